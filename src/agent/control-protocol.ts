@@ -1,0 +1,91 @@
+// What the agent answers on flanneld.sock: HTTP/1.1, JSON. One schema for the server, flannelctl and the docs.
+//   GET  /v1/status    → Status (200 also when not ready)
+//   GET  /v1/plan      → Plan
+//   POST /v1/handover  → Handover: routes through next-hop objects become plain ones and stay so until restart
+// Errors: 4xx/5xx with {"error": {"code", "message"}}.
+import { z } from "zod";
+
+const leaseSchema = z.object({
+  key: z.string(),
+  subnet: z.string().optional(),
+  ipv6Subnet: z.string().optional(),
+  publicIp: z.string().optional(),
+  publicIpv6: z.string().optional(),
+  backendType: z.string().optional(),
+  /** RFC 3339; missing for a reservation. */
+  expiresAt: z.string().optional(),
+  isReservation: z.boolean(),
+});
+
+const preflightSchema = z.object({
+  /** Stable: ip-forward, rp-filter, network-overlap, external-mtu, forward-policy, port-in-use, kernel-feature */
+  check: z.string(),
+  severity: z.enum(["warning", "error"]),
+  message: z.string(),
+  /** The command that cures it. */
+  cure: z.string(),
+});
+
+export const statusSchema = z.object({
+  version: z.string(),
+  pid: z.int(),
+  startedAt: z.string(),
+  ready: z.boolean(),
+  /** Why not ready; empty when ready. */
+  reasons: z.array(z.string()),
+  backend: z.string(),
+  subnetFile: z.string(),
+  stateDirectory: z.string(),
+  externalInterface: z
+    .object({
+      name: z.string(),
+      mtuBytes: z.int(),
+      address: z.string().optional(),
+      ipv6Address: z.string().optional(),
+      publicIp: z.string().optional(),
+      publicIpv6: z.string().optional(),
+    })
+    .optional(),
+  mtuBytes: z.int().optional(),
+  lease: leaseSchema.optional(),
+  store: z.object({
+    description: z.string(),
+    connected: z.boolean(),
+    /** Seconds since the store last answered; missing when it never did. */
+    ageSeconds: z.number().optional(),
+    revision: z.string().optional(),
+    /** True while we run on what the state directory remembered. */
+    warmStart: z.boolean(),
+    unreadableKeys: z.array(z.object({ key: z.string(), reason: z.string() })),
+  }),
+  peers: z.object({
+    /** Leases of others. */
+    known: z.int(),
+    /** Those this backend can reach. */
+    desired: z.int(),
+    /** Of the desired, those whose every kernel object is in place. */
+    programmed: z.int(),
+    skipped: z.array(z.object({ key: z.string(), reason: z.string() })),
+  }),
+  /** Kernel objects that could not be programmed, with the kernel's own words. */
+  failures: z.array(z.object({ object: z.string(), error: z.string(), attempts: z.int() })),
+  repairs: z.object({
+    total: z.int(),
+    last: z.array(z.object({ at: z.string(), object: z.string(), action: z.string() })),
+  }),
+  preflight: z.array(preflightSchema),
+});
+
+export const planSchema = z.object({
+  /** Desired host state, as lines of `ip`, `bridge` and `sysctl`. */
+  desired: z.array(z.string()),
+  /** What would be changed now to reach it; `+ ` added, `- ` removed. Empty when the kernel agrees. */
+  difference: z.array(z.string()),
+});
+
+export const handoverSchema = z.object({ rewrittenRoutes: z.int() });
+
+export type Status = z.infer<typeof statusSchema>;
+export type PreflightFinding = z.infer<typeof preflightSchema>;
+export type Plan = z.infer<typeof planSchema>;
+export type Handover = z.infer<typeof handoverSchema>;

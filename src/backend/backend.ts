@@ -1,0 +1,63 @@
+// The port every backend implements. A backend plans; it never touches the machine.
+import type { NetworkConfig } from "../config/network-config.ts";
+import type { ExternalInterface, HostState } from "../host/host-state.ts";
+import type { Address } from "../ip/address.ts";
+import type { Lease, LeaseAttributes, LeasedSubnets } from "../lease/lease.ts";
+
+/** Facts about the host that planning needs. A new object for each change. */
+export interface HostFacts {
+  readonly externalInterface: ExternalInterface;
+  /** Stable MACs of our own VTEPs, chosen before the lease: from the living device, the state directory, else random. */
+  readonly vtepMac: string;
+  readonly vtepMacV6: string;
+  /**
+   * Peers' public IPs that the kernel reaches without a gateway, from route look-ups.
+   * Only filled when the backend says `needsDirectPeers`.
+   */
+  readonly directPeers: ReadonlySet<Address>;
+}
+
+export interface Backend {
+  /** Lower case, as registered. */
+  readonly type: string;
+  /** Names of the devices this configuration owns; what is on them and not planned is removed. */
+  readonly devices: readonly string[];
+  /** Whether routes through devices that are not ours are planned; those carry our protocol number. */
+  readonly ownsTaggedRoutes: boolean;
+  readonly needsDirectPeers: boolean;
+  /** Overlay MTU in bytes, for subnet.env. */
+  mtuBytes(facts: HostFacts): number;
+  /** What we announce. Throws `config.invalid` when this host cannot serve the backend (e.g. host-gw behind NAT). */
+  attributes(facts: HostFacts): LeaseAttributes;
+  /**
+   * Pure. `peers` without our own lease. Leases that are not for this backend or cannot be read are left out and
+   * reported in `skipped`.
+   */
+  plan(own: LeasedSubnets, peers: readonly Lease[], facts: HostFacts): BackendPlan;
+}
+
+export interface BackendPlan {
+  readonly state: HostState;
+  /** Number of peers that `state` reaches. */
+  readonly plannedPeers: number;
+  readonly skipped: readonly { readonly key: string; readonly reason: string }[];
+}
+
+export interface BackendModule {
+  readonly type: string;
+  /** One sentence for `--help` and the docs. */
+  readonly summary: string;
+  /** Config keys of the Backend object, for validation, near-miss warnings and the generated docs. */
+  readonly keys: readonly BackendKey[];
+  /** Throws `config.invalid` naming key, value and rule. */
+  create(config: NetworkConfig): Backend;
+}
+
+export interface BackendKey {
+  readonly name: string;
+  readonly type: "int" | "bool" | "string";
+  readonly defaultText: string;
+  readonly description: string;
+  /** Applied to a running agent without restart. */
+  readonly live: boolean;
+}

@@ -1,0 +1,70 @@
+// What a lease is, free of any store. Pure.
+import type { Address, Prefix } from "../ip/address.ts";
+
+/** JSON as a backend writes it into a lease; kept as parsed plain data and compared by its serialised form. */
+export type BackendData = string | number | boolean | null | readonly BackendData[] | { readonly [key: string]: BackendData };
+
+/** What a host announces about itself. Wire names: PublicIP, PublicIPv6, BackendType, BackendData, BackendV6Data. */
+export interface LeaseAttributes {
+  /** Missing on a host without IPv4 (written as 0.0.0.0 for upstream's parser). */
+  readonly publicIp?: Address;
+  readonly publicIpv6?: Address;
+  /** Missing for udp, alloc and the cloud backends, as upstream. */
+  readonly backendType?: string;
+  readonly backendData?: BackendData;
+  readonly backendV6Data?: BackendData;
+}
+
+/** The leased prefixes; at least one is set. Host bits are clear. */
+export interface LeasedSubnets {
+  readonly subnet?: Prefix;
+  readonly ipv6Subnet?: Prefix;
+}
+
+/** One host's lease as any store tells it. Immutable: a change makes a new object, so identity can key caches. */
+export interface Lease extends LeasedSubnets {
+  /** Store-independent name, e.g. `10.5.34.0-24` or `10.5.34.0-24&fd00::-64`; unique within a network. */
+  readonly key: string;
+  readonly attributes: LeaseAttributes;
+  /** Store revision of the last write; orders changes of one key. */
+  readonly revision: bigint;
+  /** Id of the store's time-to-live lease the key hangs on; 0n for a reservation (never expires). */
+  readonly storeLeaseId: bigint;
+}
+
+/** Our own lease, with what renewing it needs. */
+export interface OwnLease extends Lease {
+  /** Wall-clock ms of expiry; undefined for a reservation. */
+  readonly expiresAtMs?: number;
+  readonly isReservation: boolean;
+}
+
+/** A key under the lease directory that cannot be read; everything else stays as it is. */
+export interface UnreadableLease {
+  readonly key: string;
+  readonly reason: string;
+}
+
+export type LeaseChange =
+  /** The whole truth at `revision`: first, and again after a gap. Leases not in it are gone. */
+  | {
+      readonly type: "snapshot";
+      readonly leases: readonly Lease[];
+      readonly unreadable: readonly UnreadableLease[];
+      readonly revision: bigint;
+    }
+  /** In order of the store's revisions. A put of an unreadable value is in `unreadable`, the old lease of that key stays. */
+  | {
+      readonly type: "changes";
+      readonly changes: readonly LeaseEvent[];
+      readonly unreadable: readonly UnreadableLease[];
+      readonly revision: bigint;
+    }
+  /** The store answered (progress notification, keepalive): what we have is current. */
+  | { readonly type: "contact"; readonly revision: bigint }
+  /** The stream broke; the adapter reconnects by itself. Sent once per outage. */
+  | { readonly type: "disconnected"; readonly reason: string };
+
+export type LeaseEvent =
+  | { readonly type: "put"; readonly lease: Lease }
+  | { readonly type: "delete"; readonly key: string; readonly revision: bigint };
