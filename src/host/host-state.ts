@@ -85,6 +85,8 @@ export interface ExternalInterface {
   readonly index: number;
   readonly mtuBytes: number;
   readonly isUp: boolean;
+  /** Hardware address; with it the state directory recognises the host after a change of address. */
+  readonly mac?: string;
   /** Addresses on the interface that were chosen; the tunnel's outer source. */
   readonly address?: Address;
   readonly ipv6Address?: Address;

@@ -1,0 +1,254 @@
+// Keeps our own lease alive for as long as the agent runs: renews it, republishes changed attributes, takes it again
+// when an operator deleted it, and notices when somebody else writes it. One loop does all of it in turn, so that an
+// event about our own write is never mistaken for a stranger's.
+import { setTimeout as delay } from "node:timers/promises";
+import { describeError, FlannelError, hasCode, isCancelled } from "../errors.ts";
+import type { Logger } from "../telemetry/logger.ts";
+import type { Lease, LeaseAttributes, OwnLease } from "./lease.ts";
+import type { SubnetStore } from "./subnet-store.ts";
+
+export interface LeaseKeeperOptions {
+  readonly store: SubnetStore;
+  readonly lease: OwnLease;
+  readonly attributes: LeaseAttributes;
+  /** How long before its expiry the lease is renewed. */
+  readonly renewMarginMs: number;
+  /** Takes a lease anew, the same subnet where free. Called after the key was deleted. */
+  readonly acquire: (signal: AbortSignal) => Promise<OwnLease>;
+  /** The lease as it now stands: renewed, republished, or another one after `acquire`. */
+  readonly onLease: (lease: OwnLease) => void;
+  /** Another host owns our subnet now. The keeper has stopped; the agent must. */
+  readonly onTaken: (error: FlannelError) => void;
+  readonly logger: Logger;
+  readonly signal: AbortSignal;
+  /** Longest sleep; bounds how late a clock jump is noticed. */
+  readonly pollMs?: number;
+}
+
+const RETRY_FIRST_MS = 1_000;
+const RETRY_MAX_MS = 60_000;
+
+export class LeaseKeeper implements AsyncDisposable {
+  readonly #options: LeaseKeeperOptions;
+  readonly #abort = new AbortController();
+  readonly #signal: AbortSignal;
+  readonly #done: Promise<void>;
+  #lease: OwnLease;
+  #attributes: LeaseAttributes;
+  #attributesChanged = false;
+  #written: Lease | undefined;
+  #deletedAt: bigint | undefined;
+  #conflict: string | undefined;
+  #wake: () => void = () => undefined;
+  /** Both clocks: the wall clock may jump back, the monotonic one stands still while the host sleeps. */
+  #renewAt = { monotonicMs: Number.POSITIVE_INFINITY, wallMs: Number.POSITIVE_INFINITY };
+  #failures = 0;
+
+  private constructor(options: LeaseKeeperOptions) {
+    this.#options = options;
+    this.#lease = options.lease;
+    this.#attributes = options.attributes;
+    this.#signal = AbortSignal.any([options.signal, this.#abort.signal]);
+    this.#signal.addEventListener("abort", () => this.#wake(), { once: true });
+    this.#planRenewal();
+    this.#done = this.#run();
+  }
+
+  static start(options: LeaseKeeperOptions): LeaseKeeper {
+    return new LeaseKeeper(options);
+  }
+
+  get lease(): OwnLease {
+    return this.#lease;
+  }
+
+  /** Why the lease cannot be relied on right now; undefined while it is ours and valid. */
+  problem(nowMs: number): string | undefined {
+    if (this.#conflict !== undefined) return this.#conflict;
+    const { expiresAtMs } = this.#lease;
+    if (expiresAtMs !== undefined && expiresAtMs <= nowMs) return "our lease has expired and could not be renewed";
+    return this.#deletedAt === undefined ? undefined : "our lease was deleted and is being taken again";
+  }
+
+  /** Publishes what we announce now, in place; the subnet stays. */
+  setAttributes(attributes: LeaseAttributes): void {
+    if (JSON.stringify(attributes) === JSON.stringify(this.#attributes)) return;
+    this.#attributes = attributes;
+    this.#attributesChanged = true;
+    this.#wake();
+  }
+
+  /** The store says that our key was written: by us, by an operator's command or by a stranger. */
+  ownWritten(lease: Lease): void {
+    if (lease.revision <= this.#lease.revision) return;
+    this.#written = lease;
+    this.#wake();
+  }
+
+  /** The store says that our key is gone as of `revision`. */
+  ownDeleted(revision: bigint): void {
+    if (revision < this.#lease.revision) return;
+    this.#deletedAt = revision;
+    this.#wake();
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.#abort.abort();
+    await this.#done;
+  }
+
+  async #run(): Promise<void> {
+    while (!this.#signal.aborted) {
+      try {
+        await this.#step();
+        this.#failures = 0;
+      } catch (error) {
+        if (this.#signal.aborted || isCancelled(error)) return;
+        if (hasCode(error, "lease.conflict") && !this.#sharesOurAddress(error)) {
+          this.#options.onTaken(error);
+          return;
+        }
+        await this.#handleFailure(error);
+      }
+      await this.#sleep();
+    }
+  }
+
+  async #step(): Promise<void> {
+    if (this.#written !== undefined) this.#judgeForeignWrite(this.#written);
+    if (this.#deletedAt !== undefined && this.#deletedAt > this.#lease.revision) {
+      await this.#takeAgain("our lease was deleted in the store");
+      return;
+    }
+    this.#deletedAt = undefined;
+    if (this.#conflict !== undefined) return;
+    if (this.#attributesChanged || this.#isRenewalDue()) await this.#renew();
+  }
+
+  async #renew(): Promise<void> {
+    this.#attributesChanged = false;
+    try {
+      const lease = await this.#options.store.renew(this.#lease, this.#attributes, this.#signal);
+      this.#adopt(lease);
+      this.#options.logger.info("lease.renewed", `lease ${lease.key} renewed`, {
+        ...(lease.expiresAtMs !== undefined && { expiresAt: new Date(lease.expiresAtMs).toISOString() }),
+      });
+    } catch (error) {
+      if (!hasCode(error, "lease.lost")) {
+        this.#attributesChanged = true;
+        throw error;
+      }
+      await this.#takeAgain("our lease was gone when it was to be renewed");
+    }
+  }
+
+  async #takeAgain(why: string): Promise<void> {
+    this.#deletedAt ??= this.#lease.revision;
+    this.#options.logger.warn("lease.reacquire", `${why}: taking it again`, { key: this.#lease.key });
+    const lease = await this.#options.acquire(this.#signal);
+    this.#deletedAt = undefined;
+    this.#conflict = undefined;
+    this.#adopt(lease);
+  }
+
+  /**
+   * A write we did not make. Same content: an operator made it a reservation or took that back. Other public IP: the
+   * subnet has another owner. Same public IP, other content or lease: a second agent announces this address.
+   */
+  #judgeForeignWrite(written: Lease): void {
+    this.#written = undefined;
+    if (written.revision <= this.#lease.revision) return;
+    const { attributes } = this.#lease;
+    const isReservation = written.storeLeaseId === 0n;
+    const sameContent = JSON.stringify(written.attributes) === JSON.stringify(attributes);
+    if (sameContent && isReservation !== this.#lease.isReservation) {
+      this.#options.logger.info(
+        "lease.reservation",
+        isReservation ? "our lease is now a reservation: it never expires" : "our reservation is an ordinary lease now",
+        { key: written.key },
+      );
+      // The true expiry of a lease that is no longer a reservation is learned by renewing it at once.
+      this.#adopt({ ...written, isReservation, ...(isReservation ? {} : { expiresAtMs: Date.now() + RETRY_MAX_MS }) });
+      this.#attributesChanged ||= !isReservation;
+      return;
+    }
+    const other = describeOwner(written);
+    const ours = describeOwner({ ...this.#lease, attributes: this.#attributes });
+    if (hasSamePublicIp(written.attributes, attributes)) {
+      this.#conflict = `another agent announces our public IP: it wrote ${other}; we are ${ours}`;
+      this.#options.logger.error("lease.conflict", `${this.#conflict}. We stop renewing and go on forwarding.`, {
+        key: written.key,
+      });
+      return;
+    }
+    throw new FlannelError("lease.conflict", `lease ${written.key} was taken by ${other}; we are ${ours}`, {
+      details: { sharesPublicIp: false },
+    });
+  }
+
+  #sharesOurAddress(error: FlannelError): boolean {
+    return error.details["sharesPublicIp"] === true;
+  }
+
+  async #handleFailure(error: unknown): Promise<void> {
+    if (hasCode(error, "lease.conflict")) {
+      this.#conflict = error.message;
+      this.#options.logger.error("lease.conflict", `${error.message}. We stop renewing and go on forwarding.`);
+      return;
+    }
+    this.#failures++;
+    const waitMs = Math.min(RETRY_FIRST_MS * 2 ** (this.#failures - 1), RETRY_MAX_MS);
+    this.#options.logger.warn("lease.renewal-failed", `lease not renewed, next try in ${waitMs / 1_000} s`, {
+      error: describeError(error),
+    });
+    await delay(waitMs, undefined, { signal: this.#signal }).catch(() => undefined);
+  }
+
+  #adopt(lease: OwnLease): void {
+    this.#lease = lease;
+    this.#planRenewal();
+    this.#options.onLease(lease);
+  }
+
+  /** A lease shorter than the margin is renewed after a third of its life rather than in a loop. */
+  #planRenewal(): void {
+    const { expiresAtMs } = this.#lease;
+    const lifeMs = expiresAtMs === undefined ? Number.POSITIVE_INFINITY : expiresAtMs - Date.now();
+    const margin = this.#options.renewMarginMs;
+    const inMs = lifeMs > margin ? lifeMs - margin : lifeMs / 3;
+    this.#renewAt = { monotonicMs: performance.now() + inMs, wallMs: Date.now() + inMs };
+  }
+
+  #isRenewalDue(): boolean {
+    return performance.now() >= this.#renewAt.monotonicMs || Date.now() >= this.#renewAt.wallMs;
+  }
+
+  async #sleep(): Promise<void> {
+    if (this.#hasWork() || this.#signal.aborted) return;
+    const untilRenewalMs = Math.max(this.#renewAt.monotonicMs - performance.now(), 10);
+    const { promise, resolve } = Promise.withResolvers<void>();
+    const timer = setTimeout(resolve, Math.min(untilRenewalMs, this.#options.pollMs ?? 30_000));
+    this.#wake = resolve;
+    await promise;
+    clearTimeout(timer);
+    this.#wake = () => undefined;
+  }
+
+  #hasWork(): boolean {
+    if (this.#written !== undefined || this.#deletedAt !== undefined) return true;
+    return this.#attributesChanged && this.#conflict === undefined;
+  }
+}
+
+function hasSamePublicIp(a: LeaseAttributes, b: LeaseAttributes): boolean {
+  return a.publicIp === undefined && b.publicIp === undefined ? a.publicIpv6 === b.publicIpv6 : a.publicIp === b.publicIp;
+}
+
+/** Who a lease says it belongs to, for a person: `192.0.2.7 (vxlan {"VtepMAC":…})`. */
+export function describeOwner(lease: Pick<Lease, "attributes">): string {
+  const { publicIp, publicIpv6, backendType, backendData, backendV6Data } = lease.attributes;
+  const data = [backendData, backendV6Data].filter((part) => part !== undefined && part !== null);
+  const backend = [backendType ?? "", ...data.map((part) => JSON.stringify(part))].filter((part) => part !== "");
+  const address = [publicIp, publicIpv6].filter((part) => part !== undefined).join(" and ");
+  return backend.length === 0 ? address : `${address} (${backend.join(" ")})`;
+}

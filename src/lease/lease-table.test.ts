@@ -1,0 +1,110 @@
+import fc from "fast-check";
+import { describe, expect, it } from "vitest";
+import { parseAddress, parsePrefix } from "../ip/address.ts";
+import type { Lease, LeaseChange, LeaseEvent } from "./lease.ts";
+import { LeaseTable } from "./lease-table.ts";
+
+function lease(octet: number, publicIp = `192.0.2.${octet}`, revision = 1n): Lease {
+  return {
+    key: `10.5.${octet}.0-24`,
+    subnet: parsePrefix(`10.5.${octet}.0/24`),
+    attributes: { publicIp: parseAddress(publicIp), backendType: "host-gw" },
+    revision,
+    storeLeaseId: 1n,
+  };
+}
+
+function snapshot(leases: Lease[], unreadable: string[] = []): LeaseChange {
+  return { type: "snapshot", leases, unreadable: unreadable.map((key) => ({ key, reason: "bad" })), revision: 10n };
+}
+
+function changes(...events: LeaseEvent[]): LeaseChange {
+  return { type: "changes", changes: events, unreadable: [], revision: 11n };
+}
+
+const keysOf = (table: LeaseTable) => table.peers().map(({ key }) => key);
+
+describe("LeaseTable", () => {
+  it("leaves our own lease out of the peers and tells when somebody writes it", () => {
+    const table = new LeaseTable();
+    table.setOwnKey(lease(1).key);
+    expect(table.apply(snapshot([lease(1), lease(2)]))).toEqual({
+      peersChanged: true,
+      ownWritten: lease(1),
+    });
+    expect(keysOf(table)).toEqual(["10.5.2.0-24"]);
+    const stolen = lease(1, "192.0.2.99");
+    expect(table.apply(changes({ type: "put", lease: stolen })).ownWritten).toBe(stolen);
+  });
+
+  it("keeps the object of a lease that was only renewed", () => {
+    const table = new LeaseTable();
+    const first = lease(2);
+    table.apply(snapshot([first]));
+    const renewed = { ...lease(2), revision: 5n, storeLeaseId: 9n };
+    expect(table.apply(changes({ type: "put", lease: renewed })).peersChanged).toBe(false);
+    expect(table.peers()[0]).toBe(first);
+  });
+
+  it("reports changed attributes of a known subnet, in changes and in snapshots", () => {
+    const table = new LeaseTable();
+    table.apply(snapshot([lease(2)]));
+    expect(table.apply(changes({ type: "put", lease: lease(2, "192.0.2.77") })).peersChanged).toBe(true);
+    expect(table.apply(snapshot([lease(2, "192.0.2.78")])).peersChanged).toBe(true);
+    expect(table.peers()[0]?.attributes.publicIp).toBe("192.0.2.78");
+  });
+
+  it("keeps a known lease whose key became unreadable, until it is deleted", () => {
+    const table = new LeaseTable();
+    table.apply(snapshot([lease(2), lease(3)]));
+    table.apply(snapshot([lease(3)], [lease(2).key, "garbage"]));
+    expect(keysOf(table)).toEqual(["10.5.2.0-24", "10.5.3.0-24"]);
+    expect(table.unreadable().map(({ key }) => key)).toEqual(["10.5.2.0-24", "garbage"]);
+    table.apply(changes({ type: "delete", key: lease(2).key, revision: 11n }));
+    expect(keysOf(table)).toEqual(["10.5.3.0-24"]);
+    expect(table.unreadable().map(({ key }) => key)).toEqual(["garbage"]);
+  });
+
+  it("says that our own lease is gone, by event and by snapshot", () => {
+    const table = new LeaseTable();
+    table.setOwnKey(lease(1).key);
+    expect(table.apply(snapshot([lease(2)])).ownDeletedAt).toBe(10n);
+    table.apply(changes({ type: "put", lease: lease(1) }));
+    expect(table.apply(changes({ type: "delete", key: lease(1).key, revision: 12n })).ownDeletedAt).toBe(12n);
+    const both = changes({ type: "delete", key: lease(1).key, revision: 13n }, { type: "put", lease: lease(1) });
+    expect(table.apply(both)).toEqual({ peersChanged: false, ownWritten: lease(1) });
+  });
+
+  it("uses remembered peers only until the first snapshot", () => {
+    const table = new LeaseTable();
+    table.seed([lease(2)]);
+    expect(keysOf(table)).toEqual(["10.5.2.0-24"]);
+    expect(table.apply(snapshot([lease(3)])).peersChanged).toBe(true);
+    table.seed([lease(4)]);
+    expect(keysOf(table)).toEqual(["10.5.3.0-24"]);
+  });
+
+  it("ends where a plain map of the same events ends", () => {
+    const octet = fc.integer({ min: 1, max: 6 });
+    const event = fc.oneof(
+      fc.record({ type: fc.constant("put" as const), octet, host: octet }),
+      fc.record({ type: fc.constant("delete" as const), octet }),
+    );
+    fc.assert(
+      fc.property(fc.array(event, { maxLength: 40 }), (events) => {
+        const table = new LeaseTable();
+        const model = new Map<string, string>();
+        table.apply(snapshot([]));
+        for (const e of events) {
+          const value = e.type === "put" ? lease(e.octet, `192.0.2.${e.host}`) : lease(e.octet);
+          if (e.type === "put") model.set(value.key, `192.0.2.${e.host}`);
+          else model.delete(value.key);
+          const put: LeaseEvent = { type: "put", lease: value };
+          table.apply(changes(e.type === "put" ? put : { type: "delete", key: value.key, revision: 11n }));
+        }
+        const got = new Map(table.peers().map(({ key, attributes }) => [key, String(attributes.publicIp)]));
+        expect(got).toEqual(model);
+      }),
+    );
+  });
+});

@@ -1,0 +1,117 @@
+// What we know of all leases, kept current from a store's changes. Pure: no clock, no I/O.
+// A lease whose content did not change keeps its object, so that planners can cache by identity.
+import type { Lease, LeaseChange, UnreadableLease } from "./lease.ts";
+
+/** What one change did. */
+export interface TableUpdate {
+  /** Some peer came, went or changed. */
+  readonly peersChanged: boolean;
+  /** Somebody (perhaps we ourselves) wrote our own key: the lease as it now stands. */
+  readonly ownWritten?: Lease;
+  /** Our own key is gone, as of this revision (compare with that of the lease: the news may be old). */
+  readonly ownDeletedAt?: bigint;
+}
+
+export class LeaseTable {
+  readonly #leases = new Map<string, Lease>();
+  readonly #unreadable = new Map<string, string>();
+  #ownKey: string | undefined;
+  #revision = 0n;
+  #hasSnapshot = false;
+
+  /** Key of our own lease: never a peer. */
+  setOwnKey(key: string | undefined): void {
+    this.#ownKey = key;
+  }
+
+  /** True once a store told the whole truth: from then on what is not here is gone. */
+  get hasSnapshot(): boolean {
+    return this.#hasSnapshot;
+  }
+
+  get revision(): bigint {
+    return this.#revision;
+  }
+
+  /** Leases of the others. */
+  peers(): Lease[] {
+    const peers: Lease[] = [];
+    for (const lease of this.#leases.values()) if (lease.key !== this.#ownKey) peers.push(lease);
+    return peers;
+  }
+
+  unreadable(): UnreadableLease[] {
+    return [...this.#unreadable].map(([key, reason]) => ({ key, reason }));
+  }
+
+  /** Peers remembered from an earlier run, until the store answers. Ignored once it did. */
+  seed(leases: readonly Lease[]): void {
+    if (this.#hasSnapshot) return;
+    for (const lease of leases) this.#leases.set(lease.key, lease);
+  }
+
+  apply(change: LeaseChange): TableUpdate {
+    if (change.type === "snapshot") return this.#applySnapshot(change);
+    if (change.type === "changes") return this.#applyChanges(change);
+    if (change.type === "contact" && change.revision > this.#revision) this.#revision = change.revision;
+    return { peersChanged: false };
+  }
+
+  #applySnapshot(snapshot: Extract<LeaseChange, { type: "snapshot" }>): TableUpdate {
+    const present = new Set(snapshot.leases.map((lease) => lease.key));
+    // A key that is there but cannot be read keeps the lease we knew, exactly as a change would.
+    for (const { key } of snapshot.unreadable) present.add(key);
+    let peersChanged = false;
+    for (const key of [...this.#leases.keys()]) {
+      if (present.has(key)) continue;
+      this.#leases.delete(key);
+      if (key !== this.#ownKey) peersChanged = true;
+    }
+    // Also when the table did not hold it: a lease acquired just before may be gone by now.
+    const ownDeleted = this.#ownKey !== undefined && !present.has(this.#ownKey);
+    this.#unreadable.clear();
+    for (const { key, reason } of snapshot.unreadable) this.#unreadable.set(key, reason);
+    let ownWritten: Lease | undefined;
+    for (const lease of snapshot.leases) {
+      const changed = this.#put(lease);
+      if (lease.key === this.#ownKey) ownWritten = lease;
+      else peersChanged ||= changed;
+    }
+    this.#revision = snapshot.revision;
+    this.#hasSnapshot = true;
+    return { peersChanged, ...(ownDeleted && { ownDeletedAt: snapshot.revision }), ...(ownWritten && { ownWritten }) };
+  }
+
+  #applyChanges(change: Extract<LeaseChange, { type: "changes" }>): TableUpdate {
+    let peersChanged = false;
+    let ownDeletedAt: bigint | undefined;
+    let ownWritten: Lease | undefined;
+    for (const { key, reason } of change.unreadable) this.#unreadable.set(key, reason);
+    for (const event of change.changes) {
+      const key = event.type === "put" ? event.lease.key : event.key;
+      this.#unreadable.delete(key);
+      const changed = event.type === "put" ? this.#put(event.lease) : this.#leases.delete(key);
+      if (key !== this.#ownKey) {
+        peersChanged ||= changed;
+      } else {
+        ownDeletedAt = event.type === "delete" ? event.revision : undefined;
+        ownWritten = event.type === "put" ? event.lease : undefined;
+      }
+    }
+    if (change.revision > this.#revision) this.#revision = change.revision;
+    return { peersChanged, ...(ownDeletedAt !== undefined && { ownDeletedAt }), ...(ownWritten && { ownWritten }) };
+  }
+
+  /** Returns whether anything a planner reads changed. */
+  #put(lease: Lease): boolean {
+    const known = this.#leases.get(lease.key);
+    if (known !== undefined && sameContent(known, lease)) return false;
+    this.#leases.set(lease.key, lease);
+    return true;
+  }
+}
+
+/** Equal for everybody but the store: a mere renewal is no change. */
+export function sameContent(a: Lease, b: Lease): boolean {
+  return a.key === b.key && JSON.stringify(a.attributes) === JSON.stringify(b.attributes);
+}

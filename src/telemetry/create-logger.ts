@@ -1,0 +1,95 @@
+// The agent's log: pino, written to stderr synchronously so that the last line before a crash is there.
+// Text for people by default, one JSON object a line on request; both carry `event`.
+import { writeSync } from "node:fs";
+import { pino } from "pino";
+import { describeError } from "../errors.ts";
+import type { LogFields, Logger } from "./logger.ts";
+
+export type LogFormat = "text" | "json";
+
+export interface AgentLogger extends Logger {
+  /** Changes what `verbose` shows, while running (SIGHUP). */
+  setVerbosity(level: number): void;
+  readonly verbosity: number;
+}
+
+export interface LoggerOptions {
+  readonly format: LogFormat;
+  /** `-v`: highest `verbose` level that is shown. */
+  readonly verbosity: number;
+  /** Defaults to stderr. */
+  readonly write?: (line: string) => void;
+}
+
+export function createLogger(options: LoggerOptions): AgentLogger {
+  const write = options.write ?? writeToStderr;
+  const sink = options.format === "json" ? write : (line: string) => write(textLine(line));
+  const log = pino(
+    {
+      level: "trace",
+      base: null,
+      messageKey: "message",
+      formatters: { level: (label) => ({ level: label }) },
+      timestamp: () => `,"time":"${new Date().toISOString()}"`,
+    },
+    { write: sink },
+  );
+  let verbosity = options.verbosity;
+  const fieldsOf = (event: string, fields: LogFields = {}) => ({ event, ...plainFields(fields) });
+  return {
+    error: (event, message, fields) => log.error(fieldsOf(event, fields), "%s", message),
+    warn: (event, message, fields) => log.warn(fieldsOf(event, fields), "%s", message),
+    info: (event, message, fields) => log.info(fieldsOf(event, fields), "%s", message),
+    verbose: (level, event, message, fields) => {
+      if (level <= verbosity) log.debug(fieldsOf(event, fields), "%s", message);
+    },
+    setVerbosity: (level) => {
+      verbosity = level;
+    },
+    get verbosity() {
+      return verbosity;
+    },
+  };
+}
+
+/** Errors become their text, bigints decimal text, and names pino uses itself get a tail. */
+function plainFields(fields: LogFields): Record<string, unknown> {
+  const reserved = new Set(["event", "level", "time", "message"]);
+  return Object.fromEntries(
+    Object.entries(fields)
+      .filter(([, value]) => value !== undefined)
+      .map(([key, value]) => [reserved.has(key) ? `${key}_` : key, plainValue(value)]),
+  );
+}
+
+function plainValue(value: unknown): unknown {
+  if (value instanceof Error) return describeError(value);
+  return typeof value === "bigint" ? value.toString() : value;
+}
+
+/** `2026-01-02T03:04:05.678Z INFO message event=lease.acquired subnet=10.5.34.0/24` */
+function textLine(json: string): string {
+  const { level, time, message, event, ...fields } = JSON.parse(json) as Record<string, unknown>;
+  const pairs = Object.entries({ event, ...fields }).map(([key, value]) => `${key}=${textValue(value)}`);
+  return `${String(time)} ${String(level).toUpperCase().padEnd(5)} ${oneLine(String(message))} ${pairs.join(" ")}\n`;
+}
+
+/** Values from outside (lease keys, kernel texts) must not be able to forge a line or a field. */
+function textValue(value: unknown): string {
+  const text = typeof value === "string" ? value : (JSON.stringify(value) ?? String(value));
+  return /^[\w.:/@%+,&[\]-]+$/.test(text) ? text : JSON.stringify(text);
+}
+
+function oneLine(text: string): string {
+  // biome-ignore lint/suspicious/noControlCharactersInRegex: they are what must not reach the terminal
+  return text.replaceAll(/[\u0000-\u001f\u007f]+/g, " ");
+}
+
+/** A full or closed pipe must not stop the agent: the line is lost, the packets go on. */
+function writeToStderr(line: string): void {
+  try {
+    writeSync(2, line);
+  } catch {
+    // EAGAIN, EPIPE: nowhere left to say it
+  }
+}
