@@ -25,7 +25,7 @@ export interface Backend {
   /** Whether routes through devices that are not ours are planned; those carry our protocol number. */
   readonly ownsTaggedRoutes: boolean;
   readonly needsDirectPeers: boolean;
-  /** Overlay MTU in bytes, for subnet.env. */
+  /** Overlay MTU in bytes, for subnet.env: what every family of a container's packets fits into. */
   mtuBytes(facts: HostFacts): number;
   /** What we announce. Throws `config.invalid` when this host cannot serve the backend (e.g. host-gw behind NAT). */
   attributes(facts: HostFacts): LeaseAttributes;
@@ -56,7 +56,12 @@ export interface BackendModule {
 export interface BackendKey {
   readonly name: string;
   readonly type: "int" | "bool" | "string";
+  /** Stands for a missing key; `defaultText` says what it means. */
+  readonly defaultValue: number | boolean | string;
   readonly defaultText: string;
+  /** Inclusive range of an int; 0 to 2^31-1 when missing. */
+  readonly minimum?: number;
+  readonly maximum?: number;
   readonly description: string;
   /** Applied to a running agent without restart. */
   readonly live: boolean;

@@ -1,0 +1,25 @@
+// The alloc backend: leases a subnet and writes subnet.env, and leaves moving packets to somebody else. Pure.
+import type { NetworkConfig } from "../../config/network-config.ts";
+import { emptyHostState } from "../../host/host-state.ts";
+import { announcedAddresses } from "../announced-addresses.ts";
+import type { Backend, BackendModule } from "../backend.ts";
+
+export const allocModule: BackendModule = {
+  type: "alloc",
+  summary: "Only leases a subnet; packets are somebody else's business.",
+  keys: [],
+  create: createAllocBackend,
+};
+
+function createAllocBackend(config: NetworkConfig): Backend {
+  return {
+    type: "alloc",
+    devices: [],
+    ownsTaggedRoutes: true,
+    needsDirectPeers: false,
+    mtuBytes: (facts) => facts.externalInterface.mtuBytes,
+    // As in flannel, the lease carries no backend type.
+    attributes: (facts) => announcedAddresses(config, facts.externalInterface),
+    plan: () => ({ state: emptyHostState, plannedPeers: 0, skipped: [] }),
+  };
+}

@@ -1,0 +1,62 @@
+// Reads a backend's own keys out of the Backend object by its table of keys: types, ranges, defaults. Pure.
+import { invalid } from "../config/address-pool.ts";
+import { jsonTypeOf } from "../config/json-entries.ts";
+import { foldKey } from "../config/nearest.ts";
+import type { BackendKey } from "./backend.ts";
+
+export type BackendValue = number | boolean | string;
+
+/** Every key of the table with its value from the configuration or its default. */
+export type BackendOptions = ReadonlyMap<string, BackendValue>;
+
+const jsonTypes = { int: "number", bool: "boolean", string: "string" } as const;
+
+/**
+ * Keys compare case-insensitively, the last of equals wins, null means "not given" (Go's JSON rules).
+ * Throws `config.invalid` naming key, value and rule. Unknown keys are left to the caller.
+ */
+export function readBackendOptions(
+  keys: readonly BackendKey[],
+  backend: Readonly<Record<string, unknown>>,
+): BackendOptions {
+  const options = new Map<string, BackendValue>(keys.map((key) => [key.name, key.defaultValue]));
+  const byName = new Map(keys.map((key) => [foldKey(key.name), key]));
+  for (const [name, value] of Object.entries(backend)) {
+    const key = byName.get(foldKey(name));
+    if (key !== undefined && value !== null) options.set(key.name, checkValue(key, value));
+  }
+  return options;
+}
+
+export function intOption(options: BackendOptions, name: string): number {
+  const value = options.get(name);
+  if (typeof value !== "number") throw new TypeError(`backend key ${name} is not an int`);
+  return value;
+}
+
+export function boolOption(options: BackendOptions, name: string): boolean {
+  const value = options.get(name);
+  if (typeof value !== "boolean") throw new TypeError(`backend key ${name} is not a bool`);
+  return value;
+}
+
+function checkValue(key: BackendKey, value: unknown): BackendValue {
+  const path = `Backend.${key.name}`;
+  const expected = jsonTypes[key.type];
+  if (typeof value !== expected || (key.type === "int" && !Number.isInteger(value))) {
+    const article = key.type === "int" ? "an integer" : key.type === "bool" ? "true or false" : "a string";
+    throw invalid(path, value, `must be ${article}, not ${describeType(value)}`);
+  }
+  if (typeof value === "number") {
+    const { minimum = 0, maximum = 2 ** 31 - 1 } = key;
+    if (value < minimum || value > maximum) throw invalid(path, value, `must be from ${minimum} to ${maximum}`);
+    return value + 0; // turns -0 into 0
+  }
+  if (typeof value === "boolean" || typeof value === "string") return value;
+  throw new TypeError(`backend key ${key.name} has an unknown type`);
+}
+
+function describeType(value: unknown): string {
+  const type = jsonTypeOf(value);
+  return type === "number" ? "a fraction" : `${type === "array" || type === "object" ? "an" : "a"} ${type}`;
+}

@@ -1,0 +1,72 @@
+// Reads from a lease where a peer's subnet is and how to get there, distrusting every value. Pure.
+import type { AddressPool, NetworkConfig } from "../config/network-config.ts";
+import type { ExternalInterface } from "../host/host-state.ts";
+import { type Address, type Family, familyOf, type Prefix, prefixLength } from "../ip/address.ts";
+import { containsAddress, containsPrefix } from "../ip/prefix.ts";
+import type { Lease } from "../lease/lease.ts";
+
+/** One family of one lease, checked. */
+export interface PeerReach {
+  readonly lease: Lease;
+  readonly subnet: Prefix;
+  readonly lengthBits: number;
+  readonly publicIp: Address;
+}
+
+export interface SkippedLease {
+  readonly key: string;
+  readonly reason: string;
+}
+
+/** The leases of this backend type with a subnet of an enabled family; the others are added to `skipped`. */
+export function selectPeers(
+  type: string,
+  config: NetworkConfig,
+  leases: readonly Lease[],
+  skipped: SkippedLease[],
+): readonly Lease[] {
+  return leases.filter((lease) => {
+    const { backendType } = lease.attributes;
+    if (backendType !== type) {
+      const shown = backendType === undefined ? "no backend type" : `backend type ${JSON.stringify(backendType)}`;
+      skipped.push({ key: lease.key, reason: `has ${shown}, not ${type}` });
+      return false;
+    }
+    const hasIpv4 = config.ipv4 !== undefined && lease.subnet !== undefined;
+    const hasIpv6 = config.ipv6 !== undefined && lease.ipv6Subnet !== undefined;
+    if (!hasIpv4 && !hasIpv6) skipped.push({ key: lease.key, reason: "has no subnet of an enabled address family" });
+    return hasIpv4 || hasIpv6;
+  });
+}
+
+/** `undefined`: the lease has no subnet of this family. A string: why it cannot be used. */
+export function readReach(lease: Lease, family: Family, pool: AddressPool): PeerReach | string | undefined {
+  const subnet = family === 4 ? lease.subnet : lease.ipv6Subnet;
+  if (subnet === undefined) return undefined;
+  if (familyOf(subnet) !== family || !containsPrefix(pool.network, subnet)) {
+    return `subnet ${subnet} is not inside the network ${pool.network}`;
+  }
+  const publicIp = family === 4 ? lease.attributes.publicIp : lease.attributes.publicIpv6;
+  const name = family === 4 ? "PublicIP" : "PublicIPv6";
+  if (publicIp === undefined) return `has no ${name}`;
+  if (familyOf(publicIp) !== family || !isHostAddress(publicIp)) return `${name} ${publicIp} is not a host's address`;
+  if (containsAddress(subnet, publicIp)) return `${name} ${publicIp} lies inside its own subnet ${subnet}`;
+  return { lease, subnet, lengthBits: prefixLength(subnet), publicIp };
+}
+
+/** Whether this machine itself has or announces the address. */
+export function isOwnAddress(address: Address, external: ExternalInterface): boolean {
+  return (
+    address === external.publicIp ||
+    address === external.publicIpv6 ||
+    address === external.address ||
+    address === external.ipv6Address
+  );
+}
+
+/** False for the unspecified, loopback, multicast, broadcast and IPv4-mapped addresses. */
+function isHostAddress(address: Address): boolean {
+  if (familyOf(address) === 6) return address !== "::" && address !== "::1" && !/^(ff..:|::ffff:)/.test(address);
+  const first = Number.parseInt(address, 10);
+  return first !== 0 && first !== 127 && (first < 224 || first > 239) && address !== "255.255.255.255";
+}

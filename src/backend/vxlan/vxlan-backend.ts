@@ -1,0 +1,246 @@
+// The vxlan backend: one VTEP per family; per peer a neighbour, an FDB entry and an on-link route, or one plain route
+// where the peer is on our link (DirectRouting). Pure.
+import type { AddressPool, NetworkConfig } from "../../config/network-config.ts";
+import type {
+  ExternalInterface,
+  HostAddress,
+  HostFdbEntry,
+  HostNeighbour,
+  HostRoute,
+  HostSysctl,
+  VxlanLink,
+} from "../../host/host-state.ts";
+import { type Address, addressBits, type Family, makePrefix, type Prefix, prefixAddress } from "../../ip/address.ts";
+import type { Lease, LeaseAttributes, LeasedSubnets } from "../../lease/lease.ts";
+import { announcedAddresses } from "../announced-addresses.ts";
+import type { Backend, BackendModule, BackendPlan, HostFacts } from "../backend.ts";
+import { isOwnAddress, type PeerReach, readReach, type SkippedLease, selectPeers } from "../peer-reach.ts";
+import { comparePreference, reservedPrefixes, settleClaims } from "../settle-claims.ts";
+import { readVtepMac, vtepData } from "./vtep-data.ts";
+import { OVERHEAD_BYTES, readVxlanOptions, type VxlanOptions, vxlanKeys } from "./vxlan-options.ts";
+
+export const vxlanModule: BackendModule = {
+  type: "vxlan",
+  summary: "VXLAN encapsulation in the kernel; works wherever the hosts reach each other over UDP.",
+  keys: vxlanKeys,
+  create: (config) => new VxlanBackend(config),
+};
+
+/** How a peer is reached through the tunnel: the three kernel objects, made once per lease. */
+interface TunnelReach extends PeerReach {
+  readonly mac: string;
+  readonly neighbour: HostNeighbour;
+  readonly fdb: HostFdbEntry;
+  readonly route: HostRoute;
+}
+
+/** What one lease says about one family; cached, since leases are immutable. */
+type Reading = TunnelReach | SkippedLease | undefined;
+
+interface VxlanFamily {
+  readonly family: Family;
+  readonly pool: AddressPool;
+  readonly device: string;
+  readonly readings: WeakMap<Lease, { readonly reading: Reading }>;
+}
+
+/** A family's own end of the tunnel. */
+interface OwnVtep {
+  readonly subnet: Prefix;
+  readonly local: Address;
+  readonly mac: string;
+}
+
+/** What planning collects, over both families. */
+class Draft {
+  readonly links: VxlanLink[] = [];
+  readonly addresses: HostAddress[] = [];
+  readonly routes: HostRoute[] = [];
+  readonly neighbours: HostNeighbour[] = [];
+  readonly fdb: HostFdbEntry[] = [];
+  readonly sysctls: HostSysctl[] = [];
+  readonly skipped: SkippedLease[] = [];
+  readonly planned = new Set<Lease>();
+}
+
+class VxlanBackend implements Backend {
+  readonly type = "vxlan";
+  /** Always, so that routes of a DirectRouting that was switched off are found and removed. */
+  readonly ownsTaggedRoutes = true;
+  readonly devices: readonly string[];
+  readonly needsDirectPeers: boolean;
+  readonly #config: NetworkConfig;
+  readonly #options: VxlanOptions;
+  readonly #families: readonly VxlanFamily[];
+
+  constructor(config: NetworkConfig) {
+    this.#config = config;
+    this.#options = readVxlanOptions(config);
+    this.needsDirectPeers = this.#options.directRouting;
+    this.#families = [
+      ...(config.ipv4 === undefined ? [] : [newFamily(4, config.ipv4, `flannel.${this.#options.vni}`)]),
+      ...(config.ipv6 === undefined ? [] : [newFamily(6, config.ipv6, `flannel-v6.${this.#options.vni}`)]),
+    ];
+    this.devices = this.#families.map(({ device }) => device);
+  }
+
+  mtuBytes(facts: HostFacts): number {
+    return Math.min(...this.#families.map(({ family }) => this.#deviceMtuBytes(family, facts)));
+  }
+
+  attributes(facts: HostFacts): LeaseAttributes {
+    const { vni } = this.#options;
+    return {
+      ...announcedAddresses(this.#config, facts.externalInterface),
+      backendType: this.type,
+      ...(this.#config.ipv4 !== undefined && { backendData: vtepData(vni, facts.vtepMac) }),
+      ...(this.#config.ipv6 !== undefined && { backendV6Data: vtepData(vni, facts.vtepMacV6) }),
+    };
+  }
+
+  /** A family is planned when we hold a subnet of it and the external interface has an address of it. */
+  plan(own: LeasedSubnets, peers: readonly Lease[], facts: HostFacts): BackendPlan {
+    const draft = new Draft();
+    const ours = selectPeers(this.type, this.#config, peers, draft.skipped);
+    for (const family of this.#families) {
+      const vtep = ownVtep(family.family, own, facts);
+      if (vtep === undefined) continue;
+      this.#planDevice(family, vtep, facts, draft);
+      planPeers(family, vtep, ours, facts, this.#options.directRouting, draft);
+    }
+    const { skipped, planned, ...state } = draft;
+    return { state, plannedPeers: planned.size, skipped };
+  }
+
+  /**
+   * Each device takes what its own underlay can carry, so that an IPv4 device looks exactly like flannel's;
+   * subnet.env gets the smaller of the two.
+   */
+  #deviceMtuBytes(family: Family, facts: HostFacts): number {
+    const external = facts.externalInterface.mtuBytes;
+    const asked = this.#options.underlayMtuBytes;
+    // The kernel refuses an MTU above that of the underlay device less the overhead (EINVAL).
+    return (asked === 0 ? external : Math.min(asked, external)) - OVERHEAD_BYTES[family];
+  }
+
+  #planDevice(family: VxlanFamily, vtep: OwnVtep, facts: HostFacts, draft: Draft): void {
+    const { vni, port, gbp, learning } = this.#options;
+    const name = family.device;
+    draft.links.push({
+      kind: "vxlan",
+      name,
+      mac: vtep.mac,
+      mtuBytes: this.#deviceMtuBytes(family.family, facts),
+      vni,
+      port,
+      local: vtep.local,
+      underlay: facts.externalInterface.name,
+      learning,
+      gbp,
+    });
+    draft.addresses.push({
+      device: name,
+      address: makePrefix(prefixAddress(vtep.subnet), addressBits(family.family)),
+    });
+    draft.sysctls.push({ key: `net/ipv6/conf/${name}/accept_ra`, value: "0" });
+  }
+}
+
+function newFamily(family: Family, pool: AddressPool, device: string): VxlanFamily {
+  return { family, pool, device, readings: new WeakMap() };
+}
+
+/** The tunnel ends at the interface's own address: the kernel drops packets from a public IP this host does not have. */
+function ownVtep(family: Family, own: LeasedSubnets, facts: HostFacts): OwnVtep | undefined {
+  const { address, ipv6Address } = facts.externalInterface;
+  const [subnet, local] = family === 4 ? [own.subnet, address] : [own.ipv6Subnet, ipv6Address];
+  if (subnet === undefined || local === undefined) return undefined;
+  return { subnet, local, mac: family === 4 ? facts.vtepMac : facts.vtepMacV6 };
+}
+
+function planPeers(
+  family: VxlanFamily,
+  vtep: OwnVtep,
+  peers: readonly Lease[],
+  facts: HostFacts,
+  directRouting: boolean,
+  draft: Draft,
+): void {
+  const external = facts.externalInterface;
+  const reaches: TunnelReach[] = [];
+  for (const lease of peers) {
+    const reading = checkAgainstOwn(readCached(family, lease), vtep, external);
+    if (reading === undefined) continue;
+    if ("reason" in reading) draft.skipped.push(reading);
+    else reaches.push(reading);
+  }
+  const settled = settleClaims(reaches, reservedPrefixes(vtep.subnet, external), family.pool.subnetLength);
+  draft.skipped.push(...settled.skipped);
+  for (const reach of settleMacs(settled.accepted, family.pool.subnetLength, draft)) {
+    draft.planned.add(reach.lease);
+    if (directRouting && facts.directPeers.has(reach.publicIp)) {
+      draft.routes.push({
+        destination: reach.subnet,
+        device: external.name,
+        gateway: reach.publicIp,
+        onLink: false,
+      });
+    } else {
+      draft.neighbours.push(reach.neighbour);
+      draft.fdb.push(reach.fdb);
+      draft.routes.push(reach.route);
+    }
+  }
+}
+
+function readCached(family: VxlanFamily, lease: Lease): Reading {
+  const cached = family.readings.get(lease);
+  if (cached !== undefined) return cached.reading;
+  const reading = readLease(family, lease);
+  family.readings.set(lease, { reading });
+  return reading;
+}
+
+function readLease({ family, pool, device }: VxlanFamily, lease: Lease): Reading {
+  const reach = readReach(lease, family, pool);
+  if (reach === undefined) return undefined;
+  if (typeof reach === "string") return { key: lease.key, reason: reach };
+  const { backendData, backendV6Data } = lease.attributes;
+  const vtep = readVtepMac(family === 4 ? backendData : backendV6Data);
+  if ("reason" in vtep) return { key: lease.key, reason: vtep.reason };
+  const { mac } = vtep;
+  const address = prefixAddress(reach.subnet);
+  return {
+    ...reach,
+    mac,
+    neighbour: { device, address, mac },
+    fdb: { device, mac, destination: reach.publicIp },
+    route: { destination: reach.subnet, device, gateway: address, onLink: true },
+  };
+}
+
+function checkAgainstOwn(reading: Reading, vtep: OwnVtep, external: ExternalInterface): Reading {
+  if (reading === undefined || "reason" in reading) return reading;
+  const { key } = reading.lease;
+  if (isOwnAddress(reading.publicIp, external)) return { key, reason: `announces our own address ${reading.publicIp}` };
+  if (reading.mac === vtep.mac) return { key, reason: `announces our own VTEP MAC ${reading.mac}` };
+  return reading;
+}
+
+/** A MAC leads to one host only: of leases that send it to different hosts, the preferred one's host gets it. */
+function settleMacs(reaches: readonly TunnelReach[], subnetLength: number, draft: Draft): readonly TunnelReach[] {
+  const byMac = new Map<string, TunnelReach>();
+  let isContested = false;
+  for (const reach of reaches) {
+    const holder = byMac.get(reach.mac);
+    if (holder === undefined || comparePreference(reach, holder, subnetLength) < 0) byMac.set(reach.mac, reach);
+    if (holder !== undefined) isContested = true;
+  }
+  if (!isContested) return reaches;
+  return reaches.filter((reach) => {
+    const holder = byMac.get(reach.mac);
+    if (holder === undefined || holder.publicIp === reach.publicIp) return true;
+    draft.skipped.push({ key: reach.lease.key, reason: `VtepMAC ${reach.mac} is also that of ${holder.lease.key}` });
+    return false;
+  });
+}

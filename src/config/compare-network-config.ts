@@ -1,0 +1,46 @@
+// Tells which keys differ between two versions of the network configuration, and what applying them takes. Pure.
+import { readBackendOptions } from "../backend/backend-options.ts";
+import { backendKeysOf } from "../backend/registry.ts";
+import type { AddressPool, NetworkConfig } from "./network-config.ts";
+
+export interface ConfigDifference {
+  /** Changed keys that a running agent applies by planning anew. */
+  readonly live: readonly string[];
+  /** Changed keys that need a restart. */
+  readonly restart: readonly string[];
+}
+
+/**
+ * Compares meaning, not spelling: a default written out is no change. Both configurations must have passed
+ * `createBackend`. After a change of the backend type its keys are not listed one by one.
+ */
+export function compareNetworkConfig(before: NetworkConfig, after: NetworkConfig): ConfigDifference {
+  const live: string[] = [];
+  const restart = [
+    ...(before.enableNftables === after.enableNftables ? [] : ["EnableNFTables"]),
+    ...comparePools("", "EnableIPv4", before.ipv4, after.ipv4),
+    ...comparePools("IPv6", "EnableIPv6", before.ipv6, after.ipv6),
+  ];
+  if (before.backendType !== after.backendType) return { live, restart: [...restart, "Backend.Type"] };
+  const keys = backendKeysOf(after.backendType) ?? [];
+  const [old, current] = [readBackendOptions(keys, before.backend), readBackendOptions(keys, after.backend)];
+  for (const key of keys) {
+    if (old.get(key.name) !== current.get(key.name)) (key.live ? live : restart).push(`Backend.${key.name}`);
+  }
+  return { live, restart };
+}
+
+function comparePools(
+  prefix: string,
+  enableKey: string,
+  before: AddressPool | undefined,
+  after: AddressPool | undefined,
+): string[] {
+  if (before === undefined || after === undefined) return before === after ? [] : [enableKey];
+  return [
+    ...(before.network === after.network ? [] : [`${prefix}Network`]),
+    ...(before.subnetLength === after.subnetLength ? [] : [`${prefix}SubnetLen`]),
+    ...(before.subnetMin === after.subnetMin ? [] : [`${prefix}SubnetMin`]),
+    ...(before.subnetMax === after.subnetMax ? [] : [`${prefix}SubnetMax`]),
+  ];
+}

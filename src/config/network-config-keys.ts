@@ -1,0 +1,79 @@
+// The keys of the network configuration, for the parser, near-miss warnings and the generated docs. Pure data.
+
+export interface NetworkConfigKey {
+  readonly name: string;
+  readonly type: string;
+  readonly defaultText: string;
+  readonly description: string;
+}
+
+/** Only backend keys are ever applied to a running agent; a change of one of these needs a restart. */
+export const networkConfigKeys: readonly NetworkConfigKey[] = [
+  {
+    name: "EnableIPv4",
+    type: "bool",
+    defaultText: "true",
+    description: "Lease IPv4 subnets. `false` together with `EnableIPv6` makes an IPv6-only network.",
+  },
+  { name: "EnableIPv6", type: "bool", defaultText: "false", description: "Lease IPv6 subnets." },
+  {
+    name: "EnableNFTables",
+    type: "bool",
+    defaultText: "false",
+    description: "Write traffic rules with nftables instead of iptables.",
+  },
+  {
+    name: "Network",
+    type: "IPv4 prefix",
+    defaultText: "required with IPv4",
+    description: "The range all subnets come from. Host bits are cleared.",
+  },
+  {
+    name: "SubnetLen",
+    type: "int",
+    defaultText: "24, or the prefix length of Network + 2 if that is longer",
+    description: "Prefix length of each host's subnet: at most 30, and at least two longer than Network.",
+  },
+  {
+    name: "SubnetMin",
+    type: "IPv4 address",
+    defaultText: "the second subnet of Network",
+    description: "First subnet to lease, as the first address of a subnet.",
+  },
+  {
+    name: "SubnetMax",
+    type: "IPv4 address",
+    defaultText: "the last subnet of Network",
+    description: "Last subnet to lease, as the first address of a subnet.",
+  },
+  {
+    name: "IPv6Network",
+    type: "IPv6 prefix",
+    defaultText: "required with IPv6",
+    description: "The range all IPv6 subnets come from. Host bits are cleared.",
+  },
+  {
+    name: "IPv6SubnetLen",
+    type: "int",
+    defaultText: "64, or the prefix length of IPv6Network + 2 if that is longer",
+    description: "Prefix length of each host's IPv6 subnet: at most 126, and at least two longer than IPv6Network.",
+  },
+  {
+    name: "IPv6SubnetMin",
+    type: "IPv6 address",
+    defaultText: "the second subnet of IPv6Network",
+    description: "First IPv6 subnet to lease, as the first address of a subnet.",
+  },
+  {
+    name: "IPv6SubnetMax",
+    type: "IPv6 address",
+    defaultText: "the last subnet of IPv6Network",
+    description: "Last IPv6 subnet to lease, as the first address of a subnet.",
+  },
+  {
+    name: "Backend",
+    type: "object",
+    defaultText: '`{"Type": "udp"}`',
+    description: "How packets travel between hosts: `Type`, and the keys of that backend.",
+  },
+];

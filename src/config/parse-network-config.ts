@@ -1,0 +1,231 @@
+// Parses the network configuration as flannel v0.28 does (Go's JSON rules, then CheckNetworkConfig), and says what is
+// odd in it. Pure.
+import { backendKeysOf } from "../backend/registry.ts";
+import { type Address, type Family, familyOf, type Prefix, tryParseAddress, tryParsePrefix } from "../ip/address.ts";
+import { invalid, resolvePool } from "./address-pool.ts";
+import { type JsonEntry, jsonEntries, jsonTypeOf } from "./json-entries.ts";
+import { didYouMean, foldKey } from "./nearest.ts";
+import type { ConfigWarning, NetworkConfig } from "./network-config.ts";
+import { networkConfigKeys } from "./network-config-keys.ts";
+
+export interface ParsedNetworkConfig {
+  readonly config: NetworkConfig;
+  readonly warnings: readonly ConfigWarning[];
+}
+
+/** flannel's own configurations are well under 1 KiB; the bound keeps a hostile one from costing anything. */
+const MAX_TEXT_LENGTH = 64 * 1024;
+const MAX_WARNINGS = 20;
+
+/** The JSON fields as decoded, before any rule between them is applied. */
+interface RawConfig {
+  enableIpv4: boolean;
+  enableIpv6: boolean;
+  enableNftables: boolean;
+  network?: Prefix;
+  subnetLength: number;
+  subnetMin?: Address;
+  subnetMax?: Address;
+  ipv6Network?: Prefix;
+  ipv6SubnetLength: number;
+  ipv6SubnetMin?: Address;
+  ipv6SubnetMax?: Address;
+  backend?: JsonEntry;
+}
+
+/**
+ * Throws `config.invalid` with details {key, value, rule}. Keys compare case-insensitively and the last of duplicates
+ * wins. Whether the backend exists and accepts its keys is told by `createBackend`.
+ */
+export function parseNetworkConfig(text: string): ParsedNetworkConfig {
+  const warnings: ConfigWarning[] = [];
+  const raw: RawConfig = {
+    enableIpv4: true,
+    enableIpv6: false,
+    enableNftables: false,
+    subnetLength: 0,
+    ipv6SubnetLength: 0,
+  };
+  for (const entry of readEntries(text)) decodeEntry(raw, entry, warnings);
+  const { backendType, backend } = readBackend(raw.backend, warnings);
+  if (!raw.enableIpv4 && !raw.enableIpv6) {
+    throw invalid("EnableIPv4", false, "turns off the only address family: set EnableIPv4 or EnableIPv6 to true");
+  }
+  warnAboutUnusedFamily(raw, warnings);
+  const config: NetworkConfig = Object.freeze({
+    ...(raw.enableIpv4 && { ipv4: Object.freeze(resolvePool(4, raw)) }),
+    ...(raw.enableIpv6 && {
+      ipv6: Object.freeze(
+        resolvePool(6, {
+          ...(raw.ipv6Network !== undefined && { network: raw.ipv6Network }),
+          subnetLength: raw.ipv6SubnetLength,
+          ...(raw.ipv6SubnetMin !== undefined && { subnetMin: raw.ipv6SubnetMin }),
+          ...(raw.ipv6SubnetMax !== undefined && { subnetMax: raw.ipv6SubnetMax }),
+        }),
+      ),
+    }),
+    enableNftables: raw.enableNftables,
+    backendType,
+    backend,
+  });
+  return { config, warnings: warnings.slice(0, MAX_WARNINGS) };
+}
+
+function readEntries(text: string): JsonEntry[] {
+  if (text.length > MAX_TEXT_LENGTH) {
+    throw invalid("(document)", undefined, `is longer than ${MAX_TEXT_LENGTH} characters`);
+  }
+  try {
+    return jsonEntries(text);
+  } catch (error) {
+    const reason = error instanceof SyntaxError ? "is not valid JSON" : `is not usable: ${String(error)}`;
+    throw invalid("(document)", undefined, reason, error);
+  }
+}
+
+function decodeEntry(raw: RawConfig, entry: JsonEntry, warnings: ConfigWarning[]): void {
+  const name = networkConfigKeys.find((key) => foldKey(key.name) === foldKey(entry.key))?.name;
+  switch (name) {
+    case "EnableIPv4":
+      raw.enableIpv4 = decodeBool(name, entry) ?? raw.enableIpv4;
+      break;
+    case "EnableIPv6":
+      raw.enableIpv6 = decodeBool(name, entry) ?? raw.enableIpv6;
+      break;
+    case "EnableNFTables":
+      raw.enableNftables = decodeBool(name, entry) ?? raw.enableNftables;
+      break;
+    case "Network":
+      raw.network = decodePrefix(name, entry, 4);
+      break;
+    case "SubnetLen":
+      raw.subnetLength = decodeLength(name, entry) ?? raw.subnetLength;
+      break;
+    case "SubnetMin":
+      raw.subnetMin = decodeAddress(name, entry, 4);
+      break;
+    case "SubnetMax":
+      raw.subnetMax = decodeAddress(name, entry, 4);
+      break;
+    case "IPv6Network":
+      raw.ipv6Network = decodePrefix(name, entry, 6);
+      break;
+    case "IPv6SubnetLen":
+      raw.ipv6SubnetLength = decodeLength(name, entry) ?? raw.ipv6SubnetLength;
+      break;
+    case "IPv6SubnetMin":
+      raw.ipv6SubnetMin = decodeNullableAddress(name, entry);
+      break;
+    case "IPv6SubnetMax":
+      raw.ipv6SubnetMax = decodeNullableAddress(name, entry);
+      break;
+    case "Backend":
+      raw.backend = entry;
+      break;
+    default:
+      warnings.push(
+        unknownKey(
+          "",
+          entry.key,
+          networkConfigKeys.map((key) => key.name),
+        ),
+      );
+  }
+}
+
+/** Go leaves a plain field alone when the document says null. */
+function decodeBool(key: string, { value }: JsonEntry): boolean | undefined {
+  if (value === null) return undefined;
+  if (typeof value !== "boolean") throw invalid(key, value, `must be true or false, not a JSON ${jsonTypeOf(value)}`);
+  return value;
+}
+
+function decodeLength(key: string, { value, raw }: JsonEntry): number | undefined {
+  if (value === null) return undefined;
+  if (typeof value !== "number" || !/^\d+$/.test(raw)) {
+    throw invalid(key, typeof value === "number" ? raw : value, "must be a whole number, written in digits");
+  }
+  return value;
+}
+
+function decodePrefix(key: string, { value }: JsonEntry, family: Family): Prefix {
+  const prefix = typeof value === "string" ? tryParsePrefix(value) : undefined;
+  if (prefix === undefined || familyOf(prefix) !== family) {
+    const example = family === 4 ? "10.5.0.0/16" : "fd00:10:5::/48";
+    throw invalid(key, value, `must be an IPv${family} prefix such as "${example}"`);
+  }
+  return prefix;
+}
+
+function decodeAddress(key: string, { value }: JsonEntry, family: Family): Address {
+  const address = typeof value === "string" ? tryParseAddress(value) : undefined;
+  if (address === undefined || familyOf(address) !== family) {
+    throw invalid(key, value, `must be an IPv${family} address in quotes`);
+  }
+  return address;
+}
+
+/** The IPv6 bounds are pointers in flannel: null takes them away. The zero address means the same as leaving them out. */
+function decodeNullableAddress(key: string, entry: JsonEntry): Address {
+  return entry.value === null ? ("::" as Address) : decodeAddress(key, entry, 6);
+}
+
+interface RawBackend {
+  readonly backendType: string;
+  readonly backend: Readonly<Record<string, unknown>>;
+}
+
+function readBackend(entry: JsonEntry | undefined, warnings: ConfigWarning[]): RawBackend {
+  // flannel's default; the registry says whether this version has it.
+  if (entry === undefined) return { backendType: "udp", backend: Object.freeze({}) };
+  const type = jsonTypeOf(entry.value);
+  if (type !== "object") throw invalid("Backend", entry.value, `must be an object with a Type, not a JSON ${type}`);
+  const values = new Map<string, readonly [key: string, entry: JsonEntry]>();
+  for (const member of jsonEntries(entry.raw)) {
+    const folded = foldKey(member.key);
+    if (member.value === null && values.has(folded)) continue; // null leaves the earlier value, as in Go
+    values.set(folded, [member.key, member]);
+  }
+  const backendType = values.get("type")?.[1].value ?? "";
+  if (typeof backendType !== "string") throw invalid("Backend.Type", backendType, "must be a string");
+  if (backendType === "") throw invalid("Backend.Type", undefined, 'is missing: name one, such as "vxlan"');
+  const loweredType = backendType.toLowerCase();
+  checkBackendKeys(
+    loweredType,
+    [...values.values()].map(([, member]) => member),
+    warnings,
+  );
+  const members = [...values.values()].map(([key, member]) => [key, member.value] as const);
+  return { backendType: loweredType, backend: Object.freeze(Object.fromEntries(members)) };
+}
+
+function checkBackendKeys(backendType: string, members: readonly JsonEntry[], warnings: ConfigWarning[]): void {
+  const keys = backendKeysOf(backendType);
+  if (keys === undefined) return;
+  const names = ["Type", ...keys.map((key) => key.name)];
+  for (const member of members) {
+    const key = keys.find(({ name }) => foldKey(name) === foldKey(member.key));
+    if (key?.type === "int" && typeof member.value === "number" && !/^-?\d+$/.test(member.raw)) {
+      throw invalid(`Backend.${key.name}`, member.raw, "must be a whole number, written in digits");
+    }
+    if (!names.some((name) => foldKey(name) === foldKey(member.key))) {
+      warnings.push(unknownKey("Backend.", member.key, names));
+    }
+  }
+}
+
+function unknownKey(parent: string, key: string, known: readonly string[]): ConfigWarning {
+  const shown = key.length > 60 ? `${key.slice(0, 57)}...` : key;
+  const where = parent === "" ? "the network config" : "Backend";
+  const message = `${JSON.stringify(shown)} is not a key of ${where} and is ignored${didYouMean(key, known, parent)}`;
+  return { path: parent + shown, message };
+}
+
+function warnAboutUnusedFamily(raw: RawConfig, warnings: ConfigWarning[]): void {
+  if (!raw.enableIpv6 && raw.ipv6Network !== undefined) {
+    warnings.push({ path: "IPv6Network", message: "IPv6Network is ignored, since EnableIPv6 is not true" });
+  }
+  if (!raw.enableIpv4 && raw.network !== undefined) {
+    warnings.push({ path: "Network", message: "Network is ignored, since EnableIPv4 is false" });
+  }
+}
