@@ -1,0 +1,104 @@
+// A non-blocking netlink socket to the kernel: whole datagrams in and out, nothing about their meaning.
+import { FlannelError } from "../errors.ts";
+import type { Fd } from "../sys/fd.ts";
+import {
+  AF_NETLINK,
+  bindSocket,
+  openSocket,
+  receiveDatagram,
+  SO_RCVBUF,
+  SO_RCVBUFFORCE,
+  SO_SNDBUF,
+  SO_SNDBUFFORCE,
+  SOCK_RAW,
+  SOL_SOCKET,
+  sendDatagram,
+  trySetOption,
+} from "../sys/socket.ts";
+import { netlinkOption, SOL_NETLINK } from "./uapi.ts";
+
+/** The kernel fills dumps in datagrams of up to 32 KiB. */
+const DATAGRAM_BYTES = 64 * 1024;
+
+export interface NetlinkSocketOptions {
+  /** NETLINK_* of linux/netlink.h. */
+  readonly protocol: number;
+  readonly receiveBufferBytes: number;
+  /** Multicast groups to join, 1 to 32. */
+  readonly groups?: readonly number[];
+}
+
+export class NetlinkSocket implements Disposable {
+  readonly #fd: Fd;
+  readonly #buffer = new Uint8Array(DATAGRAM_BYTES);
+  /** The last datagram received; overwritten by the next. */
+  readonly view = new DataView(this.#buffer.buffer);
+
+  private constructor(fd: Fd) {
+    this.#fd = fd;
+  }
+
+  /** Opens it in the calling thread's network namespace, where it stays. */
+  static open(options: NetlinkSocketOptions): NetlinkSocket {
+    const fd = openSocket("netlink socket", AF_NETLINK, SOCK_RAW, options.protocol);
+    try {
+      setBuffer(fd, SO_RCVBUFFORCE, SO_RCVBUF, options.receiveBufferBytes);
+      setBuffer(fd, SO_SNDBUFFORCE, SO_SNDBUF, 1024 * 1024);
+      // Kernels before 4.20 lack the last one: they do not filter dumps, which the reader does once more anyway.
+      trySetOption(fd, SOL_NETLINK, netlinkOption.extendedAck, 1);
+      trySetOption(fd, SOL_NETLINK, netlinkOption.capAck, 1);
+      trySetOption(fd, SOL_NETLINK, netlinkOption.strictCheck, 1);
+      bindSocket("netlink socket", fd, netlinkAddress(options.groups ?? []));
+      return new NetlinkSocket(fd);
+    } catch (error) {
+      fd[Symbol.dispose]();
+      throw error;
+    }
+  }
+
+  get isClosed(): boolean {
+    return this.#fd.isClosed;
+  }
+
+  /** Sends to the kernel, which handles all messages in it before this returns. */
+  send(bytes: Uint8Array): void {
+    sendDatagram("send to the kernel", this.#fd, bytes);
+  }
+
+  /**
+   * Puts the next datagram into `view` and returns its length; undefined when there is none.
+   * ENOBUFS (see `hasErrno`) means that the queue ran over and datagrams were lost.
+   */
+  receive(): number | undefined {
+    const length = receiveDatagram("receive from the kernel", this.#fd, this.#buffer);
+    if (length === undefined || length <= DATAGRAM_BYTES) return length;
+    throw new FlannelError("kernel.rejected", `netlink datagram of ${length} bytes is longer than any known one`);
+  }
+
+  /** See `Fd.watchReadable`. */
+  watchReadable(drain: () => boolean): void {
+    this.#fd.watchReadable(drain);
+  }
+
+  [Symbol.dispose](): void {
+    this.#fd[Symbol.dispose]();
+  }
+}
+
+/** The forced form exceeds net.core.[rw]mem_max but needs CAP_NET_ADMIN, which a read-only user lacks. */
+function setBuffer(fd: Fd, forced: number, plain: number, bytes: number): void {
+  if (!trySetOption(fd, SOL_SOCKET, forced, bytes)) trySetOption(fd, SOL_SOCKET, plain, bytes);
+}
+
+/** struct sockaddr_nl: family, padding, port 0 (the kernel chooses), group mask. */
+function netlinkAddress(groups: readonly number[]): Uint8Array {
+  const address = new Uint8Array(12);
+  const view = new DataView(address.buffer);
+  view.setUint16(0, AF_NETLINK, true);
+  view.setUint32(
+    8,
+    groups.reduce((mask, group) => (mask | (1 << (group - 1))) >>> 0, 0),
+    true,
+  );
+  return address;
+}

@@ -1,0 +1,116 @@
+// Numbers of the kernel's netlink interface, grouped as in the headers they come from. Pure.
+
+/** linux/netlink.h: sizes, message types, flags. */
+export const nlmsg = { headerBytes: 16, error: 2, done: 3 } as const;
+export const nlm = {
+  request: 0x1,
+  ack: 0x4,
+  dumpInterrupted: 0x10,
+  /** On NLMSG_ERROR and NLMSG_DONE: the failed message is not echoed; attributes follow. */
+  capped: 0x100,
+  ackAttributes: 0x200,
+  dump: 0x300,
+  replace: 0x100,
+  exclusive: 0x200,
+  create: 0x400,
+} as const;
+export const nlmsgErrorAttribute = { message: 1, offset: 2 } as const;
+export const NETLINK_ROUTE = 0;
+export const SOL_NETLINK = 270;
+export const netlinkOption = { capAck: 10, extendedAck: 11, strictCheck: 12 } as const;
+
+/** linux/socket.h: address families as messages carry them. */
+export const AF_UNSPEC = 0;
+export const AF_INET = 2;
+export const AF_BRIDGE = 7;
+export const AF_INET6 = 10;
+
+/** linux/rtnetlink.h: message types. */
+export const rtm = {
+  newLink: 16,
+  delLink: 17,
+  getLink: 18,
+  newAddress: 20,
+  delAddress: 21,
+  getAddress: 22,
+  newRoute: 24,
+  delRoute: 25,
+  getRoute: 26,
+  newNeighbour: 28,
+  delNeighbour: 29,
+  getNeighbour: 30,
+  newNextHop: 104,
+  delNextHop: 105,
+  getNextHop: 106,
+} as const;
+
+/** linux/rtnetlink.h: multicast groups. */
+export const rtnlGroup = {
+  link: 1,
+  neighbour: 3,
+  ipv4Address: 5,
+  ipv4Route: 7,
+  ipv6Address: 9,
+  ipv6Route: 11,
+  nextHop: 32,
+} as const;
+
+/** linux/if.h and linux/if_link.h. */
+export const iff = { up: 0x1, loopback: 0x8, running: 0x40 } as const;
+export const ifla = {
+  address: 1,
+  interfaceName: 3,
+  mtu: 4,
+  txQueueLength: 13,
+  linkInfo: 18,
+  extendedMask: 29,
+  infoKind: 1,
+  infoData: 2,
+} as const;
+/** RTEXT_FILTER_SKIP_STATS: counters are half of a link message and nobody reads them here. */
+export const SKIP_STATISTICS = 8;
+export const iflaVxlan = {
+  id: 1,
+  group: 2,
+  link: 3,
+  local: 4,
+  ttl: 5,
+  tos: 6,
+  learning: 7,
+  proxy: 11,
+  rsc: 12,
+  l2miss: 13,
+  l3miss: 14,
+  port: 15,
+  group6: 16,
+  local6: 17,
+  udpZeroCsum6Tx: 19,
+  udpZeroCsum6Rx: 20,
+  gbp: 23,
+} as const;
+
+/** linux/if_addr.h */
+export const ifa = { address: 1, local: 2, broadcast: 4, flags: 8 } as const;
+
+/** linux/rtnetlink.h: routes. */
+export const rta = {
+  destination: 1,
+  outInterface: 4,
+  gateway: 5,
+  priority: 6,
+  preferredSource: 7,
+  multipath: 9,
+  table: 15,
+  via: 18,
+  nextHopId: 30,
+} as const;
+export const rtn = { unicast: 1, blackhole: 6, unreachable: 7, prohibit: 8 } as const;
+export const RTNH_F_ONLINK = 4;
+
+/** linux/neighbour.h */
+export const nda = { destination: 1, linkLayerAddress: 2, interfaceIndex: 8 } as const;
+export const NUD_PERMANENT = 0x80;
+export const NTF_SELF = 2;
+
+/** linux/nexthop.h */
+export const nha = { id: 1, group: 2, outInterface: 5, gateway: 6 } as const;

@@ -1,0 +1,95 @@
+// One holder at a time, across processes: flock(2) on a file that also tells who holds it. The kernel frees the lock
+// when the holder dies, however it dies.
+import { closeSync, constants, fstatSync, ftruncateSync, openSync, readFileSync, statSync, writeSync } from "node:fs";
+import { FlannelError } from "../errors.ts";
+import { errnos, fromErrno } from "./errno.ts";
+import { flock, lastErrno } from "./libc.ts";
+
+const LOCK_EX = 2;
+const LOCK_NB = 4;
+
+export class FileLock implements Disposable {
+  readonly path: string;
+  #fd: number | undefined;
+
+  private constructor(path: string, fd: number) {
+    this.path = path;
+    this.#fd = fd;
+  }
+
+  /**
+   * Takes the lock, creating `path` (mode 0600; its directory must exist), or throws `agent.running` with
+   * `details.pid` (undefined when the holder has not written it yet), or `file.failed`.
+   */
+  static acquire(path: string): FileLock {
+    for (;;) {
+      const fd = openLockFile(path);
+      try {
+        lock(path, fd);
+        // The file may have been removed between open and flock: a lock on it would exclude nobody.
+        if (isFileAt(path, fd)) {
+          tryWritePid(fd);
+          return new FileLock(path, fd);
+        }
+      } catch (error) {
+        closeSync(fd);
+        throw error;
+      }
+      closeSync(fd);
+    }
+  }
+
+  /** Frees the lock. The file stays: removing it would race with the next holder. */
+  [Symbol.dispose](): void {
+    const fd = this.#fd;
+    if (fd === undefined) return;
+    this.#fd = undefined;
+    ftruncateSync(fd, 0);
+    closeSync(fd);
+  }
+}
+
+/** The lock holds without it, so a full disk must not stop the agent. */
+function tryWritePid(fd: number): void {
+  try {
+    ftruncateSync(fd, 0);
+    writeSync(fd, `${process.pid}\n`, 0);
+  } catch {
+    // A second agent then says that the file is locked, but not by whom.
+  }
+}
+
+function readPid(path: string): number | undefined {
+  try {
+    const text = readFileSync(path, "utf8").trim();
+    return /^[1-9]\d*$/.test(text) ? Number(text) : undefined;
+  } catch {
+    return undefined;
+  }
+}
+
+function openLockFile(path: string): number {
+  try {
+    return openSync(path, constants.O_RDWR | constants.O_CREAT, 0o600);
+  } catch (cause) {
+    throw new FlannelError("file.failed", `open lock file ${path}`, { cause });
+  }
+}
+
+function lock(path: string, fd: number): void {
+  if (flock(fd, LOCK_EX | LOCK_NB) === 0) return;
+  const errno = lastErrno();
+  if (errno !== errnos.EWOULDBLOCK) throw fromErrno(`lock ${path}`, errno);
+  const pid = readPid(path);
+  throw new FlannelError(
+    "agent.running",
+    `${path} is locked by another agent${pid === undefined ? "" : ` (pid ${pid})`}; stop that one first`,
+    { details: { path, pid } },
+  );
+}
+
+function isFileAt(path: string, fd: number): boolean {
+  const ours = fstatSync(fd);
+  const current = statSync(path, { throwIfNoEntry: false });
+  return current !== undefined && current.ino === ours.ino && current.dev === ours.dev;
+}
