@@ -1,0 +1,75 @@
+// What goes wrong in real networks, as calls. Each returns how to undo it. Network faults sit in the box's namespace
+// (the switch), so nothing inside the host shows that the lab did it.
+import type { LabHost } from "./host.ts";
+import { boxNamespace } from "./namespace.ts";
+
+export type Undo = () => Promise<void>;
+
+/** The cable's far end goes down: no carrier on eth0, addresses and routes stay. */
+export async function partition(host: LabHost): Promise<Undo> {
+  await boxNamespace.ip("link", "set", "dev", host.name, "down");
+  return async () => void (await boxNamespace.ip("link", "set", "dev", host.name, "up"));
+}
+
+/** The host is on no LAN: carrier stays, nothing gets through. */
+export async function unplug(host: LabHost): Promise<Undo> {
+  await boxNamespace.ip("link", "set", "dev", host.name, "nomaster");
+  return async () => void (await boxNamespace.ip("link", "set", "dev", host.name, "master", host.segment.bridge));
+}
+
+/** These two hosts lose sight of each other; both reach all others. */
+export function cut(a: LabHost, b: LabHost): Promise<Undo> {
+  return dropOnSwitch([`iifname "${a.name}" oifname "${b.name}" drop`, `iifname "${b.name}" oifname "${a.name}" drop`]);
+}
+
+/** The data plane dies and the control plane lives: datagrams to this port are dropped on all LANs. */
+export function dropUdp(port: number): Promise<Undo> {
+  return dropOnSwitch([`udp dport ${port} drop`]);
+}
+
+/** Part of what goes to or from the host is lost at random, in percent. */
+export function lose(host: LabHost, percent: number): Promise<Undo> {
+  const chance = percent >= 100 ? "drop" : `numgen random mod 100 < ${percent} drop`;
+  return dropOnSwitch([`iifname "${host.name}" ${chance}`, `oifname "${host.name}" ${chance}`]);
+}
+
+/**
+ * eth0 goes down on the host itself: the kernel deletes its routes and IPv6 addresses. Undo does what a real
+ * machine's network service does: link up, addresses and default route back. Other routes stay gone.
+ */
+export async function linkDown(host: LabHost): Promise<Undo> {
+  await host.namespace.ip("link", "set", "dev", "eth0", "down");
+  return () => host.namespace.ipBatch(["link set dev eth0 up", ...host.addressLines()]);
+}
+
+/** Both ends of the host's cable get this MTU. */
+export async function setMtu(host: LabHost, mtuBytes: number): Promise<Undo> {
+  const set = async (value: number) => {
+    await boxNamespace.ip("link", "set", "dev", host.name, "mtu", String(value));
+    await host.namespace.ip("link", "set", "dev", "eth0", "mtu", String(value));
+  };
+  await set(mtuBytes);
+  return () => set(host.mtuBytes);
+}
+
+/** eth0 gets another IPv4 address, as after a new DHCP lease: the old one goes, the default route comes back. */
+export async function changeAddress(host: LabHost, ipv4: string): Promise<Undo> {
+  const before = host.ipv4;
+  const change = async (from: string | undefined, to: string | undefined) => {
+    host.ipv4 = to;
+    const removal = from === undefined ? [] : [`addr del ${from}/24 dev eth0`];
+    await host.namespace.ipBatch([...removal, ...host.addressLines()]);
+  };
+  await change(before, ipv4);
+  return () => change(ipv4, before);
+}
+
+let tableCount = 0;
+
+async function dropOnSwitch(rules: readonly string[]): Promise<Undo> {
+  tableCount += 1;
+  const table = `fault${tableCount}`;
+  const body = ["type filter hook forward priority 0; policy accept;", ...rules].join("\n    ");
+  await boxNamespace.nft(`table bridge ${table} {\n  chain forward {\n    ${body}\n  }\n}\n`);
+  return () => boxNamespace.nft(`delete table bridge ${table}\n`);
+}

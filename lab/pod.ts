@@ -1,0 +1,75 @@
+// A container as far as the network sees one: a namespace behind a bridge on its host, wired as container tools wire
+// it from subnet.env.
+import type { LabHost } from "./host.ts";
+import { createNamespaces, Namespace, removeNamespaces } from "./namespace.ts";
+import type { SubnetEnv } from "./subnet-env.ts";
+
+export interface Pod {
+  readonly name: string;
+  readonly host: LabHost;
+  readonly namespace: Namespace;
+  /** Without length; undefined when the subnet has no such family. */
+  readonly ipv4: string | undefined;
+  readonly ipv6: string | undefined;
+  readonly mtuBytes: number;
+}
+
+/**
+ * Makes the bridge cni0 with the subnet's gateway address on the host and a container behind it, with the second
+ * address of the subnet. Calling it again (other MTU, other subnet) replaces both. The default name is `<host>-pod`.
+ */
+export async function attachPod(host: LabHost, env: SubnetEnv, name = `${host.name}-pod`): Promise<Pod> {
+  await detachPod(host, name);
+  await createNamespaces([name]);
+  const gateways = [env.subnet, env.ipv6Subnet].filter((value) => value !== undefined);
+  await host.namespace.ipBatch([
+    `link add dev cni0 mtu ${env.mtuBytes} type bridge`,
+    ...gateways.map((gateway) => `addr add ${gateway} dev cni0${gateway.includes(":") ? " nodad" : ""}`),
+    "link set dev cni0 up",
+    `link add dev pod0 mtu ${env.mtuBytes} type veth peer name eth0 mtu ${env.mtuBytes} netns ${name}`,
+    "link set dev pod0 master cni0 up",
+  ]);
+  const namespace = new Namespace(name);
+  await namespace.ipBatch(["link set dev eth0 up", ...gateways.flatMap((gateway) => podLines(gateway))]);
+  return {
+    name,
+    host,
+    namespace,
+    ipv4: env.subnet === undefined ? undefined : podAddress(env.subnet),
+    ipv6: env.ipv6Subnet === undefined ? undefined : podAddress(env.ipv6Subnet),
+    mtuBytes: env.mtuBytes,
+  };
+}
+
+/** Removes the container and the bridge when they are there. */
+export async function detachPod(host: LabHost, name = `${host.name}-pod`): Promise<void> {
+  const links = await host.namespace.ipJson("link", "show");
+  const present = links.map((link) => String(link["ifname"]));
+  const ours = ["pod0", "cni0"].filter((device) => present.includes(device));
+  await host.namespace.ipBatch(ours.map((device) => `link del dev ${device}`));
+  await removeNamespaces([name]);
+}
+
+/** Changes the MTU of the container's whole path on its host: what a container tool does after a new subnet.env. */
+export async function setPodMtu(pod: Pod, mtuBytes: number): Promise<void> {
+  await pod.host.namespace.ipBatch(["cni0", "pod0"].map((device) => `link set dev ${device} mtu ${mtuBytes}`));
+  await pod.namespace.ip("link", "set", "dev", "eth0", "mtu", String(mtuBytes));
+}
+
+function podLines(gateway: string): readonly string[] {
+  const [address = "", length = ""] = gateway.split("/");
+  return [
+    `addr add ${podAddress(gateway)}/${length} dev eth0${address.includes(":") ? " nodad" : ""}`,
+    `route add default via ${address} dev eth0`,
+  ];
+}
+
+/** The gateway has the subnet's first address, the container the second. */
+function podAddress(gateway: string): string {
+  const [address = ""] = gateway.split("/");
+  const match = /^(.*[.:])([0-9a-f]+)$/.exec(address);
+  if (match === null) throw new Error(`not a gateway address: ${gateway}`);
+  const [, head = "", tail = ""] = match;
+  const base = address.includes(":") ? 16 : 10;
+  return `${head}${(Number.parseInt(tail, base) + 1).toString(base)}`;
+}

@@ -1,0 +1,215 @@
+// A host that looks as if upstream flannel ran on it: the same bytes in etcd, the same kernel objects made by `ip` and
+// `bridge`. A stand-in for mixed clusters and take-over tests; IPv4, IPv6 and both, vxlan and host-gw.
+import type { Etcd } from "./etcd.ts";
+import type { LabHost } from "./host.ts";
+import { link } from "./kernel-view.ts";
+import type { SubnetEnv } from "./subnet-env.ts";
+
+/**
+ * `current`: v0.20 to v0.28 (PublicIPv6 always there, VNI in the data); `seed`: v0.7 (PublicIP only, data with the MAC
+ * alone). Readers must take both.
+ */
+export type UpstreamForm = "current" | "seed";
+
+export interface UpstreamPeerOptions {
+  readonly etcd: Etcd;
+  /** `10.5.2.0/24`. Missing in an IPv6-only cluster. */
+  readonly subnet?: string;
+  /** `fd00:5:0:2::/64`. */
+  readonly ipv6Subnet?: string;
+  /** Default vxlan. */
+  readonly backend?: "vxlan" | "host-gw";
+  readonly form?: UpstreamForm;
+  /** Default `/coreos.com/network`. */
+  readonly prefix?: string;
+  /** Default 1. */
+  readonly vni?: number;
+}
+
+interface PeerLease {
+  readonly subnet: string | undefined;
+  readonly ipv6Subnet: string | undefined;
+  readonly publicIp: string | undefined;
+  readonly publicIpv6: string | undefined;
+  readonly backend: string;
+  readonly mac: string | undefined;
+  readonly macV6: string | undefined;
+}
+
+const leaseSeconds = 86_400;
+
+export class UpstreamPeer {
+  readonly host: LabHost;
+  readonly key: string;
+  readonly #options: UpstreamPeerOptions;
+  #value = "";
+
+  private constructor(host: LabHost, options: UpstreamPeerOptions) {
+    this.host = host;
+    this.#options = options;
+    const parts = [options.subnet ?? "0.0.0.0/0", options.ipv6Subnet].filter((part) => part !== undefined);
+    this.key = `${options.prefix ?? "/coreos.com/network"}/subnets/${parts.map((part) => part.replace("/", "-")).join("&")}`;
+  }
+
+  /** Makes the devices and announces the lease; peers come with `sync`. */
+  static async start(host: LabHost, options: UpstreamPeerOptions): Promise<UpstreamPeer> {
+    const peer = new UpstreamPeer(host, options);
+    if (peer.#isVxlan) await peer.#createDevices();
+    peer.#value = await peer.#leaseValue();
+    await options.etcd.put(peer.key, peer.#value, await options.etcd.grant(leaseSeconds));
+    return peer;
+  }
+
+  /** The lease's bytes as written. */
+  get value(): string {
+    return this.#value;
+  }
+
+  /** What the agent would write to subnet.env. */
+  get subnetEnv(): SubnetEnv {
+    const { subnet, ipv6Subnet } = this.#options;
+    return {
+      network: undefined,
+      subnet: subnet === undefined ? undefined : subnet.replace(/0\//, "1/"),
+      ipv6Network: undefined,
+      ipv6Subnet: ipv6Subnet === undefined ? undefined : ipv6Subnet.replace("::/", "::1/"),
+      mtuBytes: this.#isVxlan ? this.host.mtuBytes - 50 : this.host.mtuBytes,
+      ipMasq: false,
+    };
+  }
+
+  /** Programs every other host's lease that is in etcd now, in upstream's order and form. */
+  async sync(): Promise<void> {
+    for (const lease of await this.#peers()) {
+      await this.host.namespace.ipBatch(this.#peerLines(lease, "replace"));
+      for (const words of this.#fdbCommands(lease)) await this.host.namespace.bridge("fdb", "replace", ...words);
+    }
+  }
+
+  /** Removes one peer's objects as upstream does when its lease goes: each must be there in exactly that form. */
+  async forget(peerKey: string): Promise<void> {
+    const lease = (await this.#peers()).find((entry) => `${entry.subnet}` === subnetOfKey(peerKey));
+    if (lease === undefined) throw new Error(`no lease ${peerKey} in etcd`);
+    for (const words of this.#fdbCommands(lease)) await this.host.namespace.bridge("fdb", "del", ...words);
+    await this.host.namespace.ipBatch(this.#peerLines(lease, "del"));
+  }
+
+  /** Deletes the lease; devices and routes stay, as upstream leaves them. */
+  async stop(): Promise<void> {
+    await this.#options.etcd.delete(this.key);
+  }
+
+  get #isVxlan(): boolean {
+    return (this.#options.backend ?? "vxlan") === "vxlan";
+  }
+
+  get #devices(): { readonly v4: string; readonly v6: string } {
+    const vni = this.#options.vni ?? 1;
+    return { v4: `flannel.${vni}`, v6: `flannel-v6.${vni}` };
+  }
+
+  async #createDevices(): Promise<void> {
+    const { subnet, ipv6Subnet, vni = 1 } = this.#options;
+    const mtu = this.host.mtuBytes - 50;
+    const lines: string[] = [];
+    const create = (device: string, local: string, port: number) => [
+      `link add dev ${device} mtu ${mtu} type vxlan id ${vni} dev eth0 local ${local} dstport ${port} nolearning`,
+    ];
+    if (subnet !== undefined && this.host.ipv4 !== undefined) {
+      lines.push(...create(this.#devices.v4, this.host.ipv4, 8472));
+      lines.push(`addr add ${subnet.split("/")[0]}/32 dev ${this.#devices.v4}`, `link set dev ${this.#devices.v4} up`);
+    }
+    if (ipv6Subnet !== undefined && this.host.ipv6 !== undefined) {
+      lines.push(...create(this.#devices.v6, this.host.ipv6, 8472));
+      lines.push(`addr add ${ipv6Subnet.split("/")[0]}/128 dev ${this.#devices.v6} nodad`);
+      lines.push(`link set dev ${this.#devices.v6} up`);
+    }
+    await this.host.namespace.ipBatch(lines);
+  }
+
+  async #leaseValue(): Promise<string> {
+    const { subnet, ipv6Subnet, form, backend = "vxlan", vni = 1 } = this.#options;
+    const data = async (device: string) => {
+      const mac = (await link(this.host.namespace, device))?.mac;
+      return form === "seed" ? { VtepMAC: mac } : { VNI: vni, VtepMAC: mac };
+    };
+    return JSON.stringify({
+      PublicIP: subnet === undefined ? "0.0.0.0" : this.host.ipv4,
+      ...(form === "seed" ? {} : { PublicIPv6: ipv6Subnet === undefined ? null : this.host.ipv6 }),
+      BackendType: backend,
+      ...(this.#isVxlan && subnet !== undefined ? { BackendData: await data(this.#devices.v4) } : {}),
+      ...(this.#isVxlan && ipv6Subnet !== undefined ? { BackendV6Data: await data(this.#devices.v6) } : {}),
+    });
+  }
+
+  async #peers(): Promise<readonly PeerLease[]> {
+    const prefix = `${this.#options.prefix ?? "/coreos.com/network"}/subnets/`;
+    const entries = await this.#options.etcd.list(prefix);
+    return entries.filter((entry) => entry.key !== this.key).map((entry) => readLease(entry.key, entry.value));
+  }
+
+  /** What of a lease this host can use: the families both have. */
+  #reachable(lease: PeerLease): readonly Reachable[] {
+    if (lease.backend !== (this.#options.backend ?? "vxlan")) return [];
+    const { subnet, ipv6Subnet } = this.#options;
+    const found: Reachable[] = [];
+    if (subnet !== undefined && lease.subnet !== undefined && lease.publicIp !== undefined) {
+      found.push({ subnet: lease.subnet, publicIp: lease.publicIp, mac: lease.mac, device: this.#devices.v4 });
+    }
+    if (ipv6Subnet !== undefined && lease.ipv6Subnet !== undefined && lease.publicIpv6 !== undefined) {
+      found.push({ subnet: lease.ipv6Subnet, publicIp: lease.publicIpv6, mac: lease.macV6, device: this.#devices.v6 });
+    }
+    return found;
+  }
+
+  #peerLines(lease: PeerLease, verb: "replace" | "del"): readonly string[] {
+    return this.#reachable(lease).flatMap(({ subnet, publicIp, mac, device }) => {
+      if (!this.#isVxlan) return [`route ${verb} ${subnet} via ${publicIp} dev eth0 proto boot`];
+      if (mac === undefined) return [];
+      const gateway = subnet.split("/")[0];
+      return [
+        `neigh ${verb} ${gateway} lladdr ${mac} dev ${device}${verb === "replace" ? " nud permanent" : ""}`,
+        `route ${verb} ${subnet} via ${gateway} dev ${device} onlink proto boot`,
+      ];
+    });
+  }
+
+  #fdbCommands(lease: PeerLease): readonly (readonly string[])[] {
+    return this.#reachable(lease).flatMap(({ publicIp, mac, device }) =>
+      this.#isVxlan && mac !== undefined ? [[mac, "dev", device, "dst", publicIp, "self", "permanent"]] : [],
+    );
+  }
+}
+
+interface Reachable {
+  readonly subnet: string;
+  readonly publicIp: string;
+  readonly mac: string | undefined;
+  readonly device: string;
+}
+
+/** The IPv4 part of a lease key as a prefix, `10.5.2.0/24`. */
+function subnetOfKey(key: string): string {
+  return (key.split("/").at(-1)?.split("&")[0] ?? "").replace(/-(\d+)$/, "/$1");
+}
+
+function readLease(key: string, text: string): PeerLease {
+  const value = JSON.parse(text) as {
+    PublicIP?: string;
+    PublicIPv6?: string | null;
+    BackendType?: string;
+    BackendData?: { VtepMAC?: string };
+    BackendV6Data?: { VtepMAC?: string };
+  };
+  const ipv6Part = /&(.+)-(\d+)$/.exec(key);
+  const subnet = subnetOfKey(key);
+  return {
+    subnet: subnet === "0.0.0.0/0" ? undefined : subnet,
+    ipv6Subnet: ipv6Part === null ? undefined : `${ipv6Part[1]}/${ipv6Part[2]}`,
+    publicIp: value.PublicIP,
+    publicIpv6: value.PublicIPv6 ?? undefined,
+    backend: value.BackendType ?? "",
+    mac: value.BackendData?.VtepMAC,
+    macV6: value.BackendV6Data?.VtepMAC,
+  };
+}
