@@ -44,8 +44,8 @@ function checkValue(key: BackendKey, value: unknown): BackendValue {
   const path = `Backend.${key.name}`;
   const expected = jsonTypes[key.type];
   if (typeof value !== expected || (key.type === "int" && !Number.isInteger(value))) {
-    const article = key.type === "int" ? "an integer" : key.type === "bool" ? "true or false" : "a string";
-    throw invalid(path, value, `must be ${article}, not ${describeType(value)}`);
+    const wanted = { int: "an integer", bool: "true or false", string: "a string" }[key.type];
+    throw invalid(path, value, `must be ${wanted}, not ${describeType(key, value)}`);
   }
   if (typeof value === "number") {
     const { minimum = 0, maximum = 2 ** 31 - 1 } = key;
@@ -56,7 +56,8 @@ function checkValue(key: BackendKey, value: unknown): BackendValue {
   throw new TypeError(`backend key ${key.name} has an unknown type`);
 }
 
-function describeType(value: unknown): string {
+function describeType(key: BackendKey, value: unknown): string {
   const type = jsonTypeOf(value);
-  return type === "number" ? "a fraction" : `${type === "array" || type === "object" ? "an" : "a"} ${type}`;
+  if (type === "number" && key.type === "int") return "a fraction";
+  return `${/^[ao]/.test(type) ? "an" : "a"} ${type}`;
 }

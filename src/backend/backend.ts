@@ -30,6 +30,11 @@ export interface Backend {
   /** What we announce. Throws `config.invalid` when this host cannot serve the backend (e.g. host-gw behind NAT). */
   attributes(facts: HostFacts): LeaseAttributes;
   /**
+   * Reads leases ahead of `plan`, which remembers what it read: called in slices, it keeps the first plan of 10,000
+   * peers from holding the event loop. Calling it is never necessary.
+   */
+  prepare(leases: readonly Lease[]): void;
+  /**
    * Pure. `peers` without our own lease. Leases that are not for this backend or cannot be read are left out and
    * reported in `skipped`.
    */

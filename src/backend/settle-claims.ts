@@ -2,6 +2,7 @@
 import type { ExternalInterface } from "../host/host-state.ts";
 import { addressBits, familyOf, makePrefix, type Prefix, prefixAddress, prefixLength } from "../ip/address.ts";
 import { networkOf } from "../ip/prefix.ts";
+import type { Lease } from "../lease/lease.ts";
 import type { PeerReach, SkippedLease } from "./peer-reach.ts";
 
 /** Prefixes no peer may cover, each with its name for messages. */
@@ -41,6 +42,21 @@ export function settleClaims<Reach extends PeerReach>(
   };
 }
 
+/** Number of leases that appear in at least one of the lists; each list is in the order of `leases`. */
+export function countLeases(leases: readonly Lease[], reached: readonly (readonly PeerReach[])[]): number {
+  const [first = [], second = []] = reached;
+  if (second.length === 0) return first.length;
+  let [count, inFirst, inSecond] = [0, 0, 0];
+  for (const lease of leases) {
+    const isInFirst = first[inFirst]?.lease === lease;
+    const isInSecond = second[inSecond]?.lease === lease;
+    if (isInFirst) inFirst++;
+    if (isInSecond) inSecond++;
+    if (isInFirst || isInSecond) count++;
+  }
+  return count;
+}
+
 /** Negative when `a` is to be kept rather than `b`. */
 export function comparePreference(a: PeerReach, b: PeerReach, subnetLength: number): number {
   const byLength = Number(b.lengthBits === subnetLength) - Number(a.lengthBits === subnetLength);
@@ -54,7 +70,9 @@ function findLosers<Reach extends PeerReach>(
   reaches: readonly Reach[],
   reserved: ReservedPrefixes,
 ): ReadonlyMap<Reach, string> {
-  const claims = new Claims([...reaches.map(({ lengthBits }) => lengthBits), ...reserved.keys().map(prefixLength)]);
+  const lengths = new Set<number>(reserved.keys().map(prefixLength));
+  for (const { lengthBits } of reaches) lengths.add(lengthBits);
+  const claims = new Claims(lengths);
   for (const [prefix, owner] of reserved) claims.claim(prefix, prefixLength(prefix), owner);
   const losers = new Map<Reach, string>();
   for (const reach of reaches) {
@@ -66,31 +84,32 @@ function findLosers<Reach extends PeerReach>(
 
 /** Set of disjoint prefixes. Finds an overlap by look-ups alone, one per prefix length in use (nearly always one). */
 class Claims {
-  readonly #lengths: readonly number[];
+  /** For each length in use, the shorter ones. */
+  readonly #shorterLengths = new Map<number, readonly number[]>();
   readonly #owners = new Map<Prefix, string>();
   /** Shorter prefixes that contain a claimed one. */
   readonly #around = new Map<Prefix, string>();
 
-  constructor(lengths: Iterable<number>) {
-    this.#lengths = [...new Set(lengths)];
+  constructor(lengths: ReadonlySet<number>) {
+    for (const length of lengths) {
+      const shorter = [...lengths].filter((other) => other < length);
+      this.#shorterLengths.set(length, shorter);
+    }
   }
 
   /** Claims the prefix, or returns whose claim it overlaps. */
   claim(prefix: Prefix, lengthBits: number, owner: string): string | undefined {
-    const around = this.#shorter(prefix, lengthBits);
-    const holder =
-      this.#owners.get(prefix) ??
-      this.#around.get(prefix) ??
-      around.map((shorter) => this.#owners.get(shorter)).find((found) => found !== undefined);
+    const holder = this.#owners.get(prefix) ?? this.#around.get(prefix);
     if (holder !== undefined) return holder;
+    const around = (this.#shorterLengths.get(lengthBits) ?? []).map((length) =>
+      networkOf(makePrefix(prefixAddress(prefix), length)),
+    );
+    for (const shorter of around) {
+      const outer = this.#owners.get(shorter);
+      if (outer !== undefined) return outer;
+    }
     this.#owners.set(prefix, owner);
     for (const shorter of around) if (!this.#around.has(shorter)) this.#around.set(shorter, owner);
     return undefined;
-  }
-
-  #shorter(prefix: Prefix, lengthBits: number): Prefix[] {
-    return this.#lengths
-      .filter((length) => length < lengthBits)
-      .map((length) => networkOf(makePrefix(prefixAddress(prefix), length)));
   }
 }

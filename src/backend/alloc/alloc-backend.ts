@@ -20,6 +20,7 @@ function createAllocBackend(config: NetworkConfig): Backend {
     mtuBytes: (facts) => facts.externalInterface.mtuBytes,
     // As in flannel, the lease carries no backend type.
     attributes: (facts) => announcedAddresses(config, facts.externalInterface),
+    prepare: () => undefined,
     plan: () => ({ state: emptyHostState, plannedPeers: 0, skipped: [] }),
   };
 }

@@ -1,5 +1,5 @@
 // The host-gw backend: plain routes with the peers as gateways; all hosts must share one link. Pure.
-import type { NetworkConfig } from "../../config/network-config.ts";
+import type { AddressPool, NetworkConfig } from "../../config/network-config.ts";
 import { FlannelError } from "../../errors.ts";
 import { emptyHostState, type HostRoute } from "../../host/host-state.ts";
 import type { Address, Family } from "../../ip/address.ts";
@@ -7,7 +7,7 @@ import type { Lease, LeaseAttributes, LeasedSubnets } from "../../lease/lease.ts
 import { announcedAddresses } from "../announced-addresses.ts";
 import type { Backend, BackendModule, BackendPlan, HostFacts } from "../backend.ts";
 import { isOwnAddress, type PeerReach, readReach, type SkippedLease, selectPeers } from "../peer-reach.ts";
-import { reservedPrefixes, settleClaims } from "../settle-claims.ts";
+import { countLeases, reservedPrefixes, settleClaims } from "../settle-claims.ts";
 
 export const hostGwModule: BackendModule = {
   type: "host-gw",
@@ -16,6 +16,8 @@ export const hostGwModule: BackendModule = {
   create: (config) => new HostGwBackend(config),
 };
 
+type Reading = PeerReach | string | undefined;
+
 class HostGwBackend implements Backend {
   readonly type = "host-gw";
   readonly devices: readonly string[] = [];
@@ -23,7 +25,7 @@ class HostGwBackend implements Backend {
   readonly needsDirectPeers = false;
   readonly #config: NetworkConfig;
   /** What each lease says, by family; leases are immutable. */
-  readonly #readings: Readonly<Record<Family, WeakMap<Lease, { readonly reading: PeerReach | string | undefined }>>> = {
+  readonly #readings: Readonly<Record<Family, WeakMap<Lease, { readonly reading: Reading }>>> = {
     4: new WeakMap(),
     6: new WeakMap(),
   };
@@ -44,14 +46,20 @@ class HostGwBackend implements Backend {
     return { ...announced, backendType: this.type };
   }
 
+  prepare(leases: readonly Lease[]): void {
+    for (const lease of leases) {
+      if (this.#config.ipv4 !== undefined) this.#read(4, this.#config.ipv4, lease);
+      if (this.#config.ipv6 !== undefined) this.#read(6, this.#config.ipv6, lease);
+    }
+  }
+
   plan(own: LeasedSubnets, peers: readonly Lease[], facts: HostFacts): BackendPlan {
     const skipped: SkippedLease[] = [];
     const routes: HostRoute[] = [];
-    const planned = new Set<Lease>();
     const ours = selectPeers(this.type, this.#config, peers, skipped);
-    for (const family of [4, 6] as const) {
-      for (const { lease, subnet, publicIp } of this.#reaches(family, own, ours, facts, skipped)) {
-        planned.add(lease);
+    const reached = ([4, 6] as const).map((family) => this.#reaches(family, own, ours, facts, skipped));
+    for (const reaches of reached) {
+      for (const { subnet, publicIp } of reaches) {
         routes.push({
           destination: subnet,
           device: facts.externalInterface.name,
@@ -60,7 +68,7 @@ class HostGwBackend implements Backend {
         });
       }
     }
-    return { state: { ...emptyHostState, routes }, plannedPeers: planned.size, skipped };
+    return { state: { ...emptyHostState, routes }, plannedPeers: countLeases(ours, reached), skipped };
   }
 
   #reaches(
@@ -76,8 +84,7 @@ class HostGwBackend implements Backend {
     const external = facts.externalInterface;
     const reaches: PeerReach[] = [];
     for (const lease of peers) {
-      const reading = this.#readings[family].get(lease)?.reading ?? readReach(lease, family, pool);
-      this.#readings[family].set(lease, { reading });
+      const reading = this.#read(family, pool, lease);
       if (reading === undefined) continue;
       if (typeof reading === "string") skipped.push({ key: lease.key, reason: reading });
       else if (isOwnAddress(reading.publicIp, external)) {
@@ -87,6 +94,14 @@ class HostGwBackend implements Backend {
     const settled = settleClaims(reaches, reservedPrefixes(ownSubnet, external), pool.subnetLength);
     skipped.push(...settled.skipped);
     return settled.accepted;
+  }
+
+  #read(family: Family, pool: AddressPool, lease: Lease): Reading {
+    const cached = this.#readings[family].get(lease);
+    if (cached !== undefined) return cached.reading;
+    const reading = readReach(lease, family, pool);
+    this.#readings[family].set(lease, { reading });
+    return reading;
   }
 }
 

@@ -10,7 +10,7 @@ export function vtepData(vni: number, mac: string): BackendData {
 export function readVtepMac(data: BackendData | undefined): { readonly mac: string } | { readonly reason: string } {
   let text: unknown;
   if (typeof data === "object" && data !== null) {
-    for (const [key, value] of Object.entries(data)) if (foldKey(key) === "vtepmac") text = value;
+    for (const [key, value] of Object.entries(data)) if (key === "VtepMAC" || foldKey(key) === "vtepmac") text = value;
   }
   if (typeof text !== "string") return { reason: "has no VtepMAC" };
   const mac = tryParseMac(text);
@@ -24,8 +24,8 @@ const macForms = /^(?:[\da-f]{2}(?::[\da-f]{2}){5}|[\da-f]{2}(?:-[\da-f]{2}){5}|
 export function tryParseMac(text: string): string | undefined {
   const lowered = text.toLowerCase();
   if (!macForms.test(lowered)) return undefined;
-  const digits = lowered.replaceAll(/[^\da-f]/g, "");
-  const isMulticast = (Number.parseInt(digits.slice(0, 2), 16) & 1) === 1;
-  if (isMulticast || digits === "000000000000") return undefined;
-  return (digits.match(/../g) ?? []).join(":");
+  const isMulticast = (Number.parseInt(lowered.slice(0, 2), 16) & 1) === 1;
+  if (isMulticast || !/[1-9a-f]/.test(lowered)) return undefined;
+  if (lowered[2] === ":") return lowered;
+  return (lowered.replaceAll(/[-.]/g, "").match(/../g) ?? []).join(":");
 }

@@ -15,7 +15,7 @@ import type { Lease, LeaseAttributes, LeasedSubnets } from "../../lease/lease.ts
 import { announcedAddresses } from "../announced-addresses.ts";
 import type { Backend, BackendModule, BackendPlan, HostFacts } from "../backend.ts";
 import { isOwnAddress, type PeerReach, readReach, type SkippedLease, selectPeers } from "../peer-reach.ts";
-import { comparePreference, reservedPrefixes, settleClaims } from "../settle-claims.ts";
+import { comparePreference, countLeases, reservedPrefixes, settleClaims } from "../settle-claims.ts";
 import { readVtepMac, vtepData } from "./vtep-data.ts";
 import { OVERHEAD_BYTES, readVxlanOptions, type VxlanOptions, vxlanKeys } from "./vxlan-options.ts";
 
@@ -60,7 +60,6 @@ class Draft {
   readonly fdb: HostFdbEntry[] = [];
   readonly sysctls: HostSysctl[] = [];
   readonly skipped: SkippedLease[] = [];
-  readonly planned = new Set<Lease>();
 }
 
 class VxlanBackend implements Backend {
@@ -98,18 +97,23 @@ class VxlanBackend implements Backend {
     };
   }
 
+  prepare(leases: readonly Lease[]): void {
+    for (const family of this.#families) for (const lease of leases) readCached(family, lease);
+  }
+
   /** A family is planned when we hold a subnet of it and the external interface has an address of it. */
   plan(own: LeasedSubnets, peers: readonly Lease[], facts: HostFacts): BackendPlan {
     const draft = new Draft();
     const ours = selectPeers(this.type, this.#config, peers, draft.skipped);
+    const reached: (readonly TunnelReach[])[] = [];
     for (const family of this.#families) {
       const vtep = ownVtep(family.family, own, facts);
       if (vtep === undefined) continue;
       this.#planDevice(family, vtep, facts, draft);
-      planPeers(family, vtep, ours, facts, this.#options.directRouting, draft);
+      reached.push(planPeers(family, vtep, ours, facts, this.#options.directRouting, draft));
     }
-    const { skipped, planned, ...state } = draft;
-    return { state, plannedPeers: planned.size, skipped };
+    const { skipped, ...state } = draft;
+    return { state, plannedPeers: countLeases(ours, reached), skipped };
   }
 
   /**
@@ -165,7 +169,7 @@ function planPeers(
   facts: HostFacts,
   directRouting: boolean,
   draft: Draft,
-): void {
+): readonly TunnelReach[] {
   const external = facts.externalInterface;
   const reaches: TunnelReach[] = [];
   for (const lease of peers) {
@@ -176,8 +180,8 @@ function planPeers(
   }
   const settled = settleClaims(reaches, reservedPrefixes(vtep.subnet, external), family.pool.subnetLength);
   draft.skipped.push(...settled.skipped);
-  for (const reach of settleMacs(settled.accepted, family.pool.subnetLength, draft)) {
-    draft.planned.add(reach.lease);
+  const accepted = settleMacs(settled.accepted, family.pool.subnetLength, draft);
+  for (const reach of accepted) {
     if (directRouting && facts.directPeers.has(reach.publicIp)) {
       draft.routes.push({
         destination: reach.subnet,
@@ -191,6 +195,7 @@ function planPeers(
       draft.routes.push(reach.route);
     }
   }
+  return accepted;
 }
 
 function readCached(family: VxlanFamily, lease: Lease): Reading {
