@@ -1,0 +1,146 @@
+// Bundles the programs into dist/, the form that is shipped, tested in the lab and measured. `--if-stale` does nothing
+// when dist/ was built from exactly the present sources; then it is fast.
+import { execFileSync } from "node:child_process";
+import { createHash } from "node:crypto";
+import { mkdirSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
+import { createRequire } from "node:module";
+import { basename, dirname, join } from "node:path";
+import { fileURLToPath } from "node:url";
+import type { OutputFile, Plugin } from "esbuild";
+
+const root = fileURLToPath(new URL("..", import.meta.url));
+const dist = join(root, "dist");
+const stampFile = join(dist, "build-stamp");
+const programs = ["flanneld", "flannelctl"];
+/** The launchers name this directory to Node as its compile cache. */
+const compileCache = join(dist, "compile-cache");
+/** What a bundle is made from besides src/. */
+const otherInputs = ["package.json", "package-lock.json", "scripts/build.ts"];
+
+/** CommonJS packages inside an ES module bundle still call `require` for Node's own modules. */
+const requireBanner =
+  'import { createRequire as createRequireOfBundle } from "node:module"; const require = createRequireOfBundle(import.meta.url);';
+
+function sourceFiles(): string[] {
+  const sources = readdirSync(join(root, "src"), { recursive: true, encoding: "utf8" })
+    .filter((name) => name.endsWith(".ts") && !name.endsWith(".test.ts"))
+    .map((name) => join("src", name));
+  return [...sources, ...otherInputs].sort();
+}
+
+/** Changes with the name or content of any input, and with the kind of machine. */
+function stampOfSources(): string {
+  const hash = createHash("sha256").update(`${process.platform} ${process.arch} ${libc()}\n`);
+  for (const name of sourceFiles()) {
+    hash.update(`${name}\n`).update(
+      createHash("sha256")
+        .update(readFileSync(join(root, name)))
+        .digest(),
+    );
+  }
+  return `${hash.digest("hex")}\n`;
+}
+
+function stampOfBundle(): string {
+  try {
+    return readFileSync(stampFile, "utf8");
+  } catch {
+    return "";
+  }
+}
+
+function libc(): "linux" | "musl" {
+  const { header } = process.report.getReport() as { header: { glibcVersionRuntime?: string } };
+  return header.glibcVersionRuntime === undefined ? "musl" : "linux";
+}
+
+/** The FFI library looks for its native part in many places; the bundle has it at one, beside itself. */
+const nativeBesideBundle: Plugin = {
+  name: "native-beside-bundle",
+  setup(build) {
+    build.onLoad({ filter: /koffi\/src\/koffi\/src\/static\.js$/ }, () => ({
+      contents: 'export const loadStatic = () => require("./koffi.node");',
+    }));
+    build.onResolve({ filter: /^\.\/koffi\.node$/ }, ({ path }) => ({ path, external: true }));
+  },
+};
+
+function nativeLibrary(): Uint8Array {
+  const packageName = `@koromix/koffi-${process.platform}-${process.arch}`;
+  const directory = dirname(createRequire(import.meta.resolve("koffi")).resolve(packageName));
+  return readFileSync(join(directory, `${libc()}_${process.arch}`, "koffi.node"));
+}
+
+async function bundle(): Promise<readonly OutputFile[]> {
+  const { build } = await import("esbuild");
+  const result = await build({
+    absWorkingDir: root,
+    entryPoints: programs.map((name) => `src/cli/${name}.ts`),
+    outdir: dist,
+    outExtension: { ".js": ".mjs" },
+    bundle: true,
+    splitting: true,
+    chunkNames: "[name]-[hash]",
+    format: "esm",
+    platform: "node",
+    target: "node22",
+    banner: { js: requireBanner },
+    plugins: [nativeBesideBundle],
+    minifyWhitespace: true,
+    minifySyntax: true,
+    keepNames: true,
+    sourcemap: "linked",
+    sourcesContent: false,
+    legalComments: "external",
+    logLevel: "warning",
+    write: false,
+  });
+  return result.outputFiles;
+}
+
+/** Each file appears whole or not at all, and what is no longer part of the bundle goes last: a program may be starting. */
+function replaceDist(files: ReadonlyMap<string, Uint8Array>): void {
+  mkdirSync(dist, { recursive: true });
+  for (const [name, content] of files) {
+    const temporary = join(dist, `.${name}.${process.pid}`);
+    writeFileSync(temporary, content);
+    renameSync(temporary, join(dist, name));
+  }
+  for (const name of readdirSync(dist)) {
+    if (!files.has(name)) rmSync(join(dist, name), { recursive: true, force: true });
+  }
+}
+
+/** Proves that each program starts, and leaves its compiled code in the cache for the next start. */
+function startOnce(program: string): void {
+  const env = { ...process.env, NODE_COMPILE_CACHE: compileCache };
+  execFileSync(process.execPath, [join(dist, `${program}.mjs`), "--version"], {
+    env,
+    stdio: ["ignore", "ignore", "inherit"],
+  });
+}
+
+async function main(): Promise<void> {
+  const stamp = stampOfSources();
+  if (process.argv.includes("--if-stale") && stampOfBundle() === stamp) {
+    // The launchers compare times, not contents.
+    writeFileSync(stampFile, stamp);
+    return;
+  }
+  const started = performance.now();
+  const outputs = await bundle();
+  const files = new Map(outputs.map((file) => [basename(file.path), file.contents]));
+  files.set("koffi.node", nativeLibrary());
+  replaceDist(files);
+  for (const program of programs) startOnce(program);
+  writeFileSync(stampFile, stamp);
+  console.log(`dist: built ${programs.join(", ")} in ${((performance.now() - started) / 1000).toFixed(1)} s`);
+}
+
+try {
+  await main();
+} catch (error) {
+  // esbuild has said what is wrong, with the lines.
+  if (!(error instanceof Error && "errors" in error)) throw error;
+  process.exitCode = 1;
+}

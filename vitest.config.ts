@@ -1,0 +1,28 @@
+// The tests by what they need. `kernel` and `lab` change the network: scripts/run-boxed.ts runs each of their files in
+// namespaces of its own, and they refuse to run elsewhere.
+import { defineConfig } from "vitest/config";
+
+export default defineConfig({
+  test: {
+    projects: [
+      { test: { name: "unit", include: ["src/**/*.test.ts", "lab/**/*.test.ts", "scripts/**/*.test.ts"] } },
+      { test: { name: "system", include: ["test/system/**/*.test.ts"], testTimeout: 60_000, hookTimeout: 60_000 } },
+      { test: { name: "etcd", include: ["test/etcd/**/*.test.ts"], testTimeout: 60_000, hookTimeout: 60_000 } },
+      boxed("kernel"),
+      boxed("lab"),
+    ],
+  },
+});
+
+function boxed(name: string) {
+  return {
+    test: {
+      name,
+      include: [`test/${name}/**/*.test.ts`],
+      setupFiles: ["test/support/require-box.ts"],
+      testTimeout: 120_000,
+      hookTimeout: 60_000,
+      fileParallelism: false,
+    },
+  };
+}
