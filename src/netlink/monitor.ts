@@ -15,10 +15,8 @@ interface Change<K extends ObjectKind> {
   readonly message: ObjectKinds[K];
 }
 
-type Changes = { readonly [K in ObjectKind]: Change<K> };
-
 /** One change, discriminated by `kind`. The kernel also reports our own changes. */
-export type MonitorMessage = Changes[ObjectKind];
+export type MonitorMessage<K extends ObjectKind = ObjectKind> = { [P in K]: Change<P> }[K];
 
 export interface MonitorOptions {
   readonly groups: readonly MonitorGroup[];
@@ -124,7 +122,11 @@ export class RtnetlinkMonitor implements AsyncDisposable {
   }
 }
 
-function decodeChange<K extends ObjectKind>(kind: K, view: DataView, frame: MessageFrame): Changes[K] | undefined {
+function decodeChange<K extends ObjectKind>(
+  kind: K,
+  view: DataView,
+  frame: MessageFrame,
+): MonitorMessage<K> | undefined {
   const codec = objectCodecs[kind];
   const message = codec.decode(view, frame.start, frame.end);
   if (message === undefined) return undefined;
