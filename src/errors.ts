@@ -5,6 +5,7 @@
 export type ErrorCode =
   | "config.invalid"
   | "config.missing"
+  | "config.conflict"
   | "lease.conflict"
   | "lease.lost"
   | "pool.exhausted"

@@ -1,0 +1,114 @@
+// One gRPC channel per endpoint and the choice among them. A channel is replaced only when certificates are reloaded.
+import { type ChannelOptions, Client } from "@grpc/grpc-js";
+import { tryParseAddress } from "../../ip/address.ts";
+import { type CredentialsFactory, loadCredentials } from "./credentials.ts";
+import { type EtcdEndpoint, type EtcdTlsFiles, parseEndpoints } from "./endpoints.ts";
+
+export interface EtcdTimings {
+  /** Longest wait for one answer from one endpoint, connecting included. */
+  readonly callTimeoutMs: number;
+  /** Between pings; etcd hangs up on clients that ping more often than every 5 s. */
+  readonly keepaliveTimeMs: number;
+  /** An unanswered ping closes the connection. */
+  readonly keepaliveTimeoutMs: number;
+  /** Between requests for a sign of life on a watch. */
+  readonly progressIntervalMs: number;
+}
+
+export const defaultTimings: EtcdTimings = {
+  callTimeoutMs: 5_000,
+  keepaliveTimeMs: 10_000,
+  keepaliveTimeoutMs: 5_000,
+  progressIntervalMs: 15_000,
+};
+
+/** Pages and watch batches stay far below; a store full of huge values is read in smaller pages. */
+const MAX_MESSAGE_BYTES = 16 * 1024 * 1024;
+/** HTTP/2 window: a page of leases arrives without waiting for window updates. */
+const FLOW_CONTROL_WINDOW_BYTES = 4 * 1024 * 1024;
+
+export interface EtcdChannel {
+  readonly url: string;
+  readonly client: Client;
+  /** Aborts when the channel is replaced or closed: streams on it must move. */
+  readonly closed: AbortSignal;
+}
+
+export class EtcdChannels {
+  readonly #endpoints: readonly EtcdEndpoint[];
+  readonly #isEncrypted: boolean;
+  readonly #files: EtcdTlsFiles;
+  readonly #timings: EtcdTimings;
+  #channels: readonly EtcdChannel[] = [];
+  #generation = new AbortController();
+  #index = 0;
+
+  private constructor(list: string, files: EtcdTlsFiles, timings: EtcdTimings) {
+    const { endpoints, isEncrypted } = parseEndpoints(list, files);
+    this.#endpoints = endpoints;
+    this.#isEncrypted = isEncrypted;
+    this.#files = files;
+    this.#timings = timings;
+  }
+
+  /** Reads the certificate files; connects nowhere yet. Throws `config.invalid`. */
+  static async open(list: string, files: EtcdTlsFiles, timings: EtcdTimings): Promise<EtcdChannels> {
+    const channels = new EtcdChannels(list, files, timings);
+    channels.#replace(await loadCredentials(files, channels.#isEncrypted));
+    return channels;
+  }
+
+  get urls(): readonly string[] {
+    return this.#endpoints.map(({ url }) => url);
+  }
+
+  get current(): EtcdChannel {
+    const channel = this.#channels[this.#index];
+    if (channel === undefined) throw new RangeError("no endpoint");
+    return channel;
+  }
+
+  /** Moves on to the next endpoint, unless somebody else already left `failed`. */
+  leave(failed: EtcdChannel): void {
+    if (this.current.url === failed.url) this.#index = (this.#index + 1) % this.#channels.length;
+  }
+
+  /** New channels with the certificates as they are on disk now. When they cannot be used the old ones stay. */
+  async reload(): Promise<void> {
+    this.#replace(await loadCredentials(this.#files, this.#isEncrypted));
+  }
+
+  close(): void {
+    this.#generation.abort();
+    for (const { client } of this.#channels) client.close();
+  }
+
+  #replace(makeCredentials: CredentialsFactory): void {
+    this.close();
+    this.#generation = new AbortController();
+    this.#channels = this.#endpoints.map((endpoint) => ({
+      url: endpoint.url,
+      client: new Client(endpoint.target, makeCredentials(endpoint), channelOptions(endpoint, this.#timings)),
+      closed: this.#generation.signal,
+    }));
+  }
+}
+
+function channelOptions({ host }: EtcdEndpoint, timings: EtcdTimings): ChannelOptions {
+  return {
+    "grpc.keepalive_time_ms": timings.keepaliveTimeMs,
+    "grpc.keepalive_timeout_ms": timings.keepaliveTimeoutMs,
+    "grpc.keepalive_permit_without_calls": 1,
+    "grpc.initial_reconnect_backoff_ms": 100,
+    "grpc.max_reconnect_backoff_ms": 2_000,
+    "grpc.max_receive_message_length": MAX_MESSAGE_BYTES,
+    "grpc-node.flow_control_window": FLOW_CONTROL_WINDOW_BYTES,
+    // A store is never reached through a web proxy, and its DNS name carries no gRPC service configuration.
+    "grpc.enable_http_proxy": 0,
+    "grpc.service_config_disable_resolution": 1,
+    // Each connection has its own sockets and its own certificates.
+    "grpc.use_local_subchannel_pool": 1,
+    // RFC 6066 forbids addresses as server name, and Node warns; the certificate is checked against the address anyway.
+    ...(tryParseAddress(host) !== undefined && { "grpc.ssl_target_name_override": "localhost" }),
+  };
+}

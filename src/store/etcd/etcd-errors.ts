@@ -1,0 +1,83 @@
+// The one place where gRPC statuses of etcd become FlannelErrors. Secrets never reach a message: requests are not
+// quoted, and what the server says is shortened to one line.
+import { type ServiceError, status } from "@grpc/grpc-js";
+import { FlannelError } from "../../errors.ts";
+
+/** Whether `error` is a status that grpc-js gave us. */
+export function isServiceError(error: unknown): error is ServiceError {
+  return error instanceof Error && "code" in error && typeof error.code === "number" && "details" in error;
+}
+
+/**
+ * Classifies `error` of the call `operation` ("read the network config") to `endpoint` (its URL).
+ * A FlannelError passes unchanged.
+ */
+export function fromGrpc(error: unknown, operation: string, endpoint: string): FlannelError {
+  if (error instanceof FlannelError) return error;
+  if (!isServiceError(error)) {
+    return new FlannelError("internal", `${operation} at etcd ${endpoint}: unexpected failure`, { cause: error });
+  }
+  const text = oneLine(error.details);
+  const details = { operation, endpoint, grpcStatus: status[error.code] ?? error.code };
+  const options = { cause: error, details };
+  if (isCompacted(error)) {
+    return new FlannelError("store.compacted", `${operation} at etcd ${endpoint}: ${text}`, {
+      ...options,
+      retryable: true,
+    });
+  }
+  if (isRefused(error)) {
+    const message = `${operation} at etcd ${endpoint} was refused: ${text}; check user, password, role and certificate`;
+    return new FlannelError("store.unauthorized", message, options);
+  }
+  if (error.code === status.UNIMPLEMENTED) {
+    const message = `${operation}: ${endpoint} does not speak the etcd v3 API (${text}); check --etcd-endpoints`;
+    return new FlannelError("store.unavailable", message, options);
+  }
+  if (unusable.has(error.code)) {
+    return new FlannelError("internal", `${operation} at etcd ${endpoint}: ${text}`, options);
+  }
+  const message = `${operation}: etcd ${endpoint} is not available: ${text}`;
+  return new FlannelError("store.unavailable", message, { ...options, retryable: true });
+}
+
+/** The call itself was wrong; asking again or elsewhere gives the same answer. */
+const unusable: ReadonlySet<number> = new Set([
+  status.INVALID_ARGUMENT,
+  status.NOT_FOUND,
+  status.ALREADY_EXISTS,
+  status.FAILED_PRECONDITION,
+]);
+
+/** The member cannot be reached or cannot answer now; another one may. */
+export function isUnreachable(error: unknown): boolean {
+  return isServiceError(error) && (error.code === status.UNAVAILABLE || error.code === status.DEADLINE_EXCEEDED);
+}
+
+/** The revision asked for is no longer kept. */
+function isCompacted(error: ServiceError): boolean {
+  return error.code === status.OUT_OF_RANGE && error.details.includes("compacted");
+}
+
+/** etcd's answer to a wrong user or password has the code of a malformed request. */
+function isRefused(error: ServiceError): boolean {
+  if (error.code === status.UNAUTHENTICATED || error.code === status.PERMISSION_DENIED) return true;
+  return error.code === status.INVALID_ARGUMENT && /authentication failed|user name|auth store/.test(error.details);
+}
+
+/** The server does not know our token (any more), or wants one and got none. */
+export function isTokenRejected(error: unknown): boolean {
+  if (!isServiceError(error)) return false;
+  if (error.code === status.UNAUTHENTICATED) return true;
+  return error.code === status.INVALID_ARGUMENT && /user name is empty|auth store is old/.test(error.details);
+}
+
+/** An answer longer than `grpc.max_receive_message_length`: ask for less. */
+export function isTooLarge(error: unknown): boolean {
+  return isServiceError(error) && error.code === status.RESOURCE_EXHAUSTED && error.details.includes("larger than max");
+}
+
+function oneLine(text: string): string {
+  const plain = text.replaceAll(/\s+/g, " ").trim();
+  return plain.length > 300 ? `${plain.slice(0, 297)}...` : plain;
+}

@@ -1,0 +1,41 @@
+// Where flannel's keys stand in etcd: `<prefix>/config` and `<prefix>/subnets/<lease>`. Pure.
+import { posix } from "node:path";
+
+/** Keys from `start` up to, not including, `end`. */
+export interface KeyRange {
+  readonly start: Uint8Array;
+  /** Empty: only the key `start`. */
+  readonly end: Uint8Array;
+}
+
+export interface KeySpace {
+  readonly prefix: string;
+  readonly config: string;
+  /** `<prefix>/subnets/`: with the slash, so that `subnets_backup` is not ours. */
+  readonly directory: string;
+  readonly directoryRange: KeyRange;
+}
+
+/** Cleans as upstream does: double and trailing slashes go, a missing leading slash is not added. */
+export function keySpaceOf(prefix: string): KeySpace {
+  const directory = `${posix.join(prefix, "subnets")}/`;
+  return {
+    prefix,
+    config: posix.join(prefix, "config"),
+    directory,
+    directoryRange: prefixRange(directory),
+  };
+}
+
+export function singleKey(key: string): KeyRange {
+  return { start: Buffer.from(key), end: new Uint8Array(0) };
+}
+
+/** All keys that begin with `prefix`, which must end in an ASCII character. */
+export function prefixRange(prefix: string): KeyRange {
+  const start = Buffer.from(prefix);
+  const end = Buffer.from(start);
+  const last = end.length - 1;
+  end[last] = (end[last] ?? 0) + 1;
+  return { start, end };
+}

@@ -1,0 +1,133 @@
+// The directory of leases in one etcd: reading all records, and writing one key by compare-and-set.
+// Shared by acquiring, renewing, watching and by the operator's commands.
+import { type RandomInteger, subnetsOverlap } from "../../lease/allocator.ts";
+import type { LeaseAttributes, LeasedSubnets, OwnLease } from "../../lease/lease.ts";
+import { formatLeaseValue, parseLeaseValue } from "../../lease/lease-value.ts";
+import type { EtcdConnection } from "./etcd-connection.ts";
+import type { KeySpace } from "./key-space.ts";
+import { type LeaseRecord, readLeaseRecord } from "./lease-record.ts";
+import { grantStoreLease, putIf, revokeStoreLease, type StoreLease } from "./operations.ts";
+import type { KeyValue } from "./protocol/etcd.ts";
+import { type RangeSnapshot, readRange } from "./read-prefix.ts";
+
+/** What all lease operations need. */
+export interface LeaseDirectory {
+  readonly connection: EtcdConnection;
+  readonly keys: KeySpace;
+  /** Life of an unrenewed lease; flannel's 86,400 except in tests. */
+  readonly ttlSeconds: number;
+  readonly random: RandomInteger;
+  /** Store leases of writes whose answer was lost: a key that hangs on one of them was written by us. */
+  readonly unsettledLeases: Set<bigint>;
+}
+
+export function readLeaseRecords(
+  { connection, keys }: LeaseDirectory,
+  signal: AbortSignal,
+): Promise<RangeSnapshot<LeaseRecord>> {
+  return readRange(connection, keys.directoryRange, (kv) => readLeaseRecord(kv, keys.directory), signal);
+}
+
+export interface LeaseWrite {
+  readonly key: string;
+  readonly subnets: LeasedSubnets;
+  readonly attributes: LeaseAttributes;
+  /** Revision of the record that is replaced; 0n creates the key. */
+  readonly expectedRevision: bigint;
+  readonly isReservation: boolean;
+}
+
+/** Resolves with undefined when somebody else wrote the key first; then nothing was changed. */
+export async function writeLease(
+  directory: LeaseDirectory,
+  write: LeaseWrite,
+  signal: AbortSignal,
+): Promise<OwnLease | undefined> {
+  if (write.isReservation) return await putLease(directory, write, undefined, signal);
+  const storeLease = await grantStoreLease(directory.connection, directory.ttlSeconds, signal);
+  const isNew = write.expectedRevision === 0n;
+  try {
+    const lease = await putLease(directory, write, storeLease, signal);
+    if (lease === undefined) await revokeStoreLease(directory.connection, storeLease.id);
+    return lease;
+  } catch (error) {
+    // The put may have been carried out. A new key is better gone; an existing one must not vanish with the lease.
+    if (isNew) await revokeStoreLease(directory.connection, storeLease.id);
+    else directory.unsettledLeases.add(storeLease.id);
+    throw error;
+  }
+}
+
+async function putLease(
+  { connection, keys }: LeaseDirectory,
+  { key, subnets, attributes, expectedRevision, isReservation }: LeaseWrite,
+  storeLease: StoreLease | undefined,
+  signal: AbortSignal,
+): Promise<OwnLease | undefined> {
+  const value = formatLeaseValue(attributes);
+  const operation = `write lease ${key}`;
+  const storeLeaseId = storeLease?.id ?? 0n;
+  const put = { key: keys.directory + key, expectedRevision, value, storeLeaseId, operation };
+  const outcome = await putIf(connection, put, signal);
+  if (!outcome.isDone) return undefined;
+  return {
+    ...subnets,
+    key,
+    // Exactly what a watch will tell about this write.
+    attributes: parseLeaseValue(value),
+    revision: outcome.revision,
+    storeLeaseId,
+    isReservation,
+    ...(storeLease !== undefined && { expiresAtMs: storeLease.expiresAtMs }),
+  };
+}
+
+/**
+ * Whether a lease created before `lease`, but after `listRevision`, shares addresses with it under another name (dual
+ * stack, or a changed SubnetLen): names alone cannot exclude that. Of two such leases the older one stays.
+ */
+export async function isOverlappedByOlder(
+  { connection, keys }: LeaseDirectory,
+  lease: OwnLease,
+  listRevision: bigint,
+  signal: AbortSignal,
+): Promise<boolean> {
+  const filter = { keysOnly: true, minCreateRevision: listRevision + 1n };
+  const toRecord = (kv: KeyValue) => readLeaseRecord(kv, keys.directory);
+  const { items } = await readRange(connection, keys.directoryRange, toRecord, signal, filter);
+  const older = items.filter(({ createRevision }) => createRevision < lease.revision);
+  return older.some(({ subnets }) => subnets !== undefined && subnetsOverlap(subnets, lease));
+}
+
+/** Subnets for a person: `10.5.34.0/24 and fd00::/64`. */
+export function describeSubnets({ subnet, ipv6Subnet }: LeasedSubnets): string {
+  return [subnet, ipv6Subnet].filter((prefix) => prefix !== undefined).join(" and ");
+}
+
+/** MAC of the VTEP in the data of a vxlan lease, lower case; the IPv4 device's where there are two. */
+export function vtepMacOf({ backendData, backendV6Data }: LeaseAttributes): string | undefined {
+  return macIn(backendData) ?? macIn(backendV6Data);
+}
+
+function macIn(data: LeaseAttributes["backendData"]): string | undefined {
+  if (typeof data !== "object" || data === null) return undefined;
+  for (const [key, value] of Object.entries(data)) {
+    if (key.toLowerCase() === "vtepmac" && typeof value === "string") return value.toLowerCase();
+  }
+  return undefined;
+}
+
+/** flannel knows a host by its IPv4 address; by the IPv6 one only where it has no other. */
+export function hasSamePublicIp(a: LeaseAttributes, b: LeaseAttributes): boolean {
+  if (a.publicIp !== undefined || b.publicIp !== undefined) return a.publicIp === b.publicIp;
+  return a.publicIpv6 !== undefined && a.publicIpv6 === b.publicIpv6;
+}
+
+/** Owner of a lease for a person: `192.0.2.7 (vxlan, VTEP 02:…)`. */
+export function describeOwner(attributes: LeaseAttributes): string {
+  const addresses = [attributes.publicIp, attributes.publicIpv6].filter((address) => address !== undefined);
+  const mac = vtepMacOf(attributes);
+  const facts = [attributes.backendType, mac && `VTEP ${mac}`].filter((fact) => fact !== undefined);
+  const owner = addresses.length === 0 ? "an unknown host" : addresses.join(" and ");
+  return facts.length === 0 ? owner : `${owner} (${facts.join(", ")})`;
+}

@@ -1,0 +1,130 @@
+// The few etcd requests flannel is made of, typed: conditional writes, store leases, reading one key.
+import { FlannelError } from "../../errors.ts";
+import type { EtcdConnection } from "./etcd-connection.ts";
+import {
+  Compare,
+  Compare_CompareTarget,
+  type KeyValue,
+  RangeRequest,
+  RequestOp,
+  TxnRequest,
+  type TxnResponse,
+} from "./protocol/etcd.ts";
+import { methods } from "./rpc.ts";
+
+export interface ConditionalWrite {
+  readonly key: string;
+  /** The write happens only while the key's last revision is this one; 0n: only while there is no such key. */
+  readonly expectedRevision: bigint;
+  /** Names the attempt in errors. */
+  readonly operation: string;
+}
+
+export interface ConditionalPut extends ConditionalWrite {
+  readonly value: string;
+  /** 0n: the key never expires. */
+  readonly storeLeaseId: bigint;
+}
+
+export type ConditionalOutcome =
+  | { readonly isDone: true; readonly revision: bigint }
+  /** Somebody was faster; `current` is what stands there now, undefined when the key is gone. */
+  | { readonly isDone: false; readonly current: KeyValue | undefined };
+
+export async function putIf(
+  connection: EtcdConnection,
+  put: ConditionalPut,
+  signal: AbortSignal,
+): Promise<ConditionalOutcome> {
+  const value = Buffer.from(put.value);
+  const request = RequestOp.fromPartial({
+    requestPut: { key: Buffer.from(put.key), value, lease: put.storeLeaseId },
+  });
+  const outcome = await writeIf(connection, put, request, signal);
+  if (outcome.isDone || outcome.current === undefined) return outcome;
+  // Fail-over may have sent this very write twice: then what stands there is ours.
+  const { current } = outcome;
+  const isOurs =
+    current.lease === put.storeLeaseId && value.equals(current.value) && current.modRevision > put.expectedRevision;
+  return isOurs ? { isDone: true, revision: current.modRevision } : outcome;
+}
+
+export function deleteIf(
+  connection: EtcdConnection,
+  write: ConditionalWrite,
+  signal: AbortSignal,
+): Promise<ConditionalOutcome> {
+  const request = RequestOp.fromPartial({ requestDeleteRange: { key: Buffer.from(write.key) } });
+  return writeIf(connection, write, request, signal);
+}
+
+/** Reads the key, `isDone` when it still has the expected revision. */
+export function checkRevision(
+  connection: EtcdConnection,
+  write: ConditionalWrite,
+  signal: AbortSignal,
+): Promise<ConditionalOutcome> {
+  return writeIf(connection, write, undefined, signal);
+}
+
+async function writeIf(
+  connection: EtcdConnection,
+  { key: keyText, expectedRevision, operation }: ConditionalWrite,
+  write: RequestOp | undefined,
+  signal: AbortSignal,
+): Promise<ConditionalOutcome> {
+  const key = Buffer.from(keyText);
+  const request = TxnRequest.fromPartial({
+    compare: [Compare.fromPartial({ target: Compare_CompareTarget.MOD, key, modRevision: expectedRevision })],
+    success: write === undefined ? [] : [write],
+    failure: [{ requestRange: { key } }],
+  });
+  const response: TxnResponse = await connection.call(methods.txn, request, operation, signal);
+  if (!response.succeeded) return { isDone: false, current: response.responses[0]?.responseRange?.kvs[0] };
+  return { isDone: true, revision: write === undefined ? expectedRevision : (response.header?.revision ?? 0n) };
+}
+
+/** The key as it is now, with the store's revision; linearizable. */
+export async function readKey(connection: EtcdConnection, key: string, operation: string, signal: AbortSignal) {
+  const request = RangeRequest.fromPartial({ key: Buffer.from(key) });
+  const response = await connection.call(methods.range, request, operation, signal);
+  return { kv: response.kvs[0], revision: response.header?.revision ?? 0n };
+}
+
+export interface StoreLease {
+  readonly id: bigint;
+  /** Wall-clock ms; counted from before the request, so never later than the store's own. */
+  readonly expiresAtMs: number;
+}
+
+export async function grantStoreLease(
+  connection: EtcdConnection,
+  ttlSeconds: number,
+  signal: AbortSignal,
+): Promise<StoreLease> {
+  const askedAtMs = Date.now();
+  const request = { ttl: BigInt(ttlSeconds), id: 0n };
+  const { id, ttl, error } = await connection.call(methods.leaseGrant, request, "ask for a store lease", signal);
+  if (error !== "") throw new FlannelError("store.unavailable", `etcd grants no lease: ${error}`, { retryable: true });
+  return { id, expiresAtMs: askedAtMs + Number(ttl) * 1_000 };
+}
+
+/** Gives the lease its full time again; undefined when the store no longer knows it. */
+export async function keepStoreLeaseAlive(
+  connection: EtcdConnection,
+  id: bigint,
+  signal: AbortSignal,
+): Promise<StoreLease | undefined> {
+  const askedAtMs = Date.now();
+  const { ttl } = await connection.callStreamOnce(methods.leaseKeepAlive, { id }, "renew the store lease", signal);
+  return ttl > 0n ? { id, expiresAtMs: askedAtMs + Number(ttl) * 1_000 } : undefined;
+}
+
+/**
+ * Revokes a lease we were granted and do not need; keys on it are deleted. Best effort: it would expire anyway.
+ * Goes on when the caller is cancelled, for at most the time of a call.
+ */
+export async function revokeStoreLease(connection: EtcdConnection, id: bigint): Promise<void> {
+  const signal = AbortSignal.timeout(connection.timings.callTimeoutMs);
+  await connection.call(methods.leaseRevoke, { id }, "revoke the store lease", signal).catch(() => undefined);
+}

@@ -1,0 +1,96 @@
+// Reads all keys of a range as they were at one revision, in pages: no answer near a mebibyte, no long event-loop task.
+import { setImmediate as yieldToEventLoop } from "node:timers/promises";
+import { hasCode } from "../../errors.ts";
+import type { EtcdConnection } from "./etcd-connection.ts";
+import { isTooLarge } from "./etcd-errors.ts";
+import type { KeyRange } from "./key-space.ts";
+import { type KeyValue, RangeRequest, type RangeResponse } from "./protocol/etcd.ts";
+import { methods } from "./rpc.ts";
+
+const MAX_PAGE_KEYS = 1_000;
+/** Before anything is known about the size of the values. */
+const FIRST_PAGE_KEYS = 250;
+const TARGET_PAGE_BYTES = 512 * 1024;
+/** Keys mapped between two turns of the event loop: about 2 ms of work. */
+const CHUNK_KEYS = 250;
+
+export interface RangeSnapshot<T> {
+  /** Revision at which the range looked like this. */
+  readonly revision: bigint;
+  readonly items: T[];
+}
+
+export interface RangeFilter {
+  readonly keysOnly?: boolean;
+  /** Only keys created at or after this revision. */
+  readonly minCreateRevision?: bigint;
+}
+
+/**
+ * Reads `range` sorted by key and maps each key-value at once, so that raw pages can be freed. Starts over when the
+ * revision is compacted meanwhile. Rejects with a FlannelError.
+ */
+export async function readRange<T>(
+  connection: EtcdConnection,
+  range: KeyRange,
+  map: (kv: KeyValue) => T,
+  signal: AbortSignal,
+  filter: RangeFilter = {},
+): Promise<RangeSnapshot<T>> {
+  for (;;) {
+    try {
+      return await readOnce(connection, range, map, signal, filter);
+    } catch (error) {
+      if (!hasCode(error, "store.compacted")) throw error;
+    }
+  }
+}
+
+async function readOnce<T>(
+  connection: EtcdConnection,
+  range: KeyRange,
+  map: (kv: KeyValue) => T,
+  signal: AbortSignal,
+  filter: RangeFilter,
+): Promise<RangeSnapshot<T>> {
+  const items: T[] = [];
+  let pageKeys = FIRST_PAGE_KEYS;
+  let start = range.start;
+  let revision = 0n;
+  for (;;) {
+    const request = RangeRequest.fromPartial({
+      ...filter,
+      key: start,
+      rangeEnd: range.end,
+      limit: BigInt(pageKeys),
+      revision,
+    });
+    let page: RangeResponse;
+    try {
+      page = await connection.call(methods.range, request, "read the leases", signal);
+    } catch (error) {
+      if (pageKeys === 1 || !isTooLarge(error instanceof Error ? error.cause : undefined)) throw error;
+      pageKeys = Math.ceil(pageKeys / 4);
+      continue;
+    }
+    if (revision === 0n) revision = page.header?.revision ?? 0n;
+    await mapInChunks(page.kvs, map, items);
+    const last = page.kvs.at(-1);
+    if (!page.more || last === undefined) return { revision, items };
+    start = Buffer.concat([last.key, Uint8Array.of(0)]);
+    pageKeys = nextPageKeys(page.kvs);
+  }
+}
+
+async function mapInChunks<T>(kvs: readonly KeyValue[], map: (kv: KeyValue) => T, items: T[]): Promise<void> {
+  for (const [index, kv] of kvs.entries()) {
+    if (index > 0 && index % CHUNK_KEYS === 0) await yieldToEventLoop();
+    items.push(map(kv));
+  }
+}
+
+/** As many keys as would have filled the target, judged by the page just read. */
+function nextPageKeys(kvs: readonly KeyValue[]): number {
+  const bytes = kvs.reduce((sum, kv) => sum + kv.key.length + kv.value.length + 32, 0);
+  return Math.min(Math.max(Math.floor((TARGET_PAGE_BYTES * kvs.length) / bytes), 1), MAX_PAGE_KEYS);
+}

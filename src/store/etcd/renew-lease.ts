@@ -1,0 +1,84 @@
+// Keeping our own lease: its life is extended and its value replaced only while the key is still as we wrote it.
+import { FlannelError } from "../../errors.ts";
+import type { Lease, LeaseAttributes, OwnLease } from "../../lease/lease.ts";
+import { formatLeaseValue } from "../../lease/lease-value.ts";
+import { describeOwner, describeSubnets, hasSamePublicIp, type LeaseDirectory, writeLease } from "./lease-directory.ts";
+import { readLeaseRecord } from "./lease-record.ts";
+import { checkRevision, keepStoreLeaseAlive } from "./operations.ts";
+import type { KeyValue } from "./protocol/etcd.ts";
+
+/**
+ * Resolves with the lease as it now stands. An operator may have made it a reservation or taken that back: same value,
+ * other life; that is followed. Rejects with `lease.conflict` when somebody else wrote the key, `lease.lost` when it is
+ * gone.
+ */
+export async function renewLease(
+  directory: LeaseDirectory,
+  lease: OwnLease,
+  attributes: LeaseAttributes,
+  signal: AbortSignal,
+): Promise<OwnLease> {
+  const key = directory.keys.directory + lease.key;
+  const check = { key, expectedRevision: lease.revision, operation: `check our lease ${lease.key}` };
+  const state = await checkRevision(directory.connection, check, signal);
+  const known = state.isDone ? lease : followWrite(directory, lease, attributes, state.current);
+  const isUnchanged = formatLeaseValue(attributes) === formatLeaseValue(known.attributes);
+  if (isUnchanged) {
+    if (known.isReservation) return known;
+    const storeLease = await keepStoreLeaseAlive(directory.connection, known.storeLeaseId, signal);
+    if (storeLease !== undefined) return { ...known, expiresAtMs: storeLease.expiresAtMs };
+  }
+  const { revision: expectedRevision, isReservation } = known;
+  const written = await writeLease(
+    directory,
+    { ...lease, subnets: lease, attributes, expectedRevision, isReservation },
+    signal,
+  );
+  if (written !== undefined) return written;
+  // Written between our two steps: look again, which tells who did it.
+  return await renewLease(directory, known, attributes, signal);
+}
+
+/**
+ * The lease after a write we do not know of, when it was no stranger's: an operator changed whether it expires, or it
+ * was our own and the answer got lost.
+ */
+function followWrite(
+  { keys, unsettledLeases }: LeaseDirectory,
+  lease: OwnLease,
+  attributes: LeaseAttributes,
+  current: KeyValue | undefined,
+): OwnLease {
+  const shown = `${lease.key} (${describeSubnets(lease)})`;
+  if (current === undefined) {
+    throw new FlannelError(
+      "lease.lost",
+      `lease ${shown} of ${describeOwner(lease.attributes)} is gone from the store`,
+      {
+        details: { key: lease.key },
+      },
+    );
+  }
+  const { lease: found, storeLeaseId } = readLeaseRecord(current, keys.directory);
+  const isReservation = storeLeaseId === 0n;
+  const isExpected = isReservation || lease.isReservation || unsettledLeases.has(storeLeaseId);
+  const ourValues = [formatLeaseValue(lease.attributes), formatLeaseValue(attributes)];
+  if (found === undefined || !isExpected || !ourValues.includes(formatLeaseValue(found.attributes))) {
+    throw conflict(shown, lease, found);
+  }
+  unsettledLeases.clear();
+  return { ...found, isReservation };
+}
+
+function conflict(shown: string, ours: OwnLease, theirs: Lease | undefined): FlannelError {
+  const other = theirs === undefined ? "somebody who wrote an unreadable value" : describeOwner(theirs.attributes);
+  const message = `lease ${shown} of ${describeOwner(ours.attributes)} was overwritten by ${other}`;
+  return new FlannelError("lease.conflict", message, {
+    details: {
+      key: ours.key,
+      ourPublicIp: ours.attributes.publicIp ?? ours.attributes.publicIpv6,
+      theirPublicIp: theirs?.attributes.publicIp ?? theirs?.attributes.publicIpv6,
+      sharesPublicIp: theirs !== undefined && hasSamePublicIp(theirs.attributes, ours.attributes),
+    },
+  });
+}
