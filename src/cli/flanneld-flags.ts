@@ -1,0 +1,108 @@
+// flanneld's command line and environment, resolved to AgentOptions. Pure.
+import { defaultControlSocket } from "../agent/control-socket-path.ts";
+import type { AgentOptions, EtcdOptions } from "../config/agent-options.ts";
+import { type Address, parseAddress } from "../ip/address.ts";
+import { type Environment, type ParsedFlags, parseFlags } from "./flags.ts";
+import { describeGiven, flagsHelp } from "./flags-text.ts";
+import { flanneldFlags } from "./flanneld-flag-table.ts";
+
+/** What the command line asks for. */
+export type FlanneldInvocation =
+  /** Print `text` to stdout, exit 0. */
+  | { readonly action: "help"; readonly text: string }
+  /** Print the version to stdout, exit 0. */
+  | { readonly action: "version" }
+  | {
+      readonly action: "run";
+      readonly options: AgentOptions;
+      /** Odd but workable; for the log. */
+      readonly warnings: readonly string[];
+      /** What was given by flag or variable, without secrets; for the log. */
+      readonly given: Readonly<Record<string, string>>;
+    };
+
+export const flanneldUsageHint = "flanneld --help lists the flags";
+
+/** `argv` without the program's name. Throws `usage` (exit 2) with one sentence. */
+export function resolveAgentOptions(argv: readonly string[], env: Environment): FlanneldInvocation {
+  const parsed = parseFlags(flanneldFlags, argv, env);
+  if (parsed.helpRequested) return { action: "help", text: helpText() };
+  if (parsed.versionRequested) return { action: "version" };
+  return {
+    action: "run",
+    options: Object.freeze(toOptions(parsed)),
+    warnings: parsed.warnings,
+    given: describeGiven(flanneldFlags, parsed),
+  };
+}
+
+function helpText(): string {
+  return (
+    "Usage: flanneld [FLAG]...\n\n" +
+    "Leases a subnet for this host, and makes packets flow between containers on different hosts.\n" +
+    "Every flag can also be given as environment variable: --etcd-prefix as FLANNELD_ETCD_PREFIX.\n\n" +
+    `${flagsHelp(flanneldFlags)}`
+  );
+}
+
+function toOptions(parsed: ParsedFlags): AgentOptions {
+  const subnetFile = text(parsed, "subnet-file");
+  const [canReach, publicIp, publicIpv6] = ["iface-can-reach", "public-ip", "public-ipv6"].map((name) =>
+    address(text(parsed, name)),
+  );
+  const healthzPort = int(parsed, "healthz-port");
+  return {
+    etcd: Object.freeze(etcdOptions(parsed)),
+    interfaces: list(parsed, "iface"),
+    interfaceRegexes: list(parsed, "iface-regex"),
+    ...(canReach !== undefined && { canReach }),
+    ...(publicIp !== undefined && { publicIp }),
+    ...(publicIpv6 !== undefined && { publicIpv6 }),
+    subnetFile,
+    stateDirectory: text(parsed, "state-dir"),
+    controlSocket: text(parsed, "control-socket") || defaultControlSocket(subnetFile),
+    renewMarginMs: int(parsed, "subnet-lease-renew-margin") * 60_000,
+    // As in flannel, a port of 0 or below turns the health checks off, and no address means all of them.
+    ...(healthzPort > 0 && {
+      healthz: { ip: address(text(parsed, "healthz-ip")) ?? parseAddress("0.0.0.0"), port: healthzPort },
+    }),
+    logFormat: text(parsed, "log-format") === "json" ? "json" : "text",
+    verbosity: Math.max(0, int(parsed, "v")),
+  };
+}
+
+function etcdOptions(parsed: ParsedFlags): EtcdOptions {
+  const [caFile, certFile, keyFile] = ["etcd-cafile", "etcd-certfile", "etcd-keyfile"].map((name) =>
+    text(parsed, name),
+  );
+  const [username, password] = [text(parsed, "etcd-username"), text(parsed, "etcd-password")];
+  return {
+    endpoints: text(parsed, "etcd-endpoints"),
+    prefix: text(parsed, "etcd-prefix"),
+    tls: { ...(caFile && { caFile }), ...(certFile && { certFile }), ...(keyFile && { keyFile }) },
+    ...(username !== "" && password !== "" && { username, password }),
+  };
+}
+
+/** Empty entries mean "no choice", so that `--iface=$IFACE` works with the variable unset. */
+function list(parsed: ParsedFlags, name: string): readonly string[] {
+  const value = parsed.values.get(name);
+  if (!Array.isArray(value)) throw new TypeError(`--${name} is not repeatable`);
+  return Object.freeze(value.filter((entry) => entry !== ""));
+}
+
+function text(parsed: ParsedFlags, name: string): string {
+  const value = parsed.values.get(name);
+  if (typeof value !== "string") throw new TypeError(`--${name} is not a string flag`);
+  return value;
+}
+
+function int(parsed: ParsedFlags, name: string): number {
+  const value = parsed.values.get(name);
+  if (typeof value !== "number") throw new TypeError(`--${name} is not an int flag`);
+  return value;
+}
+
+function address(value: string): Address | undefined {
+  return value === "" ? undefined : parseAddress(value);
+}

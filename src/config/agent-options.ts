@@ -1,0 +1,36 @@
+// Everything flanneld was told by flags and environment, checked and resolved. Made by cli/flanneld-flags.ts.
+import type { Address } from "../ip/address.ts";
+
+export interface EtcdOptions {
+  /** As given, comma-separated; checked where the connection is opened. */
+  readonly endpoints: string;
+  readonly prefix: string;
+  /** Paths; only those given. */
+  readonly tls: { readonly caFile?: string; readonly certFile?: string; readonly keyFile?: string };
+  /** Both or neither, as in flannel. Never to be logged. */
+  readonly username?: string;
+  readonly password?: string;
+}
+
+/** Frozen for the life of the process. */
+export interface AgentOptions {
+  readonly etcd: EtcdOptions;
+  /** `--iface`: names or addresses, in order of preference. */
+  readonly interfaces: readonly string[];
+  /** `--iface-regex`, Go syntax, unchecked. */
+  readonly interfaceRegexes: readonly string[];
+  readonly canReach?: Address;
+  /** IPv4. */
+  readonly publicIp?: Address;
+  readonly publicIpv6?: Address;
+  readonly subnetFile: string;
+  readonly stateDirectory: string;
+  readonly controlSocket: string;
+  /** How long before its end the lease is renewed: 1 to 1439 minutes. */
+  readonly renewMarginMs: number;
+  /** Missing: no health checks. */
+  readonly healthz?: { readonly ip: Address; readonly port: number };
+  readonly logFormat: "text" | "json";
+  /** `-v`, at least 0. */
+  readonly verbosity: number;
+}
