@@ -26,7 +26,8 @@ export interface VxlanSpec {
 export function createVxlan(spec: VxlanSpec): NetlinkRequest {
   return {
     encode: (writer) => encodeVxlan(writer, spec),
-    describe: () => `add link ${spec.name} type vxlan id ${spec.vni} local ${spec.local} dev ${spec.underlayIndex}`,
+    describe: () =>
+      `add link ${spec.name} type vxlan id ${spec.vni} local ${spec.local} dev index ${spec.underlayIndex}`,
   };
 }
 
@@ -48,7 +49,7 @@ export function changeVxlan(device: Device, change: VxlanChange): NetlinkRequest
       });
       writer.end(start);
     },
-    describe: () => `change vxlan of link ${device.name} to ${JSON.stringify(change)}`,
+    describe: () => `set link ${device.name} type vxlan${changeText(change)}`,
   };
 }
 
@@ -145,4 +146,10 @@ function writeVxlanInfo(writer: MessageWriter, writeData: () => void): void {
 
 function writeLocal(writer: MessageWriter, local: Address): void {
   writeAddress(writer, familyOf(local) === 4 ? iflaVxlan.local : iflaVxlan.local6, local);
+}
+
+function changeText(change: VxlanChange): string {
+  const local = change.local === undefined ? "" : ` local ${change.local}`;
+  const underlay = change.underlayIndex === undefined ? "" : ` dev index ${change.underlayIndex}`;
+  return `${local}${underlay}${change.learning === undefined ? "" : change.learning ? " learning" : " nolearning"}`;
 }
