@@ -1,0 +1,109 @@
+// Looks at the kernel and puts what it finds into the table, kind by kind.
+import { MAIN_TABLE, type ObjectKind, type ObjectKinds } from "../netlink/messages.ts";
+import type { Rtnetlink } from "../netlink/rtnetlink.ts";
+import { type HostKind, kindRules, type Observed, type ObservedRoute } from "./host-objects.ts";
+import type { HostTable, Slot } from "./host-table.ts";
+import type { NextHopPool } from "./next-hop-pool.ts";
+import {
+  type LinkDirectory,
+  type Ownership,
+  observedAddress,
+  observedFdbEntry,
+  observedLink,
+  observedNeighbour,
+  observedRoute,
+  ownDeviceName,
+} from "./observed-state.ts";
+import { readSysctl } from "./sysctl.ts";
+
+/** Called for each slot whose found side was looked at. */
+export type OnLookedAt = <K extends HostKind>(slot: Slot<K>) => void;
+
+export interface HostView {
+  readonly netlink: Rtnetlink;
+  readonly table: HostTable;
+  readonly links: LinkDirectory;
+  readonly pool: NextHopPool;
+  readonly ownership: Ownership;
+}
+
+/** Looks at `kinds`; links are always looked at, since all else hangs on their indexes. */
+export async function look(kinds: ReadonlySet<HostKind>, view: HostView, onLookedAt: OnLookedAt): Promise<void> {
+  await lookAtLinks(view, onLookedAt);
+  if (kinds.has("sysctl")) lookAtSysctls(view, onLookedAt);
+  if (kinds.has("address")) await lookOnDevices("address", "address", observedAddress, view, onLookedAt);
+  if (kinds.has("neighbour")) await lookOnDevices("neighbour", "neighbour", observedNeighbour, view, onLookedAt);
+  if (kinds.has("fdb")) await lookOnDevices("fdb", "fdb", observedFdbEntry, view, onLookedAt);
+  if (kinds.has("route")) await lookAtRoutes(view, onLookedAt);
+}
+
+async function lookAtLinks({ netlink, table, links, ownership }: HostView, onLookedAt: OnLookedAt): Promise<void> {
+  links.replaceAll(await netlink.dump("link"));
+  const own = [...links.all()].filter((link) => ownership.ownDevices.has(link.name));
+  table.setObserved(
+    "link",
+    own.map((link) => observedLink(link, links)),
+    onLookedAt,
+  );
+}
+
+function lookAtSysctls({ table }: HostView, onLookedAt: OnLookedAt): void {
+  const found: Observed<"sysctl">[] = [];
+  for (const { desired } of table.slots("sysctl")) {
+    if (desired === undefined) continue;
+    const value = readSysctl(desired.key);
+    // What this kernel does not have needs no value.
+    found.push(value === undefined || value === desired.value ? desired : { key: desired.key, value });
+  }
+  table.setObserved("sysctl", found, onLookedAt);
+}
+
+async function lookOnDevices<K extends "address" | "neighbour" | "fdb", M extends ObjectKind>(
+  kind: K,
+  messageKind: M,
+  read: (message: ObjectKinds[M], links: LinkDirectory, ownership: Ownership) => Observed<K> | undefined,
+  { netlink, table, links, ownership }: HostView,
+  onLookedAt: OnLookedAt,
+): Promise<void> {
+  const found: Observed<K>[] = [];
+  for (const link of links.all()) {
+    if (ownDeviceName(link.index, links, ownership) === undefined) continue;
+    for (const message of await netlink.dump(messageKind, { index: link.index })) {
+      const object = read(message, links, ownership);
+      if (object !== undefined) found.push(wantedIfEqual(kind, object, table));
+    }
+  }
+  table.setObserved(kind, found, onLookedAt);
+}
+
+/** Keeps one object in memory instead of two equal ones. */
+function wantedIfEqual<K extends "address" | "neighbour" | "fdb">(
+  kind: K,
+  object: Observed<K>,
+  table: HostTable,
+): Observed<K> {
+  const rules = kindRules[kind];
+  const desired = table.get(kind, rules.observedKey(object))?.desired;
+  return desired !== undefined && rules.isSatisfied(desired, object, new Set()) ? desired : object;
+}
+
+async function lookAtRoutes(
+  { netlink, table, links, pool, ownership }: HostView,
+  onLookedAt: OnLookedAt,
+): Promise<void> {
+  const nextHops = await netlink.dump("nextHop");
+  const byId = new Map(nextHops.map((nextHop) => [nextHop.id, nextHop]));
+  const context = {
+    links,
+    ownership,
+    isDesired: (destination: string) => table.get("route", destination)?.desired !== undefined,
+    nextHop: (id: number) => byId.get(id),
+  };
+  const found: ObservedRoute[] = [];
+  for (const message of await netlink.dump("route", { table: MAIN_TABLE })) {
+    const route = observedRoute(message, context);
+    if (route !== undefined) found.push(route);
+  }
+  pool.replaceAll(nextHops, found, links, ownership);
+  table.setObserved("route", found, onLookedAt);
+}
