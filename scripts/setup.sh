@@ -1,0 +1,167 @@
+#!/bin/sh
+# Makes this checkout ready to use and says what it does; a second run finds nothing to do and is quick. Plain sh, since
+# there may be neither node_modules nor a usable Node yet.
+#
+#   setup.sh tools|start|test|bench [--yes]
+#
+# tools: npm packages, the pinned Node, the bundle. The others: what the demo, the tests or the benchmarks need from
+# Debian as well, asked for on a terminal unless --yes or --once is given or CI=true.
+set -eu
+
+node_version=24.21.0
+npm_version=11.21.2
+
+purpose=$1
+shift
+cd "$(dirname "$0")/.."
+PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin
+export PATH
+
+say() { printf 'set-up: %s\n' "$*" >&2; }
+fail() {
+  say "$@"
+  exit 1
+}
+
+# --- Debian packages -------------------------------------------------------------------------------------------------
+
+missing=
+want() { # PACKAGE PROGRAM
+  command -v "$2" >/dev/null || missing="$missing $1"
+}
+
+find_missing_packages() {
+  want iproute2 ip
+  want iptables iptables
+  want nftables nft
+  want etcd-server etcd
+  want etcd-client etcdctl
+  want iperf3 iperf3
+  want iputils-ping ping
+  want procps sysctl
+  want ethtool ethtool
+  if [ "$purpose" = test ]; then
+    want tshark tshark
+    want tcpdump tcpdump
+    want socat socat
+    want openssl openssl
+    want shellcheck shellcheck
+    set -- /usr/lib/*/faketime/libfaketime.so.1
+    [ -e "$1" ] || missing="$missing libfaketime"
+  fi
+}
+
+assume_yes() { # ARGUMENT...
+  # Nobody can be asked without a terminal.
+  if [ "${CI:-}" = true ] || ! [ -t 0 ]; then return 0; fi
+  for argument; do
+    case $argument in --yes | --once) return 0 ;; esac
+  done
+  return 1
+}
+
+is_debian() {
+  # shellcheck source=/dev/null
+  family=$([ -r /etc/os-release ] && . /etc/os-release && echo " $ID ${ID_LIKE:-} ") || return 1
+  case $family in *" debian "* | *" ubuntu "*) command -v apt-get >/dev/null ;; *) return 1 ;; esac
+}
+
+policy=/usr/sbin/policy-rc.d
+policy_mark='# for the time of the set-up of flannel: packages start no services'
+
+# Package scripts ask this file before they start a service; 101 is "no".
+forbid_service_starts() {
+  if [ -e "$policy" ] && ! grep -qxF "$policy_mark" "$policy"; then
+    answer=0
+    "$policy" etcd start >/dev/null 2>&1 || answer=$?
+    [ "$answer" = 101 ] && return
+    fail "$policy of this machine lets packages start services (etcd); install the packages by hand:" \
+      "apt-get install --no-install-recommends$missing"
+  fi
+  trap 'rm -f "$policy"' EXIT
+  trap 'exit 130' INT
+  trap 'exit 143' HUP TERM
+  printf '#!/bin/sh\n%s\nexit 101\n' "$policy_mark" >"$policy"
+  chmod 755 "$policy"
+}
+
+install_packages() (
+  forbid_service_starts
+  DEBIAN_FRONTEND=noninteractive
+  export DEBIAN_FRONTEND
+  apt-get -q -o DPkg::Lock::Timeout=300 update
+  # shellcheck disable=SC2086 # a list of words
+  apt-get -q -y -o DPkg::Lock::Timeout=300 -o Dpkg::Use-Pty=0 install --no-install-recommends $missing
+  case " $missing " in
+    # Nor at the next boot: the tests and the demo run their own.
+    *" etcd-server "*) update-rc.d etcd disable >/dev/null 2>&1 || : ;;
+  esac
+)
+
+ensure_packages() {
+  find_missing_packages
+  [ -n "$missing" ] || return 0
+  is_debian || fail "this needs programs that it only installs on Debian and Ubuntu; install the ones named there:$missing"
+  [ "$(id -u)" = 0 ] || fail "these Debian packages are missing and only root may install them:$missing"
+  say "needed from Debian, installed with apt-get, no service is started:$missing"
+  if ! assume_yes "$@"; then
+    printf 'Install them now? [Y/n] ' >&2
+    read -r answer || answer=n
+    case $answer in '' | [Yy]*) ;; *) fail "nothing was changed" ;; esac
+  fi
+  mkdir -p .cache
+  if ! install_packages >.cache/apt.log 2>&1; then
+    tail -n 20 .cache/apt.log >&2
+    fail "the packages could not be installed; all that was said is in .cache/apt.log"
+  fi
+}
+
+# --- Node and npm packages -------------------------------------------------------------------------------------------
+
+tools=.cache/node-$node_version/node_modules
+stamp=node_modules/.set-up
+
+expected_stamp() {
+  echo "node $node_version"
+  cat package-lock.json
+}
+
+# The pinned Node with a pinned npm: an old npm under an old Node silently leaves out the native parts of packages that
+# want a newer Node.
+ensure_node() {
+  [ -x "$tools/.bin/node" ] && return
+  case $(uname -m) in
+    x86_64) arch=x64 ;;
+    aarch64) arch=arm64 ;;
+    *) fail "there is no pinned Node for $(uname -m); x86_64 and aarch64 have one" ;;
+  esac
+  command -v npm >/dev/null || fail "npm is missing: apt-get install npm"
+  say "fetching Node $node_version into .cache"
+  mkdir -p "${tools%/*}"
+  npm install --prefix "${tools%/*}" --no-save --no-package-lock --ignore-scripts --loglevel=error \
+    "node-linux-$arch@$node_version" "npm@$npm_version" >/dev/null || fail "npm could not fetch Node $node_version"
+}
+
+ensure_npm_packages() {
+  expected_stamp | cmp -s - "$stamp" && [ -x node_modules/.bin/node ] && return
+  mkdir -p .cache
+  exec 9>.cache/set-up.lock
+  flock 9
+  expected_stamp | cmp -s - "$stamp" && [ -x node_modules/.bin/node ] && return
+  ensure_node
+  say "installing npm packages as locked"
+  "$tools/.bin/node" "$tools/npm/bin/npm-cli.js" ci --ignore-scripts --loglevel=error >/dev/null ||
+    fail "npm ci failed, see above"
+  # npm would take it out again, being nobody's dependency: linked anew after each npm ci.
+  for package in "$tools"/node-linux-*; do ln -sfn "../$package" "node_modules/${package##*/}"; done
+  ln -sf "../${package##*/}/bin/node" node_modules/.bin/node
+  expected_stamp >"$stamp"
+}
+
+case $purpose in
+  tools) ;;
+  start | test | bench) ensure_packages "$@" ;;
+  *) fail "usage: setup.sh tools|start|test|bench [--yes]" ;;
+esac
+ensure_npm_packages
+node_modules/.bin/node scripts/build.ts --if-stale
