@@ -64,6 +64,8 @@ export interface ContinuousPingReport {
   readonly answered: number;
   /** Sequence numbers without an answer, from 1. */
   readonly lost: readonly number[];
+  /** Longest time between two answers in a row. */
+  readonly longestSilenceMs: number;
 }
 
 /** A ping that goes on until stopped and knows the fate of each packet. */
@@ -72,6 +74,8 @@ export class ContinuousPing implements AsyncDisposable {
   readonly #answered = new Set<number>();
   readonly #intervalMs: number;
   #summary = "";
+  #lastAnswerAtMs: number | undefined;
+  #longestSilenceMs = 0;
 
   private constructor(child: ChildProcess, intervalMs: number) {
     this.#child = child;
@@ -123,7 +127,8 @@ export class ContinuousPing implements AsyncDisposable {
     for (let sequence = first; sequence <= last; sequence += 1) {
       if (!this.#answered.has(sequence)) lost.push(sequence);
     }
-    return { sent: last - first + 1, answered: this.#answered.size, lost };
+    const longestSilenceMs = this.#longestSilenceMs;
+    return { sent: last - first + 1, answered: this.#answered.size, lost, longestSilenceMs };
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -132,7 +137,12 @@ export class ContinuousPing implements AsyncDisposable {
 
   #take(line: string): void {
     const match = /icmp_seq=(\d+) ttl=/.exec(line);
-    if (match !== null) this.#answered.add(Number(match[1]));
+    if (match !== null) {
+      const now = performance.now();
+      this.#longestSilenceMs = Math.max(this.#longestSilenceMs, now - (this.#lastAnswerAtMs ?? now));
+      this.#lastAnswerAtMs = now;
+      this.#answered.add(Number(match[1]));
+    }
     if (line.includes("packets transmitted")) this.#summary = line;
   }
 

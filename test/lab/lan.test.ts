@@ -5,8 +5,11 @@ import { Etcd } from "../../lab/etcd.ts";
 import { changeAddress, cut, dropUdp, linkDown, lose, partition, setMtu, type Undo, unplug } from "../../lab/faults.ts";
 import { addresses, fdb, link, neighbours, routes } from "../../lab/kernel-view.ts";
 import { createLan, type Lan } from "../../lab/lan.ts";
+import { boxNamespace } from "../../lab/namespace.ts";
+import { createNatHost } from "../../lab/nat.ts";
 import { attachPod, type Pod, setPodMtu } from "../../lab/pod.ts";
 import { ContinuousPing, measureThroughput, ping, pingAll, untilAllPing } from "../../lab/probe.ts";
+import { ServiceManager } from "../../lab/service-manager.ts";
 import { UpstreamPeer } from "../../lab/upstream-peer.ts";
 import { until } from "../../lab/wait.ts";
 
@@ -95,6 +98,34 @@ describe("network", () => {
       `{"PublicIP":"192.168.50.11","PublicIPv6":"fd00:50::11","BackendType":"vxlan","BackendData":{"VNI":1,"VtepMAC":"${mac}"},"BackendV6Data":{"VNI":1,"VtepMAC":"${mac6}"}}`,
     );
     expect(entry?.leaseId).not.toBe(0n);
+  });
+
+  it("puts a host behind a NAT box that forwards the tunnel's port only", async () => {
+    await using nat = await createNatHost(lan);
+    const { namespace } = nat.host;
+    await until(async () => (await ping(namespace, lan.storeAddress)) !== undefined, { what: "the way out" });
+    const child = namespace.spawn(["socat", "-u", "UDP-RECV:8472", "STDOUT"], { stdio: ["ignore", "pipe", "ignore"] });
+    let received = "";
+    child.stdout?.setEncoding("utf8").on("data", (text: string) => {
+      received += text;
+    });
+    try {
+      const send = (port: number, text: string) =>
+        lan.host(1).namespace.run(["socat", "-u", "STDIN", `UDP-SENDTO:${nat.publicIp}:${port}`], { input: text });
+      await until(() => send(8472, "tunnel\n").then(() => received !== ""), { what: "a forwarded datagram" });
+      expect(received).toMatch(/^(tunnel\n)+$/);
+      expect(await ping(lan.host(1).namespace, nat.host.ipv4 ?? "", { waitSeconds: 0.3 })).toBeUndefined();
+    } finally {
+      child.kill("SIGKILL");
+    }
+  });
+
+  it("receives what services tell their manager", async () => {
+    await using manager = await ServiceManager.start("/run/notify.sock");
+    const start = performance.now();
+    await boxNamespace.run(["socat", "-u", "STDIN", `UNIX-SENDTO:${manager.socketPath}`], { input: "READY=1" });
+    expect(await manager.untilNotified("READY=1")).toBeGreaterThan(start);
+    await expect(manager.untilNotified("STOPPING=1", 50)).rejects.toThrow("STOPPING=1");
   });
 
   it("measures throughput", async () => {
