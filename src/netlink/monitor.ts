@@ -22,7 +22,7 @@ export interface MonitorOptions {
   readonly groups: readonly MonitorGroup[];
   /** In the kernel's order, as many as were waiting, up to some hundreds. Must not throw. */
   readonly onMessages: (messages: readonly MonitorMessage[]) => void;
-  /** Notifications were lost: read everything again. The monitor goes on. */
+  /** Notifications were lost: read everything again. What changes from now on is told again. */
   readonly onOverflow: () => void;
   /** Only neighbours and forwarding entries of these devices are wanted; missing: all. Others are dropped cheaply. */
   readonly neighbourIndexes?: () => ReadonlySet<number>;
@@ -56,6 +56,7 @@ const MAX_DATAGRAMS_PER_TURN = 256;
 export class RtnetlinkMonitor implements AsyncDisposable {
   readonly #socket: NetlinkSocket;
   readonly #options: MonitorOptions;
+  #hasOverflowed = false;
 
   private constructor(socket: NetlinkSocket, options: MonitorOptions) {
     this.#socket = socket;
@@ -83,20 +84,26 @@ export class RtnetlinkMonitor implements AsyncDisposable {
     return Promise.resolve();
   }
 
-  /** Returns whether there may be more to read. */
+  /**
+   * Returns whether there may be more to read. Once the queue ran over, the kernel drops everything new, silently, until
+   * the queue is empty: only a reading that starts after that misses nothing. So `onOverflow` waits for it, and what is
+   * still in the queue is thrown away.
+   */
   #drain(): boolean {
     const indexes = this.#options.neighbourIndexes?.();
     const messages: MonitorMessage[] = [];
     let hasMore = true;
-    let hasOverflowed = false;
     for (let count = 0; hasMore && count < MAX_DATAGRAMS_PER_TURN; count++) {
       const length = this.#tryReceive();
-      if (length === "lost") hasOverflowed = true;
+      if (length === "lost") this.#hasOverflowed = true;
       else if (length === undefined) hasMore = false;
-      else this.#decode(length, indexes, messages);
+      else if (!this.#hasOverflowed) this.#decode(length, indexes, messages);
     }
     if (messages.length > 0) this.#options.onMessages(messages);
-    if (hasOverflowed && !this.#socket.isClosed) this.#options.onOverflow();
+    if (!hasMore && this.#hasOverflowed && !this.#socket.isClosed) {
+      this.#hasOverflowed = false;
+      this.#options.onOverflow();
+    }
     return hasMore;
   }
 

@@ -1,0 +1,219 @@
+// The monitor against the real kernel: what others change is told, losses are told, and it ends cleanly.
+import { spawn, spawnSync } from "node:child_process";
+import { once } from "node:events";
+import { join } from "node:path";
+import { setImmediate as nextTurn } from "node:timers/promises";
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from "vitest";
+import { boxNamespace as box } from "../../lab/namespace.ts";
+import { until } from "../../lab/wait.ts";
+import { addressFromBigInt } from "../../src/ip/address.ts";
+import { type MonitorGroup, type MonitorMessage, RtnetlinkMonitor } from "../../src/netlink/monitor.ts";
+import { setNeighbour } from "../../src/netlink/neighbour.ts";
+import type { Device } from "../../src/netlink/request.ts";
+import { Rtnetlink } from "../../src/netlink/rtnetlink.ts";
+
+const allGroups: readonly MonitorGroup[] = ["link", "address", "route", "neighbour", "nextHop"];
+
+let netlink: Rtnetlink;
+let vtep: Device;
+let monitor: RtnetlinkMonitor | undefined;
+let seen: MonitorMessage[];
+let overflows: number;
+
+function watch(groups: readonly MonitorGroup[], neighbourIndexes?: () => ReadonlySet<number>): void {
+  seen = [];
+  overflows = 0;
+  monitor = RtnetlinkMonitor.open({
+    groups,
+    onMessages: (messages) => seen.push(...messages),
+    onOverflow: () => {
+      overflows++;
+    },
+    ...(neighbourIndexes === undefined ? {} : { neighbourIndexes }),
+  });
+}
+
+/** Waits for a message of which all given fields are as given. */
+async function untilSeen(
+  kind: MonitorMessage["kind"],
+  action: "new" | "delete",
+  fields: Readonly<Record<string, unknown>>,
+) {
+  await until(
+    () =>
+      seen.some(
+        (change) =>
+          change.kind === kind &&
+          change.action === action &&
+          Object.entries(fields).every(([key, value]) => Reflect.get(change.message, key) === value),
+      ),
+    { what: `${action} ${kind} ${JSON.stringify(fields)} among ${JSON.stringify(seen.slice(-20))}` },
+  );
+}
+
+beforeAll(() => {
+  netlink = Rtnetlink.open();
+});
+
+afterAll(async () => {
+  await netlink[Symbol.asyncDispose]();
+});
+
+beforeEach(async () => {
+  await box.ip("link", "add", "dev", "flannel.1", "type", "vxlan", "id", "1", "dstport", "8472", "nolearning");
+  await box.ip("link", "set", "dev", "flannel.1", "up");
+  const link = (await netlink.dump("link")).find(({ name }) => name === "flannel.1");
+  vtep = { index: link?.index ?? 0, name: "flannel.1" };
+});
+
+afterEach(async () => {
+  await monitor?.[Symbol.asyncDispose]();
+  monitor = undefined;
+  await box.tryRun(["ip", "link", "del", "dev", "flannel.1"]);
+});
+
+describe("what others change is told", () => {
+  test("a device set down, changed and deleted", async () => {
+    watch(allGroups);
+    const { index } = vtep;
+    await box.ip("link", "set", "dev", "flannel.1", "down");
+    await untilSeen("link", "new", { index, isUp: false });
+    await box.ip("link", "set", "dev", "flannel.1", "address", "0a:00:00:00:00:77", "mtu", "1300");
+    await untilSeen("link", "new", { index, mac: "0a:00:00:00:00:77", mtuBytes: 1300 });
+    await box.ip("link", "del", "dev", "flannel.1");
+    await untilSeen("link", "delete", { index, name: "flannel.1", kind: "vxlan" });
+  });
+
+  test("addresses, routes, neighbours, forwarding entries and next hops, made and removed", async () => {
+    watch(allGroups);
+    const { index } = vtep;
+    const object = {
+      address: ["addr", "10.5.1.0/32", "dev", "flannel.1"],
+      neighbour: ["neigh", "10.5.2.0", "lladdr", "0a:00:00:00:00:02", "dev", "flannel.1"],
+      nextHop: ["nexthop", "id", "7", "via", "10.5.3.0", "dev", "flannel.1", "onlink"],
+      route: ["route", "10.5.2.0/24", "via", "10.5.2.0", "dev", "flannel.1", "onlink"],
+    };
+    const fields = {
+      address: { index, address: "10.5.1.0/32" },
+      neighbour: { index, address: "10.5.2.0", mac: "0a:00:00:00:00:02", state: 0x80 },
+      nextHop: { id: 7, outIndex: index, gateway: "10.5.3.0" },
+      route: { outIndex: index, destination: "10.5.2.0/24", gateway: "10.5.2.0", onLink: true },
+    };
+    for (const kind of ["address", "neighbour", "nextHop", "route"] as const) {
+      const [type = "", ...words] = object[kind];
+      await box.ip(type, "add", ...words);
+      await untilSeen(kind, "new", fields[kind]);
+    }
+    const entry = ["0a:00:00:00:00:02", "dst", "192.168.50.12", "dev", "flannel.1"];
+    await box.bridge("fdb", "add", ...entry);
+    await untilSeen("fdb", "new", { index, mac: "0a:00:00:00:00:02", destination: "192.168.50.12" });
+    await box.bridge("fdb", "del", ...entry);
+    await untilSeen("fdb", "delete", { index, mac: "0a:00:00:00:00:02", destination: "192.168.50.12" });
+    await box.ip("route", "flush", "proto", "boot");
+    await untilSeen("route", "delete", { destination: "10.5.2.0/24", outIndex: index });
+    await box.ip("nexthop", "flush");
+    await untilSeen("nextHop", "delete", { id: 7 });
+    await box.ip("neigh", "del", "10.5.2.0", "dev", "flannel.1");
+    await until(() => seen.some(({ kind, action }) => kind === "neighbour" && action === "delete"), {
+      what: "neighbour",
+    });
+    await box.ip("addr", "flush", "dev", "flannel.1");
+    await untilSeen("address", "delete", fields.address);
+  });
+
+  test("IPv6 addresses and routes", async () => {
+    watch(["address", "route"]);
+    await box.ip("-6", "addr", "add", "fd00:5::1/128", "dev", "flannel.1", "nodad");
+    await untilSeen("address", "new", { index: vtep.index, address: "fd00:5::1/128" });
+    await box.ip("-6", "route", "add", "fd00:5:0:2::/64", "dev", "flannel.1");
+    await untilSeen("route", "new", { outIndex: vtep.index, destination: "fd00:5:0:2::/64", family: 6 });
+    expect(seen.every(({ kind }) => kind === "address" || kind === "route")).toBe(true);
+  });
+
+  test("a bridge port that leaves its bridge is not told as a deleted device", async () => {
+    await box.ip("link", "add", "dev", "br0", "type", "bridge");
+    await box.ip("link", "set", "dev", "flannel.1", "master", "br0");
+    watch(["link"]);
+    await box.ip("link", "set", "dev", "flannel.1", "nomaster");
+    await box.ip("link", "del", "dev", "br0");
+    await untilSeen("link", "delete", { name: "br0" });
+    expect(seen.filter(({ action }) => action === "delete")).toHaveLength(1);
+  });
+
+  test("neighbours and forwarding entries of other devices are dropped", async () => {
+    await box.ip("link", "add", "dev", "other", "type", "vxlan", "id", "2", "dstport", "8473");
+    await box.ip("link", "set", "dev", "other", "up");
+    watch(["neighbour"], () => new Set([vtep.index]));
+    for (const device of ["other", "flannel.1"]) {
+      await box.bridge("fdb", "add", "0a:00:00:00:00:02", "dst", "192.168.50.12", "dev", device);
+      await box.ip("neigh", "add", "10.5.2.0", "lladdr", "0a:00:00:00:00:02", "dev", device);
+    }
+    await untilSeen("neighbour", "new", { index: vtep.index, address: "10.5.2.0" });
+    expect(new Set(seen.map(({ message }) => Reflect.get(message, "index")))).toEqual(new Set([vtep.index]));
+    await box.ip("link", "del", "dev", "other");
+  });
+});
+
+describe("storms", () => {
+  test("a burst of ten thousand changes arrives whole, in bounded portions", async () => {
+    let largest = 0;
+    let count = 0;
+    monitor = RtnetlinkMonitor.open({
+      groups: ["neighbour"],
+      onMessages: (messages) => {
+        largest = Math.max(largest, messages.length);
+        count += messages.length;
+      },
+      onOverflow: () => {
+        throw new Error("overflow");
+      },
+    });
+    const changes = Array.from({ length: 10_000 }, (_, n) =>
+      setNeighbour(vtep, addressFromBigInt(0x0a_40_00_00n + BigInt(n), 4), "0a:00:00:00:00:02"),
+    );
+    expect((await netlink.apply(changes)).filter((error) => error !== undefined)).toEqual([]);
+    await until(() => count >= 10_000, { what: "10,000 messages" });
+    expect(largest).toBeLessThanOrEqual(256);
+  });
+
+  test("a queue that runs over is told, and the monitor goes on", async () => {
+    watch(["neighbour", "link"]);
+    // Another process changes while ours waits for it and cannot read.
+    const lines = Array.from({ length: 60_000 }, (_, n) => {
+      const address = addressFromBigInt(0x0a_40_00_00n + BigInt(n), 4);
+      return `neigh replace ${address} lladdr 0a:00:00:00:00:02 nud permanent dev flannel.1`;
+    });
+    expect(spawnSync("ip", ["-batch", "-"], { input: lines.join("\n") }).status).toBe(0);
+    await until(() => overflows > 0, { what: "the overflow" });
+    await box.ip("link", "set", "dev", "flannel.1", "mtu", "1301");
+    await untilSeen("link", "new", { index: vtep.index, mtuBytes: 1301 });
+  });
+});
+
+describe("the end", () => {
+  test("nothing is told after dispose", async () => {
+    watch(["link"]);
+    await box.ip("link", "set", "dev", "flannel.1", "mtu", "1302");
+    await untilSeen("link", "new", { mtuBytes: 1302 });
+    const before = seen.length;
+    await monitor?.[Symbol.asyncDispose]();
+    await monitor?.[Symbol.asyncDispose]();
+    await box.ip("link", "set", "dev", "flannel.1", "mtu", "1303");
+    for (let turn = 0; turn < 20; turn++) await nextTurn();
+    expect(seen).toHaveLength(before);
+  });
+
+  test("a disposed monitor does not keep the process alive", async () => {
+    const source = `import { RtnetlinkMonitor } from ${JSON.stringify(join(import.meta.dirname, "../../src/netlink/monitor.ts"))};
+      const monitor = RtnetlinkMonitor.open({ groups: ["link"], onMessages() {}, onOverflow() {} });
+      process.on("SIGUSR1", () => monitor[Symbol.asyncDispose]().then(() => console.log("disposed")));
+      console.log("open");`;
+    const child = spawn(process.execPath, ["--input-type=module", "-e", source], {
+      stdio: ["ignore", "pipe", "inherit"],
+    });
+    const exit = once(child, "exit");
+    await once(child.stdout, "data");
+    child.kill("SIGUSR1");
+    expect(await exit).toEqual([0, null]);
+  });
+});
