@@ -1,0 +1,222 @@
+// Taking leases from a real etcd: whose subnet, which subnet, and never the same one twice.
+import { afterAll, beforeAll, beforeEach, describe, expect, test } from "vitest";
+import { parseAddress, parsePrefix } from "../../src/ip/address.ts";
+import type { EtcdSubnetStore } from "../../src/store/etcd/etcd-subnet-store.ts";
+import { EtcdServer } from "./etcd-server.ts";
+import {
+  attributesOf,
+  directory,
+  dualConfig,
+  ipv4Config,
+  ipv6Config,
+  never,
+  openStore,
+  RawClient,
+  requestOf,
+} from "./fixture.ts";
+
+let server: EtcdServer;
+let store: EtcdSubnetStore;
+let raw: RawClient;
+
+beforeAll(async () => {
+  server = await EtcdServer.start();
+  store = await openStore(server.endpoints);
+  raw = await RawClient.open(server.endpoints);
+});
+
+afterAll(async () => {
+  await store[Symbol.asyncDispose]();
+  await raw[Symbol.asyncDispose]();
+  await server[Symbol.asyncDispose]();
+});
+
+beforeEach(async () => {
+  await server.control("del", "--prefix", "/");
+});
+
+async function countStoreLeases(): Promise<number> {
+  return (await server.control("lease", "list")).trim().split("\n").length;
+}
+
+const reservation = `{"PublicIP":"192.0.2.1","PublicIPv6":null}`;
+
+test("a first lease is written exactly as upstream writes it, for 24 hours", async () => {
+  const { lease, outcome } = await store.acquire(requestOf("192.0.2.1"), never);
+  expect(outcome).toBe("allocated");
+  expect(lease.key).toMatch(/^10\.5\.\d+\.0-24$/);
+  const written = await raw.get(directory + lease.key);
+  expect(written?.value).toBe(
+    '{"PublicIP":"192.0.2.1","PublicIPv6":null,"BackendType":"vxlan","BackendData":{"VNI":1,"VtepMAC":"02:00:00:00:00:01"}}',
+  );
+  expect(written).toMatchObject({ lease: lease.storeLeaseId, revision: lease.revision });
+  const ttl = await store.administration.timeToLive([lease.storeLeaseId], never);
+  expect(ttl.get(lease.storeLeaseId)).toBeGreaterThan(86_390);
+  expect(lease.expiresAtMs! - Date.now()).toBeGreaterThan(86_390_000);
+});
+
+test("a lease with our public IP is reused in place, with what we announce now", async () => {
+  const first = await store.acquire(requestOf("192.0.2.1"), never);
+  const attributes = attributesOf("192.0.2.1", "02:00:00:00:00:99");
+  const second = await store.acquire(requestOf("192.0.2.1", { attributes }), never);
+  expect(second.outcome).toBe("reused");
+  expect(second.lease.key).toBe(first.lease.key);
+  expect((await store.list(never)).map(({ attributes: found }) => found)).toEqual([attributes]);
+});
+
+test("a lease of ours that does not fit the network config is deleted and replaced", async () => {
+  await raw.put({ [`${directory}10.9.1.0-24`]: reservation });
+  const { lease, outcome } = await store.acquire(requestOf("192.0.2.1"), never);
+  expect(outcome).toBe("allocated");
+  expect((await store.list(never)).map(({ key }) => key)).toEqual([lease.key]);
+});
+
+test("the previous subnet is taken when it is free and fits", async () => {
+  const previous = { subnet: parsePrefix("10.5.77.0/24") };
+  const { lease, outcome } = await store.acquire(requestOf("192.0.2.1", { previous }), never);
+  expect([lease.key, outcome]).toEqual(["10.5.77.0-24", "previous"]);
+});
+
+test.each([
+  ["somebody has it", { "10.5.77.0-24": `{"PublicIP":"192.0.2.9","PublicIPv6":null}` }, "10.5.77.0/24"],
+  ["somebody has a part of it", { "10.5.77.128-28": `{"PublicIP":"192.0.2.9","PublicIPv6":null}` }, "10.5.77.0/24"],
+  ["its key holds garbage", { "10.5.77.0-24": "{{{" }, "10.5.77.0/24"],
+  ["it is outside the network", {}, "10.9.77.0/24"],
+])("the previous subnet is not taken when %s", async (_why, keys, previous) => {
+  await raw.put(
+    Object.fromEntries([["/x", "x"], ...Object.entries(keys).map(([key, value]) => [directory + key, value])]),
+  );
+  const request = requestOf("192.0.2.1", { previous: { subnet: parsePrefix(previous) } });
+  const { lease, outcome } = await store.acquire(request, never);
+  expect(outcome).toBe("allocated");
+  expect(lease.subnet).not.toBe("10.5.77.0/24");
+});
+
+test("the remembered lease is taken over after a change of address, by etcd lease or by VTEP MAC", async () => {
+  const { lease: old } = await store.acquire(requestOf("192.0.2.1"), never);
+  const byId = { key: old.key, storeLeaseId: old.storeLeaseId };
+  const first = await store.acquire(requestOf("192.0.2.2", { remembered: byId }), never);
+  expect([first.outcome, first.lease.key]).toEqual(["remembered", old.key]);
+  const byMac = { key: old.key, storeLeaseId: 1n, vtepMac: "02:00:00:00:00:01" };
+  const second = await store.acquire(requestOf("192.0.2.3", { remembered: byMac }), never);
+  expect([second.outcome, second.lease.key]).toEqual(["remembered", old.key]);
+  expect((await store.list(never)).map(({ attributes }) => attributes.publicIp)).toEqual(["192.0.2.3"]);
+});
+
+test("a remembered lease that somebody else holds by now stays theirs", async () => {
+  const { lease: old } = await store.acquire(requestOf("192.0.2.1"), never);
+  const attributes = attributesOf("192.0.2.1", "02:00:00:00:00:42");
+  await store.acquire(requestOf("192.0.2.1", { attributes }), never);
+  const remembered = { key: old.key, storeLeaseId: old.storeLeaseId, vtepMac: "02:00:00:00:00:01" };
+  const { lease, outcome } = await store.acquire(requestOf("192.0.2.2", { remembered }), never);
+  expect(outcome).toBe("allocated");
+  expect(lease.key).not.toBe(old.key);
+});
+
+test("a reservation stays one when its host comes", async () => {
+  await raw.put({ [`${directory}10.5.3.0-24`]: reservation });
+  const { lease, outcome } = await store.acquire(requestOf("192.0.2.1"), never);
+  expect(outcome).toBe("reused");
+  expect(lease).toMatchObject({ key: "10.5.3.0-24", isReservation: true, storeLeaseId: 0n });
+  expect(lease.expiresAtMs).toBeUndefined();
+  expect(await raw.get(`${directory}10.5.3.0-24`)).toMatchObject({ lease: 0n });
+  const renewed = await store.renew(lease, lease.attributes, never);
+  expect(renewed).toEqual(lease);
+});
+
+test("dual stack and IPv6-only leases have upstream's key names", async () => {
+  const owner = { publicIpv6: parseAddress("2001:db8::1") };
+  const dual = await store.acquire(
+    { config: dualConfig, attributes: { ...attributesOf("192.0.2.1"), ...owner } },
+    never,
+  );
+  expect(dual.lease.key).toMatch(/^10\.5\.\d+\.0-24&fd00:0:0:[\da-f]+::-64$/);
+  const ipv6 = await store.acquire({ config: ipv6Config, attributes: { ...owner, backendType: "vxlan" } }, never);
+  expect(ipv6.lease.key).toMatch(/^0\.0\.0\.0-0&fd00:0:0:[\da-f]+::-64$/);
+  const found = await raw.get(directory + ipv6.lease.key);
+  expect(found?.value).toBe('{"PublicIP":"0.0.0.0","PublicIPv6":"2001:db8::1","BackendType":"vxlan"}');
+  const again = await store.acquire({ config: ipv6Config, attributes: { ...owner, backendType: "vxlan" } }, never);
+  expect([again.outcome, again.lease.key]).toEqual(["reused", ipv6.lease.key]);
+});
+
+test("subnet space exhausted: a clear error that may be retried, and success once a subnet is free", async () => {
+  const config = { ...ipv4Config, ipv4: { ...ipv4Config.ipv4!, subnetMax: parseAddress("10.5.2.0") } };
+  const other = (ip: string) => `{"PublicIP":"${ip}","PublicIPv6":null}`;
+  await raw.put({ [`${directory}10.5.1.0-24`]: other("192.0.2.8"), [`${directory}10.5.2.0-24`]: "garbage" });
+  await expect(store.acquire(requestOf("192.0.2.1", { config }), never)).rejects.toMatchObject({
+    code: "pool.exhausted",
+    retryable: true,
+    message: expect.stringContaining("/24 in 10.5.0.0/16 (10.5.1.0 to 10.5.2.0) are taken by 2 leases"),
+  });
+  await raw.delete(`${directory}10.5.2.0-24`);
+  const { lease } = await store.acquire(requestOf("192.0.2.1", { config }), never);
+  expect(lease.key).toBe("10.5.2.0-24");
+});
+
+test("keys beside the lease directory are not ours", async () => {
+  await raw.put({ "/coreos.com/network/subnets_backup/10.5.1.0-24": reservation, "/coreos.com/network/subnets": "x" });
+  expect(await store.list(never)).toEqual([]);
+});
+
+test("a prefix is cleaned as upstream cleans it", async () => {
+  await using other = await openStore(server.endpoints, { prefix: "//coreos.com//network/" });
+  const { lease } = await other.acquire(requestOf("192.0.2.1"), never);
+  expect(await raw.get(directory + lease.key)).toBeDefined();
+});
+
+describe("concurrency", () => {
+  test("200 hosts starting at once all get distinct subnets in under 10 s", async () => {
+    const before = await countStoreLeases();
+    const stores = await Promise.all(Array.from({ length: 200 }, () => openStore(server.endpoints)));
+    const startedMs = performance.now();
+    const acquired = await Promise.all(
+      stores.map((each, index) => each.acquire(requestOf(`192.0.2.${index + 1}`), never)),
+    );
+    const tookMs = performance.now() - startedMs;
+    await Promise.all(stores.map((each) => each[Symbol.asyncDispose]()));
+    expect(new Set(acquired.map(({ lease }) => lease.key)).size).toBe(200);
+    expect(await store.list(never)).toHaveLength(200);
+    expect(tookMs).toBeLessThan(10_000);
+    // Store leases of lost races were given back.
+    expect((await countStoreLeases()) - before).toBe(200);
+  });
+
+  test("no two dual-stack hosts overlap in either family, though their keys differ", async () => {
+    const few = { ...dualConfig, ipv4: { ...dualConfig.ipv4!, subnetMax: parseAddress("10.5.16.0") } };
+    const config = { ...few, ipv6: { ...few.ipv6!, subnetMax: parseAddress("fd00:0:0:10::") } };
+    const stores = await Promise.all(Array.from({ length: 16 }, () => openStore(server.endpoints)));
+    const acquired = await Promise.all(
+      stores.map((each, index) =>
+        each
+          .acquire(requestOf(`192.0.2.${index + 1}`, { config }), AbortSignal.timeout(30_000))
+          .catch((error: unknown) => error),
+      ),
+    );
+    await Promise.all(stores.map((each) => each[Symbol.asyncDispose]()));
+    const leases = await store.list(never);
+    expect(new Set(leases.map(({ subnet }) => subnet)).size).toBe(leases.length);
+    expect(new Set(leases.map(({ ipv6Subnet }) => ipv6Subnet)).size).toBe(leases.length);
+    const failed = acquired.filter((result) => result instanceof Error);
+    for (const error of failed) expect(error).toMatchObject({ code: "pool.exhausted" });
+    expect(leases).toHaveLength(16 - failed.length);
+  });
+
+  test("a full pool that 16 hosts fight for goes to as many as fit", async () => {
+    const config = { ...ipv4Config, ipv4: { ...ipv4Config.ipv4!, subnetMax: parseAddress("10.5.8.0") } };
+    const results = await Promise.allSettled(
+      Array.from({ length: 16 }, (_, index) => store.acquire(requestOf(`192.0.2.${index + 1}`, { config }), never)),
+    );
+    const won = results.filter((result) => result.status === "fulfilled");
+    expect(new Set(won.map(({ value }) => value.lease.key)).size).toBe(8);
+    for (const result of results) {
+      if (result.status === "rejected") expect(result.reason).toMatchObject({ code: "pool.exhausted" });
+    }
+  });
+});
+
+test("cancelled at once when the signal aborts", async () => {
+  const abort = new AbortController();
+  const acquiring = store.acquire(requestOf("192.0.2.1"), abort.signal);
+  abort.abort();
+  await expect(acquiring).rejects.toMatchObject({ code: "cancelled" });
+});

@@ -1,0 +1,186 @@
+// Keeping and losing a lease, and what operators do to it, on a real etcd.
+import { afterAll, beforeAll, beforeEach, expect, test } from "vitest";
+import { parseAddress, parsePrefix } from "../../src/ip/address.ts";
+import type { EtcdSubnetStore } from "../../src/store/etcd/etcd-subnet-store.ts";
+import { EtcdServer } from "./etcd-server.ts";
+import {
+  attributesOf,
+  directory,
+  dualConfig,
+  Follower,
+  ipv4Config,
+  never,
+  openStore,
+  prefix,
+  RawClient,
+  requestOf,
+} from "./fixture.ts";
+
+let server: EtcdServer;
+let store: EtcdSubnetStore;
+let raw: RawClient;
+
+beforeAll(async () => {
+  server = await EtcdServer.start();
+  store = await openStore(server.endpoints);
+  raw = await RawClient.open(server.endpoints);
+});
+
+afterAll(async () => {
+  await store[Symbol.asyncDispose]();
+  await raw[Symbol.asyncDispose]();
+  await server[Symbol.asyncDispose]();
+});
+
+beforeEach(async () => {
+  await server.control("del", "--prefix", "/");
+});
+
+const owner = { publicIp: parseAddress("192.0.2.1") };
+
+async function acquire(publicIp = "192.0.2.1") {
+  return (await store.acquire(requestOf(publicIp), never)).lease;
+}
+
+test("renewing what did not change writes nothing and extends the life", async () => {
+  const lease = await acquire();
+  const renewed = await store.renew(lease, lease.attributes, never);
+  expect(renewed).toMatchObject({ revision: lease.revision, storeLeaseId: lease.storeLeaseId });
+  expect(renewed.expiresAtMs).toBeGreaterThanOrEqual(lease.expiresAtMs!);
+  expect(await raw.get(directory + lease.key)).toMatchObject({ revision: lease.revision });
+});
+
+test("a renewed lease outlives its first time, an unrenewed one does not", async () => {
+  await using short = await openStore(server.endpoints, { ttlSeconds: 2 });
+  await using follower = new Follower(store);
+  let { lease } = await short.acquire(requestOf("192.0.2.1"), never);
+  await short.acquire(requestOf("192.0.2.2"), never);
+  await follower.until("both leases", () => follower.leases.size === 2);
+  const end = performance.now() + 6_000;
+  while (follower.leases.size === 2 && performance.now() < end) {
+    lease = await short.renew(lease, lease.attributes, never);
+    await new Promise((resolve) => setTimeout(resolve, 200));
+  }
+  expect([...follower.leases.keys()]).toEqual([lease.key]);
+});
+
+test("changed attributes are published in place", async () => {
+  const lease = await acquire();
+  const attributes = attributesOf("192.0.2.7", "02:00:00:00:00:07");
+  const renewed = await store.renew(lease, attributes, never);
+  expect(renewed).toMatchObject({ key: lease.key, attributes });
+  expect((await store.list(never)).map(({ attributes: found }) => found)).toEqual([attributes]);
+});
+
+test("our key is gone: lease.lost", async () => {
+  const lease = await acquire();
+  await raw.delete(directory + lease.key);
+  await expect(store.renew(lease, lease.attributes, never)).rejects.toMatchObject({ code: "lease.lost" });
+});
+
+test("somebody else wrote our key: lease.conflict that names both", async () => {
+  const lease = await acquire();
+  await raw.put({ [directory + lease.key]: `{"PublicIP":"192.0.2.66","PublicIPv6":null}` });
+  await expect(store.renew(lease, lease.attributes, never)).rejects.toMatchObject({
+    code: "lease.conflict",
+    message: expect.stringMatching(/192\.0\.2\.1 .*02:00:00:00:00:01.* overwritten by 192\.0\.2\.66/),
+    details: { ourPublicIp: "192.0.2.1", theirPublicIp: "192.0.2.66", sharesPublicIp: false },
+  });
+  await raw.put({ [directory + lease.key]: "\xff\xfe" });
+  await expect(store.renew(lease, lease.attributes, never)).rejects.toMatchObject({ code: "lease.conflict" });
+});
+
+test("a second agent with our public IP: the older one learns of it, even when both say the same", async () => {
+  const older = await acquire();
+  const newer = await acquire();
+  expect(newer.key).toBe(older.key);
+  await expect(store.renew(older, older.attributes, never)).rejects.toMatchObject({
+    code: "lease.conflict",
+    details: { sharesPublicIp: true },
+  });
+  await store.renew(newer, newer.attributes, never);
+});
+
+test("an operator's reservation of our live lease and its release are followed", async () => {
+  const lease = await acquire();
+  const reserved = await store.administration.reserve({ config: ipv4Config, subnets: lease, owner }, never);
+  expect(reserved.outcome).toBe("kept");
+  const asReservation = await store.renew(lease, lease.attributes, never);
+  expect(asReservation).toMatchObject({ isReservation: true, storeLeaseId: 0n, key: lease.key });
+  expect(asReservation.expiresAtMs).toBeUndefined();
+  expect(await store.administration.release(lease.key, {}, never)).toBe("expiring");
+  const again = await store.renew(asReservation, lease.attributes, never);
+  expect(again.isReservation).toBe(false);
+  expect(again.expiresAtMs! - Date.now()).toBeGreaterThan(86_390_000);
+});
+
+test("reserve writes a key without expiry; its host takes it; nobody else can", async () => {
+  const subnets = { subnet: parsePrefix("10.5.40.0/24") };
+  const first = await store.administration.reserve({ config: ipv4Config, subnets, owner }, never);
+  expect(first.outcome).toBe("created");
+  expect(await raw.get(`${directory}10.5.40.0-24`)).toMatchObject({
+    value: '{"PublicIP":"192.0.2.1","PublicIPv6":null}',
+    lease: 0n,
+  });
+  const second = await store.administration.reserve({ config: ipv4Config, subnets, owner }, never);
+  expect(second.outcome).toBe("unchanged");
+  const other = { publicIp: parseAddress("192.0.2.2") };
+  const stolen = store.administration.reserve({ config: ipv4Config, subnets, owner: other }, never);
+  await expect(stolen).rejects.toMatchObject({ code: "lease.conflict", message: expect.stringContaining("192.0.2.1") });
+  expect(await acquire()).toMatchObject({ key: "10.5.40.0-24", isReservation: true });
+});
+
+test("a reservation wins over another lease of the same host", async () => {
+  const lease = await acquire();
+  const subnet = lease.subnet === "10.5.40.0/24" ? parsePrefix("10.5.41.0/24") : parsePrefix("10.5.40.0/24");
+  await store.administration.reserve({ config: ipv4Config, subnets: { subnet }, owner }, never);
+  expect(await acquire()).toMatchObject({ subnet, isReservation: true });
+});
+
+test("what does not fit the network or overlaps a lease cannot be reserved", async () => {
+  const reserve = (config: typeof ipv4Config, subnet: string) =>
+    store.administration.reserve({ config, subnets: { subnet: parsePrefix(subnet) }, owner }, never);
+  await expect(reserve(ipv4Config, "10.5.40.0/25")).rejects.toMatchObject({ code: "config.invalid" });
+  await expect(reserve(ipv4Config, "10.9.40.0/24")).rejects.toMatchObject({ code: "config.invalid" });
+  await expect(reserve(dualConfig, "10.5.40.0/24")).rejects.toMatchObject({
+    message: expect.stringContaining("no IPv6 subnet"),
+  });
+  await raw.put({ [`${directory}10.5.40.128-25`]: `{"PublicIP":"192.0.2.9","PublicIPv6":null}` });
+  await expect(reserve(ipv4Config, "10.5.40.0/24")).rejects.toMatchObject({ code: "lease.conflict" });
+});
+
+test("release deletes a reservation nobody took, and a live lease only by force", async () => {
+  const subnets = { subnet: parsePrefix("10.5.40.0/24") };
+  await store.administration.reserve({ config: ipv4Config, subnets, owner }, never);
+  expect(await store.administration.release("10.5.40.0-24", {}, never)).toBe("deleted");
+  const lease = await acquire();
+  await expect(store.administration.release(lease.key, {}, never)).rejects.toMatchObject({ code: "lease.conflict" });
+  expect(await store.administration.release(lease.key, { force: true }, never)).toBe("deleted");
+  await expect(store.administration.release(lease.key, {}, never)).rejects.toMatchObject({ code: "lease.lost" });
+});
+
+test("the network config is written by compare-and-set and watched", async () => {
+  const abort = new AbortController();
+  await expect(store.networkConfig(never)).rejects.toMatchObject({ code: "config.missing" });
+  const first = await store.administration.setConfig('{"Network":"10.5.0.0/16"}', { expectedRevision: 0n }, never);
+  expect(await store.networkConfig(never)).toEqual(first);
+  const late = store.administration.setConfig("{}", { expectedRevision: 0n }, never);
+  await expect(late).rejects.toMatchObject({ code: "config.conflict" });
+  const seen = store.watchNetworkConfig(first.revision, abort.signal)[Symbol.asyncIterator]();
+  const next = seen.next();
+  const second = await store.administration.setConfig(
+    '{"Network":"10.6.0.0/16"}',
+    { expectedRevision: first.revision },
+    never,
+  );
+  expect((await next).value).toEqual(second);
+  await raw.delete(`${prefix}/config`);
+  expect((await seen.next()).value).toBeUndefined();
+  abort.abort();
+  expect((await seen.next()).done).toBe(true);
+});
+
+test("the leases are counted, garbage included", async () => {
+  await raw.put({ [`${directory}10.5.1.0-24`]: "x", [`${directory}garbage`]: "y", [`${prefix}/subnets_backup`]: "z" });
+  expect(await store.administration.leaseCount(never)).toBe(2);
+});
