@@ -1,6 +1,7 @@
 // Tells which keys differ between two versions of the network configuration, and what applying them takes. Pure.
 import { readBackendOptions } from "../backend/backend-options.ts";
 import { backendKeysOf } from "../backend/registry.ts";
+import { foldKey } from "./nearest.ts";
 import type { AddressPool, NetworkConfig } from "./network-config.ts";
 
 export interface ConfigDifference {
@@ -28,6 +29,16 @@ export function compareNetworkConfig(before: NetworkConfig, after: NetworkConfig
     if (old.get(key.name) !== current.get(key.name)) (key.live ? live : restart).push(`Backend.${key.name}`);
   }
   return { live, restart };
+}
+
+/** `running` with the live backend keys of `next`; everything else as it runs. Both of one backend type. */
+export function withLiveKeys(running: NetworkConfig, next: NetworkConfig): NetworkConfig {
+  const live = new Set(
+    (backendKeysOf(running.backendType) ?? []).filter((key) => key.live).map((key) => foldKey(key.name)),
+  );
+  const kept = Object.entries(running.backend).filter(([name]) => !live.has(foldKey(name)));
+  const taken = Object.entries(next.backend).filter(([name]) => live.has(foldKey(name)));
+  return Object.freeze({ ...running, backend: Object.freeze(Object.fromEntries([...kept, ...taken])) });
 }
 
 function comparePools(

@@ -20,7 +20,7 @@ export const networkConfigKeys: readonly NetworkConfigKey[] = [
     name: "EnableNFTables",
     type: "bool",
     defaultText: "false",
-    description: "Write traffic rules with nftables instead of iptables.",
+    description: "Write traffic rules with nftables instead of iptables. No effect yet: this version writes none.",
   },
   {
     name: "Network",

@@ -91,7 +91,11 @@ describe("readSubnetFile", () => {
 
   it.each([
     ["a directory", (file: string) => void mkdirSync(file), "it is not a regular file"],
-    ["a FIFO", (file: string) => void execFileSync("mkfifo", [file]), "it is not a regular file"],
+    [
+      "a FIFO",
+      (file: string) => void execFileSync("sh", ["-c", 'mkfifo "$1"', "sh", file]),
+      "it is not a regular file",
+    ],
     ["a huge file", (file: string) => writeFileSync(file, "x".repeat(70_000)), "it has 70000 bytes"],
   ])("warns about %s and goes on", (_name, make, reason) => {
     mkdirSync(join(directory, "run", "flannel"), { recursive: true });

@@ -21,7 +21,7 @@ export function readVtepMac(data: BackendData | undefined): { readonly mac: stri
 const macForms = /^(?:[\da-f]{2}(?::[\da-f]{2}){5}|[\da-f]{2}(?:-[\da-f]{2}){5}|[\da-f]{4}(?:\.[\da-f]{4}){2})$/;
 
 /** The three 48-bit forms Go's net.ParseMAC reads (a:b, a-b, abcd.efgh), unicast and not zero. */
-export function tryParseMac(text: string): string | undefined {
+function tryParseMac(text: string): string | undefined {
   const lowered = text.toLowerCase();
   if (!macForms.test(lowered)) return undefined;
   const isMulticast = (Number.parseInt(lowered.slice(0, 2), 16) & 1) === 1;
