@@ -88,8 +88,8 @@ function isScheme(text: string): text is Scheme {
 }
 
 function parseSocket(text: string, path: string) {
-  if (path === "" || path.includes("\0") || Buffer.byteLength(path) > MAX_SOCKET_PATH_BYTES) {
-    throw invalid(`endpoint ${show(text)} must name a socket file of 1 to ${MAX_SOCKET_PATH_BYTES} bytes`);
+  if (path === "" || /\p{Cc}/u.test(path) || Buffer.byteLength(path) > MAX_SOCKET_PATH_BYTES) {
+    throw invalid(`endpoint ${show(text)} must name a socket file of 1 to ${MAX_SOCKET_PATH_BYTES} printable bytes`);
   }
   return { address: path, host: "localhost", isSocket: true };
 }

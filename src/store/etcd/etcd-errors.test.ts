@@ -1,0 +1,57 @@
+import { Metadata, type ServiceError, status } from "@grpc/grpc-js";
+import { describe, expect, test } from "vitest";
+import { FlannelError } from "../../errors.ts";
+import { fromGrpc, isTokenRejected, isTooLarge, isUnreachable } from "./etcd-errors.ts";
+
+function serviceError(code: status, details: string): ServiceError {
+  return Object.assign(new Error(`${code} ${details}`), { code, details, metadata: new Metadata() });
+}
+
+describe("classification", () => {
+  test.each([
+    [status.UNAVAILABLE, "connect ECONNREFUSED", "store.unavailable", true],
+    [status.DEADLINE_EXCEEDED, "Deadline exceeded", "store.unavailable", true],
+    [status.UNKNOWN, "raft: stopped", "store.unavailable", true],
+    [status.RESOURCE_EXHAUSTED, "etcdserver: mvcc: database space exceeded", "store.unavailable", true],
+    [status.UNIMPLEMENTED, "unknown service", "store.unavailable", false],
+    [status.OUT_OF_RANGE, "etcdserver: mvcc: required revision has been compacted", "store.compacted", true],
+    [status.UNAUTHENTICATED, "etcdserver: invalid auth token", "store.unauthorized", false],
+    [status.PERMISSION_DENIED, "etcdserver: permission denied", "store.unauthorized", false],
+    [
+      status.INVALID_ARGUMENT,
+      "etcdserver: authentication failed, invalid user ID or password",
+      "store.unauthorized",
+      false,
+    ],
+    [status.INVALID_ARGUMENT, "etcdserver: user name is empty", "store.unauthorized", false],
+    [status.INVALID_ARGUMENT, "etcdserver: request is too large", "internal", false],
+    [status.NOT_FOUND, "etcdserver: requested lease not found", "internal", false],
+  ])("%i %s is %s", (code, details, expected, retryable) => {
+    const error = fromGrpc(serviceError(code, details), "read the leases", "http://a:1");
+    expect(error).toMatchObject({ code: expected, retryable });
+    expect(error.message).toContain("read the leases");
+    expect(error.message).toContain("http://a:1");
+    expect(error.message).toContain(details);
+  });
+});
+
+test("ours pass, unknown ones are internal, long ones become one short line", () => {
+  const ours = new FlannelError("cancelled", "x");
+  expect(fromGrpc(ours, "watch", "a")).toBe(ours);
+  expect(fromGrpc(new TypeError("x"), "watch", "a")).toMatchObject({ code: "internal" });
+  const { message } = fromGrpc(serviceError(status.UNAVAILABLE, `a\nb ${"x".repeat(5_000)}`), "watch", "a");
+  expect(message.length).toBeLessThan(400);
+  expect(message).not.toContain("\n");
+});
+
+test("what to do about it", () => {
+  expect(isUnreachable(serviceError(status.UNAVAILABLE, ""))).toBe(true);
+  expect(isUnreachable(serviceError(status.PERMISSION_DENIED, ""))).toBe(false);
+  expect(isTokenRejected(serviceError(status.UNAUTHENTICATED, "etcdserver: invalid auth token"))).toBe(true);
+  expect(isTokenRejected(serviceError(status.INVALID_ARGUMENT, "etcdserver: revision of auth store is old"))).toBe(
+    true,
+  );
+  expect(isTokenRejected(serviceError(status.INVALID_ARGUMENT, "authentication failed, invalid user"))).toBe(false);
+  expect(isTooLarge(serviceError(status.RESOURCE_EXHAUSTED, "Received message larger than max (20 vs 10)"))).toBe(true);
+  expect(isTooLarge(serviceError(status.RESOURCE_EXHAUSTED, "etcdserver: too many requests"))).toBe(false);
+});
