@@ -7,7 +7,7 @@
 root=${self%/*}/..
 bundle=$root/dist/$program.mjs
 
-if ! [ -f "$bundle" ]; then
+if ! [ -f "$bundle" ] || ! [ -f "$root/dist/build-stamp" ]; then
   echo "$program: not built yet: run 'npm run build' in $(cd "$root" && pwd)" >&2
   exit 1
 fi

@@ -107,7 +107,7 @@ function replaceDist(files: ReadonlyMap<string, Uint8Array>): void {
     renameSync(temporary, join(dist, name));
   }
   for (const name of readdirSync(dist)) {
-    if (!files.has(name)) rmSync(join(dist, name), { recursive: true, force: true });
+    if (!files.has(name) && name !== basename(stampFile)) rmSync(join(dist, name), { recursive: true, force: true });
   }
 }
 
@@ -132,7 +132,12 @@ async function main(): Promise<void> {
   const files = new Map(outputs.map((file) => [basename(file.path), file.contents]));
   files.set("koffi.node", nativeLibrary());
   replaceDist(files);
-  for (const program of programs) startOnce(program);
+  try {
+    for (const program of programs) startOnce(program);
+  } catch (error) {
+    rmSync(stampFile, { force: true });
+    throw error;
+  }
   writeFileSync(stampFile, stamp);
   console.log(`dist: built ${programs.join(", ")} in ${((performance.now() - started) / 1000).toFixed(1)} s`);
 }
