@@ -20,9 +20,9 @@ const checkout = fileURLToPath(new URL("../..", import.meta.url));
 
 /** Prints what it was started as; ends with the code in its first argument, or waits for SIGTERM. */
 const standIn = `
-console.log(JSON.stringify({ pid: process.pid, args: process.argv.slice(2), node: process.execPath }));
 if (process.argv[2] === "wait") process.on("SIGTERM", () => process.exit(43)), setInterval(() => {}, 1000);
-else process.exit(Number(process.argv[2] ?? 0));
+else process.exitCode = Number(process.argv[2] ?? 0);
+console.log(JSON.stringify({ pid: process.pid, args: process.argv.slice(2), node: process.execPath }));
 `;
 
 let root: string;
