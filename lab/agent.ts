@@ -26,7 +26,7 @@ export interface AgentExit {
   readonly signal: NodeJS.Signals | null;
 }
 
-export const flanneldLauncher = fileURLToPath(new URL("../bin/flanneld", import.meta.url));
+const flanneldLauncher = fileURLToPath(new URL("../bin/flanneld", import.meta.url));
 
 export class LabAgent implements AsyncDisposable {
   readonly host: LabHost;

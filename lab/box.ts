@@ -6,12 +6,10 @@ mount -t tmpfs -o mode=755 none /run && mkdir -p /run/netns /run/lock /run/flann
 "$@"
 `;
 
-/** Exit code of a box that could not be prepared. */
-export const boxFailureCode = 70;
-
 /**
  * The argument list that runs `argv` in a new box. The shell stays as process 1 of the box, so that orphans are
- * reaped. The box dies when its first process or the `unshare` process is killed, and when our process dies.
+ * reaped. The box dies when its first process or the `unshare` process is killed, and when our process dies. A box
+ * that could not be prepared ends with 70 or, where namespaces are forbidden, with 1.
  */
 export function boxed(argv: readonly string[]): readonly string[] {
   const namespaces = ["--mount", "--pid", "--net", "--uts", "--ipc"];

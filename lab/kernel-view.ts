@@ -53,5 +53,5 @@ export async function link(namespace: Namespace, device: string): Promise<LinkVi
 
 function sortedLines(text: string): readonly string[] {
   const lines = text.split("\n").map((line) => line.trim().replaceAll(/\s+/g, " "));
-  return lines.filter((line) => line !== "").sort();
+  return lines.filter((line) => line !== "").sort((a, b) => a.localeCompare(b, "en", { numeric: true }));
 }

@@ -42,7 +42,7 @@ export async function attachPod(host: LabHost, env: SubnetEnv, name = `${host.na
 }
 
 /** Removes the container and the bridge when they are there. */
-export async function detachPod(host: LabHost, name = `${host.name}-pod`): Promise<void> {
+async function detachPod(host: LabHost, name = `${host.name}-pod`): Promise<void> {
   const links = await host.namespace.ipJson("link", "show");
   const present = links.map((link) => String(link["ifname"]));
   const ours = ["pod0", "cni0"].filter((device) => present.includes(device));

@@ -13,7 +13,7 @@ export interface SubnetEnv {
 }
 
 /** Throws when a line that container tools depend on is missing or malformed. */
-export function parseSubnetEnv(text: string): SubnetEnv {
+function parseSubnetEnv(text: string): SubnetEnv {
   const values = new Map<string, string>();
   for (const line of text.split("\n").filter((part) => part !== "")) {
     const match = /^(FLANNEL_[A-Z0-9_]+)=(\S*)$/.exec(line);

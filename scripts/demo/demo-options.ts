@@ -1,0 +1,70 @@
+// The demo's command line. Pure.
+import { parseArgs } from "node:util";
+import { backendModules } from "../../src/backend/registry.ts";
+
+export interface DemoOptions {
+  readonly backend: string;
+  /** 2 to 16. */
+  readonly hosts: number;
+  /** End after the show in place of leaving the world running. */
+  readonly once: boolean;
+  readonly help: boolean;
+}
+
+/** Wrong use: the message is a sentence for the person, the exit code 2. */
+export class DemoUsageError extends Error {
+  override readonly name = "DemoUsageError";
+}
+
+const minHosts = 2;
+const maxHosts = 16;
+const backends = backendModules.map(({ type }) => type);
+
+export const demoUsage = `Usage: npm start -- [options]
+
+Builds a small world on this machine (one LAN, some hosts, a container on each, a store), runs one flanneld per host
+and shows what happens. Everything lives in namespaces of its own and is gone when the demo ends.
+
+  --backend=NAME   how packets travel: ${backends.join(", ")} (default ${backends[0]})
+  --hosts=N        number of hosts, ${minHosts} to ${maxHosts} (default 3)
+  --store=NAME     where leases are kept: etcd
+  --once           end after the show (also without a terminal); exit code 0 only if all went well
+  --yes            answer questions of the set-up with yes
+  --help           this text
+`;
+
+/** Throws DemoUsageError for an unknown option or a value that cannot be. */
+export function parseDemoOptions(argv: readonly string[]): DemoOptions {
+  const values = parse(argv);
+  const backend = (values.backend ?? backends[0] ?? "").toLowerCase();
+  if (!backends.includes(backend)) {
+    throw new DemoUsageError(`--backend=${backend}: there is no such backend, known are ${backends.join(", ")}.`);
+  }
+  const store = values.store ?? "etcd";
+  if (store !== "etcd") throw new DemoUsageError(`--store=${store}: there is no such store, known is etcd.`);
+  const hosts = values.hosts ?? "3";
+  if (!/^\d{1,3}$/.test(hosts) || Number(hosts) < minHosts || Number(hosts) > maxHosts) {
+    throw new DemoUsageError(`--hosts=${hosts}: must be a number from ${minHosts} to ${maxHosts}.`);
+  }
+  return { backend, hosts: Number(hosts), once: values.once ?? false, help: values.help ?? false };
+}
+
+function parse(argv: readonly string[]) {
+  try {
+    return parseArgs({
+      args: [...argv],
+      options: {
+        backend: { type: "string" },
+        hosts: { type: "string" },
+        store: { type: "string" },
+        once: { type: "boolean" },
+        yes: { type: "boolean" },
+        help: { type: "boolean", short: "h" },
+      },
+    }).values;
+  } catch (error) {
+    // Node's sentence names the option or argument; what follows the first full stop is advice for programmers.
+    const message = error instanceof Error ? error.message : String(error);
+    throw new DemoUsageError(`${message.split(". ")[0]?.replace(/\.$/, "")}.`, { cause: error });
+  }
+}
