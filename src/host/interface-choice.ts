@@ -250,6 +250,7 @@ function toExternalInterface(
     index: link.index,
     mtuBytes: link.mtuBytes,
     isUp: link.isUp,
+    ...(link.mac !== undefined && { mac: link.mac }),
     ...definedAddress("address", address),
     ...definedAddress("ipv6Address", ipv6Address),
     ...definedAddress("publicIp", publicIp),

@@ -89,10 +89,10 @@ export class Reconciler implements AsyncDisposable {
   /**
    * Replaces what is wanted; resolves when a pass that includes it, or something newer, is done. What failed is in the
    * result and is tried again by itself. Objects shared with the last state cost nothing. Rejects with `cancelled`
-   * only after disposal.
+   * only after disposal or `signal`.
    */
   setDesired(state: HostState, options: SetDesiredOptions): Promise<ReconcileResult> {
-    if (this.#isClosed) return Promise.reject(closedError());
+    if (this.#isStopped) return Promise.reject(closedError());
     this.#wanted = { state, prune: options.prune };
     const { promise, resolve } = Promise.withResolvers<ReconcileResult>();
     this.#waiters.push({ resolve });
@@ -130,9 +130,13 @@ export class Reconciler implements AsyncDisposable {
     await this.#netlink[Symbol.asyncDispose]();
   }
 
+  get #isStopped(): boolean {
+    return this.#isClosed || this.#options.signal.aborted;
+  }
+
   #inLane<T>(task: () => Promise<T>): Promise<T> {
     const result = this.#lane.then(() => {
-      if (this.#isClosed) throw closedError();
+      if (this.#isStopped) throw closedError();
       return task();
     });
     this.#lane = result.catch(() => undefined);
@@ -140,7 +144,7 @@ export class Reconciler implements AsyncDisposable {
   }
 
   #queuePass(): void {
-    if (this.#isQueued || this.#isClosed || !this.#isStarted) return;
+    if (this.#isQueued || this.#isStopped || !this.#isStarted) return;
     this.#isQueued = true;
     this.#lane = this.#lane.then(() => this.#runPass());
   }
@@ -148,7 +152,6 @@ export class Reconciler implements AsyncDisposable {
   /** Never rejects: it is the lane. */
   async #runPass(): Promise<void> {
     this.#isQueued = false;
-    if (this.#options.signal.aborted) this.#isClosed = true;
     const waiters = this.#waiters;
     this.#waiters = [];
     const kinds = new Set(this.#lookTimer === undefined ? this.#kindsToLookAt : []);
@@ -159,7 +162,7 @@ export class Reconciler implements AsyncDisposable {
     this.#wanted = undefined;
     let result: ReconcileResult;
     try {
-      if (this.#isClosed) throw closedError();
+      if (this.#isStopped) throw closedError();
       result = await this.#pass.run({ wanted, kinds, isNewChance });
     } catch (error) {
       result = this.#onPassFailed(asFlannelError(error), kinds);
@@ -171,7 +174,7 @@ export class Reconciler implements AsyncDisposable {
 
   /** The kernel would not list its objects: without that nothing can be done, so everything is looked at again. */
   #onPassFailed(error: FlannelError, kinds: ReadonlySet<HostKind>): ReconcileResult {
-    if (!this.#isClosed) {
+    if (!this.#isStopped) {
       this.#options.logger.error("host.lookFailed", "cannot read the state of this host; trying again", { error });
       for (const kind of kinds.size > 0 ? kinds : hostKinds) this.#kindsToLookAt.add(kind);
       this.#lookTimer ??= setTimeout(() => this.#lookNow(), LOOK_RETRY_MS);
@@ -183,12 +186,12 @@ export class Reconciler implements AsyncDisposable {
     clearTimeout(this.#retryTimer);
     this.#retryTimer = undefined;
     const delayMs = this.#pass.nextAttemptInMs();
-    if (delayMs === undefined || this.#isClosed) return;
+    if (delayMs === undefined || this.#isStopped) return;
     this.#retryTimer = setTimeout(() => this.#queuePass(), Math.max(1, delayMs));
   }
 
   #lookSoon(kinds: readonly HostKind[], isNewChance: boolean): void {
-    if (this.#isClosed) return;
+    if (this.#isStopped) return;
     for (const kind of kinds) this.#kindsToLookAt.add(kind);
     this.#isNewChance ||= isNewChance;
     this.#lookTimer ??= setTimeout(() => this.#lookNow(), DEBOUNCE_MS);
@@ -211,7 +214,7 @@ export class Reconciler implements AsyncDisposable {
   }
 
   #onMessages(messages: readonly MonitorMessage[]): void {
-    if (this.#isClosed || !this.#isStarted) return;
+    if (this.#isStopped || !this.#isStarted) return;
     if (this.#heldBack !== undefined) {
       for (const message of messages) this.#heldBack.push(message);
       return;
