@@ -17,7 +17,7 @@ const tests = "\\.test\\.ts$";
 const pure = [
   "^src/errors\\.ts$",
   "^src/ip/",
-  "^src/lease/(?!lease-keeper|subnet-env-file)",
+  "^src/lease/(?!lease-keeper|subnet-file)",
   "^src/config/(?!agent-options|option-files)",
   "^src/host/(host-state|host-objects|host-table|diff|go-regex|interface-choice)[^/]*\\.ts$",
   "^src/netlink/(?!.*(socket|rtnetlink|monitor))",

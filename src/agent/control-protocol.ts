@@ -5,7 +5,7 @@
 // Errors: 4xx/5xx with {"error": {"code", "message"}}.
 import { z } from "zod";
 
-const leaseSchema = z.object({
+export const leaseSchema = z.object({
   key: z.string(),
   subnet: z.string().optional(),
   ipv6Subnet: z.string().optional(),

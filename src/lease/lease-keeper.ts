@@ -5,6 +5,7 @@ import { setTimeout as delay } from "node:timers/promises";
 import { describeError, FlannelError, hasCode, isCancelled } from "../errors.ts";
 import type { Logger } from "../telemetry/logger.ts";
 import type { Lease, LeaseAttributes, OwnLease } from "./lease.ts";
+import { describeOwner, hasSamePublicIp } from "./lease-owner.ts";
 import type { SubnetStore } from "./subnet-store.ts";
 
 export interface LeaseKeeperOptions {
@@ -172,8 +173,8 @@ export class LeaseKeeper implements AsyncDisposable {
       this.#attributesChanged ||= !isReservation;
       return;
     }
-    const other = describeOwner(written);
-    const ours = describeOwner({ ...this.#lease, attributes: this.#attributes });
+    const other = describeOwner(written.attributes);
+    const ours = describeOwner(this.#attributes);
     if (hasSamePublicIp(written.attributes, attributes)) {
       this.#conflict = `another agent announces our public IP: it wrote ${other}; we are ${ours}`;
       this.#options.logger.error("lease.conflict", `${this.#conflict}. We stop renewing and go on forwarding.`, {
@@ -238,17 +239,4 @@ export class LeaseKeeper implements AsyncDisposable {
     if (this.#written !== undefined || this.#deletedAt !== undefined) return true;
     return this.#attributesChanged && this.#conflict === undefined;
   }
-}
-
-function hasSamePublicIp(a: LeaseAttributes, b: LeaseAttributes): boolean {
-  return a.publicIp === undefined && b.publicIp === undefined ? a.publicIpv6 === b.publicIpv6 : a.publicIp === b.publicIp;
-}
-
-/** Who a lease says it belongs to, for a person: `192.0.2.7 (vxlan {"VtepMAC":…})`. */
-export function describeOwner(lease: Pick<Lease, "attributes">): string {
-  const { publicIp, publicIpv6, backendType, backendData, backendV6Data } = lease.attributes;
-  const data = [backendData, backendV6Data].filter((part) => part !== undefined && part !== null);
-  const backend = [backendType ?? "", ...data.map((part) => JSON.stringify(part))].filter((part) => part !== "");
-  const address = [publicIp, publicIpv6].filter((part) => part !== undefined).join(" and ");
-  return backend.length === 0 ? address : `${address} (${backend.join(" ")})`;
 }

@@ -2,7 +2,13 @@
 import type { Address, Prefix } from "../ip/address.ts";
 
 /** JSON as a backend writes it into a lease; kept as parsed plain data and compared by its serialised form. */
-export type BackendData = string | number | boolean | null | readonly BackendData[] | { readonly [key: string]: BackendData };
+export type BackendData =
+  | string
+  | number
+  | boolean
+  | null
+  | readonly BackendData[]
+  | { readonly [key: string]: BackendData };
 
 /** What a host announces about itself. Wire names: PublicIP, PublicIPv6, BackendType, BackendData, BackendV6Data. */
 export interface LeaseAttributes {

@@ -29,7 +29,9 @@ export class HealthServer implements AsyncDisposable {
       await promise;
     } catch (cause) {
       const where = `${options.ip}:${options.port}`;
-      throw new FlannelError("usage", `cannot serve health checks on ${where}: choose another --healthz-port`, { cause });
+      throw new FlannelError("usage", `cannot serve health checks on ${where}: choose another --healthz-port`, {
+        cause,
+      });
     }
     server.removeListener("error", reject);
     server.on("error", () => undefined);
@@ -46,15 +48,18 @@ export class HealthServer implements AsyncDisposable {
 
 function answer(request: IncomingMessage, response: ServerResponse, readReasons: () => readonly string[]): void {
   const [path, query] = (request.url ?? "/").split("?", 2);
-  if (path !== "/healthz" && path !== "/readyz") return send(response, 404, "text/plain", "404 page not found\n");
+  if (path !== "/healthz" && path !== "/readyz") {
+    send(response, 404, "text/plain", "404 page not found\n");
+    return;
+  }
   const reasons = path === "/readyz" ? readReasons() : [];
   const ready = reasons.length === 0;
-  const status = ready ? 200 : 503;
+  const text = path === "/healthz" ? "flanneld is running" : `flanneld is ${ready ? "ready" : "not ready yet"}`;
   if (new URLSearchParams(query).has("verbose")) {
-    return send(response, status, "application/json", `${JSON.stringify({ ready, reasons })}\n`);
+    send(response, ready ? 200 : 503, "application/json", `${JSON.stringify({ ready, reasons })}\n`);
+  } else {
+    send(response, ready ? 200 : 503, "text/plain", text);
   }
-  const readyText = ready ? "flanneld is ready" : "flanneld is not ready yet";
-  return send(response, status, "text/plain", path === "/healthz" ? "flanneld is running" : readyText);
 }
 
 function send(response: ServerResponse, status: number, type: string, body: string): void {

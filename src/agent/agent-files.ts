@@ -1,0 +1,134 @@
+// The files the agent keeps current: subnet.env for Docker and CNI, and the state it remembers itself by.
+import type { AgentOptions } from "../config/agent-options.ts";
+import { describeError } from "../errors.ts";
+import type { Lease, OwnLease } from "../lease/lease.ts";
+import { renderSubnetEnv } from "../lease/subnet-env.ts";
+import { writeFileAtomically } from "../lease/subnet-file.ts";
+import type { Logger } from "../telemetry/logger.ts";
+import type { ActiveConfig } from "./config-change.ts";
+import { LatestOnly } from "./latest-only.ts";
+import type { Network } from "./network.ts";
+import type { RememberedState, WarmState } from "./warm-state.ts";
+
+export interface FileSources {
+  readonly config: ActiveConfig;
+  readonly own: OwnLease;
+  readonly network: Network;
+}
+
+/** Peers change often in a large cluster, and what they were some seconds ago is good enough to start from. */
+const SAVE_PEERS_AFTER_MS = 10_000;
+
+export class AgentFiles implements AsyncDisposable {
+  readonly #options: AgentOptions;
+  readonly #warmState: WarmState;
+  readonly #logger: Logger;
+  readonly #onWritten: () => void;
+  readonly #subnetFile = new LatestOnly(() => this.#writeSubnetFile());
+  readonly #state = new LatestOnly(() => this.#saveState());
+  readonly #peersFile = new LatestOnly(() => this.#savePeers(), SAVE_PEERS_AFTER_MS);
+  #subnetText = { wanted: "", written: "" };
+  #stateText = { wanted: "", saved: "" };
+  #wantedState: RememberedState | undefined;
+  #peers: readonly Lease[] = [];
+  #saidFailure = "";
+
+  constructor(options: AgentOptions, warmState: WarmState, logger: Logger, onWritten: () => void) {
+    this.#options = options;
+    this.#warmState = warmState;
+    this.#logger = logger;
+    this.#onWritten = onWritten;
+  }
+
+  get isSubnetFileCurrent(): boolean {
+    return this.#subnetText.wanted !== "" && this.#subnetText.wanted === this.#subnetText.written;
+  }
+
+  /** Writes what differs; what failed before is tried again. subnet.env waits until our own devices are in place. */
+  update({ config, own, network }: FileSources): void {
+    if (network.isOwnProgrammed) {
+      this.#subnetText.wanted = renderSubnetEnv({
+        config: config.config,
+        subnets: own,
+        mtuBytes: network.mtuBytes,
+        ipMasq: false,
+      });
+      if (!this.isSubnetFileCurrent) this.#subnetFile.request();
+    }
+    this.#wantedState = rememberedState(config.text, own, network);
+    this.#stateText.wanted = JSON.stringify([this.#wantedState, own.storeLeaseId.toString()], withoutBigInts);
+    if (this.#stateText.wanted !== this.#stateText.saved) this.#state.request();
+  }
+
+  savePeers(peers: readonly Lease[]): void {
+    this.#peers = peers;
+    this.#peersFile.request();
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.#subnetFile[Symbol.asyncDispose]();
+    await this.#state[Symbol.asyncDispose]();
+    await this.#peersFile[Symbol.asyncDispose]();
+  }
+
+  async #writeSubnetFile(): Promise<void> {
+    if (this.isSubnetFileCurrent) return;
+    const text = this.#subnetText.wanted;
+    const { subnetFile } = this.#options;
+    try {
+      await writeFileAtomically(subnetFile, text);
+      this.#subnetText.written = text;
+      this.#saidFailure = "";
+      this.#logger.info("subnet-file.written", `wrote subnet file to ${subnetFile}`, { file: subnetFile });
+    } catch (error) {
+      this.#sayOnce("subnet-file.failed", "the subnet file cannot be written; trying on", error);
+    }
+    this.#onWritten();
+  }
+
+  async #saveState(): Promise<void> {
+    if (this.#wantedState === undefined) return;
+    const text = this.#stateText.wanted;
+    if (text === this.#stateText.saved) return;
+    try {
+      await this.#warmState.save(this.#wantedState);
+      this.#stateText.saved = text;
+    } catch (error) {
+      this.#sayOnce("state.failed", "the state cannot be saved: a start while the store is away would wait", error);
+    }
+  }
+
+  async #savePeers(): Promise<void> {
+    try {
+      await this.#warmState.savePeers(this.#peers);
+    } catch (error) {
+      this.#sayOnce("state.failed", "the peers cannot be saved: a start while the store is away would wait", error);
+    }
+  }
+
+  #sayOnce(event: string, message: string, error: unknown): void {
+    const text = describeError(error);
+    if (text === this.#saidFailure) return;
+    this.#saidFailure = text;
+    this.#logger.error(event, message, { error: text });
+  }
+}
+
+function rememberedState(configText: string, own: OwnLease, network: Network): RememberedState {
+  const { vtepMac, vtepMacV6, externalInterface } = network.facts;
+  const { publicIp, publicIpv6, mac } = externalInterface;
+  return {
+    configText,
+    own,
+    vtepMac,
+    vtepMacV6,
+    devices: network.backend.devices,
+    ...(publicIp !== undefined && { publicIp }),
+    ...(publicIpv6 !== undefined && { publicIpv6 }),
+    ...(mac !== undefined && { interfaceMac: mac }),
+  };
+}
+
+function withoutBigInts(_key: string, value: unknown): unknown {
+  return typeof value === "bigint" ? value.toString() : value;
+}

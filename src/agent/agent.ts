@@ -1,0 +1,345 @@
+// The agent: wires store, lease, network and files together and follows what changes. It decides nothing about the host
+// itself. Order of start and stop: docs/architecture.md.
+import { createBackend } from "../backend/registry.ts";
+import type { AgentOptions } from "../config/agent-options.ts";
+import { compareNetworkConfig } from "../config/compare-network-config.ts";
+import type { NetworkConfig } from "../config/network-config.ts";
+import { describeError, FlannelError, isCancelled } from "../errors.ts";
+import type { ExternalInterface } from "../host/host-state.ts";
+import type { LeaseChange, LeasedSubnets, OwnLease } from "../lease/lease.ts";
+import { LeaseKeeper } from "../lease/lease-keeper.ts";
+import { LeaseTable } from "../lease/lease-table.ts";
+import { readSubnetFile } from "../lease/subnet-file.ts";
+import type { AcquireOutcome, LeaseRequest, NetworkConfigDocument, SubnetStore } from "../lease/subnet-store.ts";
+import type { Rtnetlink } from "../netlink/rtnetlink.ts";
+import type { AgentLogger } from "../telemetry/create-logger.ts";
+import { AgentFiles } from "./agent-files.ts";
+import { type ActiveConfig, type ConfigChange, judgeConfigChange, readConfig } from "./config-change.ts";
+import type { Network } from "./network.ts";
+import { openNetwork } from "./open-network.ts";
+import { type ReadinessView, readinessReasons } from "./readiness.ts";
+import { acquireLease, outcomeText, runStoreSession } from "./store-session.ts";
+import { StoreView } from "./store-view.ts";
+import type { RememberedState, WarmState } from "./warm-state.ts";
+
+/** How the agent ended: asked to, by a failure, or to begin anew with another configuration. */
+export type AgentEnd = { readonly type: "failed"; readonly error: unknown } | { readonly type: "restart" };
+
+export interface AgentParts {
+  readonly options: AgentOptions;
+  readonly logger: AgentLogger;
+  readonly store: SubnetStore;
+  readonly rtnetlink: Rtnetlink;
+  readonly warmState: WarmState;
+  readonly remembered: RememberedState | undefined;
+  readonly signal: AbortSignal;
+  /** After every change that readiness, files or status may depend on. */
+  readonly onSettled: () => void;
+}
+
+/** How long the store may take before we go on with what we remember. */
+const WARM_START_AFTER_MS = 1_500;
+
+export class Agent implements AsyncDisposable {
+  readonly ended: Promise<AgentEnd>;
+  readonly storeView: StoreView;
+  readonly table = new LeaseTable();
+  readonly #parts: AgentParts;
+  readonly #abort = new AbortController();
+  readonly #signal: AbortSignal;
+  readonly #files: AgentFiles;
+  readonly #previous: LeasedSubnets;
+  #config: ActiveConfig | undefined;
+  #network: Network | undefined;
+  #opening: Promise<Network> | undefined;
+  #own: OwnLease | undefined;
+  #keeper: LeaseKeeper | undefined;
+  #interfaceProblem: string | undefined;
+  /** Running on remembered state that the store has not confirmed. */
+  #isWarm = false;
+  #session: Promise<void> = Promise.resolve();
+  #warmTimer: NodeJS.Timeout | undefined;
+  #end: (end: AgentEnd) => void = () => undefined;
+
+  private constructor(parts: AgentParts) {
+    this.#parts = parts;
+    this.#signal = AbortSignal.any([parts.signal, this.#abort.signal]);
+    this.storeView = new StoreView(parts.logger);
+    const { promise, resolve } = Promise.withResolvers<AgentEnd>();
+    this.ended = promise;
+    this.#end = resolve;
+    this.#previous = readSubnetFile(parts.options.subnetFile, (message) =>
+      parts.logger.warn("subnet-file.odd", message, { file: parts.options.subnetFile }),
+    );
+    this.#files = new AgentFiles(parts.options, parts.warmState, parts.logger, parts.onSettled);
+  }
+
+  static start(parts: AgentParts): Agent {
+    const agent = new Agent(parts);
+    agent.#session = agent.#runSession();
+    if (parts.remembered !== undefined) {
+      const { remembered } = parts;
+      agent.#warmTimer = setTimeout(() => void agent.#startWarm(remembered), WARM_START_AFTER_MS);
+    }
+    return agent;
+  }
+
+  get network(): Network | undefined {
+    return this.#network;
+  }
+
+  get ownLease(): OwnLease | undefined {
+    return this.#own;
+  }
+
+  get config(): NetworkConfig | undefined {
+    return this.#config?.config;
+  }
+
+  get isWarmStart(): boolean {
+    return this.#isWarm;
+  }
+
+  /** Empty when ready. */
+  reasons(): string[] {
+    const leaseProblem = this.#keeper?.problem(Date.now());
+    const { ageMs } = this.storeView;
+    const view: ReadinessView = {
+      hasLease: this.#own !== undefined,
+      isSubnetFileWritten: this.#files.isSubnetFileCurrent,
+      arePeersProgrammed: this.#network?.arePeersProgrammed === true && (this.table.hasSnapshot || this.#isWarm),
+      failedObjects: this.#network?.reconciler.status().failures.length ?? 0,
+      isWarmStart: this.#isWarm,
+      ...(ageMs !== undefined && { storeAgeMs: ageMs }),
+      ...(leaseProblem !== undefined && { leaseProblem }),
+      ...(this.#interfaceProblem !== undefined && { externalInterfaceProblem: this.#interfaceProblem }),
+    };
+    return readinessReasons(view);
+  }
+
+  /** Whether forwarding is set up as far as we know it: what a service manager waits for. */
+  get isForwarding(): boolean {
+    return this.#own !== undefined && this.#files.isSubnetFileCurrent && this.#network?.arePeersProgrammed === true;
+  }
+
+  /** Tries again what a full disk or a missing directory prevented. Called now and then. */
+  retryFiles(): void {
+    this.#settle();
+  }
+
+  /** Reads the configuration again, as if it had been written just now (SIGHUP). */
+  async reload(): Promise<void> {
+    await this.#onConfig(await this.#parts.store.networkConfig(this.#signal));
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    clearTimeout(this.#warmTimer);
+    this.#abort.abort();
+    await this.#session;
+    await this.#opening?.catch(() => undefined);
+    await this.#keeper?.[Symbol.asyncDispose]();
+    await this.#network?.[Symbol.asyncDispose]();
+    await this.#files[Symbol.asyncDispose]();
+  }
+
+  async #runSession(): Promise<void> {
+    const { store, logger } = this.#parts;
+    const events = {
+      onConfig: (document: NetworkConfigDocument | undefined) => this.#onConfig(document),
+      leaseRequest: () => this.#leaseRequest(),
+      onAcquired: (lease: OwnLease, outcome: AcquireOutcome) => this.#onAcquired(lease, outcome),
+      onChange: (change: LeaseChange) => this.#onChange(change),
+    };
+    try {
+      await runStoreSession(store, events, logger, this.#signal);
+    } catch (error) {
+      if (!this.#signal.aborted && !isCancelled(error)) this.#end({ type: "failed", error });
+    }
+  }
+
+  /** Goes on with what the last run knew, while the store is away. The session verifies it when the store answers. */
+  async #startWarm(remembered: RememberedState): Promise<void> {
+    if (this.#own !== undefined || this.#signal.aborted) return;
+    const { logger, warmState } = this.#parts;
+    try {
+      const known = readConfig(remembered.configText, logger);
+      if (compareNetworkConfig(this.#config?.config ?? known.config, known.config).restart.length > 0) return;
+      await this.#openNetwork(known);
+      if (this.#own !== undefined || this.#signal.aborted) return;
+    } catch (error) {
+      logger.warn("warm-start.failed", "cannot go on with the remembered state", { error: describeError(error) });
+      return;
+    }
+    this.#isWarm = true;
+    const peers = warmState.loadPeers();
+    this.table.seed(peers);
+    logger.warn("warm-start", "the store does not answer: going on with the remembered lease and peers", {
+      key: remembered.own.key,
+      peers: peers.length,
+    });
+    this.#setOwn({ ...remembered.own, isReservation: remembered.own.storeLeaseId === 0n });
+    this.#network?.setPeers(this.table.peers(), false);
+  }
+
+  async #onConfig(document: NetworkConfigDocument | undefined): Promise<void> {
+    const { logger } = this.#parts;
+    if (document === undefined) {
+      logger.warn("config.deleted", "the network configuration was deleted: going on with the last one");
+      return;
+    }
+    this.storeView.answered();
+    if (this.#config === undefined) {
+      await this.#openNetwork(readConfig(document.text, logger));
+      return;
+    }
+    const change = judgeConfigChange(this.#config, document.text, logger);
+    if (change !== undefined) this.#changeConfig(change);
+  }
+
+  #changeConfig({ next, live, restart }: ConfigChange): void {
+    const { logger } = this.#parts;
+    if (restart.length > 0 && this.#isWarm) {
+      logger.warn("config.changed", "the configuration changed while we were down: starting anew", { keys: restart });
+      this.#end({ type: "restart" });
+      return;
+    }
+    this.#config = next;
+    if (live.length > 0) {
+      this.#network?.setBackend(createBackend(next.config));
+      logger.info("config.applied", `applied the changed configuration: ${live.join(", ")}`, { keys: live });
+    }
+    if (restart.length > 0) {
+      const message = `restart needed: ${restart.join(", ")} changed, which a running agent cannot apply`;
+      logger.warn("config.restart-needed", message, { keys: restart });
+    }
+    this.#settle();
+  }
+
+  #openNetwork(config: ActiveConfig): Promise<Network> {
+    this.#opening ??= this.#openNetworkOnce(config);
+    return this.#opening;
+  }
+
+  async #openNetworkOnce(active: ActiveConfig): Promise<Network> {
+    const { logger, options, remembered, rtnetlink } = this.#parts;
+    const { config } = active;
+    logger.info("config.read", `network configuration read: backend ${config.backendType}`, {
+      network: config.ipv4?.network,
+      ipv6Network: config.ipv6?.network,
+    });
+    this.#config = active;
+    this.#network = await openNetwork({
+      config,
+      agentOptions: options,
+      remembered,
+      rtnetlink,
+      logger,
+      signal: this.#signal,
+      onPass: () => this.#settle(),
+      onExternalInterface: (external, problem) => this.#onExternalInterface(external, problem),
+    });
+    return this.#network;
+  }
+
+  #leaseRequest(): LeaseRequest {
+    const { remembered } = this.#parts;
+    if (this.#config === undefined || this.#network === undefined) {
+      throw new FlannelError("internal", "a lease was asked for before the network was open");
+    }
+    const identity = this.#own ?? remembered?.own;
+    return {
+      config: this.#config.config,
+      attributes: this.#network.attributes(),
+      previous: this.#own ?? this.#previous,
+      ...(identity !== undefined && {
+        remembered: {
+          key: identity.key,
+          storeLeaseId: identity.storeLeaseId,
+          vtepMac: this.#network.facts.vtepMac,
+        },
+      }),
+    };
+  }
+
+  #onAcquired(lease: OwnLease, outcome: AcquireOutcome): void {
+    const { logger, store, options } = this.#parts;
+    clearTimeout(this.#warmTimer);
+    this.storeView.answered();
+    const subnets = [lease.subnet, lease.ipv6Subnet].filter((subnet) => subnet !== undefined).join(" and ");
+    logger.info("lease.acquired", `${outcomeText[outcome]} ${subnets}`, { key: lease.key, outcome });
+    if (this.#own !== undefined && this.#own.key !== lease.key) {
+      const message = "our subnet changed: containers with addresses of the old one must be re-created";
+      logger.warn("lease.changed", message, { before: this.#own.key, after: lease.key });
+    }
+    this.#isWarm = false;
+    this.#setOwn(lease);
+    this.#keeper = LeaseKeeper.start({
+      store,
+      lease,
+      attributes: lease.attributes,
+      renewMarginMs: options.renewMarginMs,
+      acquire: async (signal) => (await acquireLease(store, () => this.#leaseRequest(), logger, signal)).lease,
+      onLease: (renewed) => this.#setOwn(renewed),
+      onTaken: (error) => this.#end({ type: "failed", error }),
+      logger,
+      signal: this.#signal,
+    });
+    // Facts may have changed while the lease was being taken.
+    this.#announce();
+  }
+
+  #onChange(change: LeaseChange): void {
+    this.storeView.follow(change);
+    if (change.type === "disconnected") {
+      this.#parts.onSettled();
+      return;
+    }
+    for (const { key, reason } of "unreadable" in change ? change.unreadable : []) {
+      const message = "a key in the store cannot be read: it is left out, the others stay";
+      this.#parts.logger.warn("lease.unreadable", message, { key, reason });
+    }
+    const update = this.table.apply(change);
+    if (update.ownWritten !== undefined) this.#keeper?.ownWritten(update.ownWritten);
+    if (update.ownDeletedAt !== undefined) this.#keeper?.ownDeleted(update.ownDeletedAt);
+    if (update.peersChanged || change.type === "snapshot") {
+      this.#network?.setPeers(this.table.peers(), this.table.hasSnapshot);
+      this.#files.savePeers(this.table.peers());
+    }
+  }
+
+  #setOwn(lease: OwnLease): void {
+    const isMoved = this.#own?.key !== lease.key;
+    this.#own = lease;
+    this.table.setOwnKey(lease.key);
+    if (isMoved) this.#network?.setOwn(lease);
+    this.#settle();
+  }
+
+  #onExternalInterface(external: ExternalInterface, problem: string | undefined): void {
+    this.#interfaceProblem = problem;
+    const { name, mtuBytes, address, ipv6Address } = external;
+    const facts = { interface: name, mtuBytes, address, ipv6Address, problem };
+    this.#parts.logger.warn("interface.changed", `interface ${name} changed`, facts);
+    this.#announce();
+  }
+
+  /** Publishes what we are now, should it differ from what the lease says. */
+  #announce(): void {
+    const network = this.#network;
+    if (network === undefined || this.#keeper === undefined) return;
+    try {
+      this.#keeper.setAttributes(network.attributes());
+    } catch (error) {
+      const message = "the host cannot serve the network as it is now: the lease stays as it was";
+      this.#parts.logger.error("lease.not-announced", message, { error: describeError(error) });
+    }
+    this.#settle();
+  }
+
+  #settle(): void {
+    if (this.#own !== undefined && this.#config !== undefined && this.#network !== undefined) {
+      this.#files.update({ config: this.#config, own: this.#own, network: this.#network });
+    }
+    this.#parts.onSettled();
+  }
+}

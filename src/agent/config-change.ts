@@ -1,0 +1,47 @@
+// What a new version of the network configuration means for a running agent. Changes nothing; logs what is odd.
+import { createBackend } from "../backend/registry.ts";
+import { compareNetworkConfig, withLiveKeys } from "../config/compare-network-config.ts";
+import type { NetworkConfig } from "../config/network-config.ts";
+import { parseNetworkConfig } from "../config/parse-network-config.ts";
+import { describeError, hasCode } from "../errors.ts";
+import type { Logger } from "../telemetry/logger.ts";
+
+/** A configuration in force, with the text it came from. */
+export interface ActiveConfig {
+  readonly config: NetworkConfig;
+  readonly text: string;
+}
+
+export interface ConfigChange {
+  /** What to go on with: the running configuration with everything new that can be applied live. */
+  readonly next: ActiveConfig;
+  /** Changed keys that `next` contains. */
+  readonly live: readonly string[];
+  /** Changed keys that only a restart applies. */
+  readonly restart: readonly string[];
+}
+
+/** Throws `config.invalid`. */
+export function readConfig(text: string, logger: Logger): ActiveConfig {
+  const { config, warnings } = parseNetworkConfig(text);
+  for (const { path, message } of warnings) logger.warn("config.odd", message, { key: path });
+  return { config, text };
+}
+
+/** Undefined when there is nothing to do: the same text, or one that is wrong (which is logged). */
+export function judgeConfigChange(running: ActiveConfig, text: string, logger: Logger): ConfigChange | undefined {
+  if (text === running.text) return undefined;
+  try {
+    const wanted = readConfig(text, logger);
+    createBackend(wanted.config);
+    const { live, restart } = compareNetworkConfig(running.config, wanted.config);
+    const config = live.length === 0 ? running.config : withLiveKeys(running.config, wanted.config);
+    // The old text stays while a restart is pending: it is what a warm start could go on with.
+    return { next: { config, text: restart.length === 0 ? text : running.text }, live, restart };
+  } catch (error) {
+    if (!hasCode(error, "config.invalid")) throw error;
+    const message = "the new network configuration is wrong: going on with the last one";
+    logger.error("config.rejected", message, { error: describeError(error) });
+    return undefined;
+  }
+}

@@ -1,0 +1,204 @@
+// Our half of the host: backend + facts + leases → desired state → reconciler. Everything that changes comes in through
+// a setter, and each setter plans anew; nothing else decides what the host looks like.
+import { setImmediate } from "node:timers/promises";
+import type { Backend, BackendPlan, HostFacts } from "../backend/backend.ts";
+import { describeError } from "../errors.ts";
+import { DirectPeers } from "../host/direct-peers.ts";
+import { ExternalInterfaceWatch } from "../host/external-interface.ts";
+import { type ExternalInterface, emptyHostState } from "../host/host-state.ts";
+import type { InterfaceOptions } from "../host/interface-choice.ts";
+import { Reconciler } from "../host/reconciler.ts";
+import type { Prefix } from "../ip/address.ts";
+import type { Lease, LeaseAttributes, LeasedSubnets } from "../lease/lease.ts";
+import type { Rtnetlink } from "../netlink/rtnetlink.ts";
+import type { Logger } from "../telemetry/logger.ts";
+
+export interface NetworkOptions {
+  readonly backend: Backend;
+  readonly externalInterface: ExternalInterface;
+  /** How the interface was chosen: a new address on it is chosen the same way. */
+  readonly selection: InterfaceOptions;
+  readonly vtepMac: string;
+  readonly vtepMacV6: string;
+  /** Devices of an earlier configuration, to be removed. */
+  readonly staleDevices: readonly string[];
+  readonly networks: readonly Prefix[];
+  /** Stays the caller's. */
+  readonly rtnetlink: Rtnetlink;
+  readonly logger: Logger;
+  readonly signal: AbortSignal;
+  /** After each pass over the kernel. */
+  readonly onPass: () => void;
+  /** The external interface is another now; `problem` says why it is of no use. */
+  readonly onExternalInterface: (external: ExternalInterface, problem: string | undefined) => void;
+}
+
+const LEASES_PER_SLICE = 1_000;
+const NO_PLAN: BackendPlan = { state: emptyHostState, plannedPeers: 0, skipped: [] };
+
+export class Network implements AsyncDisposable {
+  readonly reconciler: Reconciler;
+  readonly #options: NetworkOptions;
+  #interfaceWatch: ExternalInterfaceWatch | undefined;
+  #directPeers: DirectPeers | undefined;
+  #backend: Backend;
+  #facts: HostFacts;
+  #own: LeasedSubnets | undefined;
+  #peers: readonly Lease[] = [];
+  /** False until a store told the whole truth: what is not desired is left alone. */
+  #isComplete = false;
+  #plan: BackendPlan = NO_PLAN;
+  #isDirty = false;
+  #planning: Promise<void> | undefined;
+  /** Whether the last finished pass included the own lease, and the peers as known now. */
+  #programmed = { own: false, peers: false };
+
+  private constructor(options: NetworkOptions, reconciler: Reconciler) {
+    this.#options = options;
+    this.reconciler = reconciler;
+    this.#backend = options.backend;
+    const { externalInterface, vtepMac, vtepMacV6 } = options;
+    this.#facts = { externalInterface, vtepMac, vtepMacV6, directPeers: new Set() };
+  }
+
+  static async open(options: NetworkOptions): Promise<Network> {
+    const { backend, staleDevices, networks, rtnetlink, logger, signal } = options;
+    const reconciler = await Reconciler.open({
+      devices: [...new Set([...backend.devices, ...staleDevices])],
+      ownedNetworks: networks,
+      logger,
+      signal,
+      onChange: options.onPass,
+    });
+    const network = new Network(options, reconciler);
+    network.#interfaceWatch = await ExternalInterfaceWatch.open({
+      initial: options.externalInterface,
+      selection: options.selection,
+      rtnetlink,
+      logger,
+      onChange: (external, problem) => network.#setExternalInterface(external, problem),
+    });
+    return network;
+  }
+
+  get backend(): Backend {
+    return this.#backend;
+  }
+
+  get facts(): HostFacts {
+    return this.#facts;
+  }
+
+  get plan(): BackendPlan {
+    return this.#plan;
+  }
+
+  get mtuBytes(): number {
+    return this.#backend.mtuBytes(this.#facts);
+  }
+
+  /** Of the planned peers, those whose every route, neighbour and FDB entry is in place. */
+  get programmedPeers(): number {
+    const { state, plannedPeers } = this.#plan;
+    const missing = state.routes.filter(({ destination }) => !this.reconciler.isRouteProgrammed(destination)).length;
+    return Math.max(0, plannedPeers - missing);
+  }
+
+  get isOwnProgrammed(): boolean {
+    return this.#programmed.own;
+  }
+
+  get arePeersProgrammed(): boolean {
+    return this.#programmed.peers;
+  }
+
+  /** Throws `config.invalid` when the host cannot serve the backend as it is now. */
+  attributes(): LeaseAttributes {
+    return this.#backend.attributes(this.#facts);
+  }
+
+  setOwn(own: LeasedSubnets): void {
+    this.#own = own;
+    this.#replan();
+  }
+
+  setPeers(peers: readonly Lease[], isComplete: boolean): void {
+    this.#peers = peers;
+    this.#isComplete = isComplete;
+    this.#replan();
+  }
+
+  setBackend(backend: Backend): void {
+    this.#backend = backend;
+    this.#replan();
+  }
+
+  #setExternalInterface(externalInterface: ExternalInterface, problem: string | undefined): void {
+    this.#facts = { ...this.#facts, externalInterface };
+    this.#replan();
+    this.#options.onExternalInterface(externalInterface, problem);
+  }
+
+  /** Plans at once when idle; while a pass runs, the latest facts wait for its end, so a burst costs one more pass. */
+  #replan(): void {
+    this.#isDirty = true;
+    this.#programmed.peers = false;
+    this.#planning ??= this.#planUntilClean().finally(() => {
+      this.#planning = undefined;
+    });
+  }
+
+  async #planUntilClean(): Promise<void> {
+    const { logger, signal, onPass } = this.#options;
+    while (this.#isDirty && !signal.aborted) {
+      this.#isDirty = false;
+      try {
+        await this.#pass();
+      } catch (error) {
+        if (signal.aborted) return;
+        logger.error("plan.failed", "the host state could not be planned", { error: describeError(error) });
+      }
+      onPass();
+    }
+  }
+
+  async #pass(): Promise<void> {
+    if (this.#own === undefined) return;
+    await this.#prepare();
+    await this.#lookUpDirectPeers();
+    this.#plan = this.#backend.plan(this.#own, this.#peers, this.#facts);
+    await this.reconciler.setDesired(this.#plan.state, { prune: this.#isComplete });
+    this.#programmed = { own: true, peers: !this.#isDirty };
+  }
+
+  /** Lets the backend read the leases in slices: all of a large network at once would hold up everything else. */
+  async #prepare(): Promise<void> {
+    const peers = this.#peers;
+    for (let start = 0; start < peers.length; start += LEASES_PER_SLICE) {
+      if (start > 0) await setImmediate();
+      this.#backend.prepare(peers.slice(start, start + LEASES_PER_SLICE));
+    }
+  }
+
+  async #lookUpDirectPeers(): Promise<void> {
+    if (!this.#backend.needsDirectPeers) return;
+    this.#directPeers ??= await DirectPeers.open({
+      overlayNetworks: this.#options.networks,
+      logger: this.#options.logger,
+      onChange: (directPeers) => {
+        if (directPeers !== this.#facts.directPeers) this.#replan();
+      },
+    });
+    const { index } = this.#facts.externalInterface;
+    const addresses = this.#peers.flatMap(({ attributes: { publicIp, publicIpv6 } }) => [publicIp, publicIpv6]);
+    const known = addresses.filter((address) => address !== undefined);
+    this.#facts = { ...this.#facts, directPeers: await this.#directPeers.setPeers(known, index) };
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.#interfaceWatch?.[Symbol.asyncDispose]();
+    await this.#directPeers?.[Symbol.asyncDispose]();
+    await this.#planning;
+    await this.reconciler[Symbol.asyncDispose]();
+  }
+}

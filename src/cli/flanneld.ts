@@ -1,0 +1,51 @@
+// flanneld: flags and environment → options, log, signals, exit code. The agent itself is src/agent.
+import { type ExitCode, runAgent } from "../agent/run-agent.ts";
+import { hasCode } from "../errors.ts";
+import { createLogger } from "../telemetry/create-logger.ts";
+import { version } from "../version.ts";
+import { flanneldUsageHint, resolveAgentOptions } from "./flanneld-flags.ts";
+
+/** An agent that cannot end by itself in this time is ended: a supervisor waits for it. */
+const STOP_WITHIN_MS = 4_500;
+
+async function main(): Promise<ExitCode> {
+  const invocation = resolveAgentOptions(process.argv.slice(2), process.env);
+  if (invocation.action !== "run") {
+    process.stdout.write(invocation.action === "help" ? invocation.text : `${version}\n`);
+    return 0;
+  }
+  const { options, warnings, given } = invocation;
+  const logger = createLogger({ format: options.logFormat, verbosity: options.verbosity });
+  const stop = new AbortController();
+  for (const signal of ["SIGTERM", "SIGINT"] as const) {
+    process.on(signal, () => {
+      if (stop.signal.aborted) process.exit(1);
+      logger.info("agent.stopping", `${signal} received: stopping; a second one ends at once`);
+      stop.abort();
+      setTimeout(() => {
+        logger.error("agent.stop-forced", "not stopped in time: ending anyway; kernel state stays");
+        process.exit(1);
+      }, STOP_WITHIN_MS).unref();
+    });
+  }
+  // Without a handler SIGHUP would end the agent before it is ready to reload.
+  const reloads = new Set<() => void>();
+  process.on("SIGHUP", () => reloads.forEach((reload) => void reload()));
+  logger.info("agent.starting", `flanneld ${version}, pid ${process.pid}`, { ...given, node: process.version });
+  for (const warning of warnings) logger.warn("flags.odd", warning);
+  const onReload = (reload: () => void): Disposable => {
+    reloads.add(reload);
+    return { [Symbol.dispose]: () => void reloads.delete(reload) };
+  };
+  return runAgent({ options, version, logger, signal: stop.signal, onReload });
+}
+
+try {
+  process.exitCode = await main();
+} catch (error) {
+  if (!hasCode(error, "usage")) throw error;
+  process.stderr.write(`flanneld: ${error.message}\n${flanneldUsageHint}\n`);
+  process.exitCode = 2;
+}
+// Whatever a library still holds must not keep an agent alive that has released everything of its own.
+process.exit();

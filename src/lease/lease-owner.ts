@@ -1,0 +1,22 @@
+// Whose lease is it? Pure.
+import type { LeaseAttributes } from "./lease.ts";
+
+/** Whether two leases announce the same host: by IPv4 address, or by IPv6 where neither has one. */
+export function hasSamePublicIp(a: LeaseAttributes, b: LeaseAttributes): boolean {
+  if (a.publicIp === undefined && b.publicIp === undefined) return a.publicIpv6 === b.publicIpv6;
+  return a.publicIp === b.publicIp;
+}
+
+/** The owner as a lease tells it, for a person: `192.0.2.7 (vxlan {"VtepMAC":…})`. */
+export function describeOwner({
+  publicIp,
+  publicIpv6,
+  backendType,
+  backendData,
+  backendV6Data,
+}: LeaseAttributes): string {
+  const data = [backendData, backendV6Data].filter((part) => part !== undefined && part !== null);
+  const backend = [backendType ?? "", ...data.map((part) => JSON.stringify(part))].filter((part) => part !== "");
+  const address = [publicIp, publicIpv6].filter((part) => part !== undefined).join(" and ");
+  return backend.length === 0 ? address : `${address} (${backend.join(" ")})`;
+}
