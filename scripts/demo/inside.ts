@@ -2,7 +2,7 @@
 // the part outside: it says our process id as seen from there, and its end means "stop".
 import { Socket } from "node:net";
 import { fileURLToPath } from "node:url";
-import type { LabAgent } from "../../lab/agent.ts";
+import type { AgentExit, LabAgent } from "../../lab/agent.ts";
 import { type Capability, missingCapabilities } from "../../lab/capability.ts";
 import { describeError } from "../../src/errors.ts";
 import { type DemoOptions, parseDemoOptions } from "./demo-options.ts";
@@ -24,11 +24,11 @@ async function main(): Promise<number> {
   const screen = openScreen(process.stdout);
   const outside = connectOutside();
   const stopped = outside.ended.then(() => 130);
-  const told = tell(options, screen);
-  const world = await Promise.race([told, stopped]);
-  if (typeof world === "number" || options.once) return typeof world === "number" ? world : 0;
-  await showInstructions(world, await outside.boxPid, screen);
-  for (const agent of world.agents) void reportEnd(agent, screen);
+  const outcome = await Promise.race([tell(options, screen), stopped]);
+  if (typeof outcome === "number") return outcome;
+  if (options.once) return 0;
+  await showInstructions(outcome, await outside.boxPid, screen);
+  for (const agent of outcome.agents) reportEnd(agent, screen);
   await outside.ended;
   return 0;
 }
@@ -60,11 +60,13 @@ function describeFailure(error: unknown): string {
   return error instanceof Error && error.message.includes("\n") ? error.message : describeError(error);
 }
 
-async function reportEnd(agent: LabAgent, screen: Screen): Promise<void> {
-  const { code, signal } = await agent.exited;
-  screen.failed(
-    `flanneld on ${agent.host.name} ended (${signal ?? `code ${code}`}); packets go on as the kernel knows the way`,
-  );
+/** Says so when the agent ends. */
+function reportEnd(agent: LabAgent, screen: Screen): void {
+  const report = ({ code, signal }: AgentExit) =>
+    screen.failed(
+      `flanneld on ${agent.host.name} ended (${signal ?? `code ${code}`}); packets go on as the kernel knows the way`,
+    );
+  agent.exited.then(report, () => undefined);
 }
 
 async function showInstructions(world: World, boxPid: string, screen: Screen): Promise<void> {

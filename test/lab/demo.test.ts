@@ -126,7 +126,8 @@ describe("the end", () => {
     const commands = [...plain.matchAll(/^ {6}(\S.*)$/gm)].map(([, command = ""]) => command);
     const paste = async (pattern: RegExp, input = "") => {
       const command = commands.find((line) => pattern.test(line)) ?? "";
-      return run(["timeout", "-k1", "3", "sh", "-c", command], { input }).catch((error: Error) => error.message);
+      const { stdout, stderr } = await tryRun(["timeout", "-k1", "3", "sh", "-c", command], { input });
+      return `${stdout}${stderr}`;
     };
     const pingCommand = commands.find((line) => line.startsWith("ping ")) ?? "";
     expect(await paste(/container2 sh$/, `${pingCommand} -c 1\n`)).toContain("1 received");

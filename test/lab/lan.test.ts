@@ -11,7 +11,7 @@ import { attachPod, type Pod, setPodMtu } from "../../lab/pod.ts";
 import { ContinuousPing, measureThroughput, ping, pingAll, untilAllPing } from "../../lab/probe.ts";
 import { ServiceManager } from "../../lab/service-manager.ts";
 import { UpstreamPeer } from "../../lab/upstream-peer.ts";
-import { until } from "../../lab/wait.ts";
+import { until, untilLines } from "../../lab/wait.ts";
 
 const cleanup = new AsyncDisposableStack();
 let lan: Lan;
@@ -84,7 +84,12 @@ describe("network", () => {
     const mac = (await link(lan.host(2).namespace, "flannel.1"))?.mac;
     expect(await routes(host)).toContain("10.5.2.0/24 via 10.5.2.0 dev flannel.1 onlink");
     expect(await neighbours(host, "flannel.1")).toContain(`10.5.2.0 lladdr ${mac} PERMANENT`);
-    expect(await fdb(host, "flannel.1")).toContain(`${mac} dst 192.168.50.12 self permanent`);
+    const others = [lan.host(2), lan.host(3), lan.host(4)];
+    const macs = await Promise.all(others.map(async ({ namespace }) => (await link(namespace, "flannel.1"))?.mac));
+    const entries = others.map(({ ipv4 }, index) => `${macs[index]} dst ${ipv4} self permanent`);
+    await untilLines(() => fdb(host, "flannel.1"), entries, { what: "the forwarding entries" });
+    const wrong = untilLines(() => fdb(host, "flannel.1"), entries.slice(1), { what: "fewer", timeoutMs: 0 });
+    await expect(wrong).rejects.toThrow(`too many):\n+ ${entries[0]}`);
     expect(await addresses(host, "flannel.1")).toEqual(["10.5.1.0/32"]);
     expect(await link(host, "flannel.1")).toMatchObject({ mtuBytes: 1450, kind: "vxlan", isUp: true });
     expect(await link(host, "flannel.9")).toBeUndefined();
