@@ -17,6 +17,6 @@ export function describeOwner({
 }: LeaseAttributes): string {
   const data = [backendData, backendV6Data].filter((part) => part !== undefined && part !== null);
   const backend = [backendType ?? "", ...data.map((part) => JSON.stringify(part))].filter((part) => part !== "");
-  const address = [publicIp, publicIpv6].filter((part) => part !== undefined).join(" and ");
+  const address = [publicIp, publicIpv6].filter((part) => part !== undefined).join(" and ") || "an unknown host";
   return backend.length === 0 ? address : `${address} (${backend.join(" ")})`;
 }

@@ -4,11 +4,11 @@ import { FlannelError } from "../../errors.ts";
 import { incompatibility, pickFreeSubnets, subnetsOverlap } from "../../lease/allocator.ts";
 import type { LeasedSubnets, OwnLease } from "../../lease/lease.ts";
 import { formatLeaseKey } from "../../lease/lease-key.ts";
+import { hasSamePublicIp } from "../../lease/lease-owner.ts";
 import type { AcquireOutcome, LeaseRequest, RememberedLease } from "../../lease/subnet-store.ts";
 import { BackOff } from "./back-off.ts";
 import { cancelled } from "./cancellation.ts";
 import {
-  hasSamePublicIp,
   isOverlappedByOlder,
   type LeaseDirectory,
   readLeaseRecords,

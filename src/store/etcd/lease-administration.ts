@@ -5,11 +5,10 @@ import { FlannelError } from "../../errors.ts";
 import { incompatibility, subnetsOverlap } from "../../lease/allocator.ts";
 import type { LeaseAttributes, LeasedSubnets, OwnLease } from "../../lease/lease.ts";
 import { formatLeaseKey } from "../../lease/lease-key.ts";
+import { describeOwner, hasSamePublicIp } from "../../lease/lease-owner.ts";
 import type { NetworkConfigDocument } from "../../lease/subnet-store.ts";
 import {
-  describeOwner,
   describeSubnets,
-  hasSamePublicIp,
   isOverlappedByOlder,
   type LeaseDirectory,
   readLeaseRecords,

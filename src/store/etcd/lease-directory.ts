@@ -116,18 +116,3 @@ function macIn(data: LeaseAttributes["backendData"]): string | undefined {
   }
   return undefined;
 }
-
-/** flannel knows a host by its IPv4 address; by the IPv6 one only where it has no other. */
-export function hasSamePublicIp(a: LeaseAttributes, b: LeaseAttributes): boolean {
-  if (a.publicIp !== undefined || b.publicIp !== undefined) return a.publicIp === b.publicIp;
-  return a.publicIpv6 !== undefined && a.publicIpv6 === b.publicIpv6;
-}
-
-/** Owner of a lease for a person: `192.0.2.7 (vxlan, VTEP 02:…)`. */
-export function describeOwner(attributes: LeaseAttributes): string {
-  const addresses = [attributes.publicIp, attributes.publicIpv6].filter((address) => address !== undefined);
-  const mac = vtepMacOf(attributes);
-  const facts = [attributes.backendType, mac && `VTEP ${mac}`].filter((fact) => fact !== undefined);
-  const owner = addresses.length === 0 ? "an unknown host" : addresses.join(" and ");
-  return facts.length === 0 ? owner : `${owner} (${facts.join(", ")})`;
-}
