@@ -39,6 +39,14 @@ export class AgentReport {
     return this.#agent?.isForwarding === true;
   }
 
+  get hasNetwork(): boolean {
+    return this.#agent?.network !== undefined;
+  }
+
+  async preflight(): Promise<Status["preflight"]> {
+    return (await this.#agent?.network?.preflight()) ?? [];
+  }
+
   summary(): Record<string, unknown> {
     const own = this.#agent?.ownLease;
     return { subnet: own?.subnet, ipv6Subnet: own?.ipv6Subnet, peers: this.#agent?.network?.plan.plannedPeers };
@@ -70,7 +78,7 @@ export class AgentReport {
       },
       failures: [...(reconciler?.failures ?? [])],
       repairs: { total: reconciler?.repairs.total ?? 0, last: [...(reconciler?.repairs.last ?? [])] },
-      preflight: [],
+      preflight: await this.preflight(),
     };
   }
 

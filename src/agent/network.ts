@@ -7,6 +7,8 @@ import { DirectPeers } from "../host/direct-peers.ts";
 import { ExternalInterfaceWatch } from "../host/external-interface.ts";
 import { type ExternalInterface, emptyHostState } from "../host/host-state.ts";
 import type { InterfaceOptions } from "../host/interface-choice.ts";
+import type { PreflightFinding } from "../host/preflight.ts";
+import { Preflight } from "../host/preflight-facts.ts";
 import { Reconciler } from "../host/reconciler.ts";
 import type { Prefix } from "../ip/address.ts";
 import type { Lease, LeaseAttributes, LeasedSubnets } from "../lease/lease.ts";
@@ -39,6 +41,7 @@ const NO_PLAN: BackendPlan = { state: emptyHostState, plannedPeers: 0, skipped: 
 export class Network implements AsyncDisposable {
   readonly reconciler: Reconciler;
   readonly #options: NetworkOptions;
+  readonly #preflight: Preflight;
   #interfaceWatch: ExternalInterfaceWatch | undefined;
   #directPeers: DirectPeers | undefined;
   #backend: Backend;
@@ -57,6 +60,7 @@ export class Network implements AsyncDisposable {
     this.#options = options;
     this.reconciler = reconciler;
     this.#backend = options.backend;
+    this.#preflight = new Preflight(options.rtnetlink);
     const { externalInterface, vtepMac, vtepMacV6 } = options;
     this.#facts = { externalInterface, vtepMac, vtepMacV6, directPeers: new Set() };
   }
@@ -102,6 +106,23 @@ export class Network implements AsyncDisposable {
     const { state, plannedPeers } = this.#plan;
     const missing = state.routes.filter(({ destination }) => !this.reconciler.isRouteProgrammed(destination)).length;
     return Math.max(0, plannedPeers - missing);
+  }
+
+  /** What on this host stands in the way of packets right now, each with its cure. */
+  preflight(): Promise<PreflightFinding[]> {
+    const { links } = this.#plan.state;
+    const [vxlan] = links;
+    return this.#preflight.evaluate({
+      families: this.#options.selection.families,
+      networks: this.#options.networks,
+      ownSubnets: [this.#own?.subnet, this.#own?.ipv6Subnet].filter((subnet) => subnet !== undefined),
+      externalInterface: this.#facts.externalInterface,
+      devices: this.#backend.devices,
+      ...(vxlan !== undefined && { vxlanPort: vxlan.port }),
+      overlayMtuBytes: this.mtuBytes,
+      carriesTraffic: this.#backend.type !== "alloc",
+      acceptsForwarding: false,
+    });
   }
 
   get isOwnProgrammed(): boolean {

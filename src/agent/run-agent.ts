@@ -70,7 +70,10 @@ async function runUntilEnd(run: RunOptions, report: AgentReport): Promise<void> 
   const onSettled = () => announcer.tell(report);
   await using agent = Agent.start({ options, logger, store, rtnetlink, warmState, remembered, signal, onSettled });
   report.follow(agent, store);
-  const ticker = setInterval(() => agent.retryFiles(), TICK_MS);
+  const ticker = setInterval(() => {
+    agent.retryFiles();
+    void announcer.tellPreflight(report);
+  }, TICK_MS);
   using _reload = run.onReload(() => void reload(agent, store, options, logger));
   const stopped = Promise.withResolvers<{ readonly type: "stopped" }>();
   signal.addEventListener("abort", () => stopped.resolve({ type: "stopped" }), { once: true });
@@ -85,6 +88,7 @@ class ReadinessAnnouncer {
   readonly #logger: AgentLogger;
   #said: string | undefined;
   #isReadySent = false;
+  #isPreflightSaid = false;
 
   constructor(logger: AgentLogger) {
     this.#logger = logger;
@@ -103,6 +107,20 @@ class ReadinessAnnouncer {
     if (text === "") this.#logger.info("agent.ready", "ready: packets to all known peers can flow", report.summary());
     else if (wasReady) this.#logger.warn("agent.not-ready", `not ready any more: ${text}`);
     if (this.#isReadySent) this.#notify(`STATUS=${text === "" ? "ready" : `not ready: ${text}`}`);
+  }
+
+  /** Once, and not before the first tick: the way to ready is not for reading other people's firewall rules. */
+  async tellPreflight(report: AgentReport): Promise<void> {
+    if (this.#isPreflightSaid || !report.hasNetwork) return;
+    this.#isPreflightSaid = true;
+    try {
+      for (const { check, severity, message, cure } of await report.preflight()) {
+        const say = severity === "error" ? this.#logger.error : this.#logger.warn;
+        say(`preflight.${check}`, `${message}: ${cure}`, { cure });
+      }
+    } catch (error) {
+      this.#logger.warn("preflight.failed", "cannot check this host", { error: describeError(error) });
+    }
   }
 
   stopping(): void {

@@ -2,7 +2,7 @@
 // peers at once. One file per agent in the state directory, the peers in a second one (read only when needed).
 // State that is not this agent's on this host is ignored: a cloned disk must not make two hosts share a lease.
 import { createHash } from "node:crypto";
-import { mkdirSync, readdirSync, readFileSync, rmSync } from "node:fs";
+import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { setImmediate } from "node:timers/promises";
 import { describeError, FlannelError } from "../errors.ts";
@@ -104,9 +104,15 @@ export class WarmState {
     await writeFileAtomically(this.#path(this.#name, "peers"), parts.join(""), 0o600);
   }
 
+  /** The files that hold what is remembered of this agent, also on another address. */
+  files(): string[] {
+    const paths = this.#candidates().flatMap((name) => [this.#path(name), this.#path(name, "peers")]);
+    return paths.filter((path) => existsSync(path));
+  }
+
   /** Removes what is remembered of this agent (`flannelctl cleanup --all`); returns the paths. */
   remove(): string[] {
-    const paths = this.#candidates().flatMap((name) => [this.#path(name), this.#path(name, "peers")]);
+    const paths = this.files();
     for (const path of paths) rmSync(path, { force: true });
     return paths;
   }
