@@ -1,0 +1,41 @@
+// Entry point of flannelctl: connects the program to the process and ends it with its exit code.
+import { text } from "node:stream/consumers";
+import { version } from "../version.ts";
+import { exitCodes, type Terminal } from "./flannelctl/invocation.ts";
+import { runFlannelctl } from "./flannelctl/program.ts";
+
+/** After Ctrl-C a verb gets this long to put things down before the process ends anyway. */
+const graceMs = 1000;
+
+function processTerminal(): Terminal {
+  return {
+    env: process.env,
+    stdoutIsTty: process.stdout.isTTY === true,
+    writeOut: (output) => void process.stdout.write(output),
+    writeErr: (output) => void process.stderr.write(output),
+    readInput: () => text(process.stdin),
+    nowMs: Date.now,
+  };
+}
+
+/** A reader that went away (`| head`) is no error; the verb ends as it would have. */
+function ignoreBrokenPipe(stream: NodeJS.WriteStream): void {
+  stream.on("error", (error: NodeJS.ErrnoException) => {
+    if (error.code !== "EPIPE") process.exit(1);
+  });
+}
+
+function flushed(stream: NodeJS.WriteStream): Promise<void> {
+  return new Promise((resolve) => stream.write("", () => resolve()));
+}
+
+ignoreBrokenPipe(process.stdout);
+ignoreBrokenPipe(process.stderr);
+const controller = new AbortController();
+process.once("SIGINT", () => {
+  controller.abort();
+  setTimeout(() => process.exit(exitCodes.interrupted), graceMs).unref();
+});
+const exitCode = await runFlannelctl(process.argv.slice(2), processTerminal(), controller.signal, version);
+await Promise.all([flushed(process.stdout), flushed(process.stderr)]);
+process.exit(exitCode);

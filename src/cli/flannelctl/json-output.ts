@@ -1,0 +1,113 @@
+// What each verb writes to standard output with --json. docs/flannelctl.md is generated from these schemas.
+import { z } from "zod";
+import { handoverSchema, leaseSchema, planSchema, statusSchema } from "../../agent/control-protocol.ts";
+
+const warnings = z.array(z.object({ path: z.string(), message: z.string() }));
+
+const poolSchema = z.object({
+  network: z.string(),
+  subnetLength: z.int(),
+  subnetMin: z.string().describe("first subnet that is leased"),
+  subnetMax: z.string().describe("last subnet that is leased"),
+});
+
+const resolvedConfigSchema = z
+  .object({
+    ipv4: poolSchema.optional(),
+    ipv6: poolSchema.optional(),
+    backend: z.string(),
+    enableNftables: z.boolean(),
+  })
+  .describe("the configuration with all defaults filled in");
+
+const leaseOutputSchema = leaseSchema.extend({
+  /** Whole seconds; missing for a reservation and when the store no longer knows. */
+  expiresInSeconds: z.int().optional(),
+  revision: z.string().describe("store revision of the last write, decimal"),
+  backendData: z.json().optional(),
+  backendV6Data: z.json().optional(),
+});
+
+export const statusOutputSchema = statusSchema;
+export const planOutputSchema = planSchema;
+
+export const waitOutputSchema = z.object({
+  ready: z.boolean(),
+  waitedSeconds: z.number(),
+  reasons: z.array(z.string()).describe("why not ready; empty when ready"),
+});
+
+export const leaseListOutputSchema = z.object({ leases: z.array(leaseOutputSchema) });
+export const leaseShowOutputSchema = z.object({ lease: leaseOutputSchema });
+
+export const leaseReserveOutputSchema = z.object({
+  lease: leaseOutputSchema,
+  outcome: z
+    .enum(["created", "kept", "unchanged"])
+    .describe("a new reservation; a living lease that lost its expiry; a reservation already"),
+});
+
+export const leaseReleaseOutputSchema = z.object({
+  key: z.string(),
+  outcome: z.enum(["deleted", "expiring"]).describe("the key is gone; the reservation is a lease of 24 h again"),
+});
+
+export const configGetOutputSchema = z.object({
+  text: z.string().describe("the document as stored"),
+  revision: z.string().describe("store revision of its last write, decimal"),
+});
+
+export const configSetOutputSchema = z.object({
+  changed: z.boolean().describe("false when exactly this text was stored already"),
+  revision: z.string(),
+  warnings,
+  config: resolvedConfigSchema,
+});
+
+export const configCheckOutputSchema = z.object({
+  valid: z.boolean(),
+  errors: z.array(z.string()),
+  warnings,
+  config: resolvedConfigSchema.optional(),
+});
+
+export const handoverOutputSchema = handoverSchema.extend({
+  through: z.enum(["agent", "kernel"]).describe("who rewrote the routes: the running agent, or flannelctl itself"),
+});
+
+export const errorOutputSchema = z
+  .object({ error: z.object({ code: z.string(), message: z.string() }) })
+  .describe("on standard error, one line");
+
+export const cleanupOutputSchema = z.object({
+  dryRun: z.boolean(),
+  removed: z
+    .array(z.string())
+    .describe("kernel objects, as lines of ip and bridge; with --dry-run what would be removed"),
+  released: z.array(z.string()).describe("keys of leases deleted from the store"),
+  files: z.array(z.string()).describe("files removed"),
+  failures: z.array(z.object({ object: z.string(), error: z.string() })),
+});
+
+/** By verb, for the docs. */
+export const outputSchemas: Readonly<Record<string, z.ZodType>> = {
+  status: statusOutputSchema,
+  wait: waitOutputSchema,
+  plan: planOutputSchema,
+  handover: handoverOutputSchema,
+  cleanup: cleanupOutputSchema,
+  "lease list": leaseListOutputSchema,
+  "lease show": leaseShowOutputSchema,
+  "lease reserve": leaseReserveOutputSchema,
+  "lease release": leaseReleaseOutputSchema,
+  "config get": configGetOutputSchema,
+  "config set": configSetOutputSchema,
+  "config check": configCheckOutputSchema,
+};
+
+export type LeaseOutput = z.infer<typeof leaseOutputSchema>;
+export type WaitOutput = z.infer<typeof waitOutputSchema>;
+export type HandoverOutput = z.infer<typeof handoverOutputSchema>;
+export type CleanupOutput = z.infer<typeof cleanupOutputSchema>;
+export type ResolvedConfig = z.infer<typeof resolvedConfigSchema>;
+export type ConfigCheckOutput = z.infer<typeof configCheckOutputSchema>;

@@ -1,0 +1,169 @@
+// The verbs, their arguments and help, as commander commands. What they do is loaded when one is chosen.
+import { Command, CommanderError, InvalidArgumentError } from "commander";
+import { FlannelError, hasCode, isCancelled } from "../../errors.ts";
+import { globalOptions, resolveGlobalOptions } from "./global-options.ts";
+import { type ExitCode, exitCodes, type Invocation, type Terminal } from "./invocation.ts";
+import { reportError } from "./report-error.ts";
+
+type Verb<Arguments extends readonly unknown[]> = (invocation: Invocation, ...args: Arguments) => Promise<ExitCode>;
+
+/** Runs one command line (without node and script) to its exit code. Never rejects; prints every error itself. */
+export async function runFlannelctl(
+  argv: readonly string[],
+  terminal: Terminal,
+  signal: AbortSignal,
+  version: string,
+): Promise<ExitCode> {
+  let exitCode: ExitCode = exitCodes.ok;
+  const program = buildProgram(terminal, version, (command, verb, args) => {
+    const options = resolveGlobalOptions(command.optsWithGlobals(), terminal.env);
+    return verb({ options, terminal, signal }, ...args).then((code) => {
+      exitCode = code;
+    });
+  });
+  try {
+    await program.parseAsync(argv, { from: "user" });
+    return exitCode;
+  } catch (error) {
+    return exitCodeOf(error, terminal, argv.includes("--json"));
+  }
+}
+
+function exitCodeOf(error: unknown, terminal: Terminal, json: boolean): ExitCode {
+  if (error instanceof CommanderError) {
+    if (error.exitCode === 0) return exitCodes.ok;
+    reportError(terminal, json, wrongUse(reasonOf(error)));
+    return exitCodes.usage;
+  }
+  if (isCancelled(error)) return exitCodes.interrupted;
+  if (hasCode(error, "usage")) {
+    reportError(terminal, json, wrongUse(error.message));
+    return exitCodes.usage;
+  }
+  reportError(terminal, json, error);
+  return hasCode(error, "agent.absent") ? exitCodes.noAgent : exitCodes.failure;
+}
+
+function wrongUse(reason: string): FlannelError {
+  return new FlannelError("usage", `${reason} (flannelctl --help lists commands and options)`);
+}
+
+/** commander's own text, on one line and without its prefix. */
+function reasonOf(error: CommanderError): string {
+  if (error.code === "commander.help") return "which command?";
+  return error.message.replace(/^error: /, "").replaceAll("\n", " ");
+}
+
+type Run = <A extends readonly unknown[]>(command: Command, verb: Verb<A>, args: A) => Promise<void>;
+
+/** The whole command tree; `scripts/generate-flannelctl-docs.ts` reads its help. */
+export function buildProgram(terminal: Pick<Terminal, "writeOut">, version: string, run: Run): Command {
+  const program = new Command("flannelctl");
+  program
+    .description("Looks after flannel: the agent on this host, and the leases and configuration in etcd.")
+    .version(version, "--version", "print the version")
+    .helpOption("-h, --help", "print this help")
+    .helpCommand(false)
+    .exitOverride()
+    .configureOutput({
+      writeOut: (text) => terminal.writeOut(text),
+      writeErr: () => undefined,
+      outputError: () => undefined,
+    })
+    .addHelpText("after", "\nExit codes: 0 done, 1 failed or not ready, 2 wrong use, 3 no agent, 130 interrupted.");
+  for (const option of globalOptions()) program.addOption(option);
+  addAgentVerbs(program, run);
+  addLeaseVerbs(program, run);
+  addConfigVerbs(program, run);
+  return program;
+}
+
+function addAgentVerbs(program: Command, run: Run): void {
+  program
+    .command("status")
+    .description("lease, peers, repairs and health of the agent; exit 0 ready, 1 not ready, 3 no agent")
+    .action(async (_, command: Command) => run(command, (await import("./status.ts")).showStatus, []));
+  program
+    .command("wait")
+    .description("wait until the agent is ready; exit 1 when it is not in time")
+    .option("--timeout <seconds>", "how long to wait", parseSeconds, 60)
+    .action(async (options: { timeout: number }, command: Command) =>
+      run(command, (await import("./wait.ts")).waitUntilReady, [options.timeout]),
+    );
+  program
+    .command("plan")
+    .description("the host state the agent wants, and its difference to the kernel")
+    .action(async (_, command: Command) => run(command, (await import("./plan.ts")).showPlan, []));
+  program
+    .command("handover")
+    .description("rewrite routes so that upstream's flanneld can take this host over")
+    .action(async (_, command: Command) => run(command, (await import("./handover.ts")).handOver, []));
+  program
+    .command("cleanup")
+    .description("remove from this host all that is flannel's; not while an agent runs")
+    .option("--dry-run", "only say what would be removed", false)
+    .option("--release", "delete this host's lease from the store too", false)
+    .option("--all", "remove the subnet file and the state directory too", false)
+    .action(async (options: { dryRun: boolean; release: boolean; all: boolean }, command: Command) =>
+      run(command, (await import("./cleanup.ts")).cleanUp, [options]),
+    );
+}
+
+function addLeaseVerbs(program: Command, run: Run): void {
+  const lease = program.command("lease").description("the leases in the store");
+  lease
+    .command("list")
+    .description("all leases")
+    .action(async (_, command: Command) => run(command, (await import("./lease.ts")).listLeases, []));
+  lease
+    .command("show")
+    .description("one lease with all it announces")
+    .argument("<lease>", "key or subnet: 10.5.34.0-24, 10.5.34.0/24")
+    .action(async (key: string, _, command: Command) => run(command, (await import("./lease.ts")).showLease, [key]));
+  lease
+    .command("reserve")
+    .description("keep a subnet for one host for ever; on its living lease this only removes the expiry")
+    .argument("<subnet>", "10.5.34.0/24; with two families 10.5.34.0/24,fd00::/64")
+    .option("--public-ip <address>", "public IPv4 address of the host")
+    .option("--public-ipv6 <address>", "public IPv6 address of the host")
+    .action(async (subnet: string, options: { publicIp?: string; publicIpv6?: string }, command: Command) =>
+      run(command, (await import("./lease.ts")).reserveLease, [subnet, options]),
+    );
+  lease
+    .command("release")
+    .description("give a reservation its expiry of 24 h back, or delete it when its host never used it")
+    .argument("<lease>", "key or subnet")
+    .option("--force", "delete the lease even when its host lives", false)
+    .action(async (key: string, options: { force: boolean }, command: Command) =>
+      run(command, (await import("./lease.ts")).releaseLease, [key, options]),
+    );
+}
+
+function addConfigVerbs(program: Command, run: Run): void {
+  const config = program.command("config").description("the network configuration in the store");
+  config
+    .command("get")
+    .description("print the stored configuration as it is")
+    .action(async (_, command: Command) => run(command, (await import("./config.ts")).getConfig, []));
+  config
+    .command("set")
+    .description("check a configuration and store it, unless somebody else wrote in between")
+    .argument("<file>", "JSON file, or - for standard input")
+    .option("--force", "change Network even while leases exist", false)
+    .action(async (file: string, options: { force: boolean }, command: Command) =>
+      run(command, (await import("./config.ts")).setConfig, [file, options]),
+    );
+  config
+    .command("check")
+    .description("check a configuration; unknown keys fail too")
+    .argument("[file]", "JSON file, or - for standard input; without it the stored configuration is checked")
+    .action(async (file: string | undefined, _, command: Command) =>
+      run(command, (await import("./config.ts")).checkConfig, [file]),
+    );
+}
+
+function parseSeconds(text: string): number {
+  const seconds = /^\d{1,7}(\.\d+)?$/.test(text) ? Number(text) : Number.NaN;
+  if (Number.isNaN(seconds)) throw new InvalidArgumentError("give a number of seconds.");
+  return seconds;
+}

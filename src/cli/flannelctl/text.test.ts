@@ -1,0 +1,43 @@
+import { expect, test } from "vitest";
+import { formatAgo, formatDuration, formatPairs, formatTable, printable, printableDeep } from "./text.ts";
+
+test.each([
+  [-5, "0 s"],
+  [0.4, "0 s"],
+  [59.6, "1 min"],
+  [61, "1 min 1 s"],
+  [3600, "1 h"],
+  [86_399, "23 h 59 min"],
+  [200_000, "2 d 7 h"],
+])("%f seconds read %s", (seconds, text) => {
+  expect(formatDuration(seconds)).toBe(text);
+});
+
+test("an instant that cannot be read is shown as it is", () => {
+  expect(formatAgo("yesterday", 0)).toBe("yesterday");
+  expect(formatAgo("1970-01-01T00:00:01Z", 3000)).toBe("2 s ago");
+});
+
+test("tables align, and leave out columns nobody fills", () => {
+  expect(
+    formatTable(
+      ["A", "EMPTY", "B"],
+      [
+        ["one", "", "1"],
+        ["three", "", ""],
+      ],
+    ),
+  ).toEqual(["A      B", "one    1", "three"]);
+  expect(
+    formatPairs([
+      ["a", "1"],
+      ["gone", undefined],
+      ["bcd", "2"],
+    ]),
+  ).toEqual(["  a    1", "  bcd  2"]);
+});
+
+test("control and direction characters are made visible, everywhere in a value", () => {
+  expect(printable("a\u001b[2J\n\u009b\u202eé")).toBe("a\\x1b[2J\\x0a\\x9b\\u202eé");
+  expect(printableDeep({ "k\u0007": ["\u0000", 1, null] })).toEqual({ "k\\x07": ["\\x00", 1, null] });
+});

@@ -1,0 +1,96 @@
+// What is done to a host while no agent runs on it: all of ours taken away, or made fit for a return to upstream.
+// Goes through the reconciler like everything else that changes a host.
+import type { Prefix } from "../ip/address.ts";
+import { MAIN_TABLE } from "../netlink/messages.ts";
+import { Rtnetlink } from "../netlink/rtnetlink.ts";
+import type { Logger } from "../telemetry/logger.ts";
+import { hostDifference } from "./host-difference.ts";
+import { emptyHostState, type HostRoute } from "./host-state.ts";
+import { LinkDirectory, type Ownership, observedRoute } from "./observed-state.ts";
+import type { HostFailure } from "./reconcile-pass.ts";
+import { Reconciler } from "./reconciler.ts";
+
+/** What belongs to one agent. */
+export interface AgentScope {
+  /** Names of its devices. */
+  readonly devices: readonly string[];
+  /** Its networks: routes with our protocol number inside them are its own. */
+  readonly networks: readonly Prefix[];
+}
+
+export interface WithoutAgentOptions {
+  readonly logger: Logger;
+  readonly signal: AbortSignal;
+}
+
+export interface CleanupResult {
+  /** As `ip` and `bridge` show them; what is on a removed device goes with it and is not listed. */
+  readonly removed: readonly string[];
+  readonly failures: readonly HostFailure[];
+}
+
+/** Names that flannel gives its devices (ours and upstream's), whatever their VNI; only vxlan devices are meant. */
+export async function findFlannelDevices(): Promise<string[]> {
+  await using netlink = Rtnetlink.open();
+  const links = await netlink.dump("link");
+  return links
+    .filter(({ kind, name }) => kind === "vxlan" && /^flannel(-v6)?\.\d+$/.test(name))
+    .map(({ name }) => name);
+}
+
+/** Removes everything of `scope` from the kernel; with `isDryRun` only says what that would be. */
+export async function cleanUpHost(
+  scope: AgentScope,
+  { isDryRun, ...options }: WithoutAgentOptions & { readonly isDryRun: boolean },
+): Promise<CleanupResult> {
+  const found = (await differenceToNothing(scope)).map((line) => line.slice("- ".length));
+  if (isDryRun) return { removed: found, failures: [] };
+  await using reconciler = await openReconciler(scope, options);
+  const { failures } = await reconciler.setDesired(emptyHostState, { prune: true });
+  const failed = new Set(failures.map(({ object }) => object));
+  return { removed: found.filter((line) => !failed.has(line)), failures };
+}
+
+/** Rewrites routes through next-hop objects as plain ones, which upstream knows how to delete; without a gap. */
+export async function handOverHost(
+  scope: AgentScope,
+  options: WithoutAgentOptions,
+): Promise<{ readonly rewrittenRoutes: number }> {
+  const routes = await findIndirectRoutes(scope);
+  await using reconciler = await openReconciler(scope, options);
+  await reconciler.setDesired({ ...emptyHostState, routes }, { prune: false });
+  return await reconciler.handover();
+}
+
+function openReconciler({ devices, networks }: AgentScope, options: WithoutAgentOptions): Promise<Reconciler> {
+  return Reconciler.open({ devices, ownedNetworks: networks, auditIntervalMs: 0, ...options });
+}
+
+async function differenceToNothing(scope: AgentScope): Promise<string[]> {
+  await using netlink = Rtnetlink.open();
+  return await hostDifference(netlink, ownershipOf(scope), emptyHostState, true);
+}
+
+async function findIndirectRoutes(scope: AgentScope): Promise<HostRoute[]> {
+  await using netlink = Rtnetlink.open();
+  const links = new LinkDirectory();
+  links.replaceAll(await netlink.dump("link"));
+  const nextHops = new Map((await netlink.dump("nextHop")).map((nextHop) => [nextHop.id, nextHop]));
+  const context = {
+    links,
+    ownership: ownershipOf(scope),
+    isDesired: () => false,
+    nextHop: (id: number) => nextHops.get(id),
+  };
+  const routes: HostRoute[] = [];
+  for (const message of await netlink.dump("route", { table: MAIN_TABLE })) {
+    const { destination, device, gateway, onLink, nextHopId } = observedRoute(message, context) ?? {};
+    if (destination === undefined || device === undefined || gateway === undefined) continue;
+    if (nextHopId !== undefined) routes.push({ destination, device, gateway, onLink: onLink === true });
+  }
+  return routes;
+}
+
+function ownershipOf({ devices, networks }: AgentScope): Ownership {
+  return { ownDevices: new Set(devices), ownedNetworks: networks };
+}
