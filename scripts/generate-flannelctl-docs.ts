@@ -47,9 +47,9 @@ without expiry: the subnet stays the host's however long it is away, and no othe
   on, one that does not lets it expire. A reservation that no host has taken is deleted at once.
   A lease with an expiry is in use and deleted only with \`--force\`.
 
-etcd does not know whether a host lives. What tells it is the value: \`lease reserve\` writes addresses only, an agent that
-takes the reservation adds its backend's data. So a reservation with backend data counts as a host's, and giving it
-24 hours back is right for a living and for a dead host alike.
+etcd does not know whether a host lives. What tells it is the key: \`lease reserve\` writes it once, with addresses only; an
+agent that takes the reservation writes it again, with its backend's data. So a key that was written again counts as a
+host's, and giving it 24 hours back is right for a living and for a dead host alike.
 
 ## What cleanup touches
 
