@@ -124,9 +124,12 @@ export class HostTable {
     const key = kindRules[kind].observedKey(object);
     const slot = this.#ensure(kind, key);
     if (!seen.has(slot)) return slot;
+    if (kind !== "route") return undefined;
     // The kernel takes several routes to one destination (NLM_F_APPEND): the first is used, our others are surplus.
-    const route = object as ObservedRoute;
-    return route.isOurs ? this.#ensure(kind, `${key} via ${route.gateway} dev ${route.device}`) : undefined;
+    // Listed twice while the table changed, it is one all the same.
+    const [route, first] = [object as ObservedRoute, slot.observed as ObservedRoute];
+    const isSame = route.gateway === first.gateway && route.device === first.device;
+    return route.isOurs && !isSame ? this.#ensure(kind, `${key} via ${route.gateway} dev ${route.device}`) : undefined;
   }
 
   #ensure<K extends HostKind>(kind: K, key: string): Slot<K> {
