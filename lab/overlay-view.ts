@@ -18,10 +18,10 @@ export interface OverlayForm {
 const overheadBytes = { v4: 50, v6: 70 };
 
 /** Routes, neighbours, forwarding entries, addresses and vxlan devices of a host, without what the kernel makes itself. */
-export async function overlayLines(namespace: Namespace, vni = 1): Promise<readonly string[]> {
+export async function overlayLines(namespace: Namespace): Promise<readonly string[]> {
   const texts = (await namespace.ip("-o", "-d", "link", "show", "type", "vxlan")).split("\n");
   const links = texts.filter((text) => text !== "").map((text) => linkLine(text));
-  const names = links.map((line) => line.split(" ")[1] ?? "").filter((name) => name.endsWith(`.${vni}`));
+  const names = links.map((line) => line.split(" ")[1] ?? "");
   const onDevices = names.map(async (name) => [
     ...(await neighbours(namespace, name)).map((line) => `neigh ${name} ${line}`),
     ...(await fdb(namespace, name)).map((line) => `fdb ${name} ${line}`),
@@ -37,7 +37,7 @@ function linkLine(text: string): string {
   const [, mac] = /link\/ether (\S+)/.exec(text) ?? [];
   const [driver] = /vxlan id .*?(?= addrgenmode)/.exec(text) ?? [];
   const state = flags?.split(",").includes("UP") === true ? "" : " DOWN";
-  return `link ${name} mtu ${mtu} ${mac} ${driver?.replace(/ bridge_slave.*/, "").trim()}${state}`;
+  return `link ${name} mtu ${mtu} ${mac} ${driver?.trim()}${state}`;
 }
 
 /** What `overlayLines` must show on a host when these are all the leases there are. */

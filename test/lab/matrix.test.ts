@@ -87,7 +87,9 @@ async function expectLargestPacket(pods: readonly Pod[], mtuBytes: number): Prom
   ] as const) {
     if (address === undefined) continue;
     expect(await ping(from.namespace, address, { payloadBytes: mtuBytes - headerBytes })).toBeDefined();
-    expect(await ping(from.namespace, address, { payloadBytes: mtuBytes - headerBytes + 1, waitSeconds: 0.2 })).toBeUndefined();
+    expect(
+      await ping(from.namespace, address, { payloadBytes: mtuBytes - headerBytes + 1, waitSeconds: 0.2 }),
+    ).toBeUndefined();
   }
 }
 
