@@ -22,7 +22,7 @@ export interface EtcdSubnetStoreOptions extends EtcdConnectionOptions {
   readonly ttlSeconds?: number;
 }
 
-export const leaseTtlSeconds = 86_400;
+const leaseTtlSeconds = 86_400;
 
 export class EtcdSubnetStore implements SubnetStore {
   readonly description: string;
