@@ -236,7 +236,7 @@ export class Agent implements AsyncDisposable {
       logger,
       signal: this.#signal,
       onPass: () => this.#settle(),
-      onExternalInterface: (external, problem) => this.#onExternalInterface(external, problem),
+      onExternalInterface: (external, problem, previous) => this.#onExternalInterface(external, problem, previous),
     });
     return this.#network;
   }
@@ -315,9 +315,11 @@ export class Agent implements AsyncDisposable {
     this.#settle();
   }
 
-  #onExternalInterface(external: ExternalInterface, problem: string | undefined): void {
+  #onExternalInterface(external: ExternalInterface, problem: string | undefined, previous: ExternalInterface): void {
     this.#interfaceProblem = problem;
     const { name, mtuBytes, address, ipv6Address } = external;
+    const isMoved = address !== previous.address || ipv6Address !== previous.ipv6Address;
+    if (isMoved) this.#parts.store.reconnect();
     const facts = { interface: name, mtuBytes, address, ipv6Address, problem };
     this.#parts.logger.warn("interface.changed", `interface ${name} changed`, facts);
     this.#announce();

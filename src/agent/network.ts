@@ -32,7 +32,11 @@ export interface NetworkOptions {
   /** After each pass over the kernel. */
   readonly onPass: () => void;
   /** The external interface is another now; `problem` says why it is of no use. */
-  readonly onExternalInterface: (external: ExternalInterface, problem: string | undefined) => void;
+  readonly onExternalInterface: (
+    external: ExternalInterface,
+    problem: string | undefined,
+    previous: ExternalInterface,
+  ) => void;
 }
 
 const LEASES_PER_SLICE = 1_000;
@@ -155,9 +159,10 @@ export class Network implements AsyncDisposable {
   }
 
   #setExternalInterface(externalInterface: ExternalInterface, problem: string | undefined): void {
+    const previous = this.#facts.externalInterface;
     this.#facts = { ...this.#facts, externalInterface };
     this.#replan();
-    this.#options.onExternalInterface(externalInterface, problem);
+    this.#options.onExternalInterface(externalInterface, problem, previous);
   }
 
   /** Plans at once when idle; while a pass runs, the latest facts wait for its end, so a burst costs one more pass. */

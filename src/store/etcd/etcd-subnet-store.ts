@@ -113,6 +113,10 @@ export class EtcdSubnetStore implements SubnetStore {
     }
   }
 
+  reconnect(): void {
+    this.#connection.reconnect();
+  }
+
   /** Reads the certificate files again and moves all connections over. Throws `config.invalid`; then nothing changed. */
   async reloadCertificates(): Promise<void> {
     await this.#connection.reloadCertificates();
