@@ -71,14 +71,19 @@ export class Network implements AsyncDisposable {
 
   static async open(options: NetworkOptions): Promise<Network> {
     const { backend, staleDevices, networks, rtnetlink, logger, signal } = options;
+    let opened: Network | undefined;
     const reconciler = await Reconciler.open({
       devices: [...new Set([...backend.devices, ...staleDevices])],
       ownedNetworks: networks,
       logger,
       signal,
-      onChange: options.onPass,
+      // A pass we wait for is told when we know its result: until then its peers would seem to be missing.
+      onChange: () => {
+        if (opened === undefined || opened.#planning === undefined) options.onPass();
+      },
     });
     const network = new Network(options, reconciler);
+    opened = network;
     network.#interfaceWatch = await ExternalInterfaceWatch.open({
       initial: options.externalInterface,
       selection: options.selection,
