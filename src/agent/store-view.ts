@@ -26,18 +26,21 @@ export class StoreView {
     return this.#obstacle;
   }
 
-  follow(change: LeaseChange): void {
+  /** Returns whether the store is back after it was away. */
+  follow(change: LeaseChange): boolean {
     if (change.type === "disconnected") {
       if (this.#isConnected) {
         const text = "connection to the store lost: forwarding goes on, trying to reconnect";
         this.#logger.warn("store.disconnected", text, { reason: change.reason });
       }
       this.#isConnected = false;
-      return;
+      return false;
     }
-    if (!this.#isConnected) this.#logger.info("store.connected", "watching the leases", { revision: change.revision });
+    const isBack = !this.#isConnected;
+    if (isBack) this.#logger.info("store.connected", "watching the leases", { revision: change.revision });
     this.#isConnected = true;
     this.answered();
+    return isBack;
   }
 
   get isConnected(): boolean {
