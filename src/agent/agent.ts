@@ -293,10 +293,6 @@ export class Agent implements AsyncDisposable {
       this.#parts.onSettled();
       return;
     }
-    for (const { key, reason } of "unreadable" in change ? change.unreadable : []) {
-      const message = "a key in the store cannot be read: it is left out, the others stay";
-      this.#parts.logger.warn("lease.unreadable", message, { key, reason });
-    }
     const update = this.table.apply(change);
     if (update.ownWritten !== undefined) this.#keeper?.ownWritten(update.ownWritten);
     if (update.ownDeletedAt !== undefined) this.#keeper?.ownDeleted(update.ownDeletedAt);

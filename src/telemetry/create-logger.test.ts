@@ -45,6 +45,7 @@ describe("createLogger", () => {
     logger.verbose(2, "a.b", "hidden");
     logger.setVerbosity(2);
     logger.verbose(2, "a.b", "shown");
+    logger.verbose(3, "a.b", () => expect.fail("made though it is not shown"));
     expect(lines).toHaveLength(1);
     expect(lines[0]).toContain("DEBUG shown");
   });

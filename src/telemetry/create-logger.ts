@@ -41,7 +41,8 @@ export function createLogger(options: LoggerOptions): AgentLogger {
     warn: (event, message, fields) => log.warn(fieldsOf(event, fields), "%s", message),
     info: (event, message, fields) => log.info(fieldsOf(event, fields), "%s", message),
     verbose: (level, event, message, fields) => {
-      if (level <= verbosity) log.debug(fieldsOf(event, fields), "%s", message);
+      if (level > verbosity) return;
+      log.debug(fieldsOf(event, fields), "%s", typeof message === "string" ? message : message());
     },
     setVerbosity: (level) => {
       verbosity = level;
