@@ -11,7 +11,7 @@ import { blackHole } from "../../lab/faults.ts";
 import { link } from "../../lab/kernel-view.ts";
 import { ServiceManager } from "../../lab/service-manager.ts";
 import { until } from "../../lab/wait.ts";
-import { Scene } from "../support/scene.ts";
+import { probeHealth, Scene } from "../support/scene.ts";
 import {
   configKey,
   leaseKey,
@@ -36,10 +36,7 @@ beforeEach(() => scene.clear());
 
 afterAll(() => scene[Symbol.asyncDispose]());
 
-async function probe(path: string): Promise<{ readonly status: number; readonly text: string }> {
-  const answer = await fetch(`http://${scene.host(1).ipv4}:${healthPort}${path}`, { headers: { connection: "close" } });
-  return { status: answer.status, text: await answer.text() };
-}
+const probe = (path: string) => probeHealth(scene.host(1), healthPort, path);
 
 /** Kills the store; the next start is `Etcd.untilHealthy`'s. */
 async function stopStore(): Promise<() => Promise<void>> {
