@@ -233,7 +233,7 @@ describe("disks", () => {
     const agent = scene.start(1, { directory, args: [...withHealth, `--state-dir=${scene.host(1).runDirectory}`] });
     expect(await agent.untilEvent("subnet-file.failed")).toContain("ENOSPC");
     const status = await agent.status();
-    expect(status.reasons).toEqual(["the subnet file could not be written"]);
+    expect(status.reasons).toEqual(["the subnet file is not written yet"]);
     expect((await probe("/readyz")).status).toBe(503);
     expect(await readFile(`${directory}/subnet.env`, "utf8")).toBe(old);
     expect(await readdir(directory), "nothing half-written").not.toContainEqual(expect.stringMatching(/^\.subnet/));
