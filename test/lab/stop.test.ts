@@ -2,8 +2,30 @@
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { LabAgent } from "../../lab/agent.ts";
 import { Cluster } from "../../lab/cluster.ts";
+import { runAgent } from "../../src/agent/run-agent.ts";
+import { resolveAgentOptions } from "../../src/cli/flanneld-flags.ts";
+import { createLogger } from "../../src/telemetry/create-logger.ts";
 
 let cluster: Cluster;
+
+// From outside this moment can only be hit by chance.
+it("ends when it is asked to while its parts are being opened", { timeout: 5_000 }, async () => {
+  const directory = "/run/flannel/opening";
+  const files = [`--subnet-file=${directory}/subnet.env`, `--state-dir=${directory}/state`];
+  const invocation = resolveAgentOptions([...files, "--etcd-endpoints=http://127.0.0.1:2379"], {});
+  if (invocation.action !== "run") throw new Error(`no agent with ${files.join(" ")}`);
+  const stop = new AbortController();
+  const lines: string[] = [];
+  const write = (line: string) => {
+    lines.push(line);
+    if (line.includes("store.opened")) stop.abort();
+  };
+  const logger = createLogger({ format: "json", verbosity: 0, write });
+  const onReload = () => ({ [Symbol.dispose]: () => undefined });
+  const run = runAgent({ options: invocation.options, version: "0", logger, signal: stop.signal, onReload });
+  expect(await run).toBe(0);
+  expect(lines.at(-1)).toContain("agent.stopped");
+});
 
 describe.each(["SIGTERM", "SIGINT"] as const)("%s ends the agent within 5 s with exit code 0", (signal) => {
   beforeAll(async () => {
@@ -16,7 +38,7 @@ describe.each(["SIGTERM", "SIGINT"] as const)("%s ends the agent within 5 s with
   async function expectPromptEnd(agent: LabAgent): Promise<void> {
     const sinceMs = performance.now();
     agent.signal(signal);
-    expect(await agent.exited).toEqual({ code: 0, signal: null });
+    expect(await agent.exited, agent.output).toEqual({ code: 0, signal: null });
     expect(performance.now() - sinceMs).toBeLessThan(5_000);
     expect(agent.events("agent.stopped")).toHaveLength(1);
   }
