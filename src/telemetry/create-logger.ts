@@ -77,7 +77,8 @@ function textLine(json: string): string {
 
 /** Values from outside (lease keys, kernel texts) must not be able to forge a line or a field. */
 function textValue(value: unknown): string {
-  const text = typeof value === "string" ? value : (JSON.stringify(value) ?? String(value));
+  const plain = Array.isArray(value) ? value.join(",") : value;
+  const text = typeof plain === "string" ? plain : (JSON.stringify(plain) ?? String(plain));
   return /^[\w.:/@%+,&[\]-]+$/.test(text) ? text : JSON.stringify(text);
 }
 
