@@ -3,6 +3,8 @@ import { randomBytes } from "node:crypto";
 import { createBackend } from "../backend/registry.ts";
 import type { AgentOptions } from "../config/agent-options.ts";
 import type { NetworkConfig } from "../config/network-config.ts";
+import { Firewall } from "../firewall/firewall.ts";
+import { ruleSuffix } from "../firewall/rule-suffix.ts";
 import { selectExternalInterface } from "../host/external-interface.ts";
 import type { InterfaceOptions } from "../host/interface-choice.ts";
 import type { Family } from "../ip/address.ts";
@@ -39,13 +41,26 @@ export async function openNetwork(options: OpenNetworkOptions): Promise<Network>
   const { name, mtuBytes, address, ipv6Address, publicIp, publicIpv6 } = chosen.interface;
   const facts = { interface: name, mtuBytes, address, ipv6Address, publicIp, publicIpv6 };
   logger.info("interface.chosen", `using interface ${name} to reach the other hosts`, facts);
+  const networks = [config.ipv4?.network, config.ipv6?.network].filter((network) => network !== undefined);
+  const firewall = await Firewall.open({
+    preferNftables: config.enableNftables,
+    suffix: ruleSuffix(agentOptions.etcd.prefix),
+    networks,
+    resyncMs: agentOptions.rules.resyncMs,
+    logger,
+    signal,
+    onChange: onPass,
+  });
   return Network.open({
     backend,
+    rules: agentOptions.rules,
+    masqueradeExclude: config.masqueradeExclude,
+    firewall,
     externalInterface: chosen.interface,
     selection,
     ...(await chooseMacs(backend.devices, remembered, rtnetlink)),
     staleDevices: (remembered?.devices ?? []).filter((device) => !backend.devices.includes(device)),
-    networks: [config.ipv4?.network, config.ipv6?.network].filter((network) => network !== undefined),
+    networks,
     rtnetlink,
     logger,
     signal,

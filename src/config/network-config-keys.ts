@@ -20,7 +20,15 @@ export const networkConfigKeys: readonly NetworkConfigKey[] = [
     name: "EnableNFTables",
     type: "bool",
     defaultText: "false",
-    description: "Write traffic rules with nftables instead of iptables. No effect yet: this version writes none.",
+    description: "Write traffic rules with nftables instead of iptables.",
+  },
+  {
+    name: "MasqueradeExclude",
+    type: "list of prefixes",
+    defaultText: "none",
+    description:
+      "With `--ip-masq`: destinations outside of the network that see the containers' own addresses. The word `nodes` " +
+      "stands for the public addresses of all hosts. Not known to flannel itself.",
   },
   {
     name: "Network",

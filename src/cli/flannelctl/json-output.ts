@@ -1,6 +1,6 @@
 // What each verb writes to standard output with --json. docs/flannelctl.md is generated from these schemas.
 import { z } from "zod";
-import { handoverSchema, leaseSchema, planSchema, statusSchema } from "../../agent/control-protocol.ts";
+import { handoverSchema, leaseSchema, planSchema, rulesSchema, statusSchema } from "../../agent/control-protocol.ts";
 
 const warnings = z.array(z.object({ path: z.string(), message: z.string() }));
 
@@ -30,6 +30,7 @@ const leaseOutputSchema = leaseSchema.extend({
 
 export const statusOutputSchema = statusSchema;
 export const planOutputSchema = planSchema;
+export const rulesOutputSchema = rulesSchema;
 
 export const waitOutputSchema = z.object({
   ready: z.boolean(),
@@ -94,6 +95,7 @@ export const outputSchemas: Readonly<Record<string, z.ZodType>> = {
   status: statusOutputSchema,
   wait: waitOutputSchema,
   plan: planOutputSchema,
+  rules: rulesOutputSchema,
   handover: handoverOutputSchema,
   cleanup: cleanupOutputSchema,
   "lease list": leaseListOutputSchema,
