@@ -57,6 +57,7 @@ export class Network implements AsyncDisposable {
   #masqueradeExclude: MasqueradeExclude | undefined;
   #facts: HostFacts;
   #own: LeasedSubnets | undefined;
+  #hasRulesFor: LeasedSubnets | undefined;
   #peers: readonly Lease[] = [];
   /** False until a store told the whole truth: what is not desired is left alone. */
   #isComplete = false;
@@ -209,11 +210,15 @@ export class Network implements AsyncDisposable {
     await this.#prepare();
     await this.#lookUpDirectPeers();
     this.#plan = this.#backend.plan(this.#own, this.#peers, this.#facts);
-    // At the same time: neither needs the other, and both have to be there before anybody is told of the subnet.
+    // At the same time: neither needs the other. Before anybody is told of the subnet both have to be there; later the
+    // peers do not wait for rules, which they do not need.
+    const own = this.#own;
+    const rules = this.firewall.setDesired(this.#ruleInputs(own));
     await Promise.all([
       this.reconciler.setDesired(this.#plan.state, { prune: this.#isComplete }),
-      this.firewall.setDesired(this.#ruleInputs(this.#own)),
+      this.#hasRulesFor === own ? undefined : rules,
     ]);
+    this.#hasRulesFor = own;
     this.#programmed = { own: true, peers: !this.#isDirty };
   }
 

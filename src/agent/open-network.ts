@@ -42,7 +42,7 @@ export async function openNetwork(options: OpenNetworkOptions): Promise<Network>
   const facts = { interface: name, mtuBytes, address, ipv6Address, publicIp, publicIpv6 };
   logger.info("interface.chosen", `using interface ${name} to reach the other hosts`, facts);
   const networks = [config.ipv4?.network, config.ipv6?.network].filter((network) => network !== undefined);
-  const firewall = await Firewall.open({
+  const firewall = new Firewall({
     preferNftables: config.enableNftables,
     suffix: ruleSuffix(agentOptions.etcd.prefix),
     networks,

@@ -24,13 +24,15 @@ export interface FindEnginesOptions {
   /** EnableNFTables of the configuration. */
   readonly preferNftables: boolean;
   readonly names: RuleNames;
-  readonly networks: Readonly<Partial<Record<Family, Prefix>>>;
+  /** Whose direct rules of old versions are ours; undefined: nobody's. */
+  readonly network: (family: Family) => Prefix | undefined;
 }
 
 /** Throws `tool.missing` when the host has neither nft nor iptables in a usable form. */
-export async function findEngines({ preferNftables, names, networks }: FindEnginesOptions): Promise<FoundEngines> {
-  const [nftables, variants] = await Promise.all([openNftables(names), findIptables()]);
-  const iptables = variants.map((tools) => new IptablesEngine(tools, names, networks));
+export async function findEngines({ preferNftables, names, network }: FindEnginesOptions): Promise<FoundEngines> {
+  const variants = await findIptables();
+  const nftables = await openNftables(names, preferNftables || variants.length === 0);
+  const iptables = variants.map((tools) => new IptablesEngine(tools, names, network));
   const chosen = await chooseVariant(variants);
   const preferred = iptables.find(({ name }) => name === `iptables-${chosen?.tools.variant}`);
   const engines = [...(nftables.engine === undefined ? [] : [nftables.engine]), ...iptables];
@@ -51,11 +53,14 @@ export async function findEngines({ preferNftables, names, networks }: FindEngin
   return { primary, others: others(primary), reason, warning: `${asked}, but ${reason}: using ${primary.name}` };
 }
 
-async function openNftables(names: RuleNames): Promise<{ engine?: NftablesEngine; problem: string }> {
+async function openNftables(
+  names: RuleNames,
+  isPreferred: boolean,
+): Promise<{ engine?: NftablesEngine; problem: string }> {
   const path = findTool("nft");
   if (path === undefined) return { problem: "this host has no nft" };
   try {
-    return { engine: await NftablesEngine.open(path, names), problem: "" };
+    return { engine: await NftablesEngine.open(path, names, isPreferred), problem: "" };
   } catch (error) {
     return { problem: error instanceof Error ? error.message : String(error) };
   }
@@ -92,6 +97,10 @@ async function chooseVariant(variants: readonly IptablesTools[]): Promise<Varian
   const [first, second] = variants;
   if (first === undefined) return undefined;
   if (second === undefined) return { tools: first, reason: "it is the only iptables of this host" };
+  // The usual case, told without starting a program.
+  const hasLegacyTables = ([4, 6] as const).some((family) => legacyTables(family).length > 0);
+  if (first.variant === "nft" && !hasLegacyTables)
+    return { tools: first, reason: "it is what iptables is on this host" };
   const [ofFirst, ofSecond] = [await foreignRules(first), await foreignRules(second)];
   if (ofFirst === ofSecond) return { tools: first, reason: "it is what iptables is on this host" };
   const tools = ofFirst > ofSecond ? first : second;

@@ -23,15 +23,15 @@ export class IptablesEngine implements RuleEngine<IptablesFound> {
   readonly randomFully: boolean;
   readonly #tools: IptablesTools;
   readonly #names: RuleNames;
-  readonly #networks: Readonly<Partial<Record<Family, Prefix>>>;
+  readonly #network: (family: Family) => Prefix | undefined;
 
-  /** `networks`: of the configuration; direct rules of old versions about them are ours. */
-  constructor(tools: IptablesTools, names: RuleNames, networks: Readonly<Partial<Record<Family, Prefix>>>) {
+  /** `network`: of the configuration; direct rules of old versions about it are ours. */
+  constructor(tools: IptablesTools, names: RuleNames, network: (family: Family) => Prefix | undefined) {
     this.name = `iptables-${tools.variant}`;
     this.randomFully = isAtLeast(tools.version, [1, 6, 2]);
     this.#tools = tools;
     this.#names = names;
-    this.#networks = networks;
+    this.#network = network;
   }
 
   wantedLines(rules: FamilyRules | undefined): string[] {
@@ -42,7 +42,7 @@ export class IptablesEngine implements RuleEngine<IptablesFound> {
     const tables = this.#tables(family);
     const save = this.#tools.save[family];
     const texts = save === undefined ? [] : await Promise.all(tables.map((table) => runTool(save, ["-t", table])));
-    return readIptablesSave(texts.join(""), family, this.#names, this.#networks[family]);
+    return readIptablesSave(texts.join(""), family, this.#names, this.#network(family));
   }
 
   async write(family: Family, rules: FamilyRules | undefined, found: IptablesFound): Promise<void> {
@@ -68,7 +68,9 @@ export class IptablesEngine implements RuleEngine<IptablesFound> {
 /** Tables of legacy iptables that exist in this network namespace. */
 export function legacyTables(family: Family): string[] {
   try {
-    return readFileSync(family === 4 ? "/proc/net/ip_tables_names" : "/proc/net/ip6_tables_names", "utf8").split("\n");
+    return readFileSync(family === 4 ? "/proc/net/ip_tables_names" : "/proc/net/ip6_tables_names", "utf8")
+      .split("\n")
+      .filter((name) => name !== "");
   } catch {
     return [];
   }

@@ -27,8 +27,8 @@ export class NftablesEngine implements RuleEngine<Found> {
     this.randomFully = randomFully;
   }
 
-  /** `path`: the nft program. Throws `tool.missing` when it is too old, `firewall.rejected` when it cannot work here. */
-  static async open(path: string, names: RuleNames): Promise<NftablesEngine> {
+  /** `path`: the nft program; without `willWrite` it is only good for looking and removing. Throws `tool.missing` when it is too old, `firewall.rejected` when it cannot work here. */
+  static async open(path: string, names: RuleNames, willWrite: boolean): Promise<NftablesEngine> {
     const version = await runTool(path, ["--version"]);
     if (!isRecent(version)) {
       throw new FlannelError(
@@ -37,6 +37,7 @@ export class NftablesEngine implements RuleEngine<Found> {
       );
     }
     await runTool(path, ["-j", "list", "tables"]);
+    if (!willWrite) return new NftablesEngine(path, names, false, false);
     const [canComment, randomFully] = await Promise.all([
       probe(
         path,
