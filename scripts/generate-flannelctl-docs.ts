@@ -46,6 +46,21 @@ without expiry: the subnet stays the host's however long it is away, and no othe
 - \`lease release\` gives a reservation that a host has taken its 24 hours back: an agent that runs renews it from then
   on, one that does not lets it expire. A reservation that no host has taken is deleted at once.
   A lease with an expiry is in use and deleted only with \`--force\`.
+
+etcd does not know whether a host lives. What tells it is the key: \`lease reserve\` writes it once, with addresses only; an
+agent that takes the reservation writes it again, with its backend's data. So a key that was written again counts as a
+host's, and giving it 24 hours back is right for a living and for a dead host alike.
+
+## What cleanup touches
+
+The devices and the networks that the agent of this subnet file and etcd prefix remembered in its state directory, so
+that other agents on the same machine keep theirs. When the state directory remembers no agent at all, every vxlan
+device named \`flannel.N\` or \`flannel-v6.N\` and every route with our protocol number (241). When it remembers
+only others, the command asks which one is meant (exit 2).
+
+\`--release\` deletes the lease that the agent remembered while it still announces this host's address; without state,
+the one named by the subnet file while it announces an address of this host. A reservation stays. \`--all\` removes the
+subnet file, the state, and a control socket that nobody listens on, unless something before it failed.
 `;
 
 function verbs(command: Command): Command[] {

@@ -108,7 +108,6 @@ export const rulesSchema = z.object({
 export const handoverSchema = z.object({ rewrittenRoutes: z.int() });
 
 export type Status = z.infer<typeof statusSchema>;
-export type PreflightFinding = z.infer<typeof preflightSchema>;
 export type Plan = z.infer<typeof planSchema>;
 export type Rules = z.infer<typeof rulesSchema>;
 export type Handover = z.infer<typeof handoverSchema>;

@@ -281,7 +281,7 @@ describe("host-gw", () => {
       "fd00:5:0:2::/64 via 2001:db8::2 dev eth0 proto 241 metric 1024 pref medium",
     ]);
     expect(skippedLines(plan)).toEqual(['10.5.3.0-24: has backend type "vxlan", not host-gw']);
-    expect(backend).toMatchObject({ devices: [], ownsTaggedRoutes: true, needsDirectPeers: false });
+    expect(backend).toMatchObject({ devices: [], needsDirectPeers: false });
     expect(backend.mtuBytes(facts)).toBe(1500);
     expect(backend.attributes(facts)).toEqual({
       publicIp: "192.0.2.1",

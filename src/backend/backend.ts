@@ -22,8 +22,6 @@ export interface Backend {
   readonly type: string;
   /** Names of the devices this configuration owns; what is on them and not planned is removed. */
   readonly devices: readonly string[];
-  /** Whether routes through devices that are not ours are planned; those carry our protocol number. */
-  readonly ownsTaggedRoutes: boolean;
   readonly needsDirectPeers: boolean;
   /** Overlay MTU in bytes, for subnet.env: what every family of a container's packets fits into. */
   mtuBytes(facts: HostFacts): number;

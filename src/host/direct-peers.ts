@@ -117,7 +117,7 @@ export class DirectPeers implements AsyncDisposable {
       return gateway === undefined && !isMultipath && type === ROUTE_TYPE_UNICAST && outIndex === this.#interfaceIndex;
     } catch (error) {
       if (!hasCode(error, "kernel.notFound")) {
-        this.#options.logger.warn("peers.lookupFailed", `cannot look up the route to ${peer}`, { error });
+        this.#options.logger.warn("peers.lookup-failed", `cannot look up the route to ${peer}`, { error });
       }
       return false;
     }

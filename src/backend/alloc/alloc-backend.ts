@@ -15,7 +15,6 @@ function createAllocBackend(config: NetworkConfig): Backend {
   return {
     type: "alloc",
     devices: [],
-    ownsTaggedRoutes: true,
     needsDirectPeers: false,
     mtuBytes: (facts) => facts.externalInterface.mtuBytes,
     // As in flannel, the lease carries no backend type.

@@ -21,7 +21,6 @@ type Reading = PeerReach | string | undefined;
 class HostGwBackend implements Backend {
   readonly type = "host-gw";
   readonly devices: readonly string[] = [];
-  readonly ownsTaggedRoutes = true;
   readonly needsDirectPeers = false;
   readonly #config: NetworkConfig;
   /** What each lease says, by family; leases are immutable. */

@@ -64,8 +64,6 @@ class Draft {
 
 class VxlanBackend implements Backend {
   readonly type = "vxlan";
-  /** Always, so that routes of a DirectRouting that was switched off are found and removed. */
-  readonly ownsTaggedRoutes = true;
   readonly devices: readonly string[];
   readonly needsDirectPeers: boolean;
   readonly #config: NetworkConfig;

@@ -121,7 +121,7 @@ function classify(error: unknown, socketPath: string, signal: AbortSignal, deadl
   }
   if (error instanceof FlannelError || isCancelled(error)) return error;
   const code = error instanceof Error && "code" in error ? String(error.code) : "";
-  if (code === "ENOENT" || code === "ECONNREFUSED" || code === "ENOTDIR") return absent(socketPath, error);
+  if (code === "ENOENT" || code === "ECONNREFUSED" || code === "ENOTDIR") return absent(socketPath);
   if (code === "EACCES" || code === "EPERM") {
     return new FlannelError("kernel.denied", `may not open ${socketPath}; run flannelctl as root`, { cause: error });
   }
@@ -138,11 +138,11 @@ function classify(error: unknown, socketPath: string, signal: AbortSignal, deadl
   return unreadable(socketPath, "the request", error instanceof Error ? error.message : String(error), error);
 }
 
-function absent(socketPath: string, cause: unknown): FlannelError {
+function absent(socketPath: string): FlannelError {
   return new FlannelError(
     "agent.absent",
     `no flanneld listens on ${socketPath}; start it ("systemctl start flanneld" or bin/flanneld), ` +
       "or name its socket with --socket or its subnet file with --subnet-file",
-    { cause, retryable: true },
+    { retryable: true },
   );
 }
