@@ -219,7 +219,7 @@ export class Network implements AsyncDisposable {
     if (this.#own === undefined) return;
     await this.#prepare();
     await this.#lookUpDirectPeers();
-    this.#plan = this.#backend.plan(this.#own, this.#peers, this.#facts);
+    this.#plan = this.#withBlackholes(this.#backend.plan(this.#own, this.#peers, this.#facts), this.#own);
     // At the same time: neither needs the other. Before anybody is told of the subnet both have to be there; later the
     // peers do not wait for rules, which they do not need.
     const own = this.#own;
@@ -230,6 +230,12 @@ export class Network implements AsyncDisposable {
     ]);
     this.#hasRulesFor = own;
     this.#programmed = { own: true, peers: !this.#isDirty };
+  }
+
+  #withBlackholes(plan: BackendPlan, own: LeasedSubnets): BackendPlan {
+    if (!this.#options.rules.blackholeRoute) return plan;
+    const subnets = [own.subnet, own.ipv6Subnet].filter((subnet) => subnet !== undefined);
+    return { ...plan, state: { ...plan.state, blackholes: subnets.map((destination) => ({ destination })) } };
   }
 
   #ruleInputs(own: LeasedSubnets): RuleInputs {

@@ -4,6 +4,7 @@ import { afterEach, beforeAll, beforeEach, describe, expect, it } from "vitest";
 import { boxNamespace as box } from "../../lab/namespace.ts";
 import { until } from "../../lab/wait.ts";
 import { Firewall, type FirewallOptions } from "../../src/firewall/firewall.ts";
+import { removeRules } from "../../src/firewall/remove-rules.ts";
 import { parseAddress, parsePrefix } from "../../src/ip/address.ts";
 import {
   breakShim,
@@ -206,6 +207,22 @@ describe.each(["nftables", "iptables-nft", "iptables-legacy"] as const)("%s", (m
       expect(await box.run(["nft", "list", "tables"])).not.toContain("flannel");
     }
   });
+});
+
+it("is removed from wherever it is, and nothing else is", async () => {
+  for (const mode of ["nftables", "iptables-nft", "iptables-legacy"] as const) {
+    preparePath(mode);
+    await box.run([mode === "iptables-legacy" ? "iptables-legacy" : "iptables-nft", "-A", "FORWARD", "-j", "ACCEPT"]);
+    await using firewall = await openSettled(mode);
+    const { found } = await firewall.listing();
+    await firewall[Symbol.asyncDispose]();
+    const options = { suffix: "", networks, isDryRun: true };
+    expect((await removeRules(options)).removed).toEqual(found);
+    expect((await removeRules({ ...options, isDryRun: false })).removed).toEqual(found);
+    expect(await removeRules(options)).toEqual({ removed: [], failures: [] });
+    expect((await listRules(mode)).join("\n")).not.toMatch(/flannel/i);
+    if (mode !== "nftables") expect(await listRules(mode)).toContain("-A FORWARD -j ACCEPT");
+  }
 });
 
 it("moves from mode to mode without leaving anything", async () => {

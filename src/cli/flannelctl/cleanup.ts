@@ -1,6 +1,8 @@
 // `flannelctl cleanup`: takes away from this host what flannel put there. Never while the agent runs.
 import { rmSync } from "node:fs";
 import { describeError, isCancelled } from "../../errors.ts";
+import { removeRules } from "../../firewall/remove-rules.ts";
+import { ruleSuffix } from "../../firewall/rule-suffix.ts";
 import { cleanUpHost } from "../../host/without-agent.ts";
 import type { Lease, LeaseAttributes } from "../../lease/lease.ts";
 import { silentLogger } from "../../telemetry/logger.ts";
@@ -22,12 +24,15 @@ type Failures = CleanupOutput["failures"];
 export async function cleanUp(invocation: Invocation, { dryRun, release, all }: CleanupOptions): Promise<ExitCode> {
   const { options, signal } = invocation;
   using agent = AbsentAgent.lockOut(options);
-  const host = await cleanUpHost(await agent.scope(), { isDryRun: dryRun, logger: silentLogger, signal });
-  const failures: Failures = host.failures.map(({ object, error }) => ({ object, error }));
+  const scope = await agent.scope();
+  const host = await cleanUpHost(scope, { isDryRun: dryRun, logger: silentLogger, signal });
+  const suffix = ruleSuffix(options.etcd.prefix);
+  const rules = await removeRules({ suffix, networks: scope.networks, isDryRun: dryRun });
+  const failures: Failures = [...host.failures, ...rules.failures].map(({ object, error }) => ({ object, error }));
   const released = release ? await releaseOwnLease(invocation, agent, dryRun, failures) : [];
   const files = all && failures.length === 0 ? await agent.files() : [];
   if (!dryRun) for (const file of files) rmSync(file, { force: true });
-  const output = { dryRun, removed: [...host.removed], released, files, failures };
+  const output = { dryRun, removed: [...host.removed, ...rules.removed], released, files, failures };
   present(invocation, cleanupOutputSchema, output, renderCleanup);
   return failures.length === 0 ? exitCodes.ok : exitCodes.failure;
 }

@@ -84,7 +84,9 @@ export const cleanupOutputSchema = z.object({
   dryRun: z.boolean(),
   removed: z
     .array(z.string())
-    .describe("kernel objects, as lines of ip and bridge; with --dry-run what would be removed"),
+    .describe(
+      "kernel objects and traffic rules, as lines of ip, bridge, nft and iptables; with --dry-run what would be removed",
+    ),
   released: z.array(z.string()).describe("keys of leases deleted from the store"),
   files: z.array(z.string()).describe("files removed"),
   failures: z.array(z.object({ object: z.string(), error: z.string() })),
