@@ -110,9 +110,9 @@ export class AgentReport {
   }
 
   #describeRules(network: Network): NonNullable<Status["rules"]> {
-    const { mode, reason, warning } = network.firewall.status();
+    const { mode, reason, warnings } = network.firewall.status();
     const { masquerade, forward } = this.#options.rules;
-    return { mode, reason, masquerade, forward, ...(warning !== undefined && { warning }) };
+    return { mode, reason, masquerade, forward, warnings: [...warnings] };
   }
 
   #describeStore(): Status["store"] {

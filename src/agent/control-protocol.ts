@@ -82,7 +82,8 @@ export const statusSchema = z.object({
       reason: z.string(),
       masquerade: z.boolean(),
       forward: z.boolean(),
-      warning: z.string().optional(),
+      /** What is odd about this host: a missing tool, a missing kernel module. */
+      warnings: z.array(z.string()),
     })
     .optional(),
   preflight: z.array(preflightSchema),

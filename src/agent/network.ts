@@ -76,7 +76,7 @@ export class Network implements AsyncDisposable {
     this.reconciler = reconciler;
     this.#backend = options.backend;
     this.#masqueradeExclude = options.masqueradeExclude;
-    this.#preflight = new Preflight(options.rtnetlink);
+    this.#preflight = new Preflight(options.rtnetlink, () => options.firewall.forwardDrops());
     const { externalInterface, vtepMac, vtepMacV6 } = options;
     this.#facts = { externalInterface, vtepMac, vtepMacV6, directPeers: new Set() };
   }
@@ -142,7 +142,6 @@ export class Network implements AsyncDisposable {
       ...(vxlan !== undefined && { vxlanPort: vxlan.port }),
       overlayMtuBytes: this.mtuBytes,
       carriesTraffic: this.#backend.type !== "alloc",
-      acceptsForwarding: false,
     });
   }
 

@@ -15,11 +15,9 @@ export interface FirewallStatus {
   /** Why there; a clause. */
   readonly reason: string;
   /** What is odd about it. */
-  readonly warning?: string;
+  readonly warnings: readonly string[];
   readonly failures: readonly { readonly object: string; readonly error: string; readonly attempts: number }[];
   readonly repairs: { readonly total: number; readonly last: readonly RuleRepair[] };
-  /** Chains that drop forwarded packets unless a rule accepts them, and in which our accept stands first. */
-  readonly acceptedIn: readonly { readonly engine: EngineName; readonly family: 4 | 6 }[];
 }
 
 const REMEMBERED = 20;

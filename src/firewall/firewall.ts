@@ -5,8 +5,10 @@ import { type Family, familyOf, type Prefix } from "../ip/address.ts";
 import type { NfTablesGeneration, NfTablesTouch } from "../netlink/nf-tables.ts";
 import { NfTablesMonitor } from "../netlink/nf-tables-monitor.ts";
 import type { Logger } from "../telemetry/logger.ts";
+import { bridgeNetfilterProblem } from "./bridge-netfilter.ts";
 import { findEngines } from "./find-engines.ts";
 import type { FirewallStatus } from "./firewall-status.ts";
+import { type ForwardDrop, nftForwardDrops } from "./forward-drops.ts";
 import type { RuleInputs } from "./plan-rules.ts";
 import { type RuleListing, RulePass } from "./rule-pass.ts";
 import { type RuleNames, ruleNames } from "./rule-set.ts";
@@ -79,12 +81,12 @@ export class Firewall implements AsyncDisposable {
 
   status(): FirewallStatus {
     if (this.#pass instanceof RulePass) return this.#pass.status();
-    const nothing = { mode: "none", failures: [], repairs: { total: 0, last: [] }, acceptedIn: [] } as const;
+    const nothing = { mode: "none", warnings: [], failures: [], repairs: { total: 0, last: [] } } as const;
     if (this.#pass === undefined) return { ...nothing, reason: "the tools are being looked for" };
     const error = this.#pass.message;
     // Without a tool nobody else drops anything either: only masquerading is really missing.
     const failures = this.#inputs?.masquerade === true ? [{ object: "traffic rules", error, attempts: 1 }] : [];
-    return { ...nothing, reason: error, warning: error, failures };
+    return { ...nothing, reason: error, warnings: [error], failures };
   }
 
   /** Looks at everything anew, and changes nothing. Throws what a tool says, or that there is none. */
@@ -96,6 +98,17 @@ export class Firewall implements AsyncDisposable {
     };
     this.#lane = this.#lane.then(() => list().then(resolve, reject));
     return promise;
+  }
+
+  /** Chains that drop forwarded packets and in which we cannot, or were not to, put an accept before. Never rejects. */
+  forwardDrops(): Promise<readonly ForwardDrop[]> {
+    const drops = this.#lane.then(async () => {
+      if (this.#isStopped || !(this.#pass instanceof RulePass)) return [];
+      return [...(await this.#pass.forwardDrops()), ...(await nftForwardDrops(this.#names))];
+    });
+    const advice = drops.catch(() => []);
+    this.#lane = advice.then(() => undefined);
+    return advice;
   }
 
   /** Waits for the pass under way; the rules stay. */
@@ -116,10 +129,12 @@ export class Firewall implements AsyncDisposable {
     try {
       const byFamily = (family: Family) => networks.find((network) => familyOf(network) === family);
       const engines = await findEngines({ preferNftables, names: this.#names, network: byFamily });
-      this.#pass = new RulePass(engines, logger);
       const { primary, reason, warning } = engines;
-      if (warning === undefined) logger.info("firewall.mode", `traffic rules go into ${primary.name}: ${reason}`);
-      else logger.warn("firewall.mode", warning);
+      const problem = primary.name === "nftables" ? undefined : await bridgeNetfilterProblem();
+      const warnings = [warning, problem].filter((entry) => entry !== undefined);
+      this.#pass = new RulePass(engines, warnings, logger);
+      logger.info("firewall.mode", `traffic rules go into ${primary.name}: ${reason}`);
+      for (const message of warnings) logger.warn("firewall.odd", message);
     } catch (error) {
       this.#pass = error instanceof FlannelError ? error : new FlannelError("internal", describeError(error));
       logger.warn("firewall.missing", this.#pass.message);

@@ -4,6 +4,7 @@ import type { Family } from "../ip/address.ts";
 import type { Logger } from "../telemetry/logger.ts";
 import type { FoundEngines } from "./find-engines.ts";
 import { type FirewallStatus, RuleRepairLog } from "./firewall-status.ts";
+import type { ForwardDrop } from "./forward-drops.ts";
 import { planRules, type RuleInputs } from "./plan-rules.ts";
 import type { FamilyRules } from "./rule-set.ts";
 import { RuleSlot, type SlotName, type Wanted } from "./rule-slot.ts";
@@ -22,13 +23,16 @@ export type RoundOutcome = "settled" | "written" | "failed";
 export class RulePass {
   readonly repairs: RuleRepairLog;
   readonly #engines: FoundEngines;
+  readonly #warnings: readonly string[];
   readonly #logger: Logger;
   readonly #slots: readonly RuleSlot[];
   #wanted: ReadonlyMap<Family, FamilyRules> = new Map();
 
-  constructor(engines: FoundEngines, logger: Logger) {
+  /** `warnings`: what is odd about this host; for the status. */
+  constructor(engines: FoundEngines, warnings: readonly string[], logger: Logger) {
     this.repairs = new RuleRepairLog(logger);
     this.#engines = engines;
+    this.#warnings = warnings;
     this.#logger = logger;
     const all = [engines.primary, ...engines.others];
     this.#slots = all.flatMap((engine) => ([4, 6] as const).map((family) => new RuleSlot(engine, family)));
@@ -86,23 +90,30 @@ export class RulePass {
   }
 
   status(): FirewallStatus {
-    const { primary, reason, warning } = this.#engines;
+    const { primary, reason } = this.#engines;
     return {
       mode: primary.name,
       reason,
-      ...(warning !== undefined && { warning }),
+      warnings: this.#warnings,
       failures: this.#slots.flatMap(({ name, error, attempts }) =>
         error === undefined ? [] : [{ object: `traffic rules in ${slotText(name)}`, error: error.message, attempts }],
       ),
       repairs: this.repairs.repairs,
-      acceptedIn: this.#slots
-        .filter((slot) => this.#acceptsFirst(slot))
-        .map(({ engine, family }) => ({ engine: engine.name, family })),
     };
   }
 
-  #acceptsFirst(slot: RuleSlot): boolean {
-    return slot.isSettled(this.#wantedIn(slot)) && slot.foundLines.some((line) => line.includes(" -I FORWARD 1 "));
+  /** Of iptables: FORWARD chains with policy DROP in which no accept of ours stands first. */
+  async forwardDrops(): Promise<ForwardDrop[]> {
+    const drops: ForwardDrop[] = [];
+    for (const slot of this.#slots.filter(({ engine }) => engine.name !== "nftables")) {
+      const difference = await slot.look(this.#wantedIn(slot)).catch(() => undefined);
+      if (difference === undefined || !slot.dropsForwarded) continue;
+      if (slot.foundLines.some((line) => line.includes(" -I FORWARD 1 "))) continue;
+      const program = `${slot.family === 4 ? "iptables" : "ip6tables"}${slot.engine.name.replace("iptables", "")}`;
+      const cure = `${program} -P FORWARD ACCEPT`;
+      drops.push({ family: slot.family, chain: `${program} FORWARD`, by: "policy DROP", cure });
+    }
+    return drops;
   }
 
   async #bringAll(isMeant: (slot: RuleSlot) => boolean, repaired: string[]): Promise<RoundOutcome> {

@@ -39,6 +39,10 @@ export class RuleSlot {
     return this.#found?.lines ?? [];
   }
 
+  get dropsForwarded(): boolean {
+    return this.#found?.dropsForwarded === true;
+  }
+
   isWanted(wanted: Wanted): boolean {
     return this.#found === undefined || wanted(this.#found) !== undefined;
   }
@@ -52,8 +56,9 @@ export class RuleSlot {
     return !this.needsLook && this.#found !== undefined && this.#settled === textOf(this.wantedLines(wanted));
   }
 
-  /** Looks, without writing. Throws what the tool says. */
+  /** Looks, without writing; a difference is left for the next `bring`. Throws what the tool says. */
   async look(wanted: Wanted): Promise<readonly string[]> {
+    const neededLook = this.needsLook;
     this.needsLook = false;
     try {
       this.#found = await this.engine.read(this.family);
@@ -61,7 +66,9 @@ export class RuleSlot {
       this.needsLook = true;
       throw error;
     }
-    return differenceOf(this.#found.lines, this.wantedLines(wanted));
+    const difference = differenceOf(this.#found.lines, this.wantedLines(wanted));
+    this.needsLook = neededLook || difference.length > 0;
+    return difference;
   }
 
   /**
@@ -73,6 +80,7 @@ export class RuleSlot {
     if (this.#found === undefined) throw new FlannelError("internal", "rules were not read");
     const wantedText = textOf(this.wantedLines(wanted));
     if (difference.length === 0) {
+      this.needsLook = false;
       this.#settled = wantedText;
       return undefined;
     }

@@ -2,14 +2,13 @@
 // remembered for a while.
 import { readFileSync } from "node:fs";
 import { hasCode } from "../errors.ts";
+import type { ForwardDrop } from "../firewall/forward-drops.ts";
 import { type Address, prefixAddress } from "../ip/address.ts";
 import { FLANNEL_PROTOCOL, type LinkMessage, MAIN_TABLE } from "../netlink/messages.ts";
 import type { Rtnetlink } from "../netlink/rtnetlink.ts";
 import { createVxlan } from "../netlink/vxlan.ts";
-import { forwardDrops } from "./forward-policy.ts";
 import {
   evaluatePreflight,
-  type ForwardDrop,
   forwardingKeyOf,
   type PreflightContext,
   type PreflightFacts,
@@ -24,12 +23,14 @@ const ROUTE_TYPE_UNICAST = 1;
 export class Preflight {
   /** Stays the caller's. */
   readonly #netlink: Rtnetlink;
-  #firewall: { readonly drops: Promise<ForwardDrop[]>; readonly atMs: number } | undefined;
+  readonly #findForwardDrops: () => Promise<readonly ForwardDrop[]>;
+  #firewall: { readonly drops: Promise<readonly ForwardDrop[]>; readonly atMs: number } | undefined;
   /** A kernel does not lose the ability while it runs. */
   #canMakeVxlan = false;
 
-  constructor(netlink: Rtnetlink) {
+  constructor(netlink: Rtnetlink, findForwardDrops: () => Promise<readonly ForwardDrop[]>) {
     this.#netlink = netlink;
+    this.#findForwardDrops = findForwardDrops;
   }
 
   /** What stands in the way now; throws only when the kernel cannot be read. */
@@ -57,16 +58,16 @@ export class Preflight {
           device: nameOf.get(outIndex ?? 0) ?? "?",
           hasGateway: gateway !== undefined,
         })),
-      forwardDrops: context.acceptsForwarding ? [] : await this.#forwardDrops(),
+      forwardDrops: await this.#forwardDrops(),
       foreignUdpPorts: foreignUdpPorts(links),
       ...(refusal === undefined ? {} : { vxlanRefusal: refusal }),
     };
   }
 
-  #forwardDrops(): Promise<ForwardDrop[]> {
+  #forwardDrops(): Promise<readonly ForwardDrop[]> {
     const nowMs = performance.now();
     if (this.#firewall === undefined || nowMs - this.#firewall.atMs > FIREWALL_MAX_AGE_MS) {
-      this.#firewall = { drops: forwardDrops(), atMs: nowMs };
+      this.#firewall = { drops: this.#findForwardDrops(), atMs: nowMs };
     }
     return this.#firewall.drops;
   }

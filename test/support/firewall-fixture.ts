@@ -60,13 +60,14 @@ export function takeCalls(): string[] {
 }
 
 export async function emptyEverything(): Promise<void> {
-  await box.run(["nft", "flush", "ruleset"]);
+  const env = { PATH: `${realPath}:/usr/sbin:/sbin` };
+  await box.run(["nft", "flush", "ruleset"], { env });
   for (const tool of ["iptables-legacy", "ip6tables-legacy"]) {
     for (const table of ["nat", "filter"]) {
-      await box.run([tool, "-t", table, "-F"]);
-      await box.run([tool, "-t", table, "-X"]);
+      await box.run([tool, "-t", table, "-F"], { env });
+      await box.run([tool, "-t", table, "-X"], { env });
     }
-    await box.run([tool, "-P", "FORWARD", "ACCEPT"]);
+    await box.run([tool, "-P", "FORWARD", "ACCEPT"], { env });
   }
 }
 

@@ -71,9 +71,9 @@ function summary(status: Status, nowMs: number): [string, string | undefined][] 
 
 function describeRules({ rules }: Status): string | undefined {
   if (rules === undefined) return undefined;
-  const { mode, reason, masquerade, forward, warning } = rules;
+  const { mode, reason, masquerade, forward, warnings } = rules;
   const what = [...(masquerade ? ["masquerade"] : []), ...(forward ? ["forward"] : [])].join(" and ") || "none wanted";
-  return warning === undefined ? `${what} in ${mode}: ${reason}` : `${what} in ${mode} (${warning})`;
+  return [`${what} in ${mode}: ${reason}`, ...warnings].join("; ");
 }
 
 function describeLease({ lease }: Status, nowMs: number): string {
