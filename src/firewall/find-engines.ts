@@ -1,7 +1,7 @@
 // Which firewall tools this host has, and which of them the rules belong into.
 import { FlannelError } from "../errors.ts";
 import type { Family, Prefix } from "../ip/address.ts";
-import { IptablesEngine, type IptablesTools, legacyTables } from "./iptables-engine.ts";
+import { hasLegacyTables, IptablesEngine, type IptablesTools, legacyTables } from "./iptables-engine.ts";
 import { countForeignRules } from "./iptables-save.ts";
 import { NftablesEngine } from "./nftables-engine.ts";
 import type { EngineName, RuleEngine } from "./rule-engine.ts";
@@ -98,8 +98,7 @@ async function chooseVariant(variants: readonly IptablesTools[]): Promise<Varian
   if (first === undefined) return undefined;
   if (second === undefined) return { tools: first, reason: "it is the only iptables of this host" };
   // The usual case, told without starting a program.
-  const hasLegacyTables = ([4, 6] as const).some((family) => legacyTables(family).length > 0);
-  if (first.variant === "nft" && !hasLegacyTables)
+  if (first.variant === "nft" && !hasLegacyTables())
     return { tools: first, reason: "it is what iptables is on this host" };
   const [ofFirst, ofSecond] = [await foreignRules(first), await foreignRules(second)];
   if (ofFirst === ofSecond) return { tools: first, reason: "it is what iptables is on this host" };

@@ -9,6 +9,7 @@ import { bridgeNetfilterProblem } from "./bridge-netfilter.ts";
 import { findEngines } from "./find-engines.ts";
 import type { FirewallStatus } from "./firewall-status.ts";
 import { type ForwardDrop, nftForwardDrops } from "./forward-drops.ts";
+import { hasLegacyTables } from "./iptables-engine.ts";
 import type { RuleInputs } from "./plan-rules.ts";
 import { type RuleListing, RulePass } from "./rule-pass.ts";
 import { type RuleNames, ruleNames } from "./rule-set.ts";
@@ -32,6 +33,7 @@ export interface FirewallOptions {
 /** Gathers what belongs together: one start of Docker makes many transactions. */
 const DEBOUNCE_MS = 100;
 const FIGHT_DEBOUNCE_MS = 2_000;
+const FORWARD_DROPS_MAX_AGE_MS = 30_000;
 const MAX_ROUNDS = 3;
 const FIRST_RETRY_MS = 1_000;
 const LAST_RETRY_MS = 60_000;
@@ -46,6 +48,9 @@ export class Firewall implements AsyncDisposable {
   #waiters: (() => void)[] = [];
   /** All commits up to this one are known to have left everything as wanted. */
   #coveredGeneration: number | undefined;
+  #forwardDrops:
+    | { readonly drops: readonly ForwardDrop[]; readonly generation: number | undefined; readonly atMs: number }
+    | undefined;
   #authors = new Set<string>();
   /** Commits that came while we looked and wrote: judged afterwards, when it is known which were ours. */
   #heldBack: (() => void)[] | undefined;
@@ -102,11 +107,7 @@ export class Firewall implements AsyncDisposable {
 
   /** Chains that drop forwarded packets and in which we cannot, or were not to, put an accept before. Never rejects. */
   forwardDrops(): Promise<readonly ForwardDrop[]> {
-    const drops = this.#lane.then(async () => {
-      if (this.#isStopped || !(this.#pass instanceof RulePass)) return [];
-      return [...(await this.#pass.forwardDrops()), ...(await nftForwardDrops(this.#names))];
-    });
-    const advice = drops.catch(() => []);
+    const advice = this.#lane.then(() => this.#findForwardDrops()).catch(() => []);
     this.#lane = advice.then(() => undefined);
     return advice;
   }
@@ -118,6 +119,20 @@ export class Firewall implements AsyncDisposable {
     for (const timer of [this.#lookTimer, this.#retryTimer, this.#resyncTimer]) clearTimeout(timer);
     await this.#lane;
     await this.#monitor?.[Symbol.asyncDispose]();
+  }
+
+  /** Asked often, and answered without starting a program as long as nothing can have changed. */
+  async #findForwardDrops(): Promise<readonly ForwardDrop[]> {
+    if (this.#isStopped || !(this.#pass instanceof RulePass)) return [];
+    const generation = this.#monitor?.generation();
+    const [known, nowMs] = [this.#forwardDrops, performance.now()];
+    const isAnnounced = generation !== undefined && !hasLegacyTables();
+    if (known !== undefined && known.generation === generation) {
+      if (isAnnounced || nowMs - known.atMs < FORWARD_DROPS_MAX_AGE_MS) return known.drops;
+    }
+    const drops = [...(await this.#pass.forwardDrops()), ...(await nftForwardDrops(this.#names))];
+    this.#forwardDrops = { drops, generation, atMs: nowMs };
+    return drops;
   }
 
   get #isStopped(): boolean {

@@ -65,6 +65,10 @@ export class IptablesEngine implements RuleEngine<IptablesFound> {
   }
 }
 
+export function hasLegacyTables(): boolean {
+  return ([4, 6] as const).some((family) => legacyTables(family).length > 0);
+}
+
 /** Tables of legacy iptables that exist in this network namespace. */
 export function legacyTables(family: Family): string[] {
   try {

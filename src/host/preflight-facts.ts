@@ -1,5 +1,4 @@
-// Gathers what preflight judges. Cheap facts are read each time; asking the firewall tools starts processes and is
-// remembered for a while.
+// Gathers what preflight judges.
 import { readFileSync } from "node:fs";
 import { hasCode } from "../errors.ts";
 import type { ForwardDrop } from "../firewall/forward-drops.ts";
@@ -17,14 +16,12 @@ import {
 } from "./preflight.ts";
 import { readSysctl } from "./sysctl.ts";
 
-const FIREWALL_MAX_AGE_MS = 30_000;
 const ROUTE_TYPE_UNICAST = 1;
 
 export class Preflight {
   /** Stays the caller's. */
   readonly #netlink: Rtnetlink;
   readonly #findForwardDrops: () => Promise<readonly ForwardDrop[]>;
-  #firewall: { readonly drops: Promise<readonly ForwardDrop[]>; readonly atMs: number } | undefined;
   /** A kernel does not lose the ability while it runs. */
   #canMakeVxlan = false;
 
@@ -58,18 +55,10 @@ export class Preflight {
           device: nameOf.get(outIndex ?? 0) ?? "?",
           hasGateway: gateway !== undefined,
         })),
-      forwardDrops: await this.#forwardDrops(),
+      forwardDrops: await this.#findForwardDrops(),
       foreignUdpPorts: foreignUdpPorts(links),
       ...(refusal === undefined ? {} : { vxlanRefusal: refusal }),
     };
-  }
-
-  #forwardDrops(): Promise<readonly ForwardDrop[]> {
-    const nowMs = performance.now();
-    if (this.#firewall === undefined || nowMs - this.#firewall.atMs > FIREWALL_MAX_AGE_MS) {
-      this.#firewall = { drops: this.#findForwardDrops(), atMs: nowMs };
-    }
-    return this.#firewall.drops;
   }
 
   /**
