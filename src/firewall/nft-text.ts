@@ -165,7 +165,7 @@ function nodeChanges(rules: FamilyRules, found: NftFound, table: string, names: 
 
 /** For kernels and tools that know no comments on tables and chains. */
 export function withoutComments(script: string): string {
-  return script.replaceAll(/ comment "[^"]*" ;/g, "").replaceAll(/ \{ {2}?\}/g, "");
+  return script.replaceAll(/ comment "[^"]*" ;/g, "").replaceAll(" { }", "");
 }
 
 function text(lines: readonly string[]): string {

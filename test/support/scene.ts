@@ -69,3 +69,13 @@ export class Scene implements AsyncDisposable {
     await this.lan[Symbol.asyncDispose]();
   }
 }
+
+/** One answer of an agent's health checks, from the LAN. */
+export async function probeHealth(
+  host: LabHost,
+  port: number,
+  path: string,
+): Promise<{ readonly status: number; readonly text: string }> {
+  const answer = await fetch(`http://${host.ipv4}:${port}${path}`, { headers: { connection: "close" } });
+  return { status: answer.status, text: await answer.text() };
+}
