@@ -1,6 +1,6 @@
 // A real Docker daemon on a lab host, with containers of a tiny image made on the spot. Debian's client is used: a newer
 // one elsewhere in PATH may refuse to talk to Debian's daemon.
-import type { ChildProcess } from "node:child_process";
+import { type ChildProcess, spawn } from "node:child_process";
 import { mkdir, rm, rmdir, symlink } from "node:fs/promises";
 import { run } from "./command.ts";
 import type { LabHost } from "./host.ts";
@@ -43,7 +43,6 @@ export class Docker implements AsyncDisposable {
     const argv = ["dockerd", ...files, `--host=unix://${directory}/sock`, `--cgroup-parent=${this.#cgroup}`, ...args];
     // Not through `ip netns exec`: that hides the cgroups from it.
     const command = ["nsenter", `--net=/run/netns/${this.host.name}`, ...argv];
-    const { spawn } = await import("node:child_process");
     const child = spawn(command[0] ?? "", command.slice(1), { stdio: ["ignore", "pipe", "pipe"] });
     for (const stream of [child.stdout, child.stderr]) {
       stream.setEncoding("utf8").on("data", (text: string) => {
@@ -52,11 +51,13 @@ export class Docker implements AsyncDisposable {
     }
     this.#child = child;
     this.#closed = new Promise((resolve) => child.once("close", resolve));
-    await until(() => this.#docker("version"), { what: `dockerd on ${this.host.name}`, timeoutMs: 30_000 }).catch(
-      (error) => {
-        throw new Error(`${String(error)}\n${this.#output.slice(-3_000)}`);
-      },
-    );
+    const look = () => this.#docker("version").catch((error: unknown) => this.#failure(error));
+    await until(look, { what: `dockerd on ${this.host.name}`, timeoutMs: 30_000 });
+  }
+
+  /** Shows what the daemon said. */
+  #failure(error: unknown): never {
+    throw new Error(`${String(error)}\n${this.#output.slice(-3_000)}`);
   }
 
   /** Stops the daemon and its containers. */

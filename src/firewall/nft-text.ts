@@ -2,9 +2,9 @@
 import type { Address, Family } from "../ip/address.ts";
 import type { FamilyRules, PrefixMatch, Rule, RuleNames } from "./rule-set.ts";
 
-export type NftFamily = "ip" | "ip6";
+type NftFamily = "ip" | "ip6";
 
-export function nftFamily(family: Family): NftFamily {
+function nftFamily(family: Family): NftFamily {
   return family === 4 ? "ip" : "ip6";
 }
 
@@ -60,7 +60,7 @@ export function tableOf(family: Family, names: RuleNames): string {
   return `${nftFamily(family)} ${names.table(family)}`;
 }
 
-export function nftRuleText(rule: Rule, family: Family): string {
+function nftRuleText(rule: Rule, family: Family): string {
   const protocol = nftFamily(family);
   const { mark, source, destination, verdict } = rule;
   return [
