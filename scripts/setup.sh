@@ -47,6 +47,7 @@ find_missing_packages() {
     want openssl openssl
     want shellcheck shellcheck
     want docker.io dockerd
+    want ipset ipset
     want busybox-static busybox
     want firewalld firewalld
     want dbus-daemon dbus-daemon

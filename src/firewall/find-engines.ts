@@ -4,6 +4,7 @@ import type { Family, Prefix } from "../ip/address.ts";
 import { hasLegacyTables, IptablesEngine, type IptablesTools, legacyTables } from "./iptables-engine.ts";
 import { countForeignRules } from "./iptables-save.ts";
 import { NftablesEngine } from "./nftables-engine.ts";
+import { canUseIpset } from "./node-set.ts";
 import type { EngineName, RuleEngine } from "./rule-engine.ts";
 import type { RuleNames } from "./rule-set.ts";
 import { findTool, tryTool } from "./run-tool.ts";
@@ -68,12 +69,20 @@ async function openNftables(
 
 /** Both variants may be installed side by side; plain `iptables` is one of them, or of a time before there were two. */
 async function findIptables(): Promise<IptablesTools[]> {
-  const found = await Promise.all(["iptables", "iptables-nft", "iptables-legacy"].map(describeTools));
+  const ipset = findUsableIpset();
+  const found = await Promise.all(
+    ["iptables", "iptables-nft", "iptables-legacy"].map((program) => describeTools(program, ipset)),
+  );
   const tools = found.filter((entry) => entry !== undefined);
   return tools.filter(({ variant }, index) => tools.findIndex((other) => other.variant === variant) === index);
 }
 
-async function describeTools(program: string): Promise<IptablesTools | undefined> {
+async function findUsableIpset(): Promise<string | undefined> {
+  const path = findTool("ipset");
+  return path !== undefined && (await canUseIpset(path)) ? path : undefined;
+}
+
+async function describeTools(program: string, ipset: Promise<string | undefined>): Promise<IptablesTools | undefined> {
   const path = findTool(program);
   if (path === undefined) return undefined;
   const { stdout, exitCode } = await tryTool(path, ["--version"]);
@@ -83,6 +92,7 @@ async function describeTools(program: string): Promise<IptablesTools | undefined
     variant: stdout.includes("nf_tables") ? "nft" : "legacy",
     version: readVersion(stdout),
     save: { 4: findTool(`${program}-save`), 6: findTool(`${ipv6}-save`) },
+    ipset: await ipset,
     restore: { 4: findTool(`${program}-restore`), 6: findTool(`${ipv6}-restore`) },
   };
 }

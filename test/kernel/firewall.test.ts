@@ -173,17 +173,21 @@ describe.each(["nftables", "iptables-nft", "iptables-legacy"] as const)("%s", (m
     const text = (await listRules(mode)).join("\n");
     expect(text).toContain("172.16.0.0/12");
     expect(text).toContain("fd99::/16");
-    for (const node of nodes) expect(text).toContain(node);
-    takeCalls();
+    const members = async () => (mode === "nftables" ? (await listRules(mode)).join("\n") : box.run(["ipset", "save"]));
+    for (const node of nodes) expect(await members()).toContain(node);
+    const before = await listRules(mode);
     await firewall.setDesired({
       ...inputs,
       excludedPrefixes,
       nodes: [...nodes.slice(1), parseAddress("192.168.50.13")],
     });
     await untilAgreed(firewall);
-    const after = (await listRules(mode)).join("\n");
-    expect(after).toContain("192.168.50.13");
-    expect(after).not.toContain("192.168.50.11");
+    expect(await members()).toContain("192.168.50.13");
+    expect(await members()).not.toContain("192.168.50.11");
+    if (mode !== "nftables") expect(await listRules(mode)).toEqual(before);
+    await firewall.setDesired(inputs);
+    await untilAgreed(firewall);
+    expect(await box.run(["ipset", "save"])).toBe("");
   });
 
   it("takes over what upstream and flannel before v0.8 left", async () => {
@@ -214,6 +218,15 @@ describe.each(["nftables", "iptables-nft", "iptables-legacy"] as const)("%s", (m
   });
 });
 
+it("without ipset every node has a rule of its own", async () => {
+  preparePath("iptables-nft");
+  breakShim("ipset");
+  const nodes = [parseAddress("192.168.50.11"), parseAddress("192.168.50.12")];
+  await openSettled("iptables-nft", {}, { ...inputs, nodes });
+  const rules = (await listRules("iptables-nft")).filter((line) => line.includes("-d 192.168.50."));
+  expect(rules.map((line) => line.split(" ")[5])).toEqual(["192.168.50.11/32", "192.168.50.12/32"]);
+});
+
 it("is removed from wherever it is, and nothing else is", async () => {
   for (const mode of ["nftables", "iptables-nft", "iptables-legacy"] as const) {
     preparePath(mode);
@@ -233,8 +246,8 @@ it("is removed from wherever it is, and nothing else is", async () => {
 it("moves from mode to mode without leaving anything", async () => {
   for (const mode of ["iptables-nft", "nftables", "iptables-legacy", "nftables", "iptables-nft"] as const) {
     preparePath(mode);
-    await using firewall = await openSettled(mode);
-    expect(firewall.status().mode).toBe(mode);
+    await using firewall = await openSettled(mode, {}, { ...inputs, nodes: [parseAddress("192.168.50.12")] });
+    expect(firewall.status()).toMatchObject({ mode, failures: [] });
     for (const other of ["nftables", "iptables-nft", "iptables-legacy"] as const) {
       const marks = other === "nftables" ? /flannel-ipv/ : /FLANNEL/;
       expect(marks.test((await listRules(other)).join("\n")), `${other} in mode ${mode}`).toBe(other === mode);

@@ -49,6 +49,7 @@ function writeShim(name: string, target: string): void {
 /** Makes a program fail as one that this kernel or this machine has no use for. */
 export function breakShim(name: string): void {
   writeFileSync(`${shims}/${name}`, "#!/bin/sh\necho 'not here' >&2\nexit 3\n");
+  chmodSync(`${shims}/${name}`, 0o755);
 }
 
 /** What the firewall's programs were called with since the last time. */
