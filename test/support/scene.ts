@@ -46,7 +46,8 @@ export class Scene implements AsyncDisposable {
   async leaseOf(publicIp: string): Promise<EtcdEntry> {
     const entries = await this.etcd.list(leaseDirectory);
     const [entry, ...others] = entries.filter(({ value }) => value.includes(`"PublicIP":"${publicIp}"`));
-    if (entry === undefined || others.length > 0) throw new Error(`${others.length + 1} leases of ${publicIp}`);
+    if (entry === undefined || others.length > 0)
+      throw new Error(`${entry === undefined ? "no" : "several"} leases of ${publicIp}`);
     return entry;
   }
 
