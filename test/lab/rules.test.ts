@@ -9,6 +9,8 @@ import { createLan, type Lan } from "../../lab/lan.ts";
 import { boxNamespace, type Namespace } from "../../lab/namespace.ts";
 import { attachPod, type Pod } from "../../lab/pod.ts";
 import { untilAllPing } from "../../lab/probe.ts";
+import { until } from "../../lab/wait.ts";
+import { parseAddress } from "../../src/ip/address.ts";
 
 const world = { ipv4: "192.168.50.1", ipv6: "fd00:50::1" };
 const legacyTools = "/run/legacy";
@@ -23,12 +25,27 @@ function makeLegacyTools(): void {
   }
 }
 
-/** One connection; gives the address that the server in the box saw. */
-async function seenFrom(from: Namespace, address: string, mark = 0): Promise<string | undefined> {
+/** One connection to the box; gives the address that it saw. */
+async function seenFrom(from: Namespace, address: string): Promise<string | undefined> {
   await using recorder = await SourceRecorder.listen(9_100);
-  const [, target] = [mark, address.includes(":") ? `[${address}]` : address];
+  const target = address.includes(":") ? `[${address}]` : address;
   await from.tryRun(["socat", "-u", "-T1", "OPEN:/dev/null", `TCP:${target}:9100,connect-timeout=1`]);
   return [...recorder.sources.keys()][0];
+}
+
+/** Who asked, as a server in `at` sees it. */
+async function seenBy(at: Namespace, from: Namespace, address: string): Promise<string> {
+  const target = address.includes(":") ? `[${address}]` : address;
+  const [listen, connect] = address.includes(":") ? ["TCP6-LISTEN", "TCP6"] : ["TCP4-LISTEN", "TCP4"];
+  const server = at.run(["socat", "-T5", `${listen}:9400,reuseaddr`, "SYSTEM:echo $SOCAT_PEERADDR"], {
+    timeoutMs: 15_000,
+  });
+  const answer = await until(
+    async () => (await from.run(["socat", "-T2", "-", `${connect}:${target}:9400,connect-timeout=1`])).trim(),
+    { what: `an answer from ${address}` },
+  );
+  await server;
+  return answer.replace(/^\[|\]$/g, "");
 }
 
 beforeAll(makeLegacyTools);
@@ -91,6 +108,38 @@ describe.each(["nftables", "iptables-nft", "iptables-legacy"] as const)("%s", (m
     for (const { namespace, host } of pods) {
       expect(await seenFrom(namespace, world.ipv4)).toBe(host.ipv4);
       expect(await seenFrom(namespace, world.ipv6)).toBe(host.ipv6);
+    }
+  });
+
+  it("keeps the container's address between hosts", async () => {
+    const [first, second] = pods as [Pod, Pod];
+    expect(await seenBy(second.namespace, first.namespace, second.ipv4 ?? "")).toBe(first.ipv4);
+    const seen = await seenBy(second.namespace, first.namespace, second.ipv6 ?? "");
+    expect(parseAddress(seen)).toBe(parseAddress(first.ipv6 ?? ""));
+  });
+
+  it("a host reaches its own container and that of another with an address they can answer", async () => {
+    const [first, second] = pods as [Pod, Pod];
+    expect(await seenBy(first.namespace, first.host.namespace, first.ipv4 ?? "")).toMatch(/^10\.5\./);
+    expect(await seenBy(second.namespace, first.host.namespace, second.ipv4 ?? "")).toMatch(/^10\.5\./);
+  });
+
+  it("leaves packets with kube-proxy's mark alone, whatever other bits they have", async () => {
+    const [first] = pods as [Pod];
+    const { namespace, ipv4 } = first.host;
+    for (const [mark, source] of [
+      ["0x14001", first.ipv4],
+      ["0x8001", ipv4],
+    ] as const) {
+      await namespace.nft(`table ip marks {
+  chain forward {
+    type filter hook forward priority -10;
+    ip saddr 10.5.0.0/16 meta mark set ${mark}
+  }
+}
+`);
+      expect(await seenFrom(first.namespace, world.ipv4)).toBe(source);
+      await namespace.run(["nft", "delete", "table", "ip", "marks"]);
     }
   });
 
