@@ -31,8 +31,8 @@ export interface FindEnginesOptions {
 
 /** Throws `tool.missing` when the host has neither nft nor iptables in a usable form. */
 export async function findEngines({ preferNftables, names, network }: FindEnginesOptions): Promise<FoundEngines> {
-  const variants = await findIptables();
-  const nftables = await openNftables(names, preferNftables || variants.length === 0);
+  const [opened, variants] = await Promise.all([openNftables(names, preferNftables), findIptables()]);
+  const nftables = preferNftables || variants.length > 0 ? opened : await openNftables(names, true);
   const iptables = variants.map((tools) => new IptablesEngine(tools, names, network));
   const chosen = await chooseVariant(variants);
   const preferred = iptables.find(({ name }) => name === `iptables-${chosen?.tools.variant}`);

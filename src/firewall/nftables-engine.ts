@@ -29,14 +29,13 @@ export class NftablesEngine implements RuleEngine<Found> {
 
   /** `path`: the nft program; without `willWrite` it is only good for looking and removing. Throws `tool.missing` when it is too old, `firewall.rejected` when it cannot work here. */
   static async open(path: string, names: RuleNames, willWrite: boolean): Promise<NftablesEngine> {
-    const version = await runTool(path, ["--version"]);
+    const [version] = await Promise.all([runTool(path, ["--version"]), runTool(path, ["-j", "list", "tables"])]);
     if (!isRecent(version)) {
       throw new FlannelError(
         "tool.missing",
         `${path} is ${version.trim()}; traffic rules need nftables v1.0.1 or newer`,
       );
     }
-    await runTool(path, ["-j", "list", "tables"]);
     if (!willWrite) return new NftablesEngine(path, names, false, false);
     const [canComment, randomFully] = await Promise.all([
       probe(

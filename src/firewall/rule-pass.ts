@@ -57,9 +57,10 @@ export class RulePass {
   /** Never rejects. `onPrimary` is called once the rules are where they belong, before what is old is removed. */
   async round(authors: readonly string[], onPrimary: () => void): Promise<RoundOutcome> {
     const repaired: string[] = [];
-    const outcomes = [await this.#bringAll((slot) => this.isPrimary(slot), repaired)];
+    const isNew = (slot: RuleSlot) => this.isPrimary(slot) && this.#wanted.has(slot.family);
+    const outcomes = [await this.#bringAll(isNew, repaired)];
     onPrimary();
-    if (!outcomes.includes("failed")) outcomes.push(await this.#bringAll((slot) => !this.isPrimary(slot), repaired));
+    if (!outcomes.includes("failed")) outcomes.push(await this.#bringAll((slot) => !isNew(slot), repaired));
     if (repaired.length > 0) this.repairs.record(repaired, authors);
     return (["failed", "written"] as const).find((outcome) => outcomes.includes(outcome)) ?? "settled";
   }
