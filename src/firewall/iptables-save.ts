@@ -7,7 +7,7 @@ export interface FoundChain {
   readonly exists: boolean;
   /** What follows `-A CHAIN`, in order. */
   readonly specs: readonly string[];
-  /** What follows `-A FORWARD` in rules that lead into our chain, with their places from 1. */
+  /** What follows `-A FORWARD` in rules that lead into our chain, with their places from 1 (see `isNotAccept`). */
   readonly jumps: readonly { readonly spec: string; readonly position: number }[];
   /** The same of direct rules that flannel before v0.8 put into the built-in chain. */
   readonly leftovers: readonly string[];
@@ -63,10 +63,15 @@ function findChain(lines: readonly string[], place: ChainPlace, network: Prefix 
     exists: lines.some((line) => line.startsWith(`:${place.chain} `)),
     specs: lines.filter((line) => line.startsWith(own)).map((line) => line.slice(own.length)),
     jumps: inBuiltIn
-      .map((spec, index) => ({ spec, position: index + 1 }))
+      .map((spec, index) => ({ spec, position: 1 + inBuiltIn.slice(0, index).filter(isNotAccept).length }))
       .filter(({ spec }) => spec.endsWith(`-j ${place.chain}`)),
     leftovers: inBuiltIn.filter((spec) => old.includes(spec)),
   };
+}
+
+/** Jumps of other agents on this host do ours no harm, whichever comes first: each accepts only its own. */
+function isNotAccept(spec: string): boolean {
+  return !/-j FLANNEL-FWD(-[0-9a-f]+)?$/.test(spec);
 }
 
 /** The three rules that flannel up to v0.7 appended to POSTROUTING itself. */

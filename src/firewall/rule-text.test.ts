@@ -8,6 +8,7 @@ import { countForeignRules, readIptablesSave } from "./iptables-save.ts";
 import { iptablesLines } from "./iptables-text.ts";
 import { noTable, readNftTable } from "./nft-json.ts";
 import { nftLines, nftScript, withoutComments } from "./nft-text.ts";
+import { parseNodeSet } from "./node-set.ts";
 import { planRules } from "./plan-rules.ts";
 import { type FamilyRules, ruleNames } from "./rule-set.ts";
 
@@ -187,6 +188,13 @@ describe("iptables", () => {
       { numRuns: 100_000 },
     );
   }, 120_000);
+});
+
+test("the set of nodes is read back in order, and only ours", () => {
+  const text =
+    "create flannel-nodes4 hash:ip family inet hashsize 1024 maxelem 65536\n" +
+    "add flannel-nodes4 192.168.50.12\nadd flannel-nodes4 192.168.50.11 timeout 3\nadd other 1.2.3.4\nadd flannel-nodes4 x\n";
+  expect(parseNodeSet(text, "flannel-nodes4")).toEqual(["192.168.50.11", "192.168.50.12"]);
 });
 
 test("a second agent on the host has names of its own", () => {

@@ -243,6 +243,20 @@ it("is removed from wherever it is, and nothing else is", async () => {
   }
 });
 
+it.each(["nftables", "iptables-nft"] as const)("two agents on one host leave each other alone (%s)", async (mode) => {
+  preparePath(mode);
+  const other = { ...inputs, families: [{ network: parsePrefix("10.9.0.0/16"), subnet: parsePrefix("10.9.1.0/24") }] };
+  const first = await openSettled(mode);
+  const second = await openSettled(mode, { suffix: "-a1b2c3", networks: [parsePrefix("10.9.0.0/16")] }, other);
+  await untilAgreed(first);
+  await sleep(500);
+  await untilAgreed(second);
+  expect([first, second].map((firewall) => firewall.status().repairs.total)).toEqual([0, 0]);
+  expect(await removeRules({ suffix: "-a1b2c3", networks: [], isDryRun: false })).toMatchObject({ failures: [] });
+  await untilAgreed(first);
+  expect(first.status().repairs.total).toBe(0);
+});
+
 it("moves from mode to mode without leaving anything", async () => {
   for (const mode of ["iptables-nft", "nftables", "iptables-legacy", "nftables", "iptables-nft"] as const) {
     preparePath(mode);
