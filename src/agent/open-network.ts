@@ -42,16 +42,19 @@ export async function openNetwork(options: OpenNetworkOptions): Promise<Network>
   const facts = { interface: name, mtuBytes, address, ipv6Address, publicIp, publicIpv6 };
   logger.info("interface.chosen", `using interface ${name} to reach the other hosts`, facts);
   const networks = [config.ipv4?.network, config.ipv6?.network].filter((network) => network !== undefined);
-  const firewall = new Firewall({
-    preferNftables: config.enableNftables,
-    suffix: ruleSuffix(agentOptions.etcd.prefix),
-    networks,
-    resyncMs: agentOptions.rules.resyncMs,
-    logger,
-    signal,
-    onChange: onPass,
-  });
-  return Network.open({
+  await using undo = new AsyncDisposableStack();
+  const firewall = undo.use(
+    new Firewall({
+      preferNftables: config.enableNftables,
+      suffix: ruleSuffix(agentOptions.etcd.prefix),
+      networks,
+      resyncMs: agentOptions.rules.resyncMs,
+      logger,
+      signal,
+      onChange: onPass,
+    }),
+  );
+  const network = await Network.open({
     backend,
     rules: agentOptions.rules,
     masqueradeExclude: config.masqueradeExclude,
@@ -67,6 +70,8 @@ export async function openNetwork(options: OpenNetworkOptions): Promise<Network>
     onPass,
     onExternalInterface,
   });
+  undo.move();
+  return network;
 }
 
 function familiesOf(config: NetworkConfig): ReadonlySet<Family> {
