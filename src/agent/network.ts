@@ -22,6 +22,8 @@ import type { Logger } from "../telemetry/logger.ts";
 
 export interface NetworkOptions {
   readonly backend: Backend;
+  /** On the backend's devices; released with the network. */
+  readonly claims: Disposable;
   readonly externalInterface: ExternalInterface;
   /** How the interface was chosen: a new address on it is chosen the same way. */
   readonly selection: InterfaceOptions;
@@ -286,5 +288,6 @@ export class Network implements AsyncDisposable {
     await this.#planning;
     await this.firewall[Symbol.asyncDispose]();
     await this.reconciler[Symbol.asyncDispose]();
+    this.#options.claims[Symbol.dispose]();
   }
 }

@@ -10,6 +10,7 @@ import type { InterfaceOptions } from "../host/interface-choice.ts";
 import type { Family } from "../ip/address.ts";
 import type { Rtnetlink } from "../netlink/rtnetlink.ts";
 import type { Logger } from "../telemetry/logger.ts";
+import { DeviceClaims } from "./device-claims.ts";
 import { Network, type NetworkOptions } from "./network.ts";
 import type { RememberedState } from "./warm-state.ts";
 
@@ -24,7 +25,7 @@ export interface OpenNetworkOptions {
   readonly onExternalInterface: NetworkOptions["onExternalInterface"];
 }
 
-/** Throws `config.invalid` or `interface.notFound`. */
+/** Throws `config.invalid`, `interface.notFound`, or `agent.running` when another agent keeps our device. */
 export async function openNetwork(options: OpenNetworkOptions): Promise<Network> {
   const { config, agentOptions, remembered, rtnetlink, logger, signal, onPass, onExternalInterface } = options;
   const backend = createBackend(config);
@@ -41,8 +42,11 @@ export async function openNetwork(options: OpenNetworkOptions): Promise<Network>
   const { name, mtuBytes, address, ipv6Address, publicIp, publicIpv6 } = chosen.interface;
   const facts = { interface: name, mtuBytes, address, ipv6Address, publicIp, publicIpv6 };
   logger.info("interface.chosen", `using interface ${name} to reach the other hosts`, facts);
+  const macs = await chooseMacs(backend.devices, remembered, rtnetlink);
   const networks = [config.ipv4?.network, config.ipv6?.network].filter((network) => network !== undefined);
+  const earlier = (remembered?.devices ?? []).filter((device) => !backend.devices.includes(device));
   await using undo = new AsyncDisposableStack();
+  const claims = undo.use(DeviceClaims.take(backend.devices));
   const firewall = undo.use(
     new Firewall({
       preferNftables: config.enableNftables,
@@ -59,10 +63,12 @@ export async function openNetwork(options: OpenNetworkOptions): Promise<Network>
     rules: agentOptions.rules,
     masqueradeExclude: config.masqueradeExclude,
     firewall,
+    claims,
     externalInterface: chosen.interface,
     selection,
-    ...(await chooseMacs(backend.devices, remembered, rtnetlink)),
-    staleDevices: (remembered?.devices ?? []).filter((device) => !backend.devices.includes(device)),
+    ...macs,
+    // By now it may be another agent's: then it is not for us to remove.
+    staleDevices: earlier.filter((device) => claims.tryAdd(device)),
     networks,
     rtnetlink,
     logger,

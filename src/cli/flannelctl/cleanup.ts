@@ -1,5 +1,6 @@
 // `flannelctl cleanup`: takes away from this host what flannel put there. Never while the agent runs.
 import { rmSync } from "node:fs";
+import { DeviceClaims } from "../../agent/device-claims.ts";
 import { describeError, isCancelled } from "../../errors.ts";
 import { removeRules } from "../../firewall/remove-rules.ts";
 import { ruleSuffix } from "../../firewall/rule-suffix.ts";
@@ -25,6 +26,7 @@ export async function cleanUp(invocation: Invocation, { dryRun, release, all }: 
   const { options, signal } = invocation;
   using agent = AbsentAgent.lockOut(options);
   const scope = await agent.scope();
+  using _claims = DeviceClaims.take(scope.devices);
   const host = await cleanUpHost(scope, { isDryRun: dryRun, logger: silentLogger, signal });
   const suffix = ruleSuffix(options.etcd.prefix);
   const rules = await removeRules({ suffix, networks: scope.networks, isDryRun: dryRun });
