@@ -44,7 +44,7 @@ const rooms = {
   sys: ["ip"],
   lease: ["ip"],
   netlink: ["ip", "sys"],
-  firewall: ["ip", "sys"],
+  firewall: ["ip", "sys", "netlink"],
   telemetry: ["sys"],
   host: ["ip", "lease", "netlink", "firewall", "sys"],
   tunnel: ["ip", "sys", "netlink"],

@@ -13,9 +13,10 @@ import { describeMachine, loadAverage } from "./machine.ts";
 import { memorySet } from "./memory.ts";
 import { readySet } from "./ready.ts";
 import { resultTable } from "./report.ts";
+import { rulesSet } from "./rules.ts";
 import { startSet } from "./start.ts";
 
-const sets: readonly BenchSet[] = [startSet, latencySet, memorySet, acquireSet, readySet];
+const sets: readonly BenchSet[] = [startSet, latencySet, memorySet, acquireSet, readySet, rulesSet];
 
 const usage = `npm run bench -- [SET...] [--rounds N] [--sizes N,N,...] [--json FILE]
 

@@ -83,7 +83,7 @@ ${table(
   ["key", "type", "default", "meaning"],
   networkConfigKeys.map((key) => [`\`${key.name}\``, key.type, key.defaultText, key.description]),
 )}
-A change of any key in this table needs a restart. \`SubnetMin\` and \`SubnetMax\` must lie inside \`Network\`, be the
+A change of any key in this table but \`MasqueradeExclude\` needs a restart. \`SubnetMin\` and \`SubnetMax\` must lie inside \`Network\`, be the
 first address of a subnet, and not be the wrong way round. The same holds for the IPv6 keys.
 
 ## Backends

@@ -46,6 +46,11 @@ find_missing_packages() {
     want socat socat
     want openssl openssl
     want shellcheck shellcheck
+    want docker.io dockerd
+    want ipset ipset
+    want busybox-static busybox
+    want firewalld firewalld
+    want dbus-daemon dbus-daemon
     set -- /usr/lib/*/faketime/libfaketime.so.1
     [ -e "$1" ] || missing="$missing libfaketime"
   fi

@@ -52,7 +52,7 @@ export class AgentFiles implements AsyncDisposable {
         config: config.config,
         subnets: own,
         mtuBytes: network.mtuBytes,
-        ipMasq: false,
+        ipMasq: this.#options.rules.masquerade,
       });
       if (!this.isSubnetFileCurrent) this.#subnetFile.request();
     }

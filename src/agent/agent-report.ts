@@ -5,7 +5,7 @@ import { hostStateLines } from "../host/host-state-text.ts";
 import type { OwnLease } from "../lease/lease.ts";
 import type { SubnetStore } from "../lease/subnet-store.ts";
 import type { Agent } from "./agent.ts";
-import type { Handover, Plan, Status } from "./control-protocol.ts";
+import type { Handover, Plan, Rules, Status } from "./control-protocol.ts";
 import type { ControlHandlers } from "./control-server.ts";
 import type { Network } from "./network.ts";
 
@@ -13,6 +13,7 @@ export class AgentReport {
   readonly handlers: ControlHandlers = {
     status: () => this.status(),
     plan: () => this.plan(),
+    rules: () => this.rules(),
     handover: async () => this.handover(),
   };
   readonly #options: AgentOptions;
@@ -57,7 +58,6 @@ export class AgentReport {
     const network = agent?.network;
     const reasons = [...this.reasons()];
     const own = agent?.ownLease;
-    const reconciler = network?.reconciler.status();
     return {
       version: this.#version,
       pid: process.pid,
@@ -76,8 +76,9 @@ export class AgentReport {
         programmed: network?.programmedPeers ?? 0,
         skipped: [...(network?.plan.skipped ?? [])],
       },
-      failures: [...(reconciler?.failures ?? [])],
-      repairs: { total: reconciler?.repairs.total ?? 0, last: [...(reconciler?.repairs.last ?? [])] },
+      failures: [...(network?.failures ?? [])],
+      repairs: mergeRepairs(network?.reconciler.status().repairs, network?.firewall.status().repairs),
+      ...(network !== undefined && { rules: this.#describeRules(network) }),
       preflight: await this.preflight(),
     };
   }
@@ -88,6 +89,13 @@ export class AgentReport {
       desired: hostStateLines(network.plan.state),
       difference: [...(await network.reconciler.difference())],
     };
+  }
+
+  async rules(): Promise<Rules> {
+    const { firewall } = this.#networkOrRefuse();
+    const { mode, reason } = firewall.status();
+    const { wanted, found, difference } = await firewall.listing();
+    return { mode, reason, wanted: [...wanted], found: [...found], difference: [...difference] };
   }
 
   handover(): Promise<Handover> {
@@ -101,6 +109,12 @@ export class AgentReport {
     throw new FlannelError("config.missing", `the agent has no network configuration yet (${reasons})`);
   }
 
+  #describeRules(network: Network): NonNullable<Status["rules"]> {
+    const { mode, reason, warnings } = network.firewall.status();
+    const { masquerade, forward } = this.#options.rules;
+    return { mode, reason, masquerade, forward, warnings: [...warnings] };
+  }
+
   #describeStore(): Status["store"] {
     const agent = this.#agent;
     const ageMs = agent?.storeView.ageMs;
@@ -112,6 +126,16 @@ export class AgentReport {
       unreadableKeys: agent?.table.unreadable() ?? [],
     };
   }
+}
+
+type Repairs = Status["repairs"];
+type FoundRepairs = { readonly total: number; readonly last: readonly Repairs["last"][number][] };
+const REPAIRS_SHOWN = 20;
+
+function mergeRepairs(...parts: readonly (FoundRepairs | undefined)[]): Repairs {
+  const known = parts.filter((part) => part !== undefined);
+  const last = known.flatMap((part) => part.last).sort((a, b) => a.at.localeCompare(b.at));
+  return { total: known.reduce((sum, part) => sum + part.total, 0), last: last.slice(-REPAIRS_SHOWN) };
 }
 
 function describeInterface(network: Network): NonNullable<Status["externalInterface"]> {

@@ -107,7 +107,7 @@ export class Agent implements AsyncDisposable {
       hasLease: this.#own !== undefined,
       isSubnetFileWritten: this.#files.isSubnetFileCurrent,
       arePeersProgrammed: this.#network?.arePeersProgrammed === true && (this.table.hasSnapshot || this.#isWarm),
-      failedObjects: this.#network?.reconciler.status().failures.length ?? 0,
+      failedObjects: this.#network?.failures.length ?? 0,
       isWarmStart: this.#isWarm,
       ...(ageMs !== undefined && { storeAgeMs: ageMs }),
       ...(leaseProblem !== undefined && { leaseProblem }),
@@ -202,7 +202,7 @@ export class Agent implements AsyncDisposable {
     }
     this.#config = next;
     if (live.length > 0) {
-      this.#network?.setBackend(createBackend(next.config));
+      this.#network?.setConfig(createBackend(next.config), next.config.masqueradeExclude);
       logger.info("config.applied", `applied the changed configuration: ${live.join(", ")}`, { keys: live });
     }
     if (restart.length > 0) {

@@ -1,6 +1,7 @@
 // What the agent answers on flanneld.sock: HTTP/1.1, JSON. One schema for the server, flannelctl and the docs.
 //   GET  /v1/status    → Status (200 also when not ready)
 //   GET  /v1/plan      → Plan
+//   GET  /v1/rules     → Rules
 //   POST /v1/handover  → Handover: routes through next-hop objects become plain ones and stay so until restart
 // Errors: 4xx/5xx with {"error": {"code", "message"}}.
 import { z } from "zod";
@@ -73,6 +74,18 @@ export const statusSchema = z.object({
     total: z.int(),
     last: z.array(z.object({ at: z.string(), object: z.string(), action: z.string() })),
   }),
+  /** Traffic rules; missing before the network is open. */
+  rules: z
+    .object({
+      mode: z.enum(["nftables", "iptables-nft", "iptables-legacy", "none"]),
+      /** Why they are kept there. */
+      reason: z.string(),
+      masquerade: z.boolean(),
+      forward: z.boolean(),
+      /** What is odd about this host: a missing tool, a missing kernel module. */
+      warnings: z.array(z.string()),
+    })
+    .optional(),
   preflight: z.array(preflightSchema),
 });
 
@@ -83,8 +96,19 @@ export const planSchema = z.object({
   difference: z.array(z.string()),
 });
 
+export const rulesSchema = z.object({
+  mode: z.string(),
+  reason: z.string(),
+  /** As commands of nft and iptables. */
+  wanted: z.array(z.string()),
+  found: z.array(z.string()),
+  /** `+ ` missing, `- ` too much, `~ ` in the wrong order; empty when the kernel agrees. */
+  difference: z.array(z.string()),
+});
+
 export const handoverSchema = z.object({ rewrittenRoutes: z.int() });
 
 export type Status = z.infer<typeof statusSchema>;
 export type Plan = z.infer<typeof planSchema>;
+export type Rules = z.infer<typeof rulesSchema>;
 export type Handover = z.infer<typeof handoverSchema>;

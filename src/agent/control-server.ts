@@ -4,11 +4,12 @@ import { createServer, type IncomingMessage, type Server, type ServerResponse } 
 import { dirname } from "node:path";
 import { describeError, FlannelError } from "../errors.ts";
 import { ensureDirectory } from "../lease/subnet-file.ts";
-import type { Handover, Plan, Status } from "./control-protocol.ts";
+import type { Handover, Plan, Rules, Status } from "./control-protocol.ts";
 
 export interface ControlHandlers {
   readonly status: () => Promise<Status>;
   readonly plan: () => Promise<Plan>;
+  readonly rules: () => Promise<Rules>;
   readonly handover: () => Promise<Handover>;
 }
 
@@ -79,6 +80,7 @@ async function answer(request: IncomingMessage, response: ServerResponse, handle
   const routes: Record<string, (() => Promise<unknown>) | undefined> = {
     "GET /v1/status": handlers.status,
     "GET /v1/plan": handlers.plan,
+    "GET /v1/rules": handlers.rules,
     "POST /v1/handover": handlers.handover,
   };
   const handler = routes[`${request.method} ${(request.url ?? "").split("?", 1)[0]}`];

@@ -2,15 +2,20 @@
 // a setter, and each setter plans anew; nothing else decides what the host looks like.
 import { setImmediate } from "node:timers/promises";
 import type { Backend, BackendPlan, HostFacts } from "../backend/backend.ts";
+import type { RuleOptions } from "../config/agent-options.ts";
+import type { MasqueradeExclude } from "../config/network-config.ts";
 import { describeError } from "../errors.ts";
+import type { Firewall } from "../firewall/firewall.ts";
+import type { RuleInputs } from "../firewall/plan-rules.ts";
 import { DirectPeers } from "../host/direct-peers.ts";
 import { ExternalInterfaceWatch } from "../host/external-interface.ts";
 import { type ExternalInterface, emptyHostState } from "../host/host-state.ts";
 import type { InterfaceOptions } from "../host/interface-choice.ts";
 import type { PreflightFinding } from "../host/preflight.ts";
 import { Preflight } from "../host/preflight-facts.ts";
+import type { HostFailure } from "../host/reconcile-pass.ts";
 import { Reconciler } from "../host/reconciler.ts";
-import type { Prefix } from "../ip/address.ts";
+import { familyOf, type Prefix } from "../ip/address.ts";
 import type { Lease, LeaseAttributes, LeasedSubnets } from "../lease/lease.ts";
 import type { Rtnetlink } from "../netlink/rtnetlink.ts";
 import type { Logger } from "../telemetry/logger.ts";
@@ -27,6 +32,10 @@ export interface NetworkOptions {
   /** Devices of an earlier configuration, to be removed. */
   readonly staleDevices: readonly string[];
   readonly networks: readonly Prefix[];
+  readonly rules: RuleOptions;
+  readonly masqueradeExclude: MasqueradeExclude | undefined;
+  /** Becomes the network's. */
+  readonly firewall: Firewall;
   /** Stays the caller's. */
   readonly rtnetlink: Rtnetlink;
   readonly logger: Logger;
@@ -51,8 +60,10 @@ export class Network implements AsyncDisposable {
   #interfaceWatch: ExternalInterfaceWatch | undefined;
   #directPeers: DirectPeers | undefined;
   #backend: Backend;
+  #masqueradeExclude: MasqueradeExclude | undefined;
   #facts: HostFacts;
   #own: LeasedSubnets | undefined;
+  #hasRulesFor: LeasedSubnets | undefined;
   #peers: readonly Lease[] = [];
   /** False until a store told the whole truth: what is not desired is left alone. */
   #isComplete = false;
@@ -66,7 +77,8 @@ export class Network implements AsyncDisposable {
     this.#options = options;
     this.reconciler = reconciler;
     this.#backend = options.backend;
-    this.#preflight = new Preflight(options.rtnetlink);
+    this.#masqueradeExclude = options.masqueradeExclude;
+    this.#preflight = new Preflight(options.rtnetlink, () => options.firewall.forwardDrops());
     const { externalInterface, vtepMac, vtepMacV6 } = options;
     this.#facts = { externalInterface, vtepMac, vtepMacV6, directPeers: new Set() };
   }
@@ -132,8 +144,16 @@ export class Network implements AsyncDisposable {
       ...(vxlan !== undefined && { vxlanPort: vxlan.port }),
       overlayMtuBytes: this.mtuBytes,
       carriesTraffic: this.#backend.type !== "alloc",
-      acceptsForwarding: false,
     });
+  }
+
+  /** Kernel objects and rules that could not be programmed. */
+  get failures(): readonly HostFailure[] {
+    return [...this.reconciler.status().failures, ...this.firewall.status().failures];
+  }
+
+  get firewall(): Firewall {
+    return this.#options.firewall;
   }
 
   get isOwnProgrammed(): boolean {
@@ -160,8 +180,9 @@ export class Network implements AsyncDisposable {
     this.#replan();
   }
 
-  setBackend(backend: Backend): void {
+  setConfig(backend: Backend, masqueradeExclude: MasqueradeExclude | undefined): void {
     this.#backend = backend;
+    this.#masqueradeExclude = masqueradeExclude;
     this.#replan();
   }
 
@@ -199,9 +220,42 @@ export class Network implements AsyncDisposable {
     if (this.#own === undefined) return;
     await this.#prepare();
     await this.#lookUpDirectPeers();
-    this.#plan = this.#backend.plan(this.#own, this.#peers, this.#facts);
-    await this.reconciler.setDesired(this.#plan.state, { prune: this.#isComplete });
+    this.#plan = this.#withBlackholes(this.#backend.plan(this.#own, this.#peers, this.#facts), this.#own);
+    // At the same time: neither needs the other. Before anybody is told of the subnet both have to be there; later the
+    // peers do not wait for rules, which they do not need.
+    const own = this.#own;
+    const rules = this.firewall.setDesired(this.#ruleInputs(own));
+    await Promise.all([
+      this.reconciler.setDesired(this.#plan.state, { prune: this.#isComplete }),
+      this.#hasRulesFor === own ? undefined : rules,
+    ]);
+    this.#hasRulesFor = own;
     this.#programmed = { own: true, peers: !this.#isDirty };
+  }
+
+  #withBlackholes(plan: BackendPlan, own: LeasedSubnets): BackendPlan {
+    if (!this.#options.rules.blackholeRoute) return plan;
+    const subnets = [own.subnet, own.ipv6Subnet].filter((subnet) => subnet !== undefined);
+    return { ...plan, state: { ...plan.state, blackholes: subnets.map((destination) => ({ destination })) } };
+  }
+
+  #ruleInputs(own: LeasedSubnets): RuleInputs {
+    const { networks, rules } = this.#options;
+    const subnets = [own.subnet, own.ipv6Subnet].filter((subnet) => subnet !== undefined);
+    const { prefixes = [], nodes = false } = this.#masqueradeExclude ?? {};
+    const { publicIp, publicIpv6 } = this.#facts.externalInterface;
+    const addresses = this.#peers.flatMap(({ attributes }) => [attributes.publicIp, attributes.publicIpv6]);
+    return {
+      families: networks.flatMap((network) => {
+        const subnet = subnets.find((candidate) => familyOf(candidate) === familyOf(network));
+        return subnet === undefined ? [] : [{ network, subnet }];
+      }),
+      masquerade: rules.masquerade,
+      randomFully: rules.randomFully,
+      forward: rules.forward,
+      excludedPrefixes: prefixes,
+      ...(nodes && { nodes: [publicIp, publicIpv6, ...addresses].filter((address) => address !== undefined) }),
+    };
   }
 
   /** Lets the backend read the leases in slices: all of a large network at once would hold up everything else. */
@@ -232,6 +286,7 @@ export class Network implements AsyncDisposable {
     await this.#interfaceWatch?.[Symbol.asyncDispose]();
     await this.#directPeers?.[Symbol.asyncDispose]();
     await this.#planning;
+    await this.firewall[Symbol.asyncDispose]();
     await this.reconciler[Symbol.asyncDispose]();
     this.#options.claims[Symbol.dispose]();
   }

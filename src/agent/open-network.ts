@@ -3,6 +3,8 @@ import { randomBytes } from "node:crypto";
 import { createBackend } from "../backend/registry.ts";
 import type { AgentOptions } from "../config/agent-options.ts";
 import type { NetworkConfig } from "../config/network-config.ts";
+import { Firewall } from "../firewall/firewall.ts";
+import { ruleSuffix } from "../firewall/rule-suffix.ts";
 import { selectExternalInterface } from "../host/external-interface.ts";
 import type { InterfaceOptions } from "../host/interface-choice.ts";
 import type { Family } from "../ip/address.ts";
@@ -41,27 +43,41 @@ export async function openNetwork(options: OpenNetworkOptions): Promise<Network>
   const facts = { interface: name, mtuBytes, address, ipv6Address, publicIp, publicIpv6 };
   logger.info("interface.chosen", `using interface ${name} to reach the other hosts`, facts);
   const macs = await chooseMacs(backend.devices, remembered, rtnetlink);
+  const networks = [config.ipv4?.network, config.ipv6?.network].filter((network) => network !== undefined);
   const earlier = (remembered?.devices ?? []).filter((device) => !backend.devices.includes(device));
-  const claims = DeviceClaims.take(backend.devices);
-  const opening = Network.open({
+  await using undo = new AsyncDisposableStack();
+  const claims = undo.use(DeviceClaims.take(backend.devices));
+  const firewall = undo.use(
+    new Firewall({
+      preferNftables: config.enableNftables,
+      suffix: ruleSuffix(agentOptions.etcd.prefix),
+      networks,
+      resyncMs: agentOptions.rules.resyncMs,
+      logger,
+      signal,
+      onChange: onPass,
+    }),
+  );
+  const network = await Network.open({
     backend,
+    rules: agentOptions.rules,
+    masqueradeExclude: config.masqueradeExclude,
+    firewall,
     claims,
     externalInterface: chosen.interface,
     selection,
     ...macs,
     // By now it may be another agent's: then it is not for us to remove.
     staleDevices: earlier.filter((device) => claims.tryAdd(device)),
-    networks: [config.ipv4?.network, config.ipv6?.network].filter((network) => network !== undefined),
+    networks,
     rtnetlink,
     logger,
     signal,
     onPass,
     onExternalInterface,
   });
-  return opening.catch((error: unknown) => {
-    claims[Symbol.dispose]();
-    throw error;
-  });
+  undo.move();
+  return network;
 }
 
 function familiesOf(config: NetworkConfig): ReadonlySet<Family> {

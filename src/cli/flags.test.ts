@@ -181,6 +181,7 @@ describe("resolveAgentOptions", () => {
       stateDirectory: "/var/lib/flannel",
       controlSocket: "/run/flannel/flanneld.sock",
       renewMarginMs: 3_600_000,
+      rules: { masquerade: false, randomFully: true, forward: true, resyncMs: 5_000, blackholeRoute: false },
       logFormat: "text",
       verbosity: 0,
     });
@@ -230,9 +231,8 @@ describe("resolveAgentOptions", () => {
     ["--healthz-ip=all", "--healthz-ip must be an IP address"],
     ["--log-format=xml", "--log-format must be text or json"],
     ["--subnet-file=", "--subnet-file must be the path of a file"],
-    ["--ip-masq", "--ip-masq: not available in this version"],
     ["--kube-subnet-mgr", "--kube-subnet-mgr: not available in this version"],
-    ["--iptables-resync=6", "--iptables-resync: not available in this version"],
+    ["--iptables-resync=-1", "--iptables-resync must be from 0 to 86400 (seconds)"],
     ["--networks=a", 'unknown flag "--networks"'],
   ])("refuses %s", (argument, message) => {
     expect(failure(() => resolveAgentOptions([argument], {}))).toContain(message);

@@ -68,6 +68,13 @@ function toOptions(parsed: ParsedFlags): AgentOptions {
     ...(healthzPort > 0 && {
       healthz: { ip: address(text(parsed, "healthz-ip")) ?? parseAddress("0.0.0.0"), port: healthzPort },
     }),
+    rules: Object.freeze({
+      masquerade: bool(parsed, "ip-masq"),
+      randomFully: !bool(parsed, "ip-masq-fully-random-disable"),
+      forward: bool(parsed, "iptables-forward-rules"),
+      resyncMs: int(parsed, "iptables-resync") * 1_000,
+      blackholeRoute: bool(parsed, "ip-blackhole-route"),
+    }),
     logFormat: text(parsed, "log-format") === "json" ? "json" : "text",
     verbosity: Math.max(0, int(parsed, "v")),
   };
@@ -115,6 +122,12 @@ function text(parsed: ParsedFlags, name: string): string {
 function int(parsed: ParsedFlags, name: string): number {
   const value = parsed.values.get(name);
   if (typeof value !== "number") throw new TypeError(`--${name} is not an int flag`);
+  return value;
+}
+
+function bool(parsed: ParsedFlags, name: string): boolean {
+  const value = parsed.values.get(name);
+  if (typeof value !== "boolean") throw new TypeError(`--${name} is not a bool flag`);
   return value;
 }
 

@@ -12,6 +12,20 @@ export interface EtcdOptions {
   readonly password?: string;
 }
 
+/** Traffic rules and what goes with them. */
+export interface RuleOptions {
+  /** `--ip-masq` */
+  readonly masquerade: boolean;
+  /** Not `--ip-masq-fully-random-disable` */
+  readonly randomFully: boolean;
+  /** `--iptables-forward-rules` */
+  readonly forward: boolean;
+  /** `--iptables-resync`; 0: on notifications only. */
+  readonly resyncMs: number;
+  /** `--ip-blackhole-route` */
+  readonly blackholeRoute: boolean;
+}
+
 /** Frozen for the life of the process. */
 export interface AgentOptions {
   readonly etcd: EtcdOptions;
@@ -30,6 +44,7 @@ export interface AgentOptions {
   readonly renewMarginMs: number;
   /** Missing: no health checks. */
   readonly healthz?: { readonly ip: Address; readonly port: number };
+  readonly rules: RuleOptions;
   readonly logFormat: "text" | "json";
   /** `-v`, at least 0. */
   readonly verbosity: number;

@@ -2,7 +2,7 @@
 import { readBackendOptions } from "../backend/backend-options.ts";
 import { backendKeysOf } from "../backend/registry.ts";
 import { foldKey } from "./nearest.ts";
-import type { AddressPool, NetworkConfig } from "./network-config.ts";
+import type { AddressPool, MasqueradeExclude, NetworkConfig } from "./network-config.ts";
 
 export interface ConfigDifference {
   /** Changed keys that a running agent applies by planning anew. */
@@ -16,7 +16,7 @@ export interface ConfigDifference {
  * `createBackend`. After a change of the backend type its keys are not listed one by one.
  */
 export function compareNetworkConfig(before: NetworkConfig, after: NetworkConfig): ConfigDifference {
-  const live: string[] = [];
+  const live = isSameExclusion(before.masqueradeExclude, after.masqueradeExclude) ? [] : ["MasqueradeExclude"];
   const restart = [
     ...(before.enableNftables === after.enableNftables ? [] : ["EnableNFTables"]),
     ...comparePools("", "EnableIPv4", before.ipv4, after.ipv4),
@@ -31,14 +31,26 @@ export function compareNetworkConfig(before: NetworkConfig, after: NetworkConfig
   return { live, restart };
 }
 
-/** `running` with the live backend keys of `next`; everything else as it runs. Both of one backend type. */
+const nothing: MasqueradeExclude = Object.freeze({ prefixes: [], nodes: false });
+
+function isSameExclusion(a = nothing, b = nothing): boolean {
+  return a.nodes === b.nodes && a.prefixes.join() === b.prefixes.join();
+}
+
+/** `running` with the live keys of `next`; everything else as it runs. Backend keys only within one backend type. */
 export function withLiveKeys(running: NetworkConfig, next: NetworkConfig): NetworkConfig {
+  const masqueradeExclude = next.masqueradeExclude ?? nothing;
+  if (running.backendType !== next.backendType) return Object.freeze({ ...running, masqueradeExclude });
   const live = new Set(
     (backendKeysOf(running.backendType) ?? []).filter((key) => key.live).map((key) => foldKey(key.name)),
   );
   const kept = Object.entries(running.backend).filter(([name]) => !live.has(foldKey(name)));
   const taken = Object.entries(next.backend).filter(([name]) => live.has(foldKey(name)));
-  return Object.freeze({ ...running, backend: Object.freeze(Object.fromEntries([...kept, ...taken])) });
+  return Object.freeze({
+    ...running,
+    masqueradeExclude,
+    backend: Object.freeze(Object.fromEntries([...kept, ...taken])),
+  });
 }
 
 function comparePools(

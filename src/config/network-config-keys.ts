@@ -7,7 +7,7 @@ export interface NetworkConfigKey {
   readonly description: string;
 }
 
-/** Only backend keys are ever applied to a running agent; a change of one of these needs a restart. */
+/** `MasqueradeExclude` and backend keys are applied to a running agent; a change of another one needs a restart. */
 export const networkConfigKeys: readonly NetworkConfigKey[] = [
   {
     name: "EnableIPv4",
@@ -20,7 +20,15 @@ export const networkConfigKeys: readonly NetworkConfigKey[] = [
     name: "EnableNFTables",
     type: "bool",
     defaultText: "false",
-    description: "Write traffic rules with nftables instead of iptables. No effect yet: this version writes none.",
+    description: "Write traffic rules with nftables instead of iptables.",
+  },
+  {
+    name: "MasqueradeExclude",
+    type: "list of prefixes",
+    defaultText: "none",
+    description:
+      "With `--ip-masq`: destinations outside of the network that see the containers' own addresses. The word `nodes` " +
+      "stands for the public addresses of all hosts. A change takes effect at once. Upstream ignores this key.",
   },
   {
     name: "Network",

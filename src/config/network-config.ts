@@ -16,10 +16,18 @@ export interface NetworkConfig {
   readonly ipv4?: AddressPool;
   readonly ipv6?: AddressPool;
   readonly enableNftables: boolean;
+  /** Where packets of containers go without being masqueraded, besides the network itself; missing: nowhere. */
+  readonly masqueradeExclude?: MasqueradeExclude;
   /** Lower-cased type, for look-up. */
   readonly backendType: string;
   /** The Backend object with its keys as written; each backend reads its own (case-insensitively). */
   readonly backend: Readonly<Record<string, unknown>>;
+}
+
+export interface MasqueradeExclude {
+  readonly prefixes: readonly Prefix[];
+  /** The public addresses of all hosts with a lease. */
+  readonly nodes: boolean;
 }
 
 /** Something odd but workable: an unknown key with the nearest known one, a deprecated value. */

@@ -2,11 +2,22 @@
 // odd in it. Pure.
 import { backendKeysOf } from "../backend/registry.ts";
 import { describeError } from "../errors.ts";
-import { type Address, type Family, familyOf, type Prefix, tryParseAddress, tryParsePrefix } from "../ip/address.ts";
+import {
+  type Address,
+  addressBits,
+  type Family,
+  familyOf,
+  makePrefix,
+  type Prefix,
+  prefixLength,
+  tryParseAddress,
+  tryParsePrefix,
+} from "../ip/address.ts";
+import { networkOf } from "../ip/prefix.ts";
 import { invalid, resolvePool } from "./address-pool.ts";
 import { type JsonEntry, jsonEntries, jsonTypeOf } from "./json-entries.ts";
 import { didYouMean, foldKey } from "./nearest.ts";
-import type { ConfigWarning, NetworkConfig } from "./network-config.ts";
+import type { ConfigWarning, MasqueradeExclude, NetworkConfig } from "./network-config.ts";
 import { networkConfigKeys } from "./network-config-keys.ts";
 
 export interface ParsedNetworkConfig {
@@ -17,12 +28,14 @@ export interface ParsedNetworkConfig {
 /** flannel's own configurations are well under 1 KiB; the bound keeps a hostile one from costing anything. */
 const MAX_TEXT_LENGTH = 64 * 1024;
 const MAX_WARNINGS = 20;
+const MAX_EXCLUSIONS = 1_000;
 
 /** The JSON fields as decoded, before any rule between them is applied. */
 interface RawConfig {
   enableIpv4: boolean;
   enableIpv6: boolean;
   enableNftables: boolean;
+  masqueradeExclude?: MasqueradeExclude;
   network?: Prefix;
   subnetLength: number;
   subnetMin?: Address;
@@ -66,6 +79,7 @@ export function parseNetworkConfig(text: string): ParsedNetworkConfig {
       ),
     }),
     enableNftables: raw.enableNftables,
+    ...(raw.masqueradeExclude !== undefined && { masqueradeExclude: raw.masqueradeExclude }),
     backendType,
     backend,
   });
@@ -95,6 +109,9 @@ function decodeEntry(raw: RawConfig, entry: JsonEntry, warnings: ConfigWarning[]
       break;
     case "EnableNFTables":
       raw.enableNftables = decodeBool(name, entry) ?? raw.enableNftables;
+      break;
+    case "MasqueradeExclude":
+      raw.masqueradeExclude = decodeExclusions(name, entry);
       break;
     case "Network":
       raw.network = decodePrefix(name, entry, 4);
@@ -132,6 +149,24 @@ function decodeEntry(raw: RawConfig, entry: JsonEntry, warnings: ConfigWarning[]
         ),
       );
   }
+}
+
+function decodeExclusions(key: string, { value }: JsonEntry): MasqueradeExclude {
+  if (value === null) return { prefixes: [], nodes: false };
+  if (!Array.isArray(value) || value.length > MAX_EXCLUSIONS) {
+    throw invalid(key, value, `must be a list of at most ${MAX_EXCLUSIONS} prefixes and the word "nodes"`);
+  }
+  const prefixes = new Set<Prefix>();
+  for (const entry of value.filter((item) => item !== "nodes")) {
+    const text = typeof entry === "string" ? entry : "";
+    const address = tryParseAddress(text);
+    const prefix = address === undefined ? tryParsePrefix(text) : makePrefix(address, addressBits(familyOf(address)));
+    if (prefix === undefined || prefixLength(prefix) === 0) {
+      throw invalid(key, entry, 'must hold prefixes such as "192.168.0.0/16", addresses, and the word "nodes"');
+    }
+    prefixes.add(networkOf(prefix));
+  }
+  return Object.freeze({ prefixes: Object.freeze([...prefixes]), nodes: value.includes("nodes") });
 }
 
 /** Go leaves a plain field alone when the document says null. */

@@ -9,6 +9,7 @@ import {
   type LinkDirectory,
   type Ownership,
   observedAddress,
+  observedBlackhole,
   observedFdbEntry,
   observedNeighbour,
   observedRoute,
@@ -102,6 +103,12 @@ function addressDeviation({ action, message }: Change<"address">, context: Devia
 
 function routeDeviation({ action, message }: Change<"route">, context: DeviationContext): Deviation | undefined {
   const { table, links, ownership } = context;
+  const blackhole = observedBlackhole(message, ownership);
+  if (blackhole !== undefined) {
+    const slot = table.get("blackhole", blackhole.destination);
+    const isKnown = slot?.observed !== undefined;
+    return isKnown === (action === "new") || isRestingSlot(slot, context) ? undefined : lookAt("blackhole");
+  }
   const route = observedRoute(message, {
     links,
     ownership,

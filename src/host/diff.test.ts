@@ -80,6 +80,7 @@ const peerObserved: ObservedState = {
   neighbour: peerState.neighbours,
   fdb: peerState.fdb,
   route: [found(overlayRoute(2))],
+  blackhole: [],
 };
 
 function actions(operations: readonly HostOperation[]): string[] {
@@ -275,6 +276,7 @@ describe("against a model of the kernel", () => {
             ? []
             : [{ ...upstreams, mac: link.mac, isUp: link.isUp, vxlan: { ...attributes, vni: link.vni } }],
         sysctl: [],
+        blackhole: [],
         address: link === undefined ? [] : [{ device: "flannel.1", address: makePrefix(parseAddress("10.7.0.0"), 32) }],
         neighbour:
           link === undefined
@@ -350,6 +352,8 @@ function apply({ action, slot }: HostOperation, state: ObservedState): ObservedS
       return applyLink(action, slot.desired, slot.observed, state);
     case "sysctl":
       return slot.desired === undefined ? state : { ...state, sysctl: [...state.sysctl, slot.desired] };
+    case "blackhole":
+      return state;
     case "route":
       return applyRoute(action, slot.desired, slot.observed, state);
     default:

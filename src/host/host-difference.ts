@@ -36,5 +36,6 @@ function observedOf(table: HostTable): ObservedState {
     neighbour: all("neighbour"),
     fdb: all("fdb"),
     route: all("route"),
+    blackhole: all("blackhole"),
   };
 }

@@ -3,6 +3,7 @@ import { type Address, type Family, familyOf, type Prefix } from "../ip/address.
 import { FLANNEL_PROTOCOL, ROUTE_PROTOCOL_BOOT } from "../netlink/messages.ts";
 import type {
   HostAddress,
+  HostBlackhole,
   HostFdbEntry,
   HostLink,
   HostNeighbour,
@@ -10,7 +11,16 @@ import type {
   HostState,
   HostSysctl,
 } from "./host-state.ts";
-import { addressLine, fdbLine, linkLine, neighbourLine, routeLine, sysctlLine, vxlanLine } from "./host-state-text.ts";
+import {
+  addressLine,
+  blackholeLine,
+  fdbLine,
+  linkLine,
+  neighbourLine,
+  routeLine,
+  sysctlLine,
+  vxlanLine,
+} from "./host-state-text.ts";
 
 /** A device that bears one of our names. */
 export interface ObservedLink {
@@ -62,11 +72,12 @@ export interface HostKinds {
   neighbour: { desired: HostNeighbour; observed: HostNeighbour };
   fdb: { desired: HostFdbEntry; observed: HostFdbEntry };
   route: { desired: HostRoute; observed: ObservedRoute };
+  blackhole: { desired: HostBlackhole; observed: HostBlackhole };
 }
 export type HostKind = keyof HostKinds;
 
 /** The order of adding; removal goes the other way. Next hops are a matter of how a route is written, not a kind. */
-export const hostKinds: readonly HostKind[] = ["link", "sysctl", "address", "neighbour", "fdb", "route"];
+export const hostKinds: readonly HostKind[] = ["link", "sysctl", "address", "neighbour", "fdb", "route", "blackhole"];
 
 export type Desired<K extends HostKind> = HostKinds[K]["desired"];
 export type Observed<K extends HostKind> = HostKinds[K]["observed"];
@@ -131,6 +142,13 @@ export const kindRules: { readonly [K in HostKind]: KindRules<K> } = {
     observedKey: observedRouteKey,
     isSatisfied: isRouteSatisfied,
     deviceOf: (route) => route.device,
+  },
+  blackhole: {
+    desiredOf: (state) => state.blackholes ?? [],
+    key: (blackhole) => blackhole.destination,
+    observedKey: (blackhole) => blackhole.destination,
+    isSatisfied: () => true,
+    deviceOf: () => undefined,
   },
 };
 
@@ -243,6 +261,7 @@ const desiredLines: {
   neighbour: neighbourLine,
   fdb: fdbLine,
   route: (route, ownDevices) => routeLine(route, ownDevices.has(route.device)),
+  blackhole: blackholeLine,
 };
 
 /** A found object as `ip` and `bridge` would show it. */
@@ -257,6 +276,7 @@ const observedLines: { readonly [K in HostKind]: (observed: Observed<K>) => stri
   neighbour: neighbourLine,
   fdb: fdbLine,
   route: observedRouteLine,
+  blackhole: blackholeLine,
 };
 
 function observedLinkLine(link: ObservedLink): string {

@@ -2,12 +2,14 @@
 import { MAIN_TABLE, type NextHopMessage, type ObjectKind, type ObjectKinds } from "../netlink/messages.ts";
 import type { Rtnetlink } from "../netlink/rtnetlink.ts";
 import { type HostKind, isSameRoute, kindRules, type Observed, type ObservedRoute } from "./host-objects.ts";
+import type { HostBlackhole } from "./host-state.ts";
 import type { HostTable, Slot } from "./host-table.ts";
 import type { NextHopPool } from "./next-hop-pool.ts";
 import {
   type LinkDirectory,
   type Ownership,
   observedAddress,
+  observedBlackhole,
   observedFdbEntry,
   observedLink,
   observedNeighbour,
@@ -37,7 +39,7 @@ export async function look(kinds: ReadonlySet<HostKind>, view: HostView, onLooke
   if (kinds.has("address")) await lookOnDevices("address", "address", observedAddress, view, onLookedAt);
   if (kinds.has("neighbour")) await lookOnDevices("neighbour", "neighbour", observedNeighbour, view, onLookedAt);
   if (kinds.has("fdb")) await lookOnDevices("fdb", "fdb", observedFdbEntry, view, onLookedAt);
-  if (kinds.has("route")) await lookAtRoutes(view, onLookedAt);
+  if (kinds.has("route") || kinds.has("blackhole")) await lookAtRoutes(view, onLookedAt);
 }
 
 async function lookAtLinks({ netlink, table, links, ownership }: HostView, onLookedAt: OnLookedAt): Promise<void> {
@@ -107,8 +109,11 @@ async function lookAtRoutes(
     },
   };
   const found: ObservedRoute[] = [];
+  const blackholes: HostBlackhole[] = [];
   for (const family of [4, 6] as const) {
     const routes = await netlink.dumpAs("route", { table: MAIN_TABLE, family }, (message) => {
+      const blackhole = observedBlackhole(message, ownership);
+      if (blackhole !== undefined) blackholes.push(blackhole);
       const route = observedRoute(message, context);
       return route === undefined ? undefined : knownIfEqual(route, table);
     });
@@ -116,6 +121,7 @@ async function lookAtRoutes(
   }
   pool.replaceAll(nextHops, found, links, ownership);
   table.setObserved("route", found, onLookedAt);
+  table.setObserved("blackhole", blackholes, onLookedAt);
 }
 
 /** Keeps the route found last time, when it has not changed: ten thousand equal ones would be garbage at every look. */

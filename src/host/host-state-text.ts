@@ -1,9 +1,10 @@
 // A HostState as lines an operator knows from `ip`, `bridge` and `sysctl`: for tests, logs, `flannelctl plan` and the
 // support bundle. Pure.
 import { familyOf, type Prefix } from "../ip/address.ts";
-import { FLANNEL_PROTOCOL } from "../netlink/messages.ts";
+import { BLACKHOLE_METRIC, FLANNEL_PROTOCOL } from "../netlink/messages.ts";
 import type {
   HostAddress,
+  HostBlackhole,
   HostFdbEntry,
   HostLink,
   HostNeighbour,
@@ -22,6 +23,7 @@ export function hostStateLines(state: HostState): string[] {
     ...state.neighbours.map(neighbourLine),
     ...state.fdb.map(fdbLine),
     ...state.routes.map((route) => routeLine(route, ownDevices.has(route.device))),
+    ...(state.blackholes ?? []).map(blackholeLine),
   ];
 }
 
@@ -78,6 +80,12 @@ export function routeLine(route: HostRoute, isOnOwnDevice: boolean): string {
   if (route.onLink) parts.push("onlink");
   if (family === 6) parts.push("pref medium");
   return parts.join(" ");
+}
+
+/** As in `ip route`. */
+export function blackholeLine({ destination }: HostBlackhole): string {
+  const device = familyOf(destination) === 6 ? " dev lo" : "";
+  return `blackhole ${bareHost(destination)}${device} proto ${FLANNEL_PROTOCOL} metric ${BLACKHOLE_METRIC}`;
 }
 
 /** iproute2 leaves out the length of a single host. */

@@ -61,6 +61,15 @@ export interface HostSysctl {
   readonly value: string;
 }
 
+/**
+ * Drops what no other route takes: packets to addresses of our subnet that no container has, which would otherwise
+ * leave by the default route and come back. Less preferred than every other route to the same destination, so that a
+ * bridge with this very subnet goes before it.
+ */
+export interface HostBlackhole {
+  readonly destination: Prefix;
+}
+
 export interface HostState {
   readonly links: readonly HostLink[];
   readonly addresses: readonly HostAddress[];
@@ -68,6 +77,7 @@ export interface HostState {
   readonly neighbours: readonly HostNeighbour[];
   readonly fdb: readonly HostFdbEntry[];
   readonly sysctls: readonly HostSysctl[];
+  readonly blackholes?: readonly HostBlackhole[];
 }
 
 export const emptyHostState: HostState = {

@@ -29,6 +29,7 @@ export const emptyObservedState: ObservedState = {
   neighbour: [],
   fdb: [],
   route: [],
+  blackhole: [],
 };
 
 type Tables = { readonly [K in HostKind]: Map<string, Slot<K>> };
@@ -41,6 +42,7 @@ export class HostTable {
     neighbour: new Map(),
     fdb: new Map(),
     route: new Map(),
+    blackhole: new Map(),
   };
   readonly #kindsWithTwins = new Set<HostKind>();
   #state: HostState = emptyHostState;

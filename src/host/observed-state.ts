@@ -3,6 +3,7 @@ import type { Prefix } from "../ip/address.ts";
 import { containsPrefix } from "../ip/prefix.ts";
 import {
   type AddressMessage,
+  BLACKHOLE_METRIC,
   type FdbMessage,
   FLANNEL_PROTOCOL,
   type LinkMessage,
@@ -12,11 +13,12 @@ import {
   type RouteMessage,
 } from "../netlink/messages.ts";
 import { defaultMetric, type ObservedLink, type ObservedRoute } from "./host-objects.ts";
-import type { HostAddress, HostFdbEntry, HostNeighbour } from "./host-state.ts";
+import type { HostAddress, HostBlackhole, HostFdbEntry, HostNeighbour } from "./host-state.ts";
 
 const NUD_NOARP = 0x40;
 const NUD_PERMANENT = 0x80;
 const ROUTE_TYPE_UNICAST = 1;
+const ROUTE_TYPE_BLACKHOLE = 6;
 const ROUTE_PROTOCOL_KERNEL = 2;
 /** Kinds of devices that we create; one of another kind under our name is somebody else's. */
 const OWN_LINK_KINDS: ReadonlySet<string> = new Set(["vxlan"]);
@@ -176,6 +178,13 @@ export function observedRoute(message: RouteMessage, context: RouteContext): Obs
     isMultipath: message.isMultipath,
     isOurs,
   };
+}
+
+/** A blackhole of ours; upstream's have neither number nor metric and are left alone. */
+export function observedBlackhole(message: RouteMessage, { ownedNetworks }: Ownership): HostBlackhole | undefined {
+  const { table, type, protocol, metric, destination } = message;
+  const isOurs = type === ROUTE_TYPE_BLACKHOLE && protocol === FLANNEL_PROTOCOL && metric === BLACKHOLE_METRIC;
+  return isOurs && table === MAIN_TABLE && isInside(destination, ownedNetworks) ? { destination } : undefined;
 }
 
 function isPlainKey(message: RouteMessage): boolean {

@@ -1,15 +1,13 @@
-// Gathers what preflight judges. Cheap facts are read each time; asking the firewall tools starts processes and is
-// remembered for a while.
+// Gathers what preflight judges.
 import { readFileSync } from "node:fs";
 import { hasCode } from "../errors.ts";
+import type { ForwardDrop } from "../firewall/forward-drops.ts";
 import { type Address, prefixAddress } from "../ip/address.ts";
 import { FLANNEL_PROTOCOL, type LinkMessage, MAIN_TABLE } from "../netlink/messages.ts";
 import type { Rtnetlink } from "../netlink/rtnetlink.ts";
 import { createVxlan } from "../netlink/vxlan.ts";
-import { forwardDrops } from "./forward-policy.ts";
 import {
   evaluatePreflight,
-  type ForwardDrop,
   forwardingKeyOf,
   type PreflightContext,
   type PreflightFacts,
@@ -18,18 +16,18 @@ import {
 } from "./preflight.ts";
 import { readSysctl } from "./sysctl.ts";
 
-const FIREWALL_MAX_AGE_MS = 30_000;
 const ROUTE_TYPE_UNICAST = 1;
 
 export class Preflight {
   /** Stays the caller's. */
   readonly #netlink: Rtnetlink;
-  #firewall: { readonly drops: Promise<ForwardDrop[]>; readonly atMs: number } | undefined;
+  readonly #findForwardDrops: () => Promise<readonly ForwardDrop[]>;
   /** A kernel does not lose the ability while it runs. */
   #canMakeVxlan = false;
 
-  constructor(netlink: Rtnetlink) {
+  constructor(netlink: Rtnetlink, findForwardDrops: () => Promise<readonly ForwardDrop[]>) {
     this.#netlink = netlink;
+    this.#findForwardDrops = findForwardDrops;
   }
 
   /** What stands in the way now; throws only when the kernel cannot be read. */
@@ -57,18 +55,10 @@ export class Preflight {
           device: nameOf.get(outIndex ?? 0) ?? "?",
           hasGateway: gateway !== undefined,
         })),
-      forwardDrops: context.acceptsForwarding ? [] : await this.#forwardDrops(),
+      forwardDrops: await this.#findForwardDrops(),
       foreignUdpPorts: foreignUdpPorts(links),
       ...(refusal === undefined ? {} : { vxlanRefusal: refusal }),
     };
-  }
-
-  #forwardDrops(): Promise<ForwardDrop[]> {
-    const nowMs = performance.now();
-    if (this.#firewall === undefined || nowMs - this.#firewall.atMs > FIREWALL_MAX_AGE_MS) {
-      this.#firewall = { drops: forwardDrops(), atMs: nowMs };
-    }
-    return this.#firewall.drops;
   }
 
   /**

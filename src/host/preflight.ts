@@ -1,5 +1,6 @@
 // What on this host keeps packets from flowing although every object of ours is in place: judged from gathered facts,
 // each finding with the command that cures it. Pure; gathering is preflight-facts.ts.
+import type { ForwardDrop } from "../firewall/forward-drops.ts";
 import { type Family, type Prefix, prefixAddress } from "../ip/address.ts";
 import { containsPrefix, networkOf, overlaps } from "../ip/prefix.ts";
 import type { ExternalInterface, FamilySet } from "./host-state.ts";
@@ -35,8 +36,6 @@ export interface PreflightContext {
   readonly overlayMtuBytes: number;
   /** Whether packets of the network are sent by this host at all (not for `alloc`). */
   readonly carriesTraffic: boolean;
-  /** Whether our firewall rules accept forwarded packets, so that a DROP policy does no harm. */
-  readonly acceptsForwarding: boolean;
 }
 
 /** What was found; a missing fact could not be had and gives no finding. */
@@ -51,14 +50,6 @@ export interface PreflightFacts {
   readonly foreignUdpPorts: ReadonlySet<number>;
   /** The kernel's words when it refused to make a vxlan device. */
   readonly vxlanRefusal?: string;
-}
-
-/** A chain that drops what nobody accepts. */
-export interface ForwardDrop {
-  readonly family: Family | "both";
-  /** As an operator would name it: `iptables FORWARD`. */
-  readonly chain: string;
-  readonly cure: string;
 }
 
 export function forwardingKeyOf(family: Family): string {
@@ -134,13 +125,12 @@ function externalMtu({ families, externalInterface, overlayMtuBytes }: Preflight
 }
 
 function forwardPolicy(context: PreflightContext, { forwardDrops }: PreflightFacts): PreflightFinding[] {
-  if (context.acceptsForwarding) return [];
   const relevant = forwardDrops.filter(({ family }) => family === "both" || context.families.has(family));
-  return relevant.map(({ chain, cure }) => ({
+  return relevant.map(({ chain, by, cure }) => ({
     check: "forward-policy",
     severity: "warning",
-    message: `${chain} has policy DROP: packets of containers pass only where a rule accepts them`,
-    cure,
+    message: `${chain} drops forwarded packets (${by}): those of containers pass only where a rule of it accepts them`,
+    cure: cure.replaceAll("NETWORK", context.networks[0] ?? "NETWORK"),
   }));
 }
 

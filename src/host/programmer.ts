@@ -2,8 +2,11 @@
 // what fails is returned and never stops the rest.
 import { type FlannelError, hasCode } from "../errors.ts";
 import { addAddress, deleteAddress } from "../netlink/address.ts";
+import { BLACKHOLE_METRIC, FLANNEL_PROTOCOL } from "../netlink/messages.ts";
 import { deleteFdbEntry, deleteNeighbour, setFdbEntry, setNeighbour } from "../netlink/neighbour.ts";
 import type { Device, NetlinkRequest } from "../netlink/request.ts";
+import { deleteRoute, writeRoute } from "../netlink/route.ts";
+import { rtn } from "../netlink/uapi.ts";
 import type { HostOperation } from "./diff.ts";
 import type { AnySlot, Slot } from "./host-table.ts";
 import { programLink } from "./link-programmer.ts";
@@ -30,6 +33,8 @@ export async function program(
       return programEach(operations, (operation) => programLink(operation, context));
     case "sysctl":
       return programEach(operations, ({ slot }) => Promise.resolve(programSysctl(slot as Slot<"sysctl">)));
+    case "blackhole":
+      return programEach(operations, ({ slot }) => programBlackhole(slot as Slot<"blackhole">, context));
     case "route":
       return routes.program(operations);
     default:
@@ -112,8 +117,20 @@ function programSysctl(slot: Slot<"sysctl">): void {
   slot.observed = desired;
 }
 
+async function programBlackhole(slot: Slot<"blackhole">, { netlink, signal }: ProgrammerContext): Promise<void> {
+  const { desired, observed } = slot;
+  const destination = (desired ?? observed)?.destination;
+  if (destination === undefined) return;
+  const route = { destination, type: rtn.blackhole, protocol: FLANNEL_PROTOCOL, metric: BLACKHOLE_METRIC };
+  slot.observed = desired;
+  const [error] = await netlink.apply([desired === undefined ? deleteRoute(route) : writeRoute("set", route)], signal);
+  if (error === undefined || (desired === undefined && isAlreadyGone(error))) return;
+  slot.observed = observed;
+  throw error;
+}
+
 function deviceNameOf(slot: AnySlot): string | undefined {
-  if (slot.kind === "link" || slot.kind === "sysctl") return undefined;
+  if (slot.kind === "link" || slot.kind === "sysctl" || slot.kind === "blackhole") return undefined;
   return slot.desired?.device ?? slot.observed?.device;
 }
 

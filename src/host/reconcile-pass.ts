@@ -250,6 +250,7 @@ export class ReconcilePass {
       neighbour: stage(),
       fdb: stage(),
       route: stage(),
+      blackhole: stage(),
     };
     this.blocked.clear();
     const nowMs = performance.now();

@@ -59,6 +59,10 @@ export class AttributeReader {
     return this.#length < 2 ? undefined : this.#view.getUint16(this.#payload, false);
   }
 
+  u32BigEndian(): number | undefined {
+    return this.#length < 4 ? undefined : this.#view.getUint32(this.#payload, false);
+  }
+
   /** An IPv4 or IPv6 address, by the payload's length. */
   address(): Address | undefined {
     return readAddress(this.#view, this.#payload, this.#length);

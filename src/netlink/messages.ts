@@ -105,3 +105,5 @@ export const ROUTE_PROTOCOL_BOOT = 3;
  * (which ends at 192) and outside the ranges of FRR and bird.
  */
 export const FLANNEL_PROTOCOL = 0xf1;
+/** Metric of our blackhole routes: behind all that others write to the same destination. */
+export const BLACKHOLE_METRIC = 65_535;

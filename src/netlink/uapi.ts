@@ -114,3 +114,24 @@ export const NTF_SELF = 2;
 
 /** linux/nexthop.h */
 export const nha = { id: 1, group: 2, outInterface: 5, gateway: 6 } as const;
+
+/** linux/netfilter/nfnetlink.h and nf_tables.h */
+export const NETLINK_NETFILTER = 12;
+export const NFNLGRP_NFTABLES = 7;
+export const NFNL_SUBSYS_NFTABLES = 10;
+export const nftMessage = {
+  newTable: 0,
+  deleteTable: 2,
+  newChain: 3,
+  deleteChain: 5,
+  newRule: 6,
+  deleteRule: 8,
+  newSet: 9,
+  deleteSet: 11,
+  newSetElement: 12,
+  deleteSetElement: 14,
+  newGeneration: 15,
+  getGeneration: 16,
+} as const;
+/** The table's name is the first attribute of every object. */
+export const nfta = { table: 1, ruleChain: 2, chainName: 3, generationId: 1, processId: 2, processName: 3 } as const;

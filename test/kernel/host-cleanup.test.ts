@@ -4,6 +4,7 @@ import { once } from "node:events";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { link, routes } from "../../lab/kernel-view.ts";
 import { boxNamespace as box } from "../../lab/namespace.ts";
+import { Firewall } from "../../src/firewall/firewall.ts";
 import { selectExternalInterface } from "../../src/host/external-interface.ts";
 import type { PreflightContext, PreflightFinding } from "../../src/host/preflight.ts";
 import { Preflight } from "../../src/host/preflight-facts.ts";
@@ -72,10 +73,19 @@ describe("cleanup", () => {
 
 describe("preflight", () => {
   let preflight: Preflight;
+  let firewall: Firewall;
   let context: PreflightContext;
 
   beforeEach(async () => {
-    preflight = new Preflight(netlink);
+    firewall = new Firewall({
+      preferNftables: false,
+      suffix: "",
+      networks: [],
+      resyncMs: 0,
+      logger: silentLogger,
+      signal: new AbortController().signal,
+    });
+    preflight = new Preflight(netlink, () => firewall.forwardDrops());
     const { interface: externalInterface } = await selectExternalInterface(
       { families: new Set([4]), interfaces: ["eth0"], interfaceRegexes: [] },
       netlink,
@@ -89,7 +99,6 @@ describe("preflight", () => {
       vxlanPort: 0,
       overlayMtuBytes: 1450,
       carriesTraffic: true,
-      acceptsForwarding: false,
     };
     await box.sysctl({ "net.ipv4.ip_forward": 1, "net.ipv4.conf.all.rp_filter": 0, "net.ipv4.conf.eth0.rp_filter": 0 });
   });
@@ -98,7 +107,7 @@ describe("preflight", () => {
   async function findingsAndCure(changed: Partial<PreflightContext> = {}): Promise<readonly PreflightFinding[]> {
     const findings = await preflight.evaluate({ ...context, ...changed });
     for (const { cure } of findings) await box.run(["sh", "-c", cure]);
-    preflight = new Preflight(netlink);
+    preflight = new Preflight(netlink, () => firewall.forwardDrops());
     expect(await preflight.evaluate({ ...context, ...changed })).toEqual([]);
     return findings;
   }
@@ -133,8 +142,8 @@ describe("preflight", () => {
     await box.run(["iptables", "-P", "FORWARD", "DROP"]);
     await box.nft("table inet other {\n chain fw {\n type filter hook forward priority 0; policy drop;\n }\n}\n");
     const findings = await findingsAndCure();
-    expect(findings.map(({ message }) => message.replace(/ has.*/, ""))).toEqual([
-      "iptables FORWARD",
+    expect(findings.map(({ message }) => message.replace(/ drops.*/, ""))).toEqual([
+      "iptables-nft FORWARD",
       "nft chain inet other fw",
     ]);
     await box.run(["nft", "flush", "ruleset"]);

@@ -2,6 +2,8 @@
 import { rmSync } from "node:fs";
 import { DeviceClaims } from "../../agent/device-claims.ts";
 import { describeError, isCancelled } from "../../errors.ts";
+import { removeRules } from "../../firewall/remove-rules.ts";
+import { ruleSuffix } from "../../firewall/rule-suffix.ts";
 import { cleanUpHost } from "../../host/without-agent.ts";
 import type { Lease, LeaseAttributes } from "../../lease/lease.ts";
 import { silentLogger } from "../../telemetry/logger.ts";
@@ -26,11 +28,13 @@ export async function cleanUp(invocation: Invocation, { dryRun, release, all }: 
   const scope = await agent.scope();
   using _claims = DeviceClaims.take(scope.devices);
   const host = await cleanUpHost(scope, { isDryRun: dryRun, logger: silentLogger, signal });
-  const failures: Failures = host.failures.map(({ object, error }) => ({ object, error }));
+  const suffix = ruleSuffix(options.etcd.prefix);
+  const rules = await removeRules({ suffix, networks: scope.networks, isDryRun: dryRun });
+  const failures: Failures = [...host.failures, ...rules.failures].map(({ object, error }) => ({ object, error }));
   const released = release ? await releaseOwnLease(invocation, agent, dryRun, failures) : [];
   const files = all && failures.length === 0 ? await agent.files() : [];
   if (!dryRun) for (const file of files) rmSync(file, { force: true });
-  const output = { dryRun, removed: [...host.removed], released, files, failures };
+  const output = { dryRun, removed: [...host.removed, ...rules.removed], released, files, failures };
   present(invocation, cleanupOutputSchema, output, renderCleanup);
   return failures.length === 0 ? exitCodes.ok : exitCodes.failure;
 }

@@ -1,6 +1,6 @@
 // What each verb writes to standard output with --json. docs/flannelctl.md is generated from these schemas.
 import { z } from "zod";
-import { handoverSchema, leaseSchema, planSchema, statusSchema } from "../../agent/control-protocol.ts";
+import { handoverSchema, leaseSchema, planSchema, rulesSchema, statusSchema } from "../../agent/control-protocol.ts";
 
 const warnings = z.array(z.object({ path: z.string(), message: z.string() }));
 
@@ -30,6 +30,7 @@ const leaseOutputSchema = leaseSchema.extend({
 
 export const statusOutputSchema = statusSchema;
 export const planOutputSchema = planSchema;
+export const rulesOutputSchema = rulesSchema;
 
 export const waitOutputSchema = z.object({
   ready: z.boolean(),
@@ -83,7 +84,9 @@ export const cleanupOutputSchema = z.object({
   dryRun: z.boolean(),
   removed: z
     .array(z.string())
-    .describe("kernel objects, as lines of ip and bridge; with --dry-run what would be removed"),
+    .describe(
+      "kernel objects and traffic rules, as lines of ip, bridge, nft and iptables; with --dry-run what would be removed",
+    ),
   released: z.array(z.string()).describe("keys of leases deleted from the store"),
   files: z.array(z.string()).describe("files removed"),
   failures: z.array(z.object({ object: z.string(), error: z.string() })),
@@ -94,6 +97,7 @@ export const outputSchemas: Readonly<Record<string, z.ZodType>> = {
   status: statusOutputSchema,
   wait: waitOutputSchema,
   plan: planOutputSchema,
+  rules: rulesOutputSchema,
   handover: handoverOutputSchema,
   cleanup: cleanupOutputSchema,
   "lease list": leaseListOutputSchema,

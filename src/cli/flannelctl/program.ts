@@ -95,6 +95,10 @@ function addAgentVerbs(program: Command, run: Run): void {
     .description("the host state the agent wants, and its difference to the kernel")
     .action(async (_, command: Command) => run(command, (await import("./plan.ts")).showPlan, []));
   program
+    .command("rules")
+    .description("the traffic rules the agent wants, and what of them is there")
+    .action(async (_, command: Command) => run(command, (await import("./rules.ts")).showRules, []));
+  program
     .command("handover")
     .description("rewrite routes so that upstream's flanneld can take this host over")
     .action(async (_, command: Command) => run(command, (await import("./handover.ts")).handOver, []));

@@ -62,10 +62,18 @@ function summary(status: Status, nowMs: number): [string, string | undefined][] 
     ["interface", describeInterface(status)],
     ["store", describeStore(status)],
     ["peers", `${peers.programmed} of ${peers.desired} programmed, ${peers.known} known`],
+    ["rules", describeRules(status)],
     ["repairs", repairs.total === 0 ? "none" : String(repairs.total)],
     ["subnet file", status.subnetFile],
     ["state", status.stateDirectory],
   ];
+}
+
+function describeRules({ rules }: Status): string | undefined {
+  if (rules === undefined) return undefined;
+  const { mode, reason, masquerade, forward, warnings } = rules;
+  const what = [...(masquerade ? ["masquerade"] : []), ...(forward ? ["forward"] : [])].join(" and ") || "none wanted";
+  return [`${what} in ${mode}: ${reason}`, ...warnings].join("; ");
 }
 
 function describeLease({ lease }: Status, nowMs: number): string {

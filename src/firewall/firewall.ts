@@ -1,0 +1,283 @@
+// Keeps the traffic rules as they are wanted: writes differences in one transaction each, notices what others change,
+// removes what an earlier mode left. The only one who runs nft and iptables to change something.
+import { describeError, FlannelError } from "../errors.ts";
+import { type Family, familyOf, type Prefix } from "../ip/address.ts";
+import type { NfTablesGeneration, NfTablesTouch } from "../netlink/nf-tables.ts";
+import { NfTablesMonitor } from "../netlink/nf-tables-monitor.ts";
+import type { Logger } from "../telemetry/logger.ts";
+import { bridgeNetfilterProblem } from "./bridge-netfilter.ts";
+import { findEngines } from "./find-engines.ts";
+import type { FirewallStatus } from "./firewall-status.ts";
+import { type ForwardDrop, nftForwardDrops } from "./forward-drops.ts";
+import { hasLegacyTables } from "./iptables-engine.ts";
+import type { RuleInputs } from "./plan-rules.ts";
+import { type RuleListing, RulePass } from "./rule-pass.ts";
+import { type RuleNames, ruleNames } from "./rule-set.ts";
+import type { RuleSlot, SlotName } from "./rule-slot.ts";
+
+export interface FirewallOptions {
+  /** EnableNFTables */
+  readonly preferNftables: boolean;
+  /** See `ruleNames`. */
+  readonly suffix: string;
+  /** Of the configuration: direct rules of old versions about them are ours. */
+  readonly networks: readonly Prefix[];
+  /** How often is looked for what the kernel does not announce; 0: never. */
+  readonly resyncMs: number;
+  readonly logger: Logger;
+  readonly signal: AbortSignal;
+  /** After each pass that changed or failed something; must not throw. */
+  readonly onChange?: () => void;
+}
+
+/** Gathers what belongs together: one start of Docker makes many transactions. */
+const DEBOUNCE_MS = 100;
+const FIGHT_DEBOUNCE_MS = 2_000;
+const FORWARD_DROPS_MAX_AGE_MS = 30_000;
+const MAX_ROUNDS = 3;
+const FIRST_RETRY_MS = 1_000;
+const LAST_RETRY_MS = 60_000;
+
+export class Firewall implements AsyncDisposable {
+  readonly #options: FirewallOptions;
+  readonly #names: RuleNames;
+  /** Undefined while the tools are looked for. */
+  #pass: RulePass | FlannelError | undefined;
+  #monitor: NfTablesMonitor<SlotName> | undefined;
+  #inputs: RuleInputs | undefined;
+  #waiters: (() => void)[] = [];
+  /** All commits up to this one are known to have left everything as wanted. */
+  #coveredGeneration: number | undefined;
+  #forwardDrops:
+    | { readonly drops: readonly ForwardDrop[]; readonly generation: number | undefined; readonly atMs: number }
+    | undefined;
+  #authors = new Set<string>();
+  /** Commits that came while we looked and wrote: judged afterwards, when it is known which were ours. */
+  #heldBack: (() => void)[] | undefined;
+  #lane: Promise<void>;
+  #isQueued = false;
+  #isClosed = false;
+  #lookTimer: NodeJS.Timeout | undefined;
+  #retryTimer: NodeJS.Timeout | undefined;
+  #resyncTimer: NodeJS.Timeout | undefined;
+
+  /**
+   * Looks for the tools at once and changes nothing before the first `setDesired`. A host without any tool is a matter
+   * of `status`.
+   */
+  constructor(options: FirewallOptions) {
+    this.#options = options;
+    this.#names = ruleNames(options.suffix);
+    this.#lane = this.#start();
+  }
+
+  /**
+   * Resolves when these rules, or newer ones, were written or have failed, or when it is over; never rejects. Failures
+   * are in `status` and are tried again.
+   */
+  setDesired(inputs: RuleInputs): Promise<void> {
+    if (this.#isStopped) return Promise.resolve();
+    this.#inputs = inputs;
+    const { promise, resolve } = Promise.withResolvers<void>();
+    this.#waiters.push(resolve);
+    this.#queuePass();
+    return promise;
+  }
+
+  status(): FirewallStatus {
+    if (this.#pass instanceof RulePass) return this.#pass.status();
+    const nothing = { mode: "none", warnings: [], failures: [], repairs: { total: 0, last: [] } } as const;
+    if (this.#pass === undefined) return { ...nothing, reason: "the tools are being looked for" };
+    const error = this.#pass.message;
+    // Without a tool nobody else drops anything either: only masquerading is really missing.
+    const failures = this.#inputs?.masquerade === true ? [{ object: "traffic rules", error, attempts: 1 }] : [];
+    return { ...nothing, reason: error, warnings: [error], failures };
+  }
+
+  /** Looks at everything anew, and changes nothing. Throws what a tool says, or that there is none. */
+  listing(): Promise<RuleListing> {
+    const { promise, resolve, reject } = Promise.withResolvers<RuleListing>();
+    const list = (): Promise<RuleListing> => {
+      if (this.#pass instanceof RulePass) return this.#pass.list();
+      return Promise.reject(this.#pass ?? closedError());
+    };
+    this.#lane = this.#lane.then(() => list().then(resolve, reject));
+    return promise;
+  }
+
+  /** Chains that drop forwarded packets and in which we cannot, or were not to, put an accept before. Never rejects. */
+  forwardDrops(): Promise<readonly ForwardDrop[]> {
+    const advice = this.#lane.then(() => this.#findForwardDrops()).catch(() => []);
+    this.#lane = advice.then(() => undefined);
+    return advice;
+  }
+
+  /** Waits for the pass under way; the rules stay. */
+  async [Symbol.asyncDispose](): Promise<void> {
+    if (this.#isClosed) return;
+    this.#isClosed = true;
+    for (const timer of [this.#lookTimer, this.#retryTimer, this.#resyncTimer]) clearTimeout(timer);
+    await this.#lane;
+    await this.#monitor?.[Symbol.asyncDispose]();
+  }
+
+  /** Asked often, and answered without starting a program as long as nothing can have changed. */
+  async #findForwardDrops(): Promise<readonly ForwardDrop[]> {
+    if (this.#isStopped || !(this.#pass instanceof RulePass)) return [];
+    const generation = this.#monitor?.generation();
+    const [known, nowMs] = [this.#forwardDrops, performance.now()];
+    const isAnnounced = generation !== undefined && !hasLegacyTables();
+    if (known !== undefined && known.generation === generation) {
+      if (isAnnounced || nowMs - known.atMs < FORWARD_DROPS_MAX_AGE_MS) return known.drops;
+    }
+    const drops = [...(await this.#pass.forwardDrops()), ...(await nftForwardDrops(this.#names))];
+    this.#forwardDrops = { drops, generation, atMs: nowMs };
+    return drops;
+  }
+
+  get #isStopped(): boolean {
+    return this.#isClosed || this.#options.signal.aborted;
+  }
+
+  async #start(): Promise<void> {
+    const { logger, preferNftables, networks } = this.#options;
+    try {
+      const byFamily = (family: Family) => networks.find((network) => familyOf(network) === family);
+      const engines = await findEngines({ preferNftables, names: this.#names, network: byFamily });
+      const { primary, reason, warning } = engines;
+      const problem = primary.name === "nftables" ? undefined : await bridgeNetfilterProblem();
+      const warnings = [warning, problem].filter((entry) => entry !== undefined);
+      this.#pass = new RulePass(engines, warnings, logger);
+      logger.info("firewall.mode", `traffic rules go into ${primary.name}: ${reason}`);
+      for (const message of warnings) logger.warn("firewall.odd", message);
+    } catch (error) {
+      this.#pass = error instanceof FlannelError ? error : new FlannelError("internal", describeError(error));
+      logger.warn("firewall.missing", this.#pass.message);
+      return;
+    }
+    if (!this.#isStopped) this.#startWatching();
+  }
+
+  #startWatching(): void {
+    try {
+      this.#monitor = NfTablesMonitor.open({
+        interestIn: (touch) => this.#interestIn(touch),
+        onCommit: (generation, touched) => this.#onCommit(generation, touched),
+        onOverflow: () => this.#lookSoon(() => true),
+      });
+    } catch (error) {
+      const message = "cannot watch the rule set of this kernel: looking at the resync period instead";
+      this.#options.logger.warn("firewall.unwatched", message, { error: describeError(error) });
+    }
+    if (this.#options.resyncMs <= 0) return;
+    this.#resyncTimer = setInterval(() => this.#resync(), this.#options.resyncMs);
+    this.#resyncTimer.unref();
+  }
+
+  #interestIn({ kind, family, table, chain }: NfTablesTouch): SlotName | undefined {
+    if (family === undefined) return undefined;
+    if (table === this.#names.table(family)) return `nftables ${family}`;
+    const { masqueradeChain, forwardChain } = this.#names;
+    const chains =
+      table === "nat" ? ["POSTROUTING", masqueradeChain] : table === "filter" ? ["FORWARD", forwardChain] : undefined;
+    if (chains === undefined || kind === "set") return undefined;
+    return chain === undefined || chains.includes(chain) ? `iptables-nft ${family}` : undefined;
+  }
+
+  #onCommit(generation: NfTablesGeneration, touched: ReadonlySet<SlotName>): void {
+    if (this.#heldBack !== undefined) {
+      this.#heldBack.push(() => this.#onCommit(generation, touched));
+      return;
+    }
+    const covered = this.#coveredGeneration;
+    if (covered === undefined || isNotAfter(generation.id, covered)) return;
+    if (touched.size === 0) {
+      if ((covered + 1) >>> 0 === generation.id) this.#coveredGeneration = generation.id;
+      return;
+    }
+    const { program, pid } = generation;
+    if (program !== "") this.#authors.add(`${program} (pid ${pid})`);
+    this.#lookSoon((slot) => touched.has(slot.name));
+  }
+
+  /** Cheap while nothing happens: one question to the kernel. Legacy tables, which it knows nothing of, are read. */
+  #resync(): void {
+    const pass = this.#pass;
+    if (!(pass instanceof RulePass)) return;
+    const generation = this.#monitor?.generation();
+    const isUnknown = generation === undefined || generation !== this.#coveredGeneration;
+    this.#lookSoon((slot) => pass.isPrimary(slot) && (isUnknown || slot.engine.name === "iptables-legacy"));
+  }
+
+  #lookSoon(isMeant: (slot: RuleSlot) => boolean): void {
+    if (this.#isStopped || !(this.#pass instanceof RulePass) || !this.#pass.mark(isMeant)) return;
+    this.#lookTimer ??= setTimeout(
+      () => {
+        this.#lookTimer = undefined;
+        this.#queuePass();
+      },
+      this.#pass.repairs.isFight ? FIGHT_DEBOUNCE_MS : DEBOUNCE_MS,
+    );
+  }
+
+  #queuePass(): void {
+    if (this.#isQueued || this.#isStopped || this.#inputs === undefined) return;
+    this.#isQueued = true;
+    this.#lane = this.#lane.then(() => this.#runPass());
+  }
+
+  /** Never rejects: it is the lane. */
+  async #runPass(): Promise<void> {
+    this.#isQueued = false;
+    const waiters = this.#waiters;
+    this.#waiters = [];
+    const release = (): void => {
+      for (const resolve of waiters) resolve();
+    };
+    let hasChanged = false;
+    if (this.#pass instanceof RulePass && this.#inputs !== undefined) {
+      this.#pass.setInputs(this.#inputs);
+      hasChanged = await this.#runRounds(this.#pass, release);
+      this.#armRetryTimer(this.#pass.attempts);
+    }
+    release();
+    if (hasChanged) this.#options.onChange?.();
+  }
+
+  /** Returns whether anything was written or failed. */
+  async #runRounds(pass: RulePass, onPrimary: () => void): Promise<boolean> {
+    const authors = [...this.#authors];
+    this.#authors.clear();
+    const heldBack: (() => void)[] = [];
+    this.#heldBack = heldBack;
+    let hasChanged = false;
+    for (let round = 1; round <= MAX_ROUNDS && !this.#isStopped; round++) {
+      const generation = this.#monitor?.generation();
+      const outcome = await pass.round(authors, onPrimary);
+      hasChanged ||= outcome !== "settled";
+      if (outcome === "settled") this.#coveredGeneration = generation;
+      if (outcome !== "written") break;
+      if (round === MAX_ROUNDS) pass.giveUpForNow();
+    }
+    this.#heldBack = undefined;
+    for (const replay of heldBack) replay();
+    return hasChanged;
+  }
+
+  #armRetryTimer(attempts: number): void {
+    clearTimeout(this.#retryTimer);
+    if (attempts === 0 || this.#isStopped) return;
+    const delayMs = Math.min(FIRST_RETRY_MS * 2 ** (attempts - 1), LAST_RETRY_MS);
+    this.#retryTimer = setTimeout(() => this.#queuePass(), delayMs);
+    this.#retryTimer.unref();
+  }
+}
+
+/** In the kernel's counting, which wraps. */
+function isNotAfter(id: number, covered: number): boolean {
+  return ((id - covered) | 0) <= 0;
+}
+
+function closedError(): FlannelError {
+  return new FlannelError("cancelled", "the firewall is closed");
+}

@@ -1,0 +1,59 @@
+// The input of iptables-restore --noflush that makes what was found into what is wanted. Pure.
+import type { FoundChain, IptablesFound } from "./iptables-save.ts";
+import { type ChainPlace, chainPlaces, jumpCommand, jumpSpec, ruleSpecs } from "./iptables-text.ts";
+import type { FamilyRules, RuleNames } from "./rule-set.ts";
+
+/**
+ * One block for each table that has to change, each one transaction. Declaring a chain empties it in the same
+ * transaction that fills it. Foreign rules are never named by number: between reading and writing they may have moved;
+ * a rule that is gone by then makes the tool refuse the whole, and nothing changes.
+ */
+export function restoreInput(
+  rules: FamilyRules | undefined,
+  found: IptablesFound,
+  names: RuleNames,
+  hasNodeSet: boolean,
+): string {
+  const blocks = chainPlaces(names).map((place) => {
+    const present = found.byTable.get(place.table);
+    const wanted = rules !== undefined && place.rulesOf(rules) !== undefined;
+    const specs = wanted ? ruleSpecs(place, rules, names, hasNodeSet) : undefined;
+    return tableBlock(place, specs, present);
+  });
+  return blocks.join("");
+}
+
+function tableBlock(place: ChainPlace, specs: readonly string[] | undefined, found: FoundChain | undefined): string {
+  const lines = specs === undefined ? removalLines(place, found) : wantedLines(place, specs, found);
+  if (lines.length === 0) return "";
+  return [`*${place.table}`, ...lines, "COMMIT"].map((line) => `${line}\n`).join("");
+}
+
+function wantedLines(place: ChainPlace, specs: readonly string[], found: FoundChain | undefined): string[] {
+  const isFilled = found?.exists === true && found.specs.join("\n") === specs.join("\n");
+  const isReached = isJumpRight(place, found);
+  const leftovers = found?.leftovers ?? [];
+  const fill = isFilled ? [] : [`:${place.chain} - [0:0]`, ...specs.map((spec) => `-A ${place.chain} ${spec}`)];
+  const jumps = isReached ? [] : [...removeJumps(place, found), `${jumpCommand(place)} ${jumpSpec(place)}`];
+  return [...fill, ...jumps, ...leftovers.map((spec) => `-D ${place.builtIn} ${spec}`)];
+}
+
+/** Jumps first, then the chain. */
+function removalLines(place: ChainPlace, found: FoundChain | undefined): string[] {
+  if (found === undefined) return [];
+  return [
+    ...removeJumps(place, found),
+    ...found.leftovers.map((spec) => `-D ${place.builtIn} ${spec}`),
+    ...(found.exists ? [`-F ${place.chain}`, `-X ${place.chain}`] : []),
+  ];
+}
+
+function isJumpRight(place: ChainPlace, found: FoundChain | undefined): boolean {
+  const [jump, ...others] = found?.jumps ?? [];
+  if (jump === undefined || others.length > 0 || jump.spec !== jumpSpec(place)) return false;
+  return !place.jumpsFirst || jump.position === 1;
+}
+
+function removeJumps(place: ChainPlace, found: FoundChain | undefined): string[] {
+  return (found?.jumps ?? []).map(({ spec }) => `-D ${place.builtIn} ${spec}`);
+}

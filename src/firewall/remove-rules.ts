@@ -1,0 +1,53 @@
+// Takes all traffic rules of one agent away, wherever they are: `flannelctl cleanup`, while no agent runs.
+import { describeError, hasCode } from "../errors.ts";
+import { familyOf, type Prefix } from "../ip/address.ts";
+import { type FoundEngines, findEngines } from "./find-engines.ts";
+import { ruleNames } from "./rule-set.ts";
+import { RuleSlot } from "./rule-slot.ts";
+
+export interface RemoveRulesOptions {
+  /** See `ruleNames`. */
+  readonly suffix: string;
+  /** Whose direct rules of old versions go too. */
+  readonly networks: readonly Prefix[];
+  /** Only says what would go. */
+  readonly isDryRun: boolean;
+}
+
+export interface RemovedRules {
+  /** As the commands that would make them. */
+  readonly removed: readonly string[];
+  readonly failures: readonly { readonly object: string; readonly error: string }[];
+}
+
+const nothing = () => undefined;
+
+/** Never throws: what cannot be removed is in `failures`. */
+export async function removeRules({ suffix, networks, isDryRun }: RemoveRulesOptions): Promise<RemovedRules> {
+  const removed: string[] = [];
+  const failures: { object: string; error: string }[] = [];
+  for (const engine of await enginesOf(suffix, networks)) {
+    for (const family of [4, 6] as const) {
+      const slot = new RuleSlot(engine, family);
+      try {
+        const difference = isDryRun ? await slot.look(nothing) : (await slot.bring(nothing))?.difference;
+        removed.push(...(difference ?? []).map((line) => line.slice("- ".length)));
+      } catch (error) {
+        // A tool that cannot even look has written nothing either.
+        if (slot.foundLines.length > 0) failures.push({ object: `rules in ${slot.name}`, error: describeError(error) });
+      }
+    }
+  }
+  return { removed, failures };
+}
+
+async function enginesOf(suffix: string, networks: readonly Prefix[]): Promise<readonly FoundEngines["primary"][]> {
+  const network = (family: 4 | 6) => networks.find((candidate) => familyOf(candidate) === family);
+  try {
+    const { primary, others } = await findEngines({ preferNftables: false, names: ruleNames(suffix), network });
+    return [primary, ...others];
+  } catch (error) {
+    if (hasCode(error, "tool.missing")) return [];
+    throw error;
+  }
+}

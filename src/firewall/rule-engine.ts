@@ -1,0 +1,28 @@
+// The port behind which nftables and both kinds of iptables look alike.
+import type { Family } from "../ip/address.ts";
+import type { FamilyRules } from "./rule-set.ts";
+
+export type EngineName = "nftables" | "iptables-nft" | "iptables-legacy";
+
+/** What is ours in the kernel, of one family. */
+export interface FoundRules {
+  /** As commands that would make it, in the form in which `wantedLines` writes the same thing. */
+  readonly lines: readonly string[];
+  /** iptables only: the FORWARD chain drops what nobody accepts. */
+  readonly dropsForwarded: boolean;
+}
+
+export interface RuleEngine<Found extends FoundRules = FoundRules> {
+  readonly name: EngineName;
+  /** Whether masquerading with fully random ports can be had. */
+  readonly randomFully: boolean;
+  /** Exactly what `read` finds once `rules` are in place. Undefined rules: nothing of ours. */
+  wantedLines(rules: FamilyRules | undefined): readonly string[];
+  /** Throws a FlannelError when the tool fails. */
+  read(family: Family): Promise<Found>;
+  /**
+   * Makes what was found into what is wanted, in one transaction: no packet sees a state in between. Throws a
+   * `firewall.rejected` when the tool refuses, and then nothing has changed.
+   */
+  write(family: Family, rules: FamilyRules | undefined, found: Found): Promise<void>;
+}

@@ -1,0 +1,185 @@
+// One pass over all places where rules of ours are or may be left: what is new comes first, then what is old goes.
+import { describeError, FlannelError } from "../errors.ts";
+import type { Family } from "../ip/address.ts";
+import type { Logger } from "../telemetry/logger.ts";
+import type { FoundEngines } from "./find-engines.ts";
+import { type FirewallStatus, RuleRepairLog } from "./firewall-status.ts";
+import type { ForwardDrop } from "./forward-drops.ts";
+import { planRules, type RuleInputs } from "./plan-rules.ts";
+import type { FamilyRules } from "./rule-set.ts";
+import { RuleSlot, type SlotName, type Wanted } from "./rule-slot.ts";
+
+/** What a person asks for with `flannelctl rules`. */
+export interface RuleListing {
+  readonly wanted: readonly string[];
+  readonly found: readonly string[];
+  /** `+ ` missing, `- ` too much, `~ ` in the wrong order. */
+  readonly difference: readonly string[];
+}
+
+/** `settled`: all is known to be as wanted. `written`: to be looked at once more. */
+export type RoundOutcome = "settled" | "written" | "failed";
+
+export class RulePass {
+  readonly repairs: RuleRepairLog;
+  readonly #engines: FoundEngines;
+  readonly #warnings: readonly string[];
+  readonly #logger: Logger;
+  readonly #slots: readonly RuleSlot[];
+  #wanted: ReadonlyMap<Family, FamilyRules> = new Map();
+
+  /** `warnings`: what is odd about this host; for the status. */
+  constructor(engines: FoundEngines, warnings: readonly string[], logger: Logger) {
+    this.repairs = new RuleRepairLog(logger);
+    this.#engines = engines;
+    this.#warnings = warnings;
+    this.#logger = logger;
+    const all = [engines.primary, ...engines.others];
+    this.#slots = all.flatMap((engine) => ([4, 6] as const).map((family) => new RuleSlot(engine, family)));
+  }
+
+  setInputs(inputs: RuleInputs): void {
+    const rules = planRules(inputs, this.#engines.primary.randomFully);
+    this.#wanted = new Map(rules.map((entry) => [entry.family, entry]));
+  }
+
+  /** Marks those to be looked at in the next round; false when none is meant. */
+  mark(isMeant: (slot: RuleSlot) => boolean): boolean {
+    const slots = this.#slots.filter(isMeant);
+    for (const slot of slots) slot.needsLook = true;
+    return slots.length > 0;
+  }
+
+  isPrimary({ engine }: RuleSlot): boolean {
+    return engine === this.#engines.primary;
+  }
+
+  /** Never rejects. `onPrimary` is called once the rules are where they belong, before what is old is removed. */
+  async round(authors: readonly string[], onPrimary: () => void): Promise<RoundOutcome> {
+    const repaired: string[] = [];
+    const isNew = (slot: RuleSlot) => this.isPrimary(slot) && this.#wanted.has(slot.family);
+    const outcomes = [await this.#bringAll(isNew, repaired)];
+    onPrimary();
+    if (!outcomes.includes("failed")) outcomes.push(await this.#bringAll((slot) => !isNew(slot), repaired));
+    if (repaired.length > 0) this.repairs.record(repaired, authors);
+    return (["failed", "written"] as const).find((outcome) => outcomes.includes(outcome)) ?? "settled";
+  }
+
+  /** After as many rounds as make sense. */
+  giveUpForNow(): void {
+    const message = "the rules are not there after they were written: another program changes them all the time";
+    for (const slot of this.#slots.filter(({ needsLook }) => needsLook)) {
+      this.#onFailed(slot, new FlannelError("firewall.rejected", message, { retryable: true }));
+    }
+  }
+
+  /** How often in a row the most stubborn place failed; 0: all is well. */
+  get attempts(): number {
+    return Math.max(0, ...this.#slots.map(({ error, attempts }) => (error === undefined ? 0 : attempts)));
+  }
+
+  /** Looks at everything anew, and changes nothing. Throws what a tool says. */
+  async list(): Promise<RuleListing> {
+    const listing = { wanted: [] as string[], found: [] as string[], difference: [] as string[] };
+    for (const slot of this.#slots) {
+      const wanted = this.#wantedIn(slot);
+      listing.difference.push(...(await slot.look(wanted)));
+      listing.wanted.push(...slot.wantedLines(wanted));
+      listing.found.push(...slot.foundLines);
+    }
+    return listing;
+  }
+
+  status(): FirewallStatus {
+    const { primary, reason } = this.#engines;
+    return {
+      mode: primary.name,
+      reason,
+      warnings: this.#warnings,
+      failures: this.#slots.flatMap(({ name, error, attempts }) =>
+        error === undefined ? [] : [{ object: `traffic rules in ${slotText(name)}`, error: error.message, attempts }],
+      ),
+      repairs: this.repairs.repairs,
+    };
+  }
+
+  /** Of iptables: FORWARD chains with policy DROP in which no accept of ours stands first. */
+  async forwardDrops(): Promise<ForwardDrop[]> {
+    const drops: ForwardDrop[] = [];
+    for (const slot of this.#slots.filter(({ engine }) => engine.name !== "nftables")) {
+      const difference = await slot.look(this.#wantedIn(slot)).catch(() => undefined);
+      if (difference === undefined || !slot.dropsForwarded) continue;
+      if (slot.foundLines.some((line) => line.includes(" -I FORWARD 1 "))) continue;
+      const program = `${slot.family === 4 ? "iptables" : "ip6tables"}${slot.engine.name.replace("iptables", "")}`;
+      const cure = `${program} -P FORWARD ACCEPT`;
+      drops.push({ family: slot.family, chain: `${program} FORWARD`, by: "policy DROP", cure });
+    }
+    return drops;
+  }
+
+  async #bringAll(isMeant: (slot: RuleSlot) => boolean, repaired: string[]): Promise<RoundOutcome> {
+    let outcome: RoundOutcome = "settled";
+    for (const slot of this.#slots.filter(isMeant)) {
+      const wanted = this.#wantedIn(slot);
+      if (slot.isSettled(wanted)) continue;
+      try {
+        const change = await slot.bring(wanted);
+        if (change === undefined) this.#onSettled(slot);
+        else if (outcome === "settled") outcome = "written";
+        if (change?.isRepair === true) repaired.push(...change.difference);
+      } catch (error) {
+        if (this.#isUnused(slot, wanted)) this.#onUnused(slot, error);
+        else {
+          outcome = "failed";
+          this.#onFailed(slot, asFlannelError(error));
+        }
+      }
+    }
+    return outcome;
+  }
+
+  /** Where nothing is wanted or was ever seen, a tool that does not work has left nothing either. */
+  #isUnused(slot: RuleSlot, wanted: Wanted): boolean {
+    return (!this.isPrimary(slot) || !slot.isWanted(wanted)) && slot.foundLines.length === 0;
+  }
+
+  #onUnused(slot: RuleSlot, error: unknown): void {
+    slot.needsLook = false;
+    this.#logger.verbose(1, "firewall.unused", `cannot look into ${slotText(slot.name)}: ${describeError(error)}`);
+  }
+
+  #onSettled(slot: RuleSlot): void {
+    if (slot.error !== undefined)
+      this.#logger.info("firewall.recovered", `the rules in ${slotText(slot.name)} are in place`);
+    slot.error = undefined;
+    slot.attempts = 0;
+  }
+
+  #onFailed(slot: RuleSlot, error: FlannelError): void {
+    slot.needsLook = true;
+    slot.attempts++;
+    if (slot.error?.message !== error.message) {
+      const message = `cannot keep traffic rules in ${slotText(slot.name)}; trying on: ${error.message}`;
+      this.#logger.error("firewall.failed", message);
+    }
+    slot.error = error;
+  }
+
+  /** An accept of ours in nftables does not outweigh a DROP policy of iptables in the same hook: it is kept there too. */
+  #wantedIn(slot: RuleSlot): Wanted {
+    const rules = this.#wanted.get(slot.family);
+    if (this.isPrimary(slot)) return () => rules;
+    const isBeside = this.#engines.primary.name === "nftables" && slot.engine.name === "iptables-nft";
+    if (!isBeside || rules?.forward === undefined) return () => undefined;
+    const { family, network, forward } = rules;
+    return (found) => (found.dropsForwarded ? { family, network, forward } : undefined);
+  }
+}
+
+function slotText(name: SlotName): string {
+  return `${name.slice(0, -2)}, IPv${name.at(-1)}`;
+}
+
+function asFlannelError(error: unknown): FlannelError {
+  return error instanceof FlannelError ? error : new FlannelError("internal", describeError(error), { cause: error });
+}
