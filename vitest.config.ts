@@ -5,7 +5,7 @@ import { defineConfig } from "vitest/config";
 export default defineConfig({
   test: {
     projects: [
-      { test: { name: "unit", include: ["src/**/*.test.ts", "lab/**/*.test.ts", "scripts/**/*.test.ts"] } },
+      { test: { name: "unit", include: ["{src,lab,scripts}/**/*.test.ts"], testTimeout: 60_000 } },
       { test: { name: "system", include: ["test/system/**/*.test.ts"], testTimeout: 60_000, hookTimeout: 60_000 } },
       { test: { name: "etcd", include: ["test/etcd/**/*.test.ts"], testTimeout: 60_000, hookTimeout: 60_000 } },
       boxed("kernel"),

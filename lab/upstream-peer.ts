@@ -3,6 +3,7 @@
 import type { Etcd } from "./etcd.ts";
 import type { LabHost } from "./host.ts";
 import { link } from "./kernel-view.ts";
+import { type LeaseView, readLease, subnetOfKey } from "./lease-view.ts";
 import type { SubnetEnv } from "./subnet-env.ts";
 
 /**
@@ -24,16 +25,6 @@ export interface UpstreamPeerOptions {
   readonly prefix?: string;
   /** Default 1. */
   readonly vni?: number;
-}
-
-interface PeerLease {
-  readonly subnet: string | undefined;
-  readonly ipv6Subnet: string | undefined;
-  readonly publicIp: string | undefined;
-  readonly publicIpv6: string | undefined;
-  readonly backend: string;
-  readonly mac: string | undefined;
-  readonly macV6: string | undefined;
 }
 
 const leaseSeconds = 86_400;
@@ -142,14 +133,14 @@ export class UpstreamPeer {
     });
   }
 
-  async #peers(): Promise<readonly PeerLease[]> {
+  async #peers(): Promise<readonly LeaseView[]> {
     const prefix = `${this.#options.prefix ?? "/coreos.com/network"}/subnets/`;
     const entries = await this.#options.etcd.list(prefix);
-    return entries.filter((entry) => entry.key !== this.key).map((entry) => readLease(entry.key, entry.value));
+    return entries.filter((entry) => entry.key !== this.key).map(readLease);
   }
 
   /** What of a lease this host can use: the families both have. */
-  #reachable(lease: PeerLease): readonly Reachable[] {
+  #reachable(lease: LeaseView): readonly Reachable[] {
     if (lease.backend !== (this.#options.backend ?? "vxlan")) return [];
     const { subnet, ipv6Subnet } = this.#options;
     const found: Reachable[] = [];
@@ -162,7 +153,7 @@ export class UpstreamPeer {
     return found;
   }
 
-  #peerLines(lease: PeerLease, verb: "replace" | "del"): readonly string[] {
+  #peerLines(lease: LeaseView, verb: "replace" | "del"): readonly string[] {
     return this.#reachable(lease).flatMap(({ subnet, publicIp, mac, device }) => {
       if (!this.#isVxlan) return [`route ${verb} ${subnet} via ${publicIp} dev eth0 proto boot`];
       if (mac === undefined) return [];
@@ -174,7 +165,7 @@ export class UpstreamPeer {
     });
   }
 
-  #fdbCommands(lease: PeerLease): readonly (readonly string[])[] {
+  #fdbCommands(lease: LeaseView): readonly (readonly string[])[] {
     return this.#reachable(lease).flatMap(({ publicIp, mac, device }) =>
       this.#isVxlan && mac !== undefined ? [[mac, "dev", device, "dst", publicIp, "self", "permanent"]] : [],
     );
@@ -186,30 +177,4 @@ interface Reachable {
   readonly publicIp: string;
   readonly mac: string | undefined;
   readonly device: string;
-}
-
-/** The IPv4 part of a lease key as a prefix, `10.5.2.0/24`. */
-function subnetOfKey(key: string): string {
-  return (key.split("/").at(-1)?.split("&")[0] ?? "").replace(/-(\d+)$/, "/$1");
-}
-
-function readLease(key: string, text: string): PeerLease {
-  const value = JSON.parse(text) as {
-    PublicIP?: string;
-    PublicIPv6?: string | null;
-    BackendType?: string;
-    BackendData?: { VtepMAC?: string };
-    BackendV6Data?: { VtepMAC?: string };
-  };
-  const ipv6Part = /&(.+)-(\d+)$/.exec(key);
-  const subnet = subnetOfKey(key);
-  return {
-    subnet: subnet === "0.0.0.0/0" ? undefined : subnet,
-    ipv6Subnet: ipv6Part === null ? undefined : `${ipv6Part[1]}/${ipv6Part[2]}`,
-    publicIp: value.PublicIP,
-    publicIpv6: value.PublicIPv6 ?? undefined,
-    backend: value.BackendType ?? "",
-    mac: value.BackendData?.VtepMAC,
-    macV6: value.BackendV6Data?.VtepMAC,
-  };
 }

@@ -10,15 +10,16 @@ import type { LeaseChange, LeasedSubnets, OwnLease } from "../lease/lease.ts";
 import { LeaseKeeper } from "../lease/lease-keeper.ts";
 import { LeaseTable } from "../lease/lease-table.ts";
 import { readSubnetFile } from "../lease/subnet-file.ts";
-import type { AcquireOutcome, LeaseRequest, NetworkConfigDocument, SubnetStore } from "../lease/subnet-store.ts";
+import type { LeaseRequest, NetworkConfigDocument, SubnetStore } from "../lease/subnet-store.ts";
 import type { Rtnetlink } from "../netlink/rtnetlink.ts";
 import type { AgentLogger } from "../telemetry/create-logger.ts";
 import { AgentFiles } from "./agent-files.ts";
 import { type ActiveConfig, type ConfigChange, judgeConfigChange, readConfig } from "./config-change.ts";
+import { tellAcquired } from "./lease-news.ts";
 import type { Network } from "./network.ts";
 import { openNetwork } from "./open-network.ts";
 import { type ReadinessView, readinessReasons } from "./readiness.ts";
-import { acquireLease, outcomeText, runStoreSession } from "./store-session.ts";
+import { acquireLease, runStoreSession, type Waiting } from "./store-session.ts";
 import { StoreView } from "./store-view.ts";
 import type { RememberedState, WarmState } from "./warm-state.ts";
 
@@ -103,7 +104,7 @@ export class Agent implements AsyncDisposable {
   /** Empty when ready. */
   reasons(): string[] {
     const leaseProblem = this.#keeper?.problem(Date.now());
-    const { ageMs } = this.storeView;
+    const { ageMs, obstacle } = this.storeView;
     const view: ReadinessView = {
       hasLease: this.#own !== undefined,
       isSubnetFileWritten: this.#files.isSubnetFileCurrent,
@@ -112,6 +113,7 @@ export class Agent implements AsyncDisposable {
       isWarmStart: this.#isWarm,
       ...(ageMs !== undefined && { storeAgeMs: ageMs }),
       ...(leaseProblem !== undefined && { leaseProblem }),
+      ...(obstacle !== undefined && { leaseObstacle: obstacle }),
       ...(this.#interfaceProblem !== undefined && { externalInterfaceProblem: this.#interfaceProblem }),
     };
     return readinessReasons(view);
@@ -146,9 +148,10 @@ export class Agent implements AsyncDisposable {
     const { store, logger } = this.#parts;
     const events = {
       onConfig: (document: NetworkConfigDocument | undefined) => this.#onConfig(document),
-      leaseRequest: () => this.#leaseRequest(),
-      onAcquired: (lease: OwnLease, outcome: AcquireOutcome) => this.#onAcquired(lease, outcome),
+      acquire: (waiting: Waiting) => this.#acquire(waiting),
+      onAcquired: (lease: OwnLease) => this.#onAcquired(lease),
       onChange: (change: LeaseChange) => this.#onChange(change),
+      onWaiting: (reason: string | undefined) => this.storeView.setObstacle(reason),
     };
     try {
       await runStoreSession(store, events, logger, this.#signal);
@@ -236,9 +239,15 @@ export class Agent implements AsyncDisposable {
       logger,
       signal: this.#signal,
       onPass: () => this.#settle(),
-      onExternalInterface: (external, problem) => this.#onExternalInterface(external, problem),
+      onExternalInterface: (external, problem, previous) => this.#onExternalInterface(external, problem, previous),
     });
     return this.#network;
+  }
+
+  async #acquire(waiting: Waiting): Promise<OwnLease> {
+    const acquired = await acquireLease(this.#parts.store, () => this.#leaseRequest(), waiting);
+    tellAcquired(this.#parts.logger, acquired, this.#own);
+    return acquired.lease;
   }
 
   #leaseRequest(): LeaseRequest {
@@ -261,16 +270,10 @@ export class Agent implements AsyncDisposable {
     };
   }
 
-  #onAcquired(lease: OwnLease, outcome: AcquireOutcome): void {
+  #onAcquired(lease: OwnLease): void {
     const { logger, store, options } = this.#parts;
     clearTimeout(this.#warmTimer);
     this.storeView.answered();
-    const subnets = [lease.subnet, lease.ipv6Subnet].filter((subnet) => subnet !== undefined).join(" and ");
-    logger.info("lease.acquired", `${outcomeText[outcome]} ${subnets}`, { key: lease.key, outcome });
-    if (this.#own !== undefined && this.#own.key !== lease.key) {
-      const message = "our subnet changed: containers with addresses of the old one must be re-created";
-      logger.warn("lease.changed", message, { before: this.#own.key, after: lease.key });
-    }
     this.#isWarm = false;
     this.#setOwn(lease);
     this.#keeper = LeaseKeeper.start({
@@ -278,7 +281,7 @@ export class Agent implements AsyncDisposable {
       lease,
       attributes: lease.attributes,
       renewMarginMs: options.renewMarginMs,
-      acquire: async (signal) => (await acquireLease(store, () => this.#leaseRequest(), logger, signal)).lease,
+      acquire: (signal) => this.#acquire({ logger, signal }),
       onLease: (renewed) => this.#setOwn(renewed),
       onTaken: (error) => this.#end({ type: "failed", error }),
       logger,
@@ -315,9 +318,11 @@ export class Agent implements AsyncDisposable {
     this.#settle();
   }
 
-  #onExternalInterface(external: ExternalInterface, problem: string | undefined): void {
+  #onExternalInterface(external: ExternalInterface, problem: string | undefined, previous: ExternalInterface): void {
     this.#interfaceProblem = problem;
     const { name, mtuBytes, address, ipv6Address } = external;
+    const isMoved = address !== previous.address || ipv6Address !== previous.ipv6Address;
+    if (isMoved) this.#parts.store.reconnect();
     const facts = { interface: name, mtuBytes, address, ipv6Address, problem };
     this.#parts.logger.warn("interface.changed", `interface ${name} changed`, facts);
     this.#announce();

@@ -15,6 +15,7 @@ describe("readinessReasons", () => {
 
   it.each<[Partial<ReadinessView>, string]>([
     [{ hasLease: false }, "no lease yet"],
+    [{ hasLease: false, leaseObstacle: "no free subnet" }, "no lease yet: no free subnet"],
     [{ leaseProblem: "our lease has expired" }, "our lease has expired"],
     [{ isSubnetFileWritten: false }, "the subnet file could not be written"],
     [{ arePeersProgrammed: false }, "the peers are not programmed yet"],

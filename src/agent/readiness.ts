@@ -2,6 +2,8 @@
 
 export interface ReadinessView {
   readonly hasLease: boolean;
+  /** What stands in the way of the first lease. */
+  readonly leaseObstacle?: string;
   /** Why the lease cannot be relied on. */
   readonly leaseProblem?: string;
   readonly isSubnetFileWritten: boolean;
@@ -21,7 +23,8 @@ export const STORE_SEEN_BOUND_MS = 5 * 60_000;
 /** Empty when ready. Each reason is a clause for a person. */
 export function readinessReasons(view: ReadinessView): string[] {
   const reasons: string[] = [];
-  if (!view.hasLease) reasons.push("no lease yet");
+  if (!view.hasLease)
+    reasons.push(view.leaseObstacle === undefined ? "no lease yet" : `no lease yet: ${view.leaseObstacle}`);
   if (view.leaseProblem !== undefined) reasons.push(view.leaseProblem);
   if (view.externalInterfaceProblem !== undefined) reasons.push(view.externalInterfaceProblem);
   if (view.hasLease && !view.isSubnetFileWritten) reasons.push("the subnet file could not be written");

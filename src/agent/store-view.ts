@@ -6,6 +6,7 @@ export class StoreView {
   readonly #logger: Logger;
   #seenMonotonicMs: number | undefined;
   #isConnected = false;
+  #obstacle: string | undefined;
 
   constructor(logger: Logger) {
     this.#logger = logger;
@@ -14,6 +15,15 @@ export class StoreView {
   /** The store answered just now. */
   answered(): void {
     this.#seenMonotonicMs = performance.now();
+  }
+
+  /** What stands between us and our first lease; undefined when nothing does. */
+  setObstacle(reason: string | undefined): void {
+    this.#obstacle = reason;
+  }
+
+  get obstacle(): string | undefined {
+    return this.#obstacle;
   }
 
   follow(change: LeaseChange): void {

@@ -100,9 +100,11 @@ async function lookAtRoutes(
     nextHop: (id: number) => byId.get(id),
   };
   const found: ObservedRoute[] = [];
-  for (const message of await netlink.dump("route", { table: MAIN_TABLE })) {
-    const route = observedRoute(message, context);
-    if (route !== undefined) found.push(route);
+  for (const family of [4, 6] as const) {
+    for (const message of await netlink.dump("route", { table: MAIN_TABLE, family })) {
+      const route = observedRoute(message, context);
+      if (route !== undefined) found.push(route);
+    }
   }
   pool.replaceAll(nextHops, found, links, ownership);
   table.setObserved("route", found, onLookedAt);

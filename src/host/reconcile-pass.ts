@@ -79,6 +79,11 @@ export class ReconcilePass {
     this.#routes = new RouteProgrammer(context, this.#pool, options.ownership.ownDevices);
   }
 
+  /** Nothing is known of the kernel before. */
+  get hasLooked(): boolean {
+    return this.#hasLooked;
+  }
+
   /** Throws only when the kernel cannot be read. */
   async run(request: PassRequest): Promise<ReconcileResult> {
     const startMs = performance.now();

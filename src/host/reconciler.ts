@@ -154,7 +154,8 @@ export class Reconciler implements AsyncDisposable {
     this.#isQueued = false;
     const waiters = this.#waiters;
     this.#waiters = [];
-    const kinds = new Set(this.#lookTimer === undefined ? this.#kindsToLookAt : []);
+    const isLookDue = this.#lookTimer === undefined || !this.#pass.hasLooked;
+    const kinds = new Set(isLookDue ? this.#kindsToLookAt : []);
     if (kinds.size > 0) this.#kindsToLookAt.clear();
     const isNewChance = kinds.size > 0 && this.#isNewChance;
     if (isNewChance) this.#isNewChance = false;
@@ -175,7 +176,7 @@ export class Reconciler implements AsyncDisposable {
   /** The kernel would not list its objects: without that nothing can be done, so everything is looked at again. */
   #onPassFailed(error: FlannelError, kinds: ReadonlySet<HostKind>): ReconcileResult {
     if (!this.#isStopped) {
-      this.#options.logger.error("host.lookFailed", "cannot read the state of this host; trying again", { error });
+      this.#options.logger.error("host.look-failed", "cannot read the state of this host; trying again", { error });
       for (const kind of kinds.size > 0 ? kinds : hostKinds) this.#kindsToLookAt.add(kind);
       this.#lookTimer ??= setTimeout(() => this.#lookNow(), LOOK_RETRY_MS);
     }

@@ -54,12 +54,22 @@ export class RouteProgrammer {
     const results = await this.#apply(attempts.map((attempt) => attempt.request));
     for (const [index, error] of results.entries()) {
       const attempt = attempts[index];
-      if (attempt === undefined || error === undefined) continue;
-      if (attempt.slot.desired === undefined && isAlreadyGone(error)) continue;
+      if (attempt === undefined || error === undefined || (await this.#isInPlace(attempt, error))) continue;
       this.#settle(attempt.slot, attempt.before);
       failures.push({ slot: attempt.slot, error });
     }
     return failures;
+  }
+
+  /**
+   * Whether the error says that all is as wanted. When somebody put a route before ours (`ip route prepend`), the
+   * kernel refuses to replace that by a second one like ours: it is enough to take it away.
+   */
+  async #isInPlace({ slot, before }: Attempt, error: FlannelError): Promise<boolean> {
+    if (slot.desired === undefined) return isAlreadyGone(error);
+    if (before === undefined || !hasCode(error, "kernel.exists")) return false;
+    const [refusal] = await this.#apply([this.#deletion(before)]);
+    return refusal === undefined;
   }
 
   /** Deletes next hops of ours that no route uses. Failures are left for the next time: they do no harm. */

@@ -37,6 +37,7 @@ async function keep(renew: Renew, over: Partial<LeaseKeeperOptions> = {}) {
     networkConfig: refuse,
     acquire: refuse,
     list: refuse,
+    reconnect: () => undefined,
     renew,
     watch: () => ({ [Symbol.asyncIterator]: () => ({ next: refuse }) }),
     watchNetworkConfig: () => ({ [Symbol.asyncIterator]: () => ({ next: refuse }) }),

@@ -26,6 +26,8 @@ export interface LeaseKeeperOptions {
   readonly pollMs?: number;
 }
 
+/** A clock that jumped past the expiry makes the agent unready until the lease is renewed: it should be seconds. */
+const POLL_MS = 5_000;
 const RETRY_FIRST_MS = 1_000;
 const RETRY_MAX_MS = 60_000;
 
@@ -228,7 +230,7 @@ export class LeaseKeeper implements AsyncDisposable {
     if (this.#hasWork() || this.#signal.aborted) return;
     const untilRenewalMs = Math.max(this.#renewAt.monotonicMs - performance.now(), 10);
     const { promise, resolve } = Promise.withResolvers<void>();
-    const timer = setTimeout(resolve, Math.min(untilRenewalMs, this.#options.pollMs ?? 30_000));
+    const timer = setTimeout(resolve, Math.min(untilRenewalMs, this.#options.pollMs ?? POLL_MS));
     this.#wake = resolve;
     await promise;
     clearTimeout(timer);

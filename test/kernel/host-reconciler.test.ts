@@ -186,6 +186,8 @@ describe("repair", () => {
       "a forwarding entry led astray",
       ["bridge", "fdb", "replace", macOf(2), "dst", "192.168.50.99", "dev", device, "self", "permanent"],
     ],
+    ["a second route to a peer", ["ip", "route", "append", "10.0.2.0/24", "via", "10.0.9.0", "dev", device, "onlink"]],
+    ["a route put before ours", ["ip", "route", "prepend", "10.0.2.0/24", "via", "10.0.9.0", "dev", device, "onlink"]],
     ["a foreign route on our device", ["ip", "route", "add", "10.9.9.0/24", "dev", device]],
     [
       "a foreign forwarding entry",
@@ -469,6 +471,16 @@ describe("what is there already", () => {
   });
 });
 
+test("the underlay made anew takes the device along, which comes back", async () => {
+  const reconciler = await open();
+  await reconciler.setDesired(overlayState(1, 2), prune);
+  await box.ip("link", "del", "dev", "eth0");
+  await until(async () => (await link(box, device)) === undefined, { what: "the device to go with its underlay" });
+  await makeEth0();
+  await untilPeers(1, 2);
+  expect(await link(box, device)).toMatchObject({ settings: { link: "eth0" } });
+});
+
 test("a missing underlay is waited for", async () => {
   const reconciler = await open();
   await box.ip("link", "set", "dev", "eth0", "down");
@@ -513,8 +525,8 @@ async function watchRoutes(): Promise<{ stop(): Promise<string[]> }> {
     text += chunk;
   });
   const sees = (marker: string) => async (): Promise<boolean> => {
-    await box.tryRun(["ip", "route", "replace", marker, "dev", "lo", "proto", "99"]);
-    await box.tryRun(["ip", "route", "change", marker, "dev", "lo", "proto", "99"]);
+    await box.ip("route", "add", marker, "dev", "lo");
+    await box.ip("route", "del", marker, "dev", "lo");
     return text.includes(marker.slice(0, marker.indexOf("/")));
   };
   await until(sees("203.0.113.0/24"), { what: "the monitor to listen" });
@@ -522,7 +534,6 @@ async function watchRoutes(): Promise<{ stop(): Promise<string[]> }> {
     stop: async () => {
       await until(sees("198.51.100.0/24"), { what: "the monitor to have seen everything" });
       child.kill();
-      await box.tryRun(["ip", "route", "flush", "proto", "99"]);
       return text.split("\n").filter((line) => !/203\.0\.113|198\.51\.100/.test(line));
     },
   };

@@ -22,7 +22,7 @@ export interface EtcdSubnetStoreOptions extends EtcdConnectionOptions {
   readonly ttlSeconds?: number;
 }
 
-export const leaseTtlSeconds = 86_400;
+const leaseTtlSeconds = 86_400;
 
 export class EtcdSubnetStore implements SubnetStore {
   readonly description: string;
@@ -111,6 +111,10 @@ export class EtcdSubnetStore implements SubnetStore {
       left.abort();
       await filling;
     }
+  }
+
+  reconnect(): void {
+    this.#connection.reconnect();
   }
 
   /** Reads the certificate files again and moves all connections over. Throws `config.invalid`; then nothing changed. */

@@ -1,0 +1,152 @@
+// An agent with 10,000 leases at rest: resident memory, CPU time, and the longest turn of its event loop.
+import { spawn } from "node:child_process";
+import { once } from "node:events";
+import { readdir, readFile } from "node:fs/promises";
+import { setTimeout as sleep } from "node:timers/promises";
+import { fileURLToPath } from "node:url";
+import type { LabAgent } from "../lab/agent.ts";
+import { routes } from "../lab/kernel-view.ts";
+import { until } from "../lab/wait.ts";
+import type { BenchContext, BenchSet } from "./bench-set.ts";
+import { longestFigure, medianFigure } from "./bench-set.ts";
+import { vxlanDevice } from "./peer-objects.ts";
+import { leaseKey, leaseValue, peer, writePeers } from "./peers.ts";
+import type { TurnReport } from "./turn-probe.ts";
+import { BenchAgent, createWorld, type World } from "./world.ts";
+
+const LEASES = 10_000;
+const prefix = "/memory";
+const SETTLE_SECONDS = 60;
+/** Holds two audits, which come once a minute, wherever it begins. */
+const IDLE_SECONDS = 120;
+/** Holds one audit. */
+const WATCHED_SECONDS = 62;
+const turnProbe = fileURLToPath(new URL("turn-probe.ts", import.meta.url));
+
+export const memorySet: BenchSet = {
+  name: "memory",
+  title: "an agent with 10,000 leases at rest",
+  async run(context) {
+    await using world = await createWorld(context.rounds);
+    await writePeers(world.etcd.endpoints, prefix, LEASES);
+    const resting = await measureResting(world, context);
+    const turns = await measureTurns(world, context);
+    const longest = (key: keyof TurnReport) => turns.map((report) => report[key]);
+    return {
+      figures: [
+        medianFigure(
+          { name: `resident after ${SETTLE_SECONDS} s`, unit: "MB", atMost: 130 },
+          resting.map(({ residentMb }) => residentMb),
+        ),
+        medianFigure(
+          { name: "resident, node at rest", unit: "MB" },
+          resting.map(({ bareMb }) => bareMb),
+        ),
+        medianFigure(
+          { name: `CPU over ${IDLE_SECONDS} s, of one core`, unit: "%", atMost: 0.2 },
+          resting.map(({ cpuPercent }) => cpuPercent),
+        ),
+        longestFigure(
+          { name: "CPU time of an event-loop turn, from start to ready", unit: "ms", atMost: 50 },
+          longest("startMs"),
+        ),
+        longestFigure(
+          { name: "CPU time of an event-loop turn, afterwards", unit: "ms", atMost: 50 },
+          longest("restMs"),
+        ),
+        medianFigure({ name: "CPU time of loading, before the first turn", unit: "ms" }, longest("loadingMs")),
+      ],
+      notes: [
+        "Resident memory and CPU: all rounds at once, one host each; the CPU time holds two audits of everything.",
+        "A turn holds one or more tasks (callbacks), so no task is longer. Afterwards: a new lease, its removal, an audit.",
+      ],
+    };
+  },
+};
+
+interface Resting {
+  readonly residentMb: number;
+  readonly bareMb: number;
+  readonly cpuPercent: number;
+}
+
+/** The agents rest at the same time, so that rounds do not cost two minutes each. */
+async function measureResting({ lan, etcd }: World, { rounds, progress }: BenchContext): Promise<readonly Resting[]> {
+  await using agents = new AsyncDisposableStack();
+  const measurements: Promise<Resting>[] = [];
+  for (let round = 1; round <= rounds; round++) {
+    progress(`at rest: starting agent ${round} of ${rounds}, then ${IDLE_SECONDS} s of rest`);
+    const agent = agents.use(BenchAgent.start(lan.host(round), etcd, prefix));
+    await agent.msToEvent("agent.ready");
+    const measurement = measureOneResting(agent);
+    // Reported below, where all are awaited.
+    measurement.catch(() => undefined);
+    measurements.push(measurement);
+  }
+  return await Promise.all(measurements);
+}
+
+async function measureOneResting({ agent }: BenchAgent): Promise<Resting> {
+  const { pid } = agent;
+  const cpuBefore = await cpuSeconds(pid);
+  const startedMs = performance.now();
+  await sleep(SETTLE_SECONDS * 1_000);
+  const residentMb = (await agent.residentBytes()) / 1e6;
+  const bareMb = await residentMbOfBareNode();
+  await sleep(IDLE_SECONDS * 1_000 - (performance.now() - startedMs));
+  const cpuPercent = ((await cpuSeconds(pid)) - cpuBefore) / ((performance.now() - startedMs) / 100_000);
+  return { residentMb, bareMb, cpuPercent };
+}
+
+/** CPU time of all threads so far; the kernel counts it in nanoseconds, where /proc/PID/stat has hundredths. */
+async function cpuSeconds(pid: number): Promise<number> {
+  const threads = await readdir(`/proc/${pid}/task`);
+  const texts = await Promise.all(threads.map((thread) => readFile(`/proc/${pid}/task/${thread}/schedstat`, "utf8")));
+  return texts.reduce((sum, text) => sum + Number(text.split(" ")[0]) / 1e9, 0);
+}
+
+async function residentMbOfBareNode(): Promise<number> {
+  const child = spawn(process.execPath, ["-e", "console.log(); setInterval(() => undefined, 1e6)"], {
+    stdio: ["ignore", "pipe", "ignore"],
+  });
+  try {
+    await once(child.stdout, "data");
+    const status = await readFile(`/proc/${child.pid}/status`, "utf8");
+    return (Number(/^VmRSS:\s+(\d+) kB/m.exec(status)?.[1]) * 1024) / 1e6;
+  } finally {
+    child.kill("SIGKILL");
+  }
+}
+
+async function measureTurns(world: World, { rounds, progress }: BenchContext): Promise<readonly TurnReport[]> {
+  const reports: TurnReport[] = [];
+  for (let round = 1; round <= rounds; round++) {
+    progress(`event loop: round ${round} of ${rounds}, ${WATCHED_SECONDS} s each`);
+    reports.push(await measureOneAgentsTurns(world));
+  }
+  return reports;
+}
+
+async function measureOneAgentsTurns({ lan, etcd }: World): Promise<TurnReport> {
+  const file = "/run/turns.json";
+  const env = { NODE_OPTIONS: `--import=${turnProbe}`, TURN_PROBE_FILE: file };
+  await using started = BenchAgent.start(lan.host(1), etcd, prefix, env);
+  await started.msToEvent("agent.ready");
+  const { agent } = started;
+  agent.signal("SIGUSR2");
+  const newcomer = peer(LEASES);
+  const key = `${prefix}/subnets/${leaseKey(newcomer)}`;
+  await etcd.put(key, leaseValue(newcomer));
+  await untilPeers(agent, LEASES + 1);
+  await etcd.delete(key);
+  await untilPeers(agent, LEASES);
+  await sleep(WATCHED_SECONDS * 1_000);
+  await agent.term();
+  return JSON.parse(await readFile(file, "utf8")) as TurnReport;
+}
+
+/** By the kernel's routes: asking the agent would be work for its event loop. */
+async function untilPeers({ host }: LabAgent, count: number): Promise<void> {
+  const look = async () => (await routes(host.namespace, "dev", vxlanDevice)).length === count;
+  await until(look, { what: `${count} routes` });
+}

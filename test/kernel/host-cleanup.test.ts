@@ -1,0 +1,188 @@
+// Cleanup and preflight on a real kernel.
+import { createSocket } from "node:dgram";
+import { once } from "node:events";
+import { afterEach, beforeEach, describe, expect, test } from "vitest";
+import { link, routes } from "../../lab/kernel-view.ts";
+import { boxNamespace as box } from "../../lab/namespace.ts";
+import { selectExternalInterface } from "../../src/host/external-interface.ts";
+import type { PreflightContext, PreflightFinding } from "../../src/host/preflight.ts";
+import { Preflight } from "../../src/host/preflight-facts.ts";
+import { Reconciler } from "../../src/host/reconciler.ts";
+import { cleanUpHost, findFlannelDevices } from "../../src/host/without-agent.ts";
+import { parsePrefix } from "../../src/ip/address.ts";
+import { Rtnetlink } from "../../src/netlink/rtnetlink.ts";
+import { silentLogger } from "../../src/telemetry/logger.ts";
+import { device, gatewayState, makeEth0, network, overlayState, range } from "../support/host-fixture.ts";
+
+let netlink: Rtnetlink;
+
+beforeEach(async () => {
+  netlink = Rtnetlink.open();
+  await makeEth0();
+});
+
+afterEach(async () => {
+  await netlink[Symbol.asyncDispose]();
+  await box.tryRun([
+    "sh",
+    "-c",
+    "ip link del dev eth0; ip link del dev flannel.1; ip link del dev flannel.2; ip link del dev odd",
+  ]);
+});
+
+describe("cleanup", () => {
+  test("removes all that is ours and nothing else", async () => {
+    const before = await routes(box);
+    await using reconciler = await Reconciler.open({
+      devices: [device],
+      ownedNetworks: [network],
+      logger: silentLogger,
+      signal: new AbortController().signal,
+    });
+    const overlay = overlayState(...range(1, 1_010));
+    await reconciler.setDesired(
+      { ...overlay, routes: [...overlay.routes, ...gatewayState(1_020).routes] },
+      { prune: true },
+    );
+    await reconciler[Symbol.asyncDispose]();
+    await box.ipBatch([
+      "link add dev flannel.2 type bridge",
+      "link add dev odd type vxlan id 9 dev eth0 dstport 0",
+      "nexthop add id 5 via 192.168.50.12 dev eth0",
+    ]);
+
+    const scope = { devices: await findFlannelDevices(), networks: [network] };
+    expect(scope.devices).toEqual([device]);
+    const quiet = { logger: silentLogger, signal: new AbortController().signal };
+    const dryRun = await cleanUpHost(scope, { ...quiet, isDryRun: true });
+    expect(dryRun.removed).toContainEqual(expect.stringContaining(`${device} address`));
+    expect(dryRun.removed).toContainEqual(expect.stringContaining("10.3.252.0/24 via 192.168.54.7 dev eth0"));
+    expect(await link(box, device)).toBeDefined();
+
+    expect(await cleanUpHost(scope, { ...quiet, isDryRun: false })).toMatchObject({ failures: [] });
+    expect(await link(box, device)).toBeUndefined();
+    expect(await routes(box)).toEqual(before);
+    expect(await link(box, "flannel.2")).toMatchObject({ kind: "bridge" });
+    expect(await link(box, "odd")).toBeDefined();
+    expect((await box.ipJson("nexthop", "show")).map((entry) => entry["id"])).toEqual([5]);
+    // A second run finds nothing to do and nothing to complain about.
+    expect(await cleanUpHost(scope, { ...quiet, isDryRun: false })).toEqual({ removed: [], failures: [] });
+  });
+});
+
+describe("preflight", () => {
+  let preflight: Preflight;
+  let context: PreflightContext;
+
+  beforeEach(async () => {
+    preflight = new Preflight(netlink);
+    const { interface: externalInterface } = await selectExternalInterface(
+      { families: new Set([4]), interfaces: ["eth0"], interfaceRegexes: [] },
+      netlink,
+    );
+    context = {
+      families: new Set([4]),
+      networks: [parsePrefix("10.5.0.0/16")],
+      ownSubnets: [parsePrefix("10.5.1.0/24")],
+      externalInterface,
+      devices: [device],
+      vxlanPort: 0,
+      overlayMtuBytes: 1450,
+      carriesTraffic: true,
+      acceptsForwarding: false,
+    };
+    await box.sysctl({ "net.ipv4.ip_forward": 1, "net.ipv4.conf.all.rp_filter": 0, "net.ipv4.conf.eth0.rp_filter": 0 });
+  });
+
+  /** Runs each cure and gives what is found before and after. */
+  async function findingsAndCure(changed: Partial<PreflightContext> = {}): Promise<readonly PreflightFinding[]> {
+    const findings = await preflight.evaluate({ ...context, ...changed });
+    for (const { cure } of findings) await box.run(["sh", "-c", cure]);
+    preflight = new Preflight(netlink);
+    expect(await preflight.evaluate({ ...context, ...changed })).toEqual([]);
+    return findings;
+  }
+
+  test("a host in order has no finding", async () => {
+    expect(await preflight.evaluate(context)).toEqual([]);
+    await box.ipBatch(["link add dev cni0 type bridge", "addr add 10.5.1.1/24 dev cni0", "link set dev cni0 up"]);
+    expect(await preflight.evaluate(context)).toEqual([]);
+    await box.ip("link", "del", "dev", "cni0");
+  });
+
+  test("forwarding off, both families, with a cure that works", async () => {
+    await box.sysctl({ "net.ipv4.ip_forward": 0, "net.ipv6.conf.all.forwarding": 0 });
+    const findings = await findingsAndCure({ families: new Set([4, 6]) });
+    expect(findings.map(({ check, cure }) => [check, cure])).toEqual([
+      ["ip-forward", "sysctl -w net.ipv4.ip_forward=1"],
+      ["ip-forward", "sysctl -w net.ipv6.conf.all.forwarding=1"],
+    ]);
+  });
+
+  test("strict reverse path filter, with a cure that works", async () => {
+    await box.sysctl({ "net.ipv4.conf.eth0.rp_filter": 1 });
+    expect((await preflight.evaluate(context))[0]).toMatchObject({
+      check: "rp-filter",
+      message: expect.stringContaining("eth0"),
+    });
+    await box.run(["sh", "-c", "sysctl -w net.ipv4.conf.all.rp_filter=2"]);
+    expect(await preflight.evaluate(context)).toEqual([]);
+  });
+
+  test("FORWARD policy DROP of iptables and of nftables, with cures that work", async () => {
+    await box.run(["iptables", "-P", "FORWARD", "DROP"]);
+    await box.nft("table inet other {\n chain fw {\n type filter hook forward priority 0; policy drop;\n }\n}\n");
+    const findings = await findingsAndCure();
+    expect(findings.map(({ message }) => message.replace(/ has.*/, ""))).toEqual([
+      "iptables FORWARD",
+      "nft chain inet other fw",
+    ]);
+    await box.run(["nft", "flush", "ruleset"]);
+  });
+
+  test("MTU too small, with a cure that works", async () => {
+    await box.ip("link", "set", "dev", "eth0", "mtu", "1300");
+    const external = { ...context.externalInterface, mtuBytes: 1300 };
+    const small = {
+      ...context,
+      families: new Set([4, 6] as const),
+      externalInterface: external,
+      overlayMtuBytes: 1230,
+    };
+    await box.sysctl({ "net.ipv6.conf.all.forwarding": 1 });
+    const [finding] = await preflight.evaluate(small);
+    expect(finding).toMatchObject({ check: "external-mtu", cure: "ip link set dev eth0 mtu 1350" });
+  });
+
+  test("the port taken by a program, not by vxlan devices", async () => {
+    await box.ipBatch([
+      `link add ${device} type vxlan id 1 local 192.168.50.11 dev eth0 dstport 8472`,
+      `link set dev ${device} up`,
+    ]);
+    expect(await preflight.evaluate(context)).toEqual([]);
+    const socket = createSocket("udp4").bind(4789);
+    await once(socket, "listening");
+    expect((await preflight.evaluate({ ...context, vxlanPort: 4789 }))[0]).toMatchObject({
+      check: "port-in-use",
+      cure: expect.stringContaining("ss -ulpn 'sport = :4789'"),
+    });
+    socket.close();
+    await once(socket, "close");
+    expect(await preflight.evaluate({ ...context, vxlanPort: 4789 })).toEqual([]);
+  });
+
+  test("the network overlapping an address or a route", async () => {
+    await box.ip("addr", "add", "10.5.200.1/24", "dev", "eth0");
+    await box.ip("route", "add", "10.0.0.0/8", "via", "192.168.50.1");
+    const [finding] = await preflight.evaluate(context);
+    expect(finding?.check).toBe("network-overlap");
+    expect(finding?.message).toContain("10.5.0.0/16 with 10.5.200.1/24 of eth0");
+    expect(finding?.message).toContain("10.5.0.0/16 with the route 10.0.0.0/8 dev eth0");
+  });
+
+  test("the probe for vxlan makes nothing", async () => {
+    const before = await box.ip("-o", "link");
+    await preflight.evaluate(context);
+    expect(await box.ip("-o", "link")).toBe(before);
+  });
+});

@@ -1,0 +1,203 @@
+// The external interface chosen and followed on a real kernel, and which peers it reaches without a gateway.
+import { afterEach, beforeEach, describe, expect, test } from "vitest";
+import { boxNamespace as box } from "../../lab/namespace.ts";
+import { until } from "../../lab/wait.ts";
+import { DirectPeers } from "../../src/host/direct-peers.ts";
+import { ExternalInterfaceWatch, selectExternalInterface } from "../../src/host/external-interface.ts";
+import type { ExternalInterface } from "../../src/host/host-state.ts";
+import type { InterfaceOptions } from "../../src/host/interface-choice.ts";
+import { type Address, parseAddress, parsePrefix } from "../../src/ip/address.ts";
+import { Rtnetlink } from "../../src/netlink/rtnetlink.ts";
+import { silentLogger } from "../../src/telemetry/logger.ts";
+
+const ipv4: InterfaceOptions = { families: new Set([4]), interfaces: [], interfaceRegexes: [] };
+let netlink: Rtnetlink;
+
+beforeEach(async () => {
+  netlink = Rtnetlink.open();
+  // flannel's test vectors use a dummy device; a bridge serves as well.
+  await box.ipBatch([
+    "link add dev eth0 type veth peer name lan",
+    "addr add 192.168.50.11/24 dev eth0",
+    "addr add fd00:50::11/64 dev eth0 nodad",
+    "link set dev lan up",
+    "link set dev eth0 up",
+    "link add dev dummy0 type bridge",
+    ...["1.10.100.1", "192.168.200.128", "172.16.30.18", "172.16.31.200", "172.16.32.100"].map(
+      (address) => `addr add ${address}/24 dev dummy0`,
+    ),
+    "addr add 2001:db8::1/64 dev dummy0 nodad",
+    "link set dev dummy0 up",
+    "route add default via 192.168.50.1",
+    "route add default via fd00:50::1",
+  ]);
+});
+
+afterEach(async () => {
+  await netlink[Symbol.asyncDispose]();
+  await box.tryRun(["sh", "-c", "ip link del dev eth0; ip link del dev dummy0"]);
+});
+
+describe("choosing", () => {
+  const dual = new Set([4, 6] as const);
+  test.each<[string, Partial<InterfaceOptions>, Partial<ExternalInterface>]>([
+    [
+      "regex for an address",
+      { interfaceRegexes: ["192\\.168\\.200\\.\\d+"] },
+      { name: "dummy0", address: ip("192.168.200.128") },
+    ],
+    ["regex for a name", { interfaceRegexes: ["dummy\\d+"] }, { name: "dummy0", address: ip("1.10.100.1") }],
+    ["name", { interfaces: ["dummy0"] }, { name: "dummy0", address: ip("1.10.100.1") }],
+    ["address", { interfaces: ["172.16.30.18"] }, { name: "dummy0", address: ip("172.16.30.18") }],
+    [
+      "regex and public IP",
+      { interfaceRegexes: ["172\\.16\\.30\\.\\d+"], publicIp: "172.16.31.200" },
+      { name: "dummy0", address: ip("172.16.30.18"), publicIp: ip("172.16.31.200") },
+    ],
+    ["can reach", { canReach: "172.16.32.254" }, { name: "dummy0", address: ip("172.16.32.100") }],
+    [
+      "default route",
+      {},
+      { name: "eth0", address: ip("192.168.50.11"), publicIp: ip("192.168.50.11"), mtuBytes: 1500 },
+    ],
+    ["public IP of this host", { publicIp: "172.16.31.200" }, { name: "dummy0", address: ip("172.16.31.200") }],
+    [
+      "public IP behind NAT",
+      { publicIp: "203.0.113.9" },
+      { name: "eth0", address: ip("192.168.50.11"), publicIp: ip("203.0.113.9") },
+    ],
+    ["dual stack", { families: dual }, { name: "eth0", address: ip("192.168.50.11"), ipv6Address: ip("fd00:50::11") }],
+    [
+      "IPv6 only",
+      { families: new Set([6] as const) },
+      { name: "eth0", ipv6Address: ip("fd00:50::11"), publicIpv6: ip("fd00:50::11") },
+    ],
+    ["dual stack by name", { families: dual, interfaces: ["dummy0"] }, { ipv6Address: ip("2001:db8::1") }],
+  ])("%s", async (_, options, expected) => {
+    const { interface: chosen } = await selectExternalInterface({ ...ipv4, ...options }, netlink);
+    expect(chosen).toMatchObject(expected);
+    expect(chosen.isUp).toBe(true);
+  });
+
+  test("a source the kernel prefers by the route is taken", async () => {
+    await box.ip("route", "add", "198.51.100.0/24", "via", "172.16.32.1", "src", "172.16.31.200");
+    const { interface: chosen } = await selectExternalInterface({ ...ipv4, canReach: "198.51.100.1" }, netlink);
+    expect(chosen).toMatchObject({ name: "dummy0", address: "172.16.31.200" });
+  });
+
+  test("no default route, no such interface: all interfaces are listed", async () => {
+    await box.ip("route", "del", "default");
+    await expect(selectExternalInterface(ipv4, netlink)).rejects.toThrow(
+      /no IPv4 default route.*eth0 \(192\.168\.50\.11/s,
+    );
+    await expect(selectExternalInterface({ ...ipv4, canReach: "8.8.8.8" }, netlink)).rejects.toThrow(
+      /no route to 8\.8\.8\.8/,
+    );
+    await expect(selectExternalInterface({ ...ipv4, interfaces: ["eth9"] }, netlink)).rejects.toMatchObject({
+      code: "interface.notFound",
+    });
+  });
+});
+
+describe("following", () => {
+  let seen: { external: ExternalInterface; reason: string | undefined }[];
+  let watch: ExternalInterfaceWatch;
+
+  beforeEach(async () => {
+    seen = [];
+    const { interface: initial } = await selectExternalInterface(ipv4, netlink);
+    watch = await ExternalInterfaceWatch.open({
+      initial,
+      selection: ipv4,
+      rtnetlink: netlink,
+      logger: silentLogger,
+      onChange: (external, reason) => seen.push({ external, reason }),
+    });
+  });
+
+  afterEach(() => watch[Symbol.asyncDispose]());
+
+  const becomes = (expected: Partial<ExternalInterface>) =>
+    until(() => Object.entries(expected).every(([key, value]) => Reflect.get(watch.current, key) === value), {
+      what: `${JSON.stringify(expected)} in ${JSON.stringify(watch.current)}`,
+    });
+
+  test("MTU", async () => {
+    await box.ip("link", "set", "dev", "eth0", "mtu", "1400");
+    await becomes({ mtuBytes: 1400 });
+    expect(seen).toHaveLength(1);
+  });
+
+  test("another address", async () => {
+    await box.run(["sh", "-c", "ip addr del 192.168.50.11/24 dev eth0; ip addr add 192.168.50.21/24 dev eth0"]);
+    await becomes({ address: ip("192.168.50.21"), publicIp: ip("192.168.50.21"), isUp: true });
+  });
+
+  test("an address that vanishes and returns", async () => {
+    await box.ip("addr", "del", "192.168.50.11/24", "dev", "eth0");
+    await becomes({ isUp: false, address: ip("192.168.50.11") });
+    expect(watch.reason).toBe("interface eth0 has lost its address");
+    await box.ip("addr", "add", "192.168.50.11/24", "dev", "eth0");
+    await becomes({ isUp: true });
+    expect(watch.reason).toBeUndefined();
+  });
+
+  test("down and up", async () => {
+    await box.ip("link", "set", "dev", "eth0", "down");
+    await becomes({ isUp: false });
+    await box.ip("link", "set", "dev", "eth0", "up");
+    await becomes({ isUp: true });
+  });
+
+  test("deleted and made again", async () => {
+    const before = watch.current.index;
+    await box.ip("link", "del", "dev", "eth0");
+    await becomes({ isUp: false });
+    expect(watch.reason).toBe("interface eth0 is gone");
+    await box.ipBatch([
+      "link add dev eth0 type veth peer name lan",
+      "addr add 192.168.50.31/24 dev eth0",
+      "link set dev lan up",
+      "link set dev eth0 up",
+    ]);
+    await becomes({ isUp: true, address: ip("192.168.50.31") });
+    expect(watch.current.index).not.toBe(before);
+  });
+
+  test("what others do on other interfaces is not reported", async () => {
+    await box.ip("addr", "add", "172.16.40.1/24", "dev", "dummy0");
+    await box.ip("link", "set", "dev", "eth0", "mtu", "1300");
+    await becomes({ mtuBytes: 1300 });
+    expect(seen.map(({ external }) => external.mtuBytes)).toEqual([1300]);
+  });
+});
+
+test("direct peers: those on the link, and as routes come and go", async () => {
+  const changes: (readonly Address[])[] = [];
+  const { interface: external } = await selectExternalInterface(ipv4, netlink);
+  await using direct = await DirectPeers.open({
+    overlayNetworks: [parsePrefix("10.5.0.0/16")],
+    logger: silentLogger,
+    onChange: (set) => changes.push([...set]),
+  });
+  const near = ["192.168.50.12", "192.168.50.13"].map(ip);
+  const peers = [...near, ip("172.16.30.77"), ip("8.8.8.8"), ip("192.168.50.11")];
+  expect([...(await direct.setPeers(peers, external.index))]).toEqual(near);
+  expect([...(await direct.setPeers([...peers, ip("192.168.50.14")], external.index))]).toEqual([
+    ...near,
+    "192.168.50.14",
+  ]);
+
+  await box.ip("route", "add", "192.168.50.13/32", "via", "192.168.50.1");
+  await until(() => !direct.current.has(ip("192.168.50.13")), { what: "a peer behind a gateway" });
+  await box.ip("route", "del", "192.168.50.13/32");
+  await until(() => direct.current.has(ip("192.168.50.13")), { what: "the peer back on the link" });
+  await box.ip("link", "set", "dev", "eth0", "down");
+  await until(() => direct.current.size === 0, { what: "nobody on a link that is down" });
+  expect(changes).toHaveLength(5);
+  expect([...(await direct.setPeers([], external.index))]).toEqual([]);
+});
+
+function ip(text: string): Address {
+  return parseAddress(text);
+}
