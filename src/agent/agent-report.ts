@@ -79,6 +79,7 @@ export class AgentReport {
       failures: [...(reconciler?.failures ?? [])],
       repairs: { total: reconciler?.repairs.total ?? 0, last: [...(reconciler?.repairs.last ?? [])] },
       preflight: await this.preflight(),
+      ...(network !== undefined && describeDataPlane(network)),
     };
   }
 
@@ -112,6 +113,22 @@ export class AgentReport {
       unreadableKeys: agent?.table.unreadable() ?? [],
     };
   }
+}
+
+function describeDataPlane(network: Network): Pick<Status, "dataPlane"> {
+  const status = network.dataPlane();
+  if (status === undefined) return {};
+  const { features, carried, dropped, peers } = status;
+  const problem = network.dataPlaneProblem;
+  return {
+    dataPlane: {
+      ...(problem !== undefined && { problem }),
+      ...(features !== undefined && { features }),
+      carried,
+      dropped,
+      peers: [...peers],
+    },
+  };
 }
 
 function describeInterface(network: Network): NonNullable<Status["externalInterface"]> {

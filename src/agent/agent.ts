@@ -21,6 +21,7 @@ import { openNetwork } from "./open-network.ts";
 import { type ReadinessView, readinessReasons } from "./readiness.ts";
 import { acquireLease, runStoreSession, type Waiting } from "./store-session.ts";
 import { StoreView } from "./store-view.ts";
+import { tellWarmStart, warmStartDelayMs } from "./warm-start.ts";
 import type { RememberedState, WarmState } from "./warm-state.ts";
 
 /** How the agent ended: asked to, by a failure, or to begin anew with another configuration. */
@@ -37,9 +38,6 @@ export interface AgentParts {
   /** After every change that readiness, files or status may depend on. */
   readonly onSettled: () => void;
 }
-
-/** How long the store may take before we go on with what we remember. */
-const WARM_START_AFTER_MS = 1_500;
 
 export class Agent implements AsyncDisposable {
   readonly ended: Promise<AgentEnd>;
@@ -80,7 +78,7 @@ export class Agent implements AsyncDisposable {
     agent.#session = agent.#runSession();
     if (parts.remembered !== undefined) {
       const { remembered } = parts;
-      agent.#warmTimer = setTimeout(() => void agent.#startWarm(remembered), WARM_START_AFTER_MS);
+      agent.#warmTimer = setTimeout(() => void agent.#startWarm(remembered), warmStartDelayMs(remembered));
     }
     return agent;
   }
@@ -105,6 +103,7 @@ export class Agent implements AsyncDisposable {
   reasons(): string[] {
     const leaseProblem = this.#keeper?.problem(Date.now());
     const { ageMs, obstacle } = this.storeView;
+    const dataPlaneProblem = this.#network?.dataPlaneProblem;
     const view: ReadinessView = {
       hasLease: this.#own !== undefined,
       isSubnetFileWritten: this.#files.isSubnetFileCurrent,
@@ -114,6 +113,7 @@ export class Agent implements AsyncDisposable {
       ...(ageMs !== undefined && { storeAgeMs: ageMs }),
       ...(leaseProblem !== undefined && { leaseProblem }),
       ...(obstacle !== undefined && { leaseObstacle: obstacle }),
+      ...(dataPlaneProblem !== undefined && { dataPlaneProblem }),
       ...(this.#interfaceProblem !== undefined && { externalInterfaceProblem: this.#interfaceProblem }),
     };
     return readinessReasons(view);
@@ -176,10 +176,7 @@ export class Agent implements AsyncDisposable {
     this.#isWarm = true;
     const peers = warmState.loadPeers();
     this.table.seed(peers);
-    logger.warn("warm-start", "the store does not answer: going on with the remembered lease and peers", {
-      key: remembered.own.key,
-      peers: peers.length,
-    });
+    tellWarmStart(logger, remembered, peers.length);
     this.#setOwn({ ...remembered.own, isReservation: remembered.own.storeLeaseId === 0n });
     this.#network?.setPeers(this.table.peers(), false);
   }

@@ -14,6 +14,8 @@ import type { Prefix } from "../ip/address.ts";
 import type { Lease, LeaseAttributes, LeasedSubnets } from "../lease/lease.ts";
 import type { Rtnetlink } from "../netlink/rtnetlink.ts";
 import type { Logger } from "../telemetry/logger.ts";
+import type { Tunnel, TunnelStatus } from "../tunnel/tunnel.ts";
+import type { TunnelState } from "../tunnel/tunnel-state.ts";
 
 export interface NetworkOptions {
   readonly backend: Backend;
@@ -48,6 +50,7 @@ export class Network implements AsyncDisposable {
   readonly #preflight: Preflight;
   #interfaceWatch: ExternalInterfaceWatch | undefined;
   #directPeers: DirectPeers | undefined;
+  #tunnel: Tunnel | undefined;
   #backend: Backend;
   #facts: HostFacts;
   #own: LeasedSubnets | undefined;
@@ -114,13 +117,13 @@ export class Network implements AsyncDisposable {
   get programmedPeers(): number {
     const { state, plannedPeers } = this.#plan;
     const missing = state.routes.filter(({ destination }) => !this.reconciler.isRouteProgrammed(destination)).length;
+    if (this.#plan.tunnel !== undefined && missing + (this.dataPlaneProblem === undefined ? 0 : 1) > 0) return 0;
     return Math.max(0, plannedPeers - missing);
   }
 
   /** What on this host stands in the way of packets right now, each with its cure. */
   preflight(): Promise<PreflightFinding[]> {
-    const { links } = this.#plan.state;
-    const [vxlan] = links;
+    const vxlan = this.#plan.state.links.find((link) => link.kind === "vxlan");
     return this.#preflight.evaluate({
       families: this.#options.selection.families,
       networks: this.#options.networks,
@@ -132,6 +135,17 @@ export class Network implements AsyncDisposable {
       carriesTraffic: this.#backend.type !== "alloc",
       acceptsForwarding: false,
     });
+  }
+
+  /** Why the data plane of ours does not carry packets; undefined when it does, or when the kernel's is used. */
+  get dataPlaneProblem(): string | undefined {
+    if (this.#plan.tunnel === undefined) return undefined;
+    return this.#tunnel === undefined ? "the data plane is not running yet" : this.#tunnel.problem;
+  }
+
+  /** Undefined for backends whose packets the kernel carries. */
+  dataPlane(): TunnelStatus | undefined {
+    return this.#tunnel?.status();
   }
 
   get isOwnProgrammed(): boolean {
@@ -198,8 +212,19 @@ export class Network implements AsyncDisposable {
     await this.#prepare();
     await this.#lookUpDirectPeers();
     this.#plan = this.#backend.plan(this.#own, this.#peers, this.#facts);
-    await this.reconciler.setDesired(this.#plan.state, { prune: this.#isComplete });
+    const { state, tunnel } = this.#plan;
+    // Together: on a restart the device is there, and its packets are waiting.
+    await Promise.all([this.#carry(tunnel), this.reconciler.setDesired(state, { prune: this.#isComplete })]);
     this.#programmed = { own: true, peers: !this.#isDirty };
+  }
+
+  async #carry(state: TunnelState | undefined): Promise<void> {
+    if (state === undefined) return;
+    const { logger, onPass } = this.#options;
+    // Only those who need it pay for it.
+    const { Tunnel } = await import("../tunnel/tunnel.ts");
+    this.#tunnel ??= new Tunnel({ logger, onChange: onPass });
+    await this.#tunnel.setState(state);
   }
 
   /** Lets the backend read the leases in slices: all of a large network at once would hold up everything else. */
@@ -230,6 +255,7 @@ export class Network implements AsyncDisposable {
     await this.#interfaceWatch?.[Symbol.asyncDispose]();
     await this.#directPeers?.[Symbol.asyncDispose]();
     await this.#planning;
+    await this.#tunnel?.[Symbol.asyncDispose]();
     await this.reconciler[Symbol.asyncDispose]();
   }
 }

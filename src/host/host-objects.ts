@@ -9,6 +9,8 @@ import type {
   HostRoute,
   HostState,
   HostSysctl,
+  TunLink,
+  VxlanLink,
 } from "./host-state.ts";
 import { addressLine, fdbLine, linkLine, neighbourLine, routeLine, sysctlLine, vxlanLine } from "./host-state-text.ts";
 
@@ -70,6 +72,9 @@ export const hostKinds: readonly HostKind[] = ["link", "sysctl", "address", "nei
 
 export type Desired<K extends HostKind> = HostKinds[K]["desired"];
 export type Observed<K extends HostKind> = HostKinds[K]["observed"];
+
+/** Kinds of devices that we create; one of another kind under our name is somebody else's. */
+export const OWN_LINK_KINDS: ReadonlySet<string> = new Set<HostLink["kind"]>(["vxlan", "tun"]);
 
 const ROUTE_TYPE_UNICAST = 1;
 const IPV6_DEFAULT_METRIC = 1024;
@@ -183,6 +188,18 @@ export type LinkField = "mac" | "mtu" | "local" | "underlay" | "learning" | "up"
  * "New local address family does not match old").
  */
 export function linkChanges(desired: HostLink, observed: ObservedLink): readonly LinkField[] {
+  return desired.kind === "vxlan" ? vxlanChanges(desired, observed) : tunChanges(desired, observed);
+}
+
+function tunChanges(desired: TunLink, observed: ObservedLink): readonly LinkField[] {
+  if (observed.kind !== "tun") return ["identity"];
+  const changes: LinkField[] = [];
+  if (observed.mtuBytes !== desired.mtuBytes) changes.push("mtu");
+  if (!observed.isUp) changes.push("up");
+  return changes;
+}
+
+function vxlanChanges(desired: VxlanLink, observed: ObservedLink): readonly LinkField[] {
   const vxlan = observed.vxlan;
   if (vxlan === undefined) return ["identity"];
   const changes: LinkField[] = [];
@@ -243,11 +260,11 @@ const observedLines: { readonly [K in HostKind]: (observed: Observed<K>) => stri
 
 function observedLinkLine(link: ObservedLink): string {
   const { vxlan } = link;
-  if (vxlan === undefined) return [link.name, "type", link.kind ?? "physical"].join(" ");
   const { name, mac, mtuBytes } = link;
-  return vxlanLine({ name, mtuBytes, ...(mac === undefined ? {} : { mac }), ...vxlan }).concat(
-    link.isUp ? "" : " state DOWN",
-  );
+  const down = link.isUp ? "" : " state DOWN";
+  if (link.kind === "tun") return `${name} mtu ${mtuBytes} type tun${down}`;
+  if (vxlan === undefined) return [name, "type", link.kind ?? "physical"].join(" ");
+  return `${vxlanLine({ name, mtuBytes, ...(mac === undefined ? {} : { mac }), ...vxlan })}${down}`;
 }
 
 function observedRouteLine(route: ObservedRoute): string {

@@ -10,7 +10,7 @@ import { FailureBook } from "./failure-book.ts";
 import { hostDifference } from "./host-difference.ts";
 import { type HostKind, hostKinds, kindRules } from "./host-objects.ts";
 import { look } from "./host-observer.ts";
-import type { HostState } from "./host-state.ts";
+import type { HostLink, HostState } from "./host-state.ts";
 import { type AnySlot, HostTable } from "./host-table.ts";
 import { NextHopPool } from "./next-hop-pool.ts";
 import { LinkDirectory, type Ownership, ownDeviceName } from "./observed-state.ts";
@@ -127,6 +127,7 @@ export class ReconcilePass {
     const route = this.table.get("route", destination);
     if (route?.desired === undefined || this.dirty.has(route)) return false;
     const { device, gateway } = route.desired;
+    if (gateway === undefined) return true;
     const neighbour = this.table.get("neighbour", kindRules.neighbour.key({ device, address: gateway, mac: "" }));
     if (neighbour?.desired === undefined) return true;
     if (this.dirty.has(neighbour)) return false;
@@ -168,7 +169,7 @@ export class ReconcilePass {
 
   #watch({ kind, desired }: AnySlot): void {
     if (desired === undefined) return;
-    const device = kind === "link" ? desired.underlay : kind === "route" ? desired.device : undefined;
+    const device = kind === "link" ? underlayOf(desired) : kind === "route" ? desired.device : undefined;
     if (device !== undefined && !this.#options.ownership.ownDevices.has(device)) this.#watchedDevices.add(device);
   }
 
@@ -336,6 +337,10 @@ export class ReconcilePass {
   line(slot: AnySlot): string {
     return slotLine(slot, this.#options.ownership.ownDevices);
   }
+}
+
+function underlayOf(link: HostLink): string | undefined {
+  return link.kind === "vxlan" ? link.underlay : undefined;
 }
 
 function repairAction({ desired, observed }: AnySlot): Repair["action"] {

@@ -1,10 +1,10 @@
 // All memory the packet path works in: one block that never moves or grows, so that the kernel can be given addresses in
 // it, WebAssembly can sum it, and nothing is allocated for a packet. Offsets in it are plain numbers.
 import { addressOf } from "../sys/libc.ts";
-import { compileSum, type SumOf } from "./checksum.ts";
+import { compileSum, type SumOf } from "./checksum-code.ts";
 
 /** What one read from the TUN device can bring: virtio header and the largest IP packet, rounded up. */
-export const PACKET_SLOT_BYTES = 66 * 1024;
+const PACKET_SLOT_BYTES = 66 * 1024;
 const TX_SLOTS = 8;
 /** Datagrams the kernel joined by UDP GRO need 64 KiB each. */
 export const RX_SLOT_BYTES = 64 * 1024;

@@ -1,16 +1,6 @@
 // The Internet checksum (RFC 1071) over packets in the arena. Sums are of little-endian words, which is the same
 // arithmetic on this machine's byte order: a folded sum is stored as it is. Pure.
 import type { Arena } from "./arena.ts";
-import { checksumModule } from "./checksum-code.ts";
-
-export type SumOf = (address: number, length: number) => number;
-
-/** A fast sum over `memory`; modulo 2^32, exact up to 128 KiB. */
-export function compileSum(memory: WebAssembly.Memory): SumOf {
-  const module = new WebAssembly.Module(checksumModule());
-  const { sum } = new WebAssembly.Instance(module, { env: { memory } }).exports;
-  return sum as SumOf;
-}
 
 /** 16 bits of a sum, carries added back in. */
 export function fold(sum: number): number {

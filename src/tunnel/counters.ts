@@ -2,7 +2,7 @@
 // count exactly up to 2^53 and are written as a whole on the machines we run on. Pure.
 
 /** Totals; names as in status. Packets are those inside, bytes theirs. */
-export const counterNames = [
+const counterNames = [
   "sentPackets",
   "sentBytes",
   "sentDatagramBatches",
@@ -13,7 +13,7 @@ export const counterNames = [
 ] as const;
 
 /** Why a packet was not passed on. */
-export const dropReasons = [
+const dropReasons = [
   /** No valid IP packet, or its header checksum is wrong. */
   "malformed",
   /** No lease holds the destination. */
@@ -39,8 +39,8 @@ export const dropReasons = [
   "deviceRefused",
 ] as const;
 
-export type CounterName = (typeof counterNames)[number];
-export type DropReason = (typeof dropReasons)[number];
+type CounterName = (typeof counterNames)[number];
+type DropReason = (typeof dropReasons)[number];
 
 /** Counter indexes: totals, then reasons. */
 export const counter = Object.fromEntries([...counterNames, ...dropReasons].map((name, index) => [name, index])) as {
@@ -52,20 +52,25 @@ const PEER_COUNTERS = 4;
 /** Leases in one network; memory is only used for those there are. */
 export const MAX_PEERS = 65_536;
 
+export interface CountersByName {
+  readonly carried: { readonly [Name in CounterName]: number };
+  readonly dropped: { readonly [Reason in DropReason]: number };
+}
+
 export class Counters {
   readonly buffer: SharedArrayBuffer;
-  readonly totals: Float64Array;
+  readonly #totals: Float64Array;
   readonly #peers: Float64Array;
 
   /** Around an existing buffer in the other thread, or a new one. */
   constructor(buffer = new SharedArrayBuffer(8 * (64 + MAX_PEERS * PEER_COUNTERS))) {
     this.buffer = buffer;
-    this.totals = new Float64Array(buffer, 0, 64);
+    this.#totals = new Float64Array(buffer, 0, 64);
     this.#peers = new Float64Array(buffer, 8 * 64);
   }
 
   add(index: number, amount: number): void {
-    this.totals[index] = (this.totals[index] ?? 0) + amount;
+    this.#totals[index] = (this.#totals[index] ?? 0) + amount;
   }
 
   /** `packets` and `bytes` more, to (`peerCounter.sentPackets`) or from (`receivedPackets`) the peer of that slot. */
@@ -90,9 +95,12 @@ export class Counters {
     this.#peers.fill(0, slot * PEER_COUNTERS, (slot + 1) * PEER_COUNTERS);
   }
 
-  /** Every total and reason by name. */
-  all(): { readonly [Name in CounterName | DropReason]: number } {
-    const entries = Object.entries(counter).map(([name, index]) => [name, this.totals[index] ?? 0]);
-    return Object.fromEntries(entries) as { [Name in CounterName | DropReason]: number };
+  /** What was carried, and what was dropped, by name. */
+  byName(): CountersByName {
+    const read = (name: CounterName | DropReason) => [name, this.#totals[counter[name]] ?? 0];
+    return {
+      carried: Object.fromEntries(counterNames.map(read)) as CountersByName["carried"],
+      dropped: Object.fromEntries(dropReasons.map(read)) as CountersByName["dropped"],
+    };
   }
 }

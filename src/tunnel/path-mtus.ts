@@ -4,11 +4,11 @@ import { pathMtuTo, socketAddress } from "../sys/udp-socket.ts";
 import { type ForwardingTable, peerField } from "./forwarding-table.ts";
 
 /** Outer IP and UDP headers. */
-export const OVERHEAD_BYTES = { ipv4: 28, ipv6: 48 } as const;
+const OVERHEAD_BYTES = { ipv4: 28, ipv6: 48 } as const;
 /** Short: a path may widen again, and asking costs little. */
 const REMEMBER_MS = 10_000;
 const ASK_AGAIN_MS = 1_000;
-export const NO_LIMIT = 65_535;
+const NO_LIMIT = 65_535;
 
 interface Known {
   readonly limitBytes: number;

@@ -2,7 +2,7 @@
 // cannot be started is tried again; what stands in the way is there to read.
 import { describeError } from "../errors.ts";
 import type { Logger } from "../telemetry/logger.ts";
-import { type CounterName, Counters, type DropReason, MAX_PEERS, type peerCounter } from "./counters.ts";
+import { Counters, type CountersByName, MAX_PEERS, type peerCounter } from "./counters.ts";
 import { ForwardingTable } from "./forwarding-table.ts";
 import { sessionKey, type TunnelFeatures, TunnelSession } from "./tunnel-session.ts";
 import type { TunnelPeer, TunnelState } from "./tunnel-state.ts";
@@ -16,10 +16,9 @@ export interface TunnelOptions {
   readonly onChange: () => void;
 }
 
-export interface TunnelStatus {
+export interface TunnelStatus extends CountersByName {
   /** Undefined while no session runs. */
   readonly features: TunnelFeatures | undefined;
-  readonly counters: { readonly [Name in CounterName | DropReason]: number };
   readonly peers: readonly ({ readonly key: string } & { readonly [Name in keyof typeof peerCounter]: number })[];
 }
 
@@ -49,19 +48,16 @@ export class Tunnel implements AsyncDisposable {
       key: peer.key,
       ...this.#counters.ofPeer(this.#slots.of(peer)),
     }));
-    return { features: this.#running?.session.features, counters: this.#counters.all(), peers };
+    return { features: this.#running?.session.features, ...this.#counters.byName(), peers };
   }
 
   /** Takes effect with the next batch of packets, or by a new session. Not to be called again before it has settled. */
   async setState(state: TunnelState): Promise<void> {
-    const before = this.#wanted;
     this.#wanted = state;
-    if (before === undefined || before.peers !== state.peers || sessionKey(before) !== sessionKey(state)) {
-      this.#slots.keepOnly(state.peers);
-      this.#table = ForwardingTable.build(state, (peer) => this.#slots.of(peer));
-    }
+    this.#slots.keepOnly(state.peers);
+    this.#table = ForwardingTable.build(state, (peer) => this.#slots.of(peer));
     if (this.#running?.key === sessionKey(state)) {
-      if (this.#table !== undefined) this.#running.session.setTable(this.#table);
+      this.#running.session.setTable(this.#table);
       return;
     }
     const outdated = this.#running?.session;
@@ -85,7 +81,10 @@ export class Tunnel implements AsyncDisposable {
     try {
       const session = TunnelSession.open(state, this.#table, this.#counters);
       this.#running = { session, key: sessionKey(state) };
-      void session.ended.then((reason) => this.#onEnded(session, reason));
+      session.ended.then(
+        (reason) => this.#onEnded(session, reason),
+        (error: unknown) => this.#onEnded(session, describeError(error)),
+      );
       const { deviceOffload, udpSegmentation, udpReceiveJoining } = session.features;
       this.#options.logger.info(
         "tunnel.started",
