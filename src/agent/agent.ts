@@ -192,6 +192,7 @@ export class Agent implements AsyncDisposable {
       await this.#openNetwork(readConfig(document.text, logger));
       return;
     }
+    await this.#opening; // a warm start may be at it
     const change = judgeConfigChange(this.#config, document.text, logger);
     if (change !== undefined) this.#changeConfig(change);
   }
