@@ -41,7 +41,18 @@ export interface UdpSockets {
   readonly ipv6: number;
 }
 
-export class MessageBatch {
+/** Where datagrams for peers go. */
+export interface DatagramSink {
+  table: ForwardingTable;
+  /** Room for a header of up to HEADER_SLOT_BYTES, valid until `flush`; may flush first. */
+  takeHeader(): number;
+  /** One datagram: `bytes` at `offset` and, if there are, `restBytes` at `rest`. Both stay untouched until `flush`. */
+  add(peer: number, isV6: boolean, offset: number, bytes: number, rest: number, restBytes: number): void;
+  /** Sends everything. Headers and packets may be overwritten afterwards. */
+  flush(): void;
+}
+
+export class MessageBatch implements DatagramSink {
   table: ForwardingTable;
   /** Whether messages of several datagrams are made. Goes off by itself when the kernel cannot send them. */
   usesGso: boolean;
@@ -73,13 +84,11 @@ export class MessageBatch {
     for (let index = 0; index < MAX_MESSAGES; index++) this.#prepare(index);
   }
 
-  /** Room for a generated header; sends what there is when none is left. */
   takeHeader(): number {
     if (this.#headers === MAX_HEADERS || this.#isFull) this.flush();
     return this.#arena.txHeaders + this.#headers++ * HEADER_SLOT_BYTES;
   }
 
-  /** One datagram: `bytes` at `offset` and, if there are, `restBytes` at `rest`. Both stay untouched until `flush`. */
   add(peer: number, isV6: boolean, offset: number, bytes: number, rest: number, restBytes: number): void {
     if (this.#isFull) this.flush();
     const total = bytes + restBytes;
@@ -91,7 +100,6 @@ export class MessageBatch {
     if (restBytes > 0) this.#arena.writeIovec(this.#arena.txIovecs + this.#iovecs++ * IOVEC_BYTES, rest, restBytes);
   }
 
-  /** Sends everything. Headers and packets may be overwritten afterwards. */
   flush(): void {
     if (this.#messages > 0) this.#counters.add(counter.sentDatagramBatches, 1);
     let first = 0;

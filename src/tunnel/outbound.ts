@@ -7,7 +7,7 @@ import { fold } from "./checksum.ts";
 import { type Counters, counter } from "./counters.ts";
 import { type ForwardingTable, NO_PEER } from "./forwarding-table.ts";
 import type { IcmpErrors } from "./icmp-errors.ts";
-import type { MessageBatch } from "./message-batch.ts";
+import type { DatagramSink } from "./message-batch.ts";
 import { decrementTtl4, decrementTtl6, IPV6_HEADER_BYTES, ipv4HeaderBytes, isMulticast4, TCP, vnet } from "./packet.ts";
 import type { PathMtus } from "./path-mtus.ts";
 import { Segmenter } from "./segmenter.ts";
@@ -23,7 +23,7 @@ export class DeviceLost extends Error {
 export interface OutboundOptions {
   readonly arena: Arena;
   readonly tun: number;
-  readonly batch: MessageBatch;
+  readonly batch: DatagramSink;
   readonly icmp: IcmpErrors;
   readonly pathMtus: PathMtus;
   readonly counters: Counters;

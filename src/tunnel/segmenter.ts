@@ -2,7 +2,7 @@
 // Payloads stay where they are; only headers are made. Pure but for the batch they go into.
 import { type Arena, HEADER_SLOT_BYTES } from "./arena.ts";
 import { fold, pseudoHeaderSum, sumWords, swapped } from "./checksum.ts";
-import type { MessageBatch } from "./message-batch.ts";
+import type { DatagramSink } from "./message-batch.ts";
 import { IPV6_HEADER_BYTES, swappedSum32, TCP, TCP_HEADER_BYTES, tcpFlag, UDP, UDP_HEADER_BYTES } from "./packet.ts";
 
 /** Where the parts of the super-packet are, and sums of what all segments share. Reused for every packet. */
@@ -75,7 +75,7 @@ export class Segmenter {
   }
 
   /** Adds every packet to the batch. */
-  emit(batch: MessageBatch, peer: number): void {
+  emit(batch: Pick<DatagramSink, "takeHeader" | "add">, peer: number): void {
     const { payload, payloadBytes, segmentPayloadBytes, headerBytes, isV6 } = this.#packet;
     for (let start = 0, index = 0; start < payloadBytes || index === 0; start += segmentPayloadBytes, index++) {
       const bytes = Math.min(segmentPayloadBytes, payloadBytes - start);
