@@ -19,10 +19,11 @@ export interface OnePacketPeerOptions {
   readonly peers: ReadonlyMap<string, string>;
   /** Default 8285. */
   readonly port?: number;
+  /** Default `flannel0`. */
+  readonly device?: string;
 }
 
 const source = fileURLToPath(new URL("one-packet-proxy.c", import.meta.url));
-const device = "flannel0";
 const overheadBytes = 28;
 let compiled: Promise<string> | undefined;
 
@@ -57,6 +58,7 @@ export class OnePacketPeer implements AsyncDisposable {
   static async start(host: LabHost, options: OnePacketPeerOptions): Promise<OnePacketPeer> {
     const mtuBytes = host.mtuBytes - overheadBytes;
     const [address = ""] = options.subnet.split("/");
+    const device = options.device ?? "flannel0";
     const argv = [
       await compileOnce(),
       ...[device, host.ipv4 ?? "", String(options.port ?? 8285), address, String(mtuBytes)],
