@@ -15,13 +15,14 @@ import type { Rtnetlink } from "../netlink/rtnetlink.ts";
 import type { AgentLogger } from "../telemetry/create-logger.ts";
 import { AgentFiles } from "./agent-files.ts";
 import { type ActiveConfig, type ConfigChange, judgeConfigChange, readConfig } from "./config-change.ts";
+import { tellWarmStart, warmStartTimes } from "./data-plane-start.ts";
 import { tellAcquired } from "./lease-news.ts";
 import type { Network } from "./network.ts";
 import { openNetwork } from "./open-network.ts";
 import { type ReadinessView, readinessReasons } from "./readiness.ts";
 import { acquireLease, runStoreSession, type Waiting } from "./store-session.ts";
 import { StoreView } from "./store-view.ts";
-import { tellWarmStart, warmStartDelayMs } from "./warm-start.ts";
+import { WarmStart } from "./warm-start.ts";
 import type { RememberedState, WarmState } from "./warm-state.ts";
 
 /** How the agent ended: asked to, by a failure, or to begin anew with another configuration. */
@@ -57,7 +58,7 @@ export class Agent implements AsyncDisposable {
   /** Running on remembered state that the store has not confirmed. */
   #isWarm = false;
   #session: Promise<void> = Promise.resolve();
-  #warmTimer: NodeJS.Timeout | undefined;
+  #warmStart: WarmStart | undefined;
   #end: (end: AgentEnd) => void = () => undefined;
 
   private constructor(parts: AgentParts) {
@@ -78,7 +79,8 @@ export class Agent implements AsyncDisposable {
     agent.#session = agent.#runSession();
     if (parts.remembered !== undefined) {
       const { remembered } = parts;
-      agent.#warmTimer = setTimeout(() => void agent.#startWarm(remembered), warmStartDelayMs(remembered));
+      const times = warmStartTimes(remembered);
+      agent.#warmStart = new WarmStart(() => agent.#startWarm(remembered), parts.logger, times);
     }
     return agent;
   }
@@ -135,7 +137,7 @@ export class Agent implements AsyncDisposable {
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
-    clearTimeout(this.#warmTimer);
+    this.#warmStart?.[Symbol.dispose]();
     this.#abort.abort();
     await this.#session;
     await this.#opening?.catch(() => undefined);
@@ -164,21 +166,15 @@ export class Agent implements AsyncDisposable {
   async #startWarm(remembered: RememberedState): Promise<void> {
     if (this.#own !== undefined || this.#signal.aborted) return;
     const { logger, warmState } = this.#parts;
-    try {
-      const known = readConfig(remembered.configText, logger);
-      if (compareNetworkConfig(this.#config?.config ?? known.config, known.config).restart.length > 0) return;
-      await this.#openNetwork(known);
-      if (this.#own !== undefined || this.#signal.aborted) return;
-    } catch (error) {
-      logger.warn("warm-start.failed", "cannot go on with the remembered state", { error: describeError(error) });
-      return;
-    }
+    const known = readConfig(remembered.configText, logger);
+    if (compareNetworkConfig(this.#config?.config ?? known.config, known.config).restart.length > 0) return;
+    await this.#openNetwork(known);
+    if (this.#own !== undefined || this.#signal.aborted) return;
     this.#isWarm = true;
     const peers = warmState.loadPeers();
     this.table.seed(peers);
     tellWarmStart(logger, remembered, peers.length);
     this.#setOwn({ ...remembered.own, isReservation: remembered.own.storeLeaseId === 0n });
-    this.#network?.setPeers(this.table.peers(), false);
   }
 
   async #onConfig(document: NetworkConfigDocument | undefined): Promise<void> {
@@ -188,7 +184,9 @@ export class Agent implements AsyncDisposable {
       return;
     }
     this.storeView.answered();
-    if (this.#config === undefined) {
+    // A warm start may be opening the network just now, or have failed to.
+    await this.#opening?.catch(() => undefined);
+    if (this.#config === undefined || this.#network === undefined) {
       await this.#openNetwork(readConfig(document.text, logger));
       return;
     }
@@ -217,17 +215,19 @@ export class Agent implements AsyncDisposable {
   }
 
   #openNetwork(config: ActiveConfig): Promise<Network> {
-    this.#opening ??= this.#openNetworkOnce(config);
+    this.#opening ??= this.#openNetworkOnce(config).finally(() => {
+      if (this.#network === undefined) this.#opening = undefined;
+    });
     return this.#opening;
   }
 
   async #openNetworkOnce(active: ActiveConfig): Promise<Network> {
     const { logger, options, remembered, rtnetlink } = this.#parts;
     const { config } = active;
-    logger.info("config.read", `network configuration read: backend ${config.backendType}`, {
-      network: config.ipv4?.network,
-      ipv6Network: config.ipv6?.network,
-    });
+    if (this.#config?.text !== active.text) {
+      const networks = { network: config.ipv4?.network, ipv6Network: config.ipv6?.network };
+      logger.info("config.read", `network configuration read: backend ${config.backendType}`, networks);
+    }
     this.#config = active;
     this.#network = await openNetwork({
       config,
@@ -270,7 +270,7 @@ export class Agent implements AsyncDisposable {
 
   #onAcquired(lease: OwnLease): void {
     const { logger, store, options } = this.#parts;
-    clearTimeout(this.#warmTimer);
+    this.#warmStart?.[Symbol.dispose]();
     this.storeView.answered();
     this.#isWarm = false;
     this.#setOwn(lease);
@@ -290,14 +290,10 @@ export class Agent implements AsyncDisposable {
   }
 
   #onChange(change: LeaseChange): void {
-    this.storeView.follow(change);
+    if (this.storeView.follow(change)) this.#keeper?.retryNow();
     if (change.type === "disconnected") {
       this.#parts.onSettled();
       return;
-    }
-    for (const { key, reason } of "unreadable" in change ? change.unreadable : []) {
-      const message = "a key in the store cannot be read: it is left out, the others stay";
-      this.#parts.logger.warn("lease.unreadable", message, { key, reason });
     }
     const update = this.table.apply(change);
     if (update.ownWritten !== undefined) this.#keeper?.ownWritten(update.ownWritten);
@@ -312,7 +308,11 @@ export class Agent implements AsyncDisposable {
     const isMoved = this.#own?.key !== lease.key;
     this.#own = lease;
     this.table.setOwnKey(lease.key);
-    if (isMoved) this.#network?.setOwn(lease);
+    if (isMoved) {
+      this.#network?.setOwn(lease);
+      // What was ours until now is a peer's, and what seemed a peer's is ours.
+      this.#network?.setPeers(this.table.peers(), this.table.hasSnapshot);
+    }
     this.#settle();
   }
 

@@ -30,9 +30,11 @@ export function readinessReasons(view: ReadinessView): string[] {
   if (view.leaseProblem !== undefined) reasons.push(view.leaseProblem);
   if (view.externalInterfaceProblem !== undefined) reasons.push(view.externalInterfaceProblem);
   if (view.dataPlaneProblem !== undefined) reasons.push(`no packets are carried: ${view.dataPlaneProblem}`);
-  if (view.hasLease && !view.isSubnetFileWritten) reasons.push("the subnet file could not be written");
+  if (view.hasLease && !view.isSubnetFileWritten) reasons.push("the subnet file is not written yet");
   if (view.hasLease && !view.arePeersProgrammed) reasons.push("the peers are not programmed yet");
-  if (view.failedObjects > 0) reasons.push(`${view.failedObjects} kernel objects could not be programmed`);
+  const { failedObjects } = view;
+  if (failedObjects > 0)
+    reasons.push(`${failedObjects} kernel object${failedObjects > 1 ? "s" : ""} could not be programmed`);
   if (view.isWarmStart) reasons.push("running on remembered state: the store has not answered yet");
   else if (view.storeAgeMs !== undefined && view.storeAgeMs > STORE_SEEN_BOUND_MS) {
     reasons.push(`the store has not answered for ${Math.round(view.storeAgeMs / 1_000)} s`);

@@ -76,7 +76,10 @@ async function runUntilEnd(run: RunOptions, report: AgentReport): Promise<void> 
   }, TICK_MS);
   using _reload = run.onReload(() => void reload(agent, store, options, logger));
   const stopped = Promise.withResolvers<{ readonly type: "stopped" }>();
-  signal.addEventListener("abort", () => stopped.resolve({ type: "stopped" }), { once: true });
+  const stop = () => stopped.resolve({ type: "stopped" });
+  signal.addEventListener("abort", stop, { once: true });
+  // The wish may have come while the parts were being opened.
+  if (signal.aborted) stop();
   const end = await Promise.race([agent.ended, stopped.promise]);
   clearInterval(ticker);
   if (end.type === "failed") throw end.error;

@@ -11,7 +11,7 @@ import { blackHole } from "../../lab/faults.ts";
 import { link } from "../../lab/kernel-view.ts";
 import { ServiceManager } from "../../lab/service-manager.ts";
 import { until } from "../../lab/wait.ts";
-import { Scene } from "../support/scene.ts";
+import { probeHealth, Scene } from "../support/scene.ts";
 import {
   configKey,
   leaseKey,
@@ -36,10 +36,7 @@ beforeEach(() => scene.clear());
 
 afterAll(() => scene[Symbol.asyncDispose]());
 
-async function probe(path: string): Promise<{ readonly status: number; readonly text: string }> {
-  const answer = await fetch(`http://${scene.host(1).ipv4}:${healthPort}${path}`, { headers: { connection: "close" } });
-  return { status: answer.status, text: await answer.text() };
-}
+const probe = (path: string) => probeHealth(scene.host(1), healthPort, path);
 
 /** Kills the store; the next start is `Etcd.untilHealthy`'s. */
 async function stopStore(): Promise<() => Promise<void>> {
@@ -236,7 +233,7 @@ describe("disks", () => {
     const agent = scene.start(1, { directory, args: [...withHealth, `--state-dir=${scene.host(1).runDirectory}`] });
     expect(await agent.untilEvent("subnet-file.failed")).toContain("ENOSPC");
     const status = await agent.status();
-    expect(status.reasons).toEqual(["the subnet file could not be written"]);
+    expect(status.reasons).toEqual(["the subnet file is not written yet"]);
     expect((await probe("/readyz")).status).toBe(503);
     expect(await readFile(`${directory}/subnet.env`, "utf8")).toBe(old);
     expect(await readdir(directory), "nothing half-written").not.toContainEqual(expect.stringMatching(/^\.subnet/));

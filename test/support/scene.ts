@@ -46,7 +46,8 @@ export class Scene implements AsyncDisposable {
   async leaseOf(publicIp: string): Promise<EtcdEntry> {
     const entries = await this.etcd.list(leaseDirectory);
     const [entry, ...others] = entries.filter(({ value }) => value.includes(`"PublicIP":"${publicIp}"`));
-    if (entry === undefined || others.length > 0) throw new Error(`${others.length + 1} leases of ${publicIp}`);
+    if (entry === undefined || others.length > 0)
+      throw new Error(`${entry === undefined ? "no" : "several"} leases of ${publicIp}`);
     return entry;
   }
 
@@ -68,4 +69,14 @@ export class Scene implements AsyncDisposable {
     await this.etcd[Symbol.asyncDispose]();
     await this.lan[Symbol.asyncDispose]();
   }
+}
+
+/** One answer of an agent's health checks, from the LAN. */
+export async function probeHealth(
+  host: LabHost,
+  port: number,
+  path: string,
+): Promise<{ readonly status: number; readonly text: string }> {
+  const answer = await fetch(`http://${host.ipv4}:${port}${path}`, { headers: { connection: "close" } });
+  return { status: answer.status, text: await answer.text() };
 }

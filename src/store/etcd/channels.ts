@@ -82,6 +82,7 @@ export class EtcdChannels {
 
   /** New channels with the certificates as they are on disk now. When they cannot be used the old ones stay. */
   async reload(): Promise<void> {
+    if (!this.#isEncrypted) return;
     this.#makeCredentials = await loadCredentials(this.#files, this.#isEncrypted);
     this.renew();
   }
