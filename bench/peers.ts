@@ -48,7 +48,7 @@ export function leaseValue({ publicIp, mac }: Peer): string {
 /** What the peers of another backend look like. */
 export interface PeersForm {
   readonly config: string;
-  readonly valueOf: (peer: Peer) => string;
+  readonly leaseOf: (peer: Peer) => string;
 }
 
 /** Writes the network config and the leases of peers 0 to `count` - 1 below `prefix`. */
@@ -56,13 +56,13 @@ export async function writePeers(
   endpoints: string,
   prefix: string,
   count: number,
-  { config, valueOf }: PeersForm = { config: benchConfig, valueOf: leaseValue },
+  { config, leaseOf }: PeersForm = { config: benchConfig, leaseOf: leaseValue },
 ): Promise<void> {
   await using connection = await EtcdConnection.open({ endpoints });
   const { signal } = new AbortController();
   const { id: lease } = await grantStoreLease(connection, 86_400, signal);
   const puts = [put(`${prefix}/config`, config, 0n)];
-  for (const each of peers(count)) puts.push(put(`${prefix}/subnets/${leaseKey(each)}`, valueOf(each), lease));
+  for (const each of peers(count)) puts.push(put(`${prefix}/subnets/${leaseKey(each)}`, leaseOf(each), lease));
   for (let first = 0; first < puts.length; first += MAX_OPERATIONS) {
     const request = TxnRequest.fromPartial({ success: puts.slice(first, first + MAX_OPERATIONS) });
     await connection.call(methods.txn, request, "write made-up leases", signal);

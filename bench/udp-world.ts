@@ -44,7 +44,7 @@ export async function createUdpWorld(peers: number): Promise<UdpWorld> {
   const config = JSON.stringify({ Network: "10.0.0.0/8", SubnetLen: 24, Backend: { Type: "udp", Port: 8288 } });
   await writePeers(etcd.endpoints, "/many", peers, {
     config,
-    valueOf: ({ publicIp }) => formatLeaseValue({ publicIp }),
+    leaseOf: ({ publicIp }) => formatLeaseValue({ publicIp }),
   });
   const many = await startAgents(stack, etcd, hosts, "/many", undefined);
   const onePacket = await startOnePacket(stack, hosts, ["172.21.1.0/24", "172.21.2.0/24"]);

@@ -221,6 +221,11 @@ function vxlanChanges(desired: VxlanLink, observed: ObservedLink): readonly Link
   return changes;
 }
 
+/** The device its outer packets leave through, for kernel tunnels. */
+export function underlayOf(link: HostLink): string | undefined {
+  return link.kind === "vxlan" ? link.underlay : undefined;
+}
+
 /** A device of another kind that bears our name is somebody else's: why it cannot be used, undefined when it can. */
 export function foreignLinkReason(desired: HostLink, observed: ObservedLink): string | undefined {
   if (observed.kind === desired.kind) return undefined;

@@ -8,9 +8,9 @@ import type { DeviationContext } from "./deviation.ts";
 import { type HostOperation, operationFor, operationLines, slotLine } from "./diff.ts";
 import { FailureBook } from "./failure-book.ts";
 import { hostDifference } from "./host-difference.ts";
-import { type HostKind, hostKinds, kindRules } from "./host-objects.ts";
+import { type HostKind, hostKinds, kindRules, underlayOf } from "./host-objects.ts";
 import { look } from "./host-observer.ts";
-import type { HostLink, HostState } from "./host-state.ts";
+import type { HostState } from "./host-state.ts";
 import { type AnySlot, HostTable } from "./host-table.ts";
 import { NextHopPool } from "./next-hop-pool.ts";
 import { LinkDirectory, type Ownership, ownDeviceName } from "./observed-state.ts";
@@ -341,10 +341,6 @@ export class ReconcilePass {
   line(slot: AnySlot): string {
     return slotLine(slot, this.#options.ownership.ownDevices);
   }
-}
-
-function underlayOf(link: HostLink): string | undefined {
-  return link.kind === "vxlan" ? link.underlay : undefined;
 }
 
 function repairAction({ desired, observed }: AnySlot): Repair["action"] {
