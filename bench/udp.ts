@@ -13,7 +13,7 @@ import {
   ways,
 } from "./udp-world.ts";
 
-const SECONDS = 2;
+const SECONDS = 1;
 const MADE_UP_PEERS = 10_000;
 
 interface Sample {
@@ -98,7 +98,7 @@ async function iperf(from: Namespace, target: string, options: readonly string[]
 
 /** Round trips in ms; those lost count as one second. */
 async function pings(from: Namespace, target: string): Promise<readonly number[]> {
-  const count = 400;
+  const count = 300;
   const argv = ["ping", "-n", "-c", String(count), "-i", "0.003", "-W", "1", target];
   const { stdout } = await from.tryRun(argv, { timeoutMs: 30_000 });
   const found = [...stdout.matchAll(/time=([\d.]+) ms/g)].map((match) => Number(match[1]));
