@@ -19,6 +19,8 @@ import type { TunnelState } from "../tunnel/tunnel-state.ts";
 
 export interface NetworkOptions {
   readonly backend: Backend;
+  /** On the backend's devices; released with the network. */
+  readonly claims: Disposable;
   readonly externalInterface: ExternalInterface;
   /** How the interface was chosen: a new address on it is chosen the same way. */
   readonly selection: InterfaceOptions;
@@ -257,5 +259,6 @@ export class Network implements AsyncDisposable {
     await this.#planning;
     await this.#tunnel?.[Symbol.asyncDispose]();
     await this.reconciler[Symbol.asyncDispose]();
+    this.#options.claims[Symbol.dispose]();
   }
 }

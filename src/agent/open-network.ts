@@ -8,6 +8,7 @@ import type { InterfaceOptions } from "../host/interface-choice.ts";
 import type { Family } from "../ip/address.ts";
 import type { Rtnetlink } from "../netlink/rtnetlink.ts";
 import type { Logger } from "../telemetry/logger.ts";
+import { DeviceClaims } from "./device-claims.ts";
 import { Network, type NetworkOptions } from "./network.ts";
 import type { RememberedState } from "./warm-state.ts";
 
@@ -22,7 +23,7 @@ export interface OpenNetworkOptions {
   readonly onExternalInterface: NetworkOptions["onExternalInterface"];
 }
 
-/** Throws `config.invalid` or `interface.notFound`. */
+/** Throws `config.invalid`, `interface.notFound`, or `agent.running` when another agent keeps our device. */
 export async function openNetwork(options: OpenNetworkOptions): Promise<Network> {
   const { config, agentOptions, remembered, rtnetlink, logger, signal, onPass, onExternalInterface } = options;
   const backend = createBackend(config);
@@ -41,6 +42,7 @@ export async function openNetwork(options: OpenNetworkOptions): Promise<Network>
   logger.info("interface.chosen", `using interface ${name} to reach the other hosts`, facts);
   return Network.open({
     backend,
+    claims: DeviceClaims.take(backend.devices),
     externalInterface: chosen.interface,
     selection,
     ...(await chooseMacs(backend.devices, remembered, rtnetlink)),
