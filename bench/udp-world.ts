@@ -31,6 +31,17 @@ export interface UdpWorld extends AsyncDisposable {
 
 type Subnets = readonly [string, string];
 const vxlanMtuBytes = 1450;
+/** Packets between the hosts go through a veth of their own, without a switch; the LAN is for the store. */
+const cable = "cable0";
+const cableAddresses = ["192.168.99.1", "192.168.99.2"] as const;
+
+async function layCable(hosts: Hosts): Promise<void> {
+  const [first, second] = hosts;
+  await first.namespace.ip("link", "add", cable, "type", "veth", "peer", "name", cable, "netns", second.name);
+  for (const [index, { namespace }] of hosts.entries()) {
+    await namespace.ipBatch([`addr add ${cableAddresses[index]}/24 dev ${cable}`, `link set dev ${cable} up`]);
+  }
+}
 
 /** `peers` are the made-up leases of the way "many peers". */
 export async function createUdpWorld(peers: number): Promise<UdpWorld> {
@@ -38,6 +49,7 @@ export async function createUdpWorld(peers: number): Promise<UdpWorld> {
   const lan = stack.use(await createLan({ hosts: 2 }));
   const etcd = stack.use(await Etcd.start({ members: [{ address: lan.storeAddress }] }));
   const hosts = [lan.host(1), lan.host(2)] as const;
+  await layCable(hosts);
   const udp = await startAgents(stack, etcd, hosts, "/udp", { Network: "172.20.0.0/16", Backend: { Type: "udp" } });
   const plainBackend = { Type: "udp", Port: 8286, Offload: false };
   const plain = await startAgents(stack, etcd, hosts, "/plain", { Network: "172.24.0.0/16", Backend: plainBackend });
@@ -89,7 +101,7 @@ async function startAgents(
   if (config !== undefined) await etcd.put(`${prefix}/config`, JSON.stringify(config));
   const agents = hosts.map((host) => {
     const directory = `${host.runDirectory}${prefix}`;
-    const args = [`--etcd-prefix=${prefix}`];
+    const args = [`--etcd-prefix=${prefix}`, `--iface=${cable}`];
     return stack.use(LabAgent.start(host, { etcdEndpoints: etcd.endpoints, args, directory }));
   });
   await Promise.all(agents.map((agent) => agent.untilReady({ timeoutMs: 60_000 })));
@@ -102,9 +114,16 @@ async function startAgents(
 async function startOnePacket(stack: AsyncDisposableStack, hosts: Hosts, subnets: Subnets): Promise<Overlay> {
   const pids: number[] = [];
   for (const [index, host] of hosts.entries()) {
-    const other = hosts[1 - index] ?? host;
-    const peers = new Map([[subnets[1 - index] ?? "", other.ipv4 ?? ""]]);
-    const options = { subnet: subnets[index] ?? "", network: "172.21.0.0/16", peers, port: 8287, device: "onepacket" };
+    const address = cableAddresses[index] ?? "";
+    const peers = new Map([[subnets[1 - index] ?? "", cableAddresses[1 - index] ?? ""]]);
+    const options = {
+      subnet: subnets[index] ?? "",
+      network: "172.21.0.0/16",
+      peers,
+      port: 8287,
+      device: "onepacket",
+      address,
+    };
     pids.push(stack.use(await OnePacketPeer.start(host, options)).pid);
   }
   return { network: "172.21.0.0/16", subnets, pids, mtuBytes: 1472 };
@@ -116,13 +135,13 @@ async function makeVxlan(hosts: Hosts, subnets: Subnets): Promise<Overlay> {
     const other = 1 - index;
     const gateway = subnets[other]?.split("/")[0];
     await host.namespace.ipBatch([
-      `link add dev flannel.9 address ${macs[index]} mtu ${vxlanMtuBytes} type vxlan id 9 dev eth0 local ${host.ipv4} dstport 8472 nolearning`,
+      `link add dev flannel.9 address ${macs[index]} mtu ${vxlanMtuBytes} type vxlan id 9 dev ${cable} local ${cableAddresses[index]} dstport 8472 nolearning`,
       "link set dev flannel.9 up",
       `addr add ${subnets[index]?.split("/")[0]}/32 dev flannel.9`,
       `neigh add ${gateway} lladdr ${macs[other]} dev flannel.9 nud permanent`,
       `route add ${subnets[other]} via ${gateway} dev flannel.9 onlink`,
     ]);
-    const entry = ["fdb", "add", macs[other] ?? "", "dev", "flannel.9", "dst", hosts[other]?.ipv4 ?? "", "self"];
+    const entry = ["fdb", "add", macs[other] ?? "", "dev", "flannel.9", "dst", cableAddresses[other] ?? "", "self"];
     await host.namespace.bridge(...entry, "permanent");
   }
   return { network: "172.22.0.0/16", subnets, pids: [], mtuBytes: vxlanMtuBytes };
@@ -130,7 +149,7 @@ async function makeVxlan(hosts: Hosts, subnets: Subnets): Promise<Overlay> {
 
 async function makeRoutes(hosts: Hosts, subnets: Subnets): Promise<Overlay> {
   for (const [index, host] of hosts.entries()) {
-    await host.namespace.ip("route", "add", subnets[1 - index] ?? "", "via", hosts[1 - index]?.ipv4 ?? "");
+    await host.namespace.ip("route", "add", subnets[1 - index] ?? "", "via", cableAddresses[1 - index] ?? "");
   }
   return { network: "172.23.0.0/16", subnets, pids: [], mtuBytes: 1472 };
 }
@@ -163,7 +182,7 @@ async function setWire(hosts: Hosts, isCut: boolean): Promise<void> {
   const state = isCut ? "off" : "on";
   for (const { namespace } of hosts) {
     const features = ["tso", state, "gso", state, "tx-udp-segmentation", state, "gro", isCut ? "on" : "off"];
-    await namespace.run(["ethtool", "-K", "eth0", ...features]);
+    await namespace.run(["ethtool", "-K", cable, ...features]);
   }
 }
 

@@ -21,6 +21,8 @@ export interface OnePacketPeerOptions {
   readonly port?: number;
   /** Default `flannel0`. */
   readonly device?: string;
+  /** The address of this host that others send to. Default: that on the LAN. */
+  readonly address?: string;
 }
 
 const source = fileURLToPath(new URL("one-packet-proxy.c", import.meta.url));
@@ -61,7 +63,7 @@ export class OnePacketPeer implements AsyncDisposable {
     const device = options.device ?? "flannel0";
     const argv = [
       await compileOnce(),
-      ...[device, host.ipv4 ?? "", String(options.port ?? 8285), address, String(mtuBytes)],
+      ...[device, options.address ?? host.ipv4 ?? "", String(options.port ?? 8285), address, String(mtuBytes)],
       ...[...options.peers].map(([subnet, ip]) => `${subnet}=${ip}`),
     ];
     const child = host.namespace.spawn(argv, { stdio: ["ignore", "pipe", "inherit"] });
