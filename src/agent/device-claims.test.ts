@@ -13,7 +13,9 @@ it("gives a device to one agent at a time, and all or nothing", () => {
     expect(() => DeviceClaims.take(["flannel.2", "flannel.1"], directory)).toThrow(
       expect.objectContaining({ code: "agent.running", details: { device: "flannel.1", pid: process.pid } }),
     );
-    using _second = DeviceClaims.take(["flannel.2"], directory);
+    using second = DeviceClaims.take(["flannel.2"], directory);
+    expect(second.tryAdd("flannel.1", directory)).toBe(false);
+    expect(second.tryAdd("flannel.3", directory)).toBe(true);
   }
   expect(readdirSync(directory)).toEqual([]);
   using _again = DeviceClaims.take(["flannel.1", "flannel.2"], directory);

@@ -25,6 +25,17 @@ export class DeviceClaims implements Disposable {
     return claims;
   }
 
+  /** False when another agent has it. */
+  tryAdd(device: string, directory = CLAIMS_DIRECTORY): boolean {
+    try {
+      this.#take(device, directory);
+      return true;
+    } catch (error) {
+      if (!hasCode(error, "agent.running")) throw error;
+      return false;
+    }
+  }
+
   /** Safe in this order: who waits for a lock file that was removed makes a new one. */
   [Symbol.dispose](): void {
     for (const lock of this.#locks.splice(0)) {

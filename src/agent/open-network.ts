@@ -40,19 +40,27 @@ export async function openNetwork(options: OpenNetworkOptions): Promise<Network>
   const { name, mtuBytes, address, ipv6Address, publicIp, publicIpv6 } = chosen.interface;
   const facts = { interface: name, mtuBytes, address, ipv6Address, publicIp, publicIpv6 };
   logger.info("interface.chosen", `using interface ${name} to reach the other hosts`, facts);
-  return Network.open({
+  const macs = await chooseMacs(backend.devices, remembered, rtnetlink);
+  const earlier = (remembered?.devices ?? []).filter((device) => !backend.devices.includes(device));
+  const claims = DeviceClaims.take(backend.devices);
+  const opening = Network.open({
     backend,
-    claims: DeviceClaims.take(backend.devices),
+    claims,
     externalInterface: chosen.interface,
     selection,
-    ...(await chooseMacs(backend.devices, remembered, rtnetlink)),
-    staleDevices: (remembered?.devices ?? []).filter((device) => !backend.devices.includes(device)),
+    ...macs,
+    // By now it may be another agent's: then it is not for us to remove.
+    staleDevices: earlier.filter((device) => claims.tryAdd(device)),
     networks: [config.ipv4?.network, config.ipv6?.network].filter((network) => network !== undefined),
     rtnetlink,
     logger,
     signal,
     onPass,
     onExternalInterface,
+  });
+  return opening.catch((error: unknown) => {
+    claims[Symbol.dispose]();
+    throw error;
   });
 }
 
