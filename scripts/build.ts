@@ -90,7 +90,6 @@ async function bundle(): Promise<readonly OutputFile[]> {
     plugins: [nativeBesideBundle],
     minifyWhitespace: true,
     minifySyntax: true,
-    keepNames: true,
     sourcemap: "linked",
     sourcesContent: false,
     legalComments: "external",
