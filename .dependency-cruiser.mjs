@@ -30,6 +30,7 @@ const shapes = [
   "^src/config/network-config\\.ts$",
   "^src/host/host-state\\.ts$",
   "^src/lease/(lease|subnet-store)\\.ts$",
+  "^src/tunnel/tunnel-state\\.ts$",
 ];
 
 /** Parts of config that know nothing of keys and rules: the backends read their own keys with them. */

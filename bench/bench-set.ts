@@ -1,6 +1,16 @@
 // The contract of a set of measurements, and the figures it gives.
 
-export type Unit = "ms" | "s" | "MB" | "%" | "processes";
+export type Unit =
+  | "ms"
+  | "s"
+  | "MB"
+  | "%"
+  | "processes"
+  | "×"
+  | "Gbit/s"
+  | "kpkt/s"
+  | "CPU s/Gbit"
+  | "µs";
 
 /** One line of the table: samples, and the one number that is judged. */
 export interface Figure {
@@ -13,6 +23,8 @@ export interface Figure {
   readonly samples: readonly number[];
   /** `value` should be at most this; missing for comparison figures. */
   readonly atMost?: number;
+  /** `value` should be at least this. */
+  readonly atLeast?: number;
 }
 
 export interface BenchContext {
@@ -40,7 +52,7 @@ export interface SetResult {
   readonly notes: readonly string[];
 }
 
-type Labels = Pick<Figure, "name" | "unit" | "atMost">;
+type Labels = Pick<Figure, "name" | "unit" | "atMost" | "atLeast">;
 
 export function medianFigure(labels: Labels, samples: readonly number[]): Figure {
   return { ...labels, statistic: "median", value: percentile(samples, 50), samples };

@@ -45,13 +45,24 @@ export function leaseValue({ publicIp, mac }: Peer): string {
   return formatLeaseValue({ publicIp, backendType: "vxlan", backendData: { VNI: 1, VtepMAC: mac } });
 }
 
+/** What the peers of another backend look like. */
+export interface PeersForm {
+  readonly config: string;
+  readonly leaseOf: (peer: Peer) => string;
+}
+
 /** Writes the network config and the leases of peers 0 to `count` - 1 below `prefix`. */
-export async function writePeers(endpoints: string, prefix: string, count: number): Promise<void> {
+export async function writePeers(
+  endpoints: string,
+  prefix: string,
+  count: number,
+  { config, leaseOf }: PeersForm = { config: benchConfig, leaseOf: leaseValue },
+): Promise<void> {
   await using connection = await EtcdConnection.open({ endpoints });
   const { signal } = new AbortController();
   const { id: lease } = await grantStoreLease(connection, 86_400, signal);
-  const puts = [put(`${prefix}/config`, benchConfig, 0n)];
-  for (const each of peers(count)) puts.push(put(`${prefix}/subnets/${leaseKey(each)}`, leaseValue(each), lease));
+  const puts = [put(`${prefix}/config`, config, 0n)];
+  for (const each of peers(count)) puts.push(put(`${prefix}/subnets/${leaseKey(each)}`, leaseOf(each), lease));
   for (let first = 0; first < puts.length; first += MAX_OPERATIONS) {
     const request = TxnRequest.fromPartial({ success: puts.slice(first, first + MAX_OPERATIONS) });
     await connection.call(methods.txn, request, "write made-up leases", signal);

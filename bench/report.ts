@@ -8,10 +8,12 @@ export function resultTable({ set, title, loadBefore, loadAfter, figures, notes 
   return [`${set}: ${title} (${load})`, ...alignColumns([headings, ...figures.map(row)]), ...notes].join("\n");
 }
 
-function row({ name, statistic, value, unit, samples, atMost }: Figure): readonly string[] {
+function row({ name, statistic, value, unit, samples, atMost, atLeast }: Figure): readonly string[] {
   const range = `${formatNumber(percentile(samples, 0))} – ${formatNumber(percentile(samples, 100))}`;
-  const target = atMost === undefined ? "" : `≤ ${atMost} ${unit}`;
-  const verdict = atMost === undefined ? "" : value <= atMost ? "ok" : "MISSED";
+  const bound = atMost ?? atLeast;
+  const target = bound === undefined ? "" : `${atMost === undefined ? "≥" : "≤"} ${bound} ${unit}`;
+  const isMet = value <= (atMost ?? value) && value >= (atLeast ?? value);
+  const verdict = bound === undefined ? "" : isMet ? "ok" : "MISSED";
   return [name, statistic, `${formatNumber(value)} ${unit}`, range, String(samples.length), target, verdict];
 }
 

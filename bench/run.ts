@@ -15,8 +15,9 @@ import { readySet } from "./ready.ts";
 import { resultTable } from "./report.ts";
 import { rulesSet } from "./rules.ts";
 import { startSet } from "./start.ts";
+import { udpSet } from "./udp.ts";
 
-const sets: readonly BenchSet[] = [startSet, latencySet, memorySet, acquireSet, readySet, rulesSet];
+const sets: readonly BenchSet[] = [startSet, latencySet, memorySet, acquireSet, readySet, rulesSet, udpSet];
 
 const usage = `npm run bench -- [SET...] [--rounds N] [--sizes N,N,...] [--json FILE]
 

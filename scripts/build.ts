@@ -12,6 +12,8 @@ const root = fileURLToPath(new URL("..", import.meta.url));
 const dist = join(root, "dist");
 const stampFile = join(dist, "build-stamp");
 const programs = ["flanneld", "flannelctl"];
+/** Threads of a program, each loaded from its own file. */
+const workers = { "tunnel-worker": "src/tunnel/tunnel-worker.ts" };
 /** The launchers name this directory to Node as its compile cache. */
 const compileCache = join(dist, "compile-cache");
 /** What a bundle is made from besides src/. */
@@ -75,7 +77,7 @@ async function bundle(): Promise<readonly OutputFile[]> {
   const { build } = await import("esbuild");
   const result = await build({
     absWorkingDir: root,
-    entryPoints: programs.map((name) => `src/cli/${name}.ts`),
+    entryPoints: { ...Object.fromEntries(programs.map((name) => [name, `src/cli/${name}.ts`])), ...workers },
     outdir: dist,
     outExtension: { ".js": ".mjs" },
     bundle: true,

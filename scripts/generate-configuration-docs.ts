@@ -89,7 +89,7 @@ first address of a subnet, and not be the wrong way round. The same holds for th
 ## Backends
 
 \`Backend.Type\` names one of these, whatever its case. Without a \`Backend\` object the type is \`udp\`, as in
-flannel; that backend is not in this version, so name one.
+flannel.
 
 ${backendModules.map(backendSection).join("\n")}`;
 

@@ -43,6 +43,7 @@ find_missing_packages() {
   if [ "$purpose" = test ]; then
     want tshark tshark
     want tcpdump tcpdump
+    want build-essential cc
     want socat socat
     want openssl openssl
     want shellcheck shellcheck

@@ -12,7 +12,7 @@ it("takes every option in both spellings", () => {
 });
 
 it.each([
-  [["--backend=nosuch"], /^--backend=nosuch: there is no such backend, known are vxlan, host-gw, alloc\.$/],
+  [["--backend=nosuch"], /^--backend=nosuch: there is no such backend, known are vxlan, host-gw, udp, alloc\.$/],
   [["--store=embedded"], /^--store=embedded: there is no such store, known is etcd\.$/],
   [["--hosts=1"], /^--hosts=1: must be a number from 2 to 16\.$/],
   [["--hosts=17"], /from 2 to 16/],

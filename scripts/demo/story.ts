@@ -5,6 +5,7 @@ import { link, routes } from "../../lab/kernel-view.ts";
 import type { Pod } from "../../lab/pod.ts";
 import { ContinuousPing, measureThroughput, type PingResult, pingAll, untilAllPing } from "../../lab/probe.ts";
 import { until } from "../../lab/wait.ts";
+import { measureBesideVxlan } from "./beside-vxlan.ts";
 import type { DemoOptions } from "./demo-options.ts";
 import { bitRate, type Screen, table } from "./screen.ts";
 import { etcdPrefix, World } from "./world.ts";
@@ -22,7 +23,7 @@ export async function tellStory(options: DemoOptions, screen: Screen): Promise<W
     return world;
   }
   await showPings(world, screen);
-  await showThroughput(world, screen);
+  await showThroughput(world, screen, options.backend);
   await showRepair(world, screen);
   return world;
 }
@@ -111,11 +112,13 @@ function pingMatrix(pods: readonly Pod[], results: readonly PingResult[]): reado
   return table([header, ...pods.map((from) => [from.name, ...pods.map((to) => cell(from, to))])]);
 }
 
-async function showThroughput(world: World, screen: Screen): Promise<void> {
+async function showThroughput(world: World, screen: Screen, backend: string): Promise<void> {
   const [from, to] = firstTwo(world.pods);
   screen.heading("Throughput");
   const bitsPerSecond = await measureThroughput(from, to, 1);
   screen.done(`${from.name} to ${to.name}, one TCP connection: ${bitRate(bitsPerSecond)}`);
+  if (backend !== "udp") return;
+  screen.done(`the same over the kernel's vxlan, for comparison: ${bitRate(await measureBesideVxlan(from, to, 1))}`);
 }
 
 /** Breaks host 2 by hand and waits for its agent to mend it, under ping. */
@@ -177,7 +180,7 @@ async function planDamage(pod: Pod): Promise<Damage> {
 }
 
 async function routesToOthers(host: LabHost): Promise<readonly string[]> {
-  return (await routes(host.namespace)).filter((line) => line.startsWith("10.5.") && line.includes(" via "));
+  return (await routes(host.namespace)).filter((line) => /^10\.5\..*( via | dev flannel)/.test(line));
 }
 
 /** The device through which a host reaches the other hosts' containers; undefined when it does not. */

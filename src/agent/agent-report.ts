@@ -80,6 +80,7 @@ export class AgentReport {
       repairs: mergeRepairs(network?.reconciler.status().repairs, network?.firewall.status().repairs),
       ...(network !== undefined && { rules: this.#describeRules(network) }),
       preflight: await this.preflight(),
+      ...(network !== undefined && describeDataPlane(network)),
     };
   }
 
@@ -136,6 +137,22 @@ function mergeRepairs(...parts: readonly (FoundRepairs | undefined)[]): Repairs 
   const known = parts.filter((part) => part !== undefined);
   const last = known.flatMap((part) => part.last).sort((a, b) => a.at.localeCompare(b.at));
   return { total: known.reduce((sum, part) => sum + part.total, 0), last: last.slice(-REPAIRS_SHOWN) };
+}
+
+function describeDataPlane(network: Network): Pick<Status, "dataPlane"> {
+  const status = network.dataPlane();
+  if (status === undefined) return {};
+  const { features, carried, dropped, peers } = status;
+  const problem = network.dataPlaneProblem;
+  return {
+    dataPlane: {
+      ...(problem !== undefined && { problem }),
+      ...(features !== undefined && { features }),
+      carried,
+      dropped,
+      peers: [...peers],
+    },
+  };
 }
 
 function describeInterface(network: Network): NonNullable<Status["externalInterface"]> {

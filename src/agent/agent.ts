@@ -15,6 +15,7 @@ import type { Rtnetlink } from "../netlink/rtnetlink.ts";
 import type { AgentLogger } from "../telemetry/create-logger.ts";
 import { AgentFiles } from "./agent-files.ts";
 import { type ActiveConfig, type ConfigChange, judgeConfigChange, readConfig } from "./config-change.ts";
+import { tellWarmStart, warmStartTimes } from "./data-plane-start.ts";
 import { tellAcquired } from "./lease-news.ts";
 import type { Network } from "./network.ts";
 import { openNetwork } from "./open-network.ts";
@@ -78,7 +79,8 @@ export class Agent implements AsyncDisposable {
     agent.#session = agent.#runSession();
     if (parts.remembered !== undefined) {
       const { remembered } = parts;
-      agent.#warmStart = new WarmStart(() => agent.#startWarm(remembered), parts.logger);
+      const times = warmStartTimes(remembered);
+      agent.#warmStart = new WarmStart(() => agent.#startWarm(remembered), parts.logger, times);
     }
     return agent;
   }
@@ -103,6 +105,7 @@ export class Agent implements AsyncDisposable {
   reasons(): string[] {
     const leaseProblem = this.#keeper?.problem(Date.now());
     const { ageMs, obstacle } = this.storeView;
+    const dataPlaneProblem = this.#network?.dataPlaneProblem;
     const view: ReadinessView = {
       hasLease: this.#own !== undefined,
       isSubnetFileWritten: this.#files.isSubnetFileCurrent,
@@ -112,6 +115,7 @@ export class Agent implements AsyncDisposable {
       ...(ageMs !== undefined && { storeAgeMs: ageMs }),
       ...(leaseProblem !== undefined && { leaseProblem }),
       ...(obstacle !== undefined && { leaseObstacle: obstacle }),
+      ...(dataPlaneProblem !== undefined && { dataPlaneProblem }),
       ...(this.#interfaceProblem !== undefined && { externalInterfaceProblem: this.#interfaceProblem }),
     };
     return readinessReasons(view);
@@ -169,10 +173,7 @@ export class Agent implements AsyncDisposable {
     this.#isWarm = true;
     const peers = warmState.loadPeers();
     this.table.seed(peers);
-    logger.warn("warm-start", "the store does not answer: going on with the remembered lease and peers", {
-      key: remembered.own.key,
-      peers: peers.length,
-    });
+    tellWarmStart(logger, remembered, peers.length);
     this.#setOwn({ ...remembered.own, isReservation: remembered.own.storeLeaseId === 0n });
   }
 
@@ -189,6 +190,7 @@ export class Agent implements AsyncDisposable {
       await this.#openNetwork(readConfig(document.text, logger));
       return;
     }
+    await this.#opening; // a warm start may be at it
     const change = judgeConfigChange(this.#config, document.text, logger);
     if (change !== undefined) this.#changeConfig(change);
   }

@@ -27,6 +27,28 @@ const preflightSchema = z.object({
   cure: z.string(),
 });
 
+/** Counters of the user-space data plane since the agent started. */
+const dataPlaneSchema = z.object({
+  /** Why it carries no packets. */
+  problem: z.string().optional(),
+  /** What of the kernel's offloads is in use; missing while it does not run. */
+  features: z
+    .object({ deviceOffload: z.string(), udpSegmentation: z.boolean(), udpReceiveJoining: z.boolean() })
+    .optional(),
+  /** Packets, bytes and batches, by name; dropped packets by reason. */
+  carried: z.record(z.string(), z.number()),
+  dropped: z.record(z.string(), z.number()),
+  peers: z.array(
+    z.object({
+      key: z.string(),
+      sentPackets: z.number(),
+      sentBytes: z.number(),
+      receivedPackets: z.number(),
+      receivedBytes: z.number(),
+    }),
+  ),
+});
+
 export const statusSchema = z.object({
   version: z.string(),
   pid: z.int(),
@@ -87,6 +109,8 @@ export const statusSchema = z.object({
     })
     .optional(),
   preflight: z.array(preflightSchema),
+  /** Only for backends whose packets the agent carries itself. */
+  dataPlane: dataPlaneSchema.optional(),
 });
 
 export const planSchema = z.object({

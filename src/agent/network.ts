@@ -19,6 +19,8 @@ import { familyOf, type Prefix } from "../ip/address.ts";
 import type { Lease, LeaseAttributes, LeasedSubnets } from "../lease/lease.ts";
 import type { Rtnetlink } from "../netlink/rtnetlink.ts";
 import type { Logger } from "../telemetry/logger.ts";
+import type { Tunnel, TunnelStatus } from "../tunnel/tunnel.ts";
+import type { TunnelState } from "../tunnel/tunnel-state.ts";
 
 export interface NetworkOptions {
   readonly backend: Backend;
@@ -59,6 +61,7 @@ export class Network implements AsyncDisposable {
   readonly #preflight: Preflight;
   #interfaceWatch: ExternalInterfaceWatch | undefined;
   #directPeers: DirectPeers | undefined;
+  #tunnel: Tunnel | undefined;
   #backend: Backend;
   #masqueradeExclude: MasqueradeExclude | undefined;
   #facts: HostFacts;
@@ -128,13 +131,13 @@ export class Network implements AsyncDisposable {
   get programmedPeers(): number {
     const { state, plannedPeers } = this.#plan;
     const missing = state.routes.filter(({ destination }) => !this.reconciler.isRouteProgrammed(destination)).length;
+    if (this.#plan.tunnel !== undefined && missing + (this.dataPlaneProblem === undefined ? 0 : 1) > 0) return 0;
     return Math.max(0, plannedPeers - missing);
   }
 
   /** What on this host stands in the way of packets right now, each with its cure. */
   preflight(): Promise<PreflightFinding[]> {
-    const { links } = this.#plan.state;
-    const [vxlan] = links;
+    const vxlan = this.#plan.state.links.find((link) => link.kind === "vxlan");
     return this.#preflight.evaluate({
       families: this.#options.selection.families,
       networks: this.#options.networks,
@@ -154,6 +157,17 @@ export class Network implements AsyncDisposable {
 
   get firewall(): Firewall {
     return this.#options.firewall;
+  }
+
+  /** Why the data plane of ours does not carry packets; undefined when it does, or when the kernel's is used. */
+  get dataPlaneProblem(): string | undefined {
+    if (this.#plan.tunnel === undefined) return undefined;
+    return this.#tunnel === undefined ? "the data plane is not running yet" : this.#tunnel.problem;
+  }
+
+  /** Undefined for backends whose packets the kernel carries. */
+  dataPlane(): TunnelStatus | undefined {
+    return this.#tunnel?.status();
   }
 
   get isOwnProgrammed(): boolean {
@@ -221,12 +235,15 @@ export class Network implements AsyncDisposable {
     await this.#prepare();
     await this.#lookUpDirectPeers();
     this.#plan = this.#withBlackholes(this.#backend.plan(this.#own, this.#peers, this.#facts), this.#own);
+    const { state, tunnel } = this.#plan;
     // At the same time: neither needs the other. Before anybody is told of the subnet both have to be there; later the
     // peers do not wait for rules, which they do not need.
     const own = this.#own;
     const rules = this.firewall.setDesired(this.#ruleInputs(own));
     await Promise.all([
-      this.reconciler.setDesired(this.#plan.state, { prune: this.#isComplete }),
+      // With it: on a restart the device is there, and its packets are waiting.
+      this.#carry(tunnel),
+      this.reconciler.setDesired(state, { prune: this.#isComplete }),
       this.#hasRulesFor === own ? undefined : rules,
     ]);
     this.#hasRulesFor = own;
@@ -258,6 +275,15 @@ export class Network implements AsyncDisposable {
     };
   }
 
+  async #carry(state: TunnelState | undefined): Promise<void> {
+    if (state === undefined) return;
+    const { logger, onPass } = this.#options;
+    // Only those who need it pay for it.
+    const { Tunnel } = await import("../tunnel/tunnel.ts");
+    this.#tunnel ??= new Tunnel({ logger, onChange: onPass });
+    await this.#tunnel.setState(state);
+  }
+
   /** Lets the backend read the leases in slices: all of a large network at once would hold up everything else. */
   async #prepare(): Promise<void> {
     const peers = this.#peers;
@@ -286,6 +312,7 @@ export class Network implements AsyncDisposable {
     await this.#interfaceWatch?.[Symbol.asyncDispose]();
     await this.#directPeers?.[Symbol.asyncDispose]();
     await this.#planning;
+    await this.#tunnel?.[Symbol.asyncDispose]();
     await this.firewall[Symbol.asyncDispose]();
     await this.reconciler[Symbol.asyncDispose]();
     this.#options.claims[Symbol.dispose]();

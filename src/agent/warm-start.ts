@@ -3,20 +3,32 @@ import { describeError } from "../errors.ts";
 import type { Logger } from "../telemetry/logger.ts";
 
 /** How long the store may take before we go on with what we remember; also how long a failure rests. */
-const WARM_START_AFTER_MS = 1_500;
+const AFTER_MS = 1_500;
+
+export interface WarmStartTimes {
+  readonly firstMs?: number;
+  /** Between a failure and the next try. */
+  readonly restMs?: number;
+}
 
 export class WarmStart implements Disposable {
   readonly #start: () => Promise<void>;
   readonly #logger: Logger;
   #timer: NodeJS.Timeout | undefined;
+  readonly #restMs: number;
   #isOver = false;
   #said = "";
 
   /** `start` rejects when it did not work out and may later: an interface that is not there yet. */
-  constructor(start: () => Promise<void>, logger: Logger, afterMs = WARM_START_AFTER_MS) {
+  constructor(
+    start: () => Promise<void>,
+    logger: Logger,
+    { firstMs = AFTER_MS, restMs = AFTER_MS }: WarmStartTimes = {},
+  ) {
     this.#start = start;
     this.#logger = logger;
-    this.#arm(afterMs);
+    this.#restMs = restMs;
+    this.#arm(firstMs);
   }
 
   [Symbol.dispose](): void {
@@ -24,11 +36,11 @@ export class WarmStart implements Disposable {
     clearTimeout(this.#timer);
   }
 
-  #arm(afterMs: number): void {
-    this.#timer = setTimeout(() => void this.#try(afterMs), afterMs);
+  #arm(delayMs: number): void {
+    this.#timer = setTimeout(() => void this.#try(), delayMs);
   }
 
-  async #try(afterMs: number): Promise<void> {
+  async #try(): Promise<void> {
     try {
       await this.#start();
     } catch (error) {
@@ -38,7 +50,7 @@ export class WarmStart implements Disposable {
         this.#logger.warn("warm-start.failed", "cannot go on with the remembered state yet", { error: text });
       }
       this.#said = text;
-      this.#arm(afterMs);
+      this.#arm(this.#restMs);
     }
   }
 }

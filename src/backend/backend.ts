@@ -3,6 +3,7 @@ import type { NetworkConfig } from "../config/network-config.ts";
 import type { ExternalInterface, HostState } from "../host/host-state.ts";
 import type { Address } from "../ip/address.ts";
 import type { Lease, LeaseAttributes, LeasedSubnets } from "../lease/lease.ts";
+import type { TunnelState } from "../tunnel/tunnel-state.ts";
 
 /** Facts about the host that planning needs. A new object for each change. */
 export interface HostFacts {
@@ -23,6 +24,8 @@ export interface Backend {
   /** Names of the devices this configuration owns; what is on them and not planned is removed. */
   readonly devices: readonly string[];
   readonly needsDirectPeers: boolean;
+  /** Whether packets stop while the agent is away, so that a restart must not wait for the store. */
+  readonly runsDataPlane: boolean;
   /** Overlay MTU in bytes, for subnet.env: what every family of a container's packets fits into. */
   mtuBytes(facts: HostFacts): number;
   /** What we announce. Throws `config.invalid` when this host cannot serve the backend (e.g. host-gw behind NAT). */
@@ -41,6 +44,8 @@ export interface Backend {
 
 export interface BackendPlan {
   readonly state: HostState;
+  /** What the user-space data plane is to do, for backends whose packets pass through one. */
+  readonly tunnel?: TunnelState;
   /** Number of peers that `state` reaches. */
   readonly plannedPeers: number;
   readonly skipped: readonly { readonly key: string; readonly reason: string }[];

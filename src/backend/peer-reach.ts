@@ -18,16 +18,20 @@ export interface SkippedLease {
   readonly reason: string;
 }
 
-/** The leases of this backend type with a subnet of an enabled family; the others are added to `skipped`. */
+/**
+ * The leases of this backend type with a subnet of an enabled family; the others are added to `skipped`. `announced` is
+ * the type such leases carry: some carry none.
+ */
 export function selectPeers(
   type: string,
+  announced: string | undefined,
   config: NetworkConfig,
   leases: readonly Lease[],
   skipped: SkippedLease[],
 ): readonly Lease[] {
   return leases.filter((lease) => {
     const { backendType } = lease.attributes;
-    if (backendType !== type) {
+    if (backendType !== announced) {
       const shown = backendType === undefined ? "no backend type" : `backend type ${JSON.stringify(backendType)}`;
       skipped.push({ key: lease.key, reason: `has ${shown}, not ${type}` });
       return false;

@@ -5,9 +5,10 @@ import { FlannelError } from "../errors.ts";
 import { allocModule } from "./alloc/alloc-backend.ts";
 import type { Backend, BackendKey, BackendModule } from "./backend.ts";
 import { hostGwModule } from "./host-gw/host-gw-backend.ts";
+import { udpModule } from "./udp/udp-backend.ts";
 import { vxlanModule } from "./vxlan/vxlan-backend.ts";
 
-export const backendModules: readonly BackendModule[] = [vxlanModule, hostGwModule, allocModule];
+export const backendModules: readonly BackendModule[] = [vxlanModule, hostGwModule, udpModule, allocModule];
 
 /** Throws `config.invalid` for an unknown type, naming the known ones, and for keys the backend does not accept. */
 export function createBackend(config: NetworkConfig): Backend {

@@ -9,6 +9,7 @@ import {
   kindRules,
   linkChanges,
   type Observed,
+  OWN_LINK_KINDS,
   observedLine,
 } from "./host-objects.ts";
 import type { HostState } from "./host-state.ts";
@@ -97,7 +98,7 @@ function isRemovable(slot: AnySlot, table: HostTable): boolean {
   if (slot.observed === undefined) return false;
   switch (slot.kind) {
     case "link":
-      return slot.observed.kind === "vxlan";
+      return OWN_LINK_KINDS.has(slot.observed.kind ?? "");
     case "sysctl":
       return false;
     case "address":

@@ -10,6 +10,8 @@ import type {
   HostRoute,
   HostState,
   HostSysctl,
+  TunLink,
+  VxlanLink,
 } from "./host-state.ts";
 import {
   addressLine,
@@ -81,6 +83,9 @@ export const hostKinds: readonly HostKind[] = ["link", "sysctl", "address", "nei
 
 export type Desired<K extends HostKind> = HostKinds[K]["desired"];
 export type Observed<K extends HostKind> = HostKinds[K]["observed"];
+
+/** Kinds of devices that we create; one of another kind under our name is somebody else's. */
+export const OWN_LINK_KINDS: ReadonlySet<string> = new Set<HostLink["kind"]>(["vxlan", "tun"]);
 
 const ROUTE_TYPE_UNICAST = 1;
 const IPV6_DEFAULT_METRIC = 1024;
@@ -219,6 +224,18 @@ export type LinkField = "mac" | "mtu" | "local" | "underlay" | "learning" | "up"
  * "New local address family does not match old").
  */
 export function linkChanges(desired: HostLink, observed: ObservedLink): readonly LinkField[] {
+  return desired.kind === "vxlan" ? vxlanChanges(desired, observed) : tunChanges(desired, observed);
+}
+
+function tunChanges(desired: TunLink, observed: ObservedLink): readonly LinkField[] {
+  if (observed.kind !== "tun") return ["identity"];
+  const changes: LinkField[] = [];
+  if (observed.mtuBytes !== desired.mtuBytes) changes.push("mtu");
+  if (!observed.isUp) changes.push("up");
+  return changes;
+}
+
+function vxlanChanges(desired: VxlanLink, observed: ObservedLink): readonly LinkField[] {
   const vxlan = observed.vxlan;
   if (vxlan === undefined) return ["identity"];
   const changes: LinkField[] = [];
@@ -238,6 +255,11 @@ export function linkChanges(desired: HostLink, observed: ObservedLink): readonly
   if (vxlan.learning !== desired.learning) changes.push("learning");
   if (!observed.isUp) changes.push("up");
   return changes;
+}
+
+/** The device its outer packets leave through, for kernel tunnels. */
+export function underlayOf(link: HostLink): string | undefined {
+  return link.kind === "vxlan" ? link.underlay : undefined;
 }
 
 /** A device of another kind that bears our name is somebody else's: why it cannot be used, undefined when it can. */
@@ -281,11 +303,11 @@ const observedLines: { readonly [K in HostKind]: (observed: Observed<K>) => stri
 
 function observedLinkLine(link: ObservedLink): string {
   const { vxlan } = link;
-  if (vxlan === undefined) return [link.name, "type", link.kind ?? "physical"].join(" ");
   const { name, mac, mtuBytes } = link;
-  return vxlanLine({ name, mtuBytes, ...(mac === undefined ? {} : { mac }), ...vxlan }).concat(
-    link.isUp ? "" : " state DOWN",
-  );
+  const down = link.isUp ? "" : " state DOWN";
+  if (link.kind === "tun") return `${name} mtu ${mtuBytes} type tun${down}`;
+  if (vxlan === undefined) return [name, "type", link.kind ?? "physical"].join(" ");
+  return `${vxlanLine({ name, mtuBytes, ...(mac === undefined ? {} : { mac }), ...vxlan })}${down}`;
 }
 
 function observedRouteLine(route: ObservedRoute): string {

@@ -11,6 +11,7 @@ import type {
   HostRoute,
   HostState,
   HostSysctl,
+  VxlanLink,
 } from "./host-state.ts";
 
 /** One line per object, in the order they are programmed. */
@@ -29,6 +30,7 @@ export function hostStateLines(state: HostState): string[] {
 
 /** The arguments of the `ip link add` that would make it. */
 export function linkLine(link: HostLink): string {
+  if (link.kind === "tun") return `${link.name} mtu ${link.mtuBytes} type tun`;
   // Port 0 leaves the choice to the kernel, which is 8472 unless its module was loaded otherwise.
   return vxlanLine({ ...link, port: link.port === 0 ? 8472 : link.port });
 }
@@ -45,7 +47,7 @@ export function vxlanLine(link: VxlanText): string {
   return parts.join(" ");
 }
 
-export type VxlanText = Pick<HostLink, "name" | "mtuBytes" | "vni" | "port" | "learning" | "gbp"> & {
+export type VxlanText = Pick<VxlanLink, "name" | "mtuBytes" | "vni" | "port" | "learning" | "gbp"> & {
   readonly mac?: string;
   readonly local?: string;
   readonly underlay?: string;
@@ -74,7 +76,9 @@ export function fdbLine(entry: HostFdbEntry): string {
 /** As in `ip route` and `ip -6 route`; a route on a device that is not ours shows our protocol number. */
 export function routeLine(route: HostRoute, isOnOwnDevice: boolean): string {
   const family = familyOf(route.destination);
-  const parts = [bareHost(route.destination), "via", route.gateway, "dev", route.device];
+  const parts: string[] = [bareHost(route.destination)];
+  if (route.gateway !== undefined) parts.push("via", route.gateway);
+  parts.push("dev", route.device);
   if (!isOnOwnDevice) parts.push("proto", String(FLANNEL_PROTOCOL));
   if (family === 6) parts.push("metric 1024");
   if (route.onLink) parts.push("onlink");

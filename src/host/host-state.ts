@@ -20,8 +20,15 @@ export interface VxlanLink {
   readonly gbp: boolean;
 }
 
+/** A TUN device, which a process of ours attaches to. It stays when the process ends. */
+export interface TunLink {
+  readonly kind: "tun";
+  readonly name: string;
+  readonly mtuBytes: number;
+}
+
 /** Devices we create, own and delete. */
-export type HostLink = VxlanLink;
+export type HostLink = VxlanLink | TunLink;
 
 /** One address on a device of ours. Other addresses of that family on the device are removed (IPv6 link-local stays). */
 export interface HostAddress {
@@ -36,7 +43,8 @@ export interface HostAddress {
 export interface HostRoute {
   readonly destination: Prefix;
   readonly device: string;
-  readonly gateway: Address;
+  /** Missing: the device itself takes the packets (TUN). */
+  readonly gateway?: Address;
   /** Treat the gateway as reachable on the link without a covering route. */
   readonly onLink: boolean;
 }

@@ -3,9 +3,10 @@ import { FlannelError, hasCode } from "../errors.ts";
 import { changeLink, deleteLink, type LinkChange } from "../netlink/link.ts";
 import type { NetlinkRequest } from "../netlink/request.ts";
 import { changeVxlan, createVxlan, type VxlanChange } from "../netlink/vxlan.ts";
+import { ensureTun } from "../sys/tun-device.ts";
 import type { HostOperation } from "./diff.ts";
 import { type LinkField, linkChanges, type ObservedLink } from "./host-objects.ts";
-import type { HostLink } from "./host-state.ts";
+import type { HostLink, VxlanLink } from "./host-state.ts";
 import { isAlreadyGone, missingDevice, type ProgrammerContext } from "./program-context.ts";
 
 /**
@@ -28,6 +29,15 @@ export async function programLink(operation: HostOperation, context: ProgrammerC
 }
 
 async function create(link: HostLink, context: ProgrammerContext): Promise<void> {
+  if (link.kind === "vxlan") await createVxlanLink(link, context);
+  else ensureTun(link.name);
+  const made = (await context.netlink.dump("link")).find((found) => found.name === link.name);
+  if (made === undefined) throw missingDevice(link.name);
+  const change = link.kind === "tun" ? { isUp: true, mtuBytes: link.mtuBytes } : { isUp: true };
+  await applyOne(changeLink(made, change), context);
+}
+
+async function createVxlanLink(link: VxlanLink, context: ProgrammerContext): Promise<void> {
   const underlay = context.links.byName(link.underlay);
   if (underlay === undefined) throw missingDevice(link.underlay);
   const { name, mac, mtuBytes, vni, port, local, learning, gbp } = link;
@@ -35,9 +45,6 @@ async function create(link: HostLink, context: ProgrammerContext): Promise<void>
     createVxlan({ name, mac, mtuBytes, vni, port, local, learning, gbp, underlayIndex: underlay.index }),
     context,
   );
-  const made = (await context.netlink.dump("link")).find((found) => found.name === name);
-  if (made === undefined) throw missingDevice(name);
-  await applyOne(changeLink(made, { isUp: true }), context);
 }
 
 async function remove(link: ObservedLink, context: ProgrammerContext): Promise<void> {
@@ -52,6 +59,22 @@ async function recreate(desired: HostLink, observed: ObservedLink, context: Prog
 
 async function change(desired: HostLink, observed: ObservedLink, context: ProgrammerContext): Promise<void> {
   const changes = new Set(linkChanges(desired, observed));
+  if (desired.kind === "vxlan" && !(await changeVxlanLink(changes, desired, observed, context))) return;
+  const linkChange: LinkChange = {
+    ...(changes.has("mac") && desired.kind === "vxlan" ? { mac: desired.mac } : {}),
+    ...(changes.has("mtu") ? { mtuBytes: desired.mtuBytes } : {}),
+    ...(changes.has("up") ? { isUp: true } : {}),
+  };
+  if (Object.keys(linkChange).length > 0) await applyOne(changeLink(observed, linkChange), context);
+}
+
+/** False when the device had to be made anew, with everything. */
+async function changeVxlanLink(
+  changes: ReadonlySet<LinkField>,
+  desired: VxlanLink,
+  observed: ObservedLink,
+  context: ProgrammerContext,
+): Promise<boolean> {
   const underlay = context.links.byName(desired.underlay);
   if (underlay === undefined) throw missingDevice(desired.underlay);
   const vxlanChange = vxlanChangeOf(changes, desired, underlay.index);
@@ -62,18 +85,13 @@ async function change(desired: HostLink, observed: ObservedLink, context: Progra
       // Kernels before 4.20 change little on a living device.
       if (!hasCode(error, "kernel.unsupported", "kernel.rejected")) throw error;
       await recreate(desired, observed, context);
-      return;
+      return false;
     }
   }
-  const linkChange: LinkChange = {
-    ...(changes.has("mac") ? { mac: desired.mac } : {}),
-    ...(changes.has("mtu") ? { mtuBytes: desired.mtuBytes } : {}),
-    ...(changes.has("up") ? { isUp: true } : {}),
-  };
-  if (Object.keys(linkChange).length > 0) await applyOne(changeLink(observed, linkChange), context);
+  return true;
 }
 
-function vxlanChangeOf(changes: ReadonlySet<LinkField>, desired: HostLink, underlayIndex: number): VxlanChange {
+function vxlanChangeOf(changes: ReadonlySet<LinkField>, desired: VxlanLink, underlayIndex: number): VxlanChange {
   return {
     ...(changes.has("local") ? { local: desired.local } : {}),
     ...(changes.has("underlay") ? { underlayIndex } : {}),

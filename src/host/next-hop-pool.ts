@@ -1,6 +1,6 @@
 // The next-hop objects of ours in the kernel, by gateway, and which ids are taken; also which form a new route takes.
 // Plain bookkeeping: what the kernel is told is the programmer's business.
-import { familyOf } from "../ip/address.ts";
+import { type Address, familyOf } from "../ip/address.ts";
 import { FLANNEL_PROTOCOL, type NextHopMessage } from "../netlink/messages.ts";
 import type { ObservedRoute } from "./host-objects.ts";
 import type { HostRoute } from "./host-state.ts";
@@ -16,7 +16,9 @@ const MAX_PLAIN_ROUTES = 1_000;
 const ID_BASE = 0x466c0000;
 const IDS_PER_BLOCK = 0x100000;
 
-type Gateway = Pick<HostRoute, "device" | "gateway" | "onLink">;
+/** A route that leads to another host, not only out of a device. */
+export type GatewayRoute = HostRoute & { readonly gateway: Address };
+type Gateway = Pick<GatewayRoute, "device" | "gateway" | "onLink">;
 
 interface NextHop extends Gateway {
   readonly id: number;
@@ -96,8 +98,9 @@ export class NextHopPool {
   }
 
   /** IPv6 has no such limit and stays plain. `pending` are routes of this device about to be written plainly. */
-  shouldUseNextHop(route: HostRoute, pending: number): boolean {
-    if (!this.#isSupported || this.#isPlainOnly || familyOf(route.destination) === 6) return false;
+  shouldUseNextHop(route: HostRoute, pending: number): route is GatewayRoute {
+    if (route.gateway === undefined || !this.#isSupported || this.#isPlainOnly || familyOf(route.destination) === 6)
+      return false;
     return (this.#plainRoutes.get(route.device) ?? 0) + pending >= MAX_PLAIN_ROUTES;
   }
 
@@ -106,6 +109,7 @@ export class NextHopPool {
   }
 
   idFor(route: HostRoute): number | undefined {
+    if (route.gateway === undefined) return undefined;
     return this.#byGateway.get(gatewayKey(route))?.id;
   }
 
@@ -146,6 +150,6 @@ export class NextHopPool {
   }
 }
 
-function gatewayKey({ device, gateway, onLink }: Gateway): string {
+function gatewayKey({ device, gateway, onLink }: Pick<HostRoute, "device" | "gateway" | "onLink">): string {
   return `${device} ${gateway}${onLink ? " onlink" : ""}`;
 }

@@ -12,7 +12,7 @@ import {
   type NextHopMessage,
   type RouteMessage,
 } from "../netlink/messages.ts";
-import { defaultMetric, type ObservedLink, type ObservedRoute } from "./host-objects.ts";
+import { defaultMetric, type ObservedLink, type ObservedRoute, OWN_LINK_KINDS } from "./host-objects.ts";
 import type { HostAddress, HostBlackhole, HostFdbEntry, HostNeighbour } from "./host-state.ts";
 
 const NUD_NOARP = 0x40;
@@ -20,8 +20,6 @@ const NUD_PERMANENT = 0x80;
 const ROUTE_TYPE_UNICAST = 1;
 const ROUTE_TYPE_BLACKHOLE = 6;
 const ROUTE_PROTOCOL_KERNEL = 2;
-/** Kinds of devices that we create; one of another kind under our name is somebody else's. */
-const OWN_LINK_KINDS: ReadonlySet<string> = new Set(["vxlan"]);
 
 /** What makes an object ours. */
 export interface Ownership {

@@ -8,7 +8,7 @@ import type { DeviationContext } from "./deviation.ts";
 import { type HostOperation, operationFor, operationLines, slotLine } from "./diff.ts";
 import { FailureBook } from "./failure-book.ts";
 import { hostDifference } from "./host-difference.ts";
-import { type HostKind, hostKinds, kindRules } from "./host-objects.ts";
+import { type HostKind, hostKinds, kindRules, underlayOf } from "./host-objects.ts";
 import { look } from "./host-observer.ts";
 import type { HostState } from "./host-state.ts";
 import { type AnySlot, HostTable } from "./host-table.ts";
@@ -128,6 +128,7 @@ export class ReconcilePass {
     const route = this.table.get("route", destination);
     if (route?.desired === undefined || this.dirty.has(route)) return false;
     const { device, gateway } = route.desired;
+    if (gateway === undefined) return true;
     const neighbour = this.table.get("neighbour", kindRules.neighbour.key({ device, address: gateway, mac: "" }));
     if (neighbour?.desired === undefined) return true;
     if (this.dirty.has(neighbour)) return false;
@@ -169,7 +170,7 @@ export class ReconcilePass {
 
   #watch({ kind, desired }: AnySlot): void {
     if (desired === undefined) return;
-    const device = kind === "link" ? desired.underlay : kind === "route" ? desired.device : undefined;
+    const device = kind === "link" ? underlayOf(desired) : kind === "route" ? desired.device : undefined;
     if (device !== undefined && !this.#options.ownership.ownDevices.has(device)) this.#watchedDevices.add(device);
   }
 

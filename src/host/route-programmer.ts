@@ -10,7 +10,7 @@ import type { HostOperation } from "./diff.ts";
 import { defaultMetric, type ObservedRoute, routeProtocol } from "./host-objects.ts";
 import type { HostRoute } from "./host-state.ts";
 import type { Slot } from "./host-table.ts";
-import type { NextHopPool } from "./next-hop-pool.ts";
+import type { GatewayRoute, NextHopPool } from "./next-hop-pool.ts";
 import { isAlreadyGone, missingDevice, type ProgramFailure, type ProgrammerContext } from "./program-context.ts";
 
 const MAX_ID_ATTEMPTS = 4;
@@ -90,8 +90,8 @@ export class RouteProgrammer {
   }
 
   /** New routes beyond the limit of plain ones; a plain route that only changes stays plain. */
-  #chooseNextHops(slots: readonly Slot<"route">[]): ReadonlySet<HostRoute> {
-    const chosen = new Set<HostRoute>();
+  #chooseNextHops(slots: readonly Slot<"route">[]): ReadonlySet<GatewayRoute> {
+    const chosen = new Set<GatewayRoute>();
     const pendingPlain = new Map<string, number>();
     for (const { desired, observed } of slots) {
       if (desired === undefined) continue;
@@ -104,7 +104,7 @@ export class RouteProgrammer {
   }
 
   /** Makes those next hops that are not there; the result has the routes whose next hop failed. */
-  async #makeNextHops(routes: ReadonlySet<HostRoute>): Promise<ReadonlyMap<HostRoute, FlannelError>> {
+  async #makeNextHops(routes: ReadonlySet<GatewayRoute>): Promise<ReadonlyMap<HostRoute, FlannelError>> {
     const failed = new Map<HostRoute, FlannelError>();
     let missing = [...routes];
     for (let attempt = 1; missing.length > 0 && attempt <= MAX_ID_ATTEMPTS; attempt++) {
@@ -114,8 +114,11 @@ export class RouteProgrammer {
   }
 
   /** Returns the routes whose id somebody else had taken meanwhile. */
-  async #tryMakeNextHops(routes: readonly HostRoute[], failed: Map<HostRoute, FlannelError>): Promise<HostRoute[]> {
-    const attempts: { route: HostRoute; id: number; request: NetlinkRequest }[] = [];
+  async #tryMakeNextHops(
+    routes: readonly GatewayRoute[],
+    failed: Map<HostRoute, FlannelError>,
+  ): Promise<GatewayRoute[]> {
+    const attempts: { route: GatewayRoute; id: number; request: NetlinkRequest }[] = [];
     for (const route of routes) {
       const device = this.#context.links.byName(route.device);
       if (device === undefined || this.#pool.idFor(route) !== undefined) continue;
@@ -128,7 +131,7 @@ export class RouteProgrammer {
         request: writeNextHop("create", { id, device, gateway, onLink, protocol: FLANNEL_PROTOCOL }),
       });
     }
-    const taken: HostRoute[] = [];
+    const taken: GatewayRoute[] = [];
     const results = await this.#apply(attempts.map((attempt) => attempt.request));
     for (const [index, error] of results.entries()) {
       const attempt = attempts[index];
@@ -160,7 +163,7 @@ export class RouteProgrammer {
     const { destination, gateway, onLink } = desired;
     const protocol = routeProtocol(desired.device, this.#ownDevices);
     return nextHopId === undefined
-      ? writeRoute("set", { destination, device, gateway, onLink, protocol })
+      ? writeRoute("set", { destination, device, ...(gateway === undefined ? {} : { gateway }), onLink, protocol })
       : writeRoute("set", { destination, nextHopId, protocol });
   }
 
@@ -173,7 +176,7 @@ export class RouteProgrammer {
     return {
       destination: route.destination,
       device: route.device,
-      gateway: route.gateway,
+      ...(route.gateway === undefined ? {} : { gateway: route.gateway }),
       onLink: route.onLink,
       protocol: routeProtocol(route.device, this.#ownDevices),
       metric: defaultMetric(familyOf(route.destination)),

@@ -29,13 +29,17 @@ export interface CleanupResult {
   readonly failures: readonly HostFailure[];
 }
 
-/** Names that flannel gives its devices (ours and upstream's), whatever their VNI; only vxlan devices are meant. */
+/** Names that flannel gives its devices (ours and upstream's), whatever their VNI or port, by the kind they must be. */
+const deviceNames: ReadonlyMap<string, RegExp> = new Map([
+  ["vxlan", /^flannel(-v6)?\.\d+$/],
+  ["tun", /^flannel(0|-\d+)$/],
+]);
+
+/** The devices of this host that are flannel's by name and kind. */
 export async function findFlannelDevices(): Promise<string[]> {
   await using netlink = Rtnetlink.open();
   const links = await netlink.dump("link");
-  return links
-    .filter(({ kind, name }) => kind === "vxlan" && /^flannel(-v6)?\.\d+$/.test(name))
-    .map(({ name }) => name);
+  return links.filter(({ kind, name }) => deviceNames.get(kind ?? "")?.test(name) === true).map(({ name }) => name);
 }
 
 /** Removes everything of `scope` from the kernel; with `isDryRun` only says what that would be. */

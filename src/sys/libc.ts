@@ -38,6 +38,69 @@ export const recv: (fd: number, buffer: Uint8Array, length: number, flags: numbe
 export const setsockopt: (fd: number, level: number, option: number, value: Int32Array, length: number) => number =
   program.func("int setsockopt(int, int, int, const void *, uint32_t)");
 
+// Calls on memory that never moves (see `addressOf`), for the data plane: plain numbers, nothing allocated per call.
+
+/** `ssize_t read(int fd, void *buffer, size_t length)` */
+export const readInto: (fd: number, address: number, length: number) => number = program.func(
+  "int read(int, uintptr_t, uintptr_t)",
+);
+
+/** `ssize_t writev(int fd, const struct iovec *parts, int count)` */
+export const writev: (fd: number, parts: number, count: number) => number = program.func(
+  "int writev(int, uintptr_t, int)",
+);
+
+/** `int sendmmsg(int fd, struct mmsghdr *messages, unsigned count, int flags)` */
+export const sendmmsg: (fd: number, messages: number, count: number, flags: number) => number = program.func(
+  "int sendmmsg(int, uintptr_t, uint32_t, int)",
+);
+
+/** `int recvmmsg(int fd, struct mmsghdr *messages, unsigned count, int flags, struct timespec *timeout)` */
+export const recvmmsg: (fd: number, messages: number, count: number, flags: number, timeout: number) => number =
+  program.func("int recvmmsg(int, uintptr_t, uint32_t, int, uintptr_t)");
+
+/** `int poll(struct pollfd *descriptors, nfds_t count, int timeoutMs)` */
+export const poll: (descriptors: number, count: number, timeoutMs: number) => number = program.func(
+  "int poll(uintptr_t, uintptr_t, int)",
+);
+
+/** `ssize_t sendto(...)` from memory that never moves; the address may be any buffer. */
+export const sendFrom: (
+  fd: number,
+  buffer: number,
+  length: number,
+  flags: number,
+  address: Uint8Array,
+  addressLength: number,
+) => number = program.func("int sendto(int, uintptr_t, uintptr_t, int, const void *, uint32_t)");
+
+/** `int eventfd(unsigned initial, int flags)` */
+export const eventfd: (initial: number, flags: number) => number = program.func("int eventfd(uint32_t, int)");
+
+/** `int ioctl(int fd, unsigned long request, void *argument)` */
+export const ioctlPointer: (fd: number, request: number, argument: Uint8Array) => number = program.func(
+  "int ioctl(int, uintptr_t, void *)",
+);
+
+/** `int ioctl(int fd, unsigned long request, unsigned long argument)` */
+export const ioctlNumber: (fd: number, request: number, argument: number) => number = program.func(
+  "int ioctl(int, uintptr_t, uintptr_t)",
+);
+
+/** `int connect(int fd, const void *address, socklen_t length)` */
+export const connect: (fd: number, address: Uint8Array, length: number) => number = program.func(
+  "int connect(int, const void *, uint32_t)",
+);
+
+/** `int getsockopt(int fd, int level, int option, void *value, socklen_t *length)` */
+export const getsockopt: (fd: number, level: number, option: number, value: Int32Array, length: Uint32Array) => number =
+  program.func("int getsockopt(int, int, int, void *, void *)");
+
+/** Where `buffer` is in this process. Only WebAssembly memories and large buffers stay there; small ones move. */
+export function addressOf(buffer: ArrayBufferLike): number {
+  return Number(koffi.address(buffer));
+}
+
 /** `int close(int fd)` */
 export const close: (fd: number) => number = program.func("int close(int)");
 

@@ -16,6 +16,7 @@ function createAllocBackend(config: NetworkConfig): Backend {
     type: "alloc",
     devices: [],
     needsDirectPeers: false,
+    runsDataPlane: false,
     mtuBytes: (facts) => facts.externalInterface.mtuBytes,
     // As in flannel, the lease carries no backend type.
     attributes: (facts) => announcedAddresses(config, facts.externalInterface),

@@ -22,6 +22,7 @@ class HostGwBackend implements Backend {
   readonly type = "host-gw";
   readonly devices: readonly string[] = [];
   readonly needsDirectPeers = false;
+  readonly runsDataPlane = false;
   readonly #config: NetworkConfig;
   /** What each lease says, by family; leases are immutable. */
   readonly #readings: Readonly<Record<Family, WeakMap<Lease, { readonly reading: Reading }>>> = {
@@ -55,7 +56,7 @@ class HostGwBackend implements Backend {
   plan(own: LeasedSubnets, peers: readonly Lease[], facts: HostFacts): BackendPlan {
     const skipped: SkippedLease[] = [];
     const routes: HostRoute[] = [];
-    const ours = selectPeers(this.type, this.#config, peers, skipped);
+    const ours = selectPeers(this.type, this.type, this.#config, peers, skipped);
     const reached = ([4, 6] as const).map((family) => this.#reaches(family, own, ours, facts, skipped));
     for (const reaches of reached) {
       for (const { subnet, publicIp } of reaches) {

@@ -66,6 +66,7 @@ class VxlanBackend implements Backend {
   readonly type = "vxlan";
   readonly devices: readonly string[];
   readonly needsDirectPeers: boolean;
+  readonly runsDataPlane = false;
   readonly #config: NetworkConfig;
   readonly #options: VxlanOptions;
   readonly #families: readonly VxlanFamily[];
@@ -102,7 +103,7 @@ class VxlanBackend implements Backend {
   /** A family is planned when we hold a subnet of it and the external interface has an address of it. */
   plan(own: LeasedSubnets, peers: readonly Lease[], facts: HostFacts): BackendPlan {
     const draft = new Draft();
-    const ours = selectPeers(this.type, this.#config, peers, draft.skipped);
+    const ours = selectPeers(this.type, this.type, this.#config, peers, draft.skipped);
     const reached: (readonly TunnelReach[])[] = [];
     for (const family of this.#families) {
       const vtep = ownVtep(family.family, own, facts);

@@ -63,6 +63,7 @@ function summary(status: Status, nowMs: number): [string, string | undefined][] 
     ["store", describeStore(status)],
     ["peers", `${peers.programmed} of ${peers.desired} programmed, ${peers.known} known`],
     ["rules", describeRules(status)],
+    ...dataPlane(status),
     ["repairs", repairs.total === 0 ? "none" : String(repairs.total)],
     ["subnet file", status.subnetFile],
     ["state", status.stateDirectory],
@@ -74,6 +75,30 @@ function describeRules({ rules }: Status): string | undefined {
   const { mode, reason, masquerade, forward, warnings } = rules;
   const what = [...(masquerade ? ["masquerade"] : []), ...(forward ? ["forward"] : [])].join(" and ") || "none wanted";
   return [`${what} in ${mode}: ${reason}`, ...warnings].join("; ");
+}
+
+/** What the agent carries itself: how, how much, and what it dropped and why. */
+function dataPlane({ dataPlane: plane }: Status): [string, string][] {
+  if (plane === undefined) return [];
+  const { features, carried, problem } = plane;
+  const number = (value: number | undefined) => (value ?? 0).toLocaleString("en");
+  const offloads =
+    features === undefined
+      ? []
+      : [
+          features.deviceOffload === "none" ? [] : [`${features.deviceOffload} segments of the device`],
+          features.udpSegmentation ? ["UDP segmentation"] : [],
+          features.udpReceiveJoining ? ["joined reception"] : [],
+        ].flat();
+  const dropped = Object.entries(plane.dropped).filter(([, packets]) => packets > 0);
+  return [
+    ["data plane", problem ?? (offloads.length === 0 ? "no offloads" : `with ${offloads.join(", ")}`)],
+    ["packets", `${number(carried["sentPackets"])} sent, ${number(carried["receivedPackets"])} received`],
+    [
+      "dropped",
+      dropped.length === 0 ? "none" : dropped.map(([reason, packets]) => `${number(packets)} ${reason}`).join(", "),
+    ],
+  ];
 }
 
 function describeLease({ lease }: Status, nowMs: number): string {

@@ -1,0 +1,99 @@
+// A host that carries packets as flannel's first proxy did, one for each system call, and knows nothing but the wire
+// format: for mixed networks and as the measure of the udp backend. Compiled when first used.
+import type { ChildProcess } from "node:child_process";
+import { mkdtemp } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { fileURLToPath } from "node:url";
+import { tryRun } from "./command.ts";
+import type { LabHost } from "./host.ts";
+import type { SubnetEnv } from "./subnet-env.ts";
+import { until } from "./wait.ts";
+
+export interface OnePacketPeerOptions {
+  /** `10.5.2.0/24`. */
+  readonly subnet: string;
+  /** `10.5.0.0/16`. */
+  readonly network: string;
+  /** Subnet to host. */
+  readonly peers: ReadonlyMap<string, string>;
+  /** Default 8285. */
+  readonly port?: number;
+  /** Default `flannel0`. */
+  readonly device?: string;
+  /** The address of this host that others send to. Default: that on the LAN. */
+  readonly address?: string;
+}
+
+const source = fileURLToPath(new URL("one-packet-proxy.c", import.meta.url));
+const overheadBytes = 28;
+let compiled: Promise<string> | undefined;
+
+/** The program's path. Throws a sentence when there is no C compiler. */
+function compileOnce(): Promise<string> {
+  compiled ??= compile();
+  return compiled;
+}
+
+async function compile(): Promise<string> {
+  const program = join(await mkdtemp(join(tmpdir(), "one-packet-")), "one-packet-proxy");
+  const result = await tryRun(["cc", "-O2", "-o", program, source], { timeoutMs: 60_000 });
+  if (result.exitCode === 0) return program;
+  throw new Error(`the one-packet proxy needs a C compiler (apt-get install gcc libc6-dev): ${result.stderr}`);
+}
+
+export class OnePacketPeer implements AsyncDisposable {
+  readonly host: LabHost;
+  readonly subnetEnv: SubnetEnv;
+  readonly #child: ChildProcess;
+
+  private constructor(host: LabHost, subnetEnv: SubnetEnv, child: ChildProcess) {
+    this.host = host;
+    this.subnetEnv = subnetEnv;
+    this.#child = child;
+  }
+
+  get pid(): number {
+    return this.#child.pid ?? -1;
+  }
+
+  static async start(host: LabHost, options: OnePacketPeerOptions): Promise<OnePacketPeer> {
+    const mtuBytes = host.mtuBytes - overheadBytes;
+    const [address = ""] = options.subnet.split("/");
+    const device = options.device ?? "flannel0";
+    const argv = [
+      await compileOnce(),
+      ...[device, options.address ?? host.ipv4 ?? "", String(options.port ?? 8285), address, String(mtuBytes)],
+      ...[...options.peers].map(([subnet, ip]) => `${subnet}=${ip}`),
+    ];
+    const child = host.namespace.spawn(argv, { stdio: ["ignore", "pipe", "inherit"] });
+    let said = "";
+    child.stdout?.setEncoding("utf8").on("data", (text: string) => {
+      said += text;
+    });
+    const gateway = options.subnet.replace(/\.0\//, ".1/");
+    const env: SubnetEnv = {
+      network: options.network,
+      subnet: gateway,
+      ipv6Network: undefined,
+      ipv6Subnet: undefined,
+      mtuBytes,
+      ipMasq: false,
+    };
+    const peer = new OnePacketPeer(host, env, child);
+    await until(() => said.includes("ready"), { what: `the one-packet proxy on ${host.name}` });
+    await host.namespace.ipBatch([
+      `addr add ${address}/32 dev ${device}`,
+      `link set dev ${device} mtu ${mtuBytes} up`,
+      `route add ${options.network} dev ${device}`,
+    ]);
+    return peer;
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    if (this.#child.exitCode !== null || this.#child.signalCode !== null) return;
+    const closed = new Promise((resolve) => this.#child.once("close", resolve));
+    this.#child.kill("SIGKILL");
+    await closed;
+  }
+}

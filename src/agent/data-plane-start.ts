@@ -1,0 +1,28 @@
+// What is different about going on with what is remembered where the agent itself carries the packets.
+import { createBackend } from "../backend/registry.ts";
+import { parseNetworkConfig } from "../config/parse-network-config.ts";
+import type { Logger } from "../telemetry/logger.ts";
+import type { WarmStartTimes } from "./warm-start.ts";
+import type { RememberedState } from "./warm-state.ts";
+
+/** At once when packets stand still without us; otherwise the store gets its chance first. */
+export function warmStartTimes(remembered: RememberedState): WarmStartTimes {
+  return runsDataPlane(remembered) ? { firstMs: 0 } : {};
+}
+
+export function tellWarmStart(logger: Logger, remembered: RememberedState, peers: number): void {
+  const facts = { key: remembered.own.key, peers };
+  if (runsDataPlane(remembered)) {
+    logger.info("warm-start", "carrying packets for the remembered lease and peers until the store answers", facts);
+  } else {
+    logger.warn("warm-start", "the store does not answer: going on with the remembered lease and peers", facts);
+  }
+}
+
+function runsDataPlane({ configText }: RememberedState): boolean {
+  try {
+    return createBackend(parseNetworkConfig(configText).config).runsDataPlane;
+  } catch {
+    return false; // the start itself says what is wrong with it
+  }
+}

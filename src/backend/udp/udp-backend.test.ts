@@ -1,0 +1,120 @@
+// What the udp backend plans: device, route and peers, in upstream's forms; IPv6 only with those who announce it.
+import { describe, expect, it } from "vitest";
+import { parseNetworkConfig } from "../../config/parse-network-config.ts";
+import type { ExternalInterface } from "../../host/host-state.ts";
+import { hostStateLines } from "../../host/host-state-text.ts";
+import { parseAddress, parsePrefix } from "../../ip/address.ts";
+import type { Lease, LeaseAttributes } from "../../lease/lease.ts";
+import type { HostFacts } from "../backend.ts";
+import { createBackend } from "../registry.ts";
+
+const ipv4Only = '"Network":"10.5.0.0/16"';
+const dual = '"Network":"10.5.0.0/16","EnableIPv6":true,"IPv6Network":"fd00:5::/48"';
+const eth0: ExternalInterface = {
+  name: "eth0",
+  index: 2,
+  mtuBytes: 1500,
+  isUp: true,
+  address: parseAddress("192.0.2.1"),
+  publicIp: parseAddress("203.0.113.1"),
+  ipv6Address: parseAddress("2001:db8::1"),
+  publicIpv6: parseAddress("2001:db8::1"),
+};
+const facts: HostFacts = { externalInterface: eth0, vtepMac: "", vtepMacV6: "", directPeers: new Set() };
+const own = { subnet: parsePrefix("10.5.1.0/24") };
+const ownDual = { ...own, ipv6Subnet: parsePrefix("fd00:5:0:1::/64") };
+
+function backendOf(network: string, keys = "") {
+  return createBackend(parseNetworkConfig(`{${network},"Backend":{"Type":"udp"${keys}}}`).config);
+}
+
+function peer(n: number, attributes: Partial<LeaseAttributes> = {}): Lease {
+  return {
+    key: `10.5.${n}.0-24`,
+    subnet: parsePrefix(`10.5.${n}.0/24`),
+    ipv6Subnet: parsePrefix(`fd00:5:0:${n}::/64`),
+    revision: BigInt(n),
+    storeLeaseId: 1n,
+    attributes: {
+      publicIp: parseAddress(`192.0.2.${n}`),
+      publicIpv6: parseAddress(`2001:db8::${n}`),
+      ...attributes,
+    },
+  };
+}
+
+describe("forms", () => {
+  it("announces no type, and IPv6 with its port", () => {
+    expect(backendOf(ipv4Only).attributes(facts)).toEqual({ publicIp: "203.0.113.1" });
+    expect(backendOf(dual, ',"Port":9000').attributes(facts)).toEqual({
+      publicIp: "203.0.113.1",
+      publicIpv6: "2001:db8::1",
+      backendV6Data: { Port: 9000 },
+    });
+  });
+
+  it("takes 28 bytes of the MTU, 48 with IPv6", () => {
+    expect([ipv4Only, dual].map((network) => backendOf(network).mtuBytes(facts))).toEqual([1472, 1452]);
+  });
+
+  it("plans one device with the whole network behind it", () => {
+    expect(hostStateLines(backendOf(dual).plan(ownDual, [], facts).state)).toEqual([
+      "flannel0 mtu 1452 type tun",
+      "net.ipv6.conf.flannel0.accept_ra = 0",
+      "inet 10.5.1.0/32 scope global flannel0",
+      "inet6 fd00:5:0:1::/128 scope global flannel0",
+      "10.5.0.0/16 dev flannel0",
+      "fd00:5::/48 dev flannel0 metric 1024 pref medium",
+    ]);
+  });
+
+  it("names the device after a port that is not the default", () => {
+    expect(backendOf(ipv4Only, ',"port":8286').devices).toEqual(["flannel-8286"]);
+  });
+});
+
+describe("peers", () => {
+  it("binds to the interface's own address and takes the announced ones as theirs", () => {
+    const { tunnel, plannedPeers } = backendOf(ipv4Only, ',"CheckSource":false,"Offload":false').plan(
+      own,
+      [peer(2), peer(3)],
+      facts,
+    );
+    expect(plannedPeers).toBe(2);
+    expect(tunnel).toEqual({
+      device: "flannel0",
+      port: 8285,
+      localIpv4: "192.0.2.1",
+      own,
+      checkSource: false,
+      offload: false,
+      peers: [
+        { key: "10.5.2.0-24", subnet: "10.5.2.0/24", publicIp: "192.0.2.2" },
+        { key: "10.5.3.0-24", subnet: "10.5.3.0/24", publicIp: "192.0.2.3" },
+      ],
+    });
+  });
+
+  it("uses IPv6 only with those who announce a port, and IPv4 with the others all the same", () => {
+    const modern = peer(2, { backendV6Data: { port: 8300 } });
+    const { tunnel, plannedPeers, skipped } = backendOf(dual).plan(ownDual, [modern, peer(3)], facts);
+    expect(plannedPeers).toBe(2);
+    expect(tunnel?.localIpv6).toBe("2001:db8::1");
+    expect(tunnel?.peers[0]).toMatchObject({
+      ipv6Subnet: "fd00:5:0:2::/64",
+      publicIpv6: "2001:db8::2",
+      ipv6Port: 8300,
+    });
+    expect(tunnel?.peers[1]).toEqual({ key: "10.5.3.0-24", subnet: "10.5.3.0/24", publicIp: "192.0.2.3" });
+    expect(skipped).toEqual([{ key: "10.5.3.0-24", reason: "announces no IPv6 port, so it takes no IPv6 packets" }]);
+  });
+
+  it.each([
+    ["another backend's", peer(2, { backendType: "vxlan" }), 'has backend type "vxlan", not udp'],
+    ["one with our address", peer(2, { publicIp: parseAddress("192.0.2.1") }), "announces our own address 192.0.2.1"],
+  ])("leaves out %s lease", (_, lease, reason) => {
+    const { tunnel, skipped } = backendOf(ipv4Only).plan(own, [lease], facts);
+    expect(tunnel?.peers).toEqual([]);
+    expect(skipped).toEqual([{ key: lease.key, reason }]);
+  });
+});

@@ -1,0 +1,55 @@
+// Keys of the udp backend. Pure.
+import type { NetworkConfig } from "../../config/network-config.ts";
+import type { BackendKey } from "../backend.ts";
+import { boolOption, intOption, readBackendOptions } from "../backend-options.ts";
+
+export const DEFAULT_PORT = 8285;
+
+export interface UdpOptions {
+  readonly port: number;
+  readonly checkSource: boolean;
+  readonly offload: boolean;
+}
+
+export const udpKeys: readonly BackendKey[] = [
+  {
+    name: "Port",
+    type: "int",
+    defaultValue: DEFAULT_PORT,
+    defaultText: "8285",
+    minimum: 1,
+    maximum: 65535,
+    description:
+      "UDP port on every host. The device is `flannel0` with the default port, else `flannel-<Port>`, so that several " +
+      "networks have room on one host.",
+    live: false,
+  },
+  {
+    name: "CheckSource",
+    type: "bool",
+    defaultValue: true,
+    defaultText: "true",
+    description:
+      "Take packets only from hosts that hold a lease, with an inner source in that host's subnet and an inner " +
+      "destination in ours. Not in upstream, which takes everything.",
+    live: true,
+  },
+  {
+    name: "Offload",
+    type: "bool",
+    defaultValue: true,
+    defaultText: "true",
+    description: "Handle packets in large pieces where the kernel can cut and join them. No difference on the wire.",
+    live: true,
+  },
+];
+
+/** Throws `config.invalid` naming key, value and rule. */
+export function readUdpOptions(config: NetworkConfig): UdpOptions {
+  const options = readBackendOptions(udpKeys, config.backend);
+  return Object.freeze({
+    port: intOption(options, "Port"),
+    checkSource: boolOption(options, "CheckSource"),
+    offload: boolOption(options, "Offload"),
+  });
+}

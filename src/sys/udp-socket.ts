@@ -1,0 +1,89 @@
+// UDP and raw IP sockets for the data plane. Errors are FlannelErrors by errno.
+import { type Address, addressToBytes } from "../ip/address.ts";
+import { fromErrno } from "./errno.ts";
+import type { Fd } from "./fd.ts";
+import { connect, getsockopt, lastErrno } from "./libc.ts";
+import {
+  bindSocket,
+  openSocket,
+  SO_RCVBUF,
+  SO_RCVBUFFORCE,
+  SO_SNDBUF,
+  SO_SNDBUFFORCE,
+  SOCK_DGRAM,
+  SOCK_RAW,
+  SOL_SOCKET,
+  trySetOption,
+} from "./socket.ts";
+
+const AF_INET = 2;
+const AF_INET6 = 10;
+const IPPROTO_IP = 0;
+const IPPROTO_IPV6 = 41;
+const IPPROTO_RAW = 255;
+const IP_MTU = 14;
+const IPV6_MTU = 24;
+const IPV6_V6ONLY = 26;
+const SOL_UDP = 17;
+const UDP_SEGMENT = 103;
+const UDP_GRO = 104;
+
+/** struct sockaddr_in or sockaddr_in6. */
+export function socketAddress(address: Address, port: number): Uint8Array {
+  const bytes = addressToBytes(address);
+  const isV6 = bytes.length === 16;
+  const result = new Uint8Array(isV6 ? 28 : 16);
+  const view = new DataView(result.buffer);
+  view.setUint16(0, isV6 ? AF_INET6 : AF_INET, true);
+  view.setUint16(2, port);
+  result.set(bytes, isV6 ? 8 : 4);
+  return result;
+}
+
+/** Non-blocking, bound. Throws `kernel.rejected` and the like; EADDRINUSE when the port is taken. */
+export function openUdpSocket(address: Address, port: number, bufferBytes: number): Fd {
+  const purpose = `UDP socket ${address.includes(":") ? `[${address}]` : address}:${port}`;
+  const fd = openSocket(purpose, address.includes(":") ? AF_INET6 : AF_INET, SOCK_DGRAM, 0);
+  try {
+    if (address.includes(":")) trySetOption(fd, IPPROTO_IPV6, IPV6_V6ONLY, 1);
+    setBuffer(fd, SO_RCVBUFFORCE, SO_RCVBUF, bufferBytes);
+    setBuffer(fd, SO_SNDBUFFORCE, SO_SNDBUF, bufferBytes);
+    bindSocket(purpose, fd, socketAddress(address, port));
+  } catch (error) {
+    fd[Symbol.dispose]();
+    throw error;
+  }
+  return fd;
+}
+
+/** Sends whole IP packets, header included, of the family. */
+export function openRawSocket(family: 4 | 6): Fd {
+  return openSocket(`raw IPv${family} socket`, family === 4 ? AF_INET : AF_INET6, SOCK_RAW, IPPROTO_RAW);
+}
+
+/** Whether the kernel cuts large datagrams (UDP_SEGMENT, since 4.18). */
+export function hasUdpSegmentation(fd: Fd): boolean {
+  return trySetOption(fd, SOL_UDP, UDP_SEGMENT, 0);
+}
+
+/** Lets the kernel join received datagrams of one size (UDP_GRO, since 5.0). */
+export function tryJoinReceived(fd: Fd): boolean {
+  return trySetOption(fd, SOL_UDP, UDP_GRO, 1);
+}
+
+/** What the kernel knows of the largest IP packet on the way to `address` (a sockaddr), in bytes. */
+export function pathMtuTo(address: Uint8Array): number {
+  const isV6 = address.length > 16;
+  using fd = openSocket("path MTU socket", isV6 ? AF_INET6 : AF_INET, SOCK_DGRAM, 0);
+  if (connect(fd.number, address, address.length) < 0) throw fromErrno("path MTU: connect", lastErrno());
+  const value = new Int32Array(1);
+  const length = Uint32Array.of(4);
+  const [level, option] = isV6 ? [IPPROTO_IPV6, IPV6_MTU] : [IPPROTO_IP, IP_MTU];
+  if (getsockopt(fd.number, level, option, value, length) < 0) throw fromErrno("path MTU: read", lastErrno());
+  return value[0] ?? 0;
+}
+
+/** Root may exceed net.core.*mem_max, others get what that allows. */
+function setBuffer(fd: Fd, force: number, plain: number, bytes: number): void {
+  if (!trySetOption(fd, SOL_SOCKET, force, bytes)) trySetOption(fd, SOL_SOCKET, plain, bytes);
+}

@@ -1,0 +1,242 @@
+// The packet path without a kernel: super-packets cut and joined again, against packets made and checked by other code;
+// the table against a linear scan; the checksum against the book.
+import fc from "fast-check";
+import { describe, expect, it } from "vitest";
+import { checksumOf, faultOf, makePacket } from "../../test/support/packets.ts";
+import { parseAddress, parsePrefix } from "../ip/address.ts";
+import { containsAddress } from "../ip/prefix.ts";
+import { Arena, IOVEC_BYTES, VNET_HEADER_BYTES } from "./arena.ts";
+import { fold } from "./checksum.ts";
+import { Coalescer } from "./coalescer.ts";
+import { ForwardingTable, NO_PEER } from "./forwarding-table.ts";
+import type { DatagramSink } from "./message-batch.ts";
+import { Segmenter } from "./segmenter.ts";
+import type { TunnelState } from "./tunnel-state.ts";
+
+const v4 = { source: [10, 5, 1, 2], destination: [10, 5, 2, 2] };
+const v6 = {
+  source: [0xfd, 0, 0, 5, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 2],
+  destination: [0xfd, 0, 0, 5, 0, 2, 0, 0, 0, 0, 0, 0, 0, 0, 0, 2],
+};
+const arena = new Arena();
+
+/** The bytes that `count` iovecs at `at` stand for. */
+function gather(at: number, count: number): Uint8Array {
+  const parts = Array.from({ length: count }, (_, index) => {
+    const iovec = at + index * IOVEC_BYTES;
+    const offset = Number(arena.view.getBigUint64(iovec, true)) - arena.base;
+    return arena.u8.slice(offset, offset + arena.view.getUint32(iovec + 8, true));
+  });
+  return Uint8Array.from(parts.flatMap((part) => [...part]));
+}
+
+/** Collects in place of the socket what the segmenter makes. */
+class CollectingBatch implements Pick<DatagramSink, "takeHeader" | "add"> {
+  readonly packets: Uint8Array[] = [];
+  takeHeader(): number {
+    return arena.txHeaders;
+  }
+  add(_peer: number, _isV6: boolean, offset: number, bytes: number, rest: number, restBytes: number): void {
+    this.packets.push(
+      Uint8Array.from([...arena.u8.slice(offset, offset + bytes), ...arena.u8.slice(rest, rest + restBytes)]),
+    );
+  }
+}
+
+function segment(packet: Uint8Array, segmentBytes: number): Uint8Array[] {
+  const ip = arena.txPackets;
+  arena.u8.set(packet, ip);
+  const isV6 = (packet[0] ?? 0) >> 4 === 6;
+  const segmenter = new Segmenter(arena);
+  const hasTcp = packet[isV6 ? 6 : 9] === 6;
+  expect(segmenter.open(ip, packet.length, isV6, ip + (isV6 ? 40 : 20), hasTcp, segmentBytes)).toBe(true);
+  const batch = new CollectingBatch();
+  segmenter.emit(batch, 0);
+  return batch.packets;
+}
+
+/** What the TUN device gets for these packets, received one after the other at places of any alignment. */
+function coalesce(packets: readonly Uint8Array[], shift = 0): { header: Uint8Array; packet: Uint8Array }[] {
+  const written: { header: Uint8Array; packet: Uint8Array }[] = [];
+  const coalescer = new Coalescer(arena, { tcp: true, udp: true }, (iovecs, count) => {
+    const all = gather(iovecs, count);
+    written.push({ header: all.slice(0, VNET_HEADER_BYTES), packet: all.slice(VNET_HEADER_BYTES) });
+  });
+  let at = arena.rxSlots + shift;
+  for (const packet of packets) {
+    arena.u8.set(packet, at);
+    const isV6 = (packet[0] ?? 0) >> 4 === 6;
+    coalescer.take(at, isV6 ? 40 : 20, packet.length, isV6);
+    at += packet.length;
+  }
+  coalescer.flush();
+  return written;
+}
+
+const payload = fc.uint8Array({ minLength: 1, maxLength: 9_000 });
+const shape = fc.record({
+  addresses: fc.constantFrom(v4, v6),
+  protocol: fc.constantFrom(6 as const, 17 as const),
+  payload,
+  segmentBytes: fc.integer({ min: 1, max: 1_500 }),
+  sequence: fc.nat(0xffff_ffff),
+  id: fc.nat(0xffff),
+  tcpOptionBytes: fc.constantFrom(0, 12, 40),
+  push: fc.boolean(),
+});
+
+describe("segmenter and coalescer", () => {
+  it("cut into valid packets, and join to the same bytes", () => {
+    fc.assert(
+      fc.property(shape, fc.nat(3), ({ addresses, segmentBytes, push, ...rest }, shift) => {
+        const whole = makePacket({ ...addresses, ...rest, flags: push ? 0x18 : 0x10 });
+        const headerBytes = whole.length - rest.payload.length;
+        const size = Math.max(segmentBytes, Math.ceil(rest.payload.length / 60));
+        const pieces = segment(whole, size);
+        expect(pieces).toHaveLength(Math.ceil(rest.payload.length / size));
+        for (const piece of pieces) expect(faultOf(piece)).toBeUndefined();
+        const carried = pieces.flatMap((piece) => [...piece.subarray(headerBytes)]);
+        expect(Uint8Array.from(carried)).toEqual(rest.payload);
+        const [joined, ...others] = coalesce(pieces, shift);
+        expect(others).toEqual([]);
+        if (joined === undefined) throw new Error("nothing was written");
+        expect(joined.packet.subarray(headerBytes)).toEqual(rest.payload);
+        if (pieces.length === 1) return;
+        expect(new DataView(joined.header.buffer).getUint16(4, true)).toBe(size);
+        // Cut again, as the kernel would, the packets are those that came.
+        expect(segment(joined.packet, size)).toEqual(pieces);
+      }),
+      { numRuns: 1_000 },
+    );
+  });
+
+  it("keep the order within a flow and lose nothing, whatever comes between", () => {
+    const packets = fc.array(
+      fc.record({
+        source: fc.constantFrom(v4.source, [10, 5, 1, 3]),
+        protocol: fc.constantFrom(6 as const, 17 as const),
+        size: fc.constantFrom(1, 100, 1_400),
+        flags: fc.constantFrom(0x10, 0x18, 0x11, 0x12),
+        jump: fc.boolean(),
+        isBroken: fc.boolean(),
+      }),
+      { maxLength: 60 },
+    );
+    fc.assert(
+      fc.property(packets, (list) => {
+        const sequences = new Map<string, number>();
+        const sent = new Map<string, number[]>();
+        const made = list.map(({ source, protocol, size, flags, jump, isBroken }, index) => {
+          const flow = `${source.join(".")} ${protocol}`;
+          const sequence = (sequences.get(flow) ?? 1_000) + (jump ? 7 : 0);
+          sequences.set(flow, sequence + size);
+          const bytes = new Uint8Array(size).fill(index + 1);
+          sent.set(flow, [...(sent.get(flow) ?? []), ...bytes]);
+          const packet = makePacket({ source, destination: v4.destination, protocol, payload: bytes, sequence, flags });
+          const checksum = packet.length - size - (protocol === 6 ? 3 : 1);
+          if (isBroken) packet[checksum] = (packet[checksum] ?? 0) ^ 0x55;
+          return packet;
+        });
+        const received = new Map<string, number[]>();
+        for (const { packet } of coalesce(made)) {
+          const protocol = packet[9];
+          const flow = `${packet.subarray(12, 16).join(".")} ${protocol}`;
+          received.set(flow, [...(received.get(flow) ?? []), ...packet.subarray(protocol === 6 ? 40 : 28)]);
+        }
+        expect(received).toEqual(sent);
+      }),
+      { numRuns: 500 },
+    );
+  });
+});
+
+it("the sum agrees with RFC 1071 for every length and alignment", () => {
+  fc.assert(
+    fc.property(fc.uint8Array({ maxLength: 5_000 }), fc.nat(63), (bytes, shift) => {
+      arena.u8.set(bytes, arena.rxSlots + shift);
+      const sum = fold(arena.sumOf(arena.rxSlots + shift, bytes.length));
+      expect(~(((sum & 0xff) << 8) | (sum >>> 8)) & 0xffff).toBe(checksumOf(bytes));
+    }),
+    { numRuns: 2_000 },
+  );
+});
+
+describe("forwarding table", () => {
+  const address4 = fc.tuple(fc.constant(10), fc.nat(3), fc.nat(255), fc.nat(255)).map((parts) => parts.join("."));
+  const address6 = fc
+    .tuple(fc.nat(3), fc.nat(0xffff), fc.nat(3))
+    .map(([a, b, c]) => `fd00:${a}:${b.toString(16)}::${c}`);
+
+  function tableOf(prefixes: readonly string[]): { table: ForwardingTable; state: TunnelState } {
+    const peers = prefixes.map((text, index) => {
+      const subnet = parsePrefix(text);
+      const isV6 = text.includes(":");
+      const publicIp = parseAddress(isV6 ? `2001:db8::${index + 1}` : `192.0.2.${index + 1}`);
+      return isV6 ? { key: text, ipv6Subnet: subnet, publicIpv6: publicIp } : { key: text, subnet, publicIp };
+    });
+    const state = { device: "t", port: 8285, own: {}, peers, checkSource: true, offload: true };
+    return { table: ForwardingTable.build(state, () => 0), state };
+  }
+
+  /** The longest prefix that contains the address; of equals the first. */
+  function scan(prefixes: readonly string[], address: string): number {
+    let best = NO_PEER;
+    let bestLength = -1;
+    for (const [index, text] of prefixes.entries()) {
+      const length = Number(text.split("/")[1]);
+      const normal = parsePrefix(text);
+      if (length > bestLength && containsAddress(normal, parseAddress(address))) [best, bestLength] = [index, length];
+    }
+    return best;
+  }
+
+  it("finds what a linear scan finds, IPv4", () => {
+    const prefixes = fc.array(fc.tuple(address4, fc.integer({ min: 0, max: 32 })), { maxLength: 100 });
+    fc.assert(
+      fc.property(prefixes, fc.array(address4, { minLength: 1, maxLength: 20 }), (pairs, addresses) => {
+        const texts = pairs.map(([address, length]) => `${address}/${length}`);
+        const { table } = tableOf(texts);
+        for (const address of [...addresses, ...pairs.map(([known]) => known)]) {
+          const word = address.split(".").reduce((value, part) => (value << 8) | Number(part), 0);
+          expect(table.lookUp4(word)).toBe(scan(texts, address));
+        }
+      }),
+      { numRuns: 300 },
+    );
+  });
+
+  it("finds what a linear scan finds, IPv6", () => {
+    const prefixes = fc.array(fc.tuple(address6, fc.integer({ min: 0, max: 128 })), { maxLength: 60 });
+    fc.assert(
+      fc.property(prefixes, fc.array(address6, { minLength: 1, maxLength: 20 }), (pairs, addresses) => {
+        const texts = pairs.map(([address, length]) => `${address}/${length}`);
+        const { table } = tableOf(texts);
+        for (const address of [...addresses, ...pairs.map(([known]) => known)]) {
+          const [a = "", b = "", rest = ""] = address.replace("fd00:", "").split(/:+/);
+          const bytes = new DataView(new ArrayBuffer(16));
+          bytes.setUint16(0, 0xfd00);
+          bytes.setUint16(2, Number.parseInt(a, 16));
+          bytes.setUint16(4, Number.parseInt(b, 16));
+          bytes.setUint16(14, Number.parseInt(rest, 16));
+          expect(table.lookUp6(bytes, 0)).toBe(scan(texts, address));
+        }
+      }),
+      { numRuns: 200 },
+    );
+  });
+
+  it("knows senders and our own subnet", () => {
+    const state: TunnelState = {
+      device: "t",
+      port: 8285,
+      own: { subnet: parsePrefix("10.5.1.0/24") },
+      peers: [{ key: "a", subnet: parsePrefix("10.5.2.0/24"), publicIp: parseAddress("192.0.2.1") }],
+      checkSource: true,
+      offload: true,
+    };
+    const table = ForwardingTable.build(state, () => 3);
+    expect([table.isSender4(0xc0000201 | 0), table.isSender4(0xc0000202 | 0)]).toEqual([true, false]);
+    expect([table.isOwn4(0x0a050109), table.isOwn4(0x0a050209)]).toEqual([true, false]);
+    expect(new ForwardingTable(table.buffer).lookUp4(0x0a0502ff)).toBe(0);
+  });
+});

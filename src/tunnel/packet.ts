@@ -1,0 +1,64 @@
+// Numbers of the protocols the packet path reads and writes, and the few changes it makes to headers. Pure.
+import type { Arena } from "./arena.ts";
+import { swapped } from "./checksum.ts";
+
+/** IANA protocol numbers. */
+export const ICMP = 1;
+export const TCP = 6;
+export const UDP = 17;
+export const ICMPV6 = 58;
+
+export const IPV4_HEADER_BYTES = 20;
+export const IPV6_HEADER_BYTES = 40;
+export const UDP_HEADER_BYTES = 8;
+export const TCP_HEADER_BYTES = 20;
+
+export const tcpFlag = { fin: 0x01, psh: 0x08, ack: 0x10, cwr: 0x80 } as const;
+
+/** linux/virtio_net.h; offsets in struct virtio_net_hdr. */
+export const vnet = {
+  flags: 0,
+  gsoType: 1,
+  headerLength: 2,
+  gsoSize: 4,
+  checksumStart: 6,
+  checksumOffset: 8,
+  needsChecksum: 1,
+  dataValid: 2,
+  gsoNone: 0,
+  gsoTcp4: 1,
+  gsoTcp6: 4,
+  gsoUdp: 5,
+  /** Set beside a TCP type when CWR is: the kernel only sends it when asked to. */
+  gsoEcn: 0x80,
+} as const;
+
+/** True for 224.0.0.0/4 and above (multicast, reserved, broadcast). Address in network order, signed. */
+export function isMulticast4(address: number): boolean {
+  return address >>> 28 >= 14;
+}
+
+/** Header length when the bytes at `ip` are a whole IPv4 header in `length` bytes, else 0. */
+export function ipv4HeaderBytes({ u8 }: Arena, ip: number, length: number): number {
+  if (length < IPV4_HEADER_BYTES) return 0;
+  const bytes = ((u8[ip] ?? 0) & 15) * 4;
+  return bytes >= IPV4_HEADER_BYTES && bytes <= length ? bytes : 0;
+}
+
+/** One hop less, and the checksum follows (RFC 1624). The TTL must not be 0. */
+export function decrementTtl4({ u8, u16 }: Arena, ip: number): void {
+  u8[ip + 8] = (u8[ip + 8] ?? 0) - 1;
+  const at = (ip + 10) >> 1;
+  // TTL is the low byte of its little-endian word: the sum gets 1 less, the checksum 1 more, carry end-around.
+  const sum = (u16[at] ?? 0) + 1;
+  u16[at] = (sum & 0xffff) + (sum >>> 16);
+}
+
+export function decrementTtl6({ u8 }: Arena, ip: number): void {
+  u8[ip + 7] = (u8[ip + 7] ?? 0) - 1;
+}
+
+/** Little-endian sum of a 32-bit number's two words as it stands on the wire. */
+export function swappedSum32(value: number): number {
+  return swapped(value >>> 16) + swapped(value & 0xffff);
+}

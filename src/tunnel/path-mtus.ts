@@ -1,0 +1,57 @@
+// Paths to peers that carry less than the device promises, as far as the kernel told us when it refused to send.
+import { addressFromBytes } from "../ip/address.ts";
+import { pathMtuTo, socketAddress } from "../sys/udp-socket.ts";
+import { type ForwardingTable, peerField } from "./forwarding-table.ts";
+
+/** Outer IP and UDP headers. */
+const OVERHEAD_BYTES = { ipv4: 28, ipv6: 48 } as const;
+/** Short: a path may widen again, and asking costs little. */
+const REMEMBER_MS = 10_000;
+const ASK_AGAIN_MS = 1_000;
+const NO_LIMIT = 65_535;
+
+interface Known {
+  readonly limitBytes: number;
+  readonly learnedAtMs: number;
+}
+
+export class PathMtus {
+  readonly #known = new Map<number, Known>();
+
+  /** Largest inner packet for the peer in one unfragmented datagram, in bytes. */
+  limitBytes(table: ForwardingTable, peer: number, isV6: boolean): number {
+    if (this.#known.size === 0) return NO_LIMIT;
+    const key = keyOf(table, peer, isV6);
+    const known = this.#known.get(key);
+    if (known === undefined) return NO_LIMIT;
+    if (performance.now() - known.learnedAtMs < REMEMBER_MS) return known.limitBytes;
+    this.#known.delete(key);
+    return NO_LIMIT;
+  }
+
+  /** Asks the kernel for the path's MTU, seldom. */
+  learn(table: ForwardingTable, peer: number, isV6: boolean): void {
+    const key = keyOf(table, peer, isV6);
+    const nowMs = performance.now();
+    const known = this.#known.get(key);
+    if (known !== undefined && nowMs - known.learnedAtMs < ASK_AGAIN_MS) return;
+    this.#known.set(key, { limitBytes: askLimit(table, peer, isV6), learnedAtMs: nowMs });
+  }
+}
+
+function keyOf(table: ForwardingTable, peer: number, isV6: boolean): number {
+  return table.peerWord(peer, peerField.counterSlot) * 2 + (isV6 ? 1 : 0);
+}
+
+function askLimit(table: ForwardingTable, peer: number, isV6: boolean): number {
+  const bytes = new Uint8Array(isV6 ? 16 : 4);
+  const view = new DataView(bytes.buffer);
+  const field = isV6 ? peerField.ipv6 : peerField.ipv4;
+  for (let word = 0; word < bytes.length / 4; word++) view.setInt32(word * 4, table.peerWord(peer, field + word));
+  const port = table.peerWord(peer, isV6 ? peerField.ipv6Port : peerField.port);
+  try {
+    return pathMtuTo(socketAddress(addressFromBytes(bytes), port)) - (isV6 ? OVERHEAD_BYTES.ipv6 : OVERHEAD_BYTES.ipv4);
+  } catch {
+    return NO_LIMIT; // no route right now: sending will say so
+  }
+}

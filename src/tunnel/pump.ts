@@ -1,0 +1,110 @@
+// The loop of the packet path: both directions in turn as long as there is something to do, then sleep until there is.
+// It never waits for the control plane, and looks once for each batch whether that wants anything.
+import { lastErrno, poll, readInto, writev } from "../sys/libc.ts";
+import { Arena } from "./arena.ts";
+import { Coalescer } from "./coalescer.ts";
+import { Counters, counter } from "./counters.ts";
+import { ForwardingTable } from "./forwarding-table.ts";
+import { IcmpErrors } from "./icmp-errors.ts";
+import { Inbound } from "./inbound.ts";
+import { MessageBatch } from "./message-batch.ts";
+import { DeviceLost, Outbound } from "./outbound.ts";
+import { PathMtus } from "./path-mtus.ts";
+
+/** Words the two threads share beside the counters. */
+export const control = { stop: 0, tableGeneration: 1, usesGso: 2, words: 3 } as const;
+
+export interface PumpFeatures {
+  readonly udpSegmentation: boolean;
+  readonly joinTcp: boolean;
+  readonly joinUdp: boolean;
+}
+
+export interface PumpOptions {
+  readonly control: SharedArrayBuffer;
+  readonly counters: SharedArrayBuffer;
+  readonly table: SharedArrayBuffer;
+  readonly features: PumpFeatures;
+  /** Descriptors, owned by the caller; -1: none. */
+  readonly tun: number;
+  readonly udp4: number;
+  readonly udp6: number;
+  readonly raw4: number;
+  readonly raw6: number;
+  /** An eventfd the caller writes to when a control word has changed. */
+  readonly wakeUp: number;
+  /** Source of ICMP errors, in network order. */
+  readonly source4: Uint8Array | undefined;
+  readonly source6: Uint8Array | undefined;
+  /** The table the caller has put there last; called when the generation has changed. */
+  readonly takeTable: () => SharedArrayBuffer | undefined;
+}
+
+const POLLIN = 1;
+const POLLFD_BYTES = 8;
+const EBADFD = 77;
+const DEVICE_DOWN = 5; // EIO
+
+/** Returns when told to stop; throws DeviceLost when the TUN device is gone. */
+export function runPump(options: PumpOptions): void {
+  const arena = new Arena();
+  const counters = new Counters(options.counters);
+  const words = new Int32Array(options.control);
+  const pathMtus = new PathMtus();
+  const { features, tun, udp4, udp6 } = options;
+  const icmp = new IcmpErrors({ ...options, arena, counters, ipv4: options.raw4, ipv6: options.raw6 });
+  const table = new ForwardingTable(options.table);
+  const sockets = { ipv4: udp4, ipv6: udp6 };
+  const batch = new MessageBatch(arena, sockets, counters, pathMtus, table, features.udpSegmentation);
+  const outbound = new Outbound({ arena, tun, batch, icmp, pathMtus, counters });
+  const write = deviceWriter(arena, tun, counters);
+  const coalescer = new Coalescer(arena, { tcp: features.joinTcp, udp: features.joinUdp }, write);
+  const inbound = new Inbound({ arena, coalescer, icmp, counters }, table);
+  let generation = 0;
+  while (Atomics.load(words, control.stop) === 0) {
+    const latest = Atomics.load(words, control.tableGeneration);
+    if (latest !== generation) {
+      generation = latest;
+      const buffer = options.takeTable();
+      if (buffer !== undefined) {
+        const next = new ForwardingTable(buffer);
+        outbound.setTable(next);
+        inbound.setTable(next);
+      }
+    }
+    let work = outbound.run();
+    if (udp4 >= 0) work += inbound.run(udp4, false);
+    if (udp6 >= 0) work += inbound.run(udp6, true);
+    if (work > 0) continue;
+    Atomics.store(words, control.usesGso, batch.usesGso ? 1 : 0);
+    sleep(arena, options);
+  }
+}
+
+/** Until a packet or the control plane comes. */
+function sleep(arena: Arena, { tun, udp4, udp6, wakeUp }: PumpOptions): void {
+  const { i32, polls, base } = arena;
+  writePoll(i32, polls, 0, wakeUp);
+  writePoll(i32, polls, 1, tun);
+  writePoll(i32, polls, 2, udp4); // the kernel ignores negative ones
+  writePoll(i32, polls, 3, udp6);
+  if (poll(base + polls, 4, -1) <= 0) return;
+  // The counter is read away; what it stands for is in the control words.
+  if ((i32[(polls >> 2) + 1] ?? 0) >>> 16 !== 0) readInto(wakeUp, base + polls + 4 * POLLFD_BYTES, 8);
+}
+
+function writePoll(i32: Int32Array, polls: number, index: number, fd: number): void {
+  const at = (polls + index * POLLFD_BYTES) >> 2;
+  i32[at] = fd;
+  i32[at + 1] = POLLIN;
+}
+
+function deviceWriter(arena: Arena, tun: number, counters: Counters): (iovecs: number, count: number) => void {
+  return (iovecs, count) => {
+    if (writev(tun, arena.base + iovecs, count) >= 0) return;
+    const errno = lastErrno();
+    if (errno === EBADFD) throw new DeviceLost("write to the TUN device: it is gone");
+    // The device is down, or the kernel finds something wrong with the packet that we did not.
+    counters.add(errno === DEVICE_DOWN ? counter.deviceRefused : counter.malformed, 1);
+  };
+}

@@ -1,0 +1,164 @@
+// One run of the data plane: device, sockets and the thread that pumps packets between them. What cannot be changed
+// while it runs (device, addresses, port, offloads) takes a new session.
+import { MessageChannel, type MessagePort, Worker } from "node:worker_threads";
+import { describeError, hasCode } from "../errors.ts";
+import { addressToBytes, type Prefix, prefixAddress } from "../ip/address.ts";
+import { openEventFd, signalEventFd } from "../sys/event-fd.ts";
+import type { Fd } from "../sys/fd.ts";
+import { openTun, setTunOffload, type TunOffload } from "../sys/tun-device.ts";
+import { hasUdpSegmentation, openRawSocket, openUdpSocket, tryJoinReceived } from "../sys/udp-socket.ts";
+import { VNET_HEADER_BYTES } from "./arena.ts";
+import type { Counters } from "./counters.ts";
+import type { ForwardingTable } from "./forwarding-table.ts";
+import { control } from "./pump.ts";
+import type { TunnelState } from "./tunnel-state.ts";
+import type { TunnelWorkerData } from "./tunnel-worker.ts";
+
+/** Capped by net.core.rmem_max for those who are not root. */
+const SOCKET_BUFFER_BYTES = 4 * 1024 * 1024;
+
+/** What is in use; the rest the kernel or the configuration refused. */
+export interface TunnelFeatures {
+  readonly deviceOffload: TunOffload;
+  readonly udpSegmentation: boolean;
+  readonly udpReceiveJoining: boolean;
+}
+
+interface Descriptors extends Disposable {
+  readonly tun: Fd;
+  readonly udp4: Fd | undefined;
+  readonly udp6: Fd | undefined;
+  readonly raw4: Fd | undefined;
+  readonly raw6: Fd | undefined;
+  readonly wakeUp: Fd;
+}
+
+/** Everything but the peers: two states with equal keys can share a session. */
+export function sessionKey(state: TunnelState): string {
+  const { device, port, localIpv4, localIpv6, own, offload } = state;
+  return JSON.stringify([device, port, localIpv4, localIpv6, own.subnet, own.ipv6Subnet, offload]);
+}
+
+export class TunnelSession implements AsyncDisposable {
+  /** Settles when the thread has ended: with the reason, if nobody asked it to. */
+  readonly ended: Promise<string | undefined>;
+  readonly #descriptors: Descriptors;
+  readonly #features: TunnelFeatures;
+  readonly #control: Int32Array;
+  readonly #tables: MessagePort;
+
+  private constructor(
+    descriptors: Descriptors,
+    features: TunnelFeatures,
+    state: TunnelState,
+    table: ForwardingTable,
+    counters: Counters,
+  ) {
+    this.#descriptors = descriptors;
+    this.#features = features;
+    const shared = new SharedArrayBuffer(control.words * 4);
+    this.#control = new Int32Array(shared);
+    this.#control[control.usesGso] = Number(features.udpSegmentation);
+    const { port1, port2 } = new MessageChannel();
+    this.#tables = port1;
+    const workerData: TunnelWorkerData = {
+      control: shared,
+      counters: counters.buffer,
+      table: table.buffer,
+      features: {
+        udpSegmentation: features.udpSegmentation,
+        joinTcp: features.deviceOffload !== "none",
+        joinUdp: features.deviceOffload === "tcp and udp",
+      },
+      tun: descriptors.tun.number,
+      udp4: descriptors.udp4?.number ?? -1,
+      udp6: descriptors.udp6?.number ?? -1,
+      raw4: descriptors.raw4?.number ?? -1,
+      raw6: descriptors.raw6?.number ?? -1,
+      wakeUp: descriptors.wakeUp.number,
+      source4: addressOfPrefix(state.own.subnet),
+      source6: addressOfPrefix(state.own.ipv6Subnet),
+      tables: port2,
+    };
+    this.ended = startWorker(workerData).finally(() => {
+      port1.close();
+      descriptors[Symbol.dispose]();
+    });
+  }
+
+  /** Throws when the device or a socket cannot be had. The device stays when the session ends. */
+  static open(state: TunnelState, table: ForwardingTable, counters: Counters): TunnelSession {
+    using stack = new DisposableStack();
+    const tun = stack.use(openTun(state.device, VNET_HEADER_BYTES));
+    const deviceOffload = setTunOffload(tun, state.offload ? "tcp and udp" : "none");
+    const { localIpv4, localIpv6, port } = state;
+    const udp4 = localIpv4 && stack.use(openUdpSocket(localIpv4, port, SOCKET_BUFFER_BYTES));
+    const udp6 = localIpv6 && stack.use(openUdpSocket(localIpv6, port, SOCKET_BUFFER_BYTES));
+    const sockets = [udp4, udp6].filter((socket) => socket !== undefined);
+    const features = {
+      deviceOffload,
+      udpSegmentation: state.offload && sockets.every(hasUdpSegmentation),
+      udpReceiveJoining: state.offload && sockets.map(tryJoinReceived).every(Boolean),
+    };
+    const raw4 = stack.use(udp4 && tryOpenRawSocket(4));
+    const raw6 = stack.use(udp6 && tryOpenRawSocket(6));
+    const wakeUp = stack.use(openEventFd());
+    const owned = stack.move();
+    const descriptors = { tun, udp4, udp6, raw4, raw6, wakeUp, [Symbol.dispose]: () => owned[Symbol.dispose]() };
+    return new TunnelSession(descriptors, features, state, table, counters);
+  }
+
+  get features(): TunnelFeatures {
+    return { ...this.#features, udpSegmentation: Atomics.load(this.#control, control.usesGso) === 1 };
+  }
+
+  /** From the next batch on. */
+  setTable(table: ForwardingTable): void {
+    this.#tables.postMessage(table.buffer);
+    Atomics.add(this.#control, control.tableGeneration, 1);
+    this.#wake();
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    Atomics.store(this.#control, control.stop, 1);
+    this.#wake();
+    await this.ended;
+  }
+
+  #wake(): void {
+    const { wakeUp } = this.#descriptors;
+    if (!wakeUp.isClosed) signalEventFd(wakeUp);
+  }
+}
+
+/** A thread blocked in the kernel cannot be terminated: it is always told through the eventfd. */
+function startWorker(workerData: TunnelWorkerData): Promise<string | undefined> {
+  // From source the worker is its own file; in the bundle it is an entry beside the others.
+  const url = new URL(import.meta.url.endsWith(".ts") ? "./tunnel-worker.ts" : "./tunnel-worker.mjs", import.meta.url);
+  const worker = new Worker(url, { workerData, transferList: [workerData.tables], name: "packets" });
+  let reason: string | undefined;
+  worker.on("error", (error) => {
+    reason = describeError(error);
+  });
+  const isStopped = new Int32Array(workerData.control);
+  return new Promise((resolve) =>
+    worker.once("exit", () => {
+      const wasAsked = Atomics.load(isStopped, control.stop) === 1;
+      resolve(wasAsked ? undefined : (reason ?? "the packet thread ended by itself"));
+    }),
+  );
+}
+
+function addressOfPrefix(prefix: Prefix | undefined): Uint8Array | undefined {
+  return prefix === undefined ? undefined : addressToBytes(prefixAddress(prefix));
+}
+
+/** Without the right to raw sockets there are no ICMP errors, which packets flow without. */
+function tryOpenRawSocket(family: 4 | 6): Fd | undefined {
+  try {
+    return openRawSocket(family);
+  } catch (error) {
+    if (hasCode(error, "kernel.denied", "kernel.unsupported")) return undefined;
+    throw error;
+  }
+}

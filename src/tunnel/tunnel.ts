@@ -1,0 +1,152 @@
+// The user-space data plane as its owner sees it: told what to do as a whole, it keeps doing it. A session that ends or
+// cannot be started is tried again; what stands in the way is there to read.
+import { describeError } from "../errors.ts";
+import type { Logger } from "../telemetry/logger.ts";
+import { Counters, type CountersByName, MAX_PEERS, type peerCounter } from "./counters.ts";
+import { ForwardingTable } from "./forwarding-table.ts";
+import { sessionKey, type TunnelFeatures, TunnelSession } from "./tunnel-session.ts";
+import type { TunnelPeer, TunnelState } from "./tunnel-state.ts";
+
+const FIRST_RETRY_MS = 50;
+const LAST_RETRY_MS = 5_000;
+
+export interface TunnelOptions {
+  readonly logger: Logger;
+  /** The session was started, or has ended. */
+  readonly onChange: () => void;
+}
+
+export interface TunnelStatus extends CountersByName {
+  /** Undefined while no session runs. */
+  readonly features: TunnelFeatures | undefined;
+  readonly peers: readonly ({ readonly key: string } & { readonly [Name in keyof typeof peerCounter]: number })[];
+}
+
+export class Tunnel implements AsyncDisposable {
+  readonly #options: TunnelOptions;
+  readonly #counters = new Counters();
+  readonly #slots = new PeerSlots(this.#counters);
+  #wanted: TunnelState | undefined;
+  #table: ForwardingTable | undefined;
+  #running: { readonly session: TunnelSession; readonly key: string } | undefined;
+  #problem: string | undefined;
+  #retryMs = FIRST_RETRY_MS;
+  #retryTimer: NodeJS.Timeout | undefined;
+  #isDisposed = false;
+
+  constructor(options: TunnelOptions) {
+    this.#options = options;
+  }
+
+  /** Why packets do not flow now; undefined when they do. */
+  get problem(): string | undefined {
+    return this.#running === undefined ? (this.#problem ?? "the data plane is not running yet") : undefined;
+  }
+
+  status(): TunnelStatus {
+    const peers = (this.#wanted?.peers ?? []).map((peer) => ({
+      key: peer.key,
+      ...this.#counters.ofPeer(this.#slots.of(peer)),
+    }));
+    return { features: this.#running?.session.features, ...this.#counters.byName(), peers };
+  }
+
+  /** Takes effect with the next batch of packets, or by a new session. Not to be called again before it has settled. */
+  async setState(state: TunnelState): Promise<void> {
+    this.#wanted = state;
+    this.#slots.keepOnly(state.peers);
+    this.#table = ForwardingTable.build(state, (peer) => this.#slots.of(peer));
+    if (this.#running?.key === sessionKey(state)) {
+      this.#running.session.setTable(this.#table);
+      return;
+    }
+    const outdated = this.#running?.session;
+    this.#running = undefined;
+    await outdated?.[Symbol.asyncDispose]();
+    this.#start();
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.#isDisposed = true;
+    clearTimeout(this.#retryTimer);
+    const session = this.#running?.session;
+    this.#running = undefined;
+    await session?.[Symbol.asyncDispose]();
+  }
+
+  #start(): void {
+    clearTimeout(this.#retryTimer);
+    const state = this.#wanted;
+    if (state === undefined || this.#table === undefined || this.#isDisposed) return;
+    try {
+      const session = TunnelSession.open(state, this.#table, this.#counters);
+      this.#running = { session, key: sessionKey(state) };
+      session.ended.then(
+        (reason) => this.#onEnded(session, reason),
+        (error: unknown) => this.#onEnded(session, describeError(error)),
+      );
+      const { deviceOffload, udpSegmentation, udpReceiveJoining } = session.features;
+      this.#options.logger.info(
+        "tunnel.started",
+        `packets are carried through ${state.device} and UDP port ${state.port}`,
+        {
+          deviceOffload,
+          udpSegmentation,
+          udpReceiveJoining,
+        },
+      );
+      this.#problem = undefined;
+      this.#retryMs = FIRST_RETRY_MS;
+    } catch (error) {
+      this.#fail(describeError(error));
+    }
+    this.#options.onChange();
+  }
+
+  #onEnded(session: TunnelSession, reason: string | undefined): void {
+    if (this.#running?.session !== session) return;
+    this.#running = undefined;
+    this.#fail(reason ?? "the data plane has stopped");
+    this.#options.onChange();
+  }
+
+  #fail(problem: string): void {
+    if (problem !== this.#problem) {
+      this.#options.logger.error("tunnel.failed", "the data plane cannot run: trying again", { error: problem });
+    }
+    this.#problem = problem;
+    this.#retryTimer = setTimeout(() => this.#start(), this.#retryMs);
+    this.#retryMs = Math.min(LAST_RETRY_MS, this.#retryMs * 2);
+  }
+}
+
+/** Which counters belong to which peer; a place is free again when its peer has gone. */
+class PeerSlots {
+  readonly #counters: Counters;
+  readonly #byKey = new Map<string, number>();
+  readonly #free: number[] = [];
+  #next = 0;
+
+  constructor(counters: Counters) {
+    this.#counters = counters;
+  }
+
+  /** Beyond the most a network can have, peers share the last place. */
+  of({ key }: TunnelPeer): number {
+    const known = this.#byKey.get(key);
+    if (known !== undefined) return known;
+    const slot = this.#free.pop() ?? Math.min(this.#next++, MAX_PEERS - 1);
+    this.#counters.clearPeer(slot);
+    this.#byKey.set(key, slot);
+    return slot;
+  }
+
+  keepOnly(peers: readonly TunnelPeer[]): void {
+    const keys = new Set(peers.map(({ key }) => key));
+    for (const [key, slot] of this.#byKey) {
+      if (keys.has(key)) continue;
+      this.#byKey.delete(key);
+      this.#free.push(slot);
+    }
+  }
+}

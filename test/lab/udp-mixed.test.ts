@@ -1,0 +1,60 @@
+// The udp backend beside hosts that know only the plain wire format, and with IPv6.
+import { expect, it } from "vitest";
+import { Cluster } from "../../lab/cluster.ts";
+import { addresses, routes } from "../../lab/kernel-view.ts";
+import { OnePacketPeer } from "../../lab/one-packet-peer.ts";
+import { attachPod } from "../../lab/pod.ts";
+import { ping, untilAllPing } from "../../lab/probe.ts";
+import { echoesEverySize, transfersUnharmed } from "../support/traffic.ts";
+
+it("exchanges packets with a peer that moves them one by one", async () => {
+  const config = { Network: "10.5.0.0/16", Backend: { Type: "udp" } };
+  await using cluster = await Cluster.start({ hosts: 2, config, withoutAgent: [2] });
+  const own = (await cluster.agent(1).status()).lease?.subnet ?? "";
+  const subnet = own === "10.5.77.0/24" ? "10.5.78.0/24" : "10.5.77.0/24";
+  const other = cluster.lan.host(2);
+  const peers = new Map([[own, cluster.lan.host(1).ipv4 ?? ""]]);
+  await using peer = await OnePacketPeer.start(other, { subnet, network: "10.5.0.0/16", peers });
+  const lease = JSON.stringify({ PublicIP: other.ipv4, PublicIPv6: null });
+  const key = `/coreos.com/network/subnets/${subnet.replace("/", "-")}`;
+  await cluster.etcd.put(key, lease, await cluster.etcd.grant(3_600));
+  await cluster.agent(1).untilReady({ peers: 1 });
+  const theirs = await attachPod(other, peer.subnetEnv);
+  const ours = cluster.pod(1);
+  await untilAllPing([ours, theirs]);
+  const [here, there] = [ours.namespace, theirs.namespace];
+  expect(await transfersUnharmed(here, there, theirs.ipv4 ?? "", 100_000_000)).toBe(true);
+  expect(await transfersUnharmed(there, here, ours.ipv4 ?? "", 100_000_000)).toBe(true);
+  expect(await echoesEverySize(here, there, theirs.ipv4 ?? "", 1, 1445)).toBe("1445 of 1445 back, 0 wrong");
+  expect(await ping(here, theirs.ipv4 ?? "", { payloadBytes: 1444 })).toBeGreaterThan(0);
+});
+
+it("carries IPv6 between hosts that announce it, and gives both families one MTU", async () => {
+  const config = {
+    Network: "10.5.0.0/16",
+    EnableIPv6: true,
+    IPv6Network: "fd00:5::/48",
+    Backend: { Type: "udp" },
+  };
+  await using cluster = await Cluster.start({ hosts: 2, ipv6: true, config });
+  const [first, second] = [cluster.pod(1), cluster.pod(2)];
+  expect(first.mtuBytes).toBe(1452);
+  await untilAllPing(cluster.pods);
+  const { lease } = await cluster.agent(1).status();
+  const entries = await cluster.etcd.list("/coreos.com/network/subnets/");
+  const values = entries.map(({ value }) => JSON.parse(value) as Record<string, unknown>);
+  expect(values.find(({ PublicIP }) => PublicIP === "192.168.50.11")).toEqual({
+    PublicIP: "192.168.50.11",
+    PublicIPv6: "fd00:50::11",
+    BackendV6Data: { Port: 8285 },
+  });
+  const { namespace } = cluster.lan.host(1);
+  expect(await routes(namespace)).toContain("fd00:5::/48 dev flannel0 metric 1024 pref medium");
+  expect(await addresses(namespace, "flannel0")).toContain(`${lease?.ipv6Subnet?.split("/")[0]}/128`);
+  const target = second.ipv6 ?? "";
+  expect(await transfersUnharmed(first.namespace, second.namespace, target, 200_000_000)).toBe(true);
+  expect(await echoesEverySize(first.namespace, second.namespace, target, 1, 1405)).toBe("1405 of 1405 back, 0 wrong");
+  await first.namespace.run(["ping", "-n", "-c", "1", "-W", "2", "-s", "65000", target]);
+  const lost = await first.namespace.tryRun(["ping", "-n", "-c", "1", "-W", "2", "fd00:5:0:ffff::9"]);
+  expect(lost.stdout).toContain("No route");
+});
