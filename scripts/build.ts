@@ -11,7 +11,7 @@ import type { OutputFile, Plugin } from "esbuild";
 const root = fileURLToPath(new URL("..", import.meta.url));
 const dist = join(root, "dist");
 const stampFile = join(dist, "build-stamp");
-const programs = ["flanneld", "flannelctl"];
+const programs = ["flanneld", "flannelctl", "flannel-store"];
 /** The launchers name this directory to Node as its compile cache. */
 const compileCache = join(dist, "compile-cache");
 /** What a bundle is made from besides src/. */
