@@ -8,7 +8,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
-import { freePort } from "../etcd/etcd-server.ts";
+import { freePort, memoryDirectory } from "../etcd/etcd-server.ts";
 import type { Pki } from "../etcd/pki.ts";
 
 const run = promisify(execFile);
@@ -17,6 +17,8 @@ const program = fileURLToPath(new URL("../../src/cli/flannel-store.ts", import.m
 export interface EmbeddedServerOptions {
   readonly pki?: Pki;
   readonly extraArguments?: readonly string[];
+  /** Data where a sync costs nothing: for tests of anything but durability. */
+  readonly inMemory?: boolean;
   /** Words in front of the command line: `strace …`. */
   readonly wrapper?: readonly string[];
 }
@@ -95,11 +97,21 @@ export class EmbeddedServer implements AsyncDisposable {
 
   static async start(options: EmbeddedServerOptions = {}): Promise<EmbeddedServer> {
     const { pki, extraArguments = [], wrapper = [] } = options;
-    const directory = await mkdtemp(join(tmpdir(), "flannel-store-"));
+    const parent = options.inMemory === true ? await memoryDirectory() : tmpdir();
+    const directory = await mkdtemp(join(parent, "flannel-store-"));
     const address = `127.0.0.1:${await freePort()}`;
     const tls = pki === undefined ? [] : ["--tls-cert", pki.serverCert, "--tls-key", pki.serverKey];
     const node = [process.execPath, "--disable-warning=ExperimentalWarning", program];
-    const argv = [...wrapper, ...node, "--data-dir", join(directory, "data"), "--listen", address, ...tls, ...extraArguments];
+    const argv = [
+      ...wrapper,
+      ...node,
+      "--data-dir",
+      join(directory, "data"),
+      "--listen",
+      address,
+      ...tls,
+      ...extraArguments,
+    ];
     const member = new EmbeddedMember(`${pki === undefined ? "http" : "https"}://${address}`, argv);
     const server = new EmbeddedServer(directory, member, pki);
     try {

@@ -215,7 +215,7 @@ function tlsArguments({ pki, clientCertAuth }: EtcdServerOptions): string[] {
 }
 
 /** Memory where the machine has it: a data directory takes 62 MB at once. */
-async function memoryDirectory(): Promise<string> {
+export async function memoryDirectory(): Promise<string> {
   return await access("/dev/shm", constants.W_OK).then(
     () => "/dev/shm",
     () => tmpdir(),

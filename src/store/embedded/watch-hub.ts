@@ -126,7 +126,9 @@ export class WatchHub {
 
   #withPrevious(event: Event): Event {
     const { kv } = event;
-    return kv === undefined ? event : { ...event, prevKv: this.#database.readBefore(kv.key, kv.modRevision) };
+    // The moment before may be compacted, though what stood there is not yet forgotten.
+    if (kv === undefined || kv.modRevision - 1n < this.#queue().compactRevision) return event;
+    return { ...event, prevKv: this.#database.readBefore(kv.key, kv.modRevision) };
   }
 }
 

@@ -65,8 +65,10 @@ export class WatchStream implements WatchReceiver {
     }
   }
 
-  compacted({ id: watchId }: Watcher, compactRevision: bigint): void {
-    this.#watchers.delete(watchId);
+  compacted(watcher: Watcher, compactRevision: bigint): void {
+    // As in etcd its id stays taken until the client cancels it.
+    watcher.isSynced = true;
+    const { id: watchId } = watcher;
     this.#send({ watchId, canceled: true, compactRevision, header: this.#header(0n) });
   }
 
