@@ -28,8 +28,10 @@ async function main(): Promise<void> {
   notifyService("STOPPING=1");
 }
 
+/** Also when the agent that started us is gone: then its end of the channel closes. */
 function stopSignal(): Promise<void> {
   const { promise, resolve: stop } = Promise.withResolvers<void>();
+  process.once("disconnect", stop);
   for (const signal of ["SIGTERM", "SIGINT"] as const) {
     process.once(signal, () => {
       stop();

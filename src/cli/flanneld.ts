@@ -1,4 +1,5 @@
 // flanneld: flags and environment → options, log, signals, exit code. The agent itself is src/agent.
+import { fileURLToPath } from "node:url";
 import { type ExitCode, runAgent } from "../agent/run-agent.ts";
 import { hasCode } from "../errors.ts";
 import { createLogger } from "../telemetry/create-logger.ts";
@@ -7,6 +8,9 @@ import { flanneldUsageHint, resolveAgentOptions } from "./flanneld-flags.ts";
 
 /** An agent that cannot end by itself in this time is ended: a supervisor waits for it. */
 const STOP_WITHIN_MS = 4_500;
+
+/** Beside us: a bundle next to a bundle, a source next to a source. */
+const storeProgram = fileURLToPath(import.meta.url).replace(/flanneld(\.m?[jt]s)$/, "flannel-store$1");
 
 async function main(): Promise<ExitCode> {
   const invocation = resolveAgentOptions(process.argv.slice(2), process.env);
@@ -37,7 +41,7 @@ async function main(): Promise<ExitCode> {
     reloads.add(reload);
     return { [Symbol.dispose]: () => void reloads.delete(reload) };
   };
-  return runAgent({ options, version, logger, signal: stop.signal, onReload });
+  return runAgent({ options, version, logger, storeProgram, signal: stop.signal, onReload });
 }
 
 try {

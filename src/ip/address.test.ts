@@ -83,8 +83,9 @@ describe("addresses", () => {
 });
 
 describe("prefixes", () => {
-  it.each(["10.0.0.0", "10.0.0.0/33", "::/129", "10.0.0.0/", "10.0.0.0/-1", "10.0.0.0/08", "/8"])("refuses %j", (text) =>
-    expect(tryParsePrefix(text)).toBeUndefined(),
+  it.each(["10.0.0.0", "10.0.0.0/33", "::/129", "10.0.0.0/", "10.0.0.0/-1", "10.0.0.0/08", "/8"])(
+    "refuses %j",
+    (text) => expect(tryParsePrefix(text)).toBeUndefined(),
   );
 
   it("clears host bits, counts and steps", () => {
