@@ -118,6 +118,7 @@ export class LabAgent implements AsyncDisposable {
     const what = options.peers === undefined ? "readiness" : `readiness with ${options.peers} peers`;
     return this.#until(what, options.timeoutMs, async () => {
       const status = await this.status();
+      if (status.pid !== this.pid) throw new Error(`another agent answers, pid ${status.pid}`);
       if (!status.ready) throw new Error(`not ready: ${status.reasons.join("; ")}`);
       if (options.peers === undefined || status.peers.programmed === options.peers) return status;
       throw new Error(`${status.peers.programmed} peers programmed`);

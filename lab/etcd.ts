@@ -138,10 +138,10 @@ export class Etcd implements AsyncDisposable {
     await until(look, { what: `etcd member ${member.name} to be healthy`, timeoutMs: 30_000 });
   }
 
-  /** `etcdctl` (v3) with the given words. */
-  async ctl(words: readonly string[], endpoints = this.endpoints): Promise<string> {
+  /** `etcdctl` (v3) with the given words; `input` is its standard input, where `put KEY` finds a long value. */
+  async ctl(words: readonly string[], endpoints = this.endpoints, input = ""): Promise<string> {
     const argv = ["etcdctl", `--endpoints=${endpoints}`, "--dial-timeout=2s", "--command-timeout=4s", ...words];
-    return run(this.#namespace.command(argv), { env: { ETCDCTL_API: "3" } });
+    return run(this.#namespace.command(argv), { env: { ETCDCTL_API: "3" }, input });
   }
 
   async put(key: string, value: string, leaseId?: bigint): Promise<void> {

@@ -33,6 +33,25 @@ export function lose(host: LabHost, percent: number): Promise<Undo> {
   return dropOnSwitch([`iifname "${host.name}" ${chance}`, `oifname "${host.name}" ${chance}`]);
 }
 
+/** Packets between the host and a service on the LAN's router vanish: its connections stay open and say nothing. */
+export async function blackHole(host: LabHost, tcpPort: number): Promise<Undo> {
+  tableCount += 1;
+  const table = `fault${tableCount}`;
+  const chain = (hook: string, match: string) =>
+    `chain ${hook} {\n    type filter hook ${hook} priority 0; policy accept;\n    ${match} drop\n  }`;
+  const chains = [
+    chain("input", `ip saddr ${host.ipv4} tcp dport ${tcpPort}`),
+    chain("output", `ip daddr ${host.ipv4} tcp sport ${tcpPort}`),
+  ];
+  await boxNamespace.nft(`table inet ${table} {\n  ${chains.join("\n  ")}\n}\n`);
+  return () => boxNamespace.nft(`delete table inet ${table}\n`);
+}
+
+/** Resets all TCP connections of the host to this port, once. */
+export async function resetConnections(host: LabHost, tcpPort: number): Promise<void> {
+  await host.namespace.run(["ss", "--kill", "--tcp", "dport", "=", String(tcpPort)]);
+}
+
 /**
  * eth0 goes down on the host itself: the kernel deletes its routes and IPv6 addresses. Undo does what a real
  * machine's network service does: link up, addresses and default route back. Other routes stay gone.

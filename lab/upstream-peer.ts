@@ -1,8 +1,10 @@
 // A host that looks as if upstream flannel ran on it: the same bytes in etcd, the same kernel objects made by `ip` and
 // `bridge`. A stand-in for mixed clusters and take-over tests; IPv4, IPv6 and both, vxlan and host-gw.
+import { isDeepStrictEqual } from "node:util";
 import type { Etcd } from "./etcd.ts";
 import type { LabHost } from "./host.ts";
-import { link } from "./kernel-view.ts";
+import { type LinkView, link } from "./kernel-view.ts";
+import { type LeaseView, readLease, subnetOfKey } from "./lease-view.ts";
 import type { SubnetEnv } from "./subnet-env.ts";
 
 /**
@@ -26,16 +28,6 @@ export interface UpstreamPeerOptions {
   readonly vni?: number;
 }
 
-interface PeerLease {
-  readonly subnet: string | undefined;
-  readonly ipv6Subnet: string | undefined;
-  readonly publicIp: string | undefined;
-  readonly publicIpv6: string | undefined;
-  readonly backend: string;
-  readonly mac: string | undefined;
-  readonly macV6: string | undefined;
-}
-
 const leaseSeconds = 86_400;
 
 export class UpstreamPeer {
@@ -51,10 +43,13 @@ export class UpstreamPeer {
     this.key = `${options.prefix ?? "/coreos.com/network"}/subnets/${parts.map((part) => part.replace("/", "-")).join("&")}`;
   }
 
-  /** Makes the devices and announces the lease; peers come with `sync`. */
+  /**
+   * Makes the devices, or keeps those that upstream would keep, and announces the lease; peers come with `sync`.
+   * Throws when upstream would delete a device it finds and make it anew.
+   */
   static async start(host: LabHost, options: UpstreamPeerOptions): Promise<UpstreamPeer> {
     const peer = new UpstreamPeer(host, options);
-    if (peer.#isVxlan) await peer.#createDevices();
+    if (peer.#isVxlan) await peer.#ensureDevices();
     peer.#value = await peer.#leaseValue();
     await options.etcd.put(peer.key, peer.#value, await options.etcd.grant(leaseSeconds));
     return peer;
@@ -108,23 +103,28 @@ export class UpstreamPeer {
     return { v4: `flannel.${vni}`, v6: `flannel-v6.${vni}` };
   }
 
-  async #createDevices(): Promise<void> {
-    const { subnet, ipv6Subnet, vni = 1 } = this.#options;
+  async #ensureDevices(): Promise<void> {
+    const { subnet, ipv6Subnet } = this.#options;
+    const { ipv4, ipv6 } = this.host;
+    if (subnet !== undefined && ipv4 !== undefined) {
+      await this.#ensureDevice(this.#devices.v4, ipv4, `${subnet.split("/")[0]}/32`);
+    }
+    if (ipv6Subnet !== undefined && ipv6 !== undefined) {
+      await this.#ensureDevice(this.#devices.v6, ipv6, `${ipv6Subnet.split("/")[0]}/128`);
+    }
+  }
+
+  async #ensureDevice(device: string, local: string, address: string): Promise<void> {
+    const { vni = 1 } = this.#options;
     const mtu = this.host.mtuBytes - 50;
-    const lines: string[] = [];
-    const create = (device: string, local: string, port: number) => [
-      `link add dev ${device} mtu ${mtu} type vxlan id ${vni} dev eth0 local ${local} dstport ${port} nolearning`,
-    ];
-    if (subnet !== undefined && this.host.ipv4 !== undefined) {
-      lines.push(...create(this.#devices.v4, this.host.ipv4, 8472));
-      lines.push(`addr add ${subnet.split("/")[0]}/32 dev ${this.#devices.v4}`, `link set dev ${this.#devices.v4} up`);
-    }
-    if (ipv6Subnet !== undefined && this.host.ipv6 !== undefined) {
-      lines.push(...create(this.#devices.v6, this.host.ipv6, 8472));
-      lines.push(`addr add ${ipv6Subnet.split("/")[0]}/128 dev ${this.#devices.v6} nodad`);
-      lines.push(`link set dev ${this.#devices.v6} up`);
-    }
-    await this.host.namespace.ipBatch(lines);
+    const found = await link(this.host.namespace, device);
+    const lines =
+      found === undefined
+        ? [`link add dev ${device} mtu ${mtu} type vxlan id ${vni} dev eth0 local ${local} dstport 8472 nolearning`]
+        : [];
+    if (found !== undefined) requireCompatible(device, found, vni, local);
+    lines.push(`addr replace ${address} dev ${device}${local.includes(":") ? " nodad" : ""}`);
+    await this.host.namespace.ipBatch([...lines, `link set dev ${device} up`]);
   }
 
   async #leaseValue(): Promise<string> {
@@ -142,14 +142,14 @@ export class UpstreamPeer {
     });
   }
 
-  async #peers(): Promise<readonly PeerLease[]> {
+  async #peers(): Promise<readonly LeaseView[]> {
     const prefix = `${this.#options.prefix ?? "/coreos.com/network"}/subnets/`;
     const entries = await this.#options.etcd.list(prefix);
-    return entries.filter((entry) => entry.key !== this.key).map((entry) => readLease(entry.key, entry.value));
+    return entries.filter((entry) => entry.key !== this.key).map(readLease);
   }
 
   /** What of a lease this host can use: the families both have. */
-  #reachable(lease: PeerLease): readonly Reachable[] {
+  #reachable(lease: LeaseView): readonly Reachable[] {
     if (lease.backend !== (this.#options.backend ?? "vxlan")) return [];
     const { subnet, ipv6Subnet } = this.#options;
     const found: Reachable[] = [];
@@ -162,9 +162,11 @@ export class UpstreamPeer {
     return found;
   }
 
-  #peerLines(lease: PeerLease, verb: "replace" | "del"): readonly string[] {
+  #peerLines(lease: LeaseView, verb: "replace" | "del"): readonly string[] {
     return this.#reachable(lease).flatMap(({ subnet, publicIp, mac, device }) => {
-      if (!this.#isVxlan) return [`route ${verb} ${subnet} via ${publicIp} dev eth0 proto boot`];
+      // Upstream deletes without a protocol, which matches any.
+      if (!this.#isVxlan)
+        return [`route ${verb} ${subnet} via ${publicIp} dev eth0${verb === "del" ? "" : " proto boot"}`];
       if (mac === undefined) return [];
       const gateway = subnet.split("/")[0];
       return [
@@ -174,7 +176,7 @@ export class UpstreamPeer {
     });
   }
 
-  #fdbCommands(lease: PeerLease): readonly (readonly string[])[] {
+  #fdbCommands(lease: LeaseView): readonly (readonly string[])[] {
     return this.#reachable(lease).flatMap(({ publicIp, mac, device }) =>
       this.#isVxlan && mac !== undefined ? [[mac, "dev", device, "dst", publicIp, "self", "permanent"]] : [],
     );
@@ -188,28 +190,19 @@ interface Reachable {
   readonly device: string;
 }
 
-/** The IPv4 part of a lease key as a prefix, `10.5.2.0/24`. */
-function subnetOfKey(key: string): string {
-  return (key.split("/").at(-1)?.split("&")[0] ?? "").replace(/-(\d+)$/, "/$1");
-}
-
-function readLease(key: string, text: string): PeerLease {
-  const value = JSON.parse(text) as {
-    PublicIP?: string;
-    PublicIPv6?: string | null;
-    BackendType?: string;
-    BackendData?: { VtepMAC?: string };
-    BackendV6Data?: { VtepMAC?: string };
+/** Upstream's comparison of a device it finds; it looks at nothing else. */
+function requireCompatible(device: string, { kind, settings }: LinkView, vni: number, local: string): void {
+  const wanted = { kind: "vxlan", vni, link: "eth0", local, group: undefined, l2miss: false, port: 8472, gbp: false };
+  const found = {
+    kind,
+    vni: settings["id"],
+    link: settings["link"],
+    local: settings["local"] ?? settings["local6"],
+    group: settings["group"] ?? settings["group6"],
+    l2miss: settings["l2miss"] === true,
+    port: settings["port"],
+    gbp: settings["gbp"] === true,
   };
-  const ipv6Part = /&(.+)-(\d+)$/.exec(key);
-  const subnet = subnetOfKey(key);
-  return {
-    subnet: subnet === "0.0.0.0/0" ? undefined : subnet,
-    ipv6Subnet: ipv6Part === null ? undefined : `${ipv6Part[1]}/${ipv6Part[2]}`,
-    publicIp: value.PublicIP,
-    publicIpv6: value.PublicIPv6 ?? undefined,
-    backend: value.BackendType ?? "",
-    mac: value.BackendData?.VtepMAC,
-    macV6: value.BackendV6Data?.VtepMAC,
-  };
+  if (isDeepStrictEqual(found, wanted)) return;
+  throw new Error(`upstream would make ${device} anew, it is ${JSON.stringify(found)}`);
 }

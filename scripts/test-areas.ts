@@ -26,7 +26,10 @@ export interface AreaRun {
   start(): Promise<VitestResult>;
 }
 
-/** All areas in the order in which they are run, each with the files whose path or area matches a filter. */
+/**
+ * All areas in the order in which they are run, each with the files that a filter wants. A filter is the name of an
+ * area, or else a part of a path.
+ */
 export function selectAreas(filters: readonly string[]): Area[] {
   const areas = [
     plainArea("unit", "{src,lab,scripts}/**/*.test.ts", filters),
@@ -40,14 +43,17 @@ export function selectAreas(filters: readonly string[]): Area[] {
   return areas.filter((area) => area.runs.length > 0);
 }
 
-function matches(text: string, filters: readonly string[]): boolean {
-  return filters.length === 0 || filters.some((filter) => text.includes(filter));
+const areaNames = ["unit", "system", "etcd", "kernel", "lab", ...otherNodes.map(nameOfNode)];
+
+function nameOfNode(version: string): string {
+  return `node${version.split(".")[0]}`;
 }
 
 function selectFiles(name: string, pattern: string, filters: readonly string[]): string[] {
   const files = globSync(pattern, { cwd: root }).sort();
-  if (filters.includes(name)) return files;
-  return files.filter((file) => matches(file, filters));
+  if (filters.length === 0 || filters.includes(name)) return files;
+  const parts = filters.filter((filter) => !areaNames.includes(filter));
+  return files.filter((file) => parts.some((part) => file.includes(part)));
 }
 
 function plainArea(name: string, pattern: string, filters: readonly string[]): Area {
@@ -66,8 +72,8 @@ function boxedArea(name: string, filters: readonly string[]): Area {
 }
 
 function otherNodeArea(version: string, filters: readonly string[]): Area {
-  const name = `node${version.split(".")[0]}`;
-  if (!matches(name, filters)) return { name, runs: [], runsAtOnce: 1 };
+  const name = nameOfNode(version);
+  if (filters.length > 0 && !filters.includes(name)) return { name, runs: [], runsAtOnce: 1 };
   const unitFiles = globSync("{src,lab}/**/*.test.ts", { cwd: root }).sort();
   const unit = async () => {
     const node = installNode(version);

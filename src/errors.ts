@@ -33,6 +33,8 @@ export interface FlannelErrorOptions {
   readonly cause?: unknown;
   /** Whether the same call may succeed later without anybody changing anything. Default false. */
   readonly retryable?: boolean;
+  /** The message says already what `cause` says: `describeError` leaves it out. */
+  readonly tellsCause?: boolean;
   /** Structured facts for the log line; never secrets. */
   readonly details?: Readonly<Record<string, unknown>>;
 }
@@ -42,12 +44,14 @@ export class FlannelError extends Error {
   override readonly name: string = "FlannelError";
   readonly code: ErrorCode;
   readonly retryable: boolean;
+  readonly tellsCause: boolean;
   readonly details: Readonly<Record<string, unknown>>;
 
   constructor(code: ErrorCode, message: string, options: FlannelErrorOptions = {}) {
     super(message, options.cause === undefined ? undefined : { cause: options.cause });
     this.code = code;
     this.retryable = options.retryable ?? false;
+    this.tellsCause = options.tellsCause ?? false;
     this.details = options.details ?? {};
   }
 }
@@ -69,7 +73,8 @@ export function describeError(error: unknown): string {
   while (current !== undefined && current !== null && parts.length < 5) {
     const text = current instanceof Error ? current.message : String(current);
     if (text !== "" && !parts.some((part) => part.includes(text))) parts.push(text);
-    current = current instanceof Error ? current.cause : undefined;
+    const isTold = current instanceof FlannelError && current.tellsCause;
+    current = current instanceof Error && !isTold ? current.cause : undefined;
   }
   return parts.join(": ").replaceAll(/\s*\n\s*/g, " ");
 }

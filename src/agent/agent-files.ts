@@ -31,7 +31,8 @@ export class AgentFiles implements AsyncDisposable {
   #stateText = { wanted: "", saved: "" };
   #wantedState: RememberedState | undefined;
   #peers: readonly Lease[] = [];
-  #saidFailure = "";
+  /** What fails right now, each with the kind of failure that was said. */
+  readonly #failing = new Map<FileKind, string>();
 
   constructor(options: AgentOptions, warmState: WarmState, logger: Logger, onWritten: () => void) {
     this.#options = options;
@@ -78,10 +79,13 @@ export class AgentFiles implements AsyncDisposable {
     try {
       await writeFileAtomically(subnetFile, text);
       this.#subnetText.written = text;
-      this.#saidFailure = "";
+      this.#failing.delete("subnet file");
       this.#logger.info("subnet-file.written", `wrote subnet file to ${subnetFile}`, { file: subnetFile });
     } catch (error) {
-      this.#sayOnce("subnet-file.failed", "the subnet file cannot be written; trying on", error);
+      if (this.#isNewFailure("subnet file", error)) {
+        const message = "the subnet file cannot be written; trying on";
+        this.#logger.error("subnet-file.failed", message, { error: describeError(error) });
+      }
     }
     this.#onWritten();
   }
@@ -93,25 +97,42 @@ export class AgentFiles implements AsyncDisposable {
     try {
       await this.#warmState.save(this.#wantedState);
       this.#stateText.saved = text;
+      this.#failing.delete("state");
     } catch (error) {
-      this.#sayOnce("state.failed", "the state cannot be saved: a start while the store is away would wait", error);
+      this.#sayNotSaved("state", error);
     }
   }
 
   async #savePeers(): Promise<void> {
     try {
       await this.#warmState.savePeers(this.#peers);
+      this.#failing.delete("peers");
     } catch (error) {
-      this.#sayOnce("state.failed", "the peers cannot be saved: a start while the store is away would wait", error);
+      this.#sayNotSaved("peers", error);
     }
   }
 
-  #sayOnce(event: string, message: string, error: unknown): void {
-    const text = describeError(error);
-    if (text === this.#saidFailure) return;
-    this.#saidFailure = text;
-    this.#logger.error(event, message, { error: text });
+  #sayNotSaved(what: "state" | "peers", error: unknown): void {
+    if (!this.#isNewFailure(what, error)) return;
+    const message = `the ${what} cannot be saved: a start while the store is away would wait`;
+    this.#logger.error("state.failed", message, { error: describeError(error) });
   }
+
+  /** Tried every few seconds, and said only when it begins or becomes another failure. */
+  #isNewFailure(what: FileKind, error: unknown): boolean {
+    const kind = failureKind(error);
+    if (this.#failing.get(what) === kind) return false;
+    this.#failing.set(what, kind);
+    return true;
+  }
+}
+
+type FileKind = "subnet file" | "state" | "peers";
+
+/** The system's error code: the text names a temporary file, another one each time. */
+function failureKind(error: unknown): string {
+  const cause = error instanceof Error ? error.cause : undefined;
+  return cause instanceof Error && "code" in cause ? String(cause.code) : describeError(error);
 }
 
 function rememberedState(configText: string, own: OwnLease, network: Network): RememberedState {

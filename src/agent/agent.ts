@@ -10,16 +10,18 @@ import type { LeaseChange, LeasedSubnets, OwnLease } from "../lease/lease.ts";
 import { LeaseKeeper } from "../lease/lease-keeper.ts";
 import { LeaseTable } from "../lease/lease-table.ts";
 import { readSubnetFile } from "../lease/subnet-file.ts";
-import type { AcquireOutcome, LeaseRequest, NetworkConfigDocument, SubnetStore } from "../lease/subnet-store.ts";
+import type { LeaseRequest, NetworkConfigDocument, SubnetStore } from "../lease/subnet-store.ts";
 import type { Rtnetlink } from "../netlink/rtnetlink.ts";
 import type { AgentLogger } from "../telemetry/create-logger.ts";
 import { AgentFiles } from "./agent-files.ts";
 import { type ActiveConfig, type ConfigChange, judgeConfigChange, readConfig } from "./config-change.ts";
+import { tellAcquired } from "./lease-news.ts";
 import type { Network } from "./network.ts";
 import { openNetwork } from "./open-network.ts";
 import { type ReadinessView, readinessReasons } from "./readiness.ts";
-import { acquireLease, outcomeText, runStoreSession } from "./store-session.ts";
+import { acquireLease, runStoreSession, type Waiting } from "./store-session.ts";
 import { StoreView } from "./store-view.ts";
+import { WarmStart } from "./warm-start.ts";
 import type { RememberedState, WarmState } from "./warm-state.ts";
 
 /** How the agent ended: asked to, by a failure, or to begin anew with another configuration. */
@@ -36,9 +38,6 @@ export interface AgentParts {
   /** After every change that readiness, files or status may depend on. */
   readonly onSettled: () => void;
 }
-
-/** How long the store may take before we go on with what we remember. */
-const WARM_START_AFTER_MS = 1_500;
 
 export class Agent implements AsyncDisposable {
   readonly ended: Promise<AgentEnd>;
@@ -58,7 +57,7 @@ export class Agent implements AsyncDisposable {
   /** Running on remembered state that the store has not confirmed. */
   #isWarm = false;
   #session: Promise<void> = Promise.resolve();
-  #warmTimer: NodeJS.Timeout | undefined;
+  #warmStart: WarmStart | undefined;
   #end: (end: AgentEnd) => void = () => undefined;
 
   private constructor(parts: AgentParts) {
@@ -79,7 +78,7 @@ export class Agent implements AsyncDisposable {
     agent.#session = agent.#runSession();
     if (parts.remembered !== undefined) {
       const { remembered } = parts;
-      agent.#warmTimer = setTimeout(() => void agent.#startWarm(remembered), WARM_START_AFTER_MS);
+      agent.#warmStart = new WarmStart(() => agent.#startWarm(remembered), parts.logger);
     }
     return agent;
   }
@@ -103,7 +102,7 @@ export class Agent implements AsyncDisposable {
   /** Empty when ready. */
   reasons(): string[] {
     const leaseProblem = this.#keeper?.problem(Date.now());
-    const { ageMs } = this.storeView;
+    const { ageMs, obstacle } = this.storeView;
     const view: ReadinessView = {
       hasLease: this.#own !== undefined,
       isSubnetFileWritten: this.#files.isSubnetFileCurrent,
@@ -112,6 +111,7 @@ export class Agent implements AsyncDisposable {
       isWarmStart: this.#isWarm,
       ...(ageMs !== undefined && { storeAgeMs: ageMs }),
       ...(leaseProblem !== undefined && { leaseProblem }),
+      ...(obstacle !== undefined && { leaseObstacle: obstacle }),
       ...(this.#interfaceProblem !== undefined && { externalInterfaceProblem: this.#interfaceProblem }),
     };
     return readinessReasons(view);
@@ -133,7 +133,7 @@ export class Agent implements AsyncDisposable {
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
-    clearTimeout(this.#warmTimer);
+    this.#warmStart?.[Symbol.dispose]();
     this.#abort.abort();
     await this.#session;
     await this.#opening?.catch(() => undefined);
@@ -146,9 +146,10 @@ export class Agent implements AsyncDisposable {
     const { store, logger } = this.#parts;
     const events = {
       onConfig: (document: NetworkConfigDocument | undefined) => this.#onConfig(document),
-      leaseRequest: () => this.#leaseRequest(),
-      onAcquired: (lease: OwnLease, outcome: AcquireOutcome) => this.#onAcquired(lease, outcome),
+      acquire: (waiting: Waiting) => this.#acquire(waiting),
+      onAcquired: (lease: OwnLease) => this.#onAcquired(lease),
       onChange: (change: LeaseChange) => this.#onChange(change),
+      onWaiting: (reason: string | undefined) => this.storeView.setObstacle(reason),
     };
     try {
       await runStoreSession(store, events, logger, this.#signal);
@@ -161,15 +162,10 @@ export class Agent implements AsyncDisposable {
   async #startWarm(remembered: RememberedState): Promise<void> {
     if (this.#own !== undefined || this.#signal.aborted) return;
     const { logger, warmState } = this.#parts;
-    try {
-      const known = readConfig(remembered.configText, logger);
-      if (compareNetworkConfig(this.#config?.config ?? known.config, known.config).restart.length > 0) return;
-      await this.#openNetwork(known);
-      if (this.#own !== undefined || this.#signal.aborted) return;
-    } catch (error) {
-      logger.warn("warm-start.failed", "cannot go on with the remembered state", { error: describeError(error) });
-      return;
-    }
+    const known = readConfig(remembered.configText, logger);
+    if (compareNetworkConfig(this.#config?.config ?? known.config, known.config).restart.length > 0) return;
+    await this.#openNetwork(known);
+    if (this.#own !== undefined || this.#signal.aborted) return;
     this.#isWarm = true;
     const peers = warmState.loadPeers();
     this.table.seed(peers);
@@ -178,7 +174,6 @@ export class Agent implements AsyncDisposable {
       peers: peers.length,
     });
     this.#setOwn({ ...remembered.own, isReservation: remembered.own.storeLeaseId === 0n });
-    this.#network?.setPeers(this.table.peers(), false);
   }
 
   async #onConfig(document: NetworkConfigDocument | undefined): Promise<void> {
@@ -188,7 +183,9 @@ export class Agent implements AsyncDisposable {
       return;
     }
     this.storeView.answered();
-    if (this.#config === undefined) {
+    // A warm start may be opening the network just now, or have failed to.
+    await this.#opening?.catch(() => undefined);
+    if (this.#config === undefined || this.#network === undefined) {
       await this.#openNetwork(readConfig(document.text, logger));
       return;
     }
@@ -216,17 +213,19 @@ export class Agent implements AsyncDisposable {
   }
 
   #openNetwork(config: ActiveConfig): Promise<Network> {
-    this.#opening ??= this.#openNetworkOnce(config);
+    this.#opening ??= this.#openNetworkOnce(config).finally(() => {
+      if (this.#network === undefined) this.#opening = undefined;
+    });
     return this.#opening;
   }
 
   async #openNetworkOnce(active: ActiveConfig): Promise<Network> {
     const { logger, options, remembered, rtnetlink } = this.#parts;
     const { config } = active;
-    logger.info("config.read", `network configuration read: backend ${config.backendType}`, {
-      network: config.ipv4?.network,
-      ipv6Network: config.ipv6?.network,
-    });
+    if (this.#config?.text !== active.text) {
+      const networks = { network: config.ipv4?.network, ipv6Network: config.ipv6?.network };
+      logger.info("config.read", `network configuration read: backend ${config.backendType}`, networks);
+    }
     this.#config = active;
     this.#network = await openNetwork({
       config,
@@ -236,9 +235,15 @@ export class Agent implements AsyncDisposable {
       logger,
       signal: this.#signal,
       onPass: () => this.#settle(),
-      onExternalInterface: (external, problem) => this.#onExternalInterface(external, problem),
+      onExternalInterface: (external, problem, previous) => this.#onExternalInterface(external, problem, previous),
     });
     return this.#network;
+  }
+
+  async #acquire(waiting: Waiting): Promise<OwnLease> {
+    const acquired = await acquireLease(this.#parts.store, () => this.#leaseRequest(), waiting);
+    tellAcquired(this.#parts.logger, acquired, this.#own);
+    return acquired.lease;
   }
 
   #leaseRequest(): LeaseRequest {
@@ -261,16 +266,10 @@ export class Agent implements AsyncDisposable {
     };
   }
 
-  #onAcquired(lease: OwnLease, outcome: AcquireOutcome): void {
+  #onAcquired(lease: OwnLease): void {
     const { logger, store, options } = this.#parts;
-    clearTimeout(this.#warmTimer);
+    this.#warmStart?.[Symbol.dispose]();
     this.storeView.answered();
-    const subnets = [lease.subnet, lease.ipv6Subnet].filter((subnet) => subnet !== undefined).join(" and ");
-    logger.info("lease.acquired", `${outcomeText[outcome]} ${subnets}`, { key: lease.key, outcome });
-    if (this.#own !== undefined && this.#own.key !== lease.key) {
-      const message = "our subnet changed: containers with addresses of the old one must be re-created";
-      logger.warn("lease.changed", message, { before: this.#own.key, after: lease.key });
-    }
     this.#isWarm = false;
     this.#setOwn(lease);
     this.#keeper = LeaseKeeper.start({
@@ -278,7 +277,7 @@ export class Agent implements AsyncDisposable {
       lease,
       attributes: lease.attributes,
       renewMarginMs: options.renewMarginMs,
-      acquire: async (signal) => (await acquireLease(store, () => this.#leaseRequest(), logger, signal)).lease,
+      acquire: (signal) => this.#acquire({ logger, signal }),
       onLease: (renewed) => this.#setOwn(renewed),
       onTaken: (error) => this.#end({ type: "failed", error }),
       logger,
@@ -289,14 +288,10 @@ export class Agent implements AsyncDisposable {
   }
 
   #onChange(change: LeaseChange): void {
-    this.storeView.follow(change);
+    if (this.storeView.follow(change)) this.#keeper?.retryNow();
     if (change.type === "disconnected") {
       this.#parts.onSettled();
       return;
-    }
-    for (const { key, reason } of "unreadable" in change ? change.unreadable : []) {
-      const message = "a key in the store cannot be read: it is left out, the others stay";
-      this.#parts.logger.warn("lease.unreadable", message, { key, reason });
     }
     const update = this.table.apply(change);
     if (update.ownWritten !== undefined) this.#keeper?.ownWritten(update.ownWritten);
@@ -311,13 +306,19 @@ export class Agent implements AsyncDisposable {
     const isMoved = this.#own?.key !== lease.key;
     this.#own = lease;
     this.table.setOwnKey(lease.key);
-    if (isMoved) this.#network?.setOwn(lease);
+    if (isMoved) {
+      this.#network?.setOwn(lease);
+      // What was ours until now is a peer's, and what seemed a peer's is ours.
+      this.#network?.setPeers(this.table.peers(), this.table.hasSnapshot);
+    }
     this.#settle();
   }
 
-  #onExternalInterface(external: ExternalInterface, problem: string | undefined): void {
+  #onExternalInterface(external: ExternalInterface, problem: string | undefined, previous: ExternalInterface): void {
     this.#interfaceProblem = problem;
     const { name, mtuBytes, address, ipv6Address } = external;
+    const isMoved = address !== previous.address || ipv6Address !== previous.ipv6Address;
+    if (isMoved) this.#parts.store.reconnect();
     const facts = { interface: name, mtuBytes, address, ipv6Address, problem };
     this.#parts.logger.warn("interface.changed", `interface ${name} changed`, facts);
     this.#announce();

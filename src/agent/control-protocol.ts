@@ -86,6 +86,5 @@ export const planSchema = z.object({
 export const handoverSchema = z.object({ rewrittenRoutes: z.int() });
 
 export type Status = z.infer<typeof statusSchema>;
-export type PreflightFinding = z.infer<typeof preflightSchema>;
 export type Plan = z.infer<typeof planSchema>;
 export type Handover = z.infer<typeof handoverSchema>;

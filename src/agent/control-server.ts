@@ -1,5 +1,5 @@
 // The agent's control socket: HTTP over a unix socket that only its owner may open. Protocol: control-protocol.ts.
-import { chmodSync, mkdirSync, rmSync } from "node:fs";
+import { chmodSync, mkdirSync, rmSync, statSync } from "node:fs";
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
 import { dirname } from "node:path";
 import { describeError, FlannelError } from "../errors.ts";
@@ -29,7 +29,7 @@ export class ControlServer implements AsyncDisposable {
     server.once("error", reject);
     try {
       mkdirSync(dirname(path), { recursive: true, mode: 0o755 });
-      rmSync(path, { force: true });
+      removeOldSocket(path);
       listenPrivately(server, path, resolve);
     } catch (cause) {
       reject(cause);
@@ -53,6 +53,14 @@ export class ControlServer implements AsyncDisposable {
     await promise;
     rmSync(this.path, { force: true });
   }
+}
+
+/** Only ever a socket: a wrong --control-socket must not cost a file. */
+function removeOldSocket(path: string): void {
+  const found = statSync(path, { throwIfNoEntry: false });
+  if (found === undefined) return;
+  if (!found.isSocket()) throw new Error("there is something that is not a socket");
+  rmSync(path);
 }
 
 /** Private from the first moment through the umask: listen() on a path binds before it returns. */

@@ -32,7 +32,11 @@ export interface NetworkOptions {
   /** After each pass over the kernel. */
   readonly onPass: () => void;
   /** The external interface is another now; `problem` says why it is of no use. */
-  readonly onExternalInterface: (external: ExternalInterface, problem: string | undefined) => void;
+  readonly onExternalInterface: (
+    external: ExternalInterface,
+    problem: string | undefined,
+    previous: ExternalInterface,
+  ) => void;
 }
 
 const LEASES_PER_SLICE = 1_000;
@@ -67,14 +71,19 @@ export class Network implements AsyncDisposable {
 
   static async open(options: NetworkOptions): Promise<Network> {
     const { backend, staleDevices, networks, rtnetlink, logger, signal } = options;
+    let opened: Network | undefined;
     const reconciler = await Reconciler.open({
       devices: [...new Set([...backend.devices, ...staleDevices])],
       ownedNetworks: networks,
       logger,
       signal,
-      onChange: options.onPass,
+      // A pass we wait for is told when we know its result: until then its peers would seem to be missing.
+      onChange: () => {
+        if (opened === undefined || opened.#planning === undefined) options.onPass();
+      },
     });
     const network = new Network(options, reconciler);
+    opened = network;
     network.#interfaceWatch = await ExternalInterfaceWatch.open({
       initial: options.externalInterface,
       selection: options.selection,
@@ -155,9 +164,10 @@ export class Network implements AsyncDisposable {
   }
 
   #setExternalInterface(externalInterface: ExternalInterface, problem: string | undefined): void {
+    const previous = this.#facts.externalInterface;
     this.#facts = { ...this.#facts, externalInterface };
     this.#replan();
-    this.#options.onExternalInterface(externalInterface, problem);
+    this.#options.onExternalInterface(externalInterface, problem, previous);
   }
 
   /** Plans at once when idle; while a pass runs, the latest facts wait for its end, so a burst costs one more pass. */

@@ -15,8 +15,9 @@ describe("readinessReasons", () => {
 
   it.each<[Partial<ReadinessView>, string]>([
     [{ hasLease: false }, "no lease yet"],
+    [{ hasLease: false, leaseObstacle: "no free subnet" }, "no lease yet: no free subnet"],
     [{ leaseProblem: "our lease has expired" }, "our lease has expired"],
-    [{ isSubnetFileWritten: false }, "the subnet file could not be written"],
+    [{ isSubnetFileWritten: false }, "the subnet file is not written yet"],
     [{ arePeersProgrammed: false }, "the peers are not programmed yet"],
     [{ failedObjects: 2 }, "2 kernel objects could not be programmed"],
     [{ isWarmStart: true }, "running on remembered state: the store has not answered yet"],

@@ -2,6 +2,8 @@
 
 export interface ReadinessView {
   readonly hasLease: boolean;
+  /** What stands in the way of the first lease. */
+  readonly leaseObstacle?: string;
   /** Why the lease cannot be relied on. */
   readonly leaseProblem?: string;
   readonly isSubnetFileWritten: boolean;
@@ -21,12 +23,15 @@ export const STORE_SEEN_BOUND_MS = 5 * 60_000;
 /** Empty when ready. Each reason is a clause for a person. */
 export function readinessReasons(view: ReadinessView): string[] {
   const reasons: string[] = [];
-  if (!view.hasLease) reasons.push("no lease yet");
+  if (!view.hasLease)
+    reasons.push(view.leaseObstacle === undefined ? "no lease yet" : `no lease yet: ${view.leaseObstacle}`);
   if (view.leaseProblem !== undefined) reasons.push(view.leaseProblem);
   if (view.externalInterfaceProblem !== undefined) reasons.push(view.externalInterfaceProblem);
-  if (view.hasLease && !view.isSubnetFileWritten) reasons.push("the subnet file could not be written");
+  if (view.hasLease && !view.isSubnetFileWritten) reasons.push("the subnet file is not written yet");
   if (view.hasLease && !view.arePeersProgrammed) reasons.push("the peers are not programmed yet");
-  if (view.failedObjects > 0) reasons.push(`${view.failedObjects} kernel objects could not be programmed`);
+  const { failedObjects } = view;
+  if (failedObjects > 0)
+    reasons.push(`${failedObjects} kernel object${failedObjects > 1 ? "s" : ""} could not be programmed`);
   if (view.isWarmStart) reasons.push("running on remembered state: the store has not answered yet");
   else if (view.storeAgeMs !== undefined && view.storeAgeMs > STORE_SEEN_BOUND_MS) {
     reasons.push(`the store has not answered for ${Math.round(view.storeAgeMs / 1_000)} s`);

@@ -14,6 +14,8 @@ export interface RetryOptions {
   readonly signal: AbortSignal;
   readonly firstDelayMs?: number;
   readonly maxDelayMs?: number;
+  /** What stands in the way, after each failure; undefined when it is done. */
+  readonly onWaiting?: (reason: string | undefined) => void;
 }
 
 const SAY_AGAIN_FIRST_MS = 60_000;
@@ -29,12 +31,14 @@ export async function retryUntilDone<T>(options: RetryOptions, attempt: () => Pr
     signal.throwIfAborted();
     try {
       const result = await attempt();
+      options.onWaiting?.(undefined);
       if (said.code !== "") logger.info(`${event}.recovered`, `done after all: ${what}`, { tries });
       return result;
     } catch (error) {
       signal.throwIfAborted();
       if (!isWorthRetrying(error, options)) throw error;
       tries++;
+      options.onWaiting?.(describeError(error));
       const now = performance.now();
       if (error.code !== said.code || now >= said.untilMs) {
         const again = error.code === said.code;

@@ -85,11 +85,14 @@ async function runUntilEnd(run: RunOptions, report: AgentReport): Promise<void> 
   report.follow(agent, store);
   const ticker = setInterval(() => {
     agent.retryFiles();
-    void announcer.tellPreflight(report);
+    announcer.tellPreflight(report);
   }, TICK_MS);
   using _reload = run.onReload(() => void reload(agent, store, options, logger));
   const stopped = Promise.withResolvers<{ readonly type: "stopped" }>();
-  signal.addEventListener("abort", () => stopped.resolve({ type: "stopped" }), { once: true });
+  const stop = () => stopped.resolve({ type: "stopped" });
+  signal.addEventListener("abort", stop, { once: true });
+  // The wish may have come while the parts were being opened.
+  if (signal.aborted) stop();
   const end = await Promise.race([agent.ended, stopped.promise]);
   clearInterval(ticker);
   if (end.type === "failed") throw end.error;
@@ -123,17 +126,19 @@ class ReadinessAnnouncer {
   }
 
   /** Once, and not before the first tick: the way to ready is not for reading other people's firewall rules. */
-  async tellPreflight(report: AgentReport): Promise<void> {
+  tellPreflight(report: AgentReport): void {
     if (this.#isPreflightSaid || !report.hasNetwork) return;
     this.#isPreflightSaid = true;
-    try {
-      for (const { check, severity, message, cure } of await report.preflight()) {
-        const say = severity === "error" ? this.#logger.error : this.#logger.warn;
-        say(`preflight.${check}`, `${message}: ${cure}`, { cure });
-      }
-    } catch (error) {
-      this.#logger.warn("preflight.failed", "cannot check this host", { error: describeError(error) });
-    }
+    report.preflight().then(
+      (findings) => {
+        for (const { check, severity, message, cure } of findings) {
+          const say = severity === "error" ? this.#logger.error : this.#logger.warn;
+          say(`preflight.${check}`, `${message}: ${cure}`, { cure });
+        }
+      },
+      (error: unknown) =>
+        this.#logger.warn("preflight.failed", "cannot check this host", { error: describeError(error) }),
+    );
   }
 
   stopping(): void {

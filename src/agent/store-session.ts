@@ -4,24 +4,18 @@ import { FlannelError, hasCode } from "../errors.ts";
 import type { LeaseChange, OwnLease } from "../lease/lease.ts";
 import type { AcquireOutcome, LeaseRequest, NetworkConfigDocument, SubnetStore } from "../lease/subnet-store.ts";
 import type { Logger } from "../telemetry/logger.ts";
-import { retryUntilDone } from "./retry.ts";
+import { type RetryOptions, retryUntilDone } from "./retry.ts";
 
 export interface StoreSessionEvents {
   /** First and every later version; undefined when the key was deleted. Returns when the agent can announce itself. */
   onConfig(document: NetworkConfigDocument | undefined): Promise<void>;
-  /** What to ask a lease for, with what the agent knows now. */
-  leaseRequest(): LeaseRequest;
-  onAcquired(lease: OwnLease, outcome: AcquireOutcome): void;
+  /** Takes the first lease; waits for it as long as it takes. */
+  acquire(waiting: Waiting): Promise<OwnLease>;
+  onAcquired(lease: OwnLease): void;
   onChange(change: LeaseChange): void;
+  /** Why configuration or lease cannot be had yet; undefined when what was waited for came. */
+  onWaiting(reason: string | undefined): void;
 }
-
-/** How a lease was come by, for the log. */
-export const outcomeText: Record<AcquireOutcome, string> = {
-  reused: "took up our lease again:",
-  previous: "leased the subnet of subnet.env again:",
-  remembered: "recognised our own lease:",
-  allocated: "leased",
-};
 
 /** Runs until `signal`. Rejects only with what no waiting cures (refused credentials, a configuration in error). */
 export async function runStoreSession(
@@ -30,24 +24,26 @@ export async function runStoreSession(
   logger: Logger,
   signal: AbortSignal,
 ): Promise<void> {
-  const document = await readConfig(store, logger, signal);
+  const waiting: Waiting = { logger, signal, onWaiting: (reason) => events.onWaiting(reason) };
+  const document = await readConfig(store, waiting);
   await events.onConfig(document);
-  const { lease, outcome } = await acquireLease(store, () => events.leaseRequest(), logger, signal);
-  events.onAcquired(lease, outcome);
+  events.onAcquired(await events.acquire(waiting));
   await Promise.all([watchLeases(store, events, signal), watchConfig(store, document.revision, events, signal)]);
 }
 
-async function readConfig(store: SubnetStore, logger: Logger, signal: AbortSignal): Promise<NetworkConfigDocument> {
+/** What waiting needs besides what is waited for. */
+export type Waiting = Pick<RetryOptions, "logger" | "signal" | "onWaiting">;
+
+async function readConfig(store: SubnetStore, waiting: Waiting): Promise<NetworkConfigDocument> {
   return retryUntilDone(
     {
       what: "read the network configuration",
       event: "config.unavailable",
       shouldRetry: (error) => error.retryable || hasCode(error, "config.missing"),
       maxDelayMs: 1_000,
-      logger,
-      signal,
+      ...waiting,
     },
-    () => store.networkConfig(signal),
+    () => store.networkConfig(waiting.signal),
   );
 }
 
@@ -55,18 +51,16 @@ async function readConfig(store: SubnetStore, logger: Logger, signal: AbortSigna
 export async function acquireLease(
   store: SubnetStore,
   request: () => LeaseRequest,
-  logger: Logger,
-  signal: AbortSignal,
+  waiting: Waiting,
 ): Promise<{ lease: OwnLease; outcome: AcquireOutcome }> {
   return retryUntilDone(
     {
       what: "lease a subnet",
       event: "lease.unavailable",
       shouldRetry: (error) => error.retryable || hasCode(error, "pool.exhausted", "lease.conflict", "lease.lost"),
-      logger,
-      signal,
+      ...waiting,
     },
-    () => store.acquire(request(), signal),
+    () => store.acquire(request(), waiting.signal),
   );
 }
 

@@ -255,6 +255,10 @@ describe("resolveAgentOptions", () => {
     expect(resolveAgentOptions(["--version"], {}).action).toBe("version");
   });
 
+  it("refuses a regular expression that is none before anything starts", () => {
+    expect(() => resolveAgentOptions(["--iface-regex=["], {})).toThrow(/^--iface-regex=\[ is not a regular expression/);
+  });
+
   it("gives options or one usage error, for 100,000 command lines", { timeout: 120_000 }, () => {
     const flag = fc.constantFrom(...flanneldFlags.map(({ name }) => name));
     const value = fc.oneof(

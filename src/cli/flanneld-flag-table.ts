@@ -199,7 +199,7 @@ export const flanneldFlags: readonly FlagDefinition[] = [
     default: 0,
     group: logging,
     valueName: "LEVEL",
-    description: "How much is logged: 1 details, 2 routes and watches, 4 every kernel object, 6 everything.",
+    description: "How much is logged: 1 details, 2 every lease, 4 every kernel object, 6 everything.",
   },
   {
     name: "log-format",

@@ -1,7 +1,8 @@
 // flanneld's command line and environment, resolved to AgentOptions. Pure.
 import { defaultControlSocket } from "../agent/control-socket-path.ts";
 import type { AgentOptions, EtcdOptions } from "../config/agent-options.ts";
-import { FlannelError } from "../errors.ts";
+import { describeError, FlannelError } from "../errors.ts";
+import { compileGoRegex } from "../host/go-regex.ts";
 import { type Address, parseAddress } from "../ip/address.ts";
 import { type Environment, type ParsedFlags, parseFlags } from "./flags.ts";
 import { describeGiven, flagsHelp } from "./flags-text.ts";
@@ -56,7 +57,7 @@ function toOptions(parsed: ParsedFlags): AgentOptions {
     store: chosenStore(parsed),
     etcd: Object.freeze(etcdOptions(parsed)),
     interfaces: list(parsed, "iface"),
-    interfaceRegexes: list(parsed, "iface-regex"),
+    interfaceRegexes: regexes(parsed, "iface-regex"),
     ...(canReach !== undefined && { canReach }),
     ...(publicIp !== undefined && { publicIp }),
     ...(publicIpv6 !== undefined && { publicIpv6 }),
@@ -101,6 +102,19 @@ function list(parsed: ParsedFlags, name: string): readonly string[] {
   const value = parsed.values.get(name);
   if (!Array.isArray(value)) throw new TypeError(`--${name} is not repeatable`);
   return Object.freeze(value.filter((entry) => entry !== ""));
+}
+
+/** Compiled only to find out what is wrong with them while the operator is still looking. */
+function regexes(parsed: ParsedFlags, name: string): readonly string[] {
+  const patterns = list(parsed, name);
+  for (const pattern of patterns) {
+    try {
+      compileGoRegex(pattern);
+    } catch (error) {
+      throw new FlannelError("usage", describeError(error).slice(0, 300), { cause: error });
+    }
+  }
+  return patterns;
 }
 
 function text(parsed: ParsedFlags, name: string): string {

@@ -119,6 +119,7 @@ describe("parseNetworkConfig", () => {
   it.each([
     ["not json", "is not valid JSON"],
     ["", "is not valid JSON"],
+    ["[]", "(document) is not usable: expected a JSON object, found array"],
     ["[]", "expected a JSON object, found array"],
     ["null", "expected a JSON object, found null"],
     [`{"a":${"[".repeat(65)}${"]".repeat(65)}}`, "nested more than 64 deep"],

@@ -1,6 +1,7 @@
 // Parses the network configuration as flannel v0.28 does (Go's JSON rules, then CheckNetworkConfig), and says what is
 // odd in it. Pure.
 import { backendKeysOf } from "../backend/registry.ts";
+import { describeError } from "../errors.ts";
 import { type Address, type Family, familyOf, type Prefix, tryParseAddress, tryParsePrefix } from "../ip/address.ts";
 import { invalid, resolvePool } from "./address-pool.ts";
 import { type JsonEntry, jsonEntries, jsonTypeOf } from "./json-entries.ts";
@@ -78,8 +79,8 @@ function readEntries(text: string): JsonEntry[] {
   try {
     return jsonEntries(text);
   } catch (error) {
-    const reason = error instanceof SyntaxError ? "is not valid JSON" : `is not usable: ${String(error)}`;
-    throw invalid("(document)", undefined, reason, error);
+    if (error instanceof SyntaxError) throw invalid("(document)", undefined, "is not valid JSON", error);
+    throw invalid("(document)", undefined, `is not usable: ${describeError(error)}`);
   }
 }
 

@@ -87,7 +87,7 @@ export function operationFor(slot: AnySlot, table: HostTable, options: DiffOptio
 }
 
 /** True when what is found serves as what is wanted. */
-export function isSatisfied<K extends HostKind>(slot: Slot<K>, ownDevices: ReadonlySet<string>): boolean {
+function isSatisfied<K extends HostKind>(slot: Slot<K>, ownDevices: ReadonlySet<string>): boolean {
   const { desired, observed } = slot;
   if (desired === undefined || observed === undefined) return false;
   return kindRules[slot.kind].isSatisfied(desired, observed, ownDevices);

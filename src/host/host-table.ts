@@ -84,39 +84,34 @@ export class HostTable {
       slot.desired = undefined;
       touched.push(slot as AnySlot);
     }
-    for (let i = start; i < endAfter; i++) {
-      const object = after[i];
-      if (object === undefined) continue;
-      const slot = this.#ensure(kind, rules.key(object));
+    this.#assign(kind, after.slice(start, endAfter), touched);
+    // The last of its key counts, also when it stands in the part that did not change.
+    if (this.#kindsWithTwins.has(kind) && !mustWalkAll) this.#assign(kind, after, touched);
+  }
+
+  #assign<K extends HostKind>(kind: K, objects: readonly Desired<K>[], touched: AnySlot[]): void {
+    for (const object of objects) {
+      const slot = this.#ensure(kind, kindRules[kind].key(object));
       if (slot.desired !== undefined) this.#kindsWithTwins.add(kind);
       slot.desired = object;
       touched.push(slot as AnySlot);
     }
   }
 
-  /**
-   * Replaces everything found of one kind. Slots whose found side changed are handed to `onChange` with what was
-   * there before.
-   */
-  setObserved<K extends HostKind>(
-    kind: K,
-    objects: readonly Observed<K>[],
-    onChange: (slot: Slot<K>, before: Observed<K> | undefined) => void,
-  ): void {
+  /** Replaces everything found of one kind. Slots that hold something found, now or before, are handed to `onLookedAt`. */
+  setObserved<K extends HostKind>(kind: K, objects: readonly Observed<K>[], onLookedAt: (slot: Slot<K>) => void): void {
     const seen = new Set<Slot<K>>();
     for (const object of objects) {
       const slot = this.#slotForObserved(kind, object, seen);
       if (slot === undefined) continue;
       seen.add(slot);
-      const before = slot.observed;
       slot.observed = object;
-      onChange(slot, before);
+      onLookedAt(slot);
     }
     for (const slot of this.#tables[kind].values()) {
       if (slot.observed === undefined || seen.has(slot)) continue;
-      const before = slot.observed;
       slot.observed = undefined;
-      onChange(slot, before);
+      onLookedAt(slot);
     }
   }
 

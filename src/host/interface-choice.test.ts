@@ -208,6 +208,9 @@ describe("following the chosen interface", () => {
       interface: { ...previous, isUp: false },
       reason: "interface eth0 is gone",
     });
-    expect(follow({ links: [link(2, "eth0", { isUp: false })] }).reason).toBe("interface eth0 is down");
+    const down = { links: [link(2, "eth0", { isUp: false })] };
+    expect(follow(down).reason).toBe("interface eth0 is down");
+    // IPv6 addresses go with it; the cause is named, not the effect.
+    expect(follow({ ...down, addresses: [] }).reason).toBe("interface eth0 is down");
   });
 });

@@ -95,8 +95,9 @@ export function followInterface(
     ...definedAddress("ipv6Address", ipv6Address ?? previous.ipv6Address),
   };
   const current = toExternalInterface(kept, families, parsePublicAddresses(options));
-  if (missing) return lost(current, `interface ${link.name} has lost its address`);
-  return link.isUp ? { interface: current } : lost(current, `interface ${link.name} is down`);
+  // The kernel takes IPv6 addresses away from a link that goes down: that it is down comes first.
+  if (!link.isUp) return lost(current, `interface ${link.name} is down`);
+  return missing ? lost(current, `interface ${link.name} has lost its address`) : { interface: current };
 }
 
 function lost(external: ExternalInterface, reason: string): { interface: ExternalInterface; reason: string } {

@@ -5,7 +5,7 @@ import type { Prefix } from "../ip/address.ts";
 import type { Rtnetlink } from "../netlink/rtnetlink.ts";
 import type { Logger } from "../telemetry/logger.ts";
 import type { DeviationContext } from "./deviation.ts";
-import { type HostOperation, operationFor, slotLine } from "./diff.ts";
+import { type HostOperation, operationFor, operationLines, slotLine } from "./diff.ts";
 import { FailureBook } from "./failure-book.ts";
 import { hostDifference } from "./host-difference.ts";
 import { type HostKind, hostKinds, kindRules } from "./host-objects.ts";
@@ -93,6 +93,7 @@ export class ReconcilePass {
     const repaired: Repair[] = [];
     const failed: ProgramFailure[] = [];
     const operations = await this.#programAll(failed, repaired);
+    if (operations > 0) this.#options.logger.verbose(1, "host.programmed", `${operations} kernel objects written`);
     this.repairs.record(repaired);
     this.#logFailures(failed);
     this.failures.sweep(startMs);
@@ -292,7 +293,10 @@ export class ReconcilePass {
 
   async #program(operations: readonly HostOperation[], failed: ProgramFailure[], repaired: Repair[]): Promise<void> {
     if (operations.length === 0) return;
-    const { netlink, signal } = this.#options;
+    const { logger, netlink, ownership, signal } = this.#options;
+    for (const operation of operations) {
+      logger.verbose(4, "host.object", () => operationLines([operation], ownership.ownDevices).join(" "));
+    }
     const lines = new Map(
       operations
         .filter(({ slot }) => this.#repairing.has(slot))

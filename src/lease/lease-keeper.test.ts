@@ -1,3 +1,4 @@
+import { setTimeout as delay } from "node:timers/promises";
 import { describe, expect, it, vi } from "vitest";
 import { FlannelError } from "../errors.ts";
 import { parseAddress, parsePrefix } from "../ip/address.ts";
@@ -37,6 +38,7 @@ async function keep(renew: Renew, over: Partial<LeaseKeeperOptions> = {}) {
     networkConfig: refuse,
     acquire: refuse,
     list: refuse,
+    reconnect: () => undefined,
     renew,
     watch: () => ({ [Symbol.asyncIterator]: () => ({ next: refuse }) }),
     watchNetworkConfig: () => ({ [Symbol.asyncIterator]: () => ({ next: refuse }) }),
@@ -129,6 +131,49 @@ describe("LeaseKeeper", () => {
     keeper.setAttributes({ ...attributes, backendType: "vxlan" });
     expect(onTaken).not.toHaveBeenCalled();
     expect(renew).not.toHaveBeenCalled();
+  });
+
+  it("rests while a second agent has our public IP, however long renewal is due", async () => {
+    const renew = vi.fn<Renew>(renewed);
+    const { keeper } = await keep(renew, { lease: ownLease(1n, { expiresAtMs: Date.now() + 60 }), pollMs: 5_000 });
+    await using _keeper = keeper;
+    keeper.ownWritten(seen(4n, { storeLeaseId: 8n }));
+    await vi.waitFor(() => expect(keeper.problem(0)).toContain("another agent"));
+    const timers = vi.spyOn(globalThis, "setTimeout");
+    await new Promise((resolve) => setImmediate(resolve));
+    const before = timers.mock.calls.length;
+    await delay(200);
+    expect(timers.mock.calls.length - before).toBeLessThan(3);
+    timers.mockRestore();
+    expect(renew).not.toHaveBeenCalled();
+  });
+
+  it("does not take its own write for a stranger's when the answer to it was lost", async () => {
+    const moved = { ...attributes, publicIp: parseAddress("192.0.2.50") };
+    const lost: Renew = () => Promise.reject(new FlannelError("store.unavailable", "cut off", { retryable: true }));
+    const renew = vi.fn<Renew>(renewed).mockImplementationOnce(lost);
+    const { keeper, onTaken } = await keep(renew);
+    await using _keeper = keeper;
+    keeper.setAttributes(moved);
+    await vi.waitFor(() => expect(renew).toHaveBeenCalledOnce());
+    keeper.ownWritten(seen(4n, { attributes: moved, storeLeaseId: 8n }));
+    await vi.waitFor(() => expect(keeper.lease.attributes).toEqual(moved));
+    expect(onTaken).not.toHaveBeenCalled();
+    expect(keeper.problem(Date.now())).toBeUndefined();
+  });
+
+  it("tries again at once when the store is back", async () => {
+    const away: Renew = () => Promise.reject(new FlannelError("store.unavailable", "away", { retryable: true }));
+    const renew = vi.fn<Renew>(away);
+    const { keeper } = await keep(renew, { retryFirstMs: 60_000 });
+    await using _keeper = keeper;
+    keeper.setAttributes({ ...attributes, publicIp: parseAddress("192.0.2.50") });
+    await vi.waitFor(() => expect(renew).toHaveBeenCalledOnce());
+    renew.mockImplementation(renewed);
+    await vi.waitFor(() => {
+      keeper.retryNow();
+      expect(keeper.lease.attributes.publicIp).toBe("192.0.2.50");
+    });
   });
 
   it("accepts that an operator made it a reservation, and the way back", async () => {

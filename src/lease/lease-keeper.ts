@@ -1,7 +1,6 @@
 // Keeps our own lease alive for as long as the agent runs: renews it, republishes changed attributes, takes it again
 // when an operator deleted it, and notices when somebody else writes it. One loop does all of it in turn, so that an
 // event about our own write is never mistaken for a stranger's.
-import { setTimeout as delay } from "node:timers/promises";
 import { describeError, FlannelError, hasCode, isCancelled } from "../errors.ts";
 import type { Logger } from "../telemetry/logger.ts";
 import type { Lease, LeaseAttributes, OwnLease } from "./lease.ts";
@@ -24,8 +23,12 @@ export interface LeaseKeeperOptions {
   readonly signal: AbortSignal;
   /** Longest sleep; bounds how late a clock jump is noticed. */
   readonly pollMs?: number;
+  /** Pause after a first failure; doubles from there. */
+  readonly retryFirstMs?: number;
 }
 
+/** A clock that jumped past the expiry makes the agent unready until the lease is renewed: it should be seconds. */
+const POLL_MS = 5_000;
 const RETRY_FIRST_MS = 1_000;
 const RETRY_MAX_MS = 60_000;
 
@@ -73,7 +76,7 @@ export class LeaseKeeper implements AsyncDisposable {
 
   /** Publishes what we announce now, in place; the subnet stays. */
   setAttributes(attributes: LeaseAttributes): void {
-    if (JSON.stringify(attributes) === JSON.stringify(this.#attributes)) return;
+    if (isSame(attributes, this.#attributes)) return;
     this.#attributes = attributes;
     this.#attributesChanged = true;
     this.#wake();
@@ -90,6 +93,11 @@ export class LeaseKeeper implements AsyncDisposable {
   ownDeleted(revision: bigint): void {
     if (revision < this.#lease.revision) return;
     this.#deletedAt = revision;
+    this.#wake();
+  }
+
+  /** The store answers again: what failed before may succeed now. */
+  retryNow(): void {
     this.#wake();
   }
 
@@ -159,9 +167,11 @@ export class LeaseKeeper implements AsyncDisposable {
   #judgeForeignWrite(written: Lease): void {
     this.#written = undefined;
     if (written.revision <= this.#lease.revision) return;
+    // Perhaps our own write, whose answer was lost: the renewal that is due again finds out.
+    if (this.#attributesChanged && isSame(written.attributes, this.#attributes)) return;
     const { attributes } = this.#lease;
     const isReservation = written.storeLeaseId === 0n;
-    const sameContent = JSON.stringify(written.attributes) === JSON.stringify(attributes);
+    const sameContent = isSame(written.attributes, attributes);
     if (sameContent && isReservation !== this.#lease.isReservation) {
       this.#options.logger.info(
         "lease.reservation",
@@ -198,11 +208,12 @@ export class LeaseKeeper implements AsyncDisposable {
       return;
     }
     this.#failures++;
-    const waitMs = Math.min(RETRY_FIRST_MS * 2 ** (this.#failures - 1), RETRY_MAX_MS);
+    const firstMs = this.#options.retryFirstMs ?? RETRY_FIRST_MS;
+    const waitMs = Math.min(firstMs * 2 ** (this.#failures - 1), RETRY_MAX_MS);
     this.#options.logger.warn("lease.renewal-failed", `lease not renewed, next try in ${waitMs / 1_000} s`, {
       error: describeError(error),
     });
-    await delay(waitMs, undefined, { signal: this.#signal }).catch(() => undefined);
+    await this.#pause(waitMs);
   }
 
   #adopt(lease: OwnLease): void {
@@ -225,10 +236,17 @@ export class LeaseKeeper implements AsyncDisposable {
   }
 
   async #sleep(): Promise<void> {
-    if (this.#hasWork() || this.#signal.aborted) return;
-    const untilRenewalMs = Math.max(this.#renewAt.monotonicMs - performance.now(), 10);
+    if (this.#hasWork()) return;
+    // While we must not renew, what is due does not count.
+    const untilRenewalMs = this.#conflict === undefined ? this.#renewAt.monotonicMs - performance.now() : POLL_MS;
+    await this.#pause(Math.min(Math.max(untilRenewalMs, 10), this.#options.pollMs ?? POLL_MS));
+  }
+
+  /** Ends early when there is news. */
+  async #pause(ms: number): Promise<void> {
+    if (this.#signal.aborted) return;
     const { promise, resolve } = Promise.withResolvers<void>();
-    const timer = setTimeout(resolve, Math.min(untilRenewalMs, this.#options.pollMs ?? 30_000));
+    const timer = setTimeout(resolve, ms);
     this.#wake = resolve;
     await promise;
     clearTimeout(timer);
@@ -239,4 +257,8 @@ export class LeaseKeeper implements AsyncDisposable {
     if (this.#written !== undefined || this.#deletedAt !== undefined) return true;
     return this.#attributesChanged && this.#conflict === undefined;
   }
+}
+
+function isSame(a: LeaseAttributes, b: LeaseAttributes): boolean {
+  return JSON.stringify(a) === JSON.stringify(b);
 }

@@ -112,6 +112,6 @@ export class LeaseTable {
 }
 
 /** Equal for everybody but the store: a mere renewal is no change. */
-export function sameContent(a: Lease, b: Lease): boolean {
+function sameContent(a: Lease, b: Lease): boolean {
   return a.key === b.key && JSON.stringify(a.attributes) === JSON.stringify(b.attributes);
 }

@@ -46,4 +46,6 @@ export interface SubnetStore extends AsyncDisposable {
   watch(signal: AbortSignal): AsyncIterable<LeaseChange>;
   /** One consistent snapshot, for commands. */
   list(signal: AbortSignal): Promise<readonly Lease[]>;
+  /** This host's address has changed: connections from the old one are dead, and new ones are made at once. */
+  reconnect(): void;
 }

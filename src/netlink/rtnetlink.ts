@@ -107,7 +107,9 @@ export class Rtnetlink implements AsyncDisposable {
 
   #exclusively<T>(task: () => Promise<T>): Promise<T> {
     const result = this.#queue.then(task);
-    this.#queue = result.catch(() => undefined);
+    // Without the value: a list of ten thousand routes would stay in memory until the next request.
+    const done = () => undefined;
+    this.#queue = result.then(done, done);
     return result;
   }
 

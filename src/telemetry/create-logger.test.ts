@@ -16,6 +16,12 @@ describe("createLogger", () => {
     );
   });
 
+  it("writes a list as an operator would", () => {
+    const { lines, logger } = capture("text");
+    logger.info("config.applied", "applied", { keys: ["Backend.MTU", "Backend.Learning"] });
+    expect(lines[0]).toContain("keys=Backend.MTU,Backend.Learning\n");
+  });
+
   it("writes one JSON object a line on request", () => {
     const { lines, logger } = capture("json");
     logger.error("store.failed", "no store", { error: new Error("a", { cause: new Error("b") }) });
@@ -45,6 +51,7 @@ describe("createLogger", () => {
     logger.verbose(2, "a.b", "hidden");
     logger.setVerbosity(2);
     logger.verbose(2, "a.b", "shown");
+    logger.verbose(3, "a.b", () => expect.fail("made though it is not shown"));
     expect(lines).toHaveLength(1);
     expect(lines[0]).toContain("DEBUG shown");
   });

@@ -41,7 +41,8 @@ export function createLogger(options: LoggerOptions): AgentLogger {
     warn: (event, message, fields) => log.warn(fieldsOf(event, fields), "%s", message),
     info: (event, message, fields) => log.info(fieldsOf(event, fields), "%s", message),
     verbose: (level, event, message, fields) => {
-      if (level <= verbosity) log.debug(fieldsOf(event, fields), "%s", message);
+      if (level > verbosity) return;
+      log.debug(fieldsOf(event, fields), "%s", typeof message === "string" ? message : message());
     },
     setVerbosity: (level) => {
       verbosity = level;
@@ -76,7 +77,8 @@ function textLine(json: string): string {
 
 /** Values from outside (lease keys, kernel texts) must not be able to forge a line or a field. */
 function textValue(value: unknown): string {
-  const text = typeof value === "string" ? value : (JSON.stringify(value) ?? String(value));
+  const plain = Array.isArray(value) ? value.join(",") : value;
+  const text = typeof plain === "string" ? plain : (JSON.stringify(plain) ?? String(plain));
   return /^[\w.:/@%+,&[\]-]+$/.test(text) ? text : JSON.stringify(text);
 }
 

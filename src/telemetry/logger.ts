@@ -8,8 +8,11 @@ export interface Logger {
   error(event: string, message: string, fields?: LogFields): void;
   warn(event: string, message: string, fields?: LogFields): void;
   info(event: string, message: string, fields?: LogFields): void;
-  /** Shown when `-v` is at least `level` (1 details, 2 routes and watches, 4 each kernel object, 6 everything). */
-  verbose(level: number, event: string, message: string, fields?: LogFields): void;
+  /**
+   * Shown when `-v` is at least `level` (1 details, 2 leases, 4 each kernel object, 6 everything); only then is a
+   * message that costs something to make, given as a function, made.
+   */
+  verbose(level: number, event: string, message: string | (() => string), fields?: LogFields): void;
 }
 
 export const silentLogger: Logger = {

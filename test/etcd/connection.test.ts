@@ -249,6 +249,24 @@ describe("several members", () => {
     expect(await store.list(never)).toEqual([]);
     expect(performance.now() - sinceMs).toBeLessThan(3_000);
   });
+
+  test("connections that are dead after a change of our address are left at once when told so", async () => {
+    await using server = await EtcdServer.start();
+    await using proxy = await TcpProxy.start(server.endpoints);
+    // Pings would find out too, but later.
+    await using store = await openStore(proxy.endpoint, { timings: { keepaliveTimeMs: 600_000 } });
+    await using follower = new Follower(store);
+    await follower.until("contact", () => follower.changes.some(({ type }) => type === "contact"));
+    proxy.blackHole();
+    const { key, value, name } = foreignLease(1);
+    await server.control("put", key, value);
+    await expect(store.list(AbortSignal.timeout(200))).rejects.toMatchObject({ code: "cancelled" });
+    proxy.heal();
+    store.reconnect();
+    expect(await store.list(never)).toHaveLength(1);
+    await follower.until("the lease", () => follower.leases.has(name));
+    expect(follower.snapshots).toBe(1);
+  });
 });
 
 /** As the agent does: what may be retried is retried. Electing a leader takes a second. */

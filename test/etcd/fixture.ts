@@ -74,7 +74,14 @@ export class RawClient implements AsyncDisposable {
   }
 
   async delete(key: string): Promise<void> {
-    await this.#commit([RequestOp.fromPartial({ requestDeleteRange: { key: Buffer.from(key, "latin1") } })]);
+    await this.deleteAll([key]);
+  }
+
+  /** All in one transaction, at one revision; at most 128. */
+  async deleteAll(keys: readonly string[]): Promise<void> {
+    await this.#commit(
+      keys.map((key) => RequestOp.fromPartial({ requestDeleteRange: { key: Buffer.from(key, "latin1") } })),
+    );
   }
 
   /** Deletes one key and writes another, at one revision. */

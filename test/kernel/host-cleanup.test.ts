@@ -4,11 +4,11 @@ import { once } from "node:events";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { link, routes } from "../../lab/kernel-view.ts";
 import { boxNamespace as box } from "../../lab/namespace.ts";
-import { executeCleanup, planCleanup } from "../../src/host/cleanup.ts";
 import { selectExternalInterface } from "../../src/host/external-interface.ts";
 import type { PreflightContext, PreflightFinding } from "../../src/host/preflight.ts";
 import { Preflight } from "../../src/host/preflight-facts.ts";
 import { Reconciler } from "../../src/host/reconciler.ts";
+import { cleanUpHost, findFlannelDevices } from "../../src/host/without-agent.ts";
 import { parsePrefix } from "../../src/ip/address.ts";
 import { Rtnetlink } from "../../src/netlink/rtnetlink.ts";
 import { silentLogger } from "../../src/telemetry/logger.ts";
@@ -51,24 +51,22 @@ describe("cleanup", () => {
       "nexthop add id 5 via 192.168.50.12 dev eth0",
     ]);
 
-    const dryRun = await planCleanup(netlink, { devices: [] });
-    expect(dryRun.lines).toContain(`delete link ${device}`);
-    expect(dryRun.lines.filter((line) => line.startsWith("delete route"))).toEqual([
-      expect.stringContaining("delete route 10.3.252.0/24 via 192.168.54.7 dev eth0"),
-    ]);
-    expect(dryRun.lines.filter((line) => line.startsWith("delete nexthop"))).toHaveLength(10);
+    const scope = { devices: await findFlannelDevices(), networks: [network] };
+    expect(scope.devices).toEqual([device]);
+    const quiet = { logger: silentLogger, signal: new AbortController().signal };
+    const dryRun = await cleanUpHost(scope, { ...quiet, isDryRun: true });
+    expect(dryRun.removed).toContainEqual(expect.stringContaining(`${device} address`));
+    expect(dryRun.removed).toContainEqual(expect.stringContaining("10.3.252.0/24 via 192.168.54.7 dev eth0"));
     expect(await link(box, device)).toBeDefined();
 
-    expect(await executeCleanup(netlink, dryRun)).toEqual([]);
+    expect(await cleanUpHost(scope, { ...quiet, isDryRun: false })).toMatchObject({ failures: [] });
     expect(await link(box, device)).toBeUndefined();
     expect(await routes(box)).toEqual(before);
     expect(await link(box, "flannel.2")).toMatchObject({ kind: "bridge" });
     expect(await link(box, "odd")).toBeDefined();
     expect((await box.ipJson("nexthop", "show")).map((entry) => entry["id"])).toEqual([5]);
-    expect((await planCleanup(netlink, { devices: [] })).lines).toEqual([]);
-    // A second run, and one over a plan that is out of date, find nothing to complain about.
-    expect(await executeCleanup(netlink, dryRun)).toEqual([]);
-    expect((await planCleanup(netlink, { devices: ["odd"] })).lines).toEqual(["delete link odd"]);
+    // A second run finds nothing to do and nothing to complain about.
+    expect(await cleanUpHost(scope, { ...quiet, isDryRun: false })).toEqual({ removed: [], failures: [] });
   });
 });
 

@@ -43,11 +43,11 @@ export function hostOf(peer: number): Address {
   return addToAddress(parseAddress("192.168.50.11"), BigInt(peer));
 }
 
-export function overlayRoute(peer: number): HostRoute {
+function overlayRoute(peer: number): HostRoute {
   return { destination: parsePrefix(`${gatewayOf(peer)}/24`), device, gateway: gatewayOf(peer), onLink: true };
 }
 
-export function gatewayRoute(peer: number): HostRoute {
+function gatewayRoute(peer: number): HostRoute {
   return { destination: parsePrefix(`${gatewayOf(peer)}/24`), device: "eth0", gateway: hostOf(peer), onLink: false };
 }
 

@@ -58,12 +58,12 @@ export async function reserveLease(invocation: Invocation, text: string, options
   });
   const output = { lease: leaseOutput(lease, undefined, invocation.terminal.nowMs()), outcome };
   const done = {
-    created: "reserved",
-    kept: "lives already; it does not expire any more",
-    unchanged: "is reserved already",
+    created: "reserved for",
+    kept: "does not expire any more: it is the living lease of",
+    unchanged: "is reserved already for",
   };
   present(invocation, leaseReserveOutputSchema, output, (value) => [
-    `${value.lease.key} ${done[value.outcome]} for ${value.lease.publicIp ?? value.lease.publicIpv6}`,
+    `${value.lease.key} ${done[value.outcome]} ${value.lease.publicIp ?? value.lease.publicIpv6}`,
   ]);
   return exitCodes.ok;
 }

@@ -4,7 +4,7 @@ import { isInRange, type KeyRange, rangeFromWire } from "./key-range.ts";
 import { refusals } from "./rpc-error.ts";
 
 /** Of comparisons, and of operations in either branch; nested ones count into their parent's. */
-export const MAX_TXN_OPERATIONS = 128;
+const MAX_TXN_OPERATIONS = 128;
 
 export function checkKey({ key }: { readonly key: Uint8Array }): void {
   if (key.length === 0) throw refusals.emptyKey();

@@ -23,7 +23,7 @@ export interface EmbeddedStoreOptions {
   readonly onFailure: (error: unknown) => void;
 }
 
-export const databaseFileName = "store.db";
+const databaseFileName = "store.db";
 
 /** etcd's first revision, before any write. */
 const FIRST_REVISION = 1n;

@@ -11,7 +11,7 @@ import { isInRange, rangeFromWire } from "./key-range.ts";
 import type { EncodedEvents, Watcher, WatchHub, WatchReceiver } from "./watch-hub.ts";
 
 /** Of one store, on all its connections. */
-export const MAX_WATCHERS = 20_000;
+const MAX_WATCHERS = 20_000;
 
 /** Answers that belong to no watcher. */
 const NO_WATCH_ID = -1n;

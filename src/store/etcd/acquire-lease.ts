@@ -24,6 +24,11 @@ export interface AcquiredLease {
   readonly outcome: AcquireOutcome;
 }
 
+/** All leases as they were before ours was written; what happened since then has a later revision. */
+export interface AcquiredLeaseAndOthers extends AcquiredLease {
+  readonly snapshot: RangeSnapshot<LeaseRecord>;
+}
+
 /** Upstream chooses among the first 100 free subnets; after each lost race we look at twice as many. */
 const FIRST_CANDIDATES = 100;
 const MAX_CANDIDATES = 6_400;
@@ -39,15 +44,14 @@ export async function acquireLease(
   directory: LeaseDirectory,
   request: LeaseRequest,
   signal: AbortSignal,
-): Promise<AcquiredLease> {
+): Promise<AcquiredLeaseAndOthers> {
   const backOff = new BackOff({ firstMs: 20, maxMs: 1_000 });
   for (;;) {
     const snapshot = await readLeaseRecords(directory, signal);
     const own = await takeOwn(directory, request, snapshot.items, signal);
     if (own !== "lostRace") {
-      if (own !== undefined) return own;
-      const created = await createLease(directory, request, snapshot, backOff, signal);
-      if (created !== undefined) return created;
+      const acquired = own ?? (await createLease(directory, request, snapshot, backOff, signal));
+      if (acquired !== undefined) return { ...acquired, snapshot };
     }
     await waitForTurn(backOff, signal);
   }

@@ -1,4 +1,5 @@
-// One gRPC channel per endpoint and the choice among them. A channel is replaced only when certificates are reloaded.
+// One gRPC channel per endpoint and the choice among them. Channels are replaced when certificates are reloaded, and when
+// the way to the store may be another one.
 import { type ChannelOptions, Client } from "@grpc/grpc-js";
 import { tryParseAddress } from "../../ip/address.ts";
 import { type CredentialsFactory, loadCredentials } from "./credentials.ts";
@@ -39,23 +40,29 @@ export class EtcdChannels {
   readonly #isEncrypted: boolean;
   readonly #files: EtcdTlsFiles;
   readonly #timings: EtcdTimings;
+  #makeCredentials: CredentialsFactory;
   #channels: readonly EtcdChannel[] = [];
   #generation = new AbortController();
   #index = 0;
 
-  private constructor(list: string, files: EtcdTlsFiles, timings: EtcdTimings) {
-    const { endpoints, isEncrypted } = parseEndpoints(list, files);
+  private constructor(
+    { endpoints, isEncrypted }: ReturnType<typeof parseEndpoints>,
+    files: EtcdTlsFiles,
+    timings: EtcdTimings,
+    makeCredentials: CredentialsFactory,
+  ) {
     this.#endpoints = endpoints;
     this.#isEncrypted = isEncrypted;
     this.#files = files;
     this.#timings = timings;
+    this.#makeCredentials = makeCredentials;
+    this.renew();
   }
 
   /** Reads the certificate files; connects nowhere yet. Throws `config.invalid`. */
   static async open(list: string, files: EtcdTlsFiles, timings: EtcdTimings): Promise<EtcdChannels> {
-    const channels = new EtcdChannels(list, files, timings);
-    channels.#replace(await loadCredentials(files, channels.#isEncrypted));
-    return channels;
+    const parsed = parseEndpoints(list, files);
+    return new EtcdChannels(parsed, files, timings, await loadCredentials(files, parsed.isEncrypted));
   }
 
   get urls(): readonly string[] {
@@ -75,22 +82,25 @@ export class EtcdChannels {
 
   /** New channels with the certificates as they are on disk now. When they cannot be used the old ones stay. */
   async reload(): Promise<void> {
-    this.#replace(await loadCredentials(this.#files, this.#isEncrypted));
+    if (!this.#isEncrypted) return;
+    this.#makeCredentials = await loadCredentials(this.#files, this.#isEncrypted);
+    this.renew();
+  }
+
+  /** New connections: those that stand are of no use any more when this host's address has changed. */
+  renew(): void {
+    this.close();
+    this.#generation = new AbortController();
+    this.#channels = this.#endpoints.map((endpoint) => ({
+      url: endpoint.url,
+      client: new Client(endpoint.target, this.#makeCredentials(endpoint), channelOptions(endpoint, this.#timings)),
+      closed: this.#generation.signal,
+    }));
   }
 
   close(): void {
     this.#generation.abort();
     for (const { client } of this.#channels) client.close();
-  }
-
-  #replace(makeCredentials: CredentialsFactory): void {
-    this.close();
-    this.#generation = new AbortController();
-    this.#channels = this.#endpoints.map((endpoint) => ({
-      url: endpoint.url,
-      client: new Client(endpoint.target, makeCredentials(endpoint), channelOptions(endpoint, this.#timings)),
-      closed: this.#generation.signal,
-    }));
   }
 }
 

@@ -103,6 +103,11 @@ export class EtcdConnection implements AsyncDisposable {
     };
   }
 
+  /** Later calls use new connections, streams break and must be opened again. */
+  reconnect(): void {
+    this.#channels.renew();
+  }
+
   /** Reads the certificate files again: later calls use them, streams break and must be opened again. */
   async reloadCertificates(): Promise<void> {
     await this.#channels.reload();

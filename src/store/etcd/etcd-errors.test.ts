@@ -1,6 +1,6 @@
 import { Metadata, type ServiceError, status } from "@grpc/grpc-js";
 import { describe, expect, test } from "vitest";
-import { FlannelError } from "../../errors.ts";
+import { describeError, FlannelError } from "../../errors.ts";
 import { fromGrpc, isTokenRejected, isTooLarge, isUnreachable } from "./etcd-errors.ts";
 
 function serviceError(code: status, details: string): ServiceError {
@@ -42,6 +42,31 @@ test("ours pass, unknown ones are internal, long ones become one short line", ()
   const { message } = fromGrpc(serviceError(status.UNAVAILABLE, `a\nb ${"x".repeat(5_000)}`), "watch", "a");
   expect(message.length).toBeLessThan(400);
   expect(message).not.toContain("\n");
+});
+
+test.each([
+  [
+    "No connection established. Last error: Error: connect ECONNREFUSED 10.0.0.1:2379. Resolution note: ",
+    "connect ECONNREFUSED 10.0.0.1:2379",
+  ],
+  [
+    "No connection established. Last error: Failed to connect (2026-11-23T22:50:53.277Z). Resolution note: ",
+    "Failed to connect",
+  ],
+  [
+    "No connection established. Last error: Error: unable to verify the first certificate; if the root CA is " +
+      "installed locally, try running Node.js with --use-system-ca. Resolution note: ",
+    "unable to verify the first certificate (see --etcd-cafile)",
+  ],
+  [
+    "No connection established. Last error: 407D:error:0A000412:SSL routines:ssl3_read_bytes:ssl/tls alert bad " +
+      "certificate:../deps/openssl/rec.c:918:SSL alert number 42 (2026-11-23T22:50:52.779Z). Resolution note: ",
+    "ssl/tls alert bad certificate",
+  ],
+  ["Deadline exceeded after 5.002s,name resolution: 0.006s,Waiting for LB pick", "no answer within 5.002 s"],
+])("an operator reads the reason alone and once: %s", (details, reason) => {
+  const error = fromGrpc(serviceError(status.UNAVAILABLE, details), "read the leases", "http://a:1");
+  expect(describeError(error)).toBe(`read the leases: etcd http://a:1 is not available: ${reason}`);
 });
 
 test("what to do about it", () => {

@@ -17,9 +17,9 @@ export function fromGrpc(error: unknown, operation: string, endpoint: string): F
   if (!isServiceError(error)) {
     return new FlannelError("internal", `${operation} at etcd ${endpoint}: unexpected failure`, { cause: error });
   }
-  const text = oneLine(error.details);
+  const text = plainReason(error.details);
   const details = { operation, endpoint, grpcStatus: status[error.code] ?? error.code };
-  const options = { cause: error, details };
+  const options = { cause: error, tellsCause: true, details };
   if (isCompacted(error)) {
     return new FlannelError("store.compacted", `${operation} at etcd ${endpoint}: ${text}`, {
       ...options,
@@ -77,7 +77,16 @@ export function isTooLarge(error: unknown): boolean {
   return isServiceError(error) && error.code === status.RESOURCE_EXHAUSTED && error.details.includes("larger than max");
 }
 
-function oneLine(text: string): string {
-  const plain = text.replaceAll(/\s+/g, " ").trim();
+/** What grpc-js and OpenSSL wrap around the reason tells an operator nothing. */
+function plainReason(text: string): string {
+  const plain = text
+    .replaceAll(/\s+/g, " ")
+    .replace(/^No connection established\. Last error: (?:Error: )?/, "")
+    .replace(/\.? Resolution note:.*$/, "")
+    .replace(/ \(\d{4}-\d\d-\d\dT[\d:.]+Z\)$/, "")
+    .replace(/; if the root CA is installed locally.*$/, " (see --etcd-cafile)")
+    .replace(/^[0-9A-F]+:error:[0-9A-F]+:[^:]*:[^:]*:([^:]+):.*$/, "$1")
+    .replace(/^Deadline exceeded after ([\d.]+)s.*$/, "no answer within $1 s")
+    .trim();
   return plain.length > 300 ? `${plain.slice(0, 297)}...` : plain;
 }

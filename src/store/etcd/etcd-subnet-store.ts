@@ -12,6 +12,7 @@ import { LeaseChangeBuffer } from "./lease-change-buffer.ts";
 import { type LeaseDirectory, readLeaseRecords } from "./lease-directory.ts";
 import { type LeaseRecord, readLeaseEvent } from "./lease-record.ts";
 import { readKey } from "./operations.ts";
+import type { RangeSnapshot } from "./read-prefix.ts";
 import { renewLease } from "./renew-lease.ts";
 import { watchKeys } from "./watch-keys.ts";
 
@@ -22,7 +23,7 @@ export interface EtcdSubnetStoreOptions extends EtcdConnectionOptions {
   readonly ttlSeconds?: number;
 }
 
-export const leaseTtlSeconds = 86_400;
+const leaseTtlSeconds = 86_400;
 
 export class EtcdSubnetStore implements SubnetStore {
   readonly description: string;
@@ -30,6 +31,9 @@ export class EtcdSubnetStore implements SubnetStore {
   readonly administration: LeaseAdministration;
   readonly #connection: EtcdConnection;
   readonly #directory: LeaseDirectory;
+  /** What acquiring read, until the watch begins with it: ten thousand leases need not be read twice. */
+  #readByAcquire: RangeSnapshot<LeaseRecord> | undefined;
+  #hasWatched = false;
 
   private constructor(connection: EtcdConnection, { prefix, ttlSeconds = leaseTtlSeconds }: EtcdSubnetStoreOptions) {
     this.#connection = connection;
@@ -81,8 +85,10 @@ export class EtcdSubnetStore implements SubnetStore {
     }
   }
 
-  acquire(request: LeaseRequest, signal: AbortSignal): Promise<AcquiredLease> {
-    return acquireLease(this.#directory, request, signal);
+  async acquire(request: LeaseRequest, signal: AbortSignal): Promise<AcquiredLease> {
+    const { lease, outcome, snapshot } = await acquireLease(this.#directory, request, signal);
+    if (!this.#hasWatched) this.#readByAcquire = snapshot;
+    return { lease, outcome };
   }
 
   renew(lease: OwnLease, attributes: LeaseAttributes, signal: AbortSignal): Promise<OwnLease> {
@@ -113,6 +119,10 @@ export class EtcdSubnetStore implements SubnetStore {
     }
   }
 
+  reconnect(): void {
+    this.#connection.reconnect();
+  }
+
   /** Reads the certificate files again and moves all connections over. Throws `config.invalid`; then nothing changed. */
   async reloadCertificates(): Promise<void> {
     await this.#connection.reloadCertificates();
@@ -127,10 +137,9 @@ export class EtcdSubnetStore implements SubnetStore {
     const { keys } = this.#directory;
     const onFailure = (reason: string) => buffer.pushSign({ type: "disconnected", reason });
     while (!signal.aborted) {
-      const snapshot = await this.#retry((attempt) => readLeaseRecords(this.#directory, attempt), signal, onFailure);
-      if (snapshot === undefined) return;
-      buffer.pushSnapshot({ type: "snapshot", ...sortRecords(snapshot.items), revision: snapshot.revision });
-      for await (const item of watchKeys(this.#connection, keys.directoryRange, snapshot.revision + 1n, signal)) {
+      const revision = await this.#pushSnapshot(buffer, signal, onFailure);
+      if (revision === undefined) return;
+      for await (const item of watchKeys(this.#connection, keys.directoryRange, revision + 1n, signal)) {
         if (item.type === "events") {
           const events = item.events.map((event) => readLeaseEvent(event, keys.directory));
           buffer.pushEvents(events, item.revision);
@@ -140,6 +149,25 @@ export class EtcdSubnetStore implements SubnetStore {
         }
       }
     }
+  }
+
+  /**
+   * Returns the snapshot's revision, undefined when `signal` aborts. The first one may be what acquiring read: all that
+   * happened since then comes as events. A method of its own, so that nothing holds the records during the watch.
+   */
+  async #pushSnapshot(
+    buffer: LeaseChangeBuffer,
+    signal: AbortSignal,
+    onFailure: (reason: string) => void,
+  ): Promise<bigint | undefined> {
+    const known = this.#readByAcquire;
+    this.#readByAcquire = undefined;
+    this.#hasWatched = true;
+    const read = (attempt: AbortSignal) => readLeaseRecords(this.#directory, attempt);
+    const snapshot = known ?? (await this.#retry(read, signal, onFailure));
+    if (snapshot === undefined) return undefined;
+    buffer.pushSnapshot({ type: "snapshot", ...sortRecords(snapshot.items), revision: snapshot.revision });
+    return snapshot.revision;
   }
 
   /** Until it works, or undefined when `signal` aborts. `onFailure` is told once. */

@@ -1,0 +1,31 @@
+import { mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
+import { createServer } from "node:net";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterEach, expect, it } from "vitest";
+import { type ControlHandlers, ControlServer } from "./control-server.ts";
+
+const directory = mkdtempSync(join(tmpdir(), "control-"));
+const path = join(directory, "flanneld.sock");
+const unused = () => Promise.reject(new Error("not part of this test"));
+const handlers: ControlHandlers = { status: unused, plan: unused, handover: unused };
+
+afterEach(() => rmSync(path, { force: true }));
+
+it("listens for the owner alone, in place of a socket left behind, and takes it away", async () => {
+  const { promise, resolve } = Promise.withResolvers<void>();
+  const dead = createServer().listen(path, resolve);
+  await promise;
+  {
+    await using _server = await ControlServer.open(path, handlers);
+    expect(statSync(path).mode & 0o777).toBe(0o600);
+  }
+  expect(statSync(path, { throwIfNoEntry: false })).toBeUndefined();
+  dead.close();
+});
+
+it("does not replace a file that is not a socket", async () => {
+  writeFileSync(path, "precious");
+  await expect(ControlServer.open(path, handlers)).rejects.toMatchObject({ code: "file.failed" });
+  expect(readFileSync(path, "utf8")).toBe("precious");
+});

@@ -1,0 +1,169 @@
+import fc from "fast-check";
+import { describe, expect, test } from "vitest";
+import { parseAddress, parsePrefix } from "../ip/address.ts";
+import { readIptablesPolicy, readNftChains } from "./forward-policy.ts";
+import { evaluatePreflight, type PreflightContext, type PreflightFacts } from "./preflight.ts";
+import { readUdpPorts } from "./preflight-facts.ts";
+
+const context: PreflightContext = {
+  families: new Set([4, 6]),
+  networks: [parsePrefix("10.5.0.0/16"), parsePrefix("fd00:5::/48")],
+  ownSubnets: [parsePrefix("10.5.1.0/24"), parsePrefix("fd00:5:0:1::/64")],
+  externalInterface: { name: "eth0", index: 2, mtuBytes: 1500, isUp: true, address: parseAddress("192.168.50.11") },
+  devices: ["flannel.1", "flannel-v6.1"],
+  vxlanPort: 8472,
+  overlayMtuBytes: 1430,
+  carriesTraffic: true,
+  acceptsForwarding: false,
+};
+const clean: PreflightFacts = {
+  sysctls: new Map([
+    ["net/ipv4/ip_forward", "1"],
+    ["net/ipv6/conf/all/forwarding", "1"],
+  ]),
+  routes: [
+    { destination: parsePrefix("0.0.0.0/0"), device: "eth0", hasGateway: true },
+    { destination: parsePrefix("192.168.50.0/24"), device: "eth0", hasGateway: false },
+    { destination: parsePrefix("10.5.1.0/24"), device: "cni0", hasGateway: false },
+    { destination: parsePrefix("10.5.9.0/24"), device: "eth0", hasGateway: true },
+  ],
+  addresses: [
+    { address: parsePrefix("192.168.50.11/24"), device: "eth0" },
+    { address: parsePrefix("10.5.1.1/24"), device: "cni0" },
+  ],
+  forwardDrops: [],
+  foreignUdpPorts: new Set([53]),
+};
+
+function checks(facts: Partial<PreflightFacts>, changed: Partial<PreflightContext> = {}): string[] {
+  const findings = evaluatePreflight({ ...context, ...changed }, { ...clean, ...facts });
+  return findings.map(({ check, severity }) => `${severity} ${check}`);
+}
+
+test("a host in order has no finding: default route, own bridge and peers' routes do not overlap", () => {
+  expect(checks({})).toEqual([]);
+});
+
+test("each fact has its finding, errors first", () => {
+  const facts: Partial<PreflightFacts> = {
+    sysctls: new Map([
+      ["net/ipv4/ip_forward", "0"],
+      ["net/ipv6/conf/all/forwarding", "0"],
+      ["net/ipv4/conf/all/rp_filter", "0"],
+      ["net/ipv4/conf/flannel.1/rp_filter", "1"],
+    ]),
+    addresses: [{ address: parsePrefix("10.5.7.1/20"), device: "eth1" }],
+    forwardDrops: [{ family: 6, chain: "ip6tables FORWARD", cure: "ip6tables -P FORWARD ACCEPT" }],
+    foreignUdpPorts: new Set([8472]),
+    vxlanRefusal: "Unknown device type",
+  };
+  const expected = [
+    "error kernel-feature",
+    "error ip-forward",
+    "error ip-forward",
+    "error external-mtu",
+    "error port-in-use",
+    "warning rp-filter",
+    "warning forward-policy",
+    "warning network-overlap",
+  ];
+  expect(checks(facts, { overlayMtuBytes: 1230 })).toEqual(expected);
+  // A host that only leases a subnet sends nothing.
+  const { vxlanPort: _, ...withoutVxlan } = context;
+  expect(evaluatePreflight({ ...withoutVxlan, carriesTraffic: false }, { ...clean, ...facts })).toHaveLength(1);
+});
+
+describe("details", () => {
+  test("loose reverse path filtering outweighs strict", () => {
+    const values = (all: string, device: string): Partial<PreflightFacts> => ({
+      sysctls: new Map([
+        ["net/ipv4/conf/all/rp_filter", all],
+        ["net/ipv4/conf/eth0/rp_filter", device],
+      ]),
+    });
+    expect(checks(values("1", "0"))).toEqual(["warning rp-filter"]);
+    expect(checks(values("0", "1"))).toEqual(["warning rp-filter"]);
+    expect(checks(values("2", "1"))).toEqual([]);
+    expect(checks(values("1", "2"), { devices: [] })).toEqual([]);
+    expect(checks(values("1", "0"), { families: new Set([6]) })).toEqual([]);
+  });
+
+  test("port 0 means 8472", () => {
+    expect(checks({ foreignUdpPorts: new Set([8472]) }, { vxlanPort: 0 })).toEqual(["error port-in-use"]);
+    expect(checks({ foreignUdpPorts: new Set([8472]) }, { vxlanPort: 4789 })).toEqual([]);
+  });
+
+  test("a policy of the other family, or one our rules pass, does no harm", () => {
+    const forwardDrops = [{ family: 6 as const, chain: "ip6tables FORWARD", cure: "" }];
+    expect(checks({ forwardDrops }, { families: new Set([4]) })).toEqual([]);
+    expect(checks({ forwardDrops }, { acceptsForwarding: true })).toEqual([]);
+  });
+
+  test("a larger route around the network is named once with its device", () => {
+    const routes = [{ destination: parsePrefix("10.0.0.0/8"), device: "tun0", hasGateway: true }];
+    const [finding] = evaluatePreflight(context, { ...clean, routes });
+    expect(finding?.message).toBe(
+      "the network of the containers overlaps what this host already uses: 10.5.0.0/16 with the route 10.0.0.0/8 dev tun0",
+    );
+  });
+
+  test("IPv4 alone is content with a small MTU", () => {
+    expect(checks({}, { families: new Set([4]), overlayMtuBytes: 600 })).toEqual([]);
+    expect(checks({}, { families: new Set([4]), overlayMtuBytes: 500 })).toEqual(["error external-mtu"]);
+  });
+});
+
+test("the listing of iptables", () => {
+  expect(readIptablesPolicy("iptables", 4, "-P FORWARD DROP\n-A FORWARD -j X\n")).toMatchObject([{ family: 4 }]);
+  expect(
+    readIptablesPolicy("iptables", 4, "-P FORWARD ACCEPT\n-A FORWARD -m comment --comment '-P FORWARD DROP'\n"),
+  ).toEqual([]);
+});
+
+test("the listing of nft: only base chains that forward IP, and not those of iptables-nft", () => {
+  const chain = (family: string, table: string, name: string, extra: object): object => ({
+    chain: { family, table, name, handle: 1, ...extra },
+  });
+  const drop = { type: "filter", hook: "forward", prio: 0, policy: "drop" };
+  const text = JSON.stringify({
+    nftables: [
+      { metainfo: { version: "1.0.6" } },
+      chain("ip", "filter", "FORWARD", drop),
+      chain("inet", "fw", "forward", drop),
+      chain("ip6", "six", "f", drop),
+      chain("bridge", "b", "f", drop),
+      chain("inet", "fw", "input", { ...drop, hook: "input" }),
+      chain("inet", "ok", "f", { ...drop, policy: "accept" }),
+      chain("inet", "fw", "plain", {}),
+    ],
+  });
+  expect(readNftChains(text)).toEqual([
+    { family: "both", chain: "nft chain inet fw forward", cure: "nft 'chain inet fw forward { policy accept ; }'" },
+    { family: 6, chain: "nft chain ip6 six f", cure: "nft 'chain ip6 six f { policy accept ; }'" },
+  ]);
+});
+
+test("the listing of UDP sockets", () => {
+  const text = [
+    "   sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode ref pointer drops",
+    "  529: 00000000:2118 00000000:0000 07 00000000:00000000 00:00000000 00000000     0        0 299531 2 0 0",
+    "  530: 00000000000000000000000001000000:0035 00000000000000000000000000000000:0000 07 0:0 00:0 0 0 0 1 2 0 0",
+  ].join("\n");
+  expect(readUdpPorts(text)).toEqual([8472, 53]);
+});
+
+test("no listing, however strange, is an error", () => {
+  const texts = fc.oneof(
+    fc.string(),
+    fc.json(),
+    fc.json().map((value) => `{"nftables":[{"chain":${value}}]}`),
+  );
+  fc.assert(
+    fc.property(texts, (text) => {
+      readNftChains(text);
+      readIptablesPolicy("iptables", 4, text);
+      readUdpPorts(text);
+    }),
+    { numRuns: 5_000 },
+  );
+});
