@@ -4,14 +4,17 @@ import { describeError, FlannelError } from "../../errors.ts";
 
 /** Name → password. Throws `config.invalid` when others may read the file, or a line is not `name:password`. */
 export function readUsersFile(file: string): ReadonlyMap<string, string> {
-  const text = read(file);
+  return parseUsers(read(file), file);
+}
+
+/** `file` is named in errors; the text never is: it may be a password. */
+export function parseUsers(text: string, file: string): ReadonlyMap<string, string> {
   const users = new Map<string, string>();
   for (const [index, line] of text.split("\n").entries()) {
     if (line.trim() === "" || line.startsWith("#")) continue;
     const colon = line.indexOf(":");
     const name = line.slice(0, colon).trim();
     const password = line.slice(colon + 1).replace(/\r$/, "");
-    // The line is not shown: it may be a password.
     if (colon < 0 || name === "" || password === "") {
       throw new FlannelError("config.invalid", `--users-file ${file}: line ${index + 1} is not name:password`);
     }
