@@ -1,6 +1,6 @@
 // The contract of a set of measurements, and the figures it gives.
 
-export type Unit = "ms" | "s" | "MB" | "%";
+export type Unit = "ms" | "s" | "MB" | "%" | "/s";
 
 /** One line of the table: samples, and the one number that is judged. */
 export interface Figure {

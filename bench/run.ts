@@ -14,8 +14,9 @@ import { memorySet } from "./memory.ts";
 import { readySet } from "./ready.ts";
 import { resultTable } from "./report.ts";
 import { startSet } from "./start.ts";
+import { storeSet } from "./store.ts";
 
-const sets: readonly BenchSet[] = [startSet, latencySet, memorySet, acquireSet, readySet];
+const sets: readonly BenchSet[] = [startSet, latencySet, memorySet, acquireSet, readySet, storeSet];
 
 const usage = `npm run bench -- [SET...] [--rounds N] [--sizes N,N,...] [--json FILE]
 
