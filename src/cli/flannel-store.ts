@@ -2,6 +2,7 @@
 import { mkdirSync, readFileSync } from "node:fs";
 import { join, resolve } from "node:path";
 import { describeError, FlannelError, hasCode } from "../errors.ts";
+import type { StoreServer } from "../store/embedded/store-server.ts";
 import { readUsersFile } from "../store/embedded/users-file.ts";
 import { FileLock } from "../sys/file-lock.ts";
 import { notifyService } from "../sys/service-notify.ts";
@@ -24,6 +25,7 @@ async function main(): Promise<void> {
   await using server = await openServer(directory, options);
   process.stdout.write(`flannel-store ${version}: serving ${directory} on ${server.urls.join(", ")}\n`);
   notifyService("READY=1");
+  process.on("SIGHUP", () => reloadCertificates(server, options));
   await stopped;
   notifyService("STOPPING=1");
 }
@@ -71,6 +73,15 @@ async function openServer(directory: string, options: StoreProcessOptions) {
     });
   } catch (cause) {
     throw new FlannelError("file.failed", startFailure(cause, directory), { cause });
+  }
+}
+
+/** The old ones stay when the new ones cannot be used. */
+function reloadCertificates(server: StoreServer, { tls }: StoreProcessOptions): void {
+  try {
+    if (tls !== undefined) server.replaceTls(readTlsFiles(tls));
+  } catch (error) {
+    process.stderr.write(`flannel-store: certificates stay as they were: ${describeError(error)}\n`);
   }
 }
 

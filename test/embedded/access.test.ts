@@ -3,6 +3,7 @@ import { execFile } from "node:child_process";
 import { chmod, mkdtemp, readdir, rm, stat, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { connect } from "node:tls";
 import { promisify } from "node:util";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { EtcdSubnetStore } from "../../src/store/etcd/etcd-subnet-store.ts";
@@ -76,6 +77,29 @@ test("TLS, with and without client certificates", async () => {
   await using stranger = await Pki.create();
   const wrong = [...bare, "--cert", stranger.clientCert, "--key", stranger.clientKey];
   await expect(run("etcdctl", wrong, { env: { ...process.env, ETCDCTL_API: "3" } })).rejects.toThrow("certificate");
+});
+
+test("SIGHUP: new connections see the new certificate; an unusable one changes nothing", async () => {
+  await using authority = await Pki.create();
+  await using server = await EmbeddedServer.start({ pki: authority });
+  const [, host = "", port = ""] = /\/\/(.*):(\d+)$/.exec(server.endpoints) ?? [];
+  const shown = () =>
+    new Promise<string>((resolve, reject) => {
+      const socket = connect({ host, port: Number(port), rejectUnauthorized: false, ALPNProtocols: ["h2"] }, () => {
+        resolve(socket.getPeerX509Certificate()?.serialNumber ?? "");
+        socket.destroy();
+      }).once("error", reject);
+    });
+  const first = await shown();
+  await authority.issue("server", "subjectAltName=IP:127.0.0.1,DNS:localhost");
+  server.member.signal("SIGHUP");
+  let second = await shown();
+  for (let tries = 0; tries < 200 && second === first; tries++) second = await shown();
+  expect(second).not.toBe(first);
+  await writeFile(authority.serverCert, "no certificate");
+  server.member.signal("SIGHUP");
+  while (!server.member.log().includes("certificates stay as they were")) await shown();
+  expect(await shown()).toBe(second);
 });
 
 test("files and directory are for the owner alone", async () => {

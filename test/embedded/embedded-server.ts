@@ -76,6 +76,10 @@ export class EmbeddedMember {
     await this.healthy();
   }
 
+  signal(name: NodeJS.Signals): void {
+    this.#process?.kill(name);
+  }
+
   log(): string {
     return this.#output;
   }

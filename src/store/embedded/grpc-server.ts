@@ -11,7 +11,7 @@ import {
   type ServerHttp2Session,
   type ServerHttp2Stream,
 } from "node:http2";
-import { type DetailedPeerCertificate, TLSSocket } from "node:tls";
+import { type DetailedPeerCertificate, type SecureContextOptions, TLSSocket } from "node:tls";
 import { FrameReader, frame } from "./grpc-frames.ts";
 import { grpcStatus, RpcError, refusals } from "./rpc-error.ts";
 
@@ -177,10 +177,8 @@ export class GrpcServer implements AsyncDisposable {
         ? createServer(common)
         : createSecureServer({
             ...common,
-            cert: tls.cert,
-            key: tls.key,
-            minVersion: "TLSv1.2",
-            ...(tls.clientCa !== undefined && { ca: tls.clientCa, requestCert: true }),
+            ...secureContext(tls),
+            requestCert: tls.clientCa !== undefined,
             // Who shows none is refused call by call: joining is done without.
             rejectUnauthorized: false,
           });
@@ -202,6 +200,11 @@ export class GrpcServer implements AsyncDisposable {
     server.#server.off("error", reject);
     server.#server.on("error", options.onFailure);
     return server;
+  }
+
+  /** New connections see these; throws when they cannot be used, and then the old ones stay. */
+  replaceTls(tls: NonNullable<GrpcServerOptions["tls"]>): void {
+    if ("setSecureContext" in this.#server) this.#server.setSecureContext(secureContext(tls));
   }
 
   get port(): number {
@@ -251,6 +254,10 @@ export class GrpcServer implements AsyncDisposable {
       stream.resume();
     }
   }
+}
+
+function secureContext({ cert, key, clientCa }: NonNullable<GrpcServerOptions["tls"]>): SecureContextOptions {
+  return { cert, key, minVersion: "TLSv1.2", ...(clientCa !== undefined && { ca: clientCa }) };
 }
 
 function pingOrDestroy(session: ServerHttp2Session): void {

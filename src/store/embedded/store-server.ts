@@ -65,6 +65,11 @@ export class StoreServer implements AsyncDisposable {
     });
   }
 
+  /** For new connections; whether client certificates are wanted does not change. Throws when they cannot be used. */
+  replaceTls(tls: NonNullable<GrpcServerOptions["tls"]>): void {
+    for (const server of this.#servers) server.replaceTls(tls);
+  }
+
   async [Symbol.asyncDispose](): Promise<void> {
     clearInterval(this.#progressTimer);
     try {
