@@ -1,8 +1,9 @@
 // The agent's control socket: HTTP over a unix socket that only its owner may open. Protocol: control-protocol.ts.
-import { chmodSync, mkdirSync, rmSync, statSync } from "node:fs";
+import { chmodSync, rmSync, statSync } from "node:fs";
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
 import { dirname } from "node:path";
 import { describeError, FlannelError } from "../errors.ts";
+import { ensureDirectory } from "../lease/subnet-file.ts";
 import type { Handover, Plan, Status } from "./control-protocol.ts";
 
 export interface ControlHandlers {
@@ -28,7 +29,7 @@ export class ControlServer implements AsyncDisposable {
     const { promise, resolve, reject } = Promise.withResolvers<void>();
     server.once("error", reject);
     try {
-      mkdirSync(dirname(path), { recursive: true, mode: 0o755 });
+      ensureDirectory(dirname(path), 0o755);
       removeOldSocket(path);
       listenPrivately(server, path, resolve);
     } catch (cause) {

@@ -17,6 +17,8 @@ import type { Logger } from "../telemetry/logger.ts";
 
 export interface NetworkOptions {
   readonly backend: Backend;
+  /** On the backend's devices; released with the network. */
+  readonly claims: Disposable;
   readonly externalInterface: ExternalInterface;
   /** How the interface was chosen: a new address on it is chosen the same way. */
   readonly selection: InterfaceOptions;
@@ -231,5 +233,6 @@ export class Network implements AsyncDisposable {
     await this.#directPeers?.[Symbol.asyncDispose]();
     await this.#planning;
     await this.reconciler[Symbol.asyncDispose]();
+    this.#options.claims[Symbol.dispose]();
   }
 }

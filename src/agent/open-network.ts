@@ -8,6 +8,7 @@ import type { InterfaceOptions } from "../host/interface-choice.ts";
 import type { Family } from "../ip/address.ts";
 import type { Rtnetlink } from "../netlink/rtnetlink.ts";
 import type { Logger } from "../telemetry/logger.ts";
+import { DeviceClaims } from "./device-claims.ts";
 import { Network, type NetworkOptions } from "./network.ts";
 import type { RememberedState } from "./warm-state.ts";
 
@@ -22,7 +23,7 @@ export interface OpenNetworkOptions {
   readonly onExternalInterface: NetworkOptions["onExternalInterface"];
 }
 
-/** Throws `config.invalid` or `interface.notFound`. */
+/** Throws `config.invalid`, `interface.notFound`, or `agent.running` when another agent keeps our device. */
 export async function openNetwork(options: OpenNetworkOptions): Promise<Network> {
   const { config, agentOptions, remembered, rtnetlink, logger, signal, onPass, onExternalInterface } = options;
   const backend = createBackend(config);
@@ -39,18 +40,27 @@ export async function openNetwork(options: OpenNetworkOptions): Promise<Network>
   const { name, mtuBytes, address, ipv6Address, publicIp, publicIpv6 } = chosen.interface;
   const facts = { interface: name, mtuBytes, address, ipv6Address, publicIp, publicIpv6 };
   logger.info("interface.chosen", `using interface ${name} to reach the other hosts`, facts);
-  return Network.open({
+  const macs = await chooseMacs(backend.devices, remembered, rtnetlink);
+  const earlier = (remembered?.devices ?? []).filter((device) => !backend.devices.includes(device));
+  const claims = DeviceClaims.take(backend.devices);
+  const opening = Network.open({
     backend,
+    claims,
     externalInterface: chosen.interface,
     selection,
-    ...(await chooseMacs(backend.devices, remembered, rtnetlink)),
-    staleDevices: (remembered?.devices ?? []).filter((device) => !backend.devices.includes(device)),
+    ...macs,
+    // By now it may be another agent's: then it is not for us to remove.
+    staleDevices: earlier.filter((device) => claims.tryAdd(device)),
     networks: [config.ipv4?.network, config.ipv6?.network].filter((network) => network !== undefined),
     rtnetlink,
     logger,
     signal,
     onPass,
     onExternalInterface,
+  });
+  return opening.catch((error: unknown) => {
+    claims[Symbol.dispose]();
+    throw error;
   });
 }
 

@@ -1,10 +1,11 @@
 // Runs the agent as a process: lock, store, health checks, control socket, signals, exit code. An agent that has to
 // begin anew (its configuration changed while it was away) does so in here, without the process ending.
-import { mkdirSync, readFileSync } from "node:fs";
+import { readFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import type { AgentOptions } from "../config/agent-options.ts";
 import { describeError, FlannelError, hasCode } from "../errors.ts";
 import { prefixAddress } from "../ip/address.ts";
+import { ensureDirectory } from "../lease/subnet-file.ts";
 import { Rtnetlink } from "../netlink/rtnetlink.ts";
 import { EtcdSubnetStore } from "../store/etcd/etcd-subnet-store.ts";
 import { FileLock } from "../sys/file-lock.ts";
@@ -39,7 +40,7 @@ export interface RunOptions {
 export async function runAgent(run: RunOptions): Promise<ExitCode> {
   const { options, logger, signal } = run;
   try {
-    mkdirSync(dirname(options.subnetFile), { recursive: true, mode: 0o755 });
+    makeRunDirectory(options.subnetFile);
     using _lock = FileLock.acquire(`${options.subnetFile}.lock`);
     const report = new AgentReport(options, run.version);
     await using _health = await openHealthServer(options, report);
@@ -61,6 +62,14 @@ async function startEmbeddedStore({ options, storeProgram, logger }: RunOptions)
   if (options.store !== "embedded") return undefined;
   const { stateDirectory } = options;
   return await EmbeddedStoreProcess.start({ program: storeProgram, stateDirectory, logger });
+}
+
+function makeRunDirectory(subnetFile: string): void {
+  try {
+    ensureDirectory(dirname(subnetFile), 0o755);
+  } catch (cause) {
+    throw new FlannelError("file.failed", `cannot make the directory of the subnet file ${subnetFile}`, { cause });
+  }
 }
 
 async function openHealthServer(options: AgentOptions, report: AgentReport): Promise<HealthServer | undefined> {

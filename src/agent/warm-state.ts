@@ -2,7 +2,7 @@
 // peers at once. One file per agent in the state directory, the peers in a second one (read only when needed).
 // State that is not this agent's on this host is ignored: a cloned disk must not make two hosts share a lease.
 import { createHash } from "node:crypto";
-import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync } from "node:fs";
+import { existsSync, readdirSync, readFileSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { setImmediate } from "node:timers/promises";
 import { describeError, FlannelError } from "../errors.ts";
@@ -10,7 +10,7 @@ import { type Address, tryParseAddress } from "../ip/address.ts";
 import type { Lease } from "../lease/lease.ts";
 import { tryParseLeaseKey } from "../lease/lease-key.ts";
 import { formatLeaseValue, parseLeaseValue } from "../lease/lease-value.ts";
-import { writeFileAtomically } from "../lease/subnet-file.ts";
+import { ensureDirectory, writeFileAtomically } from "../lease/subnet-file.ts";
 
 export interface RememberedState {
   /** Network configuration as the store had it. */
@@ -149,7 +149,7 @@ export class WarmState {
 
   #makeDirectory(): void {
     try {
-      mkdirSync(this.#options.directory, { recursive: true, mode: 0o700 });
+      ensureDirectory(this.#options.directory, 0o700);
     } catch (cause) {
       throw new FlannelError("file.failed", `cannot create the state directory ${this.#options.directory}`, { cause });
     }

@@ -15,7 +15,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { hasCode } from "../errors.ts";
-import { readSubnetFile, writeFileAtomically } from "./subnet-file.ts";
+import { ensureDirectory, readSubnetFile, writeFileAtomically } from "./subnet-file.ts";
 
 let directory: string;
 let path: string;
@@ -76,6 +76,21 @@ describe("writeFileAtomically", () => {
     const error: unknown = await writeFileAtomically(path, "a\n").catch((thrown: unknown) => thrown);
     expect(hasCode(error, "file.failed") && error.retryable).toBe(true);
     expect(readdirSync(join(directory, "run", "flannel"))).toEqual(["subnet.env"]);
+  });
+});
+
+describe("ensureDirectory", () => {
+  it("makes what is missing, and is content with what is there", () => {
+    const path = join(directory, "a", "b");
+    ensureDirectory(path, 0o700);
+    ensureDirectory(path, 0o755);
+    expect(statSync(path).mode & 0o777).toBe(0o700);
+  });
+
+  it("ends where no directory can be made", () => {
+    expect(() => ensureDirectory("/proc/nowhere/at/all", 0o755)).toThrow("ENOENT");
+    writeFileSync(join(directory, "file"), "");
+    expect(() => ensureDirectory(join(directory, "file", "below"), 0o755)).toThrow(/ENOTDIR|EEXIST/);
   });
 });
 

@@ -1,8 +1,8 @@
 // Reads and writes subnet.env and other small files of ours so that a reader, also after a crash, sees the old or the
 // new content and never a part.
 import { randomInt } from "node:crypto";
-import { closeSync, constants, fstatSync, openSync, readFileSync } from "node:fs";
-import { type FileHandle, lstat, mkdir, open, readFile, rename, rm } from "node:fs/promises";
+import { closeSync, constants, fstatSync, mkdirSync, openSync, readFileSync, statSync } from "node:fs";
+import { type FileHandle, lstat, open, readFile, rename, rm } from "node:fs/promises";
 import { basename, dirname, join } from "node:path";
 import { describeError, FlannelError } from "../errors.ts";
 import type { LeasedSubnets } from "./lease.ts";
@@ -35,11 +35,25 @@ export async function writeFileAtomically(path: string, text: string, mode = 0o6
     const existing = await lstat(path).catch(() => undefined);
     const isRegular = existing?.isFile() === true;
     if (isRegular && existing.size === Buffer.byteLength(text) && (await readFile(path, "utf8")) === text) return false;
-    await mkdir(dirname(path), { recursive: true, mode: 0o755 });
+    ensureDirectory(dirname(path), 0o755);
     await replace(path, text, isRegular ? existing.mode & 0o7777 : mode);
     return true;
   } catch (error) {
     throw new FlannelError("file.failed", `cannot write ${path}`, { cause: error, retryable: true });
+  }
+}
+
+/**
+ * Makes the directory and its parents with `mode` where they are missing; throws Node's error. Not mkdir's own
+ * `recursive`: that never returns where a file system answers ENOENT although the parent is there (/proc; Node 24.21).
+ */
+export function ensureDirectory(path: string, mode: number): void {
+  if (statSync(path, { throwIfNoEntry: false })?.isDirectory() === true) return;
+  if (dirname(path) !== path) ensureDirectory(dirname(path), mode);
+  try {
+    mkdirSync(path, { mode });
+  } catch (error) {
+    if (!hasErrno(error, "EEXIST") || !statSync(path).isDirectory()) throw error;
   }
 }
 

@@ -108,7 +108,7 @@ export class ServerUnderTest implements Disposable {
       case "watch":
         return await this.#watch(watch, operation);
       case "cancel":
-        return watch.send(WatchRequest.fromPartial({ cancelRequest: { watchId: BigInt(operation.id) } }));
+        return await this.#cancel(watch, BigInt(operation.id));
       case "compact":
         return await this.#compact(client, operation.revision, operation.physical);
       default:
@@ -155,6 +155,18 @@ export class ServerUnderTest implements Disposable {
     const before = notes();
     watch.send(WatchRequest.fromPartial({ createRequest }));
     await watch.until(() => notes() > before, 5_000);
+  }
+
+  /** Waits for the answer: what is written next must not overtake the cancellation. */
+  async #cancel(watch: WatchRecorder, watchId: bigint): Promise<void> {
+    const answers = () => {
+      const notes = watch.byWatcher.get(watchId)?.notes ?? [];
+      const created = notes.filter((note) => note.created).length;
+      return { created, cancelled: notes.filter((note) => note.canceled && note.compactRevision === 0n).length };
+    };
+    const { created, cancelled } = answers();
+    watch.send(WatchRequest.fromPartial({ cancelRequest: { watchId } }));
+    if (created > cancelled) await watch.until(() => answers().cancelled > cancelled, 5_000);
   }
 
   async #compact(client: StoreClient, relative: number, physical: boolean): Promise<unknown> {

@@ -147,4 +147,26 @@ describe("several agents on one host", () => {
     const third = cluster.startAgent(1);
     await third.untilReady();
   });
+
+  it("are refused on the same device, before they touch it", async () => {
+    cluster = await Cluster.start({ hosts: 2, config: { Network: "10.5.0.0/16", Backend: { Type: "vxlan" } } });
+    const first = cluster.agent(1);
+    const before = await overlayLines(first.host.namespace);
+    await cluster.etcd.put("/other/config", JSON.stringify({ Network: "10.6.0.0/16", Backend: { Type: "vxlan" } }));
+    const directory = `${first.host.runDirectory}/other`;
+    await using second = LabAgent.start(first.host, {
+      etcdEndpoints: cluster.etcd.endpoints,
+      directory,
+      args: ["--etcd-prefix=/other"],
+    });
+    expect(await second.exited).toEqual({ code: 1, signal: null });
+    expect(second.events("agent.failed")[0]).toContain(
+      `flannel.1 is kept by another agent on this host (pid ${first.pid})`,
+    );
+    // Without a memory of its own, cleanup means every flannel device: not while one of them is kept.
+    const flags = [`--subnet-file=${directory}/subnet.env`, `--state-dir=${directory}/state`, "--etcd-prefix=/other"];
+    await expect(first.host.namespace.run([flannelctl, "cleanup", ...flags])).rejects.toThrow("flannel.1 is kept by");
+    expect(await overlayLines(first.host.namespace)).toEqual(before);
+    expect((await first.status()).repairs.total).toBe(0);
+  });
 });

@@ -1,5 +1,6 @@
 // `flannelctl cleanup`: takes away from this host what flannel put there. Never while the agent runs.
 import { rmSync } from "node:fs";
+import { DeviceClaims } from "../../agent/device-claims.ts";
 import { describeError, isCancelled } from "../../errors.ts";
 import { cleanUpHost } from "../../host/without-agent.ts";
 import type { Lease, LeaseAttributes } from "../../lease/lease.ts";
@@ -22,7 +23,9 @@ type Failures = CleanupOutput["failures"];
 export async function cleanUp(invocation: Invocation, { dryRun, release, all }: CleanupOptions): Promise<ExitCode> {
   const { options, signal } = invocation;
   using agent = AbsentAgent.lockOut(options);
-  const host = await cleanUpHost(await agent.scope(), { isDryRun: dryRun, logger: silentLogger, signal });
+  const scope = await agent.scope();
+  using _claims = DeviceClaims.take(scope.devices);
+  const host = await cleanUpHost(scope, { isDryRun: dryRun, logger: silentLogger, signal });
   const failures: Failures = host.failures.map(({ object, error }) => ({ object, error }));
   const released = release ? await releaseOwnLease(invocation, agent, dryRun, failures) : [];
   const files = all && failures.length === 0 ? await agent.files() : [];

@@ -1,0 +1,64 @@
+// One agent for each device: two that keep the same one would undo each other's work for ever. A claim is a lock file
+// named after the device and this network namespace, in one place whatever the agents' own directories are.
+import { readlinkSync, rmSync } from "node:fs";
+import { join } from "node:path";
+import { FlannelError, hasCode } from "../errors.ts";
+import { ensureDirectory } from "../lease/subnet-file.ts";
+import { FileLock } from "../sys/file-lock.ts";
+
+const CLAIMS_DIRECTORY = "/run/flannel";
+
+export class DeviceClaims implements Disposable {
+  readonly #locks: FileLock[] = [];
+
+  private constructor() {}
+
+  /** Throws `agent.running`, naming device and pid, when another agent in this network namespace has one of them. */
+  static take(devices: readonly string[], directory = CLAIMS_DIRECTORY): DeviceClaims {
+    const claims = new DeviceClaims();
+    try {
+      for (const device of devices) claims.#take(device, directory);
+    } catch (error) {
+      claims[Symbol.dispose]();
+      throw error;
+    }
+    return claims;
+  }
+
+  /** False when another agent has it. */
+  tryAdd(device: string, directory = CLAIMS_DIRECTORY): boolean {
+    try {
+      this.#take(device, directory);
+      return true;
+    } catch (error) {
+      if (!hasCode(error, "agent.running")) throw error;
+      return false;
+    }
+  }
+
+  /** Safe in this order: who waits for a lock file that was removed makes a new one. */
+  [Symbol.dispose](): void {
+    for (const lock of this.#locks.splice(0)) {
+      rmSync(lock.path, { force: true });
+      lock[Symbol.dispose]();
+    }
+  }
+
+  #take(device: string, directory: string): void {
+    try {
+      ensureDirectory(directory, 0o755);
+      this.#locks.push(FileLock.acquire(join(directory, `${device}.${networkNamespace()}.lock`)));
+    } catch (error) {
+      if (!hasCode(error, "agent.running")) return; // nowhere to say it: as without claims
+      const pid = error.details["pid"];
+      const who = pid === undefined ? "" : ` (pid ${String(pid)})`;
+      const message = `${device} is kept by another agent on this host${who}: give each network its own VNI, or stop that agent`;
+      throw new FlannelError("agent.running", message, { details: { device, pid } });
+    }
+  }
+}
+
+/** Its number in `net:[4026531840]`: agents of several hosts may share a directory, as containers and in the lab. */
+function networkNamespace(): string {
+  return readlinkSync("/proc/thread-self/ns/net").replaceAll(/\D/g, "");
+}
