@@ -140,7 +140,10 @@ export class EmbeddedServer implements AsyncDisposable {
   async control(...commandLine: readonly string[]): Promise<string> {
     const pki = this.#pki;
     const tls = pki === undefined ? [] : ["--cacert", pki.ca, "--cert", pki.clientCert, "--key", pki.clientKey];
-    const { stdout } = await run("etcdctl", ["--endpoints", this.endpoints, ...tls, ...commandLine], {
+    // With http:// in front `endpoint status` of etcdctl 3.4 sends the whole URL as the name of the server, which HTTP/2
+    // in Node refuses.
+    const endpoints = this.endpoints.replace("http://", "");
+    const { stdout } = await run("etcdctl", ["--endpoints", endpoints, ...tls, ...commandLine], {
       env: { ...process.env, ETCDCTL_API: "3" },
     });
     return stdout;
