@@ -17,6 +17,7 @@ import { AgentReport } from "./agent-report.ts";
 import { ControlServer } from "./control-server.ts";
 import { chooseControlSocket } from "./control-socket-path.ts";
 import { EmbeddedStoreProcess } from "./embedded-store-process.ts";
+import { preferSmallHeap } from "./heap-policy.ts";
 import { type HostIdentity, WarmState } from "./warm-state.ts";
 
 /** 0 asked to stop, 1 failure, 2 wrong flags or config, 3 the lease was lost to another owner. */
@@ -124,6 +125,7 @@ class ReadinessAnnouncer {
     const text = reasons.join("; ");
     if (!this.#isReadySent && report.isForwarding) {
       this.#isReadySent = true;
+      preferSmallHeap();
       this.#notify(`READY=1\nSTATUS=${text === "" ? "ready" : text}`);
     }
     if (text === this.#said) return;

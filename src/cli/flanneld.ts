@@ -1,4 +1,5 @@
 // flanneld: flags and environment → options, log, signals, exit code. The agent itself is src/agent.
+import { writeFileSync } from "node:fs";
 import { fileURLToPath } from "node:url";
 import { type ExitCode, runAgent } from "../agent/run-agent.ts";
 import { hasCode } from "../errors.ts";
@@ -12,6 +13,15 @@ const STOP_WITHIN_MS = 4_500;
 /** Beside us: a bundle next to a bundle, a source next to a source. */
 const storeProgram = fileURLToPath(import.meta.url).replace(/flanneld(\.m?[jt]s)$/, "flannel-store$1");
 
+/** So that ps, ss and pidof show the program instead of Node's "MainThread"; the arguments stay as they are. */
+function nameProcess(): void {
+  try {
+    writeFileSync("/proc/self/comm", "flanneld");
+  } catch {
+    // a name for people, no more
+  }
+}
+
 async function main(): Promise<ExitCode> {
   const invocation = resolveAgentOptions(process.argv.slice(2), process.env);
   if (invocation.action !== "run") {
@@ -19,6 +29,7 @@ async function main(): Promise<ExitCode> {
     return 0;
   }
   const { options, warnings, given } = invocation;
+  nameProcess();
   const logger = createLogger({ format: options.logFormat, verbosity: options.verbosity });
   const stop = new AbortController();
   for (const signal of ["SIGTERM", "SIGINT"] as const) {

@@ -1,7 +1,7 @@
 // Looks at the kernel and puts what it finds into the table, kind by kind.
-import { MAIN_TABLE, type ObjectKind, type ObjectKinds } from "../netlink/messages.ts";
+import { MAIN_TABLE, type NextHopMessage, type ObjectKind, type ObjectKinds } from "../netlink/messages.ts";
 import type { Rtnetlink } from "../netlink/rtnetlink.ts";
-import { type HostKind, kindRules, type Observed, type ObservedRoute } from "./host-objects.ts";
+import { type HostKind, isSameRoute, kindRules, type Observed, type ObservedRoute } from "./host-objects.ts";
 import type { HostTable, Slot } from "./host-table.ts";
 import type { NextHopPool } from "./next-hop-pool.ts";
 import {
@@ -15,6 +15,9 @@ import {
   ownDeviceName,
 } from "./observed-state.ts";
 import { readSysctl } from "./sysctl.ts";
+
+/** Only routes are judged by whose device they are on. */
+const noDevices: ReadonlySet<string> = new Set();
 
 /** Called for each slot whose found side was looked at. */
 export type OnLookedAt = <K extends HostKind>(slot: Slot<K>) => void;
@@ -68,10 +71,11 @@ async function lookOnDevices<K extends "address" | "neighbour" | "fdb", M extend
   const found: Observed<K>[] = [];
   for (const link of links.all()) {
     if (ownDeviceName(link.index, links, ownership) === undefined) continue;
-    for (const message of await netlink.dump(messageKind, { index: link.index })) {
+    const objects = await netlink.dumpAs(messageKind, { index: link.index }, (message) => {
       const object = read(message, links, ownership);
-      if (object !== undefined) found.push(wantedIfEqual(kind, object, table));
-    }
+      return object === undefined ? undefined : wantedIfEqual(kind, object, table);
+    });
+    for (const object of objects) found.push(object);
   }
   table.setObserved(kind, found, onLookedAt);
 }
@@ -84,7 +88,7 @@ function wantedIfEqual<K extends "address" | "neighbour" | "fdb">(
 ): Observed<K> {
   const rules = kindRules[kind];
   const desired = table.get(kind, rules.observedKey(object))?.desired;
-  return desired !== undefined && rules.isSatisfied(desired, object, new Set()) ? desired : object;
+  return desired !== undefined && rules.isSatisfied(desired, object, noDevices) ? desired : object;
 }
 
 async function lookAtRoutes(
@@ -92,20 +96,30 @@ async function lookAtRoutes(
   onLookedAt: OnLookedAt,
 ): Promise<void> {
   const nextHops = await netlink.dump("nextHop");
-  const byId = new Map(nextHops.map((nextHop) => [nextHop.id, nextHop]));
+  let byId: Map<number, NextHopMessage> | undefined;
   const context = {
     links,
     ownership,
     isDesired: (destination: string) => table.get("route", destination)?.desired !== undefined,
-    nextHop: (id: number) => byId.get(id),
+    nextHop: (id: number) => {
+      byId ??= new Map(nextHops.map((nextHop) => [nextHop.id, nextHop]));
+      return byId.get(id);
+    },
   };
   const found: ObservedRoute[] = [];
   for (const family of [4, 6] as const) {
-    for (const message of await netlink.dump("route", { table: MAIN_TABLE, family })) {
+    const routes = await netlink.dumpAs("route", { table: MAIN_TABLE, family }, (message) => {
       const route = observedRoute(message, context);
-      if (route !== undefined) found.push(route);
-    }
+      return route === undefined ? undefined : knownIfEqual(route, table);
+    });
+    for (const route of routes) found.push(route);
   }
   pool.replaceAll(nextHops, found, links, ownership);
   table.setObserved("route", found, onLookedAt);
+}
+
+/** Keeps the route found last time, when it has not changed: ten thousand equal ones would be garbage at every look. */
+function knownIfEqual(route: ObservedRoute, table: HostTable): ObservedRoute {
+  const known = table.get("route", kindRules.route.observedKey(route))?.observed;
+  return known !== undefined && isSameRoute(known, route) ? known : route;
 }

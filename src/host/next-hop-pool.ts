@@ -49,11 +49,10 @@ export class NextHopPool {
     links: LinkDirectory,
     ownership: Ownership,
   ): void {
-    this.#byGateway.clear();
-    this.#byId.clear();
     this.#plainRoutes.clear();
     const usedByUs = new Set(routes.filter((route) => route.isOurs).map((route) => route.nextHopId));
     this.#foreignIds.clear();
+    const gone = new Set(this.#byId.keys());
     for (const message of nextHops) {
       const { id, gateway, onLink } = message;
       const device = links.byIndex(message.outIndex)?.name;
@@ -61,10 +60,28 @@ export class NextHopPool {
         message.protocol === FLANNEL_PROTOCOL &&
         !message.isGroup &&
         (usedByUs.has(id) || ownDeviceName(message.outIndex, links, ownership) !== undefined);
-      if (isOurs && device !== undefined && gateway !== undefined) this.add(id, { device, gateway, onLink });
-      else this.#foreignIds.add(id);
+      if (!isOurs || device === undefined || gateway === undefined) {
+        this.#foreignIds.add(id);
+        continue;
+      }
+      gone.delete(id);
+      this.#see(id, { device, gateway, onLink });
     }
+    for (const id of gone) this.remove(id);
     for (const route of routes) this.countRoute(route, 1);
+  }
+
+  /** As `add`, but keeps the object it had, when nothing changed. */
+  #see(id: number, gateway: Gateway): void {
+    const known = this.#byId.get(id);
+    const isSame =
+      known?.gateway === gateway.gateway && known.device === gateway.device && known.onLink === gateway.onLink;
+    if (isSame) {
+      known.routes = 0;
+    } else {
+      this.remove(id);
+      this.add(id, gateway);
+    }
   }
 
   /** Keeps count of routes by form; `change` is 1 when one appears and -1 when it goes. */

@@ -154,7 +154,8 @@ export interface RouteContext {
 /** A route that is ours, or that stands where one of ours belongs; undefined for all others. */
 export function observedRoute(message: RouteMessage, context: RouteContext): ObservedRoute | undefined {
   if (message.table !== MAIN_TABLE) return undefined;
-  const nextHop = message.nextHopId === undefined ? undefined : context.nextHop(message.nextHopId);
+  const isWhole = message.nextHopId === undefined || message.outIndex !== undefined;
+  const nextHop = isWhole ? undefined : context.nextHop(message.nextHopId);
   const outIndex = message.outIndex ?? nextHop?.outIndex;
   const gateway = message.gateway ?? nextHop?.gateway;
   const isOurs = isOurRoute(message, outIndex, context);

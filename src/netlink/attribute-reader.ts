@@ -6,7 +6,17 @@ import { AF_INET, AF_INET6 } from "./uapi.ts";
 /** NLA_F_NESTED and NLA_F_NET_BYTEORDER share the field with the type. */
 const TYPE_MASK = 0x3fff;
 
-const hexPairs: readonly string[] = Array.from({ length: 256 }, (_, value) => value.toString(16).padStart(2, "0"));
+const hexDigits = Uint8Array.from("0123456789abcdef", (digit) => digit.charCodeAt(0));
+const COLON = 0x3a;
+
+/** Code of the hexadecimal digit of the upper half of a byte. */
+function high(byte: number): number {
+  return hexDigits[byte >> 4] ?? 0;
+}
+
+function low(byte: number): number {
+  return hexDigits[byte & 15] ?? 0;
+}
 
 /** Usage: `while (reader.next()) switch (reader.type) { case …: x = reader.u32() }`. */
 export class AttributeReader {
@@ -65,11 +75,20 @@ export class AttributeReader {
   /** Lower case, colons; undefined when it is not an Ethernet address. */
   mac(): string | undefined {
     if (this.#length !== 6) return undefined;
-    let text = "";
-    for (let i = 0; i < 6; i++) {
-      text += (i === 0 ? "" : ":") + (hexPairs[this.#view.getUint8(this.#payload + i)] ?? "");
-    }
-    return text;
+    const view = this.#view;
+    const at = this.#payload;
+    const [a, b, c] = [view.getUint8(at), view.getUint8(at + 1), view.getUint8(at + 2)];
+    const [d, e, f] = [view.getUint8(at + 3), view.getUint8(at + 4), view.getUint8(at + 5)];
+    // All at once: a text put together from parts costs several times as much when it is looked up.
+    // biome-ignore format: one byte a line
+    return String.fromCharCode(
+      high(a), low(a), COLON,
+      high(b), low(b), COLON,
+      high(c), low(c), COLON,
+      high(d), low(d), COLON,
+      high(e), low(e), COLON,
+      high(f), low(f),
+    );
   }
 
   /** Up to the first NUL. */

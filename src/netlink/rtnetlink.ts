@@ -47,9 +47,23 @@ export class Rtnetlink implements AsyncDisposable {
    * not end. Other work of the event loop goes on meanwhile.
    */
   dump<K extends ObjectKind>(kind: K, filter: DumpFilter = {}): Promise<ObjectKinds[K][]> {
+    return this.dumpAs(kind, filter, (message) => message);
+  }
+
+  /**
+   * As `dump`, but keeps only what `read` makes of each object, undefined being left out: of ten thousand messages none
+   * outlives its own reading. `read` sees objects again when the kernel's list has to be read anew.
+   */
+  dumpAs<K extends ObjectKind, T>(
+    kind: K,
+    filter: DumpFilter,
+    read: (message: ObjectKinds[K]) => T | undefined,
+  ): Promise<T[]> {
+    const fits = matchesFilter[kind];
+    const readFitting = (message: ObjectKinds[K]) => (fits(message, filter) ? read(message) : undefined);
     return this.#exclusively(async () => {
-      const parts: ObjectKinds[K][][] = [];
-      for (const query of queriesFor(kind, filter)) parts.push(await this.#collect(kind, filter, query));
+      const parts: T[][] = [];
+      for (const query of queriesFor(kind, filter)) parts.push(await this.#collect(kind, query, readFitting));
       return parts.flat();
     });
   }
@@ -82,12 +96,13 @@ export class Rtnetlink implements AsyncDisposable {
   routeLookup(destination: Address): Promise<RouteMessage> {
     return this.#exclusively(async () => {
       const operation = `look up route to ${destination}`;
-      const rows: RouteMessage[] = [];
+      let route: RouteMessage | undefined;
       const answer = await this.#ask(
         (writer) => encodeRouteLookup(writer, destination),
-        (frame) => pushDecoded("route", rows, this.#socket.view, frame),
+        (frame) => {
+          route ??= decodeNew("route", this.#socket.view, frame);
+        },
       );
-      const route = rows[0];
       const error = answer.errno === 0 ? undefined : errorOf(operation, answer);
       if (error !== undefined && !leadsNowhere(error)) throw error;
       if (route === undefined || route.type === rtn.blackhole || isRejecting(route.type)) {
@@ -113,18 +128,25 @@ export class Rtnetlink implements AsyncDisposable {
     return result;
   }
 
-  async #collect<K extends ObjectKind>(kind: K, filter: DumpFilter, query: EncodeQuery): Promise<ObjectKinds[K][]> {
-    const fits = matchesFilter[kind];
+  async #collect<K extends ObjectKind, T>(
+    kind: K,
+    query: EncodeQuery,
+    read: (message: ObjectKinds[K]) => T | undefined,
+  ): Promise<T[]> {
     for (let attempt = 1; attempt <= MAX_DUMP_ATTEMPTS; attempt++) {
-      const rows: ObjectKinds[K][] = [];
-      const answer = await this.#ask(query, (frame) => pushDecoded(kind, rows, this.#socket.view, frame));
+      const rows: T[] = [];
+      const answer = await this.#ask(query, (frame) => {
+        const message = decodeNew(kind, this.#socket.view, frame);
+        const row = message === undefined ? undefined : read(message);
+        if (row !== undefined) rows.push(row);
+      });
       if (answer.errno !== 0) {
         const error = errorOf(`read ${kind} objects`, answer);
         if (hasCode(error, "kernel.notFound") || (kind === "nextHop" && hasCode(error, "kernel.unsupported")))
           return [];
         throw error;
       }
-      if (!answer.isInterrupted) return rows.filter((row) => fits(row, filter));
+      if (!answer.isInterrupted) return rows;
       await sleep(attempt * DUMP_RETRY_DELAY_MS);
     }
     throw new FlannelError(
@@ -226,10 +248,9 @@ export class Rtnetlink implements AsyncDisposable {
   }
 }
 
-function pushDecoded<K extends ObjectKind>(kind: K, rows: ObjectKinds[K][], view: DataView, frame: MessageFrame): void {
+function decodeNew<K extends ObjectKind>(kind: K, view: DataView, frame: MessageFrame): ObjectKinds[K] | undefined {
   const codec = objectCodecs[kind];
-  const row = frame.type === codec.newType ? codec.decode(view, frame.start, frame.end) : undefined;
-  if (row !== undefined) rows.push(row);
+  return frame.type === codec.newType ? codec.decode(view, frame.start, frame.end) : undefined;
 }
 
 function errorOf(operation: string, answer: Acknowledgement): FlannelError {
