@@ -8,6 +8,16 @@ export default defineConfig({
       { test: { name: "unit", include: ["{src,lab,scripts}/**/*.test.ts"], testTimeout: 60_000 } },
       { test: { name: "system", include: ["test/system/**/*.test.ts"], testTimeout: 60_000, hookTimeout: 60_000 } },
       { test: { name: "etcd", include: ["test/etcd/**/*.test.ts"], testTimeout: 60_000, hookTimeout: 60_000 } },
+      // The contract tests of the store port once more, and what is the embedded store's own.
+      {
+        test: {
+          name: "embedded",
+          include: ["test/embedded/**/*.test.ts", "test/etcd/{acquire,renew,watch}.test.ts"],
+          env: { FLANNEL_TEST_STORE: "embedded" },
+          testTimeout: 60_000,
+          hookTimeout: 60_000,
+        },
+      },
       boxed("kernel"),
       boxed("lab"),
     ],

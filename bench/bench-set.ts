@@ -5,6 +5,7 @@ export type Unit =
   | "s"
   | "MB"
   | "%"
+  | "/s"
   | "processes"
   | "×"
   | "Gbit/s"

@@ -15,9 +15,19 @@ import { readySet } from "./ready.ts";
 import { resultTable } from "./report.ts";
 import { rulesSet } from "./rules.ts";
 import { startSet } from "./start.ts";
+import { storeSet } from "./store.ts";
 import { udpSet } from "./udp.ts";
 
-const sets: readonly BenchSet[] = [startSet, latencySet, memorySet, acquireSet, readySet, rulesSet, udpSet];
+const sets: readonly BenchSet[] = [
+  startSet,
+  latencySet,
+  memorySet,
+  acquireSet,
+  readySet,
+  rulesSet,
+  udpSet,
+  storeSet,
+];
 
 const usage = `npm run bench -- [SET...] [--rounds N] [--sizes N,N,...] [--json FILE]
 

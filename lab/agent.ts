@@ -11,7 +11,8 @@ import { readSubnetEnv, type SubnetEnv } from "./subnet-env.ts";
 import { until } from "./wait.ts";
 
 export interface AgentOptions {
-  readonly etcdEndpoints: string;
+  /** Missing: the flags say where leases are kept. */
+  readonly etcdEndpoints?: string;
   /** Further flags; they come last, so they win. */
   readonly args?: readonly string[];
   readonly env?: Readonly<Record<string, string>>;
@@ -58,7 +59,7 @@ export class LabAgent implements AsyncDisposable {
     const directory = options.directory ?? host.runDirectory;
     const argv = [
       ...(options.program ?? [flanneldLauncher]),
-      `--etcd-endpoints=${options.etcdEndpoints}`,
+      ...(options.etcdEndpoints === undefined ? [] : [`--etcd-endpoints=${options.etcdEndpoints}`]),
       `--subnet-file=${join(directory, "subnet.env")}`,
       `--state-dir=${join(directory, "state")}`,
       ...(options.args ?? []),

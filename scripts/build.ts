@@ -11,7 +11,7 @@ import type { OutputFile, Plugin } from "esbuild";
 const root = fileURLToPath(new URL("..", import.meta.url));
 const dist = join(root, "dist");
 const stampFile = join(dist, "build-stamp");
-const programs = ["flanneld", "flannelctl"];
+const programs = ["flanneld", "flannelctl", "flannel-store"];
 /** Threads of a program, each loaded from its own file. */
 const workers = { "tunnel-worker": "src/tunnel/tunnel-worker.ts" };
 /** The launchers name this directory to Node as its compile cache. */

@@ -9,8 +9,10 @@ import { missingPrograms } from "../lab/capability.ts";
 import { type DemoOptions, DemoUsageError, demoUsage, parseDemoOptions } from "./demo/demo-options.ts";
 
 const inside = fileURLToPath(new URL("demo/inside.ts", import.meta.url));
-const programs = ["ip", "bridge", "ping", "iperf3", "etcd", "etcdctl", "sysctl", "unshare", "nsenter", "setpriv"];
-const debianPackages = "iproute2 iputils-ping iperf3 etcd-server etcd-client procps util-linux";
+const programs = ["ip", "bridge", "ping", "iperf3", "sysctl", "unshare", "nsenter", "setpriv"];
+const debianPackages = "iproute2 iputils-ping iperf3 procps util-linux";
+const etcdPrograms = ["etcd", "etcdctl"];
+const etcdPackages = "etcd-server etcd-client";
 /** How long the box may take to end after it was asked to. */
 const stopWithinMs = 5_000;
 
@@ -27,7 +29,7 @@ async function main(): Promise<number> {
     process.stdout.write(demoUsage);
     return 0;
   }
-  const obstacle = await findObstacle();
+  const obstacle = await findObstacle(options);
   if (obstacle !== undefined) {
     console.error(`demo: ${obstacle}`);
     return 1;
@@ -37,13 +39,14 @@ async function main(): Promise<number> {
 }
 
 /** A sentence on why the demo cannot run here, or undefined. */
-async function findObstacle(): Promise<string | undefined> {
+async function findObstacle({ store }: DemoOptions): Promise<string | undefined> {
   if (process.platform !== "linux")
     return `it builds its world from Linux network namespaces; this is ${process.platform}.`;
   if (process.getuid?.() !== 0) return "it builds networks, which only root may: run it as root (sudo npm start).";
-  const missing = await missingPrograms(programs);
+  const missing = await missingPrograms(store === "etcd" ? [...programs, ...etcdPrograms] : programs);
   if (missing.length === 0) return undefined;
-  return `missing programs: ${missing.join(", ")}. On Debian: apt-get install ${debianPackages}`;
+  const packages = store === "etcd" ? `${debianPackages} ${etcdPackages}` : debianPackages;
+  return `missing programs: ${missing.join(", ")}. On Debian: apt-get install ${packages}`;
 }
 
 /** Runs the show in a box of its own session, so that Ctrl-C reaches only us. Gives its exit code. */

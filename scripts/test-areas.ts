@@ -8,7 +8,7 @@ import { root, runVitest, type VitestResult, type VitestRun } from "./vitest-run
 /** Boxes at a time: their waits overlap, more would only make each other late. */
 const boxesAtOnce = Math.min(2, availableParallelism());
 const boxTimeoutMs = 10 * 60_000;
-const plainTimeoutMs = 15 * 60_000;
+const plainTimeoutMs = 30 * 60_000;
 
 /** The shipped bundle also runs under these; the tests of it are the unit tests and one lab test. */
 const otherNodes = ["22.23.3", "26.10.0"];
@@ -35,6 +35,7 @@ export function selectAreas(filters: readonly string[]): Area[] {
     plainArea("unit", "{src,lab,scripts}/**/*.test.ts", filters),
     plainArea("system", "test/system/**/*.test.ts", filters),
     plainArea("etcd", "test/etcd/**/*.test.ts", filters),
+    plainArea("embedded", "test/{embedded/**/*,etcd/{acquire,renew,watch}}.test.ts", filters),
     boxedArea("kernel", filters),
     boxedArea("lab", filters),
     ...otherNodes.map((version) => otherNodeArea(version, filters)),

@@ -2,18 +2,18 @@ import { expect, it } from "vitest";
 import { DemoUsageError, parseDemoOptions } from "./demo-options.ts";
 
 it("has defaults", () => {
-  expect(parseDemoOptions([])).toEqual({ backend: "vxlan", hosts: 3, once: false, help: false });
+  expect(parseDemoOptions([])).toEqual({ backend: "vxlan", store: "embedded", hosts: 3, once: false, help: false });
 });
 
 it("takes every option in both spellings", () => {
   const parsed = parseDemoOptions(["--backend=host-gw", "--hosts", "16", "--store=etcd", "--once", "--yes"]);
-  expect(parsed).toEqual({ backend: "host-gw", hosts: 16, once: true, help: false });
+  expect(parsed).toEqual({ backend: "host-gw", store: "etcd", hosts: 16, once: true, help: false });
   expect(parseDemoOptions(["--backend", "HOST-GW", "-h"])).toMatchObject({ backend: "host-gw", help: true });
 });
 
 it.each([
   [["--backend=nosuch"], /^--backend=nosuch: there is no such backend, known are vxlan, host-gw, udp, alloc\.$/],
-  [["--store=embedded"], /^--store=embedded: there is no such store, known is etcd\.$/],
+  [["--store=consul"], /^--store=consul: there is no such store, known are embedded and etcd\.$/],
   [["--hosts=1"], /^--hosts=1: must be a number from 2 to 16\.$/],
   [["--hosts=17"], /from 2 to 16/],
   [["--hosts=2.5"], /from 2 to 16/],

@@ -4,6 +4,7 @@ import { backendModules } from "../../src/backend/registry.ts";
 
 export interface DemoOptions {
   readonly backend: string;
+  readonly store: "etcd" | "embedded";
   /** 2 to 16. */
   readonly hosts: number;
   /** End after the show in place of leaving the world running. */
@@ -27,7 +28,7 @@ and shows what happens. Everything lives in namespaces of its own and is gone wh
 
   --backend=NAME   how packets travel: ${backends.join(", ")} (default ${backends[0]})
   --hosts=N        number of hosts, ${minHosts} to ${maxHosts} (default 3)
-  --store=NAME     where leases are kept: etcd
+  --store=NAME     where leases are kept: embedded (flannel-store, default) or etcd
   --once           end after the show (also without a terminal); exit code 0 only if all went well
   --yes            answer questions of the set-up with yes
   --help           this text
@@ -40,13 +41,15 @@ export function parseDemoOptions(argv: readonly string[]): DemoOptions {
   if (!backends.includes(backend)) {
     throw new DemoUsageError(`--backend=${backend}: there is no such backend, known are ${backends.join(", ")}.`);
   }
-  const store = values.store ?? "etcd";
-  if (store !== "etcd") throw new DemoUsageError(`--store=${store}: there is no such store, known is etcd.`);
+  const store = values.store ?? "embedded";
+  if (store !== "etcd" && store !== "embedded") {
+    throw new DemoUsageError(`--store=${store}: there is no such store, known are embedded and etcd.`);
+  }
   const hosts = values.hosts ?? "3";
   if (!/^\d{1,3}$/.test(hosts) || Number(hosts) < minHosts || Number(hosts) > maxHosts) {
     throw new DemoUsageError(`--hosts=${hosts}: must be a number from ${minHosts} to ${maxHosts}.`);
   }
-  return { backend, hosts: Number(hosts), once: values.once ?? false, help: values.help ?? false };
+  return { backend, store, hosts: Number(hosts), once: values.once ?? false, help: values.help ?? false };
 }
 
 function parse(argv: readonly string[]) {

@@ -8,7 +8,7 @@ import { describeError } from "../../src/errors.ts";
 import { type DemoOptions, parseDemoOptions } from "./demo-options.ts";
 import { openScreen, type Screen } from "./screen.ts";
 import { deviceToOthers, tellStory } from "./story.ts";
-import { etcdPrefix, type World } from "./world.ts";
+import type { World } from "./world.ts";
 
 interface Outside {
   /** Process id of the box, for `nsenter`. */
@@ -71,12 +71,12 @@ function reportEnd(agent: LabAgent, screen: Screen): void {
 
 async function showInstructions(world: World, boxPid: string, screen: Screen): Promise<void> {
   const enter = `nsenter -t ${boxPid} -a`;
-  const etcdctl = `env ETCDCTL_API=3 etcdctl --endpoints=${world.etcd.endpoints}`;
+  const control = `${flannelctl} --etcd-endpoints=${world.store.endpoints}`;
   const device = await deviceToOthers(world.lan.host(1));
   screen.heading("It goes on running. In another terminal, as root:");
   const show = (text: string, ...commands: readonly string[]) =>
     screen.lines([text, ...commands.map((command) => `  ${command}`), ""]);
-  show("Watch the leases", `${enter} ${etcdctl} watch --prefix ${etcdPrefix}/subnets/`);
+  show("See the leases", `${enter} ${control} lease list`);
   show("Ask the agent on h1 how it is", `${enter} ${flannelctl} status --subnet-file ${world.agents[0]?.subnetFile}`);
   show("Look at the routes on h1", `${enter} ip -n h1 route`);
   if (device !== undefined) {

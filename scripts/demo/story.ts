@@ -12,7 +12,7 @@ import { etcdPrefix, World } from "./world.ts";
 
 /** Builds the world and shows it at work. */
 export async function tellStory(options: DemoOptions, screen: Screen): Promise<World> {
-  screen.heading(`flannel demo: ${options.hosts} hosts, backend ${options.backend}, leases in etcd`);
+  screen.heading(`flannel demo: ${options.hosts} hosts, backend ${options.backend}, leases in ${storeName(options)}`);
   const world = await buildWorld(options, screen);
   await showLeases(world, screen);
   await showHost(world, screen);
@@ -26,6 +26,10 @@ export async function tellStory(options: DemoOptions, screen: Screen): Promise<W
   await showThroughput(world, screen, options.backend);
   await showRepair(world, screen);
   return world;
+}
+
+function storeName({ store }: DemoOptions): string {
+  return store === "etcd" ? "etcd" : "flannel-store";
 }
 
 async function buildWorld(options: DemoOptions, screen: Screen): Promise<World> {
@@ -42,11 +46,11 @@ async function buildWorld(options: DemoOptions, screen: Screen): Promise<World> 
   );
   await step(
     () => world.startStore(),
-    () => `store: etcd at ${world.etcd.endpoints}`,
+    () => `store: ${storeName(options)} at ${world.store.endpoints}`,
   );
   await step(
     () => world.writeNetworkConfig(),
-    (config) => `network config in etcd: ${config}`,
+    (config) => `network config in the store: ${config}`,
   );
   await step(
     () => world.startAgents(),
@@ -60,18 +64,18 @@ async function buildWorld(options: DemoOptions, screen: Screen): Promise<World> 
 }
 
 async function showLeases(world: World, screen: Screen): Promise<void> {
-  const entries = await world.etcd.list(`${etcdPrefix}/subnets/`);
+  const entries = await world.store.list(`${etcdPrefix}/subnets/`);
   const rows = entries.map((entry) => {
     const value = JSON.parse(entry.value) as { PublicIP: string; BackendType?: string };
     const host = world.lan.hosts.find(({ ipv4 }) => ipv4 === value.PublicIP);
     const subnet = entry.key.slice(entry.key.lastIndexOf("/") + 1).replace("-", "/");
     return [host?.name ?? "?", value.PublicIP, subnet, value.BackendType ?? "-"];
   });
-  screen.heading("Leases in etcd: which subnet belongs to which host");
+  screen.heading("Leases in the store: which subnet belongs to which host");
   rows.sort(([a = ""], [b = ""]) => a.localeCompare(b, "en", { numeric: true }));
   screen.lines(table([["HOST", "ADDRESS", "CONTAINER SUBNET", "BACKEND"], ...rows]));
   if (new Set(rows.map(([, , subnet]) => subnet)).size !== world.agents.length) {
-    throw new Error(`${world.agents.length} hosts, but ${rows.length} leases in etcd`);
+    throw new Error(`${world.agents.length} hosts, but ${rows.length} leases in the store`);
   }
 }
 

@@ -16,6 +16,7 @@ import { Agent } from "./agent.ts";
 import { AgentReport } from "./agent-report.ts";
 import { ControlServer } from "./control-server.ts";
 import { chooseControlSocket } from "./control-socket-path.ts";
+import { EmbeddedStoreProcess } from "./embedded-store-process.ts";
 import { preferSmallHeap } from "./heap-policy.ts";
 import { type HostIdentity, WarmState } from "./warm-state.ts";
 
@@ -31,6 +32,8 @@ export interface RunOptions {
   readonly logger: AgentLogger;
   /** Aborted to stop. */
   readonly signal: AbortSignal;
+  /** flannel-store's main module, for `--store=embedded`. */
+  readonly storeProgram: string;
   /** Calls back for every SIGHUP. */
   readonly onReload: (reload: () => void) => Disposable;
 }
@@ -44,12 +47,22 @@ export async function runAgent(run: RunOptions): Promise<ExitCode> {
     await using _health = await openHealthServer(options, report);
     const socket = await chooseControlSocket(options.controlSocket, options.subnetFile, logger);
     await using _control = await ControlServer.open(socket, report.handlers);
-    while (!signal.aborted) await runUntilEnd(run, report);
+    await using embedded = await startEmbeddedStore(run);
+    const etcd =
+      embedded === undefined ? options.etcd : { endpoints: embedded.endpoint, prefix: options.etcd.prefix, tls: {} };
+    const withStore = { ...run, options: { ...options, etcd } };
+    while (!signal.aborted) await runUntilEnd(withStore, report);
   } catch (error) {
     if (!signal.aborted) return sayWhy(error, logger);
   }
   logger.info("agent.stopped", "stopped as asked; lease and kernel state stay, packets go on");
   return 0;
+}
+
+async function startEmbeddedStore({ options, storeProgram, logger }: RunOptions) {
+  if (options.store !== "embedded") return undefined;
+  const { stateDirectory } = options;
+  return await EmbeddedStoreProcess.start({ program: storeProgram, stateDirectory, logger });
 }
 
 function makeRunDirectory(subnetFile: string): void {

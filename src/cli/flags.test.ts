@@ -174,6 +174,7 @@ describe("resolveAgentOptions", () => {
 
   it("has flannel's defaults", () => {
     expect(run([]).options).toEqual({
+      store: "etcd",
       etcd: { endpoints: "http://127.0.0.1:4001,http://127.0.0.1:2379", prefix: "/coreos.com/network", tls: {} },
       interfaces: [],
       interfaceRegexes: [],
@@ -185,6 +186,14 @@ describe("resolveAgentOptions", () => {
       logFormat: "text",
       verbosity: 0,
     });
+  });
+
+  it("refuses an etcd beside the embedded store", () => {
+    expect(run(["--store=embedded"]).options.store).toBe("embedded");
+    expect(() => run(["--store=embedded", "--etcd-endpoints=http://10.0.0.1:2379"])).toThrow(
+      "--store=embedded keeps leases on this host: leave --etcd-endpoints out",
+    );
+    expect(() => run(["--store=sqlite"])).toThrow('--store must be etcd or embedded, not "sqlite"');
   });
 
   it("resolves what is given", () => {

@@ -30,6 +30,17 @@ const general = "General";
 
 export const flanneldFlags: readonly FlagDefinition[] = [
   {
+    name: "store",
+    kind: "string",
+    default: "etcd",
+    group: store,
+    valueName: "NAME",
+    description:
+      "Where leases are kept: `etcd`, or `embedded`, a flannel-store of this agent's own in the state directory, on " +
+      "127.0.0.1:2379 or the next free port.",
+    validate: (value) => (value === "etcd" || value === "embedded" ? undefined : "must be etcd or embedded"),
+  },
+  {
     name: "etcd-endpoints",
     kind: "string",
     default: "http://127.0.0.1:4001,http://127.0.0.1:2379",

@@ -54,6 +54,7 @@ function toOptions(parsed: ParsedFlags): AgentOptions {
   );
   const healthzPort = int(parsed, "healthz-port");
   return {
+    store: chosenStore(parsed),
     etcd: Object.freeze(etcdOptions(parsed)),
     interfaces: list(parsed, "iface"),
     interfaceRegexes: regexes(parsed, "iface-regex"),
@@ -78,6 +79,16 @@ function toOptions(parsed: ParsedFlags): AgentOptions {
     logFormat: text(parsed, "log-format") === "json" ? "json" : "text",
     verbosity: Math.max(0, int(parsed, "v")),
   };
+}
+
+/** Throws `usage` when an etcd is named that would not be asked. */
+function chosenStore(parsed: ParsedFlags): AgentOptions["store"] {
+  if (text(parsed, "store") !== "embedded") return "etcd";
+  const given = ["endpoints", "cafile", "certfile", "keyfile", "username", "password"].find((name) =>
+    parsed.sources.has(`etcd-${name}`),
+  );
+  if (given === undefined) return "embedded";
+  throw new FlannelError("usage", `--store=embedded keeps leases on this host: leave --etcd-${given} out`);
 }
 
 function etcdOptions(parsed: ParsedFlags): EtcdOptions {

@@ -1,5 +1,6 @@
 // flanneld: flags and environment → options, log, signals, exit code. The agent itself is src/agent.
 import { writeFileSync } from "node:fs";
+import { fileURLToPath } from "node:url";
 import { type ExitCode, runAgent } from "../agent/run-agent.ts";
 import { hasCode } from "../errors.ts";
 import { createLogger } from "../telemetry/create-logger.ts";
@@ -8,6 +9,9 @@ import { flanneldUsageHint, resolveAgentOptions } from "./flanneld-flags.ts";
 
 /** An agent that cannot end by itself in this time is ended: a supervisor waits for it. */
 const STOP_WITHIN_MS = 4_500;
+
+/** Beside us: a bundle next to a bundle, a source next to a source. */
+const storeProgram = fileURLToPath(import.meta.url).replace(/flanneld(\.m?[jt]s)$/, "flannel-store$1");
 
 /** So that ps, ss and pidof show the program instead of Node's "MainThread"; the arguments stay as they are. */
 function nameProcess(): void {
@@ -48,7 +52,7 @@ async function main(): Promise<ExitCode> {
     reloads.add(reload);
     return { [Symbol.dispose]: () => void reloads.delete(reload) };
   };
-  return runAgent({ options, version, logger, signal: stop.signal, onReload });
+  return runAgent({ options, version, logger, storeProgram, signal: stop.signal, onReload });
 }
 
 try {

@@ -28,6 +28,8 @@ export interface RuleOptions {
 
 /** Frozen for the life of the process. */
 export interface AgentOptions {
+  /** `embedded`: a store of this agent's own on this host; endpoints, user and files of `etcd` do not matter then. */
+  readonly store: "etcd" | "embedded";
   readonly etcd: EtcdOptions;
   /** `--iface`: names or addresses, in order of preference. */
   readonly interfaces: readonly string[];

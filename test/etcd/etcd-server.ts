@@ -170,7 +170,7 @@ export class EtcdServer implements AsyncDisposable {
 }
 
 /** A port nobody listens on now. */
-async function freePort(): Promise<number> {
+export async function freePort(): Promise<number> {
   const server = createServer();
   server.listen(0, "127.0.0.1");
   await once(server, "listening");
@@ -215,7 +215,7 @@ function tlsArguments({ pki, clientCertAuth }: EtcdServerOptions): string[] {
 }
 
 /** Memory where the machine has it: a data directory takes 62 MB at once. */
-async function memoryDirectory(): Promise<string> {
+export async function memoryDirectory(): Promise<string> {
   return await access("/dev/shm", constants.W_OK).then(
     () => "/dev/shm",
     () => tmpdir(),

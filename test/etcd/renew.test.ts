@@ -2,7 +2,7 @@
 import { afterAll, beforeAll, beforeEach, expect, test } from "vitest";
 import { parseAddress, parsePrefix } from "../../src/ip/address.ts";
 import type { EtcdSubnetStore } from "../../src/store/etcd/etcd-subnet-store.ts";
-import { EtcdServer } from "./etcd-server.ts";
+import { type ContractServer, startContractServer } from "./contract-server.ts";
 import {
   attributesOf,
   directory,
@@ -16,12 +16,12 @@ import {
   requestOf,
 } from "./fixture.ts";
 
-let server: EtcdServer;
+let server: ContractServer;
 let store: EtcdSubnetStore;
 let raw: RawClient;
 
 beforeAll(async () => {
-  server = await EtcdServer.start();
+  server = await startContractServer();
   store = await openStore(server.endpoints);
   raw = await RawClient.open(server.endpoints);
 });

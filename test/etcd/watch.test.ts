@@ -1,17 +1,17 @@
 // Watching a real etcd through everything that goes wrong: no event is lost, garbage harms nothing, memory is bounded.
 import { afterEach, beforeEach, expect, test } from "vitest";
 import type { EtcdSubnetStore } from "../../src/store/etcd/etcd-subnet-store.ts";
-import { EtcdServer } from "./etcd-server.ts";
+import { type ContractServer, startContractServer } from "./contract-server.ts";
 import { directory, Follower, foreignLease, never, openStore, prefix, putForeignLeases, RawClient } from "./fixture.ts";
 import { TcpProxy } from "./tcp-proxy.ts";
 
 let stack: AsyncDisposableStack;
-let server: EtcdServer;
+let server: ContractServer;
 let raw: RawClient;
 
 beforeEach(async () => {
   stack = new AsyncDisposableStack();
-  server = stack.use(await EtcdServer.start());
+  server = stack.use(await startContractServer());
   raw = stack.use(await RawClient.open(server.endpoints));
 });
 
@@ -121,7 +121,7 @@ test("compaction during an outage leads to a new snapshot that tells what is gon
 
 test("a store that was emptied, so that its revisions start over, leads to a new snapshot", async () => {
   await putForeignLeases(raw, 500);
-  const empty = stack.use(await EtcdServer.start());
+  const empty = stack.use(await startContractServer());
   const proxy = stack.use(await TcpProxy.start(server.endpoints));
   const { follower } = await follow(proxy.endpoint);
   proxy.retarget(empty.endpoints);

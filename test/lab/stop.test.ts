@@ -22,7 +22,8 @@ it("ends when it is asked to while its parts are being opened", { timeout: 5_000
   };
   const logger = createLogger({ format: "json", verbosity: 0, write });
   const onReload = () => ({ [Symbol.dispose]: () => undefined });
-  const run = runAgent({ options: invocation.options, version: "0", logger, signal: stop.signal, onReload });
+  const options = { options: invocation.options, version: "0", logger, storeProgram: "", onReload };
+  const run = runAgent({ ...options, signal: stop.signal });
   expect(await run).toBe(0);
   expect(lines.at(-1)).toContain("agent.stopped");
 });

@@ -24,7 +24,8 @@ beforeEach(() => {
   symlinkSync(join(checkout, "node_modules"), join(root, "node_modules"));
   mkdirSync(join(root, "src/cli"), { recursive: true });
   writeFileSync(join(root, "src/cli/late.ts"), 'export const late = "late";');
-  for (const name of ["flanneld", "flannelctl"]) writeFileSync(join(root, `src/cli/${name}.ts`), program("first"));
+  for (const name of ["flanneld", "flannelctl", "flannel-store"])
+    writeFileSync(join(root, `src/cli/${name}.ts`), program("first"));
 });
 
 afterEach(() => rmSync(root, { recursive: true, force: true }));

@@ -33,7 +33,8 @@ beforeEach(() => {
   mkdirSync(join(root, "dist"));
   mkdirSync(join(root, "src"));
   writeFileSync(join(root, "src/program.ts"), "");
-  for (const program of ["flanneld", "flannelctl"]) writeFileSync(join(root, `dist/${program}.mjs`), standIn);
+  for (const program of ["flanneld", "flannelctl", "flannel-store"])
+    writeFileSync(join(root, `dist/${program}.mjs`), standIn);
   writeFileSync(join(root, "dist/build-stamp"), "");
 });
 
@@ -68,7 +69,7 @@ function oldNode(): string {
   return directory;
 }
 
-describe.each(["flanneld", "flannelctl"])("bin/%s", (program) => {
+describe.each(["flanneld", "flannelctl", "flannel-store"])("bin/%s", (program) => {
   it("passes arguments on as they are, and its exit code back", () => {
     const result = launch(join(root, "bin", program), ["7", "two words", "", "*", "$HOME"]);
     expect(result).toMatchObject({ code: 7, errors: "", said: { args: ["7", "two words", "", "*", "$HOME"] } });

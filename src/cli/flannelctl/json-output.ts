@@ -92,6 +92,34 @@ export const cleanupOutputSchema = z.object({
   failures: z.array(z.object({ object: z.string(), error: z.string() })),
 });
 
+export const STORE_EXPORT_FORMAT = "flannel-store-export/1";
+
+const storeId = z.string().regex(/^\d{1,19}$/);
+
+/** Bytes of keys and values as latin1 text. */
+export const storeExportOutputSchema = z.strictObject({
+  format: z.literal(STORE_EXPORT_FORMAT),
+  revision: storeId.describe("of the store when it looked like this"),
+  leases: z.array(z.strictObject({ id: storeId, ttlSeconds: z.int().positive() })),
+  keys: z.array(
+    z.strictObject({
+      key: z.string().min(1).describe("bytes as latin1 text"),
+      value: z.string().describe("bytes as latin1 text"),
+      lease: storeId.optional().describe("store lease; missing when the key never expires"),
+    }),
+  ),
+});
+
+export const storeBackupOutputSchema = z.object({
+  keys: z.int().describe("keys in the file"),
+  leases: z.int().describe("store leases in the file"),
+});
+
+export const storeImportOutputSchema = z.object({
+  keys: z.int().describe("keys of the export, also those that were there already"),
+  leases: z.int().describe("store leases of the export"),
+});
+
 /** By verb, for the docs. */
 export const outputSchemas: Readonly<Record<string, z.ZodType>> = {
   status: statusOutputSchema,
@@ -107,6 +135,9 @@ export const outputSchemas: Readonly<Record<string, z.ZodType>> = {
   "config get": configGetOutputSchema,
   "config set": configSetOutputSchema,
   "config check": configCheckOutputSchema,
+  "store export": storeExportOutputSchema,
+  "store import": storeImportOutputSchema,
+  "store backup": storeBackupOutputSchema,
 };
 
 export type LeaseOutput = z.infer<typeof leaseOutputSchema>;

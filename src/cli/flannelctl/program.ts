@@ -75,6 +75,7 @@ export function buildProgram(terminal: Pick<Terminal, "writeOut">, version: stri
   addAgentVerbs(program, run);
   addLeaseVerbs(program, run);
   addConfigVerbs(program, run);
+  addStoreVerbs(program, run);
   return program;
 }
 
@@ -163,6 +164,28 @@ function addConfigVerbs(program: Command, run: Run): void {
     .argument("[file]", "JSON file, or - for standard input; without it the stored configuration is checked")
     .action(async (file: string | undefined, _, command: Command) =>
       run(command, (await import("./config.ts")).checkConfig, [file]),
+    );
+}
+
+function addStoreVerbs(program: Command, run: Run): void {
+  const store = program.command("store").description("all keys below --etcd-prefix: move them, keep copies of them");
+  store
+    .command("export")
+    .description("print keys, values and leases as they are at one moment")
+    .action(async (_, command: Command) => run(command, (await import("./store.ts")).exportStore, []));
+  store
+    .command("import")
+    .description("write an export into the store; refused when a key is there with another value")
+    .argument("<file>", "an export, or - for standard input")
+    .action(async (file: string, _, command: Command) =>
+      run(command, (await import("./store.ts")).importStore, [file]),
+    );
+  store
+    .command("backup")
+    .description("write an export to a file: whole or not at all, synced, mode 0600")
+    .argument("<file>", "the file, replaced when it is there")
+    .action(async (file: string, _, command: Command) =>
+      run(command, (await import("./store.ts")).backUpStore, [file]),
     );
 }
 

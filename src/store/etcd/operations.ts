@@ -13,7 +13,8 @@ import {
 import { methods } from "./rpc.ts";
 
 export interface ConditionalWrite {
-  readonly key: string;
+  /** Bytes where they may be no text. */
+  readonly key: string | Uint8Array;
   /** The write happens only while the key's last revision is this one; 0n: only while there is no such key. */
   readonly expectedRevision: bigint;
   /** Names the attempt in errors. */
@@ -21,7 +22,7 @@ export interface ConditionalWrite {
 }
 
 export interface ConditionalPut extends ConditionalWrite {
-  readonly value: string;
+  readonly value: string | Uint8Array;
   /** 0n: the key never expires. */
   readonly storeLeaseId: bigint;
 }
@@ -36,9 +37,9 @@ export async function putIf(
   put: ConditionalPut,
   signal: AbortSignal,
 ): Promise<ConditionalOutcome> {
-  const value = Buffer.from(put.value);
+  const value = bytesOf(put.value);
   const request = RequestOp.fromPartial({
-    requestPut: { key: Buffer.from(put.key), value, lease: put.storeLeaseId },
+    requestPut: { key: bytesOf(put.key), value, lease: put.storeLeaseId },
   });
   const outcome = await writeIf(connection, put, request, signal);
   if (outcome.isDone || outcome.current === undefined) return outcome;
@@ -54,7 +55,7 @@ export function deleteIf(
   write: ConditionalWrite,
   signal: AbortSignal,
 ): Promise<ConditionalOutcome> {
-  const request = RequestOp.fromPartial({ requestDeleteRange: { key: Buffer.from(write.key) } });
+  const request = RequestOp.fromPartial({ requestDeleteRange: { key: bytesOf(write.key) } });
   return writeIf(connection, write, request, signal);
 }
 
@@ -67,13 +68,17 @@ export function checkRevision(
   return writeIf(connection, write, undefined, signal);
 }
 
+function bytesOf(content: string | Uint8Array): Buffer {
+  return typeof content === "string" ? Buffer.from(content) : Buffer.from(content);
+}
+
 async function writeIf(
   connection: EtcdConnection,
   { key: keyText, expectedRevision, operation }: ConditionalWrite,
   write: RequestOp | undefined,
   signal: AbortSignal,
 ): Promise<ConditionalOutcome> {
-  const key = Buffer.from(keyText);
+  const key = bytesOf(keyText);
   const request = TxnRequest.fromPartial({
     compare: [Compare.fromPartial({ target: Compare_CompareTarget.MOD, key, modRevision: expectedRevision })],
     success: write === undefined ? [] : [write],

@@ -37,11 +37,15 @@ function rpcMethod<Request, Response>(
 
 export const methods = {
   range: rpcMethod(KVDefinition, KVDefinition.methods.range),
+  put: rpcMethod(KVDefinition, KVDefinition.methods.put),
+  deleteRange: rpcMethod(KVDefinition, KVDefinition.methods.deleteRange),
   txn: rpcMethod(KVDefinition, KVDefinition.methods.txn),
+  compact: rpcMethod(KVDefinition, KVDefinition.methods.compact),
   leaseGrant: rpcMethod(LeaseDefinition, LeaseDefinition.methods.leaseGrant),
   leaseRevoke: rpcMethod(LeaseDefinition, LeaseDefinition.methods.leaseRevoke),
   leaseKeepAlive: rpcMethod(LeaseDefinition, LeaseDefinition.methods.leaseKeepAlive),
   leaseTimeToLive: rpcMethod(LeaseDefinition, LeaseDefinition.methods.leaseTimeToLive),
+  leaseLeases: rpcMethod(LeaseDefinition, LeaseDefinition.methods.leaseLeases),
   authenticate: rpcMethod(AuthDefinition, AuthDefinition.methods.authenticate),
   watch: rpcMethod(WatchDefinition, WatchDefinition.methods.watch),
 };

@@ -1,0 +1,123 @@
+// flannel-store: flags, lock of the data directory, signals, exit code. The store itself is src/store/embedded.
+import { mkdirSync, readFileSync } from "node:fs";
+import { join, resolve } from "node:path";
+import { describeError, FlannelError, hasCode } from "../errors.ts";
+import type { StoreServer } from "../store/embedded/store-server.ts";
+import { readUsersFile } from "../store/embedded/users-file.ts";
+import { FileLock } from "../sys/file-lock.ts";
+import { notifyService } from "../sys/service-notify.ts";
+import { version } from "../version.ts";
+import { resolveStoreOptions, type StoreProcessOptions } from "./flannel-store-flags.ts";
+
+/** A store that cannot end by itself in this time is ended: what was acknowledged is on disk anyway. */
+const STOP_WITHIN_MS = 4_500;
+
+async function main(): Promise<void> {
+  const invocation = resolveStoreOptions(process.argv.slice(2));
+  if (invocation.action !== "run") {
+    process.stdout.write(invocation.action === "help" ? invocation.text : `${version}\n`);
+    return;
+  }
+  const stopped = stopSignal();
+  const { options } = invocation;
+  const directory = resolve(options.dataDirectory);
+  using _lock = lockDirectory(directory);
+  await using server = await openServer(directory, options);
+  process.stdout.write(`flannel-store ${version}: serving ${directory} on ${server.urls.join(", ")}\n`);
+  notifyService("READY=1");
+  process.on("SIGHUP", () => reloadCertificates(server, options));
+  await stopped;
+  notifyService("STOPPING=1");
+}
+
+/** Also when the agent that started us is gone: then its end of the channel closes. */
+function stopSignal(): Promise<void> {
+  const { promise, resolve: stop } = Promise.withResolvers<void>();
+  process.once("disconnect", stop);
+  for (const signal of ["SIGTERM", "SIGINT"] as const) {
+    process.once(signal, () => {
+      stop();
+      setTimeout(() => process.exit(1), STOP_WITHIN_MS).unref();
+    });
+  }
+  return promise;
+}
+
+function lockDirectory(directory: string): FileLock {
+  try {
+    mkdirSync(directory, { recursive: true, mode: 0o700 });
+    return FileLock.acquire(join(directory, "lock"));
+  } catch (cause) {
+    if (hasCode(cause, "agent.running")) {
+      const { pid } = cause.details;
+      const holder = pid === undefined ? "" : ` (pid ${String(pid)})`;
+      throw new FlannelError("file.failed", `${directory} is in use by another flannel-store${holder}`, { cause });
+    }
+    throw new FlannelError("file.failed", `cannot use ${directory}: ${describeError(cause)}`, { cause });
+  }
+}
+
+async function openServer(directory: string, options: StoreProcessOptions) {
+  const users = options.usersFile === undefined ? undefined : readUsersFile(options.usersFile);
+  const tls = options.tls && readTlsFiles(options.tls);
+  // Loaded late: on Node 22 SQLite warns when it is loaded, and `--help` needs none.
+  const { StoreServer } = await import("../store/embedded/store-server.ts");
+  try {
+    return await StoreServer.open({
+      directory,
+      listen: options.listen,
+      retentionMs: options.historyMs,
+      ...(users !== undefined && { users }),
+      ...(tls !== undefined && { tls }),
+      onFailure: (error) => process.stderr.write(`flannel-store: ${describeError(error)}\n`),
+    });
+  } catch (cause) {
+    throw new FlannelError("file.failed", startFailure(cause, directory), { cause });
+  }
+}
+
+/** The old ones stay when the new ones cannot be used. */
+function reloadCertificates(server: StoreServer, { tls }: StoreProcessOptions): void {
+  try {
+    if (tls !== undefined) server.replaceTls(readTlsFiles(tls));
+  } catch (error) {
+    process.stderr.write(`flannel-store: certificates stay as they were: ${describeError(error)}\n`);
+  }
+}
+
+function startFailure(error: unknown, directory: string): string {
+  if (error instanceof Error && "code" in error && "port" in error && "address" in error) {
+    const where = `${String(error.address)}:${String(error.port)}`;
+    if (error.code === "EADDRINUSE") return `${where} is taken by another program: choose another with --listen`;
+    return `cannot listen on ${where}: ${error.message}`;
+  }
+  return `cannot open the store in ${directory}: ${describeError(error)}`;
+}
+
+function readTlsFiles({ certFile, keyFile, clientCaFile }: NonNullable<StoreProcessOptions["tls"]>) {
+  const clientCa = clientCaFile === undefined ? undefined : readPem("--tls-client-ca", clientCaFile);
+  return {
+    cert: readPem("--tls-cert", certFile),
+    key: readPem("--tls-key", keyFile),
+    ...(clientCa !== undefined && { clientCa }),
+  };
+}
+
+function readPem(flag: string, file: string): Buffer {
+  try {
+    return readFileSync(file);
+  } catch (cause) {
+    throw new FlannelError("config.invalid", `${flag} ${file} cannot be read: ${describeError(cause)}`, { cause });
+  }
+}
+
+try {
+  await main();
+} catch (error) {
+  const hint = hasCode(error, "usage") ? "\nflannel-store --help lists the flags" : "";
+  process.stderr.write(
+    `flannel-store: ${error instanceof FlannelError ? error.message : describeError(error)}${hint}\n`,
+  );
+  process.exitCode = hasCode(error, "usage", "config.invalid") ? 2 : 1;
+}
+process.exit();

@@ -1,0 +1,165 @@
+// Group commit: writes that arrive in one turn of the event loop share one transaction and one fsync. Nobody hears of
+// a change, neither its author nor a watcher, before it is on disk.
+import type { Event } from "../etcd/protocol/etcd.ts";
+import type { Database } from "./database.ts";
+import { RevisionWriter } from "./revision-writer.ts";
+import { grpcStatus, RpcError, refusals } from "./rpc-error.ts";
+
+/** The changes of one revision, on disk. */
+export interface CommittedRevision {
+  readonly revision: bigint;
+  readonly events: readonly Event[];
+}
+
+/** A longer queue is worked off in several transactions, so that reads and pings get their turn. */
+const MAX_BATCH = 512;
+
+interface Waiting {
+  run(writer: RevisionWriter): void;
+  settle(): void;
+  reject(error: unknown): void;
+}
+
+export interface CommitQueueOptions {
+  readonly database: Database;
+  readonly revision: bigint;
+  /** Called for each committed revision in order, before any of the batch's answers leaves. */
+  readonly publish: (committed: CommittedRevision) => void;
+  /** A transaction could not be written; its authors were told. */
+  readonly onFailure: (error: unknown) => void;
+}
+
+export class CommitQueue {
+  readonly #options: CommitQueueOptions;
+  #revision: bigint;
+  #compactRevision: bigint;
+  #waiting: Waiting[] = [];
+  #isScheduled = false;
+  #isClosed = false;
+
+  constructor(options: CommitQueueOptions & { readonly compactRevision: bigint }) {
+    this.#options = options;
+    this.#revision = options.revision;
+    this.#compactRevision = options.compactRevision;
+  }
+
+  /** Of the last change on disk. */
+  get revision(): bigint {
+    return this.#revision;
+  }
+
+  /** On disk, too. */
+  get compactRevision(): bigint {
+    return this.#compactRevision;
+  }
+
+  /**
+   * Runs `operation` in order with all others and resolves with its result once its changes are on disk. What it
+   * throws before it changes something rejects this promise alone.
+   */
+  submit<T>(operation: (writer: RevisionWriter) => T): Promise<T> {
+    if (this.#isClosed) return Promise.reject(refusals.stopped());
+    const { promise, resolve, reject } = Promise.withResolvers<T>();
+    let settle = (): void => reject(refusals.stopped());
+    this.#waiting.push({
+      run: (writer) => {
+        const result = operation(writer);
+        settle = () => resolve(result);
+      },
+      settle: () => settle(),
+      reject,
+    });
+    this.#schedule();
+    return promise;
+  }
+
+  /** Commits what is waiting and accepts no more. */
+  close(): void {
+    while (this.#waiting.length > 0) this.#flush();
+    this.#isClosed = true;
+  }
+
+  #schedule(): void {
+    if (this.#isScheduled) return;
+    this.#isScheduled = true;
+    setImmediate(() => {
+      this.#isScheduled = false;
+      this.#flush();
+      if (this.#waiting.length > 0) this.#schedule();
+    });
+  }
+
+  #flush(): void {
+    const batch = this.#waiting.slice(0, MAX_BATCH);
+    if (batch.length === 0) return;
+    this.#waiting = this.#waiting.slice(MAX_BATCH);
+    const { database, onFailure, publish } = this.#options;
+    const work = new Batch(database, this.#revision, this.#compactRevision);
+    let done: readonly Waiting[];
+    try {
+      done = work.carryOut(batch);
+    } catch (error) {
+      database.rollback();
+      const answer = failureAnswer(error);
+      for (const { reject } of batch) reject(answer);
+      onFailure(error);
+      return;
+    }
+    this.#revision = work.revision;
+    this.#compactRevision = work.compactRevision;
+    for (const action of work.afterCommit) action();
+    for (const committed of work.committed) publish(committed);
+    for (const { settle } of done) settle();
+  }
+}
+
+/** One database transaction. */
+class Batch {
+  revision: bigint;
+  compactRevision: bigint;
+  readonly committed: CommittedRevision[] = [];
+  readonly afterCommit: (() => void)[] = [];
+  readonly #database: Database;
+
+  constructor(database: Database, revision: bigint, compactRevision: bigint) {
+    this.#database = database;
+    this.revision = revision;
+    this.compactRevision = compactRevision;
+  }
+
+  /** Returns those that were not refused. Throws when nothing could be written: then nothing was. */
+  carryOut(batch: readonly Waiting[]): readonly Waiting[] {
+    const { revision, compactRevision } = this;
+    this.#database.begin();
+    const done = batch.filter((waiting) => this.#runOne(waiting));
+    if (this.revision !== revision) this.#database.setMeta("revision", this.revision);
+    if (this.compactRevision !== compactRevision) this.#database.setMeta("compact_revision", this.compactRevision);
+    this.#database.commit();
+    return done;
+  }
+
+  #runOne(waiting: Waiting): boolean {
+    const writer = new RevisionWriter(this.#database, this.revision, this.compactRevision, this.afterCommit);
+    try {
+      waiting.run(writer);
+    } catch (error) {
+      if (!(error instanceof RpcError) || writer.events.length > 0) throw error;
+      waiting.reject(error);
+      return false;
+    }
+    this.compactRevision = writer.compactRevision;
+    if (writer.events.length > 0) {
+      this.revision = writer.revision;
+      this.committed.push({ revision: writer.revision, events: writer.events });
+    }
+    return true;
+  }
+}
+
+/** SQLite's result code for a full disk. */
+const SQLITE_FULL = 13;
+
+function failureAnswer(error: unknown): RpcError {
+  if (error instanceof Error && "errcode" in error && error.errcode === SQLITE_FULL) return refusals.noSpace();
+  return new RpcError(grpcStatus.unavailable, "etcdserver: the store's disk cannot be written", { cause: error });
+}

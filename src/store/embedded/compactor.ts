@@ -1,0 +1,88 @@
+// Forgets old history, in small steps between other work, and gives the room back to the file system.
+import { setImmediate as nextTurn } from "node:timers/promises";
+import type { CommitQueue } from "./commit-queue.ts";
+import type { Database } from "./database.ts";
+
+/** Changes looked at, and pages given back, in one transaction. */
+const STEP_CHANGES = 1_000n;
+const STEP_PAGES = 500;
+/** How many times within the retention time the revision is noted down. */
+const NOTES_PER_RETENTION = 10;
+
+interface Note {
+  readonly atMs: number;
+  readonly revision: bigint;
+}
+
+export class Compactor implements AsyncDisposable {
+  readonly #queue: CommitQueue;
+  readonly #database: Database;
+  readonly #retentionMs: number;
+  readonly #timer: NodeJS.Timeout;
+  #notes: Note[] = [];
+  #sweep: Promise<void>;
+  #isClosed = false;
+
+  constructor(
+    queue: CommitQueue,
+    database: Database,
+    options: { readonly retentionMs: number; readonly onFailure: (error: unknown) => void },
+  ) {
+    this.#queue = queue;
+    this.#database = database;
+    this.#retentionMs = options.retentionMs;
+    const { onFailure } = options;
+    this.#timer = setInterval(() => {
+      this.#compactByAge().catch(onFailure);
+    }, options.retentionMs / NOTES_PER_RETENTION);
+    this.#timer.unref();
+    // A stop may have come in the middle of the last one.
+    this.#sweep = this.#forgetUpTo(queue.compactRevision).catch(onFailure);
+  }
+
+  /**
+   * Refuses reads before `revision` from now on; the room is given back later, or before this resolves when
+   * `waitsForRoom`. Rejects with `compacted` or `futureRevision`.
+   */
+  async compact(revision: bigint, waitsForRoom: boolean): Promise<void> {
+    await this.#queue.submit((writer) => writer.compact(revision));
+    const sweep = this.#sweep.then(() => this.#forgetUpTo(revision));
+    this.#sweep = sweep.catch(() => undefined);
+    if (waitsForRoom) await sweep;
+  }
+
+  /** Gives all unused room back. */
+  async shrink(): Promise<void> {
+    for (let left = 1; left > 0 && !this.#isClosed; await nextTurn()) {
+      left = await this.#queue.submit(() => this.#database.shrink(STEP_PAGES));
+    }
+    if (!this.#isClosed) this.#database.checkpoint();
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.#isClosed = true;
+    clearInterval(this.#timer);
+    await this.#sweep;
+  }
+
+  async #compactByAge(): Promise<void> {
+    const nowMs = performance.now();
+    const old = this.#notes.filter(({ atMs }) => atMs <= nowMs - this.#retentionMs);
+    this.#notes = [...this.#notes.slice(old.length), { atMs: nowMs, revision: this.#queue.revision }];
+    const revision = old.at(-1)?.revision;
+    if (revision !== undefined && revision > this.#queue.compactRevision) await this.compact(revision, true);
+  }
+
+  async #forgetUpTo(compactRevision: bigint): Promise<void> {
+    let after = 0n;
+    while (after < compactRevision && !this.#isClosed) {
+      const last = this.#database.revisionAfter(after, STEP_CHANGES);
+      const upTo = last === undefined || last > compactRevision ? compactRevision : last;
+      const from = after;
+      await this.#queue.submit(() => this.#database.forget(from, upTo, compactRevision));
+      after = upTo;
+      await nextTurn();
+    }
+    if (compactRevision > 0n) await this.shrink();
+  }
+}

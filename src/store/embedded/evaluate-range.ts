@@ -1,0 +1,77 @@
+// Answers a Range request out of a snapshot, with etcd's rules for limits, filters and order. Pure.
+import {
+  type KeyValue,
+  type RangeRequest,
+  RangeRequest_SortOrder,
+  RangeRequest_SortTarget,
+  type RangeResponse,
+} from "../etcd/protocol/etcd.ts";
+import { rangeFromWire } from "./key-range.ts";
+import { refusals } from "./rpc-error.ts";
+import type { Snapshot } from "./snapshot.ts";
+
+const noValue = new Uint8Array(0);
+
+/** Without header. Throws the refusals of `checkRevision`. */
+export function evaluateRange(snapshot: Snapshot, request: RangeRequest): Omit<RangeResponse, "header"> {
+  checkRevision(snapshot, request.revision);
+  const range = rangeFromWire(request.key, request.rangeEnd);
+  const revision = request.revision > 0n && request.revision < snapshot.revision ? request.revision : undefined;
+  if (request.countOnly) return { kvs: [], more: false, count: snapshot.count(range, revision) };
+  const limit = request.limit > 0n ? request.limit : 0n;
+  // As in etcd, an order or filter is applied to all keys, a sort target without order only to the first ones.
+  const readsAll = limit === 0n || request.sortOrder !== RangeRequest_SortOrder.NONE || hasFilters(request);
+  const found = snapshot.read(range, readsAll ? 0n : limit + 1n, revision);
+  const isComplete = readsAll || BigInt(found.length) <= limit;
+  const count = isComplete ? BigInt(found.length) : snapshot.count(range, revision);
+  let kvs = hasFilters(request) ? found.filter((kv) => passesFilters(kv, request)) : found;
+  sort(kvs, request);
+  const more = limit > 0n && BigInt(kvs.length) > limit;
+  if (more) kvs = kvs.slice(0, Number(limit));
+  if (request.keysOnly) for (const kv of kvs) kv.value = noValue;
+  return { kvs, more, count };
+}
+
+/** Throws `futureRevision` or `compacted` when there can be no answer at `revision`; 0n and less mean now. */
+export function checkRevision(snapshot: Pick<Snapshot, "revision" | "compactRevision">, revision: bigint): void {
+  if (revision <= 0n) return;
+  if (revision > snapshot.revision) throw refusals.futureRevision();
+  if (revision < snapshot.compactRevision) throw refusals.compacted();
+}
+
+function hasFilters(request: RangeRequest): boolean {
+  const { minModRevision, maxModRevision, minCreateRevision, maxCreateRevision } = request;
+  return minModRevision !== 0n || maxModRevision !== 0n || minCreateRevision !== 0n || maxCreateRevision !== 0n;
+}
+
+function passesFilters({ modRevision, createRevision }: KeyValue, request: RangeRequest): boolean {
+  return (
+    (request.maxModRevision === 0n || modRevision <= request.maxModRevision) &&
+    (request.minModRevision === 0n || modRevision >= request.minModRevision) &&
+    (request.maxCreateRevision === 0n || createRevision <= request.maxCreateRevision) &&
+    (request.minCreateRevision === 0n || createRevision >= request.minCreateRevision)
+  );
+}
+
+type Order = (a: KeyValue, b: KeyValue) => number;
+
+const orders: Readonly<Record<RangeRequest_SortTarget, Order>> = {
+  [RangeRequest_SortTarget.KEY]: (a, b) => Buffer.compare(a.key, b.key),
+  [RangeRequest_SortTarget.VERSION]: (a, b) => compareNumbers(a.version, b.version),
+  [RangeRequest_SortTarget.CREATE]: (a, b) => compareNumbers(a.createRevision, b.createRevision),
+  [RangeRequest_SortTarget.MOD]: (a, b) => compareNumbers(a.modRevision, b.modRevision),
+  [RangeRequest_SortTarget.VALUE]: (a, b) => Buffer.compare(a.value, b.value),
+};
+
+function sort(kvs: KeyValue[], { sortOrder, sortTarget }: RangeRequest): void {
+  const isByKey = sortTarget === RangeRequest_SortTarget.KEY;
+  if (sortOrder === RangeRequest_SortOrder.DESCEND) {
+    const order = orders[sortTarget];
+    kvs.sort((a, b) => order(b, a));
+  } else if (!isByKey) kvs.sort(orders[sortTarget]);
+}
+
+export function compareNumbers(a: bigint, b: bigint): number {
+  if (a === b) return 0;
+  return a < b ? -1 : 1;
+}

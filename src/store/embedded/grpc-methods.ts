@@ -1,0 +1,56 @@
+// Turns typed handlers into methods of the gRPC server.
+import { type CallContext, type GrpcCall, type GrpcMethod, MAX_REQUEST_BYTES } from "./grpc-server.ts";
+import { refusals } from "./rpc-error.ts";
+
+interface MessageType<T> {
+  encode(message: T): { finish(): Uint8Array };
+  decode(bytes: Uint8Array): T;
+}
+
+interface MethodDefinition<Request, Response> {
+  readonly name: string;
+  readonly requestType: MessageType<Request>;
+  readonly responseType: MessageType<Response>;
+}
+
+export type MethodEntry = readonly [path: string, method: GrpcMethod];
+
+/** One request, one answer. What the handler throws becomes the status. */
+export function unary<Request, Response>(
+  service: { readonly fullName: string },
+  { name, requestType, responseType }: MethodDefinition<Request, Response>,
+  handle: (request: Request, context: CallContext) => Response | Promise<Response>,
+): MethodEntry {
+  const start = (call: GrpcCall, context: CallContext) => {
+    let isAnswered = false;
+    const answer = async (message: Buffer) => {
+      if (isAnswered) return;
+      isAnswered = true;
+      try {
+        if (message.length > MAX_REQUEST_BYTES) throw refusals.requestTooLarge();
+        call.end(responseType.encode(await handle(requestType.decode(message), context)).finish());
+      } catch (error) {
+        call.fail(error);
+      }
+    };
+    call.read(
+      (message) => void answer(message),
+      () => undefined,
+    );
+  };
+  return [`/${service.fullName}/${name}`, { start }];
+}
+
+/** Both sides send when they like. `open` returns what to do with each request. */
+export function bidirectional<Request, Response>(
+  service: { readonly fullName: string },
+  { name, requestType }: MethodDefinition<Request, Response>,
+  open: (call: GrpcCall) => { onRequest(request: Request): void; onEnd(): void },
+): MethodEntry {
+  const start = (call: GrpcCall) => {
+    const { onRequest, onEnd } = open(call);
+    call.read((message) => onRequest(requestType.decode(message)), onEnd);
+    call.onDrain(() => call.resumeReading());
+  };
+  return [`/${service.fullName}/${name}`, { start }];
+}

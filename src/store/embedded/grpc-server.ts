@@ -1,0 +1,291 @@
+// A gRPC server on Node's HTTP/2: unary and bidirectional methods, status trailers, backpressure, limits. It is not
+// grpc-js's because a client without certificate must be able to join, and because watches write shared bytes.
+import {
+  constants,
+  createSecureServer,
+  createServer,
+  type Http2SecureServer,
+  type Http2Server,
+  type Http2Session,
+  type IncomingHttpHeaders,
+  type ServerHttp2Session,
+  type ServerHttp2Stream,
+} from "node:http2";
+import { type DetailedPeerCertificate, type SecureContextOptions, TLSSocket } from "node:tls";
+import { FrameReader, frame } from "./grpc-frames.ts";
+import { grpcStatus, RpcError, refusals } from "./rpc-error.ts";
+
+/** Who calls. */
+export interface CallContext {
+  readonly headers: IncomingHttpHeaders;
+  /** The certificate the client showed and that was verified. */
+  readonly certificate: DetailedPeerCertificate | undefined;
+}
+
+export interface GrpcMethod {
+  /** Takes over the call; what it throws ends the call. */
+  start(call: GrpcCall, context: CallContext): void;
+}
+
+export interface GrpcServerOptions {
+  /** Missing: no encryption. */
+  readonly tls?: { readonly cert: Buffer; readonly key: Buffer; readonly clientCa?: Buffer };
+  /** By path, e.g. `/etcdserverpb.KV/Range`. */
+  readonly methods: ReadonlyMap<string, GrpcMethod>;
+  /** Throws an RpcError for a call that may not be made. */
+  readonly authorize: (path: string, context: CallContext) => void;
+  readonly maxConnections: number;
+  /** A defect or a broken disk: the client is told "internal". */
+  readonly onFailure: (error: unknown) => void;
+}
+
+/** etcd's limit of a request, and of what its framing lets in at all. */
+export const MAX_REQUEST_BYTES = 1_536 * 1024;
+const MAX_MESSAGE_BYTES = MAX_REQUEST_BYTES + 512 * 1024;
+const MAX_STREAMS_PER_CONNECTION = 2_000;
+/** Answers a client has not taken yet; with more, its further calls are refused. */
+const MAX_PENDING_BYTES = 64 * 1024 * 1024;
+const WINDOW_BYTES = 1024 * 1024;
+/** A connection whose other end is gone without a word is found out in this time. */
+const PING_INTERVAL_MS = 60_000;
+const PING_TIMEOUT_MS = 20_000;
+
+interface Connection {
+  readonly certificate: DetailedPeerCertificate | undefined;
+  /** Written and not yet taken by the client. */
+  pendingBytes: number;
+}
+
+/** One call on the wire. Ends exactly once. */
+export class GrpcCall {
+  readonly #stream: ServerHttp2Stream;
+  readonly #connection: Connection;
+  readonly #onFailure: (error: unknown) => void;
+  #isStarted = false;
+  #isEnded = false;
+
+  constructor(stream: ServerHttp2Stream, connection: Connection, onFailure: (error: unknown) => void) {
+    this.#stream = stream;
+    this.#connection = connection;
+    this.#onFailure = onFailure;
+  }
+
+  /** More should not be written now: see `onDrain`. */
+  get isCongested(): boolean {
+    return this.#stream.writableNeedDrain;
+  }
+
+  get isEnded(): boolean {
+    return this.#isEnded || this.#stream.destroyed;
+  }
+
+  onDrain(action: () => void): void {
+    this.#stream.on("drain", action);
+  }
+
+  onClose(action: () => void): void {
+    this.#stream.once("close", action);
+  }
+
+  /** Calls `onMessage` for each message, `onEnd` when the client has no more. Throws nothing; errors end the call. */
+  read(onMessage: (message: Buffer) => void, onEnd: () => void): void {
+    const reader = new FrameReader(MAX_MESSAGE_BYTES);
+    this.#stream.on("data", (piece: Buffer) => {
+      try {
+        for (const message of reader.push(piece)) if (!this.isEnded) onMessage(message);
+      } catch (error) {
+        this.fail(error);
+      }
+    });
+    this.#stream.on("end", onEnd);
+  }
+
+  /** The client's messages wait while it does not take ours. */
+  pauseReading(): void {
+    this.#stream.pause();
+  }
+
+  resumeReading(): void {
+    this.#stream.resume();
+  }
+
+  send(message: Uint8Array): void {
+    if (this.isEnded) return;
+    this.#start();
+    const framed = frame(message);
+    this.#stream.write(framed, this.#count(framed.length));
+  }
+
+  /** The last message, if any, and the status "ok". */
+  end(message?: Uint8Array): void {
+    if (this.isEnded) return;
+    this.#start();
+    this.#isEnded = true;
+    if (message === undefined) this.#stream.end();
+    else {
+      const framed = frame(message);
+      this.#stream.end(framed, this.#count(framed.length));
+    }
+  }
+
+  /** Ends the call with the error's status; any other error than an RpcError is ours. */
+  fail(error: unknown): void {
+    if (this.isEnded) return;
+    if (!(error instanceof RpcError)) this.#onFailure(error);
+    const { status, message } =
+      error instanceof RpcError ? error : { status: grpcStatus.internal, message: "etcdserver: internal error" };
+    const trailers = { "grpc-status": String(status), "grpc-message": percentEncode(message) };
+    this.#isEnded = true;
+    if (this.#isStarted) {
+      this.#stream.removeAllListeners("wantTrailers");
+      this.#stream.once("wantTrailers", () => this.#stream.sendTrailers(trailers));
+      this.#stream.end();
+    } else {
+      this.#stream.respond({ ":status": 200, "content-type": "application/grpc", ...trailers }, { endStream: true });
+    }
+  }
+
+  /** Returns what to call when the bytes have left. */
+  #count(bytes: number): () => void {
+    this.#connection.pendingBytes += bytes;
+    return () => {
+      this.#connection.pendingBytes -= bytes;
+    };
+  }
+
+  #start(): void {
+    if (this.#isStarted) return;
+    this.#isStarted = true;
+    this.#stream.respond({ ":status": 200, "content-type": "application/grpc" }, { waitForTrailers: true });
+    this.#stream.once("wantTrailers", () => this.#stream.sendTrailers({ "grpc-status": "0" }));
+  }
+}
+
+/** Listens on one address. */
+export class GrpcServer implements AsyncDisposable {
+  readonly #server: Http2Server | Http2SecureServer;
+  readonly #options: GrpcServerOptions;
+  readonly #connections = new Map<Http2Session, Connection>();
+
+  private constructor(options: GrpcServerOptions) {
+    this.#options = options;
+    const settings = { maxConcurrentStreams: MAX_STREAMS_PER_CONNECTION, initialWindowSize: WINDOW_BYTES };
+    const common = { settings, maxSessionMemory: 128 };
+    const { tls } = options;
+    this.#server =
+      tls === undefined
+        ? createServer(common)
+        : createSecureServer({
+            ...common,
+            ...secureContext(tls),
+            requestCert: tls.clientCa !== undefined,
+            // Who shows none is refused call by call: joining is done without.
+            rejectUnauthorized: false,
+          });
+    this.#server.maxConnections = options.maxConnections;
+    this.#server.on("session", (session) => this.#accept(session));
+    this.#server.on("stream", (stream, headers) => this.#serve(stream, headers));
+    // Handshakes that fail and clients that vanish are the clients' affair.
+    this.#server.on("sessionError", () => undefined);
+    this.#server.on("tlsClientError", () => undefined);
+  }
+
+  /** Rejects with Node's error when the address cannot be listened on. `port` 0: any. */
+  static async listen(host: string, port: number, options: GrpcServerOptions): Promise<GrpcServer> {
+    const server = new GrpcServer(options);
+    const { promise, resolve, reject } = Promise.withResolvers<void>();
+    server.#server.once("error", reject);
+    server.#server.listen(port, host, resolve);
+    await promise;
+    server.#server.off("error", reject);
+    server.#server.on("error", options.onFailure);
+    return server;
+  }
+
+  /** New connections see these; throws when they cannot be used, and then the old ones stay. */
+  replaceTls(tls: NonNullable<GrpcServerOptions["tls"]>): void {
+    if ("setSecureContext" in this.#server) this.#server.setSecureContext(secureContext(tls));
+  }
+
+  get port(): number {
+    const address = this.#server.address();
+    return address === null || typeof address === "string" ? 0 : address.port;
+  }
+
+  get connections(): number {
+    return this.#connections.size;
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    const { promise, resolve } = Promise.withResolvers<void>();
+    this.#server.close(() => resolve());
+    for (const session of this.#connections.keys()) session.destroy(undefined, constants.NGHTTP2_NO_ERROR);
+    await promise;
+  }
+
+  #accept(session: ServerHttp2Session): void {
+    this.#connections.set(session, { certificate: verifiedCertificate(session), pendingBytes: 0 });
+    session.setLocalWindowSize(4 * WINDOW_BYTES);
+    session.on("error", () => undefined);
+    const pinger = setInterval(() => pingOrDestroy(session), PING_INTERVAL_MS);
+    pinger.unref();
+    session.once("close", () => {
+      clearInterval(pinger);
+      this.#connections.delete(session);
+    });
+  }
+
+  #serve(stream: ServerHttp2Stream, headers: IncomingHttpHeaders): void {
+    // A client that resets its stream is no error of ours.
+    stream.on("error", () => undefined);
+    const connection = stream.session && this.#connections.get(stream.session);
+    if (connection === undefined) return;
+    const call = new GrpcCall(stream, connection, this.#options.onFailure);
+    try {
+      const context = { headers, certificate: connection.certificate };
+      const path = headers[":path"] ?? "";
+      const method = this.#options.methods.get(path);
+      if (method === undefined) throw unimplemented(path);
+      this.#options.authorize(path, context);
+      if (connection.pendingBytes > MAX_PENDING_BYTES) throw refusals.tooManyRequests();
+      method.start(call, context);
+    } catch (error) {
+      call.fail(error);
+      stream.resume();
+    }
+  }
+}
+
+function secureContext({ cert, key, clientCa }: NonNullable<GrpcServerOptions["tls"]>): SecureContextOptions {
+  return { cert, key, minVersion: "TLSv1.2", ...(clientCa !== undefined && { ca: clientCa }) };
+}
+
+function pingOrDestroy(session: ServerHttp2Session): void {
+  const timeout = setTimeout(() => session.destroy(), PING_TIMEOUT_MS);
+  timeout.unref();
+  if (!session.ping(() => clearTimeout(timeout))) session.destroy();
+}
+
+function verifiedCertificate({ socket }: ServerHttp2Session): DetailedPeerCertificate | undefined {
+  if (!(socket instanceof TLSSocket) || !socket.authorized) return undefined;
+  return socket.getPeerCertificate(true);
+}
+
+function unimplemented(path: string): RpcError {
+  const method = path.replace(/^.*\//, "") || "this";
+  return new RpcError(
+    grpcStatus.unimplemented,
+    `flannel-store: ${method} is not offered by the embedded store; use a real etcd for it`,
+  );
+}
+
+/** As gRPC wants its messages: printable ASCII, the rest and "%" in hex. */
+function percentEncode(text: string): string {
+  return [...Buffer.from(text)]
+    .map((byte) => (byte >= 0x20 && byte < 0x7f && byte !== 0x25 ? String.fromCharCode(byte) : hex(byte)))
+    .join("");
+}
+
+function hex(byte: number): string {
+  return `%${byte.toString(16).toUpperCase().padStart(2, "0")}`;
+}

@@ -1,0 +1,24 @@
+// `HOST:PORT` of a server. Pure.
+import { FlannelError } from "../../errors.ts";
+
+export interface ListenAddress {
+  /** Without brackets. */
+  readonly host: string;
+  /** 0: any free one. */
+  readonly port: number;
+}
+
+/** `127.0.0.1:2379`, `[::1]:2379`, `localhost:2379`. Throws `usage`. */
+export function parseListenAddress(text: string): ListenAddress {
+  const match = /^(?:\[([0-9a-fA-F:.]+)\]|([^:[\]\s]+)):(\d{1,5})$/.exec(text);
+  const port = Number(match?.[3]);
+  if (match === null || port > 65_535) {
+    throw new FlannelError("usage", `--listen must be HOST:PORT, like 127.0.0.1:2379 or [::1]:2379, not "${text}"`);
+  }
+  return { host: match[1] ?? match[2] ?? "", port };
+}
+
+/** Only programs on this host can reach it. */
+export function isLoopback({ host }: ListenAddress): boolean {
+  return host === "localhost" || host === "::1" || /^127\.\d{1,3}\.\d{1,3}\.\d{1,3}$/.test(host);
+}

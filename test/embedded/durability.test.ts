@@ -1,0 +1,101 @@
+// What an answer of the embedded store is worth: killed at any moment it loses nothing acknowledged and invents
+// nothing, and the disk is told to sync before an answer leaves.
+import { readFile, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { setTimeout as delay } from "node:timers/promises";
+import { expect, test } from "vitest";
+import { EtcdConnection } from "../../src/store/etcd/etcd-connection.ts";
+import { PutRequest, RangeRequest } from "../../src/store/etcd/protocol/etcd.ts";
+import { methods } from "../../src/store/etcd/rpc.ts";
+import { watchKeys } from "../../src/store/etcd/watch-keys.ts";
+import { EmbeddedServer } from "./embedded-server.ts";
+import { StoreClient } from "./store-client.ts";
+
+const KILLS = 200;
+const WRITERS = 8;
+
+const everything = { key: Uint8Array.of(0), rangeEnd: Uint8Array.of(0) };
+
+function put(key: string, value: string): PutRequest {
+  return PutRequest.fromPartial({ key: Buffer.from(key), value: Buffer.from(value) });
+}
+
+/** Writes until the server dies. Keys are written once. */
+async function writeUntilDead(client: StoreClient, name: string, acknowledged: Map<string, bigint>): Promise<void> {
+  for (let count = 0; ; count++) {
+    const key = `${name}-${count}`;
+    const answer = await client.ask(methods.put, put(key, key));
+    if ("error" in answer) return;
+    acknowledged.set(key, answer.ok.header?.revision ?? 0n);
+  }
+}
+
+/** The revisions of every put it has seen, in the order seen. */
+function followPuts(connection: EtcdConnection, signal: AbortSignal): { revisions: bigint[]; done: Promise<void> } {
+  const revisions: bigint[] = [];
+  const follow = async () => {
+    const range = { start: everything.key, end: everything.rangeEnd };
+    for await (const item of watchKeys(connection, range, 1n, signal)) {
+      if (item.type === "compacted") throw new Error("compacted");
+      if (item.type === "events") revisions.push(...item.events.map(({ kv }) => kv?.modRevision ?? 0n));
+    }
+  };
+  return { revisions, done: follow() };
+}
+
+test(`killed ${KILLS} times under load: nothing lost, nothing invented, watches go on`, {
+  timeout: 400_000,
+}, async () => {
+  await using server = await EmbeddedServer.start();
+  await using connection = await EtcdConnection.open({ endpoints: server.endpoints });
+  const stop = new AbortController();
+  const { revisions, done } = followPuts(connection, stop.signal);
+  const acknowledged = new Map<string, bigint>();
+  for (let kill = 0; kill < KILLS; kill++) {
+    using client = new StoreClient(server.endpoints);
+    const goal = acknowledged.size + 1 + Math.floor(Math.random() * 100);
+    const names = Array.from({ length: WRITERS }, (_, writer) => `k${kill}-w${writer}`);
+    const writers = names.map((name) => writeUntilDead(client, name, acknowledged));
+    while (acknowledged.size < goal) await delay(1);
+    await server.member.restart();
+    await Promise.all(writers);
+  }
+  using client = new StoreClient(server.endpoints);
+  const { kvs, header } = await client.call(methods.range, RangeRequest.fromPartial(everything));
+  const found = new Map(kvs.map((kv) => [Buffer.from(kv.key).toString(), kv]));
+  for (const [key, revision] of acknowledged) {
+    expect(found.get(key)?.modRevision, key).toBe(revision);
+    expect(Buffer.from(found.get(key)?.value ?? []).toString()).toBe(key);
+  }
+  // Of each writer at most the one write that was on its way when the store died.
+  expect(kvs.length - acknowledged.size).toBeLessThanOrEqual(KILLS * WRITERS);
+  const expected = Array.from({ length: kvs.length }, (_, index) => BigInt(index + 2));
+  expect(kvs.map((kv) => kv.modRevision).sort((a, b) => Number(a - b))).toEqual(expected);
+  expect(header?.revision).toBe(expected.at(-1));
+  for (let waited = 0; revisions.length < expected.length && waited < 20_000; waited += 20) await delay(20);
+  expect(revisions).toEqual(expected);
+  stop.abort();
+  await done;
+});
+
+test("the sync of the log ends before the answer leaves", { timeout: 60_000 }, async () => {
+  const trace = "strace -f -qq -y -e trace=pwrite64,fdatasync,fsync,write,writev,sendmsg -o".split(" ");
+  const file = join(tmpdir(), `flannel-store-trace-${process.pid}`);
+  await using stack = new AsyncDisposableStack();
+  stack.defer(() => rm(file, { force: true }));
+  const server = stack.use(await EmbeddedServer.start({ wrapper: [...trace, file] }));
+  const client = stack.use(new StoreClient(server.endpoints));
+  await client.call(methods.put, put("warm", "up"));
+  const linesBefore = (await readFile(file, "utf8")).split("\n").length;
+  await client.call(methods.put, put("key", "value"));
+  const lines = (await readFile(file, "utf8")).split("\n").slice(linesBefore - 1);
+  const written = lines.findLastIndex((line) => /pwrite64\(.*store\.db-wal/.test(line));
+  const synced = lines.findIndex(
+    (line, index) => index > written && /(fdatasync|fsync)\(.*store\.db-wal.*= 0$/.test(line),
+  );
+  const answered = lines.findIndex((line) => /(write|writev|sendmsg)\(\d+<(socket|TCP)/.test(line));
+  expect(written, lines.join("\n")).toBeGreaterThanOrEqual(0);
+  expect(synced).toBeGreaterThan(written);
+  expect(answered).toBeGreaterThan(synced);
+});

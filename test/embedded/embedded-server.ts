@@ -1,0 +1,157 @@
+// A flannel-store process for tests: run from source on loopback, killed with -9 and started again on the same data and
+// port. Goes with `await using`, and dies with the test process.
+import { type ChildProcess, execFile, spawn } from "node:child_process";
+import { once } from "node:events";
+import { rmSync } from "node:fs";
+import { mkdtemp, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { fileURLToPath } from "node:url";
+import { promisify } from "node:util";
+import { freePort, memoryDirectory } from "../etcd/etcd-server.ts";
+import type { Pki } from "../etcd/pki.ts";
+
+const run = promisify(execFile);
+const program = fileURLToPath(new URL("../../src/cli/flannel-store.ts", import.meta.url));
+
+export interface EmbeddedServerOptions {
+  readonly pki?: Pki;
+  readonly extraArguments?: readonly string[];
+  /** Data where a sync costs nothing: for tests of anything but durability. */
+  readonly inMemory?: boolean;
+  /** Words in front of the command line: `strace …`. */
+  readonly wrapper?: readonly string[];
+}
+
+/** The process; named as etcd's members are. */
+export class EmbeddedMember {
+  readonly endpoint: string;
+  readonly #argv: readonly string[];
+  #process: ChildProcess | undefined;
+  #output = "";
+
+  constructor(endpoint: string, argv: readonly string[]) {
+    this.endpoint = endpoint;
+    this.#argv = argv;
+  }
+
+  get pid(): number {
+    return this.#process?.pid ?? 0;
+  }
+
+  start(): void {
+    this.#output = "";
+    const child = spawn("setpriv", ["--pdeathsig", "KILL", ...this.#argv], { stdio: ["ignore", "pipe", "pipe"] });
+    for (const stream of [child.stdout, child.stderr]) {
+      stream.setEncoding("utf8").on("data", (text: string) => {
+        this.#output += text;
+        child.emit("output");
+      });
+    }
+    this.#process = child;
+  }
+
+  /** Resolves when it has said that it serves. */
+  async healthy(): Promise<void> {
+    const child = this.#process;
+    const guard = AbortSignal.timeout(20_000);
+    while (!this.#output.includes("serving")) {
+      if (child?.exitCode !== null) throw new Error(`flannel-store exited: ${this.#output}`);
+      await Promise.race([once(child, "output", { signal: guard }), once(child, "exit", { signal: guard })]);
+    }
+  }
+
+  async kill(signal: NodeJS.Signals = "SIGKILL"): Promise<void> {
+    const child = this.#process;
+    this.#process = undefined;
+    if (child === undefined || child.exitCode !== null || child.signalCode !== null) return;
+    const exited = once(child, "exit");
+    child.kill(signal);
+    await exited;
+  }
+
+  async restart(signal: NodeJS.Signals = "SIGKILL"): Promise<void> {
+    await this.kill(signal);
+    this.start();
+    await this.healthy();
+  }
+
+  signal(name: NodeJS.Signals): void {
+    this.#process?.kill(name);
+  }
+
+  log(): string {
+    return this.#output;
+  }
+}
+
+export class EmbeddedServer implements AsyncDisposable {
+  readonly member: EmbeddedMember;
+  readonly directory: string;
+  readonly #pki: Pki | undefined;
+  readonly #onExit: () => void;
+
+  private constructor(directory: string, member: EmbeddedMember, pki: Pki | undefined) {
+    this.directory = directory;
+    this.member = member;
+    this.#pki = pki;
+    this.#onExit = () => rmSync(directory, { recursive: true, force: true });
+    process.once("exit", this.#onExit);
+  }
+
+  static async start(options: EmbeddedServerOptions = {}): Promise<EmbeddedServer> {
+    const { pki, extraArguments = [], wrapper = [] } = options;
+    const parent = options.inMemory === true ? await memoryDirectory() : tmpdir();
+    const directory = await mkdtemp(join(parent, "flannel-store-"));
+    const address = `127.0.0.1:${await freePort()}`;
+    const tls = pki === undefined ? [] : ["--tls-cert", pki.serverCert, "--tls-key", pki.serverKey];
+    const node = [process.execPath, "--disable-warning=ExperimentalWarning", program];
+    const argv = [
+      ...wrapper,
+      ...node,
+      "--data-dir",
+      join(directory, "data"),
+      "--listen",
+      address,
+      ...tls,
+      ...extraArguments,
+    ];
+    const member = new EmbeddedMember(`${pki === undefined ? "http" : "https"}://${address}`, argv);
+    const server = new EmbeddedServer(directory, member, pki);
+    try {
+      member.start();
+      await member.healthy();
+      return server;
+    } catch (error) {
+      await server[Symbol.asyncDispose]();
+      throw error;
+    }
+  }
+
+  get dataDirectory(): string {
+    return join(this.directory, "data");
+  }
+
+  get endpoints(): string {
+    return this.member.endpoint;
+  }
+
+  /** Runs etcdctl (API 3) and resolves with its output. */
+  async control(...commandLine: readonly string[]): Promise<string> {
+    const pki = this.#pki;
+    const tls = pki === undefined ? [] : ["--cacert", pki.ca, "--cert", pki.clientCert, "--key", pki.clientKey];
+    // With http:// in front `endpoint status` of etcdctl 3.4 sends the whole URL as the name of the server, which HTTP/2
+    // in Node refuses.
+    const endpoints = this.endpoints.replace("http://", "");
+    const { stdout } = await run("etcdctl", ["--endpoints", endpoints, ...tls, ...commandLine], {
+      env: { ...process.env, ETCDCTL_API: "3" },
+    });
+    return stdout;
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.member.kill();
+    await rm(this.directory, { recursive: true, force: true });
+    process.off("exit", this.#onExit);
+  }
+}

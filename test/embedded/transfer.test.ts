@@ -1,0 +1,113 @@
+// `flannelctl store`: from etcd into the embedded store and back, nothing changed on the way.
+import { mkdtemp, readFile, rm, stat } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterEach, beforeEach, expect, test } from "vitest";
+import { EtcdServer } from "../etcd/etcd-server.ts";
+import { prefix, RawClient } from "../etcd/fixture.ts";
+import { flannelctl } from "../support/flannelctl.ts";
+import { EmbeddedServer } from "./embedded-server.ts";
+
+let stack: AsyncDisposableStack;
+let etcd: EtcdServer;
+let embedded: EmbeddedServer;
+let directory: string;
+
+beforeEach(async () => {
+  stack = new AsyncDisposableStack();
+  directory = await mkdtemp(join(tmpdir(), "flannel-transfer-"));
+  stack.defer(() => rm(directory, { recursive: true }));
+  etcd = stack.use(await EtcdServer.start());
+  embedded = stack.use(await EmbeddedServer.start({ inMemory: true }));
+});
+
+afterEach(async () => {
+  await stack[Symbol.asyncDispose]();
+});
+
+function ctl(server: { endpoints: string }, argv: readonly string[], input = "") {
+  return flannelctl(["--etcd-endpoints", server.endpoints, "store", ...argv], { input });
+}
+
+/** Everything but the revision it was read at. */
+function contents(text: string): unknown {
+  const { leases, keys } = JSON.parse(text) as { leases: { id: string }[]; keys: unknown[] };
+  return { keys, leases: leases.sort((a, b) => a.id.localeCompare(b.id)) };
+}
+
+async function fill(server: EtcdServer): Promise<void> {
+  const raw = stack.use(await RawClient.open(server.endpoints));
+  for (let first = 0; first < 300; first += 100) {
+    const indexes = Array.from({ length: 100 }, (_, index) => first + index);
+    const entries = indexes.map((index) => [`${prefix}/subnets/10.5.${index % 256}.${index}-24`, `{"n":${index}}`]);
+    await raw.put(Object.fromEntries(entries));
+  }
+  for (const id of ["1a2b", "7fffffffffffffff"]) {
+    await server.control("lease", "grant", "86400").catch(() => undefined);
+    const granted = /lease ([0-9a-f]+)/.exec(await server.control("lease", "grant", "3600"))?.[1] ?? "";
+    await server.control("put", `${prefix}/subnets/${id}`, "leased", `--lease=${granted}`);
+  }
+  await raw.put({
+    [`${prefix}/config`]: '{"Network":"10.5.0.0/16"}',
+    [`${prefix}/odd`]: "\u00ff\u00fe\0",
+    "/other": "x",
+  });
+}
+
+test("from etcd to the embedded store and back to another etcd", async () => {
+  await fill(etcd);
+  const exported = await ctl(etcd, ["export"]);
+  expect(exported).toMatchObject({ exitCode: 0, stderr: "" });
+  expect(await ctl(embedded, ["import", "-"], exported.stdout)).toEqual({
+    exitCode: 0,
+    stdout: "imported 304 keys with 2 leases\n",
+    stderr: "",
+  });
+  const ours = await ctl(embedded, ["export"]);
+  expect(contents(ours.stdout)).toEqual(contents(exported.stdout));
+  expect(await embedded.control("get", "/other")).toBe("");
+  await etcd.control("del", "--prefix", prefix);
+  expect((await ctl(etcd, ["import", "-"], ours.stdout)).exitCode).toBe(0);
+  expect(contents((await ctl(etcd, ["export"])).stdout)).toEqual(contents(exported.stdout));
+});
+
+test("a second import changes nothing; one over other values writes nothing", async () => {
+  await fill(etcd);
+  const exported = await ctl(etcd, ["export"]);
+  await ctl(embedded, ["import", "-"], exported.stdout);
+  const before = await ctl(embedded, ["export"]);
+  expect((await ctl(embedded, ["import", "-"], exported.stdout)).exitCode).toBe(0);
+  expect((await ctl(embedded, ["export"])).stdout).toBe(before.stdout);
+  await embedded.control("put", `${prefix}/config`, "other");
+  await embedded.control("del", `${prefix}/odd`);
+  const refused = await ctl(embedded, ["import", "-"], exported.stdout);
+  expect(refused.exitCode).toBe(1);
+  expect(refused.stderr).toContain(`the store already has another value at ${prefix}/config`);
+  expect(await embedded.control("get", `${prefix}/odd`)).toBe("");
+});
+
+test("a backup is a whole file for the owner alone, and can be imported", async () => {
+  await fill(etcd);
+  const file = join(directory, "backup.json");
+  expect(await ctl(etcd, ["backup", file])).toEqual({
+    exitCode: 0,
+    stdout: `wrote 304 keys with 2 leases to ${file}\n`,
+    stderr: "",
+  });
+  expect((await stat(file)).mode & 0o777).toBe(0o600);
+  expect((await ctl(embedded, ["import", file])).exitCode).toBe(0);
+  const imported = await ctl(embedded, ["export"]);
+  expect(contents(imported.stdout)).toEqual(contents(await readFile(file, "utf8")));
+  const nowhere = await ctl(etcd, ["backup", join(directory, "no", "file")]);
+  expect(nowhere.exitCode).toBe(1);
+  expect(nowhere.stderr).toContain("cannot write");
+});
+
+test.each([["{"], ["{}"], ['{"format":"flannel-store-export/1","revision":"1","leases":[],"keys":[{"key":"a"}]}']])(
+  "refuses %s",
+  async (text) => {
+    const { exitCode, stderr } = await ctl(embedded, ["import", "-"], text);
+    expect(exitCode).toBe(1);
+    expect(stderr).toContain("- is not an export of flannelctl store export");
+  },
+);

@@ -1,0 +1,67 @@
+// Networks without etcd: three hosts on one flannel-store, and a host that brings its own with `--store=embedded`.
+import { readdir, readFile } from "node:fs/promises";
+import { fileURLToPath } from "node:url";
+import { expect, it } from "vitest";
+import { LabAgent } from "../../lab/agent.ts";
+import { EmbeddedStore } from "../../lab/embedded-store.ts";
+import { createLan } from "../../lab/lan.ts";
+import { attachPod } from "../../lab/pod.ts";
+import { untilAllPing } from "../../lab/probe.ts";
+import { until } from "../../lab/wait.ts";
+
+const config = JSON.stringify({ Network: "10.5.0.0/16", Backend: { Type: "vxlan" } });
+const flannelctl = fileURLToPath(new URL("../../bin/flannelctl", import.meta.url));
+
+it("three hosts on one store: packets go on while it is down, a host that comes later is seen by all", async () => {
+  await using resources = new AsyncDisposableStack();
+  const lan = resources.use(await createLan({ hosts: 3 }));
+  const store = resources.use(await EmbeddedStore.start(lan.storeAddress));
+  await store.put("/coreos.com/network/config", config);
+  const start = (index: number) => resources.use(LabAgent.start(lan.host(index), { etcdEndpoints: store.endpoints }));
+  const agents = [start(1), start(2)];
+  await Promise.all(agents.map((agent) => agent.untilReady({ peers: 1 })));
+  const pods = await Promise.all(agents.map(async (agent) => attachPod(agent.host, await agent.untilSubnetEnv())));
+  await untilAllPing(pods);
+  await store.kill9();
+  await untilAllPing(pods);
+  await store.restart();
+  agents.push(start(3));
+  await Promise.all(agents.map((agent) => agent.untilReady({ peers: 2, timeoutMs: 30_000 })));
+  const third = agents[2]!;
+  pods.push(await attachPod(third.host, await third.untilSubnetEnv()));
+  await untilAllPing(pods);
+  expect(await store.list("/coreos.com/network/subnets/")).toHaveLength(3);
+});
+
+/** Processes that run flannel-store, by pid. */
+async function storeProcesses(): Promise<number[]> {
+  const pids = (await readdir("/proc")).filter((name) => /^\d+$/.test(name));
+  const isStore = async (pid: string) =>
+    (await readFile(`/proc/${pid}/cmdline`, "utf8").catch(() => "")).includes("flannel-store.mjs");
+  const found = await Promise.all(pids.map(async (pid) => ((await isStore(pid)) ? [Number(pid)] : [])));
+  return found.flat();
+}
+
+it("flanneld --store=embedded: agent and store in one go, which live and die together", async () => {
+  await using resources = new AsyncDisposableStack();
+  const lan = resources.use(await createLan({ hosts: 1 }));
+  const host = lan.host(1);
+  const agent = resources.use(LabAgent.start(host, { args: ["--store=embedded"] }));
+  await agent.untilEvent("store.opened");
+  const endpoint = "--etcd-endpoints=http://127.0.0.1:2379";
+  await host.namespace.run([flannelctl, endpoint, "config", "set", "-"], { input: config });
+  await agent.untilReady({ peers: 0 });
+  expect((await agent.status()).store.description).toContain("http://127.0.0.1:2379");
+  const [first = 0] = await storeProcesses();
+  process.kill(first, "SIGKILL");
+  await agent.untilEvent("store.restarted");
+  expect(await host.namespace.run([flannelctl, endpoint, "lease", "list"])).toContain(host.ipv4);
+  process.kill(agent.pid, "SIGKILL");
+  await agent.exited;
+  await until(async () => (await storeProcesses()).length === 0, { what: "the store to end with the killed agent" });
+  const next = resources.use(LabAgent.start(host, { args: ["--store=embedded"] }));
+  await next.untilReady({ peers: 0 });
+  process.kill(next.pid, "SIGTERM");
+  expect(await next.exited).toEqual({ code: 0, signal: null });
+  expect(await storeProcesses()).toEqual([]);
+});
