@@ -1,17 +1,6 @@
 // The contract of a set of measurements, and the figures it gives.
 
-export type Unit =
-  | "ms"
-  | "s"
-  | "MB"
-  | "%"
-  | "/s"
-  | "processes"
-  | "×"
-  | "Gbit/s"
-  | "kpkt/s"
-  | "CPU s/Gbit"
-  | "µs";
+export type Unit = "ms" | "s" | "MB" | "%" | "/s" | "processes" | "×" | "Gbit/s" | "kpkt/s" | "CPU s/Gbit" | "µs";
 
 /** One line of the table: samples, and the one number that is judged. */
 export interface Figure {

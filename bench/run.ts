@@ -18,16 +18,7 @@ import { startSet } from "./start.ts";
 import { storeSet } from "./store.ts";
 import { udpSet } from "./udp.ts";
 
-const sets: readonly BenchSet[] = [
-  startSet,
-  latencySet,
-  memorySet,
-  acquireSet,
-  readySet,
-  rulesSet,
-  udpSet,
-  storeSet,
-];
+const sets: readonly BenchSet[] = [startSet, latencySet, memorySet, acquireSet, readySet, rulesSet, udpSet, storeSet];
 
 const usage = `npm run bench -- [SET...] [--rounds N] [--sizes N,N,...] [--json FILE]
 
