@@ -26,6 +26,8 @@ beforeEach(() => {
   writeFileSync(join(root, "src/cli/late.ts"), 'export const late = "late";');
   for (const name of ["flanneld", "flannelctl", "flannel-store"])
     writeFileSync(join(root, `src/cli/${name}.ts`), program("first"));
+  mkdirSync(join(root, "src/tunnel"));
+  writeFileSync(join(root, "src/tunnel/tunnel-worker.ts"), 'console.log("a thread");');
 });
 
 afterEach(() => rmSync(root, { recursive: true, force: true }));
