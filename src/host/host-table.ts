@@ -32,6 +32,11 @@ export const emptyObservedState: ObservedState = {
   blackhole: [],
 };
 
+export interface TouchedSlots {
+  readonly kind: HostKind;
+  readonly touched: readonly AnySlot[];
+}
+
 type Tables = { readonly [K in HostKind]: Map<string, Slot<K>> };
 
 export class HostTable {
@@ -66,15 +71,20 @@ export class HostTable {
 
   /** Replaces what is wanted. Returns the slots that may have changed; objects shared with the last state cost nothing. */
   setDesired(state: HostState): AnySlot[] {
-    const touched: AnySlot[] = [];
-    for (const kind of hostKinds) this.#setDesiredKind(kind, state, touched);
-    this.#state = state;
-    return touched;
+    return [...this.setDesiredByKind(state)].flatMap(({ touched }) => touched);
   }
 
-  #setDesiredKind<K extends HostKind>(kind: K, state: HostState, touched: AnySlot[]): void {
+  /** As `setDesired`, kind by kind: each is replaced when the one before it has been taken. */
+  *setDesiredByKind(state: HostState): Generator<TouchedSlots, void, undefined> {
+    const before = this.#state;
+    this.#state = state;
+    for (const kind of hostKinds) yield { kind, touched: this.#setDesiredKind(kind, before, state) };
+  }
+
+  #setDesiredKind<K extends HostKind>(kind: K, stateBefore: HostState, state: HostState): readonly AnySlot[] {
+    const touched: AnySlot[] = [];
     const rules = kindRules[kind];
-    const before: readonly Desired<K>[] = rules.desiredOf(this.#state);
+    const before: readonly Desired<K>[] = rules.desiredOf(stateBefore);
     const after: readonly Desired<K>[] = rules.desiredOf(state);
     // Two wanted objects of one key (cloned machines with one MAC) share a slot, so that only a full walk finds the survivor.
     const mustWalkAll = this.#kindsWithTwins.delete(kind);
@@ -89,6 +99,7 @@ export class HostTable {
     this.#assign(kind, after.slice(start, endAfter), touched);
     // The last of its key counts, also when it stands in the part that did not change.
     if (this.#kindsWithTwins.has(kind) && !mustWalkAll) this.#assign(kind, after, touched);
+    return touched;
   }
 
   #assign<K extends HostKind>(kind: K, objects: readonly Desired<K>[], touched: AnySlot[]): void {

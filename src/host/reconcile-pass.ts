@@ -87,7 +87,7 @@ export class ReconcilePass {
   /** Throws only when the kernel cannot be read. */
   async run(request: PassRequest): Promise<ReconcileResult> {
     const startMs = performance.now();
-    this.#setWanted(request.wanted);
+    if (request.wanted !== undefined) await this.#setWanted(request.wanted);
     if (request.isNewChance) this.failures.retryAll();
     if (request.kinds.size > 0) await this.#look(request.kinds, this.#hasLooked);
     const repaired: Repair[] = [];
@@ -155,17 +155,19 @@ export class ReconcilePass {
     };
   }
 
-  #setWanted(wanted: PassRequest["wanted"]): void {
-    if (wanted === undefined) return;
+  /** Many of a kind make a turn of their own; what is wanted is judged in the turn in which it is set. */
+  async #setWanted(wanted: NonNullable<PassRequest["wanted"]>): Promise<void> {
     const mustJudgeAll = wanted.prune !== this.#prune;
     this.#prune = wanted.prune;
-    for (const slot of this.table.setDesired(wanted.state)) {
-      this.failures.succeed(slot); // what is wanted has changed: a past failure says nothing
-      this.#judge(slot, false);
-      this.#watch(slot);
+    for (const { kind, touched } of this.table.setDesiredByKind(wanted.state)) {
+      for (const slot of touched) {
+        this.failures.succeed(slot); // what is wanted has changed: a past failure says nothing
+        this.#judge(slot, false);
+        this.#watch(slot);
+      }
+      if (mustJudgeAll) for (const slot of this.table.slots(kind)) this.#judge(slot as AnySlot, false);
+      if (mustJudgeAll || touched.length >= SLOTS_PER_TURN) await nextTurn();
     }
-    if (!mustJudgeAll) return;
-    for (const kind of hostKinds) for (const slot of this.table.slots(kind)) this.#judge(slot as AnySlot, false);
   }
 
   #watch({ kind, desired }: AnySlot): void {
