@@ -22,7 +22,8 @@ const started: ChildProcess[] = [];
 /** In the background; with a terminal when asked for. */
 function startDemo(args: readonly string[], options: { readonly onTerminal: boolean }): Running {
   const command = [...demo, ...args];
-  const argv = options.onTerminal ? ["script", "-qefc", command.join(" "), "/dev/null"] : command;
+  // exec: a shell in between would turn Ctrl-C into an exit code of its own.
+  const argv = options.onTerminal ? ["script", "-qefc", `exec ${command.join(" ")}`, "/dev/null"] : command;
   const child = spawn(argv[0] ?? "", argv.slice(1), { stdio: ["pipe", "pipe", "pipe"] });
   started.push(child);
   let output = "";
