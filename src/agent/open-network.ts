@@ -45,39 +45,40 @@ export async function openNetwork(options: OpenNetworkOptions): Promise<Network>
   const macs = await chooseMacs(backend.devices, remembered, rtnetlink);
   const networks = [config.ipv4?.network, config.ipv6?.network].filter((network) => network !== undefined);
   const earlier = (remembered?.devices ?? []).filter((device) => !backend.devices.includes(device));
-  await using undo = new AsyncDisposableStack();
-  const claims = undo.use(DeviceClaims.take(backend.devices));
-  const firewall = undo.use(
-    new Firewall({
-      preferNftables: config.enableNftables,
-      suffix: ruleSuffix(agentOptions.etcd.prefix),
-      networks,
-      resyncMs: agentOptions.rules.resyncMs,
-      logger,
-      signal,
-      onChange: onPass,
-    }),
-  );
-  const network = await Network.open({
-    backend,
-    rules: agentOptions.rules,
-    masqueradeExclude: config.masqueradeExclude,
-    firewall,
-    claims,
-    externalInterface: chosen.interface,
-    selection,
-    ...macs,
-    // By now it may be another agent's: then it is not for us to remove.
-    staleDevices: earlier.filter((device) => claims.tryAdd(device)),
+  const claims = DeviceClaims.take(backend.devices);
+  const firewall = new Firewall({
+    preferNftables: config.enableNftables,
+    suffix: ruleSuffix(agentOptions.etcd.prefix),
     networks,
-    rtnetlink,
+    resyncMs: agentOptions.rules.resyncMs,
     logger,
     signal,
-    onPass,
-    onExternalInterface,
+    onChange: onPass,
   });
-  undo.move();
-  return network;
+  try {
+    return await Network.open({
+      backend,
+      rules: agentOptions.rules,
+      masqueradeExclude: config.masqueradeExclude,
+      firewall,
+      claims,
+      externalInterface: chosen.interface,
+      selection,
+      ...macs,
+      // By now it may be another agent's: then it is not for us to remove.
+      staleDevices: earlier.filter((device) => claims.tryAdd(device)),
+      networks,
+      rtnetlink,
+      logger,
+      signal,
+      onPass,
+      onExternalInterface,
+    });
+  } catch (error) {
+    await firewall[Symbol.asyncDispose]();
+    claims[Symbol.dispose]();
+    throw error;
+  }
 }
 
 function familiesOf(config: NetworkConfig): ReadonlySet<Family> {

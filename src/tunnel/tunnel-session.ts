@@ -88,24 +88,35 @@ export class TunnelSession implements AsyncDisposable {
 
   /** Throws when the device or a socket cannot be had. The device stays when the session ends. */
   static open(state: TunnelState, table: ForwardingTable, counters: Counters): TunnelSession {
-    using stack = new DisposableStack();
-    const tun = stack.use(openTun(state.device, VNET_HEADER_BYTES));
-    const deviceOffload = setTunOffload(tun, state.offload ? "tcp and udp" : "none");
-    const { localIpv4, localIpv6, port } = state;
-    const udp4 = localIpv4 && stack.use(openUdpSocket(localIpv4, port, SOCKET_BUFFER_BYTES));
-    const udp6 = localIpv6 && stack.use(openUdpSocket(localIpv6, port, SOCKET_BUFFER_BYTES));
-    const sockets = [udp4, udp6].filter((socket) => socket !== undefined);
-    const features = {
-      deviceOffload,
-      udpSegmentation: state.offload && sockets.every(hasUdpSegmentation),
-      udpReceiveJoining: state.offload && sockets.map(tryJoinReceived).every(Boolean),
+    const owned: Disposable[] = [];
+    const own = <T extends Disposable | undefined>(resource: T): T => {
+      if (resource !== undefined) owned.push(resource);
+      return resource;
     };
-    const raw4 = stack.use(udp4 && tryOpenRawSocket(4));
-    const raw6 = stack.use(udp6 && tryOpenRawSocket(6));
-    const wakeUp = stack.use(openEventFd());
-    const owned = stack.move();
-    const descriptors = { tun, udp4, udp6, raw4, raw6, wakeUp, [Symbol.dispose]: () => owned[Symbol.dispose]() };
-    return new TunnelSession(descriptors, features, state, table, counters);
+    const release = () => {
+      for (const resource of owned.toReversed()) resource[Symbol.dispose]();
+    };
+    try {
+      const tun = own(openTun(state.device, VNET_HEADER_BYTES));
+      const deviceOffload = setTunOffload(tun, state.offload ? "tcp and udp" : "none");
+      const { localIpv4, localIpv6, port } = state;
+      const udp4 = localIpv4 && own(openUdpSocket(localIpv4, port, SOCKET_BUFFER_BYTES));
+      const udp6 = localIpv6 && own(openUdpSocket(localIpv6, port, SOCKET_BUFFER_BYTES));
+      const sockets = [udp4, udp6].filter((socket) => socket !== undefined);
+      const features = {
+        deviceOffload,
+        udpSegmentation: state.offload && sockets.every(hasUdpSegmentation),
+        udpReceiveJoining: state.offload && sockets.map(tryJoinReceived).every(Boolean),
+      };
+      const raw4 = own(udp4 && tryOpenRawSocket(4));
+      const raw6 = own(udp6 && tryOpenRawSocket(6));
+      const wakeUp = own(openEventFd());
+      const descriptors = { tun, udp4, udp6, raw4, raw6, wakeUp, [Symbol.dispose]: release };
+      return new TunnelSession(descriptors, features, state, table, counters);
+    } catch (error) {
+      release();
+      throw error;
+    }
   }
 
   get features(): TunnelFeatures {

@@ -106,8 +106,10 @@ export class EmbeddedServer implements AsyncDisposable {
     const address = `127.0.0.1:${await freePort()}`;
     const tls = pki === undefined ? [] : ["--tls-cert", pki.serverCert, "--tls-key", pki.serverKey];
     const node = [process.execPath, "--disable-warning=ExperimentalWarning", program];
+    // A tracer that is killed lets go of what it traces: that has to die with the tracer.
+    const traced = wrapper.length === 0 ? [] : [...wrapper, "setpriv", "--pdeathsig", "KILL"];
     const argv = [
-      ...wrapper,
+      ...traced,
       ...node,
       "--data-dir",
       join(directory, "data"),
