@@ -109,7 +109,7 @@ export class Agent implements AsyncDisposable {
     const view: ReadinessView = {
       hasLease: this.#own !== undefined,
       isSubnetFileWritten: this.#files.isSubnetFileCurrent,
-      arePeersProgrammed: this.#network?.arePeersProgrammed === true && (this.table.hasSnapshot || this.#isWarm),
+      arePeersProgrammed: this.#arePeersProgrammed,
       failedObjects: this.#network?.failures.length ?? 0,
       isWarmStart: this.#isWarm,
       ...(ageMs !== undefined && { storeAgeMs: ageMs }),
@@ -123,12 +123,12 @@ export class Agent implements AsyncDisposable {
 
   /** Whether forwarding is set up as far as we know it: what a service manager waits for. */
   get isForwarding(): boolean {
-    return this.#own !== undefined && this.#files.isSubnetFileCurrent && this.#network?.arePeersProgrammed === true;
+    return this.#own !== undefined && this.#files.isSubnetFileCurrent && this.#arePeersProgrammed;
   }
 
-  /** Tries again what a full disk or a missing directory prevented. Called now and then. */
-  retryFiles(): void {
-    this.#settle();
+  /** A pass without peers says nothing before somebody told us of them: the store, or what we remember. */
+  get #arePeersProgrammed(): boolean {
+    return this.#network?.arePeersProgrammed === true && (this.table.hasSnapshot || this.#isWarm);
   }
 
   /** Reads the configuration again, as if it had been written just now (SIGHUP). */
@@ -211,7 +211,7 @@ export class Agent implements AsyncDisposable {
       const message = `restart needed: ${restart.join(", ")} changed, which a running agent cannot apply`;
       logger.warn("config.restart-needed", message, { keys: restart });
     }
-    this.#settle();
+    this.settle();
   }
 
   #openNetwork(config: ActiveConfig): Promise<Network> {
@@ -236,7 +236,7 @@ export class Agent implements AsyncDisposable {
       rtnetlink,
       logger,
       signal: this.#signal,
-      onPass: () => this.#settle(),
+      onPass: () => this.settle(),
       onExternalInterface: (external, problem, previous) => this.#onExternalInterface(external, problem, previous),
     });
     return this.#network;
@@ -313,7 +313,7 @@ export class Agent implements AsyncDisposable {
       // What was ours until now is a peer's, and what seemed a peer's is ours.
       this.#network?.setPeers(this.table.peers(), this.table.hasSnapshot);
     }
-    this.#settle();
+    this.settle();
   }
 
   #onExternalInterface(external: ExternalInterface, problem: string | undefined, previous: ExternalInterface): void {
@@ -336,10 +336,11 @@ export class Agent implements AsyncDisposable {
       const message = "the host cannot serve the network as it is now: the lease stays as it was";
       this.#parts.logger.error("lease.not-announced", message, { error: describeError(error) });
     }
-    this.#settle();
+    this.settle();
   }
 
-  #settle(): void {
+  /** Brings files and whoever is told up to date; also now and then, since a full disk may have room again. */
+  settle(): void {
     if (this.#own !== undefined && this.#config !== undefined && this.#network !== undefined) {
       this.#files.update({ config: this.#config, own: this.#own, network: this.#network });
     }

@@ -171,7 +171,7 @@ export class Network implements AsyncDisposable {
   }
 
   get isOwnProgrammed(): boolean {
-    return this.#programmed.own;
+    return this.#programmed.own && this.#own !== undefined && this.#hasRulesFor === this.#own;
   }
 
   get arePeersProgrammed(): boolean {
@@ -236,18 +236,20 @@ export class Network implements AsyncDisposable {
     await this.#lookUpDirectPeers();
     this.#plan = this.#withBlackholes(this.#backend.plan(this.#own, this.#peers, this.#facts), this.#own);
     const { state, tunnel } = this.#plan;
-    // At the same time: neither needs the other. Before anybody is told of the subnet both have to be there; later the
-    // peers do not wait for rules, which they do not need.
-    const own = this.#own;
-    const rules = this.firewall.setDesired(this.#ruleInputs(own));
-    await Promise.all([
-      // With it: on a restart the device is there, and its packets are waiting.
-      this.#carry(tunnel),
-      this.reconciler.setDesired(state, { prune: this.#isComplete }),
-      this.#hasRulesFor === own ? undefined : rules,
-    ]);
-    this.#hasRulesFor = own;
+    this.#writeRules(this.#own);
+    // Together: on a restart the device is there, and its packets are waiting.
+    await Promise.all([this.#carry(tunnel), this.reconciler.setDesired(state, { prune: this.#isComplete })]);
     this.#programmed = { own: true, peers: !this.#isDirty };
+  }
+
+  /** Beside the pass: before anybody is told of the subnet the rules have to be there, but the peers do not need them. */
+  #writeRules(own: LeasedSubnets): void {
+    const done = () => {
+      if (this.#own !== own || this.#hasRulesFor === own) return;
+      this.#hasRulesFor = own;
+      this.#options.onPass();
+    };
+    this.firewall.setDesired(this.#ruleInputs(own)).then(done, done);
   }
 
   #withBlackholes(plan: BackendPlan, own: LeasedSubnets): BackendPlan {

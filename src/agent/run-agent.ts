@@ -94,7 +94,7 @@ async function runUntilEnd(run: RunOptions, report: AgentReport): Promise<void> 
   await using agent = Agent.start({ options, logger, store, rtnetlink, warmState, remembered, signal, onSettled });
   report.follow(agent, store);
   const ticker = setInterval(() => {
-    agent.retryFiles();
+    agent.settle();
     announcer.tellPreflight(report);
   }, TICK_MS);
   using _reload = run.onReload(() => void reload(agent, store, options, logger));
