@@ -16,7 +16,7 @@ import { NextHopPool } from "./next-hop-pool.ts";
 import { LinkDirectory, type Ownership, ownDeviceName } from "./observed-state.ts";
 import type { ProgramFailure } from "./program-context.ts";
 import { program } from "./programmer.ts";
-import { type Repair, RepairLog } from "./repair-log.ts";
+import { type Repair, RepairLog, repairAction } from "./repair-log.ts";
 import { RouteProgrammer } from "./route-programmer.ts";
 
 export interface HostFailure {
@@ -344,9 +344,4 @@ export class ReconcilePass {
   line(slot: AnySlot): string {
     return slotLine(slot, this.#options.ownership.ownDevices);
   }
-}
-
-function repairAction({ desired, observed }: AnySlot): Repair["action"] {
-  if (desired === undefined) return "removed";
-  return observed === undefined ? "added" : "corrected";
 }

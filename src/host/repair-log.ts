@@ -1,5 +1,7 @@
 // What somebody else broke and we put back: counted, the last ones remembered, one log line a pass.
+
 import type { Logger } from "../telemetry/logger.ts";
+import type { AnySlot } from "./host-table.ts";
 
 export interface Repair {
   /** RFC 3339. */
@@ -43,4 +45,10 @@ export class RepairLog {
       { count: repairs.length, total: this.#total },
     );
   }
+}
+
+/** What has to be done to a slot, in the word the log uses. */
+export function repairAction({ desired, observed }: AnySlot): Repair["action"] {
+  if (desired === undefined) return "removed";
+  return observed === undefined ? "added" : "corrected";
 }
