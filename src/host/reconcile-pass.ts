@@ -108,8 +108,8 @@ export class ReconcilePass {
   async handover(): Promise<number> {
     this.#pool.forcePlain();
     await this.#look(new Set(["route"]), this.#hasLooked);
-    const slots = [...this.table.slots("route")];
-    const indirect = slots.filter(({ desired, observed }) => desired !== undefined && observed?.nextHopId !== undefined);
+    const slots = [...this.table.slots("route")].filter(({ desired }) => desired !== undefined);
+    const indirect = slots.filter(({ observed }) => observed?.nextHopId !== undefined);
     const operations = indirect.map((slot): HostOperation => ({ action: "replace", slot }));
     const failed = await this.#routes.program(operations);
     this.#settle(operations, failed, []);
