@@ -193,24 +193,6 @@ function isRouteSatisfied(desired: HostRoute, observed: ObservedRoute, ownDevice
   );
 }
 
-export function isSameRoute(a: ObservedRoute, b: ObservedRoute): boolean {
-  return (
-    a.destination === b.destination &&
-    a.device === b.device &&
-    a.gateway === b.gateway &&
-    a.onLink === b.onLink &&
-    a.protocol === b.protocol &&
-    a.metric === b.metric &&
-    a.tos === b.tos &&
-    a.type === b.type &&
-    a.scope === b.scope &&
-    a.preferredSource === b.preferredSource &&
-    a.nextHopId === b.nextHopId &&
-    a.isMultipath === b.isMultipath &&
-    a.isOurs === b.isOurs
-  );
-}
-
 /** Boot on our own devices, as upstream writes it; our own number where only the tag tells whose it is. */
 export function routeProtocol(device: string, ownDevices: ReadonlySet<string>): number {
   return ownDevices.has(device) ? ROUTE_PROTOCOL_BOOT : FLANNEL_PROTOCOL;

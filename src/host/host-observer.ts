@@ -1,11 +1,12 @@
 // Looks at the kernel and puts what it finds into the table, kind by kind.
 import { MAIN_TABLE, type NextHopMessage, type ObjectKind, type ObjectKinds } from "../netlink/messages.ts";
 import type { Rtnetlink } from "../netlink/rtnetlink.ts";
-import { type HostKind, isSameRoute, kindRules, type Observed, type ObservedRoute } from "./host-objects.ts";
+import { type HostKind, kindRules, type Observed, type ObservedRoute } from "./host-objects.ts";
 import type { HostBlackhole } from "./host-state.ts";
 import type { HostTable, Slot } from "./host-table.ts";
 import type { NextHopPool } from "./next-hop-pool.ts";
 import {
+  isFoundAgain,
   type LinkDirectory,
   type Ownership,
   observedAddress,
@@ -114,18 +115,12 @@ async function lookAtRoutes(
     const routes = await netlink.dumpAs("route", { table: MAIN_TABLE, family }, (message) => {
       const blackhole = observedBlackhole(message, ownership);
       if (blackhole !== undefined) blackholes.push(blackhole);
-      const route = observedRoute(message, context);
-      return route === undefined ? undefined : knownIfEqual(route, table);
+      const known = table.get("route", message.destination)?.observed;
+      return known !== undefined && isFoundAgain(known, message, context) ? known : observedRoute(message, context);
     });
     for (const route of routes) found.push(route);
   }
   pool.replaceAll(nextHops, found, links, ownership);
   table.setObserved("route", found, onLookedAt);
   table.setObserved("blackhole", blackholes, onLookedAt);
-}
-
-/** Keeps the route found last time, when it has not changed: ten thousand equal ones would be garbage at every look. */
-function knownIfEqual(route: ObservedRoute, table: HostTable): ObservedRoute {
-  const known = table.get("route", kindRules.route.observedKey(route))?.observed;
-  return known !== undefined && isSameRoute(known, route) ? known : route;
 }

@@ -23,6 +23,8 @@ type Gateway = Pick<GatewayRoute, "device" | "gateway" | "onLink">;
 interface NextHop extends Gateway {
   readonly id: number;
   routes: number;
+  /** Whether the last look found it. */
+  isListed: boolean;
 }
 
 export class NextHopPool {
@@ -52,37 +54,36 @@ export class NextHopPool {
     ownership: Ownership,
   ): void {
     this.#plainRoutes.clear();
-    const usedByUs = new Set(routes.filter((route) => route.isOurs).map((route) => route.nextHopId));
     this.#foreignIds.clear();
-    const gone = new Set(this.#byId.keys());
+    for (const nextHop of this.#byId.values()) nextHop.isListed = false;
+    let usedByUs: ReadonlySet<number | undefined> | undefined;
+    const isUsedByUs = (id: number) => {
+      usedByUs ??= new Set(routes.filter((route) => route.isOurs).map((route) => route.nextHopId));
+      return usedByUs.has(id);
+    };
     for (const message of nextHops) {
       const { id, gateway, onLink } = message;
       const device = links.byIndex(message.outIndex)?.name;
       const isOurs =
         message.protocol === FLANNEL_PROTOCOL &&
         !message.isGroup &&
-        (usedByUs.has(id) || ownDeviceName(message.outIndex, links, ownership) !== undefined);
-      if (!isOurs || device === undefined || gateway === undefined) {
-        this.#foreignIds.add(id);
-        continue;
-      }
-      gone.delete(id);
-      this.#see(id, { device, gateway, onLink });
+        (ownDeviceName(message.outIndex, links, ownership) !== undefined || isUsedByUs(id));
+      if (isOurs && device !== undefined && gateway !== undefined) this.#list(id, { device, gateway, onLink });
+      else this.#foreignIds.add(id);
     }
-    for (const id of gone) this.remove(id);
+    for (const { id, isListed } of this.#byId.values()) if (!isListed) this.remove(id);
     for (const route of routes) this.countRoute(route, 1);
   }
 
   /** As `add`, but keeps the object it had, when nothing changed. */
-  #see(id: number, gateway: Gateway): void {
+  #list(id: number, { device, gateway, onLink }: Gateway): void {
     const known = this.#byId.get(id);
-    const isSame =
-      known?.gateway === gateway.gateway && known.device === gateway.device && known.onLink === gateway.onLink;
-    if (isSame) {
+    if (known?.gateway === gateway && known.device === device && known.onLink === onLink) {
       known.routes = 0;
+      known.isListed = true;
     } else {
       this.remove(id);
-      this.add(id, gateway);
+      this.add(id, { device, gateway, onLink });
     }
   }
 
@@ -123,7 +124,7 @@ export class NextHopPool {
   }
 
   add(id: number, { device, gateway, onLink }: Gateway): void {
-    const nextHop: NextHop = { id, device, gateway, onLink, routes: 0 };
+    const nextHop: NextHop = { id, device, gateway, onLink, routes: 0, isListed: true };
     this.#byId.set(id, nextHop);
     this.#byGateway.set(gatewayKey(nextHop), nextHop);
   }

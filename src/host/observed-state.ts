@@ -185,6 +185,26 @@ export function observedBlackhole(message: RouteMessage, { ownedNetworks }: Owne
   return isOurs && table === MAIN_TABLE && isInside(destination, ownedNetworks) ? { destination } : undefined;
 }
 
+/** Whether the message says what we knew: of ten thousand routes that stay, none is made anew at every look. */
+export function isFoundAgain(known: ObservedRoute, message: RouteMessage, context: RouteContext): boolean {
+  return (
+    message.table === MAIN_TABLE &&
+    known.destination === message.destination &&
+    known.gateway === message.gateway &&
+    known.nextHopId === message.nextHopId &&
+    known.onLink === message.onLink &&
+    known.protocol === message.protocol &&
+    known.type === message.type &&
+    known.scope === message.scope &&
+    known.metric === message.metric &&
+    known.tos === message.tos &&
+    known.preferredSource === message.preferredSource &&
+    known.isMultipath === message.isMultipath &&
+    known.device === context.links.byIndex(message.outIndex)?.name &&
+    known.isOurs === isOurRoute(message, message.outIndex, context)
+  );
+}
+
 function isPlainKey(message: RouteMessage): boolean {
   return message.tos === 0 && message.metric === defaultMetric(message.family);
 }

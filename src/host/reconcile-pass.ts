@@ -108,11 +108,9 @@ export class ReconcilePass {
   async handover(): Promise<number> {
     this.#pool.forcePlain();
     await this.#look(new Set(["route"]), this.#hasLooked);
-    const operations: HostOperation[] = [];
-    for (const slot of this.table.slots("route")) {
-      const isIndirect = slot.desired !== undefined && slot.observed?.nextHopId !== undefined;
-      if (isIndirect) operations.push({ action: "replace", slot });
-    }
+    const slots = [...this.table.slots("route")].filter(({ desired }) => desired !== undefined);
+    const indirect = slots.filter(({ observed }) => observed?.nextHopId !== undefined);
+    const operations = indirect.map((slot): HostOperation => ({ action: "replace", slot }));
     const failed = await this.#routes.program(operations);
     this.#settle(operations, failed, []);
     await this.#routes.removeUnusedNextHops();
