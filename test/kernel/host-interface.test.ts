@@ -152,8 +152,9 @@ describe("following", () => {
   test("deleted and made again", async () => {
     const before = watch.current.index;
     await box.ip("link", "del", "dev", "eth0");
-    await becomes({ isUp: false });
-    expect(watch.reason).toBe("interface eth0 is gone");
+    // The kernel tells of it going down first.
+    await until(() => watch.reason === "interface eth0 is gone", { what: "the interface to be gone" });
+    expect(watch.current.isUp).toBe(false);
     await box.ipBatch([
       "link add dev eth0 type veth peer name lan",
       "addr add 192.168.50.31/24 dev eth0",
