@@ -45,7 +45,7 @@ export const memorySet: BenchSet = {
           resting.map(({ bareMb }) => bareMb),
         ),
         medianFigure(
-          { name: `CPU over ${IDLE_SECONDS} s, of one core`, unit: "%", atMost: 0.2 },
+          { name: `CPU over the next ${IDLE_SECONDS} s, of one core`, unit: "%", atMost: 0.2 },
           resting.map(({ cpuPercent }) => cpuPercent),
         ),
         longestFigure(
@@ -77,7 +77,7 @@ async function measureResting({ lan, etcd }: World, { rounds, progress }: BenchC
   await using agents = new AsyncDisposableStack();
   const measurements: Promise<Resting>[] = [];
   for (let round = 1; round <= rounds; round++) {
-    progress(`at rest: starting agent ${round} of ${rounds}, then ${IDLE_SECONDS} s of rest`);
+    progress(`at rest: starting agent ${round} of ${rounds}, then ${SETTLE_SECONDS + IDLE_SECONDS} s of rest`);
     const agent = agents.use(await startedAgent(lan.host(round), etcd, {}));
     const measurement = measureOneResting(agent);
     // Reported below, where all are awaited.
@@ -89,12 +89,12 @@ async function measureResting({ lan, etcd }: World, { rounds, progress }: BenchC
 
 async function measureOneResting({ agent }: BenchAgent): Promise<Resting> {
   const { pid } = agent;
-  const cpuBefore = await cpuSeconds(pid);
-  const startedMs = performance.now();
   await sleep(SETTLE_SECONDS * 1_000);
   const residentMb = (await agent.residentBytes()) / 1e6;
   const bareMb = await residentMbOfBareNode();
-  await sleep(IDLE_SECONDS * 1_000 - (performance.now() - startedMs));
+  const cpuBefore = await cpuSeconds(pid);
+  const startedMs = performance.now();
+  await sleep(IDLE_SECONDS * 1_000);
   const cpuPercent = ((await cpuSeconds(pid)) - cpuBefore) / ((performance.now() - startedMs) / 100_000);
   return { residentMb, bareMb, cpuPercent };
 }

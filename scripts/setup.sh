@@ -42,12 +42,12 @@ find_missing_packages() {
   if [ "$purpose" = test ] || [ "$purpose" = bench ]; then
     want etcd-server etcd
     want etcd-client etcdctl
+    want socat socat
   fi
   if [ "$purpose" = test ]; then
     want tshark tshark
     want tcpdump tcpdump
     want build-essential cc
-    want socat socat
     want openssl openssl
     want shellcheck shellcheck
     want docker.io dockerd
