@@ -59,7 +59,7 @@ export const memorySet: BenchSet = {
         medianFigure({ name: "CPU time of loading, before the first turn", unit: "ms" }, longest("loadingMs")),
       ],
       notes: [
-        "Resident memory and CPU: all rounds at once, one host each; the CPU time holds an audit of everything.",
+        "Resident memory and CPU: all rounds at once, one host each; the CPU time holds one or two thirds of an audit.",
         "A turn holds one or more tasks (callbacks), so no task is longer. Afterwards: a new lease, its removal, an audit.",
       ],
     };
