@@ -16,11 +16,8 @@ export interface FileSources {
   readonly network: Network;
 }
 
-/**
- * Peers change often in a large cluster, and what they were some seconds ago is good enough to start from; but none at
- * all is not, so the first are saved at once.
- */
-const SAVE_PEERS_AFTER_MS = 10_000;
+/** The more peers there are, the more often they change and the more a save costs. */
+const SAVE_PEERS_AFTER_MS = { least: 500, forEach: 1, most: 10_000 } as const;
 
 export class AgentFiles implements AsyncDisposable {
   readonly #options: AgentOptions;
@@ -29,7 +26,10 @@ export class AgentFiles implements AsyncDisposable {
   readonly #onWritten: () => void;
   readonly #subnetFile = new LatestOnly(() => this.#writeSubnetFile());
   readonly #state = new LatestOnly(() => this.#saveState());
-  readonly #peersFile = new LatestOnly(() => this.#savePeers(), SAVE_PEERS_AFTER_MS);
+  readonly #peersFile = new LatestOnly(
+    () => this.#savePeers(),
+    () => savePeersAfterMs(this.#peers.length),
+  );
   #subnetText = { wanted: "", written: "" };
   #stateText = { wanted: "", saved: "" };
   #wantedState: RememberedState | undefined;
@@ -67,8 +67,7 @@ export class AgentFiles implements AsyncDisposable {
 
   savePeers(peers: readonly Lease[]): void {
     this.#peers = peers;
-    if (this.#arePeersSaved) this.#peersFile.request();
-    else this.#peersFile.requestNow();
+    this.#peersFile.request();
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -103,7 +102,7 @@ export class AgentFiles implements AsyncDisposable {
       await this.#warmState.save(this.#wantedState);
       this.#stateText.saved = text;
       this.#failing.delete("state");
-      if (!this.#arePeersSaved) this.#peersFile.requestNow();
+      if (!this.#arePeersSaved) this.#peersFile.request();
     } catch (error) {
       this.#sayNotSaved("state", error);
     }
@@ -131,6 +130,11 @@ export class AgentFiles implements AsyncDisposable {
     this.#failing.set(what, kind);
     return true;
   }
+}
+
+function savePeersAfterMs(peers: number): number {
+  const { least, forEach, most } = SAVE_PEERS_AFTER_MS;
+  return Math.min(most, Math.max(least, peers * forEach));
 }
 
 type FileKind = "subnet file" | "state" | "peers";

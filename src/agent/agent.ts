@@ -15,7 +15,7 @@ import type { Rtnetlink } from "../netlink/rtnetlink.ts";
 import type { AgentLogger } from "../telemetry/create-logger.ts";
 import { AgentFiles } from "./agent-files.ts";
 import { type ActiveConfig, type ConfigChange, judgeConfigChange, readConfig } from "./config-change.ts";
-import { tellWarmStart, warmStartTimes } from "./data-plane-start.ts";
+import { prepareDataPlane, tellWarmStart, warmStartTimes } from "./data-plane-start.ts";
 import { tellAcquired } from "./lease-news.ts";
 import type { Network } from "./network.ts";
 import { openNetwork } from "./open-network.ts";
@@ -79,6 +79,7 @@ export class Agent implements AsyncDisposable {
     agent.#session = agent.#runSession();
     if (parts.remembered !== undefined) {
       const { remembered } = parts;
+      void prepareDataPlane(remembered);
       const times = warmStartTimes(remembered);
       agent.#warmStart = new WarmStart(() => agent.#startWarm(remembered), parts.logger, times);
     }

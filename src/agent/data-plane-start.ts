@@ -10,6 +10,17 @@ export function warmStartTimes(remembered: RememberedState): WarmStartTimes {
   return runsDataPlane(remembered) ? { firstMs: 0 } : {};
 }
 
+/** While the network is looked at, the thread that will carry packets starts. Never rejects. */
+export async function prepareDataPlane(remembered: RememberedState): Promise<void> {
+  if (!runsDataPlane(remembered)) return;
+  try {
+    const { preparePacketThread } = await import("../tunnel/packet-thread.ts");
+    preparePacketThread();
+  } catch {
+    // the data plane starts its own when its turn comes, and says what is wrong
+  }
+}
+
 export function tellWarmStart(logger: Logger, remembered: RememberedState, peers: number): void {
   const facts = { key: remembered.own.key, peers };
   if (runsDataPlane(remembered)) {

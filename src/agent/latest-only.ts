@@ -2,14 +2,14 @@
 
 export class LatestOnly implements AsyncDisposable {
   readonly #task: () => Promise<void>;
-  readonly #delayMs: number;
+  readonly #delayMs: () => number;
   #isRequested = false;
   #timer: NodeJS.Timeout | undefined;
   #running: Promise<void> | undefined;
   #isDisposed = false;
 
-  /** `task` handles its own errors. With `delayMs` a run begins that long after the first request. */
-  constructor(task: () => Promise<void>, delayMs = 0) {
+  /** `task` handles its own errors. A run begins `delayMs` after the first request. */
+  constructor(task: () => Promise<void>, delayMs: () => number = () => 0) {
     this.#task = task;
     this.#delayMs = delayMs;
   }
@@ -17,16 +17,9 @@ export class LatestOnly implements AsyncDisposable {
   request(): void {
     this.#isRequested = true;
     if (this.#isDisposed || this.#running !== undefined || this.#timer !== undefined) return;
-    if (this.#delayMs === 0) this.#start();
-    else this.#timer = setTimeout(() => this.#start(), this.#delayMs);
-  }
-
-  /** Without the delay. */
-  requestNow(): void {
-    this.#isRequested = true;
-    if (this.#isDisposed || this.#running !== undefined) return;
-    clearTimeout(this.#timer);
-    this.#start();
+    const delayMs = this.#delayMs();
+    if (delayMs === 0) this.#start();
+    else this.#timer = setTimeout(() => this.#start(), delayMs);
   }
 
   /** Serves what is still requested, then ends. */

@@ -64,6 +64,12 @@ export const poll: (descriptors: number, count: number, timeoutMs: number) => nu
   "int poll(uintptr_t, uintptr_t, int)",
 );
 
+/** `int sched_yield(void)` */
+export const schedYield: () => number = program.func("int sched_yield()");
+
+/** `int clock_gettime(clockid_t clock, struct timespec *time)` */
+export const clockGettime: (clock: number, time: number) => number = program.func("int clock_gettime(int, uintptr_t)");
+
 /** `ssize_t sendto(...)` from memory that never moves; the address may be any buffer. */
 export const sendFrom: (
   fd: number,

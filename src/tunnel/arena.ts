@@ -28,6 +28,20 @@ const SCRATCH_BYTES = 2048;
 
 const PAGE_BYTES = 65_536;
 
+const FOUR_GIB = 0x1_0000_0000;
+
+/** Memory whose addresses share their upper 32 bits. */
+function allocate(pages: number): WebAssembly.Memory {
+  const crossing: WebAssembly.Memory[] = [];
+  for (;;) {
+    const memory = new WebAssembly.Memory({ initial: pages, maximum: pages });
+    const first = addressOf(memory.buffer);
+    const last = first + pages * PAGE_BYTES - 1;
+    if (Math.floor(first / FOUR_GIB) === Math.floor(last / FOUR_GIB)) return memory;
+    crossing.push(memory); // held until another has been found: freed, the same would come again
+  }
+}
+
 export class Arena {
   readonly u8: Uint8Array;
   readonly u16: Uint16Array;
@@ -37,6 +51,9 @@ export class Arena {
   readonly sumOf: SumOf;
   /** Address of offset 0 in this process. */
   readonly base: number;
+  /** The same as two words, so that a pointer is written with whole numbers of 32 bits. */
+  readonly #baseLow: number;
+  readonly #baseHigh: number;
   readonly txPackets: number;
   readonly txPacketsEnd: number;
   readonly txHeaders: number;
@@ -51,8 +68,10 @@ export class Arena {
   readonly rxControls: number;
   readonly flowIovecs: number;
   readonly flowVnetHeaders: number;
-  /** Poll descriptors, the eventfd's counter. */
+  /** What PacketWait keeps: poll descriptors, the eventfd's counter, a time. */
   readonly polls: number;
+  /** One poll descriptor, for a socket that is full. */
+  readonly sendPoll: number;
   /** ICMP errors are built here. */
   readonly scratch: number;
 
@@ -79,29 +98,29 @@ export class Arena {
     this.flowIovecs = take(MAX_FLOWS * FLOW_IOVECS * IOVEC_BYTES);
     this.flowVnetHeaders = take(MAX_FLOWS * 16);
     this.polls = take(64);
+    this.sendPoll = take(8);
     this.scratch = take(SCRATCH_BYTES);
-    const pages = Math.ceil(end / PAGE_BYTES);
-    const memory = new WebAssembly.Memory({ initial: pages, maximum: pages });
+    const memory = allocate(Math.ceil(end / PAGE_BYTES));
     this.u8 = new Uint8Array(memory.buffer);
     this.u16 = new Uint16Array(memory.buffer);
     this.i32 = new Int32Array(memory.buffer);
     this.view = new DataView(memory.buffer);
     this.sumOf = compileSum(memory);
     this.base = addressOf(memory.buffer);
+    this.#baseLow = this.base | 0;
+    this.#baseHigh = Math.floor(this.base / FOUR_GIB);
   }
 
   /** Writes the address of `offset` as a pointer at `at` (a multiple of 4). */
   writePointer(at: number, offset: number): void {
-    const address = this.base + offset;
-    this.i32[at >> 2] = address | 0;
-    this.i32[(at >> 2) + 1] = address / 0x1_0000_0000;
+    this.i32[at >> 2] = this.#baseLow + offset;
+    this.i32[(at >> 2) + 1] = this.#baseHigh;
   }
 
-  /** One struct iovec at `at`. */
+  /** One struct iovec at `at`; the upper half of its length is never anything but 0. */
   writeIovec(at: number, offset: number, bytes: number): void {
     this.writePointer(at, offset);
     this.i32[(at >> 2) + 2] = bytes;
-    this.i32[(at >> 2) + 3] = 0;
   }
 
   /** 16 bits in network byte order. */

@@ -55,20 +55,20 @@ export class Inbound {
     this.#lastPeer = NO_PEER;
   }
 
-  /** Forwards one batch from the socket. Returns the number of receptions. */
-  run(socket: number, isV6: boolean): number {
+  /** Forwards one batch from the socket. Returns whether there may be more. */
+  run(socket: number, isV6: boolean): boolean {
     const { arena } = this.#options;
     const count = recvmmsg(socket, arena.base + arena.rxMessages, RX_SLOTS, MSG_DONTWAIT, 0);
     if (count <= 0) {
       const errno = count === 0 ? errnos.EAGAIN : lastErrno();
       if (errno === errnos.EBADF || errno === errnos.ENOTSOCK)
         throw new Error(`the UDP socket is gone: errno ${errno}`);
-      return 0; // nothing there; or an ICMP error about something sent, which is told once
+      return false; // nothing there; or an ICMP error about something sent, which is told once
     }
     this.#options.counters.add(counter.receivedDatagramBatches, 1);
     for (let slot = 0; slot < count; slot++) this.#takeSlot(slot, isV6);
     this.#options.coalescer.flush();
-    return count;
+    return count === RX_SLOTS;
   }
 
   /** The datagrams in a slot: one, or as many of equal size as the kernel joined. */

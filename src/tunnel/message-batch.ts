@@ -245,10 +245,10 @@ export class MessageBatch implements DatagramSink {
   }
 
   #waitForRoom(fd: number): void {
-    const { i32, polls, base } = this.#arena;
-    i32[polls >> 2] = fd;
-    i32[(polls >> 2) + 1] = POLLOUT;
-    poll(base + polls, 1, SEND_WAIT_MS);
+    const { i32, sendPoll, base } = this.#arena;
+    i32[sendPoll >> 2] = fd;
+    i32[(sendPoll >> 2) + 1] = POLLOUT;
+    poll(base + sendPoll, 1, SEND_WAIT_MS);
   }
 
   #count(index: number): void {

@@ -51,20 +51,22 @@ export class Outbound {
     this.#options.batch.table = table;
   }
 
-  /** Forwards one batch. Returns the number of reads. */
-  run(): number {
+  /** Forwards one batch. Returns whether the device may have more. */
+  run(): boolean {
     const { tun, batch } = this.#options;
     const { txPackets, txPacketsEnd, base } = this.#arena;
     let next = txPackets;
     let reads = 0;
+    let hasMore = true;
     while (reads < MAX_PACKETS && next + LARGEST_READ_BYTES + 16 <= txPacketsEnd) {
       // The IP header behind the virtio header is to lie at a multiple of 16.
       const at = ((next + VNET_HEADER_BYTES + 15) & ~15) - VNET_HEADER_BYTES;
       const bytes = readInto(tun, base + at, LARGEST_READ_BYTES);
       if (bytes < 0) {
         const errno = lastErrno();
-        if (errno === errnos.EAGAIN) break;
         if (errno === errnos.EINTR) continue;
+        hasMore = errno !== errnos.EAGAIN;
+        if (!hasMore) break;
         throw new DeviceLost(`read of the TUN device: errno ${errno}`);
       }
       reads++;
@@ -72,7 +74,7 @@ export class Outbound {
       this.take(at, bytes);
     }
     if (reads > 0) batch.flush();
-    return reads;
+    return hasMore;
   }
 
   /** One packet as read: virtio header at `at`, `bytes` in all. */

@@ -1,6 +1,6 @@
 // The loop of the packet path: both directions in turn as long as there is something to do, then sleep until there is.
 // It never waits for the control plane, and looks once for each batch whether that wants anything.
-import { lastErrno, poll, readInto, writev } from "../sys/libc.ts";
+import { lastErrno, writev } from "../sys/libc.ts";
 import { Arena } from "./arena.ts";
 import { Coalescer } from "./coalescer.ts";
 import { Counters, counter } from "./counters.ts";
@@ -9,6 +9,7 @@ import { IcmpErrors } from "./icmp-errors.ts";
 import { Inbound } from "./inbound.ts";
 import { MessageBatch } from "./message-batch.ts";
 import { DeviceLost, Outbound } from "./outbound.ts";
+import { PacketWait } from "./packet-wait.ts";
 import { PathMtus } from "./path-mtus.ts";
 
 /** Words the two threads share beside the counters. */
@@ -40,8 +41,6 @@ export interface PumpOptions {
   readonly takeTable: () => SharedArrayBuffer | undefined;
 }
 
-const POLLIN = 1;
-const POLLFD_BYTES = 8;
 const EBADFD = 77;
 const DEVICE_DOWN = 5; // EIO
 
@@ -60,7 +59,10 @@ export function runPump(options: PumpOptions): void {
   const write = deviceWriter(arena, tun, counters);
   const coalescer = new Coalescer(arena, { tcp: features.joinTcp, udp: features.joinUdp }, write);
   const inbound = new Inbound({ arena, coalescer, icmp, counters }, table);
+  const waiting = new PacketWait(arena, options);
   let generation = 0;
+  /** A batch was full: there may be more everywhere. */
+  let isBusy = false;
   while (Atomics.load(words, control.stop) === 0) {
     const latest = Atomics.load(words, control.tableGeneration);
     if (latest !== generation) {
@@ -72,31 +74,15 @@ export function runPump(options: PumpOptions): void {
         inbound.setTable(next);
       }
     }
-    let work = outbound.run();
-    if (udp4 >= 0) work += inbound.run(udp4, false);
-    if (udp6 >= 0) work += inbound.run(udp6, true);
-    if (work > 0) continue;
+    let hasMore = false;
+    if (isBusy || waiting.tunIsReady) hasMore = outbound.run();
+    if (udp4 >= 0 && (isBusy || waiting.udp4IsReady)) hasMore = inbound.run(udp4, false) || hasMore;
+    if (udp6 >= 0 && (isBusy || waiting.udp6IsReady)) hasMore = inbound.run(udp6, true) || hasMore;
+    isBusy = hasMore;
+    if (isBusy) continue;
     Atomics.store(words, control.usesGso, batch.usesGso ? 1 : 0);
-    sleep(arena, options);
+    waiting.wait();
   }
-}
-
-/** Until a packet or the control plane comes. */
-function sleep(arena: Arena, { tun, udp4, udp6, wakeUp }: PumpOptions): void {
-  const { i32, polls, base } = arena;
-  writePoll(i32, polls, 0, wakeUp);
-  writePoll(i32, polls, 1, tun);
-  writePoll(i32, polls, 2, udp4); // the kernel ignores negative ones
-  writePoll(i32, polls, 3, udp6);
-  if (poll(base + polls, 4, -1) <= 0) return;
-  // The counter is read away; what it stands for is in the control words.
-  if ((i32[(polls >> 2) + 1] ?? 0) >>> 16 !== 0) readInto(wakeUp, base + polls + 4 * POLLFD_BYTES, 8);
-}
-
-function writePoll(i32: Int32Array, polls: number, index: number, fd: number): void {
-  const at = (polls + index * POLLFD_BYTES) >> 2;
-  i32[at] = fd;
-  i32[at + 1] = POLLIN;
 }
 
 function deviceWriter(arena: Arena, tun: number, counters: Counters): (iovecs: number, count: number) => void {

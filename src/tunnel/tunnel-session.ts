@@ -1,7 +1,7 @@
 // One run of the data plane: device, sockets and the thread that pumps packets between them. What cannot be changed
 // while it runs (device, addresses, port, offloads) takes a new session.
-import { MessageChannel, type MessagePort, Worker } from "node:worker_threads";
-import { describeError, hasCode } from "../errors.ts";
+import { MessageChannel, type MessagePort } from "node:worker_threads";
+import { hasCode } from "../errors.ts";
 import { addressToBytes, type Prefix, prefixAddress } from "../ip/address.ts";
 import { openEventFd, signalEventFd } from "../sys/event-fd.ts";
 import type { Fd } from "../sys/fd.ts";
@@ -10,9 +10,9 @@ import { hasUdpSegmentation, openRawSocket, openUdpSocket, tryJoinReceived } fro
 import { VNET_HEADER_BYTES } from "./arena.ts";
 import type { Counters } from "./counters.ts";
 import type { ForwardingTable } from "./forwarding-table.ts";
+import { type PacketThreadData, runPacketThread } from "./packet-thread.ts";
 import { control } from "./pump.ts";
 import type { TunnelState } from "./tunnel-state.ts";
-import type { TunnelWorkerData } from "./tunnel-worker.ts";
 
 /** Capped by net.core.rmem_max for those who are not root. */
 const SOCKET_BUFFER_BYTES = 4 * 1024 * 1024;
@@ -61,7 +61,7 @@ export class TunnelSession implements AsyncDisposable {
     this.#control[control.usesGso] = Number(features.udpSegmentation);
     const { port1, port2 } = new MessageChannel();
     this.#tables = port1;
-    const workerData: TunnelWorkerData = {
+    const threadData: PacketThreadData = {
       control: shared,
       counters: counters.buffer,
       table: table.buffer,
@@ -80,7 +80,7 @@ export class TunnelSession implements AsyncDisposable {
       source6: addressOfPrefix(state.own.ipv6Subnet),
       tables: port2,
     };
-    this.ended = startWorker(workerData).finally(() => {
+    this.ended = runPacketThread(threadData).finally(() => {
       port1.close();
       descriptors[Symbol.dispose]();
     });
@@ -140,24 +140,6 @@ export class TunnelSession implements AsyncDisposable {
     const { wakeUp } = this.#descriptors;
     if (!wakeUp.isClosed) signalEventFd(wakeUp);
   }
-}
-
-/** A thread blocked in the kernel cannot be terminated: it is always told through the eventfd. */
-function startWorker(workerData: TunnelWorkerData): Promise<string | undefined> {
-  // From source the worker is its own file; in the bundle it is an entry beside the others.
-  const url = new URL(import.meta.url.endsWith(".ts") ? "./tunnel-worker.ts" : "./tunnel-worker.mjs", import.meta.url);
-  const worker = new Worker(url, { workerData, transferList: [workerData.tables], name: "packets" });
-  let reason: string | undefined;
-  worker.on("error", (error) => {
-    reason = describeError(error);
-  });
-  const isStopped = new Int32Array(workerData.control);
-  return new Promise((resolve) =>
-    worker.once("exit", () => {
-      const wasAsked = Atomics.load(isStopped, control.stop) === 1;
-      resolve(wasAsked ? undefined : (reason ?? "the packet thread ended by itself"));
-    }),
-  );
 }
 
 function addressOfPrefix(prefix: Prefix | undefined): Uint8Array | undefined {

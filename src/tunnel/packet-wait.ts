@@ -1,0 +1,112 @@
+// How the packet thread waits: for a moment by looking again and again, then asleep. Waking a sleeping thread on an idle
+// core costs more than carrying the packet; an answer to what was just sent often comes before the core has gone to rest.
+import { clockGettime, poll, readInto, schedYield } from "../sys/libc.ts";
+import type { Arena } from "./arena.ts";
+
+export interface WaitDescriptors {
+  readonly tun: number;
+  /** -1: none. */
+  readonly udp4: number;
+  readonly udp6: number;
+  /** An eventfd: something else than packets. */
+  readonly wakeUp: number;
+}
+
+const POLLIN = 1;
+const POLLFD_BYTES = 8;
+const CLOCK_MONOTONIC = 1;
+const place = { wakeUp: 0, tun: 1, udp4: 2, udp6: 3 } as const;
+const PLACES = 4;
+/** Behind the poll descriptors: the eventfd's counter, a struct timespec. */
+const counterOffset = PLACES * POLLFD_BYTES;
+const timeOffset = counterOffset + 8;
+
+/** As long as a round trip between neighbours takes; longer found nothing more. */
+const LOOK_NS = 50_000;
+/** A look takes about one; when it takes this much somebody else needed the core. */
+const CONTENDED_NS = 20_000;
+/** Then nobody looks for so long: who sleeps is woken at once, who yields has to wait for its turn. */
+const PAUSE_NS = 10_000_000;
+/** Looking is given up when it finds nothing, and tried again at times. */
+const TRUST_MOST = 16;
+const TRUST_GAIN = 2;
+const RETRY_EVERY = 32;
+
+export class PacketWait {
+  /** What the last wait found. */
+  tunIsReady = true;
+  udp4IsReady = true;
+  udp6IsReady = true;
+  readonly #arena: Arena;
+  readonly #wakeUp: number;
+  #trust = TRUST_MOST;
+  #waits = 0;
+  #pauseEndNs = 0;
+
+  constructor(arena: Arena, { tun, udp4, udp6, wakeUp }: WaitDescriptors) {
+    this.#arena = arena;
+    this.#wakeUp = wakeUp;
+    // The kernel ignores negative descriptors.
+    for (const [at, fd] of [wakeUp, tun, udp4, udp6].entries()) {
+      const word = (arena.polls + at * POLLFD_BYTES) >> 2;
+      arena.i32[word] = fd;
+      arena.i32[word + 1] = POLLIN;
+    }
+  }
+
+  /** Returns when a packet or the control plane has come. */
+  wait(): void {
+    // What came is only written when something did, not when a signal ended the wait.
+    const isFound = this.#look() || this.#poll(-1);
+    this.tunIsReady = isFound && this.#has(place.tun);
+    this.udp4IsReady = isFound && this.#has(place.udp4);
+    this.udp6IsReady = isFound && this.#has(place.udp6);
+    // The counter is read away; what it stands for is in the control words.
+    if (isFound && this.#has(place.wakeUp)) {
+      const { base, polls } = this.#arena;
+      readInto(this.#wakeUp, base + polls + counterOffset, 8);
+    }
+  }
+
+  /** Whether something came while we looked. */
+  #look(): boolean {
+    this.#waits++;
+    if (this.#trust === 0 && this.#waits % RETRY_EVERY !== 0) return false;
+    let now = this.#nowNs();
+    if (now < this.#pauseEndNs && now > this.#pauseEndNs - PAUSE_NS) return false;
+    const end = now + LOOK_NS;
+    for (;;) {
+      if (this.#poll(0)) {
+        this.#trust = Math.min(TRUST_MOST, this.#trust + TRUST_GAIN);
+        return true;
+      }
+      schedYield();
+      const before = now;
+      now = this.#nowNs();
+      if (now - before > CONTENDED_NS) {
+        this.#pauseEndNs = now + PAUSE_NS;
+        return false;
+      }
+      if (now >= end) break;
+    }
+    this.#trust = Math.max(0, this.#trust - 1);
+    return false;
+  }
+
+  #poll(timeoutMs: number): boolean {
+    const { base, polls } = this.#arena;
+    return poll(base + polls, PLACES, timeoutMs) > 0;
+  }
+
+  #has(at: number): boolean {
+    return (this.#arena.i32[(this.#arena.polls + at * POLLFD_BYTES + 4) >> 2] ?? 0) >>> 16 !== 0;
+  }
+
+  /** Monotonic, exact for centuries, no object made. */
+  #nowNs(): number {
+    const { base, polls, i32 } = this.#arena;
+    const at = polls + timeOffset;
+    clockGettime(CLOCK_MONOTONIC, base + at);
+    return (i32[at >> 2] ?? 0) * 1e9 + (i32[(at >> 2) + 2] ?? 0);
+  }
+}
