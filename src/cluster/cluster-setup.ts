@@ -1,21 +1,15 @@
 // Makes a cluster on the store's host, while no store runs there: whoever calls holds the lock of the data directory.
 // Every step keeps what an earlier attempt has made.
-import { createPublicKey } from "node:crypto";
 import { existsSync } from "node:fs";
 import { FlannelError } from "../errors.ts";
-import { ClusterAuthority, type IssuedCertificate } from "./cluster-authority.ts";
-import {
-  type ClusterFiles,
-  clusterFiles,
-  makeClusterDirectory,
-  readClusterFile,
-  writeSecretFile,
-} from "./cluster-files.ts";
+import { ClusterAuthority } from "./cluster-authority.ts";
+import { type ClusterFiles, clusterFiles, makeClusterDirectory, readClusterFile } from "./cluster-files.ts";
 import { hostNameRule, isValidHostName } from "./host-name.ts";
 import { formatToken } from "./join-token.ts";
-import { keyPin, makePrivateKey, readCertificate, readPrivateKey } from "./keys.ts";
+import { keyPin, readCertificate } from "./keys.ts";
 import { MemberBook } from "./member-book.ts";
-import { certifiedNames, serverNames } from "./server-names.ts";
+import { ensureOwnCertificates } from "./own-certificates.ts";
+import { serverNames } from "./server-names.ts";
 
 export interface ClusterSetup {
   /** Where other hosts reach the store: addresses or names. The first is the one to join at. */
@@ -34,13 +28,7 @@ export async function createCluster(directory: string, { addresses, port, prefix
   makeClusterDirectory(directory);
   const nowMs = Date.now();
   const authority = await openOrCreateAuthority(files, nowMs);
-  const names = serverNames(addresses);
-  ensureCertificate(authority, files.serverKey, files.serverCertificate, names, (publicKey) =>
-    authority.issueServer(publicKey, names, nowMs),
-  );
-  ensureCertificate(authority, files.adminKey, files.adminCertificate, [], (publicKey) =>
-    authority.issueAdmin(publicKey, nowMs),
-  );
+  await ensureOwnCertificates(files, serverNames(addresses), nowMs, () => Promise.resolve(authority));
   const facts = { etcdPrefix: prefix, addresses: [...addresses], port };
   if (existsSync(files.members)) MemberBook.open(files).setFacts(facts);
   else MemberBook.create(files, facts);
@@ -81,22 +69,4 @@ function openOrCreateAuthority(files: ClusterFiles, nowMs: number): Promise<Clus
   if (!hasKey)
     throw new FlannelError("config.invalid", `${files.caCertificate} is there, but its key ${files.caKey} is not`);
   return ClusterAuthority.open(files);
-}
-
-/** The key first; a certificate that is for this key, these names and from this authority stays. */
-function ensureCertificate(
-  authority: ClusterAuthority,
-  keyFile: string,
-  certificateFile: string,
-  names: readonly string[],
-  issue: (publicKey: ReturnType<typeof createPublicKey>) => IssuedCertificate,
-): void {
-  if (!existsSync(keyFile)) writeSecretFile(keyFile, makePrivateKey());
-  const key = readPrivateKey(readClusterFile(keyFile), keyFile);
-  if (existsSync(certificateFile)) {
-    const present = readCertificate(readClusterFile(certificateFile), certificateFile);
-    const isGood = present.checkPrivateKey(key) && present.verify(authority.certificate.publicKey);
-    if (isGood && certifiedNames(present).join() === names.join()) return;
-  }
-  writeSecretFile(certificateFile, issue(createPublicKey(key)).pem);
 }

@@ -126,18 +126,20 @@ export class MemberBook {
     this.#commit({ hosts: this.#hostsWith(host, this.#hostFor(host), issued, nowMs) });
   }
 
-  /** Adds a certificate with the host's own key; the one before stays good until it ends. */
-  addCertificate({ name }: HostRecord, issued: IssuedCertificate): void {
-    const hosts = this.#content.hosts.map((host) => (host.name === name ? withCertificate(host, issued) : host));
-    this.#commit({ hosts });
+  /**
+   * Adds a certificate with the host's own key; the one before stays good until it ends. Throws `cluster.notFound` when
+   * the host has been removed meanwhile.
+   */
+  addCertificate({ name, keyPin }: HostRecord, issued: IssuedCertificate): void {
+    const host = this.#content.hosts.find((candidate) => candidate.name === name && candidate.keyPin === keyPin);
+    if (host === undefined) throw noSuchHost(name);
+    this.#replaceHost(withCertificate(host, issued));
   }
 
   /** The host is no member any more, nor may the tokens it joined with take it in again. Throws `cluster.notFound`. */
   remove(name: string): HostRecord {
     const host = this.#content.hosts.find((candidate) => candidate.name === name);
-    if (host === undefined) {
-      throw new FlannelError("cluster.notFound", `there is no host ${name} in this cluster; see flannelctl host list`);
-    }
+    if (host === undefined) throw noSuchHost(name);
     this.#commit({
       hosts: this.#content.hosts.filter((other) => other !== host),
       tokens: this.#content.tokens.filter(({ usedBy }) => usedBy?.keyPin !== host.keyPin && usedBy?.hostName !== name),
@@ -149,18 +151,21 @@ export class MemberBook {
   noteAddress(host: HostRecord, address: string): void {
     if (host.addresses.includes(address)) return;
     const addresses = [address, ...host.addresses].slice(0, MAX_ADDRESSES);
-    const hosts = this.#content.hosts.map((other) => (other.name === host.name ? { ...other, addresses } : other));
-    this.#commit({ hosts });
+    this.#replaceHost({ ...host, addresses });
+  }
+
+  /** Throws `store.unauthorized` when there is no such token; says nothing of what became of it. */
+  checkSecret(tokenId: string, secret: string): TokenRecord {
+    const token = this.#content.tokens.find(({ id }) => id === tokenId);
+    const wanted = token === undefined ? hashOf("") : Buffer.from(token.secretHash, "base64url");
+    if (timingSafeEqual(hashOf(secret), wanted) && token !== undefined) return token;
+    throw refusedToken(
+      "this token is not known here: look at it again, or make a new one with flannelctl token create",
+    );
   }
 
   #usableToken({ tokenId, secret, hostName, keyPin }: JoinAttempt, nowMs: number): TokenRecord {
-    const token = this.#content.tokens.find(({ id }) => id === tokenId);
-    const wanted = token === undefined ? hashOf("") : Buffer.from(token.secretHash, "base64url");
-    if (!timingSafeEqual(hashOf(secret), wanted) || token === undefined) {
-      throw refusedToken(
-        "this token is not known here: look at it again, or make a new one with flannelctl token create",
-      );
-    }
+    const token = this.checkSecret(tokenId, secret);
     const { usedBy } = token;
     if (token.revokedAtMs !== undefined) throw refusedToken(`token ${token.id} has been revoked`);
     if (usedBy !== undefined && (usedBy.keyPin !== keyPin || usedBy.hostName !== hostName)) {
@@ -205,6 +210,10 @@ export class MemberBook {
     return [...this.#content.hosts.filter(({ name }) => name !== hostName), joined];
   }
 
+  #replaceHost(host: HostRecord): void {
+    this.#commit({ hosts: this.#content.hosts.map((other) => (other.name === host.name ? host : other)) });
+  }
+
   #replaceToken(token: TokenRecord): void {
     this.#commit({ tokens: this.#content.tokens.map((other) => (other.id === token.id ? token : other)) });
   }
@@ -240,6 +249,10 @@ function newTokenId(tokens: readonly TokenRecord[]): string {
     const id = Array.from({ length: 8 }, () => randomInt(36).toString(36)).join("");
     if (tokens.every((token) => token.id !== id)) return id;
   }
+}
+
+function noSuchHost(name: string): FlannelError {
+  return new FlannelError("cluster.notFound", `there is no host ${name} in this cluster; see flannelctl host list`);
 }
 
 function refusedToken(message: string): FlannelError {

@@ -15,11 +15,12 @@ interface MethodDefinition<Request, Response> {
 
 export type MethodEntry = readonly [path: string, method: GrpcMethod];
 
-/** One request, one answer. What the handler throws becomes the status. */
+/** One request of at most `maxBytes`, one answer. What the handler throws becomes the status. */
 export function unary<Request, Response>(
   service: { readonly fullName: string },
   { name, requestType, responseType }: MethodDefinition<Request, Response>,
   handle: (request: Request, context: CallContext) => Response | Promise<Response>,
+  maxBytes?: number,
 ): MethodEntry {
   const start = (call: GrpcCall, context: CallContext) => {
     let isAnswered = false;
@@ -36,6 +37,7 @@ export function unary<Request, Response>(
     call.read(
       (message) => void answer(message),
       () => undefined,
+      maxBytes,
     );
   };
   return [`/${service.fullName}/${name}`, { start }];

@@ -11,15 +11,23 @@ import {
   type ServerHttp2Session,
   type ServerHttp2Stream,
 } from "node:http2";
+import type { Socket } from "node:net";
 import { type DetailedPeerCertificate, type SecureContextOptions, TLSSocket } from "node:tls";
 import { FrameReader, frame } from "./grpc-frames.ts";
 import { grpcStatus, RpcError, refusals } from "./rpc-error.ts";
+import { Strangers } from "./strangers.ts";
 
 /** Who calls. */
 export interface CallContext {
   readonly headers: IncomingHttpHeaders;
-  /** The certificate the client showed and that was verified. */
+  /** The certificate the client showed and that was verified. The same object for all calls of a connection. */
   readonly certificate: DetailedPeerCertificate | undefined;
+  /** OpenSSL's name of what was wrong with a certificate that was shown. */
+  readonly certificateProblem: string | undefined;
+  /** Of the other end; "" when it is gone. */
+  readonly remoteAddress: string;
+  /** Runs `action` when the call is over, its answer sent or lost. */
+  onClose(action: () => void): void;
 }
 
 export interface GrpcMethod {
@@ -46,12 +54,12 @@ const MAX_STREAMS_PER_CONNECTION = 2_000;
 /** Answers a client has not taken yet; with more, its further calls are refused. */
 const MAX_PENDING_BYTES = 64 * 1024 * 1024;
 const WINDOW_BYTES = 1024 * 1024;
+const HANDSHAKE_TIMEOUT_MS = 10_000;
 /** A connection whose other end is gone without a word is found out in this time. */
 const PING_INTERVAL_MS = 60_000;
 const PING_TIMEOUT_MS = 20_000;
 
-interface Connection {
-  readonly certificate: DetailedPeerCertificate | undefined;
+interface Connection extends Pick<CallContext, "certificate" | "certificateProblem" | "remoteAddress"> {
   /** Written and not yet taken by the client. */
   pendingBytes: number;
 }
@@ -88,8 +96,8 @@ export class GrpcCall {
   }
 
   /** Calls `onMessage` for each message, `onEnd` when the client has no more. Throws nothing; errors end the call. */
-  read(onMessage: (message: Buffer) => void, onEnd: () => void): void {
-    const reader = new FrameReader(MAX_MESSAGE_BYTES);
+  read(onMessage: (message: Buffer) => void, onEnd: () => void, maxBytes = MAX_MESSAGE_BYTES): void {
+    const reader = new FrameReader(maxBytes);
     this.#stream.on("data", (piece: Buffer) => {
       try {
         for (const message of reader.push(piece)) if (!this.isEnded) onMessage(message);
@@ -166,6 +174,8 @@ export class GrpcServer implements AsyncDisposable {
   readonly #server: Http2Server | Http2SecureServer;
   readonly #options: GrpcServerOptions;
   readonly #connections = new Map<Http2Session, Connection>();
+  /** Connections without a certificate, where one is wanted. */
+  readonly #strangers: Strangers | undefined;
 
   private constructor(options: GrpcServerOptions) {
     this.#options = options;
@@ -181,7 +191,12 @@ export class GrpcServer implements AsyncDisposable {
             requestCert: tls.clientCa !== undefined,
             // Who shows none is refused call by call: joining is done without.
             rejectUnauthorized: false,
+            handshakeTimeout: HANDSHAKE_TIMEOUT_MS,
           });
+    if (tls?.clientCa !== undefined) {
+      this.#strangers = new Strangers();
+      this.#server.on("connection", (socket: Socket) => this.#strangers?.admit(socket));
+    }
     this.#server.maxConnections = options.maxConnections;
     this.#server.on("session", (session) => this.#accept(session));
     this.#server.on("stream", (stream, headers) => this.#serve(stream, headers));
@@ -212,8 +227,16 @@ export class GrpcServer implements AsyncDisposable {
     return address === null || typeof address === "string" ? 0 : address.port;
   }
 
-  get connections(): number {
-    return this.#connections.size;
+  /** The certificates of those who are connected now. */
+  get connectedCertificates(): DetailedPeerCertificate[] {
+    return [...this.#connections.values()].flatMap(({ certificate }) => certificate ?? []);
+  }
+
+  /** Ends the connections of those whose certificate `matches`, with all their calls. */
+  closeConnections(matches: (certificate: DetailedPeerCertificate) => boolean): void {
+    for (const [session, { certificate }] of this.#connections) {
+      if (certificate !== undefined && matches(certificate)) session.destroy(undefined, constants.NGHTTP2_NO_ERROR);
+    }
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -224,7 +247,12 @@ export class GrpcServer implements AsyncDisposable {
   }
 
   #accept(session: ServerHttp2Session): void {
-    this.#connections.set(session, { certificate: verifiedCertificate(session), pendingBytes: 0 });
+    const certificate = verifiedCertificate(session);
+    const { remoteAddress = "" } = session.socket;
+    const certificateProblem = problemOf(session);
+    this.#connections.set(session, { certificate, certificateProblem, remoteAddress, pendingBytes: 0 });
+    if (certificate === undefined) this.#strangers?.watch(session);
+    else this.#strangers?.release(session.socket);
     session.setLocalWindowSize(4 * WINDOW_BYTES);
     session.on("error", () => undefined);
     const pinger = setInterval(() => pingOrDestroy(session), PING_INTERVAL_MS);
@@ -242,7 +270,9 @@ export class GrpcServer implements AsyncDisposable {
     if (connection === undefined) return;
     const call = new GrpcCall(stream, connection, this.#options.onFailure);
     try {
-      const context = { headers, certificate: connection.certificate };
+      const { certificate, certificateProblem, remoteAddress } = connection;
+      const onClose = (action: () => void) => call.onClose(action);
+      const context = { headers, certificate, certificateProblem, remoteAddress, onClose };
       const path = headers[":path"] ?? "";
       const method = this.#options.methods.get(path);
       if (method === undefined) throw unimplemented(path);
@@ -268,7 +298,14 @@ function pingOrDestroy(session: ServerHttp2Session): void {
 
 function verifiedCertificate({ socket }: ServerHttp2Session): DetailedPeerCertificate | undefined {
   if (!(socket instanceof TLSSocket) || !socket.authorized) return undefined;
-  return socket.getPeerCertificate(true);
+  const certificate = socket.getPeerCertificate(true);
+  // Without one it is an empty object, and a resumed session of TLS 1.3 may count as authorized all the same.
+  return certificate.raw === undefined ? undefined : certificate;
+}
+
+function problemOf({ socket }: ServerHttp2Session): string | undefined {
+  if (!(socket instanceof TLSSocket) || socket.authorized) return undefined;
+  return socket.getPeerX509Certificate() === undefined ? undefined : String(socket.authorizationError);
 }
 
 function unimplemented(path: string): RpcError {
