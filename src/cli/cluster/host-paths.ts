@@ -19,6 +19,11 @@ export interface HostPaths {
   readonly unitDirectory: string;
 }
 
+/** How flannelctl is called on this host, in advice. */
+export function flannelctlOn({ root }: HostPaths): string {
+  return root === "" ? "flannelctl" : `flannelctl --root ${root}`;
+}
+
 /** `root` as given by `--root`; "" and "/" are the host itself. */
 export function hostPaths(root: string): HostPaths {
   const base = root === "" || resolve(root) === "/" ? "" : resolve(root);

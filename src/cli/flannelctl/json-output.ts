@@ -120,8 +120,41 @@ export const storeImportOutputSchema = z.object({
   leases: z.int().describe("store leases of the export"),
 });
 
+const broughtUpSchema = z.object({
+  host: z.string().describe("name of this host in the cluster"),
+  units: z.array(z.string()).describe("paths of the systemd units; empty without systemd"),
+  processes: z
+    .array(z.object({ name: z.string(), argv: z.array(z.string()), env: z.record(z.string(), z.string()) }))
+    .describe("what is to run on this host, in this order: for supervisors other than systemd"),
+  ready: z.boolean().optional().describe("whether packets can flow now; missing without systemd"),
+  subnet: z.string().optional(),
+  reasons: z.array(z.string()).describe("why not ready"),
+  findings: z
+    .array(z.object({ message: z.string(), cure: z.string() }))
+    .describe("what on this host is in the way of packets, and its cure"),
+});
+
+export const initOutputSchema = broughtUpSchema.extend({
+  addresses: z.array(z.string()).describe("HOST:PORT at which other hosts join"),
+  config: z.string().optional().describe("the network configuration; missing when only addresses or units changed"),
+  token: z.object({ id: z.string(), expiresAt: z.string() }).optional(),
+  joinCommand: z.array(z.string()).optional().describe("argv for one further host; holds the token"),
+});
+
+export const joinOutputSchema = broughtUpSchema.extend({
+  endpoint: z.string().describe("where its agent finds the store"),
+});
+
+export const leaveOutputSchema = cleanupOutputSchema.omit({ dryRun: true }).extend({
+  endpoint: z.string().describe("where the store of the cluster is"),
+  told: z.boolean().describe("false: the store could not be told, or did not know this host any more"),
+});
+
 /** By verb, for the docs. */
 export const outputSchemas: Readonly<Record<string, z.ZodType>> = {
+  init: initOutputSchema,
+  join: joinOutputSchema,
+  leave: leaveOutputSchema,
   status: statusOutputSchema,
   wait: waitOutputSchema,
   plan: planOutputSchema,
@@ -140,6 +173,8 @@ export const outputSchemas: Readonly<Record<string, z.ZodType>> = {
   "store backup": storeBackupOutputSchema,
 };
 
+export type InitOutput = z.infer<typeof initOutputSchema>;
+export type BroughtUp = Omit<z.infer<typeof broughtUpSchema>, "host">;
 export type LeaseOutput = z.infer<typeof leaseOutputSchema>;
 export type WaitOutput = z.infer<typeof waitOutputSchema>;
 export type HandoverOutput = z.infer<typeof handoverOutputSchema>;

@@ -1,0 +1,91 @@
+// `flannelctl join`: makes this host a member of the cluster whose store made the token. Whatever stops it half-way, it can
+// simply be run again, also with the same token.
+import { hostname } from "node:os";
+import { hostNameRule, isValidHostName } from "../../cluster/host-name.ts";
+import { joinCluster } from "../../cluster/join-cluster.ts";
+import { parseToken } from "../../cluster/join-token.ts";
+import { parseStoreAddress, type StoreAddress } from "../../cluster/store-address.ts";
+import { FlannelError } from "../../errors.ts";
+import { hostKey, memberEndpoint, memberName, writeHostFiles } from "../cluster/host-files.ts";
+import { flannelctlOn, type HostPaths } from "../cluster/host-paths.ts";
+import { checkPlainPaths, type HostServices, refuseForeignUnits } from "../cluster/services.ts";
+import { bringUp, renderBroughtUp, requireRoot, tellStep, usesSystemd } from "./bring-up.ts";
+import { type ExitCode, exitCodes, type Invocation, present } from "./invocation.ts";
+import { joinOutputSchema } from "./json-output.ts";
+
+export interface JoinOptions {
+  readonly token?: string;
+  readonly name?: string;
+  readonly systemd: boolean;
+}
+
+/** 0 done and, with systemd, ready; else 1. */
+export async function join(invocation: Invocation, address: string, given: JoinOptions): Promise<ExitCode> {
+  const systemd = usesSystemd(invocation, given);
+  requireRoot(invocation, systemd, "join");
+  const { paths } = invocation.options;
+  const installation = checkPlainPaths(paths);
+  if (systemd) refuseForeignUnits(paths, ["flanneld"]);
+  const store = parseStoreAddress(address);
+  refuseOtherCluster(paths, store);
+  const name = chooseName(given.name ?? memberName(paths));
+  const token = await readToken(invocation, given.token);
+  const prefix = await admitHost(invocation, store, name, token);
+  const services: HostServices = { installation, paths, agent: { endpoint: store.url, prefix } };
+  const broughtUp = await bringUp(invocation, services, systemd);
+  const output = { host: name, endpoint: store.url, ...broughtUp };
+  present(invocation, joinOutputSchema, output, (value, paint) => [
+    "",
+    `${paint.bold(value.host)} is a member of the cluster at ${value.endpoint}`,
+    ...renderBroughtUp(value, services, paint),
+    ...(value.ready === true
+      ? ["", `${flannelctlOn(paths)} status shows how this host is, and lease list who else is there`]
+      : []),
+  ]);
+  return output.ready === false ? exitCodes.failure : exitCodes.ok;
+}
+
+/** The etcd prefix of the cluster. The key is on disk before the store hears of it: the answer may be lost on the way. */
+async function admitHost(invocation: Invocation, store: StoreAddress, name: string, token: string): Promise<string> {
+  const { options, signal } = invocation;
+  const { paths } = options;
+  const keyPem = await hostKey(paths);
+  const { certificatePem, caPem, etcdPrefix } = await joinCluster(
+    { address: store, token, hostName: name, keyPem },
+    signal,
+  );
+  tellStep(invocation, `${store.url} is the store that made the token, and has let this host in as ${name}`);
+  await writeHostFiles(paths, { certificatePem, caPem, agent: { endpoint: store.url, prefix: etcdPrefix } });
+  tellStep(invocation, `key, certificate and settings of this host in ${paths.etcDirectory}`);
+  return etcdPrefix;
+}
+
+/** Joining again at the same store is how a host whose certificate has ended comes back. Throws `cluster.conflict`. */
+function refuseOtherCluster(paths: HostPaths, { url }: StoreAddress): void {
+  const endpoint = memberEndpoint(paths);
+  if (endpoint === undefined || endpoint === url) return;
+  throw new FlannelError(
+    "cluster.conflict",
+    `this host is a member of the cluster at ${endpoint} (${paths.envFile}): ${flannelctlOn(paths)} leave takes it out; ` +
+      "if that store now has this address, change it in the file instead",
+  );
+}
+
+function chooseName(given: string | undefined): string {
+  const name = given ?? hostname().toLowerCase();
+  if (isValidHostName(name)) return name;
+  throw new FlannelError("usage", `a host cannot be called ${JSON.stringify(name)}: give a --name of ${hostNameRule}`);
+}
+
+/** From the command line, from standard input, or from the environment, where ps does not show it. Throws `usage`. */
+async function readToken({ terminal }: Invocation, given: string | undefined): Promise<string> {
+  const text = given === "-" ? await terminal.readInput() : (given ?? terminal.env["FLANNEL_JOIN_TOKEN"] ?? "");
+  if (text.trim() === "") {
+    throw new FlannelError(
+      "usage",
+      "a token is needed: run flannelctl token create on the store's host, and give it with --token (or FLANNEL_JOIN_TOKEN)",
+    );
+  }
+  parseToken(text);
+  return text.trim();
+}
