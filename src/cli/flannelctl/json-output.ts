@@ -150,11 +150,59 @@ export const leaveOutputSchema = cleanupOutputSchema.omit({ dryRun: true }).exte
   told: z.boolean().describe("false: the store could not be told, or did not know this host any more"),
 });
 
+export const tokenCreateOutputSchema = z.object({
+  id: z.string(),
+  token: z.string().describe("shown only now"),
+  expiresAt: z.string(),
+  joinCommand: z.array(z.string()).describe("argv for one further host; holds the token"),
+});
+
+export const tokenListOutputSchema = z.object({
+  tokens: z.array(
+    z.object({
+      id: z.string(),
+      state: z.enum(["unused", "used", "expired", "revoked"]),
+      createdAt: z.string(),
+      expiresAt: z.string(),
+      usedBy: z.string().optional().describe("name of the host that joined with it"),
+      usedAt: z.string().optional(),
+      revokedAt: z.string().optional(),
+    }),
+  ),
+});
+
+export const tokenRevokeOutputSchema = z.object({ id: z.string() });
+
+export const hostListOutputSchema = z.object({
+  hosts: z.array(
+    z.object({
+      name: z.string(),
+      isConnected: z.boolean().describe("whether it has a connection to the store now"),
+      addresses: z.array(z.string()).describe("where it has called the store from, the latest first"),
+      joinedAt: z.string(),
+      certificateEndsAt: z.string(),
+    }),
+  ),
+});
+
+export const hostRemoveOutputSchema = z.object({
+  name: z.string(),
+  leases: z.array(z.string()).describe("keys of its leases, deleted from the store"),
+  sharedAddresses: z
+    .array(z.string())
+    .describe("addresses that other hosts call from too: leases that announce them stay"),
+});
+
 /** By verb, for the docs. */
 export const outputSchemas: Readonly<Record<string, z.ZodType>> = {
   init: initOutputSchema,
   join: joinOutputSchema,
   leave: leaveOutputSchema,
+  "token create": tokenCreateOutputSchema,
+  "token list": tokenListOutputSchema,
+  "token revoke": tokenRevokeOutputSchema,
+  "host list": hostListOutputSchema,
+  "host remove": hostRemoveOutputSchema,
   status: statusOutputSchema,
   wait: waitOutputSchema,
   plan: planOutputSchema,

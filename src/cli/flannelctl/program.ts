@@ -4,12 +4,12 @@ import { FlannelError, hasCode, isCancelled } from "../../errors.ts";
 import { parseLife } from "./duration-argument.ts";
 import { globalOptions, resolveGlobalOptions } from "./global-options.ts";
 import type { InitOptions } from "./init-plan.ts";
-import { type ExitCode, exitCodes, type Invocation, type Terminal } from "./invocation.ts";
+import { type ExitCode, exitCodes, type Terminal } from "./invocation.ts";
 import type { JoinOptions } from "./join.ts";
 import type { LeaveOptions } from "./leave.ts";
+import { addMemberVerbs } from "./member-commands.ts";
 import { reportError } from "./report-error.ts";
-
-type Verb<Arguments extends readonly unknown[]> = (invocation: Invocation, ...args: Arguments) => Promise<ExitCode>;
+import type { Run } from "./verb.ts";
 
 /** Runs one command line (without node and script) to its exit code. Never rejects; prints every error itself. */
 export async function runFlannelctl(
@@ -58,8 +58,6 @@ function reasonOf(error: CommanderError): string {
   return error.message.replace(/^error: /, "").replaceAll("\n", " ");
 }
 
-type Run = <A extends readonly unknown[]>(command: Command, verb: Verb<A>, args: A) => Promise<void>;
-
 /** The whole command tree; `scripts/generate-flannelctl-docs.ts` reads its help. */
 export function buildProgram(terminal: Pick<Terminal, "writeOut">, version: string, run: Run): Command {
   const program = new Command("flannelctl");
@@ -77,6 +75,7 @@ export function buildProgram(terminal: Pick<Terminal, "writeOut">, version: stri
     .addHelpText("after", "\nExit codes: 0 done, 1 failed or not ready, 2 wrong use, 3 no agent, 130 interrupted.");
   for (const option of globalOptions()) program.addOption(option);
   addClusterVerbs(program, run);
+  addMemberVerbs(program, run);
   addAgentVerbs(program, run);
   addLeaseVerbs(program, run);
   addConfigVerbs(program, run);
