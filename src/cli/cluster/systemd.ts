@@ -44,8 +44,12 @@ async function systemctl(argv: readonly string[], signal: AbortSignal): Promise<
   if (code === 0) return;
   const command = `systemctl ${argv.join(" ")}`;
   const reason = said.trim().split("\n")[0] ?? "";
-  const hint = argv[0] === "daemon-reload" ? "" : `; journalctl -u ${nameOf(argv.at(-1) ?? "")} tells why`;
-  throw new FlannelError("service.failed", `${command} failed${reason === "" ? "" : `: ${reason}`}${hint}`);
+  const hint =
+    argv[0] === "daemon-reload" ? "" : `; see journalctl -u ${nameOf(argv.at(-1) ?? "").replace(/\.service$/, "")}`;
+  throw new FlannelError(
+    "service.failed",
+    `${command} failed${reason === "" ? "" : `: ${reason.replace(/\.$/, "")}`}${hint}`,
+  );
 }
 
 function call(argv: readonly string[], signal: AbortSignal): Promise<{ code: number; said: string }> {

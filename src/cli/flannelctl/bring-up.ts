@@ -13,6 +13,8 @@ import { type Paint, printable } from "./text.ts";
 
 const READY_WITHIN_MS = 60_000;
 const POLL_MS = 200;
+/** What is over sooner is not worth a word. */
+const TELL_AFTER_MS = 3_000;
 
 /** A line about what is done, on standard error while the work goes on. */
 export function tellStep(invocation: Invocation, text: string): void {
@@ -55,7 +57,7 @@ export async function bringUp(invocation: Invocation, services: HostServices, sy
 }
 
 async function untilReady(invocation: Invocation): Promise<Omit<BroughtUp, "units" | "processes">> {
-  const deadlineMs = performance.now() + READY_WITHIN_MS;
+  const startMs = performance.now();
   let told = "";
   for (;;) {
     const status = await tryStatus(invocation);
@@ -67,10 +69,11 @@ async function untilReady(invocation: Invocation): Promise<Omit<BroughtUp, "unit
       tellStep(invocation, `flanneld is ready: this host has ${subnets}`);
       return { ready: true, subnet: subnets, reasons: [], findings };
     }
-    if (performance.now() >= deadlineMs) return { ready: false, reasons, findings };
-    if (reasons.join("; ") !== told) {
+    const waitedMs = performance.now() - startMs;
+    if (waitedMs >= READY_WITHIN_MS) return { ready: false, reasons, findings };
+    if (waitedMs >= TELL_AFTER_MS && reasons.join("; ") !== told) {
       told = reasons.join("; ");
-      if (status !== undefined) remark(invocation, `waiting for flanneld: ${told}`);
+      remark(invocation, `waiting for flanneld: ${told}`);
     }
     await sleep(POLL_MS, undefined, { signal: invocation.signal });
   }

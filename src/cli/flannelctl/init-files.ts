@@ -1,5 +1,6 @@
 // What `flannelctl init` writes: authority, certificates, members, network configuration, the files of this host. Each
 // step keeps what an earlier attempt made.
+import { existsSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { admitFirstHost, type CreatedToken, createCluster, createFirstToken } from "../../cluster/cluster-setup.ts";
 import { makeSigningRequest } from "../../cluster/signing-request.ts";
@@ -27,6 +28,8 @@ export async function makeClusterFiles(invocation: Invocation, plan: InitPlan, s
   const { paths, storeListen = [], agent } = plan.services;
   const { signal } = invocation;
   if (plan.step === "addresses" && systemd) await stop("flannel-store", signal);
+  // On a host that has nothing yet nothing is written either; else a store that holds the port is told by its lock.
+  if (!existsSync(paths.dataDirectory)) await checkPortFree(storeListen);
   using _lock = lockData(paths);
   await checkPortFree(storeListen);
   const { addresses, port } = plan;

@@ -13,10 +13,10 @@ import { describeError, FlannelError, hasCode } from "../../errors.ts";
 import { type Address, parseAddress, tryParseAddress } from "../../ip/address.ts";
 import { memberEndpoint, memberName } from "../cluster/host-files.ts";
 import { flannelctlOn, type HostPaths } from "../cluster/host-paths.ts";
-import { checkNoOverlap, defaultAddress, listenAddresses } from "../cluster/own-addresses.ts";
+import { checkNoOverlap, defaultAddress, listenAddresses, ownAddresses } from "../cluster/own-addresses.ts";
 import { checkPlainPaths, type HostServices, refuseForeignUnits } from "../cluster/services.ts";
 import { isEnabled } from "../cluster/systemd.ts";
-import type { Invocation } from "./invocation.ts";
+import { type Invocation, remark } from "./invocation.ts";
 
 export interface InitOptions {
   readonly address: readonly string[];
@@ -48,6 +48,9 @@ export async function planInit(invocation: Invocation, given: InitOptions, syste
   const known = knownCluster(paths);
   const port = given.port ?? known?.port ?? DEFAULT_STORE_PORT;
   const addresses = await chooseAddresses(given.address, known);
+  for (const address of addresses.filter((candidate) => !ownAddresses().includes(candidate))) {
+    remark(invocation, `${address} is no address of this host (NAT?): the store will listen on all addresses`);
+  }
   const step = known === undefined ? "new" : await laterStep(invocation, { ...known, addresses, port }, known, systemd);
   return {
     step,

@@ -30,10 +30,14 @@ export async function initCluster(invocation: Invocation, given: InitOptions): P
     "",
     `${paint.bold(value.host)} keeps the store of ${plan.step === "new" ? "a new" : "the"} cluster, and is its first host`,
     ...renderBroughtUp(value, plan.services, paint),
+    ...(plan.step === "addresses" ? ["", newAddressAdvice] : []),
     ...nextStep(value, given.tokenTtl, `${flannelctlOn(invocation.options.paths)} token create`),
   ]);
   return output.ready === false ? exitCodes.failure : exitCodes.ok;
 }
+
+const newAddressAdvice =
+  "on hosts that know the store by an address that is gone: change FLANNELD_ETCD_ENDPOINTS in /etc/flannel/flanneld.env, then restart flanneld";
 
 function describeToken({ id, text, expiresAt }: CreatedToken, programs: string, address = "") {
   return {

@@ -1,11 +1,15 @@
 // `flannelctl join`: makes this host a member of the cluster whose store made the token. Whatever stops it half-way, it can
 // simply be run again, also with the same token.
+import { existsSync } from "node:fs";
 import { hostname } from "node:os";
+import { clusterFiles } from "../../cluster/cluster-files.ts";
 import { hostNameRule, isValidHostName } from "../../cluster/host-name.ts";
-import { joinCluster } from "../../cluster/join-cluster.ts";
+import { type Joined, type JoinOptions as JoinOrder, joinCluster } from "../../cluster/join-cluster.ts";
 import { parseToken } from "../../cluster/join-token.ts";
+import { MemberBook } from "../../cluster/member-book.ts";
+import { serverNames } from "../../cluster/server-names.ts";
 import { parseStoreAddress, type StoreAddress } from "../../cluster/store-address.ts";
-import { FlannelError } from "../../errors.ts";
+import { FlannelError, hasCode } from "../../errors.ts";
 import { hostKey, memberEndpoint, memberName, writeHostFiles } from "../cluster/host-files.ts";
 import { flannelctlOn, type HostPaths } from "../cluster/host-paths.ts";
 import { checkPlainPaths, type HostServices, refuseForeignUnits } from "../cluster/services.ts";
@@ -27,13 +31,13 @@ export async function join(invocation: Invocation, address: string, given: JoinO
   const installation = checkPlainPaths(paths);
   if (systemd) refuseForeignUnits(paths, ["flanneld"]);
   const store = parseStoreAddress(address);
-  refuseOtherCluster(paths, store);
+  const endpoint = chooseEndpoint(paths, store);
   const name = chooseName(given.name ?? memberName(paths));
   const token = await readToken(invocation, given.token);
-  const prefix = await admitHost(invocation, store, name, token);
-  const services: HostServices = { installation, paths, agent: { endpoint: store.url, prefix } };
+  const prefix = await admitHost(invocation, store, endpoint, name, token);
+  const services: HostServices = { installation, paths, agent: { endpoint, prefix } };
   const broughtUp = await bringUp(invocation, services, systemd);
-  const output = { host: name, endpoint: store.url, ...broughtUp };
+  const output = { host: name, endpoint, ...broughtUp };
   present(invocation, joinOutputSchema, output, (value, paint) => [
     "",
     `${paint.bold(value.host)} is a member of the cluster at ${value.endpoint}`,
@@ -46,28 +50,54 @@ export async function join(invocation: Invocation, address: string, given: JoinO
 }
 
 /** The etcd prefix of the cluster. The key is on disk before the store hears of it: the answer may be lost on the way. */
-async function admitHost(invocation: Invocation, store: StoreAddress, name: string, token: string): Promise<string> {
+async function admitHost(
+  invocation: Invocation,
+  store: StoreAddress,
+  endpoint: string,
+  name: string,
+  token: string,
+): Promise<string> {
   const { options, signal } = invocation;
   const { paths } = options;
   const keyPem = await hostKey(paths);
-  const { certificatePem, caPem, etcdPrefix } = await joinCluster(
+  const { certificatePem, caPem, etcdPrefix } = await askStore(
     { address: store, token, hostName: name, keyPem },
     signal,
   );
   tellStep(invocation, `${store.url} is the store that made the token, and has let this host in as ${name}`);
-  await writeHostFiles(paths, { certificatePem, caPem, agent: { endpoint: store.url, prefix: etcdPrefix } });
+  await writeHostFiles(paths, { certificatePem, caPem, agent: { endpoint, prefix: etcdPrefix } });
   tellStep(invocation, `key, certificate and settings of this host in ${paths.etcDirectory}`);
   return etcdPrefix;
 }
 
-/** Joining again at the same store is how a host whose certificate has ended comes back. Throws `cluster.conflict`. */
-function refuseOtherCluster(paths: HostPaths, { url }: StoreAddress): void {
-  const endpoint = memberEndpoint(paths);
-  if (endpoint === undefined || endpoint === url) return;
+async function askStore(options: JoinOrder, signal: AbortSignal): Promise<Joined> {
+  try {
+    return await joinCluster(options, signal);
+  } catch (cause) {
+    if (!hasCode(cause, "store.unavailable")) throw cause;
+    const { port } = options.address;
+    const message = `${cause.message}. Does flannel-store run there, and do firewalls let TCP port ${port} through?`;
+    throw new FlannelError(cause.code, message, { cause, tellsCause: true });
+  }
+}
+
+/**
+ * Where the agent finds the store. Joining again at the same store is how a host whose certificate has ended comes back.
+ * Throws `cluster.conflict` for another one.
+ */
+function chooseEndpoint(paths: HostPaths, { host, port, url }: StoreAddress): string {
+  const present = memberEndpoint(paths);
+  if (present === undefined || present === url) return url;
+  const files = clusterFiles(paths.clusterDirectory);
+  const facts = existsSync(files.members) ? MemberBook.open(files).facts : undefined;
+  if (facts?.port === port && serverNames(facts.addresses).includes(host)) return present;
+  const cure =
+    facts === undefined
+      ? `${flannelctlOn(paths)} leave takes it out; if that store now has this address, change it in the file instead`
+      : "it keeps the store of that cluster";
   throw new FlannelError(
     "cluster.conflict",
-    `this host is a member of the cluster at ${endpoint} (${paths.envFile}): ${flannelctlOn(paths)} leave takes it out; ` +
-      "if that store now has this address, change it in the file instead",
+    `this host is a member of the cluster at ${present} (${paths.envFile}): ${cure}`,
   );
 }
 
