@@ -65,6 +65,9 @@ export function readClusterFile(path: string): string {
   try {
     return readFileSync(path, "utf8");
   } catch (cause) {
+    if (cause instanceof Error && "code" in cause && cause.code === "ENOENT") {
+      throw new FlannelError("file.failed", `there is no ${path}`, { cause, tellsCause: true });
+    }
     throw new FlannelError("file.failed", `cannot read ${path}: ${describeError(cause)}`, { cause, tellsCause: true });
   }
 }

@@ -21,7 +21,7 @@ export function openAdministrator({ options }: Invocation): ClusterClient {
     if (!hasCode(error, "file.failed")) throw error;
     throw new FlannelError(
       "usage",
-      `this works as root on the host that keeps the store of a cluster: ${error.message} (flannelctl init makes a cluster)`,
+      `this works as root on the host that keeps the store of a cluster (flannelctl init makes one): ${error.message}`,
     );
   }
 }

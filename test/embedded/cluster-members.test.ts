@@ -1,0 +1,217 @@
+// Who is let in to a cluster's store and to what, what a removed host can still do, and what strangers cannot. Against the
+// real store.
+import { createPrivateKey, createPublicKey } from "node:crypto";
+import { once } from "node:events";
+import { readdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
+import { type ClientHttp2Session, connect as connectHttp2 } from "node:http2";
+import { connect as connectTcp } from "node:net";
+import { join } from "node:path";
+import { connect as connectTls, type TLSSocket } from "node:tls";
+import { expect, test } from "vitest";
+import { until } from "../../lab/wait.ts";
+import { ClusterAuthority } from "../../src/cluster/cluster-authority.ts";
+import { clusterFiles } from "../../src/cluster/cluster-files.ts";
+import { makePrivateKey } from "../../src/cluster/keys.ts";
+import { hasCode } from "../../src/errors.ts";
+import { EtcdConnection } from "../../src/store/etcd/etcd-connection.ts";
+import { watchKeys } from "../../src/store/etcd/watch-keys.ts";
+import { never } from "../etcd/fixture.ts";
+import { ClusterWorld, type TestHost } from "./cluster-world.ts";
+
+/** A connection as the host's agent holds it. */
+async function connectionOf({ endpoints, files }: TestHost): Promise<ClientHttp2Session> {
+  const { caFile, certFile, keyFile } = files;
+  const [ca, cert, key] = [caFile, certFile, keyFile].map((file) => readFileSync(file));
+  const session = connectHttp2(endpoints, { ca, cert, key }).on("error", () => undefined);
+  await once(session, "connect");
+  return session;
+}
+
+test("a removed host is cut off at once and does not come back; the others stay", async () => {
+  await using world = await ClusterWorld.start();
+  const token = await world.token();
+  const host = await world.join(world.newHost("h1"), token);
+  const other = await world.joined("h2");
+  const [session, otherSession] = [await connectionOf(host), await connectionOf(other)];
+  const stop = new AbortController();
+  await using watching = await EtcdConnection.open({ endpoints: host.endpoints, tls: host.files });
+  const changes = watchKeys(watching, { start: Buffer.from("a"), end: Buffer.from("z") }, 1n, stop.signal);
+  const keysSeen: string[] = [];
+  const watched = (async () => {
+    for await (const item of changes) {
+      if (item.type === "events") keysSeen.push(...item.events.map(({ kv }) => Buffer.from(kv?.key ?? []).toString()));
+    }
+  })();
+  await other.control("put", "key", "value");
+  await until(() => keysSeen.includes("key"), { what: "the host to see a change" });
+
+  await world.administrator.removeHost("h1", never);
+  await until(() => session.closed, { what: "the removed host's connection to end" });
+  expect(otherSession.closed).toBe(false);
+  await expect(host.control("get", "key")).rejects.toThrow("this certificate is of no member of the cluster");
+  await expect(host.client.renew(never)).rejects.toThrow("run flannelctl join with a new token");
+  await expect(host.client.leave(never)).rejects.toThrow("of no member");
+  // Neither with the token it joined with.
+  await expect(world.join(host, token)).rejects.toThrow("this token is not known here");
+  await other.control("put", "later", "value");
+  // The watch is opened again and again, in vain.
+  stop.abort();
+  await watched.catch((error: unknown) => error);
+  expect(keysSeen).toEqual(["key"]);
+  expect((await world.administrator.listHosts(never)).map(({ name }) => name)).toEqual(["h2"]);
+  const again = await world.administrator.removeHost("h1", never).catch((error: unknown) => error);
+  expect(hasCode(again, "cluster.notFound")).toBe(true);
+  otherSession.destroy();
+});
+
+test("it stays out when the store is killed and started again, and the others in", async () => {
+  await using world = await ClusterWorld.start();
+  const [host, other] = [await world.joined("h1"), await world.joined("h2")];
+  const token = await world.token();
+  await world.administrator.removeHost("h1", never);
+  await world.server.member.restart();
+  await expect(host.control("get", "key")).rejects.toThrow("of no member of the cluster");
+  expect(await other.control("put", "key", "value")).toBe("OK\n");
+  await world.join(world.newHost("h3"), token);
+});
+
+test("with a new token a removed host is a member again, its old certificates stay void", async () => {
+  await using world = await ClusterWorld.start();
+  const host = await world.joined("h1");
+  const old = readFileSync(host.files.certFile);
+  await world.administrator.removeHost("h1", never);
+  await world.join(host, await world.token());
+  expect(await host.control("put", "key", "value")).toBe("OK\n");
+  writeFileSync(host.files.certFile, old);
+  await expect(host.control("put", "key", "value")).rejects.toThrow("of no member of the cluster");
+});
+
+test("a renewed certificate has the same key; it and the one before are void when the host is removed", async () => {
+  await using world = await ClusterWorld.start();
+  const host = await world.joined("h1");
+  const before = readFileSync(host.files.certFile, "utf8");
+  const { certificatePem } = await host.client.renew(never);
+  expect(certificatePem).not.toBe(before);
+  expect(await host.control("put", "key", "value")).toBe("OK\n");
+  writeFileSync(host.files.certFile, certificatePem);
+  expect(await host.control("put", "key", "value")).toBe("OK\n");
+  await world.administrator.removeHost("h1", never);
+  for (const certificate of [before, certificatePem]) {
+    writeFileSync(host.files.certFile, certificate);
+    await expect(host.control("put", "key", "value")).rejects.toThrow("of no member of the cluster");
+  }
+});
+
+test("a host that leaves is answered, then as if removed", async () => {
+  await using world = await ClusterWorld.start();
+  const host = await world.joined("h1");
+  const session = await connectionOf(host);
+  expect(await host.client.leave(never)).toMatchObject({ leases: [] });
+  await until(() => session.closed, { what: "its other connection to end" });
+  await expect(host.control("get", "key")).rejects.toThrow("of no member of the cluster");
+  expect(await world.administrator.listHosts(never)).toEqual([]);
+});
+
+test("a host manages itself and nobody else; the administrator is no host", async () => {
+  await using world = await ClusterWorld.start();
+  const host = await world.joined("h1");
+  const calls = [
+    () => host.client.createToken(600, never),
+    () => host.client.listTokens(never),
+    () => host.client.revokeToken("abcd2345", never),
+    () => host.client.listHosts(never),
+    () => host.client.removeHost("h1", never),
+  ];
+  for (const call of calls) {
+    const error = await call().catch((refused: unknown) => refused);
+    expect(hasCode(error, "store.unauthorized"), String(error)).toBe(true);
+    expect(String(error)).toContain("only the administrator may do this: run flannelctl as root on the store's host");
+  }
+  await expect(world.administrator.renew(never)).rejects.toThrow("only a host does this, for itself");
+  await expect(world.administrator.leave(never)).rejects.toThrow("only a host does this, for itself");
+});
+
+test("what the CA signed and the list does not name is nobody's", async () => {
+  await using world = await ClusterWorld.start();
+  const host = await world.joined("h1");
+  const authority = await ClusterAuthority.open(clusterFiles(world.clusterDirectory));
+  const forged = world.newHost("h1", makePrivateKey());
+  const publicKey = createPublicKey(createPrivateKey(forged.keyPem));
+  const { pem } = authority.issueHost(publicKey, "h1", Date.now());
+  forged.keep({ certificatePem: pem, caPem: readFileSync(host.files.caFile, "utf8"), etcdPrefix: "" });
+  await expect(forged.control("get", "key")).rejects.toThrow("of no member of the cluster");
+  // Nor is the store's own certificate good for calling it.
+  const { serverCertificate, serverKey } = clusterFiles(world.clusterDirectory);
+  writeFileSync(forged.files.certFile, readFileSync(serverCertificate));
+  writeFileSync(forged.files.keyFile, readFileSync(serverKey));
+  await expect(forged.control("get", "key")).rejects.toThrow("the certificate is not from this cluster");
+});
+
+test("without certificate: nothing but joining and the health check, on a resumed session too", async () => {
+  await using world = await ClusterWorld.start();
+  const { host, port } = world.address;
+  const open = async (session?: Buffer): Promise<TLSSocket> => {
+    const options = { host, port, rejectUnauthorized: false, ALPNProtocols: ["h2"], ...(session && { session }) };
+    const socket = connectTls(options);
+    await once(socket, "secureConnect");
+    return socket;
+  };
+  const first = await open();
+  const [ticket] = (await once(first, "session")) as [Buffer];
+  first.destroy();
+  const second = await open(ticket);
+  expect(second.isSessionReused()).toBe(true);
+  for (const socket of [await open(), second]) {
+    const session = connectHttp2(world.address.url, { createConnection: () => socket });
+    const asked = async (path: string) => {
+      const stream = session.request({ ":method": "POST", ":path": path, "content-type": "application/grpc" });
+      const [headers] = (await once(stream.end(Buffer.from([0, 0, 0, 0, 0])), "response")) as [Record<string, string>];
+      stream.resume();
+      return headers["grpc-message"] ?? headers[":status"];
+    };
+    for (const path of [
+      "/etcdserverpb.KV/Range",
+      "/etcdserverpb.Watch/Watch",
+      "/flannel.cluster.v1.Cluster/ListHosts",
+    ]) {
+      expect(await asked(path)).toContain("wants the certificate of a member of its cluster");
+    }
+    expect(await asked("/grpc.health.v1.Health/Check")).toBe(200);
+    session.destroy();
+  }
+});
+
+test("strangers get few connections and few calls; a member gets in beside them", async () => {
+  await using world = await ClusterWorld.start();
+  const host = await world.joined("h1");
+  const { host: address, port } = world.address;
+  const sockets = Array.from({ length: 80 }, () => connectTcp(port, address).on("error", () => undefined));
+  await until(() => sockets.filter((socket) => socket.closed).length >= 30, { what: "those too many to be closed" });
+  expect(sockets.filter((socket) => !socket.closed).length).toBeGreaterThan(0);
+  for (const socket of sockets) socket.destroy();
+  expect(await until(() => host.control("put", "key", "value"), { what: "the member to get in" })).toBe("OK\n");
+
+  const session = connectHttp2(world.address.url, { rejectUnauthorized: false }).on("error", () => undefined);
+  const path = "/flannel.cluster.v1.Cluster/Join";
+  for (let call = 0; call < 40; call++) {
+    session
+      .request({ ":method": "POST", ":path": path, "content-type": "application/grpc" })
+      .on("error", () => undefined);
+  }
+  await until(() => session.closed, { what: "the one with too many calls to be hung up on" });
+  expect(await host.control("put", "key", "value")).toBe("OK\n");
+});
+
+test("directory and files are for the owner alone, whatever happens to them", async () => {
+  await using world = await ClusterWorld.start();
+  const host = await world.joined("h1");
+  await host.client.renew(never);
+  await world.token();
+  const directory = world.clusterDirectory;
+  expect((statSync(directory).mode & 0o777).toString(8)).toBe("700");
+  const names = readdirSync(directory);
+  expect(names.sort()).toEqual(
+    ["admin-key.pem", "admin.pem", "ca-key.pem", "ca.pem", "members.json", "server-key.pem", "server.pem"].sort(),
+  );
+  for (const name of names) expect((statSync(join(directory, name)).mode & 0o777).toString(8), name).toBe("600");
+});
