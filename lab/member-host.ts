@@ -1,6 +1,7 @@
 // A lab host as a member of a small cluster: `flannelctl init` or `join` below a root of its own, and the processes that
 // these say are to run, started by the very lines they print.
 import type { ChildProcess } from "node:child_process";
+import { rm } from "node:fs/promises";
 import { fileURLToPath } from "node:url";
 import { LabAgent } from "./agent.ts";
 import type { CommandResult } from "./command.ts";
@@ -12,6 +13,7 @@ const flannelctl = fileURLToPath(new URL("../bin/flannelctl", import.meta.url));
 
 type Environment = Readonly<Record<string, string>>;
 
+/** Disposing kills its processes and removes its files. */
 export class MemberHost implements AsyncDisposable {
   readonly host: LabHost;
   readonly root: string;
@@ -113,6 +115,7 @@ export class MemberHost implements AsyncDisposable {
   async [Symbol.asyncDispose](): Promise<void> {
     await this.#agent?.[Symbol.asyncDispose]();
     await this.stopStore("SIGKILL");
+    await rm(this.root, { recursive: true, force: true });
   }
 
   #remember(output: string): void {

@@ -1,7 +1,7 @@
 // The files that make a host a member of a cluster. The file with the agent's variables is the last that is written and
 // the last that goes: a host with it is a member, one without is none yet or not any more.
-import { readFileSync, rmSync } from "node:fs";
-import { dirname } from "node:path";
+import { existsSync, readdirSync, readFileSync, rmSync } from "node:fs";
+import { dirname, join } from "node:path";
 import { makePrivateKey, readCertificate, readPrivateKey } from "../../cluster/keys.ts";
 import { describeError, FlannelError } from "../../errors.ts";
 import { ensureDirectory, writeFileAtomically } from "../../lease/subnet-file.ts";
@@ -30,6 +30,7 @@ export interface HostFiles {
 }
 
 export async function writeHostFiles(paths: HostPaths, { caPem, certificatePem, agent }: HostFiles): Promise<void> {
+  removeUnfinished(paths);
   await writeFileAtomically(paths.caFile, caPem);
   await writeFileAtomically(paths.certFile, certificatePem);
   makeAgentDirectories(paths);
@@ -62,10 +63,19 @@ export function memberName({ certFile }: HostPaths): string | undefined {
 
 /** May be repeated. */
 export function removeHostFiles(paths: HostPaths, unitFiles: readonly string[]): string[] {
+  removeUnfinished(paths);
   const files = [...unitFiles, paths.certFile, paths.caFile, paths.keyFile, paths.envFile];
   const removed = files.filter((file) => tryRead(file) !== undefined);
   for (const file of removed) rmSync(file, { force: true });
   return removed;
+}
+
+/** What a crash left of files that were being written (see writeFileAtomically); one of them may hold a key. */
+function removeUnfinished({ etcDirectory }: HostPaths): void {
+  const entries = existsSync(etcDirectory) ? readdirSync(etcDirectory) : [];
+  for (const name of entries.filter((entry) => /^\.(?:ca|host|host-key)\.pem\d+$|^\.flanneld\.env\d+$/.test(entry))) {
+    rmSync(join(etcDirectory, name), { force: true });
+  }
 }
 
 function tryRead(file: string): string | undefined {
