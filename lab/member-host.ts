@@ -102,10 +102,10 @@ export class MemberHost implements AsyncDisposable {
     await exited;
   }
 
-  startAgent(env: Environment = {}): LabAgent {
+  startAgent(): LabAgent {
     this.#agent = LabAgent.start(this.host, {
       program: ["sh", "-c", `exec ${this.#agentLine}`],
-      env: { ...this.env, ...env },
+      env: this.env,
       directory: this.file("run/flannel"),
       knowsFiles: true,
     });
