@@ -44,5 +44,8 @@ export function hostAndPort(host: string, port: number): string {
 
 function isHostName(text: string): boolean {
   if (/^[\d.]+$/.test(text)) return tryParseAddress(text) !== undefined;
-  return text.length <= 253 && /^[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?$/.test(text);
+  // Some of what looks like a name is none: `a.0.0.1`, `0x1`.
+  return (
+    text.length <= 253 && /^[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?$/.test(text) && URL.canParse(`https://${text}`)
+  );
 }
