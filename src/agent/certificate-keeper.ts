@@ -19,6 +19,8 @@ export interface CertificateKeeperOptions {
   };
   readonly logger: Logger;
   readonly signal: AbortSignal;
+  /** Between two looks at the file and the clock; default a minute. */
+  readonly lookEveryMs?: number;
 }
 
 const LOOK_EVERY_MS = 60_000;
@@ -54,7 +56,7 @@ export class CertificateKeeper implements AsyncDisposable {
   }
 
   async #run(): Promise<void> {
-    const { logger, etcd } = this.#options;
+    const { logger, etcd, lookEveryMs = LOOK_EVERY_MS } = this.#options;
     while (!this.#signal.aborted) {
       try {
         if (etcd.renewsCertificate === true) await this.#keep();
@@ -64,7 +66,7 @@ export class CertificateKeeper implements AsyncDisposable {
         logger.warn("certificate.unreadable", "cannot look after the certificate", { error: describeError(error) });
       }
       const untilRetryMs = this.#retry.atMs - performance.now();
-      const waitMs = untilRetryMs > 0 ? Math.min(LOOK_EVERY_MS, untilRetryMs) : LOOK_EVERY_MS;
+      const waitMs = untilRetryMs > 0 ? Math.min(lookEveryMs, untilRetryMs) : lookEveryMs;
       await delay(waitMs, undefined, { signal: this.#signal, ref: false }).catch(() => undefined);
     }
   }
