@@ -100,7 +100,7 @@ describe("what was asked cannot be", () => {
     await refused(["join", "192.168.50.12"], "a token is needed");
     await refused(["join", "192.168.50.12", "--token", "secret"], "this is not a join token");
     await refused(["join", "http://192.168.50.12", "--token", good], "the store's address must be like");
-    await using other = namespace.spawn(["socat", "TCP-LISTEN:2379,reuseaddr,fork", "/dev/null"], { stdio: "ignore" });
+    using other = namespace.spawn(["socat", "TCP-LISTEN:2379,reuseaddr,fork", "/dev/null"], { stdio: "ignore" });
     await until(async () => (await namespace.run(["ss", "-Hltn", "sport = :2379"])) !== "", {
       what: "socat to listen",
     });

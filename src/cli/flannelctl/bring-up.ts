@@ -21,6 +21,11 @@ export function tellStep(invocation: Invocation, text: string): void {
   if (!invocation.options.json) invocation.terminal.writeErr(`  ✓ ${printable(text)}\n`);
 }
 
+/** The same about what may take a while. */
+export function tellProgress(invocation: Invocation, text: string): void {
+  if (!invocation.options.json) invocation.terminal.writeErr(`  … ${printable(text)}\n`);
+}
+
 /** Whether units are to be made. Says so when they are wanted and there is no systemd. */
 export function usesSystemd(invocation: Invocation, { systemd }: { readonly systemd: boolean }): boolean {
   if (!systemd) return false;

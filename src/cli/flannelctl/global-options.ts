@@ -113,14 +113,14 @@ export function resolveGlobalOptions(parsed: Readonly<Record<string, unknown>>, 
   // Whoever names a store means that one, without the files that belong to another.
   const isStoreNamed = given(specs.endpoints) !== undefined;
   const storeValue = (spec: GlobalOptionSpec) => (isStoreNamed ? (given(spec) ?? spec.fallback) : value(spec));
-  const subnetFile = value(specs.subnetFile);
+  const subnetFile = value({ ...specs.subnetFile, fallback: paths.subnetFile });
   const socket = value(specs.socket);
   return {
     json: parsed["json"] === true,
     paths,
     subnetFile,
     socketPaths: socket === "" ? [secondControlSocket(subnetFile), defaultControlSocket(subnetFile)] : [socket],
-    stateDirectory: value(specs.stateDir),
+    stateDirectory: value({ ...specs.stateDir, fallback: paths.stateDirectory }),
     etcd: {
       endpoints: storeValue(specs.endpoints),
       prefix: storeValue(specs.prefix),

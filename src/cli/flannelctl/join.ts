@@ -13,7 +13,7 @@ import { FlannelError, hasCode } from "../../errors.ts";
 import { hostKey, memberEndpoint, memberName, writeHostFiles } from "../cluster/host-files.ts";
 import { flannelctlOn, type HostPaths } from "../cluster/host-paths.ts";
 import { checkPlainPaths, type HostServices, refuseForeignUnits } from "../cluster/services.ts";
-import { bringUp, renderBroughtUp, requireRoot, tellStep, usesSystemd } from "./bring-up.ts";
+import { bringUp, renderBroughtUp, requireRoot, tellProgress, tellStep, usesSystemd } from "./bring-up.ts";
 import { type ExitCode, exitCodes, type Invocation, present } from "./invocation.ts";
 import { joinOutputSchema } from "./json-output.ts";
 
@@ -60,11 +60,12 @@ async function admitHost(
   const { options, signal } = invocation;
   const { paths } = options;
   const keyPem = await hostKey(paths);
+  tellProgress(invocation, `asking ${store.url} to let this host in as ${name}`);
   const { certificatePem, caPem, etcdPrefix } = await askStore(
     { address: store, token, hostName: name, keyPem },
     signal,
   );
-  tellStep(invocation, `${store.url} is the store that made the token, and has let this host in as ${name}`);
+  tellStep(invocation, `${store.url} is the store that made the token, and has let this host in`);
   await writeHostFiles(paths, { certificatePem, caPem, agent: { endpoint, prefix: etcdPrefix } });
   tellStep(invocation, `key, certificate and settings of this host in ${paths.etcDirectory}`);
   return etcdPrefix;

@@ -1,5 +1,5 @@
 // The commands about the members of a cluster: tokens to join with, hosts.
-import type { Command } from "commander";
+import { type Command, Option } from "commander";
 import { parseLife } from "./duration-argument.ts";
 import type { Run } from "./verb.ts";
 
@@ -8,7 +8,7 @@ export function addMemberVerbs(program: Command, run: Run): void {
   token
     .command("create")
     .description("make a token for one further host, and print the command to join with it")
-    .option("--ttl <time>", "how long it is good: 30m, 24h, 7d", parseLife, 86_400)
+    .addOption(new Option("--ttl <time>", "how long it is good: 30m, 7d").argParser(parseLife).default(86_400, "24h"))
     .action(async (options: { ttl: number }, command: Command) =>
       run(command, (await import("./token.ts")).createToken, [options.ttl]),
     );

@@ -70,7 +70,7 @@ test("options come from the command line, then the environment, then the default
     paths: hostPaths("/nowhere"),
     subnetFile: "/run/other/subnet.env",
     socketPaths: ["/run/other/flanneld-subnet.sock", "/run/other/flanneld.sock"],
-    stateDirectory: "/var/lib/flannel",
+    stateDirectory: "/nowhere/var/lib/flannel",
     etcd: {
       endpoints: "http://127.0.0.1:4001,http://127.0.0.1:2379",
       prefix: "/coreos.com/network",

@@ -1,5 +1,5 @@
 // The verbs, their arguments and help, as commander commands. What they do is loaded when one is chosen.
-import { Command, CommanderError, InvalidArgumentError } from "commander";
+import { Command, CommanderError, InvalidArgumentError, Option } from "commander";
 import { FlannelError, hasCode, isCancelled } from "../../errors.ts";
 import { parseLife } from "./duration-argument.ts";
 import { globalOptions, resolveGlobalOptions } from "./global-options.ts";
@@ -87,17 +87,20 @@ function addClusterVerbs(program: Command, run: Run): void {
   program
     .command("init")
     .description("make this host the first of a cluster without etcd, and start it; others then join")
-    .option(
-      "--address <ip>",
-      "address other hosts reach this one by; repeatable (default: the default route's)",
-      collect,
-      [],
+    .addOption(
+      new Option("--address <ip>", "address other hosts reach this one by; repeatable")
+        .argParser(collect)
+        .default([], "the default route's"),
     )
     .option("--port <number>", "port of the store (default: 2379)", parsePort)
     .option("--name <host>", "name of this host in the cluster (default: its host name)")
     .option("--network <cidr>", "network of the containers (default: 10.5.0.0/16, backend vxlan)")
     .option("--config <file>", "JSON file with the whole network configuration instead")
-    .option("--token-ttl <time>", "life of the first join token, like 30m, 24h or 7d", parseLife, 86_400)
+    .addOption(
+      new Option("--token-ttl <time>", "life of the first join token, like 30m or 7d")
+        .argParser(parseLife)
+        .default(86_400, "24h"),
+    )
     .option("--no-systemd", "make no units; print what is to be run")
     .action(async (options: InitOptions, command: Command) =>
       run(command, (await import("./init.ts")).initCluster, [options]),
