@@ -148,14 +148,16 @@ export class ClusterService implements StoreExtension {
     const address = plainAddress(remoteAddress);
     const refusal = this.#guard.enter(address);
     if (refusal !== undefined) throw new RpcError(grpcStatus.resourceExhausted, `flannel-store: ${refusal}`);
+    let failure: unknown;
     try {
       return await this.#admit(request, address);
     } catch (error) {
-      if (hasCode(error, "store.unauthorized")) await this.#guard.fail(address);
-      throw error;
+      failure = error;
     } finally {
       this.#guard.leave();
     }
+    if (hasCode(failure, "store.unauthorized")) await this.#guard.slowDown(address);
+    throw failure;
   }
 
   /** Nothing of the request is looked at before the secret is right. */

@@ -34,8 +34,8 @@ export class JoinGuard {
     this.#running--;
   }
 
-  /** Resolves when the one who failed has waited. */
-  async fail(address: string): Promise<void> {
+  /** Counts a failure and resolves when the one who failed has waited. */
+  async slowDown(address: string): Promise<void> {
     const source = sourceOf(address);
     const now = performance.now();
     const known = this.#failures.get(source);

@@ -23,13 +23,13 @@ export interface JoinAttempt {
 }
 
 const DAY_MS = 86_400_000;
-export const MAX_TOKEN_LIFE_MS = 30 * DAY_MS;
+const MAX_TOKEN_LIFE_MS = 30 * DAY_MS;
 /** So long an ended token is told apart from one that never was. */
 const REMEMBER_ENDED_TOKEN_MS = 7 * DAY_MS;
 const MAX_TOKENS = 1_000;
 /** Of each host; the certificate before the last may be in use for a moment still. */
 const MAX_CERTIFICATES = 4;
-const MAX_ADDRESSES = 4;
+const MAX_ADDRESSES = 8;
 
 export class MemberBook {
   readonly #path: string;
@@ -147,11 +147,10 @@ export class MemberBook {
     return host;
   }
 
-  /** Remembers where a host calls from, the latest first. */
+  /** Remembers where a host calls from. */
   noteAddress(host: HostRecord, address: string): void {
     if (host.addresses.includes(address)) return;
-    const addresses = [address, ...host.addresses].slice(0, MAX_ADDRESSES);
-    this.#replaceHost({ ...host, addresses });
+    this.#replaceHost({ ...host, addresses: withAddress(host.addresses, address) });
   }
 
   /** Throws `store.unauthorized` when there is no such token; says nothing of what became of it. */
@@ -204,9 +203,8 @@ export class MemberBook {
     nowMs: number,
   ): HostRecord[] {
     const host = known ?? { name: hostName, keyPin, joinedAtMs: nowMs, certificates: [], addresses: [] };
-    const { addresses } = host;
-    const seen = address === undefined || addresses.includes(address) ? addresses : [address, ...addresses];
-    const joined = withCertificate({ ...host, addresses: seen.slice(0, MAX_ADDRESSES) }, issued);
+    const addresses = address === undefined ? host.addresses : withAddress(host.addresses, address);
+    const joined = withCertificate({ ...host, addresses }, issued);
     return [...this.#content.hosts.filter(({ name }) => name !== hostName), joined];
   }
 
@@ -238,6 +236,14 @@ export class MemberBook {
 
 function withCertificate(host: HostRecord, { serialNumber, endsAtMs }: IssuedCertificate): HostRecord {
   return { ...host, certificates: [{ serialNumber, endsAtMs }, ...host.certificates].slice(0, MAX_CERTIFICATES) };
+}
+
+/** New ones come first. The one it joined from is never pushed out. */
+function withAddress(known: readonly string[], address: string): string[] {
+  if (known.includes(address)) return [...known];
+  const [first] = known.slice(-1);
+  if (known.length < MAX_ADDRESSES || first === undefined) return [address, ...known];
+  return [address, ...known.slice(0, MAX_ADDRESSES - 2), first];
 }
 
 function hashOf(secret: string): Buffer {

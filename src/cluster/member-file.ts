@@ -11,7 +11,7 @@ const hostSchema = z.strictObject({
   joinedAtMs: timeMs,
   /** The latest first. Only these are let in. */
   certificates: z.array(z.strictObject({ serialNumber: z.string(), endsAtMs: timeMs })),
-  /** Where it has called from, the latest first. */
+  /** Where it has called from, new ones first; at the end the one it joined from. */
   addresses: z.array(z.string()),
 });
 

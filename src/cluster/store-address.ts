@@ -33,7 +33,7 @@ export function parseStoreAddress(text: string): StoreAddress {
   return storeAddress(host, port);
 }
 
-export function storeAddress(host: string, port: number): StoreAddress {
+function storeAddress(host: string, port: number): StoreAddress {
   return { host, port, url: `https://${hostAndPort(host, port)}` };
 }
 

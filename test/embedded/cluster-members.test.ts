@@ -7,12 +7,14 @@ import { type ClientHttp2Session, connect as connectHttp2 } from "node:http2";
 import { connect as connectTcp } from "node:net";
 import { join } from "node:path";
 import { connect as connectTls, type TLSSocket } from "node:tls";
+import fc from "fast-check";
 import { expect, test } from "vitest";
 import { until } from "../../lab/wait.ts";
 import { ClusterAuthority } from "../../src/cluster/cluster-authority.ts";
 import { clusterFiles } from "../../src/cluster/cluster-files.ts";
 import { makePrivateKey } from "../../src/cluster/keys.ts";
 import { hasCode } from "../../src/errors.ts";
+import { frame } from "../../src/store/embedded/grpc-frames.ts";
 import { EtcdConnection } from "../../src/store/etcd/etcd-connection.ts";
 import { watchKeys } from "../../src/store/etcd/watch-keys.ts";
 import { never } from "../etcd/fixture.ts";
@@ -201,6 +203,48 @@ test("strangers get few connections and few calls; a member gets in beside them"
   await until(() => session.closed, { what: "the one with too many calls to be hung up on" });
   expect(await host.control("put", "key", "value")).toBe("OK\n");
 });
+
+test("what a stranger sends on after its refusal costs no memory, what is no message no line in the log", {
+  timeout: 120_000,
+}, async () => {
+  await using world = await ClusterWorld.start();
+  const host = await world.joined("h1");
+  const path = "/flannel.cluster.v1.Cluster/Join";
+  const headers = { ":method": "POST", ":path": path, "content-type": "application/grpc" };
+  const session = connectHttp2(world.address.url, { rejectUnauthorized: false }).on("error", () => undefined);
+  // A message of 2 GB is announced, and 300 MB of it come.
+  const stream = session.request(headers).on("error", () => undefined);
+  stream.resume().write(Buffer.from([0, 0x7f, 0, 0, 0]));
+  const [refusal] = (await once(stream, "response")) as [Record<string, string>];
+  expect(refusal["grpc-message"]).toContain("received message larger than max");
+  const before = residentMegabytes(world);
+  const piece = Buffer.alloc(65_536);
+  for (let count = 0; count < 4_800 && !stream.destroyed; count++) {
+    await new Promise((resolve) => stream.write(piece, resolve));
+  }
+  expect(residentMegabytes(world) - before).toBeLessThan(150);
+  stream.destroy();
+
+  const garbage = fc.sample(fc.uint8Array({ maxLength: 200 }), { numRuns: 2_000, seed: 1 });
+  const answers = new Set<string>();
+  for (const bytes of garbage) {
+    const call = session.closed ? undefined : session.request(headers).on("error", () => undefined);
+    if (call === undefined) throw new Error("the session is closed");
+    call.end(frame(bytes));
+    const [answer] = (await once(call.resume(), "response")) as [Record<string, string>];
+    answers.add(answer["grpc-status"] ?? "none");
+  }
+  // Internal (no message), unauthenticated (no token), after some of those: wait.
+  expect([...answers].sort()).toEqual(["13", "16", "8"]);
+  session.destroy();
+  expect(await host.control("put", "key", "value")).toBe("OK\n");
+  expect(world.server.member.log().trim().split("\n")).toHaveLength(1);
+});
+
+function residentMegabytes({ server }: ClusterWorld): number {
+  const status = readFileSync(`/proc/${server.member.pid}/status`, "utf8");
+  return Number(/^VmRSS:\s+(\d+) kB/m.exec(status)?.[1]) / 1024;
+}
 
 test("directory and files are for the owner alone, whatever happens to them", async () => {
   await using world = await ClusterWorld.start();

@@ -178,7 +178,7 @@ export const hostListOutputSchema = z.object({
     z.object({
       name: z.string(),
       isConnected: z.boolean().describe("whether it has a connection to the store now"),
-      addresses: z.array(z.string()).describe("where it has called the store from, the latest first"),
+      addresses: z.array(z.string()).describe("where it has called the store from, new ones first"),
       joinedAt: z.string(),
       certificateEndsAt: z.string(),
     }),

@@ -93,7 +93,7 @@ export interface Host {
   name: string;
   joinedAtMs: bigint;
   certificateEndsAtMs: bigint;
-  /** Where it has called from; the latest first. */
+  /** Where it has called from, new ones first. */
   addresses: string[];
   isConnected: boolean;
 }

@@ -99,6 +99,8 @@ export class GrpcCall {
   read(onMessage: (message: Buffer) => void, onEnd: () => void, maxBytes = MAX_MESSAGE_BYTES): void {
     const reader = new FrameReader(maxBytes);
     this.#stream.on("data", (piece: Buffer) => {
+      // A client may go on sending when it has its answer: nothing of that is kept.
+      if (this.isEnded) return;
       try {
         for (const message of reader.push(piece)) if (!this.isEnded) onMessage(message);
       } catch (error) {
