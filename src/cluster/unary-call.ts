@@ -2,9 +2,9 @@
 // only way to look at the server's key before anything is said to it.
 import { type ClientHttp2Session, connect as connectHttp2 } from "node:http2";
 import { type ConnectionOptions, connect as connectTls, type TLSSocket } from "node:tls";
-import { describeError, FlannelError } from "../errors.ts";
+import { FlannelError } from "../errors.ts";
 import { FrameReader, frame } from "../store/embedded/grpc-frames.ts";
-import { fromStatus } from "./call-errors.ts";
+import { fromStatus, reasonOf } from "./call-errors.ts";
 import type { StoreAddress } from "./store-address.ts";
 
 interface MessageType<T> {
@@ -52,7 +52,7 @@ export async function callUnary<Request, Response>(
   } catch (error) {
     if (signal.aborted) throw new FlannelError("cancelled", `${operation}: cancelled`);
     if (error instanceof FlannelError) throw error;
-    const reason = timeout.aborted ? `no answer within ${TIMEOUT_MS / 1_000} s` : describeError(error);
+    const reason = timeout.aborted ? `no answer within ${TIMEOUT_MS / 1_000} s` : reasonOf(error);
     const message = `${operation}: the store at ${address.url} cannot be reached: ${reason}`;
     throw new FlannelError("store.unavailable", message, { cause: error, tellsCause: true, retryable: true });
   }

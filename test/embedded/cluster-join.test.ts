@@ -2,7 +2,7 @@
 import { X509Certificate } from "node:crypto";
 import { once } from "node:events";
 import { readFileSync } from "node:fs";
-import type { AddressInfo, Socket } from "node:net";
+import { type AddressInfo, createServer as createTcpServer, type Socket } from "node:net";
 import { createServer, type Server } from "node:tls";
 import { expect, test } from "vitest";
 import { until } from "../../lab/wait.ts";
@@ -15,6 +15,7 @@ import { hasCode } from "../../src/errors.ts";
 import { never, prefix } from "../etcd/fixture.ts";
 import { Pki } from "../etcd/pki.ts";
 import { ClusterWorld } from "./cluster-world.ts";
+import { EmbeddedServer } from "./embedded-server.ts";
 
 test("a host joins with a token, and then reads and writes the store", async () => {
   await using world = await ClusterWorld.start();
@@ -209,6 +210,20 @@ test("nobody there, somebody else there: a sentence each", async () => {
   const options = { token: `abcd2345.${"A".repeat(32)}.${"B".repeat(43)}`, hostName: "h1", keyPem: makePrivateKey() };
   const nobody = joinCluster({ ...options, address: parseStoreAddress("127.0.0.1:1") }, never);
   await expect(nobody).rejects.toThrow("the store at https://127.0.0.1:1 cannot be reached: connect ECONNREFUSED");
+  await using plain = await EmbeddedServer.start({ inMemory: true });
+  const plainAddress = parseStoreAddress(plain.endpoints.replace("http://", ""));
+  await expect(joinCluster({ ...options, address: plainAddress }, never)).rejects.toThrow(
+    /cannot be reached: (?!.*SSL)/,
+  );
+  const mail = createTcpServer((socket) => socket.on("error", () => undefined).end("220 mail\r\n")).listen(
+    0,
+    "127.0.0.1",
+  );
+  await once(mail, "listening");
+  const { port } = mail.address() as AddressInfo;
+  const mailAddress = parseStoreAddress(`127.0.0.1:${port}`);
+  await expect(joinCluster({ ...options, address: mailAddress }, never)).rejects.toThrow("it does not speak TLS there");
+  mail.close();
   await using world = await ClusterWorld.start();
   const wrongName = joinCluster({ ...options, address: world.address, hostName: "Not A Name" }, never);
   await expect(wrongName).rejects.toThrow("a host name must be");

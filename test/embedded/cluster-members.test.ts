@@ -11,6 +11,7 @@ import fc from "fast-check";
 import { expect, test } from "vitest";
 import { until } from "../../lab/wait.ts";
 import { ClusterAuthority } from "../../src/cluster/cluster-authority.ts";
+import { ClusterClient } from "../../src/cluster/cluster-client.ts";
 import { clusterFiles } from "../../src/cluster/cluster-files.ts";
 import { makePrivateKey } from "../../src/cluster/keys.ts";
 import { hasCode } from "../../src/errors.ts";
@@ -147,6 +148,17 @@ test("what the CA signed and the list does not name is nobody's", async () => {
   writeFileSync(forged.files.certFile, readFileSync(serverCertificate));
   writeFileSync(forged.files.keyFile, readFileSync(serverKey));
   await expect(forged.control("get", "key")).rejects.toThrow("the certificate is not from this cluster");
+});
+
+test("clusters do not take each other's hosts, nor hosts each other's stores", async () => {
+  await using world = await ClusterWorld.start();
+  await using other = await ClusterWorld.start();
+  const [host, stranger] = [await world.joined("h1"), await other.joined("h1")];
+  const { caFile, certFile, keyFile } = { ...stranger.files, caFile: host.files.caFile };
+  const client = new ClusterClient({ endpoints: host.endpoints, caFile, certFile, keyFile });
+  await expect(client.renew(never)).rejects.toThrow("the certificate is not from this cluster");
+  const misled = new ClusterClient({ endpoints: other.server.endpoints, ...host.files });
+  await expect(misled.renew(never)).rejects.toThrow("its certificate is not from the CA of this cluster");
 });
 
 test("without certificate: nothing but joining and the health check, on a resumed session too", async () => {
