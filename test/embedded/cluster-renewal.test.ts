@@ -2,7 +2,7 @@
 import { execFile } from "node:child_process";
 import type { X509Certificate } from "node:crypto";
 import { once } from "node:events";
-import { globSync, mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
+import { globSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { type ClientHttp2Session, connect as connectHttp2, type SecureClientSessionOptions } from "node:http2";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -60,11 +60,7 @@ async function shown({ address }: ClusterWorld): Promise<X509Certificate> {
 
 /** Runs flannelctl on the store's host, by its clock. */
 async function control(world: ClusterWorld, clock: Clock, ...words: readonly string[]): Promise<string> {
-  const root = join(world.server.directory, "root");
-  mkdirSync(join(root, "var/lib"), { recursive: true });
-  rmSync(join(root, "var/lib/flannel-store"), { force: true });
-  symlinkSync(world.server.dataDirectory, join(root, "var/lib/flannel-store"));
-  const argv = [...clock.env, process.execPath, flannelctl, "--root", root, ...words];
+  const argv = [...clock.env, process.execPath, flannelctl, "--root", world.root(), ...words];
   return (await run("env", argv)).stdout;
 }
 

@@ -1,11 +1,10 @@
 // A cluster on a real flannel-store process, and hosts that join it, for tests. Goes with `await using`.
 import { execFile } from "node:child_process";
-import { mkdirSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, symlinkSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { promisify } from "node:util";
 import { ClusterClient } from "../../src/cluster/cluster-client.ts";
 import { clusterFiles } from "../../src/cluster/cluster-files.ts";
-import { createFirstToken } from "../../src/cluster/cluster-setup.ts";
 import { type Joined, joinCluster } from "../../src/cluster/join-cluster.ts";
 import { makePrivateKey } from "../../src/cluster/keys.ts";
 import { parseStoreAddress, type StoreAddress } from "../../src/cluster/store-address.ts";
@@ -79,6 +78,17 @@ export class ClusterWorld implements AsyncDisposable {
     return parseStoreAddress(this.server.endpoints);
   }
 
+  /** For `flannelctl --root`: where a host keeps its store, below this directory. */
+  root(): string {
+    const root = join(this.server.directory, "root");
+    const dataDirectory = join(root, "var/lib/flannel-store");
+    if (!existsSync(dataDirectory)) {
+      mkdirSync(join(root, "var/lib"), { recursive: true });
+      symlinkSync(this.server.dataDirectory, dataDirectory);
+    }
+    return root;
+  }
+
   get administrator(): ClusterClient {
     const { adminCertificate, adminKey, caCertificate } = clusterFiles(this.clusterDirectory);
     const files = { caFile: caCertificate, certFile: adminCertificate, keyFile: adminKey };
@@ -87,11 +97,6 @@ export class ClusterWorld implements AsyncDisposable {
 
   async token(ttlSeconds = 600): Promise<string> {
     return (await this.administrator.createToken(ttlSeconds, never)).token;
-  }
-
-  /** As `flannelctl init` does it, while no store runs. */
-  firstToken(ttlSeconds: number): string {
-    return createFirstToken(this.clusterDirectory, ttlSeconds).text;
   }
 
   nextNumber(): number {
