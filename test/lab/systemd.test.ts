@@ -90,12 +90,31 @@ it("a service that does not start is told with the command and where to read on;
   await h1.run(["rm", "-r", override]);
   expect(await ctl(h1, "init")).toContain("flannelctl token create lets a further host join");
   expect(await isActive(h1, "flanneld")).toBe(true);
+  // The host moves: its store is reached at another address from then on.
+  await h1.host.namespace.ip("addr", "add", "192.168.50.21/24", "dev", "eth0");
+  expect(await ctl(h1, "init", "--address=192.168.50.21")).toContain("change FLANNELD_ETCD_ENDPOINTS");
+  const { joinCommand } = JSON.parse(await ctl(h1, "token", "create", "--json"));
+  expect(joinCommand).toContain("192.168.50.21:2379");
+  await h2.run([...joinCommand, "--name=h2"], { timeoutMs: 90_000 });
+  expect(await ctl(h2, "lease", "list")).toContain(h1.host.ipv4);
   const again = await h1.tryRun([flannelctl, "init"]);
   expect(again).toMatchObject({
     exitCode: 1,
     stdout: "",
     stderr: expect.stringContaining("keeps the store of a cluster already"),
   });
+});
+
+it("whoever does not wait until it is ready gets the command for the next host all the same", async () => {
+  const override = "/etc/systemd/system/flanneld.service.d";
+  const slow = "[Service]\\nExecStartPre=/bin/sleep 100\\n";
+  await h1.run(["sh", "-c", `mkdir ${override} && printf '${slow}' > ${override}/slow.conf`]);
+  const untilItWaits = "until grep -q 'waiting for flanneld' /run/said; do sleep 0.1; done";
+  const script = `"$0" init --name=h1 2>/run/said & ${untilItWaits}; kill -INT $!; wait $!`;
+  const stopped = await h1.tryRun(["sh", "-c", script, flannelctl], { timeoutMs: 90_000 });
+  expect(stopped.exitCode).toBe(130);
+  expect(stopped.stdout).toContain("flanneld is not ready yet: it has not started yet");
+  expect(stopped.stdout).toMatch(/bin\/flannelctl join 192\.168\.50\.11:2379 --token \w/);
 });
 
 it("a unit that flannelctl did not make is left alone", async () => {

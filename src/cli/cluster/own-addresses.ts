@@ -75,7 +75,8 @@ export async function checkPortFree(listen: readonly string[]): Promise<void> {
 export function checkNoOverlap(network: Prefix): void {
   for (const { name, cidr } of interfaceAddresses()) {
     const prefix = cidr === null ? undefined : tryParsePrefix(cidr);
-    if (prefix === undefined || !overlaps(network, networkOf(prefix))) continue;
+    // What an earlier flannel left is adopted.
+    if (prefix === undefined || name.startsWith("flannel") || !overlaps(network, networkOf(prefix))) continue;
     throw new FlannelError(
       "usage",
       `the network ${network} overlaps with ${cidr} of ${name}: choose another one with --network`,

@@ -3,6 +3,7 @@ import { existsSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { FlannelError } from "../../errors.ts";
 import { writeFileAtomically } from "../../lease/subnet-file.ts";
+import { shellLine } from "../flannelctl/text.ts";
 import { type AgentSettings, agentEnvironment } from "./env-file.ts";
 import type { HostPaths } from "./host-paths.ts";
 import { findInstallation, type Installation, isOpenToRoot } from "./installation.ts";
@@ -43,7 +44,7 @@ export function commandLine({ name, argv, env }: HostProcess, { envFile }: HostP
   const node = env["FLANNEL_NODE"] === undefined ? [] : [`FLANNEL_NODE=${env["FLANNEL_NODE"]}`];
   const fromFile = name === "flanneld" ? [`$(grep ^FLANNELD_ ${envFile})`] : [];
   const variables = [...node, ...fromFile];
-  return [...(variables.length === 0 ? [] : ["env", ...variables]), ...argv].join(" ");
+  return [...(variables.length === 0 ? [] : ["env", ...variables]), shellLine(argv)].join(" ");
 }
 
 /** Throws `cluster.conflict` for a unit that somebody else made: it may be serving another network. */

@@ -6,7 +6,7 @@ import { FlannelError } from "../../errors.ts";
 import { commandLine, type HostServices, hostProcesses, writeUnits } from "../cluster/services.ts";
 import { enableAndBegin, enableAndStart, isSystemdRunning, reloadUnits } from "../cluster/systemd.ts";
 import { askAgent } from "./control-client.ts";
-import { type Invocation, remark } from "./invocation.ts";
+import { type ExitCode, exitCodes, type Invocation, remark } from "./invocation.ts";
 import type { BroughtUp } from "./json-output.ts";
 import { statusRequest } from "./status.ts";
 import { type Paint, printable } from "./text.ts";
@@ -61,12 +61,13 @@ export async function bringUp(invocation: Invocation, services: HostServices, sy
   return { units, processes, ...(await untilReady(invocation)) };
 }
 
+/** Whoever interrupts this has all the same what can be told: a join command, for one. */
 async function untilReady(invocation: Invocation): Promise<Omit<BroughtUp, "units" | "processes">> {
   const startMs = performance.now();
   let told = "";
   for (;;) {
     const status = await tryStatus(invocation);
-    const reasons = status?.reasons ?? ["flanneld does not answer"];
+    const reasons = status?.reasons ?? ["it has not started yet"];
     const findings = (status?.preflight ?? []).map(({ message, cure }) => ({ message, cure }));
     const { subnet, ipv6Subnet } = status?.lease ?? {};
     const subnets = [subnet, ipv6Subnet].filter((prefix) => prefix !== undefined).join(",");
@@ -75,12 +76,12 @@ async function untilReady(invocation: Invocation): Promise<Omit<BroughtUp, "unit
       return { ready: true, subnet: subnets, reasons: [], findings };
     }
     const waitedMs = performance.now() - startMs;
-    if (waitedMs >= READY_WITHIN_MS) return { ready: false, reasons, findings };
+    if (waitedMs >= READY_WITHIN_MS || invocation.signal.aborted) return { ready: false, reasons, findings };
     if (waitedMs >= TELL_AFTER_MS && reasons.join("; ") !== told) {
       told = reasons.join("; ");
       remark(invocation, `waiting for flanneld: ${told}`);
     }
-    await sleep(POLL_MS, undefined, { signal: invocation.signal });
+    await sleep(POLL_MS, undefined, { signal: invocation.signal }).catch(() => undefined);
   }
 }
 
@@ -89,9 +90,14 @@ async function tryStatus({ options, signal }: Invocation): Promise<Status | unde
   try {
     return await askAgent(sockets, statusRequest, signal);
   } catch {
-    signal.throwIfAborted();
     return undefined;
   }
+}
+
+/** 0 done and, with systemd, ready. */
+export function exitCodeOf({ ready }: BroughtUp, { signal }: Invocation): ExitCode {
+  if (ready !== false) return exitCodes.ok;
+  return signal.aborted ? exitCodes.interrupted : exitCodes.failure;
 }
 
 /** What is left to do on this host, and what stands in the way. */
@@ -103,8 +109,8 @@ export function renderBroughtUp(broughtUp: BroughtUp, services: HostServices, pa
     lines.push("", `run here as root, under a supervisor that starts it again${first}:`);
     lines.push(...hostProcesses(services).map((process) => `  ${commandLine(process, services.paths)}`));
   } else if (!ready) {
-    lines.push("", `${paint.bad("flanneld is not ready")} after ${READY_WITHIN_MS / 1000} s: ${reasons.join("; ")}`);
-    lines.push("  journalctl -u flanneld tells more; flannelctl wait waits on");
+    lines.push("", `${paint.bad("flanneld is not ready yet")}: ${reasons.join("; ")}`);
+    lines.push("  flannelctl wait waits on; journalctl -u flanneld tells more");
   }
   if (findings.length > 0) lines.push("", "what this host still needs:");
   for (const { message, cure } of findings) lines.push(`  ${paint.warn("!")} ${message}`, `      ${cure}`);

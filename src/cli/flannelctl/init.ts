@@ -4,12 +4,12 @@ import { join } from "node:path";
 import type { CreatedToken } from "../../cluster/cluster-setup.ts";
 import { hostAndPort } from "../../cluster/store-address.ts";
 import { flannelctlOn } from "../cluster/host-paths.ts";
-import { bringUp, renderBroughtUp, requireRoot, usesSystemd } from "./bring-up.ts";
+import { bringUp, exitCodeOf, renderBroughtUp, requireRoot, usesSystemd } from "./bring-up.ts";
 import { makeClusterFiles } from "./init-files.ts";
 import { type InitOptions, planInit } from "./init-plan.ts";
-import { type ExitCode, exitCodes, type Invocation, present } from "./invocation.ts";
+import { type ExitCode, type Invocation, present } from "./invocation.ts";
 import { type InitOutput, initOutputSchema } from "./json-output.ts";
-import { formatDuration } from "./text.ts";
+import { formatDuration, shellLine } from "./text.ts";
 
 /** 0 done and, with systemd, ready; else 1. */
 export async function initCluster(invocation: Invocation, given: InitOptions): Promise<ExitCode> {
@@ -33,7 +33,7 @@ export async function initCluster(invocation: Invocation, given: InitOptions): P
     ...(plan.step === "addresses" ? ["", newAddressAdvice] : []),
     ...nextStep(value, given.tokenTtl, `${flannelctlOn(invocation.options.paths)} token create`),
   ]);
-  return output.ready === false ? exitCodes.failure : exitCodes.ok;
+  return exitCodeOf(broughtUp, invocation);
 }
 
 const newAddressAdvice =
@@ -49,5 +49,5 @@ function describeToken({ id, text, expiresAt }: CreatedToken, programs: string, 
 function nextStep({ joinCommand }: InitOutput, ttlSeconds: number, tokenCreate: string): string[] {
   if (joinCommand === undefined) return ["", `${tokenCreate} lets a further host join`];
   const head = `on a further host, as root, within ${formatDuration(ttlSeconds)}`;
-  return ["", `${head} (a token is for one host; ${tokenCreate} makes more):`, `  ${joinCommand.join(" ")}`];
+  return ["", `${head} (a token is for one host; ${tokenCreate} makes more):`, `  ${shellLine(joinCommand)}`];
 }

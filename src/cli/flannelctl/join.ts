@@ -13,8 +13,8 @@ import { FlannelError, hasCode } from "../../errors.ts";
 import { hostKey, memberEndpoint, memberName, writeHostFiles } from "../cluster/host-files.ts";
 import { flannelctlOn, type HostPaths } from "../cluster/host-paths.ts";
 import { checkPlainPaths, type HostServices, refuseForeignUnits } from "../cluster/services.ts";
-import { bringUp, renderBroughtUp, requireRoot, tellProgress, tellStep, usesSystemd } from "./bring-up.ts";
-import { type ExitCode, exitCodes, type Invocation, present } from "./invocation.ts";
+import { bringUp, exitCodeOf, renderBroughtUp, requireRoot, tellProgress, tellStep, usesSystemd } from "./bring-up.ts";
+import { type ExitCode, type Invocation, present } from "./invocation.ts";
 import { joinOutputSchema } from "./json-output.ts";
 
 export interface JoinOptions {
@@ -46,7 +46,7 @@ export async function join(invocation: Invocation, address: string, given: JoinO
       ? ["", `${flannelctlOn(paths)} status shows how this host is, and lease list who else is there`]
       : []),
   ]);
-  return output.ready === false ? exitCodes.failure : exitCodes.ok;
+  return exitCodeOf(broughtUp, invocation);
 }
 
 /** The etcd prefix of the cluster. The key is on disk before the store hears of it: the answer may be lost on the way. */

@@ -6,7 +6,7 @@ import { findInstallation } from "../cluster/installation.ts";
 import { openAdministrator } from "./administrator.ts";
 import { type ExitCode, exitCodes, type Invocation, present } from "./invocation.ts";
 import { tokenCreateOutputSchema, tokenListOutputSchema, tokenRevokeOutputSchema } from "./json-output.ts";
-import { formatDuration, formatTable } from "./text.ts";
+import { formatDuration, formatTable, shellLine } from "./text.ts";
 
 type TokenOutput = z.infer<typeof tokenListOutputSchema>["tokens"][number];
 
@@ -18,7 +18,7 @@ export async function createToken(invocation: Invocation, ttlSeconds: number): P
   const output = { id, token, expiresAt: instant(expiresAtMs), joinCommand };
   present(invocation, tokenCreateOutputSchema, output, (value) => [
     `on one further host, as root, within ${formatDuration(ttlSeconds)}:`,
-    `  ${value.joinCommand.join(" ")}`,
+    `  ${shellLine(value.joinCommand)}`,
   ]);
   return exitCodes.ok;
 }
