@@ -11,12 +11,12 @@ import { plainAddress } from "../store/embedded/strangers.ts";
 import { type Caller, Callers } from "./callers.ts";
 import { ClusterAuthority } from "./cluster-authority.ts";
 import { type ClusterFiles, clusterFiles, readClusterFile } from "./cluster-files.ts";
-import { hostNameRule, isValidHostName } from "./host-name.ts";
 import { JoinGuard } from "./join-guard.ts";
 import { formatToken, isTokenId } from "./join-token.ts";
 import { keyPin, readCertificate } from "./keys.ts";
 import { MemberBook } from "./member-book.ts";
 import type { HostRecord } from "./member-file.ts";
+import { hostNameRule, isValidHostName } from "./names.ts";
 import { ensureOwnCertificates } from "./own-certificates.ts";
 import {
   ClusterDefinition,

@@ -4,10 +4,10 @@ import { existsSync } from "node:fs";
 import { FlannelError } from "../errors.ts";
 import { ClusterAuthority } from "./cluster-authority.ts";
 import { type ClusterFiles, clusterFiles, makeClusterDirectory, readClusterFile } from "./cluster-files.ts";
-import { hostNameRule, isValidHostName } from "./host-name.ts";
 import { formatToken } from "./join-token.ts";
 import { keyPin, readCertificate } from "./keys.ts";
 import { MemberBook } from "./member-book.ts";
+import { hostNameRule, isPlainPrefix, isValidHostName } from "./names.ts";
 import { ensureOwnCertificates } from "./own-certificates.ts";
 import { serverNames } from "./server-names.ts";
 
@@ -24,6 +24,12 @@ export interface ClusterSetup {
  * stay good. Throws `file.failed` or `config.invalid`.
  */
 export async function createCluster(directory: string, { addresses, port, prefix }: ClusterSetup): Promise<void> {
+  if (!isPlainPrefix(prefix)) {
+    throw new FlannelError(
+      "config.invalid",
+      "the prefix of the keys may have letters, digits, and any of / . _ - only",
+    );
+  }
   const files = clusterFiles(directory);
   makeClusterDirectory(directory);
   const nowMs = Date.now();

@@ -4,9 +4,9 @@ import { createPublicKey, type X509Certificate } from "node:crypto";
 import type { TLSSocket } from "node:tls";
 import { FlannelError } from "../errors.ts";
 import { tryParseAddress } from "../ip/address.ts";
-import { hostNameRule, isValidHostName } from "./host-name.ts";
 import { parseToken } from "./join-token.ts";
 import { keyPin, readCertificate, readPrivateKey } from "./keys.ts";
+import { hostNameRule, isPlainPrefix, isValidHostName } from "./names.ts";
 import { ClusterDefinition, type JoinResponse } from "./protocol/cluster.ts";
 import { makeSigningRequest } from "./signing-request.ts";
 import type { StoreAddress } from "./store-address.ts";
@@ -69,7 +69,7 @@ function pinnedCertificate(socket: TLSSocket, pin: string, { url }: StoreAddress
 
 /** The store may be right and the address a detour, or the store broken: nothing is kept that would fail later. */
 function checkAnswer(
-  { certificate, caCertificate }: JoinResponse,
+  { certificate, caCertificate, etcdPrefix }: JoinResponse,
   server: X509Certificate,
   options: JoinOptions,
 ): void {
@@ -79,6 +79,8 @@ function checkAnswer(
   const fail = (reason: string): never => {
     throw new FlannelError("store.unauthorized", `${operation}: ${reason}`);
   };
+  // It will stand in a file of variables.
+  if (!isPlainPrefix(etcdPrefix)) fail("the prefix of the keys that the store named cannot be");
   if (!authority.ca || !authority.verify(authority.publicKey)) fail("what the store gave as its CA is none");
   if (!isIssuedBy(server, authority)) fail("the store's certificate is not from the CA it named");
   if (!isIssuedBy(own, authority)) fail("the certificate for this host is not from the CA the store named");

@@ -2,8 +2,8 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { hasCode } from "../errors.ts";
-import { isValidHostName } from "./host-name.ts";
 import { formatToken, parseToken } from "./join-token.ts";
+import { isValidHostName } from "./names.ts";
 import { parseStoreAddress } from "./store-address.ts";
 
 const secret = "aB3_-".repeat(7).slice(0, 32);

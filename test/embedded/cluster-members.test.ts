@@ -17,6 +17,7 @@ import { makePrivateKey } from "../../src/cluster/keys.ts";
 import { hasCode } from "../../src/errors.ts";
 import { frame } from "../../src/store/embedded/grpc-frames.ts";
 import { EtcdConnection } from "../../src/store/etcd/etcd-connection.ts";
+import { PutRequest } from "../../src/store/etcd/protocol/etcd.ts";
 import { watchKeys } from "../../src/store/etcd/watch-keys.ts";
 import { never } from "../etcd/fixture.ts";
 import { ClusterWorld, type TestHost } from "./cluster-world.ts";
@@ -65,6 +66,21 @@ test("a removed host is cut off at once and does not come back; the others stay"
   const again = await world.administrator.removeHost("h1", never).catch((error: unknown) => error);
   expect(hasCode(again, "cluster.notFound")).toBe(true);
   otherSession.destroy();
+});
+
+test("what a host had begun before it was removed comes to nothing", async () => {
+  await using world = await ClusterWorld.start();
+  const [host, other] = [await world.joined("h1"), await world.joined("h2")];
+  const session = await connectionOf(host);
+  // The call is let in; its message comes when the host is none any more.
+  const headers = { ":method": "POST", ":path": "/etcdserverpb.KV/Put", "content-type": "application/grpc" };
+  const stream = session.request(headers).on("error", () => undefined);
+  const message = frame(PutRequest.encode(PutRequest.fromPartial({ key: Buffer.from("late") })).finish());
+  stream.write(message.subarray(0, 5));
+  await world.administrator.removeHost("h1", never);
+  stream.end(message.subarray(5));
+  await until(() => session.closed, { what: "its connection to end" });
+  expect(await other.control("get", "late")).toBe("");
 });
 
 test("it stays out when the store is killed and started again, and the others in", async () => {

@@ -3,10 +3,10 @@
 import { existsSync } from "node:fs";
 import { hostname } from "node:os";
 import { clusterFiles } from "../../cluster/cluster-files.ts";
-import { hostNameRule, isValidHostName } from "../../cluster/host-name.ts";
 import { type Joined, type JoinOptions as JoinOrder, joinCluster } from "../../cluster/join-cluster.ts";
 import { parseToken } from "../../cluster/join-token.ts";
 import { MemberBook } from "../../cluster/member-book.ts";
+import { hostNameRule, isValidHostName } from "../../cluster/names.ts";
 import { serverNames } from "../../cluster/server-names.ts";
 import { parseStoreAddress, type StoreAddress } from "../../cluster/store-address.ts";
 import { FlannelError, hasCode } from "../../errors.ts";
