@@ -61,6 +61,11 @@ it("each host in one command; the services come back after a kill; a host leaves
     }
   }
 
+  // What its sandbox lets the agent write: where its certificate is renewed, and nothing beside it.
+  const agentFiles = ["nsenter", `--target=${await mainPid(h2, "flanneld")}`, "--mount", "touch"];
+  await h2.run([...agentFiles, "/etc/flannel/host.pem"]);
+  expect((await h2.tryRun([...agentFiles, "/etc/hosts"])).stderr).toContain("Read-only file system");
+
   for (const unit of ["flannel-store", "flanneld"]) {
     const pid = await mainPid(h1, unit);
     await h1.run(["kill", "-KILL", String(pid)]);
