@@ -9,7 +9,7 @@ import { ensureDirectory } from "../../lease/subnet-file.ts";
 import { keySpaceOf } from "../../store/etcd/key-space.ts";
 import { FileLock } from "../../sys/file-lock.ts";
 import { hostKey, writeEnvFile, writeHostFiles } from "../cluster/host-files.ts";
-import type { HostPaths } from "../cluster/host-paths.ts";
+import { flannelctlOn, type HostPaths } from "../cluster/host-paths.ts";
 import { storeInitialConfig } from "../cluster/initial-config.ts";
 import { checkPortFree } from "../cluster/own-addresses.ts";
 import { stop } from "../cluster/systemd.ts";
@@ -42,13 +42,25 @@ export async function makeClusterFiles(invocation: Invocation, plan: InitPlan, s
   signal.throwIfAborted();
   const config = await storeConfig(invocation, plan);
   signal.throwIfAborted();
-  const csr = await makeSigningRequest(await hostKey(paths), plan.name);
-  const { certificatePem, caPem } = await admitFirstHost(paths.clusterDirectory, { name: plan.name, csr });
+  const { certificatePem, caPem } = await admit(paths, plan.name);
   const token = createFirstToken(paths.clusterDirectory, plan.tokenTtlSeconds);
   signal.throwIfAborted();
   await writeHostFiles(paths, { certificatePem, caPem, agent });
   tellStep(invocation, `key, certificate and settings of this host in ${paths.etcDirectory}`);
   return { config, token };
+}
+
+async function admit(paths: HostPaths, name: string): ReturnType<typeof admitFirstHost> {
+  const csr = await makeSigningRequest(await hostKey(paths), name);
+  try {
+    return await admitFirstHost(paths.clusterDirectory, { name, csr });
+  } catch (cause) {
+    if (!hasCode(cause, "cluster.conflict")) throw cause;
+    const message =
+      `${paths.clusterDirectory} was brought here from another host, which is a member named ${name}: give this one another ` +
+      `--name; ${flannelctlOn(paths)} host remove ${name} takes the old one off the list afterwards`;
+    throw new FlannelError(cause.code, message, { cause, tellsCause: true });
+  }
 }
 
 function lockData({ dataDirectory }: HostPaths): FileLock {
