@@ -73,7 +73,8 @@ async function openCluster(directory: string): Promise<ClusterService> {
 
 function renewDaily(cluster: ClusterService, server: StoreServer): Disposable {
   const renew = async () => {
-    if (await cluster.renewOwnCertificates()) replaceTls(server, () => cluster.readTls());
+    await cluster.renewOwnCertificates();
+    replaceTls(server, () => cluster.readTls());
   };
   const timer = setInterval(() => void renew(), DAY_MS);
   timer.unref();

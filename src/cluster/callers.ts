@@ -38,17 +38,26 @@ export class Callers {
     if (certificate === undefined) throw withoutCertificate(certificateProblem);
     const facts = this.#factsOf(certificate);
     if (facts.endsAtMs <= nowMs) throw ended();
-    if (this.#administrators.get(facts.serialNumber) === facts.keyPin) return { kind: "administrator" };
-    const host = this.#book.findBySerial(facts.serialNumber, facts.keyPin);
-    if (host !== undefined) return { kind: "host", host };
+    const caller = this.#find(facts);
+    if (caller !== undefined) return caller;
     throw new RpcError(
       grpcStatus.permissionDenied,
       "flannel-store: this certificate is of no member of the cluster (any more): run flannelctl join with a new token",
     );
   }
 
+  isKnown(certificate: DetailedPeerCertificate): boolean {
+    return this.#find(this.#factsOf(certificate)) !== undefined;
+  }
+
   keyPinOf(certificate: DetailedPeerCertificate): string {
     return this.#factsOf(certificate).keyPin;
+  }
+
+  #find({ serialNumber, keyPin: pin }: Facts): Caller | undefined {
+    if (this.#administrators.get(serialNumber) === pin) return { kind: "administrator" };
+    const host = this.#book.findBySerial(serialNumber, pin);
+    return host && { kind: "host", host };
   }
 
   #factsOf(certificate: DetailedPeerCertificate): Facts {

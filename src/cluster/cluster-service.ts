@@ -1,6 +1,7 @@
 // What flannel-store does in cluster mode besides keeping keys: lets in members and nobody else, takes hosts in, lets them
 // go, renews certificates.
 import { X509Certificate } from "node:crypto";
+import type { DetailedPeerCertificate } from "node:tls";
 import { FlannelError, hasCode } from "../errors.ts";
 import { type MethodEntry, unary } from "../store/embedded/grpc-methods.ts";
 import type { CallContext, GrpcServerOptions } from "../store/embedded/grpc-server.ts";
@@ -74,8 +75,8 @@ export class ClusterService implements StoreExtension {
     return { cert, key, clientCa };
   }
 
-  /** The server's and the administrator's; true when one is new. What fails is told, and tried again the next time. */
-  async renewOwnCertificates(): Promise<boolean> {
+  /** The server's and the administrator's, when they are due. What fails is told; call it again. Rejects with nothing. */
+  async renewOwnCertificates(): Promise<void> {
     const { adminCertificate } = this.#files;
     try {
       const names = serverNames(this.#book.facts.addresses);
@@ -83,10 +84,8 @@ export class ClusterService implements StoreExtension {
       if (written.includes(adminCertificate)) {
         this.#callers.addAdministrator(readCertificate(readClusterFile(adminCertificate), adminCertificate));
       }
-      return written.length > 0;
     } catch (error) {
       this.#onFailure(new FlannelError("file.failed", "the store's certificates cannot be renewed", { cause: error }));
-      return false;
     }
   }
 
@@ -100,6 +99,10 @@ export class ClusterService implements StoreExtension {
     } else if (isAboutItself) {
       throw new RpcError(grpcStatus.permissionDenied, "flannel-store: only a host does this, for itself");
     }
+  }
+
+  isKnown(certificate: DetailedPeerCertificate): boolean {
+    return this.#callers.isKnown(certificate);
   }
 
   methods(host: ExtensionHost): readonly MethodEntry[] {

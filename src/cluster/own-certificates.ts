@@ -61,5 +61,7 @@ function isGood(
   if (!existsSync(certificateFile)) return false;
   const present = readCertificate(readClusterFile(certificateFile), certificateFile);
   if (!present.checkPrivateKey(key) || !present.verify(root.publicKey)) return false;
-  return certifiedNames(present).join() === names.join() && !isDueForRenewal(present, nowMs);
+  // One from the future was made while the clock was wrong.
+  if (present.validFromDate.getTime() > nowMs || isDueForRenewal(present, nowMs)) return false;
+  return certifiedNames(present).join() === names.join();
 }

@@ -232,6 +232,22 @@ test("strangers get few connections and few calls; a member gets in beside them"
   expect(await host.control("put", "key", "value")).toBe("OK\n");
 });
 
+test("a removed host is a stranger like others: it cannot hold all connections", async () => {
+  await using world = await ClusterWorld.start();
+  const [host, other] = [await world.joined("h1"), await world.joined("h2")];
+  const { files, endpoints } = host;
+  const [cert, key, ca] = [files.certFile, files.keyFile, files.caFile].map((file) => readFileSync(file));
+  await world.administrator.removeHost("h1", never);
+  const sessions = Array.from({ length: 80 }, () =>
+    connectHttp2(endpoints, { cert, key, ca }).on("error", () => undefined),
+  );
+  await until(() => sessions.filter((session) => session.destroyed).length >= 30, {
+    what: "those too many to be closed",
+  });
+  for (const session of sessions) session.destroy();
+  expect(await until(() => other.control("put", "key", "value"), { what: "the member to get in" })).toBe("OK\n");
+});
+
 test("what a stranger sends on after its refusal costs no memory, what is no message no line in the log", {
   timeout: 120_000,
 }, async () => {

@@ -133,6 +133,22 @@ test("one that was off for long renews when it starts", async () => {
   expect(await control(world, clock, "host", "list")).toBe("no hosts\n");
 });
 
+test("one made while the clock was wrong is made again when it is right", async () => {
+  using clock = new Clock();
+  await using world = await startWorld(clock);
+  const pin = keyPin((await shown(world)).publicKey);
+  for (const days of [2_000, 0]) {
+    await world.server.member.kill();
+    clock.set(days);
+    world.server.member.start();
+    await world.server.member.healthy();
+    const { validFromDate, publicKey } = await shown(world);
+    expect((validFromDate.getTime() - Date.now()) / DAY_MS).toBeCloseTo(days, 0);
+    expect(keyPin(publicKey)).toBe(pin);
+  }
+  await world.joined("h1");
+});
+
 test("a host whose certificate has ended is told what to do, on old connections too, and joins again by its key", async () => {
   using clock = new Clock();
   await using world = await startWorld(clock);

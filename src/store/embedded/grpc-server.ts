@@ -40,6 +40,8 @@ export interface GrpcServerOptions {
   readonly tls?: { readonly cert: Buffer; readonly key: Buffer; readonly clientCa?: Buffer };
   /** By path, e.g. `/etcdserverpb.KV/Range`. */
   readonly methods: ReadonlyMap<string, GrpcMethod>;
+  /** Whether the owner of a verified certificate is more than a stranger; missing: it is. */
+  readonly isKnown?: (certificate: DetailedPeerCertificate) => boolean;
   /** Throws an RpcError for a call that may not be made. */
   readonly authorize: (path: string, context: CallContext) => void;
   readonly maxConnections: number;
@@ -176,7 +178,7 @@ export class GrpcServer implements AsyncDisposable {
   readonly #server: Http2Server | Http2SecureServer;
   readonly #options: GrpcServerOptions;
   readonly #connections = new Map<Http2Session, Connection>();
-  /** Connections without a certificate, where one is wanted. */
+  /** Where certificates are wanted: connections without one that is known. */
   readonly #strangers: Strangers | undefined;
 
   private constructor(options: GrpcServerOptions) {
@@ -253,8 +255,9 @@ export class GrpcServer implements AsyncDisposable {
     const { remoteAddress = "" } = session.socket;
     const certificateProblem = problemOf(session);
     this.#connections.set(session, { certificate, certificateProblem, remoteAddress, pendingBytes: 0 });
-    if (certificate === undefined) this.#strangers?.watch(session);
-    else this.#strangers?.release(session.socket);
+    const { isKnown = () => true } = this.#options;
+    if (certificate !== undefined && isKnown(certificate)) this.#strangers?.release(session.socket);
+    else this.#strangers?.watch(session);
     session.setLocalWindowSize(4 * WINDOW_BYTES);
     session.on("error", () => undefined);
     const pinger = setInterval(() => pingOrDestroy(session), PING_INTERVAL_MS);

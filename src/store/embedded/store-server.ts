@@ -26,6 +26,8 @@ export interface StoreServerOptions {
 }
 
 export interface StoreExtension {
+  /** Whether the owner of a verified certificate is more than a stranger. */
+  isKnown(certificate: DetailedPeerCertificate): boolean;
   /** Throws the refusal of a call. */
   authorize(path: string, context: CallContext): void;
   methods(host: ExtensionHost): readonly MethodEntry[];
@@ -117,6 +119,7 @@ export class StoreServer implements AsyncDisposable {
       const server = await GrpcServer.listen(host, port, {
         ...(tls !== undefined && { tls }),
         methods: new Map([...methods, ...added]),
+        ...(extension !== undefined && { isKnown: (certificate) => extension.isKnown(certificate) }),
         authorize: (path, context) => (extension ?? access).authorize(path, context),
         maxConnections: MAX_CONNECTIONS,
         onFailure,

@@ -1,4 +1,4 @@
-// Connections of those who have shown no certificate (yet), where one is wanted: few at a time, from each source and in
+// Connections of those who have shown no certificate (yet) that is known, where one is wanted: few at a time, from each source and in
 // all, and not for long. So nobody can keep the members out by holding connections, or memory by holding calls open.
 import type { ServerHttp2Session } from "node:http2";
 import type { Socket } from "node:net";
@@ -29,12 +29,12 @@ export class Strangers {
     socket.once("close", () => this.#remove(source, end));
   }
 
-  /** It has shown a certificate. */
+  /** It has shown who it is. */
   release(socket: Ends): void {
     this.#remove(sourceOf(socket.remoteAddress ?? ""), endOf(socket));
   }
 
-  /** It has none: enough to join by, or to be told what is missing. */
+  /** It is nobody: enough to join by, or to be told what is missing. */
   watch(session: ServerHttp2Session): void {
     let calls = 0;
     session.on("stream", (stream) => {
