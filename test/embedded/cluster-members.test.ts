@@ -1,12 +1,14 @@
 // Who is let in to a cluster's store and to what, what a removed host can still do, and what strangers cannot. Against the
 // real store.
+import { execFile } from "node:child_process";
 import { createPrivateKey, createPublicKey } from "node:crypto";
 import { once } from "node:events";
 import { readdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
-import { type ClientHttp2Session, connect as connectHttp2 } from "node:http2";
-import { connect as connectTcp } from "node:net";
+import { type ClientHttp2Session, connect as connectHttp2, createSecureServer } from "node:http2";
+import { type AddressInfo, connect as connectTcp } from "node:net";
 import { join } from "node:path";
 import { connect as connectTls, type TLSSocket } from "node:tls";
+import { promisify } from "node:util";
 import fc from "fast-check";
 import { expect, test } from "vitest";
 import { until } from "../../lab/wait.ts";
@@ -17,10 +19,13 @@ import { makePrivateKey } from "../../src/cluster/keys.ts";
 import { hasCode } from "../../src/errors.ts";
 import { frame } from "../../src/store/embedded/grpc-frames.ts";
 import { EtcdConnection } from "../../src/store/etcd/etcd-connection.ts";
-import { PutRequest } from "../../src/store/etcd/protocol/etcd.ts";
+import { PutRequest, RangeRequest } from "../../src/store/etcd/protocol/etcd.ts";
+import { methods } from "../../src/store/etcd/rpc.ts";
 import { watchKeys } from "../../src/store/etcd/watch-keys.ts";
 import { never } from "../etcd/fixture.ts";
 import { ClusterWorld, type TestHost } from "./cluster-world.ts";
+
+const run = promisify(execFile);
 
 /** A connection as the host's agent holds it. */
 async function connectionOf({ endpoints, files }: TestHost): Promise<ClientHttp2Session> {
@@ -175,6 +180,30 @@ test("clusters do not take each other's hosts, nor hosts each other's stores", a
   await expect(client.renew(never)).rejects.toThrow("the certificate is not from this cluster");
   const misled = new ClusterClient({ endpoints: other.server.endpoints, ...host.files });
   await expect(misled.renew(never)).rejects.toThrow("its certificate is not from the CA of this cluster");
+});
+
+test("a host cannot pass for the store, whatever name it joined under", async () => {
+  await using world = await ClusterWorld.start();
+  const [rogue, host] = [await world.joined("localhost"), await world.joined("h1")];
+  const [cert, key] = [readFileSync(rogue.files.certFile), readFileSync(rogue.files.keyFile)];
+  const server = createSecureServer({ cert, key }).listen(0, "localhost");
+  await once(server, "listening");
+  const endpoints = `https://localhost:${(server.address() as AddressInfo).port}`;
+  let requests = 0;
+  server.on("stream", (stream) => {
+    requests++;
+    stream.respond({ ":status": 200 }, { endStream: true });
+  });
+  const misled = new ClusterClient({ endpoints, ...host.files });
+  await expect(misled.renew(never)).rejects.toThrow("unsuitable certificate purpose");
+  await using agent = await EtcdConnection.open({ endpoints, tls: host.files });
+  await expect(agent.call(methods.range, RangeRequest.fromPartial({}), "read", never)).rejects.toThrow(
+    "unsuitable certificate purpose",
+  );
+  const argv = ["--endpoints", endpoints, "--cacert", host.files.caFile, "--command-timeout=2s", "get", "key"];
+  await expect(run("etcdctl", argv, { env: { ...process.env, ETCDCTL_API: "3" } })).rejects.toThrow();
+  expect(requests).toBe(0);
+  server.close();
 });
 
 test("without certificate: nothing but joining and the health check, on a resumed session too", async () => {
