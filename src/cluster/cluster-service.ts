@@ -181,9 +181,9 @@ export class ClusterService implements StoreExtension {
 
   async #renew(host: HostRecord, { certificate }: CallContext) {
     const authority = await this.#openAuthority();
-    const { publicKey } = new X509Certificate(certificate?.raw ?? Buffer.alloc(0));
+    const { publicKey, serialNumber } = new X509Certificate(certificate?.raw ?? Buffer.alloc(0));
     const issued = authority.issueHost(publicKey, host.name, Date.now());
-    this.#book.addCertificate(host, issued);
+    this.#book.addCertificate(host, issued, serialNumber);
     return { certificate: issued.pem };
   }
 

@@ -27,7 +27,7 @@ const MAX_TOKEN_LIFE_MS = 30 * DAY_MS;
 /** So long an ended token is told apart from one that never was. */
 const REMEMBER_ENDED_TOKEN_MS = 7 * DAY_MS;
 const MAX_TOKENS = 1_000;
-/** Of each host; the certificate before the last may be in use for a moment still. */
+/** Of each host: the one it uses, and some whose answers were lost or whose files could not be written. */
 const MAX_CERTIFICATES = 4;
 const MAX_ADDRESSES = 8;
 
@@ -127,13 +127,13 @@ export class MemberBook {
   }
 
   /**
-   * Adds a certificate with the host's own key; the one before stays good until it ends. Throws `cluster.notFound` when
-   * the host has been removed meanwhile.
+   * Adds a certificate with the host's own key. The one it was asked for with stays good, however often this is done: the
+   * host may have failed to write the new ones. Throws `cluster.notFound` when the host has been removed meanwhile.
    */
-  addCertificate({ name, keyPin }: HostRecord, issued: IssuedCertificate): void {
+  addCertificate({ name, keyPin }: HostRecord, issued: IssuedCertificate, shownSerialNumber: string): void {
     const host = this.#content.hosts.find((candidate) => candidate.name === name && candidate.keyPin === keyPin);
     if (host === undefined) throw noSuchHost(name);
-    this.#replaceHost(withCertificate(host, issued));
+    this.#replaceHost(withCertificate(host, issued, shownSerialNumber));
   }
 
   /** The host is no member any more, nor may the tokens it joined with take it in again. Throws `cluster.notFound`. */
@@ -234,8 +234,12 @@ export class MemberBook {
   }
 }
 
-function withCertificate(host: HostRecord, { serialNumber, endsAtMs }: IssuedCertificate): HostRecord {
-  return { ...host, certificates: [{ serialNumber, endsAtMs }, ...host.certificates].slice(0, MAX_CERTIFICATES) };
+function withCertificate(host: HostRecord, issued: IssuedCertificate, keptSerialNumber?: string): HostRecord {
+  const { serialNumber, endsAtMs } = issued;
+  const kept = host.certificates.filter((certificate) => certificate.serialNumber === keptSerialNumber);
+  const others = host.certificates.filter((certificate) => certificate.serialNumber !== keptSerialNumber);
+  const room = MAX_CERTIFICATES - 1 - kept.length;
+  return { ...host, certificates: [{ serialNumber, endsAtMs }, ...others.slice(0, room), ...kept] };
 }
 
 /** New ones come first. The one it joined from is never pushed out. */

@@ -9,7 +9,7 @@ const hostSchema = z.strictObject({
   /** See keyPin. */
   keyPin: z.string(),
   joinedAtMs: timeMs,
-  /** The latest first. Only these are let in. */
+  /** New ones first. Only these are let in. */
   certificates: z.array(z.strictObject({ serialNumber: z.string(), endsAtMs: timeMs })),
   /** Where it has called from, new ones first; at the end the one it joined from. */
   addresses: z.array(z.string()),

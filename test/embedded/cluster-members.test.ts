@@ -126,6 +126,13 @@ test("a renewed certificate has the same key; it and the one before are void whe
   }
 });
 
+test("a host that cannot write its new certificates goes on with the one it has", async () => {
+  await using world = await ClusterWorld.start();
+  const host = await world.joined("h1");
+  for (let tries = 0; tries < 10; tries++) await host.client.renew(never);
+  expect(await host.control("put", "key", "value")).toBe("OK\n");
+});
+
 test("a host that leaves is answered, then as if removed", async () => {
   await using world = await ClusterWorld.start();
   const host = await world.joined("h1");
