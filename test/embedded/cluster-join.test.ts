@@ -206,6 +206,17 @@ test("a store that is reached by an address its certificate is not for", async (
   await joinCluster({ ...options, address: world.address }, never);
 });
 
+test("over IPv6, and by name", async () => {
+  await using world = await ClusterWorld.start({ extraArguments: ["--listen", "[::1]:0"] });
+  const port = /\[::1\]:(\d+)/.exec(world.server.member.log())?.[1];
+  for (const [index, where] of [`[::1]:${port}`, `localhost:${world.address.port}`].entries()) {
+    const options = { token: await world.token(), hostName: `h${index}`, keyPem: makePrivateKey() };
+    await joinCluster({ ...options, address: parseStoreAddress(where) }, never);
+  }
+  const hosts = await world.administrator.listHosts(never);
+  expect(hosts.map(({ addresses }) => addresses)).toEqual([["::1"], ["127.0.0.1"]]);
+});
+
 test("nobody there, somebody else there: a sentence each", async () => {
   const options = { token: `abcd2345.${"A".repeat(32)}.${"B".repeat(43)}`, hostName: "h1", keyPem: makePrivateKey() };
   const nobody = joinCluster({ ...options, address: parseStoreAddress("127.0.0.1:1") }, never);

@@ -88,6 +88,30 @@ test("what a host had begun before it was removed comes to nothing", async () =>
   expect(await other.control("get", "late")).toBe("");
 });
 
+test("of the leases a host writes while it is removed none is left", async () => {
+  await using world = await ClusterWorld.start();
+  const key = Buffer.from("/coreos.com/network/subnets/10.5.7.0-24");
+  const put = PutRequest.fromPartial({ key, value: Buffer.from('{"PublicIP":"127.0.0.1"}') });
+  for (let round = 0; round < 5; round++) {
+    const host = await world.joined(`h${round}`);
+    let written = 0;
+    const writers = Array.from({ length: 4 }, async () => {
+      await using connection = await EtcdConnection.open({ endpoints: host.endpoints, tls: host.files });
+      for (;;) {
+        await connection.call(methods.put, put, "write", never);
+        written++;
+      }
+    });
+    const ended = Promise.allSettled(writers);
+    await until(() => written > 20, { what: "the host to write" });
+    expect(await world.administrator.removeHost(host.name, never)).toMatchObject({ leases: ["10.5.7.0-24"] });
+    for (const outcome of await ended) expect(outcome.status).toBe("rejected");
+    const witness = await world.joined("witness");
+    expect(await witness.control("get", key.toString())).toBe("");
+    await world.administrator.removeHost("witness", never);
+  }
+});
+
 test("it stays out when the store is killed and started again, and the others in", async () => {
   await using world = await ClusterWorld.start();
   const [host, other] = [await world.joined("h1"), await world.joined("h2")];
