@@ -18,6 +18,8 @@ export interface AgentOptions {
   readonly env?: Readonly<Record<string, string>>;
   /** Default: the checkout's `bin/flanneld`. */
   readonly program?: readonly string[];
+  /** The program has been told where its files are, in `directory`: it gets no flags about them. */
+  readonly knowsFiles?: boolean;
   /** Directory of subnet.env, control socket and state, for several agents on one host. Default: the host's. */
   readonly directory?: string;
 }
@@ -60,8 +62,9 @@ export class LabAgent implements AsyncDisposable {
     const argv = [
       ...(options.program ?? [flanneldLauncher]),
       ...(options.etcdEndpoints === undefined ? [] : [`--etcd-endpoints=${options.etcdEndpoints}`]),
-      `--subnet-file=${join(directory, "subnet.env")}`,
-      `--state-dir=${join(directory, "state")}`,
+      ...(options.knowsFiles === true
+        ? []
+        : [`--subnet-file=${join(directory, "subnet.env")}`, `--state-dir=${join(directory, "state")}`]),
       ...(options.args ?? []),
     ];
     const child = host.namespace.spawn(argv, {

@@ -12,6 +12,9 @@ const probes = {
   iptables: "iptables -t nat -A POSTROUTING -j MASQUERADE",
   ip6tables: "ip6tables -t nat -A POSTROUTING -j MASQUERADE",
   nftables: "nft add table ip t && nft add chain ip t c '{ type nat hook postrouting priority 100; }'",
+  overlay:
+    "mount -t tmpfs t /mnt && mkdir /mnt/u /mnt/w /mnt/r && mount -t overlay -o lowerdir=/,upperdir=/mnt/u,workdir=/mnt/w t /mnt/r",
+  cgroup2: "mount -t cgroup2 t /mnt && mkdir /mnt/flannel-lab-$$ && rmdir /mnt/flannel-lab-$$",
   ipv6: "ip link set dev lo up && ip -6 addr add fd00::1/128 dev lo",
 } as const;
 

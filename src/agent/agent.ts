@@ -157,7 +157,7 @@ export class Agent implements AsyncDisposable {
       onWaiting: (reason: string | undefined) => this.storeView.setObstacle(reason),
     };
     try {
-      await runStoreSession(store, events, logger, this.#signal);
+      await runStoreSession(store, events, logger, this.#signal, this.#parts.options.etcd.renewsCertificate);
     } catch (error) {
       if (!this.#signal.aborted && !isCancelled(error)) this.#end({ type: "failed", error });
     }

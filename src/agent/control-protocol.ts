@@ -19,7 +19,7 @@ export const leaseSchema = z.object({
 });
 
 const preflightSchema = z.object({
-  /** Stable: ip-forward, rp-filter, network-overlap, external-mtu, forward-policy, port-in-use, kernel-feature */
+  /** Stable: ip-forward, rp-filter, network-overlap, external-mtu, forward-policy, port-in-use, kernel-feature, certificate */
   check: z.string(),
   severity: z.enum(["warning", "error"]),
   message: z.string(),
@@ -80,6 +80,10 @@ export const statusSchema = z.object({
     /** True while we run on what the state directory remembered. */
     warmStart: z.boolean(),
     unreadableKeys: z.array(z.object({ key: z.string(), reason: z.string() })),
+    /** Those the connection stands on, with their ends (RFC 3339); missing without TLS. */
+    certificates: z
+      .array(z.object({ role: z.enum(["client", "authority", "server"]), source: z.string(), endsAt: z.string() }))
+      .optional(),
   }),
   peers: z.object({
     /** Leases of others. */

@@ -14,6 +14,7 @@ import type { AgentLogger } from "../telemetry/create-logger.ts";
 import { HealthServer } from "../telemetry/health-server.ts";
 import { Agent } from "./agent.ts";
 import { AgentReport } from "./agent-report.ts";
+import { CertificateKeeper } from "./certificate-keeper.ts";
 import { ControlServer } from "./control-server.ts";
 import { chooseControlSocket } from "./control-socket-path.ts";
 import { EmbeddedStoreProcess } from "./embedded-store-process.ts";
@@ -93,6 +94,7 @@ async function runUntilEnd(run: RunOptions, report: AgentReport): Promise<void> 
   const onSettled = () => announcer.tell(report);
   await using agent = Agent.start({ options, logger, store, rtnetlink, warmState, remembered, signal, onSettled });
   report.follow(agent, store);
+  await using _certificates = CertificateKeeper.start({ etcd: options.etcd, store, logger, signal });
   const ticker = setInterval(() => {
     agent.settle();
     announcer.tellPreflight(report);

@@ -17,14 +17,18 @@ export interface StoreSessionEvents {
   onWaiting(reason: string | undefined): void;
 }
 
-/** Runs until `signal`. Rejects only with what no waiting cures (refused credentials, a configuration in error). */
+/**
+ * Runs until `signal`. Rejects only with what no waiting cures: a configuration in error, and refused credentials unless
+ * `waitsForAccess`.
+ */
 export async function runStoreSession(
   store: SubnetStore,
   events: StoreSessionEvents,
   logger: Logger,
   signal: AbortSignal,
+  waitsForAccess = false,
 ): Promise<void> {
-  const waiting: Waiting = { logger, signal, onWaiting: (reason) => events.onWaiting(reason) };
+  const waiting: Waiting = { logger, signal, waitsForAccess, onWaiting: (reason) => events.onWaiting(reason) };
   const document = await readConfig(store, waiting);
   await events.onConfig(document);
   events.onAcquired(await events.acquire(waiting));
@@ -32,14 +36,21 @@ export async function runStoreSession(
 }
 
 /** What waiting needs besides what is waited for. */
-export type Waiting = Pick<RetryOptions, "logger" | "signal" | "onWaiting">;
+export interface Waiting extends Pick<RetryOptions, "logger" | "signal" | "onWaiting"> {
+  /** Credentials may become good without this process ending: somebody lets the host join again. */
+  readonly waitsForAccess?: boolean;
+}
+
+function mayBeCured(error: FlannelError, { waitsForAccess = false }: Waiting): boolean {
+  return error.retryable || (waitsForAccess && hasCode(error, "store.unauthorized"));
+}
 
 async function readConfig(store: SubnetStore, waiting: Waiting): Promise<NetworkConfigDocument> {
   return retryUntilDone(
     {
       what: "read the network configuration",
       event: "config.unavailable",
-      shouldRetry: (error) => error.retryable || hasCode(error, "config.missing"),
+      shouldRetry: (error) => mayBeCured(error, waiting) || hasCode(error, "config.missing"),
       maxDelayMs: 1_000,
       ...waiting,
     },
@@ -57,7 +68,8 @@ export async function acquireLease(
     {
       what: "lease a subnet",
       event: "lease.unavailable",
-      shouldRetry: (error) => error.retryable || hasCode(error, "pool.exhausted", "lease.conflict", "lease.lost"),
+      shouldRetry: (error) =>
+        mayBeCured(error, waiting) || hasCode(error, "pool.exhausted", "lease.conflict", "lease.lost"),
       ...waiting,
     },
     () => store.acquire(request(), waiting.signal),

@@ -59,6 +59,14 @@ export const flannelStoreFlags: readonly FlagDefinition[] = [
     description: "Lines `name:password`, mode 0600: clients must log in as one of them.",
   },
   {
+    name: "cluster",
+    kind: "bool",
+    default: false,
+    group: network,
+    description:
+      "Serve a cluster made by `flannelctl init`, with the certificates in DIR/cluster: only its hosts are let in, and hosts can join.",
+  },
+  {
     name: "insecure",
     kind: "bool",
     default: false,
@@ -77,6 +85,8 @@ export interface StoreProcessOptions {
   /** Paths. */
   readonly tls?: { readonly certFile: string; readonly keyFile: string; readonly clientCaFile?: string };
   readonly usersFile?: string;
+  /** TLS and who may call are as `flannelctl init` set them up. */
+  readonly isCluster: boolean;
 }
 
 export type StoreInvocation =
@@ -110,6 +120,13 @@ function toOptions(parsed: ParsedFlags): StoreProcessOptions {
   if (clientCaFile && !certFile) {
     throw new FlannelError("usage", "--tls-client-ca needs --tls-cert and --tls-key: there is no TLS without");
   }
+  const isCluster = parsed.values.get("cluster") === true;
+  if (isCluster && (certFile || usersFile || parsed.values.get("insecure") === true)) {
+    throw new FlannelError(
+      "usage",
+      "--cluster brings its own certificates and list of members: leave --tls-cert, --tls-key, --tls-client-ca, --users-file and --insecure out",
+    );
+  }
   const listen = parsed.values.get("listen");
   const addresses = Array.isArray(listen) && listen.length > 0 ? listen : ["127.0.0.1:2379"];
   return {
@@ -118,13 +135,14 @@ function toOptions(parsed: ParsedFlags): StoreProcessOptions {
     listen: addresses.map((address) => parseListenAddress(String(address))),
     ...(certFile && keyFile && { tls: { certFile, keyFile, ...(clientCaFile && { clientCaFile }) } }),
     ...(usersFile && { usersFile }),
+    isCluster,
   };
 }
 
 /** Whoever can write to the store decides where all hosts send their packets. */
-function checkExposure({ listen, tls, usersFile }: StoreProcessOptions): void {
+function checkExposure({ listen, tls, usersFile, isCluster }: StoreProcessOptions): void {
   const open = listen.find((address) => !isLoopback(address));
-  if (open === undefined) return;
+  if (open === undefined || isCluster) return;
   const missing = [
     ...(tls === undefined ? ["TLS (--tls-cert, --tls-key)"] : []),
     ...(tls?.clientCaFile === undefined && usersFile === undefined

@@ -1,6 +1,7 @@
 // flannel-store: flags, lock of the data directory, signals, exit code. The store itself is src/store/embedded.
-import { mkdirSync, readFileSync } from "node:fs";
+import { existsSync, mkdirSync, readFileSync } from "node:fs";
 import { join, resolve } from "node:path";
+import type { ClusterService } from "../cluster/cluster-service.ts";
 import { describeError, FlannelError, hasCode } from "../errors.ts";
 import type { StoreServer } from "../store/embedded/store-server.ts";
 import { readUsersFile } from "../store/embedded/users-file.ts";
@@ -11,6 +12,7 @@ import { resolveStoreOptions, type StoreProcessOptions } from "./flannel-store-f
 
 /** A store that cannot end by itself in this time is ended: what was acknowledged is on disk anyway. */
 const STOP_WITHIN_MS = 4_500;
+const DAY_MS = 86_400_000;
 
 async function main(): Promise<void> {
   const invocation = resolveStoreOptions(process.argv.slice(2));
@@ -22,10 +24,12 @@ async function main(): Promise<void> {
   const { options } = invocation;
   const directory = resolve(options.dataDirectory);
   using _lock = lockDirectory(directory);
-  await using server = await openServer(directory, options);
+  const cluster = options.isCluster ? await openCluster(directory) : undefined;
+  await using server = await openServer(directory, options, cluster);
+  using _renewal = cluster && renewDaily(cluster, server);
   process.stdout.write(`flannel-store ${version}: serving ${directory} on ${server.urls.join(", ")}\n`);
   notifyService("READY=1");
-  process.on("SIGHUP", () => reloadCertificates(server, options));
+  process.on("SIGHUP", () => reloadCertificates(server, options, cluster));
   await stopped;
   notifyService("STOPPING=1");
 }
@@ -57,9 +61,29 @@ function lockDirectory(directory: string): FileLock {
   }
 }
 
-async function openServer(directory: string, options: StoreProcessOptions) {
+/** Loaded late: most stores serve no cluster. */
+async function openCluster(directory: string): Promise<ClusterService> {
+  const { ClusterService: Service } = await import("../cluster/cluster-service.ts");
+  const clusterDirectory = join(directory, "cluster");
+  if (!existsSync(clusterDirectory)) {
+    throw new FlannelError("config.invalid", `${clusterDirectory} is not there: flannelctl init makes a cluster`);
+  }
+  return await Service.open(clusterDirectory, tellFailure);
+}
+
+function renewDaily(cluster: ClusterService, server: StoreServer): Disposable {
+  const renew = async () => {
+    await cluster.renewOwnCertificates();
+    replaceTls(server, () => cluster.readTls());
+  };
+  const timer = setInterval(() => void renew(), DAY_MS);
+  timer.unref();
+  return { [Symbol.dispose]: () => clearInterval(timer) };
+}
+
+async function openServer(directory: string, options: StoreProcessOptions, cluster: ClusterService | undefined) {
   const users = options.usersFile === undefined ? undefined : readUsersFile(options.usersFile);
-  const tls = options.tls && readTlsFiles(options.tls);
+  const tls = cluster?.readTls() ?? (options.tls && readTlsFiles(options.tls));
   // Loaded late: on Node 22 SQLite warns when it is loaded, and `--help` needs none.
   const { StoreServer } = await import("../store/embedded/store-server.ts");
   try {
@@ -69,17 +93,31 @@ async function openServer(directory: string, options: StoreProcessOptions) {
       retentionMs: options.historyMs,
       ...(users !== undefined && { users }),
       ...(tls !== undefined && { tls }),
-      onFailure: (error) => process.stderr.write(`flannel-store: ${describeError(error)}\n`),
+      ...(cluster !== undefined && { extension: cluster }),
+      onFailure: tellFailure,
     });
   } catch (cause) {
     throw new FlannelError("file.failed", startFailure(cause, directory), { cause });
   }
 }
 
+function tellFailure(error: unknown): void {
+  process.stderr.write(`flannel-store: ${describeError(error)}\n`);
+}
+
+function reloadCertificates(
+  server: StoreServer,
+  { tls }: StoreProcessOptions,
+  cluster: ClusterService | undefined,
+): void {
+  if (cluster !== undefined) replaceTls(server, () => cluster.readTls());
+  else if (tls !== undefined) replaceTls(server, () => readTlsFiles(tls));
+}
+
 /** The old ones stay when the new ones cannot be used. */
-function reloadCertificates(server: StoreServer, { tls }: StoreProcessOptions): void {
+function replaceTls(server: StoreServer, read: () => Parameters<StoreServer["replaceTls"]>[0]): void {
   try {
-    if (tls !== undefined) server.replaceTls(readTlsFiles(tls));
+    server.replaceTls(read());
   } catch (error) {
     process.stderr.write(`flannel-store: certificates stay as they were: ${describeError(error)}\n`);
   }

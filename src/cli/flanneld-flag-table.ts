@@ -83,6 +83,14 @@ export const flanneldFlags: readonly FlagDefinition[] = [
     description: "Private key of --etcd-certfile.",
   },
   {
+    name: "etcd-cert-renew",
+    kind: "bool",
+    default: false,
+    group: store,
+    description:
+      "Have --etcd-certfile renewed by the store, a flannel-store that this host joined (flannelctl join), before it ends.",
+  },
+  {
     name: "etcd-username",
     kind: "string",
     default: "",

@@ -84,7 +84,7 @@ function toOptions(parsed: ParsedFlags): AgentOptions {
 /** Throws `usage` when an etcd is named that would not be asked. */
 function chosenStore(parsed: ParsedFlags): AgentOptions["store"] {
   if (text(parsed, "store") !== "embedded") return "etcd";
-  const given = ["endpoints", "cafile", "certfile", "keyfile", "username", "password"].find((name) =>
+  const given = ["endpoints", "cafile", "certfile", "keyfile", "cert-renew", "username", "password"].find((name) =>
     parsed.sources.has(`etcd-${name}`),
   );
   if (given === undefined) return "embedded";
@@ -95,11 +95,19 @@ function etcdOptions(parsed: ParsedFlags): EtcdOptions {
   const [caFile, certFile, keyFile] = ["etcd-cafile", "etcd-certfile", "etcd-keyfile"].map((name) =>
     text(parsed, name),
   );
+  const renewsCertificate = bool(parsed, "etcd-cert-renew");
+  if (renewsCertificate && (certFile === "" || keyFile === "")) {
+    throw new FlannelError(
+      "usage",
+      "--etcd-cert-renew needs --etcd-certfile and --etcd-keyfile: what is to be renewed?",
+    );
+  }
   const [username, password] = [text(parsed, "etcd-username"), text(parsed, "etcd-password")];
   return {
     endpoints: text(parsed, "etcd-endpoints"),
     prefix: text(parsed, "etcd-prefix"),
     tls: { ...(caFile && { caFile }), ...(certFile && { certFile }), ...(keyFile && { keyFile }) },
+    ...(renewsCertificate && { renewsCertificate }),
     ...(username !== "" && password !== "" && { username, password }),
   };
 }

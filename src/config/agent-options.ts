@@ -7,6 +7,8 @@ export interface EtcdOptions {
   readonly prefix: string;
   /** Paths; only those given. */
   readonly tls: { readonly caFile?: string; readonly certFile?: string; readonly keyFile?: string };
+  /** `--etcd-cert-renew`: the certificate comes from the store itself, which renews it. */
+  readonly renewsCertificate?: boolean;
   /** Both or neither, as in flannel. Never to be logged. */
   readonly username?: string;
   readonly password?: string;

@@ -38,6 +38,7 @@ async function keep(renew: Renew, over: Partial<LeaseKeeperOptions> = {}) {
     networkConfig: refuse,
     acquire: refuse,
     list: refuse,
+    certificates: () => [],
     reconnect: () => undefined,
     renew,
     watch: () => ({ [Symbol.asyncIterator]: () => ({ next: refuse }) }),

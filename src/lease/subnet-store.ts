@@ -27,6 +27,15 @@ export interface NetworkConfigDocument {
   readonly revision: bigint;
 }
 
+/** A certificate that the connection to the store stands on. */
+export interface CertificateInUse {
+  /** `client`: ours; `authority`: what the store's is checked against; `server`: the store's. */
+  readonly role: "client" | "authority" | "server";
+  /** The file, or the endpoint that showed it. */
+  readonly source: string;
+  readonly endsAtMs: number;
+}
+
 /** All methods reject with a FlannelError; `retryable` ones only after the adapter's own fail-over is exhausted. */
 export interface SubnetStore extends AsyncDisposable {
   /** Names the store in logs and status, without secrets. */
@@ -46,6 +55,8 @@ export interface SubnetStore extends AsyncDisposable {
   watch(signal: AbortSignal): AsyncIterable<LeaseChange>;
   /** One consistent snapshot, for commands. */
   list(signal: AbortSignal): Promise<readonly Lease[]>;
+  /** Empty without TLS. A server's is known once it was reached. */
+  certificates(): readonly CertificateInUse[];
   /** This host's address has changed: connections from the old one are dead, and new ones are made at once. */
   reconnect(): void;
 }

@@ -1,6 +1,6 @@
 // Who gets in: TLS, client certificates, users; and what a second process, a taken port or a wrong file is told.
 import { execFile } from "node:child_process";
-import { chmod, mkdtemp, readdir, rm, stat, writeFile } from "node:fs/promises";
+import { chmod, mkdir, mkdtemp, readdir, rm, stat, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { connect } from "node:tls";
@@ -154,6 +154,16 @@ test("wrong files and flags: exit code 2 and a sentence without secrets", async 
   expect((await refused("--listen", "nowhere")).text).toContain("must be HOST:PORT");
   expect((await refused("--tls-cert", pki.serverCert)).text).toContain("belong together");
   expect((await refused("left", "over")).code).toBe(2);
+  const mixed = await refused("--cluster", "--tls-cert", pki.serverCert, "--tls-key", pki.serverKey);
+  expect(mixed).toEqual({ code: 2, text: expect.stringContaining("--cluster brings its own certificates") });
+  const none = await refused(...data, "--cluster");
+  expect(none).toEqual({
+    code: 2,
+    text: expect.stringContaining("wrong/cluster is not there: flannelctl init makes a"),
+  });
+  await mkdir(join(directory, "wrong/cluster"));
+  const empty = await refused(...data, "--cluster");
+  expect(empty).toEqual({ code: 1, text: expect.stringContaining("there is no ") });
 });
 
 test("a request over etcd's limit is refused with etcd's words, one far over it by the framing", async () => {

@@ -8,6 +8,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
+import { createCluster } from "../../src/cluster/cluster-setup.ts";
 import { freePort, memoryDirectory } from "../etcd/etcd-server.ts";
 import type { Pki } from "../etcd/pki.ts";
 
@@ -16,6 +17,8 @@ const program = fileURLToPath(new URL("../../src/cli/flannel-store.ts", import.m
 
 export interface EmbeddedServerOptions {
   readonly pki?: Pki;
+  /** Serves a cluster that is made first, below this prefix. */
+  readonly clusterPrefix?: string;
   readonly extraArguments?: readonly string[];
   /** Data where a sync costs nothing: for tests of anything but durability. */
   readonly inMemory?: boolean;
@@ -100,10 +103,15 @@ export class EmbeddedServer implements AsyncDisposable {
   }
 
   static async start(options: EmbeddedServerOptions = {}): Promise<EmbeddedServer> {
-    const { pki, extraArguments = [], wrapper = [] } = options;
+    const { pki, clusterPrefix: prefix, extraArguments = [], wrapper = [] } = options;
     const parent = options.inMemory === true ? await memoryDirectory() : tmpdir();
     const directory = await mkdtemp(join(parent, "flannel-store-"));
-    const address = `127.0.0.1:${await freePort()}`;
+    const port = await freePort();
+    const address = `127.0.0.1:${port}`;
+    const isEncrypted = pki !== undefined || prefix !== undefined;
+    if (prefix !== undefined) {
+      await createCluster(join(directory, "data/cluster"), { addresses: ["127.0.0.1"], port, prefix });
+    }
     const tls = pki === undefined ? [] : ["--tls-cert", pki.serverCert, "--tls-key", pki.serverKey];
     const node = [process.execPath, "--disable-warning=ExperimentalWarning", program];
     // A tracer that is killed lets go of what it traces: that has to die with the tracer.
@@ -116,9 +124,10 @@ export class EmbeddedServer implements AsyncDisposable {
       "--listen",
       address,
       ...tls,
+      ...(prefix === undefined ? [] : ["--cluster"]),
       ...extraArguments,
     ];
-    const member = new EmbeddedMember(`${pki === undefined ? "http" : "https"}://${address}`, argv);
+    const member = new EmbeddedMember(`${isEncrypted ? "https" : "http"}://${address}`, argv);
     const server = new EmbeddedServer(directory, member, pki);
     try {
       member.start();

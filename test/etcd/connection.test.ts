@@ -48,6 +48,22 @@ describe("TLS", () => {
     await expect(bare.list(never)).rejects.toMatchObject({ code: "store.unavailable" });
   });
 
+  test("tells when the certificates in use end, the server's once it was reached", async () => {
+    const tls = { caFile: pki.ca, certFile: pki.clientCert, keyFile: pki.clientKey };
+    await using store = await openStore(strict.endpoints, { tls });
+    const roles = () => store.certificates().map(({ role, source }) => [role, source]);
+    const ours = [
+      ["authority", pki.ca],
+      ["client", pki.clientCert],
+    ];
+    expect(roles()).toEqual(ours);
+    await store.list(never);
+    expect(roles()).toEqual([...ours, ["server", strict.endpoints]]);
+    for (const { endsAtMs } of store.certificates()) {
+      expect(Math.abs(endsAtMs - Date.now() - 2 * 86_400_000)).toBeLessThan(600_000);
+    }
+  });
+
   test("a server of another CA, and one whose certificate is for another name, are not trusted", async () => {
     await using foreign = await openStore(server.endpoints, { tls: { caFile: other.ca } });
     await expect(foreign.list(never)).rejects.toMatchObject({

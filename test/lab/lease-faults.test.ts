@@ -1,12 +1,12 @@
 // Everything that may happen to a host's own lease while its agent runs, or while it is down.
-import { globSync } from "node:fs";
-import { readFile, writeFile } from "node:fs/promises";
+import { readFile } from "node:fs/promises";
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from "vitest";
 import type { LabAgent } from "../../lab/agent.ts";
 import { changeAddress, resetConnections } from "../../lab/faults.ts";
 import { addresses, link } from "../../lab/kernel-view.ts";
 import { until, untilLines } from "../../lab/wait.ts";
 import { RawClient } from "../etcd/fixture.ts";
+import { FakeClock } from "../support/fake-clock.ts";
 import { Scene } from "../support/scene.ts";
 import {
   leaseDirectory,
@@ -267,33 +267,3 @@ describe("an address that changed while the agent was down", () => {
     await untilPeers(scene.host(1).namespace, peersOf1);
   });
 });
-
-/** A wall clock that the test sets, for the programs started with its environment; their timers run as ever. */
-class FakeClock {
-  readonly env: Readonly<Record<string, string>>;
-  readonly #file: string;
-
-  private constructor(library: string, file: string) {
-    this.#file = file;
-    this.env = {
-      LD_PRELOAD: library,
-      FAKETIME_TIMESTAMP_FILE: file,
-      FAKETIME_NO_CACHE: "1",
-      DONT_FAKE_MONOTONIC: "1",
-    };
-  }
-
-  static async create(): Promise<FakeClock> {
-    const [library] = globSync("/usr/lib/*/faketime/libfaketime.so.1");
-    if (library === undefined) throw new Error("libfaketime is not installed");
-    const clock = new FakeClock(library, "/run/clock");
-    await clock.set(0);
-    return clock;
-  }
-
-  /** From now on the clock is wrong by so much. */
-  async set(offsetMs: number): Promise<void> {
-    const sign = offsetMs < 0 ? "-" : "+";
-    await writeFile(this.#file, `${sign}${Math.abs(offsetMs) / 1_000}\n`);
-  }
-}

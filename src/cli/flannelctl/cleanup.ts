@@ -22,9 +22,19 @@ export interface CleanupOptions {
 type Failures = CleanupOutput["failures"];
 
 /** 0 when all that was asked is gone, else 1. Kernel first, then the lease, last the files that remember it. */
-export async function cleanUp(invocation: Invocation, { dryRun, release, all }: CleanupOptions): Promise<ExitCode> {
+export async function cleanUp(invocation: Invocation, cleanup: CleanupOptions): Promise<ExitCode> {
+  using agent = AbsentAgent.lockOut(invocation.options);
+  const output = await removeFromHost(invocation, agent, cleanup);
+  present(invocation, cleanupOutputSchema, output, renderCleanup);
+  return output.failures.length === 0 ? exitCodes.ok : exitCodes.failure;
+}
+
+export async function removeFromHost(
+  invocation: Invocation,
+  agent: AbsentAgent,
+  { dryRun, release, all }: CleanupOptions,
+): Promise<CleanupOutput> {
   const { options, signal } = invocation;
-  using agent = AbsentAgent.lockOut(options);
   const scope = await agent.scope();
   using _claims = DeviceClaims.take(scope.devices);
   const host = await cleanUpHost(scope, { isDryRun: dryRun, logger: silentLogger, signal });
@@ -34,9 +44,7 @@ export async function cleanUp(invocation: Invocation, { dryRun, release, all }: 
   const released = release ? await releaseOwnLease(invocation, agent, dryRun, failures) : [];
   const files = all && failures.length === 0 ? await agent.files() : [];
   if (!dryRun) for (const file of files) rmSync(file, { force: true });
-  const output = { dryRun, removed: [...host.removed, ...rules.removed], released, files, failures };
-  present(invocation, cleanupOutputSchema, output, renderCleanup);
-  return failures.length === 0 ? exitCodes.ok : exitCodes.failure;
+  return { dryRun, removed: [...host.removed, ...rules.removed], released, files, failures };
 }
 
 /** A store that is away is a failure like others: the kernel is clean already, which has to be told. */

@@ -1,6 +1,10 @@
-// The options every verb takes: from the command line, else from flanneld's environment variables, else defaults.
+// The options every verb takes: from the command line, else from flanneld's environment variables, else from the file
+// that `init` or `join` left on this host, else defaults.
 import { Option } from "commander";
 import { defaultControlSocket, secondControlSocket } from "../../agent/control-socket-path.ts";
+import { readEnvFile } from "../cluster/env-file.ts";
+import { hostPaths } from "../cluster/host-paths.ts";
+import type { Environment } from "../flags.ts";
 import type { GlobalOptions } from "./invocation.ts";
 
 interface GlobalOptionSpec {
@@ -91,35 +95,40 @@ export function globalOptions(): Option[] {
     const fallback = spec.fallback === "" ? "" : ` (default: ${spec.fallback})`;
     return new Option(`--${spec.name} <${spec.argument}>`, `${spec.description}${fallback} [env: ${spec.variable}]`);
   });
-  return [new Option("--json", "machine-readable output"), ...valued];
+  const root = new Option("--root <dir>", "where init and join put all files of this host (default: /)");
+  return [new Option("--json", "machine-readable output"), root, ...valued];
 }
 
-/** `parsed` is what commander collected, by camel-cased flag name. */
-export function resolveGlobalOptions(
-  parsed: Readonly<Record<string, unknown>>,
-  env: Readonly<Record<string, string | undefined>>,
-): GlobalOptions {
-  const value = (spec: GlobalOptionSpec): string => {
-    const given = parsed[camelCase(spec.name)];
-    if (typeof given === "string") return given;
+/** `parsed` is what commander collected, by camel-cased flag name. Throws `file.failed`: see `readEnvFile`. */
+export function resolveGlobalOptions(parsed: Readonly<Record<string, unknown>>, env: Environment): GlobalOptions {
+  const paths = hostPaths(typeof parsed["root"] === "string" ? parsed["root"] : "");
+  const hostFile = readEnvFile(paths.envFile);
+  const given = (spec: GlobalOptionSpec): string | undefined => {
+    const flag = parsed[camelCase(spec.name)];
+    if (typeof flag === "string") return flag;
     const fromEnvironment = env[spec.variable] ?? "";
-    return fromEnvironment === "" ? spec.fallback : fromEnvironment;
+    return fromEnvironment === "" ? undefined : fromEnvironment;
   };
-  const subnetFile = value(specs.subnetFile);
+  const value = (spec: GlobalOptionSpec) => given(spec) ?? hostFile[spec.variable] ?? spec.fallback;
+  // Whoever names a store means that one, without the files that belong to another.
+  const isStoreNamed = given(specs.endpoints) !== undefined;
+  const storeValue = (spec: GlobalOptionSpec) => (isStoreNamed ? (given(spec) ?? spec.fallback) : value(spec));
+  const subnetFile = value({ ...specs.subnetFile, fallback: paths.subnetFile });
   const socket = value(specs.socket);
   return {
     json: parsed["json"] === true,
+    paths,
     subnetFile,
     socketPaths: socket === "" ? [secondControlSocket(subnetFile), defaultControlSocket(subnetFile)] : [socket],
-    stateDirectory: value(specs.stateDir),
+    stateDirectory: value({ ...specs.stateDir, fallback: paths.stateDirectory }),
     etcd: {
-      endpoints: value(specs.endpoints),
-      prefix: value(specs.prefix),
-      caFile: value(specs.caFile),
-      certFile: value(specs.certFile),
-      keyFile: value(specs.keyFile),
-      username: value(specs.username),
-      password: value(specs.password),
+      endpoints: storeValue(specs.endpoints),
+      prefix: storeValue(specs.prefix),
+      caFile: storeValue(specs.caFile),
+      certFile: storeValue(specs.certFile),
+      keyFile: storeValue(specs.keyFile),
+      username: storeValue(specs.username),
+      password: storeValue(specs.password),
     },
   };
 }

@@ -1,5 +1,6 @@
 // What every verb is given: options resolved from flags and environment, the terminal, and the signal that ends it.
 import type { ZodType } from "zod";
+import type { HostPaths } from "../cluster/host-paths.ts";
 import { makePaint, type Paint, printable, printableDeep } from "./text.ts";
 
 /** The outer world of the program; tests bring their own. */
@@ -22,6 +23,8 @@ export interface GlobalOptions {
   readonly subnetFile: string;
   readonly stateDirectory: string;
   readonly json: boolean;
+  /** Below `--root`. */
+  readonly paths: HostPaths;
   readonly etcd: EtcdFlags;
 }
 

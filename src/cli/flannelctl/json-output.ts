@@ -120,8 +120,89 @@ export const storeImportOutputSchema = z.object({
   leases: z.int().describe("store leases of the export"),
 });
 
+const broughtUpSchema = z.object({
+  host: z.string().describe("name of this host in the cluster"),
+  units: z.array(z.string()).describe("paths of the systemd units; empty without systemd"),
+  processes: z
+    .array(z.object({ name: z.string(), argv: z.array(z.string()), env: z.record(z.string(), z.string()) }))
+    .describe("what is to run on this host, in this order: for supervisors other than systemd"),
+  ready: z.boolean().optional().describe("whether packets can flow now; missing without systemd"),
+  subnet: z.string().optional(),
+  reasons: z.array(z.string()).describe("why not ready"),
+  findings: z
+    .array(z.object({ message: z.string(), cure: z.string() }))
+    .describe("what on this host is in the way of packets, and its cure"),
+});
+
+export const initOutputSchema = broughtUpSchema.extend({
+  addresses: z.array(z.string()).describe("HOST:PORT at which other hosts join"),
+  config: z.string().optional().describe("the network configuration; missing when only addresses or units changed"),
+  token: z.object({ id: z.string(), expiresAt: z.string() }).optional(),
+  joinCommand: z.array(z.string()).optional().describe("argv for one further host; holds the token"),
+});
+
+export const joinOutputSchema = broughtUpSchema.extend({
+  endpoint: z.string().describe("where its agent finds the store"),
+});
+
+export const leaveOutputSchema = cleanupOutputSchema.omit({ dryRun: true }).extend({
+  endpoint: z.string().describe("where the store of the cluster is"),
+  told: z.boolean().describe("false: the store could not be told, or did not know this host any more"),
+});
+
+export const tokenCreateOutputSchema = z.object({
+  id: z.string(),
+  token: z.string().describe("shown only now"),
+  expiresAt: z.string(),
+  joinCommand: z.array(z.string()).describe("argv for one further host; holds the token"),
+});
+
+export const tokenListOutputSchema = z.object({
+  tokens: z.array(
+    z.object({
+      id: z.string(),
+      state: z.enum(["unused", "used", "expired", "revoked"]),
+      createdAt: z.string(),
+      expiresAt: z.string(),
+      usedBy: z.string().optional().describe("name of the host that joined with it"),
+      usedAt: z.string().optional(),
+      revokedAt: z.string().optional(),
+    }),
+  ),
+});
+
+export const tokenRevokeOutputSchema = z.object({ id: z.string() });
+
+export const hostListOutputSchema = z.object({
+  hosts: z.array(
+    z.object({
+      name: z.string(),
+      isConnected: z.boolean().describe("whether it has a connection to the store now"),
+      addresses: z.array(z.string()).describe("where it has called the store from, new ones first"),
+      joinedAt: z.string(),
+      certificateEndsAt: z.string(),
+    }),
+  ),
+});
+
+export const hostRemoveOutputSchema = z.object({
+  name: z.string(),
+  leases: z.array(z.string()).describe("keys of its leases, deleted from the store"),
+  sharedAddresses: z
+    .array(z.string())
+    .describe("addresses that other hosts call from too: leases that announce them stay"),
+});
+
 /** By verb, for the docs. */
 export const outputSchemas: Readonly<Record<string, z.ZodType>> = {
+  init: initOutputSchema,
+  join: joinOutputSchema,
+  leave: leaveOutputSchema,
+  "token create": tokenCreateOutputSchema,
+  "token list": tokenListOutputSchema,
+  "token revoke": tokenRevokeOutputSchema,
+  "host list": hostListOutputSchema,
+  "host remove": hostRemoveOutputSchema,
   status: statusOutputSchema,
   wait: waitOutputSchema,
   plan: planOutputSchema,
@@ -140,6 +221,8 @@ export const outputSchemas: Readonly<Record<string, z.ZodType>> = {
   "store backup": storeBackupOutputSchema,
 };
 
+export type InitOutput = z.infer<typeof initOutputSchema>;
+export type BroughtUp = Omit<z.infer<typeof broughtUpSchema>, "host">;
 export type LeaseOutput = z.infer<typeof leaseOutputSchema>;
 export type WaitOutput = z.infer<typeof waitOutputSchema>;
 export type HandoverOutput = z.infer<typeof handoverOutputSchema>;

@@ -1,5 +1,8 @@
+import { mkdirSync, writeFileSync } from "node:fs";
 import { expect, test } from "vitest";
-import { flannelctl } from "../../../test/support/flannelctl.ts";
+import { flannelctl, TemporaryDirectory } from "../../../test/support/flannelctl.ts";
+import { agentEnvironment, renderEnvFile } from "../cluster/env-file.ts";
+import { hostPaths } from "../cluster/host-paths.ts";
 import { globalOptions, resolveGlobalOptions } from "./global-options.ts";
 
 test.each<[string[], string]>([
@@ -54,17 +57,20 @@ test("--help and --version go to standard output and exit 0", async () => {
   expect(await flannelctl(["--version"])).toEqual({ exitCode: 0, stdout: "1.2.3\n", stderr: "" });
 });
 
+const noFiles = { root: "/nowhere" };
+
 test("options come from the command line, then the environment, then the defaults; empty variables count as unset", () => {
   const env = {
     FLANNELD_SUBNET_FILE: "/run/other/subnet.env",
     FLANNELD_ETCD_PREFIX: "",
     FLANNELD_ETCD_PASSWORD: "secret",
   };
-  expect(resolveGlobalOptions({ etcdUsername: "root", json: true }, env)).toEqual({
+  expect(resolveGlobalOptions({ ...noFiles, etcdUsername: "root", json: true }, env)).toEqual({
     json: true,
+    paths: hostPaths("/nowhere"),
     subnetFile: "/run/other/subnet.env",
     socketPaths: ["/run/other/flanneld-subnet.sock", "/run/other/flanneld.sock"],
-    stateDirectory: "/var/lib/flannel",
+    stateDirectory: "/nowhere/var/lib/flannel",
     etcd: {
       endpoints: "http://127.0.0.1:4001,http://127.0.0.1:2379",
       prefix: "/coreos.com/network",
@@ -75,14 +81,42 @@ test("options come from the command line, then the environment, then the default
       password: "secret",
     },
   });
-  expect(resolveGlobalOptions({ socket: "/s", subnetFile: "/a/b" }, env)).toMatchObject({
+  expect(resolveGlobalOptions({ ...noFiles, socket: "/s", subnetFile: "/a/b" }, env)).toMatchObject({
     socketPaths: ["/s"],
     subnetFile: "/a/b",
   });
 });
 
+test("on a host of a cluster its file names the store, unless flags or environment name one", () => {
+  using directory = new TemporaryDirectory();
+  const paths = hostPaths(directory.path);
+  const root = directory.path;
+  mkdirSync(paths.etcDirectory, { recursive: true });
+  const settings = { endpoint: "https://192.0.2.1:2379", prefix: "/mine" };
+  writeFileSync(paths.envFile, renderEnvFile(agentEnvironment(paths, settings)));
+  const fromFile = resolveGlobalOptions({ root }, {});
+  expect(fromFile).toMatchObject({
+    subnetFile: `${root}/run/flannel/subnet.env`,
+    stateDirectory: `${root}/var/lib/flannel`,
+    etcd: {
+      endpoints: "https://192.0.2.1:2379",
+      prefix: "/mine",
+      caFile: `${root}/etc/flannel/ca.pem`,
+      certFile: `${root}/etc/flannel/host.pem`,
+      keyFile: `${root}/etc/flannel/host-key.pem`,
+    },
+  });
+  expect(resolveGlobalOptions({ root, etcdPrefix: "/other" }, {}).etcd).toEqual({
+    ...fromFile.etcd,
+    prefix: "/other",
+  });
+  const other = { endpoints: "http://192.0.2.9:2379", prefix: "/coreos.com/network", caFile: "", certFile: "" };
+  expect(resolveGlobalOptions({ root, etcdEndpoints: other.endpoints }, {}).etcd).toMatchObject(other);
+  expect(resolveGlobalOptions({ root }, { FLANNELD_ETCD_ENDPOINTS: other.endpoints }).etcd).toMatchObject(other);
+});
+
 test("every option names the environment variable it shares with flanneld", () => {
-  for (const option of globalOptions().filter(({ long }) => long !== "--json")) {
+  for (const option of globalOptions().filter(({ long }) => long !== "--json" && long !== "--root")) {
     expect(option.description).toMatch(/\[env: FLANNELD_[A-Z_]+\]$/);
   }
 });

@@ -1,11 +1,15 @@
 // The verbs, their arguments and help, as commander commands. What they do is loaded when one is chosen.
-import { Command, CommanderError, InvalidArgumentError } from "commander";
+import { Command, CommanderError, InvalidArgumentError, Option } from "commander";
 import { FlannelError, hasCode, isCancelled } from "../../errors.ts";
+import { parseLife } from "./duration-argument.ts";
 import { globalOptions, resolveGlobalOptions } from "./global-options.ts";
-import { type ExitCode, exitCodes, type Invocation, type Terminal } from "./invocation.ts";
+import type { InitOptions } from "./init-plan.ts";
+import { type ExitCode, exitCodes, type Terminal } from "./invocation.ts";
+import type { JoinOptions } from "./join.ts";
+import type { LeaveOptions } from "./leave.ts";
+import { addMemberVerbs } from "./member-commands.ts";
 import { reportError } from "./report-error.ts";
-
-type Verb<Arguments extends readonly unknown[]> = (invocation: Invocation, ...args: Arguments) => Promise<ExitCode>;
+import type { Run } from "./verb.ts";
 
 /** Runs one command line (without node and script) to its exit code. Never rejects; prints every error itself. */
 export async function runFlannelctl(
@@ -54,8 +58,6 @@ function reasonOf(error: CommanderError): string {
   return error.message.replace(/^error: /, "").replaceAll("\n", " ");
 }
 
-type Run = <A extends readonly unknown[]>(command: Command, verb: Verb<A>, args: A) => Promise<void>;
-
 /** The whole command tree; `scripts/generate-flannelctl-docs.ts` reads its help. */
 export function buildProgram(terminal: Pick<Terminal, "writeOut">, version: string, run: Run): Command {
   const program = new Command("flannelctl");
@@ -72,11 +74,55 @@ export function buildProgram(terminal: Pick<Terminal, "writeOut">, version: stri
     })
     .addHelpText("after", "\nExit codes: 0 done, 1 failed or not ready, 2 wrong use, 3 no agent, 130 interrupted.");
   for (const option of globalOptions()) program.addOption(option);
+  addClusterVerbs(program, run);
+  addMemberVerbs(program, run);
   addAgentVerbs(program, run);
   addLeaseVerbs(program, run);
   addConfigVerbs(program, run);
   addStoreVerbs(program, run);
   return program;
+}
+
+function addClusterVerbs(program: Command, run: Run): void {
+  program
+    .command("init")
+    .description("make this host the first of a cluster without etcd, and start it; others then join")
+    .addOption(
+      new Option("--address <ip>", "address other hosts reach this one by; repeatable")
+        .argParser(collect)
+        .default([], "the default route's"),
+    )
+    .option("--port <number>", "port of the store (default: 2379)", parsePort)
+    .option("--name <host>", "name of this host in the cluster (default: its host name)")
+    .option("--network <cidr>", "network of the containers (default: 10.5.0.0/16, backend vxlan)")
+    .option("--config <file>", "JSON file with the whole network configuration instead")
+    .addOption(
+      new Option("--token-ttl <time>", "life of the first join token, like 30m or 7d")
+        .argParser(parseLife)
+        .default(86_400, "24h"),
+    )
+    .option("--no-systemd", "make no units; print what is to be run")
+    .action(async (options: InitOptions, command: Command) =>
+      run(command, (await import("./init.ts")).initCluster, [options]),
+    );
+  program
+    .command("join")
+    .description("make this host a member of a cluster, and start it")
+    .argument("<address>", "where the store is: 10.0.0.1, 10.0.0.1:2379")
+    .option("--token <token>", "from flannelctl token create; - for standard input [env: FLANNEL_JOIN_TOKEN]")
+    .option("--name <host>", "name of this host in the cluster (default: its host name)")
+    .option("--no-systemd", "make no unit; print what is to be run")
+    .action(async (address: string, options: JoinOptions, command: Command) =>
+      run(command, (await import("./join.ts")).join, [address, options]),
+    );
+  program
+    .command("leave")
+    .description("take this host out of its cluster: lease, devices, certificate, files")
+    .option("--force", "also when the store cannot be told", false)
+    .option("--no-systemd", "stop no unit; flanneld must have been stopped")
+    .action(async (options: LeaveOptions, command: Command) =>
+      run(command, (await import("./leave.ts")).leave, [options]),
+    );
 }
 
 function addAgentVerbs(program: Command, run: Run): void {
@@ -187,6 +233,16 @@ function addStoreVerbs(program: Command, run: Run): void {
     .action(async (file: string, _, command: Command) =>
       run(command, (await import("./store.ts")).backUpStore, [file]),
     );
+}
+
+function collect(value: string, before: readonly string[]): readonly string[] {
+  return [...before, value];
+}
+
+function parsePort(text: string): number {
+  const port = /^\d{1,5}$/.test(text) ? Number(text) : 0;
+  if (port < 1 || port > 65_535) throw new InvalidArgumentError("give a port from 1 to 65535.");
+  return port;
 }
 
 function parseSeconds(text: string): number {

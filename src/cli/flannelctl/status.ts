@@ -61,6 +61,7 @@ function summary(status: Status, nowMs: number): [string, string | undefined][] 
     ["backend", `${status.backend}${mtu}`],
     ["interface", describeInterface(status)],
     ["store", describeStore(status)],
+    ["certificates", describeCertificates(status, nowMs)],
     ["peers", `${peers.programmed} of ${peers.desired} programmed, ${peers.known} known`],
     ["rules", describeRules(status)],
     ...dataPlane(status),
@@ -128,6 +129,16 @@ function describeStore({ store }: Status): string {
   const age = store.ageSeconds === undefined ? "never answered" : `last answer ${formatDuration(store.ageSeconds)} ago`;
   const link = store.connected ? "connected" : "not connected";
   return `${store.description}, ${link}, ${age}${store.warmStart ? ", running on remembered state" : ""}`;
+}
+
+/** The first of them to end says it all. */
+function describeCertificates({ store }: Status, nowMs: number): string | undefined {
+  const [first] = [...(store.certificates ?? [])].sort((a, b) => a.endsAt.localeCompare(b.endsAt));
+  if (first === undefined) return undefined;
+  const names = { client: "our own", authority: "the CA's", server: "the store's" };
+  const seconds = (Date.parse(first.endsAt) - nowMs) / 1000;
+  const when = seconds > 0 ? `ends in ${formatDuration(seconds)}` : "has ended";
+  return `${names[first.role]} ${when}, on ${first.endsAt.slice(0, 10)}`;
 }
 
 function preflight(status: Status, paint: Paint): string[] {

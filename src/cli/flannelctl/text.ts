@@ -46,6 +46,12 @@ export function count(number: number, noun: string): string {
   return `${number} ${noun}${number === 1 ? "" : "s"}`;
 }
 
+/** A command line for a shell. */
+export function shellLine(argv: readonly string[]): string {
+  const word = (text: string) => (/^[\w./@+,=:-]+$/.test(text) ? text : `'${text.replaceAll("'", "'\\''")}'`);
+  return argv.map(word).join(" ");
+}
+
 /** Left-aligned columns two spaces apart, headings first. Columns without any content are left out. */
 export function formatTable(headings: readonly string[], rows: readonly (readonly string[])[]): string[] {
   const used = headings.map((_, column) => rows.some((row) => (row[column] ?? "") !== ""));

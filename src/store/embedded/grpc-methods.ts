@@ -1,6 +1,6 @@
 // Turns typed handlers into methods of the gRPC server.
 import { type CallContext, type GrpcCall, type GrpcMethod, MAX_REQUEST_BYTES } from "./grpc-server.ts";
-import { refusals } from "./rpc-error.ts";
+import { grpcStatus, RpcError, refusals } from "./rpc-error.ts";
 
 interface MessageType<T> {
   encode(message: T): { finish(): Uint8Array };
@@ -15,11 +15,12 @@ interface MethodDefinition<Request, Response> {
 
 export type MethodEntry = readonly [path: string, method: GrpcMethod];
 
-/** One request, one answer. What the handler throws becomes the status. */
+/** One request of at most `maxBytes`, one answer. What the handler throws becomes the status. */
 export function unary<Request, Response>(
   service: { readonly fullName: string },
   { name, requestType, responseType }: MethodDefinition<Request, Response>,
   handle: (request: Request, context: CallContext) => Response | Promise<Response>,
+  maxBytes?: number,
 ): MethodEntry {
   const start = (call: GrpcCall, context: CallContext) => {
     let isAnswered = false;
@@ -28,7 +29,7 @@ export function unary<Request, Response>(
       isAnswered = true;
       try {
         if (message.length > MAX_REQUEST_BYTES) throw refusals.requestTooLarge();
-        call.end(responseType.encode(await handle(requestType.decode(message), context)).finish());
+        call.end(responseType.encode(await handle(decode(requestType, message), context)).finish());
       } catch (error) {
         call.fail(error);
       }
@@ -36,6 +37,7 @@ export function unary<Request, Response>(
     call.read(
       (message) => void answer(message),
       () => undefined,
+      maxBytes,
     );
   };
   return [`/${service.fullName}/${name}`, { start }];
@@ -49,8 +51,17 @@ export function bidirectional<Request, Response>(
 ): MethodEntry {
   const start = (call: GrpcCall) => {
     const { onRequest, onEnd } = open(call);
-    call.read((message) => onRequest(requestType.decode(message)), onEnd);
+    call.read((message) => onRequest(decode(requestType, message)), onEnd);
     call.onDrain(() => call.resumeReading());
   };
   return [`/${service.fullName}/${name}`, { start }];
+}
+
+/** The client's fault, so nobody else is told. */
+function decode<T>(type: MessageType<T>, message: Uint8Array): T {
+  try {
+    return type.decode(message);
+  } catch {
+    throw new RpcError(grpcStatus.internal, "grpc: the request is not a message of this method");
+  }
 }

@@ -11,15 +11,23 @@ import {
   type ServerHttp2Session,
   type ServerHttp2Stream,
 } from "node:http2";
+import type { Socket } from "node:net";
 import { type DetailedPeerCertificate, type SecureContextOptions, TLSSocket } from "node:tls";
 import { FrameReader, frame } from "./grpc-frames.ts";
 import { grpcStatus, RpcError, refusals } from "./rpc-error.ts";
+import { Strangers } from "./strangers.ts";
 
 /** Who calls. */
 export interface CallContext {
   readonly headers: IncomingHttpHeaders;
-  /** The certificate the client showed and that was verified. */
+  /** The certificate the client showed and that was verified. The same object for all calls of a connection. */
   readonly certificate: DetailedPeerCertificate | undefined;
+  /** OpenSSL's name of what was wrong with a certificate that was shown. */
+  readonly certificateProblem: string | undefined;
+  /** Of the other end; "" when it is gone. */
+  readonly remoteAddress: string;
+  /** Runs `action` when the call is over, its answer sent or lost. */
+  onClose(action: () => void): void;
 }
 
 export interface GrpcMethod {
@@ -32,6 +40,8 @@ export interface GrpcServerOptions {
   readonly tls?: { readonly cert: Buffer; readonly key: Buffer; readonly clientCa?: Buffer };
   /** By path, e.g. `/etcdserverpb.KV/Range`. */
   readonly methods: ReadonlyMap<string, GrpcMethod>;
+  /** Whether the owner of a verified certificate is more than a stranger; missing: it is. */
+  readonly isKnown?: (certificate: DetailedPeerCertificate) => boolean;
   /** Throws an RpcError for a call that may not be made. */
   readonly authorize: (path: string, context: CallContext) => void;
   readonly maxConnections: number;
@@ -46,12 +56,12 @@ const MAX_STREAMS_PER_CONNECTION = 2_000;
 /** Answers a client has not taken yet; with more, its further calls are refused. */
 const MAX_PENDING_BYTES = 64 * 1024 * 1024;
 const WINDOW_BYTES = 1024 * 1024;
+const HANDSHAKE_TIMEOUT_MS = 10_000;
 /** A connection whose other end is gone without a word is found out in this time. */
 const PING_INTERVAL_MS = 60_000;
 const PING_TIMEOUT_MS = 20_000;
 
-interface Connection {
-  readonly certificate: DetailedPeerCertificate | undefined;
+interface Connection extends Pick<CallContext, "certificate" | "certificateProblem" | "remoteAddress"> {
   /** Written and not yet taken by the client. */
   pendingBytes: number;
 }
@@ -88,9 +98,11 @@ export class GrpcCall {
   }
 
   /** Calls `onMessage` for each message, `onEnd` when the client has no more. Throws nothing; errors end the call. */
-  read(onMessage: (message: Buffer) => void, onEnd: () => void): void {
-    const reader = new FrameReader(MAX_MESSAGE_BYTES);
+  read(onMessage: (message: Buffer) => void, onEnd: () => void, maxBytes = MAX_MESSAGE_BYTES): void {
+    const reader = new FrameReader(maxBytes);
     this.#stream.on("data", (piece: Buffer) => {
+      // A client may go on sending when it has its answer: nothing of that is kept.
+      if (this.isEnded) return;
       try {
         for (const message of reader.push(piece)) if (!this.isEnded) onMessage(message);
       } catch (error) {
@@ -166,6 +178,8 @@ export class GrpcServer implements AsyncDisposable {
   readonly #server: Http2Server | Http2SecureServer;
   readonly #options: GrpcServerOptions;
   readonly #connections = new Map<Http2Session, Connection>();
+  /** Where certificates are wanted: connections without one that is known. */
+  readonly #strangers: Strangers | undefined;
 
   private constructor(options: GrpcServerOptions) {
     this.#options = options;
@@ -181,7 +195,12 @@ export class GrpcServer implements AsyncDisposable {
             requestCert: tls.clientCa !== undefined,
             // Who shows none is refused call by call: joining is done without.
             rejectUnauthorized: false,
+            handshakeTimeout: HANDSHAKE_TIMEOUT_MS,
           });
+    if (tls?.clientCa !== undefined) {
+      this.#strangers = new Strangers();
+      this.#server.on("connection", (socket: Socket) => this.#strangers?.admit(socket));
+    }
     this.#server.maxConnections = options.maxConnections;
     this.#server.on("session", (session) => this.#accept(session));
     this.#server.on("stream", (stream, headers) => this.#serve(stream, headers));
@@ -212,8 +231,16 @@ export class GrpcServer implements AsyncDisposable {
     return address === null || typeof address === "string" ? 0 : address.port;
   }
 
-  get connections(): number {
-    return this.#connections.size;
+  /** The certificates of those who are connected now. */
+  get connectedCertificates(): DetailedPeerCertificate[] {
+    return [...this.#connections.values()].flatMap(({ certificate }) => certificate ?? []);
+  }
+
+  /** Ends the connections of those whose certificate `matches`, with all their calls. */
+  closeConnections(matches: (certificate: DetailedPeerCertificate) => boolean): void {
+    for (const [session, { certificate }] of this.#connections) {
+      if (certificate !== undefined && matches(certificate)) session.destroy(undefined, constants.NGHTTP2_NO_ERROR);
+    }
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -224,7 +251,13 @@ export class GrpcServer implements AsyncDisposable {
   }
 
   #accept(session: ServerHttp2Session): void {
-    this.#connections.set(session, { certificate: verifiedCertificate(session), pendingBytes: 0 });
+    const certificate = verifiedCertificate(session);
+    const { remoteAddress = "" } = session.socket;
+    const certificateProblem = problemOf(session);
+    this.#connections.set(session, { certificate, certificateProblem, remoteAddress, pendingBytes: 0 });
+    const { isKnown = () => true } = this.#options;
+    if (certificate !== undefined && isKnown(certificate)) this.#strangers?.release(session.socket);
+    else this.#strangers?.watch(session);
     session.setLocalWindowSize(4 * WINDOW_BYTES);
     session.on("error", () => undefined);
     const pinger = setInterval(() => pingOrDestroy(session), PING_INTERVAL_MS);
@@ -242,7 +275,9 @@ export class GrpcServer implements AsyncDisposable {
     if (connection === undefined) return;
     const call = new GrpcCall(stream, connection, this.#options.onFailure);
     try {
-      const context = { headers, certificate: connection.certificate };
+      const { certificate, certificateProblem, remoteAddress } = connection;
+      const onClose = (action: () => void) => call.onClose(action);
+      const context = { headers, certificate, certificateProblem, remoteAddress, onClose };
       const path = headers[":path"] ?? "";
       const method = this.#options.methods.get(path);
       if (method === undefined) throw unimplemented(path);
@@ -268,7 +303,14 @@ function pingOrDestroy(session: ServerHttp2Session): void {
 
 function verifiedCertificate({ socket }: ServerHttp2Session): DetailedPeerCertificate | undefined {
   if (!(socket instanceof TLSSocket) || !socket.authorized) return undefined;
-  return socket.getPeerCertificate(true);
+  const certificate = socket.getPeerCertificate(true);
+  // Without one it is an empty object, and a resumed session of TLS 1.3 may count as authorized all the same.
+  return certificate.raw === undefined ? undefined : certificate;
+}
+
+function problemOf({ socket }: ServerHttp2Session): string | undefined {
+  if (!(socket instanceof TLSSocket) || socket.authorized) return undefined;
+  return socket.getPeerX509Certificate() === undefined ? undefined : String(socket.authorizationError);
 }
 
 function unimplemented(path: string): RpcError {

@@ -5,6 +5,7 @@ export const grpcStatus = {
   ok: 0,
   invalidArgument: 3,
   notFound: 5,
+  alreadyExists: 6,
   permissionDenied: 7,
   resourceExhausted: 8,
   failedPrecondition: 9,

@@ -20,6 +20,9 @@ import { WatchStream } from "./watch-stream.ts";
 /** The etcd whose behaviour we follow, and whose answers the tests compare with ours. */
 const FOLLOWED_VERSION = "3.4.23";
 
+/** Of methods that anybody may call. */
+const MAX_OPEN_REQUEST_BYTES = 8 * 1024;
+
 export interface ServiceOptions {
   readonly store: EmbeddedStore;
   /** Watch streams that are open, for notices of progress. */
@@ -138,11 +141,16 @@ function keepAliveMethod(store: EmbeddedStore): MethodEntry {
 function otherMethods({ store, name, clientUrls, authenticate }: ServiceOptions): MethodEntry[] {
   const { status, alarm, defragment } = MaintenanceDefinition.methods;
   return [
-    unary(AuthDefinition, AuthDefinition.methods.authenticate, async ({ name: user, password }) => {
-      const token = await authenticate(user, password);
-      if (token === undefined) throw refusals.authenticationFailed();
-      return { header: store.header(), token };
-    }),
+    unary(
+      AuthDefinition,
+      AuthDefinition.methods.authenticate,
+      async ({ name: user, password }) => {
+        const token = await authenticate(user, password);
+        if (token === undefined) throw refusals.authenticationFailed();
+        return { header: store.header(), token };
+      },
+      MAX_OPEN_REQUEST_BYTES,
+    ),
     unary(MaintenanceDefinition, status, () => {
       const { totalBytes, usedBytes } = store.size();
       return {
@@ -167,7 +175,7 @@ function otherMethods({ store, name, clientUrls, authenticate }: ServiceOptions)
       header: store.header(),
       members: [{ id: store.memberId, name, peerUrls: [], clientUrls: [...clientUrls()], isLearner: false }],
     })),
-    unary({ fullName: HEALTH_SERVICE }, healthCheck, () => undefined),
+    unary({ fullName: HEALTH_SERVICE }, healthCheck, () => undefined, MAX_OPEN_REQUEST_BYTES),
   ];
 }
 

@@ -1,8 +1,10 @@
 // The embedded store on the network: one store, its services on one or more addresses.
+import type { DetailedPeerCertificate } from "node:tls";
 import { AuthDefinition } from "../etcd/protocol/etcd.ts";
 import { Access } from "./access.ts";
 import { EmbeddedStore } from "./embedded-store.ts";
-import { GrpcServer, type GrpcServerOptions } from "./grpc-server.ts";
+import type { MethodEntry } from "./grpc-methods.ts";
+import { type CallContext, GrpcServer, type GrpcServerOptions } from "./grpc-server.ts";
 import type { ListenAddress } from "./listen-address.ts";
 import { HEALTH_SERVICE, storeMethods } from "./services.ts";
 import type { WatchStream } from "./watch-stream.ts";
@@ -13,12 +15,30 @@ export interface StoreServerOptions {
   readonly listen: readonly ListenAddress[];
   readonly tls?: NonNullable<GrpcServerOptions["tls"]>;
   readonly users?: ReadonlyMap<string, string>;
+  /** Decides who may call what, instead of certificates alone and users, and serves methods of its own. */
+  readonly extension?: StoreExtension;
   /** How long history is kept; default an hour. */
   readonly retentionMs?: number;
   /** Between notices to watchers that asked for them; default ten minutes, as etcd. */
   readonly progressIntervalMs?: number;
   /** Trouble that is nobody's answer: a full disk, a defect. */
   readonly onFailure: (error: unknown) => void;
+}
+
+export interface StoreExtension {
+  /** Whether the owner of a verified certificate is more than a stranger. */
+  isKnown(certificate: DetailedPeerCertificate): boolean;
+  /** Throws the refusal of a call. */
+  authorize(path: string, context: CallContext): void;
+  methods(host: ExtensionHost): readonly MethodEntry[];
+}
+
+/** What an extension is given. */
+export interface ExtensionHost {
+  readonly store: EmbeddedStore;
+  connectedCertificates(): DetailedPeerCertificate[];
+  /** On all addresses. */
+  closeConnections(matches: (certificate: DetailedPeerCertificate) => boolean): void;
 }
 
 const DEFAULT_RETENTION_MS = 3_600_000;
@@ -80,7 +100,7 @@ export class StoreServer implements AsyncDisposable {
   }
 
   async #listen(watchStreams: Set<WatchStream>): Promise<void> {
-    const { listen, tls, users, onFailure } = this.#options;
+    const { listen, tls, users, onFailure, extension } = this.#options;
     const access = new Access({
       needsCertificate: tls?.clientCa !== undefined,
       ...(users !== undefined && { users }),
@@ -94,15 +114,27 @@ export class StoreServer implements AsyncDisposable {
       clientUrls: () => this.urls,
       authenticate: (name, password) => access.authenticate(name, password),
     });
+    const added = extension?.methods(this.#extensionHost()) ?? [];
     for (const { host, port } of listen) {
       const server = await GrpcServer.listen(host, port, {
         ...(tls !== undefined && { tls }),
-        methods: new Map(methods),
-        authorize: (path, context) => access.authorize(path, context),
+        methods: new Map([...methods, ...added]),
+        ...(extension !== undefined && { isKnown: (certificate) => extension.isKnown(certificate) }),
+        authorize: (path, context) => (extension ?? access).authorize(path, context),
         maxConnections: MAX_CONNECTIONS,
         onFailure,
       });
       this.#servers.push(server);
     }
+  }
+
+  #extensionHost(): ExtensionHost {
+    return {
+      store: this.#store,
+      connectedCertificates: () => this.#servers.flatMap((server) => server.connectedCertificates),
+      closeConnections: (matches) => {
+        for (const server of this.#servers) server.closeConnections(matches);
+      },
+    };
   }
 }

@@ -2,7 +2,8 @@
 // the way to the store may be another one.
 import { type ChannelOptions, Client } from "@grpc/grpc-js";
 import { tryParseAddress } from "../../ip/address.ts";
-import { type CredentialsFactory, loadCredentials } from "./credentials.ts";
+import type { CertificateInUse } from "../../lease/subnet-store.ts";
+import { type LoadedCredentials, loadCredentials } from "./credentials.ts";
 import { type EtcdEndpoint, type EtcdTlsFiles, parseEndpoints } from "./endpoints.ts";
 
 export interface EtcdTimings {
@@ -40,7 +41,7 @@ export class EtcdChannels {
   readonly #isEncrypted: boolean;
   readonly #files: EtcdTlsFiles;
   readonly #timings: EtcdTimings;
-  #makeCredentials: CredentialsFactory;
+  #credentials: LoadedCredentials;
   #channels: readonly EtcdChannel[] = [];
   #generation = new AbortController();
   #index = 0;
@@ -49,13 +50,13 @@ export class EtcdChannels {
     { endpoints, isEncrypted }: ReturnType<typeof parseEndpoints>,
     files: EtcdTlsFiles,
     timings: EtcdTimings,
-    makeCredentials: CredentialsFactory,
+    loaded: LoadedCredentials,
   ) {
     this.#endpoints = endpoints;
     this.#isEncrypted = isEncrypted;
     this.#files = files;
     this.#timings = timings;
-    this.#makeCredentials = makeCredentials;
+    this.#credentials = loaded;
     this.renew();
   }
 
@@ -67,6 +68,10 @@ export class EtcdChannels {
 
   get urls(): readonly string[] {
     return this.#endpoints.map(({ url }) => url);
+  }
+
+  certificates(): readonly CertificateInUse[] {
+    return this.#credentials.certificates();
   }
 
   get current(): EtcdChannel {
@@ -83,7 +88,7 @@ export class EtcdChannels {
   /** New channels with the certificates as they are on disk now. When they cannot be used the old ones stay. */
   async reload(): Promise<void> {
     if (!this.#isEncrypted) return;
-    this.#makeCredentials = await loadCredentials(this.#files, this.#isEncrypted);
+    this.#credentials = await loadCredentials(this.#files, this.#isEncrypted);
     this.renew();
   }
 
@@ -93,7 +98,7 @@ export class EtcdChannels {
     this.#generation = new AbortController();
     this.#channels = this.#endpoints.map((endpoint) => ({
       url: endpoint.url,
-      client: new Client(endpoint.target, this.#makeCredentials(endpoint), channelOptions(endpoint, this.#timings)),
+      client: new Client(endpoint.target, this.#credentials.make(endpoint), channelOptions(endpoint, this.#timings)),
       closed: this.#generation.signal,
     }));
   }

@@ -4,28 +4,40 @@ import { readFile } from "node:fs/promises";
 import { checkServerIdentity, createSecureContext, getCACertificates } from "node:tls";
 import { type ChannelCredentials, credentials } from "@grpc/grpc-js";
 import { describeError, FlannelError } from "../../errors.ts";
+import type { CertificateInUse } from "../../lease/subnet-store.ts";
 import type { EtcdEndpoint, EtcdTlsFiles } from "./endpoints.ts";
 
-/** Makes the credentials of one endpoint's channel. */
-export type CredentialsFactory = (endpoint: EtcdEndpoint) => ChannelCredentials;
+/** What was read from the files, and the certificates that servers showed since. */
+export interface LoadedCredentials {
+  /** Makes the credentials of one endpoint's channel. */
+  readonly make: (endpoint: EtcdEndpoint) => ChannelCredentials;
+  certificates(): readonly CertificateInUse[];
+}
 
 /**
  * Without a CA file the system's roots are trusted. Throws `config.invalid` naming the flag and the file when one
  * cannot be read or used.
  */
-export async function loadCredentials(files: EtcdTlsFiles, isEncrypted: boolean): Promise<CredentialsFactory> {
-  if (!isEncrypted) return () => credentials.createInsecure();
+export async function loadCredentials(files: EtcdTlsFiles, isEncrypted: boolean): Promise<LoadedCredentials> {
+  if (!isEncrypted) return { make: () => credentials.createInsecure(), certificates: () => [] };
   const ca = await readPem("--etcd-cafile", files.caFile);
   const cert = await readPem("--etcd-certfile", files.certFile);
   const key = await readPem("--etcd-keyfile", files.keyFile);
-  if (ca !== undefined) checkCertificate("--etcd-cafile", files.caFile, ca);
-  if (cert !== undefined) checkCertificate("--etcd-certfile", files.certFile, cert);
+  const ours = [
+    ...(ca === undefined ? [] : [describeCertificate("authority", "--etcd-cafile", files.caFile, ca)]),
+    ...(cert === undefined ? [] : [describeCertificate("client", "--etcd-certfile", files.certFile, cert)]),
+  ];
   const context = makeContext({ ca: ca ?? systemRoots(), ...(cert && { cert }), ...(key && { key }) });
-  return ({ host }) =>
+  const servers = new Map<string, CertificateInUse>();
+  const make = ({ host, url }: EtcdEndpoint) =>
     credentials.createFromSecureContext(context, {
-      // The name sent in the TLS greeting is not always the one to verify: see channelOptions.
-      checkServerIdentity: (_sentName, certificate) => checkServerIdentity(host, certificate),
+      checkServerIdentity: (_sentName, certificate) => {
+        servers.set(url, { role: "server", source: url, endsAtMs: Date.parse(certificate.valid_to) });
+        // The name sent in the TLS greeting is not always the one to verify: see channelOptions.
+        return checkServerIdentity(host, certificate);
+      },
     });
+  return { make, certificates: () => [...ours, ...servers.values()] };
 }
 
 /** What the machine's administrator trusts; Node's own list where the machine has none. */
@@ -54,10 +66,21 @@ async function readPem(flag: string, file: string | undefined): Promise<Buffer |
   }
 }
 
-/** OpenSSL ignores a CA file without a certificate in it, which would show as a puzzling handshake failure. */
-function checkCertificate(flag: string, file: string | undefined, pem: Buffer): void {
+/**
+ * Of several in one file the first is ours, and the one that ends last is what there is to trust at last. OpenSSL ignores
+ * a CA file without a certificate in it, which would show as a puzzling handshake failure: refused here.
+ */
+function describeCertificate(
+  role: "client" | "authority",
+  flag: string,
+  file: string | undefined,
+  pem: Buffer,
+): CertificateInUse {
+  const texts = pem.toString("latin1").match(/-----BEGIN CERTIFICATE-----[^-]+-----END CERTIFICATE-----/g) ?? [];
   try {
-    new X509Certificate(pem);
+    const ends = [pem, ...texts].map((text) => Date.parse(new X509Certificate(text).validTo));
+    const endsAtMs = role === "client" ? (ends[0] ?? 0) : Math.max(...ends);
+    return { role, source: file ?? "", endsAtMs };
   } catch (error) {
     const message = `${flag} ${file} holds no certificate in PEM form: ${describeError(error)}`;
     throw new FlannelError("config.invalid", message, { cause: error });

@@ -1,6 +1,7 @@
 // The connection to an etcd cluster: calls with deadline, fail-over and authentication; streams for watches.
 import { type ClientDuplexStream, Metadata, status } from "@grpc/grpc-js";
 import type { FlannelError } from "../../errors.ts";
+import type { CertificateInUse } from "../../lease/subnet-store.ts";
 import { AuthToken } from "./auth-token.ts";
 import { cancelled } from "./cancellation.ts";
 import { defaultTimings, type EtcdChannel, EtcdChannels, type EtcdTimings } from "./channels.ts";
@@ -101,6 +102,10 @@ export class EtcdConnection implements AsyncDisposable {
       leaveEndpoint: () => this.#channels.leave(channel),
       rejectToken: () => void this.#token.reject(token),
     };
+  }
+
+  certificates(): readonly CertificateInUse[] {
+    return this.#channels.certificates();
   }
 
   /** Later calls use new connections, streams break and must be opened again. */

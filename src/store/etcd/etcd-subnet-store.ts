@@ -2,7 +2,7 @@
 import { randomInt } from "node:crypto";
 import { describeError, FlannelError, isCancelled } from "../../errors.ts";
 import type { Lease, LeaseAttributes, LeaseChange, OwnLease } from "../../lease/lease.ts";
-import type { LeaseRequest, NetworkConfigDocument, SubnetStore } from "../../lease/subnet-store.ts";
+import type { CertificateInUse, LeaseRequest, NetworkConfigDocument, SubnetStore } from "../../lease/subnet-store.ts";
 import { type AcquiredLease, acquireLease } from "./acquire-lease.ts";
 import { BackOff } from "./back-off.ts";
 import { EtcdConnection, type EtcdConnectionOptions } from "./etcd-connection.ts";
@@ -117,6 +117,10 @@ export class EtcdSubnetStore implements SubnetStore {
       left.abort();
       await filling;
     }
+  }
+
+  certificates(): readonly CertificateInUse[] {
+    return this.#connection.certificates();
   }
 
   reconnect(): void {

@@ -1,0 +1,89 @@
+import { createPublicKey } from "node:crypto";
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterEach, beforeEach, expect, test } from "vitest";
+import { until } from "../../lab/wait.ts";
+import { makePrivateKey, readPrivateKey } from "../cluster/keys.ts";
+import { makeCertificate } from "../cluster/x509.ts";
+import { type Logger, silentLogger } from "../telemetry/logger.ts";
+import { CertificateKeeper } from "./certificate-keeper.ts";
+
+const dayMs = 86_400_000;
+const key = makePrivateKey();
+let directory: string;
+
+beforeEach(() => {
+  directory = mkdtempSync(join(tmpdir(), "certificate-keeper-"));
+  writeFileSync(join(directory, "key.pem"), key);
+});
+
+afterEach(() => rmSync(directory, { recursive: true, force: true }));
+
+/** Signs itself; what is left of a life of a year. */
+function certificate(daysLeft: number): string {
+  const privateKey = readPrivateKey(key, "key");
+  const notAfter = new Date(Date.now() + daysLeft * dayMs);
+  const notBefore = new Date(notAfter.getTime() - 365 * dayMs);
+  const names = { kind: "client", commonName: "h1", organization: "test", alternativeNames: ["h1"] } as const;
+  return makeCertificate(
+    { ...names, publicKey: createPublicKey(privateKey), notBefore, notAfter },
+    { key: privateKey },
+  );
+}
+
+function keep() {
+  const events: string[] = [];
+  const note = (event: string, message: string) => void events.push(`${event}: ${message}`);
+  const logger: Logger = { ...silentLogger, info: note, warn: note, error: note };
+  let reloads = 0;
+  const reloadCertificates = () => {
+    reloads++;
+    return Promise.resolve();
+  };
+  const file = join(directory, "cert.pem");
+  const tls = { caFile: file, certFile: file, keyFile: join(directory, "key.pem") };
+  const keeper = CertificateKeeper.start({
+    // Nobody listens there: port 1.
+    etcd: { endpoints: "https://127.0.0.1:1", prefix: "/p", tls, renewsCertificate: true },
+    store: { certificates: () => [], reloadCertificates },
+    logger,
+    signal: new AbortController().signal,
+    lookEveryMs: 5,
+  });
+  return { keeper, file, events, reloads: () => reloads };
+}
+
+test("a file that somebody replaced is taken up", async () => {
+  writeFileSync(join(directory, "cert.pem"), certificate(300));
+  const { keeper, file, reloads } = keep();
+  await using _keeper = keeper;
+  await until(() => reloads() === 0, { what: "the first look" });
+  const replace = () => {
+    writeFileSync(file, certificate(310));
+    return reloads() > 0;
+  };
+  await until(replace, { what: "the new file to be taken up" });
+});
+
+test("a store that is away is tried again, with the certificate staying as it is", async () => {
+  const first = certificate(100);
+  writeFileSync(join(directory, "cert.pem"), first);
+  const { keeper, events, reloads } = keep();
+  await using _keeper = keeper;
+  await until(() => events.length > 0, { what: "a failed attempt" });
+  expect(events[0]).toContain("certificate.not-renewed: cannot have our certificate renewed; trying on");
+  expect(reloads()).toBe(0);
+});
+
+test("with more than a third of its life left nobody is asked", async () => {
+  writeFileSync(join(directory, "cert.pem"), certificate(130));
+  const { keeper, file, events, reloads } = keep();
+  await using _keeper = keeper;
+  const replace = () => {
+    writeFileSync(file, certificate(130 + Math.random()));
+    return reloads() > 5;
+  };
+  await until(replace, { what: "many looks" });
+  expect(events.filter((event) => event.startsWith("certificate.not-renewed"))).toEqual([]);
+});

@@ -1,0 +1,138 @@
+// Looks after the certificates of the connection to the store: has ours renewed by a store that issues them, takes up a
+// file that somebody replaced, and warns while there is time.
+import { createPrivateKey, X509Certificate } from "node:crypto";
+import { readFile } from "node:fs/promises";
+import { setTimeout as delay } from "node:timers/promises";
+import { isDueForRenewal } from "../cluster/keys.ts";
+import type { EtcdOptions } from "../config/agent-options.ts";
+import { describeError, FlannelError } from "../errors.ts";
+import { writeFileAtomically } from "../lease/subnet-file.ts";
+import type { CertificateInUse } from "../lease/subnet-store.ts";
+import type { Logger } from "../telemetry/logger.ts";
+import { certificateFindings } from "./certificate-findings.ts";
+
+export interface CertificateKeeperOptions {
+  readonly etcd: EtcdOptions;
+  readonly store: {
+    certificates(): readonly CertificateInUse[];
+    reloadCertificates(): Promise<void>;
+  };
+  readonly logger: Logger;
+  readonly signal: AbortSignal;
+  /** Between two looks at the file and the clock; default a minute. */
+  readonly lookEveryMs?: number;
+}
+
+const LOOK_EVERY_MS = 60_000;
+const FIRST_RETRY_MS = 5_000;
+const LAST_RETRY_MS = 3_600_000;
+const SAY_AGAIN_MS = 86_400_000;
+
+export class CertificateKeeper implements AsyncDisposable {
+  readonly #options: CertificateKeeperOptions;
+  readonly #abort = new AbortController();
+  readonly #signal: AbortSignal;
+  #running: Promise<void> = Promise.resolve();
+  /** Finding → when it was last logged, on the monotonic clock. */
+  readonly #said = new Map<string, number>();
+  /** The certificate in use, as text of its file. */
+  #loaded: string | undefined;
+  #retry = { atMs: 0, waitMs: FIRST_RETRY_MS };
+
+  private constructor(options: CertificateKeeperOptions) {
+    this.#options = options;
+    this.#signal = AbortSignal.any([options.signal, this.#abort.signal]);
+  }
+
+  static start(options: CertificateKeeperOptions): CertificateKeeper {
+    const keeper = new CertificateKeeper(options);
+    keeper.#running = keeper.#run();
+    return keeper;
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.#abort.abort();
+    await this.#running;
+  }
+
+  async #run(): Promise<void> {
+    const { logger, etcd, lookEveryMs = LOOK_EVERY_MS } = this.#options;
+    while (!this.#signal.aborted) {
+      try {
+        if (etcd.renewsCertificate === true) await this.#keep();
+        this.#warn();
+      } catch (error) {
+        if (this.#signal.aborted) return;
+        logger.warn("certificate.unreadable", "cannot look after the certificate", { error: describeError(error) });
+      }
+      const untilRetryMs = this.#retry.atMs - performance.now();
+      const waitMs = untilRetryMs > 0 ? Math.min(lookEveryMs, untilRetryMs) : lookEveryMs;
+      await delay(waitMs, undefined, { signal: this.#signal, ref: false }).catch(() => undefined);
+    }
+  }
+
+  async #keep(): Promise<void> {
+    const { certFile = "" } = this.#options.etcd.tls;
+    const text = await readFile(certFile, "utf8");
+    if (this.#loaded !== undefined && text !== this.#loaded) await this.#reload("certificate.replaced", text);
+    this.#loaded = text;
+    const certificate = new X509Certificate(text);
+    if (isDueForRenewal(certificate, Date.now()) && performance.now() >= this.#retry.atMs)
+      await this.#tryRenew(certificate, certFile);
+  }
+
+  async #tryRenew(certificate: X509Certificate, certFile: string): Promise<void> {
+    try {
+      const text = await this.#renewed(certificate);
+      await writeFileAtomically(certFile, text);
+      this.#loaded = text;
+      this.#retry = { atMs: 0, waitMs: FIRST_RETRY_MS };
+      await this.#reload("certificate.renewed", text);
+    } catch (error) {
+      if (this.#signal.aborted) return;
+      const { waitMs } = this.#retry;
+      this.#retry = { atMs: performance.now() + waitMs, waitMs: Math.min(waitMs * 2, LAST_RETRY_MS) };
+      const message = "cannot have our certificate renewed; trying on";
+      const endsAt = new Date(Date.parse(certificate.validTo)).toISOString();
+      this.#options.logger.warn("certificate.not-renewed", message, { error: describeError(error), endsAt });
+    }
+  }
+
+  /** Checked: what cannot be used must not replace what still can. */
+  async #renewed(certificate: X509Certificate): Promise<string> {
+    const { endpoints, tls } = this.#options.etcd;
+    const { caFile = "", certFile = "", keyFile = "" } = tls;
+    const { ClusterClient } = await import("../cluster/cluster-client.ts");
+    const client = new ClusterClient({ endpoints, caFile, certFile, keyFile });
+    const { certificatePem: text } = await client.renew(this.#signal);
+    const next = new X509Certificate(text);
+    if (!next.checkPrivateKey(createPrivateKey(await readFile(keyFile)))) {
+      throw new FlannelError("internal", "the store answered with a certificate of another key");
+    }
+    if (Date.parse(next.validTo) <= Date.parse(certificate.validTo)) {
+      throw new FlannelError(
+        "internal",
+        "the store answered with a certificate that ends no later: are the clocks right?",
+      );
+    }
+    return text;
+  }
+
+  async #reload(event: string, text: string): Promise<void> {
+    await this.#options.store.reloadCertificates();
+    const endsAt = new Date(Date.parse(new X509Certificate(text).validTo)).toISOString();
+    this.#options.logger.info(event, "using a new certificate for the store", { endsAt });
+  }
+
+  /** Each finding once a day. */
+  #warn(): void {
+    const { store, etcd, logger } = this.#options;
+    for (const { severity, message, cure } of certificateFindings(store.certificates(), etcd, Date.now())) {
+      const key = `${severity} ${message}`;
+      if ((this.#said.get(key) ?? Number.NEGATIVE_INFINITY) + SAY_AGAIN_MS > performance.now()) continue;
+      this.#said.set(key, performance.now());
+      const say = severity === "error" ? logger.error : logger.warn;
+      say("certificate.ends", `${message}: ${cure}`, { cure });
+    }
+  }
+}

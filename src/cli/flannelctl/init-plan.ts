@@ -1,0 +1,134 @@
+// What `flannelctl init` is going to do: all that can be wrong with what was asked is found here, before anything is
+// written.
+import { existsSync, readFileSync } from "node:fs";
+import { hostname } from "node:os";
+import { createBackend } from "../../backend/registry.ts";
+import { clusterFiles } from "../../cluster/cluster-files.ts";
+import { MemberBook } from "../../cluster/member-book.ts";
+import type { ClusterFacts } from "../../cluster/member-file.ts";
+import { hostNameRule, isValidHostName } from "../../cluster/names.ts";
+import { DEFAULT_STORE_PORT, hostAndPort } from "../../cluster/store-address.ts";
+import { parseNetworkConfig } from "../../config/parse-network-config.ts";
+import { describeError, FlannelError, hasCode } from "../../errors.ts";
+import { type Address, parseAddress, tryParseAddress } from "../../ip/address.ts";
+import { memberEndpoint, memberName } from "../cluster/host-files.ts";
+import { flannelctlOn, type HostPaths } from "../cluster/host-paths.ts";
+import { checkNoOverlap, defaultAddress, listenAddresses, ownAddresses } from "../cluster/own-addresses.ts";
+import { checkPlainPaths, type HostServices, refuseForeignUnits } from "../cluster/services.ts";
+import { isEnabled } from "../cluster/systemd.ts";
+import { type Invocation, remark } from "./invocation.ts";
+
+export interface InitOptions {
+  readonly address: readonly string[];
+  readonly port?: number;
+  readonly name?: string;
+  readonly network?: string;
+  readonly config?: string;
+  /** Seconds. */
+  readonly tokenTtl: number;
+  readonly systemd: boolean;
+}
+
+export interface InitPlan {
+  /** What there is to do: everything; other addresses for a store that is there; only the units, which are missing. */
+  readonly step: "new" | "addresses" | "units";
+  readonly name: string;
+  readonly addresses: readonly Address[];
+  readonly port: number;
+  readonly configText: string;
+  readonly tokenTtlSeconds: number;
+  readonly services: HostServices;
+}
+
+/** Throws `usage`, and `cluster.conflict` when nothing is to be done. */
+export async function planInit(invocation: Invocation, given: InitOptions, systemd: boolean): Promise<InitPlan> {
+  const { paths, etcd } = invocation.options;
+  const installation = checkPlainPaths(paths);
+  if (systemd) refuseForeignUnits(paths, ["flannel-store", "flanneld"]);
+  const known = knownCluster(paths);
+  const port = given.port ?? known?.port ?? DEFAULT_STORE_PORT;
+  const addresses = await chooseAddresses(given.address, known);
+  for (const address of addresses.filter((candidate) => !ownAddresses().includes(candidate))) {
+    remark(invocation, `${address} is no address of this host (NAT?): the store will listen on all addresses`);
+  }
+  const step = known === undefined ? "new" : await laterStep(invocation, { ...known, addresses, port }, known, systemd);
+  return {
+    step,
+    name: chooseName(given.name ?? memberName(paths)),
+    addresses,
+    port,
+    configText: step === "new" ? readConfig(given) : "",
+    tokenTtlSeconds: given.tokenTtl,
+    services: {
+      installation,
+      paths,
+      agent: { endpoint: `https://127.0.0.1:${port}`, prefix: known?.etcdPrefix ?? etcd.prefix },
+      storeListen: listenAddresses(addresses, port),
+    },
+  };
+}
+
+/** What an earlier `init` made to its end. Throws `cluster.conflict` on a host that joined another one's cluster. */
+function knownCluster(paths: HostPaths): ClusterFacts | undefined {
+  const endpoint = memberEndpoint(paths);
+  if (endpoint === undefined) return undefined;
+  const files = clusterFiles(paths.clusterDirectory);
+  if (existsSync(files.members)) return MemberBook.open(files).facts;
+  throw new FlannelError(
+    "cluster.conflict",
+    `this host is a member of the cluster at ${endpoint} (${paths.envFile}): ${flannelctlOn(paths)} leave takes it out`,
+  );
+}
+
+async function laterStep(
+  { signal, options: { paths } }: Invocation,
+  wanted: ClusterFacts,
+  known: ClusterFacts,
+  systemd: boolean,
+): Promise<InitPlan["step"]> {
+  if (wanted.port !== known.port || wanted.addresses.join() !== known.addresses.join()) return "addresses";
+  const enabled = systemd && (await Promise.all(["flannel-store", "flanneld"].map((unit) => isEnabled(unit, signal))));
+  if (enabled !== false && enabled.includes(false)) return "units";
+  const at = hostAndPort(known.addresses[0] ?? "", known.port);
+  throw new FlannelError(
+    "cluster.conflict",
+    `this host keeps the store of a cluster already, at ${at}: ${flannelctlOn(paths)} token create lets a further host join`,
+  );
+}
+
+async function chooseAddresses(given: readonly string[], known: ClusterFacts | undefined): Promise<Address[]> {
+  if (given.length > 0) return [...new Set(given.map(parseGivenAddress))];
+  return known === undefined ? [await defaultAddress()] : known.addresses.map(parseAddress);
+}
+
+function parseGivenAddress(text: string): Address {
+  const address = tryParseAddress(text);
+  if (address !== undefined && address !== "0.0.0.0" && address !== "::") return address;
+  throw new FlannelError("usage", `--address must be an IP address that other hosts reach this one by, not "${text}"`);
+}
+
+function chooseName(given: string | undefined): string {
+  const name = given ?? hostname().toLowerCase();
+  if (isValidHostName(name)) return name;
+  throw new FlannelError("usage", `a host cannot be called ${JSON.stringify(name)}: give a --name of ${hostNameRule}`);
+}
+
+/** Checked by every rule an agent would apply. Throws `usage`. */
+function readConfig({ config, network }: InitOptions): string {
+  if (config !== undefined && network !== undefined) {
+    throw new FlannelError("usage", "--network and --config exclude each other: the file names the network");
+  }
+  const made = JSON.stringify({ Network: network ?? "10.5.0.0/16", Backend: { Type: "vxlan" } });
+  try {
+    const text = config === undefined ? made : readFileSync(config, "utf8").trim();
+    const parsed = parseNetworkConfig(text).config;
+    createBackend(parsed);
+    // Whoever names a network is told of an overlap by the agent, and may know better.
+    if (config === undefined && network === undefined && parsed.ipv4 !== undefined) checkNoOverlap(parsed.ipv4.network);
+    return text;
+  } catch (cause) {
+    if (hasCode(cause, "usage")) throw cause;
+    const what = config === undefined ? `--network ${network}` : `--config ${config}`;
+    throw new FlannelError("usage", `${what}: ${describeError(cause)}`, { cause, tellsCause: true });
+  }
+}

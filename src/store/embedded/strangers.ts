@@ -1,0 +1,74 @@
+// Connections of those who have shown no certificate (yet) that is known, where one is wanted: few at a time, from each source and in
+// all, and not for long. So nobody can keep the members out by holding connections, or memory by holding calls open.
+import type { ServerHttp2Session } from "node:http2";
+import type { Socket } from "node:net";
+
+const MAX_FROM_ONE_SOURCE = 50;
+const MAX_IN_ALL = 400;
+const LIFE_MS = 30_000;
+const MAX_CALLS = 16;
+
+type Ends = Pick<Socket, "remoteAddress" | "remotePort">;
+
+export class Strangers {
+  /** By source: the ends of its connections, address and port. */
+  readonly #bySource = new Map<string, Set<string>>();
+  #count = 0;
+
+  /** Counts a connection that was just accepted until it is known or closed; one too many is closed. */
+  admit(socket: Socket): void {
+    const end = endOf(socket);
+    const source = sourceOf(socket.remoteAddress ?? "");
+    const ends = this.#bySource.get(source) ?? new Set();
+    if (ends.size >= MAX_FROM_ONE_SOURCE || this.#count >= MAX_IN_ALL) {
+      socket.destroy();
+      return;
+    }
+    this.#bySource.set(source, ends.add(end));
+    this.#count++;
+    socket.once("close", () => this.#remove(source, end));
+  }
+
+  /** It has shown who it is. */
+  release(socket: Ends): void {
+    this.#remove(sourceOf(socket.remoteAddress ?? ""), endOf(socket));
+  }
+
+  /** It is nobody: enough to join by, or to be told what is missing. */
+  watch(session: ServerHttp2Session): void {
+    let calls = 0;
+    session.on("stream", (stream) => {
+      if (++calls > MAX_CALLS) session.destroy();
+      stream.once("close", () => calls--);
+    });
+    const timer = setTimeout(() => session.destroy(), LIFE_MS);
+    timer.unref();
+    session.once("close", () => clearTimeout(timer));
+  }
+
+  #remove(source: string, end: string): void {
+    const ends = this.#bySource.get(source);
+    if (ends?.delete(end) !== true) return;
+    this.#count--;
+    if (ends.size === 0) this.#bySource.delete(source);
+  }
+}
+
+/** One who has an IPv6 address has the 2^64 beside it too. */
+export function sourceOf(address: string): string {
+  const plain = plainAddress(address);
+  if (!plain.includes(":")) return plain;
+  const [head = "", tail] = plain.split("::");
+  const groups = head.split(":").filter((group) => group !== "");
+  const missing = tail === undefined ? 0 : 8 - groups.length - tail.split(":").filter((group) => group !== "").length;
+  return [...groups, ...Array.from({ length: missing }, () => "0")].slice(0, 4).join(":");
+}
+
+/** `10.0.0.1` for `::ffff:10.0.0.1`, which is how a socket for both families shows it. */
+export function plainAddress(address: string): string {
+  return address.replace(/^::ffff:(?=\d+\.)/i, "");
+}
+
+function endOf({ remoteAddress, remotePort }: Ends): string {
+  return `${remoteAddress} ${remotePort}`;
+}

@@ -1,0 +1,108 @@
+// `flannelctl token` and `flannelctl host` on the store's host, against the real store.
+import { rmSync } from "node:fs";
+import { expect, test } from "vitest";
+import {
+  hostListOutputSchema,
+  hostRemoveOutputSchema,
+  tokenCreateOutputSchema,
+  tokenListOutputSchema,
+} from "../../src/cli/flannelctl/json-output.ts";
+import { clusterFiles } from "../../src/cluster/cluster-files.ts";
+import { type CliResult, flannelctl, TemporaryDirectory } from "../support/flannelctl.ts";
+import { ClusterWorld } from "./cluster-world.ts";
+
+const on =
+  (world: ClusterWorld) =>
+  (line: string, nowMs?: number): Promise<CliResult> =>
+    flannelctl(["--root", world.root(), ...line.split(" ")], nowMs === undefined ? {} : { nowMs: () => nowMs });
+
+test("token create prints the command to join with, and its token works", async () => {
+  await using world = await ClusterWorld.start();
+  const control = on(world);
+  const created = await control("token create --ttl 30m");
+  expect(created).toMatchObject({ exitCode: 0, stderr: "" });
+  const [, address, token = ""] = /join (127\.0\.0\.1:\d+) --token (\S+)$/m.exec(created.stdout) ?? [];
+  expect(created.stdout).toContain("within 30 min");
+  expect(`https://${address}`).toBe(world.server.endpoints);
+  await world.join(world.newHost("h1"), token);
+
+  const json = tokenCreateOutputSchema.parse(JSON.parse((await control("--json token create")).stdout));
+  expect(json.joinCommand.slice(1)).toEqual(["join", address, "--token", json.token]);
+  expect(Math.round((Date.parse(json.expiresAt) - Date.now()) / 60_000)).toBe(24 * 60);
+  await world.join(world.newHost("h2"), json.token);
+});
+
+test("token list shows what became of each, revoke ends one, and neither shows a secret", async () => {
+  await using world = await ClusterWorld.start();
+  const control = on(world);
+  expect((await control("token list")).stdout).toBe("no tokens\n");
+  const texts = [await world.token(), await world.token(), await world.token(), await world.token(1)];
+  const [used = "", revoked = "", unused = "", short = ""] = texts.map((text) => text.slice(0, 8));
+  await world.join(world.newHost("h1"), texts[0] ?? "");
+  // A whole token is taken for its id.
+  const revocation = await control(`token revoke ${texts[1]}`);
+  expect(revocation).toEqual({ exitCode: 0, stdout: `token ${revoked} is good for nothing any more\n`, stderr: "" });
+  const list = await control("token list", Date.now() + 10_000);
+  expect(list.stdout.split("\n").map((line) => line.split(/ {2,}/).slice(0, 3))).toEqual([
+    ["TOKEN", "STATE", "USED BY"],
+    [used, "used", "h1"],
+    [revoked, "revoked"],
+    [unused, "unused", expect.any(String)],
+    [short, "expired"],
+    [""],
+  ]);
+  const json = tokenListOutputSchema.parse(JSON.parse((await control("--json token list")).stdout));
+  expect(json.tokens[0]).toMatchObject({ state: "used", usedBy: "h1", usedAt: expect.any(String) });
+  for (const text of texts) {
+    for (const shown of [list.stdout, JSON.stringify(json)]) expect(shown).not.toContain(text.split(".")[1]);
+  }
+  expect(await control("token revoke abcd2345")).toMatchObject({
+    exitCode: 1,
+    stderr: expect.stringContaining("there is no token abcd2345"),
+  });
+  expect((await control("token create --ttl 31d")).exitCode).toBe(2);
+});
+
+test("host list and host remove", async () => {
+  await using world = await ClusterWorld.start();
+  const control = on(world);
+  expect((await control("host list")).stdout).toBe("no hosts\n");
+  const host = await world.joined("h1");
+  await host.control("put", "key", "value");
+  const [, row = ""] = (await control("host list")).stdout.split("\n");
+  expect(row.split(/ {2,}/)).toEqual(["h1", "no", "127.0.0.1", expect.stringMatching(/^in 36[45] d/)]);
+  const listed = hostListOutputSchema.parse(JSON.parse((await control("--json host list")).stdout));
+  expect(listed.hosts).toMatchObject([{ name: "h1", isConnected: false, addresses: ["127.0.0.1"] }]);
+  expect((await control("host list", Date.now() + 400 * 86_400_000)).stdout).toContain("has ended");
+
+  const lease = '{"PublicIP":"127.0.0.1"}';
+  await host.control("put", "/coreos.com/network/subnets/10.5.7.0-24", lease);
+  const removed = hostRemoveOutputSchema.parse(JSON.parse((await control("--json host remove h1")).stdout));
+  expect(removed).toEqual({ name: "h1", leases: ["10.5.7.0-24"], sharedAddresses: [] });
+  expect(await control("host remove h1")).toMatchObject({
+    exitCode: 1,
+    stderr: expect.stringContaining("there is no host h1 in this cluster"),
+  });
+  const again = await world.joined("h2");
+  expect(again.name).toBe("h2");
+  expect((await control("host remove h2")).stdout).toMatch(
+    /^h2 is no member any more: .*\nno lease announces an address it has called from/,
+  );
+});
+
+test("elsewhere, and while the store is down: a sentence", async () => {
+  using elsewhere = new TemporaryDirectory();
+  const nowhere = await flannelctl(["--root", elsewhere.path, "host", "list"]);
+  expect(nowhere.exitCode).toBe(2);
+  expect(nowhere.stderr).toContain("this works as root on the host that keeps the store of a cluster");
+  await using world = await ClusterWorld.start();
+  const control = on(world);
+  await world.server.member.kill();
+  const down = await control("host list");
+  expect(down.exitCode).toBe(1);
+  expect(down.stderr).toMatch(
+    /list the hosts: the store at https:\/\/127\.0\.0\.1:\d+ cannot be reached: connect ECONNREFUSED/,
+  );
+  rmSync(clusterFiles(world.clusterDirectory).adminKey);
+  expect((await control("host list")).stderr).toContain("admin-key.pem");
+});

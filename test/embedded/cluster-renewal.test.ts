@@ -1,0 +1,197 @@
+// Certificates of a cluster over the years, on a store process whose clock is set while it runs (libfaketime).
+import { execFile } from "node:child_process";
+import type { X509Certificate } from "node:crypto";
+import { once } from "node:events";
+import { globSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { type ClientHttp2Session, connect as connectHttp2, type SecureClientSessionOptions } from "node:http2";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { connect as connectTls } from "node:tls";
+import { promisify } from "node:util";
+import { expect, test } from "vitest";
+import { until } from "../../lab/wait.ts";
+import { clusterFiles } from "../../src/cluster/cluster-files.ts";
+import { endsAtMs, keyPin, readCertificate } from "../../src/cluster/keys.ts";
+import { never } from "../etcd/fixture.ts";
+import { ClusterWorld, type TestHost } from "./cluster-world.ts";
+
+const run = promisify(execFile);
+const flannelctl = join(import.meta.dirname, "../../src/cli/flannelctl.ts");
+const DAY_MS = 86_400_000;
+
+/** The clock of the processes that are started with `env`, monotonic time included: their timers fire when it jumps. */
+class Clock implements Disposable {
+  readonly #directory = mkdtempSync(join(tmpdir(), "flannel-clock-"));
+  readonly env: readonly string[];
+
+  constructor() {
+    const [library] = globSync("/usr/lib/*/faketime/libfaketime.so.1");
+    this.env = [`LD_PRELOAD=${library}`, `FAKETIME_TIMESTAMP_FILE=${this.#file}`, "FAKETIME_NO_CACHE=1"];
+    this.set(0);
+  }
+
+  get #file(): string {
+    return join(this.#directory, "clock");
+  }
+
+  set(days: number): void {
+    writeFileSync(this.#file, `+${days}d\n`);
+  }
+
+  [Symbol.dispose](): void {
+    rmSync(this.#directory, { recursive: true });
+  }
+}
+
+function startWorld(clock: Clock): Promise<ClusterWorld> {
+  return ClusterWorld.start({ wrapper: ["env", ...clock.env] });
+}
+
+/** What the store shows to a new connection. */
+async function shown({ address }: ClusterWorld): Promise<X509Certificate> {
+  const { host, port } = address;
+  const socket = connectTls({ host, port, rejectUnauthorized: false, ALPNProtocols: ["h2"] });
+  await once(socket, "secureConnect");
+  const certificate = socket.getPeerX509Certificate();
+  socket.destroy();
+  if (certificate === undefined) throw new Error("no certificate");
+  return certificate;
+}
+
+/** Runs flannelctl on the store's host, by its clock. */
+async function control(world: ClusterWorld, clock: Clock, ...words: readonly string[]): Promise<string> {
+  const argv = [...clock.env, process.execPath, flannelctl, "--root", world.root(), ...words];
+  return (await run("env", argv)).stdout;
+}
+
+/** A connection of a host that does not look at the store's certificate: its clock is another one. */
+async function connectionOf({ endpoints, files }: TestHost): Promise<ClientHttp2Session> {
+  const [cert, key] = [readFileSync(files.certFile), readFileSync(files.keyFile)];
+  const options: SecureClientSessionOptions = { cert, key, rejectUnauthorized: false };
+  const session = connectHttp2(endpoints, options).on("error", () => undefined);
+  await once(session, "connect");
+  return session;
+}
+
+/** The status message of an empty Range. */
+async function refusalOn(session: ClientHttp2Session): Promise<string | undefined> {
+  const headers = { ":method": "POST", ":path": "/etcdserverpb.KV/Range", "content-type": "application/grpc" };
+  const stream = session.request(headers);
+  const [answer] = (await once(stream.end(Buffer.from([0, 0, 0, 0, 0])), "response")) as [Record<string, string>];
+  stream.resume();
+  return answer["grpc-message"];
+}
+
+test("the store renews its own certificates while it runs, and shows the new one to the next", async () => {
+  using clock = new Clock();
+  await using world = await startWorld(clock);
+  const { adminCertificate, adminKey } = clusterFiles(world.clusterDirectory);
+  const [before, adminBefore, adminKeyBefore] = [
+    await shown(world),
+    readFileSync(adminCertificate, "utf8"),
+    readFileSync(adminKey, "utf8"),
+  ];
+  expect(Math.round((endsAtMs(before) - Date.now()) / DAY_MS)).toBe(365);
+
+  // With more than a third of its life left nothing happens, however often it is looked at.
+  clock.set(240);
+  await control(world, clock, "host", "list");
+  expect((await shown(world)).serialNumber).toBe(before.serialNumber);
+
+  clock.set(250);
+  const after = await until(
+    async () => {
+      const certificate = await shown(world);
+      return certificate.serialNumber === before.serialNumber ? undefined : certificate;
+    },
+    { what: "another certificate" },
+  );
+  expect(keyPin(after.publicKey)).toBe(keyPin(before.publicKey));
+  expect(after.subjectAltName).toBe(before.subjectAltName);
+  expect(Math.round((endsAtMs(after) - Date.now()) / DAY_MS)).toBe(250 + 365);
+  const adminAfter = readFileSync(adminCertificate, "utf8");
+  expect(adminAfter).not.toBe(adminBefore);
+  expect(readFileSync(adminKey, "utf8")).toBe(adminKeyBefore);
+  expect(readCertificate(adminAfter, "admin.pem").validToDate.getTime()).toBe(endsAtMs(after));
+  // The administrator is let in with the new one, and what hosts pinned is still there.
+  const created = JSON.parse(await control(world, clock, "--json", "token", "create"));
+  await world.join(world.newHost("h1"), created.token);
+  expect(await control(world, clock, "host", "list")).toMatch(/^h1 .* in 36[45] d/m);
+});
+
+test("one that was off for long renews when it starts", async () => {
+  using clock = new Clock();
+  await using world = await startWorld(clock);
+  const before = await shown(world);
+  await world.server.member.kill();
+  clock.set(500);
+  world.server.member.start();
+  await world.server.member.healthy();
+  const after = await shown(world);
+  expect(after.serialNumber).not.toBe(before.serialNumber);
+  expect(keyPin(after.publicKey)).toBe(keyPin(before.publicKey));
+  expect(await control(world, clock, "host", "list")).toBe("no hosts\n");
+});
+
+test("one made while the clock was wrong is made again when it is right", async () => {
+  using clock = new Clock();
+  await using world = await startWorld(clock);
+  const pin = keyPin((await shown(world)).publicKey);
+  for (const days of [2_000, 0]) {
+    await world.server.member.kill();
+    clock.set(days);
+    world.server.member.start();
+    await world.server.member.healthy();
+    const { validFromDate, publicKey } = await shown(world);
+    expect((validFromDate.getTime() - Date.now()) / DAY_MS).toBeCloseTo(days, 0);
+    expect(keyPin(publicKey)).toBe(pin);
+  }
+  await world.joined("h1");
+});
+
+test("a host whose certificate has ended is told what to do, on old connections too, and joins again by its key", async () => {
+  using clock = new Clock();
+  await using world = await startWorld(clock);
+  const host = await world.joined("h1");
+  const old = await connectionOf(host);
+  expect(await refusalOn(old)).toContain("key is not provided");
+  clock.set(400);
+  await until(async () => endsAtMs(await shown(world)) > Date.now() + 700 * DAY_MS, {
+    what: "the store's own to be renewed",
+  });
+  const fresh = await connectionOf(host);
+  const advice = "flannel-store: the certificate has ended: run flannelctl join with a new token";
+  expect(await refusalOn(fresh)).toBe(advice);
+  fresh.destroy();
+  expect(await refusalOn(old)).toBe(advice);
+  old.destroy();
+
+  const created = JSON.parse(await control(world, clock, "--json", "token", "create"));
+  await world.join(host, created.token);
+  const again = await connectionOf(host);
+  expect(await refusalOn(again)).toContain("key is not provided");
+  again.destroy();
+  const hosts = JSON.parse(await control(world, clock, "--json", "host", "list")).hosts;
+  expect(hosts).toHaveLength(1);
+  expect(Date.parse(hosts[0].certificateEndsAt)).toBeGreaterThan(Date.now() + 700 * DAY_MS);
+});
+
+test("a CA key that is kept elsewhere is missed only when it is needed", async () => {
+  using clock = new Clock();
+  await using world = await startWorld(clock);
+  const { caKey } = clusterFiles(world.clusterDirectory);
+  const host = await world.joined("h1");
+  rmSync(caKey);
+  await world.server.member.restart();
+  expect(await host.control("put", "key", "value")).toBe("OK\n");
+  await expect(host.client.renew(never)).rejects.toThrow(`there is no ${caKey}`);
+  clock.set(250);
+  await until(
+    async () => {
+      await shown(world);
+      return world.server.member.log().includes("the store's certificates cannot be renewed");
+    },
+    { what: "the store to say so" },
+  );
+  expect(await shown(world)).toBeDefined();
+});

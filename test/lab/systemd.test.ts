@@ -1,0 +1,136 @@
+// `flannelctl init`, `join` and `leave` under a real systemd: one command for each host, with the units' sandbox.
+import { fileURLToPath } from "node:url";
+import { afterEach, beforeEach, expect, it } from "vitest";
+import { createLan } from "../../lab/lan.ts";
+import { attachPod } from "../../lab/pod.ts";
+import { untilAllPing } from "../../lab/probe.ts";
+import { readSubnetEnv } from "../../lab/subnet-env.ts";
+import { SystemdHost } from "../../lab/systemd-host.ts";
+import { until } from "../../lab/wait.ts";
+
+const flannelctl = fileURLToPath(new URL("../../bin/flannelctl", import.meta.url));
+
+let resources: AsyncDisposableStack;
+let h1: SystemdHost;
+let h2: SystemdHost;
+
+beforeEach(async () => {
+  resources = new AsyncDisposableStack();
+  const lan = resources.use(await createLan({ hosts: 2 }));
+  h1 = resources.use(await SystemdHost.boot(lan.host(1)));
+  h2 = resources.use(await SystemdHost.boot(lan.host(2)));
+});
+
+afterEach(() => resources.disposeAsync());
+
+const ctl = (host: SystemdHost, ...words: readonly string[]) => host.run([flannelctl, ...words], { timeoutMs: 90_000 });
+
+async function mainPid(host: SystemdHost, unit: string): Promise<number> {
+  return Number(await host.run(["systemctl", "show", "--property=MainPID", "--value", unit]));
+}
+
+async function untilRestarted(host: SystemdHost, unit: string, before: number): Promise<void> {
+  const isAnother = async () => ![0, before].includes(await mainPid(host, unit)) && (await isActive(host, unit));
+  await until(isAnother, { what: `${unit} to be started again`, timeoutMs: 30_000, intervalMs: 100 });
+}
+
+async function isActive(host: SystemdHost, unit: string): Promise<boolean> {
+  return (await host.tryRun(["systemctl", "is-active", unit])).stdout.trim() === "active";
+}
+
+it("each host in one command; the services come back after a kill; a host leaves without a trace", async () => {
+  const init = JSON.parse(await ctl(h1, "init", "--name=h1", "--json"));
+  expect(init).toMatchObject({ host: "h1", ready: true, reasons: [] });
+  const join = JSON.parse(await h2.run([...init.joinCommand, "--name=h2", "--json"], { timeoutMs: 90_000 }));
+  expect(join).toMatchObject({ host: "h2", ready: true, units: ["/etc/systemd/system/flanneld.service"] });
+  const pods = [];
+  for (const host of [h1, h2]) {
+    const env = await readSubnetEnv(host.file("/run/flannel/subnet.env"));
+    pods.push(await attachPod(host.host, env!));
+  }
+  await untilAllPing(pods);
+
+  for (const [host, units] of [
+    [h1, init.units],
+    [h2, join.units],
+  ]) {
+    for (const unit of units) {
+      const verified = await host.tryRun(["systemd-analyze", "verify", unit]);
+      expect(verified).toMatchObject({ exitCode: 0, stdout: "", stderr: "" });
+      expect(await host.run(["systemctl", "is-enabled", unit.slice(unit.lastIndexOf("/") + 1)])).toBe("enabled\n");
+    }
+  }
+
+  // What its sandbox lets the agent write: where its certificate is renewed, and nothing beside it.
+  const agentFiles = ["nsenter", `--target=${await mainPid(h2, "flanneld")}`, "--mount", "touch"];
+  await h2.run([...agentFiles, "/etc/flannel/host.pem"]);
+  expect((await h2.tryRun([...agentFiles, "/etc/hosts"])).stderr).toContain("Read-only file system");
+
+  for (const unit of ["flannel-store", "flanneld"]) {
+    const pid = await mainPid(h1, unit);
+    await h1.run(["kill", "-KILL", String(pid)]);
+    await untilRestarted(h1, unit, pid);
+  }
+  await ctl(h1, "wait");
+
+  expect(await ctl(h2, "leave")).toContain("has left the cluster");
+  const traces = "ls -d /etc/flannel /etc/systemd/system/flannel* /run/flannel/subnet.env 2>/dev/null || true";
+  expect(await h2.run(["sh", "-c", traces])).toBe("");
+  expect(await h2.host.namespace.ip("-brief", "link")).not.toContain("flannel");
+  expect(await ctl(h1, "host", "list")).not.toContain("h2");
+  expect(await ctl(h1, "lease", "list")).not.toContain(h2.host.ipv4);
+});
+
+it("a service that does not start is told with the command and where to read on; init goes on from there", async () => {
+  // What systemd cannot do: run a unit whose program it may not execute.
+  const override = "/etc/systemd/system/flannel-store.service.d";
+  await h1.run([
+    "sh",
+    "-c",
+    `mkdir ${override} && printf '[Service]\\nExecStartPre=/bin/false\\n' > ${override}/broken.conf`,
+  ]);
+  const failed = await h1.tryRun([flannelctl, "init", "--name=h1"], { timeoutMs: 90_000 });
+  expect(failed.exitCode).toBe(1);
+  expect(failed.stderr).toMatch(/systemctl restart flannel-store\.service failed: .*journalctl -u flannel-store/);
+  await h1.run(["rm", "-r", override]);
+  expect(await ctl(h1, "init")).toContain("flannelctl token create lets a further host join");
+  expect(await isActive(h1, "flanneld")).toBe(true);
+  // The host moves: its store is reached at another address from then on.
+  await h1.host.namespace.ip("addr", "add", "192.168.50.21/24", "dev", "eth0");
+  expect(await ctl(h1, "init", "--address=192.168.50.21")).toContain("change FLANNELD_ETCD_ENDPOINTS");
+  const { joinCommand } = JSON.parse(await ctl(h1, "token", "create", "--json"));
+  expect(joinCommand).toContain("192.168.50.21:2379");
+  await h2.run([...joinCommand, "--name=h2"], { timeoutMs: 90_000 });
+  expect(await ctl(h2, "lease", "list")).toContain(h1.host.ipv4);
+  const again = await h1.tryRun([flannelctl, "init"]);
+  expect(again).toMatchObject({
+    exitCode: 1,
+    stdout: "",
+    stderr: expect.stringContaining("keeps the store of a cluster already"),
+  });
+});
+
+it("whoever does not wait until it is ready gets the command for the next host all the same", async () => {
+  const override = "/etc/systemd/system/flanneld.service.d";
+  const slow = "[Service]\\nExecStartPre=/bin/sleep 100\\n";
+  await h1.run(["sh", "-c", `mkdir ${override} && printf '${slow}' > ${override}/slow.conf`]);
+  const untilItWaits = "until grep -q 'waiting for flanneld' /run/said; do sleep 0.1; done";
+  const script = `"$0" init --name=h1 2>/run/said & ${untilItWaits}; kill -INT $!; wait $!`;
+  const stopped = await h1.tryRun(["sh", "-c", script, flannelctl], { timeoutMs: 90_000 });
+  expect(stopped.exitCode).toBe(130);
+  expect(stopped.stdout).toContain("flanneld is not ready yet: it has not started yet");
+  expect(stopped.stdout).toMatch(/bin\/flannelctl join 192\.168\.50\.11:2379 --token \w/);
+});
+
+it("a unit that flannelctl did not make is left alone", async () => {
+  const unit = "/etc/systemd/system/flanneld.service";
+  await h1.run(["sh", "-c", `printf '[Service]\\nExecStart=/bin/true\\n' > ${unit}`]);
+  const refused = await h1.tryRun([flannelctl, "init", "--name=h1"]);
+  expect(refused).toMatchObject({
+    exitCode: 1,
+    stdout: "",
+    stderr: expect.stringContaining("was not made by flannelctl"),
+  });
+  expect(await h1.run(["cat", unit])).toBe("[Service]\nExecStart=/bin/true\n");
+  expect(await h1.run(["sh", "-c", "ls -d /etc/flannel /var/lib/flannel-store 2>/dev/null || true"])).toBe("");
+});

@@ -1,0 +1,35 @@
+// What a program of the bundle loads when it starts: what few need lies in files of its own.
+import { readdirSync, readFileSync } from "node:fs";
+import { join } from "node:path";
+import { expect, it } from "vitest";
+
+const dist = join(import.meta.dirname, "../../dist");
+
+/** The files that are loaded before the program does anything. */
+function loadedAtStart(name: string, seen = new Set<string>()): Set<string> {
+  if (seen.has(name)) return seen;
+  seen.add(name);
+  const text = readFileSync(join(dist, name), "utf8");
+  for (const [, next = ""] of text.matchAll(/(?:from|import)\s?"\.\/([^"]+\.mjs)"/g)) loadedAtStart(next, seen);
+  return seen;
+}
+
+const filesWith = (text: string) =>
+  readdirSync(dist).filter((name) => name.endsWith(".mjs") && readFileSync(join(dist, name), "utf8").includes(text));
+
+it.each([
+  ["the X.509 library", "certificationRequestInfo", ["flanneld", "flannelctl", "flannel-store"]],
+  ["zod", "unrecognized_keys", ["flannelctl", "flannel-store"]],
+  ["grpc-js", "grpc.initial_reconnect_backoff_ms", ["flannelctl", "flannel-store"]],
+])("%s is loaded only when it is needed", (_, mark, programs) => {
+  const files = filesWith(mark);
+  expect(files.length).toBeGreaterThan(0);
+  for (const program of programs) {
+    const loaded = [...loadedAtStart(`${program}.mjs`)];
+    expect(loaded.length).toBeGreaterThan(1);
+    expect(
+      loaded.filter((name) => files.includes(name)),
+      program,
+    ).toEqual([]);
+  }
+});
