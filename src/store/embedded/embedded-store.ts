@@ -3,11 +3,11 @@
 import { randomBytes } from "node:crypto";
 import { chmodSync, closeSync, mkdirSync, openSync } from "node:fs";
 import { join } from "node:path";
-import type { RangeRequest, RangeResponse, ResponseHeader } from "../etcd/protocol/etcd.ts";
+import type { RangeRequest, ResponseHeader } from "../etcd/protocol/etcd.ts";
 import { CommitQueue } from "./commit-queue.ts";
 import { Compactor } from "./compactor.ts";
 import { Database } from "./database.ts";
-import { evaluateRange } from "./evaluate-range.ts";
+import { evaluateRange, type RangeAnswer } from "./evaluate-range.ts";
 import type { KeyRange } from "./key-range.ts";
 import { LeaseBook } from "./lease-book.ts";
 import type { RevisionWriter } from "./revision-writer.ts";
@@ -48,7 +48,7 @@ export class EmbeddedStore implements AsyncDisposable {
     this.watches = new WatchHub(database, () => this.#queue);
     this.#queue = new CommitQueue({
       database,
-      revision: database.meta("revision") ?? FIRST_REVISION,
+      revision: database.lastRevision() ?? FIRST_REVISION,
       compactRevision: database.meta("compact_revision") ?? -1n,
       publish: (committed) => this.watches.publish(committed),
       onFailure: options.onFailure,
@@ -86,7 +86,7 @@ export class EmbeddedStore implements AsyncDisposable {
     return { clusterId: this.clusterId, memberId: this.memberId, revision, raftTerm: this.term };
   }
 
-  range(request: RangeRequest): RangeResponse {
+  range(request: RangeRequest): RangeAnswer & { header: ResponseHeader } {
     return { ...evaluateRange(this.#snapshot(), request), header: this.header() };
   }
 
@@ -130,6 +130,7 @@ export class EmbeddedStore implements AsyncDisposable {
       read: (range: KeyRange, limit, at) =>
         at === undefined ? database.readCurrent(range, limit) : database.readAt(range, at, limit),
       count: (range: KeyRange, at) => (at === undefined ? database.countCurrent(range) : database.countAt(range, at)),
+      state: (key) => database.state(key),
       hasLease: (id) => database.hasLease(id),
     };
   }

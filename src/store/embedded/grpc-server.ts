@@ -110,9 +110,13 @@ export class GrpcCall {
   }
 
   send(message: Uint8Array): void {
+    this.sendFrame(frame(message));
+  }
+
+  /** `framed` with gRPC's header already. It may be shared by many calls. */
+  sendFrame(framed: Buffer): void {
     if (this.isEnded) return;
     this.#start();
-    const framed = frame(message);
     this.#stream.write(framed, this.#count(framed.length));
   }
 
