@@ -55,6 +55,9 @@ find_missing_packages() {
     want busybox-static busybox
     want firewalld firewalld
     want dbus-daemon dbus-daemon
+    want e2fsprogs mke2fs
+    # There is none for other machines.
+    [ "$(uname -m)" != x86_64 ] || want user-mode-linux linux.uml
     set -- /usr/lib/*/faketime/libfaketime.so.1
     [ -e "$1" ] || missing="$missing libfaketime"
   fi
