@@ -45,6 +45,10 @@ const MAX_MESSAGE_BYTES = MAX_REQUEST_BYTES + 512 * 1024;
 const MAX_STREAMS_PER_CONNECTION = 2_000;
 /** Answers a client has not taken yet; with more, its further calls are refused. */
 const MAX_PENDING_BYTES = 64 * 1024 * 1024;
+/** With more of them on one connection, its streams are sent nothing until half of it has left. */
+const CONGESTED_BYTES = 8 * 1024 * 1024;
+/** Connections over the limit that are told so; with more, further ones are closed. */
+const SURPLUS_CONNECTIONS = 50;
 const WINDOW_BYTES = 1024 * 1024;
 /** A connection whose other end is gone without a word is found out in this time. */
 const PING_INTERVAL_MS = 60_000;
@@ -52,8 +56,13 @@ const PING_TIMEOUT_MS = 20_000;
 
 interface Connection {
   readonly certificate: DetailedPeerCertificate | undefined;
+  /** Over the limit: every call is refused. */
+  readonly isSurplus: boolean;
   /** Written and not yet taken by the client. */
   pendingBytes: number;
+  isCongested: boolean;
+  /** What the calls do when there is room again. */
+  readonly onRoom: Set<() => void>;
 }
 
 /** One call on the wire. Ends exactly once. */
@@ -72,7 +81,7 @@ export class GrpcCall {
 
   /** More should not be written now: see `onDrain`. */
   get isCongested(): boolean {
-    return this.#stream.writableNeedDrain;
+    return this.#stream.writableNeedDrain || this.#connection.isCongested;
   }
 
   get isEnded(): boolean {
@@ -80,7 +89,10 @@ export class GrpcCall {
   }
 
   onDrain(action: () => void): void {
+    const { onRoom } = this.#connection;
     this.#stream.on("drain", action);
+    onRoom.add(action);
+    this.#stream.once("close", () => onRoom.delete(action));
   }
 
   onClose(action: () => void): void {
@@ -151,9 +163,14 @@ export class GrpcCall {
 
   /** Returns what to call when the bytes have left. */
   #count(bytes: number): () => void {
-    this.#connection.pendingBytes += bytes;
+    const connection = this.#connection;
+    connection.pendingBytes += bytes;
+    if (connection.pendingBytes > CONGESTED_BYTES) connection.isCongested = true;
     return () => {
-      this.#connection.pendingBytes -= bytes;
+      connection.pendingBytes -= bytes;
+      if (!connection.isCongested || connection.pendingBytes > CONGESTED_BYTES / 2) return;
+      connection.isCongested = false;
+      for (const action of connection.onRoom) action();
     };
   }
 
@@ -186,7 +203,7 @@ export class GrpcServer implements AsyncDisposable {
             // Who shows none is refused call by call: joining is done without.
             rejectUnauthorized: false,
           });
-    this.#server.maxConnections = options.maxConnections;
+    this.#server.maxConnections = options.maxConnections + SURPLUS_CONNECTIONS;
     this.#server.on("session", (session) => this.#accept(session));
     this.#server.on("stream", (stream, headers) => this.#serve(stream, headers));
     // Handshakes that fail and clients that vanish are the clients' affair.
@@ -228,7 +245,13 @@ export class GrpcServer implements AsyncDisposable {
   }
 
   #accept(session: ServerHttp2Session): void {
-    this.#connections.set(session, { certificate: verifiedCertificate(session), pendingBytes: 0 });
+    this.#connections.set(session, {
+      certificate: verifiedCertificate(session),
+      isSurplus: this.#connections.size >= this.#options.maxConnections,
+      pendingBytes: 0,
+      isCongested: false,
+      onRoom: new Set(),
+    });
     session.setLocalWindowSize(4 * WINDOW_BYTES);
     session.on("error", () => undefined);
     const pinger = setInterval(() => pingOrDestroy(session), PING_INTERVAL_MS);
@@ -251,7 +274,7 @@ export class GrpcServer implements AsyncDisposable {
       const method = this.#options.methods.get(path);
       if (method === undefined) throw unimplemented(path);
       this.#options.authorize(path, context);
-      if (connection.pendingBytes > MAX_PENDING_BYTES) throw refusals.tooManyRequests();
+      if (connection.isSurplus || connection.pendingBytes > MAX_PENDING_BYTES) throw refusals.tooManyRequests();
       method.start(call, context);
     } catch (error) {
       call.fail(error);

@@ -11,6 +11,8 @@ const MIN_TTL_SECONDS = 2n;
 /** etcd's: 285 years. */
 const MAX_TTL_SECONDS = 9_000_000_000n;
 const EXPIRY_CHECK_MS = 500;
+/** A check that is late by more means that the process was stopped, and could not have heard of any renewal. */
+const STOPPED_MS = 1_000;
 /** Expired leases revoked at one go; the rest follows at the next. */
 const MAX_EXPIRED_AT_ONCE = 1_000;
 
@@ -20,6 +22,7 @@ export class LeaseBook implements Disposable {
   readonly #clock = new LeaseClock();
   readonly #timer: NodeJS.Timeout;
   #isExpiring = false;
+  #checkedAtMs = performance.now();
 
   /** @param onFailure an expired lease could not be revoked; it is tried again */
   constructor(queue: CommitQueue, database: Database, onFailure: (error: unknown) => void) {
@@ -101,6 +104,10 @@ export class LeaseBook implements Disposable {
   }
 
   async #expire(): Promise<void> {
+    const nowMs = performance.now();
+    const lateMs = nowMs - this.#checkedAtMs - EXPIRY_CHECK_MS;
+    this.#checkedAtMs = nowMs;
+    if (lateMs > STOPPED_MS) this.#clock.postpone(lateMs);
     if (this.#isExpiring) return;
     this.#isExpiring = true;
     try {
