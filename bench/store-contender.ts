@@ -68,13 +68,16 @@ export class Contender implements AsyncDisposable {
     return await watchers.latencies(WATCHED_PUTS, () => this.#put("watched"));
   }
 
-  /** Writes each second that 500 Go clients get through, each with a connection of its own, who try 8,000. */
-  async checkPerf(): Promise<number> {
+  /**
+   * Writes each second that 500 Go clients get through, each with a connection of its own, who try 8,000. Undefined when
+   * it gave up: it waits some seconds only for the deletion of all its keys, and says nothing then.
+   */
+  async checkPerf(): Promise<number | undefined> {
     const argv = ["etcdctl", `--endpoints=${this.#server.endpoints}`, "check", "perf", "--load=l"];
-    const { stdout } = await tryRun(argv, { env: { ETCDCTL_API: "3" }, timeoutMs: 120_000 });
+    const { stdout, stderr } = await tryRun(argv, { env: { ETCDCTL_API: "3" }, timeoutMs: 120_000 });
     const throughput = /(\d+) writes\/s/.exec(stdout)?.[1];
-    if (throughput === undefined) throw new Error(`${this.name}: no throughput in: ${stdout.slice(-500)}`);
-    return Number(throughput);
+    if (throughput === undefined) console.error(`store: ${this.name}: check perf without result: ${stderr.trim()}`);
+    return throughput === undefined ? undefined : Number(throughput);
   }
 
   async grantLeases(count: number): Promise<void> {

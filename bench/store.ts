@@ -28,7 +28,8 @@ interface Measurement {
   readonly percent?: number;
 }
 
-const one = async (value: Promise<number>) => [await value];
+/** Without a value there is no sample. */
+const one = async (value: Promise<number | undefined>) => [await value].filter((found) => found !== undefined);
 const oneWatcher = { connections: 1, each: 1 };
 const crowd = { connections: 10, each: 100 };
 
@@ -140,7 +141,9 @@ function figuresOf([{ name, unit, bound, percent = 50 }, samples]: [Measurement,
     return [medianFigure(labels, all), ...(unit === "ms" ? [percentileFigure(labels, 99, all)] : [])];
   });
   const [etcd = [], embedded = []] = [...samples.values()];
-  const ratios = embedded.map((own, round) => percentile(own, percent) / percentile(etcd[round] ?? [], percent));
+  const ratios = embedded
+    .map((own, round) => percentile(own, percent) / percentile(etcd[round] ?? [], percent))
+    .filter((ratio) => !Number.isNaN(ratio));
   const what = percent === 50 ? name : `${name}, p${percent}`;
   return [...plain, medianFigure({ name: `embedded ÷ etcd: ${what}`, unit: "×", ...bound }, ratios)];
 }
@@ -161,10 +164,9 @@ async function measureMemory(contenders: readonly Contender[], progress: (text: 
   const ratio = (embedded?.afterWrites ?? Number.NaN) / (etcd?.afterWrites ?? Number.NaN);
   return [
     ...found.flatMap(({ name, withLeases, afterWrites }) => [
-      medianFigure(
-        { name: `${name}: ${leases}`, unit: "MB", ...(name === "embedded" && { atMost: 120 }) },
-        [withLeases],
-      ),
+      medianFigure({ name: `${name}: ${leases}`, unit: "MB", ...(name === "embedded" && { atMost: 120 }) }, [
+        withLeases,
+      ]),
       medianFigure({ name: `${name}: ${writes}`, unit: "MB" }, [afterWrites]),
     ]),
     medianFigure({ name: `embedded ÷ etcd: ${writes}`, unit: "×", atMost: 1 }, [ratio]),

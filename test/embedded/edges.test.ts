@@ -122,7 +122,8 @@ test("a message that the framing does not let in", async () => {
   const request = put("big", { value: Buffer.alloc(3_000_000) });
   const [expected, actual] = [await theirs.ask(methods.put, request), await ours.ask(methods.put, request)];
   // How grpc counts the largest message differs by a few bytes.
-  const withoutSizes = (answer: Answer<unknown>) => ("error" in answer ? answer.error.replaceAll(/\d{5,}/g, "N") : "ok");
+  const withoutSizes = (answer: Answer<unknown>) =>
+    "error" in answer ? answer.error.replaceAll(/\d{5,}/g, "N") : "ok";
   expect(withoutSizes(actual)).toBe(withoutSizes(expected));
   expect(withoutSizes(actual)).toBe("8 grpc: received message larger than max (N vs. N)");
 });
@@ -155,7 +156,10 @@ test("watches: what is accepted and what is refused", async () => {
       watch.send(WatchRequest.fromPartial(request));
       expect(await watch.until(() => notes(watch).length > index, 10_000), what).toBe(true);
     }
-    const byAnswer = (watch: typeof etcdWatch) => notes(watch).map((note) => JSON.stringify(shown(note))).sort();
+    const byAnswer = (watch: typeof etcdWatch) =>
+      notes(watch)
+        .map((note) => JSON.stringify(shown(note)))
+        .sort();
     expect(byAnswer(embeddedWatch), what).toEqual(byAnswer(etcdWatch));
   }
 });

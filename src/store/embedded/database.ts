@@ -133,8 +133,7 @@ export class Database implements Disposable {
 
   /** The present state of one key. */
   state(key: Uint8Array): KeyState | undefined {
-    const sql =
-      "SELECT number, create_revision AS createRevision, version, lease AS lease FROM current WHERE key = ?";
+    const sql = "SELECT number, create_revision AS createRevision, version, lease AS lease FROM current WHERE key = ?";
     return this.#get<KeyState>(sql, key);
   }
 
@@ -164,7 +163,10 @@ export class Database implements Disposable {
 
   currentKeys(range: KeyRange): Uint8Array[] {
     const [condition, parameters] = within("key", range);
-    const rows = this.#all<{ key: Uint8Array }>(`SELECT key FROM current WHERE ${condition} ORDER BY key`, ...parameters);
+    const rows = this.#all<{ key: Uint8Array }>(
+      `SELECT key FROM current WHERE ${condition} ORDER BY key`,
+      ...parameters,
+    );
     return rows.map(({ key }) => key);
   }
 

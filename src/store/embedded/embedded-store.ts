@@ -1,7 +1,7 @@
 // The store itself: keys with their history, leases, watchers, in one directory that belongs to this process. Knows
 // nothing of the network.
 import { randomBytes } from "node:crypto";
-import { chmodSync, closeSync, mkdirSync, openSync } from "node:fs";
+import { chmodSync, closeSync, openSync } from "node:fs";
 import { join } from "node:path";
 import type { RangeRequest, ResponseHeader } from "../etcd/protocol/etcd.ts";
 import { CommitQueue } from "./commit-queue.ts";
@@ -15,7 +15,6 @@ import type { Snapshot } from "./snapshot.ts";
 import { WatchHub } from "./watch-hub.ts";
 
 export interface EmbeddedStoreOptions {
-  /** Made with mode 0700 when it is not there. */
   readonly directory: string;
   /** History younger than this is kept. */
   readonly retentionMs: number;
@@ -57,9 +56,8 @@ export class EmbeddedStore implements AsyncDisposable {
     this.compactor = new Compactor(this.#queue, database, options);
   }
 
-  /** The caller holds the directory's lock. Throws SQLite's and file errors. */
+  /** The caller made the directory and holds its lock. Throws SQLite's and file errors. */
   static open(options: EmbeddedStoreOptions): EmbeddedStore {
-    mkdirSync(options.directory, { recursive: true, mode: 0o700 });
     const file = join(options.directory, databaseFileName);
     // SQLite gives its other files the mode of this one.
     closeSync(openSync(file, "a", 0o600));

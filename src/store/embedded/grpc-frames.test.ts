@@ -8,7 +8,7 @@ it("gives back the messages however the bytes are cut", () => {
   const cuts = fc.array(fc.integer({ min: 1, max: 50 }), { minLength: 1, maxLength: 30 });
   fc.assert(
     fc.property(messages, cuts, (sent, lengths) => {
-      const bytes = Buffer.concat(sent.map((message) => frame(message)));
+      const bytes = Buffer.concat(sent.map(frame));
       const reader = new FrameReader(100);
       const received: Buffer[] = [];
       for (let at = 0, turn = 0; at < bytes.length; turn++) {

@@ -3,8 +3,12 @@ import { grpcStatus, RpcError } from "./rpc-error.ts";
 
 const HEADER_BYTES = 5;
 
-/** Of a message in one piece or several. */
-export function frame(...pieces: readonly Uint8Array[]): Buffer {
+export function frame(message: Uint8Array): Buffer {
+  return frameOfPieces([message]);
+}
+
+/** Of a message that is put together from pieces. */
+export function frameOfPieces(pieces: readonly Uint8Array[]): Buffer {
   const length = pieces.reduce((sum, piece) => sum + piece.length, 0);
   const framed = Buffer.allocUnsafe(HEADER_BYTES + length);
   framed[0] = 0;

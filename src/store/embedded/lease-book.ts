@@ -53,6 +53,7 @@ export class LeaseBook implements Disposable {
 
   /** Gives the lease its full time again; undefined when there is none. */
   async keepAlive(id: bigint): Promise<LeaseRow | undefined> {
+    this.#noticeStop();
     const lease = this.#clock.get(id);
     if (lease === undefined || remainingMs(lease) <= 0) return undefined;
     const row = { id, ttlSeconds: lease.ttlSeconds, remainingMs: lease.ttlSeconds * 1_000n };
@@ -71,6 +72,7 @@ export class LeaseBook implements Disposable {
   }
 
   get(id: bigint): LeaseState | undefined {
+    this.#noticeStop();
     return this.#clock.get(id);
   }
 
@@ -103,11 +105,17 @@ export class LeaseBook implements Disposable {
     writer.afterCommit(() => this.#clock.delete(id));
   }
 
+  /** What was sent to a stopped process may be read before its timers run. */
+  #noticeStop(): void {
+    const lateMs = performance.now() - this.#checkedAtMs - EXPIRY_CHECK_MS;
+    if (lateMs < STOPPED_MS) return;
+    this.#checkedAtMs += lateMs;
+    this.#clock.postpone(lateMs);
+  }
+
   async #expire(): Promise<void> {
-    const nowMs = performance.now();
-    const lateMs = nowMs - this.#checkedAtMs - EXPIRY_CHECK_MS;
-    this.#checkedAtMs = nowMs;
-    if (lateMs > STOPPED_MS) this.#clock.postpone(lateMs);
+    this.#noticeStop();
+    this.#checkedAtMs = performance.now();
     if (this.#isExpiring) return;
     this.#isExpiring = true;
     try {

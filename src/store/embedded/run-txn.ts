@@ -111,7 +111,8 @@ function holds(snapshot: Snapshot, comparison: Compare): boolean {
     return kvs.length > 0 && kvs.every((kv) => passes(Buffer.compare(kv.value, operandOf(comparison)), comparison));
   }
   // Whoever takes a lease compares one key's version or revision: no need to read its value.
-  const compared = comparison.rangeEnd.length === 0 ? [stateOf(snapshot, comparison.key)] : present(snapshot, comparison);
+  const compared =
+    comparison.rangeEnd.length === 0 ? [stateOf(snapshot, comparison.key)] : present(snapshot, comparison);
   return (compared.length === 0 ? [absent] : compared).every((kv) => passes(compareTarget(kv, comparison), comparison));
 }
 

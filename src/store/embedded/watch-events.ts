@@ -2,7 +2,7 @@
 // answer where they want the same.
 import { type ResponseHeader, WatchResponse } from "../etcd/protocol/etcd.ts";
 import type { Change } from "./change.ts";
-import { frame } from "./grpc-frames.ts";
+import { frameOfPieces } from "./grpc-frames.ts";
 import { encodeDeleteEvent, encodePutEvent } from "./key-value-frames.ts";
 
 /** What fits a message of etcd's usual limits. */
@@ -28,7 +28,7 @@ export class WatchAnswer {
       const fragment = index < this.#parts.length - 1;
       const head = WatchResponse.fromPartial({ header: header(), watchId, fragment });
       // Fields of a message may be put together from pieces.
-      return frame(WatchResponse.encode(head).finish(), ...events);
+      return frameOfPieces([WatchResponse.encode(head).finish(), ...events]);
     });
     this.#frames.set(watchId, frames);
     return frames;
@@ -40,15 +40,11 @@ export class RevisionEvents {
   readonly #revision: bigint;
   readonly #changes: readonly Change[];
   readonly #previous: (change: Change) => Uint8Array | undefined;
-  readonly #events = new Map<boolean, (Uint8Array | undefined)[]>();
+  readonly #events = { plain: new Map<Change, Uint8Array>(), withPrevious: new Map<Change, Uint8Array>() };
   readonly #complete = new Map<boolean, WatchAnswer>();
 
   /** @param previous the frame of what stood there before a change, where that is still known */
-  constructor(
-    revision: bigint,
-    changes: readonly Change[],
-    previous: (change: Change) => Uint8Array | undefined,
-  ) {
+  constructor(revision: bigint, changes: readonly Change[], previous: (change: Change) => Uint8Array | undefined) {
     this.#revision = revision;
     this.#changes = changes;
     this.#previous = previous;
@@ -59,31 +55,27 @@ export class RevisionEvents {
     wants: (change: Change) => boolean,
     { wantsPrevious, wantsFragments }: { readonly wantsPrevious: boolean; readonly wantsFragments: boolean },
   ): WatchAnswer | undefined {
-    const wanted = [...this.#changes.keys()].filter((index) => wants(this.#changes[index]!));
+    const wanted = this.#changes.filter(wants);
     if (wanted.length === 0) return undefined;
     const isComplete = wanted.length === this.#changes.length && !wantsFragments;
     const known = isComplete ? this.#complete.get(wantsPrevious) : undefined;
     if (known !== undefined) return known;
-    const events = wanted.map((index) => this.#event(index, wantsPrevious));
+    const events = wanted.map((change) => this.#event(change, wantsPrevious));
     const answer = new WatchAnswer(this.#revision, wantsFragments ? fragments(events) : [events]);
     if (isComplete) this.#complete.set(wantsPrevious, answer);
     return answer;
   }
 
-  #event(index: number, wantsPrevious: boolean): Uint8Array {
-    const events = this.#events.get(wantsPrevious) ?? [];
-    this.#events.set(wantsPrevious, events);
-    const event = events[index] ?? encodeEvent(this.#changes[index]!, wantsPrevious ? this.#previous : undefined);
-    events[index] = event;
+  #event(change: Change, wantsPrevious: boolean): Uint8Array {
+    const events = wantsPrevious ? this.#events.withPrevious : this.#events.plain;
+    const event = events.get(change) ?? encodeEvent(change, wantsPrevious ? this.#previous(change) : undefined);
+    events.set(change, event);
     return event;
   }
 }
 
-function encodeEvent(change: Change, previous: ((change: Change) => Uint8Array | undefined) | undefined): Uint8Array {
-  const before = previous?.(change);
-  return change.frame === undefined
-    ? encodeDeleteEvent(change.key, change.revision, before)
-    : encodePutEvent(change.frame, before);
+function encodeEvent({ key, revision, frame: put }: Change, previous: Uint8Array | undefined): Uint8Array {
+  return put === undefined ? encodeDeleteEvent(key, revision, previous) : encodePutEvent(put, previous);
 }
 
 function fragments(events: readonly Uint8Array[]): Uint8Array[][] {

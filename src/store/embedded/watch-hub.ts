@@ -66,7 +66,7 @@ export class WatchHub {
   }
 
   publish({ revision, changes }: CommittedRevision): void {
-    const events = this.#events(revision, changes);
+    let events: RevisionEvents | undefined;
     for (const watcher of this.#watchers) {
       if (!watcher.isSynced || revision < watcher.nextRevision) continue;
       if (!changes.some((change) => wants(watcher, change))) continue;
@@ -74,6 +74,7 @@ export class WatchHub {
         watcher.isSynced = false;
         watcher.nextRevision = revision;
       } else {
+        events ??= this.#events(revision, changes);
         this.#deliver(watcher, revision, events);
       }
     }
