@@ -41,6 +41,11 @@ export class EmbeddedStore implements AsyncDisposable {
     return store;
   }
 
+  /** The process's, 0 when it does not run. */
+  get pid(): number {
+    return this.#child?.pid ?? 0;
+  }
+
   /** With -9, if it runs; returns when it serves again. */
   async restart(): Promise<void> {
     await this.kill9();

@@ -21,6 +21,8 @@ export interface EtcdOptions {
   readonly members?: readonly EtcdMemberOptions[];
   /** Added to each member's command line. */
   readonly args?: readonly string[];
+  /** Where a directory for the data is made; default in memory, where there is a box. */
+  readonly parent?: string;
 }
 
 export interface EtcdEntry {
@@ -82,6 +84,11 @@ export class EtcdMember {
     this.#child?.kill("SIGCONT");
   }
 
+  /** The process's, 0 when it does not run. */
+  get pid(): number {
+    return this.#child?.pid ?? 0;
+  }
+
   /** Whether the process has ended by itself. */
   get hasEnded(): boolean {
     const child = this.#child;
@@ -105,7 +112,7 @@ export class Etcd implements AsyncDisposable {
   static async start(options: EtcdOptions = {}): Promise<Etcd> {
     const plans = options.members ?? [{}];
     // The box's /run is in memory and gone with the box.
-    const parent = process.env["LAB_BOX"] === "1" ? "/run" : tmpdir();
+    const parent = options.parent ?? (process.env["LAB_BOX"] === "1" ? "/run" : tmpdir());
     const directory = await mkdtemp(join(parent, "flannel-lab-etcd-"));
     const peers = plans.map((plan, index) => `${nameOf(index)}=${urlOf(plan, 1)}`).join(",");
     const members = plans.map((plan, index) => {

@@ -57,6 +57,11 @@ find_missing_packages() {
     want dbus-daemon dbus-daemon
     want strace strace
     want systemd systemd-analyze
+    want e2fsprogs mke2fs
+    # There is none for other machines.
+    if [ "$(uname -m)" = x86_64 ]; then
+      want user-mode-linux linux.uml
+    fi
     set -- /usr/lib/*/faketime/libfaketime.so.1
     [ -e "$1" ] || missing="$missing libfaketime"
   fi

@@ -20,8 +20,8 @@ export interface EmbeddedStoreOptions {
 /** etcd's port and the ones behind it, until one is free. */
 const FIRST_PORT = 2379;
 const PORTS_TRIED = 100;
-/** As in bin/launch.sh: no warning about SQLite on Node 22, and half the memory. */
-const nodeFlags = ["--disable-warning=ExperimentalWarning", "--max-semi-space-size=4", "--optimize-for-size"];
+/** As in bin/launch.sh: no warning about SQLite on Node 22, and less memory. */
+const nodeFlags = ["--disable-warning=ExperimentalWarning", "--max-semi-space-size=4"];
 const START_TIMEOUT_MS = 10_000;
 const STOP_TIMEOUT_MS = 3_000;
 const RESTART_DELAY_MS = 500;

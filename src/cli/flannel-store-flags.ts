@@ -16,6 +16,7 @@ export const flannelStoreFlags: readonly FlagDefinition[] = [
     group: data,
     valueName: "DIR",
     description: "Where the data is kept; made when it is not there. One process at a time.",
+    validate: (value) => (value === "" ? "must not be empty" : undefined),
   },
   {
     name: "history-minutes",

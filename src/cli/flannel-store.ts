@@ -1,14 +1,22 @@
 // flannel-store: flags, lock of the data directory, signals, exit code. The store itself is src/store/embedded.
 import { existsSync, mkdirSync, readFileSync } from "node:fs";
 import { join, resolve } from "node:path";
+import { setFlagsFromString } from "node:v8";
 import type { ClusterService } from "../cluster/cluster-service.ts";
 import { describeError, FlannelError, hasCode } from "../errors.ts";
 import type { StoreServer } from "../store/embedded/store-server.ts";
 import { readUsersFile } from "../store/embedded/users-file.ts";
 import { FileLock } from "../sys/file-lock.ts";
+import { makeDirectory } from "../sys/make-directory.ts";
 import { notifyService } from "../sys/service-notify.ts";
 import { version } from "../version.ts";
 import { resolveStoreOptions, type StoreProcessOptions } from "./flannel-store-flags.ts";
+
+/**
+ * The heap grows by a fifth after each collection, not up to fourfold: a third less memory, for a few percent of time.
+ * (--optimize-for-size saves a tenth more, but takes half as long again for each request.)
+ */
+const HEAP_FLAGS = "--heap-growing-percent=20";
 
 /** A store that cannot end by itself in this time is ended: what was acknowledged is on disk anyway. */
 const STOP_WITHIN_MS = 4_500;
@@ -20,6 +28,7 @@ async function main(): Promise<void> {
     process.stdout.write(invocation.action === "help" ? invocation.text : `${version}\n`);
     return;
   }
+  setFlagsFromString(HEAP_FLAGS);
   const stopped = stopSignal();
   const { options } = invocation;
   const directory = resolve(options.dataDirectory);
@@ -49,7 +58,7 @@ function stopSignal(): Promise<void> {
 
 function lockDirectory(directory: string): FileLock {
   try {
-    mkdirSync(directory, { recursive: true, mode: 0o700 });
+    makeDirectory(directory, 0o700);
     return FileLock.acquire(join(directory, "lock"));
   } catch (cause) {
     if (hasCode(cause, "agent.running")) {
@@ -128,6 +137,12 @@ function startFailure(error: unknown, directory: string): string {
     const where = `${String(error.address)}:${String(error.port)}`;
     if (error.code === "EADDRINUSE") return `${where} is taken by another program: choose another with --listen`;
     return `cannot listen on ${where}: ${error.message}`;
+  }
+  if (error instanceof Error && "code" in error && "hostname" in error) {
+    return `cannot listen on ${String(error.hostname)}: ${error.message}`;
+  }
+  if (error instanceof Error && "code" in error && String(error.code).startsWith("ERR_OSSL")) {
+    return `--tls-cert and --tls-key cannot be used: ${error.message}`;
   }
   return `cannot open the store in ${directory}: ${describeError(error)}`;
 }

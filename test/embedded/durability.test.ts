@@ -6,7 +6,7 @@ import { join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
 import { expect, test } from "vitest";
 import { EtcdConnection } from "../../src/store/etcd/etcd-connection.ts";
-import { PutRequest, RangeRequest } from "../../src/store/etcd/protocol/etcd.ts";
+import { PutRequest, RangeRequest, WatchRequest } from "../../src/store/etcd/protocol/etcd.ts";
 import { methods } from "../../src/store/etcd/rpc.ts";
 import { watchKeys } from "../../src/store/etcd/watch-keys.ts";
 import { EmbeddedServer } from "./embedded-server.ts";
@@ -79,23 +79,51 @@ test(`killed ${KILLS} times under load: nothing lost, nothing invented, watches 
   await done;
 });
 
-test("the sync of the log ends before the answer leaves", { timeout: 60_000 }, async () => {
+/** A server whose system calls are written down; `during` gives those made while `work` is done. */
+async function startTraced() {
+  await using starting = new AsyncDisposableStack();
   const trace = "strace -f -qq -y -e trace=pwrite64,fdatasync,fsync,write,writev,sendmsg -o".split(" ");
   const file = join(tmpdir(), `flannel-store-trace-${process.pid}`);
-  await using stack = new AsyncDisposableStack();
-  stack.defer(() => rm(file, { force: true }));
-  const server = stack.use(await EmbeddedServer.start({ wrapper: [...trace, file] }));
-  const client = stack.use(new StoreClient(server.endpoints));
-  await client.call(methods.put, put("warm", "up"));
-  const linesBefore = (await readFile(file, "utf8")).split("\n").length;
-  await client.call(methods.put, put("key", "value"));
-  const lines = (await readFile(file, "utf8")).split("\n").slice(linesBefore - 1);
+  starting.defer(() => rm(file, { force: true }));
+  const server = starting.use(await EmbeddedServer.start({ wrapper: [...trace, file] }));
+  const client = starting.use(new StoreClient(server.endpoints));
+  const during = async (work: () => Promise<unknown>) => {
+    await client.call(methods.put, put("warm", "up"));
+    const linesBefore = (await readFile(file, "utf8")).split("\n").length;
+    await work();
+    return (await readFile(file, "utf8")).split("\n").slice(linesBefore - 1);
+  };
+  const stack = starting.move();
+  return { client, during, [Symbol.asyncDispose]: () => stack.disposeAsync() };
+}
+
+const isSync = (line: string) => /(fdatasync|fsync)\(.*store\.db-wal.*= 0$/.test(line);
+
+test("the sync of the log ends before the answer leaves, and before a watch hears of it", async () => {
+  await using traced = await startTraced();
+  const { client } = traced;
+  using watch = client.watch();
+  watch.send(WatchRequest.fromPartial({ createRequest: { key: Buffer.from("key") } }));
+  await watch.until(() => watch.byWatcher.size > 0, 10_000);
+  const lines = await traced.during(async () => {
+    await client.call(methods.put, put("key", "value"));
+    expect(await watch.until(() => watch.byWatcher.get(0n)?.events.length === 1, 10_000)).toBe(true);
+  });
   const written = lines.findLastIndex((line) => /pwrite64\(.*store\.db-wal/.test(line));
-  const synced = lines.findIndex(
-    (line, index) => index > written && /(fdatasync|fsync)\(.*store\.db-wal.*= 0$/.test(line),
-  );
+  const synced = lines.findIndex((line, index) => index > written && isSync(line));
   const answered = lines.findIndex((line) => /(write|writev|sendmsg)\(\d+<(socket|TCP)/.test(line));
   expect(written, lines.join("\n")).toBeGreaterThanOrEqual(0);
   expect(synced).toBeGreaterThan(written);
   expect(answered).toBeGreaterThan(synced);
+});
+
+test("writes that arrive together share a sync", async () => {
+  await using traced = await startTraced();
+  const writes = 200;
+  const lines = await traced.during(() =>
+    Promise.all(Array.from({ length: writes }, (_, index) => traced.client.call(methods.put, put(`k${index}`, "v")))),
+  );
+  const syncs = lines.filter(isSync).length;
+  expect(syncs).toBeGreaterThan(0);
+  expect(syncs).toBeLessThan(writes / 4);
 });

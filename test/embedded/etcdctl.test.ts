@@ -111,3 +111,23 @@ test("what is not offered says so", async () => {
     "flannel-store: RoleList is not offered by the embedded store; use a real etcd for it",
   );
 });
+
+test("check perf runs to its end and takes its keys away again", { timeout: 120_000 }, async () => {
+  // Whether the machine is fast enough is not asked here: it says PASS or FAIL with what it reached.
+  const output = await controlWith("", "check", "perf", "--load=s");
+  expect(output).toMatch(/Throughput (is|too low:) \d+ writes\/s/);
+  expect(output).not.toMatch(/ERROR|too many errors/);
+  expect(await server.control("get", "--prefix", "--keys-only", "/etcdctl-check-perf/")).toBe("");
+});
+
+test("lock and elect, which etcdctl builds from leases, transactions and watches", async () => {
+  expect(await server.control("lock", "mutex", "echo", "held")).toBe("held\n");
+  const child = spawn("etcdctl", ["--endpoints", server.endpoints, "elect", "leader", "me"], {
+    env: { ...process.env, ETCDCTL_API: "3" },
+    stdio: ["ignore", "pipe", "inherit"],
+  });
+  const [text] = (await once(child.stdout, "data")) as [Buffer];
+  expect(text.toString()).toMatch(/^leader\/[0-9a-f]+\n/);
+  child.kill("SIGINT");
+  await once(child, "close");
+});

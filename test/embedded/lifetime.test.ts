@@ -1,10 +1,14 @@
 // Leases over restarts and clock jumps, slow watchers, compaction and the size of the file.
-import { readFile, stat } from "node:fs/promises";
+import { mkdtemp, readFile, rm, stat } from "node:fs/promises";
+import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
 import { expect, test } from "vitest";
+import { until } from "../../lab/wait.ts";
+import { StoreServer } from "../../src/store/embedded/store-server.ts";
 import {
   CompactionRequest,
+  DeleteRangeRequest,
   PutRequest,
   RangeRequest,
   TxnRequest,
@@ -71,6 +75,23 @@ test("a jump of the wall clock by a year ends no lease", async () => {
   expect((await client.call(methods.range, get("k"))).kvs).toHaveLength(1);
 });
 
+test("a store that was stopped for a while ends no lease before its holder could be heard", async () => {
+  await using server = await EmbeddedServer.start({ inMemory: true });
+  using client = new StoreClient(server.endpoints);
+  await client.call(methods.leaseGrant, { id: 5n, ttl: 3n });
+  await client.call(methods.put, put("k", "v", 5n));
+  server.member.signal("SIGSTOP");
+  await delay(5_000);
+  // Sent while it cannot hear.
+  const kept = client.keepAlive(5n);
+  server.member.signal("SIGCONT");
+  expect((await kept).ttl).toBe(3n);
+  expect((await client.call(methods.range, get("k"))).kvs).toHaveLength(1);
+  // And not for ever.
+  const isGone = async () => (await client.call(methods.range, get("k"))).kvs.length === 0;
+  await until(isGone, { what: "the lease to end", timeoutMs: 15_000 });
+});
+
 test("a watcher that does not read costs nobody else time or memory, and later gets everything", async () => {
   await using server = await EmbeddedServer.start({ inMemory: true });
   using slowClient = new StoreClient(server.endpoints);
@@ -110,6 +131,49 @@ test("progress is told on request, after everything before it", async () => {
   expect(watch.byWatcher.get(0n)?.events).toHaveLength(50);
 });
 
+test("a watcher that asked for it hears now and then that nothing happened, and at which revision", async () => {
+  await using host = await shortLivedServer({ progressIntervalMs: 100 });
+  using client = new StoreClient(host.endpoint);
+  using watch = client.watch();
+  for (const progressNotify of [true, false]) {
+    watch.send(WatchRequest.fromPartial({ createRequest: { key: Buffer.from("k"), progressNotify } }));
+  }
+  const revisions = (id: bigint) => watch.byWatcher.get(id)?.notes.map(({ header }) => header?.revision) ?? [];
+  expect(await watch.until(() => revisions(0n).length > 2, 10_000)).toBe(true);
+  await client.call(methods.put, put("other", "v"));
+  expect(await watch.until(() => revisions(0n).at(-1) === 2n, 10_000)).toBe(true);
+  // It has only been told that it was created.
+  expect(revisions(1n)).toEqual([1n]);
+});
+
+test("history is forgotten by itself when it is old, and the file shrinks", async () => {
+  await using host = await shortLivedServer({ retentionMs: 1_000 });
+  using client = new StoreClient(host.endpoint);
+  const value = Buffer.alloc(20_000, 1);
+  for (let round = 0; round < 10; round++) {
+    await Promise.all(Array.from({ length: 50 }, (_, index) => client.call(methods.put, put(`k${index}`, value))));
+  }
+  const isForgotten = async () =>
+    "error" in (await client.ask(methods.range, RangeRequest.fromPartial({ key: Buffer.from("k0"), revision: 490n })));
+  await until(isForgotten, { what: "the past to be compacted" });
+  const isSmall = async () => (await stat(join(host.directory, "store.db"))).size < 3_000_000;
+  await until(isSmall, { what: "the file to shrink" });
+  expect((await client.call(methods.range, get("k0"))).kvs).toHaveLength(1);
+});
+
+/** In this process: with times that a person would not choose. */
+async function shortLivedServer(times: { retentionMs?: number; progressIntervalMs?: number }) {
+  const stack = new AsyncDisposableStack();
+  const directory = await mkdtemp(join(tmpdir(), "flannel-short-"));
+  stack.defer(() => rm(directory, { recursive: true, force: true }));
+  const listen = [{ host: "127.0.0.1", port: 0 }];
+  const fail = (error: unknown) => {
+    throw error;
+  };
+  const server = stack.use(await StoreServer.open({ directory, listen, onFailure: fail, ...times }));
+  return { directory, endpoint: server.urls[0]!, [Symbol.asyncDispose]: () => stack.disposeAsync() };
+}
+
 test("a transaction too large for one message reaches a watcher in fragments", async () => {
   await using server = await EmbeddedServer.start({ inMemory: true });
   using client = new StoreClient(server.endpoints);
@@ -125,6 +189,26 @@ test("a transaction too large for one message reaches a watcher in fragments", a
   await client.call(methods.txn, TxnRequest.fromPartial({ success }));
   expect(await watch.until(() => watch.byWatcher.get(1n)?.events.length === 4, 10_000)).toBe(true);
   expect(watch.fragments).toBeGreaterThanOrEqual(2);
+});
+
+test("200,000 keys deleted at once reach a watcher", { timeout: 120_000 }, async () => {
+  await using server = await EmbeddedServer.start({ inMemory: true });
+  using client = new StoreClient(server.endpoints);
+  const count = 200_000;
+  for (let from = 0; from < count; from += 1_000) {
+    const keys = Array.from({ length: 1_000 }, (_, index) => `k${from + index}`);
+    const batches = Array.from({ length: 8 }, (_, batch) => keys.slice(batch * 125, (batch + 1) * 125));
+    const toTxn = (batch: string[]) =>
+      TxnRequest.fromPartial({ success: batch.map((key) => ({ requestPut: put(key, "v") })) });
+    await Promise.all(batches.map((batch) => client.call(methods.txn, toTxn(batch))));
+  }
+  using watch = client.watch();
+  const everything = { key: Uint8Array.of(0), rangeEnd: Uint8Array.of(0) };
+  watch.send(WatchRequest.fromPartial({ createRequest: everything }));
+  await watch.until(() => watch.byWatcher.size > 0, 5_000);
+  const { deleted } = await client.call(methods.deleteRange, DeleteRangeRequest.fromPartial(everything));
+  expect(deleted).toBe(BigInt(count));
+  expect(await watch.until(() => watch.byWatcher.get(0n)?.events.length === count, 30_000)).toBe(true);
 });
 
 test("compaction gives the room back to the file system", { timeout: 120_000 }, async () => {

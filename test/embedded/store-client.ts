@@ -118,6 +118,7 @@ export class WatchRecorder implements Disposable {
     if ((response.header?.revision ?? 0n) < last)
       this.oddities.push(`watch ${response.watchId}: header before ${last}`);
     this.#isInFragments = response.fragment;
-    record.events.push(...response.events);
+    // Not all at once: there may be more than fit a call.
+    for (const event of response.events) record.events.push(event);
   }
 }

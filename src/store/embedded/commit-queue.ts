@@ -1,6 +1,6 @@
 // Group commit: writes that arrive in one turn of the event loop share one transaction and one fsync. Nobody hears of
 // a change, neither its author nor a watcher, before it is on disk.
-import type { Event } from "../etcd/protocol/etcd.ts";
+import type { Change } from "./change.ts";
 import type { Database } from "./database.ts";
 import { RevisionWriter } from "./revision-writer.ts";
 import { grpcStatus, RpcError, refusals } from "./rpc-error.ts";
@@ -8,7 +8,7 @@ import { grpcStatus, RpcError, refusals } from "./rpc-error.ts";
 /** The changes of one revision, on disk. */
 export interface CommittedRevision {
   readonly revision: bigint;
-  readonly events: readonly Event[];
+  readonly changes: readonly Change[];
 }
 
 /** A longer queue is worked off in several transactions, so that reads and pings get their turn. */
@@ -129,10 +129,9 @@ class Batch {
 
   /** Returns those that were not refused. Throws when nothing could be written: then nothing was. */
   carryOut(batch: readonly Waiting[]): readonly Waiting[] {
-    const { revision, compactRevision } = this;
+    const { compactRevision } = this;
     this.#database.begin();
     const done = batch.filter((waiting) => this.#runOne(waiting));
-    if (this.revision !== revision) this.#database.setMeta("revision", this.revision);
     if (this.compactRevision !== compactRevision) this.#database.setMeta("compact_revision", this.compactRevision);
     this.#database.commit();
     return done;
@@ -143,14 +142,14 @@ class Batch {
     try {
       waiting.run(writer);
     } catch (error) {
-      if (!(error instanceof RpcError) || writer.events.length > 0) throw error;
+      if (!(error instanceof RpcError) || writer.changes.length > 0) throw error;
       waiting.reject(error);
       return false;
     }
     this.compactRevision = writer.compactRevision;
-    if (writer.events.length > 0) {
+    if (writer.changes.length > 0) {
       this.revision = writer.revision;
-      this.committed.push({ revision: writer.revision, events: writer.events });
+      this.committed.push({ revision: writer.revision, changes: writer.changes });
     }
     return true;
   }

@@ -1,28 +1,25 @@
 // The SQLite file: schema, statements, durability. Everything is synchronous; callers open and end transactions.
 import { DatabaseSync, type SQLInputValue, type StatementSync } from "node:sqlite";
-import { type Event, Event_EventType, type KeyValue } from "../etcd/protocol/etcd.ts";
+import type { KeyValue } from "../etcd/protocol/etcd.ts";
+import { type Change, firstChangeNumber, revisionOf } from "./change.ts";
 import type { KeyRange } from "./key-range.ts";
+import { unframeKeyValues } from "./key-value-frames.ts";
 
-const SCHEMA_VERSION = 1;
+const SCHEMA_VERSION = 2;
 
-/** A row of `history` with version 0 says that the key was deleted at that revision. */
+/**
+ * `number` holds the revision and the place within it, see change.ts. Rows with a rowid, since others would put all but
+ * the first kilobyte of a value on pages of their own. A missing frame says that the key was deleted.
+ */
 const schema = `
   CREATE TABLE meta (name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;
-  CREATE TABLE history (
-    revision INTEGER NOT NULL,
-    sub INTEGER NOT NULL,
-    key BLOB NOT NULL,
-    create_revision INTEGER NOT NULL,
-    version INTEGER NOT NULL,
-    lease INTEGER NOT NULL,
-    value BLOB NOT NULL,
-    PRIMARY KEY (revision, sub)
-  ) WITHOUT ROWID;
-  CREATE INDEX history_by_key ON history (key, revision, sub);
+  CREATE TABLE history (number INTEGER PRIMARY KEY, key BLOB NOT NULL, frame BLOB);
+  CREATE INDEX history_by_key ON history (key);
   CREATE TABLE current (
     key BLOB PRIMARY KEY,
-    revision INTEGER NOT NULL,
-    sub INTEGER NOT NULL,
+    number INTEGER NOT NULL,
+    create_revision INTEGER NOT NULL,
+    version INTEGER NOT NULL,
     lease INTEGER NOT NULL
   ) WITHOUT ROWID;
   CREATE INDEX current_by_lease ON current (lease, key) WHERE lease <> 0;
@@ -34,10 +31,6 @@ const schema = `
   PRAGMA user_version = ${SCHEMA_VERSION};
 `;
 
-/** Named as in the protocol, so that a row is a message. */
-const columns =
-  "h.key, h.create_revision AS createRevision, h.revision AS modRevision, h.version, h.value, h.lease AS lease";
-
 export interface LeaseRow {
   readonly id: bigint;
   readonly ttlSeconds: bigint;
@@ -46,11 +39,27 @@ export interface LeaseRow {
 }
 
 export interface HistoryPage {
-  readonly events: readonly Event[];
+  readonly changes: readonly Change[];
   readonly isComplete: boolean;
 }
 
-export type MetaName = "cluster_id" | "member_id" | "revision" | "compact_revision" | "term";
+/** What is known of a present key without its value. */
+export interface KeyState {
+  readonly number: bigint;
+  readonly createRevision: bigint;
+  readonly version: bigint;
+  readonly lease: bigint;
+}
+
+/** Key-values in order, as frames one after the other. */
+export interface FramedKeys {
+  readonly frames: Uint8Array;
+  readonly count: bigint;
+}
+
+export type MetaName = "cluster_id" | "member_id" | "compact_revision" | "term";
+
+const nothing = new Uint8Array(0);
 
 export class Database implements Disposable {
   readonly #db: DatabaseSync;
@@ -60,7 +69,7 @@ export class Database implements Disposable {
     this.#db = db;
   }
 
-  /** Opens or creates the file. Throws SQLite's errors, and when the file was made by a newer version. */
+  /** Opens or creates the file. Throws SQLite's errors, and when the file was made by another version. */
   static open(file: string): Database {
     const db = new DatabaseSync(file);
     try {
@@ -103,15 +112,18 @@ export class Database implements Disposable {
     this.#run("INSERT INTO meta VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET value = excluded.value", name, value);
   }
 
+  /** Of the last change of all; undefined before the first. */
+  lastRevision(): bigint | undefined {
+    const last = this.#get<{ number: bigint | null }>("SELECT max(number) AS number FROM history")?.number;
+    return last === undefined || last === null ? undefined : revisionOf(last);
+  }
+
   /** Present keys in order; `limit` 0n: all. */
-  readCurrent(range: KeyRange, limit: bigint): KeyValue[] {
+  readCurrent(range: KeyRange, limit: bigint): FramedKeys {
     const [condition, parameters] = within("c.key", range);
-    return this.#all<KeyValue>(
-      `SELECT ${columns} FROM current c JOIN history h ON h.revision = c.revision AND h.sub = c.sub
-       WHERE ${condition} ORDER BY c.key LIMIT ?`,
-      ...parameters,
-      limit > 0n ? limit : -1n,
-    );
+    const rows = `SELECT h.frame FROM current c JOIN history h ON h.number = c.number
+      WHERE ${condition} ORDER BY c.key LIMIT ?`;
+    return this.#joined(rows, ...parameters, limit > 0n ? limit : -1n);
   }
 
   countCurrent(range: KeyRange): bigint {
@@ -119,14 +131,23 @@ export class Database implements Disposable {
     return this.#count(`SELECT count(*) AS n FROM current c WHERE ${condition}`, ...parameters);
   }
 
+  /** The present state of one key. */
+  state(key: Uint8Array): KeyState | undefined {
+    const sql = "SELECT number, create_revision AS createRevision, version, lease AS lease FROM current WHERE key = ?";
+    return this.#get<KeyState>(sql, key);
+  }
+
+  /** The key and value that were written as this change. */
+  readChange(number: bigint): KeyValue | undefined {
+    const frame = this.#get<{ frame: Uint8Array | null }>("SELECT frame FROM history WHERE number = ?", number)?.frame;
+    return frame === undefined || frame === null ? undefined : unframeKeyValues(frame)[0];
+  }
+
   /** Keys as they were after `revision`, which must not be compacted. */
-  readAt(range: KeyRange, revision: bigint, limit: bigint): KeyValue[] {
+  readAt(range: KeyRange, revision: bigint, limit: bigint): FramedKeys {
     const [condition, parameters] = asOf(range, revision);
-    return this.#all<KeyValue>(
-      `SELECT ${columns} FROM history h WHERE ${condition} ORDER BY h.key LIMIT ?`,
-      ...parameters,
-      limit > 0n ? limit : -1n,
-    );
+    const rows = `SELECT h.frame FROM history h WHERE ${condition} ORDER BY h.key LIMIT ?`;
+    return this.#joined(rows, ...parameters, limit > 0n ? limit : -1n);
   }
 
   countAt(range: KeyRange, revision: bigint): bigint {
@@ -134,14 +155,19 @@ export class Database implements Disposable {
     return this.#count(`SELECT count(*) AS n FROM history h WHERE ${condition}`, ...parameters);
   }
 
-  /** The key's state before `revision`, undefined when there was none or it is compacted. */
-  readBefore(key: Uint8Array, revision: bigint): KeyValue | undefined {
-    const before = this.#get<KeyValue>(
-      `SELECT ${columns} FROM history h WHERE h.key = ? AND h.revision < ? ORDER BY h.revision DESC, h.sub DESC LIMIT 1`,
-      key,
-      revision,
+  /** The frame of the key's state before `revision`, undefined when there was none or it is compacted. */
+  readBefore(key: Uint8Array, revision: bigint): Uint8Array | undefined {
+    const sql = "SELECT frame FROM history WHERE key = ? AND number < ? ORDER BY number DESC LIMIT 1";
+    return this.#get<{ frame: Uint8Array | null }>(sql, key, firstChangeNumber(revision))?.frame ?? undefined;
+  }
+
+  currentKeys(range: KeyRange): Uint8Array[] {
+    const [condition, parameters] = within("key", range);
+    const rows = this.#all<{ key: Uint8Array }>(
+      `SELECT key FROM current WHERE ${condition} ORDER BY key`,
+      ...parameters,
     );
-    return before === undefined || before.version === 0n ? undefined : before;
+    return rows.map(({ key }) => key);
   }
 
   keysOfLease(id: bigint): Uint8Array[] {
@@ -152,54 +178,49 @@ export class Database implements Disposable {
     return rows.map(({ key }) => key);
   }
 
-  /** `kv.modRevision` is the revision; a deletion has version 0n. `sub` counts the changes within one revision. */
-  writeChange({ type, kv }: Event, sub: bigint): void {
-    if (kv === undefined) return;
-    const { key, modRevision, createRevision, version, lease, value } = kv;
-    this.#run(
-      "INSERT INTO history VALUES (?, ?, ?, ?, ?, ?, ?)",
-      modRevision,
-      sub,
-      key,
-      createRevision,
-      version,
-      lease,
-      value,
-    );
-    if (type === Event_EventType.DELETE) this.#run("DELETE FROM current WHERE key = ?", key);
-    else {
-      this.#run(
-        `INSERT INTO current VALUES (?, ?, ?, ?) ON CONFLICT (key)
-         DO UPDATE SET revision = excluded.revision, sub = excluded.sub, lease = excluded.lease`,
-        key,
-        modRevision,
-        sub,
-        lease,
-      );
-    }
+  /** Makes `number` the key's last change, the first one at `revision` when it is new. Call `writeHistory` as well. */
+  writeCurrent(key: Uint8Array, number: bigint, revision: bigint, lease: bigint): Omit<KeyState, "number" | "lease"> {
+    const sql = `INSERT INTO current (key, number, create_revision, version, lease) VALUES (?, ?, ?, 1, ?)
+      ON CONFLICT (key) DO UPDATE SET number = excluded.number, version = version + 1, lease = excluded.lease
+      RETURNING create_revision AS createRevision, version`;
+    const state = this.#get<Omit<KeyState, "number" | "lease">>(sql, key, number, revision, lease);
+    if (state === undefined) throw new Error("a key was written and is not there");
+    return state;
+  }
+
+  writeHistory(number: bigint, key: Uint8Array, frame: Uint8Array): void {
+    this.#run("INSERT INTO history VALUES (?, ?, ?)", number, key, frame);
+  }
+
+  /** Deletes what `currentKeys` told: the changes are numbered from `firstNumber` on, in the order of the keys. */
+  deleteRange(range: KeyRange, firstNumber: bigint): void {
+    const [condition, parameters] = within("key", range);
+    const numbered = `SELECT ? + row_number() OVER (ORDER BY key) - 1, key, NULL FROM current WHERE ${condition}`;
+    this.#run(`INSERT INTO history ${numbered}`, firstNumber, ...parameters);
+    this.#run(`DELETE FROM current WHERE ${condition}`, ...parameters);
   }
 
   /**
-   * Changes of keys in `range` from `revision` on, oldest first, without previous values: whole revisions, as many as
-   * fit `maxRows` and `maxBytes`, at least one. `isComplete` when there are no more.
+   * Changes of keys in `range` from `revision` on, oldest first: whole revisions, as many as fit `maxRows` and
+   * `maxBytes`, at least one. `isComplete` when there are no more.
    */
   changesSince(range: KeyRange, revision: bigint, maxRows: number, maxBytes: number): HistoryPage {
-    const [condition, parameters] = within("h.key", range);
+    const [condition, parameters] = within("key", range);
     // The unary plus keeps the planner on the order of revisions: a page never sorts the whole history.
-    const unsorted = condition.replaceAll("h.key", "+h.key");
-    const sql = `SELECT ${columns} FROM history h WHERE h.revision >= ? AND ${unsorted} ORDER BY h.revision, h.sub`;
-    const rows: Iterable<unknown> = this.#statement(sql).iterate(revision, ...parameters);
-    const events: Event[] = [];
+    const unsorted = condition.replaceAll("key", "+key");
+    const sql = `SELECT number, key, frame FROM history WHERE number >= ? AND ${unsorted} ORDER BY number`;
+    const rows: Iterable<unknown> = this.#statement(sql).iterate(firstChangeNumber(revision), ...parameters);
+    const changes: Change[] = [];
     let bytes = 0;
     for (const row of rows) {
-      const kv = row as KeyValue;
-      const isNextRevision = kv.modRevision !== events.at(-1)?.kv?.modRevision;
-      if (isNextRevision && (events.length >= maxRows || bytes >= maxBytes)) return { events, isComplete: false };
-      const type = kv.version === 0n ? Event_EventType.DELETE : Event_EventType.PUT;
-      events.push({ type, kv, prevKv: undefined });
-      bytes += kv.key.length + kv.value.length;
+      const { number, key, frame } = row as { number: bigint; key: Uint8Array; frame: Uint8Array | null };
+      const at = revisionOf(number);
+      const isNextRevision = at !== changes.at(-1)?.revision;
+      if (isNextRevision && (changes.length >= maxRows || bytes >= maxBytes)) return { changes, isComplete: false };
+      changes.push({ key, revision: at, frame: frame ?? undefined });
+      bytes += key.length + (frame?.length ?? 0);
     }
-    return { events, isComplete: true };
+    return { changes, isComplete: true };
   }
 
   leases(): LeaseRow[] {
@@ -226,25 +247,22 @@ export class Database implements Disposable {
    */
   forget(after: bigint, upTo: bigint, compactRevision: bigint): void {
     this.#run(
-      `DELETE FROM history WHERE revision > ?1 AND revision <= ?2 AND (
-         (version = 0 AND revision < ?3) OR EXISTS (
-           SELECT 1 FROM history n WHERE n.key = history.key AND n.revision <= ?3
-             AND (n.revision, n.sub) > (history.revision, history.sub)))`,
-      after,
-      upTo,
-      compactRevision,
+      `DELETE FROM history WHERE number >= ?1 AND number < ?2 AND (
+         (frame IS NULL AND number < ?3) OR EXISTS (
+           SELECT 1 FROM history n WHERE n.key = history.key AND n.number > history.number AND n.number < ?4))`,
+      firstChangeNumber(after + 1n),
+      firstChangeNumber(upTo + 1n),
+      firstChangeNumber(compactRevision),
+      firstChangeNumber(compactRevision + 1n),
     );
   }
 
   /** Of the next `count` changes after `revision` the last one's revision; undefined when there are none. */
   revisionAfter(revision: bigint, count: bigint): bigint | undefined {
-    return (
-      this.#get<{ last: bigint | null }>(
-        "SELECT max(revision) AS last FROM (SELECT revision FROM history WHERE revision > ? ORDER BY revision LIMIT ?)",
-        revision,
-        count,
-      )?.last ?? undefined
-    );
+    const sql =
+      "SELECT max(number) AS last FROM (SELECT number FROM history WHERE number >= ? ORDER BY number LIMIT ?)";
+    const last = this.#get<{ last: bigint | null }>(sql, firstChangeNumber(revision + 1n), count)?.last;
+    return last === undefined || last === null ? undefined : revisionOf(last);
   }
 
   /** Gives up to `pages` unused pages back to the file system; returns how many are left. */
@@ -292,6 +310,13 @@ export class Database implements Disposable {
     return this.#statement(sql).get(...parameters) as Row | undefined;
   }
 
+  /** The frames that `rows` selects, joined by SQLite: no object is made for any of them. */
+  #joined(rows: string, ...parameters: readonly SQLInputValue[]): FramedKeys {
+    const sql = `SELECT CAST(group_concat(frame, '') AS BLOB) AS frames, count(*) AS count FROM (${rows})`;
+    const joined = this.#get<{ frames: Uint8Array | null; count: bigint }>(sql, ...parameters);
+    return { frames: joined?.frames ?? nothing, count: joined?.count ?? 0n };
+  }
+
   #count(sql: string, ...parameters: readonly SQLInputValue[]): bigint {
     return this.#get<{ n: bigint }>(sql, ...parameters)?.n ?? 0n;
   }
@@ -305,7 +330,8 @@ function within(column: string, { start, end }: KeyRange): [string, SQLInputValu
 /** Of each key its last change up to `revision`, unless that is its deletion. */
 function asOf(range: KeyRange, revision: bigint): [string, SQLInputValue[]] {
   const [condition, parameters] = within("h.key", range);
-  const text = `${condition} AND h.revision <= ? AND h.version > 0 AND NOT EXISTS (
-    SELECT 1 FROM history n WHERE n.key = h.key AND n.revision <= ? AND (n.revision, n.sub) > (h.revision, h.sub))`;
-  return [text, [...parameters, revision, revision]];
+  const text = `${condition} AND h.number < ? AND h.frame IS NOT NULL AND NOT EXISTS (
+    SELECT 1 FROM history n WHERE n.key = h.key AND n.number > h.number AND n.number < ?)`;
+  const end = firstChangeNumber(revision + 1n);
+  return [text, [...parameters, end, end]];
 }

@@ -1,13 +1,13 @@
 // The store itself: keys with their history, leases, watchers, in one directory that belongs to this process. Knows
 // nothing of the network.
 import { randomBytes } from "node:crypto";
-import { chmodSync, closeSync, mkdirSync, openSync } from "node:fs";
+import { chmodSync, closeSync, openSync } from "node:fs";
 import { join } from "node:path";
-import type { RangeRequest, RangeResponse, ResponseHeader } from "../etcd/protocol/etcd.ts";
+import type { RangeRequest, ResponseHeader } from "../etcd/protocol/etcd.ts";
 import { CommitQueue } from "./commit-queue.ts";
 import { Compactor } from "./compactor.ts";
 import { Database } from "./database.ts";
-import { evaluateRange } from "./evaluate-range.ts";
+import { evaluateRange, type RangeAnswer } from "./evaluate-range.ts";
 import type { KeyRange } from "./key-range.ts";
 import { LeaseBook } from "./lease-book.ts";
 import type { RevisionWriter } from "./revision-writer.ts";
@@ -15,7 +15,6 @@ import type { Snapshot } from "./snapshot.ts";
 import { WatchHub } from "./watch-hub.ts";
 
 export interface EmbeddedStoreOptions {
-  /** Made with mode 0700 when it is not there. */
   readonly directory: string;
   /** History younger than this is kept. */
   readonly retentionMs: number;
@@ -48,7 +47,7 @@ export class EmbeddedStore implements AsyncDisposable {
     this.watches = new WatchHub(database, () => this.#queue);
     this.#queue = new CommitQueue({
       database,
-      revision: database.meta("revision") ?? FIRST_REVISION,
+      revision: database.lastRevision() ?? FIRST_REVISION,
       compactRevision: database.meta("compact_revision") ?? -1n,
       publish: (committed) => this.watches.publish(committed),
       onFailure: options.onFailure,
@@ -57,9 +56,8 @@ export class EmbeddedStore implements AsyncDisposable {
     this.compactor = new Compactor(this.#queue, database, options);
   }
 
-  /** The caller holds the directory's lock. Throws SQLite's and file errors. */
+  /** The caller made the directory and holds its lock. Throws SQLite's and file errors. */
   static open(options: EmbeddedStoreOptions): EmbeddedStore {
-    mkdirSync(options.directory, { recursive: true, mode: 0o700 });
     const file = join(options.directory, databaseFileName);
     // SQLite gives its other files the mode of this one.
     closeSync(openSync(file, "a", 0o600));
@@ -86,7 +84,7 @@ export class EmbeddedStore implements AsyncDisposable {
     return { clusterId: this.clusterId, memberId: this.memberId, revision, raftTerm: this.term };
   }
 
-  range(request: RangeRequest): RangeResponse {
+  range(request: RangeRequest): RangeAnswer & { header: ResponseHeader } {
     return { ...evaluateRange(this.#snapshot(), request), header: this.header() };
   }
 
@@ -130,6 +128,7 @@ export class EmbeddedStore implements AsyncDisposable {
       read: (range: KeyRange, limit, at) =>
         at === undefined ? database.readCurrent(range, limit) : database.readAt(range, at, limit),
       count: (range: KeyRange, at) => (at === undefined ? database.countCurrent(range) : database.countAt(range, at)),
+      state: (key) => database.state(key),
       hasLease: (id) => database.hasLease(id),
     };
   }

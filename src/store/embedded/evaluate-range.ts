@@ -4,32 +4,52 @@ import {
   type RangeRequest,
   RangeRequest_SortOrder,
   RangeRequest_SortTarget,
-  type RangeResponse,
 } from "../etcd/protocol/etcd.ts";
+import type { FramedKeys } from "./database.ts";
 import { rangeFromWire } from "./key-range.ts";
+import { frameKeyValue, unframeKeyValues } from "./key-value-frames.ts";
 import { refusals } from "./rpc-error.ts";
 import type { Snapshot } from "./snapshot.ts";
 
-const noValue = new Uint8Array(0);
+const nothing = new Uint8Array(0);
 
-/** Without header. Throws the refusals of `checkRevision`. */
-export function evaluateRange(snapshot: Snapshot, request: RangeRequest): Omit<RangeResponse, "header"> {
+export interface RangeAnswer extends FramedKeys {
+  /** There are more keys than the limit let in. */
+  readonly more: boolean;
+}
+
+/** Throws the refusals of `checkRevision`. */
+export function evaluateRange(snapshot: Snapshot, request: RangeRequest): RangeAnswer {
   checkRevision(snapshot, request.revision);
   const range = rangeFromWire(request.key, request.rangeEnd);
   const revision = request.revision > 0n && request.revision < snapshot.revision ? request.revision : undefined;
-  if (request.countOnly) return { kvs: [], more: false, count: snapshot.count(range, revision) };
+  if (request.countOnly) return { frames: nothing, more: false, count: snapshot.count(range, revision) };
   const limit = request.limit > 0n ? request.limit : 0n;
   // As in etcd, an order or filter is applied to all keys, a sort target without order only to the first ones.
   const readsAll = limit === 0n || request.sortOrder !== RangeRequest_SortOrder.NONE || hasFilters(request);
-  const found = snapshot.read(range, readsAll ? 0n : limit + 1n, revision);
-  const isComplete = readsAll || BigInt(found.length) <= limit;
-  const count = isComplete ? BigInt(found.length) : snapshot.count(range, revision);
+  const isAsStored = isWantedAsStored(request);
+  const atMost = isAsStored ? limit : readsAll ? 0n : limit + 1n;
+  const found = snapshot.read(range, atMost, revision);
+  const isComplete = atMost === 0n || found.count < atMost;
+  const count = isComplete ? found.count : snapshot.count(range, revision);
+  if (isAsStored) return { frames: found.frames, more: count > found.count, count };
+  return { ...arrange(unframeKeyValues(found.frames), request, limit), count };
+}
+
+/** The answer is what the database holds, in its order. */
+function isWantedAsStored(request: RangeRequest): boolean {
+  const { sortOrder, sortTarget, keysOnly } = request;
+  const isInOrder = sortTarget === RangeRequest_SortTarget.KEY && sortOrder !== RangeRequest_SortOrder.DESCEND;
+  return isInOrder && !keysOnly && !hasFilters(request);
+}
+
+function arrange(found: KeyValue[], request: RangeRequest, limit: bigint): Omit<RangeAnswer, "count"> {
   let kvs = hasFilters(request) ? found.filter((kv) => passesFilters(kv, request)) : found;
   sort(kvs, request);
   const more = limit > 0n && BigInt(kvs.length) > limit;
   if (more) kvs = kvs.slice(0, Number(limit));
-  if (request.keysOnly) for (const kv of kvs) kv.value = noValue;
-  return { kvs, more, count };
+  if (request.keysOnly) for (const kv of kvs) kv.value = nothing;
+  return { frames: Buffer.concat(kvs.map(frameKeyValue)), more };
 }
 
 /** Throws `futureRevision` or `compacted` when there can be no answer at `revision`; 0n and less mean now. */

@@ -4,10 +4,20 @@ import { grpcStatus, RpcError } from "./rpc-error.ts";
 const HEADER_BYTES = 5;
 
 export function frame(message: Uint8Array): Buffer {
-  const framed = Buffer.allocUnsafe(HEADER_BYTES + message.length);
+  return frameOfPieces([message]);
+}
+
+/** Of a message that is put together from pieces. */
+export function frameOfPieces(pieces: readonly Uint8Array[]): Buffer {
+  const length = pieces.reduce((sum, piece) => sum + piece.length, 0);
+  const framed = Buffer.allocUnsafe(HEADER_BYTES + length);
   framed[0] = 0;
-  framed.writeUInt32BE(message.length, 1);
-  framed.set(message, HEADER_BYTES);
+  framed.writeUInt32BE(length, 1);
+  let at = HEADER_BYTES;
+  for (const piece of pieces) {
+    framed.set(piece, at);
+    at += piece.length;
+  }
   return framed;
 }
 

@@ -2,15 +2,10 @@
 import { type CallContext, type GrpcCall, type GrpcMethod, MAX_REQUEST_BYTES } from "./grpc-server.ts";
 import { grpcStatus, RpcError, refusals } from "./rpc-error.ts";
 
-interface MessageType<T> {
-  encode(message: T): { finish(): Uint8Array };
-  decode(bytes: Uint8Array): T;
-}
-
 interface MethodDefinition<Request, Response> {
   readonly name: string;
-  readonly requestType: MessageType<Request>;
-  readonly responseType: MessageType<Response>;
+  readonly requestType: { decode(bytes: Uint8Array): Request };
+  readonly responseType: { encode(message: Response): { finish(): Uint8Array } };
 }
 
 export type MethodEntry = readonly [path: string, method: GrpcMethod];

@@ -55,6 +55,10 @@ const MAX_MESSAGE_BYTES = MAX_REQUEST_BYTES + 512 * 1024;
 const MAX_STREAMS_PER_CONNECTION = 2_000;
 /** Answers a client has not taken yet; with more, its further calls are refused. */
 const MAX_PENDING_BYTES = 64 * 1024 * 1024;
+/** With more of them on one connection, its streams are sent nothing until half of it has left. */
+const CONGESTED_BYTES = 8 * 1024 * 1024;
+/** Connections over the limit that are told so; with more, further ones are closed. */
+const SURPLUS_CONNECTIONS = 50;
 const WINDOW_BYTES = 1024 * 1024;
 const HANDSHAKE_TIMEOUT_MS = 10_000;
 /** A connection whose other end is gone without a word is found out in this time. */
@@ -62,8 +66,13 @@ const PING_INTERVAL_MS = 60_000;
 const PING_TIMEOUT_MS = 20_000;
 
 interface Connection extends Pick<CallContext, "certificate" | "certificateProblem" | "remoteAddress"> {
+  /** Over the limit: every call is refused. */
+  readonly isSurplus: boolean;
   /** Written and not yet taken by the client. */
   pendingBytes: number;
+  isCongested: boolean;
+  /** What the calls do when there is room again. */
+  readonly onRoom: Set<() => void>;
 }
 
 /** One call on the wire. Ends exactly once. */
@@ -82,7 +91,7 @@ export class GrpcCall {
 
   /** More should not be written now: see `onDrain`. */
   get isCongested(): boolean {
-    return this.#stream.writableNeedDrain;
+    return this.#stream.writableNeedDrain || this.#connection.isCongested;
   }
 
   get isEnded(): boolean {
@@ -90,7 +99,10 @@ export class GrpcCall {
   }
 
   onDrain(action: () => void): void {
+    const { onRoom } = this.#connection;
     this.#stream.on("drain", action);
+    onRoom.add(action);
+    this.#stream.once("close", () => onRoom.delete(action));
   }
 
   onClose(action: () => void): void {
@@ -122,9 +134,13 @@ export class GrpcCall {
   }
 
   send(message: Uint8Array): void {
+    this.sendFrame(frame(message));
+  }
+
+  /** `framed` with gRPC's header already. It may be shared by many calls. */
+  sendFrame(framed: Buffer): void {
     if (this.isEnded) return;
     this.#start();
-    const framed = frame(message);
     this.#stream.write(framed, this.#count(framed.length));
   }
 
@@ -159,9 +175,14 @@ export class GrpcCall {
 
   /** Returns what to call when the bytes have left. */
   #count(bytes: number): () => void {
-    this.#connection.pendingBytes += bytes;
+    const connection = this.#connection;
+    connection.pendingBytes += bytes;
+    if (connection.pendingBytes > CONGESTED_BYTES) connection.isCongested = true;
     return () => {
-      this.#connection.pendingBytes -= bytes;
+      connection.pendingBytes -= bytes;
+      if (!connection.isCongested || connection.pendingBytes > CONGESTED_BYTES / 2) return;
+      connection.isCongested = false;
+      for (const action of connection.onRoom) action();
     };
   }
 
@@ -201,7 +222,7 @@ export class GrpcServer implements AsyncDisposable {
       this.#strangers = new Strangers();
       this.#server.on("connection", (socket: Socket) => this.#strangers?.admit(socket));
     }
-    this.#server.maxConnections = options.maxConnections;
+    this.#server.maxConnections = options.maxConnections + SURPLUS_CONNECTIONS;
     this.#server.on("session", (session) => this.#accept(session));
     this.#server.on("stream", (stream, headers) => this.#serve(stream, headers));
     // Handshakes that fail and clients that vanish are the clients' affair.
@@ -253,11 +274,18 @@ export class GrpcServer implements AsyncDisposable {
   #accept(session: ServerHttp2Session): void {
     const certificate = verifiedCertificate(session);
     const { remoteAddress = "" } = session.socket;
-    const certificateProblem = problemOf(session);
-    this.#connections.set(session, { certificate, certificateProblem, remoteAddress, pendingBytes: 0 });
     const { isKnown = () => true } = this.#options;
     if (certificate !== undefined && isKnown(certificate)) this.#strangers?.release(session.socket);
     else this.#strangers?.watch(session);
+    this.#connections.set(session, {
+      certificate,
+      certificateProblem: problemOf(session),
+      remoteAddress,
+      isSurplus: this.#connections.size >= this.#options.maxConnections,
+      pendingBytes: 0,
+      isCongested: false,
+      onRoom: new Set(),
+    });
     session.setLocalWindowSize(4 * WINDOW_BYTES);
     session.on("error", () => undefined);
     const pinger = setInterval(() => pingOrDestroy(session), PING_INTERVAL_MS);
@@ -282,7 +310,7 @@ export class GrpcServer implements AsyncDisposable {
       const method = this.#options.methods.get(path);
       if (method === undefined) throw unimplemented(path);
       this.#options.authorize(path, context);
-      if (connection.pendingBytes > MAX_PENDING_BYTES) throw refusals.tooManyRequests();
+      if (connection.isSurplus || connection.pendingBytes > MAX_PENDING_BYTES) throw refusals.tooManyRequests();
       method.start(call, context);
     } catch (error) {
       call.fail(error);

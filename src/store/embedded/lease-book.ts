@@ -11,6 +11,8 @@ const MIN_TTL_SECONDS = 2n;
 /** etcd's: 285 years. */
 const MAX_TTL_SECONDS = 9_000_000_000n;
 const EXPIRY_CHECK_MS = 500;
+/** A check that is late by more means that the process was stopped, and could not have heard of any renewal. */
+const STOPPED_MS = 1_000;
 /** Expired leases revoked at one go; the rest follows at the next. */
 const MAX_EXPIRED_AT_ONCE = 1_000;
 
@@ -20,6 +22,7 @@ export class LeaseBook implements Disposable {
   readonly #clock = new LeaseClock();
   readonly #timer: NodeJS.Timeout;
   #isExpiring = false;
+  #checkedAtMs = performance.now();
 
   /** @param onFailure an expired lease could not be revoked; it is tried again */
   constructor(queue: CommitQueue, database: Database, onFailure: (error: unknown) => void) {
@@ -50,6 +53,7 @@ export class LeaseBook implements Disposable {
 
   /** Gives the lease its full time again; undefined when there is none. */
   async keepAlive(id: bigint): Promise<LeaseRow | undefined> {
+    this.#noticeStop();
     const lease = this.#clock.get(id);
     if (lease === undefined || remainingMs(lease) <= 0) return undefined;
     const row = { id, ttlSeconds: lease.ttlSeconds, remainingMs: lease.ttlSeconds * 1_000n };
@@ -68,6 +72,7 @@ export class LeaseBook implements Disposable {
   }
 
   get(id: bigint): LeaseState | undefined {
+    this.#noticeStop();
     return this.#clock.get(id);
   }
 
@@ -100,7 +105,17 @@ export class LeaseBook implements Disposable {
     writer.afterCommit(() => this.#clock.delete(id));
   }
 
+  /** What was sent to a stopped process may be read before its timers run. */
+  #noticeStop(): void {
+    const lateMs = performance.now() - this.#checkedAtMs - EXPIRY_CHECK_MS;
+    if (lateMs < STOPPED_MS) return;
+    this.#checkedAtMs += lateMs;
+    this.#clock.postpone(lateMs);
+  }
+
   async #expire(): Promise<void> {
+    this.#noticeStop();
+    this.#checkedAtMs = performance.now();
     if (this.#isExpiring) return;
     this.#isExpiring = true;
     try {

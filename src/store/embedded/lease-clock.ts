@@ -19,6 +19,11 @@ export class LeaseClock {
     this.#leases.set(id, { id, ttlSeconds, deadlineMs: performance.now() + leftMs, writtenMs: leftMs });
   }
 
+  /** Gives every lease so much more time. */
+  postpone(ms: number): void {
+    for (const [id, lease] of this.#leases) this.#leases.set(id, { ...lease, deadlineMs: lease.deadlineMs + ms });
+  }
+
   delete(id: bigint): void {
     this.#leases.delete(id);
   }

@@ -1,24 +1,22 @@
 // Carries out one client's write or transaction. All its changes share one revision. The database's transaction around
 // it may hold the writes of many clients.
-import {
-  type DeleteRangeRequest,
-  type DeleteRangeResponse,
-  type Event,
-  Event_EventType,
-  type KeyValue,
-  type PutRequest,
-  type PutResponse,
+import type {
+  DeleteRangeRequest,
+  DeleteRangeResponse,
+  KeyValue,
+  PutRequest,
+  PutResponse,
 } from "../etcd/protocol/etcd.ts";
-import type { Database } from "./database.ts";
+import { type Change, changeNumber, MAX_CHANGES_PER_REVISION } from "./change.ts";
+import type { Database, FramedKeys, KeyState } from "./database.ts";
 import { type KeyRange, rangeFromWire, singleKey } from "./key-range.ts";
+import { frameKeyValue, unframeKeyValues } from "./key-value-frames.ts";
 import { refusals } from "./rpc-error.ts";
 import type { Snapshot } from "./snapshot.ts";
 
-const nothing = new Uint8Array(0);
-
 export class RevisionWriter implements Snapshot {
   #compactRevision: bigint;
-  readonly events: Event[] = [];
+  readonly changes: Change[] = [];
   readonly #database: Database;
   readonly #base: bigint;
   readonly #afterCommit: (() => void)[];
@@ -32,7 +30,7 @@ export class RevisionWriter implements Snapshot {
   }
 
   get revision(): bigint {
-    return this.events.length === 0 ? this.#base : this.#base + 1n;
+    return this.changes.length === 0 ? this.#base : this.#base + 1n;
   }
 
   get compactRevision(): bigint {
@@ -55,7 +53,7 @@ export class RevisionWriter implements Snapshot {
     this.#compactRevision = revision;
   }
 
-  read(range: KeyRange, limit: bigint, revision?: bigint): KeyValue[] {
+  read(range: KeyRange, limit: bigint, revision?: bigint): FramedKeys {
     return revision === undefined || revision > this.#base
       ? this.#database.readCurrent(range, limit)
       : this.#database.readAt(range, revision, limit);
@@ -71,48 +69,51 @@ export class RevisionWriter implements Snapshot {
     return this.#database.hasLease(id);
   }
 
+  state(key: Uint8Array): KeyState | undefined {
+    return this.#database.state(key);
+  }
+
   /** Throws `leaseNotFound` or `keyNotFound` before anything is changed. Without header. */
   put(request: PutRequest): Omit<PutResponse, "header"> {
-    const prevKv = this.#find(request.key);
-    checkPutApplies(this, request, prevKv !== undefined);
-    const revision = this.#base + 1n;
-    const kv: KeyValue = {
-      key: request.key,
-      createRevision: prevKv?.createRevision ?? revision,
-      modRevision: revision,
-      version: (prevKv?.version ?? 0n) + 1n,
-      value: request.ignoreValue && prevKv !== undefined ? prevKv.value : request.value,
-      lease: request.ignoreLease && prevKv !== undefined ? prevKv.lease : request.lease,
-    };
-    this.#write({ type: Event_EventType.PUT, kv, prevKv });
+    const { key, ignoreValue, ignoreLease } = request;
+    const needsState = request.prevKv || ignoreValue || ignoreLease;
+    const state = needsState ? this.state(key) : undefined;
+    checkPutApplies(this, request, state !== undefined);
+    const prevKv = state === undefined ? undefined : this.#database.readChange(state.number);
+    const lease = ignoreLease && state !== undefined ? state.lease : request.lease;
+    const value = ignoreValue && prevKv !== undefined ? prevKv.value : request.value;
+    this.#write({ key, value, lease });
     return { prevKv: request.prevKv ? prevKv : undefined };
   }
 
-  /** Without header. */
+  /** Throws `tooManyOperations`. Without header. */
   deleteRange(request: DeleteRangeRequest): Omit<DeleteRangeResponse, "header"> {
-    const prevKvs = this.read(rangeFromWire(request.key, request.rangeEnd), 0n);
-    for (const prevKv of prevKvs) this.#delete(prevKv);
-    return { deleted: BigInt(prevKvs.length), prevKvs: request.prevKv ? prevKvs : [] };
+    const range = rangeFromWire(request.key, request.rangeEnd);
+    const prevKvs = request.prevKv ? unframeKeyValues(this.read(range, 0n).frames) : [];
+    return { deleted: BigInt(this.#delete(range)), prevKvs };
   }
 
   deleteKey(key: Uint8Array): void {
-    const prevKv = this.#find(key);
-    if (prevKv !== undefined) this.#delete(prevKv);
+    this.#delete(singleKey(key));
   }
 
-  #find(key: Uint8Array): KeyValue | undefined {
-    return this.#database.readCurrent(singleKey(key), 1n)[0];
+  #delete(range: KeyRange): number {
+    const keys = this.#database.currentKeys(range);
+    const sub = this.changes.length;
+    if (sub + keys.length > MAX_CHANGES_PER_REVISION) throw refusals.tooManyOperations();
+    const revision = this.#base + 1n;
+    if (keys.length > 0) this.#database.deleteRange(range, changeNumber(revision, sub));
+    for (const key of keys) this.changes.push({ key, revision, frame: undefined });
+    return keys.length;
   }
 
-  #delete(prevKv: KeyValue): void {
-    const modRevision = this.#base + 1n;
-    const kv = { key: prevKv.key, createRevision: 0n, modRevision, version: 0n, value: nothing, lease: 0n };
-    this.#write({ type: Event_EventType.DELETE, kv, prevKv });
-  }
-
-  #write(event: Event): void {
-    this.#database.writeChange(event, BigInt(this.events.length));
-    this.events.push(event);
+  #write({ key, value, lease }: Pick<KeyValue, "key" | "value" | "lease">): void {
+    const revision = this.#base + 1n;
+    const number = changeNumber(revision, this.changes.length);
+    const { createRevision, version } = this.#database.writeCurrent(key, number, revision, lease);
+    const frame = frameKeyValue({ key, createRevision, modRevision: revision, version, value, lease });
+    this.#database.writeHistory(number, key, frame);
+    this.changes.push({ key, revision, frame });
   }
 }
 

@@ -10,8 +10,10 @@ import {
   type TxnRequest,
   type TxnResponse,
 } from "../etcd/protocol/etcd.ts";
+import { revisionOf } from "./change.ts";
 import { checkRevision, compareNumbers, evaluateRange } from "./evaluate-range.ts";
-import { rangeFromWire, singleKey } from "./key-range.ts";
+import { rangeFromWire } from "./key-range.ts";
+import { unframeKeyValues } from "./key-value-frames.ts";
 import { checkPutApplies, type RevisionWriter } from "./revision-writer.ts";
 import { refusals } from "./rpc-error.ts";
 import type { Snapshot } from "./snapshot.ts";
@@ -53,7 +55,7 @@ function checkEach({ operations, nested }: Decided, check: (operation: RequestOp
 
 function checkPutOperation(snapshot: Snapshot, { requestPut: put }: RequestOp): void {
   if (put === undefined) return;
-  const isPresent = !(put.ignoreValue || put.ignoreLease) || snapshot.count(singleKey(put.key)) > 0n;
+  const isPresent = !(put.ignoreValue || put.ignoreLease) || snapshot.state(put.key) !== undefined;
   // In a transaction etcd looks for the key first.
   if (!isPresent) throw refusals.keyNotFound();
   checkPutApplies(snapshot, put, isPresent);
@@ -69,8 +71,9 @@ function carryOut(writer: RevisionWriter, { operations, nested }: Decided): Resp
       responseTxn: undefined,
     };
     if (operation.requestRange !== undefined) {
-      const answer = evaluateRange(writer, operation.requestRange);
-      response.responseRange = { ...answer, header: innerHeader(writer.revision) };
+      const { frames, more, count } = evaluateRange(writer, operation.requestRange);
+      const kvs = unframeKeyValues(frames);
+      response.responseRange = { kvs, more, count, header: innerHeader(writer.revision) };
     } else if (operation.requestPut !== undefined) {
       const answer = writer.put(operation.requestPut);
       response.responsePut = { ...answer, header: innerHeader(writer.revision) };
@@ -97,25 +100,37 @@ function nextOf(decided: Iterator<Decided, undefined>): Decided {
   return value;
 }
 
-const absent: KeyValue = {
-  key: new Uint8Array(0),
-  createRevision: 0n,
-  modRevision: 0n,
-  version: 0n,
-  value: new Uint8Array(0),
-  lease: 0n,
-};
+type Compared = Omit<KeyValue, "key" | "value">;
+
+const absent: Compared = { createRevision: 0n, modRevision: 0n, version: 0n, lease: 0n };
 
 /** Over a range all keys must pass. A missing key has zeros everywhere and no value that could be compared. */
 function holds(snapshot: Snapshot, comparison: Compare): boolean {
-  const kvs = snapshot.read(rangeFromWire(comparison.key, comparison.rangeEnd), 0n);
-  if (kvs.length > 0) return kvs.every((kv) => passes(kv, comparison));
-  return comparison.target !== Compare_CompareTarget.VALUE && passes(absent, comparison);
+  if (comparison.target === Compare_CompareTarget.VALUE) {
+    const kvs = present(snapshot, comparison);
+    return kvs.length > 0 && kvs.every((kv) => passes(Buffer.compare(kv.value, operandOf(comparison)), comparison));
+  }
+  // Whoever takes a lease compares one key's version or revision: no need to read its value.
+  const compared =
+    comparison.rangeEnd.length === 0 ? [stateOf(snapshot, comparison.key)] : present(snapshot, comparison);
+  return (compared.length === 0 ? [absent] : compared).every((kv) => passes(compareTarget(kv, comparison), comparison));
 }
 
-function passes(kv: KeyValue, comparison: Compare): boolean {
-  const order = compareTarget(kv, comparison);
-  switch (comparison.result) {
+function present(snapshot: Snapshot, { key, rangeEnd }: Compare): readonly KeyValue[] {
+  return unframeKeyValues(snapshot.read(rangeFromWire(key, rangeEnd), 0n).frames);
+}
+
+function stateOf(snapshot: Snapshot, key: Uint8Array): Compared {
+  const state = snapshot.state(key);
+  return state === undefined ? absent : { ...state, modRevision: revisionOf(state.number) };
+}
+
+function operandOf({ value }: Compare): Uint8Array {
+  return value ?? new Uint8Array(0);
+}
+
+function passes(order: number, { result }: Compare): boolean {
+  switch (result) {
     case Compare_CompareResult.EQUAL:
       return order === 0;
     case Compare_CompareResult.NOT_EQUAL:
@@ -127,7 +142,7 @@ function passes(kv: KeyValue, comparison: Compare): boolean {
   }
 }
 
-function compareTarget(kv: KeyValue, comparison: Compare): number {
+function compareTarget(kv: Compared, comparison: Compare): number {
   switch (comparison.target) {
     case Compare_CompareTarget.VERSION:
       return compareNumbers(kv.version, comparison.version ?? 0n);
@@ -135,9 +150,9 @@ function compareTarget(kv: KeyValue, comparison: Compare): number {
       return compareNumbers(kv.createRevision, comparison.createRevision ?? 0n);
     case Compare_CompareTarget.MOD:
       return compareNumbers(kv.modRevision, comparison.modRevision ?? 0n);
-    case Compare_CompareTarget.VALUE:
-      return Buffer.compare(kv.value, comparison.value ?? absent.value);
     case Compare_CompareTarget.LEASE:
       return compareNumbers(kv.lease, comparison.lease ?? 0n);
+    default:
+      throw new RangeError(`no number is compared with target ${comparison.target}`);
   }
 }

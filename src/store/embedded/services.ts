@@ -5,13 +5,14 @@ import {
   KVDefinition,
   LeaseDefinition,
   MaintenanceDefinition,
-  type RangeResponse,
+  type ResponseHeader,
   WatchDefinition,
 } from "../etcd/protocol/etcd.ts";
 import { checkKey, checkPut, checkTxn } from "./check-request.ts";
 import type { EmbeddedStore } from "./embedded-store.ts";
-import { encodeRangeResponse } from "./encode-range.ts";
+import type { RangeAnswer } from "./evaluate-range.ts";
 import { bidirectional, type MethodEntry, unary } from "./grpc-methods.ts";
+import { encodeRangeResponse } from "./key-value-frames.ts";
 import { remainingMs } from "./lease-clock.ts";
 import { refusals } from "./rpc-error.ts";
 import { runTxn } from "./run-txn.ts";
@@ -42,7 +43,7 @@ export function storeMethods(options: ServiceOptions): MethodEntry[] {
 function keyMethods(store: EmbeddedStore): MethodEntry[] {
   const { put, deleteRange, txn, compact } = KVDefinition.methods;
   return [
-    unary(KVDefinition, fastRange, (request) => {
+    unary(KVDefinition, framedRange, (request) => {
       checkKey(request);
       return store.range(request);
     }),
@@ -67,13 +68,12 @@ function keyMethods(store: EmbeddedStore): MethodEntry[] {
 
 const { range } = KVDefinition.methods;
 
-/** With our own encoder of the answer. */
-const fastRange = {
+/** The answer is written around what the database holds. */
+const framedRange = {
   name: range.name,
   requestType: range.requestType,
   responseType: {
-    encode: (response: RangeResponse) => ({ finish: () => encodeRangeResponse(response) }),
-    decode: range.responseType.decode,
+    encode: (answer: RangeAnswer & { header: ResponseHeader }) => ({ finish: () => encodeRangeResponse(answer) }),
   },
 };
 

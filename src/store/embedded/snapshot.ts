@@ -1,5 +1,5 @@
 // What reads and comparisons are evaluated against: the store at one moment, maybe in the middle of a transaction.
-import type { KeyValue } from "../etcd/protocol/etcd.ts";
+import type { FramedKeys, KeyState } from "./database.ts";
 import type { KeyRange } from "./key-range.ts";
 
 export interface Snapshot {
@@ -8,7 +8,9 @@ export interface Snapshot {
   /** Reads at earlier revisions are refused. */
   readonly compactRevision: bigint;
   /** Keys in order; `limit` 0n: all. `revision` missing: now. */
-  read(range: KeyRange, limit: bigint, revision?: bigint): KeyValue[];
+  read(range: KeyRange, limit: bigint, revision?: bigint): FramedKeys;
   count(range: KeyRange, revision?: bigint): bigint;
+  /** Of one key, now. */
+  state(key: Uint8Array): KeyState | undefined;
   hasLease(id: bigint): boolean;
 }

@@ -1,21 +1,16 @@
 // Hands committed changes to watchers. A watcher whose receiver is congested is left behind and later caught up from
 // the history in the database, so that it costs nobody else time or memory.
-import { type Event, Event_EventType, Event as EventMessage, WatchResponse } from "../etcd/protocol/etcd.ts";
+import type { Change } from "./change.ts";
 import type { CommitQueue, CommittedRevision } from "./commit-queue.ts";
 import type { Database } from "./database.ts";
 import { isInRange, type KeyRange } from "./key-range.ts";
-
-/** Events of one revision, encoded as the field `events` of a WatchResponse; `parts` is cut for a fragmented answer. */
-export interface EncodedEvents {
-  readonly revision: bigint;
-  readonly parts: readonly Uint8Array[];
-}
+import { RevisionEvents, type WatchAnswer } from "./watch-events.ts";
 
 /** Where the events of some watchers go: one gRPC stream. */
 export interface WatchReceiver {
   /** True: deliver nothing now; `WatchHub.resume` is called when there is room again. */
   readonly isCongested: boolean;
-  deliver(watcher: Watcher, events: EncodedEvents): void;
+  deliver(watcher: Watcher, answer: WatchAnswer): void;
   /** Changes that the watcher has not seen are no longer kept; it has been removed. */
   compacted(watcher: Watcher, compactRevision: bigint): void;
   /** A watcher has seen everything again. */
@@ -43,8 +38,6 @@ export interface Watcher extends WatcherOptions {
 
 const PAGE_ROWS = 1_000;
 const PAGE_BYTES = 4 * 1024 * 1024;
-/** What fits a message of etcd's usual limits. */
-const FRAGMENT_BYTES = 1_536 * 1024;
 
 export class WatchHub {
   readonly #database: Database;
@@ -72,18 +65,17 @@ export class WatchHub {
     this.#watchers.delete(watcher);
   }
 
-  publish({ revision, events }: CommittedRevision): void {
-    const shared = new SharedEncoding(revision, events);
+  publish({ revision, changes }: CommittedRevision): void {
+    let events: RevisionEvents | undefined;
     for (const watcher of this.#watchers) {
       if (!watcher.isSynced || revision < watcher.nextRevision) continue;
-      if (!events.some((event) => wants(watcher, event))) continue;
+      if (!changes.some((change) => wants(watcher, change))) continue;
       if (watcher.receiver.isCongested) {
         watcher.isSynced = false;
         watcher.nextRevision = revision;
       } else {
-        watcher.hadEvents = true;
-        watcher.nextRevision = revision + 1n;
-        watcher.receiver.deliver(watcher, shared.for(watcher));
+        events ??= this.#events(revision, changes);
+        this.#deliver(watcher, revision, events);
       }
     }
   }
@@ -111,78 +103,30 @@ export class WatchHub {
   #replayPage(watcher: Watcher, revision: bigint): boolean {
     const { range, nextRevision } = watcher;
     const page = this.#database.changesSince(range, nextRevision, PAGE_ROWS, PAGE_BYTES);
-    for (const [at, events] of Map.groupBy(page.events, ({ kv }) => kv?.modRevision ?? 0n)) {
+    for (const [at, changes] of Map.groupBy(page.changes, (change) => change.revision)) {
       if (watcher.receiver.isCongested) return false;
-      watcher.nextRevision = at + 1n;
-      const wanted = events.filter((event) => wants(watcher, event));
-      if (wanted.length === 0) continue;
-      watcher.hadEvents = true;
-      const full = watcher.wantsPrevious ? wanted.map((event) => this.#withPrevious(event)) : wanted;
-      watcher.receiver.deliver(watcher, encode(at, full, watcher.wantsPrevious, watcher.wantsFragments));
+      this.#deliver(watcher, at, this.#events(at, changes));
     }
     if (page.isComplete && watcher.nextRevision <= revision) watcher.nextRevision = revision + 1n;
     return page.isComplete;
   }
 
-  #withPrevious(event: Event): Event {
-    const { kv } = event;
+  #deliver(watcher: Watcher, revision: bigint, events: RevisionEvents): void {
+    watcher.nextRevision = revision + 1n;
+    const answer = events.answer((change) => wants(watcher, change), watcher);
+    if (answer === undefined) return;
+    watcher.hadEvents = true;
+    watcher.receiver.deliver(watcher, answer);
+  }
+
+  #events(revision: bigint, changes: readonly Change[]): RevisionEvents {
     // The moment before may be compacted, though what stood there is not yet forgotten.
-    if (kv === undefined || kv.modRevision - 1n < this.#queue().compactRevision) return event;
-    return { ...event, prevKv: this.#database.readBefore(kv.key, kv.modRevision) };
+    const isKnown = revision - 1n >= this.#queue().compactRevision;
+    const previous = ({ key }: Change) => (isKnown ? this.#database.readBefore(key, revision) : undefined);
+    return new RevisionEvents(revision, changes, previous);
   }
 }
 
-function wants(watcher: WatcherOptions, { type, kv }: Event): boolean {
-  if (kv === undefined || !(type === Event_EventType.PUT ? watcher.wantsPuts : watcher.wantsDeletes)) return false;
-  return isInRange(kv.key, watcher.range);
-}
-
-/** Most watchers want all events of a revision: those are encoded once. */
-class SharedEncoding {
-  readonly #revision: bigint;
-  readonly #events: readonly Event[];
-  readonly #known = new Map<boolean, EncodedEvents>();
-
-  constructor(revision: bigint, events: readonly Event[]) {
-    this.#revision = revision;
-    this.#events = events;
-  }
-
-  for(watcher: WatcherOptions): EncodedEvents {
-    const wanted = this.#events.filter((event) => wants(watcher, event));
-    const { wantsPrevious, wantsFragments } = watcher;
-    if (wantsFragments || wanted.length < this.#events.length) {
-      return encode(this.#revision, wanted, wantsPrevious, wantsFragments);
-    }
-    const known = this.#known.get(wantsPrevious) ?? encode(this.#revision, wanted, wantsPrevious, false);
-    this.#known.set(wantsPrevious, known);
-    return known;
-  }
-}
-
-function encode(
-  revision: bigint,
-  events: readonly Event[],
-  wantsPrevious: boolean,
-  wantsFragments: boolean,
-): EncodedEvents {
-  const shown = wantsPrevious ? events : events.map((event) => ({ ...event, prevKv: undefined }));
-  const groups = wantsFragments ? fragments(shown) : [[...shown]];
-  const parts = groups.map((group) => WatchResponse.encode(WatchResponse.fromPartial({ events: group })).finish());
-  return { revision, parts };
-}
-
-function fragments(events: readonly Event[]): Event[][] {
-  const groups: Event[][] = [[]];
-  let bytes = 0;
-  for (const event of events) {
-    const eventBytes = EventMessage.encode(event).finish().length;
-    if (bytes > 0 && bytes + eventBytes > FRAGMENT_BYTES) {
-      groups.push([]);
-      bytes = 0;
-    }
-    groups.at(-1)?.push(event);
-    bytes += eventBytes;
-  }
-  return groups;
+function wants(watcher: WatcherOptions, { key, frame }: Change): boolean {
+  return (frame === undefined ? watcher.wantsDeletes : watcher.wantsPuts) && isInRange(key, watcher.range);
 }

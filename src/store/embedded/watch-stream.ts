@@ -8,7 +8,8 @@ import {
 } from "../etcd/protocol/etcd.ts";
 import type { GrpcCall } from "./grpc-server.ts";
 import { isInRange, rangeFromWire } from "./key-range.ts";
-import type { EncodedEvents, Watcher, WatchHub, WatchReceiver } from "./watch-hub.ts";
+import type { WatchAnswer } from "./watch-events.ts";
+import type { Watcher, WatchHub, WatchReceiver } from "./watch-hub.ts";
 
 /** Of one store, on all its connections. */
 const MAX_WATCHERS = 20_000;
@@ -55,14 +56,9 @@ export class WatchStream implements WatchReceiver {
     this.#watchers.clear();
   }
 
-  deliver({ id: watchId }: Watcher, { revision, parts }: EncodedEvents): void {
-    const header = this.#header(revision);
-    for (const [index, events] of parts.entries()) {
-      const fragment = index < parts.length - 1;
-      const head = WatchResponse.encode(WatchResponse.fromPartial({ header, watchId, fragment })).finish();
-      // Fields of a message may be put together from pieces.
-      this.#call.send(Buffer.concat([head, events]));
-    }
+  deliver({ id }: Watcher, answer: WatchAnswer): void {
+    const header = () => this.#header(answer.revision);
+    for (const frame of answer.framesFor(id, header)) this.#call.sendFrame(frame);
   }
 
   compacted(watcher: Watcher, compactRevision: bigint): void {

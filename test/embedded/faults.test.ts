@@ -1,0 +1,103 @@
+// A disk that is full, files that are damaged, directories that cannot be used: what the store says, and that it goes on
+// where it can.
+import { execFile } from "node:child_process";
+import { copyFile, mkdir, mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { promisify } from "node:util";
+import { afterAll, beforeAll, expect, test } from "vitest";
+import { PutRequest, RangeRequest } from "../../src/store/etcd/protocol/etcd.ts";
+import { methods } from "../../src/store/etcd/rpc.ts";
+import { EmbeddedServer } from "./embedded-server.ts";
+import { StoreClient } from "./store-client.ts";
+
+const run = promisify(execFile);
+const program = join(import.meta.dirname, "../../src/cli/flannel-store.ts");
+
+let directory: string;
+
+beforeAll(async () => {
+  directory = await mkdtemp(join(tmpdir(), "flannel-faults-"));
+});
+
+afterAll(async () => {
+  await rm(directory, { recursive: true, force: true });
+});
+
+/** What the program says when it ends by itself, with its exit code in front. */
+async function ends(...commandLine: readonly string[]): Promise<string> {
+  const argv = ["--disable-warning=ExperimentalWarning", program, "--listen", "127.0.0.1:0", ...commandLine];
+  const options = { timeout: 20_000, killSignal: "SIGKILL" } as const;
+  const { code, stderr } = await run(process.execPath, argv, options).then(
+    ({ stdout }) => ({ code: 0, stderr: stdout }),
+    (error: unknown) => error as { code: number; stderr: string },
+  );
+  return `${code} ${stderr}`;
+}
+
+test("a full disk: writes are refused with etcd's words, reads go on, and so do writes when there is room", async () => {
+  const mount = join(directory, "small");
+  await mkdir(mount);
+  // In the server's own mount namespace; seen from here below /proc.
+  const wrapper = ["unshare", "--mount", "sh", "-c", 'mount -t tmpfs -o size=6m none "$0" && exec "$@"', mount];
+  await using server = await EmbeddedServer.start({ wrapper, extraArguments: ["--data-dir", join(mount, "data")] });
+  const filler = `/proc/${server.member.pid}/root${join(mount, "filler")}`;
+  await writeFile(filler, Buffer.alloc(3_000_000));
+  using client = new StoreClient(server.endpoints);
+  const put = (index: number, bytes: number) =>
+    client.ask(
+      methods.put,
+      PutRequest.fromPartial({ key: Buffer.from(`k${index}`), value: Buffer.alloc(bytes, index) }),
+    );
+  let acknowledged = 0;
+  let answer = await put(acknowledged, 200_000);
+  while ("ok" in answer && acknowledged < 100) answer = await put(++acknowledged, 200_000);
+  expect(answer).toEqual({ error: "8 etcdserver: mvcc: database space exceeded" });
+  const everything = RangeRequest.fromPartial({ key: Buffer.from("k"), rangeEnd: Buffer.from("l") });
+  const found = await client.call(methods.range, everything);
+  expect(found.kvs.map(({ value }) => value.length)).toEqual(new Array(acknowledged).fill(200_000));
+  await rm(filler);
+  expect(await put(acknowledged, 1_000)).toHaveProperty("ok");
+  const after = await client.call(methods.range, everything);
+  expect(after.kvs).toHaveLength(acknowledged + 1);
+  expect(after.header?.revision).toBe((found.header?.revision ?? 0n) + 1n);
+  expect(server.member.log()).toContain("database or disk is full");
+});
+
+test("a file that is no database, or a newer one: exit code 1 and a sentence, and the file stays as it is", async () => {
+  const data = join(directory, "damaged");
+  await mkdir(data);
+  const file = join(data, "store.db");
+  const noise = Buffer.from("this is no database at all".repeat(1_000));
+  await writeFile(file, noise);
+  expect(await ends("--data-dir", data)).toBe(
+    `1 flannel-store: cannot open the store in ${data}: file is not a database\n`,
+  );
+  expect((await readFile(file)).equals(noise)).toBe(true);
+  await using server = await EmbeddedServer.start();
+  await server.member.kill("SIGTERM");
+  await copyFile(join(server.dataDirectory, "store.db"), file);
+  const bytes = await readFile(file);
+  // The header's user version.
+  bytes.writeUInt32BE(1_000, 60);
+  await writeFile(file, bytes);
+  expect(await ends("--data-dir", data)).toBe(
+    `1 flannel-store: cannot open the store in ${data}: ${file} has format 1000, known is 2\n`,
+  );
+});
+
+test("directories and addresses that cannot be used: exit code and a sentence", async () => {
+  expect(await ends("--data-dir", "/proc/nothing")).toMatch(/^1 flannel-store: cannot use \/proc\/nothing: ENOENT/);
+  expect(await ends("--data-dir", "/dev/null")).toMatch(/^1 flannel-store: cannot use \/dev\/null: EEXIST/);
+  expect(await ends("--data-dir", "/sys/kernel")).toMatch(/^1 flannel-store: cannot use \/sys\/kernel: /);
+  expect(await ends("--data-dir", "")).toMatch(/^2 flannel-store: --data-dir must not be empty/);
+  const data = ["--data-dir", join(directory, "unused")];
+  expect(await ends(...data, "--listen", "nobody.invalid:2379", "--insecure")).toMatch(
+    /^1 flannel-store: cannot listen on nobody\.invalid: /,
+  );
+  const file = join(directory, "no-certificate");
+  await writeFile(file, "nothing");
+  expect(await ends(...data, "--tls-cert", file, "--tls-key", file)).toMatch(
+    /^1 flannel-store: --tls-cert and --tls-key cannot be used: /,
+  );
+});
