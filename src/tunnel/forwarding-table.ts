@@ -130,6 +130,11 @@ export class ForwardingTable {
     return this.#head(head.hasOwn4) === 1 && (address & this.#head(head.mask4)) === this.#head(head.own4);
   }
 
+  /** Whether all hosts of our own subnet are meant. */
+  isOwnBroadcast4(address: number): boolean {
+    return this.isOwn4(address) && (address | this.#head(head.mask4)) === -1;
+  }
+
   isOwn6(view: DataView, at: number): boolean {
     if (this.#head(head.hasOwn6) === 0) return false;
     for (let word = 0; word < 4; word++) {

@@ -43,7 +43,6 @@ export interface PumpOptions {
 const POLLIN = 1;
 const POLLFD_BYTES = 8;
 const EBADFD = 77;
-const DEVICE_DOWN = 5; // EIO
 
 /** Returns when told to stop; throws DeviceLost when the TUN device is gone. */
 export function runPump(options: PumpOptions): void {
@@ -102,9 +101,8 @@ function writePoll(i32: Int32Array, polls: number, index: number, fd: number): v
 function deviceWriter(arena: Arena, tun: number, counters: Counters): (iovecs: number, count: number) => void {
   return (iovecs, count) => {
     if (writev(tun, arena.base + iovecs, count) >= 0) return;
-    const errno = lastErrno();
-    if (errno === EBADFD) throw new DeviceLost("write to the TUN device: it is gone");
-    // The device is down, or the kernel finds something wrong with the packet that we did not.
-    counters.add(errno === DEVICE_DOWN ? counter.deviceRefused : counter.malformed, 1);
+    if (lastErrno() === EBADFD) throw new DeviceLost("write to the TUN device: it is gone");
+    // One iovec is the virtio header; each of the others belongs to a packet.
+    counters.add(counter.deviceRefused, count - 1);
   };
 }
