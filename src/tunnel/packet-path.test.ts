@@ -10,6 +10,7 @@ import { fold } from "./checksum.ts";
 import { Coalescer } from "./coalescer.ts";
 import { ForwardingTable, NO_PEER } from "./forwarding-table.ts";
 import type { DatagramSink } from "./message-batch.ts";
+import { decrementTtl4 } from "./packet.ts";
 import { Segmenter } from "./segmenter.ts";
 import type { TunnelState } from "./tunnel-state.ts";
 
@@ -159,6 +160,26 @@ it("the sum agrees with RFC 1071 for every length and alignment", () => {
     }),
     { numRuns: 2_000 },
   );
+});
+
+it("takes a hop and leaves the checksum as if worked out anew, for every checksum there is", () => {
+  const packet = makePacket({ ...v4, protocol: 17, payload: new Uint8Array(8) });
+  const ip = arena.rxSlots + 1; // nothing is said about where it lies
+  const recomputed = packet.slice(0, 20);
+  const wrong: number[] = [];
+  for (let id = 0; id <= 0xffff; id++) {
+    packet.set([id >> 8, id & 0xff], 4);
+    packet.set([0, 0], 10);
+    const before = checksumOf(packet.subarray(0, 20));
+    packet.set([before >> 8, before & 0xff], 10);
+    arena.u8.set(packet, ip);
+    decrementTtl4(arena, ip);
+    recomputed.set(packet.subarray(0, 20));
+    recomputed[8] = 63;
+    recomputed.set([0, 0], 10);
+    if (arena.u8[ip + 8] !== 63 || arena.get16(ip + 10) !== checksumOf(recomputed)) wrong.push(before);
+  }
+  expect(wrong).toEqual([]);
 });
 
 describe("forwarding table", () => {
