@@ -2,7 +2,7 @@
 // go in on either side, and what comes out on either side is there to read.
 import { boxNamespace as box } from "../../lab/namespace.ts";
 import { until } from "../../lab/wait.ts";
-import { type Address, parseAddress, parsePrefix } from "../../src/ip/address.ts";
+import { parseAddress, parsePrefix } from "../../src/ip/address.ts";
 import type { Fd } from "../../src/sys/fd.ts";
 import { openSocket, receiveDatagram, SOCK_RAW, sendDatagram } from "../../src/sys/socket.ts";
 import { openRawSocket, openUdpSocket, socketAddress } from "../../src/sys/udp-socket.ts";
@@ -29,7 +29,11 @@ export const inner = {
 /** Outside. */
 const here = { ipv4: parseAddress("127.0.0.1"), ipv6: parseAddress("fd00:99::1") };
 const there = { ipv4: parseAddress("127.0.0.2"), ipv6: parseAddress("fd00:99::2") };
-const stranger = parseAddress("127.0.0.9");
+const nobody = { ipv4: parseAddress("127.0.0.9"), ipv6: parseAddress("fd00:99::9") };
+const loopbackAddresses = ["10.5.1.9/32", "fd00:5:1::9/128", "fd00:99::1/128", "fd00:99::2/128", "fd00:99::9/128"];
+
+/** Who sends to our UDP port. */
+export type Sender = "peer" | "peer, from another port" | "stranger";
 
 export class TunnelFixture implements AsyncDisposable {
   readonly #resources = new AsyncDisposableStack();
@@ -43,16 +47,20 @@ export class TunnelFixture implements AsyncDisposable {
     ipv4: this.#own(openUdpSocket(there.ipv4, PORT, BUFFER_BYTES)),
     ipv6: this.#own(openUdpSocket(there.ipv6, PORT, BUFFER_BYTES)),
   };
-  readonly #stranger = this.#own(openUdpSocket(stranger, PORT, BUFFER_BYTES));
+  readonly #otherPort = {
+    ipv4: this.#own(openUdpSocket(there.ipv4, 40_000, BUFFER_BYTES)),
+    ipv6: this.#own(openUdpSocket(there.ipv6, 40_000, BUFFER_BYTES)),
+  };
+  readonly #stranger = {
+    ipv4: this.#own(openUdpSocket(nobody.ipv4, PORT, BUFFER_BYTES)),
+    ipv6: this.#own(openUdpSocket(nobody.ipv6, PORT, BUFFER_BYTES)),
+  };
   readonly #buffer = new Uint8Array(65_536);
 
   static async open(options: Partial<TunnelState> = {}): Promise<TunnelFixture> {
-    await box.ipBatch([
-      "addr add 10.5.1.9/32 dev lo",
-      "addr add fd00:5:1::9/128 dev lo nodad",
-      "addr add fd00:99::1/128 dev lo nodad",
-      "addr add fd00:99::2/128 dev lo nodad",
-    ]);
+    await box.ipBatch(
+      loopbackAddresses.map((address) => `addr add ${address} dev lo${address.includes(":") ? " nodad" : ""}`),
+    );
     const fixture = new TunnelFixture();
     await fixture.setState(options);
     await box.ipBatch([
@@ -98,11 +106,11 @@ export class TunnelFixture implements AsyncDisposable {
     sendDatagram("send a raw packet", isV6 ? this.#raw.ipv6 : this.#raw.ipv4, packet, address);
   }
 
-  /** To our UDP port: from the peer, or from someone without a lease. */
-  sendOutside(packet: Uint8Array, from: "peer" | "peer by IPv6" | "stranger" = "peer"): void {
-    const socket = { peer: this.#peer.ipv4, "peer by IPv6": this.#peer.ipv6, stranger: this.#stranger }[from];
-    const target: Address = from === "peer by IPv6" ? here.ipv6 : here.ipv4;
-    sendDatagram("send a datagram", socket, packet, socketAddress(target, PORT));
+  /** One datagram to our UDP port, of that family outside. */
+  sendOutside(packet: Uint8Array, family: 4 | 6 = 4, from: Sender = "peer"): void {
+    const sockets = { peer: this.#peer, "peer, from another port": this.#otherPort, stranger: this.#stranger }[from];
+    const key = family === 4 ? "ipv4" : "ipv6";
+    sendDatagram("send a datagram", sockets[key], packet, socketAddress(here[key], PORT));
   }
 
   /** The next ICMP message that reached this host, with its IP header; of IPv6 without. Neighbour discovery is left out. */
@@ -134,8 +142,7 @@ export class TunnelFixture implements AsyncDisposable {
   async [Symbol.asyncDispose](): Promise<void> {
     await this.#resources.disposeAsync();
     await box.tryRun(["ip", "link", "del", "dev", "flannel0"]);
-    for (const address of ["10.5.1.9/32", "fd00:5:1::9/128", "fd00:99::1/128", "fd00:99::2/128"])
-      await box.ip("addr", "del", address, "dev", "lo");
+    await box.ipBatch(loopbackAddresses.map((address) => `addr del ${address} dev lo`));
   }
 
   #own(fd: Fd): Fd {
