@@ -29,7 +29,10 @@ const TO_MINUTE = 10;
 const MAX_GROWTH_MB = 2;
 
 /** Lines for a terminal, and what is not as it should be. */
-export function soakReport(result: SoakResult): { readonly lines: readonly string[]; readonly faults: readonly string[] } {
+export function soakReport(result: SoakResult): {
+  readonly lines: readonly string[];
+  readonly faults: readonly string[];
+} {
   const { samples, traffic, hosts } = result;
   const lastMinute = samples.at(-1)?.minute ?? 0;
   const memory = hosts.map(({ name }, index) => memoryOf(name, index, samples, lastMinute));

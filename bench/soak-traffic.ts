@@ -65,7 +65,7 @@ export async function startTraffic(cluster: Cluster, signal: AbortSignal): Promi
     for (let number = 200; number < 210; number++) await comeOrGo(cluster, number);
     await sleep(5_000);
   });
-  void makeNoise(cluster, results, signal);
+  forever("strangers' datagrams", () => makeNoise(cluster, results, signal));
   return results;
 }
 

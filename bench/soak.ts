@@ -43,7 +43,9 @@ async function soak(minutes: number, signal: AbortSignal): Promise<SoakResult> {
     if (Math.floor(minute) > told) {
       told = Math.floor(minute);
       const gbits = [...traffic.gbits.values()].map((list) => list.at(-1)?.toFixed(2)).join(" and ");
-      console.log(`minute ${told}: resident ${residentMb.map((mb) => mb.toFixed(1)).join(" and ")} MB; ${gbits} Gbit/s`);
+      console.log(
+        `minute ${told}: resident ${residentMb.map((mb) => mb.toFixed(1)).join(" and ")} MB; ${gbits} Gbit/s`,
+      );
     }
     if (signal.aborted || minute >= minutes) break;
   }
@@ -58,7 +60,10 @@ async function viewHost(cluster: Cluster, number: number): Promise<HostView> {
   const tables = await Promise.all(
     ["udp", "udp6"].map((name) => agent.host.namespace.run(["cat", `/proc/net/${name}`])),
   );
-  const sockets = tables.join("").split("\n").filter((line) => /^ *\d+: [0-9A-F]+:205D /.test(line));
+  const sockets = tables
+    .join("")
+    .split("\n")
+    .filter((line) => /^ *\d+: [0-9A-F]+:205D /.test(line));
   const queueDrops = sockets.reduce((sum, line) => sum + Number(line.trim().split(/\s+/).at(-1)), 0);
   return { name: agent.host.name, dataPlane, queueDrops };
 }

@@ -103,8 +103,16 @@ it(`survives ${ROUNDS} damaged packets from the device, seed ${seed}`, { timeout
     if (packets.random(2) === 0) {
       arena.u8[at + vnet.flags] = packets.random(4);
       arena.u8[at + vnet.gsoType] = [0, 1, 4, 5, 0x81, packets.random(256)][packets.random(6)] ?? 0;
-      arena.view.setUint16(at + vnet.gsoSize, packets.random(4) === 0 ? packets.random(65_536) : packets.random(1_500), true);
-      arena.view.setUint16(at + vnet.checksumStart, packets.random(3) === 0 ? packets.random(65_536) : packets.random(2) * 20 + 20, true);
+      arena.view.setUint16(
+        at + vnet.gsoSize,
+        packets.random(4) === 0 ? packets.random(65_536) : packets.random(1_500),
+        true,
+      );
+      arena.view.setUint16(
+        at + vnet.checksumStart,
+        packets.random(3) === 0 ? packets.random(65_536) : packets.random(2) * 20 + 20,
+        true,
+      );
       arena.view.setUint16(at + vnet.checksumOffset, packets.random(3) === 0 ? packets.random(65_536) : 16, true);
     }
     const droppedBefore = droppedSoFar();

@@ -2,7 +2,7 @@
 // subnet it is for, and to nobody else; none is taken from the wrong host.
 import { createSocket, type Socket } from "node:dgram";
 import { once } from "node:events";
-import { setImmediate as turn, setTimeout as sleep } from "node:timers/promises";
+import { setTimeout as sleep, setImmediate as turn } from "node:timers/promises";
 import { afterEach, expect, test } from "vitest";
 import { boxNamespace as box } from "../../lab/namespace.ts";
 import { until } from "../../lab/wait.ts";
@@ -100,7 +100,8 @@ test("over 1,000 changes a second under load deliver nothing wrongly", async () 
   expect(seen[1]?.filter((third) => third % 2 !== 1)).toEqual([]);
   // Those who came and went got packets too, and those who stayed most of theirs.
   for (const thirds of seen) expect(thirds.length).toBeGreaterThan(40);
-  for (const [index, { counts }] of hosts.entries()) expect(counts.get(lasting[index] ?? 0)).toBeGreaterThan(forged / 4);
+  for (const [index, { counts }] of hosts.entries())
+    expect(counts.get(lasting[index] ?? 0)).toBeGreaterThan(forged / 4);
   const { dropped, carried } = tunnel.status();
   expect(dropped).toMatchObject({ malformed: 0, unknownSender: 0, foreignSource: forged, foreignDestination: 0 });
   expect(carried.receivedPackets).toBe(forged);

@@ -5,8 +5,8 @@ import { once } from "node:events";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { boxNamespace as box } from "../../lab/namespace.ts";
 import { until } from "../../lab/wait.ts";
-import { type DeviceSender, openDeviceSender } from "../support/device-sender.ts";
 import { DamagedPackets, randomSeed } from "../support/damaged-packets.ts";
+import { type DeviceSender, openDeviceSender } from "../support/device-sender.ts";
 import { makePacket } from "../support/packets.ts";
 import { inner, TunnelFixture } from "../support/tunnel-fixture.ts";
 
@@ -33,7 +33,7 @@ async function givenToDevice(): Promise<number> {
 
 /** A whole packet each way. */
 async function expectToWork(): Promise<void> {
-  while (fixture.atPeer(4) !== undefined) continue;
+  while (fixture.atPeer(4) !== undefined);
   const socket = createSocket("udp4");
   try {
     socket.bind(7_000, inner.ours.join("."));
@@ -42,7 +42,12 @@ async function expectToWork(): Promise<void> {
     const there = await until(() => fixture.atPeer(4), { what: "a packet at the peer" });
     expect(Buffer.from(there).subarray(-5).toString()).toBe("there");
     const message = once(socket, "message");
-    const back = makePacket({ source: inner.theirs, destination: inner.ours, protocol: 17, payload: Buffer.from("back") });
+    const back = makePacket({
+      source: inner.theirs,
+      destination: inner.ours,
+      protocol: 17,
+      payload: Buffer.from("back"),
+    });
     back.set([7_000 >> 8, 7_000 & 255], 22);
     back.set([0, 0], 26); // no checksum
     fixture.sendOutside(back);

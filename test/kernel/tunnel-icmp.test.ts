@@ -22,7 +22,10 @@ const untilUndelivered = (packets: number) =>
 const payload = Uint8Array.from({ length: 32 }, (_, index) => index + 1);
 
 /** A packet to nobody, changed in place by `change`; checksums follow. */
-function toNobody(change: (bytes: Uint8Array) => void = () => undefined, more: Partial<PacketOptions> = {}): Uint8Array {
+function toNobody(
+  change: (bytes: Uint8Array) => void = () => undefined,
+  more: Partial<PacketOptions> = {},
+): Uint8Array {
   const packet = makePacket({ source: inner.ours, destination: inner.nobodys, protocol: 17, payload, ...more });
   change(packet);
   return withHeaderChecksum(packet);
@@ -58,7 +61,10 @@ const fragment6 = (word: number, protocol: number, first: number) => (packet: Ui
   packet[6] = 44;
   packet.set([protocol, 0, word >> 8, word & 255, 0, 0, 0, 1, first], 40);
 };
-const from = (...source: readonly number[]) => (packet: Uint8Array) => packet.set(source, 12);
+const from =
+  (...source: readonly number[]) =>
+  (packet: Uint8Array) =>
+    packet.set(source, 12);
 
 async function nextIcmp(family: 4 | 6): Promise<Uint8Array> {
   return await until(() => fixture.icmpReceived(family), { what: "an ICMP message" });
@@ -73,7 +79,7 @@ async function isAnswered(family: 4 | 6, send: () => void): Promise<boolean> {
   await untilUndelivered(before + 1);
   const answered = sent() - sentBefore;
   expect([0, 1]).toContain(answered);
-  while (fixture.icmpReceived(family) !== undefined || fixture.atPeer(family) !== undefined) continue;
+  while (fixture.icmpReceived(family) !== undefined || fixture.atPeer(family) !== undefined);
   return answered === 1;
 }
 

@@ -50,9 +50,11 @@ async function fateOf(family: 4 | 6, packet: Uint8Array, from: Sender): Promise<
   return await until(
     () => {
       const after = look();
-      return Object.keys(after)
-        .filter((name) => after[name] !== before[name])
-        .join(" and ") || undefined;
+      return (
+        Object.keys(after)
+          .filter((name) => after[name] !== before[name])
+          .join(" and ") || undefined
+      );
     },
     { what: "the datagram to be counted", intervalMs: 1 },
   );

@@ -72,7 +72,21 @@ describe("a path that carries less than the device promises", () => {
     const undo = await Promise.all(legs.map((leg) => narrowLeg(leg, 1_300)));
     expect(await transferEverywhere(10_000_000)).toEqual(allUnharmed);
     const [one, two] = [pod(1), pod(2)];
-    const largest = (target: string) => ["ping", "-n", "-c", "3", "-i", "0.2", "-W", "1", "-M", "do", "-s", "1404", target];
+    const largest = (target: string) => [
+      "ping",
+      "-n",
+      "-c",
+      "3",
+      "-i",
+      "0.2",
+      "-W",
+      "1",
+      "-M",
+      "do",
+      "-s",
+      "1404",
+      target,
+    ];
     const narrow4 = await one.namespace.tryRun(largest(two.ipv4 ?? ""));
     expect(`${narrow4.stdout}${narrow4.stderr}`).toMatch(/mtu ?= ?1272/);
     // 1300 bytes outside leave 1252, but no IPv6 sender goes below 1280: that much is carried, in outer fragments.
