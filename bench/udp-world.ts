@@ -27,6 +27,8 @@ export interface UdpWorld extends AsyncDisposable {
   readonly paths: ReadonlyMap<Way, Path>;
   /** Whether every frame crosses the wire singly, cut in software. */
   setWire(isCut: boolean): Promise<void>;
+  /** Ends the first host's agent of the way "udp" and starts it anew; returns when it is ready again. */
+  restart(signal: NodeJS.Signals): Promise<void>;
 }
 
 type Subnets = readonly [string, string];
@@ -50,15 +52,17 @@ export async function createUdpWorld(peers: number): Promise<UdpWorld> {
   const etcd = stack.use(await Etcd.start({ members: [{ address: lan.storeAddress }] }));
   const hosts = [lan.host(1), lan.host(2)] as const;
   await layCable(hosts);
-  const udp = await startAgents(stack, etcd, hosts, "/udp", { Network: "172.20.0.0/16", Backend: { Type: "udp" } });
+  // Of its own, since it takes agents in later too.
+  const running = stack.use(new AsyncDisposableStack());
+  const udp = await startAgents(running, etcd, hosts, "/udp", { Network: "172.20.0.0/16", Backend: { Type: "udp" } });
   const plainBackend = { Type: "udp", Port: 8286, Offload: false };
-  const plain = await startAgents(stack, etcd, hosts, "/plain", { Network: "172.24.0.0/16", Backend: plainBackend });
+  const plain = await startAgents(running, etcd, hosts, "/plain", { Network: "172.24.0.0/16", Backend: plainBackend });
   const config = JSON.stringify({ Network: "10.0.0.0/8", SubnetLen: 24, Backend: { Type: "udp", Port: 8288 } });
   await writePeers(etcd.endpoints, "/many", peers, {
     config,
     leaseOf: ({ publicIp }) => formatLeaseValue({ publicIp }),
   });
-  const many = await startAgents(stack, etcd, hosts, "/many", undefined);
+  const many = await startAgents(running, etcd, hosts, "/many", undefined);
   const onePacket = await startOnePacket(stack, hosts, ["172.21.1.0/24", "172.21.2.0/24"]);
   const vxlan = await makeVxlan(hosts, ["172.22.1.0/24", "172.22.2.0/24"]);
   const hostGw = await makeRoutes(hosts, ["172.23.1.0/24", "172.23.2.0/24"]);
@@ -78,6 +82,7 @@ export async function createUdpWorld(peers: number): Promise<UdpWorld> {
     to: pods[1],
     paths,
     setWire: (isCut) => setWire(hosts, isCut),
+    restart: (signal) => udp.restart(0, signal),
     [Symbol.asyncDispose]: () => disposer.disposeAsync(),
   };
 }
@@ -91,24 +96,39 @@ interface Overlay {
 
 type Hosts = readonly [LabHost, LabHost];
 
+interface AgentsOverlay extends Overlay {
+  readonly agents: readonly LabAgent[];
+  restart(index: number, signal: NodeJS.Signals): Promise<void>;
+}
+
 async function startAgents(
   stack: AsyncDisposableStack,
   etcd: Etcd,
   hosts: Hosts,
   prefix: string,
   config: { readonly Network: string; readonly Backend: unknown } | undefined,
-): Promise<Overlay & { readonly agents: readonly LabAgent[] }> {
+): Promise<AgentsOverlay> {
   if (config !== undefined) await etcd.put(`${prefix}/config`, JSON.stringify(config));
-  const agents = hosts.map((host) => {
+  const start = (host: LabHost) => {
     const directory = `${host.runDirectory}${prefix}`;
     const args = [`--etcd-prefix=${prefix}`, `--iface=${cable}`];
     return stack.use(LabAgent.start(host, { etcdEndpoints: etcd.endpoints, args, directory }));
-  });
+  };
+  const agents = hosts.map(start);
   await Promise.all(agents.map((agent) => agent.untilReady({ timeoutMs: 60_000 })));
   const subnets = await Promise.all(agents.map(async (agent) => (await agent.status()).lease?.subnet ?? ""));
   const [one = "", two = ""] = subnets;
   const pids = agents.map(({ pid }) => pid);
-  return { network: config?.Network ?? "10.0.0.0/8", subnets: [one, two], pids, mtuBytes: 1472, agents };
+  const restart = async (index: number, signal: NodeJS.Signals) => {
+    const previous = agents[index];
+    if (previous === undefined) throw new RangeError(`no agent ${index}`);
+    previous.signal(signal);
+    await previous.exited;
+    const next = start(previous.host);
+    agents[index] = next;
+    await next.untilReady();
+  };
+  return { network: config?.Network ?? "10.0.0.0/8", subnets: [one, two], pids, mtuBytes: 1472, agents, restart };
 }
 
 async function startOnePacket(stack: AsyncDisposableStack, hosts: Hosts, subnets: Subnets): Promise<Overlay> {

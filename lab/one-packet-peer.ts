@@ -1,11 +1,8 @@
 // A host that carries packets as flannel's first proxy did, one for each system call, and knows nothing but the wire
 // format: for mixed networks and as the measure of the udp backend. Compiled when first used.
 import type { ChildProcess } from "node:child_process";
-import { mkdtemp } from "node:fs/promises";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
 import { fileURLToPath } from "node:url";
-import { tryRun } from "./command.ts";
+import { compiled } from "./compiled.ts";
 import type { LabHost } from "./host.ts";
 import type { SubnetEnv } from "./subnet-env.ts";
 import { until } from "./wait.ts";
@@ -27,21 +24,6 @@ export interface OnePacketPeerOptions {
 
 const source = fileURLToPath(new URL("one-packet-proxy.c", import.meta.url));
 const overheadBytes = 28;
-let compiled: Promise<string> | undefined;
-
-/** The program's path. Throws a sentence when there is no C compiler. */
-function compileOnce(): Promise<string> {
-  compiled ??= compile();
-  return compiled;
-}
-
-async function compile(): Promise<string> {
-  const program = join(await mkdtemp(join(tmpdir(), "one-packet-")), "one-packet-proxy");
-  const result = await tryRun(["cc", "-O2", "-o", program, source], { timeoutMs: 60_000 });
-  if (result.exitCode === 0) return program;
-  throw new Error(`the one-packet proxy needs a C compiler (apt-get install gcc libc6-dev): ${result.stderr}`);
-}
-
 export class OnePacketPeer implements AsyncDisposable {
   readonly host: LabHost;
   readonly subnetEnv: SubnetEnv;
@@ -62,7 +44,7 @@ export class OnePacketPeer implements AsyncDisposable {
     const [address = ""] = options.subnet.split("/");
     const device = options.device ?? "flannel0";
     const argv = [
-      await compileOnce(),
+      await compiled(source),
       ...[device, options.address ?? host.ipv4 ?? "", String(options.port ?? 8285), address, String(mtuBytes)],
       ...[...options.peers].map(([subnet, ip]) => `${subnet}=${ip}`),
     ];

@@ -16,7 +16,10 @@ export interface FileSources {
   readonly network: Network;
 }
 
-/** Peers change often in a large cluster, and what they were some seconds ago is good enough to start from. */
+/**
+ * Peers change often in a large cluster, and what they were some seconds ago is good enough to start from; but none at
+ * all is not, so the first are saved at once.
+ */
 const SAVE_PEERS_AFTER_MS = 10_000;
 
 export class AgentFiles implements AsyncDisposable {
@@ -31,6 +34,7 @@ export class AgentFiles implements AsyncDisposable {
   #stateText = { wanted: "", saved: "" };
   #wantedState: RememberedState | undefined;
   #peers: readonly Lease[] = [];
+  #arePeersSaved = false;
   /** What fails right now, each with the kind of failure that was said. */
   readonly #failing = new Map<FileKind, string>();
 
@@ -63,7 +67,8 @@ export class AgentFiles implements AsyncDisposable {
 
   savePeers(peers: readonly Lease[]): void {
     this.#peers = peers;
-    this.#peersFile.request();
+    if (this.#arePeersSaved) this.#peersFile.request();
+    else this.#peersFile.requestNow();
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -98,6 +103,7 @@ export class AgentFiles implements AsyncDisposable {
       await this.#warmState.save(this.#wantedState);
       this.#stateText.saved = text;
       this.#failing.delete("state");
+      if (!this.#arePeersSaved) this.#peersFile.requestNow();
     } catch (error) {
       this.#sayNotSaved("state", error);
     }
@@ -105,7 +111,7 @@ export class AgentFiles implements AsyncDisposable {
 
   async #savePeers(): Promise<void> {
     try {
-      await this.#warmState.savePeers(this.#peers);
+      this.#arePeersSaved = await this.#warmState.savePeers(this.#peers);
       this.#failing.delete("peers");
     } catch (error) {
       this.#sayNotSaved("peers", error);

@@ -21,6 +21,14 @@ export class LatestOnly implements AsyncDisposable {
     else this.#timer = setTimeout(() => this.#start(), this.#delayMs);
   }
 
+  /** Without the delay. */
+  requestNow(): void {
+    this.#isRequested = true;
+    if (this.#isDisposed || this.#running !== undefined) return;
+    clearTimeout(this.#timer);
+    this.#start();
+  }
+
   /** Serves what is still requested, then ends. */
   async [Symbol.asyncDispose](): Promise<void> {
     this.#isDisposed = true;

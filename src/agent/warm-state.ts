@@ -92,9 +92,12 @@ export class WarmState {
     }
   }
 
-  /** One lease a line. Throws `file.failed`. Only after `save`: peers without an own lease are of no use. */
-  async savePeers(peers: readonly Lease[]): Promise<void> {
-    if (this.#name === undefined) return;
+  /**
+   * One lease a line. Throws `file.failed`. False, and nothing is written, before the own state is known: peers without
+   * an own lease are of no use.
+   */
+  async savePeers(peers: readonly Lease[]): Promise<boolean> {
+    if (this.#name === undefined) return false;
     const parts: string[] = [];
     for (let start = 0; start < peers.length; start += LEASES_PER_SLICE) {
       const slice = peers.slice(start, start + LEASES_PER_SLICE);
@@ -102,6 +105,7 @@ export class WarmState {
       await setImmediate(); // formatting all at once would hold up packets' news for tens of milliseconds
     }
     await writeFileAtomically(this.#path(this.#name, "peers"), parts.join(""), 0o600);
+    return true;
   }
 
   /** The files that hold what is remembered of this agent, also on another address. */
