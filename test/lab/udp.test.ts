@@ -101,6 +101,29 @@ describe("traffic", () => {
     },
   );
 
+  it("counts packets, bytes and batches, in all and for each peer, at both ends", async () => {
+    const look = async (number: number) => {
+      const { dataPlane } = await cluster.agent(number).status();
+      return { carried: dataPlane?.carried ?? {}, peer: dataPlane?.peers[0] };
+    };
+    const before = [await look(1), await look(2)] as const;
+    await podNs(1).run(["ping", "-n", "-q", "-c", "20", "-i", "0.01", podIp(2)]);
+    const after = [await look(1), await look(2)] as const;
+    for (const [index, { carried, peer }] of after.entries()) {
+      const grown = (name: string) => (carried[name] ?? 0) - (before[index]?.carried[name] ?? 0);
+      for (const way of ["sent", "received"] as const) {
+        expect([grown(`${way}Packets`), grown(`${way}Bytes`)]).toEqual([20, 20 * 84]);
+        expect(grown(`${way}DatagramBatches`)).toBeGreaterThan(0);
+        const [packets, bytes] = [`${way}Packets`, `${way}Bytes`] as const;
+        const was = before[index]?.peer;
+        expect([(peer?.[packets] ?? 0) - (was?.[packets] ?? 0), (peer?.[bytes] ?? 0) - (was?.[bytes] ?? 0)]).toEqual([
+          20,
+          20 * 84,
+        ]);
+      }
+    }
+  });
+
   it("answers what it cannot deliver, as a router does", async () => {
     const lost = await podNs(1).tryRun(["ping", "-n", "-c", "1", "-W", "2", "10.5.255.9"]);
     expect(lost.stdout).toContain("Destination Net Unreachable");
