@@ -12,7 +12,7 @@ import { DeviceLost, Outbound } from "./outbound.ts";
 import { PathMtus } from "./path-mtus.ts";
 
 /** Words the two threads share beside the counters. */
-export const control = { stop: 0, tableGeneration: 1, usesGso: 2, words: 3 } as const;
+export const control = { stop: 0, tableGeneration: 1, usesGso: 2, tableTaken: 3, words: 4 } as const;
 
 export interface PumpFeatures {
   readonly udpSegmentation: boolean;
@@ -70,6 +70,8 @@ export function runPump(options: PumpOptions): void {
         outbound.setTable(next);
         inbound.setTable(next);
       }
+      // No table before this one is read again.
+      Atomics.store(words, control.tableTaken, latest);
     }
     let work = outbound.run();
     if (udp4 >= 0) work += inbound.run(udp4, false);
