@@ -223,8 +223,10 @@ export async function residentMb(pid: number): Promise<number> {
 }
 
 /** An iperf3 server that stays. */
-export async function startServer(namespace: Namespace): Promise<Disposable> {
-  const child = namespace.spawn(["iperf3", "-s"], { stdio: "ignore" });
-  await until(async () => (await namespace.run(["ss", "-Hltn", "sport = :5201"])) !== "", { what: "iperf3 to listen" });
+export async function startServer(namespace: Namespace, port = 5201): Promise<Disposable> {
+  const child = namespace.spawn(["iperf3", "-s", "-p", String(port)], { stdio: "ignore" });
+  await until(async () => (await namespace.run(["ss", "-Hltn", `sport = :${port}`])) !== "", {
+    what: "iperf3 to listen",
+  });
   return { [Symbol.dispose]: () => void child.kill("SIGKILL") };
 }

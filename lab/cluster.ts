@@ -71,10 +71,10 @@ export class Cluster implements AsyncDisposable {
   }
 
   /** Starts the agent of a host, again or for the first time; it becomes `agent(number)`. Does not wait. */
-  startAgent(number: number, args: readonly string[] = []): LabAgent {
+  startAgent(number: number, args: readonly string[] = [], env: Readonly<Record<string, string>> = {}): LabAgent {
     const host = this.lan.host(number);
     const flags = [...(this.#options.args ?? []), ...args];
-    const agent = this.#resources.use(LabAgent.start(host, { etcdEndpoints: this.etcd.endpoints, args: flags }));
+    const agent = this.#resources.use(LabAgent.start(host, { etcdEndpoints: this.etcd.endpoints, args: flags, env }));
     this.#agents.set(number, agent);
     return agent;
   }

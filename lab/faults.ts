@@ -1,6 +1,6 @@
 // What goes wrong in real networks, as calls. Each returns how to undo it. Network faults sit in the box's namespace
 // (the switch), so nothing inside the host shows that the lab did it.
-import type { LabHost } from "./host.ts";
+import type { LabHost, LanSegment } from "./host.ts";
 import { boxNamespace } from "./namespace.ts";
 
 export type Undo = () => Promise<void>;
@@ -31,6 +31,66 @@ export function dropUdp(port: number): Promise<Undo> {
 export function lose(host: LabHost, percent: number): Promise<Undo> {
   const chance = percent >= 100 ? "drop" : `numgen random mod 100 < ${percent} drop`;
   return dropOnSwitch([`iifname "${host.name}" ${chance}`, `oifname "${host.name}" ${chance}`]);
+}
+
+/** Part of the datagrams to this port that the router forwards between its LANs is lost at random, in percent. */
+export async function loseRouted(port: number, percent: number): Promise<Undo> {
+  tableCount += 1;
+  const table = `fault${tableCount}`;
+  const rule = `udp dport ${port} numgen random mod 100 < ${percent} drop`;
+  await boxNamespace.nft(
+    `table inet ${table} {\n  chain c {\n    type filter hook forward priority 0; policy accept;\n    ${rule}\n  }\n}\n`,
+  );
+  return () => boxNamespace.nft(`delete table inet ${table}\n`);
+}
+
+/**
+ * Part of the datagrams to this port, in percent, takes a second and slower way from the router to these hosts, and so
+ * comes late and out of order; each frame by itself. Hosts on different LANs only.
+ */
+export async function reorder(hosts: readonly LabHost[], port: number, percent: number): Promise<Undo> {
+  const mark = 77;
+  const rule = `udp dport ${port} numgen random mod 100 < ${percent} meta mark set ${mark}`;
+  const families = ["-4", "-6"] as const;
+  for (const family of families)
+    await boxNamespace.ip(family, "rule", "add", "fwmark", String(mark), "table", String(mark));
+  for (const host of hosts) await laySlowWay(host, mark);
+  await boxNamespace.nft(
+    `table inet reorder {\n  chain c {\n    type filter hook prerouting priority -150; policy accept;\n    ${rule}\n  }\n}\n`,
+  );
+  return async () => {
+    await boxNamespace.nft("delete table inet reorder\n");
+    for (const host of hosts) await boxNamespace.ip("link", "del", "dev", `slow-${host.name}`);
+    for (const family of families) await boxNamespace.ip(family, "rule", "del", "fwmark", String(mark));
+  };
+}
+
+async function laySlowWay(host: LabHost, table: number): Promise<void> {
+  const device = `slow-${host.name}`;
+  await host.namespace.run(["ethtool", "-K", "eth0", "tso", "off", "gso", "off", "tx-udp-segmentation", "off"]);
+  await boxNamespace.ipBatch([
+    `link add dev ${device} type veth peer name slow netns ${host.name}`,
+    `addr add 169.254.${table}.1/24 dev ${device}`,
+    `addr add fd00:${table}::1/64 dev ${device} nodad`,
+    `link set dev ${device} up`,
+  ]);
+  await host.namespace.ipBatch([
+    `addr add 169.254.${table}.2/24 dev slow`,
+    `addr add fd00:${table}::2/64 dev slow nodad`,
+    "link set dev slow up",
+  ]);
+  await boxNamespace.ipBatch([
+    ...(host.ipv4 === undefined ? [] : [`route add ${host.ipv4} via 169.254.${table}.2 dev ${device} table ${table}`]),
+    ...(host.ipv6 === undefined ? [] : [`route add ${host.ipv6} via fd00:${table}::2 dev ${device} table ${table}`]),
+  ]);
+  const queue = ["rate", "40mbit", "burst", "6000", "latency", "30ms"];
+  await boxNamespace.run(["tc", "qdisc", "add", "dev", device, "root", "tbf", ...queue]);
+}
+
+/** The router's leg to this LAN carries less than its hosts believe, and tells who sends more. */
+export async function narrowLeg({ bridge }: LanSegment, mtuBytes: number): Promise<Undo> {
+  await boxNamespace.ip("link", "set", "dev", bridge, "mtu", String(mtuBytes));
+  return async () => void (await boxNamespace.ip("link", "set", "dev", bridge, "mtu", "1500"));
 }
 
 /** Packets between the host and a service on the LAN's router vanish: its connections stay open and say nothing. */

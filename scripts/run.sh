@@ -1,6 +1,6 @@
 #!/bin/sh
-# What `npm start`, `npm test` and `npm run bench` run: sets up what is missing, then hands over to the demo, the whole
-# test-suite or the benchmarks. Options go through: `npm start -- --help`.
+# What `npm start`, `npm test`, `npm run bench` and `npm run soak` run: sets up what is missing, then hands over to the
+# demo, the whole test-suite, the benchmarks or the soak. Options go through: `npm start -- --help`.
 set -eu
 cd "$(dirname "$0")/.."
 PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin
@@ -12,12 +12,15 @@ case $purpose in
   start) script=scripts/demo.ts command='npm start' ;;
   test) script=scripts/test.ts command='npm test' ;;
   bench) script=bench/run.ts command='npm run bench' ;;
+  soak) script=bench/soak.ts command='npm run soak' ;;
 esac
 if [ "$(id -u)" != 0 ]; then
   echo "$command works in network namespaces, which only root may make: sudo $command" >&2
   exit 1
 fi
-sh scripts/setup.sh "$purpose" "$@"
+needs=$purpose
+[ "$purpose" = soak ] && needs=bench
+sh scripts/setup.sh "$needs" "$@"
 for argument; do # --yes was for the set-up
   shift
   [ "$argument" = --yes ] || set -- "$@" "$argument"

@@ -1,7 +1,7 @@
 // What the packet path counts, in shared memory: one writer (the pump), any number of readers, no locks. 64-bit floats
 // count exactly up to 2^53 and are written as a whole on the machines we run on. Pure.
 
-/** Totals; names as in status. Packets are those inside, bytes theirs. */
+/** Totals; names as in status. Packets are those inside, bytes theirs; received: let in, see `deviceRefused`. */
 const counterNames = [
   "sentPackets",
   "sentBytes",
@@ -35,7 +35,7 @@ const dropReasons = [
   "sendRefused",
   /** The socket or the device below had no room. */
   "sendQueueFull",
-  /** The TUN device refused: it is down. */
+  /** Of those received: the TUN device is down, or finds something wrong that we did not. */
   "deviceRefused",
 ] as const;
 

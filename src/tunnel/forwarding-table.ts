@@ -47,8 +47,12 @@ export class ForwardingTable {
     this.checkSource = this.#head(head.checkSource) === 1;
   }
 
-  /** `counterSlotOf` gives each peer the place of its counters. */
-  static build(state: TunnelState, counterSlotOf: (peer: TunnelPeer) => number): ForwardingTable {
+  /** `counterSlotOf` gives each peer the place of its counters, `takeBuffer` memory of at least so many bytes. */
+  static build(
+    state: TunnelState,
+    counterSlotOf: (peer: TunnelPeer) => number,
+    takeBuffer = (bytes: number) => new SharedArrayBuffer(bytes),
+  ): ForwardingTable {
     const { peers } = state;
     const routes4 = peers.flatMap((peer, index) => routeEntry(peer.publicIp && peer.subnet, index));
     const routes6 = peers.flatMap((peer, index) => routeEntry(peer.publicIpv6 && peer.ipv6Subnet, index));
@@ -59,7 +63,7 @@ export class ForwardingTable {
     const lengthWords = lengths.reduce((sum, list) => sum + list.length + 1, 0);
     const hashSizes = parts.map((entries, index) => HASH_HEADER_WORDS + hashWords(entries.length, keyWordsOf(index)));
     const total = head.words + peers.length * PEER_WORDS + lengthWords + hashSizes.reduce((a, b) => a + b, 0);
-    const words = new Int32Array(new SharedArrayBuffer(total * 4));
+    const words = new Int32Array(takeBuffer(total * 4)).fill(0);
     words[head.peerCount] = peers.length;
     words[head.peers] = head.words;
     let next: number = head.words;
@@ -128,6 +132,11 @@ export class ForwardingTable {
 
   isOwn4(address: number): boolean {
     return this.#head(head.hasOwn4) === 1 && (address & this.#head(head.mask4)) === this.#head(head.own4);
+  }
+
+  /** Whether all hosts of our own subnet are meant. */
+  isOwnBroadcast4(address: number): boolean {
+    return this.isOwn4(address) && (address | this.#head(head.mask4)) === -1;
   }
 
   isOwn6(view: DataView, at: number): boolean {

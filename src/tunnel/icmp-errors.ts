@@ -18,6 +18,12 @@ const icmp6: { readonly [C in Complaint]: readonly [type: number, code: number] 
   ttlExpired: [3, 0],
   tooBig: [2, 0],
 };
+/** Unreachable, source quench, redirect, time exceeded, parameter problem. */
+const icmp4Errors: ReadonlySet<number> = new Set([3, 4, 5, 11, 12]);
+const ICMPV6_REDIRECT = 137;
+const FRAGMENT_HEADER = 44;
+/** Hop-by-hop options, routing, fragment, destination options: all begin with the next one's number. */
+const extensionHeaders: ReadonlySet<number> = new Set([0, 43, FRAGMENT_HEADER, 60]);
 const ICMP_HEADER_BYTES = 8;
 /** RFC 1812: as much of the offender as fits these; RFC 4443: the smallest MTU of IPv6. */
 const MAX_ICMP4_BYTES = 576;
@@ -43,6 +49,7 @@ export class IcmpErrors {
   readonly #options: IcmpOptions;
   readonly #destination4 = new Uint8Array(16);
   readonly #destination6 = new Uint8Array(28);
+  readonly #upper6 = { protocol: 0, at: 0 };
   #tokens = MAX_PER_SECOND;
   #filledAtMs = 0;
 
@@ -64,24 +71,45 @@ export class IcmpErrors {
     }
   }
 
-  /** Never about later fragments, ICMP errors, or to what is no host's address. */
+  /** Never about later fragments or ICMP errors, what went to many, or to what is no host's address. */
   #mayComplain4(ip: number, length: number): boolean {
     const { arena } = this.#options;
     const source = arena.get32(ip + 12);
     const first = source >>> 24;
-    if (isMulticast4(source) || first === 0 || first === 127 || (arena.get16(ip + 6) & 0x1fff) !== 0) return false;
+    if (isMulticast4(source) || isMulticast4(arena.get32(ip + 16)) || first === 0 || first === 127) return false;
+    if ((arena.get16(ip + 6) & 0x1fff) !== 0) return false;
     if (arena.u8[ip + 9] !== ICMP) return true;
     const type = ip + ((arena.u8[ip] ?? 0) & 15) * 4;
-    if (type >= ip + length) return false;
-    return ![3, 4, 5, 11, 12].includes(arena.u8[type] ?? 0);
+    return type < ip + length && !icmp4Errors.has(arena.u8[type] ?? 0);
   }
 
   #mayComplain6(ip: number, length: number): boolean {
     const { u8, view } = this.#options.arena;
-    const isUnspecified = [8, 12, 16, 20].every((word) => view.getInt32(ip + word) === 0);
-    if (u8[ip + 8] === 0xff || isUnspecified) return false;
-    // Types below 128 are errors.
-    return u8[ip + 6] !== ICMPV6 || (length > IPV6_HEADER_BYTES && (u8[ip + IPV6_HEADER_BYTES] ?? 0) >= 128);
+    let isUnspecified = true;
+    for (let at = ip + 8; at < ip + 24; at += 4) isUnspecified &&= view.getInt32(at) === 0;
+    if (u8[ip + 8] === 0xff || u8[ip + 24] === 0xff || isUnspecified) return false;
+    const upper = this.#upperHeader6(ip, ip + length);
+    if (upper === undefined) return false;
+    // Types below 128 are errors; a redirect is to be treated as one.
+    const type = u8[upper.at] ?? 0;
+    return upper.protocol !== ICMPV6 || (upper.at < ip + length && type >= 128 && type !== ICMPV6_REDIRECT);
+  }
+
+  /** What follows the extension headers of the packet at `ip`; undefined in a later fragment or a cut packet. */
+  #upperHeader6(ip: number, end: number): { readonly protocol: number; readonly at: number } | undefined {
+    const { arena } = this.#options;
+    const { u8 } = arena;
+    const upper = this.#upper6;
+    upper.protocol = u8[ip + 6] ?? 0;
+    upper.at = ip + IPV6_HEADER_BYTES;
+    while (extensionHeaders.has(upper.protocol)) {
+      if (upper.at + 8 > end) return undefined;
+      const isFragment = upper.protocol === FRAGMENT_HEADER;
+      if (isFragment && (arena.get16(upper.at + 2) & 0xfff8) !== 0) return undefined;
+      upper.protocol = u8[upper.at] ?? 0;
+      upper.at += isFragment ? 8 : ((u8[upper.at + 1] ?? 0) + 1) * 8;
+    }
+    return upper;
   }
 
   #takeToken(): boolean {

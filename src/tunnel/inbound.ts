@@ -8,7 +8,7 @@ import type { Coalescer } from "./coalescer.ts";
 import { type Counters, counter, peerCounter } from "./counters.ts";
 import { type ForwardingTable, NO_PEER, peerField } from "./forwarding-table.ts";
 import type { IcmpErrors } from "./icmp-errors.ts";
-import { IPV6_HEADER_BYTES, ipv4HeaderBytes } from "./packet.ts";
+import { decrementTtl4, decrementTtl6, IPV6_HEADER_BYTES, ipv4HeaderBytes } from "./packet.ts";
 
 const MSG_TRUNC = 0x20;
 const MSG_DONTWAIT = 0x40;
@@ -123,16 +123,12 @@ export class Inbound {
     }
     const peer = this.#admit4(arena.get32(name + 4), arena.get32(ip + 12), arena.get32(ip + 16));
     if (peer < NO_PEER) return;
-    const ttl = arena.u8[ip + 8] ?? 0;
-    if (ttl <= 1) {
+    if ((arena.u8[ip + 8] ?? 0) <= 1) {
       this.#drop(counter.ttlExpired, 1);
-      this.#options.icmp.send("ttlExpired", ip, total, false);
+      if (!this.#table.isOwnBroadcast4(arena.get32(ip + 16))) this.#options.icmp.send("ttlExpired", ip, total, false);
       return;
     }
-    arena.u8[ip + 8] = ttl - 1;
-    // One less in the high byte of a word: the checksum gets one more there, carry end-around (RFC 1624).
-    const sum = arena.get16(ip + 10) + 0x100;
-    arena.set16(ip + 10, (sum & 0xffff) + (sum >>> 16));
+    decrementTtl4(arena, ip);
     this.#pass(ip, headerBytes, total, peer, false);
   }
 
@@ -145,13 +141,12 @@ export class Inbound {
     }
     const peer = this.#admit6(name, ip);
     if (peer < NO_PEER) return;
-    const hops = arena.u8[ip + 7] ?? 0;
-    if (hops <= 1) {
+    if ((arena.u8[ip + 7] ?? 0) <= 1) {
       this.#drop(counter.ttlExpired, 1);
       this.#options.icmp.send("ttlExpired", ip, total, true);
       return;
     }
-    arena.u8[ip + 7] = hops - 1;
+    decrementTtl6(arena, ip);
     this.#pass(ip, IPV6_HEADER_BYTES, total, peer, true);
   }
 

@@ -135,7 +135,14 @@ export class MessageBatch implements DatagramSink {
 
   #begin(peer: number, isV6: boolean, bytes: number): void {
     const index = this.#messages++;
-    this.#meta.set([peer, isV6 ? 1 : 0, 0, bytes, 0, this.#iovecs], index * META_WORDS);
+    // One by one: `set` of a list would make that list for every message.
+    const at = index * META_WORDS;
+    this.#meta[at + meta.peer] = peer;
+    this.#meta[at + meta.isV6] = isV6 ? 1 : 0;
+    this.#meta[at + meta.segments] = 0;
+    this.#meta[at + meta.segmentBytes] = bytes;
+    this.#meta[at + meta.bytes] = 0;
+    this.#meta[at + meta.firstIovec] = this.#iovecs;
     this.#writeName(this.#arena.txNames + index * NAME_BYTES, peer, isV6);
     this.#isOpen = this.usesGso;
   }
@@ -217,8 +224,7 @@ export class MessageBatch implements DatagramSink {
       this.#sendOneByOne(fd, index);
       return;
     }
-    const isFull = errno === errnos.EAGAIN || errno === errnos.ENOBUFS;
-    this.#counters.add(isFull ? counter.sendQueueFull : counter.sendRefused, segments);
+    this.#countUnsent(errno, segments);
   }
 
   /** The datagrams of a message as plain ones: the kernel fragments those that do not fit. */
@@ -238,7 +244,7 @@ export class MessageBatch implements DatagramSink {
       this.#arena.writePointer(at + msg.iovecs, this.#arena.txIovecs + start * IOVEC_BYTES);
       i32[(at + msg.iovecCount) >> 2] = iovec + 1 - start;
       if (sendmmsg(fd, this.#arena.base + at, 1, MSG_DONTWAIT) === 1) this.#countSent(peer, 1, bytes);
-      else this.#counters.add(counter.sendRefused, 1);
+      else this.#countUnsent(lastErrno(), 1);
       start = iovec + 1;
       bytes = 0;
     }
@@ -254,6 +260,11 @@ export class MessageBatch implements DatagramSink {
   #count(index: number): void {
     const slot = this.table.peerWord(this.#read(index, meta.peer), peerField.counterSlot);
     this.#countSent(slot, this.#read(index, meta.segments), this.#read(index, meta.bytes));
+  }
+
+  #countUnsent(errno: number, packets: number): void {
+    const isFull = errno === errnos.EAGAIN || errno === errnos.ENOBUFS;
+    this.#counters.add(isFull ? counter.sendQueueFull : counter.sendRefused, packets);
   }
 
   #countSent(slot: number, packets: number, bytes: number): void {

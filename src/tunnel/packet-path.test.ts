@@ -10,6 +10,7 @@ import { fold } from "./checksum.ts";
 import { Coalescer } from "./coalescer.ts";
 import { ForwardingTable, NO_PEER } from "./forwarding-table.ts";
 import type { DatagramSink } from "./message-batch.ts";
+import { decrementTtl4 } from "./packet.ts";
 import { Segmenter } from "./segmenter.ts";
 import type { TunnelState } from "./tunnel-state.ts";
 
@@ -73,6 +74,15 @@ function coalesce(packets: readonly Uint8Array[], shift = 0): { header: Uint8Arr
   return written;
 }
 
+/** Without IPv4's identification, and without the checksum that it is part of. */
+function withoutId(packet: Uint8Array): Uint8Array {
+  if ((packet[0] ?? 0) >> 4 === 6) return packet;
+  const copy = packet.slice();
+  copy.set([0, 0], 4);
+  copy.set([0, 0], 10);
+  return copy;
+}
+
 const payload = fc.uint8Array({ minLength: 1, maxLength: 9_000 });
 const shape = fc.record({
   addresses: fc.constantFrom(v4, v6),
@@ -108,6 +118,75 @@ describe("segmenter and coalescer", () => {
       }),
       { numRuns: 1_000 },
     );
+  });
+
+  it("set flags, numbers and DSCP of the pieces as the one who cuts has to", () => {
+    const [fin, psh, ack, ece, cwr] = [0x01, 0x08, 0x10, 0x40, 0x80];
+    const flags = fin | psh | ack | ece | cwr;
+    const options = {
+      protocol: 6,
+      payload: new Uint8Array(3_000),
+      sequence: 0xffff_ff00,
+      id: 0xfffe,
+      tos: 0xb9,
+    } as const;
+    for (const addresses of [v4, v6]) {
+      const pieces = segment(makePacket({ ...addresses, ...options, flags }), 1_000);
+      const tcp = addresses === v6 ? 40 : 20;
+      const views = pieces.map((piece) => new DataView(piece.buffer, piece.byteOffset));
+      expect(pieces.map(faultOf)).toEqual([undefined, undefined, undefined]);
+      expect(pieces.map((piece) => piece[tcp + 13])).toEqual([ack | ece | cwr, ack | ece, fin | psh | ack | ece]);
+      expect(views.map((view) => view.getUint32(tcp + 4))).toEqual([0xffff_ff00, 0x2e8, 0x6d0]);
+      if (addresses === v6) expect(views.map((view) => (view.getUint16(0) >> 4) & 0xff)).toEqual([0xb9, 0xb9, 0xb9]);
+      else
+        expect(views.map((view) => [view.getUint16(4), view.getUint8(1)])).toEqual(
+          [0xfffe, 0xffff, 0].map((id) => [id, 0xb9]),
+        );
+    }
+  });
+
+  it("join nothing that could not be cut into the very same packets again", () => {
+    const seldom = (usual: number, ...others: readonly number[]) =>
+      fc.oneof({ weight: 12, arbitrary: fc.constant(usual) }, { weight: 1, arbitrary: fc.constantFrom(...others) });
+    const step = fc.record({
+      size: seldom(500, 0, 1, 400, 1_000),
+      flags: seldom(0x10, 0x18, 0x11, 0x50, 0x90, 0x30),
+      tos: seldom(0, 2, 3),
+      ttl: seldom(64, 63),
+      acknowledgement: seldom(77, 78),
+      window: seldom(500, 501),
+      tcpOptionBytes: seldom(0, 12),
+      jump: seldom(0, 1, -500),
+    });
+    const lists = fc.tuple(
+      fc.constantFrom(v4, v6),
+      fc.constantFrom(6 as const, 17 as const),
+      fc.array(step, { maxLength: 40 }),
+    );
+    const joinedCount = { packets: 0, writes: 0 };
+    fc.assert(
+      fc.property(lists, ([addresses, protocol, steps]) => {
+        let sequence = 5_000;
+        const made = steps.map(({ size, jump, ...rest }, index) => {
+          const payload = new Uint8Array(size).fill(index + 1);
+          sequence += jump;
+          const packet = makePacket({ ...addresses, protocol, payload, sequence, ...rest });
+          sequence += size;
+          return packet;
+        });
+        const written = coalesce(made);
+        joinedCount.packets += made.length;
+        joinedCount.writes += written.length;
+        const cut = written.flatMap(({ header, packet }) => {
+          const view = new DataView(header.buffer, header.byteOffset);
+          return view.getUint8(1) === 0 ? [packet] : segment(packet, view.getUint16(4, true));
+        });
+        // The number of a packet that is not to be fragmented means nothing, and is in no other checksum.
+        expect(cut.map(withoutId)).toEqual(made.map(withoutId));
+      }),
+      { numRuns: 1_000 },
+    );
+    expect(joinedCount.writes).toBeLessThan(joinedCount.packets * 0.7);
   });
 
   it("keep the order within a flow and lose nothing, whatever comes between", () => {
@@ -159,6 +238,26 @@ it("the sum agrees with RFC 1071 for every length and alignment", () => {
     }),
     { numRuns: 2_000 },
   );
+});
+
+it("takes a hop and leaves the checksum as if worked out anew, for every checksum there is", () => {
+  const packet = makePacket({ ...v4, protocol: 17, payload: new Uint8Array(8) });
+  const ip = arena.rxSlots + 1; // nothing is said about where it lies
+  const recomputed = packet.slice(0, 20);
+  const wrong: number[] = [];
+  for (let id = 0; id <= 0xffff; id++) {
+    packet.set([id >> 8, id & 0xff], 4);
+    packet.set([0, 0], 10);
+    const before = checksumOf(packet.subarray(0, 20));
+    packet.set([before >> 8, before & 0xff], 10);
+    arena.u8.set(packet, ip);
+    decrementTtl4(arena, ip);
+    recomputed.set(packet.subarray(0, 20));
+    recomputed[8] = 63;
+    recomputed.set([0, 0], 10);
+    if (arena.u8[ip + 8] !== 63 || arena.get16(ip + 10) !== checksumOf(recomputed)) wrong.push(before);
+  }
+  expect(wrong).toEqual([]);
 });
 
 describe("forwarding table", () => {

@@ -45,13 +45,15 @@ export function ipv4HeaderBytes({ u8 }: Arena, ip: number, length: number): numb
   return bytes >= IPV4_HEADER_BYTES && bytes <= length ? bytes : 0;
 }
 
-/** One hop less, and the checksum follows (RFC 1624). The TTL must not be 0. */
-export function decrementTtl4({ u8, u16 }: Arena, ip: number): void {
-  u8[ip + 8] = (u8[ip + 8] ?? 0) - 1;
-  const at = (ip + 10) >> 1;
-  // TTL is the low byte of its little-endian word: the sum gets 1 less, the checksum 1 more, carry end-around.
-  const sum = (u16[at] ?? 0) + 1;
-  u16[at] = (sum & 0xffff) + (sum >>> 16);
+/**
+ * One hop less, and the checksum follows (RFC 1624). The TTL must not be 0. Bytes, not words: a packet cut out of joined
+ * datagrams may lie anywhere.
+ */
+export function decrementTtl4(arena: Arena, ip: number): void {
+  arena.u8[ip + 8] = (arena.u8[ip + 8] ?? 0) - 1;
+  // One less in the high byte of a word: the checksum gets one more there, carry end-around; of the two zeros, 0.
+  const sum = arena.get16(ip + 10) + 0x100;
+  arena.set16(ip + 10, sum >= 0xffff ? sum + 1 : sum);
 }
 
 export function decrementTtl6({ u8 }: Arena, ip: number): void {

@@ -8,6 +8,8 @@ const OVERHEAD_BYTES = { ipv4: 28, ipv6: 48 } as const;
 /** Short: a path may widen again, and asking costs little. */
 const REMEMBER_MS = 10_000;
 const ASK_AGAIN_MS = 1_000;
+/** What every IPv6 path carries; below it the sender would not listen, and the outside is fragmented (RFC 2473, 7.1). */
+const LEAST_IPV6_BYTES = 1_280;
 const NO_LIMIT = 65_535;
 
 interface Known {
@@ -50,7 +52,8 @@ function askLimit(table: ForwardingTable, peer: number, isV6: boolean): number {
   for (let word = 0; word < bytes.length / 4; word++) view.setInt32(word * 4, table.peerWord(peer, field + word));
   const port = table.peerWord(peer, isV6 ? peerField.ipv6Port : peerField.port);
   try {
-    return pathMtuTo(socketAddress(addressFromBytes(bytes), port)) - (isV6 ? OVERHEAD_BYTES.ipv6 : OVERHEAD_BYTES.ipv4);
+    const pathBytes = pathMtuTo(socketAddress(addressFromBytes(bytes), port));
+    return isV6 ? Math.max(pathBytes - OVERHEAD_BYTES.ipv6, LEAST_IPV6_BYTES) : pathBytes - OVERHEAD_BYTES.ipv4;
   } catch {
     return NO_LIMIT; // no route right now: sending will say so
   }

@@ -13,7 +13,7 @@ import { PacketWait } from "./packet-wait.ts";
 import { PathMtus } from "./path-mtus.ts";
 
 /** Words the two threads share beside the counters. */
-export const control = { stop: 0, tableGeneration: 1, usesGso: 2, words: 3 } as const;
+export const control = { stop: 0, tableGeneration: 1, usesGso: 2, tableTaken: 3, words: 4 } as const;
 
 export interface PumpFeatures {
   readonly udpSegmentation: boolean;
@@ -42,7 +42,6 @@ export interface PumpOptions {
 }
 
 const EBADFD = 77;
-const DEVICE_DOWN = 5; // EIO
 
 /** Returns when told to stop; throws DeviceLost when the TUN device is gone. */
 export function runPump(options: PumpOptions): void {
@@ -73,6 +72,8 @@ export function runPump(options: PumpOptions): void {
         outbound.setTable(next);
         inbound.setTable(next);
       }
+      // No table before this one is read again.
+      Atomics.store(words, control.tableTaken, latest);
     }
     let hasMore = false;
     if (isBusy || waiting.tunIsReady) hasMore = outbound.run();
@@ -88,9 +89,8 @@ export function runPump(options: PumpOptions): void {
 function deviceWriter(arena: Arena, tun: number, counters: Counters): (iovecs: number, count: number) => void {
   return (iovecs, count) => {
     if (writev(tun, arena.base + iovecs, count) >= 0) return;
-    const errno = lastErrno();
-    if (errno === EBADFD) throw new DeviceLost("write to the TUN device: it is gone");
-    // The device is down, or the kernel finds something wrong with the packet that we did not.
-    counters.add(errno === DEVICE_DOWN ? counter.deviceRefused : counter.malformed, 1);
+    if (lastErrno() === EBADFD) throw new DeviceLost("write to the TUN device: it is gone");
+    // One iovec is the virtio header; each of the others belongs to a packet.
+    counters.add(counter.deviceRefused, count - 1);
   };
 }

@@ -123,11 +123,17 @@ export class TunnelSession implements AsyncDisposable {
     return { ...this.#features, udpSegmentation: Atomics.load(this.#control, control.usesGso) === 1 };
   }
 
-  /** From the next batch on. */
-  setTable(table: ForwardingTable): void {
+  /** From the next batch on. Returns its generation; the first table is 0. */
+  setTable(table: ForwardingTable): number {
     this.#tables.postMessage(table.buffer);
-    Atomics.add(this.#control, control.tableGeneration, 1);
+    const generation = Atomics.add(this.#control, control.tableGeneration, 1) + 1;
     this.#wake();
+    return generation;
+  }
+
+  /** The generation that the pump has reached: older tables are no longer read. */
+  get tableTaken(): number {
+    return Atomics.load(this.#control, control.tableTaken);
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

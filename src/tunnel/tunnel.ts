@@ -4,6 +4,7 @@ import { describeError } from "../errors.ts";
 import type { Logger } from "../telemetry/logger.ts";
 import { Counters, type CountersByName, MAX_PEERS, type peerCounter } from "./counters.ts";
 import { ForwardingTable } from "./forwarding-table.ts";
+import { TableBuffers } from "./table-buffers.ts";
 import { sessionKey, type TunnelFeatures, TunnelSession } from "./tunnel-session.ts";
 import type { TunnelPeer, TunnelState } from "./tunnel-state.ts";
 
@@ -26,6 +27,7 @@ export class Tunnel implements AsyncDisposable {
   readonly #options: TunnelOptions;
   readonly #counters = new Counters();
   readonly #slots = new PeerSlots(this.#counters);
+  readonly #buffers = new TableBuffers();
   #wanted: TunnelState | undefined;
   #table: ForwardingTable | undefined;
   #running: { readonly session: TunnelSession; readonly key: string } | undefined;
@@ -55,9 +57,15 @@ export class Tunnel implements AsyncDisposable {
   async setState(state: TunnelState): Promise<void> {
     this.#wanted = state;
     this.#slots.keepOnly(state.peers);
-    this.#table = ForwardingTable.build(state, (peer) => this.#slots.of(peer));
+    const taken = this.#running?.session.tableTaken ?? Number.POSITIVE_INFINITY;
+    const table = ForwardingTable.build(
+      state,
+      (peer) => this.#slots.of(peer),
+      (bytes) => this.#buffers.take(bytes, taken),
+    );
+    this.#table = table;
     if (this.#running?.key === sessionKey(state)) {
-      this.#running.session.setTable(this.#table);
+      this.#buffers.publish(table.buffer, this.#running.session.setTable(table));
       return;
     }
     const outdated = this.#running?.session;
@@ -80,6 +88,8 @@ export class Tunnel implements AsyncDisposable {
     if (state === undefined || this.#table === undefined || this.#isDisposed) return;
     try {
       const session = TunnelSession.open(state, this.#table, this.#counters);
+      this.#buffers.freeAll();
+      this.#buffers.publish(this.#table.buffer, 0);
       this.#running = { session, key: sessionKey(state) };
       session.ended.then(
         (reason) => this.#onEnded(session, reason),

@@ -82,6 +82,16 @@ describe("the show", () => {
     expect(stdout).toMatch(/the routes are back after \d+ ms/);
   });
 
+  it("runs through with udp, and shows throughput beside the kernel's vxlan", async () => {
+    const { stdout, stderr, exitCode } = await runDemo("--backend=udp", "--once");
+    expect({ stderr, exitCode }, stdout).toEqual({ stderr: "", exitCode: 0 });
+    expect(stdout).toContain("all 6 pairs reach each other");
+    expect(stdout).toMatch(/10\.5\.0\.0\/16 dev flannel0/);
+    expect(stdout).toMatch(/one TCP connection: [\d.]+ [GM]bit\/s/);
+    expect(stdout).toMatch(/the same over the kernel's vxlan, for comparison: [\d.]+ [GM]bit\/s/);
+    expect(stdout).toMatch(/flannel0 is back with all it carries after \d+ ms/);
+  });
+
   it("shows the leases of alloc, which moves no packets", async () => {
     const { stdout, exitCode } = await runDemo("--backend", "alloc", "--once");
     expect(exitCode, stdout).toBe(0);

@@ -10,6 +10,10 @@ export interface PacketOptions {
   readonly id?: number;
   readonly sequence?: number;
   readonly flags?: number;
+  readonly acknowledgement?: number;
+  readonly window?: number;
+  /** DSCP and ECN. */
+  readonly tos?: number;
   /** A multiple of 4. */
   readonly tcpOptionBytes?: number;
 }
@@ -27,16 +31,17 @@ export function makePacket(options: PacketOptions): Uint8Array {
   const { source, destination, protocol, payload, ttl = 64, id = 1, sequence = 0, flags = 0x10 } = options;
   const isV6 = source.length === 16;
   const optionBytes = options.tcpOptionBytes ?? 0;
+  const tos = options.tos ?? 0;
   const transportBytes = protocol === 6 ? 20 + optionBytes : 8;
   const ipBytes = isV6 ? 40 : 20;
   const bytes = new Uint8Array(ipBytes + transportBytes + payload.length);
   const view = new DataView(bytes.buffer);
   if (isV6) {
-    view.setUint32(0, 0x6000_0000);
+    view.setUint32(0, 0x6000_0000 + tos * 0x10_0000);
     view.setUint16(4, transportBytes + payload.length);
     bytes.set([protocol, ttl, ...source, ...destination], 6);
   } else {
-    view.setUint16(0, 0x4500);
+    view.setUint16(0, 0x4500 + tos);
     view.setUint16(2, bytes.length);
     view.setUint16(4, id);
     view.setUint16(6, 0x4000);
@@ -47,10 +52,10 @@ export function makePacket(options: PacketOptions): Uint8Array {
   view.setUint16(ipBytes + 2, 5000);
   if (protocol === 6) {
     view.setUint32(ipBytes + 4, sequence);
-    view.setUint32(ipBytes + 8, 77);
+    view.setUint32(ipBytes + 8, options.acknowledgement ?? 77);
     view.setUint8(ipBytes + 12, (transportBytes / 4) << 4);
     view.setUint8(ipBytes + 13, flags);
-    view.setUint16(ipBytes + 14, 500);
+    view.setUint16(ipBytes + 14, options.window ?? 500);
     bytes.fill(1, ipBytes + 20, ipBytes + 20 + optionBytes); // no-operation options
   } else {
     view.setUint16(ipBytes + 4, 8 + payload.length);

@@ -4,6 +4,7 @@ import { fileURLToPath } from "node:url";
 import type { Namespace } from "../../lab/namespace.ts";
 import { until } from "../../lab/wait.ts";
 
+const streamCheck = fileURLToPath(new URL("stream-check.ts", import.meta.url));
 const echo = fileURLToPath(new URL("udp-echo.ts", import.meta.url));
 
 /** Pseudo-random bytes, the same for the same seed. */
@@ -52,6 +53,24 @@ export async function transfersUnharmed(
   await done;
   const expected = await from.run(["sh", "-c", `${source(bytes, port)} | sha256sum`], { timeoutMs });
   return hash.trim() === expected.trim();
+}
+
+/** TCP connections side by side, with `bytes` each way in each; `N of M unharmed`. */
+export async function streamsUnharmed(
+  from: Namespace,
+  to: Namespace,
+  address: string,
+  streams: number,
+  bytes: number,
+): Promise<string> {
+  const server = to.spawn([process.execPath, streamCheck, "server", "7001"], { stdio: ["ignore", "pipe", "pipe"] });
+  try {
+    await started(server, "ready");
+    const client = [process.execPath, streamCheck, "client", address, "7001", String(streams), String(bytes)];
+    return (await from.run(client, { timeoutMs: 60_000 })).trim();
+  } finally {
+    await ended(server);
+  }
 }
 
 /** One UDP datagram of every size, there and back, byte by byte. */

@@ -3,6 +3,7 @@
 //   node udp-echo.ts client ADDRESS PORT FIRST LAST     one datagram of each size; prints `N of M back, K wrong`
 import { createSocket } from "node:dgram";
 
+const MAX_TRIES = 10;
 const [role, ...rest] = process.argv.slice(2);
 
 function contents(size: number): Buffer {
@@ -18,7 +19,7 @@ function serve(port: number): void {
   socket.bind(port, () => console.log("ready"));
 }
 
-/** Up to 32 on their way at a time; one that is lost is sent again, at most three times. */
+/** Up to 32 on their way at a time; one that is lost is sent again. */
 function ask(address: string, port: number, first: number, last: number): void {
   const socket = createSocket({ type: address.includes(":") ? "udp6" : "udp4", recvBufferSize: 1 << 20 });
   const waiting = new Map<number, { tries: number; at: number }>();
@@ -43,7 +44,7 @@ function ask(address: string, port: number, first: number, last: number): void {
   setInterval(() => {
     for (const [size, state] of waiting) {
       if (Date.now() - state.at < 500) continue;
-      if (state.tries++ === 3) waiting.delete(size);
+      if (state.tries++ === MAX_TRIES) waiting.delete(size);
       else socket.send(contents(size), port, address);
       state.at = Date.now();
     }
