@@ -79,7 +79,7 @@ export class Agent implements AsyncDisposable {
     agent.#session = agent.#runSession();
     if (parts.remembered !== undefined) {
       const { remembered } = parts;
-      void prepareDataPlane(remembered);
+      prepareDataPlane(remembered);
       const times = warmStartTimes(remembered);
       agent.#warmStart = new WarmStart(() => agent.#startWarm(remembered), parts.logger, times);
     }

@@ -10,15 +10,13 @@ export function warmStartTimes(remembered: RememberedState): WarmStartTimes {
   return runsDataPlane(remembered) ? { firstMs: 0 } : {};
 }
 
-/** While the network is looked at, the thread that will carry packets starts. Never rejects. */
-export async function prepareDataPlane(remembered: RememberedState): Promise<void> {
+/** While the network is looked at, the thread that will carry packets starts. */
+export function prepareDataPlane(remembered: RememberedState): void {
   if (!runsDataPlane(remembered)) return;
-  try {
-    const { preparePacketThread } = await import("../tunnel/packet-thread.ts");
-    preparePacketThread();
-  } catch {
-    // the data plane starts its own when its turn comes, and says what is wrong
-  }
+  // Should it fail, the data plane starts a thread of its own when its turn comes, and says what is wrong.
+  import("../tunnel/packet-thread.ts")
+    .then(({ preparePacketThread }) => preparePacketThread())
+    .catch(() => undefined);
 }
 
 export function tellWarmStart(logger: Logger, remembered: RememberedState, peers: number): void {

@@ -1,5 +1,5 @@
 // flannel-store: flags, lock of the data directory, signals, exit code. The store itself is src/store/embedded.
-import { existsSync, mkdirSync, readFileSync } from "node:fs";
+import { existsSync, readFileSync } from "node:fs";
 import { join, resolve } from "node:path";
 import { setFlagsFromString } from "node:v8";
 import type { ClusterService } from "../cluster/cluster-service.ts";

@@ -1,7 +1,7 @@
 // Who calls, told by the certificate: a host that is a member, the administrator, or nobody.
 import { X509Certificate } from "node:crypto";
 import type { DetailedPeerCertificate } from "node:tls";
-import type { CallContext } from "../store/embedded/grpc-server.ts";
+import type { CallContext } from "../store/embedded/grpc-call.ts";
 import { grpcStatus, RpcError } from "../store/embedded/rpc-error.ts";
 import { endsAtMs, keyPin } from "./keys.ts";
 import type { MemberBook } from "./member-book.ts";

@@ -3,8 +3,9 @@
 import { X509Certificate } from "node:crypto";
 import type { DetailedPeerCertificate } from "node:tls";
 import { FlannelError, hasCode } from "../errors.ts";
+import type { CallContext } from "../store/embedded/grpc-call.ts";
 import { type MethodEntry, unary } from "../store/embedded/grpc-methods.ts";
-import type { CallContext, GrpcServerOptions } from "../store/embedded/grpc-server.ts";
+import type { GrpcServerOptions } from "../store/embedded/grpc-server.ts";
 import { grpcStatus, RpcError } from "../store/embedded/rpc-error.ts";
 import { HEALTH_SERVICE } from "../store/embedded/services.ts";
 import type { ExtensionHost, StoreExtension } from "../store/embedded/store-server.ts";

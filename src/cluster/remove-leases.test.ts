@@ -5,6 +5,7 @@ import { afterEach, beforeEach, expect, it } from "vitest";
 import { parseAddress } from "../ip/address.ts";
 import { formatLeaseValue } from "../lease/lease-value.ts";
 import { EmbeddedStore } from "../store/embedded/embedded-store.ts";
+import { unframeKeyValues } from "../store/embedded/key-value-frames.ts";
 import { PutRequest, RangeRequest } from "../store/etcd/protocol/etcd.ts";
 import type { HostRecord } from "./member-file.ts";
 import { removeLeases } from "./remove-leases.ts";
@@ -46,8 +47,8 @@ const lease = (key: string, publicIp: string, publicIpv6?: string) =>
   );
 
 function keys(): string[] {
-  const { kvs } = store.range(RangeRequest.fromPartial({ key: Uint8Array.of(0), rangeEnd: Uint8Array.of(0) }));
-  return kvs.map(({ key }) => Buffer.from(key).toString().replace(`${etcdPrefix}/`, ""));
+  const { frames } = store.range(RangeRequest.fromPartial({ key: Uint8Array.of(0), rangeEnd: Uint8Array.of(0) }));
+  return unframeKeyValues(frames).map(({ key }) => Buffer.from(key).toString().replace(`${etcdPrefix}/`, ""));
 }
 
 it("deletes the leases that announce an address of the host, of either family, and nothing else", async () => {

@@ -1,6 +1,7 @@
 // Takes the leases of a removed host out of the store, so that the others stop sending to it.
 import type { EmbeddedStore } from "../store/embedded/embedded-store.ts";
 import { rangeFromWire } from "../store/embedded/key-range.ts";
+import { unframeKeyValues } from "../store/embedded/key-value-frames.ts";
 import { keySpaceOf } from "../store/etcd/key-space.ts";
 import { readLeaseRecord } from "../store/etcd/lease-record.ts";
 import type { ClusterFacts, HostRecord } from "./member-file.ts";
@@ -21,9 +22,8 @@ export async function removeLeases(
   const addresses = new Set(seen.filter((address) => !taken.has(address)));
   const { directory, directoryRange } = keySpaceOf(facts.etcdPrefix);
   const { leases } = await store.write((writer) => {
-    const records = writer
-      .read(rangeFromWire(directoryRange.start, directoryRange.end), 0n)
-      .map((kv) => ({ key: kv.key, record: readLeaseRecord(kv, directory) }));
+    const { frames } = writer.read(rangeFromWire(directoryRange.start, directoryRange.end), 0n);
+    const records = unframeKeyValues(frames).map((kv) => ({ key: kv.key, record: readLeaseRecord(kv, directory) }));
     const found = records.filter(({ record }) => {
       const { publicIp = "", publicIpv6 = "" } = record.lease?.attributes ?? {};
       return addresses.has(publicIp) || addresses.has(publicIpv6);

@@ -8,6 +8,7 @@ import { describeError, FlannelError } from "../../errors.ts";
 export async function storeInitialConfig(dataDirectory: string, key: string, text: string): Promise<string> {
   // Loaded late, as is all that only one verb needs.
   const { EmbeddedStore } = await import("../../store/embedded/embedded-store.ts");
+  const { unframeKeyValues } = await import("../../store/embedded/key-value-frames.ts");
   const { PutRequest, RangeRequest } = await import("../../store/etcd/protocol/etcd.ts");
   try {
     await using store = EmbeddedStore.open({
@@ -15,7 +16,8 @@ export async function storeInitialConfig(dataDirectory: string, key: string, tex
       retentionMs: 3_600_000,
       onFailure: () => undefined,
     });
-    const [present] = store.range(RangeRequest.fromPartial({ key: Buffer.from(key) })).kvs;
+    const { frames } = store.range(RangeRequest.fromPartial({ key: Buffer.from(key) }));
+    const [present] = unframeKeyValues(frames);
     if (present !== undefined) return Buffer.from(present.value).toString("utf8");
     const put = PutRequest.fromPartial({ key: Buffer.from(key), value: Buffer.from(text) });
     await store.write((writer) => writer.put(put));

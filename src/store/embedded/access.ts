@@ -1,7 +1,7 @@
 // Who may call: client certificates, users with passwords, tokens as etcd's simple ones. Every user may do everything.
 import { createHash, randomBytes, timingSafeEqual } from "node:crypto";
 import { setTimeout as delay } from "node:timers/promises";
-import type { CallContext } from "./grpc-server.ts";
+import type { CallContext } from "./grpc-call.ts";
 import { grpcStatus, RpcError, refusals } from "./rpc-error.ts";
 
 export interface AccessOptions {

@@ -1,5 +1,5 @@
 // Turns typed handlers into methods of the gRPC server.
-import { type CallContext, type GrpcCall, type GrpcMethod, MAX_REQUEST_BYTES } from "./grpc-server.ts";
+import { type CallContext, type GrpcCall, type GrpcMethod, MAX_REQUEST_BYTES } from "./grpc-call.ts";
 import { grpcStatus, RpcError, refusals } from "./rpc-error.ts";
 
 interface MethodDefinition<Request, Response> {
@@ -53,7 +53,7 @@ export function bidirectional<Request, Response>(
 }
 
 /** The client's fault, so nobody else is told. */
-function decode<T>(type: MessageType<T>, message: Uint8Array): T {
+function decode<T>(type: { decode(bytes: Uint8Array): T }, message: Uint8Array): T {
   try {
     return type.decode(message);
   } catch {

@@ -6,7 +6,7 @@ import {
   type WatchRequest,
   WatchResponse,
 } from "../etcd/protocol/etcd.ts";
-import type { GrpcCall } from "./grpc-server.ts";
+import type { GrpcCall } from "./grpc-call.ts";
 import { isInRange, rangeFromWire } from "./key-range.ts";
 import type { WatchAnswer } from "./watch-events.ts";
 import type { Watcher, WatchHub, WatchReceiver } from "./watch-hub.ts";
