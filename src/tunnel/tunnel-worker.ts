@@ -1,24 +1,25 @@
-// The thread of the packet path: takes what the control plane hands it and pumps until told to stop.
-import { type MessagePort, receiveMessageOnPort, workerData } from "node:worker_threads";
-import { type PumpOptions, runPump } from "./pump.ts";
+// The thread of the packet path: started before it is known what it has to do, it waits for the one message that says
+// so, then pumps until told to stop.
+import { parentPort, receiveMessageOnPort } from "node:worker_threads";
+import type { PacketThreadData } from "./packet-thread.ts";
+import { runPump } from "./pump.ts";
 
-/** What the control plane passes in: the pump's options, with a port for tables in place of a function. */
-export type TunnelWorkerData = Omit<PumpOptions, "takeTable"> & { readonly tables: MessagePort };
-
-const { tables, ...options } = workerData as TunnelWorkerData;
-
-/** The last of those that wait: each is complete. */
-function takeTable(): SharedArrayBuffer | undefined {
-  let latest: SharedArrayBuffer | undefined;
-  for (;;) {
-    const received = receiveMessageOnPort(tables) as { readonly message: SharedArrayBuffer } | undefined;
-    if (received === undefined) return latest;
-    latest = received.message;
+function pump({ tables, ...options }: PacketThreadData): void {
+  /** The last of those that wait: each is complete. */
+  const takeTable = () => {
+    let latest: SharedArrayBuffer | undefined;
+    for (;;) {
+      const received = receiveMessageOnPort(tables) as { readonly message: SharedArrayBuffer } | undefined;
+      if (received === undefined) return latest;
+      latest = received.message;
+    }
+  };
+  try {
+    runPump({ ...options, takeTable });
+  } finally {
+    tables.close();
   }
 }
 
-try {
-  runPump({ ...options, takeTable });
-} finally {
-  tables.close();
-}
+// Nothing is awaited after it, so the thread ends when the pump does.
+parentPort?.once("message", pump);
