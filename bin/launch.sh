@@ -39,8 +39,9 @@ fi
 
 # Compiled code, made by the build's trial start: about a fifth of the time to ready.
 export NODE_COMPILE_CACHE="${NODE_COMPILE_CACHE:-$root/dist/compile-cache}"
-# SQLite, which flannel-store loads, and flannelctl init, is called experimental by Node 22. The same flags stand in
-# src/agent/embedded-store-process.ts.
+# SQLite, which flannel-store loads, and flannelctl init, is called experimental by Node 22. One arena for the store's malloc:
+# 6 MB less. The same stands in src/agent/embedded-store-process.ts.
+if [ "$program" = flannel-store ]; then export MALLOC_ARENA_MAX=1; fi
 if [ "$program" != flanneld ]; then
   exec "$node" --disable-warning=ExperimentalWarning --max-semi-space-size=4 "$bundle" "$@"
 fi

@@ -14,9 +14,7 @@ export function warmStartTimes(remembered: RememberedState): WarmStartTimes {
 export function prepareDataPlane(remembered: RememberedState): void {
   if (!runsDataPlane(remembered)) return;
   // Should it fail, the data plane starts a thread of its own when its turn comes, and says what is wrong.
-  import("../tunnel/packet-thread.ts")
-    .then(({ preparePacketThread }) => preparePacketThread())
-    .catch(() => undefined);
+  import("../tunnel/packet-thread.ts").then(({ preparePacketThread }) => preparePacketThread()).catch(() => undefined);
 }
 
 export function tellWarmStart(logger: Logger, remembered: RememberedState, peers: number): void {

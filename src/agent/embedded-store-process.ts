@@ -20,7 +20,7 @@ export interface EmbeddedStoreOptions {
 /** etcd's port and the ones behind it, until one is free. */
 const FIRST_PORT = 2379;
 const PORTS_TRIED = 100;
-/** As in bin/launch.sh: no warning about SQLite on Node 22, and less memory. */
+/** As in bin/launch.sh, with MALLOC_ARENA_MAX: no warning about SQLite on Node 22, and less memory. */
 const nodeFlags = ["--disable-warning=ExperimentalWarning", "--max-semi-space-size=4"];
 const START_TIMEOUT_MS = 10_000;
 const STOP_TIMEOUT_MS = 3_000;
@@ -66,7 +66,10 @@ export class EmbeddedStoreProcess implements AsyncDisposable {
 
   /** The channel between the processes closes when the agent dies, and the store ends then. */
   async #spawn(): Promise<void> {
-    const child = spawn(process.execPath, this.#argv, { stdio: ["ignore", "pipe", "pipe", "ipc"] });
+    const child = spawn(process.execPath, this.#argv, {
+      stdio: ["ignore", "pipe", "pipe", "ipc"],
+      env: { ...process.env, MALLOC_ARENA_MAX: "1" },
+    });
     this.#child = child;
     let said = "";
     const { promise: serves, resolve } = Promise.withResolvers<void>();

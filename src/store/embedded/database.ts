@@ -76,10 +76,12 @@ export class Database implements Disposable {
       // Before the first table: given-back pages can be cut off the file later.
       db.exec("PRAGMA auto_vacuum = INCREMENTAL");
       db.exec("PRAGMA journal_mode = WAL");
-      // FULL: a commit returns after fsync of the log. The log is kept small, the cache bounded.
+      // FULL: a commit returns after fsync of the log. The log is kept small, the cache bounded. It is brought into the
+      // file every 4,000 pages, not 1,000: pages that change again are written once, half the time of random writes.
       db.exec("PRAGMA synchronous = FULL");
+      db.exec("PRAGMA wal_autocheckpoint = 4000");
       db.exec("PRAGMA journal_size_limit = 16777216");
-      db.exec("PRAGMA cache_size = -16384");
+      db.exec("PRAGMA cache_size = -8192");
       db.exec("PRAGMA locking_mode = EXCLUSIVE");
       const version = Number(db.prepare("PRAGMA user_version").get()?.["user_version"]);
       if (version === 0) db.exec(`BEGIN IMMEDIATE; ${schema} COMMIT`);
