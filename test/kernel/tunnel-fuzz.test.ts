@@ -66,11 +66,14 @@ async function expectToWork(): Promise<void> {
     back.set([7_000 >> 8, 7_000 & 255], 22);
     back.set([0, 0], 26); // no checksum
     // A datagram may be lost on a busy machine; the data plane must not be.
+    let counted = fixture.datagramsSeen;
     const isBack = () => {
       fixture.sendOutside(back);
+      counted++;
       return said === "back";
     };
     await until(isBack, { what: "a packet from the peer", intervalMs: 50 });
+    await untilSeen(counted); // before others are
   } finally {
     socket.close();
   }
