@@ -74,6 +74,8 @@ export class Arena {
   readonly sendPoll: number;
   /** ICMP errors are built here. */
   readonly scratch: number;
+  /** A virtio header and, 64 bytes behind it, two iovecs, for packets written by themselves; nothing else is put here. */
+  readonly lone: number;
 
   constructor() {
     let end = 0;
@@ -100,6 +102,7 @@ export class Arena {
     this.polls = take(64);
     this.sendPoll = take(8);
     this.scratch = take(SCRATCH_BYTES);
+    this.lone = take(64 + 2 * IOVEC_BYTES);
     const memory = allocate(Math.ceil(end / PAGE_BYTES));
     this.u8 = new Uint8Array(memory.buffer);
     this.u16 = new Uint16Array(memory.buffer);

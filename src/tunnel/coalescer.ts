@@ -252,7 +252,7 @@ export class Coalescer {
   /** A packet by itself, at once. */
   #writeAlone(ip: number, total: number): void {
     const arena = this.#arena;
-    const header = arena.scratch;
+    const header = arena.lone;
     arena.u8.fill(0, header, header + VNET_HEADER_BYTES);
     arena.writeIovec(header + 64, header, VNET_HEADER_BYTES);
     arena.writeIovec(header + 64 + IOVEC_BYTES, ip, total);

@@ -26,7 +26,7 @@ const LOOK_NS = 50_000;
 /** A look takes about one; when it takes this much somebody else needed the core. */
 const CONTENDED_NS = 20_000;
 /** Then nobody looks for so long: who sleeps is woken at once, who yields has to wait for its turn. */
-const PAUSE_NS = 10_000_000;
+const PAUSE_NS = 1_000_000;
 /** Looking is given up when it finds nothing, and tried again at times. */
 const TRUST_MOST = 16;
 const TRUST_GAIN = 2;
