@@ -73,6 +73,11 @@ export class Counters {
     this.#totals[index] = (this.#totals[index] ?? 0) + amount;
   }
 
+  /** In both directions. */
+  carriedBytes(): number {
+    return (this.#totals[counter.sentBytes] ?? 0) + (this.#totals[counter.receivedBytes] ?? 0);
+  }
+
   /** `packets` and `bytes` more, to (`peerCounter.sentPackets`) or from (`receivedPackets`) the peer of that slot. */
   addForPeer(slot: number, first: number, packets: number, bytes: number): void {
     const at = slot * PEER_COUNTERS + first;

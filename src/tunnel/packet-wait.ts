@@ -23,10 +23,17 @@ const timeOffset = counterOffset + 8;
 
 /** As long as a round trip between neighbours takes; longer found nothing more. */
 const LOOK_NS = 50_000;
-/** A look takes about one; when it takes this much somebody else needed the core. */
+/** After this much at once nobody looks for a while: in a sleep more gathers, and more at once is cheaper. */
+const BULK_BYTES = 16 * 1024;
+const BULK_PAUSE_NS = 1_000_000;
+/** A look takes about a microsecond; when it takes this much somebody else needed the core. */
 const CONTENDED_NS = 20_000;
-/** Then nobody looks for so long: who sleeps is woken at once, who yields has to wait for its turn. */
-const PAUSE_NS = 1_000_000;
+/**
+ * Who sleeps is woken at once, who yields has to wait for its turn: the longer others kept the core, the longer they are
+ * left alone, so that little of our time goes to them that way.
+ */
+const MOST_PAUSE_NS = 100_000_000;
+
 /** Looking is given up when it finds nothing, and tried again at times. */
 const TRUST_MOST = 16;
 const TRUST_GAIN = 2;
@@ -54,10 +61,10 @@ export class PacketWait {
     }
   }
 
-  /** Returns when a packet or the control plane has come. */
-  wait(): void {
+  /** Returns when a packet or the control plane has come; `carriedBytes` since the last wait. */
+  wait(carriedBytes: number): void {
     // What came is only written when something did, not when a signal ended the wait.
-    const isFound = this.#look() || this.#poll(-1);
+    const isFound = this.#look(carriedBytes >= BULK_BYTES) || this.#poll(-1);
     this.tunIsReady = isFound && this.#has(place.tun);
     this.udp4IsReady = isFound && this.#has(place.udp4);
     this.udp6IsReady = isFound && this.#has(place.udp6);
@@ -69,11 +76,12 @@ export class PacketWait {
   }
 
   /** Whether something came while we looked. */
-  #look(): boolean {
+  #look(isBulk: boolean): boolean {
     this.#waits++;
     if (this.#trust === 0 && this.#waits % RETRY_EVERY !== 0) return false;
     let now = this.#nowNs();
-    if (now < this.#pauseEndNs && now > this.#pauseEndNs - PAUSE_NS) return false;
+    if (isBulk) this.#pauseEndNs = Math.max(this.#pauseEndNs, now + BULK_PAUSE_NS);
+    if (now < this.#pauseEndNs) return false;
     const end = now + LOOK_NS;
     for (;;) {
       if (this.#poll(0)) {
@@ -83,8 +91,9 @@ export class PacketWait {
       schedYield();
       const before = now;
       now = this.#nowNs();
-      if (now - before > CONTENDED_NS) {
-        this.#pauseEndNs = now + PAUSE_NS;
+      const lostNs = now - before;
+      if (lostNs > CONTENDED_NS) {
+        this.#pauseEndNs = now + Math.min(MOST_PAUSE_NS, (lostNs * lostNs) / CONTENDED_NS);
         return false;
       }
       if (now >= end) break;
