@@ -124,8 +124,8 @@ export class Inbound {
     const peer = this.#admit4(arena.get32(name + 4), arena.get32(ip + 12), arena.get32(ip + 16));
     if (peer < NO_PEER) return;
     if ((arena.u8[ip + 8] ?? 0) <= 1) {
-      this.#drop(counter.ttlExpired, 1);
       if (!this.#table.isOwnBroadcast4(arena.get32(ip + 16))) this.#options.icmp.send("ttlExpired", ip, total, false);
+      this.#drop(counter.ttlExpired, 1);
       return;
     }
     decrementTtl4(arena, ip);
@@ -142,8 +142,8 @@ export class Inbound {
     const peer = this.#admit6(name, ip);
     if (peer < NO_PEER) return;
     if ((arena.u8[ip + 7] ?? 0) <= 1) {
-      this.#drop(counter.ttlExpired, 1);
       this.#options.icmp.send("ttlExpired", ip, total, true);
+      this.#drop(counter.ttlExpired, 1);
       return;
     }
     decrementTtl6(arena, ip);

@@ -197,8 +197,8 @@ export class Outbound {
   }
 
   #complain(what: "noRoute" | "ttlExpired" | "tooBig", ip: number, length: number, isV6: boolean, mtuBytes = 0): void {
-    this.#drop(counter[what]);
     this.#options.icmp.send(what, ip, length, isV6, mtuBytes);
+    this.#drop(counter[what]); // last: who sees it counted knows that all about it is done
   }
 
   #drop(reason: number): void {
