@@ -49,8 +49,8 @@ export class GuestDisk implements AsyncDisposable {
 }
 
 const prepare = `exec 2>&1
-export PATH=/usr/sbin:/usr/bin:/sbin:/bin
-mount -t proc none /proc && mount -t tmpfs none /tmp && ip link set dev lo up && mount -t ext4 /dev/ubda /mnt || echo BROKEN
+export PATH=/usr/sbin:/usr/bin:/sbin:/bin TMPDIR=/mnt
+mount -t proc none /proc && ip link set dev lo up && mount -t ext4 /dev/ubda /mnt || echo BROKEN
 `;
 
 /** One life of a guest. */
