@@ -29,7 +29,7 @@ mount -t tmpfs none dev/shm
 ln -s /proc/self/fd dev/fd && ln -s pts/ptmx dev/ptmx
 mount -t tmpfs -o mode=755 none run
 rm -rf etc/systemd/system/*.wants etc/systemd/system/*.requires
-ln -sf /dev/null etc/systemd/system/tmp.mount # the checkout may be there
+ln -sf /dev/null etc/tmpfiles.d/tmp.conf # it empties /tmp, where the checkout may be
 printf '[Unit]\\nRequires=basic.target\\nAfter=basic.target\\n' > etc/systemd/system/lab.target
 mkdir .before && pivot_root . .before && cd / && umount -l /.before
 exec env -i container=lab PATH=/usr/sbin:/usr/bin:/sbin:/bin /lib/systemd/systemd --unit=lab.target --log-level=err --show-status=0
