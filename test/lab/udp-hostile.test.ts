@@ -88,11 +88,11 @@ it(`survives damaged packets from a host that holds a lease, and says what was w
   await flood(100_000, 50_000);
   await untilQuiet();
   const before = { counts: await counts(), bytes: await cluster.agent(2).residentBytes() };
-  const sent = await flood(300_000, 60_000);
+  const sent = await flood(700_000, 60_000);
   await untilQuiet();
   const more = grown(before.counts, await counts());
   for (const reason of ["malformed", "foreignSource", "foreignDestination", "receivedPackets"])
-    expect(more[reason], reason).toBeGreaterThan(10); // some of each, whatever the seed
+    expect(more[reason], reason).toBeGreaterThan(100);
   const fates = ["malformed", "foreignSource", "foreignDestination", "ttlExpired", "truncated", "receivedPackets"];
   const counted = fates.reduce((sum, name) => sum + (more[name] ?? 0), 0);
   expect(counted).toBeLessThanOrEqual(sent);
