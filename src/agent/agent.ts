@@ -297,8 +297,7 @@ export class Agent implements AsyncDisposable {
       return;
     }
     const update = this.table.apply(change);
-    if (update.ownWritten !== undefined) this.#keeper?.ownWritten(update.ownWritten);
-    if (update.ownDeletedAt !== undefined) this.#keeper?.ownDeleted(update.ownDeletedAt);
+    this.#keeper?.follow(update);
     if (update.peersChanged || change.type === "snapshot") {
       this.#network?.setPeers(this.table.peers(), this.table.hasSnapshot);
       this.#files.savePeers(this.table.peers());

@@ -106,6 +106,15 @@ describe("LeaseKeeper", () => {
     expect(keeper.problem(Date.now())).toBeUndefined();
   });
 
+  it("looks for its lease in a store that replaced the one before, whatever the revisions there are", async () => {
+    const { keeper, acquire } = await keep(renewed, { lease: ownLease(1_000n) });
+    await using _keeper = keeper;
+    keeper.follow({ storeReplaced: true, ownDeletedAt: 5n });
+    await vi.waitFor(() => expect(keeper.lease.revision).toBe(90n));
+    expect(acquire).toHaveBeenCalledOnce();
+    expect(keeper.problem(Date.now())).toBeUndefined();
+  });
+
   it("ignores old news of a deletion", async () => {
     const { keeper, acquire } = await keep(renewed, { lease: ownLease(9n) });
     await using _keeper = keeper;

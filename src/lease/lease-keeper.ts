@@ -5,6 +5,7 @@ import { describeError, FlannelError, hasCode, isCancelled } from "../errors.ts"
 import type { Logger } from "../telemetry/logger.ts";
 import type { Lease, LeaseAttributes, OwnLease } from "./lease.ts";
 import { describeOwner, hasSamePublicIp } from "./lease-owner.ts";
+import type { TableUpdate } from "./lease-table.ts";
 import type { SubnetStore } from "./subnet-store.ts";
 
 export interface LeaseKeeperOptions {
@@ -42,6 +43,7 @@ export class LeaseKeeper implements AsyncDisposable {
   #attributesChanged = false;
   #written: Lease | undefined;
   #deletedAt: bigint | undefined;
+  #isStoreReplaced = false;
   #conflict: string | undefined;
   #wake: () => void = () => undefined;
   /** Both clocks: the wall clock may jump back, the monotonic one stands still while the host sleeps. */
@@ -79,6 +81,22 @@ export class LeaseKeeper implements AsyncDisposable {
     if (isSame(attributes, this.#attributes)) return;
     this.#attributes = attributes;
     this.#attributesChanged = true;
+    this.#wake();
+  }
+
+  /** What the store's changes say about our own key. */
+  follow({ storeReplaced, ownWritten, ownDeletedAt }: Omit<TableUpdate, "peersChanged">): void {
+    if (storeReplaced === true) this.storeReplaced();
+    if (ownWritten !== undefined) this.ownWritten(ownWritten);
+    if (ownDeletedAt !== undefined) this.ownDeleted(ownDeletedAt);
+  }
+
+  /** The store is another one, or an older copy: our lease is to be looked for, and what it knows of it may be old. */
+  storeReplaced(): void {
+    this.#isStoreReplaced = true;
+    this.#written = undefined;
+    // Every revision of this store is news.
+    this.#lease = { ...this.#lease, revision: 0n };
     this.#wake();
   }
 
@@ -124,6 +142,10 @@ export class LeaseKeeper implements AsyncDisposable {
   }
 
   async #step(): Promise<void> {
+    if (this.#isStoreReplaced) {
+      await this.#takeAgain("the store was replaced");
+      return;
+    }
     if (this.#written !== undefined) this.#judgeForeignWrite(this.#written);
     if (this.#deletedAt !== undefined && this.#deletedAt > this.#lease.revision) {
       await this.#takeAgain("our lease was deleted in the store");
@@ -154,7 +176,12 @@ export class LeaseKeeper implements AsyncDisposable {
   async #takeAgain(why: string): Promise<void> {
     this.#deletedAt ??= this.#lease.revision;
     this.#options.logger.warn("lease.reacquire", `${why}: taking it again`, { key: this.#lease.key });
-    const lease = await this.#options.acquire(this.#signal);
+    const wasReplaced = this.#isStoreReplaced;
+    this.#isStoreReplaced = false;
+    const lease = await this.#options.acquire(this.#signal).catch((error: unknown) => {
+      this.#isStoreReplaced ||= wasReplaced;
+      throw error;
+    });
     this.#deletedAt = undefined;
     this.#conflict = undefined;
     this.#adopt(lease);
@@ -254,7 +281,7 @@ export class LeaseKeeper implements AsyncDisposable {
   }
 
   #hasWork(): boolean {
-    if (this.#written !== undefined || this.#deletedAt !== undefined) return true;
+    if (this.#isStoreReplaced || this.#written !== undefined || this.#deletedAt !== undefined) return true;
     return this.#attributesChanged && this.#conflict === undefined;
   }
 }

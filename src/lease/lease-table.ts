@@ -10,6 +10,8 @@ export interface TableUpdate {
   readonly ownWritten?: Lease;
   /** Our own key is gone, as of this revision (compare with that of the lease: the news may be old). */
   readonly ownDeletedAt?: bigint;
+  /** No revision from before can be compared with those to come. */
+  readonly storeReplaced?: boolean;
 }
 
 export class LeaseTable {
@@ -79,7 +81,12 @@ export class LeaseTable {
     }
     this.#revision = snapshot.revision;
     this.#hasSnapshot = true;
-    return { peersChanged, ...(ownDeleted && { ownDeletedAt: snapshot.revision }), ...(ownWritten && { ownWritten }) };
+    return {
+      peersChanged,
+      ...(ownDeleted && { ownDeletedAt: snapshot.revision }),
+      ...(ownWritten && { ownWritten }),
+      ...(snapshot.isOtherStore === true && { storeReplaced: true }),
+    };
   }
 
   #applyChanges(change: Extract<LeaseChange, { type: "changes" }>): TableUpdate {

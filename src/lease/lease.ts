@@ -58,6 +58,8 @@ export type LeaseChange =
       readonly leases: readonly Lease[];
       readonly unreadable: readonly UnreadableLease[];
       readonly revision: bigint;
+      /** Revisions start over: the store was made anew, or an older copy of it was put back. */
+      readonly isOtherStore?: boolean;
     }
   /** In order of the store's revisions. A put of an unreadable value is in `unreadable`, the old lease of that key stays. */
   | {

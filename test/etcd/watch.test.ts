@@ -119,6 +119,21 @@ test("compaction during an outage leads to a new snapshot that tells what is gon
   await follower.until("life after it", () => follower.leases.size === 15);
 });
 
+test("another store that is further than the one before leads to a new snapshot", async () => {
+  await putForeignLeases(raw, 5);
+  const other = stack.use(await startContractServer());
+  const rawOther = stack.use(await RawClient.open(other.endpoints));
+  await putForeignLeases(rawOther, 50, 100);
+  const proxy = stack.use(await TcpProxy.start(server.endpoints));
+  const { follower } = await follow(proxy.endpoint);
+  proxy.retarget(other.endpoints);
+  proxy.cut();
+  await follower.until("what the other store has", () => follower.leases.size === 50);
+  expect(follower.snapshots).toBe(2);
+  await rawOther.put({ [foreignLease(200).key]: foreignLease(200).value });
+  await follower.until("life after it", () => follower.leases.size === 51);
+});
+
 test("a store that was emptied, so that its revisions start over, leads to a new snapshot", async () => {
   await putForeignLeases(raw, 500);
   const empty = stack.use(await startContractServer());

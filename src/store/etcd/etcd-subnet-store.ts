@@ -34,6 +34,8 @@ export class EtcdSubnetStore implements SubnetStore {
   /** What acquiring read, until the watch begins with it: ten thousand leases need not be read twice. */
   #readByAcquire: RangeSnapshot<LeaseRecord> | undefined;
   #hasWatched = false;
+  /** Of the store the network config was last read from. */
+  #configClusterId = 0n;
 
   private constructor(connection: EtcdConnection, { prefix, ttlSeconds = leaseTtlSeconds }: EtcdSubnetStoreOptions) {
     this.#connection = connection;
@@ -69,7 +71,7 @@ export class EtcdSubnetStore implements SubnetStore {
     let known: bigint | undefined = after;
     let start = after + 1n;
     while (!signal.aborted) {
-      for await (const item of watchKeys(this.#connection, range, start, signal)) {
+      for await (const item of watchKeys(this.#connection, range, start, signal, this.#configClusterId)) {
         if (item.type !== "events") continue;
         const kv = item.events.at(-1)?.kv;
         // A deleted key comes with version 0.
@@ -139,16 +141,21 @@ export class EtcdSubnetStore implements SubnetStore {
   /** Snapshot, then events, and again after a gap. Resolves when `signal` aborts. */
   async #fill(buffer: LeaseChangeBuffer, signal: AbortSignal): Promise<void> {
     const { keys } = this.#directory;
+    let isOtherStore = false;
     const onFailure = (reason: string) => buffer.pushSign({ type: "disconnected", reason });
     while (!signal.aborted) {
-      const revision = await this.#pushSnapshot(buffer, signal, onFailure);
-      if (revision === undefined) return;
-      for await (const item of watchKeys(this.#connection, keys.directoryRange, revision + 1n, signal)) {
+      const position = await this.#pushSnapshot(buffer, isOtherStore, signal, onFailure);
+      if (position === undefined) return;
+      const { revision, clusterId } = position;
+      const items = watchKeys(this.#connection, keys.directoryRange, revision + 1n, signal, clusterId);
+      for await (const item of items) {
         if (item.type === "events") {
           const events = item.events.map((event) => readLeaseEvent(event, keys.directory));
           buffer.pushEvents(events, item.revision);
           await buffer.waitForRoom(signal);
-        } else if (item.type !== "compacted") {
+        } else if (item.type === "compacted") {
+          isOtherStore = item.isOtherStore;
+        } else {
           buffer.pushSign(item);
         }
       }
@@ -156,22 +163,24 @@ export class EtcdSubnetStore implements SubnetStore {
   }
 
   /**
-   * Returns the snapshot's revision, undefined when `signal` aborts. The first one may be what acquiring read: all that
+   * Returns where the snapshot stands, undefined when `signal` aborts. The first one may be what acquiring read: all that
    * happened since then comes as events. A method of its own, so that nothing holds the records during the watch.
    */
   async #pushSnapshot(
     buffer: LeaseChangeBuffer,
+    isOtherStore: boolean,
     signal: AbortSignal,
     onFailure: (reason: string) => void,
-  ): Promise<bigint | undefined> {
+  ): Promise<Pick<RangeSnapshot<LeaseRecord>, "revision" | "clusterId"> | undefined> {
     const known = this.#readByAcquire;
     this.#readByAcquire = undefined;
     this.#hasWatched = true;
     const read = (attempt: AbortSignal) => readLeaseRecords(this.#directory, attempt);
     const snapshot = known ?? (await this.#retry(read, signal, onFailure));
     if (snapshot === undefined) return undefined;
-    buffer.pushSnapshot({ type: "snapshot", ...sortRecords(snapshot.items), revision: snapshot.revision });
-    return snapshot.revision;
+    const { revision, items } = snapshot;
+    buffer.pushSnapshot({ type: "snapshot", ...sortRecords(items), revision, ...(isOtherStore && { isOtherStore }) });
+    return { revision: snapshot.revision, clusterId: snapshot.clusterId };
   }
 
   /** Until it works, or undefined when `signal` aborts. `onFailure` is told once. */
@@ -195,7 +204,8 @@ export class EtcdSubnetStore implements SubnetStore {
 
   async #readConfig(signal: AbortSignal) {
     const { config } = this.#directory.keys;
-    const { kv, revision } = await readKey(this.#connection, config, "read the network config", signal);
+    const { kv, revision, clusterId } = await readKey(this.#connection, config, "read the network config", signal);
+    this.#configClusterId = clusterId;
     return { document: kv === undefined ? undefined : documentOf(kv), revision };
   }
 }

@@ -22,7 +22,8 @@ export class LeaseChangeBuffer {
   pushSnapshot(snapshot: Snapshot): void {
     this.#events.clear();
     this.#unreadable.clear();
-    this.#snapshot = snapshot;
+    const isOtherStore = this.#snapshot?.isOtherStore === true || snapshot.isOtherStore === true;
+    this.#snapshot = { ...snapshot, ...(isOtherStore && { isOtherStore }) };
     this.#sign = undefined;
     this.#onChange();
   }

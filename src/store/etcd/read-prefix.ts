@@ -17,6 +17,8 @@ const CHUNK_KEYS = 250;
 export interface RangeSnapshot<T> {
   /** Revision at which the range looked like this. */
   readonly revision: bigint;
+  /** Of the store that answered: another one has other revisions. */
+  readonly clusterId: bigint;
   readonly items: T[];
 }
 
@@ -57,6 +59,7 @@ async function readOnce<T>(
   let pageKeys = FIRST_PAGE_KEYS;
   let start = range.start;
   let revision = 0n;
+  let clusterId = 0n;
   for (;;) {
     const request = RangeRequest.fromPartial({
       ...filter,
@@ -73,10 +76,13 @@ async function readOnce<T>(
       pageKeys = Math.ceil(pageKeys / 4);
       continue;
     }
-    if (revision === 0n) revision = page.header?.revision ?? 0n;
+    if (revision === 0n) {
+      revision = page.header?.revision ?? 0n;
+      clusterId = page.header?.clusterId ?? 0n;
+    }
     await mapInChunks(page.kvs, map, items);
     const last = page.kvs.at(-1);
-    if (!page.more || last === undefined) return { revision, items };
+    if (!page.more || last === undefined) return { revision, clusterId, items };
     start = Buffer.concat([last.key, Uint8Array.of(0)]);
     pageKeys = nextPageKeys(page.kvs);
   }

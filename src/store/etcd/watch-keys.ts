@@ -16,8 +16,8 @@ export type WatchItem =
   | { readonly type: "contact"; readonly revision: bigint }
   /** Once per outage, when the stream broke. Reconnecting goes on. */
   | { readonly type: "disconnected"; readonly reason: string }
-  /** The last item: events were lost to compaction, or the store is an older copy of itself. */
-  | { readonly type: "compacted" };
+  /** The last item: events were lost to compaction, or the store is another one or an older copy of itself. */
+  | { readonly type: "compacted"; readonly isOtherStore: boolean };
 
 type WatchStream = ClientDuplexStream<WatchRequest, WatchResponse>;
 
@@ -25,21 +25,23 @@ type WatchStream = ClientDuplexStream<WatchRequest, WatchResponse>;
 const NO_WATCH_ID = -1n;
 
 /**
- * Events of `range` from `startRevision` on (at least 1n), in order. Ends after "compacted" or when `signal` aborts;
- * never throws.
+ * Events of `range` from `startRevision` on (at least 1n), in order. `clusterId` is that of the store the revision is
+ * from; 0n takes the first store that answers. Ends after "compacted" or when `signal` aborts; never throws.
  */
 export async function* watchKeys(
   connection: EtcdConnection,
   range: KeyRange,
   startRevision: bigint,
   signal: AbortSignal,
+  clusterId = 0n,
 ): AsyncGenerator<WatchItem, void, undefined> {
   const backOff = new BackOff({ firstMs: 100, maxMs: 5_000 });
+  const known = { clusterId };
   let next = startRevision;
   let isConnected = true;
   while (!signal.aborted) {
     try {
-      for await (const item of watchOnce(connection, range, next, signal)) {
+      for await (const item of watchOnce(connection, range, next, known, signal)) {
         if (item.type === "events" || item.type === "contact") {
           next = item.resumeAt;
           isConnected = true;
@@ -59,13 +61,14 @@ export async function* watchKeys(
 
 type StreamItem =
   | (Extract<WatchItem, { type: "events" | "contact" }> & { readonly resumeAt: bigint })
-  | { readonly type: "compacted" };
+  | Extract<WatchItem, { type: "compacted" }>;
 
 /** One stream, until it breaks (throws) or the watch is compacted. */
 async function* watchOnce(
   connection: EtcdConnection,
   range: KeyRange,
   startRevision: bigint,
+  known: { clusterId: bigint },
   signal: AbortSignal,
 ): AsyncGenerator<StreamItem, void, undefined> {
   const opened = await connection.openStream(methods.watch, signal);
@@ -76,16 +79,17 @@ async function* watchOnce(
     stream.write(createRequest(range, startRevision));
     for await (const response of readStream(stream)) {
       if (response.canceled) {
-        if (response.compactRevision > 0n) yield { type: "compacted" };
+        if (response.compactRevision > 0n) yield { type: "compacted", isOtherStore: false };
         else throw cancelledByServer(response, opened);
         return;
       }
       if (response.created) {
         timers.created();
-        if (await isOlderCopy(connection, range, response, next, signal)) {
-          yield { type: "compacted" };
+        if (isOtherStore(response, known) || (await isOlderCopy(connection, range, response, next, signal))) {
+          yield { type: "compacted", isOtherStore: true };
           return;
         }
+        known.clusterId = response.header?.clusterId ?? 0n;
       }
       next = resumeRevision(response, next);
       if (response.events.length === 0) yield { type: "contact", revision: next - 1n, resumeAt: next };
@@ -124,7 +128,15 @@ function lastRevision(response: WatchResponse): bigint {
   return response.events.at(-1)?.kv?.modRevision ?? 0n;
 }
 
-/** True when the store has not even come as far as what we already saw: it was restored or emptied. */
+/**
+ * A store that was made anew behind the same address counts its own revisions: it may be past ours without our ever having
+ * seen what is in it.
+ */
+function isOtherStore({ header }: WatchResponse, known: { readonly clusterId: bigint }): boolean {
+  return known.clusterId !== 0n && header !== undefined && header.clusterId !== known.clusterId;
+}
+
+/** True when the store has not even come as far as what we already saw: its files were replaced by older ones. */
 async function isOlderCopy(
   connection: EtcdConnection,
   range: KeyRange,
