@@ -9,6 +9,7 @@ import { ensureDirectory } from "../lease/subnet-file.ts";
 import { Rtnetlink } from "../netlink/rtnetlink.ts";
 import { EtcdSubnetStore } from "../store/etcd/etcd-subnet-store.ts";
 import { FileLock } from "../sys/file-lock.ts";
+import { keepMemorySmall } from "../sys/memory-keeper.ts";
 import { notifyService } from "../sys/service-notify.ts";
 import type { AgentLogger } from "../telemetry/create-logger.ts";
 import { HealthServer } from "../telemetry/health-server.ts";
@@ -44,6 +45,7 @@ export async function runAgent(run: RunOptions): Promise<ExitCode> {
   try {
     makeRunDirectory(options.subnetFile);
     using _lock = FileLock.acquire(`${options.subnetFile}.lock`);
+    using _memory = keepMemorySmall();
     const report = new AgentReport(options, run.version);
     await using _health = await openHealthServer(options, report);
     const socket = await chooseControlSocket(options.controlSocket, options.subnetFile, logger);

@@ -8,6 +8,7 @@ import type { StoreServer } from "../store/embedded/store-server.ts";
 import { readUsersFile } from "../store/embedded/users-file.ts";
 import { FileLock } from "../sys/file-lock.ts";
 import { makeDirectory } from "../sys/make-directory.ts";
+import { keepMemorySmall } from "../sys/memory-keeper.ts";
 import { notifyService } from "../sys/service-notify.ts";
 import { version } from "../version.ts";
 import { resolveStoreOptions, type StoreProcessOptions } from "./flannel-store-flags.ts";
@@ -29,6 +30,7 @@ async function main(): Promise<void> {
     return;
   }
   setFlagsFromString(HEAP_FLAGS);
+  using _memory = keepMemorySmall();
   const stopped = stopSignal();
   const { options } = invocation;
   const directory = resolve(options.dataDirectory);

@@ -107,6 +107,16 @@ export function addressOf(buffer: ArrayBufferLike): number {
   return Number(koffi.address(buffer));
 }
 
+export const MADV_DONTNEED = 4;
+
+/** `int madvise(void *address, size_t length, int advice)` */
+export const madvise: (address: number, length: number, advice: number) => number = program.func(
+  "int madvise(uintptr_t, uintptr_t, int)",
+);
+
+/** `int malloc_trim(size_t pad)`: glibc's only. */
+export const trimMalloc: ((pad: number) => number) | undefined = optional("int malloc_trim(uintptr_t)");
+
 /** `int close(int fd)` */
 export const close: (fd: number) => number = program.func("int close(int)");
 
@@ -115,6 +125,15 @@ export const flock: (fd: number, operation: number) => number = program.func("in
 
 /** `char *strerror(int errno)` */
 export const strerror: (errno: number) => string = program.func("const char *strerror(int)");
+
+/** Undefined where the program has no such symbol. */
+function optional(declaration: string) {
+  try {
+    return program.func(declaration);
+  } catch {
+    return undefined;
+  }
+}
 
 /** The live errno of this thread: any other call in between may have changed it. */
 export function lastErrno(): number {

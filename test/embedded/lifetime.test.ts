@@ -26,8 +26,8 @@ function get(key: string): RangeRequest {
   return RangeRequest.fromPartial({ key: Buffer.from(key) });
 }
 
-async function residentBytes(pid: number): Promise<number> {
-  const match = /VmRSS:\s+(\d+) kB/.exec(await readFile(`/proc/${pid}/status`, "utf8"));
+async function residentBytes(pid: number, kind: "VmRSS" | "RssFile" = "VmRSS"): Promise<number> {
+  const match = new RegExp(`^${kind}:\\s+(\\d+) kB`, "m").exec(await readFile(`/proc/${pid}/status`, "utf8"));
   return Number(match?.[1]) * 1024;
 }
 
@@ -227,4 +227,19 @@ test("compaction gives the room back to the file system", { timeout: 120_000 }, 
     RangeRequest.fromPartial({ key: Buffer.from("k"), rangeEnd: Buffer.from("l") }),
   );
   expect(kvs.kvs).toHaveLength(50);
+});
+
+test("program text that only the start needed is given back, and the store goes on", async () => {
+  await using server = await EmbeddedServer.start({ inMemory: true });
+  using client = new StoreClient(server.endpoints);
+  const atStart = await residentBytes(server.member.pid, "RssFile");
+  let puts = 0;
+  const isGivenBack = async () => {
+    for (let index = 0; index < 100; index++, puts++)
+      await client.call(methods.put, put(`key/${puts % 50}`, `${puts}`));
+    return (await residentBytes(server.member.pid, "RssFile")) < atStart / 2;
+  };
+  await until(isGivenBack, { what: "half of the program's pages to be given back", timeoutMs: 30_000 });
+  const { kvs } = await client.call(methods.range, get(`key/${(puts - 1) % 50}`));
+  expect(kvs.map(({ value }) => Buffer.from(value).toString())).toEqual([String(puts - 1)]);
 });

@@ -81,7 +81,7 @@ export class Database implements Disposable {
       db.exec("PRAGMA synchronous = FULL");
       db.exec("PRAGMA wal_autocheckpoint = 4000");
       db.exec("PRAGMA journal_size_limit = 16777216");
-      db.exec("PRAGMA cache_size = -8192");
+      db.exec("PRAGMA cache_size = -2048");
       db.exec("PRAGMA locking_mode = EXCLUSIVE");
       const version = Number(db.prepare("PRAGMA user_version").get()?.["user_version"]);
       if (version === 0) db.exec(`BEGIN IMMEDIATE; ${schema} COMMIT`);

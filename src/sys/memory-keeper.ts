@@ -1,0 +1,98 @@
+// Keeps a long-lived process small. Half of what a Node process has resident is program text that only its start needed;
+// and V8 leaves a few megabytes of garbage lying for many minutes when little is allocated.
+import { readFileSync } from "node:fs";
+import { getHeapSpaceStatistics } from "node:v8";
+import { MADV_DONTNEED, madvise, trimMalloc } from "./libc.ts";
+
+const TICK_MS = 10_000;
+/** CPU time since the last time below which there is nothing to give back: at rest this costs nothing. */
+const MIN_CPU_US = 50_000;
+const COLLECT_AFTER_MS = 60_000;
+const MIN_GARBAGE_BYTES = 512 * 1_024;
+
+/** Addresses, the end not included. */
+export interface PageRange {
+  readonly start: number;
+  readonly end: number;
+}
+
+/**
+ * Every ten seconds, if the process did something: unmaps the program's pages, which the kernel maps again from its page
+ * cache as they are touched; gives back what malloc has free; and at most once a minute collects garbage, if half a
+ * megabyte has grown old. For all threads but their heaps: only that of the calling thread is collected (with `--expose-gc`).
+ */
+export function keepMemorySmall(): Disposable {
+  const pages = new ProgramPages();
+  const heap = new OldHeap();
+  let before = process.cpuUsage();
+  const timer = setInterval(() => {
+    const { user, system } = process.cpuUsage(before);
+    if (user + system < MIN_CPU_US) return;
+    before = process.cpuUsage();
+    heap.collect();
+    pages.release();
+    trimMalloc?.(0);
+  }, TICK_MS);
+  timer.unref();
+  return { [Symbol.dispose]: () => clearInterval(timer) };
+}
+
+class ProgramPages {
+  #ranges: readonly PageRange[] | undefined;
+
+  release(): void {
+    this.#ranges ??= readRanges();
+    // It only fails for memory that is not there; then there is nothing to give back.
+    for (const { start, end } of this.#ranges) madvise(start, end - start, MADV_DONTNEED);
+  }
+}
+
+/** None where the kernel was built without CONFIG_PROC_PAGE_MONITOR. */
+function readRanges(): readonly PageRange[] {
+  try {
+    return unchangedFilePages(readFileSync("/proc/self/smaps", "utf8"));
+  } catch {
+    return [];
+  }
+}
+
+/**
+ * The mappings in `smaps` (proc(5)) that are as their file is: private, not writable, without a page of their own.
+ * Relocated data has such pages, and so has text that was moved to huge pages: they would be lost.
+ */
+export function unchangedFilePages(smaps: string): PageRange[] {
+  const ranges: PageRange[] = [];
+  let range: PageRange | undefined;
+  for (const line of smaps.split("\n")) {
+    const head = /^([0-9a-f]+)-([0-9a-f]+) (\S{4}) [0-9a-f]+ \S+ (\d+)/.exec(line);
+    if (head !== null) {
+      const [, start = "", end = "", access = "", inode] = head;
+      const isFile = inode !== "0" && /^r-[x-]p$/.test(access);
+      range = isFile ? { start: Number.parseInt(start, 16), end: Number.parseInt(end, 16) } : undefined;
+    } else if (range !== undefined && /^Anonymous: +0 kB$/.test(line)) ranges.push(range);
+  }
+  return ranges;
+}
+
+class OldHeap {
+  #bytes = 0;
+  #collectedAtMs = performance.now();
+
+  /** A few milliseconds for ten megabytes. A large heap grows by as much as is collected here in moments, and V8 sees to it. */
+  collect(): void {
+    const nowMs = performance.now();
+    if (globalThis.gc === undefined || nowMs - this.#collectedAtMs < COLLECT_AFTER_MS) return;
+    const bytes = oldBytes();
+    // What V8 has collected itself counts from there.
+    this.#bytes = Math.min(this.#bytes, bytes);
+    if (bytes - this.#bytes < Math.max(MIN_GARBAGE_BYTES, this.#bytes / 20)) return;
+    globalThis.gc();
+    this.#collectedAtMs = nowMs;
+    this.#bytes = oldBytes();
+  }
+}
+
+function oldBytes(): number {
+  const spaces = getHeapSpaceStatistics().filter(({ space_name: name }) => !name.startsWith("new_"));
+  return spaces.reduce((sum, { space_used_size: bytes }) => sum + bytes, 0);
+}
