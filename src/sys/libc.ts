@@ -67,6 +67,9 @@ export const poll: (descriptors: number, count: number, timeoutMs: number) => nu
 /** `int sched_yield(void)` */
 export const schedYield: () => number = program.func("int sched_yield()");
 
+/** `int usleep(useconds_t duration)`: in microseconds; the kernel's timer slack (50 µs) comes on top. */
+export const usleep: (durationUs: number) => number = program.func("int usleep(uint32_t)");
+
 /** `int clock_gettime(clockid_t clock, struct timespec *time)` */
 export const clockGettime: (clock: number, time: number) => number = program.func("int clock_gettime(int, uintptr_t)");
 

@@ -78,6 +78,11 @@ export class Counters {
     return (this.#totals[counter.sentBytes] ?? 0) + (this.#totals[counter.receivedBytes] ?? 0);
   }
 
+  /** In both directions. */
+  carriedPackets(): number {
+    return (this.#totals[counter.sentPackets] ?? 0) + (this.#totals[counter.receivedPackets] ?? 0);
+  }
+
   /** `packets` and `bytes` more, to (`peerCounter.sentPackets`) or from (`receivedPackets`) the peer of that slot. */
   addForPeer(slot: number, first: number, packets: number, bytes: number): void {
     const at = slot * PEER_COUNTERS + first;

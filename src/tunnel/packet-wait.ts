@@ -1,6 +1,7 @@
 // How the packet thread waits: for a moment by looking again and again, then asleep. Waking a sleeping thread on an idle
 // core costs more than carrying the packet; an answer to what was just sent often comes before the core has gone to rest.
-import { clockGettime, poll, readInto, schedYield } from "../sys/libc.ts";
+// In a flood of small packets it naps: more gathers, and who sends need not wake it for each.
+import { clockGettime, poll, readInto, schedYield, usleep } from "../sys/libc.ts";
 import type { Arena } from "./arena.ts";
 
 export interface WaitDescriptors {
@@ -39,6 +40,12 @@ const TRUST_MOST = 16;
 const TRUST_GAIN = 2;
 const RETRY_EVERY = 32;
 
+/** More packets than this, counted over the window, are a flood; requests and answers one by one are far below. */
+const FLOOD_PACKETS_PER_SECOND = 100_000;
+const FLOOD_WINDOW_NS = 500_000;
+/** About 75 with the timer slack. */
+const NAP_US = 20;
+
 export class PacketWait {
   /** What the last wait found. */
   tunIsReady = true;
@@ -49,6 +56,10 @@ export class PacketWait {
   #trust = TRUST_MOST;
   #waits = 0;
   #pauseEndNs = 0;
+  #windowStartNs = 0;
+  #windowStartPackets = 0;
+  #carriedBytes = 0;
+  #isFlood = false;
 
   constructor(arena: Arena, { tun, udp4, udp6, wakeUp }: WaitDescriptors) {
     this.#arena = arena;
@@ -61,10 +72,16 @@ export class PacketWait {
     }
   }
 
-  /** Returns when a packet or the control plane has come; `carriedBytes` since the last wait. */
-  wait(carriedBytes: number): void {
+  /** Returns when a packet or the control plane has come. What was carried is counted from the beginning. */
+  wait(carriedBytes: number, carriedPackets: number): void {
+    const now = this.#nowNs();
+    const isBulk = carriedBytes - this.#carriedBytes >= BULK_BYTES;
+    this.#carriedBytes = carriedBytes;
+    this.#noteFlood(now, carriedPackets);
+    const naps = this.#isFlood && !isBulk;
+    if (naps) usleep(NAP_US);
     // What came is only written when something did, not when a signal ended the wait.
-    const isFound = this.#look(carriedBytes >= BULK_BYTES) || this.#poll(-1);
+    const isFound = (!naps && this.#look(now, isBulk)) || this.#poll(-1);
     this.tunIsReady = isFound && this.#has(place.tun);
     this.udp4IsReady = isFound && this.#has(place.udp4);
     this.udp6IsReady = isFound && this.#has(place.udp6);
@@ -75,11 +92,19 @@ export class PacketWait {
     }
   }
 
+  #noteFlood(now: number, carriedPackets: number): void {
+    const elapsedNs = now - this.#windowStartNs;
+    if (elapsedNs < FLOOD_WINDOW_NS) return;
+    this.#isFlood = (carriedPackets - this.#windowStartPackets) * 1e9 > FLOOD_PACKETS_PER_SECOND * elapsedNs;
+    this.#windowStartNs = now;
+    this.#windowStartPackets = carriedPackets;
+  }
+
   /** Whether something came while we looked. */
-  #look(isBulk: boolean): boolean {
+  #look(startNs: number, isBulk: boolean): boolean {
     this.#waits++;
     if (this.#trust === 0 && this.#waits % RETRY_EVERY !== 0) return false;
-    let now = this.#nowNs();
+    let now = startNs;
     if (isBulk) this.#pauseEndNs = Math.max(this.#pauseEndNs, now + BULK_PAUSE_NS);
     if (now < this.#pauseEndNs) return false;
     const end = now + LOOK_NS;

@@ -62,7 +62,6 @@ export function runPump(options: PumpOptions): void {
   let generation = 0;
   /** A batch was full: there may be more everywhere. */
   let isBusy = false;
-  let carriedBefore = counters.carriedBytes();
   while (Atomics.load(words, control.stop) === 0) {
     const latest = Atomics.load(words, control.tableGeneration);
     if (latest !== generation) {
@@ -83,9 +82,7 @@ export function runPump(options: PumpOptions): void {
     isBusy = hasMore;
     if (isBusy) continue;
     Atomics.store(words, control.usesGso, batch.usesGso ? 1 : 0);
-    const carriedBytes = counters.carriedBytes();
-    waiting.wait(carriedBytes - carriedBefore);
-    carriedBefore = carriedBytes;
+    waiting.wait(counters.carriedBytes(), counters.carriedPackets());
   }
 }
 
