@@ -15,8 +15,10 @@ import type { Rtnetlink } from "../netlink/rtnetlink.ts";
 import type { AgentLogger } from "../telemetry/create-logger.ts";
 import { AgentFiles } from "./agent-files.ts";
 import { type ActiveConfig, type ConfigChange, judgeConfigChange, readConfig } from "./config-change.ts";
+import { tellConfigRead, tellRestartNeeded } from "./config-news.ts";
 import { prepareDataPlane, tellWarmStart, warmStartTimes } from "./data-plane-start.ts";
 import { tellAcquired } from "./lease-news.ts";
+import { MissingPeers } from "./missing-peers.ts";
 import type { Network } from "./network.ts";
 import { openNetwork } from "./open-network.ts";
 import { type ReadinessView, readinessReasons } from "./readiness.ts";
@@ -49,6 +51,7 @@ export class Agent implements AsyncDisposable {
   readonly #signal: AbortSignal;
   readonly #files: AgentFiles;
   readonly #previous: LeasedSubnets;
+  readonly #missing: MissingPeers;
   #config: ActiveConfig | undefined;
   #network: Network | undefined;
   #opening: Promise<Network> | undefined;
@@ -71,6 +74,7 @@ export class Agent implements AsyncDisposable {
     this.#previous = readSubnetFile(parts.options.subnetFile, (message) =>
       parts.logger.warn("subnet-file.odd", message, { file: parts.options.subnetFile }),
     );
+    this.#missing = new MissingPeers(this.table, parts.logger, () => this.#publishPeers(), this.#signal);
     this.#files = new AgentFiles(parts.options, parts.warmState, parts.logger, parts.onSettled);
   }
 
@@ -208,10 +212,7 @@ export class Agent implements AsyncDisposable {
       this.#network?.setConfig(createBackend(next.config), next.config.masqueradeExclude);
       logger.info("config.applied", `applied the changed configuration: ${live.join(", ")}`, { keys: live });
     }
-    if (restart.length > 0) {
-      const message = `restart needed: ${restart.join(", ")} changed, which a running agent cannot apply`;
-      logger.warn("config.restart-needed", message, { keys: restart });
-    }
+    if (restart.length > 0) tellRestartNeeded(logger, restart);
     this.settle();
   }
 
@@ -225,10 +226,7 @@ export class Agent implements AsyncDisposable {
   async #openNetworkOnce(active: ActiveConfig): Promise<Network> {
     const { logger, options, remembered, rtnetlink } = this.#parts;
     const { config } = active;
-    if (this.#config?.text !== active.text) {
-      const networks = { network: config.ipv4?.network, ipv6Network: config.ipv6?.network };
-      logger.info("config.read", `network configuration read: backend ${config.backendType}`, networks);
-    }
+    if (this.#config?.text !== active.text) tellConfigRead(logger, config);
     this.#config = active;
     this.#network = await openNetwork({
       config,
@@ -298,10 +296,13 @@ export class Agent implements AsyncDisposable {
     }
     const update = this.table.apply(change);
     this.#keeper?.follow(update);
-    if (update.peersChanged || change.type === "snapshot") {
-      this.#network?.setPeers(this.table.peers(), this.table.hasSnapshot);
-      this.#files.savePeers(this.table.peers());
-    }
+    this.#missing.follow(update);
+    if (update.peersChanged || change.type === "snapshot") this.#publishPeers();
+  }
+
+  #publishPeers(): void {
+    this.#network?.setPeers(this.table.peers(), this.table.hasSnapshot);
+    this.#files.savePeers(this.table.peers());
   }
 
   #setOwn(lease: OwnLease): void {

@@ -107,4 +107,34 @@ describe("LeaseTable", () => {
       }),
     );
   });
+
+  it("keeps the peers that a replaced store lacks, until they are back or forgotten", () => {
+    const table = new LeaseTable();
+    table.setOwnKey(lease(1).key);
+    table.apply(snapshot([lease(1), lease(2), lease(3), lease(4)]));
+    const replaced = table.apply({ ...snapshot([lease(4)]), isOtherStore: true } as LeaseChange);
+    expect(replaced).toMatchObject({ peersChanged: false, storeReplaced: true, ownDeletedAt: 10n });
+    expect(keysOf(table).toSorted()).toEqual([lease(2).key, lease(3).key, lease(4).key]);
+    expect(table.missingPeers).toBe(2);
+    // One is back as it was; another snapshot of this store changes nothing for the other.
+    expect(table.apply(changes({ type: "put", lease: lease(2, "192.0.2.2", 20n) })).peersChanged).toBe(false);
+    table.apply(snapshot([lease(2), lease(4)]));
+    expect(keysOf(table).toSorted()).toEqual([lease(2).key, lease(3).key, lease(4).key]);
+    expect(table.forgetMissing()).toBe(1);
+    expect(keysOf(table).toSorted()).toEqual([lease(2).key, lease(4).key]);
+    expect(table.forgetMissing()).toBe(0);
+    // What this store had and deletes is gone at once.
+    expect(table.apply(changes({ type: "delete", key: lease(4).key, revision: 21n })).peersChanged).toBe(true);
+    expect(keysOf(table)).toEqual([lease(2).key]);
+  });
+
+  it("drops a missing peer whose address has come back with another subnet", () => {
+    const table = new LeaseTable();
+    table.apply(snapshot([lease(2), lease(3)]));
+    table.apply({ ...snapshot([lease(5, "192.0.2.2")]), isOtherStore: true } as LeaseChange);
+    expect(keysOf(table).toSorted()).toEqual([lease(3).key, lease(5).key]);
+    expect(table.apply(changes({ type: "put", lease: lease(6, "192.0.2.3") })).peersChanged).toBe(true);
+    expect(keysOf(table).toSorted()).toEqual([lease(5).key, lease(6).key]);
+    expect(table.missingPeers).toBe(0);
+  });
 });

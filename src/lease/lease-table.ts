@@ -1,6 +1,7 @@
 // What we know of all leases, kept current from a store's changes. Pure: no clock, no I/O.
 // A lease whose content did not change keeps its object, so that planners can cache by identity.
 import type { Lease, LeaseChange, UnreadableLease } from "./lease.ts";
+import { hasSamePublicIp } from "./lease-owner.ts";
 
 /** What one change did. */
 export interface TableUpdate {
@@ -17,6 +18,8 @@ export interface TableUpdate {
 export class LeaseTable {
   readonly #leases = new Map<string, Lease>();
   readonly #unreadable = new Map<string, string>();
+  /** Of `#leases`, those that a store which replaced another does not have. */
+  readonly #missing = new Set<string>();
   #ownKey: string | undefined;
   #revision = 0n;
   #hasSnapshot = false;
@@ -40,6 +43,19 @@ export class LeaseTable {
     const peers: Lease[] = [];
     for (const lease of this.#leases.values()) if (lease.key !== this.#ownKey) peers.push(lease);
     return peers;
+  }
+
+  /** Peers that the store does not know since it was replaced; they count as peers until `forgetMissing`. */
+  get missingPeers(): number {
+    return this.#missing.size;
+  }
+
+  /** Returns how many peers there were. */
+  forgetMissing(): number {
+    const forgotten = this.#missing.size;
+    for (const key of this.#missing) this.#leases.delete(key);
+    this.#missing.clear();
+    return forgotten;
   }
 
   unreadable(): UnreadableLease[] {
@@ -66,6 +82,10 @@ export class LeaseTable {
     let peersChanged = false;
     for (const key of [...this.#leases.keys()]) {
       if (present.has(key)) continue;
+      if (key !== this.#ownKey && (snapshot.isOtherStore === true || this.#missing.has(key))) {
+        this.#missing.add(key);
+        continue;
+      }
       this.#leases.delete(key);
       if (key !== this.#ownKey) peersChanged = true;
     }
@@ -97,7 +117,7 @@ export class LeaseTable {
     for (const event of change.changes) {
       const key = event.type === "put" ? event.lease.key : event.key;
       this.#unreadable.delete(key);
-      const changed = event.type === "put" ? this.#put(event.lease) : this.#leases.delete(key);
+      const changed = event.type === "put" ? this.#put(event.lease) : this.#delete(key);
       if (key !== this.#ownKey) {
         peersChanged ||= changed;
       } else {
@@ -109,12 +129,30 @@ export class LeaseTable {
     return { peersChanged, ...(ownDeletedAt !== undefined && { ownDeletedAt }), ...(ownWritten && { ownWritten }) };
   }
 
+  #delete(key: string): boolean {
+    this.#missing.delete(key);
+    return this.#leases.delete(key);
+  }
+
   /** Returns whether anything a planner reads changed. */
   #put(lease: Lease): boolean {
+    this.#missing.delete(lease.key);
+    const isReplacement = this.#forgetOwner(lease);
     const known = this.#leases.get(lease.key);
-    if (known !== undefined && sameContent(known, lease)) return false;
+    if (known !== undefined && sameContent(known, lease)) return isReplacement;
     this.#leases.set(lease.key, lease);
     return true;
+  }
+
+  /** A missing peer is gone once somebody with its address has come back with another subnet. */
+  #forgetOwner({ attributes }: Lease): boolean {
+    let isForgotten = false;
+    for (const key of this.#missing) {
+      const missing = this.#leases.get(key);
+      if (missing === undefined || !hasSamePublicIp(missing.attributes, attributes)) continue;
+      isForgotten = this.#delete(key) || isForgotten;
+    }
+    return isForgotten;
   }
 }
 

@@ -9,6 +9,7 @@ const TICK_MS = 10_000;
 const MIN_CPU_US = 50_000;
 const COLLECT_AFTER_MS = 60_000;
 const MIN_GARBAGE_BYTES = 512 * 1_024;
+const LARGE_HEAP_BYTES = 32 * 1_024 * 1_024;
 
 /** Addresses, the end not included. */
 export interface PageRange {
@@ -27,9 +28,10 @@ export function keepMemorySmall(): Disposable {
   let before = process.cpuUsage();
   const timer = setInterval(() => {
     const { user, system } = process.cpuUsage(before);
-    if (user + system < MIN_CPU_US) return;
+    const isResting = user + system < MIN_CPU_US;
+    // Also at rest: what the last load has left may have come too early for the time between two collections.
+    if (!heap.collect(isResting) && isResting) return;
     before = process.cpuUsage();
-    heap.collect();
     pages.release();
     trimMalloc?.(0);
   }, TICK_MS);
@@ -78,17 +80,19 @@ class OldHeap {
   #bytes = 0;
   #collectedAtMs = performance.now();
 
-  /** A few milliseconds for ten megabytes. A large heap grows by as much as is collected here in moments, and V8 sees to it. */
-  collect(): void {
+  /** Returns whether it did. Ten megabytes take some ten milliseconds: under load a large heap is left to V8, which marks beside. */
+  collect(isResting: boolean): boolean {
     const nowMs = performance.now();
-    if (globalThis.gc === undefined || nowMs - this.#collectedAtMs < COLLECT_AFTER_MS) return;
+    if (globalThis.gc === undefined || nowMs - this.#collectedAtMs < COLLECT_AFTER_MS) return false;
     const bytes = oldBytes();
+    if (!isResting && bytes > LARGE_HEAP_BYTES) return false;
     // What V8 has collected itself counts from there.
     this.#bytes = Math.min(this.#bytes, bytes);
-    if (bytes - this.#bytes < Math.max(MIN_GARBAGE_BYTES, this.#bytes / 20)) return;
+    if (bytes - this.#bytes < Math.max(MIN_GARBAGE_BYTES, this.#bytes / 20)) return false;
     globalThis.gc();
     this.#collectedAtMs = nowMs;
     this.#bytes = oldBytes();
+    return true;
   }
 }
 
