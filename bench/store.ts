@@ -105,6 +105,7 @@ export const storeSet: BenchSet = {
         progress(`etcdctl check perf ${round + 1} of ${Math.min(rounds, MAX_CHECK_PERF)}, two minutes`);
         await measureBoth(checkPerf, contenders, round, found);
       }
+      memory.push(...(await memoryFigures(contenders, "memory after all that")));
       return {
         figures: [...syncFigures(syncMs), ...[...found].flatMap(figuresOf), ...memory],
         notes: ["Ratios are medians of each round's own ratio: embedded ÷ etcd of the rates, and of the latencies."],
@@ -153,14 +154,13 @@ function figuresOf([{ name, unit, bound, percent = 50 }, samples]: [Measurement,
 
 /** On servers that have done nothing else: what was done before leaves its traces in the memory of both. */
 async function measureMemory(
-  contenders: readonly Contender[],
+  contenders: readonly [Contender, Contender],
   keys: number,
   progress: (text: string) => void,
 ): Promise<Figure[]> {
   const hasLeases = keys < WRITES;
   const writes = `memory after ${WRITES} writes to ${keys} keys`;
   const figures: Figure[] = [];
-  const found: number[] = [];
   for (const contender of contenders) {
     const { name } = contender;
     progress(`${name}: ${writes}`);
@@ -171,12 +171,18 @@ async function measureMemory(
       figures.push(medianFigure(labels, [await contender.residentMegabytes()]));
     }
     for (let done = 0; done < WRITES; done += keys) await contender.putsPerSecond(keys);
-    const residentMb = await contender.residentMegabytes();
-    found.push(residentMb);
-    figures.push(medianFigure({ name: `${name}: ${writes}`, unit: "MB" }, [residentMb]));
   }
-  const [etcd = Number.NaN, embedded = Number.NaN] = found;
-  return [...figures, medianFigure({ name: `embedded ÷ etcd: ${writes}`, unit: "×", atMost: 1 }, [embedded / etcd])];
+  return [...figures, ...(await memoryFigures(contenders, writes))];
+}
+
+/** Both as they are now. */
+async function memoryFigures(contenders: readonly [Contender, Contender], what: string): Promise<Figure[]> {
+  const [etcd, embedded] = await Promise.all([contenders[0].residentMegabytes(), contenders[1].residentMegabytes()]);
+  return [
+    medianFigure({ name: `etcd: ${what}`, unit: "MB" }, [etcd]),
+    medianFigure({ name: `embedded: ${what}`, unit: "MB" }, [embedded]),
+    medianFigure({ name: `embedded ÷ etcd: ${what}`, unit: "×", atMost: 1 }, [embedded / etcd]),
+  ];
 }
 
 /** Milliseconds of an append of 4 KiB and its sync. */

@@ -1,6 +1,5 @@
 // After the store was replaced by one that knows less: the peers it lacks are kept for a while. They are taking their
 // leases again at this very moment, and packets to them need not stop for that.
-import { setTimeout as sleep } from "node:timers/promises";
 import type { LeaseTable, TableUpdate } from "../lease/lease-table.ts";
 import type { AgentLogger } from "../telemetry/create-logger.ts";
 
@@ -12,7 +11,7 @@ export class MissingPeers {
   readonly #logger: AgentLogger;
   readonly #onForgotten: () => void;
   readonly #signal: AbortSignal;
-  #replacements = 0;
+  #timer: NodeJS.Timeout | undefined;
 
   /** `onForgotten`: peers that did not come back were dropped from the table. */
   constructor(table: LeaseTable, logger: AgentLogger, onForgotten: () => void, signal: AbortSignal) {
@@ -20,6 +19,7 @@ export class MissingPeers {
     this.#logger = logger;
     this.#onForgotten = onForgotten;
     this.#signal = signal;
+    signal.addEventListener("abort", () => clearTimeout(this.#timer), { once: true });
   }
 
   /** To be told of every update of the table. */
@@ -28,13 +28,12 @@ export class MissingPeers {
     if (storeReplaced !== true || missingPeers === 0) return;
     const message = `the store was replaced and does not know ${missingPeers} of the peers yet: they are kept for ${GRACE_MS / 1_000} s`;
     this.#logger.warn("peers.missing", message, { missingPeers });
-    void this.#forgetLater(++this.#replacements);
+    // A store that was replaced again has another wait.
+    clearTimeout(this.#timer);
+    if (!this.#signal.aborted) this.#timer = setTimeout(() => this.#forget(), GRACE_MS).unref();
   }
 
-  async #forgetLater(replacement: number): Promise<void> {
-    await sleep(GRACE_MS, undefined, { signal: this.#signal, ref: false }).catch(() => undefined);
-    // A store that was replaced again has another wait.
-    if (this.#signal.aborted || replacement !== this.#replacements) return;
+  #forget(): void {
     const forgotten = this.#table.forgetMissing();
     if (forgotten === 0) return;
     this.#logger.warn("peers.forgotten", `${forgotten} peers did not come back to the replaced store`, { forgotten });
