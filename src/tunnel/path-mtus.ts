@@ -13,6 +13,8 @@ const LEAST_IPV6_BYTES = 1_280;
 const NO_LIMIT = 65_535;
 
 interface Known {
+  /** Whose path it is: a counter slot goes to another peer when its own is gone. */
+  readonly address: Int32Array;
   readonly limitBytes: number;
   readonly learnedAtMs: number;
 }
@@ -25,7 +27,7 @@ export class PathMtus {
     if (this.#known.size === 0) return NO_LIMIT;
     const key = keyOf(table, peer, isV6);
     const known = this.#known.get(key);
-    if (known === undefined) return NO_LIMIT;
+    if (known === undefined || !isAddressOf(known.address, table, peer, isV6)) return NO_LIMIT;
     if (performance.now() - known.learnedAtMs < REMEMBER_MS) return known.limitBytes;
     this.#known.delete(key);
     return NO_LIMIT;
@@ -36,8 +38,10 @@ export class PathMtus {
     const key = keyOf(table, peer, isV6);
     const nowMs = performance.now();
     const known = this.#known.get(key);
-    if (known !== undefined && nowMs - known.learnedAtMs < ASK_AGAIN_MS) return;
-    this.#known.set(key, { limitBytes: askLimit(table, peer, isV6), learnedAtMs: nowMs });
+    const isKnown = known !== undefined && isAddressOf(known.address, table, peer, isV6);
+    if (isKnown && nowMs - known.learnedAtMs < ASK_AGAIN_MS) return;
+    const address = addressOf(table, peer, isV6);
+    this.#known.set(key, { address, limitBytes: askLimit(table, peer, isV6), learnedAtMs: nowMs });
   }
 }
 
@@ -45,11 +49,26 @@ function keyOf(table: ForwardingTable, peer: number, isV6: boolean): number {
   return table.peerWord(peer, peerField.counterSlot) * 2 + (isV6 ? 1 : 0);
 }
 
+function fieldOf(isV6: boolean): number {
+  return isV6 ? peerField.ipv6 : peerField.ipv4;
+}
+
+function addressOf(table: ForwardingTable, peer: number, isV6: boolean): Int32Array {
+  return Int32Array.from({ length: isV6 ? 4 : 1 }, (_, word) => table.peerWord(peer, fieldOf(isV6) + word));
+}
+
+function isAddressOf(address: Int32Array, table: ForwardingTable, peer: number, isV6: boolean): boolean {
+  for (let word = 0; word < address.length; word++) {
+    if (address[word] !== table.peerWord(peer, fieldOf(isV6) + word)) return false;
+  }
+  return true;
+}
+
 function askLimit(table: ForwardingTable, peer: number, isV6: boolean): number {
-  const bytes = new Uint8Array(isV6 ? 16 : 4);
+  const words = addressOf(table, peer, isV6);
+  const bytes = new Uint8Array(words.length * 4);
   const view = new DataView(bytes.buffer);
-  const field = isV6 ? peerField.ipv6 : peerField.ipv4;
-  for (let word = 0; word < bytes.length / 4; word++) view.setInt32(word * 4, table.peerWord(peer, field + word));
+  for (const [word, value] of words.entries()) view.setInt32(word * 4, value);
   const port = table.peerWord(peer, isV6 ? peerField.ipv6Port : peerField.port);
   try {
     const pathBytes = pathMtuTo(socketAddress(addressFromBytes(bytes), port));
