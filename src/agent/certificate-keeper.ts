@@ -83,7 +83,9 @@ export class CertificateKeeper implements AsyncDisposable {
 
   async #tryRenew(certificate: X509Certificate, certFile: string): Promise<void> {
     try {
-      const text = await this.#renewed(certificate);
+      const { text, caPem } = await this.#renewed(certificate);
+      // First: ours may be signed so that only the new one vouches for it.
+      await this.#takeAuthority(caPem);
       await writeFileAtomically(certFile, text);
       this.#loaded = text;
       this.#retry = { atMs: 0, waitMs: FIRST_RETRY_MS };
@@ -99,12 +101,12 @@ export class CertificateKeeper implements AsyncDisposable {
   }
 
   /** Checked: what cannot be used must not replace what still can. */
-  async #renewed(certificate: X509Certificate): Promise<string> {
+  async #renewed(certificate: X509Certificate): Promise<{ readonly text: string; readonly caPem: string }> {
     const { endpoints, tls } = this.#options.etcd;
     const { caFile = "", certFile = "", keyFile = "" } = tls;
     const { ClusterClient } = await import("../cluster/cluster-client.ts");
     const client = new ClusterClient({ endpoints, caFile, certFile, keyFile });
-    const { certificatePem: text } = await client.renew(this.#signal);
+    const { certificatePem: text, caPem } = await client.renew(this.#signal);
     const next = new X509Certificate(text);
     if (!next.checkPrivateKey(createPrivateKey(await readFile(keyFile)))) {
       throw new FlannelError("internal", "the store answered with a certificate of another key");
@@ -115,7 +117,25 @@ export class CertificateKeeper implements AsyncDisposable {
         "the store answered with a certificate that ends no later: are the clocks right?",
       );
     }
-    return text;
+    return { text, caPem };
+  }
+
+  /** The store's CA, made anew; anything else is refused, and the one we have stays. */
+  async #takeAuthority(caPem: string): Promise<void> {
+    const { caFile = "" } = this.#options.etcd.tls;
+    if (caFile === "" || caPem === "") return;
+    const current = await readFile(caFile, "utf8");
+    if (current === caPem) return;
+    const { authorityRefusal } = await import("../cluster/authority-renewal.ts");
+    const refusal = authorityRefusal(current, caPem, Date.now());
+    if (refusal === undefined) {
+      await writeFileAtomically(caFile, caPem);
+      const endsAt = new X509Certificate(caPem).validToDate.toISOString();
+      this.#options.logger.info("certificate.ca-renewed", "the store's CA certificate was made anew", { endsAt });
+      return;
+    }
+    const message = `the store's new CA certificate is not taken: ${refusal}`;
+    this.#options.logger.warn("certificate.ca-refused", message, { file: caFile });
   }
 
   async #reload(event: string, text: string): Promise<void> {

@@ -47,6 +47,14 @@ export class ClusterAuthority {
   /** Makes key and certificate; the key is on disk first, and one that is there is kept. */
   static async create(files: ClusterFiles, hasKey: boolean, nowMs: number): Promise<ClusterAuthority> {
     if (!hasKey) writeSecretFile(files.caKey, makePrivateKey());
+    return await ClusterAuthority.certify(files, nowMs);
+  }
+
+  /**
+   * Makes the authority's certificate, again and again for the same key and name, so that what was signed before is good
+   * under each of them. Throws `file.failed` or `config.invalid`.
+   */
+  static async certify(files: ClusterFiles, nowMs: number): Promise<ClusterAuthority> {
     const key = readPrivateKey(readClusterFile(files.caKey), files.caKey);
     const { makeCertificate } = await import("./x509.ts");
     const order = {

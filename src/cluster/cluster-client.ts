@@ -33,10 +33,10 @@ export class ClusterClient {
     this.#access = access;
   }
 
-  /** A new certificate for this host, for the key it has: only the certificate's file is to be replaced. */
-  async renew(signal: AbortSignal): Promise<{ readonly certificatePem: string }> {
-    const { certificate } = await this.#call("renew the certificate", renew, {}, signal);
-    return { certificatePem: certificate };
+  /** A new certificate for this host, for the key it has, and the store's CA as it is now ("": it did not say). */
+  async renew(signal: AbortSignal): Promise<{ readonly certificatePem: string; readonly caPem: string }> {
+    const { certificate, caCertificate } = await this.#call("renew the certificate", renew, {}, signal);
+    return { certificatePem: certificate, caPem: caCertificate };
   }
 
   /** This host is no member any more; its certificates are void. Resolves with what became of its leases. */

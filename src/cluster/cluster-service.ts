@@ -76,12 +76,13 @@ export class ClusterService implements StoreExtension {
     return { cert, key, clientCa };
   }
 
-  /** The server's and the administrator's, when they are due. What fails is told; call it again. Rejects with nothing. */
+  /** The authority's, the server's and the administrator's, when they are due. What fails is told; call it again. Rejects with nothing. */
   async renewOwnCertificates(): Promise<void> {
-    const { adminCertificate } = this.#files;
+    const { adminCertificate, caCertificate } = this.#files;
     try {
       const names = serverNames(this.#book.facts.addresses);
       const written = await ensureOwnCertificates(this.#files, names, Date.now(), () => this.#openAuthority());
+      if (written.includes(caCertificate)) this.#authority = undefined;
       if (written.includes(adminCertificate)) {
         this.#callers.addAdministrator(readCertificate(readClusterFile(adminCertificate), adminCertificate));
       }
@@ -185,7 +186,7 @@ export class ClusterService implements StoreExtension {
     const { publicKey, serialNumber } = new X509Certificate(certificate?.raw ?? Buffer.alloc(0));
     const issued = authority.issueHost(publicKey, host.name, Date.now());
     this.#book.addCertificate(host, issued, serialNumber);
-    return { certificate: issued.pem };
+    return { certificate: issued.pem, caCertificate: readClusterFile(this.#files.caCertificate) };
   }
 
   async #leave(host: HostRecord, extensionHost: ExtensionHost, { onClose }: CallContext) {

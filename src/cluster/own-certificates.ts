@@ -2,7 +2,7 @@
 // so that pins stay good.
 import { createPublicKey, type KeyObject, type X509Certificate } from "node:crypto";
 import { existsSync } from "node:fs";
-import type { ClusterAuthority, IssuedCertificate } from "./cluster-authority.ts";
+import { ClusterAuthority, type IssuedCertificate } from "./cluster-authority.ts";
 import { type ClusterFiles, readClusterFile, writeSecretFile } from "./cluster-files.ts";
 import { isDueForRenewal, makePrivateKey, readCertificate, readPrivateKey } from "./keys.ts";
 import { certifiedNames } from "./server-names.ts";
@@ -15,7 +15,7 @@ interface OwnCertificate {
 }
 
 /**
- * Makes the keys that are missing, and the certificates that are missing, are due, are for other names or another key.
+ * Renews the authority's certificate when it is due, then makes the keys that are missing, and the certificates that are missing, are due, are for other names or another key.
  * Opens the authority only for that. Resolves with the files that were written.
  */
 export async function ensureOwnCertificates(
@@ -36,8 +36,12 @@ export async function ensureOwnCertificates(
     names: [],
     issue: (authority, publicKey) => authority.issueAdmin(publicKey, nowMs),
   };
-  const root = readCertificate(readClusterFile(files.caCertificate), files.caCertificate);
   const written: string[] = [];
+  let root = readCertificate(readClusterFile(files.caCertificate), files.caCertificate);
+  if (isFromFuture(root, nowMs) || isDueForRenewal(root, nowMs)) {
+    root = (await ClusterAuthority.certify(files, nowMs)).certificate;
+    written.push(files.caCertificate);
+  }
   for (const own of [server, admin]) {
     const key = ensureKey(own.keyFile);
     if (isGood(own, key, root, nowMs)) continue;
@@ -61,7 +65,11 @@ function isGood(
   if (!existsSync(certificateFile)) return false;
   const present = readCertificate(readClusterFile(certificateFile), certificateFile);
   if (!present.checkPrivateKey(key) || !present.verify(root.publicKey)) return false;
-  // One from the future was made while the clock was wrong.
-  if (present.validFromDate.getTime() > nowMs || isDueForRenewal(present, nowMs)) return false;
+  if (isFromFuture(present, nowMs) || isDueForRenewal(present, nowMs)) return false;
   return certifiedNames(present).join() === names.join();
+}
+
+/** Made while the clock was wrong. */
+function isFromFuture({ validFromDate }: X509Certificate, nowMs: number): boolean {
+  return validFromDate.getTime() > nowMs;
 }

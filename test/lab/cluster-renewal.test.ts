@@ -98,3 +98,32 @@ it("a host that slept through it says so, and joins again with a new token, on t
   expect((await h2.agent.status()).lease?.subnet).toBe(lease?.subnet);
   expect(await endOf(own())).toBe(765);
 });
+
+it("the CA is made anew for its key when a third of its life is left, and every host has it before the old one ends", async () => {
+  const ca = h1.file("var/lib/flannel-store/cluster/ca.pem");
+  const ownCa = h2.file("etc/flannel/ca.pem");
+  const serverBefore = new X509Certificate(await readFile(server()));
+  expect(await endOf(ca)).toBe(3_652);
+  await travelTo(2_400);
+  await h2.join(await h1.createToken());
+  expect([await endOf(ca), await endOf(ownCa)]).toEqual([3_652, 3_652]);
+  await travelTo(2_700);
+  expect([await endOf(ca), await endOf(ownCa)]).toEqual([6_352, 3_652]);
+  // What was signed before is good under it.
+  const renewed = new X509Certificate(await readFile(ca));
+  expect(serverBefore.checkIssued(renewed) && serverBefore.verify(renewed.publicKey)).toBe(true);
+  // The agent, which has the old one, is served, and gets the new one with its own.
+  for (const day of [2_700, 3_000, 3_300, 3_600]) {
+    if (day > 2_700) await travelTo(day);
+    h2.startAgent();
+    await h2.agent.untilEvent("certificate.renewed");
+    await h2.agent.untilReady();
+    expect(await readFile(ownCa, "utf8")).toBe(await readFile(ca, "utf8"));
+    await h2.agent.term();
+  }
+  await travelTo(3_800);
+  h2.startAgent();
+  await h2.agent.untilReady();
+  expect(await h1.ctl("host", "list")).toContain("h2");
+  expect(await endOf(own())).toBe(3_965);
+});

@@ -34,6 +34,8 @@ export interface RenewRequest {
 
 export interface RenewResponse {
   certificate: string;
+  /** As it is now: it is made anew for the same key long before it ends. */
+  caCertificate: string;
 }
 
 export interface LeaveRequest {
@@ -327,13 +329,16 @@ export const RenewRequest: MessageFns<RenewRequest> = {
 };
 
 function createBaseRenewResponse(): RenewResponse {
-  return { certificate: "" };
+  return { certificate: "", caCertificate: "" };
 }
 
 export const RenewResponse: MessageFns<RenewResponse> = {
   encode(message: RenewResponse, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
     if (message.certificate !== "") {
       writer.uint32(10).string(message.certificate);
+    }
+    if (message.caCertificate !== "") {
+      writer.uint32(18).string(message.caCertificate);
     }
     return writer;
   },
@@ -359,6 +364,14 @@ export const RenewResponse: MessageFns<RenewResponse> = {
             message.certificate = reader.string();
             continue;
           }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.caCertificate = reader.string();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -377,6 +390,7 @@ export const RenewResponse: MessageFns<RenewResponse> = {
   fromPartial(object: DeepPartial<RenewResponse>): RenewResponse {
     const message = createBaseRenewResponse();
     message.certificate = object.certificate ?? "";
+    message.caCertificate = object.caCertificate ?? "";
     return message;
   },
 };

@@ -1,0 +1,23 @@
+// A host takes a new CA certificate from its store only if it is the one it has, made anew: the same key and name.
+import { X509Certificate } from "node:crypto";
+import { endsAtMs, keyPin } from "./keys.ts";
+
+/** Why `nextPem` must not replace `currentPem`; undefined: it may. */
+export function authorityRefusal(currentPem: string, nextPem: string, nowMs: number): string | undefined {
+  const current = new X509Certificate(currentPem);
+  const next = certificateIn(nextPem);
+  if (next === undefined || !next.ca || !next.verify(next.publicKey)) return "it is no CA certificate";
+  if (keyPin(next.publicKey) !== keyPin(current.publicKey)) return "it is for another key";
+  if (next.subject !== current.subject) return "it is for another name";
+  if (next.validFromDate.getTime() > nowMs || endsAtMs(next) <= nowMs)
+    return "it is not valid now: are the clocks right?";
+  return undefined;
+}
+
+function certificateIn(pem: string): X509Certificate | undefined {
+  try {
+    return new X509Certificate(pem);
+  } catch {
+    return undefined;
+  }
+}
