@@ -120,22 +120,27 @@ export class CertificateKeeper implements AsyncDisposable {
     return { text, caPem };
   }
 
-  /** The store's CA, made anew; anything else is refused, and the one we have stays. */
+  /**
+   * The store's CA, made anew; anything else is refused, and the one we have stays. It does for years: that it cannot be
+   * replaced now must not keep us from taking our own certificate.
+   */
   async #takeAuthority(caPem: string): Promise<void> {
-    const { caFile = "" } = this.#options.etcd.tls;
+    const { logger, etcd } = this.#options;
+    const { caFile = "" } = etcd.tls;
     if (caFile === "" || caPem === "") return;
-    const current = await readFile(caFile, "utf8");
-    if (current === caPem) return;
-    const { authorityRefusal } = await import("../cluster/authority-renewal.ts");
-    const refusal = authorityRefusal(current, caPem, Date.now());
-    if (refusal === undefined) {
+    try {
+      const current = await readFile(caFile, "utf8");
+      if (current === caPem) return;
+      const { authorityRefusal } = await import("../cluster/authority-renewal.ts");
+      const refusal = authorityRefusal(current, caPem, Date.now());
+      if (refusal !== undefined) throw new FlannelError("store.unauthorized", refusal);
       await writeFileAtomically(caFile, caPem);
       const endsAt = new X509Certificate(caPem).validToDate.toISOString();
-      this.#options.logger.info("certificate.ca-renewed", "the store's CA certificate was made anew", { endsAt });
-      return;
+      logger.info("certificate.ca-renewed", "the store's CA certificate was made anew", { endsAt });
+    } catch (error) {
+      const message = `the store's new CA certificate is not taken: ${describeError(error)}`;
+      logger.warn("certificate.ca-refused", message, { file: caFile });
     }
-    const message = `the store's new CA certificate is not taken: ${refusal}`;
-    this.#options.logger.warn("certificate.ca-refused", message, { file: caFile });
   }
 
   async #reload(event: string, text: string): Promise<void> {

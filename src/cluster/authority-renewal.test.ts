@@ -37,6 +37,7 @@ it.each([
   ["of another name", { commonName: "somebody" }, "it is for another name"],
   ["that may not sign", { kind: "client" }, "it is no CA certificate"],
   ["from the future", { fromDay: 1 }, "it is not valid now: are the clocks right?"],
+  ["that ends before ours", { toDay: 999 }, "it ends no later than ours"],
   ["that has ended", { fromDay: -2, toDay: -1 }, "it is not valid now: are the clocks right?"],
 ] as const)("one %s", (_, order, refusal) => {
   expect(authorityRefusal(current, made(order), now)).toBe(refusal);
@@ -44,4 +45,12 @@ it.each([
 
 it("no certificate at all", () => {
   expect(authorityRefusal(current, "-----BEGIN CERTIFICATE-----", now)).toBe("it is no CA certificate");
+  expect(authorityRefusal(current, "", now)).toBe("it is not one certificate");
+});
+
+it("nothing that brings another CA along, and nothing in place of several", () => {
+  const stranger = made({ keyPem: makePrivateKey() });
+  expect(authorityRefusal(current, made() + stranger, now)).toBe("it is not one certificate");
+  expect(authorityRefusal(current, stranger + made(), now)).toBe("it is not one certificate");
+  expect(authorityRefusal(current + stranger, made(), now)).toBe("our file holds others beside it");
 });

@@ -2,8 +2,11 @@
 import { X509Certificate } from "node:crypto";
 import { endsAtMs, keyPin } from "./keys.ts";
 
-/** Why `nextPem` must not replace `currentPem`; undefined: it may. */
+/** Why `nextPem` must not replace `currentPem`, the text of our file; undefined: it may. */
 export function authorityRefusal(currentPem: string, nextPem: string, nowMs: number): string | undefined {
+  // Whatever else is in the file would be trusted too.
+  if (certificatesIn(nextPem) !== 1) return "it is not one certificate";
+  if (certificatesIn(currentPem) !== 1) return "our file holds others beside it";
   const current = new X509Certificate(currentPem);
   const next = certificateIn(nextPem);
   if (next === undefined || !next.ca || !next.verify(next.publicKey)) return "it is no CA certificate";
@@ -11,7 +14,12 @@ export function authorityRefusal(currentPem: string, nextPem: string, nowMs: num
   if (next.subject !== current.subject) return "it is for another name";
   if (next.validFromDate.getTime() > nowMs || endsAtMs(next) <= nowMs)
     return "it is not valid now: are the clocks right?";
+  if (endsAtMs(next) <= endsAtMs(current)) return "it ends no later than ours";
   return undefined;
+}
+
+function certificatesIn(pem: string): number {
+  return pem.split("-----BEGIN ").length - 1;
 }
 
 function certificateIn(pem: string): X509Certificate | undefined {

@@ -78,11 +78,12 @@ export class ClusterService implements StoreExtension {
 
   /** The authority's, the server's and the administrator's, when they are due. What fails is told; call it again. Rejects with nothing. */
   async renewOwnCertificates(): Promise<void> {
-    const { adminCertificate, caCertificate } = this.#files;
+    const { adminCertificate } = this.#files;
+    // It may be made anew: nothing is to be signed with the one from before.
+    this.#authority = undefined;
     try {
       const names = serverNames(this.#book.facts.addresses);
       const written = await ensureOwnCertificates(this.#files, names, Date.now(), () => this.#openAuthority());
-      if (written.includes(caCertificate)) this.#authority = undefined;
       if (written.includes(adminCertificate)) {
         this.#callers.addAdministrator(readCertificate(readClusterFile(adminCertificate), adminCertificate));
       }

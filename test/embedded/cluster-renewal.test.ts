@@ -119,6 +119,34 @@ test("the store renews its own certificates while it runs, and shows the new one
   expect(await control(world, clock, "host", "list")).toMatch(/^h1 .* in 36[45] d/m);
 });
 
+test("the store makes its CA anew while it runs, signs with it, and lets in hosts with it", async () => {
+  using clock = new Clock();
+  await using world = await startWorld(clock);
+  const { caCertificate } = clusterFiles(world.clusterDirectory);
+  const ca = () => readCertificate(readFileSync(caCertificate, "utf8"), "ca.pem");
+  const before = ca();
+  // So that the store has the old one open.
+  await world.joined("h1");
+  const renewedOn = async (day: number) => {
+    clock.set(day);
+    await until(async () => Math.round((endsAtMs(await shown(world)) - Date.now()) / DAY_MS) === day + 365, {
+      what: `the store's certificate to be made on day ${day} for a year`,
+    });
+  };
+  // On this day the old one's end would be the end of the store's certificate too.
+  await renewedOn(3_300);
+  const after = ca();
+  expect(Math.round((endsAtMs(after) - Date.now()) / DAY_MS)).toBe(3_300 + 3_652);
+  expect(after.publicKey.equals(before.publicKey)).toBe(true);
+  await renewedOn(3_600);
+  const created = JSON.parse(await control(world, clock, "--json", "token", "create"));
+  const host = await world.join(world.newHost("h2"), created.token);
+  expect(readFileSync(host.files.caFile, "utf8")).toBe(readFileSync(caCertificate, "utf8"));
+  const session = await connectionOf(host);
+  expect(await refusalOn(session)).toContain("key is not provided");
+  session.destroy();
+});
+
 test("one that was off for long renews when it starts", async () => {
   using clock = new Clock();
   await using world = await startWorld(clock);
