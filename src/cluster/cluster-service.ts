@@ -37,7 +37,7 @@ const openPaths = new Set([pathOf(methods.join.name), `/${HEALTH_SERVICE}/Check`
 const hostPaths = new Set([pathOf(methods.renew.name), pathOf(methods.leave.name)]);
 const clusterPaths = `/${ClusterDefinition.fullName}/`;
 const MAX_JOIN_BYTES = 8 * 1024;
-const LEAVING_MS = 2_000;
+const LEAVING_MS = 5_000;
 
 export class ClusterService implements StoreExtension {
   readonly #files: ClusterFiles;
@@ -125,7 +125,7 @@ export class ClusterService implements StoreExtension {
       unary(
         service,
         methods.leave,
-        answered(async (_, context) => this.#leave(this.#hostOf(context), host, context)),
+        answered(async (_, context) => this.#leave(this.#hostOf(context), host)),
       ),
       unary(
         service,
@@ -190,15 +190,12 @@ export class ClusterService implements StoreExtension {
     return { certificate: issued.pem, caCertificate: readClusterFile(this.#files.caCertificate) };
   }
 
-  async #leave(host: HostRecord, extensionHost: ExtensionHost, { onClose }: CallContext) {
+  async #leave(host: HostRecord, extensionHost: ExtensionHost) {
     const removed = await this.#withoutMember(host.name, extensionHost);
-    // The answer goes out on one of the connections that end. Who does not take it ends all the same.
+    // The answer goes out on one of the connections that end, and is lost when that is reset before it was read: who has
+    // it closes. Nobody is let in on any of them meanwhile.
     const timer = setTimeout(() => this.#cutOff(host, extensionHost), LEAVING_MS);
     timer.unref();
-    onClose(() => {
-      clearTimeout(timer);
-      this.#cutOff(host, extensionHost);
-    });
     return { removed };
   }
 

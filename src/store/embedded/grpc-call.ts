@@ -13,8 +13,6 @@ export interface CallContext {
   readonly certificateProblem: string | undefined;
   /** Of the other end; "" when it is gone. */
   readonly remoteAddress: string;
-  /** Runs `action` when the call is over, its answer sent or lost. */
-  onClose(action: () => void): void;
 }
 
 export interface GrpcMethod {

@@ -152,8 +152,7 @@ export class GrpcServer implements AsyncDisposable {
     const call = new GrpcCall(stream, connection, this.#options.onFailure);
     try {
       const { certificate, certificateProblem, remoteAddress } = connection;
-      const onClose = (action: () => void) => call.onClose(action);
-      const context = { headers, certificate, certificateProblem, remoteAddress, onClose };
+      const context = { headers, certificate, certificateProblem, remoteAddress };
       const path = headers[":path"] ?? "";
       const method = this.#options.methods.get(path);
       if (method === undefined) throw unimplemented(path);
