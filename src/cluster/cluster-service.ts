@@ -76,14 +76,17 @@ export class ClusterService implements StoreExtension {
     return { cert, key, clientCa };
   }
 
-  /** The authority's, the server's and the administrator's, when they are due. What fails is told; call it again. Rejects with nothing. */
+  /**
+   * The authority's, the server's and the administrator's, when they are due. What fails is told; call it again. Rejects
+   * with nothing.
+   */
   async renewOwnCertificates(): Promise<void> {
     const { adminCertificate } = this.#files;
-    // It may be made anew: nothing is to be signed with the one from before.
+    // It may be made anew: nothing more is to be signed with the one from before.
     this.#authority = undefined;
     try {
       const names = serverNames(this.#book.facts.addresses);
-      const written = await ensureOwnCertificates(this.#files, names, Date.now(), () => this.#openAuthority());
+      const written = await ensureOwnCertificates(this.#files, names, Date.now());
       if (written.includes(adminCertificate)) {
         this.#callers.addAdministrator(readCertificate(readClusterFile(adminCertificate), adminCertificate));
       }

@@ -33,8 +33,8 @@ export async function createCluster(directory: string, { addresses, port, prefix
   const files = clusterFiles(directory);
   makeClusterDirectory(directory);
   const nowMs = Date.now();
-  const authority = await openOrCreateAuthority(files, nowMs);
-  await ensureOwnCertificates(files, serverNames(addresses), nowMs, () => Promise.resolve(authority));
+  await ensureAuthority(files, nowMs);
+  await ensureOwnCertificates(files, serverNames(addresses), nowMs);
   const facts = { etcdPrefix: prefix, addresses: [...addresses], port };
   if (existsSync(files.members)) MemberBook.open(files).setFacts(facts);
   else MemberBook.create(files, facts);
@@ -69,10 +69,9 @@ export function createFirstToken(directory: string, ttlSeconds: number): Created
   return { id, text: formatToken({ id, secret, pin: keyPin(server.publicKey) }), expiresAt: new Date(expiresAtMs) };
 }
 
-function openOrCreateAuthority(files: ClusterFiles, nowMs: number): Promise<ClusterAuthority> {
+async function ensureAuthority(files: ClusterFiles, nowMs: number): Promise<void> {
   const hasKey = existsSync(files.caKey);
-  if (!existsSync(files.caCertificate)) return ClusterAuthority.create(files, hasKey, nowMs);
-  if (!hasKey)
-    throw new FlannelError("config.invalid", `${files.caCertificate} is there, but its key ${files.caKey} is not`);
-  return ClusterAuthority.open(files);
+  if (!existsSync(files.caCertificate)) await ClusterAuthority.create(files, hasKey, nowMs);
+  else if (hasKey) await ClusterAuthority.open(files);
+  else throw new FlannelError("config.invalid", `${files.caCertificate} is there, but its key ${files.caKey} is not`);
 }

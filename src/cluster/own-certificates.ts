@@ -15,14 +15,14 @@ interface OwnCertificate {
 }
 
 /**
- * Renews the authority's certificate when it is due, then makes the keys that are missing, and the certificates that are missing, are due, are for other names or another key.
- * Opens the authority only for that. Resolves with the files that were written.
+ * Makes the authority's certificate anew when it is due; then the keys that are missing, and the certificates that are
+ * missing, are due, are for other names or another key. Needs the authority's key only for that. Resolves with the files
+ * that were written.
  */
 export async function ensureOwnCertificates(
   files: ClusterFiles,
   names: readonly string[],
   nowMs: number,
-  openAuthority: () => Promise<ClusterAuthority>,
 ): Promise<string[]> {
   const server: OwnCertificate = {
     keyFile: files.serverKey,
@@ -37,15 +37,17 @@ export async function ensureOwnCertificates(
     issue: (authority, publicKey) => authority.issueAdmin(publicKey, nowMs),
   };
   const written: string[] = [];
-  let root = readCertificate(readClusterFile(files.caCertificate), files.caCertificate);
+  const root = readCertificate(readClusterFile(files.caCertificate), files.caCertificate);
+  let authority: ClusterAuthority | undefined;
   if (isFromFuture(root, nowMs) || isDueForRenewal(root, nowMs)) {
-    root = (await ClusterAuthority.certify(files, nowMs)).certificate;
+    authority = await ClusterAuthority.certify(files, nowMs);
     written.push(files.caCertificate);
   }
   for (const own of [server, admin]) {
     const key = ensureKey(own.keyFile);
     if (isGood(own, key, root, nowMs)) continue;
-    writeSecretFile(own.certificateFile, own.issue(await openAuthority(), createPublicKey(key)).pem);
+    authority ??= await ClusterAuthority.open(files);
+    writeSecretFile(own.certificateFile, own.issue(authority, createPublicKey(key)).pem);
     written.push(own.certificateFile);
   }
   return written;
