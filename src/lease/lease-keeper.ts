@@ -86,18 +86,9 @@ export class LeaseKeeper implements AsyncDisposable {
 
   /** What the store's changes say about our own key. */
   follow({ storeReplaced, ownWritten, ownDeletedAt }: Omit<TableUpdate, "peersChanged">): void {
-    if (storeReplaced === true) this.storeReplaced();
+    if (storeReplaced === true) this.#onStoreReplaced();
     if (ownWritten !== undefined) this.ownWritten(ownWritten);
     if (ownDeletedAt !== undefined) this.ownDeleted(ownDeletedAt);
-  }
-
-  /** The store is another one, or an older copy: our lease is to be looked for, and what it knows of it may be old. */
-  storeReplaced(): void {
-    this.#isStoreReplaced = true;
-    this.#written = undefined;
-    // Every revision of this store is news.
-    this.#lease = { ...this.#lease, revision: 0n };
-    this.#wake();
   }
 
   /** The store says that our key was written: by us, by an operator's command or by a stranger. */
@@ -139,6 +130,15 @@ export class LeaseKeeper implements AsyncDisposable {
       }
       await this.#sleep();
     }
+  }
+
+  /** The store is another one, or an older copy: our lease is to be looked for, and what it knows of it may be old. */
+  #onStoreReplaced(): void {
+    this.#isStoreReplaced = true;
+    this.#written = undefined;
+    // Every revision of this store is news.
+    this.#lease = { ...this.#lease, revision: 0n };
+    this.#wake();
   }
 
   async #step(): Promise<void> {

@@ -136,8 +136,8 @@ export class LeaseTable {
 
   /** Returns whether anything a planner reads changed. */
   #put(lease: Lease): boolean {
-    this.#missing.delete(lease.key);
-    const isReplacement = this.#forgetOwner(lease);
+    // Most come back as they were: only for the others the rest of the missing is gone through.
+    const isReplacement = !this.#missing.delete(lease.key) && this.#forgetOwner(lease);
     const known = this.#leases.get(lease.key);
     if (known !== undefined && sameContent(known, lease)) return isReplacement;
     this.#leases.set(lease.key, lease);

@@ -79,7 +79,7 @@ async function* watchOnce(
     stream.write(createRequest(range, startRevision));
     for await (const response of readStream(stream)) {
       if (response.canceled) {
-        if (response.compactRevision > 0n) yield { type: "compacted", isOtherStore: false };
+        if (response.compactRevision > 0n) yield { type: "compacted", isOtherStore: isOtherStore(response, known) };
         else throw cancelledByServer(response, opened);
         return;
       }
