@@ -10,6 +10,7 @@ import { echoesEverySize } from "../test/support/traffic.ts";
 import { startServer } from "./udp-world.ts";
 
 const ROUND_SECONDS = 10;
+const MAX_TRIES = 20;
 const LARGEST_ECHO = 1_474;
 const PORT = 8285;
 const STRANGER = "192.168.50.1";
@@ -93,22 +94,22 @@ interface IperfReport {
 
 async function iperf(from: Namespace, target: string, options: readonly string[]): Promise<IperfReport> {
   const argv = ["iperf3", "-c", target, "-t", String(ROUND_SECONDS), "--json", ...options];
-  for (;;) {
+  for (let tries = 1; ; tries++) {
     const { stdout } = await from.tryRun(argv, { timeoutMs: 60_000 });
     const report = JSON.parse(stdout) as IperfReport;
     if (report.error === undefined) return report;
-    if (!isServerBetweenRounds(report)) throw new Error(report.error);
+    if (tries === MAX_TRIES || !isServerBetweenRounds(report)) throw new Error(report.error);
     await sleep(500);
   }
 }
 
 /**
  * On a busy machine the server is not done with the round before: it says so, or it closes its listening socket, which
- * it does between rounds, and with it the connection that already waited there. Either way nothing was sent yet.
+ * it does between rounds, refuses, and resets the connection that already waited there. Either way nothing was sent yet.
  */
 function isServerBetweenRounds({ error = "", intervals = [] }: IperfReport): boolean {
   if (error.includes("the server is busy")) return true;
-  return intervals.length === 0 && /control message.*Connection reset by peer/.test(error);
+  return intervals.length === 0 && /Connection (reset by peer|refused)/.test(error);
 }
 
 async function comeOrGo({ etcd }: Cluster, number: number): Promise<void> {

@@ -196,7 +196,7 @@ export class ClusterService implements StoreExtension {
   async #leave(host: HostRecord, extensionHost: ExtensionHost) {
     const removed = await this.#withoutMember(host.name, extensionHost);
     // The answer goes out on one of the connections that end, and is lost when that is reset before it was read: who has
-    // it closes. Nobody is let in on any of them meanwhile.
+    // it closes. No call is let in on any of them meanwhile.
     const timer = setTimeout(() => this.#cutOff(host, extensionHost), LEAVING_MS);
     timer.unref();
     return { removed };

@@ -80,7 +80,10 @@ class OldHeap {
   #bytes = 0;
   #collectedAtMs = performance.now();
 
-  /** Returns whether it did. Ten megabytes take some ten milliseconds: under load a large heap is left to V8, which marks beside. */
+  /**
+   * Returns whether it did. Ten megabytes take some ten milliseconds: under load a large heap is left to V8, which marks
+   * beside.
+   */
   collect(isResting: boolean): boolean {
     const nowMs = performance.now();
     if (globalThis.gc === undefined || nowMs - this.#collectedAtMs < COLLECT_AFTER_MS) return false;
