@@ -147,6 +147,23 @@ test("the store makes its CA anew while it runs, signs with it, and lets in host
   session.destroy();
 });
 
+test("after a long pause, when all timers are due at once, connections have ended and the store has not", async () => {
+  using clock = new Clock();
+  await using world = await startWorld(clock);
+  const { host, port } = world.address;
+  const strangers = await Promise.all(
+    Array.from({ length: 5 }, async () => {
+      const session = connectHttp2(`https://${host}:${port}`, { rejectUnauthorized: false });
+      session.on("error", () => undefined);
+      await once(session, "remoteSettings");
+      return session;
+    }),
+  );
+  clock.set(1);
+  await until(() => strangers.every(({ closed, destroyed }) => closed || destroyed), { what: "the strangers to go" });
+  expect(await control(world, clock, "host", "list")).toBe("no hosts\n");
+});
+
 test("one that was off for long renews when it starts", async () => {
   using clock = new Clock();
   await using world = await startWorld(clock);

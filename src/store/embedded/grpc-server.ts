@@ -171,6 +171,8 @@ function secureContext({ cert, key, clientCa }: NonNullable<GrpcServerOptions["t
 }
 
 function pingOrDestroy(session: ServerHttp2Session): void {
+  // Between its end and "close", by which this stops: after a pause of the whole process all timers are due at once.
+  if (session.destroyed) return;
   const timeout = setTimeout(() => session.destroy(), PING_TIMEOUT_MS);
   timeout.unref();
   if (!session.ping(() => clearTimeout(timeout))) session.destroy();
