@@ -147,7 +147,7 @@ function checkExposure({ listen, tls, usersFile, isCluster }: StoreProcessOption
   const missing = [
     ...(tls === undefined ? ["TLS (--tls-cert, --tls-key)"] : []),
     ...(tls?.clientCaFile === undefined && usersFile === undefined
-      ? ["a check of who calls (--tls-client-ca or --users-file)"]
+      ? ["check of who calls (--tls-client-ca or --users-file)"]
       : []),
   ];
   if (missing.length === 0) return;

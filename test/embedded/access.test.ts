@@ -130,6 +130,7 @@ test("other hosts are served only with TLS and a check of who calls, or on deman
   const data = ["--data-dir", join(directory, "exposed")];
   const plain = await refused(...data, "--listen", "0.0.0.0:0");
   expect(plain.code).toBe(2);
+  expect(plain.text).toContain("there is no TLS (--tls-cert, --tls-key) and no check of who calls (");
   expect(plain.text).toContain("everybody there could redirect the traffic of all containers");
   const tls = ["--tls-cert", pki.serverCert, "--tls-key", pki.serverKey];
   expect((await refused(...data, "--listen", "[::]:0", ...tls)).text).toContain("--tls-client-ca or --users-file");
