@@ -41,13 +41,13 @@ fi
 export NODE_COMPILE_CACHE="${NODE_COMPILE_CACHE:-$root/dist/compile-cache}"
 # SQLite, which flannel-store loads, and flannelctl init, is called experimental by Node 22. What is for the store stands in
 # src/agent/embedded-store-process.ts too: one arena for its malloc is 6 MB less, young objects in 6 MB instead of 12 no slower.
-# --expose-gc: see src/sys/memory-keeper.ts.
+# No flag here may change what V8 makes of the code (v8.cachedDataVersionTag): the build's compiled code would be useless.
 case $program in
   flannel-store)
     export MALLOC_ARENA_MAX=1
-    exec "$node" --disable-warning=ExperimentalWarning --expose-gc --max-semi-space-size=2 "$bundle" "$@"
+    exec "$node" --disable-warning=ExperimentalWarning --max-semi-space-size=2 "$bundle" "$@"
     ;;
   flannelctl) exec "$node" --disable-warning=ExperimentalWarning --max-semi-space-size=4 "$bundle" "$@" ;;
 esac
 # Young objects get 12 MB instead of 48: no slower, and 80 MB less after a start with 10,000 leases.
-exec "$node" --expose-gc --max-semi-space-size=4 "$bundle" "$@"
+exec "$node" --max-semi-space-size=4 "$bundle" "$@"

@@ -21,7 +21,7 @@ export interface EmbeddedStoreOptions {
 const FIRST_PORT = 2379;
 const PORTS_TRIED = 100;
 /** As in bin/launch.sh, with MALLOC_ARENA_MAX: no warning about SQLite on Node 22, and less memory. */
-const nodeFlags = ["--disable-warning=ExperimentalWarning", "--expose-gc", "--max-semi-space-size=2"];
+const nodeFlags = ["--disable-warning=ExperimentalWarning", "--max-semi-space-size=2"];
 const START_TIMEOUT_MS = 10_000;
 const STOP_TIMEOUT_MS = 3_000;
 const RESTART_DELAY_MS = 500;

@@ -14,15 +14,17 @@ import {
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
+import { cachedDataVersionTag } from "node:v8";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 
 const checkout = fileURLToPath(new URL("../..", import.meta.url));
 
 /** Prints what it was started as; ends with the code in its first argument, or waits for SIGTERM. */
 const standIn = `
+import { cachedDataVersionTag } from "node:v8";
 if (process.argv[2] === "wait") process.on("SIGTERM", () => process.exit(43)), setInterval(() => {}, 1000);
 else process.exitCode = Number(process.argv[2] ?? 0);
-console.log(JSON.stringify({ pid: process.pid, args: process.argv.slice(2), node: process.execPath }));
+console.log(JSON.stringify({ pid: process.pid, args: process.argv.slice(2), node: process.execPath, codeTag: cachedDataVersionTag() }));
 `;
 
 let root: string;
@@ -55,7 +57,7 @@ function launch(path: string, args: readonly string[], options: Options = {}) {
   symlinkSync(process.execPath, join(node, "node"));
   const env = { PATH: `${node}:/usr/bin:/bin`, ...options.env };
   const result = spawnSync(command, rest, { encoding: "utf8", cwd: options.cwd ?? "/", env });
-  const said: { pid: number; args: string[]; node: string } | undefined =
+  const said: { pid: number; args: string[]; node: string; codeTag: number } | undefined =
     result.stdout === "" ? undefined : JSON.parse(result.stdout);
   return { code: result.status, said, errors: result.stderr };
 }
@@ -70,6 +72,10 @@ function oldNode(): string {
 }
 
 describe.each(["flanneld", "flannelctl", "flannel-store"])("bin/%s", (program) => {
+  it.each(["flanneld", "flannelctl", "flannel-store"])("%s uses the code that the build has compiled", (program) => {
+    expect(launch(join(root, "bin", program), []).said?.codeTag).toBe(cachedDataVersionTag());
+  });
+
   it("passes arguments on as they are, and its exit code back", () => {
     const result = launch(join(root, "bin", program), ["7", "two words", "", "*", "$HOME"]);
     expect(result).toMatchObject({ code: 7, errors: "", said: { args: ["7", "two words", "", "*", "$HOME"] } });
