@@ -1,5 +1,6 @@
 // The udp backend between real hosts: every byte of real traffic, what is on the wire, who is let in, and what a restart
 // costs.
+import { readdir, readFile } from "node:fs/promises";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { Cluster } from "../../lab/cluster.ts";
 import { addresses, link, routes } from "../../lab/kernel-view.ts";
@@ -67,6 +68,17 @@ describe("forms", () => {
     const { dataPlane } = await cluster.agent(1).status();
     expect(dataPlane?.features?.udpSegmentation).toBe(true);
     expect(dataPlane?.problem).toBeUndefined();
+  });
+
+  it("puts the packet thread, and no other, before the programs of the host", async () => {
+    const tasks = `/proc/${cluster.agent(1).pid}/task`;
+    const niceOf = async (task: string) => {
+      const name = (await readFile(`${tasks}/${task}/comm`, "utf8")).trim();
+      const fields = (await readFile(`${tasks}/${task}/stat`, "utf8")).split(") ")[1]?.split(" ") ?? [];
+      return [name, Number(fields[16])] as const; // proc_pid_stat(5): nice is field 19, after ")" the 17th
+    };
+    const all = await Promise.all((await readdir(tasks)).map(niceOf));
+    expect(all.filter(([, nice]) => nice !== 0)).toEqual([["packets", -10]]);
   });
 });
 
