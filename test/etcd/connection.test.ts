@@ -266,6 +266,28 @@ describe("several members", () => {
     expect(performance.now() - sinceMs).toBeLessThan(3_000);
   });
 
+  test("a connection at rest stays, since etcd ends those with pings and no calls", async () => {
+    await using server = await EtcdServer.start();
+    await using proxy = await TcpProxy.start(server.endpoints);
+    await using store = await openStore(proxy.endpoint, { timings: { keepaliveTimeMs: 100 } });
+    expect(await store.list(never)).toEqual([]);
+    await delay(1_500); // etcd ends it at the third ping
+    expect(await store.list(never)).toEqual([]);
+    expect(proxy.connections).toBe(1);
+  });
+
+  test("a connection that died at rest is given up with the first call", async () => {
+    await using server = await EtcdServer.start();
+    await using proxy = await TcpProxy.start(server.endpoints);
+    const timings = { callTimeoutMs: 500, keepaliveTimeMs: 100, keepaliveTimeoutMs: 300 };
+    await using store = await openStore(proxy.endpoint, { timings });
+    expect(await store.list(never)).toEqual([]);
+    proxy.blackHole();
+    await expect(store.list(never)).rejects.toMatchObject({ code: "store.unavailable", retryable: true });
+    proxy.heal();
+    expect(await retried(() => store.list(never))).toEqual([]);
+  });
+
   test("connections that are dead after a change of our address are left at once when told so", async () => {
     await using server = await EtcdServer.start();
     await using proxy = await TcpProxy.start(server.endpoints);

@@ -9,6 +9,7 @@ export class TcpProxy implements AsyncDisposable {
   #isBlackHole = false;
   /** Longest gRPC message the server announced, as far as HTTP/2 frames show it. */
   longestMessage = 0;
+  connections = 0;
 
   private constructor(server: Server, targetPort: number) {
     this.#server = server;
@@ -56,6 +57,7 @@ export class TcpProxy implements AsyncDisposable {
   }
 
   #join(client: Socket): void {
+    this.connections++;
     const upstream = connect(this.#targetPort, "127.0.0.1");
     const messages = new MessageLengths();
     let isDead = this.#isBlackHole;

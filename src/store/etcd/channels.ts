@@ -113,7 +113,8 @@ function channelOptions({ host }: EtcdEndpoint, timings: EtcdTimings): ChannelOp
   return {
     "grpc.keepalive_time_ms": timings.keepaliveTimeMs,
     "grpc.keepalive_timeout_ms": timings.keepaliveTimeoutMs,
-    "grpc.keepalive_permit_without_calls": 1,
+    // etcd ends connections whose client pings without a call; after a rest the next call sends the ping that is due.
+    "grpc.keepalive_permit_without_calls": 0,
     "grpc.initial_reconnect_backoff_ms": 100,
     "grpc.max_reconnect_backoff_ms": 2_000,
     "grpc.max_receive_message_length": MAX_MESSAGE_BYTES,
