@@ -16,7 +16,7 @@ import type { AgentLogger } from "../telemetry/create-logger.ts";
 import { AgentFiles } from "./agent-files.ts";
 import { type ActiveConfig, type ConfigChange, judgeConfigChange, readConfig } from "./config-change.ts";
 import { tellConfigRead, tellRestartNeeded } from "./config-news.ts";
-import { prepareDataPlane, tellWarmStart, warmStartTimes } from "./data-plane-start.ts";
+import { prepareWarmStart, tellWarmStart } from "./data-plane-start.ts";
 import { tellAcquired } from "./lease-news.ts";
 import { MissingPeers } from "./missing-peers.ts";
 import type { Network } from "./network.ts";
@@ -37,6 +37,7 @@ export interface AgentParts {
   readonly rtnetlink: Rtnetlink;
   readonly warmState: WarmState;
   readonly remembered: RememberedState | undefined;
+  readonly beginsAnew: boolean; // the last agent of this process ended with "restart"
   readonly signal: AbortSignal;
   /** After every change that readiness, files or status may depend on. */
   readonly onSettled: () => void;
@@ -83,8 +84,7 @@ export class Agent implements AsyncDisposable {
     agent.#session = agent.#runSession();
     if (parts.remembered !== undefined) {
       const { remembered } = parts;
-      prepareDataPlane(remembered);
-      const times = warmStartTimes(remembered);
+      const times = prepareWarmStart(remembered, parts.beginsAnew);
       agent.#warmStart = new WarmStart(() => agent.#startWarm(remembered), parts.logger, times);
     }
     return agent;

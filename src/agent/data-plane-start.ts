@@ -5,16 +5,16 @@ import type { Logger } from "../telemetry/logger.ts";
 import type { WarmStartTimes } from "./warm-start.ts";
 import type { RememberedState } from "./warm-state.ts";
 
-/** At once when packets stand still without us; otherwise the store gets its chance first. */
-export function warmStartTimes(remembered: RememberedState): WarmStartTimes {
-  return runsDataPlane(remembered) ? { firstMs: 0 } : {};
-}
-
-/** While the network is looked at, the thread that will carry packets starts. */
-export function prepareDataPlane(remembered: RememberedState): void {
-  if (!runsDataPlane(remembered)) return;
+/**
+ * When to go on with what is remembered: at once when packets stand still without us, and while the network is looked at
+ * the thread that will carry them starts; otherwise the store gets its chance first. So it does in an agent that begins
+ * anew: what is remembered is known to be outdated, and would only make it begin anew again.
+ */
+export function prepareWarmStart(remembered: RememberedState, beginsAnew: boolean): WarmStartTimes {
+  if (beginsAnew || !runsDataPlane(remembered)) return {};
   // Should it fail, the data plane starts a thread of its own when its turn comes, and says what is wrong.
   import("../tunnel/packet-thread.ts").then(({ preparePacketThread }) => preparePacketThread()).catch(() => undefined);
+  return { firstMs: 0 };
 }
 
 export function tellWarmStart(logger: Logger, remembered: RememberedState, peers: number): void {

@@ -54,7 +54,7 @@ export async function runAgent(run: RunOptions): Promise<ExitCode> {
     const etcd =
       embedded === undefined ? options.etcd : { endpoints: embedded.endpoint, prefix: options.etcd.prefix, tls: {} };
     const withStore = { ...run, options: { ...options, etcd } };
-    while (!signal.aborted) await runUntilEnd(withStore, report);
+    for (let beginsAnew = false; !signal.aborted; beginsAnew = true) await runUntilEnd(withStore, report, beginsAnew);
   } catch (error) {
     if (!signal.aborted) return sayWhy(error, logger);
   }
@@ -82,7 +82,7 @@ async function openHealthServer(options: AgentOptions, report: AgentReport): Pro
 }
 
 /** Returns when the agent is to begin anew or to stop; throws what made it fail. */
-async function runUntilEnd(run: RunOptions, report: AgentReport): Promise<void> {
+async function runUntilEnd(run: RunOptions, report: AgentReport, beginsAnew: boolean): Promise<void> {
   const { options, logger, signal } = run;
   await using rtnetlink = Rtnetlink.open();
   await using store = await EtcdSubnetStore.open(options.etcd);
@@ -94,7 +94,8 @@ async function runUntilEnd(run: RunOptions, report: AgentReport): Promise<void> 
   );
   const announcer = new ReadinessAnnouncer(logger);
   const onSettled = () => announcer.tell(report);
-  await using agent = Agent.start({ options, logger, store, rtnetlink, warmState, remembered, signal, onSettled });
+  const parts = { options, logger, store, rtnetlink, warmState, remembered, beginsAnew, signal, onSettled };
+  await using agent = Agent.start(parts);
   report.follow(agent, store);
   await using _certificates = CertificateKeeper.start({ etcd: options.etcd, store, logger, signal });
   const ticker = setInterval(() => {

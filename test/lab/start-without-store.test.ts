@@ -136,6 +136,24 @@ describe("the store is away and the last run is remembered", () => {
   });
 });
 
+describe("the configuration changed while an agent was stopped that carries packets itself", () => {
+  it("begins anew once, with the new one", async () => {
+    await putConfig(scene.etcd, { Network: "10.5.0.0/16", Backend: { Type: "udp" } });
+    const before = scene.start(1);
+    await before.untilReady();
+    await before.term();
+    await putConfig(scene.etcd, { Network: "10.6.0.0/16", Backend: { Type: "udp", Port: 8299 } });
+    const agent = scene.start(1);
+    await until(async () => (await agent.status()).lease?.subnet?.startsWith("10.6.") === true, {
+      what: "a lease of the new network",
+    });
+    await agent.untilReady();
+    expect(agent.events("config.changed")).toHaveLength(1);
+    expect(agent.events("tunnel.started").at(-1)).toContain("UDP port 8299");
+    expect((await agent.untilSubnetEnv()).network).toBe("10.6.0.0/16");
+  });
+});
+
 describe("the configuration", () => {
   it("is missing: the agent names the key, and comes up when it is written", async () => {
     const agent = scene.start(1, { args: withHealth });
