@@ -3,7 +3,7 @@
 // whose checksum was found right. Order within a flow is kept; nothing is held back beyond a batch.
 import { type Arena, FLOW_IOVECS, IOVEC_BYTES, MAX_FLOWS, VNET_HEADER_BYTES } from "./arena.ts";
 import { fold, swapped } from "./checksum.ts";
-import { TCP, TCP_HEADER_BYTES, tcpFlag, UDP, UDP_HEADER_BYTES, vnet } from "./packet.ts";
+import { ICMP, ICMPV6, TCP, TCP_HEADER_BYTES, tcpFlag, UDP, UDP_HEADER_BYTES, vnet } from "./packet.ts";
 
 /** Takes one packet for the device: `iovecCount` iovecs at `iovecs`, the first is the virtio header. */
 export type WritePacket = (iovecs: number, iovecCount: number) => void;
@@ -54,6 +54,8 @@ export class Coalescer {
     const protocol = u8[ip + (isV6 ? 6 : 9)];
     const hasFlow = (protocol === TCP || protocol === UDP) && !this.#isFragment(ip, isV6);
     if (!hasFlow || total < ipBytes + UDP_HEADER_BYTES) {
+      // A fragment, or what is behind extension headers, may belong to any open flow.
+      if (protocol !== ICMP && protocol !== ICMPV6) this.flush();
       this.#writeAlone(ip, total);
       return;
     }
@@ -83,14 +85,13 @@ export class Coalescer {
     return !isV6 && (this.#arena.get16(ip + 6) & 0x3fff) !== 0;
   }
 
-  /** The open flow with these addresses, ports and protocol, or -1. */
+  /** The open flow with these addresses, ports and protocol, or -1. Only packets without IP options open flows. */
   #find(ip: number, ipBytes: number, isV6: boolean, isTcp: boolean): number {
     const { view } = this.#arena;
     for (let index = this.#count - 1; index >= 0; index--) {
       const first = this.#get(index, flow.ip);
       if (this.#get(index, flow.isTcp) !== Number(isTcp) || this.#get(index, flow.isV6) !== Number(isV6)) continue;
-      if (this.#get(index, flow.ipBytes) !== ipBytes) continue;
-      if (view.getInt32(first + ipBytes) !== view.getInt32(ip + ipBytes)) continue;
+      if (view.getInt32(first + this.#get(index, flow.ipBytes)) !== view.getInt32(ip + ipBytes)) continue;
       if (isV6 ? this.#isEqual(first + 8, ip + 8, 32) : this.#isEqual(first + 12, ip + 12, 8)) return index;
     }
     return -1;
@@ -183,6 +184,7 @@ export class Coalescer {
     const tcp = first + ipBytes;
     const other = ip + ipBytes;
     if (view.getInt32(other + 4) !== this.#get(index, flow.nextSequence)) return false;
+    if (view.getUint8(tcp + 12) !== view.getUint8(other + 12)) return false; // AccECN's AE (RFC 9768), reserved bits
     if (view.getInt32(tcp + 8) !== view.getInt32(other + 8)) return false; // acknowledgement
     if (view.getUint16(tcp + 14) !== view.getUint16(other + 14)) return false; // window
     const optionBytes = this.#get(index, flow.headerBytes) - ipBytes - TCP_HEADER_BYTES;

@@ -32,6 +32,8 @@ const HOPS = 64;
 /** Internetwork control. */
 const TOS = 0xc0;
 const MAX_PER_SECOND = 100;
+/** Senders whose packets do not fit wait for these, so that nothing else may use them up; Linux does not limit them. */
+const MAX_TOO_BIG_PER_SECOND = 1_000;
 const MSG_DONTWAIT = 0x40;
 
 export interface IcmpOptions {
@@ -50,8 +52,8 @@ export class IcmpErrors {
   readonly #destination4 = new Uint8Array(16);
   readonly #destination6 = new Uint8Array(28);
   readonly #upper6 = { protocol: 0, at: 0 };
-  #tokens = MAX_PER_SECOND;
-  #filledAtMs = 0;
+  readonly #tooBigBudget = new Budget(MAX_TOO_BIG_PER_SECOND);
+  readonly #budget = new Budget(MAX_PER_SECOND);
 
   constructor(options: IcmpOptions) {
     this.#options = options;
@@ -62,11 +64,12 @@ export class IcmpErrors {
   /** About the packet of `length` bytes at `ip`; `mtuBytes` for `tooBig`. */
   send(complaint: Complaint, ip: number, length: number, isV6: boolean, mtuBytes = 0): void {
     const { ipv4, ipv6, source4, source6 } = this.#options;
+    const budget = complaint === "tooBig" ? this.#tooBigBudget : this.#budget;
     if (isV6) {
-      if (ipv6 < 0 || source6 === undefined || !this.#mayComplain6(ip, length) || !this.#takeToken()) return;
+      if (ipv6 < 0 || source6 === undefined || !this.#mayComplain6(ip, length) || !budget.take()) return;
       this.#send6(ipv6, source6, complaint, ip, length, mtuBytes);
     } else {
-      if (ipv4 < 0 || source4 === undefined || !this.#mayComplain4(ip, length) || !this.#takeToken()) return;
+      if (ipv4 < 0 || source4 === undefined || !this.#mayComplain4(ip, length) || !budget.take()) return;
       this.#send4(ipv4, source4, complaint, ip, length, mtuBytes);
     }
   }
@@ -110,15 +113,6 @@ export class IcmpErrors {
       upper.at += isFragment ? 8 : ((u8[upper.at + 1] ?? 0) + 1) * 8;
     }
     return upper;
-  }
-
-  #takeToken(): boolean {
-    const nowMs = performance.now();
-    this.#tokens = Math.min(MAX_PER_SECOND, this.#tokens + ((nowMs - this.#filledAtMs) * MAX_PER_SECOND) / 1000);
-    this.#filledAtMs = nowMs;
-    if (this.#tokens < 1) return false;
-    this.#tokens--;
-    return true;
   }
 
   #send4(fd: number, source: Uint8Array, complaint: Complaint, ip: number, length: number, mtuBytes: number): void {
@@ -175,5 +169,25 @@ export class IcmpErrors {
     const sent = sendFrom(fd, arena.base + arena.scratch, bytes, MSG_DONTWAIT, destination, destination.length);
     // When a firewall forbids it or the sender is gone, so be it.
     if (sent >= 0) counters.add(counter.icmpErrorsSent, 1);
+  }
+}
+
+class Budget {
+  readonly #perSecond: number;
+  #left: number;
+  #filledAtMs = 0;
+
+  constructor(perSecond: number) {
+    this.#perSecond = perSecond;
+    this.#left = perSecond;
+  }
+
+  take(): boolean {
+    const nowMs = performance.now();
+    this.#left = Math.min(this.#perSecond, this.#left + ((nowMs - this.#filledAtMs) * this.#perSecond) / 1000);
+    this.#filledAtMs = nowMs;
+    if (this.#left < 1) return false;
+    this.#left--;
+    return true;
   }
 }

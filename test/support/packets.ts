@@ -14,6 +14,8 @@ export interface PacketOptions {
   readonly window?: number;
   /** DSCP and ECN. */
   readonly tos?: number;
+  /** The four bits behind the length of the TCP header. */
+  readonly reserved?: number;
   /** A multiple of 4. */
   readonly tcpOptionBytes?: number;
 }
@@ -53,7 +55,7 @@ export function makePacket(options: PacketOptions): Uint8Array {
   if (protocol === 6) {
     view.setUint32(ipBytes + 4, sequence);
     view.setUint32(ipBytes + 8, options.acknowledgement ?? 77);
-    view.setUint8(ipBytes + 12, (transportBytes / 4) << 4);
+    view.setUint8(ipBytes + 12, ((transportBytes / 4) << 4) + (options.reserved ?? 0));
     view.setUint8(ipBytes + 13, flags);
     view.setUint16(ipBytes + 14, options.window ?? 500);
     bytes.fill(1, ipBytes + 20, ipBytes + 20 + optionBytes); // no-operation options
@@ -62,6 +64,20 @@ export function makePacket(options: PacketOptions): Uint8Array {
   }
   bytes.set(payload, ipBytes + transportBytes);
   view.setUint16(ipBytes + (protocol === 6 ? 16 : 6), transportChecksum(bytes) || 0xffff);
+  return bytes;
+}
+
+/** The IPv4 packet with four bytes of IP options, or as a first fragment. */
+export function reshaped(packet: Uint8Array, shape: "with IP options" | "first fragment"): Uint8Array {
+  const hasOptions = shape === "with IP options";
+  const options = hasOptions ? [1, 1, 1, 1] : [];
+  const bytes = Uint8Array.from([...packet.subarray(0, 20), ...options, ...packet.subarray(20)]);
+  const view = new DataView(bytes.buffer);
+  if (hasOptions) view.setUint8(0, 0x46);
+  else view.setUint16(6, 0x2000);
+  view.setUint16(2, bytes.length);
+  view.setUint16(10, 0);
+  view.setUint16(10, checksumOf(bytes.subarray(0, 20 + options.length)));
   return bytes;
 }
 
