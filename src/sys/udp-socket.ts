@@ -41,13 +41,13 @@ export function socketAddress(address: Address, port: number): Uint8Array {
 }
 
 /** Non-blocking, bound. Throws `kernel.rejected` and the like; EADDRINUSE when the port is taken. */
-export function openUdpSocket(address: Address, port: number, bufferBytes: number): Fd {
+export function openUdpSocket(address: Address, port: number, receiveBytes: number, sendBytes = receiveBytes): Fd {
   const purpose = `UDP socket ${address.includes(":") ? `[${address}]` : address}:${port}`;
   const fd = openSocket(purpose, address.includes(":") ? AF_INET6 : AF_INET, SOCK_DGRAM, 0);
   try {
     if (address.includes(":")) trySetOption(fd, IPPROTO_IPV6, IPV6_V6ONLY, 1);
-    setBuffer(fd, SO_RCVBUFFORCE, SO_RCVBUF, bufferBytes);
-    setBuffer(fd, SO_SNDBUFFORCE, SO_SNDBUF, bufferBytes);
+    setBuffer(fd, SO_RCVBUFFORCE, SO_RCVBUF, receiveBytes);
+    setBuffer(fd, SO_SNDBUFFORCE, SO_SNDBUF, sendBytes);
     bindSocket(purpose, fd, socketAddress(address, port));
   } catch (error) {
     fd[Symbol.dispose]();

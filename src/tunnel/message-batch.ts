@@ -27,8 +27,8 @@ const SEGMENT_CONTROL_BYTES = 24;
 const SEGMENT_CMSG_LENGTH = 18;
 const MSG_DONTWAIT = 0x40;
 const POLLOUT = 4;
-/** A socket that stays full this long loses the message. */
-const SEND_WAIT_MS = 20;
+/** A socket that stays full this long loses messages until one goes again. */
+const MOST_WAIT_MS = 20;
 /** Offsets in struct mmsghdr on 64-bit Linux. */
 const msg = { name: 0, nameLength: 8, iovecs: 16, iovecCount: 24, control: 32, controlLength: 40 } as const;
 /** What is remembered of each message beside its header. */
@@ -48,8 +48,10 @@ export interface DatagramSink {
   takeHeader(): number;
   /** One datagram: `bytes` at `offset` and, if there are, `restBytes` at `rest`. Both stay untouched until `flush`. */
   add(peer: number, isV6: boolean, offset: number, bytes: number, rest: number, restBytes: number): void;
-  /** Sends everything. Headers and packets may be overwritten afterwards. */
+  /** Sends everything, or loses it. Headers and packets may be overwritten afterwards. */
   flush(): void;
+  /** Sends what the sockets have room for. What is left is to be sent before anything else is added. */
+  send(): void;
 }
 
 export class MessageBatch implements DatagramSink {
@@ -66,6 +68,11 @@ export class MessageBatch implements DatagramSink {
   #headers = 0;
   /** Whether the last message can take another datagram. */
   #isOpen = false;
+  /** Everything before it has been sent or lost. */
+  #next = 0;
+  /** When a socket became full; 0: there was room. */
+  #fullSinceMs = 0;
+  #fullSocket = -1;
 
   constructor(
     arena: Arena,
@@ -101,19 +108,47 @@ export class MessageBatch implements DatagramSink {
   }
 
   flush(): void {
-    if (this.#messages > 0) this.#counters.add(counter.sentDatagramBatches, 1);
-    let first = 0;
-    for (let index = 0; index < this.#messages; index++) this.#finish(index);
-    while (first < this.#messages) {
-      const isV6 = this.#read(first, meta.isV6);
-      let end = first + 1;
+    this.send();
+    while (this.isStuck) {
+      this.#waitForRoom(this.#fullSocket);
+      this.send();
+    }
+  }
+
+  /** What the sockets have no room for stays, and nothing may be added: receiving goes on meanwhile. */
+  send(): void {
+    if (this.#next === 0 && !this.isStuck) this.#begun();
+    while (this.#next < this.#messages) {
+      const isV6 = this.#read(this.#next, meta.isV6);
+      let end = this.#next + 1;
       while (end < this.#messages && this.#read(end, meta.isV6) === isV6) end++;
-      this.#send(isV6 === 1 ? this.#sockets.ipv6 : this.#sockets.ipv4, first, end);
-      first = end;
+      if (!this.#sendTo(isV6 === 1 ? this.#sockets.ipv6 : this.#sockets.ipv4, end)) return;
     }
     this.#messages = 0;
     this.#iovecs = 0;
     this.#headers = 0;
+    this.#next = 0;
+    this.#fullSocket = -1;
+  }
+
+  /** Messages are left that found no room. */
+  get isStuck(): boolean {
+    return this.#fullSocket >= 0;
+  }
+
+  /** How long to wait for room in `fullSocket` before `send` is called again. */
+  get waitMs(): number {
+    return Math.max(1, Math.ceil(this.#fullSinceMs + MOST_WAIT_MS - performance.now()));
+  }
+
+  get fullSocket(): number {
+    return this.#fullSocket;
+  }
+
+  /** Before the first message is sent. */
+  #begun(): void {
+    if (this.#messages > 0) this.#counters.add(counter.sentDatagramBatches, 1);
+    for (let index = 0; index < this.#messages; index++) this.#finish(index);
     this.#isOpen = false;
   }
 
@@ -186,31 +221,32 @@ export class MessageBatch implements DatagramSink {
     for (let word = 0; word < 4; word++) arena.set32(at + 8 + word * 4, table.peerWord(peer, peerField.ipv6 + word));
   }
 
-  #send(fd: number, first: number, end: number): void {
-    let next = first;
-    let hasWaited = false;
-    while (next < end) {
-      const sent = sendmmsg(
-        fd,
-        this.#arena.base + this.#arena.txMessages + next * MMSGHDR_BYTES,
-        end - next,
-        MSG_DONTWAIT,
-      );
+  /** Sends the messages before `end`. Returns whether it is through with them: not when the socket is full for now. */
+  #sendTo(fd: number, end: number): boolean {
+    while (this.#next < end) {
+      const at = this.#arena.txMessages + this.#next * MMSGHDR_BYTES;
+      const sent = sendmmsg(fd, this.#arena.base + at, end - this.#next, MSG_DONTWAIT);
       if (sent > 0) {
-        for (let index = next; index < next + sent; index++) this.#count(index);
-        next += sent;
-        hasWaited = false;
+        for (let index = this.#next; index < this.#next + sent; index++) this.#count(index);
+        this.#next += sent;
+        this.#fullSinceMs = 0;
         continue;
       }
       const errno = lastErrno();
       if (errno === errnos.EINTR) continue;
-      if (errno === errnos.EAGAIN && !hasWaited) {
-        this.#waitForRoom(fd);
-        hasWaited = true;
-        continue;
+      if (errno === errnos.EAGAIN && !this.#isFullForLong()) {
+        this.#fullSocket = fd;
+        return false;
       }
-      this.#onRefused(fd, next++, errno);
+      this.#onRefused(fd, this.#next++, errno);
     }
+    return true;
+  }
+
+  #isFullForLong(): boolean {
+    const nowMs = performance.now();
+    if (this.#fullSinceMs === 0) this.#fullSinceMs = nowMs;
+    return nowMs - this.#fullSinceMs >= MOST_WAIT_MS;
   }
 
   /** A message the kernel would not send as it is. */
@@ -254,7 +290,7 @@ export class MessageBatch implements DatagramSink {
     const { i32, sendPoll, base } = this.#arena;
     i32[sendPoll >> 2] = fd;
     i32[(sendPoll >> 2) + 1] = POLLOUT;
-    poll(base + sendPoll, 1, SEND_WAIT_MS);
+    poll(base + sendPoll, 1, this.waitMs);
   }
 
   #count(index: number): void {

@@ -51,7 +51,7 @@ export class Outbound {
     this.#options.batch.table = table;
   }
 
-  /** Forwards one batch. Returns whether the device may have more. */
+  /** Forwards one batch, of which some may be left in `batch`. Returns whether the device may have more. */
   run(): boolean {
     const { tun, batch } = this.#options;
     const { txPackets, txPacketsEnd, base } = this.#arena;
@@ -73,7 +73,7 @@ export class Outbound {
       next = at + bytes;
       this.take(at, bytes);
     }
-    if (reads > 0) batch.flush();
+    if (reads > 0) batch.send();
     return hasMore;
   }
 

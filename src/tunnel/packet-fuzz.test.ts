@@ -90,6 +90,7 @@ it(`survives ${ROUNDS} damaged packets from the device, seed ${seed}`, { timeout
         throw new Error("outside of the arena");
     },
     flush: () => undefined,
+    send: () => undefined,
   };
   const icmp = new IcmpErrors({ arena, counters, ...noIcmp });
   const outbound = new Outbound({ arena, tun: -1, batch, icmp, pathMtus: new PathMtus(), counters });

@@ -14,6 +14,7 @@ export interface WaitDescriptors {
 }
 
 const POLLIN = 1;
+const POLLOUT = 4;
 const POLLFD_BYTES = 8;
 const CLOCK_MONOTONIC = 1;
 const place = { wakeUp: 0, tun: 1, udp4: 2, udp6: 3 } as const;
@@ -81,7 +82,10 @@ export class PacketWait {
     const naps = this.#isFlood && !isBulk;
     if (naps) usleep(NAP_US);
     // What came is only written when something did, not when a signal ended the wait.
-    const isFound = (!naps && this.#look(now, isBulk)) || this.#poll(-1);
+    this.#note((!naps && this.#look(now, isBulk)) || this.#poll(-1));
+  }
+
+  #note(isFound: boolean): void {
     this.tunIsReady = isFound && this.#has(place.tun);
     this.udp4IsReady = isFound && this.#has(place.udp4);
     this.udp6IsReady = isFound && this.#has(place.udp6);
@@ -90,6 +94,20 @@ export class PacketWait {
       const { base, polls } = this.#arena;
       readInto(this.#wakeUp, base + polls + counterOffset, 8);
     }
+  }
+
+  /** Returns when `socket`, one of ours, has room, something to receive has come or the time is over. The device waits. */
+  waitForRoom(socket: number, timeoutMs: number): void {
+    const { i32, polls } = this.#arena;
+    const word = (at: number) => (polls + at * POLLFD_BYTES) >> 2;
+    const full = i32[word(place.udp4)] === socket ? place.udp4 : place.udp6;
+    i32[word(place.tun) + 1] = 0;
+    i32[word(full) + 1] = POLLIN | POLLOUT;
+    const isFound = this.#poll(timeoutMs);
+    i32[word(place.tun) + 1] = POLLIN;
+    i32[word(full) + 1] = POLLIN;
+    this.#note(isFound);
+    this.tunIsReady = true; // nobody has looked
   }
 
   #noteFlood(now: number, carriedPackets: number): void {

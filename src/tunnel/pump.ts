@@ -1,4 +1,5 @@
 // The loop of the packet path: both directions in turn as long as there is something to do, then sleep until there is.
+// While a socket is full the device is left alone, so that its queue fills and senders notice; receiving goes on.
 // It never waits for the control plane, and looks once for each batch whether that wants anything.
 import { lastErrno, writev } from "../sys/libc.ts";
 import { Arena } from "./arena.ts";
@@ -63,8 +64,10 @@ export function runPump(options: PumpOptions): void {
   /** A batch was full: there may be more everywhere. */
   let isBusy = false;
   while (Atomics.load(words, control.stop) === 0) {
+    if (batch.isStuck) batch.send();
     const latest = Atomics.load(words, control.tableGeneration);
-    if (latest !== generation) {
+    // What is left in the batch belongs to peers of the table it was made with.
+    if (latest !== generation && !batch.isStuck) {
       generation = latest;
       const buffer = options.takeTable();
       if (buffer !== undefined) {
@@ -76,11 +79,15 @@ export function runPump(options: PumpOptions): void {
       Atomics.store(words, control.tableTaken, latest);
     }
     let hasMore = false;
-    if (isBusy || waiting.tunIsReady) hasMore = outbound.run();
+    if (!batch.isStuck && (isBusy || waiting.tunIsReady)) hasMore = outbound.run();
     if (udp4 >= 0 && (isBusy || waiting.udp4IsReady)) hasMore = inbound.run(udp4, false) || hasMore;
     if (udp6 >= 0 && (isBusy || waiting.udp6IsReady)) hasMore = inbound.run(udp6, true) || hasMore;
     isBusy = hasMore;
     if (isBusy) continue;
+    if (batch.isStuck) {
+      waiting.waitForRoom(batch.fullSocket, batch.waitMs);
+      continue;
+    }
     Atomics.store(words, control.usesGso, batch.usesGso ? 1 : 0);
     waiting.wait(counters.carriedBytes(), counters.carriedPackets());
   }

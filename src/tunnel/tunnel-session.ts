@@ -15,7 +15,9 @@ import { control } from "./pump.ts";
 import type { TunnelState } from "./tunnel-state.ts";
 
 /** Capped by net.core.rmem_max for those who are not root. */
-const SOCKET_BUFFER_BYTES = 4 * 1024 * 1024;
+const RECEIVE_BUFFER_BYTES = 4 * 1024 * 1024;
+/** The kernel doubles it. Room for one batch: what is beyond stands in the device's queue, as with a network card. */
+const SEND_BUFFER_BYTES = 512 * 1024;
 
 /** What is in use; the rest the kernel or the configuration refused. */
 export interface TunnelFeatures {
@@ -100,8 +102,8 @@ export class TunnelSession implements AsyncDisposable {
       const tun = own(openTun(state.device, VNET_HEADER_BYTES));
       const deviceOffload = setTunOffload(tun, state.offload ? "tcp and udp" : "none");
       const { localIpv4, localIpv6, port } = state;
-      const udp4 = localIpv4 && own(openUdpSocket(localIpv4, port, SOCKET_BUFFER_BYTES));
-      const udp6 = localIpv6 && own(openUdpSocket(localIpv6, port, SOCKET_BUFFER_BYTES));
+      const udp4 = localIpv4 && own(openUdpSocket(localIpv4, port, RECEIVE_BUFFER_BYTES, SEND_BUFFER_BYTES));
+      const udp6 = localIpv6 && own(openUdpSocket(localIpv6, port, RECEIVE_BUFFER_BYTES, SEND_BUFFER_BYTES));
       const sockets = [udp4, udp6].filter((socket) => socket !== undefined);
       const features = {
         deviceOffload,
