@@ -61,21 +61,46 @@ function readRanges(): readonly PageRange[] {
 }
 
 /**
- * The mappings in `smaps` (proc(5)) that are as their file is: private, not writable, without a page of their own.
- * Relocated data has such pages, and so has text that was moved to huge pages: they would be lost.
+ * The mappings in `smaps` (proc(5)) that are as their file is: private, not writable, without a page of their own, be it
+ * in memory or swapped out. Relocated data has such pages, and so has text that was moved to huge pages: they would be
+ * lost. Only of files that are mapped to be executed too, which stay for good: the ranges are used again and again, and
+ * where a file was mapped for a moment, live memory may be next.
  */
 export function unchangedFilePages(smaps: string): PageRange[] {
-  const ranges: PageRange[] = [];
-  let range: PageRange | undefined;
+  const mappings = parseMappings(smaps);
+  const programs = new Set(mappings.filter(({ access }) => access[2] === "x").map(({ file }) => file));
+  return mappings
+    .filter(({ file, access, ownPages }) => {
+      const isUnchanged = /^r-[x-]p$/.test(access) && ownPages.Anonymous === "0" && ownPages.Swap === "0";
+      return file !== undefined && programs.has(file) && isUnchanged;
+    })
+    .map(({ range }) => range);
+}
+
+interface Mapping {
+  readonly range: PageRange;
+  readonly access: string;
+  /** Device and inode. */
+  readonly file: string | undefined;
+  /** In kilobytes. `Anonymous` counts those in memory only. */
+  readonly ownPages: { Anonymous?: string; Swap?: string };
+}
+
+function parseMappings(smaps: string): Mapping[] {
+  const mappings: Mapping[] = [];
   for (const line of smaps.split("\n")) {
-    const head = /^([0-9a-f]+)-([0-9a-f]+) (\S{4}) [0-9a-f]+ \S+ (\d+)/.exec(line);
+    const head = /^([0-9a-f]+)-([0-9a-f]+) (\S{4}) [0-9a-f]+ (\S+) (\d+)/.exec(line);
     if (head !== null) {
-      const [, start = "", end = "", access = "", inode] = head;
-      const isFile = inode !== "0" && /^r-[x-]p$/.test(access);
-      range = isFile ? { start: Number.parseInt(start, 16), end: Number.parseInt(end, 16) } : undefined;
-    } else if (range !== undefined && /^Anonymous: +0 kB$/.test(line)) ranges.push(range);
+      const [, start = "", end = "", access = "", device, inode] = head;
+      const range = { start: Number.parseInt(start, 16), end: Number.parseInt(end, 16) };
+      mappings.push({ range, access, file: inode === "0" ? undefined : `${device} ${inode}`, ownPages: {} });
+      continue;
+    }
+    const [, name, kilobytes] = /^(Anonymous|Swap): +(\d+) kB$/.exec(line) ?? [];
+    const ownPages = mappings.at(-1)?.ownPages;
+    if (ownPages !== undefined && (name === "Anonymous" || name === "Swap")) ownPages[name] = kilobytes ?? "";
   }
-  return ranges;
+  return mappings;
 }
 
 class OldHeap {
