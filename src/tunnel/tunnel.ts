@@ -10,6 +10,8 @@ import type { TunnelPeer, TunnelState } from "./tunnel-state.ts";
 
 const FIRST_RETRY_MS = 50;
 const LAST_RETRY_MS = 5_000;
+/** One that has run so long works; before, a session may end as the last one did. */
+const SETTLED_MS = LAST_RETRY_MS;
 
 export interface TunnelOptions {
   readonly logger: Logger;
@@ -34,6 +36,10 @@ export class Tunnel implements AsyncDisposable {
   #problem: string | undefined;
   #retryMs = FIRST_RETRY_MS;
   #retryTimer: NodeJS.Timeout | undefined;
+  /** Until the running session has settled. */
+  #settledTimer: NodeJS.Timeout | undefined;
+  /** Whether the session before ended without having settled: that the next one starts says little then. */
+  #isUnstable = false;
   #isDisposed = false;
 
   constructor(options: TunnelOptions) {
@@ -77,6 +83,7 @@ export class Tunnel implements AsyncDisposable {
   async [Symbol.asyncDispose](): Promise<void> {
     this.#isDisposed = true;
     clearTimeout(this.#retryTimer);
+    clearTimeout(this.#settledTimer);
     const session = this.#running?.session;
     this.#running = undefined;
     await session?.[Symbol.asyncDispose]();
@@ -95,27 +102,40 @@ export class Tunnel implements AsyncDisposable {
         (reason) => this.#onEnded(session, reason),
         (error: unknown) => this.#onEnded(session, describeError(error)),
       );
-      const { deviceOffload, udpSegmentation, udpReceiveJoining } = session.features;
-      this.#options.logger.info(
-        "tunnel.started",
-        `packets are carried through ${state.device} and UDP port ${state.port}`,
-        {
-          deviceOffload,
-          udpSegmentation,
-          udpReceiveJoining,
-        },
-      );
-      this.#problem = undefined;
-      this.#retryMs = FIRST_RETRY_MS;
+      if (!this.#isUnstable) this.#tellStarted(session);
+      clearTimeout(this.#settledTimer);
+      this.#settledTimer = setTimeout(() => this.#onSettled(session), SETTLED_MS);
     } catch (error) {
       this.#fail(describeError(error));
     }
     this.#options.onChange();
   }
 
+  #tellStarted(session: TunnelSession): void {
+    if (this.#wanted === undefined) return;
+    const { device, port } = this.#wanted;
+    const { deviceOffload, udpSegmentation, udpReceiveJoining } = session.features;
+    this.#options.logger.info("tunnel.started", `packets are carried through ${device} and UDP port ${port}`, {
+      deviceOffload,
+      udpSegmentation,
+      udpReceiveJoining,
+    });
+  }
+
+  #onSettled(session: TunnelSession): void {
+    if (this.#running?.session !== session) return;
+    this.#settledTimer = undefined;
+    if (this.#isUnstable) this.#tellStarted(session);
+    this.#isUnstable = false;
+    this.#problem = undefined;
+    this.#retryMs = FIRST_RETRY_MS;
+  }
+
   #onEnded(session: TunnelSession, reason: string | undefined): void {
     if (this.#running?.session !== session) return;
     this.#running = undefined;
+    this.#isUnstable = this.#settledTimer !== undefined;
+    clearTimeout(this.#settledTimer);
     this.#fail(reason ?? "the data plane has stopped");
     this.#options.onChange();
   }
