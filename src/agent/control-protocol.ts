@@ -29,7 +29,7 @@ const preflightSchema = z.object({
 
 /** Counters of the user-space data plane since the agent started. */
 const dataPlaneSchema = z.object({
-  /** Why it carries no packets. */
+  /** Why it carries no packets, or none of one family. */
   problem: z.string().optional(),
   /** What of the kernel's offloads is in use; missing while it does not run. */
   features: z

@@ -159,7 +159,7 @@ export class Network implements AsyncDisposable {
     return this.#options.firewall;
   }
 
-  /** Why the data plane of ours does not carry packets; undefined when it does, or when the kernel's is used. */
+  /** Why the data plane of ours does not carry all packets; undefined when it does, or when the kernel's is used. */
   get dataPlaneProblem(): string | undefined {
     if (this.#plan.tunnel === undefined) return undefined;
     return this.#tunnel === undefined ? "the data plane is not running yet" : this.#tunnel.problem;

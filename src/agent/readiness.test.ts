@@ -22,6 +22,7 @@ describe("readinessReasons", () => {
     [{ failedObjects: 2 }, "2 kernel objects could not be programmed"],
     [{ isWarmStart: true }, "running on remembered state: the store has not answered yet"],
     [{ storeAgeMs: STORE_SEEN_BOUND_MS + 1 }, "the store has not answered for 300 s"],
+    [{ dataPlaneProblem: "IPv6 is lost" }, "packets are not carried: IPv6 is lost"],
     [{ externalInterfaceProblem: "eth0 is down" }, "eth0 is down"],
   ])("names %j", (change, reason) => expect(readinessReasons({ ...ready, ...change })).toEqual([reason]));
 });

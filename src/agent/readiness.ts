@@ -15,7 +15,7 @@ export interface ReadinessView {
   /** Running on remembered state, not yet verified. */
   readonly isWarmStart: boolean;
   readonly externalInterfaceProblem?: string;
-  /** Why our own data plane carries no packets. */
+  /** Why our own data plane carries no packets, or not all. */
   readonly dataPlaneProblem?: string;
 }
 
@@ -29,7 +29,7 @@ export function readinessReasons(view: ReadinessView): string[] {
     reasons.push(view.leaseObstacle === undefined ? "no lease yet" : `no lease yet: ${view.leaseObstacle}`);
   if (view.leaseProblem !== undefined) reasons.push(view.leaseProblem);
   if (view.externalInterfaceProblem !== undefined) reasons.push(view.externalInterfaceProblem);
-  if (view.dataPlaneProblem !== undefined) reasons.push(`no packets are carried: ${view.dataPlaneProblem}`);
+  if (view.dataPlaneProblem !== undefined) reasons.push(`packets are not carried: ${view.dataPlaneProblem}`);
   if (view.hasLease && !view.isSubnetFileWritten) reasons.push("the subnet file is not written yet");
   if (view.hasLease && !view.arePeersProgrammed) reasons.push("the peers are not programmed yet");
   const { failedObjects } = view;

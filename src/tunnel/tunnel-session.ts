@@ -1,8 +1,8 @@
 // One run of the data plane: device, sockets and the thread that pumps packets between them. What cannot be changed
 // while it runs (device, addresses, port, offloads) takes a new session.
 import { MessageChannel, type MessagePort } from "node:worker_threads";
-import { hasCode } from "../errors.ts";
-import { addressToBytes, type Prefix, prefixAddress } from "../ip/address.ts";
+import { describeError, hasCode } from "../errors.ts";
+import { type Address, addressToBytes, familyOf, type Prefix, prefixAddress } from "../ip/address.ts";
 import { openEventFd, signalEventFd } from "../sys/event-fd.ts";
 import type { Fd } from "../sys/fd.ts";
 import { openTun, setTunOffload, type TunOffload } from "../sys/tun-device.ts";
@@ -35,6 +35,13 @@ interface Descriptors extends Disposable {
   readonly wakeUp: Fd;
 }
 
+/** A UDP socket that was wanted and could not be had. */
+interface MissingSocket {
+  readonly address: Address;
+  readonly port: number;
+  readonly error: unknown;
+}
+
 /** Everything but the peers: two states with equal keys can share a session. */
 export function sessionKey(state: TunnelState): string {
   const { device, port, localIpv4, localIpv6, own, offload } = state;
@@ -48,6 +55,7 @@ export class TunnelSession implements AsyncDisposable {
   readonly #features: TunnelFeatures;
   readonly #control: Int32Array;
   readonly #tables: MessagePort;
+  #missing: MissingSocket | undefined;
 
   private constructor(
     descriptors: Descriptors,
@@ -88,7 +96,10 @@ export class TunnelSession implements AsyncDisposable {
     });
   }
 
-  /** Throws when the device or a socket cannot be had. The device stays when the session ends. */
+  /**
+   * Throws when the device or every socket cannot be had; with the socket of one family, the other goes without. The
+   * device stays when the session ends.
+   */
   static open(state: TunnelState, table: ForwardingTable, counters: Counters): TunnelSession {
     const owned: Disposable[] = [];
     const own = <T extends Disposable | undefined>(resource: T): T => {
@@ -102,9 +113,11 @@ export class TunnelSession implements AsyncDisposable {
       const tun = own(openTun(state.device, VNET_HEADER_BYTES));
       const deviceOffload = setTunOffload(tun, state.offload ? "tcp and udp" : "none");
       const { localIpv4, localIpv6, port } = state;
-      const udp4 = localIpv4 && own(openUdpSocket(localIpv4, port, RECEIVE_BUFFER_BYTES, SEND_BUFFER_BYTES));
-      const udp6 = localIpv6 && own(openUdpSocket(localIpv6, port, RECEIVE_BUFFER_BYTES, SEND_BUFFER_BYTES));
+      const missing: MissingSocket[] = [];
+      const udp4 = localIpv4 && own(tryOpenSocket(localIpv4, port, missing));
+      const udp6 = localIpv6 && own(tryOpenSocket(localIpv6, port, missing));
       const sockets = [udp4, udp6].filter((socket) => socket !== undefined);
+      if (missing[0] !== undefined && sockets.length === 0) throw missing[0].error;
       const features = {
         deviceOffload,
         udpSegmentation: state.offload && sockets.every(hasUdpSegmentation),
@@ -114,7 +127,9 @@ export class TunnelSession implements AsyncDisposable {
       const raw6 = own(udp6 && tryOpenRawSocket(6));
       const wakeUp = own(openEventFd());
       const descriptors = { tun, udp4, udp6, raw4, raw6, wakeUp, [Symbol.dispose]: release };
-      return new TunnelSession(descriptors, features, state, table, counters);
+      const session = new TunnelSession(descriptors, features, state, table, counters);
+      session.#missing = missing[0];
+      return session;
     } catch (error) {
       release();
       throw error;
@@ -123,6 +138,24 @@ export class TunnelSession implements AsyncDisposable {
 
   get features(): TunnelFeatures {
     return { ...this.#features, udpSegmentation: Atomics.load(this.#control, control.usesGso) === 1 };
+  }
+
+  /** What this session has to do without, and why. */
+  get problem(): string | undefined {
+    if (this.#missing === undefined) return undefined;
+    const { address, error } = this.#missing;
+    return `${familyOf(address) === 4 ? "IPv4" : "IPv6"} is left out: ${describeError(error)}`;
+  }
+
+  /** Whether a session begun now would have what this one lacks. */
+  get isCurable(): boolean {
+    if (this.#missing === undefined) return false;
+    try {
+      using _socket = openSocket(this.#missing.address, this.#missing.port);
+      return true;
+    } catch {
+      return false;
+    }
   }
 
   /** From the next batch on. Returns its generation; the first table is 0. */
@@ -147,6 +180,19 @@ export class TunnelSession implements AsyncDisposable {
   #wake(): void {
     const { wakeUp } = this.#descriptors;
     if (!wakeUp.isClosed) signalEventFd(wakeUp);
+  }
+}
+
+function openSocket(address: Address, port: number): Fd {
+  return openUdpSocket(address, port, RECEIVE_BUFFER_BYTES, SEND_BUFFER_BYTES);
+}
+
+function tryOpenSocket(address: Address, port: number, missing: MissingSocket[]): Fd | undefined {
+  try {
+    return openSocket(address, port);
+  } catch (error) {
+    missing.push({ address, port, error });
+    return undefined;
   }
 }
 

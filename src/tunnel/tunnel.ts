@@ -10,6 +10,8 @@ import type { TunnelPeer, TunnelState } from "./tunnel-state.ts";
 
 const FIRST_RETRY_MS = 50;
 const LAST_RETRY_MS = 5_000;
+/** Between two looks whether a missing socket can be had: an address is tentative for a second or two. */
+const MISSING_SOCKET_MS = 1_000;
 /** One that has run so long works; before, a session may end as the last one did. */
 const SETTLED_MS = LAST_RETRY_MS;
 
@@ -40,15 +42,22 @@ export class Tunnel implements AsyncDisposable {
   #settledTimer: NodeJS.Timeout | undefined;
   /** Whether the session before ended without having settled: that the next one starts says little then. */
   #isUnstable = false;
+  /** While a family has no socket. */
+  #missingTimer: NodeJS.Timeout | undefined;
+  /** What the last session had to do without. */
+  #missing: string | undefined;
+  /** From a session that lacks a family to one that has it. */
+  #renewal: Promise<void> | undefined;
   #isDisposed = false;
 
   constructor(options: TunnelOptions) {
     this.#options = options;
   }
 
-  /** Why packets do not flow now; undefined when they do. */
+  /** Why packets, or those of one family, do not flow now; undefined when they do. */
   get problem(): string | undefined {
-    return this.#running === undefined ? (this.#problem ?? "the data plane is not running yet") : undefined;
+    if (this.#running !== undefined) return this.#running.session.problem;
+    return this.#problem ?? "the data plane is not running yet";
   }
 
   status(): TunnelStatus {
@@ -61,6 +70,7 @@ export class Tunnel implements AsyncDisposable {
 
   /** Takes effect with the next batch of packets, or by a new session. Not to be called again before it has settled. */
   async setState(state: TunnelState): Promise<void> {
+    await this.#renewal;
     this.#wanted = state;
     this.#slots.keepOnly(state.peers);
     const taken = this.#running?.session.tableTaken ?? Number.POSITIVE_INFINITY;
@@ -84,6 +94,8 @@ export class Tunnel implements AsyncDisposable {
     this.#isDisposed = true;
     clearTimeout(this.#retryTimer);
     clearTimeout(this.#settledTimer);
+    clearInterval(this.#missingTimer);
+    await this.#renewal;
     const session = this.#running?.session;
     this.#running = undefined;
     await session?.[Symbol.asyncDispose]();
@@ -91,6 +103,7 @@ export class Tunnel implements AsyncDisposable {
 
   #start(): void {
     clearTimeout(this.#retryTimer);
+    clearInterval(this.#missingTimer);
     const state = this.#wanted;
     if (state === undefined || this.#table === undefined || this.#isDisposed) return;
     try {
@@ -103,6 +116,7 @@ export class Tunnel implements AsyncDisposable {
         (error: unknown) => this.#onEnded(session, describeError(error)),
       );
       if (!this.#isUnstable) this.#tellStarted(session);
+      this.#watchMissing(session);
       clearTimeout(this.#settledTimer);
       this.#settledTimer = setTimeout(() => this.#onSettled(session), SETTLED_MS);
     } catch (error) {
@@ -120,6 +134,26 @@ export class Tunnel implements AsyncDisposable {
       udpSegmentation,
       udpReceiveJoining,
     });
+  }
+
+  #watchMissing(session: TunnelSession): void {
+    const { problem } = session;
+    if (problem !== undefined) {
+      if (problem !== this.#missing) {
+        const message = "the data plane runs without one of its sockets: trying again";
+        this.#options.logger.error("tunnel.incomplete", message, { error: problem });
+      }
+      this.#missingTimer = setInterval(() => {
+        if (this.#running?.session === session && session.isCurable) this.#renewal = this.#renew(session);
+      }, MISSING_SOCKET_MS);
+    }
+    this.#missing = problem;
+  }
+
+  async #renew(session: TunnelSession): Promise<void> {
+    this.#running = undefined;
+    await session[Symbol.asyncDispose]();
+    this.#start();
   }
 
   #onSettled(session: TunnelSession): void {

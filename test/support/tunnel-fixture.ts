@@ -36,7 +36,8 @@ export type Sender = "peer" | "peer, from another port" | "stranger";
 
 export class TunnelFixture implements AsyncDisposable {
   readonly #resources = new AsyncDisposableStack();
-  readonly tunnel = this.#resources.use(new Tunnel({ logger: recordingLogger().logger, onChange: () => undefined }));
+  readonly log = recordingLogger();
+  readonly tunnel = this.#resources.use(new Tunnel({ logger: this.log.logger, onChange: () => undefined }));
   readonly #raw = { ipv4: this.#own(openRawSocket(4)), ipv6: this.#own(openRawSocket(6)) };
   readonly #icmp = {
     ipv4: this.#own(openSocket("ICMP", AF_INET, SOCK_RAW, IPPROTO_ICMP)),
