@@ -5,9 +5,13 @@ import {
   type AuthenticateRequest,
   CompactionRequest,
   Compare,
+  Compare_CompareResult,
+  Compare_CompareTarget,
   DeleteRangeRequest,
   PutRequest,
   RangeRequest,
+  RangeRequest_SortOrder,
+  RangeRequest_SortTarget,
   RequestOp,
   TxnRequest,
   WatchRequest,
@@ -42,6 +46,13 @@ const many = (count: number, prefix = "n") => Array.from({ length: count }, (_, 
 const compares = (count: number) =>
   Array.from({ length: count }, () => Compare.fromPartial({ key: Buffer.from("a"), target: 0, version: 0n }));
 const authenticate: AuthenticateRequest = { name: "nobody", password: "x" };
+
+/** What no enumeration has; the wire lets any number through. */
+const unknown = 9 as never;
+const MAX_INT64 = 0x7fff_ffff_ffff_ffffn;
+const whole = (rest: Partial<RangeRequest> = {}) => range("n", { rangeEnd: Buffer.from("o"), ...rest });
+const readInTxn = (request: RangeRequest) => txn([RequestOp.fromPartial({ requestRange: request })]);
+const compared = (rest: Partial<Compare>) => txn([], [Compare.fromPartial({ key: Buffer.from("n0"), ...rest })]);
 
 type Ask = (client: StoreClient) => Promise<Answer<unknown>>;
 
@@ -79,6 +90,27 @@ const requests: readonly (readonly [what: string, ask: Ask])[] = [
     "txn: a read in the future",
     (c) => c.ask(methods.txn, txn([RequestOp.fromPartial({ requestRange: range("a", { revision: 1_000_000n }) })])),
   ],
+  ["range: the largest limit", (c) => c.ask(methods.range, whole({ limit: MAX_INT64 }))],
+  ["range: the largest limit, keys only", (c) => c.ask(methods.range, whole({ limit: MAX_INT64, keysOnly: true }))],
+  [
+    "txn: the largest limit, keys only",
+    (c) => c.ask(methods.txn, readInTxn(whole({ limit: MAX_INT64, keysOnly: true }))),
+  ],
+  ["range: an unknown order", (c) => c.ask(methods.range, whole({ sortOrder: unknown, limit: 3n }))],
+  [
+    "range: an unknown order by version",
+    (c) => c.ask(methods.range, whole({ sortOrder: unknown, sortTarget: RangeRequest_SortTarget.VERSION })),
+  ],
+  ["txn: an unknown target is equal", (c) => c.ask(methods.txn, compared({ target: unknown }))],
+  [
+    "txn: an unknown target is not less",
+    (c) => c.ask(methods.txn, compared({ target: unknown, result: Compare_CompareResult.LESS })),
+  ],
+  ["txn: an unknown result of a number", (c) => c.ask(methods.txn, compared({ result: unknown, version: 7n }))],
+  [
+    "txn: an unknown result of a value",
+    (c) => c.ask(methods.txn, compared({ result: unknown, target: Compare_CompareTarget.VALUE })),
+  ],
   ["lease: granted", (c) => c.ask(methods.leaseGrant, { id: 5n, ttl: 500n })],
   ["lease: granted twice", (c) => c.ask(methods.leaseGrant, { id: 5n, ttl: 500n })],
   ["lease: too long", (c) => c.ask(methods.leaseGrant, { id: 6n, ttl: 9_000_000_001n })],
@@ -114,6 +146,20 @@ test("answers and refusals, word for word", async () => {
   for (const [what, ask] of requests) {
     expect(comparable(await ask(ours)), what).toEqual(comparable(await ask(theirs)));
   }
+});
+
+test("an unknown sort target, of which etcd 3.4 dies, is refused as by later ones; a write beside it is not", async () => {
+  using client = new StoreClient(embedded.endpoints);
+  const { DESCEND } = RangeRequest_SortOrder;
+  const refused = { error: "3 etcdserver: invalid sort option" };
+  expect(await client.ask(methods.range, whole({ sortTarget: unknown }))).toEqual(refused);
+  const answers = await Promise.all([
+    client.ask(methods.put, put("beside")),
+    client.ask(methods.txn, readInTxn(whole({ sortTarget: unknown, sortOrder: DESCEND }))),
+    client.ask(methods.txn, txn([nested(readInTxn(whole({ sortTarget: unknown })))])),
+    client.ask(methods.put, put("beside too")),
+  ]);
+  expect(answers).toEqual([{ ok: expect.anything() }, refused, refused, { ok: expect.anything() }]);
 });
 
 test("a message that the framing does not let in", async () => {

@@ -1,5 +1,11 @@
 // Refuses malformed writes and transactions before anything is done, in etcd's order and words. Pure.
-import type { PutRequest, RequestOp, TxnRequest } from "../etcd/protocol/etcd.ts";
+import {
+  type PutRequest,
+  type RangeRequest,
+  RangeRequest_SortTarget,
+  type RequestOp,
+  type TxnRequest,
+} from "../etcd/protocol/etcd.ts";
 import { isInRange, type KeyRange, rangeFromWire } from "./key-range.ts";
 import { refusals } from "./rpc-error.ts";
 
@@ -8,6 +14,14 @@ const MAX_TXN_OPERATIONS = 128;
 
 export function checkKey({ key }: { readonly key: Uint8Array }): void {
   if (key.length === 0) throw refusals.emptyKey();
+}
+
+/** The wire lets any number through. */
+const sortTargets: ReadonlySet<number> = new Set(Object.values(RangeRequest_SortTarget));
+
+export function checkRange(request: RangeRequest): void {
+  checkKey(request);
+  if (!sortTargets.has(request.sortTarget)) throw refusals.invalidSortOption();
 }
 
 export function checkPut(request: PutRequest): void {
@@ -30,7 +44,7 @@ function checkOperations({ compare, success, failure }: TxnRequest, maxOperation
 }
 
 function checkOperation(operation: RequestOp, maxOperations: number): void {
-  if (operation.requestRange !== undefined) checkKey(operation.requestRange);
+  if (operation.requestRange !== undefined) checkRange(operation.requestRange);
   else if (operation.requestPut !== undefined) checkPut(operation.requestPut);
   else if (operation.requestDeleteRange !== undefined) checkKey(operation.requestDeleteRange);
   else if (operation.requestTxn !== undefined) checkOperations(operation.requestTxn, maxOperations);

@@ -4,6 +4,7 @@ import type { Change } from "./change.ts";
 import type { Database } from "./database.ts";
 import { RevisionWriter } from "./revision-writer.ts";
 import { grpcStatus, RpcError, refusals } from "./rpc-error.ts";
+import { isDiskFull, resultCode } from "./sqlite-error.ts";
 
 /** The changes of one revision, on disk. */
 export interface CommittedRevision {
@@ -55,7 +56,7 @@ export class CommitQueue {
 
   /**
    * Runs `operation` in order with all others and resolves with its result once its changes are on disk. What it
-   * throws before it changes something rejects this promise alone.
+   * throws rejects this promise alone, unless the disk is to blame. It may run twice: only what it writes counts.
    */
   submit<T>(operation: (writer: RevisionWriter) => T): Promise<T> {
     if (this.#isClosed) return Promise.reject(refusals.stopped());
@@ -94,10 +95,9 @@ export class CommitQueue {
     if (batch.length === 0) return;
     this.#waiting = this.#waiting.slice(MAX_BATCH);
     const { database, onFailure, publish } = this.#options;
-    const work = new Batch(database, this.#revision, this.#compactRevision);
-    let done: readonly Waiting[];
+    let work: Batch;
     try {
-      done = work.carryOut(batch);
+      work = this.#carryOut(batch);
     } catch (error) {
       database.rollback();
       const answer = failureAnswer(error);
@@ -109,7 +109,26 @@ export class CommitQueue {
     this.#compactRevision = work.compactRevision;
     for (const action of work.afterCommit) action();
     for (const committed of work.committed) publish(committed);
-    for (const { settle } of done) settle();
+    for (const { settle } of work.done) settle();
+  }
+
+  /** Throws when nothing could be written: then nothing was. */
+  #carryOut(batch: readonly Waiting[]): Batch {
+    const { database } = this.#options;
+    const attempt = (isEachUndoable: boolean) => {
+      const work = new Batch(database, this.#revision, this.#compactRevision, isEachUndoable);
+      work.carryOut(batch);
+      return work;
+    };
+    try {
+      return attempt(false);
+    } catch (error) {
+      if (isOfStorage(error)) throw error;
+      // A defect in one operation, maybe after it changed something: no reason to refuse its neighbours. Savepoints
+      // cost time: used only now.
+      database.rollback();
+      return attempt(true);
+    }
   }
 }
 
@@ -119,22 +138,41 @@ class Batch {
   compactRevision: bigint;
   readonly committed: CommittedRevision[] = [];
   readonly afterCommit: (() => void)[] = [];
+  /** Those that were not refused. */
+  done: readonly Waiting[] = [];
   readonly #database: Database;
+  readonly #isEachUndoable: boolean;
 
-  constructor(database: Database, revision: bigint, compactRevision: bigint) {
+  constructor(database: Database, revision: bigint, compactRevision: bigint, isEachUndoable: boolean) {
     this.#database = database;
     this.revision = revision;
     this.compactRevision = compactRevision;
+    this.#isEachUndoable = isEachUndoable;
   }
 
-  /** Returns those that were not refused. Throws when nothing could be written: then nothing was. */
-  carryOut(batch: readonly Waiting[]): readonly Waiting[] {
+  carryOut(batch: readonly Waiting[]): void {
     const { compactRevision } = this;
     this.#database.begin();
-    const done = batch.filter((waiting) => this.#runOne(waiting));
+    this.done = batch.filter((waiting) => (this.#isEachUndoable ? this.#runUndoable(waiting) : this.#runOne(waiting)));
     if (this.compactRevision !== compactRevision) this.#database.setMeta("compact_revision", this.compactRevision);
     this.#database.commit();
-    return done;
+  }
+
+  /** Whatever it throws rejects it alone, and nothing of it stays. */
+  #runUndoable(waiting: Waiting): boolean {
+    const actions = this.afterCommit.length;
+    let isDone = false;
+    this.#database.mark();
+    try {
+      isDone = this.#runOne(waiting);
+    } catch (error) {
+      if (isOfStorage(error)) throw error;
+      this.#database.undoToMark();
+      this.afterCommit.length = actions;
+      waiting.reject(error);
+    }
+    this.#database.unmark();
+    return isDone;
   }
 
   #runOne(waiting: Waiting): boolean {
@@ -155,10 +193,15 @@ class Batch {
   }
 }
 
-/** SQLite's result code for a full disk. */
-const SQLITE_FULL = 13;
+/** SQLite's codes for what one statement asked for: its values are too big, or do not fit. All others are the disk's. */
+const STATEMENT_CODES: ReadonlySet<number> = new Set([18, 19, 20, 25]);
+
+function isOfStorage(error: unknown): boolean {
+  const code = resultCode(error);
+  return code !== undefined && !STATEMENT_CODES.has(code);
+}
 
 function failureAnswer(error: unknown): RpcError {
-  if (error instanceof Error && "errcode" in error && error.errcode === SQLITE_FULL) return refusals.noSpace();
+  if (isDiskFull(error)) return refusals.noSpace();
   return new RpcError(grpcStatus.unavailable, "etcdserver: the store's disk cannot be written", { cause: error });
 }

@@ -1,35 +1,10 @@
-// The SQLite file: schema, statements, durability. Everything is synchronous; callers open and end transactions.
+// The SQLite file: statements, durability. Everything is synchronous; callers open and end transactions.
 import { DatabaseSync, type SQLInputValue, type StatementSync } from "node:sqlite";
 import type { KeyValue } from "../etcd/protocol/etcd.ts";
 import { type Change, firstChangeNumber, revisionOf } from "./change.ts";
 import type { KeyRange } from "./key-range.ts";
 import { unframeKeyValues } from "./key-value-frames.ts";
-
-const SCHEMA_VERSION = 2;
-
-/**
- * `number` holds the revision and the place within it, see change.ts. Rows with a rowid, since others would put all but
- * the first kilobyte of a value on pages of their own. A missing frame says that the key was deleted.
- */
-const schema = `
-  CREATE TABLE meta (name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;
-  CREATE TABLE history (number INTEGER PRIMARY KEY, key BLOB NOT NULL, frame BLOB);
-  CREATE INDEX history_by_key ON history (key);
-  CREATE TABLE current (
-    key BLOB PRIMARY KEY,
-    number INTEGER NOT NULL,
-    create_revision INTEGER NOT NULL,
-    version INTEGER NOT NULL,
-    lease INTEGER NOT NULL
-  ) WITHOUT ROWID;
-  CREATE INDEX current_by_lease ON current (lease, key) WHERE lease <> 0;
-  CREATE TABLE lease (
-    id INTEGER PRIMARY KEY,
-    ttl_seconds INTEGER NOT NULL,
-    remaining_ms INTEGER NOT NULL
-  );
-  PRAGMA user_version = ${SCHEMA_VERSION};
-`;
+import { SCHEMA_VERSION, schema } from "./schema.ts";
 
 export interface LeaseRow {
   readonly id: bigint;
@@ -104,6 +79,19 @@ export class Database implements Disposable {
 
   rollback(): void {
     if (this.#db.isTransaction) this.#run("ROLLBACK");
+  }
+
+  /** What follows can be undone without the rest of the transaction, until `unmark`. */
+  mark(): void {
+    this.#run("SAVEPOINT operation");
+  }
+
+  undoToMark(): void {
+    this.#run("ROLLBACK TO operation");
+  }
+
+  unmark(): void {
+    this.#run("RELEASE operation");
   }
 
   meta(name: MetaName): bigint | undefined {

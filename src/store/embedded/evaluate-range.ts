@@ -11,6 +11,9 @@ import { frameKeyValue, unframeKeyValues } from "./key-value-frames.ts";
 import { refusals } from "./rpc-error.ts";
 import type { Snapshot } from "./snapshot.ts";
 
+/** One more is read than is asked for, which overflows in etcd too: as without limit. */
+const MAX_LIMIT = 0x7fff_ffff_ffff_fffen;
+
 const nothing = new Uint8Array(0);
 
 export interface RangeAnswer extends FramedKeys {
@@ -18,13 +21,13 @@ export interface RangeAnswer extends FramedKeys {
   readonly more: boolean;
 }
 
-/** Throws the refusals of `checkRevision`. */
+/** `request` must have passed checkRange. Throws the refusals of `checkRevision`. */
 export function evaluateRange(snapshot: Snapshot, request: RangeRequest): RangeAnswer {
   checkRevision(snapshot, request.revision);
   const range = rangeFromWire(request.key, request.rangeEnd);
   const revision = request.revision > 0n && request.revision < snapshot.revision ? request.revision : undefined;
   if (request.countOnly) return { frames: nothing, more: false, count: snapshot.count(range, revision) };
-  const limit = request.limit > 0n ? request.limit : 0n;
+  const limit = request.limit > 0n && request.limit <= MAX_LIMIT ? request.limit : 0n;
   // As in etcd, an order or filter is applied to all keys, a sort target without order only to the first ones.
   const readsAll = limit === 0n || request.sortOrder !== RangeRequest_SortOrder.NONE || hasFilters(request);
   const isAsStored = isWantedAsStored(request);
@@ -83,12 +86,13 @@ const orders: Readonly<Record<RangeRequest_SortTarget, Order>> = {
   [RangeRequest_SortTarget.VALUE]: (a, b) => Buffer.compare(a.value, b.value),
 };
 
+/** By an unknown one etcd sorts nothing. */
+const knownOrders: ReadonlySet<number> = new Set(Object.values(RangeRequest_SortOrder));
+
 function sort(kvs: KeyValue[], { sortOrder, sortTarget }: RangeRequest): void {
-  const isByKey = sortTarget === RangeRequest_SortTarget.KEY;
-  if (sortOrder === RangeRequest_SortOrder.DESCEND) {
-    const order = orders[sortTarget];
-    kvs.sort((a, b) => order(b, a));
-  } else if (!isByKey) kvs.sort(orders[sortTarget]);
+  const order = orders[sortTarget];
+  if (sortOrder === RangeRequest_SortOrder.DESCEND) kvs.sort((a, b) => order(b, a));
+  else if (knownOrders.has(sortOrder) && sortTarget !== RangeRequest_SortTarget.KEY) kvs.sort(order);
 }
 
 export function compareNumbers(a: bigint, b: bigint): number {

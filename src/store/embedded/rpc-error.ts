@@ -41,6 +41,8 @@ export const refusals = {
   valueProvided: refusal(invalidArgument, "value is provided"),
   leaseProvided: refusal(invalidArgument, "lease is provided"),
   tooManyOperations: refusal(invalidArgument, "too many operations in txn request"),
+  /** In the words of etcd 3.5: 3.4 ends with a stack trace. */
+  invalidSortOption: refusal(invalidArgument, "invalid sort option"),
   duplicateKey: refusal(invalidArgument, "duplicate key given in txn request"),
   requestTooLarge: refusal(invalidArgument, "request is too large"),
   compacted: refusal(outOfRange, "mvcc: required revision has been compacted"),

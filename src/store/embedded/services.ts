@@ -8,7 +8,7 @@ import {
   type ResponseHeader,
   WatchDefinition,
 } from "../etcd/protocol/etcd.ts";
-import { checkKey, checkPut, checkTxn } from "./check-request.ts";
+import { checkKey, checkPut, checkRange, checkTxn } from "./check-request.ts";
 import type { EmbeddedStore } from "./embedded-store.ts";
 import type { RangeAnswer } from "./evaluate-range.ts";
 import { bidirectional, type MethodEntry, unary } from "./grpc-methods.ts";
@@ -44,7 +44,7 @@ function keyMethods(store: EmbeddedStore): MethodEntry[] {
   const { put, deleteRange, txn, compact } = KVDefinition.methods;
   return [
     unary(KVDefinition, framedRange, (request) => {
-      checkKey(request);
+      checkRange(request);
       return store.range(request);
     }),
     unary(KVDefinition, put, (request) => {
