@@ -3,8 +3,9 @@ import { mkdtemp, readFile, rm, stat } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, expect, test } from "vitest";
+import { methods } from "../../src/store/etcd/rpc.ts";
 import { EtcdServer } from "../etcd/etcd-server.ts";
-import { prefix, RawClient } from "../etcd/fixture.ts";
+import { never, prefix, RawClient } from "../etcd/fixture.ts";
 import { flannelctl } from "../support/flannelctl.ts";
 import { EmbeddedServer } from "./embedded-server.ts";
 
@@ -84,6 +85,38 @@ test("a second import changes nothing; one over other values writes nothing", as
   expect(refused.exitCode).toBe(1);
   expect(refused.stderr).toContain(`the store already has another value at ${prefix}/config`);
   expect(await embedded.control("get", `${prefix}/odd`)).toBe("");
+});
+
+test("a reservation stays one when its host took the lease anew before the import", async () => {
+  const grant = (raw: RawClient, id: bigint) =>
+    raw.connection.call(methods.leaseGrant, { id, ttl: 86_400n }, "test", never);
+  const before = stack.use(await RawClient.open(etcd.endpoints));
+  const [reserved, renewed, absent] = [1, 2, 3].map((index) => `${prefix}/subnets/10.5.${index}.0-24`) as [
+    string,
+    string,
+    string,
+  ];
+  await before.put({ [reserved]: "a" });
+  for (const [key, id] of [[renewed, 20n] as const, [absent, 30n] as const]) {
+    await grant(before, id);
+    await before.put({ [key]: "b" }, id);
+  }
+  const exported = await ctl(etcd, ["export"]);
+  const now = stack.use(await RawClient.open(embedded.endpoints));
+  await grant(now, 7n);
+  await now.put({ [reserved]: "a", [renewed]: "b" }, 7n);
+  expect(await ctl(embedded, ["import", "-"], exported.stdout)).toMatchObject({ exitCode: 0, stderr: "" });
+  const { keys } = JSON.parse((await ctl(embedded, ["export"])).stdout) as { keys: unknown };
+  expect(keys).toEqual([
+    { key: reserved, value: "a" },
+    { key: renewed, value: "b", lease: "7" },
+    { key: absent, value: "b", lease: "30" },
+  ]);
+  // No lease is granted that no key needs.
+  expect((await embedded.control("lease", "list")).trim().split("\n").slice(1).sort()).toEqual([
+    "0000000000000007",
+    "000000000000001e",
+  ]);
 });
 
 test("a backup is a whole file for the owner alone, and can be imported", async () => {

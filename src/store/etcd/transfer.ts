@@ -3,6 +3,7 @@ import { FlannelError } from "../../errors.ts";
 import type { EtcdConnection } from "./etcd-connection.ts";
 import { prefixRange } from "./key-space.ts";
 import { putIf } from "./operations.ts";
+import type { KeyValue } from "./protocol/etcd.ts";
 import { readRange } from "./read-prefix.ts";
 import { methods } from "./rpc.ts";
 
@@ -52,8 +53,10 @@ export async function exportKeys(
 }
 
 /**
- * Writes what is not there yet; leases keep their ids and begin with their full time. May be repeated after an
- * interruption. Throws `config.conflict`, having written nothing, when a key is there with another value.
+ * Writes what is not there yet, and takes the lease off keys that have none in the export: an agent that was faster has
+ * turned its reservation into a lease that expires. Leases keep their ids and begin with their full time. May be
+ * repeated after an interruption. Throws `config.conflict`, having written nothing, when a key is there with another
+ * value.
  */
 export async function importKeys(
   connection: EtcdConnection,
@@ -61,25 +64,70 @@ export async function importKeys(
   exported: ExportedStore,
   signal: AbortSignal,
 ): Promise<void> {
-  const present = await exportKeys(connection, prefix, signal);
-  const known = new Map(present.keys.map(({ key, value }) => [key, value]));
-  const conflict = exported.keys.find(({ key, value }) => known.has(key) && known.get(key) !== value);
+  const present = await readPresent(connection, prefix, signal);
+  const conflict = exported.keys.find(({ key, value }) => (present.get(key)?.value ?? value) !== value);
   if (conflict !== undefined) throw conflictAt(conflict.key);
-  await eachInFlight(exported.leases, async ({ id, ttlSeconds }) => {
+  const missing = exported.keys.filter((entry) => !isThere(entry, present.get(entry.key)));
+  const needed = new Set(missing.map(({ lease }) => lease));
+  const leases = exported.leases.filter(({ id }) => needed.has(id));
+  await eachInFlight(leases, async ({ id, ttlSeconds }) => {
     const lease = { id: BigInt(id), keys: false };
     const { ttl } = await connection.call(methods.leaseTimeToLive, lease, "look for a store lease", signal);
     if (ttl > 0n) return;
     const request = { id: lease.id, ttl: BigInt(ttlSeconds) };
     await connection.call(methods.leaseGrant, request, "grant a store lease", signal);
   });
-  const missing = exported.keys.filter(({ key }) => !known.has(key));
-  await eachInFlight(missing, async ({ key: latin1, value: latin1Value, lease }) => {
-    const key = Buffer.from(latin1, "latin1");
-    const value = Buffer.from(latin1Value, "latin1");
-    const put = { key, value, storeLeaseId: BigInt(lease ?? 0), expectedRevision: 0n, operation: `write ${latin1}` };
-    const { isDone } = await putIf(connection, put, signal);
-    if (!isDone) throw conflictAt(latin1);
-  });
+  await eachInFlight(missing, (entry) => writeEntry(connection, entry, present.get(entry.key)?.revision ?? 0n, signal));
+}
+
+/** A key as the store has it now. */
+interface Present {
+  readonly value: string;
+  readonly expires: boolean;
+  readonly revision: bigint;
+}
+
+function presentOf({ value, lease, modRevision }: KeyValue): Present {
+  return { value: Buffer.from(value).toString("latin1"), expires: lease !== 0n, revision: modRevision };
+}
+
+async function readPresent(
+  connection: EtcdConnection,
+  prefix: string,
+  signal: AbortSignal,
+): Promise<ReadonlyMap<string, Present>> {
+  const { items } = await readRange(
+    connection,
+    prefixRange(`${prefix}/`),
+    (kv) => [Buffer.from(kv.key).toString("latin1"), presentOf(kv)] as const,
+    signal,
+  );
+  return new Map(items);
+}
+
+/** With whatever lease, where the export has one: that of an agent that is alive is the better one. */
+function isThere({ value, lease }: ExportedKey, present: Present | undefined): boolean {
+  return present !== undefined && present.value === value && (lease !== undefined || !present.expires);
+}
+
+/** `expectedRevision`: of the key as it was seen last; 0n: it was not there. */
+async function writeEntry(
+  connection: EtcdConnection,
+  entry: ExportedKey,
+  expectedRevision: bigint,
+  signal: AbortSignal,
+): Promise<void> {
+  const key = Buffer.from(entry.key, "latin1");
+  const value = Buffer.from(entry.value, "latin1");
+  const storeLeaseId = BigInt(entry.lease ?? 0);
+  const put = { key, value, storeLeaseId, expectedRevision, operation: `write ${entry.key}` };
+  const outcome = await putIf(connection, put, signal);
+  if (outcome.isDone) return;
+  const present = outcome.current && presentOf(outcome.current);
+  if (present !== undefined && present.value !== entry.value) throw conflictAt(entry.key);
+  if (isThere(entry, present)) return;
+  // An agent wrote or lost its lease meanwhile.
+  await writeEntry(connection, entry, present?.revision ?? 0n, signal);
 }
 
 function conflictAt(key: string): FlannelError {
