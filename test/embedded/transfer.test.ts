@@ -1,5 +1,5 @@
 // `flannelctl store`: from etcd into the embedded store and back, nothing changed on the way.
-import { mkdtemp, readFile, rm, stat } from "node:fs/promises";
+import { mkdtemp, readFile, rm, stat, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, expect, test } from "vitest";
@@ -26,8 +26,9 @@ afterEach(async () => {
   await stack[Symbol.asyncDispose]();
 });
 
-function ctl(server: { endpoints: string }, argv: readonly string[], input = "") {
-  return flannelctl(["--etcd-endpoints", server.endpoints, "store", ...argv], { input });
+function ctl(server: { endpoints: string }, argv: readonly string[], input = "", etcdPrefix = prefix) {
+  const flags = ["--etcd-endpoints", server.endpoints, "--etcd-prefix", etcdPrefix];
+  return flannelctl([...flags, "store", ...argv], { input });
 }
 
 /** Everything but the revision it was read at. */
@@ -134,6 +135,47 @@ test("a backup is a whole file for the owner alone, and can be imported", async 
   const nowhere = await ctl(etcd, ["backup", join(directory, "no", "file")]);
   expect(nowhere.exitCode).toBe(1);
   expect(nowhere.stderr).toContain("cannot write");
+});
+
+test.each([
+  ["/coreos.com/network/", prefix],
+  ["//coreos.com//network", prefix],
+  ["/n\u00e9t", "/n\u00e9t"],
+])("with the prefix %s what stands below %s goes out and in", async (given, cleaned) => {
+  await etcd.control("put", `${cleaned}/config`, "{}");
+  const file = join(directory, "backup.json");
+  expect(await ctl(etcd, ["backup", file], "", given)).toMatchObject({
+    exitCode: 0,
+    stdout: `wrote 1 key with 0 leases to ${file}\n`,
+  });
+  expect(await ctl(embedded, ["import", file], "", given)).toMatchObject({ exitCode: 0, stderr: "" });
+  expect(await embedded.control("get", `${cleaned}/config`, "--print-value-only")).toBe("{}\n");
+  expect(contents((await ctl(embedded, ["export"], "", given)).stdout)).toEqual(contents(await readFile(file, "utf8")));
+});
+
+test("no keys are an error, and the backup of yesterday stays", async () => {
+  const file = join(directory, "backup.json");
+  await writeFile(file, "yesterday");
+  const expected = {
+    exitCode: 1,
+    stdout: "",
+    stderr:
+      "flannelctl: the store has no keys below /other/, nothing was written: " +
+      "is --etcd-prefix the one that the agents have, and is this their store?\n",
+  };
+  expect(await ctl(embedded, ["backup", file], "", "/other/")).toEqual(expected);
+  expect(await ctl(embedded, ["export"], "", "/other")).toEqual(expected);
+  expect(await readFile(file, "utf8")).toBe("yesterday");
+});
+
+test("a key that is not below the prefix is refused", async () => {
+  await etcd.control("put", "/n\u00e9t/config", "{}");
+  const exported = await ctl(etcd, ["export"], "", "/n\u00e9t");
+  const { exitCode, stderr } = await ctl(embedded, ["import", "-"], exported.stdout, "/n\u00e9");
+  expect(exitCode).toBe(1);
+  expect(stderr).toContain(
+    "- holds the key /n\u00e9t/config, which is not below /n\u00e9/: give the right --etcd-prefix",
+  );
 });
 
 test.each([["{"], ["{}"], ['{"format":"flannel-store-export/1","revision":"1","leases":[],"keys":[{"key":"a"}]}']])(

@@ -3,6 +3,7 @@ import { open, readFile, rename, rm } from "node:fs/promises";
 import { dirname } from "node:path";
 import { describeError, FlannelError, hasCode } from "../../errors.ts";
 import type { EtcdConnection } from "../../store/etcd/etcd-connection.ts";
+import { keySpaceOf } from "../../store/etcd/key-space.ts";
 import type { ExportedStore } from "../../store/etcd/transfer.ts";
 import { type ExitCode, exitCodes, type Invocation, present } from "./invocation.ts";
 import {
@@ -60,12 +61,14 @@ async function readDocument(invocation: Invocation, file: string): Promise<Expor
   } catch (cause) {
     throw new FlannelError("file.failed", `cannot read ${file}: ${describeError(cause)}`, { cause });
   }
-  const prefix = `${invocation.options.etcd.prefix}/`;
+  const { root } = keySpaceOf(invocation.options.etcd.prefix);
+  // Keys are bytes as latin1 text.
+  const latin1Root = Buffer.from(root).toString("latin1");
   const document = storeExportOutputSchema.safeParse(tryParseJson(text));
   if (!document.success) {
     throw new FlannelError("config.invalid", `${file} is not an export of flannelctl store export`);
   }
-  const foreign = document.data.keys.find(({ key }) => !key.startsWith(prefix));
+  const foreign = document.data.keys.find(({ key }) => !key.startsWith(latin1Root));
   if (foreign === undefined) {
     const keys = document.data.keys.map(({ key, value, lease }) => ({
       key,
@@ -76,7 +79,7 @@ async function readDocument(invocation: Invocation, file: string): Promise<Expor
   }
   throw new FlannelError(
     "config.invalid",
-    `${file} holds the key ${foreign.key}, which is not below ${prefix}: give the right --etcd-prefix`,
+    `${file} holds the key ${Buffer.from(foreign.key, "latin1").toString()}, which is not below ${root}: give the right --etcd-prefix`,
   );
 }
 

@@ -10,18 +10,27 @@ export interface KeyRange {
 
 export interface KeySpace {
   readonly prefix: string;
+  /** `<prefix>/`, cleaned: all that is flannel's begins with it. */
+  readonly root: string;
+  readonly rootRange: KeyRange;
   readonly config: string;
   /** `<prefix>/subnets/`: with the slash, so that `subnets_backup` is not ours. */
   readonly directory: string;
   readonly directoryRange: KeyRange;
 }
 
+const everything: KeyRange = { start: Uint8Array.of(0), end: Uint8Array.of(0) };
+
 /** Cleans as upstream does: double and trailing slashes go, a missing leading slash is not added. */
 export function keySpaceOf(prefix: string): KeySpace {
+  const config = posix.join(prefix, "config");
+  const root = config.slice(0, -"config".length);
   const directory = `${posix.join(prefix, "subnets")}/`;
   return {
     prefix,
-    config: posix.join(prefix, "config"),
+    root,
+    rootRange: root === "" ? everything : prefixRange(root),
+    config,
     directory,
     directoryRange: prefixRange(directory),
   };

@@ -1,7 +1,7 @@
 // Takes flannel's keys with their values and leases out of one store and into another: etcd or embedded, either way.
 import { FlannelError } from "../../errors.ts";
 import type { EtcdConnection } from "./etcd-connection.ts";
-import { prefixRange } from "./key-space.ts";
+import { keySpaceOf } from "./key-space.ts";
 import { putIf } from "./operations.ts";
 import type { KeyValue } from "./protocol/etcd.ts";
 import { readRange } from "./read-prefix.ts";
@@ -23,7 +23,10 @@ export interface ExportedStore {
 
 const IN_FLIGHT = 32;
 
-/** Everything below `prefix` as it was at one revision. Rejects with a FlannelError. */
+/**
+ * Everything below `prefix` as it was at one revision. Rejects with a FlannelError, `config.missing` when there is
+ * nothing: a wrong prefix or store must not pass for a backup.
+ */
 export async function exportKeys(
   connection: EtcdConnection,
   prefix: string,
@@ -31,7 +34,7 @@ export async function exportKeys(
 ): Promise<ExportedStore> {
   const { revision, items: keys } = await readRange(
     connection,
-    prefixRange(`${prefix}/`),
+    keySpaceOf(prefix).rootRange,
     ({ key, value, lease }): ExportedKey => ({
       key: Buffer.from(key).toString("latin1"),
       value: Buffer.from(value).toString("latin1"),
@@ -49,6 +52,7 @@ export async function exportKeys(
   const alive = new Set(leases.map(({ id }) => id));
   // What expired between the two reads is gone.
   const present = keys.filter(({ lease }) => lease === undefined || alive.has(lease));
+  if (present.length === 0) throw nothingBelow(keySpaceOf(prefix).root);
   return { revision: String(revision), leases, keys: present };
 }
 
@@ -98,7 +102,7 @@ async function readPresent(
 ): Promise<ReadonlyMap<string, Present>> {
   const { items } = await readRange(
     connection,
-    prefixRange(`${prefix}/`),
+    keySpaceOf(prefix).rootRange,
     (kv) => [Buffer.from(kv.key).toString("latin1"), presentOf(kv)] as const,
     signal,
   );
@@ -120,7 +124,7 @@ async function writeEntry(
   const key = Buffer.from(entry.key, "latin1");
   const value = Buffer.from(entry.value, "latin1");
   const storeLeaseId = BigInt(entry.lease ?? 0);
-  const put = { key, value, storeLeaseId, expectedRevision, operation: `write ${entry.key}` };
+  const put = { key, value, storeLeaseId, expectedRevision, operation: `write ${shownKey(entry.key)}` };
   const outcome = await putIf(connection, put, signal);
   if (outcome.isDone) return;
   const present = outcome.current && presentOf(outcome.current);
@@ -130,9 +134,19 @@ async function writeEntry(
   await writeEntry(connection, entry, present?.revision ?? 0n, signal);
 }
 
+/** Of an export, for a message. */
+export function shownKey(latin1: string): string {
+  return Buffer.from(latin1, "latin1").toString();
+}
+
 function conflictAt(key: string): FlannelError {
-  const message = `the store already has another value at ${key}: import into an empty one, or delete that key first`;
+  const message = `the store already has another value at ${shownKey(key)}: import into an empty one, or delete that key first`;
   return new FlannelError("config.conflict", message);
+}
+
+function nothingBelow(root: string): FlannelError {
+  const next = "is --etcd-prefix the one that the agents have, and is this their store?";
+  return new FlannelError("config.missing", `the store has no keys below ${root}, nothing was written: ${next}`);
 }
 
 async function eachInFlight<T>(items: readonly T[], work: (item: T) => Promise<void>): Promise<void> {
