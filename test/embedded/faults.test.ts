@@ -1,12 +1,13 @@
 // A disk that is full, files that are damaged, directories that cannot be used: what the store says, and that it goes on
 // where it can.
-import { execFile } from "node:child_process";
-import { copyFile, mkdir, mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
+import { type ChildProcess, execFile, spawn } from "node:child_process";
+import { once } from "node:events";
+import { copyFile, mkdir, mkdtemp, readdir, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { promisify } from "node:util";
 import { afterAll, beforeAll, expect, test } from "vitest";
-import { PutRequest, RangeRequest } from "../../src/store/etcd/protocol/etcd.ts";
+import { PutRequest, RangeRequest, TxnRequest } from "../../src/store/etcd/protocol/etcd.ts";
 import { methods } from "../../src/store/etcd/rpc.ts";
 import { EmbeddedServer } from "./embedded-server.ts";
 import { StoreClient } from "./store-client.ts";
@@ -34,6 +35,78 @@ async function ends(...commandLine: readonly string[]): Promise<string> {
   );
   return `${code} ${stderr}`;
 }
+
+/** A small file system that only `wrapper` sees, until the end of the scope. Filled from here through `path`. */
+class SmallDisk implements AsyncDisposable {
+  readonly mount: string;
+  readonly #keeper: ChildProcess;
+
+  private constructor(mount: string, keeper: ChildProcess) {
+    this.mount = mount;
+    this.#keeper = keeper;
+  }
+
+  static async make(name: string): Promise<SmallDisk> {
+    const mount = join(directory, name);
+    await mkdir(mount);
+    const script = 'mount -t tmpfs -o size=6m none "$0" && echo mounted && exec sleep infinity';
+    const argv = ["--pdeathsig", "KILL", "unshare", "--mount", "sh", "-c", script, mount];
+    const keeper = spawn("setpriv", argv, { stdio: ["ignore", "pipe", "inherit"] });
+    await once(keeper.stdout, "data", { signal: AbortSignal.timeout(20_000) });
+    return new SmallDisk(mount, keeper);
+  }
+
+  get wrapper(): readonly string[] {
+    return ["nsenter", "--mount", "--target", String(this.#keeper.pid)];
+  }
+
+  path(name: string): string {
+    return `/proc/${this.#keeper.pid}/root${join(this.mount, name)}`;
+  }
+
+  /** To the last byte. */
+  async fill(name: string): Promise<void> {
+    await expect(writeFile(this.path(name), Buffer.alloc(8_000_000))).rejects.toThrow("ENOSPC");
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    const exited = once(this.#keeper, "exit");
+    this.#keeper.kill("SIGKILL");
+    await exited;
+  }
+}
+
+test("a full disk at the start: reads go on, and so do writes when there is room", async () => {
+  await using disk = await SmallDisk.make("full-at-start");
+  const extraArguments = ["--data-dir", join(disk.mount, "data")];
+  await using server = await EmbeddedServer.start({ wrapper: disk.wrapper, extraArguments });
+  using client = new StoreClient(server.endpoints);
+  const put = PutRequest.fromPartial({ key: Buffer.from("k"), value: Buffer.alloc(1_000) });
+  const get = RangeRequest.fromPartial({ key: Buffer.from("k") });
+  const readInTxn = TxnRequest.fromPartial({ success: [{ requestRange: get }] });
+  const term = async () => (await client.call(methods.range, get)).header?.raftTerm ?? 0n;
+  await client.call(methods.put, put);
+  const firstTerm = await term();
+  for (const signal of ["SIGKILL", "SIGTERM"] as const) {
+    await disk.fill(`before ${signal}`);
+    await server.member.kill(signal);
+    // What the stop gave back.
+    await disk.fill(`after ${signal}`);
+    server.member.start();
+    await server.member.healthy();
+    expect((await client.call(methods.range, get)).kvs).toHaveLength(1);
+    expect((await client.call(methods.txn, readInTxn)).responses[0]?.responseRange?.kvs).toHaveLength(1);
+    expect(await client.ask(methods.put, put)).toEqual({ error: "8 etcdserver: mvcc: database space exceeded" });
+    // Remembered, though it is not on disk: the next start cannot know of it.
+    expect(await term()).toBe(firstTerm + 1n);
+    expect(server.member.log()).toContain("database or disk is full");
+  }
+  for (const name of ["before SIGKILL", "after SIGKILL", "before SIGTERM", "after SIGTERM"]) await rm(disk.path(name));
+  expect(await client.ask(methods.put, put)).toHaveProperty("ok");
+  await server.member.restart("SIGKILL");
+  expect(await term()).toBe(firstTerm + 2n);
+  expect((await readdir(disk.path("data"))).sort()).toEqual(["lock", "store.db", "store.db-wal"]);
+});
 
 test("a full disk: writes are refused with etcd's words, reads go on, and so do writes when there is room", async () => {
   const mount = join(directory, "small");

@@ -24,6 +24,8 @@ interface Waiting {
 export interface CommitQueueOptions {
   readonly database: Database;
   readonly revision: bigint;
+  /** Could not be written at the start: to be done within the first transaction that changes keys. */
+  readonly overdue?: () => void;
   /** Called for each committed revision in order, before any of the batch's answers leaves. */
   readonly publish: (committed: CommittedRevision) => void;
   /** A transaction could not be written; its authors were told. */
@@ -32,6 +34,7 @@ export interface CommitQueueOptions {
 
 export class CommitQueue {
   readonly #options: CommitQueueOptions;
+  #overdue: (() => void) | undefined;
   #revision: bigint;
   #compactRevision: bigint;
   #waiting: Waiting[] = [];
@@ -40,6 +43,7 @@ export class CommitQueue {
 
   constructor(options: CommitQueueOptions & { readonly compactRevision: bigint }) {
     this.#options = options;
+    this.#overdue = options.overdue;
     this.#revision = options.revision;
     this.#compactRevision = options.compactRevision;
   }
@@ -105,6 +109,7 @@ export class CommitQueue {
       onFailure(error);
       return;
     }
+    if (work.committed.length > 0) this.#overdue = undefined;
     this.#revision = work.revision;
     this.#compactRevision = work.compactRevision;
     for (const action of work.afterCommit) action();
@@ -117,7 +122,7 @@ export class CommitQueue {
     const { database } = this.#options;
     const attempt = (isEachUndoable: boolean) => {
       const work = new Batch(database, this.#revision, this.#compactRevision, isEachUndoable);
-      work.carryOut(batch);
+      work.carryOut(batch, this.#overdue);
       return work;
     };
     try {
@@ -150,11 +155,13 @@ class Batch {
     this.#isEachUndoable = isEachUndoable;
   }
 
-  carryOut(batch: readonly Waiting[]): void {
+  carryOut(batch: readonly Waiting[], overdue?: () => void): void {
     const { compactRevision } = this;
     this.#database.begin();
     this.done = batch.filter((waiting) => (this.#isEachUndoable ? this.#runUndoable(waiting) : this.#runOne(waiting)));
     if (this.compactRevision !== compactRevision) this.#database.setMeta("compact_revision", this.compactRevision);
+    // A transaction that only reads works on a full disk, too.
+    if (this.committed.length > 0) overdue?.();
     this.#database.commit();
   }
 

@@ -48,8 +48,13 @@ export class Database implements Disposable {
   static open(file: string): Database {
     const db = new DatabaseSync(file);
     try {
-      // Before the first table: given-back pages can be cut off the file later.
-      db.exec("PRAGMA auto_vacuum = INCREMENTAL");
+      // Before the first access: then SQLite keeps the log's index in memory, not in a file that a full disk has no room
+      // for. Nobody else may open the file while we run.
+      db.exec("PRAGMA locking_mode = EXCLUSIVE");
+      const version = Number(db.prepare("PRAGMA user_version").get()?.["user_version"]);
+      // Before the first table: given-back pages can be cut off the file later. It writes even when nothing changes, for
+      // which a full disk has no room.
+      if (version === 0) db.exec("PRAGMA auto_vacuum = INCREMENTAL");
       db.exec("PRAGMA journal_mode = WAL");
       // FULL: a commit returns after fsync of the log. The log is kept small, the cache bounded. It is brought into the
       // file every 4,000 pages, not 1,000: pages that change again are written once, half the time of random writes.
@@ -57,8 +62,6 @@ export class Database implements Disposable {
       db.exec("PRAGMA wal_autocheckpoint = 4000");
       db.exec("PRAGMA journal_size_limit = 16777216");
       db.exec("PRAGMA cache_size = -2048");
-      db.exec("PRAGMA locking_mode = EXCLUSIVE");
-      const version = Number(db.prepare("PRAGMA user_version").get()?.["user_version"]);
       if (version === 0) db.exec(`BEGIN IMMEDIATE; ${schema} COMMIT`);
       else if (version !== SCHEMA_VERSION) throw new Error(`${file} has format ${version}, known is ${SCHEMA_VERSION}`);
       return new Database(db);

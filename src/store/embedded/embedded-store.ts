@@ -12,6 +12,7 @@ import type { KeyRange } from "./key-range.ts";
 import { LeaseBook } from "./lease-book.ts";
 import type { RevisionWriter } from "./revision-writer.ts";
 import type { Snapshot } from "./snapshot.ts";
+import { isDiskFull } from "./sqlite-error.ts";
 import { WatchHub } from "./watch-hub.ts";
 
 export interface EmbeddedStoreOptions {
@@ -33,7 +34,7 @@ export class EmbeddedStore implements AsyncDisposable {
   readonly compactor: Compactor;
   readonly clusterId: bigint;
   readonly memberId: bigint;
-  /** Rises with every start. */
+  /** Rises with every start after which something could be written. */
   readonly term: bigint;
   readonly #database: Database;
   readonly #queue: CommitQueue;
@@ -43,7 +44,8 @@ export class EmbeddedStore implements AsyncDisposable {
     this.clusterId = knownOr(database, "cluster_id", randomId);
     this.memberId = knownOr(database, "member_id", randomId);
     this.term = (database.meta("term") ?? 0n) + 1n;
-    database.setMeta("term", this.term);
+    const writeTerm = () => database.setMeta("term", this.term);
+    const isTermWritten = isDoneUnlessFull(writeTerm, options.onFailure);
     this.watches = new WatchHub(database, () => this.#queue);
     this.#queue = new CommitQueue({
       database,
@@ -51,6 +53,7 @@ export class EmbeddedStore implements AsyncDisposable {
       compactRevision: database.meta("compact_revision") ?? -1n,
       publish: (committed) => this.watches.publish(committed),
       onFailure: options.onFailure,
+      ...(!isTermWritten && { overdue: writeTerm }),
     });
     this.leases = new LeaseBook(this.#queue, database, options.onFailure);
     this.compactor = new Compactor(this.#queue, database, options);
@@ -131,6 +134,18 @@ export class EmbeddedStore implements AsyncDisposable {
       state: (key) => database.state(key),
       hasLease: (id) => database.hasLease(id),
     };
+  }
+}
+
+/** A full disk is no reason to refuse reads as well. */
+function isDoneUnlessFull(write: () => void, onFailure: (error: unknown) => void): boolean {
+  try {
+    write();
+    return true;
+  } catch (error) {
+    if (!isDiskFull(error)) throw error;
+    onFailure(error);
+    return false;
   }
 }
 
