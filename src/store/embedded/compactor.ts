@@ -8,6 +8,8 @@ const STEP_CHANGES = 1_000n;
 const STEP_PAGES = 500;
 /** How many times within the retention time the revision is noted down. */
 const NOTES_PER_RETENTION = 10;
+/** At least so often: a timer of more than 24 days would run every millisecond. */
+const MAX_NOTE_INTERVAL_MS = 3_600_000;
 
 interface Note {
   readonly atMs: number;
@@ -32,9 +34,10 @@ export class Compactor implements AsyncDisposable {
     this.#database = database;
     this.#retentionMs = options.retentionMs;
     const { onFailure } = options;
+    const intervalMs = Math.min(options.retentionMs / NOTES_PER_RETENTION, MAX_NOTE_INTERVAL_MS);
     this.#timer = setInterval(() => {
       this.#compactByAge().catch(onFailure);
-    }, options.retentionMs / NOTES_PER_RETENTION);
+    }, intervalMs);
     this.#timer.unref();
     // A stop may have come in the middle of the last one.
     this.#sweep = this.#forgetUpTo(queue.compactRevision).catch(onFailure);
