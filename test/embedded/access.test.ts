@@ -1,6 +1,8 @@
 // Who gets in: TLS, client certificates, users; and what a second process, a taken port or a wrong file is told.
 import { execFile } from "node:child_process";
+import { once } from "node:events";
 import { chmod, mkdir, mkdtemp, readdir, rm, stat, writeFile } from "node:fs/promises";
+import { connect as connectTcp } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { connect } from "node:tls";
@@ -77,6 +79,25 @@ test("TLS, with and without client certificates", async () => {
   await using stranger = await Pki.create();
   const wrong = [...bare, "--cert", stranger.clientCert, "--key", stranger.clientKey];
   await expect(run("etcdctl", wrong, { env: { ...process.env, ETCDCTL_API: "3" } })).rejects.toThrow("certificate");
+});
+
+test("who connects and says nothing, or does not read, keeps nobody from stopping it", async () => {
+  for (const clientCa of [[], ["--tls-client-ca", pki.ca]]) {
+    await using server = await EmbeddedServer.start({ pki, extraArguments: clientCa });
+    const [, host = "", port = ""] = /\/\/(.*):(\d+)$/.exec(server.endpoints) ?? [];
+    const idle = connectTcp(Number(port), host).on("error", () => undefined);
+    await once(idle, "connect");
+    const deaf = connect({ host, port: Number(port), rejectUnauthorized: false, ALPNProtocols: ["h2"] });
+    deaf.on("error", () => undefined);
+    await once(deaf, "secureConnect");
+    // Those above were accepted before.
+    await server.control("put", "key", "value");
+    const startedMs = performance.now();
+    expect(await server.member.stop()).toBe(0);
+    expect(performance.now() - startedMs).toBeLessThan(4_000);
+    idle.destroy();
+    deaf.destroy();
+  }
 });
 
 test("SIGHUP: new connections see the new certificate; an unusable one changes nothing", async () => {

@@ -73,6 +73,13 @@ export class EmbeddedMember {
     await exited;
   }
 
+  /** As a service manager ends it. Its exit code; null when it was killed. */
+  async stop(): Promise<number | null> {
+    const child = this.#process;
+    await this.kill("SIGTERM");
+    return child?.exitCode ?? null;
+  }
+
   async restart(signal: NodeJS.Signals = "SIGKILL"): Promise<void> {
     await this.kill(signal);
     this.start();

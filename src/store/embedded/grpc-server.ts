@@ -15,7 +15,7 @@ import type { Socket } from "node:net";
 import { type DetailedPeerCertificate, type SecureContextOptions, TLSSocket } from "node:tls";
 import { type CallContext, type Connection, GrpcCall, type GrpcMethod } from "./grpc-call.ts";
 import { grpcStatus, RpcError, refusals } from "./rpc-error.ts";
-import { Strangers } from "./strangers.ts";
+import { endOf, Strangers } from "./strangers.ts";
 
 export interface GrpcServerOptions {
   /** Missing: no encryption. */
@@ -38,6 +38,8 @@ const MAX_PENDING_BYTES = 64 * 1024 * 1024;
 const SURPLUS_CONNECTIONS = 50;
 const WINDOW_BYTES = 1024 * 1024;
 const HANDSHAKE_TIMEOUT_MS = 10_000;
+/** For the last words to clients, when the server ends. */
+const GOODBYE_MS = 1_000;
 /** A connection whose other end is gone without a word is found out in this time. */
 const PING_INTERVAL_MS = 60_000;
 const PING_TIMEOUT_MS = 20_000;
@@ -47,6 +49,9 @@ export class GrpcServer implements AsyncDisposable {
   readonly #server: Http2Server | Http2SecureServer;
   readonly #options: GrpcServerOptions;
   readonly #connections = new Map<Http2Session, Connection>();
+  readonly #sockets = new Set<Socket>();
+  /** Of these, those not (yet) speaking HTTP/2: idle, within the TLS handshake, or of another protocol. By their ends. */
+  readonly #silent = new Map<string, Socket>();
   /** Where certificates are wanted: connections without one that is known. */
   readonly #strangers: Strangers | undefined;
 
@@ -66,10 +71,9 @@ export class GrpcServer implements AsyncDisposable {
             rejectUnauthorized: false,
             handshakeTimeout: HANDSHAKE_TIMEOUT_MS,
           });
-    if (tls?.clientCa !== undefined) {
-      this.#strangers = new Strangers();
-      this.#server.on("connection", (socket: Socket) => this.#strangers?.admit(socket));
-    }
+    if (tls?.clientCa !== undefined) this.#strangers = new Strangers();
+    // First: without TLS a session begins in Node's own listener.
+    this.#server.prependListener("connection", (socket: Socket) => this.#admit(socket));
     this.#server.maxConnections = options.maxConnections + SURPLUS_CONNECTIONS;
     this.#server.on("session", (session) => this.#accept(session));
     this.#server.on("stream", (stream, headers) => this.#serve(stream, headers));
@@ -116,10 +120,28 @@ export class GrpcServer implements AsyncDisposable {
     const { promise, resolve } = Promise.withResolvers<void>();
     this.#server.close(() => resolve());
     for (const session of this.#connections.keys()) session.destroy(undefined, constants.NGHTTP2_NO_ERROR);
+    // Nobody is waited for: neither until a handshake times out, nor for a client that does not read that this is the end.
+    for (const socket of this.#silent.values()) socket.destroy();
+    const goodbye = setTimeout(() => {
+      for (const socket of this.#sockets) socket.destroy();
+    }, GOODBYE_MS);
     await promise;
+    clearTimeout(goodbye);
+  }
+
+  #admit(socket: Socket): void {
+    const end = endOf(socket);
+    this.#sockets.add(socket);
+    this.#silent.set(end, socket);
+    socket.once("close", () => {
+      this.#sockets.delete(socket);
+      if (this.#silent.get(end) === socket) this.#silent.delete(end);
+    });
+    this.#strangers?.admit(socket);
   }
 
   #accept(session: ServerHttp2Session): void {
+    this.#silent.delete(endOf(session.socket));
     const certificate = verifiedCertificate(session);
     const { remoteAddress = "" } = session.socket;
     const { isKnown = () => true } = this.#options;

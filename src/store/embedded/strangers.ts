@@ -8,7 +8,7 @@ const MAX_IN_ALL = 400;
 const LIFE_MS = 30_000;
 const MAX_CALLS = 16;
 
-type Ends = Pick<Socket, "remoteAddress" | "remotePort">;
+type Ends = Pick<Socket, "remoteAddress" | "remotePort" | "localAddress" | "localPort">;
 
 export class Strangers {
   /** By source: the ends of its connections, address and port. */
@@ -69,6 +69,7 @@ export function plainAddress(address: string): string {
   return address.replace(/^::ffff:(?=\d+\.)/i, "");
 }
 
-function endOf({ remoteAddress, remotePort }: Ends): string {
-  return `${remoteAddress} ${remotePort}`;
+/** Which connection it is, for the socket below TLS and the one above alike. */
+export function endOf({ remoteAddress, remotePort, localAddress, localPort }: Ends): string {
+  return `${remoteAddress} ${remotePort} ${localAddress} ${localPort}`;
 }
