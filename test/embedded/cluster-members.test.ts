@@ -277,9 +277,12 @@ test("strangers get few connections and few calls; a member gets in beside them"
   const { host: address, port } = world.address;
   const sockets = Array.from({ length: 80 }, () => connectTcp(port, address).on("error", () => undefined));
   await until(() => sockets.filter((socket) => socket.closed).length >= 30, { what: "those too many to be closed" });
-  expect(sockets.filter((socket) => !socket.closed).length).toBeGreaterThan(0);
+  // The member comes from the same source while they hold all it may have: each time the oldest of them has to go.
+  for (let call = 0; call < 3; call++) expect(await host.control("put", "key", "value")).toBe("OK\n");
+  const left = sockets.map((socket) => !socket.closed);
+  expect(left.filter(Boolean).length).toBeGreaterThan(40);
+  expect(left.slice(0, 30)).not.toContain(true);
   for (const socket of sockets) socket.destroy();
-  expect(await until(() => host.control("put", "key", "value"), { what: "the member to get in" })).toBe("OK\n");
 
   const session = connectHttp2(world.address.url, { rejectUnauthorized: false }).on("error", () => undefined);
   const path = "/flannel.cluster.v1.Cluster/Join";
@@ -304,8 +307,8 @@ test("a removed host is a stranger like others: it cannot hold all connections",
   await until(() => sessions.filter((session) => session.destroyed).length >= 30, {
     what: "those too many to be closed",
   });
+  expect(await other.control("put", "key", "value")).toBe("OK\n");
   for (const session of sessions) session.destroy();
-  expect(await until(() => other.control("put", "key", "value"), { what: "the member to get in" })).toBe("OK\n");
 });
 
 test("what a stranger sends on after its refusal costs no memory, what is no message no line in the log", {

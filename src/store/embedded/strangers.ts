@@ -1,5 +1,6 @@
-// Connections of those who have shown no certificate (yet) that is known, where one is wanted: few at a time, from each source and in
-// all, and not for long. So nobody can keep the members out by holding connections, or memory by holding calls open.
+// Connections of those who have shown no certificate (yet) that is known, where one is wanted: few at a time, from each
+// source and in all, and not for long. So nobody can keep the members out by holding connections, or memory by holding
+// calls open. All begin as strangers: of too many the oldest has to go, as a member shows who it is within milliseconds.
 import type { ServerHttp2Session } from "node:http2";
 import type { Socket } from "node:net";
 
@@ -10,23 +11,32 @@ const MAX_CALLS = 16;
 
 type Ends = Pick<Socket, "remoteAddress" | "remotePort" | "localAddress" | "localPort">;
 
-export class Strangers {
-  /** By source: the ends of its connections, address and port. */
-  readonly #bySource = new Map<string, Set<string>>();
-  #count = 0;
+interface Stranger {
+  readonly socket: Socket;
+  readonly source: string;
+}
 
-  /** Counts a connection that was just accepted until it is known or closed; one too many is closed. */
+/** By their ends, in the order in which they came. */
+type Connections = Map<string, Stranger>;
+
+export class Strangers {
+  readonly #all: Connections = new Map();
+  readonly #bySource = new Map<string, Connections>();
+
+  /** Counts a connection that was just accepted until it is known or closed; of too many the oldest is closed. */
   admit(socket: Socket): void {
     const end = endOf(socket);
     const source = sourceOf(socket.remoteAddress ?? "");
-    const ends = this.#bySource.get(source) ?? new Set();
-    if (ends.size >= MAX_FROM_ONE_SOURCE || this.#count >= MAX_IN_ALL) {
-      socket.destroy();
-      return;
-    }
-    this.#bySource.set(source, ends.add(end));
-    this.#count++;
-    socket.once("close", () => this.#remove(source, end));
+    const ofSource: Connections = this.#bySource.get(source) ?? new Map();
+    if (ofSource.size >= MAX_FROM_ONE_SOURCE) this.#closeOldest(ofSource);
+    else if (this.#all.size >= MAX_IN_ALL) this.#closeOldest(this.#all);
+    const stranger = { socket, source };
+    this.#all.set(end, stranger);
+    this.#bySource.set(source, ofSource.set(end, stranger));
+    socket.once("close", () => {
+      // The ends of one that was closed by us may be another's by now.
+      if (this.#all.get(end) === stranger) this.#remove(source, end);
+    });
   }
 
   /** It has shown who it is. */
@@ -46,11 +56,19 @@ export class Strangers {
     session.once("close", () => clearTimeout(timer));
   }
 
+  #closeOldest(connections: Connections): void {
+    const [oldest] = connections;
+    if (oldest === undefined) return;
+    const [end, { socket, source }] = oldest;
+    this.#remove(source, end);
+    socket.destroy();
+  }
+
   #remove(source: string, end: string): void {
-    const ends = this.#bySource.get(source);
-    if (ends?.delete(end) !== true) return;
-    this.#count--;
-    if (ends.size === 0) this.#bySource.delete(source);
+    this.#all.delete(end);
+    const ofSource = this.#bySource.get(source);
+    ofSource?.delete(end);
+    if (ofSource?.size === 0) this.#bySource.delete(source);
   }
 }
 
