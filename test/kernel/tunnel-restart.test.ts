@@ -21,7 +21,7 @@ async function openTunnel() {
   const onChange = () => {
     if (tunnel.status().features === undefined) return;
     host.starts++;
-    if (host.isHostile) void removeDevice();
+    if (host.isHostile) removeDevice().catch(() => undefined);
   };
   resources.defer(async () => void (await removeDevice()));
   const tunnel = resources.use(new Tunnel({ logger, onChange }));
