@@ -21,7 +21,8 @@ const HEAP_FLAGS = "--heap-growing-percent=20";
 
 /** A store that cannot end by itself in this time is ended: what was acknowledged is on disk anyway. */
 const STOP_WITHIN_MS = 4_500;
-const DAY_MS = 86_400_000;
+/** How often it looks whether a certificate is due: the clock may be set at any time, after a boot most of all. */
+const LOOK_MS = 60_000;
 
 async function main(): Promise<void> {
   const invocation = resolveStoreOptions(process.argv.slice(2));
@@ -37,7 +38,7 @@ async function main(): Promise<void> {
   using _lock = lockDirectory(directory);
   const cluster = options.isCluster ? await openCluster(directory) : undefined;
   await using server = await openServer(directory, options, cluster);
-  using _renewal = cluster && renewDaily(cluster, server);
+  using _renewal = cluster && keepCertificates(cluster, server);
   process.stdout.write(`flannel-store ${version}: serving ${directory} on ${server.urls.join(", ")}\n`);
   notifyService("READY=1");
   process.on("SIGHUP", () => reloadCertificates(server, options, cluster));
@@ -82,12 +83,18 @@ async function openCluster(directory: string): Promise<ClusterService> {
   return await Service.open(clusterDirectory, tellFailure);
 }
 
-function renewDaily(cluster: ClusterService, server: StoreServer): Disposable {
-  const renew = async () => {
+function keepCertificates(cluster: ClusterService, server: StoreServer): Disposable {
+  let shown = cluster.readTls();
+  const look = async () => {
     await cluster.renewOwnCertificates();
-    replaceTls(server, () => cluster.readTls());
+    replaceTls(server, () => {
+      const tls = cluster.readTls();
+      const isShown = tls.cert.equals(shown.cert) && tls.clientCa.equals(shown.clientCa);
+      shown = tls;
+      return isShown ? undefined : tls;
+    });
   };
-  const timer = setInterval(() => void renew(), DAY_MS);
+  const timer = setInterval(() => void look(), LOOK_MS);
   timer.unref();
   return { [Symbol.dispose]: () => clearInterval(timer) };
 }
@@ -125,10 +132,11 @@ function reloadCertificates(
   else if (tls !== undefined) replaceTls(server, () => readTlsFiles(tls));
 }
 
-/** The old ones stay when the new ones cannot be used. */
-function replaceTls(server: StoreServer, read: () => Parameters<StoreServer["replaceTls"]>[0]): void {
+/** The old ones stay when there are no new ones, or they cannot be used. */
+function replaceTls(server: StoreServer, read: () => Parameters<StoreServer["replaceTls"]>[0] | undefined): void {
   try {
-    server.replaceTls(read());
+    const tls = read();
+    if (tls !== undefined) server.replaceTls(tls);
   } catch (error) {
     process.stderr.write(`flannel-store: certificates stay as they were: ${describeError(error)}\n`);
   }

@@ -76,6 +76,10 @@ export class Callers {
 
 function withoutCertificate(problem: string | undefined): RpcError {
   if (problem === "CERT_HAS_EXPIRED") return ended();
+  if (problem === "CERT_NOT_YET_VALID") {
+    const message = "flannel-store: by the clock of the store's host the certificate is not valid yet: set that clock";
+    return new RpcError(grpcStatus.unauthenticated, message);
+  }
   const reason =
     problem === undefined
       ? "flannel-store: this store wants the certificate of a member of its cluster: see flannelctl join"

@@ -1,7 +1,7 @@
 // Issues the certificates of a cluster: its own, the server's, the administrator's, the hosts'.
 import { createPublicKey, type KeyObject, X509Certificate } from "node:crypto";
 import { FlannelError } from "../errors.ts";
-import { type ClusterFiles, readClusterFile, writeSecretFile } from "./cluster-files.ts";
+import { type ClusterFiles, readClusterFile, replaceSecretFile, writeSecretFile } from "./cluster-files.ts";
 import { endsAtMs, keyPin, makePrivateKey, readCertificate, readPrivateKey } from "./keys.ts";
 import type { CertificateOrder } from "./x509.ts";
 
@@ -66,7 +66,7 @@ export class ClusterAuthority {
       notBefore: new Date(nowMs - BACKDATED_MS),
       notAfter: new Date(nowMs + AUTHORITY_LIFE_MS),
     };
-    writeSecretFile(files.caCertificate, makeCertificate(order, { key }));
+    replaceSecretFile(files.caCertificate, makeCertificate(order, { key }));
     return await ClusterAuthority.open(files);
   }
 

@@ -1,5 +1,15 @@
 // The files of a cluster on the store's host, and how they are written: whole or not at all, synced, for the owner alone.
-import { chmodSync, closeSync, fsyncSync, openSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
+import {
+  chmodSync,
+  closeSync,
+  existsSync,
+  fsyncSync,
+  openSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  writeFileSync,
+} from "node:fs";
 import { dirname, join } from "node:path";
 import { describeError, FlannelError } from "../errors.ts";
 import { ensureDirectory } from "../lease/subnet-file.ts";
@@ -58,6 +68,24 @@ export function writeSecretFile(path: string, text: string): void {
   } catch (cause) {
     throw new FlannelError("file.failed", `cannot write ${path}: ${describeError(cause)}`, { cause, tellsCause: true });
   }
+}
+
+/** What `path` held before it was last replaced. */
+export function formerOf(path: string): string {
+  return `${path}.before`;
+}
+
+/** As writeSecretFile; what was there is kept as the former one. */
+export function replaceSecretFile(path: string, text: string): void {
+  if (existsSync(path)) writeSecretFile(formerOf(path), readClusterFile(path));
+  writeSecretFile(path, text);
+}
+
+/** The file and its former one change places. A crash between the two writes loses what is not wanted now. */
+export function bringBackFormer(path: string): void {
+  const present = readClusterFile(path);
+  writeSecretFile(path, readClusterFile(formerOf(path)));
+  writeSecretFile(formerOf(path), present);
 }
 
 /** Throws `file.failed`. */

@@ -2,7 +2,7 @@
 // go, renews certificates.
 import { X509Certificate } from "node:crypto";
 import type { DetailedPeerCertificate } from "node:tls";
-import { FlannelError, hasCode } from "../errors.ts";
+import { describeError, FlannelError, hasCode } from "../errors.ts";
 import type { CallContext } from "../store/embedded/grpc-call.ts";
 import { type MethodEntry, unary } from "../store/embedded/grpc-methods.ts";
 import type { GrpcServerOptions } from "../store/embedded/grpc-server.ts";
@@ -19,7 +19,7 @@ import { keyPin, readCertificate } from "./keys.ts";
 import { MemberBook } from "./member-book.ts";
 import type { HostRecord } from "./member-file.ts";
 import { hostNameRule, isValidHostName } from "./names.ts";
-import { ensureOwnCertificates } from "./own-certificates.ts";
+import { clockWarning, ensureOwnCertificates } from "./own-certificates.ts";
 import {
   ClusterDefinition,
   type Host,
@@ -38,6 +38,7 @@ const hostPaths = new Set([pathOf(methods.renew.name), pathOf(methods.leave.name
 const clusterPaths = `/${ClusterDefinition.fullName}/`;
 const MAX_JOIN_BYTES = 8 * 1024;
 const LEAVING_MS = 5_000;
+const TELL_AGAIN_MS = 86_400_000;
 
 export class ClusterService implements StoreExtension {
   readonly #files: ClusterFiles;
@@ -46,6 +47,7 @@ export class ClusterService implements StoreExtension {
   readonly #guard = new JoinGuard();
   readonly #onFailure: (error: unknown) => void;
   #authority: Promise<ClusterAuthority> | undefined;
+  #told: { readonly text: string; readonly atMs: number } | undefined;
 
   private constructor(files: ClusterFiles, book: MemberBook, onFailure: (error: unknown) => void) {
     this.#files = files;
@@ -67,7 +69,7 @@ export class ClusterService implements StoreExtension {
   }
 
   /** As the files are now. Throws `file.failed`. */
-  readTls(): NonNullable<GrpcServerOptions["tls"]> {
+  readTls(): Required<NonNullable<GrpcServerOptions["tls"]>> {
     const { serverCertificate, serverKey, caCertificate } = this.#files;
     const [cert, key, clientCa] = [serverCertificate, serverKey, caCertificate].map((file) =>
       Buffer.from(readClusterFile(file)),
@@ -77,22 +79,38 @@ export class ClusterService implements StoreExtension {
   }
 
   /**
-   * The authority's, the server's and the administrator's, when they are due. What fails is told; call it again. Rejects
-   * with nothing.
+   * The authority's, the server's and the administrator's, when they are due. What fails is told, and a clock that cannot
+   * be right; call it again and again. Rejects with nothing.
    */
   async renewOwnCertificates(): Promise<void> {
-    const { adminCertificate } = this.#files;
-    // It may be made anew: nothing more is to be signed with the one from before.
-    this.#authority = undefined;
+    const { adminCertificate, caCertificate } = this.#files;
+    const nowMs = Date.now();
     try {
       const names = serverNames(this.#book.facts.addresses);
-      const written = await ensureOwnCertificates(this.#files, names, Date.now());
+      const written = await ensureOwnCertificates(this.#files, names, nowMs);
+      // Nothing more is to be signed with the one from before.
+      if (written.includes(caCertificate)) this.#authority = undefined;
       if (written.includes(adminCertificate)) {
         this.#callers.addAdministrator(readCertificate(readClusterFile(adminCertificate), adminCertificate));
       }
+      const warning = clockWarning(this.#files, nowMs);
+      this.#tellOnce(warning === undefined ? undefined : new FlannelError("file.failed", warning));
     } catch (error) {
-      this.#onFailure(new FlannelError("file.failed", "the store's certificates cannot be renewed", { cause: error }));
+      // Some may have been written before.
+      this.#authority = undefined;
+      this.#tellOnce(new FlannelError("file.failed", "the store's certificates cannot be renewed", { cause: error }));
     }
+  }
+
+  /** Not with every look: when it changes, and once a day. */
+  #tellOnce(trouble: FlannelError | undefined): void {
+    const [told, nowMs] = [this.#told, performance.now()];
+    this.#told = undefined;
+    if (trouble === undefined) return;
+    const text = describeError(trouble);
+    const isNews = told?.text !== text || nowMs - told.atMs >= TELL_AGAIN_MS;
+    this.#told = isNews ? { text, atMs: nowMs } : told;
+    if (isNews) this.#onFailure(trouble);
   }
 
   authorize(path: string, context: CallContext): void {

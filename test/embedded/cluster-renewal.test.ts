@@ -35,7 +35,7 @@ class Clock implements Disposable {
   }
 
   set(days: number): void {
-    writeFileSync(this.#file, `+${days}d\n`);
+    writeFileSync(this.#file, `${days < 0 ? "" : "+"}${days}d\n`);
   }
 
   [Symbol.dispose](): void {
@@ -56,6 +56,19 @@ async function shown({ address }: ClusterWorld): Promise<X509Certificate> {
   socket.destroy();
   if (certificate === undefined) throw new Error("no certificate");
   return certificate;
+}
+
+function ownTexts({ clusterDirectory }: ClusterWorld): string[] {
+  const { caCertificate, serverCertificate, adminCertificate } = clusterFiles(clusterDirectory);
+  return [caCertificate, serverCertificate, adminCertificate].map((file) => readFileSync(file, "utf8"));
+}
+
+/** As if its host had booted with that clock. */
+async function restartOn({ server }: ClusterWorld, clock: Clock, days: number): Promise<void> {
+  await server.member.kill();
+  clock.set(days);
+  server.member.start();
+  await server.member.healthy();
 }
 
 /** Runs flannelctl on the store's host, by its clock. */
@@ -178,20 +191,36 @@ test("one that was off for long renews when it starts", async () => {
   expect(await control(world, clock, "host", "list")).toBe("no hosts\n");
 });
 
-test("one made while the clock was wrong is made again when it is right", async () => {
+test("what was made while the clock was ahead goes when it is right, and what was there before comes back", async () => {
   using clock = new Clock();
   await using world = await startWorld(clock);
-  const pin = keyPin((await shown(world)).publicKey);
-  for (const days of [2_000, 0]) {
-    await world.server.member.kill();
-    clock.set(days);
-    world.server.member.start();
-    await world.server.member.healthy();
-    const { validFromDate, publicKey } = await shown(world);
-    expect((validFromDate.getTime() - Date.now()) / DAY_MS).toBeCloseTo(days, 0);
-    expect(keyPin(publicKey)).toBe(pin);
-  }
-  await world.joined("h1");
+  const [pin, before] = [keyPin((await shown(world)).publicKey), ownTexts(world)];
+  const host = await world.joined("h1");
+  await restartOn(world, clock, 4_000);
+  const wrong = await shown(world);
+  expect((wrong.validFromDate.getTime() - Date.now()) / DAY_MS).toBeCloseTo(4_000, 0);
+  expect(keyPin(wrong.publicKey)).toBe(pin);
+  await restartOn(world, clock, 0);
+  expect(ownTexts(world)).toEqual(before);
+  expect(await host.control("put", "key", "value")).toBe("OK\n");
+});
+
+test("with a clock that is early it keeps what it has, says so once, and goes on when the clock is right", async () => {
+  using clock = new Clock();
+  await using world = await startWorld(clock);
+  const before = ownTexts(world);
+  const host = await world.joined("h1");
+  await restartOn(world, clock, -9_000);
+  expect(ownTexts(world)).toEqual(before);
+  const session = await connectionOf(host);
+  expect(await refusalOn(session)).toContain("the certificate is not valid yet: set that clock");
+  session.destroy();
+  clock.set(-8_999);
+  await until(() => world.server.member.log().includes("ca.pem is not valid before"), { what: "the warning" });
+  clock.set(0);
+  await until(async () => (await host.control("put", "key", "value").catch(() => "")) === "OK\n", { what: "its call" });
+  expect(ownTexts(world)).toEqual(before);
+  expect(world.server.member.log().match(/ca\.pem is not valid before/g)).toHaveLength(1);
 });
 
 test("a host whose certificate has ended is told what to do, on old connections too, and joins again by its key", async () => {
