@@ -110,6 +110,44 @@ it("a service that does not start is told with the command and where to read on;
   });
 });
 
+it("other addresses that cannot be had leave the store running", async () => {
+  await ctl(h1, "init", "--name=h1");
+  const before = await mainPid(h1, "flannel-store");
+  const taker = "require('net').createServer().listen(2380, '127.0.0.1')";
+  await h1.run(["systemd-run", "--quiet", "--unit=taker", process.execPath, "-e", taker]);
+  await until(async () => (await h1.run(["ss", "-Hltn", "sport = :2380"])) !== "", { what: "the port to be taken" });
+  const refused = await h1.tryRun([flannelctl, "init", "--port=2380"]);
+  expect(refused.stderr).toContain("127.0.0.1:2380 is taken by another program");
+  expect(await mainPid(h1, "flannel-store")).toBe(before);
+  await h1.run(["systemctl", "stop", "taker"]);
+
+  // A failure after it was stopped.
+  await h1.run(["sh", "-c", "mount --bind /etc/flannel /etc/flannel && mount -o remount,ro,bind /etc/flannel"]);
+  const failed = await h1.tryRun([flannelctl, "init", "--port=2380"], { timeoutMs: 90_000 });
+  expect(failed.exitCode).toBe(1);
+  expect(failed.stderr).toContain("the store runs again as before");
+  expect(await mainPid(h1, "flannel-store")).not.toBe(before);
+  expect(await isActive(h1, "flannel-store")).toBe(true);
+  expect(await ctl(h1, "host", "list")).toContain("h1");
+
+  // Ctrl-C while it starts on the new ones, and takes its time.
+  await h1.run(["umount", "/etc/flannel"]);
+  const override = "/run/systemd/system/flannel-store.service.d";
+  const slow = "[Service]\\nExecStartPre=/bin/sleep 3\\n";
+  await h1.run(["sh", "-c", `mkdir -p ${override} && printf '${slow}' > ${override}/slow.conf`]);
+  const untilItStarts = "until systemctl show -P ExecStart flannel-store | grep -q 2380; do sleep 0.1; done";
+  const script = `"$0" init --port=2380 & ${untilItStarts}; sleep 1; kill -INT $!; wait $!`;
+  expect((await h1.tryRun(["sh", "-c", script, flannelctl], { timeoutMs: 90_000 })).exitCode).toBe(130);
+  await until(() => isActive(h1, "flannel-store"), { what: "the store to run again", timeoutMs: 30_000 });
+  expect(await ctl(h1, "host", "list")).toContain("h1");
+  await h1.run(["rm", "-r", override]);
+
+  // The same once more.
+  await ctl(h1, "init", "--port=2380");
+  expect(await h1.run(["ss", "-Hltn", "sport = :2380"])).toContain("127.0.0.1:2380");
+  expect(await ctl(h1, "host", "list")).toContain("h1");
+});
+
 it("whoever does not wait until it is ready gets the command for the next host all the same", async () => {
   const override = "/etc/systemd/system/flanneld.service.d";
   const slow = "[Service]\\nExecStartPre=/bin/sleep 100\\n";

@@ -71,6 +71,16 @@ export async function checkPortFree(listen: readonly string[]): Promise<void> {
   }
 }
 
+/** Those of `wanted` that a program which listens on `present` leaves to others. */
+export function listenBeside(wanted: readonly string[], present: readonly string[]): string[] {
+  const isOnAll = (host: string) => host === "0.0.0.0" || host === "::";
+  const taken = present.map(parseListenAddress);
+  return wanted.filter((address) => {
+    const { host, port } = parseListenAddress(address);
+    return !taken.some((one) => one.port === port && (one.host === host || isOnAll(one.host) || isOnAll(host)));
+  });
+}
+
 /** Throws `usage` when a network of containers would hide one that this host is in. */
 export function checkNoOverlap(network: Prefix): void {
   for (const { name, cidr } of interfaceAddresses()) {

@@ -77,6 +77,13 @@ export async function writeUnits(services: HostServices): Promise<string[]> {
   return units.map(([name]) => name);
 }
 
+/** Where the store listens by the unit that `init` made before; empty without one. */
+export function unitListen({ unitDirectory }: HostPaths): string[] {
+  const file = join(unitDirectory, "flannel-store.service");
+  if (!existsSync(file)) return [];
+  return [...readFileSync(file, "utf8").matchAll(/ --listen (\S+)/g)].map(([, address = ""]) => address);
+}
+
 function argumentsOfStore({ paths, storeListen }: HostServices): string[] | undefined {
   if (storeListen === undefined) return undefined;
   const listen = storeListen.flatMap((address) => ["--listen", address]);

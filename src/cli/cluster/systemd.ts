@@ -24,6 +24,11 @@ export async function enableAndBegin(unit: string, signal: AbortSignal): Promise
   await systemctl(["restart", "--no-block", nameOf(unit)], signal);
 }
 
+/** Waits until it is ready. Nothing happens when it runs. */
+export async function start(unit: string, signal: AbortSignal): Promise<void> {
+  await systemctl(["start", unit], signal);
+}
+
 export async function stop(unit: string, signal: AbortSignal): Promise<void> {
   await systemctl(["stop", unit], signal);
 }

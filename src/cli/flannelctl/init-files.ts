@@ -12,7 +12,6 @@ import { hostKey, writeEnvFile, writeHostFiles } from "../cluster/host-files.ts"
 import { flannelctlOn, type HostPaths } from "../cluster/host-paths.ts";
 import { storeInitialConfig } from "../cluster/initial-config.ts";
 import { checkPortFree } from "../cluster/own-addresses.ts";
-import { stop } from "../cluster/systemd.ts";
 import { tellStep } from "./bring-up.ts";
 import type { InitPlan } from "./init-plan.ts";
 import { type Invocation, remark } from "./invocation.ts";
@@ -22,12 +21,11 @@ export interface MadeFiles {
   readonly token?: CreatedToken;
 }
 
-/** The store must not run meanwhile: with systemd it is stopped, else it is refused. */
-export async function makeClusterFiles(invocation: Invocation, plan: InitPlan, systemd: boolean): Promise<MadeFiles> {
+/** The store must not run meanwhile: see withStoreStopped; else it is refused. */
+export async function makeClusterFiles(invocation: Invocation, plan: InitPlan): Promise<MadeFiles> {
   if (plan.step === "units") return {};
   const { paths, storeListen = [], agent } = plan.services;
   const { signal } = invocation;
-  if (plan.step === "addresses" && systemd) await stop("flannel-store", signal);
   // On a host that has nothing yet nothing is written either; else a store that holds the port is told by its lock.
   if (!existsSync(paths.dataDirectory)) await checkPortFree(storeListen);
   using _lock = lockData(paths);

@@ -9,6 +9,7 @@ import { makeClusterFiles } from "./init-files.ts";
 import { type InitOptions, planInit } from "./init-plan.ts";
 import { type ExitCode, type Invocation, present } from "./invocation.ts";
 import { type InitOutput, initOutputSchema } from "./json-output.ts";
+import { withStoreStopped } from "./store-pause.ts";
 import { formatDuration, shellLine } from "./text.ts";
 
 /** 0 done and, with systemd, ready; else 1. */
@@ -16,8 +17,10 @@ export async function initCluster(invocation: Invocation, given: InitOptions): P
   const systemd = usesSystemd(invocation, given);
   requireRoot(invocation, systemd, "init");
   const plan = await planInit(invocation, given, systemd);
-  const { config, token } = await makeClusterFiles(invocation, plan, systemd);
-  const broughtUp = await bringUp(invocation, plan.services, systemd);
+  const { config, token, broughtUp } = await withStoreStopped(invocation, plan, systemd, async () => {
+    const made = await makeClusterFiles(invocation, plan);
+    return { ...made, broughtUp: await bringUp(invocation, plan.services, systemd) };
+  });
   const addresses = plan.addresses.map((address) => hostAndPort(address, plan.port));
   const output: InitOutput = {
     host: plan.name,
