@@ -27,7 +27,7 @@ const SEGMENT_CONTROL_BYTES = 24;
 const SEGMENT_CMSG_LENGTH = 18;
 const MSG_DONTWAIT = 0x40;
 const POLLOUT = 4;
-/** A socket that stays full this long loses messages until one goes again. */
+/** A socket that stays full this long loses what is left for it in the batch. */
 const MOST_WAIT_MS = 20;
 /** Offsets in struct mmsghdr on 64-bit Linux. */
 const msg = { name: 0, nameLength: 8, iovecs: 16, iovecCount: 24, control: 32, controlLength: 40 } as const;
@@ -123,6 +123,7 @@ export class MessageBatch implements DatagramSink {
       let end = this.#next + 1;
       while (end < this.#messages && this.#read(end, meta.isV6) === isV6) end++;
       if (!this.#sendTo(isV6 === 1 ? this.#sockets.ipv6 : this.#sockets.ipv4, end)) return;
+      this.#fullSinceMs = 0; // the next socket, or batch, may take as long
     }
     this.#messages = 0;
     this.#iovecs = 0;
@@ -274,12 +275,19 @@ export class MessageBatch implements DatagramSink {
     i32[(at + msg.controlLength) >> 2] = 0;
     let start = first;
     let bytes = 0;
+    let hasWaited = false;
     for (let iovec = first; iovec < first + count; iovec++) {
       bytes += i32[((this.#arena.txIovecs + iovec * IOVEC_BYTES) >> 2) + 2] ?? 0;
       if (bytes < segmentBytes && iovec + 1 < first + count) continue;
       this.#arena.writePointer(at + msg.iovecs, this.#arena.txIovecs + start * IOVEC_BYTES);
       i32[(at + msg.iovecCount) >> 2] = iovec + 1 - start;
-      if (sendmmsg(fd, this.#arena.base + at, 1, MSG_DONTWAIT) === 1) this.#countSent(peer, 1, bytes);
+      let isSent = sendmmsg(fd, this.#arena.base + at, 1, MSG_DONTWAIT) === 1;
+      if (!isSent && !hasWaited && lastErrno() === errnos.EAGAIN) {
+        hasWaited = true;
+        this.#waitForRoom(fd);
+        isSent = sendmmsg(fd, this.#arena.base + at, 1, MSG_DONTWAIT) === 1;
+      }
+      if (isSent) this.#countSent(peer, 1, bytes);
       else this.#countUnsent(lastErrno(), 1);
       start = iovec + 1;
       bytes = 0;
