@@ -82,10 +82,10 @@ export class Agent implements AsyncDisposable {
   static start(parts: AgentParts): Agent {
     const agent = new Agent(parts);
     agent.#session = agent.#runSession();
-    if (parts.remembered !== undefined) {
-      const { remembered } = parts;
-      const times = prepareWarmStart(remembered, parts.beginsAnew);
-      agent.#warmStart = new WarmStart(() => agent.#startWarm(remembered), parts.logger, times);
+    // Begun anew, it knows that what is remembered is outdated: going on with that would only make it begin anew again.
+    if (parts.remembered !== undefined && !parts.beginsAnew) {
+      const { remembered, logger } = parts;
+      agent.#warmStart = new WarmStart(() => agent.#startWarm(remembered), logger, prepareWarmStart(remembered));
     }
     return agent;
   }

@@ -7,11 +7,10 @@ import type { RememberedState } from "./warm-state.ts";
 
 /**
  * When to go on with what is remembered: at once when packets stand still without us, and while the network is looked at
- * the thread that will carry them starts; otherwise the store gets its chance first. So it does in an agent that begins
- * anew: what is remembered is known to be outdated, and would only make it begin anew again.
+ * the thread that will carry them starts; otherwise the store gets its chance first.
  */
-export function prepareWarmStart(remembered: RememberedState, beginsAnew: boolean): WarmStartTimes {
-  if (beginsAnew || !runsDataPlane(remembered)) return {};
+export function prepareWarmStart(remembered: RememberedState): WarmStartTimes {
+  if (!runsDataPlane(remembered)) return {};
   // Should it fail, the data plane starts a thread of its own when its turn comes, and says what is wrong.
   import("../tunnel/packet-thread.ts").then(({ preparePacketThread }) => preparePacketThread()).catch(() => undefined);
   return { firstMs: 0 };
