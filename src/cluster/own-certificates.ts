@@ -28,7 +28,8 @@ interface OwnCertificate {
  *
  * The clock may be wrong, either way, and be set right at any time; so nothing is thrown away for what it says, and this
  * is called again and again:
- * - One that is not valid yet stays: the clock is early, more likely than not.
+ * - One that is not valid yet stays, if the authority's is not either: the clock is early, more likely than not. If the
+ *   authority's is valid, another is made, since none can be let in with this one.
  * - One that is replaced is kept beside its successor. Where the successor is not valid (yet, or any more) and the former
  *   one is, one of the two was made under a wrong clock, or this clock is wrong: they change places. If the former one is
  *   due as well, another is made.
@@ -59,7 +60,8 @@ export async function ensureOwnCertificates(
   const root = readCertificate(readClusterFile(files.caCertificate), files.caCertificate);
   for (const own of [server, admin]) {
     const key = ensureKey(own.keyFile);
-    const step = stepOf(own.certificateFile, (certificate) => isGood(own, certificate, key, root), nowMs);
+    const isFit = (certificate: X509Certificate) => isGood(own, certificate, key, root);
+    const step = stepOf(own.certificateFile, isFit, nowMs, isEarly(root, nowMs));
     if (step === "stay") continue;
     if (step === "former") {
       bringBackFormer(own.certificateFile);
@@ -97,6 +99,7 @@ function stepOf(
   file: string,
   isFit: (certificate: X509Certificate, present: X509Certificate) => boolean,
   nowMs: number,
+  mayBeEarly = true,
 ): "stay" | "former" | "anew" {
   if (!existsSync(file)) return "anew";
   const present = readCertificate(readClusterFile(file), file);
@@ -107,7 +110,7 @@ function stepOf(
   if (former !== undefined && isFit(former, present) && !isEarly(former, nowMs) && endsAtMs(former) > nowMs) {
     return isDueForRenewal(former, nowMs) ? "anew" : "former";
   }
-  return early ? "stay" : "anew";
+  return early && mayBeEarly ? "stay" : "anew";
 }
 
 function readFormer(file: string): X509Certificate | undefined {

@@ -4,6 +4,8 @@ import { createServer, type Server } from "node:net";
 import { dirname } from "node:path";
 import { afterEach, beforeEach, expect, it, vi } from "vitest";
 import { TemporaryDirectory } from "../../../test/support/flannelctl.ts";
+import { clusterFiles } from "../../cluster/cluster-files.ts";
+import { MemberBook } from "../../cluster/member-book.ts";
 import { FlannelError } from "../../errors.ts";
 import { hostPaths } from "../cluster/host-paths.ts";
 import type { InitPlan } from "./init-plan.ts";
@@ -96,6 +98,22 @@ it("what had been written then is taken back first, and systemd reads the unit a
   expect(readFileSync(envFile, "utf8")).toBe("old");
   expect(readFileSync(unit, "utf8")).toContain("--listen 127.0.0.1:1 ");
   expect(calls()).toEqual(["stop flannel-store", "stop flannel-store", "daemon-reload", "start flannel-store"]);
+});
+
+it("the addresses are taken back in the list of members; what the store has noted there meanwhile stays", async () => {
+  const files = clusterFiles(hostPaths(directory.path).clusterDirectory);
+  mkdirSync(files.directory, { recursive: true });
+  const book = MemberBook.create(files, { addresses: ["192.0.2.1"], port: 2379, etcdPrefix: "/coreos.com/network" });
+  const { facts } = book;
+  const work = async () => {
+    book.setFacts({ ...facts, addresses: ["192.0.2.2"] });
+    book.createToken(60_000, Date.now());
+    throw new Error("no");
+  };
+  await expect(init([], [], work)).rejects.toThrow("no");
+  const { facts: now, tokens } = MemberBook.open(files);
+  expect([now, tokens.length]).toEqual([facts, 1]);
+  expect(calls()).toEqual(["stop flannel-store", "stop flannel-store", "start flannel-store"]);
 });
 
 it("so does an interruption, while it is stopped and afterwards", async () => {

@@ -1,7 +1,9 @@
 // `flannelctl init` with other addresses stops the store that runs: it must not stay so, whatever goes wrong.
 import { existsSync, readFileSync } from "node:fs";
 import { join } from "node:path";
+import { isDeepStrictEqual } from "node:util";
 import { clusterFiles } from "../../cluster/cluster-files.ts";
+import { MemberBook } from "../../cluster/member-book.ts";
 import { describeError } from "../../errors.ts";
 import { writeFileAtomically } from "../../lease/subnet-file.ts";
 import type { HostPaths } from "../cluster/host-paths.ts";
@@ -27,33 +29,44 @@ export async function withStoreStopped<T>(
 ): Promise<T> {
   if (step !== "addresses" || !systemd) return await work();
   await checkPortFree(listenBeside(storeListen, unitListen(paths)));
-  let before: ReadonlyMap<string, string> = new Map();
+  let before: Before = { files: new Map() };
   try {
     await stop(STORE, invocation.signal);
-    before = changedFiles(paths);
+    before = readBefore(paths);
     return await work();
   } catch (error) {
-    await startAgain(invocation, before);
+    await startAgain(invocation, paths, before);
     throw error;
   }
 }
 
-/** What a change of addresses writes, with the text that is there now. */
-function changedFiles({ clusterDirectory, envFile, unitDirectory }: HostPaths): Map<string, string> {
-  const { members, serverCertificate } = clusterFiles(clusterDirectory);
+/** What a change of addresses writes, as it is now. */
+interface Before {
+  /** By path: the text. */
+  readonly files: ReadonlyMap<string, string>;
+  /** Of the list of members only this: the store may have noted hosts and tokens in it by the time it is put back. */
+  readonly facts?: MemberBook["facts"];
+}
+
+function readBefore({ clusterDirectory, envFile, unitDirectory }: HostPaths): Before {
+  const { serverCertificate, members } = clusterFiles(clusterDirectory);
   const units = [STORE, "flanneld"].map((name) => join(unitDirectory, `${name}.service`));
-  const files = [members, serverCertificate, envFile, ...units].filter((file) => existsSync(file));
-  return new Map(files.map((file) => [file, readFileSync(file, "utf8")]));
+  const present = [serverCertificate, envFile, ...units].filter((file) => existsSync(file));
+  const files = new Map(present.map((file) => [file, readFileSync(file, "utf8")]));
+  return existsSync(members) ? { files, facts: MemberBook.open(clusterFiles(clusterDirectory)).facts } : { files };
 }
 
 /** By a clock of its own: what was interrupted must not interrupt this. */
-async function startAgain(invocation: Invocation, before: ReadonlyMap<string, string>): Promise<void> {
+async function startAgain(invocation: Invocation, paths: HostPaths, { files, facts }: Before): Promise<void> {
   const signal = AbortSignal.timeout(BACK_WITHIN_MS);
+  const openBook = () => MemberBook.open(clusterFiles(paths.clusterDirectory));
   try {
-    const changed = [...before].filter(([file, text]) => readFileSync(file, "utf8") !== text);
+    const changed = [...files].filter(([file, text]) => readFileSync(file, "utf8") !== text);
+    const areFactsOther = facts !== undefined && !isDeepStrictEqual(openBook().facts, facts);
     // It may have been started on the new files by now.
-    if (changed.length > 0) await stop(STORE, signal);
+    if (changed.length > 0 || areFactsOther) await stop(STORE, signal);
     for (const [file, text] of changed) await writeFileAtomically(file, text);
+    if (areFactsOther) openBook().setFacts(facts);
     if (changed.some(([file]) => file.endsWith(".service"))) await reloadUnits(signal);
   } catch (error) {
     remark(invocation, `the files of before are not all back: ${describeError(error)}`);
