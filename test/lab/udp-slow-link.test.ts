@@ -36,3 +36,33 @@ it("receives everything while its own packets stand in a full queue", async () =
   expect(await flood, "packets a second, of which the link carries 1,700").toBeGreaterThan(500);
   await untilAllPing(cluster.pods);
 });
+
+it("leaves the device alone while there is no room: its queue loses packets, not a race through it", async () => {
+  const { namespace } = cluster.lan.host(1);
+  const [one, two] = [cluster.pod(1), cluster.pod(2)];
+  const batches = async () => (await cluster.agent(1).status()).dataPlane?.carried["sentDatagramBatches"] ?? 0;
+  // One message of 64 KiB takes the link a quarter of a second.
+  await namespace.run([
+    "tc",
+    "qdisc",
+    "add",
+    "dev",
+    "eth0",
+    "root",
+    "tbf",
+    "rate",
+    "2mbit",
+    "burst",
+    "64k",
+    "limit",
+    "64m",
+  ]);
+  const before = await batches();
+  await receivedPerSecond(one.namespace, two.namespace, two.ipv4 ?? "", { bytes: 1_400, seconds: 3 });
+  const made = (await batches()) - before;
+  await namespace.run(["tc", "qdisc", "del", "dev", "eth0", "root"]);
+  // Each that finds no room waits 20 ms; those before the buffer is full do not.
+  expect(made).toBeGreaterThan(10);
+  expect(made).toBeLessThan(600);
+  await untilAllPing(cluster.pods);
+});
