@@ -69,7 +69,13 @@ export function present<T>(
   terminal.writeOut(lines.map((line) => `${line}\n`).join(""));
 }
 
+/** Of an invocation, what remarks need. */
+export interface Remarks {
+  readonly options: { readonly json: boolean };
+  readonly terminal: Pick<Invocation["terminal"], "writeErr">;
+}
+
 /** A remark for people on standard error; left out with `--json`, where the result says it. */
-export function remark(invocation: Invocation, text: string): void {
+export function remark(invocation: Remarks, text: string): void {
   if (!invocation.options.json) invocation.terminal.writeErr(`flannelctl: ${printable(text)}\n`);
 }

@@ -8,8 +8,6 @@ import { clusterFiles } from "../../cluster/cluster-files.ts";
 import { MemberBook } from "../../cluster/member-book.ts";
 import { FlannelError } from "../../errors.ts";
 import { hostPaths } from "../cluster/host-paths.ts";
-import type { InitPlan } from "./init-plan.ts";
-import type { Invocation } from "./invocation.ts";
 import { withStoreStopped } from "./store-pause.ts";
 
 let directory: TemporaryDirectory;
@@ -43,8 +41,8 @@ function init<T>(storeListen: readonly string[], present: readonly string[], wor
       said += text;
     },
   };
-  const invocation = { options: { json: false }, terminal, signal: controller.signal } as unknown as Invocation;
-  const plan = { step: "addresses", services: { paths, storeListen } } as unknown as InitPlan;
+  const invocation = { options: { json: false }, terminal, signal: controller.signal };
+  const plan = { step: "addresses", services: { paths, storeListen } } as const;
   return withStoreStopped(invocation, plan, true, work);
 }
 

@@ -11,10 +11,18 @@ import { checkPortFree, listenBeside } from "../cluster/own-addresses.ts";
 import { unitListen } from "../cluster/services.ts";
 import { reloadUnits, start, stop } from "../cluster/systemd.ts";
 import type { InitPlan } from "./init-plan.ts";
-import { type Invocation, remark } from "./invocation.ts";
+import { type Remarks, remark } from "./invocation.ts";
 
 const STORE = "flannel-store";
 const BACK_WITHIN_MS = 30_000;
+
+type Interruptible = Remarks & { readonly signal: AbortSignal };
+
+/** Of the plan of an `init`, what is needed here. */
+interface PausePlan {
+  readonly step: InitPlan["step"];
+  readonly services: Pick<InitPlan["services"], "paths" | "storeListen">;
+}
 
 /**
  * Stops the store where systemd runs it and its addresses are to be changed; `work` ends with a store that runs. If it
@@ -22,8 +30,8 @@ const BACK_WITHIN_MS = 30_000;
  * What can be wrong with the new addresses is found before.
  */
 export async function withStoreStopped<T>(
-  invocation: Invocation,
-  { step, services: { paths, storeListen = [] } }: InitPlan,
+  invocation: Interruptible,
+  { step, services: { paths, storeListen = [] } }: PausePlan,
   systemd: boolean,
   work: () => Promise<T>,
 ): Promise<T> {
@@ -57,7 +65,7 @@ function readBefore({ clusterDirectory, envFile, unitDirectory }: HostPaths): Be
 }
 
 /** By a clock of its own: what was interrupted must not interrupt this. */
-async function startAgain(invocation: Invocation, paths: HostPaths, { files, facts }: Before): Promise<void> {
+async function startAgain(invocation: Remarks, paths: HostPaths, { files, facts }: Before): Promise<void> {
   const signal = AbortSignal.timeout(BACK_WITHIN_MS);
   const openBook = () => MemberBook.open(clusterFiles(paths.clusterDirectory));
   try {
