@@ -5,9 +5,8 @@ import { describeError, hasCode } from "../errors.ts";
 import { type Address, addressToBytes, familyOf, type Prefix, prefixAddress } from "../ip/address.ts";
 import { openEventFd, signalEventFd } from "../sys/event-fd.ts";
 import type { Fd } from "../sys/fd.ts";
-import { openTun, setTunOffload, type TunOffload } from "../sys/tun-device.ts";
+import { setTunOffload, type TunOffload } from "../sys/tun-device.ts";
 import { hasUdpSegmentation, openRawSocket, openUdpSocket, tryJoinReceived } from "../sys/udp-socket.ts";
-import { VNET_HEADER_BYTES } from "./arena.ts";
 import type { Counters } from "./counters.ts";
 import type { ForwardingTable } from "./forwarding-table.ts";
 import { type PacketThreadData, runPacketThread } from "./packet-thread.ts";
@@ -97,10 +96,10 @@ export class TunnelSession implements AsyncDisposable {
   }
 
   /**
-   * Throws when the device or every socket cannot be had; with the socket of one family, the other goes without. The
-   * device stays when the session ends.
+   * Throws when no socket can be had; with the socket of one family, the other goes without. The device is the caller's,
+   * to be kept open until the session has ended.
    */
-  static open(state: TunnelState, table: ForwardingTable, counters: Counters): TunnelSession {
+  static open(tun: Fd, state: TunnelState, table: ForwardingTable, counters: Counters): TunnelSession {
     const owned: Disposable[] = [];
     const own = <T extends Disposable | undefined>(resource: T): T => {
       if (resource !== undefined) owned.push(resource);
@@ -110,7 +109,6 @@ export class TunnelSession implements AsyncDisposable {
       for (const resource of owned.toReversed()) resource[Symbol.dispose]();
     };
     try {
-      const tun = own(openTun(state.device, VNET_HEADER_BYTES));
       const deviceOffload = setTunOffload(tun, state.offload ? "tcp and udp" : "none");
       const { localIpv4, localIpv6, port } = state;
       const missing: MissingSocket[] = [];

@@ -1,7 +1,10 @@
 // The user-space data plane as its owner sees it: told what to do as a whole, it keeps doing it. A session that ends or
 // cannot be started is tried again; what stands in the way is there to read.
 import { describeError } from "../errors.ts";
+import type { Fd } from "../sys/fd.ts";
+import { openTun } from "../sys/tun-device.ts";
 import type { Logger } from "../telemetry/logger.ts";
+import { VNET_HEADER_BYTES } from "./arena.ts";
 import { Counters, type CountersByName, MAX_PEERS, type peerCounter } from "./counters.ts";
 import { ForwardingTable } from "./forwarding-table.ts";
 import { TableBuffers } from "./table-buffers.ts";
@@ -35,6 +38,8 @@ export class Tunnel implements AsyncDisposable {
   #wanted: TunnelState | undefined;
   #table: ForwardingTable | undefined;
   #running: { readonly session: TunnelSession; readonly key: string } | undefined;
+  /** Held from one session to the next: without a holder it loses its carrier, and the kernel drops what is for it. */
+  #device: { readonly name: string; readonly fd: Fd } | undefined;
   #problem: string | undefined;
   #retryMs = FIRST_RETRY_MS;
   #retryTimer: NodeJS.Timeout | undefined;
@@ -99,6 +104,21 @@ export class Tunnel implements AsyncDisposable {
     const session = this.#running?.session;
     this.#running = undefined;
     await session?.[Symbol.asyncDispose]();
+    this.#releaseDevice();
+  }
+
+  /** Throws when it cannot be had. It stays in the kernel when it is released. */
+  #attach(name: string): Fd {
+    if (this.#device?.name !== name) {
+      this.#releaseDevice();
+      this.#device = { name, fd: openTun(name, VNET_HEADER_BYTES) };
+    }
+    return this.#device.fd;
+  }
+
+  #releaseDevice(): void {
+    this.#device?.fd[Symbol.dispose]();
+    this.#device = undefined;
   }
 
   #start(): void {
@@ -107,7 +127,7 @@ export class Tunnel implements AsyncDisposable {
     const state = this.#wanted;
     if (state === undefined || this.#table === undefined || this.#isDisposed) return;
     try {
-      const session = TunnelSession.open(state, this.#table, this.#counters);
+      const session = TunnelSession.open(this.#attach(state.device), state, this.#table, this.#counters);
       this.#buffers.freeAll();
       this.#buffers.publish(this.#table.buffer, 0);
       this.#running = { session, key: sessionKey(state) };
@@ -175,6 +195,8 @@ export class Tunnel implements AsyncDisposable {
   }
 
   #fail(problem: string): void {
+    // It may be gone; and what nobody reads is better dropped than kept.
+    this.#releaseDevice();
     if (problem !== this.#problem) {
       this.#options.logger.error("tunnel.failed", "the data plane cannot run: trying again", { error: problem });
     }
