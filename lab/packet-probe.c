@@ -4,7 +4,7 @@
 //   packet-probe receive PORT              counts until stdin ends; prints the number of datagrams and the seconds from
 //                                          the first to the last
 //   packet-probe longest-gap PORT          until stdin ends; prints the longest time in milliseconds between two datagrams
-//   packet-probe send ADDRESS PORT EVERY_US until stdin ends; a small datagram each time
+//   packet-probe send ADDRESS PORT EVERY_US until stdin ends, a small datagram each time; prints how many
 //   packet-probe flood ADDRESS PORT BYTES SECONDS
 //   packet-probe echo PORT                 until stdin ends
 //   packet-probe round-trips ADDRESS PORT BYTES COUNT PAUSE_US
@@ -115,10 +115,13 @@ static void longest_gap(const char *port) {
 static void send_regularly(const char *ip, const char *port, int every_us) {
   int fd = connected_socket(ip, port);
   struct pollfd end = {0, POLLIN, 0};
+  long packets = 0;
   while (poll(&end, 1, 0) == 0) {
+    packets++;
     if (send(fd, buffers[0], 16, 0) < 0 && errno != ECONNREFUSED && errno != ENOBUFS) die("send");
     usleep(every_us);
   }
+  printf("%ld\n", packets);
 }
 
 static void flood(const char *ip, const char *port, size_t bytes, double seconds) {

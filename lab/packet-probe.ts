@@ -98,3 +98,20 @@ export async function longestGapMs(
   await sender.finish();
   return Number(await receiver.finish());
 }
+
+/** How many datagrams were sent, one every `everyUs`, while `act` runs, and how many of them arrived. */
+export async function carriedWhile(
+  from: Namespace,
+  to: Namespace,
+  address: string,
+  everyUs: number,
+  act: () => Promise<void>,
+): Promise<{ readonly sent: number; readonly arrived: number }> {
+  const receiver = await Helper.start(to, ["receive", String(PORT.count)]);
+  const sender = await Helper.start(from, ["send", address, String(PORT.count), String(everyUs)]);
+  await act();
+  const sent = Number(await sender.finish());
+  await new Promise((resolve) => setTimeout(resolve, DRAIN_MS));
+  const [arrived = 0] = (await receiver.finish()).split(" ").map(Number);
+  return { sent, arrived };
+}

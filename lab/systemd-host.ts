@@ -22,7 +22,8 @@ mount -t sysfs sysfs sys
 mount -t tmpfs -o mode=755 none sys/fs/cgroup
 mount -t cgroup2 none sys/fs/cgroup
 mount -t tmpfs -o mode=755 none dev
-for device in null zero full random urandom tty; do touch dev/$device; mount --bind /dev/$device dev/$device; done
+mkdir dev/net
+for device in null zero full random urandom tty net/tun; do touch dev/$device; mount --bind /dev/$device dev/$device; done
 mkdir dev/pts dev/shm dev/mqueue
 mount -t devpts devpts dev/pts
 mount -t tmpfs none dev/shm

@@ -12,6 +12,7 @@ import { LeaseTable } from "../lease/lease-table.ts";
 import { readSubnetFile } from "../lease/subnet-file.ts";
 import type { LeaseRequest, NetworkConfigDocument, SubnetStore } from "../lease/subnet-store.ts";
 import type { Rtnetlink } from "../netlink/rtnetlink.ts";
+import type { DescriptorKeeper } from "../sys/service-descriptors.ts";
 import type { AgentLogger } from "../telemetry/create-logger.ts";
 import { AgentFiles } from "./agent-files.ts";
 import { type ActiveConfig, type ConfigChange, judgeConfigChange, readConfig } from "./config-change.ts";
@@ -34,6 +35,7 @@ export interface AgentParts {
   readonly options: AgentOptions;
   readonly logger: AgentLogger;
   readonly store: SubnetStore;
+  readonly descriptorKeeper: DescriptorKeeper;
   readonly rtnetlink: Rtnetlink;
   readonly warmState: WarmState;
   readonly remembered: RememberedState | undefined;
@@ -195,7 +197,6 @@ export class Agent implements AsyncDisposable {
       await this.#openNetwork(readConfig(document.text, logger));
       return;
     }
-    await this.#opening; // a warm start may be at it
     const change = judgeConfigChange(this.#config, document.text, logger);
     if (change !== undefined) this.#changeConfig(change);
   }
@@ -224,16 +225,14 @@ export class Agent implements AsyncDisposable {
   }
 
   async #openNetworkOnce(active: ActiveConfig): Promise<Network> {
-    const { logger, options, remembered, rtnetlink } = this.#parts;
+    const { logger, options: agentOptions } = this.#parts;
     const { config } = active;
     if (this.#config?.text !== active.text) tellConfigRead(logger, config);
     this.#config = active;
     this.#network = await openNetwork({
+      ...this.#parts,
       config,
-      agentOptions: options,
-      remembered,
-      rtnetlink,
-      logger,
+      agentOptions,
       signal: this.#signal,
       onPass: () => this.settle(),
       onExternalInterface: (external, problem, previous) => this.#onExternalInterface(external, problem, previous),

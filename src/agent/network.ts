@@ -18,6 +18,7 @@ import { Reconciler } from "../host/reconciler.ts";
 import { familyOf, type Prefix } from "../ip/address.ts";
 import type { Lease, LeaseAttributes, LeasedSubnets } from "../lease/lease.ts";
 import type { Rtnetlink } from "../netlink/rtnetlink.ts";
+import type { DescriptorKeeper } from "../sys/service-descriptors.ts";
 import type { Logger } from "../telemetry/logger.ts";
 import type { Tunnel, TunnelStatus } from "../tunnel/tunnel.ts";
 import type { TunnelState } from "../tunnel/tunnel-state.ts";
@@ -38,7 +39,8 @@ export interface NetworkOptions {
   readonly masqueradeExclude: MasqueradeExclude | undefined;
   /** Becomes the network's. */
   readonly firewall: Firewall;
-  /** Stays the caller's. */
+  /** These stay the caller's. */
+  readonly descriptorKeeper: DescriptorKeeper;
   readonly rtnetlink: Rtnetlink;
   readonly logger: Logger;
   readonly signal: AbortSignal;
@@ -237,7 +239,7 @@ export class Network implements AsyncDisposable {
     this.#plan = this.#withBlackholes(this.#backend.plan(this.#own, this.#peers, this.#facts), this.#own);
     const { state, tunnel } = this.#plan;
     this.#writeRules(this.#own);
-    // Together: on a restart the device is there, and its packets are waiting.
+    // Together: on a restart the device is there, and its packets may be waiting.
     await Promise.all([this.#carry(tunnel), this.reconciler.setDesired(state, { prune: this.#isComplete })]);
     this.#programmed = { own: true, peers: !this.#isDirty };
   }
@@ -279,10 +281,10 @@ export class Network implements AsyncDisposable {
 
   async #carry(state: TunnelState | undefined): Promise<void> {
     if (state === undefined) return;
-    const { logger, onPass } = this.#options;
+    const { logger, descriptorKeeper: keeper, onPass } = this.#options;
     // Only those who need it pay for it.
     const { Tunnel } = await import("../tunnel/tunnel.ts");
-    this.#tunnel ??= new Tunnel({ logger, onChange: onPass });
+    this.#tunnel ??= new Tunnel({ logger, keeper, onChange: onPass });
     await this.#tunnel.setState(state);
   }
 

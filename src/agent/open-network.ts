@@ -9,6 +9,7 @@ import { selectExternalInterface } from "../host/external-interface.ts";
 import type { InterfaceOptions } from "../host/interface-choice.ts";
 import type { Family } from "../ip/address.ts";
 import type { Rtnetlink } from "../netlink/rtnetlink.ts";
+import type { DescriptorKeeper } from "../sys/service-descriptors.ts";
 import type { Logger } from "../telemetry/logger.ts";
 import { DeviceClaims } from "./device-claims.ts";
 import { Network, type NetworkOptions } from "./network.ts";
@@ -18,6 +19,7 @@ export interface OpenNetworkOptions {
   readonly config: NetworkConfig;
   readonly agentOptions: AgentOptions;
   readonly remembered: RememberedState | undefined;
+  readonly descriptorKeeper: DescriptorKeeper;
   readonly rtnetlink: Rtnetlink;
   readonly logger: Logger;
   readonly signal: AbortSignal;
@@ -27,7 +29,8 @@ export interface OpenNetworkOptions {
 
 /** Throws `config.invalid`, `interface.notFound`, or `agent.running` when another agent keeps our device. */
 export async function openNetwork(options: OpenNetworkOptions): Promise<Network> {
-  const { config, agentOptions, remembered, rtnetlink, logger, signal, onPass, onExternalInterface } = options;
+  const { config, agentOptions, remembered, descriptorKeeper, rtnetlink, logger, signal, onPass, onExternalInterface } =
+    options;
   const backend = createBackend(config);
   const selection: InterfaceOptions = {
     families: familiesOf(config),
@@ -68,6 +71,7 @@ export async function openNetwork(options: OpenNetworkOptions): Promise<Network>
       // By now it may be another agent's: then it is not for us to remove.
       staleDevices: earlier.filter((device) => claims.tryAdd(device)),
       networks,
+      descriptorKeeper,
       rtnetlink,
       logger,
       signal,

@@ -10,6 +10,7 @@ import { Rtnetlink } from "../netlink/rtnetlink.ts";
 import { EtcdSubnetStore } from "../store/etcd/etcd-subnet-store.ts";
 import { FileLock } from "../sys/file-lock.ts";
 import { keepMemorySmall } from "../sys/memory-keeper.ts";
+import { ServiceDescriptors } from "../sys/service-descriptors.ts";
 import { notifyService } from "../sys/service-notify.ts";
 import type { AgentLogger } from "../telemetry/create-logger.ts";
 import { HealthServer } from "../telemetry/health-server.ts";
@@ -42,6 +43,8 @@ export interface RunOptions {
 
 export async function runAgent(run: RunOptions): Promise<ExitCode> {
   const { options, logger, signal } = run;
+  // Before any other program is started: it is not to have them.
+  using keeper = new ServiceDescriptors();
   try {
     makeRunDirectory(options.subnetFile);
     using _lock = FileLock.acquire(`${options.subnetFile}.lock`);
@@ -54,7 +57,9 @@ export async function runAgent(run: RunOptions): Promise<ExitCode> {
     const etcd =
       embedded === undefined ? options.etcd : { endpoints: embedded.endpoint, prefix: options.etcd.prefix, tls: {} };
     const withStore = { ...run, options: { ...options, etcd } };
-    for (let beginsAnew = false; !signal.aborted; beginsAnew = true) await runUntilEnd(withStore, report, beginsAnew);
+    for (let beginsAnew = false; !signal.aborted; beginsAnew = true) {
+      await runUntilEnd(withStore, report, keeper, beginsAnew);
+    }
   } catch (error) {
     if (!signal.aborted) return sayWhy(error, logger);
   }
@@ -82,7 +87,12 @@ async function openHealthServer(options: AgentOptions, report: AgentReport): Pro
 }
 
 /** Returns when the agent is to begin anew or to stop; throws what made it fail. */
-async function runUntilEnd(run: RunOptions, report: AgentReport, beginsAnew: boolean): Promise<void> {
+async function runUntilEnd(
+  run: RunOptions,
+  report: AgentReport,
+  keeper: ServiceDescriptors,
+  beginsAnew: boolean,
+): Promise<void> {
   const { options, logger, signal } = run;
   await using rtnetlink = Rtnetlink.open();
   await using store = await EtcdSubnetStore.open(options.etcd);
@@ -92,10 +102,10 @@ async function runUntilEnd(run: RunOptions, report: AgentReport, beginsAnew: boo
   const remembered = warmState.load(await identifyHost(options, rtnetlink), (file, reason) =>
     logger.info("state.ignored", `remembered state ignored: ${reason}`, { file }),
   );
-  const announcer = new ReadinessAnnouncer(logger);
+  const announcer = new ReadinessAnnouncer(logger, keeper);
   const onSettled = () => announcer.tell(report);
-  const parts = { options, logger, store, rtnetlink, warmState, remembered, beginsAnew, signal, onSettled };
-  await using agent = Agent.start(parts);
+  const ours = { store, descriptorKeeper: keeper, rtnetlink, warmState };
+  await using agent = Agent.start({ options, logger, ...ours, remembered, beginsAnew, signal, onSettled });
   report.follow(agent, store);
   await using _certificates = CertificateKeeper.start({ etcd: options.etcd, store, logger, signal });
   const ticker = setInterval(() => {
@@ -117,12 +127,14 @@ async function runUntilEnd(run: RunOptions, report: AgentReport, beginsAnew: boo
 /** Says changes of readiness in the log and to the service manager. */
 class ReadinessAnnouncer {
   readonly #logger: AgentLogger;
+  readonly #keeper: ServiceDescriptors;
   #said: string | undefined;
   #isReadySent = false;
   #isPreflightSaid = false;
 
-  constructor(logger: AgentLogger) {
+  constructor(logger: AgentLogger, keeper: ServiceDescriptors) {
     this.#logger = logger;
+    this.#keeper = keeper;
   }
 
   tell(report: AgentReport): void {
@@ -131,6 +143,7 @@ class ReadinessAnnouncer {
     if (!this.#isReadySent && report.isForwarding) {
       this.#isReadySent = true;
       preferSmallHeap();
+      this.#tryTo(() => this.#keeper.forgetHeld()); // what an earlier configuration needed
       this.#notify(`READY=1\nSTATUS=${text === "" ? "ready" : text}`);
     }
     if (text === this.#said) return;
@@ -162,8 +175,12 @@ class ReadinessAnnouncer {
   }
 
   #notify(state: string): void {
+    this.#tryTo(() => void notifyService(state));
+  }
+
+  #tryTo(tell: () => void): void {
     try {
-      notifyService(state);
+      tell();
     } catch (error) {
       this.#logger.warn("service.not-notified", "cannot tell the service manager", { error: describeError(error) });
     }

@@ -83,6 +83,39 @@ export const sendFrom: (
   addressLength: number,
 ) => number = program.func("int sendto(int, uintptr_t, uintptr_t, int, const void *, uint32_t)");
 
+/** struct iovec and struct msghdr of `sendmsg`, for calls that are rare. */
+const iovec = koffi.struct({ base: "void *", length: "size_t" });
+const messageHeader = koffi.struct({
+  name: "void *",
+  nameLength: "uint32_t",
+  parts: koffi.pointer(iovec),
+  partCount: "size_t",
+  control: "void *",
+  controlLength: "size_t",
+  flags: "int",
+});
+
+export interface Message {
+  readonly name: Uint8Array;
+  readonly nameLength: number;
+  readonly parts: { readonly base: Uint8Array; readonly length: number };
+  readonly partCount: 1;
+  readonly control: Uint8Array;
+  readonly controlLength: number;
+  readonly flags: 0;
+}
+
+/** `ssize_t sendmsg(int fd, const struct msghdr *message, int flags)` */
+export const sendmsg: (fd: number, message: Message, flags: number) => number = program.func("sendmsg", "intptr_t", [
+  "int",
+  koffi.pointer(messageHeader),
+  "int",
+]);
+
+/** `int fcntl(int fd, int command, int argument)` */
+export const fcntl: (fd: number, command: number, argument: number) => number =
+  program.func("int fcntl(int, int, int)");
+
 /** `int eventfd(unsigned initial, int flags)` */
 export const eventfd: (initial: number, flags: number) => number = program.func("int eventfd(uint32_t, int)");
 
@@ -104,6 +137,11 @@ export const connect: (fd: number, address: Uint8Array, length: number) => numbe
 /** `int getsockopt(int fd, int level, int option, void *value, socklen_t *length)` */
 export const getsockopt: (fd: number, level: number, option: number, value: Int32Array, length: Uint32Array) => number =
   program.func("int getsockopt(int, int, int, void *, void *)");
+
+/** `int getsockname(int fd, void *address, socklen_t *length)` */
+export const getsockname: (fd: number, address: Uint8Array, length: Uint32Array) => number = program.func(
+  "int getsockname(int, void *, void *)",
+);
 
 /** Where `buffer` is in this process. Only WebAssembly memories and large buffers stay there; small ones move. */
 export function addressOf(buffer: ArrayBufferLike): number {

@@ -1,18 +1,34 @@
 // Tells the service manager about our state (sd_notify(3)): one datagram to the socket named by NOTIFY_SOCKET.
 import { FlannelError } from "../errors.ts";
-import { AF_UNIX, openSocket, SOCK_DGRAM, sendDatagram } from "./socket.ts";
+import type { Fd } from "./fd.ts";
+import { AF_UNIX, openSocket, SOCK_DGRAM, sendDatagram, sendDescriptor } from "./socket.ts";
 
 /** sizeof(sun_path) in sys/un.h. */
 const MAX_PATH_BYTES = 108;
+
+const ourSocket = () => process.env["NOTIFY_SOCKET"] ?? "";
 
 /**
  * Sends `state` (`READY=1`, `STATUS=…`, several separated by newlines). Returns false, having done nothing, when no
  * service manager asked for it. Throws a FlannelError when the datagram cannot be delivered.
  */
-export function notifyService(state: string, socketName = process.env["NOTIFY_SOCKET"] ?? ""): boolean {
+export function notifyService(state: string, socketName = ourSocket()): boolean {
+  return notify(state, socketName, undefined);
+}
+
+/** The same, and with it a copy of `descriptor`. */
+export function sendToService(state: string, descriptor: Fd, socketName = ourSocket()): boolean {
+  return notify(state, socketName, descriptor);
+}
+
+function notify(state: string, socketName: string, descriptor: Fd | undefined): boolean {
   if (socketName === "") return false;
   using fd = openSocket("service notification socket", AF_UNIX, SOCK_DGRAM, 0);
-  sendDatagram(`notify service manager at ${socketName}`, fd, new TextEncoder().encode(state), unixAddress(socketName));
+  const purpose = `notify service manager at ${socketName}`;
+  const bytes = new TextEncoder().encode(state);
+  const address = unixAddress(socketName);
+  if (descriptor === undefined) sendDatagram(purpose, fd, bytes, address);
+  else sendDescriptor(purpose, fd, bytes, address, descriptor);
   return true;
 }
 

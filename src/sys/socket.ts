@@ -1,7 +1,7 @@
 // Non-blocking sockets of families Node does not offer (netlink, unix datagram). Errors are FlannelErrors by errno.
 import { errnos, fromErrno } from "./errno.ts";
 import { Fd } from "./fd.ts";
-import { bind, lastErrno, recv, send, sendto, setsockopt, socket } from "./libc.ts";
+import { bind, lastErrno, recv, send, sendmsg, sendto, setsockopt, socket } from "./libc.ts";
 
 // asm-generic/socket.h and bits/socket.h; the same on x64 and arm64.
 export const AF_UNIX = 1;
@@ -15,6 +15,10 @@ export const SO_SNDBUF = 7;
 export const SO_RCVBUF = 8;
 export const SO_SNDBUFFORCE = 32;
 export const SO_RCVBUFFORCE = 33;
+const SCM_RIGHTS = 1;
+/** sizeof(struct cmsghdr) on 64-bit Linux, and with one descriptor behind it. */
+const CONTROL_HEADER_BYTES = 16;
+const CONTROL_BYTES = 24;
 const MSG_TRUNC = 0x20;
 const MSG_DONTWAIT = 0x40;
 const MSG_NOSIGNAL = 0x4000;
@@ -43,6 +47,26 @@ export function sendDatagram(purpose: string, fd: Fd, bytes: Uint8Array, address
       ? send(fd.number, bytes, bytes.length, flags)
       : sendto(fd.number, bytes, bytes.length, flags, address, address.length);
   if (sent < 0) throw fromErrno(purpose, lastErrno());
+}
+
+/** Sends one datagram to a unix socket, and with it a copy of `descriptor` (unix(7)). */
+export function sendDescriptor(purpose: string, fd: Fd, bytes: Uint8Array, address: Uint8Array, descriptor: Fd): void {
+  const control = new Uint8Array(CONTROL_BYTES);
+  const view = new DataView(control.buffer);
+  view.setBigUint64(0, BigInt(CONTROL_HEADER_BYTES + 4), true);
+  view.setInt32(8, SOL_SOCKET, true);
+  view.setInt32(12, SCM_RIGHTS, true);
+  view.setInt32(CONTROL_HEADER_BYTES, descriptor.number, true);
+  const message = {
+    name: address,
+    nameLength: address.length,
+    parts: { base: bytes, length: bytes.length },
+    partCount: 1,
+    control,
+    controlLength: CONTROL_BYTES,
+    flags: 0,
+  } as const;
+  if (sendmsg(fd.number, message, MSG_DONTWAIT | MSG_NOSIGNAL) < 0) throw fromErrno(purpose, lastErrno());
 }
 
 /**

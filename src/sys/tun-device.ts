@@ -9,6 +9,7 @@ import { ioctlNumber, ioctlPointer, lastErrno } from "./libc.ts";
 const TUNSETIFF = 0x4004_54ca;
 const TUNSETPERSIST = 0x4004_54cb;
 const TUNSETOFFLOAD = 0x4004_54d0;
+const TUNGETIFF = 0x8004_54d2;
 const TUNSETVNETHDRSZ = 0x4004_54d8;
 const IFF_TUN = 0x0001;
 const IFF_NO_PI = 0x1000;
@@ -41,6 +42,13 @@ export function openTun(name: string, vnetHeaderBytes: number): Fd {
     throw error;
   }
   return fd;
+}
+
+/** Whether `fd`, which may be anything, is attached to the device that has this name now. */
+export function isAttachedTo(fd: Fd, name: string): boolean {
+  const request = new Uint8Array(IFREQ_BYTES);
+  if (ioctlPointer(fd.number, TUNGETIFF, request) < 0) return false;
+  return Buffer.from(request.subarray(0, NAME_BYTES)).toString("latin1").replace(/\0.*$/s, "") === name;
 }
 
 /** Makes the device when there is none, and leaves it to whoever attaches to it. */

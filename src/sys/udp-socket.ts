@@ -2,7 +2,7 @@
 import { type Address, addressToBytes } from "../ip/address.ts";
 import { fromErrno } from "./errno.ts";
 import type { Fd } from "./fd.ts";
-import { connect, getsockopt, lastErrno } from "./libc.ts";
+import { connect, getsockname, getsockopt, lastErrno } from "./libc.ts";
 import {
   bindSocket,
   openSocket,
@@ -66,9 +66,17 @@ export function hasUdpSegmentation(fd: Fd): boolean {
   return trySetOption(fd, SOL_UDP, UDP_SEGMENT, 0);
 }
 
-/** Lets the kernel join received datagrams of one size (UDP_GRO, since 5.0). */
-export function tryJoinReceived(fd: Fd): boolean {
-  return trySetOption(fd, SOL_UDP, UDP_GRO, 1);
+/** Whether the kernel is to join received datagrams of one size (UDP_GRO, since 5.0). False when it does not know how. */
+export function tryJoinReceived(fd: Fd, joins: boolean): boolean {
+  return trySetOption(fd, SOL_UDP, UDP_GRO, joins ? 1 : 0);
+}
+
+/** Whether `fd`, which may be anything, is a socket bound to this address and port. */
+export function isBoundTo(fd: Fd, address: Address, port: number): boolean {
+  const wanted = socketAddress(address, port);
+  const bound = new Uint8Array(28);
+  const length = Uint32Array.of(bound.length);
+  return getsockname(fd.number, bound, length) === 0 && Buffer.compare(bound.subarray(0, length[0]), wanted) === 0;
 }
 
 /** What the kernel knows of the largest IP packet on the way to `address` (a sockaddr), in bytes. */

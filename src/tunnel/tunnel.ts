@@ -1,13 +1,12 @@
 // The user-space data plane as its owner sees it: told what to do as a whole, it keeps doing it. A session that ends or
 // cannot be started is tried again; what stands in the way is there to read.
 import { describeError } from "../errors.ts";
-import type { Fd } from "../sys/fd.ts";
-import { openTun } from "../sys/tun-device.ts";
+import type { DescriptorKeeper } from "../sys/service-descriptors.ts";
 import type { Logger } from "../telemetry/logger.ts";
-import { VNET_HEADER_BYTES } from "./arena.ts";
 import { Counters, type CountersByName, MAX_PEERS, type peerCounter } from "./counters.ts";
 import { ForwardingTable } from "./forwarding-table.ts";
 import { TableBuffers } from "./table-buffers.ts";
+import { TunnelDescriptors } from "./tunnel-descriptors.ts";
 import { sessionKey, type TunnelFeatures, TunnelSession } from "./tunnel-session.ts";
 import type { TunnelPeer, TunnelState } from "./tunnel-state.ts";
 
@@ -20,6 +19,8 @@ const SETTLED_MS = LAST_RETRY_MS;
 
 export interface TunnelOptions {
   readonly logger: Logger;
+  /** Holds device and sockets after us; stays the caller's. */
+  readonly keeper: DescriptorKeeper;
   /** The session was started, or has ended. */
   readonly onChange: () => void;
 }
@@ -35,11 +36,10 @@ export class Tunnel implements AsyncDisposable {
   readonly #counters = new Counters();
   readonly #slots = new PeerSlots(this.#counters);
   readonly #buffers = new TableBuffers();
+  readonly #descriptors: TunnelDescriptors;
   #wanted: TunnelState | undefined;
   #table: ForwardingTable | undefined;
   #running: { readonly session: TunnelSession; readonly key: string } | undefined;
-  /** Held from one session to the next: without a holder it loses its carrier, and the kernel drops what is for it. */
-  #device: { readonly name: string; readonly fd: Fd } | undefined;
   #problem: string | undefined;
   #retryMs = FIRST_RETRY_MS;
   #retryTimer: NodeJS.Timeout | undefined;
@@ -57,6 +57,10 @@ export class Tunnel implements AsyncDisposable {
 
   constructor(options: TunnelOptions) {
     this.#options = options;
+    this.#descriptors = new TunnelDescriptors(options.keeper, (error) => {
+      const message = "packets will not wait while the agent is started again: cannot tell the service manager";
+      options.logger.warn("tunnel.not-kept", message, { error: describeError(error) });
+    });
   }
 
   /** Why packets, or those of one family, do not flow now; undefined when they do. */
@@ -104,21 +108,7 @@ export class Tunnel implements AsyncDisposable {
     const session = this.#running?.session;
     this.#running = undefined;
     await session?.[Symbol.asyncDispose]();
-    this.#releaseDevice();
-  }
-
-  /** Throws when it cannot be had. It stays in the kernel when it is released. */
-  #attach(name: string): Fd {
-    if (this.#device?.name !== name) {
-      this.#releaseDevice();
-      this.#device = { name, fd: openTun(name, VNET_HEADER_BYTES) };
-    }
-    return this.#device.fd;
-  }
-
-  #releaseDevice(): void {
-    this.#device?.fd[Symbol.dispose]();
-    this.#device = undefined;
+    this.#descriptors[Symbol.dispose]();
   }
 
   #start(): void {
@@ -127,7 +117,7 @@ export class Tunnel implements AsyncDisposable {
     const state = this.#wanted;
     if (state === undefined || this.#table === undefined || this.#isDisposed) return;
     try {
-      const session = TunnelSession.open(this.#attach(state.device), state, this.#table, this.#counters);
+      const session = TunnelSession.open(this.#descriptors.open(state), state, this.#table, this.#counters);
       this.#buffers.freeAll();
       this.#buffers.publish(this.#table.buffer, 0);
       this.#running = { session, key: sessionKey(state) };
@@ -195,8 +185,7 @@ export class Tunnel implements AsyncDisposable {
   }
 
   #fail(problem: string): void {
-    // It may be gone; and what nobody reads is better dropped than kept.
-    this.#releaseDevice();
+    this.#descriptors.letDeviceGo();
     if (problem !== this.#problem) {
       this.#options.logger.error("tunnel.failed", "the data plane cannot run: trying again", { error: problem });
     }

@@ -7,6 +7,7 @@ import { afterEach, beforeEach, expect, test } from "vitest";
 import { boxNamespace as box } from "../../lab/namespace.ts";
 import { until } from "../../lab/wait.ts";
 import { parseAddress, parsePrefix } from "../../src/ip/address.ts";
+import { ServiceDescriptors } from "../../src/sys/service-descriptors.ts";
 import { Tunnel } from "../../src/tunnel/tunnel.ts";
 import type { TunnelPeer } from "../../src/tunnel/tunnel-state.ts";
 import { recordingLogger } from "../support/host-fixture.ts";
@@ -53,7 +54,8 @@ const fromSubnet = (third: number) =>
 
 /** The data plane with nobody in it, and how to change who is. */
 async function openTunnel() {
-  const tunnel = resources.use(new Tunnel({ logger: recordingLogger().logger, onChange: () => undefined }));
+  const keeper = resources.use(new ServiceDescriptors());
+  const tunnel = resources.use(new Tunnel({ logger: recordingLogger().logger, keeper, onChange: () => undefined }));
   const setPeers = (peers: readonly TunnelPeer[]) =>
     tunnel.setState({
       device: "flannel0",

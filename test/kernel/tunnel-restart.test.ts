@@ -3,6 +3,7 @@ import { afterEach, beforeEach, expect, test } from "vitest";
 import { boxNamespace as box } from "../../lab/namespace.ts";
 import { until } from "../../lab/wait.ts";
 import { parseAddress, parsePrefix } from "../../src/ip/address.ts";
+import { ServiceDescriptors } from "../../src/sys/service-descriptors.ts";
 import { Tunnel } from "../../src/tunnel/tunnel.ts";
 import { recordingLogger } from "../support/host-fixture.ts";
 
@@ -24,7 +25,8 @@ async function openTunnel() {
     if (host.isHostile) removeDevice().catch(() => undefined);
   };
   resources.defer(async () => void (await removeDevice()));
-  const tunnel = resources.use(new Tunnel({ logger, onChange }));
+  const keeper = resources.use(new ServiceDescriptors());
+  const tunnel = resources.use(new Tunnel({ logger, keeper, onChange }));
   await tunnel.setState({
     device: "flannel0",
     port: 8285,

@@ -3,6 +3,7 @@
 import { boxNamespace as box } from "../../lab/namespace.ts";
 import { parseAddress, parsePrefix } from "../../src/ip/address.ts";
 import type { Fd } from "../../src/sys/fd.ts";
+import { ServiceDescriptors } from "../../src/sys/service-descriptors.ts";
 import { openSocket, receiveDatagram, SOCK_RAW, sendDatagram } from "../../src/sys/socket.ts";
 import { openRawSocket, openUdpSocket, socketAddress } from "../../src/sys/udp-socket.ts";
 import { Tunnel } from "../../src/tunnel/tunnel.ts";
@@ -37,7 +38,10 @@ export type Sender = "peer" | "peer, from another port" | "stranger";
 export class TunnelFixture implements AsyncDisposable {
   readonly #resources = new AsyncDisposableStack();
   readonly log = recordingLogger();
-  readonly tunnel = this.#resources.use(new Tunnel({ logger: this.log.logger, onChange: () => undefined }));
+  readonly #keeper = this.#resources.use(new ServiceDescriptors());
+  readonly tunnel = this.#resources.use(
+    new Tunnel({ logger: this.log.logger, keeper: this.#keeper, onChange: () => undefined }),
+  );
   readonly #raw = { ipv4: this.#own(openRawSocket(4)), ipv6: this.#own(openRawSocket(6)) };
   readonly #icmp = {
     ipv4: this.#own(openSocket("ICMP", AF_INET, SOCK_RAW, IPPROTO_ICMP)),

@@ -1,0 +1,83 @@
+// Descriptors that outlive the process: the service manager keeps a copy of each while the service is started again, and
+// hands them to the next process (sd_notify(3): FDSTORE; sd_listen_fds(3)). What arrives meanwhile waits in them. Where
+// nobody keeps them they end with the process.
+import { Fd } from "./fd.ts";
+import { fcntl } from "./libc.ts";
+import { notifyService, sendToService } from "./service-notify.ts";
+
+/** SD_LISTEN_FDS_START in systemd/sd-daemon.h. */
+const FIRST_DESCRIPTOR = 3;
+const F_SETFD = 2;
+const FD_CLOEXEC = 1;
+
+/** Where descriptors come from and go to. Names are of letters, digits and hyphens. */
+export interface DescriptorKeeper {
+  /** One that was kept under this name; the caller's from now on. */
+  take(name: string): Fd | undefined;
+  /** A copy is for the next process, until it is forgotten. `fd` stays the caller's. Throws when nobody can be told. */
+  keep(name: string, fd: Fd): void;
+  /** Becomes the keeper's, for whoever takes it next in this process. */
+  giveBack(name: string, fd: Fd): void;
+  /** Nobody is to have it any more: what it held is free as soon as the service manager has read this. */
+  forget(name: string): void;
+}
+
+export class ServiceDescriptors implements DescriptorKeeper, Disposable {
+  readonly #held: Map<string, Fd>;
+  readonly #socketName: string | undefined;
+
+  /** Those the process was started with are the keeper's. */
+  constructor(inherited: ReadonlyMap<string, Fd> = inheritedDescriptors(process.env), socketName?: string) {
+    this.#held = new Map(inherited);
+    this.#socketName = socketName;
+  }
+
+  take(name: string): Fd | undefined {
+    const fd = this.#held.get(name);
+    this.#held.delete(name);
+    return fd;
+  }
+
+  keep(name: string, fd: Fd): void {
+    // Errors of a socket (a peer that is down) would make systemd drop it: FDPOLL.
+    sendToService(`FDSTORE=1\nFDNAME=${name}\nFDPOLL=0`, fd, this.#socketName);
+  }
+
+  giveBack(name: string, fd: Fd): void {
+    this.#held.get(name)?.[Symbol.dispose]();
+    this.#held.set(name, fd);
+  }
+
+  forget(name: string): void {
+    this.take(name)?.[Symbol.dispose]();
+    notifyService(`FDSTOREREMOVE=1\nFDNAME=${name}`, this.#socketName);
+  }
+
+  /** Whoever has needed one has taken it by now. */
+  forgetHeld(): void {
+    for (const name of [...this.#held.keys()]) this.forget(name);
+  }
+
+  /** Closes what is held; the service manager's copies stay. */
+  [Symbol.dispose](): void {
+    for (const fd of this.#held.values()) fd[Symbol.dispose]();
+    this.#held.clear();
+  }
+}
+
+/** What `environment` says this process was started with, by name; closed on exec, and nobody finds it there again. */
+function inheritedDescriptors(environment: NodeJS.ProcessEnv): ReadonlyMap<string, Fd> {
+  const { LISTEN_PID: pid, LISTEN_FDS: count, LISTEN_FDNAMES: names } = environment;
+  for (const name of ["LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES"]) delete environment[name];
+  const inherited = new Map<string, Fd>();
+  const list = (names ?? "").split(":");
+  // Variables that do not go together are not systemd's.
+  if (Number(pid) !== process.pid || Number(count) !== list.length) return inherited;
+  for (const [index, name] of list.entries()) {
+    const number = FIRST_DESCRIPTOR + index;
+    if (fcntl(number, F_SETFD, FD_CLOEXEC) < 0) continue; // there is none
+    inherited.get(name)?.[Symbol.dispose](); // of two the later one
+    inherited.set(name, new Fd(number));
+  }
+  return inherited;
+}
