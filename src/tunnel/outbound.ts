@@ -8,11 +8,22 @@ import { type Counters, counter } from "./counters.ts";
 import { type ForwardingTable, NO_PEER } from "./forwarding-table.ts";
 import type { IcmpErrors } from "./icmp-errors.ts";
 import type { DatagramSink } from "./message-batch.ts";
-import { decrementTtl4, decrementTtl6, IPV6_HEADER_BYTES, ipv4HeaderBytes, isMulticast4, TCP, vnet } from "./packet.ts";
+import {
+  decrementTtl4,
+  decrementTtl6,
+  IPV6_HEADER_BYTES,
+  ipv4HeaderBytes,
+  isBareTcp,
+  isMulticast4,
+  TCP,
+  vnet,
+} from "./packet.ts";
 import type { PathMtus } from "./path-mtus.ts";
 import { Segmenter } from "./segmenter.ts";
 
 const MAX_PACKETS = 64;
+/** Up to this size a packet is taken for a question or an answer. */
+const SMALL_BYTES = 512;
 const LARGEST_READ_BYTES = VNET_HEADER_BYTES + 65_535;
 
 /** The device is gone or was never ours: the pump has to begin anew. */
@@ -33,6 +44,8 @@ export class Outbound {
   readonly #arena: Arena;
   readonly #options: OutboundOptions;
   readonly #segmenter: Segmenter;
+  /** Small packets so far that are not mere acknowledgements; begins anew at 2^31. Somebody may wait for them. */
+  smallPackets = 0;
   #table: ForwardingTable;
   /** The last look-up: packets come in trains. */
   #lastDestination = 0;
@@ -163,6 +176,9 @@ export class Outbound {
     } else if (((u8[at + vnet.flags] ?? 0) & vnet.needsChecksum) !== 0 && !this.#finishChecksum(at, ip, length)) {
       this.#drop(counter.malformed);
       return;
+    }
+    if (length <= SMALL_BYTES && !isBareTcp(this.#arena, ip, length, isV6)) {
+      this.smallPackets = (this.smallPackets + 1) | 0;
     }
     const limit = pathMtus.limitBytes(this.#table, peer, isV6);
     if (datagramBytes > limit && this.#mustNotFragment(ip, isV6)) {

@@ -35,17 +35,17 @@ describe("PacketWait", () => {
   it("tells which descriptor has something", () => {
     const { tun, udp4, waiting } = setUp();
     signalEventFd(udp4);
-    waiting.wait(0, 0);
+    waiting.wait(0, 0, 0);
     expect(found(waiting)).toEqual([false, true, false]);
     signalEventFd(tun);
-    waiting.wait(0, 0);
+    waiting.wait(0, 0, 0);
     expect(found(waiting)).toEqual([true, true, false]);
   });
 
   it("takes a call of the control plane once", () => {
     const { wakeUp, waiting } = setUp();
     signalEventFd(wakeUp);
-    waiting.wait(0, 0);
+    waiting.wait(0, 0, 0);
     expect(found(waiting)).toEqual([false, false, false]);
     expect(() => readSync(wakeUp.number, new Uint8Array(8))).toThrow("EAGAIN");
   });
@@ -57,7 +57,7 @@ describe("PacketWait", () => {
       const script = `setTimeout(() => require("node:fs").writeSync(${tun.number}, new Uint8Array(BigUint64Array.of(1n).buffer)), 1)`;
       const worker = new Worker(script, { eval: true });
       const ended = new Promise((resolve) => worker.once("exit", resolve));
-      waiting.wait(0, 0);
+      waiting.wait(0, 0, 0);
       expect(found(waiting)).toEqual([true, false, false]);
       await ended;
       readSync(tun.number, new Uint8Array(8));

@@ -1,6 +1,7 @@
 // How the packet thread waits: for a moment by looking again and again, then asleep. Waking a sleeping thread on an idle
 // core costs more than carrying the packet; an answer to what was just sent often comes before the core has gone to rest.
-// In a flood of small packets it naps: more gathers, and who sends need not wake it for each.
+// In a flood of small packets it naps: more gathers, and who sends need not wake it for each. So it does in a bulk transfer
+// beside which somebody asks and waits for answers: those programs get the core in between.
 import { clockGettime, poll, readInto, schedYield, usleep } from "../sys/libc.ts";
 import type { Arena } from "./arena.ts";
 
@@ -44,6 +45,8 @@ const RETRY_EVERY = 32;
 /** More packets than this, counted over the window, are a flood; requests and answers one by one are far below. */
 const FLOOD_PACKETS_PER_SECOND = 100_000;
 const FLOOD_WINDOW_NS = 500_000;
+/** After a small packet; who asks more seldom waits for more than we could make shorter. */
+const ASKED_NS = 20_000_000;
 /** About 75 with the timer slack. */
 const NAP_US = 20;
 
@@ -61,6 +64,8 @@ export class PacketWait {
   #windowStartPackets = 0;
   #carriedBytes = 0;
   #isFlood = false;
+  #smallPackets = 0;
+  #askedEndNs = 0;
 
   constructor(arena: Arena, { tun, udp4, udp6, wakeUp }: WaitDescriptors) {
     this.#arena = arena;
@@ -73,13 +78,18 @@ export class PacketWait {
     }
   }
 
-  /** Returns when a packet or the control plane has come. What was carried is counted from the beginning. */
-  wait(carriedBytes: number, carriedPackets: number): void {
+  /**
+   * Returns when a packet or the control plane has come. What was carried is counted from the beginning; `smallPackets`
+   * is another number whenever somebody may wait for an answer.
+   */
+  wait(carriedBytes: number, carriedPackets: number, smallPackets: number): void {
     const now = this.#nowNs();
     const isBulk = carriedBytes - this.#carriedBytes >= BULK_BYTES;
     this.#carriedBytes = carriedBytes;
     this.#noteFlood(now, carriedPackets);
-    const naps = this.#isFlood && !isBulk;
+    if (smallPackets !== this.#smallPackets) this.#askedEndNs = now + ASKED_NS;
+    this.#smallPackets = smallPackets;
+    const naps = isBulk ? now < this.#askedEndNs : this.#isFlood;
     if (naps) usleep(NAP_US);
     // What came is only written when something did, not when a signal ended the wait.
     this.#note((!naps && this.#look(now, isBulk)) || this.#poll(-1));

@@ -45,6 +45,13 @@ export function ipv4HeaderBytes({ u8 }: Arena, ip: number, length: number): numb
   return bytes >= IPV4_HEADER_BYTES && bytes <= length ? bytes : 0;
 }
 
+/** Whether the IP packet at `ip`, of `length` bytes, is TCP's without payload. Extension headers hide what it is. */
+export function isBareTcp({ u8 }: Arena, ip: number, length: number, isV6: boolean): boolean {
+  if (u8[ip + (isV6 ? 6 : 9)] !== TCP) return false;
+  const headerBytes = isV6 ? IPV6_HEADER_BYTES : ((u8[ip] ?? 0) & 15) * 4;
+  return headerBytes + ((u8[ip + headerBytes + 12] ?? 0) >> 4) * 4 >= length;
+}
+
 /**
  * One hop less, and the checksum follows (RFC 1624). The TTL must not be 0. Bytes, not words: a packet cut out of joined
  * datagrams may lie anywhere.

@@ -89,7 +89,7 @@ export function runPump(options: PumpOptions): void {
       continue;
     }
     Atomics.store(words, control.usesGso, batch.usesGso ? 1 : 0);
-    waiting.wait(counters.carriedBytes(), counters.carriedPackets());
+    waiting.wait(counters.carriedBytes(), counters.carriedPackets(), outbound.smallPackets);
   }
 }
 
