@@ -8,6 +8,8 @@ export interface MemorySample {
   readonly minute: number;
   /** In MB, one for each agent. */
   readonly residentMb: readonly number[];
+  /** Of it, what is not of files. */
+  readonly ownMb: readonly number[];
 }
 
 export interface HostView {
@@ -27,6 +29,8 @@ export interface SoakResult {
 const FROM_MINUTE = 2;
 const TO_MINUTE = 10;
 const MAX_GROWTH_MB = 2;
+/** Looks up to so far from a minute are that minute's. */
+const NEAR_MINUTES = 1;
 
 /** Lines for a terminal, and what is not as it should be. */
 export function soakReport(result: SoakResult): {
@@ -50,22 +54,23 @@ export function soakReport(result: SoakResult): {
 }
 
 function memoryOf(name: string, index: number, samples: readonly MemorySample[], lastMinute: number) {
-  const at = (minute: number) => {
-    const near = samples.filter((sample) => Math.abs(sample.minute - minute) <= 0.5);
-    return percentile(
-      near.map(({ residentMb }) => residentMb[index] ?? Number.NaN),
-      50,
-    );
-  };
+  const residentMb = (sample: MemorySample) => sample.residentMb[index] ?? Number.NaN;
+  const ownMb = (sample: MemorySample) => sample.ownMb[index] ?? Number.NaN;
   if (lastMinute < TO_MINUTE) {
-    const now = samples.at(-1)?.residentMb[index] ?? Number.NaN;
+    const now = samples.slice(-1).map(residentMb)[0] ?? Number.NaN;
     return { text: `${name}: ${now.toFixed(1)} MB resident; too short to judge, it takes ${TO_MINUTE} minutes` };
   }
-  const [early, late, last] = [at(FROM_MINUTE), at(TO_MINUTE), at(lastMinute)];
-  const most = Math.max(...samples.map(({ residentMb }) => residentMb[index] ?? 0));
+  const over = (read: (sample: MemorySample) => number) =>
+    [FROM_MINUTE, TO_MINUTE, lastMinute].map((minute) => {
+      const near = samples.filter((sample) => Math.abs(sample.minute - minute) <= NEAR_MINUTES);
+      return percentile(near.map(read), 50);
+    });
+  const [early = Number.NaN, late = Number.NaN, last = Number.NaN] = over(residentMb);
+  const own = over(ownMb).map((mb) => mb.toFixed(1));
+  const most = Math.max(...samples.map(residentMb));
   const text =
     `${name}: resident ${early.toFixed(1)} MB at minute ${FROM_MINUTE}, ${late.toFixed(1)} at ${TO_MINUTE}, ` +
-    `${last.toFixed(1)} at the end, ${most.toFixed(1)} at most`;
+    `${last.toFixed(1)} at the end, ${most.toFixed(1)} at most; of it not of files ${own.join(", ")}`;
   const grown = Math.max(late - early, last - late);
   const isFlat = grown <= MAX_GROWTH_MB;
   return isFlat ? { text } : { text, fault: `${name}: resident memory grew by ${grown.toFixed(1)} MB` };

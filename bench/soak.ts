@@ -19,8 +19,8 @@ by no more than 2 MB between minute 2 and 10 and stayed flat, and nothing went w
 
   --minutes N  60 by default; at least 10 for a verdict
 `;
-/** Program text goes and comes with the memory keeper: a median needs many looks. */
-const SAMPLE_MS = 1_000;
+/** Program text goes every two seconds and comes back as it is used: a median needs many looks. */
+const SAMPLE_MS = 250;
 const config = {
   Network: "10.6.0.0/16",
   EnableIPv6: true,
@@ -38,9 +38,9 @@ async function soak(minutes: number, signal: AbortSignal): Promise<SoakResult> {
   for (;;) {
     await sleep(SAMPLE_MS, undefined, { signal }).catch(() => undefined);
     const minute = (performance.now() - startedMs) / 60_000;
-    const bytes = await Promise.all(cluster.agents.map((agent) => agent.residentBytes()));
-    const residentMb = bytes.map((each) => each / 1e6);
-    samples.push({ minute, residentMb });
+    const memory = await Promise.all(cluster.agents.map((agent) => agent.memory()));
+    const residentMb = memory.map(({ residentBytes }) => residentBytes / 1e6);
+    samples.push({ minute, residentMb, ownMb: memory.map(({ ownBytes }) => ownBytes / 1e6) });
     if (Math.floor(minute) > told) {
       told = Math.floor(minute);
       const gbits = [...traffic.gbits.values()].map((list) => list.at(-1)?.toFixed(2)).join(" and ");

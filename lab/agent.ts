@@ -135,8 +135,14 @@ export class LabAgent implements AsyncDisposable {
 
   /** Resident memory in bytes. */
   async residentBytes(): Promise<number> {
+    return (await this.memory()).residentBytes;
+  }
+
+  /** Resident memory in bytes, and what of it is not of files. */
+  async memory(): Promise<{ readonly residentBytes: number; readonly ownBytes: number }> {
     const text = await readFile(`/proc/${this.pid}/status`, "utf8");
-    return Number(/^VmRSS:\s+(\d+) kB/m.exec(text)?.[1]) * 1024;
+    const bytes = (name: string) => Number(new RegExp(`^${name}:\\s+(\\d+) kB`, "m").exec(text)?.[1]) * 1024;
+    return { residentBytes: bytes("VmRSS"), ownBytes: bytes("RssAnon") };
   }
 
   signal(signal: NodeJS.Signals): void {

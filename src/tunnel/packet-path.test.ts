@@ -7,7 +7,7 @@ import { Arena, IOVEC_BYTES, VNET_HEADER_BYTES } from "./arena.ts";
 import { fold } from "./checksum.ts";
 import { Coalescer } from "./coalescer.ts";
 import type { DatagramSink } from "./message-batch.ts";
-import { decrementTtl4 } from "./packet.ts";
+import { decrementTtl4, isBareTcp } from "./packet.ts";
 import { Segmenter } from "./segmenter.ts";
 
 const v4 = { source: [10, 5, 1, 2], destination: [10, 5, 2, 2] };
@@ -276,4 +276,25 @@ it("takes a hop and leaves the checksum as if worked out anew, for every checksu
     if (arena.u8[ip + 8] !== 63 || arena.get16(ip + 10) !== checksumOf(recomputed)) wrong.push(before);
   }
   expect(wrong).toEqual([]);
+});
+
+it("tells acknowledgements from what carries something, with options of IP and TCP", () => {
+  const small = fc.record({
+    addresses: fc.constantFrom(v4, v6),
+    protocol: fc.constantFrom(6 as const, 17 as const),
+    payload: fc.uint8Array({ maxLength: 3 }),
+    tcpOptionBytes: fc.constantFrom(0, 12, 40),
+    hasIpOptions: fc.boolean(),
+  });
+  fc.assert(
+    fc.property(small, fc.nat(3), ({ addresses, hasIpOptions, ...rest }, shift) => {
+      const made = makePacket({ ...addresses, ...rest });
+      const packet = hasIpOptions && addresses === v4 ? reshaped(made, "with IP options") : made;
+      const ip = arena.txPackets + shift;
+      arena.u8.fill(0xff, ip, ip + 200);
+      arena.u8.set(packet, ip);
+      const isBare = rest.protocol === 6 && rest.payload.length === 0;
+      expect(isBareTcp(arena, ip, packet.length, addresses === v6)).toBe(isBare);
+    }),
+  );
 });
