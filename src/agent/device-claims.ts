@@ -1,10 +1,11 @@
 // One agent for each device: two that keep the same one would undo each other's work for ever. A claim is a lock file
 // named after the device and this network namespace, in one place whatever the agents' own directories are.
-import { readlinkSync, rmSync } from "node:fs";
+import { rmSync } from "node:fs";
 import { join } from "node:path";
 import { FlannelError, hasCode } from "../errors.ts";
 import { ensureDirectory } from "../lease/subnet-file.ts";
 import { FileLock } from "../sys/file-lock.ts";
+import { networkNamespace } from "../sys/network-namespace.ts";
 
 const CLAIMS_DIRECTORY = "/run/flannel";
 
@@ -47,6 +48,7 @@ export class DeviceClaims implements Disposable {
   #take(device: string, directory: string): void {
     try {
       ensureDirectory(directory, 0o755);
+      // Agents of several hosts may share a directory, as containers and in the lab.
       this.#locks.push(FileLock.acquire(join(directory, `${device}.${networkNamespace()}.lock`)));
     } catch (error) {
       if (!hasCode(error, "agent.running")) return; // nowhere to say it: as without claims
@@ -56,9 +58,4 @@ export class DeviceClaims implements Disposable {
       throw new FlannelError("agent.running", message, { details: { device, pid } });
     }
   }
-}
-
-/** Its number in `net:[4026531840]`: agents of several hosts may share a directory, as containers and in the lab. */
-function networkNamespace(): string {
-  return readlinkSync("/proc/thread-self/ns/net").replaceAll(/\D/g, "");
 }

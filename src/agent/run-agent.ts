@@ -61,10 +61,22 @@ export async function runAgent(run: RunOptions): Promise<ExitCode> {
       await runUntilEnd(withStore, report, keeper, beginsAnew);
     }
   } catch (error) {
-    if (!signal.aborted) return sayWhy(error, logger);
+    if (!signal.aborted) {
+      tryToForget(keeper, logger);
+      return sayWhy(error, logger);
+    }
   }
   logger.info("agent.stopped", "stopped as asked; lease and kernel state stay, packets go on");
   return 0;
+}
+
+/** Nobody knows when the next agent will carry packets, if ever. */
+function tryToForget(keeper: ServiceDescriptors, logger: AgentLogger): void {
+  try {
+    keeper.forgetHeld();
+  } catch (error) {
+    logger.warn("service.not-notified", "cannot tell the service manager", { error: describeError(error) });
+  }
 }
 
 async function startEmbeddedStore({ options, storeProgram, logger }: RunOptions) {
@@ -120,8 +132,8 @@ async function runUntilEnd(
   if (signal.aborted) stop();
   const end = await Promise.race([agent.ended, stopped.promise]);
   clearInterval(ticker);
+  announcer.end(end.type === "stopped");
   if (end.type === "failed") throw end.error;
-  if (end.type === "stopped") announcer.stopping();
 }
 
 /** Says changes of readiness in the log and to the service manager. */
@@ -131,6 +143,7 @@ class ReadinessAnnouncer {
   #said: string | undefined;
   #isReadySent = false;
   #isPreflightSaid = false;
+  #hasEnded = false;
 
   constructor(logger: AgentLogger, keeper: ServiceDescriptors) {
     this.#logger = logger;
@@ -138,12 +151,13 @@ class ReadinessAnnouncer {
   }
 
   tell(report: AgentReport): void {
+    if (this.#hasEnded) return;
     const reasons = report.reasons();
     const text = reasons.join("; ");
     if (!this.#isReadySent && report.isForwarding) {
       this.#isReadySent = true;
       preferSmallHeap();
-      this.#tryTo(() => this.#keeper.forgetHeld()); // what an earlier configuration needed
+      tryToForget(this.#keeper, this.#logger); // what an earlier configuration needed
       this.#notify(`READY=1\nSTATUS=${text === "" ? "ready" : text}`);
     }
     if (text === this.#said) return;
@@ -170,17 +184,15 @@ class ReadinessAnnouncer {
     );
   }
 
-  stopping(): void {
-    this.#notify("STOPPING=1");
+  /** Nothing is told after it: what settles while the parts are closed says nothing about the next agent. */
+  end(isStopping: boolean): void {
+    this.#hasEnded = true;
+    if (isStopping) this.#notify("STOPPING=1");
   }
 
   #notify(state: string): void {
-    this.#tryTo(() => void notifyService(state));
-  }
-
-  #tryTo(tell: () => void): void {
     try {
-      tell();
+      notifyService(state);
     } catch (error) {
       this.#logger.warn("service.not-notified", "cannot tell the service manager", { error: describeError(error) });
     }

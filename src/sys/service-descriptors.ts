@@ -7,6 +7,8 @@ import { notifyService, sendToService } from "./service-notify.ts";
 
 /** SD_LISTEN_FDS_START in systemd/sd-daemon.h. */
 const FIRST_DESCRIPTOR = 3;
+/** Who needs one has taken it by then; later, what waits in it is of no use. */
+const HOLD_MS = 10_000;
 const F_SETFD = 2;
 const FD_CLOEXEC = 1;
 
@@ -25,11 +27,13 @@ export interface DescriptorKeeper {
 export class ServiceDescriptors implements DescriptorKeeper, Disposable {
   readonly #held: Map<string, Fd>;
   readonly #socketName: string | undefined;
+  #timer: NodeJS.Timeout | undefined;
 
   /** Those the process was started with are the keeper's. */
   constructor(inherited: ReadonlyMap<string, Fd> = inheritedDescriptors(process.env), socketName?: string) {
     this.#held = new Map(inherited);
     this.#socketName = socketName;
+    if (inherited.size > 0) this.#limitHolding();
   }
 
   take(name: string): Fd | undefined {
@@ -46,6 +50,7 @@ export class ServiceDescriptors implements DescriptorKeeper, Disposable {
   giveBack(name: string, fd: Fd): void {
     this.#held.get(name)?.[Symbol.dispose]();
     this.#held.set(name, fd);
+    this.#limitHolding();
   }
 
   forget(name: string): void {
@@ -53,15 +58,36 @@ export class ServiceDescriptors implements DescriptorKeeper, Disposable {
     notifyService(`FDSTOREREMOVE=1\nFDNAME=${name}`, this.#socketName);
   }
 
-  /** Whoever has needed one has taken it by now. */
+  /** Whoever has needed one has taken it by now. Throws when the service manager cannot be told of each. */
   forgetHeld(): void {
-    for (const name of [...this.#held.keys()]) this.forget(name);
+    let failure: unknown;
+    for (const name of [...this.#held.keys()]) {
+      try {
+        this.forget(name);
+      } catch (error) {
+        failure = error;
+      }
+    }
+    if (failure !== undefined) throw failure;
   }
 
   /** Closes what is held; the service manager's copies stay. */
   [Symbol.dispose](): void {
+    clearTimeout(this.#timer);
     for (const fd of this.#held.values()) fd[Symbol.dispose]();
     this.#held.clear();
+  }
+
+  #limitHolding(): void {
+    clearTimeout(this.#timer);
+    this.#timer = setTimeout(() => {
+      try {
+        this.forgetHeld();
+      } catch {
+        // Who wants the same device or port later tells it once more.
+      }
+    }, HOLD_MS);
+    this.#timer.unref();
   }
 }
 
@@ -76,8 +102,10 @@ function inheritedDescriptors(environment: NodeJS.ProcessEnv): ReadonlyMap<strin
   for (const [index, name] of list.entries()) {
     const number = FIRST_DESCRIPTOR + index;
     if (fcntl(number, F_SETFD, FD_CLOEXEC) < 0) continue; // there is none
-    inherited.get(name)?.[Symbol.dispose](); // of two the later one
-    inherited.set(name, new Fd(number));
+    const fd = new Fd(number);
+    // systemd names the newest first.
+    if (inherited.has(name)) fd[Symbol.dispose]();
+    else inherited.set(name, fd);
   }
   return inherited;
 }

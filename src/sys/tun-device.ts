@@ -34,8 +34,7 @@ export type TunOffload = "none" | "tcp" | "tcp and udp";
 export function openTun(name: string, vnetHeaderBytes: number): Fd {
   const fd = attach(name, IFF_TUN | IFF_NO_PI | IFF_VNET_HDR);
   try {
-    const size = new Uint8Array(Int32Array.of(vnetHeaderBytes).buffer);
-    if (ioctlPointer(fd.number, TUNSETVNETHDRSZ, size) < 0) throw fromErrno(`set up ${name}`, lastErrno());
+    if (!setVnetHeaderBytes(fd, vnetHeaderBytes)) throw fromErrno(`set up ${name}`, lastErrno());
     if (ioctlNumber(fd.number, TUNSETPERSIST, 1) < 0) throw fromErrno(`make ${name} persistent`, lastErrno());
   } catch (error) {
     fd[Symbol.dispose]();
@@ -44,11 +43,13 @@ export function openTun(name: string, vnetHeaderBytes: number): Fd {
   return fd;
 }
 
-/** Whether `fd`, which may be anything, is attached to the device that has this name now. */
-export function isAttachedTo(fd: Fd, name: string): boolean {
+/** Whether `fd`, which may be anything, is attached to the device of this name, and fit for use like one of `openTun`. */
+export function isTun(fd: Fd, name: string, vnetHeaderBytes: number): boolean {
   const request = new Uint8Array(IFREQ_BYTES);
   if (ioctlPointer(fd.number, TUNGETIFF, request) < 0) return false;
-  return Buffer.from(request.subarray(0, NAME_BYTES)).toString("latin1").replace(/\0.*$/s, "") === name;
+  const attached = Buffer.from(request.subarray(0, NAME_BYTES)).toString("latin1").replace(/\0.*$/s, "");
+  const flags = new DataView(request.buffer).getUint16(NAME_BYTES, true);
+  return attached === name && (flags & IFF_VNET_HDR) !== 0 && setVnetHeaderBytes(fd, vnetHeaderBytes);
 }
 
 /** Makes the device when there is none, and leaves it to whoever attaches to it. */
@@ -73,6 +74,10 @@ export function setTunOffload(fd: Fd, wanted: TunOffload): TunOffload {
   const first = steps.findIndex(([name]) => name === wanted);
   for (const [name, bits] of steps.slice(first)) if (ioctlNumber(fd.number, TUNSETOFFLOAD, bits) === 0) return name;
   return "none";
+}
+
+function setVnetHeaderBytes(fd: Fd, bytes: number): boolean {
+  return ioctlPointer(fd.number, TUNSETVNETHDRSZ, new Uint8Array(Int32Array.of(bytes).buffer)) === 0;
 }
 
 function attach(name: string, flags: number): Fd {

@@ -2,8 +2,9 @@
 // what arrives meanwhile waits in them: a device without a holder loses its carrier and drops what is routed to it.
 import { type Address, addressToBytes, familyOf } from "../ip/address.ts";
 import type { Fd } from "../sys/fd.ts";
+import { networkNamespace } from "../sys/network-namespace.ts";
 import type { DescriptorKeeper } from "../sys/service-descriptors.ts";
-import { isAttachedTo, openTun } from "../sys/tun-device.ts";
+import { isTun, openTun } from "../sys/tun-device.ts";
 import { isBoundTo, openUdpSocket } from "../sys/udp-socket.ts";
 import { VNET_HEADER_BYTES } from "./arena.ts";
 import type { TunnelState } from "./tunnel-state.ts";
@@ -30,13 +31,15 @@ export interface SessionDescriptors {
 
 export class TunnelDescriptors implements Disposable {
   readonly #keeper: DescriptorKeeper;
-  readonly #onUnkept: (error: unknown) => void;
+  readonly #onUntold: (error: unknown) => void;
   readonly #held = new Map<string, Fd>();
+  /** Of those held. */
+  readonly #kept = new Set<string>();
 
-  /** `onUnkept` is told when the next process will have to do without. */
-  constructor(keeper: DescriptorKeeper, onUnkept: (error: unknown) => void) {
+  /** `onUntold` hears why the keeper could not be told. */
+  constructor(keeper: DescriptorKeeper, onUntold: (error: unknown) => void) {
     this.#keeper = keeper;
-    this.#onUnkept = onUnkept;
+    this.#onUntold = onUntold;
   }
 
   /**
@@ -50,13 +53,14 @@ export class TunnelDescriptors implements Disposable {
     for (const name of [...this.#held.keys()]) if (!wanted.has(name)) this.#letGo(name);
     const tun = this.#obtain(
       deviceName(device),
-      (fd) => isAttachedTo(fd, device),
+      (fd) => isTun(fd, device, VNET_HEADER_BYTES),
       () => openTun(device, VNET_HEADER_BYTES),
     );
     const missing: MissingSocket[] = [];
     const udp4 = localIpv4 && this.#tryObtainSocket(localIpv4, port, missing);
     const udp6 = localIpv6 && this.#tryObtainSocket(localIpv6, port, missing);
     if (missing[0] !== undefined && udp4 === undefined && udp6 === undefined) throw missing[0].error;
+    this.#keepHeld();
     return { tun, udp4, udp6, missing: missing[0] };
   }
 
@@ -69,6 +73,7 @@ export class TunnelDescriptors implements Disposable {
   [Symbol.dispose](): void {
     for (const [name, fd] of this.#held) this.#keeper.giveBack(name, fd);
     this.#held.clear();
+    this.#kept.clear();
   }
 
   #tryObtainSocket(address: Address, port: number, missing: MissingSocket[]): Fd | undefined {
@@ -90,26 +95,40 @@ export class TunnelDescriptors implements Disposable {
     const kept = this.#keeper.take(name);
     if (kept !== undefined) {
       this.#held.set(name, kept);
+      this.#kept.add(name);
       if (isUsable(kept)) return kept;
       this.#letGo(name);
     }
-    const fd = open();
-    this.#held.set(name, fd);
-    this.#tell(() => this.#keeper.keep(name, fd));
-    return fd;
+    try {
+      const fd = open();
+      this.#held.set(name, fd);
+      return fd;
+    } catch (error) {
+      // The keeper may have missed that it is not to be kept any more: then nobody can have it.
+      this.#tell(() => this.#keeper.forget(name));
+      throw error;
+    }
+  }
+
+  #keepHeld(): void {
+    for (const [name, fd] of this.#held) {
+      if (this.#kept.has(name)) continue;
+      this.#kept.add(name);
+      this.#tell(() => this.#keeper.keep(name, fd));
+    }
   }
 
   #letGo(name: string): void {
     this.#held.get(name)?.[Symbol.dispose]();
     this.#held.delete(name);
-    this.#tell(() => this.#keeper.forget(name));
+    if (this.#kept.delete(name)) this.#tell(() => this.#keeper.forget(name));
   }
 
   #tell(tell: () => void): void {
     try {
       tell();
     } catch (error) {
-      this.#onUnkept(error);
+      this.#onUntold(error);
     }
   }
 }
@@ -130,11 +149,13 @@ function openSocket(address: Address, port: number): Fd {
 
 const DEVICE = "tun-";
 
+/** With the network namespace: a device or socket of another is none of ours. */
 function deviceName(device: string): string {
-  return `${DEVICE}${device}`;
+  return `${DEVICE}${device}-${networkNamespace()}`;
 }
 
 /** Without the colons of IPv6, which separate names. */
 function socketName(address: Address, port: number): string {
-  return `udp${familyOf(address)}-${Buffer.from(addressToBytes(address)).toString("hex")}-${port}`;
+  const bytes = Buffer.from(addressToBytes(address)).toString("hex");
+  return `udp${familyOf(address)}-${bytes}-${port}-${networkNamespace()}`;
 }

@@ -100,7 +100,12 @@ export class TunnelSession implements AsyncDisposable {
         sockets.map((socket) => tryJoinReceived(socket, state.offload)).every(Boolean) && state.offload,
     };
     const own = openOwn(udp4 !== undefined, udp6 !== undefined);
-    return new TunnelSession(descriptors, own, features, state, table, counters);
+    try {
+      return new TunnelSession(descriptors, own, features, state, table, counters);
+    } catch (error) {
+      own[Symbol.dispose](); // no thread could be started
+      throw error;
+    }
   }
 
   get features(): TunnelFeatures {
@@ -146,12 +151,22 @@ export class TunnelSession implements AsyncDisposable {
 
 /** Throws when the kernel refuses more than raw sockets. */
 function openOwn(hasIpv4: boolean, hasIpv6: boolean): OwnDescriptors {
-  using opened = new DisposableStack();
-  const raw4 = hasIpv4 ? opened.use(tryOpenRawSocket(4)) : undefined;
-  const raw6 = hasIpv6 ? opened.use(tryOpenRawSocket(6)) : undefined;
-  const wakeUp = opened.use(openEventFd());
-  const owned = opened.move();
-  return { raw4, raw6, wakeUp, [Symbol.dispose]: () => owned.dispose() };
+  const raw4 = hasIpv4 ? tryOpenRawSocket(4) : undefined;
+  const raw6 = hasIpv6 ? tryOpenRawSocket(6) : undefined;
+  const release = () => {
+    for (const fd of [raw4, raw6]) fd?.[Symbol.dispose]();
+  };
+  try {
+    const wakeUp = openEventFd();
+    const releaseAll = () => {
+      wakeUp[Symbol.dispose]();
+      release();
+    };
+    return { raw4, raw6, wakeUp, [Symbol.dispose]: releaseAll };
+  } catch (error) {
+    release();
+    throw error;
+  }
 }
 
 function addressOfPrefix(prefix: Prefix | undefined): Uint8Array | undefined {

@@ -58,8 +58,8 @@ export class Tunnel implements AsyncDisposable {
   constructor(options: TunnelOptions) {
     this.#options = options;
     this.#descriptors = new TunnelDescriptors(options.keeper, (error) => {
-      const message = "packets will not wait while the agent is started again: cannot tell the service manager";
-      options.logger.warn("tunnel.not-kept", message, { error: describeError(error) });
+      const message = "cannot tell the service manager what to keep for the next agent";
+      options.logger.warn("service.not-notified", message, { error: describeError(error) });
     });
   }
 

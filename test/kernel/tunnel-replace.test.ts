@@ -1,8 +1,12 @@
-// A session gives way to another (the offloads or the subnet were changed, a missing socket can be had): what comes to the
-// device and to the sockets meanwhile waits for the next one.
+// A session gives way to another, since the offloads were changed: what comes to the device and to the sockets meanwhile
+// waits for the next one.
 import { setTimeout as sleep } from "node:timers/promises";
 import { expect, test } from "vitest";
 import { until } from "../../lab/wait.ts";
+import { parseAddress } from "../../src/ip/address.ts";
+import { Fd } from "../../src/sys/fd.ts";
+import { fcntl } from "../../src/sys/libc.ts";
+import { ServiceDescriptors } from "../../src/sys/service-descriptors.ts";
 import { makePacket } from "../support/packets.ts";
 import { inner, TunnelFixture } from "../support/tunnel-fixture.ts";
 
@@ -55,4 +59,38 @@ test("no packet is lost while sessions are replaced", async () => {
     return true;
   };
   await until(hasArrived, { what: "every packet to arrive", timeoutMs: 5_000 });
+});
+
+/** Keeps copies as a service manager does, and misses the first time it is told that one is not to be kept any more. */
+class DeafKeeper extends ServiceDescriptors {
+  readonly copies = new Map<string, Fd>();
+  missed = 0;
+
+  override keep(name: string, fd: Fd): void {
+    const duplicate = 0; // F_DUPFD
+    this.copies.set(name, new Fd(fcntl(fd.number, duplicate, 0)));
+  }
+
+  override forget(name: string): void {
+    if (name.startsWith("tun-") && this.missed++ === 0) throw new Error("the service manager is busy");
+    this.copies.get(name)?.[Symbol.dispose]();
+    this.copies.delete(name);
+  }
+
+  override [Symbol.dispose](): void {
+    super[Symbol.dispose]();
+    for (const copy of this.copies.values()) copy[Symbol.dispose]();
+  }
+}
+
+test("a service manager that missed a message does not keep the device busy", async () => {
+  const keeper = new DeafKeeper();
+  await using fixture = await TunnelFixture.open({}, keeper);
+  expect([...keeper.copies.keys()].map((name) => name.slice(0, 4)).sort()).toEqual(["tun-", "udp4", "udp6"]);
+  await fixture.setState({ localIpv4: parseAddress("203.0.113.77"), localIpv6: parseAddress("fd00:77::1") });
+  expect(keeper.missed).toBe(1);
+  await fixture.setState();
+  await until(() => fixture.tunnel.status().features, { what: "the device to be had again" });
+  fixture.sendInside(out[4]);
+  await until(() => fixture.atPeer(4), { what: "a packet to be carried" });
 });

@@ -11,8 +11,8 @@ import { SystemdHost } from "../../lab/systemd-host.ts";
 import { until } from "../../lab/wait.ts";
 
 const flannelctl = fileURLToPath(new URL("../../bin/flannelctl", import.meta.url));
-/** Fits into the device's queue of 500 packets: a start takes a fraction of a second, systemd waits 2 s after a failure. */
-const EVERY_US = { restart: 2_000, kill: 10_000 };
+/** Fits into the device's queue of 500 packets: a restart takes half a second, systemd waits 2 s after a failure. */
+const EVERY_US = { restart: 5_000, kill: 10_000 };
 
 let resources: AsyncDisposableStack;
 let h1: SystemdHost;
@@ -65,7 +65,7 @@ it("no packet is lost when the agent is restarted, nor when it was killed", asyn
     [EVERY_US.kill, (pid: string) => h2.run(["kill", "-KILL", pid])],
   ] as const) {
     const { out, back } = await carryWhileReplaced(everyUs, replace);
-    expect(out.sent).toBeGreaterThan(100);
+    expect(Math.min(out.sent, back.sent)).toBeGreaterThan(50);
     expect(out.arrived).toBe(out.sent);
     expect(back.arrived).toBe(back.sent);
     expect(await show("NFileDescriptorStore")).toBe("2"); // device and socket, once each
@@ -80,8 +80,8 @@ it("no packet is lost when the agent is restarted, nor when it was killed", asyn
 
 it("what is kept is let go when the service stops, and when the backend is another", async () => {
   await h2.run(["systemctl", "stop", "flanneld"]);
-  expect(await portHolders()).toBe("");
-  expect(await h2.run(["ip", "-brief", "link", "show", "flannel0"])).toContain("NO-CARRIER");
+  const isLetGo = async () => (await h2.run(["ip", "-brief", "link", "show", "flannel0"])).includes("NO-CARRIER");
+  await until(async () => (await portHolders()) === "" && (await isLetGo()), { what: "port and device to be let go" });
 
   await h2.run(["systemctl", "start", "flanneld"]);
   await untilAllPing(pods);

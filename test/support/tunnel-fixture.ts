@@ -3,7 +3,7 @@
 import { boxNamespace as box } from "../../lab/namespace.ts";
 import { parseAddress, parsePrefix } from "../../src/ip/address.ts";
 import type { Fd } from "../../src/sys/fd.ts";
-import { ServiceDescriptors } from "../../src/sys/service-descriptors.ts";
+import { type DescriptorKeeper, ServiceDescriptors } from "../../src/sys/service-descriptors.ts";
 import { openSocket, receiveDatagram, SOCK_RAW, sendDatagram } from "../../src/sys/socket.ts";
 import { openRawSocket, openUdpSocket, socketAddress } from "../../src/sys/udp-socket.ts";
 import { Tunnel } from "../../src/tunnel/tunnel.ts";
@@ -38,10 +38,7 @@ export type Sender = "peer" | "peer, from another port" | "stranger";
 export class TunnelFixture implements AsyncDisposable {
   readonly #resources = new AsyncDisposableStack();
   readonly log = recordingLogger();
-  readonly #keeper = this.#resources.use(new ServiceDescriptors());
-  readonly tunnel = this.#resources.use(
-    new Tunnel({ logger: this.log.logger, keeper: this.#keeper, onChange: () => undefined }),
-  );
+  readonly tunnel: Tunnel;
   readonly #raw = { ipv4: this.#own(openRawSocket(4)), ipv6: this.#own(openRawSocket(6)) };
   readonly #icmp = {
     ipv4: this.#own(openSocket("ICMP", AF_INET, SOCK_RAW, IPPROTO_ICMP)),
@@ -61,11 +58,20 @@ export class TunnelFixture implements AsyncDisposable {
   };
   readonly #buffer = new Uint8Array(65_536);
 
-  static async open(options: Partial<TunnelState> = {}): Promise<TunnelFixture> {
+  private constructor(keeper: DescriptorKeeper & Disposable) {
+    this.#resources.use(keeper);
+    const { logger } = this.log;
+    this.tunnel = this.#resources.use(new Tunnel({ logger, keeper, onChange: () => undefined }));
+  }
+
+  static async open(
+    options: Partial<TunnelState> = {},
+    keeper: DescriptorKeeper & Disposable = new ServiceDescriptors(),
+  ): Promise<TunnelFixture> {
     await box.ipBatch(
       loopbackAddresses.map((address) => `addr add ${address} dev lo${address.includes(":") ? " nodad" : ""}`),
     );
-    const fixture = new TunnelFixture();
+    const fixture = new TunnelFixture(keeper);
     await fixture.setState(options);
     await box.ipBatch([
       "addr add 10.5.1.0/32 dev flannel0",
