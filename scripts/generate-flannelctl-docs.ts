@@ -58,7 +58,8 @@ host's, and giving it 24 hours back is right for a living and for a dead host al
 
 The devices and the networks that the agent of this subnet file and etcd prefix remembered in its state directory, so
 that other agents on the same machine keep theirs. When the state directory remembers no agent at all, every vxlan
-device named \`flannel.N\` or \`flannel-v6.N\` and every route with our protocol number (241). When it remembers
+device named \`flannel.N\` or \`flannel-v6.N\`, every TUN device named \`flannel0\` or \`flannel-N\` and every route with our
+protocol number (241). When it remembers
 only others, the command asks which one is meant (exit 2).
 
 \`--release\` deletes the lease that the agent remembered while it still announces this host's address; without state,

@@ -17,6 +17,9 @@ cd "$(dirname "$0")/.."
 PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin
 export PATH
 
+wants_etcd=no
+case " $* " in *" --store=etcd "* | *" --store etcd "*) wants_etcd=yes ;; esac
+
 say() { printf 'set-up: %s\n' "$*" >&2; }
 fail() {
   say "$@"
@@ -38,16 +41,18 @@ find_missing_packages() {
   want iputils-ping ping
   want procps sysctl
   want ethtool ethtool
-  # The demo keeps its leases in flannel-store.
-  if [ "$purpose" = test ] || [ "$purpose" = bench ]; then
+  # The demo keeps its leases in flannel-store, unless it is told otherwise.
+  if [ "$purpose" = test ] || [ "$purpose" = bench ] || [ "$wants_etcd" = yes ]; then
     want etcd-server etcd
     want etcd-client etcdctl
+  fi
+  if [ "$purpose" = test ] || [ "$purpose" = bench ]; then
     want socat socat
+    want build-essential cc
   fi
   if [ "$purpose" = test ]; then
     want tshark tshark
     want tcpdump tcpdump
-    want build-essential cc
     want openssl openssl
     want shellcheck shellcheck
     want docker.io dockerd

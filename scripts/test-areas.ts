@@ -43,7 +43,7 @@ export function selectAreas(filters: readonly string[]): Area[] {
   return areas.filter((area) => area.runs.length > 0);
 }
 
-const areaNames = ["unit", "system", "etcd", "kernel", "lab", ...otherNodes.map(nameOfNode)];
+const areaNames = ["unit", "system", "etcd", "embedded", "kernel", "lab", ...otherNodes.map(nameOfNode)];
 
 function nameOfNode(version: string): string {
   return `node${version.split(".")[0]}`;

@@ -54,7 +54,7 @@ export class DeviceClaims implements Disposable {
       if (!hasCode(error, "agent.running")) return; // nowhere to say it: as without claims
       const pid = error.details["pid"];
       const who = pid === undefined ? "" : ` (pid ${String(pid)})`;
-      const message = `${device} is kept by another agent on this host${who}: give each network its own VNI, or stop that agent`;
+      const message = `${device} is kept by another agent on this host${who}: give each network its own VNI (vxlan) or Port (udp), or stop that agent`;
       throw new FlannelError("agent.running", message, { details: { device, pid } });
     }
   }

@@ -66,7 +66,7 @@ export async function runAgent(run: RunOptions): Promise<ExitCode> {
       return sayWhy(error, logger);
     }
   }
-  logger.info("agent.stopped", "stopped as asked; lease and kernel state stay, packets go on");
+  logger.info("agent.stopped", "stopped as asked; lease and kernel state stay, what the kernel carries goes on");
   return 0;
 }
 
