@@ -87,9 +87,9 @@ export class CertificateKeeper implements AsyncDisposable {
       // First: ours may be signed so that only the new one vouches for it.
       await this.#takeAuthority(caPem);
       await writeFileAtomically(certFile, text);
-      this.#loaded = text;
-      this.#retry = { atMs: 0, waitMs: FIRST_RETRY_MS };
       await this.#reload("certificate.renewed", text);
+      this.#loaded = text; // not before: else it would not be tried again
+      this.#retry = { atMs: 0, waitMs: FIRST_RETRY_MS };
     } catch (error) {
       if (this.#signal.aborted) return;
       const { waitMs } = this.#retry;
@@ -116,6 +116,9 @@ export class CertificateKeeper implements AsyncDisposable {
         "internal",
         "the store answered with a certificate that ends no later: are the clocks right?",
       );
+    }
+    if (next.validFromDate.getTime() > Date.now()) {
+      throw new FlannelError("internal", "the store answered with a certificate of the future: are the clocks right?");
     }
     return { text, caPem };
   }

@@ -3,6 +3,7 @@ import { text } from "node:stream/consumers";
 import { version } from "../version.ts";
 import { exitCodes, type Terminal } from "./flannelctl/invocation.ts";
 import { runFlannelctl } from "./flannelctl/program.ts";
+import { allPutBack } from "./flannelctl/putting-back.ts";
 
 /** After Ctrl-C a verb gets this long to put things down before the process ends anyway. */
 const graceMs = 1000;
@@ -32,10 +33,12 @@ function flushed(stream: NodeJS.WriteStream): Promise<void> {
 ignoreBrokenPipe(process.stdout);
 ignoreBrokenPipe(process.stderr);
 const controller = new AbortController();
-process.once("SIGINT", () => {
+const interrupt = () => {
   controller.abort();
-  setTimeout(() => process.exit(exitCodes.interrupted), graceMs).unref();
-});
+  setTimeout(() => void allPutBack().finally(() => process.exit(exitCodes.interrupted)), graceMs).unref();
+};
+// A lost ssh session is one too.
+for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const) process.once(signal, interrupt);
 const exitCode = await runFlannelctl(process.argv.slice(2), processTerminal(), controller.signal, version);
 await Promise.all([flushed(process.stdout), flushed(process.stderr)]);
 process.exit(exitCode);

@@ -82,6 +82,8 @@ export class ClusterClient {
       try {
         return await callUnary({ address, tls, operation }, { service: ClusterDefinition, method }, request, signal);
       } catch (error) {
+        // What is not there at the second try may be gone by the first, whose answer was lost.
+        if (failure !== undefined && hasCode(error, "cluster.notFound")) break;
         if (!hasCode(error, "store.unavailable")) throw error;
         failure ??= error;
       }

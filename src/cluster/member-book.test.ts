@@ -100,15 +100,20 @@ describe("MemberBook", () => {
     expect(book.findBySerial("S2", "k1")).toBeUndefined();
   });
 
-  it("forgets tokens a week after they have ended, and has room for a thousand", () => {
+  it("forgets tokens a week after they have ended, sooner when there are a thousand, and none that can be used", () => {
     const token = { secretHash: "A".repeat(43), createdAtMs: 0, expiresAtMs: day };
     const tokens = Array.from({ length: 1_000 }, (_, index) => ({ id: `token${100 + index}`, ...token }));
     writeFileSync(files().members, JSON.stringify({ format: "flannel-cluster/1", facts, hosts: [], tokens }));
     const book = MemberBook.open(files());
     expect(codeOf(() => book.createToken(day, 0))).toBe("config.invalid");
-    expect(codeOf(() => book.createToken(day, 7 * day))).toBe("config.invalid");
+    book.revokeToken("token200", 0);
+    book.createToken(day, 0);
+    expect([book.tokens.length, book.tokens.some(({ id }) => id === "token200")]).toEqual([1_000, false]);
+    expect(codeOf(() => book.createToken(day, 0))).toBe("config.invalid");
+    book.createToken(day, 7 * day);
+    expect([book.tokens.length, book.tokens[0]?.id]).toEqual([1_000, "token101"]);
     book.createToken(day, 8 * day);
-    expect(book.tokens).toHaveLength(1);
+    expect(book.tokens).toHaveLength(2);
   });
 
   it.each([0, 999, 1_000.5, -1, 30 * day + 1, Number.NaN, Number.POSITIVE_INFINITY])(

@@ -84,7 +84,7 @@ export class MemberBook {
     if (!Number.isInteger(lifeMs) || lifeMs < 1_000 || lifeMs > MAX_TOKEN_LIFE_MS) {
       throw new FlannelError("config.invalid", "a token lives from 1 second to 30 days");
     }
-    const tokens = this.#rememberedTokens(nowMs);
+    const tokens = withRoom(this.#rememberedTokens(nowMs), nowMs);
     if (tokens.length >= MAX_TOKENS) {
       throw new FlannelError("config.invalid", `there are ${tokens.length} tokens: revoke some, or let them expire`);
     }
@@ -267,4 +267,11 @@ function noSuchHost(name: string): FlannelError {
 
 function refusedToken(message: string): FlannelError {
   return new FlannelError("store.unauthorized", message);
+}
+
+/** Without the oldest of those that let nobody in any more, if there are too many. */
+function withRoom(tokens: readonly TokenRecord[], nowMs: number): TokenRecord[] {
+  const ended = tokens.filter(({ revokedAtMs, expiresAtMs }) => revokedAtMs !== undefined || expiresAtMs <= nowMs);
+  const forgotten = new Set(ended.slice(0, Math.max(0, tokens.length - MAX_TOKENS + 1)));
+  return tokens.filter((token) => !forgotten.has(token));
 }

@@ -73,6 +73,14 @@ it("each host in one command; the services come back after a kill; a host leaves
   }
   await ctl(h1, "wait");
 
+  // A store that does not hear of it: the host has not left, and goes on.
+  await h1.run(["systemctl", "stop", "flannel-store"]);
+  const unheard = await h2.tryRun([flannelctl, "leave"], { timeoutMs: 90_000 });
+  expect(unheard).toMatchObject({ exitCode: 1, stderr: expect.stringContaining("flanneld is started again") });
+  expect(await h2.run(["systemctl", "is-enabled", "flanneld"])).toBe("enabled\n");
+  await h1.run(["systemctl", "start", "flannel-store"]);
+  await ctl(h2, "wait");
+
   expect(await ctl(h2, "leave")).toContain("has left the cluster");
   const traces = "ls -d /etc/flannel /etc/systemd/system/flannel* /run/flannel/subnet.env 2>/dev/null || true";
   expect(await h2.run(["sh", "-c", traces])).toBe("");
@@ -146,6 +154,15 @@ it("other addresses that cannot be had leave the store running", async () => {
   await ctl(h1, "init", "--port=2380");
   expect(await h1.run(["ss", "-Hltn", "sport = :2380"])).toContain("127.0.0.1:2380");
   expect(await ctl(h1, "host", "list")).toContain("h1");
+
+  // Killed after the list of members was written and before the unit, or before the store was started on it.
+  const unit = "/etc/systemd/system/flannel-store.service";
+  for (const half of [`sed -i s/:2380/:2399/ ${unit} && systemctl daemon-reload`, "true"]) {
+    await h1.run(["sh", "-c", `systemctl stop flannel-store && ${half}`]);
+    await ctl(h1, "init");
+    expect(await h1.run(["ss", "-Hltn", "sport = :2380"])).toContain("127.0.0.1:2380");
+    expect(await ctl(h1, "host", "list")).toContain("h1");
+  }
 });
 
 it("whoever does not wait until it is ready gets the command for the next host all the same", async () => {

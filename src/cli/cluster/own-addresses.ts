@@ -50,8 +50,8 @@ export function ownAddresses(): Address[] {
 export function listenAddresses(addresses: readonly Address[], port: number): string[] {
   const own = new Set(ownAddresses());
   const foreign = addresses.filter((address) => !own.has(address));
-  if (foreign.some((address) => familyOf(address) === 6)) return [hostAndPort("::", port)];
-  if (foreign.length > 0) return [hostAndPort("0.0.0.0", port)];
+  if (foreign.length > 0)
+    return [hostAndPort(addresses.some((address) => familyOf(address) === 6) ? "::" : "0.0.0.0", port)];
   return [...addresses, "127.0.0.1"].map((address) => hostAndPort(address, port));
 }
 

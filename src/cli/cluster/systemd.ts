@@ -44,6 +44,12 @@ export async function isEnabled(unit: string, signal: AbortSignal): Promise<bool
   return code === 0;
 }
 
+/** Whether it runs, or is just being started. */
+export async function isActive(unit: string, signal: AbortSignal): Promise<boolean> {
+  const { code, said } = await call(["is-active", nameOf(unit)], signal);
+  return code === 0 || /^(re)?activating|^reloading/.test(said);
+}
+
 async function systemctl(argv: readonly string[], signal: AbortSignal): Promise<void> {
   const { code, said } = await call(argv, signal);
   if (code === 0) return;

@@ -54,6 +54,13 @@ test("below --root all that is written and read lies there", () => {
   expect(store).toContain("ReadWritePaths=/srv/one/var/lib/flannel-store");
 });
 
+test("below a --root that begins like where programs are expected", () => {
+  const { agent, store } = units({ directory: "/srv/flannel" }, "/opt/flannel-data");
+  expect(agent).toContain("EnvironmentFile=/opt/flannel-data/etc/flannel/flanneld.env");
+  expect(agent).toContain("ExecStart=/srv/flannel/bin/flanneld");
+  expect(store).toContain("ReadWritePaths=/opt/flannel-data/var/lib/flannel-store");
+});
+
 test("programs in somebody's home or in /tmp are not hidden from the services, nor closed to them", () => {
   const { agent, store } = units({ directory: "/home/me/flannel", isOpenToRoot: false });
   for (const unit of [agent, store]) expect(unit).toContain("ProtectHome=read-only");

@@ -57,14 +57,14 @@ function reading({ isOpenToRoot }: UnitContext): string {
 function render(template: string, context: UnitContext, changes: readonly Change[]): string {
   const { directory, node } = context;
   // What people read at the top of the template is about copying it.
-  let text = template.slice(template.indexOf("[Unit]"));
+  let text = template.slice(template.indexOf("[Unit]")).replaceAll("/opt/flannel", () => directory);
   for (const [before, after] of [...changes, ...sandboxChanges(context)]) {
     if (!text.includes(before)) throw new FlannelError("internal", `deploy/*.service lacks ${before}`);
     text = text.replace(before, () => after);
   }
   if (node !== undefined) text = text.replace("[Service]\n", () => `[Service]\nEnvironment=FLANNEL_NODE=${node}\n`);
   const head = `${unitMark} init or join, and made anew by them: put changes into a drop-in (systemctl edit).\n`;
-  return head + text.replaceAll("/opt/flannel", () => directory);
+  return head + text;
 }
 
 /** What the sandbox hides must not be where our own files are. */

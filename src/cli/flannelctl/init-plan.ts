@@ -14,8 +14,8 @@ import { type Address, parseAddress, tryParseAddress } from "../../ip/address.ts
 import { memberEndpoint, memberName } from "../cluster/host-files.ts";
 import { flannelctlOn, type HostPaths } from "../cluster/host-paths.ts";
 import { checkNoOverlap, defaultAddress, listenAddresses, ownAddresses } from "../cluster/own-addresses.ts";
-import { checkPlainPaths, type HostServices, refuseForeignUnits } from "../cluster/services.ts";
-import { isEnabled } from "../cluster/systemd.ts";
+import { checkPlainPaths, type HostServices, refuseForeignUnits, unitListen } from "../cluster/services.ts";
+import { isActive, isEnabled } from "../cluster/systemd.ts";
 import { type Invocation, remark } from "./invocation.ts";
 
 export interface InitOptions {
@@ -87,8 +87,16 @@ async function laterStep(
   systemd: boolean,
 ): Promise<InitPlan["step"]> {
   if (wanted.port !== known.port || wanted.addresses.join() !== known.addresses.join()) return "addresses";
-  const enabled = systemd && (await Promise.all(["flannel-store", "flanneld"].map((unit) => isEnabled(unit, signal))));
-  if (enabled !== false && enabled.includes(false)) return "units";
+  if (systemd) {
+    // An earlier change was ended half-way.
+    const listen = unitListen(paths);
+    const isServed = (address: string) =>
+      [address, "0.0.0.0", "::"].some((host) => listen.includes(hostAndPort(host, wanted.port)));
+    if (listen.length > 0 && !wanted.addresses.every(isServed)) return "addresses";
+    const units = ["flannel-store", "flanneld"];
+    const looks = units.flatMap((unit) => [isEnabled(unit, signal), isActive(unit, signal)]);
+    if ((await Promise.all(looks)).includes(false)) return "units";
+  }
   const at = hostAndPort(known.addresses[0] ?? "", known.port);
   throw new FlannelError(
     "cluster.conflict",

@@ -4,15 +4,18 @@ import { existsSync, rmdirSync } from "node:fs";
 import { join } from "node:path";
 import { ClusterClient } from "../../cluster/cluster-client.ts";
 import { clusterFiles } from "../../cluster/cluster-files.ts";
-import { FlannelError, hasCode } from "../../errors.ts";
-import { memberEndpoint, removeHostFiles } from "../cluster/host-files.ts";
+import { describeError, FlannelError, hasCode } from "../../errors.ts";
+import { memberEndpoint, memberName, removeHostFiles } from "../cluster/host-files.ts";
 import type { HostPaths } from "../cluster/host-paths.ts";
-import { disableAndStop, isSystemdRunning, reloadUnits } from "../cluster/systemd.ts";
+import { disableAndStop, enableAndBegin, isSystemdRunning, reloadUnits } from "../cluster/systemd.ts";
 import { AbsentAgent } from "./absent-agent.ts";
 import { tellStep } from "./bring-up.ts";
 import { removeFromHost } from "./cleanup.ts";
 import { type ExitCode, exitCodes, type Invocation, present, remark } from "./invocation.ts";
 import { leaveOutputSchema } from "./json-output.ts";
+import { putBack } from "./putting-back.ts";
+
+const BACK_WITHIN_MS = 30_000;
 
 export interface LeaveOptions {
   readonly force: boolean;
@@ -29,8 +32,8 @@ export async function leave(invocation: Invocation, { force, systemd }: LeaveOpt
     await disableAndStop("flanneld.service", invocation.signal);
     tellStep(invocation, "flanneld is stopped");
   }
+  const released = await tellStoreOrGoOn(invocation, endpoint, force, hasUnit ? unit : undefined);
   using agent = AbsentAgent.lockOut(invocation.options);
-  const released = await tellStore(invocation, endpoint, force);
   const cleaned = await removeFromHost(invocation, agent, { dryRun: false, release: false, all: true });
   const isClean = cleaned.failures.length === 0;
   // What could not be removed is found again by what is known here.
@@ -67,6 +70,27 @@ function requireMember(paths: HostPaths): string {
   );
 }
 
+/** As `tellStore`; when that fails nothing has happened, so the agent of `unit` goes on. */
+async function tellStoreOrGoOn(
+  invocation: Invocation,
+  endpoint: string,
+  force: boolean,
+  unit: string | undefined,
+): Promise<string[] | undefined> {
+  try {
+    using _agent = AbsentAgent.lockOut(invocation.options);
+    return await tellStore(invocation, endpoint, force);
+  } catch (error) {
+    if (unit !== undefined) {
+      await putBack(async () => {
+        await enableAndBegin(unit, AbortSignal.timeout(BACK_WITHIN_MS));
+        remark(invocation, "flanneld is started again: this host has not left");
+      }).catch((failure: unknown) => remark(invocation, `flanneld does not run: ${describeError(failure)}`));
+    }
+    throw error;
+  }
+}
+
 /** The leases that are gone from the store; undefined when it could not be told or did not know this host. */
 async function tellStore(invocation: Invocation, endpoint: string, force: boolean): Promise<string[] | undefined> {
   const { etcd } = invocation.options;
@@ -79,7 +103,9 @@ async function tellStore(invocation: Invocation, endpoint: string, force: boolea
     return leases;
   } catch (error) {
     if (hasCode(error, "store.unauthorized")) {
-      remark(invocation, "the store does not let this host in any more: removing what is here");
+      const name = memberName(invocation.options.paths) ?? "NAME";
+      const cure = `if flannelctl host list there still shows this host: flannelctl host remove ${name}`;
+      remark(invocation, `${error.message}: removing what is here; ${cure}`);
       return undefined;
     }
     if (!hasCode(error, "store.unavailable", "file.failed")) throw error;

@@ -12,6 +12,7 @@ import { unitListen } from "../cluster/services.ts";
 import { reloadUnits, start, stop } from "../cluster/systemd.ts";
 import type { InitPlan } from "./init-plan.ts";
 import { type Remarks, remark } from "./invocation.ts";
+import { putBack } from "./putting-back.ts";
 
 const STORE = "flannel-store";
 const BACK_WITHIN_MS = 30_000;
@@ -43,7 +44,7 @@ export async function withStoreStopped<T>(
     before = readBefore(paths);
     return await work();
   } catch (error) {
-    await startAgain(invocation, paths, before);
+    await putBack(() => startAgain(invocation, paths, before));
     throw error;
   }
 }
