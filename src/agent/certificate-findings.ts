@@ -14,12 +14,17 @@ const names: Readonly<Record<CertificateInUse["role"], string>> = {
   server: "the certificate of the store",
 };
 
+/** Within 30 days, or ended. */
+export function endsSoon({ endsAtMs }: CertificateInUse, nowMs: number): boolean {
+  return endsAtMs - nowMs < WARN_AHEAD_MS;
+}
+
 export function certificateFindings(
   certificates: readonly CertificateInUse[],
   etcd: Pick<EtcdOptions, "endpoints" | "renewsCertificate">,
   nowMs: number,
 ): Finding[] {
-  const ending = certificates.filter(({ endsAtMs }) => endsAtMs - nowMs < WARN_AHEAD_MS);
+  const ending = certificates.filter((certificate) => endsSoon(certificate, nowMs));
   return ending.map(({ role, source, endsAtMs }) => {
     const hasEnded = endsAtMs <= nowMs;
     const day = new Date(endsAtMs).toISOString().slice(0, 10);

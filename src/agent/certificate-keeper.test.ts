@@ -6,6 +6,7 @@ import { afterEach, beforeEach, expect, test } from "vitest";
 import { until } from "../../lab/wait.ts";
 import { makePrivateKey, readPrivateKey } from "../cluster/keys.ts";
 import { makeCertificate } from "../cluster/x509.ts";
+import type { CertificateInUse } from "../lease/subnet-store.ts";
 import { type Logger, silentLogger } from "../telemetry/logger.ts";
 import { CertificateKeeper } from "./certificate-keeper.ts";
 
@@ -32,7 +33,7 @@ function certificate(daysLeft: number): string {
   );
 }
 
-function keep() {
+function keep(certificates: (reloads: number) => readonly CertificateInUse[] = () => []) {
   const events: string[] = [];
   const note = (event: string, message: string) => void events.push(`${event}: ${message}`);
   const logger: Logger = { ...silentLogger, info: note, warn: note, error: note };
@@ -46,7 +47,7 @@ function keep() {
   const keeper = CertificateKeeper.start({
     // Nobody listens there: port 1.
     etcd: { endpoints: "https://127.0.0.1:1", prefix: "/p", tls, renewsCertificate: true },
-    store: { certificates: () => [], reloadCertificates },
+    store: { certificates: () => certificates(reloads), reloadCertificates },
     logger,
     signal: new AbortController().signal,
     lookEveryMs: 5,
@@ -86,4 +87,29 @@ test("with more than a third of its life left nobody is asked", async () => {
   };
   await until(replace, { what: "many looks" });
   expect(events.filter((event) => event.startsWith("certificate.not-renewed"))).toEqual([]);
+});
+
+const shown = (daysLeft: number): CertificateInUse[] => [
+  { role: "server", source: "https://127.0.0.1:1", endsAtMs: Date.now() + daysLeft * dayMs },
+];
+
+test("a store that shows a newer certificate at a new connection is not complained about", async () => {
+  writeFileSync(join(directory, "cert.pem"), certificate(300));
+  let looks = 0;
+  const { keeper, events, reloads } = keep((count) => {
+    looks++;
+    return shown(count === 0 ? 10 : 100);
+  });
+  await using _keeper = keeper;
+  await until(() => looks > 20, { what: "many looks" });
+  expect([reloads(), events]).toEqual([1, []]);
+});
+
+test("a store whose certificate does end is asked once more, then told of", async () => {
+  writeFileSync(join(directory, "cert.pem"), certificate(300));
+  const { keeper, events, reloads } = keep(() => shown(10));
+  await using _keeper = keeper;
+  await until(() => events.length > 0, { what: "the warning" });
+  expect(events[0]).toContain("certificate.ends: the certificate of the store (https://127.0.0.1:1) ends in");
+  expect(reloads()).toBe(1);
 });

@@ -9,7 +9,7 @@ import { describeError, FlannelError } from "../errors.ts";
 import { writeFileAtomically } from "../lease/subnet-file.ts";
 import type { CertificateInUse } from "../lease/subnet-store.ts";
 import type { Logger } from "../telemetry/logger.ts";
-import { certificateFindings } from "./certificate-findings.ts";
+import { certificateFindings, endsSoon } from "./certificate-findings.ts";
 
 export interface CertificateKeeperOptions {
   readonly etcd: EtcdOptions;
@@ -38,6 +38,8 @@ export class CertificateKeeper implements AsyncDisposable {
   /** The certificate in use, as text of its file. */
   #loaded: string | undefined;
   #retry = { atMs: 0, waitMs: FIRST_RETRY_MS };
+  /** Not before is the store asked once more for its certificate. */
+  #lookAgainAtMs = Number.NEGATIVE_INFINITY;
 
   private constructor(options: CertificateKeeperOptions) {
     this.#options = options;
@@ -60,7 +62,7 @@ export class CertificateKeeper implements AsyncDisposable {
     while (!this.#signal.aborted) {
       try {
         if (etcd.renewsCertificate === true) await this.#keep();
-        this.#warn();
+        if (!(await this.#hasReconnected())) this.#warn();
       } catch (error) {
         if (this.#signal.aborted) return;
         logger.warn("certificate.unreadable", "cannot look after the certificate", { error: describeError(error) });
@@ -150,6 +152,17 @@ export class CertificateKeeper implements AsyncDisposable {
     await this.#options.store.reloadCertificates();
     const endsAt = new Date(Date.parse(new X509Certificate(text).validTo)).toISOString();
     this.#options.logger.info(event, "using a new certificate for the store", { endsAt });
+  }
+
+  /** The store may have another certificate by now than it had when the connection was made: that is seen at a new one. */
+  async #hasReconnected(): Promise<boolean> {
+    const { store } = this.#options;
+    const nowMs = Date.now();
+    const isEnding = store.certificates().some((one) => one.role === "server" && endsSoon(one, nowMs));
+    if (!isEnding || performance.now() < this.#lookAgainAtMs) return false;
+    this.#lookAgainAtMs = performance.now() + SAY_AGAIN_MS;
+    await store.reloadCertificates();
+    return true;
   }
 
   /** Each finding once a day. */
