@@ -5,19 +5,9 @@ import { once } from "node:events";
 import { expect, test } from "vitest";
 import { until } from "../../lab/wait.ts";
 import { parseAddress } from "../../src/ip/address.ts";
-import { makePacket } from "../support/packets.ts";
-import { inner, TunnelFixture } from "../support/tunnel-fixture.ts";
+import { back, out, TunnelFixture } from "../support/tunnel-fixture.ts";
 
 const PORT = 8285;
-const packet = { protocol: 17, payload: new Uint8Array(32) } as const;
-const out = {
-  4: makePacket({ source: inner.ours, destination: inner.theirs, ...packet }),
-  6: makePacket({ source: inner.ours6, destination: inner.theirs6, ...packet }),
-};
-const back = {
-  4: makePacket({ source: inner.theirs, destination: inner.ours, ...packet }),
-  6: makePacket({ source: inner.theirs6, destination: inner.ours6, ...packet }),
-};
 
 async function expectCarried(fixture: TunnelFixture, family: 4 | 6): Promise<void> {
   fixture.sendInside(out[family]);

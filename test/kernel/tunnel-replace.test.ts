@@ -7,22 +7,11 @@ import { parseAddress } from "../../src/ip/address.ts";
 import { Fd } from "../../src/sys/fd.ts";
 import { fcntl } from "../../src/sys/libc.ts";
 import { ServiceDescriptors } from "../../src/sys/service-descriptors.ts";
-import { makePacket } from "../support/packets.ts";
-import { inner, TunnelFixture } from "../support/tunnel-fixture.ts";
+import { back, out, TunnelFixture } from "../support/tunnel-fixture.ts";
 
 const REPLACEMENTS = 12;
 /** The device's queue holds 500 packets, and a session may take 200 ms to begin where the cores are busy. */
 const INTERVAL_MS = 3;
-
-const content = { protocol: 17, payload: new Uint8Array(32) } as const;
-const out = {
-  4: makePacket({ source: inner.ours, destination: inner.theirs, ...content }),
-  6: makePacket({ source: inner.ours6, destination: inner.theirs6, ...content }),
-};
-const back = {
-  4: makePacket({ source: inner.theirs, destination: inner.ours, ...content }),
-  6: makePacket({ source: inner.theirs6, destination: inner.ours6, ...content }),
-};
 
 test("no packet is lost while sessions are replaced", async () => {
   await using fixture = await TunnelFixture.open();

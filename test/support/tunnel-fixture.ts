@@ -9,6 +9,7 @@ import { openRawSocket, openUdpSocket, socketAddress } from "../../src/sys/udp-s
 import { Tunnel } from "../../src/tunnel/tunnel.ts";
 import type { TunnelState } from "../../src/tunnel/tunnel-state.ts";
 import { recordingLogger } from "./host-fixture.ts";
+import { makePacket } from "./packets.ts";
 
 const PORT = 8285;
 const AF_INET = 2;
@@ -26,6 +27,16 @@ export const inner = {
   theirs6: bytesOf6(2, 9),
   nobodys6: bytesOf6(0x77, 9),
 } as const;
+const content = { protocol: 17, payload: new Uint8Array(32) } as const;
+/** One small packet of each family, from a container here to one there, and the other way. */
+export const out = {
+  4: makePacket({ source: inner.ours, destination: inner.theirs, ...content }),
+  6: makePacket({ source: inner.ours6, destination: inner.theirs6, ...content }),
+};
+export const back = {
+  4: makePacket({ source: inner.theirs, destination: inner.ours, ...content }),
+  6: makePacket({ source: inner.theirs6, destination: inner.ours6, ...content }),
+};
 /** Outside. */
 const here = { ipv4: parseAddress("127.0.0.1"), ipv6: parseAddress("fd00:99::1") };
 const there = { ipv4: parseAddress("127.0.0.2"), ipv6: parseAddress("fd00:99::2") };
