@@ -82,8 +82,12 @@ export class ClusterClient {
       try {
         return await callUnary({ address, tls, operation }, { service: ClusterDefinition, method }, request, signal);
       } catch (error) {
-        // What is not there at the second try may be gone by the first, whose answer was lost.
-        if (failure !== undefined && hasCode(error, "cluster.notFound")) break;
+        if (failure !== undefined && hasCode(error, "cluster.notFound")) {
+          const doubt = "if the first try was heard, it is gone by that";
+          throw new FlannelError(error.code, `${error.message}; ${doubt} (${describeError(failure)})`, {
+            cause: failure,
+          });
+        }
         if (!hasCode(error, "store.unavailable")) throw error;
         failure ??= error;
       }
