@@ -15,8 +15,6 @@ import { type ExitCode, exitCodes, type Invocation, present, remark } from "./in
 import { leaveOutputSchema } from "./json-output.ts";
 import { putBack } from "./putting-back.ts";
 
-const BACK_WITHIN_MS = 30_000;
-
 export interface LeaveOptions {
   readonly force: boolean;
   readonly systemd: boolean;
@@ -82,8 +80,8 @@ async function tellStoreOrGoOn(
     return await tellStore(invocation, endpoint, force);
   } catch (error) {
     if (unit !== undefined) {
-      await putBack(async () => {
-        await enableAndBegin(unit, AbortSignal.timeout(BACK_WITHIN_MS));
+      await putBack(async (signal) => {
+        await enableAndBegin(unit, signal);
         remark(invocation, "flanneld is started again: this host has not left");
       }).catch((failure: unknown) => remark(invocation, `flanneld does not run: ${describeError(failure)}`));
     }

@@ -1,9 +1,12 @@
 // What an interrupted verb still has to put back: the process does not end before it.
+/** So long it may take. */
+const BACK_WITHIN_MS = 30_000;
+
 const running = new Set<Promise<void>>();
 
-/** For work that the interruption must not interrupt; it is to end by a clock of its own. */
-export async function putBack(work: () => Promise<void>): Promise<void> {
-  const begun = work();
+/** For work that the interruption must not interrupt: the signal is a clock of its own. */
+export async function putBack(work: (signal: AbortSignal) => Promise<void>): Promise<void> {
+  const begun = work(AbortSignal.timeout(BACK_WITHIN_MS));
   running.add(begun);
   try {
     await begun;

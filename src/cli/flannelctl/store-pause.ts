@@ -15,7 +15,6 @@ import { type Remarks, remark } from "./invocation.ts";
 import { putBack } from "./putting-back.ts";
 
 const STORE = "flannel-store";
-const BACK_WITHIN_MS = 30_000;
 
 type Interruptible = Remarks & { readonly signal: AbortSignal };
 
@@ -44,7 +43,7 @@ export async function withStoreStopped<T>(
     before = readBefore(paths);
     return await work();
   } catch (error) {
-    await putBack(() => startAgain(invocation, paths, before));
+    await putBack((signal) => startAgain(invocation, paths, before, signal));
     throw error;
   }
 }
@@ -65,9 +64,12 @@ function readBefore({ clusterDirectory, envFile, unitDirectory }: HostPaths): Be
   return existsSync(members) ? { files, facts: MemberBook.open(clusterFiles(clusterDirectory)).facts } : { files };
 }
 
-/** By a clock of its own: what was interrupted must not interrupt this. */
-async function startAgain(invocation: Remarks, paths: HostPaths, { files, facts }: Before): Promise<void> {
-  const signal = AbortSignal.timeout(BACK_WITHIN_MS);
+async function startAgain(
+  invocation: Remarks,
+  paths: HostPaths,
+  { files, facts }: Before,
+  signal: AbortSignal,
+): Promise<void> {
   const openBook = () => MemberBook.open(clusterFiles(paths.clusterDirectory));
   try {
     const changed = [...files].filter(([file, text]) => readFileSync(file, "utf8") !== text);
