@@ -80,7 +80,7 @@ export class AgentReport {
       failures: [...(network?.failures ?? [])],
       repairs: mergeRepairs(network?.reconciler.status().repairs, network?.firewall.status().repairs),
       ...(network !== undefined && { rules: this.#describeRules(network) }),
-      preflight: [...(await this.preflight()), ...this.#certificateFindings()],
+      preflight: [...(await this.preflight()), ...this.#certificateFindings(), ...(agent?.configNews.findings ?? [])],
       ...(network !== undefined && describeDataPlane(network)),
     };
   }

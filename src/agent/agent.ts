@@ -16,7 +16,7 @@ import type { DescriptorKeeper } from "../sys/service-descriptors.ts";
 import type { AgentLogger } from "../telemetry/create-logger.ts";
 import { AgentFiles } from "./agent-files.ts";
 import { type ActiveConfig, type ConfigChange, judgeConfigChange, readConfig } from "./config-change.ts";
-import { tellConfigRead, tellRestartNeeded } from "./config-news.ts";
+import { ConfigNews } from "./config-news.ts";
 import { prepareWarmStart, tellWarmStart } from "./data-plane-start.ts";
 import { tellAcquired } from "./lease-news.ts";
 import { MissingPeers } from "./missing-peers.ts";
@@ -49,6 +49,7 @@ export class Agent implements AsyncDisposable {
   readonly ended: Promise<AgentEnd>;
   readonly storeView: StoreView;
   readonly table = new LeaseTable();
+  readonly configNews: ConfigNews;
   readonly #parts: AgentParts;
   readonly #abort = new AbortController();
   readonly #signal: AbortSignal;
@@ -71,6 +72,7 @@ export class Agent implements AsyncDisposable {
     this.#parts = parts;
     this.#signal = AbortSignal.any([parts.signal, this.#abort.signal]);
     this.storeView = new StoreView(parts.logger);
+    this.configNews = new ConfigNews(parts.logger);
     const { promise, resolve } = Promise.withResolvers<AgentEnd>();
     this.ended = promise;
     this.#end = resolve;
@@ -173,7 +175,7 @@ export class Agent implements AsyncDisposable {
   async #startWarm(remembered: RememberedState): Promise<void> {
     if (this.#own !== undefined || this.#signal.aborted) return;
     const { logger, warmState } = this.#parts;
-    const known = readConfig(remembered.configText, logger);
+    const known = readConfig(remembered.configText, this.configNews);
     if (compareNetworkConfig(this.#config?.config ?? known.config, known.config).restart.length > 0) return;
     await this.#openNetwork(known);
     if (this.#own !== undefined || this.#signal.aborted) return;
@@ -185,35 +187,33 @@ export class Agent implements AsyncDisposable {
   }
 
   async #onConfig(document: NetworkConfigDocument | undefined): Promise<void> {
-    const { logger } = this.#parts;
     if (document === undefined) {
-      logger.warn("config.deleted", "the network configuration was deleted: going on with the last one");
+      this.configNews.deleted();
       return;
     }
     this.storeView.answered();
     // A warm start may be opening the network just now, or have failed to.
     await this.#opening?.catch(() => undefined);
     if (this.#config === undefined || this.#network === undefined) {
-      await this.#openNetwork(readConfig(document.text, logger));
+      await this.#openNetwork(readConfig(document.text, this.configNews));
       return;
     }
-    const change = judgeConfigChange(this.#config, document.text, logger);
+    const change = judgeConfigChange(this.#config, document.text, this.configNews);
     if (change !== undefined) this.#changeConfig(change);
   }
 
   #changeConfig({ next, live, restart }: ConfigChange): void {
-    const { logger } = this.#parts;
     if (restart.length > 0 && this.#isWarm) {
-      logger.warn("config.changed", "the configuration changed while we were down: starting anew", { keys: restart });
+      this.configNews.startingAnew(restart);
       this.#end({ type: "restart" });
       return;
     }
     this.#config = next;
     if (live.length > 0) {
       this.#network?.setConfig(createBackend(next.config), next.config.masqueradeExclude);
-      logger.info("config.applied", `applied the changed configuration: ${live.join(", ")}`, { keys: live });
+      this.configNews.applied(live);
     }
-    if (restart.length > 0) tellRestartNeeded(logger, restart);
+    this.configNews.restartNeeded(restart);
     this.settle();
   }
 
@@ -225,9 +225,9 @@ export class Agent implements AsyncDisposable {
   }
 
   async #openNetworkOnce(active: ActiveConfig): Promise<Network> {
-    const { logger, options: agentOptions } = this.#parts;
+    const { options: agentOptions } = this.#parts;
     const { config } = active;
-    if (this.#config?.text !== active.text) tellConfigRead(logger, config);
+    if (this.#config?.text !== active.text) this.configNews.read(config);
     this.#config = active;
     this.#network = await openNetwork({
       ...this.#parts,

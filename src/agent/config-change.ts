@@ -1,10 +1,10 @@
-// What a new version of the network configuration means for a running agent. Changes nothing; logs what is odd.
+// What a new version of the network configuration means for a running agent. Changes nothing; tells what is odd.
 import { createBackend } from "../backend/registry.ts";
 import { compareNetworkConfig, withLiveKeys } from "../config/compare-network-config.ts";
 import type { NetworkConfig } from "../config/network-config.ts";
 import { parseNetworkConfig } from "../config/parse-network-config.ts";
-import { describeError, hasCode } from "../errors.ts";
-import type { Logger } from "../telemetry/logger.ts";
+import { hasCode } from "../errors.ts";
+import type { ConfigNews } from "./config-news.ts";
 
 /** A configuration in force, with the text it came from. */
 export interface ActiveConfig {
@@ -22,17 +22,20 @@ export interface ConfigChange {
 }
 
 /** Throws `config.invalid`. */
-export function readConfig(text: string, logger: Logger): ActiveConfig {
+export function readConfig(text: string, news: ConfigNews): ActiveConfig {
   const { config, warnings } = parseNetworkConfig(text);
-  for (const { path, message } of warnings) logger.warn("config.odd", message, { key: path });
+  for (const { path, message } of warnings) news.odd(path, message);
   return { config, text };
 }
 
-/** Undefined when there is nothing to do: the same text, or one that is wrong (which is logged). */
-export function judgeConfigChange(running: ActiveConfig, text: string, logger: Logger): ConfigChange | undefined {
-  if (text === running.text) return undefined;
+/** Undefined when there is nothing to do: the same text, or one that is wrong (which is told). */
+export function judgeConfigChange(running: ActiveConfig, text: string, news: ConfigNews): ConfigChange | undefined {
+  if (text === running.text) {
+    news.restartNeeded([]);
+    return undefined;
+  }
   try {
-    const wanted = readConfig(text, logger);
+    const wanted = readConfig(text, news);
     createBackend(wanted.config);
     const { live, restart } = compareNetworkConfig(running.config, wanted.config);
     const config = live.length === 0 ? running.config : withLiveKeys(running.config, wanted.config);
@@ -40,8 +43,7 @@ export function judgeConfigChange(running: ActiveConfig, text: string, logger: L
     return { next: { config, text: restart.length === 0 ? text : running.text }, live, restart };
   } catch (error) {
     if (!hasCode(error, "config.invalid")) throw error;
-    const message = "the new network configuration is wrong: going on with the last one";
-    logger.error("config.rejected", message, { error: describeError(error) });
+    news.rejected(error);
     return undefined;
   }
 }

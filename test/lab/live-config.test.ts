@@ -35,6 +35,8 @@ afterAll(() => scene[Symbol.asyncDispose]());
 
 const withBackend = (backend: object) => putConfig(scene.etcd, { ...vxlanConfig, ...agentRange, Backend: backend });
 const device = () => link(agent.host.namespace, "flannel.1");
+const configurationFinding = async () =>
+  (await agent.status()).preflight.find(({ check }) => check === "configuration");
 
 beforeEach(async () => {
   await scene.clear();
@@ -91,6 +93,11 @@ describe("the configuration changes", () => {
     await putPeers(scene.etcd, [storePeer(3)]);
     const status = await agent.untilReady({ peers: 3 });
     expect(status.lease).toEqual(lease);
+    expect(await configurationFinding()).toMatchObject({ severity: "warning", cure: "restart flanneld on every host" });
+    await putConfig(scene.etcd);
+    await until(async () => (await configurationFinding()) === undefined, { what: "the old configuration being back" });
+    await putConfig(scene.etcd, { Network: "10.6.0.0/16", Backend: { Type: "vxlan" } });
+    await agent.untilEvent("config.restart-needed", { after: 1 });
     await agent.term();
     const second = scene.start(1);
     expect((await second.untilReady()).lease?.subnet).toMatch(/^10\.6\./);
@@ -113,6 +120,7 @@ describe("the configuration changes", () => {
     expect(line.length, "the value is not quoted in full").toBeLessThan(2_000);
     await putPeers(scene.etcd, [storePeer(3)]);
     await agent.untilReady({ peers: 3 });
+    expect(await configurationFinding()).toMatchObject({ severity: "error" });
     await putConfig(scene.etcd);
     await withBackend({ Type: "vxlan", MTU: 1400 });
     await agent.untilEvent("config.applied");
@@ -123,8 +131,10 @@ describe("the configuration changes", () => {
     await agent.untilEvent("config.deleted");
     await putPeers(scene.etcd, [storePeer(3)]);
     await agent.untilReady({ peers: 3 });
+    expect(await configurationFinding()).toMatchObject({ message: expect.stringContaining("deleted") });
     await withBackend({ Type: "vxlan", MTU: 1400 });
     await agent.untilEvent("config.applied");
+    expect(await configurationFinding()).toBeUndefined();
     await until(async () => (await device())?.mtuBytes === 1350, { what: "the device's MTU" });
   });
 
