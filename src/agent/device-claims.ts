@@ -1,6 +1,5 @@
 // One agent for each device: two that keep the same one would undo each other's work for ever. A claim is a lock file
 // named after the device and this network namespace, in one place whatever the agents' own directories are.
-import { rmSync } from "node:fs";
 import { join } from "node:path";
 import { FlannelError, hasCode } from "../errors.ts";
 import { ensureDirectory } from "../lease/subnet-file.ts";
@@ -37,12 +36,8 @@ export class DeviceClaims implements Disposable {
     }
   }
 
-  /** Safe in this order: who waits for a lock file that was removed makes a new one. */
   [Symbol.dispose](): void {
-    for (const lock of this.#locks.splice(0)) {
-      rmSync(lock.path, { force: true });
-      lock[Symbol.dispose]();
-    }
+    for (const lock of this.#locks.splice(0)) lock.removeAndFree();
   }
 
   #take(device: string, directory: string): void {

@@ -1,7 +1,7 @@
 // Reads and writes subnet.env and other small files of ours so that a reader, also after a crash, sees the old or the
 // new content and never a part.
 import { randomInt } from "node:crypto";
-import { closeSync, constants, fstatSync, mkdirSync, openSync, readFileSync, statSync } from "node:fs";
+import { closeSync, constants, fstatSync, mkdirSync, openSync, readFileSync, rmdirSync, statSync } from "node:fs";
 import { type FileHandle, lstat, open, readFile, rename, rm } from "node:fs/promises";
 import { basename, dirname, join } from "node:path";
 import { describeError, FlannelError } from "../errors.ts";
@@ -54,6 +54,15 @@ export function ensureDirectory(path: string, mode: number): void {
     mkdirSync(path, { mode });
   } catch (error) {
     if (!hasErrno(error, "EEXIST") || !statSync(path).isDirectory()) throw error;
+  }
+}
+
+/** Leaves alone what others have files in. */
+export function removeIfEmpty(directory: string): void {
+  try {
+    rmdirSync(directory);
+  } catch {
+    // Not empty, or not there.
   }
 }
 

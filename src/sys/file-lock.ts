@@ -1,6 +1,16 @@
 // One holder at a time, across processes: flock(2) on a file that also tells who holds it. The kernel frees the lock
 // when the holder dies, however it dies.
-import { closeSync, constants, fstatSync, ftruncateSync, openSync, readFileSync, statSync, writeSync } from "node:fs";
+import {
+  closeSync,
+  constants,
+  fstatSync,
+  ftruncateSync,
+  openSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  writeSync,
+} from "node:fs";
 import { FlannelError } from "../errors.ts";
 import { errnos, fromErrno } from "./errno.ts";
 import { flock, lastErrno } from "./libc.ts";
@@ -39,7 +49,13 @@ export class FileLock implements Disposable {
     }
   }
 
-  /** Frees the lock. The file stays: removing it would race with the next holder. */
+  /** Safe in this order: who waits for a lock file that was removed makes a new one. */
+  removeAndFree(): void {
+    if (this.#fd !== undefined) rmSync(this.path, { force: true });
+    this[Symbol.dispose]();
+  }
+
+  /** Frees the lock. The file stays. */
   [Symbol.dispose](): void {
     const fd = this.#fd;
     if (fd === undefined) return;

@@ -1,5 +1,6 @@
-// `flannelctl token` and `flannelctl host` on the store's host, against the real store.
-import { rmSync } from "node:fs";
+// `flannelctl token` and `flannelctl host` on the store's host, against the real store; and that init and join are alone.
+import { existsSync, mkdirSync, rmSync } from "node:fs";
+import { join } from "node:path";
 import { expect, test } from "vitest";
 import {
   hostListOutputSchema,
@@ -8,6 +9,7 @@ import {
   tokenListOutputSchema,
 } from "../../src/cli/flannelctl/json-output.ts";
 import { clusterFiles } from "../../src/cluster/cluster-files.ts";
+import { FileLock } from "../../src/sys/file-lock.ts";
 import { type CliResult, flannelctl, TemporaryDirectory } from "../support/flannelctl.ts";
 import { ClusterWorld } from "./cluster-world.ts";
 
@@ -105,4 +107,21 @@ test("elsewhere, and while the store is down: a sentence", async () => {
   );
   rmSync(clusterFiles(world.clusterDirectory).adminKey);
   expect((await control("host list")).stderr).toContain("admin-key.pem");
+});
+
+test("while one command makes this host a member, another one is refused", async () => {
+  using host = new TemporaryDirectory();
+  const control = (...words: string[]) => flannelctl(["--root", host.path, ...words, "--no-systemd"]);
+  mkdirSync(join(host.path, "run/flannel"), { recursive: true });
+  const path = join(host.path, "run/flannel/membership.lock");
+  const other = FileLock.acquire(path);
+  for (const words of [["init"], ["join", "192.0.2.1:2379", "--token", "x"]]) {
+    expect(await control(...words)).toMatchObject({
+      exitCode: 1,
+      stderr: expect.stringContaining(`another flannelctl (pid ${process.pid}) is just making or ending`),
+    });
+  }
+  other[Symbol.dispose]();
+  expect(await control("init")).toMatchObject({ exitCode: 0 });
+  expect(existsSync(path)).toBe(false);
 });

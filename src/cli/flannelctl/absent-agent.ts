@@ -1,5 +1,5 @@
 // Stands in for an agent that does not run: keeps it from starting meanwhile, and knows from its files what was its own.
-import { existsSync, readdirSync, rmSync, statSync } from "node:fs";
+import { existsSync, readdirSync, statSync } from "node:fs";
 import { connect } from "node:net";
 import { networkInterfaces } from "node:os";
 import { dirname } from "node:path";
@@ -17,13 +17,11 @@ const everything = ["0.0.0.0/0", "::/0"] as Prefix[];
 
 export class AbsentAgent implements Disposable {
   readonly #options: GlobalOptions;
-  readonly #lockPath: string;
   readonly #lock: FileLock | undefined;
   readonly #warmState: WarmState;
 
-  private constructor(options: GlobalOptions, lockPath: string, lock: FileLock | undefined) {
+  private constructor(options: GlobalOptions, lock: FileLock | undefined) {
     this.#options = options;
-    this.#lockPath = lockPath;
     this.#lock = lock;
     const { stateDirectory, subnetFile, etcd } = options;
     this.#warmState = new WarmState({ directory: stateDirectory, subnetFile, storePrefix: etcd.prefix });
@@ -34,14 +32,12 @@ export class AbsentAgent implements Disposable {
     const lockPath = `${options.subnetFile}.lock`;
     // An agent makes the directory before it takes the lock: without the one there is no holder of the other.
     const lock = existsSync(dirname(lockPath)) ? FileLock.acquire(lockPath) : undefined;
-    return new AbsentAgent(options, lockPath, lock);
+    return new AbsentAgent(options, lock);
   }
 
-  /** The agent may start again. Removing the file is safe while it is locked: who waits for it makes a new one. */
+  /** The agent may start again. */
   [Symbol.dispose](): void {
-    if (this.#lock === undefined) return;
-    rmSync(this.#lockPath, { force: true });
-    this.#lock[Symbol.dispose]();
+    this.#lock?.removeAndFree();
   }
 
   /**

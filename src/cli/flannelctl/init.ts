@@ -9,6 +9,7 @@ import { makeClusterFiles } from "./init-files.ts";
 import { type InitOptions, planInit } from "./init-plan.ts";
 import { type ExitCode, type Invocation, present } from "./invocation.ts";
 import { type InitOutput, initOutputSchema } from "./json-output.ts";
+import { lockMembership } from "./membership-lock.ts";
 import { withStoreStopped } from "./store-pause.ts";
 import { formatDuration, shellLine } from "./text.ts";
 
@@ -16,6 +17,7 @@ import { formatDuration, shellLine } from "./text.ts";
 export async function initCluster(invocation: Invocation, given: InitOptions): Promise<ExitCode> {
   const systemd = usesSystemd(invocation, given);
   requireRoot(invocation, systemd, "init");
+  using _alone = lockMembership(invocation.options.paths);
   const plan = await planInit(invocation, given, systemd);
   const { config, token, broughtUp } = await withStoreStopped(invocation, plan, systemd, async () => {
     const made = await makeClusterFiles(invocation, plan);

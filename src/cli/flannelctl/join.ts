@@ -16,6 +16,7 @@ import { checkPlainPaths, type HostServices, refuseForeignUnits } from "../clust
 import { bringUp, exitCodeOf, renderBroughtUp, requireRoot, tellProgress, tellStep, usesSystemd } from "./bring-up.ts";
 import { type ExitCode, type Invocation, present } from "./invocation.ts";
 import { joinOutputSchema } from "./json-output.ts";
+import { lockMembership } from "./membership-lock.ts";
 
 export interface JoinOptions {
   readonly token?: string;
@@ -28,6 +29,7 @@ export async function join(invocation: Invocation, address: string, given: JoinO
   const systemd = usesSystemd(invocation, given);
   requireRoot(invocation, systemd, "join");
   const { paths } = invocation.options;
+  using _alone = lockMembership(paths);
   const installation = checkPlainPaths(paths);
   if (systemd) refuseForeignUnits(paths, ["flanneld"]);
   const store = parseStoreAddress(address);

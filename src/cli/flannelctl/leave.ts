@@ -1,10 +1,11 @@
 // `flannelctl leave`: takes this host out of its cluster for good: from the store, from the kernel, from the disk. May be
 // run again when something stopped it half-way.
-import { existsSync, rmdirSync } from "node:fs";
+import { existsSync } from "node:fs";
 import { join } from "node:path";
 import { ClusterClient } from "../../cluster/cluster-client.ts";
 import { clusterFiles } from "../../cluster/cluster-files.ts";
 import { describeError, FlannelError, hasCode } from "../../errors.ts";
+import { removeIfEmpty } from "../../lease/subnet-file.ts";
 import { memberEndpoint, memberName, removeHostFiles } from "../cluster/host-files.ts";
 import type { HostPaths } from "../cluster/host-paths.ts";
 import { disableAndStop, enableAndBegin, isSystemdRunning, reloadUnits } from "../cluster/systemd.ts";
@@ -13,6 +14,7 @@ import { tellStep } from "./bring-up.ts";
 import { removeFromHost } from "./cleanup.ts";
 import { type ExitCode, exitCodes, type Invocation, present, remark } from "./invocation.ts";
 import { leaveOutputSchema } from "./json-output.ts";
+import { lockMembership } from "./membership-lock.ts";
 import { putBack } from "./putting-back.ts";
 
 export interface LeaveOptions {
@@ -24,6 +26,7 @@ export interface LeaveOptions {
 export async function leave(invocation: Invocation, { force, systemd }: LeaveOptions): Promise<ExitCode> {
   const { paths } = invocation.options;
   const endpoint = requireMember(paths);
+  using _alone = lockMembership(paths);
   const unit = join(paths.unitDirectory, "flanneld.service");
   const hasUnit = systemd && isSystemdRunning() && existsSync(unit);
   if (hasUnit) {
@@ -115,13 +118,5 @@ async function tellStore(invocation: Invocation, endpoint: string, force: boolea
     }
     remark(invocation, `the store was not told: run flannelctl host remove on its host (${error.message})`);
     return undefined;
-  }
-}
-
-function removeIfEmpty(directory: string): void {
-  try {
-    rmdirSync(directory);
-  } catch {
-    // Somebody else's files are in it.
   }
 }
