@@ -6,6 +6,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
 import { expect, it } from "vitest";
 import { Cluster } from "../../lab/cluster.ts";
+import type { Pod } from "../../lab/pod.ts";
 import { until } from "../../lab/wait.ts";
 import { EtcdConnection } from "../../src/store/etcd/etcd-connection.ts";
 import { RequestOp, TxnRequest } from "../../src/store/etcd/protocol/etcd.ts";
@@ -17,6 +18,7 @@ const listener = fileURLToPath(new URL("../support/overlay-listener.ts", import.
 const passing = Array.from({ length: 100 }, (_, index) => 100 + index);
 const SECONDS = 5;
 const PER_SECOND = 1_000;
+const PATIENCE_MS = 60_000;
 
 const keyOf = (third: number) => Buffer.from(`/coreos.com/network/subnets/10.5.${third}.0-24`);
 
@@ -29,6 +31,27 @@ async function change(connection: EtcdConnection, publicIp: string | undefined):
       : RequestOp.fromPartial({ requestPut: { key: keyOf(third), value } }),
   );
   await connection.call(methods.txn, TxnRequest.fromPartial({ success }), "leases", new AbortController().signal);
+}
+
+/** At this pace for so long, within the time a busy machine needs to get there. Returns how many went by a second. */
+async function changeAtPace(connection: EtcdConnection, publicIp: string | undefined): Promise<number> {
+  const changedAtMs: number[] = [];
+  const startedMs = performance.now();
+  const perSecond = () => {
+    const sinceMs = performance.now() - SECONDS * 1_000;
+    return (changedAtMs.filter((atMs) => atMs > sinceMs).length * passing.length) / SECONDS;
+  };
+  let dueMs = startedMs;
+  while (performance.now() - startedMs < SECONDS * 1_000 || perSecond() <= PER_SECOND) {
+    if (performance.now() - startedMs > PATIENCE_MS) break;
+    await change(connection, changedAtMs.length % 2 === 0 ? publicIp : undefined);
+    const nowMs = performance.now();
+    changedAtMs.push(nowMs);
+    // A little faster than asked for, and steadily: at most a second is caught up.
+    dueMs = Math.max(dueMs + (passing.length / PER_SECOND) * 900, nowMs - 1_000);
+    if (dueMs > nowMs) await sleep(dueMs - nowMs);
+  }
+  return perSecond();
 }
 
 const allOf = (stream: Readable | null) => (stream === null ? Promise.resolve("{}") : text(stream));
@@ -47,21 +70,18 @@ it("delivers nothing wrongly", async () => {
   const [one, two] = [cluster.pod(1), cluster.pod(2)];
   const script = `const s=require("node:dgram").createSocket("udp4");setInterval(()=>{for(let n=100;n<200;n++)s.send("x",9,"10.5."+n+".9")},5)`;
   const sender = one.namespace.spawn([process.execPath, "-e", script], { stdio: "ignore" });
-  const transfers = [
-    transfersUnharmed(one.namespace, two.namespace, two.ipv4 ?? "", 500_000_000, 5001),
-    transfersUnharmed(two.namespace, one.namespace, one.ipv4 ?? "", 500_000_000, 5002),
-  ];
+  let isOver = false;
+  const transfer = async (from: Pod, to: Pod, port: number) => {
+    let areUnharmed = true;
+    do areUnharmed &&= await transfersUnharmed(from.namespace, to.namespace, to.ipv4 ?? "", 250_000_000, port);
+    while (!isOver && areUnharmed);
+    return areUnharmed;
+  };
+  const transfers = [transfer(one, two, 5001), transfer(two, one, 5002)];
 
   await using connection = await EtcdConnection.open({ endpoints: cluster.etcd.endpoints });
-  let changed = 0;
-  const startedMs = performance.now();
-  while (performance.now() - startedMs < SECONDS * 1_000) {
-    await change(connection, (changed / passing.length) % 2 === 0 ? third.ipv4 : undefined);
-    changed += passing.length;
-    const aheadMs = (changed / PER_SECOND) * 1_000 * 0.9 - (performance.now() - startedMs);
-    if (aheadMs > 0) await sleep(aheadMs); // a little faster than asked for, and steadily
-  }
-  const perSecond = (changed * 1_000) / (performance.now() - startedMs);
+  const perSecond = await changeAtPace(connection, third.ipv4);
+  isOver = true;
   console.log(`${perSecond.toFixed(0)} leases a second came or went`);
   expect(perSecond, "the load this test is about").toBeGreaterThan(PER_SECOND);
   await change(connection, undefined);
