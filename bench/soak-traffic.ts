@@ -16,7 +16,7 @@ const PORT = 8285;
 const STRANGER = "192.168.50.1";
 
 export interface TrafficResults {
-  /** Of each round, by flow. */
+  /** Of each round, by flow, always in the same order. */
   readonly gbits: Map<string, number[]>;
   readonly kpps: number[];
   echoed: number;
@@ -40,12 +40,14 @@ export async function startTraffic(cluster: Cluster, signal: AbortSignal): Promi
   const [one, two] = [first.namespace, second.namespace];
   for (const namespace of [one, two]) for (const port of [5201, 5202, 5203]) await startServer(namespace, port);
   const forever = (what: string, act: () => Promise<void>) => void repeat(what, act, results, signal);
-  const bulk = (name: string, from: Namespace, target: string, options: readonly string[]) =>
+  const bulk = (name: string, from: Namespace, target: string, options: readonly string[]) => {
+    const gbits: number[] = [];
+    results.gbits.set(name, gbits);
     forever(name, async () => {
       const { end } = await iperf(from, target, options);
-      const list = results.gbits.get(name) ?? [];
-      results.gbits.set(name, [...list, (end.sum_received?.bits_per_second ?? 0) / 1e9]);
+      gbits.push((end.sum_received?.bits_per_second ?? 0) / 1e9);
     });
+  };
   bulk("TCP over IPv4, 4 streams, 1 to 2", one, second.ipv4 ?? "", ["-p", "5201", "-P", "4"]);
   bulk("TCP over IPv6, 1 stream, 2 to 1", two, first.ipv6 ?? "", ["-p", "5202"]);
   forever("small UDP packets", async () => {

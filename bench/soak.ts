@@ -43,7 +43,7 @@ async function soak(minutes: number, signal: AbortSignal): Promise<SoakResult> {
     samples.push({ minute, residentMb, ownMb: memory.map(({ ownBytes }) => ownBytes / 1e6) });
     if (Math.floor(minute) > told) {
       told = Math.floor(minute);
-      const gbits = [...traffic.gbits.values()].map((list) => list.at(-1)?.toFixed(2)).join(" and ");
+      const gbits = [...traffic.gbits.values()].map((list) => (list.at(-1) ?? 0).toFixed(2)).join(" and ");
       console.log(
         `minute ${told}: resident ${residentMb.map((mb) => mb.toFixed(1)).join(" and ")} MB; ${gbits} Gbit/s`,
       );
