@@ -88,6 +88,31 @@ test("a second import changes nothing; one over other values writes nothing", as
   expect(await embedded.control("get", `${prefix}/odd`)).toBe("");
 });
 
+test("a lease that the store has for a subnet of the export stays when asked for, the configuration never", async () => {
+  await etcd.control("put", `${prefix}/config`, "ours");
+  const [taken, free] = [`${prefix}/subnets/10.5.1.0-24`, `${prefix}/subnets/10.5.2.0-24`] as const;
+  for (const key of [taken, free]) await etcd.control("put", key, "old");
+  const exported = await ctl(etcd, ["export"]);
+  await embedded.control("put", taken, "new");
+  const refused = await ctl(embedded, ["import", "-"], exported.stdout);
+  expect(refused.stderr).toContain(
+    `another value at ${taken}: import into an empty one, or keep that lease with --keep`,
+  );
+  expect(await embedded.control("get", free)).toBe("");
+  expect(await ctl(embedded, ["import", "--keep-leases", "-"], exported.stdout)).toEqual({
+    exitCode: 0,
+    stdout: `kept the store's own lease at ${taken}\nimported 2 keys with 0 leases\n`,
+    stderr: "",
+  });
+  expect(await embedded.control("get", "--print-value-only", taken)).toBe("new\n");
+  expect(await embedded.control("get", "--print-value-only", free)).toBe("old\n");
+  await embedded.control("put", `${prefix}/config`, "theirs");
+  const other = await ctl(embedded, ["import", "--keep-leases", "-"], exported.stdout);
+  expect(other.stderr).toContain(
+    `another value at ${prefix}/config: import into an empty one, or delete that key first`,
+  );
+});
+
 test("a reservation stays one when its host took the lease anew before the import", async () => {
   const grant = (raw: RawClient, id: bigint) =>
     raw.connection.call(methods.leaseGrant, { id, ttl: 86_400n }, "test", never);

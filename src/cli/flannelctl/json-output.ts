@@ -118,6 +118,7 @@ export const storeBackupOutputSchema = z.object({
 export const storeImportOutputSchema = z.object({
   keys: z.int().describe("keys of the export, also those that were there already"),
   leases: z.int().describe("store leases of the export"),
+  kept: z.array(z.string()).describe("keys of leases that stayed as the store had them (--keep-leases)"),
 });
 
 const broughtUpSchema = z.object({

@@ -9,6 +9,7 @@ import type { JoinOptions } from "./join.ts";
 import type { LeaveOptions } from "./leave.ts";
 import { addMemberVerbs } from "./member-commands.ts";
 import { reportError } from "./report-error.ts";
+import type { ImportOptions } from "./store.ts";
 import type { Run } from "./verb.ts";
 
 /** Runs one command line (without node and script) to its exit code. Never rejects; prints every error itself. */
@@ -223,8 +224,9 @@ function addStoreVerbs(program: Command, run: Run): void {
     .command("import")
     .description("write an export into the store; refused when a key is there with another value")
     .argument("<file>", "an export, or - for standard input")
-    .action(async (file: string, _, command: Command) =>
-      run(command, (await import("./store.ts")).importStore, [file]),
+    .option("--keep-leases", "keep the lease that the store has where the export has another for that subnet", false)
+    .action(async (file: string, given: ImportOptions, command: Command) =>
+      run(command, (await import("./store.ts")).importStore, [file, given]),
     );
   store
     .command("backup")

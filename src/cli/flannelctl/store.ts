@@ -29,14 +29,25 @@ export async function backUpStore(invocation: Invocation, file: string): Promise
   return exitCodes.ok;
 }
 
+export interface ImportOptions {
+  readonly keepLeases: boolean;
+}
+
 /** Writes an export into the store; what is there with the same value stays. */
-export async function importStore(invocation: Invocation, file: string): Promise<ExitCode> {
+export async function importStore(
+  invocation: Invocation,
+  file: string,
+  { keepLeases }: ImportOptions,
+): Promise<ExitCode> {
   const exported = await readDocument(invocation, file);
-  await withConnection(invocation, (connection, { importKeys }) =>
-    importKeys(connection, invocation.options.etcd.prefix, exported, invocation.signal),
+  const kept = await withConnection(invocation, (connection, { importKeys }) =>
+    importKeys(connection, invocation.options.etcd.prefix, exported, keepLeases, invocation.signal),
   );
-  const output = { keys: exported.keys.length, leases: exported.leases.length };
-  present(invocation, storeImportOutputSchema, output, (done) => [`imported ${describe(done)}`]);
+  const output = { keys: exported.keys.length, leases: exported.leases.length, kept };
+  present(invocation, storeImportOutputSchema, output, (done) => [
+    ...done.kept.map((key) => `kept the store's own lease at ${key}`),
+    `imported ${describe({ ...done, keys: done.keys - done.kept.length })}`,
+  ]);
   return exitCodes.ok;
 }
 

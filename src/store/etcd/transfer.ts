@@ -60,18 +60,27 @@ export async function exportKeys(
  * Writes what is not there yet, and takes the lease off keys that have none in the export: an agent that was faster has
  * turned its reservation into a lease that expires. Leases keep their ids and begin with their full time. May be
  * repeated after an interruption. Throws `config.conflict`, having written nothing, when a key is there with another
- * value.
+ * value; with `keepsLeases` another host's lease for a subnet stays. Returns the keys of those.
  */
 export async function importKeys(
   connection: EtcdConnection,
   prefix: string,
   exported: ExportedStore,
+  keepsLeases: boolean,
   signal: AbortSignal,
-): Promise<void> {
+): Promise<string[]> {
   const present = await readPresent(connection, prefix, signal);
-  const conflict = exported.keys.find(({ key, value }) => (present.get(key)?.value ?? value) !== value);
-  if (conflict !== undefined) throw conflictAt(conflict.key);
-  const missing = exported.keys.filter((entry) => !isThere(entry, present.get(entry.key)));
+  const kept = new Set<string>();
+  const { directory } = keySpaceOf(prefix);
+  const keepOrRefuse = (key: string) => {
+    const isLease = shownKey(key).startsWith(directory);
+    if (!isLease || !keepsLeases) throw conflictAt(key, isLease);
+    kept.add(key);
+  };
+  for (const { key, value } of exported.keys) {
+    if ((present.get(key)?.value ?? value) !== value) keepOrRefuse(key);
+  }
+  const missing = exported.keys.filter((entry) => !kept.has(entry.key) && !isThere(entry, present.get(entry.key)));
   const needed = new Set(missing.map(({ lease }) => lease));
   const leases = exported.leases.filter(({ id }) => needed.has(id));
   await eachInFlight(leases, async ({ id, ttlSeconds }) => {
@@ -81,7 +90,11 @@ export async function importKeys(
     const request = { id: lease.id, ttl: BigInt(ttlSeconds) };
     await connection.call(methods.leaseGrant, request, "grant a store lease", signal);
   });
-  await eachInFlight(missing, (entry) => writeEntry(connection, entry, present.get(entry.key)?.revision ?? 0n, signal));
+  await eachInFlight(missing, async (entry) => {
+    const isWritten = await writeEntry(connection, entry, present.get(entry.key)?.revision ?? 0n, signal);
+    if (!isWritten) keepOrRefuse(entry.key);
+  });
+  return [...kept].map(shownKey);
 }
 
 /** A key as the store has it now. */
@@ -114,24 +127,24 @@ function isThere({ value, lease }: ExportedKey, present: Present | undefined): b
   return present !== undefined && present.value === value && (lease !== undefined || !present.expires);
 }
 
-/** `expectedRevision`: of the key as it was seen last; 0n: it was not there. */
+/** `expectedRevision`: of the key as it was seen last; 0n: it was not there. False: it has got another value. */
 async function writeEntry(
   connection: EtcdConnection,
   entry: ExportedKey,
   expectedRevision: bigint,
   signal: AbortSignal,
-): Promise<void> {
+): Promise<boolean> {
   const key = Buffer.from(entry.key, "latin1");
   const value = Buffer.from(entry.value, "latin1");
   const storeLeaseId = BigInt(entry.lease ?? 0);
   const put = { key, value, storeLeaseId, expectedRevision, operation: `write ${shownKey(entry.key)}` };
   const outcome = await putIf(connection, put, signal);
-  if (outcome.isDone) return;
+  if (outcome.isDone) return true;
   const present = outcome.current && presentOf(outcome.current);
-  if (present !== undefined && present.value !== entry.value) throw conflictAt(entry.key);
-  if (isThere(entry, present)) return;
+  if (present !== undefined && present.value !== entry.value) return false;
+  if (isThere(entry, present)) return true;
   // An agent wrote or lost its lease meanwhile.
-  await writeEntry(connection, entry, present?.revision ?? 0n, signal);
+  return writeEntry(connection, entry, present?.revision ?? 0n, signal);
 }
 
 /** Of an export, for a message. */
@@ -139,8 +152,9 @@ export function shownKey(latin1: string): string {
   return Buffer.from(latin1, "latin1").toString();
 }
 
-function conflictAt(key: string): FlannelError {
-  const message = `the store already has another value at ${shownKey(key)}: import into an empty one, or delete that key first`;
+function conflictAt(key: string, isLease: boolean): FlannelError {
+  const cure = isLease ? "keep that lease with --keep-leases" : "delete that key first";
+  const message = `the store already has another value at ${shownKey(key)}: import into an empty one, or ${cure}`;
   return new FlannelError("config.conflict", message);
 }
 
