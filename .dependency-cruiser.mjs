@@ -19,7 +19,7 @@ const pure = [
   "^src/ip/",
   "^src/lease/(?!lease-keeper|subnet-file)",
   "^src/config/(?!agent-options|option-files)",
-  "^src/host/(host-state|host-objects|host-table|diff|go-regex|interface-choice)[^/]*\\.ts$",
+  "^src/host/(host-state|external-interface\\.|host-objects|host-table|diff|go-regex|interface-choice)[^/]*\\.ts$",
   "^src/netlink/(?!.*(socket|rtnetlink|monitor))",
   "^src/backend/",
 ];
@@ -27,14 +27,11 @@ const pure = [
 /** Types that describe what is handed down from above; nobody runs code of that room through them. */
 const shapes = [
   "^src/telemetry/logger\\.ts$",
-  "^src/config/network-config\\.ts$",
-  "^src/host/host-state\\.ts$",
+  "^src/config/(network-config|backend-key)\\.ts$",
+  "^src/host/(host-state|external-interface)\\.ts$",
   "^src/lease/(lease|subnet-store)\\.ts$",
   "^src/tunnel/tunnel-state\\.ts$",
 ];
-
-/** Parts of config that know nothing of keys and rules: the backends read their own keys with them. */
-const parsers = "^src/config/(address-pool|json-entries|nearest)\\.ts$";
 
 /** The errors, and the logger's interface with the one that says nothing. */
 const everywhere = "^src/(errors|telemetry/logger)\\.ts$";
@@ -43,19 +40,21 @@ const everywhere = "^src/(errors|telemetry/logger)\\.ts$";
 const rooms = {
   ip: [],
   sys: ["ip"],
-  lease: ["ip"],
+  json: [],
+  lease: ["ip", "sys"],
   netlink: ["ip", "sys"],
   firewall: ["ip", "sys", "netlink"],
   telemetry: ["sys"],
   host: ["ip", "lease", "netlink", "firewall", "sys"],
   tunnel: ["ip", "sys", "netlink"],
-  backend: ["ip", "lease", "host"],
-  // The keys of each backend are the backend's own; both read them with the same small parsers (see `parsers`).
-  config: ["ip", "lease", "host", "backend"],
+  // The keys of each backend are the backend's own: it hands them to the parser of the configuration.
+  config: ["ip"],
+  backend: ["ip", "lease", "host", "config"],
   store: ["ip", "lease", "config"],
-  cluster: ["ip", "lease", "store", "sys"],
+  cluster: ["ip", "json", "lease", "store", "sys"],
   agent: [
     "ip",
+    "json",
     "lease",
     "config",
     "netlink",
@@ -77,7 +76,7 @@ const downwards = Object.entries(rooms).map(([room, below]) => ({
   from: { path: `^src/${room}/`, pathNot: tests },
   to: {
     path: "^src/",
-    pathNot: [everywhere, `^src/(${[room, ...below].join("|")})/`, ...(room === "backend" ? [parsers] : [])],
+    pathNot: [everywhere, `^src/(${[room, ...below].join("|")})/`],
     dependencyTypesNot: ["type-only"],
   },
 }));
@@ -89,7 +88,7 @@ const shapesOnly = Object.entries(rooms).map(([room, below]) => ({
   from: { path: `^src/${room}/`, pathNot: tests },
   to: {
     path: "^src/",
-    pathNot: ["^src/errors\\.ts$", `^src/(${[room, ...below].join("|")})/`, parsers, ...shapes],
+    pathNot: ["^src/errors\\.ts$", `^src/(${[room, ...below].join("|")})/`, ...shapes],
     dependencyTypes: ["type-only"],
   },
 }));

@@ -2,8 +2,9 @@
 // all of them take a lease at once.
 //
 //   acquirer.ts ENDPOINTS PREFIX FIRST-HOST HOSTS
+
 import { once } from "node:events";
-import { parseNetworkConfig } from "../src/config/parse-network-config.ts";
+import { parseConfig } from "../src/backend/registry.ts";
 import { EtcdSubnetStore } from "../src/store/etcd/etcd-subnet-store.ts";
 import { peer } from "./peers.ts";
 
@@ -18,7 +19,7 @@ function say(message: AcquirerMessage): void {
 }
 
 async function acquire(store: EtcdSubnetStore, host: number, signal: AbortSignal): Promise<string> {
-  const { config } = parseNetworkConfig((await store.networkConfig(signal)).text);
+  const { config } = parseConfig((await store.networkConfig(signal)).text);
   const { publicIp } = peer(host);
   const { lease } = await store.acquire({ config, attributes: { publicIp } }, signal);
   return lease.key;

@@ -2,12 +2,12 @@
 // With --check it only says whether the file is stale (exit 1).
 import { readFileSync, writeFileSync } from "node:fs";
 import { fileURLToPath } from "node:url";
-import type { BackendKey, BackendModule } from "../src/backend/backend.ts";
-import { backendModules } from "../src/backend/registry.ts";
+import type { BackendModule } from "../src/backend/backend.ts";
+import { backendModules, parseConfig } from "../src/backend/registry.ts";
 import { flagsMarkdown } from "../src/cli/flags-text.ts";
 import { flanneldFlags } from "../src/cli/flanneld-flag-table.ts";
+import type { BackendKey } from "../src/config/backend-key.ts";
 import { networkConfigKeys } from "../src/config/network-config-keys.ts";
-import { parseNetworkConfig } from "../src/config/parse-network-config.ts";
 
 const path = fileURLToPath(new URL("../docs/configuration.md", import.meta.url));
 
@@ -21,7 +21,7 @@ const dualExample = `{
   "Backend": { "Type": "vxlan", "DirectRouting": true }
 }`;
 // The examples must be true: a mistake in them fails here.
-for (const example of [ipv4Example, dualExample]) parseNetworkConfig(example);
+for (const example of [ipv4Example, dualExample]) parseConfig(example);
 
 function table(header: readonly string[], rows: readonly (readonly string[])[]): string {
   return [header, header.map(() => "---"), ...rows]

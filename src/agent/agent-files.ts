@@ -3,7 +3,7 @@ import type { AgentOptions } from "../config/agent-options.ts";
 import { describeError } from "../errors.ts";
 import type { Lease, OwnLease } from "../lease/lease.ts";
 import { renderSubnetEnv } from "../lease/subnet-env.ts";
-import { writeFileAtomically } from "../lease/subnet-file.ts";
+import { writeFileAtomically } from "../sys/files.ts";
 import type { Logger } from "../telemetry/logger.ts";
 import type { ActiveConfig } from "./config-change.ts";
 import { LatestOnly } from "./latest-only.ts";

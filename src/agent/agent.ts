@@ -1,11 +1,11 @@
 // The agent: wires store, lease, network and files together and follows what changes. It decides nothing about the host
 // itself. Order of start and stop: docs/architecture.md.
-import { createBackend } from "../backend/registry.ts";
+import { backendKeysOf, createBackend } from "../backend/registry.ts";
 import type { AgentOptions } from "../config/agent-options.ts";
 import { compareNetworkConfig } from "../config/compare-network-config.ts";
 import type { NetworkConfig } from "../config/network-config.ts";
 import { describeError, FlannelError, isCancelled } from "../errors.ts";
-import type { ExternalInterface } from "../host/host-state.ts";
+import type { ExternalInterface } from "../host/external-interface.ts";
 import type { LeaseChange, LeasedSubnets, OwnLease } from "../lease/lease.ts";
 import { LeaseKeeper } from "../lease/lease-keeper.ts";
 import { LeaseTable } from "../lease/lease-table.ts";
@@ -176,7 +176,8 @@ export class Agent implements AsyncDisposable {
     if (this.#own !== undefined || this.#signal.aborted) return;
     const { logger, warmState } = this.#parts;
     const known = readConfig(remembered.configText, this.configNews);
-    if (compareNetworkConfig(this.#config?.config ?? known.config, known.config).restart.length > 0) return;
+    const keys = backendKeysOf(known.config.backendType) ?? [];
+    if (compareNetworkConfig(this.#config?.config ?? known.config, known.config, keys).restart.length > 0) return;
     await this.#openNetwork(known);
     if (this.#own !== undefined || this.#signal.aborted) return;
     this.#isWarm = true;

@@ -6,8 +6,8 @@ import { setTimeout as delay } from "node:timers/promises";
 import { isDueForRenewal } from "../cluster/keys.ts";
 import type { EtcdOptions } from "../config/agent-options.ts";
 import { describeError, FlannelError } from "../errors.ts";
-import { writeFileAtomically } from "../lease/subnet-file.ts";
 import type { CertificateInUse } from "../lease/subnet-store.ts";
+import { writeFileAtomically } from "../sys/files.ts";
 import type { Logger } from "../telemetry/logger.ts";
 import { certificateFindings, endsSoon } from "./certificate-findings.ts";
 

@@ -1,8 +1,7 @@
 // What a new version of the network configuration means for a running agent. Changes nothing; tells what is odd.
-import { createBackend } from "../backend/registry.ts";
+import { backendKeysOf, createBackend, parseConfig } from "../backend/registry.ts";
 import { compareNetworkConfig, withLiveKeys } from "../config/compare-network-config.ts";
 import type { NetworkConfig } from "../config/network-config.ts";
-import { parseNetworkConfig } from "../config/parse-network-config.ts";
 import { hasCode } from "../errors.ts";
 import type { ConfigNews } from "./config-news.ts";
 
@@ -23,7 +22,7 @@ export interface ConfigChange {
 
 /** Throws `config.invalid`. */
 export function readConfig(text: string, news: ConfigNews): ActiveConfig {
-  const { config, warnings } = parseNetworkConfig(text);
+  const { config, warnings } = parseConfig(text);
   for (const { path, message } of warnings) news.odd(path, message);
   return { config, text };
 }
@@ -37,8 +36,9 @@ export function judgeConfigChange(running: ActiveConfig, text: string, news: Con
   try {
     const wanted = readConfig(text, news);
     createBackend(wanted.config);
-    const { live, restart } = compareNetworkConfig(running.config, wanted.config);
-    const config = live.length === 0 ? running.config : withLiveKeys(running.config, wanted.config);
+    const keys = backendKeysOf(wanted.config.backendType) ?? [];
+    const { live, restart } = compareNetworkConfig(running.config, wanted.config, keys);
+    const config = live.length === 0 ? running.config : withLiveKeys(running.config, wanted.config, keys);
     // The old text stays while a restart is pending: it is what a warm start could go on with.
     return { next: { config, text: restart.length === 0 ? text : running.text }, live, restart };
   } catch (error) {

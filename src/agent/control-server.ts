@@ -3,7 +3,7 @@ import { chmodSync, rmSync, statSync } from "node:fs";
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
 import { dirname } from "node:path";
 import { describeError, FlannelError } from "../errors.ts";
-import { ensureDirectory } from "../lease/subnet-file.ts";
+import { ensureDirectory } from "../sys/files.ts";
 import type { Handover, Plan, Rules, Status } from "./control-protocol.ts";
 
 export interface ControlHandlers {

@@ -1,6 +1,5 @@
 // What is different about going on with what is remembered where the agent itself carries the packets.
-import { createBackend } from "../backend/registry.ts";
-import { parseNetworkConfig } from "../config/parse-network-config.ts";
+import { createBackend, parseConfig } from "../backend/registry.ts";
 import type { Logger } from "../telemetry/logger.ts";
 import type { WarmStartTimes } from "./warm-start.ts";
 import type { RememberedState } from "./warm-state.ts";
@@ -27,7 +26,7 @@ export function tellWarmStart(logger: Logger, remembered: RememberedState, peers
 
 function runsDataPlane({ configText }: RememberedState): boolean {
   try {
-    return createBackend(parseNetworkConfig(configText).config).runsDataPlane;
+    return createBackend(parseConfig(configText).config).runsDataPlane;
   } catch {
     return false; // the start itself says what is wrong with it
   }

@@ -2,8 +2,8 @@
 // named after the device and this network namespace, in one place whatever the agents' own directories are.
 import { join } from "node:path";
 import { FlannelError, hasCode } from "../errors.ts";
-import { ensureDirectory } from "../lease/subnet-file.ts";
-import { FileLock } from "../sys/file-lock.ts";
+import { FileLock, holderText } from "../sys/file-lock.ts";
+import { ensureDirectory } from "../sys/files.ts";
 import { networkNamespace } from "../sys/network-namespace.ts";
 
 const CLAIMS_DIRECTORY = "/run/flannel";
@@ -47,10 +47,8 @@ export class DeviceClaims implements Disposable {
       this.#locks.push(FileLock.acquire(join(directory, `${device}.${networkNamespace()}.lock`)));
     } catch (error) {
       if (!hasCode(error, "agent.running")) return; // nowhere to say it: as without claims
-      const pid = error.details["pid"];
-      const who = pid === undefined ? "" : ` (pid ${String(pid)})`;
-      const message = `${device} is kept by another agent on this host${who}: give each network its own VNI (vxlan) or Port (udp), or stop that agent`;
-      throw new FlannelError("agent.running", message, { details: { device, pid } });
+      const message = `${device} is kept by another agent on this host${holderText(error.details)}: give each network its own VNI (vxlan) or Port (udp), or stop that agent`;
+      throw new FlannelError("agent.running", message, { details: { device, pid: error.details["pid"] } });
     }
   }
 }

@@ -5,7 +5,7 @@ import type { AgentOptions } from "../config/agent-options.ts";
 import type { NetworkConfig } from "../config/network-config.ts";
 import { Firewall } from "../firewall/firewall.ts";
 import { ruleSuffix } from "../firewall/rule-suffix.ts";
-import { selectExternalInterface } from "../host/external-interface.ts";
+import { selectExternalInterface } from "../host/external-interface-watch.ts";
 import type { InterfaceOptions } from "../host/interface-choice.ts";
 import type { Family } from "../ip/address.ts";
 import type { Rtnetlink } from "../netlink/rtnetlink.ts";

@@ -1,16 +1,18 @@
 // What the agent remembers across restarts, so that a host which boots while the store is away gets its subnet and its
 // peers at once. One file per agent in the state directory, the peers in a second one (read only when needed).
 // State that is not this agent's on this host is ignored: a cloned disk must not make two hosts share a lease.
+
 import { createHash } from "node:crypto";
 import { existsSync, readdirSync, readFileSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { setImmediate } from "node:timers/promises";
 import { describeError, FlannelError } from "../errors.ts";
 import { type Address, tryParseAddress } from "../ip/address.ts";
+import { tryParseJson } from "../json/try-parse-json.ts";
 import type { Lease } from "../lease/lease.ts";
 import { tryParseLeaseKey } from "../lease/lease-key.ts";
 import { formatLeaseValue, parseLeaseValue } from "../lease/lease-value.ts";
-import { ensureDirectory, writeFileAtomically } from "../lease/subnet-file.ts";
+import { ensureDirectory, writeFileAtomically } from "../sys/files.ts";
 
 export interface RememberedState {
   /** Network configuration as the store had it. */
@@ -177,14 +179,6 @@ function formatLease(lease: Lease) {
 
 function formatState({ own, ...state }: RememberedState) {
   return { version: FORMAT_VERSION, ...state, own: formatLease(own) };
-}
-
-function tryParseJson(text: string): unknown {
-  try {
-    return JSON.parse(text);
-  } catch {
-    return undefined;
-  }
 }
 
 function tryParseLease(entry: unknown): Lease | undefined {

@@ -1,7 +1,7 @@
 // The addresses a host announces in its lease, one per enabled family. Pure.
 import type { NetworkConfig } from "../config/network-config.ts";
 import { FlannelError } from "../errors.ts";
-import type { ExternalInterface } from "../host/host-state.ts";
+import type { ExternalInterface } from "../host/external-interface.ts";
 import type { Address } from "../ip/address.ts";
 import type { LeaseAttributes } from "../lease/lease.ts";
 

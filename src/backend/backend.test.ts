@@ -1,21 +1,20 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
-import { parseNetworkConfig } from "../config/parse-network-config.ts";
 import { FlannelError } from "../errors.ts";
-import type { ExternalInterface } from "../host/host-state.ts";
+import type { ExternalInterface } from "../host/external-interface.ts";
 import { hostStateLines } from "../host/host-state-text.ts";
 import { type Address, type Prefix, parseAddress, parsePrefix, tryParsePrefix } from "../ip/address.ts";
 import { networkOf, overlaps } from "../ip/prefix.ts";
 import type { BackendData, Lease, LeaseAttributes } from "../lease/lease.ts";
 import type { Backend, BackendPlan, HostFacts } from "./backend.ts";
-import { createBackend } from "./registry.ts";
+import { createBackend, parseConfig } from "./registry.ts";
 
 const ipv4Only = '"Network":"10.5.0.0/16"';
 const ipv6Only = '"EnableIPv4":false,"EnableIPv6":true,"IPv6Network":"fd00:5::/48"';
 const dual = '"Network":"10.5.0.0/16","EnableIPv6":true,"IPv6Network":"fd00:5::/48"';
 
 function backendOf(network: string, backend: string): Backend {
-  return createBackend(parseNetworkConfig(`{${network},"Backend":{${backend}}}`).config);
+  return createBackend(parseConfig(`{${network},"Backend":{${backend}}}`).config);
 }
 
 const eth0: ExternalInterface = {
@@ -333,7 +332,7 @@ describe("fuzzing", { timeout: 180_000 }, () => {
       fc.string(),
     );
     const backend = fc.dictionary(name, value);
-    const { config } = parseNetworkConfig(`{${dual},"Backend":{"Type":"vxlan"}}`);
+    const { config } = parseConfig(`{${dual},"Backend":{"Type":"vxlan"}}`);
     const check = (type: string, keys: Record<string, unknown>): void => {
       try {
         createBackend({ ...config, backendType: type, backend: { Type: type, ...keys } });
@@ -409,7 +408,7 @@ describe("fuzzing", { timeout: 180_000 }, () => {
 
 describe("planning 10,000 peers", () => {
   it("reads each lease once and then plans from memory", () => {
-    const backend = createBackend(parseNetworkConfig('{"Network":"10.0.0.0/8","Backend":{"Type":"vxlan"}}').config);
+    const backend = createBackend(parseConfig('{"Network":"10.0.0.0/8","Backend":{"Type":"vxlan"}}').config);
     const peers = Array.from({ length: 10_000 }, (_, index) => {
       const [high, low] = [index >> 8, index & 255];
       const hex = (byte: number): string => byte.toString(16).padStart(2, "0");

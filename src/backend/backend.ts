@@ -1,6 +1,8 @@
 // The port every backend implements. A backend plans; it never touches the machine.
+import type { BackendKey } from "../config/backend-key.ts";
 import type { NetworkConfig } from "../config/network-config.ts";
-import type { ExternalInterface, HostState } from "../host/host-state.ts";
+import type { ExternalInterface } from "../host/external-interface.ts";
+import type { HostState } from "../host/host-state.ts";
 import type { Address } from "../ip/address.ts";
 import type { Lease, LeaseAttributes, LeasedSubnets } from "../lease/lease.ts";
 import type { TunnelState } from "../tunnel/tunnel-state.ts";
@@ -59,18 +61,4 @@ export interface BackendModule {
   readonly keys: readonly BackendKey[];
   /** Throws `config.invalid` naming key, value and rule. */
   create(config: NetworkConfig): Backend;
-}
-
-export interface BackendKey {
-  readonly name: string;
-  readonly type: "int" | "bool" | "string";
-  /** Stands for a missing key; `defaultText` says what it means. */
-  readonly defaultValue: number | boolean | string;
-  readonly defaultText: string;
-  /** Inclusive range of an int; 0 to 2^31-1 when missing. */
-  readonly minimum?: number;
-  readonly maximum?: number;
-  readonly description: string;
-  /** Applied to a running agent without restart. */
-  readonly live: boolean;
 }

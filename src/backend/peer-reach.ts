@@ -1,6 +1,6 @@
 // Reads from a lease where a peer's subnet is and how to get there, distrusting every value. Pure.
 import type { AddressPool, NetworkConfig } from "../config/network-config.ts";
-import type { ExternalInterface } from "../host/host-state.ts";
+import type { ExternalInterface } from "../host/external-interface.ts";
 import { type Address, type Family, familyOf, type Prefix, prefixLength } from "../ip/address.ts";
 import { containsAddress, containsPrefix } from "../ip/prefix.ts";
 import type { Lease } from "../lease/lease.ts";

@@ -1,14 +1,21 @@
 // The backends of this version. Pure.
+import type { BackendKey } from "../config/backend-key.ts";
 import { didYouMean } from "../config/nearest.ts";
 import type { NetworkConfig } from "../config/network-config.ts";
+import { type ParsedNetworkConfig, parseNetworkConfig } from "../config/parse-network-config.ts";
 import { FlannelError } from "../errors.ts";
 import { allocModule } from "./alloc/alloc-backend.ts";
-import type { Backend, BackendKey, BackendModule } from "./backend.ts";
+import type { Backend, BackendModule } from "./backend.ts";
 import { hostGwModule } from "./host-gw/host-gw-backend.ts";
 import { udpModule } from "./udp/udp-backend.ts";
 import { vxlanModule } from "./vxlan/vxlan-backend.ts";
 
 export const backendModules: readonly BackendModule[] = [vxlanModule, hostGwModule, udpModule, allocModule];
+
+/** The network configuration, checked with the keys of these backends. Throws as `parseNetworkConfig`. */
+export function parseConfig(text: string): ParsedNetworkConfig {
+  return parseNetworkConfig(text, backendKeysOf);
+}
 
 /** Throws `config.invalid` for an unknown type, naming the known ones, and for keys the backend does not accept. */
 export function createBackend(config: NetworkConfig): Backend {

@@ -1,5 +1,5 @@
 // Decides which leases keep their subnet when several claim the same addresses, or ours. Pure.
-import type { ExternalInterface } from "../host/host-state.ts";
+import type { ExternalInterface } from "../host/external-interface.ts";
 import { addressBits, familyOf, makePrefix, type Prefix, prefixAddress, prefixLength } from "../ip/address.ts";
 import { networkOf } from "../ip/prefix.ts";
 import type { Lease } from "../lease/lease.ts";

@@ -6,8 +6,8 @@ import type { ClusterService } from "../cluster/cluster-service.ts";
 import { describeError, FlannelError, hasCode } from "../errors.ts";
 import type { StoreServer } from "../store/embedded/store-server.ts";
 import { readUsersFile } from "../store/embedded/users-file.ts";
-import { FileLock } from "../sys/file-lock.ts";
-import { makeDirectory } from "../sys/make-directory.ts";
+import { FileLock, holderText } from "../sys/file-lock.ts";
+import { ensureDirectory } from "../sys/files.ts";
 import { keepMemorySmall } from "../sys/memory-keeper.ts";
 import { notifyService } from "../sys/service-notify.ts";
 import { version } from "../version.ts";
@@ -61,13 +61,15 @@ function stopSignal(): Promise<void> {
 
 function lockDirectory(directory: string): FileLock {
   try {
-    makeDirectory(directory, 0o700);
+    ensureDirectory(directory, 0o700);
     return FileLock.acquire(join(directory, "lock"));
   } catch (cause) {
     if (hasCode(cause, "agent.running")) {
-      const { pid } = cause.details;
-      const holder = pid === undefined ? "" : ` (pid ${String(pid)})`;
-      throw new FlannelError("file.failed", `${directory} is in use by another flannel-store${holder}`, { cause });
+      throw new FlannelError(
+        "file.failed",
+        `${directory} is in use by another flannel-store${holderText(cause.details)}`,
+        { cause },
+      );
     }
     throw new FlannelError("file.failed", `cannot use ${directory}: ${describeError(cause)}`, { cause });
   }

@@ -12,7 +12,7 @@ import {
 } from "node:fs";
 import { dirname, join } from "node:path";
 import { describeError, FlannelError } from "../errors.ts";
-import { ensureDirectory } from "../lease/subnet-file.ts";
+import { ensureDirectory, isMissingFile } from "../sys/files.ts";
 
 export interface ClusterFiles {
   readonly directory: string;
@@ -93,7 +93,7 @@ export function readClusterFile(path: string): string {
   try {
     return readFileSync(path, "utf8");
   } catch (cause) {
-    if (cause instanceof Error && "code" in cause && cause.code === "ENOENT") {
+    if (isMissingFile(cause)) {
       throw new FlannelError("file.failed", `there is no ${path}`, { cause, tellsCause: true });
     }
     throw new FlannelError("file.failed", `cannot read ${path}: ${describeError(cause)}`, { cause, tellsCause: true });

@@ -1,6 +1,8 @@
 // What stands in members.json.
+
 import { z } from "zod";
 import { FlannelError } from "../errors.ts";
+import { tryParseJson } from "../json/try-parse-json.ts";
 
 const timeMs = z.int().nonnegative();
 
@@ -58,12 +60,4 @@ export function parseMemberFile(text: string, path: string): MemberFile {
     throw new FlannelError("config.invalid", `${path} is not a list of members of a flannel cluster${where}`);
   }
   return data;
-}
-
-function tryParseJson(text: string): unknown {
-  try {
-    return JSON.parse(text);
-  } catch {
-    return undefined;
-  }
 }

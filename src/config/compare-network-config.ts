@@ -1,6 +1,6 @@
 // Tells which keys differ between two versions of the network configuration, and what applying them takes. Pure.
-import { readBackendOptions } from "../backend/backend-options.ts";
-import { backendKeysOf } from "../backend/registry.ts";
+import type { BackendKey } from "./backend-key.ts";
+import { readBackendOptions } from "./backend-options.ts";
 import { foldKey } from "./nearest.ts";
 import type { AddressPool, MasqueradeExclude, NetworkConfig } from "./network-config.ts";
 
@@ -13,9 +13,13 @@ export interface ConfigDifference {
 
 /**
  * Compares meaning, not spelling: a default written out is no change. Both configurations must have passed
- * `createBackend`. After a change of the backend type its keys are not listed one by one.
+ * `createBackend`; `backendKeys` are those of the backend of `after`. After a change of the backend type its keys are not listed one by one.
  */
-export function compareNetworkConfig(before: NetworkConfig, after: NetworkConfig): ConfigDifference {
+export function compareNetworkConfig(
+  before: NetworkConfig,
+  after: NetworkConfig,
+  backendKeys: readonly BackendKey[],
+): ConfigDifference {
   const live = isSameExclusion(before.masqueradeExclude, after.masqueradeExclude) ? [] : ["MasqueradeExclude"];
   const restart = [
     ...(before.enableNftables === after.enableNftables ? [] : ["EnableNFTables"]),
@@ -23,9 +27,9 @@ export function compareNetworkConfig(before: NetworkConfig, after: NetworkConfig
     ...comparePools("IPv6", "EnableIPv6", before.ipv6, after.ipv6),
   ];
   if (before.backendType !== after.backendType) return { live, restart: [...restart, "Backend.Type"] };
-  const keys = backendKeysOf(after.backendType) ?? [];
-  const [old, current] = [readBackendOptions(keys, before.backend), readBackendOptions(keys, after.backend)];
-  for (const key of keys) {
+  const old = readBackendOptions(backendKeys, before.backend);
+  const current = readBackendOptions(backendKeys, after.backend);
+  for (const key of backendKeys) {
     if (old.get(key.name) !== current.get(key.name)) (key.live ? live : restart).push(`Backend.${key.name}`);
   }
   return { live, restart };
@@ -38,12 +42,14 @@ function isSameExclusion(a = nothing, b = nothing): boolean {
 }
 
 /** `running` with the live keys of `next`; everything else as it runs. Backend keys only within one backend type. */
-export function withLiveKeys(running: NetworkConfig, next: NetworkConfig): NetworkConfig {
+export function withLiveKeys(
+  running: NetworkConfig,
+  next: NetworkConfig,
+  backendKeys: readonly BackendKey[],
+): NetworkConfig {
   const masqueradeExclude = next.masqueradeExclude ?? nothing;
   if (running.backendType !== next.backendType) return Object.freeze({ ...running, masqueradeExclude });
-  const live = new Set(
-    (backendKeysOf(running.backendType) ?? []).filter((key) => key.live).map((key) => foldKey(key.name)),
-  );
+  const live = new Set(backendKeys.filter((key) => key.live).map((key) => foldKey(key.name)));
   const kept = Object.entries(running.backend).filter(([name]) => !live.has(foldKey(name)));
   const taken = Object.entries(next.backend).filter(([name]) => live.has(foldKey(name)));
   return Object.freeze({

@@ -1,16 +1,16 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
+import { backendKeysOf, parseConfig } from "../backend/registry.ts";
 import { FlannelError } from "../errors.ts";
 import { addressToBigInt, prefixLength } from "../ip/address.ts";
 import { containsAddress } from "../ip/prefix.ts";
 import { compareNetworkConfig } from "./compare-network-config.ts";
 import type { AddressPool } from "./network-config.ts";
-import { parseNetworkConfig } from "./parse-network-config.ts";
 
 const vxlan = '"Backend": {"Type": "vxlan"}';
 
-function parse(fields: string): ReturnType<typeof parseNetworkConfig> {
-  return parseNetworkConfig(`{${fields}, ${vxlan}}`);
+function parse(fields: string): ReturnType<typeof parseConfig> {
+  return parseConfig(`{${fields}, ${vxlan}}`);
 }
 
 function poolText(pool: AddressPool | undefined): string {
@@ -19,7 +19,7 @@ function poolText(pool: AddressPool | undefined): string {
 
 function failure(text: string): FlannelError {
   try {
-    parseNetworkConfig(text);
+    parseConfig(text);
   } catch (error) {
     if (error instanceof FlannelError) return error;
   }
@@ -134,7 +134,7 @@ describe("parseNetworkConfig", () => {
     [', "backend": {"type": "Host-GW"}', "host-gw"],
     [', "Backend": {"Type": "nonsense", "What": 1}', "nonsense"],
   ])("reads the backend type from %j", (backend, type) => {
-    expect(parseNetworkConfig(`{"Network":"10.5.0.0/16"${backend}}`).config.backendType).toBe(type);
+    expect(parseConfig(`{"Network":"10.5.0.0/16"${backend}}`).config.backendType).toBe(type);
   });
 
   it.each([
@@ -149,14 +149,14 @@ describe("parseNetworkConfig", () => {
   });
 
   it("keeps the last of duplicate backend keys, whatever their case, but not a later null", () => {
-    const { config } = parseNetworkConfig(
+    const { config } = parseConfig(
       '{"Network":"10.5.0.0/16","Backend":{"Type":"vxlan","VNI":1,"vni":2,"VNI":3,"Port":9,"port":null}}',
     );
     expect(config.backend).toEqual({ Type: "vxlan", VNI: 3, Port: 9 });
   });
 
   it("warns about unknown keys with the nearest known one", () => {
-    const { warnings } = parseNetworkConfig(
+    const { warnings } = parseConfig(
       '{"Netwrok":"10.9.0.0/16","Network":"10.5.0.0/16","zzz":1,"Backend":{"Type":"vxlan","DirectRoutin":true,"__proto__":{"a":1}}}',
     );
     expect(warnings).toEqual([
@@ -207,7 +207,7 @@ describe("fuzzing", () => {
   it("either gives a sound pool or one config.invalid, for 100,000 documents", { timeout: 120_000 }, () => {
     const check = (text: string): void => {
       try {
-        const { config } = parseNetworkConfig(text);
+        const { config } = parseConfig(text);
         if (config.ipv4 !== undefined) expectSound(config.ipv4);
         if (config.ipv6 !== undefined) expectSound(config.ipv6);
       } catch (error) {
@@ -261,9 +261,8 @@ describe("compareNetworkConfig", () => {
       ["EnableIPv6"],
     ],
   ])("%s against %s", (before, after, live, restart) => {
-    expect(compareNetworkConfig(parseNetworkConfig(before).config, parseNetworkConfig(after).config)).toEqual({
-      live,
-      restart,
-    });
+    const [running, next] = [parseConfig(before).config, parseConfig(after).config];
+    const keys = backendKeysOf(next.backendType) ?? [];
+    expect(compareNetworkConfig(running, next, keys)).toEqual({ live, restart });
   });
 });

@@ -1,6 +1,5 @@
 // Parses the network configuration as flannel v0.28 does (Go's JSON rules, then CheckNetworkConfig), and says what is
 // odd in it. Pure.
-import { backendKeysOf } from "../backend/registry.ts";
 import { describeError } from "../errors.ts";
 import {
   type Address,
@@ -15,6 +14,7 @@ import {
 } from "../ip/address.ts";
 import { networkOf } from "../ip/prefix.ts";
 import { invalid, resolvePool } from "./address-pool.ts";
+import type { BackendKey, BackendKeysOf } from "./backend-key.ts";
 import { type JsonEntry, jsonEntries, jsonTypeOf } from "./json-entries.ts";
 import { didYouMean, foldKey } from "./nearest.ts";
 import type { ConfigWarning, MasqueradeExclude, NetworkConfig } from "./network-config.ts";
@@ -49,9 +49,10 @@ interface RawConfig {
 
 /**
  * Throws `config.invalid` with details {key, value, rule}. Keys compare case-insensitively and the last of duplicates
- * wins. Whether the backend exists and accepts its keys is told by `createBackend`.
+ * wins. Whether the backend exists and accepts its keys is told by `createBackend`. Callers above the backends use
+ * `parseConfig` of the registry, which knows their keys.
  */
-export function parseNetworkConfig(text: string): ParsedNetworkConfig {
+export function parseNetworkConfig(text: string, backendKeysOf: BackendKeysOf): ParsedNetworkConfig {
   const warnings: ConfigWarning[] = [];
   const raw: RawConfig = {
     enableIpv4: true,
@@ -61,7 +62,7 @@ export function parseNetworkConfig(text: string): ParsedNetworkConfig {
     ipv6SubnetLength: 0,
   };
   for (const entry of readEntries(text)) decodeEntry(raw, entry, warnings);
-  const { backendType, backend } = readBackend(raw.backend, warnings);
+  const { backendType, backend } = readBackend(raw.backend, backendKeysOf, warnings);
   if (!raw.enableIpv4 && !raw.enableIpv6) {
     throw invalid("EnableIPv4", false, "turns off the only address family: set EnableIPv4 or EnableIPv6 to true");
   }
@@ -211,7 +212,11 @@ interface RawBackend {
   readonly backend: Readonly<Record<string, unknown>>;
 }
 
-function readBackend(entry: JsonEntry | undefined, warnings: ConfigWarning[]): RawBackend {
+function readBackend(
+  entry: JsonEntry | undefined,
+  backendKeysOf: BackendKeysOf,
+  warnings: ConfigWarning[],
+): RawBackend {
   // flannel's default; the registry says whether this version has it.
   if (entry === undefined) return { backendType: "udp", backend: Object.freeze({}) };
   const type = jsonTypeOf(entry.value);
@@ -227,7 +232,7 @@ function readBackend(entry: JsonEntry | undefined, warnings: ConfigWarning[]): R
   if (backendType === "") throw invalid("Backend.Type", undefined, 'is missing: name one, such as "vxlan"');
   const loweredType = backendType.toLowerCase();
   checkBackendKeys(
-    loweredType,
+    backendKeysOf(loweredType),
     [...values.values()].map(([, member]) => member),
     warnings,
   );
@@ -235,8 +240,11 @@ function readBackend(entry: JsonEntry | undefined, warnings: ConfigWarning[]): R
   return { backendType: loweredType, backend: Object.freeze(Object.fromEntries(members)) };
 }
 
-function checkBackendKeys(backendType: string, members: readonly JsonEntry[], warnings: ConfigWarning[]): void {
-  const keys = backendKeysOf(backendType);
+function checkBackendKeys(
+  keys: readonly BackendKey[] | undefined,
+  members: readonly JsonEntry[],
+  warnings: ConfigWarning[],
+): void {
   if (keys === undefined) return;
   const names = ["Type", ...keys.map((key) => key.name)];
   for (const member of members) {

@@ -2,10 +2,10 @@
 import { setImmediate as nextTurn } from "node:timers/promises";
 import { hasCode } from "../errors.ts";
 import type { Address, Prefix } from "../ip/address.ts";
+import { isInside } from "../ip/prefix.ts";
 import { type MonitorMessage, RtnetlinkMonitor } from "../netlink/monitor.ts";
 import { Rtnetlink } from "../netlink/rtnetlink.ts";
 import type { Logger } from "../telemetry/logger.ts";
-import { isInside } from "./observed-state.ts";
 
 export interface DirectPeersOptions {
   /** Routes into these are ours and say nothing about the way to a peer's host. */

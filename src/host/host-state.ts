@@ -1,6 +1,6 @@
 // What we want the host to look like: plain comparable data, devices by name (an index changes when a device is
 // re-created). Pure. The reconciler turns it into kernel objects; `host-state-text.ts` prints it as `ip` lines.
-import type { Address, Family, Prefix } from "../ip/address.ts";
+import type { Address, Prefix } from "../ip/address.ts";
 
 /** A vxlan device (VTEP). Everything but `vni`, `port`, `gbp` can be changed on the living device. */
 export interface VxlanLink {
@@ -96,21 +96,3 @@ export const emptyHostState: HostState = {
   fdb: [],
   sysctls: [],
 };
-
-/** What the host told us about the interface that carries traffic to the other hosts. */
-export interface ExternalInterface {
-  readonly name: string;
-  readonly index: number;
-  readonly mtuBytes: number;
-  readonly isUp: boolean;
-  /** Hardware address; with it the state directory recognises the host after a change of address. */
-  readonly mac?: string;
-  /** Addresses on the interface that were chosen; the tunnel's outer source. */
-  readonly address?: Address;
-  readonly ipv6Address?: Address;
-  /** Addresses announced to the others: differ from the above behind NAT. */
-  readonly publicIp?: Address;
-  readonly publicIpv6?: Address;
-}
-
-export type FamilySet = ReadonlySet<Family>;

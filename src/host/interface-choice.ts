@@ -4,8 +4,8 @@ import { FlannelError } from "../errors.ts";
 import { type Address, addressToBytes, type Family, familyOf, prefixAddress, tryParseAddress } from "../ip/address.ts";
 import type { AddressMessage, LinkMessage, RouteMessage } from "../netlink/messages.ts";
 import { MAIN_TABLE } from "../netlink/messages.ts";
+import type { ExternalInterface, FamilySet } from "./external-interface.ts";
 import { compileGoRegex } from "./go-regex.ts";
-import type { ExternalInterface, FamilySet } from "./host-state.ts";
 
 /** As given on the command line; texts unchecked. */
 export interface InterfaceOptions {

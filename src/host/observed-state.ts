@@ -1,6 +1,6 @@
 // Reads what is ours, or stands where ours belongs, out of the kernel's listings. Pure; the listing is observe.ts.
 import type { Prefix } from "../ip/address.ts";
-import { containsPrefix } from "../ip/prefix.ts";
+import { isInside } from "../ip/prefix.ts";
 import {
   type AddressMessage,
   BLACKHOLE_METRIC,
@@ -214,8 +214,4 @@ function isOurRoute(message: RouteMessage, outIndex: number | undefined, context
   if (message.type !== ROUTE_TYPE_UNICAST || message.protocol === ROUTE_PROTOCOL_KERNEL) return false;
   if (ownDeviceName(outIndex, context.links, context.ownership) !== undefined) return true;
   return message.protocol === FLANNEL_PROTOCOL && isInside(message.destination, context.ownership.ownedNetworks);
-}
-
-export function isInside(destination: Prefix, networks: readonly Prefix[]): boolean {
-  return networks.some((network) => containsPrefix(network, destination));
 }

@@ -3,7 +3,7 @@
 import type { ForwardDrop } from "../firewall/forward-drops.ts";
 import { type Family, type Prefix, prefixAddress } from "../ip/address.ts";
 import { containsPrefix, networkOf, overlaps } from "../ip/prefix.ts";
-import type { ExternalInterface, FamilySet } from "./host-state.ts";
+import type { ExternalInterface, FamilySet } from "./external-interface.ts";
 
 /** As in the control protocol. */
 export interface PreflightFinding {

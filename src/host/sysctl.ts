@@ -1,6 +1,8 @@
 // Settings under /proc/sys of the network namespace we run in.
+
 import { readFileSync, writeFileSync } from "node:fs";
 import { describeError, FlannelError } from "../errors.ts";
+import { isMissingFile } from "../sys/files.ts";
 
 /** The value without the line end; undefined when this kernel or device has no such setting. */
 export function readSysctl(key: string): string | undefined {
@@ -16,7 +18,7 @@ export function writeSysctl(key: string, value: string): void {
   try {
     writeFileSync(`/proc/sys/${key}`, `${value}\n`);
   } catch (cause) {
-    if (cause instanceof Error && "code" in cause && cause.code === "ENOENT") return;
+    if (isMissingFile(cause)) return;
     throw new FlannelError("kernel.denied", `write ${value} to /proc/sys/${key}: ${describeError(cause)}`, { cause });
   }
 }

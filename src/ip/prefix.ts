@@ -49,3 +49,8 @@ export function containsPrefix(outer: Prefix, inner: Prefix): boolean {
 export function overlaps(a: Prefix, b: Prefix): boolean {
   return prefixLength(a) <= prefixLength(b) ? containsPrefix(a, b) : containsPrefix(b, a);
 }
+
+/** Whether one of `networks` contains the whole of `destination`. */
+export function isInside(destination: Prefix, networks: readonly Prefix[]): boolean {
+  return networks.some((network) => containsPrefix(network, destination));
+}

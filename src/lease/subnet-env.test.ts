@@ -1,6 +1,6 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
-import { parseNetworkConfig } from "../config/parse-network-config.ts";
+import { parseConfig } from "../backend/registry.ts";
 import { parsePrefix } from "../ip/address.ts";
 import { parseSubnetEnv, renderSubnetEnv } from "./subnet-env.ts";
 
@@ -8,7 +8,7 @@ const vxlan = '"Backend":{"Type":"vxlan"}';
 const own = { subnet: parsePrefix("10.42.7.0/24"), ipv6Subnet: parsePrefix("2001:cafe:42:7::/64") };
 
 function render(fields: string, ipMasq: boolean): string[] {
-  const { config } = parseNetworkConfig(`{${fields},${vxlan}}`);
+  const { config } = parseConfig(`{${fields},${vxlan}}`);
   return renderSubnetEnv({ config, subnets: own, mtuBytes: 1450, ipMasq }).split("\n");
 }
 
@@ -78,7 +78,7 @@ describe("parseSubnetEnv", () => {
   });
 
   it("reads back what it rendered", () => {
-    const { config } = parseNetworkConfig(
+    const { config } = parseConfig(
       `{"Network":"10.42.0.0/16","EnableIPv6":true,"IPv6Network":"2001:cafe:42::/56",${vxlan}}`,
     );
     const text = renderSubnetEnv({ config, subnets: own, mtuBytes: 1450, ipMasq: false });

@@ -1,10 +1,6 @@
-// Reads and writes subnet.env and other small files of ours so that a reader, also after a crash, sees the old or the
-// new content and never a part.
-import { randomInt } from "node:crypto";
-import { closeSync, constants, fstatSync, mkdirSync, openSync, readFileSync, rmdirSync, statSync } from "node:fs";
-import { type FileHandle, lstat, open, readFile, rename, rm } from "node:fs/promises";
-import { basename, dirname, join } from "node:path";
-import { describeError, FlannelError } from "../errors.ts";
+// Reads subnet.env back: the subnets that an earlier run leased.
+import { describeError } from "../errors.ts";
+import { isMissingFile, readSmallFile } from "../sys/files.ts";
 import type { LeasedSubnets } from "./lease.ts";
 import { parseSubnetEnv } from "./subnet-env.ts";
 
@@ -15,110 +11,12 @@ const MAX_SUBNET_FILE_BYTES = 64 * 1024;
 export function readSubnetFile(path: string, onWarning: (message: string) => void): LeasedSubnets {
   let text: string;
   try {
-    text = readSmallFile(path);
+    text = readSmallFile(path, MAX_SUBNET_FILE_BYTES);
   } catch (error) {
-    if (!isMissing(error)) onWarning(`cannot read the subnet file ${path}: ${describeError(error)}`);
+    if (!isMissingFile(error)) onWarning(`cannot read the subnet file ${path}: ${describeError(error)}`);
     return {};
   }
   const { subnets, warnings } = parseSubnetEnv(text);
   for (const warning of warnings) onWarning(`${path}: ${warning}`);
   return subnets;
-}
-
-/**
- * Makes `path` contain `text`, durably, and creates missing directories (0755). An existing regular file keeps its
- * mode, a new one gets `mode` whatever the umask. Returns false when the content was already there.
- * Throws `file.failed` and leaves the old file as it was, without leftovers.
- */
-export async function writeFileAtomically(path: string, text: string, mode = 0o644): Promise<boolean> {
-  try {
-    const existing = await lstat(path).catch(() => undefined);
-    const isRegular = existing?.isFile() === true;
-    if (isRegular && existing.size === Buffer.byteLength(text) && (await readFile(path, "utf8")) === text) return false;
-    ensureDirectory(dirname(path), 0o755);
-    await replace(path, text, isRegular ? existing.mode & 0o7777 : mode);
-    return true;
-  } catch (error) {
-    throw new FlannelError("file.failed", `cannot write ${path}`, { cause: error, retryable: true });
-  }
-}
-
-/**
- * Makes the directory and its parents with `mode` where they are missing; throws Node's error. Not mkdir's own
- * `recursive`: that never returns where a file system answers ENOENT although the parent is there (/proc; Node 24.21).
- */
-export function ensureDirectory(path: string, mode: number): void {
-  if (statSync(path, { throwIfNoEntry: false })?.isDirectory() === true) return;
-  if (dirname(path) !== path) ensureDirectory(dirname(path), mode);
-  try {
-    mkdirSync(path, { mode });
-  } catch (error) {
-    if (!hasErrno(error, "EEXIST") || !statSync(path).isDirectory()) throw error;
-  }
-}
-
-/** Leaves alone what others have files in. */
-export function removeIfEmpty(directory: string): void {
-  try {
-    rmdirSync(directory);
-  } catch {
-    // Not empty, or not there.
-  }
-}
-
-async function replace(path: string, text: string, mode: number): Promise<void> {
-  const directory = dirname(path);
-  const temporary = join(directory, `.${basename(path)}${randomInt(2 ** 47)}`);
-  const file = await open(temporary, "wx", 0o600);
-  try {
-    await fill(file, text, mode);
-    await rename(temporary, path);
-  } catch (error) {
-    await rm(temporary, { force: true }).catch(() => undefined); // the first error is the one to tell
-    throw error;
-  }
-  await syncDirectory(directory);
-}
-
-async function fill(file: FileHandle, text: string, mode: number): Promise<void> {
-  try {
-    await file.writeFile(text);
-    await file.chmod(mode);
-    await file.sync();
-  } finally {
-    await file.close();
-  }
-}
-
-/** Without it a power cut may bring the old name back. Some file systems refuse (EINVAL). */
-async function syncDirectory(directory: string): Promise<void> {
-  const handle = await open(directory, "r");
-  try {
-    await handle.sync().catch((error: unknown) => {
-      if (!hasErrno(error, "EINVAL")) throw error;
-    });
-  } finally {
-    await handle.close();
-  }
-}
-
-/** Refuses what is not a plain file (a FIFO would block for ever) or far too big. */
-function readSmallFile(path: string): string {
-  const fd = openSync(path, constants.O_RDONLY | constants.O_NONBLOCK);
-  try {
-    const stat = fstatSync(fd);
-    if (!stat.isFile()) throw new Error("it is not a regular file");
-    if (stat.size > MAX_SUBNET_FILE_BYTES) throw new Error(`it has ${stat.size} bytes`);
-    return readFileSync(fd, "utf8");
-  } finally {
-    closeSync(fd);
-  }
-}
-
-function isMissing(error: unknown): boolean {
-  return hasErrno(error, "ENOENT") || hasErrno(error, "ENOTDIR");
-}
-
-function hasErrno(error: unknown, code: string): boolean {
-  return error instanceof Error && "code" in error && error.code === code;
 }

@@ -1,5 +1,6 @@
 // Tells what changes in the kernel's network state: multicast notifications on the main event loop, without a thread.
-import { type MessageFrame, messagesIn, objectCodecs } from "./codec.ts";
+import { objectCodecs } from "./codec.ts";
+import { type MessageFrame, messagesIn } from "./message-frames.ts";
 import type { ObjectKind, ObjectKinds } from "./messages.ts";
 import { peekNeighbourIndex } from "./neighbour.ts";
 import { NetlinkSocket } from "./netlink-socket.ts";

@@ -1,6 +1,6 @@
 // Tells who changes the rule set of nf_tables, and whether what we watch was touched. Reading the generation costs
 // microseconds and starts no process.
-import { messagesIn } from "./codec.ts";
+import { messagesIn } from "./message-frames.ts";
 import { NetlinkSocket } from "./netlink-socket.ts";
 import { decodeNfTables, generationRequest, type NfTablesGeneration, type NfTablesTouch } from "./nf-tables.ts";
 import { NETLINK_NETFILTER, NFNLGRP_NFTABLES } from "./uapi.ts";

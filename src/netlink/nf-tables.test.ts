@@ -1,7 +1,7 @@
 // Notifications of nf_tables: what a message is about, and that no bytes are an error.
 import fc from "fast-check";
 import { expect, test } from "vitest";
-import { messagesIn } from "./codec.ts";
+import { messagesIn } from "./message-frames.ts";
 import { decodeNfTables } from "./nf-tables.ts";
 
 function attribute(type: number, payload: Uint8Array): Uint8Array {

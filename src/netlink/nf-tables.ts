@@ -1,6 +1,6 @@
 // nf_tables notifications: which object a message is about, and who committed. Pure.
 import { AttributeReader } from "./attribute-reader.ts";
-import type { MessageFrame } from "./codec.ts";
+import type { MessageFrame } from "./message-frames.ts";
 import { AF_INET, AF_INET6, NFNL_SUBSYS_NFTABLES, nfta, nftMessage, nlm, nlmsg } from "./uapi.ts";
 
 /** struct nfgenmsg: family, version, resource id. */

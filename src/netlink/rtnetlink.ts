@@ -3,7 +3,8 @@ import { setImmediate as nextTurn, setTimeout as sleep } from "node:timers/promi
 import { FlannelError, hasCode } from "../errors.ts";
 import type { Address } from "../ip/address.ts";
 import { fromErrno, hasErrno } from "../sys/errno.ts";
-import { type Acknowledgement, decodeAcknowledgement, type MessageFrame, messagesIn, objectCodecs } from "./codec.ts";
+import { objectCodecs } from "./codec.ts";
+import { type Acknowledgement, decodeAcknowledgement, type MessageFrame, messagesIn } from "./message-frames.ts";
 import { MessageWriter } from "./message-writer.ts";
 import type { ObjectKind, ObjectKinds, RouteMessage } from "./messages.ts";
 import { NetlinkSocket } from "./netlink-socket.ts";

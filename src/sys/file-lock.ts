@@ -96,16 +96,18 @@ function lock(path: string, fd: number): void {
   if (flock(fd, LOCK_EX | LOCK_NB) === 0) return;
   const errno = lastErrno();
   if (errno !== errnos.EWOULDBLOCK) throw fromErrno(`lock ${path}`, errno);
-  const pid = readPid(path);
-  throw new FlannelError(
-    "agent.running",
-    `${path} is locked by another agent${pid === undefined ? "" : ` (pid ${pid})`}; stop that one first`,
-    { details: { path, pid } },
-  );
+  const details = { path, pid: readPid(path) };
+  const message = `${path} is locked by another agent${holderText(details)}; stop that one first`;
+  throw new FlannelError("agent.running", message, { details });
 }
 
 function isFileAt(path: string, fd: number): boolean {
   const ours = fstatSync(fd);
   const current = statSync(path, { throwIfNoEntry: false });
   return current !== undefined && current.ino === ours.ino && current.dev === ours.dev;
+}
+
+/** ` (pid 123)` for a message about a lock that is taken, from the details of its error; empty while the pid is unknown. */
+export function holderText({ pid }: Readonly<Record<string, unknown>>): string {
+  return pid === undefined ? "" : ` (pid ${String(pid)})`;
 }

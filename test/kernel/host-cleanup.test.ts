@@ -5,7 +5,7 @@ import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { link, routes } from "../../lab/kernel-view.ts";
 import { boxNamespace as box } from "../../lab/namespace.ts";
 import { Firewall } from "../../src/firewall/firewall.ts";
-import { selectExternalInterface } from "../../src/host/external-interface.ts";
+import { selectExternalInterface } from "../../src/host/external-interface-watch.ts";
 import type { PreflightContext, PreflightFinding } from "../../src/host/preflight.ts";
 import { Preflight } from "../../src/host/preflight-facts.ts";
 import { Reconciler } from "../../src/host/reconciler.ts";

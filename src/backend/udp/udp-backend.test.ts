@@ -1,12 +1,11 @@
 // What the udp backend plans: device, route and peers, in upstream's forms; IPv6 only with those who announce it.
 import { describe, expect, it } from "vitest";
-import { parseNetworkConfig } from "../../config/parse-network-config.ts";
-import type { ExternalInterface } from "../../host/host-state.ts";
+import type { ExternalInterface } from "../../host/external-interface.ts";
 import { hostStateLines } from "../../host/host-state-text.ts";
 import { parseAddress, parsePrefix } from "../../ip/address.ts";
 import type { Lease, LeaseAttributes } from "../../lease/lease.ts";
 import type { HostFacts } from "../backend.ts";
-import { createBackend } from "../registry.ts";
+import { createBackend, parseConfig } from "../registry.ts";
 
 const ipv4Only = '"Network":"10.5.0.0/16"';
 const dual = '"Network":"10.5.0.0/16","EnableIPv6":true,"IPv6Network":"fd00:5::/48"';
@@ -25,7 +24,7 @@ const own = { subnet: parsePrefix("10.5.1.0/24") };
 const ownDual = { ...own, ipv6Subnet: parsePrefix("fd00:5:0:1::/64") };
 
 function backendOf(network: string, keys = "") {
-  return createBackend(parseNetworkConfig(`{${network},"Backend":{"Type":"udp"${keys}}}`).config);
+  return createBackend(parseConfig(`{${network},"Backend":{"Type":"udp"${keys}}}`).config);
 }
 
 function peer(n: number, attributes: Partial<LeaseAttributes> = {}): Lease {

@@ -1,7 +1,8 @@
 // Keys of the udp backend. Pure.
+
+import type { BackendKey } from "../../config/backend-key.ts";
+import { boolOption, intOption, readBackendOptions } from "../../config/backend-options.ts";
 import type { NetworkConfig } from "../../config/network-config.ts";
-import type { BackendKey } from "../backend.ts";
-import { boolOption, intOption, readBackendOptions } from "../backend-options.ts";
 
 export const DEFAULT_PORT = 8285;
 

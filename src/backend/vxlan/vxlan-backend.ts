@@ -1,8 +1,8 @@
 // The vxlan backend: one VTEP per family; per peer a neighbour, an FDB entry and an on-link route, or one plain route
 // where the peer is on our link (DirectRouting). Pure.
 import type { AddressPool, NetworkConfig } from "../../config/network-config.ts";
+import type { ExternalInterface } from "../../host/external-interface.ts";
 import type {
-  ExternalInterface,
   HostAddress,
   HostFdbEntry,
   HostNeighbour,

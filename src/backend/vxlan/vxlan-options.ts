@@ -1,8 +1,8 @@
 // Keys of the vxlan backend. Pure.
 import { invalid } from "../../config/address-pool.ts";
+import type { BackendKey } from "../../config/backend-key.ts";
+import { boolOption, intOption, readBackendOptions } from "../../config/backend-options.ts";
 import type { NetworkConfig } from "../../config/network-config.ts";
-import type { BackendKey } from "../backend.ts";
-import { boolOption, intOption, readBackendOptions } from "../backend-options.ts";
 
 /** Ethernet 14 + IP + UDP 8 + VXLAN 8 bytes; the outer IPv6 header is 20 bytes longer than IPv4's (RFC 7348 section 5). */
 export const OVERHEAD_BYTES = { 4: 50, 6: 70 } as const;

@@ -1,6 +1,8 @@
 // flanneld.env: variables of the agent, one a line, in the form that systemd, a shell and flannelctl read alike.
+
 import { readFileSync } from "node:fs";
 import { describeError, FlannelError } from "../../errors.ts";
+import { isMissingFile } from "../../sys/files.ts";
 import type { Environment } from "../flags.ts";
 import type { HostPaths } from "./host-paths.ts";
 
@@ -43,7 +45,7 @@ export function readEnvFile(file: string): Environment {
   try {
     return parseEnvFile(readFileSync(file, "utf8"));
   } catch (cause) {
-    if (cause instanceof Error && "code" in cause && (cause.code === "ENOENT" || cause.code === "ENOTDIR")) return {};
+    if (isMissingFile(cause)) return {};
     throw new FlannelError("file.failed", `cannot read ${file}: ${describeError(cause)}`, { cause });
   }
 }

@@ -4,7 +4,7 @@ import { existsSync, readdirSync, readFileSync, rmSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { makePrivateKey, readCertificate, readPrivateKey } from "../../cluster/keys.ts";
 import { describeError, FlannelError } from "../../errors.ts";
-import { ensureDirectory, writeFileAtomically } from "../../lease/subnet-file.ts";
+import { ensureDirectory, isMissingFile, writeFileAtomically } from "../../sys/files.ts";
 import { type AgentSettings, agentEnvironment, parseEnvFile, renderEnvFile } from "./env-file.ts";
 import type { HostPaths } from "./host-paths.ts";
 
@@ -82,7 +82,7 @@ function tryRead(file: string): string | undefined {
   try {
     return readFileSync(file, "utf8");
   } catch (cause) {
-    if (cause instanceof Error && "code" in cause && (cause.code === "ENOENT" || cause.code === "ENOTDIR")) {
+    if (isMissingFile(cause)) {
       return undefined;
     }
     throw new FlannelError("file.failed", `cannot read ${file}: ${describeError(cause)}`, { cause, tellsCause: true });

@@ -3,7 +3,7 @@ import { createServer } from "node:net";
 import { networkInterfaces } from "node:os";
 import { hostAndPort } from "../../cluster/store-address.ts";
 import { FlannelError, hasCode } from "../../errors.ts";
-import { selectExternalInterface } from "../../host/external-interface.ts";
+import { selectExternalInterface } from "../../host/external-interface-watch.ts";
 import {
   type Address,
   familyOf,

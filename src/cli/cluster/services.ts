@@ -2,7 +2,7 @@
 import { existsSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { FlannelError } from "../../errors.ts";
-import { writeFileAtomically } from "../../lease/subnet-file.ts";
+import { writeFileAtomically } from "../../sys/files.ts";
 import { shellLine } from "../flannelctl/text.ts";
 import { type AgentSettings, agentEnvironment } from "./env-file.ts";
 import type { HostPaths } from "./host-paths.ts";

@@ -1,10 +1,11 @@
 // Stands in for an agent that does not run: keeps it from starting meanwhile, and knows from its files what was its own.
+
 import { existsSync, readdirSync, statSync } from "node:fs";
 import { connect } from "node:net";
 import { networkInterfaces } from "node:os";
 import { dirname } from "node:path";
 import { type HostIdentity, type RememberedState, WarmState } from "../../agent/warm-state.ts";
-import { parseNetworkConfig } from "../../config/parse-network-config.ts";
+import { parseConfig } from "../../backend/registry.ts";
 import { FlannelError } from "../../errors.ts";
 import { type AgentScope, findFlannelDevices } from "../../host/without-agent.ts";
 import type { Prefix } from "../../ip/address.ts";
@@ -98,7 +99,7 @@ export function hostIdentity(): HostIdentity {
 
 function networksOf({ configText }: RememberedState): Prefix[] {
   try {
-    const { ipv4, ipv6 } = parseNetworkConfig(configText).config;
+    const { ipv4, ipv6 } = parseConfig(configText).config;
     return [ipv4?.network, ipv6?.network].filter((network) => network !== undefined);
   } catch {
     return [];

@@ -1,8 +1,8 @@
 // `flannelctl config`: reads, checks and replaces the network configuration in the store.
 import { readFile } from "node:fs/promises";
-import { createBackend } from "../../backend/registry.ts";
+import { createBackend, parseConfig } from "../../backend/registry.ts";
 import type { NetworkConfig } from "../../config/network-config.ts";
-import { type ParsedNetworkConfig, parseNetworkConfig } from "../../config/parse-network-config.ts";
+import type { ParsedNetworkConfig } from "../../config/parse-network-config.ts";
 import { FlannelError, hasCode, isCancelled } from "../../errors.ts";
 import type { Prefix } from "../../ip/address.ts";
 import { containsPrefix } from "../../ip/prefix.ts";
@@ -80,7 +80,7 @@ function check(text: string): ConfigCheckOutput {
 
 /** Every rule an agent would apply: the document's own, and its backend's. Throws `config.invalid`. */
 function parse(text: string): ParsedNetworkConfig {
-  const parsed = parseNetworkConfig(text);
+  const parsed = parseConfig(text);
   createBackend(parsed.config);
   return parsed;
 }
@@ -107,7 +107,7 @@ function refuseOtherNetwork(config: NetworkConfig, storedText: string | undefine
 
 function tryParse(text: string): NetworkConfig | undefined {
   try {
-    return parseNetworkConfig(text).config;
+    return parseConfig(text).config;
   } catch {
     return undefined;
   }

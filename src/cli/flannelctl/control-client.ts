@@ -1,7 +1,9 @@
 // Asks the running agent over its unix socket (agent/control-protocol.ts). Trusts nothing that comes back.
+
 import { type IncomingMessage, request } from "node:http";
 import { z } from "zod";
 import { FlannelError, hasCode, isCancelled } from "../../errors.ts";
+import { tryParseJson } from "../../json/try-parse-json.ts";
 import { printable } from "./text.ts";
 
 export interface AgentRequest<T> {
@@ -92,14 +94,6 @@ function readAnswer<T>(socketPath: string, ask: AgentRequest<T>, status: number,
   const issue = answer.error.issues[0];
   const detail = json === undefined ? "it is not JSON" : `${issue?.path.join(".") ?? ""}: ${issue?.message ?? ""}`;
   throw unreadable(socketPath, ask.path, detail);
-}
-
-function tryParseJson(text: string): unknown {
-  try {
-    return JSON.parse(text);
-  } catch {
-    return undefined;
-  }
 }
 
 function unreadable(socketPath: string, path: string, detail: string, cause?: unknown): FlannelError {

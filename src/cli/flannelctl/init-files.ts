@@ -5,9 +5,9 @@ import { dirname, join } from "node:path";
 import { admitFirstHost, type CreatedToken, createCluster, createFirstToken } from "../../cluster/cluster-setup.ts";
 import { makeSigningRequest } from "../../cluster/signing-request.ts";
 import { describeError, FlannelError, hasCode } from "../../errors.ts";
-import { ensureDirectory } from "../../lease/subnet-file.ts";
 import { keySpaceOf } from "../../store/etcd/key-space.ts";
-import { FileLock } from "../../sys/file-lock.ts";
+import { FileLock, holderText } from "../../sys/file-lock.ts";
+import { ensureDirectory } from "../../sys/files.ts";
 import { hostKey, writeEnvFile, writeHostFiles } from "../cluster/host-files.ts";
 import { flannelctlOn, type HostPaths } from "../cluster/host-paths.ts";
 import { storeInitialConfig } from "../cluster/initial-config.ts";
@@ -70,8 +70,7 @@ function lockData({ dataDirectory }: HostPaths): FileLock {
     if (!hasCode(cause, "agent.running")) {
       throw new FlannelError("file.failed", `cannot use ${dataDirectory}: ${describeError(cause)}`, { cause });
     }
-    const pid = cause.details["pid"];
-    const who = `a flannel-store${pid === undefined ? "" : ` (pid ${String(pid)})`}`;
+    const who = `a flannel-store${holderText(cause.details)}`;
     const cure = "stop it, and run this again";
     throw new FlannelError("cluster.conflict", `${who} is running on ${dataDirectory}: ${cure}`, {
       cause,

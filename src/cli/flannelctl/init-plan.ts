@@ -2,13 +2,12 @@
 // written.
 import { existsSync, readFileSync } from "node:fs";
 import { hostname } from "node:os";
-import { createBackend } from "../../backend/registry.ts";
+import { createBackend, parseConfig } from "../../backend/registry.ts";
 import { clusterFiles } from "../../cluster/cluster-files.ts";
 import { MemberBook } from "../../cluster/member-book.ts";
 import type { ClusterFacts } from "../../cluster/member-file.ts";
 import { hostNameRule, isValidHostName } from "../../cluster/names.ts";
 import { DEFAULT_STORE_PORT, hostAndPort } from "../../cluster/store-address.ts";
-import { parseNetworkConfig } from "../../config/parse-network-config.ts";
 import { describeError, FlannelError, hasCode } from "../../errors.ts";
 import { type Address, parseAddress, tryParseAddress } from "../../ip/address.ts";
 import { memberEndpoint, memberName } from "../cluster/host-files.ts";
@@ -129,7 +128,7 @@ function readConfig({ config, network }: InitOptions): string {
   const made = JSON.stringify({ Network: network ?? "10.5.0.0/16", Backend: { Type: "vxlan" } });
   try {
     const text = config === undefined ? made : readFileSync(config, "utf8").trim();
-    const parsed = parseNetworkConfig(text).config;
+    const parsed = parseConfig(text).config;
     createBackend(parsed);
     // Whoever names a network is told of an overlap by the agent, and may know better.
     if (config === undefined && network === undefined && parsed.ipv4 !== undefined) checkNoOverlap(parsed.ipv4.network);

@@ -1,5 +1,5 @@
 // `flannelctl lease`: the leases of the whole cluster, directly in the store.
-import { parseNetworkConfig } from "../../config/parse-network-config.ts";
+import { parseConfig } from "../../backend/registry.ts";
 import { FlannelError } from "../../errors.ts";
 import type { Lease } from "../../lease/lease.ts";
 import { formatLeaseKey } from "../../lease/lease-key.ts";
@@ -53,7 +53,7 @@ export async function reserveLease(invocation: Invocation, text: string, options
     throw new FlannelError("usage", "whose subnet shall it be? give --public-ip, on a host without IPv4 --public-ipv6");
   }
   const { lease, outcome } = await withStore(invocation, async (store) => {
-    const { config } = parseNetworkConfig((await store.networkConfig(signal)).text);
+    const { config } = parseConfig((await store.networkConfig(signal)).text);
     return store.administration.reserve({ config, subnets, owner }, signal);
   });
   const output = { lease: leaseOutput(lease, undefined, invocation.terminal.nowMs()), outcome };

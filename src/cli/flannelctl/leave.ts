@@ -5,7 +5,7 @@ import { join } from "node:path";
 import { ClusterClient } from "../../cluster/cluster-client.ts";
 import { clusterFiles } from "../../cluster/cluster-files.ts";
 import { describeError, FlannelError, hasCode } from "../../errors.ts";
-import { removeIfEmpty } from "../../lease/subnet-file.ts";
+import { removeIfEmpty } from "../../sys/files.ts";
 import { memberEndpoint, memberName, removeHostFiles } from "../cluster/host-files.ts";
 import type { HostPaths } from "../cluster/host-paths.ts";
 import { disableAndStop, enableAndBegin, isSystemdRunning, reloadUnits } from "../cluster/systemd.ts";

@@ -3,8 +3,8 @@
 import { existsSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { FlannelError, hasCode } from "../../errors.ts";
-import { ensureDirectory, removeIfEmpty } from "../../lease/subnet-file.ts";
-import { FileLock } from "../../sys/file-lock.ts";
+import { FileLock, holderText } from "../../sys/file-lock.ts";
+import { ensureDirectory, removeIfEmpty } from "../../sys/files.ts";
 import type { HostPaths } from "../cluster/host-paths.ts";
 
 /** Throws `cluster.conflict`, naming the pid, while another command holds it. What is made for the lock goes with it. */
@@ -26,9 +26,7 @@ function acquire(directory: string): FileLock {
     return FileLock.acquire(join(directory, "membership.lock"));
   } catch (cause) {
     if (!hasCode(cause, "agent.running")) throw cause;
-    const pid = cause.details["pid"];
-    const who = pid === undefined ? "" : ` (pid ${String(pid)})`;
-    const message = `another flannelctl${who} is just making or ending this host's membership: wait until it is done, then see flannelctl status`;
-    throw new FlannelError("cluster.conflict", message, { cause, details: { pid } });
+    const message = `another flannelctl${holderText(cause.details)} is just making or ending this host's membership: wait until it is done, then see flannelctl status`;
+    throw new FlannelError("cluster.conflict", message, { cause, details: { pid: cause.details["pid"] } });
   }
 }

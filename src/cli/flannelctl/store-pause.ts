@@ -5,7 +5,7 @@ import { isDeepStrictEqual } from "node:util";
 import { clusterFiles } from "../../cluster/cluster-files.ts";
 import { MemberBook } from "../../cluster/member-book.ts";
 import { describeError } from "../../errors.ts";
-import { writeFileAtomically } from "../../lease/subnet-file.ts";
+import { writeFileAtomically } from "../../sys/files.ts";
 import type { HostPaths } from "../cluster/host-paths.ts";
 import { checkPortFree, listenBeside } from "../cluster/own-addresses.ts";
 import { unitListen } from "../cluster/services.ts";

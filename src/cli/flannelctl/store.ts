@@ -1,7 +1,9 @@
 // `flannelctl store`: moves flannel's keys between stores, and keeps copies of them.
+
 import { open, readFile, rename, rm } from "node:fs/promises";
 import { dirname } from "node:path";
 import { describeError, FlannelError, hasCode } from "../../errors.ts";
+import { tryParseJson } from "../../json/try-parse-json.ts";
 import type { EtcdConnection } from "../../store/etcd/etcd-connection.ts";
 import { keySpaceOf } from "../../store/etcd/key-space.ts";
 import type { ExportedStore } from "../../store/etcd/transfer.ts";
@@ -92,14 +94,6 @@ async function readDocument(invocation: Invocation, file: string): Promise<Expor
     "config.invalid",
     `${file} holds the key ${Buffer.from(foreign.key, "latin1").toString()}, which is not below ${root}: give the right --etcd-prefix`,
   );
-}
-
-function tryParseJson(text: string): unknown {
-  try {
-    return JSON.parse(text);
-  } catch {
-    return undefined;
-  }
 }
 
 async function writeWhole(file: string, text: string): Promise<void> {

@@ -1,8 +1,8 @@
 // Reads a backend's own keys out of the Backend object by its table of keys: types, ranges, defaults. Pure.
-import { invalid } from "../config/address-pool.ts";
-import { jsonTypeOf } from "../config/json-entries.ts";
-import { foldKey } from "../config/nearest.ts";
-import type { BackendKey } from "./backend.ts";
+import { invalid } from "./address-pool.ts";
+import type { BackendKey } from "./backend-key.ts";
+import { jsonTypeOf } from "./json-entries.ts";
+import { foldKey } from "./nearest.ts";
 
 export type BackendValue = number | boolean | string;
 

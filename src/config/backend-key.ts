@@ -1,0 +1,18 @@
+// How a backend describes its own keys of the Backend object, which only it knows. Pure data.
+
+export interface BackendKey {
+  readonly name: string;
+  readonly type: "int" | "bool" | "string";
+  /** Stands for a missing key; `defaultText` says what it means. */
+  readonly defaultValue: number | boolean | string;
+  readonly defaultText: string;
+  /** Inclusive range of an int; 0 to 2^31-1 when missing. */
+  readonly minimum?: number;
+  readonly maximum?: number;
+  readonly description: string;
+  /** Applied to a running agent without restart. */
+  readonly live: boolean;
+}
+
+/** The keys beside Type of a backend by its lower-case type; undefined for an unknown type. */
+export type BackendKeysOf = (type: string) => readonly BackendKey[] | undefined;
