@@ -16,79 +16,105 @@ const tests = "\\.test\\.ts$";
 /** Files that must compute and nothing else: no Node module, no clock, no I/O, no logger. */
 const pure = [
   "^src/errors\\.ts$",
-  "^src/ip/",
-  "^src/lease/(?!lease-keeper|subnet-file)",
-  "^src/config/(?!agent-options|option-files)",
-  "^src/host/(host-state|external-interface\\.|host-objects|host-table|diff|go-regex|interface-choice)[^/]*\\.ts$",
-  "^src/netlink/(?!.*(socket|rtnetlink|monitor))",
+  "^src/(ip|json|lease|terminal)/",
+  "^src/config/",
+  "^src/etcd-api/lease-record\\.ts$",
+  "^src/host/kinds/",
+  "^src/host/reconcile/(host-table|diff)[^/]*\\.ts$",
+  "^src/underlay/(external-interface|go-regex|interface-choice)[^/]*\\.ts$",
+  "^src/netlink/(?!.*(socket|rtnetlink\\.|monitor))",
   "^src/backend/",
 ];
 
 /** Types that describe what is handed down from above; nobody runs code of that room through them. */
-const shapes = [
-  "^src/telemetry/logger\\.ts$",
-  "^src/config/(network-config|backend-key)\\.ts$",
-  "^src/host/(host-state|external-interface)\\.ts$",
-  "^src/lease/(lease|subnet-store)\\.ts$",
-  "^src/tunnel/tunnel-state\\.ts$",
-];
+const shapes = ["^src/telemetry/logger\\.ts$", "^src/lease/lease\\.ts$", "^src/tunnel/tunnel-state\\.ts$"];
 
 /** The errors, and the logger's interface with the one that says nothing. */
-const everywhere = "^src/(errors|telemetry/logger)\\.ts$";
+const everywhere = "^src/(errors|version|telemetry/logger)\\.ts$";
 
-/** Room → the rooms below it whose code it may run. */
+/** Room → the rooms below it whose code it may run. A room stands for its sub-rooms, unless they are named themselves. */
 const rooms = {
   ip: [],
-  sys: ["ip"],
   json: [],
-  lease: ["ip", "sys"],
-  netlink: ["ip", "sys"],
-  firewall: ["ip", "sys", "netlink"],
+  terminal: [],
+  async: [],
+  sys: ["ip"],
   telemetry: ["sys"],
-  host: ["ip", "lease", "netlink", "firewall", "sys"],
-  tunnel: ["ip", "sys", "netlink"],
-  // The keys of each backend are the backend's own: it hands them to the parser of the configuration.
-  config: ["ip"],
-  backend: ["ip", "lease", "host", "config"],
-  store: ["ip", "lease", "config"],
-  cluster: ["ip", "json", "lease", "store", "sys"],
-  agent: [
-    "ip",
-    "json",
-    "lease",
-    "config",
-    "netlink",
-    "firewall",
-    "host",
-    "tunnel",
-    "backend",
-    "store",
-    "cluster",
-    "sys",
-    "telemetry",
+  config: ["ip", "json"],
+  lease: ["ip", "config"],
+  "etcd-api": ["lease"],
+
+  // The agent's wing.
+  netlink: ["ip", "sys"],
+  "netlink/rtnetlink": ["ip", "sys", "netlink"],
+  "netlink/nftables": ["netlink"],
+  underlay: ["ip", "netlink/rtnetlink"],
+  "host/kinds": ["ip", "netlink/rtnetlink"],
+  "host/reconcile": ["ip", "sys", "netlink", "netlink/rtnetlink", "host/kinds"],
+  host: ["ip", "netlink/rtnetlink", "host/kinds", "host/reconcile"],
+  firewall: ["ip", "sys", "netlink/nftables"],
+  tunnel: ["ip", "sys"],
+  backend: ["ip", "json", "config", "lease", "host/kinds", "underlay", "tunnel"],
+  doctor: ["ip", "sys", "netlink/rtnetlink", "underlay", "firewall"],
+  store: ["config", "lease"],
+  "store/etcd": ["ip", "async", "config", "lease", "etcd-api", "store"],
+  "agent/control": ["sys"],
+  "agent/state": ["ip", "json", "sys", "lease"],
+  "agent/lifecycle": [
+    ...["ip", "async", "sys", "telemetry", "config", "lease", "netlink/rtnetlink", "underlay", "host/kinds"],
+    ...[
+      "host/reconcile",
+      "firewall",
+      "tunnel",
+      "backend",
+      "doctor",
+      "store",
+      "store/etcd",
+      "agent/control",
+      "agent/state",
+    ],
+    // The certificate of a member of a small cluster is renewed by the store that made it.
+    "flannel-store/membership",
+  ],
+
+  // The wing of flannel-store.
+  "flannel-store/grpc": ["ip"],
+  "flannel-store/server": ["etcd-api", "flannel-store/grpc"],
+  "flannel-store/membership": ["ip", "json", "sys", "etcd-api", "flannel-store/grpc", "flannel-store/server"],
+
+  // The programs.
+  "cli/flags": ["ip", "json", "config", "underlay", "agent/control", "flannel-store/server"],
+  "cli/install": [
+    ...["ip", "sys", "terminal", "netlink/rtnetlink", "underlay", "etcd-api", "cli/flags"],
+    ...["flannel-store/grpc", "flannel-store/membership", "flannel-store/server"],
   ],
 };
 
+const hasSubRooms = (room) => Object.keys(rooms).some((other) => other.startsWith(`${room}/`));
+
+/** The files of a room: also those below it, unless its sub-rooms are rooms of their own. */
+const filesOf = (room) => `^src/${room}/${hasSubRooms(room) ? "[^/]+$" : ""}`;
+
 const downwards = Object.entries(rooms).map(([room, below]) => ({
-  name: `${room}-imports-downwards`,
+  name: `${room.replace("/", "-")}-imports-downwards`,
   comment: `${room} runs code of ${below.join(", ") || "no other room"} only, besides errors and the silent logger`,
   severity: "error",
-  from: { path: `^src/${room}/`, pathNot: tests },
+  from: { path: filesOf(room), pathNot: tests },
   to: {
     path: "^src/",
-    pathNot: [everywhere, `^src/(${[room, ...below].join("|")})/`],
+    pathNot: [everywhere, ...[room, ...below].map(filesOf)],
     dependencyTypesNot: ["type-only"],
   },
 }));
 
 const shapesOnly = Object.entries(rooms).map(([room, below]) => ({
-  name: `${room}-knows-shapes-only`,
+  name: `${room.replace("/", "-")}-knows-shapes-only`,
   comment: "a type from a room that is not below must be one of the shared shapes",
   severity: "error",
-  from: { path: `^src/${room}/`, pathNot: tests },
+  from: { path: filesOf(room), pathNot: tests },
   to: {
     path: "^src/",
-    pathNot: ["^src/errors\\.ts$", `^src/(${[room, ...below].join("|")})/`, ...shapes],
+    pathNot: ["^src/errors\\.ts$", ...[room, ...below].map(filesOf), ...shapes],
     dependencyTypes: ["type-only"],
   },
 }));
@@ -99,10 +125,10 @@ const libraries = {
   pino: "^src/telemetry/",
   commander: "^src/cli/",
   // Where text from outside becomes data.
-  zod: "^src/(config|cluster|agent|cli)/",
+  zod: "^src/(flannel-store/membership|agent|cli)/",
   "@grpc/grpc-js": "^src/store/etcd/",
-  "@bufbuild/protobuf": "^src/store/etcd/",
-  "@peculiar": "^src/cluster/x509\\.ts$",
+  "@bufbuild/protobuf": "^src/(etcd-api/etcd|flannel-store/membership/cluster)\\.ts$",
+  "@peculiar": "^src/flannel-store/membership/x509\\.ts$",
 };
 
 const libraryRooms = Object.entries(libraries).map(([library, room]) => ({
@@ -134,7 +160,10 @@ export default {
       name: "pure-code-runs-no-effects",
       severity: "error",
       from: { path: pure, pathNot: tests },
-      to: { path: "^src/(sys|telemetry|store|cluster|agent|cli|firewall|tunnel)/", dependencyTypesNot: ["type-only"] },
+      to: {
+        path: "^src/(sys|telemetry|store|flannel-store|agent|cli|firewall|tunnel)/",
+        dependencyTypesNot: ["type-only"],
+      },
     },
     {
       name: "adapters-stay-apart",
@@ -167,7 +196,7 @@ export default {
     // TypeScript 7 has no API that the tool could use; this parser also tells `import type` apart.
     parser: "swc",
     doNotFollow: { path: "node_modules" },
-    exclude: { path: "^src/(store/etcd/protocol/etcd|cluster/protocol/cluster)\\.ts$" },
+    exclude: { path: "^src/(etcd-api/etcd|flannel-store/membership/cluster)\\.ts$" },
     moduleSystems: ["es6"],
     enhancedResolveOptions: { exportsFields: ["exports"], conditionNames: ["import", "node", "types", "default"] },
   },

@@ -3,9 +3,9 @@
 //
 //   latency-probe.ts ENDPOINTS PREFIX FIRST-FREE-PEER SAMPLES
 import { setTimeout as sleep } from "node:timers/promises";
-import { type MonitorMessage, RtnetlinkMonitor } from "../src/netlink/monitor.ts";
+import { prefixRange } from "../src/etcd-api/key-space.ts";
+import { type MonitorMessage, RtnetlinkMonitor } from "../src/netlink/rtnetlink/monitor.ts";
 import { EtcdConnection } from "../src/store/etcd/etcd-connection.ts";
-import { prefixRange } from "../src/store/etcd/key-space.ts";
 import { deleteIf, putIf, readKey } from "../src/store/etcd/operations.ts";
 import { watchKeys } from "../src/store/etcd/watch-keys.ts";
 import { leaseKey, leaseValue, type Peer, peer } from "./peers.ts";

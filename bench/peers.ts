@@ -1,11 +1,12 @@
 // Made-up peers by the ten thousand: their leases, written into etcd in big transactions, and the kernel objects that an
 // agent must make of them.
+
+import { RequestOp, TxnRequest } from "../src/etcd-api/etcd.ts";
 import { type Address, addressFromBytes, makePrefix, type Prefix } from "../src/ip/address.ts";
 import { formatLeaseKey } from "../src/lease/lease-key.ts";
 import { formatLeaseValue } from "../src/lease/lease-value.ts";
 import { EtcdConnection } from "../src/store/etcd/etcd-connection.ts";
 import { grantStoreLease } from "../src/store/etcd/operations.ts";
-import { RequestOp, TxnRequest } from "../src/store/etcd/protocol/etcd.ts";
 import { methods } from "../src/store/etcd/rpc.ts";
 
 /** Room for 65,000 subnets. */

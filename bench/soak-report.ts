@@ -1,5 +1,5 @@
 // What a soak has shown: memory over time, what was carried, what was lost and why. Pure.
-import type { Status } from "../src/agent/control-protocol.ts";
+import type { Status } from "../src/agent/control/control-protocol.ts";
 import { percentile } from "./bench-set.ts";
 import type { TrafficResults } from "./soak-traffic.ts";
 

@@ -1,8 +1,8 @@
 // One of the two servers of the set `store`, and what is measured on it: each measurement gives one number, or many.
 import { readFile } from "node:fs/promises";
 import { tryRun } from "../lab/command.ts";
+import { Compare, PutRequest, RangeRequest, TxnRequest } from "../src/etcd-api/etcd.ts";
 import { EtcdConnection } from "../src/store/etcd/etcd-connection.ts";
-import { Compare, PutRequest, RangeRequest, TxnRequest } from "../src/store/etcd/protocol/etcd.ts";
 import { methods } from "../src/store/etcd/rpc.ts";
 import { WatcherCrowd } from "./watcher-crowd.ts";
 

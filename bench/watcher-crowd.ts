@@ -1,7 +1,7 @@
 // Many watchers of one key on some connections, and how long after a write each hears of it.
 import type { ClientDuplexStream } from "@grpc/grpc-js";
+import { WatchRequest, type WatchResponse } from "../src/etcd-api/etcd.ts";
 import { EtcdConnection } from "../src/store/etcd/etcd-connection.ts";
-import { WatchRequest, type WatchResponse } from "../src/store/etcd/protocol/etcd.ts";
 import { methods } from "../src/store/etcd/rpc.ts";
 
 type WatchCall = ClientDuplexStream<WatchRequest, WatchResponse>;

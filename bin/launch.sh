@@ -40,7 +40,7 @@ fi
 # Compiled code, made by the build's trial start: about a fifth of the time to ready.
 export NODE_COMPILE_CACHE="${NODE_COMPILE_CACHE:-$root/dist/compile-cache}"
 # One arena for malloc is 3 MB less in flanneld and 6 in flannel-store, and keeps what V8's helpers leave in one place; young
-# objects in 6 MB instead of 48 are no slower. What is for the store stands in src/agent/embedded-store-process.ts too.
+# objects in 6 MB instead of 48 are no slower. What is for the store stands in src/agent/lifecycle/embedded-store-process.ts too.
 # SQLite, which flannel-store loads, and flannelctl init, is called experimental by Node 22.
 # No flag here may change what V8 makes of the code (v8.cachedDataVersionTag): the build's compiled code would be useless.
 case $program in

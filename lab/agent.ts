@@ -5,7 +5,7 @@ import { readFile } from "node:fs/promises";
 import { request } from "node:http";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
-import { type Status, statusSchema } from "../src/agent/control-protocol.ts";
+import { type Status, statusSchema } from "../src/agent/control/control-protocol.ts";
 import type { LabHost } from "./host.ts";
 import { readSubnetEnv, type SubnetEnv } from "./subnet-env.ts";
 import { until } from "./wait.ts";

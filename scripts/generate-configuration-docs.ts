@@ -4,8 +4,8 @@ import { readFileSync, writeFileSync } from "node:fs";
 import { fileURLToPath } from "node:url";
 import type { BackendModule } from "../src/backend/backend.ts";
 import { backendModules, parseConfig } from "../src/backend/registry.ts";
-import { flagsMarkdown } from "../src/cli/flags-text.ts";
-import { flanneldFlags } from "../src/cli/flanneld-flag-table.ts";
+import { flagsMarkdown } from "../src/cli/flags/flags-text.ts";
+import { flanneldFlags } from "../src/cli/flags/flanneld-flag-table.ts";
 import type { BackendKey } from "../src/config/backend-key.ts";
 import { networkConfigKeys } from "../src/config/network-config-keys.ts";
 

@@ -4,8 +4,8 @@ import { readFileSync, writeFileSync } from "node:fs";
 import { fileURLToPath } from "node:url";
 import type { Command } from "commander";
 import { z } from "zod";
-import { errorOutputSchema, outputSchemas } from "../src/cli/flannelctl/json-output.ts";
 import { buildProgram } from "../src/cli/flannelctl/program.ts";
+import { errorOutputSchema, outputSchemas } from "../src/cli/flannelctl/session/json-output.ts";
 
 const path = fileURLToPath(new URL("../docs/flannelctl.md", import.meta.url));
 

@@ -38,7 +38,7 @@ template=$(cat <<JSON
 JSON
 )
 
-for description in src/store/etcd/protocol/etcd.proto src/cluster/protocol/cluster.proto; do
+for description in src/etcd-api/etcd.proto src/flannel-store/membership/cluster.proto; do
   generated=${description%.proto}.ts
   (cd "$root/${description%/*}" && buf generate --template "$template" .)
   if [ "${1-}" != --check ]; then

@@ -1,9 +1,9 @@
 // The addresses a host announces in its lease, one per enabled family. Pure.
 import type { NetworkConfig } from "../config/network-config.ts";
 import { FlannelError } from "../errors.ts";
-import type { ExternalInterface } from "../host/external-interface.ts";
 import type { Address } from "../ip/address.ts";
 import type { LeaseAttributes } from "../lease/lease.ts";
+import type { ExternalInterface } from "../underlay/external-interface.ts";
 
 /** Public addresses of the enabled families. Throws `config.invalid` when the external interface lacks one. */
 export function announcedAddresses(

@@ -1,11 +1,11 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { FlannelError } from "../errors.ts";
-import type { ExternalInterface } from "../host/external-interface.ts";
-import { hostStateLines } from "../host/host-state-text.ts";
+import { hostStateLines } from "../host/kinds/host-state-text.ts";
 import { type Address, type Prefix, parseAddress, parsePrefix, tryParsePrefix } from "../ip/address.ts";
 import { networkOf, overlaps } from "../ip/prefix.ts";
 import type { BackendData, Lease, LeaseAttributes } from "../lease/lease.ts";
+import type { ExternalInterface } from "../underlay/external-interface.ts";
 import type { Backend, BackendPlan, HostFacts } from "./backend.ts";
 import { createBackend, parseConfig } from "./registry.ts";
 

@@ -1,11 +1,11 @@
 // The port every backend implements. A backend plans; it never touches the machine.
 import type { BackendKey } from "../config/backend-key.ts";
 import type { NetworkConfig } from "../config/network-config.ts";
-import type { ExternalInterface } from "../host/external-interface.ts";
-import type { HostState } from "../host/host-state.ts";
+import type { HostState } from "../host/kinds/host-state.ts";
 import type { Address } from "../ip/address.ts";
 import type { Lease, LeaseAttributes, LeasedSubnets } from "../lease/lease.ts";
 import type { TunnelState } from "../tunnel/tunnel-state.ts";
+import type { ExternalInterface } from "../underlay/external-interface.ts";
 
 /** Facts about the host that planning needs. A new object for each change. */
 export interface HostFacts {

@@ -1,9 +1,9 @@
 // Reads from a lease where a peer's subnet is and how to get there, distrusting every value. Pure.
 import type { AddressPool, NetworkConfig } from "../config/network-config.ts";
-import type { ExternalInterface } from "../host/external-interface.ts";
 import { type Address, type Family, familyOf, type Prefix, prefixLength } from "../ip/address.ts";
 import { containsAddress, containsPrefix } from "../ip/prefix.ts";
 import type { Lease } from "../lease/lease.ts";
+import type { ExternalInterface } from "../underlay/external-interface.ts";
 
 /** One family of one lease, checked. */
 export interface PeerReach {

@@ -1,9 +1,9 @@
 // The backends of this version. Pure.
 import type { BackendKey } from "../config/backend-key.ts";
-import { didYouMean } from "../config/nearest.ts";
 import type { NetworkConfig } from "../config/network-config.ts";
 import { type ParsedNetworkConfig, parseNetworkConfig } from "../config/parse-network-config.ts";
 import { FlannelError } from "../errors.ts";
+import { didYouMean } from "../json/nearest.ts";
 import { allocModule } from "./alloc/alloc-backend.ts";
 import type { Backend, BackendModule } from "./backend.ts";
 import { hostGwModule } from "./host-gw/host-gw-backend.ts";

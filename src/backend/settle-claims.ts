@@ -1,8 +1,9 @@
 // Decides which leases keep their subnet when several claim the same addresses, or ours. Pure.
-import type { ExternalInterface } from "../host/external-interface.ts";
+
 import { addressBits, familyOf, makePrefix, type Prefix, prefixAddress, prefixLength } from "../ip/address.ts";
 import { networkOf } from "../ip/prefix.ts";
 import type { Lease } from "../lease/lease.ts";
+import type { ExternalInterface } from "../underlay/external-interface.ts";
 import type { PeerReach, SkippedLease } from "./peer-reach.ts";
 
 /** Prefixes no peer may cover, each with its name for messages. */

@@ -1,17 +1,17 @@
-// flannel-store: flags, lock of the data directory, signals, exit code. The store itself is src/store/embedded.
+// flannel-store: flags, lock of the data directory, signals, exit code. The store itself is src/flannel-store.
 import { existsSync, readFileSync } from "node:fs";
 import { join, resolve } from "node:path";
 import { setFlagsFromString } from "node:v8";
-import type { ClusterService } from "../cluster/cluster-service.ts";
 import { describeError, FlannelError, hasCode } from "../errors.ts";
-import type { StoreServer } from "../store/embedded/store-server.ts";
-import { readUsersFile } from "../store/embedded/users-file.ts";
+import type { ClusterService } from "../flannel-store/membership/cluster-service.ts";
+import type { StoreServer } from "../flannel-store/server/store-server.ts";
+import { readUsersFile } from "../flannel-store/server/users-file.ts";
 import { FileLock, holderText } from "../sys/file-lock.ts";
 import { ensureDirectory } from "../sys/files.ts";
 import { keepMemorySmall } from "../sys/memory-keeper.ts";
 import { notifyService } from "../sys/service-notify.ts";
 import { version } from "../version.ts";
-import { resolveStoreOptions, type StoreProcessOptions } from "./flannel-store-flags.ts";
+import { resolveStoreOptions, type StoreProcessOptions } from "./flags/flannel-store-flags.ts";
 
 /**
  * The heap grows by a fifth after each collection, not up to fourfold: a third less memory, for a few percent of time.
@@ -77,7 +77,7 @@ function lockDirectory(directory: string): FileLock {
 
 /** Loaded late: most stores serve no cluster. */
 async function openCluster(directory: string): Promise<ClusterService> {
-  const { ClusterService: Service } = await import("../cluster/cluster-service.ts");
+  const { ClusterService: Service } = await import("../flannel-store/membership/cluster-service.ts");
   const clusterDirectory = join(directory, "cluster");
   if (!existsSync(clusterDirectory)) {
     throw new FlannelError("config.invalid", `${clusterDirectory} is not there: flannelctl init makes a cluster`);
@@ -105,7 +105,7 @@ async function openServer(directory: string, options: StoreProcessOptions, clust
   const users = options.usersFile === undefined ? undefined : readUsersFile(options.usersFile);
   const tls = cluster?.readTls() ?? (options.tls && readTlsFiles(options.tls));
   // Loaded late: on Node 22 SQLite warns when it is loaded, and `--help` needs none.
-  const { StoreServer } = await import("../store/embedded/store-server.ts");
+  const { StoreServer } = await import("../flannel-store/server/store-server.ts");
   try {
     return await StoreServer.open({
       directory,

@@ -1,11 +1,11 @@
 // flanneld: flags and environment → options, log, signals, exit code. The agent itself is src/agent.
 import { writeFileSync } from "node:fs";
 import { fileURLToPath } from "node:url";
-import { type ExitCode, runAgent } from "../agent/run-agent.ts";
+import { type ExitCode, runAgent } from "../agent/lifecycle/run-agent.ts";
 import { hasCode } from "../errors.ts";
 import { createLogger } from "../telemetry/create-logger.ts";
 import { version } from "../version.ts";
-import { flanneldUsageHint, resolveAgentOptions } from "./flanneld-flags.ts";
+import { flanneldUsageHint, resolveAgentOptions } from "./flags/flanneld-flags.ts";
 
 /** An agent that cannot end by itself in this time is ended: a supervisor waits for it. */
 const STOP_WITHIN_MS = 4_500;

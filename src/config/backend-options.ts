@@ -1,8 +1,9 @@
 // Reads a backend's own keys out of the Backend object by its table of keys: types, ranges, defaults. Pure.
+
+import { jsonTypeOf } from "../json/json-entries.ts";
+import { foldKey } from "../json/nearest.ts";
 import { invalid } from "./address-pool.ts";
 import type { BackendKey } from "./backend-key.ts";
-import { jsonTypeOf } from "./json-entries.ts";
-import { foldKey } from "./nearest.ts";
 
 export type BackendValue = number | boolean | string;
 

@@ -1,7 +1,8 @@
 // Tells which keys differ between two versions of the network configuration, and what applying them takes. Pure.
+
+import { foldKey } from "../json/nearest.ts";
 import type { BackendKey } from "./backend-key.ts";
 import { readBackendOptions } from "./backend-options.ts";
-import { foldKey } from "./nearest.ts";
 import type { AddressPool, MasqueradeExclude, NetworkConfig } from "./network-config.ts";
 
 export interface ConfigDifference {

@@ -13,10 +13,10 @@ import {
   tryParsePrefix,
 } from "../ip/address.ts";
 import { networkOf } from "../ip/prefix.ts";
+import { type JsonEntry, jsonEntries, jsonTypeOf } from "../json/json-entries.ts";
+import { didYouMean, foldKey } from "../json/nearest.ts";
 import { invalid, resolvePool } from "./address-pool.ts";
 import type { BackendKey, BackendKeysOf } from "./backend-key.ts";
-import { type JsonEntry, jsonEntries, jsonTypeOf } from "./json-entries.ts";
-import { didYouMean, foldKey } from "./nearest.ts";
 import type { ConfigWarning, MasqueradeExclude, NetworkConfig } from "./network-config.ts";
 import { networkConfigKeys } from "./network-config-keys.ts";
 

@@ -1,6 +1,6 @@
 // Packets between containers on one bridge pass iptables only with the module br_netfilter; kube-proxy relies on it.
 import { existsSync } from "node:fs";
-import { findTool, tryTool } from "./run-tool.ts";
+import { findTool, tryTool } from "../sys/run-tool.ts";
 
 const switchFile = "/proc/sys/net/bridge/bridge-nf-call-iptables";
 

@@ -1,13 +1,13 @@
 // Which firewall tools this host has, and which of them the rules belong into.
 import { FlannelError } from "../errors.ts";
 import type { Family, Prefix } from "../ip/address.ts";
+import { findTool, tryTool } from "../sys/run-tool.ts";
 import { hasLegacyTables, IptablesEngine, type IptablesTools, legacyTables } from "./iptables-engine.ts";
 import { countForeignRules } from "./iptables-save.ts";
 import { NftablesEngine } from "./nftables-engine.ts";
 import { canUseIpset } from "./node-set.ts";
 import type { EngineName, RuleEngine } from "./rule-engine.ts";
 import type { RuleNames } from "./rule-set.ts";
-import { findTool, tryTool } from "./run-tool.ts";
 import { readVersion } from "./version.ts";
 
 export interface FoundEngines {

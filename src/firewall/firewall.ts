@@ -2,8 +2,8 @@
 // removes what an earlier mode left. The only one who runs nft and iptables to change something.
 import { describeError, FlannelError } from "../errors.ts";
 import { type Family, familyOf, type Prefix } from "../ip/address.ts";
-import type { NfTablesGeneration, NfTablesTouch } from "../netlink/nf-tables.ts";
-import { NfTablesMonitor } from "../netlink/nf-tables-monitor.ts";
+import type { NfTablesGeneration, NfTablesTouch } from "../netlink/nftables/nf-tables.ts";
+import { NfTablesMonitor } from "../netlink/nftables/nf-tables-monitor.ts";
 import type { Logger } from "../telemetry/logger.ts";
 import { bridgeNetfilterProblem } from "./bridge-netfilter.ts";
 import { findEngines } from "./find-engines.ts";

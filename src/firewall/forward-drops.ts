@@ -1,9 +1,9 @@
 // Finds chains of others that drop forwarded packets: by their policy, or by a rule that matches everything. No accept of
 // ours in another chain outweighs those.
 import type { Family } from "../ip/address.ts";
+import { findTool, tryTool } from "../sys/run-tool.ts";
 import { field, nftEntries } from "./nft-json.ts";
 import type { RuleNames } from "./rule-set.ts";
-import { findTool, tryTool } from "./run-tool.ts";
 
 /** A chain that drops what none of its rules accepts. */
 export interface ForwardDrop {

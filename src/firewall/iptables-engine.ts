@@ -2,13 +2,13 @@
 import { readFileSync } from "node:fs";
 import { FlannelError } from "../errors.ts";
 import type { Address, Family, Prefix } from "../ip/address.ts";
+import { runTool } from "../sys/run-tool.ts";
 import { restoreInput } from "./iptables-restore.ts";
 import { type IptablesFound, readIptablesSave } from "./iptables-save.ts";
 import { iptablesLines, toolName } from "./iptables-text.ts";
 import { destroyNodeSet, nodeSetLines, readNodeSet, writeNodeSet } from "./node-set.ts";
 import type { RuleEngine } from "./rule-engine.ts";
 import type { FamilyRules, RuleNames } from "./rule-set.ts";
-import { runTool } from "./run-tool.ts";
 import { isAtLeast } from "./version.ts";
 
 /** Paths of the programs of one variant. */

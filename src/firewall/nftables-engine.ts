@@ -1,11 +1,11 @@
 // Traffic rules in nftables tables of our own.
 import { FlannelError } from "../errors.ts";
 import type { Family } from "../ip/address.ts";
+import { rejected, runTool, tryTool } from "../sys/run-tool.ts";
 import { noTable, readNftTable } from "./nft-json.ts";
 import { type NftFound, nftLines, nftScript, tableOf, withoutComments } from "./nft-text.ts";
 import type { FoundRules, RuleEngine } from "./rule-engine.ts";
 import type { FamilyRules, RuleNames } from "./rule-set.ts";
-import { rejected, runTool, tryTool } from "./run-tool.ts";
 import { isAtLeast, readVersion } from "./version.ts";
 
 /** The first whose listings and scripts can be relied on; flannel asks for the same. */

@@ -1,6 +1,6 @@
 // The addresses of all nodes as an ipset, for the rules of iptables. The kernel announces no changes to it.
 import { type Address, type Family, tryParseAddress } from "../ip/address.ts";
-import { rejected, runTool, tryTool } from "./run-tool.ts";
+import { rejected, runTool, tryTool } from "../sys/run-tool.ts";
 
 /** Whether the ipset program works with this kernel. */
 export async function canUseIpset(path: string): Promise<boolean> {

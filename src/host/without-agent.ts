@@ -1,14 +1,14 @@
 // What is done to a host while no agent runs on it: all of ours taken away, or made fit for a return to upstream.
 // Goes through the reconciler like everything else that changes a host.
 import type { Prefix } from "../ip/address.ts";
-import { MAIN_TABLE } from "../netlink/messages.ts";
-import { Rtnetlink } from "../netlink/rtnetlink.ts";
+import { MAIN_TABLE } from "../netlink/rtnetlink/messages.ts";
+import { Rtnetlink } from "../netlink/rtnetlink/rtnetlink.ts";
 import type { Logger } from "../telemetry/logger.ts";
-import { hostDifference } from "./host-difference.ts";
-import { emptyHostState, type HostRoute } from "./host-state.ts";
-import { LinkDirectory, type Ownership, observedRoute } from "./observed-state.ts";
-import type { HostFailure } from "./reconcile-pass.ts";
-import { Reconciler } from "./reconciler.ts";
+import { emptyHostState, type HostRoute } from "./kinds/host-state.ts";
+import { hostDifference } from "./reconcile/host-difference.ts";
+import { LinkDirectory, type Ownership, observedRoute } from "./reconcile/observed-state.ts";
+import type { HostFailure } from "./reconcile/reconcile-pass.ts";
+import { Reconciler } from "./reconcile/reconciler.ts";
 
 /** What belongs to one agent. */
 export interface AgentScope {

@@ -7,8 +7,8 @@ import {
   hostRemoveOutputSchema,
   tokenCreateOutputSchema,
   tokenListOutputSchema,
-} from "../../src/cli/flannelctl/json-output.ts";
-import { clusterFiles } from "../../src/cluster/cluster-files.ts";
+} from "../../src/cli/flannelctl/session/json-output.ts";
+import { clusterFiles } from "../../src/flannel-store/membership/cluster-files.ts";
 import { FileLock } from "../../src/sys/file-lock.ts";
 import { type CliResult, flannelctl, TemporaryDirectory } from "../support/flannelctl.ts";
 import { ClusterWorld } from "./cluster-world.ts";

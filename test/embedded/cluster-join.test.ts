@@ -6,12 +6,12 @@ import { type AddressInfo, createServer as createTcpServer, type Socket } from "
 import { createServer, type Server } from "node:tls";
 import { expect, test } from "vitest";
 import { until } from "../../lab/wait.ts";
-import { clusterFiles } from "../../src/cluster/cluster-files.ts";
-import { joinCluster } from "../../src/cluster/join-cluster.ts";
-import { formatToken, parseToken } from "../../src/cluster/join-token.ts";
-import { keyPin, makePrivateKey } from "../../src/cluster/keys.ts";
-import { parseStoreAddress, type StoreAddress } from "../../src/cluster/store-address.ts";
 import { hasCode } from "../../src/errors.ts";
+import { parseStoreAddress, type StoreAddress } from "../../src/flannel-store/grpc/store-address.ts";
+import { clusterFiles } from "../../src/flannel-store/membership/cluster-files.ts";
+import { joinCluster } from "../../src/flannel-store/membership/join-cluster.ts";
+import { formatToken, parseToken } from "../../src/flannel-store/membership/join-token.ts";
+import { keyPin, makePrivateKey } from "../../src/flannel-store/membership/keys.ts";
 import { never, prefix } from "../etcd/fixture.ts";
 import { Pki } from "../etcd/pki.ts";
 import { ClusterWorld } from "./cluster-world.ts";

@@ -10,8 +10,8 @@ import { connect as connectTls } from "node:tls";
 import { promisify } from "node:util";
 import { expect, test } from "vitest";
 import { until } from "../../lab/wait.ts";
-import { clusterFiles } from "../../src/cluster/cluster-files.ts";
-import { endsAtMs, keyPin, readCertificate } from "../../src/cluster/keys.ts";
+import { clusterFiles } from "../../src/flannel-store/membership/cluster-files.ts";
+import { endsAtMs, keyPin, readCertificate } from "../../src/flannel-store/membership/keys.ts";
 import { never } from "../etcd/fixture.ts";
 import { ClusterWorld, type TestHost } from "./cluster-world.ts";
 

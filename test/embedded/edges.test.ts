@@ -16,7 +16,7 @@ import {
   TxnRequest,
   WatchRequest,
   type WatchResponse,
-} from "../../src/store/etcd/protocol/etcd.ts";
+} from "../../src/etcd-api/etcd.ts";
 import { methods } from "../../src/store/etcd/rpc.ts";
 import { EtcdServer } from "../etcd/etcd-server.ts";
 import { EmbeddedServer } from "./embedded-server.ts";

@@ -8,7 +8,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
-import { createCluster } from "../../src/cluster/cluster-setup.ts";
+import { createCluster } from "../../src/flannel-store/membership/cluster-setup.ts";
 import { freePort, memoryDirectory } from "../etcd/etcd-server.ts";
 import type { Pki } from "../etcd/pki.ts";
 

@@ -7,7 +7,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { promisify } from "node:util";
 import { afterAll, beforeAll, expect, test } from "vitest";
-import { PutRequest, RangeRequest, TxnRequest } from "../../src/store/etcd/protocol/etcd.ts";
+import { PutRequest, RangeRequest, TxnRequest } from "../../src/etcd-api/etcd.ts";
 import { methods } from "../../src/store/etcd/rpc.ts";
 import { EmbeddedServer } from "./embedded-server.ts";
 import { StoreClient } from "./store-client.ts";

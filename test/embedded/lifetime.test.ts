@@ -5,7 +5,6 @@ import { join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
 import { expect, test } from "vitest";
 import { until } from "../../lab/wait.ts";
-import { StoreServer } from "../../src/store/embedded/store-server.ts";
 import {
   CompactionRequest,
   DeleteRangeRequest,
@@ -13,7 +12,8 @@ import {
   RangeRequest,
   TxnRequest,
   WatchRequest,
-} from "../../src/store/etcd/protocol/etcd.ts";
+} from "../../src/etcd-api/etcd.ts";
+import { StoreServer } from "../../src/flannel-store/server/store-server.ts";
 import { methods } from "../../src/store/etcd/rpc.ts";
 import { EmbeddedServer } from "./embedded-server.ts";
 import { StoreClient } from "./store-client.ts";

@@ -2,7 +2,7 @@
 // the guest is killed, and says what was acknowledged. Lines start with @.
 import { appendFileSync, existsSync, statSync } from "node:fs";
 import { setTimeout as delay } from "node:timers/promises";
-import { PutRequest, RangeRequest } from "../../src/store/etcd/protocol/etcd.ts";
+import { PutRequest, RangeRequest } from "../../src/etcd-api/etcd.ts";
 import { methods } from "../../src/store/etcd/rpc.ts";
 import { StoreClient } from "./store-client.ts";
 

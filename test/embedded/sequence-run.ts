@@ -12,7 +12,7 @@ import {
   TxnRequest,
   type TxnResponse,
   WatchRequest,
-} from "../../src/store/etcd/protocol/etcd.ts";
+} from "../../src/etcd-api/etcd.ts";
 import { methods } from "../../src/store/etcd/rpc.ts";
 import type {
   CompareChoice,

@@ -1,7 +1,7 @@
 // A plain client of the etcd API for tests: every call as it is on the wire, errors as code and text, watches recorded.
 import { Client, type ClientDuplexStream, credentials, Metadata } from "@grpc/grpc-js";
+import type { Event, WatchRequest, WatchResponse } from "../../src/etcd-api/etcd.ts";
 import { isServiceError } from "../../src/store/etcd/etcd-errors.ts";
-import type { Event, WatchRequest, WatchResponse } from "../../src/store/etcd/protocol/etcd.ts";
 import { callStreamOnce, callUnary, methods, openStream, type RpcMethod } from "../../src/store/etcd/rpc.ts";
 
 const signal = new AbortController().signal;

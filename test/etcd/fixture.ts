@@ -1,12 +1,12 @@
 // What the etcd tests share: configurations, requests, raw writes, and reading a watch step by step.
 import type { NetworkConfig } from "../../src/config/network-config.ts";
+import { RequestOp, TxnRequest } from "../../src/etcd-api/etcd.ts";
 import { parseAddress, parsePrefix } from "../../src/ip/address.ts";
 import type { Lease, LeaseAttributes, LeaseChange } from "../../src/lease/lease.ts";
-import type { LeaseRequest } from "../../src/lease/subnet-store.ts";
 import { EtcdConnection } from "../../src/store/etcd/etcd-connection.ts";
 import { EtcdSubnetStore, type EtcdSubnetStoreOptions } from "../../src/store/etcd/etcd-subnet-store.ts";
-import { RequestOp, TxnRequest } from "../../src/store/etcd/protocol/etcd.ts";
 import { methods } from "../../src/store/etcd/rpc.ts";
+import type { LeaseRequest } from "../../src/store/subnet-store.ts";
 
 export const prefix = "/coreos.com/network";
 export const directory = `${prefix}/subnets/`;

@@ -4,7 +4,7 @@ import {
   configCheckOutputSchema,
   configGetOutputSchema,
   configSetOutputSchema,
-} from "../../src/cli/flannelctl/json-output.ts";
+} from "../../src/cli/flannelctl/session/json-output.ts";
 import { type CliWorld, flannelctl, TemporaryDirectory } from "../support/flannelctl.ts";
 import { useEtcd } from "./use-etcd.ts";
 

@@ -4,7 +4,7 @@ import {
   leaseReleaseOutputSchema,
   leaseReserveOutputSchema,
   leaseShowOutputSchema,
-} from "../../src/cli/flannelctl/json-output.ts";
+} from "../../src/cli/flannelctl/session/json-output.ts";
 import { flannelctl } from "../support/flannelctl.ts";
 import { useEtcd } from "./use-etcd.ts";
 

@@ -2,8 +2,8 @@
 import { afterEach, beforeEach, expect, test } from "vitest";
 import { boxNamespace as box } from "../../lab/namespace.ts";
 import { until } from "../../lab/wait.ts";
-import { emptyHostState } from "../../src/host/host-state.ts";
-import { Reconciler } from "../../src/host/reconciler.ts";
+import { emptyHostState } from "../../src/host/kinds/host-state.ts";
+import { Reconciler } from "../../src/host/reconcile/reconciler.ts";
 import { parsePrefix } from "../../src/ip/address.ts";
 import { recordingLogger } from "../support/host-fixture.ts";
 

@@ -2,13 +2,13 @@
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { boxNamespace as box } from "../../lab/namespace.ts";
 import { until } from "../../lab/wait.ts";
-import { DirectPeers } from "../../src/host/direct-peers.ts";
-import type { ExternalInterface } from "../../src/host/external-interface.ts";
-import { ExternalInterfaceWatch, selectExternalInterface } from "../../src/host/external-interface-watch.ts";
-import type { InterfaceOptions } from "../../src/host/interface-choice.ts";
 import { type Address, parseAddress, parsePrefix } from "../../src/ip/address.ts";
-import { Rtnetlink } from "../../src/netlink/rtnetlink.ts";
+import { Rtnetlink } from "../../src/netlink/rtnetlink/rtnetlink.ts";
 import { silentLogger } from "../../src/telemetry/logger.ts";
+import { DirectPeers } from "../../src/underlay/direct-peers.ts";
+import type { ExternalInterface } from "../../src/underlay/external-interface.ts";
+import { ExternalInterfaceWatch, selectExternalInterface } from "../../src/underlay/external-interface-watch.ts";
+import type { InterfaceOptions } from "../../src/underlay/interface-choice.ts";
 
 const ipv4: InterfaceOptions = { families: new Set([4]), interfaces: [], interfaceRegexes: [] };
 let netlink: Rtnetlink;

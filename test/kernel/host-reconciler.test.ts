@@ -3,8 +3,8 @@ import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { addresses, link, routes } from "../../lab/kernel-view.ts";
 import { boxNamespace as box } from "../../lab/namespace.ts";
 import { until, untilLines } from "../../lab/wait.ts";
-import { emptyHostState } from "../../src/host/host-state.ts";
-import { Reconciler, type ReconcilerOptions } from "../../src/host/reconciler.ts";
+import { emptyHostState } from "../../src/host/kinds/host-state.ts";
+import { Reconciler, type ReconcilerOptions } from "../../src/host/reconcile/reconciler.ts";
 import { parseAddress, parsePrefix } from "../../src/ip/address.ts";
 import {
   device,

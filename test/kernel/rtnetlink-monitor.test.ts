@@ -7,10 +7,10 @@ import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } fr
 import { boxNamespace as box } from "../../lab/namespace.ts";
 import { until } from "../../lab/wait.ts";
 import { addressFromBigInt } from "../../src/ip/address.ts";
-import { type MonitorGroup, type MonitorMessage, RtnetlinkMonitor } from "../../src/netlink/monitor.ts";
-import { setNeighbour } from "../../src/netlink/neighbour.ts";
 import type { Device } from "../../src/netlink/request.ts";
-import { Rtnetlink } from "../../src/netlink/rtnetlink.ts";
+import { type MonitorGroup, type MonitorMessage, RtnetlinkMonitor } from "../../src/netlink/rtnetlink/monitor.ts";
+import { setNeighbour } from "../../src/netlink/rtnetlink/neighbour.ts";
+import { Rtnetlink } from "../../src/netlink/rtnetlink/rtnetlink.ts";
 
 const allGroups: readonly MonitorGroup[] = ["link", "address", "route", "neighbour", "nextHop"];
 
@@ -204,7 +204,7 @@ describe("the end", () => {
   });
 
   test("a disposed monitor does not keep the process alive", async () => {
-    const source = `import { RtnetlinkMonitor } from ${JSON.stringify(join(import.meta.dirname, "../../src/netlink/monitor.ts"))};
+    const source = `import { RtnetlinkMonitor } from ${JSON.stringify(join(import.meta.dirname, "../../src/netlink/rtnetlink/monitor.ts"))};
       const monitor = RtnetlinkMonitor.open({ groups: ["link"], onMessages() {}, onOverflow() {} });
       process.on("SIGUSR1", () => monitor[Symbol.asyncDispose]().then(() => console.log("disposed")));
       console.log("open");`;

@@ -3,14 +3,14 @@ import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } fr
 import { fdb, link, neighbours, routes } from "../../lab/kernel-view.ts";
 import { boxNamespace as box } from "../../lab/namespace.ts";
 import { addressFromBigInt, makePrefix, parseAddress, parsePrefix } from "../../src/ip/address.ts";
-import { addAddress, deleteAddress } from "../../src/netlink/address.ts";
-import { changeLink, deleteLink } from "../../src/netlink/link.ts";
-import { deleteFdbEntry, deleteNeighbour, setFdbEntry, setNeighbour } from "../../src/netlink/neighbour.ts";
-import { deleteNextHop, writeNextHop } from "../../src/netlink/next-hop.ts";
 import type { Device, NetlinkRequest } from "../../src/netlink/request.ts";
-import { deleteRoute, writeRoute } from "../../src/netlink/route.ts";
-import { Rtnetlink } from "../../src/netlink/rtnetlink.ts";
-import { changeVxlan, createVxlan, type VxlanSpec } from "../../src/netlink/vxlan.ts";
+import { addAddress, deleteAddress } from "../../src/netlink/rtnetlink/address.ts";
+import { changeLink, deleteLink } from "../../src/netlink/rtnetlink/link.ts";
+import { deleteFdbEntry, deleteNeighbour, setFdbEntry, setNeighbour } from "../../src/netlink/rtnetlink/neighbour.ts";
+import { deleteNextHop, writeNextHop } from "../../src/netlink/rtnetlink/next-hop.ts";
+import { deleteRoute, writeRoute } from "../../src/netlink/rtnetlink/route.ts";
+import { Rtnetlink } from "../../src/netlink/rtnetlink/rtnetlink.ts";
+import { changeVxlan, createVxlan, type VxlanSpec } from "../../src/netlink/rtnetlink/vxlan.ts";
 
 const PROTOCOL = 0xf1;
 const mac = "0a:00:00:00:00:01";

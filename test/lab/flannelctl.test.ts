@@ -4,7 +4,7 @@ import { afterAll, beforeAll, beforeEach, describe, expect, it } from "vitest";
 import type { LabAgent } from "../../lab/agent.ts";
 import { link } from "../../lab/kernel-view.ts";
 import { until } from "../../lab/wait.ts";
-import { statusSchema } from "../../src/agent/control-protocol.ts";
+import { statusSchema } from "../../src/agent/control/control-protocol.ts";
 import { Scene } from "../support/scene.ts";
 import {
   agentRange,

@@ -2,8 +2,8 @@
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { LabAgent } from "../../lab/agent.ts";
 import { Cluster } from "../../lab/cluster.ts";
-import { runAgent } from "../../src/agent/run-agent.ts";
-import { resolveAgentOptions } from "../../src/cli/flanneld-flags.ts";
+import { runAgent } from "../../src/agent/lifecycle/run-agent.ts";
+import { resolveAgentOptions } from "../../src/cli/flags/flanneld-flags.ts";
 import { createLogger } from "../../src/telemetry/create-logger.ts";
 
 let cluster: Cluster;

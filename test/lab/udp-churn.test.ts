@@ -8,8 +8,8 @@ import { expect, it } from "vitest";
 import { Cluster } from "../../lab/cluster.ts";
 import type { Pod } from "../../lab/pod.ts";
 import { until } from "../../lab/wait.ts";
+import { RequestOp, TxnRequest } from "../../src/etcd-api/etcd.ts";
 import { EtcdConnection } from "../../src/store/etcd/etcd-connection.ts";
-import { RequestOp, TxnRequest } from "../../src/store/etcd/protocol/etcd.ts";
 import { methods } from "../../src/store/etcd/rpc.ts";
 import { transfersUnharmed } from "../support/traffic.ts";
 

@@ -5,7 +5,7 @@ import { until } from "../../lab/wait.ts";
 import type { Firewall } from "../../src/firewall/firewall.ts";
 import type { RuleInputs } from "../../src/firewall/plan-rules.ts";
 import { parsePrefix } from "../../src/ip/address.ts";
-import { NfTablesMonitor } from "../../src/netlink/nf-tables-monitor.ts";
+import { NfTablesMonitor } from "../../src/netlink/nftables/nf-tables-monitor.ts";
 
 export const networks = [parsePrefix("10.5.0.0/16"), parsePrefix("fd00:10::/48")] as const;
 export const inputs: RuleInputs = {

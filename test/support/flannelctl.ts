@@ -3,7 +3,7 @@ import { mkdtempSync, rmSync } from "node:fs";
 import { createServer, type Server, type ServerResponse } from "node:http";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import type { Status } from "../../src/agent/control-protocol.ts";
+import type { Status } from "../../src/agent/control/control-protocol.ts";
 import { runFlannelctl } from "../../src/cli/flannelctl/program.ts";
 
 export interface CliResult {

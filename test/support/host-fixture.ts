@@ -2,7 +2,7 @@
 import { fdb, neighbours, routes } from "../../lab/kernel-view.ts";
 import { boxNamespace as box } from "../../lab/namespace.ts";
 import { untilLines } from "../../lab/wait.ts";
-import { emptyHostState, type HostRoute, type HostState, type VxlanLink } from "../../src/host/host-state.ts";
+import { emptyHostState, type HostRoute, type HostState, type VxlanLink } from "../../src/host/kinds/host-state.ts";
 import { type Address, parseAddress, parsePrefix } from "../../src/ip/address.ts";
 import { addToAddress } from "../../src/ip/prefix.ts";
 import type { Logger } from "../../src/telemetry/logger.ts";

@@ -1,6 +1,6 @@
 // The alloc backend: leases a subnet and writes subnet.env, and leaves moving packets to somebody else. Pure.
 import type { NetworkConfig } from "../../config/network-config.ts";
-import { emptyHostState } from "../../host/host-state.ts";
+import { emptyHostState } from "../../host/kinds/host-state.ts";
 import { announcedAddresses } from "../announced-addresses.ts";
 import type { Backend, BackendModule } from "../backend.ts";
 

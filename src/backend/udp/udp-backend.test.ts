@@ -1,9 +1,9 @@
 // What the udp backend plans: device, route and peers, in upstream's forms; IPv6 only with those who announce it.
 import { describe, expect, it } from "vitest";
-import type { ExternalInterface } from "../../host/external-interface.ts";
-import { hostStateLines } from "../../host/host-state-text.ts";
+import { hostStateLines } from "../../host/kinds/host-state-text.ts";
 import { parseAddress, parsePrefix } from "../../ip/address.ts";
 import type { Lease, LeaseAttributes } from "../../lease/lease.ts";
+import type { ExternalInterface } from "../../underlay/external-interface.ts";
 import type { HostFacts } from "../backend.ts";
 import { createBackend, parseConfig } from "../registry.ts";
 

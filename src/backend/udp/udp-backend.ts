@@ -1,7 +1,7 @@
 // The udp backend: a TUN device that takes the whole network's packets, and the agent's own data plane behind it that
 // carries each in one UDP datagram. Pure: it plans device, route and peers. IPv4 as upstream; IPv6 is ours.
 import type { AddressPool, NetworkConfig } from "../../config/network-config.ts";
-import { emptyHostState, type HostAddress, type HostRoute, type TunLink } from "../../host/host-state.ts";
+import { emptyHostState, type HostAddress, type HostRoute, type TunLink } from "../../host/kinds/host-state.ts";
 import { addressBits, type Family, makePrefix, type Prefix, prefixAddress } from "../../ip/address.ts";
 import type { BackendData, Lease, LeaseAttributes, LeasedSubnets } from "../../lease/lease.ts";
 import type { TunnelPeer, TunnelState } from "../../tunnel/tunnel-state.ts";

@@ -1,5 +1,5 @@
 // The vxlan backend's part of a lease: `{"VNI":1,"VtepMAC":"aa:bb:cc:dd:ee:ff"}`. Pure.
-import { foldKey } from "../../config/nearest.ts";
+import { foldKey } from "../../json/nearest.ts";
 import type { BackendData } from "../../lease/lease.ts";
 
 export function vtepData(vni: number, mac: string): BackendData {

@@ -1,7 +1,6 @@
 // The vxlan backend: one VTEP per family; per peer a neighbour, an FDB entry and an on-link route, or one plain route
 // where the peer is on our link (DirectRouting). Pure.
 import type { AddressPool, NetworkConfig } from "../../config/network-config.ts";
-import type { ExternalInterface } from "../../host/external-interface.ts";
 import type {
   HostAddress,
   HostFdbEntry,
@@ -9,9 +8,10 @@ import type {
   HostRoute,
   HostSysctl,
   VxlanLink,
-} from "../../host/host-state.ts";
+} from "../../host/kinds/host-state.ts";
 import { type Address, addressBits, type Family, makePrefix, type Prefix, prefixAddress } from "../../ip/address.ts";
 import type { Lease, LeaseAttributes, LeasedSubnets } from "../../lease/lease.ts";
+import type { ExternalInterface } from "../../underlay/external-interface.ts";
 import { announcedAddresses } from "../announced-addresses.ts";
 import type { Backend, BackendModule, BackendPlan, HostFacts } from "../backend.ts";
 import { isOwnAddress, type PeerReach, readReach, type SkippedLease, selectPeers } from "../peer-reach.ts";

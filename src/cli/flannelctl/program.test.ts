@@ -1,9 +1,9 @@
 import { mkdirSync, writeFileSync } from "node:fs";
 import { expect, test } from "vitest";
 import { flannelctl, TemporaryDirectory } from "../../../test/support/flannelctl.ts";
-import { agentEnvironment, renderEnvFile } from "../cluster/env-file.ts";
-import { hostPaths } from "../cluster/host-paths.ts";
-import { globalOptions, resolveGlobalOptions } from "./global-options.ts";
+import { agentEnvironment, renderEnvFile } from "../install/env-file.ts";
+import { hostPaths } from "../install/host-paths.ts";
+import { globalOptions, resolveGlobalOptions } from "./session/global-options.ts";
 
 test.each<[string[], string]>([
   [[], "which command?"],

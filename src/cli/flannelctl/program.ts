@@ -1,15 +1,15 @@
 // The verbs, their arguments and help, as commander commands. What they do is loaded when one is chosen.
 import { Command, CommanderError, InvalidArgumentError, Option } from "commander";
 import { FlannelError, hasCode, isCancelled } from "../../errors.ts";
+import type { InitOptions } from "./commands/init-plan.ts";
+import type { JoinOptions } from "./commands/join.ts";
+import type { LeaveOptions } from "./commands/leave.ts";
+import type { ImportOptions } from "./commands/store.ts";
 import { parseLife } from "./duration-argument.ts";
-import { globalOptions, resolveGlobalOptions } from "./global-options.ts";
-import type { InitOptions } from "./init-plan.ts";
-import { type ExitCode, exitCodes, type Terminal } from "./invocation.ts";
-import type { JoinOptions } from "./join.ts";
-import type { LeaveOptions } from "./leave.ts";
 import { addMemberVerbs } from "./member-commands.ts";
-import { reportError } from "./report-error.ts";
-import type { ImportOptions } from "./store.ts";
+import { globalOptions, resolveGlobalOptions } from "./session/global-options.ts";
+import { type ExitCode, exitCodes, type Terminal } from "./session/invocation.ts";
+import { reportError } from "./session/report-error.ts";
 import type { Run } from "./verb.ts";
 
 /** Runs one command line (without node and script) to its exit code. Never rejects; prints every error itself. */
@@ -104,7 +104,7 @@ function addClusterVerbs(program: Command, run: Run): void {
     )
     .option("--no-systemd", "make no units; print what is to be run")
     .action(async (options: InitOptions, command: Command) =>
-      run(command, (await import("./init.ts")).initCluster, [options]),
+      run(command, (await import("./commands/init.ts")).initCluster, [options]),
     );
   program
     .command("join")
@@ -114,7 +114,7 @@ function addClusterVerbs(program: Command, run: Run): void {
     .option("--name <host>", "name of this host in the cluster (default: its host name)")
     .option("--no-systemd", "make no unit; print what is to be run")
     .action(async (address: string, options: JoinOptions, command: Command) =>
-      run(command, (await import("./join.ts")).join, [address, options]),
+      run(command, (await import("./commands/join.ts")).join, [address, options]),
     );
   program
     .command("leave")
@@ -122,7 +122,7 @@ function addClusterVerbs(program: Command, run: Run): void {
     .option("--force", "also when the store cannot be told", false)
     .option("--no-systemd", "stop no unit; flanneld must have been stopped")
     .action(async (options: LeaveOptions, command: Command) =>
-      run(command, (await import("./leave.ts")).leave, [options]),
+      run(command, (await import("./commands/leave.ts")).leave, [options]),
     );
 }
 
@@ -130,26 +130,26 @@ function addAgentVerbs(program: Command, run: Run): void {
   program
     .command("status")
     .description("lease, peers, repairs and health of the agent; exit 0 ready, 1 not ready, 3 no agent")
-    .action(async (_, command: Command) => run(command, (await import("./status.ts")).showStatus, []));
+    .action(async (_, command: Command) => run(command, (await import("./commands/status.ts")).showStatus, []));
   program
     .command("wait")
     .description("wait until the agent is ready; exit 1 when it is not in time")
     .option("--timeout <seconds>", "how long to wait", parseSeconds, 60)
     .action(async (options: { timeout: number }, command: Command) =>
-      run(command, (await import("./wait.ts")).waitUntilReady, [options.timeout]),
+      run(command, (await import("./commands/wait.ts")).waitUntilReady, [options.timeout]),
     );
   program
     .command("plan")
     .description("the host state the agent wants, and its difference to the kernel")
-    .action(async (_, command: Command) => run(command, (await import("./plan.ts")).showPlan, []));
+    .action(async (_, command: Command) => run(command, (await import("./commands/plan.ts")).showPlan, []));
   program
     .command("rules")
     .description("the traffic rules the agent wants, and what of them is there")
-    .action(async (_, command: Command) => run(command, (await import("./rules.ts")).showRules, []));
+    .action(async (_, command: Command) => run(command, (await import("./commands/rules.ts")).showRules, []));
   program
     .command("handover")
     .description("rewrite routes so that upstream's flanneld can take this host over")
-    .action(async (_, command: Command) => run(command, (await import("./handover.ts")).handOver, []));
+    .action(async (_, command: Command) => run(command, (await import("./commands/handover.ts")).handOver, []));
   program
     .command("cleanup")
     .description("remove from this host all that is flannel's; not while an agent runs")
@@ -157,7 +157,7 @@ function addAgentVerbs(program: Command, run: Run): void {
     .option("--release", "delete this host's lease from the store too", false)
     .option("--all", "remove the subnet file and the state directory too", false)
     .action(async (options: { dryRun: boolean; release: boolean; all: boolean }, command: Command) =>
-      run(command, (await import("./cleanup.ts")).cleanUp, [options]),
+      run(command, (await import("./commands/cleanup.ts")).cleanUp, [options]),
     );
 }
 
@@ -166,12 +166,14 @@ function addLeaseVerbs(program: Command, run: Run): void {
   lease
     .command("list")
     .description("all leases")
-    .action(async (_, command: Command) => run(command, (await import("./lease.ts")).listLeases, []));
+    .action(async (_, command: Command) => run(command, (await import("./commands/lease.ts")).listLeases, []));
   lease
     .command("show")
     .description("one lease with all it announces")
     .argument("<lease>", "key or subnet: 10.5.34.0-24, 10.5.34.0/24")
-    .action(async (key: string, _, command: Command) => run(command, (await import("./lease.ts")).showLease, [key]));
+    .action(async (key: string, _, command: Command) =>
+      run(command, (await import("./commands/lease.ts")).showLease, [key]),
+    );
   lease
     .command("reserve")
     .description("keep a subnet for one host for ever; on its living lease this only removes the expiry")
@@ -179,7 +181,7 @@ function addLeaseVerbs(program: Command, run: Run): void {
     .option("--public-ip <address>", "public IPv4 address of the host")
     .option("--public-ipv6 <address>", "public IPv6 address of the host")
     .action(async (subnet: string, options: { publicIp?: string; publicIpv6?: string }, command: Command) =>
-      run(command, (await import("./lease.ts")).reserveLease, [subnet, options]),
+      run(command, (await import("./commands/lease.ts")).reserveLease, [subnet, options]),
     );
   lease
     .command("release")
@@ -187,7 +189,7 @@ function addLeaseVerbs(program: Command, run: Run): void {
     .argument("<lease>", "key or subnet")
     .option("--force", "delete the lease even when its host lives", false)
     .action(async (key: string, options: { force: boolean }, command: Command) =>
-      run(command, (await import("./lease.ts")).releaseLease, [key, options]),
+      run(command, (await import("./commands/lease.ts")).releaseLease, [key, options]),
     );
 }
 
@@ -196,21 +198,21 @@ function addConfigVerbs(program: Command, run: Run): void {
   config
     .command("get")
     .description("print the stored configuration as it is")
-    .action(async (_, command: Command) => run(command, (await import("./config.ts")).getConfig, []));
+    .action(async (_, command: Command) => run(command, (await import("./commands/config.ts")).getConfig, []));
   config
     .command("set")
     .description("check a configuration and store it, unless somebody else wrote in between")
     .argument("<file>", "JSON file, or - for standard input")
     .option("--force", "change Network even while leases exist", false)
     .action(async (file: string, options: { force: boolean }, command: Command) =>
-      run(command, (await import("./config.ts")).setConfig, [file, options]),
+      run(command, (await import("./commands/config.ts")).setConfig, [file, options]),
     );
   config
     .command("check")
     .description("check a configuration; unknown keys fail too")
     .argument("[file]", "JSON file, or - for standard input; without it the stored configuration is checked")
     .action(async (file: string | undefined, _, command: Command) =>
-      run(command, (await import("./config.ts")).checkConfig, [file]),
+      run(command, (await import("./commands/config.ts")).checkConfig, [file]),
     );
 }
 
@@ -219,21 +221,21 @@ function addStoreVerbs(program: Command, run: Run): void {
   store
     .command("export")
     .description("print keys, values and leases as they are at one moment")
-    .action(async (_, command: Command) => run(command, (await import("./store.ts")).exportStore, []));
+    .action(async (_, command: Command) => run(command, (await import("./commands/store.ts")).exportStore, []));
   store
     .command("import")
     .description("write an export into the store; refused when a key is there with another value")
     .argument("<file>", "an export, or - for standard input")
     .option("--keep-leases", "keep the lease that the store has where the export has another for that subnet", false)
     .action(async (file: string, given: ImportOptions, command: Command) =>
-      run(command, (await import("./store.ts")).importStore, [file, given]),
+      run(command, (await import("./commands/store.ts")).importStore, [file, given]),
     );
   store
     .command("backup")
     .description("write an export to a file: whole or not at all, synced, mode 0600")
     .argument("<file>", "the file, replaced when it is there")
     .action(async (file: string, _, command: Command) =>
-      run(command, (await import("./store.ts")).backUpStore, [file]),
+      run(command, (await import("./commands/store.ts")).backUpStore, [file]),
     );
 }
 

@@ -1,6 +1,6 @@
 // How a command line reaches what it asks for.
 import type { Command } from "commander";
-import type { ExitCode, Invocation } from "./invocation.ts";
+import type { ExitCode, Invocation } from "./session/invocation.ts";
 
 export type Verb<Arguments extends readonly unknown[]> = (
   invocation: Invocation,

@@ -1,13 +1,15 @@
 // Taking a lease. Never gives two hosts one subnet: keys are created and replaced only by compare-and-set, and a lease
 // that overlaps an older one under another name is given back.
+
+import { BackOff } from "../../async/back-off.ts";
+import { cancelled } from "../../async/cancellation.ts";
 import { FlannelError } from "../../errors.ts";
+import type { LeaseRecord } from "../../etcd-api/lease-record.ts";
 import { incompatibility, pickFreeSubnets, subnetsOverlap } from "../../lease/allocator.ts";
 import type { LeasedSubnets, OwnLease } from "../../lease/lease.ts";
 import { formatLeaseKey } from "../../lease/lease-key.ts";
 import { hasSamePublicIp } from "../../lease/lease-owner.ts";
-import type { AcquireOutcome, LeaseRequest, RememberedLease } from "../../lease/subnet-store.ts";
-import { BackOff } from "./back-off.ts";
-import { cancelled } from "./cancellation.ts";
+import type { AcquireOutcome, LeaseRequest, RememberedLease } from "../subnet-store.ts";
 import {
   isOverlappedByOlder,
   type LeaseDirectory,
@@ -15,7 +17,6 @@ import {
   vtepMacOf,
   writeLease,
 } from "./lease-directory.ts";
-import type { LeaseRecord } from "./lease-record.ts";
 import { deleteIf, revokeStoreLease } from "./operations.ts";
 import type { RangeSnapshot } from "./read-prefix.ts";
 

@@ -1,5 +1,5 @@
 // The token etcd gives for user and password: fetched once at a time, kept until the server rejects it.
-import { abandonOnAbort } from "./cancellation.ts";
+import { abandonOnAbort } from "../../async/cancellation.ts";
 
 /** Permission denied within this time of a fresh token is about the role, not about the token. */
 const SURELY_FRESH_MS = 5_000;

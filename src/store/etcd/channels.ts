@@ -2,7 +2,7 @@
 // the way to the store may be another one.
 import { type ChannelOptions, Client } from "@grpc/grpc-js";
 import { tryParseAddress } from "../../ip/address.ts";
-import type { CertificateInUse } from "../../lease/subnet-store.ts";
+import type { CertificateInUse } from "../subnet-store.ts";
 import { type LoadedCredentials, loadCredentials } from "./credentials.ts";
 import { type EtcdEndpoint, type EtcdTlsFiles, parseEndpoints } from "./endpoints.ts";
 

@@ -4,7 +4,7 @@ import { readFile } from "node:fs/promises";
 import { checkServerIdentity, createSecureContext, getCACertificates } from "node:tls";
 import { type ChannelCredentials, credentials } from "@grpc/grpc-js";
 import { describeError, FlannelError } from "../../errors.ts";
-import type { CertificateInUse } from "../../lease/subnet-store.ts";
+import type { CertificateInUse } from "../subnet-store.ts";
 import type { EtcdEndpoint, EtcdTlsFiles } from "./endpoints.ts";
 
 /** What was read from the files, and the certificates that servers showed since. */

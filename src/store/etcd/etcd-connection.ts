@@ -1,9 +1,9 @@
 // The connection to an etcd cluster: calls with deadline, fail-over and authentication; streams for watches.
 import { type ClientDuplexStream, Metadata, status } from "@grpc/grpc-js";
+import { cancelled } from "../../async/cancellation.ts";
 import type { FlannelError } from "../../errors.ts";
-import type { CertificateInUse } from "../../lease/subnet-store.ts";
+import type { CertificateInUse } from "../subnet-store.ts";
 import { AuthToken } from "./auth-token.ts";
-import { cancelled } from "./cancellation.ts";
 import { defaultTimings, type EtcdChannel, EtcdChannels, type EtcdTimings } from "./channels.ts";
 import type { EtcdTlsFiles } from "./endpoints.ts";
 import { fromGrpc, isServiceError, isTokenRejected, isUnreachable } from "./etcd-errors.ts";

@@ -1,16 +1,16 @@
 // The etcd v3 adapter of the port SubnetStore: keys and values exactly as upstream flannel's.
 import { randomInt } from "node:crypto";
+import { BackOff } from "../../async/back-off.ts";
 import { describeError, FlannelError, isCancelled } from "../../errors.ts";
+import { keySpaceOf, singleKey } from "../../etcd-api/key-space.ts";
+import { type LeaseRecord, readLeaseEvent } from "../../etcd-api/lease-record.ts";
 import type { Lease, LeaseAttributes, LeaseChange, OwnLease } from "../../lease/lease.ts";
-import type { CertificateInUse, LeaseRequest, NetworkConfigDocument, SubnetStore } from "../../lease/subnet-store.ts";
+import type { CertificateInUse, LeaseRequest, NetworkConfigDocument, SubnetStore } from "../subnet-store.ts";
 import { type AcquiredLease, acquireLease } from "./acquire-lease.ts";
-import { BackOff } from "./back-off.ts";
 import { EtcdConnection, type EtcdConnectionOptions } from "./etcd-connection.ts";
-import { keySpaceOf, singleKey } from "./key-space.ts";
 import { LeaseAdministration } from "./lease-administration.ts";
 import { LeaseChangeBuffer } from "./lease-change-buffer.ts";
 import { type LeaseDirectory, readLeaseRecords } from "./lease-directory.ts";
-import { type LeaseRecord, readLeaseEvent } from "./lease-record.ts";
 import { readKey } from "./operations.ts";
 import type { RangeSnapshot } from "./read-prefix.ts";
 import { renewLease } from "./renew-lease.ts";

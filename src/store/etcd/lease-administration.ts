@@ -2,11 +2,13 @@
 // Every write is compare-and-set: a command never undoes what an agent wrote at the same moment.
 import type { NetworkConfig } from "../../config/network-config.ts";
 import { FlannelError } from "../../errors.ts";
+import { RangeRequest } from "../../etcd-api/etcd.ts";
+import { type LeaseRecord, readLeaseRecord } from "../../etcd-api/lease-record.ts";
 import { incompatibility, subnetsOverlap } from "../../lease/allocator.ts";
 import type { LeaseAttributes, LeasedSubnets, OwnLease } from "../../lease/lease.ts";
 import { formatLeaseKey } from "../../lease/lease-key.ts";
 import { describeOwner, hasSamePublicIp } from "../../lease/lease-owner.ts";
-import type { NetworkConfigDocument } from "../../lease/subnet-store.ts";
+import type { NetworkConfigDocument } from "../subnet-store.ts";
 import {
   describeSubnets,
   isOverlappedByOlder,
@@ -14,9 +16,7 @@ import {
   readLeaseRecords,
   writeLease,
 } from "./lease-directory.ts";
-import { type LeaseRecord, readLeaseRecord } from "./lease-record.ts";
 import { deleteIf, putIf, readKey } from "./operations.ts";
-import { RangeRequest } from "./protocol/etcd.ts";
 import { methods } from "./rpc.ts";
 
 export interface ReservationRequest {

@@ -1,13 +1,14 @@
 // The directory of leases in one etcd: reading all records, and writing one key by compare-and-set.
 // Shared by acquiring, renewing, watching and by the operator's commands.
+
+import type { KeyValue } from "../../etcd-api/etcd.ts";
+import type { KeySpace } from "../../etcd-api/key-space.ts";
+import { type LeaseRecord, readLeaseRecord } from "../../etcd-api/lease-record.ts";
 import { type RandomInteger, subnetsOverlap } from "../../lease/allocator.ts";
 import type { LeaseAttributes, LeasedSubnets, OwnLease } from "../../lease/lease.ts";
 import { formatLeaseValue, parseLeaseValue } from "../../lease/lease-value.ts";
 import type { EtcdConnection } from "./etcd-connection.ts";
-import type { KeySpace } from "./key-space.ts";
-import { type LeaseRecord, readLeaseRecord } from "./lease-record.ts";
 import { grantStoreLease, putIf, revokeStoreLease, type StoreLease } from "./operations.ts";
-import type { KeyValue } from "./protocol/etcd.ts";
 import { type RangeSnapshot, readRange } from "./read-prefix.ts";
 
 /** What all lease operations need. */

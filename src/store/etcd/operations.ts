@@ -1,6 +1,5 @@
 // The few etcd requests flannel is made of, typed: conditional writes, store leases, reading one key.
 import { FlannelError } from "../../errors.ts";
-import type { EtcdConnection } from "./etcd-connection.ts";
 import {
   Compare,
   Compare_CompareTarget,
@@ -9,7 +8,8 @@ import {
   RequestOp,
   TxnRequest,
   type TxnResponse,
-} from "./protocol/etcd.ts";
+} from "../../etcd-api/etcd.ts";
+import type { EtcdConnection } from "./etcd-connection.ts";
 import { methods } from "./rpc.ts";
 
 export interface ConditionalWrite {

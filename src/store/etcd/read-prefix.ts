@@ -1,10 +1,10 @@
 // Reads all keys of a range as they were at one revision, in pages: no answer near a mebibyte, no long event-loop task.
 import { setImmediate as yieldToEventLoop } from "node:timers/promises";
 import { hasCode } from "../../errors.ts";
+import { type KeyValue, RangeRequest, type RangeResponse } from "../../etcd-api/etcd.ts";
+import type { KeyRange } from "../../etcd-api/key-space.ts";
 import type { EtcdConnection } from "./etcd-connection.ts";
 import { isTooLarge } from "./etcd-errors.ts";
-import type { KeyRange } from "./key-space.ts";
-import { type KeyValue, RangeRequest, type RangeResponse } from "./protocol/etcd.ts";
 import { methods } from "./rpc.ts";
 
 const MAX_PAGE_KEYS = 1_000;

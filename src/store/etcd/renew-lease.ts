@@ -1,12 +1,12 @@
 // Keeping our own lease: its life is extended and its value replaced only while the key is still as we wrote it.
 import { FlannelError } from "../../errors.ts";
+import type { KeyValue } from "../../etcd-api/etcd.ts";
+import { readLeaseRecord } from "../../etcd-api/lease-record.ts";
 import type { Lease, LeaseAttributes, OwnLease } from "../../lease/lease.ts";
 import { describeOwner, hasSamePublicIp } from "../../lease/lease-owner.ts";
 import { formatLeaseValue } from "../../lease/lease-value.ts";
 import { describeSubnets, type LeaseDirectory, writeLease } from "./lease-directory.ts";
-import { readLeaseRecord } from "./lease-record.ts";
 import { checkRevision, keepStoreLeaseAlive } from "./operations.ts";
-import type { KeyValue } from "./protocol/etcd.ts";
 
 /**
  * Resolves with the lease as it now stands. An operator may have made it a reservation or taken that back: same value,

@@ -1,7 +1,7 @@
 // Single gRPC calls on one channel, and the methods we use. No fail-over, no authentication: see etcd-connection.ts.
 import type { Client, ClientDuplexStream, Metadata } from "@grpc/grpc-js";
-import { cancelled } from "./cancellation.ts";
-import { AuthDefinition, KVDefinition, LeaseDefinition, WatchDefinition } from "./protocol/etcd.ts";
+import { cancelled } from "../../async/cancellation.ts";
+import { AuthDefinition, KVDefinition, LeaseDefinition, WatchDefinition } from "../../etcd-api/etcd.ts";
 
 export interface RpcMethod<Request, Response> {
   /** `/etcdserverpb.KV/Range`. */

@@ -1,9 +1,9 @@
 // Takes flannel's keys with their values and leases out of one store and into another: etcd or embedded, either way.
 import { FlannelError } from "../../errors.ts";
+import type { KeyValue } from "../../etcd-api/etcd.ts";
+import { keySpaceOf } from "../../etcd-api/key-space.ts";
 import type { EtcdConnection } from "./etcd-connection.ts";
-import { keySpaceOf } from "./key-space.ts";
 import { putIf } from "./operations.ts";
-import type { KeyValue } from "./protocol/etcd.ts";
 import { readRange } from "./read-prefix.ts";
 import { methods } from "./rpc.ts";
 

@@ -1,13 +1,13 @@
 // Watches a range of keys without ever losing an event: the revision to resume from advances only by what was
 // delivered. Reconnects by itself; only a compaction ends it, since then the caller must read everything anew.
 import type { ClientDuplexStream } from "@grpc/grpc-js";
+import { BackOff } from "../../async/back-off.ts";
 import { describeError, FlannelError } from "../../errors.ts";
-import { BackOff } from "./back-off.ts";
+import { type Event, WatchRequest, type WatchResponse } from "../../etcd-api/etcd.ts";
+import type { KeyRange } from "../../etcd-api/key-space.ts";
 import type { EtcdConnection, EtcdStream } from "./etcd-connection.ts";
 import { fromGrpc } from "./etcd-errors.ts";
-import type { KeyRange } from "./key-space.ts";
 import { readKey } from "./operations.ts";
-import { type Event, WatchRequest, type WatchResponse } from "./protocol/etcd.ts";
 import { methods, readStream } from "./rpc.ts";
 
 export type WatchItem =

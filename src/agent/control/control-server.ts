@@ -1,0 +1,103 @@
+// The agent's control socket: HTTP over a unix socket that only its owner may open. Protocol: control-protocol.ts.
+import { chmodSync, rmSync, statSync } from "node:fs";
+import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
+import { dirname } from "node:path";
+import { describeError, FlannelError } from "../../errors.ts";
+import { ensureDirectory } from "../../sys/files.ts";
+import type { Handover, Plan, Rules, Status } from "./control-protocol.ts";
+
+export interface ControlHandlers {
+  readonly status: () => Promise<Status>;
+  readonly plan: () => Promise<Plan>;
+  readonly rules: () => Promise<Rules>;
+  readonly handover: () => Promise<Handover>;
+}
+
+export class ControlServer implements AsyncDisposable {
+  readonly path: string;
+  readonly #server: Server;
+
+  private constructor(server: Server, path: string) {
+    this.#server = server;
+    this.path = path;
+  }
+
+  /** The caller holds the agent's lock, so a socket that is already there belongs to nobody alive. */
+  static async open(path: string, handlers: ControlHandlers): Promise<ControlServer> {
+    const server = createServer((request, response) => void answer(request, response, handlers));
+    server.maxConnections = 32;
+    server.requestTimeout = 10_000;
+    const { promise, resolve, reject } = Promise.withResolvers<void>();
+    server.once("error", reject);
+    try {
+      ensureDirectory(dirname(path), 0o755);
+      removeOldSocket(path);
+      listenPrivately(server, path, resolve);
+    } catch (cause) {
+      reject(cause);
+    }
+    try {
+      await promise;
+      chmodSync(path, 0o600);
+    } catch (cause) {
+      server.close();
+      throw new FlannelError("file.failed", `cannot open the control socket ${path}`, { cause });
+    }
+    server.removeListener("error", reject);
+    server.on("error", () => undefined);
+    return new ControlServer(server, path);
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    const { promise, resolve } = Promise.withResolvers<void>();
+    this.#server.close(() => resolve());
+    this.#server.closeAllConnections();
+    await promise;
+    rmSync(this.path, { force: true });
+  }
+}
+
+/** Only ever a socket: a wrong --control-socket must not cost a file. */
+function removeOldSocket(path: string): void {
+  const found = statSync(path, { throwIfNoEntry: false });
+  if (found === undefined) return;
+  if (!found.isSocket()) throw new Error("there is something that is not a socket");
+  rmSync(path);
+}
+
+/** Private from the first moment through the umask: listen() on a path binds before it returns. */
+function listenPrivately(server: Server, path: string, onListening: () => void): void {
+  const umask = process.umask(0o177);
+  try {
+    server.listen(path, onListening);
+  } finally {
+    process.umask(umask);
+  }
+}
+
+async function answer(request: IncomingMessage, response: ServerResponse, handlers: ControlHandlers): Promise<void> {
+  request.resume();
+  const routes: Record<string, (() => Promise<unknown>) | undefined> = {
+    "GET /v1/status": handlers.status,
+    "GET /v1/plan": handlers.plan,
+    "GET /v1/rules": handlers.rules,
+    "POST /v1/handover": handlers.handover,
+  };
+  const handler = routes[`${request.method} ${(request.url ?? "").split("?", 1)[0]}`];
+  try {
+    if (handler === undefined) send(response, 404, failure("usage", "no such operation: is flannelctl newer?"));
+    else send(response, 200, await handler());
+  } catch (error) {
+    const code = error instanceof FlannelError ? error.code : "internal";
+    send(response, 500, failure(code, describeError(error)));
+  }
+}
+
+function failure(code: string, message: string) {
+  return { error: { code, message } };
+}
+
+function send(response: ServerResponse, status: number, body: unknown): void {
+  response.writeHead(status, { "content-type": "application/json" });
+  response.end(`${JSON.stringify(body)}\n`);
+}

@@ -1,0 +1,33 @@
+// Where the control socket goes when several agents keep their subnet files in one directory.
+import { connect } from "node:net";
+import { basename, dirname, join } from "node:path";
+import { FlannelError } from "../../errors.ts";
+import type { Logger } from "../../telemetry/logger.ts";
+
+export function defaultControlSocket(subnetFile: string): string {
+  return join(dirname(subnetFile), "flanneld.sock");
+}
+
+/** Used when the default one belongs to another agent: `flanneld-<subnet file's name>.sock`. */
+export function secondControlSocket(subnetFile: string): string {
+  return join(dirname(subnetFile), `flanneld-${basename(subnetFile).replace(/\.env$/, "")}.sock`);
+}
+
+/** The caller holds the lock of its own subnet file: whoever answers on the default socket is another agent. */
+export async function chooseControlSocket(asked: string, subnetFile: string, logger: Logger): Promise<string> {
+  if (!(await isAnswering(asked))) return asked;
+  if (asked !== defaultControlSocket(subnetFile)) {
+    throw new FlannelError("agent.running", `another agent answers on ${asked}: choose another --control-socket`);
+  }
+  const second = secondControlSocket(subnetFile);
+  logger.info("control.second-socket", `another agent answers on ${asked}: this one answers on ${second}`);
+  return second;
+}
+
+function isAnswering(path: string): Promise<boolean> {
+  const { promise, resolve } = Promise.withResolvers<boolean>();
+  const socket = connect(path);
+  socket.once("connect", () => resolve(true));
+  socket.once("error", () => resolve(false));
+  return promise.finally(() => socket.destroy());
+}

@@ -1,0 +1,166 @@
+// The files the agent keeps current: subnet.env for Docker and CNI, and the state it remembers itself by.
+
+import { LatestOnly } from "../../async/latest-only.ts";
+import type { AgentOptions } from "../../config/agent-options.ts";
+import { describeError } from "../../errors.ts";
+import type { Lease, OwnLease } from "../../lease/lease.ts";
+import { renderSubnetEnv } from "../../lease/subnet-env.ts";
+import { writeFileAtomically } from "../../sys/files.ts";
+import type { Logger } from "../../telemetry/logger.ts";
+import type { RememberedState, WarmState } from "../state/warm-state.ts";
+import type { ActiveConfig } from "./config-change.ts";
+import type { Network } from "./network.ts";
+
+export interface FileSources {
+  readonly config: ActiveConfig;
+  readonly own: OwnLease;
+  readonly network: Network;
+}
+
+/** The more peers there are, the more often they change and the more a save costs. */
+const SAVE_PEERS_AFTER_MS = { least: 500, forEach: 1, most: 10_000 } as const;
+
+export class AgentFiles implements AsyncDisposable {
+  readonly #options: AgentOptions;
+  readonly #warmState: WarmState;
+  readonly #logger: Logger;
+  readonly #onWritten: () => void;
+  readonly #subnetFile = new LatestOnly(() => this.#writeSubnetFile());
+  readonly #state = new LatestOnly(() => this.#saveState());
+  readonly #peersFile = new LatestOnly(
+    () => this.#savePeers(),
+    () => savePeersAfterMs(this.#peers.length),
+  );
+  #subnetText = { wanted: "", written: "" };
+  #stateText = { wanted: "", saved: "" };
+  #wantedState: RememberedState | undefined;
+  #peers: readonly Lease[] = [];
+  #arePeersSaved = false;
+  /** What fails right now, each with the kind of failure that was said. */
+  readonly #failing = new Map<FileKind, string>();
+
+  constructor(options: AgentOptions, warmState: WarmState, logger: Logger, onWritten: () => void) {
+    this.#options = options;
+    this.#warmState = warmState;
+    this.#logger = logger;
+    this.#onWritten = onWritten;
+  }
+
+  get isSubnetFileCurrent(): boolean {
+    return this.#subnetText.wanted !== "" && this.#subnetText.wanted === this.#subnetText.written;
+  }
+
+  /** Writes what differs; what failed before is tried again. subnet.env waits until our own devices are in place. */
+  update({ config, own, network }: FileSources): void {
+    if (network.isOwnProgrammed) {
+      this.#subnetText.wanted = renderSubnetEnv({
+        config: config.config,
+        subnets: own,
+        mtuBytes: network.mtuBytes,
+        ipMasq: this.#options.rules.masquerade,
+      });
+      if (!this.isSubnetFileCurrent) this.#subnetFile.request();
+    }
+    this.#wantedState = rememberedState(config.text, own, network);
+    this.#stateText.wanted = JSON.stringify([this.#wantedState, own.storeLeaseId.toString()], withoutBigInts);
+    if (this.#stateText.wanted !== this.#stateText.saved) this.#state.request();
+  }
+
+  savePeers(peers: readonly Lease[]): void {
+    this.#peers = peers;
+    this.#peersFile.request();
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.#subnetFile[Symbol.asyncDispose]();
+    await this.#state[Symbol.asyncDispose]();
+    await this.#peersFile[Symbol.asyncDispose]();
+  }
+
+  async #writeSubnetFile(): Promise<void> {
+    if (this.isSubnetFileCurrent) return;
+    const text = this.#subnetText.wanted;
+    const { subnetFile } = this.#options;
+    try {
+      await writeFileAtomically(subnetFile, text);
+      this.#subnetText.written = text;
+      this.#failing.delete("subnet file");
+      this.#logger.info("subnet-file.written", `wrote subnet file to ${subnetFile}`, { file: subnetFile });
+    } catch (error) {
+      if (this.#isNewFailure("subnet file", error)) {
+        const message = "the subnet file cannot be written; trying on";
+        this.#logger.error("subnet-file.failed", message, { error: describeError(error) });
+      }
+    }
+    this.#onWritten();
+  }
+
+  async #saveState(): Promise<void> {
+    if (this.#wantedState === undefined) return;
+    const text = this.#stateText.wanted;
+    if (text === this.#stateText.saved) return;
+    try {
+      await this.#warmState.save(this.#wantedState);
+      this.#stateText.saved = text;
+      this.#failing.delete("state");
+      if (!this.#arePeersSaved) this.#peersFile.request();
+    } catch (error) {
+      this.#sayNotSaved("state", error);
+    }
+  }
+
+  async #savePeers(): Promise<void> {
+    try {
+      this.#arePeersSaved = await this.#warmState.savePeers(this.#peers);
+      this.#failing.delete("peers");
+    } catch (error) {
+      this.#sayNotSaved("peers", error);
+    }
+  }
+
+  #sayNotSaved(what: "state" | "peers", error: unknown): void {
+    if (!this.#isNewFailure(what, error)) return;
+    const message = `the ${what} cannot be saved: a start while the store is away would wait`;
+    this.#logger.error("state.failed", message, { error: describeError(error) });
+  }
+
+  /** Tried every few seconds, and said only when it begins or becomes another failure. */
+  #isNewFailure(what: FileKind, error: unknown): boolean {
+    const kind = failureKind(error);
+    if (this.#failing.get(what) === kind) return false;
+    this.#failing.set(what, kind);
+    return true;
+  }
+}
+
+function savePeersAfterMs(peers: number): number {
+  const { least, forEach, most } = SAVE_PEERS_AFTER_MS;
+  return Math.min(most, Math.max(least, peers * forEach));
+}
+
+type FileKind = "subnet file" | "state" | "peers";
+
+/** The system's error code: the text names a temporary file, another one each time. */
+function failureKind(error: unknown): string {
+  const cause = error instanceof Error ? error.cause : undefined;
+  return cause instanceof Error && "code" in cause ? String(cause.code) : describeError(error);
+}
+
+function rememberedState(configText: string, own: OwnLease, network: Network): RememberedState {
+  const { vtepMac, vtepMacV6, externalInterface } = network.facts;
+  const { publicIp, publicIpv6, mac } = externalInterface;
+  return {
+    configText,
+    own,
+    vtepMac,
+    vtepMacV6,
+    devices: network.backend.devices,
+    ...(publicIp !== undefined && { publicIp }),
+    ...(publicIpv6 !== undefined && { publicIpv6 }),
+    ...(mac !== undefined && { interfaceMac: mac }),
+  };
+}
+
+function withoutBigInts(_key: string, value: unknown): unknown {
+  return typeof value === "bigint" ? value.toString() : value;
+}

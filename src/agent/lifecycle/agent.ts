@@ -1,0 +1,350 @@
+// The agent: wires store, lease, network and files together and follows what changes. It decides nothing about the host
+// itself. Order of start and stop: docs/architecture.md.
+import { backendKeysOf, createBackend } from "../../backend/registry.ts";
+import type { AgentOptions } from "../../config/agent-options.ts";
+import { compareNetworkConfig } from "../../config/compare-network-config.ts";
+import type { NetworkConfig } from "../../config/network-config.ts";
+import { describeError, FlannelError, isCancelled } from "../../errors.ts";
+import type { LeaseChange, LeasedSubnets, OwnLease } from "../../lease/lease.ts";
+import { LeaseTable } from "../../lease/lease-table.ts";
+import type { Rtnetlink } from "../../netlink/rtnetlink/rtnetlink.ts";
+import type { LeaseRequest, NetworkConfigDocument, SubnetStore } from "../../store/subnet-store.ts";
+import type { DescriptorKeeper } from "../../sys/service-descriptors.ts";
+import type { AgentLogger } from "../../telemetry/create-logger.ts";
+import type { ExternalInterface } from "../../underlay/external-interface.ts";
+import { readSubnetFile } from "../state/subnet-file.ts";
+import type { RememberedState, WarmState } from "../state/warm-state.ts";
+import { AgentFiles } from "./agent-files.ts";
+import { type ActiveConfig, type ConfigChange, judgeConfigChange, readConfig } from "./config-change.ts";
+import { ConfigNews } from "./config-news.ts";
+import { prepareWarmStart, tellWarmStart } from "./data-plane-start.ts";
+import { LeaseKeeper } from "./lease-keeper.ts";
+import { tellAcquired } from "./lease-news.ts";
+import { MissingPeers } from "./missing-peers.ts";
+import type { Network } from "./network.ts";
+import { openNetwork } from "./open-network.ts";
+import { type ReadinessView, readinessReasons } from "./readiness.ts";
+import { acquireLease, runStoreSession, type Waiting } from "./store-session.ts";
+import { StoreView } from "./store-view.ts";
+import { WarmStart } from "./warm-start.ts";
+
+/** How the agent ended: asked to, by a failure, or to begin anew with another configuration. */
+export type AgentEnd = { readonly type: "failed"; readonly error: unknown } | { readonly type: "restart" };
+
+export interface AgentParts {
+  readonly options: AgentOptions;
+  readonly logger: AgentLogger;
+  readonly store: SubnetStore;
+  readonly descriptorKeeper: DescriptorKeeper;
+  readonly rtnetlink: Rtnetlink;
+  readonly warmState: WarmState;
+  readonly remembered: RememberedState | undefined;
+  readonly beginsAnew: boolean; // the last agent of this process ended with "restart"
+  readonly signal: AbortSignal;
+  /** After every change that readiness, files or status may depend on. */
+  readonly onSettled: () => void;
+}
+
+export class Agent implements AsyncDisposable {
+  readonly ended: Promise<AgentEnd>;
+  readonly storeView: StoreView;
+  readonly table = new LeaseTable();
+  readonly configNews: ConfigNews;
+  readonly #parts: AgentParts;
+  readonly #abort = new AbortController();
+  readonly #signal: AbortSignal;
+  readonly #files: AgentFiles;
+  readonly #previous: LeasedSubnets;
+  readonly #missing: MissingPeers;
+  #config: ActiveConfig | undefined;
+  #network: Network | undefined;
+  #opening: Promise<Network> | undefined;
+  #own: OwnLease | undefined;
+  #keeper: LeaseKeeper | undefined;
+  #interfaceProblem: string | undefined;
+  /** Running on remembered state that the store has not confirmed. */
+  #isWarm = false;
+  #session: Promise<void> = Promise.resolve();
+  #warmStart: WarmStart | undefined;
+  #end: (end: AgentEnd) => void = () => undefined;
+
+  private constructor(parts: AgentParts) {
+    this.#parts = parts;
+    this.#signal = AbortSignal.any([parts.signal, this.#abort.signal]);
+    this.storeView = new StoreView(parts.logger);
+    this.configNews = new ConfigNews(parts.logger);
+    const { promise, resolve } = Promise.withResolvers<AgentEnd>();
+    this.ended = promise;
+    this.#end = resolve;
+    this.#previous = readSubnetFile(parts.options.subnetFile, (message) =>
+      parts.logger.warn("subnet-file.odd", message, { file: parts.options.subnetFile }),
+    );
+    this.#missing = new MissingPeers(this.table, parts.logger, () => this.#publishPeers(), this.#signal);
+    this.#files = new AgentFiles(parts.options, parts.warmState, parts.logger, parts.onSettled);
+  }
+
+  static start(parts: AgentParts): Agent {
+    const agent = new Agent(parts);
+    agent.#session = agent.#runSession();
+    // Begun anew, it knows that what is remembered is outdated: going on with that would only make it begin anew again.
+    if (parts.remembered !== undefined && !parts.beginsAnew) {
+      const { remembered, logger } = parts;
+      agent.#warmStart = new WarmStart(() => agent.#startWarm(remembered), logger, prepareWarmStart(remembered));
+    }
+    return agent;
+  }
+
+  get network(): Network | undefined {
+    return this.#network;
+  }
+
+  get ownLease(): OwnLease | undefined {
+    return this.#own;
+  }
+
+  get config(): NetworkConfig | undefined {
+    return this.#config?.config;
+  }
+
+  get isWarmStart(): boolean {
+    return this.#isWarm;
+  }
+
+  /** Empty when ready. */
+  reasons(): string[] {
+    const leaseProblem = this.#keeper?.problem(Date.now());
+    const { ageMs, obstacle } = this.storeView;
+    const dataPlaneProblem = this.#network?.dataPlaneProblem;
+    const view: ReadinessView = {
+      hasLease: this.#own !== undefined,
+      isSubnetFileWritten: this.#files.isSubnetFileCurrent,
+      arePeersProgrammed: this.#arePeersProgrammed,
+      failedObjects: this.#network?.failures.length ?? 0,
+      isWarmStart: this.#isWarm,
+      ...(ageMs !== undefined && { storeAgeMs: ageMs }),
+      ...(leaseProblem !== undefined && { leaseProblem }),
+      ...(obstacle !== undefined && { leaseObstacle: obstacle }),
+      ...(dataPlaneProblem !== undefined && { dataPlaneProblem }),
+      ...(this.#interfaceProblem !== undefined && { externalInterfaceProblem: this.#interfaceProblem }),
+    };
+    return readinessReasons(view);
+  }
+
+  /** Whether forwarding is set up as far as we know it: what a service manager waits for. */
+  get isForwarding(): boolean {
+    return this.#own !== undefined && this.#files.isSubnetFileCurrent && this.#arePeersProgrammed;
+  }
+
+  /** A pass without peers says nothing before somebody told us of them: the store, or what we remember. */
+  get #arePeersProgrammed(): boolean {
+    return this.#network?.arePeersProgrammed === true && (this.table.hasSnapshot || this.#isWarm);
+  }
+
+  /** Reads the configuration again, as if it had been written just now (SIGHUP). */
+  async reload(): Promise<void> {
+    await this.#onConfig(await this.#parts.store.networkConfig(this.#signal));
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.#warmStart?.[Symbol.dispose]();
+    this.#abort.abort();
+    await this.#session;
+    await this.#opening?.catch(() => undefined);
+    await this.#keeper?.[Symbol.asyncDispose]();
+    await this.#network?.[Symbol.asyncDispose]();
+    await this.#files[Symbol.asyncDispose]();
+  }
+
+  async #runSession(): Promise<void> {
+    const { store, logger } = this.#parts;
+    const events = {
+      onConfig: (document: NetworkConfigDocument | undefined) => this.#onConfig(document),
+      acquire: (waiting: Waiting) => this.#acquire(waiting),
+      onAcquired: (lease: OwnLease) => this.#onAcquired(lease),
+      onChange: (change: LeaseChange) => this.#onChange(change),
+      onWaiting: (reason: string | undefined) => this.storeView.setObstacle(reason),
+    };
+    try {
+      await runStoreSession(store, events, logger, this.#signal, this.#parts.options.etcd.renewsCertificate);
+    } catch (error) {
+      if (!this.#signal.aborted && !isCancelled(error)) this.#end({ type: "failed", error });
+    }
+  }
+
+  /** Goes on with what the last run knew, while the store is away. The session verifies it when the store answers. */
+  async #startWarm(remembered: RememberedState): Promise<void> {
+    if (this.#own !== undefined || this.#signal.aborted) return;
+    const { logger, warmState } = this.#parts;
+    const known = readConfig(remembered.configText, this.configNews);
+    const keys = backendKeysOf(known.config.backendType) ?? [];
+    if (compareNetworkConfig(this.#config?.config ?? known.config, known.config, keys).restart.length > 0) return;
+    await this.#openNetwork(known);
+    if (this.#own !== undefined || this.#signal.aborted) return;
+    this.#isWarm = true;
+    const peers = warmState.loadPeers();
+    this.table.seed(peers);
+    tellWarmStart(logger, remembered, peers.length);
+    this.#setOwn({ ...remembered.own, isReservation: remembered.own.storeLeaseId === 0n });
+  }
+
+  async #onConfig(document: NetworkConfigDocument | undefined): Promise<void> {
+    if (document === undefined) {
+      this.configNews.deleted();
+      return;
+    }
+    this.storeView.answered();
+    // A warm start may be opening the network just now, or have failed to.
+    await this.#opening?.catch(() => undefined);
+    if (this.#config === undefined || this.#network === undefined) {
+      await this.#openNetwork(readConfig(document.text, this.configNews));
+      return;
+    }
+    const change = judgeConfigChange(this.#config, document.text, this.configNews);
+    if (change !== undefined) this.#changeConfig(change);
+  }
+
+  #changeConfig({ next, live, restart }: ConfigChange): void {
+    if (restart.length > 0 && this.#isWarm) {
+      this.configNews.startingAnew(restart);
+      this.#end({ type: "restart" });
+      return;
+    }
+    this.#config = next;
+    if (live.length > 0) {
+      this.#network?.setConfig(createBackend(next.config), next.config.masqueradeExclude);
+      this.configNews.applied(live);
+    }
+    this.configNews.restartNeeded(restart);
+    this.settle();
+  }
+
+  #openNetwork(config: ActiveConfig): Promise<Network> {
+    this.#opening ??= this.#openNetworkOnce(config).finally(() => {
+      if (this.#network === undefined) this.#opening = undefined;
+    });
+    return this.#opening;
+  }
+
+  async #openNetworkOnce(active: ActiveConfig): Promise<Network> {
+    const { options: agentOptions } = this.#parts;
+    const { config } = active;
+    if (this.#config?.text !== active.text) this.configNews.read(config);
+    this.#config = active;
+    this.#network = await openNetwork({
+      ...this.#parts,
+      config,
+      agentOptions,
+      signal: this.#signal,
+      onPass: () => this.settle(),
+      onExternalInterface: (external, problem, previous) => this.#onExternalInterface(external, problem, previous),
+    });
+    return this.#network;
+  }
+
+  async #acquire(waiting: Waiting): Promise<OwnLease> {
+    const acquired = await acquireLease(this.#parts.store, () => this.#leaseRequest(), waiting);
+    tellAcquired(this.#parts.logger, acquired, this.#own);
+    return acquired.lease;
+  }
+
+  #leaseRequest(): LeaseRequest {
+    const { remembered } = this.#parts;
+    if (this.#config === undefined || this.#network === undefined) {
+      throw new FlannelError("internal", "a lease was asked for before the network was open");
+    }
+    const identity = this.#own ?? remembered?.own;
+    return {
+      config: this.#config.config,
+      attributes: this.#network.attributes(),
+      previous: this.#own ?? this.#previous,
+      ...(identity !== undefined && {
+        remembered: {
+          key: identity.key,
+          storeLeaseId: identity.storeLeaseId,
+          vtepMac: this.#network.facts.vtepMac,
+        },
+      }),
+    };
+  }
+
+  #onAcquired(lease: OwnLease): void {
+    const { logger, store, options } = this.#parts;
+    this.#warmStart?.[Symbol.dispose]();
+    this.storeView.answered();
+    this.#isWarm = false;
+    this.#setOwn(lease);
+    this.#keeper = LeaseKeeper.start({
+      store,
+      lease,
+      attributes: lease.attributes,
+      renewMarginMs: options.renewMarginMs,
+      acquire: (signal) => this.#acquire({ logger, signal }),
+      onLease: (renewed) => this.#setOwn(renewed),
+      onTaken: (error) => this.#end({ type: "failed", error }),
+      logger,
+      signal: this.#signal,
+    });
+    // Facts may have changed while the lease was being taken.
+    this.#announce();
+  }
+
+  #onChange(change: LeaseChange): void {
+    if (this.storeView.follow(change)) this.#keeper?.retryNow();
+    if (change.type === "disconnected") {
+      this.#parts.onSettled();
+      return;
+    }
+    const update = this.table.apply(change);
+    this.#keeper?.follow(update);
+    this.#missing.follow(update);
+    if (update.peersChanged || change.type === "snapshot") this.#publishPeers();
+  }
+
+  #publishPeers(): void {
+    this.#network?.setPeers(this.table.peers(), this.table.hasSnapshot);
+    this.#files.savePeers(this.table.peers());
+  }
+
+  #setOwn(lease: OwnLease): void {
+    const isMoved = this.#own?.key !== lease.key;
+    this.#own = lease;
+    this.table.setOwnKey(lease.key);
+    if (isMoved) {
+      this.#network?.setOwn(lease);
+      // What was ours until now is a peer's, and what seemed a peer's is ours.
+      this.#network?.setPeers(this.table.peers(), this.table.hasSnapshot);
+    }
+    this.settle();
+  }
+
+  #onExternalInterface(external: ExternalInterface, problem: string | undefined, previous: ExternalInterface): void {
+    this.#interfaceProblem = problem;
+    const { name, mtuBytes, address, ipv6Address } = external;
+    const isMoved = address !== previous.address || ipv6Address !== previous.ipv6Address;
+    if (isMoved) this.#parts.store.reconnect();
+    const facts = { interface: name, mtuBytes, address, ipv6Address, problem };
+    this.#parts.logger.warn("interface.changed", `interface ${name} changed`, facts);
+    this.#announce();
+  }
+
+  /** Publishes what we are now, should it differ from what the lease says. */
+  #announce(): void {
+    const network = this.#network;
+    if (network === undefined || this.#keeper === undefined) return;
+    try {
+      this.#keeper.setAttributes(network.attributes());
+    } catch (error) {
+      const message = "the host cannot serve the network as it is now: the lease stays as it was";
+      this.#parts.logger.error("lease.not-announced", message, { error: describeError(error) });
+    }
+    this.settle();
+  }
+
+  /** Brings files and whoever is told up to date; also now and then, since a full disk may have room again. */
+  settle(): void {
+    if (this.#own !== undefined && this.#config !== undefined && this.#network !== undefined) {
+      this.#files.update({ config: this.#config, own: this.#own, network: this.#network });
+    }
+    this.#parts.onSettled();
+  }
+}

@@ -1,0 +1,59 @@
+// What to do about certificates that end soon: 30 days ahead a warning, after the end an error. Pure.
+import type { EtcdOptions } from "../../config/agent-options.ts";
+import type { CertificateInUse } from "../../store/subnet-store.ts";
+import type { Status } from "../control/control-protocol.ts";
+
+type Finding = Status["preflight"][number];
+
+const DAY_MS = 86_400_000;
+const WARN_AHEAD_MS = 30 * DAY_MS;
+
+const names: Readonly<Record<CertificateInUse["role"], string>> = {
+  client: "our certificate",
+  authority: "the CA certificate",
+  server: "the certificate of the store",
+};
+
+/** Within 30 days, or ended. */
+export function endsSoon({ endsAtMs }: CertificateInUse, nowMs: number): boolean {
+  return endsAtMs - nowMs < WARN_AHEAD_MS;
+}
+
+export function certificateFindings(
+  certificates: readonly CertificateInUse[],
+  etcd: Pick<EtcdOptions, "endpoints" | "renewsCertificate">,
+  nowMs: number,
+): Finding[] {
+  const ending = certificates.filter((certificate) => endsSoon(certificate, nowMs));
+  return ending.map(({ role, source, endsAtMs }) => {
+    const hasEnded = endsAtMs <= nowMs;
+    const day = new Date(endsAtMs).toISOString().slice(0, 10);
+    const days = Math.floor((endsAtMs - nowMs) / DAY_MS);
+    const when = hasEnded ? `ended on ${day}` : `ends in ${days} day${days === 1 ? "" : "s"}, on ${day}`;
+    return {
+      check: "certificate",
+      severity: hasEnded ? "error" : "warning",
+      message: `${names[role]} (${source}) ${when}`,
+      cure: cure(role, hasEnded, etcd),
+    };
+  });
+}
+
+function cure(
+  role: CertificateInUse["role"],
+  hasEnded: boolean,
+  { endpoints, renewsCertificate = false }: Pick<EtcdOptions, "endpoints" | "renewsCertificate">,
+): string {
+  if (role === "authority") {
+    return "put the authority's new certificate into the file on every host, then reload flanneld (SIGHUP)";
+  }
+  if (!renewsCertificate) {
+    return role === "server"
+      ? "renew it at the store: without it no host reaches the store any more"
+      : "put a new certificate into the file, then reload flanneld (SIGHUP)";
+  }
+  if (role === "server") return "restart flannel-store on its host: it renews its certificate when it starts";
+  if (!hasEnded) return "flanneld has been trying to renew it: its log says what stands in the way";
+  const address = endpoints.split(",", 1)[0]?.replace(/^https:\/\//, "") ?? "";
+  return `flannelctl join ${address} --token TOKEN, with a new one from flannelctl token create on the store's host`;
+}

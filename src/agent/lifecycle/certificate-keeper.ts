@@ -1,0 +1,179 @@
+// Looks after the certificates of the connection to the store: has ours renewed by a store that issues them, takes up a
+// file that somebody replaced, and warns while there is time.
+import { createPrivateKey, X509Certificate } from "node:crypto";
+import { readFile } from "node:fs/promises";
+import { setTimeout as delay } from "node:timers/promises";
+import type { EtcdOptions } from "../../config/agent-options.ts";
+import { describeError, FlannelError } from "../../errors.ts";
+import { isDueForRenewal } from "../../flannel-store/membership/keys.ts";
+import type { CertificateInUse } from "../../store/subnet-store.ts";
+import { writeFileAtomically } from "../../sys/files.ts";
+import type { Logger } from "../../telemetry/logger.ts";
+import { certificateFindings, endsSoon } from "./certificate-findings.ts";
+
+export interface CertificateKeeperOptions {
+  readonly etcd: EtcdOptions;
+  readonly store: {
+    certificates(): readonly CertificateInUse[];
+    reloadCertificates(): Promise<void>;
+  };
+  readonly logger: Logger;
+  readonly signal: AbortSignal;
+  /** Between two looks at the file and the clock; default a minute. */
+  readonly lookEveryMs?: number;
+}
+
+const LOOK_EVERY_MS = 60_000;
+const FIRST_RETRY_MS = 5_000;
+const LAST_RETRY_MS = 3_600_000;
+const SAY_AGAIN_MS = 86_400_000;
+
+export class CertificateKeeper implements AsyncDisposable {
+  readonly #options: CertificateKeeperOptions;
+  readonly #abort = new AbortController();
+  readonly #signal: AbortSignal;
+  #running: Promise<void> = Promise.resolve();
+  /** Finding → when it was last logged, on the monotonic clock. */
+  readonly #said = new Map<string, number>();
+  /** The certificate in use, as text of its file. */
+  #loaded: string | undefined;
+  #retry = { atMs: 0, waitMs: FIRST_RETRY_MS };
+  /** Not before is the store asked once more for its certificate. */
+  #lookAgainAtMs = Number.NEGATIVE_INFINITY;
+
+  private constructor(options: CertificateKeeperOptions) {
+    this.#options = options;
+    this.#signal = AbortSignal.any([options.signal, this.#abort.signal]);
+  }
+
+  static start(options: CertificateKeeperOptions): CertificateKeeper {
+    const keeper = new CertificateKeeper(options);
+    keeper.#running = keeper.#run();
+    return keeper;
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.#abort.abort();
+    await this.#running;
+  }
+
+  async #run(): Promise<void> {
+    const { logger, etcd, lookEveryMs = LOOK_EVERY_MS } = this.#options;
+    while (!this.#signal.aborted) {
+      try {
+        if (etcd.renewsCertificate === true) await this.#keep();
+        if (!(await this.#hasReconnected())) this.#warn();
+      } catch (error) {
+        if (this.#signal.aborted) return;
+        logger.warn("certificate.unreadable", "cannot look after the certificate", { error: describeError(error) });
+      }
+      const untilRetryMs = this.#retry.atMs - performance.now();
+      const waitMs = untilRetryMs > 0 ? Math.min(lookEveryMs, untilRetryMs) : lookEveryMs;
+      await delay(waitMs, undefined, { signal: this.#signal, ref: false }).catch(() => undefined);
+    }
+  }
+
+  async #keep(): Promise<void> {
+    const { certFile = "" } = this.#options.etcd.tls;
+    const text = await readFile(certFile, "utf8");
+    if (this.#loaded !== undefined && text !== this.#loaded) await this.#reload("certificate.replaced", text);
+    this.#loaded = text;
+    const certificate = new X509Certificate(text);
+    if (isDueForRenewal(certificate, Date.now()) && performance.now() >= this.#retry.atMs)
+      await this.#tryRenew(certificate, certFile);
+  }
+
+  async #tryRenew(certificate: X509Certificate, certFile: string): Promise<void> {
+    try {
+      const { text, caPem } = await this.#renewed(certificate);
+      // First: ours may be signed so that only the new one vouches for it.
+      await this.#takeAuthority(caPem);
+      await writeFileAtomically(certFile, text);
+      await this.#reload("certificate.renewed", text);
+      this.#loaded = text; // not before: else it would not be tried again
+      this.#retry = { atMs: 0, waitMs: FIRST_RETRY_MS };
+    } catch (error) {
+      if (this.#signal.aborted) return;
+      const { waitMs } = this.#retry;
+      this.#retry = { atMs: performance.now() + waitMs, waitMs: Math.min(waitMs * 2, LAST_RETRY_MS) };
+      const message = "cannot have our certificate renewed; trying on";
+      const endsAt = new Date(Date.parse(certificate.validTo)).toISOString();
+      this.#options.logger.warn("certificate.not-renewed", message, { error: describeError(error), endsAt });
+    }
+  }
+
+  /** Checked: what cannot be used must not replace what still can. */
+  async #renewed(certificate: X509Certificate): Promise<{ readonly text: string; readonly caPem: string }> {
+    const { endpoints, tls } = this.#options.etcd;
+    const { caFile = "", certFile = "", keyFile = "" } = tls;
+    const { ClusterClient } = await import("../../flannel-store/membership/cluster-client.ts");
+    const client = new ClusterClient({ endpoints, caFile, certFile, keyFile });
+    const { certificatePem: text, caPem } = await client.renew(this.#signal);
+    const next = new X509Certificate(text);
+    if (!next.checkPrivateKey(createPrivateKey(await readFile(keyFile)))) {
+      throw new FlannelError("internal", "the store answered with a certificate of another key");
+    }
+    if (Date.parse(next.validTo) <= Date.parse(certificate.validTo)) {
+      throw new FlannelError(
+        "internal",
+        "the store answered with a certificate that ends no later: are the clocks right?",
+      );
+    }
+    if (next.validFromDate.getTime() > Date.now()) {
+      throw new FlannelError("internal", "the store answered with a certificate of the future: are the clocks right?");
+    }
+    return { text, caPem };
+  }
+
+  /**
+   * The store's CA, made anew; anything else is refused, and the one we have stays. It does for years: that it cannot be
+   * replaced now must not keep us from taking our own certificate.
+   */
+  async #takeAuthority(caPem: string): Promise<void> {
+    const { logger, etcd } = this.#options;
+    const { caFile = "" } = etcd.tls;
+    if (caFile === "" || caPem === "") return;
+    try {
+      const current = await readFile(caFile, "utf8");
+      if (current === caPem) return;
+      const { authorityRefusal } = await import("../../flannel-store/membership/authority-renewal.ts");
+      const refusal = authorityRefusal(current, caPem, Date.now());
+      if (refusal !== undefined) throw new FlannelError("store.unauthorized", refusal);
+      await writeFileAtomically(caFile, caPem);
+      const endsAt = new X509Certificate(caPem).validToDate.toISOString();
+      logger.info("certificate.ca-renewed", "the store's CA certificate was made anew", { endsAt });
+    } catch (error) {
+      const message = `the store's new CA certificate is not taken: ${describeError(error)}`;
+      logger.warn("certificate.ca-refused", message, { file: caFile });
+    }
+  }
+
+  async #reload(event: string, text: string): Promise<void> {
+    await this.#options.store.reloadCertificates();
+    const endsAt = new Date(Date.parse(new X509Certificate(text).validTo)).toISOString();
+    this.#options.logger.info(event, "using a new certificate for the store", { endsAt });
+  }
+
+  /** The store may have another certificate by now than it had when the connection was made: that is seen at a new one. */
+  async #hasReconnected(): Promise<boolean> {
+    const { store } = this.#options;
+    const nowMs = Date.now();
+    const isEnding = store.certificates().some((one) => one.role === "server" && endsSoon(one, nowMs));
+    if (!isEnding || performance.now() < this.#lookAgainAtMs) return false;
+    this.#lookAgainAtMs = performance.now() + SAY_AGAIN_MS;
+    await store.reloadCertificates();
+    return true;
+  }
+
+  /** Each finding once a day. */
+  #warn(): void {
+    const { store, etcd, logger } = this.#options;
+    for (const { severity, message, cure } of certificateFindings(store.certificates(), etcd, Date.now())) {
+      const key = `${severity} ${message}`;
+      if ((this.#said.get(key) ?? Number.NEGATIVE_INFINITY) + SAY_AGAIN_MS > performance.now()) continue;
+      this.#said.set(key, performance.now());
+      const say = severity === "error" ? logger.error : logger.warn;
+      say("certificate.ends", `${message}: ${cure}`, { cure });
+    }
+  }
+}

@@ -1,0 +1,64 @@
+// What is said about the network configuration in the store: each piece of news once in the log, and in the status for as
+// long as the store holds something else than what is in force.
+import type { NetworkConfig } from "../../config/network-config.ts";
+import { describeError } from "../../errors.ts";
+import type { Logger } from "../../telemetry/logger.ts";
+import type { Status } from "../control/control-protocol.ts";
+
+type Finding = Status["preflight"][number];
+
+export class ConfigNews {
+  readonly #logger: Logger;
+  #finding: Finding | undefined;
+
+  constructor(logger: Logger) {
+    this.#logger = logger;
+  }
+
+  /** At most one. */
+  get findings(): Finding[] {
+    return this.#finding === undefined ? [] : [this.#finding];
+  }
+
+  read({ backendType, ipv4, ipv6 }: NetworkConfig): void {
+    const networks = { network: ipv4?.network, ipv6Network: ipv6?.network };
+    this.#logger.info("config.read", `network configuration read: backend ${backendType}`, networks);
+  }
+
+  odd(path: string, message: string): void {
+    this.#logger.warn("config.odd", message, { key: path });
+  }
+
+  deleted(): void {
+    const message = "the network configuration was deleted: going on with the last one";
+    this.#logger.warn("config.deleted", message);
+    this.#found("warning", message, "flannelctl config set: a host that starts now finds none");
+  }
+
+  rejected(error: unknown): void {
+    const message = "the new network configuration is wrong: going on with the last one";
+    this.#logger.error("config.rejected", message, { error: describeError(error) });
+    this.#found("error", `${message}: ${describeError(error)}`, "flannelctl config set, which checks before it writes");
+  }
+
+  applied(keys: readonly string[]): void {
+    this.#logger.info("config.applied", `applied the changed configuration: ${keys.join(", ")}`, { keys });
+  }
+
+  startingAnew(keys: readonly string[]): void {
+    this.#logger.warn("config.changed", "the configuration changed while we were down: starting anew", { keys });
+  }
+
+  /** None: what the store holds is in force. */
+  restartNeeded(keys: readonly string[]): void {
+    this.#finding = undefined;
+    if (keys.length === 0) return;
+    const message = `restart needed: ${keys.join(", ")} changed, which a running agent cannot apply`;
+    this.#logger.warn("config.restart-needed", message, { keys });
+    this.#found("warning", message, "restart flanneld on every host");
+  }
+
+  #found(severity: Finding["severity"], message: string, cure: string): void {
+    this.#finding = { check: "configuration", severity, message, cure };
+  }
+}

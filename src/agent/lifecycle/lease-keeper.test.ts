@@ -1,0 +1,208 @@
+import { setTimeout as delay } from "node:timers/promises";
+import { describe, expect, it, vi } from "vitest";
+import { FlannelError } from "../../errors.ts";
+import { parseAddress, parsePrefix } from "../../ip/address.ts";
+import type { Lease, LeaseAttributes, OwnLease } from "../../lease/lease.ts";
+import type { SubnetStore } from "../../store/subnet-store.ts";
+import { silentLogger } from "../../telemetry/logger.ts";
+import { LeaseKeeper, type LeaseKeeperOptions } from "./lease-keeper.ts";
+
+const attributes: LeaseAttributes = { publicIp: parseAddress("192.0.2.1"), backendType: "host-gw" };
+const DAY_MS = 86_400_000;
+
+function ownLease(revision: bigint, over: Partial<OwnLease> = {}): OwnLease {
+  return {
+    key: "10.5.1.0-24",
+    subnet: parsePrefix("10.5.1.0/24"),
+    attributes,
+    revision,
+    storeLeaseId: 7n,
+    isReservation: false,
+    expiresAtMs: Date.now() + DAY_MS,
+    ...over,
+  };
+}
+
+/** What a watch tells of our key: no expiry. */
+function seen(revision: bigint, over: Partial<Lease> = {}): Lease {
+  const { key, storeLeaseId } = ownLease(revision);
+  return { key, storeLeaseId, attributes, revision, ...over };
+}
+
+type Renew = SubnetStore["renew"];
+
+async function keep(renew: Renew, over: Partial<LeaseKeeperOptions> = {}) {
+  const refuse = () => Promise.reject(new FlannelError("internal", "not part of this test"));
+  const store: SubnetStore = {
+    description: "scripted",
+    networkConfig: refuse,
+    acquire: refuse,
+    list: refuse,
+    certificates: () => [],
+    reconnect: () => undefined,
+    renew,
+    watch: () => ({ [Symbol.asyncIterator]: () => ({ next: refuse }) }),
+    watchNetworkConfig: () => ({ [Symbol.asyncIterator]: () => ({ next: refuse }) }),
+    [Symbol.asyncDispose]: () => Promise.resolve(),
+  };
+  const onLease = vi.fn<LeaseKeeperOptions["onLease"]>();
+  const onTaken = vi.fn<LeaseKeeperOptions["onTaken"]>();
+  const acquire = vi.fn<LeaseKeeperOptions["acquire"]>(() => Promise.resolve(ownLease(90n)));
+  const keeper = LeaseKeeper.start({
+    store,
+    lease: ownLease(1n),
+    attributes,
+    renewMarginMs: 3_600_000,
+    acquire,
+    onLease,
+    onTaken,
+    logger: silentLogger,
+    signal: new AbortController().signal,
+    pollMs: 20,
+    ...over,
+  });
+  return { keeper, onLease, onTaken, acquire };
+}
+
+const renewed: Renew = (lease, next) => Promise.resolve(ownLease(lease.revision + 1n, { attributes: next }));
+
+describe("LeaseKeeper", () => {
+  it("renews when the margin is reached, and not before", async () => {
+    const renew = vi.fn<Renew>(renewed);
+    const early = await keep(renew);
+    await using _early = early.keeper;
+    const due = await keep(renew, { lease: ownLease(1n, { expiresAtMs: Date.now() + 3_600_050 }) });
+    await using _due = due.keeper;
+    await vi.waitFor(() => expect(due.keeper.lease.revision).toBe(2n));
+    expect(renew).toHaveBeenCalledTimes(1);
+  });
+
+  it("renews when the wall clock jumps over the margin", async () => {
+    const now = vi.spyOn(Date, "now");
+    try {
+      const { keeper } = await keep(renewed);
+      await using _keeper = keeper;
+      now.mockReturnValue(performance.timeOrigin + performance.now() + 23.5 * 3_600_000);
+      await vi.waitFor(() => expect(keeper.lease.revision).toBe(2n));
+    } finally {
+      now.mockRestore();
+    }
+  });
+
+  it("publishes changed attributes in place", async () => {
+    const { keeper, onLease } = await keep(renewed);
+    await using _keeper = keeper;
+    keeper.setAttributes({ ...attributes, publicIp: parseAddress("192.0.2.50") });
+    await vi.waitFor(() => expect(onLease).toHaveBeenCalledOnce());
+    expect(keeper.lease).toMatchObject({ key: "10.5.1.0-24", attributes: { publicIp: "192.0.2.50" } });
+  });
+
+  it("takes the lease again when an operator deleted it", async () => {
+    const { keeper, acquire } = await keep(renewed);
+    await using _keeper = keeper;
+    keeper.ownDeleted(5n);
+    await vi.waitFor(() => expect(keeper.lease.revision).toBe(90n));
+    expect(acquire).toHaveBeenCalledOnce();
+    expect(keeper.problem(Date.now())).toBeUndefined();
+  });
+
+  it("looks for its lease in a store that replaced the one before, whatever the revisions there are", async () => {
+    const { keeper, acquire } = await keep(renewed, { lease: ownLease(1_000n) });
+    await using _keeper = keeper;
+    keeper.follow({ storeReplaced: true, ownDeletedAt: 5n });
+    await vi.waitFor(() => expect(keeper.lease.revision).toBe(90n));
+    expect(acquire).toHaveBeenCalledOnce();
+    expect(keeper.problem(Date.now())).toBeUndefined();
+  });
+
+  it("ignores old news of a deletion", async () => {
+    const { keeper, acquire } = await keep(renewed, { lease: ownLease(9n) });
+    await using _keeper = keeper;
+    keeper.ownDeleted(5n);
+    keeper.setAttributes({ ...attributes, backendType: "vxlan" });
+    await vi.waitFor(() => expect(keeper.lease.revision).toBe(10n));
+    expect(acquire).not.toHaveBeenCalled();
+  });
+
+  it("gives up when another host owns the subnet, and names both", async () => {
+    const { keeper, onTaken } = await keep(renewed);
+    await using _keeper = keeper;
+    keeper.ownWritten(seen(4n, { attributes: { publicIp: parseAddress("192.0.2.66") } }));
+    await vi.waitFor(() => expect(onTaken).toHaveBeenCalledOnce());
+    expect(onTaken.mock.calls[0]?.[0].message).toMatch(/192\.0\.2\.66.*192\.0\.2\.1 /);
+  });
+
+  it("reports a second agent with our public IP, stops renewing and stays", async () => {
+    const renew = vi.fn<Renew>(renewed);
+    const { keeper, onTaken } = await keep(renew);
+    await using _keeper = keeper;
+    keeper.ownWritten(seen(4n, { storeLeaseId: 8n }));
+    await vi.waitFor(() => expect(keeper.problem(Date.now())).toContain("another agent announces our public IP"));
+    keeper.setAttributes({ ...attributes, backendType: "vxlan" });
+    expect(onTaken).not.toHaveBeenCalled();
+    expect(renew).not.toHaveBeenCalled();
+  });
+
+  it("rests while a second agent has our public IP, however long renewal is due", async () => {
+    const renew = vi.fn<Renew>(renewed);
+    const { keeper } = await keep(renew, { lease: ownLease(1n, { expiresAtMs: Date.now() + 60 }), pollMs: 5_000 });
+    await using _keeper = keeper;
+    keeper.ownWritten(seen(4n, { storeLeaseId: 8n }));
+    await vi.waitFor(() => expect(keeper.problem(0)).toContain("another agent"));
+    const timers = vi.spyOn(globalThis, "setTimeout");
+    await new Promise((resolve) => setImmediate(resolve));
+    const before = timers.mock.calls.length;
+    await delay(200);
+    expect(timers.mock.calls.length - before).toBeLessThan(3);
+    timers.mockRestore();
+    expect(renew).not.toHaveBeenCalled();
+  });
+
+  it("does not take its own write for a stranger's when the answer to it was lost", async () => {
+    const moved = { ...attributes, publicIp: parseAddress("192.0.2.50") };
+    const lost: Renew = () => Promise.reject(new FlannelError("store.unavailable", "cut off", { retryable: true }));
+    const renew = vi.fn<Renew>(renewed).mockImplementationOnce(lost);
+    const { keeper, onTaken } = await keep(renew);
+    await using _keeper = keeper;
+    keeper.setAttributes(moved);
+    await vi.waitFor(() => expect(renew).toHaveBeenCalledOnce());
+    keeper.ownWritten(seen(4n, { attributes: moved, storeLeaseId: 8n }));
+    await vi.waitFor(() => expect(keeper.lease.attributes).toEqual(moved));
+    expect(onTaken).not.toHaveBeenCalled();
+    expect(keeper.problem(Date.now())).toBeUndefined();
+  });
+
+  it("tries again at once when the store is back", async () => {
+    const away: Renew = () => Promise.reject(new FlannelError("store.unavailable", "away", { retryable: true }));
+    const renew = vi.fn<Renew>(away);
+    const { keeper } = await keep(renew, { retryFirstMs: 60_000 });
+    await using _keeper = keeper;
+    keeper.setAttributes({ ...attributes, publicIp: parseAddress("192.0.2.50") });
+    await vi.waitFor(() => expect(renew).toHaveBeenCalledOnce());
+    renew.mockImplementation(renewed);
+    await vi.waitFor(() => {
+      keeper.retryNow();
+      expect(keeper.lease.attributes.publicIp).toBe("192.0.2.50");
+    });
+  });
+
+  it("accepts that an operator made it a reservation, and the way back", async () => {
+    const renew = vi.fn<Renew>(renewed);
+    const { keeper } = await keep(renew);
+    await using _keeper = keeper;
+    keeper.ownWritten(seen(4n, { storeLeaseId: 0n }));
+    await vi.waitFor(() => expect(keeper.lease.isReservation).toBe(true));
+    expect(keeper.lease.expiresAtMs).toBeUndefined();
+    keeper.ownWritten(seen(6n, { storeLeaseId: 12n }));
+    await vi.waitFor(() => expect(renew).toHaveBeenCalledOnce());
+    expect(keeper.lease.isReservation).toBe(false);
+  });
+
+  it("tells an expired lease from a valid one", async () => {
+    const fail: Renew = () => Promise.reject(new FlannelError("store.unavailable", "away", { retryable: true }));
+    const { keeper } = await keep(fail, { lease: ownLease(1n, { expiresAtMs: Date.now() + 50 }) });
+    await using _keeper = keeper;
+    expect(keeper.problem(Date.now())).toBeUndefined();
+    expect(keeper.problem(Date.now() + 60)).toContain("expired");
+  });
+});

@@ -1,0 +1,291 @@
+// Keeps our own lease alive for as long as the agent runs: renews it, republishes changed attributes, takes it again
+// when an operator deleted it, and notices when somebody else writes it. One loop does all of it in turn, so that an
+// event about our own write is never mistaken for a stranger's.
+import { describeError, FlannelError, hasCode, isCancelled } from "../../errors.ts";
+import type { Lease, LeaseAttributes, OwnLease } from "../../lease/lease.ts";
+import { describeOwner, hasSamePublicIp } from "../../lease/lease-owner.ts";
+import type { TableUpdate } from "../../lease/lease-table.ts";
+import type { SubnetStore } from "../../store/subnet-store.ts";
+import type { Logger } from "../../telemetry/logger.ts";
+
+export interface LeaseKeeperOptions {
+  readonly store: SubnetStore;
+  readonly lease: OwnLease;
+  readonly attributes: LeaseAttributes;
+  /** How long before its expiry the lease is renewed. */
+  readonly renewMarginMs: number;
+  /** Takes a lease anew, the same subnet where free. Called after the key was deleted. */
+  readonly acquire: (signal: AbortSignal) => Promise<OwnLease>;
+  /** The lease as it now stands: renewed, republished, or another one after `acquire`. */
+  readonly onLease: (lease: OwnLease) => void;
+  /** Another host owns our subnet now. The keeper has stopped; the agent must. */
+  readonly onTaken: (error: FlannelError) => void;
+  readonly logger: Logger;
+  readonly signal: AbortSignal;
+  /** Longest sleep; bounds how late a clock jump is noticed. */
+  readonly pollMs?: number;
+  /** Pause after a first failure; doubles from there. */
+  readonly retryFirstMs?: number;
+}
+
+/** A clock that jumped past the expiry makes the agent unready until the lease is renewed: it should be seconds. */
+const POLL_MS = 5_000;
+const RETRY_FIRST_MS = 1_000;
+const RETRY_MAX_MS = 60_000;
+
+export class LeaseKeeper implements AsyncDisposable {
+  readonly #options: LeaseKeeperOptions;
+  readonly #abort = new AbortController();
+  readonly #signal: AbortSignal;
+  readonly #done: Promise<void>;
+  #lease: OwnLease;
+  #attributes: LeaseAttributes;
+  #attributesChanged = false;
+  #written: Lease | undefined;
+  #deletedAt: bigint | undefined;
+  #isStoreReplaced = false;
+  #conflict: string | undefined;
+  #wake: () => void = () => undefined;
+  /** Both clocks: the wall clock may jump back, the monotonic one stands still while the host sleeps. */
+  #renewAt = { monotonicMs: Number.POSITIVE_INFINITY, wallMs: Number.POSITIVE_INFINITY };
+  #failures = 0;
+
+  private constructor(options: LeaseKeeperOptions) {
+    this.#options = options;
+    this.#lease = options.lease;
+    this.#attributes = options.attributes;
+    this.#signal = AbortSignal.any([options.signal, this.#abort.signal]);
+    this.#signal.addEventListener("abort", () => this.#wake(), { once: true });
+    this.#planRenewal();
+    this.#done = this.#run();
+  }
+
+  static start(options: LeaseKeeperOptions): LeaseKeeper {
+    return new LeaseKeeper(options);
+  }
+
+  get lease(): OwnLease {
+    return this.#lease;
+  }
+
+  /** Why the lease cannot be relied on right now; undefined while it is ours and valid. */
+  problem(nowMs: number): string | undefined {
+    if (this.#conflict !== undefined) return this.#conflict;
+    const { expiresAtMs } = this.#lease;
+    if (expiresAtMs !== undefined && expiresAtMs <= nowMs) return "our lease has expired and could not be renewed";
+    return this.#deletedAt === undefined ? undefined : "our lease was deleted and is being taken again";
+  }
+
+  /** Publishes what we announce now, in place; the subnet stays. */
+  setAttributes(attributes: LeaseAttributes): void {
+    if (isSame(attributes, this.#attributes)) return;
+    this.#attributes = attributes;
+    this.#attributesChanged = true;
+    this.#wake();
+  }
+
+  /** What the store's changes say about our own key. */
+  follow({ storeReplaced, ownWritten, ownDeletedAt }: Omit<TableUpdate, "peersChanged">): void {
+    if (storeReplaced === true) this.#onStoreReplaced();
+    if (ownWritten !== undefined) this.ownWritten(ownWritten);
+    if (ownDeletedAt !== undefined) this.ownDeleted(ownDeletedAt);
+  }
+
+  /** The store says that our key was written: by us, by an operator's command or by a stranger. */
+  ownWritten(lease: Lease): void {
+    if (lease.revision <= this.#lease.revision) return;
+    this.#written = lease;
+    this.#wake();
+  }
+
+  /** The store says that our key is gone as of `revision`. */
+  ownDeleted(revision: bigint): void {
+    if (revision < this.#lease.revision) return;
+    this.#deletedAt = revision;
+    this.#wake();
+  }
+
+  /** The store answers again: what failed before may succeed now. */
+  retryNow(): void {
+    this.#wake();
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.#abort.abort();
+    await this.#done;
+  }
+
+  async #run(): Promise<void> {
+    while (!this.#signal.aborted) {
+      try {
+        await this.#step();
+        this.#failures = 0;
+      } catch (error) {
+        if (this.#signal.aborted || isCancelled(error)) return;
+        if (hasCode(error, "lease.conflict") && !this.#sharesOurAddress(error)) {
+          this.#options.onTaken(error);
+          return;
+        }
+        await this.#handleFailure(error);
+      }
+      await this.#sleep();
+    }
+  }
+
+  /** The store is another one, or an older copy: our lease is to be looked for, and what it knows of it may be old. */
+  #onStoreReplaced(): void {
+    this.#isStoreReplaced = true;
+    this.#written = undefined;
+    // Every revision of this store is news.
+    this.#lease = { ...this.#lease, revision: 0n };
+    this.#wake();
+  }
+
+  async #step(): Promise<void> {
+    if (this.#isStoreReplaced) {
+      await this.#takeAgain("the store was replaced");
+      return;
+    }
+    if (this.#written !== undefined) this.#judgeForeignWrite(this.#written);
+    if (this.#deletedAt !== undefined && this.#deletedAt > this.#lease.revision) {
+      await this.#takeAgain("our lease was deleted in the store");
+      return;
+    }
+    this.#deletedAt = undefined;
+    if (this.#conflict !== undefined) return;
+    if (this.#attributesChanged || this.#isRenewalDue()) await this.#renew();
+  }
+
+  async #renew(): Promise<void> {
+    this.#attributesChanged = false;
+    try {
+      const lease = await this.#options.store.renew(this.#lease, this.#attributes, this.#signal);
+      this.#adopt(lease);
+      this.#options.logger.info("lease.renewed", `lease ${lease.key} renewed`, {
+        ...(lease.expiresAtMs !== undefined && { expiresAt: new Date(lease.expiresAtMs).toISOString() }),
+      });
+    } catch (error) {
+      if (!hasCode(error, "lease.lost")) {
+        this.#attributesChanged = true;
+        throw error;
+      }
+      await this.#takeAgain("our lease was gone when it was to be renewed");
+    }
+  }
+
+  async #takeAgain(why: string): Promise<void> {
+    this.#deletedAt ??= this.#lease.revision;
+    this.#options.logger.warn("lease.reacquire", `${why}: taking it again`, { key: this.#lease.key });
+    const wasReplaced = this.#isStoreReplaced;
+    this.#isStoreReplaced = false;
+    const lease = await this.#options.acquire(this.#signal).catch((error: unknown) => {
+      this.#isStoreReplaced ||= wasReplaced;
+      throw error;
+    });
+    this.#deletedAt = undefined;
+    this.#conflict = undefined;
+    this.#adopt(lease);
+  }
+
+  /**
+   * A write we did not make. Same content: an operator made it a reservation or took that back. Other public IP: the
+   * subnet has another owner. Same public IP, other content or lease: a second agent announces this address.
+   */
+  #judgeForeignWrite(written: Lease): void {
+    this.#written = undefined;
+    if (written.revision <= this.#lease.revision) return;
+    // Perhaps our own write, whose answer was lost: the renewal that is due again finds out.
+    if (this.#attributesChanged && isSame(written.attributes, this.#attributes)) return;
+    const { attributes } = this.#lease;
+    const isReservation = written.storeLeaseId === 0n;
+    const sameContent = isSame(written.attributes, attributes);
+    if (sameContent && isReservation !== this.#lease.isReservation) {
+      this.#options.logger.info(
+        "lease.reservation",
+        isReservation ? "our lease is now a reservation: it never expires" : "our reservation is an ordinary lease now",
+        { key: written.key },
+      );
+      // The true expiry of a lease that is no longer a reservation is learned by renewing it at once.
+      this.#adopt({ ...written, isReservation, ...(isReservation ? {} : { expiresAtMs: Date.now() + RETRY_MAX_MS }) });
+      this.#attributesChanged ||= !isReservation;
+      return;
+    }
+    const other = describeOwner(written.attributes);
+    const ours = describeOwner(this.#attributes);
+    if (hasSamePublicIp(written.attributes, attributes)) {
+      this.#conflict = `another agent announces our public IP: it wrote ${other}; we are ${ours}`;
+      this.#options.logger.error("lease.conflict", `${this.#conflict}. We stop renewing and go on forwarding.`, {
+        key: written.key,
+      });
+      return;
+    }
+    throw new FlannelError("lease.conflict", `lease ${written.key} was taken by ${other}; we are ${ours}`, {
+      details: { sharesPublicIp: false },
+    });
+  }
+
+  #sharesOurAddress(error: FlannelError): boolean {
+    return error.details["sharesPublicIp"] === true;
+  }
+
+  async #handleFailure(error: unknown): Promise<void> {
+    if (hasCode(error, "lease.conflict")) {
+      this.#conflict = error.message;
+      this.#options.logger.error("lease.conflict", `${error.message}. We stop renewing and go on forwarding.`);
+      return;
+    }
+    this.#failures++;
+    const firstMs = this.#options.retryFirstMs ?? RETRY_FIRST_MS;
+    const waitMs = Math.min(firstMs * 2 ** (this.#failures - 1), RETRY_MAX_MS);
+    this.#options.logger.warn("lease.renewal-failed", `lease not renewed, next try in ${waitMs / 1_000} s`, {
+      error: describeError(error),
+    });
+    await this.#pause(waitMs);
+  }
+
+  #adopt(lease: OwnLease): void {
+    this.#lease = lease;
+    this.#planRenewal();
+    this.#options.onLease(lease);
+  }
+
+  /** A lease shorter than the margin is renewed after a third of its life rather than in a loop. */
+  #planRenewal(): void {
+    const { expiresAtMs } = this.#lease;
+    const lifeMs = expiresAtMs === undefined ? Number.POSITIVE_INFINITY : expiresAtMs - Date.now();
+    const margin = this.#options.renewMarginMs;
+    const inMs = lifeMs > margin ? lifeMs - margin : lifeMs / 3;
+    this.#renewAt = { monotonicMs: performance.now() + inMs, wallMs: Date.now() + inMs };
+  }
+
+  #isRenewalDue(): boolean {
+    return performance.now() >= this.#renewAt.monotonicMs || Date.now() >= this.#renewAt.wallMs;
+  }
+
+  async #sleep(): Promise<void> {
+    if (this.#hasWork()) return;
+    // While we must not renew, what is due does not count.
+    const untilRenewalMs = this.#conflict === undefined ? this.#renewAt.monotonicMs - performance.now() : POLL_MS;
+    await this.#pause(Math.min(Math.max(untilRenewalMs, 10), this.#options.pollMs ?? POLL_MS));
+  }
+
+  /** Ends early when there is news. */
+  async #pause(ms: number): Promise<void> {
+    if (this.#signal.aborted) return;
+    const { promise, resolve } = Promise.withResolvers<void>();
+    const timer = setTimeout(resolve, ms);
+    this.#wake = resolve;
+    await promise;
+    clearTimeout(timer);
+    this.#wake = () => undefined;
+  }
+
+  #hasWork(): boolean {
+    if (this.#isStoreReplaced || this.#written !== undefined || this.#deletedAt !== undefined) return true;
+    return this.#attributesChanged && this.#conflict === undefined;
+  }
+}
+
+function isSame(a: LeaseAttributes, b: LeaseAttributes): boolean {
+  return JSON.stringify(a) === JSON.stringify(b);
+}

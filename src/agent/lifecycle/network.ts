@@ -1,0 +1,325 @@
+// Our half of the host: backend + facts + leases → desired state → reconciler. Everything that changes comes in through
+// a setter, and each setter plans anew; nothing else decides what the host looks like.
+import { setImmediate } from "node:timers/promises";
+import type { Backend, BackendPlan, HostFacts } from "../../backend/backend.ts";
+import type { RuleOptions } from "../../config/agent-options.ts";
+import type { MasqueradeExclude } from "../../config/network-config.ts";
+import type { PreflightFinding } from "../../doctor/preflight.ts";
+import { Preflight } from "../../doctor/preflight-facts.ts";
+import { describeError } from "../../errors.ts";
+import type { Firewall } from "../../firewall/firewall.ts";
+import type { RuleInputs } from "../../firewall/plan-rules.ts";
+import { emptyHostState } from "../../host/kinds/host-state.ts";
+import type { HostFailure } from "../../host/reconcile/reconcile-pass.ts";
+import { Reconciler } from "../../host/reconcile/reconciler.ts";
+import { familyOf, type Prefix } from "../../ip/address.ts";
+import type { Lease, LeaseAttributes, LeasedSubnets } from "../../lease/lease.ts";
+import type { Rtnetlink } from "../../netlink/rtnetlink/rtnetlink.ts";
+import type { DescriptorKeeper } from "../../sys/service-descriptors.ts";
+import type { Logger } from "../../telemetry/logger.ts";
+import type { Tunnel, TunnelStatus } from "../../tunnel/tunnel.ts";
+import type { TunnelState } from "../../tunnel/tunnel-state.ts";
+import { DirectPeers } from "../../underlay/direct-peers.ts";
+import type { ExternalInterface } from "../../underlay/external-interface.ts";
+import { ExternalInterfaceWatch } from "../../underlay/external-interface-watch.ts";
+import type { InterfaceOptions } from "../../underlay/interface-choice.ts";
+
+export interface NetworkOptions {
+  readonly backend: Backend;
+  /** On the backend's devices; released with the network. */
+  readonly claims: Disposable;
+  readonly externalInterface: ExternalInterface;
+  /** How the interface was chosen: a new address on it is chosen the same way. */
+  readonly selection: InterfaceOptions;
+  readonly vtepMac: string;
+  readonly vtepMacV6: string;
+  /** Devices of an earlier configuration, to be removed. */
+  readonly staleDevices: readonly string[];
+  readonly networks: readonly Prefix[];
+  readonly rules: RuleOptions;
+  readonly masqueradeExclude: MasqueradeExclude | undefined;
+  /** Becomes the network's. */
+  readonly firewall: Firewall;
+  /** These stay the caller's. */
+  readonly descriptorKeeper: DescriptorKeeper;
+  readonly rtnetlink: Rtnetlink;
+  readonly logger: Logger;
+  readonly signal: AbortSignal;
+  /** After each pass over the kernel. */
+  readonly onPass: () => void;
+  /** The external interface is another now; `problem` says why it is of no use. */
+  readonly onExternalInterface: (
+    external: ExternalInterface,
+    problem: string | undefined,
+    previous: ExternalInterface,
+  ) => void;
+}
+
+const LEASES_PER_SLICE = 1_000;
+const NO_PLAN: BackendPlan = { state: emptyHostState, plannedPeers: 0, skipped: [] };
+
+export class Network implements AsyncDisposable {
+  readonly reconciler: Reconciler;
+  readonly #options: NetworkOptions;
+  readonly #preflight: Preflight;
+  #interfaceWatch: ExternalInterfaceWatch | undefined;
+  #directPeers: DirectPeers | undefined;
+  #tunnel: Tunnel | undefined;
+  #backend: Backend;
+  #masqueradeExclude: MasqueradeExclude | undefined;
+  #facts: HostFacts;
+  #own: LeasedSubnets | undefined;
+  #hasRulesFor: LeasedSubnets | undefined;
+  #peers: readonly Lease[] = [];
+  /** False until a store told the whole truth: what is not desired is left alone. */
+  #isComplete = false;
+  #plan: BackendPlan = NO_PLAN;
+  #isDirty = false;
+  #planning: Promise<void> | undefined;
+  /** Whether the last finished pass included the own lease, and the peers as known now. */
+  #programmed = { own: false, peers: false };
+
+  private constructor(options: NetworkOptions, reconciler: Reconciler) {
+    this.#options = options;
+    this.reconciler = reconciler;
+    this.#backend = options.backend;
+    this.#masqueradeExclude = options.masqueradeExclude;
+    this.#preflight = new Preflight(options.rtnetlink, () => options.firewall.forwardDrops());
+    const { externalInterface, vtepMac, vtepMacV6 } = options;
+    this.#facts = { externalInterface, vtepMac, vtepMacV6, directPeers: new Set() };
+  }
+
+  static async open(options: NetworkOptions): Promise<Network> {
+    const { backend, staleDevices, networks, rtnetlink, logger, signal } = options;
+    let opened: Network | undefined;
+    const reconciler = await Reconciler.open({
+      devices: [...new Set([...backend.devices, ...staleDevices])],
+      ownedNetworks: networks,
+      logger,
+      signal,
+      // A pass we wait for is told when we know its result: until then its peers would seem to be missing.
+      onChange: () => {
+        if (opened === undefined || opened.#planning === undefined) options.onPass();
+      },
+    });
+    const network = new Network(options, reconciler);
+    opened = network;
+    network.#interfaceWatch = await ExternalInterfaceWatch.open({
+      initial: options.externalInterface,
+      selection: options.selection,
+      rtnetlink,
+      logger,
+      onChange: (external, problem) => network.#setExternalInterface(external, problem),
+    });
+    return network;
+  }
+
+  get backend(): Backend {
+    return this.#backend;
+  }
+
+  get facts(): HostFacts {
+    return this.#facts;
+  }
+
+  get plan(): BackendPlan {
+    return this.#plan;
+  }
+
+  get mtuBytes(): number {
+    return this.#backend.mtuBytes(this.#facts);
+  }
+
+  /** Of the planned peers, those whose every route, neighbour and FDB entry is in place. */
+  get programmedPeers(): number {
+    const { state, plannedPeers } = this.#plan;
+    const missing = state.routes.filter(({ destination }) => !this.reconciler.isRouteProgrammed(destination)).length;
+    if (this.#plan.tunnel !== undefined && missing + (this.dataPlaneProblem === undefined ? 0 : 1) > 0) return 0;
+    return Math.max(0, plannedPeers - missing);
+  }
+
+  /** What on this host stands in the way of packets right now, each with its cure. */
+  preflight(): Promise<PreflightFinding[]> {
+    const vxlan = this.#plan.state.links.find((link) => link.kind === "vxlan");
+    return this.#preflight.evaluate({
+      families: this.#options.selection.families,
+      networks: this.#options.networks,
+      ownSubnets: [this.#own?.subnet, this.#own?.ipv6Subnet].filter((subnet) => subnet !== undefined),
+      externalInterface: this.#facts.externalInterface,
+      devices: this.#backend.devices,
+      ...(vxlan !== undefined && { vxlanPort: vxlan.port }),
+      overlayMtuBytes: this.mtuBytes,
+      carriesTraffic: this.#backend.type !== "alloc",
+    });
+  }
+
+  /** Kernel objects and rules that could not be programmed. */
+  get failures(): readonly HostFailure[] {
+    return [...this.reconciler.status().failures, ...this.firewall.status().failures];
+  }
+
+  get firewall(): Firewall {
+    return this.#options.firewall;
+  }
+
+  /** Why the data plane of ours does not carry all packets; undefined when it does, or when the kernel's is used. */
+  get dataPlaneProblem(): string | undefined {
+    if (this.#plan.tunnel === undefined) return undefined;
+    return this.#tunnel === undefined ? "the data plane is not running yet" : this.#tunnel.problem;
+  }
+
+  /** Undefined for backends whose packets the kernel carries. */
+  dataPlane(): TunnelStatus | undefined {
+    return this.#tunnel?.status();
+  }
+
+  get isOwnProgrammed(): boolean {
+    return this.#programmed.own && this.#own !== undefined && this.#hasRulesFor === this.#own;
+  }
+
+  get arePeersProgrammed(): boolean {
+    return this.#programmed.peers;
+  }
+
+  /** Throws `config.invalid` when the host cannot serve the backend as it is now. */
+  attributes(): LeaseAttributes {
+    return this.#backend.attributes(this.#facts);
+  }
+
+  setOwn(own: LeasedSubnets): void {
+    this.#own = own;
+    this.#replan();
+  }
+
+  setPeers(peers: readonly Lease[], isComplete: boolean): void {
+    this.#peers = peers;
+    this.#isComplete = isComplete;
+    this.#replan();
+  }
+
+  setConfig(backend: Backend, masqueradeExclude: MasqueradeExclude | undefined): void {
+    this.#backend = backend;
+    this.#masqueradeExclude = masqueradeExclude;
+    this.#replan();
+  }
+
+  #setExternalInterface(externalInterface: ExternalInterface, problem: string | undefined): void {
+    const previous = this.#facts.externalInterface;
+    this.#facts = { ...this.#facts, externalInterface };
+    this.#replan();
+    this.#options.onExternalInterface(externalInterface, problem, previous);
+  }
+
+  /** Plans at once when idle; while a pass runs, the latest facts wait for its end, so a burst costs one more pass. */
+  #replan(): void {
+    this.#isDirty = true;
+    this.#programmed.peers = false;
+    this.#planning ??= this.#planUntilClean().finally(() => {
+      this.#planning = undefined;
+    });
+  }
+
+  async #planUntilClean(): Promise<void> {
+    const { logger, signal, onPass } = this.#options;
+    while (this.#isDirty && !signal.aborted) {
+      this.#isDirty = false;
+      try {
+        await this.#pass();
+      } catch (error) {
+        if (signal.aborted) return;
+        logger.error("plan.failed", "the host state could not be planned", { error: describeError(error) });
+      }
+      onPass();
+    }
+  }
+
+  async #pass(): Promise<void> {
+    if (this.#own === undefined) return;
+    await this.#prepare();
+    await this.#lookUpDirectPeers();
+    this.#plan = this.#withBlackholes(this.#backend.plan(this.#own, this.#peers, this.#facts), this.#own);
+    const { state, tunnel } = this.#plan;
+    this.#writeRules(this.#own);
+    // Together: on a restart the device is there, and its packets may be waiting.
+    await Promise.all([this.#carry(tunnel), this.reconciler.setDesired(state, { prune: this.#isComplete })]);
+    this.#programmed = { own: true, peers: !this.#isDirty };
+  }
+
+  /** Beside the pass: before anybody is told of the subnet the rules have to be there, but the peers do not need them. */
+  #writeRules(own: LeasedSubnets): void {
+    const done = () => {
+      if (this.#own !== own || this.#hasRulesFor === own) return;
+      this.#hasRulesFor = own;
+      this.#options.onPass();
+    };
+    this.firewall.setDesired(this.#ruleInputs(own)).then(done, done);
+  }
+
+  #withBlackholes(plan: BackendPlan, own: LeasedSubnets): BackendPlan {
+    if (!this.#options.rules.blackholeRoute) return plan;
+    const subnets = [own.subnet, own.ipv6Subnet].filter((subnet) => subnet !== undefined);
+    return { ...plan, state: { ...plan.state, blackholes: subnets.map((destination) => ({ destination })) } };
+  }
+
+  #ruleInputs(own: LeasedSubnets): RuleInputs {
+    const { networks, rules } = this.#options;
+    const subnets = [own.subnet, own.ipv6Subnet].filter((subnet) => subnet !== undefined);
+    const { prefixes = [], nodes = false } = this.#masqueradeExclude ?? {};
+    const { publicIp, publicIpv6 } = this.#facts.externalInterface;
+    const addresses = this.#peers.flatMap(({ attributes }) => [attributes.publicIp, attributes.publicIpv6]);
+    return {
+      families: networks.flatMap((network) => {
+        const subnet = subnets.find((candidate) => familyOf(candidate) === familyOf(network));
+        return subnet === undefined ? [] : [{ network, subnet }];
+      }),
+      masquerade: rules.masquerade,
+      randomFully: rules.randomFully,
+      forward: rules.forward,
+      excludedPrefixes: prefixes,
+      ...(nodes && { nodes: [publicIp, publicIpv6, ...addresses].filter((address) => address !== undefined) }),
+    };
+  }
+
+  async #carry(state: TunnelState | undefined): Promise<void> {
+    if (state === undefined) return;
+    const { logger, descriptorKeeper: keeper, onPass } = this.#options;
+    // Only those who need it pay for it.
+    const { Tunnel } = await import("../../tunnel/tunnel.ts");
+    this.#tunnel ??= new Tunnel({ logger, keeper, onChange: onPass });
+    await this.#tunnel.setState(state);
+  }
+
+  /** Lets the backend read the leases in slices: all of a large network at once would hold up everything else. */
+  async #prepare(): Promise<void> {
+    const peers = this.#peers;
+    for (let start = 0; start < peers.length; start += LEASES_PER_SLICE) {
+      if (start > 0) await setImmediate();
+      this.#backend.prepare(peers.slice(start, start + LEASES_PER_SLICE));
+    }
+  }
+
+  async #lookUpDirectPeers(): Promise<void> {
+    if (!this.#backend.needsDirectPeers) return;
+    this.#directPeers ??= await DirectPeers.open({
+      overlayNetworks: this.#options.networks,
+      logger: this.#options.logger,
+      onChange: (directPeers) => {
+        if (directPeers !== this.#facts.directPeers) this.#replan();
+      },
+    });
+    const { index } = this.#facts.externalInterface;
+    const addresses = this.#peers.flatMap(({ attributes: { publicIp, publicIpv6 } }) => [publicIp, publicIpv6]);
+    const known = addresses.filter((address) => address !== undefined);
+    this.#facts = { ...this.#facts, directPeers: await this.#directPeers.setPeers(known, index) };
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.#interfaceWatch?.[Symbol.asyncDispose]();
+    await this.#directPeers?.[Symbol.asyncDispose]();
+    await this.#planning;
+    await this.#tunnel?.[Symbol.asyncDispose]();
+    await this.firewall[Symbol.asyncDispose]();
+    await this.reconciler[Symbol.asyncDispose]();
+    this.#options.claims[Symbol.dispose]();
+  }
+}

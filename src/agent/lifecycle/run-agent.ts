@@ -1,0 +1,241 @@
+// Runs the agent as a process: lock, store, health checks, control socket, signals, exit code. An agent that has to
+// begin anew (its configuration changed while it was away) does so in here, without the process ending.
+import { readFileSync } from "node:fs";
+import { dirname, join } from "node:path";
+import type { AgentOptions } from "../../config/agent-options.ts";
+import { describeError, FlannelError, hasCode } from "../../errors.ts";
+import { prefixAddress } from "../../ip/address.ts";
+import { Rtnetlink } from "../../netlink/rtnetlink/rtnetlink.ts";
+import { EtcdSubnetStore } from "../../store/etcd/etcd-subnet-store.ts";
+import { FileLock } from "../../sys/file-lock.ts";
+import { ensureDirectory } from "../../sys/files.ts";
+import { keepMemorySmall } from "../../sys/memory-keeper.ts";
+import { ServiceDescriptors } from "../../sys/service-descriptors.ts";
+import { notifyService } from "../../sys/service-notify.ts";
+import type { AgentLogger } from "../../telemetry/create-logger.ts";
+import { ControlServer } from "../control/control-server.ts";
+import { chooseControlSocket } from "../control/control-socket-path.ts";
+import { HealthServer } from "../control/health-server.ts";
+import { type HostIdentity, WarmState } from "../state/warm-state.ts";
+import { Agent } from "./agent.ts";
+import { AgentReport } from "./agent-report.ts";
+import { CertificateKeeper } from "./certificate-keeper.ts";
+import { EmbeddedStoreProcess } from "./embedded-store-process.ts";
+import { preferSmallHeap } from "./heap-policy.ts";
+
+/** 0 asked to stop, 1 failure, 2 wrong flags or config, 3 the lease was lost to another owner. */
+export type ExitCode = 0 | 1 | 2 | 3;
+
+/** Readiness depends on the clock too (expiry, store age); also how often a failed file is tried again. */
+const TICK_MS = 2_000;
+
+export interface RunOptions {
+  readonly options: AgentOptions;
+  readonly version: string;
+  readonly logger: AgentLogger;
+  /** Aborted to stop. */
+  readonly signal: AbortSignal;
+  /** flannel-store's main module, for `--store=embedded`. */
+  readonly storeProgram: string;
+  /** Calls back for every SIGHUP. */
+  readonly onReload: (reload: () => void) => Disposable;
+}
+
+export async function runAgent(run: RunOptions): Promise<ExitCode> {
+  const { options, logger, signal } = run;
+  // Before any other program is started: it is not to have them.
+  using keeper = new ServiceDescriptors();
+  try {
+    makeRunDirectory(options.subnetFile);
+    using _lock = FileLock.acquire(`${options.subnetFile}.lock`);
+    using _memory = keepMemorySmall();
+    const report = new AgentReport(options, run.version);
+    await using _health = await openHealthServer(options, report);
+    const socket = await chooseControlSocket(options.controlSocket, options.subnetFile, logger);
+    await using _control = await ControlServer.open(socket, report.handlers);
+    await using embedded = await startEmbeddedStore(run);
+    const etcd =
+      embedded === undefined ? options.etcd : { endpoints: embedded.endpoint, prefix: options.etcd.prefix, tls: {} };
+    const withStore = { ...run, options: { ...options, etcd } };
+    for (let beginsAnew = false; !signal.aborted; beginsAnew = true) {
+      await runUntilEnd(withStore, report, keeper, beginsAnew);
+    }
+  } catch (error) {
+    if (!signal.aborted) {
+      tryToForget(keeper, logger);
+      return sayWhy(error, logger);
+    }
+  }
+  logger.info("agent.stopped", "stopped as asked; lease and kernel state stay, what the kernel carries goes on");
+  return 0;
+}
+
+/** Nobody knows when the next agent will carry packets, if ever. */
+function tryToForget(keeper: ServiceDescriptors, logger: AgentLogger): void {
+  try {
+    keeper.forgetHeld();
+  } catch (error) {
+    logger.warn("service.not-notified", "cannot tell the service manager", { error: describeError(error) });
+  }
+}
+
+async function startEmbeddedStore({ options, storeProgram, logger }: RunOptions) {
+  if (options.store !== "embedded") return undefined;
+  const { stateDirectory } = options;
+  return await EmbeddedStoreProcess.start({ program: storeProgram, stateDirectory, logger });
+}
+
+function makeRunDirectory(subnetFile: string): void {
+  try {
+    ensureDirectory(dirname(subnetFile), 0o755);
+  } catch (cause) {
+    throw new FlannelError("file.failed", `cannot make the directory of the subnet file ${subnetFile}`, { cause });
+  }
+}
+
+async function openHealthServer(options: AgentOptions, report: AgentReport): Promise<HealthServer | undefined> {
+  if (options.healthz === undefined) return undefined;
+  return HealthServer.open({ ...options.healthz, reasons: () => report.reasons() });
+}
+
+/** Returns when the agent is to begin anew or to stop; throws what made it fail. */
+async function runUntilEnd(
+  run: RunOptions,
+  report: AgentReport,
+  keeper: ServiceDescriptors,
+  beginsAnew: boolean,
+): Promise<void> {
+  const { options, logger, signal } = run;
+  await using rtnetlink = Rtnetlink.open();
+  await using store = await EtcdSubnetStore.open(options.etcd);
+  logger.info("store.opened", `leases are kept in ${store.description}`);
+  const { stateDirectory, subnetFile } = options;
+  const warmState = new WarmState({ directory: stateDirectory, subnetFile, storePrefix: options.etcd.prefix });
+  const remembered = warmState.load(await identifyHost(options, rtnetlink), (file, reason) =>
+    logger.info("state.ignored", `remembered state ignored: ${reason}`, { file }),
+  );
+  const announcer = new ReadinessAnnouncer(logger, keeper);
+  const onSettled = () => announcer.tell(report);
+  const ours = { store, descriptorKeeper: keeper, rtnetlink, warmState };
+  await using agent = Agent.start({ options, logger, ...ours, remembered, beginsAnew, signal, onSettled });
+  report.follow(agent, store);
+  await using _certificates = CertificateKeeper.start({ etcd: options.etcd, store, logger, signal });
+  const ticker = setInterval(() => {
+    agent.settle();
+    announcer.tellPreflight(report);
+  }, TICK_MS);
+  using _reload = run.onReload(() => void reload(agent, store, options, logger));
+  const stopped = Promise.withResolvers<{ readonly type: "stopped" }>();
+  const stop = () => stopped.resolve({ type: "stopped" });
+  signal.addEventListener("abort", stop, { once: true });
+  // The wish may have come while the parts were being opened.
+  if (signal.aborted) stop();
+  const end = await Promise.race([agent.ended, stopped.promise]);
+  clearInterval(ticker);
+  announcer.end(end.type === "stopped");
+  if (end.type === "failed") throw end.error;
+}
+
+/** Says changes of readiness in the log and to the service manager. */
+class ReadinessAnnouncer {
+  readonly #logger: AgentLogger;
+  readonly #keeper: ServiceDescriptors;
+  #said: string | undefined;
+  #isReadySent = false;
+  #isPreflightSaid = false;
+  #hasEnded = false;
+
+  constructor(logger: AgentLogger, keeper: ServiceDescriptors) {
+    this.#logger = logger;
+    this.#keeper = keeper;
+  }
+
+  tell(report: AgentReport): void {
+    if (this.#hasEnded) return;
+    const reasons = report.reasons();
+    const text = reasons.join("; ");
+    if (!this.#isReadySent && report.isForwarding) {
+      this.#isReadySent = true;
+      preferSmallHeap();
+      tryToForget(this.#keeper, this.#logger); // what an earlier configuration needed
+      this.#notify(`READY=1\nSTATUS=${text === "" ? "ready" : text}`);
+    }
+    if (text === this.#said) return;
+    const wasReady = this.#said === "";
+    this.#said = text;
+    if (text === "") this.#logger.info("agent.ready", "ready: packets to all known peers can flow", report.summary());
+    else if (wasReady) this.#logger.warn("agent.not-ready", `not ready any more: ${text}`);
+    if (this.#isReadySent) this.#notify(`STATUS=${text === "" ? "ready" : `not ready: ${text}`}`);
+  }
+
+  /** Once, and not before the first tick: the way to ready is not for reading other people's firewall rules. */
+  tellPreflight(report: AgentReport): void {
+    if (this.#isPreflightSaid || !report.hasNetwork) return;
+    this.#isPreflightSaid = true;
+    report.preflight().then(
+      (findings) => {
+        for (const { check, severity, message, cure } of findings) {
+          const say = severity === "error" ? this.#logger.error : this.#logger.warn;
+          say(`preflight.${check}`, `${message}: ${cure}`, { cure });
+        }
+      },
+      (error: unknown) =>
+        this.#logger.warn("preflight.failed", "cannot check this host", { error: describeError(error) }),
+    );
+  }
+
+  /** Nothing is told after it: what settles while the parts are closed says nothing about the next agent. */
+  end(isStopping: boolean): void {
+    this.#hasEnded = true;
+    if (isStopping) this.#notify("STOPPING=1");
+  }
+
+  #notify(state: string): void {
+    try {
+      notifyService(state);
+    } catch (error) {
+      this.#logger.warn("service.not-notified", "cannot tell the service manager", { error: describeError(error) });
+    }
+  }
+}
+
+async function identifyHost(options: AgentOptions, rtnetlink: Rtnetlink): Promise<HostIdentity> {
+  const links = await rtnetlink.dump("link");
+  const addresses = await rtnetlink.dump("address");
+  const announced = [options.publicIp, options.publicIpv6].filter((address) => address !== undefined);
+  return {
+    addresses: new Set([...addresses.map(({ address }) => prefixAddress(address)), ...announced]),
+    macs: new Set(links.flatMap(({ mac, isLoopback }) => (mac === undefined || isLoopback ? [] : [mac]))),
+  };
+}
+
+/** SIGHUP: verbosity from `<state-dir>/log-level` if that file is there, certificates from disk, configuration from the store. */
+async function reload(agent: Agent, store: EtcdSubnetStore, options: AgentOptions, logger: AgentLogger): Promise<void> {
+  logger.setVerbosity(readVerbosity(options));
+  logger.info("agent.reload", "reading log level, certificates and configuration again", {
+    verbosity: logger.verbosity,
+  });
+  try {
+    await store.reloadCertificates();
+    await agent.reload();
+  } catch (error) {
+    logger.error("agent.reload-failed", "not everything could be read again", { error: describeError(error) });
+  }
+}
+
+function readVerbosity(options: AgentOptions): number {
+  try {
+    const text = readFileSync(join(options.stateDirectory, "log-level"), "utf8").trim();
+    return /^\d{1,2}$/.test(text) ? Number(text) : options.verbosity;
+  } catch {
+    return options.verbosity;
+  }
+}
+
+function sayWhy(error: unknown, logger: AgentLogger): ExitCode {
+  const code = error instanceof FlannelError ? error.code : "internal";
+  logger.error("agent.failed", describeError(error), { code });
+  if (code === "internal" && error instanceof Error) logger.error("agent.failed.stack", error.stack ?? "");
+  if (hasCode(error, "lease.conflict", "lease.lost")) return 3;
+  return hasCode(error, "config.invalid", "usage") ? 2 : 1;
+}

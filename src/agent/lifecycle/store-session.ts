@@ -1,0 +1,99 @@
+// The agent's conversation with the store, from the first look at the configuration to the endless watch:
+// configuration → lease → watch. It goes on for as long as the agent runs; what it learns it hands to the agent.
+
+import { type RetryOptions, retryUntilDone } from "../../async/retry.ts";
+import { FlannelError, hasCode } from "../../errors.ts";
+import type { LeaseChange, OwnLease } from "../../lease/lease.ts";
+import type { AcquireOutcome, LeaseRequest, NetworkConfigDocument, SubnetStore } from "../../store/subnet-store.ts";
+import type { Logger } from "../../telemetry/logger.ts";
+
+export interface StoreSessionEvents {
+  /** First and every later version; undefined when the key was deleted. Returns when the agent can announce itself. */
+  onConfig(document: NetworkConfigDocument | undefined): Promise<void>;
+  /** Takes the first lease; waits for it as long as it takes. */
+  acquire(waiting: Waiting): Promise<OwnLease>;
+  onAcquired(lease: OwnLease): void;
+  onChange(change: LeaseChange): void;
+  /** Why configuration or lease cannot be had yet; undefined when what was waited for came. */
+  onWaiting(reason: string | undefined): void;
+}
+
+/**
+ * Runs until `signal`. Rejects only with what no waiting cures: a configuration in error, and refused credentials unless
+ * `waitsForAccess`.
+ */
+export async function runStoreSession(
+  store: SubnetStore,
+  events: StoreSessionEvents,
+  logger: Logger,
+  signal: AbortSignal,
+  waitsForAccess = false,
+): Promise<void> {
+  const waiting: Waiting = { logger, signal, waitsForAccess, onWaiting: (reason) => events.onWaiting(reason) };
+  const document = await readConfig(store, waiting);
+  await events.onConfig(document);
+  events.onAcquired(await events.acquire(waiting));
+  await Promise.all([watchLeases(store, events, signal), watchConfig(store, document.revision, events, signal)]);
+}
+
+/** What waiting needs besides what is waited for. */
+export interface Waiting extends Pick<RetryOptions, "logger" | "signal" | "onWaiting"> {
+  /** Credentials may become good without this process ending: somebody lets the host join again. */
+  readonly waitsForAccess?: boolean;
+}
+
+function mayBeCured(error: FlannelError, { waitsForAccess = false }: Waiting): boolean {
+  return error.retryable || (waitsForAccess && hasCode(error, "store.unauthorized"));
+}
+
+async function readConfig(store: SubnetStore, waiting: Waiting): Promise<NetworkConfigDocument> {
+  return retryUntilDone(
+    {
+      what: "read the network configuration",
+      event: "config.unavailable",
+      shouldRetry: (error) => mayBeCured(error, waiting) || hasCode(error, "config.missing"),
+      maxDelayMs: 1_000,
+      ...waiting,
+    },
+    () => store.networkConfig(waiting.signal),
+  );
+}
+
+/** Waits for the store and for a free subnet; both may come. */
+export async function acquireLease(
+  store: SubnetStore,
+  request: () => LeaseRequest,
+  waiting: Waiting,
+): Promise<{ lease: OwnLease; outcome: AcquireOutcome }> {
+  return retryUntilDone(
+    {
+      what: "lease a subnet",
+      event: "lease.unavailable",
+      shouldRetry: (error) =>
+        mayBeCured(error, waiting) || hasCode(error, "pool.exhausted", "lease.conflict", "lease.lost"),
+      ...waiting,
+    },
+    () => store.acquire(request(), waiting.signal),
+  );
+}
+
+async function watchLeases(store: SubnetStore, events: StoreSessionEvents, signal: AbortSignal): Promise<void> {
+  for await (const change of store.watch(signal)) events.onChange(change);
+  ended("lease", signal);
+}
+
+async function watchConfig(
+  store: SubnetStore,
+  after: bigint,
+  events: StoreSessionEvents,
+  signal: AbortSignal,
+): Promise<void> {
+  for await (const document of store.watchNetworkConfig(after, signal)) await events.onConfig(document);
+  ended("configuration", signal);
+}
+
+/** A watch that ends by itself would leave us deaf without a sign. */
+function ended(which: string, signal: AbortSignal): void {
+  signal.throwIfAborted();
+  throw new FlannelError("internal", `the ${which} watch ended although nobody stopped it`);
+}

@@ -1,0 +1,82 @@
+// What we know of the store's health: when it last answered, whether the watch is connected. For readiness and status.
+import type { Lease, LeaseChange } from "../../lease/lease.ts";
+import { describeOwner } from "../../lease/lease-owner.ts";
+import type { Logger } from "../../telemetry/logger.ts";
+
+export class StoreView {
+  readonly #logger: Logger;
+  #seenMonotonicMs: number | undefined;
+  #isConnected = false;
+  #obstacle: string | undefined;
+
+  constructor(logger: Logger) {
+    this.#logger = logger;
+  }
+
+  /** The store answered just now. */
+  answered(): void {
+    this.#seenMonotonicMs = performance.now();
+  }
+
+  /** What stands between us and our first lease; undefined when nothing does. */
+  setObstacle(reason: string | undefined): void {
+    this.#obstacle = reason;
+  }
+
+  get obstacle(): string | undefined {
+    return this.#obstacle;
+  }
+
+  /** Returns whether the store is back after it was away. */
+  follow(change: LeaseChange): boolean {
+    if (change.type === "disconnected") {
+      if (this.#isConnected) {
+        const text = "connection to the store lost: forwarding goes on, trying to reconnect";
+        this.#logger.warn("store.disconnected", text, { reason: change.reason });
+      }
+      this.#isConnected = false;
+      return false;
+    }
+    const isBack = !this.#isConnected;
+    if (isBack) this.#logger.info("store.connected", "watching the leases", { revision: change.revision });
+    this.#isConnected = true;
+    this.answered();
+    this.#tell(change);
+    return isBack;
+  }
+
+  #tell(change: Exclude<LeaseChange, { type: "disconnected" }>): void {
+    const { type, revision } = change;
+    if (type === "contact") {
+      this.#logger.verbose(6, "store.contact", "the store answered", { revision });
+      return;
+    }
+    for (const { key, reason } of change.unreadable) {
+      const message = "a key in the store cannot be read: it is left out, the others stay";
+      this.#logger.warn("lease.unreadable", message, { key, reason });
+    }
+    if (type === "snapshot") {
+      this.#logger.verbose(1, "leases.read", `${change.leases.length} leases read`, { revision });
+      for (const lease of change.leases) this.#tellLease(lease);
+      return;
+    }
+    this.#logger.verbose(1, "leases.changed", `${change.changes.length} leases changed`, { revision });
+    for (const event of change.changes) {
+      if (event.type === "put") this.#tellLease(event.lease);
+      else this.#logger.verbose(2, "lease.deleted", "a lease is gone", { key: event.key });
+    }
+  }
+
+  #tellLease({ key, attributes }: Lease): void {
+    this.#logger.verbose(2, "lease.seen", () => `leased to ${describeOwner(attributes)}`, { key });
+  }
+
+  get isConnected(): boolean {
+    return this.#isConnected;
+  }
+
+  /** On the monotonic clock, so that a clock jump makes nobody unready; undefined when the store never answered. */
+  get ageMs(): number | undefined {
+    return this.#seenMonotonicMs === undefined ? undefined : performance.now() - this.#seenMonotonicMs;
+  }
+}

@@ -1,0 +1,56 @@
+// When to go on without the store: after it had some time to answer, and again for as long as that fails.
+import { describeError } from "../../errors.ts";
+import type { Logger } from "../../telemetry/logger.ts";
+
+/** How long the store may take before we go on with what we remember; also how long a failure rests. */
+const AFTER_MS = 1_500;
+
+export interface WarmStartTimes {
+  readonly firstMs?: number;
+  /** Between a failure and the next try. */
+  readonly restMs?: number;
+}
+
+export class WarmStart implements Disposable {
+  readonly #start: () => Promise<void>;
+  readonly #logger: Logger;
+  #timer: NodeJS.Timeout | undefined;
+  readonly #restMs: number;
+  #isOver = false;
+  #said = "";
+
+  /** `start` rejects when it did not work out and may later: an interface that is not there yet. */
+  constructor(
+    start: () => Promise<void>,
+    logger: Logger,
+    { firstMs = AFTER_MS, restMs = AFTER_MS }: WarmStartTimes = {},
+  ) {
+    this.#start = start;
+    this.#logger = logger;
+    this.#restMs = restMs;
+    this.#arm(firstMs);
+  }
+
+  [Symbol.dispose](): void {
+    this.#isOver = true;
+    clearTimeout(this.#timer);
+  }
+
+  #arm(delayMs: number): void {
+    this.#timer = setTimeout(() => void this.#try(), delayMs);
+  }
+
+  async #try(): Promise<void> {
+    try {
+      await this.#start();
+    } catch (error) {
+      if (this.#isOver) return;
+      const text = describeError(error);
+      if (text !== this.#said) {
+        this.#logger.warn("warm-start.failed", "cannot go on with the remembered state yet", { error: text });
+      }
+      this.#said = text;
+      this.#arm(this.#restMs);
+    }
+  }
+}

@@ -1,0 +1,237 @@
+// What the agent remembers across restarts, so that a host which boots while the store is away gets its subnet and its
+// peers at once. One file per agent in the state directory, the peers in a second one (read only when needed).
+// State that is not this agent's on this host is ignored: a cloned disk must not make two hosts share a lease.
+
+import { createHash } from "node:crypto";
+import { existsSync, readdirSync, readFileSync, rmSync } from "node:fs";
+import { join } from "node:path";
+import { setImmediate } from "node:timers/promises";
+import { describeError, FlannelError } from "../../errors.ts";
+import { type Address, tryParseAddress } from "../../ip/address.ts";
+import { tryParseJson } from "../../json/try-parse-json.ts";
+import type { Lease } from "../../lease/lease.ts";
+import { tryParseLeaseKey } from "../../lease/lease-key.ts";
+import { formatLeaseValue, parseLeaseValue } from "../../lease/lease-value.ts";
+import { ensureDirectory, writeFileAtomically } from "../../sys/files.ts";
+
+export interface RememberedState {
+  /** Network configuration as the store had it. */
+  readonly configText: string;
+  readonly own: Lease;
+  readonly vtepMac: string;
+  readonly vtepMacV6: string;
+  /** Devices we made: those a later configuration no longer wants are removed. */
+  readonly devices: readonly string[];
+  readonly publicIp?: Address;
+  readonly publicIpv6?: Address;
+  /** MAC of the external interface: tells this host from a clone after a change of address. */
+  readonly interfaceMac?: string;
+}
+
+export interface WarmStateOptions {
+  readonly directory: string;
+  readonly subnetFile: string;
+  readonly storePrefix: string;
+}
+
+/** Addresses and MACs found on this host's interfaces, and addresses it was told to announce. */
+export interface HostIdentity {
+  readonly addresses: ReadonlySet<string>;
+  readonly macs: ReadonlySet<string>;
+}
+
+const FORMAT_VERSION = 1;
+const LEASES_PER_SLICE = 1_000;
+
+export class WarmState {
+  readonly #options: WarmStateOptions;
+  /** File name without extension of the state in use. */
+  #name: string | undefined;
+
+  constructor(options: WarmStateOptions) {
+    this.#options = options;
+  }
+
+  /** The state of this agent on this host, if there is one. Unreadable or foreign files are told through `onIgnored`. */
+  load(identity: HostIdentity, onIgnored: (file: string, reason: string) => void): RememberedState | undefined {
+    for (const name of this.#candidates()) {
+      const file = join(this.#options.directory, `${name}.json`);
+      try {
+        const state = parseState(readFileSync(file, "utf8"));
+        if (belongsHere(state, identity)) {
+          this.#name = name;
+          return state;
+        }
+        onIgnored(file, "it belongs to another host or address");
+      } catch (error) {
+        onIgnored(file, describeError(error));
+      }
+    }
+    return undefined;
+  }
+
+  /** Peers as last saved; empty when there are none or they cannot be read. */
+  loadPeers(): Lease[] {
+    if (this.#name === undefined) return [];
+    let text: string;
+    try {
+      text = readFileSync(this.#path(this.#name, "peers"), "utf8");
+    } catch {
+      return [];
+    }
+    return text.split("\n").flatMap((line) => tryParseLease(tryParseJson(line)) ?? []);
+  }
+
+  /** Throws `file.failed`. */
+  async save(state: RememberedState): Promise<void> {
+    const name = `${this.#prefix()}-${(state.publicIp ?? state.publicIpv6 ?? "none").replaceAll(":", "_")}`;
+    const previous = this.#name;
+    this.#makeDirectory();
+    await writeFileAtomically(this.#path(name), `${JSON.stringify(formatState(state), undefined, 1)}\n`, 0o600);
+    this.#name = name;
+    if (previous !== undefined && previous !== name) {
+      for (const path of [this.#path(previous), this.#path(previous, "peers")]) rmSync(path, { force: true });
+    }
+  }
+
+  /**
+   * One lease a line. Throws `file.failed`. False, and nothing is written, before the own state is known: peers without
+   * an own lease are of no use.
+   */
+  async savePeers(peers: readonly Lease[]): Promise<boolean> {
+    if (this.#name === undefined) return false;
+    const parts: string[] = [];
+    for (let start = 0; start < peers.length; start += LEASES_PER_SLICE) {
+      const slice = peers.slice(start, start + LEASES_PER_SLICE);
+      parts.push(slice.map((lease) => `${JSON.stringify(formatLease(lease))}\n`).join(""));
+      await setImmediate(); // formatting all at once would hold up packets' news for tens of milliseconds
+    }
+    await writeFileAtomically(this.#path(this.#name, "peers"), parts.join(""), 0o600);
+    return true;
+  }
+
+  /** The files that hold what is remembered of this agent, also on another address. */
+  files(): string[] {
+    const paths = this.#candidates().flatMap((name) => [this.#path(name), this.#path(name, "peers")]);
+    return paths.filter((path) => existsSync(path));
+  }
+
+  /** Removes what is remembered of this agent (`flannelctl cleanup --all`); returns the paths. */
+  remove(): string[] {
+    const paths = this.files();
+    for (const path of paths) rmSync(path, { force: true });
+    return paths;
+  }
+
+  /** Every state of this subnet file and prefix, whoever's; for commands that run without an agent. */
+  all(): RememberedState[] {
+    return this.#candidates().flatMap((name) => {
+      try {
+        return parseState(readFileSync(this.#path(name), "utf8"));
+      } catch {
+        return [];
+      }
+    });
+  }
+
+  #prefix(): string {
+    const key = `${this.#options.subnetFile}\0${this.#options.storePrefix}`;
+    return createHash("sha256").update(key).digest("hex").slice(0, 12);
+  }
+
+  #path(name: string, part?: "peers"): string {
+    return join(this.#options.directory, part === undefined ? `${name}.json` : `${name}.${part}.json`);
+  }
+
+  #candidates(): string[] {
+    try {
+      return readdirSync(this.#options.directory)
+        .filter((file) => file.startsWith(`${this.#prefix()}-`) && file.endsWith(".json") && !file.includes(".peers."))
+        .map((file) => file.slice(0, -".json".length));
+    } catch {
+      return [];
+    }
+  }
+
+  #makeDirectory(): void {
+    try {
+      ensureDirectory(this.#options.directory, 0o700);
+    } catch (cause) {
+      throw new FlannelError("file.failed", `cannot create the state directory ${this.#options.directory}`, { cause });
+    }
+  }
+}
+
+function belongsHere(state: RememberedState, identity: HostIdentity): boolean {
+  const addresses = [state.publicIp, state.publicIpv6].filter((address) => address !== undefined);
+  if (state.interfaceMac !== undefined && identity.macs.has(state.interfaceMac)) return true;
+  return addresses.some((address) => identity.addresses.has(address));
+}
+
+function formatLease(lease: Lease) {
+  return {
+    key: lease.key,
+    value: formatLeaseValue(lease.attributes),
+    revision: lease.revision.toString(),
+    storeLeaseId: lease.storeLeaseId.toString(),
+  };
+}
+
+function formatState({ own, ...state }: RememberedState) {
+  return { version: FORMAT_VERSION, ...state, own: formatLease(own) };
+}
+
+function tryParseLease(entry: unknown): Lease | undefined {
+  if (!isRecord(entry)) return undefined;
+  const { key, value, revision, storeLeaseId } = entry;
+  if (typeof key !== "string" || typeof value !== "string" || !isDecimal(revision) || !isDecimal(storeLeaseId)) {
+    return undefined;
+  }
+  const subnets = tryParseLeaseKey(key);
+  if (subnets === undefined) return undefined;
+  try {
+    const attributes = parseLeaseValue(value);
+    return { key, ...subnets, attributes, revision: BigInt(revision), storeLeaseId: BigInt(storeLeaseId) };
+  } catch {
+    return undefined;
+  }
+}
+
+function parseState(text: string): RememberedState {
+  const parsed: unknown = JSON.parse(text);
+  const own = isRecord(parsed) ? tryParseLease(parsed["own"]) : undefined;
+  if (!isRecord(parsed) || parsed["version"] !== FORMAT_VERSION || own === undefined) {
+    throw new FlannelError("file.failed", "it is not a state file of this version");
+  }
+  const { configText, vtepMac, vtepMacV6, devices, publicIp, publicIpv6, interfaceMac } = parsed;
+  if (typeof configText !== "string" || !isMac(vtepMac) || !isMac(vtepMacV6) || !Array.isArray(devices)) {
+    throw new FlannelError("file.failed", "it lacks a field");
+  }
+  const [address, addressV6] = [publicIp, publicIpv6].map((ip) =>
+    typeof ip === "string" ? tryParseAddress(ip) : undefined,
+  );
+  return {
+    configText,
+    own,
+    vtepMac,
+    vtepMacV6,
+    devices: devices.filter(
+      (device): device is string => typeof device === "string" && /^flannel[\w.-]*$/.test(device),
+    ),
+    ...(address !== undefined && { publicIp: address }),
+    ...(addressV6 !== undefined && { publicIpv6: addressV6 }),
+    ...(isMac(interfaceMac) && { interfaceMac }),
+  };
+}
+
+function isRecord(value: unknown): value is Record<string, unknown> {
+  return typeof value === "object" && value !== null && !Array.isArray(value);
+}
+
+function isDecimal(value: unknown): value is string {
+  return typeof value === "string" && /^\d{1,20}$/.test(value);
+}
+
+function isMac(value: unknown): value is string {
+  return typeof value === "string" && /^([0-9a-f]{2}:){5}[0-9a-f]{2}$/.test(value);
+}

@@ -1,0 +1,159 @@
+// flannel-store's command line. Pure.
+import { FlannelError } from "../../errors.ts";
+import { isLoopback, type ListenAddress, parseListenAddress } from "../../flannel-store/server/listen-address.ts";
+import { type FlagDefinition, type ParsedFlags, parseFlags } from "./flags.ts";
+import { flagsHelp } from "./flags-text.ts";
+
+const data = "Data";
+const network = "Network";
+const general = "General";
+
+const flannelStoreFlags: readonly FlagDefinition[] = [
+  {
+    name: "data-dir",
+    kind: "string",
+    default: "/var/lib/flannel-store",
+    group: data,
+    valueName: "DIR",
+    description: "Where the data is kept; made when it is not there. One process at a time.",
+    validate: (value) => (value === "" ? "must not be empty" : undefined),
+  },
+  {
+    name: "history-minutes",
+    kind: "int",
+    default: 60,
+    group: data,
+    valueName: "MINUTES",
+    description: "How long old values are kept for watches that were interrupted.",
+    validate: (value) => (value >= 1 && value <= 1_000_000 ? undefined : "must be at least 1"),
+  },
+  {
+    name: "listen",
+    kind: "strings",
+    group: network,
+    valueName: "HOST:PORT",
+    description: "Address to serve on; 127.0.0.1:2379 when left out.",
+  },
+  {
+    name: "tls-cert",
+    kind: "string",
+    default: "",
+    group: network,
+    valueName: "FILE",
+    description: "The server's certificate (PEM). Read again on SIGHUP.",
+  },
+  { name: "tls-key", kind: "string", default: "", group: network, valueName: "FILE", description: "Its private key." },
+  {
+    name: "tls-client-ca",
+    kind: "string",
+    default: "",
+    group: network,
+    valueName: "FILE",
+    description: "Clients must show a certificate signed by this authority.",
+  },
+  {
+    name: "users-file",
+    kind: "string",
+    default: "",
+    group: network,
+    valueName: "FILE",
+    description: "Lines `name:password`, mode 0600: clients must log in as one of them.",
+  },
+  {
+    name: "cluster",
+    kind: "bool",
+    default: false,
+    group: network,
+    description:
+      "Serve a cluster made by `flannelctl init`, with the certificates in DIR/cluster: only its hosts are let in, and hosts can join.",
+  },
+  {
+    name: "insecure",
+    kind: "bool",
+    default: false,
+    group: network,
+    description:
+      "Serve on other addresses than loopback although everybody who reaches them can read or change the network.",
+  },
+  { name: "help", kind: "bool", default: false, group: general, description: "Print this text." },
+  { name: "version", kind: "bool", default: false, group: general, description: "Print the version." },
+];
+
+export interface StoreProcessOptions {
+  readonly dataDirectory: string;
+  readonly historyMs: number;
+  readonly listen: readonly ListenAddress[];
+  /** Paths. */
+  readonly tls?: { readonly certFile: string; readonly keyFile: string; readonly clientCaFile?: string };
+  readonly usersFile?: string;
+  /** TLS and who may call are as `flannelctl init` set them up. */
+  readonly isCluster: boolean;
+}
+
+export type StoreInvocation =
+  | { readonly action: "help"; readonly text: string }
+  | { readonly action: "version" }
+  | { readonly action: "run"; readonly options: StoreProcessOptions };
+
+/** `argv` without the program's name. Throws `usage` with one sentence. */
+export function resolveStoreOptions(argv: readonly string[]): StoreInvocation {
+  const parsed = parseFlags(flannelStoreFlags, argv, {});
+  if (parsed.helpRequested) return { action: "help", text: helpText() };
+  if (parsed.versionRequested) return { action: "version" };
+  const options = toOptions(parsed);
+  if (parsed.values.get("insecure") !== true) checkExposure(options);
+  return { action: "run", options };
+}
+
+function helpText(): string {
+  return (
+    "Usage: flannel-store [FLAG]...\n\n" +
+    "One process and one file that speak the etcd v3 API as far as flannel and etcdctl need it.\n\n" +
+    flagsHelp(flannelStoreFlags)
+  );
+}
+
+function toOptions(parsed: ParsedFlags): StoreProcessOptions {
+  const [certFile, keyFile, clientCaFile, usersFile] = ["tls-cert", "tls-key", "tls-client-ca", "users-file"].map(
+    (name) => String(parsed.values.get(name)),
+  );
+  if (!certFile !== !keyFile) throw new FlannelError("usage", "--tls-cert and --tls-key belong together: give both");
+  if (clientCaFile && !certFile) {
+    throw new FlannelError("usage", "--tls-client-ca needs --tls-cert and --tls-key: there is no TLS without");
+  }
+  const isCluster = parsed.values.get("cluster") === true;
+  if (isCluster && (certFile || usersFile || parsed.values.get("insecure") === true)) {
+    throw new FlannelError(
+      "usage",
+      "--cluster brings its own certificates and list of members: leave --tls-cert, --tls-key, --tls-client-ca, --users-file and --insecure out",
+    );
+  }
+  const listen = parsed.values.get("listen");
+  const addresses = Array.isArray(listen) && listen.length > 0 ? listen : ["127.0.0.1:2379"];
+  return {
+    dataDirectory: String(parsed.values.get("data-dir")),
+    historyMs: Number(parsed.values.get("history-minutes")) * 60_000,
+    listen: addresses.map((address) => parseListenAddress(String(address))),
+    ...(certFile && keyFile && { tls: { certFile, keyFile, ...(clientCaFile && { clientCaFile }) } }),
+    ...(usersFile && { usersFile }),
+    isCluster,
+  };
+}
+
+/** Whoever can write to the store decides where all hosts send their packets. */
+function checkExposure({ listen, tls, usersFile, isCluster }: StoreProcessOptions): void {
+  const open = listen.find((address) => !isLoopback(address));
+  if (open === undefined || isCluster) return;
+  const missing = [
+    ...(tls === undefined ? ["TLS (--tls-cert, --tls-key)"] : []),
+    ...(tls?.clientCaFile === undefined && usersFile === undefined
+      ? ["check of who calls (--tls-client-ca or --users-file)"]
+      : []),
+  ];
+  if (missing.length === 0) return;
+  throw new FlannelError(
+    "usage",
+    `--listen ${open.host}:${open.port} can be reached from other hosts, but there is no ${missing.join(" and no ")}: ` +
+      "everybody there could redirect the traffic of all containers; give them, or --insecure if you mean it",
+  );
+}

@@ -1,0 +1,343 @@
+// The table of flanneld's flags: names, types and defaults as in flannel v0.28, and our additions. Pure data.
+import { type Family, familyOf, tryParseAddress } from "../../ip/address.ts";
+import type { FlagDefinition } from "./flags.ts";
+
+/** Undefined when `text` is empty or a usable address of the family. */
+function addressRule(family: Family): (text: string) => string | undefined {
+  return (text) => {
+    const address = tryParseAddress(text);
+    const isUsable = address !== undefined && familyOf(address) === family && address !== "0.0.0.0" && address !== "::";
+    return text === "" || isUsable ? undefined : `must be an IPv${family} address`;
+  };
+}
+
+function anyAddressRule(text: string): string | undefined {
+  return text === "" || tryParseAddress(text) !== undefined ? undefined : "must be an IP address";
+}
+
+function notEmptyRule(text: string): string | undefined {
+  return text === "" ? "must not be empty" : undefined;
+}
+
+const store = "Store (etcd v3)";
+const external = "External interface";
+const lease = "Lease and files";
+const health = "Health checks";
+const logging = "Logging";
+const traffic = "Traffic rules";
+const kubernetes = "Kubernetes";
+const general = "General";
+
+export const flanneldFlags: readonly FlagDefinition[] = [
+  {
+    name: "store",
+    kind: "string",
+    default: "etcd",
+    group: store,
+    valueName: "NAME",
+    description:
+      "Where leases are kept: `etcd`, or `embedded`, a flannel-store of this agent's own in the state directory, on " +
+      "127.0.0.1:2379 or the next free port.",
+    validate: (value) => (value === "etcd" || value === "embedded" ? undefined : "must be etcd or embedded"),
+  },
+  {
+    name: "etcd-endpoints",
+    kind: "string",
+    default: "http://127.0.0.1:4001,http://127.0.0.1:2379",
+    group: store,
+    valueName: "LIST",
+    description: "Comma-separated endpoints: http://, https:// or unix://. The next one is tried when one fails.",
+  },
+  {
+    name: "etcd-prefix",
+    kind: "string",
+    default: "/coreos.com/network",
+    group: store,
+    valueName: "KEY",
+    description: "Prefix of all keys: the network config is at PREFIX/config, the leases under PREFIX/subnets.",
+    validate: notEmptyRule,
+  },
+  {
+    name: "etcd-cafile",
+    kind: "string",
+    default: "",
+    group: store,
+    valueName: "FILE",
+    description:
+      "Certificates of the authorities that etcd's certificate is checked against; the system's if left out.",
+  },
+  {
+    name: "etcd-certfile",
+    kind: "string",
+    default: "",
+    group: store,
+    valueName: "FILE",
+    description: "Our certificate for etcd; needs --etcd-keyfile.",
+  },
+  {
+    name: "etcd-keyfile",
+    kind: "string",
+    default: "",
+    group: store,
+    valueName: "FILE",
+    description: "Private key of --etcd-certfile.",
+  },
+  {
+    name: "etcd-cert-renew",
+    kind: "bool",
+    default: false,
+    group: store,
+    description:
+      "Have --etcd-certfile renewed by the store, a flannel-store that this host joined (flannelctl join), before it ends.",
+  },
+  {
+    name: "etcd-username",
+    kind: "string",
+    default: "",
+    group: store,
+    valueName: "NAME",
+    description: "User for etcd; used together with a password.",
+  },
+  {
+    name: "etcd-password",
+    kind: "string",
+    default: "",
+    group: store,
+    isSecret: true,
+    description: "Password for etcd. Better given as environment variable, which other users cannot see.",
+  },
+  {
+    name: "iface",
+    kind: "strings",
+    group: external,
+    valueName: "NAME|IP",
+    description:
+      "Interface, by name or address, that carries the traffic between hosts. The first that exists is taken.",
+  },
+  {
+    name: "iface-regex",
+    kind: "strings",
+    group: external,
+    valueName: "REGEX",
+    description: "Regular expression for the address or name of the interface; tried after --iface.",
+  },
+  {
+    name: "iface-can-reach",
+    kind: "string",
+    default: "",
+    group: external,
+    valueName: "IP",
+    description: "Take the interface through which this address is reached; tried after --iface-regex.",
+    validate: anyAddressRule,
+  },
+  {
+    name: "public-ip",
+    kind: "string",
+    default: "",
+    group: external,
+    valueName: "IP",
+    description: "IPv4 address that other hosts reach this one by, where it is not the interface's (NAT).",
+    validate: addressRule(4),
+  },
+  {
+    name: "public-ipv6",
+    kind: "string",
+    default: "",
+    group: external,
+    valueName: "IP",
+    description: "The same for IPv6.",
+    validate: addressRule(6),
+  },
+  {
+    name: "subnet-file",
+    kind: "string",
+    default: "/run/flannel/subnet.env",
+    group: lease,
+    valueName: "FILE",
+    description: "Where the leased subnet and the MTU are written for Docker, CNI and others.",
+    validate: (text) => (text === "" || text.endsWith("/") ? "must be the path of a file" : undefined),
+  },
+  {
+    name: "subnet-lease-renew-margin",
+    kind: "int",
+    default: 60,
+    group: lease,
+    valueName: "MINUTES",
+    description: "How long before the end of its 24 hours the lease is renewed, 1 to 1439.",
+    validate: (value) => (value >= 1 && value <= 1439 ? undefined : "must be from 1 to 1439 (minutes)"),
+  },
+  {
+    name: "state-dir",
+    kind: "string",
+    default: "/var/lib/flannel",
+    group: lease,
+    valueName: "DIR",
+    description: "Where the last good configuration, lease and peers are kept, to start from while the store is away.",
+    validate: notEmptyRule,
+  },
+  {
+    name: "control-socket",
+    kind: "string",
+    default: "",
+    group: lease,
+    valueName: "FILE",
+    description: "Socket on which flannelctl finds the agent; flanneld.sock beside the subnet file if left out.",
+  },
+  {
+    name: "healthz-ip",
+    kind: "string",
+    default: "0.0.0.0",
+    group: health,
+    valueName: "IP",
+    description: "Address that /healthz and /readyz are served on.",
+    validate: anyAddressRule,
+  },
+  {
+    name: "healthz-port",
+    kind: "int",
+    default: 0,
+    group: health,
+    valueName: "PORT",
+    description: "Port of the health checks; 0 turns them off.",
+    validate: (value) => (value <= 65_535 ? undefined : "must be at most 65535"),
+  },
+  {
+    name: "v",
+    kind: "int",
+    default: 0,
+    group: logging,
+    valueName: "LEVEL",
+    description: "How much is logged: 1 details, 2 every lease, 4 every kernel object, 6 everything.",
+  },
+  {
+    name: "log-format",
+    kind: "string",
+    default: "text",
+    group: logging,
+    valueName: "text|json",
+    description: "Readable text, or one JSON object per line.",
+    validate: (text) => (text === "text" || text === "json" ? undefined : "must be text or json"),
+  },
+  {
+    name: "vmodule",
+    kind: "string",
+    default: "",
+    group: logging,
+    description: "flannel's per-file log levels.",
+    isUnavailable: true,
+  },
+  {
+    name: "log_backtrace_at",
+    kind: "string",
+    default: "",
+    group: logging,
+    description: "flannel's stack traces at a line of the log.",
+    isUnavailable: true,
+  },
+  {
+    name: "ip-masq",
+    kind: "bool",
+    default: false,
+    group: traffic,
+    description: "Masquerade what containers send out of the network, so that answers come back to this host.",
+  },
+  {
+    name: "ip-masq-fully-random-disable",
+    kind: "bool",
+    default: false,
+    group: traffic,
+    description: "Masquerade without fully random source ports, also where kernel and tool know them.",
+  },
+  {
+    name: "iptables-forward-rules",
+    kind: "bool",
+    default: true,
+    group: traffic,
+    description:
+      "Accept forwarded packets from and to the network, also where the FORWARD policy is DROP (nftables too).",
+  },
+  {
+    name: "iptables-resync",
+    kind: "int",
+    default: 5,
+    group: traffic,
+    valueName: "SECONDS",
+    validate: (value) => (value >= 0 && value <= 86_400 ? undefined : "must be from 0 to 86400 (seconds)"),
+    description:
+      "How often is looked for what the kernel does not announce, most of all in legacy iptables; 0 never looks.",
+  },
+  {
+    name: "ip-blackhole-route",
+    kind: "bool",
+    default: false,
+    group: traffic,
+    description: "Drop packets to addresses of the own subnet that no container has, instead of sending them back out.",
+  },
+  {
+    name: "kube-subnet-mgr",
+    kind: "bool",
+    default: false,
+    group: kubernetes,
+    description: "Lease subnets through the Kubernetes API instead of etcd.",
+    isUnavailable: true,
+  },
+  {
+    name: "kube-api-url",
+    kind: "string",
+    default: "",
+    group: kubernetes,
+    valueName: "URL",
+    description: "URL of the Kubernetes API.",
+    isUnavailable: true,
+  },
+  {
+    name: "kubeconfig-file",
+    kind: "string",
+    default: "",
+    group: kubernetes,
+    valueName: "FILE",
+    description: "Credentials for the Kubernetes API.",
+    isUnavailable: true,
+  },
+  {
+    name: "kube-annotation-prefix",
+    kind: "string",
+    default: "flannel.alpha.coreos.com",
+    group: kubernetes,
+    description: "Prefix of the annotations on nodes.",
+    isUnavailable: true,
+  },
+  {
+    name: "net-config-path",
+    kind: "string",
+    default: "/etc/kube-flannel/net-conf.json",
+    group: kubernetes,
+    valueName: "FILE",
+    description: "File with the network config.",
+    isUnavailable: true,
+  },
+  {
+    name: "set-node-network-unavailable",
+    kind: "bool",
+    default: true,
+    group: kubernetes,
+    description: "Tell Kubernetes when the node's network is up.",
+    isUnavailable: true,
+  },
+  {
+    name: "help",
+    kind: "bool",
+    default: false,
+    group: general,
+    fromEnvironment: false,
+    description: "Show this text.",
+  },
+  {
+    name: "version",
+    kind: "bool",
+    default: false,
+    group: general,
+    fromEnvironment: false,
+    description: "Show the version.",
+  },
+];

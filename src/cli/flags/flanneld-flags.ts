@@ -1,0 +1,155 @@
+// flanneld's command line and environment, resolved to AgentOptions. Pure.
+import { defaultControlSocket } from "../../agent/control/control-socket-path.ts";
+import type { AgentOptions, EtcdOptions } from "../../config/agent-options.ts";
+import { describeError, FlannelError } from "../../errors.ts";
+import { type Address, parseAddress } from "../../ip/address.ts";
+import { compileGoRegex } from "../../underlay/go-regex.ts";
+import { type Environment, type ParsedFlags, parseFlags } from "./flags.ts";
+import { describeGiven, flagsHelp } from "./flags-text.ts";
+import { flanneldFlags } from "./flanneld-flag-table.ts";
+
+/** What the command line asks for. */
+export type FlanneldInvocation =
+  /** Print `text` to stdout, exit 0. */
+  | { readonly action: "help"; readonly text: string }
+  /** Print the version to stdout, exit 0. */
+  | { readonly action: "version" }
+  | {
+      readonly action: "run";
+      readonly options: AgentOptions;
+      /** Odd but workable; for the log. */
+      readonly warnings: readonly string[];
+      /** What was given by flag or variable, without secrets; for the log. */
+      readonly given: Readonly<Record<string, string>>;
+    };
+
+export const flanneldUsageHint = "flanneld --help lists the flags";
+
+/** `argv` without the program's name. Throws `usage` (exit 2) with one sentence. */
+export function resolveAgentOptions(argv: readonly string[], env: Environment): FlanneldInvocation {
+  const parsed = parseFlags(flanneldFlags, argv, env);
+  if (parsed.helpRequested) return { action: "help", text: helpText() };
+  if (parsed.versionRequested) return { action: "version" };
+  return {
+    action: "run",
+    options: Object.freeze(toOptions(parsed)),
+    warnings: parsed.warnings,
+    given: describeGiven(flanneldFlags, parsed),
+  };
+}
+
+function helpText(): string {
+  return (
+    "Usage: flanneld [FLAG]...\n\n" +
+    "Leases a subnet for this host, and makes packets flow between containers on different hosts.\n" +
+    "Every flag can also be given as environment variable: --etcd-prefix as FLANNELD_ETCD_PREFIX.\n\n" +
+    `${flagsHelp(flanneldFlags)}`
+  );
+}
+
+function toOptions(parsed: ParsedFlags): AgentOptions {
+  const subnetFile = text(parsed, "subnet-file");
+  const [canReach, publicIp, publicIpv6] = ["iface-can-reach", "public-ip", "public-ipv6"].map((name) =>
+    address(text(parsed, name)),
+  );
+  const healthzPort = int(parsed, "healthz-port");
+  return {
+    store: chosenStore(parsed),
+    etcd: Object.freeze(etcdOptions(parsed)),
+    interfaces: list(parsed, "iface"),
+    interfaceRegexes: regexes(parsed, "iface-regex"),
+    ...(canReach !== undefined && { canReach }),
+    ...(publicIp !== undefined && { publicIp }),
+    ...(publicIpv6 !== undefined && { publicIpv6 }),
+    subnetFile,
+    stateDirectory: text(parsed, "state-dir"),
+    controlSocket: text(parsed, "control-socket") || defaultControlSocket(subnetFile),
+    renewMarginMs: int(parsed, "subnet-lease-renew-margin") * 60_000,
+    // As in flannel, a port of 0 or below turns the health checks off, and no address means all of them.
+    ...(healthzPort > 0 && {
+      healthz: { ip: address(text(parsed, "healthz-ip")) ?? parseAddress("0.0.0.0"), port: healthzPort },
+    }),
+    rules: Object.freeze({
+      masquerade: bool(parsed, "ip-masq"),
+      randomFully: !bool(parsed, "ip-masq-fully-random-disable"),
+      forward: bool(parsed, "iptables-forward-rules"),
+      resyncMs: int(parsed, "iptables-resync") * 1_000,
+      blackholeRoute: bool(parsed, "ip-blackhole-route"),
+    }),
+    logFormat: text(parsed, "log-format") === "json" ? "json" : "text",
+    verbosity: Math.max(0, int(parsed, "v")),
+  };
+}
+
+/** Throws `usage` when an etcd is named that would not be asked. */
+function chosenStore(parsed: ParsedFlags): AgentOptions["store"] {
+  if (text(parsed, "store") !== "embedded") return "etcd";
+  const given = ["endpoints", "cafile", "certfile", "keyfile", "cert-renew", "username", "password"].find((name) =>
+    parsed.sources.has(`etcd-${name}`),
+  );
+  if (given === undefined) return "embedded";
+  throw new FlannelError("usage", `--store=embedded keeps leases on this host: leave --etcd-${given} out`);
+}
+
+function etcdOptions(parsed: ParsedFlags): EtcdOptions {
+  const [caFile, certFile, keyFile] = ["etcd-cafile", "etcd-certfile", "etcd-keyfile"].map((name) =>
+    text(parsed, name),
+  );
+  const renewsCertificate = bool(parsed, "etcd-cert-renew");
+  if (renewsCertificate && (certFile === "" || keyFile === "")) {
+    throw new FlannelError(
+      "usage",
+      "--etcd-cert-renew needs --etcd-certfile and --etcd-keyfile: what is to be renewed?",
+    );
+  }
+  const [username, password] = [text(parsed, "etcd-username"), text(parsed, "etcd-password")];
+  return {
+    endpoints: text(parsed, "etcd-endpoints"),
+    prefix: text(parsed, "etcd-prefix"),
+    tls: { ...(caFile && { caFile }), ...(certFile && { certFile }), ...(keyFile && { keyFile }) },
+    ...(renewsCertificate && { renewsCertificate }),
+    ...(username !== "" && password !== "" && { username, password }),
+  };
+}
+
+/** Empty entries mean "no choice", so that `--iface=$IFACE` works with the variable unset. */
+function list(parsed: ParsedFlags, name: string): readonly string[] {
+  const value = parsed.values.get(name);
+  if (!Array.isArray(value)) throw new TypeError(`--${name} is not repeatable`);
+  return Object.freeze(value.filter((entry) => entry !== ""));
+}
+
+/** Compiled only to find out what is wrong with them while the operator is still looking. */
+function regexes(parsed: ParsedFlags, name: string): readonly string[] {
+  const patterns = list(parsed, name);
+  for (const pattern of patterns) {
+    try {
+      compileGoRegex(pattern);
+    } catch (error) {
+      throw new FlannelError("usage", describeError(error).slice(0, 300), { cause: error });
+    }
+  }
+  return patterns;
+}
+
+function text(parsed: ParsedFlags, name: string): string {
+  const value = parsed.values.get(name);
+  if (typeof value !== "string") throw new TypeError(`--${name} is not a string flag`);
+  return value;
+}
+
+function int(parsed: ParsedFlags, name: string): number {
+  const value = parsed.values.get(name);
+  if (typeof value !== "number") throw new TypeError(`--${name} is not an int flag`);
+  return value;
+}
+
+function bool(parsed: ParsedFlags, name: string): boolean {
+  const value = parsed.values.get(name);
+  if (typeof value !== "boolean") throw new TypeError(`--${name} is not a bool flag`);
+  return value;
+}
+
+function address(value: string): Address | undefined {
+  return value === "" ? undefined : parseAddress(value);
+}

@@ -1,0 +1,118 @@
+// The last part of `init` and `join`: the processes of this host, started by systemd, or named to whoever starts them.
+import { join } from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
+import type { Status } from "../../../agent/control/control-protocol.ts";
+import { FlannelError } from "../../../errors.ts";
+import { type Paint, printable } from "../../../terminal/text.ts";
+import { commandLine, type HostServices, hostProcesses, writeUnits } from "../../install/services.ts";
+import { enableAndBegin, enableAndStart, isSystemdRunning, reloadUnits } from "../../install/systemd.ts";
+import { askAgent } from "../session/control-client.ts";
+import { type ExitCode, exitCodes, type Invocation, remark } from "../session/invocation.ts";
+import type { BroughtUp } from "../session/json-output.ts";
+import { statusRequest } from "./status.ts";
+
+const READY_WITHIN_MS = 60_000;
+const POLL_MS = 200;
+/** What is over sooner is not worth a word. */
+const TELL_AFTER_MS = 3_000;
+
+/** A line about what is done, on standard error while the work goes on. */
+export function tellStep(invocation: Invocation, text: string): void {
+  if (!invocation.options.json) invocation.terminal.writeErr(`  ✓ ${printable(text)}\n`);
+}
+
+/** The same about what may take a while. */
+export function tellProgress(invocation: Invocation, text: string): void {
+  if (!invocation.options.json) invocation.terminal.writeErr(`  … ${printable(text)}\n`);
+}
+
+/** Whether units are to be made. Says so when they are wanted and there is no systemd. */
+export function usesSystemd(invocation: Invocation, { systemd }: { readonly systemd: boolean }): boolean {
+  if (!systemd) return false;
+  if (isSystemdRunning()) return true;
+  remark(invocation, "systemd does not run this host: no units are made (as with --no-systemd)");
+  return false;
+}
+
+/** Throws `usage` unless root asks, where only root can do what is asked. */
+export function requireRoot({ options }: Invocation, systemd: boolean, verb: string): void {
+  if (process.getuid?.() === 0) return;
+  if (options.paths.root !== "" && !systemd) return;
+  const what = systemd ? "it makes systemd units" : `it writes ${options.paths.etcDirectory}`;
+  throw new FlannelError("usage", `flannelctl ${verb} must be run as root: ${what}`);
+}
+
+export async function bringUp(invocation: Invocation, services: HostServices, systemd: boolean): Promise<BroughtUp> {
+  const processes = hostProcesses(services).map(({ name, argv, env }) => ({ name, argv: [...argv], env: { ...env } }));
+  if (!systemd) return { units: [], processes, reasons: [], findings: [] };
+  const { signal } = invocation;
+  const { root, unitDirectory } = services.paths;
+  const names = await writeUnits(services);
+  const units = names.map((name) => join(unitDirectory, name));
+  tellStep(invocation, `units ${names.join(" and ")} in ${unitDirectory}`);
+  await reloadUnits(signal);
+  for (const name of names) {
+    // systemd does not know other directories than its own.
+    const unit = root === "" ? name : join(unitDirectory, name);
+    if (name === "flanneld.service") await enableAndBegin(unit, signal);
+    else await enableAndStart(unit, signal);
+    tellStep(invocation, `${name} ${name === "flanneld.service" ? "starts" : "is up"}, and starts at every boot`);
+  }
+  return { units, processes, ...(await untilReady(invocation)) };
+}
+
+/** Whoever interrupts this has all the same what can be told: a join command, for one. */
+async function untilReady(invocation: Invocation): Promise<Omit<BroughtUp, "units" | "processes">> {
+  const startMs = performance.now();
+  let told = "";
+  for (;;) {
+    const status = await tryStatus(invocation);
+    const reasons = status?.reasons ?? ["it has not started yet"];
+    const findings = (status?.preflight ?? []).map(({ message, cure }) => ({ message, cure }));
+    const { subnet, ipv6Subnet } = status?.lease ?? {};
+    const subnets = [subnet, ipv6Subnet].filter((prefix) => prefix !== undefined).join(",");
+    if (status?.ready === true) {
+      tellStep(invocation, `flanneld is ready: this host has ${subnets}`);
+      return { ready: true, subnet: subnets, reasons: [], findings };
+    }
+    const waitedMs = performance.now() - startMs;
+    if (waitedMs >= READY_WITHIN_MS || invocation.signal.aborted) return { ready: false, reasons, findings };
+    if (waitedMs >= TELL_AFTER_MS && reasons.join("; ") !== told) {
+      told = reasons.join("; ");
+      remark(invocation, `waiting for flanneld: ${told}`);
+    }
+    await sleep(POLL_MS, undefined, { signal: invocation.signal }).catch(() => undefined);
+  }
+}
+
+async function tryStatus({ options, signal }: Invocation): Promise<Status | undefined> {
+  const sockets = [`${options.paths.subnetFile.replace(/subnet\.env$/, "")}flanneld.sock`];
+  try {
+    return await askAgent(sockets, statusRequest, signal);
+  } catch {
+    return undefined;
+  }
+}
+
+/** 0 done and, with systemd, ready. */
+export function exitCodeOf({ ready }: BroughtUp, { signal }: Invocation): ExitCode {
+  if (ready !== false) return exitCodes.ok;
+  return signal.aborted ? exitCodes.interrupted : exitCodes.failure;
+}
+
+/** What is left to do on this host, and what stands in the way. */
+export function renderBroughtUp(broughtUp: BroughtUp, services: HostServices, paint: Paint): string[] {
+  const { ready, reasons, findings, processes } = broughtUp;
+  const lines: string[] = [];
+  if (ready === undefined) {
+    const first = processes.length > 1 ? ", in this order" : "";
+    lines.push("", `run here as root, under a supervisor that starts it again${first}:`);
+    lines.push(...hostProcesses(services).map((process) => `  ${commandLine(process, services.paths)}`));
+  } else if (!ready) {
+    lines.push("", `${paint.bad("flanneld is not ready yet")}: ${reasons.join("; ")}`);
+    lines.push("  flannelctl wait waits on; journalctl -u flanneld tells more");
+  }
+  if (findings.length > 0) lines.push("", "what this host still needs:");
+  for (const { message, cure } of findings) lines.push(`  ${paint.warn("!")} ${message}`, `      ${cure}`);
+  return lines;
+}

@@ -1,0 +1,119 @@
+// `flannelctl cleanup`: takes away from this host what flannel put there. Never while the agent runs.
+import { rmSync } from "node:fs";
+import { DeviceClaims } from "../../../agent/state/device-claims.ts";
+import { describeError, isCancelled } from "../../../errors.ts";
+import { removeRules } from "../../../firewall/remove-rules.ts";
+import { ruleSuffix } from "../../../firewall/rule-suffix.ts";
+import { cleanUpHost } from "../../../host/without-agent.ts";
+import type { Lease, LeaseAttributes } from "../../../lease/lease.ts";
+import { silentLogger } from "../../../telemetry/logger.ts";
+import type { Paint } from "../../../terminal/text.ts";
+import { AbsentAgent, hostIdentity } from "../session/absent-agent.ts";
+import { type ExitCode, exitCodes, type Invocation, present, remark } from "../session/invocation.ts";
+import { type CleanupOutput, cleanupOutputSchema } from "../session/json-output.ts";
+import { withStore } from "../session/open-store.ts";
+
+export interface CleanupOptions {
+  readonly dryRun: boolean;
+  readonly release: boolean;
+  readonly all: boolean;
+}
+
+type Failures = CleanupOutput["failures"];
+
+/** 0 when all that was asked is gone, else 1. Kernel first, then the lease, last the files that remember it. */
+export async function cleanUp(invocation: Invocation, cleanup: CleanupOptions): Promise<ExitCode> {
+  using agent = AbsentAgent.lockOut(invocation.options);
+  const output = await removeFromHost(invocation, agent, cleanup);
+  present(invocation, cleanupOutputSchema, output, renderCleanup);
+  return output.failures.length === 0 ? exitCodes.ok : exitCodes.failure;
+}
+
+export async function removeFromHost(
+  invocation: Invocation,
+  agent: AbsentAgent,
+  { dryRun, release, all }: CleanupOptions,
+): Promise<CleanupOutput> {
+  const { options, signal } = invocation;
+  const scope = await agent.scope();
+  using _claims = DeviceClaims.take(scope.devices);
+  const host = await cleanUpHost(scope, { isDryRun: dryRun, logger: silentLogger, signal });
+  const suffix = ruleSuffix(options.etcd.prefix);
+  const rules = await removeRules({ suffix, networks: scope.networks, isDryRun: dryRun });
+  const failures: Failures = [...host.failures, ...rules.failures].map(({ object, error }) => ({ object, error }));
+  const released = release ? await releaseOwnLease(invocation, agent, dryRun, failures) : [];
+  const files = all && failures.length === 0 ? await agent.files() : [];
+  if (!dryRun) for (const file of files) rmSync(file, { force: true });
+  return { dryRun, removed: [...host.removed, ...rules.removed], released, files, failures };
+}
+
+/** A store that is away is a failure like others: the kernel is clean already, which has to be told. */
+async function releaseOwnLease(
+  invocation: Invocation,
+  agent: AbsentAgent,
+  dryRun: boolean,
+  failures: Failures,
+): Promise<string[]> {
+  try {
+    return await deleteOwnLease(invocation, agent, dryRun);
+  } catch (error) {
+    if (isCancelled(error)) throw error;
+    failures.push({ object: "the lease in the store", error: describeError(error) });
+    return [];
+  }
+}
+
+/** A reservation stays: an operator made it, and it is released as one. */
+async function deleteOwnLease(invocation: Invocation, agent: AbsentAgent, dryRun: boolean): Promise<string[]> {
+  const { signal } = invocation;
+  return await withStore(invocation, async (store) => {
+    const isOwn = ownLeaseTest(agent);
+    const released: string[] = [];
+    for (const lease of await store.list(signal)) {
+      if (!isOwn(lease)) continue;
+      if (lease.storeLeaseId === 0n) {
+        remark(invocation, `${lease.key} is reserved for this host and stays; see flannelctl lease release`);
+        continue;
+      }
+      if (!dryRun) await store.administration.release(lease.key, { force: true }, signal);
+      released.push(lease.key);
+    }
+    return released;
+  });
+}
+
+/**
+ * Ours is the lease that the state remembers while it still announces what we announced; without state, the one of the
+ * subnet file's subnet while it announces an address of this host.
+ */
+function ownLeaseTest(agent: AbsentAgent): (lease: Lease) => boolean {
+  const own = agent.remembered()?.own;
+  if (own !== undefined) {
+    return (lease) =>
+      lease.key === own.key &&
+      (lease.storeLeaseId === own.storeLeaseId || hasSameAddresses(lease.attributes, own.attributes));
+  }
+  const { subnet, ipv6Subnet } = agent.subnets();
+  const { addresses } = hostIdentity();
+  const isHere = ({ publicIp, publicIpv6 }: LeaseAttributes) =>
+    [publicIp, publicIpv6].some((address) => address !== undefined && addresses.has(address));
+  if (subnet === undefined && ipv6Subnet === undefined) return () => false;
+  return (lease) => lease.subnet === subnet && lease.ipv6Subnet === ipv6Subnet && isHere(lease.attributes);
+}
+
+function hasSameAddresses(a: LeaseAttributes, b: LeaseAttributes): boolean {
+  return a.publicIp === b.publicIp && a.publicIpv6 === b.publicIpv6;
+}
+
+function renderCleanup(output: CleanupOutput, paint: Paint): string[] {
+  const done = output.dryRun ? "would remove" : "removed";
+  const gone = [
+    ...output.removed,
+    ...output.released.map((key) => `lease ${key}`),
+    ...output.files.map((file) => `file ${file}`),
+  ];
+  return [
+    ...(gone.length === 0 ? ["nothing to remove"] : gone.map((object) => `${done} ${object}`)),
+    ...output.failures.map(({ object, error }) => `${paint.bad("failed")} ${object}: ${error}`),
+  ];
+}

@@ -1,0 +1,165 @@
+// `flannelctl config`: reads, checks and replaces the network configuration in the store.
+import { readFile } from "node:fs/promises";
+import { createBackend, parseConfig } from "../../../backend/registry.ts";
+import type { NetworkConfig } from "../../../config/network-config.ts";
+import type { ParsedNetworkConfig } from "../../../config/parse-network-config.ts";
+import { FlannelError, hasCode, isCancelled } from "../../../errors.ts";
+import type { Prefix } from "../../../ip/address.ts";
+import { containsPrefix } from "../../../ip/prefix.ts";
+import type { Lease } from "../../../lease/lease.ts";
+import { count, formatPairs, type Paint } from "../../../terminal/text.ts";
+import { type ExitCode, exitCodes, type Invocation, present, remark } from "../session/invocation.ts";
+import {
+  type ConfigCheckOutput,
+  configCheckOutputSchema,
+  configGetOutputSchema,
+  configSetOutputSchema,
+  type ResolvedConfig,
+} from "../session/json-output.ts";
+import { withStore } from "../session/open-store.ts";
+
+/** Prints the stored text as it is, so that it can be piped into an editor and back into `config set`. */
+export async function getConfig(invocation: Invocation): Promise<ExitCode> {
+  const document = await withStore(invocation, (store) => store.networkConfig(invocation.signal));
+  const output = { text: document.text, revision: String(document.revision) };
+  if (invocation.options.json) present(invocation, configGetOutputSchema, output, () => []);
+  else invocation.terminal.writeOut(document.text.endsWith("\n") ? document.text : `${document.text}\n`);
+  return exitCodes.ok;
+}
+
+/** 0 when valid without any warning, else 1. Without a file the stored configuration is checked. */
+export async function checkConfig(invocation: Invocation, file: string | undefined): Promise<ExitCode> {
+  const text =
+    file === undefined
+      ? (await withStore(invocation, (store) => store.networkConfig(invocation.signal))).text
+      : await readConfigFile(invocation, file);
+  const output = check(text);
+  present(invocation, configCheckOutputSchema, output, renderCheck);
+  return output.valid && output.warnings.length === 0 ? exitCodes.ok : exitCodes.failure;
+}
+
+/** Stores a valid configuration by compare-and-set against what was there when the checks were made. */
+export async function setConfig(
+  invocation: Invocation,
+  file: string,
+  { force }: { readonly force: boolean },
+): Promise<ExitCode> {
+  const text = (await readConfigFile(invocation, file)).trim();
+  const { config, warnings } = parse(text);
+  for (const { message } of warnings) remark(invocation, `warning: ${message}`);
+  const { signal } = invocation;
+  const output = await withStore(invocation, async (store) => {
+    const stored = await store.networkConfig(signal).catch((error: unknown) => {
+      if (hasCode(error, "config.missing")) return undefined;
+      throw error;
+    });
+    if (stored?.text === text) return { changed: false, revision: stored.revision };
+    if (!force) refuseOtherNetwork(config, stored?.text, await store.list(signal));
+    const expectedRevision = stored?.revision ?? 0n;
+    const { revision } = await store.administration.setConfig(text, { expectedRevision }, signal);
+    return { changed: true, revision };
+  });
+  present(
+    invocation,
+    configSetOutputSchema,
+    { changed: output.changed, revision: String(output.revision), warnings: [...warnings], config: resolved(config) },
+    ({ changed, config: shown }) => [changed ? "stored:" : "already stored:", ...describeConfig(shown)],
+  );
+  return exitCodes.ok;
+}
+
+function check(text: string): ConfigCheckOutput {
+  try {
+    const { config, warnings } = parse(text);
+    return { valid: true, errors: [], warnings: [...warnings], config: resolved(config) };
+  } catch (error) {
+    if (!hasCode(error, "config.invalid")) throw error;
+    return { valid: false, errors: [error.message], warnings: [] };
+  }
+}
+
+/** Every rule an agent would apply: the document's own, and its backend's. Throws `config.invalid`. */
+function parse(text: string): ParsedNetworkConfig {
+  const parsed = parseConfig(text);
+  createBackend(parsed.config);
+  return parsed;
+}
+
+/** Hosts keep their leases; in another network those would be outside of it and every host would get a new subnet. */
+function refuseOtherNetwork(config: NetworkConfig, storedText: string | undefined, leases: readonly Lease[]): void {
+  if (leases.length === 0) return;
+  const stored = storedText === undefined ? undefined : tryParse(storedText);
+  for (const [key, pool] of [
+    ["Network", "ipv4"],
+    ["IPv6Network", "ipv6"],
+  ] as const) {
+    const [before, after] = [stored?.[pool]?.network, config[pool]?.network];
+    if (stored === undefined ? coversAll(after, pool, leases) : before === undefined || before === after) continue;
+    const change =
+      before === undefined ? `set ${key} to ${after}` : `change ${key} from ${before} to ${after ?? "none"}`;
+    throw new FlannelError(
+      "config.invalid",
+      `will not ${change} while ${count(leases.length, "lease")} exist${leases.length === 1 ? "s" : ""}: every host ` +
+        "would get another subnet when its agent restarts; stop the agents and release the leases first, or use --force",
+    );
+  }
+}
+
+function tryParse(text: string): NetworkConfig | undefined {
+  try {
+    return parseConfig(text).config;
+  } catch {
+    return undefined;
+  }
+}
+
+/** What there is to go by when the stored configuration is missing or unreadable. */
+function coversAll(network: Prefix | undefined, pool: "ipv4" | "ipv6", leases: readonly Lease[]): boolean {
+  const subnets = leases.flatMap((lease) => (pool === "ipv4" ? lease.subnet : lease.ipv6Subnet) ?? []);
+  return subnets.every((subnet) => network !== undefined && containsPrefix(network, subnet));
+}
+
+async function readConfigFile(invocation: Invocation, file: string): Promise<string> {
+  if (file === "-") return invocation.terminal.readInput();
+  try {
+    return await readFile(file, { encoding: "utf8", signal: invocation.signal });
+  } catch (cause) {
+    if (isCancelled(cause)) throw cause;
+    throw new FlannelError("file.failed", "cannot read the network configuration", { cause });
+  }
+}
+
+function resolved(config: NetworkConfig): ResolvedConfig {
+  const { ipv4, ipv6, backendType, enableNftables } = config;
+  return {
+    ...(ipv4 !== undefined && { ipv4: { ...ipv4 } }),
+    ...(ipv6 !== undefined && { ipv6: { ...ipv6 } }),
+    backend: backendType,
+    enableNftables,
+  };
+}
+
+function renderCheck(output: ConfigCheckOutput, paint: Paint): string[] {
+  const verdict = output.valid ? paint.good("valid") : paint.bad("not valid");
+  return [
+    `the network configuration is ${verdict}${output.warnings.length > 0 ? paint.warn(", with warnings") : ""}`,
+    ...output.errors.map((message) => `  ${paint.bad("error")} ${message}`),
+    ...output.warnings.map(({ message }) => `  ${paint.warn("warning")} ${message}`),
+    ...(output.config === undefined ? [] : describeConfig(output.config)),
+  ];
+}
+
+function describeConfig({ ipv4, ipv6, backend, enableNftables }: ResolvedConfig): string[] {
+  return formatPairs([
+    ["Network", ipv4?.network],
+    ["subnets", describePool(ipv4)],
+    ["IPv6Network", ipv6?.network],
+    ["IPv6 subnets", describePool(ipv6)],
+    ["backend", backend],
+    ["rules", enableNftables ? "nftables" : "iptables"],
+  ]);
+}
+
+function describePool(pool: ResolvedConfig["ipv4"]): string | undefined {
+  return pool && `/${pool.subnetLength}, from ${pool.subnetMin} to ${pool.subnetMax}`;
+}

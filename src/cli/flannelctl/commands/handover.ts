@@ -1,0 +1,35 @@
+// `flannelctl handover`: makes the routes of this host such that upstream's flanneld can take it over.
+import { handoverSchema } from "../../../agent/control/control-protocol.ts";
+import { hasCode } from "../../../errors.ts";
+import { silentLogger } from "../../../telemetry/logger.ts";
+import { count } from "../../../terminal/text.ts";
+import { askAgent } from "../session/control-client.ts";
+import { type ExitCode, exitCodes, type Invocation, present } from "../session/invocation.ts";
+import { type HandoverOutput, handoverOutputSchema } from "../session/json-output.ts";
+
+const request = { method: "POST", path: "/v1/handover", schema: handoverSchema } as const;
+
+/** Through the agent, which then keeps them so until it ends; without an agent directly. */
+export async function handOver(invocation: Invocation): Promise<ExitCode> {
+  const output = await throughAgent(invocation).catch((error: unknown) => {
+    if (hasCode(error, "agent.absent")) return throughKernel(invocation);
+    throw error;
+  });
+  present(invocation, handoverOutputSchema, output, ({ rewrittenRoutes }) => [
+    rewrittenRoutes === 0
+      ? "nothing to do: all routes are plain; upstream's flanneld can take over once ours is stopped"
+      : `${count(rewrittenRoutes, "route")} made plain; upstream's flanneld can take over once ours is stopped`,
+  ]);
+  return exitCodes.ok;
+}
+
+async function throughAgent({ options, signal }: Invocation): Promise<HandoverOutput> {
+  return { ...(await askAgent(options.socketPaths, request, signal)), through: "agent" };
+}
+
+async function throughKernel({ options, signal }: Invocation): Promise<HandoverOutput> {
+  const { AbsentAgent } = await import("../session/absent-agent.ts");
+  const { handOverHost } = await import("../../../host/without-agent.ts");
+  using agent = AbsentAgent.lockOut(options);
+  return { ...(await handOverHost(await agent.scope(), { logger: silentLogger, signal })), through: "kernel" };
+}

@@ -1,0 +1,51 @@
+// `flannelctl host`: the members of the cluster.
+import type { z } from "zod";
+import type { Host } from "../../../flannel-store/membership/cluster.ts";
+import { formatDuration, formatTable } from "../../../terminal/text.ts";
+import { describeRemovedLeases, openAdministrator } from "../session/administrator.ts";
+import { type ExitCode, exitCodes, type Invocation, present } from "../session/invocation.ts";
+import { hostListOutputSchema, hostRemoveOutputSchema } from "../session/json-output.ts";
+
+type HostOutput = z.infer<typeof hostListOutputSchema>["hosts"][number];
+
+export async function listHosts(invocation: Invocation): Promise<ExitCode> {
+  const nowMs = invocation.terminal.nowMs();
+  const hosts = await openAdministrator(invocation).listHosts(invocation.signal);
+  const output = { hosts: hosts.map(hostOutput) };
+  present(invocation, hostListOutputSchema, output, (value) => {
+    if (value.hosts.length === 0) return ["no hosts"];
+    const rows = value.hosts.map(({ name, isConnected, addresses, certificateEndsAt }) => [
+      name,
+      isConnected ? "yes" : "no",
+      addresses.join(" "),
+      formatEnd((Date.parse(certificateEndsAt) - nowMs) / 1_000),
+    ]);
+    return formatTable(["HOST", "CONNECTED", "SEEN FROM", "CERTIFICATE ENDS"], rows);
+  });
+  return exitCodes.ok;
+}
+
+/** Cuts it off at once: certificates void, connections closed, leases deleted. */
+export async function removeHost(invocation: Invocation, name: string): Promise<ExitCode> {
+  const { leases, sharedAddresses } = await openAdministrator(invocation).removeHost(name, invocation.signal);
+  const output = { name, leases: [...leases], sharedAddresses: [...sharedAddresses] };
+  present(invocation, hostRemoveOutputSchema, output, (value) => [
+    `${value.name} is no member any more: its certificates are void, its connections closed`,
+    ...describeRemovedLeases(value),
+  ]);
+  return exitCodes.ok;
+}
+
+function hostOutput({ name, isConnected, addresses, joinedAtMs, certificateEndsAtMs }: Host): HostOutput {
+  return {
+    name,
+    isConnected,
+    addresses: [...addresses],
+    joinedAt: new Date(Number(joinedAtMs)).toISOString(),
+    certificateEndsAt: new Date(Number(certificateEndsAtMs)).toISOString(),
+  };
+}
+
+function formatEnd(seconds: number): string {
+  return seconds <= 0 ? "has ended" : `in ${formatDuration(seconds)}`;
+}

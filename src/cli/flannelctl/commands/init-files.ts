@@ -1,0 +1,93 @@
+// What `flannelctl init` writes: authority, certificates, members, network configuration, the files of this host. Each
+// step keeps what an earlier attempt made.
+import { existsSync } from "node:fs";
+import { dirname, join } from "node:path";
+import { describeError, FlannelError, hasCode } from "../../../errors.ts";
+import { keySpaceOf } from "../../../etcd-api/key-space.ts";
+import {
+  admitFirstHost,
+  type CreatedToken,
+  createCluster,
+  createFirstToken,
+} from "../../../flannel-store/membership/cluster-setup.ts";
+import { makeSigningRequest } from "../../../flannel-store/membership/signing-request.ts";
+import { FileLock, holderText } from "../../../sys/file-lock.ts";
+import { ensureDirectory } from "../../../sys/files.ts";
+import { hostKey, writeEnvFile, writeHostFiles } from "../../install/host-files.ts";
+import { flannelctlOn, type HostPaths } from "../../install/host-paths.ts";
+import { storeInitialConfig } from "../../install/initial-config.ts";
+import { checkPortFree } from "../../install/own-addresses.ts";
+import { type Invocation, remark } from "../session/invocation.ts";
+import { tellStep } from "./bring-up.ts";
+import type { InitPlan } from "./init-plan.ts";
+
+export interface MadeFiles {
+  readonly config?: string;
+  readonly token?: CreatedToken;
+}
+
+/** The store must not run meanwhile: see withStoreStopped; else it is refused. */
+export async function makeClusterFiles(invocation: Invocation, plan: InitPlan): Promise<MadeFiles> {
+  if (plan.step === "units") return {};
+  const { paths, storeListen = [], agent } = plan.services;
+  const { signal } = invocation;
+  // On a host that has nothing yet nothing is written either; else a store that holds the port is told by its lock.
+  if (!existsSync(paths.dataDirectory)) await checkPortFree(storeListen);
+  using _lock = lockData(paths);
+  await checkPortFree(storeListen);
+  const { addresses, port } = plan;
+  await createCluster(paths.clusterDirectory, { addresses, port, prefix: agent.prefix });
+  tellStep(invocation, `certificate authority, certificates and list of members in ${paths.clusterDirectory}`);
+  if (plan.step === "addresses") {
+    await writeEnvFile(paths, agent);
+    return {};
+  }
+  signal.throwIfAborted();
+  const config = await storeConfig(invocation, plan);
+  signal.throwIfAborted();
+  const { certificatePem, caPem } = await admit(paths, plan.name);
+  const token = createFirstToken(paths.clusterDirectory, plan.tokenTtlSeconds);
+  signal.throwIfAborted();
+  await writeHostFiles(paths, { certificatePem, caPem, agent });
+  tellStep(invocation, `key, certificate and settings of this host in ${paths.etcDirectory}`);
+  return { config, token };
+}
+
+async function admit(paths: HostPaths, name: string): ReturnType<typeof admitFirstHost> {
+  const csr = await makeSigningRequest(await hostKey(paths), name);
+  try {
+    return await admitFirstHost(paths.clusterDirectory, { name, csr });
+  } catch (cause) {
+    if (!hasCode(cause, "cluster.conflict")) throw cause;
+    const message =
+      `${paths.clusterDirectory} was brought here from another host, which is a member named ${name}: give this one another ` +
+      `--name; ${flannelctlOn(paths)} host remove ${name} takes the old one off the list afterwards`;
+    throw new FlannelError(cause.code, message, { cause, tellsCause: true });
+  }
+}
+
+function lockData({ dataDirectory }: HostPaths): FileLock {
+  try {
+    ensureDirectory(dirname(dataDirectory), 0o755);
+    ensureDirectory(dataDirectory, 0o700);
+    return FileLock.acquire(join(dataDirectory, "lock"));
+  } catch (cause) {
+    if (!hasCode(cause, "agent.running")) {
+      throw new FlannelError("file.failed", `cannot use ${dataDirectory}: ${describeError(cause)}`, { cause });
+    }
+    const who = `a flannel-store${holderText(cause.details)}`;
+    const cure = "stop it, and run this again";
+    throw new FlannelError("cluster.conflict", `${who} is running on ${dataDirectory}: ${cure}`, {
+      cause,
+      tellsCause: true,
+    });
+  }
+}
+
+async function storeConfig(invocation: Invocation, { services, configText }: InitPlan): Promise<string> {
+  const { paths, agent } = services;
+  const stored = await storeInitialConfig(paths.dataDirectory, keySpaceOf(agent.prefix).config, configText);
+  if (stored === configText) tellStep(invocation, `network configuration ${stored.replaceAll(/\s+/g, " ")}`);
+  else remark(invocation, "this store has a network configuration already, which stays: see flannelctl config get");
+  return stored;
+}

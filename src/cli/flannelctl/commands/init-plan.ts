@@ -1,0 +1,141 @@
+// What `flannelctl init` is going to do: all that can be wrong with what was asked is found here, before anything is
+// written.
+import { existsSync, readFileSync } from "node:fs";
+import { hostname } from "node:os";
+import { createBackend, parseConfig } from "../../../backend/registry.ts";
+import { describeError, FlannelError, hasCode } from "../../../errors.ts";
+import { DEFAULT_STORE_PORT, hostAndPort } from "../../../flannel-store/grpc/store-address.ts";
+import { clusterFiles } from "../../../flannel-store/membership/cluster-files.ts";
+import { MemberBook } from "../../../flannel-store/membership/member-book.ts";
+import type { ClusterFacts } from "../../../flannel-store/membership/member-file.ts";
+import { hostNameRule, isValidHostName } from "../../../flannel-store/membership/names.ts";
+import { type Address, parseAddress, tryParseAddress } from "../../../ip/address.ts";
+import { memberEndpoint, memberName } from "../../install/host-files.ts";
+import { flannelctlOn, type HostPaths } from "../../install/host-paths.ts";
+import { checkNoOverlap, defaultAddress, listenAddresses, ownAddresses } from "../../install/own-addresses.ts";
+import { checkPlainPaths, type HostServices, refuseForeignUnits, unitListen } from "../../install/services.ts";
+import { isActive, isEnabled } from "../../install/systemd.ts";
+import { type Invocation, remark } from "../session/invocation.ts";
+
+export interface InitOptions {
+  readonly address: readonly string[];
+  readonly port?: number;
+  readonly name?: string;
+  readonly network?: string;
+  readonly config?: string;
+  /** Seconds. */
+  readonly tokenTtl: number;
+  readonly systemd: boolean;
+}
+
+export interface InitPlan {
+  /** What there is to do: everything; other addresses for a store that is there; only the units, which are missing. */
+  readonly step: "new" | "addresses" | "units";
+  readonly name: string;
+  readonly addresses: readonly Address[];
+  readonly port: number;
+  readonly configText: string;
+  readonly tokenTtlSeconds: number;
+  readonly services: HostServices;
+}
+
+/** Throws `usage`, and `cluster.conflict` when nothing is to be done. */
+export async function planInit(invocation: Invocation, given: InitOptions, systemd: boolean): Promise<InitPlan> {
+  const { paths, etcd } = invocation.options;
+  const installation = checkPlainPaths(paths);
+  if (systemd) refuseForeignUnits(paths, ["flannel-store", "flanneld"]);
+  const known = knownCluster(paths);
+  const port = given.port ?? known?.port ?? DEFAULT_STORE_PORT;
+  const addresses = await chooseAddresses(given.address, known);
+  for (const address of addresses.filter((candidate) => !ownAddresses().includes(candidate))) {
+    remark(invocation, `${address} is no address of this host (NAT?): the store will listen on all addresses`);
+  }
+  const step = known === undefined ? "new" : await laterStep(invocation, { ...known, addresses, port }, known, systemd);
+  return {
+    step,
+    name: chooseName(given.name ?? memberName(paths)),
+    addresses,
+    port,
+    configText: step === "new" ? readConfig(given) : "",
+    tokenTtlSeconds: given.tokenTtl,
+    services: {
+      installation,
+      paths,
+      agent: { endpoint: `https://127.0.0.1:${port}`, prefix: known?.etcdPrefix ?? etcd.prefix },
+      storeListen: listenAddresses(addresses, port),
+    },
+  };
+}
+
+/** What an earlier `init` made to its end. Throws `cluster.conflict` on a host that joined another one's cluster. */
+function knownCluster(paths: HostPaths): ClusterFacts | undefined {
+  const endpoint = memberEndpoint(paths);
+  if (endpoint === undefined) return undefined;
+  const files = clusterFiles(paths.clusterDirectory);
+  if (existsSync(files.members)) return MemberBook.open(files).facts;
+  throw new FlannelError(
+    "cluster.conflict",
+    `this host is a member of the cluster at ${endpoint} (${paths.envFile}): ${flannelctlOn(paths)} leave takes it out`,
+  );
+}
+
+async function laterStep(
+  { signal, options: { paths } }: Invocation,
+  wanted: ClusterFacts,
+  known: ClusterFacts,
+  systemd: boolean,
+): Promise<InitPlan["step"]> {
+  if (wanted.port !== known.port || wanted.addresses.join() !== known.addresses.join()) return "addresses";
+  if (systemd) {
+    // An earlier change was ended half-way.
+    const listen = unitListen(paths);
+    const isServed = (address: string) =>
+      [address, "0.0.0.0", "::"].some((host) => listen.includes(hostAndPort(host, wanted.port)));
+    if (listen.length > 0 && !wanted.addresses.every(isServed)) return "addresses";
+    const units = ["flannel-store", "flanneld"];
+    const looks = units.flatMap((unit) => [isEnabled(unit, signal), isActive(unit, signal)]);
+    if ((await Promise.all(looks)).includes(false)) return "units";
+  }
+  const at = hostAndPort(known.addresses[0] ?? "", known.port);
+  throw new FlannelError(
+    "cluster.conflict",
+    `this host keeps the store of a cluster already, at ${at}: ${flannelctlOn(paths)} token create lets a further host join`,
+  );
+}
+
+async function chooseAddresses(given: readonly string[], known: ClusterFacts | undefined): Promise<Address[]> {
+  if (given.length > 0) return [...new Set(given.map(parseGivenAddress))];
+  return known === undefined ? [await defaultAddress()] : known.addresses.map(parseAddress);
+}
+
+function parseGivenAddress(text: string): Address {
+  const address = tryParseAddress(text);
+  if (address !== undefined && address !== "0.0.0.0" && address !== "::") return address;
+  throw new FlannelError("usage", `--address must be an IP address that other hosts reach this one by, not "${text}"`);
+}
+
+function chooseName(given: string | undefined): string {
+  const name = given ?? hostname().toLowerCase();
+  if (isValidHostName(name)) return name;
+  throw new FlannelError("usage", `a host cannot be called ${JSON.stringify(name)}: give a --name of ${hostNameRule}`);
+}
+
+/** Checked by every rule an agent would apply. Throws `usage`. */
+function readConfig({ config, network }: InitOptions): string {
+  if (config !== undefined && network !== undefined) {
+    throw new FlannelError("usage", "--network and --config exclude each other: the file names the network");
+  }
+  const made = JSON.stringify({ Network: network ?? "10.5.0.0/16", Backend: { Type: "vxlan" } });
+  try {
+    const text = config === undefined ? made : readFileSync(config, "utf8").trim();
+    const parsed = parseConfig(text).config;
+    createBackend(parsed);
+    // Whoever names a network is told of an overlap by the agent, and may know better.
+    if (config === undefined && network === undefined && parsed.ipv4 !== undefined) checkNoOverlap(parsed.ipv4.network);
+    return text;
+  } catch (cause) {
+    if (hasCode(cause, "usage")) throw cause;
+    const what = config === undefined ? `--network ${network}` : `--config ${config}`;
+    throw new FlannelError("usage", `${what}: ${describeError(cause)}`, { cause, tellsCause: true });
+  }
+}

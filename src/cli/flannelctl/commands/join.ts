@@ -1,0 +1,128 @@
+// `flannelctl join`: makes this host a member of the cluster whose store made the token. Whatever stops it half-way, it can
+// simply be run again, also with the same token.
+import { existsSync } from "node:fs";
+import { hostname } from "node:os";
+import { FlannelError, hasCode } from "../../../errors.ts";
+import { parseStoreAddress, type StoreAddress } from "../../../flannel-store/grpc/store-address.ts";
+import { clusterFiles } from "../../../flannel-store/membership/cluster-files.ts";
+import {
+  type Joined,
+  type JoinOptions as JoinOrder,
+  joinCluster,
+} from "../../../flannel-store/membership/join-cluster.ts";
+import { parseToken } from "../../../flannel-store/membership/join-token.ts";
+import { MemberBook } from "../../../flannel-store/membership/member-book.ts";
+import { hostNameRule, isValidHostName } from "../../../flannel-store/membership/names.ts";
+import { serverNames } from "../../../flannel-store/membership/server-names.ts";
+import { hostKey, memberEndpoint, memberName, writeHostFiles } from "../../install/host-files.ts";
+import { flannelctlOn, type HostPaths } from "../../install/host-paths.ts";
+import { checkPlainPaths, type HostServices, refuseForeignUnits } from "../../install/services.ts";
+import { type ExitCode, type Invocation, present } from "../session/invocation.ts";
+import { joinOutputSchema } from "../session/json-output.ts";
+import { bringUp, exitCodeOf, renderBroughtUp, requireRoot, tellProgress, tellStep, usesSystemd } from "./bring-up.ts";
+import { lockMembership } from "./membership-lock.ts";
+
+export interface JoinOptions {
+  readonly token?: string;
+  readonly name?: string;
+  readonly systemd: boolean;
+}
+
+/** 0 done and, with systemd, ready; else 1. */
+export async function join(invocation: Invocation, address: string, given: JoinOptions): Promise<ExitCode> {
+  const systemd = usesSystemd(invocation, given);
+  requireRoot(invocation, systemd, "join");
+  const { paths } = invocation.options;
+  using _alone = lockMembership(paths);
+  const installation = checkPlainPaths(paths);
+  if (systemd) refuseForeignUnits(paths, ["flanneld"]);
+  const store = parseStoreAddress(address);
+  const endpoint = chooseEndpoint(paths, store);
+  const name = chooseName(given.name ?? memberName(paths));
+  const token = await readToken(invocation, given.token);
+  const prefix = await admitHost(invocation, store, endpoint, name, token);
+  const services: HostServices = { installation, paths, agent: { endpoint, prefix } };
+  const broughtUp = await bringUp(invocation, services, systemd);
+  const output = { host: name, endpoint, ...broughtUp };
+  present(invocation, joinOutputSchema, output, (value, paint) => [
+    "",
+    `${paint.bold(value.host)} is a member of the cluster at ${value.endpoint}`,
+    ...renderBroughtUp(value, services, paint),
+    ...(value.ready === true
+      ? ["", `${flannelctlOn(paths)} status shows how this host is, and lease list who else is there`]
+      : []),
+  ]);
+  return exitCodeOf(broughtUp, invocation);
+}
+
+/** The etcd prefix of the cluster. The key is on disk before the store hears of it: the answer may be lost on the way. */
+async function admitHost(
+  invocation: Invocation,
+  store: StoreAddress,
+  endpoint: string,
+  name: string,
+  token: string,
+): Promise<string> {
+  const { options, signal } = invocation;
+  const { paths } = options;
+  const keyPem = await hostKey(paths);
+  tellProgress(invocation, `asking ${store.url} to let this host in as ${name}`);
+  const { certificatePem, caPem, etcdPrefix } = await askStore(
+    { address: store, token, hostName: name, keyPem },
+    signal,
+  );
+  tellStep(invocation, `${store.url} is the store that made the token, and has let this host in`);
+  await writeHostFiles(paths, { certificatePem, caPem, agent: { endpoint, prefix: etcdPrefix } });
+  tellStep(invocation, `key, certificate and settings of this host in ${paths.etcDirectory}`);
+  return etcdPrefix;
+}
+
+async function askStore(options: JoinOrder, signal: AbortSignal): Promise<Joined> {
+  try {
+    return await joinCluster(options, signal);
+  } catch (cause) {
+    if (!hasCode(cause, "store.unavailable")) throw cause;
+    const { port } = options.address;
+    const message = `${cause.message}. Does flannel-store run there, and do firewalls let TCP port ${port} through?`;
+    throw new FlannelError(cause.code, message, { cause, tellsCause: true });
+  }
+}
+
+/**
+ * Where the agent finds the store. Joining again at the same store is how a host whose certificate has ended comes back.
+ * Throws `cluster.conflict` for another one.
+ */
+function chooseEndpoint(paths: HostPaths, { host, port, url }: StoreAddress): string {
+  const present = memberEndpoint(paths);
+  if (present === undefined || present === url) return url;
+  const files = clusterFiles(paths.clusterDirectory);
+  const facts = existsSync(files.members) ? MemberBook.open(files).facts : undefined;
+  if (facts?.port === port && serverNames(facts.addresses).includes(host)) return present;
+  const cure =
+    facts === undefined
+      ? `${flannelctlOn(paths)} leave takes it out; if that store now has this address, change it in the file instead`
+      : "it keeps the store of that cluster";
+  throw new FlannelError(
+    "cluster.conflict",
+    `this host is a member of the cluster at ${present} (${paths.envFile}): ${cure}`,
+  );
+}
+
+function chooseName(given: string | undefined): string {
+  const name = given ?? hostname().toLowerCase();
+  if (isValidHostName(name)) return name;
+  throw new FlannelError("usage", `a host cannot be called ${JSON.stringify(name)}: give a --name of ${hostNameRule}`);
+}
+
+/** From the command line, from standard input, or from the environment, where ps does not show it. Throws `usage`. */
+async function readToken({ terminal }: Invocation, given: string | undefined): Promise<string> {
+  const text = given === "-" ? await terminal.readInput() : (given ?? terminal.env["FLANNEL_JOIN_TOKEN"] ?? "");
+  if (text.trim() === "") {
+    throw new FlannelError(
+      "usage",
+      "a token is needed: run flannelctl token create on the store's host, and give it with --token (or FLANNEL_JOIN_TOKEN)",
+    );
+  }
+  parseToken(text);
+  return text.trim();
+}

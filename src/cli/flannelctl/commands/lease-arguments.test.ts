@@ -1,0 +1,57 @@
+import { expect, test } from "vitest";
+import { parsePrefix } from "../../../ip/address.ts";
+import type { Lease } from "../../../lease/lease.ts";
+import { findLease, parsePublicAddress, parseSubnets } from "./lease-arguments.ts";
+
+test.each([
+  ["10.5.34.0/24", { subnet: "10.5.34.0/24" }],
+  ["10.5.34.0-24", { subnet: "10.5.34.0/24" }],
+  ["fd00:1::/64", { ipv6Subnet: "fd00:1::/64" }],
+  ["10.5.34.0/24,fd00:0:1::/64", { subnet: "10.5.34.0/24", ipv6Subnet: "fd00:0:1::/64" }],
+  ["0.0.0.0-0&fd00::-64", { ipv6Subnet: "fd00::/64" }],
+  ["10.5.34.0-24&fd00::-64", { subnet: "10.5.34.0/24", ipv6Subnet: "fd00::/64" }],
+])("%s names subnets", (text, subnets) => {
+  expect(parseSubnets(text)).toEqual(subnets);
+});
+
+test.each([
+  ["", "is not a subnet"],
+  ["10.5.34.0", "is not a subnet"],
+  ["10.5.34.0/33", "is not a subnet"],
+  ["10.5.34.7/24", "the subnet is 10.5.34.0/24"],
+  ["10.5.34.0/24,10.5.35.0/24", "two subnets of one family"],
+  ["10.5.34.0/24,", "is not a subnet"],
+])("%j is wrong use", (text, reason) => {
+  expect(() => parseSubnets(text)).toThrow(
+    expect.objectContaining({ code: "usage", message: expect.stringContaining(reason) }),
+  );
+});
+
+test("public addresses must be of the option's family and name a host", () => {
+  expect(parsePublicAddress("192.0.2.7", 4, "--public-ip")).toBe("192.0.2.7");
+  for (const [text, family] of [
+    ["fd00::1", 4],
+    ["192.0.2.7", 6],
+    ["0.0.0.0", 4],
+    ["::", 6],
+    ["host", 4],
+  ] as const) {
+    expect(() => parsePublicAddress(text, family, "--x")).toThrow(expect.objectContaining({ code: "usage" }));
+  }
+});
+
+test("a lease is found by its key, or by either of its subnets", () => {
+  const lease: Lease = {
+    key: "10.5.34.0-24&fd00::-64",
+    subnet: parsePrefix("10.5.34.0/24"),
+    ipv6Subnet: parsePrefix("fd00::/64"),
+    attributes: {},
+    revision: 1n,
+    storeLeaseId: 0n,
+  };
+  for (const text of [lease.key, "10.5.34.0/24", "fd00::/64", "10.5.34.0/24,fd00::/64"]) {
+    expect(findLease([lease], text)).toBe(lease);
+  }
+  expect(findLease([lease], "10.5.34.0/25")).toBeUndefined();
+  expect(findLease([lease], "10.5.34.0/24,fd01::/64")).toBeUndefined();
+});

@@ -1,0 +1,61 @@
+// How people name a lease on the command line, and how that becomes subnets. Pure.
+import { FlannelError } from "../../../errors.ts";
+import {
+  type Address,
+  type Family,
+  familyOf,
+  type Prefix,
+  tryParseAddress,
+  tryParsePrefix,
+} from "../../../ip/address.ts";
+import { networkOf } from "../../../ip/prefix.ts";
+import type { Lease, LeasedSubnets } from "../../../lease/lease.ts";
+import { tryParseLeaseKey } from "../../../lease/lease-key.ts";
+
+/**
+ * `10.5.34.0/24`, an IPv6 prefix, or one of each joined by a comma; the form of a key (`10.5.34.0-24&fd00::-64`) too.
+ * Throws `usage`.
+ */
+export function parseSubnets(text: string): LeasedSubnets {
+  const named = tryParseLeaseKey(text);
+  if (named !== undefined) return named;
+  const prefixes = text.split(",").map((part) => parseSubnet(part, text));
+  const byFamily = (family: Family) => prefixes.filter((prefix) => familyOf(prefix) === family);
+  const [subnet, ...moreV4] = byFamily(4);
+  const [ipv6Subnet, ...moreV6] = byFamily(6);
+  if (moreV4.length + moreV6.length > 0) throw new FlannelError("usage", `"${text}" has two subnets of one family`);
+  return { ...(subnet !== undefined && { subnet }), ...(ipv6Subnet !== undefined && { ipv6Subnet }) };
+}
+
+function parseSubnet(part: string, whole: string): Prefix {
+  const prefix = tryParsePrefix(part);
+  if (prefix === undefined) {
+    throw new FlannelError("usage", `"${whole}" is not a subnet; write it like 10.5.34.0/24 or 10.5.34.0/24,fd00::/64`);
+  }
+  const network = networkOf(prefix);
+  if (network !== prefix) {
+    throw new FlannelError("usage", `${prefix} is an address inside a subnet; the subnet is ${network}`);
+  }
+  return prefix;
+}
+
+/** A unicast address of `family` from the option `flag`. Throws `usage`. */
+export function parsePublicAddress(text: string, family: Family, flag: string): Address {
+  const address = tryParseAddress(text);
+  if (address === undefined || familyOf(address) !== family || address === "0.0.0.0" || address === "::") {
+    throw new FlannelError("usage", `${flag}: "${text}" is not an IPv${family} address of a host`);
+  }
+  return address;
+}
+
+/** The lease with this key, or with this subnet (of a dual-stack lease one of the two is enough). */
+export function findLease(leases: readonly Lease[], text: string): Lease | undefined {
+  const byKey = leases.find((lease) => lease.key === text);
+  if (byKey !== undefined) return byKey;
+  const { subnet, ipv6Subnet } = parseSubnets(text);
+  return leases.find(
+    (lease) =>
+      (subnet === undefined || lease.subnet === subnet) &&
+      (ipv6Subnet === undefined || lease.ipv6Subnet === ipv6Subnet),
+  );
+}

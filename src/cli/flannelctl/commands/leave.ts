@@ -1,0 +1,122 @@
+// `flannelctl leave`: takes this host out of its cluster for good: from the store, from the kernel, from the disk. May be
+// run again when something stopped it half-way.
+import { existsSync } from "node:fs";
+import { join } from "node:path";
+import { describeError, FlannelError, hasCode } from "../../../errors.ts";
+import { ClusterClient } from "../../../flannel-store/membership/cluster-client.ts";
+import { clusterFiles } from "../../../flannel-store/membership/cluster-files.ts";
+import { removeIfEmpty } from "../../../sys/files.ts";
+import { memberEndpoint, memberName, removeHostFiles } from "../../install/host-files.ts";
+import type { HostPaths } from "../../install/host-paths.ts";
+import { disableAndStop, enableAndBegin, isSystemdRunning, reloadUnits } from "../../install/systemd.ts";
+import { AbsentAgent } from "../session/absent-agent.ts";
+import { type ExitCode, exitCodes, type Invocation, present, remark } from "../session/invocation.ts";
+import { leaveOutputSchema } from "../session/json-output.ts";
+import { putBack } from "../session/putting-back.ts";
+import { tellStep } from "./bring-up.ts";
+import { removeFromHost } from "./cleanup.ts";
+import { lockMembership } from "./membership-lock.ts";
+
+export interface LeaveOptions {
+  readonly force: boolean;
+  readonly systemd: boolean;
+}
+
+/** 0 when nothing of it is left, else 1. */
+export async function leave(invocation: Invocation, { force, systemd }: LeaveOptions): Promise<ExitCode> {
+  const { paths } = invocation.options;
+  const endpoint = requireMember(paths);
+  using _alone = lockMembership(paths);
+  const unit = join(paths.unitDirectory, "flanneld.service");
+  const hasUnit = systemd && isSystemdRunning() && existsSync(unit);
+  if (hasUnit) {
+    await disableAndStop("flanneld.service", invocation.signal);
+    tellStep(invocation, "flanneld is stopped");
+  }
+  const released = await tellStoreOrGoOn(invocation, endpoint, force, hasUnit ? unit : undefined);
+  using agent = AbsentAgent.lockOut(invocation.options);
+  const cleaned = await removeFromHost(invocation, agent, { dryRun: false, release: false, all: true });
+  const isClean = cleaned.failures.length === 0;
+  // What could not be removed is found again by what is known here.
+  const files = isClean ? removeHostFiles(paths, hasUnit ? [unit] : []) : [];
+  if (isClean) removeIfEmpty(paths.etcDirectory);
+  if (hasUnit) await reloadUnits(invocation.signal);
+  const { removed, failures } = cleaned;
+  const output = {
+    endpoint,
+    told: released !== undefined,
+    removed,
+    released: [...(released ?? [])],
+    files: [...cleaned.files, ...files],
+    failures,
+  };
+  present(invocation, leaveOutputSchema, output, (value, paint) => [
+    ...value.failures.map(({ object, error }) => `${paint.bad("failed")} ${object}: ${error}`),
+    isClean ? `this host has left the cluster at ${endpoint}` : "not all could be removed: run flannelctl leave again",
+  ]);
+  return isClean ? exitCodes.ok : exitCodes.failure;
+}
+
+/** Throws `config.missing` on a host of no cluster, `cluster.conflict` on the one that keeps the store. */
+function requireMember(paths: HostPaths): string {
+  const endpoint = memberEndpoint(paths);
+  if (endpoint === undefined) {
+    throw new FlannelError("config.missing", `this host is in no cluster: there is no ${paths.envFile}`);
+  }
+  if (!existsSync(clusterFiles(paths.clusterDirectory).members)) return endpoint;
+  throw new FlannelError(
+    "cluster.conflict",
+    "this host keeps the store that all others need: to end the cluster, leave on every other host, then stop flanneld " +
+      `and flannel-store here, run flannelctl cleanup --all and remove ${paths.etcDirectory} and ${paths.dataDirectory}`,
+  );
+}
+
+/** As `tellStore`; when that fails nothing has happened, so the agent of `unit` goes on. */
+async function tellStoreOrGoOn(
+  invocation: Invocation,
+  endpoint: string,
+  force: boolean,
+  unit: string | undefined,
+): Promise<string[] | undefined> {
+  try {
+    using _agent = AbsentAgent.lockOut(invocation.options);
+    return await tellStore(invocation, endpoint, force);
+  } catch (error) {
+    if (unit !== undefined) {
+      await putBack(async (signal) => {
+        await enableAndBegin(unit, signal);
+        remark(invocation, "flanneld is started again: this host has not left");
+      }).catch((failure: unknown) => remark(invocation, `flanneld does not run: ${describeError(failure)}`));
+    }
+    throw error;
+  }
+}
+
+/** The leases that are gone from the store; undefined when it could not be told or did not know this host. */
+async function tellStore(invocation: Invocation, endpoint: string, force: boolean): Promise<string[] | undefined> {
+  const { etcd } = invocation.options;
+  const { caFile, certFile, keyFile } = etcd;
+  try {
+    const { leases } = await new ClusterClient({ endpoints: endpoint, caFile, certFile, keyFile }).leave(
+      invocation.signal,
+    );
+    tellStep(invocation, `the store has taken this host off its list`);
+    return leases;
+  } catch (error) {
+    if (hasCode(error, "store.unauthorized")) {
+      const name = memberName(invocation.options.paths) ?? "NAME";
+      const cure = `if flannelctl host list there still shows this host: flannelctl host remove ${name}`;
+      remark(invocation, `${error.message}: removing what is here; ${cure}`);
+      return undefined;
+    }
+    if (!hasCode(error, "store.unavailable", "file.failed")) throw error;
+    if (!force) {
+      throw new FlannelError(error.code, `${error.message}; --force leaves without telling it`, {
+        cause: error,
+        tellsCause: true,
+      });
+    }
+    remark(invocation, `the store was not told: run flannelctl host remove on its host (${error.message})`);
+    return undefined;
+  }
+}

@@ -1,0 +1,26 @@
+// `flannelctl plan`: what the agent wants the kernel to hold, and what it would change now.
+import { type Plan, planSchema } from "../../../agent/control/control-protocol.ts";
+import { count, type Paint } from "../../../terminal/text.ts";
+import { askAgent } from "../session/control-client.ts";
+import { type ExitCode, exitCodes, type Invocation, present } from "../session/invocation.ts";
+import { planOutputSchema } from "../session/json-output.ts";
+
+/** 0 also when there is a difference: looking is not a check. */
+export async function showPlan(invocation: Invocation): Promise<ExitCode> {
+  const plan = await askAgent(
+    invocation.options.socketPaths,
+    { method: "GET", path: "/v1/plan", schema: planSchema },
+    invocation.signal,
+  );
+  present(invocation, planOutputSchema, plan, renderPlan);
+  return exitCodes.ok;
+}
+
+export function renderPlan(plan: Plan, paint: Paint): string[] {
+  const colour = (line: string) => (line.startsWith("-") ? paint.bad(line) : paint.good(line));
+  const difference =
+    plan.difference.length === 0
+      ? ["# the kernel agrees with it"]
+      : [`# the kernel differs: ${count(plan.difference.length, "change")} to make`, ...plan.difference.map(colour)];
+  return [`# desired host state (${count(plan.desired.length, "object")})`, ...plan.desired, "", ...difference];
+}

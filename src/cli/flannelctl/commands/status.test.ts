@@ -1,0 +1,127 @@
+import { expect, test } from "vitest";
+import {
+  flannelctl,
+  healthyStatus,
+  replyJson,
+  StandInAgent,
+  TemporaryDirectory,
+} from "../../../../test/support/flannelctl.ts";
+import type { Status } from "../../../agent/control/control-protocol.ts";
+import { statusOutputSchema } from "../session/json-output.ts";
+
+const nowMs = () => Date.parse("2026-03-01T10:30:05.000Z");
+
+async function statusOf(status: unknown, ...argv: string[]) {
+  using directory = new TemporaryDirectory();
+  await using _ = await StandInAgent.listen(directory.file("flanneld.sock"), (_path, response) =>
+    replyJson(response, status),
+  );
+  return await flannelctl(["status", "--subnet-file", directory.file("subnet.env"), ...argv], { nowMs });
+}
+
+test("a ready agent is shown on a few lines and exits 0", async () => {
+  const { exitCode, stdout, stderr } = await statusOf(healthyStatus);
+  expect(stderr).toBe("");
+  expect(stdout.split("\n")).toEqual([
+    "flanneld 1.2.3 (pid 4711, up 30 min 5 s): ready",
+    "  lease        10.5.34.0/24, expires in 23 h 29 min",
+    "  backend      vxlan, MTU 1450",
+    "  interface    eth0 192.0.2.11, MTU 1500",
+    "  store        etcd http://192.0.2.1:2379, connected, last answer 3 s ago",
+    "  peers        2 of 2 programmed, 2 known",
+    "  repairs      none",
+    "  subnet file  /run/flannel/subnet.env",
+    "  state        /var/lib/flannel",
+    "",
+  ]);
+  expect(exitCode).toBe(0);
+});
+
+const troubled: Status = {
+  ...healthyStatus,
+  ready: false,
+  reasons: ["1 of 2 peers is not programmed"],
+  externalInterface: { name: "eth0", mtuBytes: 1500, address: "192.0.2.11", publicIp: "203.0.113.5" },
+  store: {
+    ...healthyStatus.store,
+    connected: false,
+    warmStart: true,
+    unreadableKeys: [{ key: "bad", reason: "not JSON" }],
+  },
+  peers: { known: 3, desired: 2, programmed: 1, skipped: [{ key: "10.5.9.0-24", reason: "backend type is host-gw" }] },
+  failures: [{ object: "route 10.5.7.0/24", error: "ENETUNREACH", attempts: 4 }],
+  repairs: { total: 12, last: [{ at: "2026-03-01T10:30:00.000Z", object: "link flannel.1", action: "added" }] },
+  preflight: [
+    {
+      check: "ip-forward",
+      severity: "error",
+      message: "net.ipv4.ip_forward is 0: nothing is forwarded",
+      cure: "sysctl -w net.ipv4.ip_forward=1",
+    },
+  ],
+};
+
+test("a troubled agent says why, names what is wrong with its cure, and exits 1", async () => {
+  const { exitCode, stdout } = await statusOf(troubled);
+  expect(exitCode).toBe(1);
+  for (const line of [
+    "flanneld 1.2.3 (pid 4711, up 30 min 5 s): not ready",
+    "  because 1 of 2 peers is not programmed",
+    "  interface    eth0 192.0.2.11, MTU 1500, announced as 203.0.113.5",
+    "  store        etcd http://192.0.2.1:2379, not connected, last answer 3 s ago, running on remembered state",
+    "  bad  not JSON",
+    "  10.5.9.0-24  backend type is host-gw",
+    "  route 10.5.7.0/24  ENETUNREACH  tried 4×",
+    "  5 s ago  added  link flannel.1",
+    "  error ip-forward: net.ipv4.ip_forward is 0: nothing is forwarded",
+    "    cure: sysctl -w net.ipv4.ip_forward=1",
+  ]) {
+    expect(stdout.split("\n")).toContain(line);
+  }
+});
+
+test("of the certificates the first to end is shown", async () => {
+  const certificates = [
+    { role: "authority" as const, source: "ca.pem", endsAt: "2036-01-01T00:00:00.000Z" },
+    { role: "client" as const, source: "host.pem", endsAt: "2026-03-21T10:30:05.000Z" },
+  ];
+  const { stdout } = await statusOf({ ...healthyStatus, store: { ...healthyStatus.store, certificates } });
+  expect(stdout.split("\n")).toContain("  certificates  our own ends in 20 d, on 2026-03-21");
+});
+
+test("--json prints the agent's status by the published schema with the same exit code", async () => {
+  const { exitCode, stdout, stderr } = await statusOf(troubled, "--json");
+  expect(statusOutputSchema.parse(JSON.parse(stdout))).toEqual(troubled);
+  expect(stderr).toBe("");
+  expect(exitCode).toBe(1);
+});
+
+test("without an agent it names the socket and how to start one, and exits 3", async () => {
+  using directory = new TemporaryDirectory();
+  const socket = directory.file("flanneld.sock");
+  const plain = await flannelctl(["status", "--socket", socket]);
+  expect(plain).toMatchObject({ exitCode: 3, stdout: "" });
+  expect(plain.stderr).toMatch(
+    /^flannelctl: no flanneld listens on .*flanneld\.sock; start it .*systemctl start flanneld.*\n$/,
+  );
+  const json = await flannelctl(["status", "--json"], { env: { FLANNELD_CONTROL_SOCKET: socket } });
+  expect(json).toMatchObject({ exitCode: 3, stdout: "" });
+  expect(JSON.parse(json.stderr)).toEqual({
+    error: { code: "agent.absent", message: expect.stringContaining(socket) },
+  });
+});
+
+test("terminal codes inside an answer are shown, not sent to the terminal", async () => {
+  const { stdout } = await statusOf({ ...healthyStatus, backend: "vx\u001b[2Jlan" });
+  expect(stdout).toContain("vx\\x1b[2Jlan");
+});
+
+test("colours appear only on a terminal, and NO_COLOR turns them off", async () => {
+  using directory = new TemporaryDirectory();
+  const socket = directory.file("s");
+  await using _ = await StandInAgent.listen(socket, (_path, response) => replyJson(response, healthyStatus));
+  const coloured = await flannelctl(["status", "--socket", socket], { isTty: true });
+  expect(coloured.stdout).toContain("\u001b[32mready\u001b[39m");
+  const plain = await flannelctl(["status", "--socket", socket], { isTty: true, env: { NO_COLOR: "1" } });
+  expect(plain.stdout).not.toContain("\u001b");
+});

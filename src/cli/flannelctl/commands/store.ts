@@ -1,0 +1,135 @@
+// `flannelctl store`: moves flannel's keys between stores, and keeps copies of them.
+
+import { open, readFile, rename, rm } from "node:fs/promises";
+import { dirname } from "node:path";
+import { describeError, FlannelError, hasCode } from "../../../errors.ts";
+import { keySpaceOf } from "../../../etcd-api/key-space.ts";
+import { tryParseJson } from "../../../json/try-parse-json.ts";
+import type { EtcdConnection } from "../../../store/etcd/etcd-connection.ts";
+import type { ExportedStore } from "../../../store/etcd/transfer.ts";
+import { count } from "../../../terminal/text.ts";
+import { type ExitCode, exitCodes, type Invocation, present } from "../session/invocation.ts";
+import {
+  STORE_EXPORT_FORMAT,
+  storeBackupOutputSchema,
+  storeExportOutputSchema,
+  storeImportOutputSchema,
+} from "../session/json-output.ts";
+
+/** Prints the export; with or without `--json` it is JSON. */
+export async function exportStore(invocation: Invocation): Promise<ExitCode> {
+  invocation.terminal.writeOut(documentText(await readStore(invocation)));
+  return exitCodes.ok;
+}
+
+/** Writes an export to `file`: whole, synced, for the owner alone. */
+export async function backUpStore(invocation: Invocation, file: string): Promise<ExitCode> {
+  const exported = await readStore(invocation);
+  await writeWhole(file, documentText(exported));
+  const output = { keys: exported.keys.length, leases: exported.leases.length };
+  present(invocation, storeBackupOutputSchema, output, (done) => [`wrote ${describe(done)} to ${file}`]);
+  return exitCodes.ok;
+}
+
+export interface ImportOptions {
+  readonly keepLeases: boolean;
+}
+
+/** Writes an export into the store; what is there with the same value stays. */
+export async function importStore(
+  invocation: Invocation,
+  file: string,
+  { keepLeases }: ImportOptions,
+): Promise<ExitCode> {
+  const exported = await readDocument(invocation, file);
+  const kept = await withConnection(invocation, (connection, { importKeys }) =>
+    importKeys(connection, invocation.options.etcd.prefix, exported, keepLeases, invocation.signal),
+  );
+  const output = { keys: exported.keys.length, leases: exported.leases.length, kept };
+  present(invocation, storeImportOutputSchema, output, (done) => [
+    ...done.kept.map((key) => `kept the store's own lease at ${key}`),
+    `imported ${describe({ ...done, keys: done.keys - done.kept.length })}`,
+  ]);
+  return exitCodes.ok;
+}
+
+function readStore(invocation: Invocation): Promise<ExportedStore> {
+  return withConnection(invocation, (connection, { exportKeys }) =>
+    exportKeys(connection, invocation.options.etcd.prefix, invocation.signal),
+  );
+}
+
+function documentText(exported: ExportedStore): string {
+  return `${JSON.stringify({ format: STORE_EXPORT_FORMAT, ...exported }, undefined, 1)}\n`;
+}
+
+function describe({ keys, leases }: { readonly keys: number; readonly leases: number }): string {
+  return `${count(keys, "key")} with ${count(leases, "lease")}`;
+}
+
+async function readDocument(invocation: Invocation, file: string): Promise<ExportedStore> {
+  let text: string;
+  try {
+    text = file === "-" ? await invocation.terminal.readInput() : await readFile(file, "utf8");
+  } catch (cause) {
+    throw new FlannelError("file.failed", `cannot read ${file}: ${describeError(cause)}`, { cause });
+  }
+  const { root } = keySpaceOf(invocation.options.etcd.prefix);
+  // Keys are bytes as latin1 text.
+  const latin1Root = Buffer.from(root).toString("latin1");
+  const document = storeExportOutputSchema.safeParse(tryParseJson(text));
+  if (!document.success) {
+    throw new FlannelError("config.invalid", `${file} is not an export of flannelctl store export`);
+  }
+  const foreign = document.data.keys.find(({ key }) => !key.startsWith(latin1Root));
+  if (foreign === undefined) {
+    const keys = document.data.keys.map(({ key, value, lease }) => ({
+      key,
+      value,
+      ...(lease !== undefined && { lease }),
+    }));
+    return { ...document.data, keys };
+  }
+  throw new FlannelError(
+    "config.invalid",
+    `${file} holds the key ${Buffer.from(foreign.key, "latin1").toString()}, which is not below ${root}: give the right --etcd-prefix`,
+  );
+}
+
+async function writeWhole(file: string, text: string): Promise<void> {
+  const temporary = `${file}.${process.pid}`;
+  try {
+    await using handle = await open(temporary, "w", 0o600);
+    await handle.writeFile(text);
+    await handle.sync();
+    await rename(temporary, file);
+    await using directory = await open(dirname(file), "r");
+    await directory.sync();
+  } catch (cause) {
+    await rm(temporary, { force: true });
+    throw new FlannelError("file.failed", `cannot write ${file}: ${describeError(cause)}`, { cause });
+  }
+}
+
+type Transfer = typeof import("../../../store/etcd/transfer.ts");
+
+/** Loaded late, as in open-store.ts. */
+async function withConnection<T>(
+  { options }: Invocation,
+  use: (connection: EtcdConnection, transfer: Transfer) => Promise<T>,
+): Promise<T> {
+  const { EtcdConnection: Connection } = await import("../../../store/etcd/etcd-connection.ts");
+  const { endpoints, username, password, caFile, certFile, keyFile } = options.etcd;
+  try {
+    await using connection = await Connection.open({
+      endpoints,
+      username,
+      password,
+      tls: { caFile, certFile, keyFile },
+    });
+    return await use(connection, await import("../../../store/etcd/transfer.ts"));
+  } catch (error) {
+    const isAboutFlags = hasCode(error, "config.invalid") && error.message.includes("--etcd-");
+    throw isAboutFlags ? new FlannelError("usage", error.message, { cause: error.cause }) : error;
+  }
+}

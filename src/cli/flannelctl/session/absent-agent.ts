@@ -1,0 +1,115 @@
+// Stands in for an agent that does not run: keeps it from starting meanwhile, and knows from its files what was its own.
+
+import { existsSync, readdirSync, statSync } from "node:fs";
+import { connect } from "node:net";
+import { networkInterfaces } from "node:os";
+import { dirname } from "node:path";
+import { readSubnetFile } from "../../../agent/state/subnet-file.ts";
+import { type HostIdentity, type RememberedState, WarmState } from "../../../agent/state/warm-state.ts";
+import { parseConfig } from "../../../backend/registry.ts";
+import { FlannelError } from "../../../errors.ts";
+import { type AgentScope, findFlannelDevices } from "../../../host/without-agent.ts";
+import type { Prefix } from "../../../ip/address.ts";
+import type { LeasedSubnets } from "../../../lease/lease.ts";
+import { FileLock } from "../../../sys/file-lock.ts";
+import type { GlobalOptions } from "./invocation.ts";
+
+const everything = ["0.0.0.0/0", "::/0"] as Prefix[];
+
+export class AbsentAgent implements Disposable {
+  readonly #options: GlobalOptions;
+  readonly #lock: FileLock | undefined;
+  readonly #warmState: WarmState;
+
+  private constructor(options: GlobalOptions, lock: FileLock | undefined) {
+    this.#options = options;
+    this.#lock = lock;
+    const { stateDirectory, subnetFile, etcd } = options;
+    this.#warmState = new WarmState({ directory: stateDirectory, subnetFile, storePrefix: etcd.prefix });
+  }
+
+  /** Throws `agent.running`, naming the pid, when the agent of this subnet file runs after all. */
+  static lockOut(options: GlobalOptions): AbsentAgent {
+    const lockPath = `${options.subnetFile}.lock`;
+    // An agent makes the directory before it takes the lock: without the one there is no holder of the other.
+    const lock = existsSync(dirname(lockPath)) ? FileLock.acquire(lockPath) : undefined;
+    return new AbsentAgent(options, lock);
+  }
+
+  /** The agent may start again. */
+  [Symbol.dispose](): void {
+    this.#lock?.removeAndFree();
+  }
+
+  /**
+   * What it made on this host, as it remembered it. When nothing is remembered of any agent, all that bears flannel's
+   * name or number. Throws `usage` when only others are remembered: theirs must not be touched by mistake.
+   */
+  async scope(): Promise<AgentScope> {
+    const states = this.#warmState.all();
+    if (states.length > 0) {
+      const devices = new Set(states.flatMap((state) => state.devices));
+      return { devices: [...devices], networks: [...new Set(states.flatMap(networksOf))] };
+    }
+    const { stateDirectory, subnetFile, etcd } = this.#options;
+    if (listDirectory(stateDirectory).some((file) => file.endsWith(".json"))) {
+      throw new FlannelError(
+        "usage",
+        `${stateDirectory} remembers no agent with subnet file ${subnetFile} and prefix ${etcd.prefix}, but another; ` +
+          "name its --subnet-file and --etcd-prefix",
+      );
+    }
+    return { devices: await findFlannelDevices(), networks: everything };
+  }
+
+  /** What it remembered of its own lease, as far as that is of this host. */
+  remembered(): RememberedState | undefined {
+    return this.#warmState.load(hostIdentity(), () => undefined);
+  }
+
+  /** The subnets its subnet file names; empty without one. */
+  subnets(): LeasedSubnets {
+    return readSubnetFile(this.#options.subnetFile, () => undefined);
+  }
+
+  /** The subnet file, its state, and a socket left behind by an agent that was killed; what of it exists. */
+  async files(): Promise<string[]> {
+    const { subnetFile, socketPaths } = this.#options;
+    const sockets = await Promise.all(socketPaths.map(async (path) => ((await isLeftBehind(path)) ? [path] : [])));
+    return [...(existsSync(subnetFile) ? [subnetFile] : []), ...this.#warmState.files(), ...sockets.flat()];
+  }
+}
+
+/** A socket nobody listens on. The default one may be that of another agent with its subnet file in the same place. */
+function isLeftBehind(path: string): Promise<boolean> {
+  if (statSync(path, { throwIfNoEntry: false })?.isSocket() !== true) return Promise.resolve(false);
+  const { promise, resolve } = Promise.withResolvers<boolean>();
+  const socket = connect(path);
+  socket.once("connect", () => resolve(false));
+  socket.once("error", () => resolve(true));
+  return promise.finally(() => socket.destroy());
+}
+
+/** Addresses and MACs of this host's interfaces. */
+export function hostIdentity(): HostIdentity {
+  const interfaces = Object.values(networkInterfaces()).flatMap((addresses) => addresses ?? []);
+  const external = interfaces.filter(({ internal }) => !internal);
+  return { addresses: new Set(external.map(({ address }) => address)), macs: new Set(external.map(({ mac }) => mac)) };
+}
+
+function networksOf({ configText }: RememberedState): Prefix[] {
+  try {
+    const { ipv4, ipv6 } = parseConfig(configText).config;
+    return [ipv4?.network, ipv6?.network].filter((network) => network !== undefined);
+  } catch {
+    return [];
+  }
+}
+
+function listDirectory(path: string): string[] {
+  try {
+    return readdirSync(path);
+  } catch {
+    return [];
+  }
+}

@@ -1,0 +1,142 @@
+// Asks the running agent over its unix socket (agent/control-protocol.ts). Trusts nothing that comes back.
+
+import { type IncomingMessage, request } from "node:http";
+import { z } from "zod";
+import { FlannelError, hasCode, isCancelled } from "../../../errors.ts";
+import { tryParseJson } from "../../../json/try-parse-json.ts";
+import { printable } from "../../../terminal/text.ts";
+
+export interface AgentRequest<T> {
+  readonly method: "GET" | "POST";
+  readonly path: string;
+  readonly schema: z.ZodType<T>;
+}
+
+const timeoutMs = 30_000;
+/** A plan of 50,000 peers is about 25 MB. */
+const maxAnswerBytes = 128 * 1024 * 1024;
+
+const errorBodySchema = z.object({ error: z.object({ code: z.string(), message: z.string() }) });
+
+/**
+ * One request, one checked answer, from the first of `socketPaths` that somebody listens on. Rejects with `agent.absent` when nobody listens, `kernel.denied` when the socket
+ * may not be opened, `internal` when the agent refuses or its answer cannot be understood, `cancelled` by `signal`.
+ */
+export async function askAgent<T>(
+  socketPaths: readonly string[],
+  ask: AgentRequest<T>,
+  signal: AbortSignal,
+): Promise<T> {
+  const [first = "", ...others] = socketPaths;
+  try {
+    return await askOn(first, ask, signal);
+  } catch (error) {
+    if (others.length > 0 && hasCode(error, "agent.absent")) return askAgent(others, ask, signal);
+    throw error;
+  }
+}
+
+async function askOn<T>(socketPath: string, ask: AgentRequest<T>, signal: AbortSignal): Promise<T> {
+  const deadline = AbortSignal.timeout(timeoutMs);
+  try {
+    const response = await send(socketPath, ask, AbortSignal.any([signal, deadline]));
+    const text = await readBody(response, () =>
+      unreadable(socketPath, ask.path, `longer than ${maxAnswerBytes} bytes`),
+    );
+    return readAnswer(socketPath, ask, response.statusCode ?? 0, text);
+  } catch (error) {
+    throw classify(error, socketPath, signal, deadline);
+  }
+}
+
+function send(socketPath: string, ask: AgentRequest<unknown>, signal: AbortSignal): Promise<IncomingMessage> {
+  return new Promise((resolve, reject) => {
+    const outgoing = request({
+      socketPath,
+      path: ask.path,
+      method: ask.method,
+      agent: false,
+      signal,
+      host: "localhost",
+    });
+    outgoing.on("response", resolve);
+    outgoing.on("error", reject);
+    outgoing.end();
+  });
+}
+
+async function readBody(response: IncomingMessage, tooLong: () => FlannelError): Promise<string> {
+  const chunks: Buffer[] = [];
+  let bytes = 0;
+  for await (const chunk of response as AsyncIterable<Buffer>) {
+    bytes += chunk.length;
+    if (bytes > maxAnswerBytes) {
+      response.destroy();
+      throw tooLong();
+    }
+    chunks.push(chunk);
+  }
+  return Buffer.concat(chunks).toString("utf8");
+}
+
+function readAnswer<T>(socketPath: string, ask: AgentRequest<T>, status: number, text: string): T {
+  const json = tryParseJson(text);
+  if (status < 200 || status > 299) {
+    const refusal = errorBodySchema.safeParse(json);
+    const reason = refusal.success ? refusal.data.error.message : `HTTP status ${status}`;
+    throw new FlannelError(
+      "internal",
+      `the agent behind ${socketPath} refused ${ask.method} ${ask.path}: ${printable(reason)}`,
+    );
+  }
+  const answer = ask.schema.safeParse(json);
+  if (answer.success) return answer.data;
+  const issue = answer.error.issues[0];
+  const detail = json === undefined ? "it is not JSON" : `${issue?.path.join(".") ?? ""}: ${issue?.message ?? ""}`;
+  throw unreadable(socketPath, ask.path, detail);
+}
+
+function unreadable(socketPath: string, path: string, detail: string, cause?: unknown): FlannelError {
+  return new FlannelError(
+    "internal",
+    `cannot understand the answer of ${socketPath} to ${path}: ${printable(detail)}; ` +
+      "is it a flanneld of the same version as this flannelctl?",
+    { cause },
+  );
+}
+
+function classify(error: unknown, socketPath: string, signal: AbortSignal, deadline: AbortSignal): unknown {
+  if (signal.aborted) return new FlannelError("cancelled", "interrupted", { cause: error });
+  if (deadline.aborted) {
+    return new FlannelError("internal", `the agent behind ${socketPath} did not answer within ${timeoutMs / 1000} s`, {
+      cause: error,
+      retryable: true,
+    });
+  }
+  if (error instanceof FlannelError || isCancelled(error)) return error;
+  const code = error instanceof Error && "code" in error ? String(error.code) : "";
+  if (code === "ENOENT" || code === "ECONNREFUSED" || code === "ENOTDIR") return absent(socketPath);
+  if (code === "EACCES" || code === "EPERM") {
+    return new FlannelError("kernel.denied", `may not open ${socketPath}; run flannelctl as root`, { cause: error });
+  }
+  if (code === "ECONNRESET" || code === "EPIPE") {
+    return new FlannelError(
+      "internal",
+      `the agent behind ${socketPath} hung up without a full answer; is it stopping?`,
+      {
+        cause: error,
+        retryable: true,
+      },
+    );
+  }
+  return unreadable(socketPath, "the request", error instanceof Error ? error.message : String(error), error);
+}
+
+function absent(socketPath: string): FlannelError {
+  return new FlannelError(
+    "agent.absent",
+    `no flanneld listens on ${socketPath}; start it ("systemctl start flanneld" or bin/flanneld), ` +
+      "or name its socket with --socket or its subnet file with --subnet-file",
+    { retryable: true },
+  );
+}

@@ -1,0 +1,81 @@
+// What every verb is given: options resolved from flags and environment, the terminal, and the signal that ends it.
+import type { ZodType } from "zod";
+import { makePaint, type Paint, printable, printableDeep } from "../../../terminal/text.ts";
+import type { HostPaths } from "../../install/host-paths.ts";
+
+/** The outer world of the program; tests bring their own. */
+export interface Terminal {
+  readonly env: Readonly<Record<string, string | undefined>>;
+  /** Colours are used only on a terminal. */
+  readonly stdoutIsTty: boolean;
+  /** Results. */
+  writeOut(text: string): void;
+  /** Messages. */
+  writeErr(text: string): void;
+  /** All of standard input. */
+  readInput(): Promise<string>;
+  nowMs(): number;
+}
+
+export interface GlobalOptions {
+  /** Where the agent may answer: the first that somebody listens on counts. Never empty. */
+  readonly socketPaths: readonly string[];
+  readonly subnetFile: string;
+  readonly stateDirectory: string;
+  readonly json: boolean;
+  /** Below `--root`. */
+  readonly paths: HostPaths;
+  readonly etcd: EtcdFlags;
+}
+
+/** The connection flags shared with flanneld, as text; empty means not given. */
+export interface EtcdFlags {
+  readonly endpoints: string;
+  readonly prefix: string;
+  readonly caFile: string;
+  readonly certFile: string;
+  readonly keyFile: string;
+  readonly username: string;
+  readonly password: string;
+}
+
+export interface Invocation {
+  readonly options: GlobalOptions;
+  readonly terminal: Terminal;
+  readonly signal: AbortSignal;
+}
+
+/** What a verb returns: the exit code of the program. */
+export const exitCodes = { ok: 0, failure: 1, usage: 2, noAgent: 3, interrupted: 130 } as const;
+export type ExitCode = (typeof exitCodes)[keyof typeof exitCodes];
+
+/**
+ * Writes the one result of a verb to standard output: JSON checked against its published schema with `--json`,
+ * else the lines of `render`, which sees no control characters.
+ */
+export function present<T>(
+  invocation: Invocation,
+  schema: ZodType<T>,
+  value: T,
+  render: (value: T, paint: Paint) => readonly string[],
+): void {
+  const { terminal, options } = invocation;
+  if (options.json) {
+    terminal.writeOut(`${JSON.stringify(schema.parse(value), undefined, 2)}\n`);
+    return;
+  }
+  const paint = makePaint(terminal.stdoutIsTty && (terminal.env["NO_COLOR"] ?? "") === "");
+  const lines = render(printableDeep(value), paint);
+  terminal.writeOut(lines.map((line) => `${line}\n`).join(""));
+}
+
+/** Of an invocation, what remarks need. */
+export interface Remarks {
+  readonly options: { readonly json: boolean };
+  readonly terminal: Pick<Invocation["terminal"], "writeErr">;
+}
+
+/** A remark for people on standard error; left out with `--json`, where the result says it. */
+export function remark(invocation: Remarks, text: string): void {
+  if (!invocation.options.json) invocation.terminal.writeErr(`flannelctl: ${printable(text)}\n`);
+}

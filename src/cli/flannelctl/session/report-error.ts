@@ -1,0 +1,11 @@
+// One place that tells a person, or a program, why a verb failed. Standard output stays for results.
+import { describeError, type ErrorCode, FlannelError } from "../../../errors.ts";
+import { printable } from "../../../terminal/text.ts";
+import type { Terminal } from "./invocation.ts";
+
+/** One line on standard error: `flannelctl: <reason>`, or with `json` an object as errorOutputSchema says. */
+export function reportError(terminal: Terminal, json: boolean, error: unknown): void {
+  const code: ErrorCode = error instanceof FlannelError ? error.code : "internal";
+  const message = printable(describeError(error));
+  terminal.writeErr(json ? `${JSON.stringify({ error: { code, message } })}\n` : `flannelctl: ${message}\n`);
+}

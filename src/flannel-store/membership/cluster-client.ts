@@ -1,0 +1,103 @@
+// Calls to the store of a cluster by those who have a certificate: a host for itself, the administrator for all.
+import { readFileSync } from "node:fs";
+import { describeError, FlannelError, hasCode } from "../../errors.ts";
+import { parseStoreAddress, type StoreAddress } from "../grpc/store-address.ts";
+import { callUnary, type UnaryMethod } from "../grpc/unary-call.ts";
+import { ClusterDefinition, type CreateTokenResponse, type Host, type RemovedLeases, type Token } from "./cluster.ts";
+
+export interface ClusterAccess {
+  /** As for etcd: `https://10.0.0.1:2379`, several with commas; tried in this order. */
+  readonly endpoints: string;
+  /** Read at each call: they may have been replaced. */
+  readonly caFile: string;
+  readonly certFile: string;
+  readonly keyFile: string;
+}
+
+const { renew, leave, createToken, listTokens, revokeToken, listHosts, removeHost } = ClusterDefinition.methods;
+
+/**
+ * All methods throw `file.failed` for a file that cannot be read, `store.unavailable`, `store.unauthorized` (not a
+ * member, certificate ended, not allowed) and what they say themselves.
+ */
+export class ClusterClient {
+  readonly #access: ClusterAccess;
+
+  constructor(access: ClusterAccess) {
+    this.#access = access;
+  }
+
+  /** A new certificate for this host, for the key it has, and the store's CA as it is now ("": it did not say). */
+  async renew(signal: AbortSignal): Promise<{ readonly certificatePem: string; readonly caPem: string }> {
+    const { certificate, caCertificate } = await this.#call("renew the certificate", renew, {}, signal);
+    return { certificatePem: certificate, caPem: caCertificate };
+  }
+
+  /** This host is no member any more; its certificates are void. Resolves with what became of its leases. */
+  async leave(signal: AbortSignal): Promise<RemovedLeases> {
+    const { removed } = await this.#call("leave the cluster", leave, {}, signal);
+    return removed ?? { leases: [], sharedAddresses: [] };
+  }
+
+  /** Throws `config.invalid` for a life that is not allowed. */
+  createToken(ttlSeconds: number, signal: AbortSignal): Promise<CreateTokenResponse> {
+    return this.#call("make a token", createToken, { ttlSeconds: BigInt(ttlSeconds) }, signal);
+  }
+
+  async listTokens(signal: AbortSignal): Promise<readonly Token[]> {
+    return (await this.#call("list the tokens", listTokens, {}, signal)).tokens;
+  }
+
+  /** Throws `cluster.notFound`. */
+  async revokeToken(id: string, signal: AbortSignal): Promise<void> {
+    await this.#call(`revoke token ${id}`, revokeToken, { id }, signal);
+  }
+
+  async listHosts(signal: AbortSignal): Promise<readonly Host[]> {
+    return (await this.#call("list the hosts", listHosts, {}, signal)).hosts;
+  }
+
+  /** Cuts a host off at once and for good. Throws `cluster.notFound`. */
+  async removeHost(name: string, signal: AbortSignal): Promise<RemovedLeases> {
+    const { removed } = await this.#call(`remove host ${name}`, removeHost, { name }, signal);
+    return removed ?? { leases: [], sharedAddresses: [] };
+  }
+
+  async #call<Request, Response>(
+    operation: string,
+    method: UnaryMethod<Request, Response>["method"],
+    request: Request,
+    signal: AbortSignal,
+  ): Promise<Response> {
+    const { caFile, certFile, keyFile } = this.#access;
+    const tls = { ca: read(caFile), cert: read(certFile), key: read(keyFile) };
+    let failure: unknown;
+    for (const address of this.#addresses()) {
+      try {
+        return await callUnary({ address, tls, operation }, { service: ClusterDefinition, method }, request, signal);
+      } catch (error) {
+        if (failure !== undefined && hasCode(error, "cluster.notFound")) {
+          const doubt = "if the first try was heard, it is gone by that";
+          throw new FlannelError(error.code, `${error.message}; ${doubt} (${describeError(failure)})`, {
+            cause: failure,
+          });
+        }
+        if (!hasCode(error, "store.unavailable")) throw error;
+        failure ??= error;
+      }
+    }
+    throw failure;
+  }
+
+  #addresses(): StoreAddress[] {
+    return this.#access.endpoints.split(",").map(parseStoreAddress);
+  }
+}
+
+function read(file: string): Buffer {
+  try {
+    return readFileSync(file);
+  } catch (cause) {
+    throw new FlannelError("file.failed", `cannot read ${file}: ${describeError(cause)}`, { cause, tellsCause: true });
+  }
+}

@@ -1,0 +1,157 @@
+// The list of members as a file: what survives, what is refused, what is forgotten. How it decides is tested against the
+// real store (test/embedded/cluster-*.test.ts).
+import { mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import fc from "fast-check";
+import { afterEach, beforeEach, describe, expect, it } from "vitest";
+import { FlannelError, hasCode } from "../../errors.ts";
+import { clusterFiles } from "./cluster-files.ts";
+import { MemberBook } from "./member-book.ts";
+import { parseMemberFile } from "./member-file.ts";
+
+let directory: string;
+const facts = { etcdPrefix: "/coreos.com/network", addresses: ["10.0.0.1"], port: 2379 };
+const day = 86_400_000;
+
+beforeEach(() => {
+  directory = mkdtempSync(join(tmpdir(), "flannel-members-"));
+});
+afterEach(() => rmSync(directory, { recursive: true }));
+
+const files = () => clusterFiles(directory);
+const issued = (serialNumber: string, endsAtMs = 400 * day) => ({ pem: "", serialNumber, endsAtMs });
+
+function codeOf(action: () => unknown): string {
+  try {
+    action();
+  } catch (error) {
+    return error instanceof FlannelError ? error.code : String(error);
+  }
+  return "";
+}
+
+describe("MemberBook", () => {
+  it("is read back as it was written, mode 0600, without leftovers", () => {
+    const book = MemberBook.create(files(), facts);
+    const { id, secret } = book.createToken(day, 1_000);
+    book.join({ tokenId: id, secret, hostName: "h1", keyPin: "k1", address: "10.0.0.2" }, 2_000, () => issued("S1"));
+    book.revokeToken(id, 3_000);
+    const again = MemberBook.open(files());
+    expect(again.facts).toEqual(facts);
+    expect(again.hosts).toEqual(book.hosts);
+    expect(again.tokens).toEqual(book.tokens);
+    expect(again.findBySerial("S1", "k1")?.name).toBe("h1");
+    expect(again.findBySerial("S1", "k2")).toBeUndefined();
+    expect(readdirSync(directory)).toEqual(["members.json"]);
+    expect(statSync(files().members).mode & 0o777).toBe(0o600);
+    expect(readFileSync(files().members, "utf8")).not.toContain(secret);
+  });
+
+  it("keeps what was before when it cannot be written", () => {
+    const book = MemberBook.create(files(), facts);
+    const { id, secret } = book.createToken(day, 0);
+    rmSync(directory, { recursive: true });
+    const attempt = { tokenId: id, secret, hostName: "h1", keyPin: "k1" };
+    expect(codeOf(() => book.join(attempt, 0, () => issued("S1")))).toBe("file.failed");
+    expect(book.hosts).toEqual([]);
+    expect(book.findBySerial("S1", "k1")).toBeUndefined();
+    directory = mkdtempSync(join(tmpdir(), "flannel-members-"));
+  });
+
+  it("changes nothing when no certificate can be made", () => {
+    const book = MemberBook.create(files(), facts);
+    const { id, secret } = book.createToken(day, 0);
+    const attempt = { tokenId: id, secret, hostName: "h1", keyPin: "k1" };
+    const broken = () => {
+      throw new FlannelError("config.invalid", "no");
+    };
+    expect(codeOf(() => book.join(attempt, 0, broken))).toBe("config.invalid");
+    expect(book.tokens[0]?.usedBy).toBeUndefined();
+    book.join({ ...attempt, hostName: "h2", keyPin: "k2" }, 0, () => issued("S2"));
+    expect(book.hosts.map(({ name }) => name)).toEqual(["h2"]);
+  });
+
+  it("lets a host have a few certificates and remember a few addresses", () => {
+    const book = MemberBook.create(files(), facts);
+    book.admit({ hostName: "h1", keyPin: "k1" }, 0, issued("S0"));
+    for (let count = 1; count <= 10; count++) {
+      const [host] = book.hosts;
+      if (host === undefined) throw new Error("no host");
+      book.addCertificate(host, issued(`S${count}`), "S0");
+      book.noteAddress(book.hosts[0] ?? host, `10.0.0.${count}`);
+    }
+    expect(book.hosts[0]?.certificates.map(({ serialNumber }) => serialNumber)).toEqual(["S10", "S9", "S8", "S0"]);
+    // The first stays, however many come after it.
+    const last = ["10.0.0.10", "10.0.0.9", "10.0.0.8", "10.0.0.7", "10.0.0.6", "10.0.0.5", "10.0.0.4"];
+    expect(book.hosts[0]?.addresses).toEqual([...last, "10.0.0.1"]);
+    expect(book.findBySerial("S7", "k1")).toBeUndefined();
+    // The one it calls with stays good, since it may not be able to write any other.
+    expect(book.findBySerial("S0", "k1")?.name).toBe("h1");
+  });
+
+  it("gives no certificate to a host that was removed meanwhile, nor to its namesake", () => {
+    const book = MemberBook.create(files(), facts);
+    book.admit({ hostName: "h1", keyPin: "k1" }, 0, issued("S1"));
+    const removed = book.remove("h1");
+    expect(codeOf(() => book.addCertificate(removed, issued("S2"), "S1"))).toBe("cluster.notFound");
+    book.admit({ hostName: "h1", keyPin: "k2" }, 0, issued("S3"));
+    expect(codeOf(() => book.addCertificate(removed, issued("S2"), "S1"))).toBe("cluster.notFound");
+    expect(book.findBySerial("S2", "k1")).toBeUndefined();
+  });
+
+  it("forgets tokens a week after they have ended, sooner when there are a thousand, and none that can be used", () => {
+    const token = { secretHash: "A".repeat(43), createdAtMs: 0, expiresAtMs: day };
+    const tokens = Array.from({ length: 1_000 }, (_, index) => ({ id: `token${100 + index}`, ...token }));
+    writeFileSync(files().members, JSON.stringify({ format: "flannel-cluster/1", facts, hosts: [], tokens }));
+    const book = MemberBook.open(files());
+    expect(codeOf(() => book.createToken(day, 0))).toBe("config.invalid");
+    book.revokeToken("token200", 0);
+    book.createToken(day, 0);
+    expect([book.tokens.length, book.tokens.some(({ id }) => id === "token200")]).toEqual([1_000, false]);
+    expect(codeOf(() => book.createToken(day, 0))).toBe("config.invalid");
+    book.createToken(day, 7 * day);
+    expect([book.tokens.length, book.tokens[0]?.id]).toEqual([1_000, "token101"]);
+    book.createToken(day, 8 * day);
+    expect(book.tokens).toHaveLength(2);
+  });
+
+  it.each([0, 999, 1_000.5, -1, 30 * day + 1, Number.NaN, Number.POSITIVE_INFINITY])(
+    "makes no token for %d ms",
+    (life) => {
+      const book = MemberBook.create(files(), facts);
+      expect(codeOf(() => book.createToken(life, 0))).toBe("config.invalid");
+    },
+  );
+
+  it.each(["", "{}", "null", '{"format":"flannel-cluster/2"}', "\0"])("is not opened on %j", (text) => {
+    writeFileSync(files().members, text);
+    expect(codeOf(() => MemberBook.open(files()))).toBe("config.invalid");
+  });
+
+  it("says when it is not there", () => {
+    expect(() => MemberBook.open(files())).toThrow(`there is no ${files().members}`);
+  });
+});
+
+it("parseMemberFile gives a list or one error, for 100,000 texts", { timeout: 120_000 }, () => {
+  const book = MemberBook.create(files(), facts);
+  const { id, secret } = book.createToken(day, 0);
+  book.join({ tokenId: id, secret, hostName: "h1", keyPin: "k1", address: "10.0.0.2" }, 0, () => issued("S1"));
+  const good = readFileSync(files().members, "utf8");
+  const edit = fc.tuple(fc.nat(good.length), fc.nat(3), fc.string({ maxLength: 3 }));
+  const text = fc
+    .array(edit, { minLength: 1, maxLength: 3 })
+    .map((edits) =>
+      edits.reduce((current, [at, length, piece]) => current.slice(0, at) + piece + current.slice(at + length), good),
+    );
+  const check = (input: string) => {
+    try {
+      const { hosts, tokens } = parseMemberFile(input, "members.json");
+      if (!Array.isArray(hosts) || !Array.isArray(tokens)) throw new Error("no lists");
+    } catch (error) {
+      if (!hasCode(error, "config.invalid")) throw error;
+    }
+  };
+  fc.assert(fc.property(fc.oneof(text, text, fc.json(), fc.string()), check), { numRuns: 100_000 });
+});

@@ -1,0 +1,163 @@
+// The store itself: keys with their history, leases, watchers, in one directory that belongs to this process. Knows
+// nothing of the network.
+import { randomBytes } from "node:crypto";
+import { chmodSync, closeSync, openSync } from "node:fs";
+import { join } from "node:path";
+import type { RangeRequest, ResponseHeader } from "../../etcd-api/etcd.ts";
+import { CommitQueue } from "./commit-queue.ts";
+import { Compactor } from "./compactor.ts";
+import { Database } from "./database.ts";
+import { evaluateRange, type RangeAnswer } from "./evaluate-range.ts";
+import type { KeyRange } from "./key-range.ts";
+import { LeaseBook } from "./lease-book.ts";
+import type { RevisionWriter } from "./revision-writer.ts";
+import type { Snapshot } from "./snapshot.ts";
+import { isDiskFull } from "./sqlite-error.ts";
+import { WatchHub } from "./watch-hub.ts";
+
+export interface EmbeddedStoreOptions {
+  readonly directory: string;
+  /** History younger than this is kept. */
+  readonly retentionMs: number;
+  /** Something failed that nobody waits for, or whose authors have been told. */
+  readonly onFailure: (error: unknown) => void;
+}
+
+const databaseFileName = "store.db";
+
+/** etcd's first revision, before any write. */
+const FIRST_REVISION = 1n;
+
+export class EmbeddedStore implements AsyncDisposable {
+  readonly watches: WatchHub;
+  readonly leases: LeaseBook;
+  readonly compactor: Compactor;
+  readonly clusterId: bigint;
+  readonly memberId: bigint;
+  /** Rises with every start after which something could be written. */
+  readonly term: bigint;
+  readonly #database: Database;
+  readonly #queue: CommitQueue;
+
+  private constructor(database: Database, options: EmbeddedStoreOptions) {
+    this.#database = database;
+    this.clusterId = knownOr(database, "cluster_id", randomId);
+    this.memberId = knownOr(database, "member_id", randomId);
+    this.term = (database.meta("term") ?? 0n) + 1n;
+    const writeTerm = () => database.setMeta("term", this.term);
+    const isTermWritten = isDoneUnlessFull(writeTerm, options.onFailure);
+    this.watches = new WatchHub(database, () => this.#queue);
+    this.#queue = new CommitQueue({
+      database,
+      revision: database.lastRevision() ?? FIRST_REVISION,
+      compactRevision: database.meta("compact_revision") ?? -1n,
+      publish: (committed) => this.watches.publish(committed),
+      onFailure: options.onFailure,
+      ...(!isTermWritten && { overdue: writeTerm }),
+    });
+    this.leases = new LeaseBook(this.#queue, database, options.onFailure);
+    this.compactor = new Compactor(this.#queue, database, options);
+  }
+
+  /** The caller made the directory and holds its lock. Throws SQLite's and file errors. */
+  static open(options: EmbeddedStoreOptions): EmbeddedStore {
+    const file = join(options.directory, databaseFileName);
+    // SQLite gives its other files the mode of this one.
+    closeSync(openSync(file, "a", 0o600));
+    chmodSync(file, 0o600);
+    const database = Database.open(file);
+    try {
+      return new EmbeddedStore(database, options);
+    } catch (error) {
+      database[Symbol.dispose]();
+      throw error;
+    }
+  }
+
+  get revision(): bigint {
+    return this.#queue.revision;
+  }
+
+  get compactRevision(): bigint {
+    return this.#queue.compactRevision;
+  }
+
+  /** `revision` missing: the store's present one. */
+  header(revision = this.#queue.revision): ResponseHeader {
+    return { clusterId: this.clusterId, memberId: this.memberId, revision, raftTerm: this.term };
+  }
+
+  range(request: RangeRequest): RangeAnswer & { header: ResponseHeader } {
+    return { ...evaluateRange(this.#snapshot(), request), header: this.header() };
+  }
+
+  /**
+   * Carries out a write; its changes, if any, share one revision. Resolves once they are on disk, with the header of
+   * the moment after it. What `operation` throws before it changes something is refused.
+   */
+  write<T>(operation: (writer: RevisionWriter) => T): Promise<T & { header: ResponseHeader }> {
+    return this.#queue.submit((writer) => {
+      const result = operation(writer);
+      return { ...result, header: this.header(writer.revision) };
+    });
+  }
+
+  keysOfLease(id: bigint): Uint8Array[] {
+    return this.#database.keysOfLease(id);
+  }
+
+  size(): ReturnType<Database["size"]> {
+    return this.#database.size();
+  }
+
+  /** Finishes what was begun, writes the leases' remaining time and closes the file. */
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.leases[Symbol.dispose]();
+    await this.compactor[Symbol.asyncDispose]();
+    try {
+      await this.leases.writeRemaining();
+    } finally {
+      this.#queue.close();
+      this.#database[Symbol.dispose]();
+    }
+  }
+
+  #snapshot(): Snapshot {
+    const database = this.#database;
+    const { revision, compactRevision } = this.#queue;
+    return {
+      revision,
+      compactRevision,
+      read: (range: KeyRange, limit, at) =>
+        at === undefined ? database.readCurrent(range, limit) : database.readAt(range, at, limit),
+      count: (range: KeyRange, at) => (at === undefined ? database.countCurrent(range) : database.countAt(range, at)),
+      state: (key) => database.state(key),
+      hasLease: (id) => database.hasLease(id),
+    };
+  }
+}
+
+/** A full disk is no reason to refuse reads as well. */
+function isDoneUnlessFull(write: () => void, onFailure: (error: unknown) => void): boolean {
+  try {
+    write();
+    return true;
+  } catch (error) {
+    if (!isDiskFull(error)) throw error;
+    onFailure(error);
+    return false;
+  }
+}
+
+function knownOr(database: Database, name: "cluster_id" | "member_id", make: () => bigint): bigint {
+  const known = database.meta(name);
+  if (known !== undefined) return known;
+  const made = make();
+  database.setMeta(name, made);
+  return made;
+}
+
+/** Positive as a signed 64-bit number, so that it looks the same everywhere. */
+function randomId(): bigint {
+  return (randomBytes(8).readBigInt64BE() & 0x7fff_ffff_ffff_ffffn) | 1n;
+}

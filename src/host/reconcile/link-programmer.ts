@@ -1,0 +1,105 @@
+// Makes, changes and deletes our devices.
+import { FlannelError, hasCode } from "../../errors.ts";
+import type { NetlinkRequest } from "../../netlink/request.ts";
+import { changeLink, deleteLink, type LinkChange } from "../../netlink/rtnetlink/link.ts";
+import { changeVxlan, createVxlan, type VxlanChange } from "../../netlink/rtnetlink/vxlan.ts";
+import { ensureTun } from "../../sys/tun-device.ts";
+import { type LinkField, linkChanges, type ObservedLink } from "../kinds/host-objects.ts";
+import type { HostLink, VxlanLink } from "../kinds/host-state.ts";
+import type { HostOperation } from "./diff.ts";
+import { isAlreadyGone, missingDevice, type ProgrammerContext } from "./program-context.ts";
+
+/**
+ * Carries out one link operation; throws the kernel's error. The directory is renewed by whoever looks afterwards:
+ * a link operation changes what else there is, so a fresh look follows anyway.
+ */
+export async function programLink(operation: HostOperation, context: ProgrammerContext): Promise<void> {
+  const { slot } = operation;
+  if (slot.kind !== "link") throw new FlannelError("internal", `${slot.kind} ${slot.key} is not a link`);
+  const { desired, observed } = slot;
+  if (desired === undefined) {
+    if (observed !== undefined) await remove(observed, context);
+  } else if (observed === undefined) {
+    await create(desired, context);
+  } else if (operation.action === "recreate") {
+    await recreate(desired, observed, context);
+  } else {
+    await change(desired, observed, context);
+  }
+}
+
+async function create(link: HostLink, context: ProgrammerContext): Promise<void> {
+  if (link.kind === "vxlan") await createVxlanLink(link, context);
+  else ensureTun(link.name);
+  const made = (await context.netlink.dump("link")).find((found) => found.name === link.name);
+  if (made === undefined) throw missingDevice(link.name);
+  const change = link.kind === "tun" ? { isUp: true, mtuBytes: link.mtuBytes } : { isUp: true };
+  await applyOne(changeLink(made, change), context);
+}
+
+async function createVxlanLink(link: VxlanLink, context: ProgrammerContext): Promise<void> {
+  const underlay = context.links.byName(link.underlay);
+  if (underlay === undefined) throw missingDevice(link.underlay);
+  const { name, mac, mtuBytes, vni, port, local, learning, gbp } = link;
+  await applyOne(
+    createVxlan({ name, mac, mtuBytes, vni, port, local, learning, gbp, underlayIndex: underlay.index }),
+    context,
+  );
+}
+
+async function remove(link: ObservedLink, context: ProgrammerContext): Promise<void> {
+  const [error] = await context.netlink.apply([deleteLink(link)], context.signal);
+  if (error !== undefined && !isAlreadyGone(error)) throw error;
+}
+
+async function recreate(desired: HostLink, observed: ObservedLink, context: ProgrammerContext): Promise<void> {
+  await remove(observed, context);
+  await create(desired, context);
+}
+
+async function change(desired: HostLink, observed: ObservedLink, context: ProgrammerContext): Promise<void> {
+  const changes = new Set(linkChanges(desired, observed));
+  if (desired.kind === "vxlan" && !(await changeVxlanLink(changes, desired, observed, context))) return;
+  const linkChange: LinkChange = {
+    ...(changes.has("mac") && desired.kind === "vxlan" ? { mac: desired.mac } : {}),
+    ...(changes.has("mtu") ? { mtuBytes: desired.mtuBytes } : {}),
+    ...(changes.has("up") ? { isUp: true } : {}),
+  };
+  if (Object.keys(linkChange).length > 0) await applyOne(changeLink(observed, linkChange), context);
+}
+
+/** False when the device had to be made anew, with everything. */
+async function changeVxlanLink(
+  changes: ReadonlySet<LinkField>,
+  desired: VxlanLink,
+  observed: ObservedLink,
+  context: ProgrammerContext,
+): Promise<boolean> {
+  const underlay = context.links.byName(desired.underlay);
+  if (underlay === undefined) throw missingDevice(desired.underlay);
+  const vxlanChange = vxlanChangeOf(changes, desired, underlay.index);
+  if (Object.keys(vxlanChange).length > 0) {
+    try {
+      await applyOne(changeVxlan(observed, vxlanChange), context);
+    } catch (error) {
+      // Kernels before 4.20 change little on a living device.
+      if (!hasCode(error, "kernel.unsupported", "kernel.rejected")) throw error;
+      await recreate(desired, observed, context);
+      return false;
+    }
+  }
+  return true;
+}
+
+function vxlanChangeOf(changes: ReadonlySet<LinkField>, desired: VxlanLink, underlayIndex: number): VxlanChange {
+  return {
+    ...(changes.has("local") ? { local: desired.local } : {}),
+    ...(changes.has("underlay") ? { underlayIndex } : {}),
+    ...(changes.has("learning") ? { learning: desired.learning } : {}),
+  };
+}
+
+async function applyOne(request: NetlinkRequest, { netlink, signal }: ProgrammerContext): Promise<void> {
+  const [error] = await netlink.apply([request], signal);
+  if (error !== undefined) throw error;
+}

@@ -1,0 +1,37 @@
+// What the reconciler says about itself.
+import { hostKinds, kindRules } from "../kinds/host-objects.ts";
+import type { HostFailure, ReconcilePass } from "./reconcile-pass.ts";
+import type { Repair } from "./repair-log.ts";
+
+export interface ReconcilerStatus {
+  readonly desiredObjects: number;
+  /** Of those, the ones that are in the kernel as wanted. */
+  readonly programmedObjects: number;
+  /** At most 100; links first, since all else hangs on them. */
+  readonly failures: readonly HostFailure[];
+  readonly repairs: { readonly total: number; readonly last: readonly Repair[] };
+}
+
+const MAX_FAILURES_SHOWN = 100;
+
+export function reconcilerStatus(pass: ReconcilePass): ReconcilerStatus {
+  const desiredObjects = hostKinds.reduce((sum, kind) => sum + kindRules[kind].desiredOf(pass.table.state).length, 0);
+  let missing = 0;
+  for (const slot of pass.dirty) if (slot.desired !== undefined) missing++;
+  const failures: HostFailure[] = [];
+  for (const [slot, { error, attempts }] of pass.failures.entries()) {
+    if (failures.length >= MAX_FAILURES_SHOWN) break;
+    const failure = { object: pass.line(slot), error, attempts };
+    if (slot.kind === "link") failures.unshift(failure);
+    else failures.push(failure);
+  }
+  for (const [reason, count] of pass.blocked) {
+    failures.push({ object: `${count} objects`, error: `waiting: ${reason}`, attempts: 0 });
+  }
+  return {
+    desiredObjects,
+    programmedObjects: desiredObjects - missing,
+    failures,
+    repairs: { total: pass.repairs.total, last: pass.repairs.last },
+  };
+}

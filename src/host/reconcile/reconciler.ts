@@ -1,0 +1,251 @@
+// Keeps the host as it is wanted: applies differences, notices what others change, looks at everything now and then.
+// The only one who writes links, addresses, neighbours, forwarding entries and routes.
+import { FlannelError } from "../../errors.ts";
+import type { Prefix } from "../../ip/address.ts";
+import { type MonitorMessage, RtnetlinkMonitor } from "../../netlink/rtnetlink/monitor.ts";
+import { Rtnetlink } from "../../netlink/rtnetlink/rtnetlink.ts";
+import type { Logger } from "../../telemetry/logger.ts";
+import { type HostKind, hostKinds } from "../kinds/host-objects.ts";
+import type { HostState } from "../kinds/host-state.ts";
+import { type DeviationContext, deviationOf } from "./deviation.ts";
+import { ownDeviceName } from "./observed-state.ts";
+import { asFlannelError } from "./program-context.ts";
+import { ReconcilePass, type ReconcileResult } from "./reconcile-pass.ts";
+import { type ReconcilerStatus, reconcilerStatus } from "./reconciler-status.ts";
+
+export interface ReconcilerOptions {
+  /** Names of the devices that are ours, as far as they are of our kind. */
+  readonly devices: readonly string[];
+  /** The networks of our configuration: routes with our protocol number inside them are ours. */
+  readonly ownedNetworks: readonly Prefix[];
+  readonly logger: Logger;
+  /** After it nothing is changed any more. */
+  readonly signal: AbortSignal;
+  /** Between looks at a third of everything (see `auditRounds`); default 60,000. 0: only on notifications. */
+  readonly auditIntervalMs?: number;
+  /** Called after each pass that changed something or failed; must not throw. */
+  readonly onChange?: () => void;
+}
+
+export interface SetDesiredOptions {
+  /** False before the first full snapshot of leases: nothing is removed. */
+  readonly prune: boolean;
+}
+
+const DEFAULT_AUDIT_INTERVAL_MS = 120_000;
+/** What an audit looks at in turn: all at once would be 0.2 s of CPU time with 10,000 peers. */
+const auditRounds: readonly (readonly HostKind[])[] = [["link", "sysctl", "address", "neighbour"], ["fdb"], ["route"]];
+/** Gathers what belongs together (a flushed table is thousands of notifications) and is still at once for a person. */
+const DEBOUNCE_MS = 10;
+const LOOK_RETRY_MS = 1_000;
+
+export class Reconciler implements AsyncDisposable {
+  readonly #options: ReconcilerOptions;
+  readonly #netlink: Rtnetlink;
+  readonly #pass: ReconcilePass;
+  #monitor: RtnetlinkMonitor | undefined;
+  #wanted: { readonly state: HostState; readonly prune: boolean } | undefined;
+  #waiters: { resolve: (result: ReconcileResult) => void }[] = [];
+  readonly #kindsToLookAt = new Set<HostKind>(hostKinds);
+  #isNewChance = false;
+  #isStarted = false;
+  #isQueued = false;
+  #isClosed = false;
+  #lane: Promise<unknown> = Promise.resolve();
+  #lookTimer: NodeJS.Timeout | undefined;
+  #retryTimer: NodeJS.Timeout | undefined;
+  #auditTimer: NodeJS.Timeout | undefined;
+  #auditsDone = 0;
+  /** Notifications that came while we looked: judged by what the look found. */
+  #heldBack: MonitorMessage[] | undefined;
+
+  private constructor(options: ReconcilerOptions, netlink: Rtnetlink) {
+    this.#options = options;
+    this.#netlink = netlink;
+    const ownership = { ownDevices: new Set(options.devices), ownedNetworks: options.ownedNetworks };
+    this.#pass = new ReconcilePass({
+      netlink,
+      ownership,
+      logger: options.logger,
+      signal: options.signal,
+      aroundLook: (look) => this.#holdBackDuring(look),
+    });
+  }
+
+  /** Changes nothing before the first `setDesired`. Throws a FlannelError when the kernel refuses its sockets. */
+  static open(options: ReconcilerOptions): Promise<Reconciler> {
+    const reconciler = new Reconciler(options, Rtnetlink.open());
+    reconciler.#monitor = RtnetlinkMonitor.open({
+      groups: ["link", "address", "route", "neighbour", "nextHop"],
+      neighbourIndexes: () => reconciler.#ownIndexes(),
+      onMessages: (messages) => reconciler.#onMessages(messages),
+      onOverflow: () => reconciler.#lookSoon(hostKinds, true),
+    });
+    const auditIntervalMs = options.auditIntervalMs ?? DEFAULT_AUDIT_INTERVAL_MS;
+    if (auditIntervalMs > 0) {
+      reconciler.#auditTimer = setInterval(() => reconciler.#auditNext(), auditIntervalMs);
+      reconciler.#auditTimer.unref();
+    }
+    return Promise.resolve(reconciler);
+  }
+
+  /**
+   * Replaces what is wanted; resolves when a pass that includes it, or something newer, is done. What failed is in the
+   * result and is tried again by itself. Objects shared with the last state cost nothing. Rejects with `cancelled`
+   * only after disposal or `signal`.
+   */
+  setDesired(state: HostState, options: SetDesiredOptions): Promise<ReconcileResult> {
+    if (this.#isStopped) return Promise.reject(closedError());
+    this.#wanted = { state, prune: options.prune };
+    const { promise, resolve } = Promise.withResolvers<ReconcileResult>();
+    this.#waiters.push({ resolve });
+    this.#isStarted = true;
+    this.#queuePass();
+    return promise;
+  }
+
+  /** Rewrites routes through next-hop objects as plain ones, without a gap, and writes only plain ones from now on. */
+  handover(): Promise<{ readonly rewrittenRoutes: number }> {
+    return this.#inLane(async () => ({ rewrittenRoutes: await this.#pass.handover() }));
+  }
+
+  /** What would be changed now, as lines: `+ ` comes, `- ` goes, `! ` stands in the way. Changes nothing. */
+  difference(): Promise<string[]> {
+    return this.#inLane(() => this.#pass.difference());
+  }
+
+  status(): ReconcilerStatus {
+    return reconcilerStatus(this.#pass);
+  }
+
+  /** Whether the route is in place together with the neighbour and the forwarding entry of its gateway. */
+  isRouteProgrammed(destination: Prefix): boolean {
+    return this.#pass.isRouteProgrammed(destination);
+  }
+
+  /** Waits for the pass under way; what is in the kernel stays. */
+  async [Symbol.asyncDispose](): Promise<void> {
+    if (this.#isClosed) return;
+    this.#isClosed = true;
+    for (const timer of [this.#lookTimer, this.#retryTimer, this.#auditTimer]) clearTimeout(timer);
+    await this.#monitor?.[Symbol.asyncDispose]();
+    await this.#lane;
+    await this.#netlink[Symbol.asyncDispose]();
+  }
+
+  get #isStopped(): boolean {
+    return this.#isClosed || this.#options.signal.aborted;
+  }
+
+  #inLane<T>(task: () => Promise<T>): Promise<T> {
+    const result = this.#lane.then(() => {
+      if (this.#isStopped) throw closedError();
+      return task();
+    });
+    this.#lane = result.catch(() => undefined);
+    return result;
+  }
+
+  #queuePass(): void {
+    if (this.#isQueued || this.#isStopped || !this.#isStarted) return;
+    this.#isQueued = true;
+    this.#lane = this.#lane.then(() => this.#runPass());
+  }
+
+  /** Never rejects: it is the lane. */
+  async #runPass(): Promise<void> {
+    this.#isQueued = false;
+    const waiters = this.#waiters;
+    this.#waiters = [];
+    const isLookDue = this.#lookTimer === undefined || !this.#pass.hasLooked;
+    const kinds = new Set(isLookDue ? this.#kindsToLookAt : []);
+    if (kinds.size > 0) this.#kindsToLookAt.clear();
+    const isNewChance = kinds.size > 0 && this.#isNewChance;
+    if (isNewChance) this.#isNewChance = false;
+    const wanted = this.#wanted;
+    this.#wanted = undefined;
+    let result: ReconcileResult;
+    try {
+      if (this.#isStopped) throw closedError();
+      result = await this.#pass.run({ wanted, kinds, isNewChance });
+    } catch (error) {
+      result = this.#onPassFailed(asFlannelError(error), kinds);
+    }
+    this.#armRetryTimer();
+    for (const waiter of waiters) waiter.resolve(result);
+    if (result.operations > 0 || result.failures.length > 0) this.#options.onChange?.();
+  }
+
+  /** The kernel would not list its objects: without that nothing can be done, so everything is looked at again. */
+  #onPassFailed(error: FlannelError, kinds: ReadonlySet<HostKind>): ReconcileResult {
+    if (!this.#isStopped) {
+      this.#options.logger.error("host.look-failed", "cannot read the state of this host; trying again", { error });
+      for (const kind of kinds.size > 0 ? kinds : hostKinds) this.#kindsToLookAt.add(kind);
+      this.#lookTimer ??= setTimeout(() => this.#lookNow(), LOOK_RETRY_MS);
+    }
+    return { operations: 0, failures: [{ object: "kernel state", error: error.message, attempts: 1 }], durationMs: 0 };
+  }
+
+  #armRetryTimer(): void {
+    clearTimeout(this.#retryTimer);
+    this.#retryTimer = undefined;
+    const delayMs = this.#pass.nextAttemptInMs();
+    if (delayMs === undefined || this.#isStopped) return;
+    this.#retryTimer = setTimeout(() => this.#queuePass(), Math.max(1, delayMs));
+  }
+
+  #auditNext(): void {
+    this.#lookSoon(auditRounds[this.#auditsDone % auditRounds.length] ?? hostKinds, true);
+    this.#auditsDone++;
+  }
+
+  #lookSoon(kinds: readonly HostKind[], isNewChance: boolean): void {
+    if (this.#isStopped) return;
+    for (const kind of kinds) this.#kindsToLookAt.add(kind);
+    this.#isNewChance ||= isNewChance;
+    this.#lookTimer ??= setTimeout(() => this.#lookNow(), DEBOUNCE_MS);
+  }
+
+  #lookNow(): void {
+    this.#lookTimer = undefined;
+    this.#queuePass();
+  }
+
+  async #holdBackDuring(look: () => Promise<void>): Promise<void> {
+    this.#heldBack = [];
+    try {
+      await look();
+    } finally {
+      const messages = this.#heldBack;
+      this.#heldBack = undefined;
+      this.#onMessages(messages);
+    }
+  }
+
+  #onMessages(messages: readonly MonitorMessage[]): void {
+    if (this.#isStopped || !this.#isStarted) return;
+    if (this.#heldBack !== undefined) {
+      for (const message of messages) this.#heldBack.push(message);
+      return;
+    }
+    const context: DeviationContext = this.#pass.deviationContext();
+    for (const message of messages) {
+      const deviation = deviationOf(message, context);
+      if (deviation !== undefined) this.#lookSoon(deviation.kinds, deviation.isNewChance);
+    }
+  }
+
+  #ownIndexes(): ReadonlySet<number> {
+    const { links, ownership } = this.#pass.deviationContext();
+    const indexes = new Set<number>();
+    for (const name of ownership.ownDevices) {
+      const index = links.byName(name)?.index;
+      if (ownDeviceName(index, links, ownership) !== undefined && index !== undefined) indexes.add(index);
+    }
+    return indexes;
+  }
+}
+
+function closedError(): FlannelError {
+  return new FlannelError("cancelled", "the reconciler is closed");
+}

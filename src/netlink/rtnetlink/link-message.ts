@@ -1,0 +1,55 @@
+// Reads link messages (RTM_NEWLINK, RTM_DELLINK). Pure.
+import { AttributeReader } from "../attribute-reader.ts";
+import { AF_UNSPEC, iff, ifla } from "../uapi.ts";
+import type { LinkMessage, VxlanAttributes } from "./messages.ts";
+import { readVxlan } from "./vxlan.ts";
+
+/** struct ifinfomsg */
+const HEADER_BYTES = 16;
+
+/**
+ * Undefined for what cannot be read, and for messages of other families: a bridge reports a port that leaves it as
+ * RTM_DELLINK of family AF_BRIDGE while the device lives on.
+ */
+export function decodeLink(view: DataView, start: number, end: number): LinkMessage | undefined {
+  if (start + HEADER_BYTES > end || view.getUint8(start) !== AF_UNSPEC) return undefined;
+  const flags = view.getUint32(start + 8, true);
+  let name: string | undefined;
+  let mtuBytes = 0;
+  let mac: string | undefined;
+  let info: LinkInfo = {};
+  const reader = new AttributeReader(view, start + HEADER_BYTES, end);
+  while (reader.next()) {
+    if (reader.type === ifla.interfaceName) name = reader.text();
+    else if (reader.type === ifla.mtu) mtuBytes = reader.u32() ?? 0;
+    else if (reader.type === ifla.address) mac = reader.mac();
+    else if (reader.type === ifla.linkInfo) info = readLinkInfo(reader.nested());
+  }
+  if (name === undefined) return undefined;
+  return {
+    index: view.getInt32(start + 4, true),
+    name,
+    mtuBytes,
+    ...(mac === undefined ? {} : { mac }),
+    ...info,
+    isUp: (flags & iff.up) !== 0,
+    isRunning: (flags & iff.running) !== 0,
+    isLoopback: (flags & iff.loopback) !== 0,
+  };
+}
+
+interface LinkInfo {
+  kind?: string;
+  vxlan?: VxlanAttributes;
+}
+
+function readLinkInfo(reader: AttributeReader): LinkInfo {
+  const info: LinkInfo = {};
+  let data: AttributeReader | undefined;
+  while (reader.next()) {
+    if (reader.type === ifla.infoKind) info.kind = reader.text();
+    else if (reader.type === ifla.infoData) data = reader.nested();
+  }
+  if (info.kind === "vxlan" && data !== undefined) info.vxlan = readVxlan(data);
+  return info;
+}

@@ -1,0 +1,109 @@
+// rtnetlink messages as plain data, one type per kernel object; indexes instead of names, numbers as in the headers
+// (linux/rtnetlink.h, linux/if_link.h, linux/neighbour.h, linux/nexthop.h). Pure.
+import type { Address, Family, Prefix } from "../../ip/address.ts";
+
+export interface VxlanAttributes {
+  readonly vni: number;
+  readonly local?: Address;
+  readonly group?: Address;
+  /** Index of the underlay device; missing = none. */
+  readonly linkIndex?: number;
+  readonly port: number;
+  readonly learning: boolean;
+  readonly gbp: boolean;
+  readonly l2miss: boolean;
+  readonly l3miss: boolean;
+}
+
+export interface LinkMessage {
+  readonly index: number;
+  readonly name: string;
+  /** IFLA_INFO_KIND; missing for physical and loopback devices. */
+  readonly kind?: string;
+  readonly mtuBytes: number;
+  /** Lower case, colons; missing where the device has none. */
+  readonly mac?: string;
+  /** IFF_UP, IFF_RUNNING and IFF_LOOPBACK of ifi_flags. */
+  readonly isUp: boolean;
+  readonly isRunning: boolean;
+  readonly isLoopback: boolean;
+  readonly vxlan?: VxlanAttributes;
+}
+
+export interface AddressMessage {
+  readonly index: number;
+  /** IFA_LOCAL where set, else IFA_ADDRESS, with its prefix length. */
+  readonly address: Prefix;
+  readonly scope: number;
+  /** IFA_FLAGS. */
+  readonly flags: number;
+}
+
+export interface RouteMessage {
+  readonly family: Family;
+  readonly destination: Prefix;
+  readonly table: number;
+  readonly protocol: number;
+  readonly scope: number;
+  readonly type: number;
+  /** RTA_PRIORITY, 0 when missing. */
+  readonly metric: number;
+  readonly tos: number;
+  readonly outIndex?: number;
+  readonly gateway?: Address;
+  readonly preferredSource?: Address;
+  readonly onLink: boolean;
+  /** RTA_NH_ID: the gateway and device are then those of the next-hop object. */
+  readonly nextHopId?: number;
+  /** RTA_MULTIPATH present: never ours. */
+  readonly isMultipath: boolean;
+}
+
+export interface NeighbourMessage {
+  readonly family: Family;
+  readonly index: number;
+  readonly address: Address;
+  readonly mac?: string;
+  /** NUD_* bits. */
+  readonly state: number;
+}
+
+export interface FdbMessage {
+  readonly index: number;
+  readonly mac: string;
+  readonly destination?: Address;
+  /** NUD_* bits and NTF_* flags. */
+  readonly state: number;
+  readonly flags: number;
+}
+
+export interface NextHopMessage {
+  readonly id: number;
+  readonly family: Family;
+  readonly protocol: number;
+  readonly outIndex?: number;
+  readonly gateway?: Address;
+  readonly onLink: boolean;
+  readonly isGroup: boolean;
+}
+
+/** Every kind of object we read, with its message. */
+export interface ObjectKinds {
+  link: LinkMessage;
+  address: AddressMessage;
+  route: RouteMessage;
+  neighbour: NeighbourMessage;
+  fdb: FdbMessage;
+  nextHop: NextHopMessage;
+}
+export type ObjectKind = keyof ObjectKinds;
+
+export const MAIN_TABLE = 254;
+export const ROUTE_PROTOCOL_BOOT = 3;
+/**
+ * Marks routes and next hops of ours that stand on devices which are not ours. Free in iproute2's rt_protos
+ * (which ends at 192) and outside the ranges of FRR and bird.
+ */
+export const FLANNEL_PROTOCOL = 0xf1;
+/** Metric of our blackhole routes: behind all that others write to the same destination. */
+export const BLACKHOLE_METRIC = 65_535;

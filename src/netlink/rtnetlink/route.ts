@@ -1,0 +1,197 @@
+// Routes (RTM_NEWROUTE, RTM_DELROUTE, RTM_GETROUTE; struct rtmsg). Pure.
+import {
+  type Address,
+  addressBits,
+  type Family,
+  familyOf,
+  makePrefix,
+  type Prefix,
+  prefixAddress,
+  prefixLength,
+} from "../../ip/address.ts";
+import { AttributeReader } from "../attribute-reader.ts";
+import type { MessageWriter } from "../message-writer.ts";
+import {
+  addressFamily,
+  type Device,
+  ipFamily,
+  type NetlinkRequest,
+  type WriteMode,
+  writeAddress,
+  writeFlags,
+  writeVerb,
+} from "../request.ts";
+import { nlm, RTNH_F_ONLINK, rta, rtm, rtn } from "../uapi.ts";
+import { MAIN_TABLE, ROUTE_PROTOCOL_BOOT, type RouteMessage } from "./messages.ts";
+
+const HEADER_BYTES = 12;
+/** RT_SCOPE_UNIVERSE */
+const DEFAULT_SCOPE = 0;
+
+export interface RouteSpec {
+  /** Host bits must be clear. */
+  readonly destination: Prefix;
+  /** Not together with `nextHopId`. */
+  readonly device?: Device;
+  readonly gateway?: Address;
+  readonly onLink?: boolean;
+  /** Takes gateway and device from a next-hop object. */
+  readonly nextHopId?: number;
+  /** Default boot. For a delete, 0 means any. */
+  readonly protocol?: number;
+  /** RT_SCOPE_*; default universe. IPv6 ignores it. */
+  readonly scope?: number;
+  /** RTN_*; default unicast. */
+  readonly type?: number;
+  /** RTA_PRIORITY; missing or 0 is the kernel's default: 0 for IPv4, 1024 for IPv6. */
+  readonly metric?: number;
+  /** Default main. */
+  readonly table?: number;
+  readonly preferredSource?: Address;
+}
+
+/** `set` replaces the route of the same destination, table, metric and TOS, whoever made it. */
+export function writeRoute(mode: WriteMode, route: RouteSpec): NetlinkRequest {
+  return {
+    encode: (writer) => encodeRoute(writer, rtm.newRoute, writeFlags[mode], route),
+    describe: () => `${writeVerb[mode]} route ${routeText(route)}`,
+  };
+}
+
+/**
+ * Deletes the route that equals `route` in all that is stated. A missing one is `kernel.notFound` (ESRCH).
+ * A route by next-hop object only matches with its `nextHopId`, or without gateway, device and `nextHopId`.
+ */
+export function deleteRoute(route: RouteSpec): NetlinkRequest {
+  return {
+    encode: (writer) => encodeRoute(writer, rtm.delRoute, nlm.request, route),
+    describe: () => `delete route ${routeText(route)}`,
+  };
+}
+
+export interface RouteFilter {
+  readonly outIndex?: number | undefined;
+  readonly table?: number | undefined;
+  readonly protocol?: number | undefined;
+}
+
+/** All routes of a family (AF_INET, AF_INET6); the kernel filters if it checks strictly. */
+export function encodeRouteQuery(writer: MessageWriter, family: number, filter: RouteFilter): void {
+  const start = writer.begin(rtm.getRoute, nlm.request | nlm.dump);
+  writer.u32(family); // then destination and source length, TOS: all 0
+  writer.u8(0); // table: as attribute
+  writer.u8(filter.protocol ?? 0);
+  writer.u16(0); // scope, type
+  writer.u32(0);
+  if (filter.table !== undefined) writer.u32Attribute(rta.table, filter.table);
+  if (filter.outIndex !== undefined) writer.u32Attribute(rta.outInterface, filter.outIndex);
+  writer.end(start);
+}
+
+/** Asks which route a packet to `destination` would take. */
+export function encodeRouteLookup(writer: MessageWriter, destination: Address): void {
+  const start = writer.begin(rtm.getRoute, nlm.request | nlm.ack);
+  writer.u8(addressFamily(destination));
+  writer.u8(addressBits(familyOf(destination)));
+  writer.zeros(HEADER_BYTES - 2);
+  writeAddress(writer, rta.destination, destination);
+  writer.end(start);
+}
+
+export function decodeRoute(view: DataView, start: number, end: number): RouteMessage | undefined {
+  if (start + HEADER_BYTES > end) return undefined;
+  const family = ipFamily(view.getUint8(start));
+  const length = view.getUint8(start + 1);
+  if (family === undefined || length > addressBits(family)) return undefined;
+  const found = readAttributes(new AttributeReader(view, start + HEADER_BYTES, end));
+  const destination = found.destination ?? unspecified(family);
+  if (familyOf(destination) !== family) return undefined;
+  return {
+    family,
+    destination: makePrefix(destination, length),
+    table: found.table ?? view.getUint8(start + 4),
+    protocol: view.getUint8(start + 5),
+    scope: view.getUint8(start + 6),
+    type: view.getUint8(start + 7),
+    metric: found.metric,
+    tos: view.getUint8(start + 3),
+    ...(found.outIndex === undefined ? {} : { outIndex: found.outIndex }),
+    ...(found.gateway === undefined ? {} : { gateway: found.gateway }),
+    ...(found.preferredSource === undefined ? {} : { preferredSource: found.preferredSource }),
+    onLink: (view.getUint32(start + 8, true) & RTNH_F_ONLINK) !== 0,
+    ...(found.nextHopId === undefined ? {} : { nextHopId: found.nextHopId }),
+    isMultipath: found.isMultipath,
+  };
+}
+
+interface RouteAttributes {
+  destination: Address | undefined;
+  gateway: Address | undefined;
+  preferredSource: Address | undefined;
+  outIndex: number | undefined;
+  table: number | undefined;
+  nextHopId: number | undefined;
+  metric: number;
+  isMultipath: boolean;
+}
+
+function readAttributes(reader: AttributeReader): RouteAttributes {
+  const found: RouteAttributes = {
+    destination: undefined,
+    gateway: undefined,
+    preferredSource: undefined,
+    outIndex: undefined,
+    table: undefined,
+    nextHopId: undefined,
+    metric: 0,
+    isMultipath: false,
+  };
+  while (reader.next()) {
+    if (reader.type === rta.destination) found.destination = reader.address();
+    else if (reader.type === rta.outInterface) found.outIndex = reader.u32();
+    else if (reader.type === rta.gateway) found.gateway = reader.address();
+    else if (reader.type === rta.priority) found.metric = reader.u32() ?? 0;
+    else if (reader.type === rta.table) found.table = reader.u32();
+    else if (reader.type === rta.nextHopId) found.nextHopId = reader.u32();
+    else if (reader.type === rta.preferredSource) found.preferredSource = reader.address();
+    else if (reader.type === rta.via) found.gateway = reader.via();
+    else if (reader.type === rta.multipath) found.isMultipath = true;
+  }
+  return found;
+}
+
+function unspecified(family: Family): Address {
+  return (family === 4 ? "0.0.0.0" : "::") as Address;
+}
+
+function encodeRoute(writer: MessageWriter, type: number, flags: number, route: RouteSpec): void {
+  const start = writer.begin(type, flags);
+  const table = route.table ?? MAIN_TABLE;
+  writer.u8(addressFamily(route.destination));
+  writer.u8(prefixLength(route.destination));
+  writer.u16(0); // source length, TOS
+  writer.u8(table < 256 ? table : 0);
+  writer.u8(route.protocol ?? ROUTE_PROTOCOL_BOOT);
+  writer.u8(route.scope ?? DEFAULT_SCOPE);
+  writer.u8(route.type ?? rtn.unicast);
+  writer.u32(route.onLink === true ? RTNH_F_ONLINK : 0);
+  writeAddress(writer, rta.destination, prefixAddress(route.destination));
+  if (route.gateway !== undefined) writeAddress(writer, rta.gateway, route.gateway);
+  if (route.device !== undefined) writer.u32Attribute(rta.outInterface, route.device.index);
+  if (route.nextHopId !== undefined) writer.u32Attribute(rta.nextHopId, route.nextHopId);
+  if (route.metric !== undefined) writer.u32Attribute(rta.priority, route.metric);
+  if (route.preferredSource !== undefined) writeAddress(writer, rta.preferredSource, route.preferredSource);
+  if (table > 255) writer.u32Attribute(rta.table, table);
+  writer.end(start);
+}
+
+function routeText(route: RouteSpec): string {
+  const parts: string[] = [route.destination];
+  if (route.nextHopId !== undefined) parts.push(`nhid ${route.nextHopId}`);
+  if (route.gateway !== undefined) parts.push(`via ${route.gateway}`);
+  if (route.device !== undefined) parts.push(`dev ${route.device.name}`);
+  if (route.table !== undefined && route.table !== MAIN_TABLE) parts.push(`table ${route.table}`);
+  if (route.metric !== undefined) parts.push(`metric ${route.metric}`);
+  if (route.onLink === true) parts.push("onlink");
+  return parts.join(" ");
+}

@@ -1,0 +1,274 @@
+// Reads and changes links, addresses, routes, neighbours, forwarding entries and next hops of one network namespace.
+import { setImmediate as nextTurn, setTimeout as sleep } from "node:timers/promises";
+import { FlannelError, hasCode } from "../../errors.ts";
+import type { Address } from "../../ip/address.ts";
+import { fromErrno, hasErrno } from "../../sys/errno.ts";
+import { type Acknowledgement, decodeAcknowledgement, type MessageFrame, messagesIn } from "../message-frames.ts";
+import { MessageWriter } from "../message-writer.ts";
+import { NetlinkSocket } from "../netlink-socket.ts";
+import type { NetlinkRequest } from "../request.ts";
+import { NETLINK_ROUTE, nlm, nlmsg, rtn } from "../uapi.ts";
+import { objectCodecs } from "./codec.ts";
+import type { ObjectKind, ObjectKinds, RouteMessage } from "./messages.ts";
+import { type DumpFilter, type EncodeQuery, matchesFilter, queriesFor } from "./query.ts";
+import { encodeRouteLookup } from "./route.ts";
+
+/** More per send gains little and blocks the event loop for longer. */
+const BATCH_MESSAGES = 64;
+const MAX_DUMP_ATTEMPTS = 8;
+const DUMP_RETRY_DELAY_MS = 5;
+
+interface Answer extends Acknowledgement {
+  /** The objects changed while the kernel listed them: some may be missing or double. */
+  readonly isInterrupted: boolean;
+}
+
+/**
+ * One socket; callers may overlap, their work is done one after the other. Whatever is sent is answered by the kernel
+ * before `send` returns, so nothing here waits for readiness.
+ */
+export class Rtnetlink implements AsyncDisposable {
+  readonly #socket: NetlinkSocket;
+  readonly #writer = new MessageWriter();
+  #lastSequence = 0;
+  #queue: Promise<unknown> = Promise.resolve();
+
+  private constructor(socket: NetlinkSocket) {
+    this.#socket = socket;
+  }
+
+  /** In the calling thread's network namespace, for ever. Throws a FlannelError when the kernel refuses a socket. */
+  static open(): Rtnetlink {
+    return new Rtnetlink(NetlinkSocket.open({ protocol: NETLINK_ROUTE, receiveBufferBytes: 1024 * 1024 }));
+  }
+
+  /**
+   * All objects of `kind` that fit `filter`, in the kernel's order. Empty when the filter's device or table does not
+   * exist and when the kernel does not know next hops. Repeats while the objects change; `kernel.busy` if that does
+   * not end. Other work of the event loop goes on meanwhile.
+   */
+  dump<K extends ObjectKind>(kind: K, filter: DumpFilter = {}): Promise<ObjectKinds[K][]> {
+    return this.dumpAs(kind, filter, (message) => message);
+  }
+
+  /**
+   * As `dump`, but keeps only what `read` makes of each object, undefined being left out: of ten thousand messages none
+   * outlives its own reading. `read` sees objects again when the kernel's list has to be read anew.
+   */
+  dumpAs<K extends ObjectKind, T>(
+    kind: K,
+    filter: DumpFilter,
+    read: (message: ObjectKinds[K]) => T | undefined,
+  ): Promise<T[]> {
+    const fits = matchesFilter[kind];
+    const readFitting = (message: ObjectKinds[K]) => (fits(message, filter) ? read(message) : undefined);
+    return this.#exclusively(async () => {
+      const parts: T[][] = [];
+      for (const query of queriesFor(kind, filter)) parts.push(await this.#collect(kind, query, readFitting));
+      return parts.flat();
+    });
+  }
+
+  /**
+   * Carries out `requests` in order; one that fails does not stop the others. The result has an error or undefined at
+   * the position of each request. Errors name the request and give the kernel's own words; `details` as of `fromErrno`.
+   * Deleting what is missing is an error too (`kernel.notFound`). After `signal` the rest is `cancelled`.
+   */
+  apply(requests: readonly NetlinkRequest[], signal?: AbortSignal): Promise<readonly (FlannelError | undefined)[]> {
+    return this.#exclusively(async () => {
+      const results: (FlannelError | undefined)[] = [];
+      for (let first = 0; first < requests.length; first += BATCH_MESSAGES) {
+        const batch = requests.slice(first, first + BATCH_MESSAGES);
+        if (signal?.aborted === true) {
+          for (const request of batch) results.push(new FlannelError("cancelled", `${request.describe()}: cancelled`));
+          continue;
+        }
+        if (first > 0) await nextTurn();
+        for (const result of this.#applyBatch(batch)) results.push(result);
+      }
+      return results;
+    });
+  }
+
+  /**
+   * The route a packet to `destination` would take (`ip route get`). `kernel.notFound` when there is none or when it
+   * leads nowhere (unreachable, prohibit, blackhole).
+   */
+  routeLookup(destination: Address): Promise<RouteMessage> {
+    return this.#exclusively(async () => {
+      const operation = `look up route to ${destination}`;
+      let route: RouteMessage | undefined;
+      const answer = await this.#ask(
+        (writer) => encodeRouteLookup(writer, destination),
+        (frame) => {
+          route ??= decodeNew("route", this.#socket.view, frame);
+        },
+      );
+      const error = answer.errno === 0 ? undefined : errorOf(operation, answer);
+      if (error !== undefined && !leadsNowhere(error)) throw error;
+      if (route === undefined || route.type === rtn.blackhole || isRejecting(route.type)) {
+        throw new FlannelError("kernel.notFound", `${operation}: there is no route`, { cause: error, retryable: true });
+      }
+      return route;
+    });
+  }
+
+  /** Waits for what was started, then closes the socket. */
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.#exclusively(() => {
+      this.#socket[Symbol.dispose]();
+      return Promise.resolve();
+    });
+  }
+
+  #exclusively<T>(task: () => Promise<T>): Promise<T> {
+    const result = this.#queue.then(task);
+    // Without the value: a list of ten thousand routes would stay in memory until the next request.
+    const done = () => undefined;
+    this.#queue = result.then(done, done);
+    return result;
+  }
+
+  async #collect<K extends ObjectKind, T>(
+    kind: K,
+    query: EncodeQuery,
+    read: (message: ObjectKinds[K]) => T | undefined,
+  ): Promise<T[]> {
+    for (let attempt = 1; attempt <= MAX_DUMP_ATTEMPTS; attempt++) {
+      const rows: T[] = [];
+      const answer = await this.#ask(query, (frame) => {
+        const message = decodeNew(kind, this.#socket.view, frame);
+        const row = message === undefined ? undefined : read(message);
+        if (row !== undefined) rows.push(row);
+      });
+      if (answer.errno !== 0) {
+        const error = errorOf(`read ${kind} objects`, answer);
+        if (hasCode(error, "kernel.notFound") || (kind === "nextHop" && hasCode(error, "kernel.unsupported")))
+          return [];
+        throw error;
+      }
+      if (!answer.isInterrupted) return rows;
+      await sleep(attempt * DUMP_RETRY_DELAY_MS);
+    }
+    throw new FlannelError(
+      "kernel.busy",
+      `read ${kind} objects: they changed during each of ${MAX_DUMP_ATTEMPTS} tries`,
+      {
+        retryable: true,
+      },
+    );
+  }
+
+  /** Sends one query and reads its answer up to its end; `onMessage` must be done with the frame when it returns. */
+  async #ask(encode: EncodeQuery, onMessage: (frame: MessageFrame) => void): Promise<Answer> {
+    const sequence = this.#start();
+    encode(this.#writer);
+    this.#writer.stamp(0, sequence, 0);
+    this.#socket.send(this.#writer.written);
+    let isInterrupted = false;
+    for (;;) {
+      const length = this.#receive();
+      for (const frame of messagesIn(this.#socket.view, length)) {
+        if (frame.sequence !== sequence) continue;
+        if ((frame.flags & nlm.dumpInterrupted) !== 0) isInterrupted = true;
+        if (frame.type === nlmsg.error || frame.type === nlmsg.done) {
+          return { ...decodeAcknowledgement(this.#socket.view, frame), isInterrupted };
+        }
+        onMessage(frame);
+      }
+      await nextTurn();
+    }
+  }
+
+  #applyBatch(batch: readonly NetlinkRequest[]): (FlannelError | undefined)[] {
+    const results = new Array<FlannelError | undefined>(batch.length).fill(undefined);
+    const firstSequence = this.#start();
+    let last: { readonly start: number; readonly sequence: number } | undefined;
+    for (const [index, request] of batch.entries()) {
+      const start = this.#writer.length;
+      try {
+        request.encode(this.#writer);
+        last = { start, sequence: (firstSequence + index) >>> 0 };
+        this.#writer.stamp(start, last.sequence, 0);
+      } catch (cause) {
+        this.#writer.truncate(start);
+        results[index] = new FlannelError("internal", `${request.describe()}: cannot be encoded`, { cause });
+      }
+    }
+    this.#lastSequence = (firstSequence + batch.length - 1) >>> 0;
+    if (last === undefined) return results;
+    // The kernel reports every failure, but success only where asked; one acknowledgement tells that all are done.
+    this.#writer.stamp(last.start, last.sequence, nlm.ack);
+    try {
+      this.#socket.send(this.#writer.written);
+      this.#readResults(batch, results, firstSequence, last.sequence);
+    } catch (error) {
+      // Sent or not, nothing is known of those without a result.
+      for (const [index, request] of batch.entries()) results[index] ??= withOperation(request.describe(), error);
+    }
+    return results;
+  }
+
+  #readResults(
+    batch: readonly NetlinkRequest[],
+    results: (FlannelError | undefined)[],
+    firstSequence: number,
+    lastSequence: number,
+  ): void {
+    for (;;) {
+      const length = this.#receive();
+      for (const frame of messagesIn(this.#socket.view, length)) {
+        const index = (frame.sequence - firstSequence) >>> 0;
+        const request = batch[index];
+        if (frame.type !== nlmsg.error || request === undefined) continue;
+        const answer = decodeAcknowledgement(this.#socket.view, frame);
+        if (answer.errno !== 0) results[index] = errorOf(request.describe(), answer);
+        if (frame.sequence === lastSequence) return;
+      }
+    }
+  }
+
+  /** Clears the way for a new exchange: throws away what is left of a broken one. Returns its first sequence number. */
+  #start(): number {
+    for (let isEmpty = false; !isEmpty; ) {
+      try {
+        isEmpty = this.#socket.receive() === undefined;
+      } catch (error) {
+        if (!hasErrno(error, "ENOBUFS")) throw error;
+      }
+    }
+    this.#writer.clear();
+    this.#lastSequence = (this.#lastSequence + 1) >>> 0;
+    return this.#lastSequence;
+  }
+
+  #receive(): number {
+    const length = this.#socket.receive();
+    if (length !== undefined) return length;
+    throw new FlannelError("kernel.rejected", "the kernel gave no answer", { retryable: true });
+  }
+}
+
+function decodeNew<K extends ObjectKind>(kind: K, view: DataView, frame: MessageFrame): ObjectKinds[K] | undefined {
+  const codec = objectCodecs[kind];
+  return frame.type === codec.newType ? codec.decode(view, frame.start, frame.end) : undefined;
+}
+
+function errorOf(operation: string, answer: Acknowledgement): FlannelError {
+  return fromErrno(operation, answer.errno, { kernelText: answer.kernelText });
+}
+
+function withOperation(operation: string, error: unknown): FlannelError {
+  if (!(error instanceof FlannelError)) return new FlannelError("internal", `${operation}: failed`, { cause: error });
+  const { code, retryable, details } = error;
+  return new FlannelError(code, `${operation}: ${error.message}`, { cause: error, retryable, details });
+}
+
+function leadsNowhere(error: FlannelError): boolean {
+  // What the kernel answers when it finds no route, or one of type unreachable, prohibit or blackhole (fib_props).
+  return ["ENETUNREACH", "EHOSTUNREACH", "EACCES", "EINVAL"].some((name) => hasErrno(error, name));
+}
+
+function isRejecting(routeType: number): boolean {
+  return routeType === rtn.unreachable || routeType === rtn.prohibit;
+}

@@ -1,0 +1,62 @@
+// The port through which the agent sees a store. Adapters live in store/; they never import each other.
+import type { NetworkConfig } from "../config/network-config.ts";
+import type { Lease, LeaseAttributes, LeaseChange, LeasedSubnets, OwnLease } from "../lease/lease.ts";
+
+export interface LeaseRequest {
+  readonly config: NetworkConfig;
+  readonly attributes: LeaseAttributes;
+  /** Subnets read back from subnet.env: taken again when free. */
+  readonly previous?: LeasedSubnets;
+  /** What the state directory remembers of our own lease: recognises it after a change of address. */
+  readonly remembered?: RememberedLease;
+}
+
+/** Identity of an own lease across restarts: the store's lease id, and the VTEP MAC inside the attributes. */
+export interface RememberedLease {
+  readonly key: string;
+  readonly storeLeaseId: bigint;
+  readonly vtepMac?: string;
+}
+
+/** How acquire came by the lease; named in the log. */
+export type AcquireOutcome = "reused" | "previous" | "remembered" | "allocated";
+
+export interface NetworkConfigDocument {
+  /** The JSON text as stored. */
+  readonly text: string;
+  readonly revision: bigint;
+}
+
+/** A certificate that the connection to the store stands on. */
+export interface CertificateInUse {
+  /** `client`: ours; `authority`: what the store's is checked against; `server`: the store's. */
+  readonly role: "client" | "authority" | "server";
+  /** The file, or the endpoint that showed it. */
+  readonly source: string;
+  readonly endsAtMs: number;
+}
+
+/** All methods reject with a FlannelError; `retryable` ones only after the adapter's own fail-over is exhausted. */
+export interface SubnetStore extends AsyncDisposable {
+  /** Names the store in logs and status, without secrets. */
+  readonly description: string;
+  /** Rejects with `config.missing` when there is none. */
+  networkConfig(signal: AbortSignal): Promise<NetworkConfigDocument>;
+  /** Every later version of the configuration; undefined when it was deleted. Survives outages. */
+  watchNetworkConfig(after: bigint, signal: AbortSignal): AsyncIterable<NetworkConfigDocument | undefined>;
+  /** Never gives two hosts one subnet. Retries lost races with back-off. `pool.exhausted` when no subnet is free. */
+  acquire(request: LeaseRequest, signal: AbortSignal): Promise<{ lease: OwnLease; outcome: AcquireOutcome }>;
+  /**
+   * Extends the life of our lease and writes `attributes` if they changed, by compare-and-set against `lease`.
+   * `lease.conflict` when somebody else wrote the key, `lease.lost` when it is gone.
+   */
+  renew(lease: OwnLease, attributes: LeaseAttributes, signal: AbortSignal): Promise<OwnLease>;
+  /** First a snapshot, then changes in order, a snapshot again after a gap. Ends only by `signal`. */
+  watch(signal: AbortSignal): AsyncIterable<LeaseChange>;
+  /** One consistent snapshot, for commands. */
+  list(signal: AbortSignal): Promise<readonly Lease[]>;
+  /** Empty without TLS. A server's is known once it was reached. */
+  certificates(): readonly CertificateInUse[];
+  /** This host's address has changed: connections from the old one are dead, and new ones are made at once. */
+  reconnect(): void;
+}

@@ -1,0 +1,125 @@
+// For DirectRouting: which peers the kernel reaches without a gateway, asked of the kernel and kept up to date.
+import { setImmediate as nextTurn } from "node:timers/promises";
+import { hasCode } from "../errors.ts";
+import type { Address, Prefix } from "../ip/address.ts";
+import { isInside } from "../ip/prefix.ts";
+import { type MonitorMessage, RtnetlinkMonitor } from "../netlink/rtnetlink/monitor.ts";
+import { Rtnetlink } from "../netlink/rtnetlink/rtnetlink.ts";
+import type { Logger } from "../telemetry/logger.ts";
+
+export interface DirectPeersOptions {
+  /** Routes into these are ours and say nothing about the way to a peer's host. */
+  readonly overlayNetworks: readonly Prefix[];
+  readonly logger: Logger;
+  /** A new set, when it differs from the last. Must not throw. */
+  readonly onChange: (direct: ReadonlySet<Address>) => void;
+  /** Between looks at all peers; default 60,000. */
+  readonly auditIntervalMs?: number;
+}
+
+const DEFAULT_AUDIT_INTERVAL_MS = 60_000;
+const DEBOUNCE_MS = 100;
+/** About 2 ms. */
+const LOOKUPS_PER_TURN = 64;
+const ROUTE_TYPE_UNICAST = 1;
+
+export class DirectPeers implements AsyncDisposable {
+  readonly #options: DirectPeersOptions;
+  readonly #netlink = Rtnetlink.open();
+  readonly #monitor: RtnetlinkMonitor;
+  readonly #auditTimer: NodeJS.Timeout;
+  #lookTimer: NodeJS.Timeout | undefined;
+  #interfaceIndex = 0;
+  #peers: ReadonlySet<Address> = new Set();
+  /** What the kernel said last. */
+  readonly #isDirect = new Map<Address, boolean>();
+  #current: ReadonlySet<Address> = new Set();
+  #lane: Promise<void> = Promise.resolve();
+  #isClosed = false;
+
+  private constructor(options: DirectPeersOptions) {
+    this.#options = options;
+    this.#monitor = RtnetlinkMonitor.open({
+      groups: ["link", "address", "route"],
+      onMessages: (messages) => {
+        if (messages.some((message) => this.#concerns(message))) this.#lookSoon();
+      },
+      onOverflow: () => this.#lookSoon(),
+    });
+    this.#auditTimer = setInterval(() => this.#lookSoon(), options.auditIntervalMs ?? DEFAULT_AUDIT_INTERVAL_MS);
+    this.#auditTimer.unref();
+  }
+
+  static open(options: DirectPeersOptions): Promise<DirectPeers> {
+    return Promise.resolve(new DirectPeers(options));
+  }
+
+  get current(): ReadonlySet<Address> {
+    return this.#current;
+  }
+
+  /**
+   * Sets whose reach is asked for, and through which interface. Resolves to the set once all of them are known; only
+   * new ones are looked up.
+   */
+  async setPeers(publicIps: Iterable<Address>, interfaceIndex: number): Promise<ReadonlySet<Address>> {
+    this.#peers = new Set(publicIps);
+    if (interfaceIndex !== this.#interfaceIndex) this.#isDirect.clear();
+    this.#interfaceIndex = interfaceIndex;
+    for (const known of this.#isDirect.keys()) if (!this.#peers.has(known)) this.#isDirect.delete(known);
+    this.#lane = this.#lane.then(() => this.#lookUp(false));
+    await this.#lane;
+    return this.#current;
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.#isClosed = true;
+    clearInterval(this.#auditTimer);
+    clearTimeout(this.#lookTimer);
+    await this.#monitor[Symbol.asyncDispose]();
+    await this.#lane;
+    await this.#netlink[Symbol.asyncDispose]();
+  }
+
+  #concerns(change: MonitorMessage): boolean {
+    return change.kind !== "route" || !isInside(change.message.destination, this.#options.overlayNetworks);
+  }
+
+  #lookSoon(): void {
+    if (this.#isClosed || this.#peers.size === 0) return;
+    this.#lookTimer ??= setTimeout(() => {
+      this.#lookTimer = undefined;
+      this.#lane = this.#lane.then(() => this.#lookUp(true));
+    }, DEBOUNCE_MS);
+  }
+
+  /** Never rejects: it is the lane. */
+  async #lookUp(asksAll: boolean): Promise<void> {
+    let asked = 0;
+    for (const peer of this.#peers) {
+      if (!asksAll && this.#isDirect.has(peer)) continue;
+      // Answers come within the same turn of the event loop: without this nothing else would get one.
+      if (++asked % LOOKUPS_PER_TURN === 0) await nextTurn();
+      if (this.#isClosed) return;
+      this.#isDirect.set(peer, await this.#reachesDirectly(peer));
+    }
+    const direct = new Set([...this.#peers].filter((peer) => this.#isDirect.get(peer) === true));
+    if (direct.size === this.#current.size && direct.isSubsetOf(this.#current)) return;
+    this.#current = direct;
+    this.#options.onChange(direct);
+  }
+
+  /** On the link of the external interface; a peer that cannot be reached now keeps going through the tunnel. */
+  async #reachesDirectly(peer: Address): Promise<boolean> {
+    try {
+      const route = await this.#netlink.routeLookup(peer);
+      const { gateway, type, outIndex, isMultipath } = route;
+      return gateway === undefined && !isMultipath && type === ROUTE_TYPE_UNICAST && outIndex === this.#interfaceIndex;
+    } catch (error) {
+      if (!hasCode(error, "kernel.notFound")) {
+        this.#options.logger.warn("peers.lookup-failed", `cannot look up the route to ${peer}`, { error });
+      }
+      return false;
+    }
+  }
+}
