@@ -2,6 +2,7 @@
 import { errnos, fromErrno } from "./errno.ts";
 import { Fd } from "./fd.ts";
 import { bind, lastErrno, recv, send, sendmsg, sendto, setsockopt, socket } from "./libc.ts";
+import { MSG_DONTWAIT, MSG_TRUNC } from "./message-header.ts";
 
 // asm-generic/socket.h and bits/socket.h; the same on x64 and arm64.
 export const AF_UNIX = 1;
@@ -19,8 +20,6 @@ const SCM_RIGHTS = 1;
 /** sizeof(struct cmsghdr) on 64-bit Linux, and with one descriptor behind it. */
 const CONTROL_HEADER_BYTES = 16;
 const CONTROL_BYTES = 24;
-const MSG_TRUNC = 0x20;
-const MSG_DONTWAIT = 0x40;
 const MSG_NOSIGNAL = 0x4000;
 
 /** Non-blocking, closed on exec. `purpose` names it in errors ("rtnetlink socket"). */

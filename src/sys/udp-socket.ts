@@ -3,6 +3,7 @@ import { type Address, addressToBytes } from "../ip/address.ts";
 import { fromErrno } from "./errno.ts";
 import type { Fd } from "./fd.ts";
 import { connect, getsockname, getsockopt, lastErrno } from "./libc.ts";
+import { SOL_UDP, UDP_GRO, UDP_SEGMENT } from "./message-header.ts";
 import {
   bindSocket,
   openSocket,
@@ -24,9 +25,6 @@ const IPPROTO_RAW = 255;
 const IP_MTU = 14;
 const IPV6_MTU = 24;
 const IPV6_V6ONLY = 26;
-const SOL_UDP = 17;
-const UDP_SEGMENT = 103;
-const UDP_GRO = 104;
 
 /** struct sockaddr_in or sockaddr_in6. */
 export function socketAddress(address: Address, port: number): Uint8Array {

@@ -1,6 +1,7 @@
 // All memory the packet path works in: one block that never moves or grows, so that the kernel can be given addresses in
 // it, WebAssembly can sum it, and nothing is allocated for a packet. Offsets in it are plain numbers.
 import { addressOf } from "../sys/libc.ts";
+import { IOVEC_BYTES, MMSGHDR_BYTES } from "../sys/message-header.ts";
 import { compileSum, type SumOf } from "./checksum-code.ts";
 
 /** What one read from the TUN device can bring: virtio header and the largest IP packet, rounded up. */
@@ -19,9 +20,7 @@ export const MAX_IOVECS = 4096;
 export const MAX_FLOWS = 16;
 /** Packets joined to one: header, virtio header and payloads, one iovec each. */
 export const FLOW_IOVECS = 68;
-/** sizes on 64-bit Linux: struct iovec, struct mmsghdr, sockaddr_in6 rounded up, one cmsghdr with a small value. */
-export const IOVEC_BYTES = 16;
-export const MMSGHDR_BYTES = 64;
+/** sockaddr_in6 rounded up; one cmsghdr with a small value. */
 export const NAME_BYTES = 32;
 export const CONTROL_BYTES = 32;
 const SCRATCH_BYTES = 2048;

@@ -1,7 +1,8 @@
 // Joins packets of one flow that follow each other into one super-packet for the TUN device, so that the kernel handles
 // up to 64 KiB at a time. Only what a router could cut apart into the same packets again is joined, and only packets
 // whose checksum was found right. Order within a flow is kept; nothing is held back beyond a batch.
-import { type Arena, FLOW_IOVECS, IOVEC_BYTES, MAX_FLOWS, VNET_HEADER_BYTES } from "./arena.ts";
+import { IOVEC_BYTES } from "../sys/message-header.ts";
+import { type Arena, FLOW_IOVECS, MAX_FLOWS, VNET_HEADER_BYTES } from "./arena.ts";
 import { fold, swapped } from "./checksum.ts";
 import { ICMP, ICMPV6, TCP, TCP_HEADER_BYTES, tcpFlag, UDP, UDP_HEADER_BYTES, vnet } from "./packet.ts";
 

@@ -1,6 +1,7 @@
 // Tells the sender of a packet why it cannot be delivered (RFC 792, 1812 section 4.3, 4443), as a router does. Sent
 // through raw sockets, so that the kernel routes the answer like any packet of this host. Rate-limited.
 import { sendFrom } from "../sys/libc.ts";
+import { MSG_DONTWAIT } from "../sys/message-header.ts";
 import type { Arena } from "./arena.ts";
 import { fold, pseudoHeaderSum, sumWords, swapped } from "./checksum.ts";
 import { type Counters, counter } from "./counters.ts";
@@ -34,7 +35,6 @@ const TOS = 0xc0;
 const MAX_PER_SECOND = 100;
 /** Senders whose packets do not fit wait for these, so that nothing else may use them up; Linux does not limit them. */
 const MAX_TOO_BIG_PER_SECOND = 1_000;
-const MSG_DONTWAIT = 0x40;
 
 export interface IcmpOptions {
   readonly arena: Arena;

@@ -2,29 +2,22 @@
 // joined it, each packet checked inside and out, one hop taken off, joined with its neighbours, written.
 import { errnos } from "../sys/errno.ts";
 import { lastErrno, recvmmsg } from "../sys/libc.ts";
-import { type Arena, CONTROL_BYTES, IOVEC_BYTES, MMSGHDR_BYTES, NAME_BYTES, RX_SLOT_BYTES, RX_SLOTS } from "./arena.ts";
+import {
+  IOVEC_BYTES,
+  MMSGHDR_BYTES,
+  MSG_DONTWAIT,
+  MSG_TRUNC,
+  mmsghdr,
+  SOL_UDP,
+  UDP_GRO,
+} from "../sys/message-header.ts";
+import { type Arena, CONTROL_BYTES, NAME_BYTES, RX_SLOT_BYTES, RX_SLOTS } from "./arena.ts";
 import { fold } from "./checksum.ts";
 import type { Coalescer } from "./coalescer.ts";
 import { type Counters, counter, peerCounter } from "./counters.ts";
 import { type ForwardingTable, NO_PEER, peerField } from "./forwarding-table.ts";
 import type { IcmpErrors } from "./icmp-errors.ts";
 import { decrementTtl4, decrementTtl6, IPV6_HEADER_BYTES, ipv4HeaderBytes } from "./packet.ts";
-
-const MSG_TRUNC = 0x20;
-const MSG_DONTWAIT = 0x40;
-const SOL_UDP = 17;
-const UDP_GRO = 104;
-/** Offsets in struct mmsghdr on 64-bit Linux. */
-const msg = {
-  name: 0,
-  nameLength: 8,
-  iovecs: 16,
-  iovecCount: 24,
-  control: 32,
-  controlLength: 40,
-  flags: 48,
-  bytes: 56,
-} as const;
 
 export interface InboundOptions {
   readonly arena: Arena;
@@ -75,11 +68,11 @@ export class Inbound {
   #takeSlot(slot: number, isV6: boolean): void {
     const { i32, rxMessages, rxSlots, rxNames } = this.#arena;
     const at = rxMessages + slot * MMSGHDR_BYTES;
-    const bytes = i32[(at + msg.bytes) >> 2] ?? 0;
-    const isTruncated = ((i32[(at + msg.flags) >> 2] ?? 0) & MSG_TRUNC) !== 0;
+    const bytes = i32[(at + mmsghdr.bytes) >> 2] ?? 0;
+    const isTruncated = ((i32[(at + mmsghdr.flags) >> 2] ?? 0) & MSG_TRUNC) !== 0;
     const segmentBytes = this.#segmentBytes(slot, at) || bytes;
-    i32[(at + msg.controlLength) >> 2] = CONTROL_BYTES;
-    i32[(at + msg.nameLength) >> 2] = NAME_BYTES;
+    i32[(at + mmsghdr.controlLength) >> 2] = CONTROL_BYTES;
+    i32[(at + mmsghdr.nameLength) >> 2] = NAME_BYTES;
     if (isTruncated || bytes === 0) {
       this.#drop(isTruncated ? counter.truncated : counter.malformed, 1);
       return;
@@ -205,7 +198,7 @@ export class Inbound {
   #segmentBytes(slot: number, at: number): number {
     const { i32, rxControls } = this.#arena;
     const control = (rxControls + slot * CONTROL_BYTES) >> 2;
-    const hasControl = (i32[(at + msg.controlLength) >> 2] ?? 0) > 0;
+    const hasControl = (i32[(at + mmsghdr.controlLength) >> 2] ?? 0) > 0;
     if (!hasControl || i32[control + 2] !== SOL_UDP || i32[control + 3] !== UDP_GRO) return 0;
     return Math.max(0, i32[control + 4] ?? 0);
   }
@@ -215,12 +208,12 @@ export class Inbound {
     const at = arena.rxMessages + slot * MMSGHDR_BYTES;
     const iovec = arena.rxIovecs + slot * IOVEC_BYTES;
     arena.writeIovec(iovec, arena.rxSlots + slot * RX_SLOT_BYTES, RX_SLOT_BYTES);
-    arena.writePointer(at + msg.name, arena.rxNames + slot * NAME_BYTES);
-    arena.i32[(at + msg.nameLength) >> 2] = NAME_BYTES;
-    arena.writePointer(at + msg.iovecs, iovec);
-    arena.i32[(at + msg.iovecCount) >> 2] = 1;
-    arena.writePointer(at + msg.control, arena.rxControls + slot * CONTROL_BYTES);
-    arena.i32[(at + msg.controlLength) >> 2] = CONTROL_BYTES;
+    arena.writePointer(at + mmsghdr.name, arena.rxNames + slot * NAME_BYTES);
+    arena.i32[(at + mmsghdr.nameLength) >> 2] = NAME_BYTES;
+    arena.writePointer(at + mmsghdr.iovecs, iovec);
+    arena.i32[(at + mmsghdr.iovecCount) >> 2] = 1;
+    arena.writePointer(at + mmsghdr.control, arena.rxControls + slot * CONTROL_BYTES);
+    arena.i32[(at + mmsghdr.controlLength) >> 2] = CONTROL_BYTES;
   }
 }
 

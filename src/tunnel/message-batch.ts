@@ -2,15 +2,14 @@
 // sent by one call. Nothing is copied: a datagram is one or two pieces of arena memory.
 import { errnos } from "../sys/errno.ts";
 import { lastErrno, poll, sendmmsg } from "../sys/libc.ts";
+import { IOVEC_BYTES, MMSGHDR_BYTES, MSG_DONTWAIT, mmsghdr, SOL_UDP, UDP_SEGMENT } from "../sys/message-header.ts";
 import {
   type Arena,
   CONTROL_BYTES,
   HEADER_SLOT_BYTES,
-  IOVEC_BYTES,
   MAX_HEADERS,
   MAX_IOVECS,
   MAX_MESSAGES,
-  MMSGHDR_BYTES,
   NAME_BYTES,
 } from "./arena.ts";
 import { type Counters, counter, peerCounter } from "./counters.ts";
@@ -20,17 +19,11 @@ import type { PathMtus } from "./path-mtus.ts";
 /** UDP_MAX_SEGMENTS of kernels before 6.9, and what an IPv6 datagram holds. */
 const MAX_SEGMENTS = 64;
 const MAX_MESSAGE_BYTES = 65_487;
-/** linux/udp.h, linux/socket.h */
-const SOL_UDP = 17;
-const UDP_SEGMENT = 103;
 const SEGMENT_CONTROL_BYTES = 24;
 const SEGMENT_CMSG_LENGTH = 18;
-const MSG_DONTWAIT = 0x40;
 const POLLOUT = 4;
 /** A socket that stays full this long loses what is left for it in the batch. */
 const MOST_WAIT_MS = 20;
-/** Offsets in struct mmsghdr on 64-bit Linux. */
-const msg = { name: 0, nameLength: 8, iovecs: 16, iovecCount: 24, control: 32, controlLength: 40 } as const;
 /** What is remembered of each message beside its header. */
 const META_WORDS = 6;
 const meta = { peer: 0, isV6: 1, segments: 2, segmentBytes: 3, bytes: 4, firstIovec: 5 } as const;
@@ -187,8 +180,8 @@ export class MessageBatch implements DatagramSink {
   #prepare(index: number): void {
     const at = this.#arena.txMessages + index * MMSGHDR_BYTES;
     const control = this.#arena.txControls + index * CONTROL_BYTES;
-    this.#arena.writePointer(at + msg.name, this.#arena.txNames + index * NAME_BYTES);
-    this.#arena.writePointer(at + msg.control, control);
+    this.#arena.writePointer(at + mmsghdr.name, this.#arena.txNames + index * NAME_BYTES);
+    this.#arena.writePointer(at + mmsghdr.control, control);
     const { i32 } = this.#arena;
     i32[control >> 2] = SEGMENT_CMSG_LENGTH;
     i32[(control >> 2) + 2] = SOL_UDP;
@@ -200,10 +193,10 @@ export class MessageBatch implements DatagramSink {
     const at = this.#arena.txMessages + index * MMSGHDR_BYTES;
     const first = this.#read(index, meta.firstIovec);
     const end = index + 1 < this.#messages ? this.#read(index + 1, meta.firstIovec) : this.#iovecs;
-    i32[(at + msg.nameLength) >> 2] = this.#read(index, meta.isV6) === 1 ? 28 : 16;
-    this.#arena.writePointer(at + msg.iovecs, this.#arena.txIovecs + first * IOVEC_BYTES);
-    i32[(at + msg.iovecCount) >> 2] = end - first;
-    i32[(at + msg.controlLength) >> 2] = this.#read(index, meta.segments) > 1 ? SEGMENT_CONTROL_BYTES : 0;
+    i32[(at + mmsghdr.nameLength) >> 2] = this.#read(index, meta.isV6) === 1 ? 28 : 16;
+    this.#arena.writePointer(at + mmsghdr.iovecs, this.#arena.txIovecs + first * IOVEC_BYTES);
+    i32[(at + mmsghdr.iovecCount) >> 2] = end - first;
+    i32[(at + mmsghdr.controlLength) >> 2] = this.#read(index, meta.segments) > 1 ? SEGMENT_CONTROL_BYTES : 0;
     u16[(this.#arena.txControls + index * CONTROL_BYTES + 16) >> 1] = this.#read(index, meta.segmentBytes);
   }
 
@@ -270,17 +263,17 @@ export class MessageBatch implements DatagramSink {
     const at = this.#arena.txMessages + index * MMSGHDR_BYTES;
     const segmentBytes = this.#read(index, meta.segmentBytes);
     const peer = this.table.peerWord(this.#read(index, meta.peer), peerField.counterSlot);
-    const count = i32[(at + msg.iovecCount) >> 2] ?? 0;
+    const count = i32[(at + mmsghdr.iovecCount) >> 2] ?? 0;
     const first = this.#read(index, meta.firstIovec);
-    i32[(at + msg.controlLength) >> 2] = 0;
+    i32[(at + mmsghdr.controlLength) >> 2] = 0;
     let start = first;
     let bytes = 0;
     let hasWaited = false;
     for (let iovec = first; iovec < first + count; iovec++) {
       bytes += i32[((this.#arena.txIovecs + iovec * IOVEC_BYTES) >> 2) + 2] ?? 0;
       if (bytes < segmentBytes && iovec + 1 < first + count) continue;
-      this.#arena.writePointer(at + msg.iovecs, this.#arena.txIovecs + start * IOVEC_BYTES);
-      i32[(at + msg.iovecCount) >> 2] = iovec + 1 - start;
+      this.#arena.writePointer(at + mmsghdr.iovecs, this.#arena.txIovecs + start * IOVEC_BYTES);
+      i32[(at + mmsghdr.iovecCount) >> 2] = iovec + 1 - start;
       let isSent = sendmmsg(fd, this.#arena.base + at, 1, MSG_DONTWAIT) === 1;
       if (!isSent && !hasWaited && lastErrno() === errnos.EAGAIN) {
         hasWaited = true;

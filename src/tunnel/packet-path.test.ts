@@ -3,7 +3,8 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { checksumOf, faultOf, makePacket, reshaped } from "../../test/support/packets.ts";
-import { Arena, IOVEC_BYTES, VNET_HEADER_BYTES } from "./arena.ts";
+import { IOVEC_BYTES } from "../sys/message-header.ts";
+import { Arena, VNET_HEADER_BYTES } from "./arena.ts";
 import { fold } from "./checksum.ts";
 import { Coalescer } from "./coalescer.ts";
 import type { DatagramSink } from "./message-batch.ts";
