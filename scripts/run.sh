@@ -1,6 +1,7 @@
 #!/bin/sh
-# What `npm start`, `npm test`, `npm run bench` and `npm run soak` run: sets up what is missing, then hands over to the
-# demo, the whole test-suite, the benchmarks or the soak. Options go through: `npm start -- --help`.
+# What `npm start`, `npm test`, `npm run bench`, `npm run soak` and `npm run compare` run: sets up what is missing, then
+# hands over to the demo, the whole test-suite, the benchmarks, the soak or the comparison of builds. Options go through:
+# `npm start -- --help`.
 set -eu
 cd "$(dirname "$0")/.."
 PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin
@@ -13,13 +14,17 @@ case $purpose in
   test) script=scripts/test.ts command='npm test' ;;
   bench) script=bench/run.ts command='npm run bench' ;;
   soak) script=bench/soak.ts command='npm run soak' ;;
+  compare) script=scripts/compare-builds.ts command='npm run compare' ;;
 esac
 if [ "$(id -u)" != 0 ]; then
   echo "$command works in network namespaces, which only root may make: sudo $command" >&2
   exit 1
 fi
 needs=$purpose
-[ "$purpose" = soak ] && needs=bench
+case $purpose in
+  soak) needs=bench ;;
+  compare) needs="test" ;;
+esac
 sh scripts/setup.sh "$needs" "$@"
 for argument; do # --yes was for the set-up
   shift
