@@ -49,6 +49,7 @@ export async function observe(world: World): Promise<Observation> {
   );
 
   await world.agent(1).term();
+  await untilCarrierIsLost(world);
   await take("stopped", captureHost(host), captureCommands(world, host, commands.stopped));
 
   const device = deviceOf(world);
@@ -73,6 +74,14 @@ export async function observe(world: World): Promise<Observation> {
 async function untilAddressesAreSettled(namespace: Namespace): Promise<void> {
   const look = async () => (await namespace.ip("-6", "address", "show", "tentative")) === "";
   await until(look, { what: "the kernel to be done with new IPv6 addresses", intervalMs: 100 });
+}
+
+/** A TUN device loses its carrier with its agent; what the kernel says of links and routes follows within a second. */
+async function untilCarrierIsLost(world: World): Promise<void> {
+  if (world.plan.backend["Type"] !== "udp") return;
+  const { namespace } = world.lan.host(1);
+  const isLost = async () => (await namespace.ip("link", "show", "dev", "flannel0")).includes("NO-CARRIER");
+  await until(isLost, { what: "flannel0 to be without carrier", intervalMs: 50 });
 }
 
 /** The device of the backend, where it has one. */
