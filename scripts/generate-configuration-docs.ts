@@ -3,7 +3,7 @@
 import { readFileSync, writeFileSync } from "node:fs";
 import { fileURLToPath } from "node:url";
 import type { BackendModule } from "../src/backend/backend.ts";
-import { backendModules, parseConfig } from "../src/backend/registry.ts";
+import { backends } from "../src/backend/registry.ts";
 import { flagsMarkdown } from "../src/cli/flags/flags-text.ts";
 import { flanneldFlags } from "../src/cli/flags/flanneld-flag-table.ts";
 import type { BackendKey } from "../src/config/backend-key.ts";
@@ -21,7 +21,7 @@ const dualExample = `{
   "Backend": { "Type": "vxlan", "DirectRouting": true }
 }`;
 // The examples must be true: a mistake in them fails here.
-for (const example of [ipv4Example, dualExample]) parseConfig(example);
+for (const example of [ipv4Example, dualExample]) backends.parseConfig(example);
 
 function table(header: readonly string[], rows: readonly (readonly string[])[]): string {
   return [header, header.map(() => "---"), ...rows]
@@ -91,7 +91,7 @@ first address of a subnet, and not be the wrong way round. The same holds for th
 \`Backend.Type\` names one of these, whatever its case. Without a \`Backend\` object the type is \`udp\`, as in
 flannel.
 
-${backendModules.map(backendSection).join("\n")}`;
+${backends.modules.map(backendSection).join("\n")}`;
 
 const current = readOrEmpty();
 if (process.argv.includes("--check")) {

@@ -1,6 +1,6 @@
 // The demo's command line. Pure.
 import { parseArgs } from "node:util";
-import { backendModules } from "../../src/backend/registry.ts";
+import { backends as registry } from "../../src/backend/registry.ts";
 
 export interface DemoOptions {
   readonly backend: string;
@@ -19,7 +19,7 @@ export class DemoUsageError extends Error {
 
 const minHosts = 2;
 const maxHosts = 16;
-const backends = backendModules.map(({ type }) => type);
+const backends = registry.modules.map(({ type }) => type);
 
 export const demoUsage = `Usage: npm start -- [options]
 

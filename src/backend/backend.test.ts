@@ -29,8 +29,7 @@ const eth0: ExternalInterface = {
 };
 const facts: HostFacts = {
   externalInterface: eth0,
-  vtepMac: "02:00:00:00:00:01",
-  vtepMacV6: "02:00:00:00:01:01",
+  identity: { vtepMac: "02:00:00:00:00:01", vtepMacV6: "02:00:00:00:01:01" },
   directPeers: new Set(),
 };
 const own = { subnet: parsePrefix("10.5.1.0/24"), ipv6Subnet: parsePrefix("fd00:5:0:1::/64") };

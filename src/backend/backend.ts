@@ -1,18 +1,81 @@
-// The port every backend implements. A backend plans; it never touches the machine.
+// The port every backend implements. A backend plans; it never touches the machine. What has to run beside the plan is
+// its runtime. How to add one: docs/architecture.md.
 import type { BackendKey } from "../config/backend-key.ts";
 import type { NetworkConfig } from "../config/network-config.ts";
-import type { HostState } from "../host/kinds/host-state.ts";
+import type { HostLink, HostState } from "../host/kinds/host-state.ts";
 import type { Address } from "../ip/address.ts";
 import type { Lease, LeaseAttributes, LeasedSubnets } from "../lease/lease.ts";
-import type { TunnelState } from "../tunnel/tunnel-state.ts";
+import type { DescriptorKeeper } from "../sys/service-descriptors.ts";
+import type { Logger } from "../telemetry/logger.ts";
 import type { ExternalInterface } from "../underlay/external-interface.ts";
 
+/**
+ * All that this program knows of a kind of backend. `Identity` and `RuntimePlan` are the backend's own types: everybody
+ * else passes them from one of its methods to another without looking inside.
+ */
+export interface BackendModule<Identity = unknown, RuntimePlan = unknown> {
+  /** Lower case. */
+  readonly type: string;
+  /** One sentence for `--help` and the docs. */
+  readonly summary: string;
+  /** Config keys of the Backend object, for validation, near-miss warnings and the generated docs. */
+  readonly keys: readonly BackendKey[];
+  /** How its devices are named, ours and upstream's: what clean-up removes where no agent is remembered. */
+  readonly devicePatterns: readonly DevicePattern[];
+  /** What must survive a restart; missing when nothing has to. */
+  readonly identity?: BackendIdentity<Identity>;
+  /** Throws `config.invalid` naming key, value and rule. */
+  create(config: NetworkConfig): Backend<Identity, RuntimePlan>;
+  /** Begins what takes time at a start, before anybody knows whether it is needed. Never throws. */
+  warmUp?(): void;
+  /** For backends with something running. Rejects only where the program itself is broken. */
+  start?(services: RuntimeServices): Promise<BackendRuntime<RuntimePlan>>;
+  /** `RuntimeStatus.features` in words for a person. */
+  describeFeatures?(features: RuntimeFeatures): readonly string[];
+}
+
+export interface DevicePattern {
+  readonly kind: HostLink["kind"];
+  /** Names of devices of that kind. They begin with `flannel`. */
+  readonly pattern: RegExp;
+  /** The config key that gives two networks on one host devices of their own. */
+  readonly distinguishedBy: string;
+}
+
+/**
+ * What makes this host the same peer after a restart: MACs, keys. A plain JSON record of at most
+ * `MAX_IDENTITY_CHARACTERS`, kept in the state directory. It may hold secrets: it is never logged or shown.
+ */
+export interface BackendIdentity<Identity> {
+  /**
+   * The identity to go on with: of what lives on this host, else the remembered one, else a new one. `remembered` was
+   * read from disk and may be anything.
+   */
+  restore(remembered: unknown, facts: IdentityFacts): Identity;
+  /** Whether a lease announces this identity: nobody else can. */
+  matches(identity: Identity, attributes: LeaseAttributes): boolean;
+  /**
+   * The fields of `Identity`, where state files of earlier versions hold them outside of any record and demand them
+   * whatever the backend: they are written there too, so that a downgrade finds them.
+   */
+  readonly legacyFields?: readonly string[];
+}
+
+/** What an identity may be made from. */
+export interface IdentityFacts {
+  /** Names of the devices that the configuration in force owns. */
+  readonly devices: readonly string[];
+  /** All links of this host. */
+  readonly links: readonly { readonly name: string; readonly kind?: string; readonly mac?: string }[];
+  /** Unpredictable bytes, fit for keys. */
+  readonly randomBytes: (count: number) => Uint8Array;
+}
+
 /** Facts about the host that planning needs. A new object for each change. */
-export interface HostFacts {
+export interface HostFacts<Identity = unknown> {
   readonly externalInterface: ExternalInterface;
-  /** Stable MACs of our own VTEPs, chosen before the lease: from the living device, the state directory, else random. */
-  readonly vtepMac: string;
-  readonly vtepMacV6: string;
+  /** As the module's `identity` restored it; undefined for a module without. */
+  readonly identity: Identity;
   /**
    * Peers' public IPs that the kernel reaches without a gateway, from route look-ups.
    * Only filled when the backend says `needsDirectPeers`.
@@ -20,7 +83,8 @@ export interface HostFacts {
   readonly directPeers: ReadonlySet<Address>;
 }
 
-export interface Backend {
+/** One configuration's backend. */
+export interface Backend<Identity = unknown, RuntimePlan = unknown> {
   /** Lower case, as registered. */
   readonly type: string;
   /** Names of the devices this configuration owns; what is on them and not planned is removed. */
@@ -28,10 +92,12 @@ export interface Backend {
   readonly needsDirectPeers: boolean;
   /** Whether packets stop while the agent is away, so that a restart must not wait for the store. */
   readonly runsDataPlane: boolean;
+  /** What the checks of the host look for. */
+  readonly needs: HostNeeds;
   /** Overlay MTU in bytes, for subnet.env: what every family of a container's packets fits into. */
-  mtuBytes(facts: HostFacts): number;
+  mtuBytes(facts: HostFacts<Identity>): number;
   /** What we announce. Throws `config.invalid` when this host cannot serve the backend (e.g. host-gw behind NAT). */
-  attributes(facts: HostFacts): LeaseAttributes;
+  attributes(facts: HostFacts<Identity>): LeaseAttributes;
   /**
    * Reads leases ahead of `plan`, which remembers what it read: called in slices, it keeps the first plan of 10,000
    * peers from holding the event loop. Calling it is never necessary.
@@ -41,24 +107,62 @@ export interface Backend {
    * Pure. `peers` without our own lease. Leases that are not for this backend or cannot be read are left out and
    * reported in `skipped`.
    */
-  plan(own: LeasedSubnets, peers: readonly Lease[], facts: HostFacts): BackendPlan;
+  plan(own: LeasedSubnets, peers: readonly Lease[], facts: HostFacts<Identity>): BackendPlan<RuntimePlan>;
 }
 
-export interface BackendPlan {
+export interface HostNeeds {
+  /** Whether packets of the network are sent by this host at all. */
+  readonly carriesTraffic: boolean;
+  /** The kind of device that the kernel has to know, and the UDP port at which the kernel receives for it. */
+  readonly kernelDevice?: { readonly kind: "vxlan"; readonly udpPort: number };
+}
+
+export interface BackendPlan<RuntimePlan = unknown> {
   readonly state: HostState;
-  /** What the user-space data plane is to do, for backends whose packets pass through one. */
-  readonly tunnel?: TunnelState;
+  /** All that the runtime is to do; no peer is reached before it does. Missing where the kernel does everything. */
+  readonly runtime?: RuntimePlan;
   /** Number of peers that `state` reaches. */
   readonly plannedPeers: number;
   readonly skipped: readonly { readonly key: string; readonly reason: string }[];
 }
 
-export interface BackendModule {
-  readonly type: string;
-  /** One sentence for `--help` and the docs. */
-  readonly summary: string;
-  /** Config keys of the Backend object, for validation, near-miss warnings and the generated docs. */
-  readonly keys: readonly BackendKey[];
-  /** Throws `config.invalid` naming key, value and rule. */
-  create(config: NetworkConfig): Backend;
+/** What a runtime may use; all of it stays the caller's. */
+export interface RuntimeServices {
+  readonly logger: Logger;
+  /** Keeps descriptors for the next process. */
+  readonly descriptorKeeper: DescriptorKeeper;
+  /** To be called when `problem` may have changed. */
+  readonly onChange: () => void;
+}
+
+/** What runs for a backend: told what to do as a whole, it keeps doing it. Disposing stops it and takes nothing away. */
+export interface BackendRuntime<RuntimePlan = unknown> extends AsyncDisposable {
+  /**
+   * Not called again before it has settled. Does not reject: what fails is tried again by the runtime itself and told
+   * by `problem`.
+   */
+  apply(plan: RuntimePlan): Promise<void>;
+  /** Why packets, or some of them, do not flow now; undefined when they do. Makes the agent not ready. */
+  problem(): string | undefined;
+  status(): RuntimeStatus;
+}
+
+export type RuntimeFeatures = Readonly<Record<string, string | boolean>>;
+
+/** What `flannelctl status` shows of a runtime, by names of the backend's own. */
+export interface RuntimeStatus {
+  /** What it makes use of; missing while it does not run. */
+  readonly features?: RuntimeFeatures;
+  /** Counters since the agent started. */
+  readonly carried: Readonly<Record<string, number>>;
+  /** Packets, by reason. */
+  readonly dropped: Readonly<Record<string, number>>;
+  readonly peers: readonly {
+    /** Of its lease. */
+    readonly key: string;
+    readonly sentPackets?: number;
+    readonly sentBytes?: number;
+    readonly receivedPackets?: number;
+    readonly receivedBytes?: number;
+  }[];
 }

@@ -1,39 +1,75 @@
-// The backends of this version. Pure.
+// The backends of this version, found by the type that a network configuration names. Pure.
 import type { BackendKey } from "../config/backend-key.ts";
 import type { NetworkConfig } from "../config/network-config.ts";
 import { type ParsedNetworkConfig, parseNetworkConfig } from "../config/parse-network-config.ts";
 import { FlannelError } from "../errors.ts";
 import { didYouMean } from "../json/nearest.ts";
 import { allocModule } from "./alloc/alloc-backend.ts";
-import type { Backend, BackendModule } from "./backend.ts";
+import type { Backend, BackendModule, DevicePattern } from "./backend.ts";
 import { hostGwModule } from "./host-gw/host-gw-backend.ts";
 import { udpModule } from "./udp/udp-backend.ts";
 import { vxlanModule } from "./vxlan/vxlan-backend.ts";
 
-export const backendModules: readonly BackendModule[] = [vxlanModule, hostGwModule, udpModule, allocModule];
+export class BackendRegistry {
+  readonly modules: readonly BackendModule[];
 
-/** The network configuration, checked with the keys of these backends. Throws as `parseNetworkConfig`. */
+  constructor(modules: readonly BackendModule[]) {
+    this.modules = modules;
+  }
+
+  /** The network configuration, checked with the keys of these backends. Throws as `parseNetworkConfig`. */
+  parseConfig(text: string): ParsedNetworkConfig {
+    return parseNetworkConfig(text, (type) => this.find(type)?.keys);
+  }
+
+  /** Throws `config.invalid` for an unknown type, naming the known ones, and for keys the backend does not accept. */
+  create(config: NetworkConfig): Backend {
+    return this.moduleOf(config).create(config);
+  }
+
+  /** Throws `config.invalid` for an unknown type, naming the known ones. */
+  moduleOf({ backendType }: NetworkConfig): BackendModule {
+    const module = this.find(backendType);
+    if (module !== undefined) return module;
+    const known = this.modules.map(({ type }) => type);
+    const shown = backendType.length > 60 ? `${backendType.slice(0, 57)}...` : backendType;
+    const rule = `is not a backend of this version: known are ${known.join(", ")}${didYouMean(shown, known)}`;
+    throw new FlannelError("config.invalid", `network config: Backend.Type ${JSON.stringify(shown)} ${rule}`, {
+      details: { key: "Backend.Type", value: backendType, rule },
+    });
+  }
+
+  /** Whatever its case. */
+  find(type: string): BackendModule | undefined {
+    return this.modules.find((module) => module.type === type.toLowerCase());
+  }
+
+  /** The keys beside Type that the configured backend reads; none for an unknown type. */
+  keysOf({ backendType }: NetworkConfig): readonly BackendKey[] {
+    return this.find(backendType)?.keys ?? [];
+  }
+
+  get devicePatterns(): readonly DevicePattern[] {
+    return this.modules.flatMap(({ devicePatterns }) => devicePatterns);
+  }
+
+  /** What gives each network on a host devices of its own: `VNI (vxlan) or Port (udp)`. */
+  get deviceKeys(): string {
+    const keys = this.modules.flatMap(({ type, devicePatterns }) =>
+      [...new Set(devicePatterns.map(({ distinguishedBy }) => distinguishedBy))].map((key) => `${key} (${type})`),
+    );
+    return keys.join(" or ");
+  }
+}
+
+export const backends = new BackendRegistry([vxlanModule, hostGwModule, udpModule, allocModule]);
+
+/** See BackendRegistry. */
 export function parseConfig(text: string): ParsedNetworkConfig {
-  return parseNetworkConfig(text, backendKeysOf);
+  return backends.parseConfig(text);
 }
 
-/** Throws `config.invalid` for an unknown type, naming the known ones, and for keys the backend does not accept. */
+/** See BackendRegistry. */
 export function createBackend(config: NetworkConfig): Backend {
-  const module = findModule(config.backendType);
-  if (module !== undefined) return module.create(config);
-  const known = backendModules.map(({ type }) => type);
-  const shown = config.backendType.length > 60 ? `${config.backendType.slice(0, 57)}...` : config.backendType;
-  const rule = `is not a backend of this version: known are ${known.join(", ")}${didYouMean(shown, known)}`;
-  throw new FlannelError("config.invalid", `network config: Backend.Type ${JSON.stringify(shown)} ${rule}`, {
-    details: { key: "Backend.Type", value: config.backendType, rule },
-  });
-}
-
-/** The keys beside Type that a backend reads; undefined for an unknown type. */
-export function backendKeysOf(type: string): readonly BackendKey[] | undefined {
-  return findModule(type)?.keys;
-}
-
-function findModule(type: string): BackendModule | undefined {
-  return backendModules.find((module) => module.type === type.toLowerCase());
+  return backends.create(config);
 }

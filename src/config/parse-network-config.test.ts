@@ -1,6 +1,6 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
-import { backendKeysOf, parseConfig } from "../backend/registry.ts";
+import { backends, parseConfig } from "../backend/registry.ts";
 import { FlannelError } from "../errors.ts";
 import { addressToBigInt, prefixLength } from "../ip/address.ts";
 import { containsAddress } from "../ip/prefix.ts";
@@ -262,7 +262,7 @@ describe("compareNetworkConfig", () => {
     ],
   ])("%s against %s", (before, after, live, restart) => {
     const [running, next] = [parseConfig(before).config, parseConfig(after).config];
-    const keys = backendKeysOf(next.backendType) ?? [];
+    const keys = backends.keysOf(next);
     expect(compareNetworkConfig(running, next, keys)).toEqual({ live, restart });
   });
 });

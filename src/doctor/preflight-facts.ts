@@ -41,7 +41,7 @@ export class Preflight {
     const isForeign = (index: number | undefined): boolean => !context.devices.includes(nameOf.get(index ?? 0) ?? "");
     const addresses = await this.#netlink.dump("address");
     const routes = await this.#netlink.dump("route", { table: MAIN_TABLE });
-    const refusal = await this.#vxlanRefusal(context, links);
+    const refusal = await this.#deviceRefusal(context, links);
     return {
       sysctls: readSysctls(context),
       addresses: addresses
@@ -57,7 +57,7 @@ export class Preflight {
         })),
       forwardDrops: await this.#findForwardDrops(),
       foreignUdpPorts: foreignUdpPorts(links),
-      ...(refusal === undefined ? {} : { vxlanRefusal: refusal }),
+      ...(refusal === undefined ? {} : { deviceRefusal: refusal }),
     };
   }
 
@@ -65,8 +65,10 @@ export class Preflight {
    * Asks for a device with a VNI that does not exist: a kernel that knows vxlan (or loads it now) rejects the number,
    * any other the kind; none makes a device.
    */
-  async #vxlanRefusal(context: PreflightContext, links: readonly LinkMessage[]): Promise<string | undefined> {
-    this.#canMakeVxlan ||= context.vxlanPort === undefined || links.some((link) => link.kind === "vxlan");
+  async #deviceRefusal(context: PreflightContext, links: readonly LinkMessage[]): Promise<string | undefined> {
+    const kind = context.needs.kernelDevice?.kind;
+    if (kind === undefined) return undefined;
+    this.#canMakeVxlan ||= links.some((link) => link.kind === kind);
     if (this.#canMakeVxlan) return undefined;
     const probe = createVxlan({
       name: "flannel.probe",

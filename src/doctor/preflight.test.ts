@@ -10,9 +10,8 @@ const context: PreflightContext = {
   ownSubnets: [parsePrefix("10.5.1.0/24"), parsePrefix("fd00:5:0:1::/64")],
   externalInterface: { name: "eth0", index: 2, mtuBytes: 1500, isUp: true, address: parseAddress("192.168.50.11") },
   devices: ["flannel.1", "flannel-v6.1"],
-  vxlanPort: 8472,
   overlayMtuBytes: 1430,
-  carriesTraffic: true,
+  needs: { carriesTraffic: true, kernelDevice: { kind: "vxlan", udpPort: 8472 } },
 };
 const clean: PreflightFacts = {
   sysctls: new Map([
@@ -53,7 +52,7 @@ test("each fact has its finding, errors first", () => {
     addresses: [{ address: parsePrefix("10.5.7.1/20"), device: "eth1" }],
     forwardDrops: [{ family: 6, chain: "ip6tables FORWARD", by: "policy DROP", cure: "ip6tables -P FORWARD ACCEPT" }],
     foreignUdpPorts: new Set([8472]),
-    vxlanRefusal: "Unknown device type",
+    deviceRefusal: "Unknown device type",
   };
   const expected = [
     "error kernel-feature",
@@ -67,8 +66,7 @@ test("each fact has its finding, errors first", () => {
   ];
   expect(checks(facts, { overlayMtuBytes: 1230 })).toEqual(expected);
   // A host that only leases a subnet sends nothing.
-  const { vxlanPort: _, ...withoutVxlan } = context;
-  expect(evaluatePreflight({ ...withoutVxlan, carriesTraffic: false }, { ...clean, ...facts })).toHaveLength(1);
+  expect(checks(facts, { needs: { carriesTraffic: false } })).toEqual(["warning network-overlap"]);
 });
 
 describe("details", () => {
@@ -86,9 +84,12 @@ describe("details", () => {
     expect(checks(values("1", "0"), { families: new Set([6]) })).toEqual([]);
   });
 
-  test("port 0 means 8472", () => {
-    expect(checks({ foreignUdpPorts: new Set([8472]) }, { vxlanPort: 0 })).toEqual(["error port-in-use"]);
-    expect(checks({ foreignUdpPorts: new Set([8472]) }, { vxlanPort: 4789 })).toEqual([]);
+  test("a port matters only to the backend whose device receives at it", () => {
+    const foreignUdpPorts = new Set([8472]);
+    const elsewhere = { carriesTraffic: true, kernelDevice: { kind: "vxlan", udpPort: 4789 } } as const;
+    expect(checks({ foreignUdpPorts })).toEqual(["error port-in-use"]);
+    expect(checks({ foreignUdpPorts }, { needs: elsewhere })).toEqual([]);
+    expect(checks({ foreignUdpPorts }, { needs: { carriesTraffic: true } })).toEqual([]);
   });
 
   test("a policy of the other family, or one our rules pass, does no harm", () => {

@@ -1,5 +1,6 @@
 // What on this host keeps packets from flowing although every object of ours is in place: judged from gathered facts,
 // each finding with the command that cures it. Pure; gathering is preflight-facts.ts.
+import type { HostNeeds } from "../backend/backend.ts";
 import type { ForwardDrop } from "../firewall/forward-drops.ts";
 import { type Family, type Prefix, prefixAddress } from "../ip/address.ts";
 import { containsPrefix, networkOf, overlaps } from "../ip/prefix.ts";
@@ -30,12 +31,10 @@ export interface PreflightContext {
   readonly externalInterface: ExternalInterface;
   /** Our devices; empty for backends without. */
   readonly devices: readonly string[];
-  /** UDP port of the vxlan devices, 0 for the kernel's default; missing for backends without vxlan. */
-  readonly vxlanPort?: number;
   /** Largest packet between containers. */
   readonly overlayMtuBytes: number;
-  /** Whether packets of the network are sent by this host at all (not for `alloc`). */
-  readonly carriesTraffic: boolean;
+  /** What the backend asks of the host. */
+  readonly needs: HostNeeds;
 }
 
 /** What was found; a missing fact could not be had and gives no finding. */
@@ -48,8 +47,8 @@ export interface PreflightFacts {
   readonly forwardDrops: readonly ForwardDrop[];
   /** UDP ports bound by sockets other than those of vxlan devices. */
   readonly foreignUdpPorts: ReadonlySet<number>;
-  /** The kernel's words when it refused to make a vxlan device. */
-  readonly vxlanRefusal?: string;
+  /** The kernel's words when it refused to make a device of the kind that is needed. */
+  readonly deviceRefusal?: string;
 }
 
 export function forwardingKeyOf(family: Family): string {
@@ -64,7 +63,7 @@ export function rpFilterKeyOf(device: string): string {
 export function evaluatePreflight(context: PreflightContext, facts: PreflightFacts): PreflightFinding[] {
   const findings = [
     ...kernelFeature(context, facts),
-    ...(context.carriesTraffic ? trafficFindings(context, facts) : []),
+    ...(context.needs.carriesTraffic ? trafficFindings(context, facts) : []),
     ...networkOverlap(context, facts),
   ];
   return findings.sort((a, b) => Number(b.severity === "error") - Number(a.severity === "error"));
@@ -80,10 +79,11 @@ function trafficFindings(context: PreflightContext, facts: PreflightFacts): Pref
   ];
 }
 
-function kernelFeature(context: PreflightContext, { vxlanRefusal }: PreflightFacts): PreflightFinding[] {
-  if (context.vxlanPort === undefined || vxlanRefusal === undefined) return [];
-  const message = `this kernel makes no vxlan devices (${vxlanRefusal}): containers cannot reach other hosts`;
-  return [{ check: "kernel-feature", severity: "error", message, cure: "modprobe vxlan" }];
+function kernelFeature({ needs }: PreflightContext, { deviceRefusal }: PreflightFacts): PreflightFinding[] {
+  if (needs.kernelDevice === undefined || deviceRefusal === undefined) return [];
+  const { kind } = needs.kernelDevice;
+  const message = `this kernel makes no ${kind} devices (${deviceRefusal}): containers cannot reach other hosts`;
+  return [{ check: "kernel-feature", severity: "error", message, cure: `modprobe ${kind}` }];
 }
 
 function ipForward({ families }: PreflightContext, { sysctls }: PreflightFacts): PreflightFinding[] {
@@ -134,12 +134,11 @@ function forwardPolicy(context: PreflightContext, { forwardDrops }: PreflightFac
   }));
 }
 
-const DEFAULT_VXLAN_PORT = 8472;
-
-function portInUse({ vxlanPort }: PreflightContext, { foreignUdpPorts }: PreflightFacts): PreflightFinding[] {
-  const port = vxlanPort === 0 ? DEFAULT_VXLAN_PORT : vxlanPort;
-  if (port === undefined || !foreignUdpPorts.has(port)) return [];
-  const message = `UDP port ${port} is taken by a program, so the vxlan device cannot receive`;
+function portInUse({ needs }: PreflightContext, { foreignUdpPorts }: PreflightFacts): PreflightFinding[] {
+  if (needs.kernelDevice === undefined) return [];
+  const { kind, udpPort: port } = needs.kernelDevice;
+  if (!foreignUdpPorts.has(port)) return [];
+  const message = `UDP port ${port} is taken by a program, so the ${kind} device cannot receive`;
   const cure = `ss -ulpn 'sport = :${port}' # stop that program, or set another Backend.Port in the network config`;
   return [{ check: "port-in-use", severity: "error", message, cure }];
 }

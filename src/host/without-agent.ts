@@ -29,17 +29,19 @@ export interface CleanupResult {
   readonly failures: readonly HostFailure[];
 }
 
-/** Names that flannel gives its devices (ours and upstream's), whatever their VNI or port, by the kind they must be. */
-const deviceNames: ReadonlyMap<string, RegExp> = new Map([
-  ["vxlan", /^flannel(-v6)?\.\d+$/],
-  ["tun", /^flannel(0|-\d+)$/],
-]);
+/** Devices are told by their kind and name together: a name alone may be anybody's. */
+export interface DevicePattern {
+  readonly kind: string;
+  readonly pattern: RegExp;
+}
 
-/** The devices of this host that are flannel's by name and kind. */
-export async function findFlannelDevices(): Promise<string[]> {
+/** The devices of this host that fit one of the patterns. */
+export async function findDevices(patterns: readonly DevicePattern[]): Promise<string[]> {
   await using netlink = Rtnetlink.open();
   const links = await netlink.dump("link");
-  return links.filter(({ kind, name }) => deviceNames.get(kind ?? "")?.test(name) === true).map(({ name }) => name);
+  return links
+    .filter((link) => patterns.some(({ kind, pattern }) => link.kind === kind && pattern.test(link.name)))
+    .map(({ name }) => name);
 }
 
 /** Removes everything of `scope` from the kernel; with `isDryRun` only says what that would be. */

@@ -11,11 +11,12 @@ export interface LeaseRequest {
   readonly remembered?: RememberedLease;
 }
 
-/** Identity of an own lease across restarts: the store's lease id, and the VTEP MAC inside the attributes. */
+/** What tells an own lease from a stranger's across restarts: the store's lease id, and what only we can announce. */
 export interface RememberedLease {
   readonly key: string;
   readonly storeLeaseId: bigint;
-  readonly vtepMac?: string;
+  /** Whether these attributes carry an identity of this host, as its backends know it. Pure. */
+  matches(attributes: LeaseAttributes): boolean;
 }
 
 /** How acquire came by the lease; named in the log. */

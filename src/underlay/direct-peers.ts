@@ -109,7 +109,7 @@ export class DirectPeers implements AsyncDisposable {
     this.#options.onChange(direct);
   }
 
-  /** On the link of the external interface; a peer that cannot be reached now keeps going through the tunnel. */
+  /** On the link of the external interface; a peer that cannot be reached now keeps its way through the overlay. */
   async #reachesDirectly(peer: Address): Promise<boolean> {
     try {
       const route = await this.#netlink.routeLookup(peer);

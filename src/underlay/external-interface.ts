@@ -9,7 +9,7 @@ export interface ExternalInterface {
   readonly isUp: boolean;
   /** Hardware address; with it the state directory recognises the host after a change of address. */
   readonly mac?: string;
-  /** Addresses on the interface that were chosen; the tunnel's outer source. */
+  /** Addresses on the interface that were chosen; outer source of what is encapsulated. */
   readonly address?: Address;
   readonly ipv6Address?: Address;
   /** Addresses announced to the others: differ from the above behind NAT. */

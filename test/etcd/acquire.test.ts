@@ -1,6 +1,7 @@
 // Taking leases from a real etcd: whose subnet, which subnet, and never the same one twice.
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from "vitest";
 import { parseAddress, parsePrefix } from "../../src/ip/address.ts";
+import type { LeaseAttributes } from "../../src/lease/lease.ts";
 import type { EtcdSubnetStore } from "../../src/store/etcd/etcd-subnet-store.ts";
 import { type ContractServer, startContractServer } from "./contract-server.ts";
 import {
@@ -93,13 +94,17 @@ test.each([
   expect(lease.subnet).toMatch(/^10\.5\./);
 });
 
-test("the remembered lease is taken over after a change of address, by etcd lease or by VTEP MAC", async () => {
+/** What the vxlan backend would say of a lease with our MAC. */
+const hasOurMac = ({ backendData }: LeaseAttributes) =>
+  JSON.stringify(backendData) === JSON.stringify(attributesOf("192.0.2.1").backendData);
+
+test("the remembered lease is taken over after a change of address, by etcd lease or by identity", async () => {
   const { lease: old } = await store.acquire(requestOf("192.0.2.1"), never);
-  const byId = { key: old.key, storeLeaseId: old.storeLeaseId };
+  const byId = { key: old.key, storeLeaseId: old.storeLeaseId, matches: () => false };
   const first = await store.acquire(requestOf("192.0.2.2", { remembered: byId }), never);
   expect([first.outcome, first.lease.key]).toEqual(["remembered", old.key]);
-  const byMac = { key: old.key, storeLeaseId: 1n, vtepMac: "02:00:00:00:00:01" };
-  const second = await store.acquire(requestOf("192.0.2.3", { remembered: byMac }), never);
+  const byIdentity = { key: old.key, storeLeaseId: 1n, matches: hasOurMac };
+  const second = await store.acquire(requestOf("192.0.2.3", { remembered: byIdentity }), never);
   expect([second.outcome, second.lease.key]).toEqual(["remembered", old.key]);
   expect((await store.list(never)).map(({ attributes }) => attributes.publicIp)).toEqual(["192.0.2.3"]);
 });
@@ -108,7 +113,7 @@ test("a remembered lease that somebody else holds by now stays theirs", async ()
   const { lease: old } = await store.acquire(requestOf("192.0.2.1"), never);
   const attributes = attributesOf("192.0.2.1", "02:00:00:00:00:42");
   await store.acquire(requestOf("192.0.2.1", { attributes }), never);
-  const remembered = { key: old.key, storeLeaseId: old.storeLeaseId, vtepMac: "02:00:00:00:00:01" };
+  const remembered = { key: old.key, storeLeaseId: old.storeLeaseId, matches: hasOurMac };
   const { lease, outcome } = await store.acquire(requestOf("192.0.2.2", { remembered }), never);
   expect(outcome).toBe("allocated");
   expect(lease.key).not.toBe(old.key);

@@ -4,6 +4,7 @@ import { afterAll, afterEach, beforeAll, beforeEach, expect, test } from "vitest
 import { link, routes } from "../../lab/kernel-view.ts";
 import { boxNamespace as box } from "../../lab/namespace.ts";
 import { type RememberedState, WarmState } from "../../src/agent/state/warm-state.ts";
+import { backends } from "../../src/backend/registry.ts";
 import { cleanupOutputSchema, handoverOutputSchema } from "../../src/cli/flannelctl/session/json-output.ts";
 import { parseAddress, parsePrefix } from "../../src/ip/address.ts";
 import { FileLock } from "../../src/sys/file-lock.ts";
@@ -36,12 +37,12 @@ async function remember(change: Partial<RememberedState> = {}): Promise<void> {
     directory: directory.file("state"),
     subnetFile: directory.file("subnet.env"),
     storePrefix: "/coreos.com/network",
+    backends,
   });
   await state.save({
     configText,
     own,
-    vtepMac: "0a:00:00:00:00:01",
-    vtepMacV6: "0a:00:00:00:00:61",
+    identities: {},
     devices: ["flannel.1"],
     publicIp: parseAddress("192.168.50.11"),
     ...change,

@@ -4,11 +4,12 @@ import { once } from "node:events";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { link, routes } from "../../lab/kernel-view.ts";
 import { boxNamespace as box } from "../../lab/namespace.ts";
+import { backends } from "../../src/backend/registry.ts";
 import type { PreflightContext, PreflightFinding } from "../../src/doctor/preflight.ts";
 import { Preflight } from "../../src/doctor/preflight-facts.ts";
 import { Firewall } from "../../src/firewall/firewall.ts";
 import { Reconciler } from "../../src/host/reconcile/reconciler.ts";
-import { cleanUpHost, findFlannelDevices } from "../../src/host/without-agent.ts";
+import { cleanUpHost, findDevices } from "../../src/host/without-agent.ts";
 import { parsePrefix } from "../../src/ip/address.ts";
 import { Rtnetlink } from "../../src/netlink/rtnetlink/rtnetlink.ts";
 import { silentLogger } from "../../src/telemetry/logger.ts";
@@ -31,6 +32,9 @@ afterEach(async () => {
   ]);
 });
 
+/** Of a backend whose vxlan device receives at this port. */
+const needsOf = (udpPort: number) => ({ carriesTraffic: true, kernelDevice: { kind: "vxlan", udpPort } }) as const;
+
 describe("cleanup", () => {
   test("removes all that is ours and nothing else", async () => {
     const before = await routes(box);
@@ -52,7 +56,7 @@ describe("cleanup", () => {
       "nexthop add id 5 via 192.168.50.12 dev eth0",
     ]);
 
-    const scope = { devices: await findFlannelDevices(), networks: [network] };
+    const scope = { devices: await findDevices(backends.devicePatterns), networks: [network] };
     expect(scope.devices).toEqual([device]);
     const quiet = { logger: silentLogger, signal: new AbortController().signal };
     const dryRun = await cleanUpHost(scope, { ...quiet, isDryRun: true });
@@ -96,9 +100,8 @@ describe("preflight", () => {
       ownSubnets: [parsePrefix("10.5.1.0/24")],
       externalInterface,
       devices: [device],
-      vxlanPort: 0,
       overlayMtuBytes: 1450,
-      carriesTraffic: true,
+      needs: needsOf(8472),
     };
     await box.sysctl({ "net.ipv4.ip_forward": 1, "net.ipv4.conf.all.rp_filter": 0, "net.ipv4.conf.eth0.rp_filter": 0 });
   });
@@ -171,13 +174,13 @@ describe("preflight", () => {
     expect(await preflight.evaluate(context)).toEqual([]);
     const socket = createSocket("udp4").bind(4789);
     await once(socket, "listening");
-    expect((await preflight.evaluate({ ...context, vxlanPort: 4789 }))[0]).toMatchObject({
+    expect((await preflight.evaluate({ ...context, needs: needsOf(4789) }))[0]).toMatchObject({
       check: "port-in-use",
       cure: expect.stringContaining("ss -ulpn 'sport = :4789'"),
     });
     socket.close();
     await once(socket, "close");
-    expect(await preflight.evaluate({ ...context, vxlanPort: 4789 })).toEqual([]);
+    expect(await preflight.evaluate({ ...context, needs: needsOf(4789) })).toEqual([]);
   });
 
   test("the network overlapping an address or a route", async () => {

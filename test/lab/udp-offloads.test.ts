@@ -72,7 +72,7 @@ it("a way out without checksumming, which refuses large messages when they are s
   await cluster.untilReady();
   expect(await features()).toEqual(all);
   await expectAllToArrive();
-  await until(async () => (await features())?.udpSegmentation === false, { what: "UDP segmentation to be off" });
+  await until(async () => (await features())?.["udpSegmentation"] === false, { what: "UDP segmentation to be off" });
   expect(await features()).toEqual({ ...all, udpSegmentation: false });
   expect(await dataPlaneLine()).toBe(`with ${device}, joined reception`);
   expect((await cluster.agent(1).status()).dataPlane?.dropped).toMatchObject({ sendRefused: 0, sendQueueFull: 0 });

@@ -66,7 +66,7 @@ describe("forms", () => {
 
   it("tells which offloads are in use", async () => {
     const { dataPlane } = await cluster.agent(1).status();
-    expect(dataPlane?.features?.udpSegmentation).toBe(true);
+    expect(dataPlane?.features?.["udpSegmentation"]).toBe(true);
     expect(dataPlane?.problem).toBeUndefined();
   });
 

@@ -27,24 +27,22 @@ const preflightSchema = z.object({
   cure: z.string(),
 });
 
-/** Counters of the user-space data plane since the agent started. */
+/** What runs for the backend, with counters since the agent started. Names are the backend's. */
 const dataPlaneSchema = z.object({
   /** Why it carries no packets, or none of one family. */
   problem: z.string().optional(),
-  /** What of the kernel's offloads is in use; missing while it does not run. */
-  features: z
-    .object({ deviceOffload: z.string(), udpSegmentation: z.boolean(), udpReceiveJoining: z.boolean() })
-    .optional(),
+  /** What it makes use of; missing while it does not run. */
+  features: z.record(z.string(), z.union([z.string(), z.boolean()])).optional(),
   /** Packets, bytes and batches, by name; dropped packets by reason. */
   carried: z.record(z.string(), z.number()),
   dropped: z.record(z.string(), z.number()),
   peers: z.array(
     z.object({
       key: z.string(),
-      sentPackets: z.number(),
-      sentBytes: z.number(),
-      receivedPackets: z.number(),
-      receivedBytes: z.number(),
+      sentPackets: z.number().optional(),
+      sentBytes: z.number().optional(),
+      receivedPackets: z.number().optional(),
+      receivedBytes: z.number().optional(),
     }),
   ),
 });
@@ -113,7 +111,7 @@ export const statusSchema = z.object({
     })
     .optional(),
   preflight: z.array(preflightSchema),
-  /** Only for backends whose packets the agent carries itself. */
+  /** Only for backends with something running in the agent. */
   dataPlane: dataPlaneSchema.optional(),
 });
 

@@ -147,13 +147,11 @@ function failureKind(error: unknown): string {
 }
 
 function rememberedState(configText: string, own: OwnLease, network: Network): RememberedState {
-  const { vtepMac, vtepMacV6, externalInterface } = network.facts;
-  const { publicIp, publicIpv6, mac } = externalInterface;
+  const { publicIp, publicIpv6, mac } = network.facts.externalInterface;
   return {
     configText,
     own,
-    vtepMac,
-    vtepMacV6,
+    identities: network.identities,
     devices: network.backend.devices,
     ...(publicIp !== undefined && { publicIp }),
     ...(publicIpv6 !== undefined && { publicIpv6 }),

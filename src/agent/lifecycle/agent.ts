@@ -1,6 +1,6 @@
 // The agent: wires store, lease, network and files together and follows what changes. It decides nothing about the host
 // itself. Order of start and stop: docs/architecture.md.
-import { backendKeysOf, createBackend } from "../../backend/registry.ts";
+import type { BackendRegistry } from "../../backend/registry.ts";
 import type { AgentOptions } from "../../config/agent-options.ts";
 import { compareNetworkConfig } from "../../config/compare-network-config.ts";
 import type { NetworkConfig } from "../../config/network-config.ts";
@@ -33,6 +33,7 @@ export type AgentEnd = { readonly type: "failed"; readonly error: unknown } | { 
 
 export interface AgentParts {
   readonly options: AgentOptions;
+  readonly backends: BackendRegistry;
   readonly logger: AgentLogger;
   readonly store: SubnetStore;
   readonly descriptorKeeper: DescriptorKeeper;
@@ -88,8 +89,9 @@ export class Agent implements AsyncDisposable {
     agent.#session = agent.#runSession();
     // Begun anew, it knows that what is remembered is outdated: going on with that would only make it begin anew again.
     if (parts.remembered !== undefined && !parts.beginsAnew) {
-      const { remembered, logger } = parts;
-      agent.#warmStart = new WarmStart(() => agent.#startWarm(remembered), logger, prepareWarmStart(remembered));
+      const { remembered } = parts;
+      const times = prepareWarmStart(parts.backends, remembered);
+      agent.#warmStart = new WarmStart(() => agent.#startWarm(remembered), parts.logger, times);
     }
     return agent;
   }
@@ -174,32 +176,30 @@ export class Agent implements AsyncDisposable {
   /** Goes on with what the last run knew, while the store is away. The session verifies it when the store answers. */
   async #startWarm(remembered: RememberedState): Promise<void> {
     if (this.#own !== undefined || this.#signal.aborted) return;
-    const { logger, warmState } = this.#parts;
-    const known = readConfig(remembered.configText, this.configNews);
-    const keys = backendKeysOf(known.config.backendType) ?? [];
+    const { logger, warmState, backends } = this.#parts;
+    const known = readConfig(backends, remembered.configText, this.configNews);
+    const keys = backends.keysOf(known.config);
     if (compareNetworkConfig(this.#config?.config ?? known.config, known.config, keys).restart.length > 0) return;
-    await this.#openNetwork(known);
+    const { backend } = await this.#openNetwork(known);
     if (this.#own !== undefined || this.#signal.aborted) return;
     this.#isWarm = true;
     const peers = warmState.loadPeers();
     this.table.seed(peers);
-    tellWarmStart(logger, remembered, peers.length);
+    tellWarmStart(logger, backend.runsDataPlane, remembered, peers.length);
     this.#setOwn({ ...remembered.own, isReservation: remembered.own.storeLeaseId === 0n });
   }
 
   async #onConfig(document: NetworkConfigDocument | undefined): Promise<void> {
-    if (document === undefined) {
-      this.configNews.deleted();
-      return;
-    }
+    if (document === undefined) return this.configNews.deleted();
+    const { backends } = this.#parts;
     this.storeView.answered();
     // A warm start may be opening the network just now, or have failed to.
     await this.#opening?.catch(() => undefined);
     if (this.#config === undefined || this.#network === undefined) {
-      await this.#openNetwork(readConfig(document.text, this.configNews));
+      await this.#openNetwork(readConfig(backends, document.text, this.configNews));
       return;
     }
-    const change = judgeConfigChange(this.#config, document.text, this.configNews);
+    const change = judgeConfigChange(backends, this.#config, document.text, this.configNews);
     if (change !== undefined) this.#changeConfig(change);
   }
 
@@ -211,7 +211,7 @@ export class Agent implements AsyncDisposable {
     }
     this.#config = next;
     if (live.length > 0) {
-      this.#network?.setConfig(createBackend(next.config), next.config.masqueradeExclude);
+      this.#network?.setConfig(this.#parts.backends.create(next.config), next.config.masqueradeExclude);
       this.configNews.applied(live);
     }
     this.configNews.restartNeeded(restart);
@@ -252,16 +252,16 @@ export class Agent implements AsyncDisposable {
     if (this.#config === undefined || this.#network === undefined) {
       throw new FlannelError("internal", "a lease was asked for before the network was open");
     }
-    const identity = this.#own ?? remembered?.own;
+    const [network, own] = [this.#network, this.#own ?? remembered?.own];
     return {
       config: this.#config.config,
-      attributes: this.#network.attributes(),
+      attributes: network.attributes(),
       previous: this.#own ?? this.#previous,
-      ...(identity !== undefined && {
+      ...(own !== undefined && {
         remembered: {
-          key: identity.key,
-          storeLeaseId: identity.storeLeaseId,
-          vtepMac: this.#network.facts.vtepMac,
+          key: own.key,
+          storeLeaseId: own.storeLeaseId,
+          matches: (attributes) => network.announcesUs(attributes),
         },
       }),
     };

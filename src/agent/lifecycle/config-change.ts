@@ -1,5 +1,5 @@
 // What a new version of the network configuration means for a running agent. Changes nothing; tells what is odd.
-import { backendKeysOf, createBackend, parseConfig } from "../../backend/registry.ts";
+import type { BackendRegistry } from "../../backend/registry.ts";
 import { compareNetworkConfig, withLiveKeys } from "../../config/compare-network-config.ts";
 import type { NetworkConfig } from "../../config/network-config.ts";
 import { hasCode } from "../../errors.ts";
@@ -21,22 +21,27 @@ export interface ConfigChange {
 }
 
 /** Throws `config.invalid`. */
-export function readConfig(text: string, news: ConfigNews): ActiveConfig {
-  const { config, warnings } = parseConfig(text);
+export function readConfig(backends: BackendRegistry, text: string, news: ConfigNews): ActiveConfig {
+  const { config, warnings } = backends.parseConfig(text);
   for (const { path, message } of warnings) news.odd(path, message);
   return { config, text };
 }
 
 /** Undefined when there is nothing to do: the same text, or one that is wrong (which is told). */
-export function judgeConfigChange(running: ActiveConfig, text: string, news: ConfigNews): ConfigChange | undefined {
+export function judgeConfigChange(
+  backends: BackendRegistry,
+  running: ActiveConfig,
+  text: string,
+  news: ConfigNews,
+): ConfigChange | undefined {
   if (text === running.text) {
     news.restartNeeded([]);
     return undefined;
   }
   try {
-    const wanted = readConfig(text, news);
-    createBackend(wanted.config);
-    const keys = backendKeysOf(wanted.config.backendType) ?? [];
+    const wanted = readConfig(backends, text, news);
+    backends.create(wanted.config);
+    const keys = backends.keysOf(wanted.config);
     const { live, restart } = compareNetworkConfig(running.config, wanted.config, keys);
     const config = live.length === 0 ? running.config : withLiveKeys(running.config, wanted.config, keys);
     // The old text stays while a restart is pending: it is what a warm start could go on with.

@@ -1,7 +1,9 @@
 // Our half of the host: backend + facts + leases → desired state → reconciler. Everything that changes comes in through
 // a setter, and each setter plans anew; nothing else decides what the host looks like.
 import { setImmediate } from "node:timers/promises";
-import type { Backend, BackendPlan, HostFacts } from "../../backend/backend.ts";
+import type { Backend, BackendPlan, BackendRuntime, HostFacts, RuntimeStatus } from "../../backend/backend.ts";
+import { type Identities, matchesIdentity } from "../../backend/identities.ts";
+import type { BackendRegistry } from "../../backend/registry.ts";
 import type { RuleOptions } from "../../config/agent-options.ts";
 import type { MasqueradeExclude } from "../../config/network-config.ts";
 import type { PreflightFinding } from "../../doctor/preflight.ts";
@@ -17,22 +19,21 @@ import type { Lease, LeaseAttributes, LeasedSubnets } from "../../lease/lease.ts
 import type { Rtnetlink } from "../../netlink/rtnetlink/rtnetlink.ts";
 import type { DescriptorKeeper } from "../../sys/service-descriptors.ts";
 import type { Logger } from "../../telemetry/logger.ts";
-import type { Tunnel, TunnelStatus } from "../../tunnel/tunnel.ts";
-import type { TunnelState } from "../../tunnel/tunnel-state.ts";
 import { DirectPeers } from "../../underlay/direct-peers.ts";
 import type { ExternalInterface } from "../../underlay/external-interface.ts";
 import { ExternalInterfaceWatch } from "../../underlay/external-interface-watch.ts";
 import type { InterfaceOptions } from "../../underlay/interface-choice.ts";
 
 export interface NetworkOptions {
+  readonly backends: BackendRegistry;
+  /** One of them. */
   readonly backend: Backend;
+  readonly identities: Identities;
   /** On the backend's devices; released with the network. */
   readonly claims: Disposable;
   readonly externalInterface: ExternalInterface;
   /** How the interface was chosen: a new address on it is chosen the same way. */
   readonly selection: InterfaceOptions;
-  readonly vtepMac: string;
-  readonly vtepMacV6: string;
   /** Devices of an earlier configuration, to be removed. */
   readonly staleDevices: readonly string[];
   readonly networks: readonly Prefix[];
@@ -64,7 +65,7 @@ export class Network implements AsyncDisposable {
   readonly #preflight: Preflight;
   #interfaceWatch: ExternalInterfaceWatch | undefined;
   #directPeers: DirectPeers | undefined;
-  #tunnel: Tunnel | undefined;
+  #runtime: BackendRuntime | undefined;
   #backend: Backend;
   #masqueradeExclude: MasqueradeExclude | undefined;
   #facts: HostFacts;
@@ -85,8 +86,8 @@ export class Network implements AsyncDisposable {
     this.#backend = options.backend;
     this.#masqueradeExclude = options.masqueradeExclude;
     this.#preflight = new Preflight(options.rtnetlink, () => options.firewall.forwardDrops());
-    const { externalInterface, vtepMac, vtepMacV6 } = options;
-    this.#facts = { externalInterface, vtepMac, vtepMacV6, directPeers: new Set() };
+    const { externalInterface, identities, backend } = options;
+    this.#facts = { externalInterface, identity: identities[backend.type], directPeers: new Set() };
   }
 
   static async open(options: NetworkOptions): Promise<Network> {
@@ -122,6 +123,10 @@ export class Network implements AsyncDisposable {
     return this.#facts;
   }
 
+  get identities(): Identities {
+    return this.#options.identities;
+  }
+
   get plan(): BackendPlan {
     return this.#plan;
   }
@@ -134,22 +139,20 @@ export class Network implements AsyncDisposable {
   get programmedPeers(): number {
     const { state, plannedPeers } = this.#plan;
     const missing = state.routes.filter(({ destination }) => !this.reconciler.isRouteProgrammed(destination)).length;
-    if (this.#plan.tunnel !== undefined && missing + (this.dataPlaneProblem === undefined ? 0 : 1) > 0) return 0;
+    if (this.#plan.runtime !== undefined && missing + (this.dataPlaneProblem === undefined ? 0 : 1) > 0) return 0;
     return Math.max(0, plannedPeers - missing);
   }
 
   /** What on this host stands in the way of packets right now, each with its cure. */
   preflight(): Promise<PreflightFinding[]> {
-    const vxlan = this.#plan.state.links.find((link) => link.kind === "vxlan");
     return this.#preflight.evaluate({
       families: this.#options.selection.families,
       networks: this.#options.networks,
       ownSubnets: [this.#own?.subnet, this.#own?.ipv6Subnet].filter((subnet) => subnet !== undefined),
       externalInterface: this.#facts.externalInterface,
       devices: this.#backend.devices,
-      ...(vxlan !== undefined && { vxlanPort: vxlan.port }),
       overlayMtuBytes: this.mtuBytes,
-      carriesTraffic: this.#backend.type !== "alloc",
+      needs: this.#backend.needs,
     });
   }
 
@@ -162,15 +165,15 @@ export class Network implements AsyncDisposable {
     return this.#options.firewall;
   }
 
-  /** Why the data plane of ours does not carry all packets; undefined when it does, or when the kernel's is used. */
+  /** Why the backend's runtime does not do its part; undefined when it does, or when the kernel does everything. */
   get dataPlaneProblem(): string | undefined {
-    if (this.#plan.tunnel === undefined) return undefined;
-    return this.#tunnel === undefined ? "the data plane is not running yet" : this.#tunnel.problem;
+    if (this.#plan.runtime === undefined) return undefined;
+    return this.#runtime === undefined ? "the data plane is not running yet" : this.#runtime.problem();
   }
 
-  /** Undefined for backends whose packets the kernel carries. */
-  dataPlane(): TunnelStatus | undefined {
-    return this.#tunnel?.status();
+  /** Undefined for backends with nothing running. */
+  dataPlane(): RuntimeStatus | undefined {
+    return this.#runtime?.status();
   }
 
   get isOwnProgrammed(): boolean {
@@ -184,6 +187,11 @@ export class Network implements AsyncDisposable {
   /** Throws `config.invalid` when the host cannot serve the backend as it is now. */
   attributes(): LeaseAttributes {
     return this.#backend.attributes(this.#facts);
+  }
+
+  /** Whether a lease announces an identity of this host. */
+  announcesUs(attributes: LeaseAttributes): boolean {
+    return matchesIdentity(this.#options.backends.modules, this.identities, attributes);
   }
 
   setOwn(own: LeasedSubnets): void {
@@ -238,10 +246,10 @@ export class Network implements AsyncDisposable {
     await this.#prepare();
     await this.#lookUpDirectPeers();
     this.#plan = this.#withBlackholes(this.#backend.plan(this.#own, this.#peers, this.#facts), this.#own);
-    const { state, tunnel } = this.#plan;
+    const { state, runtime } = this.#plan;
     this.#writeRules(this.#own);
     // Together: on a restart the device is there, and its packets may be waiting.
-    await Promise.all([this.#carry(tunnel), this.reconciler.setDesired(state, { prune: this.#isComplete })]);
+    await Promise.all([this.#run(runtime), this.reconciler.setDesired(state, { prune: this.#isComplete })]);
     this.#programmed = { own: true, peers: !this.#isDirty };
   }
 
@@ -280,13 +288,11 @@ export class Network implements AsyncDisposable {
     };
   }
 
-  async #carry(state: TunnelState | undefined): Promise<void> {
-    if (state === undefined) return;
-    const { logger, descriptorKeeper: keeper, onPass } = this.#options;
-    // Only those who need it pay for it.
-    const { Tunnel } = await import("../../tunnel/tunnel.ts");
-    this.#tunnel ??= new Tunnel({ logger, keeper, onChange: onPass });
-    await this.#tunnel.setState(state);
+  async #run(plan: BackendPlan["runtime"]): Promise<void> {
+    if (plan === undefined) return;
+    const { backends, backend, logger, descriptorKeeper, onPass } = this.#options;
+    this.#runtime ??= await backends.find(backend.type)?.start?.({ logger, descriptorKeeper, onChange: onPass });
+    await this.#runtime?.apply(plan);
   }
 
   /** Lets the backend read the leases in slices: all of a large network at once would hold up everything else. */
@@ -317,7 +323,7 @@ export class Network implements AsyncDisposable {
     await this.#interfaceWatch?.[Symbol.asyncDispose]();
     await this.#directPeers?.[Symbol.asyncDispose]();
     await this.#planning;
-    await this.#tunnel?.[Symbol.asyncDispose]();
+    await this.#runtime?.[Symbol.asyncDispose]();
     await this.firewall[Symbol.asyncDispose]();
     await this.reconciler[Symbol.asyncDispose]();
     this.#options.claims[Symbol.dispose]();

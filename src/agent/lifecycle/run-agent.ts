@@ -2,6 +2,7 @@
 // begin anew (its configuration changed while it was away) does so in here, without the process ending.
 import { readFileSync } from "node:fs";
 import { dirname, join } from "node:path";
+import { backends } from "../../backend/registry.ts";
 import type { AgentOptions } from "../../config/agent-options.ts";
 import { describeError, FlannelError, hasCode } from "../../errors.ts";
 import { prefixAddress } from "../../ip/address.ts";
@@ -110,14 +111,19 @@ async function runUntilEnd(
   await using store = await EtcdSubnetStore.open(options.etcd);
   logger.info("store.opened", `leases are kept in ${store.description}`);
   const { stateDirectory, subnetFile } = options;
-  const warmState = new WarmState({ directory: stateDirectory, subnetFile, storePrefix: options.etcd.prefix });
+  const warmState = new WarmState({
+    directory: stateDirectory,
+    subnetFile,
+    storePrefix: options.etcd.prefix,
+    backends,
+  });
   const remembered = warmState.load(await identifyHost(options, rtnetlink), (file, reason) =>
     logger.info("state.ignored", `remembered state ignored: ${reason}`, { file }),
   );
   const announcer = new ReadinessAnnouncer(logger, keeper);
   const onSettled = () => announcer.tell(report);
   const ours = { store, descriptorKeeper: keeper, rtnetlink, warmState };
-  await using agent = Agent.start({ options, logger, ...ours, remembered, beginsAnew, signal, onSettled });
+  await using agent = Agent.start({ options, backends, logger, ...ours, remembered, beginsAnew, signal, onSettled });
   report.follow(agent, store);
   await using _certificates = CertificateKeeper.start({ etcd: options.etcd, store, logger, signal });
   const ticker = setInterval(() => {

@@ -4,23 +4,24 @@ import { join } from "node:path";
 import { afterAll, expect, it } from "vitest";
 import { DeviceClaims } from "./device-claims.ts";
 
+const keys = "VNI (vxlan)";
 const directory = mkdtempSync(join(tmpdir(), "claims-"));
 afterAll(() => rmSync(directory, { recursive: true }));
 
 it("gives a device to one agent at a time, and all or nothing", () => {
   {
-    using _first = DeviceClaims.take(["flannel.1"], directory);
-    expect(() => DeviceClaims.take(["flannel.2", "flannel.1"], directory)).toThrow(
+    using _first = DeviceClaims.take(["flannel.1"], keys, directory);
+    expect(() => DeviceClaims.take(["flannel.2", "flannel.1"], keys, directory)).toThrow(
       expect.objectContaining({ code: "agent.running", details: { device: "flannel.1", pid: process.pid } }),
     );
-    using second = DeviceClaims.take(["flannel.2"], directory);
+    using second = DeviceClaims.take(["flannel.2"], keys, directory);
     expect(second.tryAdd("flannel.1", directory)).toBe(false);
     expect(second.tryAdd("flannel.3", directory)).toBe(true);
   }
   expect(readdirSync(directory)).toEqual([]);
-  using _again = DeviceClaims.take(["flannel.1", "flannel.2"], directory);
+  using _again = DeviceClaims.take(["flannel.1", "flannel.2"], keys, directory);
 });
 
 it("does without where no file can be made", () => {
-  using _claims = DeviceClaims.take(["flannel.1"], "/proc/nowhere");
+  using _claims = DeviceClaims.take(["flannel.1"], keys, "/proc/nowhere");
 });

@@ -10,12 +10,18 @@ const CLAIMS_DIRECTORY = "/run/flannel";
 
 export class DeviceClaims implements Disposable {
   readonly #locks: FileLock[] = [];
+  readonly #deviceKeys: string;
 
-  private constructor() {}
+  private constructor(deviceKeys: string) {
+    this.#deviceKeys = deviceKeys;
+  }
 
-  /** Throws `agent.running`, naming device and pid, when another agent in this network namespace has one of them. */
-  static take(devices: readonly string[], directory = CLAIMS_DIRECTORY): DeviceClaims {
-    const claims = new DeviceClaims();
+  /**
+   * Throws `agent.running`, naming device and pid, when another agent in this network namespace has one of them.
+   * `deviceKeys` names what in a configuration gives a network devices of its own.
+   */
+  static take(devices: readonly string[], deviceKeys: string, directory = CLAIMS_DIRECTORY): DeviceClaims {
+    const claims = new DeviceClaims(deviceKeys);
     try {
       for (const device of devices) claims.#take(device, directory);
     } catch (error) {
@@ -47,7 +53,7 @@ export class DeviceClaims implements Disposable {
       this.#locks.push(FileLock.acquire(join(directory, `${device}.${networkNamespace()}.lock`)));
     } catch (error) {
       if (!hasCode(error, "agent.running")) return; // nowhere to say it: as without claims
-      const message = `${device} is kept by another agent on this host${holderText(error.details)}: give each network its own VNI (vxlan) or Port (udp), or stop that agent`;
+      const message = `${device} is kept by another agent on this host${holderText(error.details)}: give each network its own ${this.#deviceKeys}, or stop that agent`;
       throw new FlannelError("agent.running", message, { details: { device, pid: error.details["pid"] } });
     }
   }

@@ -1,7 +1,8 @@
-import { mkdtempSync, readdirSync, rmSync, statSync, writeFileSync } from "node:fs";
+import { mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
+import { backends } from "../../backend/registry.ts";
 import { parseAddress, parsePrefix } from "../../ip/address.ts";
 import type { Lease } from "../../lease/lease.ts";
 import { type HostIdentity, type RememberedState, WarmState } from "./warm-state.ts";
@@ -29,16 +30,34 @@ function lease(octet: number): Lease {
 const state: RememberedState = {
   configText: '{"Network":"10.5.0.0/16"}',
   own: lease(1),
-  vtepMac: "02:00:00:00:00:01",
-  vtepMacV6: "02:00:00:00:00:02",
+  identities: { vxlan: { vtepMac: "02:00:00:00:00:01", vtepMacV6: "02:00:00:00:00:02" } },
   devices: ["flannel.1"],
   publicIp: parseAddress("192.0.2.1"),
   interfaceMac: "52:54:00:00:00:01",
 };
+/** As it wrote it for this very state. Its reader demands version, configText, own, devices and two MACs. */
+const textOfVersionBefore = `{
+ "version": 1,
+ "configText": "{\\"Network\\":\\"10.5.0.0/16\\"}",
+ "vtepMac": "02:00:00:00:00:01",
+ "vtepMacV6": "02:00:00:00:00:02",
+ "devices": [
+  "flannel.1"
+ ],
+ "publicIp": "192.0.2.1",
+ "interfaceMac": "52:54:00:00:00:01",
+ "own": {
+  "key": "10.5.1.0-24",
+  "value": "{\\"PublicIP\\":\\"192.0.2.1\\",\\"PublicIPv6\\":null,\\"BackendType\\":\\"vxlan\\",\\"BackendData\\":{\\"VNI\\":1,\\"VtepMAC\\":\\"02:00:00:00:00:01\\"}}",
+  "revision": "1152921504606846976",
+  "storeLeaseId": "7587848390100000000"
+ }
+}
+`;
 const here: HostIdentity = { addresses: new Set(["192.0.2.1"]), macs: new Set() };
 
 function open(subnetFile = "/run/flannel/subnet.env", storePrefix = "/coreos.com/network") {
-  return new WarmState({ directory, subnetFile, storePrefix });
+  return new WarmState({ directory, subnetFile, storePrefix, backends });
 }
 
 function loadFrom(warmState: WarmState, identity = here) {
@@ -101,6 +120,20 @@ describe("WarmState", () => {
     const again = open();
     loadFrom(again);
     expect(again.loadPeers().map(({ key }) => key)).toEqual([lease(2).key, lease(3).key]);
+  });
+
+  it("takes over what the version before kept", async () => {
+    await open().save(state);
+    const [file = ""] = readdirSync(directory);
+    writeFileSync(join(directory, file), textOfVersionBefore);
+    expect(loadFrom(open())).toEqual({ state, ignored: [] });
+  });
+
+  it("writes what the version before reads, whatever the backend, and its own records beside it", async () => {
+    await open().save(state);
+    const [file = ""] = readdirSync(directory);
+    const written: Record<string, unknown> = JSON.parse(readFileSync(join(directory, file), "utf8"));
+    expect(written).toEqual({ ...JSON.parse(textOfVersionBefore), identities: state.identities });
   });
 
   it("forgets everything on request", async () => {

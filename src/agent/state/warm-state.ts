@@ -6,6 +6,8 @@ import { createHash } from "node:crypto";
 import { existsSync, readdirSync, readFileSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { setImmediate } from "node:timers/promises";
+import { type Identities, identityFields, readIdentityFields } from "../../backend/identities.ts";
+import type { BackendRegistry } from "../../backend/registry.ts";
 import { describeError, FlannelError } from "../../errors.ts";
 import { type Address, tryParseAddress } from "../../ip/address.ts";
 import { tryParseJson } from "../../json/try-parse-json.ts";
@@ -18,8 +20,8 @@ export interface RememberedState {
   /** Network configuration as the store had it. */
   readonly configText: string;
   readonly own: Lease;
-  readonly vtepMac: string;
-  readonly vtepMacV6: string;
+  /** What the backends keep of this host. May hold secrets. */
+  readonly identities: Identities;
   /** Devices we made: those a later configuration no longer wants are removed. */
   readonly devices: readonly string[];
   readonly publicIp?: Address;
@@ -32,6 +34,7 @@ export interface WarmStateOptions {
   readonly directory: string;
   readonly subnetFile: string;
   readonly storePrefix: string;
+  readonly backends: BackendRegistry;
 }
 
 /** Addresses and MACs found on this host's interfaces, and addresses it was told to announce. */
@@ -57,7 +60,7 @@ export class WarmState {
     for (const name of this.#candidates()) {
       const file = join(this.#options.directory, `${name}.json`);
       try {
-        const state = parseState(readFileSync(file, "utf8"));
+        const state = parseState(readFileSync(file, "utf8"), this.#options.backends);
         if (belongsHere(state, identity)) {
           this.#name = name;
           return state;
@@ -87,7 +90,8 @@ export class WarmState {
     const name = `${this.#prefix()}-${(state.publicIp ?? state.publicIpv6 ?? "none").replaceAll(":", "_")}`;
     const previous = this.#name;
     this.#makeDirectory();
-    await writeFileAtomically(this.#path(name), `${JSON.stringify(formatState(state), undefined, 1)}\n`, 0o600);
+    const text = `${JSON.stringify(formatState(state, this.#options.backends), undefined, 1)}\n`;
+    await writeFileAtomically(this.#path(name), text, 0o600);
     this.#name = name;
     if (previous !== undefined && previous !== name) {
       for (const path of [this.#path(previous), this.#path(previous, "peers")]) rmSync(path, { force: true });
@@ -127,7 +131,7 @@ export class WarmState {
   all(): RememberedState[] {
     return this.#candidates().flatMap((name) => {
       try {
-        return parseState(readFileSync(this.#path(name), "utf8"));
+        return parseState(readFileSync(this.#path(name), "utf8"), this.#options.backends);
       } catch {
         return [];
       }
@@ -177,8 +181,8 @@ function formatLease(lease: Lease) {
   };
 }
 
-function formatState({ own, ...state }: RememberedState) {
-  return { version: FORMAT_VERSION, ...state, own: formatLease(own) };
+function formatState({ own, identities, ...state }: RememberedState, { modules }: BackendRegistry) {
+  return { version: FORMAT_VERSION, ...state, ...identityFields(modules, identities), own: formatLease(own) };
 }
 
 function tryParseLease(entry: unknown): Lease | undefined {
@@ -197,14 +201,14 @@ function tryParseLease(entry: unknown): Lease | undefined {
   }
 }
 
-function parseState(text: string): RememberedState {
+function parseState(text: string, { modules }: BackendRegistry): RememberedState {
   const parsed: unknown = JSON.parse(text);
   const own = isRecord(parsed) ? tryParseLease(parsed["own"]) : undefined;
   if (!isRecord(parsed) || parsed["version"] !== FORMAT_VERSION || own === undefined) {
     throw new FlannelError("file.failed", "it is not a state file of this version");
   }
-  const { configText, vtepMac, vtepMacV6, devices, publicIp, publicIpv6, interfaceMac } = parsed;
-  if (typeof configText !== "string" || !isMac(vtepMac) || !isMac(vtepMacV6) || !Array.isArray(devices)) {
+  const { configText, devices, publicIp, publicIpv6, interfaceMac } = parsed;
+  if (typeof configText !== "string" || !Array.isArray(devices)) {
     throw new FlannelError("file.failed", "it lacks a field");
   }
   const [address, addressV6] = [publicIp, publicIpv6].map((ip) =>
@@ -213,8 +217,7 @@ function parseState(text: string): RememberedState {
   return {
     configText,
     own,
-    vtepMac,
-    vtepMacV6,
+    identities: readIdentityFields(modules, parsed),
     devices: devices.filter(
       (device): device is string => typeof device === "string" && /^flannel[\w.-]*$/.test(device),
     ),

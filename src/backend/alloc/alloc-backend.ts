@@ -8,6 +8,7 @@ export const allocModule: BackendModule = {
   type: "alloc",
   summary: "Only leases a subnet; packets are somebody else's business.",
   keys: [],
+  devicePatterns: [],
   create: createAllocBackend,
 };
 
@@ -17,6 +18,7 @@ function createAllocBackend(config: NetworkConfig): Backend {
     devices: [],
     needsDirectPeers: false,
     runsDataPlane: false,
+    needs: { carriesTraffic: false },
     mtuBytes: (facts) => facts.externalInterface.mtuBytes,
     // As in flannel, the lease carries no backend type.
     attributes: (facts) => announcedAddresses(config, facts.externalInterface),

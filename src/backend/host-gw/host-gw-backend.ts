@@ -13,6 +13,7 @@ export const hostGwModule: BackendModule = {
   type: "host-gw",
   summary: "Plain routes with the hosts as gateways; fastest, but all hosts must be on one link.",
   keys: [],
+  devicePatterns: [],
   create: (config) => new HostGwBackend(config),
 };
 
@@ -23,6 +24,7 @@ class HostGwBackend implements Backend {
   readonly devices: readonly string[] = [];
   readonly needsDirectPeers = false;
   readonly runsDataPlane = false;
+  readonly needs = { carriesTraffic: true };
   readonly #config: NetworkConfig;
   /** What each lease says, by family; leases are immutable. */
   readonly #readings: Readonly<Record<Family, WeakMap<Lease, { readonly reading: Reading }>>> = {

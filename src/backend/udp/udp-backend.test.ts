@@ -19,7 +19,7 @@ const eth0: ExternalInterface = {
   ipv6Address: parseAddress("2001:db8::1"),
   publicIpv6: parseAddress("2001:db8::1"),
 };
-const facts: HostFacts = { externalInterface: eth0, vtepMac: "", vtepMacV6: "", directPeers: new Set() };
+const facts: HostFacts = { externalInterface: eth0, identity: undefined, directPeers: new Set() };
 const own = { subnet: parsePrefix("10.5.1.0/24") };
 const ownDual = { ...own, ipv6Subnet: parsePrefix("fd00:5:0:1::/64") };
 
@@ -74,13 +74,13 @@ describe("forms", () => {
 
 describe("peers", () => {
   it("binds to the interface's own address and takes the announced ones as theirs", () => {
-    const { tunnel, plannedPeers } = backendOf(ipv4Only, ',"CheckSource":false,"Offload":false').plan(
+    const { runtime, plannedPeers } = backendOf(ipv4Only, ',"CheckSource":false,"Offload":false').plan(
       own,
       [peer(2), peer(3)],
       facts,
     );
     expect(plannedPeers).toBe(2);
-    expect(tunnel).toEqual({
+    expect(runtime).toEqual({
       device: "flannel0",
       port: 8285,
       localIpv4: "192.0.2.1",
@@ -96,15 +96,16 @@ describe("peers", () => {
 
   it("uses IPv6 only with those who announce a port, and IPv4 with the others all the same", () => {
     const modern = peer(2, { backendV6Data: { port: 8300 } });
-    const { tunnel, plannedPeers, skipped } = backendOf(dual).plan(ownDual, [modern, peer(3)], facts);
+    const { runtime, plannedPeers, skipped } = backendOf(dual).plan(ownDual, [modern, peer(3)], facts);
     expect(plannedPeers).toBe(2);
-    expect(tunnel?.localIpv6).toBe("2001:db8::1");
-    expect(tunnel?.peers[0]).toMatchObject({
-      ipv6Subnet: "fd00:5:0:2::/64",
-      publicIpv6: "2001:db8::2",
-      ipv6Port: 8300,
+    expect(runtime).toMatchObject({
+      localIpv6: "2001:db8::1",
+      peers: [
+        { ipv6Subnet: "fd00:5:0:2::/64", publicIpv6: "2001:db8::2", ipv6Port: 8300 },
+        { key: "10.5.3.0-24", subnet: "10.5.3.0/24", publicIp: "192.0.2.3" },
+      ],
     });
-    expect(tunnel?.peers[1]).toEqual({ key: "10.5.3.0-24", subnet: "10.5.3.0/24", publicIp: "192.0.2.3" });
+    expect(runtime).not.toHaveProperty("peers.1.ipv6Subnet");
     expect(skipped).toEqual([{ key: "10.5.3.0-24", reason: "announces no IPv6 port, so it takes no IPv6 packets" }]);
   });
 
@@ -112,8 +113,8 @@ describe("peers", () => {
     ["another backend's", peer(2, { backendType: "vxlan" }), 'has backend type "vxlan", not udp'],
     ["one with our address", peer(2, { publicIp: parseAddress("192.0.2.1") }), "announces our own address 192.0.2.1"],
   ])("leaves out %s lease", (_, lease, reason) => {
-    const { tunnel, skipped } = backendOf(ipv4Only).plan(own, [lease], facts);
-    expect(tunnel?.peers).toEqual([]);
+    const { runtime, skipped } = backendOf(ipv4Only).plan(own, [lease], facts);
+    expect(runtime).toMatchObject({ peers: [] });
     expect(skipped).toEqual([{ key: lease.key, reason }]);
   });
 });

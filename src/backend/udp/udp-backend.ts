@@ -10,13 +10,18 @@ import type { Backend, BackendModule, BackendPlan, HostFacts } from "../backend.
 import { isOwnAddress, type PeerReach, readReach, type SkippedLease, selectPeers } from "../peer-reach.ts";
 import { countLeases, reservedPrefixes, settleClaims } from "../settle-claims.ts";
 import { DEFAULT_PORT, readUdpOptions, type UdpOptions, udpKeys } from "./udp-options.ts";
+import { describeUdpFeatures, startUdp, warmUpUdp } from "./udp-runtime.ts";
 
-export const udpModule: BackendModule = {
+export const udpModule: BackendModule<unknown, TunnelState> = {
   type: "udp",
   summary:
     "UDP encapsulation by the agent itself; needs nothing of the kernel but a TUN device. One format with upstream's.",
   keys: udpKeys,
+  devicePatterns: [{ kind: "tun", pattern: /^flannel(0|-\d+)$/, distinguishedBy: "Port" }],
   create: (config) => new UdpBackend(config),
+  warmUp: warmUpUdp,
+  start: startUdp,
+  describeFeatures: describeUdpFeatures,
 };
 
 /** Outer IP header and UDP header. */
@@ -29,11 +34,12 @@ interface UdpReach extends PeerReach {
 
 type Reading = UdpReach | string | undefined;
 
-class UdpBackend implements Backend {
+class UdpBackend implements Backend<unknown, TunnelState> {
   readonly type = "udp";
   readonly devices: readonly string[];
   readonly needsDirectPeers = false;
   readonly runsDataPlane = true;
+  readonly needs = { carriesTraffic: true };
   readonly #config: NetworkConfig;
   readonly #options: UdpOptions;
   readonly #device: string;
@@ -70,7 +76,7 @@ class UdpBackend implements Backend {
     }
   }
 
-  plan(own: LeasedSubnets, peers: readonly Lease[], facts: HostFacts): BackendPlan {
+  plan(own: LeasedSubnets, peers: readonly Lease[], facts: HostFacts): BackendPlan<TunnelState> {
     const skipped: SkippedLease[] = [];
     const ours = selectPeers(this.type, undefined, this.#config, peers, skipped);
     const reaches4 = this.#reaches(4, own.subnet, ours, facts, skipped);
@@ -83,7 +89,7 @@ class UdpBackend implements Backend {
         routes: this.#routes(own),
         sysctls: [{ key: `net/ipv6/conf/${this.#device}/accept_ra`, value: "0" }],
       },
-      tunnel: this.#tunnel(own, tunnelPeers(reaches4, reaches6), facts),
+      runtime: this.#tunnel(own, tunnelPeers(reaches4, reaches6), facts),
       plannedPeers: countLeases(ours, [reaches4, reaches6]),
       skipped,
     };

@@ -6,6 +6,13 @@ export function vtepData(vni: number, mac: string): BackendData {
   return { VNI: vni, VtepMAC: mac };
 }
 
+/** As a lease spells it, for a person; undefined where there is none. */
+export function announcedMac(data: unknown): string | undefined {
+  if (typeof data !== "object" || data === null || Array.isArray(data)) return undefined;
+  const mac = Object.entries(data).find(([key]) => key.toLowerCase() === "vtepmac")?.[1];
+  return typeof mac === "string" ? mac : undefined;
+}
+
 /** MAC of the peer's VTEP, lower case with colons, or a sentence on what is wrong. Other keys are ignored (also VNI, as in flannel). */
 export function readVtepMac(data: BackendData | undefined): { readonly mac: string } | { readonly reason: string } {
   let text: unknown;

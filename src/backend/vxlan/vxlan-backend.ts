@@ -13,16 +13,19 @@ import { type Address, addressBits, type Family, makePrefix, type Prefix, prefix
 import type { Lease, LeaseAttributes, LeasedSubnets } from "../../lease/lease.ts";
 import type { ExternalInterface } from "../../underlay/external-interface.ts";
 import { announcedAddresses } from "../announced-addresses.ts";
-import type { Backend, BackendModule, BackendPlan, HostFacts } from "../backend.ts";
+import type { Backend, BackendModule, BackendPlan, HostFacts, HostNeeds } from "../backend.ts";
 import { isOwnAddress, type PeerReach, readReach, type SkippedLease, selectPeers } from "../peer-reach.ts";
 import { comparePreference, countLeases, reservedPrefixes, settleClaims } from "../settle-claims.ts";
 import { readVtepMac, vtepData } from "./vtep-data.ts";
-import { OVERHEAD_BYTES, readVxlanOptions, type VxlanOptions, vxlanKeys } from "./vxlan-options.ts";
+import { type VtepIdentity, vtepIdentity } from "./vtep-identity.ts";
+import { DEFAULT_PORT, OVERHEAD_BYTES, readVxlanOptions, type VxlanOptions, vxlanKeys } from "./vxlan-options.ts";
 
-export const vxlanModule: BackendModule = {
+export const vxlanModule: BackendModule<VtepIdentity> = {
   type: "vxlan",
   summary: "VXLAN encapsulation in the kernel; works wherever the hosts reach each other over UDP.",
   keys: vxlanKeys,
+  devicePatterns: [{ kind: "vxlan", pattern: /^flannel(-v6)?\.\d+$/, distinguishedBy: "VNI" }],
+  identity: vtepIdentity,
   create: (config) => new VxlanBackend(config),
 };
 
@@ -62,11 +65,15 @@ class Draft {
   readonly skipped: SkippedLease[] = [];
 }
 
-class VxlanBackend implements Backend {
+/** Facts with our own MACs. */
+type VxlanFacts = HostFacts<VtepIdentity>;
+
+class VxlanBackend implements Backend<VtepIdentity> {
   readonly type = "vxlan";
   readonly devices: readonly string[];
   readonly needsDirectPeers: boolean;
   readonly runsDataPlane = false;
+  readonly needs: HostNeeds;
   readonly #config: NetworkConfig;
   readonly #options: VxlanOptions;
   readonly #families: readonly VxlanFamily[];
@@ -75,6 +82,8 @@ class VxlanBackend implements Backend {
     this.#config = config;
     this.#options = readVxlanOptions(config);
     this.needsDirectPeers = this.#options.directRouting;
+    const udpPort = this.#options.port === 0 ? DEFAULT_PORT : this.#options.port;
+    this.needs = { carriesTraffic: true, kernelDevice: { kind: "vxlan", udpPort } };
     this.#families = [
       ...(config.ipv4 === undefined ? [] : [newFamily(4, config.ipv4, `flannel.${this.#options.vni}`)]),
       ...(config.ipv6 === undefined ? [] : [newFamily(6, config.ipv6, `flannel-v6.${this.#options.vni}`)]),
@@ -82,17 +91,17 @@ class VxlanBackend implements Backend {
     this.devices = this.#families.map(({ device }) => device);
   }
 
-  mtuBytes(facts: HostFacts): number {
+  mtuBytes(facts: VxlanFacts): number {
     return Math.min(...this.#families.map(({ family }) => this.#deviceMtuBytes(family, facts)));
   }
 
-  attributes(facts: HostFacts): LeaseAttributes {
+  attributes(facts: VxlanFacts): LeaseAttributes {
     const { vni } = this.#options;
     return {
       ...announcedAddresses(this.#config, facts.externalInterface),
       backendType: this.type,
-      ...(this.#config.ipv4 !== undefined && { backendData: vtepData(vni, facts.vtepMac) }),
-      ...(this.#config.ipv6 !== undefined && { backendV6Data: vtepData(vni, facts.vtepMacV6) }),
+      ...(this.#config.ipv4 !== undefined && { backendData: vtepData(vni, facts.identity.vtepMac) }),
+      ...(this.#config.ipv6 !== undefined && { backendV6Data: vtepData(vni, facts.identity.vtepMacV6) }),
     };
   }
 
@@ -101,7 +110,7 @@ class VxlanBackend implements Backend {
   }
 
   /** A family is planned when we hold a subnet of it and the external interface has an address of it. */
-  plan(own: LeasedSubnets, peers: readonly Lease[], facts: HostFacts): BackendPlan {
+  plan(own: LeasedSubnets, peers: readonly Lease[], facts: VxlanFacts): BackendPlan {
     const draft = new Draft();
     const ours = selectPeers(this.type, this.type, this.#config, peers, draft.skipped);
     const reached: (readonly TunnelReach[])[] = [];
@@ -119,14 +128,14 @@ class VxlanBackend implements Backend {
    * Each device takes what its own underlay can carry, so that an IPv4 device looks exactly like flannel's;
    * subnet.env gets the smaller of the two.
    */
-  #deviceMtuBytes(family: Family, facts: HostFacts): number {
+  #deviceMtuBytes(family: Family, facts: VxlanFacts): number {
     const external = facts.externalInterface.mtuBytes;
     const asked = this.#options.underlayMtuBytes;
     // The kernel refuses an MTU above that of the underlay device less the overhead (EINVAL).
     return (asked === 0 ? external : Math.min(asked, external)) - OVERHEAD_BYTES[family];
   }
 
-  #planDevice(family: VxlanFamily, vtep: OwnVtep, facts: HostFacts, draft: Draft): void {
+  #planDevice(family: VxlanFamily, vtep: OwnVtep, facts: VxlanFacts, draft: Draft): void {
     const { vni, port, gbp, learning } = this.#options;
     const name = family.device;
     draft.links.push({
@@ -154,18 +163,18 @@ function newFamily(family: Family, pool: AddressPool, device: string): VxlanFami
 }
 
 /** The tunnel ends at the interface's own address: the kernel drops packets from a public IP this host does not have. */
-function ownVtep(family: Family, own: LeasedSubnets, facts: HostFacts): OwnVtep | undefined {
+function ownVtep(family: Family, own: LeasedSubnets, facts: VxlanFacts): OwnVtep | undefined {
   const { address, ipv6Address } = facts.externalInterface;
   const [subnet, local] = family === 4 ? [own.subnet, address] : [own.ipv6Subnet, ipv6Address];
   if (subnet === undefined || local === undefined) return undefined;
-  return { subnet, local, mac: family === 4 ? facts.vtepMac : facts.vtepMacV6 };
+  return { subnet, local, mac: family === 4 ? facts.identity.vtepMac : facts.identity.vtepMacV6 };
 }
 
 function planPeers(
   family: VxlanFamily,
   vtep: OwnVtep,
   peers: readonly Lease[],
-  facts: HostFacts,
+  facts: VxlanFacts,
   directRouting: boolean,
   draft: Draft,
 ): readonly TunnelReach[] {

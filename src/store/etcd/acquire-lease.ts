@@ -10,13 +10,7 @@ import type { LeasedSubnets, OwnLease } from "../../lease/lease.ts";
 import { formatLeaseKey } from "../../lease/lease-key.ts";
 import { hasSamePublicIp } from "../../lease/lease-owner.ts";
 import type { AcquireOutcome, LeaseRequest, RememberedLease } from "../subnet-store.ts";
-import {
-  isOverlappedByOlder,
-  type LeaseDirectory,
-  readLeaseRecords,
-  vtepMacOf,
-  writeLease,
-} from "./lease-directory.ts";
+import { isOverlappedByOlder, type LeaseDirectory, readLeaseRecords, writeLease } from "./lease-directory.ts";
 import { deleteIf, revokeStoreLease } from "./operations.ts";
 import type { RangeSnapshot } from "./read-prefix.ts";
 
@@ -88,12 +82,11 @@ function preferred(fitting: readonly LeaseRecord[], byAddress: readonly LeaseRec
   return choice.find(({ storeLeaseId }) => storeLeaseId === 0n) ?? choice[0];
 }
 
-/** The same etcd lease, or the same VTEP: nobody else can have either. */
+/** The same etcd lease, or an identity of ours: nobody else can have either. */
 function isRemembered({ key, storeLeaseId, lease }: LeaseRecord, remembered: RememberedLease | undefined): boolean {
   if (remembered === undefined || lease === undefined || key !== remembered.key) return false;
   if (storeLeaseId !== 0n && storeLeaseId === remembered.storeLeaseId) return true;
-  const mac = remembered.vtepMac?.toLowerCase();
-  return mac !== undefined && mac === vtepMacOf(lease.attributes);
+  return remembered.matches(lease.attributes);
 }
 
 /** False when one of them was written meanwhile. */

@@ -104,16 +104,3 @@ export async function isOverlappedByOlder(
 export function describeSubnets({ subnet, ipv6Subnet }: LeasedSubnets): string {
   return [subnet, ipv6Subnet].filter((prefix) => prefix !== undefined).join(" and ");
 }
-
-/** MAC of the VTEP in the data of a vxlan lease, lower case; the IPv4 device's where there are two. */
-export function vtepMacOf({ backendData, backendV6Data }: LeaseAttributes): string | undefined {
-  return macIn(backendData) ?? macIn(backendV6Data);
-}
-
-function macIn(data: LeaseAttributes["backendData"]): string | undefined {
-  if (typeof data !== "object" || data === null) return undefined;
-  for (const [key, value] of Object.entries(data)) {
-    if (key.toLowerCase() === "vtepmac" && typeof value === "string") return value.toLowerCase();
-  }
-  return undefined;
-}

@@ -1,6 +1,7 @@
 // `flannelctl cleanup`: takes away from this host what flannel put there. Never while the agent runs.
 import { rmSync } from "node:fs";
 import { DeviceClaims } from "../../../agent/state/device-claims.ts";
+import { backends } from "../../../backend/registry.ts";
 import { describeError, isCancelled } from "../../../errors.ts";
 import { removeRules } from "../../../firewall/remove-rules.ts";
 import { ruleSuffix } from "../../../firewall/rule-suffix.ts";
@@ -36,7 +37,7 @@ export async function removeFromHost(
 ): Promise<CleanupOutput> {
   const { options, signal } = invocation;
   const scope = await agent.scope();
-  using _claims = DeviceClaims.take(scope.devices);
+  using _claims = DeviceClaims.take(scope.devices, backends.deviceKeys);
   const host = await cleanUpHost(scope, { isDryRun: dryRun, logger: silentLogger, signal });
   const suffix = ruleSuffix(options.etcd.prefix);
   const rules = await removeRules({ suffix, networks: scope.networks, isDryRun: dryRun });

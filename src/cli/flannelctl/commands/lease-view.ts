@@ -1,4 +1,5 @@
 // Leases as `flannelctl lease` shows them: one JSON shape, a table, and a page for one. Pure.
+import { announcedMac } from "../../../backend/vxlan/vtep-data.ts";
 import type { BackendData, Lease } from "../../../lease/lease.ts";
 import { formatDuration, formatPairs, formatTable } from "../../../terminal/text.ts";
 import type { LeaseOutput } from "../session/json-output.ts";
@@ -36,7 +37,7 @@ export function leaseTable(leases: readonly LeaseOutput[]): string[] {
       lease.publicIpv6 ?? "",
       lease.backendType ?? "",
       formatExpiry(lease),
-      macOf(lease) ?? "",
+      announcedMac(lease.backendData) ?? announcedMac(lease.backendV6Data) ?? "",
     ]),
   );
 }
@@ -61,15 +62,6 @@ export function leasePage(lease: LeaseOutput): string[] {
 function formatExpiry(lease: LeaseOutput): string {
   if (lease.isReservation) return "never (reserved)";
   return lease.expiresInSeconds === undefined ? "unknown" : formatDuration(lease.expiresInSeconds);
-}
-
-function macOf(lease: LeaseOutput): string | undefined {
-  for (const data of [lease.backendData, lease.backendV6Data]) {
-    if (typeof data !== "object" || data === null || Array.isArray(data)) continue;
-    const mac = Object.entries(data).find(([key]) => key.toLowerCase() === "vtepmac")?.[1];
-    if (typeof mac === "string") return mac;
-  }
-  return undefined;
 }
 
 /** The same plain JSON in the mutable type that the schema infers. */

@@ -1,5 +1,6 @@
 // `flannelctl status`: what the running agent says about itself.
 import { type Status, statusSchema } from "../../../agent/control/control-protocol.ts";
+import { backends } from "../../../backend/registry.ts";
 import { hasCode } from "../../../errors.ts";
 import { formatAgo, formatDuration, formatPairs, formatTable, type Paint } from "../../../terminal/text.ts";
 import { askAgent } from "../session/control-client.ts";
@@ -79,21 +80,14 @@ function describeRules({ rules }: Status): string | undefined {
 }
 
 /** What the agent carries itself: how, how much, and what it dropped and why. */
-function dataPlane({ dataPlane: plane }: Status): [string, string][] {
+function dataPlane({ backend, dataPlane: plane }: Status): [string, string][] {
   if (plane === undefined) return [];
   const { features, carried, problem } = plane;
   const number = (value: number | undefined) => (value ?? 0).toLocaleString("en");
-  const offloads =
-    features === undefined
-      ? []
-      : [
-          features.deviceOffload === "none" ? [] : [`${features.deviceOffload} segments of the device`],
-          features.udpSegmentation ? ["UDP segmentation"] : [],
-          features.udpReceiveJoining ? ["joined reception"] : [],
-        ].flat();
+  const inUse = backends.find(backend)?.describeFeatures?.(features ?? {}) ?? [];
   const dropped = Object.entries(plane.dropped).filter(([, packets]) => packets > 0);
   return [
-    ["data plane", problem ?? (offloads.length === 0 ? "no offloads" : `with ${offloads.join(", ")}`)],
+    ["data plane", problem ?? (inUse.length === 0 ? "no offloads" : `with ${inUse.join(", ")}`)],
     ["packets", `${number(carried["sentPackets"])} sent, ${number(carried["receivedPackets"])} received`],
     [
       "dropped",

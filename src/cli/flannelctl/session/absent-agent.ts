@@ -6,9 +6,9 @@ import { networkInterfaces } from "node:os";
 import { dirname } from "node:path";
 import { readSubnetFile } from "../../../agent/state/subnet-file.ts";
 import { type HostIdentity, type RememberedState, WarmState } from "../../../agent/state/warm-state.ts";
-import { parseConfig } from "../../../backend/registry.ts";
+import { backends, parseConfig } from "../../../backend/registry.ts";
 import { FlannelError } from "../../../errors.ts";
-import { type AgentScope, findFlannelDevices } from "../../../host/without-agent.ts";
+import { type AgentScope, findDevices } from "../../../host/without-agent.ts";
 import type { Prefix } from "../../../ip/address.ts";
 import type { LeasedSubnets } from "../../../lease/lease.ts";
 import { FileLock } from "../../../sys/file-lock.ts";
@@ -25,7 +25,7 @@ export class AbsentAgent implements Disposable {
     this.#options = options;
     this.#lock = lock;
     const { stateDirectory, subnetFile, etcd } = options;
-    this.#warmState = new WarmState({ directory: stateDirectory, subnetFile, storePrefix: etcd.prefix });
+    this.#warmState = new WarmState({ directory: stateDirectory, subnetFile, storePrefix: etcd.prefix, backends });
   }
 
   /** Throws `agent.running`, naming the pid, when the agent of this subnet file runs after all. */
@@ -59,7 +59,7 @@ export class AbsentAgent implements Disposable {
           "name its --subnet-file and --etcd-prefix",
       );
     }
-    return { devices: await findFlannelDevices(), networks: everything };
+    return { devices: await findDevices(backends.devicePatterns), networks: everything };
   }
 
   /** What it remembered of its own lease, as far as that is of this host. */
