@@ -30,8 +30,8 @@ export interface BackendModule<Identity = unknown, RuntimePlan = unknown> {
   warmUp?(): void;
   /** For backends with something running. Rejects only where the program itself is broken. */
   start?(services: RuntimeServices): Promise<BackendRuntime<RuntimePlan>>;
-  /** `RuntimeStatus.features` in words for a person. */
-  describeFeatures?(features: RuntimeFeatures): readonly string[];
+  /** How the runtime works, in a few words for `flannelctl status`. */
+  describeFeatures?(features: RuntimeFeatures): string;
 }
 
 export interface DevicePattern {

@@ -2,6 +2,7 @@
 import { writeFileSync } from "node:fs";
 import { fileURLToPath } from "node:url";
 import { type ExitCode, runAgent } from "../agent/lifecycle/run-agent.ts";
+import { backends } from "../backend/registry.ts";
 import { hasCode } from "../errors.ts";
 import { createLogger } from "../telemetry/create-logger.ts";
 import { version } from "../version.ts";
@@ -52,7 +53,7 @@ async function main(): Promise<ExitCode> {
     reloads.add(reload);
     return { [Symbol.dispose]: () => void reloads.delete(reload) };
   };
-  return runAgent({ options, version, logger, storeProgram, signal: stop.signal, onReload });
+  return runAgent({ options, version, backends, logger, storeProgram, signal: stop.signal, onReload });
 }
 
 try {

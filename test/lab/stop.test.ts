@@ -3,6 +3,7 @@ import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { LabAgent } from "../../lab/agent.ts";
 import { Cluster } from "../../lab/cluster.ts";
 import { runAgent } from "../../src/agent/lifecycle/run-agent.ts";
+import { backends } from "../../src/backend/registry.ts";
 import { resolveAgentOptions } from "../../src/cli/flags/flanneld-flags.ts";
 import { createLogger } from "../../src/telemetry/create-logger.ts";
 
@@ -23,7 +24,7 @@ it("ends when it is asked to while its parts are being opened", { timeout: 5_000
   const logger = createLogger({ format: "json", verbosity: 0, write });
   const onReload = () => ({ [Symbol.dispose]: () => undefined });
   const options = { options: invocation.options, version: "0", logger, storeProgram: "", onReload };
-  const run = runAgent({ ...options, signal: stop.signal });
+  const run = runAgent({ backends, ...options, signal: stop.signal });
   expect(await run).toBe(0);
   expect(lines.at(-1)).toContain("agent.stopped");
 });

@@ -2,7 +2,7 @@
 // begin anew (its configuration changed while it was away) does so in here, without the process ending.
 import { readFileSync } from "node:fs";
 import { dirname, join } from "node:path";
-import { backends } from "../../backend/registry.ts";
+import type { BackendRegistry } from "../../backend/registry.ts";
 import type { AgentOptions } from "../../config/agent-options.ts";
 import { describeError, FlannelError, hasCode } from "../../errors.ts";
 import { prefixAddress } from "../../ip/address.ts";
@@ -33,6 +33,7 @@ const TICK_MS = 2_000;
 export interface RunOptions {
   readonly options: AgentOptions;
   readonly version: string;
+  readonly backends: BackendRegistry;
   readonly logger: AgentLogger;
   /** Aborted to stop. */
   readonly signal: AbortSignal;
@@ -106,7 +107,7 @@ async function runUntilEnd(
   keeper: ServiceDescriptors,
   beginsAnew: boolean,
 ): Promise<void> {
-  const { options, logger, signal } = run;
+  const { options, backends, logger, signal } = run;
   await using rtnetlink = Rtnetlink.open();
   await using store = await EtcdSubnetStore.open(options.etcd);
   logger.info("store.opened", `leases are kept in ${store.description}`);

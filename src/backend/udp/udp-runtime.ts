@@ -24,11 +24,12 @@ export function warmUpUdp(): void {
     .catch(() => undefined);
 }
 
-export function describeUdpFeatures(features: RuntimeFeatures): readonly string[] {
+export function describeUdpFeatures(features: RuntimeFeatures): string {
   const { deviceOffload, udpSegmentation, udpReceiveJoining } = features;
-  return [
+  const offloads = [
     deviceOffload === undefined || deviceOffload === "none" ? [] : [`${deviceOffload} segments of the device`],
     udpSegmentation === true ? ["UDP segmentation"] : [],
     udpReceiveJoining === true ? ["joined reception"] : [],
   ].flat();
+  return offloads.length === 0 ? "no offloads" : `with ${offloads.join(", ")}`;
 }

@@ -84,10 +84,10 @@ function dataPlane({ backend, dataPlane: plane }: Status): [string, string][] {
   if (plane === undefined) return [];
   const { features, carried, problem } = plane;
   const number = (value: number | undefined) => (value ?? 0).toLocaleString("en");
-  const inUse = backends.find(backend)?.describeFeatures?.(features ?? {}) ?? [];
+  const running = backends.find(backend)?.describeFeatures?.(features ?? {}) ?? "running";
   const dropped = Object.entries(plane.dropped).filter(([, packets]) => packets > 0);
   return [
-    ["data plane", problem ?? (inUse.length === 0 ? "no offloads" : `with ${inUse.join(", ")}`)],
+    ["data plane", problem ?? running],
     ["packets", `${number(carried["sentPackets"])} sent, ${number(carried["receivedPackets"])} received`],
     [
       "dropped",

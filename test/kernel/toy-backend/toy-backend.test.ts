@@ -1,0 +1,135 @@
+// The seam of the backends: an agent of the product with one that is made of this folder alone. Real kernel, real etcd.
+import { readdirSync, readFileSync } from "node:fs";
+import { afterAll, beforeAll, expect, test } from "vitest";
+import { boxNamespace as box } from "../../../lab/namespace.ts";
+import { until } from "../../../lab/wait.ts";
+import type { Status } from "../../../src/agent/control/control-protocol.ts";
+import { runAgent } from "../../../src/agent/lifecycle/run-agent.ts";
+import { BackendRegistry, backends } from "../../../src/backend/registry.ts";
+import { resolveAgentOptions } from "../../../src/cli/flags/flanneld-flags.ts";
+import { statusOutputSchema } from "../../../src/cli/flannelctl/session/json-output.ts";
+import { createLogger } from "../../../src/telemetry/create-logger.ts";
+import { EtcdServer } from "../../etcd/etcd-server.ts";
+import { flannelctl, TemporaryDirectory } from "../../support/flannelctl.ts";
+import { badgeOf, isToyIdentity, toyModule } from "./toy-backend.ts";
+
+const leases = "/coreos.com/network/subnets/";
+let directory: TemporaryDirectory;
+let etcd: EtcdServer;
+let log: string[] = [];
+
+beforeAll(async () => {
+  directory = new TemporaryDirectory();
+  etcd = await EtcdServer.start();
+  await box.ipBatch([
+    "link add dev eth0 type veth peer name lan",
+    "addr add 192.168.50.11/24 dev eth0",
+    "link set dev lan up",
+    "link set dev eth0 up",
+  ]);
+  await box.sysctl({ "net.ipv4.ip_forward": 1 });
+});
+
+afterAll(async () => {
+  await etcd[Symbol.asyncDispose]();
+  directory[Symbol.dispose]();
+});
+
+function startAgent(): AsyncDisposable {
+  const files = [`--subnet-file=${directory.file("subnet.env")}`, `--state-dir=${directory.file("state")}`];
+  const invocation = resolveAgentOptions([`--etcd-endpoints=${etcd.endpoints}`, "--iface=eth0", ...files], {});
+  if (invocation.action !== "run") throw new Error(`asked for ${invocation.action}`);
+  const stop = new AbortController();
+  log = [];
+  const ended = runAgent({
+    options: invocation.options,
+    version: "1.2.3",
+    backends: new BackendRegistry([...backends.modules, toyModule]),
+    logger: createLogger({ format: "text", verbosity: 9, write: (line) => void log.push(line) }),
+    signal: stop.signal,
+    storeProgram: "",
+    onReload: () => ({ [Symbol.dispose]: () => undefined }),
+  });
+  return {
+    [Symbol.asyncDispose]: async () => {
+      stop.abort();
+      expect(await ended, log.join("")).toBe(0);
+    },
+  };
+}
+
+async function untilStatus(what: string, isWanted: (status: Status) => boolean): Promise<Status> {
+  return await until(
+    async () => {
+      const argv = ["status", "--json", "--subnet-file", directory.file("subnet.env")];
+      const { stdout, stderr } = await flannelctl(argv);
+      if (stdout === "") throw new Error(`${stderr}${log.join("")}`);
+      const status = statusOutputSchema.parse(JSON.parse(stdout));
+      if (!isWanted(status)) throw new Error(`${stdout}${log.join("")}`);
+      return status;
+    },
+    { what, timeoutMs: 60_000 },
+  );
+}
+
+async function putConfig(backend: Readonly<Record<string, unknown>> = {}): Promise<void> {
+  // The peers' subnets are beyond those that are leased.
+  const config = { Network: "10.5.0.0/16", SubnetMax: "10.5.99.0", Backend: { Type: "toy", ...backend } };
+  await etcd.control("put", "/coreos.com/network/config", JSON.stringify(config));
+}
+
+async function putLease(key: string, publicIp: string, data: unknown): Promise<void> {
+  const value = { PublicIP: publicIp, PublicIPv6: null, BackendType: "toy", BackendData: data };
+  await etcd.control("put", leases + key, JSON.stringify(value));
+}
+
+async function readLease(key: string): Promise<unknown> {
+  return JSON.parse(await etcd.control("get", "--print-value-only", leases + key));
+}
+
+/** What the state file holds of the toy. */
+function rememberedSecret(): string {
+  const [name = ""] = readdirSync(directory.file("state")).filter((file) => !file.includes(".peers."));
+  const state = JSON.parse(readFileSync(directory.file(`state/${name}`), "utf8"));
+  if (!isToyIdentity(state.identities.toy)) throw new Error("the state file has no identity of the toy");
+  return state.identities.toy.secret;
+}
+
+test("a backend in one folder has keys, an identity that survives, and a runtime", async () => {
+  await putConfig();
+  await putLease("10.5.200.0-24", "192.168.50.12", { Badge: "another" });
+  let key = "";
+  let secret = "";
+  {
+    await using _agent = startAgent();
+    const { lease, dataPlane, peers } = await untilStatus("an agent that is ready", ({ ready }) => ready);
+    expect(dataPlane).toMatchObject({ features: { toy: "simple" }, peers: [{ key: "10.5.200.0-24" }] });
+    expect(peers).toMatchObject({ desired: 1, programmed: 1 });
+    expect(await box.ip("route", "show", "10.5.200.0/24")).toContain("via 192.168.50.12 dev eth0");
+    key = lease?.key ?? "";
+    secret = await until(rememberedSecret, { what: "the identity in the state file" });
+    expect(await readLease(key)).toMatchObject({ BackendType: "toy", BackendData: badgeOf({ secret }) });
+
+    await putLease("10.5.201.0-24", "192.168.50.13", { Badge: "third" });
+    await untilStatus("the second peer in the runtime's plan", (status) => status.dataPlane?.peers.length === 2);
+
+    await putConfig({ OutOfOrder: true });
+    const broken = await untilStatus("the runtime's problem", ({ ready }) => !ready);
+    expect(broken.reasons).toEqual(["packets are not carried: the toy is out of order"]);
+    expect(broken.dataPlane).toMatchObject({ problem: "the toy is out of order" });
+    expect(broken.peers.programmed).toBe(0);
+    await putConfig();
+    await untilStatus("an agent that is ready again", ({ ready }) => ready);
+  }
+  expect(log.join("")).not.toContain(secret);
+
+  // While it is away its address changes and its lease loses the store's id: only the badge tells whose it is.
+  await putLease(key, "192.168.50.11", badgeOf({ secret }));
+  await box.ip("addr", "del", "192.168.50.11/24", "dev", "eth0");
+  await box.ip("addr", "add", "192.168.50.21/24", "dev", "eth0");
+  await using _agent = startAgent();
+  const { lease } = await untilStatus("an agent that is ready after the restart", ({ ready }) => ready);
+  expect(lease).toMatchObject({ key, publicIp: "192.168.50.21" });
+  expect(log.join("")).toContain("recognised our own lease");
+  expect(await readLease(key)).toMatchObject({ PublicIP: "192.168.50.21", BackendData: badgeOf({ secret }) });
+});
