@@ -2,7 +2,7 @@
 import { existsSync, readFileSync } from "node:fs";
 import { join, resolve } from "node:path";
 import { setFlagsFromString } from "node:v8";
-import { describeError, FlannelError, hasCode } from "../errors.ts";
+import { describeError, errorCodes, FlannelError, hasCode } from "../errors.ts";
 import type { ClusterService } from "../flannel-store/membership/cluster-service.ts";
 import type { StoreServer } from "../flannel-store/server/store-server.ts";
 import { readUsersFile } from "../flannel-store/server/users-file.ts";
@@ -183,6 +183,6 @@ try {
   process.stderr.write(
     `flannel-store: ${error instanceof FlannelError ? error.message : describeError(error)}${hint}\n`,
   );
-  process.exitCode = hasCode(error, "usage", "config.invalid") ? 2 : 1;
+  process.exitCode = errorCodes[error instanceof FlannelError ? error.code : "internal"].exit.daemon;
 }
 process.exit();

@@ -4,7 +4,7 @@ import { readFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import type { BackendRegistry } from "../../backend/registry.ts";
 import type { AgentOptions } from "../../config/agent-options.ts";
-import { describeError, FlannelError, hasCode } from "../../errors.ts";
+import { describeError, errorCodes, FlannelError } from "../../errors.ts";
 import { prefixAddress } from "../../ip/address.ts";
 import { Rtnetlink } from "../../netlink/rtnetlink/rtnetlink.ts";
 import { EtcdSubnetStore } from "../../store/etcd/etcd-subnet-store.ts";
@@ -243,6 +243,5 @@ function sayWhy(error: unknown, logger: AgentLogger): ExitCode {
   const code = error instanceof FlannelError ? error.code : "internal";
   logger.error("agent.failed", describeError(error), { code });
   if (code === "internal" && error instanceof Error) logger.error("agent.failed.stack", error.stack ?? "");
-  if (hasCode(error, "lease.conflict", "lease.lost")) return 3;
-  return hasCode(error, "config.invalid", "usage") ? 2 : 1;
+  return errorCodes[code].exit.daemon;
 }

@@ -1,6 +1,6 @@
 // The verbs, their arguments and help, as commander commands. What they do is loaded when one is chosen.
 import { Command, CommanderError, InvalidArgumentError, Option } from "commander";
-import { FlannelError, hasCode, isCancelled } from "../../errors.ts";
+import { errorCodes, FlannelError, hasCode, isCancelled } from "../../errors.ts";
 import type { InitOptions } from "./commands/init-plan.ts";
 import type { JoinOptions } from "./commands/join.ts";
 import type { LeaveOptions } from "./commands/leave.ts";
@@ -46,7 +46,7 @@ function exitCodeOf(error: unknown, terminal: Terminal, json: boolean): ExitCode
     return exitCodes.usage;
   }
   reportError(terminal, json, error);
-  return hasCode(error, "agent.absent") ? exitCodes.noAgent : exitCodes.failure;
+  return errorCodes[error instanceof FlannelError ? error.code : "internal"].exit.flannelctl;
 }
 
 function wrongUse(reason: string): FlannelError {
