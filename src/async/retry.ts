@@ -1,13 +1,14 @@
 // Trying again for as long as it makes sense, without filling the log.
 import { setTimeout as delay } from "node:timers/promises";
 import { describeError, FlannelError } from "../errors.ts";
+import type { RetryEvent } from "../telemetry/events.ts";
 import type { Logger } from "../telemetry/logger.ts";
 
 export interface RetryOptions {
   /** What is attempted, for the log: `read the network configuration`. */
   readonly what: string;
-  /** Stable event of the log line of a failure. */
-  readonly event: string;
+  /** Of the log line of a failure. */
+  readonly event: RetryEvent;
   /** Whether this failure is worth another try; by default what the error says of itself. */
   readonly shouldRetry?: (error: FlannelError) => boolean;
   readonly logger: Logger;

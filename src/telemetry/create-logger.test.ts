@@ -24,10 +24,10 @@ describe("createLogger", () => {
 
   it("writes one JSON object a line on request", () => {
     const { lines, logger } = capture("json");
-    logger.error("store.failed", "no store", { error: new Error("a", { cause: new Error("b") }) });
+    logger.error("store.restart-failed", "no store", { error: new Error("a", { cause: new Error("b") }) });
     expect(JSON.parse(lines[0] ?? "")).toMatchObject({
       level: "error",
-      event: "store.failed",
+      event: "store.restart-failed",
       message: "no store",
       error: "a: b",
     });
@@ -42,16 +42,16 @@ describe("createLogger", () => {
 
   it("does not read format directives in a message", () => {
     const { lines, logger } = capture("text");
-    logger.info("x.y", "100 %d %s of it");
-    expect(lines[0]).toContain("100 %d %s of it event=x.y");
+    logger.info("store.opened", "100 %d %s of it");
+    expect(lines[0]).toContain("100 %d %s of it event=store.opened");
   });
 
   it("shows verbose lines up to the level, which can change", () => {
     const { lines, logger } = capture("text", 1);
-    logger.verbose(2, "a.b", "hidden");
+    logger.verbose(2, "lease.seen", "hidden");
     logger.setVerbosity(2);
-    logger.verbose(2, "a.b", "shown");
-    logger.verbose(3, "a.b", () => expect.fail("made though it is not shown"));
+    logger.verbose(2, "lease.seen", "shown");
+    logger.verbose(3, "host.object", () => expect.fail("made though it is not shown"));
     expect(lines).toHaveLength(1);
     expect(lines[0]).toContain("DEBUG shown");
   });

@@ -3,6 +3,7 @@
 import { writeSync } from "node:fs";
 import { pino } from "pino";
 import { describeError } from "../errors.ts";
+import type { LogEvent } from "./events.ts";
 import type { LogFields, Logger } from "./logger.ts";
 
 export type LogFormat = "text" | "json";
@@ -35,7 +36,7 @@ export function createLogger(options: LoggerOptions): AgentLogger {
     { write: sink },
   );
   let verbosity = options.verbosity;
-  const fieldsOf = (event: string, fields: LogFields = {}) => ({ event, ...plainFields(fields) });
+  const fieldsOf = (event: LogEvent, fields: LogFields = {}) => ({ event, ...plainFields(fields) });
   return {
     error: (event, message, fields) => log.error(fieldsOf(event, fields), "%s", message),
     warn: (event, message, fields) => log.warn(fieldsOf(event, fields), "%s", message),

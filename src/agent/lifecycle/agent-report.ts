@@ -1,5 +1,6 @@
 // What the agent tells about itself: readiness, status, plan. It reads and changes nothing, but for the handover.
 import type { AgentOptions } from "../../config/agent-options.ts";
+import type { PreflightFinding } from "../../doctor/preflight.ts";
 import { FlannelError } from "../../errors.ts";
 import { hostStateLines } from "../../host/kinds/host-state-text.ts";
 import type { OwnLease } from "../../lease/lease.ts";
@@ -45,7 +46,7 @@ export class AgentReport {
     return this.#agent?.network !== undefined;
   }
 
-  async preflight(): Promise<Status["preflight"]> {
+  async preflight(): Promise<readonly PreflightFinding[]> {
     return (await this.#agent?.network?.preflight()) ?? [];
   }
 

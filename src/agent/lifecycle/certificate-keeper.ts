@@ -148,7 +148,7 @@ export class CertificateKeeper implements AsyncDisposable {
     }
   }
 
-  async #reload(event: string, text: string): Promise<void> {
+  async #reload(event: "certificate.renewed" | "certificate.replaced", text: string): Promise<void> {
     await this.#options.store.reloadCertificates();
     const endsAt = new Date(Date.parse(new X509Certificate(text).validTo)).toISOString();
     this.#options.logger.info(event, "using a new certificate for the store", { endsAt });

@@ -1,0 +1,91 @@
+// Log events of the agent as a process: start, readiness, stop, its files, and what it finds wrong with the host.
+import { error, finding, info, warn } from "./definition.ts";
+
+export const agentEvents = {
+  "agent.starting": info("The agent starts; the line has its version, its pid and the flags that were given."),
+  "agent.ready": info("The agent is ready: packets to all known peers can flow."),
+  "agent.not-ready": warn(
+    "The agent was ready and is not ready any more; the line has the reasons.",
+    "Read the reasons; `flannelctl status` shows them with more details.",
+  ),
+  "agent.failed": error(
+    "The agent ends; the line says why and has the error code.",
+    "Do what the line says; its code is explained among the error codes.",
+  ),
+  "agent.failed.stack": error(
+    "The place in the program where an unexpected error came from.",
+    "Report it, with this line.",
+  ),
+  "agent.reload": info(
+    "The agent got SIGHUP: it reads its log level, its certificates and the network configuration again.",
+  ),
+  "agent.reload-failed": error(
+    "The agent could not read everything again after SIGHUP; it keeps what it had.",
+    "Repair what the line names, then send SIGHUP again.",
+  ),
+  "agent.stopping": info("The agent got a signal and stops."),
+  "agent.stopped": info("The agent has stopped; its lease and the kernel's state stay."),
+  "agent.stop-forced": error(
+    "The agent did not stop in time and ends at once; the kernel's state stays.",
+    "Report it if it happens again.",
+  ),
+  "control.second-socket": info(
+    "Another agent on this host has the usual control socket; this agent answers on one of its own.",
+    "Give `flannelctl` the same `--subnet-file` as this agent.",
+  ),
+  "flags.odd": warn(
+    "A flag or a variable of flanneld is unknown or looks like a mistake.",
+    "Correct the flag or the variable that the line names.",
+  ),
+  "service.not-notified": warn(
+    "The agent could not tell the service manager of its state, or of what to keep for a restart.",
+    "`systemctl status flanneld`",
+  ),
+  "state.failed": error(
+    "The agent could not save its state; a start while the store is away would have to wait.",
+    "Make room in the state directory, or make it writable; the agent retries by itself.",
+  ),
+  "state.ignored": info("The agent does not use the state of an earlier run; the line says why."),
+  "subnet-file.failed": error(
+    "The agent could not write the subnet file, usually because the disk is full.",
+    "Make room, or make the directory writable; the agent retries by itself.",
+  ),
+  "subnet-file.odd": warn(
+    "The subnet file of an earlier run cannot be used; the agent may lease another subnet than before.",
+    "Nothing, if the subnet stays; else re-create the containers of this host.",
+  ),
+  "subnet-file.written": info("The agent wrote the subnet file: containers can be started."),
+
+  "preflight.external-mtu": finding(
+    "The MTU of the external interface leaves too little for packets of containers.",
+    "Raise the MTU of the interface; the line has the command.",
+  ),
+  "preflight.failed": warn(
+    "The agent could not check this host for what stands in the way of packets.",
+    "Repair what the line names; `flannelctl status` checks again.",
+  ),
+  "preflight.forward-policy": finding(
+    "A chain of another program drops forwarded packets.",
+    "Let that program accept the network; the line has the command.",
+  ),
+  "preflight.ip-forward": finding(
+    "IP forwarding is off: this host drops packets from and to containers.",
+    "Turn it on; the line has the command.",
+  ),
+  "preflight.kernel-feature": finding(
+    "This kernel lacks what the backend needs.",
+    "Load the kernel module that the line names.",
+  ),
+  "preflight.network-overlap": finding(
+    "A route or an address of this host lies in flannel's network.",
+    "Remove it, or choose another `Network`.",
+  ),
+  "preflight.port-in-use": finding(
+    "A program on this host has the UDP port of the vxlan device.",
+    "Stop that program, or set another `Port` in the network configuration.",
+  ),
+  "preflight.rp-filter": finding(
+    "Strict reverse path filtering may drop packets without a trace.",
+    "Make it loose; the line has the command.",
+  ),
+};
