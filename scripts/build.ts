@@ -2,7 +2,7 @@
 // when dist/ was built from exactly the present sources; then it is fast.
 import { execFileSync } from "node:child_process";
 import { createHash } from "node:crypto";
-import { mkdirSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
+import { mkdirSync, readdirSync, readFileSync, realpathSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import { createRequire } from "node:module";
 import { basename, dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
@@ -30,9 +30,24 @@ function sourceFiles(): string[] {
   return [...sources, ...otherInputs].sort();
 }
 
-/** Changes with the name or content of any input, and with the kind of machine. */
-function stampOfSources(): string {
-  const hash = createHash("sha256").update(`${process.platform} ${process.arch} ${libc()}\n`);
+/** The last commit that changed an input, so that other commits leave the bundle as it is; empty outside of a checkout. */
+function commitOfSources(): string {
+  const git = (...args: readonly string[]) =>
+    execFileSync("git", ["-C", root, ...args], { encoding: "utf8", stdio: ["ignore", "pipe", "ignore"] }).trim();
+  try {
+    if (realpathSync(git("rev-parse", "--show-toplevel")) !== realpathSync(root)) return "";
+    const inputs = ["--", "src", ...otherInputs];
+    const commit = git("log", "-1", "--format=%h", "--abbrev=12", ...inputs);
+    const isDirty = git("status", "--porcelain", ...inputs) !== "";
+    return commit !== "" && isDirty ? `${commit}-dirty` : commit;
+  } catch {
+    return ""; // no git, or no checkout
+  }
+}
+
+/** Changes with the name or content of any input, with the commit, and with the kind of machine. */
+function stampOfSources(commit: string): string {
+  const hash = createHash("sha256").update(`${process.platform} ${process.arch} ${libc()} ${commit}\n`);
   for (const name of sourceFiles()) {
     hash.update(`${name}\n`).update(
       createHash("sha256")
@@ -73,7 +88,7 @@ function nativeLibrary(): Uint8Array {
   return readFileSync(join(directory, `${libc()}_${process.arch}`, "koffi.node"));
 }
 
-async function bundle(): Promise<readonly OutputFile[]> {
+async function bundle(commit: string): Promise<readonly OutputFile[]> {
   const { build } = await import("esbuild");
   const result = await build({
     absWorkingDir: root,
@@ -86,6 +101,7 @@ async function bundle(): Promise<readonly OutputFile[]> {
     format: "esm",
     platform: "node",
     target: "node22",
+    define: { FLANNEL_COMMIT: JSON.stringify(commit) },
     banner: { js: requireBanner },
     plugins: [nativeBesideBundle],
     minifyWhitespace: true,
@@ -122,14 +138,15 @@ function startOnce(program: string): void {
 }
 
 async function main(): Promise<void> {
-  const stamp = stampOfSources();
+  const commit = commitOfSources();
+  const stamp = stampOfSources(commit);
   if (process.argv.includes("--if-stale") && stampOfBundle() === stamp) {
     // The launchers compare times, not contents.
     writeFileSync(stampFile, stamp);
     return;
   }
   const started = performance.now();
-  const outputs = await bundle();
+  const outputs = await bundle(commit);
   const files = new Map(outputs.map((file) => [basename(file.path), file.contents]));
   files.set("koffi.node", nativeLibrary());
   replaceDist(files);

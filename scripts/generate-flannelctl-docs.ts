@@ -39,6 +39,20 @@ ${JSON.stringify({ error: { code: "agent.absent", message: "no flanneld listens 
 | 3 | no agent listens on the socket (\`status\`, \`plan\`) |
 | 130 | interrupted |
 
+\`version\` and \`completion\` need neither agent nor store; \`version\` names the agent's version when one answers.
+
+## Completion in a shell
+
+\`flannelctl completion bash|zsh|fish\` prints a script that completes commands, sub-commands, options, files and values of
+closed sets. It is made from the commands of this version: make it anew after an upgrade. The tests run it in bash 5.2, zsh 5.9
+and fish 3.6.
+
+| shell | for this shell alone | for every shell of this host |
+|---|---|---|
+| bash 4 or later | \`source <(flannelctl completion bash)\` | \`flannelctl completion bash >/etc/bash_completion.d/flannelctl\` (package bash-completion) |
+| zsh | \`source <(flannelctl completion zsh)\`, after \`compinit\` | \`flannelctl completion zsh >/usr/local/share/zsh/site-functions/_flannelctl\` |
+| fish | \`flannelctl completion fish \\| source\` | \`flannelctl completion fish >/etc/fish/completions/flannelctl.fish\` |
+
 ## Leases and reservations
 
 A lease is a key in etcd that its host renews; without renewal it expires after 24 hours. A reservation is the same key

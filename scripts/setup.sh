@@ -61,6 +61,8 @@ find_missing_packages() {
     want firewalld firewalld
     want dbus-daemon dbus-daemon
     want strace strace
+    want zsh zsh
+    want fish fish
     want systemd systemd-analyze
     want e2fsprogs mke2fs
     # There is none for other machines.

@@ -1,5 +1,5 @@
 // The bundle: built from exactly the present sources, whole in itself, not taken for built when broken.
-import { spawnSync } from "node:child_process";
+import { execFileSync, spawnSync } from "node:child_process";
 import { cpSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -45,6 +45,28 @@ it("works without the checkout around it", () => {
   cpSync(join(root, "dist"), elsewhere, { recursive: true });
   expect(run(elsewhere)).toBe("first true late\n");
   rmSync(elsewhere, { recursive: true });
+});
+
+it("carries the last commit that changed a source, and says when files differ from it", () => {
+  const git = (...args: string[]) => {
+    const identity = ["-c", "user.name=test", "-c", "user.email=test@example.org"];
+    return execFileSync("git", [...identity, ...args], { cwd: root, encoding: "utf8" }).trim();
+  };
+  const late = join(root, "src/cli/late.ts");
+  writeFileSync(late, 'declare const FLANNEL_COMMIT: string; export const late = "commit " + FLANNEL_COMMIT;');
+  writeFileSync(join(root, ".gitignore"), "dist\nnode_modules\n");
+  expect(build()).toMatchObject({ code: 0, errors: "" });
+  expect(run(join(root, "dist"))).toBe("first true commit \n");
+  git("init", "--quiet");
+  git("add", ".");
+  git("commit", "--quiet", "-m", "sources");
+  const commit = git("rev-parse", "--short=12", "HEAD");
+  git("commit", "--quiet", "--allow-empty", "-m", "no source");
+  expect(build("--if-stale").output).toContain("built");
+  expect(run(join(root, "dist"))).toBe(`first true commit ${commit}\n`);
+  writeFileSync(join(root, "src/cli/new.ts"), "");
+  expect(build("--if-stale").output).toContain("built");
+  expect(run(join(root, "dist"))).toBe(`first true commit ${commit}-dirty\n`);
 });
 
 it("is built anew only when a source changed, came or went", () => {

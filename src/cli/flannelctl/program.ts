@@ -7,6 +7,7 @@ import type { LeaveOptions } from "./commands/leave.ts";
 import type { ImportOptions } from "./commands/store.ts";
 import { parseLife } from "./duration-argument.ts";
 import { addMemberVerbs } from "./member-commands.ts";
+import { addSelfVerbs } from "./self-commands.ts";
 import { globalOptions, resolveGlobalOptions } from "./session/global-options.ts";
 import { type ExitCode, exitCodes, type Terminal } from "./session/invocation.ts";
 import { reportError } from "./session/report-error.ts";
@@ -81,6 +82,7 @@ export function buildProgram(terminal: Pick<Terminal, "writeOut">, version: stri
   addLeaseVerbs(program, run);
   addConfigVerbs(program, run);
   addStoreVerbs(program, run);
+  addSelfVerbs(program, version, run);
   return program;
 }
 

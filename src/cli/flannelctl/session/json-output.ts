@@ -200,6 +200,17 @@ export const hostRemoveOutputSchema = z.object({
     .describe("addresses that other hosts call from too: leases that announce them stay"),
 });
 
+export const versionOutputSchema = z.object({
+  version: z.string().describe("of flannelctl"),
+  commit: z.string().optional().describe("it was built from; missing when it was not built from a git checkout"),
+  node: z.string(),
+  platform: z.string().describe("operating system and processor: linux-x64"),
+  agent: z.object({ version: z.string(), pid: z.int() }).optional().describe("missing when no agent answered"),
+  agentProblem: z.string().optional().describe("why no agent answered"),
+});
+
+export const completionOutputSchema = z.object({ shell: z.enum(["bash", "zsh", "fish"]), script: z.string() });
+
 /** By verb, for the docs. */
 export const outputSchemas: Readonly<Record<string, z.ZodType>> = {
   init: initOutputSchema,
@@ -226,11 +237,14 @@ export const outputSchemas: Readonly<Record<string, z.ZodType>> = {
   "store export": storeExportOutputSchema,
   "store import": storeImportOutputSchema,
   "store backup": storeBackupOutputSchema,
+  version: versionOutputSchema,
+  completion: completionOutputSchema,
 };
 
 export type InitOutput = z.infer<typeof initOutputSchema>;
 export type BroughtUp = Omit<z.infer<typeof broughtUpSchema>, "host">;
 export type LeaseOutput = z.infer<typeof leaseOutputSchema>;
+export type VersionOutput = z.infer<typeof versionOutputSchema>;
 export type WaitOutput = z.infer<typeof waitOutputSchema>;
 export type HandoverOutput = z.infer<typeof handoverOutputSchema>;
 export type CleanupOutput = z.infer<typeof cleanupOutputSchema>;
