@@ -5,7 +5,8 @@ import { readFile } from "node:fs/promises";
 import { request } from "node:http";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
-import { type Status, statusSchema } from "../src/agent/control/control-protocol.ts";
+import { metricsSchema, type Status, statusSchema } from "../src/agent/control/control-protocol.ts";
+import type { MetricName } from "../src/telemetry/metrics/definitions.ts";
 import type { LabHost } from "./host.ts";
 import { readSubnetEnv, type SubnetEnv } from "./subnet-env.ts";
 import { until } from "./wait.ts";
@@ -114,6 +115,20 @@ export class LabAgent implements AsyncDisposable {
   /** What `flannelctl status` would get. Throws while nobody listens. */
   async status(): Promise<Status> {
     return statusSchema.parse(await getJson(this.controlSocket, "/v1/status"));
+  }
+
+  /** The values of a metric, by their labels but `network`, as `reason=noRoute`; empty when it tells nothing. */
+  async metric(name: MetricName): Promise<Readonly<Record<string, number>>> {
+    const { metrics } = metricsSchema.parse(await getJson(this.controlSocket, "/v1/metrics"));
+    const samples = metrics.find((metric) => metric.name === name)?.samples ?? [];
+    return Object.fromEntries(
+      samples.map(({ labels: { network: _, ...labels }, value }) => [
+        Object.entries(labels)
+          .map((pair) => pair.join("="))
+          .join(" "),
+        value,
+      ]),
+    );
   }
 
   /** Waits until the agent says it is ready, and optionally until it has programmed that many peers. */

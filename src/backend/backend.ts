@@ -7,6 +7,7 @@ import type { Address } from "../ip/address.ts";
 import type { Lease, LeaseAttributes, LeasedSubnets } from "../lease/lease.ts";
 import type { DescriptorKeeper } from "../sys/service-descriptors.ts";
 import type { Logger } from "../telemetry/logger.ts";
+import type { MetricsRecorder } from "../telemetry/metrics/metrics.ts";
 import type { ExternalInterface } from "../underlay/external-interface.ts";
 
 /**
@@ -145,6 +146,8 @@ export interface BackendRuntime<RuntimePlan = unknown> extends AsyncDisposable {
   /** Why packets, or some of them, do not flow now; undefined when they do. Makes the agent not ready. */
   problem(): string | undefined;
   status(): RuntimeStatus;
+  /** Brings the backend's own metrics up to date. */
+  recordMetrics?(metrics: MetricsRecorder): void;
 }
 
 export type RuntimeFeatures = Readonly<Record<string, string | boolean>>;

@@ -1,5 +1,6 @@
 // What the firewall reconciler says about itself, and the memory behind it.
 import type { Logger } from "../telemetry/logger.ts";
+import type { MetricsRecorder } from "../telemetry/metrics/metrics.ts";
 import type { EngineName } from "./rule-engine.ts";
 
 export interface RuleRepair {
@@ -27,12 +28,14 @@ const REPAIRS_WITHOUT_FIGHT = 5;
 
 export class RuleRepairLog {
   readonly #logger: Logger;
+  readonly #metrics: MetricsRecorder | undefined;
   #total = 0;
   #last: RuleRepair[] = [];
   #passesMs: number[] = [];
 
-  constructor(logger: Logger) {
+  constructor(logger: Logger, metrics?: MetricsRecorder) {
     this.#logger = logger;
+    this.#metrics = metrics;
   }
 
   get repairs(): FirewallStatus["repairs"] {
@@ -51,6 +54,9 @@ export class RuleRepairLog {
     const at = new Date().toISOString();
     const repairs = difference.map((line): RuleRepair => ({ at, object: line.slice(2), action: actionOf(line) }));
     this.#total += repairs.length;
+    for (const { action } of repairs) {
+      this.#metrics?.count("flannel_firewall_repairs_total", { action, author: authorLabel(authors) });
+    }
     this.#last = [...this.#last, ...repairs].slice(-REMEMBERED);
     this.#passesMs.push(performance.now());
     const named = repairs.slice(0, NAMED_IN_LOG).map(({ action, object }) => `${action} ${object}`);
@@ -66,6 +72,13 @@ export class RuleRepairLog {
       },
     );
   }
+}
+
+/** The program alone: with pids there would be a new label for each repair. */
+function authorLabel(authors: readonly string[]): string {
+  const programs = new Set(authors.map((author) => author.replace(/ \(pid \d+\)$/, "")));
+  const [program = "unknown"] = programs;
+  return programs.size > 1 ? "several" : program;
 }
 
 function actionOf(line: string): RuleRepair["action"] {

@@ -5,6 +5,7 @@ import { type Family, familyOf, type Prefix } from "../ip/address.ts";
 import type { NfTablesGeneration, NfTablesTouch } from "../netlink/nftables/nf-tables.ts";
 import { NfTablesMonitor } from "../netlink/nftables/nf-tables-monitor.ts";
 import type { Logger } from "../telemetry/logger.ts";
+import type { MetricsRecorder } from "../telemetry/metrics/metrics.ts";
 import { bridgeNetfilterProblem } from "./bridge-netfilter.ts";
 import { findEngines } from "./find-engines.ts";
 import type { FirewallStatus } from "./firewall-status.ts";
@@ -25,6 +26,7 @@ export interface FirewallOptions {
   /** How often is looked for what the kernel does not announce; 0: never. */
   readonly resyncMs: number;
   readonly logger: Logger;
+  readonly metrics?: MetricsRecorder;
   readonly signal: AbortSignal;
   /** After each pass that changed or failed something; must not throw. */
   readonly onChange?: () => void;
@@ -140,14 +142,14 @@ export class Firewall implements AsyncDisposable {
   }
 
   async #start(): Promise<void> {
-    const { logger, preferNftables, networks } = this.#options;
+    const { logger, metrics, preferNftables, networks } = this.#options;
     try {
       const byFamily = (family: Family) => networks.find((network) => familyOf(network) === family);
       const engines = await findEngines({ preferNftables, names: this.#names, network: byFamily });
       const { primary, reason, warning } = engines;
       const problem = primary.name === "nftables" ? undefined : await bridgeNetfilterProblem();
       const warnings = [warning, problem].filter((entry) => entry !== undefined);
-      this.#pass = new RulePass(engines, warnings, logger);
+      this.#pass = new RulePass(engines, warnings, logger, metrics);
       logger.info("firewall.mode", `traffic rules go into ${primary.name}: ${reason}`);
       for (const message of warnings) logger.warn("firewall.odd", message);
     } catch (error) {

@@ -2,6 +2,7 @@
 import { describeError, FlannelError } from "../errors.ts";
 import type { Family } from "../ip/address.ts";
 import type { Logger } from "../telemetry/logger.ts";
+import type { MetricsRecorder } from "../telemetry/metrics/metrics.ts";
 import type { FoundEngines } from "./find-engines.ts";
 import { type FirewallStatus, RuleRepairLog } from "./firewall-status.ts";
 import type { ForwardDrop } from "./forward-drops.ts";
@@ -29,8 +30,8 @@ export class RulePass {
   #wanted: ReadonlyMap<Family, FamilyRules> = new Map();
 
   /** `warnings`: what is odd about this host; for the status. */
-  constructor(engines: FoundEngines, warnings: readonly string[], logger: Logger) {
-    this.repairs = new RuleRepairLog(logger);
+  constructor(engines: FoundEngines, warnings: readonly string[], logger: Logger, metrics?: MetricsRecorder) {
+    this.repairs = new RuleRepairLog(logger, metrics);
     this.#engines = engines;
     this.#warnings = warnings;
     this.#logger = logger;

@@ -34,6 +34,24 @@ describe.each(["vxlan", "udp"])("backend %s", (Type) => {
     await untilAllPing(pods);
   });
 
+  it("measures itself", async () => {
+    for (const agent of agents) {
+      expect(await agent.metric("flannel_ready")).toEqual({ "": 1 });
+      expect(await agent.metric("flannel_store_connected")).toEqual({ "": 1 });
+      expect(await agent.metric("flannel_peers_programmed")).toEqual({ "": 1 });
+      expect(await agent.metric("flannel_failed_objects")).toEqual({ "": 0 });
+      const inOneDay = Date.now() / 1_000 + 86_400;
+      const { "": expiry } = await agent.metric("flannel_lease_expiry_timestamp_seconds");
+      expect(expiry).toBeGreaterThan(inOneDay - 3_600);
+      expect(expiry).toBeLessThan(inOneDay + 60);
+      expect((await agent.metric("flannel_reconcile_passes_total"))["result=done"]).toBeGreaterThan(0);
+      expect((await agent.metric("flannel_reconcile_duration_seconds"))[""]).toBeGreaterThan(0);
+      const packets = await agent.metric("flannel_udp_packets_total");
+      if (Type === "vxlan") expect(packets).toEqual({});
+      else expect(Math.min(packets["direction=sent"] ?? 0, packets["direction=received"] ?? 0)).toBeGreaterThan(0);
+    }
+  });
+
   it(
     "ends within 5 s when asked to, with exit code 0",
     async () => {

@@ -2,6 +2,7 @@
 //   GET  /v1/status    → Status (200 also when not ready)
 //   GET  /v1/plan      → Plan
 //   GET  /v1/rules     → Rules
+//   GET  /v1/metrics   → MetricsAnswer: the registry of src/telemetry/metrics, with what was recorded so far
 //   POST /v1/handover  → Handover: routes through next-hop objects become plain ones and stay so until restart
 // Errors: 4xx/5xx with {"error": {"code", "message"}}.
 import { z } from "zod";
@@ -134,7 +135,37 @@ export const rulesSchema = z.object({
 
 export const handoverSchema = z.object({ rewrittenRoutes: z.int() });
 
+export const metricsSchema = z.object({
+  metrics: z
+    .array(
+      z.object({
+        name: z.string(),
+        type: z.enum(["counter", "gauge", "histogram"]),
+        help: z.string(),
+        unit: z.string().optional(),
+        samples: z
+          .array(
+            z.object({
+              /** Always with `network`. */
+              labels: z.record(z.string(), z.string()),
+              /** Of a histogram: the sum of all values. */
+              value: z.number(),
+              /** Of a histogram: the number of values, and how many of them are at most `le`. */
+              count: z.int().optional(),
+              buckets: z
+                .array(z.object({ le: z.number(), count: z.int() }))
+                .readonly()
+                .optional(),
+            }),
+          )
+          .readonly(),
+      }),
+    )
+    .readonly(),
+});
+
 export type Status = z.infer<typeof statusSchema>;
 export type Plan = z.infer<typeof planSchema>;
 export type Rules = z.infer<typeof rulesSchema>;
+export type MetricsAnswer = z.infer<typeof metricsSchema>;
 export type Handover = z.infer<typeof handoverSchema>;

@@ -8,7 +8,7 @@ import { type ControlHandlers, ControlServer } from "./control-server.ts";
 const directory = mkdtempSync(join(tmpdir(), "control-"));
 const path = join(directory, "flanneld.sock");
 const unused = () => Promise.reject(new Error("not part of this test"));
-const handlers: ControlHandlers = { status: unused, plan: unused, rules: unused, handover: unused };
+const handlers: ControlHandlers = { status: unused, plan: unused, rules: unused, handover: unused, metrics: unused };
 
 afterEach(() => rmSync(path, { force: true }));
 

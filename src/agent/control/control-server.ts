@@ -4,13 +4,14 @@ import { createServer, type IncomingMessage, type Server, type ServerResponse } 
 import { dirname } from "node:path";
 import { describeError, FlannelError } from "../../errors.ts";
 import { ensureDirectory } from "../../sys/files.ts";
-import type { Handover, Plan, Rules, Status } from "./control-protocol.ts";
+import type { Handover, MetricsAnswer, Plan, Rules, Status } from "./control-protocol.ts";
 
 export interface ControlHandlers {
   readonly status: () => Promise<Status>;
   readonly plan: () => Promise<Plan>;
   readonly rules: () => Promise<Rules>;
   readonly handover: () => Promise<Handover>;
+  readonly metrics: () => Promise<MetricsAnswer>;
 }
 
 export class ControlServer implements AsyncDisposable {
@@ -81,6 +82,7 @@ async function answer(request: IncomingMessage, response: ServerResponse, handle
     "GET /v1/status": handlers.status,
     "GET /v1/plan": handlers.plan,
     "GET /v1/rules": handlers.rules,
+    "GET /v1/metrics": handlers.metrics,
     "POST /v1/handover": handlers.handover,
   };
   const handler = routes[`${request.method} ${(request.url ?? "").split("?", 1)[0]}`];

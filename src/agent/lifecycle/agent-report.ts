@@ -5,9 +5,11 @@ import { FlannelError } from "../../errors.ts";
 import { hostStateLines } from "../../host/kinds/host-state-text.ts";
 import type { OwnLease } from "../../lease/lease.ts";
 import type { SubnetStore } from "../../store/subnet-store.ts";
-import type { Handover, Plan, Rules, Status } from "../control/control-protocol.ts";
+import type { Metrics, MetricsRecorder } from "../../telemetry/metrics/metrics.ts";
+import type { Handover, MetricsAnswer, Plan, Rules, Status } from "../control/control-protocol.ts";
 import type { ControlHandlers } from "../control/control-server.ts";
 import type { Agent } from "./agent.ts";
+import { NETWORK_NAME, recordAgent } from "./agent-metrics.ts";
 import { certificateFindings } from "./certificate-findings.ts";
 import type { Network } from "./network.ts";
 
@@ -17,16 +19,22 @@ export class AgentReport {
     plan: () => this.plan(),
     rules: () => this.rules(),
     handover: async () => this.handover(),
+    metrics: async () => this.metrics(),
   };
   readonly #options: AgentOptions;
   readonly #version: string;
+  readonly #metrics: Metrics;
+  /** For what there is today: one network for each agent. */
+  readonly networkMetrics: MetricsRecorder;
   readonly #startedAt = new Date();
   #agent: Agent | undefined;
   #store: SubnetStore | undefined;
 
-  constructor(options: AgentOptions, version: string) {
+  constructor(options: AgentOptions, version: string, metrics: Metrics) {
     this.#options = options;
     this.#version = version;
+    this.#metrics = metrics;
+    this.networkMetrics = metrics.network(NETWORK_NAME);
   }
 
   follow(agent: Agent, store: SubnetStore): void {
@@ -103,6 +111,12 @@ export class AgentReport {
 
   handover(): Promise<Handover> {
     return this.#networkOrRefuse().reconciler.handover();
+  }
+
+  /** What features recorded as it happened, and what is read from them now. */
+  metrics(): MetricsAnswer {
+    if (this.#agent !== undefined) recordAgent(this.networkMetrics, this.#agent);
+    return { metrics: this.#metrics.snapshot() };
   }
 
   #networkOrRefuse(): Network {

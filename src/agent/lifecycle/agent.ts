@@ -11,6 +11,7 @@ import type { Rtnetlink } from "../../netlink/rtnetlink/rtnetlink.ts";
 import type { LeaseRequest, NetworkConfigDocument, SubnetStore } from "../../store/subnet-store.ts";
 import type { DescriptorKeeper } from "../../sys/service-descriptors.ts";
 import type { AgentLogger } from "../../telemetry/create-logger.ts";
+import type { MetricsRecorder } from "../../telemetry/metrics/metrics.ts";
 import type { ExternalInterface } from "../../underlay/external-interface.ts";
 import { readSubnetFile } from "../state/subnet-file.ts";
 import type { RememberedState, WarmState } from "../state/warm-state.ts";
@@ -35,6 +36,7 @@ export interface AgentParts {
   readonly options: AgentOptions;
   readonly backends: BackendRegistry;
   readonly logger: AgentLogger;
+  readonly metrics: MetricsRecorder;
   readonly store: SubnetStore;
   readonly descriptorKeeper: DescriptorKeeper;
   readonly rtnetlink: Rtnetlink;
@@ -268,20 +270,18 @@ export class Agent implements AsyncDisposable {
   }
 
   #onAcquired(lease: OwnLease): void {
-    const { logger, store, options } = this.#parts;
     this.#warmStart?.[Symbol.dispose]();
     this.storeView.answered();
     this.#isWarm = false;
     this.#setOwn(lease);
     this.#keeper = LeaseKeeper.start({
-      store,
+      ...this.#parts,
       lease,
       attributes: lease.attributes,
-      renewMarginMs: options.renewMarginMs,
-      acquire: (signal) => this.#acquire({ logger, signal }),
+      renewMarginMs: this.#parts.options.renewMarginMs,
+      acquire: (signal) => this.#acquire({ logger: this.#parts.logger, signal }),
       onLease: (renewed) => this.#setOwn(renewed),
       onTaken: (error) => this.#end({ type: "failed", error }),
-      logger,
       signal: this.#signal,
     });
     // Facts may have changed while the lease was being taken.

@@ -7,6 +7,7 @@ import { describeOwner, hasSamePublicIp } from "../../lease/lease-owner.ts";
 import type { TableUpdate } from "../../lease/lease-table.ts";
 import type { SubnetStore } from "../../store/subnet-store.ts";
 import type { Logger } from "../../telemetry/logger.ts";
+import type { MetricsRecorder } from "../../telemetry/metrics/metrics.ts";
 
 export interface LeaseKeeperOptions {
   readonly store: SubnetStore;
@@ -21,6 +22,7 @@ export interface LeaseKeeperOptions {
   /** Another host owns our subnet now. The keeper has stopped; the agent must. */
   readonly onTaken: (error: FlannelError) => void;
   readonly logger: Logger;
+  readonly metrics?: MetricsRecorder;
   readonly signal: AbortSignal;
   /** Longest sleep; bounds how late a clock jump is noticed. */
   readonly pollMs?: number;
@@ -161,6 +163,7 @@ export class LeaseKeeper implements AsyncDisposable {
     try {
       const lease = await this.#options.store.renew(this.#lease, this.#attributes, this.#signal);
       this.#adopt(lease);
+      this.#options.metrics?.count("flannel_lease_renewals_total", { result: "renewed" });
       this.#options.logger.info("lease.renewed", `lease ${lease.key} renewed`, {
         ...(lease.expiresAtMs !== undefined && { expiresAt: new Date(lease.expiresAtMs).toISOString() }),
       });
@@ -175,6 +178,7 @@ export class LeaseKeeper implements AsyncDisposable {
 
   async #takeAgain(why: string): Promise<void> {
     this.#deletedAt ??= this.#lease.revision;
+    this.#options.metrics?.count("flannel_lease_reacquisitions_total", {});
     this.#options.logger.warn("lease.reacquire", `${why}: taking it again`, { key: this.#lease.key });
     const wasReplaced = this.#isStoreReplaced;
     this.#isStoreReplaced = false;
@@ -237,6 +241,7 @@ export class LeaseKeeper implements AsyncDisposable {
     this.#failures++;
     const firstMs = this.#options.retryFirstMs ?? RETRY_FIRST_MS;
     const waitMs = Math.min(firstMs * 2 ** (this.#failures - 1), RETRY_MAX_MS);
+    this.#options.metrics?.count("flannel_lease_renewals_total", { result: "failed" });
     this.#options.logger.warn("lease.renewal-failed", `lease not renewed, next try in ${waitMs / 1_000} s`, {
       error: describeError(error),
     });

@@ -19,6 +19,7 @@ import type { Lease, LeaseAttributes, LeasedSubnets } from "../../lease/lease.ts
 import type { Rtnetlink } from "../../netlink/rtnetlink/rtnetlink.ts";
 import type { DescriptorKeeper } from "../../sys/service-descriptors.ts";
 import type { Logger } from "../../telemetry/logger.ts";
+import type { MetricsRecorder } from "../../telemetry/metrics/metrics.ts";
 import { DirectPeers } from "../../underlay/direct-peers.ts";
 import type { ExternalInterface } from "../../underlay/external-interface.ts";
 import { ExternalInterfaceWatch } from "../../underlay/external-interface-watch.ts";
@@ -45,6 +46,7 @@ export interface NetworkOptions {
   readonly descriptorKeeper: DescriptorKeeper;
   readonly rtnetlink: Rtnetlink;
   readonly logger: Logger;
+  readonly metrics: MetricsRecorder;
   readonly signal: AbortSignal;
   /** After each pass over the kernel. */
   readonly onPass: () => void;
@@ -91,12 +93,13 @@ export class Network implements AsyncDisposable {
   }
 
   static async open(options: NetworkOptions): Promise<Network> {
-    const { backend, staleDevices, networks, rtnetlink, logger, signal } = options;
+    const { backend, staleDevices, networks, rtnetlink, logger, metrics, signal } = options;
     let opened: Network | undefined;
     const reconciler = await Reconciler.open({
       devices: [...new Set([...backend.devices, ...staleDevices])],
       ownedNetworks: networks,
       logger,
+      metrics,
       signal,
       // A pass we wait for is told when we know its result: until then its peers would seem to be missing.
       onChange: () => {
@@ -174,6 +177,10 @@ export class Network implements AsyncDisposable {
   /** Undefined for backends with nothing running. */
   dataPlane(): RuntimeStatus | undefined {
     return this.#runtime?.status();
+  }
+
+  recordDataPlane(metrics: MetricsRecorder): void {
+    this.#runtime?.recordMetrics?.(metrics);
   }
 
   get isOwnProgrammed(): boolean {

@@ -10,6 +10,7 @@ import type { Family } from "../../ip/address.ts";
 import type { Rtnetlink } from "../../netlink/rtnetlink/rtnetlink.ts";
 import type { DescriptorKeeper } from "../../sys/service-descriptors.ts";
 import type { Logger } from "../../telemetry/logger.ts";
+import type { MetricsRecorder } from "../../telemetry/metrics/metrics.ts";
 import { selectExternalInterface } from "../../underlay/external-interface-watch.ts";
 import type { InterfaceOptions } from "../../underlay/interface-choice.ts";
 import { DeviceClaims } from "../state/device-claims.ts";
@@ -24,6 +25,7 @@ export interface OpenNetworkOptions {
   readonly descriptorKeeper: DescriptorKeeper;
   readonly rtnetlink: Rtnetlink;
   readonly logger: Logger;
+  readonly metrics: MetricsRecorder;
   readonly signal: AbortSignal;
   readonly onPass: NetworkOptions["onPass"];
   readonly onExternalInterface: NetworkOptions["onExternalInterface"];
@@ -31,7 +33,7 @@ export interface OpenNetworkOptions {
 
 /** Throws `config.invalid`, `interface.notFound`, or `agent.running` when another agent keeps our device. */
 export async function openNetwork(options: OpenNetworkOptions): Promise<Network> {
-  const { backends, config, agentOptions, remembered, rtnetlink, logger, signal, onPass } = options;
+  const { backends, config, agentOptions, remembered, rtnetlink, logger, metrics, signal, onPass } = options;
   const backend = backends.create(config);
   const selection: InterfaceOptions = {
     families: familiesOf(config),
@@ -60,6 +62,7 @@ export async function openNetwork(options: OpenNetworkOptions): Promise<Network>
     networks,
     resyncMs: agentOptions.rules.resyncMs,
     logger,
+    metrics,
     signal,
     onChange: onPass,
   });
@@ -80,6 +83,7 @@ export async function openNetwork(options: OpenNetworkOptions): Promise<Network>
       descriptorKeeper: options.descriptorKeeper,
       rtnetlink,
       logger,
+      metrics,
       signal,
       onPass,
       onExternalInterface: options.onExternalInterface,

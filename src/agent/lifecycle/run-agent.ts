@@ -14,6 +14,7 @@ import { keepMemorySmall } from "../../sys/memory-keeper.ts";
 import { ServiceDescriptors } from "../../sys/service-descriptors.ts";
 import { notifyService } from "../../sys/service-notify.ts";
 import type { AgentLogger } from "../../telemetry/create-logger.ts";
+import { Metrics } from "../../telemetry/metrics/metrics.ts";
 import { ControlServer } from "../control/control-server.ts";
 import { chooseControlSocket } from "../control/control-socket-path.ts";
 import { HealthServer } from "../control/health-server.ts";
@@ -51,7 +52,7 @@ export async function runAgent(run: RunOptions): Promise<ExitCode> {
     makeRunDirectory(options.subnetFile);
     using _lock = FileLock.acquire(`${options.subnetFile}.lock`);
     using _memory = keepMemorySmall();
-    const report = new AgentReport(options, run.version);
+    const report = new AgentReport(options, run.version, new Metrics());
     await using _health = await openHealthServer(options, report);
     const socket = await chooseControlSocket(options.controlSocket, options.subnetFile, logger);
     await using _control = await ControlServer.open(socket, report.handlers);
@@ -123,7 +124,7 @@ async function runUntilEnd(
   );
   const announcer = new ReadinessAnnouncer(logger, keeper);
   const onSettled = () => announcer.tell(report);
-  const ours = { store, descriptorKeeper: keeper, rtnetlink, warmState };
+  const ours = { store, descriptorKeeper: keeper, rtnetlink, warmState, metrics: report.networkMetrics };
   await using agent = Agent.start({ options, backends, logger, ...ours, remembered, beginsAnew, signal, onSettled });
   report.follow(agent, store);
   await using _certificates = CertificateKeeper.start({ etcd: options.etcd, store, logger, signal });

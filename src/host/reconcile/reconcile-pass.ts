@@ -4,6 +4,7 @@ import { FlannelError } from "../../errors.ts";
 import type { Prefix } from "../../ip/address.ts";
 import type { Rtnetlink } from "../../netlink/rtnetlink/rtnetlink.ts";
 import type { Logger } from "../../telemetry/logger.ts";
+import type { MetricsRecorder } from "../../telemetry/metrics/metrics.ts";
 import { type HostKind, hostKinds, kindRules, underlayOf } from "../kinds/host-objects.ts";
 import type { HostState } from "../kinds/host-state.ts";
 import type { DeviationContext } from "./deviation.ts";
@@ -16,7 +17,7 @@ import { NextHopPool } from "./next-hop-pool.ts";
 import { LinkDirectory, type Ownership, ownDeviceName } from "./observed-state.ts";
 import type { ProgramFailure } from "./program-context.ts";
 import { program } from "./programmer.ts";
-import { type Repair, RepairLog, repairAction } from "./repair-log.ts";
+import { type Repair, RepairLog, repairOf } from "./repair-log.ts";
 import { RouteProgrammer } from "./route-programmer.ts";
 
 export interface HostFailure {
@@ -45,6 +46,7 @@ export interface PassOptions {
   readonly netlink: Rtnetlink;
   readonly ownership: Ownership;
   readonly logger: Logger;
+  readonly metrics: MetricsRecorder | undefined;
   readonly signal: AbortSignal;
   aroundLook(look: () => Promise<void>): Promise<void>;
 }
@@ -74,7 +76,7 @@ export class ReconcilePass {
 
   constructor(options: PassOptions) {
     this.#options = options;
-    this.repairs = new RepairLog(options.logger);
+    this.repairs = new RepairLog(options.logger, options.metrics);
     const context = { netlink: options.netlink, links: this.#links, signal: options.signal };
     this.#routes = new RouteProgrammer(context, this.#pool, options.ownership.ownDevices);
   }
@@ -302,7 +304,7 @@ export class ReconcilePass {
     const lines = new Map(
       operations
         .filter(({ slot }) => this.#repairing.has(slot))
-        .map(({ slot }) => [slot, { object: this.line(slot), action: repairAction(slot) }]),
+        .map(({ slot }) => [slot, repairOf(slot, this.line(slot))]),
     );
     const failures = await program(operations, { netlink, signal, links: this.#links }, this.#routes);
     this.#settle(operations, failures, failed);

@@ -1,7 +1,7 @@
 // What the reconciler says about itself.
 import { hostKinds, kindRules } from "../kinds/host-objects.ts";
 import type { HostFailure, ReconcilePass } from "./reconcile-pass.ts";
-import type { Repair } from "./repair-log.ts";
+import type { RepairRecord } from "./repair-log.ts";
 
 export interface ReconcilerStatus {
   readonly desiredObjects: number;
@@ -9,7 +9,7 @@ export interface ReconcilerStatus {
   readonly programmedObjects: number;
   /** At most 100; links first, since all else hangs on them. */
   readonly failures: readonly HostFailure[];
-  readonly repairs: { readonly total: number; readonly last: readonly Repair[] };
+  readonly repairs: { readonly total: number; readonly last: readonly RepairRecord[] };
 }
 
 const MAX_FAILURES_SHOWN = 100;

@@ -5,6 +5,7 @@ import type { Prefix } from "../../ip/address.ts";
 import { type MonitorMessage, RtnetlinkMonitor } from "../../netlink/rtnetlink/monitor.ts";
 import { Rtnetlink } from "../../netlink/rtnetlink/rtnetlink.ts";
 import type { Logger } from "../../telemetry/logger.ts";
+import type { MetricsRecorder } from "../../telemetry/metrics/metrics.ts";
 import { type HostKind, hostKinds } from "../kinds/host-objects.ts";
 import type { HostState } from "../kinds/host-state.ts";
 import { type DeviationContext, deviationOf } from "./deviation.ts";
@@ -19,6 +20,7 @@ export interface ReconcilerOptions {
   /** The networks of our configuration: routes with our protocol number inside them are ours. */
   readonly ownedNetworks: readonly Prefix[];
   readonly logger: Logger;
+  readonly metrics?: MetricsRecorder;
   /** After it nothing is changed any more. */
   readonly signal: AbortSignal;
   /** Between looks at a third of everything (see `auditRounds`); default 60,000. 0: only on notifications. */
@@ -67,6 +69,7 @@ export class Reconciler implements AsyncDisposable {
       netlink,
       ownership,
       logger: options.logger,
+      metrics: options.metrics,
       signal: options.signal,
       aroundLook: (look) => this.#holdBackDuring(look),
     });
@@ -172,8 +175,16 @@ export class Reconciler implements AsyncDisposable {
       result = this.#onPassFailed(asFlannelError(error), kinds);
     }
     this.#armRetryTimer();
+    this.#measure(result);
     for (const waiter of waiters) waiter.resolve(result);
     if (result.operations > 0 || result.failures.length > 0) this.#options.onChange?.();
+  }
+
+  #measure({ operations, failures, durationMs }: ReconcileResult): void {
+    const { metrics } = this.#options;
+    metrics?.count("flannel_reconcile_passes_total", { result: failures.length === 0 ? "done" : "failed" });
+    metrics?.count("flannel_reconcile_operations_total", {}, operations);
+    metrics?.observe("flannel_reconcile_duration_seconds", {}, durationMs / 1_000);
   }
 
   /** The kernel would not list its objects: without that nothing can be done, so everything is looked at again. */

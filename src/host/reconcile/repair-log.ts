@@ -1,9 +1,10 @@
 // What somebody else broke and we put back: counted, the last ones remembered, one log line a pass.
 
 import type { Logger } from "../../telemetry/logger.ts";
+import type { MetricsRecorder } from "../../telemetry/metrics/metrics.ts";
 import type { AnySlot } from "./host-table.ts";
 
-export interface Repair {
+export interface RepairRecord {
   /** RFC 3339. */
   readonly at: string;
   /** The object as `ip`, `bridge` or `sysctl` show it. */
@@ -11,16 +12,22 @@ export interface Repair {
   readonly action: "added" | "corrected" | "removed";
 }
 
+export interface Repair extends RepairRecord {
+  readonly kind: AnySlot["kind"];
+}
+
 const REMEMBERED = 20;
 const NAMED_IN_LOG = 5;
 
 export class RepairLog {
   readonly #logger: Logger;
+  readonly #metrics: MetricsRecorder | undefined;
   #total = 0;
-  #last: Repair[] = [];
+  #last: RepairRecord[] = [];
 
-  constructor(logger: Logger) {
+  constructor(logger: Logger, metrics?: MetricsRecorder) {
     this.#logger = logger;
+    this.#metrics = metrics;
   }
 
   get total(): number {
@@ -28,13 +35,15 @@ export class RepairLog {
   }
 
   /** At most 20, oldest first. */
-  get last(): readonly Repair[] {
+  get last(): readonly RepairRecord[] {
     return this.#last;
   }
 
   /** The repairs of one pass. */
-  record(repairs: readonly Repair[]): void {
-    if (repairs.length === 0) return;
+  record(found: readonly Repair[]): void {
+    if (found.length === 0) return;
+    for (const { kind, action } of found) this.#metrics?.count("flannel_host_repairs_total", { kind, action });
+    const repairs = found.map(({ kind: _, ...repair }) => repair);
     this.#total += repairs.length;
     this.#last = [...this.#last, ...repairs.slice(-REMEMBERED)].slice(-REMEMBERED);
     const named = repairs.slice(0, NAMED_IN_LOG).map(({ action, object }) => `${action} ${object}`);
@@ -47,8 +56,12 @@ export class RepairLog {
   }
 }
 
-/** What has to be done to a slot, in the word the log uses. */
-export function repairAction({ desired, observed }: AnySlot): Repair["action"] {
+/** What has to be done to a slot; `object` is its line. */
+export function repairOf(slot: AnySlot, object: string): Omit<Repair, "at"> {
+  return { kind: slot.kind, object, action: actionOn(slot) };
+}
+
+function actionOn({ desired, observed }: AnySlot): RepairRecord["action"] {
   if (desired === undefined) return "removed";
   return observed === undefined ? "added" : "corrected";
 }
