@@ -11,7 +11,7 @@ afterAll(() => rmSync(directory, { recursive: true }));
 const script = `
   import { readdirSync, readFileSync } from "node:fs";
   import { describeError } from ${JSON.stringify(new URL("../../src/errors.ts", import.meta.url).href)};
-  import { writeFileAtomically } from ${JSON.stringify(new URL("../../src/agent/state/subnet-file.ts", import.meta.url).href)};
+  import { writeFileAtomically } from ${JSON.stringify(new URL("../../src/sys/files.ts", import.meta.url).href)};
   const path = process.argv[1] + "/subnet.env";
   await writeFileAtomically(path, "old");
   const error = await writeFileAtomically(path, "new".repeat(5000)).catch((thrown) => thrown);
