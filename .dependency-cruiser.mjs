@@ -18,7 +18,7 @@ const pure = [
   "^src/errors\\.ts$",
   "^src/(ip|json|lease|terminal)/",
   "^src/config/",
-  "^src/etcd-api/lease-record\\.ts$",
+  "^src/etcd-api/(etcd-lease|lease-record)\\.ts$",
   "^src/host/kinds/",
   "^src/host/reconcile/(host-table|diff)[^/]*\\.ts$",
   "^src/underlay/(external-interface|go-regex|interface-choice)[^/]*\\.ts$",
@@ -32,6 +32,8 @@ const shapes = [
   "^src/telemetry/(logger|events|metrics/metrics)\\.ts$",
   "^src/lease/lease\\.ts$",
   "^src/sys/service-descriptors\\.ts$",
+  // The ports that the adapters implement.
+  "^src/store/[^/]+\\.ts$",
 ];
 
 /** The errors, and the logger's interface with the one that says nothing. */
@@ -61,13 +63,13 @@ const rooms = {
   tunnel: ["ip", "sys"],
   backend: ["ip", "json", "config", "lease", "host/kinds", "underlay", "tunnel"],
   doctor: ["ip", "sys", "netlink/rtnetlink", "underlay", "firewall", "backend"],
-  store: ["config", "lease"],
-  "store/etcd": ["ip", "async", "config", "lease", "etcd-api", "store"],
+  "store/etcd": ["ip", "async", "config", "lease", "etcd-api"],
+  store: ["config", "lease", "store/etcd"],
   "agent/control": ["sys"],
   "agent/state": ["ip", "json", "sys", "lease", "backend"],
   "agent/lifecycle": [
     ...["ip", "async", "sys", "telemetry", "config", "lease", "netlink/rtnetlink", "underlay", "host/kinds"],
-    ...["host/reconcile", "firewall", "backend", "doctor", "store", "store/etcd", "agent/control", "agent/state"],
+    ...["host/reconcile", "firewall", "backend", "doctor", "store", "agent/control", "agent/state"],
     // The certificate of a member of a small cluster is renewed by the store that made it.
     "flannel-store/membership",
   ],
@@ -159,6 +161,13 @@ export default {
         path: "^src/(sys|telemetry|store|flannel-store|agent|cli|firewall|tunnel)/",
         dependencyTypesNot: ["type-only"],
       },
+    },
+    {
+      name: "adapters-are-opened-by-their-port",
+      comment: "whoever needs a store names it to the functions that open one, and knows no more than the ports",
+      severity: "error",
+      from: { path: "^src/", pathNot: ["^src/store/", tests] },
+      to: { path: "^src/store/[^/]+/" },
     },
     {
       name: "adapters-stay-apart",

@@ -12,7 +12,7 @@ export default defineConfig({
       {
         test: {
           name: "embedded",
-          include: ["test/embedded/**/*.test.ts", "test/etcd/{acquire,renew,watch}.test.ts"],
+          include: ["test/embedded/**/*.test.ts", "test/etcd/{acquire,keys,renew,watch,watch-faults}.test.ts"],
           env: { FLANNEL_TEST_STORE: "embedded" },
           testTimeout: 60_000,
           hookTimeout: 60_000,

@@ -35,7 +35,7 @@ export function selectAreas(filters: readonly string[]): Area[] {
     plainArea("unit", "{src,lab,scripts}/**/*.test.ts", filters),
     plainArea("system", "test/system/**/*.test.ts", filters),
     plainArea("etcd", "test/etcd/**/*.test.ts", filters),
-    plainArea("embedded", "test/{embedded/**/*,etcd/{acquire,renew,watch}}.test.ts", filters),
+    plainArea("embedded", "test/{embedded/**/*,etcd/{acquire,keys,renew,watch,watch-faults}}.test.ts", filters),
     boxedArea("kernel", filters),
     boxedArea("lab", filters),
     ...otherNodes.map((version) => otherNodeArea(version, filters)),

@@ -62,7 +62,8 @@ export function countLeases(leases: readonly Lease[], reached: readonly (readonl
 export function comparePreference(a: PeerReach, b: PeerReach, subnetLength: number): number {
   const byLength = Number(b.lengthBits === subnetLength) - Number(a.lengthBits === subnetLength);
   if (byLength !== 0) return byLength;
-  if (a.lease.revision !== b.lease.revision) return a.lease.revision > b.lease.revision ? -1 : 1;
+  if (a.lease.revision.isAfter(b.lease.revision)) return -1;
+  if (b.lease.revision.isAfter(a.lease.revision)) return 1;
   return a.lease.key < b.lease.key ? -1 : Number(a.lease.key > b.lease.key);
 }
 

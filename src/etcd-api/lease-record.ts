@@ -3,6 +3,7 @@ import type { Lease, LeasedSubnets, LeaseEvent, UnreadableLease } from "../lease
 import { tryParseLeaseKey } from "../lease/lease-key.ts";
 import { parseLeaseValue } from "../lease/lease-value.ts";
 import { type Event, Event_EventType, type KeyValue } from "./etcd.ts";
+import { EtcdRevision, etcdLease } from "./etcd-lease.ts";
 
 export interface LeaseRecord {
   /** The part of the key after the directory; made printable when it is not a lease name. */
@@ -32,7 +33,7 @@ export function readLeaseRecord(kv: KeyValue, directory: string): LeaseRecord {
   if (subnets === undefined) return { ...record, reason: "the key is not the name of a subnet" };
   try {
     const attributes = parseLeaseValue(decoder.decode(kv.value));
-    return { ...record, subnets, lease: { ...subnets, key, attributes, revision, storeLeaseId } };
+    return { ...record, subnets, lease: etcdLease({ ...subnets, key, attributes, revision, storeLeaseId }) };
   } catch (error) {
     return { ...record, subnets, reason: error instanceof RangeError ? error.message : "value is not UTF-8 text" };
   }
@@ -46,7 +47,9 @@ export function readLeaseEvent(
   const { kv } = event;
   if (kv === undefined) return {};
   if (event.type === Event_EventType.DELETE) {
-    return { event: { type: "delete", key: leaseKeyOf(kv.key, directory), revision: kv.modRevision } };
+    return {
+      event: { type: "delete", key: leaseKeyOf(kv.key, directory), revision: new EtcdRevision(kv.modRevision) },
+    };
   }
   const { key, lease, reason = "" } = readLeaseRecord(kv, directory);
   return lease === undefined ? { unreadable: { key, reason } } : { event: { type: "put", lease } };

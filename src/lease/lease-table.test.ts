@@ -1,25 +1,32 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
+import { revision } from "../../test/support/revision.ts";
 import { parseAddress, parsePrefix } from "../ip/address.ts";
 import type { Lease, LeaseChange, LeaseEvent } from "./lease.ts";
 import { LeaseTable } from "./lease-table.ts";
 
-function lease(octet: number, publicIp = `192.0.2.${octet}`, revision = 1n): Lease {
+function lease(octet: number, publicIp = `192.0.2.${octet}`, order = 1): Lease {
   return {
     key: `10.5.${octet}.0-24`,
     subnet: parsePrefix(`10.5.${octet}.0/24`),
     attributes: { publicIp: parseAddress(publicIp), backendType: "host-gw" },
-    revision,
-    storeLeaseId: 1n,
+    revision: revision(order),
+    isReservation: false,
+    adapterData: 1,
   };
 }
 
 function snapshot(leases: Lease[], unreadable: string[] = []): LeaseChange {
-  return { type: "snapshot", leases, unreadable: unreadable.map((key) => ({ key, reason: "bad" })), revision: 10n };
+  return {
+    type: "snapshot",
+    leases,
+    unreadable: unreadable.map((key) => ({ key, reason: "bad" })),
+    revision: revision(10),
+  };
 }
 
 function changes(...events: LeaseEvent[]): LeaseChange {
-  return { type: "changes", changes: events, unreadable: [], revision: 11n };
+  return { type: "changes", changes: events, unreadable: [], revision: revision(11) };
 }
 
 const keysOf = (table: LeaseTable) => table.peers().map(({ key }) => key);
@@ -41,7 +48,7 @@ describe("LeaseTable", () => {
     const table = new LeaseTable();
     const first = lease(2);
     table.apply(snapshot([first]));
-    const renewed = { ...lease(2), revision: 5n, storeLeaseId: 9n };
+    const renewed = { ...lease(2), revision: revision(5), adapterData: 9 };
     expect(table.apply(changes({ type: "put", lease: renewed })).peersChanged).toBe(false);
     expect(table.peers()[0]).toBe(first);
   });
@@ -60,7 +67,7 @@ describe("LeaseTable", () => {
     table.apply(snapshot([lease(3)], [lease(2).key, "garbage"]));
     expect(keysOf(table)).toEqual(["10.5.2.0-24", "10.5.3.0-24"]);
     expect(table.unreadable().map(({ key }) => key)).toEqual(["10.5.2.0-24", "garbage"]);
-    table.apply(changes({ type: "delete", key: lease(2).key, revision: 11n }));
+    table.apply(changes({ type: "delete", key: lease(2).key, revision: revision(11) }));
     expect(keysOf(table)).toEqual(["10.5.3.0-24"]);
     expect(table.unreadable().map(({ key }) => key)).toEqual(["garbage"]);
   });
@@ -68,10 +75,15 @@ describe("LeaseTable", () => {
   it("says that our own lease is gone, by event and by snapshot", () => {
     const table = new LeaseTable();
     table.setOwnKey(lease(1).key);
-    expect(table.apply(snapshot([lease(2)])).ownDeletedAt).toBe(10n);
+    expect(table.apply(snapshot([lease(2)])).ownDeletedAt).toEqual(revision(10));
     table.apply(changes({ type: "put", lease: lease(1) }));
-    expect(table.apply(changes({ type: "delete", key: lease(1).key, revision: 12n })).ownDeletedAt).toBe(12n);
-    const both = changes({ type: "delete", key: lease(1).key, revision: 13n }, { type: "put", lease: lease(1) });
+    expect(table.apply(changes({ type: "delete", key: lease(1).key, revision: revision(12) })).ownDeletedAt).toEqual(
+      revision(12),
+    );
+    const both = changes(
+      { type: "delete", key: lease(1).key, revision: revision(13) },
+      { type: "put", lease: lease(1) },
+    );
     expect(table.apply(both)).toEqual({ peersChanged: false, ownWritten: lease(1) });
   });
 
@@ -100,7 +112,7 @@ describe("LeaseTable", () => {
           if (e.type === "put") model.set(value.key, `192.0.2.${e.host}`);
           else model.delete(value.key);
           const put: LeaseEvent = { type: "put", lease: value };
-          table.apply(changes(e.type === "put" ? put : { type: "delete", key: value.key, revision: 11n }));
+          table.apply(changes(e.type === "put" ? put : { type: "delete", key: value.key, revision: revision(11) }));
         }
         const got = new Map(table.peers().map(({ key, attributes }) => [key, String(attributes.publicIp)]));
         expect(got).toEqual(model);
@@ -113,18 +125,18 @@ describe("LeaseTable", () => {
     table.setOwnKey(lease(1).key);
     table.apply(snapshot([lease(1), lease(2), lease(3), lease(4)]));
     const replaced = table.apply({ ...snapshot([lease(4)]), isOtherStore: true } as LeaseChange);
-    expect(replaced).toMatchObject({ peersChanged: false, storeReplaced: true, ownDeletedAt: 10n });
+    expect(replaced).toMatchObject({ peersChanged: false, storeReplaced: true, ownDeletedAt: revision(10) });
     expect(keysOf(table).toSorted()).toEqual([lease(2).key, lease(3).key, lease(4).key]);
     expect(table.missingPeers).toBe(2);
     // One is back as it was; another snapshot of this store changes nothing for the other.
-    expect(table.apply(changes({ type: "put", lease: lease(2, "192.0.2.2", 20n) })).peersChanged).toBe(false);
+    expect(table.apply(changes({ type: "put", lease: lease(2, "192.0.2.2", 20) })).peersChanged).toBe(false);
     table.apply(snapshot([lease(2), lease(4)]));
     expect(keysOf(table).toSorted()).toEqual([lease(2).key, lease(3).key, lease(4).key]);
     expect(table.forgetMissing()).toBe(1);
     expect(keysOf(table).toSorted()).toEqual([lease(2).key, lease(4).key]);
     expect(table.forgetMissing()).toBe(0);
     // What this store had and deletes is gone at once.
-    expect(table.apply(changes({ type: "delete", key: lease(4).key, revision: 21n })).peersChanged).toBe(true);
+    expect(table.apply(changes({ type: "delete", key: lease(4).key, revision: revision(21) })).peersChanged).toBe(true);
     expect(keysOf(table)).toEqual([lease(2).key]);
   });
 

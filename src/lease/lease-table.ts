@@ -1,6 +1,6 @@
 // What we know of all leases, kept current from a store's changes. Pure: no clock, no I/O.
 // A lease whose content did not change keeps its object, so that planners can cache by identity.
-import type { Lease, LeaseChange, UnreadableLease } from "./lease.ts";
+import type { Lease, LeaseChange, Revision, UnreadableLease } from "./lease.ts";
 import { hasSamePublicIp } from "./lease-owner.ts";
 
 /** What one change did. */
@@ -10,7 +10,7 @@ export interface TableUpdate {
   /** Somebody (perhaps we ourselves) wrote our own key: the lease as it now stands. */
   readonly ownWritten?: Lease;
   /** Our own key is gone, as of this revision (compare with that of the lease: the news may be old). */
-  readonly ownDeletedAt?: bigint;
+  readonly ownDeletedAt?: Revision;
   /** No revision from before can be compared with those to come. */
   readonly storeReplaced?: boolean;
 }
@@ -21,7 +21,7 @@ export class LeaseTable {
   /** Of `#leases`, those that a store which replaced another does not have. */
   readonly #missing = new Set<string>();
   #ownKey: string | undefined;
-  #revision = 0n;
+  #revision: Revision | undefined;
   #hasSnapshot = false;
 
   /** Key of our own lease: never a peer. */
@@ -34,7 +34,8 @@ export class LeaseTable {
     return this.#hasSnapshot;
   }
 
-  get revision(): bigint {
+  /** How far we have followed the store; undefined before it told us anything. */
+  get revision(): Revision | undefined {
     return this.#revision;
   }
 
@@ -71,7 +72,7 @@ export class LeaseTable {
   apply(change: LeaseChange): TableUpdate {
     if (change.type === "snapshot") return this.#applySnapshot(change);
     if (change.type === "changes") return this.#applyChanges(change);
-    if (change.type === "contact" && change.revision > this.#revision) this.#revision = change.revision;
+    if (change.type === "contact") this.#followTo(change.revision);
     return { peersChanged: false };
   }
 
@@ -111,7 +112,7 @@ export class LeaseTable {
 
   #applyChanges(change: Extract<LeaseChange, { type: "changes" }>): TableUpdate {
     let peersChanged = false;
-    let ownDeletedAt: bigint | undefined;
+    let ownDeletedAt: Revision | undefined;
     let ownWritten: Lease | undefined;
     for (const { key, reason } of change.unreadable) this.#unreadable.set(key, reason);
     for (const event of change.changes) {
@@ -125,8 +126,12 @@ export class LeaseTable {
         ownWritten = event.type === "put" ? event.lease : undefined;
       }
     }
-    if (change.revision > this.#revision) this.#revision = change.revision;
+    this.#followTo(change.revision);
     return { peersChanged, ...(ownDeletedAt !== undefined && { ownDeletedAt }), ...(ownWritten && { ownWritten }) };
+  }
+
+  #followTo(revision: Revision): void {
+    if (this.#revision === undefined || revision.isAfter(this.#revision)) this.#revision = revision;
   }
 
   #delete(key: string): boolean {

@@ -27,22 +27,41 @@ export interface LeasedSubnets {
   readonly ipv6Subnet?: Prefix;
 }
 
+/**
+ * When a store wrote something. Opaque: only the adapter that made it knows what is inside. Its text is for people and
+ * logs.
+ */
+export interface Revision {
+  /** Whether this was written later than `other`, in the same store. Of what was written at once neither is later. */
+  isAfter(other: Revision): boolean;
+  toString(): string;
+}
+
 /** One host's lease as any store tells it. Immutable: a change makes a new object, so identity can key caches. */
 export interface Lease extends LeasedSubnets {
   /** Store-independent name, e.g. `10.5.34.0-24` or `10.5.34.0-24&fd00::-64`; unique within a network. */
   readonly key: string;
   readonly attributes: LeaseAttributes;
-  /** Store revision of the last write; orders changes of one key. */
-  readonly revision: bigint;
-  /** Id of the store's time-to-live lease the key hangs on; 0n for a reservation (never expires). */
-  readonly storeLeaseId: bigint;
+  /** Of the last write; orders leases, and changes of one key. */
+  readonly revision: Revision;
+  /** Never expires: an operator gave the subnet to this host for good. */
+  readonly isReservation: boolean;
+  /** What the store's adapter has to know besides. Nobody else looks into it; it is plain data. */
+  readonly adapterData: unknown;
 }
 
 /** Our own lease, with what renewing it needs. */
 export interface OwnLease extends Lease {
   /** Wall-clock ms of expiry; undefined for a reservation. */
   readonly expiresAtMs?: number;
-  readonly isReservation: boolean;
+}
+
+/** How the leases of a store are written into the state directory, and read back. */
+export interface LeaseCodec {
+  /** Plain JSON. */
+  serialise(lease: Lease): Readonly<Record<string, unknown>>;
+  /** Undefined for what this codec did not write. */
+  tryParse(entry: Readonly<Record<string, unknown>>): Lease | undefined;
 }
 
 /** A key under the lease directory that cannot be read; everything else stays as it is. */
@@ -57,22 +76,22 @@ export type LeaseChange =
       readonly type: "snapshot";
       readonly leases: readonly Lease[];
       readonly unreadable: readonly UnreadableLease[];
-      readonly revision: bigint;
+      readonly revision: Revision;
       /** Revisions start over: the store was made anew, or an older copy of it was put back. */
       readonly isOtherStore?: boolean;
     }
-  /** In order of the store's revisions. A put of an unreadable value is in `unreadable`, the old lease of that key stays. */
+  /** In the order in which the store wrote them. A put of an unreadable value is in `unreadable`, the old lease of that key stays. */
   | {
       readonly type: "changes";
       readonly changes: readonly LeaseEvent[];
       readonly unreadable: readonly UnreadableLease[];
-      readonly revision: bigint;
+      readonly revision: Revision;
     }
   /** The store answered (progress notification, keepalive): what we have is current. */
-  | { readonly type: "contact"; readonly revision: bigint }
+  | { readonly type: "contact"; readonly revision: Revision }
   /** The stream broke; the adapter reconnects by itself. Sent once per outage. */
   | { readonly type: "disconnected"; readonly reason: string };
 
 export type LeaseEvent =
   | { readonly type: "put"; readonly lease: Lease }
-  | { readonly type: "delete"; readonly key: string; readonly revision: bigint };
+  | { readonly type: "delete"; readonly key: string; readonly revision: Revision };

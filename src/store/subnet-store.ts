@@ -1,6 +1,6 @@
 // The port through which the agent sees a store. Adapters live in store/; they never import each other.
 import type { NetworkConfig } from "../config/network-config.ts";
-import type { Lease, LeaseAttributes, LeaseChange, LeasedSubnets, OwnLease } from "../lease/lease.ts";
+import type { Lease, LeaseAttributes, LeaseChange, LeasedSubnets, OwnLease, Revision } from "../lease/lease.ts";
 
 export interface LeaseRequest {
   readonly config: NetworkConfig;
@@ -11,10 +11,10 @@ export interface LeaseRequest {
   readonly remembered?: RememberedLease;
 }
 
-/** What tells an own lease from a stranger's across restarts: the store's lease id, and what only we can announce. */
-export interface RememberedLease {
-  readonly key: string;
-  readonly storeLeaseId: bigint;
+/**
+ * What tells an own lease from a stranger's across restarts: what the adapter knows it by, and what only we can announce.
+ */
+export interface RememberedLease extends Pick<Lease, "key" | "adapterData"> {
   /** Whether these attributes carry an identity of this host, as its backends know it. Pure. */
   matches(attributes: LeaseAttributes): boolean;
 }
@@ -25,7 +25,7 @@ export type AcquireOutcome = "reused" | "previous" | "remembered" | "allocated";
 export interface NetworkConfigDocument {
   /** The JSON text as stored. */
   readonly text: string;
-  readonly revision: bigint;
+  readonly revision: Revision;
 }
 
 /** A certificate that the connection to the store stands on. */
@@ -37,6 +37,14 @@ export interface CertificateInUse {
   readonly endsAtMs: number;
 }
 
+/** Of a connection that stands on certificates; without TLS there are none in use. */
+export interface StoreCertificates {
+  /** A server's is known once it was reached. */
+  inUse(): readonly CertificateInUse[];
+  /** Reads the files again and moves all connections over. Throws `config.invalid`; then nothing changed. */
+  reload(): Promise<void>;
+}
+
 /** All methods reject with a FlannelError; `retryable` ones only after the adapter's own fail-over is exhausted. */
 export interface SubnetStore extends AsyncDisposable {
   /** Names the store in logs and status, without secrets. */
@@ -44,7 +52,7 @@ export interface SubnetStore extends AsyncDisposable {
   /** Rejects with `config.missing` when there is none. */
   networkConfig(signal: AbortSignal): Promise<NetworkConfigDocument>;
   /** Every later version of the configuration; undefined when it was deleted. Survives outages. */
-  watchNetworkConfig(after: bigint, signal: AbortSignal): AsyncIterable<NetworkConfigDocument | undefined>;
+  watchNetworkConfig(after: Revision, signal: AbortSignal): AsyncIterable<NetworkConfigDocument | undefined>;
   /** Never gives two hosts one subnet. Retries lost races with back-off. `pool.exhausted` when no subnet is free. */
   acquire(request: LeaseRequest, signal: AbortSignal): Promise<{ lease: OwnLease; outcome: AcquireOutcome }>;
   /**
@@ -56,8 +64,11 @@ export interface SubnetStore extends AsyncDisposable {
   watch(signal: AbortSignal): AsyncIterable<LeaseChange>;
   /** One consistent snapshot, for commands. */
   list(signal: AbortSignal): Promise<readonly Lease[]>;
-  /** Empty without TLS. A server's is known once it was reached. */
-  certificates(): readonly CertificateInUse[];
-  /** This host's address has changed: connections from the old one are dead, and new ones are made at once. */
-  reconnect(): void;
+  /** Missing where somebody else looks after them. */
+  readonly certificates?: StoreCertificates;
+  /**
+   * This host's address has changed: connections from the old one are dead, and new ones are made at once. Missing where
+   * the adapter notices by itself.
+   */
+  readonly reconnect?: () => void;
 }

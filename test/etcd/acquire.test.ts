@@ -1,44 +1,31 @@
-// Taking leases from a real etcd: whose subnet, which subnet, and never the same one twice.
+// The contract of taking leases, on a real store: whose subnet, which subnet, and never the same one twice.
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from "vitest";
 import { parseAddress, parsePrefix } from "../../src/ip/address.ts";
 import type { LeaseAttributes } from "../../src/lease/lease.ts";
-import type { EtcdSubnetStore } from "../../src/store/etcd/etcd-subnet-store.ts";
-import { type ContractServer, startContractServer } from "./contract-server.ts";
-import {
-  attributesOf,
-  directory,
-  dualConfig,
-  ipv4Config,
-  ipv6Config,
-  never,
-  openStore,
-  RawClient,
-  requestOf,
-} from "./fixture.ts";
+import type { LeaseAdministration } from "../../src/store/lease-administration.ts";
+import type { SubnetStore } from "../../src/store/subnet-store.ts";
+import { attributesOf, dualConfig, ipv4Config, ipv6Config, never, requestOf } from "./fixture.ts";
+import { type StoreWorld, startStoreWorld } from "./store-world.ts";
 
-let server: ContractServer;
-let store: EtcdSubnetStore;
-let raw: RawClient;
+let world: StoreWorld;
+let store: SubnetStore;
+let administration: LeaseAdministration;
 
 beforeAll(async () => {
-  server = await startContractServer();
-  store = await openStore(server.endpoints);
-  raw = await RawClient.open(server.endpoints);
+  world = await startStoreWorld();
+  store = await world.open();
+  administration = await world.administer();
 });
 
 afterAll(async () => {
   await store[Symbol.asyncDispose]();
-  await raw[Symbol.asyncDispose]();
-  await server[Symbol.asyncDispose]();
+  await administration[Symbol.asyncDispose]();
+  await world[Symbol.asyncDispose]();
 });
 
 beforeEach(async () => {
-  await server.control("del", "--prefix", "/");
+  await world.clear();
 });
-
-async function countStoreLeases(): Promise<number> {
-  return (await server.control("lease", "list")).trim().split("\n").length;
-}
 
 const reservation = `{"PublicIP":"192.0.2.1","PublicIPv6":null}`;
 
@@ -46,13 +33,13 @@ test("a first lease is written exactly as upstream writes it, for 24 hours", asy
   const { lease, outcome } = await store.acquire(requestOf("192.0.2.1"), never);
   expect(outcome).toBe("allocated");
   expect(lease.key).toMatch(/^10\.5\.\d+\.0-24$/);
-  const written = await raw.get(directory + lease.key);
+  const written = await world.read(lease.key);
   expect(written?.value).toBe(
     '{"PublicIP":"192.0.2.1","PublicIPv6":null,"BackendType":"vxlan","BackendData":{"VNI":1,"VtepMAC":"02:00:00:00:00:01"}}',
   );
-  expect(written).toMatchObject({ lease: lease.storeLeaseId, revision: lease.revision });
-  const ttl = await store.administration.timeToLive([lease.storeLeaseId], never);
-  expect(ttl.get(lease.storeLeaseId)).toBeGreaterThan(86_390);
+  expect(written).toMatchObject({ isReservation: false, revision: String(lease.revision) });
+  const ttl = await administration.timeToLive([lease], never);
+  expect(ttl.get(lease.key)).toBeGreaterThan(86_390);
   expect(lease.expiresAtMs! - Date.now()).toBeGreaterThan(86_390_000);
 });
 
@@ -66,7 +53,7 @@ test("a lease with our public IP is reused in place, with what we announce now",
 });
 
 test("a lease of ours that does not fit the network config is deleted and replaced", async () => {
-  await raw.put({ [`${directory}10.9.1.0-24`]: reservation });
+  await world.write({ "10.9.1.0-24": reservation });
   const { lease, outcome } = await store.acquire(requestOf("192.0.2.1"), never);
   expect(outcome).toBe("allocated");
   expect((await store.list(never)).map(({ key }) => key)).toEqual([lease.key]);
@@ -84,9 +71,7 @@ test.each([
   ["its key holds garbage", { "10.5.77.0-24": "{{{" }, "10.5.77.0/24"],
   ["it is outside the network", {}, "10.9.77.0/24"],
 ])("the previous subnet is not taken when %s", async (_why, keys, previous) => {
-  await raw.put(
-    Object.fromEntries([["/x", "x"], ...Object.entries(keys).map(([key, value]) => [directory + key, value])]),
-  );
+  await world.write({ garbage: "x", ...keys });
   const request = requestOf("192.0.2.1", { previous: { subnet: parsePrefix(previous) } });
   const { lease, outcome } = await store.acquire(request, never);
   expect(outcome).toBe("allocated");
@@ -98,12 +83,12 @@ test.each([
 const hasOurMac = ({ backendData }: LeaseAttributes) =>
   JSON.stringify(backendData) === JSON.stringify(attributesOf("192.0.2.1").backendData);
 
-test("the remembered lease is taken over after a change of address, by etcd lease or by identity", async () => {
+test("the remembered lease is taken over after a change of address, by what the store knows it by or by identity", async () => {
   const { lease: old } = await store.acquire(requestOf("192.0.2.1"), never);
-  const byId = { key: old.key, storeLeaseId: old.storeLeaseId, matches: () => false };
+  const byId = { key: old.key, adapterData: old.adapterData, matches: () => false };
   const first = await store.acquire(requestOf("192.0.2.2", { remembered: byId }), never);
   expect([first.outcome, first.lease.key]).toEqual(["remembered", old.key]);
-  const byIdentity = { key: old.key, storeLeaseId: 1n, matches: hasOurMac };
+  const byIdentity = { key: old.key, adapterData: 1n, matches: hasOurMac };
   const second = await store.acquire(requestOf("192.0.2.3", { remembered: byIdentity }), never);
   expect([second.outcome, second.lease.key]).toEqual(["remembered", old.key]);
   expect((await store.list(never)).map(({ attributes }) => attributes.publicIp)).toEqual(["192.0.2.3"]);
@@ -113,19 +98,19 @@ test("a remembered lease that somebody else holds by now stays theirs", async ()
   const { lease: old } = await store.acquire(requestOf("192.0.2.1"), never);
   const attributes = attributesOf("192.0.2.1", "02:00:00:00:00:42");
   await store.acquire(requestOf("192.0.2.1", { attributes }), never);
-  const remembered = { key: old.key, storeLeaseId: old.storeLeaseId, matches: hasOurMac };
+  const remembered = { key: old.key, adapterData: old.adapterData, matches: hasOurMac };
   const { lease, outcome } = await store.acquire(requestOf("192.0.2.2", { remembered }), never);
   expect(outcome).toBe("allocated");
   expect(lease.key).not.toBe(old.key);
 });
 
 test("a reservation stays one when its host comes", async () => {
-  await raw.put({ [`${directory}10.5.3.0-24`]: reservation });
+  await world.write({ "10.5.3.0-24": reservation });
   const { lease, outcome } = await store.acquire(requestOf("192.0.2.1"), never);
   expect(outcome).toBe("reused");
-  expect(lease).toMatchObject({ key: "10.5.3.0-24", isReservation: true, storeLeaseId: 0n });
+  expect(lease).toMatchObject({ key: "10.5.3.0-24", isReservation: true });
   expect(lease.expiresAtMs).toBeUndefined();
-  expect(await raw.get(`${directory}10.5.3.0-24`)).toMatchObject({ lease: 0n });
+  expect(await world.read("10.5.3.0-24")).toMatchObject({ isReservation: true });
   const renewed = await store.renew(lease, lease.attributes, never);
   expect(renewed).toEqual(lease);
 });
@@ -139,7 +124,7 @@ test("dual stack and IPv6-only leases have upstream's key names", async () => {
   expect(dual.lease.key).toMatch(/^10\.5\.\d+\.0-24&fd00:0:0:[\da-f]+::-64$/);
   const ipv6 = await store.acquire({ config: ipv6Config, attributes: { ...owner, backendType: "vxlan" } }, never);
   expect(ipv6.lease.key).toMatch(/^0\.0\.0\.0-0&fd00:0:0:[\da-f]+::-64$/);
-  const found = await raw.get(directory + ipv6.lease.key);
+  const found = await world.read(ipv6.lease.key);
   expect(found?.value).toBe('{"PublicIP":"0.0.0.0","PublicIPv6":"2001:db8::1","BackendType":"vxlan"}');
   const again = await store.acquire({ config: ipv6Config, attributes: { ...owner, backendType: "vxlan" } }, never);
   expect([again.outcome, again.lease.key]).toEqual(["reused", ipv6.lease.key]);
@@ -148,32 +133,21 @@ test("dual stack and IPv6-only leases have upstream's key names", async () => {
 test("subnet space exhausted: a clear error that may be retried, and success once a subnet is free", async () => {
   const config = { ...ipv4Config, ipv4: { ...ipv4Config.ipv4!, subnetMax: parseAddress("10.5.2.0") } };
   const other = (ip: string) => `{"PublicIP":"${ip}","PublicIPv6":null}`;
-  await raw.put({ [`${directory}10.5.1.0-24`]: other("192.0.2.8"), [`${directory}10.5.2.0-24`]: "garbage" });
+  await world.write({ "10.5.1.0-24": other("192.0.2.8"), "10.5.2.0-24": "garbage" });
   await expect(store.acquire(requestOf("192.0.2.1", { config }), never)).rejects.toMatchObject({
     code: "pool.exhausted",
     retryable: true,
     message: expect.stringContaining("/24 in 10.5.0.0/16 (10.5.1.0 to 10.5.2.0) are taken by 2 leases"),
   });
-  await raw.delete(`${directory}10.5.2.0-24`);
+  await world.remove("10.5.2.0-24");
   const { lease } = await store.acquire(requestOf("192.0.2.1", { config }), never);
   expect(lease.key).toBe("10.5.2.0-24");
 });
 
-test("keys beside the lease directory are not ours", async () => {
-  await raw.put({ "/coreos.com/network/subnets_backup/10.5.1.0-24": reservation, "/coreos.com/network/subnets": "x" });
-  expect(await store.list(never)).toEqual([]);
-});
-
-test("a prefix is cleaned as upstream cleans it", async () => {
-  await using other = await openStore(server.endpoints, { prefix: "//coreos.com//network/" });
-  const { lease } = await other.acquire(requestOf("192.0.2.1"), never);
-  expect(await raw.get(directory + lease.key)).toBeDefined();
-});
-
 describe("concurrency", () => {
   test("200 hosts starting at once all get distinct subnets in under 10 s", async () => {
-    const before = await countStoreLeases();
-    const stores = await Promise.all(Array.from({ length: 200 }, () => openStore(server.endpoints)));
+    const before = await world.grants();
+    const stores = await Promise.all(Array.from({ length: 200 }, () => world.open()));
     const startedMs = performance.now();
     const acquired = await Promise.all(
       stores.map((each, index) => each.acquire(requestOf(`192.0.2.${index + 1}`), never)),
@@ -183,14 +157,14 @@ describe("concurrency", () => {
     expect(new Set(acquired.map(({ lease }) => lease.key)).size).toBe(200);
     expect(await store.list(never)).toHaveLength(200);
     expect(tookMs).toBeLessThan(10_000);
-    // Store leases of lost races were given back.
-    expect((await countStoreLeases()) - before).toBe(200);
+    // Grants of lost races were given back.
+    expect((await world.grants()) - before).toBe(200);
   });
 
   test("no two dual-stack hosts overlap in either family, though their keys differ", async () => {
     const few = { ...dualConfig, ipv4: { ...dualConfig.ipv4!, subnetMax: parseAddress("10.5.16.0") } };
     const config = { ...few, ipv6: { ...few.ipv6!, subnetMax: parseAddress("fd00:0:0:10::") } };
-    const stores = await Promise.all(Array.from({ length: 16 }, () => openStore(server.endpoints)));
+    const stores = await Promise.all(Array.from({ length: 16 }, () => world.open()));
     const acquired = await Promise.all(
       stores.map((each, index) =>
         each

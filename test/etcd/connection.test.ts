@@ -5,7 +5,16 @@ import { writeFile } from "node:fs/promises";
 import { setTimeout as delay } from "node:timers/promises";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { EtcdServer } from "./etcd-server.ts";
-import { Follower, foreignLease, never, openStore, putForeignLeases, RawClient, requestOf } from "./fixture.ts";
+import {
+  Follower,
+  foreignLease,
+  never,
+  openAdministration,
+  openStore,
+  putForeignLeases,
+  RawClient,
+  requestOf,
+} from "./fixture.ts";
 import { Pki } from "./pki.ts";
 import { TcpProxy } from "./tcp-proxy.ts";
 
@@ -51,7 +60,7 @@ describe("TLS", () => {
   test("tells when the certificates in use end, the server's once it was reached", async () => {
     const tls = { caFile: pki.ca, certFile: pki.clientCert, keyFile: pki.clientKey };
     await using store = await openStore(strict.endpoints, { tls });
-    const roles = () => store.certificates().map(({ role, source }) => [role, source]);
+    const roles = () => store.certificates.inUse().map(({ role, source }) => [role, source]);
     const ours = [
       ["authority", pki.ca],
       ["client", pki.clientCert],
@@ -59,7 +68,7 @@ describe("TLS", () => {
     expect(roles()).toEqual(ours);
     await store.list(never);
     expect(roles()).toEqual([...ours, ["server", strict.endpoints]]);
-    for (const { endsAtMs } of store.certificates()) {
+    for (const { endsAtMs } of store.certificates.inUse()) {
       expect(Math.abs(endsAtMs - Date.now() - 2 * 86_400_000)).toBeLessThan(600_000);
     }
   });
@@ -124,10 +133,10 @@ describe("TLS", () => {
     await using follower = new Follower(store);
     await follower.until("contact", () => follower.changes.some(({ type }) => type === "contact"));
     await writeFile(pki.file("rolling.pem"), "garbage");
-    await expect(store.reloadCertificates()).rejects.toMatchObject({ code: "config.invalid" });
+    await expect(store.certificates.reload()).rejects.toMatchObject({ code: "config.invalid" });
     expect(await store.list(never)).toEqual([]);
     await pki.issue("rolling", "subjectAltName=DNS:client");
-    await store.reloadCertificates();
+    await store.certificates.reload();
     const { key, value, name } = foreignLease(1);
     await strict.control("put", key, value);
     await follower.until("the lease", () => follower.leases.has(name));
@@ -176,7 +185,8 @@ describe("authentication", () => {
     const { lease } = await store.acquire(requestOf("192.0.2.1"), never);
     await delay(3_000);
     await store.renew(lease, lease.attributes, never);
-    await store.administration.release(lease.key, { force: true }, never);
+    await using administration = await openAdministration(server.endpoints, user);
+    await administration.release(lease.key, { force: true }, never);
   });
 
   test("a watch survives that its token has expired when it must reconnect", async () => {

@@ -3,10 +3,11 @@ import type { NetworkConfig } from "../../src/config/network-config.ts";
 import { RequestOp, TxnRequest } from "../../src/etcd-api/etcd.ts";
 import { parseAddress, parsePrefix } from "../../src/ip/address.ts";
 import type { Lease, LeaseAttributes, LeaseChange } from "../../src/lease/lease.ts";
+import { EtcdAdministration } from "../../src/store/etcd/etcd-administration.ts";
 import { EtcdConnection } from "../../src/store/etcd/etcd-connection.ts";
 import { EtcdSubnetStore, type EtcdSubnetStoreOptions } from "../../src/store/etcd/etcd-subnet-store.ts";
 import { methods } from "../../src/store/etcd/rpc.ts";
-import type { LeaseRequest } from "../../src/store/subnet-store.ts";
+import type { LeaseRequest, SubnetStore } from "../../src/store/subnet-store.ts";
 
 export const prefix = "/coreos.com/network";
 export const directory = `${prefix}/subnets/`;
@@ -48,6 +49,10 @@ export function requestOf(publicIp: string, more: Partial<LeaseRequest> = {}): L
 
 export function openStore(endpoints: string, options: Partial<EtcdSubnetStoreOptions> = {}): Promise<EtcdSubnetStore> {
   return EtcdSubnetStore.open({ endpoints, prefix, ...options });
+}
+
+export function openAdministration(endpoints: string, options: Partial<EtcdSubnetStoreOptions> = {}) {
+  return EtcdAdministration.open({ endpoints, prefix, ...options });
 }
 
 /** Writes and deletes whatever the test wants, past all rules. */
@@ -114,7 +119,7 @@ export class Follower implements AsyncDisposable {
   readonly #done: Promise<void>;
   #wake: () => void = () => undefined;
 
-  constructor(store: EtcdSubnetStore) {
+  constructor(store: SubnetStore) {
     this.#done = this.#follow(store);
   }
 
@@ -149,7 +154,7 @@ export class Follower implements AsyncDisposable {
     await this.#done;
   }
 
-  async #follow(store: EtcdSubnetStore): Promise<void> {
+  async #follow(store: SubnetStore): Promise<void> {
     for await (const change of store.watch(this.#abort.signal)) {
       this.changes.push(change);
       if (change.type === "snapshot") {

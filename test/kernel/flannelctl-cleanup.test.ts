@@ -6,7 +6,9 @@ import { boxNamespace as box } from "../../lab/namespace.ts";
 import { type RememberedState, WarmState } from "../../src/agent/state/warm-state.ts";
 import { backends } from "../../src/backend/registry.ts";
 import { cleanupOutputSchema, handoverOutputSchema } from "../../src/cli/flannelctl/session/json-output.ts";
+import { etcdLease } from "../../src/etcd-api/etcd-lease.ts";
 import { parseAddress, parsePrefix } from "../../src/ip/address.ts";
+import { etcdLeaseCodec } from "../../src/store/etcd/lease-codec.ts";
 import { FileLock } from "../../src/sys/file-lock.ts";
 import { EtcdServer } from "../etcd/etcd-server.ts";
 import { flannelctl, TemporaryDirectory } from "../support/flannelctl.ts";
@@ -26,17 +28,18 @@ function ctl(...argv: string[]) {
 }
 
 async function remember(change: Partial<RememberedState> = {}): Promise<void> {
-  const own = {
+  const own = etcdLease({
     key: "10.5.1.0-24",
     subnet: parsePrefix("10.5.1.0/24"),
     attributes: { publicIp: parseAddress("192.168.50.11") },
     revision: 5n,
     storeLeaseId: 7n,
-  };
+  });
   const state = new WarmState({
     directory: directory.file("state"),
     subnetFile: directory.file("subnet.env"),
-    storePrefix: "/coreos.com/network",
+    networkId: "/coreos.com/network",
+    leaseCodec: etcdLeaseCodec,
     backends,
   });
   await state.save({

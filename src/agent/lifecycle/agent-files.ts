@@ -62,7 +62,7 @@ export class AgentFiles implements AsyncDisposable {
       if (!this.isSubnetFileCurrent) this.#subnetFile.request();
     }
     this.#wantedState = rememberedState(config.text, own, network);
-    this.#stateText.wanted = JSON.stringify([this.#wantedState, own.storeLeaseId.toString()], withoutBigInts);
+    this.#stateText.wanted = JSON.stringify(this.#wantedState, withoutBigInts);
     if (this.#stateText.wanted !== this.#stateText.saved) this.#state.request();
   }
 

@@ -133,17 +133,20 @@ export class AgentReport {
   }
 
   #certificateFindings(): Status["preflight"] {
-    return certificateFindings(this.#store?.certificates() ?? [], this.#options.etcd, Date.now());
+    return certificateFindings(this.#store?.certificates?.inUse() ?? [], this.#options.etcd, Date.now());
   }
 
   #describeStore(): Status["store"] {
-    const certificates = this.#store?.certificates() ?? [];
+    const certificates = this.#store?.certificates?.inUse() ?? [];
     const agent = this.#agent;
     const ageMs = agent?.storeView.ageMs;
     return {
       description: this.#store?.description ?? "",
       connected: agent?.storeView.isConnected ?? false,
-      ...(ageMs !== undefined && { ageSeconds: Math.round(ageMs) / 1_000, revision: String(agent?.table.revision) }),
+      ...(ageMs !== undefined && {
+        ageSeconds: Math.round(ageMs) / 1_000,
+        revision: agent?.table.revision?.toString() ?? "0",
+      }),
       warmStart: agent?.isWarmStart ?? false,
       unreadableKeys: agent?.table.unreadable() ?? [],
       ...(certificates.length > 0 && {

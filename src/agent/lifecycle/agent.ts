@@ -8,6 +8,7 @@ import { describeError, FlannelError, isCancelled } from "../../errors.ts";
 import type { LeaseChange, LeasedSubnets, OwnLease } from "../../lease/lease.ts";
 import { LeaseTable } from "../../lease/lease-table.ts";
 import type { Rtnetlink } from "../../netlink/rtnetlink/rtnetlink.ts";
+import type { NetworkIdentity } from "../../store/network-identity.ts";
 import type { LeaseRequest, NetworkConfigDocument, SubnetStore } from "../../store/subnet-store.ts";
 import type { DescriptorKeeper } from "../../sys/service-descriptors.ts";
 import type { AgentLogger } from "../../telemetry/create-logger.ts";
@@ -38,6 +39,7 @@ export interface AgentParts {
   readonly logger: AgentLogger;
   readonly metrics: MetricsRecorder;
   readonly store: SubnetStore;
+  readonly networkIdentity: NetworkIdentity;
   readonly descriptorKeeper: DescriptorKeeper;
   readonly rtnetlink: Rtnetlink;
   readonly warmState: WarmState;
@@ -188,7 +190,7 @@ export class Agent implements AsyncDisposable {
     const peers = warmState.loadPeers();
     this.table.seed(peers);
     tellWarmStart(logger, backend.runsDataPlane, remembered, peers.length);
-    this.#setOwn({ ...remembered.own, isReservation: remembered.own.storeLeaseId === 0n });
+    this.#setOwn(remembered.own);
   }
 
   async #onConfig(document: NetworkConfigDocument | undefined): Promise<void> {
@@ -260,11 +262,7 @@ export class Agent implements AsyncDisposable {
       attributes: network.attributes(),
       previous: this.#own ?? this.#previous,
       ...(own !== undefined && {
-        remembered: {
-          key: own.key,
-          storeLeaseId: own.storeLeaseId,
-          matches: (attributes) => network.announcesUs(attributes),
-        },
+        remembered: { ...own, matches: (attributes) => network.announcesUs(attributes) },
       }),
     };
   }
@@ -321,7 +319,7 @@ export class Agent implements AsyncDisposable {
     this.#interfaceProblem = problem;
     const { name, mtuBytes, address, ipv6Address } = external;
     const isMoved = address !== previous.address || ipv6Address !== previous.ipv6Address;
-    if (isMoved) this.#parts.store.reconnect();
+    if (isMoved) this.#parts.store.reconnect?.();
     const facts = { interface: name, mtuBytes, address, ipv6Address, problem };
     this.#parts.logger.warn("interface.changed", `interface ${name} changed`, facts);
     this.#announce();

@@ -38,7 +38,7 @@ function keep(certificates: (reloads: number) => readonly CertificateInUse[] = (
   const note = (event: string, message: string) => void events.push(`${event}: ${message}`);
   const logger: Logger = { ...silentLogger, info: note, warn: note, error: note };
   let reloads = 0;
-  const reloadCertificates = () => {
+  const reload = () => {
     reloads++;
     return Promise.resolve();
   };
@@ -47,7 +47,7 @@ function keep(certificates: (reloads: number) => readonly CertificateInUse[] = (
   const keeper = CertificateKeeper.start({
     // Nobody listens there: port 1.
     etcd: { endpoints: "https://127.0.0.1:1", prefix: "/p", tls, renewsCertificate: true },
-    store: { certificates: () => certificates(reloads), reloadCertificates },
+    certificates: { inUse: () => certificates(reloads), reload },
     logger,
     signal: new AbortController().signal,
     lookEveryMs: 5,

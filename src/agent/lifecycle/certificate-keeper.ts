@@ -6,17 +6,14 @@ import { setTimeout as delay } from "node:timers/promises";
 import type { EtcdOptions } from "../../config/agent-options.ts";
 import { describeError, FlannelError } from "../../errors.ts";
 import { isDueForRenewal } from "../../flannel-store/membership/keys.ts";
-import type { CertificateInUse } from "../../store/subnet-store.ts";
+import type { StoreCertificates } from "../../store/subnet-store.ts";
 import { writeFileAtomically } from "../../sys/files.ts";
 import type { Logger } from "../../telemetry/logger.ts";
 import { certificateFindings, endsSoon } from "./certificate-findings.ts";
 
 export interface CertificateKeeperOptions {
   readonly etcd: EtcdOptions;
-  readonly store: {
-    certificates(): readonly CertificateInUse[];
-    reloadCertificates(): Promise<void>;
-  };
+  readonly certificates: StoreCertificates;
   readonly logger: Logger;
   readonly signal: AbortSignal;
   /** Between two looks at the file and the clock; default a minute. */
@@ -149,26 +146,26 @@ export class CertificateKeeper implements AsyncDisposable {
   }
 
   async #reload(event: "certificate.renewed" | "certificate.replaced", text: string): Promise<void> {
-    await this.#options.store.reloadCertificates();
+    await this.#options.certificates.reload();
     const endsAt = new Date(Date.parse(new X509Certificate(text).validTo)).toISOString();
     this.#options.logger.info(event, "using a new certificate for the store", { endsAt });
   }
 
   /** The store may have another certificate by now than it had when the connection was made: that is seen at a new one. */
   async #hasReconnected(): Promise<boolean> {
-    const { store } = this.#options;
+    const { certificates } = this.#options;
     const nowMs = Date.now();
-    const isEnding = store.certificates().some((one) => one.role === "server" && endsSoon(one, nowMs));
+    const isEnding = certificates.inUse().some((one) => one.role === "server" && endsSoon(one, nowMs));
     if (!isEnding || performance.now() < this.#lookAgainAtMs) return false;
     this.#lookAgainAtMs = performance.now() + SAY_AGAIN_MS;
-    await store.reloadCertificates();
+    await certificates.reload();
     return true;
   }
 
   /** Each finding once a day. */
   #warn(): void {
-    const { store, etcd, logger } = this.#options;
-    for (const { severity, message, cure } of certificateFindings(store.certificates(), etcd, Date.now())) {
+    const { certificates, etcd, logger } = this.#options;
+    for (const { severity, message, cure } of certificateFindings(certificates.inUse(), etcd, Date.now())) {
       const key = `${severity} ${message}`;
       if ((this.#said.get(key) ?? Number.NEGATIVE_INFINITY) + SAY_AGAIN_MS > performance.now()) continue;
       this.#said.set(key, performance.now());

@@ -1,5 +1,6 @@
 import { setTimeout as delay } from "node:timers/promises";
 import { describe, expect, it, vi } from "vitest";
+import { revision, revisionAfter } from "../../../test/support/revision.ts";
 import { FlannelError } from "../../errors.ts";
 import { parseAddress, parsePrefix } from "../../ip/address.ts";
 import type { Lease, LeaseAttributes, OwnLease } from "../../lease/lease.ts";
@@ -10,13 +11,13 @@ import { LeaseKeeper, type LeaseKeeperOptions } from "./lease-keeper.ts";
 const attributes: LeaseAttributes = { publicIp: parseAddress("192.0.2.1"), backendType: "host-gw" };
 const DAY_MS = 86_400_000;
 
-function ownLease(revision: bigint, over: Partial<OwnLease> = {}): OwnLease {
+function ownLease(order: number, over: Partial<OwnLease> = {}): OwnLease {
   return {
     key: "10.5.1.0-24",
     subnet: parsePrefix("10.5.1.0/24"),
     attributes,
-    revision,
-    storeLeaseId: 7n,
+    revision: revision(order),
+    adapterData: 7,
     isReservation: false,
     expiresAtMs: Date.now() + DAY_MS,
     ...over,
@@ -24,9 +25,15 @@ function ownLease(revision: bigint, over: Partial<OwnLease> = {}): OwnLease {
 }
 
 /** What a watch tells of our key: no expiry. */
-function seen(revision: bigint, over: Partial<Lease> = {}): Lease {
-  const { key, storeLeaseId } = ownLease(revision);
-  return { key, storeLeaseId, attributes, revision, ...over };
+function seen(order: number, over: Partial<Lease> = {}): Lease {
+  return {
+    key: ownLease(order).key,
+    attributes,
+    revision: revision(order),
+    isReservation: false,
+    adapterData: 7,
+    ...over,
+  };
 }
 
 type Renew = SubnetStore["renew"];
@@ -38,8 +45,6 @@ async function keep(renew: Renew, over: Partial<LeaseKeeperOptions> = {}) {
     networkConfig: refuse,
     acquire: refuse,
     list: refuse,
-    certificates: () => [],
-    reconnect: () => undefined,
     renew,
     watch: () => ({ [Symbol.asyncIterator]: () => ({ next: refuse }) }),
     watchNetworkConfig: () => ({ [Symbol.asyncIterator]: () => ({ next: refuse }) }),
@@ -47,10 +52,10 @@ async function keep(renew: Renew, over: Partial<LeaseKeeperOptions> = {}) {
   };
   const onLease = vi.fn<LeaseKeeperOptions["onLease"]>();
   const onTaken = vi.fn<LeaseKeeperOptions["onTaken"]>();
-  const acquire = vi.fn<LeaseKeeperOptions["acquire"]>(() => Promise.resolve(ownLease(90n)));
+  const acquire = vi.fn<LeaseKeeperOptions["acquire"]>(() => Promise.resolve(ownLease(90)));
   const keeper = LeaseKeeper.start({
     store,
-    lease: ownLease(1n),
+    lease: ownLease(1),
     attributes,
     renewMarginMs: 3_600_000,
     acquire,
@@ -64,16 +69,17 @@ async function keep(renew: Renew, over: Partial<LeaseKeeperOptions> = {}) {
   return { keeper, onLease, onTaken, acquire };
 }
 
-const renewed: Renew = (lease, next) => Promise.resolve(ownLease(lease.revision + 1n, { attributes: next }));
+const renewed: Renew = (lease, next) =>
+  Promise.resolve({ ...ownLease(1), revision: revisionAfter(lease.revision), attributes: next });
 
 describe("LeaseKeeper", () => {
   it("renews when the margin is reached, and not before", async () => {
     const renew = vi.fn<Renew>(renewed);
     const early = await keep(renew);
     await using _early = early.keeper;
-    const due = await keep(renew, { lease: ownLease(1n, { expiresAtMs: Date.now() + 3_600_050 }) });
+    const due = await keep(renew, { lease: ownLease(1, { expiresAtMs: Date.now() + 3_600_050 }) });
     await using _due = due.keeper;
-    await vi.waitFor(() => expect(due.keeper.lease.revision).toBe(2n));
+    await vi.waitFor(() => expect(due.keeper.lease.revision).toEqual(revision(2)));
     expect(renew).toHaveBeenCalledTimes(1);
   });
 
@@ -83,7 +89,7 @@ describe("LeaseKeeper", () => {
       const { keeper } = await keep(renewed);
       await using _keeper = keeper;
       now.mockReturnValue(performance.timeOrigin + performance.now() + 23.5 * 3_600_000);
-      await vi.waitFor(() => expect(keeper.lease.revision).toBe(2n));
+      await vi.waitFor(() => expect(keeper.lease.revision).toEqual(revision(2)));
     } finally {
       now.mockRestore();
     }
@@ -100,34 +106,34 @@ describe("LeaseKeeper", () => {
   it("takes the lease again when an operator deleted it", async () => {
     const { keeper, acquire } = await keep(renewed);
     await using _keeper = keeper;
-    keeper.ownDeleted(5n);
-    await vi.waitFor(() => expect(keeper.lease.revision).toBe(90n));
+    keeper.ownDeleted(revision(5));
+    await vi.waitFor(() => expect(keeper.lease.revision).toEqual(revision(90)));
     expect(acquire).toHaveBeenCalledOnce();
     expect(keeper.problem(Date.now())).toBeUndefined();
   });
 
   it("looks for its lease in a store that replaced the one before, whatever the revisions there are", async () => {
-    const { keeper, acquire } = await keep(renewed, { lease: ownLease(1_000n) });
+    const { keeper, acquire } = await keep(renewed, { lease: ownLease(1_000) });
     await using _keeper = keeper;
-    keeper.follow({ storeReplaced: true, ownDeletedAt: 5n });
-    await vi.waitFor(() => expect(keeper.lease.revision).toBe(90n));
+    keeper.follow({ storeReplaced: true, ownDeletedAt: revision(5) });
+    await vi.waitFor(() => expect(keeper.lease.revision).toEqual(revision(90)));
     expect(acquire).toHaveBeenCalledOnce();
     expect(keeper.problem(Date.now())).toBeUndefined();
   });
 
   it("ignores old news of a deletion", async () => {
-    const { keeper, acquire } = await keep(renewed, { lease: ownLease(9n) });
+    const { keeper, acquire } = await keep(renewed, { lease: ownLease(9) });
     await using _keeper = keeper;
-    keeper.ownDeleted(5n);
+    keeper.ownDeleted(revision(5));
     keeper.setAttributes({ ...attributes, backendType: "vxlan" });
-    await vi.waitFor(() => expect(keeper.lease.revision).toBe(10n));
+    await vi.waitFor(() => expect(keeper.lease.revision).toEqual(revision(10)));
     expect(acquire).not.toHaveBeenCalled();
   });
 
   it("gives up when another host owns the subnet, and names both", async () => {
     const { keeper, onTaken } = await keep(renewed);
     await using _keeper = keeper;
-    keeper.ownWritten(seen(4n, { attributes: { publicIp: parseAddress("192.0.2.66") } }));
+    keeper.ownWritten(seen(4, { attributes: { publicIp: parseAddress("192.0.2.66") } }));
     await vi.waitFor(() => expect(onTaken).toHaveBeenCalledOnce());
     expect(onTaken.mock.calls[0]?.[0].message).toMatch(/192\.0\.2\.66.*192\.0\.2\.1 /);
   });
@@ -136,7 +142,7 @@ describe("LeaseKeeper", () => {
     const renew = vi.fn<Renew>(renewed);
     const { keeper, onTaken } = await keep(renew);
     await using _keeper = keeper;
-    keeper.ownWritten(seen(4n, { storeLeaseId: 8n }));
+    keeper.ownWritten(seen(4, { adapterData: 8 }));
     await vi.waitFor(() => expect(keeper.problem(Date.now())).toContain("another agent announces our public IP"));
     keeper.setAttributes({ ...attributes, backendType: "vxlan" });
     expect(onTaken).not.toHaveBeenCalled();
@@ -145,9 +151,9 @@ describe("LeaseKeeper", () => {
 
   it("rests while a second agent has our public IP, however long renewal is due", async () => {
     const renew = vi.fn<Renew>(renewed);
-    const { keeper } = await keep(renew, { lease: ownLease(1n, { expiresAtMs: Date.now() + 60 }), pollMs: 5_000 });
+    const { keeper } = await keep(renew, { lease: ownLease(1, { expiresAtMs: Date.now() + 60 }), pollMs: 5_000 });
     await using _keeper = keeper;
-    keeper.ownWritten(seen(4n, { storeLeaseId: 8n }));
+    keeper.ownWritten(seen(4, { adapterData: 8 }));
     await vi.waitFor(() => expect(keeper.problem(0)).toContain("another agent"));
     const timers = vi.spyOn(globalThis, "setTimeout");
     await new Promise((resolve) => setImmediate(resolve));
@@ -166,7 +172,7 @@ describe("LeaseKeeper", () => {
     await using _keeper = keeper;
     keeper.setAttributes(moved);
     await vi.waitFor(() => expect(renew).toHaveBeenCalledOnce());
-    keeper.ownWritten(seen(4n, { attributes: moved, storeLeaseId: 8n }));
+    keeper.ownWritten(seen(4, { attributes: moved, adapterData: 8 }));
     await vi.waitFor(() => expect(keeper.lease.attributes).toEqual(moved));
     expect(onTaken).not.toHaveBeenCalled();
     expect(keeper.problem(Date.now())).toBeUndefined();
@@ -190,17 +196,17 @@ describe("LeaseKeeper", () => {
     const renew = vi.fn<Renew>(renewed);
     const { keeper } = await keep(renew);
     await using _keeper = keeper;
-    keeper.ownWritten(seen(4n, { storeLeaseId: 0n }));
+    keeper.ownWritten(seen(4, { isReservation: true }));
     await vi.waitFor(() => expect(keeper.lease.isReservation).toBe(true));
     expect(keeper.lease.expiresAtMs).toBeUndefined();
-    keeper.ownWritten(seen(6n, { storeLeaseId: 12n }));
+    keeper.ownWritten(seen(6, { adapterData: 12 }));
     await vi.waitFor(() => expect(renew).toHaveBeenCalledOnce());
     expect(keeper.lease.isReservation).toBe(false);
   });
 
   it("tells an expired lease from a valid one", async () => {
     const fail: Renew = () => Promise.reject(new FlannelError("store.unavailable", "away", { retryable: true }));
-    const { keeper } = await keep(fail, { lease: ownLease(1n, { expiresAtMs: Date.now() + 50 }) });
+    const { keeper } = await keep(fail, { lease: ownLease(1, { expiresAtMs: Date.now() + 50 }) });
     await using _keeper = keeper;
     expect(keeper.problem(Date.now())).toBeUndefined();
     expect(keeper.problem(Date.now() + 60)).toContain("expired");

@@ -2,7 +2,7 @@
 // when an operator deleted it, and notices when somebody else writes it. One loop does all of it in turn, so that an
 // event about our own write is never mistaken for a stranger's.
 import { describeError, FlannelError, hasCode, isCancelled } from "../../errors.ts";
-import type { Lease, LeaseAttributes, OwnLease } from "../../lease/lease.ts";
+import type { Lease, LeaseAttributes, OwnLease, Revision } from "../../lease/lease.ts";
 import { describeOwner, hasSamePublicIp } from "../../lease/lease-owner.ts";
 import type { TableUpdate } from "../../lease/lease-table.ts";
 import type { SubnetStore } from "../../store/subnet-store.ts";
@@ -44,8 +44,12 @@ export class LeaseKeeper implements AsyncDisposable {
   #attributes: LeaseAttributes;
   #attributesChanged = false;
   #written: Lease | undefined;
-  #deletedAt: bigint | undefined;
+  #deletedAt: Revision | undefined;
+  /** Our lease is gone, and has not been taken again yet. */
+  #isGone = false;
   #isStoreReplaced = false;
+  /** The last write of our key that we know of; undefined: this store was not heard before, all it says is news. */
+  #known: Revision | undefined;
   #conflict: string | undefined;
   #wake: () => void = () => undefined;
   /** Both clocks: the wall clock may jump back, the monotonic one stands still while the host sleeps. */
@@ -55,6 +59,7 @@ export class LeaseKeeper implements AsyncDisposable {
   private constructor(options: LeaseKeeperOptions) {
     this.#options = options;
     this.#lease = options.lease;
+    this.#known = options.lease.revision;
     this.#attributes = options.attributes;
     this.#signal = AbortSignal.any([options.signal, this.#abort.signal]);
     this.#signal.addEventListener("abort", () => this.#wake(), { once: true });
@@ -75,7 +80,7 @@ export class LeaseKeeper implements AsyncDisposable {
     if (this.#conflict !== undefined) return this.#conflict;
     const { expiresAtMs } = this.#lease;
     if (expiresAtMs !== undefined && expiresAtMs <= nowMs) return "our lease has expired and could not be renewed";
-    return this.#deletedAt === undefined ? undefined : "our lease was deleted and is being taken again";
+    return this.#isDeleted ? "our lease was deleted and is being taken again" : undefined;
   }
 
   /** Publishes what we announce now, in place; the subnet stays. */
@@ -95,14 +100,14 @@ export class LeaseKeeper implements AsyncDisposable {
 
   /** The store says that our key was written: by us, by an operator's command or by a stranger. */
   ownWritten(lease: Lease): void {
-    if (lease.revision <= this.#lease.revision) return;
+    if (!this.#isNews(lease.revision)) return;
     this.#written = lease;
     this.#wake();
   }
 
   /** The store says that our key is gone as of `revision`. */
-  ownDeleted(revision: bigint): void {
-    if (revision < this.#lease.revision) return;
+  ownDeleted(revision: Revision): void {
+    if (!this.#isNews(revision)) return;
     this.#deletedAt = revision;
     this.#wake();
   }
@@ -138,8 +143,7 @@ export class LeaseKeeper implements AsyncDisposable {
   #onStoreReplaced(): void {
     this.#isStoreReplaced = true;
     this.#written = undefined;
-    // Every revision of this store is news.
-    this.#lease = { ...this.#lease, revision: 0n };
+    this.#known = undefined;
     this.#wake();
   }
 
@@ -149,11 +153,12 @@ export class LeaseKeeper implements AsyncDisposable {
       return;
     }
     if (this.#written !== undefined) this.#judgeForeignWrite(this.#written);
-    if (this.#deletedAt !== undefined && this.#deletedAt > this.#lease.revision) {
+    if (this.#deletedAt !== undefined && this.#isNews(this.#deletedAt)) {
       await this.#takeAgain("our lease was deleted in the store");
       return;
     }
     this.#deletedAt = undefined;
+    this.#isGone = false;
     if (this.#conflict !== undefined) return;
     if (this.#attributesChanged || this.#isRenewalDue()) await this.#renew();
   }
@@ -177,7 +182,7 @@ export class LeaseKeeper implements AsyncDisposable {
   }
 
   async #takeAgain(why: string): Promise<void> {
-    this.#deletedAt ??= this.#lease.revision;
+    this.#isGone = true;
     this.#options.metrics?.count("flannel_lease_reacquisitions_total", {});
     this.#options.logger.warn("lease.reacquire", `${why}: taking it again`, { key: this.#lease.key });
     const wasReplaced = this.#isStoreReplaced;
@@ -187,6 +192,7 @@ export class LeaseKeeper implements AsyncDisposable {
       throw error;
     });
     this.#deletedAt = undefined;
+    this.#isGone = false;
     this.#conflict = undefined;
     this.#adopt(lease);
   }
@@ -197,11 +203,11 @@ export class LeaseKeeper implements AsyncDisposable {
    */
   #judgeForeignWrite(written: Lease): void {
     this.#written = undefined;
-    if (written.revision <= this.#lease.revision) return;
+    if (!this.#isNews(written.revision)) return;
     // Perhaps our own write, whose answer was lost: the renewal that is due again finds out.
     if (this.#attributesChanged && isSame(written.attributes, this.#attributes)) return;
     const { attributes } = this.#lease;
-    const isReservation = written.storeLeaseId === 0n;
+    const { isReservation } = written;
     const sameContent = isSame(written.attributes, attributes);
     if (sameContent && isReservation !== this.#lease.isReservation) {
       this.#options.logger.info(
@@ -210,7 +216,7 @@ export class LeaseKeeper implements AsyncDisposable {
         { key: written.key },
       );
       // The true expiry of a lease that is no longer a reservation is learned by renewing it at once.
-      this.#adopt({ ...written, isReservation, ...(isReservation ? {} : { expiresAtMs: Date.now() + RETRY_MAX_MS }) });
+      this.#adopt({ ...written, ...(isReservation ? {} : { expiresAtMs: Date.now() + RETRY_MAX_MS }) });
       this.#attributesChanged ||= !isReservation;
       return;
     }
@@ -250,6 +256,7 @@ export class LeaseKeeper implements AsyncDisposable {
 
   #adopt(lease: OwnLease): void {
     this.#lease = lease;
+    this.#known = lease.revision;
     this.#planRenewal();
     this.#options.onLease(lease);
   }
@@ -261,6 +268,14 @@ export class LeaseKeeper implements AsyncDisposable {
     const margin = this.#options.renewMarginMs;
     const inMs = lifeMs > margin ? lifeMs - margin : lifeMs / 3;
     this.#renewAt = { monotonicMs: performance.now() + inMs, wallMs: Date.now() + inMs };
+  }
+
+  #isNews(revision: Revision): boolean {
+    return this.#known === undefined || revision.isAfter(this.#known);
+  }
+
+  get #isDeleted(): boolean {
+    return this.#isGone || this.#deletedAt !== undefined;
   }
 
   #isRenewalDue(): boolean {
@@ -286,7 +301,7 @@ export class LeaseKeeper implements AsyncDisposable {
   }
 
   #hasWork(): boolean {
-    if (this.#isStoreReplaced || this.#written !== undefined || this.#deletedAt !== undefined) return true;
+    if (this.#isStoreReplaced || this.#written !== undefined || this.#isDeleted) return true;
     return this.#attributesChanged && this.#conflict === undefined;
   }
 }

@@ -8,6 +8,7 @@ import { Firewall } from "../../firewall/firewall.ts";
 import { ruleSuffix } from "../../firewall/rule-suffix.ts";
 import type { Family } from "../../ip/address.ts";
 import type { Rtnetlink } from "../../netlink/rtnetlink/rtnetlink.ts";
+import type { NetworkIdentity } from "../../store/network-identity.ts";
 import type { DescriptorKeeper } from "../../sys/service-descriptors.ts";
 import type { Logger } from "../../telemetry/logger.ts";
 import type { MetricsRecorder } from "../../telemetry/metrics/metrics.ts";
@@ -21,6 +22,7 @@ export interface OpenNetworkOptions {
   readonly backends: BackendRegistry;
   readonly config: NetworkConfig;
   readonly agentOptions: AgentOptions;
+  readonly networkIdentity: NetworkIdentity;
   readonly remembered: RememberedState | undefined;
   readonly descriptorKeeper: DescriptorKeeper;
   readonly rtnetlink: Rtnetlink;
@@ -58,7 +60,7 @@ export async function openNetwork(options: OpenNetworkOptions): Promise<Network>
   const claims = DeviceClaims.take(backend.devices, backends.deviceKeys);
   const firewall = new Firewall({
     preferNftables: config.enableNftables,
-    suffix: ruleSuffix(agentOptions.etcd.prefix),
+    suffix: ruleSuffix(options.networkIdentity),
     networks,
     resyncMs: agentOptions.rules.resyncMs,
     logger,

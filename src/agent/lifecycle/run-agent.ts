@@ -7,7 +7,10 @@ import type { AgentOptions } from "../../config/agent-options.ts";
 import { describeError, errorCodes, FlannelError } from "../../errors.ts";
 import { prefixAddress } from "../../ip/address.ts";
 import { Rtnetlink } from "../../netlink/rtnetlink/rtnetlink.ts";
-import { EtcdSubnetStore } from "../../store/etcd/etcd-subnet-store.ts";
+import { openStore } from "../../store/open-store.ts";
+import { storeIdentity } from "../../store/store-identity.ts";
+import type { StoreOptions } from "../../store/store-options.ts";
+import type { SubnetStore } from "../../store/subnet-store.ts";
 import { FileLock } from "../../sys/file-lock.ts";
 import { ensureDirectory } from "../../sys/files.ts";
 import { keepMemorySmall } from "../../sys/memory-keeper.ts";
@@ -110,24 +113,26 @@ async function runUntilEnd(
 ): Promise<void> {
   const { options, backends, logger, signal } = run;
   await using rtnetlink = Rtnetlink.open();
-  await using store = await EtcdSubnetStore.open(options.etcd);
+  const storeOptions: StoreOptions = { type: "etcd", ...options.etcd };
+  await using store = await openStore(storeOptions);
   logger.info("store.opened", `leases are kept in ${store.description}`);
-  const { stateDirectory, subnetFile } = options;
-  const warmState = new WarmState({
-    directory: stateDirectory,
-    subnetFile,
-    storePrefix: options.etcd.prefix,
-    backends,
-  });
+  const { stateDirectory: directory, subnetFile } = options;
+  const { network: networkIdentity, leaseCodec } = storeIdentity(storeOptions);
+  const warmState = new WarmState({ directory, subnetFile, networkId: networkIdentity.id, leaseCodec, backends });
   const remembered = warmState.load(await identifyHost(options, rtnetlink), (file, reason) =>
     logger.info("state.ignored", `remembered state ignored: ${reason}`, { file }),
   );
   const announcer = new ReadinessAnnouncer(logger, keeper);
   const onSettled = () => announcer.tell(report);
-  const ours = { store, descriptorKeeper: keeper, rtnetlink, warmState, metrics: report.networkMetrics };
-  await using agent = Agent.start({ options, backends, logger, ...ours, remembered, beginsAnew, signal, onSettled });
+  const ours = { store, networkIdentity, descriptorKeeper: keeper, rtnetlink, warmState };
+  await using agent = Agent.start({
+    ...ours,
+    ...{ options, backends, logger, metrics: report.networkMetrics, remembered, beginsAnew, signal, onSettled },
+  });
   report.follow(agent, store);
-  await using _certificates = CertificateKeeper.start({ etcd: options.etcd, store, logger, signal });
+  const { certificates } = store;
+  await using _certificates =
+    certificates && CertificateKeeper.start({ etcd: options.etcd, certificates, logger, signal });
   const ticker = setInterval(() => {
     agent.settle();
     announcer.tellPreflight(report);
@@ -218,13 +223,13 @@ async function identifyHost(options: AgentOptions, rtnetlink: Rtnetlink): Promis
 }
 
 /** SIGHUP: verbosity from `<state-dir>/log-level` if that file is there, certificates from disk, configuration from the store. */
-async function reload(agent: Agent, store: EtcdSubnetStore, options: AgentOptions, logger: AgentLogger): Promise<void> {
+async function reload(agent: Agent, store: SubnetStore, options: AgentOptions, logger: AgentLogger): Promise<void> {
   logger.setVerbosity(readVerbosity(options));
   logger.info("agent.reload", "reading log level, certificates and configuration again", {
     verbosity: logger.verbosity,
   });
   try {
-    await store.reloadCertificates();
+    await store.certificates?.reload();
     await agent.reload();
   } catch (error) {
     logger.error("agent.reload-failed", "not everything could be read again", { error: describeError(error) });

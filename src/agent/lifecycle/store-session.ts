@@ -3,7 +3,7 @@
 
 import { type RetryOptions, retryUntilDone } from "../../async/retry.ts";
 import { FlannelError, hasCode } from "../../errors.ts";
-import type { LeaseChange, OwnLease } from "../../lease/lease.ts";
+import type { LeaseChange, OwnLease, Revision } from "../../lease/lease.ts";
 import type { AcquireOutcome, LeaseRequest, NetworkConfigDocument, SubnetStore } from "../../store/subnet-store.ts";
 import type { Logger } from "../../telemetry/logger.ts";
 
@@ -84,7 +84,7 @@ async function watchLeases(store: SubnetStore, events: StoreSessionEvents, signa
 
 async function watchConfig(
   store: SubnetStore,
-  after: bigint,
+  after: Revision,
   events: StoreSessionEvents,
   signal: AbortSignal,
 ): Promise<void> {

@@ -38,7 +38,7 @@ export class StoreView {
       return false;
     }
     const isBack = !this.#isConnected;
-    if (isBack) this.#logger.info("store.connected", "watching the leases", { revision: change.revision });
+    if (isBack) this.#logger.info("store.connected", "watching the leases", { revision: String(change.revision) });
     this.#isConnected = true;
     this.answered();
     this.#tell(change);
@@ -46,7 +46,8 @@ export class StoreView {
   }
 
   #tell(change: Exclude<LeaseChange, { type: "disconnected" }>): void {
-    const { type, revision } = change;
+    const { type } = change;
+    const revision = String(change.revision);
     if (type === "contact") {
       this.#logger.verbose(6, "store.contact", "the store answered", { revision });
       return;

@@ -3,8 +3,10 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { backends } from "../../backend/registry.ts";
+import { etcdLease } from "../../etcd-api/etcd-lease.ts";
 import { parseAddress, parsePrefix } from "../../ip/address.ts";
 import type { Lease } from "../../lease/lease.ts";
+import { etcdLeaseCodec } from "../../store/etcd/lease-codec.ts";
 import { type HostIdentity, type RememberedState, WarmState } from "./warm-state.ts";
 
 let directory: string;
@@ -14,7 +16,7 @@ beforeEach(() => {
 afterEach(() => rmSync(directory, { recursive: true, force: true }));
 
 function lease(octet: number): Lease {
-  return {
+  return etcdLease({
     key: `10.5.${octet}.0-24`,
     subnet: parsePrefix(`10.5.${octet}.0/24`),
     attributes: {
@@ -24,7 +26,7 @@ function lease(octet: number): Lease {
     },
     revision: 2n ** 60n,
     storeLeaseId: 7_587_848_390_100_000_000n,
-  };
+  });
 }
 
 const state: RememberedState = {
@@ -56,8 +58,8 @@ const textOfVersionBefore = `{
 `;
 const here: HostIdentity = { addresses: new Set(["192.0.2.1"]), macs: new Set() };
 
-function open(subnetFile = "/run/flannel/subnet.env", storePrefix = "/coreos.com/network") {
-  return new WarmState({ directory, subnetFile, storePrefix, backends });
+function open(subnetFile = "/run/flannel/subnet.env", networkId = "/coreos.com/network") {
+  return new WarmState({ directory, subnetFile, networkId, leaseCodec: etcdLeaseCodec, backends });
 }
 
 function loadFrom(warmState: WarmState, identity = here) {
@@ -76,7 +78,7 @@ describe("WarmState", () => {
     for (const file of readdirSync(directory)) expect(statSync(join(directory, file)).mode & 0o777).toBe(0o600);
   });
 
-  it("belongs to one subnet file and one prefix", async () => {
+  it("belongs to one subnet file and one network", async () => {
     await open().save(state);
     expect(loadFrom(open("/run/other.env")).state).toBeUndefined();
     expect(loadFrom(open(undefined, "/other")).state).toBeUndefined();

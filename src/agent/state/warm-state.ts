@@ -11,9 +11,7 @@ import type { BackendRegistry } from "../../backend/registry.ts";
 import { describeError, FlannelError } from "../../errors.ts";
 import { type Address, tryParseAddress } from "../../ip/address.ts";
 import { tryParseJson } from "../../json/try-parse-json.ts";
-import type { Lease } from "../../lease/lease.ts";
-import { tryParseLeaseKey } from "../../lease/lease-key.ts";
-import { formatLeaseValue, parseLeaseValue } from "../../lease/lease-value.ts";
+import type { Lease, LeaseCodec } from "../../lease/lease.ts";
 import { ensureDirectory, writeFileAtomically } from "../../sys/files.ts";
 
 export interface RememberedState {
@@ -33,7 +31,10 @@ export interface RememberedState {
 export interface WarmStateOptions {
   readonly directory: string;
   readonly subnetFile: string;
-  readonly storePrefix: string;
+  /** Tells the networks on one host apart; see NetworkIdentity. */
+  readonly networkId: string;
+  /** Of the store that the leases are from. */
+  readonly leaseCodec: LeaseCodec;
   readonly backends: BackendRegistry;
 }
 
@@ -60,7 +61,7 @@ export class WarmState {
     for (const name of this.#candidates()) {
       const file = join(this.#options.directory, `${name}.json`);
       try {
-        const state = parseState(readFileSync(file, "utf8"), this.#options.backends);
+        const state = this.#parse(readFileSync(file, "utf8"));
         if (belongsHere(state, identity)) {
           this.#name = name;
           return state;
@@ -82,7 +83,8 @@ export class WarmState {
     } catch {
       return [];
     }
-    return text.split("\n").flatMap((line) => tryParseLease(tryParseJson(line)) ?? []);
+    const { leaseCodec } = this.#options;
+    return text.split("\n").flatMap((line) => tryParseLease(tryParseJson(line), leaseCodec) ?? []);
   }
 
   /** Throws `file.failed`. */
@@ -90,8 +92,7 @@ export class WarmState {
     const name = `${this.#prefix()}-${(state.publicIp ?? state.publicIpv6 ?? "none").replaceAll(":", "_")}`;
     const previous = this.#name;
     this.#makeDirectory();
-    const text = `${JSON.stringify(formatState(state, this.#options.backends), undefined, 1)}\n`;
-    await writeFileAtomically(this.#path(name), text, 0o600);
+    await writeFileAtomically(this.#path(name), `${this.#format(state)}\n`, 0o600);
     this.#name = name;
     if (previous !== undefined && previous !== name) {
       for (const path of [this.#path(previous), this.#path(previous, "peers")]) rmSync(path, { force: true });
@@ -107,7 +108,7 @@ export class WarmState {
     const parts: string[] = [];
     for (let start = 0; start < peers.length; start += LEASES_PER_SLICE) {
       const slice = peers.slice(start, start + LEASES_PER_SLICE);
-      parts.push(slice.map((lease) => `${JSON.stringify(formatLease(lease))}\n`).join(""));
+      parts.push(slice.map((lease) => `${JSON.stringify(this.#options.leaseCodec.serialise(lease))}\n`).join(""));
       await setImmediate(); // formatting all at once would hold up packets' news for tens of milliseconds
     }
     await writeFileAtomically(this.#path(this.#name, "peers"), parts.join(""), 0o600);
@@ -127,19 +128,30 @@ export class WarmState {
     return paths;
   }
 
-  /** Every state of this subnet file and prefix, whoever's; for commands that run without an agent. */
+  /** Every state of this subnet file and network, whoever's; for commands that run without an agent. */
   all(): RememberedState[] {
     return this.#candidates().flatMap((name) => {
       try {
-        return parseState(readFileSync(this.#path(name), "utf8"), this.#options.backends);
+        return this.#parse(readFileSync(this.#path(name), "utf8"));
       } catch {
         return [];
       }
     });
   }
 
+  #format({ own, identities, ...state }: RememberedState): string {
+    const { leaseCodec, backends } = this.#options;
+    const identity = identityFields(backends.modules, identities);
+    const entry = { version: FORMAT_VERSION, ...state, ...identity, own: leaseCodec.serialise(own) };
+    return JSON.stringify(entry, undefined, 1);
+  }
+
+  #parse(text: string): RememberedState {
+    return parseState(text, this.#options.leaseCodec, this.#options.backends);
+  }
+
   #prefix(): string {
-    const key = `${this.#options.subnetFile}\0${this.#options.storePrefix}`;
+    const key = `${this.#options.subnetFile}\0${this.#options.networkId}`;
     return createHash("sha256").update(key).digest("hex").slice(0, 12);
   }
 
@@ -172,38 +184,13 @@ function belongsHere(state: RememberedState, identity: HostIdentity): boolean {
   return addresses.some((address) => identity.addresses.has(address));
 }
 
-function formatLease(lease: Lease) {
-  return {
-    key: lease.key,
-    value: formatLeaseValue(lease.attributes),
-    revision: lease.revision.toString(),
-    storeLeaseId: lease.storeLeaseId.toString(),
-  };
+function tryParseLease(entry: unknown, codec: LeaseCodec): Lease | undefined {
+  return isRecord(entry) ? codec.tryParse(entry) : undefined;
 }
 
-function formatState({ own, identities, ...state }: RememberedState, { modules }: BackendRegistry) {
-  return { version: FORMAT_VERSION, ...state, ...identityFields(modules, identities), own: formatLease(own) };
-}
-
-function tryParseLease(entry: unknown): Lease | undefined {
-  if (!isRecord(entry)) return undefined;
-  const { key, value, revision, storeLeaseId } = entry;
-  if (typeof key !== "string" || typeof value !== "string" || !isDecimal(revision) || !isDecimal(storeLeaseId)) {
-    return undefined;
-  }
-  const subnets = tryParseLeaseKey(key);
-  if (subnets === undefined) return undefined;
-  try {
-    const attributes = parseLeaseValue(value);
-    return { key, ...subnets, attributes, revision: BigInt(revision), storeLeaseId: BigInt(storeLeaseId) };
-  } catch {
-    return undefined;
-  }
-}
-
-function parseState(text: string, { modules }: BackendRegistry): RememberedState {
+function parseState(text: string, codec: LeaseCodec, { modules }: BackendRegistry): RememberedState {
   const parsed: unknown = JSON.parse(text);
-  const own = isRecord(parsed) ? tryParseLease(parsed["own"]) : undefined;
+  const own = isRecord(parsed) ? tryParseLease(parsed["own"], codec) : undefined;
   if (!isRecord(parsed) || parsed["version"] !== FORMAT_VERSION || own === undefined) {
     throw new FlannelError("file.failed", "it is not a state file of this version");
   }
@@ -229,10 +216,6 @@ function parseState(text: string, { modules }: BackendRegistry): RememberedState
 
 function isRecord(value: unknown): value is Record<string, unknown> {
   return typeof value === "object" && value !== null && !Array.isArray(value);
-}
-
-function isDecimal(value: unknown): value is string {
-  return typeof value === "string" && /^\d{1,20}$/.test(value);
 }
 
 function isMac(value: unknown): value is string {

@@ -1,5 +1,6 @@
 // What the udp backend plans: device, route and peers, in upstream's forms; IPv6 only with those who announce it.
 import { describe, expect, it } from "vitest";
+import { revision } from "../../../test/support/revision.ts";
 import { hostStateLines } from "../../host/kinds/host-state-text.ts";
 import { parseAddress, parsePrefix } from "../../ip/address.ts";
 import type { Lease, LeaseAttributes } from "../../lease/lease.ts";
@@ -32,8 +33,9 @@ function peer(n: number, attributes: Partial<LeaseAttributes> = {}): Lease {
     key: `10.5.${n}.0-24`,
     subnet: parsePrefix(`10.5.${n}.0/24`),
     ipv6Subnet: parsePrefix(`fd00:5:0:${n}::/64`),
-    revision: BigInt(n),
-    storeLeaseId: 1n,
+    revision: revision(n),
+    isReservation: false,
+    adapterData: 1,
     attributes: {
       publicIp: parseAddress(`192.0.2.${n}`),
       publicIpv6: parseAddress(`2001:db8::${n}`),

@@ -4,6 +4,7 @@
 import { BackOff } from "../../async/back-off.ts";
 import { cancelled } from "../../async/cancellation.ts";
 import { FlannelError } from "../../errors.ts";
+import { storeLeaseIdOf } from "../../etcd-api/etcd-lease.ts";
 import type { LeaseRecord } from "../../etcd-api/lease-record.ts";
 import { incompatibility, pickFreeSubnets, subnetsOverlap } from "../../lease/allocator.ts";
 import type { LeasedSubnets, OwnLease } from "../../lease/lease.ts";
@@ -85,7 +86,7 @@ function preferred(fitting: readonly LeaseRecord[], byAddress: readonly LeaseRec
 /** The same etcd lease, or an identity of ours: nobody else can have either. */
 function isRemembered({ key, storeLeaseId, lease }: LeaseRecord, remembered: RememberedLease | undefined): boolean {
   if (remembered === undefined || lease === undefined || key !== remembered.key) return false;
-  if (storeLeaseId !== 0n && storeLeaseId === remembered.storeLeaseId) return true;
+  if (storeLeaseId !== 0n && storeLeaseId === storeLeaseIdOf(remembered)) return true;
   return remembered.matches(lease.attributes);
 }
 
@@ -148,7 +149,7 @@ async function createKey(
     isOurs = !(await isOverlappedByOlder(directory, lease, listRevision, signal));
   } finally {
     // Takes the key away with it.
-    if (!isOurs) await revokeStoreLease(directory.connection, lease.storeLeaseId);
+    if (!isOurs) await revokeStoreLease(directory.connection, storeLeaseIdOf(lease));
   }
   return isOurs ? lease : undefined;
 }

@@ -1,17 +1,16 @@
 // The etcd v3 adapter of the port SubnetStore: keys and values exactly as upstream flannel's.
-import { randomInt } from "node:crypto";
 import { BackOff } from "../../async/back-off.ts";
-import { describeError, FlannelError, isCancelled } from "../../errors.ts";
-import { keySpaceOf, singleKey } from "../../etcd-api/key-space.ts";
+import { describeError, isCancelled } from "../../errors.ts";
+import { EtcdRevision, revisionNumber } from "../../etcd-api/etcd-lease.ts";
+import { singleKey } from "../../etcd-api/key-space.ts";
 import { type LeaseRecord, readLeaseEvent } from "../../etcd-api/lease-record.ts";
-import type { Lease, LeaseAttributes, LeaseChange, OwnLease } from "../../lease/lease.ts";
-import type { CertificateInUse, LeaseRequest, NetworkConfigDocument, SubnetStore } from "../subnet-store.ts";
+import type { Lease, LeaseAttributes, LeaseChange, OwnLease, Revision } from "../../lease/lease.ts";
+import type { LeaseRequest, NetworkConfigDocument, StoreCertificates, SubnetStore } from "../subnet-store.ts";
 import { type AcquiredLease, acquireLease } from "./acquire-lease.ts";
 import { EtcdConnection, type EtcdConnectionOptions } from "./etcd-connection.ts";
-import { LeaseAdministration } from "./lease-administration.ts";
 import { LeaseChangeBuffer } from "./lease-change-buffer.ts";
-import { type LeaseDirectory, readLeaseRecords } from "./lease-directory.ts";
-import { readKey } from "./operations.ts";
+import { type LeaseDirectory, leaseDirectory, listLeases, readLeaseRecords } from "./lease-directory.ts";
+import { type ConfigSnapshot, configMissing, documentOf, readConfigKey } from "./network-config-key.ts";
 import type { RangeSnapshot } from "./read-prefix.ts";
 import { renewLease } from "./renew-lease.ts";
 import { watchKeys } from "./watch-keys.ts";
@@ -23,12 +22,9 @@ export interface EtcdSubnetStoreOptions extends EtcdConnectionOptions {
   readonly ttlSeconds?: number;
 }
 
-const leaseTtlSeconds = 86_400;
-
 export class EtcdSubnetStore implements SubnetStore {
   readonly description: string;
-  /** For flannelctl: what operators do to leases and configuration. */
-  readonly administration: LeaseAdministration;
+  readonly certificates: StoreCertificates;
   readonly #connection: EtcdConnection;
   readonly #directory: LeaseDirectory;
   /** What acquiring read, until the watch begins with it: ten thousand leases need not be read twice. */
@@ -37,16 +33,13 @@ export class EtcdSubnetStore implements SubnetStore {
   /** Of the store the network config was last read from. */
   #configClusterId = 0n;
 
-  private constructor(connection: EtcdConnection, { prefix, ttlSeconds = leaseTtlSeconds }: EtcdSubnetStoreOptions) {
+  private constructor(connection: EtcdConnection, { prefix, ttlSeconds }: EtcdSubnetStoreOptions) {
     this.#connection = connection;
-    this.#directory = {
-      connection,
-      keys: keySpaceOf(prefix),
-      ttlSeconds,
-      random: (limit) => randomInt(limit),
-      unsettledLeases: new Set(),
+    this.#directory = leaseDirectory(connection, prefix, ttlSeconds);
+    this.certificates = {
+      inUse: () => connection.certificates(),
+      reload: () => connection.reloadCertificates(),
     };
-    this.administration = new LeaseAdministration(this.#directory);
     this.description = `etcd ${connection.description}, prefix ${prefix}`;
   }
 
@@ -57,19 +50,17 @@ export class EtcdSubnetStore implements SubnetStore {
 
   async networkConfig(signal: AbortSignal): Promise<NetworkConfigDocument> {
     const { document } = await this.#readConfig(signal);
-    if (document !== undefined) return document;
-    const { config } = this.#directory.keys;
-    const message = `there is no network config in etcd at ${config}: write one with flannelctl config set`;
-    throw new FlannelError("config.missing", message, { retryable: true });
+    if (document === undefined) throw configMissing(this.#directory);
+    return document;
   }
 
   async *watchNetworkConfig(
-    after: bigint,
+    after: Revision,
     signal: AbortSignal,
   ): AsyncGenerator<NetworkConfigDocument | undefined, void, undefined> {
     const range = singleKey(this.#directory.keys.config);
-    let known: bigint | undefined = after;
-    let start = after + 1n;
+    let known: bigint | undefined = revisionNumber(after);
+    let start = known + 1n;
     while (!signal.aborted) {
       for await (const item of watchKeys(this.#connection, range, start, signal, this.#configClusterId)) {
         if (item.type !== "events") continue;
@@ -81,8 +72,8 @@ export class EtcdSubnetStore implements SubnetStore {
       const current = await this.#retry((attempt) => this.#readConfig(attempt), signal);
       if (current === undefined) return;
       start = current.revision + 1n;
-      if (current.document?.revision === known) continue;
-      known = current.document?.revision;
+      if (current.writtenAt === known) continue;
+      known = current.writtenAt;
       yield current.document;
     }
   }
@@ -97,9 +88,8 @@ export class EtcdSubnetStore implements SubnetStore {
     return renewLease(this.#directory, lease, attributes, signal);
   }
 
-  async list(signal: AbortSignal): Promise<readonly Lease[]> {
-    const { items } = await readLeaseRecords(this.#directory, signal);
-    return items.map(({ lease }) => lease).filter((lease) => lease !== undefined);
+  list(signal: AbortSignal): Promise<readonly Lease[]> {
+    return listLeases(this.#directory, signal);
   }
 
   async *watch(signal: AbortSignal): AsyncGenerator<LeaseChange, void, undefined> {
@@ -121,17 +111,8 @@ export class EtcdSubnetStore implements SubnetStore {
     }
   }
 
-  certificates(): readonly CertificateInUse[] {
-    return this.#connection.certificates();
-  }
-
   reconnect(): void {
     this.#connection.reconnect();
-  }
-
-  /** Reads the certificate files again and moves all connections over. Throws `config.invalid`; then nothing changed. */
-  async reloadCertificates(): Promise<void> {
-    await this.#connection.reloadCertificates();
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -151,10 +132,12 @@ export class EtcdSubnetStore implements SubnetStore {
       for await (const item of items) {
         if (item.type === "events") {
           const events = item.events.map((event) => readLeaseEvent(event, keys.directory));
-          buffer.pushEvents(events, item.revision);
+          buffer.pushEvents(events, new EtcdRevision(item.revision));
           await buffer.waitForRoom(signal);
         } else if (item.type === "compacted") {
           isOtherStore = item.isOtherStore;
+        } else if (item.type === "contact") {
+          buffer.pushSign({ type: "contact", revision: new EtcdRevision(item.revision) });
         } else {
           buffer.pushSign(item);
         }
@@ -178,9 +161,10 @@ export class EtcdSubnetStore implements SubnetStore {
     const read = (attempt: AbortSignal) => readLeaseRecords(this.#directory, attempt);
     const snapshot = known ?? (await this.#retry(read, signal, onFailure));
     if (snapshot === undefined) return undefined;
-    const { revision, items } = snapshot;
-    buffer.pushSnapshot({ type: "snapshot", ...sortRecords(items), revision, ...(isOtherStore && { isOtherStore }) });
-    return { revision: snapshot.revision, clusterId: snapshot.clusterId };
+    const { revision, clusterId, items } = snapshot;
+    const truth = { ...sortRecords(items), revision: new EtcdRevision(revision) };
+    buffer.pushSnapshot({ type: "snapshot", ...truth, ...(isOtherStore && { isOtherStore }) });
+    return { revision, clusterId };
   }
 
   /** Until it works, or undefined when `signal` aborts. `onFailure` is told once. */
@@ -202,16 +186,11 @@ export class EtcdSubnetStore implements SubnetStore {
     return undefined;
   }
 
-  async #readConfig(signal: AbortSignal) {
-    const { config } = this.#directory.keys;
-    const { kv, revision, clusterId } = await readKey(this.#connection, config, "read the network config", signal);
-    this.#configClusterId = clusterId;
-    return { document: kv === undefined ? undefined : documentOf(kv), revision };
+  async #readConfig(signal: AbortSignal): Promise<ConfigSnapshot> {
+    const snapshot = await readConfigKey(this.#directory, signal);
+    this.#configClusterId = snapshot.clusterId;
+    return snapshot;
   }
-}
-
-function documentOf({ value, modRevision }: { value: Uint8Array; modRevision: bigint }): NetworkConfigDocument {
-  return { text: Buffer.from(value).toString("utf8"), revision: modRevision };
 }
 
 function sortRecords(

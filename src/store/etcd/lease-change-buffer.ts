@@ -1,6 +1,6 @@
 // Between the watch, which must not lose anything, and a reader who may be slow: what is not read yet is merged, so
 // that a burst of 10,000 events arrives as few changes and memory stays bounded.
-import type { LeaseChange, LeaseEvent, UnreadableLease } from "../../lease/lease.ts";
+import type { LeaseChange, LeaseEvent, Revision, UnreadableLease } from "../../lease/lease.ts";
 
 type Snapshot = Extract<LeaseChange, { type: "snapshot" }>;
 type Sign = Extract<LeaseChange, { type: "contact" | "disconnected" }>;
@@ -13,7 +13,8 @@ export class LeaseChangeBuffer {
   #snapshot: Snapshot | undefined;
   readonly #events = new Map<string, LeaseEvent>();
   readonly #unreadable = new Map<string, UnreadableLease>();
-  #revision = 0n;
+  /** Of the last events. */
+  #revision: Revision | undefined;
   #sign: Sign | undefined;
   #onChange: () => void = () => undefined;
   #onRoom: () => void = () => undefined;
@@ -29,7 +30,7 @@ export class LeaseChangeBuffer {
   }
 
   /** Of several events about a key only the last one counts; an unreadable one leaves what was there before. */
-  pushEvents(items: readonly { event?: LeaseEvent; unreadable?: UnreadableLease }[], revision: bigint): void {
+  pushEvents(items: readonly { event?: LeaseEvent; unreadable?: UnreadableLease }[], revision: Revision): void {
     for (const { event, unreadable } of items) {
       if (unreadable !== undefined) this.#unreadable.set(unreadable.key, unreadable);
       if (event === undefined) continue;
@@ -78,7 +79,7 @@ export class LeaseChangeBuffer {
     const snapshot = this.#snapshot;
     this.#snapshot = undefined;
     if (snapshot !== undefined) return snapshot;
-    if (this.#pendingKeys() > 0) {
+    if (this.#pendingKeys() > 0 && this.#revision !== undefined) {
       const changes = [...this.#events.values()];
       const unreadable = [...this.#unreadable.values()];
       this.#events.clear();

@@ -1,11 +1,12 @@
 // The directory of leases in one etcd: reading all records, and writing one key by compare-and-set.
 // Shared by acquiring, renewing, watching and by the operator's commands.
-
+import { randomInt } from "node:crypto";
 import type { KeyValue } from "../../etcd-api/etcd.ts";
-import type { KeySpace } from "../../etcd-api/key-space.ts";
+import { etcdLease, revisionNumber } from "../../etcd-api/etcd-lease.ts";
+import { type KeySpace, keySpaceOf } from "../../etcd-api/key-space.ts";
 import { type LeaseRecord, readLeaseRecord } from "../../etcd-api/lease-record.ts";
 import { type RandomInteger, subnetsOverlap } from "../../lease/allocator.ts";
-import type { LeaseAttributes, LeasedSubnets, OwnLease } from "../../lease/lease.ts";
+import type { Lease, LeaseAttributes, LeasedSubnets, OwnLease } from "../../lease/lease.ts";
 import { formatLeaseValue, parseLeaseValue } from "../../lease/lease-value.ts";
 import type { EtcdConnection } from "./etcd-connection.ts";
 import { grantStoreLease, putIf, revokeStoreLease, type StoreLease } from "./operations.ts";
@@ -20,6 +21,25 @@ export interface LeaseDirectory {
   readonly random: RandomInteger;
   /** Store leases of writes whose answer was lost: a key that hangs on one of them was written by us. */
   readonly unsettledLeases: Set<bigint>;
+}
+
+/** flannel's, always. */
+const LEASE_TTL_SECONDS = 86_400;
+
+/** `ttlSeconds` is given in tests only. */
+export function leaseDirectory(
+  connection: EtcdConnection,
+  prefix: string,
+  ttlSeconds: number = LEASE_TTL_SECONDS,
+): LeaseDirectory {
+  const random = (limit: number) => randomInt(limit);
+  return { connection, keys: keySpaceOf(prefix), ttlSeconds, random, unsettledLeases: new Set() };
+}
+
+/** Those that can be read, at one revision. */
+export async function listLeases(directory: LeaseDirectory, signal: AbortSignal): Promise<readonly Lease[]> {
+  const { items } = await readLeaseRecords(directory, signal);
+  return items.map(({ lease }) => lease).filter((lease) => lease !== undefined);
 }
 
 export function readLeaseRecords(
@@ -61,7 +81,7 @@ export async function writeLease(
 
 async function putLease(
   { connection, keys }: LeaseDirectory,
-  { key, subnets, attributes, expectedRevision, isReservation }: LeaseWrite,
+  { key, subnets, attributes, expectedRevision }: LeaseWrite,
   storeLease: StoreLease | undefined,
   signal: AbortSignal,
 ): Promise<OwnLease | undefined> {
@@ -72,13 +92,14 @@ async function putLease(
   const outcome = await putIf(connection, put, signal);
   if (!outcome.isDone) return undefined;
   return {
-    ...subnets,
-    key,
-    // Exactly what a watch will tell about this write.
-    attributes: parseLeaseValue(value),
-    revision: outcome.revision,
-    storeLeaseId,
-    isReservation,
+    ...etcdLease({
+      ...subnets,
+      key,
+      // Exactly what a watch will tell about this write.
+      attributes: parseLeaseValue(value),
+      revision: outcome.revision,
+      storeLeaseId,
+    }),
     ...(storeLease !== undefined && { expiresAtMs: storeLease.expiresAtMs }),
   };
 }
@@ -96,7 +117,7 @@ export async function isOverlappedByOlder(
   const filter = { keysOnly: true, minCreateRevision: listRevision + 1n };
   const toRecord = (kv: KeyValue) => readLeaseRecord(kv, keys.directory);
   const { items } = await readRange(connection, keys.directoryRange, toRecord, signal, filter);
-  const older = items.filter(({ createRevision }) => createRevision < lease.revision);
+  const older = items.filter(({ createRevision }) => createRevision < revisionNumber(lease.revision));
   return older.some(({ subnets }) => subnets !== undefined && subnetsOverlap(subnets, lease));
 }
 

@@ -1,6 +1,7 @@
 // Keeping our own lease: its life is extended and its value replaced only while the key is still as we wrote it.
 import { FlannelError } from "../../errors.ts";
 import type { KeyValue } from "../../etcd-api/etcd.ts";
+import { revisionNumber, storeLeaseIdOf } from "../../etcd-api/etcd-lease.ts";
 import { readLeaseRecord } from "../../etcd-api/lease-record.ts";
 import type { Lease, LeaseAttributes, OwnLease } from "../../lease/lease.ts";
 import { describeOwner, hasSamePublicIp } from "../../lease/lease-owner.ts";
@@ -20,19 +21,19 @@ export async function renewLease(
   signal: AbortSignal,
 ): Promise<OwnLease> {
   const key = directory.keys.directory + lease.key;
-  const check = { key, expectedRevision: lease.revision, operation: `check our lease ${lease.key}` };
+  const check = { key, expectedRevision: revisionNumber(lease.revision), operation: `check our lease ${lease.key}` };
   const state = await checkRevision(directory.connection, check, signal);
   const known = state.isDone ? lease : followWrite(directory, lease, attributes, state.current);
   const isUnchanged = formatLeaseValue(attributes) === formatLeaseValue(known.attributes);
   if (isUnchanged) {
     if (known.isReservation) return known;
-    const storeLease = await keepStoreLeaseAlive(directory.connection, known.storeLeaseId, signal);
+    const storeLease = await keepStoreLeaseAlive(directory.connection, storeLeaseIdOf(known), signal);
     if (storeLease !== undefined) return { ...known, expiresAtMs: storeLease.expiresAtMs };
   }
-  const { revision: expectedRevision, isReservation } = known;
+  const { revision, isReservation } = known;
   const written = await writeLease(
     directory,
-    { ...lease, subnets: lease, attributes, expectedRevision, isReservation },
+    { key: lease.key, subnets: lease, attributes, expectedRevision: revisionNumber(revision), isReservation },
     signal,
   );
   if (written !== undefined) return written;
@@ -61,14 +62,13 @@ function followWrite(
     );
   }
   const { lease: found, storeLeaseId } = readLeaseRecord(current, keys.directory);
-  const isReservation = storeLeaseId === 0n;
-  const isExpected = isReservation || lease.isReservation || unsettledLeases.has(storeLeaseId);
+  const isExpected = storeLeaseId === 0n || lease.isReservation || unsettledLeases.has(storeLeaseId);
   const ourValues = [formatLeaseValue(lease.attributes), formatLeaseValue(attributes)];
   if (found === undefined || !isExpected || !ourValues.includes(formatLeaseValue(found.attributes))) {
     throw conflict(shown, lease, found);
   }
   unsettledLeases.clear();
-  return { ...found, isReservation };
+  return found;
 }
 
 function conflict(shown: string, ours: OwnLease, theirs: Lease | undefined): FlannelError {

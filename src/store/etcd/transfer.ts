@@ -1,40 +1,27 @@
 // Takes flannel's keys with their values and leases out of one store and into another: etcd or embedded, either way.
 import { FlannelError } from "../../errors.ts";
 import type { KeyValue } from "../../etcd-api/etcd.ts";
-import { keySpaceOf } from "../../etcd-api/key-space.ts";
+import type { KeySpace } from "../../etcd-api/key-space.ts";
+import type { ExportedKey, ExportedStore } from "../store-transfer.ts";
 import type { EtcdConnection } from "./etcd-connection.ts";
 import { putIf } from "./operations.ts";
 import { readRange } from "./read-prefix.ts";
 import { methods } from "./rpc.ts";
 
-/** All bytes are latin1 text, so that JSON keeps them exactly. */
-export interface ExportedKey {
-  readonly key: string;
-  readonly value: string;
-  /** Missing: the key never expires. */
-  readonly lease?: string;
-}
-
-export interface ExportedStore {
-  readonly revision: string;
-  readonly leases: readonly { readonly id: string; readonly ttlSeconds: number }[];
-  readonly keys: readonly ExportedKey[];
-}
-
 const IN_FLIGHT = 32;
 
 /**
- * Everything below `prefix` as it was at one revision. Rejects with a FlannelError, `config.missing` when there is
+ * Everything of `space` as it was at one revision. Rejects with a FlannelError, `config.missing` when there is
  * nothing: a wrong prefix or store must not pass for a backup.
  */
 export async function exportKeys(
   connection: EtcdConnection,
-  prefix: string,
+  space: KeySpace,
   signal: AbortSignal,
 ): Promise<ExportedStore> {
   const { revision, items: keys } = await readRange(
     connection,
-    keySpaceOf(prefix).rootRange,
+    space.rootRange,
     ({ key, value, lease }): ExportedKey => ({
       key: Buffer.from(key).toString("latin1"),
       value: Buffer.from(value).toString("latin1"),
@@ -52,7 +39,7 @@ export async function exportKeys(
   const alive = new Set(leases.map(({ id }) => id));
   // What expired between the two reads is gone.
   const present = keys.filter(({ lease }) => lease === undefined || alive.has(lease));
-  if (present.length === 0) throw nothingBelow(keySpaceOf(prefix).root);
+  if (present.length === 0) throw nothingBelow(space.root);
   return { revision: String(revision), leases, keys: present };
 }
 
@@ -64,14 +51,14 @@ export async function exportKeys(
  */
 export async function importKeys(
   connection: EtcdConnection,
-  prefix: string,
+  space: KeySpace,
   exported: ExportedStore,
   keepsLeases: boolean,
   signal: AbortSignal,
 ): Promise<string[]> {
-  const present = await readPresent(connection, prefix, signal);
+  const present = await readPresent(connection, space, signal);
   const kept = new Set<string>();
-  const { directory } = keySpaceOf(prefix);
+  const { directory } = space;
   const keepOrRefuse = (key: string) => {
     const isLease = shownKey(key).startsWith(directory);
     if (!isLease || !keepsLeases) throw conflictAt(key, isLease);
@@ -110,12 +97,12 @@ function presentOf({ value, lease, modRevision }: KeyValue): Present {
 
 async function readPresent(
   connection: EtcdConnection,
-  prefix: string,
+  space: KeySpace,
   signal: AbortSignal,
 ): Promise<ReadonlyMap<string, Present>> {
   const { items } = await readRange(
     connection,
-    keySpaceOf(prefix).rootRange,
+    space.rootRange,
     (kv) => [Buffer.from(kv.key).toString("latin1"), presentOf(kv)] as const,
     signal,
   );
@@ -148,7 +135,7 @@ async function writeEntry(
 }
 
 /** Of an export, for a message. */
-export function shownKey(latin1: string): string {
+function shownKey(latin1: string): string {
   return Buffer.from(latin1, "latin1").toString();
 }
 

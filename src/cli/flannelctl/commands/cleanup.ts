@@ -35,11 +35,11 @@ export async function removeFromHost(
   agent: AbsentAgent,
   { dryRun, release, all }: CleanupOptions,
 ): Promise<CleanupOutput> {
-  const { options, signal } = invocation;
+  const { signal } = invocation;
   const scope = await agent.scope();
   using _claims = DeviceClaims.take(scope.devices, backends.deviceKeys);
   const host = await cleanUpHost(scope, { isDryRun: dryRun, logger: silentLogger, signal });
-  const suffix = ruleSuffix(options.etcd.prefix);
+  const suffix = ruleSuffix(agent.network);
   const rules = await removeRules({ suffix, networks: scope.networks, isDryRun: dryRun });
   const failures: Failures = [...host.failures, ...rules.failures].map(({ object, error }) => ({ object, error }));
   const released = release ? await releaseOwnLease(invocation, agent, dryRun, failures) : [];
@@ -68,15 +68,15 @@ async function releaseOwnLease(
 async function deleteOwnLease(invocation: Invocation, agent: AbsentAgent, dryRun: boolean): Promise<string[]> {
   const { signal } = invocation;
   return await withStore(invocation, async (store) => {
-    const isOwn = ownLeaseTest(agent);
+    const isOwn = ownLeaseTest(agent, (own, lease) => store.isSameGrant(own, lease));
     const released: string[] = [];
     for (const lease of await store.list(signal)) {
       if (!isOwn(lease)) continue;
-      if (lease.storeLeaseId === 0n) {
+      if (lease.isReservation) {
         remark(invocation, `${lease.key} is reserved for this host and stays; see flannelctl lease release`);
         continue;
       }
-      if (!dryRun) await store.administration.release(lease.key, { force: true }, signal);
+      if (!dryRun) await store.release(lease.key, { force: true }, signal);
       released.push(lease.key);
     }
     return released;
@@ -87,12 +87,14 @@ async function deleteOwnLease(invocation: Invocation, agent: AbsentAgent, dryRun
  * Ours is the lease that the state remembers while it still announces what we announced; without state, the one of the
  * subnet file's subnet while it announces an address of this host.
  */
-function ownLeaseTest(agent: AbsentAgent): (lease: Lease) => boolean {
+function ownLeaseTest(
+  agent: AbsentAgent,
+  isSameGrant: (own: Lease, lease: Lease) => boolean,
+): (lease: Lease) => boolean {
   const own = agent.remembered()?.own;
   if (own !== undefined) {
     return (lease) =>
-      lease.key === own.key &&
-      (lease.storeLeaseId === own.storeLeaseId || hasSameAddresses(lease.attributes, own.attributes));
+      lease.key === own.key && (isSameGrant(own, lease) || hasSameAddresses(lease.attributes, own.attributes));
   }
   const { subnet, ipv6Subnet } = agent.subnets();
   const { addresses } = hostIdentity();

@@ -55,8 +55,7 @@ export async function setConfig(
     });
     if (stored?.text === text) return { changed: false, revision: stored.revision };
     if (!force) refuseOtherNetwork(config, stored?.text, await store.list(signal));
-    const expectedRevision = stored?.revision ?? 0n;
-    const { revision } = await store.administration.setConfig(text, { expectedRevision }, signal);
+    const { revision } = await store.setConfig(text, stored?.revision, signal);
     return { changed: true, revision };
   });
   present(

@@ -1,4 +1,5 @@
 import { expect, test } from "vitest";
+import { revision } from "../../../../test/support/revision.ts";
 import { parsePrefix } from "../../../ip/address.ts";
 import type { Lease } from "../../../lease/lease.ts";
 import { findLease, parsePublicAddress, parseSubnets } from "./lease-arguments.ts";
@@ -46,8 +47,9 @@ test("a lease is found by its key, or by either of its subnets", () => {
     subnet: parsePrefix("10.5.34.0/24"),
     ipv6Subnet: parsePrefix("fd00::/64"),
     attributes: {},
-    revision: 1n,
-    storeLeaseId: 0n,
+    revision: revision(1),
+    isReservation: true,
+    adapterData: 0,
   };
   for (const text of [lease.key, "10.5.34.0/24", "fd00::/64", "10.5.34.0/24,fd00::/64"]) {
     expect(findLease([lease], text)).toBe(lease);

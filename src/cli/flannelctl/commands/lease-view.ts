@@ -17,7 +17,7 @@ export function leaseOutput(lease: Lease, ttlSeconds: number | undefined, nowMs:
     ...(backendType !== undefined && { backendType }),
     ...(backendData !== undefined && { backendData: mutable(backendData) }),
     ...(backendV6Data !== undefined && { backendV6Data: mutable(backendV6Data) }),
-    isReservation: lease.storeLeaseId === 0n,
+    isReservation: lease.isReservation,
     ...(ttlSeconds !== undefined && {
       expiresInSeconds: Math.max(0, Math.floor(ttlSeconds)),
       expiresAt: new Date(nowMs + ttlSeconds * 1000).toISOString(),

@@ -3,7 +3,7 @@ import { parseConfig } from "../../../backend/registry.ts";
 import { FlannelError } from "../../../errors.ts";
 import type { Lease } from "../../../lease/lease.ts";
 import { formatLeaseKey } from "../../../lease/lease-key.ts";
-import type { EtcdSubnetStore } from "../../../store/etcd/etcd-subnet-store.ts";
+import type { LeaseAdministration } from "../../../store/lease-administration.ts";
 import { type ExitCode, exitCodes, type Invocation, present } from "../session/invocation.ts";
 import {
   type LeaseOutput,
@@ -54,7 +54,7 @@ export async function reserveLease(invocation: Invocation, text: string, options
   }
   const { lease, outcome } = await withStore(invocation, async (store) => {
     const { config } = parseConfig((await store.networkConfig(signal)).text);
-    return store.administration.reserve({ config, subnets, owner }, signal);
+    return store.reserve({ config, subnets, owner }, signal);
   });
   const output = { lease: leaseOutput(lease, undefined, invocation.terminal.nowMs()), outcome };
   const done = {
@@ -79,7 +79,7 @@ export async function releaseLease(
   const output = await withStore(invocation, async (store) => {
     // The whole key of a dual-stack lease named by one subnet; an unreadable lease is in no list, but has its key.
     const key = findLease(await store.list(signal), name)?.key ?? named;
-    return { key, outcome: await store.administration.release(key, { force }, signal) };
+    return { key, outcome: await store.release(key, { force }, signal) };
   });
   present(invocation, leaseReleaseOutputSchema, output, ({ key, outcome }) => [
     outcome === "deleted"
@@ -91,13 +91,10 @@ export async function releaseLease(
 
 async function withTimeToLive(
   { signal, terminal }: Invocation,
-  store: EtcdSubnetStore,
+  store: LeaseAdministration,
   leases: readonly Lease[],
 ): Promise<LeaseOutput[]> {
-  const seconds = await store.administration.timeToLive(
-    leases.map((lease) => lease.storeLeaseId),
-    signal,
-  );
+  const seconds = await store.timeToLive(leases, signal);
   const nowMs = terminal.nowMs();
-  return leases.map((lease) => leaseOutput(lease, seconds.get(lease.storeLeaseId), nowMs));
+  return leases.map((lease) => leaseOutput(lease, seconds.get(lease.key), nowMs));
 }

@@ -2,11 +2,9 @@
 
 import { open, readFile, rename, rm } from "node:fs/promises";
 import { dirname } from "node:path";
-import { describeError, FlannelError, hasCode } from "../../../errors.ts";
-import { keySpaceOf } from "../../../etcd-api/key-space.ts";
+import { describeError, FlannelError } from "../../../errors.ts";
 import { tryParseJson } from "../../../json/try-parse-json.ts";
-import type { EtcdConnection } from "../../../store/etcd/etcd-connection.ts";
-import type { ExportedStore } from "../../../store/etcd/transfer.ts";
+import type { ExportedStore, StoreTransfer } from "../../../store/store-transfer.ts";
 import { count } from "../../../terminal/text.ts";
 import { type ExitCode, exitCodes, type Invocation, present } from "../session/invocation.ts";
 import {
@@ -15,6 +13,7 @@ import {
   storeExportOutputSchema,
   storeImportOutputSchema,
 } from "../session/json-output.ts";
+import { withStore } from "../session/open-store.ts";
 
 /** Prints the export; with or without `--json` it is JSON. */
 export async function exportStore(invocation: Invocation): Promise<ExitCode> {
@@ -42,10 +41,11 @@ export async function importStore(
   { keepLeases }: ImportOptions,
 ): Promise<ExitCode> {
   const exported = await readDocument(invocation, file);
-  const kept = await withConnection(invocation, (connection, { importKeys }) =>
-    importKeys(connection, invocation.options.etcd.prefix, exported, keepLeases, invocation.signal),
-  );
-  const output = { keys: exported.keys.length, leases: exported.leases.length, kept };
+  const kept = await withTransfer(invocation, (transfer) => {
+    refuseForeign(exported, transfer.root, file);
+    return transfer.importKeys(exported, { keepsLeases: keepLeases }, invocation.signal);
+  });
+  const output = { keys: exported.keys.length, leases: exported.leases.length, kept: [...kept] };
   present(invocation, storeImportOutputSchema, output, (done) => [
     ...done.kept.map((key) => `kept the store's own lease at ${key}`),
     `imported ${describe({ ...done, keys: done.keys - done.kept.length })}`,
@@ -54,9 +54,7 @@ export async function importStore(
 }
 
 function readStore(invocation: Invocation): Promise<ExportedStore> {
-  return withConnection(invocation, (connection, { exportKeys }) =>
-    exportKeys(connection, invocation.options.etcd.prefix, invocation.signal),
-  );
+  return withTransfer(invocation, (transfer) => transfer.exportKeys(invocation.signal));
 }
 
 function documentText(exported: ExportedStore): string {
@@ -74,22 +72,24 @@ async function readDocument(invocation: Invocation, file: string): Promise<Expor
   } catch (cause) {
     throw new FlannelError("file.failed", `cannot read ${file}: ${describeError(cause)}`, { cause });
   }
-  const { root } = keySpaceOf(invocation.options.etcd.prefix);
-  // Keys are bytes as latin1 text.
-  const latin1Root = Buffer.from(root).toString("latin1");
   const document = storeExportOutputSchema.safeParse(tryParseJson(text));
   if (!document.success) {
     throw new FlannelError("config.invalid", `${file} is not an export of flannelctl store export`);
   }
-  const foreign = document.data.keys.find(({ key }) => !key.startsWith(latin1Root));
-  if (foreign === undefined) {
-    const keys = document.data.keys.map(({ key, value, lease }) => ({
-      key,
-      value,
-      ...(lease !== undefined && { lease }),
-    }));
-    return { ...document.data, keys };
-  }
+  const keys = document.data.keys.map(({ key, value, lease }) => ({
+    key,
+    value,
+    ...(lease !== undefined && { lease }),
+  }));
+  return { ...document.data, keys };
+}
+
+/** What is not below the root of the network is of another one. */
+function refuseForeign({ keys }: ExportedStore, root: string, file: string): void {
+  // Keys are bytes as latin1 text.
+  const latin1Root = Buffer.from(root).toString("latin1");
+  const foreign = keys.find(({ key }) => !key.startsWith(latin1Root));
+  if (foreign === undefined) return;
   throw new FlannelError(
     "config.invalid",
     `${file} holds the key ${Buffer.from(foreign.key, "latin1").toString()}, which is not below ${root}: give the right --etcd-prefix`,
@@ -111,25 +111,9 @@ async function writeWhole(file: string, text: string): Promise<void> {
   }
 }
 
-type Transfer = typeof import("../../../store/etcd/transfer.ts");
-
-/** Loaded late, as in open-store.ts. */
-async function withConnection<T>(
-  { options }: Invocation,
-  use: (connection: EtcdConnection, transfer: Transfer) => Promise<T>,
-): Promise<T> {
-  const { EtcdConnection: Connection } = await import("../../../store/etcd/etcd-connection.ts");
-  const { endpoints, username, password, caFile, certFile, keyFile } = options.etcd;
-  try {
-    await using connection = await Connection.open({
-      endpoints,
-      username,
-      password,
-      tls: { caFile, certFile, keyFile },
-    });
-    return await use(connection, await import("../../../store/etcd/transfer.ts"));
-  } catch (error) {
-    const isAboutFlags = hasCode(error, "config.invalid") && error.message.includes("--etcd-");
-    throw isAboutFlags ? new FlannelError("usage", error.message, { cause: error.cause }) : error;
-  }
+function withTransfer<T>(invocation: Invocation, use: (transfer: StoreTransfer) => Promise<T>): Promise<T> {
+  return withStore(invocation, ({ transfer }) => {
+    if (transfer !== undefined) return use(transfer);
+    throw new FlannelError("usage", "this kind of store is copied with its own tools");
+  });
 }

@@ -11,21 +11,27 @@ import { FlannelError } from "../../../errors.ts";
 import { type AgentScope, findDevices } from "../../../host/without-agent.ts";
 import type { Prefix } from "../../../ip/address.ts";
 import type { LeasedSubnets } from "../../../lease/lease.ts";
+import type { NetworkIdentity } from "../../../store/network-identity.ts";
+import { storeIdentity } from "../../../store/store-identity.ts";
 import { FileLock } from "../../../sys/file-lock.ts";
 import type { GlobalOptions } from "./invocation.ts";
+import { storeOptions } from "./open-store.ts";
 
 const everything = ["0.0.0.0/0", "::/0"] as Prefix[];
 
 export class AbsentAgent implements Disposable {
   readonly #options: GlobalOptions;
+  readonly network: NetworkIdentity;
   readonly #lock: FileLock | undefined;
   readonly #warmState: WarmState;
 
   private constructor(options: GlobalOptions, lock: FileLock | undefined) {
     this.#options = options;
     this.#lock = lock;
-    const { stateDirectory, subnetFile, etcd } = options;
-    this.#warmState = new WarmState({ directory: stateDirectory, subnetFile, storePrefix: etcd.prefix, backends });
+    const { stateDirectory: directory, subnetFile } = options;
+    const { network, leaseCodec } = storeIdentity(storeOptions(options));
+    this.network = network;
+    this.#warmState = new WarmState({ directory, subnetFile, networkId: network.id, leaseCodec, backends });
   }
 
   /** Throws `agent.running`, naming the pid, when the agent of this subnet file runs after all. */
@@ -51,12 +57,13 @@ export class AbsentAgent implements Disposable {
       const devices = new Set(states.flatMap((state) => state.devices));
       return { devices: [...devices], networks: [...new Set(states.flatMap(networksOf))] };
     }
-    const { stateDirectory, subnetFile, etcd } = this.#options;
+    const { stateDirectory, subnetFile } = this.#options;
+    const { description, flag } = this.network;
     if (listDirectory(stateDirectory).some((file) => file.endsWith(".json"))) {
       throw new FlannelError(
         "usage",
-        `${stateDirectory} remembers no agent with subnet file ${subnetFile} and prefix ${etcd.prefix}, but another; ` +
-          "name its --subnet-file and --etcd-prefix",
+        `${stateDirectory} remembers no agent with subnet file ${subnetFile} and ${description}, but another; ` +
+          `name its --subnet-file and ${flag}`,
       );
     }
     return { devices: await findDevices(backends.devicePatterns), networks: everything };

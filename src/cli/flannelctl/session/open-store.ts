@@ -1,19 +1,28 @@
-// Opens the store for one command. Loaded late: gRPC takes longer to load than everything else together.
+// Opens the store for one command. Loaded late: its client takes longer to load than everything else together.
 import { FlannelError, hasCode } from "../../../errors.ts";
-import type { EtcdSubnetStore } from "../../../store/etcd/etcd-subnet-store.ts";
-import type { Invocation } from "./invocation.ts";
+import type { LeaseAdministration } from "../../../store/lease-administration.ts";
+import type { StoreOptions } from "../../../store/store-options.ts";
+import type { GlobalOptions, Invocation } from "./invocation.ts";
+
+/** The store that the flags name. */
+export function storeOptions({ etcd }: Pick<GlobalOptions, "etcd">): StoreOptions {
+  const { endpoints, prefix, username, password, caFile, certFile, keyFile } = etcd;
+  return { type: "etcd", endpoints, prefix, username, password, tls: { caFile, certFile, keyFile } };
+}
 
 /** Throws `usage` when the connection flags contradict each other or name files that cannot be used. */
-export async function withStore<T>(invocation: Invocation, use: (store: EtcdSubnetStore) => Promise<T>): Promise<T> {
-  await using store = await openStore(invocation);
+export async function withStore<T>(
+  invocation: Invocation,
+  use: (store: LeaseAdministration) => Promise<T>,
+): Promise<T> {
+  await using store = await open(invocation);
   return await use(store);
 }
 
-async function openStore(invocation: Invocation): Promise<EtcdSubnetStore> {
-  const { EtcdSubnetStore: Store } = await import("../../../store/etcd/etcd-subnet-store.ts");
-  const { endpoints, prefix, username, password, caFile, certFile, keyFile } = invocation.options.etcd;
+async function open({ options }: Invocation): Promise<LeaseAdministration> {
   try {
-    return await Store.open({ endpoints, prefix, username, password, tls: { caFile, certFile, keyFile } });
+    const { openAdministration } = await import("../../../store/open-administration.ts");
+    return await openAdministration(storeOptions(options));
   } catch (error) {
     throw hasCode(error, "config.invalid") ? new FlannelError("usage", error.message, { cause: error.cause }) : error;
   }

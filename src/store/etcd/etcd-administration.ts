@@ -1,54 +1,75 @@
-// What operators do to leases and configuration, directly in the store: reservations, release, config.
-// Every write is compare-and-set: a command never undoes what an agent wrote at the same moment.
-import type { NetworkConfig } from "../../config/network-config.ts";
+// The etcd v3 adapter of the port LeaseAdministration: reservations, release, configuration, copies.
 import { FlannelError } from "../../errors.ts";
-import { RangeRequest } from "../../etcd-api/etcd.ts";
+import { EtcdRevision, revisionNumber, storeLeaseIdOf } from "../../etcd-api/etcd-lease.ts";
 import { type LeaseRecord, readLeaseRecord } from "../../etcd-api/lease-record.ts";
 import { incompatibility, subnetsOverlap } from "../../lease/allocator.ts";
-import type { LeaseAttributes, LeasedSubnets, OwnLease } from "../../lease/lease.ts";
+import type { Lease, LeasedSubnets, OwnLease, Revision } from "../../lease/lease.ts";
 import { formatLeaseKey } from "../../lease/lease-key.ts";
 import { describeOwner, hasSamePublicIp } from "../../lease/lease-owner.ts";
+import type {
+  LeaseAdministration,
+  ReleaseOutcome,
+  ReservationOutcome,
+  ReservationRequest,
+} from "../lease-administration.ts";
+import type { StoreTransfer } from "../store-transfer.ts";
 import type { NetworkConfigDocument } from "../subnet-store.ts";
+import { EtcdConnection, type EtcdConnectionOptions } from "./etcd-connection.ts";
 import {
   describeSubnets,
   isOverlappedByOlder,
   type LeaseDirectory,
+  leaseDirectory,
+  listLeases,
   readLeaseRecords,
   writeLease,
 } from "./lease-directory.ts";
+import { configMissing, readConfigKey } from "./network-config-key.ts";
 import { deleteIf, putIf, readKey } from "./operations.ts";
 import { methods } from "./rpc.ts";
+import { exportKeys, importKeys } from "./transfer.ts";
 
-export interface ReservationRequest {
-  readonly config: NetworkConfig;
-  /** Of a dual-stack network either both subnets, or one that an existing lease has. */
-  readonly subnets: LeasedSubnets;
-  /** Whose subnet it shall be. */
-  readonly owner: Pick<LeaseAttributes, "publicIp" | "publicIpv6">;
+export interface EtcdAdministrationOptions extends EtcdConnectionOptions {
+  readonly prefix: string;
 }
-
-/** `created`: a new key; `kept`: a live lease lost its expiry; `unchanged`: it was this reservation already. */
-export type ReservationOutcome = "created" | "kept" | "unchanged";
-
-/** `deleted`: the key is gone; `expiring`: it has the usual life again, which the host renews if it is alive. */
-export type ReleaseOutcome = "deleted" | "expiring";
 
 /** Parallel requests for remaining times; etcd answers each from memory. */
 const TIME_TO_LIVE_CONCURRENCY = 50;
 const MAX_RACES = 10;
 
-export class LeaseAdministration {
+export class EtcdAdministration implements LeaseAdministration {
+  readonly transfer: StoreTransfer;
   readonly #directory: LeaseDirectory;
 
-  constructor(directory: LeaseDirectory) {
+  private constructor(directory: LeaseDirectory) {
+    const { connection, keys } = directory;
     this.#directory = directory;
+    this.transfer = {
+      root: keys.root,
+      exportKeys: (signal) => exportKeys(connection, keys, signal),
+      importKeys: (exported, { keepsLeases }, signal) => importKeys(connection, keys, exported, keepsLeases, signal),
+    };
   }
 
-  /**
-   * Makes a subnet belong to one public IP for good: writes a key without expiry, or takes the expiry off the live lease
-   * of that host. Throws `config.invalid` when the subnet does not fit the network, `lease.conflict` when another host
-   * or an overlapping lease has it.
-   */
+  /** Checks options and reads certificate files; connects at the first call. Throws `config.invalid`. */
+  static async open(options: EtcdAdministrationOptions): Promise<EtcdAdministration> {
+    return new EtcdAdministration(leaseDirectory(await EtcdConnection.open(options), options.prefix));
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.#directory.connection[Symbol.asyncDispose]();
+  }
+
+  async networkConfig(signal: AbortSignal): Promise<NetworkConfigDocument> {
+    const { document } = await readConfigKey(this.#directory, signal);
+    if (document === undefined) throw configMissing(this.#directory);
+    return document;
+  }
+
+  list(signal: AbortSignal): Promise<readonly Lease[]> {
+    return listLeases(this.#directory, signal);
+  }
+
   async reserve(
     request: ReservationRequest,
     signal: AbortSignal,
@@ -65,11 +86,6 @@ export class LeaseAdministration {
     throw busy(formatLeaseKey(request.subnets));
   }
 
-  /**
-   * Takes a reservation back. One that a host ever took over gets its usual life again; one that nobody ever took over
-   * (still as `reserve` wrote it) is deleted. An ordinary lease is deleted only with `force`, else `lease.conflict`.
-   * `lease.lost` when there is no such key.
-   */
   async release(key: string, options: { readonly force?: boolean }, signal: AbortSignal): Promise<ReleaseOutcome> {
     for (let race = 0; race < MAX_RACES; race++) {
       const record = await this.#readRecord(key, signal);
@@ -84,17 +100,9 @@ export class LeaseAdministration {
     throw busy(key);
   }
 
-  /**
-   * Writes the network configuration while its revision is still `expectedRevision` (0n: while there is none); resolves
-   * with the new revision. Validation is the caller's. Throws `config.conflict` when somebody else changed it.
-   */
-  async setConfig(
-    text: string,
-    options: { readonly expectedRevision: bigint },
-    signal: AbortSignal,
-  ): Promise<NetworkConfigDocument> {
+  async setConfig(text: string, read: Revision | undefined, signal: AbortSignal): Promise<NetworkConfigDocument> {
     const { connection, keys } = this.#directory;
-    const { expectedRevision } = options;
+    const expectedRevision = read === undefined ? 0n : revisionNumber(read);
     const put = {
       key: keys.config,
       expectedRevision,
@@ -103,25 +111,15 @@ export class LeaseAdministration {
       operation: "write the network config",
     };
     const outcome = await putIf(connection, put, signal);
-    if (outcome.isDone) return { text, revision: outcome.revision };
+    if (outcome.isDone) return { text, revision: new EtcdRevision(outcome.revision) };
     throw new FlannelError("config.conflict", "the network config was changed meanwhile: read it again and repeat", {
       details: { expectedRevision, currentRevision: outcome.current?.modRevision ?? 0n },
     });
   }
 
-  /** Number of keys in the lease directory, reservations and unreadable ones included. */
-  async leaseCount(signal: AbortSignal): Promise<number> {
-    const { connection, keys } = this.#directory;
-    const { start: key, end: rangeEnd } = keys.directoryRange;
-    const request = RangeRequest.fromPartial({ key, rangeEnd, countOnly: true });
-    const { count } = await connection.call(methods.range, request, "count the leases", signal);
-    return Number(count);
-  }
-
-  /** Seconds left to each store lease that still lives, asked one by one: for people, never for the agent. */
-  async timeToLive(storeLeaseIds: readonly bigint[], signal: AbortSignal): Promise<ReadonlyMap<bigint, number>> {
+  async timeToLive(leases: readonly Lease[], signal: AbortSignal): Promise<ReadonlyMap<string, number>> {
     const seconds = new Map<bigint, number>();
-    const waiting = [...new Set(storeLeaseIds)].filter((id) => id !== 0n);
+    const waiting = [...new Set(leases.map(storeLeaseIdOf))].filter((id) => id !== 0n);
     const work = async () => {
       for (let id = waiting.pop(); id !== undefined; id = waiting.pop()) {
         const request = { id, keys: false };
@@ -131,7 +129,16 @@ export class LeaseAdministration {
       }
     };
     await Promise.all(Array.from({ length: Math.min(TIME_TO_LIVE_CONCURRENCY, waiting.length) }, work));
-    return seconds;
+    return new Map(
+      leases.flatMap((lease) => {
+        const left = seconds.get(storeLeaseIdOf(lease));
+        return left === undefined ? [] : [[lease.key, left] as const];
+      }),
+    );
+  }
+
+  isSameGrant(before: Lease, now: Lease): boolean {
+    return storeLeaseIdOf(before) === storeLeaseIdOf(now);
   }
 
   async #createReservation(
@@ -151,7 +158,7 @@ export class LeaseAdministration {
     const lease = await writeLease(this.#directory, write, signal);
     if (lease === undefined) return undefined;
     if (await isOverlappedByOlder(this.#directory, lease, listRevision, signal)) {
-      await this.#delete(lease, signal);
+      await this.#delete({ key, revision: revisionNumber(lease.revision) }, signal);
       return undefined;
     }
     return { lease, outcome: "created" as const };
@@ -160,7 +167,7 @@ export class LeaseAdministration {
   async #keepExisting({ owner, subnets }: ReservationRequest, record: LeaseRecord, signal: AbortSignal) {
     const { lease, storeLeaseId } = record;
     if (lease === undefined || !hasSamePublicIp(lease.attributes, owner)) throw alreadyTaken(subnets, record);
-    if (storeLeaseId === 0n) return { lease: { ...lease, isReservation: true }, outcome: "unchanged" as const };
+    if (storeLeaseId === 0n) return { lease, outcome: "unchanged" as const };
     const kept = await this.#rewrite(record, true, signal);
     return kept && { lease: kept, outcome: "kept" as const };
   }
