@@ -2,7 +2,7 @@ import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { revision } from "../../test/support/revision.ts";
 import { FlannelError } from "../errors.ts";
-import { hostStateLines } from "../host/kinds/host-state-text.ts";
+import { hostStateLines } from "../host/kinds/host-state.ts";
 import { type Address, type Prefix, parseAddress, parsePrefix, tryParsePrefix } from "../ip/address.ts";
 import { networkOf, overlaps } from "../ip/prefix.ts";
 import type { BackendData, Lease, LeaseAttributes } from "../lease/lease.ts";
@@ -113,7 +113,7 @@ describe("vxlan", () => {
   it("ends the tunnel at the interface address and announces the public one", () => {
     const behindNat = { ...facts, externalInterface: { ...eth0, publicIp: parseAddress("203.0.113.9") } };
     const backend = backendOf(ipv4Only, '"Type":"vxlan"');
-    expect(backend.plan(own, [], behindNat).state.links[0]).toMatchObject({ local: "192.0.2.1" });
+    expect(backend.plan(own, [], behindNat).state.link?.[0]).toMatchObject({ local: "192.0.2.1" });
     expect(backend.attributes(behindNat).publicIp).toBe("203.0.113.9");
   });
 
@@ -169,8 +169,8 @@ describe("vxlan", () => {
     ["0A:00:00:00:00:2B", "0a:00:00:00:00:2b"],
   ])("reads the MAC form %s", (written, read) => {
     const { state } = backendOf(ipv4Only, '"Type":"vxlan"').plan(own, [peer(2, {}, mac(written))], facts);
-    expect(state.neighbours[0]?.mac).toBe(read);
-    expect(state.fdb[0]?.mac).toBe(read);
+    expect(state.neighbour?.[0]?.mac).toBe(read);
+    expect(state.fdb?.[0]?.mac).toBe(read);
   });
 
   it.each<[string, Lease, string]>([
@@ -213,7 +213,7 @@ describe("vxlan", () => {
     const backend = backendOf(ipv4Only, '"Type":"vxlan"');
     const plan = backend.plan(own, [hostile, peer(3)], facts);
     expect(plan.skipped).toEqual([{ key: hostile.key, reason: expect.stringContaining(reason) }]);
-    expect(plan.state.routes.map(({ destination }) => destination)).toEqual(["10.5.3.0/24"]);
+    expect(plan.state.route?.map(({ destination }) => destination)).toEqual(["10.5.3.0/24"]);
     expect(plan.plannedPeers).toBe(1);
   });
 
@@ -226,7 +226,7 @@ describe("vxlan", () => {
   it("keeps the usable family of a lease whose other family is broken", () => {
     const broken = peer(2, {}, { backendV6Data: { VtepMAC: "?" } });
     const plan = backendOf(dual, '"Type":"vxlan"').plan(own, [broken], facts);
-    expect(plan.state.routes.map(({ destination }) => destination)).toEqual(["10.5.2.0/24"]);
+    expect(plan.state.route?.map(({ destination }) => destination)).toEqual(["10.5.2.0/24"]);
     expect(plan.plannedPeers).toBe(1);
     expect(skippedLines(plan)).toEqual(['10.5.2.0-24: VtepMAC "?" is not the MAC of an Ethernet interface']);
   });
@@ -239,7 +239,7 @@ describe("vxlan", () => {
       [current, old],
     ]) {
       const plan = backendOf(ipv4Only, '"Type":"vxlan"').plan(own, peers, facts);
-      expect(plan.state.neighbours.map((neighbour) => neighbour.mac)).toEqual(["02:00:00:00:00:02"]);
+      expect(plan.state.neighbour?.map((neighbour) => neighbour.mac)).toEqual(["02:00:00:00:00:02"]);
       expect(skippedLines(plan)).toEqual(["old: subnet 10.5.2.0/24 overlaps new"]);
     }
   });
@@ -256,7 +256,7 @@ describe("vxlan", () => {
       mac("02:00:00:00:00:78"),
     );
     const plan = backendOf(ipv4Only, '"Type":"vxlan"').plan(own, [inner, outer, peer(2)], facts);
-    expect(plan.state.routes.map(({ destination }) => destination)).toEqual(["10.5.2.0/24"]);
+    expect(plan.state.route?.map(({ destination }) => destination)).toEqual(["10.5.2.0/24"]);
     expect(skippedLines(plan).toSorted()).toEqual([
       "inner: subnet 10.5.2.64/26 overlaps 10.5.2.0-24",
       "outer: subnet 10.5.2.0/23 overlaps 10.5.2.0-24",
@@ -387,14 +387,14 @@ describe("fuzzing", { timeout: 180_000 }, () => {
   it("leases: never a route over our own subnet, two overlapping routes or a lost report, for 100,000 leases", () => {
     const check = (leases: readonly Lease[], type: string): void => {
       const plan = backendOf(dual, `"Type":"${type}"`).plan(own, leases, facts);
-      const destinations = plan.state.routes.map(({ destination }) => destination);
+      const destinations = (plan.state.route ?? []).map(({ destination }) => destination);
       for (const [index, destination] of destinations.entries()) {
         if (overlaps(destination, own.subnet) || overlaps(destination, own.ipv6Subnet)) throw new Error(destination);
         const twin = destinations.slice(index + 1).find((other) => sameFamilyOverlap(destination, other));
         if (twin !== undefined) throw new Error(`${destination} overlaps ${twin}`);
       }
-      const macs = new Set(plan.state.fdb.map((entry) => `${entry.device} ${entry.mac} ${entry.destination}`));
-      const byMac = new Set(plan.state.fdb.map((entry) => `${entry.device} ${entry.mac}`));
+      const macs = new Set(plan.state.fdb?.map((entry) => `${entry.device} ${entry.mac} ${entry.destination}`));
+      const byMac = new Set(plan.state.fdb?.map((entry) => `${entry.device} ${entry.mac}`));
       if (macs.size !== byMac.size) throw new Error("one MAC leads to two hosts");
       const skippedKeys = new Set(plan.skipped.map(({ key }) => key));
       if (leases.length > 0 && plan.plannedPeers === 0 && skippedKeys.size === 0) throw new Error("nothing reported");
@@ -423,6 +423,6 @@ describe("planning 10,000 peers", () => {
     const first = backend.plan(own, peers, facts);
     const again = backend.plan(own, peers, facts);
     expect(first.plannedPeers).toBe(10_000);
-    expect(again.state.routes.every((route, index) => route === first.state.routes[index])).toBe(true);
+    expect(again.state.route?.every((route, index) => route === first.state.route?.[index])).toBe(true);
   });
 });

@@ -2,7 +2,8 @@
 // its runtime. How to add one: docs/architecture.md.
 import type { BackendKey } from "../config/backend-key.ts";
 import type { NetworkConfig } from "../config/network-config.ts";
-import type { HostLink, HostState } from "../host/kinds/host-state.ts";
+import type { HostState } from "../host/kinds/host-state.ts";
+import type { HostLink } from "../host/kinds/link-form.ts";
 import type { Address } from "../ip/address.ts";
 import type { Lease, LeaseAttributes, LeasedSubnets } from "../lease/lease.ts";
 import type { DescriptorKeeper } from "../sys/service-descriptors.ts";

@@ -2,11 +2,14 @@
 import { readFileSync } from "node:fs";
 import { hasCode } from "../errors.ts";
 import type { ForwardDrop } from "../firewall/forward-drops.ts";
-import { type Address, prefixAddress } from "../ip/address.ts";
-import { FLANNEL_PROTOCOL, type LinkMessage, MAIN_TABLE } from "../netlink/rtnetlink/messages.ts";
+import { type Address, type Prefix, prefixAddress } from "../ip/address.ts";
+import { overlaps } from "../ip/prefix.ts";
+import { FLANNEL_PROTOCOL, type LinkMessage, type RouteMessage } from "../netlink/rtnetlink/messages.ts";
 import type { Rtnetlink } from "../netlink/rtnetlink/rtnetlink.ts";
 import { createVxlan } from "../netlink/rtnetlink/vxlan.ts";
+import { routeTable, rtn } from "../netlink/uapi.ts";
 import { readSysctl } from "../sys/sysctl.ts";
+import { isSystemTable, type PolicyRouting, type TableRoute } from "./policy-rules.ts";
 import {
   evaluatePreflight,
   forwardingKeyOf,
@@ -15,8 +18,6 @@ import {
   type PreflightFinding,
   rpFilterKeyOf,
 } from "./preflight.ts";
-
-const ROUTE_TYPE_UNICAST = 1;
 
 export class Preflight {
   /** Stays the caller's. */
@@ -40,7 +41,7 @@ export class Preflight {
     const nameOf = new Map(links.map((link) => [link.index, link.name]));
     const isForeign = (index: number | undefined): boolean => !context.devices.includes(nameOf.get(index ?? 0) ?? "");
     const addresses = await this.#netlink.dump("address");
-    const routes = await this.#netlink.dump("route", { table: MAIN_TABLE });
+    const routes = await this.#netlink.dump("route", { table: routeTable.main });
     const refusal = await this.#deviceRefusal(context, links);
     return {
       sysctls: readSysctls(context),
@@ -48,7 +49,7 @@ export class Preflight {
         .filter(({ index, address }) => isForeign(index) && !/^(127\.|::1\/|fe[89ab])/.test(address))
         .map(({ index, address }) => ({ address, device: nameOf.get(index) ?? "?" })),
       routes: routes
-        .filter(({ type, protocol }) => type === ROUTE_TYPE_UNICAST && protocol !== FLANNEL_PROTOCOL)
+        .filter(({ type, protocol }) => type === rtn.unicast && protocol !== FLANNEL_PROTOCOL)
         .filter(({ outIndex, destination }) => isForeign(outIndex) && !prefixAddress(destination).startsWith("fe80:"))
         .map(({ destination, outIndex, gateway }) => ({
           destination,
@@ -57,8 +58,38 @@ export class Preflight {
         })),
       forwardDrops: await this.#findForwardDrops(),
       foreignUdpPorts: foreignUdpPorts(links),
+      policyRouting: await this.#policyRouting(context.networks, routes, nameOf),
       ...(refusal === undefined ? {} : { deviceRefusal: refusal }),
     };
+  }
+
+  /** Reads the tables that rules lead to, of which most hosts have none. */
+  async #policyRouting(
+    networks: readonly Prefix[],
+    mainRoutes: readonly RouteMessage[],
+    nameOf: ReadonlyMap<number, string>,
+  ): Promise<PolicyRouting> {
+    const rules = await this.#netlink.dump("rule");
+    const tables = new Map<number, readonly TableRoute[]>();
+    const targets = new Set(rules.map(({ table }) => table).filter((table) => table !== 0 && !isSystemTable(table)));
+    if (targets.size === 0) return { rules, tables };
+    const mainWays = new Set(mainRoutes.map(wayOf));
+    for (const table of targets) {
+      const routes = await this.#netlink.dumpAs("route", { table }, (route): TableRoute | undefined => {
+        const { destination, type, outIndex, gateway } = route;
+        if (!networks.some((network) => overlaps(network, destination))) return undefined;
+        const device = nameOf.get(outIndex ?? 0);
+        return {
+          destination,
+          type,
+          ...(device === undefined ? {} : { device }),
+          ...(gateway === undefined ? {} : { gateway }),
+          isInMain: mainWays.has(wayOf(route)),
+        };
+      });
+      tables.set(table, routes);
+    }
+    return { rules, tables };
   }
 
   /**
@@ -85,6 +116,11 @@ export class Preflight {
     this.#canMakeVxlan = !hasCode(error, "kernel.unsupported");
     return this.#canMakeVxlan ? undefined : error?.message;
   }
+}
+
+/** Equal for routes that send the same packets the same way. */
+function wayOf({ destination, type, outIndex, gateway }: RouteMessage): string {
+  return `${destination} ${type} ${outIndex} ${gateway}`;
 }
 
 function readSysctls(context: PreflightContext): ReadonlyMap<string, string> {

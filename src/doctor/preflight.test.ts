@@ -1,6 +1,7 @@
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { parseAddress, parsePrefix } from "../ip/address.ts";
+import type { RuleMessage } from "../netlink/rtnetlink/messages.ts";
 import { evaluatePreflight, type PreflightContext, type PreflightFacts } from "./preflight.ts";
 import { readUdpPorts } from "./preflight-facts.ts";
 
@@ -30,6 +31,7 @@ const clean: PreflightFacts = {
   ],
   forwardDrops: [],
   foreignUdpPorts: new Set([53]),
+  policyRouting: { rules: [], tables: new Map() },
 };
 
 function checks(facts: Partial<PreflightFacts>, changed: Partial<PreflightContext> = {}): string[] {
@@ -109,6 +111,36 @@ describe("details", () => {
     expect(checks({}, { families: new Set([4]), overlayMtuBytes: 600 })).toEqual([]);
     expect(checks({}, { families: new Set([4]), overlayMtuBytes: 500 })).toEqual(["error external-mtu"]);
   });
+});
+
+test("a rule that leads away is named with the route it finds and a cure", () => {
+  const base = { action: 1, protocol: 0, isInverted: false, isL3mdev: false, hasOtherSelectors: false } as const;
+  const rules: RuleMessage[] = [
+    { ...base, family: 4, priority: 100, table: 200 },
+    { ...base, family: 6, priority: 50, table: 0, action: 8, from: parsePrefix("fd00:5::/48") },
+    { ...base, family: 4, priority: 32_766, table: 254 },
+  ];
+  const route = { destination: parsePrefix("0.0.0.0/0"), type: 1, device: "eth1", isInMain: false };
+  const tables = new Map([[200, [{ ...route, gateway: parseAddress("192.168.60.1") }]]]);
+  const findings = evaluatePreflight(context, { ...clean, policyRouting: { rules, tables } });
+  const tail = "before the main table with flannel's routes is asked";
+  expect(findings).toEqual([
+    {
+      check: "policy-rule",
+      severity: "warning",
+      message: `the policy rule "100: from all lookup 200" sends packets for 10.5.0.0/16 to table 200, where they find "default via 192.168.60.1 dev eth1", ${tail}`,
+      cure: "ip rule add pref 99 to 10.5.0.0/16 lookup main",
+    },
+    {
+      check: "policy-rule",
+      severity: "warning",
+      message: `the policy rule "50: from fd00:5::/48 prohibit" drops packets for fd00:5::/48, ${tail}`,
+      cure: "ip -6 rule add pref 49 to fd00:5::/48 lookup main",
+    },
+  ]);
+  expect(
+    evaluatePreflight({ ...context, needs: { carriesTraffic: false } }, { ...clean, policyRouting: { rules, tables } }),
+  ).toEqual([]);
 });
 
 test("the listing of UDP sockets", () => {

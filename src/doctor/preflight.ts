@@ -2,9 +2,12 @@
 // each finding with the command that cures it. Pure; gathering is preflight-facts.ts.
 import type { HostNeeds } from "../backend/backend.ts";
 import type { ForwardDrop } from "../firewall/forward-drops.ts";
-import { type Family, type Prefix, prefixAddress } from "../ip/address.ts";
-import { containsPrefix, networkOf, overlaps } from "../ip/prefix.ts";
+import { type Family, familyOf, type Prefix, prefixAddress, prefixLength } from "../ip/address.ts";
+import { containsPrefix, hostText, networkOf, overlaps } from "../ip/prefix.ts";
+import { ruleText, tableText } from "../netlink/rtnetlink/rule.ts";
+import { rtn } from "../netlink/uapi.ts";
 import type { ExternalInterface, FamilySet } from "../underlay/external-interface.ts";
+import { type DivertingRule, divertingRules, type PolicyRouting, type TableRoute } from "./policy-rules.ts";
 
 /** As in the control protocol. */
 export interface PreflightFinding {
@@ -20,7 +23,8 @@ export type PreflightCheck =
   | "external-mtu"
   | "forward-policy"
   | "port-in-use"
-  | "kernel-feature";
+  | "kernel-feature"
+  | "policy-rule";
 
 /** What we are about to do on this host. */
 export interface PreflightContext {
@@ -47,6 +51,7 @@ export interface PreflightFacts {
   readonly forwardDrops: readonly ForwardDrop[];
   /** UDP ports bound by sockets other than those of vxlan devices. */
   readonly foreignUdpPorts: ReadonlySet<number>;
+  readonly policyRouting: PolicyRouting;
   /** The kernel's words when it refused to make a device of the kind that is needed. */
   readonly deviceRefusal?: string;
 }
@@ -76,6 +81,7 @@ function trafficFindings(context: PreflightContext, facts: PreflightFacts): Pref
     ...externalMtu(context),
     ...forwardPolicy(context, facts),
     ...portInUse(context, facts),
+    ...policyRule(context, facts),
   ];
 }
 
@@ -168,4 +174,40 @@ function networkOverlap(context: PreflightContext, { routes, addresses }: Prefli
   const message = `the network of the containers overlaps what this host already uses: ${[...clashes].join("; ")}`;
   const cure = "flannelctl config set # with a Network that is free on all hosts";
   return [{ check: "network-overlap", severity: "warning", message, cure }];
+}
+
+function policyRule(context: PreflightContext, { policyRouting, addresses }: PreflightFacts): PreflightFinding[] {
+  const { networks, ownSubnets } = context;
+  const bridges = addresses.filter(({ address }) =>
+    ownSubnets.some((subnet) => containsPrefix(subnet, networkOf(address))),
+  );
+  const devices = new Set([...context.devices, ...bridges.map(({ device }) => device)]);
+  return divertingRules(policyRouting, { networks, ownSubnets, devices }).map((diverting): PreflightFinding => {
+    const { rule, network } = diverting;
+    const family = familyOf(network) === 6 ? "-6 " : "";
+    return {
+      check: "policy-rule",
+      severity: "warning",
+      message: `the policy rule "${ruleText(rule)}" ${fateText(diverting)}, before the main table with flannel's routes is asked`,
+      cure: `ip ${family}rule add pref ${Math.max(0, rule.priority - 1)} to ${network} lookup main`,
+    };
+  });
+}
+
+function fateText({ rule, network, route }: DivertingRule): string {
+  if (route === undefined) return `drops packets for ${network}`;
+  return `sends packets for ${network} to table ${tableText(rule.table)}, where they find "${routeText(route)}"`;
+}
+
+const routeTypeNames: ReadonlyMap<number, string> = new Map([
+  [rtn.blackhole, "blackhole "],
+  [rtn.unreachable, "unreachable "],
+  [rtn.prohibit, "prohibit "],
+]);
+
+/** As in `ip route`. */
+function routeText({ destination, type, gateway, device }: TableRoute): string {
+  const to = prefixLength(destination) === 0 ? "default" : hostText(destination);
+  const way = `${gateway === undefined ? "" : ` via ${gateway}`}${device === undefined ? "" : ` dev ${device}`}`;
+  return `${routeTypeNames.get(type) ?? ""}${to}${way}`;
 }

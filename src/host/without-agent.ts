@@ -1,12 +1,15 @@
 // What is done to a host while no agent runs on it: all of ours taken away, or made fit for a return to upstream.
 // Goes through the reconciler like everything else that changes a host.
 import type { Prefix } from "../ip/address.ts";
-import { MAIN_TABLE } from "../netlink/rtnetlink/messages.ts";
 import { Rtnetlink } from "../netlink/rtnetlink/rtnetlink.ts";
 import type { Logger } from "../telemetry/logger.ts";
-import { emptyHostState, type HostRoute } from "./kinds/host-state.ts";
+import { emptyHostState } from "./kinds/host-state.ts";
+import type { Ownership } from "./kinds/links.ts";
+import { routeKind } from "./kinds/route.ts";
+import type { HostRoute } from "./kinds/route-form.ts";
 import { hostDifference } from "./reconcile/host-difference.ts";
-import { LinkDirectory, type Ownership, observedRoute } from "./reconcile/observed-state.ts";
+import { look } from "./reconcile/host-observer.ts";
+import { newHostView } from "./reconcile/host-view.ts";
 import type { HostFailure } from "./reconcile/reconcile-pass.ts";
 import { Reconciler } from "./reconcile/reconciler.ts";
 
@@ -62,9 +65,9 @@ export async function handOverHost(
   scope: AgentScope,
   options: WithoutAgentOptions,
 ): Promise<{ readonly rewrittenRoutes: number }> {
-  const routes = await findIndirectRoutes(scope);
+  const route = await findIndirectRoutes(scope);
   await using reconciler = await openReconciler(scope, options);
-  await reconciler.setDesired({ ...emptyHostState, routes }, { prune: false });
+  await reconciler.setDesired({ route }, { prune: false });
   return await reconciler.handover();
 }
 
@@ -79,18 +82,11 @@ async function differenceToNothing(scope: AgentScope): Promise<string[]> {
 
 async function findIndirectRoutes(scope: AgentScope): Promise<HostRoute[]> {
   await using netlink = Rtnetlink.open();
-  const links = new LinkDirectory();
-  links.replaceAll(await netlink.dump("link"));
-  const nextHops = new Map((await netlink.dump("nextHop")).map((nextHop) => [nextHop.id, nextHop]));
-  const context = {
-    links,
-    ownership: ownershipOf(scope),
-    isDesired: () => false,
-    nextHop: (id: number) => nextHops.get(id),
-  };
+  const view = newHostView(netlink, ownershipOf(scope));
+  await look(new Set([routeKind]), view, () => undefined);
   const routes: HostRoute[] = [];
-  for (const message of await netlink.dump("route", { table: MAIN_TABLE })) {
-    const { destination, device, gateway, onLink, nextHopId } = observedRoute(message, context) ?? {};
+  for (const { observed } of view.slots.slots(routeKind)) {
+    const { destination, device, gateway, onLink, nextHopId } = observed ?? {};
     if (destination === undefined || device === undefined || gateway === undefined) continue;
     if (nextHopId !== undefined) routes.push({ destination, device, gateway, onLink: onLink === true });
   }

@@ -11,6 +11,11 @@ import {
   prefixLength,
 } from "./address.ts";
 
+/** As iproute2 prints it: without the length of a single host. */
+export function hostText(prefix: Prefix): string {
+  return prefixLength(prefix) === addressBits(familyOf(prefix)) ? prefixAddress(prefix) : prefix;
+}
+
 /** The prefix with its host bits cleared. */
 export function networkOf(prefix: Prefix): Prefix {
   return makePrefix(networkAddress(prefix), prefixLength(prefix));

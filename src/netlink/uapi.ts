@@ -39,6 +39,9 @@ export const rtm = {
   newNeighbour: 28,
   delNeighbour: 29,
   getNeighbour: 30,
+  newRule: 32,
+  delRule: 33,
+  getRule: 34,
   newNextHop: 104,
   delNextHop: 105,
   getNextHop: 106,
@@ -50,8 +53,10 @@ export const rtnlGroup = {
   neighbour: 3,
   ipv4Address: 5,
   ipv4Route: 7,
+  ipv4Rule: 8,
   ipv6Address: 9,
   ipv6Route: 11,
+  ipv6Rule: 19,
   nextHop: 32,
 } as const;
 
@@ -104,12 +109,39 @@ export const rta = {
   via: 18,
   nextHopId: 30,
 } as const;
-export const rtn = { unicast: 1, blackhole: 6, unreachable: 7, prohibit: 8 } as const;
+export const rtn = { unicast: 1, blackhole: 6, unreachable: 7, prohibit: 8, throw: 9 } as const;
+export const routeProtocol = { kernel: 2, boot: 3 } as const;
+export const routeTable = { default: 253, main: 254, local: 255 } as const;
 export const RTNH_F_ONLINK = 4;
+
+/** linux/fib_rules.h */
+export const fra = {
+  destination: 1,
+  source: 2,
+  incomingDevice: 3,
+  goto: 4,
+  priority: 6,
+  fwmark: 10,
+  tunnelId: 12,
+  suppressInterfaceGroup: 13,
+  suppressPrefixLength: 14,
+  table: 15,
+  fwmask: 16,
+  outgoingDevice: 17,
+  l3mdev: 19,
+  userRange: 20,
+  protocol: 21,
+  ipProtocol: 22,
+  sourcePorts: 23,
+  destinationPorts: 24,
+  dscp: 25,
+} as const;
+export const frAct = { toTable: 1, goto: 2, nop: 3, blackhole: 6, unreachable: 7, prohibit: 8 } as const;
+export const FIB_RULE_INVERT = 2;
 
 /** linux/neighbour.h */
 export const nda = { destination: 1, linkLayerAddress: 2, interfaceIndex: 8 } as const;
-export const NUD_PERMANENT = 0x80;
+export const nud = { noArp: 0x40, permanent: 0x80 } as const;
 export const NTF_SELF = 2;
 
 /** linux/nexthop.h */

@@ -5,6 +5,7 @@ import type { Address, Prefix } from "../ip/address.ts";
 import { isInside } from "../ip/prefix.ts";
 import { type MonitorMessage, RtnetlinkMonitor } from "../netlink/rtnetlink/monitor.ts";
 import { Rtnetlink } from "../netlink/rtnetlink/rtnetlink.ts";
+import { rtn } from "../netlink/uapi.ts";
 import type { Logger } from "../telemetry/logger.ts";
 
 export interface DirectPeersOptions {
@@ -21,7 +22,6 @@ const DEFAULT_AUDIT_INTERVAL_MS = 60_000;
 const DEBOUNCE_MS = 100;
 /** About 2 ms. */
 const LOOKUPS_PER_TURN = 64;
-const ROUTE_TYPE_UNICAST = 1;
 
 export class DirectPeers implements AsyncDisposable {
   readonly #options: DirectPeersOptions;
@@ -114,7 +114,7 @@ export class DirectPeers implements AsyncDisposable {
     try {
       const route = await this.#netlink.routeLookup(peer);
       const { gateway, type, outIndex, isMultipath } = route;
-      return gateway === undefined && !isMultipath && type === ROUTE_TYPE_UNICAST && outIndex === this.#interfaceIndex;
+      return gateway === undefined && !isMultipath && type === rtn.unicast && outIndex === this.#interfaceIndex;
     } catch (error) {
       if (!hasCode(error, "kernel.notFound")) {
         this.#options.logger.warn("peers.lookup-failed", `cannot look up the route to ${peer}`, { error });

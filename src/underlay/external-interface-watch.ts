@@ -1,9 +1,9 @@
 // Reads the kernel to choose the interface that leads to the other hosts, and follows it afterwards.
 import { hasCode } from "../errors.ts";
 import { tryParseAddress } from "../ip/address.ts";
-import { MAIN_TABLE } from "../netlink/rtnetlink/messages.ts";
 import { type MonitorMessage, RtnetlinkMonitor } from "../netlink/rtnetlink/monitor.ts";
 import type { Rtnetlink } from "../netlink/rtnetlink/rtnetlink.ts";
+import { routeTable } from "../netlink/uapi.ts";
 import type { Logger } from "../telemetry/logger.ts";
 import type { ExternalInterface } from "./external-interface.ts";
 import {
@@ -21,7 +21,7 @@ export async function selectExternalInterface(
 ): Promise<InterfaceChoice> {
   const links = await rtnetlink.dump("link");
   const addresses = await rtnetlink.dump("address");
-  const routes = await rtnetlink.dump("route", { table: MAIN_TABLE });
+  const routes = await rtnetlink.dump("route", { table: routeTable.main });
   const reach = await reachOf(options, rtnetlink);
   return chooseInterface(options, { links, addresses, routes, ...(reach === undefined ? {} : { reach }) });
 }

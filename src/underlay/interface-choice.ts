@@ -3,7 +3,7 @@
 import { FlannelError } from "../errors.ts";
 import { type Address, addressToBytes, type Family, familyOf, prefixAddress, tryParseAddress } from "../ip/address.ts";
 import type { AddressMessage, LinkMessage, RouteMessage } from "../netlink/rtnetlink/messages.ts";
-import { MAIN_TABLE } from "../netlink/rtnetlink/messages.ts";
+import { routeTable } from "../netlink/uapi.ts";
 import type { ExternalInterface, FamilySet } from "./external-interface.ts";
 import { compileGoRegex } from "./go-regex.ts";
 
@@ -198,7 +198,7 @@ function byDefaultRoute(families: FamilySet, facts: InterfaceFacts): Candidate {
   const links = [...families].sort().map((family) => {
     const destination = family === 4 ? "0.0.0.0/0" : "::/0";
     const route = facts.routes.find(
-      (found) => found.destination === destination && found.table === MAIN_TABLE && found.outIndex !== undefined,
+      (found) => found.destination === destination && found.table === routeTable.main && found.outIndex !== undefined,
     );
     const link = facts.links.find((found) => found.index === route?.outIndex);
     if (link === undefined) throw notFound(`there is no IPv${family} default route`);

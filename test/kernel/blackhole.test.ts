@@ -8,8 +8,7 @@ import { parsePrefix } from "../../src/ip/address.ts";
 import { recordingLogger } from "../support/host-fixture.ts";
 
 const state = {
-  ...emptyHostState,
-  blackholes: [{ destination: parsePrefix("10.5.1.0/24") }, { destination: parsePrefix("fd00:10:0:1::/64") }],
+  blackhole: [{ destination: parsePrefix("10.5.1.0/24") }, { destination: parsePrefix("fd00:10:0:1::/64") }],
 };
 const resources = { stack: new AsyncDisposableStack() };
 

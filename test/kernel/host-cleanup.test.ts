@@ -46,7 +46,7 @@ describe("cleanup", () => {
     });
     const overlay = overlayState(...range(1, 1_010));
     await reconciler.setDesired(
-      { ...overlay, routes: [...overlay.routes, ...gatewayState(1_020).routes] },
+      { ...overlay, route: [...overlay.route, ...gatewayState(1_020).route] },
       { prune: true },
     );
     await reconciler[Symbol.asyncDispose]();
@@ -190,6 +190,28 @@ describe("preflight", () => {
     expect(finding?.check).toBe("network-overlap");
     expect(finding?.message).toContain("10.5.0.0/16 with 10.5.200.1/24 of eth0");
     expect(finding?.message).toContain("10.5.0.0/16 with the route 10.0.0.0/8 dev eth0");
+  });
+
+  test("a policy rule before the main table, with a cure that works", async () => {
+    await box.ip("rule", "add", "pref", "100", "lookup", "200");
+    await box.ip("rule", "add", "pref", "90", "fwmark", "1", "prohibit");
+    expect(await preflight.evaluate(context)).toEqual([]);
+    await box.ip("route", "add", "default", "via", "192.168.50.1", "table", "200");
+    await box.ip("route", "add", "10.5.7.0/24", "via", "192.168.50.9");
+    expect(await box.ip("route", "get", "10.5.7.1")).toContain("via 192.168.50.1 dev eth0 table 200");
+    const [finding] = await findingsAndCure();
+    expect(finding).toMatchObject({
+      check: "policy-rule",
+      severity: "warning",
+      message: expect.stringMatching(
+        /^the policy rule "100: from all lookup 200" sends packets for 10\.5\.0\.0\/16 to table 200, where they find "default via 192\.168\.50\.1 dev eth0"/,
+      ),
+      cure: "ip rule add pref 99 to 10.5.0.0/16 lookup main",
+    });
+    expect(await box.ip("route", "get", "10.5.7.1")).toContain("via 192.168.50.9 dev eth0 src");
+    for (const pref of ["99", "90", "100"]) await box.ip("rule", "del", "pref", pref);
+    await box.ip("route", "flush", "table", "200");
+    await box.ip("route", "del", "10.5.7.0/24");
   });
 
   test("the probe for vxlan makes nothing", async () => {

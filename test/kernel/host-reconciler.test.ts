@@ -4,6 +4,7 @@ import { addresses, link, routes } from "../../lab/kernel-view.ts";
 import { boxNamespace as box } from "../../lab/namespace.ts";
 import { until, untilLines } from "../../lab/wait.ts";
 import { emptyHostState } from "../../src/host/kinds/host-state.ts";
+import { routeKind } from "../../src/host/kinds/route.ts";
 import { Reconciler, type ReconcilerOptions } from "../../src/host/reconcile/reconciler.ts";
 import { parseAddress, parsePrefix } from "../../src/ip/address.ts";
 import {
@@ -74,12 +75,12 @@ describe("programming", () => {
     const reconciler = await open();
     const first = overlayState(1, 2, 3);
     await reconciler.setDesired(first, prune);
-    const { neighbours, fdb, routes: wanted } = overlayState(4);
+    const { neighbour, fdb, route } = overlayState(4);
     const grown = {
       ...first,
-      neighbours: [...first.neighbours, ...neighbours],
+      neighbour: [...first.neighbour, ...neighbour],
       fdb: [...first.fdb, ...fdb],
-      routes: [...first.routes, ...wanted],
+      route: [...first.route, ...route],
     };
     expect(await reconciler.setDesired(grown, prune)).toMatchObject({ operations: 3 });
     expect(await reconciler.setDesired(overlayState(1, 3, 4), prune)).toMatchObject({ operations: 3 });
@@ -90,13 +91,13 @@ describe("programming", () => {
     const reconciler = await open();
     await reconciler.setDesired(overlayState(1, 2), prune);
     const changed = overlayState(1);
-    const [neighbour, entry] = [changed.neighbours[0]!, changed.fdb[0]!];
+    const [neighbour, entry] = [changed.neighbour[0]!, changed.fdb[0]!];
     await reconciler.setDesired(
       {
         ...changed,
-        neighbours: [{ ...neighbour, mac: macOf(900) }],
+        neighbour: [{ ...neighbour, mac: macOf(900) }],
         fdb: [{ ...entry, mac: macOf(900), destination: hostOf(7) }],
-        routes: [...changed.routes, ...gatewayState(2).routes],
+        route: [...changed.route, ...gatewayState(2).route],
       },
       prune,
     );
@@ -117,12 +118,11 @@ describe("programming", () => {
     const gateway = parseAddress("fd00:5:0:2::");
     const result = await reconciler.setDesired(
       {
-        ...emptyHostState,
-        links: [{ ...vtep, name, local: parseAddress("fd00:50::11"), mtuBytes: 1430 }],
-        addresses: [{ device: name, address: parsePrefix("fd00:5:0:1::/128") }],
-        neighbours: [{ device: name, address: gateway, mac: macOf(2) }],
+        link: [{ ...vtep, name, local: parseAddress("fd00:50::11"), mtuBytes: 1430 }],
+        address: [{ device: name, address: parsePrefix("fd00:5:0:1::/128") }],
+        neighbour: [{ device: name, address: gateway, mac: macOf(2) }],
         fdb: [{ device: name, mac: macOf(2), destination: parseAddress("fd00:50::12") }],
-        routes: [{ destination: parsePrefix("fd00:5:0:2::/64"), device: name, gateway, onLink: true }],
+        route: [{ destination: parsePrefix("fd00:5:0:2::/64"), device: name, gateway, onLink: true }],
       },
       prune,
     );
@@ -138,18 +138,20 @@ describe("programming", () => {
 
   test("what cannot be programmed is reported with the kernel's words and does not stop the rest", async () => {
     const reconciler = await open();
-    const unreachable = { ...gatewayState(5).routes[0]!, gateway: parseAddress("172.30.0.1") };
+    const unreachable = { ...gatewayState(5).route[0]!, gateway: parseAddress("172.30.0.1") };
     const state = overlayState(1, 2);
-    const result = await reconciler.setDesired({ ...state, routes: [unreachable, ...state.routes] }, prune);
+    const result = await reconciler.setDesired({ ...state, route: [unreachable, ...state.route] }, prune);
     expect(result.failures).toEqual([
       expect.objectContaining({ error: expect.stringMatching(/route 10\.0\.5\.0\/24.*Nexthop has invalid gateway/) }),
     ]);
     await untilPeers(1, 2);
-    expect(reconciler.isRouteProgrammed(unreachable.destination)).toBe(false);
-    expect(reconciler.isRouteProgrammed(state.routes[0]!.destination)).toBe(true);
+    expect(reconciler.isProgrammed(routeKind, unreachable.destination)).toBe(false);
+    expect(reconciler.isProgrammed(routeKind, state.route[0]!.destination)).toBe(true);
     expect(reconciler.status()).toMatchObject({ desiredObjects: 10, programmedObjects: 9 });
     await box.ip("addr", "add", "172.30.0.2/24", "dev", "eth0");
-    await until(() => reconciler.isRouteProgrammed(unreachable.destination), { what: "the route once it is possible" });
+    await until(() => reconciler.isProgrammed(routeKind, unreachable.destination), {
+      what: "the route once it is possible",
+    });
     expect(reconciler.status().failures).toEqual([]);
   });
 });
@@ -315,8 +317,8 @@ describe("routes by gateway", () => {
       await open({ devices: [], ownedNetworks: [parsePrefix("172.16.0.0/12")] }),
     ];
     await one.setDesired(gatewayState(1), prune);
-    const other = { ...gatewayState(2).routes[0]!, destination: parsePrefix("172.16.3.0/24") };
-    await two.setDesired({ ...emptyHostState, routes: [other] }, prune);
+    const other = { ...gatewayState(2).route[0]!, destination: parsePrefix("172.16.3.0/24") };
+    await two.setDesired({ route: [other] }, prune);
     await one.setDesired(gatewayState(1, 2), prune);
     await two.setDesired(emptyHostState, prune);
     expect(await routes(box)).toEqual(expected(1, 2));
@@ -424,7 +426,7 @@ describe("what is there already", () => {
     await makeUpstreams();
     const before = await link(box, device);
     const reconciler = await open();
-    await reconciler.setDesired({ ...overlayState(1, 2), links: [{ ...vtep, port: 8473 }] }, prune);
+    await reconciler.setDesired({ ...overlayState(1, 2), link: [{ ...vtep, port: 8473 }] }, prune);
     await untilPeers(1, 2);
     const now = await link(box, device);
     expect(now).toMatchObject({ mac: before?.mac, settings: { port: 8473 } });
@@ -438,7 +440,7 @@ describe("what is there already", () => {
     const before = await link(box, device);
     const reconciler = await open();
     const moved = { ...vtep, local: parseAddress("192.168.50.77"), underlay: "lan", mtuBytes: 1400 };
-    await reconciler.setDesired({ ...overlayState(1, 2), links: [moved] }, prune);
+    await reconciler.setDesired({ ...overlayState(1, 2), link: [moved] }, prune);
     await untilPeers(1, 2);
     expect(await link(box, device)).toMatchObject({
       index: before?.index,

@@ -15,10 +15,9 @@ const network = parsePrefix("10.5.0.0/16");
 
 function wanted(mtuBytes: number): HostState {
   return {
-    ...emptyHostState,
-    links: [{ kind: "tun", name: device, mtuBytes }],
-    addresses: [{ device, address: parsePrefix("10.5.1.0/32") }],
-    routes: [{ destination: network, device, onLink: false }],
+    link: [{ kind: "tun", name: device, mtuBytes }],
+    address: [{ device, address: parsePrefix("10.5.1.0/32") }],
+    route: [{ destination: network, device, onLink: false }],
   };
 }
 

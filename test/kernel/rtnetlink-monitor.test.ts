@@ -8,11 +8,12 @@ import { boxNamespace as box } from "../../lab/namespace.ts";
 import { until } from "../../lab/wait.ts";
 import { addressFromBigInt } from "../../src/ip/address.ts";
 import type { Device } from "../../src/netlink/request.ts";
-import { type MonitorGroup, type MonitorMessage, RtnetlinkMonitor } from "../../src/netlink/rtnetlink/monitor.ts";
+import type { ObjectKind } from "../../src/netlink/rtnetlink/messages.ts";
+import { type MonitorMessage, RtnetlinkMonitor } from "../../src/netlink/rtnetlink/monitor.ts";
 import { setNeighbour } from "../../src/netlink/rtnetlink/neighbour.ts";
 import { Rtnetlink } from "../../src/netlink/rtnetlink/rtnetlink.ts";
 
-const allGroups: readonly MonitorGroup[] = ["link", "address", "route", "neighbour", "nextHop"];
+const allGroups: readonly ObjectKind[] = ["link", "address", "route", "neighbour", "nextHop"];
 
 let netlink: Rtnetlink;
 let vtep: Device;
@@ -20,7 +21,7 @@ let monitor: RtnetlinkMonitor | undefined;
 let seen: MonitorMessage[];
 let overflows: number;
 
-function watch(groups: readonly MonitorGroup[], neighbourIndexes?: () => ReadonlySet<number>): void {
+function watch(groups: readonly ObjectKind[], neighbourIndexes?: () => ReadonlySet<number>): void {
   seen = [];
   overflows = 0;
   monitor = RtnetlinkMonitor.open({

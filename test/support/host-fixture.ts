@@ -2,7 +2,9 @@
 import { fdb, neighbours, routes } from "../../lab/kernel-view.ts";
 import { boxNamespace as box } from "../../lab/namespace.ts";
 import { untilLines } from "../../lab/wait.ts";
-import { emptyHostState, type HostRoute, type HostState, type VxlanLink } from "../../src/host/kinds/host-state.ts";
+import type { HostState } from "../../src/host/kinds/host-state.ts";
+import type { VxlanLink } from "../../src/host/kinds/link-form.ts";
+import type { HostRoute } from "../../src/host/kinds/route-form.ts";
 import { type Address, parseAddress, parsePrefix } from "../../src/ip/address.ts";
 import { addToAddress } from "../../src/ip/prefix.ts";
 import type { Logger } from "../../src/telemetry/logger.ts";
@@ -23,12 +25,11 @@ export const vtep: VxlanLink = {
   gbp: false,
 };
 
-export const own: HostState = {
-  ...emptyHostState,
-  links: [vtep],
-  sysctls: [{ key: `net/ipv6/conf/${device}/accept_ra`, value: "0" }],
-  addresses: [{ device, address: parsePrefix("10.0.0.0/32") }],
-};
+export const own = {
+  link: [vtep],
+  sysctl: [{ key: `net/ipv6/conf/${device}/accept_ra`, value: "0" }],
+  address: [{ device, address: parsePrefix("10.0.0.0/32") }],
+} satisfies HostState;
 
 export function macOf(peer: number): string {
   return `0a:00:00:00:${[peer >> 8, peer & 255].map((byte) => byte.toString(16).padStart(2, "0")).join(":")}`;
@@ -52,17 +53,17 @@ function gatewayRoute(peer: number): HostRoute {
 }
 
 /** Our device and these peers on it. */
-export function overlayState(...peers: readonly number[]): HostState {
+export function overlayState(...peers: readonly number[]) {
   return {
     ...own,
-    neighbours: peers.map((peer) => ({ device, address: gatewayOf(peer), mac: macOf(peer) })),
+    neighbour: peers.map((peer) => ({ device, address: gatewayOf(peer), mac: macOf(peer) })),
     fdb: peers.map((peer) => ({ device, mac: macOf(peer), destination: hostOf(peer) })),
-    routes: peers.map(overlayRoute),
-  };
+    route: peers.map(overlayRoute),
+  } satisfies HostState;
 }
 
-export function gatewayState(...peers: readonly number[]): HostState {
-  return { ...emptyHostState, routes: peers.map(gatewayRoute) };
+export function gatewayState(...peers: readonly number[]) {
+  return { route: peers.map(gatewayRoute) } satisfies HostState;
 }
 
 export function range(first: number, count: number): number[] {

@@ -20,7 +20,7 @@ export const leaseSchema = z.object({
 });
 
 const preflightSchema = z.object({
-  /** Stable: ip-forward, rp-filter, network-overlap, external-mtu, forward-policy, port-in-use, kernel-feature, certificate, configuration */
+  /** Stable: ip-forward, rp-filter, network-overlap, external-mtu, forward-policy, port-in-use, kernel-feature, policy-rule, certificate, configuration */
   check: z.string(),
   severity: z.enum(["warning", "error"]),
   message: z.string(),

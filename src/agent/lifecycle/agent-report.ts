@@ -2,7 +2,7 @@
 import type { AgentOptions } from "../../config/agent-options.ts";
 import type { PreflightFinding } from "../../doctor/preflight.ts";
 import { FlannelError } from "../../errors.ts";
-import { hostStateLines } from "../../host/kinds/host-state-text.ts";
+import { hostStateLines } from "../../host/kinds/host-state.ts";
 import type { OwnLease } from "../../lease/lease.ts";
 import type { SubnetStore } from "../../store/subnet-store.ts";
 import type { Metrics, MetricsRecorder } from "../../telemetry/metrics/metrics.ts";

@@ -12,6 +12,7 @@ import { describeError } from "../../errors.ts";
 import type { Firewall } from "../../firewall/firewall.ts";
 import type { RuleInputs } from "../../firewall/plan-rules.ts";
 import { emptyHostState } from "../../host/kinds/host-state.ts";
+import { routeKind } from "../../host/kinds/route.ts";
 import type { HostFailure } from "../../host/reconcile/reconcile-pass.ts";
 import { Reconciler } from "../../host/reconcile/reconciler.ts";
 import { familyOf, type Prefix } from "../../ip/address.ts";
@@ -141,7 +142,8 @@ export class Network implements AsyncDisposable {
   /** Of the planned peers, those whose every route, neighbour and FDB entry is in place. */
   get programmedPeers(): number {
     const { state, plannedPeers } = this.#plan;
-    const missing = state.routes.filter(({ destination }) => !this.reconciler.isRouteProgrammed(destination)).length;
+    const routes = state.route ?? [];
+    const missing = routes.filter((route) => !this.reconciler.isProgrammed(routeKind, routeKind.key(route))).length;
     if (this.#plan.runtime !== undefined && missing + (this.dataPlaneProblem === undefined ? 0 : 1) > 0) return 0;
     return Math.max(0, plannedPeers - missing);
   }
@@ -273,7 +275,7 @@ export class Network implements AsyncDisposable {
   #withBlackholes(plan: BackendPlan, own: LeasedSubnets): BackendPlan {
     if (!this.#options.rules.blackholeRoute) return plan;
     const subnets = [own.subnet, own.ipv6Subnet].filter((subnet) => subnet !== undefined);
-    return { ...plan, state: { ...plan.state, blackholes: subnets.map((destination) => ({ destination })) } };
+    return { ...plan, state: { ...plan.state, blackhole: subnets.map((destination) => ({ destination })) } };
   }
 
   #ruleInputs(own: LeasedSubnets): RuleInputs {

@@ -1,6 +1,5 @@
 // The alloc backend: leases a subnet and writes subnet.env, and leaves moving packets to somebody else. Pure.
 import type { NetworkConfig } from "../../config/network-config.ts";
-import { emptyHostState } from "../../host/kinds/host-state.ts";
 import { announcedAddresses } from "../announced-addresses.ts";
 import type { Backend, BackendModule } from "../backend.ts";
 
@@ -23,6 +22,6 @@ function createAllocBackend(config: NetworkConfig): Backend {
     // As in flannel, the lease carries no backend type.
     attributes: (facts) => announcedAddresses(config, facts.externalInterface),
     prepare: () => undefined,
-    plan: () => ({ state: emptyHostState, plannedPeers: 0, skipped: [] }),
+    plan: () => ({ state: {}, plannedPeers: 0, skipped: [] }),
   };
 }

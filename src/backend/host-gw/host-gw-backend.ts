@@ -1,7 +1,7 @@
 // The host-gw backend: plain routes with the peers as gateways; all hosts must share one link. Pure.
 import type { AddressPool, NetworkConfig } from "../../config/network-config.ts";
 import { FlannelError } from "../../errors.ts";
-import { emptyHostState, type HostRoute } from "../../host/kinds/host-state.ts";
+import type { HostRoute } from "../../host/kinds/route-form.ts";
 import type { Address, Family } from "../../ip/address.ts";
 import type { Lease, LeaseAttributes, LeasedSubnets } from "../../lease/lease.ts";
 import { announcedAddresses } from "../announced-addresses.ts";
@@ -70,7 +70,7 @@ class HostGwBackend implements Backend {
         });
       }
     }
-    return { state: { ...emptyHostState, routes }, plannedPeers: countLeases(ours, reached), skipped };
+    return { state: { route: routes }, plannedPeers: countLeases(ours, reached), skipped };
   }
 
   #reaches(

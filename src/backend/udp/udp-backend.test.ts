@@ -1,7 +1,7 @@
 // What the udp backend plans: device, route and peers, in upstream's forms; IPv6 only with those who announce it.
 import { describe, expect, it } from "vitest";
 import { revision } from "../../../test/support/revision.ts";
-import { hostStateLines } from "../../host/kinds/host-state-text.ts";
+import { hostStateLines } from "../../host/kinds/host-state.ts";
 import { parseAddress, parsePrefix } from "../../ip/address.ts";
 import type { Lease, LeaseAttributes } from "../../lease/lease.ts";
 import type { ExternalInterface } from "../../underlay/external-interface.ts";

@@ -1,7 +1,9 @@
 // The udp backend: a TUN device that takes the whole network's packets, and the agent's own data plane behind it that
 // carries each in one UDP datagram. Pure: it plans device, route and peers. IPv4 as upstream; IPv6 is ours.
 import type { AddressPool, NetworkConfig } from "../../config/network-config.ts";
-import { emptyHostState, type HostAddress, type HostRoute, type TunLink } from "../../host/kinds/host-state.ts";
+import type { HostAddress } from "../../host/kinds/address.ts";
+import type { TunLink } from "../../host/kinds/link-form.ts";
+import type { HostRoute } from "../../host/kinds/route-form.ts";
 import { addressBits, type Family, makePrefix, type Prefix, prefixAddress } from "../../ip/address.ts";
 import type { BackendData, Lease, LeaseAttributes, LeasedSubnets } from "../../lease/lease.ts";
 import type { TunnelPeer, TunnelState } from "../../tunnel/tunnel-state.ts";
@@ -83,11 +85,10 @@ class UdpBackend implements Backend<unknown, TunnelState> {
     const reaches6 = this.#reaches(6, own.ipv6Subnet, ours, facts, skipped);
     return {
       state: {
-        ...emptyHostState,
-        links: [this.#link(facts)],
-        addresses: this.#addresses(own),
-        routes: this.#routes(own),
-        sysctls: [{ key: `net/ipv6/conf/${this.#device}/accept_ra`, value: "0" }],
+        link: [this.#link(facts)],
+        address: this.#addresses(own),
+        route: this.#routes(own),
+        sysctl: [{ key: `net/ipv6/conf/${this.#device}/accept_ra`, value: "0" }],
       },
       runtime: this.#tunnel(own, tunnelPeers(reaches4, reaches6), facts),
       plannedPeers: countLeases(ours, [reaches4, reaches6]),

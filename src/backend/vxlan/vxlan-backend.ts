@@ -1,14 +1,12 @@
 // The vxlan backend: one VTEP per family; per peer a neighbour, an FDB entry and an on-link route, or one plain route
 // where the peer is on our link (DirectRouting). Pure.
 import type { AddressPool, NetworkConfig } from "../../config/network-config.ts";
-import type {
-  HostAddress,
-  HostFdbEntry,
-  HostNeighbour,
-  HostRoute,
-  HostSysctl,
-  VxlanLink,
-} from "../../host/kinds/host-state.ts";
+import type { HostAddress } from "../../host/kinds/address.ts";
+import type { HostFdbEntry } from "../../host/kinds/fdb.ts";
+import type { VxlanLink } from "../../host/kinds/link-form.ts";
+import type { HostNeighbour } from "../../host/kinds/neighbour.ts";
+import type { HostRoute } from "../../host/kinds/route-form.ts";
+import type { HostSysctl } from "../../host/kinds/sysctl.ts";
 import { type Address, addressBits, type Family, makePrefix, type Prefix, prefixAddress } from "../../ip/address.ts";
 import type { Lease, LeaseAttributes, LeasedSubnets } from "../../lease/lease.ts";
 import type { ExternalInterface } from "../../underlay/external-interface.ts";
@@ -56,12 +54,12 @@ interface OwnVtep {
 
 /** What planning collects, over both families. */
 class Draft {
-  readonly links: VxlanLink[] = [];
-  readonly addresses: HostAddress[] = [];
-  readonly routes: HostRoute[] = [];
-  readonly neighbours: HostNeighbour[] = [];
+  readonly link: VxlanLink[] = [];
+  readonly address: HostAddress[] = [];
+  readonly route: HostRoute[] = [];
+  readonly neighbour: HostNeighbour[] = [];
   readonly fdb: HostFdbEntry[] = [];
-  readonly sysctls: HostSysctl[] = [];
+  readonly sysctl: HostSysctl[] = [];
   readonly skipped: SkippedLease[] = [];
 }
 
@@ -138,7 +136,7 @@ class VxlanBackend implements Backend<VtepIdentity> {
   #planDevice(family: VxlanFamily, vtep: OwnVtep, facts: VxlanFacts, draft: Draft): void {
     const { vni, port, gbp, learning } = this.#options;
     const name = family.device;
-    draft.links.push({
+    draft.link.push({
       kind: "vxlan",
       name,
       mac: vtep.mac,
@@ -150,11 +148,11 @@ class VxlanBackend implements Backend<VtepIdentity> {
       learning,
       gbp,
     });
-    draft.addresses.push({
+    draft.address.push({
       device: name,
       address: makePrefix(prefixAddress(vtep.subnet), addressBits(family.family)),
     });
-    draft.sysctls.push({ key: `net/ipv6/conf/${name}/accept_ra`, value: "0" });
+    draft.sysctl.push({ key: `net/ipv6/conf/${name}/accept_ra`, value: "0" });
   }
 }
 
@@ -191,16 +189,16 @@ function planPeers(
   const accepted = settleMacs(settled.accepted, family.pool.subnetLength, draft);
   for (const reach of accepted) {
     if (directRouting && facts.directPeers.has(reach.publicIp)) {
-      draft.routes.push({
+      draft.route.push({
         destination: reach.subnet,
         device: external.name,
         gateway: reach.publicIp,
         onLink: false,
       });
     } else {
-      draft.neighbours.push(reach.neighbour);
+      draft.neighbour.push(reach.neighbour);
       draft.fdb.push(reach.fdb);
-      draft.routes.push(reach.route);
+      draft.route.push(reach.route);
     }
   }
   return accepted;

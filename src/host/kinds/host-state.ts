@@ -1,98 +1,25 @@
 // What we want the host to look like: plain comparable data, devices by name (an index changes when a device is
-// re-created). Pure. The reconciler turns it into kernel objects; `host-state-text.ts` prints it as `ip` lines.
-import type { Address, Prefix } from "../../ip/address.ts";
+// re-created). Planners write the kinds that they need; what is missing is empty.
+import type { Kind } from "./kind.ts";
+import { type Desired, type HostKind, hostKinds } from "./kinds.ts";
 
-/** A vxlan device (VTEP). Everything but `vni`, `port`, `gbp` can be changed on the living device. */
-export interface VxlanLink {
-  readonly kind: "vxlan";
-  readonly name: string;
-  /** Lower case, colons. */
-  readonly mac: string;
-  readonly mtuBytes: number;
-  readonly vni: number;
-  /** UDP port; 0 = the kernel's default (8472 unless the module was loaded otherwise). */
-  readonly port: number;
-  /** Source address of the outer packets; its family is the underlay's. */
-  readonly local: Address;
-  /** Device the outer packets leave through. */
-  readonly underlay: string;
-  readonly learning: boolean;
-  readonly gbp: boolean;
+export type HostState = { readonly [K in HostKind]?: readonly Desired<K>[] };
+
+export const emptyHostState: HostState = {};
+
+/** What is wanted of one kind. */
+export function desiredOf<N extends string, D, O>(state: HostState, kind: Kind<N, D, O>): readonly D[] {
+  // By name the compiler only knows a list of some kind; that it is this one's is what HostState says.
+  return (state as Readonly<Record<string, readonly D[] | undefined>>)[kind.name] ?? [];
 }
 
-/** A TUN device, which a process of ours attaches to. It stays when the process ends. */
-export interface TunLink {
-  readonly kind: "tun";
-  readonly name: string;
-  readonly mtuBytes: number;
+/** The device names that the state makes ours. */
+function ownDevicesOf(state: HostState): ReadonlySet<string> {
+  return new Set((state.link ?? []).map(({ name }) => name));
 }
 
-/** Devices we create, own and delete. */
-export type HostLink = VxlanLink | TunLink;
-
-/** One address on a device of ours. Other addresses of that family on the device are removed (IPv6 link-local stays). */
-export interface HostAddress {
-  readonly device: string;
-  readonly address: Prefix;
+/** Lines as an operator knows them from `ip`, `bridge` and `sysctl`, in the order they are programmed. */
+export function hostStateLines(state: HostState): string[] {
+  const ownDevices = ownDevicesOf(state);
+  return hostKinds.flatMap((kind) => desiredOf(state, kind).map((object) => kind.line(object, ownDevices)));
 }
-
-/**
- * A unicast route in the main table. At most one per destination is ours.
- * On a device of ours it carries protocol boot like upstream's; elsewhere our own protocol number.
- */
-export interface HostRoute {
-  readonly destination: Prefix;
-  readonly device: string;
-  /** Missing: the device itself takes the packets (TUN). */
-  readonly gateway?: Address;
-  /** Treat the gateway as reachable on the link without a covering route. */
-  readonly onLink: boolean;
-}
-
-/** A permanent neighbour (ARP, NDP) entry. */
-export interface HostNeighbour {
-  readonly device: string;
-  readonly address: Address;
-  readonly mac: string;
-}
-
-/** A permanent forwarding entry of a vxlan device: frames to `mac` go to `destination`. */
-export interface HostFdbEntry {
-  readonly device: string;
-  readonly mac: string;
-  readonly destination: Address;
-}
-
-/** Written under /proc/sys; `key` with slashes. */
-export interface HostSysctl {
-  readonly key: string;
-  readonly value: string;
-}
-
-/**
- * Drops what no other route takes: packets to addresses of our subnet that no container has, which would otherwise
- * leave by the default route and come back. Less preferred than every other route to the same destination, so that a
- * bridge with this very subnet goes before it.
- */
-export interface HostBlackhole {
-  readonly destination: Prefix;
-}
-
-export interface HostState {
-  readonly links: readonly HostLink[];
-  readonly addresses: readonly HostAddress[];
-  readonly routes: readonly HostRoute[];
-  readonly neighbours: readonly HostNeighbour[];
-  readonly fdb: readonly HostFdbEntry[];
-  readonly sysctls: readonly HostSysctl[];
-  readonly blackholes?: readonly HostBlackhole[];
-}
-
-export const emptyHostState: HostState = {
-  links: [],
-  addresses: [],
-  routes: [],
-  neighbours: [],
-  fdb: [],
-  sysctls: [],
-};

@@ -1,14 +1,46 @@
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { familyOf, makePrefix, parseAddress, parsePrefix } from "../../ip/address.ts";
-import { FLANNEL_PROTOCOL, ROUTE_PROTOCOL_BOOT } from "../../netlink/rtnetlink/messages.ts";
-import { linkChanges, type ObservedLink, type ObservedRoute } from "../kinds/host-objects.ts";
-import { emptyHostState, type HostLink, type HostRoute, type HostState } from "../kinds/host-state.ts";
-import { diff, type HostOperation, operationLines } from "./diff.ts";
-import { emptyObservedState, type ObservedState } from "./host-table.ts";
+import { FLANNEL_PROTOCOL } from "../../netlink/rtnetlink/messages.ts";
+import { routeProtocol } from "../../netlink/uapi.ts";
+import { addressKind, type HostAddress } from "../kinds/address.ts";
+import { fdbKind, type HostFdbEntry } from "../kinds/fdb.ts";
+import { emptyHostState, type HostState } from "../kinds/host-state.ts";
+import type { Slot } from "../kinds/kind.ts";
+import { linkKind } from "../kinds/link.ts";
+import { type HostLink, linkChanges, type ObservedLink } from "../kinds/link-form.ts";
+import { type HostNeighbour, neighbourKind } from "../kinds/neighbour.ts";
+import { routeKind } from "../kinds/route.ts";
+import type { HostRoute, ObservedRoute } from "../kinds/route-form.ts";
+import { type HostSysctl, sysctlKind } from "../kinds/sysctl.ts";
+import { type DiffOptions, diff as diffTable, type HostOperation, operationLines } from "./diff.ts";
+import { HostTable } from "./host-table.ts";
 
 const ownDevices = new Set(["flannel.1", "flannel-v6.1"]);
 const prune = { prune: true, ownDevices };
+
+interface ObservedState {
+  readonly link: readonly ObservedLink[];
+  readonly sysctl: readonly HostSysctl[];
+  readonly address: readonly HostAddress[];
+  readonly neighbour: readonly HostNeighbour[];
+  readonly fdb: readonly HostFdbEntry[];
+  readonly route: readonly ObservedRoute[];
+}
+const emptyObservedState: ObservedState = { link: [], sysctl: [], address: [], neighbour: [], fdb: [], route: [] };
+
+function diff(observed: ObservedState, desired: HostState, options: DiffOptions): HostOperation[] {
+  const table = new HostTable();
+  const ignore = () => undefined;
+  table.setDesired(desired);
+  table.setObserved(linkKind, observed.link, ignore);
+  table.setObserved(sysctlKind, observed.sysctl, ignore);
+  table.setObserved(addressKind, observed.address, ignore);
+  table.setObserved(neighbourKind, observed.neighbour, ignore);
+  table.setObserved(fdbKind, observed.fdb, ignore);
+  table.setObserved(routeKind, observed.route, ignore);
+  return diffTable(table, options);
+}
 
 const vxlan: HostLink = {
   kind: "vxlan",
@@ -60,31 +92,30 @@ function gatewayRoute(i: number): HostRoute {
 }
 
 function found(route: HostRoute, extra: Partial<ObservedRoute> = {}): ObservedRoute {
-  const protocol = ownDevices.has(route.device) ? ROUTE_PROTOCOL_BOOT : FLANNEL_PROTOCOL;
+  const protocol = ownDevices.has(route.device) ? routeProtocol.boot : FLANNEL_PROTOCOL;
   const metric = familyOf(route.destination) === 4 ? 0 : 1024;
   return { ...route, protocol, metric, tos: 0, type: 1, scope: 0, isMultipath: false, isOurs: true, ...extra };
 }
 
-const peerState: HostState = {
-  links: [vxlan],
-  sysctls: [{ key: "net/ipv6/conf/flannel.1/accept_ra", value: "0" }],
-  addresses: [{ device: "flannel.1", address: parsePrefix("10.5.1.0/32") }],
-  neighbours: [{ device: "flannel.1", address: parseAddress("10.5.2.0"), mac: "0a:00:00:00:00:02" }],
+const peerState = {
+  link: [vxlan],
+  sysctl: [{ key: "net/ipv6/conf/flannel.1/accept_ra", value: "0" }],
+  address: [{ device: "flannel.1", address: parsePrefix("10.5.1.0/32") }],
+  neighbour: [{ device: "flannel.1", address: parseAddress("10.5.2.0"), mac: "0a:00:00:00:00:02" }],
   fdb: [{ device: "flannel.1", mac: "0a:00:00:00:00:02", destination: parseAddress("192.168.50.12") }],
-  routes: [overlayRoute(2)],
-};
+  route: [overlayRoute(2)],
+} satisfies HostState;
 const peerObserved: ObservedState = {
   link: [upstreams],
-  sysctl: peerState.sysctls,
-  address: peerState.addresses,
-  neighbour: peerState.neighbours,
+  sysctl: peerState.sysctl,
+  address: peerState.address,
+  neighbour: peerState.neighbour,
   fdb: peerState.fdb,
   route: [found(overlayRoute(2))],
-  blackhole: [],
 };
 
 function actions(operations: readonly HostOperation[]): string[] {
-  return operations.map((operation) => `${operation.action} ${operation.slot.kind} ${operation.slot.key}`);
+  return operations.map((operation) => `${operation.action} ${operation.slot.kind.name} ${operation.slot.key}`);
 }
 
 describe("order", () => {
@@ -100,7 +131,7 @@ describe("order", () => {
   });
 
   test("a peer that left is taken down from the route, after what is new", () => {
-    const after = { ...peerState, neighbours: [], fdb: [], routes: [overlayRoute(3)] };
+    const after = { ...peerState, neighbour: [], fdb: [], route: [overlayRoute(3)] };
     expect(actions(diff(peerObserved, after, prune))).toEqual([
       "add route 10.5.3.0/24",
       "remove route 10.5.2.0/24",
@@ -157,7 +188,7 @@ describe("the device", () => {
   test("port 0 accepts any port, another number does not", () => {
     const otherPort = withVxlan({ port: 4789 });
     expect(diff(otherPort, peerState, prune)).toEqual([]);
-    const wantsPort = { ...peerState, links: [{ ...vxlan, port: 8472 }] };
+    const wantsPort = { ...peerState, link: [{ ...vxlan, port: 8472 }] };
     expect(actions(diff(otherPort, wantsPort, prune))[0]).toBe("recreate link flannel.1");
   });
 
@@ -166,7 +197,7 @@ describe("the device", () => {
       ...emptyObservedState,
       link: [{ name: "flannel.1", index: 9, kind: "bridge", mtuBytes: 1500, isUp: true }],
     };
-    const [refusal] = diff(observed, { ...emptyHostState, links: [vxlan] }, prune);
+    const [refusal] = diff(observed, { link: [vxlan] }, prune);
     expect(refusal?.action).toBe("refuse");
     expect(operationLines([refusal as HostOperation], ownDevices)[0]).toMatch(/^! flannel\.1 exists as a bridge/);
     expect(diff(observed, emptyHostState, prune)).toEqual([]);
@@ -174,11 +205,11 @@ describe("the device", () => {
 });
 
 describe("routes", () => {
-  const want = (...routes: HostRoute[]): HostState => ({ ...emptyHostState, routes });
+  const want = (...route: HostRoute[]): HostState => ({ route });
   const have = (...route: ObservedRoute[]): ObservedState => ({ ...emptyObservedState, route });
 
   test("upstream's untagged route to a peer is adopted by writing it anew in place", () => {
-    const untagged = found(gatewayRoute(2), { protocol: ROUTE_PROTOCOL_BOOT, isOurs: false });
+    const untagged = found(gatewayRoute(2), { protocol: routeProtocol.boot, isOurs: false });
     expect(actions(diff(have(untagged), want(gatewayRoute(2)), prune))).toEqual(["replace route 10.5.2.0/24"]);
   });
 
@@ -230,10 +261,10 @@ describe("against a model of the kernel", () => {
     .map(({ overlay, direct, hasLink }) => {
       const onOverlay = hasLink ? overlay.filter((i) => !direct.includes(i)) : [];
       return {
-        links: hasLink ? [vxlan] : [],
-        sysctls: hasLink ? peerState.sysctls : [],
-        addresses: hasLink ? peerState.addresses : [],
-        neighbours: onOverlay.map((i) => ({
+        link: hasLink ? [vxlan] : [],
+        sysctl: hasLink ? peerState.sysctl : [],
+        address: hasLink ? peerState.address : [],
+        neighbour: onOverlay.map((i) => ({
           device: "flannel.1",
           address: parseAddress(`10.5.${i}.0`),
           mac: macOf(i),
@@ -243,7 +274,7 @@ describe("against a model of the kernel", () => {
           mac: macOf(i),
           destination: parseAddress(`192.168.50.${i}`),
         })),
-        routes: [...onOverlay.map(overlayRoute), ...direct.map(gatewayRoute)],
+        route: [...onOverlay.map(overlayRoute), ...direct.map(gatewayRoute)],
       } satisfies HostState;
     });
   const strayRoutes = fc.array(
@@ -276,7 +307,6 @@ describe("against a model of the kernel", () => {
             ? []
             : [{ ...upstreams, mac: link.mac, isUp: link.isUp, vxlan: { ...attributes, vni: link.vni } }],
         sysctl: [],
-        blackhole: [],
         address: link === undefined ? [] : [{ device: "flannel.1", address: makePrefix(parseAddress("10.7.0.0"), 32) }],
         neighbour:
           link === undefined
@@ -311,15 +341,15 @@ describe("against a model of the kernel", () => {
       fc.property(observedStates, desiredStates, (observed, desired) => {
         const kernel = applyAll(diff(observed, desired, prune), observed);
         expect(actions(diff(kernel, desired, prune))).toEqual([]);
-        for (const wanted of desired.routes) {
+        for (const wanted of desired.route) {
           expect(kernel.route).toContainEqual(expect.objectContaining({ ...wanted, metric: 0 }));
         }
-        const wantedDestinations = new Set(desired.routes.map((route) => route.destination));
+        const wantedDestinations = new Set(desired.route.map((route) => route.destination));
         for (const route of observed.route) {
           const isInTheWay = route.metric === 0 && wantedDestinations.has(route.destination);
           if (!route.isOurs && !isInTheWay && route.device === "eth0") expect(kernel.route).toContain(route);
         }
-        expect(kernel.neighbour).toHaveLength(desired.neighbours.length);
+        expect(kernel.neighbour).toHaveLength(desired.neighbour.length);
         expect(kernel.fdb).toHaveLength(desired.fdb.length);
       }),
       { numRuns: 2_000 },
@@ -348,16 +378,18 @@ function applyAll(operations: readonly HostOperation[], start: ObservedState): O
 
 function apply({ action, slot }: HostOperation, state: ObservedState): ObservedState {
   switch (slot.kind) {
-    case "link":
-      return applyLink(action, slot.desired, slot.observed, state);
-    case "sysctl":
-      return slot.desired === undefined ? state : { ...state, sysctl: [...state.sysctl, slot.desired] };
-    case "blackhole":
-      return state;
-    case "route":
-      return applyRoute(action, slot.desired, slot.observed, state);
+    case linkKind: {
+      const { desired, observed } = slot as Slot<HostLink, ObservedLink>;
+      return applyLink(action, desired, observed, state);
+    }
+    case routeKind: {
+      const { desired, observed } = slot as Slot<HostRoute, ObservedRoute>;
+      return applyRoute(action, desired, observed, state);
+    }
+    case sysctlKind:
+      return slot.desired === undefined ? state : { ...state, sysctl: [...state.sysctl, slot.desired as HostSysctl] };
     default:
-      return applyOnDevice(action, slot.kind, slot.desired, slot.observed, state);
+      return applyOnDevice(action, slot.kind.name as "address" | "neighbour" | "fdb", slot, state);
   }
 }
 
@@ -396,8 +428,7 @@ function applyRoute(
 function applyOnDevice(
   action: string,
   kind: "address" | "neighbour" | "fdb",
-  desired: unknown,
-  observed: unknown,
+  { desired, observed }: Slot,
   state: ObservedState,
 ): ObservedState {
   const others = (state[kind] as readonly unknown[]).filter((object) => object !== observed);

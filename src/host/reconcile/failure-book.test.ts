@@ -1,9 +1,10 @@
 import { expect, test } from "vitest";
+import type { Slot } from "../kinds/kind.ts";
+import { sysctlKind } from "../kinds/sysctl.ts";
 import { FailureBook } from "./failure-book.ts";
-import type { AnySlot } from "./host-table.ts";
 
-const slot: AnySlot = { kind: "sysctl", key: "a", desired: undefined, observed: undefined };
-const other: AnySlot = { kind: "sysctl", key: "b", desired: undefined, observed: undefined };
+const slot: Slot = { kind: sysctlKind, key: "a", desired: undefined, observed: undefined };
+const other: Slot = { kind: sysctlKind, key: "b", desired: undefined, observed: undefined };
 
 test("attempts are spaced from 200 ms to 30 s and start over after success", () => {
   const book = new FailureBook();

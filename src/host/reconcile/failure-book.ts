@@ -1,5 +1,5 @@
 // What could not be done, when it is tried again, and whom we are fighting with. No timers: whoever asks says the time.
-import type { AnySlot } from "./host-table.ts";
+import type { Slot } from "../kinds/kind.ts";
 
 const FIRST_DELAY_MS = 200;
 const MAX_DELAY_MS = 30_000;
@@ -24,42 +24,42 @@ interface RepairCount {
 
 /** All times are of one monotonic clock, in ms. */
 export class FailureBook {
-  readonly #failures = new Map<AnySlot, Failure>();
-  readonly #repairs = new Map<AnySlot, RepairCount>();
+  readonly #failures = new Map<Slot, Failure>();
+  readonly #repairs = new Map<Slot, RepairCount>();
 
   get size(): number {
     return this.#failures.size;
   }
 
-  entries(): IterableIterator<[AnySlot, Failure]> {
+  entries(): IterableIterator<[Slot, Failure]> {
     return this.#failures.entries();
   }
 
-  fail(slot: AnySlot, error: string, nowMs: number): void {
+  fail(slot: Slot, error: string, nowMs: number): void {
     const attempts = (this.#failures.get(slot)?.attempts ?? 0) + 1;
     const nextAttemptMs = nowMs + Math.min(MAX_DELAY_MS, FIRST_DELAY_MS * 2 ** Math.min(attempts - 1, 10));
     this.#failures.set(slot, { error, attempts, nextAttemptMs, isContested: false });
   }
 
-  succeed(slot: AnySlot): void {
+  succeed(slot: Slot): void {
     this.#failures.delete(slot);
   }
 
-  has(slot: AnySlot): boolean {
+  has(slot: Slot): boolean {
     return this.#failures.has(slot);
   }
 
   /** How often it failed in a row; 0 when it did not. */
-  attemptsOf(slot: AnySlot): number {
+  attemptsOf(slot: Slot): number {
     return this.#failures.get(slot)?.attempts ?? 0;
   }
 
-  isWaiting(slot: AnySlot, nowMs: number): boolean {
+  isWaiting(slot: Slot, nowMs: number): boolean {
     const failure = this.#failures.get(slot);
     return failure !== undefined && failure.nextAttemptMs > nowMs;
   }
 
-  isContested(slot: AnySlot): boolean {
+  isContested(slot: Slot): boolean {
     return this.#failures.get(slot)?.isContested === true;
   }
 
@@ -78,7 +78,7 @@ export class FailureBook {
   }
 
   /** Counts a repair that is about to be made. False when it has to rest first, because it never lasts. */
-  admitRepair(slot: AnySlot, nowMs: number): boolean {
+  admitRepair(slot: Slot, nowMs: number): boolean {
     const known = this.#repairs.get(slot);
     if (known === undefined || nowMs - known.windowStartMs > REPAIR_WINDOW_MS) {
       this.#repairs.set(slot, { windowStartMs: nowMs, count: 1, rests: 0 });
@@ -107,7 +107,7 @@ export class FailureBook {
   }
 
   /** Forgets what no longer exists. */
-  forget(slot: AnySlot): void {
+  forget(slot: Slot): void {
     this.#failures.delete(slot);
     this.#repairs.delete(slot);
   }

@@ -1,131 +1,62 @@
 // Looks at the kernel and puts what it finds into the table, kind by kind.
-import {
-  MAIN_TABLE,
-  type NextHopMessage,
-  type ObjectKind,
-  type ObjectKinds,
-} from "../../netlink/rtnetlink/messages.ts";
-import type { Rtnetlink } from "../../netlink/rtnetlink/rtnetlink.ts";
-import { readSysctl } from "../../sys/sysctl.ts";
-import { type HostKind, kindRules, type Observed, type ObservedRoute } from "../kinds/host-objects.ts";
-import type { HostBlackhole } from "../kinds/host-state.ts";
-import type { HostTable, Slot } from "./host-table.ts";
-import type { NextHopPool } from "./next-hop-pool.ts";
-import {
-  isFoundAgain,
-  type LinkDirectory,
-  type Ownership,
-  observedAddress,
-  observedBlackhole,
-  observedFdbEntry,
-  observedLink,
-  observedNeighbour,
-  observedRoute,
-  ownDeviceName,
-} from "./observed-state.ts";
-
-/** Only routes are judged by whose device they are on. */
-const noDevices: ReadonlySet<string> = new Set();
+import type { Kind, Listed, Listing, Looked, Reader, Slot, Source } from "../kinds/kind.ts";
+import { hostKinds } from "../kinds/kinds.ts";
+import type { HostView } from "./host-view.ts";
 
 /** Called for each slot whose found side was looked at. */
-export type OnLookedAt = <K extends HostKind>(slot: Slot<K>) => void;
+export type OnLookedAt = (slot: Slot) => void;
 
-export interface HostView {
-  readonly netlink: Rtnetlink;
-  readonly table: HostTable;
-  readonly links: LinkDirectory;
-  readonly pool: NextHopPool;
-  readonly ownership: Ownership;
-}
-
-/** Looks at `kinds`; links are always looked at, since all else hangs on their indexes. */
-export async function look(kinds: ReadonlySet<HostKind>, view: HostView, onLookedAt: OnLookedAt): Promise<void> {
-  await lookAtLinks(view, onLookedAt);
-  if (kinds.has("sysctl")) lookAtSysctls(view, onLookedAt);
-  if (kinds.has("address")) await lookOnDevices("address", "address", observedAddress, view, onLookedAt);
-  if (kinds.has("neighbour")) await lookOnDevices("neighbour", "neighbour", observedNeighbour, view, onLookedAt);
-  if (kinds.has("fdb")) await lookOnDevices("fdb", "fdb", observedFdbEntry, view, onLookedAt);
-  if (kinds.has("route") || kinds.has("blackhole")) await lookAtRoutes(view, onLookedAt);
-}
-
-async function lookAtLinks({ netlink, table, links, ownership }: HostView, onLookedAt: OnLookedAt): Promise<void> {
-  links.replaceAll(await netlink.dump("link"));
-  const own = [...links.all()].filter((link) => ownership.ownDevices.has(link.name));
-  table.setObserved(
-    "link",
-    own.map((link) => observedLink(link, links)),
-    onLookedAt,
-  );
-}
-
-function lookAtSysctls({ table }: HostView, onLookedAt: OnLookedAt): void {
-  const found: Observed<"sysctl">[] = [];
-  for (const { desired } of table.slots("sysctl")) {
-    if (desired === undefined) continue;
-    const value = readSysctl(desired.key);
-    // What this kernel does not have needs no value.
-    found.push(value === undefined || value === desired.value ? desired : { key: desired.key, value });
+/** Looks at `kinds`, at the foundations of all kinds, and at what stands in the same listings. */
+export async function look(kinds: ReadonlySet<Kind>, view: HostView, onLookedAt: OnLookedAt): Promise<void> {
+  const listings = new Set<Listing>();
+  for (const kind of hostKinds) {
+    if (kind.isFoundation !== true && !kinds.has(kind)) continue;
+    const { source } = kind;
+    if (!isListed(source)) {
+      view.slots.setObserved(kind, await source.look(view), onLookedAt);
+    } else if (!listings.has(source.listing)) {
+      listings.add(source.listing);
+      await lookThrough(source.listing, view, onLookedAt);
+    }
   }
-  table.setObserved("sysctl", found, onLookedAt);
 }
 
-async function lookOnDevices<K extends "address" | "neighbour" | "fdb", M extends ObjectKind>(
-  kind: K,
-  messageKind: M,
-  read: (message: ObjectKinds[M], links: LinkDirectory, ownership: Ownership) => Observed<K> | undefined,
-  { netlink, table, links, ownership }: HostView,
-  onLookedAt: OnLookedAt,
-): Promise<void> {
-  const found: Observed<K>[] = [];
-  for (const link of links.all()) {
-    if (ownDeviceName(link.index, links, ownership) === undefined) continue;
-    const objects = await netlink.dumpAs(messageKind, { index: link.index }, (message) => {
-      const object = read(message, links, ownership);
-      return object === undefined ? undefined : wantedIfEqual(kind, object, table);
+function isListed(source: Source<unknown>): source is Listed<unknown> {
+  return "listing" in source;
+}
+
+interface Part {
+  readonly kind: Kind;
+  readonly reader: Reader<unknown, Listing["objects"]>;
+  readonly found: unknown[];
+}
+
+/** Each message is of one kind at most: the first that takes it. */
+async function lookThrough(listing: Listing, view: HostView, onLookedAt: OnLookedAt): Promise<void> {
+  const parts: Part[] = [];
+  for (const kind of hostKinds) {
+    const source: Looked<unknown> | Listed<unknown> = kind.source;
+    if (!isListed(source) || source.listing !== listing) continue;
+    parts.push({ kind, reader: await source.open(view), found: [] });
+  }
+  const [first, ...others] = parts;
+  if (first === undefined) return;
+  // Only for the few: of ten thousand routes none needs an entry.
+  const partOf = new Map<unknown, Part>();
+  for (const filter of listing.filters(view)) {
+    const objects = await view.netlink.dumpAs(listing.objects, filter, (message) => {
+      const object = first.reader.read(message);
+      if (object !== undefined) return object;
+      for (const part of others) {
+        const other = part.reader.read(message);
+        if (other === undefined) continue;
+        partOf.set(other, part);
+        return other;
+      }
+      return undefined;
     });
-    for (const object of objects) found.push(object);
+    for (const object of objects) (partOf.get(object) ?? first).found.push(object);
   }
-  table.setObserved(kind, found, onLookedAt);
-}
-
-/** Keeps one object in memory instead of two equal ones. */
-function wantedIfEqual<K extends "address" | "neighbour" | "fdb">(
-  kind: K,
-  object: Observed<K>,
-  table: HostTable,
-): Observed<K> {
-  const rules = kindRules[kind];
-  const desired = table.get(kind, rules.observedKey(object))?.desired;
-  return desired !== undefined && rules.isSatisfied(desired, object, noDevices) ? desired : object;
-}
-
-async function lookAtRoutes(
-  { netlink, table, links, pool, ownership }: HostView,
-  onLookedAt: OnLookedAt,
-): Promise<void> {
-  const nextHops = await netlink.dump("nextHop");
-  let byId: Map<number, NextHopMessage> | undefined;
-  const context = {
-    links,
-    ownership,
-    isDesired: (destination: string) => table.get("route", destination)?.desired !== undefined,
-    nextHop: (id: number) => {
-      byId ??= new Map(nextHops.map((nextHop) => [nextHop.id, nextHop]));
-      return byId.get(id);
-    },
-  };
-  const found: ObservedRoute[] = [];
-  const blackholes: HostBlackhole[] = [];
-  for (const family of [4, 6] as const) {
-    const routes = await netlink.dumpAs("route", { table: MAIN_TABLE, family }, (message) => {
-      const blackhole = observedBlackhole(message, ownership);
-      if (blackhole !== undefined) blackholes.push(blackhole);
-      const known = table.get("route", message.destination)?.observed;
-      return known !== undefined && isFoundAgain(known, message, context) ? known : observedRoute(message, context);
-    });
-    for (const route of routes) found.push(route);
-  }
-  pool.replaceAll(nextHops, found, links, ownership);
-  table.setObserved("route", found, onLookedAt);
-  table.setObserved("blackhole", blackholes, onLookedAt);
+  for (const { reader, found } of parts) reader.end?.(found);
+  for (const { kind, found } of parts) view.slots.setObserved(kind, found, onLookedAt);
 }

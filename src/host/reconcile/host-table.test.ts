@@ -1,7 +1,8 @@
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { parseAddress } from "../../ip/address.ts";
-import { emptyHostState, type HostFdbEntry, type HostState } from "../kinds/host-state.ts";
+import { fdbKind, type HostFdbEntry } from "../kinds/fdb.ts";
+import type { HostState } from "../kinds/host-state.ts";
 import { HostTable } from "./host-table.ts";
 
 function entry(i: number, destination = "192.0.2.1"): HostFdbEntry {
@@ -10,11 +11,11 @@ function entry(i: number, destination = "192.0.2.1"): HostFdbEntry {
 }
 
 function state(...fdb: readonly HostFdbEntry[]): HostState {
-  return { ...emptyHostState, fdb };
+  return { fdb };
 }
 
 function desiredOf(table: HostTable): HostFdbEntry[] {
-  return [...table.slots("fdb")].flatMap((slot) => slot.desired ?? []);
+  return [...table.slots(fdbKind)].flatMap((slot) => slot.desired ?? []);
 }
 
 describe("what is wanted", () => {
@@ -44,9 +45,9 @@ describe("what is wanted", () => {
       fc.property(lists, (sequence) => {
         const table = new HostTable();
         for (const list of sequence) {
-          const before = new Map([...table.slots("fdb")].map((slot) => [slot, slot.desired]));
+          const before = new Map([...table.slots(fdbKind)].map((slot) => [slot, slot.desired]));
           const touched = new Set(table.setDesired(state(...list)));
-          for (const slot of table.slots("fdb")) {
+          for (const slot of table.slots(fdbKind)) {
             if (before.get(slot) !== slot.desired) expect(touched).toContain(slot);
           }
         }
@@ -63,11 +64,11 @@ test("what is found is replaced as a whole; every slot it concerns is told of", 
   const told: string[] = [];
   const look = (...found: readonly HostFdbEntry[]): void => {
     told.length = 0;
-    table.setObserved("fdb", found, (slot) => told.push(slot.key.slice(-2)));
+    table.setObserved(fdbKind, found, (slot) => told.push(slot.key.slice(-2)));
   };
   look(entry(1), entry(2));
   expect(told).toEqual(["01", "02"]);
   look(entry(2), entry(3));
   expect(told).toEqual(["02", "03", "01"]);
-  expect(table.get("fdb", "flannel.1 0a:00:00:00:00:01")?.observed).toBeUndefined();
+  expect(table.get(fdbKind, "flannel.1 0a:00:00:00:00:01")?.observed).toBeUndefined();
 });

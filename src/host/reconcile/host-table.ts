@@ -1,76 +1,38 @@
 // Every object that is wanted or found, one slot per object, wanted beside found. Both sides are replaced piecewise:
 // what is wanted by comparing identities with the last time, what is found by notification or by a fresh look.
-import { familyOf } from "../../ip/address.ts";
-import {
-  type Desired,
-  type HostKind,
-  hostKinds,
-  kindRules,
-  type Observed,
-  type ObservedRoute,
-} from "../kinds/host-objects.ts";
-import { emptyHostState, type HostState } from "../kinds/host-state.ts";
-
-export interface Slot<K extends HostKind> {
-  readonly kind: K;
-  readonly key: string;
-  desired: Desired<K> | undefined;
-  observed: Observed<K> | undefined;
-}
-export type AnySlot = { [K in HostKind]: Slot<K> }[HostKind];
-
-/** Everything found of each kind, as a whole. */
-export type ObservedState = { readonly [K in HostKind]: readonly Observed<K>[] };
-
-export const emptyObservedState: ObservedState = {
-  link: [],
-  sysctl: [],
-  address: [],
-  neighbour: [],
-  fdb: [],
-  route: [],
-  blackhole: [],
-};
+import { desiredOf, emptyHostState, type HostState } from "../kinds/host-state.ts";
+import type { Kind, Slot, Slots } from "../kinds/kind.ts";
+import { hostKinds } from "../kinds/kinds.ts";
 
 export interface TouchedSlots {
-  readonly kind: HostKind;
-  readonly touched: readonly AnySlot[];
+  readonly kind: Kind;
+  readonly touched: readonly Slot[];
 }
 
-type Tables = { readonly [K in HostKind]: Map<string, Slot<K>> };
-
-export class HostTable {
-  readonly #tables: Tables = {
-    link: new Map(),
-    sysctl: new Map(),
-    address: new Map(),
-    neighbour: new Map(),
-    fdb: new Map(),
-    route: new Map(),
-    blackhole: new Map(),
-  };
-  readonly #kindsWithTwins = new Set<HostKind>();
+export class HostTable implements Slots {
+  readonly #tables = new Map<Kind, Map<string, Slot>>(hostKinds.map((kind) => [kind, new Map()]));
+  readonly #kindsWithTwins = new Set<Kind>();
   #state: HostState = emptyHostState;
 
   get state(): HostState {
     return this.#state;
   }
 
-  get<K extends HostKind>(kind: K, key: string): Slot<K> | undefined {
-    return this.#tables[kind].get(key);
+  get<D, O>(kind: Kind<string, D, O>, key: string): Slot<D, O> | undefined {
+    return this.#tableOf(kind).get(key);
   }
 
-  slots<K extends HostKind>(kind: K): Iterable<Slot<K>> {
-    return this.#tables[kind].values();
+  slots<D, O>(kind: Kind<string, D, O>): Iterable<Slot<D, O>> {
+    return this.#tableOf(kind).values();
   }
 
-  /** Whether the plan puts an address of this family on the device; only then are others of it in the way. */
-  hasDesiredAddress(device: string, family: 4 | 6): boolean {
-    return this.#state.addresses.some((wanted) => wanted.device === device && familyOf(wanted.address) === family);
+  /** The slots of a kind are made here, by its own objects only: so they are of its types. */
+  #tableOf<D, O>(kind: Kind<string, D, O>): Map<string, Slot<D, O>> {
+    return this.#tables.get(kind) as Map<string, Slot<D, O>>;
   }
 
   /** Replaces what is wanted. Returns the slots that may have changed; objects shared with the last state cost nothing. */
-  setDesired(state: HostState): AnySlot[] {
+  setDesired(state: HostState): Slot[] {
     return [...this.setDesiredByKind(state)].flatMap(({ touched }) => touched);
   }
 
@@ -81,20 +43,20 @@ export class HostTable {
     for (const kind of hostKinds) yield { kind, touched: this.#setDesiredKind(kind, before, state) };
   }
 
-  #setDesiredKind<K extends HostKind>(kind: K, stateBefore: HostState, state: HostState): readonly AnySlot[] {
-    const touched: AnySlot[] = [];
-    const rules = kindRules[kind];
-    const before: readonly Desired<K>[] = rules.desiredOf(stateBefore);
-    const after: readonly Desired<K>[] = rules.desiredOf(state);
+  #setDesiredKind<D, O>(kind: Kind<string, D, O>, stateBefore: HostState, state: HostState): readonly Slot[] {
+    const touched: Slot[] = [];
+    const table = this.#tableOf(kind);
+    const before = desiredOf(stateBefore, kind);
+    const after = desiredOf(state, kind);
     // Two wanted objects of one key (cloned machines with one MAC) share a slot, so that only a full walk finds the survivor.
     const mustWalkAll = this.#kindsWithTwins.delete(kind);
     const [start, endBefore, endAfter] = mustWalkAll ? [0, before.length, after.length] : changedRange(before, after);
     for (let i = start; i < endBefore; i++) {
       const object = before[i];
-      const slot = object === undefined ? undefined : this.#tables[kind].get(rules.key(object));
+      const slot = object === undefined ? undefined : table.get(kind.key(object));
       if (slot === undefined || slot.desired !== object) continue;
       slot.desired = undefined;
-      touched.push(slot as AnySlot);
+      touched.push(slot);
     }
     this.#assign(kind, after.slice(start, endAfter), touched);
     // The last of its key counts, also when it stands in the part that did not change.
@@ -102,57 +64,58 @@ export class HostTable {
     return touched;
   }
 
-  #assign<K extends HostKind>(kind: K, objects: readonly Desired<K>[], touched: AnySlot[]): void {
+  #assign<D, O>(kind: Kind<string, D, O>, objects: readonly D[], touched: Slot[]): void {
+    const table = this.#tableOf(kind);
     for (const object of objects) {
-      const slot = this.#ensure(kind, kindRules[kind].key(object));
+      const slot = ensureSlot(table, kind, kind.key(object));
       if (slot.desired !== undefined) this.#kindsWithTwins.add(kind);
       slot.desired = object;
-      touched.push(slot as AnySlot);
+      touched.push(slot);
     }
   }
 
   /** Replaces everything found of one kind. Slots that hold something found, now or before, are handed to `onLookedAt`. */
-  setObserved<K extends HostKind>(kind: K, objects: readonly Observed<K>[], onLookedAt: (slot: Slot<K>) => void): void {
-    const seen = new Set<Slot<K>>();
+  setObserved<D, O>(kind: Kind<string, D, O>, objects: readonly O[], onLookedAt: (slot: Slot<D, O>) => void): void {
+    const table = this.#tableOf(kind);
+    const seen = new Set<Slot<D, O>>();
     for (const object of objects) {
-      const slot = this.#slotForObserved(kind, object, seen);
+      const slot = slotForObserved(table, kind, object, seen);
       if (slot === undefined) continue;
       seen.add(slot);
       slot.observed = object;
       onLookedAt(slot);
     }
-    for (const slot of this.#tables[kind].values()) {
+    for (const slot of table.values()) {
       if (slot.observed === undefined || seen.has(slot)) continue;
       slot.observed = undefined;
       onLookedAt(slot);
     }
   }
 
-  #slotForObserved<K extends HostKind>(kind: K, object: Observed<K>, seen: Set<Slot<K>>): Slot<K> | undefined {
-    const key = kindRules[kind].observedKey(object);
-    const slot = this.#ensure(kind, key);
-    if (!seen.has(slot)) return slot;
-    if (kind !== "route") return undefined;
-    // The kernel takes several routes to one destination (NLM_F_APPEND): the first is used, our others are surplus.
-    // Listed twice while the table changed, it is one all the same.
-    const [route, first] = [object as ObservedRoute, slot.observed as ObservedRoute];
-    const isSame = route.gateway === first.gateway && route.device === first.device;
-    return route.isOurs && !isSame ? this.#ensure(kind, `${key} via ${route.gateway} dev ${route.device}`) : undefined;
-  }
-
-  #ensure<K extends HostKind>(kind: K, key: string): Slot<K> {
-    const table: Map<string, Slot<K>> = this.#tables[kind];
-    const found = table.get(key);
-    if (found !== undefined) return found;
-    const slot: Slot<K> = { kind, key, desired: undefined, observed: undefined };
-    table.set(key, slot);
-    return slot;
-  }
-
   /** Drops a slot that is neither wanted nor found. */
-  discardIfEmpty(slot: AnySlot): void {
-    if (slot.desired === undefined && slot.observed === undefined) this.#tables[slot.kind].delete(slot.key);
+  discardIfEmpty(slot: Slot): void {
+    if (slot.desired === undefined && slot.observed === undefined) this.#tables.get(slot.kind)?.delete(slot.key);
   }
+}
+
+function slotForObserved<D, O>(
+  table: Map<string, Slot<D, O>>,
+  kind: Kind<string, D, O>,
+  object: O,
+  seen: ReadonlySet<Slot<D, O>>,
+): Slot<D, O> | undefined {
+  const slot = ensureSlot(table, kind, kind.observedKey(object));
+  if (!seen.has(slot)) return slot;
+  const key = slot.observed === undefined ? undefined : kind.surplusKey?.(object, slot.observed);
+  return key === undefined ? undefined : ensureSlot(table, kind, key);
+}
+
+function ensureSlot<D, O>(table: Map<string, Slot<D, O>>, kind: Kind<string, D, O>, key: string): Slot<D, O> {
+  const found = table.get(key);
+  if (found !== undefined) return found;
+  const slot: Slot<D, O> = { kind, key, desired: undefined, observed: undefined };
+  table.set(key, slot);
+  return slot;
 }
 
 /** The part in which two lists differ by identity: same start, ends in either list. */

@@ -1,24 +1,21 @@
 // One pass of the reconciler: look where told, work out what differs, program it in order, remember what failed.
 import { setImmediate as nextTurn } from "node:timers/promises";
 import { FlannelError } from "../../errors.ts";
-import type { Prefix } from "../../ip/address.ts";
 import type { Rtnetlink } from "../../netlink/rtnetlink/rtnetlink.ts";
 import type { Logger } from "../../telemetry/logger.ts";
 import type { MetricsRecorder } from "../../telemetry/metrics/metrics.ts";
-import { type HostKind, hostKinds, kindRules, underlayOf } from "../kinds/host-objects.ts";
 import type { HostState } from "../kinds/host-state.ts";
-import type { DeviationContext } from "./deviation.ts";
+import type { Kind, Operation, ProgramFailure, Slot, Watch } from "../kinds/kind.ts";
+import { hostKinds } from "../kinds/kinds.ts";
+import type { Ownership } from "../kinds/links.ts";
 import { type HostOperation, operationFor, operationLines, slotLine } from "./diff.ts";
 import { FailureBook } from "./failure-book.ts";
 import { hostDifference } from "./host-difference.ts";
 import { look } from "./host-observer.ts";
-import { type AnySlot, HostTable } from "./host-table.ts";
-import { NextHopPool } from "./next-hop-pool.ts";
-import { LinkDirectory, type Ownership, ownDeviceName } from "./observed-state.ts";
-import type { ProgramFailure } from "./program-context.ts";
-import { program } from "./programmer.ts";
+import type { HostTable } from "./host-table.ts";
+import { type HostView, newHostView } from "./host-view.ts";
+import { obstacleTo } from "./obstacle.ts";
 import { type Repair, RepairLog, repairOf } from "./repair-log.ts";
-import { RouteProgrammer } from "./route-programmer.ts";
 
 export interface HostFailure {
   /** As `ip`, `bridge` or `sysctl` show it. */
@@ -38,7 +35,7 @@ export interface ReconcileResult {
 export interface PassRequest {
   readonly wanted: { readonly state: HostState; readonly prune: boolean } | undefined;
   /** Looked at before anything else; empty: none. */
-  readonly kinds: ReadonlySet<HostKind>;
+  readonly kinds: ReadonlySet<Kind>;
   readonly isNewChance: boolean;
 }
 
@@ -55,21 +52,24 @@ export interface PassOptions {
 const SLOTS_PER_TURN = 4_096;
 const FAILURES_NAMED_IN_LOG = 5;
 
-type Plan = { readonly [K in HostKind]: { readonly additions: HostOperation[]; readonly removals: HostOperation[] } };
+/** What is to be done to one kind. */
+interface Stage {
+  readonly kind: Kind;
+  readonly additions: Operation[];
+  readonly removals: Operation[];
+}
 
 export class ReconcilePass {
-  readonly table = new HostTable();
+  readonly table: HostTable;
   readonly failures = new FailureBook();
   readonly repairs: RepairLog;
   /** Slots that are not as wanted. */
-  readonly dirty = new Set<AnySlot>();
+  readonly dirty = new Set<Slot>();
   /** Slots that wait for a device, by the reason. */
   readonly blocked = new Map<string, number>();
   readonly #options: PassOptions;
-  readonly #links = new LinkDirectory();
-  readonly #pool = new NextHopPool();
-  readonly #routes: RouteProgrammer;
-  readonly #repairing = new Set<AnySlot>();
+  readonly #host: HostView;
+  readonly #repairing = new Set<Slot>();
   readonly #watchedDevices = new Set<string>();
   #prune = false;
   #hasLooked = false;
@@ -77,8 +77,8 @@ export class ReconcilePass {
   constructor(options: PassOptions) {
     this.#options = options;
     this.repairs = new RepairLog(options.logger, options.metrics);
-    const context = { netlink: options.netlink, links: this.#links, signal: options.signal };
-    this.#routes = new RouteProgrammer(context, this.#pool, options.ownership.ownDevices);
+    this.#host = newHostView(options.netlink, options.ownership);
+    this.table = this.#host.slots;
   }
 
   /** Nothing is known of the kernel before. */
@@ -106,16 +106,25 @@ export class ReconcilePass {
     };
   }
 
-  /** Returns the number of routes written anew. */
+  /** Writes in its plain form what stands in another one; returns the number of objects written anew. */
   async handover(): Promise<number> {
-    this.#pool.forcePlain();
-    await this.#look(new Set(["route"]), this.#hasLooked);
-    const slots = [...this.table.slots("route")].filter(({ desired }) => desired !== undefined);
-    const indirect = slots.filter(({ observed }) => observed?.nextHopId !== undefined);
-    const operations = indirect.map((slot): HostOperation => ({ action: "replace", slot }));
-    const failed = await this.#routes.program(operations);
+    let rewritten = 0;
+    for (const kind of hostKinds) rewritten += await this.#makePlain(kind);
+    return rewritten;
+  }
+
+  async #makePlain(kind: Kind): Promise<number> {
+    const { plainForm } = kind;
+    if (plainForm === undefined) return 0;
+    plainForm.require(this.#host);
+    await this.#look(new Set([kind]), this.#hasLooked);
+    const slots = [...this.table.slots(kind)].filter(
+      ({ desired, observed }) => desired !== undefined && observed !== undefined && !plainForm.isPlain(observed),
+    );
+    const operations = slots.map((slot): Operation => ({ action: "replace", slot }));
+    const failed = await kind.program(operations, this.#host, this.#options.signal);
     this.#settle(operations, failed, []);
-    await this.#routes.removeUnusedNextHops();
+    await kind.tidy?.(this.#host, this.#options.signal);
     return operations.length - failed.length;
   }
 
@@ -124,17 +133,16 @@ export class ReconcilePass {
     return hostDifference(netlink, ownership, this.table.state, this.#prune);
   }
 
-  isRouteProgrammed(destination: Prefix): boolean {
-    const route = this.table.get("route", destination);
-    if (route?.desired === undefined || this.dirty.has(route)) return false;
-    const { device, gateway } = route.desired;
-    if (gateway === undefined) return true;
-    const neighbour = this.table.get("neighbour", kindRules.neighbour.key({ device, address: gateway, mac: "" }));
-    if (neighbour?.desired === undefined) return true;
-    if (this.dirty.has(neighbour)) return false;
-    const { mac } = neighbour.desired;
-    const entry = this.table.get("fdb", kindRules.fdb.key({ device, mac, destination: gateway }));
-    return entry === undefined || !this.dirty.has(entry);
+  isProgrammed(kind: Kind, key: string): boolean {
+    const slot = this.table.get(kind, key);
+    return slot?.desired !== undefined && this.#isInPlace(slot);
+  }
+
+  /** What nobody wants is no hindrance. */
+  #isInPlace(slot: Slot | undefined): boolean {
+    if (slot?.desired === undefined) return true;
+    if (this.dirty.has(slot)) return false;
+    return (slot.kind.requires?.(slot.desired, this.table) ?? []).every((required) => this.#isInPlace(required));
   }
 
   /** Until something is to be tried again; undefined when nothing is. */
@@ -143,15 +151,13 @@ export class ReconcilePass {
     return at === undefined ? undefined : at - performance.now();
   }
 
-  deviationContext(): DeviationContext {
+  watch(): Watch {
     const nowMs = performance.now();
     return {
-      table: this.table,
-      links: this.#links,
-      pool: this.#pool,
-      ownership: this.#options.ownership,
+      host: this.#host,
       watchedDevices: this.#watchedDevices,
-      isResting: (slot) => this.failures.isContested(slot) && this.failures.isWaiting(slot, nowMs),
+      isResting: (slot) =>
+        slot !== undefined && this.failures.isContested(slot) && this.failures.isWaiting(slot, nowMs),
     };
   }
 
@@ -163,28 +169,27 @@ export class ReconcilePass {
       for (const slot of touched) {
         this.failures.succeed(slot); // what is wanted has changed: a past failure says nothing
         this.#judge(slot, false);
-        this.#watch(slot);
+        this.#watchDeviceOf(slot);
       }
-      if (mustJudgeAll) for (const slot of this.table.slots(kind)) this.#judge(slot as AnySlot, false);
+      if (mustJudgeAll) for (const slot of this.table.slots(kind)) this.#judge(slot, false);
       if (mustJudgeAll || touched.length >= SLOTS_PER_TURN) await nextTurn();
     }
   }
 
-  #watch({ kind, desired }: AnySlot): void {
+  #watchDeviceOf({ kind, desired }: Slot): void {
     if (desired === undefined) return;
-    const device = kind === "link" ? underlayOf(desired) : kind === "route" ? desired.device : undefined;
+    const device = kind.dependsOn === undefined ? kind.deviceOf?.(desired) : kind.dependsOn(desired);
     if (device !== undefined && !this.#options.ownership.ownDevices.has(device)) this.#watchedDevices.add(device);
   }
 
-  async #look(kinds: ReadonlySet<HostKind>, countsRepairs: boolean): Promise<void> {
-    const { netlink, ownership, aroundLook } = this.#options;
-    const view = { netlink, table: this.table, links: this.#links, pool: this.#pool, ownership };
-    await aroundLook(() => look(kinds, view, (slot) => this.#judge(slot as AnySlot, countsRepairs)));
+  async #look(kinds: ReadonlySet<Kind>, countsRepairs: boolean): Promise<void> {
+    const judge = (slot: Slot): void => this.#judge(slot, countsRepairs);
+    await this.#options.aroundLook(() => look(kinds, this.#host, judge));
     this.#hasLooked = true;
   }
 
   /** Files a slot as in order or not. One that was in order and is not any more was changed by somebody else. */
-  #judge(slot: AnySlot, countsRepairs: boolean): void {
+  #judge(slot: Slot, countsRepairs: boolean): void {
     if (this.#operationFor(slot) === undefined) {
       this.#clear(slot);
     } else if (!this.dirty.has(slot)) {
@@ -200,7 +205,7 @@ export class ReconcilePass {
     }
   }
 
-  #clear(slot: AnySlot): void {
+  #clear(slot: Slot): void {
     this.dirty.delete(slot);
     this.#repairing.delete(slot);
     this.failures.succeed(slot);
@@ -209,52 +214,46 @@ export class ReconcilePass {
     this.failures.forget(slot);
   }
 
-  #operationFor(slot: AnySlot): HostOperation | undefined {
+  #operationFor(slot: Slot): HostOperation | undefined {
     return operationFor(slot, this.table, { prune: this.#prune, ownDevices: this.#options.ownership.ownDevices });
   }
 
   async #programAll(failed: ProgramFailure[], repaired: Repair[]): Promise<number> {
     let plan = await this.#plan();
-    let operations = plan.link.additions.length;
-    if (operations > 0) {
-      await this.#program(plan.link.additions, failed, repaired);
+    let operations = 0;
+    for (const { kind, additions } of plan.filter((stage) => stage.kind.isFoundation === true)) {
+      if (additions.length === 0) continue;
+      operations += additions.length;
+      await this.#program(kind, additions, failed, repaired);
       // Indexes, and what hangs on the device, are no longer what they were.
       await this.#look(new Set(hostKinds), false);
       plan = await this.#plan();
-      for (const { slot } of plan.link.additions) {
-        const error = new FlannelError(
-          "kernel.rejected",
-          `the kernel took the change of ${slot.key} but shows it otherwise`,
-        );
-        this.failures.fail(slot, error.message, performance.now());
-        failed.push({ slot, error });
-      }
+      const left = plan.find((stage) => stage.kind === kind)?.additions ?? [];
+      for (const { slot } of left.splice(0)) this.#failUnchanged(slot, failed);
     }
-    for (const kind of hostKinds) {
-      if (kind === "link") continue;
-      operations += plan[kind].additions.length;
-      await this.#program(plan[kind].additions, failed, repaired);
+    for (const { kind, additions } of plan) {
+      if (kind.isFoundation === true) continue;
+      operations += additions.length;
+      await this.#program(kind, additions, failed, repaired);
     }
-    for (const kind of hostKinds.toReversed()) {
-      operations += plan[kind].removals.length;
-      await this.#program(plan[kind].removals, failed, repaired);
-      if (kind === "route" && this.#prune) await this.#routes.removeUnusedNextHops();
+    for (const { kind, removals } of plan.toReversed()) {
+      operations += removals.length;
+      await this.#program(kind, removals, failed, repaired);
+      if (this.#prune) await kind.tidy?.(this.#host, this.#options.signal);
     }
     return operations;
   }
 
-  /** What is to be done now, by kind. Refusals become failures here. */
-  async #plan(): Promise<Plan> {
-    const stage = (): Plan["link"] => ({ additions: [], removals: [] });
-    const plan: Plan = {
-      link: stage(),
-      sysctl: stage(),
-      address: stage(),
-      neighbour: stage(),
-      fdb: stage(),
-      route: stage(),
-      blackhole: stage(),
-    };
+  #failUnchanged(slot: Slot, failed: ProgramFailure[]): void {
+    const message = `the kernel took the change of ${slot.key} but shows it otherwise`;
+    const error = new FlannelError("kernel.rejected", message);
+    this.failures.fail(slot, error.message, performance.now());
+    failed.push({ slot, error });
+  }
+
+  /** What is to be done now, in the order of kinds. Refusals become failures here. */
+  async #plan(): Promise<readonly Stage[]> {
+    const plan = new Map<Kind, Stage>(hostKinds.map((kind) => [kind, { kind, additions: [], removals: [] }]));
     this.blocked.clear();
     const nowMs = performance.now();
     let judged = 0;
@@ -264,40 +263,32 @@ export class ReconcilePass {
       const operation = this.#operationFor(slot);
       if (operation === undefined) {
         this.#clear(slot);
-        continue;
+      } else if (operation.action === "refuse") {
+        this.#refuse(slot, operation.reason, nowMs);
+      } else {
+        const obstacle = obstacleTo(slot, this.#host);
+        const stage = plan.get(slot.kind);
+        if (obstacle !== undefined) this.blocked.set(obstacle, (this.blocked.get(obstacle) ?? 0) + 1);
+        else if (operation.action === "remove") stage?.removals.push(operation);
+        else stage?.additions.push(operation);
       }
-      const obstacle = operation.action === "refuse" ? undefined : this.#obstacle(slot);
-      if (operation.action === "refuse") this.#refuse(slot, operation.reason ?? "not ours", nowMs);
-      else if (obstacle !== undefined) this.blocked.set(obstacle, (this.blocked.get(obstacle) ?? 0) + 1);
-      else if (operation.action === "remove") plan[slot.kind].removals.push(operation);
-      else plan[slot.kind].additions.push(operation);
     }
-    return plan;
+    return [...plan.values()];
   }
 
-  #refuse(slot: AnySlot, reason: string, nowMs: number): void {
+  #refuse(slot: Slot, reason: string, nowMs: number): void {
     this.failures.fail(slot, reason, nowMs);
     if (this.failures.attemptsOf(slot) === 1) this.#options.logger.error("host.refused", reason);
   }
 
-  /** Why it is of no use to try now: the kernel refuses what stands on a device that is missing or down. */
-  #obstacle(slot: AnySlot): string | undefined {
-    const object = slot.desired ?? slot.observed;
-    if (object === undefined || !("device" in object) || object.device === undefined) return undefined;
-    const link = this.#links.byName(object.device);
-    if (link === undefined) return `device ${object.device} does not exist`;
-    const { ownership } = this.#options;
-    if (ownership.ownDevices.has(link.name) && ownDeviceName(link.index, this.#links, ownership) === undefined) {
-      return `device ${link.name} is not ours`;
-    }
-    return link.isUp || slot.kind === "address" || slot.desired === undefined
-      ? undefined
-      : `device ${link.name} is down`;
-  }
-
-  async #program(operations: readonly HostOperation[], failed: ProgramFailure[], repaired: Repair[]): Promise<void> {
+  async #program(
+    kind: Kind,
+    operations: readonly Operation[],
+    failed: ProgramFailure[],
+    repaired: Repair[],
+  ): Promise<void> {
     if (operations.length === 0) return;
-    const { logger, netlink, ownership, signal } = this.#options;
+    const { logger, ownership, signal } = this.#options;
     for (const operation of operations) {
       logger.verbose(4, "host.object", () => operationLines([operation], ownership.ownDevices).join(" "));
     }
@@ -306,13 +297,13 @@ export class ReconcilePass {
         .filter(({ slot }) => this.#repairing.has(slot))
         .map(({ slot }) => [slot, repairOf(slot, this.line(slot))]),
     );
-    const failures = await program(operations, { netlink, signal, links: this.#links }, this.#routes);
+    const failures = await kind.program(operations, this.#host, signal);
     this.#settle(operations, failures, failed);
     const at = new Date().toISOString();
     for (const [slot, line] of lines) if (!this.failures.has(slot)) repaired.push({ at, ...line });
   }
 
-  #settle(operations: readonly HostOperation[], failures: readonly ProgramFailure[], failed: ProgramFailure[]): void {
+  #settle(operations: readonly Operation[], failures: readonly ProgramFailure[], failed: ProgramFailure[]): void {
     const nowMs = performance.now();
     const failedSlots = new Set(failures.map((failure) => failure.slot));
     for (const failure of failures) {
@@ -321,9 +312,8 @@ export class ReconcilePass {
     }
     for (const { action, slot } of operations) {
       if (failedSlots.has(slot)) continue;
-      if (slot.kind === "link" && action === "remove") slot.observed = undefined;
-      // What became of a link that was made or changed is only known by the look that follows.
-      else if (slot.kind === "link") continue;
+      // What became of it is only known by the look that follows.
+      if (slot.kind.isFoundation === true && action !== "remove") continue;
       this.#clear(slot);
     }
   }
@@ -341,7 +331,7 @@ export class ReconcilePass {
   }
 
   /** As `ip`, `bridge` or `sysctl` show it. */
-  line(slot: AnySlot): string {
+  line(slot: Slot): string {
     return slotLine(slot, this.#options.ownership.ownDevices);
   }
 }

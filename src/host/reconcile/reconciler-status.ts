@@ -1,5 +1,6 @@
 // What the reconciler says about itself.
-import { hostKinds, kindRules } from "../kinds/host-objects.ts";
+import { desiredOf } from "../kinds/host-state.ts";
+import { hostKinds } from "../kinds/kinds.ts";
 import type { HostFailure, ReconcilePass } from "./reconcile-pass.ts";
 import type { RepairRecord } from "./repair-log.ts";
 
@@ -7,7 +8,7 @@ export interface ReconcilerStatus {
   readonly desiredObjects: number;
   /** Of those, the ones that are in the kernel as wanted. */
   readonly programmedObjects: number;
-  /** At most 100; links first, since all else hangs on them. */
+  /** At most 100; first those that all else hangs on. */
   readonly failures: readonly HostFailure[];
   readonly repairs: { readonly total: number; readonly last: readonly RepairRecord[] };
 }
@@ -15,14 +16,14 @@ export interface ReconcilerStatus {
 const MAX_FAILURES_SHOWN = 100;
 
 export function reconcilerStatus(pass: ReconcilePass): ReconcilerStatus {
-  const desiredObjects = hostKinds.reduce((sum, kind) => sum + kindRules[kind].desiredOf(pass.table.state).length, 0);
+  const desiredObjects = hostKinds.reduce((sum, kind) => sum + desiredOf(pass.table.state, kind).length, 0);
   let missing = 0;
   for (const slot of pass.dirty) if (slot.desired !== undefined) missing++;
   const failures: HostFailure[] = [];
   for (const [slot, { error, attempts }] of pass.failures.entries()) {
     if (failures.length >= MAX_FAILURES_SHOWN) break;
     const failure = { object: pass.line(slot), error, attempts };
-    if (slot.kind === "link") failures.unshift(failure);
+    if (slot.kind.isFoundation === true) failures.unshift(failure);
     else failures.push(failure);
   }
   for (const [reason, count] of pass.blocked) {

@@ -1,16 +1,17 @@
 // Keeps the host as it is wanted: applies differences, notices what others change, looks at everything now and then.
-// The only one who writes links, addresses, neighbours, forwarding entries and routes.
+// The only one who writes them.
 import { FlannelError } from "../../errors.ts";
 import type { Prefix } from "../../ip/address.ts";
 import { type MonitorMessage, RtnetlinkMonitor } from "../../netlink/rtnetlink/monitor.ts";
 import { Rtnetlink } from "../../netlink/rtnetlink/rtnetlink.ts";
 import type { Logger } from "../../telemetry/logger.ts";
 import type { MetricsRecorder } from "../../telemetry/metrics/metrics.ts";
-import { type HostKind, hostKinds } from "../kinds/host-objects.ts";
 import type { HostState } from "../kinds/host-state.ts";
-import { type DeviationContext, deviationOf } from "./deviation.ts";
-import { ownDeviceName } from "./observed-state.ts";
-import { asFlannelError } from "./program-context.ts";
+import type { Kind } from "../kinds/kind.ts";
+import { hostKinds } from "../kinds/kinds.ts";
+import { ownDeviceName } from "../kinds/links.ts";
+import { asFlannelError } from "../kinds/programming.ts";
+import { concernedBy, deviationOf, noticedObjects } from "./deviation.ts";
 import { ReconcilePass, type ReconcileResult } from "./reconcile-pass.ts";
 import { type ReconcilerStatus, reconcilerStatus } from "./reconciler-status.ts";
 
@@ -35,8 +36,10 @@ export interface SetDesiredOptions {
 }
 
 const DEFAULT_AUDIT_INTERVAL_MS = 120_000;
-/** What an audit looks at in turn: all at once would be 0.2 s of CPU time with 10,000 peers. */
-const auditRounds: readonly (readonly HostKind[])[] = [["link", "sysctl", "address", "neighbour"], ["fdb"], ["route"]];
+/** What an audit looks at in turn. */
+const auditRounds: readonly (readonly Kind[])[] = ([0, 1, 2] as const).map((round) =>
+  hostKinds.filter(({ auditRound }) => auditRound === round),
+);
 /** Gathers what belongs together (a flushed table is thousands of notifications) and is still at once for a person. */
 const DEBOUNCE_MS = 10;
 const LOOK_RETRY_MS = 1_000;
@@ -48,7 +51,7 @@ export class Reconciler implements AsyncDisposable {
   #monitor: RtnetlinkMonitor | undefined;
   #wanted: { readonly state: HostState; readonly prune: boolean } | undefined;
   #waiters: { resolve: (result: ReconcileResult) => void }[] = [];
-  readonly #kindsToLookAt = new Set<HostKind>(hostKinds);
+  readonly #kindsToLookAt = new Set<Kind>(hostKinds);
   #isNewChance = false;
   #isStarted = false;
   #isQueued = false;
@@ -79,7 +82,7 @@ export class Reconciler implements AsyncDisposable {
   static open(options: ReconcilerOptions): Promise<Reconciler> {
     const reconciler = new Reconciler(options, Rtnetlink.open());
     reconciler.#monitor = RtnetlinkMonitor.open({
-      groups: ["link", "address", "route", "neighbour", "nextHop"],
+      groups: noticedObjects,
       neighbourIndexes: () => reconciler.#ownIndexes(),
       onMessages: (messages) => reconciler.#onMessages(messages),
       onOverflow: () => reconciler.#lookSoon(hostKinds, true),
@@ -121,9 +124,9 @@ export class Reconciler implements AsyncDisposable {
     return reconcilerStatus(this.#pass);
   }
 
-  /** Whether the route is in place together with the neighbour and the forwarding entry of its gateway. */
-  isRouteProgrammed(destination: Prefix): boolean {
-    return this.#pass.isRouteProgrammed(destination);
+  /** Whether the wanted object is in place together with all that it requires. */
+  isProgrammed(kind: Kind, key: string): boolean {
+    return this.#pass.isProgrammed(kind, key);
   }
 
   /** Waits for the pass under way; what is in the kernel stays. */
@@ -188,7 +191,7 @@ export class Reconciler implements AsyncDisposable {
   }
 
   /** The kernel would not list its objects: without that nothing can be done, so everything is looked at again. */
-  #onPassFailed(error: FlannelError, kinds: ReadonlySet<HostKind>): ReconcileResult {
+  #onPassFailed(error: FlannelError, kinds: ReadonlySet<Kind>): ReconcileResult {
     if (!this.#isStopped) {
       this.#options.logger.error("host.look-failed", "cannot read the state of this host; trying again", { error });
       for (const kind of kinds.size > 0 ? kinds : hostKinds) this.#kindsToLookAt.add(kind);
@@ -210,7 +213,7 @@ export class Reconciler implements AsyncDisposable {
     this.#auditsDone++;
   }
 
-  #lookSoon(kinds: readonly HostKind[], isNewChance: boolean): void {
+  #lookSoon(kinds: readonly Kind[], isNewChance: boolean): void {
     if (this.#isStopped) return;
     for (const kind of kinds) this.#kindsToLookAt.add(kind);
     this.#isNewChance ||= isNewChance;
@@ -239,15 +242,18 @@ export class Reconciler implements AsyncDisposable {
       for (const message of messages) this.#heldBack.push(message);
       return;
     }
-    const context: DeviationContext = this.#pass.deviationContext();
+    const watch = this.#pass.watch();
     for (const message of messages) {
-      const deviation = deviationOf(message, context);
-      if (deviation !== undefined) this.#lookSoon(deviation.kinds, deviation.isNewChance);
+      for (const kind of concernedBy(message.kind)) {
+        const deviation = deviationOf(kind, message, watch);
+        if (deviation === undefined) continue;
+        this.#lookSoon(deviation.lookAt === "everything" ? hostKinds : deviation.lookAt, deviation.isNewChance);
+      }
     }
   }
 
   #ownIndexes(): ReadonlySet<number> {
-    const { links, ownership } = this.#pass.deviationContext();
+    const { links, ownership } = this.#pass.watch().host;
     const indexes = new Set<number>();
     for (const name of ownership.ownDevices) {
       const index = links.byName(name)?.index;

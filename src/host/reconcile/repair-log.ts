@@ -2,7 +2,7 @@
 
 import type { Logger } from "../../telemetry/logger.ts";
 import type { MetricsRecorder } from "../../telemetry/metrics/metrics.ts";
-import type { AnySlot } from "./host-table.ts";
+import type { Slot } from "../kinds/kind.ts";
 
 export interface RepairRecord {
   /** RFC 3339. */
@@ -13,7 +13,8 @@ export interface RepairRecord {
 }
 
 export interface Repair extends RepairRecord {
-  readonly kind: AnySlot["kind"];
+  /** Name of the kind of object. */
+  readonly kind: string;
 }
 
 const REMEMBERED = 20;
@@ -57,11 +58,11 @@ export class RepairLog {
 }
 
 /** What has to be done to a slot; `object` is its line. */
-export function repairOf(slot: AnySlot, object: string): Omit<Repair, "at"> {
-  return { kind: slot.kind, object, action: actionOn(slot) };
+export function repairOf(slot: Slot, object: string): Omit<Repair, "at"> {
+  return { kind: slot.kind.name, object, action: actionOn(slot) };
 }
 
-function actionOn({ desired, observed }: AnySlot): RepairRecord["action"] {
+function actionOn({ desired, observed }: Slot): RepairRecord["action"] {
   if (desired === undefined) return "removed";
   return observed === undefined ? "added" : "corrected";
 }

@@ -12,10 +12,21 @@ import {
 import { AttributeReader } from "../attribute-reader.ts";
 import type { MessageWriter } from "../message-writer.ts";
 import { addressFamily, type Device, ipFamily, type NetlinkRequest, writeAddress, writeFlags } from "../request.ts";
-import { ifa, nlm, rtm } from "../uapi.ts";
+import { ifa, nlm, rtm, rtnlGroup } from "../uapi.ts";
 import type { AddressMessage } from "./messages.ts";
+import { families, fits, type ObjectCodec } from "./object-codec.ts";
 
 const HEADER_BYTES = 8;
+
+export const addressCodec: ObjectCodec<AddressMessage> = {
+  newType: rtm.newAddress,
+  deleteType: rtm.delAddress,
+  groups: [rtnlGroup.ipv4Address, rtnlGroup.ipv6Address],
+  decode: decodeAddress,
+  queries: (filter) => families(filter).map((family) => (writer) => encodeAddressQuery(writer, family, filter.index)),
+  fits: (message, filter) =>
+    fits(filter.index, message.index) && fits(filter.family, message.address.includes(":") ? 6 : 4),
+};
 
 /** Fails with `kernel.exists` when the device has it. IPv4 networks wider than /31 get their broadcast address. */
 export function addAddress(device: Device, address: Prefix): NetlinkRequest {
@@ -34,14 +45,14 @@ export function deleteAddress(device: Device, address: Prefix): NetlinkRequest {
 }
 
 /** `family` is AF_INET or AF_INET6; `index` undefined means all devices. */
-export function encodeAddressQuery(writer: MessageWriter, family: number, index: number | undefined): void {
+function encodeAddressQuery(writer: MessageWriter, family: number, index: number | undefined): void {
   const start = writer.begin(rtm.getAddress, nlm.request | nlm.dump);
   writer.u32(family);
   writer.u32(index ?? 0);
   writer.end(start);
 }
 
-export function decodeAddress(view: DataView, start: number, end: number): AddressMessage | undefined {
+function decodeAddress(view: DataView, start: number, end: number): AddressMessage | undefined {
   if (start + HEADER_BYTES > end) return undefined;
   const family = ipFamily(view.getUint8(start));
   const length = view.getUint8(start + 1);

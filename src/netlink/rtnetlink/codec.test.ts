@@ -1,7 +1,16 @@
 // Replies of the kernel: hand-written bytes, what we encode read back, and hostile input.
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
-import { type Address, addressFromBytes, familyOf, makePrefix, parseAddress } from "../../ip/address.ts";
+import {
+  type Address,
+  addressFromBytes,
+  familyOf,
+  makePrefix,
+  type Prefix,
+  parseAddress,
+  parsePrefix,
+  prefixLength,
+} from "../../ip/address.ts";
 import { networkOf } from "../../ip/prefix.ts";
 import { type Acknowledgement, decodeAcknowledgement, type MessageFrame, messagesIn } from "../message-frames.ts";
 import { MessageWriter } from "../message-writer.ts";
@@ -13,6 +22,7 @@ import type { ObjectKind, ObjectKinds } from "./messages.ts";
 import { setFdbEntry, setNeighbour } from "./neighbour.ts";
 import { writeNextHop } from "./next-hop.ts";
 import { writeRoute } from "./route.ts";
+import { addRule } from "./rule.ts";
 import { createVxlan } from "./vxlan.ts";
 
 const kinds = Object.keys(objectCodecs) as readonly ObjectKind[];
@@ -164,9 +174,73 @@ describe("what we encode reads back", () => {
       }),
     );
   });
+
+  test("rules", () => {
+    const spec = fc
+      .record(
+        {
+          priority: u32,
+          table: fc.integer({ min: 1, max: 0x7fffffff }),
+          protocol: fc.nat(255),
+          fwmark: u32,
+          incomingDevice: fc.stringMatching(/^[a-z0-9.-]{1,15}$/),
+          outgoingDevice: fc.stringMatching(/^[a-z0-9.-]{1,15}$/),
+          suppressPrefixLength: fc.nat(128),
+          prefixes: fc.array(network, { minLength: 1, maxLength: 2 }),
+        },
+        { requiredKeys: ["priority", "table", "protocol", "prefixes"] },
+      )
+      .map(({ prefixes: [to, from], ...rest }) => {
+        const family = familyOf(to as Prefix);
+        const selectors = {
+          ...(prefixLength(to as Prefix) > 0 ? { to: to as Prefix } : {}),
+          ...(from !== undefined && familyOf(from) === family && prefixLength(from) > 0 ? { from } : {}),
+        };
+        return { family, ...rest, ...selectors };
+      });
+    fc.assert(
+      fc.property(spec, fc.boolean(), (rule, isInverted) => {
+        expect(readBack("rule", addRule({ ...rule, isInverted }))).toEqual({
+          ...rule,
+          ...(rule.fwmark === undefined ? {} : { fwmask: 0xffffffff }),
+          action: 1,
+          isInverted,
+          isL3mdev: false,
+          hasOtherSelectors: false,
+        });
+      }),
+    );
+  });
 });
 
 describe("replies only the kernel sends", () => {
+  /** RTM_NEWRULE without its header. */
+  const rule = (header: string, ...attributes: readonly string[]) => decode("rule", fromHex(header, ...attributes));
+
+  test("a rule without table, with selectors that are not read", () => {
+    expect(rule("02000010 00000007 00000000", "08000600 66000000", "05001600 06000000", "0800 0e00 ffffffff")).toEqual({
+      family: 4,
+      priority: 102,
+      action: 7,
+      table: 0,
+      protocol: 0,
+      isInverted: false,
+      isL3mdev: false,
+      hasOtherSelectors: true,
+    });
+  });
+
+  test("a mask without mark, and a VRF's table", () => {
+    expect(rule("0a000000 00000001 00000000", "08001000 ff000000")).toMatchObject({ fwmark: 0, fwmask: 255 });
+    expect(rule("0a000000 00000001 00000000", "05001300 01000000")).toMatchObject({ isL3mdev: true });
+  });
+
+  test("a selector that cannot be read is no selector for everything", () => {
+    expect(rule("02100000 00000001 00000000")).toBeUndefined();
+    expect(rule("02001000 00000001 00000000", "14000200 00000000000000000000000000000000")).toBeUndefined();
+    expect(rule("02210000 00000001 00000000", "08000100 0a050000")).toBeUndefined();
+  });
+
   test("a link: flags, no MAC on a device of another address length, attributes we do not know", () => {
     const header = "00000803 05000000 49000000 00000000"; // up, loopback, running
     expect(decode("link", fromHex(header, "07000300 6c6f00 00", "08000400 00000100", "0500fe00 01 000000"))).toEqual({
@@ -285,6 +359,10 @@ describe("hostile input", () => {
     }),
     setNeighbour({ index: 7, name: "x" }, parseAddress("fd00::2"), "0a:1b:2c:3d:4e:5f"),
     setFdbEntry({ index: 7, name: "x" }, "0a:1b:2c:3d:4e:5f", parseAddress("192.168.50.12")),
+    addRule({
+      ...{ family: 4, priority: 100, table: 300, protocol: 0xf1, to: parsePrefix("10.5.0.0/16"), fwmark: 1 },
+      ...{ incomingDevice: "eth0", suppressPrefixLength: 0 },
+    }),
     writeNextHop("set", {
       id: 5,
       device: { index: 7, name: "x" },

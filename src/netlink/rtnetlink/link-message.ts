@@ -1,17 +1,28 @@
-// Reads link messages (RTM_NEWLINK, RTM_DELLINK). Pure.
+// Reads and asks for link messages (RTM_NEWLINK, RTM_DELLINK, RTM_GETLINK). Pure.
 import { AttributeReader } from "../attribute-reader.ts";
-import { AF_UNSPEC, iff, ifla } from "../uapi.ts";
+import { AF_UNSPEC, iff, ifla, rtm, rtnlGroup } from "../uapi.ts";
+import { encodeLinkQuery } from "./link.ts";
 import type { LinkMessage, VxlanAttributes } from "./messages.ts";
+import { fits, type ObjectCodec } from "./object-codec.ts";
 import { readVxlan } from "./vxlan.ts";
 
 /** struct ifinfomsg */
 const HEADER_BYTES = 16;
 
+export const linkCodec: ObjectCodec<LinkMessage> = {
+  newType: rtm.newLink,
+  deleteType: rtm.delLink,
+  groups: [rtnlGroup.link],
+  decode: decodeLink,
+  queries: ({ index }) => [(writer) => encodeLinkQuery(writer, index)],
+  fits: (link, filter) => fits(filter.index, link.index),
+};
+
 /**
  * Undefined for what cannot be read, and for messages of other families: a bridge reports a port that leaves it as
  * RTM_DELLINK of family AF_BRIDGE while the device lives on.
  */
-export function decodeLink(view: DataView, start: number, end: number): LinkMessage | undefined {
+function decodeLink(view: DataView, start: number, end: number): LinkMessage | undefined {
   if (start + HEADER_BYTES > end || view.getUint8(start) !== AF_UNSPEC) return undefined;
   const flags = view.getUint32(start + 8, true);
   let name: string | undefined;

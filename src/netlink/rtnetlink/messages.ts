@@ -1,5 +1,5 @@
 // rtnetlink messages as plain data, one type per kernel object; indexes instead of names, numbers as in the headers
-// (linux/rtnetlink.h, linux/if_link.h, linux/neighbour.h, linux/nexthop.h). Pure.
+// (linux/rtnetlink.h, linux/if_link.h, linux/neighbour.h, linux/nexthop.h, linux/fib_rules.h). Pure.
 import type { Address, Family, Prefix } from "../../ip/address.ts";
 
 export interface VxlanAttributes {
@@ -87,6 +87,33 @@ export interface NextHopMessage {
   readonly isGroup: boolean;
 }
 
+/** A policy rule. What is missing matches everything. */
+export interface RuleMessage {
+  readonly family: Family;
+  /** FRA_PRIORITY: rules are asked in ascending order. */
+  readonly priority: number;
+  /** FR_ACT_*. */
+  readonly action: number;
+  /** 0 when the action is no look-up. */
+  readonly table: number;
+  /** RTPROT_*. */
+  readonly protocol: number;
+  readonly from?: Prefix;
+  readonly to?: Prefix;
+  readonly fwmark?: number;
+  readonly fwmask?: number;
+  readonly incomingDevice?: string;
+  readonly outgoingDevice?: string;
+  readonly suppressPrefixLength?: number;
+  /** Where a goto leads. */
+  readonly gotoPriority?: number;
+  readonly isInverted: boolean;
+  /** The table is that of the packet's VRF. */
+  readonly isL3mdev: boolean;
+  /** It also selects by what is not read here: user, ports, protocol, TOS, tunnel. */
+  readonly hasOtherSelectors: boolean;
+}
+
 /** Every kind of object we read, with its message. */
 export interface ObjectKinds {
   link: LinkMessage;
@@ -95,15 +122,12 @@ export interface ObjectKinds {
   neighbour: NeighbourMessage;
   fdb: FdbMessage;
   nextHop: NextHopMessage;
+  rule: RuleMessage;
 }
 export type ObjectKind = keyof ObjectKinds;
 
-export const MAIN_TABLE = 254;
-export const ROUTE_PROTOCOL_BOOT = 3;
 /**
  * Marks routes and next hops of ours that stand on devices which are not ours. Free in iproute2's rt_protos
  * (which ends at 192) and outside the ranges of FRR and bird.
  */
 export const FLANNEL_PROTOCOL = 0xf1;
-/** Metric of our blackhole routes: behind all that others write to the same destination. */
-export const BLACKHOLE_METRIC = 65_535;

@@ -2,13 +2,10 @@
 
 import { type MessageFrame, messagesIn } from "../message-frames.ts";
 import { NetlinkSocket } from "../netlink-socket.ts";
-import { NETLINK_ROUTE, rtm, rtnlGroup } from "../uapi.ts";
+import { NETLINK_ROUTE } from "../uapi.ts";
 import { objectCodecs } from "./codec.ts";
 import type { ObjectKind, ObjectKinds } from "./messages.ts";
 import { peekNeighbourIndex } from "./neighbour.ts";
-
-/** `neighbour` also brings forwarding entries (kind `fdb`). */
-export type MonitorGroup = Exclude<ObjectKind, "fdb">;
 
 interface Change<K extends ObjectKind> {
   readonly kind: K;
@@ -21,7 +18,8 @@ interface Change<K extends ObjectKind> {
 export type MonitorMessage<K extends ObjectKind = ObjectKind> = { [P in K]: Change<P> }[K];
 
 export interface MonitorOptions {
-  readonly groups: readonly MonitorGroup[];
+  /** Kinds whose changes are told; those that share a multicast group (`neighbour` and `fdb`) come together. */
+  readonly groups: readonly ObjectKind[];
   /** In the kernel's order, as many as were waiting, up to some hundreds. Must not throw. */
   readonly onMessages: (messages: readonly MonitorMessage[]) => void;
   /** Notifications were lost: read everything again. What changes from now on is told again. */
@@ -30,27 +28,17 @@ export interface MonitorOptions {
   readonly neighbourIndexes?: () => ReadonlySet<number>;
 }
 
-const groupNumbers: Readonly<Record<MonitorGroup, readonly number[]>> = {
-  link: [rtnlGroup.link],
-  address: [rtnlGroup.ipv4Address, rtnlGroup.ipv6Address],
-  route: [rtnlGroup.ipv4Route, rtnlGroup.ipv6Route],
-  neighbour: [rtnlGroup.neighbour],
-  nextHop: [rtnlGroup.nextHop],
-};
-
 /** Kinds a message type may be of; the decoder of the wrong one declines. */
-const kindsByType: ReadonlyMap<number, readonly ObjectKind[]> = new Map([
-  [rtm.newLink, ["link"]],
-  [rtm.delLink, ["link"]],
-  [rtm.newAddress, ["address"]],
-  [rtm.delAddress, ["address"]],
-  [rtm.newRoute, ["route"]],
-  [rtm.delRoute, ["route"]],
-  [rtm.newNeighbour, ["neighbour", "fdb"]],
-  [rtm.delNeighbour, ["neighbour", "fdb"]],
-  [rtm.newNextHop, ["nextHop"]],
-  [rtm.delNextHop, ["nextHop"]],
-]);
+const kindsByType: ReadonlyMap<number, readonly ObjectKind[]> = groupByType();
+
+function groupByType(): Map<number, ObjectKind[]> {
+  const kinds = new Map<number, ObjectKind[]>();
+  for (const kind of Object.keys(objectCodecs) as ObjectKind[]) {
+    const { newType, deleteType } = objectCodecs[kind];
+    for (const type of [newType, deleteType]) kinds.set(type, [...(kinds.get(type) ?? []), kind]);
+  }
+  return kinds;
+}
 
 const RECEIVE_BUFFER_BYTES = 8 * 1024 * 1024;
 const MAX_DATAGRAMS_PER_TURN = 256;
@@ -73,7 +61,7 @@ export class RtnetlinkMonitor implements AsyncDisposable {
     const socket = NetlinkSocket.open({
       protocol: NETLINK_ROUTE,
       receiveBufferBytes: RECEIVE_BUFFER_BYTES,
-      groups: options.groups.flatMap((group) => groupNumbers[group]),
+      groups: [...new Set(options.groups.flatMap((kind) => objectCodecs[kind].groups))],
     });
     const monitor = new RtnetlinkMonitor(socket, options);
     socket.watchReadable(() => monitor.#drain());

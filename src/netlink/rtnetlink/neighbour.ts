@@ -12,10 +12,29 @@ import {
   writeFlags,
   writeMac,
 } from "../request.ts";
-import { AF_BRIDGE, NTF_SELF, NUD_PERMANENT, nda, nlm, rtm, rtn } from "../uapi.ts";
+import { AF_BRIDGE, NTF_SELF, nda, nlm, nud, rtm, rtn, rtnlGroup } from "../uapi.ts";
 import type { FdbMessage, NeighbourMessage } from "./messages.ts";
+import { fits, type ObjectCodec, oneFamily } from "./object-codec.ts";
 
 const HEADER_BYTES = 12;
+
+export const neighbourCodec: ObjectCodec<NeighbourMessage> = {
+  newType: rtm.newNeighbour,
+  deleteType: rtm.delNeighbour,
+  groups: [rtnlGroup.neighbour],
+  decode: decodeNeighbour,
+  queries: (filter) => [(writer) => encodeNeighbourQuery(writer, oneFamily(filter), filter.index)],
+  fits: (neighbour, filter) => fits(filter.index, neighbour.index) && fits(filter.family, neighbour.family),
+};
+
+export const fdbCodec: ObjectCodec<FdbMessage> = {
+  newType: rtm.newNeighbour,
+  deleteType: rtm.delNeighbour,
+  groups: [rtnlGroup.neighbour],
+  decode: decodeFdb,
+  queries: ({ index }) => [(writer) => encodeNeighbourQuery(writer, AF_BRIDGE, index)],
+  fits: (entry, filter) => fits(filter.index, entry.index),
+};
 
 /** Creates or replaces a permanent neighbour. */
 export function setNeighbour(device: Device, address: Address, mac: string): NetlinkRequest {
@@ -59,7 +78,7 @@ export function deleteFdbEntry(device: Device, mac: string, destination: Address
 }
 
 /** All neighbours of a family (AF_UNSPEC, AF_INET, AF_INET6, or AF_BRIDGE for forwarding entries). */
-export function encodeNeighbourQuery(writer: MessageWriter, family: number, index: number | undefined): void {
+function encodeNeighbourQuery(writer: MessageWriter, family: number, index: number | undefined): void {
   const start = writer.begin(rtm.getNeighbour, nlm.request | nlm.dump);
   writer.u32(family);
   // Strict checking wants the device as attribute and this field 0.
@@ -73,7 +92,7 @@ export function peekNeighbourIndex(view: DataView, start: number, end: number): 
   return start + HEADER_BYTES > end ? undefined : view.getInt32(start + 4, true);
 }
 
-export function decodeNeighbour(view: DataView, start: number, end: number): NeighbourMessage | undefined {
+function decodeNeighbour(view: DataView, start: number, end: number): NeighbourMessage | undefined {
   if (start + HEADER_BYTES > end) return undefined;
   const family = ipFamily(view.getUint8(start));
   if (family === undefined) return undefined;
@@ -94,7 +113,7 @@ export function decodeNeighbour(view: DataView, start: number, end: number): Nei
  * Reads forwarding entries that send to another host. Undefined for all others: those of bridges (no NTF_SELF) and
  * the multicast filters of ordinary devices (no destination).
  */
-export function decodeFdb(view: DataView, start: number, end: number): FdbMessage | undefined {
+function decodeFdb(view: DataView, start: number, end: number): FdbMessage | undefined {
   if (start + HEADER_BYTES > end || view.getUint8(start) !== AF_BRIDGE) return undefined;
   const flags = view.getUint8(start + 10);
   if ((flags & NTF_SELF) === 0) return undefined;
@@ -134,7 +153,7 @@ function beginNeighbour(
   const start = writer.begin(type, flags);
   writer.u32(family);
   writer.u32(device.index);
-  writer.u16(NUD_PERMANENT);
+  writer.u16(nud.permanent);
   writer.u8(neighbourFlags);
   writer.u8(family === AF_BRIDGE ? 0 : rtn.unicast);
   return start;

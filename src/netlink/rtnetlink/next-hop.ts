@@ -12,10 +12,24 @@ import {
   writeFlags,
   writeVerb,
 } from "../request.ts";
-import { AF_UNSPEC, nha, nlm, RTNH_F_ONLINK, rtm } from "../uapi.ts";
+import { AF_UNSPEC, nha, nlm, RTNH_F_ONLINK, rtm, rtnlGroup } from "../uapi.ts";
 import type { NextHopMessage } from "./messages.ts";
+import { fits, type ObjectCodec, oneFamily } from "./object-codec.ts";
 
 const HEADER_BYTES = 8;
+
+export const nextHopCodec: ObjectCodec<NextHopMessage> = {
+  newType: rtm.newNextHop,
+  deleteType: rtm.delNextHop,
+  groups: [rtnlGroup.nextHop],
+  decode: decodeNextHop,
+  mayBeMissing: true,
+  queries: (filter) => [(writer) => encodeNextHopQuery(writer, oneFamily(filter), filter.index)],
+  fits: (nextHop, filter) =>
+    fits(filter.index, nextHop.outIndex) &&
+    fits(filter.protocol, nextHop.protocol) &&
+    (nextHop.isGroup || fits(filter.family, nextHop.family)),
+};
 
 export interface NextHopSpec {
   /** Not 0, unique among all next hops of the namespace, of either family. */
@@ -58,7 +72,7 @@ export function deleteNextHop(id: number): NetlinkRequest {
 }
 
 /** All next hops of a family (AF_UNSPEC: all). */
-export function encodeNextHopQuery(writer: MessageWriter, family: number, index: number | undefined): void {
+function encodeNextHopQuery(writer: MessageWriter, family: number, index: number | undefined): void {
   const start = writer.begin(rtm.getNextHop, nlm.request | nlm.dump);
   writer.u32(family);
   writer.u32(0);
@@ -66,7 +80,7 @@ export function encodeNextHopQuery(writer: MessageWriter, family: number, index:
   writer.end(start);
 }
 
-export function decodeNextHop(view: DataView, start: number, end: number): NextHopMessage | undefined {
+function decodeNextHop(view: DataView, start: number, end: number): NextHopMessage | undefined {
   if (start + HEADER_BYTES > end) return undefined;
   let id: number | undefined;
   let outIndex: number | undefined;

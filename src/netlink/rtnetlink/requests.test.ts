@@ -8,12 +8,23 @@ import { changeLink, deleteLink } from "./link.ts";
 import { deleteFdbEntry, deleteNeighbour, setFdbEntry, setNeighbour } from "./neighbour.ts";
 import { deleteNextHop, writeNextHop } from "./next-hop.ts";
 import { deleteRoute, writeRoute } from "./route.ts";
+import { addRule, deleteRule, type RuleSpec, ruleText } from "./rule.ts";
 import { changeVxlan, createVxlan } from "./vxlan.ts";
 
 const device = { index: 7, name: "flannel.1" };
 const gateway = parseAddress("10.5.2.0");
 const gatewayV6 = parseAddress("fd00:5:0:2::");
 const mac = "0a:1b:2c:3d:4e:5f";
+
+const rule: RuleSpec = {
+  family: 4,
+  priority: 100,
+  to: parsePrefix("10.5.0.0/16"),
+  fwmark: 1,
+  fwmask: 0xff,
+  table: 254,
+  protocol: 0xf1,
+};
 
 function hex(request: NetlinkRequest): string {
   const writer = new MessageWriter();
@@ -198,8 +209,54 @@ test("people read them as ip lines", () => {
       "add nexthop id 3 via 10.5.2.0 dev flannel.1 onlink",
     ],
     [deleteNextHop(3), "delete nexthop id 3"],
+    [addRule(rule), "add rule 100: from all to 10.5.0.0/16 fwmark 0x1/0xff lookup main proto 241"],
+    [
+      deleteRule({
+        family: 6,
+        priority: 5,
+        table: 300,
+        protocol: 0,
+        from: parsePrefix("fd00::1/128"),
+        isInverted: true,
+      }),
+      "delete rule 5: not from fd00::1 lookup 300",
+    ],
   ];
   for (const [request, text] of described) expect(request.describe()).toBe(text);
+});
+
+test("a rule", () => {
+  const attributes = [
+    "08000600 64000000", // PRIORITY
+    "08000100 0a050000", // DST
+    "08000a00 01000000 08001000 ff000000", // FWMARK, FWMASK
+    "08000f00 fe000000", // TABLE
+    "05001500 f1000000", // PROTOCOL
+  ];
+  expect(hex(addRule(rule))).toBe(message(`2000 ${CREATE}`, "02100000 fe000001 00000000", ...attributes));
+  expect(hex(deleteRule(rule))).toBe(message(`2100 ${PLAIN}`, "02100000 fe000001 00000000", ...attributes));
+});
+
+test("rules of others as ip rule prints them", () => {
+  const base = { family: 4, priority: 104, protocol: 2, table: 0 } as const;
+  const texts = [
+    ruleText({ ...base, action: 1, table: 255, priority: 0 }),
+    ruleText({ ...base, action: 1, isL3mdev: true }),
+    ruleText({ ...base, action: 2, gotoPriority: 32766, to: parsePrefix("10.1.0.0/16") }),
+    ruleText({ ...base, action: 3 }),
+    ruleText({ ...base, action: 6, fwmark: 0, fwmask: 0xff }),
+    ruleText({ ...base, action: 7, hasOtherSelectors: true }),
+    ruleText({ ...base, action: 8, from: parsePrefix("1.2.3.4/32") }),
+  ];
+  expect(texts).toEqual([
+    "0: from all lookup local",
+    "104: from all lookup [l3mdev-table]",
+    "104: from all to 10.1.0.0/16 goto 32766",
+    "104: from all nop",
+    "104: from all fwmark 0/0xff blackhole",
+    "104: from all ... unreachable",
+    "104: from 1.2.3.4 prohibit",
+  ]);
 });
 
 test("what is not a MAC address is refused", () => {

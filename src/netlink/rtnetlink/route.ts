@@ -21,12 +21,30 @@ import {
   writeFlags,
   writeVerb,
 } from "../request.ts";
-import { nlm, RTNH_F_ONLINK, rta, rtm, rtn } from "../uapi.ts";
-import { MAIN_TABLE, ROUTE_PROTOCOL_BOOT, type RouteMessage } from "./messages.ts";
+import { nlm, RTNH_F_ONLINK, routeProtocol, routeTable, rta, rtm, rtn, rtnlGroup } from "../uapi.ts";
+import type { RouteMessage } from "./messages.ts";
+import { type DumpFilter, families, fits, type ObjectCodec } from "./object-codec.ts";
 
 const HEADER_BYTES = 12;
 /** RT_SCOPE_UNIVERSE */
 const DEFAULT_SCOPE = 0;
+
+export const routeCodec: ObjectCodec<RouteMessage> = {
+  newType: rtm.newRoute,
+  deleteType: rtm.delRoute,
+  groups: [rtnlGroup.ipv4Route, rtnlGroup.ipv6Route],
+  decode: decodeRoute,
+  // One query for each family: without one the kernel adds multicast and MPLS routes.
+  queries: (filter) => families(filter).map((family) => (writer) => encodeRouteQuery(writer, family, filter)),
+  fits: (route, filter) =>
+    fits(filter.family, route.family) &&
+    fits(filter.table, route.table) &&
+    fits(filter.protocol, route.protocol) &&
+    // By next-hop object or over several devices the message may name no device of its own.
+    (route.outIndex === undefined && (route.nextHopId !== undefined || route.isMultipath)
+      ? true
+      : fits(filter.index, route.outIndex)),
+};
 
 export interface RouteSpec {
   /** Host bits must be clear. */
@@ -69,14 +87,8 @@ export function deleteRoute(route: RouteSpec): NetlinkRequest {
   };
 }
 
-export interface RouteFilter {
-  readonly outIndex?: number | undefined;
-  readonly table?: number | undefined;
-  readonly protocol?: number | undefined;
-}
-
 /** All routes of a family (AF_INET, AF_INET6); the kernel filters if it checks strictly. */
-export function encodeRouteQuery(writer: MessageWriter, family: number, filter: RouteFilter): void {
+function encodeRouteQuery(writer: MessageWriter, family: number, filter: DumpFilter): void {
   const start = writer.begin(rtm.getRoute, nlm.request | nlm.dump);
   writer.u32(family); // then destination and source length, TOS: all 0
   writer.u8(0); // table: as attribute
@@ -84,7 +96,7 @@ export function encodeRouteQuery(writer: MessageWriter, family: number, filter: 
   writer.u16(0); // scope, type
   writer.u32(0);
   if (filter.table !== undefined) writer.u32Attribute(rta.table, filter.table);
-  if (filter.outIndex !== undefined) writer.u32Attribute(rta.outInterface, filter.outIndex);
+  if (filter.index !== undefined) writer.u32Attribute(rta.outInterface, filter.index);
   writer.end(start);
 }
 
@@ -98,7 +110,7 @@ export function encodeRouteLookup(writer: MessageWriter, destination: Address): 
   writer.end(start);
 }
 
-export function decodeRoute(view: DataView, start: number, end: number): RouteMessage | undefined {
+function decodeRoute(view: DataView, start: number, end: number): RouteMessage | undefined {
   if (start + HEADER_BYTES > end) return undefined;
   const family = ipFamily(view.getUint8(start));
   const length = view.getUint8(start + 1);
@@ -166,12 +178,12 @@ function unspecified(family: Family): Address {
 
 function encodeRoute(writer: MessageWriter, type: number, flags: number, route: RouteSpec): void {
   const start = writer.begin(type, flags);
-  const table = route.table ?? MAIN_TABLE;
+  const table = route.table ?? routeTable.main;
   writer.u8(addressFamily(route.destination));
   writer.u8(prefixLength(route.destination));
   writer.u16(0); // source length, TOS
   writer.u8(table < 256 ? table : 0);
-  writer.u8(route.protocol ?? ROUTE_PROTOCOL_BOOT);
+  writer.u8(route.protocol ?? routeProtocol.boot);
   writer.u8(route.scope ?? DEFAULT_SCOPE);
   writer.u8(route.type ?? rtn.unicast);
   writer.u32(route.onLink === true ? RTNH_F_ONLINK : 0);
@@ -190,7 +202,7 @@ function routeText(route: RouteSpec): string {
   if (route.nextHopId !== undefined) parts.push(`nhid ${route.nextHopId}`);
   if (route.gateway !== undefined) parts.push(`via ${route.gateway}`);
   if (route.device !== undefined) parts.push(`dev ${route.device.name}`);
-  if (route.table !== undefined && route.table !== MAIN_TABLE) parts.push(`table ${route.table}`);
+  if (route.table !== undefined && route.table !== routeTable.main) parts.push(`table ${route.table}`);
   if (route.metric !== undefined) parts.push(`metric ${route.metric}`);
   if (route.onLink === true) parts.push("onlink");
   return parts.join(" ");

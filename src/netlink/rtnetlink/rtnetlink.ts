@@ -1,4 +1,4 @@
-// Reads and changes links, addresses, routes, neighbours, forwarding entries and next hops of one network namespace.
+// Reads and changes rtnetlink objects of one network namespace.
 import { setImmediate as nextTurn, setTimeout as sleep } from "node:timers/promises";
 import { FlannelError, hasCode } from "../../errors.ts";
 import type { Address } from "../../ip/address.ts";
@@ -10,7 +10,7 @@ import type { NetlinkRequest } from "../request.ts";
 import { NETLINK_ROUTE, nlm, nlmsg, rtn } from "../uapi.ts";
 import { objectCodecs } from "./codec.ts";
 import type { ObjectKind, ObjectKinds, RouteMessage } from "./messages.ts";
-import { type DumpFilter, type EncodeQuery, matchesFilter, queriesFor } from "./query.ts";
+import type { DumpFilter, EncodeQuery } from "./object-codec.ts";
 import { encodeRouteLookup } from "./route.ts";
 
 /** More per send gains little and blocks the event loop for longer. */
@@ -44,7 +44,7 @@ export class Rtnetlink implements AsyncDisposable {
 
   /**
    * All objects of `kind` that fit `filter`, in the kernel's order. Empty when the filter's device or table does not
-   * exist and when the kernel does not know next hops. Repeats while the objects change; `kernel.busy` if that does
+   * exist and when the kernel does not know the kind. Repeats while the objects change; `kernel.busy` if that does
    * not end. Other work of the event loop goes on meanwhile.
    */
   dump<K extends ObjectKind>(kind: K, filter: DumpFilter = {}): Promise<ObjectKinds[K][]> {
@@ -60,11 +60,11 @@ export class Rtnetlink implements AsyncDisposable {
     filter: DumpFilter,
     read: (message: ObjectKinds[K]) => T | undefined,
   ): Promise<T[]> {
-    const fits = matchesFilter[kind];
-    const readFitting = (message: ObjectKinds[K]) => (fits(message, filter) ? read(message) : undefined);
+    const codec = objectCodecs[kind];
+    const readFitting = (message: ObjectKinds[K]) => (codec.fits(message, filter) ? read(message) : undefined);
     return this.#exclusively(async () => {
       const parts: T[][] = [];
-      for (const query of queriesFor(kind, filter)) parts.push(await this.#collect(kind, query, readFitting));
+      for (const query of codec.queries(filter)) parts.push(await this.#collect(kind, query, readFitting));
       return parts.flat();
     });
   }
@@ -143,8 +143,8 @@ export class Rtnetlink implements AsyncDisposable {
       });
       if (answer.errno !== 0) {
         const error = errorOf(`read ${kind} objects`, answer);
-        if (hasCode(error, "kernel.notFound") || (kind === "nextHop" && hasCode(error, "kernel.unsupported")))
-          return [];
+        const isMissingKind = objectCodecs[kind].mayBeMissing === true && hasCode(error, "kernel.unsupported");
+        if (isMissingKind || hasCode(error, "kernel.notFound")) return [];
         throw error;
       }
       if (!answer.isInterrupted) return rows;

@@ -80,6 +80,10 @@ export const agentEvents = {
     "A route or an address of this host lies in flannel's network.",
     "Remove it, or choose another `Network`.",
   ),
+  "preflight.policy-rule": finding(
+    "A policy rule of somebody else leads packets for flannel's network past the main table.",
+    "Put a rule for the network before it; the line has the command.",
+  ),
   "preflight.port-in-use": finding(
     "A program on this host has the UDP port of the vxlan device.",
     "Stop that program, or set another `Port` in the network configuration.",

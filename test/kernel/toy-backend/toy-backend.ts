@@ -4,7 +4,7 @@ import { createHash } from "node:crypto";
 import type { Backend, BackendModule, BackendRuntime } from "../../../src/backend/backend.ts";
 import { boolOption, readBackendOptions } from "../../../src/config/backend-options.ts";
 import type { NetworkConfig } from "../../../src/config/network-config.ts";
-import { emptyHostState, type HostRoute } from "../../../src/host/kinds/host-state.ts";
+import type { HostRoute } from "../../../src/host/kinds/route-form.ts";
 import type { LeaseAttributes } from "../../../src/lease/lease.ts";
 
 /** As the state file keeps it. */
@@ -73,7 +73,7 @@ function createToyBackend(config: NetworkConfig): Backend<ToyIdentity, ToyPlan> 
           : [{ destination: subnet, device: externalInterface.name, gateway: publicIp, onLink: false }],
       );
       const runtime = { peers: peers.map(({ key }) => key), isOutOfOrder };
-      return { state: { ...emptyHostState, routes }, runtime, plannedPeers: peers.length, skipped: [] };
+      return { state: { route: routes }, runtime, plannedPeers: peers.length, skipped: [] };
     },
   };
 }

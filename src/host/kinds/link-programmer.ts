@@ -1,45 +1,53 @@
 // Makes, changes and deletes our devices.
-import { FlannelError, hasCode } from "../../errors.ts";
+import { hasCode } from "../../errors.ts";
 import type { NetlinkRequest } from "../../netlink/request.ts";
 import { changeLink, deleteLink, type LinkChange } from "../../netlink/rtnetlink/link.ts";
 import { changeVxlan, createVxlan, type VxlanChange } from "../../netlink/rtnetlink/vxlan.ts";
 import { ensureTun } from "../../sys/tun-device.ts";
-import { type LinkField, linkChanges, type ObservedLink } from "../kinds/host-objects.ts";
-import type { HostLink, VxlanLink } from "../kinds/host-state.ts";
-import type { HostOperation } from "./diff.ts";
-import { isAlreadyGone, missingDevice, type ProgrammerContext } from "./program-context.ts";
+import type { Host, Operation } from "./kind.ts";
+import { type HostLink, type LinkField, linkChanges, type ObservedLink, type VxlanLink } from "./link-form.ts";
+import { missingDevice } from "./links.ts";
+import { isAlreadyGone } from "./programming.ts";
+
+interface Context {
+  readonly host: Host;
+  readonly signal: AbortSignal;
+}
 
 /**
- * Carries out one link operation; throws the kernel's error. The directory is renewed by whoever looks afterwards:
- * a link operation changes what else there is, so a fresh look follows anyway.
+ * Carries out one operation; throws the kernel's error. The directory is renewed by whoever looks afterwards: a link
+ * operation changes what else there is, so a fresh look follows anyway.
  */
-export async function programLink(operation: HostOperation, context: ProgrammerContext): Promise<void> {
-  const { slot } = operation;
-  if (slot.kind !== "link") throw new FlannelError("internal", `${slot.kind} ${slot.key} is not a link`);
+export async function programLink(
+  { action, slot }: Operation<HostLink, ObservedLink>,
+  host: Host,
+  signal: AbortSignal,
+): Promise<void> {
+  const context = { host, signal };
   const { desired, observed } = slot;
   if (desired === undefined) {
     if (observed !== undefined) await remove(observed, context);
+    slot.observed = undefined;
   } else if (observed === undefined) {
     await create(desired, context);
-  } else if (operation.action === "recreate") {
+  } else if (action === "recreate") {
     await recreate(desired, observed, context);
   } else {
     await change(desired, observed, context);
   }
 }
 
-async function create(link: HostLink, context: ProgrammerContext): Promise<void> {
+async function create(link: HostLink, context: Context): Promise<void> {
   if (link.kind === "vxlan") await createVxlanLink(link, context);
   else ensureTun(link.name);
-  const made = (await context.netlink.dump("link")).find((found) => found.name === link.name);
+  const made = (await context.host.netlink.dump("link")).find((found) => found.name === link.name);
   if (made === undefined) throw missingDevice(link.name);
   const change = link.kind === "tun" ? { isUp: true, mtuBytes: link.mtuBytes } : { isUp: true };
   await applyOne(changeLink(made, change), context);
 }
 
-async function createVxlanLink(link: VxlanLink, context: ProgrammerContext): Promise<void> {
-  const underlay = context.links.byName(link.underlay);
-  if (underlay === undefined) throw missingDevice(link.underlay);
+async function createVxlanLink(link: VxlanLink, context: Context): Promise<void> {
+  const underlay = context.host.links.require(link.underlay);
   const { name, mac, mtuBytes, vni, port, local, learning, gbp } = link;
   await applyOne(
     createVxlan({ name, mac, mtuBytes, vni, port, local, learning, gbp, underlayIndex: underlay.index }),
@@ -47,17 +55,17 @@ async function createVxlanLink(link: VxlanLink, context: ProgrammerContext): Pro
   );
 }
 
-async function remove(link: ObservedLink, context: ProgrammerContext): Promise<void> {
-  const [error] = await context.netlink.apply([deleteLink(link)], context.signal);
+async function remove(link: ObservedLink, context: Context): Promise<void> {
+  const [error] = await context.host.netlink.apply([deleteLink(link)], context.signal);
   if (error !== undefined && !isAlreadyGone(error)) throw error;
 }
 
-async function recreate(desired: HostLink, observed: ObservedLink, context: ProgrammerContext): Promise<void> {
+async function recreate(desired: HostLink, observed: ObservedLink, context: Context): Promise<void> {
   await remove(observed, context);
   await create(desired, context);
 }
 
-async function change(desired: HostLink, observed: ObservedLink, context: ProgrammerContext): Promise<void> {
+async function change(desired: HostLink, observed: ObservedLink, context: Context): Promise<void> {
   const changes = new Set(linkChanges(desired, observed));
   if (desired.kind === "vxlan" && !(await changeVxlanLink(changes, desired, observed, context))) return;
   const linkChange: LinkChange = {
@@ -73,10 +81,9 @@ async function changeVxlanLink(
   changes: ReadonlySet<LinkField>,
   desired: VxlanLink,
   observed: ObservedLink,
-  context: ProgrammerContext,
+  context: Context,
 ): Promise<boolean> {
-  const underlay = context.links.byName(desired.underlay);
-  if (underlay === undefined) throw missingDevice(desired.underlay);
+  const underlay = context.host.links.require(desired.underlay);
   const vxlanChange = vxlanChangeOf(changes, desired, underlay.index);
   if (Object.keys(vxlanChange).length > 0) {
     try {
@@ -99,7 +106,7 @@ function vxlanChangeOf(changes: ReadonlySet<LinkField>, desired: VxlanLink, unde
   };
 }
 
-async function applyOne(request: NetlinkRequest, { netlink, signal }: ProgrammerContext): Promise<void> {
-  const [error] = await netlink.apply([request], signal);
+async function applyOne(request: NetlinkRequest, { host, signal }: Context): Promise<void> {
+  const [error] = await host.netlink.apply([request], signal);
   if (error !== undefined) throw error;
 }

@@ -1,11 +1,9 @@
 import { expect, test } from "vitest";
 import { parseAddress, parsePrefix } from "../../ip/address.ts";
-import { emptyHostState, type HostState } from "./host-state.ts";
-import { hostStateLines } from "./host-state-text.ts";
+import { type HostState, hostStateLines } from "./host-state.ts";
 
 const state: HostState = {
-  ...emptyHostState,
-  links: [
+  link: [
     {
       kind: "vxlan",
       name: "flannel.1",
@@ -19,11 +17,11 @@ const state: HostState = {
       gbp: true,
     },
   ],
-  sysctls: [{ key: "net/ipv6/conf/flannel.1/accept_ra", value: "0" }],
-  addresses: [{ device: "flannel.1", address: parsePrefix("10.5.1.0/32") }],
-  neighbours: [{ device: "flannel.1", address: parseAddress("10.5.2.0"), mac: "0a:00:00:00:00:02" }],
+  sysctl: [{ key: "net/ipv6/conf/flannel.1/accept_ra", value: "0" }],
+  address: [{ device: "flannel.1", address: parsePrefix("10.5.1.0/32") }],
+  neighbour: [{ device: "flannel.1", address: parseAddress("10.5.2.0"), mac: "0a:00:00:00:00:02" }],
   fdb: [{ device: "flannel.1", mac: "0a:00:00:00:00:02", destination: parseAddress("192.168.50.12") }],
-  routes: [
+  route: [
     {
       destination: parsePrefix("10.5.2.0/24"),
       device: "flannel.1",

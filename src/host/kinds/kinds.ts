@@ -1,0 +1,29 @@
+// Every kind of kernel object that can be wanted on a host, in the order of adding; removal goes the other way.
+import { addressKind } from "./address.ts";
+import { blackholeKind } from "./blackhole.ts";
+import { fdbKind } from "./fdb.ts";
+import type { Kind } from "./kind.ts";
+import { linkKind } from "./link.ts";
+import { neighbourKind } from "./neighbour.ts";
+import { routeKind } from "./route.ts";
+import { ruleKind } from "./rule.ts";
+import { sysctlKind } from "./sysctl.ts";
+
+const inOrder = [
+  linkKind,
+  sysctlKind,
+  addressKind,
+  neighbourKind,
+  fdbKind,
+  routeKind,
+  blackholeKind,
+  ruleKind,
+] as const;
+
+export const hostKinds: readonly Kind[] = inOrder;
+
+export type HostKind = (typeof inOrder)[number]["name"];
+type KindOf<K extends HostKind> = Extract<(typeof inOrder)[number], { readonly name: K }>;
+
+/** What a planner writes for an object of the kind. */
+export type Desired<K extends HostKind> = KindOf<K> extends Kind<string, infer D, infer _> ? D : never;

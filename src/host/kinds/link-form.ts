@@ -1,0 +1,132 @@
+// What devices of ours look like, as wanted and as found: comparison and text. Pure; the kind is link.ts.
+import { type Address, familyOf } from "../../ip/address.ts";
+
+/** A vxlan device (VTEP). Everything but `vni`, `port`, `gbp` can be changed on the living device. */
+export interface VxlanLink {
+  readonly kind: "vxlan";
+  readonly name: string;
+  /** Lower case, colons. */
+  readonly mac: string;
+  readonly mtuBytes: number;
+  readonly vni: number;
+  /** UDP port; 0 = the kernel's default (8472 unless the module was loaded otherwise). */
+  readonly port: number;
+  /** Source address of the outer packets; its family is the underlay's. */
+  readonly local: Address;
+  /** Device the outer packets leave through. */
+  readonly underlay: string;
+  readonly learning: boolean;
+  readonly gbp: boolean;
+}
+
+/** A TUN device, which a process of ours attaches to. It stays when the process ends. */
+export interface TunLink {
+  readonly kind: "tun";
+  readonly name: string;
+  readonly mtuBytes: number;
+}
+
+/** Devices we create, own and delete. */
+export type HostLink = VxlanLink | TunLink;
+
+/** A device that bears one of our names. */
+export interface ObservedLink {
+  readonly name: string;
+  readonly index: number;
+  /** Missing for physical devices. */
+  readonly kind?: string;
+  readonly mac?: string;
+  readonly mtuBytes: number;
+  readonly isUp: boolean;
+  readonly vxlan?: {
+    readonly vni: number;
+    readonly port: number;
+    readonly gbp: boolean;
+    readonly learning: boolean;
+    readonly local?: Address;
+    readonly group?: Address;
+    readonly underlay?: string;
+    readonly l2miss: boolean;
+    readonly l3miss: boolean;
+  };
+}
+
+export type LinkField = "mac" | "mtu" | "local" | "underlay" | "learning" | "up" | "identity";
+
+/**
+ * What has to change on a living device. `identity` (VNI, port, GBP, family of the outer address, group) cannot be
+ * changed: the device has to be made anew (seen on Linux 6.18: "Cannot change port", "cannot change GBP flag",
+ * "New local address family does not match old").
+ */
+export function linkChanges(desired: HostLink, observed: ObservedLink): readonly LinkField[] {
+  return desired.kind === "vxlan" ? vxlanChanges(desired, observed) : tunChanges(desired, observed);
+}
+
+function tunChanges(desired: TunLink, observed: ObservedLink): readonly LinkField[] {
+  if (observed.kind !== "tun") return ["identity"];
+  const changes: LinkField[] = [];
+  if (observed.mtuBytes !== desired.mtuBytes) changes.push("mtu");
+  if (!observed.isUp) changes.push("up");
+  return changes;
+}
+
+function vxlanChanges(desired: VxlanLink, observed: ObservedLink): readonly LinkField[] {
+  const vxlan = observed.vxlan;
+  if (vxlan === undefined) return ["identity"];
+  const changes: LinkField[] = [];
+  const hasOtherIdentity =
+    vxlan.vni !== desired.vni ||
+    (desired.port !== 0 && vxlan.port !== desired.port) ||
+    vxlan.gbp !== desired.gbp ||
+    vxlan.group !== undefined ||
+    vxlan.l2miss ||
+    vxlan.l3miss ||
+    (vxlan.local !== undefined && familyOf(vxlan.local) !== familyOf(desired.local));
+  if (hasOtherIdentity) changes.push("identity");
+  if (observed.mac !== desired.mac) changes.push("mac");
+  if (observed.mtuBytes !== desired.mtuBytes) changes.push("mtu");
+  if (vxlan.local !== desired.local) changes.push("local");
+  if (vxlan.underlay !== desired.underlay) changes.push("underlay");
+  if (vxlan.learning !== desired.learning) changes.push("learning");
+  if (!observed.isUp) changes.push("up");
+  return changes;
+}
+
+/** A device of another kind that bears our name is somebody else's: why it cannot be used, undefined when it can. */
+export function foreignLinkReason(desired: HostLink, observed: ObservedLink): string | undefined {
+  if (observed.kind === desired.kind) return undefined;
+  const kind = observed.kind ?? "physical device";
+  return `${desired.name} exists as a ${kind}, not as a ${desired.kind} device of ours; rename it or delete it with: ip link delete dev ${desired.name}`;
+}
+
+/** The arguments of the `ip link add` that would make it. */
+export function linkLine(link: HostLink): string {
+  if (link.kind === "tun") return `${link.name} mtu ${link.mtuBytes} type tun`;
+  // Port 0 leaves the choice to the kernel, which is 8472 unless its module was loaded otherwise.
+  return vxlanLine({ ...link, port: link.port === 0 ? 8472 : link.port });
+}
+
+/** As `linkLine`, for a device as found, which may lack some of it. */
+export function observedLinkLine({ name, kind, mac, mtuBytes, isUp, vxlan }: ObservedLink): string {
+  const down = isUp ? "" : " state DOWN";
+  if (kind === "tun") return `${name} mtu ${mtuBytes} type tun${down}`;
+  if (vxlan === undefined) return [name, "type", kind ?? "physical"].join(" ");
+  return `${vxlanLine({ name, mtuBytes, ...(mac === undefined ? {} : { mac }), ...vxlan })}${down}`;
+}
+
+function vxlanLine(link: VxlanText): string {
+  const parts = [link.name];
+  if (link.mac !== undefined) parts.push("address", link.mac);
+  parts.push("mtu", String(link.mtuBytes), "type vxlan id", String(link.vni));
+  if (link.local !== undefined) parts.push("local", link.local);
+  if (link.underlay !== undefined) parts.push("dev", link.underlay);
+  parts.push("dstport", String(link.port), link.learning ? "learning" : "nolearning");
+  if (link.gbp) parts.push("gbp");
+  return parts.join(" ");
+}
+
+type VxlanText = Pick<VxlanLink, "name" | "mtuBytes" | "vni" | "port" | "learning" | "gbp"> & {
+  readonly mac?: string;
+  readonly local?: string;
+  readonly underlay?: string;
+};

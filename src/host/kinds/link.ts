@@ -1,0 +1,106 @@
+// The devices that are ours, which all else stands on.
+import type { LinkMessage } from "../../netlink/rtnetlink/messages.ts";
+import type { Change, Deviation, Kind, Watch } from "./kind.ts";
+import {
+  foreignLinkReason,
+  type HostLink,
+  linkChanges,
+  linkLine,
+  type ObservedLink,
+  observedLinkLine,
+} from "./link-form.ts";
+import { programLink } from "./link-programmer.ts";
+import { type LinkDirectory, OWN_LINK_KINDS } from "./links.ts";
+import { neighbourKind } from "./neighbour.ts";
+import { oneByOne } from "./programming.ts";
+
+export const linkKind: Kind<"link", HostLink, ObservedLink> = {
+  name: "link",
+  key: ({ name }) => name,
+  observedKey: ({ name }) => name,
+  compare: (desired, observed) => {
+    const refusal = foreignLinkReason(desired, observed);
+    if (refusal !== undefined) return { refusal };
+    const changes = linkChanges(desired, observed);
+    if (changes.includes("identity")) return "recreate";
+    return changes.length > 0 ? "replace" : "same";
+  },
+  isRemovable: ({ kind }) => OWN_LINK_KINDS.has(kind ?? ""),
+  line: linkLine,
+  observedLine: observedLinkLine,
+  source: {
+    look: async ({ netlink, links, ownership }) => {
+      links.replaceAll(await netlink.dump("link"));
+      const own = [...links.all()].filter(({ name }) => ownership.ownDevices.has(name));
+      return own.map((link) => observedLink(link, links));
+    },
+  },
+  notices: { link: deviationOf },
+  auditRound: 0,
+  isFoundation: true,
+  dependsOn: (link) => (link.kind === "vxlan" ? link.underlay : undefined),
+  losses: ({ action, slot: { desired, observed } }) => {
+    if (action === "recreate" || action === "remove") return "everything";
+    if (desired === undefined || observed === undefined) return [];
+    // neigh_changeaddr() flushes the permanent ones too.
+    return linkChanges(desired, observed).includes("mac") ? [neighbourKind] : [];
+  },
+  program: oneByOne(programLink),
+};
+
+function observedLink(link: LinkMessage, links: LinkDirectory): ObservedLink {
+  const { name, index, mtuBytes, isUp, kind, mac, vxlan } = link;
+  const base = {
+    name,
+    index,
+    mtuBytes,
+    isUp,
+    ...(kind === undefined ? {} : { kind }),
+    ...(mac === undefined ? {} : { mac }),
+  };
+  if (vxlan === undefined) return base;
+  const { vni, port, gbp, learning, local, group, l2miss, l3miss } = vxlan;
+  const underlay = links.byIndex(vxlan.linkIndex)?.name;
+  return {
+    ...base,
+    vxlan: {
+      vni,
+      port,
+      gbp,
+      learning,
+      l2miss,
+      l3miss,
+      ...(local === undefined ? {} : { local }),
+      ...(group === undefined ? {} : { group }),
+      ...(underlay === undefined ? {} : { underlay }),
+    },
+  };
+}
+
+/** Keeps the directory up to date for devices that are none of our business: no look follows for those. */
+function deviationOf({ action, message }: Change<"link">, watch: Watch): Deviation | undefined {
+  const { links, ownership, slots } = watch.host;
+  const known = links.byIndex(message.index);
+  const names = [message.name, known?.name ?? message.name];
+  const isMine = names.some((name) => ownership.ownDevices.has(name));
+  if (!isMine && !names.some((name) => watch.watchedDevices.has(name))) {
+    if (action === "delete") links.delete(message);
+    else links.set(message);
+    return undefined;
+  }
+  if (watch.isResting(slots.get(linkKind, message.name))) return undefined;
+  const isAsKnown =
+    action === "delete" ? known === undefined : known !== undefined && isSameLink(known, message, isMine);
+  return isAsKnown ? undefined : { lookAt: "everything", isNewChance: true };
+}
+
+function isSameLink(known: LinkMessage, now: LinkMessage, isMine: boolean): boolean {
+  if (known.name !== now.name || known.isUp !== now.isUp) return false;
+  if (!isMine) return true;
+  return (
+    known.kind === now.kind &&
+    known.mac === now.mac &&
+    known.mtuBytes === now.mtuBytes &&
+    JSON.stringify(known.vxlan) === JSON.stringify(now.vxlan)
+  );
+}

@@ -1,0 +1,78 @@
+// The devices of the host, and what makes an object ours.
+import { FlannelError } from "../../errors.ts";
+import type { Prefix } from "../../ip/address.ts";
+import type { LinkMessage } from "../../netlink/rtnetlink/messages.ts";
+import type { HostLink } from "./link-form.ts";
+
+/** What makes an object ours. */
+export interface Ownership {
+  /** Names; a device counts when its kind is one of ours too. */
+  readonly ownDevices: ReadonlySet<string>;
+  /** Routes with our protocol number are ours inside these networks: other agents on this host have other networks. */
+  readonly ownedNetworks: readonly Prefix[];
+}
+
+/** Kinds of devices that we create; one of another kind under our name is somebody else's. */
+export const OWN_LINK_KINDS: ReadonlySet<string> = new Set<HostLink["kind"]>(["vxlan", "tun"]);
+
+/** The links of the host by index and by name. */
+export class LinkDirectory {
+  readonly #byIndex = new Map<number, LinkMessage>();
+  readonly #byName = new Map<string, LinkMessage>();
+
+  replaceAll(links: readonly LinkMessage[]): void {
+    this.#byIndex.clear();
+    this.#byName.clear();
+    for (const link of links) this.set(link);
+  }
+
+  set(link: LinkMessage): void {
+    const before = this.#byIndex.get(link.index);
+    if (before !== undefined && before.name !== link.name) this.#forgetName(before);
+    this.#byIndex.set(link.index, link);
+    this.#byName.set(link.name, link);
+  }
+
+  delete(link: LinkMessage): void {
+    this.#byIndex.delete(link.index);
+    this.#forgetName(link);
+  }
+
+  byIndex(index: number | undefined): LinkMessage | undefined {
+    return index === undefined ? undefined : this.#byIndex.get(index);
+  }
+
+  byName(name: string): LinkMessage | undefined {
+    return this.#byName.get(name);
+  }
+
+  /** Throws `kernel.notFound`. */
+  require(name: string | undefined): LinkMessage {
+    const link = name === undefined ? undefined : this.#byName.get(name);
+    if (link === undefined) throw missingDevice(name);
+    return link;
+  }
+
+  all(): IterableIterator<LinkMessage> {
+    return this.#byIndex.values();
+  }
+
+  #forgetName(link: LinkMessage): void {
+    if (this.#byName.get(link.name)?.index === link.index) this.#byName.delete(link.name);
+  }
+}
+
+export function missingDevice(name: string | undefined): FlannelError {
+  return new FlannelError("kernel.notFound", `device ${name ?? "?"} does not exist`, { retryable: true });
+}
+
+/** Our device with this index; undefined for all others. */
+export function ownDeviceName(
+  index: number | undefined,
+  links: LinkDirectory,
+  ownership: Ownership,
+): string | undefined {
+  const link = links.byIndex(index);
+  if (link === undefined || !ownership.ownDevices.has(link.name)) return undefined;
+  return OWN_LINK_KINDS.has(link.kind ?? "") ? link.name : undefined;
+}

@@ -1,0 +1,93 @@
+// What the kinds share in programming: requests in batches, one after another, and how the kernel's errors are judged.
+import { describeError, FlannelError, hasCode } from "../../errors.ts";
+import type { NetlinkRequest } from "../../netlink/request.ts";
+import { hasErrno } from "../../sys/errno.ts";
+import type { Host, Operation, ProgramFailure, Slot } from "./kind.ts";
+
+type Program<D, O> = (
+  operations: readonly Operation<D, O>[],
+  host: Host,
+  signal: AbortSignal,
+) => Promise<ProgramFailure[]>;
+
+export interface BatchRequests<D, O> {
+  /** Adds, or replaces in place. Throws when it cannot be asked for (its device does not exist). */
+  write(desired: D, host: Host): NetlinkRequest;
+  remove(observed: O, host: Host): NetlinkRequest;
+  /** What is found once it is written. */
+  settled(desired: D): O;
+  /** `kernel.exists` in answer to a write is success. */
+  readonly mayExist?: true;
+}
+
+/** For kinds of which one request writes or removes one object. */
+export function inBatches<D, O>(requests: BatchRequests<D, O>): Program<D, O> {
+  return async (operations, host, signal) => {
+    const failures: ProgramFailure[] = [];
+    const attempts: { slot: Slot<D, O>; request: NetlinkRequest; before: O | undefined }[] = [];
+    for (const { slot } of operations) {
+      try {
+        const request = requestFor(slot, requests, host);
+        if (request === undefined) continue;
+        attempts.push({ slot, request, before: slot.observed });
+      } catch (error) {
+        failures.push({ slot, error: asFlannelError(error) });
+        continue;
+      }
+      // Set before the kernel is asked, so that the notification of our own change finds it as it says.
+      slot.observed = slot.desired === undefined ? undefined : requests.settled(slot.desired);
+    }
+    const results = await host.netlink.apply(
+      attempts.map(({ request }) => request),
+      signal,
+    );
+    for (const [index, error] of results.entries()) {
+      const attempt = attempts[index];
+      if (attempt === undefined || error === undefined) continue;
+      const { slot, before } = attempt;
+      const isAsWanted =
+        slot.desired === undefined
+          ? isAlreadyGone(error)
+          : requests.mayExist === true && hasCode(error, "kernel.exists");
+      if (isAsWanted) continue;
+      slot.observed = before;
+      failures.push({ slot, error });
+    }
+    return failures;
+  };
+}
+
+function requestFor<D, O>(
+  { desired, observed }: Slot<D, O>,
+  requests: BatchRequests<D, O>,
+  host: Host,
+): NetlinkRequest | undefined {
+  if (desired !== undefined) return requests.write(desired, host);
+  return observed === undefined ? undefined : requests.remove(observed, host);
+}
+
+/** For kinds of which one object takes more than one request; `one` throws what failed. */
+export function oneByOne<D, O>(
+  one: (operation: Operation<D, O>, host: Host, signal: AbortSignal) => Promise<void> | void,
+): Program<D, O> {
+  return async (operations, host, signal) => {
+    const failures: ProgramFailure[] = [];
+    for (const operation of operations) {
+      try {
+        await one(operation, host, signal);
+      } catch (error) {
+        failures.push({ slot: operation.slot, error: asFlannelError(error) });
+      }
+    }
+    return failures;
+  };
+}
+
+/** True for the kernel's ways of saying that what was to be deleted is not there. */
+export function isAlreadyGone(error: FlannelError): boolean {
+  return hasCode(error, "kernel.notFound") || hasErrno(error, "EADDRNOTAVAIL");
+}
+
+export function asFlannelError(error: unknown): FlannelError {
+  return error instanceof FlannelError ? error : new FlannelError("internal", describeError(error), { cause: error });
+}

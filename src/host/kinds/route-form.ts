@@ -1,0 +1,102 @@
+// What routes of ours look like, as wanted and as found: keys, comparison, text. Pure; the kind is route.ts.
+import { type Address, type Family, familyOf, type Prefix } from "../../ip/address.ts";
+import { hostText } from "../../ip/prefix.ts";
+import { FLANNEL_PROTOCOL } from "../../netlink/rtnetlink/messages.ts";
+import { routeProtocol, rtn } from "../../netlink/uapi.ts";
+
+/**
+ * A unicast route in the main table. At most one per destination is ours.
+ * On a device of ours it carries protocol boot like upstream's; elsewhere our own protocol number.
+ */
+export interface HostRoute {
+  readonly destination: Prefix;
+  readonly device: string;
+  /** Missing: the device itself takes the packets (TUN). */
+  readonly gateway?: Address;
+  /** Treat the gateway as reachable on the link without a covering route. */
+  readonly onLink: boolean;
+}
+
+/** A route of the main table that is ours, or stands where one of ours belongs. */
+export interface ObservedRoute {
+  readonly destination: Prefix;
+  /** Missing for a route without a device (blackhole, several next hops). */
+  readonly device?: string;
+  readonly gateway?: Address;
+  readonly onLink: boolean;
+  readonly protocol: number;
+  readonly metric: number;
+  readonly tos: number;
+  /** RTN_*. */
+  readonly type: number;
+  /** RT_SCOPE_*. */
+  readonly scope: number;
+  readonly preferredSource?: Address;
+  readonly nextHopId?: number;
+  readonly isMultipath: boolean;
+  /** Whether it may be removed when nobody wants it. */
+  readonly isOurs: boolean;
+}
+
+const IPV6_DEFAULT_METRIC = 1024;
+
+/** What the kernel files a route under that was added without a metric. */
+export function defaultMetric(family: Family): number {
+  return family === 4 ? 0 : IPV6_DEFAULT_METRIC;
+}
+
+/** Boot on our own devices, as upstream writes it; our own number where only the tag tells whose it is. */
+export function protocolOn(device: string, ownDevices: ReadonlySet<string>): number {
+  return ownDevices.has(device) ? routeProtocol.boot : FLANNEL_PROTOCOL;
+}
+
+/** The kernel identifies a route by destination, metric and tos; ours have neither of the latter. */
+export function observedRouteKey({ destination, metric, tos }: ObservedRoute): string {
+  const isPlain = tos === 0 && metric === defaultMetric(familyOf(destination));
+  return isPlain ? destination : `${destination} metric ${metric} tos ${tos}`;
+}
+
+/** Both forms of a route, plain and through a next-hop object, count as the same. */
+export function isRouteSatisfied(
+  desired: HostRoute,
+  observed: ObservedRoute,
+  ownDevices: ReadonlySet<string>,
+): boolean {
+  return (
+    desired.gateway === observed.gateway &&
+    desired.device === observed.device &&
+    desired.onLink === observed.onLink &&
+    observed.type === rtn.unicast &&
+    observed.scope === 0 &&
+    !observed.isMultipath &&
+    observed.preferredSource === undefined &&
+    observed.protocol === protocolOn(desired.device, ownDevices)
+  );
+}
+
+/** As in `ip route` and `ip -6 route`; a route on a device that is not ours shows our protocol number. */
+export function routeLine(route: HostRoute, ownDevices: ReadonlySet<string>): string {
+  const family = familyOf(route.destination);
+  const parts: string[] = [hostText(route.destination)];
+  if (route.gateway !== undefined) parts.push("via", route.gateway);
+  parts.push("dev", route.device);
+  if (!ownDevices.has(route.device)) parts.push("proto", String(FLANNEL_PROTOCOL));
+  if (family === 6) parts.push("metric 1024");
+  if (route.onLink) parts.push("onlink");
+  if (family === 6) parts.push("pref medium");
+  return parts.join(" ");
+}
+
+export function observedRouteLine(route: ObservedRoute): string {
+  const parts: string[] = [route.destination];
+  if (route.type !== rtn.unicast) parts.unshift(`type ${route.type}`);
+  if (route.nextHopId !== undefined) parts.push(`nhid ${route.nextHopId}`);
+  if (route.isMultipath) parts.push("nexthop ...");
+  if (route.gateway !== undefined) parts.push(`via ${route.gateway}`);
+  if (route.device !== undefined) parts.push(`dev ${route.device}`);
+  if (route.protocol !== routeProtocol.boot) parts.push(`proto ${route.protocol}`);
+  if (route.preferredSource !== undefined) parts.push(`src ${route.preferredSource}`);
+  if (route.metric !== 0) parts.push(`metric ${route.metric}`);
+  if (route.onLink) parts.push("onlink");
+  return parts.join(" ");
+}

@@ -1,0 +1,139 @@
+// Writes and deletes routes, choosing their form: plain, or through a next-hop object.
+import { type FlannelError, hasCode } from "../../errors.ts";
+import { familyOf } from "../../ip/address.ts";
+import type { NetlinkRequest } from "../../netlink/request.ts";
+import { deleteRoute, writeRoute } from "../../netlink/rtnetlink/route.ts";
+import { rtn } from "../../netlink/uapi.ts";
+import type { Host, Operation, ProgramFailure, Slot } from "./kind.ts";
+import { missingDevice } from "./links.ts";
+import { makeNextHops, NextHops } from "./next-hop.ts";
+import { isAlreadyGone } from "./programming.ts";
+import { defaultMetric, type HostRoute, type ObservedRoute, protocolOn } from "./route-form.ts";
+
+type RouteSlot = Slot<HostRoute, ObservedRoute>;
+type GatewayRoute = HostRoute & Required<Pick<HostRoute, "gateway">>;
+
+interface Attempt {
+  readonly slot: RouteSlot;
+  readonly request: NetlinkRequest;
+  readonly before: ObservedRoute | undefined;
+}
+
+export async function programRoutes(
+  operations: readonly Operation<HostRoute, ObservedRoute>[],
+  host: Host,
+  signal: AbortSignal,
+): Promise<ProgramFailure[]> {
+  const pool = host.memory.of(NextHops);
+  const failures: ProgramFailure[] = [];
+  const slots = operations.map(({ slot }) => slot);
+  const throughNextHops = chooseNextHops(slots, pool);
+  const refused = await makeNextHops(throughNextHops, host, signal);
+  const attempts: Attempt[] = [];
+  for (const slot of slots) {
+    const { desired, observed: before } = slot;
+    const error = desired === undefined ? undefined : refused.get(desired);
+    // Undefined means the plain form: also where the kernel turned out not to know next hops.
+    const nextHopId = isAmong(desired, throughNextHops) ? pool.idFor(desired) : undefined;
+    const request = error === undefined ? requestFor(slot, nextHopId, host) : undefined;
+    if (request === undefined) {
+      failures.push({ slot, error: error ?? missingDevice(desired?.device ?? before?.device) });
+      continue;
+    }
+    settle(slot, desired === undefined ? undefined : asObserved(desired, nextHopId, host), pool);
+    attempts.push({ slot, request, before });
+  }
+  const results = await host.netlink.apply(
+    attempts.map(({ request }) => request),
+    signal,
+  );
+  for (const [index, error] of results.entries()) {
+    const attempt = attempts[index];
+    if (attempt === undefined || error === undefined || (await isInPlace(attempt, error, host, signal))) continue;
+    settle(attempt.slot, attempt.before, pool);
+    failures.push({ slot: attempt.slot, error });
+  }
+  return failures;
+}
+
+function isAmong(route: HostRoute | undefined, routes: ReadonlySet<HostRoute>): route is HostRoute {
+  return route !== undefined && routes.has(route);
+}
+
+/**
+ * Whether the error says that all is as wanted. When somebody put a route before ours (`ip route prepend`), the
+ * kernel refuses to replace that by a second one like ours: it is enough to take it away.
+ */
+async function isInPlace(
+  { slot, before }: Attempt,
+  error: FlannelError,
+  host: Host,
+  signal: AbortSignal,
+): Promise<boolean> {
+  if (slot.desired === undefined) return isAlreadyGone(error);
+  if (before === undefined || !hasCode(error, "kernel.exists")) return false;
+  const [refusal] = await host.netlink.apply([deletion(before, host)], signal);
+  return refusal === undefined;
+}
+
+function settle(slot: RouteSlot, observed: ObservedRoute | undefined, pool: NextHops): void {
+  pool.countRoute(slot.observed, -1);
+  slot.observed = observed;
+  pool.countRoute(observed, 1);
+}
+
+/** New routes beyond the limit of plain ones; a plain route that only changes stays plain. */
+function chooseNextHops(slots: readonly RouteSlot[], pool: NextHops): ReadonlySet<GatewayRoute> {
+  const chosen = new Set<GatewayRoute>();
+  const pendingPlain = new Map<string, number>();
+  for (const { desired, observed } of slots) {
+    if (desired === undefined) continue;
+    if (observed?.device === desired.device && observed.nextHopId === undefined) continue;
+    const pending = pendingPlain.get(desired.device) ?? 0;
+    if (pool.shouldUseNextHop(desired, pending)) chosen.add(desired);
+    else pendingPlain.set(desired.device, pending + 1);
+  }
+  return chosen;
+}
+
+function requestFor(
+  { desired, observed }: RouteSlot,
+  nextHopId: number | undefined,
+  host: Host,
+): NetlinkRequest | undefined {
+  if (desired === undefined) return observed === undefined ? undefined : deletion(observed, host);
+  const device = host.links.byName(desired.device);
+  if (device === undefined) return undefined;
+  const { destination, gateway, onLink } = desired;
+  const protocol = protocolOn(desired.device, host.ownership.ownDevices);
+  return nextHopId === undefined
+    ? writeRoute("set", { destination, device, ...(gateway === undefined ? {} : { gateway }), onLink, protocol })
+    : writeRoute("set", { destination, nextHopId, protocol });
+}
+
+function asObserved(route: HostRoute, nextHopId: number | undefined, { ownership }: Host): ObservedRoute {
+  return {
+    destination: route.destination,
+    device: route.device,
+    ...(route.gateway === undefined ? {} : { gateway: route.gateway }),
+    onLink: route.onLink,
+    protocol: protocolOn(route.device, ownership.ownDevices),
+    metric: defaultMetric(familyOf(route.destination)),
+    tos: 0,
+    type: rtn.unicast,
+    scope: 0,
+    ...(nextHopId === undefined ? {} : { nextHopId }),
+    isMultipath: false,
+    isOurs: true,
+  };
+}
+
+function deletion(route: ObservedRoute, { links }: Host): NetlinkRequest {
+  const { destination, gateway, protocol, type, scope, nextHopId, metric } = route;
+  const device = route.device === undefined ? undefined : links.byName(route.device);
+  const way =
+    nextHopId === undefined
+      ? { ...(device === undefined ? {} : { device }), ...(gateway === undefined ? {} : { gateway }) }
+      : { nextHopId };
+  return deleteRoute({ destination, protocol, type, scope, ...(metric === 0 ? {} : { metric }), ...way });
+}

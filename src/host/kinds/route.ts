@@ -1,0 +1,151 @@
+// Unicast routes of the main table: those on devices of ours, and those to our networks on others.
+import { isInside } from "../../ip/prefix.ts";
+import { FLANNEL_PROTOCOL, type NextHopMessage, type RouteMessage } from "../../netlink/rtnetlink/messages.ts";
+import { routeProtocol, routeTable, rtn } from "../../netlink/uapi.ts";
+import { type Change, type Deviation, type Host, type Kind, lookAt, type Reader, type Watch } from "./kind.ts";
+import { ownDeviceName } from "./links.ts";
+import { mainTable } from "./main-table.ts";
+import { neighbourKey, neighbourKind } from "./neighbour.ts";
+import { isNextHopLost, NextHops, removeUnusedNextHops } from "./next-hop.ts";
+import {
+  defaultMetric,
+  type HostRoute,
+  isRouteSatisfied,
+  type ObservedRoute,
+  observedRouteKey,
+  observedRouteLine,
+  routeLine,
+} from "./route-form.ts";
+import { programRoutes } from "./route-programmer.ts";
+
+export const routeKind: Kind<"route", HostRoute, ObservedRoute> = {
+  name: "route",
+  key: ({ destination }) => destination,
+  observedKey: observedRouteKey,
+  // The kernel takes several routes to one destination (NLM_F_APPEND): the first is used, our others are surplus.
+  // Listed twice while the table changed, it is one all the same.
+  surplusKey: (route, first) => {
+    const isSame = route.gateway === first.gateway && route.device === first.device;
+    return route.isOurs && !isSame ? `${observedRouteKey(route)} via ${route.gateway} dev ${route.device}` : undefined;
+  },
+  compare: (desired, observed, ownDevices) => (isRouteSatisfied(desired, observed, ownDevices) ? "same" : "replace"),
+  isRemovable: ({ isOurs }) => isOurs,
+  line: routeLine,
+  observedLine: observedRouteLine,
+  source: { listing: mainTable, open: openReader },
+  notices: {
+    route: deviationOf,
+    nextHop: (change, { host }) => (isNextHopLost(change, host) ? lookAt(routeKind) : undefined),
+  },
+  auditRound: 2,
+  deviceOf: ({ device }) => device,
+  requires: ({ device, gateway }, slots) =>
+    gateway === undefined ? [] : [slots.get(neighbourKind, neighbourKey({ device, address: gateway }))],
+  program: programRoutes,
+  tidy: removeUnusedNextHops,
+  plainForm: {
+    require: ({ memory }) => memory.of(NextHops).forcePlain(),
+    isPlain: ({ nextHopId }) => nextHopId === undefined,
+  },
+};
+
+async function openReader(host: Host): Promise<Reader<ObservedRoute, "route">> {
+  const nextHops = await host.netlink.dump("nextHop");
+  let byId: Map<number, NextHopMessage> | undefined;
+  const nextHop = (id: number): NextHopMessage | undefined => {
+    byId ??= new Map(nextHops.map((each) => [each.id, each]));
+    return byId.get(id);
+  };
+  return {
+    read: (message) => {
+      const known = host.slots.get(routeKind, message.destination)?.observed;
+      return known !== undefined && isFoundAgain(known, message, host) ? known : observedRoute(message, host, nextHop);
+    },
+    end: (found) => host.memory.of(NextHops).replaceAll(nextHops, found, host),
+  };
+}
+
+/**
+ * A route that is ours, or that stands where one of ours belongs; undefined for all others. `nextHop` is asked where
+ * the kernel names only its id (net.ipv4.nexthop_compat_mode=0).
+ */
+function observedRoute(
+  message: RouteMessage,
+  host: Host,
+  nextHopOf: (id: number) => NextHopMessage | undefined,
+): ObservedRoute | undefined {
+  if (message.table !== routeTable.main) return undefined;
+  const isWhole = message.nextHopId === undefined || message.outIndex !== undefined;
+  const nextHop = isWhole || message.nextHopId === undefined ? undefined : nextHopOf(message.nextHopId);
+  const outIndex = message.outIndex ?? nextHop?.outIndex;
+  const gateway = message.gateway ?? nextHop?.gateway;
+  const isOurs = isOurRoute(message, outIndex, host);
+  if (!isOurs && !(isPlainKey(message) && isDesired(message, host))) return undefined;
+  const device = host.links.byIndex(outIndex)?.name;
+  return {
+    destination: message.destination,
+    ...(device === undefined ? {} : { device }),
+    ...(gateway === undefined ? {} : { gateway }),
+    onLink: message.onLink || nextHop?.onLink === true,
+    protocol: message.protocol,
+    metric: message.metric,
+    tos: message.tos,
+    type: message.type,
+    scope: message.scope,
+    ...(message.preferredSource === undefined ? {} : { preferredSource: message.preferredSource }),
+    ...(message.nextHopId === undefined ? {} : { nextHopId: message.nextHopId }),
+    isMultipath: message.isMultipath,
+    isOurs,
+  };
+}
+
+/** Whether the message says what we knew: of ten thousand routes that stay, none is made anew at every look. */
+function isFoundAgain(known: ObservedRoute, message: RouteMessage, host: Host): boolean {
+  return (
+    message.table === routeTable.main &&
+    known.destination === message.destination &&
+    known.gateway === message.gateway &&
+    known.nextHopId === message.nextHopId &&
+    known.onLink === message.onLink &&
+    known.protocol === message.protocol &&
+    known.type === message.type &&
+    known.scope === message.scope &&
+    known.metric === message.metric &&
+    known.tos === message.tos &&
+    known.preferredSource === message.preferredSource &&
+    known.isMultipath === message.isMultipath &&
+    known.device === host.links.byIndex(message.outIndex)?.name &&
+    known.isOurs === isOurRoute(message, message.outIndex, host)
+  );
+}
+
+function isPlainKey({ tos, metric, family }: RouteMessage): boolean {
+  return tos === 0 && metric === defaultMetric(family);
+}
+
+function isDesired({ destination }: RouteMessage, { slots }: Host): boolean {
+  return slots.get(routeKind, destination)?.desired !== undefined;
+}
+
+/** On our devices all that the kernel did not make by itself; elsewhere what bears our number and lies in our networks. */
+function isOurRoute(message: RouteMessage, outIndex: number | undefined, { links, ownership }: Host): boolean {
+  if (message.type !== rtn.unicast || message.protocol === routeProtocol.kernel) return false;
+  if (ownDeviceName(outIndex, links, ownership) !== undefined) return true;
+  return message.protocol === FLANNEL_PROTOCOL && isInside(message.destination, ownership.ownedNetworks);
+}
+
+function deviationOf({ action, message }: Change<"route">, watch: Watch): Deviation | undefined {
+  const route = observedRoute(message, watch.host, () => undefined);
+  if (route === undefined) return undefined;
+  const slot = watch.host.slots.get(routeKind, observedRouteKey(route));
+  if (watch.isResting(slot)) return undefined;
+  const known = slot?.observed;
+  const isSame =
+    known !== undefined &&
+    known.type === route.type &&
+    known.protocol === route.protocol &&
+    known.nextHopId === route.nextHopId &&
+    (route.nextHopId !== undefined ||
+      (known.gateway === route.gateway && known.device === route.device && known.onLink === route.onLink));
+  return isSame === (action === "new") ? undefined : lookAt(routeKind);
+}

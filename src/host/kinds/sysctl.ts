@@ -1,0 +1,45 @@
+// Settings under /proc/sys. They are never taken back, and nobody tells of their changes.
+import { readSysctl, writeSysctl } from "../../sys/sysctl.ts";
+import type { Kind } from "./kind.ts";
+import { oneByOne } from "./programming.ts";
+
+/** Written under /proc/sys; `key` with slashes. */
+export interface HostSysctl {
+  readonly key: string;
+  readonly value: string;
+}
+
+export const sysctlKind: Kind<"sysctl", HostSysctl, HostSysctl> = {
+  name: "sysctl",
+  key: ({ key }) => key,
+  observedKey: ({ key }) => key,
+  compare: (desired, observed) => (desired.value === observed.value ? "same" : "replace"),
+  isRemovable: () => false,
+  line: sysctlLine,
+  observedLine: sysctlLine,
+  source: {
+    look: ({ slots }) => {
+      const found: HostSysctl[] = [];
+      for (const { desired } of slots.slots(sysctlKind)) {
+        if (desired === undefined) continue;
+        const value = readSysctl(desired.key);
+        // What this kernel does not have needs no value.
+        found.push(value === undefined || value === desired.value ? desired : { key: desired.key, value });
+      }
+      return found;
+    },
+  },
+  notices: {},
+  auditRound: 0,
+  program: oneByOne(({ slot }) => {
+    const { desired } = slot;
+    if (desired === undefined) return;
+    writeSysctl(desired.key, desired.value);
+    slot.observed = desired;
+  }),
+};
+
+/** As `sysctl` prints it: dots and slashes of the path change places. */
+function sysctlLine({ key, value }: HostSysctl): string {
+  return `${key.replaceAll(/[./]/g, (mark) => (mark === "." ? "/" : "."))} = ${value}`;
+}
