@@ -1,5 +1,5 @@
 // What a soak has shown: memory over time, what was carried, what was lost and why. Pure.
-import type { Status } from "../src/agent/control/control-protocol.ts";
+import type { NetworkStatus } from "../src/agent/control/control-protocol.ts";
 import { percentile } from "./bench-set.ts";
 import type { TrafficResults } from "./soak-traffic.ts";
 
@@ -14,7 +14,7 @@ export interface MemorySample {
 
 export interface HostView {
   readonly name: string;
-  readonly dataPlane: NonNullable<Status["dataPlane"]>;
+  readonly dataPlane: NonNullable<NetworkStatus["dataPlane"]>;
   /** Datagrams that found the socket's queue full. */
   readonly queueDrops: number;
 }

@@ -5,7 +5,13 @@ import { readFile } from "node:fs/promises";
 import { request } from "node:http";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
-import { metricsSchema, type Status, statusSchema } from "../src/agent/control/control-protocol.ts";
+import {
+  controlPaths,
+  metricsSchema,
+  type NetworkStatus,
+  type Status,
+  statusSchema,
+} from "../src/agent/control/control-protocol.ts";
 import type { MetricName } from "../src/telemetry/metrics/definitions.ts";
 import type { LabHost } from "./host.ts";
 import { readSubnetEnv, type SubnetEnv } from "./subnet-env.ts";
@@ -24,6 +30,9 @@ export interface AgentOptions {
   /** Directory of subnet.env, control socket and state, for several agents on one host. Default: the host's. */
   readonly directory?: string;
 }
+
+/** An agent's status with its one network at hand. */
+export type LabStatus = Omit<Status, "networks"> & NetworkStatus;
 
 export interface AgentExit {
   readonly code: number | null;
@@ -113,13 +122,16 @@ export class LabAgent implements AsyncDisposable {
   }
 
   /** What `flannelctl status` would get. Throws while nobody listens. */
-  async status(): Promise<Status> {
-    return statusSchema.parse(await getJson(this.controlSocket, "/v1/status"));
+  async status(): Promise<LabStatus> {
+    const { networks, ...status } = statusSchema.parse(await getJson(this.controlSocket, controlPaths.status));
+    const [network] = networks;
+    if (network === undefined) throw new Error("the status names no network");
+    return { ...network, ...status };
   }
 
   /** The values of a metric, by their labels but `network`, as `reason=noRoute`; empty when it tells nothing. */
   async metric(name: MetricName): Promise<Readonly<Record<string, number>>> {
-    const { metrics } = metricsSchema.parse(await getJson(this.controlSocket, "/v1/metrics"));
+    const { metrics } = metricsSchema.parse(await getJson(this.controlSocket, controlPaths.metrics));
     const samples = metrics.find((metric) => metric.name === name)?.samples ?? [];
     return Object.fromEntries(
       samples.map(({ labels: { network: _, ...labels }, value }) => [
@@ -131,13 +143,17 @@ export class LabAgent implements AsyncDisposable {
     );
   }
 
-  /** Waits until the agent says it is ready, and optionally until it has programmed that many peers. */
-  untilReady(options: { readonly peers?: number; readonly timeoutMs?: number } = {}): Promise<Status> {
+  /**
+   * Waits until nothing speaks against it at this moment that packets flow, and optionally until the agent has
+   * programmed that many peers. `status.state` of a recovery follows 10 s later.
+   */
+  untilReady(options: { readonly peers?: number; readonly timeoutMs?: number } = {}): Promise<LabStatus> {
     const what = options.peers === undefined ? "readiness" : `readiness with ${options.peers} peers`;
     return this.#until(what, options.timeoutMs, async () => {
       const status = await this.status();
-      if (status.pid !== this.pid) throw new Error(`another agent answers, pid ${status.pid}`);
-      if (!status.ready) throw new Error(`not ready: ${status.reasons.join("; ")}`);
+      if (status.agent.pid !== this.pid) throw new Error(`another agent answers, pid ${status.agent.pid}`);
+      const reasons = status.reasons.filter(({ name, state }) => state === "notReady" || name === "peers-pending");
+      if (reasons.length > 0) throw new Error(`not ready: ${reasons.map(({ message }) => message).join("; ")}`);
       if (options.peers === undefined || status.peers.programmed === options.peers) return status;
       throw new Error(`${status.peers.programmed} peers programmed`);
     });

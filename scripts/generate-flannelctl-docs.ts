@@ -1,11 +1,13 @@
-// Writes docs/flannelctl.md from the commands' own help and the schemas of their --json output.
+// Writes docs/flannelctl.md from the commands' own help, and the tables of exit codes, reasons and findings.
 // With --check it only says whether the file is stale (exit 1).
 import { readFileSync, writeFileSync } from "node:fs";
 import { fileURLToPath } from "node:url";
 import type { Command } from "commander";
-import { z } from "zod";
+import { type ReasonDefinition, reasonDefinitions } from "../src/agent/lifecycle/agent-state.ts";
 import { buildProgram } from "../src/cli/flannelctl/program.ts";
-import { errorOutputSchema, outputSchemas } from "../src/cli/flannelctl/session/json-output.ts";
+import { publishedSchemas, schemaFileName } from "../src/cli/flannelctl/session/json-output.ts";
+import { findingMeanings } from "../src/doctor/finding.ts";
+import { exitCodeMeanings, exitCodes } from "../src/exit-codes.ts";
 
 const path = fileURLToPath(new URL("../docs/flannelctl.md", import.meta.url));
 
@@ -22,22 +24,61 @@ variable names it.
 ## Output and exit codes
 
 Results go to standard output, messages to standard error. Colours appear only on a terminal and never with \`NO_COLOR\`.
-With \`--json\` standard output holds exactly one JSON document of the schema given below with each command, or nothing
-when the command could not do its work. Then standard error holds one line:
+With \`--json\` standard output holds exactly one JSON document, or nothing when the command could not do its work. Its
+[JSON Schema](schemas) is named below with each command. Then standard error holds one line ([schemas/error.json](schemas/error.json)):
 
 \`\`\`json
-${JSON.stringify({ error: { code: "agent.absent", message: "no flanneld listens on /run/flannel/flanneld.sock; ..." } })}
+${JSON.stringify({ version: 1, error: { code: "agent.absent", message: "no flanneld listens on /run/flannel/flanneld.sock; ..." } })}
 \`\`\`
 
-\`message\` is for people; \`code\` is stable. Fields may be added to results; none is renamed or removed.
+\`message\` is for people; \`code\` is stable. \`version\` is that of the format: fields may be added without a new one; none is
+renamed or removed. (An export names its format itself.) Moments end in \`At\` and are RFC 3339, UTC; durations end in \`Seconds\`
+or \`Ms\`, sizes in \`Bytes\`. What there is once for each network stands in \`networks\`, each with its \`name\`: today the key
+prefix in the store, and one entry.
+
+An agent and a flannelctl of different versions may meet for a moment during an upgrade. When they do not understand each
+other they say so (\`agent.incompatible\`); \`wait\` waits on.
+
+All programs end with a code of one table:
 
 | exit code | meaning |
 |---|---|
-| 0 | done; \`status\`, \`wait\`: the agent is ready; \`config check\`: valid and nothing odd |
-| 1 | failed; \`status\`, \`wait\`: not ready; \`config check\`: an error, or an unknown key |
-| 2 | wrong use: an unknown command or option, a bad value |
-| 3 | no agent listens on the socket (\`status\`, \`plan\`) |
-| 130 | interrupted |
+${exitCodeRows()}
+
+* 0: \`status\`: ready; \`wait\`: ready or degraded; \`config check\`: valid and nothing odd.
+* 1: \`status\`: degraded or not ready; \`wait\`: not ready in time; \`config check\`: an error, or an unknown key.
+* 2: an unknown command or option, a bad value, a network configuration or an export that cannot be used.
+* 4: no command ends with it yet; it is for commands that examine a host or a network.
+* 5: \`flanneld\` only. Its unit starts it again, and it takes another lease.
+* \`mk-docker-opts\` keeps the codes of flannel's script of that name (0 and 1), and a CNI plugin those of the CNI specification.
+
+## State
+
+The agent is in one of three states. \`flannelctl status\`, \`/readyz\`, the log and \`systemctl status\` all tell the same one.
+
+* \`ready\`: packets of containers on this host flow to all known peers.
+* \`degraded\`: they flow, but not to all, or not as safely as wanted. \`/readyz\` still answers 200.
+* \`notReady\`: they cannot flow, or it is not known whether the subnet is still ours. \`/readyz\` answers 503; \`/healthz\` does not.
+
+A change is told when it has lasted 10 seconds, so that a blip is not seen. Two are told at once: the first state after a
+start that is not \`notReady\`, and a lost lease (marked below). \`reasons\` and \`pendingState\` are of the moment. Forwarding is
+looked at whenever the state is, at least every 2 seconds; chains of other programs once a minute, and when someone asks for the status.
+
+| reason | state | why |
+|---|---|---|
+${reasonRows()}
+
+Where no agent can be asked, \`wait\`, \`init\` and \`join\` name \`agent-absent\`, \`agent-silent\` (it does not answer),
+\`agent-incompatible\` (it is of another version) or \`starting\` instead.
+
+## Findings
+
+What stands in the way, or soon will, has one shape wherever it is told (\`status\`, \`init\`, \`join\`, the log): a name, which is stable, a
+severity, what was seen (\`evidence\`) and what ends it (\`remedy\`).
+
+| name | meaning |
+|---|---|
+${findingRows()}
 
 \`version\` and \`completion\` need neither agent nor store; \`version\` names the agent's version when one answers.
 
@@ -81,6 +122,25 @@ the one named by the subnet file while it announces an address of this host. A r
 subnet file, the state, and a control socket that nobody listens on, unless something before it failed.
 `;
 
+function exitCodeRows(): string {
+  const names = Object.keys(exitCodes) as (keyof typeof exitCodes)[];
+  return names.map((name) => `| ${exitCodes[name]} | ${exitCodeMeanings[name]} |`).join("\n");
+}
+
+function reasonRows(): string {
+  const rows = Object.entries<ReasonDefinition>(reasonDefinitions).map(
+    ([name, { state, isImmediate, argument }]) =>
+      `| \`${name}\` | \`${state}\`${isImmediate === true ? ", at once" : ""} | ${argument} |`,
+  );
+  return rows.join("\n");
+}
+
+function findingRows(): string {
+  return Object.entries(findingMeanings)
+    .map(([name, meaning]) => `| \`${name}\` | ${meaning} |`)
+    .join("\n");
+}
+
 function verbs(command: Command): Command[] {
   return command.commands.length === 0 ? [command] : command.commands.flatMap(verbs);
 }
@@ -88,31 +148,6 @@ function verbs(command: Command): Command[] {
 function nameOf(command: Command): string {
   const parent = command.parent;
   return parent === null || parent.parent === null ? command.name() : `${nameOf(parent)} ${command.name()}`;
-}
-
-function schemaBlock(schema: z.ZodType): string {
-  const jsonSchema = z.toJSONSchema(schema, { override: ({ jsonSchema: node }) => simplify(node) });
-  delete jsonSchema.$schema;
-  return `\`\`\`json\n${formatJson(jsonSchema, "")}\n\`\`\``;
-}
-
-/** zod adds the range of safe integers to every integer, and closes objects to which we promise to add fields. */
-function simplify(node: z.core.JSONSchema.BaseSchema): void {
-  if (node.additionalProperties === false) delete node.additionalProperties;
-  if (node.minimum === Number.MIN_SAFE_INTEGER) delete node.minimum;
-  if (node.maximum === Number.MAX_SAFE_INTEGER) delete node.maximum;
-}
-
-/** JSON in which whatever fits on a line is on one line. */
-function formatJson(value: unknown, indent: string): string {
-  const line = JSON.stringify(value);
-  if (line.length + indent.length <= 100 || typeof value !== "object" || value === null) return line;
-  const inner = `${indent}  `;
-  if (Array.isArray(value)) return `[\n${value.map((item) => inner + formatJson(item, inner)).join(",\n")}\n${indent}]`;
-  const members = Object.entries(value).map(
-    ([key, item]) => `${inner}${JSON.stringify(key)}: ${formatJson(item, inner)}`,
-  );
-  return `{\n${members.join(",\n")}\n${indent}}`;
 }
 
 /** Help as it is printed on a terminal of a fixed width, so that the page does not depend on where it is made. */
@@ -125,16 +160,15 @@ function helpOf(command: Command): string {
 
 function section(command: Command): string {
   const name = nameOf(command);
-  const schema = outputSchemas[name];
-  if (schema === undefined) throw new Error(`no schema for the output of ${name}`);
-  return `## flannelctl ${name}\n\n\`\`\`text\n${helpOf(command)}\n\`\`\`\n\nWith \`--json\`:\n\n${schemaBlock(schema)}\n`;
+  if (publishedSchemas[name] === undefined) throw new Error(`no schema for the output of ${name}`);
+  const file = `schemas/${schemaFileName(name)}`;
+  return `## flannelctl ${name}\n\n\`\`\`text\n${helpOf(command)}\n\`\`\`\n\nWith \`--json\`: [${file}](${file})\n`;
 }
 
 function document(): string {
   const program = buildProgram({ writeOut: () => undefined }, "", () => Promise.resolve());
   const options = `## Options of every command\n\n\`\`\`text\n${helpOf(program)}\n\`\`\`\n`;
-  const errors = `## Errors with --json\n\n${schemaBlock(errorOutputSchema)}\n`;
-  return [preface, options, ...verbs(program).map(section), errors].join("\n");
+  return [preface, options, ...verbs(program).map(section)].join("\n");
 }
 
 function stored(): string {

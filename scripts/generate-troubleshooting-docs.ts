@@ -2,7 +2,8 @@
 // the rest of the page is written by hand. With --check it only says whether the page is stale (exit 1).
 import { readFileSync, writeFileSync } from "node:fs";
 import { fileURLToPath } from "node:url";
-import { errorCodes } from "../src/errors.ts";
+import { type ErrorCode, errorCodes, FlannelError } from "../src/errors.ts";
+import { agentExitCode, exitCodeOfError } from "../src/exit-codes.ts";
 import type { EventDefinition } from "../src/telemetry/events/definition.ts";
 import { logEvents } from "../src/telemetry/events.ts";
 
@@ -32,16 +33,22 @@ function eventTable(): string {
   );
 }
 
+/** Of any program that ends with it; flanneld has one of its own for a lost lease. */
+function exitText(code: ErrorCode): string {
+  const error = new FlannelError(code, "");
+  const [others, agent] = [exitCodeOfError(error), agentExitCode(error)];
+  return others === agent ? String(others) : `flanneld ${agent}, others ${others}`;
+}
+
 function errorTable(): string {
   return table(
-    ["code", "meaning", "what to do", "retry", "exit code of flanneld, flannel-store", "of flannelctl"],
-    Object.entries(errorCodes).map(([code, { meaning, remedy, retry, exit }]) => [
+    ["code", "meaning", "what to do", "retry", "exit code"],
+    Object.entries(errorCodes).map(([code, { meaning, remedy, retry }]) => [
       `\`${code}\``,
       meaning,
       remedy,
       retryTexts[retry],
-      String(exit.daemon),
-      String(exit.flannelctl),
+      exitText(code as ErrorCode),
     ]),
   );
 }

@@ -8,12 +8,7 @@ interface ErrorCodeDefinition {
   readonly remedy: string;
   /** `agent`: flanneld goes on and retries; `later`: the same call may succeed later; `remedy`: only after the remedy. */
   readonly retry: "agent" | "later" | "remedy";
-  /** Of a program that ends with it; `daemon` stands for flanneld and flannel-store. */
-  readonly exit: { readonly daemon: 1 | 2 | 3; readonly flannelctl: 1 | 2 | 3 | 130 };
 }
-
-const failure = { daemon: 1, flannelctl: 1 } as const;
-const leaseLost = { daemon: 3, flannelctl: 1 } as const;
 
 /** Closed list: a new code needs a reason, since logs, exit codes and tests hang on it. */
 export const errorCodes = {
@@ -21,163 +16,141 @@ export const errorCodes = {
     meaning: "The network configuration, a flag or a file that configures flannel is wrong.",
     remedy: "Correct what the message names; `flannelctl config check` checks the network configuration.",
     retry: "remedy",
-    exit: { daemon: 2, flannelctl: 1 },
   },
   "config.missing": {
     meaning: "The store has no network configuration, or the agent has not read one yet.",
     remedy: "`flannelctl config set`; check `--etcd-prefix`.",
     retry: "agent",
-    exit: failure,
   },
   "config.conflict": {
     meaning: "Somebody else wrote what was to be written: the store holds another value by now.",
     remedy: "Read the value again, then repeat the command.",
     retry: "remedy",
-    exit: failure,
   },
   "lease.conflict": {
     meaning: "Another host holds the subnet, or another agent announces our public IP.",
     remedy: "`flannelctl lease list` shows the owner; stop one of the two, or give one another `--public-ip`.",
     retry: "remedy",
-    exit: leaseLost,
   },
   "lease.lost": {
     meaning: "The lease is not in the store, or no longer ours.",
     remedy: "`flannelctl lease list`; a running agent takes its lease again by itself.",
     retry: "agent",
-    exit: leaseLost,
   },
   "pool.exhausted": {
     meaning: "No subnet of the network is free.",
     remedy: "Release a lease or a reservation that nobody needs, or enlarge `Network`.",
     retry: "agent",
-    exit: failure,
   },
   "store.unavailable": {
     meaning: "The store cannot be reached or does not answer.",
     remedy: "Look after the store and the network to it; check `--etcd-endpoints`.",
     retry: "agent",
-    exit: failure,
   },
   "store.unauthorized": {
     meaning: "The store refuses the user, the password, the role, the certificate or the token.",
     remedy: "Correct the credentials; a host of a small cluster: `flannelctl join` with a new token.",
     retry: "remedy",
-    exit: failure,
   },
   "store.compacted": {
     meaning: "The store no longer has the revision that was asked for.",
     remedy: "Nothing: the agent reads everything again. Repeat a command that ended with it.",
     retry: "agent",
-    exit: failure,
   },
   "kernel.denied": {
     meaning: "The kernel does not permit it.",
     remedy: "Run the program as root, or give it `CAP_NET_ADMIN`.",
     retry: "remedy",
-    exit: failure,
   },
   "kernel.exists": {
     meaning: "The kernel has such an object already, and it is not ours.",
     remedy: "Remove the object that the message names, or choose another name, port or network.",
     retry: "agent",
-    exit: failure,
   },
   "kernel.notFound": {
     meaning: "The kernel does not have the object that was asked for.",
     remedy: "Check that the device that the message names exists.",
     retry: "agent",
-    exit: failure,
   },
   "kernel.busy": {
     meaning: "The kernel is busy with the object, or another program uses it.",
     remedy: "Stop the program that uses the object, if the error stays.",
     retry: "agent",
-    exit: failure,
   },
   "kernel.unsupported": {
     meaning: "This kernel cannot do it: a module is missing or the kernel is too old.",
     remedy: "Load the module that the message names, or use another backend.",
     retry: "remedy",
-    exit: failure,
   },
   "kernel.rejected": {
     meaning: "The kernel refused it for another reason; its words are in the message.",
     remedy: "`flannelctl status` shows all objects that the kernel refuses.",
     retry: "agent",
-    exit: failure,
   },
   "interface.notFound": {
     meaning: "No interface of this host fits the flags, the public IP or the address family.",
     remedy: "Name one with `--iface`; the message lists the interfaces.",
     retry: "remedy",
-    exit: failure,
   },
   "file.failed": {
     meaning: "A file or a directory cannot be read, written or locked.",
     remedy: "Make room, or correct the path or its permissions.",
     retry: "later",
-    exit: failure,
   },
   "tool.missing": {
     meaning: "A program that is needed is not installed or cannot be run.",
     remedy: "Install what the message names.",
     retry: "remedy",
-    exit: failure,
   },
   "firewall.rejected": {
     meaning: "nft or iptables refused traffic rules, or did not end in time; its words are in the message.",
     remedy: "`flannelctl rules` shows what is missing.",
     retry: "agent",
-    exit: failure,
   },
   "service.failed": {
     meaning: "systemd could not start or stop a unit, or a unit did not become ready.",
     remedy: "`systemctl status` and `journalctl -u` of the unit that the message names.",
     retry: "remedy",
-    exit: failure,
   },
   "cluster.conflict": {
     meaning: "The state of the small cluster does not permit it, for example because a host of that name is a member.",
     remedy: "Do what the message says; `flannelctl host list` shows the members.",
     retry: "remedy",
-    exit: failure,
   },
   "cluster.notFound": {
     meaning: "The small cluster has no such host or token.",
     remedy: "`flannelctl host list`, `flannelctl token list`.",
     retry: "remedy",
-    exit: failure,
   },
   "agent.running": {
     meaning: "Another agent runs and holds the subnet file, the device or the socket.",
     remedy: "Stop it, or give each agent its own `--subnet-file`, network, and `VNI` or `Port`.",
     retry: "remedy",
-    exit: failure,
   },
   "agent.absent": {
     meaning: "No agent listens on the control socket.",
     remedy: "`systemctl start flanneld`, or name the socket with `--socket` or `--subnet-file`.",
     retry: "later",
-    exit: { daemon: 1, flannelctl: 3 },
+  },
+  "agent.incompatible": {
+    meaning: "flannelctl and the agent are of versions that do not understand each other.",
+    remedy: "Restart the older of the two after the upgrade: `flannelctl version` names both.",
+    retry: "remedy",
   },
   usage: {
     meaning: "The command line is wrong: an unknown command or flag, or a bad value.",
     remedy: "`--help` lists commands and flags.",
     retry: "remedy",
-    exit: { daemon: 2, flannelctl: 2 },
   },
   cancelled: {
     meaning: "Somebody stopped the program before it was done.",
     remedy: "Repeat the command.",
     retry: "later",
-    exit: { daemon: 1, flannelctl: 130 },
   },
   internal: {
     meaning: "Something happened that the program does not expect.",
     remedy: "Report it with the log; `agent.failed.stack` has the place in the program.",
     retry: "later",
-    exit: failure,
   },
 } as const satisfies Record<string, ErrorCodeDefinition>;
 

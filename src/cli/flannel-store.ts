@@ -2,7 +2,8 @@
 import { existsSync, readFileSync } from "node:fs";
 import { join, resolve } from "node:path";
 import { setFlagsFromString } from "node:v8";
-import { describeError, errorCodes, FlannelError, hasCode } from "../errors.ts";
+import { describeError, FlannelError, hasCode } from "../errors.ts";
+import { exitCodeOfError, exitCodes } from "../exit-codes.ts";
 import type { ClusterService } from "../flannel-store/membership/cluster-service.ts";
 import type { StoreServer } from "../flannel-store/server/store-server.ts";
 import { readUsersFile } from "../flannel-store/server/users-file.ts";
@@ -53,7 +54,7 @@ function stopSignal(): Promise<void> {
   for (const signal of ["SIGTERM", "SIGINT"] as const) {
     process.once(signal, () => {
       stop();
-      setTimeout(() => process.exit(1), STOP_WITHIN_MS).unref();
+      setTimeout(() => process.exit(exitCodes.failure), STOP_WITHIN_MS).unref();
     });
   }
   return promise;
@@ -183,6 +184,6 @@ try {
   process.stderr.write(
     `flannel-store: ${error instanceof FlannelError ? error.message : describeError(error)}${hint}\n`,
   );
-  process.exitCode = errorCodes[error instanceof FlannelError ? error.code : "internal"].exit.daemon;
+  process.exitCode = exitCodeOfError(error);
 }
 process.exit();

@@ -1,8 +1,9 @@
 // Entry point of flannelctl: connects the program to the process and ends it with its exit code.
 import { text } from "node:stream/consumers";
+import { exitCodes } from "../exit-codes.ts";
 import { version } from "../version.ts";
 import { runFlannelctl } from "./flannelctl/program.ts";
-import { exitCodes, type Terminal } from "./flannelctl/session/invocation.ts";
+import type { Terminal } from "./flannelctl/session/invocation.ts";
 import { allPutBack } from "./flannelctl/session/putting-back.ts";
 
 /** After Ctrl-C a verb gets this long to put things down before the process ends anyway. */

@@ -1,9 +1,10 @@
 // flanneld: flags and environment → options, log, signals, exit code. The agent itself is src/agent.
 import { writeFileSync } from "node:fs";
 import { fileURLToPath } from "node:url";
-import { type ExitCode, runAgent } from "../agent/lifecycle/run-agent.ts";
+import { runAgent } from "../agent/lifecycle/run-agent.ts";
 import { backends } from "../backend/registry.ts";
 import { hasCode } from "../errors.ts";
+import { type ExitCode, exitCodes } from "../exit-codes.ts";
 import { createLogger } from "../telemetry/create-logger.ts";
 import { version } from "../version.ts";
 import { flanneldUsageHint, resolveAgentOptions } from "./flags/flanneld-flags.ts";
@@ -27,7 +28,7 @@ async function main(): Promise<ExitCode> {
   const invocation = resolveAgentOptions(process.argv.slice(2), process.env);
   if (invocation.action !== "run") {
     process.stdout.write(invocation.action === "help" ? invocation.text : `${version}\n`);
-    return 0;
+    return exitCodes.ok;
   }
   const { options, warnings, given } = invocation;
   nameProcess();
@@ -35,12 +36,12 @@ async function main(): Promise<ExitCode> {
   const stop = new AbortController();
   for (const signal of ["SIGTERM", "SIGINT"] as const) {
     process.on(signal, () => {
-      if (stop.signal.aborted) process.exit(1);
+      if (stop.signal.aborted) process.exit(exitCodes.failure);
       logger.info("agent.stopping", `${signal} received: stopping; a second one ends at once`);
       stop.abort();
       setTimeout(() => {
         logger.error("agent.stop-forced", "not stopped in time: ending anyway; kernel state stays");
-        process.exit(1);
+        process.exit(exitCodes.failure);
       }, STOP_WITHIN_MS).unref();
     });
   }
@@ -61,7 +62,7 @@ try {
 } catch (error) {
   if (!hasCode(error, "usage")) throw error;
   process.stderr.write(`flanneld: ${error.message}\n${flanneldUsageHint}\n`);
-  process.exitCode = 2;
+  process.exitCode = exitCodes.usage;
 }
 // Whatever a library still holds must not keep an agent alive that has released everything of its own.
 process.exit();

@@ -2,10 +2,14 @@ import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { parseAddress, parsePrefix } from "../ip/address.ts";
 import type { RuleMessage } from "../netlink/rtnetlink/messages.ts";
-import { evaluatePreflight, type PreflightContext, type PreflightFacts } from "./preflight.ts";
-import { readUdpPorts } from "./preflight-facts.ts";
+import type { CheckContext } from "./check.ts";
+import { ipForward } from "./checks/ip-forward.ts";
+import { findingMeanings } from "./finding.ts";
+import { readUdpPorts } from "./gather-facts.ts";
+import type { HostFacts } from "./host-facts.ts";
+import { neededFacts, preflightChecks, runChecks } from "./preflight.ts";
 
-const context: PreflightContext = {
+const context: CheckContext = {
   families: new Set([4, 6]),
   networks: [parsePrefix("10.5.0.0/16"), parsePrefix("fd00:5::/48")],
   ownSubnets: [parsePrefix("10.5.1.0/24"), parsePrefix("fd00:5:0:1::/64")],
@@ -14,7 +18,7 @@ const context: PreflightContext = {
   overlayMtuBytes: 1430,
   needs: { carriesTraffic: true, kernelDevice: { kind: "vxlan", udpPort: 8472 } },
 };
-const clean: PreflightFacts = {
+const clean: HostFacts = {
   sysctls: new Map([
     ["net/ipv4/ip_forward", "1"],
     ["net/ipv6/conf/all/forwarding", "1"],
@@ -32,11 +36,12 @@ const clean: PreflightFacts = {
   forwardDrops: [],
   foreignUdpPorts: new Set([53]),
   policyRouting: { rules: [], tables: new Map() },
+  deviceRefusal: undefined,
 };
 
-function checks(facts: Partial<PreflightFacts>, changed: Partial<PreflightContext> = {}): string[] {
-  const findings = evaluatePreflight({ ...context, ...changed }, { ...clean, ...facts });
-  return findings.map(({ check, severity }) => `${severity} ${check}`);
+function checks(facts: Partial<HostFacts>, changed: Partial<CheckContext> = {}): string[] {
+  const findings = runChecks({ ...context, ...changed }, { ...clean, ...facts });
+  return findings.map(({ name, severity }) => `${severity} ${name}`);
 }
 
 test("a host in order has no finding: default route, own bridge and peers' routes do not overlap", () => {
@@ -44,7 +49,7 @@ test("a host in order has no finding: default route, own bridge and peers' route
 });
 
 test("each fact has its finding, errors first", () => {
-  const facts: Partial<PreflightFacts> = {
+  const facts: Partial<HostFacts> = {
     sysctls: new Map([
       ["net/ipv4/ip_forward", "0"],
       ["net/ipv6/conf/all/forwarding", "0"],
@@ -71,9 +76,22 @@ test("each fact has its finding, errors first", () => {
   expect(checks(facts, { needs: { carriesTraffic: false } })).toEqual(["warning network-overlap"]);
 });
 
+test("only the facts that the applicable checks need are gathered", () => {
+  expect([...neededFacts(context, [ipForward])]).toEqual(["sysctls"]);
+  expect([...neededFacts({ ...context, needs: { carriesTraffic: false } }, [ipForward])]).toEqual([]);
+  expect([...neededFacts(context, preflightChecks)].sort()).toEqual(Object.keys(clean).sort());
+});
+
+test("names are in kebab case and each is said to mean something", () => {
+  for (const [name, meaning] of Object.entries(findingMeanings)) {
+    expect(name).toMatch(/^[a-z]+(-[a-z]+)*$/);
+    expect(meaning).toMatch(/^[A-Z].*\.$/);
+  }
+});
+
 describe("details", () => {
   test("loose reverse path filtering outweighs strict", () => {
-    const values = (all: string, device: string): Partial<PreflightFacts> => ({
+    const values = (all: string, device: string): Partial<HostFacts> => ({
       sysctls: new Map([
         ["net/ipv4/conf/all/rp_filter", all],
         ["net/ipv4/conf/eth0/rp_filter", device],
@@ -101,8 +119,8 @@ describe("details", () => {
 
   test("a larger route around the network is named once with its device", () => {
     const routes = [{ destination: parsePrefix("10.0.0.0/8"), device: "tun0", hasGateway: true }];
-    const [finding] = evaluatePreflight(context, { ...clean, routes });
-    expect(finding?.message).toBe(
+    const [finding] = runChecks(context, { ...clean, routes });
+    expect(finding?.evidence).toBe(
       "the network of the containers overlaps what this host already uses: 10.5.0.0/16 with the route 10.0.0.0/8 dev tun0",
     );
   });
@@ -122,24 +140,24 @@ test("a rule that leads away is named with the route it finds and a cure", () =>
   ];
   const route = { destination: parsePrefix("0.0.0.0/0"), type: 1, device: "eth1", isInMain: false };
   const tables = new Map([[200, [{ ...route, gateway: parseAddress("192.168.60.1") }]]]);
-  const findings = evaluatePreflight(context, { ...clean, policyRouting: { rules, tables } });
+  const findings = runChecks(context, { ...clean, policyRouting: { rules, tables } });
   const tail = "before the main table with flannel's routes is asked";
   expect(findings).toEqual([
     {
-      check: "policy-rule",
+      name: "policy-rule",
       severity: "warning",
-      message: `the policy rule "100: from all lookup 200" sends packets for 10.5.0.0/16 to table 200, where they find "default via 192.168.60.1 dev eth1", ${tail}`,
-      cure: "ip rule add pref 99 to 10.5.0.0/16 lookup main",
+      evidence: `the policy rule "100: from all lookup 200" sends packets for 10.5.0.0/16 to table 200, where they find "default via 192.168.60.1 dev eth1", ${tail}`,
+      remedy: "ip rule add pref 99 to 10.5.0.0/16 lookup main",
     },
     {
-      check: "policy-rule",
+      name: "policy-rule",
       severity: "warning",
-      message: `the policy rule "50: from fd00:5::/48 prohibit" drops packets for fd00:5::/48, ${tail}`,
-      cure: "ip -6 rule add pref 49 to fd00:5::/48 lookup main",
+      evidence: `the policy rule "50: from fd00:5::/48 prohibit" drops packets for fd00:5::/48, ${tail}`,
+      remedy: "ip -6 rule add pref 49 to fd00:5::/48 lookup main",
     },
   ]);
   expect(
-    evaluatePreflight({ ...context, needs: { carriesTraffic: false } }, { ...clean, policyRouting: { rules, tables } }),
+    runChecks({ ...context, needs: { carriesTraffic: false } }, { ...clean, policyRouting: { rules, tables } }),
   ).toEqual([]);
 });
 

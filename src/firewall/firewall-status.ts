@@ -10,6 +10,14 @@ export interface RuleRepair {
   readonly action: "added" | "corrected" | "removed";
 }
 
+export interface RuleFailure {
+  readonly object: string;
+  readonly error: string;
+  readonly attempts: number;
+  /** `own`: rules are missing. `leftover`: those of an earlier mode cannot be removed. */
+  readonly scope: "own" | "leftover";
+}
+
 export interface FirewallStatus {
   /** Where the rules are kept; `none`: this host has no tool for them. */
   readonly mode: EngineName | "none";
@@ -17,7 +25,7 @@ export interface FirewallStatus {
   readonly reason: string;
   /** What is odd about it. */
   readonly warnings: readonly string[];
-  readonly failures: readonly { readonly object: string; readonly error: string; readonly attempts: number }[];
+  readonly failures: readonly RuleFailure[];
   readonly repairs: { readonly total: number; readonly last: readonly RuleRepair[] };
 }
 

@@ -92,7 +92,8 @@ export class Firewall implements AsyncDisposable {
     if (this.#pass === undefined) return { ...nothing, reason: "the tools are being looked for" };
     const error = this.#pass.message;
     // Without a tool nobody else drops anything either: only masquerading is really missing.
-    const failures = this.#inputs?.masquerade === true ? [{ object: "traffic rules", error, attempts: 1 }] : [];
+    const failures =
+      this.#inputs?.masquerade === true ? [{ object: "traffic rules", error, attempts: 1, scope: "own" } as const] : [];
     return { ...nothing, reason: error, warnings: [error], failures };
   }
 

@@ -97,9 +97,12 @@ export class RulePass {
       mode: primary.name,
       reason,
       warnings: this.#warnings,
-      failures: this.#slots.flatMap(({ name, error, attempts }) =>
-        error === undefined ? [] : [{ object: `traffic rules in ${slotText(name)}`, error: error.message, attempts }],
-      ),
+      failures: this.#slots.flatMap((slot) => {
+        const { name, error, attempts } = slot;
+        const scope = this.isPrimary(slot) ? "own" : "leftover";
+        const object = `traffic rules in ${slotText(name)}`;
+        return error === undefined ? [] : [{ object, error: error.message, attempts, scope } as const];
+      }),
       repairs: this.repairs.repairs,
     };
   }

@@ -44,6 +44,8 @@ test("token list shows what became of each, revoke ends one, and neither shows a
   // A whole token is taken for its id.
   const revocation = await control(`token revoke ${texts[1]}`);
   expect(revocation).toEqual({ exitCode: 0, stdout: `token ${revoked} is good for nothing any more\n`, stderr: "" });
+  const ended = await control(`--json token revoke ${revoked}`);
+  expect(JSON.parse(ended.stdout)).toEqual({ version: 1, id: revoked });
   const list = await control("token list", Date.now() + 10_000);
   expect(list.stdout.split("\n").map((line) => line.split(/ {2,}/).slice(0, 3))).toEqual([
     ["TOKEN", "STATE", "USED BY"],
@@ -74,13 +76,13 @@ test("host list and host remove", async () => {
   const [, row = ""] = (await control("host list")).stdout.split("\n");
   expect(row.split(/ {2,}/)).toEqual(["h1", "no", "127.0.0.1", expect.stringMatching(/^in 36[45] d/)]);
   const listed = hostListOutputSchema.parse(JSON.parse((await control("--json host list")).stdout));
-  expect(listed.hosts).toMatchObject([{ name: "h1", isConnected: false, addresses: ["127.0.0.1"] }]);
+  expect(listed.hosts).toMatchObject([{ name: "h1", connected: false, addresses: ["127.0.0.1"] }]);
   expect((await control("host list", Date.now() + 400 * 86_400_000)).stdout).toContain("has ended");
 
   const lease = '{"PublicIP":"127.0.0.1"}';
   await host.control("put", "/coreos.com/network/subnets/10.5.7.0-24", lease);
   const removed = hostRemoveOutputSchema.parse(JSON.parse((await control("--json host remove h1")).stdout));
-  expect(removed).toEqual({ name: "h1", leases: ["10.5.7.0-24"], sharedAddresses: [] });
+  expect(removed).toEqual({ name: "h1", releasedLeases: ["10.5.7.0-24"], sharedAddresses: [] });
   expect(await control("host remove h1")).toMatchObject({
     exitCode: 1,
     stderr: expect.stringContaining("there is no host h1 in this cluster"),
@@ -122,6 +124,6 @@ test("while one command makes this host a member, another one is refused", async
     });
   }
   other[Symbol.dispose]();
-  expect(await control("init")).toMatchObject({ exitCode: 0 });
+  expect(await control("init", "--json")).toMatchObject({ exitCode: 0 });
   expect(existsSync(path)).toBe(false);
 });

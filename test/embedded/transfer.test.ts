@@ -1,4 +1,5 @@
 // `flannelctl store`: from etcd into the embedded store and back, nothing changed on the way.
+
 import { mkdtemp, readFile, rm, stat, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -7,6 +8,7 @@ import { methods } from "../../src/store/etcd/rpc.ts";
 import { EtcdServer } from "../etcd/etcd-server.ts";
 import { never, prefix, RawClient } from "../etcd/fixture.ts";
 import { flannelctl } from "../support/flannelctl.ts";
+import { parseOutput } from "../support/output-schema.ts";
 import { EmbeddedServer } from "./embedded-server.ts";
 
 let stack: AsyncDisposableStack;
@@ -104,6 +106,8 @@ test("a lease that the store has for a subnet of the export stays when asked for
     stdout: `kept the store's own lease at ${taken}\nimported 2 keys with 0 leases\n`,
     stderr: "",
   });
+  const json = await ctl(embedded, ["import", "--keep-leases", "-", "--json"], exported.stdout);
+  expect(JSON.parse(json.stdout)).toEqual({ version: 1, keyCount: 3, leaseCount: 0, keptLeases: [taken] });
   expect(await embedded.control("get", "--print-value-only", taken)).toBe("new\n");
   expect(await embedded.control("get", "--print-value-only", free)).toBe("old\n");
   await embedded.control("put", `${prefix}/config`, "theirs");
@@ -154,6 +158,9 @@ test("a backup is a whole file for the owner alone, and can be imported", async 
     stderr: "",
   });
   expect((await stat(file)).mode & 0o777).toBe(0o600);
+  const json = await ctl(etcd, ["backup", file, "--json"]);
+  expect(JSON.parse(json.stdout)).toEqual({ version: 1, keyCount: 304, leaseCount: 2 });
+  parseOutput("store export", await readFile(file, "utf8"));
   expect((await ctl(embedded, ["import", file])).exitCode).toBe(0);
   const imported = await ctl(embedded, ["export"]);
   expect(contents(imported.stdout)).toEqual(contents(await readFile(file, "utf8")));
@@ -197,7 +204,7 @@ test("a key that is not below the prefix is refused", async () => {
   await etcd.control("put", "/n\u00e9t/config", "{}");
   const exported = await ctl(etcd, ["export"], "", "/n\u00e9t");
   const { exitCode, stderr } = await ctl(embedded, ["import", "-"], exported.stdout, "/n\u00e9");
-  expect(exitCode).toBe(1);
+  expect(exitCode).toBe(2);
   expect(stderr).toContain(
     "- holds the key /n\u00e9t/config, which is not below /n\u00e9/: give the right --etcd-prefix",
   );
@@ -207,7 +214,7 @@ test.each([["{"], ["{}"], ['{"format":"flannel-store-export/1","revision":"1","l
   "refuses %s",
   async (text) => {
     const { exitCode, stderr } = await ctl(embedded, ["import", "-"], text);
-    expect(exitCode).toBe(1);
+    expect(exitCode).toBe(2);
     expect(stderr).toContain("- is not an export of flannelctl store export");
   },
 );

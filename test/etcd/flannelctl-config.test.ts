@@ -32,7 +32,7 @@ test("set stores a valid configuration, get gives the same text back", async () 
   expect(etcd.get(key)?.value).toBe(good);
   expect(await ctl(["config", "get"])).toEqual({ exitCode: 0, stdout: `${good}\n`, stderr: "" });
   const got = configGetOutputSchema.parse(JSON.parse((await ctl(["config", "get", "--json"])).stdout));
-  expect(got).toEqual({ text: good, revision: etcd.get(key)?.revision });
+  expect(got).toEqual({ configText: good, revision: etcd.get(key)?.revision });
 });
 
 test("set of what is stored already writes nothing", async () => {
@@ -52,7 +52,7 @@ test.each([
   ["nothing", ""],
 ])("set refuses %s and stores nothing", async (_name, text) => {
   const { exitCode, stdout, stderr } = await set(text, "--json");
-  expect({ exitCode, stdout }).toEqual({ exitCode: 1, stdout: "" });
+  expect({ exitCode, stdout }).toEqual({ exitCode: 2, stdout: "" });
   expect(JSON.parse(stderr)).toMatchObject({ error: { code: "config.invalid" } });
   expect(etcd.get(key)).toBeUndefined();
 });

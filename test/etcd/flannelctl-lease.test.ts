@@ -52,7 +52,7 @@ test("list shows leases and reservations in a table, show one with all it announ
     "",
   ]);
   const { leases } = leaseListOutputSchema.parse(await json("lease", "list"));
-  expect(leases.map((lease) => [lease.key, lease.isReservation])).toEqual([
+  expect(leases.map((lease) => [lease.key, lease.reserved])).toEqual([
     ["10.5.34.0-24", false],
     ["10.5.99.0-24", true],
   ]);
@@ -63,7 +63,7 @@ test("list shows leases and reservations in a table, show one with all it announ
     publicIp: "192.0.2.11",
     backendType: "vxlan",
     backendData: { VNI: 1, VtepMAC: "02:00:00:00:00:11" },
-    isReservation: false,
+    reserved: false,
   });
   expect(lease.expiresInSeconds).toBeGreaterThan(86_000);
   expect((await ctl("lease", "show", "10.5.34.0-24")).stdout).toContain(
@@ -85,7 +85,7 @@ test("reserve writes upstream's value under a key without expiry, and again chan
   );
   expect(first).toMatchObject({
     outcome: "created",
-    lease: { key: "10.5.7.0-24", isReservation: true, publicIp: "192.0.2.7" },
+    lease: { key: "10.5.7.0-24", reserved: true, publicIp: "192.0.2.7" },
   });
   const stored = etcd.get("/coreos.com/network/subnets/10.5.7.0-24");
   expect(stored).toMatchObject({ value: '{"PublicIP":"192.0.2.7","PublicIPv6":null}', lease: "0" });
@@ -108,14 +108,14 @@ test("reserve on the living lease of that host only removes the expiry", async (
 });
 
 test.each([
-  ["of another host", ["10.5.34.0/24", "--public-ip", "192.0.2.12"], /belongs to 192\.0\.2\.11 \(vxlan/],
-  ["outside of the network", ["10.6.1.0/24", "--public-ip", "192.0.2.12"], /10\.6\.1\.0\/24 cannot be reserved/],
-  ["of another length", ["10.5.34.0/25", "--public-ip", "192.0.2.12"], /10\.5\.34\.0\/25 cannot be reserved/],
-])("a subnet %s cannot be reserved", async (_name, argv, reason) => {
+  ["of another host", ["10.5.34.0/24", "--public-ip", "192.0.2.12"], 1, /belongs to 192\.0\.2\.11 \(vxlan/],
+  ["outside of the network", ["10.6.1.0/24", "--public-ip", "192.0.2.12"], 2, /10\.6\.1\.0\/24 cannot be reserved/],
+  ["of another length", ["10.5.34.0/25", "--public-ip", "192.0.2.12"], 2, /10\.5\.34\.0\/25 cannot be reserved/],
+])("a subnet %s cannot be reserved", async (_name, argv, code, reason) => {
   await putLease();
   const before = etcd.ctl("get", "", "--prefix");
   const { exitCode, stdout, stderr } = await ctl("lease", "reserve", ...argv);
-  expect({ exitCode, stdout }).toEqual({ exitCode: 1, stdout: "" });
+  expect({ exitCode, stdout }).toEqual({ exitCode: code, stdout: "" });
   expect(stderr).toMatch(reason);
   expect(etcd.ctl("get", "", "--prefix")).toBe(before);
 });
@@ -125,7 +125,7 @@ test("release gives a reservation that a host has taken its 24 h back", async ()
   const released = leaseReleaseOutputSchema.parse(await json("lease", "release", "10.5.34.0/24"));
   expect(released).toEqual({ key: "10.5.34.0-24", outcome: "expiring" });
   const { lease } = leaseShowOutputSchema.parse(await json("lease", "show", "10.5.34.0/24"));
-  expect(lease.isReservation).toBe(false);
+  expect(lease.reserved).toBe(false);
   expect(lease.expiresInSeconds).toBeGreaterThan(86_300);
   expect(lease.expiresInSeconds).toBeLessThanOrEqual(86_400);
   expect(etcd.get(key)?.value).toBe(value);
@@ -143,10 +143,12 @@ test("a living lease is released only with --force", async () => {
   const refused = await ctl("lease", "release", "10.5.34.0/24", "--json");
   expect(refused).toMatchObject({ exitCode: 1, stdout: "" });
   expect(JSON.parse(refused.stderr)).toEqual({
+    version: 1,
     error: { code: "lease.conflict", message: expect.stringContaining("--force") },
   });
   expect(etcd.get(key)).toMatchObject({ value });
   expect(await json("lease", "release", "10.5.34.0/24", "--force")).toEqual({
+    version: 1,
     key: "10.5.34.0-24",
     outcome: "deleted",
   });
@@ -159,7 +161,7 @@ test("a dual-stack lease is named by either subnet", async () => {
   for (const name of ["fd00::/64", "10.5.34.0/24", dual]) {
     expect(leaseShowOutputSchema.parse(await json("lease", "show", name)).lease.key).toBe(dual);
   }
-  expect(await json("lease", "release", "fd00::/64")).toEqual({ key: dual, outcome: "expiring" });
+  expect(await json("lease", "release", "fd00::/64")).toEqual({ version: 1, key: dual, outcome: "expiring" });
 });
 
 test("values from the store cannot drive the terminal", async () => {

@@ -107,8 +107,8 @@ test("cleanup removes the remembered device and tagged routes; what belongs to o
   const { exitCode, stdout } = await ctl("cleanup", "--json");
   expect(exitCode).toBe(0);
   const output = cleanupOutputSchema.parse(JSON.parse(stdout));
-  expect(output).toMatchObject({ dryRun: false, released: [], files: [], failures: [] });
-  expect(output.removed.some((line) => line.startsWith("flannel.1"))).toBe(true);
+  expect(output).toMatchObject({ dryRun: false, releasedLeases: [], removedFiles: [], failures: [] });
+  expect(output.removedObjects.some((line) => line.startsWith("flannel.1"))).toBe(true);
   expect(await link(box, "flannel.1")).toBeUndefined();
   expect(await link(box, "flannel.7")).toBeDefined();
   const left = await routes(box);
@@ -144,6 +144,7 @@ test("it refuses while the agent runs, naming its pid", async () => {
     const { exitCode, stdout, stderr } = await ctl(verb, "--json");
     expect({ exitCode, stdout }).toEqual({ exitCode: 1, stdout: "" });
     expect(JSON.parse(stderr)).toEqual({
+      version: 1,
       error: { code: "agent.running", message: expect.stringContaining(`pid ${process.pid}`) },
     });
   }
@@ -175,7 +176,7 @@ test.each([
       "--state-dir",
       directory.file(stateDirectory),
     );
-    return cleanupOutputSchema.parse(JSON.parse(stdout)).released;
+    return cleanupOutputSchema.parse(JSON.parse(stdout)).releasedLeases;
   };
   expect(await released("--dry-run")).toEqual(["10.5.1.0-24"]);
   expect(await etcd.control("get", leaseKey)).not.toBe("");
@@ -209,7 +210,10 @@ test("handover without an agent makes routes through next-hop objects plain, and
   await remember();
   const { exitCode, stdout } = await ctl("handover", "--json");
   expect(exitCode).toBe(0);
-  expect(handoverOutputSchema.parse(JSON.parse(stdout))).toEqual({ rewrittenRoutes: 1, through: "kernel" });
+  expect(handoverOutputSchema.parse(JSON.parse(stdout))).toEqual({
+    networks: [{ name: "/coreos.com/network", rewrittenRoutes: 1 }],
+    through: "kernel",
+  });
   expect(await box.ip("nexthop", "show")).toBe("");
   const left = await routes(box, "dev", "flannel.1");
   expect(left.map((line) => line.trim())).toEqual([

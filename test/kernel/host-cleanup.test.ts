@@ -5,8 +5,9 @@ import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { link, routes } from "../../lab/kernel-view.ts";
 import { boxNamespace as box } from "../../lab/namespace.ts";
 import { backends } from "../../src/backend/registry.ts";
-import type { PreflightContext, PreflightFinding } from "../../src/doctor/preflight.ts";
-import { Preflight } from "../../src/doctor/preflight-facts.ts";
+import type { CheckContext } from "../../src/doctor/check.ts";
+import type { Finding } from "../../src/doctor/finding.ts";
+import { Preflight } from "../../src/doctor/preflight.ts";
 import { Firewall } from "../../src/firewall/firewall.ts";
 import { Reconciler } from "../../src/host/reconcile/reconciler.ts";
 import { cleanUpHost, findDevices } from "../../src/host/without-agent.ts";
@@ -78,7 +79,7 @@ describe("cleanup", () => {
 describe("preflight", () => {
   let preflight: Preflight;
   let firewall: Firewall;
-  let context: PreflightContext;
+  let context: CheckContext;
 
   beforeEach(async () => {
     firewall = new Firewall({
@@ -106,10 +107,10 @@ describe("preflight", () => {
     await box.sysctl({ "net.ipv4.ip_forward": 1, "net.ipv4.conf.all.rp_filter": 0, "net.ipv4.conf.eth0.rp_filter": 0 });
   });
 
-  /** Runs each cure and gives what is found before and after. */
-  async function findingsAndCure(changed: Partial<PreflightContext> = {}): Promise<readonly PreflightFinding[]> {
+  /** Runs each remedy and gives what is found before and after. */
+  async function findingsAndCure(changed: Partial<CheckContext> = {}): Promise<readonly Finding[]> {
     const findings = await preflight.evaluate({ ...context, ...changed });
-    for (const { cure } of findings) await box.run(["sh", "-c", cure]);
+    for (const { remedy } of findings) await box.run(["sh", "-c", remedy]);
     preflight = new Preflight(netlink, () => firewall.forwardDrops());
     expect(await preflight.evaluate({ ...context, ...changed })).toEqual([]);
     return findings;
@@ -122,37 +123,37 @@ describe("preflight", () => {
     await box.ip("link", "del", "dev", "cni0");
   });
 
-  test("forwarding off, both families, with a cure that works", async () => {
+  test("forwarding off, both families, with a remedy that works", async () => {
     await box.sysctl({ "net.ipv4.ip_forward": 0, "net.ipv6.conf.all.forwarding": 0 });
     const findings = await findingsAndCure({ families: new Set([4, 6]) });
-    expect(findings.map(({ check, cure }) => [check, cure])).toEqual([
+    expect(findings.map(({ name, remedy }) => [name, remedy])).toEqual([
       ["ip-forward", "sysctl -w net.ipv4.ip_forward=1"],
       ["ip-forward", "sysctl -w net.ipv6.conf.all.forwarding=1"],
     ]);
   });
 
-  test("strict reverse path filter, with a cure that works", async () => {
+  test("strict reverse path filter, with a remedy that works", async () => {
     await box.sysctl({ "net.ipv4.conf.eth0.rp_filter": 1 });
     expect((await preflight.evaluate(context))[0]).toMatchObject({
-      check: "rp-filter",
-      message: expect.stringContaining("eth0"),
+      name: "rp-filter",
+      evidence: expect.stringContaining("eth0"),
     });
     await box.run(["sh", "-c", "sysctl -w net.ipv4.conf.all.rp_filter=2"]);
     expect(await preflight.evaluate(context)).toEqual([]);
   });
 
-  test("FORWARD policy DROP of iptables and of nftables, with cures that work", async () => {
+  test("FORWARD policy DROP of iptables and of nftables, with remedies that work", async () => {
     await box.run(["iptables", "-P", "FORWARD", "DROP"]);
     await box.nft("table inet other {\n chain fw {\n type filter hook forward priority 0; policy drop;\n }\n}\n");
     const findings = await findingsAndCure();
-    expect(findings.map(({ message }) => message.replace(/ drops.*/, ""))).toEqual([
+    expect(findings.map(({ evidence }) => evidence.replace(/ drops.*/, ""))).toEqual([
       "iptables-nft FORWARD",
       "nft chain inet other fw",
     ]);
     await box.run(["nft", "flush", "ruleset"]);
   });
 
-  test("MTU too small, with a cure that works", async () => {
+  test("MTU too small, with a remedy that works", async () => {
     await box.ip("link", "set", "dev", "eth0", "mtu", "1300");
     const external = { ...context.externalInterface, mtuBytes: 1300 };
     const small = {
@@ -163,7 +164,7 @@ describe("preflight", () => {
     };
     await box.sysctl({ "net.ipv6.conf.all.forwarding": 1 });
     const [finding] = await preflight.evaluate(small);
-    expect(finding).toMatchObject({ check: "external-mtu", cure: "ip link set dev eth0 mtu 1350" });
+    expect(finding).toMatchObject({ name: "external-mtu", remedy: "ip link set dev eth0 mtu 1350" });
   });
 
   test("the port taken by a program, not by vxlan devices", async () => {
@@ -175,8 +176,8 @@ describe("preflight", () => {
     const socket = createSocket("udp4").bind(4789);
     await once(socket, "listening");
     expect((await preflight.evaluate({ ...context, needs: needsOf(4789) }))[0]).toMatchObject({
-      check: "port-in-use",
-      cure: expect.stringContaining("ss -ulpn 'sport = :4789'"),
+      name: "port-in-use",
+      remedy: expect.stringContaining("ss -ulpn 'sport = :4789'"),
     });
     socket.close();
     await once(socket, "close");
@@ -187,9 +188,9 @@ describe("preflight", () => {
     await box.ip("addr", "add", "10.5.200.1/24", "dev", "eth0");
     await box.ip("route", "add", "10.0.0.0/8", "via", "192.168.50.1");
     const [finding] = await preflight.evaluate(context);
-    expect(finding?.check).toBe("network-overlap");
-    expect(finding?.message).toContain("10.5.0.0/16 with 10.5.200.1/24 of eth0");
-    expect(finding?.message).toContain("10.5.0.0/16 with the route 10.0.0.0/8 dev eth0");
+    expect(finding?.name).toBe("network-overlap");
+    expect(finding?.evidence).toContain("10.5.0.0/16 with 10.5.200.1/24 of eth0");
+    expect(finding?.evidence).toContain("10.5.0.0/16 with the route 10.0.0.0/8 dev eth0");
   });
 
   test("a policy rule before the main table, with a cure that works", async () => {
@@ -201,12 +202,12 @@ describe("preflight", () => {
     expect(await box.ip("route", "get", "10.5.7.1")).toContain("via 192.168.50.1 dev eth0 table 200");
     const [finding] = await findingsAndCure();
     expect(finding).toMatchObject({
-      check: "policy-rule",
+      name: "policy-rule",
       severity: "warning",
-      message: expect.stringMatching(
+      evidence: expect.stringMatching(
         /^the policy rule "100: from all lookup 200" sends packets for 10\.5\.0\.0\/16 to table 200, where they find "default via 192\.168\.50\.1 dev eth0"/,
       ),
-      cure: "ip rule add pref 99 to 10.5.0.0/16 lookup main",
+      remedy: "ip rule add pref 99 to 10.5.0.0/16 lookup main",
     });
     expect(await box.ip("route", "get", "10.5.7.1")).toContain("via 192.168.50.9 dev eth0 src");
     for (const pref of ["99", "90", "100"]) await box.ip("rule", "del", "pref", pref);

@@ -94,7 +94,7 @@ describe(`hostile leases (seed ${seed})`, () => {
       await site.put([storePeer(10)]);
       await site.untilHolds([...good, storePeer(10)], "the good peers and the new one, amid garbage");
       const status = await site.agent.status();
-      expect(status.store.unreadableKeys.length).toBeGreaterThan(200);
+      expect(status.unreadableKeys.length).toBeGreaterThan(200);
       // A well-formed lease for a host that host-gw cannot reach is refused by the kernel, and said.
       const harmed = status.failures.filter(({ object }) => good.some(({ subnet }) => object.includes(subnet)));
       expect(harmed).toEqual([]);
@@ -140,7 +140,7 @@ describe(`hostile configurations (seed ${seed})`, () => {
       const status = await until(
         async () => {
           const now = await agent.status();
-          return now.store.unreadableKeys.length + now.peers.skipped.length === 0 && now.peers.known === 5 && now;
+          return now.unreadableKeys.length + now.peers.skipped.length === 0 && now.peers.known === 5 && now;
         },
         { what: "no garbage to be known" },
       );

@@ -1,5 +1,5 @@
 // Beside a real firewalld: it rejects what no zone of its own accepts, whatever others accept. The agent says so with the
-// cure, and a reload does no harm.
+// remedy, and a reload does no harm.
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { LabAgent } from "../../lab/agent.ts";
 import { Etcd } from "../../lab/etcd.ts";
@@ -31,15 +31,15 @@ describe.each(["nftables", "iptables-nft"] as const)("%s", (mode) => {
 
   afterAll(() => resources.disposeAsync());
 
-  it("names the chain and the rule that reject, with a cure that works", async () => {
+  it("names the chain and the rule that reject, with a remedy that works", async () => {
     const finding = await until(
-      async () => (await agent.status()).preflight.find(({ check }) => check === "forward-policy"),
+      async () => (await agent.status()).findings.find(({ name }) => name === "forward-policy"),
       { what: "the finding" },
     );
-    expect(finding.message).toContain(
+    expect(finding.evidence).toContain(
       'nft chain inet firewalld filter_FORWARD drops forwarded packets (rule "reject")',
     );
-    expect(finding.cure).toBe(
+    expect(finding.remedy).toBe(
       "firewall-cmd --permanent --zone=trusted --add-source=10.5.0.0/16 && firewall-cmd --reload",
     );
     await firewalld.command("--zone=trusted", "--add-source=10.5.0.0/16");

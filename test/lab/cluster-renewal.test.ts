@@ -77,7 +77,7 @@ it("an agent that has nobody to renew its certificate warns 30 days ahead", asyn
   const status = await h2.ctl("status");
   expect(status).toMatch(/certificates +our own ends in 19 d/);
   expect(status).toMatch(/warning certificate: our certificate \(.*host\.pem\) ends in 19 days, on /);
-  expect(status).toContain("cure: put a new certificate into the file, then reload flanneld (SIGHUP)");
+  expect(status).toContain("remedy: put a new certificate into the file, then reload flanneld (SIGHUP)");
 });
 
 it("a host that slept through it says so, and joins again with a new token, on the same lease", async () => {
@@ -91,7 +91,9 @@ it("a host that slept through it says so, and joins again with a new token, on t
   const status = await h2.tryCtl("status");
   expect(status.exitCode).toBe(1);
   expect(status.stdout).toMatch(/certificates +our own has ended, on /);
-  expect(status.stdout).toMatch(/cure: flannelctl join 192\.168\.50\.11:2379 --token TOKEN, .*flannelctl token create/);
+  expect(status.stdout).toMatch(
+    /remedy: flannelctl join 192\.168\.50\.11:2379 --token TOKEN, .*flannelctl token create/,
+  );
   await h2.join(await h1.createToken());
   h2.agent.signal("SIGHUP");
   await h2.agent.untilReady();

@@ -92,7 +92,7 @@ describe.each(["vxlan", "host-gw"] as const)("a %s host", (backend) => {
     const agent = cluster.agent(1);
     await using traffic = await ContinuousPing.start(cluster.pod(1).namespace, cluster.pod(2).ipv4 ?? "");
     const undo = await linkDown(agent.host);
-    const look = async () => (await agent.status()).reasons.includes("interface eth0 is down");
+    const look = async () => (await agent.status()).reasons.some(({ message }) => message === "interface eth0 is down");
     await until(look, { what: "the reason" });
     await undo();
     await untilConsistent(form);

@@ -45,7 +45,10 @@ describe("status and wait", () => {
       expect(status.stdout).toContain(text);
     const json = await ctl("--json", "status");
     expect(json.exitCode).toBe(0);
-    expect(statusSchema.parse(JSON.parse(json.stdout))).toMatchObject({ ready: true, peers: { programmed: 2 } });
+    expect(statusSchema.parse(JSON.parse(json.stdout))).toMatchObject({
+      state: "ready",
+      networks: [{ name: "/coreos.com/network", peers: { programmed: 2 } }],
+    });
 
     await putPeers(
       scene.etcd,
@@ -73,9 +76,11 @@ describe("plan", () => {
     for (const text of ["flannel.1", mac, storePeer(1).mac, `10.5.102.0/24 via 10.5.102.0`])
       expect(stdout).toContain(text);
     expect(stdout).toContain("the kernel agrees");
-    const json = JSON.parse((await ctl("--json", "plan")).stdout) as { desired: string[]; difference: string[] };
-    expect(json.difference).toEqual([]);
-    expect(json.desired.length).toBeGreaterThan(6);
+    const json = JSON.parse((await ctl("--json", "plan")).stdout) as {
+      networks: { desired: string[]; difference: string[] }[];
+    };
+    expect(json.networks).toMatchObject([{ difference: [] }]);
+    expect(json.networks[0]?.desired.length).toBeGreaterThan(6);
   });
 });
 
@@ -132,7 +137,7 @@ describe("config", () => {
     await agent.untilReady({ peers: 2 });
     await write({ ...vxlanConfig, SubnetLen: 40 });
     const wrong = await ctl("config", "set", file);
-    expect(wrong.exitCode).toBe(1);
+    expect(wrong.exitCode).toBe(2);
     expect(wrong.stderr).toContain("SubnetLen");
     await write({ Network: "10.6.0.0/16", Backend: { Type: "vxlan" } });
     const refused = await ctl("config", "set", file);

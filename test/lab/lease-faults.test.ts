@@ -56,13 +56,13 @@ describe("deleted by an operator", () => {
 });
 
 describe("taken by another owner", () => {
-  it("ends the agent with 3, both owners named, and leaves the kernel as it is", async () => {
+  it("ends the agent with 5, both owners named, and leaves the kernel as it is", async () => {
     const agent = scene.start(1);
     await putPeers(scene.etcd, [storePeer(1)]);
     await agent.untilReady({ peers: 1 });
     const thief = storePeer(9);
     await scene.etcd.put(await keyOfAgent(agent), leaseValue(thief));
-    expect(await agent.exited).toEqual({ code: 3, signal: null });
+    expect(await agent.exited).toEqual({ code: 5, signal: null });
     const [line] = agent.events("agent.failed");
     expect(line).toContain(thief.publicIp);
     expect(line).toContain(ip(1));
@@ -80,7 +80,7 @@ describe("taken by another owner", () => {
     await scene.etcd.delete(key);
     await scene.etcd.put(key, leaseValue(storePeer(9)));
     agent.signal("SIGCONT");
-    expect(await agent.exited).toEqual({ code: 3, signal: null });
+    expect(await agent.exited).toEqual({ code: 5, signal: null });
     expect((await scene.etcd.get(key))?.value).toBe(leaseValue(storePeer(9)));
   });
 
@@ -115,7 +115,7 @@ describe("two agents with one public IP", () => {
     const status = await until(async () => (await older.status()).reasons.length > 0 && older.status(), {
       what: "the older agent to be not ready",
     });
-    expect(status.reasons.join()).toContain("another agent announces our public IP");
+    expect(status.reasons.map(({ message }) => message).join()).toContain("another agent announces our public IP");
     expect(await keyOfAgent(older)).toBe(await keyOfAgent(newer));
 
     // Two renewals of the newer one: each agent looks at its clock in between.
@@ -141,7 +141,7 @@ describe("subnets used up", () => {
     expect(line).toContain("no free subnet");
     expect(line).toContain("10.5.101.0 to 10.5.103.0");
     expect(line).toContain("3 leases");
-    expect((await agent.status()).reasons.join()).toContain("no free subnet");
+    expect((await agent.status()).reasons.map(({ message }) => message).join()).toContain("no free subnet");
     await scene.etcd.delete(leaseKey(storePeer(2)));
     const { lease } = await agent.untilReady({ peers: 2 });
     expect(lease?.subnet).toBe(storePeer(2).subnet);
@@ -162,7 +162,7 @@ describe("a reservation", () => {
 
     const second = scene.start(1, { env: clock.env });
     const { lease } = await second.untilReady();
-    expect(lease).toMatchObject({ subnet: "10.5.77.0/24", isReservation: true });
+    expect(lease).toMatchObject({ subnet: "10.5.77.0/24", reserved: true });
     expect(lease?.expiresAt).toBeUndefined();
     await clock.set(40 * hourMs);
     await scene.etcd.put(leaseKey(storePeer(1)), leaseValue(storePeer(1)));
@@ -170,7 +170,7 @@ describe("a reservation", () => {
     expect((await scene.leaseOf(ip(1))).leaseId).toBe(0n);
     await second.term();
     const third = scene.start(1);
-    expect((await third.untilReady()).lease).toMatchObject({ subnet: "10.5.77.0/24", isReservation: true });
+    expect((await third.untilReady()).lease).toMatchObject({ subnet: "10.5.77.0/24", reserved: true });
     expect((await scene.leaseOf(ip(1))).leaseId).toBe(0n);
   });
 
@@ -181,7 +181,7 @@ describe("a reservation", () => {
     expect(await scene.ctl(agent, "lease", "reserve", subnet, `--public-ip=${ip(1)}`)).toMatchObject({ exitCode: 0 });
     await agent.untilEvent("lease.reservation");
     const reserved = (await agent.status()).lease;
-    expect(reserved).toMatchObject({ subnet, isReservation: true });
+    expect(reserved).toMatchObject({ subnet, reserved: true });
     expect(reserved?.expiresAt).toBeUndefined();
     expect((await scene.leaseOf(ip(1))).leaseId).toBe(0n);
 
@@ -189,7 +189,7 @@ describe("a reservation", () => {
     await agent.untilEvent("lease.reservation", { after: 1 });
     const isOrdinary = async () => {
       const now = (await agent.status()).lease;
-      return now?.isReservation === false && Date.parse(now.expiresAt ?? "") > Date.now() + 23 * hourMs;
+      return now?.reserved === false && Date.parse(now.expiresAt ?? "") > Date.now() + 23 * hourMs;
     };
     await until(isOrdinary, { what: "the lease to have its 24 hours again" });
     expect((await scene.leaseOf(ip(1))).leaseId).not.toBe(0n);

@@ -46,7 +46,11 @@ describe("readiness", () => {
     await agent.untilReady({ peers: 2 });
     expect(await probe("/healthz")).toEqual({ status: 200, text: "flanneld is running" });
     expect(await probe("/readyz")).toEqual({ status: 200, text: "flanneld is ready" });
-    expect(JSON.parse((await probe("/readyz?verbose")).text)).toEqual({ ready: true, reasons: [] });
+    expect(JSON.parse((await probe("/readyz?verbose")).text)).toEqual({
+      ready: true,
+      state: "ready",
+      reasons: [],
+    });
     expect((await probe("/metricz")).status).toBe(404);
 
     // A second agent claims our address.
@@ -58,7 +62,8 @@ describe("readiness", () => {
     expect((await probe("/healthz")).status).toBe(200);
     expect(JSON.parse((await probe("/readyz?verbose")).text)).toEqual({
       ready: false,
-      reasons: [expect.stringContaining("another agent")],
+      state: "notReady",
+      reasons: [{ name: "lease-invalid", state: "notReady", message: expect.stringContaining("another agent") }],
     });
     expect(await agent.term()).toEqual({ code: 0, signal: null });
     await manager.untilNotified("STOPPING=1");
@@ -86,7 +91,7 @@ describe("the control socket", () => {
     await first.untilReady();
     await first.kill9();
     const second = scene.start(1);
-    expect((await second.untilReady()).pid).toBe(second.pid);
+    expect((await second.untilReady()).agent.pid).toBe(second.pid);
   });
 });
 

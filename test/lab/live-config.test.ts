@@ -35,8 +35,7 @@ afterAll(() => scene[Symbol.asyncDispose]());
 
 const withBackend = (backend: object) => putConfig(scene.etcd, { ...vxlanConfig, ...agentRange, Backend: backend });
 const device = () => link(agent.host.namespace, "flannel.1");
-const configurationFinding = async () =>
-  (await agent.status()).preflight.find(({ check }) => check === "configuration");
+const configurationFinding = async () => (await agent.status()).findings.find(({ name }) => name === "configuration");
 
 beforeEach(async () => {
   await scene.clear();
@@ -93,7 +92,10 @@ describe("the configuration changes", () => {
     await putPeers(scene.etcd, [storePeer(3)]);
     const status = await agent.untilReady({ peers: 3 });
     expect(status.lease).toEqual(lease);
-    expect(await configurationFinding()).toMatchObject({ severity: "warning", cure: "restart flanneld on every host" });
+    expect(await configurationFinding()).toMatchObject({
+      severity: "warning",
+      remedy: "restart flanneld on every host",
+    });
     await putConfig(scene.etcd);
     await until(async () => (await configurationFinding()) === undefined, { what: "the old configuration being back" });
     await putConfig(scene.etcd, { Network: "10.6.0.0/16", Backend: { Type: "vxlan" } });
@@ -131,7 +133,7 @@ describe("the configuration changes", () => {
     await agent.untilEvent("config.deleted");
     await putPeers(scene.etcd, [storePeer(3)]);
     await agent.untilReady({ peers: 3 });
-    expect(await configurationFinding()).toMatchObject({ message: expect.stringContaining("deleted") });
+    expect(await configurationFinding()).toMatchObject({ evidence: expect.stringContaining("deleted") });
     await withBackend({ Type: "vxlan", MTU: 1400 });
     await agent.untilEvent("config.applied");
     expect(await configurationFinding()).toBeUndefined();

@@ -20,6 +20,11 @@ async function untilWhole(agent: LabAgent, form: OverlayForm): Promise<void> {
 }
 
 /** Breaks something under a running ping and waits until all is as it was. */
+/** A change of the state is told after 10 s. */
+async function untilNotReady(agent: LabAgent): Promise<void> {
+  await until(async () => (await agent.status()).state === "notReady", { what: "not ready", timeoutMs: 45_000 });
+}
+
 async function expectRepair(number: number, form: OverlayForm, breakIt: (host: Namespace) => Promise<unknown>) {
   const agent = cluster.agent(number);
   const before = (await agent.status()).repairs.total;
@@ -136,7 +141,7 @@ describe("vxlan", () => {
     const findRefusal = async () => (await agent.status()).failures.find(({ error }) => error.includes("bridge"));
     const failure = await until(findRefusal, { what: "the refusal" });
     expect(failure.error).toContain("flannel.1 exists as a bridge");
-    expect((await agent.status()).ready).toBe(false);
+    await untilNotReady(agent);
     expect(await link(namespace, "flannel.1")).toMatchObject({ kind: "bridge" });
     await namespace.ip("link", "del", "dev", "flannel.1");
     await untilWhole(agent, form);
@@ -181,10 +186,10 @@ describe("host-gw", () => {
     const agent = cluster.agent(3);
     const pod = cluster.pod(3);
     const undo = await linkDown(agent.host);
-    await until(async () => (await agent.status()).reasons.some((reason) => reason.includes("eth0 is down")), {
+    await until(async () => (await agent.status()).reasons.some(({ message }) => message.includes("eth0 is down")), {
       what: "the reason",
     });
-    expect((await agent.status()).ready).toBe(false);
+    await untilNotReady(agent);
     expect(await ping(pod.namespace, cluster.pod(1).ipv4 ?? "", { waitSeconds: 0.2 })).toBeUndefined();
     expect((await overlayLines(agent.host.namespace)).filter((line) => line.includes("dev eth0"))).toEqual([]);
     await undo();

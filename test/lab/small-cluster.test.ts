@@ -1,5 +1,6 @@
 // A network in a minute: `flannelctl init` on one host, `join` on each other, and what runs is what they print. What goes
 // wrong is said before anything is written, and what was killed half-way is completed by running it again.
+
 import { existsSync } from "node:fs";
 import { stat } from "node:fs/promises";
 import { fileURLToPath } from "node:url";
@@ -9,6 +10,7 @@ import { MemberHost } from "../../lab/member-host.ts";
 import { attachPod } from "../../lab/pod.ts";
 import { ping, untilAllPing } from "../../lab/probe.ts";
 import { until } from "../../lab/wait.ts";
+import { parseOutput } from "../support/output-schema.ts";
 
 const flannelctl = fileURLToPath(new URL("../../bin/flannelctl", import.meta.url));
 
@@ -64,8 +66,8 @@ it("three hosts in three commands; one is removed, and comes back with a new tok
   h3.startAgent();
   await h3.agent.untilEvent("config.unavailable");
   const status = await h3.agent.status();
-  expect(status.ready).toBe(false);
-  expect(status.reasons.join()).toContain("refused");
+  expect(status.state).toBe("notReady");
+  expect(status.reasons.map(({ message }) => message).join()).toContain("refused");
 
   // The agent takes up what joining again has written, without being started again.
   await h3.join(await h1.createToken());
@@ -100,8 +102,14 @@ it("a host leaves: not while its agent runs, not without telling the store unles
   h2.startAgent();
   await h2.agent.untilReady();
   await h2.agent.term();
-  const left = JSON.parse(await h2.ctl("leave", "--json"));
-  expect(left).toMatchObject({ told: true, failures: [], released: [expect.stringMatching(/^10\.5\./)] });
+  const said = await h2.ctl("leave", "--json");
+  parseOutput("leave", said);
+  const left = JSON.parse(said);
+  expect(left).toMatchObject({
+    storeInformed: true,
+    failures: [],
+    releasedLeases: [expect.stringMatching(/^10\.5\./)],
+  });
   expect(await h1.ctl("lease", "list")).toContain("no leases");
 });
 

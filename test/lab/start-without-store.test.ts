@@ -65,7 +65,10 @@ describe("the store is away and nothing is remembered", () => {
     expect(await probe("/healthz")).toEqual({ status: 200, text: "flanneld is running" });
     expect(await probe("/readyz")).toEqual({ status: 503, text: "flanneld is not ready yet" });
     const { text } = await probe("/readyz?verbose");
-    expect(JSON.parse(text)).toMatchObject({ ready: false, reasons: [expect.stringContaining("no lease yet: ")] });
+    expect(JSON.parse(text)).toMatchObject({
+      ready: false,
+      reasons: [{ name: "no-lease", message: expect.stringContaining("no lease yet: ") }],
+    });
     expect(text).toContain("192.168.50.1:2379");
     await until(() => attempts >= 5, { what: "more attempts to connect" });
     nobody.close();
@@ -105,15 +108,17 @@ describe("the store is away and the last run is remembered", () => {
     expect((await link(host.namespace, "flannel.1"))?.mac).toBe(mac);
     await manager.untilNotified("READY=1");
     const status = await agent.status();
-    expect(status).toMatchObject({ ready: false, store: { warmStart: true, connected: false } });
-    expect(status.reasons).toEqual(["running on remembered state: the store has not answered yet"]);
+    expect(status).toMatchObject({ state: "notReady", warmStart: true, store: { connected: false } });
+    expect(status.reasons.map(({ message }) => message)).toEqual([
+      "running on remembered state: the store has not answered yet",
+    ]);
     expect((await probe("/readyz")).status).toBe(503);
 
     await scene.etcd.delete(leaseKey(storePeer(1)));
     await putPeers(scene.etcd, [storePeer(3)]);
     await undo();
     await untilPeers(host.namespace, [storePeer(2), storePeer(3)], { timeoutMs: 30_000 });
-    expect((await agent.untilReady({ peers: 2 })).store.warmStart).toBe(false);
+    expect((await agent.untilReady({ peers: 2 })).warmStart).toBe(false);
     expect((await probe("/readyz")).status).toBe(200);
     expect(agent.events("lease.acquired").join()).toContain("outcome=reused");
   });
@@ -251,7 +256,7 @@ describe("disks", () => {
     const agent = scene.start(1, { directory, args: [...withHealth, `--state-dir=${scene.host(1).runDirectory}`] });
     expect(await agent.untilEvent("subnet-file.failed")).toContain("ENOSPC");
     const status = await agent.status();
-    expect(status.reasons).toEqual(["the subnet file is not written yet"]);
+    expect(status.reasons.map(({ message }) => message)).toEqual(["the subnet file is not written yet"]);
     expect((await probe("/readyz")).status).toBe(503);
     expect(await readFile(`${directory}/subnet.env`, "utf8")).toBe(old);
     expect(await readdir(directory), "nothing half-written").not.toContainEqual(expect.stringMatching(/^\.subnet/));

@@ -74,9 +74,9 @@ describe("garbage", () => {
     const peers = [...good, storePeer(3)];
     await putPeers(etcd, [storePeer(3)]);
     await untilPeers(agent.host.namespace, peers);
-    const { store } = await agent.untilReady({ peers: 3 });
-    expect(store.unreadableKeys).toHaveLength(Object.keys(unreadable).length);
-    const reasons = new Map(store.unreadableKeys.map(({ key, reason }) => [key, reason]));
+    const { unreadableKeys } = await agent.untilReady({ peers: 3 });
+    expect(unreadableKeys).toHaveLength(Object.keys(unreadable).length);
+    const reasons = new Map(unreadableKeys.map(({ key, reason }) => [key, reason]));
     expect(reasons.get("not-a-subnet")).toBe("the key is not the name of a subnet");
     expect(reasons.get("10.5.155.0-24")).toBe("value is not JSON");
     expect(reasons.get("10.5.160.0-24")).toBe("value is not UTF-8 text");
@@ -88,8 +88,8 @@ describe("garbage", () => {
   it("does not stop a start either", async () => {
     await agent.term();
     agent = cleanup.use(LabAgent.start(agent.host, { etcdEndpoints: etcd.endpoints }));
-    const { store } = await agent.untilReady({ peers: 3 });
-    expect(store.unreadableKeys).toHaveLength(Object.keys(unreadable).length);
+    const { unreadableKeys } = await agent.untilReady({ peers: 3 });
+    expect(unreadableKeys).toHaveLength(Object.keys(unreadable).length);
     await untilPeers(agent.host.namespace, [...good, storePeer(3)]);
   });
 
@@ -105,7 +105,7 @@ describe("garbage", () => {
     await etcd.delete(leaseKey(storePeer(3)));
     await etcd.delete(leaseKey(storePeer(4)));
     await untilPeers(agent.host.namespace, good);
-    const isClean = async () => (await agent.status()).store.unreadableKeys.length === 0;
+    const isClean = async () => (await agent.status()).unreadableKeys.length === 0;
     await until(isClean, { what: "no unreadable key in the status" });
   });
 });

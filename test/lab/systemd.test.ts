@@ -1,4 +1,5 @@
 // `flannelctl init`, `join` and `leave` under a real systemd: one command for each host, with the units' sandbox.
+
 import { fileURLToPath } from "node:url";
 import { afterEach, beforeEach, expect, it } from "vitest";
 import { createLan } from "../../lab/lan.ts";
@@ -7,6 +8,7 @@ import { untilAllPing } from "../../lab/probe.ts";
 import { readSubnetEnv } from "../../lab/subnet-env.ts";
 import { SystemdHost } from "../../lab/systemd-host.ts";
 import { until } from "../../lab/wait.ts";
+import { parseOutput } from "../support/output-schema.ts";
 
 const flannelctl = fileURLToPath(new URL("../../bin/flannelctl", import.meta.url));
 
@@ -39,9 +41,13 @@ async function isActive(host: SystemdHost, unit: string): Promise<boolean> {
 }
 
 it("each host in one command; the services come back after a kill; a host leaves without a trace", async () => {
-  const init = JSON.parse(await ctl(h1, "init", "--name=h1", "--json"));
+  const initText = await ctl(h1, "init", "--name=h1", "--json");
+  parseOutput("init", initText);
+  const init = JSON.parse(initText);
   expect(init).toMatchObject({ host: "h1", ready: true, reasons: [] });
-  const join = JSON.parse(await h2.run([...init.joinCommand, "--name=h2", "--json"], { timeoutMs: 90_000 }));
+  const joinText = await h2.run([...init.joinCommand, "--name=h2", "--json"], { timeoutMs: 90_000 });
+  parseOutput("join", joinText);
+  const join = JSON.parse(joinText);
   expect(join).toMatchObject({ host: "h2", ready: true, units: ["/etc/systemd/system/flanneld.service"] });
   const pods = [];
   for (const host of [h1, h2]) {

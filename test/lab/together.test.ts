@@ -141,7 +141,7 @@ describe("several agents on one host", () => {
     });
     expect(await second.exited).toEqual({ code: 1, signal: null });
     expect(second.output).toContain(`pid ${first.pid}`);
-    expect((await first.status()).ready).toBe(true);
+    expect((await first.status()).state).toBe("ready");
     // The lock dies with its holder, however it dies.
     await first.kill9();
     const third = cluster.startAgent(1);

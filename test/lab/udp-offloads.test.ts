@@ -9,7 +9,7 @@ import { Cluster } from "../../lab/cluster.ts";
 import { run } from "../../lab/command.ts";
 import { untilAllPing } from "../../lab/probe.ts";
 import { until } from "../../lab/wait.ts";
-import type { Status } from "../../src/agent/control/control-protocol.ts";
+import type { NetworkStatus } from "../../src/agent/control/control-protocol.ts";
 import { echoesEverySize, transfersUnharmed } from "../support/traffic.ts";
 
 const source = fileURLToPath(new URL("../support/refuse-offloads.c", import.meta.url));
@@ -24,7 +24,7 @@ beforeAll(async () => {
 });
 afterAll(() => cluster[Symbol.asyncDispose]());
 
-type Features = NonNullable<NonNullable<Status["dataPlane"]>["features"]>;
+type Features = NonNullable<NonNullable<NetworkStatus["dataPlane"]>["features"]>;
 
 const all: Features = { deviceOffload: "tcp and udp", udpSegmentation: true, udpReceiveJoining: true };
 const device = "tcp and udp segments of the device";

@@ -229,7 +229,7 @@ describe("restart", () => {
       what: "the port to be taken",
     });
     const next = cluster.startAgent(2);
-    await until(async () => (await next.status()).reasons.some((reason) => reason.includes("EADDRINUSE")), {
+    await until(async () => (await next.status()).reasons.some(({ message }) => message.includes("EADDRINUSE")), {
       what: "the reason to be told",
     });
     holder.kill("SIGKILL");

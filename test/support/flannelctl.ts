@@ -3,8 +3,9 @@ import { mkdtempSync, rmSync } from "node:fs";
 import { createServer, type Server, type ServerResponse } from "node:http";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import type { Status } from "../../src/agent/control/control-protocol.ts";
+import type { NetworkStatus, Status } from "../../src/agent/control/control-protocol.ts";
 import { runFlannelctl } from "../../src/cli/flannelctl/program.ts";
+import { expectPublishedShape } from "./output-schema.ts";
 
 export interface CliResult {
   readonly exitCode: number;
@@ -36,6 +37,7 @@ export async function flannelctl(argv: readonly string[], world: CliWorld = {}):
     nowMs: world.nowMs ?? Date.now,
   };
   const exitCode = await runFlannelctl(argv, terminal, world.signal ?? new AbortController().signal, "1.2.3");
+  if (argv.includes("--json")) expectPublishedShape(argv, stdout, stderr);
   return { exitCode, stdout, stderr };
 }
 
@@ -87,16 +89,14 @@ export function replyJson(response: ServerResponse, body: unknown, status = 200)
   response.end(JSON.stringify(body));
 }
 
-/** A healthy agent with two peers. */
-export const healthyStatus: Status = {
-  version: "1.2.3",
-  pid: 4711,
-  startedAt: "2026-03-01T10:00:00.000Z",
-  ready: true,
-  reasons: [],
-  backend: "vxlan",
+export function notReady(name: string, message: string): Pick<Status, "state" | "reasons"> {
+  return { state: "notReady", reasons: [{ name, state: "notReady", message }] };
+}
+
+export const healthyNetwork: NetworkStatus = {
+  name: "/coreos.com/network",
   subnetFile: "/run/flannel/subnet.env",
-  stateDirectory: "/var/lib/flannel",
+  backendType: "vxlan",
   externalInterface: { name: "eth0", mtuBytes: 1500, address: "192.0.2.11", publicIp: "192.0.2.11" },
   mtuBytes: 1450,
   lease: {
@@ -105,18 +105,28 @@ export const healthyStatus: Status = {
     publicIp: "192.0.2.11",
     backendType: "vxlan",
     expiresAt: "2026-03-02T10:00:00.000Z",
-    isReservation: false,
+    reserved: false,
   },
-  store: {
-    description: "etcd http://192.0.2.1:2379",
-    connected: true,
-    ageSeconds: 3,
-    revision: "42",
-    warmStart: false,
-    unreadableKeys: [],
-  },
+  warmStart: false,
+  revision: "42",
+  unreadableKeys: [],
   peers: { known: 2, desired: 2, programmed: 2, skipped: [] },
   failures: [],
   repairs: { total: 0, last: [] },
-  preflight: [],
+};
+
+/** A healthy agent with two peers. */
+export const healthyStatus: Status = {
+  agent: {
+    version: "1.2.3",
+    pid: 4711,
+    startedAt: "2026-03-01T10:00:00.000Z",
+    stateDirectory: "/var/lib/flannel",
+  },
+  state: "ready",
+  stateChangedAt: "2026-03-01T10:00:01.000Z",
+  reasons: [],
+  findings: [],
+  store: { description: "etcd http://192.0.2.1:2379", connected: true, ageSeconds: 3 },
+  networks: [healthyNetwork],
 };

@@ -1,11 +1,28 @@
 // What the agent answers on flanneld.sock: HTTP/1.1, JSON. One schema for the server, flannelctl and the docs.
-//   GET  /v1/status    → Status (200 also when not ready)
-//   GET  /v1/plan      → Plan
-//   GET  /v1/rules     → Rules
-//   GET  /v1/metrics   → MetricsAnswer: the registry of src/telemetry/metrics, with what was recorded so far
-//   POST /v1/handover  → Handover: routes through next-hop objects become plain ones and stay so until restart
-// Errors: 4xx/5xx with {"error": {"code", "message"}}.
+//   GET  /v2/status    → Status (200 whatever the state)
+//   GET  /v2/plan      → Plan
+//   GET  /v2/rules     → Rules
+//   GET  /v2/metrics   → MetricsAnswer: the registry of src/telemetry/metrics, with what was recorded so far
+//   POST /v2/handover  → Handover: routes through next-hop objects become plain ones and stay so until restart
+// Errors: 4xx/5xx with {"error": {"code", "message"}}. What there is once for each network stands in `networks`, by name; all
+// else is of the agent as a whole. A change that an older flannelctl would misread makes a new version, in the path: during an
+// upgrade one program may be older than the other, and is told so.
 import { z } from "zod";
+
+export const CONTROL_PROTOCOL_VERSION = 2;
+
+export const controlPaths = {
+  status: `/v${CONTROL_PROTOCOL_VERSION}/status`,
+  plan: `/v${CONTROL_PROTOCOL_VERSION}/plan`,
+  rules: `/v${CONTROL_PROTOCOL_VERSION}/rules`,
+  metrics: `/v${CONTROL_PROTOCOL_VERSION}/metrics`,
+  handover: `/v${CONTROL_PROTOCOL_VERSION}/handover`,
+} as const;
+
+/** A moment: RFC 3339, UTC. */
+export const instantSchema = z.iso.datetime();
+
+const networkName = z.string().describe("of the network; today the key prefix in the store");
 
 export const leaseSchema = z.object({
   key: z.string(),
@@ -14,18 +31,26 @@ export const leaseSchema = z.object({
   publicIp: z.string().optional(),
   publicIpv6: z.string().optional(),
   backendType: z.string().optional(),
-  /** RFC 3339; missing for a reservation. */
-  expiresAt: z.string().optional(),
-  isReservation: z.boolean(),
+  expiresAt: instantSchema.optional().describe("missing for a reservation"),
+  reserved: z.boolean().describe("it never expires"),
 });
 
-const preflightSchema = z.object({
-  /** Stable: ip-forward, rp-filter, network-overlap, external-mtu, forward-policy, port-in-use, kernel-feature, policy-rule, certificate, configuration */
-  check: z.string(),
-  severity: z.enum(["warning", "error"]),
+export const stateSchema = z
+  .enum(["ready", "degraded", "notReady"])
+  .describe("a change has to last 10 s, but for the first after a start and a lost lease");
+
+export const reasonSchema = z.object({
+  name: z.string().describe("stable, in kebab case: see docs/flannelctl.md"),
+  state: z.enum(["degraded", "notReady"]).describe("what it makes of the state"),
   message: z.string(),
-  /** The command that cures it. */
-  cure: z.string(),
+});
+
+/** As in doctor/finding.ts. */
+export const findingSchema = z.object({
+  name: z.string().describe("what it is about, stable, in kebab case: see docs/flannelctl.md"),
+  severity: z.enum(["warning", "error"]),
+  evidence: z.string().describe("what was seen"),
+  remedy: z.string().describe("the command or the action that ends it"),
 });
 
 /** What runs for the backend, with counters since the agent started. Names are the backend's. */
@@ -48,16 +73,10 @@ const dataPlaneSchema = z.object({
   ),
 });
 
-export const statusSchema = z.object({
-  version: z.string(),
-  pid: z.int(),
-  startedAt: z.string(),
-  ready: z.boolean(),
-  /** Why not ready; empty when ready. */
-  reasons: z.array(z.string()),
-  backend: z.string(),
+const networkStatusSchema = z.object({
+  name: networkName,
   subnetFile: z.string(),
-  stateDirectory: z.string(),
+  backendType: z.string().optional().describe("missing before there is a configuration"),
   externalInterface: z
     .object({
       name: z.string(),
@@ -68,72 +87,98 @@ export const statusSchema = z.object({
       publicIpv6: z.string().optional(),
     })
     .optional(),
-  mtuBytes: z.int().optional(),
+  mtuBytes: z.int().optional().describe("of packets between containers"),
   lease: leaseSchema.optional(),
-  store: z.object({
-    description: z.string(),
-    connected: z.boolean(),
-    /** Seconds since the store last answered; missing when it never did. */
-    ageSeconds: z.number().optional(),
-    revision: z.string().optional(),
-    /** True while we run on what the state directory remembered. */
-    warmStart: z.boolean(),
-    unreadableKeys: z.array(z.object({ key: z.string(), reason: z.string() })),
-    /** Those the connection stands on, with their ends (RFC 3339); missing without TLS. */
-    certificates: z
-      .array(z.object({ role: z.enum(["client", "authority", "server"]), source: z.string(), endsAt: z.string() }))
-      .optional(),
-  }),
+  warmStart: z.boolean().describe("running on what the state directory remembered; the store has not answered yet"),
+  revision: z.string().optional().describe("store revision up to which the leases are known, decimal"),
+  unreadableKeys: z.array(z.object({ key: z.string(), reason: z.string() })).describe("keys that are no leases"),
   peers: z.object({
-    /** Leases of others. */
-    known: z.int(),
-    /** Those this backend can reach. */
-    desired: z.int(),
-    /** Of the desired, those whose every kernel object is in place. */
-    programmed: z.int(),
+    known: z.int().describe("leases of others"),
+    desired: z.int().describe("those that this backend can reach"),
+    programmed: z.int().describe("of the desired, those whose every kernel object is in place"),
     skipped: z.array(z.object({ key: z.string(), reason: z.string() })),
   }),
-  /** Kernel objects that could not be programmed, with the kernel's own words. */
-  failures: z.array(z.object({ object: z.string(), error: z.string(), attempts: z.int() })),
+  failures: z
+    .array(
+      z.object({
+        object: z.string(),
+        error: z.string(),
+        attempts: z.int(),
+        scope: z.enum(["own", "peer", "precaution", "leftover"]).describe("whose object it is"),
+      }),
+    )
+    .describe("kernel objects and traffic rules that could not be programmed, with the kernel's or the tool's words"),
   repairs: z.object({
     total: z.int(),
-    last: z.array(z.object({ at: z.string(), object: z.string(), action: z.string() })),
+    last: z.array(z.object({ repairedAt: instantSchema, object: z.string(), action: z.string() })),
   }),
-  /** Traffic rules; missing before the network is open. */
   rules: z
     .object({
       mode: z.enum(["nftables", "iptables-nft", "iptables-legacy", "none"]),
-      /** Why they are kept there. */
-      reason: z.string(),
+      reason: z.string().describe("why they are kept there"),
       masquerade: z.boolean(),
       forward: z.boolean(),
-      /** What is odd about this host: a missing tool, a missing kernel module. */
-      warnings: z.array(z.string()),
+      warnings: z.array(z.string()).describe("what is odd about this host: a missing tool or kernel module"),
     })
-    .optional(),
-  preflight: z.array(preflightSchema),
-  /** Only for backends with something running in the agent. */
-  dataPlane: dataPlaneSchema.optional(),
+    .optional()
+    .describe("traffic rules; missing before the network is open"),
+  dataPlane: dataPlaneSchema.optional().describe("only with backends whose packets the agent carries itself"),
+});
+
+export const statusSchema = z.object({
+  agent: z.object({
+    version: z.string(),
+    pid: z.int(),
+    startedAt: instantSchema,
+    stateDirectory: z.string(),
+  }),
+  state: stateSchema,
+  stateChangedAt: instantSchema,
+  pendingState: stateSchema.optional().describe("what it becomes if the reasons of this moment last"),
+  reasons: z.array(reasonSchema).describe("of this moment, worst first; empty when nothing speaks against ready"),
+  findings: z.array(findingSchema),
+  store: z.object({
+    description: z.string(),
+    connected: z.boolean(),
+    ageSeconds: z.number().optional().describe("since it last answered; missing when it never did"),
+    certificates: z
+      .array(z.object({ role: z.enum(["client", "authority", "server"]), source: z.string(), endsAt: instantSchema }))
+      .optional()
+      .describe("those that the connection stands on; missing without TLS"),
+  }),
+  networks: z.array(networkStatusSchema),
 });
 
 export const planSchema = z.object({
-  /** Desired host state, as lines of `ip`, `bridge` and `sysctl`. */
-  desired: z.array(z.string()),
-  /** What would be changed now to reach it; `+ ` added, `- ` removed. Empty when the kernel agrees. */
-  difference: z.array(z.string()),
+  networks: z.array(
+    z.object({
+      name: networkName,
+      desired: z.array(z.string()).describe("host state, as lines of ip, bridge and sysctl"),
+      difference: z
+        .array(z.string())
+        .describe("what would be changed now: + is added, - removed; empty when the kernel agrees"),
+    }),
+  ),
 });
 
 export const rulesSchema = z.object({
-  mode: z.string(),
-  reason: z.string(),
-  /** As commands of nft and iptables. */
-  wanted: z.array(z.string()),
-  found: z.array(z.string()),
-  /** `+ ` missing, `- ` too much, `~ ` in the wrong order; empty when the kernel agrees. */
-  difference: z.array(z.string()),
+  networks: z.array(
+    z.object({
+      name: networkName,
+      mode: z.string(),
+      reason: z.string(),
+      wanted: z.array(z.string()).describe("as commands of nft and iptables"),
+      found: z.array(z.string()),
+      difference: z
+        .array(z.string())
+        .describe("+ is missing, - is too much, ~ is in the wrong order; empty when the kernel agrees"),
+    }),
+  ),
 });
 
-export const handoverSchema = z.object({ rewrittenRoutes: z.int() });
+export const handoverSchema = z.object({
+  networks: z.array(z.object({ name: networkName, rewrittenRoutes: z.int() })),
+});
 
 export const metricsSchema = z.object({
   metrics: z
@@ -165,6 +210,7 @@ export const metricsSchema = z.object({
 });
 
 export type Status = z.infer<typeof statusSchema>;
+export type NetworkStatus = z.infer<typeof networkStatusSchema>;
 export type Plan = z.infer<typeof planSchema>;
 export type Rules = z.infer<typeof rulesSchema>;
 export type MetricsAnswer = z.infer<typeof metricsSchema>;

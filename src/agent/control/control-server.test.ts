@@ -1,7 +1,9 @@
 import { mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
+import { request } from "node:http";
 import { createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { json } from "node:stream/consumers";
 import { afterEach, expect, it } from "vitest";
 import { type ControlHandlers, ControlServer } from "./control-server.ts";
 
@@ -28,4 +30,29 @@ it("does not replace a file that is not a socket", async () => {
   writeFileSync(path, "precious");
   await expect(ControlServer.open(path, handlers)).rejects.toMatchObject({ code: "file.failed" });
   expect(readFileSync(path, "utf8")).toBe("precious");
+});
+
+/** Status and body of the answer. */
+function get(url: string): Promise<[number | undefined, unknown]> {
+  const { promise, resolve, reject } = Promise.withResolvers<[number | undefined, unknown]>();
+  request({ socketPath: path, path: url, agent: false }, (response) => {
+    json(response).then((body) => resolve([response.statusCode, body]), reject);
+  })
+    .once("error", reject)
+    .end();
+  return promise;
+}
+
+it("tells a flannelctl of another version so in a sentence, which that one shows", async () => {
+  await using _server = await ControlServer.open(path, handlers);
+  expect(await get("/v1/status")).toEqual([
+    404,
+    {
+      error: {
+        code: "agent.incompatible",
+        message: "this flanneld speaks version 2 of the control protocol, not 1: use the flannelctl that belongs to it",
+      },
+    },
+  ]);
+  expect(await get("/v2/unheard-of")).toMatchObject([404, { error: { code: "usage" } }]);
 });

@@ -4,7 +4,15 @@ import { createServer, type IncomingMessage, type Server, type ServerResponse } 
 import { dirname } from "node:path";
 import { describeError, FlannelError } from "../../errors.ts";
 import { ensureDirectory } from "../../sys/files.ts";
-import type { Handover, MetricsAnswer, Plan, Rules, Status } from "./control-protocol.ts";
+import {
+  CONTROL_PROTOCOL_VERSION,
+  controlPaths,
+  type Handover,
+  type MetricsAnswer,
+  type Plan,
+  type Rules,
+  type Status,
+} from "./control-protocol.ts";
 
 export interface ControlHandlers {
   readonly status: () => Promise<Status>;
@@ -79,20 +87,34 @@ function listenPrivately(server: Server, path: string, onListening: () => void):
 async function answer(request: IncomingMessage, response: ServerResponse, handlers: ControlHandlers): Promise<void> {
   request.resume();
   const routes: Record<string, (() => Promise<unknown>) | undefined> = {
-    "GET /v1/status": handlers.status,
-    "GET /v1/plan": handlers.plan,
-    "GET /v1/rules": handlers.rules,
-    "GET /v1/metrics": handlers.metrics,
-    "POST /v1/handover": handlers.handover,
+    [`GET ${controlPaths.status}`]: handlers.status,
+    [`GET ${controlPaths.plan}`]: handlers.plan,
+    [`GET ${controlPaths.rules}`]: handlers.rules,
+    [`GET ${controlPaths.metrics}`]: handlers.metrics,
+    [`POST ${controlPaths.handover}`]: handlers.handover,
   };
-  const handler = routes[`${request.method} ${(request.url ?? "").split("?", 1)[0]}`];
+  const [path = ""] = (request.url ?? "").split("?", 1);
+  const handler = routes[`${request.method} ${path}`];
   try {
-    if (handler === undefined) send(response, 404, failure("usage", "no such operation: is flannelctl newer?"));
+    if (handler === undefined) send(response, 404, refusal(path));
     else send(response, 200, await handler());
   } catch (error) {
     const code = error instanceof FlannelError ? error.code : "internal";
     send(response, 500, failure(code, describeError(error)));
   }
+}
+
+/** Also for a flannelctl of another version, which shows the message as it is. */
+function refusal(path: string) {
+  const asked = /^\/v(\d+)\//.exec(path)?.[1];
+  if (asked === undefined || asked === String(CONTROL_PROTOCOL_VERSION)) {
+    return failure("usage", "no such operation: is flannelctl newer?");
+  }
+  return failure(
+    "agent.incompatible",
+    `this flanneld speaks version ${CONTROL_PROTOCOL_VERSION} of the control protocol, not ${asked}: ` +
+      "use the flannelctl that belongs to it",
+  );
 }
 
 function failure(code: string, message: string) {

@@ -1,7 +1,7 @@
 import { createServer } from "node:http";
 import type { AddressInfo } from "node:net";
 import { describe, expect, it } from "vitest";
-import { HealthServer } from "./health-server.ts";
+import { HealthServer, type HealthState } from "./health-server.ts";
 
 async function freePort(): Promise<number> {
   const server = createServer();
@@ -11,28 +11,38 @@ async function freePort(): Promise<number> {
   return port;
 }
 
+const noLease = { name: "no-lease", state: "notReady", message: "no lease yet" } as const;
+const ready: HealthState = { state: "ready", reasons: [] };
+
 describe("HealthServer", () => {
   it("answers as upstream does and follows readiness both ways", async () => {
     const port = await freePort();
-    let reasons = ["no lease yet"];
-    await using _server = await HealthServer.open({ ip: "127.0.0.1", port, reasons: () => reasons });
+    let now: HealthState = { state: "notReady", reasons: [noLease] };
+    await using _server = await HealthServer.open({ ip: "127.0.0.1", port, state: () => now });
     const get = async (path: string) => {
       const response = await fetch(`http://127.0.0.1:${port}${path}`);
       return [response.status, await response.text()];
     };
     expect(await get("/healthz")).toEqual([200, "flanneld is running"]);
     expect(await get("/readyz")).toEqual([503, "flanneld is not ready yet"]);
-    expect(await get("/readyz?verbose")).toEqual([503, '{"ready":false,"reasons":["no lease yet"]}\n']);
-    reasons = [];
+    expect(await get("/readyz?verbose")).toEqual([
+      503,
+      `{"ready":false,"state":"notReady","reasons":[${JSON.stringify(noLease)}]}\n`,
+    ]);
+    now = { state: "degraded", reasons: [{ name: "peer-failed", state: "degraded", message: "one" }] };
     expect(await get("/readyz")).toEqual([200, "flanneld is ready"]);
-    reasons = ["lease expired"];
+    expect((await get("/readyz?verbose"))[1]).toContain(
+      '"ready":true,"state":"degraded","reasons":[{"name":"peer-failed"',
+    );
+    now = { state: "notReady", reasons: [noLease] };
     expect((await get("/readyz"))[0]).toBe(503);
+    expect((await get("/healthz"))[0]).toBe(200);
     expect((await get("/metrics"))[0]).toBe(404);
   });
 
   it("says what to do when the port is taken", async () => {
     const port = await freePort();
-    await using _first = await HealthServer.open({ ip: "127.0.0.1", port, reasons: () => [] });
-    await expect(HealthServer.open({ ip: "127.0.0.1", port, reasons: () => [] })).rejects.toThrow("--healthz-port");
+    await using _first = await HealthServer.open({ ip: "127.0.0.1", port, state: () => ready });
+    await expect(HealthServer.open({ ip: "127.0.0.1", port, state: () => ready })).rejects.toThrow("--healthz-port");
   });
 });

@@ -1,12 +1,19 @@
-// /healthz and /readyz for kubelets and load balancers: upstream's paths, codes and texts, readiness as a live statement.
+// /healthz and /readyz for kubelets and load balancers: upstream's paths, codes and texts; the state as it is now.
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
 import { FlannelError } from "../../errors.ts";
+import type { Status } from "./control-protocol.ts";
+
+/** For `?verbose`. */
+export interface HealthState {
+  readonly state: Status["state"];
+  readonly reasons: readonly Status["reasons"][number][];
+}
 
 export interface HealthServerOptions {
   readonly ip: string;
   readonly port: number;
-  /** Why the agent is not ready right now; empty when it is. */
-  readonly reasons: () => readonly string[];
+  /** As told to others now; `notReady` answers 503. */
+  readonly state: () => HealthState;
 }
 
 export class HealthServer implements AsyncDisposable {
@@ -18,7 +25,7 @@ export class HealthServer implements AsyncDisposable {
 
   /** Rejects with `usage` when the address cannot be bound: a probe that never answers is worse than no start. */
   static async open(options: HealthServerOptions): Promise<HealthServer> {
-    const server = createServer((request, response) => answer(request, response, options.reasons));
+    const server = createServer((request, response) => answer(request, response, options.state));
     server.headersTimeout = 5_000;
     server.requestTimeout = 5_000;
     server.maxConnections = 128;
@@ -46,17 +53,20 @@ export class HealthServer implements AsyncDisposable {
   }
 }
 
-function answer(request: IncomingMessage, response: ServerResponse, readReasons: () => readonly string[]): void {
+function answer(request: IncomingMessage, response: ServerResponse, readState: () => HealthState): void {
   const [path, query] = (request.url ?? "/").split("?", 2);
   if (path !== "/healthz" && path !== "/readyz") {
     send(response, 404, "text/plain", "404 page not found\n");
     return;
   }
-  const reasons = path === "/readyz" ? readReasons() : [];
-  const ready = reasons.length === 0;
+  const isVerbose = new URLSearchParams(query).has("verbose");
+  // Liveness: a process that answers lives, whatever it can do.
+  const { state, reasons } = path === "/healthz" ? { state: "ready" as const, reasons: [] } : readState();
+  const ready = state !== "notReady";
   const text = path === "/healthz" ? "flanneld is running" : `flanneld is ${ready ? "ready" : "not ready yet"}`;
-  if (new URLSearchParams(query).has("verbose")) {
-    send(response, ready ? 200 : 503, "application/json", `${JSON.stringify({ ready, reasons })}\n`);
+  if (isVerbose) {
+    const body = path === "/healthz" ? { running: true } : { ready, state, reasons };
+    send(response, ready ? 200 : 503, "application/json", `${JSON.stringify(body)}\n`);
   } else {
     send(response, ready ? 200 : 503, "text/plain", text);
   }

@@ -2,9 +2,6 @@
 import type { MetricsRecorder } from "../../telemetry/metrics/metrics.ts";
 import type { Agent } from "./agent.ts";
 
-/** The label `network` of an agent that serves one network. */
-export const NETWORK_NAME = "default";
-
 export function recordAgent(metrics: MetricsRecorder, agent: Agent): void {
   const { network, ownLease, storeView, table } = agent;
   metrics.set("flannel_ready", {}, agent.reasons().length === 0 ? 1 : 0);
@@ -16,7 +13,11 @@ export function recordAgent(metrics: MetricsRecorder, agent: Agent): void {
   metrics.set("flannel_peers_known", {}, table.peers().length);
   metrics.set("flannel_peers_desired", {}, network?.plan.plannedPeers);
   metrics.set("flannel_peers_programmed", {}, network?.programmedPeers);
-  metrics.set("flannel_failed_objects", {}, network?.failures.length);
+  metrics.set(
+    "flannel_failed_objects",
+    {},
+    network === undefined ? undefined : network.hostFailures.length + network.firewall.status().failures.length,
+  );
   network?.recordDataPlane(metrics);
 }
 

@@ -17,15 +17,17 @@ import type { ExternalInterface } from "../../underlay/external-interface.ts";
 import { readSubnetFile } from "../state/subnet-file.ts";
 import type { RememberedState, WarmState } from "../state/warm-state.ts";
 import { AgentFiles } from "./agent-files.ts";
+import type { StateReason } from "./agent-state.ts";
 import { type ActiveConfig, type ConfigChange, judgeConfigChange, readConfig } from "./config-change.ts";
 import { ConfigNews } from "./config-news.ts";
 import { prepareWarmStart, tellWarmStart } from "./data-plane-start.ts";
+import { DropWatch } from "./drop-watch.ts";
 import { LeaseKeeper } from "./lease-keeper.ts";
 import { tellAcquired } from "./lease-news.ts";
 import { MissingPeers } from "./missing-peers.ts";
 import type { Network } from "./network.ts";
 import { openNetwork } from "./open-network.ts";
-import { type ReadinessView, readinessReasons } from "./readiness.ts";
+import { currentReasons } from "./state-facts.ts";
 import { acquireLease, runStoreSession, type Waiting } from "./store-session.ts";
 import { StoreView } from "./store-view.ts";
 import { WarmStart } from "./warm-start.ts";
@@ -55,6 +57,7 @@ export class Agent implements AsyncDisposable {
   readonly storeView: StoreView;
   readonly table = new LeaseTable();
   readonly configNews: ConfigNews;
+  readonly dropWatch: DropWatch;
   readonly #parts: AgentParts;
   readonly #abort = new AbortController();
   readonly #signal: AbortSignal;
@@ -78,6 +81,7 @@ export class Agent implements AsyncDisposable {
     this.#signal = AbortSignal.any([parts.signal, this.#abort.signal]);
     this.storeView = new StoreView(parts.logger);
     this.configNews = new ConfigNews(parts.logger);
+    this.dropWatch = new DropWatch(async () => (await this.#network?.checks.forwardDrops()) ?? [], parts.logger);
     const { promise, resolve } = Promise.withResolvers<AgentEnd>();
     this.ended = promise;
     this.#end = resolve;
@@ -116,24 +120,20 @@ export class Agent implements AsyncDisposable {
     return this.#isWarm;
   }
 
-  /** Empty when ready. */
-  reasons(): string[] {
-    const leaseProblem = this.#keeper?.problem(Date.now());
-    const { ageMs, obstacle } = this.storeView;
-    const dataPlaneProblem = this.#network?.dataPlaneProblem;
-    const view: ReadinessView = {
-      hasLease: this.#own !== undefined,
+  /** Every reason against `ready`, as of now. */
+  reasons(): StateReason[] {
+    return currentReasons({
+      own: this.#own,
+      keeper: this.#keeper,
+      network: this.#network,
+      table: this.table,
+      storeView: this.storeView,
+      dropWatch: this.dropWatch,
+      interfaceProblem: this.#interfaceProblem,
       isSubnetFileWritten: this.#files.isSubnetFileCurrent,
       arePeersProgrammed: this.#arePeersProgrammed,
-      failedObjects: this.#network?.failures.length ?? 0,
       isWarmStart: this.#isWarm,
-      ...(ageMs !== undefined && { storeAgeMs: ageMs }),
-      ...(leaseProblem !== undefined && { leaseProblem }),
-      ...(obstacle !== undefined && { leaseObstacle: obstacle }),
-      ...(dataPlaneProblem !== undefined && { dataPlaneProblem }),
-      ...(this.#interfaceProblem !== undefined && { externalInterfaceProblem: this.#interfaceProblem }),
-    };
-    return readinessReasons(view);
+    });
   }
 
   /** Whether forwarding is set up as far as we know it: what a service manager waits for. */

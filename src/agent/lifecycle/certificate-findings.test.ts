@@ -20,26 +20,28 @@ test("more than 30 days ahead there is nothing to say", () => {
 test("within 30 days it is a warning with the day, after the end an error", () => {
   expect(findings("client", "2026-03-31T11:59:59Z")).toEqual([
     {
-      check: "certificate",
+      name: "certificate",
       severity: "warning",
-      message: "our certificate (client.pem) ends in 29 days, on 2026-03-31",
-      cure: "put a new certificate into the file, then reload flanneld (SIGHUP)",
+      evidence: "our certificate (client.pem) ends in 29 days, on 2026-03-31",
+      remedy: "put a new certificate into the file, then reload flanneld (SIGHUP)",
     },
   ]);
-  expect(findings("client", "2026-03-02T13:00:00Z")).toMatchObject([{ message: expect.stringContaining("in 1 day,") }]);
+  expect(findings("client", "2026-03-02T13:00:00Z")).toMatchObject([
+    { evidence: expect.stringContaining("in 1 day,") },
+  ]);
   expect(findings("server", "2026-03-01T12:00:00Z")).toMatchObject([
-    { severity: "error", message: "the certificate of the store (server.pem) ended on 2026-03-01" },
+    { severity: "error", evidence: "the certificate of the store (server.pem) ended on 2026-03-01" },
   ]);
 });
 
-test("the cure of a certificate that the store renews is to wait, and to join again once it ended", () => {
+test("the remedy for a certificate that the store renews is to wait, and to join again once it ended", () => {
   expect(findings("client", "2026-03-20T00:00:00Z", true)).toMatchObject([
-    { cure: expect.stringContaining("flanneld has been trying to renew it") },
+    { remedy: expect.stringContaining("flanneld has been trying to renew it") },
   ]);
   expect(findings("client", "2026-02-20T00:00:00Z", true)).toMatchObject([
-    { cure: expect.stringMatching(/^flannelctl join 192\.0\.2\.1:2379 --token TOKEN, .*flannelctl token create/) },
+    { remedy: expect.stringMatching(/^flannelctl join 192\.0\.2\.1:2379 --token TOKEN, .*flannelctl token create/) },
   ]);
   expect(findings("server", "2026-03-20T00:00:00Z", true)).toMatchObject([
-    { cure: expect.stringContaining("restart flannel-store") },
+    { remedy: expect.stringContaining("restart flannel-store") },
   ]);
 });

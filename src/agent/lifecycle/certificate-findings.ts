@@ -1,9 +1,7 @@
 // What to do about certificates that end soon: 30 days ahead a warning, after the end an error. Pure.
 import type { EtcdOptions } from "../../config/agent-options.ts";
+import type { Finding } from "../../doctor/finding.ts";
 import type { CertificateInUse } from "../../store/subnet-store.ts";
-import type { Status } from "../control/control-protocol.ts";
-
-type Finding = Status["preflight"][number];
 
 const DAY_MS = 86_400_000;
 const WARN_AHEAD_MS = 30 * DAY_MS;
@@ -31,15 +29,15 @@ export function certificateFindings(
     const days = Math.floor((endsAtMs - nowMs) / DAY_MS);
     const when = hasEnded ? `ended on ${day}` : `ends in ${days} day${days === 1 ? "" : "s"}, on ${day}`;
     return {
-      check: "certificate",
+      name: "certificate",
       severity: hasEnded ? "error" : "warning",
-      message: `${names[role]} (${source}) ${when}`,
-      cure: cure(role, hasEnded, etcd),
+      evidence: `${names[role]} (${source}) ${when}`,
+      remedy: remedyFor(role, hasEnded, etcd),
     };
   });
 }
 
-function cure(
+function remedyFor(
   role: CertificateInUse["role"],
   hasEnded: boolean,
   { endpoints, renewsCertificate = false }: Pick<EtcdOptions, "endpoints" | "renewsCertificate">,

@@ -165,12 +165,12 @@ export class CertificateKeeper implements AsyncDisposable {
   /** Each finding once a day. */
   #warn(): void {
     const { certificates, etcd, logger } = this.#options;
-    for (const { severity, message, cure } of certificateFindings(certificates.inUse(), etcd, Date.now())) {
-      const key = `${severity} ${message}`;
+    for (const { severity, evidence, remedy } of certificateFindings(certificates.inUse(), etcd, Date.now())) {
+      const key = `${severity} ${evidence}`;
       if ((this.#said.get(key) ?? Number.NEGATIVE_INFINITY) + SAY_AGAIN_MS > performance.now()) continue;
       this.#said.set(key, performance.now());
       const say = severity === "error" ? logger.error : logger.warn;
-      say("certificate.ends", `${message}: ${cure}`, { cure });
+      say("certificate.ends", `${evidence}: ${remedy}`, { remedy });
     }
   }
 }

@@ -1,11 +1,9 @@
 // What is said about the network configuration in the store: each piece of news once in the log, and in the status for as
 // long as the store holds something else than what is in force.
 import type { NetworkConfig } from "../../config/network-config.ts";
+import type { Finding } from "../../doctor/finding.ts";
 import { describeError } from "../../errors.ts";
 import type { Logger } from "../../telemetry/logger.ts";
-import type { Status } from "../control/control-protocol.ts";
-
-type Finding = Status["preflight"][number];
 
 export class ConfigNews {
   readonly #logger: Logger;
@@ -58,7 +56,7 @@ export class ConfigNews {
     this.#found("warning", message, "restart flanneld on every host");
   }
 
-  #found(severity: Finding["severity"], message: string, cure: string): void {
-    this.#finding = { check: "configuration", severity, message, cure };
+  #found(severity: Finding["severity"], evidence: string, remedy: string): void {
+    this.#finding = { name: "configuration", severity, evidence, remedy };
   }
 }

@@ -83,6 +83,11 @@ export class LeaseKeeper implements AsyncDisposable {
     return this.#isDeleted ? "our lease was deleted and is being taken again" : undefined;
   }
 
+  /** Whether `problem` is that the lease was deleted and is being taken again: over in a moment, as a rule. */
+  get isBeingRetaken(): boolean {
+    return this.#deletedAt !== undefined && this.#conflict === undefined;
+  }
+
   /** Publishes what we announce now, in place; the subnet stays. */
   setAttributes(attributes: LeaseAttributes): void {
     if (isSame(attributes, this.#attributes)) return;

@@ -6,16 +6,13 @@ import { type Identities, matchesIdentity } from "../../backend/identities.ts";
 import type { BackendRegistry } from "../../backend/registry.ts";
 import type { RuleOptions } from "../../config/agent-options.ts";
 import type { MasqueradeExclude } from "../../config/network-config.ts";
-import type { PreflightFinding } from "../../doctor/preflight.ts";
-import { Preflight } from "../../doctor/preflight-facts.ts";
+import type { CheckContext } from "../../doctor/check.ts";
 import { describeError } from "../../errors.ts";
 import type { Firewall } from "../../firewall/firewall.ts";
-import type { RuleInputs } from "../../firewall/plan-rules.ts";
 import { emptyHostState } from "../../host/kinds/host-state.ts";
 import { routeKind } from "../../host/kinds/route.ts";
-import type { HostFailure } from "../../host/reconcile/reconcile-pass.ts";
 import { Reconciler } from "../../host/reconcile/reconciler.ts";
-import { familyOf, type Prefix } from "../../ip/address.ts";
+import type { Prefix } from "../../ip/address.ts";
 import type { Lease, LeaseAttributes, LeasedSubnets } from "../../lease/lease.ts";
 import type { Rtnetlink } from "../../netlink/rtnetlink/rtnetlink.ts";
 import type { DescriptorKeeper } from "../../sys/service-descriptors.ts";
@@ -25,6 +22,10 @@ import { DirectPeers } from "../../underlay/direct-peers.ts";
 import type { ExternalInterface } from "../../underlay/external-interface.ts";
 import { ExternalInterfaceWatch } from "../../underlay/external-interface-watch.ts";
 import type { InterfaceOptions } from "../../underlay/interface-choice.ts";
+import type { ScopedFailure } from "./agent-state.ts";
+import { FailureScopes } from "./failure-scope.ts";
+import { HostChecks } from "./host-checks.ts";
+import { ruleInputs } from "./rule-inputs.ts";
 
 export interface NetworkOptions {
   readonly backends: BackendRegistry;
@@ -64,8 +65,8 @@ const NO_PLAN: BackendPlan = { state: emptyHostState, plannedPeers: 0, skipped: 
 
 export class Network implements AsyncDisposable {
   readonly reconciler: Reconciler;
+  readonly checks: HostChecks;
   readonly #options: NetworkOptions;
-  readonly #preflight: Preflight;
   #interfaceWatch: ExternalInterfaceWatch | undefined;
   #directPeers: DirectPeers | undefined;
   #runtime: BackendRuntime | undefined;
@@ -78,17 +79,22 @@ export class Network implements AsyncDisposable {
   /** False until a store told the whole truth: what is not desired is left alone. */
   #isComplete = false;
   #plan: BackendPlan = NO_PLAN;
+  #scopes = new FailureScopes(emptyHostState);
   #isDirty = false;
   #planning: Promise<void> | undefined;
   /** Whether the last finished pass included the own lease, and the peers as known now. */
-  #programmed = { own: false, peers: false };
+  #programmed = { own: false, peers: false, everPeers: false };
 
   private constructor(options: NetworkOptions, reconciler: Reconciler) {
     this.#options = options;
     this.reconciler = reconciler;
     this.#backend = options.backend;
     this.#masqueradeExclude = options.masqueradeExclude;
-    this.#preflight = new Preflight(options.rtnetlink, () => options.firewall.forwardDrops());
+    this.checks = new HostChecks({
+      rtnetlink: options.rtnetlink,
+      findForwardDrops: () => options.firewall.forwardDrops(),
+      context: () => this.#checkContext(),
+    });
     const { externalInterface, identities, backend } = options;
     this.#facts = { externalInterface, identity: identities[backend.type], directPeers: new Set() };
   }
@@ -148,9 +154,8 @@ export class Network implements AsyncDisposable {
     return Math.max(0, plannedPeers - missing);
   }
 
-  /** What on this host stands in the way of packets right now, each with its cure. */
-  preflight(): Promise<PreflightFinding[]> {
-    return this.#preflight.evaluate({
+  #checkContext(): CheckContext {
+    return {
       families: this.#options.selection.families,
       networks: this.#options.networks,
       ownSubnets: [this.#own?.subnet, this.#own?.ipv6Subnet].filter((subnet) => subnet !== undefined),
@@ -158,12 +163,12 @@ export class Network implements AsyncDisposable {
       devices: this.#backend.devices,
       overlayMtuBytes: this.mtuBytes,
       needs: this.#backend.needs,
-    });
+    };
   }
 
-  /** Kernel objects and rules that could not be programmed. */
-  get failures(): readonly HostFailure[] {
-    return [...this.reconciler.status().failures, ...this.firewall.status().failures];
+  /** Kernel objects that could not be programmed. */
+  get hostFailures(): readonly ScopedFailure[] {
+    return this.reconciler.failures().map((failed) => ({ ...failed.failure, scope: this.#scopes.of(failed) }));
   }
 
   get firewall(): Firewall {
@@ -191,6 +196,11 @@ export class Network implements AsyncDisposable {
 
   get arePeersProgrammed(): boolean {
     return this.#programmed.peers;
+  }
+
+  /** At any time since the start. */
+  get werePeersProgrammed(): boolean {
+    return this.#programmed.everPeers;
   }
 
   /** Throws `config.invalid` when the host cannot serve the backend as it is now. */
@@ -255,11 +265,12 @@ export class Network implements AsyncDisposable {
     await this.#prepare();
     await this.#lookUpDirectPeers();
     this.#plan = this.#withBlackholes(this.#backend.plan(this.#own, this.#peers, this.#facts), this.#own);
+    this.#scopes = new FailureScopes(this.#backend.plan(this.#own, [], this.#facts).state);
     const { state, runtime } = this.#plan;
     this.#writeRules(this.#own);
     // Together: on a restart the device is there, and its packets may be waiting.
     await Promise.all([this.#run(runtime), this.reconciler.setDesired(state, { prune: this.#isComplete })]);
-    this.#programmed = { own: true, peers: !this.#isDirty };
+    this.#programmed = { own: true, peers: !this.#isDirty, everPeers: this.#programmed.everPeers || !this.#isDirty };
   }
 
   /** Beside the pass: before anybody is told of the subnet the rules have to be there, but the peers do not need them. */
@@ -269,32 +280,23 @@ export class Network implements AsyncDisposable {
       this.#hasRulesFor = own;
       this.#options.onPass();
     };
-    this.firewall.setDesired(this.#ruleInputs(own)).then(done, done);
+    this.firewall
+      .setDesired(
+        ruleInputs(own, {
+          networks: this.#options.networks,
+          rules: this.#options.rules,
+          masqueradeExclude: this.#masqueradeExclude,
+          externalInterface: this.#facts.externalInterface,
+          peers: this.#peers,
+        }),
+      )
+      .then(done, done);
   }
 
   #withBlackholes(plan: BackendPlan, own: LeasedSubnets): BackendPlan {
     if (!this.#options.rules.blackholeRoute) return plan;
     const subnets = [own.subnet, own.ipv6Subnet].filter((subnet) => subnet !== undefined);
     return { ...plan, state: { ...plan.state, blackhole: subnets.map((destination) => ({ destination })) } };
-  }
-
-  #ruleInputs(own: LeasedSubnets): RuleInputs {
-    const { networks, rules } = this.#options;
-    const subnets = [own.subnet, own.ipv6Subnet].filter((subnet) => subnet !== undefined);
-    const { prefixes = [], nodes = false } = this.#masqueradeExclude ?? {};
-    const { publicIp, publicIpv6 } = this.#facts.externalInterface;
-    const addresses = this.#peers.flatMap(({ attributes }) => [attributes.publicIp, attributes.publicIpv6]);
-    return {
-      families: networks.flatMap((network) => {
-        const subnet = subnets.find((candidate) => familyOf(candidate) === familyOf(network));
-        return subnet === undefined ? [] : [{ network, subnet }];
-      }),
-      masquerade: rules.masquerade,
-      randomFully: rules.randomFully,
-      forward: rules.forward,
-      excludedPrefixes: prefixes,
-      ...(nodes && { nodes: [publicIp, publicIpv6, ...addresses].filter((address) => address !== undefined) }),
-    };
   }
 
   async #run(plan: BackendPlan["runtime"]): Promise<void> {

@@ -4,7 +4,8 @@ import { readFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import type { BackendRegistry } from "../../backend/registry.ts";
 import type { AgentOptions } from "../../config/agent-options.ts";
-import { describeError, errorCodes, FlannelError } from "../../errors.ts";
+import { describeError, FlannelError } from "../../errors.ts";
+import { agentExitCode, type ExitCode, exitCodes } from "../../exit-codes.ts";
 import { prefixAddress } from "../../ip/address.ts";
 import { Rtnetlink } from "../../netlink/rtnetlink/rtnetlink.ts";
 import { openStore } from "../../store/open-store.ts";
@@ -15,7 +16,6 @@ import { FileLock } from "../../sys/file-lock.ts";
 import { ensureDirectory } from "../../sys/files.ts";
 import { keepMemorySmall } from "../../sys/memory-keeper.ts";
 import { ServiceDescriptors } from "../../sys/service-descriptors.ts";
-import { notifyService } from "../../sys/service-notify.ts";
 import type { AgentLogger } from "../../telemetry/create-logger.ts";
 import { Metrics } from "../../telemetry/metrics/metrics.ts";
 import { ControlServer } from "../control/control-server.ts";
@@ -26,12 +26,9 @@ import { Agent } from "./agent.ts";
 import { AgentReport } from "./agent-report.ts";
 import { CertificateKeeper } from "./certificate-keeper.ts";
 import { EmbeddedStoreProcess } from "./embedded-store-process.ts";
-import { preferSmallHeap } from "./heap-policy.ts";
+import { StateAnnouncer, tryToForget } from "./state-announcer.ts";
 
-/** 0 asked to stop, 1 failure, 2 wrong flags or config, 3 the lease was lost to another owner. */
-export type ExitCode = 0 | 1 | 2 | 3;
-
-/** Readiness depends on the clock too (expiry, store age); also how often a failed file is tried again. */
+/** The state depends on the clock too (expiry, store age); also how often a failed file is tried again. */
 const TICK_MS = 2_000;
 
 export interface RunOptions {
@@ -73,16 +70,7 @@ export async function runAgent(run: RunOptions): Promise<ExitCode> {
     }
   }
   logger.info("agent.stopped", "stopped as asked; lease and kernel state stay, what the kernel carries goes on");
-  return 0;
-}
-
-/** Nobody knows when the next agent will carry packets, if ever. */
-function tryToForget(keeper: ServiceDescriptors, logger: AgentLogger): void {
-  try {
-    keeper.forgetHeld();
-  } catch (error) {
-    logger.warn("service.not-notified", "cannot tell the service manager", { error: describeError(error) });
-  }
+  return exitCodes.ok;
 }
 
 async function startEmbeddedStore({ options, storeProgram, logger }: RunOptions) {
@@ -101,7 +89,7 @@ function makeRunDirectory(subnetFile: string): void {
 
 async function openHealthServer(options: AgentOptions, report: AgentReport): Promise<HealthServer | undefined> {
   if (options.healthz === undefined) return undefined;
-  return HealthServer.open({ ...options.healthz, reasons: () => report.reasons() });
+  return HealthServer.open({ ...options.healthz, state: () => report.state() });
 }
 
 /** Returns when the agent is to begin anew or to stop; throws what made it fail. */
@@ -122,7 +110,7 @@ async function runUntilEnd(
   const remembered = warmState.load(await identifyHost(options, rtnetlink), (file, reason) =>
     logger.info("state.ignored", `remembered state ignored: ${reason}`, { file }),
   );
-  const announcer = new ReadinessAnnouncer(logger, keeper);
+  const announcer = new StateAnnouncer(logger, keeper);
   const onSettled = () => announcer.tell(report);
   const ours = { store, networkIdentity, descriptorKeeper: keeper, rtnetlink, warmState };
   await using agent = Agent.start({
@@ -136,6 +124,7 @@ async function runUntilEnd(
   const ticker = setInterval(() => {
     agent.settle();
     announcer.tellPreflight(report);
+    agent.dropWatch.tick();
   }, TICK_MS);
   using _reload = run.onReload(() => void reload(agent, store, options, logger));
   const stopped = Promise.withResolvers<{ readonly type: "stopped" }>();
@@ -147,69 +136,6 @@ async function runUntilEnd(
   clearInterval(ticker);
   announcer.end(end.type === "stopped");
   if (end.type === "failed") throw end.error;
-}
-
-/** Says changes of readiness in the log and to the service manager. */
-class ReadinessAnnouncer {
-  readonly #logger: AgentLogger;
-  readonly #keeper: ServiceDescriptors;
-  #said: string | undefined;
-  #isReadySent = false;
-  #isPreflightSaid = false;
-  #hasEnded = false;
-
-  constructor(logger: AgentLogger, keeper: ServiceDescriptors) {
-    this.#logger = logger;
-    this.#keeper = keeper;
-  }
-
-  tell(report: AgentReport): void {
-    if (this.#hasEnded) return;
-    const reasons = report.reasons();
-    const text = reasons.join("; ");
-    if (!this.#isReadySent && report.isForwarding) {
-      this.#isReadySent = true;
-      preferSmallHeap();
-      tryToForget(this.#keeper, this.#logger); // what an earlier configuration needed
-      this.#notify(`READY=1\nSTATUS=${text === "" ? "ready" : text}`);
-    }
-    if (text === this.#said) return;
-    const wasReady = this.#said === "";
-    this.#said = text;
-    if (text === "") this.#logger.info("agent.ready", "ready: packets to all known peers can flow", report.summary());
-    else if (wasReady) this.#logger.warn("agent.not-ready", `not ready any more: ${text}`);
-    if (this.#isReadySent) this.#notify(`STATUS=${text === "" ? "ready" : `not ready: ${text}`}`);
-  }
-
-  /** Once, and not before the first tick: the way to ready is not for reading other people's firewall rules. */
-  tellPreflight(report: AgentReport): void {
-    if (this.#isPreflightSaid || !report.hasNetwork) return;
-    this.#isPreflightSaid = true;
-    report.preflight().then(
-      (findings) => {
-        for (const { check, severity, message, cure } of findings) {
-          const say = severity === "error" ? this.#logger.error : this.#logger.warn;
-          say(`preflight.${check}`, `${message}: ${cure}`, { cure });
-        }
-      },
-      (error: unknown) =>
-        this.#logger.warn("preflight.failed", "cannot check this host", { error: describeError(error) }),
-    );
-  }
-
-  /** Nothing is told after it: what settles while the parts are closed says nothing about the next agent. */
-  end(isStopping: boolean): void {
-    this.#hasEnded = true;
-    if (isStopping) this.#notify("STOPPING=1");
-  }
-
-  #notify(state: string): void {
-    try {
-      notifyService(state);
-    } catch (error) {
-      this.#logger.warn("service.not-notified", "cannot tell the service manager", { error: describeError(error) });
-    }
-  }
 }
 
 async function identifyHost(options: AgentOptions, rtnetlink: Rtnetlink): Promise<HostIdentity> {
@@ -249,5 +175,5 @@ function sayWhy(error: unknown, logger: AgentLogger): ExitCode {
   const code = error instanceof FlannelError ? error.code : "internal";
   logger.error("agent.failed", describeError(error), { code });
   if (code === "internal" && error instanceof Error) logger.error("agent.failed.stack", error.stack ?? "");
-  return errorCodes[code].exit.daemon;
+  return agentExitCode(error);
 }

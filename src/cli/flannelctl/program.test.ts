@@ -32,7 +32,10 @@ test.each<[string[], string]>([
   expect(plain.stderr).toContain(reason);
   const json = await flannelctl(["--json", ...argv]);
   expect(json).toMatchObject({ exitCode: 2, stdout: "" });
-  expect(JSON.parse(json.stderr)).toEqual({ error: { code: "usage", message: expect.stringContaining(reason) } });
+  expect(JSON.parse(json.stderr)).toEqual({
+    version: 1,
+    error: { code: "usage", message: expect.stringContaining(reason) },
+  });
 });
 
 test("--help and --version go to standard output and exit 0", async () => {

@@ -1,6 +1,7 @@
 // The verbs, their arguments and help, as commander commands. What they do is loaded when one is chosen.
 import { Command, CommanderError, InvalidArgumentError, Option } from "commander";
-import { errorCodes, FlannelError, hasCode, isCancelled } from "../../errors.ts";
+import { FlannelError, hasCode } from "../../errors.ts";
+import { type ExitCode, exitCodeOfError, exitCodes } from "../../exit-codes.ts";
 import type { InitOptions } from "./commands/init-plan.ts";
 import type { JoinOptions } from "./commands/join.ts";
 import type { LeaveOptions } from "./commands/leave.ts";
@@ -9,7 +10,7 @@ import { parseLife } from "./duration-argument.ts";
 import { addMemberVerbs } from "./member-commands.ts";
 import { addSelfVerbs } from "./self-commands.ts";
 import { globalOptions, resolveGlobalOptions } from "./session/global-options.ts";
-import { type ExitCode, exitCodes, type Terminal } from "./session/invocation.ts";
+import type { Terminal } from "./session/invocation.ts";
 import { reportError } from "./session/report-error.ts";
 import type { Run } from "./verb.ts";
 
@@ -41,13 +42,10 @@ function exitCodeOf(error: unknown, terminal: Terminal, json: boolean): ExitCode
     reportError(terminal, json, wrongUse(reasonOf(error)));
     return exitCodes.usage;
   }
-  if (isCancelled(error)) return exitCodes.interrupted;
-  if (hasCode(error, "usage")) {
-    reportError(terminal, json, wrongUse(error.message));
-    return exitCodes.usage;
-  }
-  reportError(terminal, json, error);
-  return errorCodes[error instanceof FlannelError ? error.code : "internal"].exit.flannelctl;
+  const code = exitCodeOfError(error);
+  if (code === exitCodes.interrupted) return code;
+  reportError(terminal, json, hasCode(error, "usage") ? wrongUse(error.message) : error);
+  return code;
 }
 
 function wrongUse(reason: string): FlannelError {
@@ -59,6 +57,10 @@ function reasonOf(error: CommanderError): string {
   if (error.code === "commander.help") return "which command?";
   return error.message.replace(/^error: /, "").replaceAll("\n", " ");
 }
+
+const exitCodeHelp = `\nExit codes: ${exitCodes.ok} done; ${exitCodes.failure} failed, not ready or something found; \
+${exitCodes.usage} wrong use or configuration; ${exitCodes.noAgent} no agent; ${exitCodes.unknown} nothing bad found, but not all could be checked; \
+${exitCodes.interrupted} interrupted.`;
 
 /** The whole command tree; `scripts/generate-flannelctl-docs.ts` reads its help. */
 export function buildProgram(terminal: Pick<Terminal, "writeOut">, version: string, run: Run): Command {
@@ -74,7 +76,7 @@ export function buildProgram(terminal: Pick<Terminal, "writeOut">, version: stri
       writeErr: () => undefined,
       outputError: () => undefined,
     })
-    .addHelpText("after", "\nExit codes: 0 done, 1 failed or not ready, 2 wrong use, 3 no agent, 130 interrupted.");
+    .addHelpText("after", exitCodeHelp);
   for (const option of globalOptions()) program.addOption(option);
   addClusterVerbs(program, run);
   addMemberVerbs(program, run);
@@ -131,11 +133,11 @@ function addClusterVerbs(program: Command, run: Run): void {
 function addAgentVerbs(program: Command, run: Run): void {
   program
     .command("status")
-    .description("lease, peers, repairs and health of the agent; exit 0 ready, 1 not ready, 3 no agent")
+    .description("lease, peers, repairs and health of the agent; exit 0 ready, 1 degraded or not ready, 3 no agent")
     .action(async (_, command: Command) => run(command, (await import("./commands/status.ts")).showStatus, []));
   program
     .command("wait")
-    .description("wait until the agent is ready; exit 1 when it is not in time")
+    .description("wait until the agent is ready, or degraded; exit 1 when it is neither in time")
     .option("--timeout <seconds>", "how long to wait", parseSeconds, 60)
     .action(async (options: { timeout: number }, command: Command) =>
       run(command, (await import("./commands/wait.ts")).waitUntilReady, [options.timeout]),

@@ -1,6 +1,7 @@
 // How a command line reaches what it asks for.
 import type { Command } from "commander";
-import type { ExitCode, Invocation } from "./session/invocation.ts";
+import type { ExitCode } from "../../exit-codes.ts";
+import type { Invocation } from "./session/invocation.ts";
 
 export type Verb<Arguments extends readonly unknown[]> = (
   invocation: Invocation,

@@ -13,7 +13,7 @@ import { ownDeviceName } from "../kinds/links.ts";
 import { asFlannelError } from "../kinds/programming.ts";
 import { concernedBy, deviationOf, noticedObjects } from "./deviation.ts";
 import { ReconcilePass, type ReconcileResult } from "./reconcile-pass.ts";
-import { type ReconcilerStatus, reconcilerStatus } from "./reconciler-status.ts";
+import { type ReconcilerStatus, reconcilerStatus, type SlotFailure, slotFailures } from "./reconciler-status.ts";
 
 export interface ReconcilerOptions {
   /** Names of the devices that are ours, as far as they are of our kind. */
@@ -122,6 +122,11 @@ export class Reconciler implements AsyncDisposable {
 
   status(): ReconcilerStatus {
     return reconcilerStatus(this.#pass);
+  }
+
+  /** The failures of `status`, each with its object. */
+  failures(): readonly SlotFailure[] {
+    return slotFailures(this.#pass);
   }
 
   /** Whether the wanted object is in place together with all that it requires. */

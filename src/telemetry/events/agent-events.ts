@@ -1,9 +1,13 @@
 // Log events of the agent as a process: start, readiness, stop, its files, and what it finds wrong with the host.
-import { error, finding, info, warn } from "./definition.ts";
+import { error, finding, info, verbose, warn } from "./definition.ts";
 
 export const agentEvents = {
   "agent.starting": info("The agent starts; the line has its version, its pid and the flags that were given."),
   "agent.ready": info("The agent is ready: packets to all known peers can flow."),
+  "agent.degraded": warn(
+    "Packets flow, but not to all peers, or not as safely as wanted; the line has the reasons.",
+    "Read the reasons; `flannelctl status` shows them with more details.",
+  ),
   "agent.not-ready": warn(
     "The agent was ready and is not ready any more; the line has the reasons.",
     "Read the reasons; `flannelctl status` shows them with more details.",
@@ -56,6 +60,7 @@ export const agentEvents = {
   ),
   "subnet-file.written": info("The agent wrote the subnet file: containers can be started."),
 
+  "preflight.drops-unknown": verbose(1, "The agent could not look for chains of others that drop forwarded packets."),
   "preflight.external-mtu": finding(
     "The MTU of the external interface leaves too little for packets of containers.",
     "Raise the MTU of the interface; the line has the command.",

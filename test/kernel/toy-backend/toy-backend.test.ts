@@ -3,7 +3,7 @@ import { readdirSync, readFileSync } from "node:fs";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { boxNamespace as box } from "../../../lab/namespace.ts";
 import { until } from "../../../lab/wait.ts";
-import type { Status } from "../../../src/agent/control/control-protocol.ts";
+import type { NetworkStatus, Status } from "../../../src/agent/control/control-protocol.ts";
 import { runAgent } from "../../../src/agent/lifecycle/run-agent.ts";
 import { BackendRegistry, backends } from "../../../src/backend/registry.ts";
 import { resolveAgentOptions } from "../../../src/cli/flags/flanneld-flags.ts";
@@ -58,13 +58,19 @@ function startAgent(): AsyncDisposable {
   };
 }
 
-async function untilStatus(what: string, isWanted: (status: Status) => boolean): Promise<Status> {
+/** The agent's status, with that of its one network. */
+type ToyStatus = Omit<Status, "networks"> & NetworkStatus;
+
+async function untilStatus(what: string, isWanted: (status: ToyStatus) => boolean): Promise<ToyStatus> {
   return await until(
     async () => {
       const argv = ["status", "--json", "--subnet-file", directory.file("subnet.env")];
       const { stdout, stderr } = await flannelctl(argv);
       if (stdout === "") throw new Error(`${stderr}${log.join("")}`);
-      const status = statusOutputSchema.parse(JSON.parse(stdout));
+      const { networks, ...agent } = statusOutputSchema.parse(JSON.parse(stdout));
+      const [network] = networks;
+      if (network === undefined) throw new Error(`${stdout} names no network`);
+      const status = { ...network, ...agent };
       if (!isWanted(status)) throw new Error(`${stdout}${log.join("")}`);
       return status;
     },
@@ -102,7 +108,7 @@ test("a backend in one folder has keys, an identity that survives, and a runtime
   let secret = "";
   {
     await using _agent = startAgent();
-    const { lease, dataPlane, peers } = await untilStatus("an agent that is ready", ({ ready }) => ready);
+    const { lease, dataPlane, peers } = await untilStatus("an agent that is ready", ({ state }) => state === "ready");
     expect(dataPlane).toMatchObject({ features: { toy: "simple" }, peers: [{ key: "10.5.200.0-24" }] });
     expect(peers).toMatchObject({ desired: 1, programmed: 1 });
     expect(await box.ip("route", "show", "10.5.200.0/24")).toContain("via 192.168.50.12 dev eth0");
@@ -114,12 +120,12 @@ test("a backend in one folder has keys, an identity that survives, and a runtime
     await untilStatus("the second peer in the runtime's plan", (status) => status.dataPlane?.peers.length === 2);
 
     await putConfig({ OutOfOrder: true });
-    const broken = await untilStatus("the runtime's problem", ({ ready }) => !ready);
-    expect(broken.reasons).toEqual(["packets are not carried: the toy is out of order"]);
+    const broken = await untilStatus("the runtime's problem", ({ state }) => state !== "ready");
+    expect(broken.reasons.map(({ message }) => message)).toEqual(["packets are not carried: the toy is out of order"]);
     expect(broken.dataPlane).toMatchObject({ problem: "the toy is out of order" });
     expect(broken.peers.programmed).toBe(0);
     await putConfig();
-    await untilStatus("an agent that is ready again", ({ ready }) => ready);
+    await untilStatus("an agent that is ready again", ({ state }) => state === "ready");
   }
   expect(log.join("")).not.toContain(secret);
 
@@ -128,7 +134,7 @@ test("a backend in one folder has keys, an identity that survives, and a runtime
   await box.ip("addr", "del", "192.168.50.11/24", "dev", "eth0");
   await box.ip("addr", "add", "192.168.50.21/24", "dev", "eth0");
   await using _agent = startAgent();
-  const { lease } = await untilStatus("an agent that is ready after the restart", ({ ready }) => ready);
+  const { lease } = await untilStatus("an agent that is ready after the restart", ({ state }) => state === "ready");
   expect(lease).toMatchObject({ key, publicIp: "192.168.50.21" });
   expect(log.join("")).toContain("recognised our own lease");
   expect(await readLease(key)).toMatchObject({ PublicIP: "192.168.50.21", BackendData: badgeOf({ secret }) });

@@ -3,11 +3,12 @@ import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import type { Status } from "../../../agent/control/control-protocol.ts";
 import { FlannelError } from "../../../errors.ts";
+import { type ExitCode, exitCodes } from "../../../exit-codes.ts";
 import { type Paint, printable } from "../../../terminal/text.ts";
 import { commandLine, type HostServices, hostProcesses, writeUnits } from "../../install/services.ts";
 import { enableAndBegin, enableAndStart, isSystemdRunning, reloadUnits } from "../../install/systemd.ts";
 import { askAgent } from "../session/control-client.ts";
-import { type ExitCode, exitCodes, type Invocation, remark } from "../session/invocation.ts";
+import { type Invocation, remark } from "../session/invocation.ts";
 import type { BroughtUp } from "../session/json-output.ts";
 import { statusRequest } from "./status.ts";
 
@@ -61,24 +62,45 @@ export async function bringUp(invocation: Invocation, services: HostServices, sy
   return { units, processes, ...(await untilReady(invocation)) };
 }
 
+const notStarted = { name: "starting", state: "notReady", message: "it has not started yet" } as const;
+
+function joined(reasons: BroughtUp["reasons"]): string {
+  return reasons.map(({ message }) => message).join("; ");
+}
+
+/** Forwarding that is off comes on only when a person, or another program, turns it on: the findings say how. */
+function isForPerson(reasons: BroughtUp["reasons"]): boolean {
+  const obstacles = reasons.filter(({ state }) => state === "notReady");
+  return obstacles.length > 0 && obstacles.every(({ name }) => name === "forwarding-off");
+}
+
 /** Whoever interrupts this has all the same what can be told: a join command, for one. */
 async function untilReady(invocation: Invocation): Promise<Omit<BroughtUp, "units" | "processes">> {
   const startMs = performance.now();
   let told = "";
   for (;;) {
     const status = await tryStatus(invocation);
-    const reasons = status?.reasons ?? ["it has not started yet"];
-    const findings = (status?.preflight ?? []).map(({ message, cure }) => ({ message, cure }));
-    const { subnet, ipv6Subnet } = status?.lease ?? {};
+    const reasons = status?.reasons ?? [notStarted];
+    const findings = status?.findings ?? [];
+    const { subnet, ipv6Subnet } = status?.networks[0]?.lease ?? {};
     const subnets = [subnet, ipv6Subnet].filter((prefix) => prefix !== undefined).join(",");
-    if (status?.ready === true) {
-      tellStep(invocation, `flanneld is ready: this host has ${subnets}`);
-      return { ready: true, subnet: subnets, reasons: [], findings };
+    if (status !== undefined && status.state !== "notReady") {
+      tellStep(invocation, `flanneld is ${status.state}: this host has ${subnets}`);
+      return {
+        ready: true,
+        state: status.state,
+        ...(subnet !== undefined && { subnet }),
+        ...(ipv6Subnet !== undefined && { ipv6Subnet }),
+        reasons,
+        findings,
+      };
     }
     const waitedMs = performance.now() - startMs;
-    if (waitedMs >= READY_WITHIN_MS || invocation.signal.aborted) return { ready: false, reasons, findings };
-    if (waitedMs >= TELL_AFTER_MS && reasons.join("; ") !== told) {
-      told = reasons.join("; ");
+    if (isForPerson(reasons) || waitedMs >= READY_WITHIN_MS || invocation.signal.aborted)
+      return { ready: false, state: "notReady", reasons, findings };
+    const text = joined(reasons);
+    if (waitedMs >= TELL_AFTER_MS && text !== told) {
+      told = text;
       remark(invocation, `waiting for flanneld: ${told}`);
     }
     await sleep(POLL_MS, undefined, { signal: invocation.signal }).catch(() => undefined);
@@ -109,10 +131,10 @@ export function renderBroughtUp(broughtUp: BroughtUp, services: HostServices, pa
     lines.push("", `run here as root, under a supervisor that starts it again${first}:`);
     lines.push(...hostProcesses(services).map((process) => `  ${commandLine(process, services.paths)}`));
   } else if (!ready) {
-    lines.push("", `${paint.bad("flanneld is not ready yet")}: ${reasons.join("; ")}`);
+    lines.push("", `${paint.bad("flanneld is not ready yet")}: ${joined(reasons)}`);
     lines.push("  flannelctl wait waits on; journalctl -u flanneld tells more");
   }
   if (findings.length > 0) lines.push("", "what this host still needs:");
-  for (const { message, cure } of findings) lines.push(`  ${paint.warn("!")} ${message}`, `      ${cure}`);
+  for (const { evidence, remedy } of findings) lines.push(`  ${paint.warn("!")} ${evidence}`, `      ${remedy}`);
   return lines;
 }

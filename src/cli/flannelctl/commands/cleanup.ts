@@ -3,6 +3,7 @@ import { rmSync } from "node:fs";
 import { DeviceClaims } from "../../../agent/state/device-claims.ts";
 import { backends } from "../../../backend/registry.ts";
 import { describeError, isCancelled } from "../../../errors.ts";
+import { type ExitCode, exitCodes } from "../../../exit-codes.ts";
 import { removeRules } from "../../../firewall/remove-rules.ts";
 import { ruleSuffix } from "../../../firewall/rule-suffix.ts";
 import { cleanUpHost } from "../../../host/without-agent.ts";
@@ -10,7 +11,7 @@ import type { Lease, LeaseAttributes } from "../../../lease/lease.ts";
 import { silentLogger } from "../../../telemetry/logger.ts";
 import type { Paint } from "../../../terminal/text.ts";
 import { AbsentAgent, hostIdentity } from "../session/absent-agent.ts";
-import { type ExitCode, exitCodes, type Invocation, present, remark } from "../session/invocation.ts";
+import { type Invocation, present, remark } from "../session/invocation.ts";
 import { type CleanupOutput, cleanupOutputSchema } from "../session/json-output.ts";
 import { withStore } from "../session/open-store.ts";
 
@@ -45,7 +46,8 @@ export async function removeFromHost(
   const released = release ? await releaseOwnLease(invocation, agent, dryRun, failures) : [];
   const files = all && failures.length === 0 ? await agent.files() : [];
   if (!dryRun) for (const file of files) rmSync(file, { force: true });
-  return { dryRun, removed: [...host.removed, ...rules.removed], released, files, failures };
+  const removedObjects = [...host.removed, ...rules.removed];
+  return { dryRun, removedObjects, releasedLeases: released, removedFiles: files, failures };
 }
 
 /** A store that is away is a failure like others: the kernel is clean already, which has to be told. */
@@ -111,9 +113,9 @@ function hasSameAddresses(a: LeaseAttributes, b: LeaseAttributes): boolean {
 function renderCleanup(output: CleanupOutput, paint: Paint): string[] {
   const done = output.dryRun ? "would remove" : "removed";
   const gone = [
-    ...output.removed,
-    ...output.released.map((key) => `lease ${key}`),
-    ...output.files.map((file) => `file ${file}`),
+    ...output.removedObjects,
+    ...output.releasedLeases.map((key) => `lease ${key}`),
+    ...output.removedFiles.map((file) => `file ${file}`),
   ];
   return [
     ...(gone.length === 0 ? ["nothing to remove"] : gone.map((object) => `${done} ${object}`)),

@@ -4,11 +4,12 @@ import { createBackend, parseConfig } from "../../../backend/registry.ts";
 import type { NetworkConfig } from "../../../config/network-config.ts";
 import type { ParsedNetworkConfig } from "../../../config/parse-network-config.ts";
 import { FlannelError, hasCode, isCancelled } from "../../../errors.ts";
+import { type ExitCode, exitCodes } from "../../../exit-codes.ts";
 import type { Prefix } from "../../../ip/address.ts";
 import { containsPrefix } from "../../../ip/prefix.ts";
 import type { Lease } from "../../../lease/lease.ts";
 import { count, formatPairs, type Paint } from "../../../terminal/text.ts";
-import { type ExitCode, exitCodes, type Invocation, present, remark } from "../session/invocation.ts";
+import { type Invocation, present, remark } from "../session/invocation.ts";
 import {
   type ConfigCheckOutput,
   configCheckOutputSchema,
@@ -21,7 +22,7 @@ import { withStore } from "../session/open-store.ts";
 /** Prints the stored text as it is, so that it can be piped into an editor and back into `config set`. */
 export async function getConfig(invocation: Invocation): Promise<ExitCode> {
   const document = await withStore(invocation, (store) => store.networkConfig(invocation.signal));
-  const output = { text: document.text, revision: String(document.revision) };
+  const output = { configText: document.text, revision: String(document.revision) };
   if (invocation.options.json) present(invocation, configGetOutputSchema, output, () => []);
   else invocation.terminal.writeOut(document.text.endsWith("\n") ? document.text : `${document.text}\n`);
   return exitCodes.ok;
@@ -97,7 +98,7 @@ function refuseOtherNetwork(config: NetworkConfig, storedText: string | undefine
     const change =
       before === undefined ? `set ${key} to ${after}` : `change ${key} from ${before} to ${after ?? "none"}`;
     throw new FlannelError(
-      "config.invalid",
+      "config.conflict",
       `will not ${change} while ${count(leases.length, "lease")} exist${leases.length === 1 ? "s" : ""}: every host ` +
         "would get another subnet when its agent restarts; stop the agents and release the leases first, or use --force",
     );
@@ -133,7 +134,7 @@ function resolved(config: NetworkConfig): ResolvedConfig {
   return {
     ...(ipv4 !== undefined && { ipv4: { ...ipv4 } }),
     ...(ipv6 !== undefined && { ipv6: { ...ipv6 } }),
-    backend: backendType,
+    backendType,
     enableNftables,
   };
 }
@@ -148,13 +149,13 @@ function renderCheck(output: ConfigCheckOutput, paint: Paint): string[] {
   ];
 }
 
-function describeConfig({ ipv4, ipv6, backend, enableNftables }: ResolvedConfig): string[] {
+function describeConfig({ ipv4, ipv6, backendType, enableNftables }: ResolvedConfig): string[] {
   return formatPairs([
     ["Network", ipv4?.network],
     ["subnets", describePool(ipv4)],
     ["IPv6Network", ipv6?.network],
     ["IPv6 subnets", describePool(ipv6)],
-    ["backend", backend],
+    ["backend", backendType],
     ["rules", enableNftables ? "nftables" : "iptables"],
   ]);
 }

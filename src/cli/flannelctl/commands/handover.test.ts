@@ -6,14 +6,17 @@ test("a running agent is asked to rewrite its routes", async () => {
   using directory = new TemporaryDirectory();
   const socket = directory.file("s");
   await using agent = await StandInAgent.listen(socket, (_path, response) =>
-    replyJson(response, { rewrittenRoutes: 2 }),
+    replyJson(response, { networks: [{ name: "n", rewrittenRoutes: 2 }] }),
   );
   const plain = await flannelctl(["handover", "--socket", socket]);
   expect(plain).toMatchObject({ exitCode: 0, stderr: "" });
   expect(plain.stdout).toMatch(/^2 routes made plain; .*\n$/);
-  expect(agent.requests).toEqual(["POST /v1/handover"]);
+  expect(agent.requests).toEqual(["POST /v2/handover"]);
   const { stdout } = await flannelctl(["handover", "--socket", socket, "--json"]);
-  expect(handoverOutputSchema.parse(JSON.parse(stdout))).toEqual({ rewrittenRoutes: 2, through: "agent" });
+  expect(handoverOutputSchema.parse(JSON.parse(stdout))).toEqual({
+    networks: [{ name: "n", rewrittenRoutes: 2 }],
+    through: "agent",
+  });
 });
 
 test("an agent that refuses is exit 1", async () => {

@@ -1,13 +1,14 @@
 // `flannelctl handover`: makes the routes of this host such that upstream's flanneld can take it over.
-import { handoverSchema } from "../../../agent/control/control-protocol.ts";
+import { controlPaths, handoverSchema } from "../../../agent/control/control-protocol.ts";
 import { hasCode } from "../../../errors.ts";
+import { type ExitCode, exitCodes } from "../../../exit-codes.ts";
 import { silentLogger } from "../../../telemetry/logger.ts";
 import { count } from "../../../terminal/text.ts";
 import { askAgent } from "../session/control-client.ts";
-import { type ExitCode, exitCodes, type Invocation, present } from "../session/invocation.ts";
+import { type Invocation, present } from "../session/invocation.ts";
 import { type HandoverOutput, handoverOutputSchema } from "../session/json-output.ts";
 
-const request = { method: "POST", path: "/v1/handover", schema: handoverSchema } as const;
+const request = { method: "POST", path: controlPaths.handover, schema: handoverSchema } as const;
 
 /** Through the agent, which then keeps them so until it ends; without an agent directly. */
 export async function handOver(invocation: Invocation): Promise<ExitCode> {
@@ -15,7 +16,8 @@ export async function handOver(invocation: Invocation): Promise<ExitCode> {
     if (hasCode(error, "agent.absent")) return throughKernel(invocation);
     throw error;
   });
-  present(invocation, handoverOutputSchema, output, ({ rewrittenRoutes }) => [
+  const rewrittenRoutes = output.networks.reduce((sum, network) => sum + network.rewrittenRoutes, 0);
+  present(invocation, handoverOutputSchema, output, () => [
     rewrittenRoutes === 0
       ? "nothing to do: all routes are plain; upstream's flanneld can take over once ours is stopped"
       : `${count(rewrittenRoutes, "route")} made plain; upstream's flanneld can take over once ours is stopped`,
@@ -31,5 +33,6 @@ async function throughKernel({ options, signal }: Invocation): Promise<HandoverO
   const { AbsentAgent } = await import("../session/absent-agent.ts");
   const { handOverHost } = await import("../../../host/without-agent.ts");
   using agent = AbsentAgent.lockOut(options);
-  return { ...(await handOverHost(await agent.scope(), { logger: silentLogger, signal })), through: "kernel" };
+  const { rewrittenRoutes } = await handOverHost(await agent.scope(), { logger: silentLogger, signal });
+  return { networks: [{ name: options.etcd.prefix, rewrittenRoutes }], through: "kernel" };
 }

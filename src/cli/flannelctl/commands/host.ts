@@ -1,9 +1,10 @@
 // `flannelctl host`: the members of the cluster.
 import type { z } from "zod";
+import { type ExitCode, exitCodes } from "../../../exit-codes.ts";
 import type { Host } from "../../../flannel-store/membership/cluster.ts";
 import { formatDuration, formatTable } from "../../../terminal/text.ts";
 import { describeRemovedLeases, openAdministrator } from "../session/administrator.ts";
-import { type ExitCode, exitCodes, type Invocation, present } from "../session/invocation.ts";
+import { type Invocation, present } from "../session/invocation.ts";
 import { hostListOutputSchema, hostRemoveOutputSchema } from "../session/json-output.ts";
 
 type HostOutput = z.infer<typeof hostListOutputSchema>["hosts"][number];
@@ -14,9 +15,9 @@ export async function listHosts(invocation: Invocation): Promise<ExitCode> {
   const output = { hosts: hosts.map(hostOutput) };
   present(invocation, hostListOutputSchema, output, (value) => {
     if (value.hosts.length === 0) return ["no hosts"];
-    const rows = value.hosts.map(({ name, isConnected, addresses, certificateEndsAt }) => [
+    const rows = value.hosts.map(({ name, connected, addresses, certificateEndsAt }) => [
       name,
-      isConnected ? "yes" : "no",
+      connected ? "yes" : "no",
       addresses.join(" "),
       formatEnd((Date.parse(certificateEndsAt) - nowMs) / 1_000),
     ]);
@@ -28,10 +29,10 @@ export async function listHosts(invocation: Invocation): Promise<ExitCode> {
 /** Cuts it off at once: certificates void, connections closed, leases deleted. */
 export async function removeHost(invocation: Invocation, name: string): Promise<ExitCode> {
   const { leases, sharedAddresses } = await openAdministrator(invocation).removeHost(name, invocation.signal);
-  const output = { name, leases: [...leases], sharedAddresses: [...sharedAddresses] };
+  const output = { name, releasedLeases: [...leases], sharedAddresses: [...sharedAddresses] };
   present(invocation, hostRemoveOutputSchema, output, (value) => [
     `${value.name} is no member any more: its certificates are void, its connections closed`,
-    ...describeRemovedLeases(value),
+    ...describeRemovedLeases({ leases: value.releasedLeases, sharedAddresses: value.sharedAddresses }),
   ]);
   return exitCodes.ok;
 }
@@ -39,7 +40,7 @@ export async function removeHost(invocation: Invocation, name: string): Promise<
 function hostOutput({ name, isConnected, addresses, joinedAtMs, certificateEndsAtMs }: Host): HostOutput {
   return {
     name,
-    isConnected,
+    connected: isConnected,
     addresses: [...addresses],
     joinedAt: new Date(Number(joinedAtMs)).toISOString(),
     certificateEndsAt: new Date(Number(certificateEndsAtMs)).toISOString(),

@@ -1,11 +1,12 @@
 // `flannelctl init`: makes this host the first of a cluster, and the one that keeps its store. Whatever stops it half-way,
 // it can simply be run again; later it takes other addresses.
 import { join } from "node:path";
+import type { ExitCode } from "../../../exit-codes.ts";
 import { hostAndPort } from "../../../flannel-store/grpc/store-address.ts";
 import type { CreatedToken } from "../../../flannel-store/membership/cluster-setup.ts";
 import { formatDuration, shellLine } from "../../../terminal/text.ts";
 import { flannelctlOn } from "../../install/host-paths.ts";
-import { type ExitCode, type Invocation, present } from "../session/invocation.ts";
+import { type Invocation, present } from "../session/invocation.ts";
 import { type InitOutput, initOutputSchema } from "../session/json-output.ts";
 import { bringUp, exitCodeOf, renderBroughtUp, requireRoot, usesSystemd } from "./bring-up.ts";
 import { makeClusterFiles } from "./init-files.ts";
@@ -27,7 +28,7 @@ export async function initCluster(invocation: Invocation, given: InitOptions): P
   const output: InitOutput = {
     host: plan.name,
     addresses,
-    ...(config !== undefined && { config }),
+    ...(config !== undefined && { configText: config }),
     ...(token !== undefined && describeToken(token, join(plan.services.installation.directory, "bin"), addresses[0])),
     ...broughtUp,
   };

@@ -3,6 +3,7 @@
 import { existsSync } from "node:fs";
 import { hostname } from "node:os";
 import { FlannelError, hasCode } from "../../../errors.ts";
+import type { ExitCode } from "../../../exit-codes.ts";
 import { parseStoreAddress, type StoreAddress } from "../../../flannel-store/grpc/store-address.ts";
 import { clusterFiles } from "../../../flannel-store/membership/cluster-files.ts";
 import {
@@ -17,7 +18,7 @@ import { serverNames } from "../../../flannel-store/membership/server-names.ts";
 import { hostKey, memberEndpoint, memberName, writeHostFiles } from "../../install/host-files.ts";
 import { flannelctlOn, type HostPaths } from "../../install/host-paths.ts";
 import { checkPlainPaths, type HostServices, refuseForeignUnits } from "../../install/services.ts";
-import { type ExitCode, type Invocation, present } from "../session/invocation.ts";
+import { type Invocation, present } from "../session/invocation.ts";
 import { joinOutputSchema } from "../session/json-output.ts";
 import { bringUp, exitCodeOf, renderBroughtUp, requireRoot, tellProgress, tellStep, usesSystemd } from "./bring-up.ts";
 import { lockMembership } from "./membership-lock.ts";

@@ -17,7 +17,7 @@ export function leaseOutput(lease: Lease, ttlSeconds: number | undefined, nowMs:
     ...(backendType !== undefined && { backendType }),
     ...(backendData !== undefined && { backendData: mutable(backendData) }),
     ...(backendV6Data !== undefined && { backendV6Data: mutable(backendV6Data) }),
-    isReservation: lease.isReservation,
+    reserved: lease.isReservation,
     ...(ttlSeconds !== undefined && {
       expiresInSeconds: Math.max(0, Math.floor(ttlSeconds)),
       expiresAt: new Date(nowMs + ttlSeconds * 1000).toISOString(),
@@ -60,7 +60,7 @@ export function leasePage(lease: LeaseOutput): string[] {
 }
 
 function formatExpiry(lease: LeaseOutput): string {
-  if (lease.isReservation) return "never (reserved)";
+  if (lease.reserved) return "never (reserved)";
   return lease.expiresInSeconds === undefined ? "unknown" : formatDuration(lease.expiresInSeconds);
 }
 

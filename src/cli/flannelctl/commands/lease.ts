@@ -1,10 +1,11 @@
 // `flannelctl lease`: the leases of the whole cluster, directly in the store.
 import { parseConfig } from "../../../backend/registry.ts";
 import { FlannelError } from "../../../errors.ts";
+import { type ExitCode, exitCodes } from "../../../exit-codes.ts";
 import type { Lease } from "../../../lease/lease.ts";
 import { formatLeaseKey } from "../../../lease/lease-key.ts";
 import type { LeaseAdministration } from "../../../store/lease-administration.ts";
-import { type ExitCode, exitCodes, type Invocation, present } from "../session/invocation.ts";
+import { type Invocation, present } from "../session/invocation.ts";
 import {
   type LeaseOutput,
   leaseListOutputSchema,

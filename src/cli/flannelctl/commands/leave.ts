@@ -3,6 +3,7 @@
 import { existsSync } from "node:fs";
 import { join } from "node:path";
 import { describeError, FlannelError, hasCode } from "../../../errors.ts";
+import { type ExitCode, exitCodes } from "../../../exit-codes.ts";
 import { ClusterClient } from "../../../flannel-store/membership/cluster-client.ts";
 import { clusterFiles } from "../../../flannel-store/membership/cluster-files.ts";
 import { removeIfEmpty } from "../../../sys/files.ts";
@@ -10,7 +11,7 @@ import { memberEndpoint, memberName, removeHostFiles } from "../../install/host-
 import type { HostPaths } from "../../install/host-paths.ts";
 import { disableAndStop, enableAndBegin, isSystemdRunning, reloadUnits } from "../../install/systemd.ts";
 import { AbsentAgent } from "../session/absent-agent.ts";
-import { type ExitCode, exitCodes, type Invocation, present, remark } from "../session/invocation.ts";
+import { type Invocation, present, remark } from "../session/invocation.ts";
 import { leaveOutputSchema } from "../session/json-output.ts";
 import { putBack } from "../session/putting-back.ts";
 import { tellStep } from "./bring-up.ts";
@@ -41,13 +42,13 @@ export async function leave(invocation: Invocation, { force, systemd }: LeaveOpt
   const files = isClean ? removeHostFiles(paths, hasUnit ? [unit] : []) : [];
   if (isClean) removeIfEmpty(paths.etcDirectory);
   if (hasUnit) await reloadUnits(invocation.signal);
-  const { removed, failures } = cleaned;
+  const { removedObjects, failures } = cleaned;
   const output = {
     endpoint,
-    told: released !== undefined,
-    removed,
-    released: [...(released ?? [])],
-    files: [...cleaned.files, ...files],
+    storeInformed: released !== undefined,
+    removedObjects,
+    releasedLeases: [...(released ?? [])],
+    removedFiles: [...cleaned.removedFiles, ...files],
     failures,
   };
   present(invocation, leaveOutputSchema, output, (value, paint) => [

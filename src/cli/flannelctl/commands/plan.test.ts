@@ -4,11 +4,13 @@ import { planOutputSchema } from "../session/json-output.ts";
 
 const desired = ["flannel.1 mtu 1450 type vxlan id 1", "10.5.9.0/24 via 10.5.9.0 dev flannel.1 onlink"];
 
-async function planOf(plan: unknown, ...argv: string[]) {
+async function planOf(plan: object, ...argv: string[]) {
   using directory = new TemporaryDirectory();
-  await using agent = await StandInAgent.listen(directory.file("s"), (_path, response) => replyJson(response, plan));
+  await using agent = await StandInAgent.listen(directory.file("s"), (_path, response) =>
+    replyJson(response, { networks: [{ name: "n", ...plan }] }),
+  );
   const result = await flannelctl(["plan", "--socket", directory.file("s"), ...argv]);
-  expect(agent.requests).toEqual(["GET /v1/plan"]);
+  expect(agent.requests).toEqual(["GET /v2/plan"]);
   return result;
 }
 
@@ -32,6 +34,6 @@ test("plan prints what would be changed", async () => {
 
 test("plan --json is by the published schema; without an agent it exits 3", async () => {
   const { stdout } = await planOf({ desired, difference: [] }, "--json");
-  expect(planOutputSchema.parse(JSON.parse(stdout))).toEqual({ desired, difference: [] });
+  expect(planOutputSchema.parse(JSON.parse(stdout))).toEqual({ networks: [{ name: "n", desired, difference: [] }] });
   expect(await flannelctl(["plan", "--socket", "/nonexistent/s"])).toMatchObject({ exitCode: 3, stdout: "" });
 });

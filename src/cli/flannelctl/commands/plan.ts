@@ -1,22 +1,28 @@
 // `flannelctl plan`: what the agent wants the kernel to hold, and what it would change now.
-import { type Plan, planSchema } from "../../../agent/control/control-protocol.ts";
+import { controlPaths, type Plan, planSchema } from "../../../agent/control/control-protocol.ts";
+import { type ExitCode, exitCodes } from "../../../exit-codes.ts";
 import { count, type Paint } from "../../../terminal/text.ts";
 import { askAgent } from "../session/control-client.ts";
-import { type ExitCode, exitCodes, type Invocation, present } from "../session/invocation.ts";
+import { type Invocation, present } from "../session/invocation.ts";
 import { planOutputSchema } from "../session/json-output.ts";
+import { renderNetworks } from "../session/render-networks.ts";
 
 /** 0 also when there is a difference: looking is not a check. */
 export async function showPlan(invocation: Invocation): Promise<ExitCode> {
   const plan = await askAgent(
     invocation.options.socketPaths,
-    { method: "GET", path: "/v1/plan", schema: planSchema },
+    { method: "GET", path: controlPaths.plan, schema: planSchema },
     invocation.signal,
   );
   present(invocation, planOutputSchema, plan, renderPlan);
   return exitCodes.ok;
 }
 
-export function renderPlan(plan: Plan, paint: Paint): string[] {
+function renderPlan({ networks }: Plan, paint: Paint): string[] {
+  return renderNetworks(networks, (network) => renderNetwork(network, paint));
+}
+
+function renderNetwork(plan: Plan["networks"][number], paint: Paint): string[] {
   const colour = (line: string) => (line.startsWith("-") ? paint.bad(line) : paint.good(line));
   const difference =
     plan.difference.length === 0

@@ -1,19 +1,25 @@
 // `flannelctl rules`: the traffic rules that the agent wants, and those that are there.
-import { type Rules, rulesSchema } from "../../../agent/control/control-protocol.ts";
+import { controlPaths, type Rules, rulesSchema } from "../../../agent/control/control-protocol.ts";
+import { type ExitCode, exitCodes } from "../../../exit-codes.ts";
 import { count, type Paint } from "../../../terminal/text.ts";
 import { askAgent } from "../session/control-client.ts";
-import { type ExitCode, exitCodes, type Invocation, present } from "../session/invocation.ts";
+import { type Invocation, present } from "../session/invocation.ts";
 import { rulesOutputSchema } from "../session/json-output.ts";
+import { renderNetworks } from "../session/render-networks.ts";
 
 /** 0 also when there is a difference: looking is not a check. */
 export async function showRules(invocation: Invocation): Promise<ExitCode> {
-  const request = { method: "GET", path: "/v1/rules", schema: rulesSchema } as const;
+  const request = { method: "GET", path: controlPaths.rules, schema: rulesSchema } as const;
   const rules = await askAgent(invocation.options.socketPaths, request, invocation.signal);
   present(invocation, rulesOutputSchema, rules, renderRules);
   return exitCodes.ok;
 }
 
-export function renderRules(rules: Rules, paint: Paint): string[] {
+export function renderRules({ networks }: Rules, paint: Paint): string[] {
+  return renderNetworks(networks, (network) => renderNetwork(network, paint));
+}
+
+function renderNetwork(rules: Rules["networks"][number], paint: Paint): string[] {
   const colour = (line: string) => (line.startsWith("+") ? paint.good(line) : paint.bad(line));
   const difference =
     rules.difference.length === 0

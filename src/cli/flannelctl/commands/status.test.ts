@@ -1,6 +1,7 @@
 import { expect, test } from "vitest";
 import {
   flannelctl,
+  healthyNetwork,
   healthyStatus,
   replyJson,
   StandInAgent,
@@ -27,11 +28,11 @@ test("a ready agent is shown on a few lines and exits 0", async () => {
     "  lease        10.5.34.0/24, expires in 23 h 29 min",
     "  backend      vxlan, MTU 1450",
     "  interface    eth0 192.0.2.11, MTU 1500",
-    "  store        etcd http://192.0.2.1:2379, connected, last answer 3 s ago",
     "  peers        2 of 2 programmed, 2 known",
     "  repairs      none",
     "  subnet file  /run/flannel/subnet.env",
-    "  state        /var/lib/flannel",
+    "  store        etcd http://192.0.2.1:2379, connected, last answer 3 s ago",
+    "  state dir    /var/lib/flannel",
     "",
   ]);
   expect(exitCode).toBe(0);
@@ -39,45 +40,72 @@ test("a ready agent is shown on a few lines and exits 0", async () => {
 
 const troubled: Status = {
   ...healthyStatus,
-  ready: false,
-  reasons: ["1 of 2 peers is not programmed"],
-  externalInterface: { name: "eth0", mtuBytes: 1500, address: "192.0.2.11", publicIp: "203.0.113.5" },
-  store: {
-    ...healthyStatus.store,
-    connected: false,
-    warmStart: true,
-    unreadableKeys: [{ key: "bad", reason: "not JSON" }],
-  },
-  peers: { known: 3, desired: 2, programmed: 1, skipped: [{ key: "10.5.9.0-24", reason: "backend type is host-gw" }] },
-  failures: [{ object: "route 10.5.7.0/24", error: "ENETUNREACH", attempts: 4 }],
-  repairs: { total: 12, last: [{ at: "2026-03-01T10:30:00.000Z", object: "link flannel.1", action: "added" }] },
-  preflight: [
+  state: "degraded",
+  pendingState: "notReady",
+  reasons: [
+    { name: "forwarding-off", state: "notReady", message: "IPv4 forwarding is off" },
+    { name: "peer-failed", state: "degraded", message: "1 of 2 peers is not programmed" },
+  ],
+  store: { ...healthyStatus.store, connected: false },
+  networks: [
     {
-      check: "ip-forward",
+      ...healthyNetwork,
+      externalInterface: { name: "eth0", mtuBytes: 1500, address: "192.0.2.11", publicIp: "203.0.113.5" },
+      warmStart: true,
+      unreadableKeys: [{ key: "bad", reason: "not JSON" }],
+      peers: {
+        known: 3,
+        desired: 2,
+        programmed: 1,
+        skipped: [{ key: "10.5.9.0-24", reason: "backend type is host-gw" }],
+      },
+      failures: [{ object: "route 10.5.7.0/24", error: "ENETUNREACH", attempts: 4, scope: "peer" }],
+      repairs: {
+        total: 12,
+        last: [{ repairedAt: "2026-03-01T10:30:00.000Z", object: "link flannel.1", action: "added" }],
+      },
+    },
+  ],
+  findings: [
+    {
+      name: "ip-forward",
       severity: "error",
-      message: "net.ipv4.ip_forward is 0: nothing is forwarded",
-      cure: "sysctl -w net.ipv4.ip_forward=1",
+      evidence: "net.ipv4.ip_forward is 0: nothing is forwarded",
+      remedy: "sysctl -w net.ipv4.ip_forward=1",
     },
   ],
 };
 
-test("a troubled agent says why, names what is wrong with its cure, and exits 1", async () => {
+test("a troubled agent says why, names what is wrong with its remedy, and exits 1", async () => {
   const { exitCode, stdout } = await statusOf(troubled);
   expect(exitCode).toBe(1);
   for (const line of [
-    "flanneld 1.2.3 (pid 4711, up 30 min 5 s): not ready",
+    "flanneld 1.2.3 (pid 4711, up 30 min 5 s): degraded, soon not ready",
+    "  because IPv4 forwarding is off",
     "  because 1 of 2 peers is not programmed",
     "  interface    eth0 192.0.2.11, MTU 1500, announced as 203.0.113.5",
-    "  store        etcd http://192.0.2.1:2379, not connected, last answer 3 s ago, running on remembered state",
+    "  store        etcd http://192.0.2.1:2379, not connected, last answer 3 s ago",
+    "  lease        10.5.34.0/24, expires in 23 h 29 min, remembered and not yet confirmed by the store",
     "  bad  not JSON",
     "  10.5.9.0-24  backend type is host-gw",
     "  route 10.5.7.0/24  ENETUNREACH  tried 4×",
     "  5 s ago  added  link flannel.1",
     "  error ip-forward: net.ipv4.ip_forward is 0: nothing is forwarded",
-    "    cure: sysctl -w net.ipv4.ip_forward=1",
+    "    remedy: sysctl -w net.ipv4.ip_forward=1",
   ]) {
     expect(stdout.split("\n")).toContain(line);
   }
+});
+
+test("several networks are shown one after the other", async () => {
+  const networks = [healthyNetwork, { ...healthyNetwork, name: "/second" }];
+  const { stdout } = await statusOf({ ...healthyStatus, networks });
+  expect(stdout.split("\n").filter((line) => /^ {2}(network|lease) /.test(line))).toEqual([
+    "  network      /coreos.com/network",
+    "  lease        10.5.34.0/24, expires in 23 h 29 min",
+    "  network      /second",
+    "  lease        10.5.34.0/24, expires in 23 h 29 min",
+  ]);
 });
 
 test("of the certificates the first to end is shown", async () => {
@@ -107,12 +135,14 @@ test("without an agent it names the socket and how to start one, and exits 3", a
   const json = await flannelctl(["status", "--json"], { env: { FLANNELD_CONTROL_SOCKET: socket } });
   expect(json).toMatchObject({ exitCode: 3, stdout: "" });
   expect(JSON.parse(json.stderr)).toEqual({
+    version: 1,
     error: { code: "agent.absent", message: expect.stringContaining(socket) },
   });
 });
 
 test("terminal codes inside an answer are shown, not sent to the terminal", async () => {
-  const { stdout } = await statusOf({ ...healthyStatus, backend: "vx\u001b[2Jlan" });
+  const odd = { ...healthyNetwork, backendType: "vx\u001b[2Jlan" };
+  const { stdout } = await statusOf({ ...healthyStatus, networks: [odd] });
   expect(stdout).toContain("vx\\x1b[2Jlan");
 });
 

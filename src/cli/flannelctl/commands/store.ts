@@ -3,10 +3,11 @@
 import { open, readFile, rename, rm } from "node:fs/promises";
 import { dirname } from "node:path";
 import { describeError, FlannelError } from "../../../errors.ts";
+import { type ExitCode, exitCodes } from "../../../exit-codes.ts";
 import { tryParseJson } from "../../../json/try-parse-json.ts";
 import type { ExportedStore, StoreTransfer } from "../../../store/store-transfer.ts";
 import { count } from "../../../terminal/text.ts";
-import { type ExitCode, exitCodes, type Invocation, present } from "../session/invocation.ts";
+import { type Invocation, present } from "../session/invocation.ts";
 import {
   STORE_EXPORT_FORMAT,
   storeBackupOutputSchema,
@@ -25,7 +26,7 @@ export async function exportStore(invocation: Invocation): Promise<ExitCode> {
 export async function backUpStore(invocation: Invocation, file: string): Promise<ExitCode> {
   const exported = await readStore(invocation);
   await writeWhole(file, documentText(exported));
-  const output = { keys: exported.keys.length, leases: exported.leases.length };
+  const output = { keyCount: exported.keys.length, leaseCount: exported.leases.length };
   present(invocation, storeBackupOutputSchema, output, (done) => [`wrote ${describe(done)} to ${file}`]);
   return exitCodes.ok;
 }
@@ -45,10 +46,10 @@ export async function importStore(
     refuseForeign(exported, transfer.root, file);
     return transfer.importKeys(exported, { keepsLeases: keepLeases }, invocation.signal);
   });
-  const output = { keys: exported.keys.length, leases: exported.leases.length, kept: [...kept] };
+  const output = { keyCount: exported.keys.length, leaseCount: exported.leases.length, keptLeases: [...kept] };
   present(invocation, storeImportOutputSchema, output, (done) => [
-    ...done.kept.map((key) => `kept the store's own lease at ${key}`),
-    `imported ${describe({ ...done, keys: done.keys - done.kept.length })}`,
+    ...done.keptLeases.map((key) => `kept the store's own lease at ${key}`),
+    `imported ${describe({ ...done, keyCount: done.keyCount - done.keptLeases.length })}`,
   ]);
   return exitCodes.ok;
 }
@@ -61,8 +62,8 @@ function documentText(exported: ExportedStore): string {
   return `${JSON.stringify({ format: STORE_EXPORT_FORMAT, ...exported }, undefined, 1)}\n`;
 }
 
-function describe({ keys, leases }: { readonly keys: number; readonly leases: number }): string {
-  return `${count(keys, "key")} with ${count(leases, "lease")}`;
+function describe({ keyCount, leaseCount }: { readonly keyCount: number; readonly leaseCount: number }): string {
+  return `${count(keyCount, "key")} with ${count(leaseCount, "lease")}`;
 }
 
 async function readDocument(invocation: Invocation, file: string): Promise<ExportedStore> {

@@ -1,11 +1,12 @@
 // `flannelctl token`: what further hosts join the cluster with.
 import { join } from "node:path";
 import type { z } from "zod";
+import { type ExitCode, exitCodes } from "../../../exit-codes.ts";
 import type { Token } from "../../../flannel-store/membership/cluster.ts";
 import { formatDuration, formatTable, shellLine } from "../../../terminal/text.ts";
 import { findInstallation } from "../../install/installation.ts";
 import { openAdministrator } from "../session/administrator.ts";
-import { type ExitCode, exitCodes, type Invocation, present } from "../session/invocation.ts";
+import { type Invocation, present } from "../session/invocation.ts";
 import { tokenCreateOutputSchema, tokenListOutputSchema, tokenRevokeOutputSchema } from "../session/json-output.ts";
 
 type TokenOutput = z.infer<typeof tokenListOutputSchema>["tokens"][number];

@@ -10,7 +10,7 @@ test("names itself, Node and the platform, and exits 0 when no agent answers", a
   expect(json).toMatchObject({ exitCode: 0, stderr: "" });
   const agentProblem = `no flanneld listens on ${directory.file("none")}`;
   // From the sources, which no build has stamped with a commit.
-  expect(JSON.parse(json.stdout)).toEqual({ version: "1.2.3", ...here, agentProblem });
+  expect(JSON.parse(json.stdout)).toEqual({ version: 1, flannelctl: { version: "1.2.3" }, ...here, agentProblem });
   const text = await flannelctl(args);
   expect(text.exitCode).toBe(0);
   expect(text.stdout).toMatch(/flannelctl +1\.2\.3\n/);
@@ -21,11 +21,16 @@ test("names the agent's version, also that of an agent whose status it does not 
   using directory = new TemporaryDirectory();
   const socket = directory.file("flanneld.sock");
   await using _ = await StandInAgent.listen(socket, (_path, response) => {
-    response.end(JSON.stringify({ version: "9.0.0", pid: 42, lots: ["of", "news"] }));
+    response.end(JSON.stringify({ agent: { version: "9.0.0", pid: 42, name: "x" }, lots: ["of", "news"] }));
   });
   const { exitCode, stdout } = await flannelctl(["version", "--json", "--socket", socket]);
   expect(exitCode).toBe(0);
-  expect(JSON.parse(stdout)).toEqual({ version: "1.2.3", ...here, agent: { version: "9.0.0", pid: 42 } });
+  expect(JSON.parse(stdout)).toEqual({
+    version: 1,
+    flannelctl: { version: "1.2.3" },
+    ...here,
+    agent: { version: "9.0.0", pid: 42 },
+  });
 });
 
 test("says why an agent that is there does not answer", async () => {

@@ -2,6 +2,7 @@ import { expect, test } from "vitest";
 import {
   flannelctl,
   healthyStatus,
+  notReady,
   replyJson,
   StandInAgent,
   TemporaryDirectory,
@@ -15,7 +16,7 @@ test("it waits for an agent to appear and to become ready, saying each reason on
   let asked = 0;
   await using _ = await StandInAgent.listen(socket, (_path, response) => {
     asked++;
-    replyJson(response, asked < 4 ? { ...healthyStatus, ready: false, reasons: ["no lease yet"] } : healthyStatus);
+    replyJson(response, asked < 4 ? { ...healthyStatus, ...notReady("no-lease", "no lease yet") } : healthyStatus);
   });
   const { exitCode, stdout, stderr } = await waiting;
   expect(exitCode).toBe(0);
@@ -27,13 +28,29 @@ test("an agent that is not ready in time is exit 1, with the reasons as result",
   using directory = new TemporaryDirectory();
   const socket = directory.file("s");
   await using _ = await StandInAgent.listen(socket, (_path, response) =>
-    replyJson(response, { ...healthyStatus, ready: false, reasons: ["no lease yet"] }),
+    replyJson(response, { ...healthyStatus, ...notReady("no-lease", "no lease yet") }),
   );
   const plain = await flannelctl(["wait", "--timeout", "0.1", "--socket", socket]);
   expect(plain).toMatchObject({ exitCode: 1, stdout: "not ready after 0 s:\n  no lease yet\n" });
   const json = await flannelctl(["wait", "--timeout", "0", "--socket", socket, "--json"]);
   expect(json).toMatchObject({ exitCode: 1, stderr: "" });
-  expect(waitOutputSchema.parse(JSON.parse(json.stdout))).toMatchObject({ ready: false, reasons: ["no lease yet"] });
+  expect(waitOutputSchema.parse(JSON.parse(json.stdout))).toMatchObject({
+    ready: false,
+    ...notReady("no-lease", "no lease yet"),
+  });
+});
+
+test("a degraded agent is waited for no longer, and its reasons are told", async () => {
+  using directory = new TemporaryDirectory();
+  const reasons = [{ name: "peer-failed", state: "degraded", message: "one peer" }];
+  await using _ = await StandInAgent.listen(directory.file("s"), (_path, response) =>
+    replyJson(response, { ...healthyStatus, state: "degraded", reasons }),
+  );
+  const plain = await flannelctl(["wait", "--socket", directory.file("s")]);
+  expect(plain).toMatchObject({
+    exitCode: 0,
+    stdout: expect.stringMatching(/^degraded after \d+ s:\n {2}one peer\n$/),
+  });
 });
 
 test("no agent within the time is exit 1", async () => {

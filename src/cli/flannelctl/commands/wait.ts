@@ -1,50 +1,64 @@
-// `flannelctl wait`: blocks until the agent is ready; an agent that is not there yet is waited for too.
+// `flannelctl wait`: blocks until the agent is ready, or degraded: packets flow then, too; an agent that is not there yet is waited for too.
 import { setTimeout as sleep } from "node:timers/promises";
+import type { Status } from "../../../agent/control/control-protocol.ts";
 import { describeError, hasCode } from "../../../errors.ts";
+import { type ExitCode, exitCodes } from "../../../exit-codes.ts";
 import { formatDuration } from "../../../terminal/text.ts";
 import { askAgent } from "../session/control-client.ts";
-import { type ExitCode, exitCodes, type Invocation, present, remark } from "../session/invocation.ts";
+import { type Invocation, present, remark } from "../session/invocation.ts";
 import { type WaitOutput, waitOutputSchema } from "../session/json-output.ts";
 import { statusRequest } from "./status.ts";
 
 const pollMs = 200;
 
-/** 0 when ready within `timeoutSeconds`, else 1. */
+/** 0 when ready or degraded within `timeoutSeconds`, else 1. */
 export async function waitUntilReady(invocation: Invocation, timeoutSeconds: number): Promise<ExitCode> {
   const { signal, terminal } = invocation;
   const startMs = terminal.nowMs();
   const deadlineMs = startMs + timeoutSeconds * 1000;
   let told: string | undefined;
   for (;;) {
-    const reasons = await reasonsNotReady(invocation);
+    const { state, reasons } = await askState(invocation);
     const nowMs = terminal.nowMs();
-    const result: WaitOutput = { ready: reasons.length === 0, waitedSeconds: (nowMs - startMs) / 1000, reasons };
+    const ready = state !== "notReady";
+    const result: WaitOutput = { ready, state, waitedSeconds: (nowMs - startMs) / 1000, reasons: [...reasons] };
     if (result.ready || nowMs >= deadlineMs) {
       present(invocation, waitOutputSchema, result, renderWait);
       return result.ready ? exitCodes.ok : exitCodes.failure;
     }
-    if (reasons.join("; ") !== told) {
-      told = reasons.join("; ");
+    const text = reasons.map(({ message }) => message).join("; ");
+    if (text !== told) {
+      told = text;
       remark(invocation, `waiting: ${told}`);
     }
     await sleep(Math.min(pollMs, Math.max(1, deadlineMs - nowMs)), undefined, { signal });
   }
 }
 
-/** Empty when ready. A missing or starting agent is a reason like any other; other failures are thrown. */
-async function reasonsNotReady({ options, signal }: Invocation): Promise<string[]> {
+type Answer = Pick<Status, "state" | "reasons">;
+
+/** A missing or starting agent is a reason like any other; other failures are thrown. */
+async function askState({ options, signal }: Invocation): Promise<Answer> {
   try {
-    const status = await askAgent(options.socketPaths, statusRequest, signal);
-    if (status.ready) return [];
-    return status.reasons.length === 0 ? ["the agent does not say why it is not ready"] : status.reasons;
+    return await askAgent(options.socketPaths, statusRequest, signal);
   } catch (error) {
-    if (hasCode(error, "agent.absent")) return [`no flanneld listens on ${options.socketPaths.at(-1)}`];
-    if (hasCode(error, "internal") && error.retryable) return [describeError(error)];
+    if (hasCode(error, "agent.absent")) {
+      return without("agent-absent", `no flanneld listens on ${options.socketPaths.at(-1)}`);
+    }
+    // During an upgrade the agent of before may still answer.
+    if (hasCode(error, "agent.incompatible")) return without("agent-incompatible", error.message);
+    if (hasCode(error, "internal") && error.retryable) return without("agent-silent", describeError(error));
     throw error;
   }
 }
 
-function renderWait({ ready, waitedSeconds, reasons }: WaitOutput): string[] {
-  if (ready) return [`ready after ${formatDuration(waitedSeconds)}`];
-  return [`not ready after ${formatDuration(waitedSeconds)}:`, ...reasons.map((reason) => `  ${reason}`)];
+function without(name: string, message: string): Answer {
+  return { state: "notReady", reasons: [{ name, state: "notReady", message }] };
+}
+
+function renderWait({ state, waitedSeconds, reasons }: WaitOutput): string[] {
+  const after = `after ${formatDuration(waitedSeconds)}`;
+  if (state === "ready") return [`ready ${after}`];
+  const head = `${state === "degraded" ? "degraded" : "not ready"} ${after}:`;
+  return [head, ...reasons.map(({ message }) => `  ${message}`)];
 }

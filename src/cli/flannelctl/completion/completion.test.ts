@@ -105,7 +105,11 @@ it("refuses a shell that it does not know, and names those that it does", async 
 
 it("prints one JSON document with --json", async () => {
   const { stdout } = await flannelctl(["completion", "fish", "--json"]);
-  expect(JSON.parse(stdout)).toEqual({ shell: "fish", script: expect.stringContaining("complete -c flannelctl") });
+  expect(JSON.parse(stdout)).toEqual({
+    version: 1,
+    shell: "fish",
+    script: expect.stringContaining("complete -c flannelctl"),
+  });
 });
 
 describe.each(Object.keys(shells) as Shell[])("%s", (shell) => {

@@ -5,7 +5,7 @@ import { z } from "zod";
 import { replyJson, StandInAgent, TemporaryDirectory } from "../../../../test/support/flannelctl.ts";
 import { askAgent } from "./control-client.ts";
 
-const ask = { method: "GET", path: "/v1/thing", schema: z.object({ size: z.int() }) } as const;
+const ask = { method: "GET", path: "/v2/thing", schema: z.object({ size: z.int() }) } as const;
 
 async function asked(answer: (response: ServerResponse) => void): Promise<unknown> {
   using directory = new TemporaryDirectory();
@@ -25,9 +25,9 @@ test.each<[string, (response: ServerResponse) => void, RegExp]>([
   [
     "a refusal",
     (response) => replyJson(response, { error: { code: "x", message: "not\u001bnow" } }, 503),
-    /refused GET \/v1\/thing: not\\x1bnow/,
+    /refused GET \/v2\/thing: not\\x1bnow/,
   ],
-  ["a refusal without a reason", (response) => replyJson(response, [], 404), /HTTP status 404/],
+  ["a refusal without a reason", (response) => replyJson(response, [], 500), /HTTP status 500/],
   ["a connection cut before the answer", (response) => response.socket?.destroy(), /hung up/],
   [
     "a connection cut inside the answer",
@@ -41,6 +41,14 @@ test.each<[string, (response: ServerResponse) => void, RegExp]>([
   ["something that is not HTTP", (response) => response.socket?.end("garbage\r\n\r\n"), /cannot understand/],
 ])("%s is a clear error", async (_name, answer, message) => {
   await expect(asked(answer)).rejects.toMatchObject({ code: "internal", message: expect.stringMatching(message) });
+});
+
+test("an agent of another version is told from all other trouble", async () => {
+  const old = { error: { code: "usage", message: "no such operation: is flannelctl newer?" } };
+  await expect(asked((response) => replyJson(response, old, 404))).rejects.toMatchObject({
+    code: "agent.incompatible",
+    message: expect.stringMatching(/does not speak version 2 of the control protocol.*one of the two is older/),
+  });
 });
 
 test("an answer without end is given up", async () => {

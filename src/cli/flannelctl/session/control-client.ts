@@ -2,6 +2,7 @@
 
 import { type IncomingMessage, request } from "node:http";
 import { z } from "zod";
+import { CONTROL_PROTOCOL_VERSION } from "../../../agent/control/control-protocol.ts";
 import { FlannelError, hasCode, isCancelled } from "../../../errors.ts";
 import { tryParseJson } from "../../../json/try-parse-json.ts";
 import { printable } from "../../../terminal/text.ts";
@@ -20,7 +21,7 @@ const errorBodySchema = z.object({ error: z.object({ code: z.string(), message: 
 
 /**
  * One request, one checked answer, from the first of `socketPaths` that somebody listens on. Rejects with `agent.absent` when nobody listens, `kernel.denied` when the socket
- * may not be opened, `internal` when the agent refuses or its answer cannot be understood, `cancelled` by `signal`.
+ * may not be opened, `agent.incompatible` when it speaks another version of the protocol, `internal` when the agent refuses or its answer cannot be understood, `cancelled` by `signal`.
  */
 export async function askAgent<T>(
   socketPaths: readonly string[],
@@ -81,6 +82,14 @@ async function readBody(response: IncomingMessage, tooLong: () => FlannelError):
 
 function readAnswer<T>(socketPath: string, ask: AgentRequest<T>, status: number, text: string): T {
   const json = tryParseJson(text);
+  if (status === 404) {
+    // An older agent does not know our paths, a newer one neither; both refuse with 404.
+    throw new FlannelError(
+      "agent.incompatible",
+      `the flanneld behind ${socketPath} does not speak version ${CONTROL_PROTOCOL_VERSION} of the control protocol as this ` +
+        "flannelctl does: one of the two is older; restart flanneld if it was upgraded, else use the flannelctl that belongs to it",
+    );
+  }
   if (status < 200 || status > 299) {
     const refusal = errorBodySchema.safeParse(json);
     const reason = refusal.success ? refusal.data.error.message : `HTTP status ${status}`;

@@ -2,6 +2,7 @@
 import type { ZodType } from "zod";
 import { makePaint, type Paint, printable, printableDeep } from "../../../terminal/text.ts";
 import type { HostPaths } from "../../install/host-paths.ts";
+import { OUTPUT_VERSION } from "./output-version.ts";
 
 /** The outer world of the program; tests bring their own. */
 export interface Terminal {
@@ -45,15 +46,11 @@ export interface Invocation {
   readonly signal: AbortSignal;
 }
 
-/** What a verb returns: the exit code of the program. */
-export const exitCodes = { ok: 0, failure: 1, usage: 2, noAgent: 3, interrupted: 130 } as const;
-export type ExitCode = (typeof exitCodes)[keyof typeof exitCodes];
-
 /**
  * Writes the one result of a verb to standard output: JSON checked against its published schema with `--json`,
  * else the lines of `render`, which sees no control characters.
  */
-export function present<T>(
+export function present<T extends object>(
   invocation: Invocation,
   schema: ZodType<T>,
   value: T,
@@ -61,7 +58,7 @@ export function present<T>(
 ): void {
   const { terminal, options } = invocation;
   if (options.json) {
-    terminal.writeOut(`${JSON.stringify(schema.parse(value), undefined, 2)}\n`);
+    terminal.writeOut(`${JSON.stringify({ version: OUTPUT_VERSION, ...schema.parse(value) }, undefined, 2)}\n`);
     return;
   }
   const paint = makePaint(terminal.stdoutIsTty && (terminal.env["NO_COLOR"] ?? "") === "");

@@ -1,12 +1,18 @@
-// What each verb writes to standard output with --json. docs/flannelctl.md is generated from these schemas.
+// What each verb writes to standard output with --json: these, with a version in front. docs/schemas is generated from them.
+// One naming in all: adjectives for what is or is not so, …At for moments, …Seconds and …Ms for durations, …Bytes for sizes.
 import { z } from "zod";
 import {
+  findingSchema,
   handoverSchema,
+  instantSchema,
   leaseSchema,
   planSchema,
+  reasonSchema,
   rulesSchema,
+  stateSchema,
   statusSchema,
 } from "../../../agent/control/control-protocol.ts";
+import { OUTPUT_VERSION } from "./output-version.ts";
 
 const warnings = z.array(z.object({ path: z.string(), message: z.string() }));
 
@@ -21,14 +27,13 @@ const resolvedConfigSchema = z
   .object({
     ipv4: poolSchema.optional(),
     ipv6: poolSchema.optional(),
-    backend: z.string(),
+    backendType: z.string(),
     enableNftables: z.boolean(),
   })
   .describe("the configuration with all defaults filled in");
 
 const leaseOutputSchema = leaseSchema.extend({
-  /** Whole seconds; missing for a reservation and when the store no longer knows. */
-  expiresInSeconds: z.int().optional(),
+  expiresInSeconds: z.int().optional().describe("missing for a reservation, and when the store no longer knows"),
   revision: z.string().describe("store revision of the last write, decimal"),
   backendData: z.json().optional(),
   backendV6Data: z.json().optional(),
@@ -39,9 +44,10 @@ export const planOutputSchema = planSchema;
 export const rulesOutputSchema = rulesSchema;
 
 export const waitOutputSchema = z.object({
-  ready: z.boolean(),
+  ready: z.boolean().describe("ready or degraded: packets can flow"),
+  state: stateSchema,
   waitedSeconds: z.number(),
-  reasons: z.array(z.string()).describe("why not ready; empty when ready"),
+  reasons: z.array(reasonSchema).describe("of the last moment; empty when nothing speaks against ready"),
 });
 
 export const leaseListOutputSchema = z.object({ leases: z.array(leaseOutputSchema) });
@@ -60,7 +66,7 @@ export const leaseReleaseOutputSchema = z.object({
 });
 
 export const configGetOutputSchema = z.object({
-  text: z.string().describe("the document as stored"),
+  configText: z.string().describe("the document as stored"),
   revision: z.string().describe("store revision of its last write, decimal"),
 });
 
@@ -82,19 +88,18 @@ export const handoverOutputSchema = handoverSchema.extend({
   through: z.enum(["agent", "kernel"]).describe("who rewrote the routes: the running agent, or flannelctl itself"),
 });
 
-export const errorOutputSchema = z
-  .object({ error: z.object({ code: z.string(), message: z.string() }) })
-  .describe("on standard error, one line");
+/** On standard error, one line. */
+const errorOutputSchema = z.object({ error: z.object({ code: z.string(), message: z.string() }) });
 
 export const cleanupOutputSchema = z.object({
   dryRun: z.boolean(),
-  removed: z
+  removedObjects: z
     .array(z.string())
     .describe(
       "kernel objects and traffic rules, as lines of ip, bridge, nft and iptables; with --dry-run what would be removed",
     ),
-  released: z.array(z.string()).describe("keys of leases deleted from the store"),
-  files: z.array(z.string()).describe("files removed"),
+  releasedLeases: z.array(z.string()).describe("keys of leases deleted from the store"),
+  removedFiles: z.array(z.string()).describe("files removed"),
   failures: z.array(z.object({ object: z.string(), error: z.string() })),
 });
 
@@ -117,14 +122,14 @@ export const storeExportOutputSchema = z.strictObject({
 });
 
 export const storeBackupOutputSchema = z.object({
-  keys: z.int().describe("keys in the file"),
-  leases: z.int().describe("store leases in the file"),
+  keyCount: z.int().describe("keys in the file"),
+  leaseCount: z.int().describe("store leases in the file"),
 });
 
 export const storeImportOutputSchema = z.object({
-  keys: z.int().describe("keys of the export, also those that were there already"),
-  leases: z.int().describe("store leases of the export"),
-  kept: z.array(z.string()).describe("keys of leases that stayed as the store had them (--keep-leases)"),
+  keyCount: z.int().describe("keys of the export, also those that were there already"),
+  leaseCount: z.int().describe("store leases of the export"),
+  keptLeases: z.array(z.string()).describe("keys of leases that stayed as the store had them (--keep-leases)"),
 });
 
 const broughtUpSchema = z.object({
@@ -134,17 +139,17 @@ const broughtUpSchema = z.object({
     .array(z.object({ name: z.string(), argv: z.array(z.string()), env: z.record(z.string(), z.string()) }))
     .describe("what is to run on this host, in this order: for supervisors other than systemd"),
   ready: z.boolean().optional().describe("whether packets can flow now; missing without systemd"),
+  state: stateSchema.optional(),
   subnet: z.string().optional(),
-  reasons: z.array(z.string()).describe("why not ready"),
-  findings: z
-    .array(z.object({ message: z.string(), cure: z.string() }))
-    .describe("what on this host is in the way of packets, and its cure"),
+  ipv6Subnet: z.string().optional(),
+  reasons: z.array(reasonSchema).describe("why not ready, or only degraded"),
+  findings: z.array(findingSchema).describe("what on this host stands in the way of packets"),
 });
 
 export const initOutputSchema = broughtUpSchema.extend({
   addresses: z.array(z.string()).describe("HOST:PORT at which other hosts join"),
-  config: z.string().optional().describe("the network configuration; missing when only addresses or units changed"),
-  token: z.object({ id: z.string(), expiresAt: z.string() }).optional(),
+  configText: z.string().optional().describe("the network configuration; missing when only addresses or units changed"),
+  token: z.object({ id: z.string(), expiresAt: instantSchema }).optional(),
   joinCommand: z.array(z.string()).optional().describe("argv for one further host; holds the token"),
 });
 
@@ -154,13 +159,13 @@ export const joinOutputSchema = broughtUpSchema.extend({
 
 export const leaveOutputSchema = cleanupOutputSchema.omit({ dryRun: true }).extend({
   endpoint: z.string().describe("where the store of the cluster is"),
-  told: z.boolean().describe("false: the store could not be told, or did not know this host any more"),
+  storeInformed: z.boolean().describe("false: the store could not be told, or did not know this host any more"),
 });
 
 export const tokenCreateOutputSchema = z.object({
   id: z.string(),
   token: z.string().describe("shown only now"),
-  expiresAt: z.string(),
+  expiresAt: instantSchema,
   joinCommand: z.array(z.string()).describe("argv for one further host; holds the token"),
 });
 
@@ -169,11 +174,11 @@ export const tokenListOutputSchema = z.object({
     z.object({
       id: z.string(),
       state: z.enum(["unused", "used", "expired", "revoked"]),
-      createdAt: z.string(),
-      expiresAt: z.string(),
+      createdAt: instantSchema,
+      expiresAt: instantSchema,
       usedBy: z.string().optional().describe("name of the host that joined with it"),
-      usedAt: z.string().optional(),
-      revokedAt: z.string().optional(),
+      usedAt: instantSchema.optional(),
+      revokedAt: instantSchema.optional(),
     }),
   ),
 });
@@ -184,25 +189,27 @@ export const hostListOutputSchema = z.object({
   hosts: z.array(
     z.object({
       name: z.string(),
-      isConnected: z.boolean().describe("whether it has a connection to the store now"),
+      connected: z.boolean().describe("whether it has a connection to the store now"),
       addresses: z.array(z.string()).describe("where it has called the store from, new ones first"),
-      joinedAt: z.string(),
-      certificateEndsAt: z.string(),
+      joinedAt: instantSchema,
+      certificateEndsAt: instantSchema,
     }),
   ),
 });
 
 export const hostRemoveOutputSchema = z.object({
   name: z.string(),
-  leases: z.array(z.string()).describe("keys of its leases, deleted from the store"),
+  releasedLeases: z.array(z.string()).describe("keys of its leases, deleted from the store"),
   sharedAddresses: z
     .array(z.string())
     .describe("addresses that other hosts call from too: leases that announce them stay"),
 });
 
 export const versionOutputSchema = z.object({
-  version: z.string().describe("of flannelctl"),
-  commit: z.string().optional().describe("it was built from; missing when it was not built from a git checkout"),
+  flannelctl: z.object({
+    version: z.string(),
+    commit: z.string().optional().describe("it was built from; missing when it was not built from a git checkout"),
+  }),
   node: z.string(),
   platform: z.string().describe("operating system and processor: linux-x64"),
   agent: z.object({ version: z.string(), pid: z.int() }).optional().describe("missing when no agent answered"),
@@ -211,35 +218,45 @@ export const versionOutputSchema = z.object({
 
 export const completionOutputSchema = z.object({ shell: z.enum(["bash", "zsh", "fish"]), script: z.string() });
 
-/** By verb, for the docs. */
-export const outputSchemas: Readonly<Record<string, z.ZodType>> = {
-  init: initOutputSchema,
-  join: joinOutputSchema,
-  leave: leaveOutputSchema,
-  "token create": tokenCreateOutputSchema,
-  "token list": tokenListOutputSchema,
-  "token revoke": tokenRevokeOutputSchema,
-  "host list": hostListOutputSchema,
-  "host remove": hostRemoveOutputSchema,
-  status: statusOutputSchema,
-  wait: waitOutputSchema,
-  plan: planOutputSchema,
-  rules: rulesOutputSchema,
-  handover: handoverOutputSchema,
-  cleanup: cleanupOutputSchema,
-  "lease list": leaseListOutputSchema,
-  "lease show": leaseShowOutputSchema,
-  "lease reserve": leaseReserveOutputSchema,
-  "lease release": leaseReleaseOutputSchema,
-  "config get": configGetOutputSchema,
-  "config set": configSetOutputSchema,
-  "config check": configCheckOutputSchema,
+function versioned<T extends z.ZodRawShape>(schema: z.ZodObject<T>) {
+  return z.object({ version: z.literal(OUTPUT_VERSION), ...schema.shape });
+}
+
+/** As published: by verb, and `error` for what stands on standard error when a verb failed. */
+export const publishedSchemas: Readonly<Record<string, z.ZodType>> = {
+  init: versioned(initOutputSchema),
+  join: versioned(joinOutputSchema),
+  leave: versioned(leaveOutputSchema),
+  "token create": versioned(tokenCreateOutputSchema),
+  "token list": versioned(tokenListOutputSchema),
+  "token revoke": versioned(tokenRevokeOutputSchema),
+  "host list": versioned(hostListOutputSchema),
+  "host remove": versioned(hostRemoveOutputSchema),
+  status: versioned(statusOutputSchema),
+  wait: versioned(waitOutputSchema),
+  plan: versioned(planOutputSchema),
+  rules: versioned(rulesOutputSchema),
+  handover: versioned(handoverOutputSchema),
+  cleanup: versioned(cleanupOutputSchema),
+  "lease list": versioned(leaseListOutputSchema),
+  "lease show": versioned(leaseShowOutputSchema),
+  "lease reserve": versioned(leaseReserveOutputSchema),
+  "lease release": versioned(leaseReleaseOutputSchema),
+  "config get": versioned(configGetOutputSchema),
+  "config set": versioned(configSetOutputSchema),
+  "config check": versioned(configCheckOutputSchema),
   "store export": storeExportOutputSchema,
-  "store import": storeImportOutputSchema,
-  "store backup": storeBackupOutputSchema,
-  version: versionOutputSchema,
-  completion: completionOutputSchema,
+  "store import": versioned(storeImportOutputSchema),
+  "store backup": versioned(storeBackupOutputSchema),
+  version: versioned(versionOutputSchema),
+  completion: versioned(completionOutputSchema),
+  error: versioned(errorOutputSchema),
 };
+
+/** In docs/schemas. */
+export function schemaFileName(verb: string): string {
+  return `${verb.replaceAll(" ", "-")}.json`;
+}
 
 export type InitOutput = z.infer<typeof initOutputSchema>;
 export type BroughtUp = Omit<z.infer<typeof broughtUpSchema>, "host">;

@@ -2,10 +2,13 @@
 import { describeError, type ErrorCode, FlannelError } from "../../../errors.ts";
 import { printable } from "../../../terminal/text.ts";
 import type { Terminal } from "./invocation.ts";
+import { OUTPUT_VERSION } from "./output-version.ts";
 
-/** One line on standard error: `flannelctl: <reason>`, or with `json` an object as errorOutputSchema says. */
+/** One line on standard error: `flannelctl: <reason>`, or with `json` an object as docs/schemas/error.json says. */
 export function reportError(terminal: Terminal, json: boolean, error: unknown): void {
   const code: ErrorCode = error instanceof FlannelError ? error.code : "internal";
   const message = printable(describeError(error));
-  terminal.writeErr(json ? `${JSON.stringify({ error: { code, message } })}\n` : `flannelctl: ${message}\n`);
+  terminal.writeErr(
+    json ? `${JSON.stringify({ version: OUTPUT_VERSION, error: { code, message } })}\n` : `flannelctl: ${message}\n`,
+  );
 }

@@ -1,0 +1,128 @@
+import { describe, expect, it } from "vitest";
+import {
+  type AgentState,
+  reasonDefinitions,
+  type ScopedFailure,
+  STORE_SEEN_BOUND_MS,
+  type StateFacts,
+  stateOf,
+  stateReasons,
+} from "./agent-state.ts";
+
+const ready: StateFacts = {
+  hasLease: true,
+  isLeaseRetaken: false,
+  isWarmStart: false,
+  storeAgeMs: 1_000,
+  forwardingOff: [],
+  isSubnetFileWritten: true,
+  peersProgrammed: { areNow: true, wereOnce: true },
+  hostFailures: [],
+  ruleFailures: [],
+  plannedPeers: 2,
+  programmedPeers: 2,
+  skippedPeers: 0,
+  unreadableKeys: 0,
+  forwardDrops: [],
+};
+
+function failure(scope: ScopedFailure["scope"]): ScopedFailure {
+  return { object: "10.5.7.0/24 via 192.0.2.7 dev eth0", error: "ENETUNREACH", attempts: 3, scope };
+}
+
+const words = "10.5.7.0/24 via 192.0.2.7 dev eth0: ENETUNREACH";
+
+describe("stateReasons", () => {
+  it("is empty when pods can talk", () => {
+    expect(stateReasons(ready)).toEqual([]);
+    expect(stateOf([])).toBe("ready");
+  });
+
+  it.each<[Partial<StateFacts>, AgentState, string, string]>([
+    [{ hasLease: false }, "notReady", "no-lease", "no lease yet"],
+    [{ hasLease: false, leaseObstacle: "no free subnet" }, "notReady", "no-lease", "no lease yet: no free subnet"],
+    [{ leaseProblem: "our lease has expired" }, "notReady", "lease-invalid", "our lease has expired"],
+    [{ leaseProblem: "deleted", isLeaseRetaken: true }, "notReady", "lease-retaken", "deleted"],
+    [
+      { isWarmStart: true },
+      "notReady",
+      "lease-unconfirmed",
+      "running on remembered state: the store has not answered yet",
+    ],
+    [{ isSubnetFileWritten: false }, "notReady", "subnet-file-missing", "the subnet file is not written yet"],
+    [{ externalInterfaceProblem: "eth0 is down" }, "notReady", "interface-unusable", "eth0 is down"],
+    [{ forwardingOff: ["IPv4 forwarding is off"] }, "notReady", "forwarding-off", "IPv4 forwarding is off"],
+    [{ dataPlaneProblem: "IPv6 is lost" }, "notReady", "data-plane-failed", "packets are not carried: IPv6 is lost"],
+    [
+      { hostFailures: [failure("own"), failure("own")] },
+      "notReady",
+      "own-object-failed",
+      `our own kernel objects could not be programmed: ${words} and 1 more`,
+    ],
+    [{ ruleFailures: [failure("own")] }, "notReady", "rules-missing", `traffic rules could not be written: ${words}`],
+    [
+      { peersProgrammed: { areNow: false, wereOnce: false } },
+      "notReady",
+      "peers-unknown",
+      "the peers are not programmed yet",
+    ],
+    [
+      { peersProgrammed: { areNow: false, wereOnce: true } },
+      "degraded",
+      "peers-pending",
+      "the peers are not programmed yet",
+    ],
+    [
+      { hostFailures: [failure("peer")], programmedPeers: 1 },
+      "degraded",
+      "peer-failed",
+      `kernel objects of peers could not be programmed: ${words}`,
+    ],
+    [
+      { hostFailures: [failure("peer")], programmedPeers: 0 },
+      "notReady",
+      "no-peer-reached",
+      `none of 2 peers could be programmed: ${words}`,
+    ],
+    // Of two hosts, the one that is off the link must not take the other one out of service.
+    [
+      { hostFailures: [failure("peer")], plannedPeers: 1, programmedPeers: 0 },
+      "degraded",
+      "peer-failed",
+      `kernel objects of peers could not be programmed: ${words}`,
+    ],
+    [{ skippedPeers: 2 }, "degraded", "peer-skipped", "2 peers cannot be used"],
+    [{ unreadableKeys: 1 }, "degraded", "lease-unreadable", "1 key in the store is no lease"],
+    [
+      { hostFailures: [failure("precaution")] },
+      "degraded",
+      "precaution-failed",
+      `a precaution could not be set: ${words}`,
+    ],
+    [
+      { ruleFailures: [failure("leftover")] },
+      "degraded",
+      "leftover",
+      `what an earlier configuration left could not be removed: ${words}`,
+    ],
+    [{ forwardDrops: ["nft chain inet x drops"] }, "degraded", "forward-policy", "nft chain inet x drops"],
+    [{ storeAgeMs: STORE_SEEN_BOUND_MS + 1 }, "degraded", "store-silent", "the store has not answered for 300 s"],
+  ])("of %j is %s by %s", (change, state, name, message) => {
+    const reasons = stateReasons({ ...ready, ...change });
+    expect(reasons).toEqual([{ name, state, message }]);
+    expect(stateOf(reasons)).toBe(state);
+  });
+
+  it("names the worst first", () => {
+    const reasons = stateReasons({ ...ready, skippedPeers: 1, forwardingOff: ["off"], forwardDrops: ["drop"] });
+    expect(reasons.map(({ name }) => name)).toEqual(["forwarding-off", "forward-policy", "peer-skipped"]);
+    expect(stateOf(reasons)).toBe("notReady");
+  });
+});
+
+it("every reason has a kebab-case name and a sentence why it counts as it does", () => {
+  for (const [name, { argument }] of Object.entries(reasonDefinitions)) {
+    expect(name).toMatch(/^[a-z]+(-[a-z]+)*$/);
+    expect(argument).toMatch(/^[A-Z].*\.$/);
+  }
+});

@@ -1,0 +1,271 @@
+// The state of the agent as a statement about now: ready, degraded, notReady, and every reason for it. Defined here and
+// nowhere else. Pure; how long a change is held back before it is told is state-follower.ts.
+//   notReady   packets of containers on this host cannot flow, or nobody knows whether the subnet is still ours
+//   degraded   they flow, but not to all, or not as safely as wanted
+//   ready      no reason against it
+
+export const agentStates = ["ready", "degraded", "notReady"] as const;
+export type AgentState = (typeof agentStates)[number];
+
+export interface ReasonDefinition {
+  readonly state: Exclude<AgentState, "ready">;
+  /** Told at once: it is no flap, and others must not rely on us any longer. */
+  readonly isImmediate?: true;
+  /** Why it counts as that; for the docs. */
+  readonly argument: string;
+}
+
+/** Every reason there is. Names are stable. docs/flannelctl.md lists them. */
+export const reasonDefinitions = {
+  starting: { state: "notReady", argument: "The agent has only just started and knows nothing yet." },
+  "no-lease": {
+    state: "notReady",
+    isImmediate: true,
+    argument: "Without a lease this host has no subnet: no container can get an address.",
+  },
+  "lease-invalid": {
+    state: "notReady",
+    isImmediate: true,
+    argument: "The lease has expired, or another agent announces our address: others may be given the subnet.",
+  },
+  "lease-retaken": {
+    state: "notReady",
+    argument: "An operator deleted the lease and it is being taken again, which takes a moment; the subnet may change.",
+  },
+  "lease-unconfirmed": {
+    state: "notReady",
+    argument:
+      "The agent runs on what it remembers, and the store has not said since the start that the lease is still ours. Packets flow; a rolling restart should stop here.",
+  },
+  "interface-unusable": {
+    state: "notReady",
+    argument: "The external interface is the way to all peers.",
+  },
+  "forwarding-off": {
+    state: "notReady",
+    argument: "The kernel drops every packet from and to containers.",
+  },
+  "data-plane-failed": {
+    state: "notReady",
+    argument: "With the udp backend the agent carries the packets itself: without it none of a family pass.",
+  },
+  "own-object-failed": {
+    state: "notReady",
+    argument: "The own device, its address or the route to it is missing: nothing reaches any peer.",
+  },
+  "rules-missing": {
+    state: "notReady",
+    argument: "Without our traffic rules packets are dropped by others, or leave with addresses that have no way back.",
+  },
+  "subnet-file-missing": {
+    state: "notReady",
+    argument: "Docker and CNI read it: new containers get no address, or a wrong one.",
+  },
+  "peers-unknown": {
+    state: "notReady",
+    argument: "The agent has just started and has not programmed the known peers once.",
+  },
+  "no-peer-reached": {
+    state: "notReady",
+    argument: "There are two peers or more and none could be programmed: the fault is most likely here.",
+  },
+  "peers-pending": {
+    state: "degraded",
+    argument: "Peers have changed and are being programmed; the others are reached.",
+  },
+  "peer-failed": {
+    state: "degraded",
+    argument:
+      "Kernel objects of single peers could not be programmed, such as a host-gw peer off the link; the others are reached.",
+  },
+  "peer-skipped": {
+    state: "degraded",
+    argument:
+      "The lease of a peer cannot be used (another backend, an overlap, a wrong value); the others are reached.",
+  },
+  "lease-unreadable": {
+    state: "degraded",
+    argument: "A key in the store is no lease: it may be that of a peer.",
+  },
+  "precaution-failed": {
+    state: "degraded",
+    argument: "A sysctl or a blackhole route could not be set: packets flow without that precaution.",
+  },
+  leftover: {
+    state: "degraded",
+    argument: "Something of an earlier configuration could not be removed.",
+  },
+  "forward-policy": {
+    state: "degraded",
+    argument: "A chain of another program drops forwarded packets that none of its rules accepts: it may accept ours.",
+  },
+  "store-silent": {
+    state: "degraded",
+    argument:
+      "The store has not answered for 5 minutes: new peers are not seen, but the lease is valid and known peers are reached. It concerns all hosts at once, so taking them out of service would make it worse.",
+  },
+} as const satisfies Record<string, ReasonDefinition>;
+
+export type ReasonName = keyof typeof reasonDefinitions;
+
+export interface StateReason {
+  readonly name: ReasonName;
+  readonly state: ReasonDefinition["state"];
+  /** A clause for a person. */
+  readonly message: string;
+}
+
+/** Whose object could not be programmed: see failure-scope.ts. */
+export type FailureScope = "own" | "peer" | "precaution" | "leftover";
+
+export interface ScopedFailure {
+  readonly object: string;
+  readonly error: string;
+  readonly attempts: number;
+  readonly scope: FailureScope;
+}
+
+/** What the state is judged by. */
+export interface StateFacts {
+  readonly hasLease: boolean;
+  /** What stands in the way of the first lease. */
+  readonly leaseObstacle?: string;
+  /** Why the lease cannot be relied on. */
+  readonly leaseProblem?: string;
+  /** The problem is that it was deleted and is being taken again. */
+  readonly isLeaseRetaken: boolean;
+  /** Running on remembered state, not yet verified. */
+  readonly isWarmStart: boolean;
+  /** Ms since the store's last answer; undefined when it never answered. */
+  readonly storeAgeMs?: number;
+  readonly externalInterfaceProblem?: string;
+  /** Evidence for each family that is not forwarded. */
+  readonly forwardingOff: readonly string[];
+  /** Why our own data plane carries no packets, or not all. */
+  readonly dataPlaneProblem?: string;
+  readonly isSubnetFileWritten: boolean;
+  /** Whether a pass over the kernel with all peers as known now has been made; `wereOnce`: at any time since the start. */
+  readonly peersProgrammed: { readonly areNow: boolean; readonly wereOnce: boolean };
+  readonly hostFailures: readonly ScopedFailure[];
+  readonly ruleFailures: readonly ScopedFailure[];
+  readonly plannedPeers: number;
+  readonly programmedPeers: number;
+  readonly skippedPeers: number;
+  readonly unreadableKeys: number;
+  /** Evidence for each chain of others that drops forwarded packets. */
+  readonly forwardDrops: readonly string[];
+}
+
+/** A store that is away for longer leaves us behind without a sign: peers come and go more slowly than this. */
+export const STORE_SEEN_BOUND_MS = 5 * 60_000;
+
+/** The worst that the reasons say. */
+export function stateOf(reasons: readonly StateReason[]): AgentState {
+  if (reasons.some(({ state }) => state === "notReady")) return "notReady";
+  return reasons.length > 0 ? "degraded" : "ready";
+}
+
+export function isImmediate({ name }: StateReason): boolean {
+  const definition: ReasonDefinition = reasonDefinitions[name];
+  return definition.isImmediate === true;
+}
+
+export function reason(name: ReasonName, message: string): StateReason {
+  return { name, state: reasonDefinitions[name].state, message };
+}
+
+/** Worst first; empty when ready. */
+export function stateReasons(facts: StateFacts): StateReason[] {
+  const reasons = [
+    ...leaseReasons(facts),
+    ...wayReasons(facts),
+    ...objectReasons(facts),
+    ...peerReasons(facts),
+    ...storeReasons(facts),
+  ];
+  return reasons.sort((a, b) => Number(b.state === "notReady") - Number(a.state === "notReady"));
+}
+
+function leaseReasons(facts: StateFacts): StateReason[] {
+  const { hasLease, leaseObstacle, leaseProblem, isLeaseRetaken, isSubnetFileWritten, isWarmStart } = facts;
+  if (!hasLease)
+    return [reason("no-lease", leaseObstacle === undefined ? "no lease yet" : `no lease yet: ${leaseObstacle}`)];
+  return [
+    ...(leaseProblem === undefined ? [] : [reason(isLeaseRetaken ? "lease-retaken" : "lease-invalid", leaseProblem)]),
+    ...(isWarmStart
+      ? [reason("lease-unconfirmed", "running on remembered state: the store has not answered yet")]
+      : []),
+    ...(isSubnetFileWritten ? [] : [reason("subnet-file-missing", "the subnet file is not written yet")]),
+  ];
+}
+
+function wayReasons({
+  externalInterfaceProblem,
+  forwardingOff,
+  dataPlaneProblem,
+  forwardDrops,
+}: StateFacts): StateReason[] {
+  return [
+    ...(externalInterfaceProblem === undefined ? [] : [reason("interface-unusable", externalInterfaceProblem)]),
+    ...forwardingOff.map((evidence) => reason("forwarding-off", evidence)),
+    ...(dataPlaneProblem === undefined
+      ? []
+      : [reason("data-plane-failed", `packets are not carried: ${dataPlaneProblem}`)]),
+    ...forwardDrops.map((evidence) => reason("forward-policy", evidence)),
+  ];
+}
+
+function objectReasons({ hostFailures, ruleFailures }: StateFacts): StateReason[] {
+  const all = [...hostFailures, ...ruleFailures];
+  const of = (failures: readonly ScopedFailure[], scope: FailureScope) =>
+    failures.filter((failure) => failure.scope === scope);
+  return [
+    ...failed("own-object-failed", "our own kernel objects could not be programmed", of(hostFailures, "own")),
+    ...failed("rules-missing", "traffic rules could not be written", of(ruleFailures, "own")),
+    ...failed("precaution-failed", "a precaution could not be set", of(all, "precaution")),
+    ...failed("leftover", "what an earlier configuration left could not be removed", of(all, "leftover")),
+  ];
+}
+
+function peerReasons(facts: StateFacts): StateReason[] {
+  const { hasLease, peersProgrammed, hostFailures, plannedPeers, programmedPeers, skippedPeers } = facts;
+  const failures = hostFailures.filter(({ scope }) => scope === "peer");
+  const isNoneReached = failures.length > 0 && plannedPeers > 1 && programmedPeers === 0;
+  const pending = peersProgrammed.wereOnce ? "peers-pending" : "peers-unknown";
+  return [
+    ...(hasLease && !peersProgrammed.areNow ? [reason(pending, "the peers are not programmed yet")] : []),
+    ...(isNoneReached
+      ? failed("no-peer-reached", `none of ${plannedPeers} peers could be programmed`, failures)
+      : failed("peer-failed", "kernel objects of peers could not be programmed", failures)),
+    ...(skippedPeers === 0
+      ? []
+      : [reason("peer-skipped", counted(skippedPeers, "peer cannot be used", "peers cannot be used"))]),
+  ];
+}
+
+function storeReasons({ unreadableKeys, isWarmStart, storeAgeMs = 0 }: StateFacts): StateReason[] {
+  const isSilent = !isWarmStart && storeAgeMs > STORE_SEEN_BOUND_MS;
+  return [
+    ...(unreadableKeys === 0
+      ? []
+      : [
+          reason(
+            "lease-unreadable",
+            counted(unreadableKeys, "key in the store is no lease", "keys in the store are no leases"),
+          ),
+        ]),
+    ...(isSilent ? [reason("store-silent", `the store has not answered for ${Math.round(storeAgeMs / 1_000)} s`)] : []),
+  ];
+}
+
+/** The first one in its own words stands for all. */
+function failed(name: ReasonName, what: string, failures: readonly ScopedFailure[]): StateReason[] {
+  const [first, ...others] = failures;
+  if (first === undefined) return [];
+  const more = others.length === 0 ? "" : ` and ${others.length} more`;
+  return [reason(name, `${what}: ${first.object}: ${first.error}${more}`)];
+}
+
+function counted(count: number, one: string, many: string): string {
+  return `${count} ${count === 1 ? one : many}`;
+}

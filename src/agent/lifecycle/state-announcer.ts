@@ -1,0 +1,93 @@
+// Says changes of the state in the log and to the service manager, and once what is wrong with this host.
+import { describeError } from "../../errors.ts";
+import type { ServiceDescriptors } from "../../sys/service-descriptors.ts";
+import { notifyService } from "../../sys/service-notify.ts";
+import type { AgentLogger } from "../../telemetry/create-logger.ts";
+import type { AgentReport } from "./agent-report.ts";
+import type { AgentState, StateReason } from "./agent-state.ts";
+import { preferSmallHeap } from "./heap-policy.ts";
+
+export class StateAnnouncer {
+  readonly #logger: AgentLogger;
+  readonly #keeper: ServiceDescriptors;
+  #saidState: AgentState = "notReady";
+  #saidText = "";
+  #isReadySent = false;
+  #isPreflightSaid = false;
+  #hasEnded = false;
+
+  constructor(logger: AgentLogger, keeper: ServiceDescriptors) {
+    this.#logger = logger;
+    this.#keeper = keeper;
+  }
+
+  tell(report: AgentReport): void {
+    if (this.#hasEnded) return;
+    const { state, reasons } = report.state();
+    const text = stateText(state, reasons);
+    if (!this.#isReadySent && report.isForwarding) {
+      this.#isReadySent = true;
+      preferSmallHeap();
+      tryToForget(this.#keeper, this.#logger); // what an earlier configuration needed
+      this.#notify(`READY=1\nSTATUS=${text}`);
+    } else if (this.#isReadySent && text !== this.#saidText) {
+      this.#notify(`STATUS=${text}`);
+    }
+    this.#saidText = text;
+    if (state === this.#saidState) return;
+    this.#saidState = state;
+    if (state === "ready") {
+      this.#logger.info("agent.ready", "ready: packets to all known peers can flow", report.summary());
+    } else {
+      const event = state === "degraded" ? "agent.degraded" : "agent.not-ready";
+      this.#logger.warn(event, state === "degraded" ? text : text.replace("not ready", "not ready any more"));
+    }
+  }
+
+  /** Once, and not before the first tick: the way to ready is not for reading other people's firewall rules. */
+  tellPreflight(report: AgentReport): void {
+    if (this.#isPreflightSaid || !report.hasNetwork) return;
+    this.#isPreflightSaid = true;
+    report.preflight().then(
+      (findings) => {
+        for (const { name, severity, evidence, remedy } of findings) {
+          const say = severity === "error" ? this.#logger.error : this.#logger.warn;
+          say(`preflight.${name}`, `${evidence}: ${remedy}`, { remedy });
+        }
+      },
+      (error: unknown) =>
+        this.#logger.warn("preflight.failed", "cannot check this host", { error: describeError(error) }),
+    );
+  }
+
+  /** Nothing is told after it: what settles while the parts are closed says nothing about the next agent. */
+  end(isStopping: boolean): void {
+    this.#hasEnded = true;
+    if (isStopping) this.#notify("STOPPING=1");
+  }
+
+  #notify(state: string): void {
+    try {
+      notifyService(state);
+    } catch (error) {
+      this.#logger.warn("service.not-notified", "cannot tell the service manager", { error: describeError(error) });
+    }
+  }
+}
+
+/** Nobody knows when the next agent will carry packets, if ever. */
+export function tryToForget(keeper: ServiceDescriptors, logger: AgentLogger): void {
+  try {
+    keeper.forgetHeld();
+  } catch (error) {
+    logger.warn("service.not-notified", "cannot tell the service manager", { error: describeError(error) });
+  }
+}
+
+/** For `systemctl status`: the state, and the reasons that make it so. */
+function stateText(state: AgentState, reasons: readonly StateReason[]): string {
+  if (state === "ready") return "ready";
+  const because = reasons.map(({ message }) => message).join("; ");
+  const name = state === "degraded" ? "degraded" : "not ready";
+  return because === "" ? name : `${name}: ${because}`;
+}

@@ -1,0 +1,56 @@
+// Gathers from the agent's parts what its state is judged by.
+
+import type { OwnLease } from "../../lease/lease.ts";
+import type { LeaseTable } from "../../lease/lease-table.ts";
+import { type StateReason, stateReasons } from "./agent-state.ts";
+import type { DropWatch } from "./drop-watch.ts";
+import type { LeaseKeeper } from "./lease-keeper.ts";
+import type { Network } from "./network.ts";
+import type { StoreView } from "./store-view.ts";
+
+export interface StateSources {
+  readonly own: OwnLease | undefined;
+  readonly keeper: LeaseKeeper | undefined;
+  readonly network: Network | undefined;
+  readonly table: LeaseTable;
+  readonly storeView: StoreView;
+  readonly dropWatch: DropWatch;
+  readonly interfaceProblem: string | undefined;
+  readonly isSubnetFileWritten: boolean;
+  readonly arePeersProgrammed: boolean;
+  readonly isWarmStart: boolean;
+}
+
+/** Every reason against `ready`, as of now. */
+export function currentReasons(sources: StateSources): StateReason[] {
+  const { own, keeper, network, table, storeView, dropWatch, interfaceProblem, arePeersProgrammed } = sources;
+  const leaseProblem = keeper?.problem(Date.now());
+  const { ageMs, obstacle } = storeView;
+  const dataPlaneProblem = network?.dataPlaneProblem;
+  const hostFailures = network?.hostFailures ?? [];
+  return stateReasons({
+    hasLease: own !== undefined,
+    isLeaseRetaken: keeper?.isBeingRetaken === true,
+    isWarmStart: sources.isWarmStart,
+    isSubnetFileWritten: sources.isSubnetFileWritten,
+    peersProgrammed: { areNow: arePeersProgrammed, wereOnce: network?.werePeersProgrammed === true },
+    forwardingOff: evidenceOf(network?.checks.forwardingOff()),
+    forwardDrops: evidenceOf(dropWatch.findings),
+    hostFailures,
+    ruleFailures: network?.firewall.status().failures ?? [],
+    plannedPeers: network?.plan.plannedPeers ?? 0,
+    // All routes are looked through, and it matters only where something failed.
+    programmedPeers: hostFailures.length === 0 ? 0 : (network?.programmedPeers ?? 0),
+    skippedPeers: network?.plan.skipped.length ?? 0,
+    unreadableKeys: table.unreadable().length,
+    ...(ageMs !== undefined && { storeAgeMs: ageMs }),
+    ...(leaseProblem !== undefined && { leaseProblem }),
+    ...(obstacle !== undefined && { leaseObstacle: obstacle }),
+    ...(dataPlaneProblem !== undefined && { dataPlaneProblem }),
+    ...(interfaceProblem !== undefined && { externalInterfaceProblem: interfaceProblem }),
+  });
+}
+
+function evidenceOf(findings: readonly { readonly evidence: string }[] = []): string[] {
+  return findings.map(({ evidence }) => evidence);
+}

@@ -1,0 +1,74 @@
+// Which state is told: a change has to last before it is, so that a blip is not seen by probes and alerts. Told at once
+// are the first state after a start that is not notReady, and reasons that are no blip (a lost lease).
+import { type AgentState, agentStates, isImmediate, type StateReason, stateOf } from "./agent-state.ts";
+
+export const HOLD_MS = 10_000;
+
+export interface StateClock {
+  /** Does not jump. */
+  readonly monotonicMs: () => number;
+  readonly wallMs: () => number;
+}
+
+export interface ToldState {
+  readonly state: AgentState;
+  /** When it began to be told, on the wall clock. */
+  readonly changedAtMs: number;
+  /** What it becomes if the reasons of this moment last. */
+  readonly pendingState?: AgentState;
+}
+
+export class StateFollower {
+  readonly #clock: StateClock;
+  #told: AgentState = "notReady";
+  #changedAtMs: number;
+  #isFresh = true;
+  /** By rank: since when the reasons have amounted to at least, and at most, that state. */
+  readonly #atLeastSinceMs: (number | undefined)[] = [];
+  readonly #atMostSinceMs: (number | undefined)[] = [];
+
+  constructor(clock: StateClock) {
+    this.#clock = clock;
+    this.#changedAtMs = clock.wallMs();
+  }
+
+  /** The agent begins anew: the next state that is not notReady is told at once, as after a start. */
+  beginAnew(): void {
+    this.#isFresh = true;
+  }
+
+  /** Called with the reasons of this moment as often as they may have changed, and now and then. */
+  follow(reasons: readonly StateReason[]): ToldState {
+    const now = stateOf(reasons);
+    const nowMs = this.#clock.monotonicMs();
+    this.#record(rank(now), nowMs);
+    const isAtOnce = now === "notReady" ? reasons.some(isImmediate) : this.#isFresh;
+    const next = isAtOnce ? now : this.#lasting(nowMs);
+    if (now !== "notReady") this.#isFresh = false;
+    if (next !== this.#told) {
+      this.#told = next;
+      this.#changedAtMs = this.#clock.wallMs();
+    }
+    return { state: this.#told, changedAtMs: this.#changedAtMs, ...(now !== this.#told && { pendingState: now }) };
+  }
+
+  #record(now: number, nowMs: number): void {
+    for (const at of agentStates.keys()) {
+      this.#atLeastSinceMs[at] = now >= at ? (this.#atLeastSinceMs[at] ?? nowMs) : undefined;
+      this.#atMostSinceMs[at] = now <= at ? (this.#atMostSinceMs[at] ?? nowMs) : undefined;
+    }
+  }
+
+  /** The worst that has lasted, else the best that has, else what is told. */
+  #lasting(nowMs: number): AgentState {
+    const told = rank(this.#told);
+    const hasLasted = (sinceMs: number | undefined) => sinceMs !== undefined && nowMs - sinceMs >= HOLD_MS;
+    const worse = agentStates.findLast((state) => rank(state) > told && hasLasted(this.#atLeastSinceMs[rank(state)]));
+    const better = agentStates.find((state) => rank(state) < told && hasLasted(this.#atMostSinceMs[rank(state)]));
+    return worse ?? better ?? this.#told;
+  }
+}
+
+function rank(state: AgentState): number {
+  return agentStates.indexOf(state);
+}

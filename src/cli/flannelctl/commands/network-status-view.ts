@@ -1,0 +1,99 @@
+// One network of a status, as people read it. Pure.
+import type { NetworkStatus } from "../../../agent/control/control-protocol.ts";
+import { backends } from "../../../backend/registry.ts";
+import { formatAgo, formatDuration, formatTable } from "../../../terminal/text.ts";
+
+const longestList = 10;
+
+export function networkPairs(network: NetworkStatus, nowMs: number): [string, string | undefined][] {
+  const { peers, repairs, mtuBytes, backendType } = network;
+  const mtu = mtuBytes === undefined ? "" : `, MTU ${mtuBytes}`;
+  return [
+    ["lease", describeLease(network, nowMs)],
+    ["backend", backendType === undefined ? undefined : `${backendType}${mtu}`],
+    ["interface", describeInterface(network)],
+    ["peers", `${peers.programmed} of ${peers.desired} programmed, ${peers.known} known`],
+    ["rules", describeRules(network)],
+    ...dataPlane(network),
+    ["repairs", repairs.total === 0 ? "none" : String(repairs.total)],
+    ["subnet file", network.subnetFile],
+  ];
+}
+
+/** What is wrong with single peers and objects, and what was put right; each left out when there is nothing. */
+export function networkSections({ peers, unreadableKeys, failures, repairs }: NetworkStatus, nowMs: number): string[] {
+  return [
+    ...section(
+      "peers not reached",
+      peers.skipped.map((peer) => [peer.key, peer.reason]),
+    ),
+    ...section(
+      "unreadable keys in the store",
+      unreadableKeys.map((key) => [key.key, key.reason]),
+    ),
+    ...section(
+      "objects that could not be programmed",
+      failures.map((failure) => [failure.object, failure.error, `tried ${failure.attempts}×`]),
+    ),
+    ...section(
+      "last repairs",
+      repairs.last.map((repair) => [formatAgo(repair.repairedAt, nowMs), repair.action, repair.object]),
+    ),
+  ];
+}
+
+function describeRules({ rules }: NetworkStatus): string | undefined {
+  if (rules === undefined) return undefined;
+  const { mode, reason, masquerade, forward, warnings } = rules;
+  const what = [...(masquerade ? ["masquerade"] : []), ...(forward ? ["forward"] : [])].join(" and ") || "none wanted";
+  return [`${what} in ${mode}: ${reason}`, ...warnings].join("; ");
+}
+
+/** What the agent carries itself: how, how much, and what it dropped and why. */
+function dataPlane({ backendType, dataPlane: plane }: NetworkStatus): [string, string][] {
+  if (plane === undefined) return [];
+  const { features, carried, problem } = plane;
+  const number = (value: number | undefined) => (value ?? 0).toLocaleString("en");
+  const running = backends.find(backendType ?? "")?.describeFeatures?.(features ?? {}) ?? "running";
+  const dropped = Object.entries(plane.dropped).filter(([, packets]) => packets > 0);
+  return [
+    ["data plane", problem ?? running],
+    ["packets", `${number(carried["sentPackets"])} sent, ${number(carried["receivedPackets"])} received`],
+    [
+      "dropped",
+      dropped.length === 0 ? "none" : dropped.map(([reason, packets]) => `${number(packets)} ${reason}`).join(", "),
+    ],
+  ];
+}
+
+function describeLease({ lease, warmStart }: NetworkStatus, nowMs: number): string {
+  if (lease === undefined) return "none";
+  const subnets = [lease.subnet, lease.ipv6Subnet].filter((subnet) => subnet !== undefined).join(" and ");
+  const remembered = warmStart ? ", remembered and not yet confirmed by the store" : "";
+  if (lease.reserved) return `${subnets}, reserved${remembered}`;
+  if (lease.expiresAt === undefined) return `${subnets}${remembered}`;
+  return `${subnets}, ${formatExpiry((Date.parse(lease.expiresAt) - nowMs) / 1000)}${remembered}`;
+}
+
+function formatExpiry(seconds: number): string {
+  return seconds > 0 ? `expires in ${formatDuration(seconds)}` : "expired";
+}
+
+function describeInterface({ externalInterface }: NetworkStatus): string | undefined {
+  if (externalInterface === undefined) return undefined;
+  const { name, mtuBytes, address, ipv6Address, publicIp, publicIpv6 } = externalInterface;
+  const addresses = [address, ipv6Address].filter((item) => item !== undefined).join(" and ");
+  const announced = [publicIp, publicIpv6].filter(
+    (item) => item !== undefined && item !== address && item !== ipv6Address,
+  );
+  const nat = announced.length === 0 ? "" : `, announced as ${announced.join(" and ")}`;
+  return `${name} ${addresses}, MTU ${mtuBytes}${nat}`;
+}
+
+function section(title: string, rows: readonly (readonly string[])[]): string[] {
+  if (rows.length === 0) return [];
+  const columns = rows.map((row) => row.length).reduce((most, length) => Math.max(most, length), 0);
+  const table = formatTable(new Array<string>(columns).fill(""), rows.slice(0, longestList)).slice(1);
+  const more = rows.length > longestList ? [`  and ${rows.length - longestList} more (see --json)`] : [];
+  return ["", `${title}:`, ...table.map((line) => `  ${line}`), ...more];
+}

@@ -1,0 +1,64 @@
+// A check: which facts it needs, what it takes for trouble, how it words the trouble and what ends it. Pure.
+import type { HostNeeds } from "../backend/backend.ts";
+import type { Prefix } from "../ip/address.ts";
+import type { ExternalInterface, FamilySet } from "../underlay/external-interface.ts";
+import type { CheckFinding, CheckName } from "./finding.ts";
+import type { FactName, HostFacts } from "./host-facts.ts";
+
+/** What we are about to do on this host. */
+export interface CheckContext {
+  readonly families: FamilySet;
+  readonly networks: readonly Prefix[];
+  /** Our own lease: what lies in it (the bridge of the containers) belongs there. */
+  readonly ownSubnets: readonly Prefix[];
+  readonly externalInterface: ExternalInterface;
+  /** Our devices; empty for backends without. */
+  readonly devices: readonly string[];
+  /** Largest packet between containers. */
+  readonly overlayMtuBytes: number;
+  /** What the backend asks of the host. */
+  readonly needs: HostNeeds;
+}
+
+/** As a check is written. `Trouble` is what it hands from `check` to the wording. */
+export interface CheckDefinition<Need extends FactName, Trouble> {
+  readonly name: CheckName;
+  readonly severity: CheckFinding["severity"];
+  /** Facts that are gathered for it. */
+  readonly needs: readonly Need[];
+  /** Default: always. */
+  appliesTo?(context: CheckContext): boolean;
+  /** One entry for each finding; empty when all is well. */
+  check(context: CheckContext, facts: Pick<HostFacts, Need>): readonly Trouble[];
+  evidence(trouble: Trouble, context: CheckContext): string;
+  remedy(trouble: Trouble, context: CheckContext): string;
+}
+
+/** As a check is run. */
+export interface Check {
+  readonly name: CheckName;
+  readonly needs: readonly FactName[];
+  appliesTo(context: CheckContext): boolean;
+  /** `facts` holds at least what the check needs. */
+  run(context: CheckContext, facts: HostFacts): readonly CheckFinding[];
+}
+
+export function defineCheck<Need extends FactName, Trouble>(definition: CheckDefinition<Need, Trouble>): Check {
+  const { name, severity, needs } = definition;
+  return {
+    name,
+    needs,
+    appliesTo: (context) => definition.appliesTo?.(context) ?? true,
+    run: (context, facts) =>
+      definition.check(context, facts).map((trouble) => ({
+        name,
+        severity,
+        evidence: definition.evidence(trouble, context),
+        remedy: definition.remedy(trouble, context),
+      })),
+  };
+}
+
+export function carriesTraffic(context: CheckContext): boolean {
+  return context.needs.carriesTraffic;
+}

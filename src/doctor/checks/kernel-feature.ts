@@ -1,0 +1,14 @@
+// Whether the kernel makes the devices that the backend needs.
+import { defineCheck } from "../check.ts";
+
+export const kernelFeature = defineCheck({
+  name: "kernel-feature",
+  severity: "error",
+  needs: ["deviceRefusal"],
+  appliesTo: ({ needs }) => needs.kernelDevice !== undefined,
+  check: ({ needs }, { deviceRefusal: refusal }) =>
+    needs.kernelDevice === undefined || refusal === undefined ? [] : [{ kind: needs.kernelDevice.kind, refusal }],
+  evidence: ({ kind, refusal }) =>
+    `this kernel makes no ${kind} devices (${refusal}): containers cannot reach other hosts`,
+  remedy: ({ kind }) => `modprobe ${kind}`,
+});

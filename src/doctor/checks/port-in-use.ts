@@ -1,0 +1,14 @@
+// Whether another program holds the UDP port at which the kernel receives for the backend's device.
+import { carriesTraffic, defineCheck } from "../check.ts";
+
+export const portInUse = defineCheck({
+  name: "port-in-use",
+  severity: "error",
+  needs: ["foreignUdpPorts"],
+  appliesTo: (context) => carriesTraffic(context) && context.needs.kernelDevice !== undefined,
+  check: ({ needs: { kernelDevice } }, { foreignUdpPorts }) =>
+    kernelDevice !== undefined && foreignUdpPorts.has(kernelDevice.udpPort) ? [kernelDevice] : [],
+  evidence: ({ kind, udpPort }) => `UDP port ${udpPort} is taken by a program, so the ${kind} device cannot receive`,
+  remedy: ({ udpPort }) =>
+    `ss -ulpn 'sport = :${udpPort}' # stop that program, or set another Backend.Port in the network config`,
+});

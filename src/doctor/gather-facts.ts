@@ -1,0 +1,137 @@
+// Gathers the facts that checks judge, and only those that are needed.
+import { readFileSync } from "node:fs";
+import { hasCode } from "../errors.ts";
+import { type Address, prefixAddress } from "../ip/address.ts";
+import { FLANNEL_PROTOCOL, type LinkMessage } from "../netlink/rtnetlink/messages.ts";
+import type { Rtnetlink } from "../netlink/rtnetlink/rtnetlink.ts";
+import { createVxlan } from "../netlink/rtnetlink/vxlan.ts";
+import { routeTable, rtn } from "../netlink/uapi.ts";
+import { readSysctl } from "../sys/sysctl.ts";
+import type { CheckContext } from "./check.ts";
+import { type FactName, forwardingKeyOf, type HostFacts, noFacts, rpFilterKeyOf } from "./host-facts.ts";
+import { readPolicyRouting } from "./read-policy-routing.ts";
+
+type LinkNames = ReadonlyMap<number, string>;
+
+export class FactGatherer {
+  /** Stays the caller's. */
+  readonly #netlink: Rtnetlink;
+  readonly #findForwardDrops: () => Promise<HostFacts["forwardDrops"]>;
+  /** A kernel does not lose the ability while it runs. */
+  #canMakeVxlan = false;
+
+  constructor(netlink: Rtnetlink, findForwardDrops: () => Promise<HostFacts["forwardDrops"]>) {
+    this.#netlink = netlink;
+    this.#findForwardDrops = findForwardDrops;
+  }
+
+  /** Facts that are not needed are empty. Throws when the kernel cannot be read. */
+  async gather(needs: ReadonlySet<FactName>, context: CheckContext): Promise<HostFacts> {
+    const isOfLinks = (["routes", "addresses", "foreignUdpPorts", "policyRouting", "deviceRefusal"] as const).some(
+      (fact) => needs.has(fact),
+    );
+    const links = isOfLinks ? await this.#netlink.dump("link") : [];
+    const names: LinkNames = new Map(links.map((link) => [link.index, link.name]));
+    return {
+      ...noFacts,
+      ...(needs.has("sysctls") && { sysctls: readSysctls(context) }),
+      ...(needs.has("addresses") && { addresses: await this.#addresses(context, names) }),
+      ...(needs.has("routes") && { routes: await this.#routes(context, names) }),
+      ...(needs.has("deviceRefusal") && { deviceRefusal: await this.#deviceRefusal(context, links) }),
+      ...(needs.has("policyRouting") && {
+        policyRouting: await readPolicyRouting(this.#netlink, context.networks, names),
+      }),
+      ...(needs.has("forwardDrops") && { forwardDrops: await this.#findForwardDrops() }),
+      ...(needs.has("foreignUdpPorts") && { foreignUdpPorts: foreignUdpPorts(links) }),
+    };
+  }
+
+  async #addresses(context: CheckContext, names: LinkNames): Promise<HostFacts["addresses"]> {
+    const addresses = await this.#netlink.dump("address");
+    return addresses
+      .filter(({ index, address }) => isForeign(index, context, names) && !/^(127\.|::1\/|fe[89ab])/.test(address))
+      .map(({ index, address }) => ({ address, device: names.get(index) ?? "?" }));
+  }
+
+  async #routes(context: CheckContext, names: LinkNames): Promise<HostFacts["routes"]> {
+    const routes = await this.#netlink.dump("route", { table: routeTable.main });
+    return routes
+      .filter(({ type, protocol }) => type === rtn.unicast && protocol !== FLANNEL_PROTOCOL)
+      .filter(({ outIndex, destination }) => {
+        return isForeign(outIndex, context, names) && !prefixAddress(destination).startsWith("fe80:");
+      })
+      .map(({ destination, outIndex, gateway }) => ({
+        destination,
+        device: names.get(outIndex ?? 0) ?? "?",
+        hasGateway: gateway !== undefined,
+      }));
+  }
+
+  /**
+   * Asks for a device with a VNI that does not exist: a kernel that knows vxlan (or loads it now) rejects the number,
+   * any other the kind; none makes a device.
+   */
+  async #deviceRefusal(context: CheckContext, links: readonly LinkMessage[]): Promise<string | undefined> {
+    const kind = context.needs.kernelDevice?.kind;
+    if (kind === undefined) return undefined;
+    this.#canMakeVxlan ||= links.some((link) => link.kind === kind);
+    if (this.#canMakeVxlan) return undefined;
+    const probe = createVxlan({
+      name: "flannel.probe",
+      mac: "02:00:00:00:00:00",
+      mtuBytes: 1_450,
+      vni: 1 << 24,
+      port: 0,
+      local: "127.0.0.1" as Address,
+      underlayIndex: context.externalInterface.index,
+      learning: false,
+      gbp: false,
+    });
+    const [error] = await this.#netlink.apply([probe]);
+    this.#canMakeVxlan = !hasCode(error, "kernel.unsupported");
+    return this.#canMakeVxlan ? undefined : error?.message;
+  }
+}
+
+function isForeign(index: number | undefined, { devices }: CheckContext, names: LinkNames): boolean {
+  return !devices.includes(names.get(index ?? 0) ?? "");
+}
+
+function readSysctls({ externalInterface, devices }: CheckContext): ReadonlyMap<string, string> {
+  const filters = readValues(["all", externalInterface.name, ...devices].map(rpFilterKeyOf));
+  return new Map([...readForwarding(), ...filters]);
+}
+
+/** Of both families. */
+export function readForwarding(): ReadonlyMap<string, string> {
+  return readValues([forwardingKeyOf(4), forwardingKeyOf(6)]);
+}
+
+function readValues(keys: readonly string[]): ReadonlyMap<string, string> {
+  const values = new Map<string, string>();
+  for (const key of keys) {
+    const value = readSysctl(key);
+    if (value !== undefined) values.set(key, value);
+  }
+  return values;
+}
+
+/** The kernel's own vxlan sockets are listed like any other: told apart by the devices that are up. */
+function foreignUdpPorts(links: readonly LinkMessage[]): ReadonlySet<number> {
+  const ports = new Set(["/proc/net/udp", "/proc/net/udp6"].flatMap((file) => readUdpPorts(readOrEmpty(file))));
+  for (const link of links) if (link.isUp && link.vxlan !== undefined) ports.delete(link.vxlan.port);
+  return ports;
+}
+
+/** Local ports of a /proc/net/udp listing. */
+export function readUdpPorts(text: string): number[] {
+  return [...text.matchAll(/^\s*\d+: [0-9A-F]+:([0-9A-F]{4}) /gm)].map((match) => Number.parseInt(match[1] ?? "", 16));
+}
+
+function readOrEmpty(file: string): string {
+  try {
+    return readFileSync(file, "utf8");
+  } catch {
+    return "";
+  }
+}

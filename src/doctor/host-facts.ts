@@ -1,0 +1,41 @@
+// What checks judge: facts about this host, each gathered only when a check needs it. Types; gathering is gather-facts.ts.
+import type { ForwardDrop } from "../firewall/forward-drops.ts";
+import type { Family, Prefix } from "../ip/address.ts";
+import type { PolicyRouting } from "./policy-rules.ts";
+
+export interface HostFacts {
+  /** Values of /proc/sys by key with slashes. A setting that this kernel lacks is missing. */
+  readonly sysctls: ReadonlyMap<string, string>;
+  /** Unicast routes of the main table, with the device they are on. Not ours. */
+  readonly routes: readonly { readonly destination: Prefix; readonly device: string; readonly hasGateway: boolean }[];
+  /** Addresses, with the device they are on. Not ours. */
+  readonly addresses: readonly { readonly address: Prefix; readonly device: string }[];
+  readonly forwardDrops: readonly ForwardDrop[];
+  /** UDP ports bound by sockets other than those of vxlan devices. */
+  readonly foreignUdpPorts: ReadonlySet<number>;
+  /** Policy rules of this host, and the routes that those of others lead to. */
+  readonly policyRouting: PolicyRouting;
+  /** The kernel's words when it refused to make a device of the kind that is needed; undefined when it makes them. */
+  readonly deviceRefusal: string | undefined;
+}
+
+/** What each fact says when no check needs it. */
+export const noFacts: HostFacts = {
+  sysctls: new Map(),
+  routes: [],
+  addresses: [],
+  forwardDrops: [],
+  foreignUdpPorts: new Set(),
+  policyRouting: { rules: [], tables: new Map() },
+  deviceRefusal: undefined,
+};
+
+export type FactName = keyof HostFacts;
+
+export function forwardingKeyOf(family: Family): string {
+  return family === 4 ? "net/ipv4/ip_forward" : "net/ipv6/conf/all/forwarding";
+}
+
+export function rpFilterKeyOf(device: string): string {
+  return `net/ipv4/conf/${device}/rp_filter`;
+}
