@@ -1,93 +1,146 @@
 // The areas of the test-suite: which files belong to each, and how they are run.
 import { execFileSync } from "node:child_process";
 import { existsSync, globSync } from "node:fs";
-import { availableParallelism } from "node:os";
 import { dirname, join } from "node:path";
-import { root, runVitest, type VitestResult, type VitestRun } from "./vitest-run.ts";
+import { selectNodeUsers } from "./node-users.ts";
+import { type RunResult, root, runSoak, runVitest, type VitestRun } from "./vitest-run.ts";
 
-/** Boxes at a time: their waits overlap, more would only make each other late. */
-const boxesAtOnce = Math.min(2, availableParallelism());
-const boxTimeoutMs = 10 * 60_000;
-const plainTimeoutMs = 30 * 60_000;
+/** Nothing hangs for ever, and a busy machine is no reason to end a run. */
+const boxTimeoutMs = 20 * 60_000;
+const plainTimeoutMs = 50 * 60_000;
 
-/** The shipped bundle also runs under these; the tests of it are the unit tests and one lab test. */
+const soakMinutes = 10;
+
+/** The shipped bundle also runs under these; see `otherNodeRuns`. */
 const otherNodes = ["22.23.3", "26.10.0"];
 const labTestOnOtherNodes = "test/lab/first-network.test.ts";
 
-export interface Area {
-  readonly name: string;
-  readonly runs: readonly AreaRun[];
-  readonly runsAtOnce: number;
+/** Tests with a whole kernel for each power failure: `npm run test:long` has them, and who names them. */
+const secondKernelTests = "test/embedded/power-loss.test.ts";
+
+/** What takes long starts first, so that nothing long is left alone at the end. Rough seconds on an idle machine. */
+const longRuns: ReadonlyMap<string, number> = new Map([
+  ["embedded", 180],
+  ["test/lab/systemd.test.ts", 75],
+  ["etcd", 70],
+  ["test/lab/udp-mixed.test.ts", 65],
+  ["test/lab/udp.test.ts", 60],
+  ["test/kernel/firewall.test.ts", 60],
+  ["test/lab/restart.test.ts", 60],
+  ["test/lab/cluster-crash.test.ts", 50],
+  ["test/lab/udp-service.test.ts", 50],
+  ["test/lab/udp-hostile.test.ts", 50],
+  ["test/lab/beside-docker.test.ts", 50],
+  ["test/lab/upstream.test.ts", 45],
+  ["unit", 45],
+  ["test/lab/lease-faults.test.ts", 40],
+  ["test/lab/together.test.ts", 40],
+  ["test/kernel/tunnel-allocation.test.ts", 35],
+  ["test/lab/demo.test.ts", 35],
+  ["test/lab/matrix.test.ts", 35],
+]);
+
+export interface Selection {
+  /** Names of areas and parts of paths; none means everything. */
+  readonly filters: readonly string[];
+  /** Only tests whose name matches this. */
+  readonly testName?: string;
+  /** With what takes too long for every day. */
+  readonly isLong: boolean;
 }
 
 /** One line of the report. */
 export interface AreaRun {
   readonly label: string;
-  start(): Promise<VitestResult>;
+  readonly area: string;
+  /** Rough, for the order. */
+  readonly seconds: number;
+  /** It wants the machine for itself. */
+  readonly isAlone?: boolean;
+  start(): Promise<RunResult>;
 }
 
-/**
- * All areas in the order in which they are run, each with the files that a filter wants. A filter is the name of an
- * area, or else a part of a path.
- */
-export function selectAreas(filters: readonly string[]): Area[] {
-  const areas = [
-    plainArea("unit", "{src,lab,scripts}/**/*.test.ts", filters),
-    plainArea("system", "test/system/**/*.test.ts", filters),
-    plainArea("etcd", "test/etcd/**/*.test.ts", filters),
-    plainArea("embedded", "test/{embedded/**/*,etcd/{acquire,keys,renew,watch,watch-faults}}.test.ts", filters),
-    boxedArea("kernel", filters),
-    boxedArea("lab", filters),
-    ...otherNodes.map((version) => otherNodeArea(version, filters)),
+type Runs = readonly AreaRun[];
+
+/** All that a selection wants, the longest first. */
+export function selectRuns(selection: Selection): Runs {
+  const runs = [
+    ...plainRuns("unit", "{src,lab,scripts}/**/*.test.ts", selection),
+    ...plainRuns("system", "test/system/**/*.test.ts", selection),
+    ...plainRuns("etcd", "test/etcd/**/*.test.ts", selection),
+    ...plainRuns("embedded", "test/{embedded/**/*,etcd/{acquire,keys,renew,watch,watch-faults}}.test.ts", selection),
+    ...boxedRuns("kernel", selection),
+    ...boxedRuns("lab", selection),
+    ...otherNodes.flatMap((version) => otherNodeRuns(version, selection)),
+    ...soakRuns(selection),
   ];
-  return areas.filter((area) => area.runs.length > 0);
+  return runs.toSorted((a, b) => b.seconds - a.seconds);
 }
 
-const areaNames = ["unit", "system", "etcd", "embedded", "kernel", "lab", ...otherNodes.map(nameOfNode)];
+const areaNames = ["unit", "system", "etcd", "embedded", "kernel", "lab", ...otherNodes.map(nameOfNode), "soak"];
 
 function nameOfNode(version: string): string {
   return `node${version.split(".")[0]}`;
 }
 
-function selectFiles(name: string, pattern: string, filters: readonly string[]): string[] {
+function selectFiles(area: string, pattern: string, { filters, isLong }: Selection): string[] {
   const files = globSync(pattern, { cwd: root }).sort();
-  if (filters.length === 0 || filters.includes(name)) return files;
   const parts = filters.filter((filter) => !areaNames.includes(filter));
-  return files.filter((file) => parts.some((part) => file.includes(part)));
+  const isNamed = (file: string) => parts.some((part) => file.includes(part));
+  const isWhole = filters.length === 0 || filters.includes(area);
+  return files.filter((file) => isNamed(file) || (isWhole && (isLong || file !== secondKernelTests)));
 }
 
-function plainArea(name: string, pattern: string, filters: readonly string[]): Area {
-  const files = selectFiles(name, pattern, filters);
-  const run: VitestRun = { project: name, files, inBox: false, timeoutMs: plainTimeoutMs };
-  return { name, runs: files.length === 0 ? [] : [{ label: name, start: () => runVitest(run) }], runsAtOnce: 1 };
+function secondsOf(label: string): number {
+  return longRuns.get(label) ?? 15;
 }
 
-function boxedArea(name: string, filters: readonly string[]): Area {
-  const files = selectFiles(name, `test/${name}/**/*.test.ts`, filters);
-  const runs = files.map((file) => ({
-    label: file,
-    start: () => runVitest({ project: name, files: [file], inBox: true, timeoutMs: boxTimeoutMs }),
-  }));
-  return { name, runs, runsAtOnce: boxesAtOnce };
+function plainRuns(area: string, pattern: string, selection: Selection): Runs {
+  const files = selectFiles(area, pattern, selection);
+  if (files.length === 0) return [];
+  return [vitestRun(area, area, { project: area, files, inBox: false, timeoutMs: plainTimeoutMs }, selection)];
 }
 
-function otherNodeArea(version: string, filters: readonly string[]): Area {
-  const name = nameOfNode(version);
-  if (filters.length > 0 && !filters.includes(name)) return { name, runs: [], runsAtOnce: 1 };
-  const unitFiles = globSync("{src,lab}/**/*.test.ts", { cwd: root }).sort();
-  const unit = async () => {
+function boxedRuns(area: string, selection: Selection): Runs {
+  const files = selectFiles(area, `test/${area}/**/*.test.ts`, selection);
+  return files.map((file) =>
+    vitestRun(area, file, { project: area, files: [file], inBox: true, timeoutMs: boxTimeoutMs }, selection),
+  );
+}
+
+function vitestRun(area: string, label: string, run: VitestRun, { testName }: Selection): AreaRun {
+  const start = () => runVitest({ ...run, ...(testName === undefined ? {} : { testName }) });
+  return { label, area, seconds: secondsOf(label), start };
+}
+
+/** The unit tests of what Node can change, all of them in a long run; and one lab test of the bundle. */
+function otherNodeRuns(version: string, { filters, isLong }: Selection): Runs {
+  const area = nameOfNode(version);
+  if (filters.length > 0 && !filters.includes(area)) return [];
+  const all = globSync("{src,lab}/**/*.test.ts", { cwd: root }).sort();
+  const files = isLong ? all : selectNodeUsers(root, all);
+  const unit = () => {
     const node = installNode(version);
-    return runVitest({ project: "unit", files: unitFiles, inBox: false, timeoutMs: plainTimeoutMs, node });
+    return runVitest({ project: "unit", files, inBox: false, timeoutMs: plainTimeoutMs, node });
   };
-  const lab = async () => {
+  const lab = () => {
     const env = { FLANNEL_NODE: installNode(version) };
     return runVitest({ project: "lab", files: [labTestOnOtherNodes], inBox: true, timeoutMs: boxTimeoutMs, env });
   };
-  const runs = [
-    { label: `unit tests on Node ${version}`, start: unit },
-    { label: `${labTestOnOtherNodes}, bundle on Node ${version}`, start: lab },
+  return [
+    { label: `unit tests on Node ${version}`, area, seconds: 40, start: unit },
+    { label: `${labTestOnOtherNodes}, bundle on Node ${version}`, area, seconds: 20, start: lab },
   ];
-  return { name, runs, runsAtOnce: 1 };
+}
+
+/** The udp backend under traffic, as `npm run soak` has it for an hour. */
+function soakRuns({ filters, isLong }: Selection): Runs {
+  const isWanted = filters.length === 0 ? isLong : filters.includes("soak");
+  if (!isWanted) return [];
+  const label = `soak of ${soakMinutes} minutes`;
+  return [
+    { label, area: "soak", seconds: soakMinutes * 60, isAlone: true, start: () => runSoak(soakMinutes, boxTimeoutMs) },
+  ];
 }
 
 /** The Node's path; it is fetched once, with the npm that set-up put beside the running Node. */

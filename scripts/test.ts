@@ -1,20 +1,26 @@
 // `npm test`: every area of the test-suite, then a look at what the tests left behind. Arguments narrow it down to
-// areas or to files whose path contains one of them. The last line is the count of all tests.
+// areas or to files whose path contains one of them, `-t` to tests by their name; `--long` adds what takes too long for
+// every day. The last line is the count of all tests.
 import { randomUUID } from "node:crypto";
-import { mkdtempSync, rmSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { availableParallelism, tmpdir } from "node:os";
 import { join } from "node:path";
+import { parseArgs } from "node:util";
 import { allCapabilities, missingCapabilities } from "../lab/capability.ts";
+import { describeFuzzScale, fuzzEnvironment } from "../test/support/fuzz-scale.ts";
 import { runMarker, takeInventory } from "./leaks.ts";
-import { type Area, type AreaRun, selectAreas } from "./test-areas.ts";
+import { type AreaRun, type Selection, selectRuns } from "./test-areas.ts";
 import type { Tally } from "./vitest-run.ts";
 
 const passedRun: Tally = { passed: 1, failed: 0, skipped: 0 };
 const failedRun: Tally = { passed: 0, failed: 1, skipped: 0 };
 
+/** Side by side, one more than there are cores: much of a run is waiting. More would only make each other late. */
+const runsAtOnce = Math.min(availableParallelism(), 4) + 1;
+
 /** A machine that cannot make the networks of the tests is said to be so, once, and fails the suite. */
-async function checkMachine(areas: readonly Area[]): Promise<Tally[]> {
-  if (!areas.some(({ name }) => name === "kernel" || name === "lab")) return [];
+async function checkMachine(runs: readonly AreaRun[]): Promise<Tally[]> {
+  if (!runs.some(({ area }) => area === "kernel" || area === "lab")) return [];
   const missing = await missingCapabilities(allCapabilities);
   if (missing.length === 0) return [passedRun];
   for (const { name, reason } of missing) console.log(`FAILED  this machine has no ${name}: ${reason.trim()}`);
@@ -34,14 +40,23 @@ async function runOne(run: AreaRun): Promise<Tally> {
   return result;
 }
 
-async function runArea(area: Area): Promise<Tally[]> {
-  const queue = area.runs.values();
+/** In the order given, those that want the machine for themselves after all others. */
+async function runAll(runs: readonly AreaRun[]): Promise<Tally[]> {
   const tallies: Tally[] = [];
-  const worker = async () => {
+  const take = async (queue: Iterable<AreaRun>) => {
     for (const run of queue) tallies.push(await runOne(run));
   };
-  await Promise.all(Array.from({ length: area.runsAtOnce }, worker));
+  const shared = runs.filter((run) => run.isAlone !== true).values();
+  await Promise.all(Array.from({ length: runsAtOnce }, () => take(shared)));
+  await take(runs.filter((run) => run.isAlone === true));
   return tallies;
+}
+
+/** Seconds of processor time that everything started here has used, from /proc/self/stat. */
+function processorSeconds(): number {
+  const text = readFileSync("/proc/self/stat", "utf8");
+  const fields = text.slice(text.lastIndexOf(")") + 2).split(" ");
+  return (Number(fields[13]) + Number(fields[14])) / 100;
 }
 
 function reportLeaks(before: ReadonlySet<string>, after: ReadonlySet<string>): Tally {
@@ -56,23 +71,35 @@ function closingLine(tallies: readonly Tally[]): string {
   return `${sum("passed")} passed, ${sum("failed")} failed${skipped}`;
 }
 
-async function main(filters: readonly string[]): Promise<number> {
-  const areas = selectAreas(filters);
-  if (areas.length === 0) {
-    console.error(`no tests match ${filters.join(", ")}`);
+function readArguments(args: readonly string[]): Selection {
+  const options = { long: { type: "boolean", default: false }, testName: { type: "string", short: "t" } } as const;
+  const { values, positionals } = parseArgs({ args: [...args], options, allowPositionals: true });
+  const { long: isLong, testName } = values;
+  return { filters: positionals, isLong, ...(testName === undefined ? {} : { testName }) };
+}
+
+async function main(selection: Selection): Promise<number> {
+  const runs = selectRuns(selection);
+  if (runs.length === 0) {
+    console.error(`no tests match ${selection.filters.join(", ")}`);
     return 2;
   }
+  if (selection.isLong) process.env["FUZZ"] ??= "all";
+  const scale = fuzzEnvironment();
+  Object.assign(process.env, scale);
+  console.log(describeFuzzScale(scale));
+  const started = performance.now();
   const runId = randomUUID();
   process.env[runMarker] = runId;
   const temporary = mkdtempSync(join(tmpdir(), "flannel-test-"));
   process.env["TMPDIR"] = temporary;
   try {
     const before = takeInventory(runId);
-    const tallies = await checkMachine(areas);
-    if (!tallies.includes(failedRun)) {
-      for (const area of areas) tallies.push(...(await runArea(area)));
-    }
+    const tallies = await checkMachine(runs);
+    if (!tallies.includes(failedRun)) tallies.push(...(await runAll(runs)));
     tallies.push(reportLeaks(before, takeInventory(runId)));
+    const minutes = ((performance.now() - started) / 60_000).toFixed(1);
+    console.log(`${minutes} minutes, ${runsAtOnce} runs at once, ${processorSeconds().toFixed(0)} s of processor time`);
     console.log(closingLine(tallies));
     return tallies.every((tally) => tally.failed === 0) ? 0 : 1;
   } finally {
@@ -80,4 +107,4 @@ async function main(filters: readonly string[]): Promise<number> {
   }
 }
 
-process.exitCode = await main(process.argv.slice(2));
+process.exitCode = await main(readArguments(process.argv.slice(2)));

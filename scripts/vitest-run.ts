@@ -1,4 +1,4 @@
-// Runs vitest once in a process of its own, in a box if asked, and gives back the counts and what it printed.
+// Runs vitest once in a process of its own, in a box if asked, or the soak, and gives back the counts and what it printed.
 import { spawn } from "node:child_process";
 import { mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
@@ -19,6 +19,8 @@ export interface VitestRun {
   /** Default: the running Node. */
   readonly node?: string;
   readonly env?: Readonly<Record<string, string>>;
+  /** Only tests whose name matches this; none may be there. */
+  readonly testName?: string;
 }
 
 export interface Tally {
@@ -27,29 +29,44 @@ export interface Tally {
   readonly skipped: number;
 }
 
-export interface VitestResult extends Tally {
+export interface RunResult extends Tally {
   readonly output: string;
   readonly seconds: number;
 }
 
-export async function runVitest(run: VitestRun): Promise<VitestResult> {
+export async function runVitest(run: VitestRun): Promise<RunResult> {
   const directory = mkdtempSync(join(tmpdir(), "vitest-"));
   const resultFile = join(directory, "result.json");
   const reporters = ["--reporter=default", "--reporter=json", `--outputFile.json=${resultFile}`];
   const vitest = join(root, "node_modules/vitest/vitest.mjs");
-  const argv = [run.node ?? process.execPath, vitest, "run", "--project", run.project, ...reporters, ...run.files];
+  // One file at a time: how many runs go on side by side is decided by who starts them.
+  const options = ["--maxWorkers=1", ...(run.testName === undefined ? [] : ["-t", run.testName])];
+  const node = run.node ?? process.execPath;
+  const argv = [node, vitest, "run", "--project", run.project, ...options, ...reporters, ...run.files];
   const started = performance.now();
   try {
     const { code, output } = await runProcess(run.inBox ? boxed(argv) : argv, run);
     const seconds = (performance.now() - started) / 1000;
-    return { ...tallyOf(readResult(resultFile), code), output, seconds };
+    return { ...tallyOf(readResult(resultFile), code, run.testName !== undefined), output, seconds };
   } finally {
     rmSync(directory, { recursive: true, force: true });
   }
 }
 
+/** The soak makes its own box and gives its verdict as an exit code: it counts as one test. */
+export async function runSoak(minutes: number, timeoutMs: number): Promise<RunResult> {
+  const argv = [process.execPath, join(root, "bench/soak.ts"), "--minutes", String(minutes)];
+  const started = performance.now();
+  const { code, output } = await runProcess(argv, { timeoutMs });
+  const seconds = (performance.now() - started) / 1000;
+  return { passed: code === 0 ? 1 : 0, failed: code === 0 ? 0 : 1, skipped: 0, output, seconds };
+}
+
 /** Output is kept, not shown: runs go on side by side. */
-function runProcess(argv: readonly string[], run: VitestRun): Promise<{ code: number | null; output: string }> {
+function runProcess(
+  argv: readonly string[],
+  run: Pick<VitestRun, "timeoutMs" | "env">,
+): Promise<{ code: number | null; output: string }> {
   const [command = "", ...args] = argv;
   return new Promise((resolve, reject) => {
     const env = { ...process.env, ...run.env, NO_COLOR: "1" };
@@ -89,10 +106,10 @@ function readResult(file: string): JsonReport | undefined {
 }
 
 /** A run that failed without a failed test (a file that does not load, an unhandled error) counts as one. */
-function tallyOf(report: JsonReport | undefined, code: number | null): Tally {
+function tallyOf(report: JsonReport | undefined, code: number | null, mayBeEmpty: boolean): Tally {
   const passed = report?.numPassedTests ?? 0;
   const failed = report?.numFailedTests ?? 0;
   const skipped = (report?.numPendingTests ?? 0) + (report?.numTodoTests ?? 0);
-  const ranWell = code === 0 && passed + failed > 0;
+  const ranWell = code === 0 && (mayBeEmpty || passed + failed > 0);
   return { passed, failed: failed === 0 && !ranWell ? 1 : failed, skipped };
 }

@@ -1,5 +1,6 @@
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
+import { propertyRuns } from "../../test/support/fuzz.ts";
 import { parseAddress, parsePrefix } from "../ip/address.ts";
 import type { RuleMessage } from "../netlink/rtnetlink/messages.ts";
 import type { CheckContext } from "./check.ts";
@@ -180,6 +181,6 @@ test("no listing, however strange, is an error", () => {
     fc.property(texts, (text) => {
       readUdpPorts(text);
     }),
-    { numRuns: 5_000 },
+    propertyRuns(5_000),
   );
 });

@@ -1,6 +1,7 @@
 // The meaning of the rules, judged packet by packet by a small interpreter, against what flannel's rules promise.
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
+import { propertyRuns } from "../../test/support/fuzz.ts";
 import { type Address, parseAddress, parsePrefix } from "../ip/address.ts";
 import { containsAddress } from "../ip/prefix.ts";
 import { planRules, type RuleInputs } from "./plan-rules.ts";
@@ -84,6 +85,7 @@ describe("masquerading", () => {
         expect(judge(masquerade, { source: own, destination: other, mark }, nodes)).toBe("return");
         expect(judge(masquerade, { source: other, destination: own, mark }, nodes)).toBe("return");
       }),
+      propertyRuns(1_000),
     );
   });
 });

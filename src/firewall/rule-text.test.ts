@@ -1,6 +1,7 @@
 // Printers and readers of nft and iptables: what is written is read back as the same, and strange text is no error.
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
+import { propertyRuns } from "../../test/support/fuzz.ts";
 import { parseAddress, parsePrefix } from "../ip/address.ts";
 import { readFinalDrop, readForwardChains } from "./forward-drops.ts";
 import { restoreInput } from "./iptables-restore.ts";
@@ -88,7 +89,7 @@ describe("nft", () => {
         readForwardChains(text, names);
         readFinalDrop(text);
       }),
-      { numRuns: 100_000 },
+      propertyRuns(100_000),
     );
   }, 120_000);
 });
@@ -185,7 +186,7 @@ describe("iptables", () => {
         readIptablesSave(text, 6, names, network);
         countForeignRules(text);
       }),
-      { numRuns: 100_000 },
+      propertyRuns(100_000),
     );
   }, 120_000);
 });

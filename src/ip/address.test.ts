@@ -1,6 +1,7 @@
 import fc from "fast-check";
 import ipaddr from "ipaddr.js";
 import { describe, expect, it } from "vitest";
+import { propertyRuns } from "../../test/support/fuzz.ts";
 import {
   type Address,
   addressFromBigInt,
@@ -64,7 +65,7 @@ describe("addresses", () => {
           expect(address).toBe((oracle as ipaddr.IPv6).toRFC5952String());
         }
       }),
-      { numRuns: 5_000 },
+      propertyRuns(5_000),
     );
   });
 
@@ -77,7 +78,7 @@ describe("addresses", () => {
         const prefix = tryParsePrefix(text);
         if (prefix !== undefined) expect(tryParsePrefix(prefix)).toBe(prefix);
       }),
-      { numRuns: 100_000 },
+      propertyRuns(100_000),
     );
   });
 });
@@ -108,6 +109,7 @@ describe("prefixes", () => {
         expect(containsPrefix(outer, inner)).toBe(aLength <= bLength && matches(prefixAddress(inner), a, aLength));
         expect(overlaps(outer, inner)).toBe(matches(prefixAddress(inner), a, Math.min(aLength, prefixLength(inner))));
       }),
+      propertyRuns(1_000),
     );
     expect(containsAddress(parsePrefix("0.0.0.0/0"), parseAddress("::1"))).toBe(false);
   });

@@ -1,6 +1,7 @@
 import fc from "fast-check";
 import ipaddr from "ipaddr.js";
 import { describe, expect, test } from "vitest";
+import { propertyRuns } from "../../test/support/fuzz.ts";
 import type { AddressPool, NetworkConfig } from "../config/network-config.ts";
 import { type Prefix, parseAddress, parsePrefix } from "../ip/address.ts";
 import { freeSubnets, incompatibility, pickFreeSubnets, subnetsOverlap } from "./allocator.ts";
@@ -111,6 +112,6 @@ test("equals a slow walk over the pool that asks ipaddr.js", () => {
       }
       expect(freeSubnets(small, taken, limit)).toEqual(slow);
     }),
-    { numRuns: 3_000 },
+    propertyRuns(3_000),
   );
 });

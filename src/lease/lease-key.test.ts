@@ -1,6 +1,7 @@
 import fc from "fast-check";
 import ipaddr from "ipaddr.js";
 import { describe, expect, test } from "vitest";
+import { propertyRuns } from "../../test/support/fuzz.ts";
 import { formatLeaseKey, tryParseLeaseKey } from "./lease-key.ts";
 
 describe("vectors", () => {
@@ -59,7 +60,7 @@ test("never throws, and what it accepts ipaddr.js reads as the same networks", (
         expect(key).toContain(`-${length}`);
       }
     }),
-    { numRuns: 60_000 },
+    propertyRuns(60_000),
   );
 });
 
@@ -78,7 +79,7 @@ test("every formatted key is read back", () => {
       const parsed = tryParseLeaseKey(key);
       expect(parsed && formatLeaseKey(parsed)).toBe(key);
     }),
-    { numRuns: 40_000 },
+    propertyRuns(40_000),
   );
 });
 

@@ -1,5 +1,6 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
+import { propertyRuns } from "../../test/support/fuzz.ts";
 import { revision } from "../../test/support/revision.ts";
 import { parseAddress, parsePrefix } from "../ip/address.ts";
 import type { Lease, LeaseChange, LeaseEvent } from "./lease.ts";
@@ -117,6 +118,7 @@ describe("LeaseTable", () => {
         const got = new Map(table.peers().map(({ key, attributes }) => [key, String(attributes.publicIp)]));
         expect(got).toEqual(model);
       }),
+      propertyRuns(1_000),
     );
   });
 

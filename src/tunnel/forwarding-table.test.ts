@@ -1,6 +1,7 @@
 // The forwarding table against a linear scan.
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
+import { propertyRuns } from "../../test/support/fuzz.ts";
 import { parseAddress, parsePrefix } from "../ip/address.ts";
 import { containsAddress } from "../ip/prefix.ts";
 import { ForwardingTable, NO_PEER } from "./forwarding-table.ts";
@@ -46,7 +47,7 @@ describe("forwarding table", () => {
           expect(table.lookUp4(word)).toBe(scan(texts, address));
         }
       }),
-      { numRuns: 300 },
+      propertyRuns(300),
     );
   });
 
@@ -66,7 +67,7 @@ describe("forwarding table", () => {
           expect(table.lookUp6(bytes, 0)).toBe(scan(texts, address));
         }
       }),
-      { numRuns: 200 },
+      propertyRuns(200),
     );
   });
 

@@ -1,7 +1,8 @@
 // Nothing that a stranger sends or a container writes makes the packet path crash, hang or lose count: random bytes, and
-// valid packets with bits flipped, cut short or with lengths that lie. Millions of them, from a seed that is printed.
+// valid packets with bits flipped, cut short or with lengths that lie. Millions of them in all slices together.
 import { expect, it } from "vitest";
-import { DamagedPackets, randomSeed } from "../../test/support/damaged-packets.ts";
+import { DamagedPackets } from "../../test/support/damaged-packets.ts";
+import { printReplayOnFailure, scaled, sliceSeeds } from "../../test/support/fuzz.ts";
 import { parseAddress, parsePrefix } from "../ip/address.ts";
 import { Arena, VNET_HEADER_BYTES } from "./arena.ts";
 import { Coalescer } from "./coalescer.ts";
@@ -13,11 +14,10 @@ import { Outbound } from "./outbound.ts";
 import { vnet } from "./packet.ts";
 import { PathMtus } from "./path-mtus.ts";
 
-/** Millions by default; `FUZZ_ROUNDS=100000000 npm test -- packet-fuzz` takes some minutes. */
-const ROUNDS = Number(process.env["FUZZ_ROUNDS"] ?? 3_000_000);
+/** Of each slice. `FUZZ=x30 npm test -- packet-fuzz` makes 90 million packets each way and takes some minutes. */
+const ROUNDS = scaled(3_000_000, 1);
 const ours = { v4: [10, 5, 1, 2], v6: [0xfd, 0, 0, 5, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 2] };
 const theirs = { v4: [10, 5, 2, 2], v6: [0xfd, 0, 0, 5, 0, 2, 0, 0, 0, 0, 0, 0, 0, 0, 0, 2] };
-const seed = randomSeed();
 
 const table = ForwardingTable.build(
   {
@@ -42,7 +42,8 @@ const table = ForwardingTable.build(
 const sum = (values: Readonly<Record<string, number>>) => Object.values(values).reduce((a, b) => a + b, 0);
 const noIcmp = { ipv4: -1, ipv6: -1, source4: undefined, source6: undefined };
 
-it(`survives ${ROUNDS} damaged datagrams, seed ${seed}`, { timeout: 3_600_000 }, () => {
+it.each(sliceSeeds())(`survives ${ROUNDS} damaged datagrams, seed %i`, { timeout: 600_000 }, (seed) => {
+  printReplayOnFailure(seed);
   const arena = new Arena();
   const counters = new Counters();
   let written = 0;
@@ -76,7 +77,8 @@ it(`survives ${ROUNDS} damaged datagrams, seed ${seed}`, { timeout: 3_600_000 },
   expect(written).toBeLessThanOrEqual(carried.receivedPackets);
 });
 
-it(`survives ${ROUNDS} damaged packets from the device, seed ${seed}`, { timeout: 3_600_000 }, () => {
+it.each(sliceSeeds())(`survives ${ROUNDS} damaged packets from the device, seed %i`, { timeout: 600_000 }, (seed) => {
+  printReplayOnFailure(seed);
   const arena = new Arena();
   const counters = new Counters();
   let added = 0;
@@ -121,7 +123,7 @@ it(`survives ${ROUNDS} damaged packets from the device, seed ${seed}`, { timeout
     outbound.take(at, VNET_HEADER_BYTES + bytes);
     // Passed on, in one piece or many, or dropped, once.
     const dropped = droppedSoFar() - droppedBefore;
-    if (dropped !== (added === addedBefore ? 1 : 0)) throw new Error(`a packet was lost count of, seed ${seed}`);
+    if (dropped !== (added === addedBefore ? 1 : 0)) throw new Error("a packet was lost count of");
   }
   expect(added).toBeGreaterThan(ROUNDS / 20);
 });

@@ -2,6 +2,7 @@
 // the checksum against the book.
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
+import { propertyRuns } from "../../test/support/fuzz.ts";
 import { checksumOf, faultOf, makePacket, reshaped } from "../../test/support/packets.ts";
 import { IOVEC_BYTES } from "../sys/message-header.ts";
 import { Arena, VNET_HEADER_BYTES } from "./arena.ts";
@@ -118,7 +119,7 @@ describe("segmenter and coalescer", () => {
         // Cut again, as the kernel would, the packets are those that came.
         expect(segment(joined.packet, size)).toEqual(pieces);
       }),
-      { numRuns: 1_000 },
+      propertyRuns(1_000),
     );
   });
 
@@ -187,7 +188,7 @@ describe("segmenter and coalescer", () => {
         // The number of a packet that is not to be fragmented means nothing, and is in no other checksum.
         expect(cut.map(withoutId)).toEqual(made.map(withoutId));
       }),
-      { numRuns: 1_000 },
+      propertyRuns(1_000),
     );
     expect(joinedCount.writes).toBeLessThan(joinedCount.packets * 0.7);
   });
@@ -232,7 +233,7 @@ describe("segmenter and coalescer", () => {
         }
         expect(received).toEqual(sent);
       }),
-      { numRuns: 500 },
+      propertyRuns(500),
     );
   });
 });
@@ -255,7 +256,7 @@ it("the sum agrees with RFC 1071 for every length and alignment", () => {
       const sum = fold(arena.sumOf(arena.rxSlots + shift, bytes.length));
       expect(~(((sum & 0xff) << 8) | (sum >>> 8)) & 0xffff).toBe(checksumOf(bytes));
     }),
-    { numRuns: 2_000 },
+    propertyRuns(2_000),
   );
 });
 
@@ -297,5 +298,6 @@ it("tells acknowledgements from what carries something, with options of IP and T
       const isBare = rest.protocol === 6 && rest.payload.length === 0;
       expect(isBareTcp(arena, ip, packet.length, addresses === v6)).toBe(isBare);
     }),
+    propertyRuns(1_000),
   );
 });

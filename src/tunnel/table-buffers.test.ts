@@ -1,6 +1,7 @@
 // Memory of forwarding tables is used again, but never while the packet thread may still be reading it.
 import fc from "fast-check";
 import { expect, it } from "vitest";
+import { propertyRuns } from "../../test/support/fuzz.ts";
 import { TableBuffers } from "./table-buffers.ts";
 
 it("gives no buffer that may still be read, and needs no more than are in use and one", () => {
@@ -24,6 +25,7 @@ it("gives no buffer that may still be read, and needs no more than are in use an
         published.push(buffer);
       }
     }),
+    propertyRuns(1_000),
   );
 });
 

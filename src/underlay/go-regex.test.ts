@@ -1,5 +1,6 @@
 import fc from "fast-check";
 import { expect, test } from "vitest";
+import { propertyRuns } from "../../test/support/fuzz.ts";
 import { FlannelError } from "../errors.ts";
 import { compileGoRegex } from "./go-regex.ts";
 
@@ -32,6 +33,6 @@ test("any text compiles or is refused as bad configuration", () => {
         expect(error).toBeInstanceOf(FlannelError);
       }
     }),
-    { numRuns: 20_000 },
+    propertyRuns(20_000),
   );
 });

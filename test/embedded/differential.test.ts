@@ -5,11 +5,12 @@ import { isDeepStrictEqual } from "node:util";
 import fc from "fast-check";
 import { expect, test } from "vitest";
 import { EtcdServer } from "../etcd/etcd-server.ts";
+import { propertyRuns, scaled } from "../support/fuzz.ts";
 import { EmbeddedServer } from "./embedded-server.ts";
 import { type Step, sequence } from "./random-operations.ts";
 import { ServerUnderTest } from "./sequence-run.ts";
 
-const SEQUENCES = Number(process.env["FLANNEL_TEST_SEQUENCES"] ?? 1_000);
+const SEQUENCES = 1_000;
 const OPERATIONS = 100;
 const CLIENTS = 3;
 /** Much of the time is waiting for answers: several pairs of servers share the sequences. */
@@ -63,13 +64,13 @@ class Pair implements AsyncDisposable {
 }
 
 test.concurrent.each(Array.from({ length: PAIRS }, (_, index) => index))(
-  `${SEQUENCES} sequences of ${OPERATIONS} operations by ${CLIENTS} clients: answers and watches as etcd's (part %i)`,
+  `${scaled(SEQUENCES)} sequences of ${OPERATIONS} operations by ${CLIENTS} clients: answers and watches as etcd's (part %i)`,
   { timeout: 1_500_000 },
-  async () => {
+  async (index) => {
     await using pair = await Pair.start();
     const property = fc.asyncProperty(sequence(OPERATIONS, CLIENTS), (steps) => pair.compareSequence(steps));
     await fc.assert(property, {
-      numRuns: Math.ceil(SEQUENCES / PAIRS),
+      ...propertyRuns(SEQUENCES, { index, of: PAIRS }),
       // Cutting a sequence down takes ages where each attempt waits for watches; the failure names the step.
       endOnFailure: true,
       // Minutes at most, but a busy machine is no difference.

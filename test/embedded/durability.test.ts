@@ -9,10 +9,11 @@ import { PutRequest, RangeRequest, WatchRequest } from "../../src/etcd-api/etcd.
 import { EtcdConnection } from "../../src/store/etcd/etcd-connection.ts";
 import { methods } from "../../src/store/etcd/rpc.ts";
 import { watchKeys } from "../../src/store/etcd/watch-keys.ts";
+import { scaled } from "../support/fuzz.ts";
 import { EmbeddedServer } from "./embedded-server.ts";
 import { StoreClient } from "./store-client.ts";
 
-const KILLS = 200;
+const KILLS = scaled(200);
 const WRITERS = 8;
 
 const everything = { key: Uint8Array.of(0), rangeEnd: Uint8Array.of(0) };

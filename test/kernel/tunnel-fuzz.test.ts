@@ -2,17 +2,18 @@
 // and carries whole ones afterwards as before.
 import { createSocket } from "node:dgram";
 import { once } from "node:events";
-import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { afterAll, beforeAll, beforeEach, describe, expect, test } from "vitest";
 import { boxNamespace as box } from "../../lab/namespace.ts";
 import { until } from "../../lab/wait.ts";
-import { DamagedPackets, randomSeed } from "../support/damaged-packets.ts";
+import { DamagedPackets } from "../support/damaged-packets.ts";
 import { type DeviceSender, openDeviceSender } from "../support/device-sender.ts";
+import { printReplayOnFailure, scaled, sliceSeeds } from "../support/fuzz.ts";
 import { makePacket } from "../support/packets.ts";
 import { inner, TunnelFixture } from "../support/tunnel-fixture.ts";
 
-const ROUNDS = 100_000;
+/** Of each slice. */
+const ROUNDS = scaled(100_000, 1);
 const BATCH = 200;
-const seed = randomSeed();
 const ours = { v4: inner.ours, v6: inner.ours6 };
 const theirs = { v4: inner.theirs, v6: inner.theirs6 };
 
@@ -79,7 +80,8 @@ async function expectToWork(): Promise<void> {
   }
 }
 
-describe(`seed ${seed}`, () => {
+describe.each(sliceSeeds())("seed %i", (seed) => {
+  beforeEach(() => printReplayOnFailure(seed));
   const buffer = new Uint8Array(4_096);
 
   test.each([

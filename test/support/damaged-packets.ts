@@ -54,8 +54,3 @@ export class DamagedPackets {
     return length;
   }
 }
-
-/** For the name of a test, so that a failure can be had again. */
-export function randomSeed(): number {
-  return 1 + Math.floor(Math.random() * 2 ** 31);
-}

@@ -1,5 +1,6 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
+import { propertyRuns } from "../../../test/support/fuzz.ts";
 import { FlannelError } from "../../errors.ts";
 import { type FlagDefinition, type ParsedFlags, parseFlags } from "./flags.ts";
 import { flanneldFlags } from "./flanneld-flag-table.ts";
@@ -150,7 +151,7 @@ describe("Go values", () => {
     "1n",
   ])("no int %j", (text) => expect(tryParseGoInt(text)).toBeUndefined());
 
-  it("agrees with JavaScript on 100,000 numbers and never throws on text", () => {
+  it("agrees with JavaScript on random numbers and never throws on text", () => {
     fc.assert(
       fc.property(fc.integer(), fc.string(), (number, text) => {
         const hex = `${number < 0 ? "-" : ""}0x${Math.abs(number).toString(16)}`;
@@ -160,7 +161,7 @@ describe("Go values", () => {
         tryParseGoInt(text);
         tryParseGoBool(text);
       }),
-      { numRuns: 100_000 },
+      propertyRuns(100_000),
     );
   });
 });
@@ -259,7 +260,7 @@ describe("resolveAgentOptions", () => {
     expect(() => resolveAgentOptions(["--iface-regex=["], {})).toThrow(/^--iface-regex=\[ is not a regular expression/);
   });
 
-  it("gives options or one usage error, for 100,000 command lines", { timeout: 120_000 }, () => {
+  it("gives options or one usage error, for random command lines", { timeout: 120_000 }, () => {
     const flag = fc.constantFrom(...flanneldFlags.map(({ name }) => name));
     const value = fc.oneof(
       fc.string(),
@@ -286,6 +287,6 @@ describe("resolveAgentOptions", () => {
       }
     };
     const environment = fc.dictionary(variable, value, { maxKeys: 3 });
-    fc.assert(fc.property(fc.array(argument, { maxLength: 5 }), environment, check), { numRuns: 100_000 });
+    fc.assert(fc.property(fc.array(argument, { maxLength: 5 }), environment, check), propertyRuns(100_000));
   });
 });

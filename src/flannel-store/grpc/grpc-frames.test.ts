@@ -1,5 +1,6 @@
 import fc from "fast-check";
 import { expect, it } from "vitest";
+import { propertyRuns } from "../../../test/support/fuzz.ts";
 import { FrameReader, frame } from "./grpc-frames.ts";
 import { RpcError } from "./rpc-error.ts";
 
@@ -18,7 +19,7 @@ it("gives back the messages however the bytes are cut", () => {
       }
       expect(received.map((message) => [...message])).toEqual(sent.map((message) => [...message]));
     }),
-    { numRuns: 2_000 },
+    propertyRuns(2_000),
   );
 });
 
@@ -37,6 +38,6 @@ it("meets any bytes with messages or a refusal", () => {
         expect(error).toBeInstanceOf(RpcError);
       }
     }),
-    { numRuns: 100_000 },
+    propertyRuns(100_000),
   );
 });

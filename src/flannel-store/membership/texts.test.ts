@@ -1,6 +1,7 @@
 // What people type: tokens, addresses, host names.
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
+import { propertyRuns } from "../../../test/support/fuzz.ts";
 import { hasCode } from "../../errors.ts";
 import { parseStoreAddress } from "../grpc/store-address.ts";
 import { formatToken, parseToken } from "./join-token.ts";
@@ -27,7 +28,7 @@ describe("tokens", () => {
     expect(parseToken(` ${token}\n`)).toEqual({ id: "abcd2345", secret, pin });
   });
 
-  it("with a slip are refused without being repeated, for 100,000 texts", { timeout: 120_000 }, () => {
+  it("with a slip are refused without being repeated, for random texts", { timeout: 120_000 }, () => {
     const slip = fc
       .tuple(fc.nat(token.length), fc.constantFrom("", ".", " ", "%", "A"), fc.nat(2))
       .map(([at, piece, length]) => token.slice(0, at) + piece + token.slice(at + length));
@@ -39,7 +40,7 @@ describe("tokens", () => {
         if (error.message.includes(secret)) throw new Error("told the secret");
       }
     };
-    fc.assert(fc.property(fc.oneof(slip, fc.string()), check), { numRuns: 100_000 });
+    fc.assert(fc.property(fc.oneof(slip, fc.string()), check), propertyRuns(100_000));
   });
 });
 
@@ -73,7 +74,7 @@ describe("addresses of the store", () => {
     expect(isUsageError(() => parseStoreAddress(text))).toBe(true);
   });
 
-  it("what is taken for one is a URL of that host and port, for 100,000 texts", { timeout: 120_000 }, () => {
+  it("what is taken for one is a URL of that host and port, for random texts", { timeout: 120_000 }, () => {
     const pieces = fc.constantFrom(
       "10.0.0.1",
       ":",
@@ -104,7 +105,7 @@ describe("addresses of the store", () => {
       const isSame = url.pathname === "/" && url.search === "" && url.username === "" && url.hash === "";
       if (!isSame || Number(url.port || 443) !== parsed.port) throw new Error(`${text} is ${parsed.url}`);
     };
-    fc.assert(fc.property(fc.oneof(made, made, fc.string()), check), { numRuns: 100_000 });
+    fc.assert(fc.property(fc.oneof(made, made, fc.string()), check), propertyRuns(100_000));
   });
 });
 

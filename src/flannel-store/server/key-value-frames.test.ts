@@ -1,6 +1,7 @@
 import { DatabaseSync } from "node:sqlite";
 import fc from "fast-check";
 import { expect, it } from "vitest";
+import { propertyRuns } from "../../../test/support/fuzz.ts";
 import { Event, Event_EventType, RangeResponse, WatchResponse } from "../../etcd-api/etcd.ts";
 import {
   encodeDeleteEvent,
@@ -44,7 +45,7 @@ it("an answer to Range is what the generated encoder writes, and reads back", ()
       expect(Buffer.from(encodeRangeResponse({ ...message, frames })).equals(expected)).toBe(true);
       expect(RangeResponse.encode({ ...message, kvs: unframeKeyValues(frames) }).finish()).toEqual(expected);
     }),
-    { numRuns: 5_000 },
+    propertyRuns(5_000),
   );
 });
 
@@ -62,7 +63,7 @@ it("events of a watch are what the generated encoder writes", () => {
         : encodeDeleteEvent(kv.key, kv.modRevision, before);
       expect(Buffer.from(actual).equals(expected)).toBe(true);
     }),
-    { numRuns: 5_000 },
+    propertyRuns(5_000),
   );
 });
 
@@ -77,6 +78,6 @@ it("SQLite joins frames byte for byte, whatever is in them", () => {
       for (const frame of frames) insert.run(frame);
       expect(Buffer.from(join.get()?.["joined"] as Uint8Array).equals(Buffer.concat(frames))).toBe(true);
     }),
-    { numRuns: 5_000 },
+    propertyRuns(5_000),
   );
 });

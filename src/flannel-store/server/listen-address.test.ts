@@ -1,5 +1,6 @@
 import fc from "fast-check";
 import { expect, it } from "vitest";
+import { propertyRuns } from "../../../test/support/fuzz.ts";
 import { FlannelError } from "../../errors.ts";
 import { isLoopback, parseListenAddress } from "./listen-address.ts";
 
@@ -35,6 +36,6 @@ it("meets any text with an address or a refusal", () => {
         expect(error).toBeInstanceOf(FlannelError);
       }
     }),
-    { numRuns: 100_000 },
+    propertyRuns(100_000),
   );
 });

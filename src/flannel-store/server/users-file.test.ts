@@ -1,5 +1,6 @@
 import fc from "fast-check";
 import { expect, it } from "vitest";
+import { propertyRuns } from "../../../test/support/fuzz.ts";
 import { FlannelError } from "../../errors.ts";
 import { parseUsers } from "./users-file.ts";
 
@@ -21,6 +22,6 @@ it("meets any text with users or a refusal that does not repeat it", () => {
         expect(String(error)).toMatch(/--users-file FILE(: line \d+ is not name:password| names no user)$/);
       }
     }),
-    { numRuns: 100_000 },
+    propertyRuns(100_000),
   );
 });

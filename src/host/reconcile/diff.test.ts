@@ -1,5 +1,6 @@
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
+import { propertyRuns } from "../../../test/support/fuzz.ts";
 import { familyOf, makePrefix, parseAddress, parsePrefix } from "../../ip/address.ts";
 import { FLANNEL_PROTOCOL } from "../../netlink/rtnetlink/messages.ts";
 import { routeProtocol } from "../../netlink/uapi.ts";
@@ -352,7 +353,7 @@ describe("against a model of the kernel", () => {
         expect(kernel.neighbour).toHaveLength(desired.neighbour.length);
         expect(kernel.fdb).toHaveLength(desired.fdb.length);
       }),
-      { numRuns: 2_000 },
+      propertyRuns(2_000),
     );
   });
 });

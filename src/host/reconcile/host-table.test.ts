@@ -1,5 +1,6 @@
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
+import { propertyRuns } from "../../../test/support/fuzz.ts";
 import { parseAddress } from "../../ip/address.ts";
 import { fdbKind, type HostFdbEntry } from "../kinds/fdb.ts";
 import type { HostState } from "../kinds/host-state.ts";
@@ -54,7 +55,7 @@ describe("what is wanted", () => {
         const last = new Map((sequence.at(-1) ?? []).map((wanted) => [wanted.mac, wanted]));
         expect(new Set(desiredOf(table))).toEqual(new Set(last.values()));
       }),
-      { numRuns: 2_000 },
+      propertyRuns(2_000),
     );
   });
 });

@@ -1,6 +1,7 @@
 // Notifications of nf_tables: what a message is about, and that no bytes are an error.
 import fc from "fast-check";
 import { expect, test } from "vitest";
+import { propertyRuns } from "../../../test/support/fuzz.ts";
 import { messagesIn } from "../message-frames.ts";
 import { decodeNfTables } from "./nf-tables.ts";
 
@@ -79,6 +80,6 @@ test("no bytes are an error", () => {
       bytes.set(payload, 16);
       for (const frame of messagesIn(view, bytes.length)) decodeNfTables(view, frame);
     }),
-    { numRuns: 100_000 },
+    propertyRuns(100_000),
   );
 }, 60_000);

@@ -1,6 +1,7 @@
 // Replies of the kernel: hand-written bytes, what we encode read back, and hostile input.
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
+import { propertyRuns } from "../../../test/support/fuzz.ts";
 import {
   type Address,
   addressFromBytes,
@@ -91,6 +92,7 @@ describe("what we encode reads back", () => {
           vxlan: { ...vxlan, linkIndex: underlayIndex, l2miss: false, l3miss: false },
         });
       }),
+      propertyRuns(1_000),
     );
   });
 
@@ -105,6 +107,7 @@ describe("what we encode reads back", () => {
           flags: 0,
         });
       }),
+      propertyRuns(1_000),
     );
   });
 
@@ -146,6 +149,7 @@ describe("what we encode reads back", () => {
           isMultipath: false,
         });
       }),
+      propertyRuns(1_000),
     );
   });
 
@@ -172,6 +176,7 @@ describe("what we encode reads back", () => {
           readBack("nextHop", writeNextHop("set", { id, device: dev, gateway: ip, onLink, protocol: 0xf1 })),
         ).toEqual({ id, family: familyOf(ip), protocol: 0xf1, outIndex: index, gateway: ip, onLink, isGroup: false });
       }),
+      propertyRuns(1_000),
     );
   });
 
@@ -209,6 +214,7 @@ describe("what we encode reads back", () => {
           hasOtherSelectors: false,
         });
       }),
+      propertyRuns(1_000),
     );
   });
 });
@@ -386,7 +392,7 @@ describe("hostile input", () => {
   }
 
   test("random bytes never crash a decoder", () => {
-    fc.assert(fc.property(fc.uint8Array({ maxLength: 200 }), decodeAll), { numRuns: 20_000 });
+    fc.assert(fc.property(fc.uint8Array({ maxLength: 200 }), decodeAll), propertyRuns(20_000));
   });
 
   test("damaged messages never crash a decoder", () => {
@@ -405,7 +411,7 @@ describe("hostile input", () => {
         viewOf(bytes).setUint32(0, bytes.length, true);
         decodeAll(bytes);
       }),
-      { numRuns: 20_000 },
+      propertyRuns(20_000),
     );
   });
 

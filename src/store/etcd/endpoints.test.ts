@@ -1,5 +1,6 @@
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
+import { propertyRuns } from "../../../test/support/fuzz.ts";
 import { FlannelError } from "../../errors.ts";
 import { defaultEtcdEndpoints, parseEndpoints } from "./endpoints.ts";
 
@@ -84,6 +85,6 @@ test("any text gives endpoints or config.invalid on one line", () => {
         expect(String(error)).not.toContain("\n");
       }
     }),
-    { numRuns: 100_000 },
+    propertyRuns(100_000),
   );
 });
