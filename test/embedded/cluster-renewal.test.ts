@@ -2,7 +2,7 @@
 import { execFile } from "node:child_process";
 import type { X509Certificate } from "node:crypto";
 import { once } from "node:events";
-import { globSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { type ClientHttp2Session, connect as connectHttp2, type SecureClientSessionOptions } from "node:http2";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -13,6 +13,7 @@ import { until } from "../../lab/wait.ts";
 import { clusterFiles } from "../../src/flannel-store/membership/cluster-files.ts";
 import { endsAtMs, keyPin, readCertificate } from "../../src/flannel-store/membership/keys.ts";
 import { never } from "../etcd/fixture.ts";
+import { faketimeLibrary } from "../support/fake-clock.ts";
 import { ClusterWorld, type TestHost } from "./cluster-world.ts";
 
 const run = promisify(execFile);
@@ -25,8 +26,7 @@ class Clock implements Disposable {
   readonly env: readonly string[];
 
   constructor() {
-    const [library] = globSync("/usr/lib/*/faketime/libfaketime.so.1");
-    this.env = [`LD_PRELOAD=${library}`, `FAKETIME_TIMESTAMP_FILE=${this.#file}`, "FAKETIME_NO_CACHE=1"];
+    this.env = [`LD_PRELOAD=${faketimeLibrary()}`, `FAKETIME_TIMESTAMP_FILE=${this.#file}`, "FAKETIME_NO_CACHE=1"];
     this.set(0);
   }
 

@@ -2,6 +2,7 @@
 import { spawn } from "node:child_process";
 import { once } from "node:events";
 import { writeFile } from "node:fs/promises";
+import { connect } from "node:http2";
 import { setTimeout as delay } from "node:timers/promises";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { EtcdServer } from "./etcd-server.ts";
@@ -162,8 +163,8 @@ describe("authentication", () => {
   const user = { username: "flannel", password: "secret" };
 
   beforeAll(async () => {
-    // Unused tokens expire after 1 to 2 s.
-    server = await EtcdServer.start({ tokenTtlSeconds: 1 });
+    // Unused tokens expire after 1 to 2 s; the log says when.
+    server = await EtcdServer.start({ tokenTtlSeconds: 1, extraArguments: ["--log-level", "debug"] });
     await using raw = await RawClient.open(server.endpoints);
     await putForeignLeases(raw, 3);
     await server.enableAuthentication();
@@ -180,10 +181,10 @@ describe("authentication", () => {
       const lists = await Promise.all(Array.from({ length: 20 }, () => store.list(never)));
       expect(lists.map((leases) => leases.length)).toEqual(new Array(20).fill(3));
       expect((await server.member.callCount("Authenticate")) - before).toBe(round + 1);
-      await delay(3_000);
+      await server.member.untilTokensExpired();
     }
     const { lease } = await store.acquire(requestOf("192.0.2.1"), never);
-    await delay(3_000);
+    await server.member.untilTokensExpired();
     await store.renew(lease, lease.attributes, never);
     await using administration = await openAdministration(server.endpoints, user);
     await administration.release(lease.key, { force: true }, never);
@@ -194,7 +195,7 @@ describe("authentication", () => {
     await using store = await openStore(proxy.endpoint, user);
     await using follower = new Follower(store);
     await follower.until("contact", () => follower.changes.some(({ type }) => type === "contact"));
-    await delay(3_000);
+    await server.member.untilTokensExpired();
     proxy.cut();
     const { key, value, name } = foreignLease(9);
     await server.control("--user=flannel:secret", "put", key, value);
@@ -281,7 +282,8 @@ describe("several members", () => {
     await using proxy = await TcpProxy.start(server.endpoints);
     await using store = await openStore(proxy.endpoint, { timings: { keepaliveTimeMs: 100 } });
     expect(await store.list(never)).toEqual([]);
-    await delay(1_500); // etcd ends it at the third ping
+    // By then it would have ended ours too: as many pings would have been sent.
+    await untilEndedForPings(server.endpoints, 100);
     expect(await store.list(never)).toEqual([]);
     expect(proxy.connections).toBe(1);
   });
@@ -316,6 +318,18 @@ describe("several members", () => {
     expect(follower.snapshots).toBe(1);
   });
 });
+
+/** A connection that pings without a call until the server ends it. */
+async function untilEndedForPings(endpoint: string, everyMs: number): Promise<void> {
+  const session = connect(endpoint).on("error", () => undefined);
+  const timer = setInterval(() => session.ping(() => undefined), everyMs);
+  try {
+    await once(session, "goaway", { signal: AbortSignal.timeout(20_000) });
+  } finally {
+    clearInterval(timer);
+    session.destroy();
+  }
+}
 
 /** As the agent does: what may be retried is retried. Electing a leader takes a second. */
 async function retried<T>(attempt: () => Promise<T>): Promise<T> {

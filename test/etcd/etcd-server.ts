@@ -9,6 +9,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
 import { promisify } from "node:util";
+import { until } from "../../lab/wait.ts";
 import type { Pki } from "./pki.ts";
 
 const run = promisify(execFile);
@@ -90,6 +91,17 @@ export class EtcdMember {
     const metrics = await (await fetch(`${this.#metricsUrl}/metrics`)).text();
     const line = new RegExp(`^grpc_server_started_total\\{grpc_method="${method}",.* (\\d+)$`, "m").exec(metrics);
     return Number(line?.[1] ?? 0);
+  }
+
+  /** Resolves when no authentication token is alive: each login's has been deleted, which it logs with `debug`. */
+  async untilTokensExpired(): Promise<void> {
+    const areGone = async () => {
+      const deleted = readFileSync(this.#logFile(), "utf8").split('"deleted a simple token"').length - 1;
+      const logins = await this.callCount("Authenticate");
+      if (deleted < logins) throw new Error(`${deleted} of ${logins} are deleted`);
+      return true;
+    };
+    await until(areGone, { what: "all tokens to expire", intervalMs: 50 });
   }
 
   log(): string {

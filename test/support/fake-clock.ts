@@ -19,9 +19,7 @@ export class FakeClock {
   }
 
   static async create(): Promise<FakeClock> {
-    const [library] = globSync("/usr/lib/*/faketime/libfaketime.so.1");
-    if (library === undefined) throw new Error("libfaketime is not installed");
-    const clock = new FakeClock(library, "/run/clock");
+    const clock = new FakeClock(faketimeLibrary(), "/run/clock");
     await clock.set(0);
     return clock;
   }
@@ -31,4 +29,11 @@ export class FakeClock {
     const sign = offsetMs < 0 ? "-" : "+";
     await writeFile(this.#file, `${sign}${Math.abs(offsetMs) / 1_000}\n`);
   }
+}
+
+/** For LD_PRELOAD; Debian keeps it in a directory named after the processor. */
+export function faketimeLibrary(): string {
+  const [library] = globSync("/usr/lib/*/faketime/libfaketime.so.1");
+  if (library === undefined) throw new Error("libfaketime is not installed");
+  return library;
 }
