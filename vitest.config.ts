@@ -1,21 +1,24 @@
-// The tests by what they need. `kernel` and `lab` change the network: scripts/run-boxed.ts runs each of their files in
+// The tests by what they need. `kernel` and `lab` change the network: scripts/test.ts runs each of their files in
 // namespaces of its own, and they refuse to run elsewhere.
 import { defineConfig } from "vitest/config";
+import { DEADLINE_MS } from "./lab/wait.ts";
+
+/** A test waits for several things, and what it waited for in vain is to be named by the wait. */
+const timeouts = { testTimeout: 5 * DEADLINE_MS, hookTimeout: 3 * DEADLINE_MS };
 
 export default defineConfig({
   test: {
     projects: [
-      { test: { name: "unit", include: ["{src,lab,scripts}/**/*.test.ts"], testTimeout: 60_000 } },
-      { test: { name: "system", include: ["test/system/**/*.test.ts"], testTimeout: 60_000, hookTimeout: 60_000 } },
-      { test: { name: "etcd", include: ["test/etcd/**/*.test.ts"], testTimeout: 60_000, hookTimeout: 60_000 } },
+      { test: { name: "unit", include: ["{src,lab,scripts}/**/*.test.ts"], ...timeouts } },
+      { test: { name: "system", include: ["test/system/**/*.test.ts"], ...timeouts } },
+      { test: { name: "etcd", include: ["test/etcd/**/*.test.ts"], ...timeouts } },
       // The contract tests of the store port once more, and what is the embedded store's own.
       {
         test: {
           name: "embedded",
           include: ["test/embedded/**/*.test.ts", "test/etcd/{acquire,keys,renew,watch,watch-faults}.test.ts"],
           env: { FLANNEL_TEST_STORE: "embedded" },
-          testTimeout: 60_000,
-          hookTimeout: 60_000,
+          ...timeouts,
         },
       },
       boxed("kernel"),
@@ -30,8 +33,7 @@ function boxed(name: string) {
       name,
       include: [`test/${name}/**/*.test.ts`],
       setupFiles: ["test/support/require-box.ts"],
-      testTimeout: 120_000,
-      hookTimeout: 60_000,
+      ...timeouts,
       fileParallelism: false,
     },
   };

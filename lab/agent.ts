@@ -15,7 +15,7 @@ import {
 import type { MetricName } from "../src/telemetry/metrics/definitions.ts";
 import type { LabHost } from "./host.ts";
 import { readSubnetEnv, type SubnetEnv } from "./subnet-env.ts";
-import { until } from "./wait.ts";
+import { DEADLINE_MS, until } from "./wait.ts";
 
 export interface AgentOptions {
   /** Missing: the flags say where leases are kept. */
@@ -225,7 +225,7 @@ type Look<T> = T | undefined | Promise<T | undefined>;
 /** GET over a unix socket. Throws unless the answer is 200 with JSON. */
 function getJson(socketPath: string, path: string): Promise<unknown> {
   return new Promise((resolve, reject) => {
-    const call = request({ socketPath, path, timeout: 5000, agent: false }, (response) => {
+    const call = request({ socketPath, path, timeout: DEADLINE_MS, agent: false }, (response) => {
       let body = "";
       response.setEncoding("utf8").on("data", (text: string) => {
         body += text;
@@ -235,7 +235,7 @@ function getJson(socketPath: string, path: string): Promise<unknown> {
         else resolve(JSON.parse(body));
       });
     });
-    call.on("timeout", () => call.destroy(new Error(`${path}: no answer within 5 s`)));
+    call.on("timeout", () => call.destroy(new Error(`${path}: no answer`)));
     call.on("error", reject);
     call.end();
   });

@@ -84,7 +84,7 @@ export class Cluster implements AsyncDisposable {
     const running = this.agents.filter((agent) => agent.isRunning);
     const { Type: type } = (this.#options.config["Backend"] ?? {}) as { Type?: string };
     const peers = type === "alloc" ? 0 : running.length - 1;
-    await Promise.all(running.map((agent) => agent.untilReady({ peers, timeoutMs: 30_000 })));
+    await Promise.all(running.map((agent) => agent.untilReady({ peers })));
   }
 
   /** Makes the host's container, or makes it anew, from what subnet.env says now. */

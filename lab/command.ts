@@ -1,6 +1,7 @@
 // Runs outside programs for the lab: argument lists only (never a shell), bounded in time, errors that say what the
 // program said.
 import { spawn } from "node:child_process";
+import { DEADLINE_MS } from "./wait.ts";
 
 export interface CommandOptions {
   /** Written to the program's standard input, which is closed otherwise. */
@@ -42,7 +43,7 @@ export async function run(argv: readonly string[], options: CommandOptions = {})
 
 /** As `run`, but any exit code is a result. Throws CommandError only when the program is missing or took too long. */
 export function tryRun(argv: readonly string[], options: CommandOptions = {}): Promise<CommandResult> {
-  const timeoutMs = options.timeoutMs ?? 20_000;
+  const timeoutMs = options.timeoutMs ?? DEADLINE_MS;
   const [program = "", ...rest] = argv;
   return new Promise((resolve, reject) => {
     const child = spawn(program, rest, {

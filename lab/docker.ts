@@ -52,7 +52,7 @@ export class Docker implements AsyncDisposable {
     this.#child = child;
     this.#closed = new Promise((resolve) => child.once("close", resolve));
     const look = () => this.#docker("version").catch((error: unknown) => this.#failure(error));
-    await until(look, { what: `dockerd on ${this.host.name}`, timeoutMs: 30_000 });
+    await until(look, { what: `dockerd on ${this.host.name}` });
   }
 
   /** Shows what the daemon said. */
@@ -94,7 +94,7 @@ export class Docker implements AsyncDisposable {
   }
 
   #docker(...args: readonly string[]): Promise<string> {
-    return run([client, "--host", `unix://${this.#directory}/sock`, ...args], { timeoutMs: 30_000 });
+    return run([client, "--host", `unix://${this.#directory}/sock`, ...args]);
   }
 
   async #importImage(): Promise<void> {

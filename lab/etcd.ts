@@ -142,7 +142,7 @@ export class Etcd implements AsyncDisposable {
       await this.ctl(["endpoint", "health"], member.endpoint);
       return true;
     };
-    await until(look, { what: `etcd member ${member.name} to be healthy`, timeoutMs: 30_000 });
+    await until(look, { what: `etcd member ${member.name} to be healthy` });
   }
 
   /** `etcdctl` (v3) with the given words; `input` is its standard input, where `put KEY` finds a long value. */

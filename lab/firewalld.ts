@@ -20,7 +20,7 @@ export class Firewalld implements AsyncDisposable {
     const bus = boxNamespace.spawn(["dbus-daemon", "--system", "--nofork", "--nopidfile"], { stdio: "ignore" });
     const daemon = host.namespace.spawn(["firewalld", "--nofork", "--nopid"], { stdio: "ignore" });
     const firewalld = new Firewalld([daemon, bus]);
-    await until(() => firewalld.command("--state"), { what: "firewalld", timeoutMs: 30_000 });
+    await until(() => firewalld.command("--state"), { what: "firewalld" });
     return firewalld;
   }
 

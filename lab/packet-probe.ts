@@ -5,7 +5,7 @@ import { once } from "node:events";
 import { fileURLToPath } from "node:url";
 import { compiled } from "./compiled.ts";
 import type { Namespace } from "./namespace.ts";
-import { until } from "./wait.ts";
+import { DEADLINE_MS, until } from "./wait.ts";
 
 const source = fileURLToPath(new URL("packet-probe.c", import.meta.url));
 const PORT = { count: 7_002, gap: 7_003, echo: 7_004 } as const;
@@ -51,7 +51,7 @@ export async function receivedPerSecond(
   const receiver = await Helper.start(to, ["receive", String(PORT.count)]);
   const { bytes, seconds } = options;
   const flood = [await compiled(source), "flood", address, String(PORT.count), String(bytes), String(seconds)];
-  await from.run(flood, { timeoutMs: seconds * 1_000 + 20_000 });
+  await from.run(flood, { timeoutMs: seconds * 1_000 + DEADLINE_MS });
   await new Promise((resolve) => setTimeout(resolve, DRAIN_MS));
   const [packets = 0, took = 0] = (await receiver.finish()).split(" ").map(Number);
   return packets / took;

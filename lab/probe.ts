@@ -4,7 +4,7 @@ import type { ChildProcess } from "node:child_process";
 import { tryRun } from "./command.ts";
 import type { Namespace } from "./namespace.ts";
 import type { Pod } from "./pod.ts";
-import { until } from "./wait.ts";
+import { DEADLINE_MS, until } from "./wait.ts";
 
 export interface PingResult {
   readonly from: string;
@@ -45,7 +45,7 @@ export async function pingAll(pods: readonly Pod[], options: PingOptions = {}): 
 }
 
 /** Waits until every pair of containers reaches each other. The error names the pairs that do not. */
-export async function untilAllPing(pods: readonly Pod[], timeoutMs = 15_000): Promise<void> {
+export async function untilAllPing(pods: readonly Pod[], timeoutMs = DEADLINE_MS): Promise<void> {
   const look = async () => {
     const silent = (await pingAll(pods)).filter((result) => result.roundTripMs === undefined);
     if (silent.length === 0) return true;
@@ -108,7 +108,7 @@ export class ContinuousPing implements AsyncDisposable {
   }
 
   /** Waits for that many further answers. */
-  async more(count: number, timeoutMs = 15_000): Promise<void> {
+  async more(count: number, timeoutMs = DEADLINE_MS): Promise<void> {
     const goal = this.answered + count;
     await until(() => this.answered >= goal, { what: `${count} more ping answers`, timeoutMs });
   }
@@ -169,7 +169,7 @@ export async function measureThroughput(from: Pod, to: Pod, seconds = 2): Promis
   try {
     await until(() => said.includes("listening"), { what: "iperf3 to listen" });
     const client = from.namespace.command(["iperf3", "--client", address, "--time", String(seconds), "--json"]);
-    const result = await tryRun(client, { timeoutMs: (seconds + 15) * 1000 });
+    const result = await tryRun(client, { timeoutMs: seconds * 1_000 + DEADLINE_MS });
     const report = JSON.parse(result.stdout) as {
       error?: string;
       end?: { sum_received?: { bits_per_second: number } };

@@ -2,7 +2,7 @@
 import { type ChildProcess, spawn } from "node:child_process";
 import { existsSync } from "node:fs";
 import { rm } from "node:fs/promises";
-import { until } from "./wait.ts";
+import { DEADLINE_MS, until } from "./wait.ts";
 
 export class ServiceManager implements AsyncDisposable {
   /** For the service's `NOTIFY_SOCKET`. */
@@ -31,7 +31,7 @@ export class ServiceManager implements AsyncDisposable {
   }
 
   /** When a datagram with this text (`READY=1`) first came, on the clock of `performance.now()`. */
-  async untilNotified(text: string, timeoutMs = 15_000): Promise<number> {
+  async untilNotified(text: string, timeoutMs = DEADLINE_MS): Promise<number> {
     const look = () => this.#received.find((datagram) => datagram.text.includes(text));
     return (await until(look, { what: `the notification ${text}`, timeoutMs, intervalMs: 2 })).atMs;
   }

@@ -66,7 +66,7 @@ export class SystemdHost implements AsyncDisposable {
     const systemd = new SystemdHost(host, child, cgroup, pid);
     const isRunning = async () =>
       /^(running|degraded)/.test((await systemd.tryRun(["systemctl", "is-system-running"])).stdout);
-    await until(isRunning, { what: `systemd to run ${host.name}`, timeoutMs: 30_000, intervalMs: 100 });
+    await until(isRunning, { what: `systemd to run ${host.name}`, intervalMs: 100 });
     return systemd;
   }
 

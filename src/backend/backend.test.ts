@@ -324,7 +324,7 @@ describe("createBackend", () => {
   });
 });
 
-describe("fuzzing", { timeout: 180_000 }, () => {
+describe("fuzzing", () => {
   const scalar = fc.oneof(fc.constant(null), fc.boolean(), fc.integer(), fc.double(), fc.string());
   const value = fc.oneof(scalar, fc.array(scalar), fc.dictionary(fc.string(), scalar));
 

@@ -243,9 +243,7 @@ test("nobody there, somebody else there: a sentence each", async () => {
   );
 });
 
-test("killed after the token was used up and before the answer: the host asks again and is in", {
-  timeout: 120_000,
-}, async () => {
+test("killed after the token was used up and before the answer: the host asks again and is in", async () => {
   // The list of members is renamed into place, and the process held there before it can answer.
   const hold = [
     "strace",

@@ -4,6 +4,7 @@ import { setTimeout as delay } from "node:timers/promises";
 import { isDeepStrictEqual } from "node:util";
 import fc from "fast-check";
 import { expect, test } from "vitest";
+import { DEADLINE_MS } from "../../lab/wait.ts";
 import { EtcdServer } from "../etcd/etcd-server.ts";
 import { propertyRuns, scaled } from "../support/fuzz.ts";
 import { EmbeddedServer } from "./embedded-server.ts";
@@ -56,7 +57,7 @@ class Pair implements AsyncDisposable {
   async #compareWatches(): Promise<void> {
     if (this.#etcd.hasPastWatch) await delay(150);
     this.#etcd.hasPastWatch = false;
-    for (const end = performance.now() + 5_000; performance.now() < end; await delay(2)) {
+    for (const end = performance.now() + DEADLINE_MS; performance.now() < end; await delay(2)) {
       if (isDeepStrictEqual(this.#embedded.watched(), this.#etcd.watched())) return;
     }
     expect(this.#embedded.watched(), "watches").toEqual(this.#etcd.watched());

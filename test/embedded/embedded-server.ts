@@ -8,6 +8,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
+import { DEADLINE_MS } from "../../lab/wait.ts";
 import { createCluster } from "../../src/flannel-store/membership/cluster-setup.ts";
 import { freePort, memoryDirectory } from "../etcd/etcd-server.ts";
 import type { Pki } from "../etcd/pki.ts";
@@ -57,7 +58,7 @@ export class EmbeddedMember {
   /** Resolves when it has said that it serves. */
   async healthy(): Promise<void> {
     const child = this.#process;
-    const guard = AbortSignal.timeout(20_000);
+    const guard = AbortSignal.timeout(DEADLINE_MS);
     while (!this.#output.includes("serving")) {
       if (child?.exitCode !== null) throw new Error(`flannel-store exited: ${this.#output}`);
       await Promise.race([once(child, "output", { signal: guard }), once(child, "exit", { signal: guard })]);

@@ -7,6 +7,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { promisify } from "node:util";
 import { afterAll, beforeAll, expect, test } from "vitest";
+import { DEADLINE_MS } from "../../lab/wait.ts";
 import { PutRequest, RangeRequest, TxnRequest } from "../../src/etcd-api/etcd.ts";
 import { methods } from "../../src/store/etcd/rpc.ts";
 import { EmbeddedServer } from "./embedded-server.ts";
@@ -28,7 +29,7 @@ afterAll(async () => {
 /** What the program says when it ends by itself, with its exit code in front. */
 async function ends(...commandLine: readonly string[]): Promise<string> {
   const argv = ["--disable-warning=ExperimentalWarning", program, "--listen", "127.0.0.1:0", ...commandLine];
-  const options = { timeout: 20_000, killSignal: "SIGKILL" } as const;
+  const options = { timeout: DEADLINE_MS, killSignal: "SIGKILL" } as const;
   const { code, stderr } = await run(process.execPath, argv, options).then(
     ({ stdout }) => ({ code: 0, stderr: stdout }),
     (error: unknown) => error as { code: number; stderr: string },
@@ -52,7 +53,7 @@ class SmallDisk implements AsyncDisposable {
     const script = 'mount -t tmpfs -o size=6m none "$0" && echo mounted && exec sleep infinity';
     const argv = ["--pdeathsig", "KILL", "unshare", "--mount", "sh", "-c", script, mount];
     const keeper = spawn("setpriv", argv, { stdio: ["ignore", "pipe", "inherit"] });
-    await once(keeper.stdout, "data", { signal: AbortSignal.timeout(20_000) });
+    await once(keeper.stdout, "data", { signal: AbortSignal.timeout(DEADLINE_MS) });
     return new SmallDisk(mount, keeper);
   }
 

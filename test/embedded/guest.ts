@@ -7,6 +7,7 @@ import { mkdtemp, rm, truncate, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { promisify } from "node:util";
+import { DEADLINE_MS } from "../../lab/wait.ts";
 
 const run = promisify(execFile);
 
@@ -82,7 +83,7 @@ export class Guest implements AsyncDisposable {
   }
 
   /** Resolves when a line starts with `start`. Throws with all that the guest said when none comes in time. */
-  async says(start: string, timeoutMs = 60_000): Promise<void> {
+  async says(start: string, timeoutMs = 3 * DEADLINE_MS): Promise<void> {
     const guard = AbortSignal.timeout(timeoutMs);
     while (!this.lines.some((line) => line.startsWith(start))) {
       if (guard.aborted || this.#child.exitCode !== null) throw new Error(`no "${start}" from: ${this.#output}`);

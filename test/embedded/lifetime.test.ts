@@ -59,7 +59,7 @@ test("a lease keeps at least its remaining time over a kill, and what it had lef
   using after = new StoreClient(server.endpoints);
   expect((await after.call(methods.leaseTimeToLive, { id: 77n, keys: false })).ttl).toBeGreaterThanOrEqual(900n);
   const isGone = async () => (await after.call(methods.range, get("short"))).kvs.length === 0;
-  await until(isGone, { what: "the short lease to end", timeoutMs: 60_000 });
+  await until(isGone, { what: "the short lease to end" });
 });
 
 test("a jump of the wall clock by a year ends no lease", async () => {
@@ -90,7 +90,7 @@ test("a store that was stopped for a while ends no lease before its holder could
   expect((await client.call(methods.range, get("k"))).kvs).toHaveLength(1);
   // And not for ever.
   const isGone = async () => (await client.call(methods.range, get("k"))).kvs.length === 0;
-  await until(isGone, { what: "the lease to end", timeoutMs: 15_000 });
+  await until(isGone, { what: "the lease to end" });
 });
 
 test("a watcher that does not read costs nobody else time or memory, and later gets everything", async () => {
@@ -100,20 +100,20 @@ test("a watcher that does not read costs nobody else time or memory, and later g
   using slow = slowClient.watch();
   const createRequest = { key: Buffer.from("k"), fragment: false };
   slow.send(WatchRequest.fromPartial({ createRequest }));
-  await slow.until(() => slow.byWatcher.size > 0, 5_000);
+  await slow.until(() => slow.byWatcher.size > 0);
   slow.pause();
   using quick = client.watch();
   quick.send(WatchRequest.fromPartial({ createRequest }));
-  await quick.until(() => quick.byWatcher.size > 0, 5_000);
+  await quick.until(() => quick.byWatcher.size > 0);
   const before = await residentBytes(server.member.pid);
   const value = Buffer.alloc(256 * 1024, 120);
   const count = 800;
   for (let index = 0; index < count; index++) await client.call(methods.put, put("k", value));
-  expect(await quick.until(() => quick.byWatcher.get(0n)?.events.length === count, 20_000)).toBe(true);
+  expect(await quick.until(() => quick.byWatcher.get(0n)?.events.length === count)).toBe(true);
   // 200 MB have been written.
   expect((await residentBytes(server.member.pid)) - before).toBeLessThan(120 * 1024 * 1024);
   slow.resume();
-  expect(await slow.until(() => slow.byWatcher.get(0n)?.events.length === count, 20_000)).toBe(true);
+  expect(await slow.until(() => slow.byWatcher.get(0n)?.events.length === count)).toBe(true);
   const revisions = slow.byWatcher.get(0n)!.events.map(({ kv }) => kv?.modRevision);
   expect(revisions).toEqual(quick.byWatcher.get(0n)!.events.map(({ kv }) => kv?.modRevision));
   expect(slow.oddities).toEqual([]);
@@ -127,7 +127,7 @@ test("progress is told on request, after everything before it", async () => {
   const createRequest = { key: Buffer.from("k"), rangeEnd: Buffer.from("l"), startRevision: 2n };
   watch.send(WatchRequest.fromPartial({ createRequest }));
   watch.send(WatchRequest.fromPartial({ progressRequest: {} }));
-  expect(await watch.until(() => watch.byWatcher.has(-1n), 5_000)).toBe(true);
+  expect(await watch.until(() => watch.byWatcher.has(-1n))).toBe(true);
   expect(watch.byWatcher.get(-1n)?.notes[0]?.header?.revision).toBe(51n);
   expect(watch.byWatcher.get(0n)?.events).toHaveLength(50);
 });
@@ -140,9 +140,9 @@ test("a watcher that asked for it hears now and then that nothing happened, and 
     watch.send(WatchRequest.fromPartial({ createRequest: { key: Buffer.from("k"), progressNotify } }));
   }
   const revisions = (id: bigint) => watch.byWatcher.get(id)?.notes.map(({ header }) => header?.revision) ?? [];
-  expect(await watch.until(() => revisions(0n).length > 2, 10_000)).toBe(true);
+  expect(await watch.until(() => revisions(0n).length > 2)).toBe(true);
   await client.call(methods.put, put("other", "v"));
-  expect(await watch.until(() => revisions(0n).at(-1) === 2n, 10_000)).toBe(true);
+  expect(await watch.until(() => revisions(0n).at(-1) === 2n)).toBe(true);
   // It has only been told that it was created.
   expect(revisions(1n)).toEqual([1n]);
 });
@@ -181,18 +181,18 @@ test("a transaction too large for one message reaches a watcher in fragments", a
   using watch = client.watch();
   const createRequest = { key: Uint8Array.of(0), rangeEnd: Uint8Array.of(0), fragment: true };
   watch.send(WatchRequest.fromPartial({ createRequest }));
-  await watch.until(() => watch.byWatcher.size > 0, 5_000);
+  await watch.until(() => watch.byWatcher.size > 0);
   const big = Array.from({ length: 4 }, (_, index) => put(`big${index}`, Buffer.alloc(1_000_000)));
   for (const request of big) await client.call(methods.put, request);
   const success = [{ requestDeleteRange: { key: Uint8Array.of(0), rangeEnd: Uint8Array.of(0) } }];
   watch.send(WatchRequest.fromPartial({ createRequest: { ...createRequest, prevKv: true } }));
-  await watch.until(() => watch.byWatcher.has(1n), 5_000);
+  await watch.until(() => watch.byWatcher.has(1n));
   await client.call(methods.txn, TxnRequest.fromPartial({ success }));
-  expect(await watch.until(() => watch.byWatcher.get(1n)?.events.length === 4, 10_000)).toBe(true);
+  expect(await watch.until(() => watch.byWatcher.get(1n)?.events.length === 4)).toBe(true);
   expect(watch.fragments).toBeGreaterThanOrEqual(2);
 });
 
-test("200,000 keys deleted at once reach a watcher", { timeout: 120_000 }, async () => {
+test("200,000 keys deleted at once reach a watcher", async () => {
   await using server = await EmbeddedServer.start({ inMemory: true });
   using client = new StoreClient(server.endpoints);
   const count = 200_000;
@@ -206,13 +206,13 @@ test("200,000 keys deleted at once reach a watcher", { timeout: 120_000 }, async
   using watch = client.watch();
   const everything = { key: Uint8Array.of(0), rangeEnd: Uint8Array.of(0) };
   watch.send(WatchRequest.fromPartial({ createRequest: everything }));
-  await watch.until(() => watch.byWatcher.size > 0, 5_000);
+  await watch.until(() => watch.byWatcher.size > 0);
   const { deleted } = await client.call(methods.deleteRange, DeleteRangeRequest.fromPartial(everything));
   expect(deleted).toBe(BigInt(count));
-  expect(await watch.until(() => watch.byWatcher.get(0n)?.events.length === count, 30_000)).toBe(true);
+  expect(await watch.until(() => watch.byWatcher.get(0n)?.events.length === count)).toBe(true);
 });
 
-test("compaction gives the room back to the file system", { timeout: 120_000 }, async () => {
+test("compaction gives the room back to the file system", async () => {
   await using server = await EmbeddedServer.start({ inMemory: true });
   using client = new StoreClient(server.endpoints);
   const value = Buffer.alloc(20_000, 1);
@@ -240,7 +240,7 @@ test("program text that only the start needed is given back, and the store goes 
       await client.call(methods.put, put(`key/${puts % 50}`, `${puts}`));
     return (await residentBytes(server.member.pid, "RssFile")) < atStart / 2;
   };
-  await until(isGivenBack, { what: "half of the program's pages to be given back", timeoutMs: 30_000 });
+  await until(isGivenBack, { what: "half of the program's pages to be given back" });
   const { kvs } = await client.call(methods.range, get(`key/${(puts - 1) % 50}`));
   expect(kvs.map(({ value }) => Buffer.from(value).toString())).toEqual([String(puts - 1)]);
 });

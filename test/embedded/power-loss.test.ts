@@ -22,7 +22,7 @@ function told(guest: Guest, what: string): string[][] {
 }
 
 test(`the power fails ${LIVES} times under load: nothing acknowledged is lost, nothing is invented`, {
-  timeout: 300_000,
+  timeout: 1_200_000,
 }, async () => {
   await using disk = await GuestDisk.create();
   const acknowledged = new Map<string, string>();

@@ -1,5 +1,6 @@
 // A plain client of the etcd API for tests: every call as it is on the wire, errors as code and text, watches recorded.
 import { Client, type ClientDuplexStream, credentials, Metadata } from "@grpc/grpc-js";
+import { DEADLINE_MS } from "../../lab/wait.ts";
 import type { Event, WatchRequest, WatchResponse } from "../../src/etcd-api/etcd.ts";
 import { isServiceError } from "../../src/store/etcd/etcd-errors.ts";
 import { callStreamOnce, callUnary, methods, openStream, type RpcMethod } from "../../src/store/etcd/rpc.ts";
@@ -20,7 +21,7 @@ export class StoreClient implements Disposable {
   }
 
   call<Request, Response>(method: RpcMethod<Request, Response>, request: Request): Promise<Response> {
-    return callUnary(this.client, method, request, { metadata: this.#metadata, timeoutMs: 30_000, signal });
+    return callUnary(this.client, method, request, { metadata: this.#metadata, timeoutMs: DEADLINE_MS, signal });
   }
 
   /** Errors as etcd words them, not thrown. */
@@ -34,7 +35,7 @@ export class StoreClient implements Disposable {
   }
 
   keepAlive(id: bigint) {
-    const context = { metadata: this.#metadata, timeoutMs: 10_000, signal };
+    const context = { metadata: this.#metadata, timeoutMs: DEADLINE_MS, signal };
     return callStreamOnce(this.client, methods.leaseKeepAlive, { id }, context);
   }
 
@@ -78,7 +79,7 @@ export class WatchRecorder implements Disposable {
   }
 
   /** True when `condition` holds within the time; looked at after each answer. */
-  async until(condition: () => boolean, timeoutMs: number): Promise<boolean> {
+  async until(condition: () => boolean, timeoutMs = DEADLINE_MS): Promise<boolean> {
     const end = performance.now() + timeoutMs;
     while (!condition()) {
       const leftMs = end - performance.now();

@@ -156,7 +156,7 @@ describe("concurrency", () => {
     await Promise.all(stores.map((each) => each[Symbol.asyncDispose]()));
     expect(new Set(acquired.map(({ lease }) => lease.key)).size).toBe(200);
     expect(await store.list(never)).toHaveLength(200);
-    expect(tookMs).toBeLessThan(10_000);
+    expect(tookMs).toBeLessThan(60_000);
     // Grants of lost races were given back.
     expect((await world.grants()) - before).toBe(200);
   });
@@ -168,7 +168,7 @@ describe("concurrency", () => {
     const acquired = await Promise.all(
       stores.map((each, index) =>
         each
-          .acquire(requestOf(`192.0.2.${index + 1}`, { config }), AbortSignal.timeout(30_000))
+          .acquire(requestOf(`192.0.2.${index + 1}`, { config }), AbortSignal.timeout(60_000))
           .catch((error: unknown) => error),
       ),
     );

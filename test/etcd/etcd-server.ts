@@ -9,7 +9,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
 import { promisify } from "node:util";
-import { until } from "../../lab/wait.ts";
+import { DEADLINE_MS, until } from "../../lab/wait.ts";
 import type { Pki } from "./pki.ts";
 
 const run = promisify(execFile);
@@ -63,7 +63,7 @@ export class EtcdMember {
   }
 
   async healthy(): Promise<void> {
-    for (const end = Date.now() + 20_000; Date.now() < end; await delay(25)) {
+    for (const end = Date.now() + DEADLINE_MS; Date.now() < end; await delay(25)) {
       if (this.#process?.exitCode !== null) throw new Error(`etcd exited: ${this.log()}`);
       const answer = await fetch(`${this.#metricsUrl}/health`).catch(() => undefined);
       if (answer?.ok === true && (await answer.text()).includes("true")) return;

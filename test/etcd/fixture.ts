@@ -1,4 +1,5 @@
 // What the etcd tests share: configurations, requests, raw writes, and reading a watch step by step.
+import { DEADLINE_MS } from "../../lab/wait.ts";
 import type { NetworkConfig } from "../../src/config/network-config.ts";
 import { RequestOp, TxnRequest } from "../../src/etcd-api/etcd.ts";
 import { parseAddress, parsePrefix } from "../../src/ip/address.ts";
@@ -136,7 +137,7 @@ export class Follower implements AsyncDisposable {
   }
 
   /** Resolves when `condition` holds. Rejects after `timeoutMs`, naming `what`. */
-  async until(what: string, condition: () => boolean, timeoutMs = 20_000): Promise<void> {
+  async until(what: string, condition: () => boolean, timeoutMs = DEADLINE_MS): Promise<void> {
     const end = performance.now() + timeoutMs;
     while (!condition()) {
       const leftMs = end - performance.now();

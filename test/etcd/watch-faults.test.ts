@@ -136,8 +136,8 @@ test("a black-holed connection is noticed by keepalive and left", async () => {
   const sinceMs = performance.now();
   proxy.blackHole();
   await raw.put({ [foreignLease(1).key]: foreignLease(1).value });
-  await follower.until("the event by the other endpoint", () => follower.leases.size === 1, 30_000);
-  expect(performance.now() - sinceMs).toBeLessThan(20_000);
+  await follower.until("the event by the other endpoint", () => follower.leases.size === 1);
+  expect(performance.now() - sinceMs).toBeLessThan(50_000);
   expect(follower.disconnects).toBe(1);
 });
 

@@ -234,7 +234,7 @@ describe("repair", () => {
       what: "the whole device to be back",
       intervalMs: 2,
     });
-    expect(performance.now() - startMs).toBeLessThan(1_000);
+    expect(performance.now() - startMs).toBeLessThan(10_000);
     await untilPeers(...range(100, 200));
   });
 
@@ -246,7 +246,7 @@ describe("repair", () => {
         await box.tryRun(["ip", "route", "del", "10.0.2.0/24"]);
         return isContested();
       },
-      { what: "the fight to be noticed", timeoutMs: 60_000, intervalMs: 30 },
+      { what: "the fight to be noticed", intervalMs: 30 },
     );
     expect(reconciler.status().failures).toEqual([
       expect.objectContaining({

@@ -47,7 +47,7 @@ test("no packet is lost while sessions are replaced", async () => {
     expect([count.arrived, receivedPackets]).toEqual([count.sent, count.sent]);
     return true;
   };
-  await until(hasArrived, { what: "every packet to arrive", timeoutMs: 5_000 });
+  await until(hasArrived, { what: "every packet to arrive" });
 });
 
 /** Keeps copies as a service manager does, and misses the first time it is told that one is not to be kept any more. */

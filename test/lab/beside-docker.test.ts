@@ -43,7 +43,7 @@ describe.each(["nftables", "iptables-nft"] as const)("%s", (mode) => {
     dockers = [first, await Docker.start(lan.host(2), await optionsFrom(agents[1]))];
     for (const docker of dockers) resources.use(docker);
     await agents[1]?.untilReady({ peers: 1 });
-  }, 120_000);
+  });
 
   afterAll(() => resources.disposeAsync(), 60_000);
 

@@ -58,7 +58,7 @@ describe.each(["nftables", "iptables-nft"] as const)("%s", (mode) => {
     await firewalld.command("--runtime-to-permanent");
     for (const reload of ["--reload", "--complete-reload"]) {
       await firewalld.command(reload);
-      await until(hasRules, { what: `the rules after ${reload}`, timeoutMs: 3_000 });
+      await until(hasRules, { what: `the rules after ${reload}` });
       await untilAllPing(pods);
     }
     expect((await agent.status()).failures).toEqual([]);

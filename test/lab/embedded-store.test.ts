@@ -26,7 +26,7 @@ it("three hosts on one store: packets go on while it is down, a host that comes 
   await untilAllPing(pods);
   await store.restart();
   agents.push(start(3));
-  await Promise.all(agents.map((agent) => agent.untilReady({ peers: 2, timeoutMs: 30_000 })));
+  await Promise.all(agents.map((agent) => agent.untilReady({ peers: 2 })));
   const third = agents[2]!;
   pods.push(await attachPod(third.host, await third.untilSubnetEnv()));
   await untilAllPing(pods);

@@ -223,7 +223,7 @@ describe("SIGHUP", () => {
     await until(async () => !(await secured.status()).store.connected, { what: "the agent to be cut off" });
     await install(renewed);
     secured.signal("SIGHUP");
-    await secured.untilReady({ peers: 2, timeoutMs: 30_000 });
+    await secured.untilReady({ peers: 2 });
     expect((await vxlanLines(boxNamespace)).toSorted()).toEqual(
       [1, 2].flatMap((n) => linesOf(storePeer(n))).toSorted(),
     );

@@ -51,7 +51,7 @@ it("a change of mode is not seen by any connection, and leaves nothing of the ol
   const report = await stream.stop();
   expect(report.failed).toEqual({});
   expect([...report.sources.keys()]).toEqual([pod.host.ipv4]);
-}, 60_000);
+});
 
 it("an exclusion is applied to the running agent", async () => {
   await configure({ EnableNFTables: true, MasqueradeExclude: ["192.168.50.0/24"] });

@@ -37,9 +37,7 @@ async function seenFrom(from: Namespace, address: string): Promise<string | unde
 async function seenBy(at: Namespace, from: Namespace, address: string): Promise<string> {
   const target = address.includes(":") ? `[${address}]` : address;
   const [listen, connect] = address.includes(":") ? ["TCP6-LISTEN", "TCP6"] : ["TCP4-LISTEN", "TCP4"];
-  const server = at.run(["socat", "-T5", `${listen}:9400,reuseaddr`, "SYSTEM:echo $SOCAT_PEERADDR"], {
-    timeoutMs: 15_000,
-  });
+  const server = at.run(["socat", "-T5", `${listen}:9400,reuseaddr`, "SYSTEM:echo $SOCAT_PEERADDR"], {});
   const answer = await until(
     async () => (await from.run(["socat", "-T2", "-", `${connect}:${target}:9400,connect-timeout=1`])).trim(),
     { what: `an answer from ${address}` },

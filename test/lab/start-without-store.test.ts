@@ -74,7 +74,7 @@ describe("the store is away and nothing is remembered", () => {
     nobody.close();
     await once(nobody, "close");
     await startStore();
-    await agent.untilReady({ timeoutMs: 30_000 });
+    await agent.untilReady();
     expect(await probe("/readyz")).toEqual({ status: 200, text: "flanneld is ready" });
     expect(agent.events("config.unavailable"), "said once").toHaveLength(1);
     expect(agent.events("config.unavailable.recovered")).toHaveLength(1);
@@ -117,7 +117,7 @@ describe("the store is away and the last run is remembered", () => {
     await scene.etcd.delete(leaseKey(storePeer(1)));
     await putPeers(scene.etcd, [storePeer(3)]);
     await undo();
-    await untilPeers(host.namespace, [storePeer(2), storePeer(3)], { timeoutMs: 30_000 });
+    await untilPeers(host.namespace, [storePeer(2), storePeer(3)]);
     expect((await agent.untilReady({ peers: 2 })).warmStart).toBe(false);
     expect((await probe("/readyz")).status).toBe(200);
     expect(agent.events("lease.acquired").join()).toContain("outcome=reused");
@@ -130,7 +130,7 @@ describe("the store is away and the last run is remembered", () => {
     await untilPeers(before.host.namespace, [storePeer(1), storePeer(2)]);
     await putConfig(scene.etcd, { Network: "10.6.0.0/16", Backend: { Type: "vxlan", VNI: 7 } });
     await undo();
-    const status = await agent.untilReady({ timeoutMs: 30_000 });
+    const status = await agent.untilReady();
     expect(agent.events("config.changed")).toHaveLength(1);
     expect(status.lease?.subnet).toMatch(/^10\.6\./);
     expect((await agent.untilSubnetEnv()).network).toBe("10.6.0.0/16");

@@ -59,7 +59,7 @@ function onlyMember({ etcd }: Site): EtcdMember {
 }
 
 const untilConnected = (agent: LabAgent) =>
-  until(async () => (await agent.status()).store.connected, { what: "the watch to be connected", timeoutMs: 30_000 });
+  until(async () => (await agent.status()).store.connected, { what: "the watch to be connected" });
 
 describe("etcd", () => {
   it("killed and restarted: what changed before the agent is back is neither lost nor left behind", async () => {
@@ -81,7 +81,7 @@ describe("etcd", () => {
     await etcd.delete(leaseKey(storePeer(1)));
     await undo();
 
-    await untilPeers(host.namespace, [storePeer(2), storePeer(3)], { timeoutMs: 30_000 });
+    await untilPeers(host.namespace, [storePeer(2), storePeer(3)]);
     await untilConnected(agent);
     await agent.untilReady({ peers: 2 });
     expect(await etcd.get(await ownKey(agent)), "our lease is the one we had").toEqual(before);
@@ -110,7 +110,7 @@ describe("etcd", () => {
     await etcd.compact();
     await undo();
 
-    await untilPeers(host.namespace, [moved, storePeer(3), storePeer(4)], { timeoutMs: 30_000 });
+    await untilPeers(host.namespace, [moved, storePeer(3), storePeer(4)]);
     await agent.untilReady({ peers: 3 });
     expect(await etcd.get(key)).toEqual(before);
     expect(agent.events("lease.reacquire")).toEqual([]);
@@ -156,11 +156,11 @@ describe("a connection that went silent", () => {
     await etcd.delete(leaseKey(storePeer(1)));
     await putPeers(etcd, [storePeer(3)]);
     // A ping every 10 s, 5 s for its answer.
-    await agent.untilEvent("store.disconnected", { timeoutMs: 25_000 });
+    await agent.untilEvent("store.disconnected");
     expect((await agent.status()).store.connected).toBe(false);
     await untilPeers(host.namespace, [storePeer(1), storePeer(2)]);
     await undo();
-    await untilPeers(host.namespace, [storePeer(2), storePeer(3)], { timeoutMs: 30_000 });
+    await untilPeers(host.namespace, [storePeer(2), storePeer(3)]);
     await agent.untilReady({ peers: 2 });
   });
 });

@@ -33,7 +33,7 @@ async function mainPid(host: SystemdHost, unit: string): Promise<number> {
 
 async function untilRestarted(host: SystemdHost, unit: string, before: number): Promise<void> {
   const isAnother = async () => ![0, before].includes(await mainPid(host, unit)) && (await isActive(host, unit));
-  await until(isAnother, { what: `${unit} to be started again`, timeoutMs: 30_000, intervalMs: 100 });
+  await until(isAnother, { what: `${unit} to be started again`, intervalMs: 100 });
 }
 
 async function isActive(host: SystemdHost, unit: string): Promise<boolean> {
@@ -152,7 +152,7 @@ it("other addresses that cannot be had leave the store running", async () => {
   const untilItStarts = "until systemctl show -P ExecStart flannel-store | grep -q 2380; do sleep 0.1; done";
   const script = `"$0" init --port=2380 & ${untilItStarts}; sleep 1; kill -INT $!; wait $!`;
   expect((await h1.tryRun(["sh", "-c", script, flannelctl], { timeoutMs: 90_000 })).exitCode).toBe(130);
-  await until(() => isActive(h1, "flannel-store"), { what: "the store to run again", timeoutMs: 30_000 });
+  await until(() => isActive(h1, "flannel-store"), { what: "the store to run again" });
   expect(await ctl(h1, "host", "list")).toContain("h1");
   await h1.run(["rm", "-r", override]);
 

@@ -48,7 +48,7 @@ async function carryWhileReplaced(everyUs: number, replace: (pid: string) => Pro
     await replace(before);
     const isAnother = async () =>
       !["0", before].includes(await show("MainPID")) && (await show("ActiveState")) === "active";
-    await until(isAnother, { what: "another agent to be ready", timeoutMs: 30_000 });
+    await until(isAnother, { what: "another agent to be ready" });
   };
   const [first, second] = pods;
   const acted = Promise.withResolvers<void>();

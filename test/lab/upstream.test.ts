@@ -231,7 +231,7 @@ describe("the return to upstream with more than 1,000 peers", () => {
     cluster = await Cluster.start({ hosts: 2, config });
     pods = [cluster.pod(1), cluster.pod(2)];
     await writeMadeUpLeases();
-    for (const agent of cluster.agents) await agent.untilReady({ peers: count + 1, timeoutMs: 30_000 });
+    for (const agent of cluster.agents) await agent.untilReady({ peers: count + 1 });
   });
 
   afterAll(() => cluster[Symbol.asyncDispose]());

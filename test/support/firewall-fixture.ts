@@ -95,11 +95,11 @@ function lines(text: string): string[] {
 }
 
 /** Waits until the firewall, looking anew, finds all as wanted. */
-export async function untilAgreed(firewall: Firewall, timeoutMs = 5_000): Promise<void> {
+export async function untilAgreed(firewall: Firewall): Promise<void> {
   const look = async () => {
     const { difference } = await firewall.listing();
     if (difference.length > 0) throw new Error(difference.join("\n"));
     return true;
   };
-  await until(look, { what: "the rules to be as wanted", timeoutMs });
+  await until(look, { what: "the rules to be as wanted" });
 }

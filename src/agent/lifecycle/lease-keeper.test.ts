@@ -1,4 +1,5 @@
 import { afterEach, describe, expect, it, vi } from "vitest";
+import { DEADLINE_MS } from "../../../lab/wait.ts";
 import { revision, revisionAfter } from "../../../test/support/revision.ts";
 import { FlannelError } from "../../errors.ts";
 import { parseAddress, parsePrefix } from "../../ip/address.ts";
@@ -6,6 +7,8 @@ import type { Lease, LeaseAttributes, OwnLease } from "../../lease/lease.ts";
 import type { SubnetStore } from "../../store/subnet-store.ts";
 import { silentLogger } from "../../telemetry/logger.ts";
 import { LeaseKeeper, type LeaseKeeperOptions } from "./lease-keeper.ts";
+
+const eventually = (check: () => void) => vi.waitFor(check, DEADLINE_MS);
 
 const attributes: LeaseAttributes = { publicIp: parseAddress("192.0.2.1"), backendType: "host-gw" };
 const DAY_MS = 86_400_000;
@@ -80,7 +83,7 @@ describe("LeaseKeeper", () => {
     await using _early = early.keeper;
     const due = await keep(renew, { lease: ownLease(1, { expiresAtMs: Date.now() + 3_600_050 }) });
     await using _due = due.keeper;
-    await vi.waitFor(() => expect(due.keeper.lease.revision).toEqual(revision(2)));
+    await eventually(() => expect(due.keeper.lease.revision).toEqual(revision(2)));
     expect(renew).toHaveBeenCalledTimes(1);
   });
 
@@ -90,7 +93,7 @@ describe("LeaseKeeper", () => {
       const { keeper } = await keep(renewed);
       await using _keeper = keeper;
       now.mockReturnValue(performance.timeOrigin + performance.now() + 23.5 * 3_600_000);
-      await vi.waitFor(() => expect(keeper.lease.revision).toEqual(revision(2)));
+      await eventually(() => expect(keeper.lease.revision).toEqual(revision(2)));
     } finally {
       now.mockRestore();
     }
@@ -100,7 +103,7 @@ describe("LeaseKeeper", () => {
     const { keeper, onLease } = await keep(renewed);
     await using _keeper = keeper;
     keeper.setAttributes({ ...attributes, publicIp: parseAddress("192.0.2.50") });
-    await vi.waitFor(() => expect(onLease).toHaveBeenCalledOnce());
+    await eventually(() => expect(onLease).toHaveBeenCalledOnce());
     expect(keeper.lease).toMatchObject({ key: "10.5.1.0-24", attributes: { publicIp: "192.0.2.50" } });
   });
 
@@ -108,7 +111,7 @@ describe("LeaseKeeper", () => {
     const { keeper, acquire } = await keep(renewed);
     await using _keeper = keeper;
     keeper.ownDeleted(revision(5));
-    await vi.waitFor(() => expect(keeper.lease.revision).toEqual(revision(90)));
+    await eventually(() => expect(keeper.lease.revision).toEqual(revision(90)));
     expect(acquire).toHaveBeenCalledOnce();
     expect(keeper.problem(Date.now())).toBeUndefined();
   });
@@ -117,7 +120,7 @@ describe("LeaseKeeper", () => {
     const { keeper, acquire } = await keep(renewed, { lease: ownLease(1_000) });
     await using _keeper = keeper;
     keeper.follow({ storeReplaced: true, ownDeletedAt: revision(5) });
-    await vi.waitFor(() => expect(keeper.lease.revision).toEqual(revision(90)));
+    await eventually(() => expect(keeper.lease.revision).toEqual(revision(90)));
     expect(acquire).toHaveBeenCalledOnce();
     expect(keeper.problem(Date.now())).toBeUndefined();
   });
@@ -127,7 +130,7 @@ describe("LeaseKeeper", () => {
     await using _keeper = keeper;
     keeper.ownDeleted(revision(5));
     keeper.setAttributes({ ...attributes, backendType: "vxlan" });
-    await vi.waitFor(() => expect(keeper.lease.revision).toEqual(revision(10)));
+    await eventually(() => expect(keeper.lease.revision).toEqual(revision(10)));
     expect(acquire).not.toHaveBeenCalled();
   });
 
@@ -135,7 +138,7 @@ describe("LeaseKeeper", () => {
     const { keeper, onTaken } = await keep(renewed);
     await using _keeper = keeper;
     keeper.ownWritten(seen(4, { attributes: { publicIp: parseAddress("192.0.2.66") } }));
-    await vi.waitFor(() => expect(onTaken).toHaveBeenCalledOnce());
+    await eventually(() => expect(onTaken).toHaveBeenCalledOnce());
     expect(onTaken.mock.calls[0]?.[0].message).toMatch(/192\.0\.2\.66.*192\.0\.2\.1 /);
   });
 
@@ -144,7 +147,7 @@ describe("LeaseKeeper", () => {
     const { keeper, onTaken } = await keep(renew);
     await using _keeper = keeper;
     keeper.ownWritten(seen(4, { adapterData: 8 }));
-    await vi.waitFor(() => expect(keeper.problem(Date.now())).toContain("another agent announces our public IP"));
+    await eventually(() => expect(keeper.problem(Date.now())).toContain("another agent announces our public IP"));
     keeper.setAttributes({ ...attributes, backendType: "vxlan" });
     expect(onTaken).not.toHaveBeenCalled();
     expect(renew).not.toHaveBeenCalled();
@@ -156,7 +159,7 @@ describe("LeaseKeeper", () => {
     const { keeper } = await keep(renew, { lease: ownLease(1, { expiresAtMs: Date.now() + 60 }), pollMs: 5_000 });
     await using _keeper = keeper;
     keeper.ownWritten(seen(4, { adapterData: 8 }));
-    await vi.waitFor(() => expect(keeper.problem(0)).toContain("another agent"));
+    await eventually(() => expect(keeper.problem(0)).toContain("another agent"));
     await vi.advanceTimersToNextTimerAsync();
     for (let round = 0; round < 3; round++) {
       const sinceMs = Date.now();
@@ -173,9 +176,9 @@ describe("LeaseKeeper", () => {
     const { keeper, onTaken } = await keep(renew);
     await using _keeper = keeper;
     keeper.setAttributes(moved);
-    await vi.waitFor(() => expect(renew).toHaveBeenCalledOnce());
+    await eventually(() => expect(renew).toHaveBeenCalledOnce());
     keeper.ownWritten(seen(4, { attributes: moved, adapterData: 8 }));
-    await vi.waitFor(() => expect(keeper.lease.attributes).toEqual(moved));
+    await eventually(() => expect(keeper.lease.attributes).toEqual(moved));
     expect(onTaken).not.toHaveBeenCalled();
     expect(keeper.problem(Date.now())).toBeUndefined();
   });
@@ -186,9 +189,9 @@ describe("LeaseKeeper", () => {
     const { keeper } = await keep(renew, { retryFirstMs: 60_000 });
     await using _keeper = keeper;
     keeper.setAttributes({ ...attributes, publicIp: parseAddress("192.0.2.50") });
-    await vi.waitFor(() => expect(renew).toHaveBeenCalledOnce());
+    await eventually(() => expect(renew).toHaveBeenCalledOnce());
     renew.mockImplementation(renewed);
-    await vi.waitFor(() => {
+    await eventually(() => {
       keeper.retryNow();
       expect(keeper.lease.attributes.publicIp).toBe("192.0.2.50");
     });
@@ -199,10 +202,10 @@ describe("LeaseKeeper", () => {
     const { keeper } = await keep(renew);
     await using _keeper = keeper;
     keeper.ownWritten(seen(4, { isReservation: true }));
-    await vi.waitFor(() => expect(keeper.lease.isReservation).toBe(true));
+    await eventually(() => expect(keeper.lease.isReservation).toBe(true));
     expect(keeper.lease.expiresAtMs).toBeUndefined();
     keeper.ownWritten(seen(6, { adapterData: 12 }));
-    await vi.waitFor(() => expect(renew).toHaveBeenCalledOnce());
+    await eventually(() => expect(renew).toHaveBeenCalledOnce());
     expect(keeper.lease.isReservation).toBe(false);
   });
 

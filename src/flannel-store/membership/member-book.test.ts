@@ -135,7 +135,7 @@ describe("MemberBook", () => {
   });
 });
 
-it("parseMemberFile gives a list or one error, for random texts", { timeout: 120_000 }, () => {
+it("parseMemberFile gives a list or one error, for random texts", () => {
   const book = MemberBook.create(files(), facts);
   const { id, secret } = book.createToken(day, 0);
   book.join({ tokenId: id, secret, hostName: "h1", keyPin: "k1", address: "10.0.0.2" }, 0, () => issued("S1"));

@@ -28,7 +28,7 @@ describe("tokens", () => {
     expect(parseToken(` ${token}\n`)).toEqual({ id: "abcd2345", secret, pin });
   });
 
-  it("with a slip are refused without being repeated, for random texts", { timeout: 120_000 }, () => {
+  it("with a slip are refused without being repeated, for random texts", () => {
     const slip = fc
       .tuple(fc.nat(token.length), fc.constantFrom("", ".", " ", "%", "A"), fc.nat(2))
       .map(([at, piece, length]) => token.slice(0, at) + piece + token.slice(at + length));
@@ -74,7 +74,7 @@ describe("addresses of the store", () => {
     expect(isUsageError(() => parseStoreAddress(text))).toBe(true);
   });
 
-  it("what is taken for one is a URL of that host and port, for random texts", { timeout: 120_000 }, () => {
+  it("what is taken for one is a URL of that host and port, for random texts", () => {
     const pieces = fc.constantFrom(
       "10.0.0.1",
       ":",

@@ -82,4 +82,4 @@ test("no bytes are an error", () => {
     }),
     propertyRuns(100_000),
   );
-}, 60_000);
+});

@@ -74,7 +74,7 @@ async function untilStatus(what: string, isWanted: (status: ToyStatus) => boolea
       if (!isWanted(status)) throw new Error(`${stdout}${log.join("")}`);
       return status;
     },
-    { what, timeoutMs: 60_000 },
+    { what },
   );
 }
 
