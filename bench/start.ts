@@ -4,6 +4,7 @@ import type { BenchSet, Figure } from "./bench-set.ts";
 import { medianFigure } from "./bench-set.ts";
 import { requirePeerObjects, timeIproute } from "./peer-objects.ts";
 import { peers, writePeers } from "./peers.ts";
+import { describeStarts, type MeasuredStart, runQueueTimes } from "./run-queue.ts";
 import { BenchAgent, createWorld, timeBareNode, type World } from "./world.ts";
 
 const targetsMs: ReadonlyMap<number, number> = new Map([
@@ -14,7 +15,7 @@ const targetsMs: ReadonlyMap<number, number> = new Map([
 const defaultSizes = [100, 1_000, 5_000, 10_000, 50_000];
 
 interface Samples {
-  readonly agent: number[];
+  readonly agent: MeasuredStart[];
   readonly iproute: number[];
 }
 
@@ -38,7 +39,8 @@ export const startSet: BenchSet = {
         iproute.push(await timeIproute(world.lan.host(2), peers(size)));
       }
     }
-    return { figures: figuresOf(samples, bareNode), notes: [iprouteNote] };
+    const notes = [...samples].map(([size, { agent }]) => describeStarts(leasesOf(size), agent));
+    return { figures: figuresOf(samples, bareNode), notes: [...notes, iprouteNote] };
   },
 };
 
@@ -46,26 +48,33 @@ const iprouteNote =
   "iproute2: ip -batch and bridge -batch of the same objects, in the same forms: plain routes up to 1,000, next-hop\n" +
   "objects beyond (50,000 plain ones take the kernel 87 s). It reads no store and makes no lease.";
 
+function leasesOf(size: number): string {
+  return `${size.toLocaleString("en")} leases`;
+}
+
 function prefixOf(size: number): string {
   return `/start/${size}`;
 }
 
-async function timeAgent({ lan, etcd }: World, size: number): Promise<number> {
+async function timeAgent({ lan, etcd }: World, size: number): Promise<MeasuredStart> {
   const host: LabHost = lan.host(1);
   await using agent = BenchAgent.start(host, etcd, prefixOf(size));
   const tookMs = await agent.msToEvent("agent.ready");
+  const times = await runQueueTimes(agent.agent.pid);
   await requirePeerObjects(host.namespace, peers(size));
-  return tookMs;
+  return { tookMs, ...times };
 }
 
 function figuresOf(samples: ReadonlyMap<number, Samples>, bareNode: readonly number[]): readonly Figure[] {
   const figures = [medianFigure({ name: "node -e 0", unit: "ms" }, bareNode)];
   for (const [size, { agent, iproute }] of samples) {
-    const leases = size.toLocaleString("en");
     const atMost = targetsMs.get(size);
     figures.push(
-      medianFigure({ name: `${leases} leases`, unit: "ms", ...(atMost !== undefined && { atMost }) }, agent),
-      medianFigure({ name: `${leases} with iproute2`, unit: "ms" }, iproute),
+      medianFigure(
+        { name: leasesOf(size), unit: "ms", ...(atMost !== undefined && { atMost }) },
+        agent.map(({ tookMs }) => tookMs),
+      ),
+      medianFigure({ name: `${size.toLocaleString("en")} with iproute2`, unit: "ms" }, iproute),
     );
   }
   return figures;
