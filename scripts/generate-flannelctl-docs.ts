@@ -28,7 +28,7 @@ With \`--json\` standard output holds exactly one JSON document, or nothing when
 [JSON Schema](schemas) is named below with each command. Then standard error holds one line ([schemas/error.json](schemas/error.json)):
 
 \`\`\`json
-${JSON.stringify({ version: 1, error: { code: "agent.absent", message: "no flanneld listens on /run/flannel/flanneld.sock; ..." } })}
+${JSON.stringify({ version: 1, error: { code: "AGENT_ABSENT", message: "no flanneld listens on /run/flannel/flanneld.sock; ..." } })}
 \`\`\`
 
 \`message\` is for people; \`code\` is stable. \`version\` is that of the format: fields may be added without a new one; none is

@@ -12,142 +12,142 @@ interface ErrorCodeDefinition {
 
 /** Closed list: a new code needs a reason, since logs, exit codes and tests hang on it. */
 export const errorCodes = {
-  "config.invalid": {
+  CONFIG_INVALID: {
     meaning: "The network configuration, a flag or a file that configures flannel is wrong.",
     remedy: "Correct what the message names; `flannelctl config check` checks the network configuration.",
     retry: "remedy",
   },
-  "config.missing": {
+  CONFIG_MISSING: {
     meaning: "The store has no network configuration, or the agent has not read one yet.",
     remedy: "`flannelctl config set`; check `--etcd-prefix`.",
     retry: "agent",
   },
-  "config.conflict": {
+  CONFIG_CONFLICT: {
     meaning: "Somebody else wrote what was to be written: the store holds another value by now.",
     remedy: "Read the value again, then repeat the command.",
     retry: "remedy",
   },
-  "lease.conflict": {
+  LEASE_CONFLICT: {
     meaning: "Another host holds the subnet, or another agent announces our public IP.",
     remedy: "`flannelctl lease list` shows the owner; stop one of the two, or give one another `--public-ip`.",
     retry: "remedy",
   },
-  "lease.lost": {
+  LEASE_LOST: {
     meaning: "The lease is not in the store, or no longer ours.",
     remedy: "`flannelctl lease list`; a running agent takes its lease again by itself.",
     retry: "agent",
   },
-  "pool.exhausted": {
+  POOL_EXHAUSTED: {
     meaning: "No subnet of the network is free.",
     remedy: "Release a lease or a reservation that nobody needs, or enlarge `Network`.",
     retry: "agent",
   },
-  "store.unavailable": {
+  STORE_UNAVAILABLE: {
     meaning: "The store cannot be reached or does not answer.",
     remedy: "Look after the store and the network to it; check `--etcd-endpoints`.",
     retry: "agent",
   },
-  "store.unauthorized": {
+  STORE_UNAUTHORIZED: {
     meaning: "The store refuses the user, the password, the role, the certificate or the token.",
     remedy: "Correct the credentials; a host of a small cluster: `flannelctl join` with a new token.",
     retry: "remedy",
   },
-  "store.compacted": {
+  STORE_COMPACTED: {
     meaning: "The store no longer has the revision that was asked for.",
     remedy: "Nothing: the agent reads everything again. Repeat a command that ended with it.",
     retry: "agent",
   },
-  "kernel.denied": {
+  KERNEL_DENIED: {
     meaning: "The kernel does not permit it.",
     remedy: "Run the program as root, or give it `CAP_NET_ADMIN`.",
     retry: "remedy",
   },
-  "kernel.exists": {
+  KERNEL_EXISTS: {
     meaning: "The kernel has such an object already, and it is not ours.",
     remedy: "Remove the object that the message names, or choose another name, port or network.",
     retry: "agent",
   },
-  "kernel.notFound": {
+  KERNEL_NOT_FOUND: {
     meaning: "The kernel does not have the object that was asked for.",
     remedy: "Check that the device that the message names exists.",
     retry: "agent",
   },
-  "kernel.busy": {
+  KERNEL_BUSY: {
     meaning: "The kernel is busy with the object, or another program uses it.",
     remedy: "Stop the program that uses the object, if the error stays.",
     retry: "agent",
   },
-  "kernel.unsupported": {
+  KERNEL_UNSUPPORTED: {
     meaning: "This kernel cannot do it: a module is missing or the kernel is too old.",
     remedy: "Load the module that the message names, or use another backend.",
     retry: "remedy",
   },
-  "kernel.rejected": {
+  KERNEL_REJECTED: {
     meaning: "The kernel refused it for another reason; its words are in the message.",
     remedy: "`flannelctl status` shows all objects that the kernel refuses.",
     retry: "agent",
   },
-  "interface.notFound": {
+  INTERFACE_NOT_FOUND: {
     meaning: "No interface of this host fits the flags, the public IP or the address family.",
     remedy: "Name one with `--iface`; the message lists the interfaces.",
     retry: "remedy",
   },
-  "file.failed": {
+  FILE_FAILED: {
     meaning: "A file or a directory cannot be read, written or locked.",
     remedy: "Make room, or correct the path or its permissions.",
     retry: "later",
   },
-  "tool.missing": {
+  TOOL_MISSING: {
     meaning: "A program that is needed is not installed or cannot be run.",
     remedy: "Install what the message names.",
     retry: "remedy",
   },
-  "firewall.rejected": {
+  FIREWALL_REJECTED: {
     meaning: "nft or iptables refused traffic rules, or did not end in time; its words are in the message.",
     remedy: "`flannelctl rules` shows what is missing.",
     retry: "agent",
   },
-  "service.failed": {
+  SERVICE_FAILED: {
     meaning: "systemd could not start or stop a unit, or a unit did not become ready.",
     remedy: "`systemctl status` and `journalctl -u` of the unit that the message names.",
     retry: "remedy",
   },
-  "cluster.conflict": {
+  CLUSTER_CONFLICT: {
     meaning: "The state of the small cluster does not permit it, for example because a host of that name is a member.",
     remedy: "Do what the message says; `flannelctl host list` shows the members.",
     retry: "remedy",
   },
-  "cluster.notFound": {
+  CLUSTER_NOT_FOUND: {
     meaning: "The small cluster has no such host or token.",
     remedy: "`flannelctl host list`, `flannelctl token list`.",
     retry: "remedy",
   },
-  "agent.running": {
+  AGENT_RUNNING: {
     meaning: "Another agent runs and holds the subnet file, the device or the socket.",
     remedy: "Stop it, or give each agent its own `--subnet-file`, network, and `VNI` or `Port`.",
     retry: "remedy",
   },
-  "agent.absent": {
+  AGENT_ABSENT: {
     meaning: "No agent listens on the control socket.",
     remedy: "`systemctl start flanneld`, or name the socket with `--socket` or `--subnet-file`.",
     retry: "later",
   },
-  "agent.incompatible": {
+  AGENT_INCOMPATIBLE: {
     meaning: "flannelctl and the agent are of versions that do not understand each other.",
     remedy: "Restart the older of the two after the upgrade: `flannelctl version` names both.",
     retry: "remedy",
   },
-  usage: {
+  USAGE: {
     meaning: "The command line is wrong: an unknown command or flag, or a bad value.",
     remedy: "`--help` lists commands and flags.",
     retry: "remedy",
   },
-  cancelled: {
+  CANCELLED: {
     meaning: "Somebody stopped the program before it was done.",
     remedy: "Repeat the command.",
     retry: "later",
   },
-  internal: {
+  INTERNAL: {
     meaning: "Something happened that the program does not expect.",
     remedy: "Report it with the log; `agent.failed.stack` has the place in the program.",
     retry: "later",
@@ -191,7 +191,7 @@ export function hasCode(error: unknown, ...codes: readonly ErrorCode[]): error i
 
 /** True for an abort by signal, ours or Node's. */
 export function isCancelled(error: unknown): boolean {
-  return hasCode(error, "cancelled") || (error instanceof Error && error.name === "AbortError");
+  return hasCode(error, "CANCELLED") || (error instanceof Error && error.name === "AbortError");
 }
 
 /** Text of any thrown value, with its chain of causes, on one line. */

@@ -27,11 +27,11 @@ export const exitCodeMeanings: Readonly<Record<keyof typeof exitCodes, string>> 
 /** For errors that end a program. A lost lease has a code of its own only where it ends the agent: see `agentExitCode`. */
 export function exitCodeOfError(error: unknown): ExitCode {
   if (isCancelled(error)) return exitCodes.interrupted;
-  if (hasCode(error, "usage", "config.invalid")) return exitCodes.usage;
-  return hasCode(error, "agent.absent") ? exitCodes.noAgent : exitCodes.failure;
+  if (hasCode(error, "USAGE", "CONFIG_INVALID")) return exitCodes.usage;
+  return hasCode(error, "AGENT_ABSENT") ? exitCodes.noAgent : exitCodes.failure;
 }
 
 /** For errors that end flanneld. */
 export function agentExitCode(error: unknown): ExitCode {
-  return hasCode(error, "lease.conflict", "lease.lost") ? exitCodes.leaseLost : exitCodeOfError(error);
+  return hasCode(error, "LEASE_CONFLICT", "LEASE_LOST") ? exitCodes.leaseLost : exitCodeOfError(error);
 }

@@ -2,10 +2,10 @@
 import { FlannelError } from "../errors.ts";
 
 export function cancelled(operation: string): FlannelError {
-  return new FlannelError("cancelled", `${operation}: cancelled`);
+  return new FlannelError("CANCELLED", `${operation}: cancelled`);
 }
 
-/** Settles like `promise`, or rejects with `cancelled` as soon as `signal` aborts; the work itself goes on. */
+/** Settles like `promise`, or rejects with `CANCELLED` as soon as `signal` aborts; the work itself goes on. */
 export async function abandonOnAbort<T>(promise: Promise<T>, operation: string, signal: AbortSignal): Promise<T> {
   if (signal.aborted) throw cancelled(operation);
   const { promise: aborted, reject } = Promise.withResolvers<never>();

@@ -5,7 +5,7 @@ import type { Address } from "../ip/address.ts";
 import type { LeaseAttributes } from "../lease/lease.ts";
 import type { ExternalInterface } from "../underlay/external-interface.ts";
 
-/** Public addresses of the enabled families. Throws `config.invalid` when the external interface lacks one. */
+/** Public addresses of the enabled families. Throws `CONFIG_INVALID` when the external interface lacks one. */
 export function announcedAddresses(
   config: NetworkConfig,
   external: ExternalInterface,
@@ -21,7 +21,7 @@ export function announcedAddresses(
 function required(external: ExternalInterface, address: Address | undefined, family: string, flag: string): Address {
   if (address !== undefined) return address;
   throw new FlannelError(
-    "config.invalid",
+    "CONFIG_INVALID",
     `the network uses ${family}, but the external interface ${external.name} has no ${family} address: ` +
       `give it one, choose another interface with --iface, or set ${flag}`,
     { details: { key: `Enable${family}`, value: true, rule: `needs an ${family} address on the external interface` } },

@@ -339,7 +339,7 @@ describe("fuzzing", () => {
       try {
         createBackend({ ...config, backendType: type, backend: { Type: type, ...keys } });
       } catch (error) {
-        if (!(error instanceof FlannelError) || error.code !== "config.invalid") throw error;
+        if (!(error instanceof FlannelError) || error.code !== "CONFIG_INVALID") throw error;
       }
     };
     const type = fc.oneof(fc.constantFrom("vxlan", "host-gw", "alloc"), fc.string());

@@ -26,7 +26,7 @@ export interface BackendModule<Identity = unknown, RuntimePlan = unknown> {
   readonly devicePatterns: readonly DevicePattern[];
   /** What must survive a restart; missing when nothing has to. */
   readonly identity?: BackendIdentity<Identity>;
-  /** Throws `config.invalid` naming key, value and rule. */
+  /** Throws `CONFIG_INVALID` naming key, value and rule. */
   create(config: NetworkConfig): Backend<Identity, RuntimePlan>;
   /** Begins what takes time at a start, before anybody knows whether it is needed. Never throws. */
   warmUp?(): void;
@@ -98,7 +98,7 @@ export interface Backend<Identity = unknown, RuntimePlan = unknown> {
   readonly needs: HostNeeds;
   /** Overlay MTU in bytes, for subnet.env: what every family of a container's packets fits into. */
   mtuBytes(facts: HostFacts<Identity>): number;
-  /** What we announce. Throws `config.invalid` when this host cannot serve the backend (e.g. host-gw behind NAT). */
+  /** What we announce. Throws `CONFIG_INVALID` when this host cannot serve the backend (e.g. host-gw behind NAT). */
   attributes(facts: HostFacts<Identity>): LeaseAttributes;
   /**
    * Reads leases ahead of `plan`, which remembers what it read: called in slices, it keeps the first plan of 10,000

@@ -12,7 +12,7 @@ export const MAX_IDENTITY_CHARACTERS = 4_096;
 
 /**
  * The identities to go on with while the backend of type `inUse` is: its own is made when there is none. Throws
- * `internal` for one that is too large to be kept.
+ * `INTERNAL` for one that is too large to be kept.
  */
 export function restoreIdentities(
   modules: readonly BackendModule[],
@@ -73,7 +73,7 @@ function legacyRecord(names: readonly string[], fields: Readonly<Record<string, 
 
 function checked(type: string, identity: unknown): unknown {
   if (isSmall(identity)) return identity;
-  throw new FlannelError("internal", `the identity of the ${type} backend is too large to be kept`);
+  throw new FlannelError("INTERNAL", `the identity of the ${type} backend is too large to be kept`);
 }
 
 function isSmall(identity: unknown): boolean {

@@ -22,19 +22,19 @@ export class BackendRegistry {
     return parseNetworkConfig(text, (type) => this.find(type)?.keys);
   }
 
-  /** Throws `config.invalid` for an unknown type, naming the known ones, and for keys the backend does not accept. */
+  /** Throws `CONFIG_INVALID` for an unknown type, naming the known ones, and for keys the backend does not accept. */
   create(config: NetworkConfig): Backend {
     return this.moduleOf(config).create(config);
   }
 
-  /** Throws `config.invalid` for an unknown type, naming the known ones. */
+  /** Throws `CONFIG_INVALID` for an unknown type, naming the known ones. */
   moduleOf({ backendType }: NetworkConfig): BackendModule {
     const module = this.find(backendType);
     if (module !== undefined) return module;
     const known = this.modules.map(({ type }) => type);
     const shown = backendType.length > 60 ? `${backendType.slice(0, 57)}...` : backendType;
     const rule = `is not a backend of this version: known are ${known.join(", ")}${didYouMean(shown, known)}`;
-    throw new FlannelError("config.invalid", `network config: Backend.Type ${JSON.stringify(shown)} ${rule}`, {
+    throw new FlannelError("CONFIG_INVALID", `network config: Backend.Type ${JSON.stringify(shown)} ${rule}`, {
       details: { key: "Backend.Type", value: backendType, rule },
     });
   }

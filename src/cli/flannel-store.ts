@@ -65,14 +65,14 @@ function lockDirectory(directory: string): FileLock {
     ensureDirectory(directory, 0o700);
     return FileLock.acquire(join(directory, "lock"));
   } catch (cause) {
-    if (hasCode(cause, "agent.running")) {
+    if (hasCode(cause, "AGENT_RUNNING")) {
       throw new FlannelError(
-        "file.failed",
+        "FILE_FAILED",
         `${directory} is in use by another flannel-store${holderText(cause.details)}`,
         { cause },
       );
     }
-    throw new FlannelError("file.failed", `cannot use ${directory}: ${describeError(cause)}`, { cause });
+    throw new FlannelError("FILE_FAILED", `cannot use ${directory}: ${describeError(cause)}`, { cause });
   }
 }
 
@@ -81,7 +81,7 @@ async function openCluster(directory: string): Promise<ClusterService> {
   const { ClusterService: Service } = await import("../flannel-store/membership/cluster-service.ts");
   const clusterDirectory = join(directory, "cluster");
   if (!existsSync(clusterDirectory)) {
-    throw new FlannelError("config.invalid", `${clusterDirectory} is not there: flannelctl init makes a cluster`);
+    throw new FlannelError("CONFIG_INVALID", `${clusterDirectory} is not there: flannelctl init makes a cluster`);
   }
   return await Service.open(clusterDirectory, tellFailure);
 }
@@ -118,7 +118,7 @@ async function openServer(directory: string, options: StoreProcessOptions, clust
       onFailure: tellFailure,
     });
   } catch (cause) {
-    throw new FlannelError("file.failed", startFailure(cause, directory), { cause });
+    throw new FlannelError("FILE_FAILED", startFailure(cause, directory), { cause });
   }
 }
 
@@ -173,14 +173,14 @@ function readPem(flag: string, file: string): Buffer {
   try {
     return readFileSync(file);
   } catch (cause) {
-    throw new FlannelError("config.invalid", `${flag} ${file} cannot be read: ${describeError(cause)}`, { cause });
+    throw new FlannelError("CONFIG_INVALID", `${flag} ${file} cannot be read: ${describeError(cause)}`, { cause });
   }
 }
 
 try {
   await main();
 } catch (error) {
-  const hint = hasCode(error, "usage") ? "\nflannel-store --help lists the flags" : "";
+  const hint = hasCode(error, "USAGE") ? "\nflannel-store --help lists the flags" : "";
   process.stderr.write(
     `flannel-store: ${error instanceof FlannelError ? error.message : describeError(error)}${hint}\n`,
   );

@@ -60,7 +60,7 @@ async function main(): Promise<ExitCode> {
 try {
   process.exitCode = await main();
 } catch (error) {
-  if (!hasCode(error, "usage")) throw error;
+  if (!hasCode(error, "USAGE")) throw error;
   process.stderr.write(`flanneld: ${error.message}\n${flanneldUsageHint}\n`);
   process.exitCode = exitCodes.usage;
 }

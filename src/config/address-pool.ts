@@ -26,7 +26,7 @@ const rulesByFamily: Readonly<Record<Family, PoolRules>> = {
   6: { prefix: "IPv6", longestSubnet: 126, longestNetwork: 124, usualSubnet: 64 },
 };
 
-/** Throws `config.invalid` naming key, value and rule. */
+/** Throws `CONFIG_INVALID` naming key, value and rule. */
 export function resolvePool(family: Family, input: PoolInput): AddressPool {
   const { prefix } = rulesByFamily[family];
   const key = `${prefix}Network`;
@@ -89,7 +89,7 @@ function enableKey(family: Family): string {
 /** The one shape of an error about a key of the network configuration. */
 export function invalid(key: string, value: unknown, rule: string, cause?: unknown): FlannelError {
   const shown = value === undefined ? "" : ` ${shorten(typeof value === "string" ? value : JSON.stringify(value))}`;
-  return new FlannelError("config.invalid", `network config: ${key}${shown} ${rule}`, {
+  return new FlannelError("CONFIG_INVALID", `network config: ${key}${shown} ${rule}`, {
     details: { key, value: value ?? null, rule },
     ...(cause === undefined ? {} : { cause }),
   });

@@ -14,7 +14,7 @@ const jsonTypes = { int: "number", bool: "boolean", string: "string" } as const;
 
 /**
  * Keys compare case-insensitively, the last of equals wins, null means "not given" (Go's JSON rules).
- * Throws `config.invalid` naming key, value and rule. Unknown keys are left to the caller.
+ * Throws `CONFIG_INVALID` naming key, value and rule. Unknown keys are left to the caller.
  */
 export function readBackendOptions(
   keys: readonly BackendKey[],

@@ -112,7 +112,7 @@ describe("parseNetworkConfig", () => {
     ['"IPv6Network": null', "IPv6Network null must be an IPv6 prefix"],
   ])("refuses %s", (fields, message) => {
     const error = failure(fields === "" ? `{${vxlan}}` : `{${fields}, ${vxlan}}`);
-    expect(error.code).toBe("config.invalid");
+    expect(error.code).toBe("CONFIG_INVALID");
     expect(error.message).toContain(message);
     expect(Object.keys(error.details).toSorted()).toEqual(["key", "rule", "value"]);
   });
@@ -212,7 +212,7 @@ describe("fuzzing", () => {
         if (config.ipv4 !== undefined) expectSound(config.ipv4);
         if (config.ipv6 !== undefined) expectSound(config.ipv6);
       } catch (error) {
-        if (!(error instanceof FlannelError) || error.code !== "config.invalid") throw error;
+        if (!(error instanceof FlannelError) || error.code !== "CONFIG_INVALID") throw error;
         if (error.message.includes("\n") || error.message.length > 400) throw error;
       }
     };

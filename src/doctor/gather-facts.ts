@@ -88,7 +88,7 @@ export class FactGatherer {
       gbp: false,
     });
     const [error] = await this.#netlink.apply([probe]);
-    this.#canMakeVxlan = !hasCode(error, "kernel.unsupported");
+    this.#canMakeVxlan = !hasCode(error, "KERNEL_UNSUPPORTED");
     return this.#canMakeVxlan ? undefined : error?.message;
   }
 }

@@ -29,7 +29,7 @@ export interface FindEnginesOptions {
   readonly network: (family: Family) => Prefix | undefined;
 }
 
-/** Throws `tool.missing` when the host has neither nft nor iptables in a usable form. */
+/** Throws `TOOL_MISSING` when the host has neither nft nor iptables in a usable form. */
 export async function findEngines({ preferNftables, names, network }: FindEnginesOptions): Promise<FoundEngines> {
   const [opened, variants] = await Promise.all([openNftables(names, preferNftables), findIptables()]);
   const nftables = preferNftables || variants.length > 0 ? opened : await openNftables(names, true);
@@ -47,7 +47,7 @@ export async function findEngines({ preferNftables, names, network }: FindEngine
   const primary = preferNftables ? preferred : nftables.engine;
   if (primary === undefined) {
     const message = "traffic rules need nft or iptables, and this host has neither in a usable form";
-    throw new FlannelError("tool.missing", `${message} (${nftables.problem}): install nftables or iptables`);
+    throw new FlannelError("TOOL_MISSING", `${message} (${nftables.problem}): install nftables or iptables`);
   }
   const reason = preferNftables ? nftables.problem : "this host has no iptables";
   const asked = preferNftables ? "EnableNFTables is true" : "the configuration asks for iptables";

@@ -154,7 +154,7 @@ export class Firewall implements AsyncDisposable {
       logger.info("firewall.mode", `traffic rules go into ${primary.name}: ${reason}`);
       for (const message of warnings) logger.warn("firewall.odd", message);
     } catch (error) {
-      this.#pass = error instanceof FlannelError ? error : new FlannelError("internal", describeError(error));
+      this.#pass = error instanceof FlannelError ? error : new FlannelError("INTERNAL", describeError(error));
       logger.warn("firewall.missing", this.#pass.message);
       return;
     }
@@ -282,5 +282,5 @@ function isNotAfter(id: number, covered: number): boolean {
 }
 
 function closedError(): FlannelError {
-  return new FlannelError("cancelled", "the firewall is closed");
+  return new FlannelError("CANCELLED", "the firewall is closed");
 }

@@ -85,7 +85,7 @@ export class IptablesEngine implements RuleEngine<Found> {
     if (input === "") return;
     const restore = this.#tools.restore[family];
     if (restore === undefined) {
-      throw new FlannelError("tool.missing", `this host has no ${toolName(family)}-restore: install iptables`);
+      throw new FlannelError("TOOL_MISSING", `this host has no ${toolName(family)}-restore: install iptables`);
     }
     // Before 1.6.2 iptables-restore knew no lock to wait for.
     const wait = isAtLeast(this.#tools.version, [1, 6, 2]) ? ["--wait"] : [];

@@ -27,12 +27,12 @@ export class NftablesEngine implements RuleEngine<Found> {
     this.randomFully = randomFully;
   }
 
-  /** `path`: the nft program; without `willWrite` it is only good for looking and removing. Throws `tool.missing` when it is too old, `firewall.rejected` when it cannot work here. */
+  /** `path`: the nft program; without `willWrite` it is only good for looking and removing. Throws `TOOL_MISSING` when it is too old, `FIREWALL_REJECTED` when it cannot work here. */
   static async open(path: string, names: RuleNames, willWrite: boolean): Promise<NftablesEngine> {
     const [version] = await Promise.all([runTool(path, ["--version"]), runTool(path, ["-j", "list", "tables"])]);
     if (!isRecent(version)) {
       throw new FlannelError(
-        "tool.missing",
+        "TOOL_MISSING",
         `${path} is ${version.trim()}; traffic rules need nftables v1.0.1 or newer`,
       );
     }

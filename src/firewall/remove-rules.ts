@@ -47,7 +47,7 @@ async function enginesOf(suffix: string, networks: readonly Prefix[]): Promise<r
     const { primary, others } = await findEngines({ preferNftables: false, names: ruleNames(suffix), network });
     return [primary, ...others];
   } catch (error) {
-    if (hasCode(error, "tool.missing")) return [];
+    if (hasCode(error, "TOOL_MISSING")) return [];
     throw error;
   }
 }

@@ -22,7 +22,7 @@ export interface RuleEngine<Found extends FoundRules = FoundRules> {
   read(family: Family): Promise<Found>;
   /**
    * Makes what was found into what is wanted, in one transaction: no packet sees a state in between. Throws a
-   * `firewall.rejected` when the tool refuses, and then nothing has changed.
+   * `FIREWALL_REJECTED` when the tool refuses, and then nothing has changed.
    */
   write(family: Family, rules: FamilyRules | undefined, found: Found): Promise<void>;
 }

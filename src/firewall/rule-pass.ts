@@ -70,7 +70,7 @@ export class RulePass {
   giveUpForNow(): void {
     const message = "the rules are not there after they were written: another program changes them all the time";
     for (const slot of this.#slots.filter(({ needsLook }) => needsLook)) {
-      this.#onFailed(slot, new FlannelError("firewall.rejected", message, { retryable: true }));
+      this.#onFailed(slot, new FlannelError("FIREWALL_REJECTED", message, { retryable: true }));
     }
   }
 
@@ -185,5 +185,5 @@ function slotText(name: SlotName): string {
 }
 
 function asFlannelError(error: unknown): FlannelError {
-  return error instanceof FlannelError ? error : new FlannelError("internal", describeError(error), { cause: error });
+  return error instanceof FlannelError ? error : new FlannelError("INTERNAL", describeError(error), { cause: error });
 }

@@ -77,7 +77,7 @@ export class RuleSlot {
    */
   async bring(wanted: Wanted): Promise<SlotChange | undefined> {
     const difference = await this.look(wanted);
-    if (this.#found === undefined) throw new FlannelError("internal", "rules were not read");
+    if (this.#found === undefined) throw new FlannelError("INTERNAL", "rules were not read");
     const wantedText = textOf(this.wantedLines(wanted));
     if (difference.length === 0) {
       this.needsLook = false;

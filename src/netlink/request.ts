@@ -17,7 +17,7 @@ export interface Device {
   readonly name: string;
 }
 
-/** `create` fails with `kernel.exists` when the object is there; `set` creates or replaces it. */
+/** `create` fails with `KERNEL_EXISTS` when the object is there; `set` creates or replaces it. */
 export type WriteMode = "create" | "set";
 
 export const writeFlags: Readonly<Record<WriteMode, number>> = {

@@ -23,11 +23,11 @@ export type ReleaseOutcome = "deleted" | "expiring";
  * a FlannelError.
  */
 export interface LeaseAdministration extends AsyncDisposable {
-  /** Rejects with `config.missing` when there is none. */
+  /** Rejects with `CONFIG_MISSING` when there is none. */
   networkConfig(signal: AbortSignal): Promise<NetworkConfigDocument>;
   /**
    * Writes the network configuration while it still is what was `read` (undefined: while there is none); resolves with
-   * the new one. Validation is the caller's. `config.conflict` when somebody else changed it.
+   * the new one. Validation is the caller's. `CONFIG_CONFLICT` when somebody else changed it.
    */
   setConfig(text: string, read: Revision | undefined, signal: AbortSignal): Promise<NetworkConfigDocument>;
   /** One consistent snapshot. */
@@ -41,7 +41,7 @@ export interface LeaseAdministration extends AsyncDisposable {
   isSameGrant(before: Lease, now: Lease): boolean;
   /**
    * Makes a subnet belong to one public IP for good: a new lease without expiry, or the live lease of that host loses
-   * its expiry. `config.invalid` when the subnet does not fit the network, `lease.conflict` when another host or an
+   * its expiry. `CONFIG_INVALID` when the subnet does not fit the network, `LEASE_CONFLICT` when another host or an
    * overlapping lease has it.
    */
   reserve(
@@ -50,8 +50,8 @@ export interface LeaseAdministration extends AsyncDisposable {
   ): Promise<{ readonly lease: Lease; readonly outcome: ReservationOutcome }>;
   /**
    * Takes a reservation back. One that a host ever took over gets its usual life again; one that nobody ever took over
-   * (still as `reserve` wrote it) is deleted. An ordinary lease is deleted only with `force`, else `lease.conflict`.
-   * `lease.lost` when there is no such key.
+   * (still as `reserve` wrote it) is deleted. An ordinary lease is deleted only with `force`, else `LEASE_CONFLICT`.
+   * `LEASE_LOST` when there is no such key.
    */
   release(key: string, options: { readonly force?: boolean }, signal: AbortSignal): Promise<ReleaseOutcome>;
   /** Missing where the store has tools of its own for copies. */

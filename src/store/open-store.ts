@@ -5,7 +5,7 @@ import { EtcdSubnetStore } from "./etcd/etcd-subnet-store.ts";
 import type { StoreOptions } from "./store-options.ts";
 import type { SubnetStore } from "./subnet-store.ts";
 
-/** Checks the options and reads certificate files; connects at the first call. Throws `config.invalid`. */
+/** Checks the options and reads certificate files; connects at the first call. Throws `CONFIG_INVALID`. */
 export function openStore(options: StoreOptions): Promise<SubnetStore> {
   return EtcdSubnetStore.open(options);
 }

@@ -18,12 +18,12 @@ export interface StoreTransfer {
   /** All keys of the network begin with it. */
   readonly root: string;
   /**
-   * All keys of the network as they were at one revision. Rejects with `config.missing` when there is nothing: a wrong
+   * All keys of the network as they were at one revision. Rejects with `CONFIG_MISSING` when there is nothing: a wrong
    * prefix or store must not pass for a backup.
    */
   exportKeys(signal: AbortSignal): Promise<ExportedStore>;
   /**
-   * Writes what is not there yet; may be repeated after an interruption. Rejects with `config.conflict`, having written
+   * Writes what is not there yet; may be repeated after an interruption. Rejects with `CONFIG_CONFLICT`, having written
    * nothing, when a key is there with another value; with `keepsLeases` another host's lease for a subnet stays. Resolves
    * with the keys of those.
    */

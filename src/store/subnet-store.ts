@@ -41,7 +41,7 @@ export interface CertificateInUse {
 export interface StoreCertificates {
   /** A server's is known once it was reached. */
   inUse(): readonly CertificateInUse[];
-  /** Reads the files again and moves all connections over. Throws `config.invalid`; then nothing changed. */
+  /** Reads the files again and moves all connections over. Throws `CONFIG_INVALID`; then nothing changed. */
   reload(): Promise<void>;
 }
 
@@ -49,15 +49,15 @@ export interface StoreCertificates {
 export interface SubnetStore extends AsyncDisposable {
   /** Names the store in logs and status, without secrets. */
   readonly description: string;
-  /** Rejects with `config.missing` when there is none. */
+  /** Rejects with `CONFIG_MISSING` when there is none. */
   networkConfig(signal: AbortSignal): Promise<NetworkConfigDocument>;
   /** Every later version of the configuration; undefined when it was deleted. Survives outages. */
   watchNetworkConfig(after: Revision, signal: AbortSignal): AsyncIterable<NetworkConfigDocument | undefined>;
-  /** Never gives two hosts one subnet. Retries lost races with back-off. `pool.exhausted` when no subnet is free. */
+  /** Never gives two hosts one subnet. Retries lost races with back-off. `POOL_EXHAUSTED` when no subnet is free. */
   acquire(request: LeaseRequest, signal: AbortSignal): Promise<{ lease: OwnLease; outcome: AcquireOutcome }>;
   /**
    * Extends the life of our lease and writes `attributes` if they changed, by compare-and-set against `lease`.
-   * `lease.conflict` when somebody else wrote the key, `lease.lost` when it is gone.
+   * `LEASE_CONFLICT` when somebody else wrote the key, `LEASE_LOST` when it is gone.
    */
   renew(lease: OwnLease, attributes: LeaseAttributes, signal: AbortSignal): Promise<OwnLease>;
   /** First a snapshot, then changes in order, a snapshot again after a gap. Ends only by `signal`. */

@@ -3,22 +3,22 @@ import { expect, test } from "vitest";
 import { errnoName, errnos, fromErrno, hasErrno } from "./errno.ts";
 
 test.each([
-  [errnos.EPERM, "kernel.denied", false],
-  [errnos.EACCES, "kernel.denied", false],
-  [errnos.EEXIST, "kernel.exists", false],
-  [errnos.ENOENT, "kernel.notFound", false],
-  [errnos.ESRCH, "kernel.notFound", false],
-  [errnos.ENODEV, "kernel.notFound", false],
-  [errnos.ENXIO, "kernel.notFound", false],
-  [errnos.EBUSY, "kernel.busy", true],
-  [errnos.EOPNOTSUPP, "kernel.unsupported", false],
-  [errnos.EAFNOSUPPORT, "kernel.unsupported", false],
-  [errnos.EPROTONOSUPPORT, "kernel.unsupported", false],
-  [errnos.EINVAL, "kernel.rejected", false],
-  [errnos.ENOBUFS, "kernel.rejected", true],
-  [errnos.EINTR, "kernel.rejected", true],
-  [errnos.EAGAIN, "kernel.rejected", true],
-  [errnos.ENETDOWN, "kernel.rejected", true],
+  [errnos.EPERM, "KERNEL_DENIED", false],
+  [errnos.EACCES, "KERNEL_DENIED", false],
+  [errnos.EEXIST, "KERNEL_EXISTS", false],
+  [errnos.ENOENT, "KERNEL_NOT_FOUND", false],
+  [errnos.ESRCH, "KERNEL_NOT_FOUND", false],
+  [errnos.ENODEV, "KERNEL_NOT_FOUND", false],
+  [errnos.ENXIO, "KERNEL_NOT_FOUND", false],
+  [errnos.EBUSY, "KERNEL_BUSY", true],
+  [errnos.EOPNOTSUPP, "KERNEL_UNSUPPORTED", false],
+  [errnos.EAFNOSUPPORT, "KERNEL_UNSUPPORTED", false],
+  [errnos.EPROTONOSUPPORT, "KERNEL_UNSUPPORTED", false],
+  [errnos.EINVAL, "KERNEL_REJECTED", false],
+  [errnos.ENOBUFS, "KERNEL_REJECTED", true],
+  [errnos.EINTR, "KERNEL_REJECTED", true],
+  [errnos.EAGAIN, "KERNEL_REJECTED", true],
+  [errnos.ENETDOWN, "KERNEL_REJECTED", true],
 ] as const)("errno %i is %s, retryable %s", (errno, code, retryable) => {
   expect(fromErrno("do it", errno)).toMatchObject({ code, retryable });
 });

@@ -15,17 +15,17 @@ const names = new Map<number, string>([
 ]);
 
 const codes = new Map<number, ErrorCode>([
-  [errnos.EPERM, "kernel.denied"],
-  [errnos.EACCES, "kernel.denied"],
-  [errnos.EEXIST, "kernel.exists"],
-  [errnos.ENOENT, "kernel.notFound"],
-  [errnos.ESRCH, "kernel.notFound"],
-  [errnos.ENODEV, "kernel.notFound"],
-  [errnos.ENXIO, "kernel.notFound"],
-  [errnos.EBUSY, "kernel.busy"],
-  [errnos.EOPNOTSUPP, "kernel.unsupported"],
-  [errnos.EAFNOSUPPORT, "kernel.unsupported"],
-  [errnos.EPROTONOSUPPORT, "kernel.unsupported"],
+  [errnos.EPERM, "KERNEL_DENIED"],
+  [errnos.EACCES, "KERNEL_DENIED"],
+  [errnos.EEXIST, "KERNEL_EXISTS"],
+  [errnos.ENOENT, "KERNEL_NOT_FOUND"],
+  [errnos.ESRCH, "KERNEL_NOT_FOUND"],
+  [errnos.ENODEV, "KERNEL_NOT_FOUND"],
+  [errnos.ENXIO, "KERNEL_NOT_FOUND"],
+  [errnos.EBUSY, "KERNEL_BUSY"],
+  [errnos.EOPNOTSUPP, "KERNEL_UNSUPPORTED"],
+  [errnos.EAFNOSUPPORT, "KERNEL_UNSUPPORTED"],
+  [errnos.EPROTONOSUPPORT, "KERNEL_UNSUPPORTED"],
 ]);
 
 /** What may pass by itself: full buffers, a link or route that is not up yet. */
@@ -57,8 +57,8 @@ export interface KernelErrorContext {
 export function fromErrno(operation: string, errno: number, context: KernelErrorContext = {}): FlannelError {
   const name = errnoName(errno);
   const words = context.kernelText ?? strerror(errno);
-  const hint = codes.get(errno) === "kernel.denied" ? "; root or CAP_NET_ADMIN is needed" : "";
-  return new FlannelError(codes.get(errno) ?? "kernel.rejected", `${operation}: ${name} (${words})${hint}`, {
+  const hint = codes.get(errno) === "KERNEL_DENIED" ? "; root or CAP_NET_ADMIN is needed" : "";
+  return new FlannelError(codes.get(errno) ?? "KERNEL_REJECTED", `${operation}: ${name} (${words})${hint}`, {
     retryable: retryable.has(errno),
     details: {
       operation,

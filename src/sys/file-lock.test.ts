@@ -19,7 +19,7 @@ test("a second holder is refused and told the first one's pid; after release it 
   const first = FileLock.acquire(path);
   expect(readFileSync(path, "utf8")).toBe(`${process.pid}\n`);
   expect(() => FileLock.acquire(path)).toThrow(
-    expect.objectContaining({ code: "agent.running", details: { path, pid: process.pid } }),
+    expect.objectContaining({ code: "AGENT_RUNNING", details: { path, pid: process.pid } }),
   );
   expect(() => FileLock.acquire(path)).toThrow(`(pid ${process.pid})`);
   first[Symbol.dispose]();
@@ -57,6 +57,6 @@ test("a lock file that was removed excludes again once it is made anew", () => {
 
 test("a missing directory is named", () => {
   expect(() => FileLock.acquire(join(directory, "absent", "lock"))).toThrow(
-    expect.objectContaining({ code: "file.failed" }),
+    expect.objectContaining({ code: "FILE_FAILED" }),
   );
 });

@@ -28,8 +28,8 @@ export class FileLock implements Disposable {
   }
 
   /**
-   * Takes the lock, creating `path` (mode 0600; its directory must exist), or throws `agent.running` with
-   * `details.pid` (undefined when the holder has not written it yet), or `file.failed`.
+   * Takes the lock, creating `path` (mode 0600; its directory must exist), or throws `AGENT_RUNNING` with
+   * `details.pid` (undefined when the holder has not written it yet), or `FILE_FAILED`.
    */
   static acquire(path: string): FileLock {
     for (;;) {
@@ -88,7 +88,7 @@ function openLockFile(path: string): number {
   try {
     return openSync(path, constants.O_RDWR | constants.O_CREAT, 0o600);
   } catch (cause) {
-    throw new FlannelError("file.failed", `open lock file ${path}`, { cause });
+    throw new FlannelError("FILE_FAILED", `open lock file ${path}`, { cause });
   }
 }
 
@@ -98,7 +98,7 @@ function lock(path: string, fd: number): void {
   if (errno !== errnos.EWOULDBLOCK) throw fromErrno(`lock ${path}`, errno);
   const details = { path, pid: readPid(path) };
   const message = `${path} is locked by another agent${holderText(details)}; stop that one first`;
-  throw new FlannelError("agent.running", message, { details });
+  throw new FlannelError("AGENT_RUNNING", message, { details });
 }
 
 function isFileAt(path: string, fd: number): boolean {

@@ -72,7 +72,7 @@ describe("writeFileAtomically", () => {
   it("fails with the reason and without leftovers when the target is a directory", async () => {
     mkdirSync(path, { recursive: true });
     const error: unknown = await writeFileAtomically(path, "a\n").catch((thrown: unknown) => thrown);
-    expect(hasCode(error, "file.failed") && error.retryable).toBe(true);
+    expect(hasCode(error, "FILE_FAILED") && error.retryable).toBe(true);
     expect(readdirSync(join(directory, "run", "flannel"))).toEqual(["subnet.env"]);
   });
 });

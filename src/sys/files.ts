@@ -9,7 +9,7 @@ import { FlannelError } from "../errors.ts";
 /**
  * Makes `path` contain `text`, durably, and creates missing directories (0755). An existing regular file keeps its
  * mode, a new one gets `mode` whatever the umask. Returns false when the content was already there.
- * Throws `file.failed` and leaves the old file as it was, without leftovers.
+ * Throws `FILE_FAILED` and leaves the old file as it was, without leftovers.
  */
 export async function writeFileAtomically(path: string, text: string, mode = 0o644): Promise<boolean> {
   try {
@@ -20,7 +20,7 @@ export async function writeFileAtomically(path: string, text: string, mode = 0o6
     await replace(path, text, isRegular ? existing.mode & 0o7777 : mode);
     return true;
   } catch (error) {
-    throw new FlannelError("file.failed", `cannot write ${path}`, { cause: error, retryable: true });
+    throw new FlannelError("FILE_FAILED", `cannot write ${path}`, { cause: error, retryable: true });
   }
 }
 

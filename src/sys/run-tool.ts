@@ -35,7 +35,7 @@ export interface ToolResult {
   readonly exitCode: number;
 }
 
-/** Any exit code is a result. Throws `tool.missing` when it cannot be started, `firewall.rejected` when it hangs. */
+/** Any exit code is a result. Throws `TOOL_MISSING` when it cannot be started, `FIREWALL_REJECTED` when it hangs. */
 export function tryTool(path: string, args: readonly string[], input = ""): Promise<ToolResult> {
   const { promise, resolve, reject } = Promise.withResolvers<ToolResult>();
   const child = spawn(path, args, { stdio: ["pipe", "pipe", "pipe"], env: { ...process.env, LC_ALL: "C" } });
@@ -43,7 +43,7 @@ export function tryTool(path: string, args: readonly string[], input = ""): Prom
   const timer = setTimeout(() => {
     child.kill("SIGKILL");
     const message = `${path} ${args.join(" ")} did not end within ${TIMEOUT_MS / 1000} s`;
-    reject(new FlannelError("firewall.rejected", message, { retryable: true }));
+    reject(new FlannelError("FIREWALL_REJECTED", message, { retryable: true }));
   }, TIMEOUT_MS);
   for (const name of ["stdout", "stderr"] as const) {
     child[name].setEncoding("utf8").on("data", (text: string) => {
@@ -54,7 +54,7 @@ export function tryTool(path: string, args: readonly string[], input = ""): Prom
   child.stdin.on("error", () => undefined).end(input);
   child.on("error", (cause) => {
     clearTimeout(timer);
-    reject(new FlannelError("tool.missing", `cannot run ${path}: ${cause.message}`, { cause }));
+    reject(new FlannelError("TOOL_MISSING", `cannot run ${path}: ${cause.message}`, { cause }));
   });
   child.on("close", (code) => {
     clearTimeout(timer);
@@ -63,7 +63,7 @@ export function tryTool(path: string, args: readonly string[], input = ""): Prom
   return promise;
 }
 
-/** Standard output. Throws `firewall.rejected` with the tool's own words unless it exits with 0. */
+/** Standard output. Throws `FIREWALL_REJECTED` with the tool's own words unless it exits with 0. */
 export async function runTool(path: string, args: readonly string[], input = ""): Promise<string> {
   const result = await tryTool(path, args, input);
   if (result.exitCode === 0) return result.stdout;
@@ -73,5 +73,5 @@ export async function runTool(path: string, args: readonly string[], input = "")
 export function rejected(path: string, args: readonly string[], { stderr, exitCode }: ToolResult): FlannelError {
   const words = stderr.trim().split("\n").slice(0, 3).join("; ") || `exit code ${exitCode}`;
   const command = [path.replace(/^.*\//, ""), ...args].join(" ");
-  return new FlannelError("firewall.rejected", `${command}: ${words}`, { retryable: true });
+  return new FlannelError("FIREWALL_REJECTED", `${command}: ${words}`, { retryable: true });
 }

@@ -37,7 +37,7 @@ function unixAddress(name: string): Uint8Array {
   const path = new TextEncoder().encode(name);
   if ((!name.startsWith("/") && !name.startsWith("@")) || path.length > MAX_PATH_BYTES) {
     throw new FlannelError(
-      "kernel.unsupported",
+      "KERNEL_UNSUPPORTED",
       `NOTIFY_SOCKET=${name}: neither an absolute path nor an abstract name`,
     );
   }

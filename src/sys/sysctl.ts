@@ -19,6 +19,6 @@ export function writeSysctl(key: string, value: string): void {
     writeFileSync(`/proc/sys/${key}`, `${value}\n`);
   } catch (cause) {
     if (isMissingFile(cause)) return;
-    throw new FlannelError("kernel.denied", `write ${value} to /proc/sys/${key}: ${describeError(cause)}`, { cause });
+    throw new FlannelError("KERNEL_DENIED", `write ${value} to /proc/sys/${key}: ${describeError(cause)}`, { cause });
   }
 }

@@ -29,7 +29,7 @@ export type TunOffload = "none" | "tcp" | "tcp and udp";
 
 /**
  * Attaches to the device `name`, making it when there is none; it stays when the descriptor is closed. Packets carry a
- * virtio header of `vnetHeaderBytes`. Throws `kernel.busy` when another process holds it.
+ * virtio header of `vnetHeaderBytes`. Throws `KERNEL_BUSY` when another process holds it.
  */
 export function openTun(name: string, vnetHeaderBytes: number): Fd {
   const fd = attach(name, IFF_TUN | IFF_NO_PI | IFF_VNET_HDR);
@@ -59,7 +59,7 @@ export function ensureTun(name: string): void {
     if (ioctlNumber(fd.number, TUNSETPERSIST, 1) < 0) throw fromErrno(`make ${name} persistent`, lastErrno());
   } catch (error) {
     // Who holds it has made it.
-    if (!(error instanceof FlannelError && error.code === "kernel.busy")) throw error;
+    if (!(error instanceof FlannelError && error.code === "KERNEL_BUSY")) throw error;
   }
 }
 
@@ -96,7 +96,7 @@ function openDevice(): number {
   try {
     return openSync(DEVICE, constants.O_RDWR | constants.O_NONBLOCK);
   } catch (cause) {
-    throw new FlannelError("kernel.unsupported", `cannot open ${DEVICE}: load the module with: modprobe tun`, {
+    throw new FlannelError("KERNEL_UNSUPPORTED", `cannot open ${DEVICE}: load the module with: modprobe tun`, {
       cause,
     });
   }

@@ -38,7 +38,7 @@ export function socketAddress(address: Address, port: number): Uint8Array {
   return result;
 }
 
-/** Non-blocking, bound. Throws `kernel.rejected` and the like; EADDRINUSE when the port is taken. */
+/** Non-blocking, bound. Throws `KERNEL_REJECTED` and the like; EADDRINUSE when the port is taken. */
 export function openUdpSocket(address: Address, port: number, receiveBytes: number, sendBytes = receiveBytes): Fd {
   const purpose = `UDP socket ${address.includes(":") ? `[${address}]` : address}:${port}`;
   const fd = openSocket(purpose, address.includes(":") ? AF_INET6 : AF_INET, SOCK_DGRAM, 0);

@@ -178,7 +178,7 @@ function tryOpenRawSocket(family: 4 | 6): Fd | undefined {
   try {
     return openRawSocket(family);
   } catch (error) {
-    if (hasCode(error, "kernel.denied", "kernel.unsupported")) return undefined;
+    if (hasCode(error, "KERNEL_DENIED", "KERNEL_UNSUPPORTED")) return undefined;
     throw error;
   }
 }

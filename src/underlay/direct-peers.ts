@@ -116,7 +116,7 @@ export class DirectPeers implements AsyncDisposable {
       const { gateway, type, outIndex, isMultipath } = route;
       return gateway === undefined && !isMultipath && type === rtn.unicast && outIndex === this.#interfaceIndex;
     } catch (error) {
-      if (!hasCode(error, "kernel.notFound")) {
+      if (!hasCode(error, "KERNEL_NOT_FOUND")) {
         this.#options.logger.warn("peers.lookup-failed", `cannot look up the route to ${peer}`, { error });
       }
       return false;

@@ -34,7 +34,7 @@ async function reachOf(options: InterfaceOptions, rtnetlink: Rtnetlink): Promise
     if (outIndex === undefined) return undefined;
     return { outIndex, ...(preferredSource === undefined ? {} : { preferredSource }) };
   } catch (error) {
-    if (hasCode(error, "kernel.notFound")) return undefined;
+    if (hasCode(error, "KERNEL_NOT_FOUND")) return undefined;
     throw error;
   }
 }

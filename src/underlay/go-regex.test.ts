@@ -21,7 +21,7 @@ test.each([
 });
 
 test.each(["(", "[a", "a**", "(?=a)", "(?<!a)b", "(a)\\1"])("%s is refused", (pattern) => {
-  expect(() => compileGoRegex(pattern)).toThrow(expect.objectContaining({ code: "config.invalid" }));
+  expect(() => compileGoRegex(pattern)).toThrow(expect.objectContaining({ code: "CONFIG_INVALID" }));
 });
 
 test("any text compiles or is refused as bad configuration", () => {

@@ -14,7 +14,7 @@ const POSIX_CLASSES: Readonly<Record<string, string>> = {
 };
 
 /**
- * Compiles what RE2 and JavaScript both know; throws `config.invalid` for what RE2 does not know (look-around, back
+ * Compiles what RE2 and JavaScript both know; throws `CONFIG_INVALID` for what RE2 does not know (look-around, back
  * references) and for what is wrong in both. Unanchored like Go's MatchString.
  */
 export function compileGoRegex(pattern: string): RegExp {
@@ -38,7 +38,7 @@ export function compileGoRegex(pattern: string): RegExp {
 }
 
 function invalid(pattern: string, reason: string, cause?: unknown): FlannelError {
-  return new FlannelError("config.invalid", `--iface-regex=${pattern} is not a regular expression: ${reason}`, {
+  return new FlannelError("CONFIG_INVALID", `--iface-regex=${pattern} is not a regular expression: ${reason}`, {
     cause,
   });
 }

@@ -122,7 +122,7 @@ describe("order and failures", () => {
   test("failure lists every interface with its addresses", () => {
     expect(() => choose({ interfaces: ["eth9"] })).toThrow(
       expect.objectContaining({
-        code: "interface.notFound",
+        code: "INTERFACE_NOT_FOUND",
         message: expect.stringMatching(/no interface is named eth9.*eth0 \(192\.168\.50\.11, fd00:1::11\).*dummy0/s),
       }),
     );
@@ -147,7 +147,7 @@ describe("order and failures", () => {
     [{ canReach: "example.org" }, "--iface-can-reach=example.org is not an IP address"],
     [{ interfaceRegexes: ["eth("] }, "--iface-regex=eth( is not a regular expression"],
   ])("bad text %j", (options, message) => {
-    expect(() => choose(options)).toThrow(expect.objectContaining({ code: "config.invalid" }));
+    expect(() => choose(options)).toThrow(expect.objectContaining({ code: "CONFIG_INVALID" }));
     expect(() => choose(options)).toThrow(message);
   });
 });

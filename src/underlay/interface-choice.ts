@@ -49,7 +49,7 @@ interface PublicAddresses {
 /**
  * The first selector that fits wins: each `--iface`, each `--iface-regex`, `--iface-can-reach`; without any of them the
  * interface that has the public IP, else the one of the default route.
- * Throws `config.invalid` for texts that are no address or regular expression, `interface.notFound` with a list of all
+ * Throws `CONFIG_INVALID` for texts that are no address or regular expression, `INTERFACE_NOT_FOUND` with a list of all
  * interfaces when nothing fits.
  */
 export function chooseInterface(options: InterfaceOptions, facts: InterfaceFacts): InterfaceChoice {
@@ -63,12 +63,12 @@ export function chooseInterface(options: InterfaceOptions, facts: InterfaceFacts
       requireSameInterface(candidate, options.families, publicAddresses, facts);
       return { interface: toExternalInterface(candidate, options.families, publicAddresses), warnings };
     } catch (error) {
-      if (!(error instanceof FlannelError) || error.code !== "interface.notFound") throw error;
+      if (!(error instanceof FlannelError) || error.code !== "INTERFACE_NOT_FOUND") throw error;
       reasons.push(error.message);
     }
   }
   throw new FlannelError(
-    "interface.notFound",
+    "INTERFACE_NOT_FOUND",
     `cannot choose the interface that leads to the other hosts: ${reasons.join("; ")}. ` +
       `Interfaces here: ${describeInterfaces(facts)}. Name one with --iface`,
   );
@@ -309,7 +309,7 @@ function parseFlag(flag: string, text: string, family?: Family): Address {
   const address = tryParseAddress(text);
   if (address !== undefined && (family === undefined || familyOf(address) === family)) return address;
   const kind = family === undefined ? "an IP address" : `an IPv${family} address`;
-  throw new FlannelError("config.invalid", `${flag}=${text} is not ${kind}`);
+  throw new FlannelError("CONFIG_INVALID", `${flag}=${text} is not ${kind}`);
 }
 
 function definedAddress<K extends string>(name: K, address: Address | undefined): { readonly [P in K]?: Address } {
@@ -317,7 +317,7 @@ function definedAddress<K extends string>(name: K, address: Address | undefined)
 }
 
 function notFound(message: string): FlannelError {
-  return new FlannelError("interface.notFound", message);
+  return new FlannelError("INTERFACE_NOT_FOUND", message);
 }
 
 function describeInterfaces(facts: InterfaceFacts): string {

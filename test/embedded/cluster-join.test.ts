@@ -70,11 +70,11 @@ test("all refusals of a token are of one kind, and none repeats the secret", asy
   const { id, secret, pin } = parseToken(token);
   const wrong = `${id}.${"B".repeat(32)}.${pin}`;
   const error = await world.join(world.newHost("h1"), wrong).catch((refused: unknown) => refused);
-  expect(hasCode(error, "store.unauthorized")).toBe(true);
+  expect(hasCode(error, "STORE_UNAUTHORIZED")).toBe(true);
   expect(String(error)).not.toContain("BBBB");
   await world.join(world.newHost("h1"), token);
   const used = await world.join(world.newHost("h2"), token).catch((refused: unknown) => refused);
-  expect(hasCode(used, "store.unauthorized")).toBe(true);
+  expect(hasCode(used, "STORE_UNAUTHORIZED")).toBe(true);
   expect(String(used)).not.toContain(secret);
   // Nor does it stand anywhere on the store's disk, or in what the store prints.
   for (const file of Object.values(clusterFiles(world.clusterDirectory)).slice(1)) {
@@ -102,7 +102,7 @@ test("a name is one host's; with its key it may join again with a new token", as
   await using world = await ClusterWorld.start();
   const host = await world.joined("h1");
   const error = await world.join(world.newHost("h1"), await world.token()).catch((refused: unknown) => refused);
-  expect(hasCode(error, "cluster.conflict")).toBe(true);
+  expect(hasCode(error, "CLUSTER_CONFLICT")).toBe(true);
   expect(String(error)).toContain("run flannelctl host remove h1 first, or join with --name");
   await expect(world.join(world.newHost("h2", host.keyPem), await world.token())).rejects.toThrow(
     "this host's key belongs to host h1",
@@ -282,7 +282,7 @@ test("one who tries tokens is slowed down; others are not", async () => {
   const member = await world.joined("h1");
   const tries = Array.from({ length: 20 }, (_, index) => world.join(world.newHost("h2"), guess(index)));
   for (const outcome of await Promise.allSettled(tries)) {
-    expect(outcome).toMatchObject({ status: "rejected", reason: { code: "store.unauthorized" } });
+    expect(outcome).toMatchObject({ status: "rejected", reason: { code: "STORE_UNAUTHORIZED" } });
   }
   await expect(world.join(world.newHost("h2"), good)).rejects.toThrow("too many wrong tokens from your address");
   expect(await member.control("put", "key", "value")).toBe("OK\n");

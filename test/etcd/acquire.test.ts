@@ -135,7 +135,7 @@ test("subnet space exhausted: a clear error that may be retried, and success onc
   const other = (ip: string) => `{"PublicIP":"${ip}","PublicIPv6":null}`;
   await world.write({ "10.5.1.0-24": other("192.0.2.8"), "10.5.2.0-24": "garbage" });
   await expect(store.acquire(requestOf("192.0.2.1", { config }), never)).rejects.toMatchObject({
-    code: "pool.exhausted",
+    code: "POOL_EXHAUSTED",
     retryable: true,
     message: expect.stringContaining("/24 in 10.5.0.0/16 (10.5.1.0 to 10.5.2.0) are taken by 2 leases"),
   });
@@ -177,7 +177,7 @@ describe("concurrency", () => {
     expect(new Set(leases.map(({ subnet }) => subnet)).size).toBe(leases.length);
     expect(new Set(leases.map(({ ipv6Subnet }) => ipv6Subnet)).size).toBe(leases.length);
     const failed = acquired.filter((result) => result instanceof Error);
-    for (const error of failed) expect(error).toMatchObject({ code: "pool.exhausted" });
+    for (const error of failed) expect(error).toMatchObject({ code: "POOL_EXHAUSTED" });
     expect(leases).toHaveLength(16 - failed.length);
   });
 
@@ -189,7 +189,7 @@ describe("concurrency", () => {
     const won = results.filter((result) => result.status === "fulfilled");
     expect(new Set(won.map(({ value }) => value.lease.key)).size).toBe(8);
     for (const result of results) {
-      if (result.status === "rejected") expect(result.reason).toMatchObject({ code: "pool.exhausted" });
+      if (result.status === "rejected") expect(result.reason).toMatchObject({ code: "POOL_EXHAUSTED" });
     }
   });
 });
@@ -198,5 +198,5 @@ test("cancelled at once when the signal aborts", async () => {
   const abort = new AbortController();
   const acquiring = store.acquire(requestOf("192.0.2.1"), abort.signal);
   abort.abort();
-  await expect(acquiring).rejects.toMatchObject({ code: "cancelled" });
+  await expect(acquiring).rejects.toMatchObject({ code: "CANCELLED" });
 });

@@ -56,7 +56,7 @@ describe("TLS", () => {
     await using store = await openStore(strict.endpoints, { tls });
     expect(await store.list(never)).toEqual([]);
     await using bare = await openStore(strict.endpoints, { tls: { caFile: pki.ca } });
-    await expect(bare.list(never)).rejects.toMatchObject({ code: "store.unavailable" });
+    await expect(bare.list(never)).rejects.toMatchObject({ code: "STORE_UNAVAILABLE" });
   });
 
   test("tells when the certificates in use end, the server's once it was reached", async () => {
@@ -78,13 +78,13 @@ describe("TLS", () => {
   test("a server of another CA, and one whose certificate is for another name, are not trusted", async () => {
     await using foreign = await openStore(server.endpoints, { tls: { caFile: other.ca } });
     await expect(foreign.list(never)).rejects.toMatchObject({
-      code: "store.unavailable",
+      code: "STORE_UNAVAILABLE",
       message: /certificate|signature/,
     });
     await using renamed = await openStore(server.endpoints.replace("127.0.0.1", "127.0.0.2"), {
       tls: { caFile: pki.ca },
     });
-    await expect(renamed.list(never)).rejects.toMatchObject({ code: "store.unavailable" });
+    await expect(renamed.list(never)).rejects.toMatchObject({ code: "STORE_UNAVAILABLE" });
   });
 
   test("https without files trusts the system's roots and nobody else", async () => {
@@ -117,13 +117,13 @@ describe("TLS", () => {
     ],
     ["mixed schemes", "https://127.0.0.1:1,http://127.0.0.1:2", {}, /mix https:\/\/ and http:\/\//],
   ])("%s is a config error", async (_what, endpoints, tls, message) => {
-    await expect(openStore(endpoints, { tls })).rejects.toMatchObject({ code: "config.invalid", message });
+    await expect(openStore(endpoints, { tls })).rejects.toMatchObject({ code: "CONFIG_INVALID", message });
   });
 
   test("files that hold no certificate, or a key of another certificate, are config errors", async () => {
     await writeFile(pki.file("garbage.pem"), "-----BEGIN NONSENSE-----\n");
     const garbage = openStore(server.endpoints, { tls: { caFile: pki.file("garbage.pem") } });
-    await expect(garbage).rejects.toMatchObject({ code: "config.invalid", message: /holds no certificate/ });
+    await expect(garbage).rejects.toMatchObject({ code: "CONFIG_INVALID", message: /holds no certificate/ });
     const tls = { caFile: pki.ca, certFile: pki.clientCert, keyFile: pki.serverKey };
     await expect(openStore(server.endpoints, { tls })).rejects.toMatchObject({ message: /cannot be used together/ });
   });
@@ -135,7 +135,7 @@ describe("TLS", () => {
     await using follower = new Follower(store);
     await follower.until("contact", () => follower.changes.some(({ type }) => type === "contact"));
     await writeFile(pki.file("rolling.pem"), "garbage");
-    await expect(store.certificates.reload()).rejects.toMatchObject({ code: "config.invalid" });
+    await expect(store.certificates.reload()).rejects.toMatchObject({ code: "CONFIG_INVALID" });
     expect(await store.list(never)).toEqual([]);
     await pki.issue("rolling", "subjectAltName=DNS:client");
     await store.certificates.reload();
@@ -223,15 +223,15 @@ describe("authentication", () => {
   test("a wrong password is refused for good, and never shown", async () => {
     await using store = await openStore(server.endpoints, { username: "flannel", password: "hunter2" });
     const error: unknown = await store.list(never).catch((reason: unknown) => reason);
-    expect(error).toMatchObject({ code: "store.unauthorized", retryable: false });
+    expect(error).toMatchObject({ code: "STORE_UNAUTHORIZED", retryable: false });
     expect(JSON.stringify([error, String(error)])).not.toContain("hunter2");
   });
 
   test("no user where one is needed, and a user without rights, are refused", async () => {
     await using nobody = await openStore(server.endpoints);
-    await expect(nobody.list(never)).rejects.toMatchObject({ code: "store.unauthorized" });
+    await expect(nobody.list(never)).rejects.toMatchObject({ code: "STORE_UNAUTHORIZED" });
     await using elsewhere = await openStore(server.endpoints, { ...user, prefix: "/other" });
-    await expect(elsewhere.list(never)).rejects.toMatchObject({ code: "store.unauthorized" });
+    await expect(elsewhere.list(never)).rejects.toMatchObject({ code: "STORE_UNAUTHORIZED" });
   });
 
   test("a user where authentication is off works, and goes on working when it is turned on", async () => {
@@ -296,7 +296,7 @@ describe("several members", () => {
     await using store = await openStore(proxy.endpoint, { timings });
     expect(await store.list(never)).toEqual([]);
     proxy.blackHole();
-    await expect(store.list(never)).rejects.toMatchObject({ code: "store.unavailable", retryable: true });
+    await expect(store.list(never)).rejects.toMatchObject({ code: "STORE_UNAVAILABLE", retryable: true });
     proxy.heal();
     expect(await retried(() => store.list(never))).toEqual([]);
   });
@@ -311,7 +311,7 @@ describe("several members", () => {
     proxy.blackHole();
     const { key, value, name } = foreignLease(1);
     await server.control("put", key, value);
-    await expect(store.list(AbortSignal.timeout(200))).rejects.toMatchObject({ code: "cancelled" });
+    await expect(store.list(AbortSignal.timeout(200))).rejects.toMatchObject({ code: "CANCELLED" });
     proxy.heal();
     store.reconnect();
     expect(await store.list(never)).toHaveLength(1);

@@ -53,7 +53,7 @@ test.each([
 ])("set refuses %s and stores nothing", async (_name, text) => {
   const { exitCode, stdout, stderr } = await set(text, "--json");
   expect({ exitCode, stdout }).toEqual({ exitCode: 2, stdout: "" });
-  expect(JSON.parse(stderr)).toMatchObject({ error: { code: "config.invalid" } });
+  expect(JSON.parse(stderr)).toMatchObject({ error: { code: "CONFIG_INVALID" } });
   expect(etcd.get(key)).toBeUndefined();
 });
 

@@ -29,6 +29,6 @@ test("with a password, which is never printed", async () => {
   expect((await get("secret")).exitCode).toBe(0);
   const refused = await get("wrong-horse");
   expect(refused).toMatchObject({ exitCode: 1, stdout: "" });
-  expect(JSON.parse(refused.stderr)).toMatchObject({ error: { code: "store.unauthorized" } });
+  expect(JSON.parse(refused.stderr)).toMatchObject({ error: { code: "STORE_UNAUTHORIZED" } });
   expect(refused.stderr).not.toContain("wrong-horse");
 });

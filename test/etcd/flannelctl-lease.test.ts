@@ -144,7 +144,7 @@ test("a living lease is released only with --force", async () => {
   expect(refused).toMatchObject({ exitCode: 1, stdout: "" });
   expect(JSON.parse(refused.stderr)).toEqual({
     version: 1,
-    error: { code: "lease.conflict", message: expect.stringContaining("--force") },
+    error: { code: "LEASE_CONFLICT", message: expect.stringContaining("--force") },
   });
   expect(etcd.get(key)).toMatchObject({ value });
   expect(await json("lease", "release", "10.5.34.0/24", "--force")).toEqual({

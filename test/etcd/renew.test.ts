@@ -66,19 +66,19 @@ test("changed attributes are published in place", async () => {
 test("our key is gone: lease.lost", async () => {
   const lease = await acquire();
   await world.remove(lease.key);
-  await expect(store.renew(lease, lease.attributes, never)).rejects.toMatchObject({ code: "lease.lost" });
+  await expect(store.renew(lease, lease.attributes, never)).rejects.toMatchObject({ code: "LEASE_LOST" });
 });
 
 test("somebody else wrote our key: lease.conflict that names both", async () => {
   const lease = await acquire();
   await world.write({ [lease.key]: `{"PublicIP":"192.0.2.66","PublicIPv6":null}` });
   await expect(store.renew(lease, lease.attributes, never)).rejects.toMatchObject({
-    code: "lease.conflict",
+    code: "LEASE_CONFLICT",
     message: expect.stringMatching(/192\.0\.2\.1 .*02:00:00:00:00:01.* overwritten by 192\.0\.2\.66/),
     details: { ourPublicIp: "192.0.2.1", theirPublicIp: "192.0.2.66", sharesPublicIp: false },
   });
   await world.write({ [lease.key]: "\xff\xfe" });
-  await expect(store.renew(lease, lease.attributes, never)).rejects.toMatchObject({ code: "lease.conflict" });
+  await expect(store.renew(lease, lease.attributes, never)).rejects.toMatchObject({ code: "LEASE_CONFLICT" });
 });
 
 test("a second agent with our public IP: the older one learns of it, even when both say the same", async () => {
@@ -86,7 +86,7 @@ test("a second agent with our public IP: the older one learns of it, even when b
   const newer = await acquire();
   expect(newer.key).toBe(older.key);
   await expect(store.renew(older, older.attributes, never)).rejects.toMatchObject({
-    code: "lease.conflict",
+    code: "LEASE_CONFLICT",
     details: { sharesPublicIp: true },
   });
   await store.renew(newer, newer.attributes, never);
@@ -117,7 +117,7 @@ test("reserve writes a key without expiry; its host takes it; nobody else can", 
   expect(second.outcome).toBe("unchanged");
   const other = { publicIp: parseAddress("192.0.2.2") };
   const stolen = administration.reserve({ config: ipv4Config, subnets, owner: other }, never);
-  await expect(stolen).rejects.toMatchObject({ code: "lease.conflict", message: expect.stringContaining("192.0.2.1") });
+  await expect(stolen).rejects.toMatchObject({ code: "LEASE_CONFLICT", message: expect.stringContaining("192.0.2.1") });
   expect(await acquire()).toMatchObject({ key: "10.5.40.0-24", isReservation: true });
 });
 
@@ -131,13 +131,13 @@ test("a reservation wins over another lease of the same host", async () => {
 test("what does not fit the network or overlaps a lease cannot be reserved", async () => {
   const reserve = (config: typeof ipv4Config, subnet: string) =>
     administration.reserve({ config, subnets: { subnet: parsePrefix(subnet) }, owner }, never);
-  await expect(reserve(ipv4Config, "10.5.40.0/25")).rejects.toMatchObject({ code: "config.invalid" });
-  await expect(reserve(ipv4Config, "10.9.40.0/24")).rejects.toMatchObject({ code: "config.invalid" });
+  await expect(reserve(ipv4Config, "10.5.40.0/25")).rejects.toMatchObject({ code: "CONFIG_INVALID" });
+  await expect(reserve(ipv4Config, "10.9.40.0/24")).rejects.toMatchObject({ code: "CONFIG_INVALID" });
   await expect(reserve(dualConfig, "10.5.40.0/24")).rejects.toMatchObject({
     message: expect.stringContaining("no IPv6 subnet"),
   });
   await world.write({ "10.5.40.128-25": `{"PublicIP":"192.0.2.9","PublicIPv6":null}` });
-  await expect(reserve(ipv4Config, "10.5.40.0/24")).rejects.toMatchObject({ code: "lease.conflict" });
+  await expect(reserve(ipv4Config, "10.5.40.0/24")).rejects.toMatchObject({ code: "LEASE_CONFLICT" });
 });
 
 test("release deletes a reservation nobody took, and a live lease only by force", async () => {
@@ -145,18 +145,18 @@ test("release deletes a reservation nobody took, and a live lease only by force"
   await administration.reserve({ config: ipv4Config, subnets, owner }, never);
   expect(await administration.release("10.5.40.0-24", {}, never)).toBe("deleted");
   const lease = await acquire();
-  await expect(administration.release(lease.key, {}, never)).rejects.toMatchObject({ code: "lease.conflict" });
+  await expect(administration.release(lease.key, {}, never)).rejects.toMatchObject({ code: "LEASE_CONFLICT" });
   expect(await administration.release(lease.key, { force: true }, never)).toBe("deleted");
-  await expect(administration.release(lease.key, {}, never)).rejects.toMatchObject({ code: "lease.lost" });
+  await expect(administration.release(lease.key, {}, never)).rejects.toMatchObject({ code: "LEASE_LOST" });
 });
 
 test("the network config is written by compare-and-set and watched", async () => {
   const abort = new AbortController();
-  await expect(store.networkConfig(never)).rejects.toMatchObject({ code: "config.missing" });
+  await expect(store.networkConfig(never)).rejects.toMatchObject({ code: "CONFIG_MISSING" });
   const first = await administration.setConfig('{"Network":"10.5.0.0/16"}', undefined, never);
   expect(await store.networkConfig(never)).toEqual(first);
   const late = administration.setConfig("{}", undefined, never);
-  await expect(late).rejects.toMatchObject({ code: "config.conflict" });
+  await expect(late).rejects.toMatchObject({ code: "CONFIG_CONFLICT" });
   const seen = store.watchNetworkConfig(first.revision, abort.signal)[Symbol.asyncIterator]();
   const next = seen.next();
   const second = await administration.setConfig('{"Network":"10.6.0.0/16"}', first.revision, never);

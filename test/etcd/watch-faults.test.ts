@@ -175,7 +175,7 @@ test("etcd away at start: one report, then the snapshot when it comes", async ()
   const store = stack.use(await openStore(server.endpoints));
   const follower = stack.use(new Follower(store));
   await follower.until("the report", () => follower.disconnects === 1);
-  await expect(store.networkConfig(never)).rejects.toMatchObject({ code: "store.unavailable", retryable: true });
+  await expect(store.networkConfig(never)).rejects.toMatchObject({ code: "STORE_UNAVAILABLE", retryable: true });
   server.member.start();
   await follower.until("the snapshot", () => follower.snapshots === 1);
   expect(follower.disconnects).toBe(1);

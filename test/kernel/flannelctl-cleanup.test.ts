@@ -145,7 +145,7 @@ test("it refuses while the agent runs, naming its pid", async () => {
     expect({ exitCode, stdout }).toEqual({ exitCode: 1, stdout: "" });
     expect(JSON.parse(stderr)).toEqual({
       version: 1,
-      error: { code: "agent.running", message: expect.stringContaining(`pid ${process.pid}`) },
+      error: { code: "AGENT_RUNNING", message: expect.stringContaining(`pid ${process.pid}`) },
     });
   }
   expect(await link(box, "flannel.1")).toBeDefined();

@@ -94,7 +94,7 @@ describe("choosing", () => {
       /no route to 8\.8\.8\.8/,
     );
     await expect(selectExternalInterface({ ...ipv4, interfaces: ["eth9"] }, netlink)).rejects.toMatchObject({
-      code: "interface.notFound",
+      code: "INTERFACE_NOT_FOUND",
     });
   });
 });

@@ -498,7 +498,7 @@ test("after disposal nothing is repaired and callers are told", async () => {
   await reconciler.setDesired(overlayState(1), prune);
   await reconciler[Symbol.asyncDispose]();
   await box.ip("link", "del", "dev", device);
-  await expect(reconciler.setDesired(own, prune)).rejects.toMatchObject({ code: "cancelled" });
+  await expect(reconciler.setDesired(own, prune)).rejects.toMatchObject({ code: "CANCELLED" });
   expect(await link(box, device)).toBeUndefined();
 });
 

@@ -309,14 +309,14 @@ describe("errors", () => {
     ]);
     expect(results.map((error) => error?.code)).toEqual([
       undefined,
-      "kernel.exists",
-      "kernel.rejected",
-      "kernel.notFound",
-      "kernel.notFound",
-      "kernel.notFound",
-      "kernel.notFound",
-      "kernel.notFound",
-      "internal",
+      "KERNEL_EXISTS",
+      "KERNEL_REJECTED",
+      "KERNEL_NOT_FOUND",
+      "KERNEL_NOT_FOUND",
+      "KERNEL_NOT_FOUND",
+      "KERNEL_NOT_FOUND",
+      "KERNEL_NOT_FOUND",
+      "INTERNAL",
       undefined,
     ]);
     const rejected = results[2];
@@ -338,7 +338,7 @@ describe("errors", () => {
     );
     expect(await netlink.apply([])).toEqual([]);
     const lost = await netlink.apply([setNeighbour(vtep, gateway, "no mac")]);
-    expect(lost[0]?.code).toBe("internal");
+    expect(lost[0]?.code).toBe("INTERNAL");
   });
 
   test("an aborted signal cancels what was not sent", async () => {
@@ -348,8 +348,8 @@ describe("errors", () => {
     setImmediate(() => controller.abort());
     const codes = (await pending).map((error) => error?.code);
     expect(codes).toHaveLength(200);
-    expect(codes[0]).toBe("kernel.notFound");
-    expect(codes[199]).toBe("cancelled");
+    expect(codes[0]).toBe("KERNEL_NOT_FOUND");
+    expect(codes[199]).toBe("CANCELLED");
   });
 
   test("dumps of devices and tables that do not exist are empty", async () => {
@@ -362,8 +362,8 @@ describe("errors", () => {
   test("after dispose everything is refused", async () => {
     const closed = Rtnetlink.open();
     await closed[Symbol.asyncDispose]();
-    await expect(closed.dump("link")).rejects.toMatchObject({ code: "internal" });
-    await expect(closed.apply([deleteNextHop(1)])).rejects.toMatchObject({ code: "internal" });
+    await expect(closed.dump("link")).rejects.toMatchObject({ code: "INTERNAL" });
+    await expect(closed.apply([deleteNextHop(1)])).rejects.toMatchObject({ code: "INTERNAL" });
     await closed[Symbol.asyncDispose]();
   });
 });
@@ -385,7 +385,7 @@ describe("route look-up", () => {
     await box.ip("route", "add", type, "172.30.0.0/16");
     await box.ip("-6", "route", "add", type, "fd00:30::/32");
     for (const destination of ["172.30.0.1", "fd00:30::1"]) {
-      await expect(netlink.routeLookup(parseAddress(destination))).rejects.toMatchObject({ code: "kernel.notFound" });
+      await expect(netlink.routeLookup(parseAddress(destination))).rejects.toMatchObject({ code: "KERNEL_NOT_FOUND" });
     }
     await box.ip("route", "del", type, "172.30.0.0/16");
     await box.ip("-6", "route", "del", type, "fd00:30::/32");
@@ -393,7 +393,7 @@ describe("route look-up", () => {
 
   test("nothing leads there", async () => {
     for (const destination of ["9.9.9.9", "2001:db8::1"]) {
-      await expect(netlink.routeLookup(parseAddress(destination))).rejects.toMatchObject({ code: "kernel.notFound" });
+      await expect(netlink.routeLookup(parseAddress(destination))).rejects.toMatchObject({ code: "KERNEL_NOT_FOUND" });
     }
   });
 });

@@ -164,7 +164,7 @@ describe("the configuration", () => {
     const agent = scene.start(1, { args: withHealth });
     const line = await agent.untilEvent("config.unavailable");
     expect(line).toContain(configKey);
-    expect(line).toContain("config.missing");
+    expect(line).toContain("CONFIG_MISSING");
     expect((await probe("/readyz?verbose")).text).toContain(configKey);
     await putConfig(scene.etcd);
     await agent.untilReady();

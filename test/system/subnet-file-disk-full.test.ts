@@ -25,5 +25,5 @@ it("survives a full disk", () => {
   const mounted = 'mount -t tmpfs -o size=8k none "$1" && exec "$2" --input-type=module-typescript --eval "$3" "$1"';
   const argv = ["--mount", "sh", "-c", mounted, "sh", directory, process.execPath, script];
   const output = execFileSync("unshare", argv, { encoding: "utf8" });
-  expect(JSON.parse(output)).toEqual(["file.failed", true, true, "old", "new", ["subnet.env"]]);
+  expect(JSON.parse(output)).toEqual(["FILE_FAILED", true, true, "old", "new", ["subnet.env"]]);
 });

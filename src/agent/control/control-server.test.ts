@@ -28,7 +28,7 @@ it("listens for the owner alone, in place of a socket left behind, and takes it 
 
 it("does not replace a file that is not a socket", async () => {
   writeFileSync(path, "precious");
-  await expect(ControlServer.open(path, handlers)).rejects.toMatchObject({ code: "file.failed" });
+  await expect(ControlServer.open(path, handlers)).rejects.toMatchObject({ code: "FILE_FAILED" });
   expect(readFileSync(path, "utf8")).toBe("precious");
 });
 
@@ -49,10 +49,10 @@ it("tells a flannelctl of another version so in a sentence, which that one shows
     404,
     {
       error: {
-        code: "agent.incompatible",
+        code: "AGENT_INCOMPATIBLE",
         message: "this flanneld speaks version 2 of the control protocol, not 1: use the flannelctl that belongs to it",
       },
     },
   ]);
-  expect(await get("/v2/unheard-of")).toMatchObject([404, { error: { code: "usage" } }]);
+  expect(await get("/v2/unheard-of")).toMatchObject([404, { error: { code: "USAGE" } }]);
 });

@@ -50,7 +50,7 @@ export class ControlServer implements AsyncDisposable {
       chmodSync(path, 0o600);
     } catch (cause) {
       server.close();
-      throw new FlannelError("file.failed", `cannot open the control socket ${path}`, { cause });
+      throw new FlannelError("FILE_FAILED", `cannot open the control socket ${path}`, { cause });
     }
     server.removeListener("error", reject);
     server.on("error", () => undefined);
@@ -99,7 +99,7 @@ async function answer(request: IncomingMessage, response: ServerResponse, handle
     if (handler === undefined) send(response, 404, refusal(path));
     else send(response, 200, await handler());
   } catch (error) {
-    const code = error instanceof FlannelError ? error.code : "internal";
+    const code = error instanceof FlannelError ? error.code : "INTERNAL";
     send(response, 500, failure(code, describeError(error)));
   }
 }
@@ -108,10 +108,10 @@ async function answer(request: IncomingMessage, response: ServerResponse, handle
 function refusal(path: string) {
   const asked = /^\/v(\d+)\//.exec(path)?.[1];
   if (asked === undefined || asked === String(CONTROL_PROTOCOL_VERSION)) {
-    return failure("usage", "no such operation: is flannelctl newer?");
+    return failure("USAGE", "no such operation: is flannelctl newer?");
   }
   return failure(
-    "agent.incompatible",
+    "AGENT_INCOMPATIBLE",
     `this flanneld speaks version ${CONTROL_PROTOCOL_VERSION} of the control protocol, not ${asked}: ` +
       "use the flannelctl that belongs to it",
   );

@@ -17,7 +17,7 @@ export function secondControlSocket(subnetFile: string): string {
 export async function chooseControlSocket(asked: string, subnetFile: string, logger: Logger): Promise<string> {
   if (!(await isAnswering(asked))) return asked;
   if (asked !== defaultControlSocket(subnetFile)) {
-    throw new FlannelError("agent.running", `another agent answers on ${asked}: choose another --control-socket`);
+    throw new FlannelError("AGENT_RUNNING", `another agent answers on ${asked}: choose another --control-socket`);
   }
   const second = secondControlSocket(subnetFile);
   logger.info("control.second-socket", `another agent answers on ${asked}: this one answers on ${second}`);

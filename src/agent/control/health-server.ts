@@ -23,7 +23,7 @@ export class HealthServer implements AsyncDisposable {
     this.#server = server;
   }
 
-  /** Rejects with `usage` when the address cannot be bound: a probe that never answers is worse than no start. */
+  /** Rejects with `USAGE` when the address cannot be bound: a probe that never answers is worse than no start. */
   static async open(options: HealthServerOptions): Promise<HealthServer> {
     const server = createServer((request, response) => answer(request, response, options.state));
     server.headersTimeout = 5_000;
@@ -36,7 +36,7 @@ export class HealthServer implements AsyncDisposable {
       await promise;
     } catch (cause) {
       const where = `${options.ip}:${options.port}`;
-      throw new FlannelError("usage", `cannot serve health checks on ${where}: choose another --healthz-port`, {
+      throw new FlannelError("USAGE", `cannot serve health checks on ${where}: choose another --healthz-port`, {
         cause,
       });
     }

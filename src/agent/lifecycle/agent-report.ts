@@ -128,7 +128,7 @@ export class AgentReport {
     const reasons = this.state()
       .reasons.map(({ message }) => message)
       .join("; ");
-    throw new FlannelError("config.missing", `the agent has no network configuration yet (${reasons})`);
+    throw new FlannelError("CONFIG_MISSING", `the agent has no network configuration yet (${reasons})`);
   }
 
   #certificateFindings(): Finding[] {

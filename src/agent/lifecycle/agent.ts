@@ -254,7 +254,7 @@ export class Agent implements AsyncDisposable {
   #leaseRequest(): LeaseRequest {
     const { remembered } = this.#parts;
     if (this.#config === undefined || this.#network === undefined) {
-      throw new FlannelError("internal", "a lease was asked for before the network was open");
+      throw new FlannelError("INTERNAL", "a lease was asked for before the network was open");
     }
     const [network, own] = [this.#network, this.#own ?? remembered?.own];
     return {

@@ -108,16 +108,16 @@ export class CertificateKeeper implements AsyncDisposable {
     const { certificatePem: text, caPem } = await client.renew(this.#signal);
     const next = new X509Certificate(text);
     if (!next.checkPrivateKey(createPrivateKey(await readFile(keyFile)))) {
-      throw new FlannelError("internal", "the store answered with a certificate of another key");
+      throw new FlannelError("INTERNAL", "the store answered with a certificate of another key");
     }
     if (Date.parse(next.validTo) <= Date.parse(certificate.validTo)) {
       throw new FlannelError(
-        "internal",
+        "INTERNAL",
         "the store answered with a certificate that ends no later: are the clocks right?",
       );
     }
     if (next.validFromDate.getTime() > Date.now()) {
-      throw new FlannelError("internal", "the store answered with a certificate of the future: are the clocks right?");
+      throw new FlannelError("INTERNAL", "the store answered with a certificate of the future: are the clocks right?");
     }
     return { text, caPem };
   }
@@ -135,7 +135,7 @@ export class CertificateKeeper implements AsyncDisposable {
       if (current === caPem) return;
       const { authorityRefusal } = await import("../../flannel-store/membership/authority-renewal.ts");
       const refusal = authorityRefusal(current, caPem, Date.now());
-      if (refusal !== undefined) throw new FlannelError("store.unauthorized", refusal);
+      if (refusal !== undefined) throw new FlannelError("STORE_UNAUTHORIZED", refusal);
       await writeFileAtomically(caFile, caPem);
       const endsAt = new X509Certificate(caPem).validToDate.toISOString();
       logger.info("certificate.ca-renewed", "the store's CA certificate was made anew", { endsAt });

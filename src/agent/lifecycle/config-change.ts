@@ -20,7 +20,7 @@ export interface ConfigChange {
   readonly restart: readonly string[];
 }
 
-/** Throws `config.invalid`. */
+/** Throws `CONFIG_INVALID`. */
 export function readConfig(backends: BackendRegistry, text: string, news: ConfigNews): ActiveConfig {
   const { config, warnings } = backends.parseConfig(text);
   for (const { path, message } of warnings) news.odd(path, message);
@@ -47,7 +47,7 @@ export function judgeConfigChange(
     // The old text stays while a restart is pending: it is what a warm start could go on with.
     return { next: { config, text: restart.length === 0 ? text : running.text }, live, restart };
   } catch (error) {
-    if (!hasCode(error, "config.invalid")) throw error;
+    if (!hasCode(error, "CONFIG_INVALID")) throw error;
     news.rejected(error);
     return undefined;
   }

@@ -42,7 +42,7 @@ export class EmbeddedStoreProcess implements AsyncDisposable {
     this.#argv = [...nodeFlags, options.program, "--data-dir", directory, "--listen", listen];
   }
 
-  /** Resolves when it serves. Throws `store.unavailable` with its own words when it cannot. */
+  /** Resolves when it serves. Throws `STORE_UNAVAILABLE` with its own words when it cannot. */
   static async start(options: EmbeddedStoreOptions): Promise<EmbeddedStoreProcess> {
     mkdirSync(options.stateDirectory, { recursive: true, mode: 0o700 });
     const store = new EmbeddedStoreProcess(options, await freePort());
@@ -88,7 +88,7 @@ export class EmbeddedStoreProcess implements AsyncDisposable {
     const failure = await Promise.race([serves, ended, late]);
     if (typeof failure === "string") {
       child.kill("SIGKILL");
-      throw new FlannelError("store.unavailable", `cannot start the embedded store: ${failure}`, { retryable: true });
+      throw new FlannelError("STORE_UNAVAILABLE", `cannot start the embedded store: ${failure}`, { retryable: true });
     }
   }
 
@@ -118,7 +118,7 @@ async function freePort(): Promise<number> {
   for (let port = FIRST_PORT; port < FIRST_PORT + PORTS_TRIED; port++) if (await isFree(port)) return port;
   const last = FIRST_PORT + PORTS_TRIED - 1;
   const message = `cannot start the embedded store: the ports ${FIRST_PORT} to ${last} of 127.0.0.1 are all taken`;
-  throw new FlannelError("store.unavailable", message);
+  throw new FlannelError("STORE_UNAVAILABLE", message);
 }
 
 function isFree(port: number): Promise<boolean> {

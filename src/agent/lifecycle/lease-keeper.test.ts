@@ -43,7 +43,7 @@ function seen(order: number, over: Partial<Lease> = {}): Lease {
 type Renew = SubnetStore["renew"];
 
 async function keep(renew: Renew, over: Partial<LeaseKeeperOptions> = {}) {
-  const refuse = () => Promise.reject(new FlannelError("internal", "not part of this test"));
+  const refuse = () => Promise.reject(new FlannelError("INTERNAL", "not part of this test"));
   const store: SubnetStore = {
     description: "scripted",
     networkConfig: refuse,
@@ -171,7 +171,7 @@ describe("LeaseKeeper", () => {
 
   it("does not take its own write for a stranger's when the answer to it was lost", async () => {
     const moved = { ...attributes, publicIp: parseAddress("192.0.2.50") };
-    const lost: Renew = () => Promise.reject(new FlannelError("store.unavailable", "cut off", { retryable: true }));
+    const lost: Renew = () => Promise.reject(new FlannelError("STORE_UNAVAILABLE", "cut off", { retryable: true }));
     const renew = vi.fn<Renew>(renewed).mockImplementationOnce(lost);
     const { keeper, onTaken } = await keep(renew);
     await using _keeper = keeper;
@@ -184,7 +184,7 @@ describe("LeaseKeeper", () => {
   });
 
   it("tries again at once when the store is back", async () => {
-    const away: Renew = () => Promise.reject(new FlannelError("store.unavailable", "away", { retryable: true }));
+    const away: Renew = () => Promise.reject(new FlannelError("STORE_UNAVAILABLE", "away", { retryable: true }));
     const renew = vi.fn<Renew>(away);
     const { keeper } = await keep(renew, { retryFirstMs: 60_000 });
     await using _keeper = keeper;
@@ -210,7 +210,7 @@ describe("LeaseKeeper", () => {
   });
 
   it("tells an expired lease from a valid one", async () => {
-    const fail: Renew = () => Promise.reject(new FlannelError("store.unavailable", "away", { retryable: true }));
+    const fail: Renew = () => Promise.reject(new FlannelError("STORE_UNAVAILABLE", "away", { retryable: true }));
     const { keeper } = await keep(fail, { lease: ownLease(1, { expiresAtMs: Date.now() + 50 }) });
     await using _keeper = keeper;
     expect(keeper.problem(Date.now())).toBeUndefined();

@@ -134,7 +134,7 @@ export class LeaseKeeper implements AsyncDisposable {
         this.#failures = 0;
       } catch (error) {
         if (this.#signal.aborted || isCancelled(error)) return;
-        if (hasCode(error, "lease.conflict") && !this.#sharesOurAddress(error)) {
+        if (hasCode(error, "LEASE_CONFLICT") && !this.#sharesOurAddress(error)) {
           this.#options.onTaken(error);
           return;
         }
@@ -178,7 +178,7 @@ export class LeaseKeeper implements AsyncDisposable {
         ...(lease.expiresAtMs !== undefined && { expiresAt: new Date(lease.expiresAtMs).toISOString() }),
       });
     } catch (error) {
-      if (!hasCode(error, "lease.lost")) {
+      if (!hasCode(error, "LEASE_LOST")) {
         this.#attributesChanged = true;
         throw error;
       }
@@ -234,7 +234,7 @@ export class LeaseKeeper implements AsyncDisposable {
       });
       return;
     }
-    throw new FlannelError("lease.conflict", `lease ${written.key} was taken by ${other}; we are ${ours}`, {
+    throw new FlannelError("LEASE_CONFLICT", `lease ${written.key} was taken by ${other}; we are ${ours}`, {
       details: { sharesPublicIp: false },
     });
   }
@@ -244,7 +244,7 @@ export class LeaseKeeper implements AsyncDisposable {
   }
 
   async #handleFailure(error: unknown): Promise<void> {
-    if (hasCode(error, "lease.conflict")) {
+    if (hasCode(error, "LEASE_CONFLICT")) {
       this.#conflict = error.message;
       this.#options.logger.error("lease.conflict", `${error.message}. We stop renewing and go on forwarding.`);
       return;

@@ -203,7 +203,7 @@ export class Network implements AsyncDisposable {
     return this.#programmed.everPeers;
   }
 
-  /** Throws `config.invalid` when the host cannot serve the backend as it is now. */
+  /** Throws `CONFIG_INVALID` when the host cannot serve the backend as it is now. */
   attributes(): LeaseAttributes {
     return this.#backend.attributes(this.#facts);
   }

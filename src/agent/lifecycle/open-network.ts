@@ -33,7 +33,7 @@ export interface OpenNetworkOptions {
   readonly onExternalInterface: NetworkOptions["onExternalInterface"];
 }
 
-/** Throws `config.invalid`, `interface.notFound`, or `agent.running` when another agent keeps our device. */
+/** Throws `CONFIG_INVALID`, `INTERFACE_NOT_FOUND`, or `AGENT_RUNNING` when another agent keeps our device. */
 export async function openNetwork(options: OpenNetworkOptions): Promise<Network> {
   const { backends, config, agentOptions, remembered, rtnetlink, logger, metrics, signal, onPass } = options;
   const backend = backends.create(config);

@@ -83,7 +83,7 @@ function makeRunDirectory(subnetFile: string): void {
   try {
     ensureDirectory(dirname(subnetFile), 0o755);
   } catch (cause) {
-    throw new FlannelError("file.failed", `cannot make the directory of the subnet file ${subnetFile}`, { cause });
+    throw new FlannelError("FILE_FAILED", `cannot make the directory of the subnet file ${subnetFile}`, { cause });
   }
 }
 
@@ -172,8 +172,8 @@ function readVerbosity(options: AgentOptions): number {
 }
 
 function sayWhy(error: unknown, logger: AgentLogger): ExitCode {
-  const code = error instanceof FlannelError ? error.code : "internal";
+  const code = error instanceof FlannelError ? error.code : "INTERNAL";
   logger.error("agent.failed", describeError(error), { code });
-  if (code === "internal" && error instanceof Error) logger.error("agent.failed.stack", error.stack ?? "");
+  if (code === "INTERNAL" && error instanceof Error) logger.error("agent.failed.stack", error.stack ?? "");
   return agentExitCode(error);
 }

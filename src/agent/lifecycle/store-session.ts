@@ -43,7 +43,7 @@ export interface Waiting extends Pick<RetryOptions, "logger" | "signal" | "onWai
 }
 
 function mayBeCured(error: FlannelError, { waitsForAccess = false }: Waiting): boolean {
-  return error.retryable || (waitsForAccess && hasCode(error, "store.unauthorized"));
+  return error.retryable || (waitsForAccess && hasCode(error, "STORE_UNAUTHORIZED"));
 }
 
 async function readConfig(store: SubnetStore, waiting: Waiting): Promise<NetworkConfigDocument> {
@@ -51,7 +51,7 @@ async function readConfig(store: SubnetStore, waiting: Waiting): Promise<Network
     {
       what: "read the network configuration",
       event: "config.unavailable",
-      shouldRetry: (error) => mayBeCured(error, waiting) || hasCode(error, "config.missing"),
+      shouldRetry: (error) => mayBeCured(error, waiting) || hasCode(error, "CONFIG_MISSING"),
       maxDelayMs: 1_000,
       ...waiting,
     },
@@ -70,7 +70,7 @@ export async function acquireLease(
       what: "lease a subnet",
       event: "lease.unavailable",
       shouldRetry: (error) =>
-        mayBeCured(error, waiting) || hasCode(error, "pool.exhausted", "lease.conflict", "lease.lost"),
+        mayBeCured(error, waiting) || hasCode(error, "POOL_EXHAUSTED", "LEASE_CONFLICT", "LEASE_LOST"),
       ...waiting,
     },
     () => store.acquire(request(), waiting.signal),
@@ -95,5 +95,5 @@ async function watchConfig(
 /** A watch that ends by itself would leave us deaf without a sign. */
 function ended(which: string, signal: AbortSignal): void {
   signal.throwIfAborted();
-  throw new FlannelError("internal", `the ${which} watch ended although nobody stopped it`);
+  throw new FlannelError("INTERNAL", `the ${which} watch ended although nobody stopped it`);
 }

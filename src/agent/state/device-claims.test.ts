@@ -12,7 +12,7 @@ it("gives a device to one agent at a time, and all or nothing", () => {
   {
     using _first = DeviceClaims.take(["flannel.1"], keys, directory);
     expect(() => DeviceClaims.take(["flannel.2", "flannel.1"], keys, directory)).toThrow(
-      expect.objectContaining({ code: "agent.running", details: { device: "flannel.1", pid: process.pid } }),
+      expect.objectContaining({ code: "AGENT_RUNNING", details: { device: "flannel.1", pid: process.pid } }),
     );
     using second = DeviceClaims.take(["flannel.2"], keys, directory);
     expect(second.tryAdd("flannel.1", directory)).toBe(false);

@@ -17,7 +17,7 @@ export class DeviceClaims implements Disposable {
   }
 
   /**
-   * Throws `agent.running`, naming device and pid, when another agent in this network namespace has one of them.
+   * Throws `AGENT_RUNNING`, naming device and pid, when another agent in this network namespace has one of them.
    * `deviceKeys` names what in a configuration gives a network devices of its own.
    */
   static take(devices: readonly string[], deviceKeys: string, directory = CLAIMS_DIRECTORY): DeviceClaims {
@@ -37,7 +37,7 @@ export class DeviceClaims implements Disposable {
       this.#take(device, directory);
       return true;
     } catch (error) {
-      if (!hasCode(error, "agent.running")) throw error;
+      if (!hasCode(error, "AGENT_RUNNING")) throw error;
       return false;
     }
   }
@@ -52,9 +52,9 @@ export class DeviceClaims implements Disposable {
       // Agents of several hosts may share a directory, as containers and in the lab.
       this.#locks.push(FileLock.acquire(join(directory, `${device}.${networkNamespace()}.lock`)));
     } catch (error) {
-      if (!hasCode(error, "agent.running")) return; // nowhere to say it: as without claims
+      if (!hasCode(error, "AGENT_RUNNING")) return; // nowhere to say it: as without claims
       const message = `${device} is kept by another agent on this host${holderText(error.details)}: give each network its own ${this.#deviceKeys}, or stop that agent`;
-      throw new FlannelError("agent.running", message, { details: { device, pid: error.details["pid"] } });
+      throw new FlannelError("AGENT_RUNNING", message, { details: { device, pid: error.details["pid"] } });
     }
   }
 }

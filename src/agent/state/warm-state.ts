@@ -87,7 +87,7 @@ export class WarmState {
     return text.split("\n").flatMap((line) => tryParseLease(tryParseJson(line), leaseCodec) ?? []);
   }
 
-  /** Throws `file.failed`. */
+  /** Throws `FILE_FAILED`. */
   async save(state: RememberedState): Promise<void> {
     const name = `${this.#prefix()}-${(state.publicIp ?? state.publicIpv6 ?? "none").replaceAll(":", "_")}`;
     const previous = this.#name;
@@ -100,7 +100,7 @@ export class WarmState {
   }
 
   /**
-   * One lease a line. Throws `file.failed`. False, and nothing is written, before the own state is known: peers without
+   * One lease a line. Throws `FILE_FAILED`. False, and nothing is written, before the own state is known: peers without
    * an own lease are of no use.
    */
   async savePeers(peers: readonly Lease[]): Promise<boolean> {
@@ -173,7 +173,7 @@ export class WarmState {
     try {
       ensureDirectory(this.#options.directory, 0o700);
     } catch (cause) {
-      throw new FlannelError("file.failed", `cannot create the state directory ${this.#options.directory}`, { cause });
+      throw new FlannelError("FILE_FAILED", `cannot create the state directory ${this.#options.directory}`, { cause });
     }
   }
 }
@@ -192,11 +192,11 @@ function parseState(text: string, codec: LeaseCodec, { modules }: BackendRegistr
   const parsed: unknown = JSON.parse(text);
   const own = isRecord(parsed) ? tryParseLease(parsed["own"], codec) : undefined;
   if (!isRecord(parsed) || parsed["version"] !== FORMAT_VERSION || own === undefined) {
-    throw new FlannelError("file.failed", "it is not a state file of this version");
+    throw new FlannelError("FILE_FAILED", "it is not a state file of this version");
   }
   const { configText, devices, publicIp, publicIpv6, interfaceMac } = parsed;
   if (typeof configText !== "string" || !Array.isArray(devices)) {
-    throw new FlannelError("file.failed", "it lacks a field");
+    throw new FlannelError("FILE_FAILED", "it lacks a field");
   }
   const [address, addressV6] = [publicIp, publicIpv6].map((ip) =>
     typeof ip === "string" ? tryParseAddress(ip) : undefined,

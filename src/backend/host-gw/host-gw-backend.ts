@@ -112,7 +112,7 @@ function refuseNat(publicIp: Address, address: Address | undefined, flag: string
   if (publicIp === address) return;
   const shown = address ?? "none";
   throw new FlannelError(
-    "config.invalid",
+    "CONFIG_INVALID",
     `host-gw cannot work behind NAT: the public IP ${publicIp} is not the interface's address (${shown}), and other ` +
       `hosts could not use it as a gateway; leave out ${flag}, or use the vxlan backend`,
     { details: { key: flag, value: publicIp, rule: "must be the external interface's address with host-gw" } },

@@ -45,7 +45,7 @@ export const udpKeys: readonly BackendKey[] = [
   },
 ];
 
-/** Throws `config.invalid` naming key, value and rule. */
+/** Throws `CONFIG_INVALID` naming key, value and rule. */
 export function readUdpOptions(config: NetworkConfig): UdpOptions {
   const options = readBackendOptions(udpKeys, config.backend);
   return Object.freeze({

@@ -78,7 +78,7 @@ export const vxlanKeys: readonly BackendKey[] = [
   },
 ];
 
-/** Throws `config.invalid` naming key, value and rule. */
+/** Throws `CONFIG_INVALID` naming key, value and rule. */
 export function readVxlanOptions(config: NetworkConfig): VxlanOptions {
   const options = readBackendOptions(vxlanKeys, config.backend);
   const underlayMtuBytes = intOption(options, "MTU");

@@ -33,7 +33,7 @@ function failure(run: () => unknown): string {
   try {
     run();
   } catch (error) {
-    if (error instanceof FlannelError && error.code === "usage") return error.message;
+    if (error instanceof FlannelError && error.code === "USAGE") return error.message;
     throw error;
   }
   throw new Error("accepted");
@@ -282,7 +282,7 @@ describe("resolveAgentOptions", () => {
       try {
         resolveAgentOptions(argv, env);
       } catch (error) {
-        if (!(error instanceof FlannelError) || error.code !== "usage") throw error;
+        if (!(error instanceof FlannelError) || error.code !== "USAGE") throw error;
         if (error.message.includes("\n") || error.message.length > 300) throw error;
       }
     };

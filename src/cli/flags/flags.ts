@@ -54,7 +54,7 @@ export function environmentName(flag: string): string {
 }
 
 /**
- * Reads `argv` (without program name), then the environment for flags that were not given. Throws `usage` with one
+ * Reads `argv` (without program name), then the environment for flags that were not given. Throws `USAGE` with one
  * sentence for an unknown flag, a bad value and a left-over argument.
  * The flags named `help` and `version` end the reading as in flannel: environment and left-overs do not matter then.
  */
@@ -205,5 +205,5 @@ function leftOverMessage(argument: string, lastBool: string | undefined): string
 }
 
 function usage(message: string): FlannelError {
-  return new FlannelError("usage", message);
+  return new FlannelError("USAGE", message);
 }

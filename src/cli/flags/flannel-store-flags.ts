@@ -95,7 +95,7 @@ export type StoreInvocation =
   | { readonly action: "version" }
   | { readonly action: "run"; readonly options: StoreProcessOptions };
 
-/** `argv` without the program's name. Throws `usage` with one sentence. */
+/** `argv` without the program's name. Throws `USAGE` with one sentence. */
 export function resolveStoreOptions(argv: readonly string[]): StoreInvocation {
   const parsed = parseFlags(flannelStoreFlags, argv, {});
   if (parsed.helpRequested) return { action: "help", text: helpText() };
@@ -117,14 +117,14 @@ function toOptions(parsed: ParsedFlags): StoreProcessOptions {
   const [certFile, keyFile, clientCaFile, usersFile] = ["tls-cert", "tls-key", "tls-client-ca", "users-file"].map(
     (name) => String(parsed.values.get(name)),
   );
-  if (!certFile !== !keyFile) throw new FlannelError("usage", "--tls-cert and --tls-key belong together: give both");
+  if (!certFile !== !keyFile) throw new FlannelError("USAGE", "--tls-cert and --tls-key belong together: give both");
   if (clientCaFile && !certFile) {
-    throw new FlannelError("usage", "--tls-client-ca needs --tls-cert and --tls-key: there is no TLS without");
+    throw new FlannelError("USAGE", "--tls-client-ca needs --tls-cert and --tls-key: there is no TLS without");
   }
   const isCluster = parsed.values.get("cluster") === true;
   if (isCluster && (certFile || usersFile || parsed.values.get("insecure") === true)) {
     throw new FlannelError(
-      "usage",
+      "USAGE",
       "--cluster brings its own certificates and list of members: leave --tls-cert, --tls-key, --tls-client-ca, --users-file and --insecure out",
     );
   }
@@ -152,7 +152,7 @@ function checkExposure({ listen, tls, usersFile, isCluster }: StoreProcessOption
   ];
   if (missing.length === 0) return;
   throw new FlannelError(
-    "usage",
+    "USAGE",
     `--listen ${open.host}:${open.port} can be reached from other hosts, but there is no ${missing.join(" and no ")}: ` +
       "everybody there could redirect the traffic of all containers; give them, or --insecure if you mean it",
   );

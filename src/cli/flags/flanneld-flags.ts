@@ -25,7 +25,7 @@ export type FlanneldInvocation =
 
 export const flanneldUsageHint = "flanneld --help lists the flags";
 
-/** `argv` without the program's name. Throws `usage` (exit 2) with one sentence. */
+/** `argv` without the program's name. Throws `USAGE` (exit 2) with one sentence. */
 export function resolveAgentOptions(argv: readonly string[], env: Environment): FlanneldInvocation {
   const parsed = parseFlags(flanneldFlags, argv, env);
   if (parsed.helpRequested) return { action: "help", text: helpText() };
@@ -81,14 +81,14 @@ function toOptions(parsed: ParsedFlags): AgentOptions {
   };
 }
 
-/** Throws `usage` when an etcd is named that would not be asked. */
+/** Throws `USAGE` when an etcd is named that would not be asked. */
 function chosenStore(parsed: ParsedFlags): AgentOptions["store"] {
   if (text(parsed, "store") !== "embedded") return "etcd";
   const given = ["endpoints", "cafile", "certfile", "keyfile", "cert-renew", "username", "password"].find((name) =>
     parsed.sources.has(`etcd-${name}`),
   );
   if (given === undefined) return "embedded";
-  throw new FlannelError("usage", `--store=embedded keeps leases on this host: leave --etcd-${given} out`);
+  throw new FlannelError("USAGE", `--store=embedded keeps leases on this host: leave --etcd-${given} out`);
 }
 
 function etcdOptions(parsed: ParsedFlags): EtcdOptions {
@@ -98,7 +98,7 @@ function etcdOptions(parsed: ParsedFlags): EtcdOptions {
   const renewsCertificate = bool(parsed, "etcd-cert-renew");
   if (renewsCertificate && (certFile === "" || keyFile === "")) {
     throw new FlannelError(
-      "usage",
+      "USAGE",
       "--etcd-cert-renew needs --etcd-certfile and --etcd-keyfile: what is to be renewed?",
     );
   }
@@ -126,7 +126,7 @@ function regexes(parsed: ParsedFlags, name: string): readonly string[] {
     try {
       compileGoRegex(pattern);
     } catch (error) {
-      throw new FlannelError("usage", describeError(error).slice(0, 300), { cause: error });
+      throw new FlannelError("USAGE", describeError(error).slice(0, 300), { cause: error });
     }
   }
   return patterns;

@@ -34,7 +34,7 @@ test.each<[string[], string]>([
   expect(json).toMatchObject({ exitCode: 2, stdout: "" });
   expect(JSON.parse(json.stderr)).toEqual({
     version: 1,
-    error: { code: "usage", message: expect.stringContaining(reason) },
+    error: { code: "USAGE", message: expect.stringContaining(reason) },
   });
 });
 

@@ -44,12 +44,12 @@ function exitCodeOf(error: unknown, terminal: Terminal, json: boolean): ExitCode
   }
   const code = exitCodeOfError(error);
   if (code === exitCodes.interrupted) return code;
-  reportError(terminal, json, hasCode(error, "usage") ? wrongUse(error.message) : error);
+  reportError(terminal, json, hasCode(error, "USAGE") ? wrongUse(error.message) : error);
   return code;
 }
 
 function wrongUse(reason: string): FlannelError {
-  return new FlannelError("usage", `${reason} (flannelctl --help lists commands and options)`);
+  return new FlannelError("USAGE", `${reason} (flannelctl --help lists commands and options)`);
 }
 
 /** commander's own text, on one line and without its prefix. */

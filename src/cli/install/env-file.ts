@@ -40,12 +40,12 @@ export function parseEnvFile(text: string): Record<string, string> {
   return Object.fromEntries(pairs);
 }
 
-/** Empty when there is none. Throws `file.failed` when it cannot be read. */
+/** Empty when there is none. Throws `FILE_FAILED` when it cannot be read. */
 export function readEnvFile(file: string): Environment {
   try {
     return parseEnvFile(readFileSync(file, "utf8"));
   } catch (cause) {
     if (isMissingFile(cause)) return {};
-    throw new FlannelError("file.failed", `cannot read ${file}: ${describeError(cause)}`, { cause });
+    throw new FlannelError("FILE_FAILED", `cannot read ${file}: ${describeError(cause)}`, { cause });
   }
 }

@@ -10,7 +10,7 @@ import type { HostPaths } from "./host-paths.ts";
 
 /**
  * The key of this host, made when there is none. It is kept whatever happens: by it the store knows the host again. Throws
- * `file.failed`, and `config.invalid` for a file that is no such key.
+ * `FILE_FAILED`, and `CONFIG_INVALID` for a file that is no such key.
  */
 export async function hostKey({ keyFile }: HostPaths): Promise<string> {
   const known = tryRead(keyFile);
@@ -85,6 +85,6 @@ function tryRead(file: string): string | undefined {
     if (isMissingFile(cause)) {
       return undefined;
     }
-    throw new FlannelError("file.failed", `cannot read ${file}: ${describeError(cause)}`, { cause, tellsCause: true });
+    throw new FlannelError("FILE_FAILED", `cannot read ${file}: ${describeError(cause)}`, { cause, tellsCause: true });
   }
 }

@@ -3,7 +3,7 @@ import { describeError, FlannelError } from "../../errors.ts";
 
 /**
  * Stores `text` at `key` unless there is a value. Returns the one that stands there then. The caller holds the lock of
- * `dataDirectory`. Throws `file.failed`.
+ * `dataDirectory`. Throws `FILE_FAILED`.
  */
 export async function storeInitialConfig(dataDirectory: string, key: string, text: string): Promise<string> {
   // Loaded late, as is all that only one verb needs.
@@ -23,6 +23,6 @@ export async function storeInitialConfig(dataDirectory: string, key: string, tex
     await store.write((writer) => writer.put(put));
     return text;
   } catch (cause) {
-    throw new FlannelError("file.failed", `cannot write the network configuration: ${describeError(cause)}`, { cause });
+    throw new FlannelError("FILE_FAILED", `cannot write the network configuration: ${describeError(cause)}`, { cause });
   }
 }

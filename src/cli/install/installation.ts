@@ -11,7 +11,7 @@ export interface Installation {
   readonly node?: string;
 }
 
-/** Throws `file.failed` when the programs lie somewhere without bin/ and deploy/ above them. */
+/** Throws `FILE_FAILED` when the programs lie somewhere without bin/ and deploy/ above them. */
 export function findInstallation(): Installation {
   const directory = installationAbove(dirname(fileURLToPath(import.meta.url)));
   // The launchers find the Node that was installed with them; another one may be known to this shell only.
@@ -25,7 +25,7 @@ function installationAbove(from: string): string {
       return directory;
     }
     if (dirname(directory) === directory) {
-      throw new FlannelError("file.failed", `there is no bin/flanneld and deploy/flanneld.service above ${from}`);
+      throw new FlannelError("FILE_FAILED", `there is no bin/flanneld and deploy/flanneld.service above ${from}`);
     }
   }
 }

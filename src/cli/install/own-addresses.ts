@@ -16,7 +16,7 @@ import { networkOf, overlaps } from "../../ip/prefix.ts";
 import { Rtnetlink } from "../../netlink/rtnetlink/rtnetlink.ts";
 import { selectExternalInterface } from "../../underlay/external-interface-watch.ts";
 
-/** The one of the default route: IPv4 where there is such a route. Throws `usage` when there is none. */
+/** The one of the default route: IPv4 where there is such a route. Throws `USAGE` when there is none. */
 export async function defaultAddress(): Promise<Address> {
   await using rtnetlink = Rtnetlink.open();
   for (const family of [4, 6] as const) {
@@ -26,11 +26,11 @@ export async function defaultAddress(): Promise<Address> {
       const found = family === 4 ? address : ipv6Address;
       if (found !== undefined) return parseAddress(found);
     } catch (error) {
-      if (!hasCode(error, "interface.notFound")) throw error;
+      if (!hasCode(error, "INTERFACE_NOT_FOUND")) throw error;
     }
   }
   throw new FlannelError(
-    "usage",
+    "USAGE",
     `this host has no default route that would tell its address: name the one other hosts reach it by with --address (it has ${ownAddresses().join(", ") || "none"})`,
   );
 }
@@ -55,7 +55,7 @@ export function listenAddresses(addresses: readonly Address[], port: number): st
   return [...addresses, "127.0.0.1"].map((address) => hostAndPort(address, port));
 }
 
-/** `HOST:PORT`s. Throws `usage` when another program listens there. */
+/** `HOST:PORT`s. Throws `USAGE` when another program listens there. */
 export async function checkPortFree(listen: readonly string[]): Promise<void> {
   for (const address of listen) {
     const { host, port } = parseListenAddress(address);
@@ -65,9 +65,9 @@ export async function checkPortFree(listen: readonly string[]): Promise<void> {
     server.listen({ port, host }, () => server.close(() => resolve(undefined)));
     const error = await promise;
     if (error?.code === "EADDRINUSE") {
-      throw new FlannelError("usage", `${address} is taken by another program (etcd?): choose another with --port`);
+      throw new FlannelError("USAGE", `${address} is taken by another program (etcd?): choose another with --port`);
     }
-    if (error !== undefined) throw new FlannelError("usage", `cannot listen on ${address}: ${error.message}`);
+    if (error !== undefined) throw new FlannelError("USAGE", `cannot listen on ${address}: ${error.message}`);
   }
 }
 
@@ -81,14 +81,14 @@ export function listenBeside(wanted: readonly string[], present: readonly string
   });
 }
 
-/** Throws `usage` when a network of containers would hide one that this host is in. */
+/** Throws `USAGE` when a network of containers would hide one that this host is in. */
 export function checkNoOverlap(network: Prefix): void {
   for (const { name, cidr } of interfaceAddresses()) {
     const prefix = cidr === null ? undefined : tryParsePrefix(cidr);
     // What an earlier flannel left is adopted.
     if (prefix === undefined || name.startsWith("flannel") || !overlaps(network, networkOf(prefix))) continue;
     throw new FlannelError(
-      "usage",
+      "USAGE",
       `the network ${network} overlaps with ${cidr} of ${name}: choose another one with --network`,
     );
   }

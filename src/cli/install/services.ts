@@ -47,13 +47,13 @@ export function commandLine({ name, argv, env }: HostProcess, { envFile }: HostP
   return [...(variables.length === 0 ? [] : ["env", ...variables]), shellLine(argv)].join(" ");
 }
 
-/** Throws `cluster.conflict` for a unit that somebody else made: it may be serving another network. */
+/** Throws `CLUSTER_CONFLICT` for a unit that somebody else made: it may be serving another network. */
 export function refuseForeignUnits({ unitDirectory }: HostPaths, names: readonly HostProcess["name"][]): void {
   for (const name of names) {
     const file = join(unitDirectory, `${name}.service`);
     if (!existsSync(file) || readFileSync(file, "utf8").startsWith(unitMark)) continue;
     throw new FlannelError(
-      "cluster.conflict",
+      "CLUSTER_CONFLICT",
       `${file} was not made by flannelctl: remove it (systemctl disable --now ${name}; rm ${file}), or use --no-systemd`,
     );
   }
@@ -92,14 +92,14 @@ function argumentsOfStore({ paths, storeListen }: HostServices): string[] | unde
 
 /**
  * Where files of ours lie must be plain: units, variables files and shells each have their own idea of what else means.
- * Throws `usage`.
+ * Throws `USAGE`.
  */
 export function checkPlainPaths(paths: HostPaths): Installation {
   const installation = findInstallation();
   for (const path of [paths.root, installation.directory, installation.node ?? ""]) {
     if (/^[\w./@+,=:-]*$/.test(path)) continue;
     const message = `${JSON.stringify(path)}: only letters, digits and ./_@+,=:- may stand in the paths of a host's files`;
-    throw new FlannelError("usage", message);
+    throw new FlannelError("USAGE", message);
   }
   return installation;
 }

@@ -58,7 +58,7 @@ async function systemctl(argv: readonly string[], signal: AbortSignal): Promise<
   const hint =
     argv[0] === "daemon-reload" ? "" : `; see journalctl -u ${nameOf(argv.at(-1) ?? "").replace(/\.service$/, "")}`;
   throw new FlannelError(
-    "service.failed",
+    "SERVICE_FAILED",
     `${command} failed${reason === "" ? "" : `: ${reason.replace(/\.$/, "")}`}${hint}`,
   );
 }
@@ -67,9 +67,9 @@ function call(argv: readonly string[], signal: AbortSignal): Promise<{ code: num
   return new Promise((resolve, reject) => {
     execFile("systemctl", [...argv], { signal, encoding: "utf8" }, (error, stdout, stderr) => {
       if (error === null) resolve({ code: 0, said: "" });
-      else if (signal.aborted) reject(new FlannelError("cancelled", "interrupted", { cause: error }));
+      else if (signal.aborted) reject(new FlannelError("CANCELLED", "interrupted", { cause: error }));
       else if (typeof error.code === "number") resolve({ code: error.code, said: stderr || stdout });
-      else reject(new FlannelError("tool.missing", `cannot run systemctl: ${error.message}`, { cause: error }));
+      else reject(new FlannelError("TOOL_MISSING", `cannot run systemctl: ${error.message}`, { cause: error }));
     });
   });
 }

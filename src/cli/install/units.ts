@@ -59,7 +59,7 @@ function render(template: string, context: UnitContext, changes: readonly Change
   // What people read at the top of the template is about copying it.
   let text = template.slice(template.indexOf("[Unit]")).replaceAll("/opt/flannel", () => directory);
   for (const [before, after] of [...changes, ...sandboxChanges(context)]) {
-    if (!text.includes(before)) throw new FlannelError("internal", `deploy/*.service lacks ${before}`);
+    if (!text.includes(before)) throw new FlannelError("INTERNAL", `deploy/*.service lacks ${before}`);
     text = text.replace(before, () => after);
   }
   if (node !== undefined) text = text.replace("[Service]\n", () => `[Service]\nEnvironment=FLANNEL_NODE=${node}\n`);

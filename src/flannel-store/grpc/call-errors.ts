@@ -4,11 +4,11 @@ import { describeError, type ErrorCode, FlannelError } from "../../errors.ts";
 import { grpcStatus } from "./rpc-error.ts";
 
 const codes: ReadonlyMap<number, ErrorCode> = new Map<number, ErrorCode>([
-  [grpcStatus.invalidArgument, "config.invalid"],
-  [grpcStatus.notFound, "cluster.notFound"],
-  [grpcStatus.alreadyExists, "cluster.conflict"],
-  [grpcStatus.permissionDenied, "store.unauthorized"],
-  [grpcStatus.unauthenticated, "store.unauthorized"],
+  [grpcStatus.invalidArgument, "CONFIG_INVALID"],
+  [grpcStatus.notFound, "CLUSTER_NOT_FOUND"],
+  [grpcStatus.alreadyExists, "CLUSTER_CONFLICT"],
+  [grpcStatus.permissionDenied, "STORE_UNAUTHORIZED"],
+  [grpcStatus.unauthenticated, "STORE_UNAUTHORIZED"],
 ]);
 
 const MAX_TEXT = 400;
@@ -19,9 +19,9 @@ export function fromStatus(status: number, percentEncoded: string, operation: st
   if (code !== undefined) return new FlannelError(code, `${operation}: ${text}`);
   if (status === grpcStatus.unimplemented) {
     const message = `${operation}: ${url} is no flannel-store that runs with --cluster`;
-    return new FlannelError("store.unavailable", message);
+    return new FlannelError("STORE_UNAVAILABLE", message);
   }
-  return new FlannelError("store.unavailable", `${operation}: the store at ${url} cannot do it now: ${text}`, {
+  return new FlannelError("STORE_UNAVAILABLE", `${operation}: the store at ${url} cannot do it now: ${text}`, {
     retryable: true,
   });
 }

@@ -12,7 +12,7 @@ export interface StoreAddress {
 
 export const DEFAULT_STORE_PORT = 2379;
 
-/** `10.0.0.1`, `10.0.0.1:2379`, `fd00::1`, `[fd00::1]:2379`, `store.lan:2379`, also with https:// in front. Throws `usage`. */
+/** `10.0.0.1`, `10.0.0.1:2379`, `fd00::1`, `[fd00::1]:2379`, `store.lan:2379`, also with https:// in front. Throws `USAGE`. */
 export function parseStoreAddress(text: string): StoreAddress {
   const rest = text
     .trim()
@@ -26,7 +26,7 @@ export function parseStoreAddress(text: string): StoreAddress {
   const isHost = bracketed === undefined ? isHostName(host) || bare !== undefined : tryParseAddress(host) !== undefined;
   if (!isHost || port < 1 || port > 65_535) {
     throw new FlannelError(
-      "usage",
+      "USAGE",
       `the store's address must be like 10.0.0.1, 10.0.0.1:2379 or [fd00::1]:2379, not "${text}"`,
     );
   }

@@ -33,7 +33,7 @@ export interface CallTarget {
 const TIMEOUT_MS = 15_000;
 const MAX_ANSWER_BYTES = 4 * 1024 * 1024;
 
-/** Rejects with a FlannelError; `cancelled` when `signal` aborts. */
+/** Rejects with a FlannelError; `CANCELLED` when `signal` aborts. */
 export async function callUnary<Request, Response>(
   target: CallTarget,
   { service, method }: UnaryMethod<Request, Response>,
@@ -50,11 +50,11 @@ export async function callUnary<Request, Response>(
     const answer = await exchange(session.session, `/${service.fullName}/${method.name}`, message, target, life);
     return method.responseType.decode(answer);
   } catch (error) {
-    if (signal.aborted) throw new FlannelError("cancelled", `${operation}: cancelled`);
+    if (signal.aborted) throw new FlannelError("CANCELLED", `${operation}: cancelled`);
     if (error instanceof FlannelError) throw error;
     const reason = timeout.aborted ? `no answer within ${TIMEOUT_MS / 1_000} s` : reasonOf(error);
     const message = `${operation}: the store at ${address.url} cannot be reached: ${reason}`;
-    throw new FlannelError("store.unavailable", message, { cause: error, tellsCause: true, retryable: true });
+    throw new FlannelError("STORE_UNAVAILABLE", message, { cause: error, tellsCause: true, retryable: true });
   }
 }
 

@@ -34,12 +34,12 @@ export class ClusterAuthority {
     this.#x509 = x509;
   }
 
-  /** Throws `file.failed` or `config.invalid`. */
+  /** Throws `FILE_FAILED` or `CONFIG_INVALID`. */
   static async open({ caCertificate, caKey }: ClusterFiles): Promise<ClusterAuthority> {
     const certificate = readCertificate(readClusterFile(caCertificate), caCertificate);
     const key = readPrivateKey(readClusterFile(caKey), caKey);
     if (!certificate.checkPrivateKey(key)) {
-      throw new FlannelError("config.invalid", `${caKey} is not the key of ${caCertificate}`);
+      throw new FlannelError("CONFIG_INVALID", `${caKey} is not the key of ${caCertificate}`);
     }
     return new ClusterAuthority(certificate, key, await import("./x509.ts"));
   }
@@ -52,7 +52,7 @@ export class ClusterAuthority {
 
   /**
    * Makes the authority's certificate, again and again for the same key and name, so that what was signed before is good
-   * under each of them. Throws `file.failed` or `config.invalid`.
+   * under each of them. Throws `FILE_FAILED` or `CONFIG_INVALID`.
    */
   static async certify(files: ClusterFiles, nowMs: number): Promise<ClusterAuthority> {
     const key = readPrivateKey(readClusterFile(files.caKey), files.caKey);
@@ -82,7 +82,7 @@ export class ClusterAuthority {
     return this.#issue({ kind: "client", commonName: name, publicKey, alternativeNames: [name] }, nowMs);
   }
 
-  /** Key pin included, since that is what callers compare. Throws `config.invalid`. */
+  /** Key pin included, since that is what callers compare. Throws `CONFIG_INVALID`. */
   readSigningRequest(der: Uint8Array): { readonly publicKey: KeyObject; readonly keyPin: string } {
     const publicKey = this.#x509.readSigningRequest(der);
     return { publicKey, keyPin: keyPin(publicKey) };

@@ -17,7 +17,7 @@ export interface ClusterAccess {
 const { renew, leave, createToken, listTokens, revokeToken, listHosts, removeHost } = ClusterDefinition.methods;
 
 /**
- * All methods throw `file.failed` for a file that cannot be read, `store.unavailable`, `store.unauthorized` (not a
+ * All methods throw `FILE_FAILED` for a file that cannot be read, `STORE_UNAVAILABLE`, `STORE_UNAUTHORIZED` (not a
  * member, certificate ended, not allowed) and what they say themselves.
  */
 export class ClusterClient {
@@ -39,7 +39,7 @@ export class ClusterClient {
     return removed ?? { leases: [], sharedAddresses: [] };
   }
 
-  /** Throws `config.invalid` for a life that is not allowed. */
+  /** Throws `CONFIG_INVALID` for a life that is not allowed. */
   createToken(ttlSeconds: number, signal: AbortSignal): Promise<CreateTokenResponse> {
     return this.#call("make a token", createToken, { ttlSeconds: BigInt(ttlSeconds) }, signal);
   }
@@ -48,7 +48,7 @@ export class ClusterClient {
     return (await this.#call("list the tokens", listTokens, {}, signal)).tokens;
   }
 
-  /** Throws `cluster.notFound`. */
+  /** Throws `CLUSTER_NOT_FOUND`. */
   async revokeToken(id: string, signal: AbortSignal): Promise<void> {
     await this.#call(`revoke token ${id}`, revokeToken, { id }, signal);
   }
@@ -57,7 +57,7 @@ export class ClusterClient {
     return (await this.#call("list the hosts", listHosts, {}, signal)).hosts;
   }
 
-  /** Cuts a host off at once and for good. Throws `cluster.notFound`. */
+  /** Cuts a host off at once and for good. Throws `CLUSTER_NOT_FOUND`. */
   async removeHost(name: string, signal: AbortSignal): Promise<RemovedLeases> {
     const { removed } = await this.#call(`remove host ${name}`, removeHost, { name }, signal);
     return removed ?? { leases: [], sharedAddresses: [] };
@@ -76,13 +76,13 @@ export class ClusterClient {
       try {
         return await callUnary({ address, tls, operation }, { service: ClusterDefinition, method }, request, signal);
       } catch (error) {
-        if (failure !== undefined && hasCode(error, "cluster.notFound")) {
+        if (failure !== undefined && hasCode(error, "CLUSTER_NOT_FOUND")) {
           const doubt = "if the first try was heard, it is gone by that";
           throw new FlannelError(error.code, `${error.message}; ${doubt} (${describeError(failure)})`, {
             cause: failure,
           });
         }
-        if (!hasCode(error, "store.unavailable")) throw error;
+        if (!hasCode(error, "STORE_UNAVAILABLE")) throw error;
         failure ??= error;
       }
     }
@@ -98,6 +98,6 @@ function read(file: string): Buffer {
   try {
     return readFileSync(file);
   } catch (cause) {
-    throw new FlannelError("file.failed", `cannot read ${file}: ${describeError(cause)}`, { cause, tellsCause: true });
+    throw new FlannelError("FILE_FAILED", `cannot read ${file}: ${describeError(cause)}`, { cause, tellsCause: true });
   }
 }

@@ -40,17 +40,17 @@ export function clusterFiles(directory: string): ClusterFiles {
   };
 }
 
-/** With mode 0700, also when it was there with another one. Throws `file.failed`. */
+/** With mode 0700, also when it was there with another one. Throws `FILE_FAILED`. */
 export function makeClusterDirectory(directory: string): void {
   try {
     ensureDirectory(directory, 0o700);
     chmodSync(directory, 0o700);
   } catch (cause) {
-    throw new FlannelError("file.failed", `cannot make ${directory}: ${describeError(cause)}`, { cause });
+    throw new FlannelError("FILE_FAILED", `cannot make ${directory}: ${describeError(cause)}`, { cause });
   }
 }
 
-/** On return it is on disk, mode 0600; else `file.failed`, and the old file is as it was. */
+/** On return it is on disk, mode 0600; else `FILE_FAILED`, and the old file is as it was. */
 export function writeSecretFile(path: string, text: string): void {
   // One name for all attempts: what a crash leaves is overwritten by the next.
   const temporary = `${path}.new`;
@@ -66,7 +66,7 @@ export function writeSecretFile(path: string, text: string): void {
     renameSync(temporary, path);
     syncDirectory(dirname(path));
   } catch (cause) {
-    throw new FlannelError("file.failed", `cannot write ${path}: ${describeError(cause)}`, { cause, tellsCause: true });
+    throw new FlannelError("FILE_FAILED", `cannot write ${path}: ${describeError(cause)}`, { cause, tellsCause: true });
   }
 }
 
@@ -88,15 +88,15 @@ export function bringBackFormer(path: string): void {
   writeSecretFile(formerOf(path), present);
 }
 
-/** Throws `file.failed`. */
+/** Throws `FILE_FAILED`. */
 export function readClusterFile(path: string): string {
   try {
     return readFileSync(path, "utf8");
   } catch (cause) {
     if (isMissingFile(cause)) {
-      throw new FlannelError("file.failed", `there is no ${path}`, { cause, tellsCause: true });
+      throw new FlannelError("FILE_FAILED", `there is no ${path}`, { cause, tellsCause: true });
     }
-    throw new FlannelError("file.failed", `cannot read ${path}: ${describeError(cause)}`, { cause, tellsCause: true });
+    throw new FlannelError("FILE_FAILED", `cannot read ${path}: ${describeError(cause)}`, { cause, tellsCause: true });
   }
 }
 

@@ -51,7 +51,7 @@ export class ClusterService implements StoreExtension {
   }
 
   /**
-   * Reads DATA-DIR/cluster and renews what is due there. Throws `config.invalid` or `file.failed`. `onFailure` hears of
+   * Reads DATA-DIR/cluster and renews what is due there. Throws `CONFIG_INVALID` or `FILE_FAILED`. `onFailure` hears of
    * trouble that is nobody's answer.
    */
   static async open(directory: string, onFailure: (error: unknown) => void): Promise<ClusterService> {
@@ -62,7 +62,7 @@ export class ClusterService implements StoreExtension {
     return service;
   }
 
-  /** As the files are now. Throws `file.failed`. */
+  /** As the files are now. Throws `FILE_FAILED`. */
   readTls(): Required<NonNullable<GrpcServerOptions["tls"]>> {
     const { serverCertificate, serverKey, caCertificate } = this.#files;
     const [cert, key, clientCa] = [serverCertificate, serverKey, caCertificate].map((file) =>
@@ -88,11 +88,11 @@ export class ClusterService implements StoreExtension {
         this.#callers.addAdministrator(readCertificate(readClusterFile(adminCertificate), adminCertificate));
       }
       const warning = clockWarning(this.#files, nowMs);
-      this.#tellOnce(warning === undefined ? undefined : new FlannelError("file.failed", warning));
+      this.#tellOnce(warning === undefined ? undefined : new FlannelError("FILE_FAILED", warning));
     } catch (error) {
       // Some may have been written before.
       this.#authority = undefined;
-      this.#tellOnce(new FlannelError("file.failed", "the store's certificates cannot be renewed", { cause: error }));
+      this.#tellOnce(new FlannelError("FILE_FAILED", "the store's certificates cannot be renewed", { cause: error }));
     }
   }
 
@@ -177,14 +177,14 @@ export class ClusterService implements StoreExtension {
     } finally {
       this.#guard.leave();
     }
-    if (hasCode(failure, "store.unauthorized")) await this.#guard.slowDown(address);
+    if (hasCode(failure, "STORE_UNAUTHORIZED")) await this.#guard.slowDown(address);
     throw failure;
   }
 
   /** Nothing of the request is looked at before the secret is right. */
   async #admit({ tokenId, secret, hostName, signingRequest }: JoinRequest, address: string): Promise<JoinResponse> {
     this.#book.checkSecret(tokenId, secret);
-    if (!isValidHostName(hostName)) throw new FlannelError("config.invalid", `a host name must be ${hostNameRule}`);
+    if (!isValidHostName(hostName)) throw new FlannelError("CONFIG_INVALID", `a host name must be ${hostNameRule}`);
     const authority = await this.#openAuthority();
     const { publicKey, keyPin: pin } = authority.readSigningRequest(signingRequest);
     const nowMs = Date.now();
@@ -256,7 +256,7 @@ export class ClusterService implements StoreExtension {
   #revokeToken(id: string) {
     // What is no id is not repeated: it may be a whole token.
     if (!isTokenId(id))
-      throw new FlannelError("config.invalid", "a token's id has 8 characters; see flannelctl token list");
+      throw new FlannelError("CONFIG_INVALID", "a token's id has 8 characters; see flannelctl token list");
     this.#book.revokeToken(id, Date.now());
     return {};
   }
@@ -312,11 +312,11 @@ function answered<Request, Response>(handle: Handler<Request, Response>) {
 
 function toRpcError(error: unknown): unknown {
   const status =
-    (hasCode(error, "store.unauthorized") && grpcStatus.unauthenticated) ||
-    (hasCode(error, "config.invalid") && grpcStatus.invalidArgument) ||
-    (hasCode(error, "cluster.conflict") && grpcStatus.alreadyExists) ||
-    (hasCode(error, "cluster.notFound") && grpcStatus.notFound) ||
-    (hasCode(error, "file.failed") && grpcStatus.unavailable);
+    (hasCode(error, "STORE_UNAUTHORIZED") && grpcStatus.unauthenticated) ||
+    (hasCode(error, "CONFIG_INVALID") && grpcStatus.invalidArgument) ||
+    (hasCode(error, "CLUSTER_CONFLICT") && grpcStatus.alreadyExists) ||
+    (hasCode(error, "CLUSTER_NOT_FOUND") && grpcStatus.notFound) ||
+    (hasCode(error, "FILE_FAILED") && grpcStatus.unavailable);
   if (status === false || !(error instanceof FlannelError)) return error;
   return new RpcError(status, error.message, { cause: error });
 }

@@ -21,12 +21,12 @@ export interface ClusterSetup {
 /**
  * Makes the authority, the server's and the administrator's certificate and the list of members in `directory`
  * (DATA-DIR/cluster). With other addresses than before the server gets a new certificate for its key, so that tokens
- * stay good. Throws `file.failed` or `config.invalid`.
+ * stay good. Throws `FILE_FAILED` or `CONFIG_INVALID`.
  */
 export async function createCluster(directory: string, { addresses, port, prefix }: ClusterSetup): Promise<void> {
   if (!isPlainPrefix(prefix)) {
     throw new FlannelError(
-      "config.invalid",
+      "CONFIG_INVALID",
       "the prefix of the keys may have letters, digits, and any of / . _ - only",
     );
   }
@@ -40,12 +40,12 @@ export async function createCluster(directory: string, { addresses, port, prefix
   else MemberBook.create(files, facts);
 }
 
-/** A host's certificate without a token; for the same name and key once more. Throws `config.invalid`, `cluster.conflict`. */
+/** A host's certificate without a token; for the same name and key once more. Throws `CONFIG_INVALID`, `CLUSTER_CONFLICT`. */
 export async function admitFirstHost(
   directory: string,
   { name, csr }: { readonly name: string; readonly csr: Uint8Array },
 ): Promise<{ readonly certificatePem: string; readonly caPem: string }> {
-  if (!isValidHostName(name)) throw new FlannelError("config.invalid", `a host name must be ${hostNameRule}`);
+  if (!isValidHostName(name)) throw new FlannelError("CONFIG_INVALID", `a host name must be ${hostNameRule}`);
   const files = clusterFiles(directory);
   const nowMs = Date.now();
   const authority = await ClusterAuthority.open(files);
@@ -73,5 +73,5 @@ async function ensureAuthority(files: ClusterFiles, nowMs: number): Promise<void
   const hasKey = existsSync(files.caKey);
   if (!existsSync(files.caCertificate)) await ClusterAuthority.create(files, hasKey, nowMs);
   else if (hasKey) await ClusterAuthority.open(files);
-  else throw new FlannelError("config.invalid", `${files.caCertificate} is there, but its key ${files.caKey} is not`);
+  else throw new FlannelError("CONFIG_INVALID", `${files.caCertificate} is there, but its key ${files.caKey} is not`);
 }

@@ -30,14 +30,14 @@ export interface Joined {
 const operation = "join the cluster";
 
 /**
- * May be repeated with the same key and name while the token lives: the answer may have been lost. Throws `usage` for
- * what is no token, `config.invalid` for a name that cannot be, `store.unavailable`, `store.unauthorized` (token, or
- * another server than the token's), `cluster.conflict` (the name is another host's).
+ * May be repeated with the same key and name while the token lives: the answer may have been lost. Throws `USAGE` for
+ * what is no token, `CONFIG_INVALID` for a name that cannot be, `STORE_UNAVAILABLE`, `STORE_UNAUTHORIZED` (token, or
+ * another server than the token's), `CLUSTER_CONFLICT` (the name is another host's).
  */
 export async function joinCluster(options: JoinOptions, signal: AbortSignal): Promise<Joined> {
   const { address, hostName, keyPem } = options;
   const { id: tokenId, secret, pin } = parseToken(options.token);
-  if (!isValidHostName(hostName)) throw new FlannelError("config.invalid", `a host name must be ${hostNameRule}`);
+  if (!isValidHostName(hostName)) throw new FlannelError("CONFIG_INVALID", `a host name must be ${hostNameRule}`);
   const signingRequest = await makeSigningRequest(keyPem, hostName);
   let server: X509Certificate | undefined;
   const target = {
@@ -52,17 +52,17 @@ export async function joinCluster(options: JoinOptions, signal: AbortSignal): Pr
   const method = { service: ClusterDefinition, method: ClusterDefinition.methods.join };
   const answer = await callUnary(target, method, { tokenId, secret, hostName, signingRequest }, signal);
   if (server === undefined)
-    throw new FlannelError("internal", `${operation}: the server's certificate was not looked at`);
+    throw new FlannelError("INTERNAL", `${operation}: the server's certificate was not looked at`);
   checkAnswer(answer, server, options);
   return { certificatePem: answer.certificate, caPem: answer.caCertificate, etcdPrefix: answer.etcdPrefix };
 }
 
-/** Throws `store.unauthorized` when the other end has another key. */
+/** Throws `STORE_UNAUTHORIZED` when the other end has another key. */
 function pinnedCertificate(socket: TLSSocket, pin: string, { url }: StoreAddress): X509Certificate {
   const certificate = socket.getPeerX509Certificate();
   if (certificate !== undefined && keyPin(certificate.publicKey) === pin) return certificate;
   throw new FlannelError(
-    "store.unauthorized",
+    "STORE_UNAUTHORIZED",
     `${operation}: ${url} is not the store that made this token: its key is another one. Nothing was sent to it. Is the address right?`,
   );
 }
@@ -77,7 +77,7 @@ function checkAnswer(
   const authority = readCertificate(caCertificate, "the store's CA certificate");
   const own = readCertificate(certificate, "the certificate from the store");
   const fail = (reason: string): never => {
-    throw new FlannelError("store.unauthorized", `${operation}: ${reason}`);
+    throw new FlannelError("STORE_UNAUTHORIZED", `${operation}: ${reason}`);
   };
   // It will stand in a file of variables.
   if (!isPlainPrefix(etcdPrefix)) fail("the prefix of the keys that the store named cannot be");

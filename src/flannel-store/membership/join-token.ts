@@ -17,12 +17,12 @@ export function formatToken({ id, secret, pin }: JoinToken): string {
   return `${id}.${secret}.${pin}`;
 }
 
-/** Blanks around it are overlooked. Throws `usage`, without the text: it may be a token with a slip in it. */
+/** Blanks around it are overlooked. Throws `USAGE`, without the text: it may be a token with a slip in it. */
 export function parseToken(text: string): JoinToken {
   const [, id, secret, pin] = pattern.exec(text.trim()) ?? [];
   if (id === undefined || secret === undefined || pin === undefined) {
     throw new FlannelError(
-      "usage",
+      "USAGE",
       "this is not a join token: it has three parts, ID.SECRET.PIN, as flannelctl token create prints it",
     );
   }

@@ -15,7 +15,7 @@ export function makePrivateKey(): string {
   return String(privateKey.export({ type: "pkcs8", format: "pem" }));
 }
 
-/** `what` names it in the error: a path. Throws `config.invalid` without any of the text. */
+/** `what` names it in the error: a path. Throws `CONFIG_INVALID` without any of the text. */
 export function readPrivateKey(pem: string, what: string): KeyObject {
   try {
     const key = createPrivateKey(pem);
@@ -23,16 +23,16 @@ export function readPrivateKey(pem: string, what: string): KeyObject {
     return key;
   } catch (cause) {
     const reason = cause instanceof RangeError ? cause.message : "no private key in PEM form";
-    throw new FlannelError("config.invalid", `${what} cannot be used: ${reason}`);
+    throw new FlannelError("CONFIG_INVALID", `${what} cannot be used: ${reason}`);
   }
 }
 
-/** `what` names it in the error: a path. Throws `config.invalid`. */
+/** `what` names it in the error: a path. Throws `CONFIG_INVALID`. */
 export function readCertificate(pem: string, what: string): X509Certificate {
   try {
     return new X509Certificate(pem);
   } catch (cause) {
-    throw new FlannelError("config.invalid", `${what} holds no certificate in PEM form: ${describeError(cause)}`);
+    throw new FlannelError("CONFIG_INVALID", `${what} holds no certificate in PEM form: ${describeError(cause)}`);
   }
 }
 

@@ -54,7 +54,7 @@ describe("MemberBook", () => {
     const { id, secret } = book.createToken(day, 0);
     rmSync(directory, { recursive: true });
     const attempt = { tokenId: id, secret, hostName: "h1", keyPin: "k1" };
-    expect(codeOf(() => book.join(attempt, 0, () => issued("S1")))).toBe("file.failed");
+    expect(codeOf(() => book.join(attempt, 0, () => issued("S1")))).toBe("FILE_FAILED");
     expect(book.hosts).toEqual([]);
     expect(book.findBySerial("S1", "k1")).toBeUndefined();
     directory = mkdtempSync(join(tmpdir(), "flannel-members-"));
@@ -65,9 +65,9 @@ describe("MemberBook", () => {
     const { id, secret } = book.createToken(day, 0);
     const attempt = { tokenId: id, secret, hostName: "h1", keyPin: "k1" };
     const broken = () => {
-      throw new FlannelError("config.invalid", "no");
+      throw new FlannelError("CONFIG_INVALID", "no");
     };
-    expect(codeOf(() => book.join(attempt, 0, broken))).toBe("config.invalid");
+    expect(codeOf(() => book.join(attempt, 0, broken))).toBe("CONFIG_INVALID");
     expect(book.tokens[0]?.usedBy).toBeUndefined();
     book.join({ ...attempt, hostName: "h2", keyPin: "k2" }, 0, () => issued("S2"));
     expect(book.hosts.map(({ name }) => name)).toEqual(["h2"]);
@@ -95,9 +95,9 @@ describe("MemberBook", () => {
     const book = MemberBook.create(files(), facts);
     book.admit({ hostName: "h1", keyPin: "k1" }, 0, issued("S1"));
     const removed = book.remove("h1");
-    expect(codeOf(() => book.addCertificate(removed, issued("S2"), "S1"))).toBe("cluster.notFound");
+    expect(codeOf(() => book.addCertificate(removed, issued("S2"), "S1"))).toBe("CLUSTER_NOT_FOUND");
     book.admit({ hostName: "h1", keyPin: "k2" }, 0, issued("S3"));
-    expect(codeOf(() => book.addCertificate(removed, issued("S2"), "S1"))).toBe("cluster.notFound");
+    expect(codeOf(() => book.addCertificate(removed, issued("S2"), "S1"))).toBe("CLUSTER_NOT_FOUND");
     expect(book.findBySerial("S2", "k1")).toBeUndefined();
   });
 
@@ -106,11 +106,11 @@ describe("MemberBook", () => {
     const tokens = Array.from({ length: 1_000 }, (_, index) => ({ id: `token${100 + index}`, ...token }));
     writeFileSync(files().members, JSON.stringify({ format: "flannel-cluster/1", facts, hosts: [], tokens }));
     const book = MemberBook.open(files());
-    expect(codeOf(() => book.createToken(day, 0))).toBe("config.invalid");
+    expect(codeOf(() => book.createToken(day, 0))).toBe("CONFIG_INVALID");
     book.revokeToken("token200", 0);
     book.createToken(day, 0);
     expect([book.tokens.length, book.tokens.some(({ id }) => id === "token200")]).toEqual([1_000, false]);
-    expect(codeOf(() => book.createToken(day, 0))).toBe("config.invalid");
+    expect(codeOf(() => book.createToken(day, 0))).toBe("CONFIG_INVALID");
     book.createToken(day, 7 * day);
     expect([book.tokens.length, book.tokens[0]?.id]).toEqual([1_000, "token101"]);
     book.createToken(day, 8 * day);
@@ -121,13 +121,13 @@ describe("MemberBook", () => {
     "makes no token for %d ms",
     (life) => {
       const book = MemberBook.create(files(), facts);
-      expect(codeOf(() => book.createToken(life, 0))).toBe("config.invalid");
+      expect(codeOf(() => book.createToken(life, 0))).toBe("CONFIG_INVALID");
     },
   );
 
   it.each(["", "{}", "null", '{"format":"flannel-cluster/2"}', "\0"])("is not opened on %j", (text) => {
     writeFileSync(files().members, text);
-    expect(codeOf(() => MemberBook.open(files()))).toBe("config.invalid");
+    expect(codeOf(() => MemberBook.open(files()))).toBe("CONFIG_INVALID");
   });
 
   it("says when it is not there", () => {
@@ -151,7 +151,7 @@ it("parseMemberFile gives a list or one error, for random texts", () => {
       const { hosts, tokens } = parseMemberFile(input, "members.json");
       if (!Array.isArray(hosts) || !Array.isArray(tokens)) throw new Error("no lists");
     } catch (error) {
-      if (!hasCode(error, "config.invalid")) throw error;
+      if (!hasCode(error, "CONFIG_INVALID")) throw error;
     }
   };
   fc.assert(fc.property(fc.oneof(text, text, fc.json(), fc.string()), check), propertyRuns(100_000));

@@ -42,7 +42,7 @@ export class MemberBook {
     this.#index();
   }
 
-  /** Throws `file.failed` when it is not there, `config.invalid` when it makes no sense. */
+  /** Throws `FILE_FAILED` when it is not there, `CONFIG_INVALID` when it makes no sense. */
   static open({ members }: ClusterFiles): MemberBook {
     return new MemberBook(members, parseMemberFile(readClusterFile(members), members));
   }
@@ -76,17 +76,17 @@ export class MemberBook {
     return host?.keyPin === keyPin ? host : undefined;
   }
 
-  /** The secret is kept nowhere. Throws `config.invalid` for a life that is not allowed, or when there are too many. */
+  /** The secret is kept nowhere. Throws `CONFIG_INVALID` for a life that is not allowed, or when there are too many. */
   createToken(
     lifeMs: number,
     nowMs: number,
   ): { readonly id: string; readonly secret: string; readonly expiresAtMs: number } {
     if (!Number.isInteger(lifeMs) || lifeMs < 1_000 || lifeMs > MAX_TOKEN_LIFE_MS) {
-      throw new FlannelError("config.invalid", "a token lives from 1 second to 30 days");
+      throw new FlannelError("CONFIG_INVALID", "a token lives from 1 second to 30 days");
     }
     const tokens = withRoom(this.#rememberedTokens(nowMs), nowMs);
     if (tokens.length >= MAX_TOKENS) {
-      throw new FlannelError("config.invalid", `there are ${tokens.length} tokens: revoke some, or let them expire`);
+      throw new FlannelError("CONFIG_INVALID", `there are ${tokens.length} tokens: revoke some, or let them expire`);
     }
     const id = newTokenId(tokens);
     const secret = randomBytes(24).toString("base64url");
@@ -96,19 +96,19 @@ export class MemberBook {
     return { id, secret, expiresAtMs };
   }
 
-  /** Throws `cluster.notFound`. */
+  /** Throws `CLUSTER_NOT_FOUND`. */
   revokeToken(id: string, nowMs: number): void {
     const token = this.#content.tokens.find((candidate) => candidate.id === id);
     if (token === undefined) {
-      throw new FlannelError("cluster.notFound", `there is no token ${id}; see flannelctl token list`);
+      throw new FlannelError("CLUSTER_NOT_FOUND", `there is no token ${id}; see flannelctl token list`);
     }
     if (token.revokedAtMs === undefined) this.#replaceToken({ ...token, revokedAtMs: nowMs });
   }
 
   /**
    * Takes a host in and uses its token up, in one step. The same token lets the same key in again until it expires.
-   * `issue` is called when nothing speaks against it; what it throws changes nothing. Throws `store.unauthorized` for a
-   * token that is wrong, expired, used or revoked, `cluster.conflict` for a name that another key has.
+   * `issue` is called when nothing speaks against it; what it throws changes nothing. Throws `STORE_UNAUTHORIZED` for a
+   * token that is wrong, expired, used or revoked, `CLUSTER_CONFLICT` for a name that another key has.
    */
   join(attempt: JoinAttempt, nowMs: number, issue: () => IssuedCertificate): IssuedCertificate {
     const token = this.#usableToken(attempt, nowMs);
@@ -121,14 +121,14 @@ export class MemberBook {
     return issued;
   }
 
-  /** Takes a host in without a token. Throws `cluster.conflict`. */
+  /** Takes a host in without a token. Throws `CLUSTER_CONFLICT`. */
   admit(host: Omit<JoinAttempt, "tokenId" | "secret">, nowMs: number, issued: IssuedCertificate): void {
     this.#commit({ hosts: this.#hostsWith(host, this.#hostFor(host), issued, nowMs) });
   }
 
   /**
    * Adds a certificate with the host's own key. The one it was asked for with stays good, however often this is done: the
-   * host may have failed to write the new ones. Throws `cluster.notFound` when the host has been removed meanwhile.
+   * host may have failed to write the new ones. Throws `CLUSTER_NOT_FOUND` when the host has been removed meanwhile.
    */
   addCertificate({ name, keyPin }: HostRecord, issued: IssuedCertificate, shownSerialNumber: string): void {
     const host = this.#content.hosts.find((candidate) => candidate.name === name && candidate.keyPin === keyPin);
@@ -136,7 +136,7 @@ export class MemberBook {
     this.#replaceHost(withCertificate(host, issued, shownSerialNumber));
   }
 
-  /** The host is no member any more, nor may the tokens it joined with take it in again. Throws `cluster.notFound`. */
+  /** The host is no member any more, nor may the tokens it joined with take it in again. Throws `CLUSTER_NOT_FOUND`. */
   remove(name: string): HostRecord {
     const host = this.#content.hosts.find((candidate) => candidate.name === name);
     if (host === undefined) throw noSuchHost(name);
@@ -153,7 +153,7 @@ export class MemberBook {
     this.#replaceHost({ ...host, addresses: withAddress(host.addresses, address) });
   }
 
-  /** Throws `store.unauthorized` when there is no such token; says nothing of what became of it. */
+  /** Throws `STORE_UNAUTHORIZED` when there is no such token; says nothing of what became of it. */
   checkSecret(tokenId: string, secret: string): TokenRecord {
     const token = this.#content.tokens.find(({ id }) => id === tokenId);
     const wanted = token === undefined ? hashOf("") : Buffer.from(token.secretHash, "base64url");
@@ -182,14 +182,14 @@ export class MemberBook {
     const known = this.#content.hosts.find(({ name }) => name === hostName);
     if (known !== undefined && known.keyPin !== keyPin) {
       throw new FlannelError(
-        "cluster.conflict",
+        "CLUSTER_CONFLICT",
         `another host of this cluster is named ${hostName}: run flannelctl host remove ${hostName} first, or join with --name`,
       );
     }
     const namesake = this.#content.hosts.find((host) => host.keyPin === keyPin && host.name !== hostName);
     if (namesake !== undefined) {
       throw new FlannelError(
-        "cluster.conflict",
+        "CLUSTER_CONFLICT",
         `this host's key belongs to host ${namesake.name} of this cluster: join as that, or after flannelctl leave`,
       );
     }
@@ -262,11 +262,11 @@ function newTokenId(tokens: readonly TokenRecord[]): string {
 }
 
 function noSuchHost(name: string): FlannelError {
-  return new FlannelError("cluster.notFound", `there is no host ${name} in this cluster; see flannelctl host list`);
+  return new FlannelError("CLUSTER_NOT_FOUND", `there is no host ${name} in this cluster; see flannelctl host list`);
 }
 
 function refusedToken(message: string): FlannelError {
-  return new FlannelError("store.unauthorized", message);
+  return new FlannelError("STORE_UNAUTHORIZED", message);
 }
 
 /** Without the oldest of those that let nobody in any more, if there are too many. */

@@ -51,13 +51,13 @@ export interface MemberFile {
   readonly tokens: readonly TokenRecord[];
 }
 
-/** `path` is named in errors. Throws `config.invalid`. */
+/** `path` is named in errors. Throws `CONFIG_INVALID`. */
 export function parseMemberFile(text: string, path: string): MemberFile {
   const { success, data, error } = fileSchema.safeParse(tryParseJson(text));
   if (!success) {
     const [issue] = error.issues;
     const where = issue === undefined ? "" : `: ${issue.path.join(".") || "the whole"}: ${issue.message}`;
-    throw new FlannelError("config.invalid", `${path} is not a list of members of a flannel cluster${where}`);
+    throw new FlannelError("CONFIG_INVALID", `${path} is not a list of members of a flannel cluster${where}`);
   }
   return data;
 }

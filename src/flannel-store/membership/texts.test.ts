@@ -17,7 +17,7 @@ function isUsageError(action: () => unknown): boolean {
     action();
     return false;
   } catch (error) {
-    if (hasCode(error, "usage")) return true;
+    if (hasCode(error, "USAGE")) return true;
     throw error;
   }
 }
@@ -36,7 +36,7 @@ describe("tokens", () => {
       try {
         if (formatToken(parseToken(text)) !== text.trim()) throw new Error(`other: ${text}`);
       } catch (error) {
-        if (!hasCode(error, "usage")) throw error;
+        if (!hasCode(error, "USAGE")) throw error;
         if (error.message.includes(secret)) throw new Error("told the secret");
       }
     };
@@ -98,7 +98,7 @@ describe("addresses of the store", () => {
       try {
         parsed = parseStoreAddress(text);
       } catch (error) {
-        if (hasCode(error, "usage")) return;
+        if (hasCode(error, "USAGE")) return;
         throw error;
       }
       const url = new URL(parsed.url);

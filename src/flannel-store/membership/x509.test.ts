@@ -178,7 +178,7 @@ describe("signing requests", () => {
           if (keyPin(readSigningRequest(bytes)) !== pin) throw new Error("another key");
           accepted++;
         } catch (error) {
-          if (!(error instanceof FlannelError) || error.code !== "config.invalid") throw error;
+          if (!(error instanceof FlannelError) || error.code !== "CONFIG_INVALID") throw error;
         }
       }),
       runs,

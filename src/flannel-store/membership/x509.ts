@@ -110,7 +110,7 @@ export function makeSigningRequest(privateKey: KeyObject, commonName: string): B
 }
 
 /**
- * The key a signing request asks for, when its owner signed it. The bytes come from outside. Throws `config.invalid` and
+ * The key a signing request asks for, when its owner signed it. The bytes come from outside. Throws `CONFIG_INVALID` and
  * nothing else.
  */
 export function readSigningRequest(der: Uint8Array): KeyObject {
@@ -133,7 +133,7 @@ export function readSigningRequest(der: Uint8Array): KeyObject {
     return key;
   } catch (cause) {
     const reason = cause instanceof RangeError ? cause.message : "it is not a PKCS #10 request in DER form";
-    throw new FlannelError("config.invalid", `the signing request cannot be used: ${reason}`);
+    throw new FlannelError("CONFIG_INVALID", `the signing request cannot be used: ${reason}`);
   }
 }
 

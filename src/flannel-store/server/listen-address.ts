@@ -8,12 +8,12 @@ export interface ListenAddress {
   readonly port: number;
 }
 
-/** `127.0.0.1:2379`, `[::1]:2379`, `localhost:2379`. Throws `usage`. */
+/** `127.0.0.1:2379`, `[::1]:2379`, `localhost:2379`. Throws `USAGE`. */
 export function parseListenAddress(text: string): ListenAddress {
   const match = /^(?:\[([0-9a-fA-F:.]+)\]|([^:[\]\s]+)):(\d{1,5})$/.exec(text);
   const port = Number(match?.[3]);
   if (match === null || port > 65_535) {
-    throw new FlannelError("usage", `--listen must be HOST:PORT, like 127.0.0.1:2379 or [::1]:2379, not "${text}"`);
+    throw new FlannelError("USAGE", `--listen must be HOST:PORT, like 127.0.0.1:2379 or [::1]:2379, not "${text}"`);
   }
   return { host: match[1] ?? match[2] ?? "", port };
 }

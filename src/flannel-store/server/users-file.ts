@@ -2,7 +2,7 @@
 import { readFileSync, statSync } from "node:fs";
 import { describeError, FlannelError } from "../../errors.ts";
 
-/** Name → password. Throws `config.invalid` when others may read the file, or a line is not `name:password`. */
+/** Name → password. Throws `CONFIG_INVALID` when others may read the file, or a line is not `name:password`. */
 export function readUsersFile(file: string): ReadonlyMap<string, string> {
   return parseUsers(read(file), file);
 }
@@ -16,22 +16,22 @@ export function parseUsers(text: string, file: string): ReadonlyMap<string, stri
     const name = line.slice(0, colon).trim();
     const password = line.slice(colon + 1).replace(/\r$/, "");
     if (colon < 0 || name === "" || password === "") {
-      throw new FlannelError("config.invalid", `--users-file ${file}: line ${index + 1} is not name:password`);
+      throw new FlannelError("CONFIG_INVALID", `--users-file ${file}: line ${index + 1} is not name:password`);
     }
     users.set(name, password);
   }
-  if (users.size === 0) throw new FlannelError("config.invalid", `--users-file ${file} names no user`);
+  if (users.size === 0) throw new FlannelError("CONFIG_INVALID", `--users-file ${file} names no user`);
   return users;
 }
 
 function read(file: string): string {
   try {
     if ((statSync(file).mode & 0o077) !== 0) {
-      throw new FlannelError("config.invalid", `--users-file ${file} can be read by others: run chmod 600 ${file}`);
+      throw new FlannelError("CONFIG_INVALID", `--users-file ${file} can be read by others: run chmod 600 ${file}`);
     }
     return readFileSync(file, "utf8");
   } catch (cause) {
     if (cause instanceof FlannelError) throw cause;
-    throw new FlannelError("config.invalid", `--users-file ${file} cannot be read: ${describeError(cause)}`, { cause });
+    throw new FlannelError("CONFIG_INVALID", `--users-file ${file} cannot be read: ${describeError(cause)}`, { cause });
   }
 }

@@ -90,7 +90,7 @@ async function changeVxlanLink(
       await applyOne(changeVxlan(observed, vxlanChange), context);
     } catch (error) {
       // Kernels before 4.20 change little on a living device.
-      if (!hasCode(error, "kernel.unsupported", "kernel.rejected")) throw error;
+      if (!hasCode(error, "KERNEL_UNSUPPORTED", "KERNEL_REJECTED")) throw error;
       await recreate(desired, observed, context);
       return false;
     }

@@ -46,7 +46,7 @@ export class LinkDirectory {
     return this.#byName.get(name);
   }
 
-  /** Throws `kernel.notFound`. */
+  /** Throws `KERNEL_NOT_FOUND`. */
   require(name: string | undefined): LinkMessage {
     const link = name === undefined ? undefined : this.#byName.get(name);
     if (link === undefined) throw missingDevice(name);
@@ -63,7 +63,7 @@ export class LinkDirectory {
 }
 
 export function missingDevice(name: string | undefined): FlannelError {
-  return new FlannelError("kernel.notFound", `device ${name ?? "?"} does not exist`, { retryable: true });
+  return new FlannelError("KERNEL_NOT_FOUND", `device ${name ?? "?"} does not exist`, { retryable: true });
 }
 
 /** Our device with this index; undefined for all others. */

@@ -66,7 +66,7 @@ export class NextHops {
    * EOPNOTSUPP, some builds EINVAL; once one was made, EINVAL is about the one at hand.
    */
   isUnsupported(error: FlannelError): boolean {
-    const isUnknown = !this.#hasMadeOne && (hasCode(error, "kernel.unsupported") || hasErrno(error, "EINVAL"));
+    const isUnknown = !this.#hasMadeOne && (hasCode(error, "KERNEL_UNSUPPORTED") || hasErrno(error, "EINVAL"));
     if (isUnknown) this.#isSupported = false;
     return isUnknown;
   }
@@ -222,7 +222,7 @@ async function tryMakeNextHops<R extends RouteWay & Gateway>(
     if (attempt === undefined) continue;
     if (error === undefined) {
       pool.markMade();
-    } else if (hasCode(error, "kernel.exists")) {
+    } else if (hasCode(error, "KERNEL_EXISTS")) {
       pool.giveUp(attempt.id);
       taken.push(attempt.route);
     } else {

@@ -16,7 +16,7 @@ export interface BatchRequests<D, O> {
   remove(observed: O, host: Host): NetlinkRequest;
   /** What is found once it is written. */
   settled(desired: D): O;
-  /** `kernel.exists` in answer to a write is success. */
+  /** `KERNEL_EXISTS` in answer to a write is success. */
   readonly mayExist?: true;
 }
 
@@ -48,7 +48,7 @@ export function inBatches<D, O>(requests: BatchRequests<D, O>): Program<D, O> {
       const isAsWanted =
         slot.desired === undefined
           ? isAlreadyGone(error)
-          : requests.mayExist === true && hasCode(error, "kernel.exists");
+          : requests.mayExist === true && hasCode(error, "KERNEL_EXISTS");
       if (isAsWanted) continue;
       slot.observed = before;
       failures.push({ slot, error });
@@ -85,9 +85,9 @@ export function oneByOne<D, O>(
 
 /** True for the kernel's ways of saying that what was to be deleted is not there. */
 export function isAlreadyGone(error: FlannelError): boolean {
-  return hasCode(error, "kernel.notFound") || hasErrno(error, "EADDRNOTAVAIL");
+  return hasCode(error, "KERNEL_NOT_FOUND") || hasErrno(error, "EADDRNOTAVAIL");
 }
 
 export function asFlannelError(error: unknown): FlannelError {
-  return error instanceof FlannelError ? error : new FlannelError("internal", describeError(error), { cause: error });
+  return error instanceof FlannelError ? error : new FlannelError("INTERNAL", describeError(error), { cause: error });
 }

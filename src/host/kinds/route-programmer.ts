@@ -71,7 +71,7 @@ async function isInPlace(
   signal: AbortSignal,
 ): Promise<boolean> {
   if (slot.desired === undefined) return isAlreadyGone(error);
-  if (before === undefined || !hasCode(error, "kernel.exists")) return false;
+  if (before === undefined || !hasCode(error, "KERNEL_EXISTS")) return false;
   const [refusal] = await host.netlink.apply([deletion(before, host)], signal);
   return refusal === undefined;
 }

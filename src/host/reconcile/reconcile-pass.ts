@@ -246,7 +246,7 @@ export class ReconcilePass {
 
   #failUnchanged(slot: Slot, failed: ProgramFailure[]): void {
     const message = `the kernel took the change of ${slot.key} but shows it otherwise`;
-    const error = new FlannelError("kernel.rejected", message);
+    const error = new FlannelError("KERNEL_REJECTED", message);
     this.failures.fail(slot, error.message, performance.now());
     failed.push({ slot, error });
   }

@@ -97,7 +97,7 @@ export class Reconciler implements AsyncDisposable {
 
   /**
    * Replaces what is wanted; resolves when a pass that includes it, or something newer, is done. What failed is in the
-   * result and is tried again by itself. Objects shared with the last state cost nothing. Rejects with `cancelled`
+   * result and is tried again by itself. Objects shared with the last state cost nothing. Rejects with `CANCELLED`
    * only after disposal or `signal`.
    */
   setDesired(state: HostState, options: SetDesiredOptions): Promise<ReconcileResult> {
@@ -269,5 +269,5 @@ export class Reconciler implements AsyncDisposable {
 }
 
 function closedError(): FlannelError {
-  return new FlannelError("cancelled", "the reconciler is closed");
+  return new FlannelError("CANCELLED", "the reconciler is closed");
 }

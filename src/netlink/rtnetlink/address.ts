@@ -28,7 +28,7 @@ export const addressCodec: ObjectCodec<AddressMessage> = {
     fits(filter.index, message.index) && fits(filter.family, message.address.includes(":") ? 6 : 4),
 };
 
-/** Fails with `kernel.exists` when the device has it. IPv4 networks wider than /31 get their broadcast address. */
+/** Fails with `KERNEL_EXISTS` when the device has it. IPv4 networks wider than /31 get their broadcast address. */
 export function addAddress(device: Device, address: Prefix): NetlinkRequest {
   return {
     encode: (writer) => encodeAddress(writer, rtm.newAddress, writeFlags.create, device.index, address),

@@ -49,7 +49,7 @@ export function setNeighbour(device: Device, address: Address, mac: string): Net
   };
 }
 
-/** A missing one is `kernel.notFound`. */
+/** A missing one is `KERNEL_NOT_FOUND`. */
 export function deleteNeighbour(device: Device, address: Address): NetlinkRequest {
   return {
     encode: (writer) => {
@@ -69,7 +69,7 @@ export function setFdbEntry(device: Device, mac: string, destination: Address): 
   };
 }
 
-/** A missing one is `kernel.notFound`. */
+/** A missing one is `KERNEL_NOT_FOUND`. */
 export function deleteFdbEntry(device: Device, mac: string, destination: Address): NetlinkRequest {
   return {
     encode: (writer) => encodeFdb(writer, rtm.delNeighbour, nlm.request, device, mac, destination),

@@ -58,7 +58,7 @@ export function writeNextHop(mode: WriteMode, nextHop: NextHopSpec): NetlinkRequ
   };
 }
 
-/** Takes the routes that use it with it. A missing one is `kernel.notFound`. */
+/** Takes the routes that use it with it. A missing one is `KERNEL_NOT_FOUND`. */
 export function deleteNextHop(id: number): NetlinkRequest {
   return {
     encode: (writer) => {

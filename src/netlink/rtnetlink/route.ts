@@ -77,7 +77,7 @@ export function writeRoute(mode: WriteMode, route: RouteSpec): NetlinkRequest {
 }
 
 /**
- * Deletes the route that equals `route` in all that is stated. A missing one is `kernel.notFound` (ESRCH).
+ * Deletes the route that equals `route` in all that is stated. A missing one is `KERNEL_NOT_FOUND` (ESRCH).
  * A route by next-hop object only matches with its `nextHopId`, or without gateway, device and `nextHopId`.
  */
 export function deleteRoute(route: RouteSpec): NetlinkRequest {

@@ -44,7 +44,7 @@ export class Rtnetlink implements AsyncDisposable {
 
   /**
    * All objects of `kind` that fit `filter`, in the kernel's order. Empty when the filter's device or table does not
-   * exist and when the kernel does not know the kind. Repeats while the objects change; `kernel.busy` if that does
+   * exist and when the kernel does not know the kind. Repeats while the objects change; `KERNEL_BUSY` if that does
    * not end. Other work of the event loop goes on meanwhile.
    */
   dump<K extends ObjectKind>(kind: K, filter: DumpFilter = {}): Promise<ObjectKinds[K][]> {
@@ -72,7 +72,7 @@ export class Rtnetlink implements AsyncDisposable {
   /**
    * Carries out `requests` in order; one that fails does not stop the others. The result has an error or undefined at
    * the position of each request. Errors name the request and give the kernel's own words; `details` as of `fromErrno`.
-   * Deleting what is missing is an error too (`kernel.notFound`). After `signal` the rest is `cancelled`.
+   * Deleting what is missing is an error too (`KERNEL_NOT_FOUND`). After `signal` the rest is `CANCELLED`.
    */
   apply(requests: readonly NetlinkRequest[], signal?: AbortSignal): Promise<readonly (FlannelError | undefined)[]> {
     return this.#exclusively(async () => {
@@ -80,7 +80,7 @@ export class Rtnetlink implements AsyncDisposable {
       for (let first = 0; first < requests.length; first += BATCH_MESSAGES) {
         const batch = requests.slice(first, first + BATCH_MESSAGES);
         if (signal?.aborted === true) {
-          for (const request of batch) results.push(new FlannelError("cancelled", `${request.describe()}: cancelled`));
+          for (const request of batch) results.push(new FlannelError("CANCELLED", `${request.describe()}: cancelled`));
           continue;
         }
         if (first > 0) await nextTurn();
@@ -91,7 +91,7 @@ export class Rtnetlink implements AsyncDisposable {
   }
 
   /**
-   * The route a packet to `destination` would take (`ip route get`). `kernel.notFound` when there is none or when it
+   * The route a packet to `destination` would take (`ip route get`). `KERNEL_NOT_FOUND` when there is none or when it
    * leads nowhere (unreachable, prohibit, blackhole).
    */
   routeLookup(destination: Address): Promise<RouteMessage> {
@@ -107,7 +107,10 @@ export class Rtnetlink implements AsyncDisposable {
       const error = answer.errno === 0 ? undefined : errorOf(operation, answer);
       if (error !== undefined && !leadsNowhere(error)) throw error;
       if (route === undefined || route.type === rtn.blackhole || isRejecting(route.type)) {
-        throw new FlannelError("kernel.notFound", `${operation}: there is no route`, { cause: error, retryable: true });
+        throw new FlannelError("KERNEL_NOT_FOUND", `${operation}: there is no route`, {
+          cause: error,
+          retryable: true,
+        });
       }
       return route;
     });
@@ -143,15 +146,15 @@ export class Rtnetlink implements AsyncDisposable {
       });
       if (answer.errno !== 0) {
         const error = errorOf(`read ${kind} objects`, answer);
-        const isMissingKind = objectCodecs[kind].mayBeMissing === true && hasCode(error, "kernel.unsupported");
-        if (isMissingKind || hasCode(error, "kernel.notFound")) return [];
+        const isMissingKind = objectCodecs[kind].mayBeMissing === true && hasCode(error, "KERNEL_UNSUPPORTED");
+        if (isMissingKind || hasCode(error, "KERNEL_NOT_FOUND")) return [];
         throw error;
       }
       if (!answer.isInterrupted) return rows;
       await sleep(attempt * DUMP_RETRY_DELAY_MS);
     }
     throw new FlannelError(
-      "kernel.busy",
+      "KERNEL_BUSY",
       `read ${kind} objects: they changed during each of ${MAX_DUMP_ATTEMPTS} tries`,
       {
         retryable: true,
@@ -192,7 +195,7 @@ export class Rtnetlink implements AsyncDisposable {
         this.#writer.stamp(start, last.sequence, 0);
       } catch (cause) {
         this.#writer.truncate(start);
-        results[index] = new FlannelError("internal", `${request.describe()}: cannot be encoded`, { cause });
+        results[index] = new FlannelError("INTERNAL", `${request.describe()}: cannot be encoded`, { cause });
       }
     }
     this.#lastSequence = (firstSequence + batch.length - 1) >>> 0;
@@ -245,7 +248,7 @@ export class Rtnetlink implements AsyncDisposable {
   #receive(): number {
     const length = this.#socket.receive();
     if (length !== undefined) return length;
-    throw new FlannelError("kernel.rejected", "the kernel gave no answer", { retryable: true });
+    throw new FlannelError("KERNEL_REJECTED", "the kernel gave no answer", { retryable: true });
   }
 }
 
@@ -259,7 +262,7 @@ function errorOf(operation: string, answer: Acknowledgement): FlannelError {
 }
 
 function withOperation(operation: string, error: unknown): FlannelError {
-  if (!(error instanceof FlannelError)) return new FlannelError("internal", `${operation}: failed`, { cause: error });
+  if (!(error instanceof FlannelError)) return new FlannelError("INTERNAL", `${operation}: failed`, { cause: error });
   const { code, retryable, details } = error;
   return new FlannelError(code, `${operation}: ${error.message}`, { cause: error, retryable, details });
 }

@@ -67,7 +67,7 @@ export interface RuleSpec {
   readonly action?: number;
 }
 
-/** Fails with `kernel.exists` when there is one that equals it in everything. */
+/** Fails with `KERNEL_EXISTS` when there is one that equals it in everything. */
 export function addRule(rule: RuleSpec): NetlinkRequest {
   return {
     encode: (writer) => encodeRule(writer, rtm.newRule, writeFlags.create, rule),
@@ -75,7 +75,7 @@ export function addRule(rule: RuleSpec): NetlinkRequest {
   };
 }
 
-/** Deletes the first rule that equals `rule` in all that is stated; a missing one is `kernel.notFound`. */
+/** Deletes the first rule that equals `rule` in all that is stated; a missing one is `KERNEL_NOT_FOUND`. */
 export function deleteRule(rule: RuleSpec): NetlinkRequest {
   return {
     encode: (writer) => encodeRule(writer, rtm.delRule, nlm.request, rule),

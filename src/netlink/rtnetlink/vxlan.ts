@@ -22,7 +22,7 @@ export interface VxlanSpec {
   readonly gbp: boolean;
 }
 
-/** Creates the device, down, with the attributes flannel gives it. Fails with `kernel.exists` when the name is taken. */
+/** Creates the device, down, with the attributes flannel gives it. Fails with `KERNEL_EXISTS` when the name is taken. */
 export function createVxlan(spec: VxlanSpec): NetlinkRequest {
   return {
     encode: (writer) => encodeVxlan(writer, spec),

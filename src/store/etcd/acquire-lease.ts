@@ -34,7 +34,7 @@ const LOSSES_PER_READ = 5;
 /**
  * In order: our own lease by public IP, the remembered one (the address changed while we were away), the previous
  * subnet, any free one. A lease of ours that no longer fits the configuration is deleted. Lost races are retried for as
- * long as it takes. Rejects with `pool.exhausted` when nothing is free, `cancelled` by `signal`.
+ * long as it takes. Rejects with `POOL_EXHAUSTED` when nothing is free, `CANCELLED` by `signal`.
  */
 export async function acquireLease(
   directory: LeaseDirectory,
@@ -179,7 +179,7 @@ function exhausted({ config }: LeaseRequest, leases: number): FlannelError {
     .filter((pool) => pool !== undefined)
     .map((pool) => `/${pool.subnetLength} in ${pool.network} (${pool.subnetMin} to ${pool.subnetMax})`);
   const message = `no free subnet: all ${pools.join(" or ")} are taken by ${leases} leases; free one or enlarge Network`;
-  return new FlannelError("pool.exhausted", message, { retryable: true, details: { leases } });
+  return new FlannelError("POOL_EXHAUSTED", message, { retryable: true, details: { leases } });
 }
 
 async function waitForTurn(backOff: BackOff, signal: AbortSignal): Promise<void> {

@@ -60,7 +60,7 @@ export class EtcdChannels {
     this.renew();
   }
 
-  /** Reads the certificate files; connects nowhere yet. Throws `config.invalid`. */
+  /** Reads the certificate files; connects nowhere yet. Throws `CONFIG_INVALID`. */
   static async open(list: string, files: EtcdTlsFiles, timings: EtcdTimings): Promise<EtcdChannels> {
     const parsed = parseEndpoints(list, files);
     return new EtcdChannels(parsed, files, timings, await loadCredentials(files, parsed.isEncrypted));

@@ -15,7 +15,7 @@ export interface LoadedCredentials {
 }
 
 /**
- * Without a CA file the system's roots are trusted. Throws `config.invalid` naming the flag and the file when one
+ * Without a CA file the system's roots are trusted. Throws `CONFIG_INVALID` naming the flag and the file when one
  * cannot be read or used.
  */
 export async function loadCredentials(files: EtcdTlsFiles, isEncrypted: boolean): Promise<LoadedCredentials> {
@@ -51,7 +51,7 @@ function makeContext(pem: { ca: Buffer | string[]; cert?: Buffer; key?: Buffer }
     return createSecureContext({ ...pem, minVersion: "TLSv1.2" });
   } catch (error) {
     const message = `--etcd-certfile and --etcd-keyfile cannot be used together: ${describeError(error)}`;
-    throw new FlannelError("config.invalid", message, { cause: error });
+    throw new FlannelError("CONFIG_INVALID", message, { cause: error });
   }
 }
 
@@ -60,7 +60,7 @@ async function readPem(flag: string, file: string | undefined): Promise<Buffer |
   try {
     return await readFile(file);
   } catch (error) {
-    throw new FlannelError("config.invalid", `${flag} ${file} cannot be read: ${describeError(error)}`, {
+    throw new FlannelError("CONFIG_INVALID", `${flag} ${file} cannot be read: ${describeError(error)}`, {
       cause: error,
     });
   }
@@ -83,6 +83,6 @@ function describeCertificate(
     return { role, source: file ?? "", endsAtMs };
   } catch (error) {
     const message = `${flag} ${file} holds no certificate in PEM form: ${describeError(error)}`;
-    throw new FlannelError("config.invalid", message, { cause: error });
+    throw new FlannelError("CONFIG_INVALID", message, { cause: error });
   }
 }

@@ -81,7 +81,7 @@ test("any text gives endpoints or config.invalid on one line", () => {
           expect(target).toMatch(/^(dns|unix):./);
         }
       } catch (error) {
-        expect(error).toMatchObject({ code: "config.invalid" });
+        expect(error).toMatchObject({ code: "CONFIG_INVALID" });
         expect(String(error)).not.toContain("\n");
       }
     }),

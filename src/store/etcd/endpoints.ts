@@ -34,7 +34,7 @@ const MAX_SOCKET_PATH_BYTES = 107;
 
 /**
  * Parses a comma-separated list: `http://`, `https://`, `unix://`, `unixs://` or no scheme (encrypted exactly when
- * files are given). Throws `config.invalid` with the reason; secrets in an endpoint are not repeated.
+ * files are given). Throws `CONFIG_INVALID` with the reason; secrets in an endpoint are not repeated.
  */
 export function parseEndpoints(list: string, files: EtcdTlsFiles): EtcdEndpoints {
   const parsed = list.split(",").map((text) => parseEndpoint(text.trim()));
@@ -119,5 +119,5 @@ function show(text: string): string {
 }
 
 function invalid(message: string): FlannelError {
-  return new FlannelError("config.invalid", `--etcd-endpoints: ${message}`);
+  return new FlannelError("CONFIG_INVALID", `--etcd-endpoints: ${message}`);
 }

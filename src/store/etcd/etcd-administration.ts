@@ -51,7 +51,7 @@ export class EtcdAdministration implements LeaseAdministration {
     };
   }
 
-  /** Checks options and reads certificate files; connects at the first call. Throws `config.invalid`. */
+  /** Checks options and reads certificate files; connects at the first call. Throws `CONFIG_INVALID`. */
   static async open(options: EtcdAdministrationOptions): Promise<EtcdAdministration> {
     return new EtcdAdministration(leaseDirectory(await EtcdConnection.open(options), options.prefix));
   }
@@ -112,7 +112,7 @@ export class EtcdAdministration implements LeaseAdministration {
     };
     const outcome = await putIf(connection, put, signal);
     if (outcome.isDone) return { text, revision: new EtcdRevision(outcome.revision) };
-    throw new FlannelError("config.conflict", "the network config was changed meanwhile: read it again and repeat", {
+    throw new FlannelError("CONFIG_CONFLICT", "the network config was changed meanwhile: read it again and repeat", {
       details: { expectedRevision, currentRevision: outcome.current?.modRevision ?? 0n },
     });
   }
@@ -149,7 +149,7 @@ export class EtcdAdministration implements LeaseAdministration {
   ) {
     const problem = incompatibility(subnets, config);
     if (problem !== undefined) {
-      throw new FlannelError("config.invalid", `${describeSubnets(subnets)} cannot be reserved: ${problem}`);
+      throw new FlannelError("CONFIG_INVALID", `${describeSubnets(subnets)} cannot be reserved: ${problem}`);
     }
     const other = records.find((record) => record.subnets && subnetsOverlap(record.subnets, subnets));
     if (other !== undefined) throw alreadyTaken(subnets, other);
@@ -178,7 +178,7 @@ export class EtcdAdministration implements LeaseAdministration {
     isReservation: boolean,
     signal: AbortSignal,
   ) {
-    if (lease === undefined) throw new FlannelError("lease.conflict", `lease ${key} cannot be read: ${reason}`);
+    if (lease === undefined) throw new FlannelError("LEASE_CONFLICT", `lease ${key} cannot be read: ${reason}`);
     const { attributes } = lease;
     return await writeLease(
       this.#directory,
@@ -190,7 +190,7 @@ export class EtcdAdministration implements LeaseAdministration {
   async #readRecord(key: string, signal: AbortSignal): Promise<LeaseRecord> {
     const { connection, keys } = this.#directory;
     const { kv } = await readKey(connection, keys.directory + key, `read lease ${key}`, signal);
-    if (kv === undefined) throw new FlannelError("lease.lost", `there is no lease ${key}; see flannelctl lease list`);
+    if (kv === undefined) throw new FlannelError("LEASE_LOST", `there is no lease ${key}; see flannelctl lease list`);
     return readLeaseRecord(kv, keys.directory);
   }
 
@@ -217,17 +217,17 @@ function isNeverClaimed({ version, lease }: LeaseRecord): boolean {
 function refuseRelease({ key, lease }: LeaseRecord): FlannelError {
   const owner = lease === undefined ? "an unknown host" : describeOwner(lease.attributes);
   const message = `lease ${key} is in use by ${owner}, it is no reservation; --force deletes it all the same`;
-  return new FlannelError("lease.conflict", message, { details: { key } });
+  return new FlannelError("LEASE_CONFLICT", message, { details: { key } });
 }
 
 function alreadyTaken(subnets: LeasedSubnets, { key, lease }: LeaseRecord): FlannelError {
   const owner = lease === undefined ? "an unknown host" : describeOwner(lease.attributes);
   const message = `${describeSubnets(subnets)} cannot be reserved: lease ${key} belongs to ${owner}`;
-  return new FlannelError("lease.conflict", message, { details: { key, owner: lease?.attributes.publicIp } });
+  return new FlannelError("LEASE_CONFLICT", message, { details: { key, owner: lease?.attributes.publicIp } });
 }
 
 function busy(key: string): FlannelError {
-  return new FlannelError("lease.conflict", `lease ${key} is being written by somebody else all the time: try again`, {
+  return new FlannelError("LEASE_CONFLICT", `lease ${key} is being written by somebody else all the time: try again`, {
     retryable: true,
   });
 }

@@ -44,7 +44,7 @@ export class EtcdConnection implements AsyncDisposable {
     this.#token = new AuthToken(name === "" ? undefined : () => this.#authenticate(name, password));
   }
 
-  /** Reads the certificate files; connects at the first call. Throws `config.invalid`. */
+  /** Reads the certificate files; connects at the first call. Throws `CONFIG_INVALID`. */
   static async open(options: EtcdConnectionOptions): Promise<EtcdConnection> {
     const timings = { ...defaultTimings, ...options.timings };
     const channels = await EtcdChannels.open(options.endpoints, options.tls ?? {}, timings);

@@ -9,23 +9,23 @@ function serviceError(code: status, details: string): ServiceError {
 
 describe("classification", () => {
   test.each([
-    [status.UNAVAILABLE, "connect ECONNREFUSED", "store.unavailable", true],
-    [status.DEADLINE_EXCEEDED, "Deadline exceeded", "store.unavailable", true],
-    [status.UNKNOWN, "raft: stopped", "store.unavailable", true],
-    [status.RESOURCE_EXHAUSTED, "etcdserver: mvcc: database space exceeded", "store.unavailable", true],
-    [status.UNIMPLEMENTED, "unknown service", "store.unavailable", false],
-    [status.OUT_OF_RANGE, "etcdserver: mvcc: required revision has been compacted", "store.compacted", true],
-    [status.UNAUTHENTICATED, "etcdserver: invalid auth token", "store.unauthorized", false],
-    [status.PERMISSION_DENIED, "etcdserver: permission denied", "store.unauthorized", false],
+    [status.UNAVAILABLE, "connect ECONNREFUSED", "STORE_UNAVAILABLE", true],
+    [status.DEADLINE_EXCEEDED, "Deadline exceeded", "STORE_UNAVAILABLE", true],
+    [status.UNKNOWN, "raft: stopped", "STORE_UNAVAILABLE", true],
+    [status.RESOURCE_EXHAUSTED, "etcdserver: mvcc: database space exceeded", "STORE_UNAVAILABLE", true],
+    [status.UNIMPLEMENTED, "unknown service", "STORE_UNAVAILABLE", false],
+    [status.OUT_OF_RANGE, "etcdserver: mvcc: required revision has been compacted", "STORE_COMPACTED", true],
+    [status.UNAUTHENTICATED, "etcdserver: invalid auth token", "STORE_UNAUTHORIZED", false],
+    [status.PERMISSION_DENIED, "etcdserver: permission denied", "STORE_UNAUTHORIZED", false],
     [
       status.INVALID_ARGUMENT,
       "etcdserver: authentication failed, invalid user ID or password",
-      "store.unauthorized",
+      "STORE_UNAUTHORIZED",
       false,
     ],
-    [status.INVALID_ARGUMENT, "etcdserver: user name is empty", "store.unauthorized", false],
-    [status.INVALID_ARGUMENT, "etcdserver: request is too large", "internal", false],
-    [status.NOT_FOUND, "etcdserver: requested lease not found", "internal", false],
+    [status.INVALID_ARGUMENT, "etcdserver: user name is empty", "STORE_UNAUTHORIZED", false],
+    [status.INVALID_ARGUMENT, "etcdserver: request is too large", "INTERNAL", false],
+    [status.NOT_FOUND, "etcdserver: requested lease not found", "INTERNAL", false],
   ])("%i %s is %s", (code, details, expected, retryable) => {
     const error = fromGrpc(serviceError(code, details), "read the leases", "http://a:1");
     expect(error).toMatchObject({ code: expected, retryable });
@@ -36,9 +36,9 @@ describe("classification", () => {
 });
 
 test("ours pass, unknown ones are internal, long ones become one short line", () => {
-  const ours = new FlannelError("cancelled", "x");
+  const ours = new FlannelError("CANCELLED", "x");
   expect(fromGrpc(ours, "watch", "a")).toBe(ours);
-  expect(fromGrpc(new TypeError("x"), "watch", "a")).toMatchObject({ code: "internal" });
+  expect(fromGrpc(new TypeError("x"), "watch", "a")).toMatchObject({ code: "INTERNAL" });
   const { message } = fromGrpc(serviceError(status.UNAVAILABLE, `a\nb ${"x".repeat(5_000)}`), "watch", "a");
   expect(message.length).toBeLessThan(400);
   expect(message).not.toContain("\n");

@@ -15,30 +15,30 @@ export function isServiceError(error: unknown): error is ServiceError {
 export function fromGrpc(error: unknown, operation: string, endpoint: string): FlannelError {
   if (error instanceof FlannelError) return error;
   if (!isServiceError(error)) {
-    return new FlannelError("internal", `${operation} at etcd ${endpoint}: unexpected failure`, { cause: error });
+    return new FlannelError("INTERNAL", `${operation} at etcd ${endpoint}: unexpected failure`, { cause: error });
   }
   const text = plainReason(error.details);
   const details = { operation, endpoint, grpcStatus: status[error.code] ?? error.code };
   const options = { cause: error, tellsCause: true, details };
   if (isCompacted(error)) {
-    return new FlannelError("store.compacted", `${operation} at etcd ${endpoint}: ${text}`, {
+    return new FlannelError("STORE_COMPACTED", `${operation} at etcd ${endpoint}: ${text}`, {
       ...options,
       retryable: true,
     });
   }
   if (isRefused(error)) {
     const message = `${operation} at etcd ${endpoint} was refused: ${text}; check user, password, role and certificate`;
-    return new FlannelError("store.unauthorized", message, options);
+    return new FlannelError("STORE_UNAUTHORIZED", message, options);
   }
   if (error.code === status.UNIMPLEMENTED) {
     const message = `${operation}: ${endpoint} does not speak the etcd v3 API (${text}); check --etcd-endpoints`;
-    return new FlannelError("store.unavailable", message, options);
+    return new FlannelError("STORE_UNAVAILABLE", message, options);
   }
   if (unusable.has(error.code)) {
-    return new FlannelError("internal", `${operation} at etcd ${endpoint}: ${text}`, options);
+    return new FlannelError("INTERNAL", `${operation} at etcd ${endpoint}: ${text}`, options);
   }
   const message = `${operation}: etcd ${endpoint} is not available: ${text}`;
-  return new FlannelError("store.unavailable", message, { ...options, retryable: true });
+  return new FlannelError("STORE_UNAVAILABLE", message, { ...options, retryable: true });
 }
 
 /** The call itself was wrong; asking again or elsewhere gives the same answer. */

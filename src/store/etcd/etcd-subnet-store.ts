@@ -43,7 +43,7 @@ export class EtcdSubnetStore implements SubnetStore {
     this.description = `etcd ${connection.description}, prefix ${prefix}`;
   }
 
-  /** Checks options and reads certificate files; connects at the first call. Throws `config.invalid`. */
+  /** Checks options and reads certificate files; connects at the first call. Throws `CONFIG_INVALID`. */
   static async open(options: EtcdSubnetStoreOptions): Promise<EtcdSubnetStore> {
     return new EtcdSubnetStore(await EtcdConnection.open(options), options);
   }

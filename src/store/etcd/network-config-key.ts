@@ -31,5 +31,5 @@ export function documentOf({ value, modRevision }: Pick<KeyValue, "value" | "mod
 /** The error for a store that has none. */
 export function configMissing({ keys }: LeaseDirectory): FlannelError {
   const message = `there is no network config in etcd at ${keys.config}: write one with flannelctl config set`;
-  return new FlannelError("config.missing", message, { retryable: true });
+  return new FlannelError("CONFIG_MISSING", message, { retryable: true });
 }

@@ -111,7 +111,7 @@ export async function grantStoreLease(
   const askedAtMs = Date.now();
   const request = { ttl: BigInt(ttlSeconds), id: 0n };
   const { id, ttl, error } = await connection.call(methods.leaseGrant, request, "ask for a store lease", signal);
-  if (error !== "") throw new FlannelError("store.unavailable", `etcd grants no lease: ${error}`, { retryable: true });
+  if (error !== "") throw new FlannelError("STORE_UNAVAILABLE", `etcd grants no lease: ${error}`, { retryable: true });
   return { id, expiresAtMs: askedAtMs + Number(ttl) * 1_000 };
 }
 

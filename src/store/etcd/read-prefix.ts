@@ -43,7 +43,7 @@ export async function readRange<T>(
     try {
       return await readOnce(connection, range, map, signal, filter);
     } catch (error) {
-      if (!hasCode(error, "store.compacted")) throw error;
+      if (!hasCode(error, "STORE_COMPACTED")) throw error;
     }
   }
 }

@@ -11,7 +11,7 @@ import { checkRevision, keepStoreLeaseAlive } from "./operations.ts";
 
 /**
  * Resolves with the lease as it now stands. An operator may have made it a reservation or taken that back: same value,
- * other life; that is followed. Rejects with `lease.conflict` when somebody else wrote the key, `lease.lost` when it is
+ * other life; that is followed. Rejects with `LEASE_CONFLICT` when somebody else wrote the key, `LEASE_LOST` when it is
  * gone.
  */
 export async function renewLease(
@@ -54,7 +54,7 @@ function followWrite(
   const shown = `${lease.key} (${describeSubnets(lease)})`;
   if (current === undefined) {
     throw new FlannelError(
-      "lease.lost",
+      "LEASE_LOST",
       `lease ${shown} of ${describeOwner(lease.attributes)} is gone from the store`,
       {
         details: { key: lease.key },
@@ -74,7 +74,7 @@ function followWrite(
 function conflict(shown: string, ours: OwnLease, theirs: Lease | undefined): FlannelError {
   const other = theirs === undefined ? "somebody who wrote an unreadable value" : describeOwner(theirs.attributes);
   const message = `lease ${shown} of ${describeOwner(ours.attributes)} was overwritten by ${other}`;
-  return new FlannelError("lease.conflict", message, {
+  return new FlannelError("LEASE_CONFLICT", message, {
     details: {
       key: ours.key,
       ourPublicIp: ours.attributes.publicIp ?? ours.attributes.publicIpv6,

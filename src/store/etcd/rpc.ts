@@ -56,7 +56,7 @@ export interface CallContext {
   readonly signal: AbortSignal;
 }
 
-/** Rejects with a ServiceError, or `cancelled` when `signal` aborts. */
+/** Rejects with a ServiceError, or `CANCELLED` when `signal` aborts. */
 export function callUnary<Request, Response>(
   client: Client,
   method: RpcMethod<Request, Response>,

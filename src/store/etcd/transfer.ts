@@ -11,7 +11,7 @@ import { methods } from "./rpc.ts";
 const IN_FLIGHT = 32;
 
 /**
- * Everything of `space` as it was at one revision. Rejects with a FlannelError, `config.missing` when there is
+ * Everything of `space` as it was at one revision. Rejects with a FlannelError, `CONFIG_MISSING` when there is
  * nothing: a wrong prefix or store must not pass for a backup.
  */
 export async function exportKeys(
@@ -46,7 +46,7 @@ export async function exportKeys(
 /**
  * Writes what is not there yet, and takes the lease off keys that have none in the export: an agent that was faster has
  * turned its reservation into a lease that expires. Leases keep their ids and begin with their full time. May be
- * repeated after an interruption. Throws `config.conflict`, having written nothing, when a key is there with another
+ * repeated after an interruption. Throws `CONFIG_CONFLICT`, having written nothing, when a key is there with another
  * value; with `keepsLeases` another host's lease for a subnet stays. Returns the keys of those.
  */
 export async function importKeys(
@@ -142,12 +142,12 @@ function shownKey(latin1: string): string {
 function conflictAt(key: string, isLease: boolean): FlannelError {
   const cure = isLease ? "keep that lease with --keep-leases" : "delete that key first";
   const message = `the store already has another value at ${shownKey(key)}: import into an empty one, or ${cure}`;
-  return new FlannelError("config.conflict", message);
+  return new FlannelError("CONFIG_CONFLICT", message);
 }
 
 function nothingBelow(root: string): FlannelError {
   const next = "is --etcd-prefix the one that the agents have, and is this their store?";
-  return new FlannelError("config.missing", `the store has no keys below ${root}, nothing was written: ${next}`);
+  return new FlannelError("CONFIG_MISSING", `the store has no keys below ${root}, nothing was written: ${next}`);
 }
 
 async function eachInFlight<T>(items: readonly T[], work: (item: T) => Promise<void>): Promise<void> {

@@ -95,10 +95,10 @@ async function* watchOnce(
       if (response.events.length === 0) yield { type: "contact", revision: next - 1n, resumeAt: next };
       else yield { type: "events", events: response.events, revision: lastRevision(response), resumeAt: next };
     }
-    throw new FlannelError("store.unavailable", `etcd ${url} ended the watch`, { retryable: true });
+    throw new FlannelError("STORE_UNAVAILABLE", `etcd ${url} ended the watch`, { retryable: true });
   } catch (error) {
     opened.leaveEndpoint();
-    if (timers.isOverdue) throw new FlannelError("store.unavailable", `etcd ${url} does not answer`, { cause: error });
+    if (timers.isOverdue) throw new FlannelError("STORE_UNAVAILABLE", `etcd ${url} does not answer`, { cause: error });
     throw fromGrpc(error, "watch", url);
   } finally {
     timers.stop();
@@ -161,7 +161,7 @@ function cancelledByServer(
 ): FlannelError {
   const isTokenProblem = /invalid auth token|permission denied|user name is empty/.test(cancelReason);
   if (isTokenProblem) stream.rejectToken();
-  const code = isTokenProblem ? "store.unauthorized" : "store.unavailable";
+  const code = isTokenProblem ? "STORE_UNAUTHORIZED" : "STORE_UNAVAILABLE";
   const reason = cancelReason === "" ? "no reason given" : cancelReason;
   return new FlannelError(code, `etcd ${stream.url} cancelled the watch: ${reason}`, { retryable: true });
 }

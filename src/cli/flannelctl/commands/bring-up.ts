@@ -35,12 +35,12 @@ export function usesSystemd(invocation: Invocation, { systemd }: { readonly syst
   return false;
 }
 
-/** Throws `usage` unless root asks, where only root can do what is asked. */
+/** Throws `USAGE` unless root asks, where only root can do what is asked. */
 export function requireRoot({ options }: Invocation, systemd: boolean, verb: string): void {
   if (process.getuid?.() === 0) return;
   if (options.paths.root !== "" && !systemd) return;
   const what = systemd ? "it makes systemd units" : `it writes ${options.paths.etcDirectory}`;
-  throw new FlannelError("usage", `flannelctl ${verb} must be run as root: ${what}`);
+  throw new FlannelError("USAGE", `flannelctl ${verb} must be run as root: ${what}`);
 }
 
 export async function bringUp(invocation: Invocation, services: HostServices, systemd: boolean): Promise<BroughtUp> {

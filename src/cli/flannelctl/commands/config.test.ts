@@ -60,5 +60,5 @@ test("check reads a file, and says when it cannot", async () => {
   expect((await flannelctl(["config", "check", directory.file("net.json")])).exitCode).toBe(0);
   const { exitCode, stdout, stderr } = await flannelctl(["config", "check", directory.path, "--json"]);
   expect({ exitCode, stdout }).toEqual({ exitCode: 1, stdout: "" });
-  expect(JSON.parse(stderr)).toMatchObject({ error: { code: "file.failed" } });
+  expect(JSON.parse(stderr)).toMatchObject({ error: { code: "FILE_FAILED" } });
 });

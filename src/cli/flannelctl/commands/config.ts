@@ -51,7 +51,7 @@ export async function setConfig(
   const { signal } = invocation;
   const output = await withStore(invocation, async (store) => {
     const stored = await store.networkConfig(signal).catch((error: unknown) => {
-      if (hasCode(error, "config.missing")) return undefined;
+      if (hasCode(error, "CONFIG_MISSING")) return undefined;
       throw error;
     });
     if (stored?.text === text) return { changed: false, revision: stored.revision };
@@ -73,12 +73,12 @@ function check(text: string): ConfigCheckOutput {
     const { config, warnings } = parse(text);
     return { valid: true, errors: [], warnings: [...warnings], config: resolved(config) };
   } catch (error) {
-    if (!hasCode(error, "config.invalid")) throw error;
+    if (!hasCode(error, "CONFIG_INVALID")) throw error;
     return { valid: false, errors: [error.message], warnings: [] };
   }
 }
 
-/** Every rule an agent would apply: the document's own, and its backend's. Throws `config.invalid`. */
+/** Every rule an agent would apply: the document's own, and its backend's. Throws `CONFIG_INVALID`. */
 function parse(text: string): ParsedNetworkConfig {
   const parsed = parseConfig(text);
   createBackend(parsed.config);
@@ -98,7 +98,7 @@ function refuseOtherNetwork(config: NetworkConfig, storedText: string | undefine
     const change =
       before === undefined ? `set ${key} to ${after}` : `change ${key} from ${before} to ${after ?? "none"}`;
     throw new FlannelError(
-      "config.conflict",
+      "CONFIG_CONFLICT",
       `will not ${change} while ${count(leases.length, "lease")} exist${leases.length === 1 ? "s" : ""}: every host ` +
         "would get another subnet when its agent restarts; stop the agents and release the leases first, or use --force",
     );
@@ -125,7 +125,7 @@ async function readConfigFile(invocation: Invocation, file: string): Promise<str
     return await readFile(file, { encoding: "utf8", signal: invocation.signal });
   } catch (cause) {
     if (isCancelled(cause)) throw cause;
-    throw new FlannelError("file.failed", "cannot read the network configuration", { cause });
+    throw new FlannelError("FILE_FAILED", "cannot read the network configuration", { cause });
   }
 }
 

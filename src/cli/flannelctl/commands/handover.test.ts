@@ -22,7 +22,7 @@ test("a running agent is asked to rewrite its routes", async () => {
 test("an agent that refuses is exit 1", async () => {
   using directory = new TemporaryDirectory();
   await using _ = await StandInAgent.listen(directory.file("s"), (_path, response) =>
-    replyJson(response, { error: { code: "internal", message: "no network yet" } }, 500),
+    replyJson(response, { error: { code: "INTERNAL", message: "no network yet" } }, 500),
   );
   const { exitCode, stderr } = await flannelctl(["handover", "--socket", directory.file("s")]);
   expect(exitCode).toBe(1);

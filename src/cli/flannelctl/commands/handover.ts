@@ -13,7 +13,7 @@ const request = { method: "POST", path: controlPaths.handover, schema: handoverS
 /** Through the agent, which then keeps them so until it ends; without an agent directly. */
 export async function handOver(invocation: Invocation): Promise<ExitCode> {
   const output = await throughAgent(invocation).catch((error: unknown) => {
-    if (hasCode(error, "agent.absent")) return throughKernel(invocation);
+    if (hasCode(error, "AGENT_ABSENT")) return throughKernel(invocation);
     throw error;
   });
   const rewrittenRoutes = output.networks.reduce((sum, network) => sum + network.rewrittenRoutes, 0);

@@ -58,7 +58,7 @@ async function admit(paths: HostPaths, name: string): ReturnType<typeof admitFir
   try {
     return await admitFirstHost(paths.clusterDirectory, { name, csr });
   } catch (cause) {
-    if (!hasCode(cause, "cluster.conflict")) throw cause;
+    if (!hasCode(cause, "CLUSTER_CONFLICT")) throw cause;
     const message =
       `${paths.clusterDirectory} was brought here from another host, which is a member named ${name}: give this one another ` +
       `--name; ${flannelctlOn(paths)} host remove ${name} takes the old one off the list afterwards`;
@@ -72,12 +72,12 @@ function lockData({ dataDirectory }: HostPaths): FileLock {
     ensureDirectory(dataDirectory, 0o700);
     return FileLock.acquire(join(dataDirectory, "lock"));
   } catch (cause) {
-    if (!hasCode(cause, "agent.running")) {
-      throw new FlannelError("file.failed", `cannot use ${dataDirectory}: ${describeError(cause)}`, { cause });
+    if (!hasCode(cause, "AGENT_RUNNING")) {
+      throw new FlannelError("FILE_FAILED", `cannot use ${dataDirectory}: ${describeError(cause)}`, { cause });
     }
     const who = `a flannel-store${holderText(cause.details)}`;
     const cure = "stop it, and run this again";
-    throw new FlannelError("cluster.conflict", `${who} is running on ${dataDirectory}: ${cure}`, {
+    throw new FlannelError("CLUSTER_CONFLICT", `${who} is running on ${dataDirectory}: ${cure}`, {
       cause,
       tellsCause: true,
     });

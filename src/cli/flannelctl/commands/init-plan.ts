@@ -39,7 +39,7 @@ export interface InitPlan {
   readonly services: HostServices;
 }
 
-/** Throws `usage`, and `cluster.conflict` when nothing is to be done. */
+/** Throws `USAGE`, and `CLUSTER_CONFLICT` when nothing is to be done. */
 export async function planInit(invocation: Invocation, given: InitOptions, systemd: boolean): Promise<InitPlan> {
   const { paths, etcd } = invocation.options;
   const installation = checkPlainPaths(paths);
@@ -67,14 +67,14 @@ export async function planInit(invocation: Invocation, given: InitOptions, syste
   };
 }
 
-/** What an earlier `init` made to its end. Throws `cluster.conflict` on a host that joined another one's cluster. */
+/** What an earlier `init` made to its end. Throws `CLUSTER_CONFLICT` on a host that joined another one's cluster. */
 function knownCluster(paths: HostPaths): ClusterFacts | undefined {
   const endpoint = memberEndpoint(paths);
   if (endpoint === undefined) return undefined;
   const files = clusterFiles(paths.clusterDirectory);
   if (existsSync(files.members)) return MemberBook.open(files).facts;
   throw new FlannelError(
-    "cluster.conflict",
+    "CLUSTER_CONFLICT",
     `this host is a member of the cluster at ${endpoint} (${paths.envFile}): ${flannelctlOn(paths)} leave takes it out`,
   );
 }
@@ -98,7 +98,7 @@ async function laterStep(
   }
   const at = hostAndPort(known.addresses[0] ?? "", known.port);
   throw new FlannelError(
-    "cluster.conflict",
+    "CLUSTER_CONFLICT",
     `this host keeps the store of a cluster already, at ${at}: ${flannelctlOn(paths)} token create lets a further host join`,
   );
 }
@@ -111,19 +111,19 @@ async function chooseAddresses(given: readonly string[], known: ClusterFacts | u
 function parseGivenAddress(text: string): Address {
   const address = tryParseAddress(text);
   if (address !== undefined && address !== "0.0.0.0" && address !== "::") return address;
-  throw new FlannelError("usage", `--address must be an IP address that other hosts reach this one by, not "${text}"`);
+  throw new FlannelError("USAGE", `--address must be an IP address that other hosts reach this one by, not "${text}"`);
 }
 
 function chooseName(given: string | undefined): string {
   const name = given ?? hostname().toLowerCase();
   if (isValidHostName(name)) return name;
-  throw new FlannelError("usage", `a host cannot be called ${JSON.stringify(name)}: give a --name of ${hostNameRule}`);
+  throw new FlannelError("USAGE", `a host cannot be called ${JSON.stringify(name)}: give a --name of ${hostNameRule}`);
 }
 
-/** Checked by every rule an agent would apply. Throws `usage`. */
+/** Checked by every rule an agent would apply. Throws `USAGE`. */
 function readConfig({ config, network }: InitOptions): string {
   if (config !== undefined && network !== undefined) {
-    throw new FlannelError("usage", "--network and --config exclude each other: the file names the network");
+    throw new FlannelError("USAGE", "--network and --config exclude each other: the file names the network");
   }
   const made = JSON.stringify({ Network: network ?? "10.5.0.0/16", Backend: { Type: "vxlan" } });
   try {
@@ -134,8 +134,8 @@ function readConfig({ config, network }: InitOptions): string {
     if (config === undefined && network === undefined && parsed.ipv4 !== undefined) checkNoOverlap(parsed.ipv4.network);
     return text;
   } catch (cause) {
-    if (hasCode(cause, "usage")) throw cause;
+    if (hasCode(cause, "USAGE")) throw cause;
     const what = config === undefined ? `--network ${network}` : `--config ${config}`;
-    throw new FlannelError("usage", `${what}: ${describeError(cause)}`, { cause, tellsCause: true });
+    throw new FlannelError("USAGE", `${what}: ${describeError(cause)}`, { cause, tellsCause: true });
   }
 }

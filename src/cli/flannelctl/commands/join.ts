@@ -82,7 +82,7 @@ async function askStore(options: JoinOrder, signal: AbortSignal): Promise<Joined
   try {
     return await joinCluster(options, signal);
   } catch (cause) {
-    if (!hasCode(cause, "store.unavailable")) throw cause;
+    if (!hasCode(cause, "STORE_UNAVAILABLE")) throw cause;
     const { port } = options.address;
     const message = `${cause.message}. Does flannel-store run there, and do firewalls let TCP port ${port} through?`;
     throw new FlannelError(cause.code, message, { cause, tellsCause: true });
@@ -91,7 +91,7 @@ async function askStore(options: JoinOrder, signal: AbortSignal): Promise<Joined
 
 /**
  * Where the agent finds the store. Joining again at the same store is how a host whose certificate has ended comes back.
- * Throws `cluster.conflict` for another one.
+ * Throws `CLUSTER_CONFLICT` for another one.
  */
 function chooseEndpoint(paths: HostPaths, { host, port, url }: StoreAddress): string {
   const present = memberEndpoint(paths);
@@ -104,7 +104,7 @@ function chooseEndpoint(paths: HostPaths, { host, port, url }: StoreAddress): st
       ? `${flannelctlOn(paths)} leave takes it out; if that store now has this address, change it in the file instead`
       : "it keeps the store of that cluster";
   throw new FlannelError(
-    "cluster.conflict",
+    "CLUSTER_CONFLICT",
     `this host is a member of the cluster at ${present} (${paths.envFile}): ${cure}`,
   );
 }
@@ -112,15 +112,15 @@ function chooseEndpoint(paths: HostPaths, { host, port, url }: StoreAddress): st
 function chooseName(given: string | undefined): string {
   const name = given ?? hostname().toLowerCase();
   if (isValidHostName(name)) return name;
-  throw new FlannelError("usage", `a host cannot be called ${JSON.stringify(name)}: give a --name of ${hostNameRule}`);
+  throw new FlannelError("USAGE", `a host cannot be called ${JSON.stringify(name)}: give a --name of ${hostNameRule}`);
 }
 
-/** From the command line, from standard input, or from the environment, where ps does not show it. Throws `usage`. */
+/** From the command line, from standard input, or from the environment, where ps does not show it. Throws `USAGE`. */
 async function readToken({ terminal }: Invocation, given: string | undefined): Promise<string> {
   const text = given === "-" ? await terminal.readInput() : (given ?? terminal.env["FLANNEL_JOIN_TOKEN"] ?? "");
   if (text.trim() === "") {
     throw new FlannelError(
-      "usage",
+      "USAGE",
       "a token is needed: run flannelctl token create on the store's host, and give it with --token (or FLANNEL_JOIN_TOKEN)",
     );
   }

@@ -24,7 +24,7 @@ test.each([
   ["10.5.34.0/24,", "is not a subnet"],
 ])("%j is wrong use", (text, reason) => {
   expect(() => parseSubnets(text)).toThrow(
-    expect.objectContaining({ code: "usage", message: expect.stringContaining(reason) }),
+    expect.objectContaining({ code: "USAGE", message: expect.stringContaining(reason) }),
   );
 });
 
@@ -37,7 +37,7 @@ test("public addresses must be of the option's family and name a host", () => {
     ["::", 6],
     ["host", 4],
   ] as const) {
-    expect(() => parsePublicAddress(text, family, "--x")).toThrow(expect.objectContaining({ code: "usage" }));
+    expect(() => parsePublicAddress(text, family, "--x")).toThrow(expect.objectContaining({ code: "USAGE" }));
   }
 });
 

@@ -14,7 +14,7 @@ import { tryParseLeaseKey } from "../../../lease/lease-key.ts";
 
 /**
  * `10.5.34.0/24`, an IPv6 prefix, or one of each joined by a comma; the form of a key (`10.5.34.0-24&fd00::-64`) too.
- * Throws `usage`.
+ * Throws `USAGE`.
  */
 export function parseSubnets(text: string): LeasedSubnets {
   const named = tryParseLeaseKey(text);
@@ -23,27 +23,27 @@ export function parseSubnets(text: string): LeasedSubnets {
   const byFamily = (family: Family) => prefixes.filter((prefix) => familyOf(prefix) === family);
   const [subnet, ...moreV4] = byFamily(4);
   const [ipv6Subnet, ...moreV6] = byFamily(6);
-  if (moreV4.length + moreV6.length > 0) throw new FlannelError("usage", `"${text}" has two subnets of one family`);
+  if (moreV4.length + moreV6.length > 0) throw new FlannelError("USAGE", `"${text}" has two subnets of one family`);
   return { ...(subnet !== undefined && { subnet }), ...(ipv6Subnet !== undefined && { ipv6Subnet }) };
 }
 
 function parseSubnet(part: string, whole: string): Prefix {
   const prefix = tryParsePrefix(part);
   if (prefix === undefined) {
-    throw new FlannelError("usage", `"${whole}" is not a subnet; write it like 10.5.34.0/24 or 10.5.34.0/24,fd00::/64`);
+    throw new FlannelError("USAGE", `"${whole}" is not a subnet; write it like 10.5.34.0/24 or 10.5.34.0/24,fd00::/64`);
   }
   const network = networkOf(prefix);
   if (network !== prefix) {
-    throw new FlannelError("usage", `${prefix} is an address inside a subnet; the subnet is ${network}`);
+    throw new FlannelError("USAGE", `${prefix} is an address inside a subnet; the subnet is ${network}`);
   }
   return prefix;
 }
 
-/** A unicast address of `family` from the option `flag`. Throws `usage`. */
+/** A unicast address of `family` from the option `flag`. Throws `USAGE`. */
 export function parsePublicAddress(text: string, family: Family, flag: string): Address {
   const address = tryParseAddress(text);
   if (address === undefined || familyOf(address) !== family || address === "0.0.0.0" || address === "::") {
-    throw new FlannelError("usage", `${flag}: "${text}" is not an IPv${family} address of a host`);
+    throw new FlannelError("USAGE", `${flag}: "${text}" is not an IPv${family} address of a host`);
   }
   return address;
 }

@@ -32,7 +32,7 @@ export async function showLease(invocation: Invocation, name: string): Promise<E
     return withTimeToLive(invocation, store, found === undefined ? [] : [found]);
   });
   const [lease] = leases;
-  if (lease === undefined) throw new FlannelError("lease.lost", `there is no lease ${name}; see flannelctl lease list`);
+  if (lease === undefined) throw new FlannelError("LEASE_LOST", `there is no lease ${name}; see flannelctl lease list`);
   present(invocation, leaseShowOutputSchema, { lease }, (output) => leasePage(output.lease));
   return exitCodes.ok;
 }
@@ -51,7 +51,7 @@ export async function reserveLease(invocation: Invocation, text: string, options
     ...(options.publicIpv6 !== undefined && { publicIpv6: parsePublicAddress(options.publicIpv6, 6, "--public-ipv6") }),
   };
   if (owner.publicIp === undefined && owner.publicIpv6 === undefined) {
-    throw new FlannelError("usage", "whose subnet shall it be? give --public-ip, on a host without IPv4 --public-ipv6");
+    throw new FlannelError("USAGE", "whose subnet shall it be? give --public-ip, on a host without IPv4 --public-ipv6");
   }
   const { lease, outcome } = await withStore(invocation, async (store) => {
     const { config } = parseConfig((await store.networkConfig(signal)).text);

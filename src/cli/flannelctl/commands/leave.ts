@@ -58,15 +58,15 @@ export async function leave(invocation: Invocation, { force, systemd }: LeaveOpt
   return isClean ? exitCodes.ok : exitCodes.failure;
 }
 
-/** Throws `config.missing` on a host of no cluster, `cluster.conflict` on the one that keeps the store. */
+/** Throws `CONFIG_MISSING` on a host of no cluster, `CLUSTER_CONFLICT` on the one that keeps the store. */
 function requireMember(paths: HostPaths): string {
   const endpoint = memberEndpoint(paths);
   if (endpoint === undefined) {
-    throw new FlannelError("config.missing", `this host is in no cluster: there is no ${paths.envFile}`);
+    throw new FlannelError("CONFIG_MISSING", `this host is in no cluster: there is no ${paths.envFile}`);
   }
   if (!existsSync(clusterFiles(paths.clusterDirectory).members)) return endpoint;
   throw new FlannelError(
-    "cluster.conflict",
+    "CLUSTER_CONFLICT",
     "this host keeps the store that all others need: to end the cluster, leave on every other host, then stop flanneld " +
       `and flannel-store here, run flannelctl cleanup --all and remove ${paths.etcDirectory} and ${paths.dataDirectory}`,
   );
@@ -104,13 +104,13 @@ async function tellStore(invocation: Invocation, endpoint: string, force: boolea
     tellStep(invocation, `the store has taken this host off its list`);
     return leases;
   } catch (error) {
-    if (hasCode(error, "store.unauthorized")) {
+    if (hasCode(error, "STORE_UNAUTHORIZED")) {
       const name = memberName(invocation.options.paths) ?? "NAME";
       const cure = `if flannelctl host list there still shows this host: flannelctl host remove ${name}`;
       remark(invocation, `${error.message}: removing what is here; ${cure}`);
       return undefined;
     }
-    if (!hasCode(error, "store.unavailable", "file.failed")) throw error;
+    if (!hasCode(error, "STORE_UNAVAILABLE", "FILE_FAILED")) throw error;
     if (!force) {
       throw new FlannelError(error.code, `${error.message}; --force leaves without telling it`, {
         cause: error,

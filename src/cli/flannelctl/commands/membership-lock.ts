@@ -7,7 +7,7 @@ import { FileLock, holderText } from "../../../sys/file-lock.ts";
 import { ensureDirectory, removeIfEmpty } from "../../../sys/files.ts";
 import type { HostPaths } from "../../install/host-paths.ts";
 
-/** Throws `cluster.conflict`, naming the pid, while another command holds it. What is made for the lock goes with it. */
+/** Throws `CLUSTER_CONFLICT`, naming the pid, while another command holds it. What is made for the lock goes with it. */
 export function lockMembership({ subnetFile }: HostPaths): Disposable {
   const directory = dirname(subnetFile);
   const missing: string[] = [];
@@ -25,8 +25,8 @@ function acquire(directory: string): FileLock {
     ensureDirectory(directory, 0o755);
     return FileLock.acquire(join(directory, "membership.lock"));
   } catch (cause) {
-    if (!hasCode(cause, "agent.running")) throw cause;
+    if (!hasCode(cause, "AGENT_RUNNING")) throw cause;
     const message = `another flannelctl${holderText(cause.details)} is just making or ending this host's membership: wait until it is done, then see flannelctl status`;
-    throw new FlannelError("cluster.conflict", message, { cause, details: { pid: cause.details["pid"] } });
+    throw new FlannelError("CLUSTER_CONFLICT", message, { cause, details: { pid: cause.details["pid"] } });
   }
 }

@@ -136,7 +136,7 @@ test("without an agent it names the socket and how to start one, and exits 3", a
   expect(json).toMatchObject({ exitCode: 3, stdout: "" });
   expect(JSON.parse(json.stderr)).toEqual({
     version: 1,
-    error: { code: "agent.absent", message: expect.stringContaining(socket) },
+    error: { code: "AGENT_ABSENT", message: expect.stringContaining(socket) },
   });
 });
 

@@ -16,7 +16,7 @@ export async function showStatus(invocation: Invocation): Promise<ExitCode> {
   try {
     status = await askAgent(options.socketPaths, statusRequest, signal);
   } catch (error) {
-    if (!hasCode(error, "agent.absent")) throw error;
+    if (!hasCode(error, "AGENT_ABSENT")) throw error;
     reportError(invocation.terminal, options.json, error);
     return exitCodes.noAgent;
   }

@@ -75,7 +75,7 @@ it.each([
 });
 
 it("what fails afterwards starts it again", async () => {
-  const failure = new FlannelError("file.failed", "disk full");
+  const failure = new FlannelError("FILE_FAILED", "disk full");
   await expect(init([], [], () => Promise.reject(failure))).rejects.toBe(failure);
   expect(calls()).toEqual(["stop flannel-store", "start flannel-store"]);
   expect(said).toBe("flannelctl: the store runs again as before\n");
@@ -86,7 +86,7 @@ it("what had been written then is taken back first, and systemd reads the unit a
   const unit = `${unitDirectory}/flannel-store.service`;
   mkdirSync(dirname(envFile), { recursive: true });
   writeFileSync(envFile, "old");
-  const failure = new FlannelError("service.failed", "systemctl restart failed");
+  const failure = new FlannelError("SERVICE_FAILED", "systemctl restart failed");
   const work = async () => {
     writeFileSync(envFile, "new");
     writeFileSync(unit, "new");

@@ -71,11 +71,11 @@ async function readDocument(invocation: Invocation, file: string): Promise<Expor
   try {
     text = file === "-" ? await invocation.terminal.readInput() : await readFile(file, "utf8");
   } catch (cause) {
-    throw new FlannelError("file.failed", `cannot read ${file}: ${describeError(cause)}`, { cause });
+    throw new FlannelError("FILE_FAILED", `cannot read ${file}: ${describeError(cause)}`, { cause });
   }
   const document = storeExportOutputSchema.safeParse(tryParseJson(text));
   if (!document.success) {
-    throw new FlannelError("config.invalid", `${file} is not an export of flannelctl store export`);
+    throw new FlannelError("CONFIG_INVALID", `${file} is not an export of flannelctl store export`);
   }
   const keys = document.data.keys.map(({ key, value, lease }) => ({
     key,
@@ -92,7 +92,7 @@ function refuseForeign({ keys }: ExportedStore, root: string, file: string): voi
   const foreign = keys.find(({ key }) => !key.startsWith(latin1Root));
   if (foreign === undefined) return;
   throw new FlannelError(
-    "config.invalid",
+    "CONFIG_INVALID",
     `${file} holds the key ${Buffer.from(foreign.key, "latin1").toString()}, which is not below ${root}: give the right --etcd-prefix`,
   );
 }
@@ -108,13 +108,13 @@ async function writeWhole(file: string, text: string): Promise<void> {
     await directory.sync();
   } catch (cause) {
     await rm(temporary, { force: true });
-    throw new FlannelError("file.failed", `cannot write ${file}: ${describeError(cause)}`, { cause });
+    throw new FlannelError("FILE_FAILED", `cannot write ${file}: ${describeError(cause)}`, { cause });
   }
 }
 
 function withTransfer<T>(invocation: Invocation, use: (transfer: StoreTransfer) => Promise<T>): Promise<T> {
   return withStore(invocation, ({ transfer }) => {
     if (transfer !== undefined) return use(transfer);
-    throw new FlannelError("usage", "this kind of store is copied with its own tools");
+    throw new FlannelError("USAGE", "this kind of store is copied with its own tools");
   });
 }

@@ -34,7 +34,7 @@ async function agentVersion({ options, signal }: Invocation): Promise<Pick<Versi
     return { agent };
   } catch (error) {
     if (isCancelled(error)) throw error;
-    const isAbsent = hasCode(error, "agent.absent");
+    const isAbsent = hasCode(error, "AGENT_ABSENT");
     return { agentProblem: isAbsent ? `no flanneld listens on ${options.socketPaths.at(-1)}` : describeError(error) };
   }
 }

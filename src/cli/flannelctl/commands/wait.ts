@@ -42,12 +42,12 @@ async function askState({ options, signal }: Invocation): Promise<Answer> {
   try {
     return await askAgent(options.socketPaths, statusRequest, signal);
   } catch (error) {
-    if (hasCode(error, "agent.absent")) {
+    if (hasCode(error, "AGENT_ABSENT")) {
       return without("agent-absent", `no flanneld listens on ${options.socketPaths.at(-1)}`);
     }
     // During an upgrade the agent of before may still answer.
-    if (hasCode(error, "agent.incompatible")) return without("agent-incompatible", error.message);
-    if (hasCode(error, "internal") && error.retryable) return without("agent-silent", describeError(error));
+    if (hasCode(error, "AGENT_INCOMPATIBLE")) return without("AGENT_INCOMPATIBLE", error.message);
+    if (hasCode(error, "INTERNAL") && error.retryable) return without("agent-silent", describeError(error));
     throw error;
   }
 }

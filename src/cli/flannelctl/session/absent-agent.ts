@@ -34,7 +34,7 @@ export class AbsentAgent implements Disposable {
     this.#warmState = new WarmState({ directory, subnetFile, networkId: network.id, leaseCodec, backends });
   }
 
-  /** Throws `agent.running`, naming the pid, when the agent of this subnet file runs after all. */
+  /** Throws `AGENT_RUNNING`, naming the pid, when the agent of this subnet file runs after all. */
   static lockOut(options: GlobalOptions): AbsentAgent {
     const lockPath = `${options.subnetFile}.lock`;
     // An agent makes the directory before it takes the lock: without the one there is no holder of the other.
@@ -49,7 +49,7 @@ export class AbsentAgent implements Disposable {
 
   /**
    * What it made on this host, as it remembered it. When nothing is remembered of any agent, all that bears flannel's
-   * name or number. Throws `usage` when only others are remembered: theirs must not be touched by mistake.
+   * name or number. Throws `USAGE` when only others are remembered: theirs must not be touched by mistake.
    */
   async scope(): Promise<AgentScope> {
     const states = this.#warmState.all();
@@ -61,7 +61,7 @@ export class AbsentAgent implements Disposable {
     const { description, flag } = this.network;
     if (listDirectory(stateDirectory).some((file) => file.endsWith(".json"))) {
       throw new FlannelError(
-        "usage",
+        "USAGE",
         `${stateDirectory} remembers no agent with subnet file ${subnetFile} and ${description}, but another; ` +
           `name its --subnet-file and ${flag}`,
       );

@@ -9,7 +9,7 @@ import { MemberBook } from "../../../flannel-store/membership/member-book.ts";
 import { count } from "../../../terminal/text.ts";
 import type { Invocation } from "./invocation.ts";
 
-/** Throws `usage` elsewhere than on the store's host, and for others than root. */
+/** Throws `USAGE` elsewhere than on the store's host, and for others than root. */
 export function openAdministrator({ options }: Invocation): ClusterClient {
   const { clusterDirectory } = options.paths;
   const files = clusterFiles(clusterDirectory);
@@ -19,9 +19,9 @@ export function openAdministrator({ options }: Invocation): ClusterClient {
     const { caCertificate: caFile, adminCertificate: certFile, adminKey: keyFile } = files;
     return new ClusterClient({ endpoints, caFile, certFile, keyFile });
   } catch (error) {
-    if (!hasCode(error, "file.failed")) throw error;
+    if (!hasCode(error, "FILE_FAILED")) throw error;
     throw new FlannelError(
-      "usage",
+      "USAGE",
       `this works as root on the host that keeps the store of a cluster (flannelctl init makes one): ${error.message}`,
     );
   }

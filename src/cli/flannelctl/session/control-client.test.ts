@@ -40,13 +40,13 @@ test.each<[string, (response: ServerResponse) => void, RegExp]>([
   ],
   ["something that is not HTTP", (response) => response.socket?.end("garbage\r\n\r\n"), /cannot understand/],
 ])("%s is a clear error", async (_name, answer, message) => {
-  await expect(asked(answer)).rejects.toMatchObject({ code: "internal", message: expect.stringMatching(message) });
+  await expect(asked(answer)).rejects.toMatchObject({ code: "INTERNAL", message: expect.stringMatching(message) });
 });
 
 test("an agent of another version is told from all other trouble", async () => {
-  const old = { error: { code: "usage", message: "no such operation: is flannelctl newer?" } };
+  const old = { error: { code: "USAGE", message: "no such operation: is flannelctl newer?" } };
   await expect(asked((response) => replyJson(response, old, 404))).rejects.toMatchObject({
-    code: "agent.incompatible",
+    code: "AGENT_INCOMPATIBLE",
     message: expect.stringMatching(/does not speak version 2 of the control protocol.*one of the two is older/),
   });
 });
@@ -61,7 +61,7 @@ test("an answer without end is given up", async () => {
     more();
   };
   await expect(asked(endless)).rejects.toMatchObject({
-    code: "internal",
+    code: "INTERNAL",
     message: expect.stringContaining("longer than"),
   });
 });
@@ -70,7 +70,7 @@ test("nobody listening is agent.absent: no file, a stale socket, a file that is 
   using directory = new TemporaryDirectory();
   writeFileSync(directory.file("plain"), "");
   for (const path of [directory.file("none"), directory.file("plain"), directory.file("plain/below")]) {
-    await expect(askAgent([path], ask, new AbortController().signal)).rejects.toMatchObject({ code: "agent.absent" });
+    await expect(askAgent([path], ask, new AbortController().signal)).rejects.toMatchObject({ code: "AGENT_ABSENT" });
   }
 });
 
@@ -78,7 +78,7 @@ test("an abort ends the wait for an answer", async () => {
   const controller = new AbortController();
   using directory = new TemporaryDirectory();
   await using _ = await StandInAgent.listen(directory.file("s"), () => controller.abort());
-  await expect(askAgent([directory.file("s")], ask, controller.signal)).rejects.toMatchObject({ code: "cancelled" });
+  await expect(askAgent([directory.file("s")], ask, controller.signal)).rejects.toMatchObject({ code: "CANCELLED" });
 });
 
 test("the first socket that somebody listens on is asked", async () => {

@@ -20,8 +20,8 @@ const maxAnswerBytes = 128 * 1024 * 1024;
 const errorBodySchema = z.object({ error: z.object({ code: z.string(), message: z.string() }) });
 
 /**
- * One request, one checked answer, from the first of `socketPaths` that somebody listens on. Rejects with `agent.absent` when nobody listens, `kernel.denied` when the socket
- * may not be opened, `agent.incompatible` when it speaks another version of the protocol, `internal` when the agent refuses or its answer cannot be understood, `cancelled` by `signal`.
+ * One request, one checked answer, from the first of `socketPaths` that somebody listens on. Rejects with `AGENT_ABSENT` when nobody listens, `KERNEL_DENIED` when the socket
+ * may not be opened, `AGENT_INCOMPATIBLE` when it speaks another version of the protocol, `INTERNAL` when the agent refuses or its answer cannot be understood, `CANCELLED` by `signal`.
  */
 export async function askAgent<T>(
   socketPaths: readonly string[],
@@ -32,7 +32,7 @@ export async function askAgent<T>(
   try {
     return await askOn(first, ask, signal);
   } catch (error) {
-    if (others.length > 0 && hasCode(error, "agent.absent")) return askAgent(others, ask, signal);
+    if (others.length > 0 && hasCode(error, "AGENT_ABSENT")) return askAgent(others, ask, signal);
     throw error;
   }
 }
@@ -85,7 +85,7 @@ function readAnswer<T>(socketPath: string, ask: AgentRequest<T>, status: number,
   if (status === 404) {
     // An older agent does not know our paths, a newer one neither; both refuse with 404.
     throw new FlannelError(
-      "agent.incompatible",
+      "AGENT_INCOMPATIBLE",
       `the flanneld behind ${socketPath} does not speak version ${CONTROL_PROTOCOL_VERSION} of the control protocol as this ` +
         "flannelctl does: one of the two is older; restart flanneld if it was upgraded, else use the flannelctl that belongs to it",
     );
@@ -94,7 +94,7 @@ function readAnswer<T>(socketPath: string, ask: AgentRequest<T>, status: number,
     const refusal = errorBodySchema.safeParse(json);
     const reason = refusal.success ? refusal.data.error.message : `HTTP status ${status}`;
     throw new FlannelError(
-      "internal",
+      "INTERNAL",
       `the agent behind ${socketPath} refused ${ask.method} ${ask.path}: ${printable(reason)}`,
     );
   }
@@ -107,7 +107,7 @@ function readAnswer<T>(socketPath: string, ask: AgentRequest<T>, status: number,
 
 function unreadable(socketPath: string, path: string, detail: string, cause?: unknown): FlannelError {
   return new FlannelError(
-    "internal",
+    "INTERNAL",
     `cannot understand the answer of ${socketPath} to ${path}: ${printable(detail)}; ` +
       "is it a flanneld of the same version as this flannelctl?",
     { cause },
@@ -115,9 +115,9 @@ function unreadable(socketPath: string, path: string, detail: string, cause?: un
 }
 
 function classify(error: unknown, socketPath: string, signal: AbortSignal, deadline: AbortSignal): unknown {
-  if (signal.aborted) return new FlannelError("cancelled", "interrupted", { cause: error });
+  if (signal.aborted) return new FlannelError("CANCELLED", "interrupted", { cause: error });
   if (deadline.aborted) {
-    return new FlannelError("internal", `the agent behind ${socketPath} did not answer within ${timeoutMs / 1000} s`, {
+    return new FlannelError("INTERNAL", `the agent behind ${socketPath} did not answer within ${timeoutMs / 1000} s`, {
       cause: error,
       retryable: true,
     });
@@ -126,11 +126,11 @@ function classify(error: unknown, socketPath: string, signal: AbortSignal, deadl
   const code = error instanceof Error && "code" in error ? String(error.code) : "";
   if (code === "ENOENT" || code === "ECONNREFUSED" || code === "ENOTDIR") return absent(socketPath);
   if (code === "EACCES" || code === "EPERM") {
-    return new FlannelError("kernel.denied", `may not open ${socketPath}; run flannelctl as root`, { cause: error });
+    return new FlannelError("KERNEL_DENIED", `may not open ${socketPath}; run flannelctl as root`, { cause: error });
   }
   if (code === "ECONNRESET" || code === "EPIPE") {
     return new FlannelError(
-      "internal",
+      "INTERNAL",
       `the agent behind ${socketPath} hung up without a full answer; is it stopping?`,
       {
         cause: error,
@@ -143,7 +143,7 @@ function classify(error: unknown, socketPath: string, signal: AbortSignal, deadl
 
 function absent(socketPath: string): FlannelError {
   return new FlannelError(
-    "agent.absent",
+    "AGENT_ABSENT",
     `no flanneld listens on ${socketPath}; start it ("systemctl start flanneld" or bin/flanneld), ` +
       "or name its socket with --socket or its subnet file with --subnet-file",
     { retryable: true },

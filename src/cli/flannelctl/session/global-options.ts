@@ -99,7 +99,7 @@ export function globalOptions(): Option[] {
   return [new Option("--json", "machine-readable output"), root, ...valued];
 }
 
-/** `parsed` is what commander collected, by camel-cased flag name. Throws `file.failed`: see `readEnvFile`. */
+/** `parsed` is what commander collected, by camel-cased flag name. Throws `FILE_FAILED`: see `readEnvFile`. */
 export function resolveGlobalOptions(parsed: Readonly<Record<string, unknown>>, env: Environment): GlobalOptions {
   const paths = hostPaths(typeof parsed["root"] === "string" ? parsed["root"] : "");
   const hostFile = readEnvFile(paths.envFile);

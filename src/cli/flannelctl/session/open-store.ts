@@ -10,7 +10,7 @@ export function storeOptions({ etcd }: Pick<GlobalOptions, "etcd">): StoreOption
   return { type: "etcd", endpoints, prefix, username, password, tls: { caFile, certFile, keyFile } };
 }
 
-/** Throws `usage` when the connection flags contradict each other or name files that cannot be used. */
+/** Throws `USAGE` when the connection flags contradict each other or name files that cannot be used. */
 export async function withStore<T>(
   invocation: Invocation,
   use: (store: LeaseAdministration) => Promise<T>,
@@ -24,6 +24,6 @@ async function open({ options }: Invocation): Promise<LeaseAdministration> {
     const { openAdministration } = await import("../../../store/open-administration.ts");
     return await openAdministration(storeOptions(options));
   } catch (error) {
-    throw hasCode(error, "config.invalid") ? new FlannelError("usage", error.message, { cause: error.cause }) : error;
+    throw hasCode(error, "CONFIG_INVALID") ? new FlannelError("USAGE", error.message, { cause: error.cause }) : error;
   }
 }

@@ -6,7 +6,7 @@ import { OUTPUT_VERSION } from "./output-version.ts";
 
 /** One line on standard error: `flannelctl: <reason>`, or with `json` an object as docs/schemas/error.json says. */
 export function reportError(terminal: Terminal, json: boolean, error: unknown): void {
-  const code: ErrorCode = error instanceof FlannelError ? error.code : "internal";
+  const code: ErrorCode = error instanceof FlannelError ? error.code : "INTERNAL";
   const message = printable(describeError(error));
   terminal.writeErr(
     json ? `${JSON.stringify({ version: OUTPUT_VERSION, error: { code, message } })}\n` : `flannelctl: ${message}\n`,
