@@ -60,8 +60,8 @@ The agent is in one of three states. \`flannelctl status\`, \`/readyz\`, the log
 * \`degraded\`: they flow, but not to all, or not as safely as wanted. \`/readyz\` still answers 200.
 * \`notReady\`: they cannot flow, or it is not known whether the subnet is still ours. \`/readyz\` answers 503; \`/healthz\` does not.
 
-A change is told when it has lasted 10 seconds, so that a blip is not seen. Two are told at once: the first state after a
-start that is not \`notReady\`, and a lost lease (marked below). \`reasons\` and \`pendingState\` are of the moment. Forwarding is
+A change is told when it has lasted 10 seconds, so that a blip is not seen. Two are told at once: the way up after a
+start, until the agent is ready for the first time, and a lost lease (marked below). \`reasons\` and \`pendingState\` are of the moment. Forwarding is
 looked at whenever the state is, at least every 2 seconds; chains of other programs once a minute, and when someone asks for the status.
 
 | reason | state | why |

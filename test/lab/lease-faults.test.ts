@@ -66,7 +66,7 @@ describe("taken by another owner", () => {
     const [line] = agent.events("agent.failed");
     expect(line).toContain(thief.publicIp);
     expect(line).toContain(ip(1));
-    expect(line).toContain("lease.conflict");
+    expect(line).toContain("LEASE_CONFLICT");
     expect(await vxlanLines(agent.host.namespace)).toEqual(linesOf(storePeer(1)));
   });
 

@@ -37,7 +37,7 @@ export const leaseSchema = z.object({
 
 export const stateSchema = z
   .enum(["ready", "degraded", "notReady"])
-  .describe("a change has to last 10 s, but for the first after a start and a lost lease");
+  .describe("a change has to last 10 s, but for the way up after a start and a lost lease");
 
 export const reasonSchema = z.object({
   name: z.string().describe("stable, in kebab case: see docs/flannelctl.md"),

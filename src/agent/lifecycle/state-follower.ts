@@ -1,5 +1,5 @@
 // Which state is told: a change has to last before it is, so that a blip is not seen by probes and alerts. Told at once
-// are the first state after a start that is not notReady, and reasons that are no blip (a lost lease).
+// are the way up after a start, until the agent is ready for the first time, and reasons that are no blip (a lost lease).
 import { type AgentState, agentStates, isImmediate, type StateReason, stateOf } from "./agent-state.ts";
 
 export const HOLD_MS = 10_000;
@@ -22,6 +22,7 @@ export class StateFollower {
   readonly #clock: StateClock;
   #told: AgentState = "notReady";
   #changedAtMs: number;
+  /** Not ready once since the start. */
   #isFresh = true;
   /** By rank: since when the reasons have amounted to at least, and at most, that state. */
   readonly #atLeastSinceMs: (number | undefined)[] = [];
@@ -32,7 +33,7 @@ export class StateFollower {
     this.#changedAtMs = clock.wallMs();
   }
 
-  /** The agent begins anew: the next state that is not notReady is told at once, as after a start. */
+  /** The agent begins anew: its way up to ready is told at once, as after a start. */
   beginAnew(): void {
     this.#isFresh = true;
   }
@@ -42,9 +43,10 @@ export class StateFollower {
     const now = stateOf(reasons);
     const nowMs = this.#clock.monotonicMs();
     this.#record(rank(now), nowMs);
-    const isAtOnce = now === "notReady" ? reasons.some(isImmediate) : this.#isFresh;
+    const isWayUp = this.#isFresh && rank(now) < rank(this.#told);
+    const isAtOnce = isWayUp || (now === "notReady" && reasons.some(isImmediate));
     const next = isAtOnce ? now : this.#lasting(nowMs);
-    if (now !== "notReady") this.#isFresh = false;
+    if (now === "ready") this.#isFresh = false;
     if (next !== this.#told) {
       this.#told = next;
       this.#changedAtMs = this.#clock.wallMs();
