@@ -141,6 +141,13 @@ export default {
     ...shapesOnly,
     ...libraryRooms,
     {
+      name: "the-agent-starts-without-schemas",
+      comment: "zod is half a megabyte of code that flannelctl needs and each start of the agent would pay for",
+      severity: "error",
+      from: { path: "^src/(agent|backend|config|store|doctor)/", pathNot: tests },
+      to: { path: "^src/agent/control/control-protocol\\.ts$", dependencyTypesNot: ["type-only"] },
+    },
+    {
       name: "errors-imports-nothing",
       severity: "error",
       from: { path: "^src/errors\\.ts$" },

@@ -5,13 +5,8 @@ import { readFile } from "node:fs/promises";
 import { request } from "node:http";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
-import {
-  controlPaths,
-  metricsSchema,
-  type NetworkStatus,
-  type Status,
-  statusSchema,
-} from "../src/agent/control/control-protocol.ts";
+import { controlPaths } from "../src/agent/control/control-paths.ts";
+import { metricsSchema, type NetworkStatus, type Status, statusSchema } from "../src/agent/control/control-protocol.ts";
 import type { MetricName } from "../src/telemetry/metrics/definitions.ts";
 import type { LabHost } from "./host.ts";
 import { readSubnetEnv, type SubnetEnv } from "./subnet-env.ts";

@@ -9,16 +9,6 @@
 // upgrade one program may be older than the other, and is told so.
 import { z } from "zod";
 
-export const CONTROL_PROTOCOL_VERSION = 2;
-
-export const controlPaths = {
-  status: `/v${CONTROL_PROTOCOL_VERSION}/status`,
-  plan: `/v${CONTROL_PROTOCOL_VERSION}/plan`,
-  rules: `/v${CONTROL_PROTOCOL_VERSION}/rules`,
-  metrics: `/v${CONTROL_PROTOCOL_VERSION}/metrics`,
-  handover: `/v${CONTROL_PROTOCOL_VERSION}/handover`,
-} as const;
-
 /** A moment: RFC 3339, UTC. */
 export const instantSchema = z.iso.datetime();
 

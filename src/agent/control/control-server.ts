@@ -4,15 +4,8 @@ import { createServer, type IncomingMessage, type Server, type ServerResponse } 
 import { dirname } from "node:path";
 import { describeError, FlannelError } from "../../errors.ts";
 import { ensureDirectory } from "../../sys/files.ts";
-import {
-  CONTROL_PROTOCOL_VERSION,
-  controlPaths,
-  type Handover,
-  type MetricsAnswer,
-  type Plan,
-  type Rules,
-  type Status,
-} from "./control-protocol.ts";
+import { CONTROL_PROTOCOL_VERSION, controlPaths } from "./control-paths.ts";
+import type { Handover, MetricsAnswer, Plan, Rules, Status } from "./control-protocol.ts";
 
 export interface ControlHandlers {
   readonly status: () => Promise<Status>;

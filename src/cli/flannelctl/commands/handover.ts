@@ -1,5 +1,6 @@
 // `flannelctl handover`: makes the routes of this host such that upstream's flanneld can take it over.
-import { controlPaths, handoverSchema } from "../../../agent/control/control-protocol.ts";
+import { controlPaths } from "../../../agent/control/control-paths.ts";
+import { handoverSchema } from "../../../agent/control/control-protocol.ts";
 import { hasCode } from "../../../errors.ts";
 import { type ExitCode, exitCodes } from "../../../exit-codes.ts";
 import { silentLogger } from "../../../telemetry/logger.ts";

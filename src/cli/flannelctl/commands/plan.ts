@@ -1,5 +1,6 @@
 // `flannelctl plan`: what the agent wants the kernel to hold, and what it would change now.
-import { controlPaths, type Plan, planSchema } from "../../../agent/control/control-protocol.ts";
+import { controlPaths } from "../../../agent/control/control-paths.ts";
+import { type Plan, planSchema } from "../../../agent/control/control-protocol.ts";
 import { type ExitCode, exitCodes } from "../../../exit-codes.ts";
 import { count, type Paint } from "../../../terminal/text.ts";
 import { askAgent } from "../session/control-client.ts";

@@ -1,5 +1,6 @@
 // `flannelctl rules`: the traffic rules that the agent wants, and those that are there.
-import { controlPaths, type Rules, rulesSchema } from "../../../agent/control/control-protocol.ts";
+import { controlPaths } from "../../../agent/control/control-paths.ts";
+import { type Rules, rulesSchema } from "../../../agent/control/control-protocol.ts";
 import { type ExitCode, exitCodes } from "../../../exit-codes.ts";
 import { count, type Paint } from "../../../terminal/text.ts";
 import { askAgent } from "../session/control-client.ts";

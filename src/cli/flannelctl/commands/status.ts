@@ -1,5 +1,6 @@
 // `flannelctl status`: what the running agent says about itself.
-import { controlPaths, type Status, statusSchema } from "../../../agent/control/control-protocol.ts";
+import { controlPaths } from "../../../agent/control/control-paths.ts";
+import { type Status, statusSchema } from "../../../agent/control/control-protocol.ts";
 import { hasCode } from "../../../errors.ts";
 import { type ExitCode, exitCodes } from "../../../exit-codes.ts";
 import { formatDuration, formatPairs, type Paint } from "../../../terminal/text.ts";

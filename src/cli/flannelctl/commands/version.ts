@@ -1,6 +1,6 @@
 // `flannelctl version`: what runs here, and which version of the agent answers, if one does.
 import { z } from "zod";
-import { controlPaths } from "../../../agent/control/control-protocol.ts";
+import { controlPaths } from "../../../agent/control/control-paths.ts";
 import { describeError, hasCode, isCancelled } from "../../../errors.ts";
 import { type ExitCode, exitCodes } from "../../../exit-codes.ts";
 import { formatPairs } from "../../../terminal/text.ts";

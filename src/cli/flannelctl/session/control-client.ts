@@ -2,7 +2,7 @@
 
 import { type IncomingMessage, request } from "node:http";
 import { z } from "zod";
-import { CONTROL_PROTOCOL_VERSION } from "../../../agent/control/control-protocol.ts";
+import { CONTROL_PROTOCOL_VERSION } from "../../../agent/control/control-paths.ts";
 import { FlannelError, hasCode, isCancelled } from "../../../errors.ts";
 import { tryParseJson } from "../../../json/try-parse-json.ts";
 import { printable } from "../../../terminal/text.ts";

@@ -1,0 +1,12 @@
+// Where the agent answers on flanneld.sock. Apart from the schemas of control-protocol.ts, whose library the agent itself does not
+// need: it would cost each start 30 to 100 ms.
+
+export const CONTROL_PROTOCOL_VERSION = 2;
+
+export const controlPaths = {
+  status: `/v${CONTROL_PROTOCOL_VERSION}/status`,
+  plan: `/v${CONTROL_PROTOCOL_VERSION}/plan`,
+  rules: `/v${CONTROL_PROTOCOL_VERSION}/rules`,
+  metrics: `/v${CONTROL_PROTOCOL_VERSION}/metrics`,
+  handover: `/v${CONTROL_PROTOCOL_VERSION}/handover`,
+} as const;
