@@ -193,14 +193,16 @@ export class Firewall implements AsyncDisposable {
       return;
     }
     const covered = this.#coveredGeneration;
-    if (covered === undefined || isNotAfter(generation.id, covered)) return;
+    if (covered === undefined) return;
     if (touched.size === 0) {
       if ((covered + 1) >>> 0 === generation.id) this.#coveredGeneration = generation.id;
       return;
     }
+    // Judged by slot: a pass asks for the generation and reads only the slots that are marked. A commit to another slot may be
+    // older than that generation although nobody has told of it yet.
+    const isMeant = (slot: RuleSlot) => touched.has(slot.name) && !slot.hasRead(generation.id);
     const { program, pid } = generation;
-    if (program !== "") this.#authors.add(`${program} (pid ${pid})`);
-    this.#lookSoon((slot) => touched.has(slot.name));
+    if (this.#lookSoon(isMeant) && program !== "") this.#authors.add(`${program} (pid ${pid})`);
   }
 
   /** Cheap while nothing happens: one question to the kernel. Legacy tables, which it knows nothing of, are read. */
@@ -212,8 +214,9 @@ export class Firewall implements AsyncDisposable {
     this.#lookSoon((slot) => pass.isPrimary(slot) && (isUnknown || slot.engine.name === "iptables-legacy"));
   }
 
-  #lookSoon(isMeant: (slot: RuleSlot) => boolean): void {
-    if (this.#isStopped || !(this.#pass instanceof RulePass) || !this.#pass.mark(isMeant)) return;
+  /** False when no slot is meant. */
+  #lookSoon(isMeant: (slot: RuleSlot) => boolean): boolean {
+    if (this.#isStopped || !(this.#pass instanceof RulePass) || !this.#pass.mark(isMeant)) return false;
     this.#lookTimer ??= setTimeout(
       () => {
         this.#lookTimer = undefined;
@@ -221,6 +224,7 @@ export class Firewall implements AsyncDisposable {
       },
       this.#pass.repairs.isFight ? FIGHT_DEBOUNCE_MS : DEBOUNCE_MS,
     );
+    return true;
   }
 
   #queuePass(): void {
@@ -256,7 +260,7 @@ export class Firewall implements AsyncDisposable {
     let hasChanged = false;
     for (let round = 1; round <= MAX_ROUNDS && !this.#isStopped; round++) {
       const generation = this.#monitor?.generation();
-      const outcome = await pass.round(authors, onPrimary);
+      const outcome = await pass.round(authors, onPrimary, generation);
       hasChanged ||= outcome !== "settled";
       if (outcome === "settled") this.#coveredGeneration = generation;
       if (outcome !== "written") break;
@@ -274,11 +278,6 @@ export class Firewall implements AsyncDisposable {
     this.#retryTimer = setTimeout(() => this.#queuePass(), delayMs);
     this.#retryTimer.unref();
   }
-}
-
-/** In the kernel's counting, which wraps. */
-function isNotAfter(id: number, covered: number): boolean {
-  return ((id - covered) | 0) <= 0;
 }
 
 function closedError(): FlannelError {

@@ -55,13 +55,16 @@ export class RulePass {
     return engine === this.#engines.primary;
   }
 
-  /** Never rejects. `onPrimary` is called once the rules are where they belong, before what is old is removed. */
-  async round(authors: readonly string[], onPrimary: () => void): Promise<RoundOutcome> {
+  /**
+   * Never rejects. `onPrimary` is called once the rules are where they belong, before what is old is removed;
+   * `generation` is the rule set's, asked for before.
+   */
+  async round(authors: readonly string[], onPrimary: () => void, generation?: number): Promise<RoundOutcome> {
     const repaired: string[] = [];
     const isNew = (slot: RuleSlot) => this.isPrimary(slot) && this.#wanted.has(slot.family);
-    const outcomes = [await this.#bringAll(isNew, repaired)];
+    const outcomes = [await this.#bringAll(isNew, repaired, generation)];
     onPrimary();
-    if (!outcomes.includes("failed")) outcomes.push(await this.#bringAll((slot) => !isNew(slot), repaired));
+    if (!outcomes.includes("failed")) outcomes.push(await this.#bringAll((slot) => !isNew(slot), repaired, generation));
     if (repaired.length > 0) this.repairs.record(repaired, authors);
     return (["failed", "written"] as const).find((outcome) => outcomes.includes(outcome)) ?? "settled";
   }
@@ -121,13 +124,17 @@ export class RulePass {
     return drops;
   }
 
-  async #bringAll(isMeant: (slot: RuleSlot) => boolean, repaired: string[]): Promise<RoundOutcome> {
+  async #bringAll(
+    isMeant: (slot: RuleSlot) => boolean,
+    repaired: string[],
+    generation: number | undefined,
+  ): Promise<RoundOutcome> {
     let outcome: RoundOutcome = "settled";
     for (const slot of this.#slots.filter(isMeant)) {
       const wanted = this.#wantedIn(slot);
       if (slot.isSettled(wanted)) continue;
       try {
-        const change = await slot.bring(wanted);
+        const change = await slot.bring(wanted, generation);
         if (change === undefined) this.#onSettled(slot);
         else if (outcome === "settled") outcome = "written";
         if (change?.isRepair === true) repaired.push(...change.difference);

@@ -25,6 +25,8 @@ export class RuleSlot {
   /** The last writes did not bring what was wanted. */
   attempts = 0;
   error: FlannelError | undefined;
+  /** The kernel's rule set was at least this old when `bring` last read this slot. */
+  #readGeneration: number | undefined;
   #found: FoundRules | undefined;
   #settled: string | undefined;
 
@@ -41,6 +43,11 @@ export class RuleSlot {
 
   get dropsForwarded(): boolean {
     return this.#found?.dropsForwarded === true;
+  }
+
+  /** Whether the last `bring` read what this commit left, or something newer. */
+  hasRead(generation: number): boolean {
+    return this.#readGeneration !== undefined && isNotAfter(generation, this.#readGeneration);
   }
 
   isWanted(wanted: Wanted): boolean {
@@ -73,10 +80,11 @@ export class RuleSlot {
 
   /**
    * Looks, and writes what differs; undefined when nothing does. What was written is to be looked at once more, which
-   * the slot remembers. Throws what the tool says.
+   * the slot remembers. `generation` is the rule set's, asked for before. Throws what the tool says.
    */
-  async bring(wanted: Wanted): Promise<SlotChange | undefined> {
+  async bring(wanted: Wanted, generation?: number): Promise<SlotChange | undefined> {
     const difference = await this.look(wanted);
+    this.#readGeneration = generation;
     if (this.#found === undefined) throw new FlannelError("INTERNAL", "rules were not read");
     const wantedText = textOf(this.wantedLines(wanted));
     if (difference.length === 0) {
@@ -89,6 +97,11 @@ export class RuleSlot {
     await this.engine.write(this.family, wanted(this.#found), this.#found);
     return { difference, isRepair };
   }
+}
+
+/** In the kernel's counting of commits, which wraps. */
+function isNotAfter(generation: number, other: number): boolean {
+  return ((generation - other) | 0) <= 0;
 }
 
 /** Empty when the two are the same in the same order. */

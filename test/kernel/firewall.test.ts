@@ -1,4 +1,5 @@
 // The firewall against real nft, iptables on nftables and legacy iptables.
+import { execFileSync } from "node:child_process";
 import { setTimeout as sleep } from "node:timers/promises";
 import { afterEach, beforeAll, beforeEach, describe, expect, it } from "vitest";
 import { boxNamespace as box } from "../../lab/namespace.ts";
@@ -338,6 +339,20 @@ it("keeps its accept in iptables too where the policy is DROP, in nftables mode"
   await until(async () => (await rules()).includes(jump), { what: "the jump again" });
   await box.run(["iptables-nft", "-P", "FORWARD", "ACCEPT"]);
   await until(async () => (await rules()).length === 0, { what: "no rule of ours" });
+});
+
+it("notices a commit that it hears of after a pass that asked for the generation and read other places", async () => {
+  preparePath("nftables");
+  const firewall = await openSettled("nftables", { resyncMs: 0 });
+  await box.run(["iptables-nft", "-A", "FORWARD", "-s", "1.2.3.4", "-j", "DROP"]);
+  await box.run(["iptables-nft", "-P", "FORWARD", "DROP"]);
+  const hasJump = async () => (await listRules("iptables-nft")).some((line) => line.endsWith("-j FLANNEL-FWD"));
+  await until(hasJump, { what: "the jump" });
+  await untilAgreed(firewall);
+  // In one turn of the event loop: the kernel has told of the commit, and nobody has read it yet.
+  execFileSync("iptables-nft", ["-F", "FORWARD"]);
+  await firewall.setDesired(inputs);
+  await until(hasJump, { what: "the jump again" });
 });
 
 it.each([
