@@ -23,52 +23,52 @@ export const errorCodes = {
     retry: "agent",
   },
   CONFIG_CONFLICT: {
-    meaning: "Somebody else wrote what was to be written: the store holds another value by now.",
+    meaning: "Another program changed the value in the store before this write.",
     remedy: "Read the value again, then repeat the command.",
     retry: "remedy",
   },
   LEASE_CONFLICT: {
-    meaning: "Another host holds the subnet, or another agent announces our public IP.",
-    remedy: "`flannelctl lease list` shows the owner; stop one of the two, or give one another `--public-ip`.",
+    meaning: "Another host holds the subnet, or another agent announces this host's public IP.",
+    remedy: "`flannelctl lease list` shows the owner; stop one of the two agents, or give one another `--public-ip`.",
     retry: "remedy",
   },
   LEASE_LOST: {
-    meaning: "The lease is not in the store, or no longer ours.",
-    remedy: "`flannelctl lease list`; a running agent takes its lease again by itself.",
+    meaning: "The lease is not in the store, or belongs to another host.",
+    remedy: "`flannelctl lease list`; a running agent re-acquires its lease.",
     retry: "agent",
   },
   POOL_EXHAUSTED: {
     meaning: "No subnet of the network is free.",
-    remedy: "Release a lease or a reservation that nobody needs, or enlarge `Network`.",
+    remedy: "Revoke a lease or a reservation that is not needed, or enlarge `Network`.",
     retry: "agent",
   },
   STORE_UNAVAILABLE: {
-    meaning: "The store cannot be reached or does not answer.",
-    remedy: "Look after the store and the network to it; check `--etcd-endpoints`.",
+    meaning: "The store is unreachable or does not answer.",
+    remedy: "Check the store, the network to it and `--etcd-endpoints`.",
     retry: "agent",
   },
   STORE_UNAUTHORIZED: {
     meaning: "The store refuses the user, the password, the role, the certificate or the token.",
-    remedy: "Correct the credentials; a host of a small cluster: `flannelctl join` with a new token.",
+    remedy: "Correct the credentials; on a host of a small cluster, `flannelctl join` with a new token.",
     retry: "remedy",
   },
   STORE_COMPACTED: {
-    meaning: "The store no longer has the revision that was asked for.",
-    remedy: "Nothing: the agent reads everything again. Repeat a command that ended with it.",
+    meaning: "The store no longer has the requested revision: it was compacted.",
+    remedy: "Nothing: the agent reads all keys again. Repeat a command that failed with it.",
     retry: "agent",
   },
   KERNEL_DENIED: {
-    meaning: "The kernel does not permit it.",
+    meaning: "The kernel does not permit the operation.",
     remedy: "Run the program as root, or give it `CAP_NET_ADMIN`.",
     retry: "remedy",
   },
   KERNEL_EXISTS: {
-    meaning: "The kernel has such an object already, and it is not ours.",
+    meaning: "The kernel already has this object, and it belongs to another program.",
     remedy: "Remove the object that the message names, or choose another name, port or network.",
     retry: "agent",
   },
   KERNEL_NOT_FOUND: {
-    meaning: "The kernel does not have the object that was asked for.",
+    meaning: "The kernel does not have the requested object.",
     remedy: "Check that the device that the message names exists.",
     retry: "agent",
   },
@@ -78,32 +78,32 @@ export const errorCodes = {
     retry: "agent",
   },
   KERNEL_UNSUPPORTED: {
-    meaning: "This kernel cannot do it: a module is missing or the kernel is too old.",
+    meaning: "This kernel does not support the operation: a module is missing or the kernel is too old.",
     remedy: "Load the module that the message names, or use another backend.",
     retry: "remedy",
   },
   KERNEL_REJECTED: {
-    meaning: "The kernel refused it for another reason; its words are in the message.",
+    meaning: "The kernel refused the operation for another reason; the message has the kernel's error.",
     remedy: "`flannelctl status` shows all objects that the kernel refuses.",
     retry: "agent",
   },
   INTERFACE_NOT_FOUND: {
-    meaning: "No interface of this host fits the flags, the public IP or the address family.",
+    meaning: "No interface of this host matches the flags, the public IP or the address family.",
     remedy: "Name one with `--iface`; the message lists the interfaces.",
     retry: "remedy",
   },
   FILE_FAILED: {
-    meaning: "A file or a directory cannot be read, written or locked.",
-    remedy: "Make room, or correct the path or its permissions.",
+    meaning: "The program cannot read, write or lock a file or a directory.",
+    remedy: "Free space, or correct the path or its permissions.",
     retry: "later",
   },
   TOOL_MISSING: {
-    meaning: "A program that is needed is not installed or cannot be run.",
+    meaning: "A required program is not installed or does not run.",
     remedy: "Install what the message names.",
     retry: "remedy",
   },
   FIREWALL_REJECTED: {
-    meaning: "nft or iptables refused traffic rules, or did not end in time; its words are in the message.",
+    meaning: "nft or iptables refused traffic rules or timed out; the message has its output.",
     remedy: "`flannelctl rules` shows what is missing.",
     retry: "agent",
   },
@@ -113,8 +113,9 @@ export const errorCodes = {
     retry: "remedy",
   },
   CLUSTER_CONFLICT: {
-    meaning: "The state of the small cluster does not permit it, for example because a host of that name is a member.",
-    remedy: "Do what the message says; `flannelctl host list` shows the members.",
+    meaning:
+      "The state of the small cluster does not permit the operation, for example because a host of that name is a member.",
+    remedy: "Follow the message; `flannelctl host list` shows the members.",
     retry: "remedy",
   },
   CLUSTER_NOT_FOUND: {
@@ -123,7 +124,7 @@ export const errorCodes = {
     retry: "remedy",
   },
   AGENT_RUNNING: {
-    meaning: "Another agent runs and holds the subnet file, the device or the socket.",
+    meaning: "Another running agent holds the subnet file, the device or the socket.",
     remedy: "Stop it, or give each agent its own `--subnet-file`, network, and `VNI` or `Port`.",
     retry: "remedy",
   },
@@ -133,7 +134,7 @@ export const errorCodes = {
     retry: "later",
   },
   AGENT_INCOMPATIBLE: {
-    meaning: "flannelctl and the agent are of versions that do not understand each other.",
+    meaning: "flannelctl and the agent have incompatible versions.",
     remedy: "Restart the older of the two after the upgrade: `flannelctl version` names both.",
     retry: "remedy",
   },
@@ -143,13 +144,13 @@ export const errorCodes = {
     retry: "remedy",
   },
   CANCELLED: {
-    meaning: "Somebody stopped the program before it was done.",
+    meaning: "A user or a signal stopped the program before it finished.",
     remedy: "Repeat the command.",
     retry: "later",
   },
   INTERNAL: {
-    meaning: "Something happened that the program does not expect.",
-    remedy: "Report it with the log; `agent.failed.stack` has the place in the program.",
+    meaning: "An unexpected error: a defect of the program.",
+    remedy: "Report it together with the log; `agent.failed.stack` has the stack trace.",
     retry: "later",
   },
 } as const satisfies Record<string, ErrorCodeDefinition>;

@@ -2,83 +2,83 @@
 import { error, finding, info, verbose, warn } from "./definition.ts";
 
 export const agentEvents = {
-  "agent.starting": info("The agent starts; the line has its version, its pid and the flags that were given."),
+  "agent.starting": info("The agent starts; the line has its version, its pid and the flags."),
   "agent.ready": info("The agent is ready: packets to all known peers can flow."),
   "agent.degraded": warn(
-    "Packets flow, but not to all peers, or not as safely as wanted; the line has the reasons.",
+    "Packets flow, but not to all peers, or a precaution is missing; the line has the reasons.",
     "Read the reasons; `flannelctl status` shows them with more details.",
   ),
   "agent.not-ready": warn(
-    "The agent was ready and is not ready any more; the line has the reasons.",
+    "The agent was ready and is no longer ready; the line has the reasons.",
     "Read the reasons; `flannelctl status` shows them with more details.",
   ),
   "agent.failed": error(
     "The agent ends; the line says why and has the error code.",
-    "Do what the line says; its code is explained among the error codes.",
+    "Follow the line; the table of error codes explains its code.",
   ),
-  "agent.failed.stack": error(
-    "The place in the program where an unexpected error came from.",
-    "Report it, with this line.",
-  ),
+  "agent.failed.stack": error("The stack trace of an unexpected error.", "Report it together with this line."),
   "agent.reload": info(
-    "The agent got SIGHUP: it reads its log level, its certificates and the network configuration again.",
+    "The agent received SIGHUP and reloads its log level, its certificates and the network configuration.",
   ),
   "agent.reload-failed": error(
-    "The agent could not read everything again after SIGHUP; it keeps what it had.",
-    "Repair what the line names, then send SIGHUP again.",
+    "The agent could not reload everything after SIGHUP; it keeps the previous values.",
+    "Correct what the line names, then send SIGHUP again.",
   ),
-  "agent.stopping": info("The agent got a signal and stops."),
+  "agent.stopping": info("The agent received a signal and stops."),
   "agent.stopped": info("The agent has stopped; its lease and the kernel's state stay."),
   "agent.stop-forced": error(
     "The agent did not stop in time and ends at once; the kernel's state stays.",
     "Report it if it happens again.",
   ),
   "control.second-socket": info(
-    "Another agent on this host has the usual control socket; this agent answers on one of its own.",
+    "Another agent on this host uses the default control socket; this agent listens on a second one.",
     "Give `flannelctl` the same `--subnet-file` as this agent.",
   ),
   "flags.odd": warn(
-    "A flag or a variable of flanneld is unknown or looks like a mistake.",
+    "A flag or an environment variable of flanneld is unknown or looks wrong.",
     "Correct the flag or the variable that the line names.",
   ),
   "service.not-notified": warn(
-    "The agent could not tell the service manager of its state, or of what to keep for a restart.",
+    "The agent could not notify the service manager of its state, or of the file descriptors to keep for a restart.",
     "`systemctl status flanneld`",
   ),
   "state.failed": error(
-    "The agent could not save its state; a start while the store is away would have to wait.",
-    "Make room in the state directory, or make it writable; the agent retries by itself.",
+    "The agent could not save its state; a start while the store is unreachable would have to wait.",
+    "Free space in the state directory, or make it writable; the agent retries.",
   ),
   "state.ignored": info("The agent does not use the state of an earlier run; the line says why."),
   "subnet-file.failed": error(
     "The agent could not write the subnet file, usually because the disk is full.",
-    "Make room, or make the directory writable; the agent retries by itself.",
+    "Free space, or make the directory writable; the agent retries.",
   ),
   "subnet-file.odd": warn(
     "The subnet file of an earlier run cannot be used; the agent may lease another subnet than before.",
-    "Nothing, if the subnet stays; else re-create the containers of this host.",
+    "Nothing, if the subnet is the same; otherwise re-create the containers of this host.",
   ),
   "subnet-file.written": info("The agent wrote the subnet file: containers can be started."),
 
-  "preflight.drops-unknown": verbose(1, "The agent could not look for chains of others that drop forwarded packets."),
+  "preflight.drops-unknown": verbose(
+    1,
+    "The agent could not read the chains of other programs, which may drop forwarded packets.",
+  ),
   "preflight.external-mtu": finding(
-    "The MTU of the external interface leaves too little for packets of containers.",
+    "The MTU of the external interface is too small for packets of containers.",
     "Raise the MTU of the interface; the line has the command.",
   ),
   "preflight.failed": warn(
-    "The agent could not check this host for what stands in the way of packets.",
-    "Repair what the line names; `flannelctl status` checks again.",
+    "The agent could not check this host for causes of lost packets.",
+    "Correct what the line names; `flannelctl status` checks again.",
   ),
   "preflight.forward-policy": finding(
     "A chain of another program drops forwarded packets.",
-    "Let that program accept the network; the line has the command.",
+    "Configure that program to accept the network; the line has the command.",
   ),
   "preflight.ip-forward": finding(
     "IP forwarding is off: this host drops packets from and to containers.",
     "Turn it on; the line has the command.",
   ),
   "preflight.kernel-feature": finding(
-    "This kernel lacks what the backend needs.",
+    "This kernel lacks a feature that the backend needs.",
     "Load the kernel module that the line names.",
   ),
   "preflight.network-overlap": finding(
@@ -86,15 +86,15 @@ export const agentEvents = {
     "Remove it, or choose another `Network`.",
   ),
   "preflight.policy-rule": finding(
-    "A policy rule of somebody else leads packets for flannel's network past the main table.",
-    "Put a rule for the network before it; the line has the command.",
+    "A policy rule of another program routes packets for flannel's network past the main table.",
+    "Add a rule for the network before it; the line has the command.",
   ),
   "preflight.port-in-use": finding(
-    "A program on this host has the UDP port of the vxlan device.",
+    "Another program on this host uses the UDP port of the vxlan device.",
     "Stop that program, or set another `Port` in the network configuration.",
   ),
   "preflight.rp-filter": finding(
-    "Strict reverse path filtering may drop packets without a trace.",
-    "Make it loose; the line has the command.",
+    "Strict reverse path filtering may drop packets without an error.",
+    "Set it to loose; the line has the command.",
   ),
 };

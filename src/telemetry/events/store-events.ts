@@ -3,41 +3,41 @@ import { error, finding, info, notice, verbose, warn } from "./definition.ts";
 
 export const storeEvents = {
   "certificate.ca-refused": warn(
-    "The store sent a CA certificate that does not renew ours; the agent keeps the one it has.",
-    "Make sure that the agent talks to the right store.",
+    "The store sent a CA certificate that does not renew the current one; the agent keeps the current one.",
+    "Check that `--etcd-endpoints` names the right store.",
   ),
-  "certificate.ca-renewed": info("The agent took the store's renewed CA certificate."),
+  "certificate.ca-renewed": info("The agent uses the store's renewed CA certificate."),
   "certificate.ends": finding(
     "A certificate for the store expires within 30 days, or has expired.",
     "Renew it; the line says how.",
   ),
   "certificate.not-renewed": warn(
     "The store did not renew the agent's certificate; the agent retries.",
-    "Look after the store.",
+    "Check the store.",
   ),
   "certificate.renewed": info("The store renewed the agent's certificate."),
-  "certificate.replaced": info("Somebody replaced the certificate file; the agent uses the new certificate."),
+  "certificate.replaced": info("Another program replaced the certificate file; the agent uses the new certificate."),
   "certificate.unreadable": warn(
-    "The agent cannot read its certificate or use it.",
-    "Repair the file that the line names.",
+    "The agent cannot read or use its certificate.",
+    "Correct the file that the line names.",
   ),
 
   "config.applied": info("The agent applied a changed network configuration; the line has the keys."),
   "config.changed": warn(
-    "The network configuration changed while the agent was down; the agent starts anew with the new one.",
+    "The network configuration changed while the agent was down; the agent restarts with the new one.",
     "Re-create the containers of this host if its subnet changes.",
   ),
   "config.deleted": warn(
-    "Somebody deleted the network configuration; the agent keeps the last one.",
+    "The network configuration was deleted; the agent keeps the last one.",
     "`flannelctl config set`",
   ),
   "config.odd": warn(
-    "The network configuration has a key that flannel does not know or does not use; the agent ignores the key.",
+    "The network configuration has a key that flannel does not use; the agent ignores the key.",
     "`flannelctl config check`",
   ),
   "config.read": info("The agent read the network configuration."),
   "config.rejected": error(
-    "The new network configuration is wrong; the agent keeps the last one.",
+    "The new network configuration is invalid; the agent keeps the last one.",
     "Correct it: `flannelctl config check` says what is wrong.",
   ),
   "config.restart-needed": warn(
@@ -45,10 +45,10 @@ export const storeEvents = {
     "Restart flanneld on every host.",
   ),
   "config.unavailable": warn(
-    "The agent has no network configuration: the store is away, or the key is missing; the agent retries.",
-    "Look after the store; if the key is missing, `flannelctl config set`.",
+    "The agent has no network configuration: the store is unreachable or the key is missing. The agent retries.",
+    "Check the store; if the key is missing, `flannelctl config set`.",
   ),
-  "config.unavailable.recovered": info("The agent read the network configuration after it had failed to."),
+  "config.unavailable.recovered": info("The agent read the network configuration after a retry."),
 
   "lease.acquired": info("The agent holds a lease; the line says whether it is a new one."),
   "lease.changed": warn(
@@ -56,68 +56,68 @@ export const storeEvents = {
     "Re-create the containers that have addresses of the old subnet.",
   ),
   "lease.conflict": error(
-    "Another agent announces our public IP; this agent forwards, but does not renew its lease any more.",
+    "Another agent announces this host's public IP; this agent keeps forwarding and no longer renews its lease.",
     "Stop one of the two agents, or give one of them another `--public-ip`.",
   ),
-  "lease.deleted": verbose(2, "The lease of a peer expired or was deleted."),
+  "lease.deleted": verbose(2, "A peer's lease expired or was revoked."),
   "lease.not-announced": error(
-    "The host's address cannot serve the network as it is now; the lease stays as it was.",
+    "This host's address does not fit the network configuration; the agent keeps its lease unchanged.",
     "Check the addresses (`ip addr`) and the flags `--iface` and `--public-ip`.",
   ),
   "lease.reacquire": warn(
-    "Our lease is gone, or the store was replaced; the agent takes the lease again.",
-    "Find out who deleted it, unless the store was replaced on purpose.",
+    "The agent's lease is gone, or the store was replaced; the agent re-acquires the lease.",
+    "Find out who revoked it, unless the store was replaced on purpose.",
   ),
   "lease.renewal-failed": warn(
     "The agent could not renew its lease; it retries.",
-    "Look after the store before the lease expires.",
+    "Check the store before the lease expires.",
   ),
-  "lease.renewed": info("The agent renewed its lease, or wrote changed data of this host into it."),
-  "lease.reservation": info("An operator made our lease a reservation, or gave it its expiry back."),
+  "lease.renewed": info("The agent renewed its lease, or updated the data of this host in it."),
+  "lease.reservation": info("An operator made the agent's lease a reservation, or made the reservation a lease again."),
   "lease.seen": verbose(2, "A peer holds a lease."),
   "lease.unavailable": warn(
-    "The agent has no lease: the store is away, or no subnet is free; the agent retries.",
-    "`flannelctl lease list`; release a subnet, or look after the store.",
+    "The agent has no lease: the store is unreachable or no subnet is free. The agent retries.",
+    "`flannelctl lease list`; revoke a lease that is not needed, or check the store.",
   ),
-  "lease.unavailable.recovered": info("The agent got a lease after it had failed to."),
+  "lease.unavailable.recovered": info("The agent acquired a lease after a retry."),
   "lease.unreadable": warn("A key under the prefix is not a lease; the agent ignores it.", "Delete the key."),
-  "leases.changed": verbose(1, "The store told of changed leases."),
+  "leases.changed": verbose(1, "The store reported changed leases."),
   "leases.read": verbose(1, "The agent read all leases."),
 
   "peers.forgotten": warn(
-    "The replaced store still lacks some peers after a minute; the agent removes them.",
-    "Look after the hosts that are missing in `flannelctl lease list`.",
+    "Some peers did not return to the replaced store within a minute; the agent removes them.",
+    "Check the hosts that are missing in `flannelctl lease list`.",
   ),
   "peers.missing": warn(
-    "The store was replaced by one that lacks some peers; the agent keeps them for a minute.",
-    "Look after the hosts that are missing in `flannelctl lease list`.",
+    "The store was replaced and lacks some peers; the agent keeps them for a minute.",
+    "Check the hosts that are missing in `flannelctl lease list`.",
   ),
 
   "store.connected": info("The agent watches the leases in the store."),
-  "store.contact": verbose(6, "The store answered that nothing has changed."),
+  "store.contact": verbose(6, "The store reported that nothing has changed."),
   "store.disconnected": warn(
-    "The agent lost its connection to the store; forwarding goes on and the agent reconnects.",
-    "Look after the store, and after the network to it.",
+    "The agent lost its connection to the store; forwarding continues and the agent reconnects.",
+    "Check the store and the network to it.",
   ),
   "store.ended": warn(
-    "The store of `--store=embedded` ended; the agent restarts it and packets go on.",
+    "The store of `--store=embedded` ended; the agent restarts it and forwarding continues.",
     "Read the store's own lines (`store.said`).",
   ),
-  "store.opened": info("Says in which store the leases are kept."),
+  "store.opened": info("The line says which store keeps the leases."),
   "store.restart-failed": error(
-    "The agent cannot restart the store of `--store=embedded`.",
+    "The agent cannot restart the store of `--store=embedded`; it retries.",
     "Read the store's own lines (`store.said`), and the reason in the line.",
   ),
-  "store.restarted": info("The store of `--store=embedded` serves again."),
-  "store.said": warn("A line that the store of `--store=embedded` wrote itself.", "Do what the line says."),
+  "store.restarted": info("The store of `--store=embedded` accepts connections again."),
+  "store.said": warn("A line of the store of `--store=embedded`.", "Follow the line."),
 
   "warm-start": notice(
-    "The agent uses the lease and the peers that it remembers: as a warning, because the store does not answer; as " +
+    "The agent uses the remembered lease and peers: as a warning, because the store does not answer; as " +
       "information, because the udp backend does so at each start.",
-    "As a warning: look after the store.",
+    "As a warning: check the store.",
   ),
   "warm-start.failed": warn(
-    "The agent cannot use what it remembers yet; it retries until the store answers.",
-    "Repair what the line names, or look after the store.",
+    "The agent cannot use its remembered state yet; it retries until the store answers.",
+    "Correct what the line names, or check the store.",
   ),
 };
