@@ -15,13 +15,13 @@ export type ExitCode = (typeof exitCodes)[keyof typeof exitCodes];
 
 /** What each code says, as a clause for a person. */
 export const exitCodeMeanings: Readonly<Record<keyof typeof exitCodes, string>> = {
-  ok: "done; stopped as asked",
-  failure: "failed, or something was found that is not as it should be",
-  usage: "wrong use or wrong configuration",
+  ok: "success; stopped on request",
+  failure: "failure, or a finding",
+  usage: "wrong usage or wrong configuration",
   noAgent: "no agent listens on the control socket",
-  unknown: "nothing bad was found, but something could not be found out",
+  unknown: "no finding, but a check could not be completed",
   leaseLost: "the agent ended because another owner holds its lease",
-  interrupted: "interrupted by a signal before it was done",
+  interrupted: "interrupted by a signal",
 };
 
 /** For errors that end a program. A lost lease has a code of its own only where it ends the agent: see `agentExitCode`. */

@@ -33,7 +33,7 @@ export async function retryUntilDone<T>(options: RetryOptions, attempt: () => Pr
     try {
       const result = await attempt();
       options.onWaiting?.(undefined);
-      if (said.code !== "") logger.info(`${event}.recovered`, `done after all: ${what}`, { tries });
+      if (said.code !== "") logger.info(`${event}.recovered`, `succeeded after a retry: ${what}`, { tries });
       return result;
     } catch (error) {
       signal.throwIfAborted();
@@ -45,7 +45,7 @@ export async function retryUntilDone<T>(options: RetryOptions, attempt: () => Pr
         const again = error.code === said.code;
         const intervalMs = again ? Math.min(said.intervalMs * 2, SAY_AGAIN_MAX_MS) : SAY_AGAIN_FIRST_MS;
         said = { code: error.code, untilMs: now + intervalMs, intervalMs };
-        logger.warn(event, `cannot ${what}; trying on`, { error: describeError(error), code: error.code, tries });
+        logger.warn(event, `cannot ${what}; retrying`, { error: describeError(error), code: error.code, tries });
       }
       await delay(waitMs * (0.75 + Math.random() / 2), undefined, { signal });
       waitMs = Math.min(waitMs * 2, options.maxDelayMs ?? 5_000);

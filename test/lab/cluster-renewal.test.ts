@@ -73,11 +73,11 @@ it("an agent that has nobody to renew its certificate warns 30 days ahead", asyn
   await writeFile(settings, (await readFile(settings, "utf8")).replace("CERT_RENEW=true", "CERT_RENEW=false"));
   h2.startAgent();
   await h2.agent.untilReady();
-  expect(await h2.agent.untilEvent("certificate.ends")).toContain("ends in 19 days");
+  expect(await h2.agent.untilEvent("certificate.ends")).toContain("expires in 19 days");
   const status = await h2.ctl("status");
   expect(status).toMatch(/certificates +our own ends in 19 d/);
-  expect(status).toMatch(/warning certificate: our certificate \(.*host\.pem\) ends in 19 days, on /);
-  expect(status).toContain("remedy: put a new certificate into the file, then reload flanneld (SIGHUP)");
+  expect(status).toMatch(/warning certificate: this host's certificate \(.*host\.pem\) expires in 19 days, on /);
+  expect(status).toContain("remedy: replace the file by a new certificate, then reload flanneld (SIGHUP)");
 });
 
 it("a host that slept through it says so, and joins again with a new token, on the same lease", async () => {

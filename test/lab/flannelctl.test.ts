@@ -57,7 +57,7 @@ describe("status and wait", () => {
     await agent.untilEvent("lease.conflict");
     const troubled = await ctl("status");
     expect(troubled.exitCode).toBe(1);
-    expect(troubled.stdout).toContain("another agent announces our public IP");
+    expect(troubled.stdout).toContain("another agent announces this host's public IP");
     expect(await ctl("wait", "--timeout", "1")).toMatchObject({ exitCode: 1 });
 
     await agent.term();

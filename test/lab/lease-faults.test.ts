@@ -115,7 +115,9 @@ describe("two agents with one public IP", () => {
     const status = await until(async () => (await older.status()).reasons.length > 0 && older.status(), {
       what: "the older agent to be not ready",
     });
-    expect(status.reasons.map(({ message }) => message).join()).toContain("another agent announces our public IP");
+    expect(status.reasons.map(({ message }) => message).join()).toContain(
+      "another agent announces this host's public IP",
+    );
     expect(await keyOfAgent(older)).toBe(await keyOfAgent(newer));
 
     // Two renewals of the newer one: each agent looks at its clock in between.

@@ -57,7 +57,7 @@ describe("readiness", () => {
     const { lease } = await agent.status();
     const other = storePeer(9, { publicIp: agent.host.ipv4 ?? "" });
     await scene.etcd.put(leaseDirectory + lease?.key, leaseValue(other));
-    await manager.untilNotified("STATUS=not ready: another agent announces our public IP");
+    await manager.untilNotified("STATUS=not ready: another agent announces this host's public IP");
     expect(await probe("/readyz")).toEqual({ status: 503, text: "flanneld is not ready yet" });
     expect((await probe("/healthz")).status).toBe(200);
     expect(JSON.parse((await probe("/readyz?verbose")).text)).toEqual({

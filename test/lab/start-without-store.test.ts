@@ -110,7 +110,7 @@ describe("the store is away and the last run is remembered", () => {
     const status = await agent.status();
     expect(status).toMatchObject({ state: "notReady", warmStart: true, store: { connected: false } });
     expect(status.reasons.map(({ message }) => message)).toEqual([
-      "running on remembered state: the store has not answered yet",
+      "using remembered state: the store has not answered yet",
     ]);
     expect((await probe("/readyz")).status).toBe(503);
 

@@ -161,7 +161,7 @@ describe("several agents on one host", () => {
     });
     expect(await second.exited).toEqual({ code: 1, signal: null });
     expect(second.events("agent.failed")[0]).toContain(
-      `flannel.1 is kept by another agent on this host (pid ${first.pid})`,
+      `flannel.1 is in use by another agent on this host (pid ${first.pid})`,
     );
     // Without a memory of its own, cleanup means every flannel device: not while one of them is kept.
     const flags = [`--subnet-file=${directory}/subnet.env`, `--state-dir=${directory}/state`, "--etcd-prefix=/other"];

@@ -12,7 +12,7 @@ import { z } from "zod";
 /** A moment: RFC 3339, UTC. */
 export const instantSchema = z.iso.datetime();
 
-const networkName = z.string().describe("of the network; today the key prefix in the store");
+const networkName = z.string().describe("identity of the network; today the key prefix in the store");
 
 export const leaseSchema = z.object({
   key: z.string(),
@@ -21,17 +21,17 @@ export const leaseSchema = z.object({
   publicIp: z.string().optional(),
   publicIpv6: z.string().optional(),
   backendType: z.string().optional(),
-  expiresAt: instantSchema.optional().describe("missing for a reservation"),
+  expiresAt: instantSchema.optional().describe("absent for a reservation"),
   reserved: z.boolean().describe("it never expires"),
 });
 
 export const stateSchema = z
   .enum(["ready", "degraded", "notReady"])
-  .describe("a change has to last 10 s, but for the way up after a start and a lost lease");
+  .describe("a change must last 10 s, except the change to ready after a start and a lost lease");
 
 export const reasonSchema = z.object({
   name: z.string().describe("stable, in kebab case: see docs/flannelctl.md"),
-  state: z.enum(["degraded", "notReady"]).describe("what it makes of the state"),
+  state: z.enum(["degraded", "notReady"]).describe("the state that this reason causes"),
   message: z.string(),
 });
 
@@ -39,8 +39,8 @@ export const reasonSchema = z.object({
 export const findingSchema = z.object({
   name: z.string().describe("what it is about, stable, in kebab case: see docs/flannelctl.md"),
   severity: z.enum(["warning", "error"]),
-  evidence: z.string().describe("what was seen"),
-  remedy: z.string().describe("the command or the action that ends it"),
+  evidence: z.string().describe("what was observed"),
+  remedy: z.string().describe("the command or the action that resolves it"),
 });
 
 /** What runs for the backend, with counters since the agent started. Names are the backend's. */
@@ -66,7 +66,7 @@ const dataPlaneSchema = z.object({
 const networkStatusSchema = z.object({
   name: networkName,
   subnetFile: z.string(),
-  backendType: z.string().optional().describe("missing before there is a configuration"),
+  backendType: z.string().optional().describe("absent before there is a configuration"),
   externalInterface: z
     .object({
       name: z.string(),
@@ -79,13 +79,13 @@ const networkStatusSchema = z.object({
     .optional(),
   mtuBytes: z.int().optional().describe("of packets between containers"),
   lease: leaseSchema.optional(),
-  warmStart: z.boolean().describe("running on what the state directory remembered; the store has not answered yet"),
+  warmStart: z.boolean().describe("using the remembered state of the state directory; the store has not answered yet"),
   revision: z.string().optional().describe("store revision up to which the leases are known, decimal"),
-  unreadableKeys: z.array(z.object({ key: z.string(), reason: z.string() })).describe("keys that are no leases"),
+  unreadableKeys: z.array(z.object({ key: z.string(), reason: z.string() })).describe("keys that are not leases"),
   peers: z.object({
-    known: z.int().describe("leases of others"),
-    desired: z.int().describe("those that this backend can reach"),
-    programmed: z.int().describe("of the desired, those whose every kernel object is in place"),
+    known: z.int().describe("leases of other hosts"),
+    desired: z.int().describe("peers that this backend can reach"),
+    programmed: z.int().describe("desired peers with every kernel object in place"),
     skipped: z.array(z.object({ key: z.string(), reason: z.string() })),
   }),
   failures: z
@@ -94,10 +94,12 @@ const networkStatusSchema = z.object({
         object: z.string(),
         error: z.string(),
         attempts: z.int(),
-        scope: z.enum(["own", "peer", "precaution", "leftover"]).describe("whose object it is"),
+        scope: z.enum(["own", "peer", "precaution", "leftover"]).describe("the owner of the object"),
       }),
     )
-    .describe("kernel objects and traffic rules that could not be programmed, with the kernel's or the tool's words"),
+    .describe(
+      "kernel objects and traffic rules that could not be programmed, with the error of the kernel or the tool",
+    ),
   repairs: z.object({
     total: z.int(),
     last: z.array(z.object({ repairedAt: instantSchema, object: z.string(), action: z.string() })),
@@ -105,13 +107,13 @@ const networkStatusSchema = z.object({
   rules: z
     .object({
       mode: z.enum(["nftables", "iptables-nft", "iptables-legacy", "none"]),
-      reason: z.string().describe("why they are kept there"),
+      reason: z.string().describe("why the agent keeps the rules there"),
       masquerade: z.boolean(),
       forward: z.boolean(),
-      warnings: z.array(z.string()).describe("what is odd about this host: a missing tool or kernel module"),
+      warnings: z.array(z.string()).describe("a missing tool or kernel module of this host"),
     })
     .optional()
-    .describe("traffic rules; missing before the network is open"),
+    .describe("traffic rules; absent before the network is open"),
   dataPlane: dataPlaneSchema.optional().describe("only with backends whose packets the agent carries itself"),
 });
 
@@ -124,17 +126,17 @@ export const statusSchema = z.object({
   }),
   state: stateSchema,
   stateChangedAt: instantSchema,
-  pendingState: stateSchema.optional().describe("what it becomes if the reasons of this moment last"),
-  reasons: z.array(reasonSchema).describe("of this moment, worst first; empty when nothing speaks against ready"),
+  pendingState: stateSchema.optional().describe("the next state if the current reasons last"),
+  reasons: z.array(reasonSchema).describe("the current reasons, worst first; empty when ready"),
   findings: z.array(findingSchema),
   store: z.object({
     description: z.string(),
     connected: z.boolean(),
-    ageSeconds: z.number().optional().describe("since it last answered; missing when it never did"),
+    ageSeconds: z.number().optional().describe("time since the store last answered; absent before the first answer"),
     certificates: z
       .array(z.object({ role: z.enum(["client", "authority", "server"]), source: z.string(), endsAt: instantSchema }))
       .optional()
-      .describe("those that the connection stands on; missing without TLS"),
+      .describe("certificates of the connection; absent without TLS"),
   }),
   networks: z.array(networkStatusSchema),
 });
@@ -146,7 +148,7 @@ export const planSchema = z.object({
       desired: z.array(z.string()).describe("host state, as lines of ip, bridge and sysctl"),
       difference: z
         .array(z.string())
-        .describe("what would be changed now: + is added, - removed; empty when the kernel agrees"),
+        .describe("pending changes: + is added, - is removed; empty when desired and observed agree"),
     }),
   ),
 });
@@ -161,7 +163,7 @@ export const rulesSchema = z.object({
       found: z.array(z.string()),
       difference: z
         .array(z.string())
-        .describe("+ is missing, - is too much, ~ is in the wrong order; empty when the kernel agrees"),
+        .describe("+ is missing, - is superfluous, ~ is in the wrong order; empty when desired and observed agree"),
     }),
   ),
 });

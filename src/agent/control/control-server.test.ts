@@ -50,7 +50,8 @@ it("tells a flannelctl of another version so in a sentence, which that one shows
     {
       error: {
         code: "AGENT_INCOMPATIBLE",
-        message: "this flanneld speaks version 2 of the control protocol, not 1: use the flannelctl that belongs to it",
+        message:
+          "this flanneld speaks version 2 of the control protocol, not 1: use the flannelctl of the same version",
       },
     },
   ]);

@@ -43,7 +43,9 @@ export class ControlServer implements AsyncDisposable {
       chmodSync(path, 0o600);
     } catch (cause) {
       server.close();
-      throw new FlannelError("FILE_FAILED", `cannot open the control socket ${path}`, { cause });
+      throw new FlannelError("FILE_FAILED", `cannot open the control socket ${path}: choose another --control-socket`, {
+        cause,
+      });
     }
     server.removeListener("error", reject);
     server.on("error", () => undefined);
@@ -63,7 +65,7 @@ export class ControlServer implements AsyncDisposable {
 function removeOldSocket(path: string): void {
   const found = statSync(path, { throwIfNoEntry: false });
   if (found === undefined) return;
-  if (!found.isSocket()) throw new Error("there is something that is not a socket");
+  if (!found.isSocket()) throw new Error("the path exists and is not a socket");
   rmSync(path);
 }
 
@@ -101,12 +103,12 @@ async function answer(request: IncomingMessage, response: ServerResponse, handle
 function refusal(path: string) {
   const asked = /^\/v(\d+)\//.exec(path)?.[1];
   if (asked === undefined || asked === String(CONTROL_PROTOCOL_VERSION)) {
-    return failure("USAGE", "no such operation: is flannelctl newer?");
+    return failure("USAGE", "unknown operation: restart flanneld if flannelctl is newer");
   }
   return failure(
     "AGENT_INCOMPATIBLE",
     `this flanneld speaks version ${CONTROL_PROTOCOL_VERSION} of the control protocol, not ${asked}: ` +
-      "use the flannelctl that belongs to it",
+      "use the flannelctl of the same version",
   );
 }
 

@@ -17,10 +17,10 @@ export function secondControlSocket(subnetFile: string): string {
 export async function chooseControlSocket(asked: string, subnetFile: string, logger: Logger): Promise<string> {
   if (!(await isAnswering(asked))) return asked;
   if (asked !== defaultControlSocket(subnetFile)) {
-    throw new FlannelError("AGENT_RUNNING", `another agent answers on ${asked}: choose another --control-socket`);
+    throw new FlannelError("AGENT_RUNNING", `another agent listens on ${asked}: choose another --control-socket`);
   }
   const second = secondControlSocket(subnetFile);
-  logger.info("control.second-socket", `another agent answers on ${asked}: this one answers on ${second}`);
+  logger.info("control.second-socket", `another agent listens on ${asked}: this agent listens on ${second}`);
   return second;
 }
 

@@ -88,7 +88,7 @@ export class AgentFiles implements AsyncDisposable {
       this.#logger.info("subnet-file.written", `wrote subnet file to ${subnetFile}`, { file: subnetFile });
     } catch (error) {
       if (this.#isNewFailure("subnet file", error)) {
-        const message = "the subnet file cannot be written; trying on";
+        const message = "cannot write the subnet file; retrying";
         this.#logger.error("subnet-file.failed", message, { error: describeError(error) });
       }
     }
@@ -120,7 +120,7 @@ export class AgentFiles implements AsyncDisposable {
 
   #sayNotSaved(what: "state" | "peers", error: unknown): void {
     if (!this.#isNewFailure(what, error)) return;
-    const message = `the ${what} cannot be saved: a start while the store is away would wait`;
+    const message = `cannot save the ${what}; retrying: a start while the store is unreachable would wait`;
     this.#logger.error("state.failed", message, { error: describeError(error) });
   }
 

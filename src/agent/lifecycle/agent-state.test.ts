@@ -41,14 +41,9 @@ describe("stateReasons", () => {
   it.each<[Partial<StateFacts>, AgentState, string, string]>([
     [{ hasLease: false }, "notReady", "no-lease", "no lease yet"],
     [{ hasLease: false, leaseObstacle: "no free subnet" }, "notReady", "no-lease", "no lease yet: no free subnet"],
-    [{ leaseProblem: "our lease has expired" }, "notReady", "lease-invalid", "our lease has expired"],
+    [{ leaseProblem: "the lease has expired" }, "notReady", "lease-invalid", "the lease has expired"],
     [{ leaseProblem: "deleted", isLeaseRetaken: true }, "notReady", "lease-retaken", "deleted"],
-    [
-      { isWarmStart: true },
-      "notReady",
-      "lease-unconfirmed",
-      "running on remembered state: the store has not answered yet",
-    ],
+    [{ isWarmStart: true }, "notReady", "lease-unconfirmed", "using remembered state: the store has not answered yet"],
     [{ isSubnetFileWritten: false }, "notReady", "subnet-file-missing", "the subnet file is not written yet"],
     [{ externalInterfaceProblem: "eth0 is down" }, "notReady", "interface-unusable", "eth0 is down"],
     [{ forwardingOff: ["IPv4 forwarding is off"] }, "notReady", "forwarding-off", "IPv4 forwarding is off"],
@@ -57,7 +52,7 @@ describe("stateReasons", () => {
       { hostFailures: [failure("own"), failure("own")] },
       "notReady",
       "own-object-failed",
-      `our own kernel objects could not be programmed: ${words} and 1 more`,
+      `the host's own kernel objects could not be programmed: ${words} and 1 more`,
     ],
     [{ ruleFailures: [failure("own")] }, "notReady", "rules-missing", `traffic rules could not be written: ${words}`],
     [
@@ -92,7 +87,7 @@ describe("stateReasons", () => {
       `kernel objects of peers could not be programmed: ${words}`,
     ],
     [{ skippedPeers: 2 }, "degraded", "peer-skipped", "2 peers cannot be used"],
-    [{ unreadableKeys: 1 }, "degraded", "lease-unreadable", "1 key in the store is no lease"],
+    [{ unreadableKeys: 1 }, "degraded", "lease-unreadable", "1 key in the store is not a lease"],
     [
       { hostFailures: [failure("precaution")] },
       "degraded",
@@ -103,7 +98,7 @@ describe("stateReasons", () => {
       { ruleFailures: [failure("leftover")] },
       "degraded",
       "leftover",
-      `what an earlier configuration left could not be removed: ${words}`,
+      `leftovers of an earlier configuration could not be removed: ${words}`,
     ],
     [{ forwardDrops: ["nft chain inet x drops"] }, "degraded", "forward-policy", "nft chain inet x drops"],
     [{ storeAgeMs: STORE_SEEN_BOUND_MS + 1 }, "degraded", "store-silent", "the store has not answered for 300 s"],

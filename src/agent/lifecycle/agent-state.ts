@@ -17,7 +17,7 @@ export interface ReasonDefinition {
 
 /** Every reason there is. Names are stable. docs/flannelctl.md lists them. */
 export const reasonDefinitions = {
-  starting: { state: "notReady", argument: "The agent has only just started and knows nothing yet." },
+  starting: { state: "notReady", argument: "The agent has just started and has no information yet." },
   "no-lease": {
     state: "notReady",
     isImmediate: true,
@@ -26,20 +26,21 @@ export const reasonDefinitions = {
   "lease-invalid": {
     state: "notReady",
     isImmediate: true,
-    argument: "The lease has expired, or another agent announces our address: others may be given the subnet.",
+    argument:
+      "The lease has expired, or another agent announces this host's address: another host may lease the subnet.",
   },
   "lease-retaken": {
     state: "notReady",
-    argument: "An operator deleted the lease and it is being taken again, which takes a moment; the subnet may change.",
+    argument: "The lease was revoked and the agent re-acquires it, which takes a moment; the subnet may change.",
   },
   "lease-unconfirmed": {
     state: "notReady",
     argument:
-      "The agent runs on what it remembers, and the store has not said since the start that the lease is still ours. Packets flow; a rolling restart should stop here.",
+      "The agent uses its remembered state, and the store has not confirmed the lease since the start. Packets flow; a rolling restart should stop here.",
   },
   "interface-unusable": {
     state: "notReady",
-    argument: "The external interface is the way to all peers.",
+    argument: "The external interface cannot be used; it is the route to all peers.",
   },
   "forwarding-off": {
     state: "notReady",
@@ -47,45 +48,47 @@ export const reasonDefinitions = {
   },
   "data-plane-failed": {
     state: "notReady",
-    argument: "With the udp backend the agent carries the packets itself: without it none of a family pass.",
+    argument:
+      "With the udp backend the agent carries the packets itself: when it fails, no packets of an address family pass.",
   },
   "own-object-failed": {
     state: "notReady",
-    argument: "The own device, its address or the route to it is missing: nothing reaches any peer.",
+    argument: "This host's flannel device, its address or its route is missing: packets reach no peer.",
   },
   "rules-missing": {
     state: "notReady",
-    argument: "Without our traffic rules packets are dropped by others, or leave with addresses that have no way back.",
+    argument:
+      "Flannel's traffic rules are missing: other rules may drop packets, or packets leave with addresses that cannot be answered.",
   },
   "subnet-file-missing": {
     state: "notReady",
-    argument: "Docker and CNI read it: new containers get no address, or a wrong one.",
+    argument: "Docker and CNI read the subnet file: new containers get no address, or a wrong one.",
   },
   "peers-unknown": {
     state: "notReady",
-    argument: "The agent has just started and has not programmed the known peers once.",
+    argument: "The agent has just started and has not programmed the known peers yet.",
   },
   "no-peer-reached": {
     state: "notReady",
-    argument: "There are two peers or more and none could be programmed: the fault is most likely here.",
+    argument: "There are two peers or more and none could be programmed: the cause is most likely on this host.",
   },
   "peers-pending": {
     state: "degraded",
-    argument: "Peers have changed and are being programmed; the others are reached.",
+    argument: "The agent is programming changed peers; the other peers are reachable.",
   },
   "peer-failed": {
     state: "degraded",
     argument:
-      "Kernel objects of single peers could not be programmed, such as a host-gw peer off the link; the others are reached.",
+      "Kernel objects of some peers could not be programmed, such as a host-gw peer off the link; the other peers are reachable.",
   },
   "peer-skipped": {
     state: "degraded",
     argument:
-      "The lease of a peer cannot be used (another backend, an overlap, a wrong value); the others are reached.",
+      "The lease of a peer cannot be used (another backend, an overlap, a wrong value); the other peers are reachable.",
   },
   "lease-unreadable": {
     state: "degraded",
-    argument: "A key in the store is no lease: it may be that of a peer.",
+    argument: "A key in the store is not a valid lease: it may belong to a peer.",
   },
   "precaution-failed": {
     state: "degraded",
@@ -93,16 +96,17 @@ export const reasonDefinitions = {
   },
   leftover: {
     state: "degraded",
-    argument: "Something of an earlier configuration could not be removed.",
+    argument: "A leftover of an earlier configuration could not be removed.",
   },
   "forward-policy": {
     state: "degraded",
-    argument: "A chain of another program drops forwarded packets that none of its rules accepts: it may accept ours.",
+    argument:
+      "A chain of another program drops forwarded packets that none of its rules accepts: one of its rules may accept flannel's.",
   },
   "store-silent": {
     state: "degraded",
     argument:
-      "The store has not answered for 5 minutes: new peers are not seen, but the lease is valid and known peers are reached. It concerns all hosts at once, so taking them out of service would make it worse.",
+      "The store has not answered for 5 minutes: the agent does not see new peers, but the lease is valid and known peers are reachable. All hosts are affected at once, so taking them out of service would make it worse.",
   },
 } as const satisfies Record<string, ReasonDefinition>;
 
@@ -192,9 +196,7 @@ function leaseReasons(facts: StateFacts): StateReason[] {
     return [reason("no-lease", leaseObstacle === undefined ? "no lease yet" : `no lease yet: ${leaseObstacle}`)];
   return [
     ...(leaseProblem === undefined ? [] : [reason(isLeaseRetaken ? "lease-retaken" : "lease-invalid", leaseProblem)]),
-    ...(isWarmStart
-      ? [reason("lease-unconfirmed", "running on remembered state: the store has not answered yet")]
-      : []),
+    ...(isWarmStart ? [reason("lease-unconfirmed", "using remembered state: the store has not answered yet")] : []),
     ...(isSubnetFileWritten ? [] : [reason("subnet-file-missing", "the subnet file is not written yet")]),
   ];
 }
@@ -220,10 +222,10 @@ function objectReasons({ hostFailures, ruleFailures }: StateFacts): StateReason[
   const of = (failures: readonly ScopedFailure[], scope: FailureScope) =>
     failures.filter((failure) => failure.scope === scope);
   return [
-    ...failed("own-object-failed", "our own kernel objects could not be programmed", of(hostFailures, "own")),
+    ...failed("own-object-failed", "the host's own kernel objects could not be programmed", of(hostFailures, "own")),
     ...failed("rules-missing", "traffic rules could not be written", of(ruleFailures, "own")),
     ...failed("precaution-failed", "a precaution could not be set", of(all, "precaution")),
-    ...failed("leftover", "what an earlier configuration left could not be removed", of(all, "leftover")),
+    ...failed("leftover", "leftovers of an earlier configuration could not be removed", of(all, "leftover")),
   ];
 }
 
@@ -251,7 +253,7 @@ function storeReasons({ unreadableKeys, isWarmStart, storeAgeMs = 0 }: StateFact
       : [
           reason(
             "lease-unreadable",
-            counted(unreadableKeys, "key in the store is no lease", "keys in the store are no leases"),
+            counted(unreadableKeys, "key in the store is not a lease", "keys in the store are not leases"),
           ),
         ]),
     ...(isSilent ? [reason("store-silent", `the store has not answered for ${Math.round(storeAgeMs / 1_000)} s`)] : []),

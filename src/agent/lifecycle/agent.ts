@@ -254,7 +254,7 @@ export class Agent implements AsyncDisposable {
   #leaseRequest(): LeaseRequest {
     const { remembered } = this.#parts;
     if (this.#config === undefined || this.#network === undefined) {
-      throw new FlannelError("INTERNAL", "a lease was asked for before the network was open");
+      throw new FlannelError("INTERNAL", "a lease was requested before the network was open");
     }
     const [network, own] = [this.#network, this.#own ?? remembered?.own];
     return {
@@ -332,7 +332,7 @@ export class Agent implements AsyncDisposable {
     try {
       this.#keeper.setAttributes(network.attributes());
     } catch (error) {
-      const message = "the host cannot serve the network as it is now: the lease stays as it was";
+      const message = "this host's address does not fit the network configuration: keeping the lease unchanged";
       this.#parts.logger.error("lease.not-announced", message, { error: describeError(error) });
     }
     this.settle();

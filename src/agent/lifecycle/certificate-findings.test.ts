@@ -22,21 +22,21 @@ test("within 30 days it is a warning with the day, after the end an error", () =
     {
       name: "certificate",
       severity: "warning",
-      evidence: "our certificate (client.pem) ends in 29 days, on 2026-03-31",
-      remedy: "put a new certificate into the file, then reload flanneld (SIGHUP)",
+      evidence: "this host's certificate (client.pem) expires in 29 days, on 2026-03-31",
+      remedy: "replace the file by a new certificate, then reload flanneld (SIGHUP)",
     },
   ]);
   expect(findings("client", "2026-03-02T13:00:00Z")).toMatchObject([
     { evidence: expect.stringContaining("in 1 day,") },
   ]);
   expect(findings("server", "2026-03-01T12:00:00Z")).toMatchObject([
-    { severity: "error", evidence: "the certificate of the store (server.pem) ended on 2026-03-01" },
+    { severity: "error", evidence: "the certificate of the store (server.pem) expired on 2026-03-01" },
   ]);
 });
 
 test("the remedy for a certificate that the store renews is to wait, and to join again once it ended", () => {
   expect(findings("client", "2026-03-20T00:00:00Z", true)).toMatchObject([
-    { remedy: expect.stringContaining("flanneld has been trying to renew it") },
+    { remedy: expect.stringContaining("flanneld retries the renewal") },
   ]);
   expect(findings("client", "2026-02-20T00:00:00Z", true)).toMatchObject([
     { remedy: expect.stringMatching(/^flannelctl join 192\.0\.2\.1:2379 --token TOKEN, .*flannelctl token create/) },

@@ -7,7 +7,7 @@ const DAY_MS = 86_400_000;
 const WARN_AHEAD_MS = 30 * DAY_MS;
 
 const names: Readonly<Record<CertificateInUse["role"], string>> = {
-  client: "our certificate",
+  client: "this host's certificate",
   authority: "the CA certificate",
   server: "the certificate of the store",
 };
@@ -27,7 +27,7 @@ export function certificateFindings(
     const hasEnded = endsAtMs <= nowMs;
     const day = new Date(endsAtMs).toISOString().slice(0, 10);
     const days = Math.floor((endsAtMs - nowMs) / DAY_MS);
-    const when = hasEnded ? `ended on ${day}` : `ends in ${days} day${days === 1 ? "" : "s"}, on ${day}`;
+    const when = hasEnded ? `expired on ${day}` : `expires in ${days} day${days === 1 ? "" : "s"}, on ${day}`;
     return {
       name: "certificate",
       severity: hasEnded ? "error" : "warning",
@@ -43,15 +43,15 @@ function remedyFor(
   { endpoints, renewsCertificate = false }: Pick<EtcdOptions, "endpoints" | "renewsCertificate">,
 ): string {
   if (role === "authority") {
-    return "put the authority's new certificate into the file on every host, then reload flanneld (SIGHUP)";
+    return "replace the file by the new CA certificate on every host, then reload flanneld (SIGHUP)";
   }
   if (!renewsCertificate) {
     return role === "server"
-      ? "renew it at the store: without it no host reaches the store any more"
-      : "put a new certificate into the file, then reload flanneld (SIGHUP)";
+      ? "renew it at the store: no host can reach the store with an expired certificate"
+      : "replace the file by a new certificate, then reload flanneld (SIGHUP)";
   }
   if (role === "server") return "restart flannel-store on its host: it renews its certificate when it starts";
-  if (!hasEnded) return "flanneld has been trying to renew it: its log says what stands in the way";
+  if (!hasEnded) return "flanneld retries the renewal: its log has the reason for the failure";
   const address = endpoints.split(",", 1)[0]?.replace(/^https:\/\//, "") ?? "";
   return `flannelctl join ${address} --token TOKEN, with a new one from flannelctl token create on the store's host`;
 }

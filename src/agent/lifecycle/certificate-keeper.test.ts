@@ -78,7 +78,7 @@ test("a store that is away is tried again, with the certificate staying as it is
   const { keeper, events, reloads } = keep();
   await using _keeper = keeper;
   await until(() => events.length > 0, { what: "a failed attempt" });
-  expect(events[0]).toContain("certificate.not-renewed: cannot have our certificate renewed; trying on");
+  expect(events[0]).toContain("certificate.not-renewed: cannot renew this host's certificate; retrying");
   expect(reloads()).toBe(0);
 });
 
@@ -115,6 +115,6 @@ test("a store whose certificate does end is asked once more, then told of", asyn
   const { keeper, events, reloads } = keep(() => shown(10));
   await using _keeper = keeper;
   await until(() => events.length > 0, { what: "the warning" });
-  expect(events[0]).toContain("certificate.ends: the certificate of the store (https://127.0.0.1:1) ends in");
+  expect(events[0]).toContain("certificate.ends: the certificate of the store (https://127.0.0.1:1) expires in");
   expect(reloads()).toBe(1);
 });

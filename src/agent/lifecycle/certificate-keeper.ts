@@ -62,7 +62,9 @@ export class CertificateKeeper implements AsyncDisposable {
         if (!(await this.#hasReconnected())) this.#warn();
       } catch (error) {
         if (this.#signal.aborted) return;
-        logger.warn("certificate.unreadable", "cannot look after the certificate", { error: describeError(error) });
+        logger.warn("certificate.unreadable", "cannot check the certificate; retrying", {
+          error: describeError(error),
+        });
       }
       const untilRetryMs = this.#retry.atMs - performance.now();
       const waitMs = untilRetryMs > 0 ? Math.min(lookEveryMs, untilRetryMs) : lookEveryMs;
@@ -93,7 +95,7 @@ export class CertificateKeeper implements AsyncDisposable {
       if (this.#signal.aborted) return;
       const { waitMs } = this.#retry;
       this.#retry = { atMs: performance.now() + waitMs, waitMs: Math.min(waitMs * 2, LAST_RETRY_MS) };
-      const message = "cannot have our certificate renewed; trying on";
+      const message = "cannot renew this host's certificate; retrying";
       const endsAt = new Date(Date.parse(certificate.validTo)).toISOString();
       this.#options.logger.warn("certificate.not-renewed", message, { error: describeError(error), endsAt });
     }
@@ -108,16 +110,13 @@ export class CertificateKeeper implements AsyncDisposable {
     const { certificatePem: text, caPem } = await client.renew(this.#signal);
     const next = new X509Certificate(text);
     if (!next.checkPrivateKey(createPrivateKey(await readFile(keyFile)))) {
-      throw new FlannelError("INTERNAL", "the store answered with a certificate of another key");
+      throw new FlannelError("INTERNAL", "the store issued a certificate for another key");
     }
     if (Date.parse(next.validTo) <= Date.parse(certificate.validTo)) {
-      throw new FlannelError(
-        "INTERNAL",
-        "the store answered with a certificate that ends no later: are the clocks right?",
-      );
+      throw new FlannelError("INTERNAL", "the store issued a certificate that does not expire later: check the clocks");
     }
     if (next.validFromDate.getTime() > Date.now()) {
-      throw new FlannelError("INTERNAL", "the store answered with a certificate of the future: are the clocks right?");
+      throw new FlannelError("INTERNAL", "the store issued a certificate that is not valid yet: check the clocks");
     }
     return { text, caPem };
   }
@@ -138,9 +137,9 @@ export class CertificateKeeper implements AsyncDisposable {
       if (refusal !== undefined) throw new FlannelError("STORE_UNAUTHORIZED", refusal);
       await writeFileAtomically(caFile, caPem);
       const endsAt = new X509Certificate(caPem).validToDate.toISOString();
-      logger.info("certificate.ca-renewed", "the store's CA certificate was made anew", { endsAt });
+      logger.info("certificate.ca-renewed", "the store renewed its CA certificate", { endsAt });
     } catch (error) {
-      const message = `the store's new CA certificate is not taken: ${describeError(error)}`;
+      const message = `cannot use the store's new CA certificate; keeping the current one: ${describeError(error)}`;
       logger.warn("certificate.ca-refused", message, { file: caFile });
     }
   }

@@ -20,7 +20,7 @@ export class ConfigNews {
 
   read({ backendType, ipv4, ipv6 }: NetworkConfig): void {
     const networks = { network: ipv4?.network, ipv6Network: ipv6?.network };
-    this.#logger.info("config.read", `network configuration read: backend ${backendType}`, networks);
+    this.#logger.info("config.read", `read the network configuration: backend ${backendType}`, networks);
   }
 
   odd(path: string, message: string): void {
@@ -28,23 +28,27 @@ export class ConfigNews {
   }
 
   deleted(): void {
-    const message = "the network configuration was deleted: going on with the last one";
+    const message = "the network configuration was deleted: continuing with the last one";
     this.#logger.warn("config.deleted", message);
-    this.#found("warning", message, "flannelctl config set: a host that starts now finds none");
+    this.#found("warning", message, "flannelctl config set: a host that starts now has no configuration");
   }
 
   rejected(error: unknown): void {
-    const message = "the new network configuration is wrong: going on with the last one";
+    const message = "the new network configuration is invalid: continuing with the last one";
     this.#logger.error("config.rejected", message, { error: describeError(error) });
     this.#found("error", `${message}: ${describeError(error)}`, "flannelctl config set, which checks before it writes");
   }
 
   applied(keys: readonly string[]): void {
-    this.#logger.info("config.applied", `applied the changed configuration: ${keys.join(", ")}`, { keys });
+    this.#logger.info("config.applied", `applied the changed network configuration: ${keys.join(", ")}`, { keys });
   }
 
   startingAnew(keys: readonly string[]): void {
-    this.#logger.warn("config.changed", "the configuration changed while we were down: starting anew", { keys });
+    this.#logger.warn(
+      "config.changed",
+      "the network configuration changed while the agent was down: restarting with the new one",
+      { keys },
+    );
   }
 
   /** None: what the store holds is in force. */

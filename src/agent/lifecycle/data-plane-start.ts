@@ -24,9 +24,9 @@ export function tellWarmStart(
 ): void {
   const facts = { key: remembered.own.key, peers };
   if (runsDataPlane) {
-    logger.info("warm-start", "carrying packets for the remembered lease and peers until the store answers", facts);
+    logger.info("warm-start", "using the remembered lease and peers until the store answers", facts);
   } else {
-    logger.warn("warm-start", "the store does not answer: going on with the remembered lease and peers", facts);
+    logger.warn("warm-start", "the store does not answer: continuing with the remembered lease and peers", facts);
   }
 }
 

@@ -51,7 +51,11 @@ export class DropWatch {
         done();
       },
       (error: unknown) => {
-        this.#logger.verbose(1, "preflight.drops-unknown", `cannot look for what others drop: ${describeError(error)}`);
+        this.#logger.verbose(
+          1,
+          "preflight.drops-unknown",
+          `cannot read the chains of other programs: ${describeError(error)}`,
+        );
         done();
       },
     );

@@ -82,9 +82,9 @@ export class EmbeddedStoreProcess implements AsyncDisposable {
     });
     const ended = new Promise<string>((tell) => {
       child.once("error", (error) => tell(error.message));
-      child.once("exit", () => tell(said.trim() || "it ended without a word"));
+      child.once("exit", () => tell(said.trim() || "it exited without a message"));
     });
-    const late = delay(START_TIMEOUT_MS, "it does not start", { ref: false });
+    const late = delay(START_TIMEOUT_MS, `it was not ready within ${START_TIMEOUT_MS / 1_000} s`, { ref: false });
     const failure = await Promise.race([serves, ended, late]);
     if (typeof failure === "string") {
       child.kill("SIGKILL");
@@ -98,13 +98,13 @@ export class EmbeddedStoreProcess implements AsyncDisposable {
       const child = this.#child;
       if (child !== undefined && isRunning(child)) await once(child, "exit");
       if (this.#stop.signal.aborted) return;
-      logger.warn("store.ended", "the embedded store ended: starting it again; packets go on meanwhile");
+      logger.warn("store.ended", "the embedded store ended: restarting it; forwarding continues");
       await delay(RESTART_DELAY_MS);
       try {
         await this.#spawn();
-        logger.info("store.restarted", `the embedded store serves on ${this.endpoint} again`);
+        logger.info("store.restarted", `the embedded store restarted on ${this.endpoint}`);
       } catch (error) {
-        logger.error("store.restart-failed", "the embedded store does not start", { error });
+        logger.error("store.restart-failed", "cannot restart the embedded store; retrying", { error });
       }
     }
   }
@@ -117,7 +117,7 @@ function isRunning({ exitCode, signalCode, pid }: ChildProcess): boolean {
 async function freePort(): Promise<number> {
   for (let port = FIRST_PORT; port < FIRST_PORT + PORTS_TRIED; port++) if (await isFree(port)) return port;
   const last = FIRST_PORT + PORTS_TRIED - 1;
-  const message = `cannot start the embedded store: the ports ${FIRST_PORT} to ${last} of 127.0.0.1 are all taken`;
+  const message = `cannot start the embedded store: the ports ${FIRST_PORT} to ${last} of 127.0.0.1 are all in use`;
   throw new FlannelError("STORE_UNAVAILABLE", message);
 }
 

@@ -147,7 +147,9 @@ describe("LeaseKeeper", () => {
     const { keeper, onTaken } = await keep(renew);
     await using _keeper = keeper;
     keeper.ownWritten(seen(4, { adapterData: 8 }));
-    await eventually(() => expect(keeper.problem(Date.now())).toContain("another agent announces our public IP"));
+    await eventually(() =>
+      expect(keeper.problem(Date.now())).toContain("another agent announces this host's public IP"),
+    );
     keeper.setAttributes({ ...attributes, backendType: "vxlan" });
     expect(onTaken).not.toHaveBeenCalled();
     expect(renew).not.toHaveBeenCalled();

@@ -79,8 +79,8 @@ export class LeaseKeeper implements AsyncDisposable {
   problem(nowMs: number): string | undefined {
     if (this.#conflict !== undefined) return this.#conflict;
     const { expiresAtMs } = this.#lease;
-    if (expiresAtMs !== undefined && expiresAtMs <= nowMs) return "our lease has expired and could not be renewed";
-    return this.#isDeleted ? "our lease was deleted and is being taken again" : undefined;
+    if (expiresAtMs !== undefined && expiresAtMs <= nowMs) return "the lease has expired and could not be renewed";
+    return this.#isDeleted ? "the lease was revoked: re-acquiring the lease" : undefined;
   }
 
   /** Whether `problem` is that the lease was deleted and is being taken again: over in a moment, as a rule. */
@@ -159,7 +159,7 @@ export class LeaseKeeper implements AsyncDisposable {
     }
     if (this.#written !== undefined) this.#judgeForeignWrite(this.#written);
     if (this.#deletedAt !== undefined && this.#isNews(this.#deletedAt)) {
-      await this.#takeAgain("our lease was deleted in the store");
+      await this.#takeAgain("the lease was revoked in the store");
       return;
     }
     this.#deletedAt = undefined;
@@ -174,7 +174,7 @@ export class LeaseKeeper implements AsyncDisposable {
       const lease = await this.#options.store.renew(this.#lease, this.#attributes, this.#signal);
       this.#adopt(lease);
       this.#options.metrics?.count("flannel_lease_renewals_total", { result: "renewed" });
-      this.#options.logger.info("lease.renewed", `lease ${lease.key} renewed`, {
+      this.#options.logger.info("lease.renewed", `renewed lease ${lease.key}`, {
         ...(lease.expiresAtMs !== undefined && { expiresAt: new Date(lease.expiresAtMs).toISOString() }),
       });
     } catch (error) {
@@ -182,14 +182,14 @@ export class LeaseKeeper implements AsyncDisposable {
         this.#attributesChanged = true;
         throw error;
       }
-      await this.#takeAgain("our lease was gone when it was to be renewed");
+      await this.#takeAgain("the lease is gone from the store");
     }
   }
 
   async #takeAgain(why: string): Promise<void> {
     this.#isGone = true;
     this.#options.metrics?.count("flannel_lease_reacquisitions_total", {});
-    this.#options.logger.warn("lease.reacquire", `${why}: taking it again`, { key: this.#lease.key });
+    this.#options.logger.warn("lease.reacquire", `${why}: re-acquiring the lease`, { key: this.#lease.key });
     const wasReplaced = this.#isStoreReplaced;
     this.#isStoreReplaced = false;
     const lease = await this.#options.acquire(this.#signal).catch((error: unknown) => {
@@ -217,7 +217,9 @@ export class LeaseKeeper implements AsyncDisposable {
     if (sameContent && isReservation !== this.#lease.isReservation) {
       this.#options.logger.info(
         "lease.reservation",
-        isReservation ? "our lease is now a reservation: it never expires" : "our reservation is an ordinary lease now",
+        isReservation
+          ? "the lease is now a reservation: it never expires"
+          : "the reservation is now a lease: it expires unless renewed",
         { key: written.key },
       );
       // The true expiry of a lease that is no longer a reservation is learned by renewing it at once.
@@ -228,13 +230,17 @@ export class LeaseKeeper implements AsyncDisposable {
     const other = describeOwner(written.attributes);
     const ours = describeOwner(this.#attributes);
     if (hasSamePublicIp(written.attributes, attributes)) {
-      this.#conflict = `another agent announces our public IP: it wrote ${other}; we are ${ours}`;
-      this.#options.logger.error("lease.conflict", `${this.#conflict}. We stop renewing and go on forwarding.`, {
-        key: written.key,
-      });
+      this.#conflict = `another agent announces this host's public IP: it wrote ${other}; this agent is ${ours}`;
+      this.#options.logger.error(
+        "lease.conflict",
+        `${this.#conflict}. The agent stops renewing and keeps forwarding.`,
+        {
+          key: written.key,
+        },
+      );
       return;
     }
-    throw new FlannelError("LEASE_CONFLICT", `lease ${written.key} was taken by ${other}; we are ${ours}`, {
+    throw new FlannelError("LEASE_CONFLICT", `lease ${written.key} was taken by ${other}; this agent is ${ours}`, {
       details: { sharesPublicIp: false },
     });
   }
@@ -246,14 +252,14 @@ export class LeaseKeeper implements AsyncDisposable {
   async #handleFailure(error: unknown): Promise<void> {
     if (hasCode(error, "LEASE_CONFLICT")) {
       this.#conflict = error.message;
-      this.#options.logger.error("lease.conflict", `${error.message}. We stop renewing and go on forwarding.`);
+      this.#options.logger.error("lease.conflict", `${error.message}. The agent stops renewing and keeps forwarding.`);
       return;
     }
     this.#failures++;
     const firstMs = this.#options.retryFirstMs ?? RETRY_FIRST_MS;
     const waitMs = Math.min(firstMs * 2 ** (this.#failures - 1), RETRY_MAX_MS);
     this.#options.metrics?.count("flannel_lease_renewals_total", { result: "failed" });
-    this.#options.logger.warn("lease.renewal-failed", `lease not renewed, next try in ${waitMs / 1_000} s`, {
+    this.#options.logger.warn("lease.renewal-failed", `cannot renew the lease; retrying in ${waitMs / 1_000} s`, {
       error: describeError(error),
     });
     await this.#pause(waitMs);

@@ -4,9 +4,9 @@ import type { AcquireOutcome } from "../../store/subnet-store.ts";
 import type { Logger } from "../../telemetry/logger.ts";
 
 const outcomeText: Record<AcquireOutcome, string> = {
-  reused: "took up our lease again:",
-  previous: "leased the subnet of subnet.env again:",
-  remembered: "recognised our own lease:",
+  reused: "reused this host's lease:",
+  previous: "leased the subnet of subnet.env:",
+  remembered: "reused the remembered lease:",
   allocated: "leased",
 };
 
@@ -19,6 +19,6 @@ export function tellAcquired(
   const subnets = [lease.subnet, lease.ipv6Subnet].filter((subnet) => subnet !== undefined).join(" and ");
   logger.info("lease.acquired", `${outcomeText[outcome]} ${subnets}`, { key: lease.key, outcome });
   if (before === undefined || before.key === lease.key) return;
-  const message = "our subnet changed: containers with addresses of the old one must be re-created";
+  const message = "the subnet of this host changed: re-create containers with addresses of the old one";
   logger.warn("lease.changed", message, { before: before.key, after: lease.key });
 }

@@ -26,7 +26,7 @@ export class MissingPeers {
   follow({ storeReplaced }: TableUpdate): void {
     const { missingPeers } = this.#table;
     if (storeReplaced !== true || missingPeers === 0) return;
-    const message = `the store was replaced and does not know ${missingPeers} of the peers yet: they are kept for ${GRACE_MS / 1_000} s`;
+    const message = `the store was replaced and lacks ${missingPeers} peers: keeping them for ${GRACE_MS / 1_000} s`;
     this.#logger.warn("peers.missing", message, { missingPeers });
     // A store that was replaced again has another wait.
     clearTimeout(this.#timer);
@@ -36,7 +36,9 @@ export class MissingPeers {
   #forget(): void {
     const forgotten = this.#table.forgetMissing();
     if (forgotten === 0) return;
-    this.#logger.warn("peers.forgotten", `${forgotten} peers did not come back to the replaced store`, { forgotten });
+    this.#logger.warn("peers.forgotten", `${forgotten} peers did not return to the replaced store: removing them`, {
+      forgotten,
+    });
     this.#onForgotten();
   }
 }

@@ -254,7 +254,7 @@ export class Network implements AsyncDisposable {
         await this.#pass();
       } catch (error) {
         if (signal.aborted) return;
-        logger.error("plan.failed", "the host state could not be planned", { error: describeError(error) });
+        logger.error("plan.failed", "cannot plan the desired state of this host", { error: describeError(error) });
       }
       onPass();
     }

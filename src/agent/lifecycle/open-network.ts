@@ -49,7 +49,7 @@ export async function openNetwork(options: OpenNetworkOptions): Promise<Network>
   for (const warning of chosen.warnings) logger.warn("interface.odd", warning);
   const { name, mtuBytes, address, ipv6Address, publicIp, publicIpv6 } = chosen.interface;
   const facts = { interface: name, mtuBytes, address, ipv6Address, publicIp, publicIpv6 };
-  logger.info("interface.chosen", `using interface ${name} to reach the other hosts`, facts);
+  logger.info("interface.chosen", `using interface ${name} to reach the peers`, facts);
   const identities = restoreIdentities(backends.modules, backend.type, remembered?.identities ?? {}, {
     devices: backend.devices,
     links: await rtnetlink.dump("link"),

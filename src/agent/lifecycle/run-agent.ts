@@ -69,7 +69,7 @@ export async function runAgent(run: RunOptions): Promise<ExitCode> {
       return sayWhy(error, logger);
     }
   }
-  logger.info("agent.stopped", "stopped as asked; lease and kernel state stay, what the kernel carries goes on");
+  logger.info("agent.stopped", "stopped on request; lease and kernel state stay, and the kernel keeps forwarding");
   return exitCodes.ok;
 }
 
@@ -83,7 +83,7 @@ function makeRunDirectory(subnetFile: string): void {
   try {
     ensureDirectory(dirname(subnetFile), 0o755);
   } catch (cause) {
-    throw new FlannelError("FILE_FAILED", `cannot make the directory of the subnet file ${subnetFile}`, { cause });
+    throw new FlannelError("FILE_FAILED", `cannot create the directory of the subnet file ${subnetFile}`, { cause });
   }
 }
 
@@ -103,12 +103,12 @@ async function runUntilEnd(
   await using rtnetlink = Rtnetlink.open();
   const storeOptions: StoreOptions = { type: "etcd", ...options.etcd };
   await using store = await openStore(storeOptions);
-  logger.info("store.opened", `leases are kept in ${store.description}`);
+  logger.info("store.opened", `using the store ${store.description}`);
   const { stateDirectory: directory, subnetFile } = options;
   const { network: networkIdentity, leaseCodec } = storeIdentity(storeOptions);
   const warmState = new WarmState({ directory, subnetFile, networkId: networkIdentity.id, leaseCodec, backends });
   const remembered = warmState.load(await identifyHost(options, rtnetlink), (file, reason) =>
-    logger.info("state.ignored", `remembered state ignored: ${reason}`, { file }),
+    logger.info("state.ignored", `ignoring the remembered state: ${reason}`, { file }),
   );
   const announcer = new StateAnnouncer(logger, keeper);
   const onSettled = () => announcer.tell(report);
@@ -151,14 +151,16 @@ async function identifyHost(options: AgentOptions, rtnetlink: Rtnetlink): Promis
 /** SIGHUP: verbosity from `<state-dir>/log-level` if that file is there, certificates from disk, configuration from the store. */
 async function reload(agent: Agent, store: SubnetStore, options: AgentOptions, logger: AgentLogger): Promise<void> {
   logger.setVerbosity(readVerbosity(options));
-  logger.info("agent.reload", "reading log level, certificates and configuration again", {
+  logger.info("agent.reload", "reloading log level, certificates and network configuration", {
     verbosity: logger.verbosity,
   });
   try {
     await store.certificates?.reload();
     await agent.reload();
   } catch (error) {
-    logger.error("agent.reload-failed", "not everything could be read again", { error: describeError(error) });
+    logger.error("agent.reload-failed", "cannot reload everything; keeping the previous values", {
+      error: describeError(error),
+    });
   }
 }
 

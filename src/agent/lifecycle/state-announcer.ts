@@ -40,7 +40,7 @@ export class StateAnnouncer {
       this.#logger.info("agent.ready", "ready: packets to all known peers can flow", report.summary());
     } else {
       const event = state === "degraded" ? "agent.degraded" : "agent.not-ready";
-      this.#logger.warn(event, state === "degraded" ? text : text.replace("not ready", "not ready any more"));
+      this.#logger.warn(event, state === "degraded" ? text : text.replace("not ready", "no longer ready"));
     }
   }
 

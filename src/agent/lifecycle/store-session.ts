@@ -95,5 +95,5 @@ async function watchConfig(
 /** A watch that ends by itself would leave us deaf without a sign. */
 function ended(which: string, signal: AbortSignal): void {
   signal.throwIfAborted();
-  throw new FlannelError("INTERNAL", `the ${which} watch ended although nobody stopped it`);
+  throw new FlannelError("INTERNAL", `the ${which} watch ended unexpectedly`);
 }

@@ -31,7 +31,7 @@ export class StoreView {
   follow(change: LeaseChange): boolean {
     if (change.type === "disconnected") {
       if (this.#isConnected) {
-        const text = "connection to the store lost: forwarding goes on, trying to reconnect";
+        const text = "lost the connection to the store: reconnecting; forwarding continues";
         this.#logger.warn("store.disconnected", text, { reason: change.reason });
       }
       this.#isConnected = false;
@@ -53,18 +53,18 @@ export class StoreView {
       return;
     }
     for (const { key, reason } of change.unreadable) {
-      const message = "a key in the store cannot be read: it is left out, the others stay";
+      const message = "a key in the store is not a valid lease: ignoring it";
       this.#logger.warn("lease.unreadable", message, { key, reason });
     }
     if (type === "snapshot") {
-      this.#logger.verbose(1, "leases.read", `${change.leases.length} leases read`, { revision });
+      this.#logger.verbose(1, "leases.read", `read ${change.leases.length} leases`, { revision });
       for (const lease of change.leases) this.#tellLease(lease);
       return;
     }
     this.#logger.verbose(1, "leases.changed", `${change.changes.length} leases changed`, { revision });
     for (const event of change.changes) {
       if (event.type === "put") this.#tellLease(event.lease);
-      else this.#logger.verbose(2, "lease.deleted", "a lease is gone", { key: event.key });
+      else this.#logger.verbose(2, "lease.deleted", "a peer's lease expired or was revoked", { key: event.key });
     }
   }
 

@@ -47,7 +47,7 @@ export class WarmStart implements Disposable {
       if (this.#isOver) return;
       const text = describeError(error);
       if (text !== this.#said) {
-        this.#logger.warn("warm-start.failed", "cannot go on with the remembered state yet", { error: text });
+        this.#logger.warn("warm-start.failed", "cannot use the remembered state yet; retrying", { error: text });
       }
       this.#said = text;
       this.#arm(this.#restMs);

@@ -53,7 +53,7 @@ export class DeviceClaims implements Disposable {
       this.#locks.push(FileLock.acquire(join(directory, `${device}.${networkNamespace()}.lock`)));
     } catch (error) {
       if (!hasCode(error, "AGENT_RUNNING")) return; // nowhere to say it: as without claims
-      const message = `${device} is kept by another agent on this host${holderText(error.details)}: give each network its own ${this.#deviceKeys}, or stop that agent`;
+      const message = `${device} is in use by another agent on this host${holderText(error.details)}: give each network its own ${this.#deviceKeys}, or stop that agent`;
       throw new FlannelError("AGENT_RUNNING", message, { details: { device, pid: error.details["pid"] } });
     }
   }

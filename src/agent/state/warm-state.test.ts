@@ -87,7 +87,10 @@ describe("WarmState", () => {
   it("is ignored on another host, and found again by the interface after a change of address", async () => {
     await open().save(state);
     const clone: HostIdentity = { addresses: new Set(["192.0.2.9"]), macs: new Set(["52:54:00:00:00:99"]) };
-    expect(loadFrom(open(), clone)).toEqual({ state: undefined, ignored: ["it belongs to another host or address"] });
+    expect(loadFrom(open(), clone)).toEqual({
+      state: undefined,
+      ignored: ["the state file belongs to another host or address"],
+    });
     const moved: HostIdentity = { addresses: new Set(["192.0.2.9"]), macs: new Set(["52:54:00:00:00:01"]) };
     expect(loadFrom(open(), moved).state).toEqual(state);
   });

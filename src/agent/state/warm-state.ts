@@ -66,7 +66,7 @@ export class WarmState {
           this.#name = name;
           return state;
         }
-        onIgnored(file, "it belongs to another host or address");
+        onIgnored(file, "the state file belongs to another host or address");
       } catch (error) {
         onIgnored(file, describeError(error));
       }
@@ -192,11 +192,11 @@ function parseState(text: string, codec: LeaseCodec, { modules }: BackendRegistr
   const parsed: unknown = JSON.parse(text);
   const own = isRecord(parsed) ? tryParseLease(parsed["own"], codec) : undefined;
   if (!isRecord(parsed) || parsed["version"] !== FORMAT_VERSION || own === undefined) {
-    throw new FlannelError("FILE_FAILED", "it is not a state file of this version");
+    throw new FlannelError("FILE_FAILED", "the file is not a state file of this version");
   }
   const { configText, devices, publicIp, publicIpv6, interfaceMac } = parsed;
   if (typeof configText !== "string" || !Array.isArray(devices)) {
-    throw new FlannelError("FILE_FAILED", "it lacks a field");
+    throw new FlannelError("FILE_FAILED", "a field is missing in the state file");
   }
   const [address, addressV6] = [publicIp, publicIpv6].map((ip) =>
     typeof ip === "string" ? tryParseAddress(ip) : undefined,

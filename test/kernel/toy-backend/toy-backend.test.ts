@@ -136,6 +136,6 @@ test("a backend in one folder has keys, an identity that survives, and a runtime
   await using _agent = startAgent();
   const { lease } = await untilStatus("an agent that is ready after the restart", ({ state }) => state === "ready");
   expect(lease).toMatchObject({ key, publicIp: "192.168.50.21" });
-  expect(log.join("")).toContain("recognised our own lease");
+  expect(log.join("")).toContain("reused the remembered lease");
   expect(await readLease(key)).toMatchObject({ PublicIP: "192.168.50.21", BackendData: badgeOf({ secret }) });
 });

@@ -44,7 +44,7 @@ test.each<[string, (response: ServerResponse) => void, RegExp]>([
 });
 
 test("an agent of another version is told from all other trouble", async () => {
-  const old = { error: { code: "USAGE", message: "no such operation: is flannelctl newer?" } };
+  const old = { error: { code: "USAGE", message: "unknown operation: restart flanneld if flannelctl is newer" } };
   await expect(asked((response) => replyJson(response, old, 404))).rejects.toMatchObject({
     code: "AGENT_INCOMPATIBLE",
     message: expect.stringMatching(/does not speak version 2 of the control protocol.*one of the two is older/),
