@@ -40,11 +40,11 @@ export function etcdLease({ revision, storeLeaseId, ...lease }: EtcdLeaseFacts):
 /** 0n: the key never expires. Throws `INTERNAL` for a lease that another adapter made. */
 export function storeLeaseIdOf({ adapterData }: Pick<Lease, "adapterData">): bigint {
   if (typeof adapterData === "bigint") return adapterData;
-  throw new FlannelError("INTERNAL", "a lease of another kind of store was handed to etcd");
+  throw new FlannelError("INTERNAL", "the etcd store received a lease of another kind of store");
 }
 
 /** Throws `INTERNAL` for a revision that another adapter made. */
 export function revisionNumber(revision: Revision): bigint {
   if (revision instanceof EtcdRevision) return revision.number;
-  throw new FlannelError("INTERNAL", "a revision of another kind of store was handed to etcd");
+  throw new FlannelError("INTERNAL", "the etcd store received a revision of another kind of store");
 }

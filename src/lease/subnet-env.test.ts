@@ -72,9 +72,9 @@ describe("parseSubnetEnv", () => {
     );
     expect(subnets).toEqual({ subnet: "10.5.72.0/24" });
     expect(warnings).toEqual([
-      'FLANNEL_SUBNET: "a/b" is not an IPv4 subnet and is ignored',
-      'FLANNEL_IPV6_SUBNET: "10.5.72.1/24" is not an IPv6 subnet and is ignored',
-      "FLANNEL_IPV6_SUBNET names 2 subnets and is ignored: a host has one",
+      'FLANNEL_SUBNET: "a/b" is not an IPv4 subnet: ignoring it',
+      'FLANNEL_IPV6_SUBNET: "10.5.72.1/24" is not an IPv6 subnet: ignoring it',
+      "FLANNEL_IPV6_SUBNET has 2 subnets: ignoring it, because a host has one",
     ]);
   });
 

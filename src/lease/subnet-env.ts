@@ -67,10 +67,10 @@ function readSubnet(
   for (const part of value.split(",", 100)) {
     const prefix = tryParsePrefix(part.trim());
     if (prefix !== undefined && familyOf(prefix) === family) subnets.push(networkOf(prefix));
-    else warnings.push(`${name}: ${JSON.stringify(part.slice(0, 60))} is not an IPv${family} subnet and is ignored`);
+    else warnings.push(`${name}: ${JSON.stringify(part.slice(0, 60))} is not an IPv${family} subnet: ignoring it`);
   }
   if (subnets.length > 1) {
-    warnings.push(`${name} names ${subnets.length} subnets and is ignored: a host has one`);
+    warnings.push(`${name} has ${subnets.length} subnets: ignoring it, because a host has one`);
     return undefined;
   }
   return subnets[0];

@@ -192,8 +192,8 @@ test("no keys are an error, and the backup of yesterday stays", async () => {
     exitCode: 1,
     stdout: "",
     stderr:
-      "flannelctl: the store has no keys below /other/, nothing was written: " +
-      "is --etcd-prefix the one that the agents have, and is this their store?\n",
+      "flannelctl: the store has no keys below /other/, and nothing was written: " +
+      "check that --etcd-prefix and --etcd-endpoints are those of the agents\n",
   };
   expect(await ctl(embedded, ["backup", file], "", "/other/")).toEqual(expected);
   expect(await ctl(embedded, ["export"], "", "/other")).toEqual(expected);

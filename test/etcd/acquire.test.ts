@@ -137,7 +137,9 @@ test("subnet space exhausted: a clear error that may be retried, and success onc
   await expect(store.acquire(requestOf("192.0.2.1", { config }), never)).rejects.toMatchObject({
     code: "POOL_EXHAUSTED",
     retryable: true,
-    message: expect.stringContaining("/24 in 10.5.0.0/16 (10.5.1.0 to 10.5.2.0) are taken by 2 leases"),
+    message: expect.stringContaining(
+      "2 leases hold all /24 in 10.5.0.0/16 (10.5.1.0 to 10.5.2.0); revoke one or enlarge Network",
+    ),
   });
   await world.remove("10.5.2.0-24");
   const { lease } = await store.acquire(requestOf("192.0.2.1", { config }), never);

@@ -113,7 +113,7 @@ describe("TLS", () => {
       "a file that is not there",
       "https://127.0.0.1:1",
       { caFile: "/nowhere/ca.pem" },
-      /--etcd-cafile \/nowhere\/ca.pem cannot be read/,
+      /cannot read --etcd-cafile \/nowhere\/ca.pem/,
     ],
     ["mixed schemes", "https://127.0.0.1:1,http://127.0.0.1:2", {}, /mix https:\/\/ and http:\/\//],
   ])("%s is a config error", async (_what, endpoints, tls, message) => {
@@ -123,9 +123,14 @@ describe("TLS", () => {
   test("files that hold no certificate, or a key of another certificate, are config errors", async () => {
     await writeFile(pki.file("garbage.pem"), "-----BEGIN NONSENSE-----\n");
     const garbage = openStore(server.endpoints, { tls: { caFile: pki.file("garbage.pem") } });
-    await expect(garbage).rejects.toMatchObject({ code: "CONFIG_INVALID", message: /holds no certificate/ });
+    await expect(garbage).rejects.toMatchObject({
+      code: "CONFIG_INVALID",
+      message: /has no certificate in PEM format/,
+    });
     const tls = { caFile: pki.ca, certFile: pki.clientCert, keyFile: pki.serverKey };
-    await expect(openStore(server.endpoints, { tls })).rejects.toMatchObject({ message: /cannot be used together/ });
+    await expect(openStore(server.endpoints, { tls })).rejects.toMatchObject({
+      message: /cannot use --etcd-certfile with --etcd-keyfile/,
+    });
   });
 
   test("reloaded certificates are used at once and the watch goes on", async () => {

@@ -97,7 +97,7 @@ async function deleteAll(
   signal: AbortSignal,
 ): Promise<boolean> {
   for (const { key, revision } of records) {
-    const operation = `delete our lease ${key}, which does not fit the network config`;
+    const operation = `delete this host's lease ${key}, which does not fit the network config`;
     const write = { key: keys.directory + key, expectedRevision: revision, operation };
     const outcome = await deleteIf(connection, write, signal);
     if (!outcome.isDone && outcome.current !== undefined) return false;
@@ -178,7 +178,7 @@ function exhausted({ config }: LeaseRequest, leases: number): FlannelError {
   const pools = [config.ipv4, config.ipv6]
     .filter((pool) => pool !== undefined)
     .map((pool) => `/${pool.subnetLength} in ${pool.network} (${pool.subnetMin} to ${pool.subnetMax})`);
-  const message = `no free subnet: all ${pools.join(" or ")} are taken by ${leases} leases; free one or enlarge Network`;
+  const message = `no free subnet: ${leases} leases hold all ${pools.join(" or ")}; revoke one or enlarge Network`;
   return new FlannelError("POOL_EXHAUSTED", message, { retryable: true, details: { leases } });
 }
 

@@ -76,7 +76,7 @@ export class EtcdChannels {
 
   get current(): EtcdChannel {
     const channel = this.#channels[this.#index];
-    if (channel === undefined) throw new RangeError("no endpoint");
+    if (channel === undefined) throw new RangeError("no etcd endpoint is given: set --etcd-endpoints");
     return channel;
   }
 

@@ -50,7 +50,7 @@ function makeContext(pem: { ca: Buffer | string[]; cert?: Buffer; key?: Buffer }
   try {
     return createSecureContext({ ...pem, minVersion: "TLSv1.2" });
   } catch (error) {
-    const message = `--etcd-certfile and --etcd-keyfile cannot be used together: ${describeError(error)}`;
+    const message = `cannot use --etcd-certfile with --etcd-keyfile: ${describeError(error)}`;
     throw new FlannelError("CONFIG_INVALID", message, { cause: error });
   }
 }
@@ -60,7 +60,7 @@ async function readPem(flag: string, file: string | undefined): Promise<Buffer |
   try {
     return await readFile(file);
   } catch (error) {
-    throw new FlannelError("CONFIG_INVALID", `${flag} ${file} cannot be read: ${describeError(error)}`, {
+    throw new FlannelError("CONFIG_INVALID", `cannot read ${flag} ${file}: ${describeError(error)}`, {
       cause: error,
     });
   }
@@ -82,7 +82,7 @@ function describeCertificate(
     const endsAtMs = role === "client" ? (ends[0] ?? 0) : Math.max(...ends);
     return { role, source: file ?? "", endsAtMs };
   } catch (error) {
-    const message = `${flag} ${file} holds no certificate in PEM form: ${describeError(error)}`;
+    const message = `${flag} ${file} has no certificate in PEM format: ${describeError(error)}`;
     throw new FlannelError("CONFIG_INVALID", message, { cause: error });
   }
 }

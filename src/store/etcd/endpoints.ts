@@ -46,7 +46,7 @@ export function parseEndpoints(list: string, files: EtcdTlsFiles): EtcdEndpoints
   }
   const hasFiles = checkFiles(files);
   if (scheme === "http" && hasFiles) {
-    throw invalid("the endpoints say http://, but certificate files are given: use https://, or leave the files out");
+    throw invalid("the endpoints use http://, but certificate files are given: use https://, or omit the files");
   }
   const isEncrypted = scheme === "https" || scheme === "unixs" || (scheme !== "http" && hasFiles);
   const endpoints = parsed.map(({ address, host, isSocket }) => ({

@@ -112,9 +112,13 @@ export class EtcdAdministration implements LeaseAdministration {
     };
     const outcome = await putIf(connection, put, signal);
     if (outcome.isDone) return { text, revision: new EtcdRevision(outcome.revision) };
-    throw new FlannelError("CONFIG_CONFLICT", "the network config was changed meanwhile: read it again and repeat", {
-      details: { expectedRevision, currentRevision: outcome.current?.modRevision ?? 0n },
-    });
+    throw new FlannelError(
+      "CONFIG_CONFLICT",
+      "another program changed the network config before this write: read it again and repeat",
+      {
+        details: { expectedRevision, currentRevision: outcome.current?.modRevision ?? 0n },
+      },
+    );
   }
 
   async timeToLive(leases: readonly Lease[], signal: AbortSignal): Promise<ReadonlyMap<string, number>> {
@@ -124,7 +128,12 @@ export class EtcdAdministration implements LeaseAdministration {
       for (let id = waiting.pop(); id !== undefined; id = waiting.pop()) {
         const request = { id, keys: false };
         const { connection } = this.#directory;
-        const { ttl } = await connection.call(methods.leaseTimeToLive, request, "ask how long a lease lives", signal);
+        const { ttl } = await connection.call(
+          methods.leaseTimeToLive,
+          request,
+          "read the remaining time of a lease",
+          signal,
+        );
         if (ttl >= 0n) seconds.set(id, Number(ttl));
       }
     };
@@ -216,7 +225,7 @@ function isNeverClaimed({ version, lease }: LeaseRecord): boolean {
 
 function refuseRelease({ key, lease }: LeaseRecord): FlannelError {
   const owner = lease === undefined ? "an unknown host" : describeOwner(lease.attributes);
-  const message = `lease ${key} is in use by ${owner}, it is no reservation; --force deletes it all the same`;
+  const message = `lease ${key} is in use by ${owner} and is not a reservation; --force deletes it`;
   return new FlannelError("LEASE_CONFLICT", message, { details: { key } });
 }
 
@@ -227,7 +236,7 @@ function alreadyTaken(subnets: LeasedSubnets, { key, lease }: LeaseRecord): Flan
 }
 
 function busy(key: string): FlannelError {
-  return new FlannelError("LEASE_CONFLICT", `lease ${key} is being written by somebody else all the time: try again`, {
+  return new FlannelError("LEASE_CONFLICT", `lease ${key} is contended: another program keeps writing it; try again`, {
     retryable: true,
   });
 }

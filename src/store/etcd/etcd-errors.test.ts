@@ -63,7 +63,7 @@ test.each([
       "certificate:../deps/openssl/rec.c:918:SSL alert number 42 (2026-11-23T22:50:52.779Z). Resolution note: ",
     "ssl/tls alert bad certificate",
   ],
-  ["Deadline exceeded after 5.002s,name resolution: 0.006s,Waiting for LB pick", "no answer within 5.002 s"],
+  ["Deadline exceeded after 5.002s,name resolution: 0.006s,Waiting for LB pick", "timed out after 5.002 s"],
 ])("an operator reads the reason alone and once: %s", (details, reason) => {
   const error = fromGrpc(serviceError(status.UNAVAILABLE, details), "read the leases", "http://a:1");
   expect(describeError(error)).toBe(`read the leases: etcd http://a:1 is not available: ${reason}`);

@@ -86,7 +86,7 @@ function plainReason(text: string): string {
     .replace(/ \(\d{4}-\d\d-\d\dT[\d:.]+Z\)$/, "")
     .replace(/; if the root CA is installed locally.*$/, " (see --etcd-cafile)")
     .replace(/^[0-9A-F]+:error:[0-9A-F]+:[^:]*:[^:]*:([^:]+):.*$/, "$1")
-    .replace(/^Deadline exceeded after ([\d.]+)s.*$/, "no answer within $1 s")
+    .replace(/^Deadline exceeded after ([\d.]+)s.*$/, "timed out after $1 s")
     .trim();
   return plain.length > 300 ? `${plain.slice(0, 297)}...` : plain;
 }

@@ -110,8 +110,9 @@ export async function grantStoreLease(
 ): Promise<StoreLease> {
   const askedAtMs = Date.now();
   const request = { ttl: BigInt(ttlSeconds), id: 0n };
-  const { id, ttl, error } = await connection.call(methods.leaseGrant, request, "ask for a store lease", signal);
-  if (error !== "") throw new FlannelError("STORE_UNAVAILABLE", `etcd grants no lease: ${error}`, { retryable: true });
+  const { id, ttl, error } = await connection.call(methods.leaseGrant, request, "request a store lease", signal);
+  if (error !== "")
+    throw new FlannelError("STORE_UNAVAILABLE", `etcd refused to grant a store lease: ${error}`, { retryable: true });
   return { id, expiresAtMs: askedAtMs + Number(ttl) * 1_000 };
 }
 

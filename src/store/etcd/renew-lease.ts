@@ -21,7 +21,11 @@ export async function renewLease(
   signal: AbortSignal,
 ): Promise<OwnLease> {
   const key = directory.keys.directory + lease.key;
-  const check = { key, expectedRevision: revisionNumber(lease.revision), operation: `check our lease ${lease.key}` };
+  const check = {
+    key,
+    expectedRevision: revisionNumber(lease.revision),
+    operation: `check this host's lease ${lease.key}`,
+  };
   const state = await checkRevision(directory.connection, check, signal);
   const known = state.isDone ? lease : followWrite(directory, lease, attributes, state.current);
   const isUnchanged = formatLeaseValue(attributes) === formatLeaseValue(known.attributes);
@@ -72,7 +76,7 @@ function followWrite(
 }
 
 function conflict(shown: string, ours: OwnLease, theirs: Lease | undefined): FlannelError {
-  const other = theirs === undefined ? "somebody who wrote an unreadable value" : describeOwner(theirs.attributes);
+  const other = theirs === undefined ? "a program that wrote an unreadable value" : describeOwner(theirs.attributes);
   const message = `lease ${shown} of ${describeOwner(ours.attributes)} was overwritten by ${other}`;
   return new FlannelError("LEASE_CONFLICT", message, {
     details: {

@@ -70,7 +70,7 @@ export function callUnary<Request, Response>(
   const call = client.makeUnaryRequest(path, serialize, deserialize, request, metadata, options, (error, response) => {
     signal.removeEventListener("abort", onAbort);
     if (response !== undefined && error === null) resolve(response);
-    else reject(signal.aborted ? cancelled(path) : (error ?? new Error(`${path}: empty answer`)));
+    else reject(signal.aborted ? cancelled(path) : (error ?? new Error(`${path}: empty response`)));
   });
   const onAbort = () => call.cancel();
   signal.addEventListener("abort", onAbort, { once: true });
@@ -88,7 +88,7 @@ export async function callStreamOnce<Request, Response>(
   try {
     stream.write(request);
     for await (const response of readStream(stream)) return response;
-    throw new Error(`${method.path}: the stream ended without an answer`);
+    throw new Error(`${method.path}: the stream ended without a response`);
   } catch (error) {
     throw signal.aborted ? cancelled(method.path) : error;
   } finally {

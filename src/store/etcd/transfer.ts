@@ -72,7 +72,7 @@ export async function importKeys(
   const leases = exported.leases.filter(({ id }) => needed.has(id));
   await eachInFlight(leases, async ({ id, ttlSeconds }) => {
     const lease = { id: BigInt(id), keys: false };
-    const { ttl } = await connection.call(methods.leaseTimeToLive, lease, "look for a store lease", signal);
+    const { ttl } = await connection.call(methods.leaseTimeToLive, lease, "look up a store lease", signal);
     if (ttl > 0n) return;
     const request = { id: lease.id, ttl: BigInt(ttlSeconds) };
     await connection.call(methods.leaseGrant, request, "grant a store lease", signal);
@@ -146,8 +146,8 @@ function conflictAt(key: string, isLease: boolean): FlannelError {
 }
 
 function nothingBelow(root: string): FlannelError {
-  const next = "is --etcd-prefix the one that the agents have, and is this their store?";
-  return new FlannelError("CONFIG_MISSING", `the store has no keys below ${root}, nothing was written: ${next}`);
+  const next = "check that --etcd-prefix and --etcd-endpoints are those of the agents";
+  return new FlannelError("CONFIG_MISSING", `the store has no keys below ${root}, and nothing was written: ${next}`);
 }
 
 async function eachInFlight<T>(items: readonly T[], work: (item: T) => Promise<void>): Promise<void> {
