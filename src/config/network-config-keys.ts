@@ -27,14 +27,14 @@ export const networkConfigKeys: readonly NetworkConfigKey[] = [
     type: "list of prefixes",
     defaultText: "none",
     description:
-      "With `--ip-masq`: destinations outside of the network that see the containers' own addresses. The word `nodes` " +
-      "stands for the public addresses of all hosts. A change takes effect at once. Upstream ignores this key.",
+      "With `--ip-masq`: destinations outside the network that receive packets with the containers' own addresses. " +
+      "`nodes` means the public addresses of all hosts. A change takes effect at once. Upstream ignores this key.",
   },
   {
     name: "Network",
     type: "IPv4 prefix",
     defaultText: "required with IPv4",
-    description: "The range all subnets come from. Host bits are cleared.",
+    description: "The range of all subnets. Host bits are cleared.",
   },
   {
     name: "SubnetLen",
@@ -58,7 +58,7 @@ export const networkConfigKeys: readonly NetworkConfigKey[] = [
     name: "IPv6Network",
     type: "IPv6 prefix",
     defaultText: "required with IPv6",
-    description: "The range all IPv6 subnets come from. Host bits are cleared.",
+    description: "The range of all IPv6 subnets. Host bits are cleared.",
   },
   {
     name: "IPv6SubnetLen",

@@ -101,7 +101,7 @@ describe("parseNetworkConfig", () => {
     ['"Network": "fc00::/48"', "Network fc00::/48 must be an IPv4 prefix"],
     ['"Network": "10.3.0.0/16", "SubnetMin": null', "SubnetMin null must be an IPv4 address"],
     ['"Network": "10.3.0.0/16", "EnableIPv4": "yes"', "EnableIPv4 yes must be true or false, not a JSON string"],
-    ['"EnableIPv4": false', "EnableIPv4 false turns off the only address family"],
+    ['"EnableIPv4": false', "EnableIPv4 false disables the only address family"],
     ['"EnableIPv6": true, "EnableIPv4": false', "IPv6Network is missing, but EnableIPv6 is on"],
     ['"EnableIPv6": true, "EnableIPv4": false, "IPv6Network": "fc00::/125"', "IPv6Network fc00::/125 is too small"],
     ['"EnableIPv6": true, "EnableIPv4": false, "IPv6Network": "::/0"', "must not be the whole address space"],
@@ -120,7 +120,7 @@ describe("parseNetworkConfig", () => {
   it.each([
     ["not json", "is not valid JSON"],
     ["", "is not valid JSON"],
-    ["[]", "(document) is not usable: expected a JSON object, found array"],
+    ["[]", "(document) cannot be used: expected a JSON object, found array"],
     ["[]", "expected a JSON object, found array"],
     ["null", "expected a JSON object, found null"],
     [`{"a":${"[".repeat(65)}${"]".repeat(65)}}`, "nested more than 64 deep"],
@@ -163,14 +163,14 @@ describe("parseNetworkConfig", () => {
     expect(warnings).toEqual([
       {
         path: "Netwrok",
-        message: '"Netwrok" is not a key of the network config and is ignored (did you mean Network?)',
+        message: '"Netwrok" is not a key of the network config: ignoring it (did you mean Network?)',
       },
-      { path: "zzz", message: '"zzz" is not a key of the network config and is ignored' },
+      { path: "zzz", message: '"zzz" is not a key of the network config: ignoring it' },
       {
         path: "Backend.DirectRoutin",
-        message: '"DirectRoutin" is not a key of Backend and is ignored (did you mean Backend.DirectRouting?)',
+        message: '"DirectRoutin" is not a key of Backend: ignoring it (did you mean Backend.DirectRouting?)',
       },
-      { path: "Backend.__proto__", message: '"__proto__" is not a key of Backend and is ignored' },
+      { path: "Backend.__proto__", message: '"__proto__" is not a key of Backend: ignoring it' },
     ]);
     expect(({} as Record<string, unknown>)["a"]).toBeUndefined();
   });

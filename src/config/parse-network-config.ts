@@ -64,7 +64,7 @@ export function parseNetworkConfig(text: string, backendKeysOf: BackendKeysOf): 
   for (const entry of readEntries(text)) decodeEntry(raw, entry, warnings);
   const { backendType, backend } = readBackend(raw.backend, backendKeysOf, warnings);
   if (!raw.enableIpv4 && !raw.enableIpv6) {
-    throw invalid("EnableIPv4", false, "turns off the only address family: set EnableIPv4 or EnableIPv6 to true");
+    throw invalid("EnableIPv4", false, "disables the only address family: set EnableIPv4 or EnableIPv6 to true");
   }
   warnAboutUnusedFamily(raw, warnings);
   const config: NetworkConfig = Object.freeze({
@@ -95,7 +95,7 @@ function readEntries(text: string): JsonEntry[] {
     return jsonEntries(text);
   } catch (error) {
     if (error instanceof SyntaxError) throw invalid("(document)", undefined, "is not valid JSON", error);
-    throw invalid("(document)", undefined, `is not usable: ${describeError(error)}`);
+    throw invalid("(document)", undefined, `cannot be used: ${describeError(error)}`);
   }
 }
 
@@ -261,15 +261,15 @@ function checkBackendKeys(
 function unknownKey(parent: string, key: string, known: readonly string[]): ConfigWarning {
   const shown = key.length > 60 ? `${key.slice(0, 57)}...` : key;
   const where = parent === "" ? "the network config" : "Backend";
-  const message = `${JSON.stringify(shown)} is not a key of ${where} and is ignored${didYouMean(key, known, parent)}`;
+  const message = `${JSON.stringify(shown)} is not a key of ${where}: ignoring it${didYouMean(key, known, parent)}`;
   return { path: parent + shown, message };
 }
 
 function warnAboutUnusedFamily(raw: RawConfig, warnings: ConfigWarning[]): void {
   if (!raw.enableIpv6 && raw.ipv6Network !== undefined) {
-    warnings.push({ path: "IPv6Network", message: "IPv6Network is ignored, since EnableIPv6 is not true" });
+    warnings.push({ path: "IPv6Network", message: "ignoring IPv6Network, because EnableIPv6 is not true" });
   }
   if (!raw.enableIpv4 && raw.network !== undefined) {
-    warnings.push({ path: "Network", message: "Network is ignored, since EnableIPv4 is false" });
+    warnings.push({ path: "Network", message: "ignoring Network, because EnableIPv4 is false" });
   }
 }

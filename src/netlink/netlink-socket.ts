@@ -72,7 +72,7 @@ export class NetlinkSocket implements Disposable {
   receive(): number | undefined {
     const length = receiveDatagram("receive from the kernel", this.#fd, this.#buffer);
     if (length === undefined || length <= DATAGRAM_BYTES) return length;
-    throw new FlannelError("KERNEL_REJECTED", `netlink datagram of ${length} bytes is longer than any known one`);
+    throw new FlannelError("KERNEL_REJECTED", `the netlink datagram of ${length} bytes is too long`);
   }
 
   /** See `Fd.watchReadable`. */

@@ -57,7 +57,7 @@ export interface KernelErrorContext {
 export function fromErrno(operation: string, errno: number, context: KernelErrorContext = {}): FlannelError {
   const name = errnoName(errno);
   const words = context.kernelText ?? strerror(errno);
-  const hint = codes.get(errno) === "KERNEL_DENIED" ? "; root or CAP_NET_ADMIN is needed" : "";
+  const hint = codes.get(errno) === "KERNEL_DENIED" ? "; run as root or with CAP_NET_ADMIN" : "";
   return new FlannelError(codes.get(errno) ?? "KERNEL_REJECTED", `${operation}: ${name} (${words})${hint}`, {
     retryable: retryable.has(errno),
     details: {

@@ -56,7 +56,7 @@ describe("Fd", () => {
     fd[Symbol.dispose]();
     expect(isOpen(successor)).toBe(true);
     closeSync(successor);
-    expect(() => fd.number).toThrow("used after it was closed");
+    expect(() => fd.number).toThrow("already closed");
   });
 
   test("sockets are closed on exec and never block", () => {
@@ -81,7 +81,7 @@ describe("Fd", () => {
       );
       return hasMore;
     });
-    expect(() => fd.watchReadable(() => false)).toThrow("watched already");
+    expect(() => fd.watchReadable(() => false)).toThrow("already watched");
     using sender = openSocket("sender", AF_UNIX, SOCK_DGRAM, 0);
     for (const round of ["a", "b"]) {
       for (const text of [`${round}1`, `${round}2`]) {

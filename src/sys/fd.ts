@@ -13,7 +13,7 @@ export class Fd implements Disposable {
 
   /** The descriptor; throws once closed, so that a number the kernel has given to another file is never used. */
   get number(): number {
-    if (this.#fd === undefined) throw new FlannelError("INTERNAL", "file descriptor used after it was closed");
+    if (this.#fd === undefined) throw new FlannelError("INTERNAL", "the file descriptor is already closed");
     return this.#fd;
   }
 
@@ -27,7 +27,7 @@ export class Fd implements Disposable {
    * alive. One watcher for each descriptor.
    */
   watchReadable(drain: () => boolean): void {
-    if (this.#watch !== undefined) throw new FlannelError("INTERNAL", "file descriptor is watched already");
+    if (this.#watch !== undefined) throw new FlannelError("INTERNAL", "the file descriptor is already watched");
     this.#watch = new ReadWatch(this.number, drain);
   }
 

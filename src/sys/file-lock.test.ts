@@ -45,7 +45,7 @@ test("the lock of a process that was killed is free, whatever its file says", as
 test("rubbish in the file is not taken for a pid", () => {
   using _lock = FileLock.acquire(path);
   writeFileSync(path, "not a pid\n");
-  expect(() => FileLock.acquire(path)).toThrow(`${path} is locked by another agent; stop that one first`);
+  expect(() => FileLock.acquire(path)).toThrow(`${path} is locked by another agent; stop that agent first`);
 });
 
 test("a lock file that was removed excludes again once it is made anew", () => {

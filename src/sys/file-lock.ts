@@ -88,7 +88,7 @@ function openLockFile(path: string): number {
   try {
     return openSync(path, constants.O_RDWR | constants.O_CREAT, 0o600);
   } catch (cause) {
-    throw new FlannelError("FILE_FAILED", `open lock file ${path}`, { cause });
+    throw new FlannelError("FILE_FAILED", `cannot open the lock file ${path}`, { cause });
   }
 }
 
@@ -97,7 +97,7 @@ function lock(path: string, fd: number): void {
   const errno = lastErrno();
   if (errno !== errnos.EWOULDBLOCK) throw fromErrno(`lock ${path}`, errno);
   const details = { path, pid: readPid(path) };
-  const message = `${path} is locked by another agent${holderText(details)}; stop that one first`;
+  const message = `${path} is locked by another agent${holderText(details)}; stop that agent first`;
   throw new FlannelError("AGENT_RUNNING", message, { details });
 }
 

@@ -91,8 +91,8 @@ export function readSmallFile(path: string, maxBytes: number): string {
   const fd = openSync(path, constants.O_RDONLY | constants.O_NONBLOCK);
   try {
     const stat = fstatSync(fd);
-    if (!stat.isFile()) throw new Error("it is not a regular file");
-    if (stat.size > maxBytes) throw new Error(`it has ${stat.size} bytes`);
+    if (!stat.isFile()) throw new Error("the path is not a regular file");
+    if (stat.size > maxBytes) throw new Error(`the file has ${stat.size} bytes, which is too large`);
     return readFileSync(fd, "utf8");
   } finally {
     closeSync(fd);

@@ -42,7 +42,7 @@ export function tryTool(path: string, args: readonly string[], input = ""): Prom
   const output = { stdout: "", stderr: "" };
   const timer = setTimeout(() => {
     child.kill("SIGKILL");
-    const message = `${path} ${args.join(" ")} did not end within ${TIMEOUT_MS / 1000} s`;
+    const message = `${path} ${args.join(" ")} timed out after ${TIMEOUT_MS / 1000} s`;
     reject(new FlannelError("FIREWALL_REJECTED", message, { retryable: true }));
   }, TIMEOUT_MS);
   for (const name of ["stdout", "stderr"] as const) {

@@ -88,7 +88,8 @@ function attach(name: string, flags: number): Fd {
   if (ioctlPointer(fd, TUNSETIFF, request) === 0) return new Fd(fd);
   const errno = lastErrno();
   closeSync(fd);
-  const hint = errno === errnos.EBUSY ? { kernelText: "another process is using it: is a flanneld running?" } : {};
+  const hint =
+    errno === errnos.EBUSY ? { kernelText: "another process uses the device: check for another flanneld" } : {};
   throw fromErrno(`attach to the TUN device ${name}`, errno, hint);
 }
 

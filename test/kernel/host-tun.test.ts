@@ -62,7 +62,7 @@ test("leaves a device alone to which a data plane is attached, and takes it over
   using tun = openTun(device, 12);
   expect(setTunOffload(tun, "none")).toBe("none");
   expect(["tcp and udp", "tcp"]).toContain(setTunOffload(tun, "tcp and udp"));
-  expect(() => openTun(device, 12)).toThrow("another process is using it");
+  expect(() => openTun(device, 12)).toThrow("another process uses the device");
   await using reconciler = await openReconciler();
   expect((await reconciler.setDesired(wanted(1472), { prune: true })).failures).toEqual([]);
   expect(await isWhole(1472)).toBe(true);

@@ -22,17 +22,21 @@ describe("readSubnetFile", () => {
     await writeFileAtomically(path, "FLANNEL_SUBNET=10.5.72.1/24\nFLANNEL_IPV6_SUBNET=x\n");
     expect(warnings).toEqual([]);
     expect(readSubnetFile(path, (message) => warnings.push(message))).toEqual({ subnet: "10.5.72.0/24" });
-    expect(warnings).toEqual([`${path}: FLANNEL_IPV6_SUBNET: "x" is not an IPv6 subnet and is ignored`]);
+    expect(warnings).toEqual([`${path}: FLANNEL_IPV6_SUBNET: "x" is not an IPv6 subnet: ignoring it`]);
   });
 
   it.each([
-    ["a directory", (file: string) => void mkdirSync(file), "it is not a regular file"],
+    ["a directory", (file: string) => void mkdirSync(file), "the path is not a regular file"],
     [
       "a FIFO",
       (file: string) => void execFileSync("sh", ["-c", 'mkfifo "$1"', "sh", file]),
-      "it is not a regular file",
+      "the path is not a regular file",
     ],
-    ["a huge file", (file: string) => writeFileSync(file, "x".repeat(70_000)), "it has 70000 bytes"],
+    [
+      "a huge file",
+      (file: string) => writeFileSync(file, "x".repeat(70_000)),
+      "the file has 70000 bytes, which is too large",
+    ],
   ])("warns about %s and goes on", (_name, make, reason) => {
     mkdirSync(join(directory, "run", "flannel"), { recursive: true });
     make(path);

@@ -155,7 +155,7 @@ export class Rtnetlink implements AsyncDisposable {
     }
     throw new FlannelError(
       "KERNEL_BUSY",
-      `read ${kind} objects: they changed during each of ${MAX_DUMP_ATTEMPTS} tries`,
+      `read ${kind} objects: they changed during each of ${MAX_DUMP_ATTEMPTS} attempts`,
       {
         retryable: true,
       },
@@ -248,7 +248,7 @@ export class Rtnetlink implements AsyncDisposable {
   #receive(): number {
     const length = this.#socket.receive();
     if (length !== undefined) return length;
-    throw new FlannelError("KERNEL_REJECTED", "the kernel gave no answer", { retryable: true });
+    throw new FlannelError("KERNEL_REJECTED", "the kernel did not answer", { retryable: true });
   }
 }
 
