@@ -10,9 +10,9 @@ export async function bridgeNetfilterProblem(): Promise<string | undefined> {
   const modprobe = findTool("modprobe");
   const said = modprobe === undefined ? undefined : await tryTool(modprobe, ["br_netfilter"]).catch(() => undefined);
   if (existsSync(switchFile)) return undefined;
-  const words = said?.stderr.trim().split("\n")[0] || "it could not be loaded";
+  const words = said?.stderr.trim().split("\n")[0] || "the module could not be loaded";
   return (
-    `the kernel module br_netfilter is missing (${words}): packets between containers on one bridge do not pass ` +
-    "iptables, which services of kube-proxy need; load it with: modprobe br_netfilter"
+    `the kernel module br_netfilter is missing (${words}): packets between containers on one bridge bypass ` +
+    "iptables, but services of kube-proxy need it; load the module with: modprobe br_netfilter"
   );
 }

@@ -46,7 +46,7 @@ export async function findEngines({ preferNftables, names, network }: FindEngine
   }
   const primary = preferNftables ? preferred : nftables.engine;
   if (primary === undefined) {
-    const message = "traffic rules need nft or iptables, and this host has neither in a usable form";
+    const message = "traffic rules need nft or iptables, and neither works on this host";
     throw new FlannelError("TOOL_MISSING", `${message} (${nftables.problem}): install nftables or iptables`);
   }
   const reason = preferNftables ? nftables.problem : "this host has no iptables";
@@ -106,16 +106,16 @@ interface VariantChoice {
 async function chooseVariant(variants: readonly IptablesTools[]): Promise<VariantChoice | undefined> {
   const [first, second] = variants;
   if (first === undefined) return undefined;
-  if (second === undefined) return { tools: first, reason: "it is the only iptables of this host" };
+  if (second === undefined) return { tools: first, reason: "it is the only iptables on this host" };
   // The usual case, told without starting a program.
   if (first.variant === "nft" && !hasLegacyTables())
-    return { tools: first, reason: "it is what iptables is on this host" };
+    return { tools: first, reason: "it is the default iptables on this host" };
   const [ofFirst, ofSecond] = [await foreignRules(first), await foreignRules(second)];
-  if (ofFirst === ofSecond) return { tools: first, reason: "it is what iptables is on this host" };
+  if (ofFirst === ofSecond) return { tools: first, reason: "it is the default iptables on this host" };
   const tools = ofFirst > ofSecond ? first : second;
   return {
     tools,
-    reason: `other programs' rules are there (${ofFirst} in ${nameOf(first)}, ${ofSecond} in ${nameOf(second)})`,
+    reason: `it has the most rules of other programs (${ofFirst} in ${nameOf(first)}, ${ofSecond} in ${nameOf(second)})`,
   };
 }
 

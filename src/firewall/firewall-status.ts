@@ -69,10 +69,10 @@ export class RuleRepairLog {
     this.#passesMs.push(performance.now());
     const named = repairs.slice(0, NAMED_IN_LOG).map(({ action, object }) => `${action} ${object}`);
     const more = repairs.length > named.length ? ` and ${repairs.length - named.length} more` : "";
-    const who = authors.length === 0 ? "somebody" : authors.join(", ");
+    const who = authors.length === 0 ? "another program" : authors.join(", ");
     this.#logger.warn(
       "firewall.repaired",
-      `${who} changed flannel's traffic rules; put back: ${named.join("; ")}${more}`,
+      `${who} changed flannel's traffic rules; repaired: ${named.join("; ")}${more}`,
       {
         count: repairs.length,
         total: this.#total,

@@ -89,7 +89,7 @@ export class Firewall implements AsyncDisposable {
   status(): FirewallStatus {
     if (this.#pass instanceof RulePass) return this.#pass.status();
     const nothing = { mode: "none", warnings: [], failures: [], repairs: { total: 0, last: [] } } as const;
-    if (this.#pass === undefined) return { ...nothing, reason: "the tools are being looked for" };
+    if (this.#pass === undefined) return { ...nothing, reason: "the agent is looking for nft and iptables" };
     const error = this.#pass.message;
     // Without a tool nobody else drops anything either: only masquerading is really missing.
     const failures =
@@ -151,7 +151,7 @@ export class Firewall implements AsyncDisposable {
       const problem = primary.name === "nftables" ? undefined : await bridgeNetfilterProblem();
       const warnings = [warning, problem].filter((entry) => entry !== undefined);
       this.#pass = new RulePass(engines, warnings, logger, metrics);
-      logger.info("firewall.mode", `traffic rules go into ${primary.name}: ${reason}`);
+      logger.info("firewall.mode", `using ${primary.name} for traffic rules: ${reason}`);
       for (const message of warnings) logger.warn("firewall.odd", message);
     } catch (error) {
       this.#pass = error instanceof FlannelError ? error : new FlannelError("INTERNAL", describeError(error));
@@ -169,7 +169,7 @@ export class Firewall implements AsyncDisposable {
         onOverflow: () => this.#lookSoon(() => true),
       });
     } catch (error) {
-      const message = "cannot watch the rule set of this kernel: looking at the resync period instead";
+      const message = "cannot watch the rules of this kernel: checking them at each resync instead";
       this.#options.logger.warn("firewall.unwatched", message, { error: describeError(error) });
     }
     if (this.#options.resyncMs <= 0) return;

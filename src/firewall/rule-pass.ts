@@ -71,7 +71,7 @@ export class RulePass {
 
   /** After as many rounds as make sense. */
   giveUpForNow(): void {
-    const message = "the rules are not there after they were written: another program changes them all the time";
+    const message = "contended: another program removes or changes the rules after each write";
     for (const slot of this.#slots.filter(({ needsLook }) => needsLook)) {
       this.#onFailed(slot, new FlannelError("FIREWALL_REJECTED", message, { retryable: true }));
     }
@@ -156,12 +156,12 @@ export class RulePass {
 
   #onUnused(slot: RuleSlot, error: unknown): void {
     slot.needsLook = false;
-    this.#logger.verbose(1, "firewall.unused", `cannot look into ${slotText(slot.name)}: ${describeError(error)}`);
+    this.#logger.verbose(1, "firewall.unused", `cannot read ${slotText(slot.name)}: ${describeError(error)}`);
   }
 
   #onSettled(slot: RuleSlot): void {
     if (slot.error !== undefined)
-      this.#logger.info("firewall.recovered", `the rules in ${slotText(slot.name)} are in place`);
+      this.#logger.info("firewall.recovered", `the traffic rules in ${slotText(slot.name)} are in place`);
     slot.error = undefined;
     slot.attempts = 0;
   }
@@ -170,7 +170,7 @@ export class RulePass {
     slot.needsLook = true;
     slot.attempts++;
     if (slot.error?.message !== error.message) {
-      const message = `cannot keep traffic rules in ${slotText(slot.name)}; trying on: ${error.message}`;
+      const message = `cannot write traffic rules in ${slotText(slot.name)}; retrying: ${error.message}`;
       this.#logger.error("firewall.failed", message);
     }
     slot.error = error;

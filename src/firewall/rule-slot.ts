@@ -85,7 +85,7 @@ export class RuleSlot {
   async bring(wanted: Wanted, generation?: number): Promise<SlotChange | undefined> {
     const difference = await this.look(wanted);
     this.#readGeneration = generation;
-    if (this.#found === undefined) throw new FlannelError("INTERNAL", "rules were not read");
+    if (this.#found === undefined) throw new FlannelError("INTERNAL", "the rules are not read yet");
     const wantedText = textOf(this.wantedLines(wanted));
     if (difference.length === 0) {
       this.needsLook = false;

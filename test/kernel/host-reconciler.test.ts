@@ -251,7 +251,7 @@ describe("repair", () => {
     expect(reconciler.status().failures).toEqual([
       expect.objectContaining({
         object: `10.0.2.0/24 via 10.0.2.0 dev ${device} onlink`,
-        error: expect.stringContaining("somebody else"),
+        error: expect.stringContaining("contended"),
       }),
     ]);
     await untilPeers(1, 2, 3); // the other side gave up: ours returns after its rest

@@ -96,7 +96,7 @@ function vxlanChanges(desired: VxlanLink, observed: ObservedLink): readonly Link
 export function foreignLinkReason(desired: HostLink, observed: ObservedLink): string | undefined {
   if (observed.kind === desired.kind) return undefined;
   const kind = observed.kind ?? "physical device";
-  return `${desired.name} exists as a ${kind}, not as a ${desired.kind} device of ours; rename it or delete it with: ip link delete dev ${desired.name}`;
+  return `${desired.name} exists as a ${kind}, not as a ${desired.kind} device of flannel; rename it, or delete it with: ip link delete dev ${desired.name}`;
 }
 
 /** The arguments of the `ip link add` that would make it. */

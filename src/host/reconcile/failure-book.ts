@@ -91,7 +91,7 @@ export class FailureBook {
     known.rests++;
     const delayMs = Math.min(MAX_DELAY_MS, 1_000 * 2 ** Math.min(known.rests - 1, 10));
     this.#failures.set(slot, {
-      error: `somebody else undoes it again and again; next repair in ${Math.round(delayMs / 1_000)} s`,
+      error: `contended: another program keeps undoing the repair; next repair in ${Math.round(delayMs / 1_000)} s`,
       attempts: known.count,
       nextAttemptMs: nowMs + delayMs,
       isContested: true,

@@ -11,7 +11,7 @@ export function obstacleTo({ kind, desired, observed }: Slot, host: Host): strin
   const link = links.byName(device);
   if (link === undefined) return `device ${device} does not exist`;
   if (ownership.ownDevices.has(device) && ownDeviceName(link.index, links, ownership) === undefined) {
-    return `device ${device} is not ours`;
+    return `device ${device} belongs to another program`;
   }
   const isUsable = link.isUp || kind.standsOnDownDevice === true || desired === undefined;
   return isUsable ? undefined : `device ${device} is down`;

@@ -95,7 +95,7 @@ export class ReconcilePass {
     const repaired: Repair[] = [];
     const failed: ProgramFailure[] = [];
     const operations = await this.#programAll(failed, repaired);
-    if (operations > 0) this.#options.logger.verbose(1, "host.programmed", `${operations} kernel objects written`);
+    if (operations > 0) this.#options.logger.verbose(1, "host.programmed", `wrote ${operations} kernel objects`);
     this.repairs.record(repaired);
     this.#logFailures(failed);
     this.failures.sweep(startMs);
@@ -199,7 +199,7 @@ export class ReconcilePass {
       if (!this.failures.admitRepair(slot, performance.now())) {
         this.#options.logger.warn(
           "host.contested",
-          `somebody else keeps changing ${this.line(slot)}: repairs are paused`,
+          `contended: another program keeps changing ${this.line(slot)}; pausing repairs`,
         );
       }
     }
@@ -245,7 +245,7 @@ export class ReconcilePass {
   }
 
   #failUnchanged(slot: Slot, failed: ProgramFailure[]): void {
-    const message = `the kernel took the change of ${slot.key} but shows it otherwise`;
+    const message = `the kernel accepted the change of ${slot.key} but did not apply it`;
     const error = new FlannelError("KERNEL_REJECTED", message);
     this.failures.fail(slot, error.message, performance.now());
     failed.push({ slot, error });
@@ -325,7 +325,7 @@ export class ReconcilePass {
     const others = fresh.length - named.length;
     this.#options.logger.error(
       "host.failed",
-      `the kernel refused: ${named.join("; ")}${others > 0 ? ` and ${others} more` : ""}; trying again`,
+      `the kernel refused: ${named.join("; ")}${others > 0 ? ` and ${others} more` : ""}; retrying`,
       { count: fresh.length },
     );
   }

@@ -198,7 +198,7 @@ export class Reconciler implements AsyncDisposable {
   /** The kernel would not list its objects: without that nothing can be done, so everything is looked at again. */
   #onPassFailed(error: FlannelError, kinds: ReadonlySet<Kind>): ReconcileResult {
     if (!this.#isStopped) {
-      this.#options.logger.error("host.look-failed", "cannot read the state of this host; trying again", { error });
+      this.#options.logger.error("host.look-failed", "cannot read the state of the kernel; retrying", { error });
       for (const kind of kinds.size > 0 ? kinds : hostKinds) this.#kindsToLookAt.add(kind);
       this.#lookTimer ??= setTimeout(() => this.#lookNow(), LOOK_RETRY_MS);
     }

@@ -51,7 +51,7 @@ export class RepairLog {
     const others = repairs.length - named.length;
     this.#logger.warn(
       "host.repaired",
-      `somebody changed what flannel keeps on this host; put it back: ${named.join("; ")}${others > 0 ? ` and ${others} more` : ""}`,
+      `external change of flannel's kernel objects; repaired: ${named.join("; ")}${others > 0 ? ` and ${others} more` : ""}`,
       { count: repairs.length, total: this.#total },
     );
   }
