@@ -23,7 +23,7 @@ function required(external: ExternalInterface, address: Address | undefined, fam
   throw new FlannelError(
     "CONFIG_INVALID",
     `the network uses ${family}, but the external interface ${external.name} has no ${family} address: ` +
-      `give it one, choose another interface with --iface, or set ${flag}`,
+      `add one, choose another interface with --iface, or set ${flag}`,
     { details: { key: `Enable${family}`, value: true, rule: `needs an ${family} address on the external interface` } },
   );
 }

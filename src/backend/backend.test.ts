@@ -146,7 +146,7 @@ describe("vxlan", () => {
     const { publicIpv6: _, ...withoutIpv6 } = eth0;
     const backend = backendOf(dual, '"Type":"vxlan"');
     expect(() => backend.attributes({ ...facts, externalInterface: withoutIpv6 })).toThrow(
-      /eth0 has no IPv6 address: give it one, choose another interface with --iface, or set --public-ipv6/,
+      /eth0 has no IPv6 address: add one, choose another interface with --iface, or set --public-ipv6/,
     );
   });
 
@@ -182,8 +182,12 @@ describe("vxlan", () => {
     ["mixed separators", peer(2, {}, mac("02:00-00:00:00:01")), "is not the MAC of an Ethernet interface"],
     ["no data", peer(2, {}, { backendData: null }), "has no VtepMAC"],
     ["text as data", peer(2, {}, { backendData: "02:00:00:00:00:02" }), "has no VtepMAC"],
-    ["our MAC", peer(2, {}, mac("02:00:00:00:00:01")), "announces our own VTEP MAC"],
-    ["our address", peer(2, {}, { publicIp: parseAddress("192.0.2.1") }), "announces our own address 192.0.2.1"],
+    ["our MAC", peer(2, {}, mac("02:00:00:00:00:01")), "announces this host's own VTEP MAC"],
+    [
+      "our address",
+      peer(2, {}, { publicIp: parseAddress("192.0.2.1") }),
+      "announces this host's own address 192.0.2.1",
+    ],
     [
       "the zero address",
       peer(2, {}, { publicIp: parseAddress("0.0.0.0") }),
@@ -202,13 +206,17 @@ describe("vxlan", () => {
     [
       "the whole network",
       peer(2, { subnet: parsePrefix("10.5.0.0/16") }),
-      "subnet 10.5.0.0/16 overlaps our own subnet",
+      "subnet 10.5.0.0/16 overlaps this host's own subnet",
     ],
-    ["our subnet", peer(2, { subnet: parsePrefix("10.5.1.0/24") }), "subnet 10.5.1.0/24 overlaps our own subnet"],
+    [
+      "our subnet",
+      peer(2, { subnet: parsePrefix("10.5.1.0/24") }),
+      "subnet 10.5.1.0/24 overlaps this host's own subnet",
+    ],
     [
       "a part of ours",
       peer(2, { subnet: parsePrefix("10.5.1.128/25") }),
-      "subnet 10.5.1.128/25 overlaps our own subnet",
+      "subnet 10.5.1.128/25 overlaps this host's own subnet",
     ],
   ])("skips a lease with %s and keeps the others", (_name, hostile, reason) => {
     const backend = backendOf(ipv4Only, '"Type":"vxlan"');
@@ -267,7 +275,7 @@ describe("vxlan", () => {
   it("sends one MAC to one host only, and lets a host hold two leases", () => {
     const backend = backendOf(ipv4Only, '"Type":"vxlan"');
     const stolen = backend.plan(own, [peer(2), peer(3, {}, mac("02:00:00:00:00:02"))], facts);
-    expect(skippedLines(stolen)).toEqual(["10.5.2.0-24: VtepMAC 02:00:00:00:00:02 is also that of 10.5.3.0-24"]);
+    expect(skippedLines(stolen)).toEqual(["10.5.2.0-24: 10.5.3.0-24 has the same VtepMAC 02:00:00:00:00:02"]);
     const second = peer(3, {}, { ...mac("02:00:00:00:00:02"), publicIp: parseAddress("192.0.2.2") });
     expect(backend.plan(own, [peer(2), second], facts).plannedPeers).toBe(2);
   });
@@ -294,7 +302,7 @@ describe("host-gw", () => {
   it("refuses to work behind NAT and says what to do", () => {
     const behindNat = { ...facts, externalInterface: { ...eth0, publicIp: parseAddress("203.0.113.9") } };
     expect(() => backendOf(ipv4Only, '"Type":"host-gw"').attributes(behindNat)).toThrow(
-      /203\.0\.113\.9 is not the interface's address \(192\.0\.2\.1\).*leave out --public-ip, or use the vxlan backend/,
+      /203\.0\.113\.9 is not the interface's address \(192\.0\.2\.1\).*omit --public-ip, or use the vxlan backend/,
     );
   });
 });
@@ -310,7 +318,10 @@ describe("alloc", () => {
 
 describe("createBackend", () => {
   it.each([
-    ['"Type":"ipip"', 'Backend.Type "ipip" is not a backend of this version: known are vxlan, host-gw, udp, alloc'],
+    [
+      '"Type":"ipip"',
+      'Backend.Type "ipip" is not a backend of this version: the backends are vxlan, host-gw, udp, alloc',
+    ],
     ['"Type":"vxlna"', "(did you mean vxlan?)"],
     ['"Type":"vxlan","VNI":0', "Backend.VNI 0 must be from 1 to 16777215"],
     ['"Type":"vxlan","VNI":16777216', "Backend.VNI 16777216 must be from 1 to 16777215"],
@@ -318,7 +329,7 @@ describe("createBackend", () => {
     ['"Type":"vxlan","Port":65536', "Backend.Port 65536 must be from 0 to 65535"],
     ['"Type":"vxlan","GBP":1', "Backend.GBP 1 must be true or false, not a number"],
     ['"Type":"vxlan","MTU":-1', "Backend.MTU -1 must be from 0 to 65535"],
-    ['"Type":"vxlan","MTU":100', "Backend.MTU 100 must be 0 or at least 118, so that IPv4 fits in"],
+    ['"Type":"vxlan","MTU":100', "Backend.MTU 100 must be 0 or at least 118, which IPv4 needs"],
   ])("refuses %s", (backend, message) => {
     expect(() => backendOf(ipv4Only, backend)).toThrow(message);
   });

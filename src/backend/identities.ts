@@ -73,7 +73,7 @@ function legacyRecord(names: readonly string[], fields: Readonly<Record<string, 
 
 function checked(type: string, identity: unknown): unknown {
   if (isSmall(identity)) return identity;
-  throw new FlannelError("INTERNAL", `the identity of the ${type} backend is too large to be kept`);
+  throw new FlannelError("INTERNAL", `the identity of the ${type} backend is too large to save`);
 }
 
 function isSmall(identity: unknown): boolean {

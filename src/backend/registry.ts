@@ -33,7 +33,7 @@ export class BackendRegistry {
     if (module !== undefined) return module;
     const known = this.modules.map(({ type }) => type);
     const shown = backendType.length > 60 ? `${backendType.slice(0, 57)}...` : backendType;
-    const rule = `is not a backend of this version: known are ${known.join(", ")}${didYouMean(shown, known)}`;
+    const rule = `is not a backend of this version: the backends are ${known.join(", ")}${didYouMean(shown, known)}`;
     throw new FlannelError("CONFIG_INVALID", `network config: Backend.Type ${JSON.stringify(shown)} ${rule}`, {
       details: { key: "Backend.Type", value: backendType, rule },
     });

@@ -12,7 +12,7 @@ export type ReservedPrefixes = ReadonlyMap<Prefix, string>;
 /** Our own subnet, and our own addresses: a lease that covers them would take this host off the network. */
 export function reservedPrefixes(ownSubnet: Prefix, external: ExternalInterface): ReservedPrefixes {
   const family = familyOf(ownSubnet);
-  const reserved = new Map<Prefix, string>([[ownSubnet, `our own subnet ${ownSubnet}`]]);
+  const reserved = new Map<Prefix, string>([[ownSubnet, `this host's own subnet ${ownSubnet}`]]);
   for (const address of [external.address, external.ipv6Address, external.publicIp, external.publicIpv6]) {
     if (address === undefined || familyOf(address) !== family) continue;
     reserved.set(makePrefix(address, addressBits(family)), `this host's own address ${address}`);

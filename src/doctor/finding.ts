@@ -3,16 +3,16 @@
 /** What each finding is about. A name is stable: people and programs look for it. */
 export const findingMeanings = {
   certificate: "A certificate that the connection to the store depends on has expired, or expires within 30 days.",
-  configuration: "The store holds another network configuration than the one in force.",
-  "external-mtu": "The MTU of the external interface leaves too little for the packets of containers.",
+  configuration: "The network configuration in the store differs from the configuration in force.",
+  "external-mtu": "The MTU of the external interface is too small for packets of containers.",
   "forward-policy": "A chain of another program drops forwarded packets.",
   "ip-forward": "IP forwarding is off.",
   "kernel-feature": "The kernel lacks a feature that the backend needs.",
-  "network-overlap": "The network of the containers overlaps a network that this host already uses.",
+  "network-overlap": "The network of the containers overlaps an address or a route of this host.",
   "policy-rule":
-    "A policy rule of another program leads packets for the network of the containers past the main table.",
-  "port-in-use": "Another program holds the UDP port of the backend.",
-  "rp-filter": "Strict reverse path filtering drops packets whose answer would leave through another interface.",
+    "A policy rule of another program routes packets for the network of the containers past the main table.",
+  "port-in-use": "Another program uses the UDP port of the backend.",
+  "rp-filter": "Strict reverse path filtering drops packets whose replies would leave through another interface.",
 } as const;
 
 export type FindingName = keyof typeof findingMeanings;

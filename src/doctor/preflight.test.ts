@@ -122,7 +122,7 @@ describe("details", () => {
     const routes = [{ destination: parsePrefix("10.0.0.0/8"), device: "tun0", hasGateway: true }];
     const [finding] = runChecks(context, { ...clean, routes });
     expect(finding?.evidence).toBe(
-      "the network of the containers overlaps what this host already uses: 10.5.0.0/16 with the route 10.0.0.0/8 dev tun0",
+      "the network of the containers overlaps addresses or routes of this host: 10.5.0.0/16 with the route 10.0.0.0/8 dev tun0",
     );
   });
 
@@ -142,12 +142,12 @@ test("a rule that leads away is named with the route it finds and a cure", () =>
   const route = { destination: parsePrefix("0.0.0.0/0"), type: 1, device: "eth1", isInMain: false };
   const tables = new Map([[200, [{ ...route, gateway: parseAddress("192.168.60.1") }]]]);
   const findings = runChecks(context, { ...clean, policyRouting: { rules, tables } });
-  const tail = "before the main table with flannel's routes is asked";
+  const tail = "before the lookup in the main table with flannel's routes";
   expect(findings).toEqual([
     {
       name: "policy-rule",
       severity: "warning",
-      evidence: `the policy rule "100: from all lookup 200" sends packets for 10.5.0.0/16 to table 200, where they find "default via 192.168.60.1 dev eth1", ${tail}`,
+      evidence: `the policy rule "100: from all lookup 200" sends packets for 10.5.0.0/16 to table 200, where the route "default via 192.168.60.1 dev eth1" matches, ${tail}`,
       remedy: "ip rule add pref 99 to 10.5.0.0/16 lookup main",
     },
     {

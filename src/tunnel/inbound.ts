@@ -54,8 +54,7 @@ export class Inbound {
     const count = recvmmsg(socket, arena.base + arena.rxMessages, RX_SLOTS, MSG_DONTWAIT, 0);
     if (count <= 0) {
       const errno = count === 0 ? errnos.EAGAIN : lastErrno();
-      if (errno === errnos.EBADF || errno === errnos.ENOTSOCK)
-        throw new Error(`the UDP socket is gone: errno ${errno}`);
+      if (errno === errnos.EBADF || errno === errnos.ENOTSOCK) throw new Error(`the UDP socket failed: errno ${errno}`);
       return false; // nothing there; or an ICMP error about something sent, which is told once
     }
     this.#options.counters.add(counter.receivedDatagramBatches, 1);

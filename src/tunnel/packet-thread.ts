@@ -33,7 +33,7 @@ export function runPacketThread(data: PacketThreadData): Promise<string | undefi
   const ended = new Promise<string | undefined>((resolve) =>
     worker.once("exit", () => {
       const wasAsked = Atomics.load(words, control.stop) === 1;
-      resolve(wasAsked ? undefined : (reason ?? "the packet thread ended by itself"));
+      resolve(wasAsked ? undefined : (reason ?? "the packet thread ended unexpectedly"));
     }),
   );
   worker.postMessage(data, [data.tables]);

@@ -96,7 +96,7 @@ export function runPump(options: PumpOptions): void {
 function deviceWriter(arena: Arena, tun: number, counters: Counters): (iovecs: number, count: number) => void {
   return (iovecs, count) => {
     if (writev(tun, arena.base + iovecs, count) >= 0) return;
-    if (lastErrno() === EBADFD) throw new DeviceLost("write to the TUN device: it is gone");
+    if (lastErrno() === EBADFD) throw new DeviceLost("write to the TUN device: the device no longer exists");
     // One iovec is the virtio header; each of the others belongs to a packet.
     counters.add(counter.deviceRefused, count - 1);
   };

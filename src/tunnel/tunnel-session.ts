@@ -116,7 +116,7 @@ export class TunnelSession implements AsyncDisposable {
   get problem(): string | undefined {
     if (this.#missing === undefined) return undefined;
     const { address, error } = this.#missing;
-    return `${familyOf(address) === 4 ? "IPv4" : "IPv6"} is left out: ${describeError(error)}`;
+    return `${familyOf(address) === 4 ? "IPv4" : "IPv6"} is not used: ${describeError(error)}`;
   }
 
   /** Whether a session begun now would have what this one lacks. */

@@ -58,7 +58,7 @@ export class Tunnel implements AsyncDisposable {
   constructor(options: TunnelOptions) {
     this.#options = options;
     this.#descriptors = new TunnelDescriptors(options.keeper, (error) => {
-      const message = "cannot tell the service manager what to keep for the next agent";
+      const message = "cannot hand file descriptors to the service manager";
       options.logger.warn("service.not-notified", message, { error: describeError(error) });
     });
   }
@@ -139,7 +139,7 @@ export class Tunnel implements AsyncDisposable {
     if (this.#wanted === undefined) return;
     const { device, port } = this.#wanted;
     const { deviceOffload, udpSegmentation, udpReceiveJoining } = session.features;
-    this.#options.logger.info("tunnel.started", `packets are carried through ${device} and UDP port ${port}`, {
+    this.#options.logger.info("tunnel.started", `carrying packets through ${device} and UDP port ${port}`, {
       deviceOffload,
       udpSegmentation,
       udpReceiveJoining,
@@ -150,7 +150,7 @@ export class Tunnel implements AsyncDisposable {
     const { problem } = session;
     if (problem !== undefined) {
       if (problem !== this.#missing) {
-        const message = "the data plane runs without one of its sockets: trying again";
+        const message = "one socket of the data plane is missing: retrying";
         this.#options.logger.error("tunnel.incomplete", message, { error: problem });
       }
       this.#missingTimer = setInterval(() => {
@@ -187,7 +187,7 @@ export class Tunnel implements AsyncDisposable {
   #fail(problem: string): void {
     this.#descriptors.letDeviceGo();
     if (problem !== this.#problem) {
-      this.#options.logger.error("tunnel.failed", "the data plane cannot run: trying again", { error: problem });
+      this.#options.logger.error("tunnel.failed", "the data plane failed: retrying", { error: problem });
     }
     this.#problem = problem;
     this.#retryTimer = setTimeout(() => this.#start(), this.#retryMs);

@@ -128,7 +128,7 @@ export class ExternalInterfaceWatch implements AsyncDisposable {
       this.#reason = followed.reason;
       onChange(this.#current, this.#reason);
     } catch (error) {
-      logger.warn("interface.look-failed", `cannot read interface ${this.#current.name}; trying again`, { error });
+      logger.warn("interface.look-failed", `cannot read interface ${this.#current.name}; retrying`, { error });
       this.#lookSoon(RETRY_MS);
     }
   }

@@ -97,7 +97,7 @@ describe("without an interface flag", () => {
   test("a public IP behind NAT binds to the interface address and says so", () => {
     const choice = chooseInterface({ ...ipv4Only, publicIp: "203.0.113.7" }, facts);
     expect(choice.interface).toMatchObject({ name: "eth0", address: "192.168.50.11", publicIp: "203.0.113.7" });
-    expect(choice.warnings.join()).toMatch(/203\.0\.113\.7 is on no interface.*eth0/);
+    expect(choice.warnings.join()).toMatch(/no interface of this host has the public address 203\.0\.113\.7.*eth0/);
   });
 
   test("dual stack with only --public-ipv6 takes its interface and picks the IPv4 address there", () => {
@@ -107,9 +107,7 @@ describe("without an interface flag", () => {
 
   test("default routes through different interfaces are refused in dual stack", () => {
     const routes = [defaultRoute(4, 2), defaultRoute(6, 3)];
-    expect(() => choose(dual, { routes })).toThrow(
-      /IPv4 default route leaves through eth0, the IPv6 one through dummy0/,
-    );
+    expect(() => choose(dual, { routes })).toThrow(/IPv4 default route uses eth0, the IPv6 default route dummy0/);
   });
 });
 
@@ -194,7 +192,7 @@ describe("following the chosen interface", () => {
   test("keeps the last address while there is none", () => {
     expect(follow({ addresses: [] })).toEqual({
       interface: { ...previous, isUp: false },
-      reason: "interface eth0 has lost its address",
+      reason: "interface eth0 lost its address",
     });
   });
 
@@ -206,7 +204,7 @@ describe("following the chosen interface", () => {
   test("gone and down", () => {
     expect(follow({ links: [] })).toEqual({
       interface: { ...previous, isUp: false },
-      reason: "interface eth0 is gone",
+      reason: "interface eth0 no longer exists",
     });
     const down = { links: [link(2, "eth0", { isUp: false })] };
     expect(follow(down).reason).toBe("interface eth0 is down");

@@ -69,8 +69,8 @@ export function chooseInterface(options: InterfaceOptions, facts: InterfaceFacts
   }
   throw new FlannelError(
     "INTERFACE_NOT_FOUND",
-    `cannot choose the interface that leads to the other hosts: ${reasons.join("; ")}. ` +
-      `Interfaces here: ${describeInterfaces(facts)}. Name one with --iface`,
+    `cannot choose the external interface: ${reasons.join("; ")}. ` +
+      `Interfaces of this host: ${describeInterfaces(facts)}. Name one with --iface`,
   );
 }
 
@@ -84,7 +84,7 @@ export function followInterface(
   facts: InterfaceFacts,
 ): { readonly interface: ExternalInterface; readonly reason?: string } {
   const link = facts.links.find((found) => found.name === previous.name);
-  if (link === undefined) return lost(previous, `interface ${previous.name} is gone`);
+  if (link === undefined) return lost(previous, `interface ${previous.name} no longer exists`);
   const { families } = options;
   const address = families.has(4) ? followAddress(previous.address, 4, link, options, facts) : undefined;
   const ipv6Address = families.has(6) ? followAddress(previous.ipv6Address, 6, link, options, facts) : undefined;
@@ -97,7 +97,7 @@ export function followInterface(
   const current = toExternalInterface(kept, families, parsePublicAddresses(options));
   // The kernel takes IPv6 addresses away from a link that goes down: that it is down comes first.
   if (!link.isUp) return lost(current, `interface ${link.name} is down`);
-  return missing ? lost(current, `interface ${link.name} has lost its address`) : { interface: current };
+  return missing ? lost(current, `interface ${link.name} lost its address`) : { interface: current };
 }
 
 function lost(external: ExternalInterface, reason: string): { interface: ExternalInterface; reason: string } {
@@ -188,8 +188,8 @@ function byPublicAddress(
   if (linkWithAddress(selector, facts) !== undefined) return byAddress(selector, families, facts);
   const candidate = byDefaultRoute(families, facts);
   warnings.push(
-    `the public address ${selector} is on no interface of this host: traffic leaves through ${candidate.link.name}, ` +
-      `the interface of the default route, and ${selector} is announced to the others (name an interface with --iface)`,
+    `no interface of this host has the public address ${selector}: using ${candidate.link.name}, ` +
+      `the interface of the default route, and announcing ${selector} to the peers (name an interface with --iface)`,
   );
   return candidate;
 }
@@ -207,7 +207,7 @@ function byDefaultRoute(families: FamilySet, facts: InterfaceFacts): Candidate {
   const [link, other] = links;
   if (link === undefined) throw notFound("no address family is enabled");
   if (other !== undefined && other.index !== link.index) {
-    throw notFound(`the IPv4 default route leaves through ${link.name}, the IPv6 one through ${other.name}`);
+    throw notFound(`the IPv4 default route uses ${link.name}, the IPv6 default route ${other.name}`);
   }
   return { link };
 }
@@ -222,7 +222,9 @@ function requireSameInterface(
   if (!families.has(4) || !families.has(6) || publicIpv6 === undefined) return;
   const other = linkWithAddress(publicIpv6, facts);
   if (other === undefined || other.index === candidate.link.index) return;
-  throw notFound(`${candidate.link.name} was chosen but --public-ipv6 ${publicIpv6} is on ${other.name}`);
+  throw notFound(
+    `the external interface is ${candidate.link.name}, but --public-ipv6 ${publicIpv6} is on ${other.name}`,
+  );
 }
 
 /** Fills missing addresses with the best of the interface. */

@@ -205,7 +205,7 @@ describe("preflight", () => {
       name: "policy-rule",
       severity: "warning",
       evidence: expect.stringMatching(
-        /^the policy rule "100: from all lookup 200" sends packets for 10\.5\.0\.0\/16 to table 200, where they find "default via 192\.168\.50\.1 dev eth0"/,
+        /^the policy rule "100: from all lookup 200" sends packets for 10\.5\.0\.0\/16 to table 200, where the route "default via 192\.168\.50\.1 dev eth0" matches/,
       ),
       remedy: "ip rule add pref 99 to 10.5.0.0/16 lookup main",
     });

@@ -136,7 +136,7 @@ describe("following", () => {
   test("an address that vanishes and returns", async () => {
     await box.ip("addr", "del", "192.168.50.11/24", "dev", "eth0");
     await becomes({ isUp: false, address: ip("192.168.50.11") });
-    expect(watch.reason).toBe("interface eth0 has lost its address");
+    expect(watch.reason).toBe("interface eth0 lost its address");
     await box.ip("addr", "add", "192.168.50.11/24", "dev", "eth0");
     await becomes({ isUp: true });
     expect(watch.reason).toBeUndefined();
@@ -153,7 +153,7 @@ describe("following", () => {
     const before = watch.current.index;
     await box.ip("link", "del", "dev", "eth0");
     // The kernel tells of it going down first.
-    await until(() => watch.reason === "interface eth0 is gone", { what: "the interface to be gone" });
+    await until(() => watch.reason === "interface eth0 no longer exists", { what: "the interface to be gone" });
     expect(watch.current.isUp).toBe(false);
     await box.ipBatch([
       "link add dev eth0 type veth peer name lan",

@@ -29,8 +29,8 @@ async function takePort(family: 4 | 6, address: string): Promise<AsyncDisposable
 const said = (fixture: TunnelFixture, event: string) => fixture.log.lines.filter((line) => line.event === event).length;
 
 test.each([
-  { missing: 6, other: 4, address: "fd00:99::1", named: `IPv6 is left out: bind UDP socket [fd00:99::1]:${PORT}` },
-  { missing: 4, other: 6, address: "127.0.0.1", named: `IPv4 is left out: bind UDP socket 127.0.0.1:${PORT}` },
+  { missing: 6, other: 4, address: "fd00:99::1", named: `IPv6 is not used: bind UDP socket [fd00:99::1]:${PORT}` },
+  { missing: 4, other: 6, address: "127.0.0.1", named: `IPv4 is not used: bind UDP socket 127.0.0.1:${PORT}` },
 ] as const)("without a socket for IPv$missing IPv$other is carried, and both when it can be had", async (families) => {
   const { missing, other, address, named } = families;
   await using fixture = await TunnelFixture.open({ port: 8_286 });
@@ -61,7 +61,7 @@ test.each([
 
 test("an address that is not there yet; changes while its socket is opened; none at all", async () => {
   await using fixture = await TunnelFixture.open({ localIpv6: parseAddress("fd00:77::1") });
-  expect(fixture.tunnel.problem).toContain("IPv6 is left out");
+  expect(fixture.tunnel.problem).toContain("IPv6 is not used");
   await expectCarried(fixture, 4);
   await fixture.setState({ localIpv4: parseAddress("203.0.113.77"), localIpv6: parseAddress("fd00:77::1") });
   expect(fixture.tunnel.status().features).toBeUndefined();

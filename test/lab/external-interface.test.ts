@@ -175,7 +175,7 @@ describe("the choice", () => {
     await using agent = LabAgent.start(nat.host, { etcdEndpoints: cluster.etcd.endpoints, args });
     await agent.untilReady({ peers: 2 });
     const [warning = ""] = agent.events("interface.odd");
-    expect(warning).toContain(`the public address ${nat.publicIp} is on no interface of this host`);
+    expect(warning).toContain(`no interface of this host has the public address ${nat.publicIp}`);
     const device = await link(nat.host.namespace, "flannel.1");
     expect(device?.settings).toMatchObject({ local: "172.20.0.14", link: "eth0" });
     await cluster.agent(2).untilReady({ peers: 2 });

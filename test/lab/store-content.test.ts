@@ -113,15 +113,19 @@ describe("garbage", () => {
 describe("a hostile lease", () => {
   const own = async () => (await agent.status()).lease?.subnet ?? "";
   const attacks: readonly [string, () => Promise<StorePeer>, RegExp][] = [
-    ["for a subnet around ours", async () => storePeer(60, { subnet: "10.5.0.0/17" }), /overlaps our own subnet/],
+    [
+      "for a subnet around ours",
+      async () => storePeer(60, { subnet: "10.5.0.0/17" }),
+      /overlaps this host's own subnet/,
+    ],
     [
       "for a part of ours",
       async () => storePeer(61, { subnet: (await own()).replace("/24", "/26") }),
-      /overlaps our own subnet/,
+      /overlaps this host's own subnet/,
     ],
     ["for half the internet", async () => storePeer(62, { subnet: "0.0.0.0/1" }), /not inside the network/],
     ["for the LAN", async () => storePeer(63, { subnet: "192.168.50.0/24" }), /not inside the network/],
-    ["at our own address", async () => storePeer(64, { publicIp: "192.168.50.11" }), /our own address/],
+    ["at our own address", async () => storePeer(64, { publicIp: "192.168.50.11" }), /this host's own address/],
     ["at a multicast address", async () => storePeer(65, { publicIp: "239.1.1.1" }), /not a host's address/],
     ["with a multicast MAC", async () => storePeer(66, { mac: "01:00:5e:00:00:01" }), /MAC/],
   ];

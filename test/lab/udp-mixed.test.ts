@@ -99,6 +99,6 @@ it("uses no IPv6 with a host that does not announce it, and IPv4 all the same", 
   const lost = await ours.namespace.tryRun(["ping", "-n", "-c", "1", "-W", "2", `fd00:5:0:${third}::2`]);
   expect(lost.stdout).toContain("No route");
   expect((await cluster.agent(1).status()).peers.skipped).toEqual([
-    expect.objectContaining({ reason: "announces no IPv6 port, so it takes no IPv6 packets" }),
+    expect.objectContaining({ reason: "announces no IPv6 port, so it does not receive IPv6 packets" }),
   ]);
 });

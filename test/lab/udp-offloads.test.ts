@@ -50,10 +50,10 @@ async function expectAllToArrive(): Promise<void> {
 }
 
 it.each<readonly [string, Features, string]>([
-  ["nothing", all, `with ${device}, UDP segmentation, joined reception`],
-  ["uso", { ...all, deviceOffload: "tcp" }, "with tcp segments of the device, UDP segmentation, joined reception"],
-  ["tso", { ...all, deviceOffload: "none" }, "with UDP segmentation, joined reception"],
-  ["gso", { ...all, udpSegmentation: false }, `with ${device}, joined reception`],
+  ["nothing", all, `with ${device}, UDP segmentation, receive offload (GRO)`],
+  ["uso", { ...all, deviceOffload: "tcp" }, "with tcp segments of the device, UDP segmentation, receive offload (GRO)"],
+  ["tso", { ...all, deviceOffload: "none" }, "with UDP segmentation, receive offload (GRO)"],
+  ["gso", { ...all, udpSegmentation: false }, `with ${device}, receive offload (GRO)`],
   ["gro", { ...all, udpReceiveJoining: false }, `with ${device}, UDP segmentation`],
   ["tso,gso,gro", { deviceOffload: "none", udpSegmentation: false, udpReceiveJoining: false }, "no offloads"],
 ])("a kernel that refuses %s at the start", async (refused, expected, line) => {
@@ -74,6 +74,6 @@ it("a way out without checksumming, which refuses large messages when they are s
   await expectAllToArrive();
   await until(async () => (await features())?.["udpSegmentation"] === false, { what: "UDP segmentation to be off" });
   expect(await features()).toEqual({ ...all, udpSegmentation: false });
-  expect(await dataPlaneLine()).toBe(`with ${device}, joined reception`);
+  expect(await dataPlaneLine()).toBe(`with ${device}, receive offload (GRO)`);
   expect((await cluster.agent(1).status()).dataPlane?.dropped).toMatchObject({ sendRefused: 0, sendQueueFull: 0 });
 });

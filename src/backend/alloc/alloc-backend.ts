@@ -5,7 +5,7 @@ import type { Backend, BackendModule } from "../backend.ts";
 
 export const allocModule: BackendModule = {
   type: "alloc",
-  summary: "Only leases a subnet; packets are somebody else's business.",
+  summary: "Only leases a subnet; another program forwards the packets.",
   keys: [],
   devicePatterns: [],
   create: createAllocBackend,

@@ -11,7 +11,7 @@ import { countLeases, reservedPrefixes, settleClaims } from "../settle-claims.ts
 
 export const hostGwModule: BackendModule = {
   type: "host-gw",
-  summary: "Plain routes with the hosts as gateways; fastest, but all hosts must be on one link.",
+  summary: "Plain routes with the hosts as next hops; fastest, but all hosts must be on one link.",
   keys: [],
   devicePatterns: [],
   create: (config) => new HostGwBackend(config),
@@ -90,7 +90,7 @@ class HostGwBackend implements Backend {
       if (reading === undefined) continue;
       if (typeof reading === "string") skipped.push({ key: lease.key, reason: reading });
       else if (isOwnAddress(reading.publicIp, external)) {
-        skipped.push({ key: lease.key, reason: `announces our own address ${reading.publicIp}` });
+        skipped.push({ key: lease.key, reason: `announces this host's own address ${reading.publicIp}` });
       } else reaches.push(reading);
     }
     const settled = settleClaims(reaches, reservedPrefixes(ownSubnet, external), pool.subnetLength);
@@ -114,7 +114,7 @@ function refuseNat(publicIp: Address, address: Address | undefined, flag: string
   throw new FlannelError(
     "CONFIG_INVALID",
     `host-gw cannot work behind NAT: the public IP ${publicIp} is not the interface's address (${shown}), and other ` +
-      `hosts could not use it as a gateway; leave out ${flag}, or use the vxlan backend`,
+      `hosts could not use it as a next hop; omit ${flag}, or use the vxlan backend`,
     { details: { key: flag, value: publicIp, rule: "must be the external interface's address with host-gw" } },
   );
 }

@@ -108,12 +108,18 @@ describe("peers", () => {
       ],
     });
     expect(runtime).not.toHaveProperty("peers.1.ipv6Subnet");
-    expect(skipped).toEqual([{ key: "10.5.3.0-24", reason: "announces no IPv6 port, so it takes no IPv6 packets" }]);
+    expect(skipped).toEqual([
+      { key: "10.5.3.0-24", reason: "announces no IPv6 port, so it does not receive IPv6 packets" },
+    ]);
   });
 
   it.each([
     ["another backend's", peer(2, { backendType: "vxlan" }), 'has backend type "vxlan", not udp'],
-    ["one with our address", peer(2, { publicIp: parseAddress("192.0.2.1") }), "announces our own address 192.0.2.1"],
+    [
+      "one with our address",
+      peer(2, { publicIp: parseAddress("192.0.2.1") }),
+      "announces this host's own address 192.0.2.1",
+    ],
   ])("leaves out %s lease", (_, lease, reason) => {
     const { runtime, skipped } = backendOf(ipv4Only).plan(own, [lease], facts);
     expect(runtime).toMatchObject({ peers: [] });

@@ -17,7 +17,7 @@ import { describeUdpFeatures, startUdp, warmUpUdp } from "./udp-runtime.ts";
 export const udpModule: BackendModule<unknown, TunnelState> = {
   type: "udp",
   summary:
-    "UDP encapsulation by the agent itself; needs nothing of the kernel but a TUN device. One format with upstream's.",
+    "UDP encapsulation by the agent itself; needs only a TUN device of the kernel. Same packet format as upstream.",
   keys: udpKeys,
   devicePatterns: [{ kind: "tun", pattern: /^flannel(0|-\d+)$/, distinguishedBy: "Port" }],
   create: (config) => new UdpBackend(config),
@@ -144,7 +144,7 @@ class UdpBackend implements Backend<unknown, TunnelState> {
       if (reading === undefined) continue;
       if (typeof reading === "string") skipped.push({ key: lease.key, reason: reading });
       else if (isOwnAddress(reading.publicIp, external)) {
-        skipped.push({ key: lease.key, reason: `announces our own address ${reading.publicIp}` });
+        skipped.push({ key: lease.key, reason: `announces this host's own address ${reading.publicIp}` });
       } else reaches.push(reading);
     }
     const settled = settleClaims(reaches, reservedPrefixes(ownSubnet, external), pool.subnetLength);
@@ -165,7 +165,9 @@ function readLease(family: Family, pool: AddressPool, lease: Lease): Reading {
   const reach = readReach(lease, family, pool);
   if (family === 4 || reach === undefined || typeof reach === "string") return reach;
   const ipv6Port = portOf(lease.attributes.backendV6Data);
-  return ipv6Port === undefined ? "announces no IPv6 port, so it takes no IPv6 packets" : { ...reach, ipv6Port };
+  return ipv6Port === undefined
+    ? "announces no IPv6 port, so it does not receive IPv6 packets"
+    : { ...reach, ipv6Port };
 }
 
 /** `{"Port": 8285}`; undefined for anything else. */

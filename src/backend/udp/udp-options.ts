@@ -22,7 +22,7 @@ export const udpKeys: readonly BackendKey[] = [
     maximum: 65535,
     description:
       "UDP port on every host. The device is `flannel0` with the default port, else `flannel-<Port>`, so that several " +
-      "networks have room on one host.",
+      "networks can run on one host.",
     live: false,
   },
   {
@@ -31,8 +31,8 @@ export const udpKeys: readonly BackendKey[] = [
     defaultValue: true,
     defaultText: "true",
     description:
-      "Take packets only from hosts that hold a lease, with an inner source in that host's subnet and an inner " +
-      "destination in ours. Not in upstream, which takes everything.",
+      "Accept packets only from hosts with a lease, with an inner source in that host's subnet and an inner " +
+      "destination in this host's subnet. Upstream does not have this key and accepts all packets.",
     live: true,
   },
   {
@@ -40,7 +40,8 @@ export const udpKeys: readonly BackendKey[] = [
     type: "bool",
     defaultValue: true,
     defaultText: "true",
-    description: "Handle packets in large pieces where the kernel can cut and join them. No difference on the wire.",
+    description:
+      "Use segmentation offloads of the kernel to handle packets in large batches. Packets between hosts are the same.",
     live: true,
   },
 ];

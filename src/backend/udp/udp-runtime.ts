@@ -47,7 +47,7 @@ export function describeUdpFeatures(features: RuntimeFeatures): string {
   const offloads = [
     deviceOffload === undefined || deviceOffload === "none" ? [] : [`${deviceOffload} segments of the device`],
     udpSegmentation === true ? ["UDP segmentation"] : [],
-    udpReceiveJoining === true ? ["joined reception"] : [],
+    udpReceiveJoining === true ? ["receive offload (GRO)"] : [],
   ].flat();
   return offloads.length === 0 ? "no offloads" : `with ${offloads.join(", ")}`;
 }

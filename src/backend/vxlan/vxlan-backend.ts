@@ -20,7 +20,7 @@ import { DEFAULT_PORT, OVERHEAD_BYTES, readVxlanOptions, type VxlanOptions, vxla
 
 export const vxlanModule: BackendModule<VtepIdentity> = {
   type: "vxlan",
-  summary: "VXLAN encapsulation in the kernel; works wherever the hosts reach each other over UDP.",
+  summary: "VXLAN encapsulation in the kernel; works if the hosts reach each other over UDP.",
   keys: vxlanKeys,
   devicePatterns: [{ kind: "vxlan", pattern: /^flannel(-v6)?\.\d+$/, distinguishedBy: "VNI" }],
   identity: vtepIdentity,
@@ -233,8 +233,9 @@ function readLease({ family, pool, device }: VxlanFamily, lease: Lease): Reading
 function checkAgainstOwn(reading: Reading, vtep: OwnVtep, external: ExternalInterface): Reading {
   if (reading === undefined || "reason" in reading) return reading;
   const { key } = reading.lease;
-  if (isOwnAddress(reading.publicIp, external)) return { key, reason: `announces our own address ${reading.publicIp}` };
-  if (reading.mac === vtep.mac) return { key, reason: `announces our own VTEP MAC ${reading.mac}` };
+  if (isOwnAddress(reading.publicIp, external))
+    return { key, reason: `announces this host's own address ${reading.publicIp}` };
+  if (reading.mac === vtep.mac) return { key, reason: `announces this host's own VTEP MAC ${reading.mac}` };
   return reading;
 }
 
@@ -251,7 +252,7 @@ function settleMacs(reaches: readonly TunnelReach[], subnetLength: number, draft
   return reaches.filter((reach) => {
     const holder = byMac.get(reach.mac);
     if (holder === undefined || holder.publicIp === reach.publicIp) return true;
-    draft.skipped.push({ key: reach.lease.key, reason: `VtepMAC ${reach.mac} is also that of ${holder.lease.key}` });
+    draft.skipped.push({ key: reach.lease.key, reason: `${holder.lease.key} has the same VtepMAC ${reach.mac}` });
     return false;
   });
 }

@@ -56,8 +56,8 @@ export const vxlanKeys: readonly BackendKey[] = [
     defaultText: "0: that of the external interface",
     maximum: 65535,
     description:
-      "MTU between the hosts. Containers get 50 less, 70 less where IPv6 is enabled. More than the external " +
-      "interface carries has no effect: the kernel refuses it.",
+      "MTU between the hosts. The MTU of containers is 50 lower, or 70 with IPv6. A value above that of the external " +
+      "interface has no effect: the kernel refuses it.",
     live: true,
   },
   {
@@ -65,7 +65,7 @@ export const vxlanKeys: readonly BackendKey[] = [
     type: "bool",
     defaultValue: false,
     defaultText: "false",
-    description: "Let the device learn where MACs are from received packets.",
+    description: "The device learns the hosts of MACs from received packets.",
     live: true,
   },
   {
@@ -85,7 +85,7 @@ export function readVxlanOptions(config: NetworkConfig): VxlanOptions {
   const family = config.ipv6 === undefined ? 4 : 6;
   const smallest = SMALLEST_MTU_BYTES[family] + OVERHEAD_BYTES[family];
   if (underlayMtuBytes !== 0 && underlayMtuBytes < smallest) {
-    throw invalid("Backend.MTU", underlayMtuBytes, `must be 0 or at least ${smallest}, so that IPv${family} fits in`);
+    throw invalid("Backend.MTU", underlayMtuBytes, `must be 0 or at least ${smallest}, which IPv${family} needs`);
   }
   return Object.freeze({
     vni: intOption(options, "VNI"),

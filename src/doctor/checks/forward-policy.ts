@@ -9,6 +9,6 @@ export const forwardPolicy = defineCheck({
   check: ({ families }, { forwardDrops }) =>
     forwardDrops.filter(({ family }) => family === "both" || families.has(family)),
   evidence: ({ chain, by }) =>
-    `${chain} drops forwarded packets (${by}): those of containers pass only where a rule of it accepts them`,
+    `${chain} drops forwarded packets (${by}): packets of containers pass only if one of its rules accepts them`,
   remedy: ({ cure }, { networks }) => cure.replaceAll("NETWORK", networks[0] ?? "NETWORK"),
 });

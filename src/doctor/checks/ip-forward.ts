@@ -9,6 +9,6 @@ export const ipForward = defineCheck({
   appliesTo: carriesTraffic,
   check: ({ families }, { sysctls }) =>
     [...families].sort().filter((family) => sysctls.get(forwardingKeyOf(family)) === "0"),
-  evidence: (family) => `IPv${family} forwarding is off: packets from and to containers are dropped on this host`,
+  evidence: (family) => `IPv${family} forwarding is off: this host drops packets from and to containers`,
   remedy: (family) => `sysctl -w ${forwardingKeyOf(family).replaceAll("/", ".")}=1`,
 });

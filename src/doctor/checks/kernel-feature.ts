@@ -9,6 +9,6 @@ export const kernelFeature = defineCheck({
   check: ({ needs }, { deviceRefusal: refusal }) =>
     needs.kernelDevice === undefined || refusal === undefined ? [] : [{ kind: needs.kernelDevice.kind, refusal }],
   evidence: ({ kind, refusal }) =>
-    `this kernel makes no ${kind} devices (${refusal}): containers cannot reach other hosts`,
+    `this kernel does not support ${kind} devices (${refusal}): containers cannot reach other hosts`,
   remedy: ({ kind }) => `modprobe ${kind}`,
 });

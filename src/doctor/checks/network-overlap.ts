@@ -14,7 +14,8 @@ export const networkOverlap = defineCheck({
     const clashes = new Set(context.networks.flatMap((network) => clashesOf(network, context, facts)));
     return clashes.size === 0 ? [] : [[...clashes]];
   },
-  evidence: (clashes) => `the network of the containers overlaps what this host already uses: ${clashes.join("; ")}`,
+  evidence: (clashes) =>
+    `the network of the containers overlaps addresses or routes of this host: ${clashes.join("; ")}`,
   remedy: () => "flannelctl config set # with a Network that is free on all hosts",
 });
 

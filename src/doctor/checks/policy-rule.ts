@@ -19,7 +19,7 @@ export const policyRule = defineCheck({
     return divertingRules(policyRouting, { networks, ownSubnets, devices: ours });
   },
   evidence: (diverting) =>
-    `the policy rule "${ruleText(diverting.rule)}" ${fateText(diverting)}, before the main table with flannel's routes is asked`,
+    `the policy rule "${ruleText(diverting.rule)}" ${fateText(diverting)}, before the lookup in the main table with flannel's routes`,
   remedy: ({ rule, network }) => {
     const family = familyOf(network) === 6 ? "-6 " : "";
     return `ip ${family}rule add pref ${Math.max(0, rule.priority - 1)} to ${network} lookup main`;
@@ -28,7 +28,7 @@ export const policyRule = defineCheck({
 
 function fateText({ rule, network, route }: DivertingRule): string {
   if (route === undefined) return `drops packets for ${network}`;
-  return `sends packets for ${network} to table ${tableText(rule.table)}, where they find "${routeText(route)}"`;
+  return `sends packets for ${network} to table ${tableText(rule.table)}, where the route "${routeText(route)}" matches`;
 }
 
 const routeTypeNames: ReadonlyMap<number, string> = new Map([

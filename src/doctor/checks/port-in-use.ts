@@ -8,7 +8,8 @@ export const portInUse = defineCheck({
   appliesTo: (context) => carriesTraffic(context) && context.needs.kernelDevice !== undefined,
   check: ({ needs: { kernelDevice } }, { foreignUdpPorts }) =>
     kernelDevice !== undefined && foreignUdpPorts.has(kernelDevice.udpPort) ? [kernelDevice] : [],
-  evidence: ({ kind, udpPort }) => `UDP port ${udpPort} is taken by a program, so the ${kind} device cannot receive`,
+  evidence: ({ kind, udpPort }) =>
+    `another program uses UDP port ${udpPort}, so the ${kind} device cannot receive packets`,
   remedy: ({ udpPort }) =>
     `ss -ulpn 'sport = :${udpPort}' # stop that program, or set another Backend.Port in the network config`,
 });

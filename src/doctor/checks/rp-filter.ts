@@ -16,8 +16,8 @@ export const rpFilter = defineCheck({
     return strict.length === 0 ? [] : [strict];
   },
   evidence: (devices) =>
-    `strict reverse path filtering on ${devices.join(", ")}: packets whose answer would leave through another ` +
-    "interface are dropped without a trace (counter IPReversePathFilter in nstat)",
+    `strict reverse path filtering on ${devices.join(", ")}: the kernel drops packets whose replies would leave through ` +
+    "another interface, and only counts them (IPReversePathFilter in nstat)",
   // 2 in `all` outweighs a device's 1, also on devices that are made later.
   remedy: () => "sysctl -w net.ipv4.conf.all.rp_filter=2",
 });
