@@ -10,7 +10,7 @@ import { logEvents } from "../src/telemetry/events.ts";
 const path = fileURLToPath(new URL("../docs/troubleshooting.md", import.meta.url));
 
 const retryTexts = {
-  agent: "the agent retries by itself",
+  agent: "the agent retries",
   later: "the same may succeed later",
   remedy: "only after the remedy",
 } as const;

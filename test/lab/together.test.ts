@@ -165,7 +165,7 @@ describe("several agents on one host", () => {
     );
     // Without a memory of its own, cleanup means every flannel device: not while one of them is kept.
     const flags = [`--subnet-file=${directory}/subnet.env`, `--state-dir=${directory}/state`, "--etcd-prefix=/other"];
-    await expect(first.host.namespace.run([flannelctl, "cleanup", ...flags])).rejects.toThrow("flannel.1 is kept by");
+    await expect(first.host.namespace.run([flannelctl, "cleanup", ...flags])).rejects.toThrow("flannel.1 is in use by");
     expect(await overlayLines(first.host.namespace)).toEqual(before);
     expect((await first.status()).repairs.total).toBe(0);
   });
