@@ -46,7 +46,7 @@ async function askState({ options, signal }: Invocation): Promise<Answer> {
       return without("agent-absent", `no flanneld listens on ${options.socketPaths.at(-1)}`);
     }
     // During an upgrade the agent of before may still answer.
-    if (hasCode(error, "AGENT_INCOMPATIBLE")) return without("AGENT_INCOMPATIBLE", error.message);
+    if (hasCode(error, "AGENT_INCOMPATIBLE")) return without("agent-incompatible", error.message);
     if (hasCode(error, "INTERNAL") && error.retryable) return without("agent-silent", describeError(error));
     throw error;
   }
