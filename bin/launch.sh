@@ -8,7 +8,7 @@ root=${self%/*}/..
 bundle=$root/dist/$program.mjs
 
 if ! [ -f "$bundle" ] || ! [ -f "$root/dist/build-stamp" ]; then
-  echo "$program: not built yet: run 'npm run build' in $(cd "$root" && pwd)" >&2
+  echo "$program: the program is not built: run 'npm run build' in $(cd "$root" && pwd)" >&2
   exit 1
 fi
 
@@ -31,8 +31,8 @@ if [ -z "$node" ]; then
   check='const [major, minor] = process.versions.node.split("."); process.exit(major > 22 || (major == 22 && minor >= 18) ? 0 : 1)'
   if [ -z "$node" ] || ! "$node" -e "$check"; then
     found=${node:+"only $("$node" --version)"}
-    echo "$program: needs Node.js 22.18 or newer, this system has ${found:-none}: run 'npm run build' in" \
-      "$(cd "$root" && pwd), which puts one into the checkout, or name one in FLANNEL_NODE" >&2
+    echo "$program: needs Node.js 22.18 or newer, but this system has ${found:-none}: run 'npm run build' in" \
+      "$(cd "$root" && pwd), which installs one in the checkout, or name one in FLANNEL_NODE" >&2
     exit 1
   fi
 fi

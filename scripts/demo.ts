@@ -40,9 +40,8 @@ async function main(): Promise<number> {
 
 /** A sentence on why the demo cannot run here, or undefined. */
 async function findObstacle({ store }: DemoOptions): Promise<string | undefined> {
-  if (process.platform !== "linux")
-    return `it builds its world from Linux network namespaces; this is ${process.platform}.`;
-  if (process.getuid?.() !== 0) return "it builds networks, which only root may: run it as root (sudo npm start).";
+  if (process.platform !== "linux") return `it needs Linux network namespaces; this system is ${process.platform}.`;
+  if (process.getuid?.() !== 0) return "it creates networks, which needs root: run sudo npm start.";
   const missing = await missingPrograms(store === "etcd" ? [...programs, ...etcdPrograms] : programs);
   if (missing.length === 0) return undefined;
   const packages = store === "etcd" ? `${debianPackages} ${etcdPackages}` : debianPackages;
@@ -72,9 +71,9 @@ function runBox(argv: readonly string[]): Promise<number> {
     });
     box.on("close", (code) => {
       if (isBoxAlive) {
-        console.log("\nThe world of the demo is gone, nothing is left of it.");
+        console.log("\nThe demo has removed everything that it created.");
       } else {
-        const reason = "the namespaces of its own could not be made (see above)";
+        const reason = "it could not create its namespaces (see above)";
         console.error(`demo: ${reason}. Inside a container it needs --privileged.`);
       }
       resolve(isBoxAlive ? (code ?? 1) : 1);

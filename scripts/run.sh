@@ -17,7 +17,7 @@ case $purpose in
   compare) script=scripts/compare-builds.ts command='npm run compare' ;;
 esac
 if [ "$(id -u)" != 0 ]; then
-  echo "$command works in network namespaces, which only root may make: sudo $command" >&2
+  echo "$command creates network namespaces, which needs root: run sudo $command" >&2
   exit 1
 fi
 needs=$purpose

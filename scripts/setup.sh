@@ -124,9 +124,9 @@ install_packages() (
 ensure_packages() {
   find_missing_packages
   [ -n "$missing" ] || return 0
-  is_debian || fail "this needs programs that it only installs on Debian and Ubuntu; install the ones named there:$missing"
-  [ "$(id -u)" = 0 ] || fail "these Debian packages are missing and only root may install them:$missing"
-  say "needed from Debian, installed with apt-get, no service is started:$missing"
+  is_debian || fail "the set-up installs missing programs only on Debian and Ubuntu; install the programs of these Debian packages by hand:$missing"
+  [ "$(id -u)" = 0 ] || fail "these Debian packages are missing, and installing them needs root:$missing"
+  say "installing these Debian packages with apt-get, without starting a service:$missing"
   if ! assume_yes "$@"; then
     printf 'Install them now? [Y/n] ' >&2
     read -r answer || answer=n
@@ -135,7 +135,7 @@ ensure_packages() {
   mkdir -p .cache
   if ! install_packages >.cache/apt.log 2>&1; then
     tail -n 20 .cache/apt.log >&2
-    fail "the packages could not be installed; all that was said is in .cache/apt.log"
+    fail "apt-get could not install the packages; its output is in .cache/apt.log"
   fi
 }
 
@@ -156,7 +156,7 @@ ensure_node() {
   case $(uname -m) in
     x86_64) arch=x64 ;;
     aarch64) arch=arm64 ;;
-    *) fail "there is no pinned Node for $(uname -m); x86_64 and aarch64 have one" ;;
+    *) fail "there is no pinned Node for $(uname -m), only for x86_64 and aarch64" ;;
   esac
   command -v npm >/dev/null || fail "npm is missing: apt-get install npm"
   say "fetching Node $node_version into .cache"

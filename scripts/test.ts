@@ -24,7 +24,7 @@ async function checkMachine(runs: readonly AreaRun[]): Promise<Tally[]> {
   const missing = await missingCapabilities(allCapabilities);
   if (missing.length === 0) return [passedRun];
   for (const { name, reason } of missing) console.log(`FAILED  this machine has no ${name}: ${reason.trim()}`);
-  console.log("The tests need them all. Without: npm test -- unit system etcd");
+  console.log("The tests need all of them. These areas do not: npm test -- unit system etcd");
   return [failedRun];
 }
 

@@ -24,10 +24,10 @@ const BUILD_TIMEOUT_MS = 300_000;
 /** The checkout as it is; set-up has built it before this script started. */
 export const newBuild: Build = { name: "new", directory: checkout };
 
-/** Builds the revision, or finds it built. Throws CompareUsageError when git knows no such revision. */
+/** Builds the revision, or finds it built. Throws CompareUsageError when git does not know this revision. */
 export async function buildBase(revision: string): Promise<Build> {
   const found = await tryRun(["git", "-C", checkout, "rev-parse", "--verify", "--quiet", `${revision}^{commit}`]);
-  if (found.exitCode !== 0) throw new CompareUsageError(`--base=${revision}: git knows no such revision.`);
+  if (found.exitCode !== 0) throw new CompareUsageError(`--base=${revision}: git does not know this revision.`);
   const sha = found.stdout.trim();
   const directory = join(cacheDirectory, "builds", sha);
   // The stamp is the last file that a build writes.

@@ -42,7 +42,7 @@ export function parseCompareOptions(argv: readonly string[]): CompareOptions {
   const [word, ...more] = positionals;
   if (more.length > 0) throw new CompareUsageError(`${more.join(" ")}: at most one of neutral and upgrade.`);
   if (word !== undefined && word !== "neutral" && word !== "upgrade") {
-    throw new CompareUsageError(`${word}: there is no such comparison, known are neutral and upgrade.`);
+    throw new CompareUsageError(`${word}: there is no such comparison; choose neutral or upgrade.`);
   }
   const base = values.base ?? "HEAD~1";
   if (base === "" || base.startsWith("-")) throw new CompareUsageError(`--base=${base}: must be a revision of git.`);

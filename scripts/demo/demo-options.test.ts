@@ -12,8 +12,8 @@ it("takes every option in both spellings", () => {
 });
 
 it.each([
-  [["--backend=nosuch"], /^--backend=nosuch: there is no such backend, known are vxlan, host-gw, udp, alloc\.$/],
-  [["--store=consul"], /^--store=consul: there is no such store, known are embedded and etcd\.$/],
+  [["--backend=nosuch"], /^--backend=nosuch: there is no such backend; choose one of vxlan, host-gw, udp, alloc\.$/],
+  [["--store=consul"], /^--store=consul: there is no such store; choose embedded or etcd\.$/],
   [["--hosts=1"], /^--hosts=1: must be a number from 2 to 16\.$/],
   [["--hosts=17"], /from 2 to 16/],
   [["--hosts=2.5"], /from 2 to 16/],

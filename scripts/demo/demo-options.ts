@@ -24,13 +24,13 @@ const backends = registry.modules.map(({ type }) => type);
 export const demoUsage = `Usage: npm start -- [options]
 
 Builds a small world on this machine (one LAN, some hosts, a container on each, a store), runs one flanneld per host
-and shows what happens. Everything lives in namespaces of its own and is gone when the demo ends.
+and shows what happens. Everything is in separate namespaces, and the demo removes it when it ends.
 
   --backend=NAME   how packets travel: ${backends.join(", ")} (default ${backends[0]})
   --hosts=N        number of hosts, ${minHosts} to ${maxHosts} (default 3)
   --store=NAME     where leases are kept: embedded (flannel-store, default) or etcd
-  --once           end after the show (also without a terminal); exit code 0 only if all went well
-  --yes            answer questions of the set-up with yes
+  --once           end after the demonstration (as without a terminal); exit code 0 only if all went well
+  --yes            answer yes to the questions of the set-up
   --help           this text
 `;
 
@@ -39,11 +39,11 @@ export function parseDemoOptions(argv: readonly string[]): DemoOptions {
   const values = parse(argv);
   const backend = (values.backend ?? backends[0] ?? "").toLowerCase();
   if (!backends.includes(backend)) {
-    throw new DemoUsageError(`--backend=${backend}: there is no such backend, known are ${backends.join(", ")}.`);
+    throw new DemoUsageError(`--backend=${backend}: there is no such backend; choose one of ${backends.join(", ")}.`);
   }
   const store = values.store ?? "embedded";
   if (store !== "etcd" && store !== "embedded") {
-    throw new DemoUsageError(`--store=${store}: there is no such store, known are embedded and etcd.`);
+    throw new DemoUsageError(`--store=${store}: there is no such store; choose embedded or etcd.`);
   }
   const hosts = values.hosts ?? "3";
   if (!/^\d{1,3}$/.test(hosts) || Number(hosts) < minHosts || Number(hosts) > maxHosts) {

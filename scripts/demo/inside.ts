@@ -52,7 +52,7 @@ async function describeLacking({ backend }: DemoOptions): Promise<string | undef
   if (missing === undefined) return undefined;
   const cure =
     missing.name === "vxlan" ? "try modprobe vxlan, or npm start -- --backend=host-gw" : `try modprobe ${missing.name}`;
-  return `this machine's kernel cannot do ${missing.name} here (${missing.reason}): ${cure}.`;
+  return `this machine's kernel does not support ${missing.name} here (${missing.reason}): ${cure}.`;
 }
 
 function describeFailure(error: unknown): string {
@@ -64,7 +64,7 @@ function describeFailure(error: unknown): string {
 function reportEnd(agent: LabAgent, screen: Screen): void {
   const report = ({ code, signal }: AgentExit) =>
     screen.failed(
-      `flanneld on ${agent.host.name} ended (${signal ?? `code ${code}`}); packets go on as the kernel knows the way`,
+      `flanneld on ${agent.host.name} ended (${signal ?? `code ${code}`}); the kernel keeps forwarding packets`,
     );
   agent.exited.then(report, () => undefined);
 }
@@ -73,11 +73,14 @@ async function showInstructions(world: World, boxPid: string, screen: Screen): P
   const enter = `nsenter -t ${boxPid} -a`;
   const control = `${flannelctl} --etcd-endpoints=${world.store.endpoints}`;
   const device = await deviceToOthers(world.lan.host(1));
-  screen.heading("It goes on running. In another terminal, as root:");
+  screen.heading("The demo keeps running. In another terminal, as root:");
   const show = (text: string, ...commands: readonly string[]) =>
     screen.lines([text, ...commands.map((command) => `  ${command}`), ""]);
   show("See the leases", `${enter} ${control} lease list`);
-  show("Ask the agent on h1 how it is", `${enter} ${flannelctl} status --subnet-file ${world.agents[0]?.subnetFile}`);
+  show(
+    "Show the status of the agent on h1",
+    `${enter} ${flannelctl} status --subnet-file ${world.agents[0]?.subnetFile}`,
+  );
   show("Look at the routes on h1", `${enter} ip -n h1 route`);
   if (device !== undefined) {
     const inContainer1 = `ping ${world.pods[0]?.ipv4 ?? ""}`;
@@ -87,7 +90,7 @@ async function showInstructions(world: World, boxPid: string, screen: Screen): P
       inContainer1,
     );
     const damage = `ip -n h2 route flush root 10.5.0.0/16 dev ${device}; ip -n h2 route; sleep 1; ip -n h2 route`;
-    show("Take host 2's routes away, and see them a second later", `${enter} sh -c '${damage}'`);
+    show("Delete the routes of host 2, and see them return within a second", `${enter} sh -c '${damage}'`);
   }
   screen.lines(["Ctrl-C ends the demo and removes everything."]);
 }

@@ -17,9 +17,7 @@ export async function tellStory(options: DemoOptions, screen: Screen): Promise<W
   await showLeases(world, screen);
   await showHost(world, screen);
   if (options.backend === "alloc") {
-    screen.heading(
-      "Backend alloc only shares out subnets: moving packets is left to you, so there is nothing to ping.",
-    );
+    screen.heading("Backend alloc only leases subnets and carries no packets, so there is nothing to ping.");
     return world;
   }
   await showPings(world, screen);
@@ -142,7 +140,7 @@ async function showRepair(world: World, screen: Screen): Promise<void> {
   screen.done(`${damage.repairText} after ${repairedMs.toFixed(0)} ms`);
   const count = report.lost.length === 0 ? "none" : String(report.lost.length);
   const silence = `the longest silence was ${report.longestSilenceMs.toFixed(0)} ms`;
-  screen.done(`container1 pinged container2 every 10 ms all the while, ${count} lost; ${silence}`);
+  screen.done(`container1 pinged container2 every 10 ms during that time, ${count} lost; ${silence}`);
   await untilAllPing(world.pods);
 }
 
@@ -166,7 +164,7 @@ async function planDamage(pod: Pod): Promise<Damage> {
     const index = (await link(namespace, device))?.index;
     return {
       text: `deleted ${device} on ${name}: ip -n ${name} link del ${device}`,
-      repairText: `${device} is back with all it carries`,
+      repairText: `${device} is back with its addresses and routes`,
       inflict: () => namespace.ip("link", "del", "dev", device),
       isRepaired: async () => {
         const now = await link(namespace, device);

@@ -70,7 +70,7 @@ describe("the show", () => {
     expect(stdout).toMatch(/FLANNEL_SUBNET=10\.5\.\d+\.1\/24/);
     expect(stdout).toMatch(/10\.5\.\d+\.0\/24 via 10\.5\.\d+\.0 dev flannel\.1 onlink/);
     expect(stdout).toMatch(/one TCP connection: [\d.]+ [GM]bit\/s/);
-    expect(stdout).toMatch(/flannel\.1 is back with all it carries after \d+ ms/);
+    expect(stdout).toMatch(/flannel\.1 is back with its addresses and routes after \d+ ms/);
     expect(stdout).not.toContain("\u001b[");
   });
 
@@ -89,7 +89,7 @@ describe("the show", () => {
     expect(stdout).toMatch(/10\.5\.0\.0\/16 dev flannel0/);
     expect(stdout).toMatch(/one TCP connection: [\d.]+ [GM]bit\/s/);
     expect(stdout).toMatch(/the same over the kernel's vxlan, for comparison: [\d.]+ [GM]bit\/s/);
-    expect(stdout).toMatch(/flannel0 is back with all it carries after \d+ ms/);
+    expect(stdout).toMatch(/flannel0 is back with its addresses and routes after \d+ ms/);
   });
 
   it("shows the leases of alloc, which moves no packets", async () => {

@@ -103,7 +103,7 @@ describe.each(["flanneld", "flannelctl", "flannel-store"])("bin/%s", (program) =
     rmSync(join(root, `dist/${program}.mjs`));
     const result = launch(join(root, "bin", program), []);
     expect(result).toMatchObject({ code: 1, said: undefined });
-    expect(result.errors).toBe(`${program}: not built yet: run 'npm run build' in ${root}\n`);
+    expect(result.errors).toBe(`${program}: the program is not built: run 'npm run build' in ${root}\n`);
   });
 
   it("warns when a source is newer than the program, but not when a test is", () => {
@@ -133,7 +133,7 @@ describe.each(["flanneld", "flannelctl", "flannel-store"])("bin/%s", (program) =
   it("refuses an old system Node with one sentence", () => {
     const result = launch(join(root, "bin", program), [], { env: { PATH: `${oldNode()}:/usr/bin:/bin` } });
     expect(result).toMatchObject({ code: 1, said: undefined });
-    expect(result.errors).toContain(`${program}: needs Node.js 22.18 or newer, this system has only v18.20.4: run`);
+    expect(result.errors).toContain(`${program}: needs Node.js 22.18 or newer, but this system has only v18.20.4: run`);
     expect(result.errors.trim().split("\n")).toHaveLength(1);
   });
 
