@@ -81,7 +81,10 @@ async function openCluster(directory: string): Promise<ClusterService> {
   const { ClusterService: Service } = await import("../flannel-store/membership/cluster-service.ts");
   const clusterDirectory = join(directory, "cluster");
   if (!existsSync(clusterDirectory)) {
-    throw new FlannelError("CONFIG_INVALID", `${clusterDirectory} is not there: flannelctl init makes a cluster`);
+    throw new FlannelError(
+      "CONFIG_INVALID",
+      `${clusterDirectory} does not exist: run flannelctl init to make a cluster`,
+    );
   }
   return await Service.open(clusterDirectory, tellFailure);
 }
@@ -141,14 +144,17 @@ function replaceTls(server: StoreServer, read: () => Parameters<StoreServer["rep
     const tls = read();
     if (tls !== undefined) server.replaceTls(tls);
   } catch (error) {
-    process.stderr.write(`flannel-store: certificates stay as they were: ${describeError(error)}\n`);
+    process.stderr.write(
+      `flannel-store: cannot reload the certificates, the present ones stay in use: ${describeError(error)}\n`,
+    );
   }
 }
 
 function startFailure(error: unknown, directory: string): string {
   if (error instanceof Error && "code" in error && "port" in error && "address" in error) {
     const where = `${String(error.address)}:${String(error.port)}`;
-    if (error.code === "EADDRINUSE") return `${where} is taken by another program: choose another with --listen`;
+    if (error.code === "EADDRINUSE")
+      return `${where} is in use by another program: choose another address with --listen`;
     return `cannot listen on ${where}: ${error.message}`;
   }
   if (error instanceof Error && "code" in error && "hostname" in error) {

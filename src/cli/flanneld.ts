@@ -37,10 +37,10 @@ async function main(): Promise<ExitCode> {
   for (const signal of ["SIGTERM", "SIGINT"] as const) {
     process.on(signal, () => {
       if (stop.signal.aborted) process.exit(exitCodes.failure);
-      logger.info("agent.stopping", `${signal} received: stopping; a second one ends at once`);
+      logger.info("agent.stopping", `${signal} received: stopping; a second signal ends flanneld at once`);
       stop.abort();
       setTimeout(() => {
-        logger.error("agent.stop-forced", "not stopped in time: ending anyway; kernel state stays");
+        logger.error("agent.stop-forced", "not stopped in time: ending now; kernel state stays");
         process.exit(exitCodes.failure);
       }, STOP_WITHIN_MS).unref();
     });

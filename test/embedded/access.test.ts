@@ -75,7 +75,7 @@ test("TLS, with and without client certificates", async () => {
   expect(await closed.control("put", "key", "value")).toBe("OK\n");
   const bare = ["--endpoints", closed.endpoints, "--cacert", pki.ca, "--command-timeout=3s", "get", "key"];
   await expect(run("etcdctl", bare, { env: { ...process.env, ETCDCTL_API: "3" } })).rejects.toThrow(
-    "this store wants a client certificate signed by its client CA",
+    "this store requires a client certificate signed by its client CA",
   );
   await using stranger = await Pki.create();
   const wrong = [...bare, "--cert", stranger.clientCert, "--key", stranger.clientKey];
@@ -120,7 +120,7 @@ test("SIGHUP: new connections see the new certificate; an unusable one changes n
   expect(second).not.toBe(first);
   await writeFile(authority.serverCert, "no certificate");
   server.member.signal("SIGHUP");
-  while (!server.member.log().includes("certificates stay as they were")) await shown();
+  while (!server.member.log().includes("cannot reload the certificates")) await shown();
   expect(await shown()).toBe(second);
 });
 
@@ -144,7 +144,7 @@ test("a second process on the same directory, a taken port: exit code 1 and a se
   const taken = await refused("--data-dir", join(directory, "other"), "--listen", address);
   expect(taken).toEqual({
     code: 1,
-    text: `flannel-store: ${address} is taken by another program: choose another with --listen\n`,
+    text: `flannel-store: ${address} is in use by another program: choose another address with --listen\n`,
   });
 });
 
@@ -152,8 +152,8 @@ test("other hosts are served only with TLS and a check of who calls, or on deman
   const data = ["--data-dir", join(directory, "exposed")];
   const plain = await refused(...data, "--listen", "0.0.0.0:0");
   expect(plain.code).toBe(2);
-  expect(plain.text).toContain("there is no TLS (--tls-cert, --tls-key) and no check of who calls (");
-  expect(plain.text).toContain("everybody there could redirect the traffic of all containers");
+  expect(plain.text).toContain("there is no TLS (--tls-cert, --tls-key) and no client authentication (");
+  expect(plain.text).toContain("whoever reaches it can redirect the traffic of all containers");
   const tls = ["--tls-cert", pki.serverCert, "--tls-key", pki.serverKey];
   expect((await refused(...data, "--listen", "[::]:0", ...tls)).text).toContain("--tls-client-ca or --users-file");
   await using server = await EmbeddedServer.start({ extraArguments: ["--listen", "0.0.0.0:0", "--insecure"] });
@@ -167,7 +167,7 @@ test("wrong files and flags: exit code 2 and a sentence without secrets", async 
   const data = ["--data-dir", join(directory, "wrong")];
   expect(await refused(...data, "--users-file", readable)).toEqual({
     code: 2,
-    text: `flannel-store: --users-file ${readable} can be read by others: run chmod 600 ${readable}\n`,
+    text: `flannel-store: --users-file ${readable} can be read by other users: run chmod 600 ${readable}\n`,
   });
   await writeFile(readable, "secret\n");
   await chmod(readable, 0o600);
@@ -182,7 +182,7 @@ test("wrong files and flags: exit code 2 and a sentence without secrets", async 
   const none = await refused(...data, "--cluster");
   expect(none).toEqual({
     code: 2,
-    text: expect.stringContaining("wrong/cluster is not there: flannelctl init makes a"),
+    text: expect.stringContaining("wrong/cluster does not exist: run flannelctl init"),
   });
   await mkdir(join(directory, "wrong/cluster"));
   const empty = await refused(...data, "--cluster");

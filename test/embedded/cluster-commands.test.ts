@@ -43,7 +43,11 @@ test("token list shows what became of each, revoke ends one, and neither shows a
   await world.join(world.newHost("h1"), texts[0] ?? "");
   // A whole token is taken for its id.
   const revocation = await control(`token revoke ${texts[1]}`);
-  expect(revocation).toEqual({ exitCode: 0, stdout: `token ${revoked} is good for nothing any more\n`, stderr: "" });
+  expect(revocation).toEqual({
+    exitCode: 0,
+    stdout: `token ${revoked} is revoked: no host can join with it\n`,
+    stderr: "",
+  });
   const ended = await control(`--json token revoke ${revoked}`);
   expect(JSON.parse(ended.stdout)).toEqual({ version: 1, id: revoked });
   const list = await control("token list", Date.now() + 10_000);
@@ -77,7 +81,7 @@ test("host list and host remove", async () => {
   expect(row.split(/ {2,}/)).toEqual(["h1", "no", "127.0.0.1", expect.stringMatching(/^in 36[45] d/)]);
   const listed = hostListOutputSchema.parse(JSON.parse((await control("--json host list")).stdout));
   expect(listed.hosts).toMatchObject([{ name: "h1", connected: false, addresses: ["127.0.0.1"] }]);
-  expect((await control("host list", Date.now() + 400 * 86_400_000)).stdout).toContain("has ended");
+  expect((await control("host list", Date.now() + 400 * 86_400_000)).stdout).toContain("expired");
 
   const lease = '{"PublicIP":"127.0.0.1"}';
   await host.control("put", "/coreos.com/network/subnets/10.5.7.0-24", lease);
@@ -90,7 +94,7 @@ test("host list and host remove", async () => {
   const again = await world.joined("h2");
   expect(again.name).toBe("h2");
   expect((await control("host remove h2")).stdout).toMatch(
-    /^h2 is no member any more: .*\nno lease announces an address it has called from/,
+    /^removed h2 from the cluster: .*\nno lease announces an address it has called from/,
   );
 });
 
@@ -120,7 +124,7 @@ test("while one command makes this host a member, another one is refused", async
   for (const words of [["init"], ["join", "192.0.2.1:2379", "--token", "x"]]) {
     expect(await control(...words)).toMatchObject({
       exitCode: 1,
-      stderr: expect.stringContaining(`another flannelctl (pid ${process.pid}) is just making or ending`),
+      stderr: expect.stringContaining(`another flannelctl (pid ${process.pid}) is changing this host's membership`),
     });
   }
   other[Symbol.dispose]();

@@ -42,8 +42,10 @@ test("a token of one's own making, an expired, a used and a revoked one: one sen
   const good = await world.token();
   const { id, pin } = parseToken(good);
   const made = `${id}.${"A".repeat(32)}.${pin}`;
-  await expect(world.join(world.newHost("h1"), made)).rejects.toThrow("this token is not known here");
-  await expect(world.join(world.newHost("h1"), good.replace(id, "unknown0"))).rejects.toThrow("is not known here");
+  await expect(world.join(world.newHost("h1"), made)).rejects.toThrow("this store does not know the token");
+  await expect(world.join(world.newHost("h1"), good.replace(id, "unknown0"))).rejects.toThrow(
+    "does not know the token",
+  );
 
   const short = await world.administrator.createToken(1, never);
   await until(() => Date.now() > Number(short.expiresAtMs), { what: "the token's life to end" });
@@ -136,7 +138,7 @@ test("one with another key in the middle sees a handshake and nothing else", asy
   const { id, secret } = parseToken(token);
   const options = { token, hostName: "h1", keyPem: makePrivateKey() };
   const attempt = joinCluster({ ...options, address: rogue.address }, never);
-  await expect(attempt).rejects.toThrow("is not the store that made this token: its key is another one");
+  await expect(attempt).rejects.toThrow("is not the store that issued this token: its key is a different one");
   await until(() => rogue.connections === 1 && rogue.open === 0, { what: "the connection to end" });
   expect(rogue.received).toBe("");
   // That it would have heard the secret shows a token that names its key.
@@ -233,7 +235,9 @@ test("nobody there, somebody else there: a sentence each", async () => {
   await once(mail, "listening");
   const { port } = mail.address() as AddressInfo;
   const mailAddress = parseStoreAddress(`127.0.0.1:${port}`);
-  await expect(joinCluster({ ...options, address: mailAddress }, never)).rejects.toThrow("it does not speak TLS there");
+  await expect(joinCluster({ ...options, address: mailAddress }, never)).rejects.toThrow(
+    "the server there does not speak TLS",
+  );
   mail.close();
   await using world = await ClusterWorld.start();
   const wrongName = joinCluster({ ...options, address: world.address, hostName: "Not A Name" }, never);

@@ -57,11 +57,13 @@ test("a removed host is cut off at once and does not come back; the others stay"
   await world.administrator.removeHost("h1", never);
   await until(() => session.closed, { what: "the removed host's connection to end" });
   expect(otherSession.closed).toBe(false);
-  await expect(host.control("get", "key")).rejects.toThrow("this certificate is of no member of the cluster");
+  await expect(host.control("get", "key")).rejects.toThrow(
+    "this certificate does not belong to a present member of the cluster",
+  );
   await expect(host.client.renew(never)).rejects.toThrow("run flannelctl join with a new token");
-  await expect(host.client.leave(never)).rejects.toThrow("of no member");
+  await expect(host.client.leave(never)).rejects.toThrow("does not belong to a present member");
   // Neither with the token it joined with.
-  await expect(world.join(host, token)).rejects.toThrow("this token is not known here");
+  await expect(world.join(host, token)).rejects.toThrow("this store does not know the token");
   await other.control("put", "later", "value");
   // The watch is opened again and again, in vain.
   stop.abort();
@@ -118,7 +120,7 @@ test("it stays out when the store is killed and started again, and the others in
   const token = await world.token();
   await world.administrator.removeHost("h1", never);
   await world.server.member.restart();
-  await expect(host.control("get", "key")).rejects.toThrow("of no member of the cluster");
+  await expect(host.control("get", "key")).rejects.toThrow("does not belong to a present member of the cluster");
   expect(await other.control("put", "key", "value")).toBe("OK\n");
   await world.join(world.newHost("h3"), token);
 });
@@ -131,7 +133,9 @@ test("with a new token a removed host is a member again, its old certificates st
   await world.join(host, await world.token());
   expect(await host.control("put", "key", "value")).toBe("OK\n");
   writeFileSync(host.files.certFile, old);
-  await expect(host.control("put", "key", "value")).rejects.toThrow("of no member of the cluster");
+  await expect(host.control("put", "key", "value")).rejects.toThrow(
+    "does not belong to a present member of the cluster",
+  );
 });
 
 test("a renewed certificate has the same key; it and the one before are void when the host is removed", async () => {
@@ -146,7 +150,9 @@ test("a renewed certificate has the same key; it and the one before are void whe
   await world.administrator.removeHost("h1", never);
   for (const certificate of [before, certificatePem]) {
     writeFileSync(host.files.certFile, certificate);
-    await expect(host.control("put", "key", "value")).rejects.toThrow("of no member of the cluster");
+    await expect(host.control("put", "key", "value")).rejects.toThrow(
+      "does not belong to a present member of the cluster",
+    );
   }
 });
 
@@ -163,7 +169,7 @@ test("a host that leaves is answered, then as if removed", async () => {
   const session = await connectionOf(host);
   expect(await host.client.leave(never)).toMatchObject({ leases: [] });
   await until(() => session.closed, { what: "its other connection to end" });
-  await expect(host.control("get", "key")).rejects.toThrow("of no member of the cluster");
+  await expect(host.control("get", "key")).rejects.toThrow("does not belong to a present member of the cluster");
   expect(await world.administrator.listHosts(never)).toEqual([]);
 });
 
@@ -182,8 +188,8 @@ test("a host manages itself and nobody else; the administrator is no host", asyn
     expect(hasCode(error, "STORE_UNAUTHORIZED"), String(error)).toBe(true);
     expect(String(error)).toContain("only the administrator may do this: run flannelctl as root on the store's host");
   }
-  await expect(world.administrator.renew(never)).rejects.toThrow("only a host does this, for itself");
-  await expect(world.administrator.leave(never)).rejects.toThrow("only a host does this, for itself");
+  await expect(world.administrator.renew(never)).rejects.toThrow("only a host may do this, for itself");
+  await expect(world.administrator.leave(never)).rejects.toThrow("only a host may do this, for itself");
 });
 
 test("what the CA signed and the list does not name is nobody's", async () => {
@@ -194,7 +200,7 @@ test("what the CA signed and the list does not name is nobody's", async () => {
   const publicKey = createPublicKey(createPrivateKey(forged.keyPem));
   const { pem } = authority.issueHost(publicKey, "h1", Date.now());
   forged.keep({ certificatePem: pem, caPem: readFileSync(host.files.caFile, "utf8"), etcdPrefix: "" });
-  await expect(forged.control("get", "key")).rejects.toThrow("of no member of the cluster");
+  await expect(forged.control("get", "key")).rejects.toThrow("does not belong to a present member of the cluster");
   // Nor is the store's own certificate good for calling it.
   const { serverCertificate, serverKey } = clusterFiles(world.clusterDirectory);
   writeFileSync(forged.files.certFile, readFileSync(serverCertificate));
@@ -264,7 +270,7 @@ test("without certificate: nothing but joining and the health check, on a resume
       "/etcdserverpb.Watch/Watch",
       "/flannel.cluster.v1.Cluster/ListHosts",
     ]) {
-      expect(await asked(path)).toContain("wants the certificate of a member of its cluster");
+      expect(await asked(path)).toContain("requires the certificate of a member of its cluster");
     }
     expect(await asked("/grpc.health.v1.Health/Check")).toBe(200);
     session.destroy();

@@ -213,7 +213,7 @@ test("with a clock that is early it keeps what it has, says so once, and goes on
   await restartOn(world, clock, -9_000);
   expect(ownTexts(world)).toEqual(before);
   const session = await connectionOf(host);
-  expect(await refusalOn(session)).toContain("the certificate is not valid yet: set that clock");
+  expect(await refusalOn(session)).toContain("the certificate is not valid yet: correct that clock");
   session.destroy();
   clock.set(-8_999);
   await until(() => world.server.member.log().includes("ca.pem is not valid before"), { what: "the warning" });
@@ -234,7 +234,7 @@ test("a host whose certificate has ended is told what to do, on old connections 
     what: "the store's own to be renewed",
   });
   const fresh = await connectionOf(host);
-  const advice = "flannel-store: the certificate has ended: run flannelctl join with a new token";
+  const advice = "flannel-store: the certificate has expired: run flannelctl join with a new token";
   expect(await refusalOn(fresh)).toBe(advice);
   fresh.destroy();
   expect(await refusalOn(old)).toBe(advice);

@@ -47,7 +47,7 @@ const own = () => h2.file("etc/flannel/host.pem");
 it("they are renewed when a third of their life is left, for the same key, and the agent goes on with them", async () => {
   h2.startAgent();
   await h2.agent.untilReady();
-  expect(await h2.ctl("status")).toMatch(/certificates .* ends in 364 d/);
+  expect(await h2.ctl("status")).toMatch(/certificates .* expires in 364 d/);
   const { lease } = await h2.agent.status();
   const key = await readFile(h2.file("etc/flannel/host-key.pem"), "utf8");
   await h2.agent.term();
@@ -56,7 +56,7 @@ it("they are renewed when a third of their life is left, for the same key, and t
   await h2.agent.untilEvent("certificate.renewed");
   await h2.agent.untilReady();
   expect([await endOf(server()), await endOf(own())]).toEqual([665, 665]);
-  expect(await h2.ctl("status")).toMatch(/certificates .* ends in 36\d d/);
+  expect(await h2.ctl("status")).toMatch(/certificates .* expires in 36\d d/);
   await h2.agent.term();
   // The first one has ended by now: what works is the second.
   await travelTo(500);
@@ -75,7 +75,7 @@ it("an agent that has nobody to renew its certificate warns 30 days ahead", asyn
   await h2.agent.untilReady();
   expect(await h2.agent.untilEvent("certificate.ends")).toContain("expires in 19 days");
   const status = await h2.ctl("status");
-  expect(status).toMatch(/certificates +our own ends in 19 d/);
+  expect(status).toMatch(/certificates +our own expires in 19 d/);
   expect(status).toMatch(/warning certificate: this host's certificate \(.*host\.pem\) expires in 19 days, on /);
   expect(status).toContain("remedy: replace the file by a new certificate, then reload flanneld (SIGHUP)");
 });
@@ -90,7 +90,7 @@ it("a host that slept through it says so, and joins again with a new token, on t
   expect(await h2.agent.untilEvent("certificate.ends")).toContain("flannelctl join 192.168.50.11:2379 --token");
   const status = await h2.tryCtl("status");
   expect(status.exitCode).toBe(1);
-  expect(status.stdout).toMatch(/certificates +our own has ended, on /);
+  expect(status.stdout).toMatch(/certificates +our own expired, on /);
   expect(status.stdout).toMatch(
     /remedy: flannelctl join 192\.168\.50\.11:2379 --token TOKEN, .*flannelctl token create/,
   );

@@ -68,14 +68,14 @@ describe("status and wait", () => {
 });
 
 describe("plan", () => {
-  it("shows what is wanted, and that the kernel agrees", async () => {
+  it("shows what is wanted, and that the kernel matches", async () => {
     await agent.untilReady({ peers: 2 });
     const { exitCode, stdout } = await ctl("plan");
     expect(exitCode).toBe(0);
     const mac = (await link(agent.host.namespace, "flannel.1"))?.mac ?? "?";
     for (const text of ["flannel.1", mac, storePeer(1).mac, `10.5.102.0/24 via 10.5.102.0`])
       expect(stdout).toContain(text);
-    expect(stdout).toContain("the kernel agrees");
+    expect(stdout).toContain("the kernel matches");
     const json = JSON.parse((await ctl("--json", "plan")).stdout) as {
       networks: { desired: string[]; difference: string[] }[];
     };

@@ -95,7 +95,7 @@ it("copy and backup put back: the others go on as they are, with their subnets, 
   const h4 = await replace(h1);
   expect(await h4.tryCtl("init", "--no-systemd", "--name", "h1", "--network", network)).toMatchObject({
     exitCode: 1,
-    stderr: expect.stringContaining("give this one another --name"),
+    stderr: expect.stringContaining("give this host another --name"),
   });
   await h4.init("--network", network);
   await h4.startStore();

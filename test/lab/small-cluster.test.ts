@@ -56,7 +56,7 @@ it("three hosts in three commands; one is removed, and comes back with a new tok
   await untilAllPing(pods);
   // At 3 a.m. on any host, without a flag about the store.
   for (const { host } of [h1, h2, h3]) expect(await h3.ctl("lease", "list")).toContain(host.ipv4);
-  expect(await h2.ctl("status")).toMatch(/certificates +.* ends in 364 d/);
+  expect(await h2.ctl("status")).toMatch(/certificates +.* expires in 364 d/);
 
   expect(await h1.ctl("host", "remove", "h3")).toContain("10.5.");
   await until(async () => (await peersOf(h1)) === 1 && (await peersOf(h2)) === 1, { what: "the others to forget h3" });
@@ -87,7 +87,10 @@ it("a host leaves: not while its agent runs, not without telling the store unles
   expect(await leave()).toMatchObject({ exitCode: 1, stderr: expect.stringContaining(`(pid ${h2.agent.pid})`) });
   await h2.agent.term();
   await h1.stopStore();
-  expect(await leave()).toMatchObject({ exitCode: 1, stderr: expect.stringContaining("--force leaves without") });
+  expect(await leave()).toMatchObject({
+    exitCode: 1,
+    stderr: expect.stringContaining("to leave without the store, use --force"),
+  });
   expect(existsSync(h2.file("etc/flannel/flanneld.env"))).toBe(true);
   expect(await leave("--force")).toMatchObject({
     exitCode: 0,
@@ -129,29 +132,29 @@ describe("what was asked cannot be", () => {
     const h1 = member(1);
     const { namespace } = h1.host;
     const refused = (words: readonly string[], reason: string) => expectRefused(h1, words, 2, reason);
-    await refused(["init", "--address", "store.lan"], "--address must be an IP address");
-    await refused(["init", "--address", "0.0.0.0"], "--address must be an IP address");
+    await refused(["init", "--address", "store.lan"], "--address must be the IP address");
+    await refused(["init", "--address", "0.0.0.0"], "--address must be the IP address");
     await refused(["init", "--name", "H 1"], "give a --name of");
     await refused(["init", "--port", "0"], "give a port from 1 to 65535");
     await refused(["init", "--token-ttl", "1y"], "give a time from 1s to 30d");
     await refused(["init", "--network", "10.5.0.0"], "--network 10.5.0.0: ");
     await refused(["init", "--config", "/nowhere.json"], "--config /nowhere.json: ");
-    await refused(["init", "--network", "10.5.0.0/16", "--config", "/nowhere.json"], "exclude each other");
-    await refused(["join", "192.168.50.12"], "a token is needed");
+    await refused(["init", "--network", "10.5.0.0/16", "--config", "/nowhere.json"], "--network or --config, not both");
+    await refused(["join", "192.168.50.12"], "a token is missing");
     await refused(["join", "192.168.50.12", "--token", "secret"], "this is not a join token");
     await refused(["join", "http://192.168.50.12", "--token", good], "the store's address must be like");
     using other = namespace.spawn(["socat", "TCP-LISTEN:2379,reuseaddr,fork", "/dev/null"], { stdio: "ignore" });
     await until(async () => (await namespace.run(["ss", "-Hltn", "sport = :2379"])) !== "", {
       what: "socat to listen",
     });
-    await refused(["init"], "2379 is taken by another program");
+    await refused(["init"], "2379 is in use by another program");
     other.kill("SIGKILL");
     await namespace.ip("addr", "add", "10.5.7.1/24", "dev", "eth0");
     await refused(["init"], "overlaps with 10.5.7.1/24 of eth0");
     await namespace.ip("addr", "del", "10.5.7.1/24", "dev", "eth0");
     await namespace.ip("route", "del", "default");
-    await refused(["init"], "name the one other hosts reach it by with --address (it has 192.168.50.11)");
-    await expectRefused(h1, ["leave"], 1, "this host is in no cluster");
+    await refused(["init"], "give the address under which other hosts reach it with --address (it has 192.168.50.11)");
+    await expectRefused(h1, ["leave"], 1, "this host is not a member of a cluster");
     expect(existsSync(h1.root)).toBe(false);
   });
 
@@ -167,17 +170,17 @@ describe("what was asked cannot be", () => {
     const [h1, h2, h3] = [member(1), member(2), member(3)];
     const refused = (host: MemberHost, words: readonly string[], reason: string) =>
       expectRefused(host, words, 1, reason);
-    await refused(h2, ["join", "192.168.50.11", "--token", good], "firewalls let TCP port 2379 through?");
+    await refused(h2, ["join", "192.168.50.11", "--token", good], "firewalls allow TCP port 2379");
     const joinCommand = await h1.init();
     await h1.startStore();
-    await refused(h2, ["join", "192.168.50.11", "--token", good], "is not the store that made this token");
+    await refused(h2, ["join", "192.168.50.11", "--token", good], "is not the store that issued this token");
     await refused(h2, [...joinCommand, "--name", "h1"], "another host of this cluster is named h1");
-    await refused(h1, ["init"], `this host keeps the store of a cluster already, at 192.168.50.11:2379`);
+    await refused(h1, ["init"], `this host already runs the store of a cluster, at 192.168.50.11:2379`);
     await refused(h1, ["init", "--port", "2400"], "is running on");
     await h2.join(joinCommand);
     await refused(h3, joinCommand, "has been used already, by host h2");
-    await refused(h2, ["init"], "this host is a member of the cluster at https://192.168.50.11:2379");
-    await refused(h2, ["join", "192.168.50.13", "--token", good], "leave takes it out");
-    await refused(h1, ["leave"], "this host keeps the store that all others need");
+    await refused(h2, ["init"], "this host is already a member of the cluster at https://192.168.50.11:2379");
+    await refused(h2, ["join", "192.168.50.13", "--token", good], "to remove it from there, run flannelctl");
+    await refused(h1, ["leave"], "this host runs the store that all other hosts need");
   });
 });

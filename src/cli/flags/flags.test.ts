@@ -66,8 +66,8 @@ describe("parseFlags", () => {
     ["-", 'unexpected argument "-"'],
     ["--nmae=a", 'unknown flag "--nmae" (did you mean --name?)'],
     ["--zzzzzz", 'unknown flag "--zzzzzz"'],
-    ["---n=3", '"---n=3" is not written like a flag'],
-    ["--=3", '"--=3" is not written like a flag'],
+    ["---n=3", '"---n=3" is not a flag: flags are written --name=value'],
+    ["--=3", '"--=3" is not a flag: flags are written --name=value'],
     ["-n", "--n needs a value"],
     ["-n=", '--n must be a whole number, not ""'],
     ["-n=1.5", '--n must be a whole number, not "1.5"'],
@@ -76,7 +76,7 @@ describe("parseFlags", () => {
     ["-n=9001", '--n must be small, not "9001"'],
     ["--masq=yes", '--masq must be true or false, not "yes"'],
     ["--secret=hunter2", "--secret must be a whole number, not (hidden)"],
-    ["--later=false", "--later: not available in this version, leave it out"],
+    ["--later=false", "--later: not available in this version, remove it"],
   ])("refuses %j", (argv, message) => {
     expect(failure(() => parseFlags(table, argv.split(" "), {}))).toContain(message);
   });
@@ -192,7 +192,7 @@ describe("resolveAgentOptions", () => {
   it("refuses an etcd beside the embedded store", () => {
     expect(run(["--store=embedded"]).options.store).toBe("embedded");
     expect(() => run(["--store=embedded", "--etcd-endpoints=http://10.0.0.1:2379"])).toThrow(
-      "--store=embedded keeps leases on this host: leave --etcd-endpoints out",
+      "--store=embedded keeps the leases on this host: remove --etcd-endpoints",
     );
     expect(() => run(["--store=sqlite"])).toThrow('--store must be etcd or embedded, not "sqlite"');
   });

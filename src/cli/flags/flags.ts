@@ -155,7 +155,7 @@ class FlagParser {
     const value = convert(definition, text, source);
     if (definition.isUnavailable === true && "default" in definition && value !== definition.default) {
       const from = source === "flag" ? `--${name}` : environmentName(name);
-      throw usage(`${from}: not available in this version, leave it out`);
+      throw usage(`${from}: not available in this version, remove it`);
     }
     const before = this.values.get(name);
     this.values.set(name, Array.isArray(value) && Array.isArray(before) ? [...before, ...value] : value);
@@ -166,7 +166,7 @@ class FlagParser {
 function splitArgument(argument: string): { readonly name: string; readonly value?: string } {
   const body = argument.slice(argument.startsWith("--") ? 2 : 1);
   if (body === "" || body.startsWith("-") || body.startsWith("=")) {
-    throw usage(`${JSON.stringify(argument.slice(0, 60))} is not written like a flag`);
+    throw usage(`${JSON.stringify(argument.slice(0, 60))} is not a flag: flags are written --name=value`);
   }
   const equals = body.indexOf("=");
   return equals < 0 ? { name: body } : { name: body.slice(0, equals), value: body.slice(equals + 1) };

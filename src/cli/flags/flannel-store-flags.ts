@@ -15,7 +15,7 @@ const flannelStoreFlags: readonly FlagDefinition[] = [
     default: "/var/lib/flannel-store",
     group: data,
     valueName: "DIR",
-    description: "Where the data is kept; made when it is not there. One process at a time.",
+    description: "Directory of the data; created if it does not exist. Only one process can use it at a time.",
     validate: (value) => (value === "" ? "must not be empty" : undefined),
   },
   {
@@ -24,7 +24,7 @@ const flannelStoreFlags: readonly FlagDefinition[] = [
     default: 60,
     group: data,
     valueName: "MINUTES",
-    description: "How long old values are kept for watches that were interrupted.",
+    description: "How long old values are kept, so that interrupted watches can catch up.",
     validate: (value) => (value >= 1 && value <= 1_000_000 ? undefined : "must be at least 1"),
   },
   {
@@ -32,7 +32,7 @@ const flannelStoreFlags: readonly FlagDefinition[] = [
     kind: "strings",
     group: network,
     valueName: "HOST:PORT",
-    description: "Address to serve on; 127.0.0.1:2379 when left out.",
+    description: "Address to serve on; 127.0.0.1:2379 if not given.",
   },
   {
     name: "tls-cert",
@@ -40,16 +40,23 @@ const flannelStoreFlags: readonly FlagDefinition[] = [
     default: "",
     group: network,
     valueName: "FILE",
-    description: "The server's certificate (PEM). Read again on SIGHUP.",
+    description: "Certificate of the server (PEM). SIGHUP reloads it.",
   },
-  { name: "tls-key", kind: "string", default: "", group: network, valueName: "FILE", description: "Its private key." },
+  {
+    name: "tls-key",
+    kind: "string",
+    default: "",
+    group: network,
+    valueName: "FILE",
+    description: "Private key of the server.",
+  },
   {
     name: "tls-client-ca",
     kind: "string",
     default: "",
     group: network,
     valueName: "FILE",
-    description: "Clients must show a certificate signed by this authority.",
+    description: "Certificate of a CA (PEM): clients must present a certificate signed by it.",
   },
   {
     name: "users-file",
@@ -57,7 +64,7 @@ const flannelStoreFlags: readonly FlagDefinition[] = [
     default: "",
     group: network,
     valueName: "FILE",
-    description: "Lines `name:password`, mode 0600: clients must log in as one of them.",
+    description: "File of lines `name:password`, mode 0600: clients must log in as one of these users.",
   },
   {
     name: "cluster",
@@ -65,7 +72,7 @@ const flannelStoreFlags: readonly FlagDefinition[] = [
     default: false,
     group: network,
     description:
-      "Serve a cluster made by `flannelctl init`, with the certificates in DIR/cluster: only its hosts are let in, and hosts can join.",
+      "Serve a cluster made by `flannelctl init`, with the certificates in DIR/cluster: only its members can connect, and hosts can join with a token.",
   },
   {
     name: "insecure",
@@ -73,7 +80,7 @@ const flannelStoreFlags: readonly FlagDefinition[] = [
     default: false,
     group: network,
     description:
-      "Serve on other addresses than loopback although everybody who reaches them can read or change the network.",
+      "Serve on addresses other than loopback without TLS or client checks: whoever reaches them can read and change the network.",
   },
   { name: "help", kind: "bool", default: false, group: general, description: "Print this text." },
   { name: "version", kind: "bool", default: false, group: general, description: "Print the version." },
@@ -108,7 +115,7 @@ export function resolveStoreOptions(argv: readonly string[]): StoreInvocation {
 function helpText(): string {
   return (
     "Usage: flannel-store [FLAG]...\n\n" +
-    "One process and one file that speak the etcd v3 API as far as flannel and etcdctl need it.\n\n" +
+    "Serves the part of the etcd v3 API that flannel and etcdctl need, from one process and one file.\n\n" +
     flagsHelp(flannelStoreFlags)
   );
 }
@@ -119,13 +126,13 @@ function toOptions(parsed: ParsedFlags): StoreProcessOptions {
   );
   if (!certFile !== !keyFile) throw new FlannelError("USAGE", "--tls-cert and --tls-key belong together: give both");
   if (clientCaFile && !certFile) {
-    throw new FlannelError("USAGE", "--tls-client-ca needs --tls-cert and --tls-key: there is no TLS without");
+    throw new FlannelError("USAGE", "--tls-client-ca needs --tls-cert and --tls-key: without them there is no TLS");
   }
   const isCluster = parsed.values.get("cluster") === true;
   if (isCluster && (certFile || usersFile || parsed.values.get("insecure") === true)) {
     throw new FlannelError(
       "USAGE",
-      "--cluster brings its own certificates and list of members: leave --tls-cert, --tls-key, --tls-client-ca, --users-file and --insecure out",
+      "--cluster brings its own certificates and list of members: remove --tls-cert, --tls-key, --tls-client-ca, --users-file and --insecure",
     );
   }
   const listen = parsed.values.get("listen");
@@ -147,13 +154,13 @@ function checkExposure({ listen, tls, usersFile, isCluster }: StoreProcessOption
   const missing = [
     ...(tls === undefined ? ["TLS (--tls-cert, --tls-key)"] : []),
     ...(tls?.clientCaFile === undefined && usersFile === undefined
-      ? ["check of who calls (--tls-client-ca or --users-file)"]
+      ? ["client authentication (--tls-client-ca or --users-file)"]
       : []),
   ];
   if (missing.length === 0) return;
   throw new FlannelError(
     "USAGE",
     `--listen ${open.host}:${open.port} can be reached from other hosts, but there is no ${missing.join(" and no ")}: ` +
-      "everybody there could redirect the traffic of all containers; give them, or --insecure if you mean it",
+      "whoever reaches it can redirect the traffic of all containers; add what is missing, or use --insecure on a closed network",
   );
 }

@@ -36,7 +36,7 @@ export const flanneldFlags: readonly FlagDefinition[] = [
     group: store,
     valueName: "NAME",
     description:
-      "Where leases are kept: `etcd`, or `embedded`, a flannel-store of this agent's own in the state directory, on " +
+      "Where leases are kept: `etcd`, or `embedded`: the agent runs its own flannel-store in the state directory, on " +
       "127.0.0.1:2379 or the next free port.",
     validate: (value) => (value === "etcd" || value === "embedded" ? undefined : "must be etcd or embedded"),
   },
@@ -46,7 +46,7 @@ export const flanneldFlags: readonly FlagDefinition[] = [
     default: "http://127.0.0.1:4001,http://127.0.0.1:2379",
     group: store,
     valueName: "LIST",
-    description: "Comma-separated endpoints: http://, https:// or unix://. The next one is tried when one fails.",
+    description: "Comma-separated endpoints: http://, https:// or unix://. If one fails, the agent tries the next one.",
   },
   {
     name: "etcd-prefix",
@@ -63,8 +63,7 @@ export const flanneldFlags: readonly FlagDefinition[] = [
     default: "",
     group: store,
     valueName: "FILE",
-    description:
-      "Certificates of the authorities that etcd's certificate is checked against; the system's if left out.",
+    description: "CA certificates to verify etcd's certificate with; the system's if not given.",
   },
   {
     name: "etcd-certfile",
@@ -72,7 +71,7 @@ export const flanneldFlags: readonly FlagDefinition[] = [
     default: "",
     group: store,
     valueName: "FILE",
-    description: "Our certificate for etcd; needs --etcd-keyfile.",
+    description: "Client certificate for etcd; needs --etcd-keyfile.",
   },
   {
     name: "etcd-keyfile",
@@ -88,7 +87,7 @@ export const flanneldFlags: readonly FlagDefinition[] = [
     default: false,
     group: store,
     description:
-      "Have --etcd-certfile renewed by the store, a flannel-store that this host joined (flannelctl join), before it ends.",
+      "Let the store renew --etcd-certfile before it expires; for a flannel-store that this host joined (flannelctl join).",
   },
   {
     name: "etcd-username",
@@ -104,15 +103,14 @@ export const flanneldFlags: readonly FlagDefinition[] = [
     default: "",
     group: store,
     isSecret: true,
-    description: "Password for etcd. Better given as environment variable, which other users cannot see.",
+    description: "Password for etcd. Prefer the environment variable, which other users cannot see.",
   },
   {
     name: "iface",
     kind: "strings",
     group: external,
     valueName: "NAME|IP",
-    description:
-      "Interface, by name or address, that carries the traffic between hosts. The first that exists is taken.",
+    description: "Interface, by name or address, for the traffic between hosts. The first that exists is used.",
   },
   {
     name: "iface-regex",
@@ -127,7 +125,7 @@ export const flanneldFlags: readonly FlagDefinition[] = [
     default: "",
     group: external,
     valueName: "IP",
-    description: "Take the interface through which this address is reached; tried after --iface-regex.",
+    description: "Use the interface through which this address is reached; tried after --iface-regex.",
     validate: anyAddressRule,
   },
   {
@@ -136,7 +134,7 @@ export const flanneldFlags: readonly FlagDefinition[] = [
     default: "",
     group: external,
     valueName: "IP",
-    description: "IPv4 address that other hosts reach this one by, where it is not the interface's (NAT).",
+    description: "IPv4 address under which other hosts reach this host, if it is not the interface's (NAT).",
     validate: addressRule(4),
   },
   {
@@ -154,7 +152,7 @@ export const flanneldFlags: readonly FlagDefinition[] = [
     default: "/run/flannel/subnet.env",
     group: lease,
     valueName: "FILE",
-    description: "Where the leased subnet and the MTU are written for Docker, CNI and others.",
+    description: "File for the leased subnet and the MTU, which Docker, CNI and others read.",
     validate: (text) => (text === "" || text.endsWith("/") ? "must be the path of a file" : undefined),
   },
   {
@@ -163,7 +161,7 @@ export const flanneldFlags: readonly FlagDefinition[] = [
     default: 60,
     group: lease,
     valueName: "MINUTES",
-    description: "How long before the end of its 24 hours the lease is renewed, 1 to 1439.",
+    description: "How long before the lease expires (24 hours) the agent renews it, 1 to 1439.",
     validate: (value) => (value >= 1 && value <= 1439 ? undefined : "must be from 1 to 1439 (minutes)"),
   },
   {
@@ -172,7 +170,8 @@ export const flanneldFlags: readonly FlagDefinition[] = [
     default: "/var/lib/flannel",
     group: lease,
     valueName: "DIR",
-    description: "Where the last good configuration, lease and peers are kept, to start from while the store is away.",
+    description:
+      "Directory of the last good configuration, lease and peers, from which the agent starts while the store is unavailable.",
     validate: notEmptyRule,
   },
   {
@@ -181,7 +180,7 @@ export const flanneldFlags: readonly FlagDefinition[] = [
     default: "",
     group: lease,
     valueName: "FILE",
-    description: "Socket on which flannelctl finds the agent; flanneld.sock beside the subnet file if left out.",
+    description: "Socket on which flannelctl reaches the agent; flanneld.sock beside the subnet file if not given.",
   },
   {
     name: "healthz-ip",
@@ -189,7 +188,7 @@ export const flanneldFlags: readonly FlagDefinition[] = [
     default: "0.0.0.0",
     group: health,
     valueName: "IP",
-    description: "Address that /healthz and /readyz are served on.",
+    description: "Address on which the agent serves /healthz and /readyz.",
     validate: anyAddressRule,
   },
   {
@@ -207,7 +206,7 @@ export const flanneldFlags: readonly FlagDefinition[] = [
     default: 0,
     group: logging,
     valueName: "LEVEL",
-    description: "How much is logged: 1 details, 2 every lease, 4 every kernel object, 6 everything.",
+    description: "Verbosity of the log: 1 details, 2 every lease, 4 every kernel object, 6 everything.",
   },
   {
     name: "log-format",
@@ -215,7 +214,7 @@ export const flanneldFlags: readonly FlagDefinition[] = [
     default: "text",
     group: logging,
     valueName: "text|json",
-    description: "Readable text, or one JSON object per line.",
+    description: "Format of the log: readable text, or one JSON object per line.",
     validate: (text) => (text === "text" || text === "json" ? undefined : "must be text or json"),
   },
   {
@@ -239,14 +238,15 @@ export const flanneldFlags: readonly FlagDefinition[] = [
     kind: "bool",
     default: false,
     group: traffic,
-    description: "Masquerade what containers send out of the network, so that answers come back to this host.",
+    description:
+      "Masquerade traffic from containers to destinations outside the network, so that answers come back to this host.",
   },
   {
     name: "ip-masq-fully-random-disable",
     kind: "bool",
     default: false,
     group: traffic,
-    description: "Masquerade without fully random source ports, also where kernel and tool know them.",
+    description: "Masquerade without fully random source ports, even if kernel and tool support them.",
   },
   {
     name: "iptables-forward-rules",
@@ -254,7 +254,7 @@ export const flanneldFlags: readonly FlagDefinition[] = [
     default: true,
     group: traffic,
     description:
-      "Accept forwarded packets from and to the network, also where the FORWARD policy is DROP (nftables too).",
+      "Accept forwarded packets from and to the network, even if the FORWARD policy is DROP; with nftables, too.",
   },
   {
     name: "iptables-resync",
@@ -264,14 +264,15 @@ export const flanneldFlags: readonly FlagDefinition[] = [
     valueName: "SECONDS",
     validate: (value) => (value >= 0 && value <= 86_400 ? undefined : "must be from 0 to 86400 (seconds)"),
     description:
-      "How often is looked for what the kernel does not announce, most of all in legacy iptables; 0 never looks.",
+      "Interval of the checks for changes that the kernel does not announce, mainly in legacy iptables; 0 turns them off.",
   },
   {
     name: "ip-blackhole-route",
     kind: "bool",
     default: false,
     group: traffic,
-    description: "Drop packets to addresses of the own subnet that no container has, instead of sending them back out.",
+    description:
+      "Drop packets to addresses of this host's subnet that no container has, instead of sending them out again.",
   },
   {
     name: "kube-subnet-mgr",

@@ -41,8 +41,8 @@ export function resolveAgentOptions(argv: readonly string[], env: Environment): 
 function helpText(): string {
   return (
     "Usage: flanneld [FLAG]...\n\n" +
-    "Leases a subnet for this host, and makes packets flow between containers on different hosts.\n" +
-    "Every flag can also be given as environment variable: --etcd-prefix as FLANNELD_ETCD_PREFIX.\n\n" +
+    "Leases a subnet for this host and connects its containers with those on other hosts.\n" +
+    "Each flag can also be set by an environment variable: --etcd-prefix by FLANNELD_ETCD_PREFIX.\n\n" +
     `${flagsHelp(flanneldFlags)}`
   );
 }
@@ -88,7 +88,7 @@ function chosenStore(parsed: ParsedFlags): AgentOptions["store"] {
     parsed.sources.has(`etcd-${name}`),
   );
   if (given === undefined) return "embedded";
-  throw new FlannelError("USAGE", `--store=embedded keeps leases on this host: leave --etcd-${given} out`);
+  throw new FlannelError("USAGE", `--store=embedded keeps the leases on this host: remove --etcd-${given}`);
 }
 
 function etcdOptions(parsed: ParsedFlags): EtcdOptions {
@@ -99,7 +99,7 @@ function etcdOptions(parsed: ParsedFlags): EtcdOptions {
   if (renewsCertificate && (certFile === "" || keyFile === "")) {
     throw new FlannelError(
       "USAGE",
-      "--etcd-cert-renew needs --etcd-certfile and --etcd-keyfile: what is to be renewed?",
+      "--etcd-cert-renew needs --etcd-certfile and --etcd-keyfile, which name the certificate to renew",
     );
   }
   const [username, password] = [text(parsed, "etcd-username"), text(parsed, "etcd-password")];

@@ -6,9 +6,9 @@ import { hostPaths } from "../install/host-paths.ts";
 import { globalOptions, resolveGlobalOptions } from "./session/global-options.ts";
 
 test.each<[string[], string]>([
-  [[], "which command?"],
-  [["lease"], "which command?"],
-  [["config"], "which command?"],
+  [[], "a command is missing"],
+  [["lease"], "a command is missing"],
+  [["config"], "a command is missing"],
   [["stauts"], "unknown command 'stauts' (Did you mean status?)"],
   [["lease", "lost"], "unknown command 'lost' (Did you mean list?)"],
   [["help"], "unknown command 'help'"],

@@ -54,7 +54,7 @@ function wrongUse(reason: string): FlannelError {
 
 /** commander's own text, on one line and without its prefix. */
 function reasonOf(error: CommanderError): string {
-  if (error.code === "commander.help") return "which command?";
+  if (error.code === "commander.help") return "a command is missing";
   return error.message.replace(/^error: /, "").replaceAll("\n", " ");
 }
 
@@ -66,7 +66,7 @@ ${exitCodes.interrupted} interrupted.`;
 export function buildProgram(terminal: Pick<Terminal, "writeOut">, version: string, run: Run): Command {
   const program = new Command("flannelctl");
   program
-    .description("Looks after flannel: the agent on this host, and the leases and configuration in etcd.")
+    .description("Manages flannel: the agent on this host, and the leases and the configuration in the store.")
     .version(version, "--version", "print the version")
     .helpOption("-h, --help", "print this help")
     .helpCommand(false)
@@ -91,40 +91,40 @@ export function buildProgram(terminal: Pick<Terminal, "writeOut">, version: stri
 function addClusterVerbs(program: Command, run: Run): void {
   program
     .command("init")
-    .description("make this host the first of a cluster without etcd, and start it; others then join")
+    .description("make this host the first member of a cluster without etcd, and start flannel; other hosts then join")
     .addOption(
-      new Option("--address <ip>", "address other hosts reach this one by; repeatable")
+      new Option("--address <ip>", "address under which other hosts reach this host; repeatable")
         .argParser(collect)
-        .default([], "the default route's"),
+        .default([], "that of the default route"),
     )
     .option("--port <number>", "port of the store (default: 2379)", parsePort)
     .option("--name <host>", "name of this host in the cluster (default: its host name)")
     .option("--network <cidr>", "network of the containers (default: 10.5.0.0/16, backend vxlan)")
     .option("--config <file>", "JSON file with the whole network configuration instead")
     .addOption(
-      new Option("--token-ttl <time>", "life of the first join token, like 30m or 7d")
+      new Option("--token-ttl <time>", "lifetime of the first join token, like 30m or 7d")
         .argParser(parseLife)
         .default(86_400, "24h"),
     )
-    .option("--no-systemd", "make no units; print what is to be run")
+    .option("--no-systemd", "make no systemd units; print the commands to run")
     .action(async (options: InitOptions, command: Command) =>
       run(command, (await import("./commands/init.ts")).initCluster, [options]),
     );
   program
     .command("join")
-    .description("make this host a member of a cluster, and start it")
-    .argument("<address>", "where the store is: 10.0.0.1, 10.0.0.1:2379")
-    .option("--token <token>", "from flannelctl token create; - for standard input [env: FLANNEL_JOIN_TOKEN]")
+    .description("make this host a member of a cluster, and start flannel")
+    .argument("<address>", "address of the store: 10.0.0.1 or 10.0.0.1:2379")
+    .option("--token <token>", "token from flannelctl token create; - for standard input [env: FLANNEL_JOIN_TOKEN]")
     .option("--name <host>", "name of this host in the cluster (default: its host name)")
-    .option("--no-systemd", "make no unit; print what is to be run")
+    .option("--no-systemd", "make no systemd unit; print the command to run")
     .action(async (address: string, options: JoinOptions, command: Command) =>
       run(command, (await import("./commands/join.ts")).join, [address, options]),
     );
   program
     .command("leave")
-    .description("take this host out of its cluster: lease, devices, certificate, files")
-    .option("--force", "also when the store cannot be told", false)
-    .option("--no-systemd", "stop no unit; flanneld must have been stopped")
+    .description("remove this host from its cluster, with its lease, devices, certificate and files")
+    .option("--force", "leave even if the store cannot be reached", false)
+    .option("--no-systemd", "stop no systemd unit; flanneld must be stopped already")
     .action(async (options: LeaveOptions, command: Command) =>
       run(command, (await import("./commands/leave.ts")).leave, [options]),
     );
@@ -133,22 +133,22 @@ function addClusterVerbs(program: Command, run: Run): void {
 function addAgentVerbs(program: Command, run: Run): void {
   program
     .command("status")
-    .description("lease, peers, repairs and health of the agent; exit 0 ready, 1 degraded or not ready, 3 no agent")
+    .description("show state, lease, peers and repairs of the agent; exit 0 ready, 1 degraded or not ready, 3 no agent")
     .action(async (_, command: Command) => run(command, (await import("./commands/status.ts")).showStatus, []));
   program
     .command("wait")
-    .description("wait until the agent is ready, or degraded; exit 1 when it is neither in time")
+    .description("wait until the agent is ready or degraded; exit 1 if it is neither within the timeout")
     .option("--timeout <seconds>", "how long to wait", parseSeconds, 60)
     .action(async (options: { timeout: number }, command: Command) =>
       run(command, (await import("./commands/wait.ts")).waitUntilReady, [options.timeout]),
     );
   program
     .command("plan")
-    .description("the host state the agent wants, and its difference to the kernel")
+    .description("show the desired state of this host, and its difference to the kernel")
     .action(async (_, command: Command) => run(command, (await import("./commands/plan.ts")).showPlan, []));
   program
     .command("rules")
-    .description("the traffic rules the agent wants, and what of them is there")
+    .description("show the desired traffic rules, and their difference to the kernel")
     .action(async (_, command: Command) => run(command, (await import("./commands/rules.ts")).showRules, []));
   program
     .command("handover")
@@ -156,10 +156,10 @@ function addAgentVerbs(program: Command, run: Run): void {
     .action(async (_, command: Command) => run(command, (await import("./commands/handover.ts")).handOver, []));
   program
     .command("cleanup")
-    .description("remove from this host all that is flannel's; not while an agent runs")
-    .option("--dry-run", "only say what would be removed", false)
-    .option("--release", "delete this host's lease from the store too", false)
-    .option("--all", "remove the subnet file and the state directory too", false)
+    .description("remove everything of flannel from this host; refused while an agent runs")
+    .option("--dry-run", "only print what would be removed", false)
+    .option("--release", "also delete this host's lease from the store", false)
+    .option("--all", "also remove the subnet file and the state directory", false)
     .action(async (options: { dryRun: boolean; release: boolean; all: boolean }, command: Command) =>
       run(command, (await import("./commands/cleanup.ts")).cleanUp, [options]),
     );
@@ -169,18 +169,20 @@ function addLeaseVerbs(program: Command, run: Run): void {
   const lease = program.command("lease").description("the leases in the store");
   lease
     .command("list")
-    .description("all leases")
+    .description("list all leases")
     .action(async (_, command: Command) => run(command, (await import("./commands/lease.ts")).listLeases, []));
   lease
     .command("show")
-    .description("one lease with all it announces")
+    .description("show one lease with everything it announces")
     .argument("<lease>", "key or subnet: 10.5.34.0-24, 10.5.34.0/24")
     .action(async (key: string, _, command: Command) =>
       run(command, (await import("./commands/lease.ts")).showLease, [key]),
     );
   lease
     .command("reserve")
-    .description("keep a subnet for one host for ever; on its living lease this only removes the expiry")
+    .description(
+      "reserve a subnet for one host, so that it never expires; its active lease of that subnet only loses the expiry",
+    )
     .argument("<subnet>", "10.5.34.0/24; with two families 10.5.34.0/24,fd00::/64")
     .option("--public-ip <address>", "public IPv4 address of the host")
     .option("--public-ipv6 <address>", "public IPv6 address of the host")
@@ -189,9 +191,9 @@ function addLeaseVerbs(program: Command, run: Run): void {
     );
   lease
     .command("release")
-    .description("give a reservation its expiry of 24 h back, or delete it when its host never used it")
+    .description("turn a reservation into a lease that expires after 24 h, or delete it if its host never used it")
     .argument("<lease>", "key or subnet")
-    .option("--force", "delete the lease even when its host lives", false)
+    .option("--force", "delete the lease even if its host is running", false)
     .action(async (key: string, options: { force: boolean }, command: Command) =>
       run(command, (await import("./commands/lease.ts")).releaseLease, [key, options]),
     );
@@ -201,11 +203,11 @@ function addConfigVerbs(program: Command, run: Run): void {
   const config = program.command("config").description("the network configuration in the store");
   config
     .command("get")
-    .description("print the stored configuration as it is")
+    .description("print the stored configuration unchanged")
     .action(async (_, command: Command) => run(command, (await import("./commands/config.ts")).getConfig, []));
   config
     .command("set")
-    .description("check a configuration and store it, unless somebody else wrote in between")
+    .description("check a configuration and store it; refused if another program changed it in the meantime")
     .argument("<file>", "JSON file, or - for standard input")
     .option("--force", "change Network even while leases exist", false)
     .action(async (file: string, options: { force: boolean }, command: Command) =>
@@ -213,7 +215,7 @@ function addConfigVerbs(program: Command, run: Run): void {
     );
   config
     .command("check")
-    .description("check a configuration; unknown keys fail too")
+    .description("check a configuration; unknown keys are errors, too")
     .argument("[file]", "JSON file, or - for standard input; without it the stored configuration is checked")
     .action(async (file: string | undefined, _, command: Command) =>
       run(command, (await import("./commands/config.ts")).checkConfig, [file]),
@@ -221,23 +223,23 @@ function addConfigVerbs(program: Command, run: Run): void {
 }
 
 function addStoreVerbs(program: Command, run: Run): void {
-  const store = program.command("store").description("all keys below --etcd-prefix: move them, keep copies of them");
+  const store = program.command("store").description("export, import and back up all keys below --etcd-prefix");
   store
     .command("export")
-    .description("print keys, values and leases as they are at one moment")
+    .description("print a snapshot of all keys, values and leases, taken at one moment")
     .action(async (_, command: Command) => run(command, (await import("./commands/store.ts")).exportStore, []));
   store
     .command("import")
-    .description("write an export into the store; refused when a key is there with another value")
+    .description("write an export into the store; refused if a key exists with another value")
     .argument("<file>", "an export, or - for standard input")
-    .option("--keep-leases", "keep the lease that the store has where the export has another for that subnet", false)
+    .option("--keep-leases", "where store and export have different leases for a subnet, keep the store's", false)
     .action(async (file: string, given: ImportOptions, command: Command) =>
       run(command, (await import("./commands/store.ts")).importStore, [file, given]),
     );
   store
     .command("backup")
-    .description("write an export to a file: whole or not at all, synced, mode 0600")
-    .argument("<file>", "the file, replaced when it is there")
+    .description("write an export to a file: completely or not at all, synced to disk, mode 0600")
+    .argument("<file>", "the file; an existing file is replaced")
     .action(async (file: string, _, command: Command) =>
       run(command, (await import("./commands/store.ts")).backUpStore, [file]),
     );

@@ -31,7 +31,7 @@ export async function defaultAddress(): Promise<Address> {
   }
   throw new FlannelError(
     "USAGE",
-    `this host has no default route that would tell its address: name the one other hosts reach it by with --address (it has ${ownAddresses().join(", ") || "none"})`,
+    `this host has no default route, so its address is unknown: give the address under which other hosts reach it with --address (it has ${ownAddresses().join(", ") || "none"})`,
   );
 }
 
@@ -65,7 +65,7 @@ export async function checkPortFree(listen: readonly string[]): Promise<void> {
     server.listen({ port, host }, () => server.close(() => resolve(undefined)));
     const error = await promise;
     if (error?.code === "EADDRINUSE") {
-      throw new FlannelError("USAGE", `${address} is taken by another program (etcd?): choose another with --port`);
+      throw new FlannelError("USAGE", `${address} is in use by another program (etcd?): choose another with --port`);
     }
     if (error !== undefined) throw new FlannelError("USAGE", `cannot listen on ${address}: ${error.message}`);
   }

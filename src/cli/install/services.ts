@@ -98,7 +98,7 @@ export function checkPlainPaths(paths: HostPaths): Installation {
   const installation = findInstallation();
   for (const path of [paths.root, installation.directory, installation.node ?? ""]) {
     if (/^[\w./@+,=:-]*$/.test(path)) continue;
-    const message = `${JSON.stringify(path)}: only letters, digits and ./_@+,=:- may stand in the paths of a host's files`;
+    const message = `${JSON.stringify(path)}: the paths of a host's files may contain only letters, digits and ./_@+,=:-`;
     throw new FlannelError("USAGE", message);
   }
   return installation;

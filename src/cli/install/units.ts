@@ -63,7 +63,7 @@ function render(template: string, context: UnitContext, changes: readonly Change
     text = text.replace(before, () => after);
   }
   if (node !== undefined) text = text.replace("[Service]\n", () => `[Service]\nEnvironment=FLANNEL_NODE=${node}\n`);
-  const head = `${unitMark} init or join, and made anew by them: put changes into a drop-in (systemctl edit).\n`;
+  const head = `${unitMark} init or join, which overwrite it: put changes into a drop-in (systemctl edit).\n`;
   return head + text;
 }
 

@@ -18,10 +18,10 @@ export function fromStatus(status: number, percentEncoded: string, operation: st
   const code = codes.get(status);
   if (code !== undefined) return new FlannelError(code, `${operation}: ${text}`);
   if (status === grpcStatus.unimplemented) {
-    const message = `${operation}: ${url} is no flannel-store that runs with --cluster`;
+    const message = `${operation}: ${url} is not a flannel-store that runs with --cluster`;
     return new FlannelError("STORE_UNAVAILABLE", message);
   }
-  return new FlannelError("STORE_UNAVAILABLE", `${operation}: the store at ${url} cannot do it now: ${text}`, {
+  return new FlannelError("STORE_UNAVAILABLE", `${operation}: the store at ${url} cannot do this now: ${text}`, {
     retryable: true,
   });
 }
@@ -30,10 +30,10 @@ const foreign = "its certificate is not from the CA of this cluster";
 
 /** What OpenSSL and Node say in their own words. */
 const plainReasons: ReadonlyMap<unknown, string> = new Map([
-  ["ERR_SSL_WRONG_VERSION_NUMBER", "it does not speak TLS there"],
-  ["ERR_SSL_PACKET_LENGTH_TOO_LONG", "it does not speak TLS there"],
-  ["CERT_HAS_EXPIRED", "its certificate has ended"],
-  ["CERT_NOT_YET_VALID", "its certificate is not valid yet: is the clock of this host right?"],
+  ["ERR_SSL_WRONG_VERSION_NUMBER", "the server there does not speak TLS"],
+  ["ERR_SSL_PACKET_LENGTH_TOO_LONG", "the server there does not speak TLS"],
+  ["CERT_HAS_EXPIRED", "its certificate has expired"],
+  ["CERT_NOT_YET_VALID", "its certificate is not valid yet: check the clock of this host"],
   ["SELF_SIGNED_CERT_IN_CHAIN", foreign],
   ["DEPTH_ZERO_SELF_SIGNED_CERT", foreign],
   ["UNABLE_TO_VERIFY_LEAF_SIGNATURE", foreign],

@@ -35,22 +35,26 @@ it.each([
   ["made anew", {}, undefined],
   ["of another key", { keyPem: makePrivateKey() }, "it is for another key"],
   ["of another name", { commonName: "somebody" }, "it is for another name"],
-  ["that may not sign", { kind: "client" }, "it is no CA certificate"],
-  ["from the future", { fromDay: 1 }, "it is not valid now: are the clocks right?"],
-  ["that ends before ours", { toDay: 999 }, "it ends no later than ours"],
-  ["that has ended", { fromDay: -2, toDay: -1 }, "it is not valid now: are the clocks right?"],
+  ["that may not sign", { kind: "client" }, "it is not a CA certificate"],
+  ["from the future", { fromDay: 1 }, "it is not valid now: check the clocks of this host and of the store's host"],
+  ["that ends before ours", { toDay: 999 }, "it does not expire later than the present one"],
+  [
+    "that has ended",
+    { fromDay: -2, toDay: -1 },
+    "it is not valid now: check the clocks of this host and of the store's host",
+  ],
 ] as const)("one %s", (_, order, refusal) => {
   expect(authorityRefusal(current, made(order), now)).toBe(refusal);
 });
 
 it("no certificate at all", () => {
-  expect(authorityRefusal(current, "-----BEGIN CERTIFICATE-----", now)).toBe("it is no CA certificate");
-  expect(authorityRefusal(current, "", now)).toBe("it is not one certificate");
+  expect(authorityRefusal(current, "-----BEGIN CERTIFICATE-----", now)).toBe("it is not a CA certificate");
+  expect(authorityRefusal(current, "", now)).toBe("it is not a single certificate");
 });
 
 it("nothing that brings another CA along, and nothing in place of several", () => {
   const stranger = made({ keyPem: makePrivateKey() });
-  expect(authorityRefusal(current, made() + stranger, now)).toBe("it is not one certificate");
-  expect(authorityRefusal(current, stranger + made(), now)).toBe("it is not one certificate");
-  expect(authorityRefusal(current + stranger, made(), now)).toBe("our file holds others beside it");
+  expect(authorityRefusal(current, made() + stranger, now)).toBe("it is not a single certificate");
+  expect(authorityRefusal(current, stranger + made(), now)).toBe("it is not a single certificate");
+  expect(authorityRefusal(current + stranger, made(), now)).toBe("the present file holds more than one certificate");
 });

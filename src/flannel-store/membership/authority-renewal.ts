@@ -5,16 +5,16 @@ import { endsAtMs, keyPin } from "./keys.ts";
 /** Why `nextPem` must not replace `currentPem`, the text of our file; undefined: it may. */
 export function authorityRefusal(currentPem: string, nextPem: string, nowMs: number): string | undefined {
   // Whatever else is in the file would be trusted too.
-  if (certificatesIn(nextPem) !== 1) return "it is not one certificate";
-  if (certificatesIn(currentPem) !== 1) return "our file holds others beside it";
+  if (certificatesIn(nextPem) !== 1) return "it is not a single certificate";
+  if (certificatesIn(currentPem) !== 1) return "the present file holds more than one certificate";
   const current = new X509Certificate(currentPem);
   const next = certificateIn(nextPem);
-  if (next === undefined || !next.ca || !next.verify(next.publicKey)) return "it is no CA certificate";
+  if (next === undefined || !next.ca || !next.verify(next.publicKey)) return "it is not a CA certificate";
   if (keyPin(next.publicKey) !== keyPin(current.publicKey)) return "it is for another key";
   if (next.subject !== current.subject) return "it is for another name";
   if (next.validFromDate.getTime() > nowMs || endsAtMs(next) <= nowMs)
-    return "it is not valid now: are the clocks right?";
-  if (endsAtMs(next) <= endsAtMs(current)) return "it ends no later than ours";
+    return "it is not valid now: check the clocks of this host and of the store's host";
+  if (endsAtMs(next) <= endsAtMs(current)) return "it does not expire later than the present one";
   return undefined;
 }
 

@@ -42,7 +42,7 @@ export class Callers {
     if (caller !== undefined) return caller;
     throw new RpcError(
       grpcStatus.permissionDenied,
-      "flannel-store: this certificate is of no member of the cluster (any more): run flannelctl join with a new token",
+      "flannel-store: this certificate does not belong to a present member of the cluster: run flannelctl join with a new token",
     );
   }
 
@@ -77,12 +77,13 @@ export class Callers {
 function withoutCertificate(problem: string | undefined): RpcError {
   if (problem === "CERT_HAS_EXPIRED") return ended();
   if (problem === "CERT_NOT_YET_VALID") {
-    const message = "flannel-store: by the clock of the store's host the certificate is not valid yet: set that clock";
+    const message =
+      "flannel-store: by the clock of the store's host the certificate is not valid yet: correct that clock";
     return new RpcError(grpcStatus.unauthenticated, message);
   }
   const reason =
     problem === undefined
-      ? "flannel-store: this store wants the certificate of a member of its cluster: see flannelctl join"
+      ? "flannel-store: this store requires the certificate of a member of its cluster: see flannelctl join"
       : `flannel-store: the certificate is not from this cluster (${problem}): see flannelctl join`;
   return new RpcError(grpcStatus.unauthenticated, reason);
 }
@@ -90,6 +91,6 @@ function withoutCertificate(problem: string | undefined): RpcError {
 function ended(): RpcError {
   return new RpcError(
     grpcStatus.unauthenticated,
-    "flannel-store: the certificate has ended: run flannelctl join with a new token",
+    "flannel-store: the certificate has expired: run flannelctl join with a new token",
   );
 }

@@ -77,7 +77,7 @@ export class ClusterClient {
         return await callUnary({ address, tls, operation }, { service: ClusterDefinition, method }, request, signal);
       } catch (error) {
         if (failure !== undefined && hasCode(error, "CLUSTER_NOT_FOUND")) {
-          const doubt = "if the first try was heard, it is gone by that";
+          const doubt = "the first attempt may have removed it already";
           throw new FlannelError(error.code, `${error.message}; ${doubt} (${describeError(failure)})`, {
             cause: failure,
           });

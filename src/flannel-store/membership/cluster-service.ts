@@ -115,7 +115,7 @@ export class ClusterService implements StoreExtension {
       this.#noteAddress(caller.host, context);
       if (path.startsWith(clusterPaths) && !isAboutItself) throw onlyAdministrator();
     } else if (isAboutItself) {
-      throw new RpcError(grpcStatus.permissionDenied, "flannel-store: only a host does this, for itself");
+      throw new RpcError(grpcStatus.permissionDenied, "flannel-store: only a host may do this, for itself");
     }
   }
 
@@ -274,7 +274,8 @@ export class ClusterService implements StoreExtension {
 
   #hostOf(context: CallContext): HostRecord {
     const caller: Caller = this.#callers.identify(context, Date.now());
-    if (caller.kind !== "host") throw new RpcError(grpcStatus.permissionDenied, "flannel-store: this is no host");
+    if (caller.kind !== "host")
+      throw new RpcError(grpcStatus.permissionDenied, "flannel-store: only a host may do this");
     return caller.host;
   }
 

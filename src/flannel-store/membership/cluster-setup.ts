@@ -25,10 +25,7 @@ export interface ClusterSetup {
  */
 export async function createCluster(directory: string, { addresses, port, prefix }: ClusterSetup): Promise<void> {
   if (!isPlainPrefix(prefix)) {
-    throw new FlannelError(
-      "CONFIG_INVALID",
-      "the prefix of the keys may have letters, digits, and any of / . _ - only",
-    );
+    throw new FlannelError("CONFIG_INVALID", "the prefix of the keys may contain only letters, digits and / . _ -");
   }
   const files = clusterFiles(directory);
   makeClusterDirectory(directory);

@@ -52,7 +52,7 @@ export async function joinCluster(options: JoinOptions, signal: AbortSignal): Pr
   const method = { service: ClusterDefinition, method: ClusterDefinition.methods.join };
   const answer = await callUnary(target, method, { tokenId, secret, hostName, signingRequest }, signal);
   if (server === undefined)
-    throw new FlannelError("INTERNAL", `${operation}: the server's certificate was not looked at`);
+    throw new FlannelError("INTERNAL", `${operation}: the server's certificate was not checked`);
   checkAnswer(answer, server, options);
   return { certificatePem: answer.certificate, caPem: answer.caCertificate, etcdPrefix: answer.etcdPrefix };
 }
@@ -63,7 +63,7 @@ function pinnedCertificate(socket: TLSSocket, pin: string, { url }: StoreAddress
   if (certificate !== undefined && keyPin(certificate.publicKey) === pin) return certificate;
   throw new FlannelError(
     "STORE_UNAUTHORIZED",
-    `${operation}: ${url} is not the store that made this token: its key is another one. Nothing was sent to it. Is the address right?`,
+    `${operation}: ${url} is not the store that issued this token: its key is a different one. Nothing was sent to it. Check the address.`,
   );
 }
 
@@ -80,8 +80,9 @@ function checkAnswer(
     throw new FlannelError("STORE_UNAUTHORIZED", `${operation}: ${reason}`);
   };
   // It will stand in a file of variables.
-  if (!isPlainPrefix(etcdPrefix)) fail("the prefix of the keys that the store named cannot be");
-  if (!authority.ca || !authority.verify(authority.publicKey)) fail("what the store gave as its CA is none");
+  if (!isPlainPrefix(etcdPrefix)) fail("the store named an invalid prefix of the keys");
+  if (!authority.ca || !authority.verify(authority.publicKey))
+    fail("the certificate that the store sent as its CA's is not a CA certificate");
   if (!isIssuedBy(server, authority)) fail("the store's certificate is not from the CA it named");
   if (!isIssuedBy(own, authority)) fail("the certificate for this host is not from the CA the store named");
   if (keyPin(own.publicKey) !== keyPin(createPublicKey(readPrivateKey(keyPem, "the host's key")))) {

@@ -21,10 +21,10 @@ export class JoinGuard {
 
   /** Undefined when it may go on, else what to say. Each call that may is followed by `leave`. */
   enter(address: string): string | undefined {
-    if (this.#running >= MAX_AT_ONCE) return "too many hosts are joining at this moment: try again";
+    if (this.#running >= MAX_AT_ONCE) return "too many hosts are joining now: try again";
     const failures = this.#failures.get(sourceOf(address));
     if (failures !== undefined && failures.count >= MAX_FAILURES && failures.untilMs > performance.now()) {
-      return "too many wrong tokens from your address: wait a minute";
+      return "too many wrong tokens from your address: wait a minute, then try again";
     }
     this.#running++;
     return undefined;

@@ -19,10 +19,10 @@ export function makePrivateKey(): string {
 export function readPrivateKey(pem: string, what: string): KeyObject {
   try {
     const key = createPrivateKey(pem);
-    if (!isUsableKey(createPublicKey(key))) throw new RangeError("an ECDSA key on P-256 is wanted");
+    if (!isUsableKey(createPublicKey(key))) throw new RangeError("it is not an ECDSA key on P-256");
     return key;
   } catch (cause) {
-    const reason = cause instanceof RangeError ? cause.message : "no private key in PEM form";
+    const reason = cause instanceof RangeError ? cause.message : "it is not a private key in PEM form";
     throw new FlannelError("CONFIG_INVALID", `${what} cannot be used: ${reason}`);
   }
 }

@@ -82,7 +82,7 @@ export class MemberBook {
     nowMs: number,
   ): { readonly id: string; readonly secret: string; readonly expiresAtMs: number } {
     if (!Number.isInteger(lifeMs) || lifeMs < 1_000 || lifeMs > MAX_TOKEN_LIFE_MS) {
-      throw new FlannelError("CONFIG_INVALID", "a token lives from 1 second to 30 days");
+      throw new FlannelError("CONFIG_INVALID", "the lifetime of a token must be from 1 second to 30 days");
     }
     const tokens = withRoom(this.#rememberedTokens(nowMs), nowMs);
     if (tokens.length >= MAX_TOKENS) {
@@ -159,7 +159,7 @@ export class MemberBook {
     const wanted = token === undefined ? hashOf("") : Buffer.from(token.secretHash, "base64url");
     if (timingSafeEqual(hashOf(secret), wanted) && token !== undefined) return token;
     throw refusedToken(
-      "this token is not known here: look at it again, or make a new one with flannelctl token create",
+      "this store does not know the token: check the token, or create a new one with flannelctl token create",
     );
   }
 
@@ -173,7 +173,7 @@ export class MemberBook {
       );
     }
     if (token.expiresAtMs <= nowMs) {
-      throw refusedToken(`token ${token.id} has expired: make a new one with flannelctl token create`);
+      throw refusedToken(`token ${token.id} has expired: create a new one with flannelctl token create`);
     }
     return token;
   }
@@ -190,7 +190,7 @@ export class MemberBook {
     if (namesake !== undefined) {
       throw new FlannelError(
         "CLUSTER_CONFLICT",
-        `this host's key belongs to host ${namesake.name} of this cluster: join as that, or after flannelctl leave`,
+        `this host's key belongs to host ${namesake.name} of this cluster: join with --name ${namesake.name}, or run flannelctl leave first`,
       );
     }
     return known;

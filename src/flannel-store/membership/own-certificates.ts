@@ -82,7 +82,7 @@ export function clockWarning(files: ClusterFiles, nowMs: number): string | undef
     if (!isEarly(certificate, nowMs)) continue;
     return (
       `warning: by the clock of this host ${file} is not valid before ${certificate.validFromDate.toISOString()}, and ` +
-      "members cannot be let in: set the clock. If it is right, the certificates were made under a wrong one: remove " +
+      "members cannot connect: correct the clock. If it is right, the certificates were made under a wrong clock: remove " +
       `ca.pem, server.pem and admin.pem from ${directory}, and restart flannel-store`
     );
   }

@@ -35,7 +35,7 @@ export class Access {
     const { needsCertificate, users, openPaths, tokenlessPaths } = this.#options;
     if (openPaths.has(path)) return;
     if (needsCertificate && certificate === undefined) {
-      const message = "flannel-store: this store wants a client certificate signed by its client CA";
+      const message = "flannel-store: this store requires a client certificate signed by its client CA";
       throw new RpcError(grpcStatus.unauthenticated, message);
     }
     if (users === undefined || tokenlessPaths.has(path)) return;

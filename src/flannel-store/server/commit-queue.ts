@@ -211,5 +211,5 @@ function isOfStorage(error: unknown): boolean {
 
 function failureAnswer(error: unknown): RpcError {
   if (isDiskFull(error)) return refusals.noSpace();
-  return new RpcError(grpcStatus.unavailable, "etcdserver: the store's disk cannot be written", { cause: error });
+  return new RpcError(grpcStatus.unavailable, "etcdserver: the store cannot write to its disk", { cause: error });
 }

@@ -63,7 +63,10 @@ export class Database implements Disposable {
       db.exec("PRAGMA journal_size_limit = 16777216");
       db.exec("PRAGMA cache_size = -2048");
       if (version === 0) db.exec(`BEGIN IMMEDIATE; ${schema} COMMIT`);
-      else if (version !== SCHEMA_VERSION) throw new Error(`${file} has format ${version}, known is ${SCHEMA_VERSION}`);
+      else if (version !== SCHEMA_VERSION)
+        throw new Error(
+          `${file} has format ${version}, but this flannel-store reads format ${SCHEMA_VERSION}: use the version that wrote the file`,
+        );
       return new Database(db);
     } catch (error) {
       db.close();

@@ -27,7 +27,10 @@ export function parseUsers(text: string, file: string): ReadonlyMap<string, stri
 function read(file: string): string {
   try {
     if ((statSync(file).mode & 0o077) !== 0) {
-      throw new FlannelError("CONFIG_INVALID", `--users-file ${file} can be read by others: run chmod 600 ${file}`);
+      throw new FlannelError(
+        "CONFIG_INVALID",
+        `--users-file ${file} can be read by other users: run chmod 600 ${file}`,
+      );
     }
     return readFileSync(file, "utf8");
   } catch (cause) {

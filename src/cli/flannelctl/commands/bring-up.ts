@@ -31,7 +31,7 @@ export function tellProgress(invocation: Invocation, text: string): void {
 export function usesSystemd(invocation: Invocation, { systemd }: { readonly systemd: boolean }): boolean {
   if (!systemd) return false;
   if (isSystemdRunning()) return true;
-  remark(invocation, "systemd does not run this host: no units are made (as with --no-systemd)");
+  remark(invocation, "systemd does not run on this host: flannelctl makes no units, as with --no-systemd");
   return false;
 }
 
@@ -128,11 +128,11 @@ export function renderBroughtUp(broughtUp: BroughtUp, services: HostServices, pa
   const lines: string[] = [];
   if (ready === undefined) {
     const first = processes.length > 1 ? ", in this order" : "";
-    lines.push("", `run here as root, under a supervisor that starts it again${first}:`);
+    lines.push("", `run as root on this host, under a supervisor that restarts it${first}:`);
     lines.push(...hostProcesses(services).map((process) => `  ${commandLine(process, services.paths)}`));
   } else if (!ready) {
     lines.push("", `${paint.bad("flanneld is not ready yet")}: ${joined(reasons)}`);
-    lines.push("  flannelctl wait waits on; journalctl -u flanneld tells more");
+    lines.push("  flannelctl wait continues to wait; journalctl -u flanneld shows the log");
   }
   if (findings.length > 0) lines.push("", "what this host still needs:");
   for (const { evidence, remedy } of findings) lines.push(`  ${paint.warn("!")} ${evidence}`, `      ${remedy}`);

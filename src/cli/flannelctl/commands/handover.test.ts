@@ -10,7 +10,7 @@ test("a running agent is asked to rewrite its routes", async () => {
   );
   const plain = await flannelctl(["handover", "--socket", socket]);
   expect(plain).toMatchObject({ exitCode: 0, stderr: "" });
-  expect(plain.stdout).toMatch(/^2 routes made plain; .*\n$/);
+  expect(plain.stdout).toMatch(/^rewrote 2 routes as plain: .*\n$/);
   expect(agent.requests).toEqual(["POST /v2/handover"]);
   const { stdout } = await flannelctl(["handover", "--socket", socket, "--json"]);
   expect(handoverOutputSchema.parse(JSON.parse(stdout))).toEqual({

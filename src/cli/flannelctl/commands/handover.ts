@@ -20,8 +20,8 @@ export async function handOver(invocation: Invocation): Promise<ExitCode> {
   const rewrittenRoutes = output.networks.reduce((sum, network) => sum + network.rewrittenRoutes, 0);
   present(invocation, handoverOutputSchema, output, () => [
     rewrittenRoutes === 0
-      ? "nothing to do: all routes are plain; upstream's flanneld can take over once ours is stopped"
-      : `${count(rewrittenRoutes, "route")} made plain; upstream's flanneld can take over once ours is stopped`,
+      ? "nothing to do, all routes are plain: stop this flanneld, then start upstream's"
+      : `rewrote ${count(rewrittenRoutes, "route")} as plain: stop this flanneld, then start upstream's`,
   ]);
   return exitCodes.ok;
 }

@@ -21,7 +21,7 @@ export async function listHosts(invocation: Invocation): Promise<ExitCode> {
       addresses.join(" "),
       formatEnd((Date.parse(certificateEndsAt) - nowMs) / 1_000),
     ]);
-    return formatTable(["HOST", "CONNECTED", "SEEN FROM", "CERTIFICATE ENDS"], rows);
+    return formatTable(["HOST", "CONNECTED", "SEEN FROM", "CERTIFICATE EXPIRES"], rows);
   });
   return exitCodes.ok;
 }
@@ -31,7 +31,7 @@ export async function removeHost(invocation: Invocation, name: string): Promise<
   const { leases, sharedAddresses } = await openAdministrator(invocation).removeHost(name, invocation.signal);
   const output = { name, releasedLeases: [...leases], sharedAddresses: [...sharedAddresses] };
   present(invocation, hostRemoveOutputSchema, output, (value) => [
-    `${value.name} is no member any more: its certificates are void, its connections closed`,
+    `removed ${value.name} from the cluster: its certificates are revoked, its connections closed`,
     ...describeRemovedLeases({ leases: value.releasedLeases, sharedAddresses: value.sharedAddresses }),
   ]);
   return exitCodes.ok;
@@ -48,5 +48,5 @@ function hostOutput({ name, isConnected, addresses, joinedAtMs, certificateEndsA
 }
 
 function formatEnd(seconds: number): string {
-  return seconds <= 0 ? "has ended" : `in ${formatDuration(seconds)}`;
+  return seconds <= 0 ? "expired" : `in ${formatDuration(seconds)}`;
 }

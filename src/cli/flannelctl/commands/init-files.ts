@@ -60,8 +60,8 @@ async function admit(paths: HostPaths, name: string): ReturnType<typeof admitFir
   } catch (cause) {
     if (!hasCode(cause, "CLUSTER_CONFLICT")) throw cause;
     const message =
-      `${paths.clusterDirectory} was brought here from another host, which is a member named ${name}: give this one another ` +
-      `--name; ${flannelctlOn(paths)} host remove ${name} takes the old one off the list afterwards`;
+      `${paths.clusterDirectory} comes from another host, the member ${name}: give this host another ` +
+      `--name, then remove the old member with ${flannelctlOn(paths)} host remove ${name}`;
     throw new FlannelError(cause.code, message, { cause, tellsCause: true });
   }
 }
@@ -76,7 +76,7 @@ function lockData({ dataDirectory }: HostPaths): FileLock {
       throw new FlannelError("FILE_FAILED", `cannot use ${dataDirectory}: ${describeError(cause)}`, { cause });
     }
     const who = `a flannel-store${holderText(cause.details)}`;
-    const cure = "stop it, and run this again";
+    const cure = "stop it, then repeat the command";
     throw new FlannelError("CLUSTER_CONFLICT", `${who} is running on ${dataDirectory}: ${cure}`, {
       cause,
       tellsCause: true,
@@ -88,6 +88,10 @@ async function storeConfig(invocation: Invocation, { services, configText }: Ini
   const { paths, agent } = services;
   const stored = await storeInitialConfig(paths.dataDirectory, keySpaceOf(agent.prefix).config, configText);
   if (stored === configText) tellStep(invocation, `network configuration ${stored.replaceAll(/\s+/g, " ")}`);
-  else remark(invocation, "this store has a network configuration already, which stays: see flannelctl config get");
+  else
+    remark(
+      invocation,
+      "the store already has a network configuration, which stays unchanged: see flannelctl config get",
+    );
   return stored;
 }

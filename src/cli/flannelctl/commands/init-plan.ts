@@ -48,7 +48,7 @@ export async function planInit(invocation: Invocation, given: InitOptions, syste
   const port = given.port ?? known?.port ?? DEFAULT_STORE_PORT;
   const addresses = await chooseAddresses(given.address, known);
   for (const address of addresses.filter((candidate) => !ownAddresses().includes(candidate))) {
-    remark(invocation, `${address} is no address of this host (NAT?): the store will listen on all addresses`);
+    remark(invocation, `${address} is not an address of this host (NAT?), so the store listens on all addresses`);
   }
   const step = known === undefined ? "new" : await laterStep(invocation, { ...known, addresses, port }, known, systemd);
   return {
@@ -75,7 +75,7 @@ function knownCluster(paths: HostPaths): ClusterFacts | undefined {
   if (existsSync(files.members)) return MemberBook.open(files).facts;
   throw new FlannelError(
     "CLUSTER_CONFLICT",
-    `this host is a member of the cluster at ${endpoint} (${paths.envFile}): ${flannelctlOn(paths)} leave takes it out`,
+    `this host is already a member of the cluster at ${endpoint} (${paths.envFile}): to remove it from there, run ${flannelctlOn(paths)} leave`,
   );
 }
 
@@ -99,7 +99,7 @@ async function laterStep(
   const at = hostAndPort(known.addresses[0] ?? "", known.port);
   throw new FlannelError(
     "CLUSTER_CONFLICT",
-    `this host keeps the store of a cluster already, at ${at}: ${flannelctlOn(paths)} token create lets a further host join`,
+    `this host already runs the store of a cluster, at ${at}: to let another host join, run ${flannelctlOn(paths)} token create`,
   );
 }
 
@@ -111,19 +111,22 @@ async function chooseAddresses(given: readonly string[], known: ClusterFacts | u
 function parseGivenAddress(text: string): Address {
   const address = tryParseAddress(text);
   if (address !== undefined && address !== "0.0.0.0" && address !== "::") return address;
-  throw new FlannelError("USAGE", `--address must be an IP address that other hosts reach this one by, not "${text}"`);
+  throw new FlannelError(
+    "USAGE",
+    `--address must be the IP address under which other hosts reach this host, not "${text}"`,
+  );
 }
 
 function chooseName(given: string | undefined): string {
   const name = given ?? hostname().toLowerCase();
   if (isValidHostName(name)) return name;
-  throw new FlannelError("USAGE", `a host cannot be called ${JSON.stringify(name)}: give a --name of ${hostNameRule}`);
+  throw new FlannelError("USAGE", `invalid host name ${JSON.stringify(name)}: give a --name of ${hostNameRule}`);
 }
 
 /** Checked by every rule an agent would apply. Throws `USAGE`. */
 function readConfig({ config, network }: InitOptions): string {
   if (config !== undefined && network !== undefined) {
-    throw new FlannelError("USAGE", "--network and --config exclude each other: the file names the network");
+    throw new FlannelError("USAGE", "give --network or --config, not both: the file of --config names the network");
   }
   const made = JSON.stringify({ Network: network ?? "10.5.0.0/16", Backend: { Type: "vxlan" } });
   try {

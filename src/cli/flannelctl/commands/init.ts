@@ -34,7 +34,7 @@ export async function initCluster(invocation: Invocation, given: InitOptions): P
   };
   present(invocation, initOutputSchema, output, (value, paint) => [
     "",
-    `${paint.bold(value.host)} keeps the store of ${plan.step === "new" ? "a new" : "the"} cluster, and is its first host`,
+    `${paint.bold(value.host)} runs the store of ${plan.step === "new" ? "a new" : "the"} cluster and is its first host`,
     ...renderBroughtUp(value, plan.services, paint),
     ...(plan.step === "addresses" ? ["", newAddressAdvice] : []),
     ...nextStep(value, given.tokenTtl, `${flannelctlOn(invocation.options.paths)} token create`),
@@ -43,7 +43,7 @@ export async function initCluster(invocation: Invocation, given: InitOptions): P
 }
 
 const newAddressAdvice =
-  "on hosts that know the store by an address that is gone: change FLANNELD_ETCD_ENDPOINTS in /etc/flannel/flanneld.env, then restart flanneld";
+  "on each host that still uses an old address of the store: change FLANNELD_ETCD_ENDPOINTS in /etc/flannel/flanneld.env, then restart flanneld";
 
 function describeToken({ id, text, expiresAt }: CreatedToken, programs: string, address = "") {
   return {
@@ -53,7 +53,7 @@ function describeToken({ id, text, expiresAt }: CreatedToken, programs: string, 
 }
 
 function nextStep({ joinCommand }: InitOutput, ttlSeconds: number, tokenCreate: string): string[] {
-  if (joinCommand === undefined) return ["", `${tokenCreate} lets a further host join`];
-  const head = `on a further host, as root, within ${formatDuration(ttlSeconds)}`;
-  return ["", `${head} (a token is for one host; ${tokenCreate} makes more):`, `  ${shellLine(joinCommand)}`];
+  if (joinCommand === undefined) return ["", `to let another host join: ${tokenCreate}`];
+  const head = `run as root on the next host, within ${formatDuration(ttlSeconds)}`;
+  return ["", `${head} (a token is for one host; ${tokenCreate} creates more):`, `  ${shellLine(joinCommand)}`];
 }

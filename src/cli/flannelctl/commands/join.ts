@@ -50,7 +50,7 @@ export async function join(invocation: Invocation, address: string, given: JoinO
     `${paint.bold(value.host)} is a member of the cluster at ${value.endpoint}`,
     ...renderBroughtUp(value, services, paint),
     ...(value.ready === true
-      ? ["", `${flannelctlOn(paths)} status shows how this host is, and lease list who else is there`]
+      ? ["", `${flannelctlOn(paths)} status shows the state of this host, lease list shows all hosts`]
       : []),
   ]);
   return exitCodeOf(broughtUp, invocation);
@@ -67,12 +67,12 @@ async function admitHost(
   const { options, signal } = invocation;
   const { paths } = options;
   const keyPem = await hostKey(paths);
-  tellProgress(invocation, `asking ${store.url} to let this host in as ${name}`);
+  tellProgress(invocation, `asking ${store.url} to admit this host as ${name}`);
   const { certificatePem, caPem, etcdPrefix } = await askStore(
     { address: store, token, hostName: name, keyPem },
     signal,
   );
-  tellStep(invocation, `${store.url} is the store that made the token, and has let this host in`);
+  tellStep(invocation, `${store.url} is the store that issued the token, and admitted this host`);
   await writeHostFiles(paths, { certificatePem, caPem, agent: { endpoint, prefix: etcdPrefix } });
   tellStep(invocation, `key, certificate and settings of this host in ${paths.etcDirectory}`);
   return etcdPrefix;
@@ -84,7 +84,7 @@ async function askStore(options: JoinOrder, signal: AbortSignal): Promise<Joined
   } catch (cause) {
     if (!hasCode(cause, "STORE_UNAVAILABLE")) throw cause;
     const { port } = options.address;
-    const message = `${cause.message}. Does flannel-store run there, and do firewalls let TCP port ${port} through?`;
+    const message = `${cause.message}. Check that flannel-store runs there and that firewalls allow TCP port ${port}`;
     throw new FlannelError(cause.code, message, { cause, tellsCause: true });
   }
 }
@@ -101,18 +101,18 @@ function chooseEndpoint(paths: HostPaths, { host, port, url }: StoreAddress): st
   if (facts?.port === port && serverNames(facts.addresses).includes(host)) return present;
   const cure =
     facts === undefined
-      ? `${flannelctlOn(paths)} leave takes it out; if that store now has this address, change it in the file instead`
-      : "it keeps the store of that cluster";
+      ? `to remove it from there, run ${flannelctlOn(paths)} leave; if that store now has the new address, change the address in the file instead`
+      : "it runs the store of that cluster";
   throw new FlannelError(
     "CLUSTER_CONFLICT",
-    `this host is a member of the cluster at ${present} (${paths.envFile}): ${cure}`,
+    `this host is already a member of the cluster at ${present} (${paths.envFile}): ${cure}`,
   );
 }
 
 function chooseName(given: string | undefined): string {
   const name = given ?? hostname().toLowerCase();
   if (isValidHostName(name)) return name;
-  throw new FlannelError("USAGE", `a host cannot be called ${JSON.stringify(name)}: give a --name of ${hostNameRule}`);
+  throw new FlannelError("USAGE", `invalid host name ${JSON.stringify(name)}: give a --name of ${hostNameRule}`);
 }
 
 /** From the command line, from standard input, or from the environment, where ps does not show it. Throws `USAGE`. */
@@ -121,7 +121,7 @@ async function readToken({ terminal }: Invocation, given: string | undefined): P
   if (text.trim() === "") {
     throw new FlannelError(
       "USAGE",
-      "a token is needed: run flannelctl token create on the store's host, and give it with --token (or FLANNEL_JOIN_TOKEN)",
+      "a token is missing: run flannelctl token create on the store's host, and pass the token with --token (or FLANNEL_JOIN_TOKEN)",
     );
   }
   parseToken(text);

@@ -50,7 +50,7 @@ export function leasePage(lease: LeaseOutput): string[] {
       ["IPv6 subnet", lease.ipv6Subnet],
       ["public IP", lease.publicIp],
       ["public IPv6", lease.publicIpv6],
-      ["backend", lease.backendType ?? "not said"],
+      ["backend", lease.backendType ?? "not announced"],
       ["backend data", lease.backendData === undefined ? undefined : JSON.stringify(lease.backendData)],
       ["IPv6 data", lease.backendV6Data === undefined ? undefined : JSON.stringify(lease.backendV6Data)],
       ["expires in", formatExpiry(lease)],

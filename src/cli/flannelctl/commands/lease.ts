@@ -51,7 +51,10 @@ export async function reserveLease(invocation: Invocation, text: string, options
     ...(options.publicIpv6 !== undefined && { publicIpv6: parsePublicAddress(options.publicIpv6, 6, "--public-ipv6") }),
   };
   if (owner.publicIp === undefined && owner.publicIpv6 === undefined) {
-    throw new FlannelError("USAGE", "whose subnet shall it be? give --public-ip, on a host without IPv4 --public-ipv6");
+    throw new FlannelError(
+      "USAGE",
+      "the host of the reservation is missing: give its --public-ip, or its --public-ipv6 if it has no IPv4",
+    );
   }
   const { lease, outcome } = await withStore(invocation, async (store) => {
     const { config } = parseConfig((await store.networkConfig(signal)).text);
@@ -60,8 +63,8 @@ export async function reserveLease(invocation: Invocation, text: string, options
   const output = { lease: leaseOutput(lease, undefined, invocation.terminal.nowMs()), outcome };
   const done = {
     created: "reserved for",
-    kept: "does not expire any more: it is the living lease of",
-    unchanged: "is reserved already for",
+    kept: "no longer expires: it is the active lease of",
+    unchanged: "is already reserved for",
   };
   present(invocation, leaseReserveOutputSchema, output, (value) => [
     `${value.lease.key} ${done[value.outcome]} ${value.lease.publicIp ?? value.lease.publicIpv6}`,

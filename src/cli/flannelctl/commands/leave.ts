@@ -53,7 +53,9 @@ export async function leave(invocation: Invocation, { force, systemd }: LeaveOpt
   };
   present(invocation, leaveOutputSchema, output, (value, paint) => [
     ...value.failures.map(({ object, error }) => `${paint.bad("failed")} ${object}: ${error}`),
-    isClean ? `this host has left the cluster at ${endpoint}` : "not all could be removed: run flannelctl leave again",
+    isClean
+      ? `this host has left the cluster at ${endpoint}`
+      : "not everything was removed: run flannelctl leave again",
   ]);
   return isClean ? exitCodes.ok : exitCodes.failure;
 }
@@ -62,12 +64,12 @@ export async function leave(invocation: Invocation, { force, systemd }: LeaveOpt
 function requireMember(paths: HostPaths): string {
   const endpoint = memberEndpoint(paths);
   if (endpoint === undefined) {
-    throw new FlannelError("CONFIG_MISSING", `this host is in no cluster: there is no ${paths.envFile}`);
+    throw new FlannelError("CONFIG_MISSING", `this host is not a member of a cluster: ${paths.envFile} does not exist`);
   }
   if (!existsSync(clusterFiles(paths.clusterDirectory).members)) return endpoint;
   throw new FlannelError(
     "CLUSTER_CONFLICT",
-    "this host keeps the store that all others need: to end the cluster, leave on every other host, then stop flanneld " +
+    "this host runs the store that all other hosts need: to end the cluster, run flannelctl leave on every other host, then stop flanneld " +
       `and flannel-store here, run flannelctl cleanup --all and remove ${paths.etcDirectory} and ${paths.dataDirectory}`,
   );
 }
@@ -86,8 +88,8 @@ async function tellStoreOrGoOn(
     if (unit !== undefined) {
       await putBack(async (signal) => {
         await enableAndBegin(unit, signal);
-        remark(invocation, "flanneld is started again: this host has not left");
-      }).catch((failure: unknown) => remark(invocation, `flanneld does not run: ${describeError(failure)}`));
+        remark(invocation, "restarted flanneld: this host is still a member");
+      }).catch((failure: unknown) => remark(invocation, `flanneld did not restart: ${describeError(failure)}`));
     }
     throw error;
   }
@@ -101,23 +103,26 @@ async function tellStore(invocation: Invocation, endpoint: string, force: boolea
     const { leases } = await new ClusterClient({ endpoints: endpoint, caFile, certFile, keyFile }).leave(
       invocation.signal,
     );
-    tellStep(invocation, `the store has taken this host off its list`);
+    tellStep(invocation, `the store removed this host from its list of members`);
     return leases;
   } catch (error) {
     if (hasCode(error, "STORE_UNAUTHORIZED")) {
       const name = memberName(invocation.options.paths) ?? "NAME";
-      const cure = `if flannelctl host list there still shows this host: flannelctl host remove ${name}`;
-      remark(invocation, `${error.message}: removing what is here; ${cure}`);
+      const cure = `if flannelctl host list on the store's host still shows this host, run flannelctl host remove ${name} there`;
+      remark(invocation, `${error.message}: removing the files and devices of this host; ${cure}`);
       return undefined;
     }
     if (!hasCode(error, "STORE_UNAVAILABLE", "FILE_FAILED")) throw error;
     if (!force) {
-      throw new FlannelError(error.code, `${error.message}; --force leaves without telling it`, {
+      throw new FlannelError(error.code, `${error.message}; to leave without the store, use --force`, {
         cause: error,
         tellsCause: true,
       });
     }
-    remark(invocation, `the store was not told: run flannelctl host remove on its host (${error.message})`);
+    remark(
+      invocation,
+      `the store does not know that this host left: run flannelctl host remove on the store's host (${error.message})`,
+    );
     return undefined;
   }
 }

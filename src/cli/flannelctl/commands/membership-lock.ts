@@ -26,7 +26,7 @@ function acquire(directory: string): FileLock {
     return FileLock.acquire(join(directory, "membership.lock"));
   } catch (cause) {
     if (!hasCode(cause, "AGENT_RUNNING")) throw cause;
-    const message = `another flannelctl${holderText(cause.details)} is just making or ending this host's membership: wait until it is done, then see flannelctl status`;
+    const message = `another flannelctl${holderText(cause.details)} is changing this host's membership: wait until it ends, then check flannelctl status`;
     throw new FlannelError("CLUSTER_CONFLICT", message, { cause, details: { pid: cause.details["pid"] } });
   }
 }

@@ -45,7 +45,7 @@ export function networkSections({ peers, unreadableKeys, failures, repairs }: Ne
 function describeRules({ rules }: NetworkStatus): string | undefined {
   if (rules === undefined) return undefined;
   const { mode, reason, masquerade, forward, warnings } = rules;
-  const what = [...(masquerade ? ["masquerade"] : []), ...(forward ? ["forward"] : [])].join(" and ") || "none wanted";
+  const what = [...(masquerade ? ["masquerade"] : []), ...(forward ? ["forward"] : [])].join(" and ") || "none desired";
   return [`${what} in ${mode}: ${reason}`, ...warnings].join("; ");
 }
 

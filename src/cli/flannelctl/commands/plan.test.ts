@@ -21,7 +21,7 @@ test("plan prints the desired state and says that the kernel agrees", async () =
     "# desired host state (2 objects)",
     ...desired,
     "",
-    "# the kernel agrees with it",
+    "# the kernel matches it",
     "",
   ]);
 });

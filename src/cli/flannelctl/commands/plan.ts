@@ -27,7 +27,7 @@ function renderNetwork(plan: Plan["networks"][number], paint: Paint): string[] {
   const colour = (line: string) => (line.startsWith("-") ? paint.bad(line) : paint.good(line));
   const difference =
     plan.difference.length === 0
-      ? ["# the kernel agrees with it"]
+      ? ["# the kernel matches it"]
       : [`# the kernel differs: ${count(plan.difference.length, "change")} to make`, ...plan.difference.map(colour)];
   return [`# desired host state (${count(plan.desired.length, "object")})`, ...plan.desired, "", ...difference];
 }

@@ -13,23 +13,23 @@ const rules: Rules["networks"][number] = {
   difference: [],
 };
 
-test("shows what is wanted and says when exactly that is there", () => {
+test("shows the desired rules and says when the kernel matches them", () => {
   expect(renderRules({ networks: [rules] }, makePaint(false))).toEqual([
     "# kept in nftables: EnableNFTables is true",
-    "# wanted (2 lines)",
+    "# desired (2 lines)",
     ...rules.wanted,
     "",
-    "# exactly these are there",
+    "# the kernel matches them",
   ]);
 });
 
-test("shows what is missing and what is there instead", () => {
+test("shows the difference and the observed rules", () => {
   const lines = renderRules({ networks: [{ ...rules, difference: [`+ ${rules.wanted[1]}`] }] }, makePaint(false));
   expect(lines.slice(5)).toEqual([
-    "# what is there differs in 1 line",
+    "# the kernel differs in 1 line",
     `+ ${rules.wanted[1]}`,
     "",
-    "# there (1 line)",
+    "# observed (1 line)",
     "add table ip flannel-ipv4",
   ]);
 });

@@ -24,17 +24,17 @@ function renderNetwork(rules: Rules["networks"][number], paint: Paint): string[]
   const colour = (line: string) => (line.startsWith("+") ? paint.good(line) : paint.bad(line));
   const difference =
     rules.difference.length === 0
-      ? ["# exactly these are there"]
+      ? ["# the kernel matches them"]
       : [
-          `# what is there differs in ${count(rules.difference.length, "line")}`,
+          `# the kernel differs in ${count(rules.difference.length, "line")}`,
           ...rules.difference.map(colour),
           "",
-          `# there (${count(rules.found.length, "line")})`,
+          `# observed (${count(rules.found.length, "line")})`,
           ...rules.found,
         ];
   return [
     `# kept in ${rules.mode}: ${rules.reason}`,
-    `# wanted (${count(rules.wanted.length, "line")})`,
+    `# desired (${count(rules.wanted.length, "line")})`,
     ...rules.wanted,
     "",
     ...difference,

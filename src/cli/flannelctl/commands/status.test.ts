@@ -108,13 +108,13 @@ test("several networks are shown one after the other", async () => {
   ]);
 });
 
-test("of the certificates the first to end is shown", async () => {
+test("of the certificates the first to expire is shown", async () => {
   const certificates = [
     { role: "authority" as const, source: "ca.pem", endsAt: "2036-01-01T00:00:00.000Z" },
     { role: "client" as const, source: "host.pem", endsAt: "2026-03-21T10:30:05.000Z" },
   ];
   const { stdout } = await statusOf({ ...healthyStatus, store: { ...healthyStatus.store, certificates } });
-  expect(stdout.split("\n")).toContain("  certificates  our own ends in 20 d, on 2026-03-21");
+  expect(stdout.split("\n")).toContain("  certificates  our own expires in 20 d, on 2026-03-21");
 });
 
 test("--json prints the agent's status by the published schema with the same exit code", async () => {

@@ -74,7 +74,7 @@ function describeCertificates({ store }: Status, nowMs: number): string | undefi
   if (first === undefined) return undefined;
   const names = { client: "our own", authority: "the CA's", server: "the store's" };
   const seconds = (Date.parse(first.endsAt) - nowMs) / 1000;
-  const when = seconds > 0 ? `ends in ${formatDuration(seconds)}` : "has ended";
+  const when = seconds > 0 ? `expires in ${formatDuration(seconds)}` : "expired";
   return `${names[first.role]} ${when}, on ${first.endsAt.slice(0, 10)}`;
 }
 

@@ -57,7 +57,7 @@ async function listening(host = "127.0.0.1"): Promise<Server & { readonly url: s
 it("a port that is taken is found while the store runs", async () => {
   await using server = await listening();
   const work = vi.fn(async () => undefined);
-  await expect(init([server.url], ["127.0.0.1:1"], work)).rejects.toThrow(`${server.url} is taken by another program`);
+  await expect(init([server.url], ["127.0.0.1:1"], work)).rejects.toThrow(`${server.url} is in use by another program`);
   expect(calls()).toEqual([]);
   expect(work).not.toHaveBeenCalled();
 });
@@ -78,7 +78,7 @@ it("what fails afterwards starts it again", async () => {
   const failure = new FlannelError("FILE_FAILED", "disk full");
   await expect(init([], [], () => Promise.reject(failure))).rejects.toBe(failure);
   expect(calls()).toEqual(["stop flannel-store", "start flannel-store"]);
-  expect(said).toBe("flannelctl: the store runs again as before\n");
+  expect(said).toBe("flannelctl: the store runs again with the previous files\n");
 });
 
 it("what had been written then is taken back first, and systemd reads the unit again", async () => {
@@ -123,7 +123,7 @@ it("so does an interruption, while it is stopped and afterwards", async () => {
   expect(calls()).toEqual(["stop flannel-store", "start flannel-store"]);
   await expect(init([], [], work)).rejects.toThrow("interrupted");
   expect(calls().at(-1)).toBe("start flannel-store");
-  expect(said).toBe("flannelctl: the store runs again as before\n".repeat(2));
+  expect(said).toBe("flannelctl: the store runs again with the previous files\n".repeat(2));
 });
 
 it("when it cannot be started again it is said, and what failed first is the error", async () => {
@@ -133,5 +133,5 @@ it("when it cannot be started again it is said, and what failed first is the err
     readFileSync(script, "utf8").concat('[ "$1" = stop ] || { echo "no such unit" >&2; exit 5; }\n'),
   );
   await expect(init([], [], () => Promise.reject(new Error("disk full")))).rejects.toThrow("disk full");
-  expect(said).toContain("the store does not run: systemctl start flannel-store failed: no such unit");
+  expect(said).toContain("the store did not restart: systemctl start flannel-store failed: no such unit");
 });

@@ -80,12 +80,12 @@ async function startAgain(
     if (areFactsOther) openBook().setFacts(facts);
     if (changed.some(([file]) => file.endsWith(".service"))) await reloadUnits(signal);
   } catch (error) {
-    remark(invocation, `the files of before are not all back: ${describeError(error)}`);
+    remark(invocation, `could not restore all previous files: ${describeError(error)}`);
   }
   try {
     await start(STORE, signal);
-    remark(invocation, "the store runs again as before");
+    remark(invocation, "the store runs again with the previous files");
   } catch (error) {
-    remark(invocation, `the store does not run: ${describeError(error)}`);
+    remark(invocation, `the store did not restart: ${describeError(error)}`);
   }
 }

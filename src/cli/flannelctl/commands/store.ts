@@ -115,6 +115,6 @@ async function writeWhole(file: string, text: string): Promise<void> {
 function withTransfer<T>(invocation: Invocation, use: (transfer: StoreTransfer) => Promise<T>): Promise<T> {
   return withStore(invocation, ({ transfer }) => {
     if (transfer !== undefined) return use(transfer);
-    throw new FlannelError("USAGE", "this kind of store is copied with its own tools");
+    throw new FlannelError("USAGE", "flannelctl cannot export or import this kind of store: use the store's own tools");
   });
 }

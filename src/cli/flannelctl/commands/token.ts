@@ -18,7 +18,7 @@ export async function createToken(invocation: Invocation, ttlSeconds: number): P
   const joinCommand = [program, "join", joinAddress, "--token", token];
   const output = { id, token, expiresAt: instant(expiresAtMs), joinCommand };
   present(invocation, tokenCreateOutputSchema, output, (value) => [
-    `on one further host, as root, within ${formatDuration(ttlSeconds)}:`,
+    `run as root on one other host, within ${formatDuration(ttlSeconds)}:`,
     `  ${shellLine(value.joinCommand)}`,
   ]);
   return exitCodes.ok;
@@ -45,7 +45,9 @@ export async function listTokens(invocation: Invocation): Promise<ExitCode> {
 export async function revokeToken(invocation: Invocation, text: string): Promise<ExitCode> {
   const [id = ""] = text.split(".");
   await openAdministrator(invocation).revokeToken(id, invocation.signal);
-  present(invocation, tokenRevokeOutputSchema, { id }, (value) => [`token ${value.id} is good for nothing any more`]);
+  present(invocation, tokenRevokeOutputSchema, { id }, (value) => [
+    `token ${value.id} is revoked: no host can join with it`,
+  ]);
   return exitCodes.ok;
 }
 

@@ -39,5 +39,5 @@ test("says why an agent that is there does not answer", async () => {
   await using _ = await StandInAgent.listen(socket, (_path, response) => response.end("{}"));
   const { exitCode, stdout } = await flannelctl(["version", "--json", "--socket", socket]);
   expect(exitCode).toBe(0);
-  expect(JSON.parse(stdout).agentProblem).toContain("cannot understand the answer");
+  expect(JSON.parse(stdout).agentProblem).toContain("cannot read the answer");
 });

@@ -65,7 +65,7 @@ test("an agent it cannot understand ends the wait at once", async () => {
   await using _ = await StandInAgent.listen(directory.file("s"), (_path, response) => response.end("{}"));
   const { exitCode, stderr } = await flannelctl(["wait", "--socket", directory.file("s")]);
   expect(exitCode).toBe(1);
-  expect(stderr).toContain("cannot understand the answer");
+  expect(stderr).toContain("cannot read the answer");
 });
 
 test("an interrupt ends the wait with exit 130 and without a word", async () => {

@@ -62,8 +62,8 @@ export class AbsentAgent implements Disposable {
     if (listDirectory(stateDirectory).some((file) => file.endsWith(".json"))) {
       throw new FlannelError(
         "USAGE",
-        `${stateDirectory} remembers no agent with subnet file ${subnetFile} and ${description}, but another; ` +
-          `name its --subnet-file and ${flag}`,
+        `${stateDirectory} holds the state of other agents, but of none with subnet file ${subnetFile} and ${description}; ` +
+          `give --subnet-file and ${flag} of the agent that is meant`,
       );
     }
     return { devices: await findDevices(backends.devicePatterns), networks: everything };

@@ -18,17 +18,17 @@ test("an answer by the schema is returned", async () => {
 });
 
 test.each<[string, (response: ServerResponse) => void, RegExp]>([
-  ["text that is not JSON", (response) => response.end("<html>"), /cannot understand .*: it is not JSON.*same version/],
+  ["text that is not JSON", (response) => response.end("<html>"), /cannot read .*: it is not JSON.*same version/],
   ["nothing at all", (response) => response.end(), /it is not JSON/],
   ["JSON of another shape", (response) => replyJson(response, { size: "big" }), /size: .*same version/],
-  ["JSON null", (response) => replyJson(response, null), /cannot understand/],
+  ["JSON null", (response) => replyJson(response, null), /cannot read/],
   [
     "a refusal",
     (response) => replyJson(response, { error: { code: "x", message: "not\u001bnow" } }, 503),
     /refused GET \/v2\/thing: not\\x1bnow/,
   ],
   ["a refusal without a reason", (response) => replyJson(response, [], 500), /HTTP status 500/],
-  ["a connection cut before the answer", (response) => response.socket?.destroy(), /hung up/],
+  ["a connection cut before the answer", (response) => response.socket?.destroy(), /closed the connection/],
   [
     "a connection cut inside the answer",
     (response) => {
@@ -36,9 +36,9 @@ test.each<[string, (response: ServerResponse) => void, RegExp]>([
       response.write("{");
       setTimeout(() => response.socket?.destroy(), 20);
     },
-    /hung up/,
+    /closed the connection/,
   ],
-  ["something that is not HTTP", (response) => response.socket?.end("garbage\r\n\r\n"), /cannot understand/],
+  ["something that is not HTTP", (response) => response.socket?.end("garbage\r\n\r\n"), /cannot read/],
 ])("%s is a clear error", async (_name, answer, message) => {
   await expect(asked(answer)).rejects.toMatchObject({ code: "INTERNAL", message: expect.stringMatching(message) });
 });
@@ -47,7 +47,9 @@ test("an agent of another version is told from all other trouble", async () => {
   const old = { error: { code: "USAGE", message: "unknown operation: restart flanneld if flannelctl is newer" } };
   await expect(asked((response) => replyJson(response, old, 404))).rejects.toMatchObject({
     code: "AGENT_INCOMPATIBLE",
-    message: expect.stringMatching(/does not speak version 2 of the control protocol.*one of the two is older/),
+    message: expect.stringMatching(
+      /does not speak version 2 of the control protocol, as this flannelctl does: restart flanneld/,
+    ),
   });
 });
 

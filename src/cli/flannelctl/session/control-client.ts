@@ -86,8 +86,8 @@ function readAnswer<T>(socketPath: string, ask: AgentRequest<T>, status: number,
     // An older agent does not know our paths, a newer one neither; both refuse with 404.
     throw new FlannelError(
       "AGENT_INCOMPATIBLE",
-      `the flanneld behind ${socketPath} does not speak version ${CONTROL_PROTOCOL_VERSION} of the control protocol as this ` +
-        "flannelctl does: one of the two is older; restart flanneld if it was upgraded, else use the flannelctl that belongs to it",
+      `the flanneld on ${socketPath} does not speak version ${CONTROL_PROTOCOL_VERSION} of the control protocol, as this ` +
+        "flannelctl does: restart flanneld if it was upgraded, otherwise use the flannelctl of flanneld's version",
     );
   }
   if (status < 200 || status > 299) {
@@ -95,7 +95,7 @@ function readAnswer<T>(socketPath: string, ask: AgentRequest<T>, status: number,
     const reason = refusal.success ? refusal.data.error.message : `HTTP status ${status}`;
     throw new FlannelError(
       "INTERNAL",
-      `the agent behind ${socketPath} refused ${ask.method} ${ask.path}: ${printable(reason)}`,
+      `the agent on ${socketPath} refused ${ask.method} ${ask.path}: ${printable(reason)}`,
     );
   }
   const answer = ask.schema.safeParse(json);
@@ -108,8 +108,8 @@ function readAnswer<T>(socketPath: string, ask: AgentRequest<T>, status: number,
 function unreadable(socketPath: string, path: string, detail: string, cause?: unknown): FlannelError {
   return new FlannelError(
     "INTERNAL",
-    `cannot understand the answer of ${socketPath} to ${path}: ${printable(detail)}; ` +
-      "is it a flanneld of the same version as this flannelctl?",
+    `cannot read the answer of ${socketPath} to ${path}: ${printable(detail)}; ` +
+      "check that flanneld and this flannelctl have the same version",
     { cause },
   );
 }
@@ -117,7 +117,7 @@ function unreadable(socketPath: string, path: string, detail: string, cause?: un
 function classify(error: unknown, socketPath: string, signal: AbortSignal, deadline: AbortSignal): unknown {
   if (signal.aborted) return new FlannelError("CANCELLED", "interrupted", { cause: error });
   if (deadline.aborted) {
-    return new FlannelError("INTERNAL", `the agent behind ${socketPath} did not answer within ${timeoutMs / 1000} s`, {
+    return new FlannelError("INTERNAL", `the agent on ${socketPath} did not answer within ${timeoutMs / 1000} s`, {
       cause: error,
       retryable: true,
     });
@@ -126,12 +126,14 @@ function classify(error: unknown, socketPath: string, signal: AbortSignal, deadl
   const code = error instanceof Error && "code" in error ? String(error.code) : "";
   if (code === "ENOENT" || code === "ECONNREFUSED" || code === "ENOTDIR") return absent(socketPath);
   if (code === "EACCES" || code === "EPERM") {
-    return new FlannelError("KERNEL_DENIED", `may not open ${socketPath}; run flannelctl as root`, { cause: error });
+    return new FlannelError("KERNEL_DENIED", `cannot open ${socketPath}: permission denied; run flannelctl as root`, {
+      cause: error,
+    });
   }
   if (code === "ECONNRESET" || code === "EPIPE") {
     return new FlannelError(
       "INTERNAL",
-      `the agent behind ${socketPath} hung up without a full answer; is it stopping?`,
+      `the agent on ${socketPath} closed the connection before its answer was complete; it may be stopping: try again`,
       {
         cause: error,
         retryable: true,

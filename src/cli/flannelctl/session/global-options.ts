@@ -57,7 +57,7 @@ const specs = {
     variable: "FLANNELD_ETCD_CAFILE",
     argument: "path",
     fallback: "",
-    description: "certificates that etcd's is checked against",
+    description: "CA certificates to verify etcd's certificate with",
   },
   certFile: {
     name: "etcd-certfile",
@@ -71,7 +71,7 @@ const specs = {
     variable: "FLANNELD_ETCD_KEYFILE",
     argument: "path",
     fallback: "",
-    description: "key of the client certificate",
+    description: "private key of the client certificate",
   },
   username: {
     name: "etcd-username",
@@ -85,7 +85,7 @@ const specs = {
     variable: "FLANNELD_ETCD_PASSWORD",
     argument: "text",
     fallback: "",
-    description: "password for etcd; better given in the environment, where ps does not show it",
+    description: "password for etcd; prefer the variable, which ps does not show",
   },
 } satisfies Record<string, GlobalOptionSpec>;
 
@@ -95,7 +95,7 @@ export function globalOptions(): Option[] {
     const fallback = spec.fallback === "" ? "" : ` (default: ${spec.fallback})`;
     return new Option(`--${spec.name} <${spec.argument}>`, `${spec.description}${fallback} [env: ${spec.variable}]`);
   });
-  const root = new Option("--root <dir>", "where init and join put all files of this host (default: /)");
+  const root = new Option("--root <dir>", "directory for all files that init and join write (default: /)");
   return [new Option("--json", "machine-readable output"), root, ...valued];
 }
 
