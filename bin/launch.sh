@@ -1,7 +1,7 @@
 # shellcheck shell=sh
-# Sourced by the launchers with `program` and `self` (the launcher, links resolved) set: chooses a Node and becomes the
-# program, so that process id, signals, memory and exit code are the program's. The way from process start to ready
-# leads through here: no other process is started where the shell itself will do.
+# Sourced by the launchers with `program` and `self` (the launcher, links resolved) set: chooses a Node and replaces the
+# shell by the program, so that process id, signals, memory and exit code are the program's. This script is part of the time
+# from process start to ready: it starts no other process where the shell itself is enough.
 
 # shellcheck disable=SC2154 # set by the launcher
 root=${self%/*}/..
@@ -19,7 +19,7 @@ if [ -d "$root/src" ]; then
   fi
 fi
 
-# FLANNEL_NODE, the Node that set-up put into the checkout, the system's.
+# In this order: FLANNEL_NODE, the Node that set-up installed in the checkout, the system's.
 node=${FLANNEL_NODE:-}
 if [ -z "$node" ]; then
   for candidate in "$root"/node_modules/node-linux-*/bin/node; do
@@ -41,7 +41,7 @@ fi
 export NODE_COMPILE_CACHE="${NODE_COMPILE_CACHE:-$root/dist/compile-cache}"
 # One arena for malloc is 3 MB less in flanneld and 6 in flannel-store, and keeps what V8's helpers leave in one place; young
 # objects in 6 MB instead of 48 are no slower. What is for the store stands in src/agent/lifecycle/embedded-store-process.ts too.
-# SQLite, which flannel-store loads, and flannelctl init, is called experimental by Node 22.
+# flannel-store and flannelctl init load SQLite, which Node 22 reports as experimental.
 # No flag here may change what V8 makes of the code (v8.cachedDataVersionTag): the build's compiled code would be useless.
 case $program in
   flannelctl) exec "$node" --disable-warning=ExperimentalWarning --max-semi-space-size=4 "$bundle" "$@" ;;

@@ -21,16 +21,16 @@ export const compareUsage = `Usage: npm run compare -- [--base REV] [--only NAME
 
 Builds the revision --base beside this checkout and compares the two.
 
-  neutral   the same worlds with the one and with the other: kernel, store, files, flannelctl's output and every --help
-            must be the same; what differs is shown as a diff. Both sides stay in .cache/compare
-  upgrade   agents of the base are replaced by agents of this checkout and back, under traffic: no packet may be lost,
-            and leases, files, rules and remembered state must be taken over
+  neutral   build the same worlds with both: kernel, store, files, flannelctl's output and every --help must be the same;
+            differences are printed as a diff. The results of both stay in .cache/compare
+  upgrade   replace agents of the base by agents of this checkout and back, under traffic: no packet may be lost, and the
+            new agents must take over leases, files, rules and remembered state
 
-Without a word it does both.
+Without neutral or upgrade, it does both.
 
-  --base REV    what to compare with (default HEAD~1); its build is kept in .cache/builds
+  --base REV    revision to compare with (default HEAD~1); its build is kept in .cache/builds
   --only NAME   only worlds or scenarios whose name contains NAME; may be given several times
-  --yes         answer questions of the set-up with yes
+  --yes         answer yes to the questions of the set-up
   --help        this text
 
 Exit codes: 0 the same, 1 a difference or a failure, 2 wrong use.
