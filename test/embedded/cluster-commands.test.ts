@@ -94,7 +94,7 @@ test("host list and host remove", async () => {
   const again = await world.joined("h2");
   expect(again.name).toBe("h2");
   expect((await control("host remove h2")).stdout).toMatch(
-    /^removed h2 from the cluster: .*\nno lease announces an address it has called from/,
+    /^removed h2 from the cluster: .*\nno lease announces an address from which it connected/,
   );
 });
 
@@ -102,7 +102,7 @@ test("elsewhere, and while the store is down: a sentence", async () => {
   using elsewhere = new TemporaryDirectory();
   const nowhere = await flannelctl(["--root", elsewhere.path, "host", "list"]);
   expect(nowhere.exitCode).toBe(2);
-  expect(nowhere.stderr).toContain("this works as root on the host that keeps the store of a cluster");
+  expect(nowhere.stderr).toContain("run this command as root on the host that runs the store of a cluster");
   await using world = await ClusterWorld.start();
   const control = on(world);
   await world.server.member.kill();

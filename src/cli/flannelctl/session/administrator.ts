@@ -22,7 +22,7 @@ export function openAdministrator({ options }: Invocation): ClusterClient {
     if (!hasCode(error, "FILE_FAILED")) throw error;
     throw new FlannelError(
       "USAGE",
-      `this works as root on the host that keeps the store of a cluster (flannelctl init makes one): ${error.message}`,
+      `run this command as root on the host that runs the store of a cluster made by flannelctl init: ${error.message}`,
     );
   }
 }
@@ -31,12 +31,12 @@ export function openAdministrator({ options }: Invocation): ClusterClient {
 export function describeRemovedLeases({ leases, sharedAddresses }: RemovedLeases): string[] {
   const gone =
     leases.length === 0
-      ? "no lease announces an address it has called from; see flannelctl lease list"
+      ? "no lease announces an address from which it connected; see flannelctl lease list"
       : `${count(leases.length, "lease")} deleted: ${leases.join(", ")}`;
   const shared = sharedAddresses.map(
     (address) =>
-      `other hosts call from ${address} too: if a lease that announces it was the removed host's, ` +
-      "delete it with flannelctl lease release LEASE --force",
+      `other hosts connect from ${address}, too: if a lease of the removed host announces this address, ` +
+      "delete that lease with flannelctl lease release LEASE --force",
   );
   return [gone, ...shared];
 }

@@ -47,7 +47,7 @@ export const waitOutputSchema = z.object({
   ready: z.boolean().describe("ready or degraded: packets can flow"),
   state: stateSchema,
   waitedSeconds: z.number(),
-  reasons: z.array(reasonSchema).describe("of the last moment; empty when nothing speaks against ready"),
+  reasons: z.array(reasonSchema).describe("reasons at the end of the wait; empty when the agent is ready"),
 });
 
 export const leaseListOutputSchema = z.object({ leases: z.array(leaseOutputSchema) });
@@ -57,7 +57,7 @@ export const leaseReserveOutputSchema = z.object({
   lease: leaseOutputSchema,
   outcome: z
     .enum(["created", "kept", "unchanged"])
-    .describe("a new reservation; a living lease that lost its expiry; a reservation already"),
+    .describe("a new reservation; an active lease that lost its expiry; a reservation that already existed"),
 });
 
 export const leaseReleaseOutputSchema = z.object({
@@ -110,7 +110,7 @@ const storeId = z.string().regex(/^\d{1,19}$/);
 /** Bytes of keys and values as latin1 text. */
 export const storeExportOutputSchema = z.strictObject({
   format: z.literal(STORE_EXPORT_FORMAT),
-  revision: storeId.describe("of the store when it looked like this"),
+  revision: storeId.describe("store revision of this snapshot"),
   leases: z.array(z.strictObject({ id: storeId, ttlSeconds: z.int().positive() })),
   keys: z.array(
     z.strictObject({
@@ -127,9 +127,9 @@ export const storeBackupOutputSchema = z.object({
 });
 
 export const storeImportOutputSchema = z.object({
-  keyCount: z.int().describe("keys of the export, also those that were there already"),
+  keyCount: z.int().describe("keys of the export, including those that already existed"),
   leaseCount: z.int().describe("store leases of the export"),
-  keptLeases: z.array(z.string()).describe("keys of leases that stayed as the store had them (--keep-leases)"),
+  keptLeases: z.array(z.string()).describe("keys of leases that the store kept unchanged (--keep-leases)"),
 });
 
 const broughtUpSchema = z.object({
@@ -137,36 +137,36 @@ const broughtUpSchema = z.object({
   units: z.array(z.string()).describe("paths of the systemd units; empty without systemd"),
   processes: z
     .array(z.object({ name: z.string(), argv: z.array(z.string()), env: z.record(z.string(), z.string()) }))
-    .describe("what is to run on this host, in this order: for supervisors other than systemd"),
+    .describe("processes to run on this host, in this order, under a supervisor other than systemd"),
   ready: z.boolean().optional().describe("whether packets can flow now; missing without systemd"),
   state: stateSchema.optional(),
   subnet: z.string().optional(),
   ipv6Subnet: z.string().optional(),
   reasons: z.array(reasonSchema).describe("why not ready, or only degraded"),
-  findings: z.array(findingSchema).describe("what on this host stands in the way of packets"),
+  findings: z.array(findingSchema).describe("what on this host stops packets"),
 });
 
 export const initOutputSchema = broughtUpSchema.extend({
   addresses: z.array(z.string()).describe("HOST:PORT at which other hosts join"),
   configText: z.string().optional().describe("the network configuration; missing when only addresses or units changed"),
   token: z.object({ id: z.string(), expiresAt: instantSchema }).optional(),
-  joinCommand: z.array(z.string()).optional().describe("argv for one further host; holds the token"),
+  joinCommand: z.array(z.string()).optional().describe("argv for one other host; contains the token"),
 });
 
 export const joinOutputSchema = broughtUpSchema.extend({
-  endpoint: z.string().describe("where its agent finds the store"),
+  endpoint: z.string().describe("where the agent of this host reaches the store"),
 });
 
 export const leaveOutputSchema = cleanupOutputSchema.omit({ dryRun: true }).extend({
   endpoint: z.string().describe("where the store of the cluster is"),
-  storeInformed: z.boolean().describe("false: the store could not be told, or did not know this host any more"),
+  storeInformed: z.boolean().describe("false: the store could not be reached, or no longer knew this host"),
 });
 
 export const tokenCreateOutputSchema = z.object({
   id: z.string(),
-  token: z.string().describe("shown only now"),
+  token: z.string().describe("shown only once"),
   expiresAt: instantSchema,
-  joinCommand: z.array(z.string()).describe("argv for one further host; holds the token"),
+  joinCommand: z.array(z.string()).describe("argv for one other host; contains the token"),
 });
 
 export const tokenListOutputSchema = z.object({
@@ -190,7 +190,7 @@ export const hostListOutputSchema = z.object({
     z.object({
       name: z.string(),
       connected: z.boolean().describe("whether it has a connection to the store now"),
-      addresses: z.array(z.string()).describe("where it has called the store from, new ones first"),
+      addresses: z.array(z.string()).describe("addresses from which it connected to the store, latest first"),
       joinedAt: instantSchema,
       certificateEndsAt: instantSchema,
     }),
@@ -202,13 +202,13 @@ export const hostRemoveOutputSchema = z.object({
   releasedLeases: z.array(z.string()).describe("keys of its leases, deleted from the store"),
   sharedAddresses: z
     .array(z.string())
-    .describe("addresses that other hosts call from too: leases that announce them stay"),
+    .describe("addresses from which other hosts connect, too: leases that announce them stay"),
 });
 
 export const versionOutputSchema = z.object({
   flannelctl: z.object({
     version: z.string(),
-    commit: z.string().optional().describe("it was built from; missing when it was not built from a git checkout"),
+    commit: z.string().optional().describe("commit of the build; missing when it was not built from a git checkout"),
   }),
   node: z.string(),
   platform: z.string().describe("operating system and processor: linux-x64"),
