@@ -27,8 +27,8 @@ On the hosts of a small cluster, \`/etc/flannel/flanneld.env\` names the store, 
 ## Output and exit codes
 
 Results go to standard output, messages to standard error. Colours appear only on a terminal and never with \`NO_COLOR\`.
-With \`--json\` standard output holds exactly one JSON document, or nothing if the command failed. Each command below names its
-[JSON Schema](schemas). If the command failed, standard error holds one line ([schemas/error.json](schemas/error.json)):
+With \`--json\` standard output holds exactly one JSON document, or nothing if the command could not do its work. Each command below names
+its [JSON Schema](schemas). If a command could not do its work, standard error holds one line ([schemas/error.json](schemas/error.json)):
 
 \`\`\`json
 ${JSON.stringify({ version: 1, error: { code: "AGENT_ABSENT", message: "no flanneld listens on /run/flannel/flanneld.sock; ..." } })}
@@ -64,7 +64,7 @@ The agent is in one of three states. \`flannelctl status\`, \`/readyz\`, the log
 * \`notReady\`: they cannot flow, or the agent does not know whether this host still holds the lease of its subnet. \`/readyz\` answers 503; \`/healthz\` does not.
 
 The agent reports a change after it has lasted 10 seconds, so that a short disturbance stays invisible. It reports two changes at
-once: those after a start, until the agent is ready for the first time, and a lost lease (marked below). \`reasons\` and
+once: each improvement after a start, until the agent is ready for the first time, and a lost lease (marked below). \`reasons\` and
 \`pendingState\` show the present moment. The agent checks forwarding with each check of the state, at least every 2 seconds. It
 checks chains of other programs once a minute, and with each request for the status.
 
