@@ -31,15 +31,23 @@ export interface FirewallStatus {
 
 const REMEMBERED = 20;
 const NAMED_IN_LOG = 3;
-const FIGHT_WINDOW_MS = 10_000;
-const REPAIRS_WITHOUT_FIGHT = 5;
+/** More passes with repairs than this without a quiet minute between them, and one line a minute tells of them. */
+const PASSES_BEFORE_CONTEST = 5;
+const QUIET_MS = 60_000;
+const LINE_EVERY_MS = 60_000;
 
 export class RuleRepairLog {
   readonly #logger: Logger;
   readonly #metrics: MetricsRecorder | undefined;
   #total = 0;
   #last: RuleRepair[] = [];
-  #passesMs: number[] = [];
+  /** Passes with repairs since the last quiet minute. */
+  #passes = 0;
+  #lastPassMs = 0;
+  #lastLineMs = 0;
+  /** Since the last line. */
+  #unreported = 0;
+  #authors = new Set<string>();
 
   constructor(logger: Logger, metrics?: MetricsRecorder) {
     this.#logger = logger;
@@ -50,15 +58,11 @@ export class RuleRepairLog {
     return { total: this.#total, last: this.#last };
   }
 
-  /** Somebody undoes what we repair, over and over. */
-  get isFight(): boolean {
-    const since = performance.now() - FIGHT_WINDOW_MS;
-    this.#passesMs = this.#passesMs.filter((atMs) => atMs > since);
-    return this.#passesMs.length > REPAIRS_WITHOUT_FIGHT;
-  }
-
-  /** The differences that one look found and put right; `authors` as far as the kernel named them. */
-  record(difference: readonly string[], authors: readonly string[]): void {
+  /**
+   * The differences that one look found and put right; `authors` as far as the kernel named them. `nowMs` of a monotonic
+   * clock.
+   */
+  record(difference: readonly string[], authors: readonly string[], nowMs = performance.now()): void {
     const at = new Date().toISOString();
     const repairs = difference.map((line): RuleRepair => ({ at, object: line.slice(2), action: actionOf(line) }));
     this.#total += repairs.length;
@@ -66,19 +70,32 @@ export class RuleRepairLog {
       this.#metrics?.count("flannel_firewall_repairs_total", { action, author: authorLabel(authors) });
     }
     this.#last = [...this.#last, ...repairs].slice(-REMEMBERED);
-    this.#passesMs.push(performance.now());
+    this.#unreported += repairs.length;
+    for (const author of authors) this.#authors.add(author);
+    this.#passes = nowMs - this.#lastPassMs > QUIET_MS ? 1 : this.#passes + 1;
+    this.#lastPassMs = nowMs;
+    const isContested = this.#passes > PASSES_BEFORE_CONTEST;
+    // The first line of a contest comes at once.
+    const isLineDue = this.#passes === PASSES_BEFORE_CONTEST + 1 || nowMs - this.#lastLineMs >= LINE_EVERY_MS;
+    if (isContested && !isLineDue) return;
+    this.#lastLineMs = nowMs;
+    this.#report(repairs, isContested);
+  }
+
+  #report(repairs: readonly RuleRepair[], isContested: boolean): void {
     const named = repairs.slice(0, NAMED_IN_LOG).map(({ action, object }) => `${action} ${object}`);
     const more = repairs.length > named.length ? ` and ${repairs.length - named.length} more` : "";
-    const who = authors.length === 0 ? "another program" : authors.join(", ");
+    const authors = [...this.#authors];
+    const who = authors.length === 0 ? "another program" : authors.slice(-NAMED_IN_LOG).join(", ");
+    const doing = isContested ? "keeps changing" : "changed";
+    const last = isContested ? `repaired ${this.#unreported} since the last line, last` : "repaired";
     this.#logger.warn(
       "firewall.repaired",
-      `${who} changed flannel's traffic rules; repaired: ${named.join("; ")}${more}`,
-      {
-        count: repairs.length,
-        total: this.#total,
-        authors,
-      },
+      `${who} ${doing} flannel's traffic rules; ${last}: ${named.join("; ")}${more}`,
+      { count: this.#unreported, total: this.#total, authors: authors.slice(-REMEMBERED) },
     );
+    this.#unreported = 0;
+    this.#authors.clear();
   }
 }
 

@@ -32,9 +32,11 @@ export interface FirewallOptions {
   readonly onChange?: () => void;
 }
 
-/** Gathers what belongs together: one start of Docker makes many transactions. */
+/**
+ * Gathers what belongs together: one start of Docker makes many transactions. Also the limit of repairs: ten a second,
+ * however often somebody changes the rules, and none that waits longer.
+ */
 const DEBOUNCE_MS = 100;
-const FIGHT_DEBOUNCE_MS = 2_000;
 const FORWARD_DROPS_MAX_AGE_MS = 30_000;
 const MAX_ROUNDS = 3;
 const FIRST_RETRY_MS = 1_000;
@@ -58,6 +60,8 @@ export class Firewall implements AsyncDisposable {
   #heldBack: (() => void)[] | undefined;
   #lane: Promise<void>;
   #isQueued = false;
+  /** Another program undid all that the last pass wrote. */
+  #isContested = false;
   #isClosed = false;
   #lookTimer: NodeJS.Timeout | undefined;
   #retryTimer: NodeJS.Timeout | undefined;
@@ -217,13 +221,10 @@ export class Firewall implements AsyncDisposable {
   /** False when no slot is meant. */
   #lookSoon(isMeant: (slot: RuleSlot) => boolean): boolean {
     if (this.#isStopped || !(this.#pass instanceof RulePass) || !this.#pass.mark(isMeant)) return false;
-    this.#lookTimer ??= setTimeout(
-      () => {
-        this.#lookTimer = undefined;
-        this.#queuePass();
-      },
-      this.#pass.repairs.isFight ? FIGHT_DEBOUNCE_MS : DEBOUNCE_MS,
-    );
+    this.#lookTimer ??= setTimeout(() => {
+      this.#lookTimer = undefined;
+      this.#queuePass();
+    }, DEBOUNCE_MS);
     return true;
   }
 
@@ -258,13 +259,16 @@ export class Firewall implements AsyncDisposable {
     const heldBack: (() => void)[] = [];
     this.#heldBack = heldBack;
     let hasChanged = false;
+    this.#isContested = false;
     for (let round = 1; round <= MAX_ROUNDS && !this.#isStopped; round++) {
       const generation = this.#monitor?.generation();
       const outcome = await pass.round(authors, onPrimary, generation);
       hasChanged ||= outcome !== "settled";
       if (outcome === "settled") this.#coveredGeneration = generation;
       if (outcome !== "written") break;
-      if (round === MAX_ROUNDS) pass.giveUpForNow();
+      if (round < MAX_ROUNDS) continue;
+      this.#isContested = true;
+      pass.giveUpForNow();
     }
     this.#heldBack = undefined;
     for (const replay of heldBack) replay();
@@ -274,7 +278,9 @@ export class Firewall implements AsyncDisposable {
   #armRetryTimer(attempts: number): void {
     clearTimeout(this.#retryTimer);
     if (attempts === 0 || this.#isStopped) return;
-    const delayMs = Math.min(FIRST_RETRY_MS * 2 ** (attempts - 1), LAST_RETRY_MS);
+    // A longer rest would be a gain for who undoes our rules, and an outage for the traffic that they let pass.
+    const lastMs = this.#isContested ? FIRST_RETRY_MS : LAST_RETRY_MS;
+    const delayMs = Math.min(FIRST_RETRY_MS * 2 ** (attempts - 1), lastMs);
     this.#retryTimer = setTimeout(() => this.#queuePass(), delayMs);
     this.#retryTimer.unref();
   }

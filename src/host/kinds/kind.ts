@@ -149,7 +149,7 @@ export interface Watch {
   readonly host: Host;
   /** Devices that are not ours but on which we depend: underlay and those our routes lead out of. */
   readonly watchedDevices: ReadonlySet<string>;
-  /** Whether it is not to be looked at now, because somebody fights us over it. */
+  /** Whether it is not to be looked at now: somebody changes it faster than we repair, and its next repair is due soon. */
   isResting(slot: Slot | undefined): boolean;
 }
 

@@ -1,31 +1,38 @@
-// What could not be done, when it is tried again, and whom we are fighting with. No timers: whoever asks says the time.
+// What could not be done and when it is tried again, and how fast repairs may follow each other. No timers: whoever asks
+// says the time.
 import type { Slot } from "../kinds/kind.ts";
+import { RateLimit } from "./rate-limit.ts";
 
 const FIRST_DELAY_MS = 200;
 const MAX_DELAY_MS = 30_000;
-/** More repairs of one object within the window than this, and somebody else keeps undoing them. */
-const MAX_REPAIRS_PER_WINDOW = 10;
-const REPAIR_WINDOW_MS = 60_000;
+/**
+ * Somebody who changes an object all the time costs us no more than this, and no more than this much time without the
+ * object: a longer rest would make an outage of what a repair mends.
+ */
+const REPAIRS_PER_SECOND_OF_ONE = 10;
+/** Of all objects that were repaired before; the first repair of each is never held up, so a flushed table is back at once. */
+const REPAIRS_PER_SECOND_OF_ALL = 500;
+/** A repair after a longer time is a first one again. */
+const QUIET_MS = 60_000;
 
 export interface Failure {
   readonly error: string;
   readonly attempts: number;
   readonly nextAttemptMs: number;
-  /** Not a refusal of the kernel: somebody else undoes what we do. */
+  /** Not a refusal of the kernel: somebody else undoes what we do faster than we repair. */
   readonly isContested: boolean;
 }
 
-interface RepairCount {
-  windowStartMs: number;
-  count: number;
-  /** Consecutive rests, for the back-off. */
-  rests: number;
+interface RepairRate {
+  lastMs: number;
+  readonly limit: RateLimit;
 }
 
 /** All times are of one monotonic clock, in ms. */
 export class FailureBook {
   readonly #failures = new Map<Slot, Failure>();
-  readonly #repairs = new Map<Slot, RepairCount>();
+  readonly #repairs = new Map<Slot, RepairRate>();
+  readonly #allRepeated = new RateLimit(REPAIRS_PER_SECOND_OF_ALL);
 
   get size(): number {
     return this.#failures.size;
@@ -63,7 +70,7 @@ export class FailureBook {
     return this.#failures.get(slot)?.isContested === true;
   }
 
-  /** Something that failures may hang on has changed: try again at once, except where somebody fights us. */
+  /** Something that failures may hang on has changed: try again at once, except what waits for its rate. */
   retryAll(): void {
     for (const [slot, failure] of this.#failures) {
       if (!failure.isContested) this.#failures.set(slot, { ...failure, nextAttemptMs: 0 });
@@ -77,23 +84,21 @@ export class FailureBook {
     return next;
   }
 
-  /** Counts a repair that is about to be made. False when it has to rest first, because it never lasts. */
+  /** Counts a repair that is about to be made. False when it has to wait a moment first: it is then due by itself. */
   admitRepair(slot: Slot, nowMs: number): boolean {
     const known = this.#repairs.get(slot);
-    if (known === undefined || nowMs - known.windowStartMs > REPAIR_WINDOW_MS) {
-      this.#repairs.set(slot, { windowStartMs: nowMs, count: 1, rests: 0 });
-      return true;
-    }
-    known.count++;
-    if (known.count <= MAX_REPAIRS_PER_WINDOW) return true;
-    // The window follows, so that the fight counts as over only after a quiet minute.
-    known.windowStartMs = nowMs;
-    known.rests++;
-    const delayMs = Math.min(MAX_DELAY_MS, 1_000 * 2 ** Math.min(known.rests - 1, 10));
+    const isFirst = known === undefined || nowMs - known.lastMs > QUIET_MS;
+    const rate = isFirst ? { lastMs: nowMs, limit: new RateLimit(REPAIRS_PER_SECOND_OF_ONE) } : known;
+    this.#repairs.set(slot, rate);
+    const atMs = isFirst ? nowMs : this.#allRepeated.earliestMs(rate.limit.earliestMs(nowMs));
+    rate.limit.take(atMs);
+    rate.lastMs = atMs;
+    if (!isFirst) this.#allRepeated.take(atMs);
+    if (atMs <= nowMs) return true;
     this.#failures.set(slot, {
-      error: `contended: another program keeps undoing the repair; next repair in ${Math.round(delayMs / 1_000)} s`,
-      attempts: known.count,
-      nextAttemptMs: nowMs + delayMs,
+      error: `contended: another program keeps undoing the repair; next repair in ${Math.ceil(atMs - nowMs)} ms`,
+      attempts: 0,
+      nextAttemptMs: atMs,
       isContested: true,
     });
     return false;
@@ -101,9 +106,7 @@ export class FailureBook {
 
   /** Drops counts of repairs that are long past. */
   sweep(nowMs: number): void {
-    for (const [slot, { windowStartMs }] of this.#repairs) {
-      if (nowMs - windowStartMs > REPAIR_WINDOW_MS) this.#repairs.delete(slot);
-    }
+    for (const [slot, { lastMs }] of this.#repairs) if (nowMs - lastMs > QUIET_MS) this.#repairs.delete(slot);
   }
 
   /** Forgets what no longer exists. */

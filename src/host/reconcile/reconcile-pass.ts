@@ -69,7 +69,8 @@ export class ReconcilePass {
   readonly blocked = new Map<string, number>();
   readonly #options: PassOptions;
   readonly #host: HostView;
-  readonly #repairing = new Set<Slot>();
+  /** What somebody else changed, with what was found instead; undefined: nothing. */
+  readonly #repairing = new Map<Slot, string | undefined>();
   readonly #watchedDevices = new Set<string>();
   #prune = false;
   #hasLooked = false;
@@ -96,7 +97,7 @@ export class ReconcilePass {
     const failed: ProgramFailure[] = [];
     const operations = await this.#programAll(failed, repaired);
     if (operations > 0) this.#options.logger.verbose(1, "host.programmed", `wrote ${operations} kernel objects`);
-    this.repairs.record(repaired);
+    this.repairs.record(repaired, performance.now());
     this.#logFailures(failed);
     this.failures.sweep(startMs);
     return {
@@ -195,13 +196,9 @@ export class ReconcilePass {
     } else if (!this.dirty.has(slot)) {
       this.dirty.add(slot);
       if (!countsRepairs) return;
-      this.#repairing.add(slot);
-      if (!this.failures.admitRepair(slot, performance.now())) {
-        this.#options.logger.warn(
-          "host.contested",
-          `contended: another program keeps changing ${this.line(slot)}; pausing repairs`,
-        );
-      }
+      const { kind, observed } = slot;
+      this.#repairing.set(slot, observed === undefined ? undefined : kind.observedLine(observed));
+      this.failures.admitRepair(slot, performance.now());
     }
   }
 
@@ -295,7 +292,7 @@ export class ReconcilePass {
     const lines = new Map(
       operations
         .filter(({ slot }) => this.#repairing.has(slot))
-        .map(({ slot }) => [slot, repairOf(slot, this.line(slot))]),
+        .map(({ slot }) => [slot, repairOf(slot, this.line(slot), this.#repairing.get(slot))]),
     );
     const failures = await kind.program(operations, this.#host, signal);
     this.#settle(operations, failures, failed);

@@ -17,7 +17,7 @@ export const hostEvents = {
   ),
   "firewall.recovered": info("Traffic rules that the kernel or a tool refused before are in place."),
   "firewall.repaired": warn(
-    "Another program changed flannel's traffic rules; the agent restored them. The line has program and pid, if known.",
+    "Another program changed flannel's traffic rules; the agent restored them. The line has program and pid, if known. There is one line a minute while it happens again and again.",
     "Find that program, and configure it to leave flannel's rules alone.",
   ),
   "firewall.unused": verbose(1, "The agent cannot read a table that it does not use."),
@@ -27,8 +27,8 @@ export const hostEvents = {
   ),
 
   "host.contested": warn(
-    "Contended: another program keeps changing flannel's kernel objects. The agent pauses its repairs.",
-    "Find that program: usually another network manager or a second flannel.",
+    "Contended: another program keeps changing flannel's kernel objects. One line a minute names them and what stood there instead. The agent keeps repairing, up to 10 times a second for one object.",
+    "Find that program by the protocol of a route found there: usually another network manager or a second flannel.",
   ),
   "host.failed": error(
     "The kernel refused devices, addresses or routes; the line has its message. The agent retries.",
