@@ -30,9 +30,9 @@ it("tells of repairs that are undone again and again once a minute, by whom, and
   for (let i = 0; i < 40; i++) log.record(["+ one rule"], [`iptables (pid ${i})`], 100_000 + i * 4_000);
   expect(lines).toHaveLength(8);
   expect(lines.slice(4)).toEqual([
-    "iptables (pid 4) changed flannel's traffic rules; put back: added one rule",
-    "iptables (pid 5) keeps changing flannel's traffic rules; put back 1 since the last line, at last: added one rule",
-    "iptables (pid 18), iptables (pid 19), iptables (pid 20) keeps changing flannel's traffic rules; put back 15 since the last line, at last: added one rule",
-    "iptables (pid 33), iptables (pid 34), iptables (pid 35) keeps changing flannel's traffic rules; put back 15 since the last line, at last: added one rule",
+    "iptables (pid 4) changed flannel's traffic rules; repaired: added one rule",
+    "iptables (pid 5) keeps changing flannel's traffic rules; repaired 1 since the last line, last: added one rule",
+    "iptables (pid 18), iptables (pid 19), iptables (pid 20) keeps changing flannel's traffic rules; repaired 15 since the last line, last: added one rule",
+    "iptables (pid 33), iptables (pid 34), iptables (pid 35) keeps changing flannel's traffic rules; repaired 15 since the last line, last: added one rule",
   ]);
 });

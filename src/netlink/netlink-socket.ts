@@ -30,12 +30,15 @@ export interface NetlinkSocketOptions {
 
 export class NetlinkSocket implements Disposable {
   readonly #fd: Fd;
+  /** To what changes: a loss must not go unnoticed. */
+  readonly #isListening: boolean;
   readonly #buffer = new Uint8Array(DATAGRAM_BYTES);
   /** The last datagram received; overwritten by the next. */
   readonly view = new DataView(this.#buffer.buffer);
 
-  private constructor(fd: Fd) {
+  private constructor(fd: Fd, isListening: boolean) {
     this.#fd = fd;
+    this.#isListening = isListening;
   }
 
   /** Opens it in the calling thread's network namespace, where it stays. */
@@ -48,8 +51,9 @@ export class NetlinkSocket implements Disposable {
       trySetOption(fd, SOL_NETLINK, netlinkOption.extendedAck, 1);
       trySetOption(fd, SOL_NETLINK, netlinkOption.capAck, 1);
       trySetOption(fd, SOL_NETLINK, netlinkOption.strictCheck, 1);
-      bindSocket("netlink socket", fd, netlinkAddress(options.groups ?? []));
-      return new NetlinkSocket(fd);
+      const groups = options.groups ?? [];
+      bindSocket("netlink socket", fd, netlinkAddress(groups));
+      return new NetlinkSocket(fd, groups.length > 0);
     } catch (error) {
       fd[Symbol.dispose]();
       throw error;
@@ -70,7 +74,7 @@ export class NetlinkSocket implements Disposable {
    * ENOBUFS (see `hasErrno`) means that the queue ran over and datagrams were lost.
    */
   receive(): number | undefined {
-    const length = receiveDatagram("receive from the kernel", this.#fd, this.#buffer);
+    const length = receiveDatagram("receive from the kernel", this.#fd, this.#buffer, this.#isListening);
     if (length === undefined || length <= DATAGRAM_BYTES) return length;
     throw new FlannelError("KERNEL_REJECTED", `the netlink datagram of ${length} bytes is too long`);
   }

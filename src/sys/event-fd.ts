@@ -2,15 +2,16 @@
 import { writeSync } from "node:fs";
 import { fromErrno } from "./errno.ts";
 import { Fd } from "./fd.ts";
-import { eventfd, lastErrno } from "./libc.ts";
+import { eventfd, settled } from "./libc.ts";
 
 const EFD_NONBLOCK = 0o4000;
 const EFD_CLOEXEC = 0o2000000;
 const one = new Uint8Array(BigUint64Array.of(1n).buffer);
 
 export function openEventFd(): Fd {
-  const fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-  if (fd < 0) throw fromErrno("open eventfd", lastErrno());
+  const open = (): number => eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+  const fd = settled(open(), [], open);
+  if (fd < 0) throw fromErrno("open eventfd", -fd);
   return new Fd(fd);
 }
 

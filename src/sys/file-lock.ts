@@ -13,7 +13,7 @@ import {
 } from "node:fs";
 import { FlannelError } from "../errors.ts";
 import { errnos, fromErrno } from "./errno.ts";
-import { flock, lastErrno } from "./libc.ts";
+import { flock, settled } from "./libc.ts";
 
 const LOCK_EX = 2;
 const LOCK_NB = 4;
@@ -93,9 +93,10 @@ function openLockFile(path: string): number {
 }
 
 function lock(path: string, fd: number): void {
-  if (flock(fd, LOCK_EX | LOCK_NB) === 0) return;
-  const errno = lastErrno();
-  if (errno !== errnos.EWOULDBLOCK) throw fromErrno(`lock ${path}`, errno);
+  const call = (): number => flock(fd, LOCK_EX | LOCK_NB);
+  const result = settled(call(), [errnos.EWOULDBLOCK], call);
+  if (result >= 0) return;
+  if (result !== -errnos.EWOULDBLOCK) throw fromErrno(`lock ${path}`, -result);
   const details = { path, pid: readPid(path) };
   const message = `${path} is locked by another agent${holderText(details)}; stop that agent first`;
   throw new FlannelError("AGENT_RUNNING", message, { details });

@@ -1,6 +1,8 @@
 // The few libc calls the product needs, through koffi. The only file that imports the FFI library.
-// Calls return the C result and never throw; on failure read `lastErrno()` in the very next statement.
+// Calls return the C result and never throw; who wants to know why one failed passes its result to `settled` in the very
+// next statement.
 import koffi from "koffi";
+import { type Settle, settleBy } from "./call-result.ts";
 
 // null = symbols of the running program: works with glibc and musl alike, whatever the libc's file is called.
 const program = koffi.load(null);
@@ -176,10 +178,8 @@ function optional(declaration: string) {
   }
 }
 
-/** The live errno of this thread: any other call in between may have changed it. */
-export function lastErrno(): number {
-  return koffi.errno();
-}
+/** See `Settle`. koffi gives errno with its asynchronous calls only: of the others it has to be asked for afterwards. */
+export const settled: Settle = settleBy(() => koffi.errno());
 
 /** A libuv poll handle. After `close` no other method may be called. */
 export interface PollHandle {

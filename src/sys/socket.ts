@@ -1,7 +1,7 @@
 // Non-blocking sockets of families Node does not offer (netlink, unix datagram). Errors are FlannelErrors by errno.
 import { errnos, fromErrno } from "./errno.ts";
 import { Fd } from "./fd.ts";
-import { bind, lastErrno, recv, send, sendmsg, sendto, setsockopt, socket } from "./libc.ts";
+import { bind, recv, send, sendmsg, sendto, setsockopt, settled, socket } from "./libc.ts";
 import { MSG_DONTWAIT, MSG_TRUNC } from "./message-header.ts";
 
 // asm-generic/socket.h and bits/socket.h; the same on x64 and arm64.
@@ -21,16 +21,20 @@ const SCM_RIGHTS = 1;
 const CONTROL_HEADER_BYTES = 16;
 const CONTROL_BYTES = 24;
 const MSG_NOSIGNAL = 0x4000;
+const expectedOfReceive = [errnos.EAGAIN, errnos.EINTR, errnos.ENOBUFS];
 
 /** Non-blocking, closed on exec. `purpose` names it in errors ("rtnetlink socket"). */
 export function openSocket(purpose: string, domain: number, type: number, protocol: number): Fd {
-  const fd = socket(domain, type | SOCK_NONBLOCK | SOCK_CLOEXEC, protocol);
-  if (fd < 0) throw fromErrno(`open ${purpose}`, lastErrno());
+  const open = (): number => socket(domain, type | SOCK_NONBLOCK | SOCK_CLOEXEC, protocol);
+  const fd = settled(open(), [], open);
+  if (fd < 0) throw fromErrno(`open ${purpose}`, -fd);
   return new Fd(fd);
 }
 
 export function bindSocket(purpose: string, fd: Fd, address: Uint8Array): void {
-  if (bind(fd.number, address, address.length) < 0) throw fromErrno(`bind ${purpose}`, lastErrno());
+  const call = (): number => bind(fd.number, address, address.length);
+  const result = settled(call(), [errnos.EADDRINUSE], call);
+  if (result < 0) throw fromErrno(`bind ${purpose}`, -result);
 }
 
 /** False when the kernel refuses. */
@@ -41,11 +45,12 @@ export function trySetOption(fd: Fd, level: number, option: number, value: numbe
 /** Sends one datagram. `address` (a sockaddr) is needed on sockets without a peer, except netlink's to the kernel. */
 export function sendDatagram(purpose: string, fd: Fd, bytes: Uint8Array, address?: Uint8Array): void {
   const flags = MSG_DONTWAIT | MSG_NOSIGNAL;
-  const sent =
+  const call = (): number =>
     address === undefined
       ? send(fd.number, bytes, bytes.length, flags)
       : sendto(fd.number, bytes, bytes.length, flags, address, address.length);
-  if (sent < 0) throw fromErrno(purpose, lastErrno());
+  const sent = settled(call(), [errnos.EAGAIN], call);
+  if (sent < 0) throw fromErrno(purpose, -sent);
 }
 
 /** Sends one datagram to a unix socket, and with it a copy of `descriptor` (unix(7)). */
@@ -65,19 +70,29 @@ export function sendDescriptor(purpose: string, fd: Fd, bytes: Uint8Array, addre
     controlLength: CONTROL_BYTES,
     flags: 0,
   } as const;
-  if (sendmsg(fd.number, message, MSG_DONTWAIT | MSG_NOSIGNAL) < 0) throw fromErrno(purpose, lastErrno());
+  const call = (): number => sendmsg(fd.number, message, MSG_DONTWAIT | MSG_NOSIGNAL);
+  const sent = settled(call(), [errnos.EAGAIN], call);
+  if (sent < 0) throw fromErrno(purpose, -sent);
 }
 
 /**
  * Receives one datagram into `buffer`. Returns its true length, which is larger than the buffer when the datagram was
  * cut, or undefined when there is none. Throws on errors (ENOBUFS: the socket's queue ran over and datagrams are lost).
+ * `mustNotMiss`: the kernel tells a loss only once, so ENOBUFS is also thrown when a failure cannot be told from one.
  */
-export function receiveDatagram(purpose: string, fd: Fd, buffer: Uint8Array): number | undefined {
+export function receiveDatagram(purpose: string, fd: Fd, buffer: Uint8Array, mustNotMiss = false): number | undefined {
+  const call = (): number => recv(fd.number, buffer, buffer.length, MSG_DONTWAIT | MSG_TRUNC);
+  let calls = 1;
+  const again = (): number => {
+    calls++;
+    return call();
+  };
   for (;;) {
-    const length = recv(fd.number, buffer, buffer.length, MSG_DONTWAIT | MSG_TRUNC);
+    const length = settled(call(), expectedOfReceive, again);
+    const mayHideLoss = calls > 1 && mustNotMiss && (length >= 0 || length === -errnos.EAGAIN);
+    if (mayHideLoss) throw fromErrno(purpose, errnos.ENOBUFS);
     if (length >= 0) return length;
-    const errno = lastErrno();
-    if (errno === errnos.EAGAIN) return undefined;
-    if (errno !== errnos.EINTR) throw fromErrno(purpose, errno);
+    if (length === -errnos.EAGAIN) return undefined;
+    if (length !== -errnos.EINTR) throw fromErrno(purpose, -length);
   }
 }

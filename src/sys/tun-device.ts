@@ -3,7 +3,7 @@ import { closeSync, constants, openSync } from "node:fs";
 import { FlannelError } from "../errors.ts";
 import { errnos, fromErrno } from "./errno.ts";
 import { Fd } from "./fd.ts";
-import { ioctlNumber, ioctlPointer, lastErrno } from "./libc.ts";
+import { ioctlNumber, ioctlPointer, settled } from "./libc.ts";
 
 /** linux/if_tun.h */
 const TUNSETIFF = 0x4004_54ca;
@@ -34,8 +34,9 @@ export type TunOffload = "none" | "tcp" | "tcp and udp";
 export function openTun(name: string, vnetHeaderBytes: number): Fd {
   const fd = attach(name, IFF_TUN | IFF_NO_PI | IFF_VNET_HDR);
   try {
-    if (!setVnetHeaderBytes(fd, vnetHeaderBytes)) throw fromErrno(`set up ${name}`, lastErrno());
-    if (ioctlNumber(fd.number, TUNSETPERSIST, 1) < 0) throw fromErrno(`make ${name} persistent`, lastErrno());
+    const setUp = setVnetHeaderBytes(fd, vnetHeaderBytes);
+    if (setUp < 0) throw fromErrno(`set up ${name}`, -setUp);
+    makePersistent(name, fd);
   } catch (error) {
     fd[Symbol.dispose]();
     throw error;
@@ -49,14 +50,14 @@ export function isTun(fd: Fd, name: string, vnetHeaderBytes: number): boolean {
   if (ioctlPointer(fd.number, TUNGETIFF, request) < 0) return false;
   const attached = Buffer.from(request.subarray(0, NAME_BYTES)).toString("latin1").replace(/\0.*$/s, "");
   const flags = new DataView(request.buffer).getUint16(NAME_BYTES, true);
-  return attached === name && (flags & IFF_VNET_HDR) !== 0 && setVnetHeaderBytes(fd, vnetHeaderBytes);
+  return attached === name && (flags & IFF_VNET_HDR) !== 0 && setVnetHeaderBytes(fd, vnetHeaderBytes) >= 0;
 }
 
 /** Makes the device when there is none, and leaves it to whoever attaches to it. */
 export function ensureTun(name: string): void {
   try {
     using fd = attach(name, IFF_TUN | IFF_NO_PI);
-    if (ioctlNumber(fd.number, TUNSETPERSIST, 1) < 0) throw fromErrno(`make ${name} persistent`, lastErrno());
+    makePersistent(name, fd);
   } catch (error) {
     // Who holds it has made it.
     if (!(error instanceof FlannelError && error.code === "KERNEL_BUSY")) throw error;
@@ -76,8 +77,16 @@ export function setTunOffload(fd: Fd, wanted: TunOffload): TunOffload {
   return "none";
 }
 
-function setVnetHeaderBytes(fd: Fd, bytes: number): boolean {
-  return ioctlPointer(fd.number, TUNSETVNETHDRSZ, new Uint8Array(Int32Array.of(bytes).buffer)) === 0;
+/** 0, or minus the errno. */
+function setVnetHeaderBytes(fd: Fd, bytes: number): number {
+  const call = (): number => ioctlPointer(fd.number, TUNSETVNETHDRSZ, new Uint8Array(Int32Array.of(bytes).buffer));
+  return settled(call(), [], call);
+}
+
+function makePersistent(name: string, fd: Fd): void {
+  const call = (): number => ioctlNumber(fd.number, TUNSETPERSIST, 1);
+  const result = settled(call(), [], call);
+  if (result < 0) throw fromErrno(`make ${name} persistent`, -result);
 }
 
 function attach(name: string, flags: number): Fd {
@@ -85,8 +94,10 @@ function attach(name: string, flags: number): Fd {
   const request = new Uint8Array(IFREQ_BYTES);
   request.set(Buffer.from(name).subarray(0, NAME_BYTES - 1));
   new DataView(request.buffer).setUint16(NAME_BYTES, flags, true);
-  if (ioctlPointer(fd, TUNSETIFF, request) === 0) return new Fd(fd);
-  const errno = lastErrno();
+  const call = (): number => ioctlPointer(fd, TUNSETIFF, request);
+  const result = settled(call(), [errnos.EBUSY], call);
+  if (result >= 0) return new Fd(fd);
+  const errno = -result;
   closeSync(fd);
   const hint =
     errno === errnos.EBUSY ? { kernelText: "another process uses the device: check for another flanneld" } : {};

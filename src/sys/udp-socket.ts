@@ -2,7 +2,7 @@
 import { type Address, addressToBytes } from "../ip/address.ts";
 import { fromErrno } from "./errno.ts";
 import type { Fd } from "./fd.ts";
-import { connect, getsockname, getsockopt, lastErrno } from "./libc.ts";
+import { connect, getsockname, getsockopt, settled } from "./libc.ts";
 import { SOL_UDP, UDP_GRO, UDP_SEGMENT } from "./message-header.ts";
 import {
   bindSocket,
@@ -81,11 +81,15 @@ export function isBoundTo(fd: Fd, address: Address, port: number): boolean {
 export function pathMtuTo(address: Uint8Array): number {
   const isV6 = address.length > 16;
   using fd = openSocket("path MTU socket", isV6 ? AF_INET6 : AF_INET, SOCK_DGRAM, 0);
-  if (connect(fd.number, address, address.length) < 0) throw fromErrno("path MTU: connect", lastErrno());
+  const open = (): number => connect(fd.number, address, address.length);
+  const connected = settled(open(), [], open);
+  if (connected < 0) throw fromErrno("path MTU: connect", -connected);
   const value = new Int32Array(1);
   const length = Uint32Array.of(4);
   const [level, option] = isV6 ? [IPPROTO_IPV6, IPV6_MTU] : [IPPROTO_IP, IP_MTU];
-  if (getsockopt(fd.number, level, option, value, length) < 0) throw fromErrno("path MTU: read", lastErrno());
+  const read = (): number => getsockopt(fd.number, level, option, value, length);
+  const result = settled(read(), [], read);
+  if (result < 0) throw fromErrno("path MTU: read", -result);
   return value[0] ?? 0;
 }
 

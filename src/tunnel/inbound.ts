@@ -1,7 +1,7 @@
 // From the peers to the TUN device, in the order a datagram meets it: received, its sender known, cut where the kernel
 // joined it, each packet checked inside and out, one hop taken off, joined with its neighbours, written.
 import { errnos } from "../sys/errno.ts";
-import { lastErrno, recvmmsg } from "../sys/libc.ts";
+import { recvmmsg, settled } from "../sys/libc.ts";
 import {
   IOVEC_BYTES,
   MMSGHDR_BYTES,
@@ -51,10 +51,11 @@ export class Inbound {
   /** Forwards one batch from the socket. Returns whether there may be more. */
   run(socket: number, isV6: boolean): boolean {
     const { arena } = this.#options;
-    const count = recvmmsg(socket, arena.base + arena.rxMessages, RX_SLOTS, MSG_DONTWAIT, 0);
+    let count = recvmmsg(socket, arena.base + arena.rxMessages, RX_SLOTS, MSG_DONTWAIT, 0);
+    if (count < 0) count = settleReceive(count, socket, arena.base + arena.rxMessages);
     if (count <= 0) {
-      const errno = count === 0 ? errnos.EAGAIN : lastErrno();
-      if (errno === errnos.EBADF || errno === errnos.ENOTSOCK) throw new Error(`the UDP socket failed: errno ${errno}`);
+      if (count === -errnos.EBADF || count === -errnos.ENOTSOCK)
+        throw new Error(`the UDP socket failed: errno ${-count}`);
       return false; // nothing there; or an ICMP error about something sent, which is told once
     }
     this.#options.counters.add(counter.receivedDatagramBatches, 1);
@@ -217,3 +218,9 @@ export class Inbound {
 }
 
 const REFUSED = NO_PEER - 1;
+const expectedOfReceive = [errnos.EAGAIN];
+
+/** Apart from the loop, so that it allocates nothing while datagrams come. */
+function settleReceive(result: number, socket: number, messages: number): number {
+  return settled(result, expectedOfReceive, () => recvmmsg(socket, messages, RX_SLOTS, MSG_DONTWAIT, 0));
+}

@@ -1,7 +1,7 @@
 // Datagrams on their way out: collected in the order they come, neighbours to one peer of one size joined for UDP GSO,
 // sent by one call. Nothing is copied: a datagram is one or two pieces of arena memory.
 import { errnos } from "../sys/errno.ts";
-import { lastErrno, poll, sendmmsg } from "../sys/libc.ts";
+import { poll, sendmmsg, settled } from "../sys/libc.ts";
 import { IOVEC_BYTES, MMSGHDR_BYTES, MSG_DONTWAIT, mmsghdr, SOL_UDP, UDP_SEGMENT } from "../sys/message-header.ts";
 import {
   type Arena,
@@ -219,14 +219,14 @@ export class MessageBatch implements DatagramSink {
   #sendTo(fd: number, end: number): boolean {
     while (this.#next < end) {
       const at = this.#arena.txMessages + this.#next * MMSGHDR_BYTES;
-      const sent = sendmmsg(fd, this.#arena.base + at, end - this.#next, MSG_DONTWAIT);
+      const sent = sendMessages(fd, this.#arena.base + at, end - this.#next);
       if (sent > 0) {
         for (let index = this.#next; index < this.#next + sent; index++) this.#count(index);
         this.#next += sent;
         this.#fullSinceMs = 0;
         continue;
       }
-      const errno = lastErrno();
+      const errno = -sent;
       if (errno === errnos.EINTR) continue;
       if (errno === errnos.EAGAIN && !this.#isFullForLong()) {
         this.#fullSocket = fd;
@@ -274,14 +274,14 @@ export class MessageBatch implements DatagramSink {
       if (bytes < segmentBytes && iovec + 1 < first + count) continue;
       this.#arena.writePointer(at + mmsghdr.iovecs, this.#arena.txIovecs + start * IOVEC_BYTES);
       i32[(at + mmsghdr.iovecCount) >> 2] = iovec + 1 - start;
-      let isSent = sendmmsg(fd, this.#arena.base + at, 1, MSG_DONTWAIT) === 1;
-      if (!isSent && !hasWaited && lastErrno() === errnos.EAGAIN) {
+      let sent = sendMessages(fd, this.#arena.base + at, 1);
+      if (sent === -errnos.EAGAIN && !hasWaited) {
         hasWaited = true;
         this.#waitForRoom(fd);
-        isSent = sendmmsg(fd, this.#arena.base + at, 1, MSG_DONTWAIT) === 1;
+        sent = sendMessages(fd, this.#arena.base + at, 1);
       }
-      if (isSent) this.#countSent(peer, 1, bytes);
-      else this.#countUnsent(lastErrno(), 1);
+      if (sent === 1) this.#countSent(peer, 1, bytes);
+      else this.#countUnsent(-sent, 1);
       start = iovec + 1;
       bytes = 0;
     }
@@ -317,4 +317,18 @@ export class MessageBatch implements DatagramSink {
   #bump(at: number, amount: number): void {
     this.#meta[at] = (this.#meta[at] ?? 0) + amount;
   }
+}
+
+/** What passes by itself; the others change how this peer or all of them are sent to. */
+const expectedOfSend = [errnos.EAGAIN, errnos.EINTR, errnos.ENOBUFS];
+
+/** How many were sent, or minus the errno of the first. */
+function sendMessages(fd: number, messages: number, count: number): number {
+  const sent = sendmmsg(fd, messages, count, MSG_DONTWAIT);
+  return sent < 0 ? settleSend(sent, fd, messages, count) : sent;
+}
+
+/** Apart, so that nothing is allocated while sending succeeds. */
+function settleSend(result: number, fd: number, messages: number, count: number): number {
+  return settled(result, expectedOfSend, () => sendmmsg(fd, messages, count, MSG_DONTWAIT));
 }

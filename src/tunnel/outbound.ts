@@ -1,7 +1,7 @@
 // From the TUN device to the peers, in the order a packet meets it: read, checked, routed, one hop taken off, checksum
 // finished or cut into segments, put into the batch; the batch is sent when the device has no more.
 import { errnos } from "../sys/errno.ts";
-import { lastErrno, readInto } from "../sys/libc.ts";
+import { readInto, settled } from "../sys/libc.ts";
 import { type Arena, VNET_HEADER_BYTES } from "./arena.ts";
 import { fold } from "./checksum.ts";
 import { type Counters, counter } from "./counters.ts";
@@ -25,6 +25,13 @@ const MAX_PACKETS = 64;
 /** Up to this size a packet is taken for a question or an answer. */
 const SMALL_BYTES = 512;
 const LARGEST_READ_BYTES = VNET_HEADER_BYTES + 65_535;
+
+const expectedOfRead = [errnos.EAGAIN, errnos.EINTR];
+
+/** Apart from the loop, so that it allocates nothing while reads succeed. */
+function settleRead(result: number, tun: number, address: number): number {
+  return settled(result, expectedOfRead, () => readInto(tun, address, LARGEST_READ_BYTES));
+}
 
 /** The device is gone or was never ours: the pump has to begin anew. */
 export class DeviceLost extends Error {
@@ -74,13 +81,13 @@ export class Outbound {
     while (reads < MAX_PACKETS && next + LARGEST_READ_BYTES + 16 <= txPacketsEnd) {
       // The IP header behind the virtio header is to lie at a multiple of 16.
       const at = ((next + VNET_HEADER_BYTES + 15) & ~15) - VNET_HEADER_BYTES;
-      const bytes = readInto(tun, base + at, LARGEST_READ_BYTES);
+      let bytes = readInto(tun, base + at, LARGEST_READ_BYTES);
+      if (bytes < 0) bytes = settleRead(bytes, tun, base + at);
       if (bytes < 0) {
-        const errno = lastErrno();
-        if (errno === errnos.EINTR) continue;
-        hasMore = errno !== errnos.EAGAIN;
+        if (bytes === -errnos.EINTR) continue;
+        hasMore = bytes !== -errnos.EAGAIN;
         if (!hasMore) break;
-        throw new DeviceLost(`read of the TUN device: errno ${errno}`);
+        throw new DeviceLost(`read of the TUN device: errno ${-bytes}`);
       }
       reads++;
       next = at + bytes;

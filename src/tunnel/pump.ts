@@ -1,7 +1,8 @@
 // The loop of the packet path: both directions in turn as long as there is something to do, then sleep until there is.
 // While a socket is full the device is left alone, so that its queue fills and senders notice; receiving goes on.
 // It never waits for the control plane, and looks once for each batch whether that wants anything.
-import { lastErrno, writev } from "../sys/libc.ts";
+import { errnos } from "../sys/errno.ts";
+import { settled, writev } from "../sys/libc.ts";
 import { Arena } from "./arena.ts";
 import { Coalescer } from "./coalescer.ts";
 import { Counters, counter } from "./counters.ts";
@@ -43,6 +44,8 @@ export interface PumpOptions {
 }
 
 const EBADFD = 77;
+/** The device is down. */
+const expectedOfWrite = [errnos.EIO];
 
 /** Returns when told to stop; throws DeviceLost when the TUN device is gone. */
 export function runPump(options: PumpOptions): void {
@@ -95,9 +98,16 @@ export function runPump(options: PumpOptions): void {
 
 function deviceWriter(arena: Arena, tun: number, counters: Counters): (iovecs: number, count: number) => void {
   return (iovecs, count) => {
-    if (writev(tun, arena.base + iovecs, count) >= 0) return;
-    if (lastErrno() === EBADFD) throw new DeviceLost("write to the TUN device: the device no longer exists");
+    let written = writev(tun, arena.base + iovecs, count);
+    if (written < 0) written = settleWrite(written, tun, arena.base + iovecs, count);
+    if (written >= 0) return;
+    if (written === -EBADFD) throw new DeviceLost("write to the TUN device: the device no longer exists");
     // One iovec is the virtio header; each of the others belongs to a packet.
     counters.add(counter.deviceRefused, count - 1);
   };
+}
+
+/** Apart from the writer, so that it allocates nothing while writes succeed. */
+function settleWrite(result: number, tun: number, iovecs: number, count: number): number {
+  return settled(result, expectedOfWrite, () => writev(tun, iovecs, count));
 }

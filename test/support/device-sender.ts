@@ -1,7 +1,7 @@
 // Puts any bytes into a device's queue, past all that the kernel checks when it routes: a packet socket (AF_PACKET).
 import { boxNamespace } from "../../lab/namespace.ts";
 import type { Fd } from "../../src/sys/fd.ts";
-import { lastErrno, sendto } from "../../src/sys/libc.ts";
+import { sendto } from "../../src/sys/libc.ts";
 import { openSocket, SOCK_RAW, trySetOption } from "../../src/sys/socket.ts";
 
 const AF_PACKET = 17;
@@ -32,7 +32,7 @@ export async function openDeviceSender(device: string): Promise<DeviceSender> {
   const [link] = await boxNamespace.ipJson("link", "show", "dev", device);
   const index = Number(link?.["ifindex"]);
   const fd: Fd = openSocket("packet socket", AF_PACKET, SOCK_RAW, 0);
-  if (!trySetOption(fd, SOL_PACKET, PACKET_VNET_HDR, 1)) throw new Error(`PACKET_VNET_HDR: errno ${lastErrno()}`);
+  if (!trySetOption(fd, SOL_PACKET, PACKET_VNET_HDR, 1)) throw new Error("the kernel refuses PACKET_VNET_HDR");
   const frame = new Uint8Array(VNET_HEADER_BYTES + 65_535);
   const header = new DataView(frame.buffer);
   const address = new Uint8Array(20); // struct sockaddr_ll

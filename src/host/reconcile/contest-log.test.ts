@@ -20,7 +20,7 @@ test("the sixth repair is a contest, told in one line a minute with what was fou
   expect(lines).toEqual(
     [1, 15, 15].map(
       (repairs) =>
-        `host.contested: somebody else keeps changing 10.0.2.0/24 dev a (${repairs} more ${repairs === 1 ? "repair" : "repairs"}; found instead: 10.0.2.0/24 proto bird); flannel goes on repairing`,
+        `host.contested: contended: another program keeps changing 10.0.2.0/24 dev a (${repairs} more ${repairs === 1 ? "repair" : "repairs"}; found instead: 10.0.2.0/24 proto bird); repairs continue`,
     ),
   );
 });

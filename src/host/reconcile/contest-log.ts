@@ -59,7 +59,7 @@ export class ContestLog {
       const others = told.length - named.length;
       this.#logger.warn(
         "host.contested",
-        `somebody else keeps changing ${named.join("; ")}${others > 0 ? ` and ${others} more` : ""}; flannel goes on repairing`,
+        `contended: another program keeps changing ${named.join("; ")}${others > 0 ? ` and ${others} more` : ""}; repairs continue`,
         { count: told.length },
       );
       for (const [, contest] of told) contest.unreported = 0;
