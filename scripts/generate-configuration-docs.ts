@@ -60,6 +60,10 @@ code 2. An unknown \`FLANNELD_\` variable only causes a warning. flanneld accept
 their default value and refuses any other value.
 
 ${flagsMarkdown(flanneldFlags)}
+Without a flag that chooses the external interface it is the one that has the public IP, else the one of the default
+route. Of a default route with several next hops (multipath) the first counts whose device is up and has carrier,
+whatever the weights are: the traffic between hosts has one source address.
+
 ## Network config
 
 Stored at \`<etcd-prefix>/config\`; \`flannelctl config set\` checks and writes it, \`flannelctl config check\` only

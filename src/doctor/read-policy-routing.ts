@@ -36,6 +36,7 @@ export async function readPolicyRouting(
 }
 
 /** Equal for routes that send the same packets the same way. */
-function wayOf({ destination, type, outIndex, gateway }: RouteMessage): string {
-  return `${destination} ${type} ${outIndex} ${gateway}`;
+function wayOf({ destination, type, outIndex, gateway, nextHops = [] }: RouteMessage): string {
+  const hops = nextHops.map((hop) => `${hop.outIndex} ${hop.gateway}`);
+  return [destination, type, outIndex, gateway, ...hops].join(" ");
 }

@@ -102,6 +102,11 @@ export class AttributeReader {
     return new TextDecoder().decode(nul < 0 ? bytes : bytes.subarray(0, nul));
   }
 
+  /** Where the payload lies in the view: from, to. */
+  bounds(): readonly [start: number, end: number] {
+    return [this.#payload, this.#payload + this.#length];
+  }
+
   /** The attributes inside this one. */
   nested(): AttributeReader {
     return new AttributeReader(this.#view, this.#payload, this.#payload + this.#length);

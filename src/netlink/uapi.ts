@@ -112,7 +112,9 @@ export const rta = {
 export const rtn = { unicast: 1, blackhole: 6, unreachable: 7, prohibit: 8, throw: 9 } as const;
 export const routeProtocol = { kernel: 2, boot: 3 } as const;
 export const routeTable = { default: 253, main: 254, local: 255 } as const;
+export const RTNH_F_DEAD = 1;
 export const RTNH_F_ONLINK = 4;
+export const RTNH_F_LINKDOWN = 16;
 
 /** linux/fib_rules.h */
 export const fra = {

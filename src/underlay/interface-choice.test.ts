@@ -56,6 +56,31 @@ function choose(options: Partial<InterfaceOptions>, changed: Partial<InterfaceFa
   return chooseInterface({ ...ipv4Only, ...options }, { ...facts, ...changed }).interface;
 }
 
+describe("a default route with several next hops", () => {
+  const over = (...nextHops: NonNullable<RouteMessage["nextHops"]>): RouteMessage => {
+    const { outIndex: _, ...route } = defaultRoute(4, 0);
+    return { ...route, isMultipath: true, nextHops };
+  };
+  const hop = (outIndex: number, isUsable = true) => ({ outIndex, isUsable });
+
+  test.each<[string, RouteMessage[], string]>([
+    ["the first", [over(hop(3), hop(2))], "dummy0"],
+    ["the first that can be used", [over(hop(3, false), hop(2))], "eth0"],
+    ["the first of which there is a link", [over(hop(9), hop(2))], "eth0"],
+    ["the first when none can be used", [over(hop(3, false), hop(2, false))], "dummy0"],
+    ["the next route when it leads nowhere", [over(hop(9)), defaultRoute(4, 2)], "eth0"],
+    ["the next route when it has none", [over(), defaultRoute(4, 2)], "eth0"],
+    ["not one that rejects", [{ ...defaultRoute(4, 3), type: 7 }, defaultRoute(4, 2)], "eth0"],
+  ])("%s", (_, routes, name) => {
+    expect(choose({}, { routes }).name).toBe(name);
+  });
+
+  test("a link that is down is passed over", () => {
+    const links = [link(2, "eth0", { isUp: false }), link(3, "dummy0")];
+    expect(choose({}, { links, routes: [over(hop(2), hop(3))] }).name).toBe("dummy0");
+  });
+});
+
 describe("flannel's test vectors", () => {
   test.each([
     ["regex for an address", { interfaceRegexes: ["192\\.168\\.200\\.\\d+"] }, "192.168.200.128"],

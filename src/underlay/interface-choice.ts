@@ -3,7 +3,7 @@
 import { FlannelError } from "../errors.ts";
 import { type Address, addressToBytes, type Family, familyOf, prefixAddress, tryParseAddress } from "../ip/address.ts";
 import type { AddressMessage, LinkMessage, RouteMessage } from "../netlink/rtnetlink/messages.ts";
-import { routeTable } from "../netlink/uapi.ts";
+import { routeTable, rtn } from "../netlink/uapi.ts";
 import type { ExternalInterface, FamilySet } from "./external-interface.ts";
 import { compileGoRegex } from "./go-regex.ts";
 
@@ -196,11 +196,7 @@ function byPublicAddress(
 
 function byDefaultRoute(families: FamilySet, facts: InterfaceFacts): Candidate {
   const links = [...families].sort().map((family) => {
-    const destination = family === 4 ? "0.0.0.0/0" : "::/0";
-    const route = facts.routes.find(
-      (found) => found.destination === destination && found.table === routeTable.main && found.outIndex !== undefined,
-    );
-    const link = facts.links.find((found) => found.index === route?.outIndex);
+    const link = defaultRouteLink(family, facts);
     if (link === undefined) throw notFound(`there is no IPv${family} default route`);
     return link;
   });
@@ -210,6 +206,25 @@ function byDefaultRoute(families: FamilySet, facts: InterfaceFacts): Candidate {
     throw notFound(`the IPv4 default route uses ${link.name}, the IPv6 default route ${other.name}`);
   }
   return { link };
+}
+
+/**
+ * Where the first default route that leads anywhere leaves. Of several next hops the first that can be used counts,
+ * whatever the weights are: the traffic to the other hosts has one source address, which is of one interface.
+ */
+function defaultRouteLink(family: Family, facts: InterfaceFacts): LinkMessage | undefined {
+  const destination = family === 4 ? "0.0.0.0/0" : "::/0";
+  const linkOf = (index: number | undefined): LinkMessage | undefined =>
+    facts.links.find((found) => found.index === index);
+  for (const route of facts.routes) {
+    if (route.destination !== destination || route.table !== routeTable.main || route.type !== rtn.unicast) continue;
+    const hops = (route.nextHops ?? []).map(({ outIndex, isUsable }) => ({ isUsable, link: linkOf(outIndex) }));
+    const usable = hops.find(({ isUsable, link }) => isUsable && link?.isUp === true);
+    // None works right now, as after a start without a cable: the first is as good as any.
+    const link = linkOf(route.outIndex) ?? (usable ?? hops.find((hop) => hop.link !== undefined))?.link;
+    if (link !== undefined) return link;
+  }
+  return undefined;
 }
 
 /** In dual stack a public IPv6 address that is on this host must be on the chosen interface. */

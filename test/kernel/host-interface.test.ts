@@ -35,7 +35,8 @@ beforeEach(async () => {
 
 afterEach(async () => {
   await netlink[Symbol.asyncDispose]();
-  await box.tryRun(["sh", "-c", "ip link del dev eth0; ip link del dev dummy0"]);
+  await box.tryRun(["sh", "-c", "ip link del dev eth0; ip link del dev eth1; ip link del dev dummy0"]);
+  await box.tryRun(["ip", "-6", "route", "del", "unreachable", "default"]);
 });
 
 describe("choosing", () => {
@@ -83,6 +84,38 @@ describe("choosing", () => {
     await box.ip("route", "add", "198.51.100.0/24", "via", "172.16.32.1", "src", "172.16.31.200");
     const { interface: chosen } = await selectExternalInterface({ ...ipv4, canReach: "198.51.100.1" }, netlink);
     expect(chosen).toMatchObject({ name: "dummy0", address: "172.16.31.200" });
+  });
+
+  test("of a default route with several next hops the first usable one's device is taken, in both families", async () => {
+    await box.ipBatch([
+      "link add dev eth1 type veth peer name lan1",
+      "addr add 192.168.51.11/24 dev eth1",
+      "addr add fd00:51::11/64 dev eth1 nodad",
+      "link set dev lan1 up",
+      "link set dev eth1 up",
+    ]);
+    const viaBoth = (first: string, second: string): string[] => [
+      ...["nexthop", "via", first, "weight", "1"],
+      ...["nexthop", "via", second, "weight", "9"],
+    ];
+    await box.ip("route", "replace", "default", ...viaBoth("192.168.50.1", "192.168.51.1"));
+    await box.ip("-6", "route", "replace", "default", ...viaBoth("fd00:50::1", "fd00:51::1"));
+    for (const families of [new Set([4] as const), new Set([6] as const), dual]) {
+      const { interface: chosen } = await selectExternalInterface({ ...ipv4, families }, netlink);
+      expect(chosen.name).toBe("eth0");
+    }
+    // The kernel marks next hops whose link has no carrier.
+    await box.ip("link", "set", "dev", "lan", "down");
+    await until(async () => (await box.ip("route", "show", "default")).includes("linkdown"), { what: "no carrier" });
+    await expect(selectExternalInterface(ipv4, netlink)).resolves.toMatchObject({ interface: { name: "eth1" } });
+  });
+
+  test("a default route that leads nowhere is none", async () => {
+    await box.ip("-6", "route", "del", "default");
+    await box.ip("-6", "route", "add", "unreachable", "default");
+    await expect(selectExternalInterface({ ...ipv4, families: new Set([6]) }, netlink)).rejects.toThrow(
+      /no IPv6 default route/,
+    );
   });
 
   test("no default route, no such interface: all interfaces are listed", async () => {

@@ -285,6 +285,11 @@ describe("replies only the kernel sends", () => {
     expect(decode("route", fromHex("0a000000 fe030001 00000000"))).toMatchObject({ destination: "::/0", family: 6 });
     const route = "02180000 fe030001 00000000 08000100 0a050200";
     expect(decode("route", fromHex(route, "0c000900 08000000 02000000"))).toMatchObject({ isMultipath: true });
+    const [hop2, hop3] = ["10000000 02000000 08000500 c0a83201", "10001004 03000000 08000500 c0a83301"];
+    expect(decode("route", fromHex(route, "24000900", hop2, hop3))?.nextHops).toEqual([
+      { outIndex: 2, gateway: "192.168.50.1", isUsable: true },
+      { outIndex: 3, gateway: "192.168.51.1", isUsable: false },
+    ]);
     const via = decode("route", fromHex(route, "16001200 0a00 fe800000 00000000 00000000 00000001 0000"));
     expect(via?.gateway).toBe("fe80::1");
     expect(decode("route", fromHex(route, "08000f00 e8030000"))?.table).toBe(1000);

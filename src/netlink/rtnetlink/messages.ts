@@ -57,6 +57,16 @@ export interface RouteMessage {
   readonly nextHopId?: number;
   /** RTA_MULTIPATH present: never ours. */
   readonly isMultipath: boolean;
+  /** Of RTA_MULTIPATH, in the kernel's order; the route itself then names neither device nor gateway. */
+  readonly nextHops?: readonly RouteNextHop[];
+}
+
+/** One of several next hops of a route. Weights are nobody's business here. */
+export interface RouteNextHop {
+  readonly outIndex: number;
+  readonly gateway?: Address;
+  /** False when its device is gone, down or without carrier. */
+  readonly isUsable: boolean;
 }
 
 export interface NeighbourMessage {

@@ -22,7 +22,8 @@ import {
   writeVerb,
 } from "../request.ts";
 import { nlm, RTNH_F_ONLINK, routeProtocol, routeTable, rta, rtm, rtn, rtnlGroup } from "../uapi.ts";
-import type { RouteMessage } from "./messages.ts";
+import type { RouteMessage, RouteNextHop } from "./messages.ts";
+import { decodeNextHops } from "./multipath.ts";
 import { type DumpFilter, families, fits, type ObjectCodec } from "./object-codec.ts";
 
 const HEADER_BYTES = 12;
@@ -115,7 +116,7 @@ function decodeRoute(view: DataView, start: number, end: number): RouteMessage |
   const family = ipFamily(view.getUint8(start));
   const length = view.getUint8(start + 1);
   if (family === undefined || length > addressBits(family)) return undefined;
-  const found = readAttributes(new AttributeReader(view, start + HEADER_BYTES, end));
+  const found = readAttributes(view, new AttributeReader(view, start + HEADER_BYTES, end));
   const destination = found.destination ?? unspecified(family);
   if (familyOf(destination) !== family) return undefined;
   return {
@@ -132,7 +133,8 @@ function decodeRoute(view: DataView, start: number, end: number): RouteMessage |
     ...(found.preferredSource === undefined ? {} : { preferredSource: found.preferredSource }),
     onLink: (view.getUint32(start + 8, true) & RTNH_F_ONLINK) !== 0,
     ...(found.nextHopId === undefined ? {} : { nextHopId: found.nextHopId }),
-    isMultipath: found.isMultipath,
+    isMultipath: found.nextHops !== undefined,
+    ...(found.nextHops === undefined ? {} : { nextHops: found.nextHops }),
   };
 }
 
@@ -144,10 +146,10 @@ interface RouteAttributes {
   table: number | undefined;
   nextHopId: number | undefined;
   metric: number;
-  isMultipath: boolean;
+  nextHops: readonly RouteNextHop[] | undefined;
 }
 
-function readAttributes(reader: AttributeReader): RouteAttributes {
+function readAttributes(view: DataView, reader: AttributeReader): RouteAttributes {
   const found: RouteAttributes = {
     destination: undefined,
     gateway: undefined,
@@ -156,7 +158,7 @@ function readAttributes(reader: AttributeReader): RouteAttributes {
     table: undefined,
     nextHopId: undefined,
     metric: 0,
-    isMultipath: false,
+    nextHops: undefined,
   };
   while (reader.next()) {
     if (reader.type === rta.destination) found.destination = reader.address();
@@ -167,7 +169,7 @@ function readAttributes(reader: AttributeReader): RouteAttributes {
     else if (reader.type === rta.nextHopId) found.nextHopId = reader.u32();
     else if (reader.type === rta.preferredSource) found.preferredSource = reader.address();
     else if (reader.type === rta.via) found.gateway = reader.via();
-    else if (reader.type === rta.multipath) found.isMultipath = true;
+    else if (reader.type === rta.multipath) found.nextHops = decodeNextHops(view, ...reader.bounds());
   }
   return found;
 }
