@@ -57,13 +57,59 @@ Flags follow the rules of Go programs, as flannel's do:
 If a flag is not given, flanneld reads its environment variable, unless that is unset or empty; a repeatable flag gets one
 value from there. An unknown flag, a bad value in a flag or a variable, or a surplus argument ends flanneld with exit
 code 2. An unknown \`FLANNELD_\` variable only causes a warning. flanneld accepts flags marked "Not in this version" with
-their default value and refuses any other value.
+their default value and refuses any other value. It accepts flags marked "No effect" with a warning, so that flannel's
+command lines keep working.
 
 ${flagsMarkdown(flanneldFlags)}
 Without a flag that chooses the external interface it is the one that has the public IP, else the one of the default
 route. Of a default route with several next hops (multipath) the first counts whose device is up and has carrier,
 whatever the weights are: the traffic between hosts has one source address.
 
+## Small differences from flannel
+
+Beside what [architecture.md](architecture.md) names, these are on purpose:
+
+${table(
+  ["what", "flannel", "here", "why"],
+  [
+    [
+      "left-over arguments, such as `-ip-masq true`",
+      "ignored, with every flag that stands behind them",
+      "exit code 2, with a hint: `did you mean --ip-masq=true?`",
+      "the flags behind them would be lost without a word",
+    ],
+    [
+      "a wrong value in a `FLANNELD_` variable",
+      "logged, and the default is used",
+      "exit code 2",
+      "an agent with another setting than the one given is hard to find",
+    ],
+    [
+      "`--version`",
+      "the version on standard error",
+      "the version alone, on standard output",
+      "standard output is where scripts look for it",
+    ],
+    [
+      "certificate files beside `http://` endpoints",
+      "not used",
+      "not used, with a warning",
+      "who gives certificates expects encryption",
+    ],
+    [
+      "`MTU` of vxlan above the external interface's (9000 on a link of 1500)",
+      "`FLANNEL_MTU` follows the config: 8950",
+      "`FLANNEL_MTU` follows the interface: 1450, and more as soon as it carries more",
+      "larger packets of containers would not fit the link",
+    ],
+    [
+      "`mk-docker-opts.sh` where the variable of `-k` has a value already",
+      "two blanks between that value and the options",
+      "one blank",
+      "Docker reads words; the number of blanks means nothing",
+    ],
+  ],
+)}
 ## Network config
 
 Stored at \`<etcd-prefix>/config\`; \`flannelctl config set\` checks and writes it, \`flannelctl config check\` only
@@ -79,6 +125,14 @@ ${dualExample}
 
 The case of keys does not matter. If a key appears more than once, the last one counts. A wrong type or value is an error that
 names the key, the value and the rule. An unknown key is ignored, with a warning that names the most similar known key.
+
+A flanneld that finds a wrong config at its start waits, as it does for a missing one: it says what is wrong
+(\`event=config.invalid\`, \`flannelctl status\`, \`/readyz?verbose\`), is \`notReady\`, and comes up by itself as soon
+as the config is corrected. If it remembers a config from an earlier run it goes on with that one, as a running agent
+does with the one it has. Waiting is only for what is wrong with the config itself. What cannot work on this one host ends
+flanneld: a config whose backend this host cannot serve, such as host-gw with a \`--public-ip\` behind NAT, or IPv6 on an
+interface without an IPv6 address (exit code 2), and an interface that is not there (exit code 1). There a flag or the
+host has to change, and the service manager starts flanneld again.
 
 flanneld watches the config. It applies a change of keys marked "live" at once. It logs any other change as
 \`config.restart-needed\`, with the keys.

@@ -105,6 +105,12 @@ describe("vxlan", () => {
     expect(backend.mtuBytes(facts)).toBe(1350);
   });
 
+  it("takes VNI 0 as upstream does: flannel.0, and 0 in the lease", () => {
+    const backend = backendOf(ipv4Only, '"Type":"vxlan","VNI":0');
+    expect(hostStateLines(backend.plan(own, [], facts).state)[0]).toMatch(/^flannel\.0 .* type vxlan id 0 /);
+    expect(JSON.stringify(backend.attributes(facts).backendData)).toBe('{"VNI":0,"VtepMAC":"02:00:00:00:00:01"}');
+  });
+
   it("never plans more than the external interface carries, and follows it", () => {
     const backend = backendOf(ipv4Only, '"Type":"vxlan","MTU":9000');
     expect(backend.mtuBytes(facts)).toBe(1450);
@@ -323,8 +329,8 @@ describe("createBackend", () => {
       'Backend.Type "ipip" is not a backend of this version: the backends are vxlan, host-gw, udp, alloc',
     ],
     ['"Type":"vxlna"', "(did you mean vxlan?)"],
-    ['"Type":"vxlan","VNI":0', "Backend.VNI 0 must be from 1 to 16777215"],
-    ['"Type":"vxlan","VNI":16777216', "Backend.VNI 16777216 must be from 1 to 16777215"],
+    ['"Type":"vxlan","VNI":-1', "Backend.VNI -1 must be from 0 to 16777215"],
+    ['"Type":"vxlan","VNI":16777216', "Backend.VNI 16777216 must be from 0 to 16777215"],
     ['"Type":"vxlan","VNI":"1"', "Backend.VNI 1 must be an integer, not a string"],
     ['"Type":"vxlan","Port":65536', "Backend.Port 65536 must be from 0 to 65535"],
     ['"Type":"vxlan","GBP":1', "Backend.GBP 1 must be true or false, not a number"],

@@ -23,6 +23,8 @@ export type ReleaseOutcome = "deleted" | "expiring";
  * a FlannelError.
  */
 export interface LeaseAdministration extends AsyncDisposable {
+  /** What is odd about the options, a sentence each; it works all the same. */
+  readonly warnings: readonly string[];
   /** Rejects with `CONFIG_MISSING` when there is none. */
   networkConfig(signal: AbortSignal): Promise<NetworkConfigDocument>;
   /**

@@ -49,6 +49,8 @@ export interface StoreCertificates {
 export interface SubnetStore extends AsyncDisposable {
   /** Names the store in logs and status, without secrets. */
   readonly description: string;
+  /** What is odd about the options, a sentence each; it works all the same. */
+  readonly warnings: readonly string[];
   /** Rejects with `CONFIG_MISSING` when there is none. */
   networkConfig(signal: AbortSignal): Promise<NetworkConfigDocument>;
   /** Every later version of the configuration; undefined when it was deleted. Survives outages. */

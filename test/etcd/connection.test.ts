@@ -106,7 +106,6 @@ describe("TLS", () => {
   });
 
   test.each([
-    ["http with files", "http://127.0.0.1:1", { caFile: "ca" }, /http:\/\/, but certificate files/],
     ["certificate without key", "https://127.0.0.1:1", { certFile: "c" }, /certfile is given without --etcd-keyfile/],
     ["key without certificate", "https://127.0.0.1:1", { keyFile: "k" }, /keyfile is given without --etcd-certfile/],
     [

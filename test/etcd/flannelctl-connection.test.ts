@@ -19,6 +19,16 @@ test("with certificates", async () => {
   expect(half.stderr).toContain("--etcd-keyfile");
 });
 
+test("plain http:// with certificate files: goes on, with a warning beside the result", async () => {
+  await using etcd = await EtcdServer.start();
+  await etcd.control("put", "/coreos.com/network/config", config);
+  const get = ["config", "get", "--etcd-endpoints", etcd.endpoints, "--etcd-cafile", "/nowhere/ca.pem"];
+  const result = await flannelctl(get);
+  expect(result).toMatchObject({ exitCode: 0, stdout: expect.stringContaining("10.5.0.0/16") });
+  expect(result.stderr).toContain("certificate files that are given are not used");
+  expect(await flannelctl([...get, "--json"])).toMatchObject({ exitCode: 0, stderr: "" });
+});
+
 test("with a password, which is never printed", async () => {
   await using etcd = await EtcdServer.start();
   await etcd.control("put", "/coreos.com/network/config", config);

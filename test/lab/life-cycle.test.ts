@@ -162,7 +162,6 @@ describe("flags and environment", () => {
     ["a word too many", ["now"], {}, /now/],
     ["a bad variable", [], { FLANNELD_HEALTHZ_PORT: "many" }, /FLANNELD_HEALTHZ_PORT.*many/],
     ["a bad endpoint", ["--etcd-endpoints=ftp://x"], {}, /ftp/],
-    ["http with certificates", ["--etcd-endpoints=http://x:1", "--etcd-cafile=/x"], {}, /etcd-cafile/],
     ["a certificate file that is not there", ["--etcd-endpoints=https://x:1", "--etcd-cafile=/no"], {}, /\/no/],
     ["a flag whose feature is not there yet", ["--kube-subnet-mgr"], {}, /kube-subnet-mgr/],
   ])("refuses %s: exit 2, one message", async (_what, argv, env, message) => {
@@ -180,6 +179,21 @@ describe("flags and environment", () => {
     await agent.untilReady();
     expect((await probe("/healthz")).status).toBe(200);
     expect(agent.events("flags.odd").join()).toContain("FLANNELD_HEALTZ_PORT");
+  });
+
+  it("goes on with what flannel's command lines give without need, with a warning", async () => {
+    const idle = ["--set-node-network-unavailable=false", "--vmodule=main=4", "--log_backtrace_at=main.go:1"];
+    const files = ["--etcd-cafile=/no/ca.pem", "--etcd-certfile=/no/c.pem", "--etcd-keyfile=/no/k.pem"];
+    const agent = scene.start(1, { args: [...idle, ...files] });
+    await agent.untilReady();
+    expect(agent.events("flags.odd")).toHaveLength(3);
+    expect(agent.events("store.odd")).toEqual([
+      expect.stringContaining("certificate files that are given are not used"),
+    ]);
+    agent.signal("SIGHUP");
+    await agent.untilEvent("agent.reload");
+    expect((await agent.status()).state).toBe("ready");
+    expect(agent.events("agent.reload-failed")).toEqual([]);
   });
 
   it("a port for health checks that is taken: exit 2", async () => {

@@ -160,6 +160,27 @@ describe("the configuration changed while an agent was stopped that carries pack
 });
 
 describe("the configuration", () => {
+  /** Alive, not ready, and each of the words in the log, in the reasons and in the findings. */
+  async function expectWaiting(agent: LabAgent, words: readonly string[]): Promise<void> {
+    await agent.untilEvent("config.invalid");
+    const line = agent.events("config.invalid").at(-1) ?? "";
+    await until(async () => (await probe("/readyz?verbose")).text.includes("configuration in the store is wrong"), {
+      what: "the reason to be told",
+    });
+    expect((await probe("/healthz")).status).toBe(200);
+    const ready = await probe("/readyz?verbose");
+    expect(ready.status).toBe(503);
+    const { state, reasons, findings } = await agent.status();
+    expect(state).toBe("notReady");
+    expect(reasons.map(({ name }) => name)).toEqual(["no-lease"]);
+    const finding = findings.find(({ name }) => name === "configuration");
+    for (const word of words) {
+      for (const text of [line, JSON.parse(ready.text).reasons[0].message, finding?.evidence ?? ""]) {
+        expect(text).toContain(word);
+      }
+    }
+  }
+
   it("is missing: the agent names the key, and comes up when it is written", async () => {
     const agent = scene.start(1, { args: withHealth });
     const line = await agent.untilEvent("config.unavailable");
@@ -177,20 +198,58 @@ describe("the configuration", () => {
     ["an unknown backend", { Network: "10.5.0.0/16", Backend: { Type: "vxlam" } }, ["vxlam", "vxlan", "host-gw"]],
     ["a bad backend value", { Network: "10.5.0.0/16", Backend: { Type: "vxlan", Port: 70_000 } }, ["Port", "70000"]],
     ["no network", { Backend: { Type: "vxlan" } }, ["Network"]],
-  ])("is wrong (%s): exit 2, naming key, value and rule", async (_what, config, words) => {
-    await putConfig(scene.etcd, config);
-    const agent = scene.start(1);
-    expect(await agent.exited).toEqual({ code: 2, signal: null });
-    const [line] = agent.events("agent.failed");
-    for (const word of words) expect(line).toContain(word);
-    expect(agent.output).not.toContain("    at ");
+  ])(
+    "is wrong (%s): says key, value and rule, waits, and comes up with the right one",
+    async (_what, config, words) => {
+      await putConfig(scene.etcd, config);
+      const agent = scene.start(1, { args: withHealth });
+      await expectWaiting(agent, words);
+      await putConfig(scene.etcd);
+      await agent.untilReady();
+      expect(agent.events("config.invalid"), "said once").toHaveLength(1);
+      expect((await agent.status()).findings.filter(({ name }) => name === "configuration")).toEqual([]);
+      expect(agent.output).not.toContain("    at ");
+    },
+  );
+
+  it("is wrong, wrong in another way, gone and right in the end: each is told once", async () => {
+    await scene.etcd.put(configKey, `{"Network":`);
+    const agent = scene.start(1, { args: withHealth });
+    await expectWaiting(agent, ["JSON"]);
+    agent.signal("SIGHUP");
+    await agent.untilEvent("agent.reload-failed");
+    await putConfig(scene.etcd, { ...vxlanConfig, SubnetLen: 40 });
+    await until(() => agent.events("config.invalid").length === 2, { what: "the other fault to be told" });
+    await expectWaiting(agent, ["SubnetLen", "40"]);
+    await scene.etcd.delete(configKey);
+    expect(await agent.untilEvent("config.unavailable")).toContain(configKey);
+    await putConfig(scene.etcd);
+    await agent.untilReady();
+    expect(agent.events("config.invalid")).toHaveLength(2);
+    expect(agent.events("config.unavailable")).toHaveLength(1);
   });
 
-  it("is no JSON: exit 2", async () => {
-    await scene.etcd.put(configKey, `{"Network":`);
+  it("is wrong at a start that remembers a right one: goes on with that, as a running agent does", async () => {
+    await putConfig(scene.etcd);
+    const before = scene.start(1);
+    await before.untilReady();
+    const { lease } = await before.status();
+    await before.term();
+    await putConfig(scene.etcd, { ...vxlanConfig, SubnetLen: 40 });
     const agent = scene.start(1);
-    expect(await agent.exited).toEqual({ code: 2, signal: null });
-    expect(agent.events("agent.failed")[0]).toContain("JSON");
+    const status = await agent.untilReady();
+    expect(status.lease?.subnet).toBe(lease?.subnet);
+    expect(status.warmStart).toBe(false);
+    expect(agent.events("config.rejected").at(-1)).toContain("SubnetLen");
+    expect(status.findings.find(({ name }) => name === "configuration")?.severity).toBe("error");
+  });
+
+  it("is wrong: the agent stops at once when asked to", async () => {
+    await putConfig(scene.etcd, { Network: 5 });
+    const agent = scene.start(1);
+    await agent.untilEvent("config.invalid");
+    expect(await agent.term()).toEqual({ code: 0, signal: null });
+    expect(agent.events("agent.failed")).toEqual([]);
   });
 });
 

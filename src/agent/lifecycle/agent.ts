@@ -18,7 +18,7 @@ import { readSubnetFile } from "../state/subnet-file.ts";
 import type { RememberedState, WarmState } from "../state/warm-state.ts";
 import { AgentFiles } from "./agent-files.ts";
 import type { StateReason } from "./agent-state.ts";
-import { type ActiveConfig, type ConfigChange, judgeConfigChange, readConfig } from "./config-change.ts";
+import { type ActiveConfig, type ConfigChange, faultOfConfig, judgeConfigChange, readConfig } from "./config-change.ts";
 import { ConfigNews } from "./config-news.ts";
 import { prepareWarmStart, tellWarmStart } from "./data-plane-start.ts";
 import { DropWatch } from "./drop-watch.ts";
@@ -162,8 +162,10 @@ export class Agent implements AsyncDisposable {
   }
 
   async #runSession(): Promise<void> {
-    const { store, logger } = this.#parts;
+    const { store, logger, backends, options } = this.#parts;
     const events = {
+      faultOf: ({ text }: NetworkConfigDocument) =>
+        this.#network === undefined ? faultOfConfig(backends, text, this.configNews) : undefined,
       onConfig: (document: NetworkConfigDocument | undefined) => this.#onConfig(document),
       acquire: (waiting: Waiting) => this.#acquire(waiting),
       onAcquired: (lease: OwnLease) => this.#onAcquired(lease),
@@ -171,7 +173,7 @@ export class Agent implements AsyncDisposable {
       onWaiting: (reason: string | undefined) => this.storeView.setObstacle(reason),
     };
     try {
-      await runStoreSession(store, events, logger, this.#signal, this.#parts.options.etcd.renewsCertificate);
+      await runStoreSession(store, events, logger, this.#signal, options.etcd.renewsCertificate);
     } catch (error) {
       if (!this.#signal.aborted && !isCancelled(error)) this.#end({ type: "failed", error });
     }

@@ -2,7 +2,7 @@
 import type { BackendRegistry } from "../../backend/registry.ts";
 import { compareNetworkConfig, withLiveKeys } from "../../config/compare-network-config.ts";
 import type { NetworkConfig } from "../../config/network-config.ts";
-import { hasCode } from "../../errors.ts";
+import { type FlannelError, hasCode } from "../../errors.ts";
 import type { ConfigNews } from "./config-news.ts";
 
 /** A configuration in force, with the text it came from. */
@@ -25,6 +25,18 @@ export function readConfig(backends: BackendRegistry, text: string, news: Config
   const { config, warnings } = backends.parseConfig(text);
   for (const { path, message } of warnings) news.odd(path, message);
   return { config, text };
+}
+
+/** What is wrong with a configuration to begin with, which is told; undefined when nothing is, whatever the host is like. */
+export function faultOfConfig(backends: BackendRegistry, text: string, news: ConfigNews): FlannelError | undefined {
+  try {
+    backends.create(backends.parseConfig(text).config);
+    return undefined;
+  } catch (error) {
+    if (!hasCode(error, "CONFIG_INVALID")) throw error;
+    news.invalid(error);
+    return error;
+  }
 }
 
 /** Undefined when there is nothing to do: the same text, or one that is wrong (which is told). */

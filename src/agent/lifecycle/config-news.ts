@@ -8,6 +8,8 @@ import type { Logger } from "../../telemetry/logger.ts";
 export class ConfigNews {
   readonly #logger: Logger;
   #finding: Finding | undefined;
+  /** The last wrong configuration to begin with: it is read again and again. */
+  #invalid = "";
 
   constructor(logger: Logger) {
     this.#logger = logger;
@@ -19,8 +21,20 @@ export class ConfigNews {
   }
 
   read({ backendType, ipv4, ipv6 }: NetworkConfig): void {
+    this.#finding = undefined;
+    this.#invalid = "";
     const networks = { network: ipv4?.network, ipv6Network: ipv6?.network };
     this.#logger.info("config.read", `read the network configuration: backend ${backendType}`, networks);
+  }
+
+  /** There is none in force yet. */
+  invalid(error: unknown): void {
+    const reason = describeError(error);
+    if (reason === this.#invalid) return;
+    this.#invalid = reason;
+    const message = "the network configuration is wrong: waiting until it is corrected";
+    this.#logger.error("config.invalid", message, { error: reason });
+    this.#found("error", `${message}: ${reason}`, "flannelctl config set, which checks before it writes");
   }
 
   odd(path: string, message: string): void {

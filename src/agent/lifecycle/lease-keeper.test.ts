@@ -46,6 +46,7 @@ async function keep(renew: Renew, over: Partial<LeaseKeeperOptions> = {}) {
   const refuse = () => Promise.reject(new FlannelError("INTERNAL", "not part of this test"));
   const store: SubnetStore = {
     description: "scripted",
+    warnings: [],
     networkConfig: refuse,
     acquire: refuse,
     list: refuse,

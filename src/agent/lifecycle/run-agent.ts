@@ -104,6 +104,7 @@ async function runUntilEnd(
   const storeOptions: StoreOptions = { type: "etcd", ...options.etcd };
   await using store = await openStore(storeOptions);
   logger.info("store.opened", `using the store ${store.description}`);
+  for (const warning of store.warnings) logger.warn("store.odd", warning);
   const { stateDirectory: directory, subnetFile } = options;
   const { network: networkIdentity, leaseCodec } = storeIdentity(storeOptions);
   const warmState = new WarmState({ directory, subnetFile, networkId: networkIdentity.id, leaseCodec, backends });

@@ -1,13 +1,16 @@
 // The agent's conversation with the store, from the first look at the configuration to the endless watch:
 // configuration → lease → watch. It goes on for as long as the agent runs; what it learns it hands to the agent.
 
+import { BackOff } from "../../async/back-off.ts";
 import { type RetryOptions, retryUntilDone } from "../../async/retry.ts";
-import { FlannelError, hasCode } from "../../errors.ts";
+import { describeError, FlannelError, hasCode } from "../../errors.ts";
 import type { LeaseChange, OwnLease, Revision } from "../../lease/lease.ts";
 import type { AcquireOutcome, LeaseRequest, NetworkConfigDocument, SubnetStore } from "../../store/subnet-store.ts";
 import type { Logger } from "../../telemetry/logger.ts";
 
 export interface StoreSessionEvents {
+  /** What is wrong with a configuration to begin with; undefined when there is something to begin with. */
+  faultOf(document: NetworkConfigDocument): FlannelError | undefined;
   /** First and every later version; undefined when the key was deleted. Returns when the agent can announce itself. */
   onConfig(document: NetworkConfigDocument | undefined): Promise<void>;
   /** Takes the first lease; waits for it as long as it takes. */
@@ -19,8 +22,8 @@ export interface StoreSessionEvents {
 }
 
 /**
- * Runs until `signal`. Rejects only with what no waiting cures: a configuration in error, and refused credentials unless
- * `waitsForAccess`.
+ * Runs until `signal`. Rejects only with what no waiting cures: a configuration that this host cannot serve, and refused
+ * credentials unless `waitsForAccess`.
  */
 export async function runStoreSession(
   store: SubnetStore,
@@ -30,7 +33,7 @@ export async function runStoreSession(
   waitsForAccess = false,
 ): Promise<void> {
   const waiting: Waiting = { logger, signal, waitsForAccess, onWaiting: (reason) => events.onWaiting(reason) };
-  const document = await readConfig(store, waiting);
+  const document = await firstConfig(store, events, waiting);
   await events.onConfig(document);
   events.onAcquired(await events.acquire(waiting));
   await Promise.all([watchLeases(store, events, signal), watchConfig(store, document.revision, events, signal)]);
@@ -44,6 +47,41 @@ export interface Waiting extends Pick<RetryOptions, "logger" | "signal" | "onWai
 
 function mayBeCured(error: FlannelError, { waitsForAccess = false }: Waiting): boolean {
   return error.retryable || (waitsForAccess && hasCode(error, "STORE_UNAUTHORIZED"));
+}
+
+/** Waits for the store, for the key, and for a configuration that is right: a wrong one is corrected where it stands. */
+async function firstConfig(
+  store: SubnetStore,
+  events: StoreSessionEvents,
+  waiting: Waiting,
+): Promise<NetworkConfigDocument> {
+  const backOff = new BackOff({ firstMs: 500, maxMs: 10_000 });
+  // That it was read again is no reason to be silent about what is wrong with it.
+  const onWaiting = (reason: string | undefined) => {
+    if (reason !== undefined) events.onWaiting(reason);
+  };
+  for (;;) {
+    const document = await readConfig(store, { ...waiting, onWaiting });
+    const fault = events.faultOf(document);
+    if (fault === undefined) {
+      events.onWaiting(undefined);
+      return document;
+    }
+    events.onWaiting(`the network configuration in the store is wrong: ${describeError(fault)}`);
+    await untilChanged(store, document.revision, backOff.nextMs(), waiting.signal);
+  }
+}
+
+/** Returns at the latest after `delayMs`: meanwhile a warm start may have begun with what is remembered. */
+async function untilChanged(store: SubnetStore, after: Revision, delayMs: number, signal: AbortSignal): Promise<void> {
+  const end = AbortSignal.any([signal, AbortSignal.timeout(Math.ceil(delayMs))]);
+  const versions = store.watchNetworkConfig(after, end)[Symbol.asyncIterator]();
+  try {
+    await versions.next();
+  } finally {
+    await versions.return?.();
+  }
+  signal.throwIfAborted();
 }
 
 async function readConfig(store: SubnetStore, waiting: Waiting): Promise<NetworkConfigDocument> {

@@ -27,7 +27,6 @@ export const vxlanKeys: readonly BackendKey[] = [
     type: "int",
     defaultValue: 1,
     defaultText: "1",
-    minimum: 1,
     maximum: 2 ** 24 - 1,
     description: "VXLAN network identifier; the device is named `flannel.<VNI>` (`flannel-v6.<VNI>` for IPv6).",
     live: false,

@@ -41,7 +41,8 @@ function helpEntry(flag: FlagDefinition): string {
 
 function sentence(flag: FlagDefinition): string {
   const repeat = flag.kind === "strings" ? " May be given several times." : "";
-  return `${flag.description}${repeat}${flag.isUnavailable === true ? " Not in this version." : ""}`;
+  const note = flag.isUnavailable === true ? " Not in this version." : flag.hasNoEffect === true ? " No effect." : "";
+  return `${flag.description}${repeat}${note}`;
 }
 
 function defaultNote(flag: FlagDefinition): string {

@@ -22,6 +22,7 @@ const table: readonly FlagDefinition[] = [
   { name: "secret", kind: "int", default: 0, group: "Test", description: "Hidden.", isSecret: true },
   { name: "log_at", kind: "string", default: "", group: "Test", description: "Underscores." },
   { name: "later", kind: "bool", default: true, group: "Test", description: "Later.", isUnavailable: true },
+  { name: "idle", kind: "bool", default: true, group: "Test", description: "Idle.", hasNoEffect: true },
   { name: "version", kind: "bool", default: false, group: "Test", description: "Version.", fromEnvironment: false },
 ];
 
@@ -104,6 +105,18 @@ describe("parseFlags", () => {
       "environment variable FLANNELD_NAEM is not known (did you mean FLANNELD_NAME?)",
       "environment variable FLANNELD_VERSION is not known",
     ]);
+  });
+
+  it("accepts what has no effect, once warned about, and still refuses a wrong value of it", () => {
+    const parsed = parseFlags(table, ["--idle=false", "--idle", "-n=3"], {});
+    expect(given(parsed)).toBe("idle=true n=3");
+    expect(parsed.warnings).toEqual(["--idle has no effect in this version"]);
+    expect(parseFlags(table, [], { FLANNELD_IDLE: "0" }).warnings).toEqual([
+      "FLANNELD_IDLE has no effect in this version",
+    ]);
+    expect(failure(() => parseFlags(table, [], { FLANNELD_IDLE: "x" }))).toContain(
+      "FLANNELD_IDLE must be true or false",
+    );
   });
 
   it("stops reading at -h, and does not read the environment for --version", () => {
@@ -189,6 +202,24 @@ describe("resolveAgentOptions", () => {
     });
   });
 
+  it("refuses a left-over argument, which flannel ignores with all flags behind it", () => {
+    expect(failure(() => run(["-ip-masq", "true", "-iface", "eth1"]))).toBe(
+      'unexpected argument "true"; did you mean --ip-masq=true?',
+    );
+  });
+
+  it("accepts flannel's flags for klog and Kubernetes nodes with a warning", () => {
+    const argv = "--set-node-network-unavailable=false --vmodule=main=4 --log_backtrace_at=main.go:1".split(" ");
+    const { warnings, options } = run(argv);
+    expect(warnings.map((warning) => warning.split(" ")[0])).toEqual([
+      "--set-node-network-unavailable",
+      "--vmodule",
+      "--log_backtrace_at",
+    ]);
+    expect(options).toEqual(run([]).options);
+    expect(run([], { FLANNELD_VMODULE: "main=4" }).warnings).toHaveLength(1);
+  });
+
   it("refuses an etcd beside the embedded store", () => {
     expect(run(["--store=embedded"]).options.store).toBe("embedded");
     expect(() => run(["--store=embedded", "--etcd-endpoints=http://10.0.0.1:2379"])).toThrow(
@@ -219,6 +250,12 @@ describe("resolveAgentOptions", () => {
     });
     expect(options.etcd).toMatchObject({ tls: { caFile: "ca" }, username: "u", password: "p" });
     expect(Object.isFrozen(options)).toBe(true);
+  });
+
+  it("refuses to have a certificate renewed that plain http:// does not use", () => {
+    const files = ["--etcd-certfile=c", "--etcd-keyfile=k", "--etcd-cert-renew"];
+    expect(failure(() => run(files))).toContain("--etcd-cert-renew needs https:// endpoints");
+    expect(run([...files, "--etcd-endpoints=https://h:1"]).options.etcd.renewsCertificate).toBe(true);
   });
 
   it("tells for the log what was given, without secrets", () => {

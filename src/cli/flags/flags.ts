@@ -21,6 +21,8 @@ interface FlagBase {
   readonly isSecret?: true;
   /** Its feature is not in this version: any value but the default is refused. */
   readonly isUnavailable?: true;
+  /** Accepted for the sake of flannel's command lines; a value is checked, warned about and not used. */
+  readonly hasNoEffect?: true;
 }
 
 /** `validate` returns what the value must be ("must be ..."), or undefined when it is fine. */
@@ -41,7 +43,7 @@ export interface ParsedFlags {
   /** `-h` or `-help` was given: what stands behind it was not read. */
   readonly helpRequested: boolean;
   readonly versionRequested: boolean;
-  /** Environment variables with our prefix that no flag reads. */
+  /** Environment variables with our prefix that no flag reads; flags and variables that have no effect. */
   readonly warnings: readonly string[];
 }
 
@@ -157,9 +159,16 @@ class FlagParser {
       const from = source === "flag" ? `--${name}` : environmentName(name);
       throw usage(`${from}: not available in this version, remove it`);
     }
+    if (definition.hasNoEffect === true) this.#warnOfNoEffect(definition, source);
     const before = this.values.get(name);
     this.values.set(name, Array.isArray(value) && Array.isArray(before) ? [...before, ...value] : value);
     this.sources.set(name, source);
+  }
+
+  #warnOfNoEffect({ name }: FlagDefinition, source: FlagSource): void {
+    if (this.sources.has(name)) return; // given twice, told once
+    const from = source === "flag" ? `--${name}` : environmentName(name);
+    this.warnings.push(`${from} has no effect in this version`);
   }
 }
 

@@ -223,7 +223,7 @@ export const flanneldFlags: readonly FlagDefinition[] = [
     default: "",
     group: logging,
     description: "flannel's per-file log levels.",
-    isUnavailable: true,
+    hasNoEffect: true,
   },
   {
     name: "log_backtrace_at",
@@ -231,7 +231,7 @@ export const flanneldFlags: readonly FlagDefinition[] = [
     default: "",
     group: logging,
     description: "flannel's stack traces at a line of the log.",
-    isUnavailable: true,
+    hasNoEffect: true,
   },
   {
     name: "ip-masq",
@@ -323,7 +323,7 @@ export const flanneldFlags: readonly FlagDefinition[] = [
     default: true,
     group: kubernetes,
     description: "Tell Kubernetes when the node's network is up.",
-    isUnavailable: true,
+    hasNoEffect: true,
   },
   {
     name: "help",

@@ -102,9 +102,13 @@ function etcdOptions(parsed: ParsedFlags): EtcdOptions {
       "--etcd-cert-renew needs --etcd-certfile and --etcd-keyfile, which name the certificate to renew",
     );
   }
+  const endpoints = text(parsed, "etcd-endpoints");
+  if (renewsCertificate && /(^|,)\s*http:/i.test(endpoints)) {
+    throw new FlannelError("USAGE", "--etcd-cert-renew needs https:// endpoints: http:// uses no certificate");
+  }
   const [username, password] = [text(parsed, "etcd-username"), text(parsed, "etcd-password")];
   return {
-    endpoints: text(parsed, "etcd-endpoints"),
+    endpoints,
     prefix: text(parsed, "etcd-prefix"),
     tls: { ...(caFile && { caFile }), ...(certFile && { certFile }), ...(keyFile && { keyFile }) },
     ...(renewsCertificate && { renewsCertificate }),

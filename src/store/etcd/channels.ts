@@ -37,6 +37,8 @@ export interface EtcdChannel {
 }
 
 export class EtcdChannels {
+  /** Of the options: odd but workable. */
+  readonly warnings: readonly string[];
   readonly #endpoints: readonly EtcdEndpoint[];
   readonly #isEncrypted: boolean;
   readonly #files: EtcdTlsFiles;
@@ -47,11 +49,12 @@ export class EtcdChannels {
   #index = 0;
 
   private constructor(
-    { endpoints, isEncrypted }: ReturnType<typeof parseEndpoints>,
+    { endpoints, isEncrypted, warnings }: ReturnType<typeof parseEndpoints>,
     files: EtcdTlsFiles,
     timings: EtcdTimings,
     loaded: LoadedCredentials,
   ) {
+    this.warnings = warnings;
     this.#endpoints = endpoints;
     this.#isEncrypted = isEncrypted;
     this.#files = files;

@@ -28,6 +28,15 @@ describe("accepted", () => {
     expect(parsed.isEncrypted).toBe(isEncrypted);
   });
 
+  test("http:// with certificate files: not encrypted, with a warning; nothing else is warned about", () => {
+    const { isEncrypted, warnings, endpoints } = parseEndpoints("http://a:1,http://b:1", ca);
+    expect(isEncrypted).toBe(false);
+    expect(endpoints.map(({ url }) => url)).toEqual(["http://a:1", "http://b:1"]);
+    expect(warnings).toEqual([expect.stringMatching(/http:\/\/.*certificate files.*not used.*https:\/\//)]);
+    for (const list of ["https://a:1", "a:1", "unix:///s"]) expect(parseEndpoints(list, ca).warnings).toEqual([]);
+    expect(parseEndpoints("http://a:1", {}).warnings).toEqual([]);
+  });
+
   test("what is dialled and whose name the certificate must bear", () => {
     const [byAddress, byName] = parseEndpoints("https://[fd00::1]:1,https://etcd:2", {}).endpoints;
     expect(byAddress).toMatchObject({ target: "dns:[fd00::1]:1", host: "fd00::1" });
@@ -41,7 +50,6 @@ test.each([
   ["http://a:1,,http://b:1", {}, /is empty/],
   ["http://a:1,https://b:1", {}, /mix http:\/\/ and https:\/\//],
   ["http://a:1,b:1", {}, /mix http:\/\/ and no scheme/],
-  ["http://a:1", ca, /http:\/\/, but certificate files/],
   ["https://a:1", { certFile: "c" }, /without --etcd-keyfile/],
   ["http://a:1", { keyFile: "k" }, /without --etcd-certfile/],
   ["ftp://a:1", {}, /must begin with/],

@@ -1,5 +1,6 @@
 // Reads the list of etcd endpoints and decides whether the connection is encrypted. Pure.
-// Contradictions are errors here, where upstream flannel silently turns TLS off.
+// Endpoints that contradict each other are errors; certificate files that plain http:// has no use for are warned about,
+// where upstream flannel leaves them out silently.
 import { FlannelError } from "../../errors.ts";
 import { tryParseAddress } from "../../ip/address.ts";
 
@@ -24,10 +25,15 @@ export interface EtcdEndpoint {
 export interface EtcdEndpoints {
   readonly endpoints: readonly EtcdEndpoint[];
   readonly isEncrypted: boolean;
+  /** Odd but workable, a sentence each. */
+  readonly warnings: readonly string[];
 }
 
 type Scheme = "" | "http" | "https" | "unix" | "unixs";
 
+const unusedFiles =
+  "--etcd-endpoints: the endpoints say http://, so the connection is not encrypted and the certificate files that are " +
+  "given are not used: use https://, or leave the files out";
 const DEFAULT_PORT = 2379;
 /** sun_path of a Unix socket address, without its final NUL. */
 const MAX_SOCKET_PATH_BYTES = 107;
@@ -45,16 +51,13 @@ export function parseEndpoints(list: string, files: EtcdTlsFiles): EtcdEndpoints
     throw invalid(`the endpoints mix ${names}: use one scheme for all of them`);
   }
   const hasFiles = checkFiles(files);
-  if (scheme === "http" && hasFiles) {
-    throw invalid("the endpoints use http://, but certificate files are given: use https://, or omit the files");
-  }
   const isEncrypted = scheme === "https" || scheme === "unixs" || (scheme !== "http" && hasFiles);
   const endpoints = parsed.map(({ address, host, isSocket }) => ({
     url: `${isSocket ? "unix" : "http"}${isEncrypted ? "s" : ""}://${address}`,
     target: `${isSocket ? "unix" : "dns"}:${address}`,
     host,
   }));
-  return { endpoints, isEncrypted };
+  return { endpoints, isEncrypted, warnings: scheme === "http" && hasFiles ? [unusedFiles] : [] };
 }
 
 /** Whether any file is given; a certificate and its key come together. */

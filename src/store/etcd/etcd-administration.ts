@@ -39,11 +39,13 @@ const MAX_RACES = 10;
 
 export class EtcdAdministration implements LeaseAdministration {
   readonly transfer: StoreTransfer;
+  readonly warnings: readonly string[];
   readonly #directory: LeaseDirectory;
 
   private constructor(directory: LeaseDirectory) {
     const { connection, keys } = directory;
     this.#directory = directory;
+    this.warnings = connection.warnings;
     this.transfer = {
       root: keys.root,
       exportKeys: (signal) => exportKeys(connection, keys, signal),

@@ -56,6 +56,11 @@ export class EtcdConnection implements AsyncDisposable {
     return this.#channels.urls.join(",");
   }
 
+  /** Of the options: odd but workable. */
+  get warnings(): readonly string[] {
+    return this.#channels.warnings;
+  }
+
   /**
    * Calls `method` at the current endpoint, then at each other one while they cannot be reached; logs in again when the
    * token is rejected. A call whose answer was lost may have been carried out: writes must be conditional.

@@ -24,6 +24,7 @@ export interface EtcdSubnetStoreOptions extends EtcdConnectionOptions {
 
 export class EtcdSubnetStore implements SubnetStore {
   readonly description: string;
+  readonly warnings: readonly string[];
   readonly certificates: StoreCertificates;
   readonly #connection: EtcdConnection;
   readonly #directory: LeaseDirectory;
@@ -40,6 +41,7 @@ export class EtcdSubnetStore implements SubnetStore {
       inUse: () => connection.certificates(),
       reload: () => connection.reloadCertificates(),
     };
+    this.warnings = connection.warnings;
     this.description = `etcd ${connection.description}, prefix ${prefix}`;
   }
 

@@ -35,8 +35,8 @@ export const agentEvents = {
     "Give `flannelctl` the same `--subnet-file` as this agent.",
   ),
   "flags.odd": warn(
-    "A flag or an environment variable of flanneld is unknown or looks wrong.",
-    "Correct the flag or the variable that the line names.",
+    "A flag or an environment variable of flanneld is unknown, has no effect or looks wrong.",
+    "Correct the flag or the variable that the line names, or leave it out.",
   ),
   "service.not-notified": warn(
     "The agent could not notify the service manager of its state, or of the file descriptors to keep for a restart.",

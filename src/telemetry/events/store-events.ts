@@ -31,6 +31,10 @@ export const storeEvents = {
     "The network configuration was deleted; the agent keeps the last one.",
     "`flannelctl config set`",
   ),
+  "config.invalid": error(
+    "The network configuration in the store is wrong, and the agent has no other one to start with; it waits.",
+    "Correct it: `flannelctl config check` says what is wrong. The agent goes on by itself.",
+  ),
   "config.odd": warn(
     "The network configuration has a key that flannel does not use; the agent ignores the key.",
     "`flannelctl config check`",
@@ -102,6 +106,10 @@ export const storeEvents = {
   "store.ended": warn(
     "The store of `--store=embedded` ended; the agent restarts it and forwarding continues.",
     "Read the store's own lines (`store.said`).",
+  ),
+  "store.odd": warn(
+    "The flags for the store contradict each other: certificate files are given, but the endpoints are plain `http://`.",
+    "Use `https://` endpoints, or leave the files out.",
   ),
   "store.opened": info("The line says which store keeps the leases."),
   "store.restart-failed": error(

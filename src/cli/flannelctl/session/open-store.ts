@@ -2,7 +2,7 @@
 import { FlannelError, hasCode } from "../../../errors.ts";
 import type { LeaseAdministration } from "../../../store/lease-administration.ts";
 import type { StoreOptions } from "../../../store/store-options.ts";
-import type { GlobalOptions, Invocation } from "./invocation.ts";
+import { type GlobalOptions, type Invocation, remark } from "./invocation.ts";
 
 /** The store that the flags name. */
 export function storeOptions({ etcd }: Pick<GlobalOptions, "etcd">): StoreOptions {
@@ -16,6 +16,7 @@ export async function withStore<T>(
   use: (store: LeaseAdministration) => Promise<T>,
 ): Promise<T> {
   await using store = await open(invocation);
+  for (const warning of store.warnings) remark(invocation, `warning: ${warning}`);
   return await use(store);
 }
 
