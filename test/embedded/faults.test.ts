@@ -156,7 +156,7 @@ test("a file that is no database, or a newer one: exit code 1 and a sentence, an
   bytes.writeUInt32BE(1_000, 60);
   await writeFile(file, bytes);
   expect(await ends("--data-dir", data)).toBe(
-    `1 flannel-store: cannot open the store in ${data}: ${file} has format 1000, known is 2\n`,
+    `1 flannel-store: cannot open the store in ${data}: ${file} has format 1000, but this flannel-store reads format 2: use the version that wrote the file\n`,
   );
 });
 
