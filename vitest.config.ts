@@ -16,7 +16,7 @@ export default defineConfig({
       {
         test: {
           name: "embedded",
-          include: ["test/embedded/**/*.test.ts", "test/etcd/{acquire,keys,renew,watch,watch-faults}.test.ts"],
+          include: ["test/embedded/**/*.test.ts", "test/etcd/{acquire,keys,put-back,renew,watch,watch-faults}.test.ts"],
           env: { FLANNEL_TEST_STORE: "embedded" },
           ...timeouts,
         },

@@ -7,6 +7,7 @@ import { prefixRange } from "../src/etcd-api/key-space.ts";
 import { type MonitorMessage, RtnetlinkMonitor } from "../src/netlink/rtnetlink/monitor.ts";
 import { EtcdConnection } from "../src/store/etcd/etcd-connection.ts";
 import { deleteIf, putIf, readKey } from "../src/store/etcd/operations.ts";
+import { StorePast } from "../src/store/etcd/store-past.ts";
 import { watchKeys } from "../src/store/etcd/watch-keys.ts";
 import { leaseKey, leaseValue, type Peer, peer } from "./peers.ts";
 
@@ -93,9 +94,10 @@ class Watch {
   static async open(connection: EtcdConnection, directory: string, signal: AbortSignal): Promise<Watch> {
     const watch = new Watch();
     const opened = Promise.withResolvers<void>();
-    const { revision } = await readKey(connection, directory, "read the store's revision", signal);
+    const { revision, ...facts } = await readKey(connection, directory, "read the store's revision", signal);
+    const start = { range: prefixRange(directory), startRevision: revision + 1n, past: new StorePast(facts) };
     const follow = async () => {
-      for await (const item of watchKeys(connection, prefixRange(directory), revision + 1n, signal)) {
+      for await (const item of watchKeys(connection, start, signal)) {
         opened.resolve();
         if (item.type === "events") watch.#see(item.events.map(({ kv }) => Buffer.from(kv?.key ?? []).toString()));
       }

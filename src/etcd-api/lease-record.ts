@@ -24,11 +24,18 @@ export interface LeaseRecord {
 const MAX_SHOWN_KEY = 100;
 const decoder = new TextDecoder("utf-8", { fatal: true });
 
+/** What can be read without the value. `directory`: the key up to and including the last slash. */
+export function readLeaseStamp(
+  { key, createRevision, modRevision: revision, version, lease: storeLeaseId }: KeyValue,
+  directory: string,
+): Omit<LeaseRecord, "subnets" | "lease" | "reason"> {
+  return { key: leaseKeyOf(key, directory), createRevision, revision, version, storeLeaseId };
+}
+
 /** @param directory the key up to and including the last slash */
 export function readLeaseRecord(kv: KeyValue, directory: string): LeaseRecord {
-  const key = leaseKeyOf(kv.key, directory);
-  const { createRevision, modRevision: revision, version, lease: storeLeaseId } = kv;
-  const record = { key, createRevision, revision, version, storeLeaseId };
+  const record = readLeaseStamp(kv, directory);
+  const { key, revision, storeLeaseId } = record;
   const subnets = tryParseLeaseKey(key);
   if (subnets === undefined) return { ...record, reason: "the key is not the name of a subnet" };
   try {
@@ -39,11 +46,11 @@ export function readLeaseRecord(kv: KeyValue, directory: string): LeaseRecord {
   }
 }
 
-/** What a watch event says about leases: exactly one of the two is set. */
+/** What a watch event says about leases: exactly one of the first two is set. */
 export function readLeaseEvent(
   event: Event,
   directory: string,
-): { readonly event?: LeaseEvent; readonly unreadable?: UnreadableLease } {
+): { readonly event?: LeaseEvent; readonly unreadable?: UnreadableLease; readonly record?: LeaseRecord } {
   const { kv } = event;
   if (kv === undefined) return {};
   if (event.type === Event_EventType.DELETE) {
@@ -51,8 +58,9 @@ export function readLeaseEvent(
       event: { type: "delete", key: leaseKeyOf(kv.key, directory), revision: new EtcdRevision(kv.modRevision) },
     };
   }
-  const { key, lease, reason = "" } = readLeaseRecord(kv, directory);
-  return lease === undefined ? { unreadable: { key, reason } } : { event: { type: "put", lease } };
+  const record = readLeaseRecord(kv, directory);
+  const { key, lease, reason = "" } = record;
+  return { record, ...(lease === undefined ? { unreadable: { key, reason } } : { event: { type: "put", lease } }) };
 }
 
 /** Printable and short. A text that was changed cannot be taken for a lease name: those have neither `?` nor `…`. */

@@ -79,6 +79,8 @@ export type LeaseChange =
       readonly revision: Revision;
       /** Revisions start over: the store was made anew, or an older copy of it was put back. */
       readonly isOtherStore?: boolean;
+      /** What the changes told before had left out: this snapshot corrects it. */
+      readonly missedKeys?: readonly string[];
     }
   /** In the order in which the store wrote them. A put of an unreadable value is in `unreadable`, the old lease of that key stays. */
   | {
@@ -89,7 +91,7 @@ export type LeaseChange =
     }
   /** The store answered (progress notification, keepalive): what we have is current. */
   | { readonly type: "contact"; readonly revision: Revision }
-  /** The stream broke; the adapter reconnects by itself. Sent once per outage. */
+  /** The stream broke; the adapter reconnects by itself. Sent again when the outage has another reason. */
   | { readonly type: "disconnected"; readonly reason: string };
 
 export type LeaseEvent =

@@ -21,6 +21,7 @@ import { clusterFiles } from "../../src/flannel-store/membership/cluster-files.t
 import { makePrivateKey } from "../../src/flannel-store/membership/keys.ts";
 import { EtcdConnection } from "../../src/store/etcd/etcd-connection.ts";
 import { methods } from "../../src/store/etcd/rpc.ts";
+import { unknownPast } from "../../src/store/etcd/store-past.ts";
 import { watchKeys } from "../../src/store/etcd/watch-keys.ts";
 import { never } from "../etcd/fixture.ts";
 import { ClusterWorld, type TestHost } from "./cluster-world.ts";
@@ -44,7 +45,8 @@ test("a removed host is cut off at once and does not come back; the others stay"
   const [session, otherSession] = [await connectionOf(host), await connectionOf(other)];
   const stop = new AbortController();
   await using watching = await EtcdConnection.open({ endpoints: host.endpoints, tls: host.files });
-  const changes = watchKeys(watching, { start: Buffer.from("a"), end: Buffer.from("z") }, 1n, stop.signal);
+  const range = { start: Buffer.from("a"), end: Buffer.from("z") };
+  const changes = watchKeys(watching, { range, startRevision: 1n, past: unknownPast() }, stop.signal);
   const keysSeen: string[] = [];
   const watched = (async () => {
     for await (const item of changes) {

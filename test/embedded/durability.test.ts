@@ -9,6 +9,7 @@ import { until } from "../../lab/wait.ts";
 import { PutRequest, RangeRequest, WatchRequest } from "../../src/etcd-api/etcd.ts";
 import { EtcdConnection } from "../../src/store/etcd/etcd-connection.ts";
 import { methods } from "../../src/store/etcd/rpc.ts";
+import { unknownPast } from "../../src/store/etcd/store-past.ts";
 import { watchKeys } from "../../src/store/etcd/watch-keys.ts";
 import { scaled } from "../support/fuzz.ts";
 import { EmbeddedServer } from "./embedded-server.ts";
@@ -38,7 +39,7 @@ function followPuts(connection: EtcdConnection, signal: AbortSignal): { revision
   const revisions: bigint[] = [];
   const follow = async () => {
     const range = { start: everything.key, end: everything.rangeEnd };
-    for await (const item of watchKeys(connection, range, 1n, signal)) {
+    for await (const item of watchKeys(connection, { range, startRevision: 1n, past: unknownPast() }, signal)) {
       if (item.type === "compacted") throw new Error("compacted");
       if (item.type === "events") revisions.push(...item.events.map(({ kv }) => kv?.modRevision ?? 0n));
     }

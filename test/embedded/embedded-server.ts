@@ -3,7 +3,7 @@
 import { type ChildProcess, execFile, spawn } from "node:child_process";
 import { once } from "node:events";
 import { rmSync } from "node:fs";
-import { mkdtemp, rm } from "node:fs/promises";
+import { cp, mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
@@ -166,6 +166,21 @@ export class EmbeddedServer implements AsyncDisposable {
       env: { ...process.env, ETCDCTL_API: "3" },
     });
     return stdout;
+  }
+
+  /** With the files of a killed process: what is acknowledged is in them. */
+  async copyData(): Promise<() => Promise<void>> {
+    const copy = join(this.directory, "copy");
+    await this.member.kill();
+    await cp(this.dataDirectory, copy, { recursive: true });
+    this.member.start();
+    await this.member.healthy();
+    return async () => {
+      await this.member.kill();
+      await rm(this.dataDirectory, { recursive: true });
+      await cp(copy, this.dataDirectory, { recursive: true });
+      await this.member.restart();
+    };
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

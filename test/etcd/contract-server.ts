@@ -14,6 +14,8 @@ export interface ContractServer extends AsyncDisposable {
   };
   /** Runs etcdctl and resolves with its output. */
   control(...commandLine: readonly string[]): Promise<string>;
+  /** Copies all data as it is now; the result puts the copy back in place of what is there then. */
+  copyData(): Promise<() => Promise<void>>;
 }
 
 export function startContractServer(): Promise<ContractServer> {

@@ -54,6 +54,20 @@ export class EtcdMember {
     return this.#process?.pid ?? 0;
   }
 
+  get dataDirectory(): string {
+    return this.#argumentOf("--data-dir");
+  }
+
+  /** Flags that name it and its cluster. */
+  get identity(): string[] {
+    const flags = ["--name", "--initial-cluster", "--initial-advertise-peer-urls"];
+    return flags.flatMap((flag) => [flag, this.#argumentOf(flag)]);
+  }
+
+  #argumentOf(flag: string): string {
+    return this.#arguments[this.#arguments.indexOf(flag) + 1] ?? "";
+  }
+
   start(): void {
     const log = openSync(this.#logFile(), "a");
     // The kernel ends the member when the test process dies without cleaning up.
@@ -161,6 +175,19 @@ export class EtcdServer implements AsyncDisposable {
       env: { ...process.env, ETCDCTL_API: "3" },
     });
     return stdout;
+  }
+
+  /** As an administrator does it: `snapshot save`, and `snapshot restore` under the old name and addresses. */
+  async copyData(): Promise<() => Promise<void>> {
+    const { member } = this;
+    const file = join(this.#directory, "copy.db");
+    await this.control("snapshot", "save", file);
+    return async () => {
+      await member.kill();
+      await rm(member.dataDirectory, { recursive: true });
+      await this.control("snapshot", "restore", file, ...member.identity, "--data-dir", member.dataDirectory);
+      await member.restart();
+    };
   }
 
   /** Users root and flannel with the password `secret`; flannel may do everything below /coreos.com/network. */

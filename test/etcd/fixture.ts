@@ -128,8 +128,15 @@ export class Follower implements AsyncDisposable {
     return this.changes.filter(({ type }) => type === "snapshot").length;
   }
 
+  /** Outages, however many reasons each had. */
   get disconnects(): number {
-    return this.changes.filter(({ type }) => type === "disconnected").length;
+    const isOut = (index: number) => this.changes[index]?.type === "disconnected";
+    return this.changes.filter((_, index) => isOut(index) && !isOut(index - 1)).length;
+  }
+
+  /** Why, in the order told. */
+  get outageReasons(): string[] {
+    return this.changes.flatMap((change) => (change.type === "disconnected" ? [change.reason] : []));
   }
 
   get unreadable(): string[] {

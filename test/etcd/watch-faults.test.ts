@@ -1,5 +1,6 @@
 // Watching a real etcd through everything that goes wrong: no event is lost, garbage harms nothing.
 import { afterEach, beforeEach, expect, test } from "vitest";
+import type { EtcdSubnetStoreOptions } from "../../src/store/etcd/etcd-subnet-store.ts";
 import type { SubnetStore } from "../../src/store/subnet-store.ts";
 import { type ContractServer, startContractServer } from "./contract-server.ts";
 import { directory, Follower, foreignLease, never, openStore, prefix, putForeignLeases, RawClient } from "./fixture.ts";
@@ -19,8 +20,11 @@ afterEach(async () => {
   await stack[Symbol.asyncDispose]();
 });
 
-async function follow(endpoints = server.endpoints): Promise<{ store: SubnetStore; follower: Follower }> {
-  const store = stack.use(await openStore(endpoints));
+async function follow(
+  endpoints = server.endpoints,
+  options: Partial<EtcdSubnetStoreOptions> = {},
+): Promise<{ store: SubnetStore; follower: Follower }> {
+  const store = stack.use(await openStore(endpoints, options));
   const follower = stack.use(new Follower(store));
   await follower.until("contact after the snapshot", () => follower.changes.some(({ type }) => type === "contact"));
   return { store, follower };
@@ -132,7 +136,9 @@ test("a store that was emptied, so that its revisions start over, leads to a new
 
 test("a black-holed connection is noticed by keepalive and left", async () => {
   const proxy = stack.use(await TcpProxy.start(server.endpoints));
-  const { follower } = await follow(`${proxy.endpoint},${server.endpoints}`);
+  // Comparing what the store holds would find it, too.
+  const auditTimings = { settleMs: 3_600_000 };
+  const { follower } = await follow(`${proxy.endpoint},${server.endpoints}`, { auditTimings });
   const sinceMs = performance.now();
   proxy.blackHole();
   await raw.put({ [foreignLease(1).key]: foreignLease(1).value });

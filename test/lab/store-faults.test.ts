@@ -117,6 +117,26 @@ describe("etcd", () => {
     await putPeers(etcd, [storePeer(5)]);
     await untilPeers(host.namespace, [moved, storePeer(3), storePeer(4), storePeer(5)]);
   });
+
+  it("never tells of a deletion at exactly the compacted revision, and the route goes all the same", async () => {
+    await using site = await openSite(2);
+    const { etcd, agent, host } = site;
+    const member = onlyMember(site);
+    await putPeers(etcd, [storePeer(1), storePeer(2)]);
+    await untilPeers(host.namespace, [storePeer(1), storePeer(2)]);
+    await member.kill9();
+    await agent.untilEvent("store.disconnected");
+    const undo = await blackHole(host, site.port);
+    member.start();
+    await etcd.untilHealthy(member);
+    await etcd.delete(leaseKey(storePeer(1)));
+    await etcd.compact();
+    await undo();
+    await untilPeers(host.namespace, [storePeer(2)]);
+    await agent.untilEvent("leases.corrected");
+    await agent.untilReady({ peers: 1 });
+    expect(agent.events("lease.reacquire")).toEqual([]);
+  });
 });
 
 describe("a cluster of three", () => {

@@ -132,6 +132,7 @@ export const statusSchema = z.object({
   store: z.object({
     description: z.string(),
     connected: z.boolean(),
+    problem: z.string().optional().describe("why it is not connected, or does not do all that is asked of it"),
     ageSeconds: z.number().optional().describe("time since the store last answered; absent before the first answer"),
     certificates: z
       .array(z.object({ role: z.enum(["client", "authority", "server"]), source: z.string(), endsAt: instantSchema }))

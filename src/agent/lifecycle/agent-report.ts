@@ -139,9 +139,11 @@ export class AgentReport {
     const certificates = this.#store?.certificates?.inUse() ?? [];
     const agent = this.#agent;
     const ageMs = agent?.storeView.ageMs;
+    const problem = agent?.storeView.outage;
     return {
       description: this.#store?.description ?? "",
       connected: agent?.storeView.isConnected ?? false,
+      ...(problem !== undefined && { problem }),
       ...(ageMs !== undefined && { ageSeconds: Math.round(ageMs) / 1_000 }),
       ...(certificates.length > 0 && {
         certificates: certificates.map(({ role, source, endsAtMs }) => ({

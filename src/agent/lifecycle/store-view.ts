@@ -8,6 +8,7 @@ export class StoreView {
   #seenMonotonicMs: number | undefined;
   #isConnected = false;
   #obstacle: string | undefined;
+  #outage: string | undefined;
 
   constructor(logger: Logger) {
     this.#logger = logger;
@@ -30,16 +31,21 @@ export class StoreView {
   /** Returns whether the store is back after it was away. */
   follow(change: LeaseChange): boolean {
     if (change.type === "disconnected") {
+      const { reason } = change;
       if (this.#isConnected) {
         const text = "lost the connection to the store: reconnecting; forwarding continues";
-        this.#logger.warn("store.disconnected", text, { reason: change.reason });
+        this.#logger.warn("store.disconnected", text, { reason });
+      } else if (this.#outage !== reason) {
+        this.#logger.warn("store.unreachable", "the store cannot be followed yet: retrying", { reason });
       }
       this.#isConnected = false;
+      this.#outage = reason;
       return false;
     }
     const isBack = !this.#isConnected;
     if (isBack) this.#logger.info("store.connected", "watching the leases", { revision: String(change.revision) });
     this.#isConnected = true;
+    this.#outage = undefined;
     this.answered();
     this.#tell(change);
     return isBack;
@@ -57,6 +63,10 @@ export class StoreView {
       this.#logger.warn("lease.unreadable", message, { key, reason });
     }
     if (type === "snapshot") {
+      if (change.missedKeys !== undefined) {
+        const message = "the store's watch had left out changes: corrected by reading all leases";
+        this.#logger.warn("leases.corrected", message, { keys: change.missedKeys.slice(0, 10) });
+      }
       this.#logger.verbose(1, "leases.read", `read ${change.leases.length} leases`, { revision });
       for (const lease of change.leases) this.#tellLease(lease);
       return;
@@ -70,6 +80,11 @@ export class StoreView {
 
   #tellLease({ key, attributes }: Lease): void {
     this.#logger.verbose(2, "lease.seen", () => `leased to ${describeOwner(attributes)}`, { key });
+  }
+
+  /** Why the leases cannot be followed, as told last; undefined while they are. */
+  get outage(): string | undefined {
+    return this.#outage;
   }
 
   get isConnected(): boolean {

@@ -1,6 +1,6 @@
 // The store itself: keys with their history, leases, watchers, in one directory that belongs to this process. Knows
 // nothing of the network.
-import { randomBytes } from "node:crypto";
+import { randomBytes, randomInt } from "node:crypto";
 import { chmodSync, closeSync, openSync } from "node:fs";
 import { join } from "node:path";
 import type { RangeRequest, ResponseHeader } from "../../etcd-api/etcd.ts";
@@ -34,7 +34,7 @@ export class EmbeddedStore implements AsyncDisposable {
   readonly compactor: Compactor;
   readonly clusterId: bigint;
   readonly memberId: bigint;
-  /** Rises with every start after which something could be written. */
+  /** Names this start: rises with every start, and is no other's, not even of a copy of the files put back. */
   readonly term: bigint;
   readonly #database: Database;
   readonly #queue: CommitQueue;
@@ -43,7 +43,7 @@ export class EmbeddedStore implements AsyncDisposable {
     this.#database = database;
     this.clusterId = knownOr(database, "cluster_id", randomId);
     this.memberId = knownOr(database, "member_id", randomId);
-    this.term = (database.meta("term") ?? 0n) + 1n;
+    this.term = newTerm(database.meta("term") ?? 0n);
     const writeTerm = () => database.setMeta("term", this.term);
     const isTermWritten = isDoneUnlessFull(writeTerm, options.onFailure);
     this.watches = new WatchHub(database, () => this.#queue);
@@ -155,6 +155,12 @@ function knownOr(database: Database, name: "cluster_id" | "member_id", make: () 
   const made = make();
   database.setMeta(name, made);
   return made;
+}
+
+/** The microsecond of now, so that two starts that go on from one state of the files do not share a term. */
+function newTerm(last: bigint): bigint {
+  const now = BigInt(Date.now()) * 1_000n + BigInt(randomInt(1_000));
+  return now > last ? now : last + 1n;
 }
 
 /** Positive as a signed 64-bit number, so that it looks the same everywhere. */

@@ -11,7 +11,13 @@ import type { LeasedSubnets, OwnLease } from "../../lease/lease.ts";
 import { formatLeaseKey } from "../../lease/lease-key.ts";
 import { hasSamePublicIp } from "../../lease/lease-owner.ts";
 import type { AcquireOutcome, LeaseRequest, RememberedLease } from "../subnet-store.ts";
-import { isOverlappedByOlder, type LeaseDirectory, readLeaseRecords, writeLease } from "./lease-directory.ts";
+import {
+  isOverlappedByOlder,
+  type LeaseDirectory,
+  type LeaseSnapshot,
+  readLeaseRecords,
+  writeLease,
+} from "./lease-directory.ts";
 import { deleteIf, revokeStoreLease } from "./operations.ts";
 import type { RangeSnapshot } from "./read-prefix.ts";
 
@@ -22,7 +28,7 @@ export interface AcquiredLease {
 
 /** All leases as they were before ours was written; what happened since then has a later revision. */
 export interface AcquiredLeaseAndOthers extends AcquiredLease {
-  readonly snapshot: RangeSnapshot<LeaseRecord>;
+  readonly snapshot: LeaseSnapshot;
 }
 
 /** Upstream chooses among the first 100 free subnets; after each lost race we look at twice as many. */

@@ -4,7 +4,7 @@ import { randomInt } from "node:crypto";
 import type { KeyValue } from "../../etcd-api/etcd.ts";
 import { etcdLease, revisionNumber } from "../../etcd-api/etcd-lease.ts";
 import { type KeySpace, keySpaceOf } from "../../etcd-api/key-space.ts";
-import { type LeaseRecord, readLeaseRecord } from "../../etcd-api/lease-record.ts";
+import { type LeaseRecord, readLeaseRecord, readLeaseStamp } from "../../etcd-api/lease-record.ts";
 import { type RandomInteger, subnetsOverlap } from "../../lease/allocator.ts";
 import type { Lease, LeaseAttributes, LeasedSubnets, OwnLease } from "../../lease/lease.ts";
 import { formatLeaseValue, parseLeaseValue } from "../../lease/lease-value.ts";
@@ -42,11 +42,34 @@ export async function listLeases(directory: LeaseDirectory, signal: AbortSignal)
   return items.map(({ lease }) => lease).filter((lease) => lease !== undefined);
 }
 
-export function readLeaseRecords(
+export interface LeaseSnapshot extends RangeSnapshot<LeaseRecord> {
+  /** The latest write among them. */
+  readonly lastPut: KeyValue | undefined;
+}
+
+export async function readLeaseRecords(
   { connection, keys }: LeaseDirectory,
   signal: AbortSignal,
-): Promise<RangeSnapshot<LeaseRecord>> {
-  return readRange(connection, keys.directoryRange, (kv) => readLeaseRecord(kv, keys.directory), signal);
+): Promise<LeaseSnapshot> {
+  let lastPut: KeyValue | undefined;
+  const read = (kv: KeyValue) => {
+    if (lastPut === undefined || kv.modRevision > lastPut.modRevision) lastPut = kv;
+    return readLeaseRecord(kv, keys.directory);
+  };
+  const snapshot = await readRange(connection, keys.directoryRange, read, signal);
+  return { ...snapshot, lastPut: lastPut && copyOf(lastPut) };
+}
+
+/** Everything but the values, as cheaply as it can be had. */
+export async function readLeaseStamps({ connection, keys }: LeaseDirectory, signal: AbortSignal) {
+  const read = (kv: KeyValue) => readLeaseStamp(kv, keys.directory);
+  const { items } = await readRange(connection, keys.directoryRange, read, signal, { keysOnly: true });
+  return items;
+}
+
+/** Without the page of the answer that its bytes lie in. */
+function copyOf(kv: KeyValue): KeyValue {
+  return { ...kv, key: Uint8Array.from(kv.key), value: Uint8Array.from(kv.value) };
 }
 
 export interface LeaseWrite {

@@ -5,23 +5,22 @@ import { EtcdRevision } from "../../etcd-api/etcd-lease.ts";
 import type { NetworkConfigDocument } from "../subnet-store.ts";
 import type { LeaseDirectory } from "./lease-directory.ts";
 import { readKey } from "./operations.ts";
+import type { StoreFacts } from "./store-past.ts";
 
-export interface ConfigSnapshot {
+export interface ConfigSnapshot extends StoreFacts {
   /** Undefined while there is none. */
   readonly document: NetworkConfigDocument | undefined;
-  /** Revision of its last write. */
-  readonly writtenAt: bigint | undefined;
+  readonly kv: KeyValue | undefined;
   /** Of the store, when it answered. */
   readonly revision: bigint;
-  readonly clusterId: bigint;
 }
 
 export async function readConfigKey(
   { connection, keys }: LeaseDirectory,
   signal: AbortSignal,
 ): Promise<ConfigSnapshot> {
-  const { kv, revision, clusterId } = await readKey(connection, keys.config, "read the network config", signal);
-  return { document: kv && documentOf(kv), writtenAt: kv?.modRevision, revision, clusterId };
+  const { kv, ...store } = await readKey(connection, keys.config, "read the network config", signal);
+  return { document: kv && documentOf(kv), kv, ...store };
 }
 
 export function documentOf({ value, modRevision }: Pick<KeyValue, "value" | "modRevision">): NetworkConfigDocument {

@@ -6,6 +6,7 @@ import type { KeyRange } from "../../etcd-api/key-space.ts";
 import type { EtcdConnection } from "./etcd-connection.ts";
 import { isTooLarge } from "./etcd-errors.ts";
 import { methods } from "./rpc.ts";
+import type { StoreFacts } from "./store-past.ts";
 
 const MAX_PAGE_KEYS = 1_000;
 /** Before anything is known about the size of the values. */
@@ -14,11 +15,10 @@ const TARGET_PAGE_BYTES = 512 * 1024;
 /** Keys mapped between two turns of the event loop: about 2 ms of work. */
 const CHUNK_KEYS = 250;
 
-export interface RangeSnapshot<T> {
+/** Of the store that answered: another one has other revisions. */
+export interface RangeSnapshot<T> extends StoreFacts {
   /** Revision at which the range looked like this. */
   readonly revision: bigint;
-  /** Of the store that answered: another one has other revisions. */
-  readonly clusterId: bigint;
   readonly items: T[];
 }
 
@@ -59,7 +59,7 @@ async function readOnce<T>(
   let pageKeys = FIRST_PAGE_KEYS;
   let start = range.start;
   let revision = 0n;
-  let clusterId = 0n;
+  let facts: StoreFacts = { clusterId: 0n, raftTerm: 0n };
   for (;;) {
     const request = RangeRequest.fromPartial({
       ...filter,
@@ -78,11 +78,12 @@ async function readOnce<T>(
     }
     if (revision === 0n) {
       revision = page.header?.revision ?? 0n;
-      clusterId = page.header?.clusterId ?? 0n;
+      const { clusterId = 0n, raftTerm = 0n } = page.header ?? {};
+      facts = { clusterId, raftTerm };
     }
     await mapInChunks(page.kvs, map, items);
     const last = page.kvs.at(-1);
-    if (!page.more || last === undefined) return { revision, clusterId, items };
+    if (!page.more || last === undefined) return { revision, ...facts, items };
     start = Buffer.concat([last.key, Uint8Array.of(0)]);
     pageKeys = nextPageKeys(page.kvs);
   }

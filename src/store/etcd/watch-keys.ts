@@ -3,18 +3,19 @@
 import type { ClientDuplexStream } from "@grpc/grpc-js";
 import { BackOff } from "../../async/back-off.ts";
 import { describeError, FlannelError } from "../../errors.ts";
-import { type Event, WatchRequest, type WatchResponse } from "../../etcd-api/etcd.ts";
+import { type Event, Event_EventType, WatchRequest, type WatchResponse } from "../../etcd-api/etcd.ts";
 import type { KeyRange } from "../../etcd-api/key-space.ts";
 import type { EtcdConnection, EtcdStream } from "./etcd-connection.ts";
 import { fromGrpc } from "./etcd-errors.ts";
-import { readKey } from "./operations.ts";
+import { OutageReasons } from "./outage-reasons.ts";
 import { methods, readStream } from "./rpc.ts";
+import type { StorePast } from "./store-past.ts";
 
 export type WatchItem =
   | { readonly type: "events"; readonly events: readonly Event[]; readonly revision: bigint }
-  /** The server answered; everything up to `revision` has been delivered. */
-  | { readonly type: "contact"; readonly revision: bigint }
-  /** Once per outage, when the stream broke. Reconnecting goes on. */
+  /** The server answered; everything up to `revision` has been delivered. `isNew`: a watch was opened just now. */
+  | { readonly type: "contact"; readonly revision: bigint; readonly isNew?: boolean }
+  /** When the stream broke, and for each other reason while reconnecting goes on. */
   | { readonly type: "disconnected"; readonly reason: string }
   /** The last item: events were lost to compaction, or the store is another one or an older copy of itself. */
   | { readonly type: "compacted"; readonly isOtherStore: boolean };
@@ -24,27 +25,29 @@ type WatchStream = ClientDuplexStream<WatchRequest, WatchResponse>;
 /** Answers to a request for progress carry no watch. */
 const NO_WATCH_ID = -1n;
 
-/**
- * Events of `range` from `startRevision` on (at least 1n), in order. `clusterId` is that of the store the revision is
- * from; 0n takes the first store that answers. Ends after "compacted" or when `signal` aborts; never throws.
- */
+export interface WatchStart {
+  readonly range: KeyRange;
+  /** At least 1n. */
+  readonly startRevision: bigint;
+  /** Of the store that the revision is from; kept up to date with what is delivered. */
+  readonly past: StorePast;
+}
+
+/** Events from `startRevision` on, in order. Ends after "compacted" or when `signal` aborts; never throws. */
 export async function* watchKeys(
   connection: EtcdConnection,
-  range: KeyRange,
-  startRevision: bigint,
+  start: WatchStart,
   signal: AbortSignal,
-  clusterId = 0n,
 ): AsyncGenerator<WatchItem, void, undefined> {
   const backOff = new BackOff({ firstMs: 100, maxMs: 5_000 });
-  const known = { clusterId };
-  let next = startRevision;
-  let isConnected = true;
+  const reasons = new OutageReasons();
+  let next = start.startRevision;
   while (!signal.aborted) {
     try {
-      for await (const item of watchOnce(connection, range, next, known, signal)) {
+      for await (const item of watchOnce(connection, { ...start, startRevision: next }, signal)) {
         if (item.type === "events" || item.type === "contact") {
           next = item.resumeAt;
-          isConnected = true;
+          reasons.clear();
           backOff.reset();
         }
         yield item;
@@ -52,8 +55,8 @@ export async function* watchKeys(
       }
     } catch (error) {
       if (signal.aborted) return;
-      if (isConnected) yield { type: "disconnected", reason: describeError(error) };
-      isConnected = false;
+      const reason = describeError(error);
+      if (reasons.isNew(reason)) yield { type: "disconnected", reason };
       await backOff.wait(signal).catch(() => undefined);
     }
   }
@@ -66,9 +69,7 @@ type StreamItem =
 /** One stream, until it breaks (throws) or the watch is compacted. */
 async function* watchOnce(
   connection: EtcdConnection,
-  range: KeyRange,
-  startRevision: bigint,
-  known: { clusterId: bigint },
+  { range, startRevision, past }: WatchStart,
   signal: AbortSignal,
 ): AsyncGenerator<StreamItem, void, undefined> {
   const opened = await connection.openStream(methods.watch, signal);
@@ -79,21 +80,28 @@ async function* watchOnce(
     stream.write(createRequest(range, startRevision));
     for await (const response of readStream(stream)) {
       if (response.canceled) {
-        if (response.compactRevision > 0n) yield { type: "compacted", isOtherStore: isOtherStore(response, known) };
+        // Whether it is another store as well is for the caller to tell, who reads everything anew.
+        if (response.compactRevision > 0n) yield { type: "compacted", isOtherStore: false };
         else throw cancelledByServer(response, opened);
         return;
       }
-      if (response.created) {
+      const isNew = response.created;
+      if (isNew) {
         timers.created();
-        if (isOtherStore(response, known) || (await isOlderCopy(connection, range, response, next, signal))) {
+        const place = { key: range.start, followedTo: next - 1n };
+        if (await past.isMissingIn(connection, response.header, place, signal)) {
           yield { type: "compacted", isOtherStore: true };
           return;
         }
-        known.clusterId = response.header?.clusterId ?? 0n;
       }
       next = resumeRevision(response, next);
-      if (response.events.length === 0) yield { type: "contact", revision: next - 1n, resumeAt: next };
-      else yield { type: "events", events: response.events, revision: lastRevision(response), resumeAt: next };
+      if (response.events.length === 0) {
+        yield { type: "contact", revision: next - 1n, resumeAt: next, ...(isNew && { isNew }) };
+        continue;
+      }
+      const lastPut = response.events.findLast(({ type }) => type === Event_EventType.PUT)?.kv;
+      if (lastPut !== undefined) past.followPut(lastPut);
+      yield { type: "events", events: response.events, revision: lastRevision(response), resumeAt: next };
     }
     throw new FlannelError("STORE_UNAVAILABLE", `etcd ${url} ended the watch`, { retryable: true });
   } catch (error) {
@@ -126,33 +134,6 @@ function resumeRevision(response: WatchResponse, next: bigint): bigint {
 
 function lastRevision(response: WatchResponse): bigint {
   return response.events.at(-1)?.kv?.modRevision ?? 0n;
-}
-
-/**
- * A store that was made anew behind the same address counts its own revisions: it may be past ours without our ever having
- * seen what is in it.
- */
-function isOtherStore({ header }: WatchResponse, known: { readonly clusterId: bigint }): boolean {
-  return known.clusterId !== 0n && header !== undefined && header.clusterId !== known.clusterId;
-}
-
-/** True when the store has not even come as far as what we already saw: its files were replaced by older ones. */
-async function isOlderCopy(
-  connection: EtcdConnection,
-  range: KeyRange,
-  created: WatchResponse,
-  next: bigint,
-  signal: AbortSignal,
-): Promise<boolean> {
-  if ((created.header?.revision ?? 0n) + 1n >= next) return false;
-  // A member may just lag behind: only a read through the leader tells.
-  const { revision } = await readKey(
-    connection,
-    Buffer.from(range.start).toString(),
-    "read the store's revision",
-    signal,
-  );
-  return revision + 1n < next;
 }
 
 function cancelledByServer(

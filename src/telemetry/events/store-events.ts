@@ -85,6 +85,11 @@ export const storeEvents = {
   ),
   "lease.unavailable.recovered": info("The agent acquired a lease after a retry."),
   "lease.unreadable": warn("A key under the prefix is not a lease; the agent ignores it.", "Delete the key."),
+  "leases.corrected": warn(
+    "The store's watch had left out changes of leases, as etcd does after an unlucky compaction; the agent compared " +
+      "what it knew with what the store holds, and corrected it.",
+    "None. If it happens often, update etcd.",
+  ),
   "leases.changed": verbose(1, "The store reported changed leases."),
   "leases.read": verbose(1, "The agent read all leases."),
 
@@ -118,6 +123,11 @@ export const storeEvents = {
   ),
   "store.restarted": info("The store of `--store=embedded` accepts connections again."),
   "store.said": warn("A line of the store of `--store=embedded`.", "Follow the line."),
+
+  "store.unreachable": warn(
+    "The agent still cannot follow the store, for the reason in the line; it retries.",
+    "Check the store and the network to it.",
+  ),
 
   "warm-start": notice(
     "The agent uses the remembered lease and peers: as a warning, because the store does not answer; as " +

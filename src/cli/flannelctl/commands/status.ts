@@ -3,7 +3,7 @@ import { controlPaths } from "../../../agent/control/control-paths.ts";
 import { type Status, statusSchema } from "../../../agent/control/control-protocol.ts";
 import { hasCode } from "../../../errors.ts";
 import { type ExitCode, exitCodes } from "../../../exit-codes.ts";
-import { formatDuration, formatPairs, type Paint } from "../../../terminal/text.ts";
+import { formatDuration, formatPairs, type Paint, printable } from "../../../terminal/text.ts";
 import { askAgent } from "../session/control-client.ts";
 import { type Invocation, present } from "../session/invocation.ts";
 import { statusOutputSchema } from "../session/json-output.ts";
@@ -64,7 +64,8 @@ function describeState({ state, pendingState }: Status, paint: Paint): string {
 
 function describeStore({ store }: Status): string {
   const age = store.ageSeconds === undefined ? "never answered" : `last answer ${formatDuration(store.ageSeconds)} ago`;
-  const link = store.connected ? "connected" : "not connected";
+  const why = store.problem === undefined ? "" : ` (${printable(store.problem)})`;
+  const link = store.connected ? "connected" : `not connected${why}`;
   return `${store.description}, ${link}, ${age}`;
 }
 
