@@ -59,7 +59,7 @@ const rooms = {
   "host/kinds": ["ip", "sys", "netlink", "netlink/rtnetlink"],
   "host/reconcile": ["ip", "netlink/rtnetlink", "host/kinds"],
   host: ["ip", "netlink/rtnetlink", "host/kinds", "host/reconcile"],
-  firewall: ["ip", "sys", "netlink/nftables"],
+  firewall: ["ip", "json", "sys", "netlink/nftables"],
   tunnel: ["ip", "sys"],
   backend: ["ip", "json", "config", "lease", "host/kinds", "underlay", "tunnel"],
   doctor: ["ip", "sys", "netlink", "netlink/rtnetlink", "underlay", "firewall", "backend"],

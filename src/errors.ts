@@ -107,6 +107,11 @@ export const errorCodes = {
     remedy: "`flannelctl rules` shows what is missing.",
     retry: "agent",
   },
+  FIREWALL_UNREADABLE: {
+    meaning: "The traffic rules of this host cannot be read completely, so flannel does not change them.",
+    remedy: "Install nftables, or set `EnableNFTables` to true; the message names what is not listed.",
+    retry: "agent",
+  },
   SERVICE_FAILED: {
     meaning: "systemd could not start or stop a unit, or a unit did not become ready.",
     remedy: "`systemctl status` and `journalctl -u` of the unit that the message names.",

@@ -13,6 +13,8 @@ export const findingMeanings = {
     "A policy rule of another program routes packets for the network of the containers past the main table.",
   "port-in-use": "Another program uses the UDP port of the backend.",
   "rp-filter": "Strict reverse path filtering drops packets whose replies would leave through another interface.",
+  "rules-unreadable":
+    "Traffic rules of this host cannot be read completely: the agent leaves that table unchanged, so its own rules may be missing.",
 } as const;
 
 export type FindingName = keyof typeof findingMeanings;

@@ -17,12 +17,18 @@ export class FactGatherer {
   /** Stays the caller's. */
   readonly #netlink: Rtnetlink;
   readonly #findForwardDrops: () => Promise<HostFacts["forwardDrops"]>;
+  readonly #unreadableRules: () => HostFacts["unreadableRules"];
   /** A kernel does not lose the ability while it runs. */
   #canMakeVxlan = false;
 
-  constructor(netlink: Rtnetlink, findForwardDrops: () => Promise<HostFacts["forwardDrops"]>) {
+  constructor(
+    netlink: Rtnetlink,
+    findForwardDrops: () => Promise<HostFacts["forwardDrops"]>,
+    unreadableRules: () => HostFacts["unreadableRules"],
+  ) {
     this.#netlink = netlink;
     this.#findForwardDrops = findForwardDrops;
+    this.#unreadableRules = unreadableRules;
   }
 
   /** Facts that are not needed are empty. Throws when the kernel cannot be read. */
@@ -42,6 +48,7 @@ export class FactGatherer {
         policyRouting: await readPolicyRouting(this.#netlink, context.networks, names),
       }),
       ...(needs.has("forwardDrops") && { forwardDrops: await this.#findForwardDrops() }),
+      ...(needs.has("unreadableRules") && { unreadableRules: this.#unreadableRules() }),
       ...(needs.has("foreignUdpPorts") && { foreignUdpPorts: foreignUdpPorts(links) }),
     };
   }

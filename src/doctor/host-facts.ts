@@ -11,6 +11,8 @@ export interface HostFacts {
   /** Addresses, with the device they are on. Not ours. */
   readonly addresses: readonly { readonly address: Prefix; readonly device: string }[];
   readonly forwardDrops: readonly ForwardDrop[];
+  /** Why places for traffic rules cannot be read. */
+  readonly unreadableRules: readonly string[];
   /** UDP ports bound by sockets other than those of vxlan devices. */
   readonly foreignUdpPorts: ReadonlySet<number>;
   /** Policy rules of this host, and the routes that those of others lead to. */
@@ -25,6 +27,7 @@ export const noFacts: HostFacts = {
   routes: [],
   addresses: [],
   forwardDrops: [],
+  unreadableRules: [],
   foreignUdpPorts: new Set(),
   policyRouting: { rules: [], tables: new Map() },
   deviceRefusal: undefined,

@@ -35,6 +35,7 @@ const clean: HostFacts = {
     { address: parsePrefix("10.5.1.1/24"), device: "cni0" },
   ],
   forwardDrops: [],
+  unreadableRules: [],
   foreignUdpPorts: new Set([53]),
   policyRouting: { rules: [], tables: new Map() },
   deviceRefusal: undefined,
@@ -59,6 +60,7 @@ test("each fact has its finding, errors first", () => {
     ]),
     addresses: [{ address: parsePrefix("10.5.7.1/20"), device: "eth1" }],
     forwardDrops: [{ family: 6, chain: "ip6tables FORWARD", by: "policy DROP", cure: "ip6tables -P FORWARD ACCEPT" }],
+    unreadableRules: ["iptables does not list table ip nat"],
     foreignUdpPorts: new Set([8472]),
     deviceRefusal: "Unknown device type",
   };
@@ -67,6 +69,7 @@ test("each fact has its finding, errors first", () => {
     "error ip-forward",
     "error ip-forward",
     "error external-mtu",
+    "error rules-unreadable",
     "error port-in-use",
     "warning rp-filter",
     "warning forward-policy",
@@ -74,7 +77,10 @@ test("each fact has its finding, errors first", () => {
   ];
   expect(checks(facts, { overlayMtuBytes: 1230 })).toEqual(expected);
   // A host that only leases a subnet sends nothing.
-  expect(checks(facts, { needs: { carriesTraffic: false } })).toEqual(["warning network-overlap"]);
+  expect(checks(facts, { needs: { carriesTraffic: false } })).toEqual([
+    "error rules-unreadable",
+    "warning network-overlap",
+  ]);
 });
 
 test("only the facts that the applicable checks need are gathered", () => {

@@ -10,6 +10,7 @@ import { networkOverlap } from "./checks/network-overlap.ts";
 import { policyRule } from "./checks/policy-rule.ts";
 import { portInUse } from "./checks/port-in-use.ts";
 import { rpFilter } from "./checks/rp-filter.ts";
+import { rulesUnreadable } from "./checks/rules-unreadable.ts";
 import type { CheckFinding } from "./finding.ts";
 import { FactGatherer, readForwarding } from "./gather-facts.ts";
 import { type FactName, type HostFacts, noFacts } from "./host-facts.ts";
@@ -20,6 +21,7 @@ export const preflightChecks: readonly Check[] = [
   rpFilter,
   externalMtu,
   forwardPolicy,
+  rulesUnreadable,
   portInUse,
   policyRule,
   networkOverlap,
@@ -29,8 +31,12 @@ export class Preflight {
   readonly #gatherer: FactGatherer;
 
   /** `netlink` stays the caller's. */
-  constructor(netlink: Rtnetlink, findForwardDrops: () => Promise<HostFacts["forwardDrops"]>) {
-    this.#gatherer = new FactGatherer(netlink, findForwardDrops);
+  constructor(
+    netlink: Rtnetlink,
+    findForwardDrops: () => Promise<HostFacts["forwardDrops"]>,
+    unreadableRules: () => HostFacts["unreadableRules"] = () => [],
+  ) {
+    this.#gatherer = new FactGatherer(netlink, findForwardDrops, unreadableRules);
   }
 
   /** What stands in the way now, worst first; throws only when the kernel cannot be read. */

@@ -1,7 +1,8 @@
 // Which firewall tools this host has, and which of them the rules belong into.
-import { FlannelError } from "../errors.ts";
+import { describeError, FlannelError } from "../errors.ts";
+import { isAbsentEngine } from "./absent-engine.ts";
 import type { Family, Prefix } from "../ip/address.ts";
-import { findTool, tryTool } from "../sys/run-tool.ts";
+import { findTool, runTool, tryTool } from "../sys/run-tool.ts";
 import { hasLegacyTables, IptablesEngine, type IptablesTools, legacyTables } from "./iptables-engine.ts";
 import { countForeignRules } from "./iptables-save.ts";
 import { NftablesEngine } from "./nftables-engine.ts";
@@ -19,6 +20,8 @@ export interface FoundEngines {
   readonly reason: string;
   /** The host lacks what was asked for. */
   readonly warning?: string;
+  /** Why one that may have rules of an earlier mode cannot be looked at. */
+  readonly unreadable?: string;
 }
 
 export interface FindEnginesOptions {
@@ -36,13 +39,14 @@ export async function findEngines({ preferNftables, names, network }: FindEngine
   const iptables = variants.map((tools) => new IptablesEngine(tools, names, network));
   const chosen = await chooseVariant(variants);
   const preferred = iptables.find(({ name }) => name === `iptables-${chosen?.tools.variant}`);
+  const unread = nftables.isUnreadable === true ? { unreadable: nftables.problem } : {};
   const engines = [...(nftables.engine === undefined ? [] : [nftables.engine]), ...iptables];
   const others = (primary: RuleEngine) => engines.filter((engine) => engine !== primary);
   if (preferNftables && nftables.engine !== undefined) {
     return { primary: nftables.engine, others: others(nftables.engine), reason: "EnableNFTables is true" };
   }
   if (!preferNftables && preferred !== undefined) {
-    return { primary: preferred, others: others(preferred), reason: chosen?.reason ?? "" };
+    return { primary: preferred, others: others(preferred), reason: chosen?.reason ?? "", ...unread };
   }
   const primary = preferNftables ? preferred : nftables.engine;
   if (primary === undefined) {
@@ -57,13 +61,13 @@ export async function findEngines({ preferNftables, names, network }: FindEngine
 async function openNftables(
   names: RuleNames,
   isPreferred: boolean,
-): Promise<{ engine?: NftablesEngine; problem: string }> {
+): Promise<{ engine?: NftablesEngine; problem: string; isUnreadable?: boolean }> {
   const path = findTool("nft");
   if (path === undefined) return { problem: "this host has no nft" };
   try {
     return { engine: await NftablesEngine.open(path, names, isPreferred), problem: "" };
   } catch (error) {
-    return { problem: error instanceof Error ? error.message : String(error) };
+    return { problem: describeError(error), isUnreadable: !isAbsentEngine(error) };
   }
 }
 
@@ -93,6 +97,7 @@ async function describeTools(program: string, ipset: Promise<string | undefined>
     version: readVersion(stdout),
     save: { 4: findTool(`${program}-save`), 6: findTool(`${ipv6}-save`) },
     ipset: await ipset,
+    program: { 4: path, 6: findTool(ipv6) },
     restore: { 4: findTool(`${program}-restore`), 6: findTool(`${ipv6}-restore`) },
   };
 }
@@ -108,10 +113,10 @@ async function chooseVariant(variants: readonly IptablesTools[]): Promise<Varian
   if (first === undefined) return undefined;
   if (second === undefined) return { tools: first, reason: "it is the only iptables on this host" };
   // The usual case, told without starting a program.
-  if (first.variant === "nft" && !hasLegacyTables())
-    return { tools: first, reason: "it is the default iptables on this host" };
+  const byDefault = { tools: first, reason: "it is the default iptables on this host" };
+  if (first.variant === "nft" && !mayHaveLegacyTables()) return byDefault;
   const [ofFirst, ofSecond] = [await foreignRules(first), await foreignRules(second)];
-  if (ofFirst === ofSecond) return { tools: first, reason: "it is the default iptables on this host" };
+  if (ofFirst === undefined || ofSecond === undefined || ofFirst === ofSecond) return byDefault;
   const tools = ofFirst > ofSecond ? first : second;
   return {
     tools,
@@ -123,15 +128,27 @@ function nameOf({ variant }: IptablesTools): EngineName {
   return `iptables-${variant}`;
 }
 
-async function foreignRules({ variant, save }: IptablesTools): Promise<number> {
-  const counts = await Promise.all(
-    ([4, 6] as const).map(async (family) => {
-      const program = save[family];
-      // Listing legacy tables would make them.
-      if (program === undefined || (variant === "legacy" && legacyTables(family).length === 0)) return 0;
-      const { stdout } = await tryTool(program, []);
-      return countForeignRules(stdout);
-    }),
-  );
-  return counts.reduce((sum, count) => sum + count, 0);
+function mayHaveLegacyTables(): boolean {
+  try {
+    return hasLegacyTables();
+  } catch {
+    return true;
+  }
+}
+
+/** Undefined when they cannot be read. */
+async function foreignRules({ variant, save }: IptablesTools): Promise<number | undefined> {
+  try {
+    const counts = await Promise.all(
+      ([4, 6] as const).map(async (family) => {
+        const program = save[family];
+        // Listing legacy tables would make them.
+        if (program === undefined || (variant === "legacy" && legacyTables(family).length === 0)) return 0;
+        return countForeignRules(await runTool(program, []));
+      }),
+    );
+    return counts.reduce((sum, count) => sum + count, 0);
+  } catch {
+    return undefined;
+  }
 }

@@ -25,6 +25,8 @@ export interface FirewallStatus {
   readonly reason: string;
   /** What is odd about it. */
   readonly warnings: readonly string[];
+  /** Places of rules that cannot be read completely and are therefore left alone, in words. */
+  readonly unreadable: readonly string[];
   readonly failures: readonly RuleFailure[];
   readonly repairs: { readonly total: number; readonly last: readonly RuleRepair[] };
 }

@@ -92,7 +92,13 @@ export class Firewall implements AsyncDisposable {
 
   status(): FirewallStatus {
     if (this.#pass instanceof RulePass) return this.#pass.status();
-    const nothing = { mode: "none", warnings: [], failures: [], repairs: { total: 0, last: [] } } as const;
+    const nothing = {
+      mode: "none",
+      warnings: [],
+      unreadable: [],
+      failures: [],
+      repairs: { total: 0, last: [] },
+    } as const;
     if (this.#pass === undefined) return { ...nothing, reason: "the agent is looking for nft and iptables" };
     const error = this.#pass.message;
     // Without a tool nobody else drops anything either: only masquerading is really missing.
@@ -151,9 +157,10 @@ export class Firewall implements AsyncDisposable {
     try {
       const byFamily = (family: Family) => networks.find((network) => familyOf(network) === family);
       const engines = await findEngines({ preferNftables, names: this.#names, network: byFamily });
-      const { primary, reason, warning } = engines;
+      const { primary, reason, warning, unreadable } = engines;
       const problem = primary.name === "nftables" ? undefined : await bridgeNetfilterProblem();
-      const warnings = [warning, problem].filter((entry) => entry !== undefined);
+      const left = unreadable === undefined ? undefined : `cannot look for old rules in nftables: ${unreadable}`;
+      const warnings = [warning, left, problem].filter((entry) => entry !== undefined);
       this.#pass = new RulePass(engines, warnings, logger, metrics);
       logger.info("firewall.mode", `using ${primary.name} for traffic rules: ${reason}`);
       for (const message of warnings) logger.warn("firewall.odd", message);

@@ -27,12 +27,12 @@ export async function nftForwardDrops(names: RuleNames): Promise<ForwardDrop[]> 
   const nft = findTool("nft");
   if (nft === undefined) return [];
   const drops: ForwardDrop[] = [];
-  for (const chain of readForwardChains((await tryTool(nft, ["-j", "list", "chains"])).stdout, names)) {
+  const chains = await tryTool(nft, ["-j", "list", "chains"]);
+  if (chains.exitCode !== 0) return drops;
+  for (const chain of readForwardChains(chains.stdout, names)) {
     const { family, table, name } = chain;
-    const listing = chain.hasDropPolicy
-      ? ""
-      : (await tryTool(nft, ["-j", "list", "chain", family, table, name])).stdout;
-    const rule = readFinalDrop(listing);
+    const listing = chain.hasDropPolicy ? undefined : await tryTool(nft, ["-j", "list", "chain", family, table, name]);
+    const rule = listing?.exitCode === 0 ? readFinalDrop(listing.stdout) : undefined;
     const by = chain.hasDropPolicy ? "policy DROP" : rule === undefined ? undefined : `rule "${rule}"`;
     if (by === undefined) continue;
     drops.push({

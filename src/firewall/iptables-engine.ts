@@ -2,13 +2,22 @@
 import { readFileSync } from "node:fs";
 import { FlannelError } from "../errors.ts";
 import type { Address, Family, Prefix } from "../ip/address.ts";
+import { isMissingFile } from "../sys/files.ts";
 import { runTool } from "../sys/run-tool.ts";
-import { restoreInput } from "./iptables-restore.ts";
-import { type IptablesFound, readIptablesSave } from "./iptables-save.ts";
-import { iptablesLines, toolName } from "./iptables-text.ts";
+import { removedByHandle, restoreInput } from "./iptables-restore.ts";
+import {
+  type FoundTable,
+  type IptablesFound,
+  isCompleteListing,
+  isEndedListing,
+  joinTables,
+  readIptablesTable,
+} from "./iptables-save.ts";
+import { type ChainPlace, chainPlaces, iptablesLines, toolName } from "./iptables-text.ts";
 import { destroyNodeSet, nodeSetLines, readNodeSet, writeNodeSet } from "./node-set.ts";
 import type { RuleEngine } from "./rule-engine.ts";
 import type { FamilyRules, RuleNames } from "./rule-set.ts";
+import { deleteByHandle, readUnlistedTable } from "./unlisted-table.ts";
 import { isAtLeast } from "./version.ts";
 
 /** Paths of the programs of one variant. */
@@ -17,6 +26,8 @@ export interface IptablesTools {
   readonly version: readonly number[];
   readonly save: Readonly<Record<Family, string | undefined>>;
   readonly restore: Readonly<Record<Family, string | undefined>>;
+  /** `iptables` itself. */
+  readonly program: Readonly<Record<Family, string | undefined>>;
   /** Where it works; without it every node has a rule of its own. */
   readonly ipset: string | undefined;
 }
@@ -54,10 +65,13 @@ export class IptablesEngine implements RuleEngine<Found> {
   }
 
   async read(family: Family): Promise<Found> {
-    const tables = this.#tables(family);
-    const save = this.#tools.save[family];
-    const texts = save === undefined ? [] : await Promise.all(tables.map((table) => runTool(save, ["-t", table])));
-    const found = readIptablesSave(texts.join(""), family, this.#names, this.#network(family));
+    const present = this.#tables(family);
+    const places = chainPlaces(this.#names).filter(({ table }) => present.includes(table));
+    const reading = places.map(async (place) => [place.table, await this.#readTable(family, place)] as const);
+    // The first table's error is told, whichever comes first.
+    const failed = (await Promise.allSettled(reading)).find((result) => result.status === "rejected");
+    if (failed !== undefined) throw failed.reason;
+    const found = joinTables(new Map(await Promise.all(reading)), family, this.#names);
     const setName = this.#names.nodeSet(family);
     const { ipset } = this.#tools;
     const isUsed = this.#madeSets.has(family) || found.lines.some((line) => line.includes(` ${setName} `));
@@ -74,11 +88,30 @@ export class IptablesEngine implements RuleEngine<Found> {
       this.#madeSets.add(family);
       await writeNodeSet(ipset, setName, family, rules.nodes, found.nodes);
     }
+    const stale = removedByHandle(rules, found, this.#names, family);
+    await deleteByHandle(stale.before);
     await this.#restore(family, restoreInput(rules, found, this.#names, ipset !== undefined));
+    await deleteByHandle(stale.after);
     if (ipset !== undefined && rules?.nodes === undefined && found.nodes !== undefined) {
       await destroyNodeSet(ipset, setName);
       this.#madeSets.delete(family);
     }
+  }
+
+  /** Throws unless all of it was read: what is not listed is not absent. */
+  async #readTable(family: Family, place: ChainPlace): Promise<FoundTable> {
+    const save = this.#tools.save[family];
+    const network = this.#network(family);
+    if (save === undefined) return readIptablesTable("", place, network);
+    const args = ["-t", place.table];
+    const text = await runTool(save, args);
+    const isLegacy = this.#tools.variant === "legacy";
+    if (!isEndedListing(text) || (isLegacy && !text.includes(`*${place.table}\n`))) {
+      const message = `${save} ${args.join(" ")} ended before the table did`;
+      throw new FlannelError("FIREWALL_UNREADABLE", message, { retryable: true });
+    }
+    if (isCompleteListing(text)) return readIptablesTable(text, place, network);
+    return await readUnlistedTable({ place, family, network, iptables: this.#tools.program[family] });
   }
 
   async #restore(family: Family, input: string): Promise<void> {
@@ -105,13 +138,16 @@ export function hasLegacyTables(): boolean {
   return ([4, 6] as const).some((family) => legacyTables(family).length > 0);
 }
 
-/** Tables of legacy iptables that exist in this network namespace. */
+/** Tables of legacy iptables that exist in this network namespace. Throws `FIREWALL_UNREADABLE` unless it is known. */
 export function legacyTables(family: Family): string[] {
+  const path = family === 4 ? "/proc/net/ip_tables_names" : "/proc/net/ip6_tables_names";
   try {
-    return readFileSync(family === 4 ? "/proc/net/ip_tables_names" : "/proc/net/ip6_tables_names", "utf8")
+    return readFileSync(path, "utf8")
       .split("\n")
       .filter((name) => name !== "");
-  } catch {
-    return [];
+  } catch (cause) {
+    // Without the module there are no tables.
+    if (isMissingFile(cause)) return [];
+    throw new FlannelError("FIREWALL_UNREADABLE", `cannot read ${path}`, { cause, retryable: true });
   }
 }

@@ -1,6 +1,8 @@
 // The input of iptables-restore --noflush that makes what was found into what is wanted. Pure.
-import type { FoundChain, IptablesFound } from "./iptables-save.ts";
+import type { Family } from "../ip/address.ts";
+import type { FoundChain, FoundRule, IptablesFound } from "./iptables-save.ts";
 import { type ChainPlace, chainPlaces, jumpCommand, jumpSpec, ruleSpecs } from "./iptables-text.ts";
+import { nftFamily } from "./nft-text.ts";
 import type { FamilyRules, RuleNames } from "./rule-set.ts";
 
 /**
@@ -32,18 +34,17 @@ function tableBlock(place: ChainPlace, specs: readonly string[] | undefined, fou
 function wantedLines(place: ChainPlace, specs: readonly string[], found: FoundChain | undefined): string[] {
   const isFilled = found?.exists === true && found.specs.join("\n") === specs.join("\n");
   const isReached = isJumpRight(place, found);
-  const leftovers = found?.leftovers ?? [];
   const fill = isFilled ? [] : [`:${place.chain} - [0:0]`, ...specs.map((spec) => `-A ${place.chain} ${spec}`)];
-  const jumps = isReached ? [] : [...removeJumps(place, found), `${jumpCommand(place)} ${jumpSpec(place)}`];
-  return [...fill, ...jumps, ...leftovers.map((spec) => `-D ${place.builtIn} ${spec}`)];
+  const jumps = isReached ? [] : [...remove(place, found?.jumps), `${jumpCommand(place)} ${jumpSpec(place)}`];
+  return [...fill, ...jumps, ...remove(place, found?.leftovers)];
 }
 
 /** Jumps first, then the chain. */
 function removalLines(place: ChainPlace, found: FoundChain | undefined): string[] {
   if (found === undefined) return [];
   return [
-    ...removeJumps(place, found),
-    ...found.leftovers.map((spec) => `-D ${place.builtIn} ${spec}`),
+    ...remove(place, found.jumps),
+    ...remove(place, found.leftovers),
     ...(found.exists ? [`-F ${place.chain}`, `-X ${place.chain}`] : []),
   ];
 }
@@ -54,6 +55,33 @@ function isJumpRight(place: ChainPlace, found: FoundChain | undefined): boolean 
   return !place.jumpsFirst || jump.position === 1;
 }
 
-function removeJumps(place: ChainPlace, found: FoundChain | undefined): string[] {
-  return (found?.jumps ?? []).map(({ spec }) => `-D ${place.builtIn} ${spec}`);
+/** Those with a handle are nft's to remove: `removedByHandle`. */
+function remove({ builtIn }: ChainPlace, rules: readonly FoundRule[] = []): string[] {
+  return rules.filter(({ handle }) => handle === undefined).map(({ spec }) => `-D ${builtIn} ${spec}`);
+}
+
+/** Commands of nft that remove what has a handle: `before` the input is loaded, since the chain goes, or `after` it. */
+export interface RemovedByHandle {
+  readonly before: readonly string[];
+  readonly after: readonly string[];
+}
+
+export function removedByHandle(
+  rules: FamilyRules | undefined,
+  found: IptablesFound,
+  names: RuleNames,
+  family: Family,
+): RemovedByHandle {
+  const [before, after]: [string[], string[]] = [[], []];
+  for (const place of chainPlaces(names)) {
+    const present = found.byTable.get(place.table);
+    const isWanted = rules !== undefined && place.rulesOf(rules) !== undefined;
+    const jumps = isWanted && isJumpRight(place, present) ? [] : (present?.jumps ?? []);
+    for (const { handle } of [...jumps, ...(present?.leftovers ?? [])]) {
+      if (handle === undefined) continue;
+      const chain = `${nftFamily(family)} ${place.table} ${place.builtIn}`;
+      (isWanted ? after : before).push(`delete rule ${chain} handle ${handle}`);
+    }
+  }
+  return { before, after };
 }

@@ -1,11 +1,13 @@
 // Reads `nft -j list table` back into the lines of nft-text.ts. What it does not know it shows as it is, which then
 // differs from everything wanted. Pure.
+import { FlannelError } from "../errors.ts";
 import { type Address, tryParseAddress } from "../ip/address.ts";
+import { tryParseJson } from "../json/try-parse-json.ts";
 import { chainLine, elementLine, type NftFound, nftChains, nodeSetName, ruleLine, setLine } from "./nft-text.ts";
 
 export const noTable: NftFound = { lines: [], hasTable: false, chains: [], sets: [], nodes: [], isForeign: false };
 
-/** `table`: `ip flannel-ipv4`. Text that is not nft's JSON reads as an empty table. */
+/** `table`: `ip flannel-ipv4`. Throws `FIREWALL_UNREADABLE` for text that is not nft's JSON. */
 export function readNftTable(json: string, table: string): NftFound {
   const entries = nftEntries(json);
   const sets = entries.map((entry) => field(entry, "set")).filter((set) => set !== undefined);
@@ -40,14 +42,19 @@ export function readNftTable(json: string, table: string): NftFound {
   };
 }
 
-/** The objects of any `nft -j` listing. */
+/** The objects of any `nft -j` listing. Throws `FIREWALL_UNREADABLE` for any other text: half a listing is none. */
 export function nftEntries(json: string): readonly unknown[] {
-  try {
-    const entries = field(JSON.parse(json), "nftables");
-    return Array.isArray(entries) ? entries : [];
-  } catch {
-    return [];
-  }
+  const entries = field(tryParseJson(json), "nftables");
+  if (Array.isArray(entries)) return entries;
+  const shown = JSON.stringify(json.slice(0, 60));
+  throw new FlannelError("FIREWALL_UNREADABLE", `nft printed something else than a JSON listing: ${shown}`, {
+    retryable: true,
+  });
+}
+
+/** What nft says of a table or chain that does not exist; not what a loader says that misses a library. */
+export function isMissingObject({ stderr, exitCode }: { readonly stderr: string; readonly exitCode: number }): boolean {
+  return exitCode === 1 && /^Error: .*No such file or directory/m.test(stderr);
 }
 
 export function field(value: unknown, key: string): unknown {
@@ -84,7 +91,8 @@ function ruleText(rule: unknown): string {
   return Array.isArray(expressions) ? expressions.map(expressionText).join(" ") : "?";
 }
 
-function expressionText(expression: unknown): string {
+/** As nft shows it; what it does not know as JSON. */
+export function expressionText(expression: unknown): string {
   const match = field(expression, "match");
   if (match !== undefined) return matchText(match) ?? JSON.stringify(expression);
   for (const verdict of ["accept", "return", "drop"]) {

@@ -4,7 +4,7 @@ import type { FamilyRules, PrefixMatch, Rule, RuleNames } from "./rule-set.ts";
 
 type NftFamily = "ip" | "ip6";
 
-function nftFamily(family: Family): NftFamily {
+export function nftFamily(family: Family): NftFamily {
   return family === 4 ? "ip" : "ip6";
 }
 

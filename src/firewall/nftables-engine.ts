@@ -2,7 +2,7 @@
 import { FlannelError } from "../errors.ts";
 import type { Family } from "../ip/address.ts";
 import { rejected, runTool, tryTool } from "../sys/run-tool.ts";
-import { noTable, readNftTable } from "./nft-json.ts";
+import { isMissingObject, noTable, readNftTable } from "./nft-json.ts";
 import { type NftFound, nftLines, nftScript, tableOf, withoutComments } from "./nft-text.ts";
 import type { FoundRules, RuleEngine } from "./rule-engine.ts";
 import type { FamilyRules, RuleNames } from "./rule-set.ts";
@@ -62,7 +62,7 @@ export class NftablesEngine implements RuleEngine<Found> {
     const args = ["-j", "list", "table", ...table.split(" ")];
     const result = await tryTool(this.#path, args);
     if (result.exitCode === 0) return { ...readNftTable(result.stdout, table), dropsForwarded: false };
-    if (result.stderr.includes("No such file or directory")) return { ...noTable, dropsForwarded: false };
+    if (isMissingObject(result)) return { ...noTable, dropsForwarded: false };
     throw rejected(this.#path, args, result);
   }
 

@@ -14,10 +14,13 @@ export function nodeSetLines(name: string, family: Family, nodes: readonly Addre
   return [`ipset create ${name} ${type}`, ...nodes.map((node) => `ipset add ${name} ${node}`)];
 }
 
-/** The members; undefined when there is no such set. */
+/** The members; undefined when there is no such set. Throws what the tool says of anything else. */
 export async function readNodeSet(path: string, name: string): Promise<readonly Address[] | undefined> {
-  const { stdout, exitCode } = await tryTool(path, ["save", name]);
-  return exitCode === 0 ? parseNodeSet(stdout, name) : undefined;
+  const args = ["save", name];
+  const result = await tryTool(path, args);
+  if (result.exitCode === 0) return parseNodeSet(result.stdout, name);
+  if (/does not exist/.test(result.stderr)) return undefined;
+  throw rejected(path, args, result);
 }
 
 /** Reads `ipset save`. */

@@ -1,6 +1,7 @@
 // Takes all traffic rules of one agent away, wherever they are: `flannelctl cleanup`, while no agent runs.
 import { describeError, hasCode } from "../errors.ts";
 import { familyOf, type Prefix } from "../ip/address.ts";
+import { isAbsentEngine } from "./absent-engine.ts";
 import { type FoundEngines, findEngines } from "./find-engines.ts";
 import { ruleNames } from "./rule-set.ts";
 import { RuleSlot } from "./rule-slot.ts";
@@ -26,28 +27,34 @@ const nothing = () => undefined;
 export async function removeRules({ suffix, networks, isDryRun }: RemoveRulesOptions): Promise<RemovedRules> {
   const removed: string[] = [];
   const failures: { object: string; error: string }[] = [];
-  for (const engine of await enginesOf(suffix, networks)) {
+  const { engines, unreadable } = await enginesOf(suffix, networks);
+  if (unreadable !== undefined) failures.push({ object: "rules in nftables", error: unreadable });
+  for (const engine of engines) {
     for (const family of [4, 6] as const) {
       const slot = new RuleSlot(engine, family);
       try {
         const difference = isDryRun ? await slot.look(nothing) : (await slot.bring(nothing))?.difference;
         removed.push(...(difference ?? []).map((line) => line.slice("- ".length)));
       } catch (error) {
-        // A tool that cannot even look has written nothing either.
-        if (slot.foundLines.length > 0) failures.push({ object: `rules in ${slot.name}`, error: describeError(error) });
+        const hasNothing = slot.foundLines.length === 0 && isAbsentEngine(error);
+        if (!hasNothing) failures.push({ object: `rules in ${slot.name}`, error: describeError(error) });
       }
     }
   }
   return { removed, failures };
 }
 
-async function enginesOf(suffix: string, networks: readonly Prefix[]): Promise<readonly FoundEngines["primary"][]> {
+interface Engines extends Pick<FoundEngines, "unreadable"> {
+  readonly engines: readonly FoundEngines["primary"][];
+}
+
+async function enginesOf(suffix: string, networks: readonly Prefix[]): Promise<Engines> {
   const network = (family: 4 | 6) => networks.find((candidate) => familyOf(candidate) === family);
   try {
-    const { primary, others } = await findEngines({ preferNftables: false, names: ruleNames(suffix), network });
-    return [primary, ...others];
+    const found = await findEngines({ preferNftables: false, names: ruleNames(suffix), network });
+    return { engines: [found.primary, ...found.others], ...(found.unreadable && { unreadable: found.unreadable }) };
   } catch (error) {
-    if (hasCode(error, "TOOL_MISSING")) return [];
+    if (hasCode(error, "TOOL_MISSING")) return { engines: [] };
     throw error;
   }
 }

@@ -1,8 +1,9 @@
 // One pass over all places where rules of ours are or may be left: what is new comes first, then what is old goes.
-import { describeError, FlannelError } from "../errors.ts";
+import { describeError, FlannelError, hasCode } from "../errors.ts";
 import type { Family } from "../ip/address.ts";
 import type { Logger } from "../telemetry/logger.ts";
 import type { MetricsRecorder } from "../telemetry/metrics/metrics.ts";
+import { isAbsentEngine } from "./absent-engine.ts";
 import type { FoundEngines } from "./find-engines.ts";
 import { type FirewallStatus, RuleRepairLog } from "./firewall-status.ts";
 import type { ForwardDrop } from "./forward-drops.ts";
@@ -99,7 +100,8 @@ export class RulePass {
     return {
       mode: primary.name,
       reason,
-      warnings: this.#warnings,
+      warnings: [...this.#warnings, ...this.#slots.map(({ unread }) => unread).filter((text) => text !== undefined)],
+      unreadable: this.#unreadable(),
       failures: this.#slots.flatMap((slot) => {
         const { name, error, attempts } = slot;
         const scope = this.isPrimary(slot) ? "own" : "leftover";
@@ -149,20 +151,32 @@ export class RulePass {
     return outcome;
   }
 
-  /** Where nothing is wanted or was ever seen, a tool that does not work has left nothing either. */
+  /** Where nothing is wanted or was ever seen. */
   #isUnused(slot: RuleSlot, wanted: Wanted): boolean {
     return (!this.isPrimary(slot) || !slot.isWanted(wanted)) && slot.foundLines.length === 0;
   }
 
+  /** An engine that this host does not have has left nothing; what may be left in another one, nobody knows. */
   #onUnused(slot: RuleSlot, error: unknown): void {
     slot.needsLook = false;
-    this.#logger.verbose(1, "firewall.unused", `cannot read ${slotText(slot.name)}: ${describeError(error)}`);
+    const message = `cannot look for old rules in ${slotText(slot.name)}: ${describeError(error)}`;
+    if (isAbsentEngine(error)) this.#logger.verbose(1, "firewall.unused", message);
+    else if (slot.unread !== message) this.#logger.warn("firewall.unread", message);
+    slot.unread = isAbsentEngine(error) ? undefined : message;
+  }
+
+  /** Of the rules that are ours to keep. */
+  #unreadable(): string[] {
+    return this.#slots
+      .map(({ error }) => (hasCode(error, "FIREWALL_UNREADABLE") ? error.message : undefined))
+      .filter((text) => text !== undefined);
   }
 
   #onSettled(slot: RuleSlot): void {
     if (slot.error !== undefined)
       this.#logger.info("firewall.recovered", `the traffic rules in ${slotText(slot.name)} are in place`);
     slot.error = undefined;
+    slot.unread = undefined;
     slot.attempts = 0;
   }
 

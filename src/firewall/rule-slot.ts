@@ -25,6 +25,8 @@ export class RuleSlot {
   /** The last writes did not bring what was wanted. */
   attempts = 0;
   error: FlannelError | undefined;
+  /** Why it is not known whether something of ours is left here, where nothing is wanted. */
+  unread: string | undefined;
   /** The kernel's rule set was at least this old when `bring` last read this slot. */
   #readGeneration: number | undefined;
   #found: FoundRules | undefined;

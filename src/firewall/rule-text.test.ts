@@ -2,16 +2,18 @@
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { propertyRuns } from "../../test/support/fuzz.ts";
+import { hasCode } from "../errors.ts";
 import { parseAddress, parsePrefix } from "../ip/address.ts";
 import { readFinalDrop, readForwardChains } from "./forward-drops.ts";
 import { restoreInput } from "./iptables-restore.ts";
-import { countForeignRules, readIptablesSave } from "./iptables-save.ts";
-import { iptablesLines } from "./iptables-text.ts";
-import { noTable, readNftTable } from "./nft-json.ts";
+import { countForeignRules, isCompleteListing, isEndedListing, readIptablesSave } from "./iptables-save.ts";
+import { chainPlaces, iptablesLines } from "./iptables-text.ts";
+import { nftEntries, noTable, readNftTable } from "./nft-json.ts";
 import { nftLines, nftScript, withoutComments } from "./nft-text.ts";
 import { parseNodeSet } from "./node-set.ts";
 import { planRules } from "./plan-rules.ts";
 import { type FamilyRules, ruleNames } from "./rule-set.ts";
+import { findJumps, findLeftovers } from "./unlisted-table.ts";
 
 const names = ruleNames("");
 const network = parsePrefix("10.5.0.0/16");
@@ -71,7 +73,7 @@ describe("nft", () => {
     expect(nftScript(undefined, found, 4, names)).toBe("delete table ip flannel-ipv4\n");
   });
 
-  test("no listing, however strange, is an error", () => {
+  test("no listing, however strange, is a defect", () => {
     const texts = fc.oneof(
       fc.string(),
       fc.json(),
@@ -85,11 +87,28 @@ describe("nft", () => {
     );
     fc.assert(
       fc.property(texts, (text) => {
-        readNftTable(text, "ip flannel-ipv4");
-        readForwardChains(text, names);
-        readFinalDrop(text);
+        for (const read of [
+          () => readNftTable(text, "ip flannel-ipv4"),
+          () => readForwardChains(text, names),
+          () => readFinalDrop(text),
+          () => chainPlaces(names).map((place) => findJumps(nftEntries(text), place)),
+          () => findLeftovers(nftEntries(text), network),
+        ]) {
+          try {
+            read();
+          } catch (error) {
+            // Text that is no listing at all is not an empty one.
+            if (!hasCode(error, "FIREWALL_UNREADABLE")) throw error;
+          }
+        }
       }),
       propertyRuns(100_000),
+    );
+  });
+
+  test("half a listing is none", () => {
+    expect(() => readNftTable('{"nftables": [{"table": {"family": "ip", ', "ip flannel-ipv4")).toThrow(
+      expect.objectContaining({ code: "FIREWALL_UNREADABLE" }),
     );
   });
 });
@@ -155,6 +174,18 @@ describe("iptables", () => {
       ].join("\n"),
     );
     expect(restoreInput(undefined, readIptablesSave("", 4, names, network), names, false)).toBe("");
+  });
+
+  test("a table that iptables does not list has rules, and a listing without its end is none", () => {
+    const unlisted = "# Table `filter' is incompatible, use 'nft' tool.\n";
+    expect(isCompleteListing(unlisted)).toBe(false);
+    expect(isCompleteListing(`# Table \`nat' contains incompatible base-chains, use 'nft' tool to list them.\n`)).toBe(
+      false,
+    );
+    expect(isCompleteListing(saved)).toBe(true);
+    expect(countForeignRules(unlisted)).toBe(1);
+    expect(isEndedListing(saved)).toBe(true);
+    expect(isEndedListing(saved.slice(0, saved.lastIndexOf("COMMIT")))).toBe(false);
   });
 
   test("what the restore input makes is what is wanted", () => {

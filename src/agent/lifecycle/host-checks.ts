@@ -10,6 +10,7 @@ export interface HostChecksOptions {
   /** Stays the caller's. */
   readonly rtnetlink: Rtnetlink;
   readonly findForwardDrops: () => Promise<HostFacts["forwardDrops"]>;
+  readonly unreadableRules: () => HostFacts["unreadableRules"];
   /** As of now. */
   readonly context: () => CheckContext;
 }
@@ -18,8 +19,8 @@ export class HostChecks {
   readonly #preflight: Preflight;
   readonly #context: () => CheckContext;
 
-  constructor({ rtnetlink, findForwardDrops, context }: HostChecksOptions) {
-    this.#preflight = new Preflight(rtnetlink, findForwardDrops);
+  constructor({ rtnetlink, findForwardDrops, unreadableRules, context }: HostChecksOptions) {
+    this.#preflight = new Preflight(rtnetlink, findForwardDrops, unreadableRules);
     this.#context = context;
   }
 

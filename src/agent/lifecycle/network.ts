@@ -93,6 +93,7 @@ export class Network implements AsyncDisposable {
     this.checks = new HostChecks({
       rtnetlink: options.rtnetlink,
       findForwardDrops: () => options.firewall.forwardDrops(),
+      unreadableRules: () => options.firewall.status().unreadable,
       context: () => this.#checkContext(),
     });
     const { externalInterface, identities, backend } = options;

@@ -97,4 +97,8 @@ export const agentEvents = {
     "Strict reverse path filtering may drop packets without an error.",
     "Set it to loose; the line has the command.",
   ),
+  "preflight.rules-unreadable": finding(
+    "Traffic rules of this host cannot be read completely; the agent leaves that table unchanged.",
+    "Install nftables, or move the rules that nft wrote into a table of their own.",
+  ),
 };

@@ -20,6 +20,10 @@ export const hostEvents = {
     "Another program changed flannel's traffic rules; the agent restored them. The line has program and pid, if known. There is one line a minute while it happens again and again.",
     "Find that program, and configure it to leave flannel's rules alone.",
   ),
+  "firewall.unread": warn(
+    "The agent cannot look for rules that an earlier mode may have left; the line has the reason.",
+    "Correct what the line names, or remove such rules by hand.",
+  ),
   "firewall.unused": verbose(1, "The agent cannot read a table that it does not use."),
   "firewall.unwatched": warn(
     "The kernel does not announce changes of its rules; the agent checks them at each resync.",
