@@ -117,10 +117,19 @@ export function readForwarding(): ReadonlyMap<string, string> {
 function readValues(keys: readonly string[]): ReadonlyMap<string, string> {
   const values = new Map<string, string>();
   for (const key of keys) {
-    const value = readSysctl(key);
+    const value = readOrSkip(key);
     if (value !== undefined) values.set(key, value);
   }
   return values;
+}
+
+/** A check cannot judge what it cannot read. */
+function readOrSkip(key: string): string | undefined {
+  try {
+    return readSysctl(key);
+  } catch {
+    return undefined;
+  }
 }
 
 /** The kernel's own vxlan sockets are listed like any other: told apart by the devices that are up. */

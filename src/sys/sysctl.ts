@@ -4,12 +4,13 @@ import { readFileSync, writeFileSync } from "node:fs";
 import { describeError, FlannelError } from "../errors.ts";
 import { isMissingFile } from "./files.ts";
 
-/** The value without the line end; undefined when this kernel or device has no such setting. */
+/** The value without the line end; undefined when this kernel or device has no such setting. Throws `KERNEL_DENIED`. */
 export function readSysctl(key: string): string | undefined {
   try {
     return readFileSync(`/proc/sys/${key}`, "utf8").trim();
-  } catch {
-    return undefined;
+  } catch (cause) {
+    if (isMissingFile(cause)) return undefined;
+    throw new FlannelError("KERNEL_DENIED", `read /proc/sys/${key}: ${describeError(cause)}`, { cause });
   }
 }
 

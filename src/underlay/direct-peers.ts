@@ -101,7 +101,8 @@ export class DirectPeers implements AsyncDisposable {
       // Answers come within the same turn of the event loop: without this nothing else would get one.
       if (++asked % LOOKUPS_PER_TURN === 0) await nextTurn();
       if (this.#isClosed) return;
-      this.#isDirect.set(peer, await this.#reachesDirectly(peer));
+      const isDirect = await this.#reachesDirectly(peer);
+      if (isDirect !== undefined) this.#isDirect.set(peer, isDirect);
     }
     const direct = new Set([...this.#peers].filter((peer) => this.#isDirect.get(peer) === true));
     if (direct.size === this.#current.size && direct.isSubsetOf(this.#current)) return;
@@ -109,17 +110,16 @@ export class DirectPeers implements AsyncDisposable {
     this.#options.onChange(direct);
   }
 
-  /** On the link of the external interface; a peer that cannot be reached now keeps its way through the overlay. */
-  async #reachesDirectly(peer: Address): Promise<boolean> {
+  /** On the link of the external interface; a peer that cannot be reached now keeps its way through the overlay. Undefined when the kernel does not tell. */
+  async #reachesDirectly(peer: Address): Promise<boolean | undefined> {
     try {
       const route = await this.#netlink.routeLookup(peer);
       const { gateway, type, outIndex, isMultipath } = route;
       return gateway === undefined && !isMultipath && type === rtn.unicast && outIndex === this.#interfaceIndex;
     } catch (error) {
-      if (!hasCode(error, "KERNEL_NOT_FOUND")) {
-        this.#options.logger.warn("peers.lookup-failed", `cannot look up the route to ${peer}`, { error });
-      }
-      return false;
+      if (hasCode(error, "KERNEL_NOT_FOUND")) return false;
+      this.#options.logger.warn("peers.lookup-failed", `cannot look up the route to ${peer}`, { error });
+      return undefined;
     }
   }
 }

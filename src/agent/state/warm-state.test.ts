@@ -1,4 +1,13 @@
-import { mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
+import {
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  symlinkSync,
+  writeFileSync,
+} from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
@@ -115,6 +124,20 @@ describe("WarmState", () => {
       expect(loaded.ignored).toHaveLength(1);
     },
   );
+
+  it("is not taken for absent when it cannot be read", async () => {
+    await open().save(state);
+    expect(open().all()).toEqual([state]);
+    const [file = ""] = readdirSync(directory);
+    rmSync(join(directory, file));
+    mkdirSync(join(directory, file)); // reading it fails whoever asks
+    expect(() => open().all()).toThrow(expect.objectContaining({ code: "FILE_FAILED" }));
+    rmSync(directory, { recursive: true });
+    expect(open().all()).toEqual([]);
+    symlinkSync(directory, directory);
+    expect(() => open().all()).toThrow(expect.objectContaining({ code: "FILE_FAILED" }));
+    expect(loadFrom(open())).toMatchObject({ state: undefined, ignored: [expect.stringContaining("cannot read")] });
+  });
 
   it("leaves out peers that cannot be read", async () => {
     const warmState = open();

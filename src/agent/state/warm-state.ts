@@ -12,7 +12,7 @@ import { describeError, FlannelError } from "../../errors.ts";
 import { type Address, tryParseAddress } from "../../ip/address.ts";
 import { tryParseJson } from "../../json/try-parse-json.ts";
 import type { Lease, LeaseCodec } from "../../lease/lease.ts";
-import { ensureDirectory, writeFileAtomically } from "../../sys/files.ts";
+import { ensureDirectory, isMissingFile, writeFileAtomically } from "../../sys/files.ts";
 
 export interface RememberedState {
   /** Network configuration as the store had it. */
@@ -58,7 +58,7 @@ export class WarmState {
 
   /** The state of this agent on this host, if there is one. Unreadable or foreign files are told through `onIgnored`. */
   load(identity: HostIdentity, onIgnored: (file: string, reason: string) => void): RememberedState | undefined {
-    for (const name of this.#candidates()) {
+    for (const name of this.#candidatesOr(onIgnored)) {
       const file = join(this.#options.directory, `${name}.json`);
       try {
         const state = this.#parse(readFileSync(file, "utf8"));
@@ -128,11 +128,15 @@ export class WarmState {
     return paths;
   }
 
-  /** Every state of this subnet file and network, whoever's; for commands that run without an agent. */
+  /**
+   * Every state of this subnet file and network, whoever's; for commands that run without an agent. Damaged ones are left
+   * out. Throws `FILE_FAILED` when one cannot be read: what it tells of is unknown then, and not nothing.
+   */
   all(): RememberedState[] {
     return this.#candidates().flatMap((name) => {
+      const text = readOrFail(this.#path(name));
       try {
-        return this.#parse(readFileSync(this.#path(name), "utf8"));
+        return text === undefined ? [] : this.#parse(text);
       } catch {
         return [];
       }
@@ -159,12 +163,24 @@ export class WarmState {
     return join(this.#options.directory, part === undefined ? `${name}.json` : `${name}.${part}.json`);
   }
 
+  /** Throws `FILE_FAILED` when the directory cannot be read. */
   #candidates(): string[] {
+    const { directory } = this.#options;
     try {
-      return readdirSync(this.#options.directory)
+      return readdirSync(directory)
         .filter((file) => file.startsWith(`${this.#prefix()}-`) && file.endsWith(".json") && !file.includes(".peers."))
         .map((file) => file.slice(0, -".json".length));
-    } catch {
+    } catch (cause) {
+      if (isMissingFile(cause)) return [];
+      throw new FlannelError("FILE_FAILED", `cannot read the state directory ${directory}`, { cause });
+    }
+  }
+
+  #candidatesOr(onIgnored: (file: string, reason: string) => void): string[] {
+    try {
+      return this.#candidates();
+    } catch (error) {
+      onIgnored(this.#options.directory, describeError(error));
       return [];
     }
   }
@@ -175,6 +191,15 @@ export class WarmState {
     } catch (cause) {
       throw new FlannelError("FILE_FAILED", `cannot create the state directory ${this.#options.directory}`, { cause });
     }
+  }
+}
+
+function readOrFail(path: string): string | undefined {
+  try {
+    return readFileSync(path, "utf8");
+  } catch (cause) {
+    if (isMissingFile(cause)) return undefined;
+    throw new FlannelError("FILE_FAILED", `cannot read the state file ${path}`, { cause });
   }
 }
 

@@ -22,7 +22,7 @@ export const sysctlKind: Kind<"sysctl", HostSysctl, HostSysctl> = {
       const found: HostSysctl[] = [];
       for (const { desired } of slots.slots(sysctlKind)) {
         if (desired === undefined) continue;
-        const value = readSysctl(desired.key);
+        const value = readOrUnknown(desired.key);
         // What this kernel does not have needs no value.
         found.push(value === undefined || value === desired.value ? desired : { key: desired.key, value });
       }
@@ -38,6 +38,15 @@ export const sysctlKind: Kind<"sysctl", HostSysctl, HostSysctl> = {
     slot.observed = desired;
   }),
 };
+
+/** One that cannot be read is to be written: if that is refused, too, the failure is told. */
+function readOrUnknown(key: string): string | undefined {
+  try {
+    return readSysctl(key);
+  } catch {
+    return "unreadable";
+  }
+}
 
 /** As `sysctl` prints it: dots and slashes of the path change places. */
 function sysctlLine({ key, value }: HostSysctl): string {
