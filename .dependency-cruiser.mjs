@@ -58,7 +58,7 @@ const rooms = {
   underlay: ["ip", "netlink", "netlink/rtnetlink"],
   "host/kinds": ["ip", "sys", "netlink", "netlink/rtnetlink"],
   "host/reconcile": ["ip", "netlink/rtnetlink", "host/kinds"],
-  host: ["ip", "netlink/rtnetlink", "host/kinds", "host/reconcile"],
+  host: ["ip", "sys", "netlink/rtnetlink", "host/kinds", "host/reconcile"],
   firewall: ["ip", "json", "sys", "netlink/nftables"],
   tunnel: ["ip", "sys"],
   backend: ["ip", "json", "config", "lease", "host/kinds", "underlay", "tunnel"],

@@ -16,7 +16,7 @@ export interface OnePacketPeerOptions {
   readonly peers: ReadonlyMap<string, string>;
   /** Default 8285. */
   readonly port?: number;
-  /** Default `flannel0`. */
+  /** Default as upstream's: `flannel%d`, of which the kernel takes the first free name. */
   readonly device?: string;
   /** The address of this host that others send to. Default: that on the LAN. */
   readonly address?: string;
@@ -27,9 +27,12 @@ const overheadBytes = 28;
 export class OnePacketPeer implements AsyncDisposable {
   readonly host: LabHost;
   readonly subnetEnv: SubnetEnv;
+  /** The one it got. */
+  readonly device: string;
   readonly #child: ChildProcess;
 
-  private constructor(host: LabHost, subnetEnv: SubnetEnv, child: ChildProcess) {
+  private constructor(host: LabHost, subnetEnv: SubnetEnv, device: string, child: ChildProcess) {
+    this.device = device;
     this.host = host;
     this.subnetEnv = subnetEnv;
     this.#child = child;
@@ -42,10 +45,15 @@ export class OnePacketPeer implements AsyncDisposable {
   static async start(host: LabHost, options: OnePacketPeerOptions): Promise<OnePacketPeer> {
     const mtuBytes = host.mtuBytes - overheadBytes;
     const [address = ""] = options.subnet.split("/");
-    const device = options.device ?? "flannel0";
     const argv = [
       await compiled(source),
-      ...[device, options.address ?? host.ipv4 ?? "", String(options.port ?? 8285), address, String(mtuBytes)],
+      ...[
+        options.device ?? "flannel%d",
+        options.address ?? host.ipv4 ?? "",
+        String(options.port ?? 8285),
+        address,
+        String(mtuBytes),
+      ],
       ...[...options.peers].map(([subnet, ip]) => `${subnet}=${ip}`),
     ];
     const child = host.namespace.spawn(argv, { stdio: ["ignore", "pipe", "inherit"] });
@@ -62,13 +70,13 @@ export class OnePacketPeer implements AsyncDisposable {
       mtuBytes,
       ipMasq: false,
     };
-    const peer = new OnePacketPeer(host, env, child);
-    await until(() => said.includes("ready"), { what: `the one-packet proxy on ${host.name}` });
-    await host.namespace.ipBatch([
-      `addr add ${address}/32 dev ${device}`,
-      `link set dev ${device} mtu ${mtuBytes} up`,
-      `route add ${options.network} dev ${device}`,
-    ]);
+    await until(() => said.includes("\n"), { what: `the one-packet proxy on ${host.name}` });
+    const device = said.trim().replace("ready ", "");
+    const peer = new OnePacketPeer(host, env, device, child);
+    await host.namespace.ipBatch([`addr add ${address}/32 dev ${device}`, `link set dev ${device} mtu ${mtuBytes} up`]);
+    // Upstream, too, takes a route that is there already for its own.
+    const added = await host.namespace.tryRun(["ip", "route", "add", options.network, "dev", device]);
+    if (added.exitCode !== 0 && !added.stderr.includes("File exists")) throw new Error(added.stderr);
     return peer;
   }
 

@@ -2,7 +2,8 @@
  * The plain way to carry IP packets in UDP datagrams: a poll loop that moves one packet with each system call, no
  * offloads, no checks of the sender. It is what the udp backend is measured against, and a peer that knows nothing but
  * the wire format. Usage: one-packet-proxy DEVICE LOCAL-IP PORT TUNNEL-IP MTU NET/LEN=HOST...
- * The device is made, not persistent and not configured; "ready" is printed when it can be.
+ * The device is made, not persistent and not configured; "ready NAME" is printed when it can be. As with upstream, DEVICE
+ * may be a pattern (flannel%d), of which the kernel takes the first free name.
  */
 #include <arpa/inet.h>
 #include <errno.h>
@@ -31,6 +32,7 @@ static in_addr_t tunnel_address;
 static int tun, sock;
 static size_t mtu;
 static char *buffer;
+static char device[IFNAMSIZ];
 
 static void fail(const char *what) {
   perror(what);
@@ -127,6 +129,7 @@ static void open_device(const char *name) {
   snprintf(request.ifr_name, IFNAMSIZ, "%s", name);
   request.ifr_flags = IFF_TUN | IFF_NO_PI;
   if (ioctl(tun, TUNSETIFF, &request) < 0) fail("TUNSETIFF");
+  snprintf(device, sizeof device, "%s", request.ifr_name);
 }
 
 static void open_socket(const char *address, int port) {
@@ -156,7 +159,7 @@ int main(int argc, char **argv) {
   for (int i = 6; i < argc; i++) add_route(argv[i], port);
   open_device(argv[1]);
   open_socket(argv[2], port);
-  printf("ready\n");
+  printf("ready %s\n", device);
   fflush(stdout);
   struct pollfd waiting[2] = {{.fd = tun, .events = POLLIN}, {.fd = sock, .events = POLLIN}};
   for (;;) {

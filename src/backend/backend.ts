@@ -96,6 +96,8 @@ export interface Backend<Identity = unknown, RuntimePlan = unknown> {
   readonly runsDataPlane: boolean;
   /** What the checks of the host look for. */
   readonly needs: HostNeeds;
+  /** Why upstream's flanneld could not take this network over, as a clause with its remedy; missing: it could. */
+  readonly handoverObstacle?: string;
   /** Overlay MTU in bytes, for subnet.env: what every family of a container's packets fits into. */
   mtuBytes(facts: HostFacts<Identity>): number;
   /** What we announce. Throws `CONFIG_INVALID` when this host cannot serve the backend (e.g. host-gw behind NAT). */
@@ -147,6 +149,11 @@ export interface BackendRuntime<RuntimePlan = unknown> extends AsyncDisposable {
   /** Why packets, or some of them, do not flow now; undefined when they do. Makes the agent not ready. */
   problem(): string | undefined;
   status(): RuntimeStatus;
+  /**
+   * Prepares for upstream's flanneld to follow this process: devices that would be in its way end with the process from
+   * now on. Returns their names; throws when that cannot be done now.
+   */
+  handOver?(): Promise<readonly string[]>;
   /** Brings the backend's own metrics up to date. */
   recordMetrics?(metrics: MetricsRecorder): void;
 }

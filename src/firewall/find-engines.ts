@@ -1,8 +1,8 @@
 // Which firewall tools this host has, and which of them the rules belong into.
 import { describeError, FlannelError } from "../errors.ts";
-import { isAbsentEngine } from "./absent-engine.ts";
 import type { Family, Prefix } from "../ip/address.ts";
 import { findTool, runTool, tryTool } from "../sys/run-tool.ts";
+import { isAbsentEngine } from "./absent-engine.ts";
 import { hasLegacyTables, IptablesEngine, type IptablesTools, legacyTables } from "./iptables-engine.ts";
 import { countForeignRules } from "./iptables-save.ts";
 import { NftablesEngine } from "./nftables-engine.ts";

@@ -2,6 +2,7 @@
 // Goes through the reconciler like everything else that changes a host.
 import type { Prefix } from "../ip/address.ts";
 import { Rtnetlink } from "../netlink/rtnetlink/rtnetlink.ts";
+import { removeTun } from "../sys/tun-device.ts";
 import type { Logger } from "../telemetry/logger.ts";
 import { emptyHostState } from "./kinds/host-state.ts";
 import type { Ownership } from "./kinds/links.ts";
@@ -60,15 +61,29 @@ export async function cleanUpHost(
   return { removed: found.filter((line) => !failed.has(line)), failures };
 }
 
-/** Rewrites routes through next-hop objects as plain ones, which upstream knows how to delete; without a gap. */
-export async function handOverHost(
-  scope: AgentScope,
-  options: WithoutAgentOptions,
-): Promise<{ readonly rewrittenRoutes: number }> {
+export interface HandedOverHost {
+  readonly rewrittenRoutes: number;
+  readonly releasedDevices: readonly string[];
+}
+
+/**
+ * Rewrites routes through next-hop objects as plain ones, which upstream knows how to delete, without a gap; and takes away
+ * TUN devices: upstream makes the next free one, and would leave the network's route on ours. Throws `KERNEL_BUSY`, before
+ * anything is changed, when a process holds such a device.
+ */
+export async function handOverHost(scope: AgentScope, options: WithoutAgentOptions): Promise<HandedOverHost> {
+  const releasedDevices = await findOwnDevices(scope, "tun");
+  for (const device of releasedDevices) removeTun(device);
   const route = await findIndirectRoutes(scope);
   await using reconciler = await openReconciler(scope, options);
   await reconciler.setDesired({ route }, { prune: false });
-  return await reconciler.handover();
+  return { ...(await reconciler.handover()), releasedDevices };
+}
+
+async function findOwnDevices({ devices }: AgentScope, kind: string): Promise<string[]> {
+  await using netlink = Rtnetlink.open();
+  const links = await netlink.dump("link");
+  return links.filter((link) => link.kind === kind && devices.includes(link.name)).map(({ name }) => name);
 }
 
 function openReconciler({ devices, networks }: AgentScope, options: WithoutAgentOptions): Promise<Reconciler> {

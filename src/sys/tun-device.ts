@@ -84,9 +84,24 @@ function setVnetHeaderBytes(fd: Fd, bytes: number): number {
 }
 
 function makePersistent(name: string, fd: Fd): void {
-  const call = (): number => ioctlNumber(fd.number, TUNSETPERSIST, 1);
+  setPersistence(fd, 1, `make ${name} persistent`);
+}
+
+/** From now on the device `name` goes, with its addresses and routes, when the last copy of `fd` is closed. */
+export function makeTransient(name: string, fd: Fd): void {
+  setPersistence(fd, 0, `let ${name} end with this process`);
+}
+
+/** Takes the device away; `KERNEL_BUSY` when a process holds it: it may be another program's. */
+export function removeTun(name: string): void {
+  using fd = attach(name, IFF_TUN | IFF_NO_PI);
+  makeTransient(name, fd);
+}
+
+function setPersistence(fd: Fd, value: 0 | 1, operation: string): void {
+  const call = (): number => ioctlNumber(fd.number, TUNSETPERSIST, value);
   const result = settled(call(), [], call);
-  if (result < 0) throw fromErrno(`make ${name} persistent`, -result);
+  if (result < 0) throw fromErrno(operation, -result);
 }
 
 function attach(name: string, flags: number): Fd {

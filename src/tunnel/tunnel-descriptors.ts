@@ -1,10 +1,11 @@
 // Device and sockets of the data plane. They are held from one session to the next and kept for the next process, so that
 // what arrives meanwhile waits in them: a device without a holder loses its carrier and drops what is routed to it.
+import { FlannelError } from "../errors.ts";
 import { type Address, addressToBytes, familyOf } from "../ip/address.ts";
 import type { Fd } from "../sys/fd.ts";
 import { networkNamespace } from "../sys/network-namespace.ts";
 import type { DescriptorKeeper } from "../sys/service-descriptors.ts";
-import { isTun, openTun } from "../sys/tun-device.ts";
+import { isTun, makeTransient, openTun } from "../sys/tun-device.ts";
 import { isBoundTo, openUdpSocket } from "../sys/udp-socket.ts";
 import { VNET_HEADER_BYTES } from "./arena.ts";
 import type { TunnelState } from "./tunnel-state.ts";
@@ -35,6 +36,8 @@ export class TunnelDescriptors implements Disposable {
   readonly #held = new Map<string, Fd>();
   /** Of those held. */
   readonly #kept = new Set<string>();
+  /** The device is to end with this process, and nothing is kept for the next one. */
+  #isHandedOver = false;
 
   /** `onUntold` hears why the keeper could not be told. */
   constructor(keeper: DescriptorKeeper, onUntold: (error: unknown) => void) {
@@ -60,8 +63,20 @@ export class TunnelDescriptors implements Disposable {
     const udp4 = localIpv4 && this.#tryObtainSocket(localIpv4, port, missing);
     const udp6 = localIpv6 && this.#tryObtainSocket(localIpv6, port, missing);
     if (missing[0] !== undefined && udp4 === undefined && udp6 === undefined) throw missing[0].error;
-    this.#keepHeld();
+    if (this.#isHandedOver) this.#endWithProcess(device, tun);
+    else this.#keepHeld();
     return { tun, udp4, udp6, missing: missing[0] };
+  }
+
+  /**
+   * From now on the device goes when this process ends, and with it its addresses and routes; the port is free then. For
+   * another program that is to take their place. Throws when the device is not held.
+   */
+  handOver(device: string): void {
+    const tun = this.#held.get(deviceName(device));
+    if (tun === undefined) throw new FlannelError("KERNEL_BUSY", `this process does not hold ${device}`);
+    this.#isHandedOver = true;
+    this.#endWithProcess(device, tun);
   }
 
   /** The device may be gone; and what nobody reads is better dropped than kept. */
@@ -116,6 +131,12 @@ export class TunnelDescriptors implements Disposable {
       this.#kept.add(name);
       this.#tell(() => this.#keeper.keep(name, fd));
     }
+  }
+
+  #endWithProcess(device: string, tun: Fd): void {
+    makeTransient(device, tun);
+    for (const name of this.#kept) this.#tell(() => this.#keeper.forget(name));
+    this.#kept.clear();
   }
 
   #letGo(name: string): void {

@@ -1,6 +1,6 @@
 // The user-space data plane as its owner sees it: told what to do as a whole, it keeps doing it. A session that ends or
 // cannot be started is tried again; what stands in the way is there to read.
-import { describeError } from "../errors.ts";
+import { describeError, FlannelError } from "../errors.ts";
 import type { DescriptorKeeper } from "../sys/service-descriptors.ts";
 import type { Logger } from "../telemetry/logger.ts";
 import { Counters, type CountersByName, MAX_PEERS, type peerCounter } from "./counters.ts";
@@ -97,6 +97,21 @@ export class Tunnel implements AsyncDisposable {
     this.#running = undefined;
     await outdated?.[Symbol.asyncDispose]();
     this.#start();
+  }
+
+  /**
+   * From now on the device goes when this process ends: for a program that is to take its place. Returns its name. Throws
+   * `KERNEL_BUSY` while no session runs: nobody knows then who holds the device.
+   */
+  async handOver(): Promise<string> {
+    await this.#renewal;
+    if (this.#running === undefined || this.#wanted === undefined) {
+      const message = `the data plane does not run (${this.problem ?? "it is starting"})`;
+      throw new FlannelError("KERNEL_BUSY", message, { retryable: true });
+    }
+    const { device } = this.#wanted;
+    this.#descriptors.handOver(device);
+    return device;
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

@@ -1,14 +1,17 @@
 // The udp backend beside hosts that know only the plain wire format, and with IPv6.
+import { fileURLToPath } from "node:url";
 import { expect, it } from "vitest";
 import { Cluster } from "../../lab/cluster.ts";
-import { addresses, routes } from "../../lab/kernel-view.ts";
+import { addresses, link, routes } from "../../lab/kernel-view.ts";
 import { OnePacketPeer } from "../../lab/one-packet-peer.ts";
-import { attachPod } from "../../lab/pod.ts";
-import { ping, untilAllPing } from "../../lab/probe.ts";
+import { attachPod, type Pod } from "../../lab/pod.ts";
+import { ContinuousPing, ping, untilAllPing } from "../../lab/probe.ts";
 import { until } from "../../lab/wait.ts";
 import { echoesEverySize, streamsUnharmed, transfersUnharmed } from "../support/traffic.ts";
 
-it("exchanges packets with a peer that moves them one by one", async () => {
+const flannelctl = fileURLToPath(new URL("../../bin/flannelctl", import.meta.url));
+
+it("exchanges packets with a peer that moves them one by one, and leaves it the host", async () => {
   const config = { Network: "10.5.0.0/16", Backend: { Type: "udp" } };
   await using cluster = await Cluster.start({ hosts: 2, config, withoutAgent: [2] });
   const own = (await cluster.agent(1).status()).lease?.subnet ?? "";
@@ -33,7 +36,58 @@ it("exchanges packets with a peer that moves them one by one", async () => {
       `${streams} of ${streams} unharmed`,
     );
   expect(await ping(here, theirs.ipv4 ?? "", { payloadBytes: 1444 })).toBeGreaterThan(0);
+  await handsOver(cluster, own, [ours, theirs], new Map([[subnet, other.ipv4 ?? ""]]));
 });
+
+/** Host 1 to a program that, as upstream, makes the first free device and takes a route that is there for its own. */
+async function handsOver(
+  cluster: Cluster,
+  subnet: string,
+  pods: readonly [Pod, Pod],
+  peers: ReadonlyMap<string, string>,
+): Promise<void> {
+  const agent = cluster.agent(1);
+  const { host } = agent;
+  const flags = [`--subnet-file=${agent.subnetFile}`, `--state-dir=${agent.directory}/state`];
+  const handover = () => host.namespace.tryRun([flannelctl, "handover", ...flags, "--json"]);
+  const takeOver = () => OnePacketPeer.start(host, { subnet, network: "10.5.0.0/16", peers });
+  const expectReleased = async (through: string) => {
+    const { stdout, stderr } = await handover();
+    expect(JSON.parse(stdout), stderr).toMatchObject({
+      networks: [{ rewrittenRoutes: 0, releasedDevices: ["flannel0"] }],
+      through,
+    });
+  };
+
+  // Through the agent: packets flow until it stops.
+  await using traffic = await ContinuousPing.start(pods[0].namespace, pods[1].ipv4 ?? "");
+  await expectReleased("agent");
+  await traffic.more(50);
+  expect((await traffic.stop()).lost).toEqual([]);
+  expect((await agent.status()).repairs.total).toBe(0);
+  await agent.term();
+  expect(await link(host.namespace, "flannel0")).toBeUndefined();
+  {
+    await using upstream = await takeOver();
+    expect(upstream.device).toBe("flannel0");
+    await untilAllPing(pods);
+    // A device that a process holds may be its own.
+    const refused = await handover();
+    expect(refused.exitCode).toBe(1);
+    expect(refused.stderr).toContain("another process uses the device");
+    await untilAllPing(pods);
+  }
+
+  // Back, and without an agent.
+  const again = cluster.startAgent(1);
+  await again.untilReady({ peers: 1 });
+  await untilAllPing(pods);
+  await again.kill9();
+  await expectReleased("kernel");
+  await using upstream = await takeOver();
+  expect(upstream.device).toBe("flannel0");
+  await untilAllPing(pods);
+}
 
 it("carries IPv6 between hosts that announce it, and gives both families one MTU", async () => {
   const config = {

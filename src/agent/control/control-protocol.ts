@@ -3,7 +3,8 @@
 //   GET  /v2/plan      → Plan
 //   GET  /v2/rules     → Rules
 //   GET  /v2/metrics   → MetricsAnswer: the registry of src/telemetry/metrics, with what was recorded so far
-//   POST /v2/handover  → Handover: routes through next-hop objects become plain ones and stay so until restart
+//   POST /v2/handover  → Handover: until restart, routes through next-hop objects are plain ones, and devices that upstream
+//                        would trip over end with the agent. An error when that cannot be done now
 // Errors: 4xx/5xx with {"error": {"code", "message"}}. What there is once for each network stands in `networks`, by name; all
 // else is of the agent as a whole. A change that an older flannelctl would misread makes a new version, in the path: during an
 // upgrade one program may be older than the other, and is told so.
@@ -170,7 +171,15 @@ export const rulesSchema = z.object({
 });
 
 export const handoverSchema = z.object({
-  networks: z.array(z.object({ name: networkName, rewrittenRoutes: z.int() })),
+  networks: z.array(
+    z.object({
+      name: networkName,
+      rewrittenRoutes: z.int(),
+      releasedDevices: z
+        .array(z.string())
+        .describe("TUN devices that upstream must not find: gone, or with a running agent gone when it stops"),
+    }),
+  ),
 });
 
 export const metricsSchema = z.object({

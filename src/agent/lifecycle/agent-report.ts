@@ -1,9 +1,10 @@
 // What the agent tells about itself: state, status, plan. It reads and changes nothing, but for the handover.
 import type { AgentOptions } from "../../config/agent-options.ts";
 import type { CheckFinding, Finding } from "../../doctor/finding.ts";
-import { FlannelError } from "../../errors.ts";
+import { describeError, FlannelError } from "../../errors.ts";
 import { hostStateLines } from "../../host/kinds/host-state.ts";
 import type { SubnetStore } from "../../store/subnet-store.ts";
+import type { Logger } from "../../telemetry/logger.ts";
 import type { Metrics, MetricsRecorder } from "../../telemetry/metrics/metrics.ts";
 import type { Handover, MetricsAnswer, Plan, Rules, Status } from "../control/control-protocol.ts";
 import type { ControlHandlers } from "../control/control-server.ts";
@@ -11,6 +12,7 @@ import type { Agent } from "./agent.ts";
 import { recordAgent } from "./agent-metrics.ts";
 import { reason, type StateReason } from "./agent-state.ts";
 import { certificateFindings } from "./certificate-findings.ts";
+import { handOver } from "./handover.ts";
 import type { Network } from "./network.ts";
 import { networkNameOf, networkStatus } from "./network-status.ts";
 import { StateFollower, type ToldState } from "./state-follower.ts";
@@ -32,6 +34,8 @@ export class AgentReport {
   readonly #follower = new StateFollower({ monotonicMs: () => performance.now(), wallMs: Date.now });
   #agent: Agent | undefined;
   #store: SubnetStore | undefined;
+  /** The last network that was prepared for upstream's flanneld. */
+  #handedOver: Network | undefined;
 
   constructor(options: AgentOptions, version: string, metrics: Metrics) {
     this.#options = options;
@@ -108,8 +112,22 @@ export class AgentReport {
   }
 
   async handover(): Promise<Handover> {
-    const { rewrittenRoutes } = await this.#networkOrRefuse().reconciler.handover();
-    return { networks: [{ name: this.#name, rewrittenRoutes }] };
+    const network = this.#networkOrRefuse();
+    const { rewrittenRoutes, releasedDevices } = await handOver(network);
+    this.#handedOver = network;
+    return { networks: [{ name: this.#name, rewrittenRoutes, releasedDevices: [...releasedDevices] }] };
+  }
+
+  /** A network that was opened anew since, as after a change of the configuration, is handed over, too. */
+  keepHandedOver(logger: Logger): void {
+    const network = this.#agent?.network;
+    if (this.#handedOver === undefined || network === undefined || network === this.#handedOver) return;
+    if (!network.isOwnProgrammed) return;
+    this.#handedOver = network;
+    handOver(network).catch((error: unknown) => {
+      const message = "this host is no longer prepared for upstream's flanneld";
+      logger.error("handover.undone", message, { error: describeError(error) });
+    });
   }
 
   get #name(): string {

@@ -187,6 +187,11 @@ export class Network implements AsyncDisposable {
     return this.#runtime?.status();
   }
 
+  /** See `BackendRuntime.handOver`; undefined where nothing runs. */
+  async releaseDevices(): Promise<readonly string[] | undefined> {
+    return await this.#runtime?.handOver?.();
+  }
+
   recordDataPlane(metrics: MetricsRecorder): void {
     this.#runtime?.recordMetrics?.(metrics);
   }

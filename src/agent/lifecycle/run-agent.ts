@@ -125,6 +125,7 @@ async function runUntilEnd(
   const ticker = setInterval(() => {
     agent.settle();
     announcer.tellPreflight(report);
+    report.keepHandedOver(logger);
     agent.dropWatch.tick();
   }, TICK_MS);
   using _reload = run.onReload(() => void reload(agent, store, options, logger));

@@ -69,6 +69,11 @@ describe("forms", () => {
     ]);
   });
 
+  it("cannot be handed over with IPv6, which upstream's does not carry", () => {
+    expect(backendOf(ipv4Only).handoverObstacle).toBeUndefined();
+    expect(backendOf(dual).handoverObstacle).toContain("IPv4 only");
+  });
+
   it("names the device after a port that is not the default", () => {
     expect(backendOf(ipv4Only, ',"port":8286').devices).toEqual(["flannel-8286"]);
   });

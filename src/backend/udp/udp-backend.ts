@@ -51,8 +51,14 @@ class UdpBackend implements Backend<unknown, TunnelState> {
     6: new WeakMap(),
   };
 
+  readonly handoverObstacle?: string;
+
   constructor(config: NetworkConfig) {
     this.#config = config;
+    if (config.ipv6 !== undefined) {
+      this.handoverObstacle =
+        "the udp backend of upstream's flanneld carries IPv4 only: set EnableIPv6 to false or choose another backend first";
+    }
     this.#options = readUdpOptions(config);
     const { port } = this.#options;
     this.#device = port === DEFAULT_PORT ? "flannel0" : `flannel-${port}`;

@@ -11,6 +11,7 @@ export async function startUdp(services: RuntimeServices): Promise<BackendRuntim
   return {
     apply: (state) => tunnel.setState(state),
     problem: () => tunnel.problem,
+    handOver: async () => [await tunnel.handOver()],
     status: () => {
       const { features, carried, dropped, peers } = tunnel.status();
       return { ...(features !== undefined && { features: { ...features } }), carried, dropped, peers };

@@ -152,7 +152,7 @@ function addAgentVerbs(program: Command, run: Run): void {
     .action(async (_, command: Command) => run(command, (await import("./commands/rules.ts")).showRules, []));
   program
     .command("handover")
-    .description("rewrite routes so that upstream's flanneld can take this host over")
+    .description("prepare routes and devices so that upstream's flanneld can take this host over")
     .action(async (_, command: Command) => run(command, (await import("./commands/handover.ts")).handOver, []));
   program
     .command("cleanup")

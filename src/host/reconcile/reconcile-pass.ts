@@ -125,8 +125,13 @@ export class ReconcilePass {
     const operations = slots.map((slot): Operation => ({ action: "replace", slot }));
     const failed = await kind.program(operations, this.#host, this.#options.signal);
     this.#settle(operations, failed, []);
+    const [first] = failed;
+    if (first !== undefined) {
+      const message = `cannot hand over: ${failed.length} of ${operations.length} objects could not be written anew; first ${this.line(first.slot)}`;
+      throw new FlannelError("KERNEL_REJECTED", message, { cause: first.error, retryable: true });
+    }
     await kind.tidy?.(this.#host, this.#options.signal);
-    return operations.length - failed.length;
+    return operations.length;
   }
 
   difference(): Promise<string[]> {

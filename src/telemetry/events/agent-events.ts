@@ -57,6 +57,11 @@ export const agentEvents = {
   ),
   "subnet-file.written": info("The agent wrote the subnet file: containers can be started."),
 
+  "handover.undone": error(
+    "After `flannelctl handover` the network was opened anew, and could not be prepared for upstream's flanneld again.",
+    "Repeat `flannelctl handover` before this flanneld is stopped.",
+  ),
+
   "preflight.drops-unknown": verbose(
     1,
     "The agent could not read the chains of other programs, which may drop forwarded packets.",

@@ -1,4 +1,4 @@
-// `flannelctl handover`: makes the routes of this host such that upstream's flanneld can take it over.
+// `flannelctl handover`: makes routes and devices of this host such that upstream's flanneld can take it over.
 import { controlPaths } from "../../../agent/control/control-paths.ts";
 import { handoverSchema } from "../../../agent/control/control-protocol.ts";
 import { hasCode } from "../../../errors.ts";
@@ -17,13 +17,22 @@ export async function handOver(invocation: Invocation): Promise<ExitCode> {
     if (hasCode(error, "AGENT_ABSENT")) return throughKernel(invocation);
     throw error;
   });
-  const rewrittenRoutes = output.networks.reduce((sum, network) => sum + network.rewrittenRoutes, 0);
-  present(invocation, handoverOutputSchema, output, () => [
-    rewrittenRoutes === 0
-      ? "nothing to do, all routes are plain: stop this flanneld, then start upstream's"
-      : `rewrote ${count(rewrittenRoutes, "route")} as plain: stop this flanneld, then start upstream's`,
-  ]);
+  present(invocation, handoverOutputSchema, output, render);
   return exitCodes.ok;
+}
+
+function render({ networks, through }: HandoverOutput): string[] {
+  const rewrittenRoutes = networks.reduce((sum, network) => sum + network.rewrittenRoutes, 0);
+  const devices = networks.flatMap(({ releasedDevices }) => releasedDevices).join(", ");
+  const isRunning = through === "agent";
+  const done = [
+    ...(rewrittenRoutes === 0 ? [] : [`rewrote ${count(rewrittenRoutes, "route")} as plain`]),
+    ...(devices === "" ? [] : [isRunning ? `${devices} goes when this flanneld stops` : `removed ${devices}`]),
+  ];
+  const next = isRunning
+    ? "stop this flanneld, then start upstream's"
+    : "start upstream's flanneld, or restart it if it runs already";
+  return [`${done.length === 0 ? "nothing to do, all routes are plain" : done.join("; ")}: ${next}`];
 }
 
 async function throughAgent({ options, signal }: Invocation): Promise<HandoverOutput> {
@@ -34,6 +43,7 @@ async function throughKernel({ options, signal }: Invocation): Promise<HandoverO
   const { AbsentAgent } = await import("../session/absent-agent.ts");
   const { handOverHost } = await import("../../../host/without-agent.ts");
   using agent = AbsentAgent.lockOut(options);
-  const { rewrittenRoutes } = await handOverHost(await agent.scope(), { logger: silentLogger, signal });
-  return { networks: [{ name: options.etcd.prefix, rewrittenRoutes }], through: "kernel" };
+  const done = await handOverHost(await agent.scope(), { logger: silentLogger, signal });
+  const network = { name: options.etcd.prefix, ...done, releasedDevices: [...done.releasedDevices] };
+  return { networks: [network], through: "kernel" };
 }
