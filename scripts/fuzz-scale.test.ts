@@ -2,7 +2,7 @@
 import fc from "fast-check";
 import { afterEach, expect, test, vi } from "vitest";
 import { propertyRuns, scaled, sliceSeeds } from "../test/support/fuzz.ts";
-import { readFuzzScale } from "../test/support/fuzz-scale.ts";
+import { readFuzzScale, shortFuzzEnvironment } from "../test/support/fuzz-scale.ts";
 
 const commit = "a668733d29f0a3f1d1e7b7d0b7a2a5a0c8a5f123";
 
@@ -27,10 +27,11 @@ test("the commit chooses the slice, and the same commit has the same seed", () =
   expect(readFuzzScale({ FUZZ_COMMIT: commit, FUZZ: "7" })).toEqual({ first: 7, count: 1, seed: 0xa668733d });
   expect(readFuzzScale({ FUZZ_COMMIT: commit, FUZZ: "all" })).toMatchObject({ first: 0, count: 10 });
   expect(readFuzzScale({ FUZZ_COMMIT: commit, FUZZ: "x3" })).toMatchObject({ first: 0, count: 30 });
+  expect(readFuzzScale({ FUZZ_COMMIT: commit, FUZZ: "3/10" })).toMatchObject({ first: 3, count: 0.1 });
   expect(readFuzzScale({}).count).toBe(1);
 });
 
-test.each(["10", "-1", "x0", "some", " "])("FUZZ=%s is refused", (text) => {
+test.each(["10", "-1", "x0", "3/9", "some", " "])("FUZZ=%s is refused", (text) => {
   expect(() => readFuzzScale({ FUZZ_COMMIT: commit, FUZZ: text })).toThrow(`FUZZ=${text} is not`);
 });
 
@@ -38,6 +39,15 @@ test("ten slices have exactly the values of a run of everything, in order", () =
   const slices = Array.from({ length: 10 }, (_, slice) => valuesMet(String(slice)));
   expect(slices.flat()).toEqual(valuesMet("all"));
   for (const slice of slices) expect([100, 101]).toContain(slice.length);
+});
+
+test("another Node repeats the beginning of a slice, and all of a long run", () => {
+  const short = shortFuzzEnvironment({ FUZZ_COMMIT: commit })["FUZZ"] ?? "";
+  const beginning = valuesMet(short);
+  expect([short, beginning.length]).toEqual(["3/10", 10]);
+  expect(beginning).toEqual(valuesMet("3").slice(0, 10));
+  expect(sliceSeeds()).toHaveLength(1);
+  expect(shortFuzzEnvironment({ FUZZ_COMMIT: commit, FUZZ: "all" })).toEqual({});
 });
 
 test("parts divide the runs of a slice among themselves", () => {

@@ -2,6 +2,7 @@
 import { execFileSync } from "node:child_process";
 import { existsSync, globSync } from "node:fs";
 import { dirname, join } from "node:path";
+import { shortFuzzEnvironment } from "../test/support/fuzz-scale.ts";
 import { selectNodeUsers } from "./node-users.ts";
 import { type RunResult, root, runSoak, runVitest, type VitestRun } from "./vitest-run.ts";
 
@@ -120,7 +121,8 @@ function otherNodeRuns(version: string, { filters, isLong }: Selection): Runs {
   const files = isLong ? all : selectNodeUsers(root, all);
   const unit = () => {
     const node = installNode(version);
-    return runVitest({ project: "unit", files, inBox: false, timeoutMs: plainTimeoutMs, node });
+    const env = shortFuzzEnvironment();
+    return runVitest({ project: "unit", files, inBox: false, timeoutMs: plainTimeoutMs, node, env });
   };
   const lab = () => {
     const env = { FLANNEL_NODE: installNode(version) };

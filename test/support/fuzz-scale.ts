@@ -9,13 +9,15 @@ const wholeText = "all";
 export interface FuzzScale {
   /** From `first` on; slices from 10 on are more than everything. */
   readonly first: number;
+  /** Below 1: only the beginning of that slice. */
   readonly count: number;
   /** 32 bits; all random values of the run come from it. The same commit has the same. */
   readonly seed: number;
 }
 
 /**
- * Reads FUZZ: a slice (0 to 9), `all` of them, or `xN` for N times all. Without it the commit chooses the slice.
+ * Reads FUZZ: a slice (0 to 9), `N/10` for the first tenth of slice N, `all` of them, or `xN` for N times all. Without it
+ * the commit chooses the slice.
  * FUZZ_COMMIT stands for the commit, for processes that should not ask git again. Throws on anything else.
  */
 export function readFuzzScale(env: NodeJS.ProcessEnv = process.env): FuzzScale {
@@ -26,14 +28,22 @@ export function readFuzzScale(env: NodeJS.ProcessEnv = process.env): FuzzScale {
   if (text === "") return { first: Number(BigInt(`0x${commit}`) % BigInt(SLICES)), count: 1, seed };
   if (text === wholeText) return { first: 0, count: SLICES, seed };
   if (/^[0-9]$/.test(text)) return { first: Number(text), count: 1, seed };
+  if (/^[0-9]\/10$/.test(text)) return { first: Number(text[0]), count: 0.1, seed };
   const times = /^x([1-9]\d{0,3})$/.exec(text)?.[1];
-  if (times === undefined) throw new Error(`FUZZ=${text} is not 0 to 9, "all", or "x" and a number of times`);
+  if (times === undefined)
+    throw new Error(`FUZZ=${text} is not 0 to 9, 0/10 to 9/10, "all", or "x" and a number of times`);
   return { first: 0, count: Number(times) * SLICES, seed };
 }
 
 /** What all processes of one run are to be started with, so that they agree. */
 export function fuzzEnvironment(env: NodeJS.ProcessEnv = process.env): Readonly<Record<string, string>> {
   return { FUZZ: env["FUZZ"] ?? "", FUZZ_COMMIT: env["FUZZ_COMMIT"] ?? commitHash() };
+}
+
+/** For what pure code repeats on another Node: the first tenth of a run of one slice; a long run is as long there. */
+export function shortFuzzEnvironment(env: NodeJS.ProcessEnv = process.env): Readonly<Record<string, string>> {
+  const { first, count } = readFuzzScale(env);
+  return count === 1 ? { FUZZ: `${first}/10` } : {};
 }
 
 /** For the report: what to set to have the same random values again. */

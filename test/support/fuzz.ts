@@ -53,7 +53,7 @@ export function sliceSeeds(): readonly number[] {
   const only = replayedSeed();
   if (only !== undefined) return [only];
   const { first, count, seed } = readFuzzScale();
-  return Array.from({ length: count }, (_, index) => 1 + (mixBits(seed + first + index) >>> 1));
+  return Array.from({ length: Math.ceil(count) }, (_, index) => 1 + (mixBits(seed + first + index) >>> 1));
 }
 
 /** To be called in a test that makes its values from `seed`: if it fails, how to have them again is printed. */
