@@ -21,7 +21,7 @@ const pure = [
   "^src/etcd-api/(etcd-lease|lease-record)\\.ts$",
   "^src/host/kinds/[^/]+-form\\.ts$",
   "^src/host/reconcile/(host-table|diff)[^/]*\\.ts$",
-  "^src/underlay/(external-interface|go-regex|interface-choice)[^/]*\\.ts$",
+  "^src/underlay/(external-interface|follow-interface|go-regex|interface-|way-out)[^/]*\\.ts$",
   "^src/netlink/(?!.*(socket|rtnetlink\\.|monitor))",
   // What a backend has running is reached through its `…-runtime.ts`, which loads it when it is needed.
   "^src/backend/(?!.*-runtime\\.ts)",

@@ -65,6 +65,20 @@ Without a flag that chooses the external interface it is the one that has the pu
 route. Of a default route with several next hops (multipath) the first counts whose device is up and has carrier,
 whatever the weights are: the traffic between hosts has one source address.
 
+Of the addresses of the interface that fit the flags, flanneld takes the one that it announced before, for as long as the
+interface has it and the flags are the same (after a take-over from upstream: the one that the living vxlan device is bound
+to). Otherwise it prefers, as upstream, a global address to a link-local one, a permanent one to one with a lifetime, and
+a temporary one last. A /32 or /128 beside a wider prefix comes after those, since it may float between hosts
+(keepalived), and a deprecated address last of all. An address that failed duplicate address detection is never
+announced; flanneld waits up to 3 s for one that the kernel is still checking. While it runs, it follows the interface by index,
+then by address (which may move to a bridge over the interface), then by name; a /32 never stands in for a lost address with a
+wider prefix.
+
+If the address is on a device that packets do not leave through (the loopback device, a dummy device, or a /32 on a device
+without a route), the tunnel is bound to the address, and the MTU is that of the interface and route that lead out: the
+interface named with \`--iface\`, else that of the widest route. So both \`--public-ip=ADDRESS\` and
+\`--iface=eth0 --public-ip=ADDRESS\` work with an address on \`lo\`. \`--iface\` also takes alternative names (\`altname\`).
+
 ## Small differences from flannel
 
 Beside what [architecture.md](architecture.md) names, these are on purpose:

@@ -39,6 +39,18 @@ function familyIncompatibility(
   return undefined;
 }
 
+/** Those of the subnets that can be used under `config`: a change of one family's network leaves the other's in force. */
+export function usableSubnets({ subnet, ipv6Subnet }: LeasedSubnets, config: NetworkConfig): LeasedSubnets {
+  return {
+    ...(isUsable("IPv4", subnet, config.ipv4) && { subnet }),
+    ...(isUsable("IPv6", ipv6Subnet, config.ipv6) && { ipv6Subnet }),
+  };
+}
+
+function isUsable(family: string, subnet: Prefix | undefined, pool: AddressPool | undefined): subnet is Prefix {
+  return subnet !== undefined && familyIncompatibility(family, subnet, pool) === undefined;
+}
+
 /** True when the two share an address in either family. */
 export function subnetsOverlap(a: LeasedSubnets, b: LeasedSubnets): boolean {
   const inIpv4 = a.subnet !== undefined && b.subnet !== undefined && overlaps(a.subnet, b.subnet);
@@ -46,17 +58,18 @@ export function subnetsOverlap(a: LeasedSubnets, b: LeasedSubnets): boolean {
 }
 
 /**
- * A random free subnet of each enabled family among the first `candidates` free ones of its pool (upstream: 100);
- * undefined when a family has none.
+ * A random free subnet of each enabled family among the first `candidates` free ones of its pool (upstream: 100), or the
+ * one of `kept`; undefined when a family has none.
  */
 export function pickFreeSubnets(
-  config: NetworkConfig,
+  config: Pick<NetworkConfig, "ipv4" | "ipv6">,
   taken: readonly LeasedSubnets[],
   random: RandomInteger,
   candidates = 100,
+  kept: LeasedSubnets = {},
 ): LeasedSubnets | undefined {
-  const subnet = config.ipv4 && pickOne(config.ipv4, taken, random, candidates);
-  const ipv6Subnet = config.ipv6 && pickOne(config.ipv6, taken, random, candidates);
+  const subnet = kept.subnet ?? (config.ipv4 && pickOne(config.ipv4, taken, random, candidates));
+  const ipv6Subnet = kept.ipv6Subnet ?? (config.ipv6 && pickOne(config.ipv6, taken, random, candidates));
   if ((config.ipv4 && subnet === undefined) || (config.ipv6 && ipv6Subnet === undefined)) return undefined;
   return { ...(subnet !== undefined && { subnet }), ...(ipv6Subnet !== undefined && { ipv6Subnet }) };
 }

@@ -1,5 +1,5 @@
-// Whose lease is it? Pure.
-import type { LeaseAttributes } from "./lease.ts";
+// Whose lease is it, and what does its owner announce? Pure.
+import type { Lease, LeaseAttributes } from "./lease.ts";
 
 /** Whether two leases announce the same host: by IPv4 address, or by IPv6 where neither has one. */
 export function hasSamePublicIp(a: LeaseAttributes, b: LeaseAttributes): boolean {
@@ -19,4 +19,18 @@ export function describeOwner({
   const backend = [backendType ?? "", ...data.map((part) => JSON.stringify(part))].filter((part) => part !== "");
   const address = [publicIp, publicIpv6].filter((part) => part !== undefined).join(" and ") || "an unknown host";
   return backend.length === 0 ? address : `${address} (${backend.join(" ")})`;
+}
+
+/**
+ * `attributes` with what our lease announces of a family that it has a subnet of and this host has no address of now:
+ * that subnet stays ours, and peers keep what they know until the address is back.
+ */
+export function withLostFamily(
+  attributes: LeaseAttributes,
+  lease: Pick<Lease, "ipv6Subnet" | "attributes">,
+): LeaseAttributes {
+  const { publicIpv6, backendV6Data } = lease.attributes;
+  if (lease.ipv6Subnet === undefined || attributes.publicIpv6 !== undefined || publicIpv6 === undefined)
+    return attributes;
+  return { ...attributes, publicIpv6, ...(backendV6Data !== undefined && { backendV6Data }) };
 }

@@ -69,6 +69,8 @@ export const ifla = {
   txQueueLength: 13,
   linkInfo: 18,
   extendedMask: 29,
+  propertyList: 52,
+  alternativeName: 53,
   infoKind: 1,
   infoData: 2,
 } as const;
@@ -92,6 +94,7 @@ export const iflaVxlan = {
   udpZeroCsum6Tx: 19,
   udpZeroCsum6Rx: 20,
   gbp: 23,
+  collectMetadata: 25,
 } as const;
 
 /** linux/if_addr.h */
@@ -104,11 +107,14 @@ export const rta = {
   gateway: 5,
   priority: 6,
   preferredSource: 7,
+  metrics: 8,
   multipath: 9,
   table: 15,
   via: 18,
   nextHopId: 30,
 } as const;
+/** Inside RTA_METRICS. */
+export const RTAX_MTU = 2;
 export const rtn = { unicast: 1, blackhole: 6, unreachable: 7, prohibit: 8, throw: 9 } as const;
 export const routeProtocol = { kernel: 2, boot: 3 } as const;
 export const routeTable = { default: 253, main: 254, local: 255 } as const;

@@ -4,6 +4,8 @@ import type { Lease, LeaseAttributes, LeaseChange, LeasedSubnets, OwnLease, Revi
 
 export interface LeaseRequest {
   readonly config: NetworkConfig;
+  /** Of the families in `config`, those that this host can serve now; missing: all. Of others it leases no new subnet. */
+  readonly families?: ReadonlySet<4 | 6>;
   readonly attributes: LeaseAttributes;
   /** Subnets read back from subnet.env: taken again when free. */
   readonly previous?: LeasedSubnets;

@@ -1,43 +1,14 @@
-// Reads the kernel to choose the interface that leads to the other hosts, and follows it afterwards.
-import { hasCode } from "../errors.ts";
-import { tryParseAddress } from "../ip/address.ts";
+// Follows the interface that leads to the other hosts: its address, name, MTU and state.
+import { prefixAddress } from "../ip/address.ts";
+import type { AddressMessage, LinkMessage } from "../netlink/rtnetlink/messages.ts";
 import { type MonitorMessage, RtnetlinkMonitor } from "../netlink/rtnetlink/monitor.ts";
 import type { Rtnetlink } from "../netlink/rtnetlink/rtnetlink.ts";
-import { routeTable } from "../netlink/uapi.ts";
 import type { Logger } from "../telemetry/logger.ts";
 import type { ExternalInterface } from "./external-interface.ts";
-import {
-  chooseInterface,
-  followInterface,
-  type InterfaceChoice,
-  type InterfaceFacts,
-  type InterfaceOptions,
-} from "./interface-choice.ts";
-
-/** See `chooseInterface` for the rules and errors. */
-export async function selectExternalInterface(
-  options: InterfaceOptions,
-  rtnetlink: Rtnetlink,
-): Promise<InterfaceChoice> {
-  const links = await rtnetlink.dump("link");
-  const addresses = await rtnetlink.dump("address");
-  const routes = await rtnetlink.dump("route", { table: routeTable.main });
-  const reach = await reachOf(options, rtnetlink);
-  return chooseInterface(options, { links, addresses, routes, ...(reach === undefined ? {} : { reach }) });
-}
-
-async function reachOf(options: InterfaceOptions, rtnetlink: Rtnetlink): Promise<InterfaceFacts["reach"]> {
-  const target = options.canReach === undefined ? undefined : tryParseAddress(options.canReach);
-  if (target === undefined) return undefined;
-  try {
-    const { outIndex, preferredSource } = await rtnetlink.routeLookup(target);
-    if (outIndex === undefined) return undefined;
-    return { outIndex, ...(preferredSource === undefined ? {} : { preferredSource }) };
-  } catch (error) {
-    if (hasCode(error, "KERNEL_NOT_FOUND")) return undefined;
-    throw error;
-  }
-}
+import { type FollowedInterface, followInterface } from "./follow-interface.ts";
+import { entryOf, hasOnlyHostPrefix } from "./interface-addresses.ts";
+import type { InterfaceOptions } from "./interface-facts.ts";
+import { mainRoutes } from "./select-interface.ts";
 
 export interface ExternalInterfaceWatchOptions {
   readonly initial: ExternalInterface;
@@ -46,8 +17,8 @@ export interface ExternalInterfaceWatchOptions {
   /** Stays the caller's. */
   readonly rtnetlink: Rtnetlink;
   readonly logger: Logger;
-  /** A fact changed: a new object. `reason` says why `isUp` is false. Must not throw. */
-  readonly onChange: (external: ExternalInterface, reason: string | undefined) => void;
+  /** A fact changed: a new object. Must not throw. */
+  readonly onChange: (followed: FollowedInterface) => void;
 }
 
 /** An address that is replaced is first deleted: gathers the two. */
@@ -55,23 +26,24 @@ const DEBOUNCE_MS = 50;
 const RETRY_MS = 1_000;
 
 /**
- * Follows address, MTU, state and re-creation of the chosen interface. It never moves to another interface: traffic
- * that leaves elsewhere than the operator saw at start is worse than a clear "not ready".
+ * Follows address, MTU, state, name and re-creation of the chosen interface. It moves to another interface only with the
+ * address: traffic that leaves elsewhere than the operator saw at start is worse than a clear "not ready".
  */
 export class ExternalInterfaceWatch implements AsyncDisposable {
   readonly #options: ExternalInterfaceWatchOptions;
   readonly #monitor: RtnetlinkMonitor;
-  #current: ExternalInterface;
-  #reason: string | undefined;
+  #followed: FollowedInterface;
+  /** The overlay's own devices, whose thousands of routes say nothing about the way to other hosts. */
+  #overlayIndexes: ReadonlySet<number> = new Set();
   #timer: NodeJS.Timeout | undefined;
   #look: Promise<void> = Promise.resolve();
   #isClosed = false;
 
   private constructor(options: ExternalInterfaceWatchOptions) {
     this.#options = options;
-    this.#current = options.initial;
+    this.#followed = { interface: options.initial };
     this.#monitor = RtnetlinkMonitor.open({
-      groups: ["link", "address"],
+      groups: options.initial.followsRoutes === true ? ["link", "address", "route"] : ["link", "address"],
       onMessages: (messages) => {
         if (messages.some((message) => this.#concerns(message))) this.#lookSoon(DEBOUNCE_MS);
       },
@@ -87,12 +59,12 @@ export class ExternalInterfaceWatch implements AsyncDisposable {
   }
 
   get current(): ExternalInterface {
-    return this.#current;
+    return this.#followed.interface;
   }
 
   /** Why `current.isUp` is false; undefined while all is well. */
   get reason(): string | undefined {
-    return this.#reason;
+    return this.#followed.reason;
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -103,8 +75,14 @@ export class ExternalInterfaceWatch implements AsyncDisposable {
   }
 
   #concerns({ kind, message }: MonitorMessage): boolean {
-    if (kind === "link") return message.name === this.#current.name || message.index === this.#current.index;
-    return kind === "address" && message.index === this.#current.index;
+    const { name, index, addressDevice, address, ipv6Address, followsRoutes } = this.current;
+    if (kind === "route") return message.outIndex === undefined || !this.#overlayIndexes.has(message.outIndex);
+    if (kind === "link") {
+      return followsRoutes === true || message.index === index || [name, addressDevice].includes(message.name);
+    }
+    if (kind !== "address") return false;
+    const changed = prefixAddress(message.address);
+    return message.index === index || changed === address || changed === ipv6Address;
   }
 
   #lookSoon(delayMs: number): void {
@@ -121,28 +99,40 @@ export class ExternalInterfaceWatch implements AsyncDisposable {
     try {
       const links = await rtnetlink.dump("link");
       const addresses = await rtnetlink.dump("address");
+      const overlay = links.filter(({ name }) => selection.overlayDevices?.includes(name) === true);
+      this.#overlayIndexes = new Set(overlay.map(({ index }) => index));
+      const routes = this.#needsRoutes(links, addresses) ? await mainRoutes(rtnetlink) : [];
       if (this.#isClosed) return;
-      const followed = followInterface(this.#current, selection, { links, addresses, routes: [] });
-      if (isSame(followed.interface, this.#current) && followed.reason === this.#reason) return;
-      this.#current = followed.interface;
-      this.#reason = followed.reason;
-      onChange(this.#current, this.#reason);
+      const followed = followInterface(this.current, selection, { links, addresses, routes });
+      if (isSame(followed, this.#followed)) return;
+      this.#followed = followed;
+      onChange(followed);
     } catch (error) {
-      logger.warn("interface.look-failed", `cannot read interface ${this.#current.name}; retrying`, { error });
+      logger.warn("interface.look-failed", `cannot read interface ${this.current.name}; retrying`, { error });
       this.#lookSoon(RETRY_MS);
     }
   }
+
+  /** Ten thousand routes are not read where the address stands on the interface itself, with its network. */
+  #needsRoutes(links: readonly LinkMessage[], addresses: readonly AddressMessage[]): boolean {
+    const { index, addressDevice, address, ipv6Address } = this.current;
+    const main = this.#options.selection.families.has(4) ? address : ipv6Address;
+    const link = links.find((found) => found.index === index);
+    if (addressDevice !== undefined || main === undefined || link === undefined) return true;
+    const facts = { links, addresses, routes: [] };
+    return entryOf(main, facts, link) === undefined || hasOnlyHostPrefix(main, link, facts);
+  }
 }
 
-function isSame(a: ExternalInterface, b: ExternalInterface): boolean {
+const compared = [
+  ...(["name", "index", "mtuBytes", "isUp", "addressDevice"] as const),
+  ...(["address", "ipv6Address", "publicIp", "publicIpv6"] as const),
+];
+
+function isSame(a: FollowedInterface, b: FollowedInterface): boolean {
   return (
-    a.name === b.name &&
-    a.index === b.index &&
-    a.mtuBytes === b.mtuBytes &&
-    a.isUp === b.isUp &&
-    a.address === b.address &&
-    a.ipv6Address === b.ipv6Address &&
-    a.publicIp === b.publicIp &&
-    a.publicIpv6 === b.publicIpv6
+    a.reason === b.reason &&
+    a.ipv6Reason === b.ipv6Reason &&
+    compared.every((field) => a.interface[field] === b.interface[field])
   );
 }

@@ -9,6 +9,12 @@ export interface ExternalInterface {
   readonly isUp: boolean;
   /** Hardware address; with it the state directory recognises the host after a change of address. */
   readonly mac?: string;
+  /** The device that has the addresses, where no packets leave through that: a loopback or dummy device. */
+  readonly addressDevice?: string;
+  /** The kernel's routes chose the interface, not its addresses: it changes with them. */
+  readonly followsRoutes?: boolean;
+  /** Families whose address has no wider prefix than /32 or /128; missing when there are none. */
+  readonly hostPrefixes?: readonly Family[];
   /** Addresses on the interface that were chosen; outer source of what is encapsulated. */
   readonly address?: Address;
   readonly ipv6Address?: Address;

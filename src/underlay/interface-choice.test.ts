@@ -1,7 +1,9 @@
 import { describe, expect, test } from "vitest";
 import { type Address, parseAddress, parsePrefix } from "../ip/address.ts";
 import type { AddressMessage, LinkMessage, RouteMessage } from "../netlink/rtnetlink/messages.ts";
-import { chooseInterface, followInterface, type InterfaceFacts, type InterfaceOptions } from "./interface-choice.ts";
+import { followInterface } from "./follow-interface.ts";
+import { chooseInterface } from "./interface-choice.ts";
+import type { InterfaceFacts, InterfaceOptions } from "./interface-facts.ts";
 
 const PERMANENT = 0x80;
 const DEPRECATED = 0x20;
@@ -175,7 +177,7 @@ describe("order and failures", () => {
   });
 });
 
-test("address preference: global, then permanent, then not temporary; deprecated and loopback never", () => {
+test("address preference: global, then permanent, then not temporary; deprecated last of all, loopback never", () => {
   const preferred = (...addresses: AddressMessage[]): Address | undefined =>
     choose({ families: new Set([6]), interfaces: ["eth0"] }, { addresses }).ipv6Address;
   const temporary = address(2, "fd00::1/64", TEMPORARY);
@@ -187,7 +189,122 @@ test("address preference: global, then permanent, then not temporary; deprecated
   expect(preferred(linkLocal, temporary, deprecated, dynamic)).toBe("fd00::2");
   expect(preferred(linkLocal, temporary, deprecated)).toBe("fd00::1");
   expect(preferred(linkLocal, deprecated)).toBe("fe80::5");
-  expect(() => preferred(deprecated)).toThrow(/no usable IPv6 address/);
+  expect(preferred(deprecated)).toBe("fd00::4");
+  expect(() => preferred(address(2, "::1/128"))).toThrow(/no usable IPv6 address/);
+});
+
+describe("a weak address does not outweigh a strong one", () => {
+  const preferred = (addresses: AddressMessage[], options: Partial<InterfaceOptions> = {}): Address | undefined =>
+    choose({ interfaces: ["eth0"], ...options }, { addresses }).address;
+  // By DHCP, so not permanent; keepalived's beside it is.
+  const dhcp = address(2, "192.168.50.11/24", 0);
+  const floating = address(2, "192.168.50.100/32");
+
+  test("a /32 beside a wider prefix floats", () => {
+    expect(preferred([floating, dhcp])).toBe("192.168.50.11");
+    expect(preferred([floating, address(2, "169.254.7.7/16")])).toBe("192.168.50.100");
+    expect(preferred([floating])).toBe("192.168.50.100");
+  });
+
+  test("what was announced before comes first while it is there, also deprecated or a /32", () => {
+    const remembered = new Set([parseAddress("192.168.50.11")]);
+    expect(preferred([address(2, "192.168.50.2/24"), dhcp, floating], { remembered })).toBe("192.168.50.11");
+    expect(preferred([floating, address(2, "192.168.50.11/24", DEPRECATED)], { remembered })).toBe("192.168.50.11");
+    expect(preferred([dhcp, floating], { remembered: new Set([parseAddress("192.168.50.100")]) })).toBe(
+      "192.168.50.100",
+    );
+    expect(preferred([floating, address(2, "192.168.50.12/24")], { remembered })).toBe("192.168.50.12");
+  });
+
+  test("the remembered address does not overrule a selector that names another", () => {
+    const remembered = new Set([parseAddress("192.168.50.11")]);
+    const both = [address(2, "192.168.50.11/24"), address(2, "192.168.50.12/24")];
+    expect(preferred(both, { remembered, interfaces: ["192.168.50.12"] })).toBe("192.168.50.12");
+    expect(preferred(both, { remembered, interfaces: [], interfaceRegexes: ["50\\.12"] })).toBe("192.168.50.12");
+  });
+
+  test("an address that failed duplicate address detection, or is in it, is not announced", () => {
+    const failed = address(2, "fd00::1/64", PERMANENT | 0x08);
+    const tentative = address(2, "fd00::2/64", PERMANENT | 0x40);
+    const optimistic = address(2, "fd00::3/64", PERMANENT | 0x44);
+    const v6 = { families: new Set([6] as const) };
+    const chosen = (addresses: AddressMessage[], more: Partial<InterfaceOptions> = {}) =>
+      choose({ ...v6, interfaces: ["eth0"], ...more }, { addresses }).ipv6Address;
+    expect(chosen([failed, tentative, optimistic, address(2, "fd00::4/64", 0)])).toBe("fd00::4");
+    expect(() => chosen([failed])).toThrow(/fd00::1 failed duplicate address detection: another host has this address/);
+    expect(() => chosen([tentative])).toThrow(/fd00::2 is still in duplicate address detection/);
+    expect(() => chosen([failed], { interfaces: ["fd00::1"] })).toThrow(/another host has this address/);
+    const remembered = new Set([parseAddress("fd00::1"), parseAddress("fd00::2")]);
+    expect(chosen([failed, address(2, "fd00::4/64"), tentative], { remembered })).toBe("fd00::2");
+    expect(() => chosen([failed], { remembered })).toThrow(/another host has this address/);
+  });
+});
+
+test("--iface also takes an alternative name", () => {
+  const links = [link(2, "enp0s31f6", { altNames: ["lan0", "eth0"] }), link(3, "eth0")];
+  const addresses = [address(2, "192.168.50.11/24"), address(3, "192.168.50.12/24")];
+  expect(choose({ interfaces: ["lan0"] }, { links, addresses }).name).toBe("enp0s31f6");
+  expect(choose({ interfaces: ["eth0"] }, { links, addresses }).index).toBe(3);
+});
+
+describe("an address on a device that packets do not leave through", () => {
+  const route = (destination: string, outIndex: number, more: Partial<RouteMessage> = {}): RouteMessage => ({
+    ...defaultRoute(4, outIndex),
+    destination: parsePrefix(destination),
+    ...more,
+  });
+  const links = [link(1, "lo", { mtuBytes: 65_536 }), link(2, "eth0"), link(3, "dummy0", { kind: "dummy" })];
+  const addresses = [
+    address(1, "127.0.0.1/8"),
+    address(1, "10.0.0.1/32"),
+    address(2, "192.168.50.11/24"),
+    address(3, "10.0.0.3/24"),
+  ];
+  const fabric = { links, addresses, routes: [route("192.168.50.0/24", 2), defaultRoute(4, 2)] };
+  const bound = { name: "eth0", mtuBytes: 1500, address: "10.0.0.1", publicIp: "10.0.0.1", addressDevice: "lo" };
+
+  test.each<[string, Partial<InterfaceOptions>]>([
+    ["by public IP", { publicIp: "10.0.0.1" }],
+    ["by address", { interfaces: ["10.0.0.1"] }],
+    ["by name", { interfaces: ["lo"] }],
+    ["by regex", { interfaceRegexes: ["^10\\.0\\.0\\.1$"] }],
+    ["beside a named interface", { interfaces: ["eth0"], publicIp: "10.0.0.1" }],
+  ])("%s: the kernel's way out, bound to the address", (_, options) => {
+    expect(choose(options, fabric)).toMatchObject(bound);
+  });
+
+  test("a dummy device is none whatever its prefix, another device when it has a /32 and no route", () => {
+    expect(choose({ interfaces: ["dummy0"] }, fabric)).toMatchObject({ name: "eth0", address: "10.0.0.3" });
+    const bridge = { ...fabric, links: [...links, link(4, "br0", { kind: "bridge" })] };
+    const narrow = { ...bridge, addresses: [...addresses, address(4, "10.0.0.4/32")] };
+    expect(choose({ interfaces: ["br0"] }, narrow)).toMatchObject({ name: "eth0", address: "10.0.0.4" });
+    const routed = { ...narrow, routes: [...fabric.routes, route("10.1.0.0/16", 4)] };
+    expect(choose({ interfaces: ["br0"] }, routed).name).toBe("br0");
+  });
+
+  test("the way is that of the widest route, with the route's MTU, and never through the overlay", () => {
+    const routes = [route("10.0.0.2/32", 2), route("10.0.0.0/24", 2, { mtuBytes: 1400 }), route("10.5.0.0/16", 9)];
+    const overlay = { links: [...links, link(9, "flannel.1", { kind: "vxlan" })], addresses, routes };
+    const options = { publicIp: "10.0.0.1", overlayDevices: ["flannel.1"] };
+    expect(choose(options, overlay)).toMatchObject({ ...bound, mtuBytes: 1400 });
+  });
+
+  test("without any way out the device itself is used", () => {
+    expect(choose({ publicIp: "10.0.0.1" }, { links, addresses, routes: [] })).toMatchObject({ name: "lo" });
+  });
+
+  test("the way is followed, except where the operator named the interface", () => {
+    const other = { ...fabric, links: [...links, link(5, "eth1", { mtuBytes: 9000 })], routes: [defaultRoute(4, 5)] };
+    const auto = { ...ipv4Only, publicIp: "10.0.0.1" };
+    const first = chooseInterface(auto, fabric).interface;
+    expect(followInterface(first, auto, fabric)).toEqual({ interface: first });
+    expect(followInterface(first, auto, other).interface).toMatchObject({ ...bound, name: "eth1", mtuBytes: 9000 });
+    const named = { ...auto, interfaces: ["eth0"] };
+    const chosen = chooseInterface(named, fabric).interface;
+    expect(followInterface(chosen, named, other)).toEqual({ interface: chosen });
+    const unrouted = { ...fabric, routes: [] };
+    expect(followInterface(first, auto, unrouted)).toEqual({ interface: first });
+  });
 });
 
 describe("following the chosen interface", () => {
@@ -235,5 +352,63 @@ describe("following the chosen interface", () => {
     expect(follow(down).reason).toBe("interface eth0 is down");
     // IPv6 addresses go with it; the cause is named, not the effect.
     expect(follow({ ...down, addresses: [] }).reason).toBe("interface eth0 is down");
+  });
+
+  test("a renamed device is the same one", () => {
+    const renamed = { links: [link(2, "ens3"), link(3, "dummy0")] };
+    expect(follow(renamed)).toEqual({ interface: { ...previous, name: "ens3" } });
+  });
+
+  test("an address that moves to a bridge over the interface takes the choice along, and back", () => {
+    const links = [...facts.links, link(7, "br0", { mtuBytes: 1400, kind: "bridge" })];
+    const between = follow({ links, addresses: facts.addresses.filter(({ index }) => index !== 2) });
+    expect(between.interface).toEqual({ ...previous, isUp: false });
+    const moved = follow({ links, addresses: [address(7, "192.168.50.11/24")] });
+    expect(moved.interface).toMatchObject({
+      name: "br0",
+      index: 7,
+      mtuBytes: 1400,
+      address: "192.168.50.11",
+      isUp: true,
+    });
+    expect(followInterface(moved.interface, ipv4Only, facts)).toEqual({ interface: previous });
+  });
+
+  test("an address found on two devices leaves the choice where it is", () => {
+    expect(follow({ addresses: [address(3, "192.168.50.11/24"), ...facts.addresses] })).toEqual({
+      interface: previous,
+    });
+  });
+
+  test("a floating address does not stand in for the one that is lost", () => {
+    const followed = follow({ addresses: [address(2, "192.168.50.100/32")] });
+    expect(followed.interface).toEqual({ ...previous, isUp: false });
+    expect(followed.reason).toBe(
+      "interface eth0 lost its address; 192.168.50.100 may be a floating address and is not announced instead",
+    );
+    const narrow = chooseInterface(ipv4Only, { ...facts, addresses: [address(2, "203.0.113.7/32")] }).interface;
+    const next = { ...facts, addresses: [address(2, "203.0.113.9/32")] };
+    expect(followInterface(narrow, ipv4Only, next).interface).toMatchObject({ address: "203.0.113.9", isUp: true });
+  });
+
+  test("a deprecated address is not lost, one that another host has is", () => {
+    expect(follow({ addresses: [address(2, "192.168.50.2/24"), address(2, "192.168.50.11/24", DEPRECATED)] })).toEqual({
+      interface: previous,
+    });
+    const v6: InterfaceOptions = { ...ipv4Only, families: new Set([6]) };
+    const own = chooseInterface(v6, facts).interface;
+    const tentative = { ...facts, addresses: [address(2, "fd00:1::11/64", PERMANENT | 0x40)] };
+    expect(followInterface(own, v6, tentative)).toEqual({ interface: own });
+    const failed = { ...facts, addresses: [address(2, "fd00:1::11/64", PERMANENT | 0x48)] };
+    expect(followInterface(own, v6, failed).reason).toMatch(/fd00:1::11 failed duplicate address detection/);
+  });
+
+  test("in dual stack a lost IPv6 address stops IPv6 alone", () => {
+    const both = chooseInterface(dual, facts).interface;
+    const addresses = facts.addresses.filter((found) => !found.address.includes(":"));
+    const followed = followInterface(both, dual, { ...facts, addresses });
+    expect(followed).toEqual({ interface: both, ipv6Reason: "interface eth0 lost its address" });
+    const gone = followInterface(both, dual, { ...facts, addresses: [] });
+    expect(gone).toEqual({ interface: { ...both, isUp: false }, reason: "interface eth0 lost its address" });
   });
 });

@@ -1,47 +1,41 @@
 // Which interface and which of its addresses carry the traffic to the other hosts: flannel's rules over what the kernel
-// listed. Pure; reading the kernel and following changes is external-interface.ts.
+// listed. Pure; following changes afterwards is follow-interface.ts, reading the kernel external-interface-watch.ts.
 import { FlannelError } from "../errors.ts";
-import { type Address, addressToBytes, type Family, familyOf, prefixAddress, tryParseAddress } from "../ip/address.ts";
-import type { AddressMessage, LinkMessage, RouteMessage } from "../netlink/rtnetlink/messages.ts";
+import { type Address, type Family, familyOf, prefixAddress, tryParseAddress } from "../ip/address.ts";
+import type { LinkMessage } from "../netlink/rtnetlink/messages.ts";
 import { routeTable, rtn } from "../netlink/uapi.ts";
 import type { ExternalInterface, FamilySet } from "./external-interface.ts";
 import { compileGoRegex } from "./go-regex.ts";
-
-/** As given on the command line; texts unchecked. */
-export interface InterfaceOptions {
-  /** The families the network uses. */
-  readonly families: FamilySet;
-  /** `--iface`: names or addresses, in order of preference. */
-  readonly interfaces: readonly string[];
-  /** `--iface-regex`, Go syntax. */
-  readonly interfaceRegexes: readonly string[];
-  /** `--iface-can-reach`. */
-  readonly canReach?: string;
-  readonly publicIp?: string;
-  readonly publicIpv6?: string;
-}
-
-/** What the kernel told, in its order. */
-export interface InterfaceFacts {
-  readonly links: readonly LinkMessage[];
-  readonly addresses: readonly AddressMessage[];
-  readonly routes: readonly RouteMessage[];
-  /** The kernel's answer for `canReach`; missing when it has no route there. */
-  readonly reach?: { readonly outIndex: number; readonly preferredSource?: Address };
-}
+import {
+  addressFault,
+  candidateAddresses,
+  entryOf,
+  faultText,
+  hasOnlyHostPrefix,
+  linkWithAddress,
+} from "./interface-addresses.ts";
+import type { InterfaceFacts, InterfaceOptions } from "./interface-facts.ts";
+import { leadsOut, linkOfRoute, wayOut } from "./way-out.ts";
 
 export interface InterfaceChoice {
   readonly interface: ExternalInterface;
   readonly warnings: readonly string[];
 }
 
-interface Candidate {
+/** An interface with the addresses that were asked for, or all of them. */
+export interface Candidate {
+  /** Packets leave through it. */
   readonly link: LinkMessage;
+  readonly mtuBytes?: number;
+  /** The device that has the addresses, where no packets leave through that. */
+  readonly addressLink?: LinkMessage;
+  readonly followsRoutes?: boolean;
+  readonly hostPrefixes?: readonly Family[];
   readonly address?: Address;
   readonly ipv6Address?: Address;
 }
 
-interface PublicAddresses {
+export interface PublicAddresses {
   readonly publicIp?: Address;
   readonly publicIpv6?: Address;
 }
@@ -59,8 +53,11 @@ export function chooseInterface(options: InterfaceOptions, facts: InterfaceFacts
   const reasons: string[] = [];
   for (const select of selectors) {
     try {
-      const candidate = complete(select(warnings), options.families, facts);
-      requireSameInterface(candidate, options.families, publicAddresses, facts);
+      const candidate = complete(
+        withPublicAddresses(select(warnings), publicAddresses, options, facts),
+        options,
+        facts,
+      );
       return { interface: toExternalInterface(candidate, options.families, publicAddresses), warnings };
     } catch (error) {
       if (!(error instanceof FlannelError) || error.code !== "INTERFACE_NOT_FOUND") throw error;
@@ -74,54 +71,6 @@ export function chooseInterface(options: InterfaceOptions, facts: InterfaceFacts
   );
 }
 
-/**
- * The same interface after a change: the addresses it has kept, others where they are gone.
- * `previous.isUp` is false in the result while a family has no address; the last one is then kept.
- */
-export function followInterface(
-  previous: ExternalInterface,
-  options: InterfaceOptions,
-  facts: InterfaceFacts,
-): { readonly interface: ExternalInterface; readonly reason?: string } {
-  const link = facts.links.find((found) => found.name === previous.name);
-  if (link === undefined) return lost(previous, `interface ${previous.name} no longer exists`);
-  const { families } = options;
-  const address = families.has(4) ? followAddress(previous.address, 4, link, options, facts) : undefined;
-  const ipv6Address = families.has(6) ? followAddress(previous.ipv6Address, 6, link, options, facts) : undefined;
-  const missing = (families.has(4) && address === undefined) || (families.has(6) && ipv6Address === undefined);
-  const kept: Candidate = {
-    link,
-    ...definedAddress("address", address ?? previous.address),
-    ...definedAddress("ipv6Address", ipv6Address ?? previous.ipv6Address),
-  };
-  const current = toExternalInterface(kept, families, parsePublicAddresses(options));
-  // The kernel takes IPv6 addresses away from a link that goes down: that it is down comes first.
-  if (!link.isUp) return lost(current, `interface ${link.name} is down`);
-  return missing ? lost(current, `interface ${link.name} lost its address`) : { interface: current };
-}
-
-function lost(external: ExternalInterface, reason: string): { interface: ExternalInterface; reason: string } {
-  return { interface: { ...external, isUp: false }, reason };
-}
-
-/** Keeps the address while it is there; otherwise one that the regular expressions ask for, otherwise the best. */
-function followAddress(
-  previous: Address | undefined,
-  family: Family,
-  link: LinkMessage,
-  options: InterfaceOptions,
-  facts: InterfaceFacts,
-): Address | undefined {
-  const candidates = candidateAddresses(link, family, facts);
-  if (previous !== undefined && candidates.includes(previous)) return previous;
-  for (const pattern of options.interfaceRegexes) {
-    const regex = compileGoRegex(pattern);
-    const match = candidates.find((address) => regex.test(address));
-    if (match !== undefined) return match;
-  }
-  return candidates[0];
-}
-
 type Selector = (warnings: string[]) => Candidate;
 
 function selectorsOf(options: InterfaceOptions, publicAddresses: PublicAddresses, facts: InterfaceFacts): Selector[] {
@@ -133,9 +82,9 @@ function selectorsOf(options: InterfaceOptions, publicAddresses: PublicAddresses
     ...regexes.map(
       ({ pattern, regex }) =>
         () =>
-          byRegex(pattern, regex, families, facts),
+          byRegex(pattern, regex, options, facts),
     ),
-    ...(target === undefined ? [] : [() => byReach(target, facts)]),
+    ...(target === undefined ? [] : [() => byReach(target, options, facts)]),
   ];
   return selectors.length > 0 ? selectors : [(warnings) => byPublicAddress(publicAddresses, families, facts, warnings)];
 }
@@ -143,25 +92,33 @@ function selectorsOf(options: InterfaceOptions, publicAddresses: PublicAddresses
 function byNameOrAddress(text: string, families: FamilySet, facts: InterfaceFacts): Candidate {
   const address = tryParseAddress(text);
   if (address !== undefined) return byAddress(address, families, facts);
-  const link = facts.links.find((found) => found.name === text);
+  const link =
+    facts.links.find((found) => found.name === text) ??
+    facts.links.find((found) => found.altNames?.includes(text) === true);
   if (link === undefined) throw notFound(`no interface is named ${text}`);
   return { link };
 }
 
 function byAddress(address: Address, families: FamilySet, facts: InterfaceFacts): Candidate {
   const link = linkWithAddress(address, facts);
-  if (link === undefined) throw notFound(`no interface has the address ${address}`);
+  const entry = entryOf(address, facts, link);
+  if (link === undefined || entry === undefined) throw notFound(`no interface has the address ${address}`);
+  const fault = addressFault(entry);
+  if (fault !== undefined)
+    throw notFound(`interface ${link.name} cannot use its address: ${faultText(address, fault)}`);
   const family = familyOf(address);
   if (!families.has(family)) return { link };
   return family === 4 ? { link, address } : { link, ipv6Address: address };
 }
 
 /** Addresses first, in kernel order of the interfaces, then names. In dual stack both families must match on one. */
-function byRegex(pattern: string, regex: RegExp, families: FamilySet, facts: InterfaceFacts): Candidate {
+function byRegex(pattern: string, regex: RegExp, options: InterfaceOptions, facts: InterfaceFacts): Candidate {
+  const { families, remembered } = options;
   for (const link of facts.links) {
-    const [address, ipv6Address] = ([4, 6] as const).map((family) =>
-      families.has(family) ? candidateAddresses(link, family, facts).find((text) => regex.test(text)) : undefined,
-    );
+    const [address, ipv6Address] = ([4, 6] as const).map((family) => {
+      if (!families.has(family)) return undefined;
+      return candidateAddresses(link, family, facts, remembered).find((text) => regex.test(text));
+    });
     if ((address === undefined && families.has(4)) || (ipv6Address === undefined && families.has(6))) continue;
     return { link, ...definedAddress("address", address), ...definedAddress("ipv6Address", ipv6Address) };
   }
@@ -170,11 +127,14 @@ function byRegex(pattern: string, regex: RegExp, families: FamilySet, facts: Int
   return { link };
 }
 
-function byReach(target: Address, facts: InterfaceFacts): Candidate {
+/** The source that the kernel prefers, unless an address of the interface was announced before. */
+function byReach(target: Address, { remembered }: InterfaceOptions, facts: InterfaceFacts): Candidate {
   const link = facts.links.find((found) => found.index === facts.reach?.outIndex);
   if (link === undefined) throw notFound(`the kernel has no route to ${target} (--iface-can-reach)`);
-  const source = facts.reach?.preferredSource;
-  return { link, ...definedAddress(familyOf(target) === 4 ? "address" : "ipv6Address", source) };
+  const family = familyOf(target);
+  const [best] = candidateAddresses(link, family, facts, remembered);
+  const source = best !== undefined && remembered?.has(best) === true ? best : facts.reach?.preferredSource;
+  return { link, ...definedAddress(family === 4 ? "address" : "ipv6Address", source) };
 }
 
 function byPublicAddress(
@@ -208,56 +168,104 @@ function byDefaultRoute(families: FamilySet, facts: InterfaceFacts): Candidate {
   return { link };
 }
 
-/**
- * Where the first default route that leads anywhere leaves. Of several next hops the first that can be used counts,
- * whatever the weights are: the traffic to the other hosts has one source address, which is of one interface.
- */
+/** Where the first default route that leads anywhere leaves. */
 function defaultRouteLink(family: Family, facts: InterfaceFacts): LinkMessage | undefined {
   const destination = family === 4 ? "0.0.0.0/0" : "::/0";
-  const linkOf = (index: number | undefined): LinkMessage | undefined =>
-    facts.links.find((found) => found.index === index);
   for (const route of facts.routes) {
     if (route.destination !== destination || route.table !== routeTable.main || route.type !== rtn.unicast) continue;
-    const hops = (route.nextHops ?? []).map(({ outIndex, isUsable }) => ({ isUsable, link: linkOf(outIndex) }));
-    const usable = hops.find(({ isUsable, link }) => isUsable && link?.isUp === true);
-    // None works right now, as after a start without a cable: the first is as good as any.
-    const link = linkOf(route.outIndex) ?? (usable ?? hops.find((hop) => hop.link !== undefined))?.link;
+    const link = linkOfRoute(route, facts);
     if (link !== undefined) return link;
   }
   return undefined;
 }
 
-/** In dual stack a public IPv6 address that is on this host must be on the chosen interface. */
-function requireSameInterface(
+/**
+ * Public addresses that stand on a device of this host which no packets leave through (loopback, dummy): the traffic is
+ * to bear them. In dual stack one that stands on another network interface is refused.
+ */
+function withPublicAddresses(
   candidate: Candidate,
-  families: FamilySet,
-  { publicIpv6 }: PublicAddresses,
+  { publicIp, publicIpv6 }: PublicAddresses,
+  { families }: InterfaceOptions,
   facts: InterfaceFacts,
-): void {
-  if (!families.has(4) || !families.has(6) || publicIpv6 === undefined) return;
-  const other = linkWithAddress(publicIpv6, facts);
-  if (other === undefined || other.index === candidate.link.index) return;
-  throw notFound(
-    `the external interface is ${candidate.link.name}, but --public-ipv6 ${publicIpv6} is on ${other.name}`,
-  );
+): Candidate {
+  let completed = candidate;
+  for (const publicAddress of [publicIp, publicIpv6]) {
+    if (publicAddress === undefined || !families.has(familyOf(publicAddress))) continue;
+    const name = familyOf(publicAddress) === 4 ? "address" : "ipv6Address";
+    const other = linkWithAddress(publicAddress, facts);
+    if (other === undefined || other.index === candidate.link.index || candidate[name] !== undefined) continue;
+    if (!leadsOut(publicAddress, other, facts)) {
+      completed = { ...completed, addressLink: other, ...definedAddress(name, publicAddress) };
+    } else if (families.size > 1 && name === "ipv6Address") {
+      const text = `the external interface is ${candidate.link.name}, but --public-ipv6 ${publicAddress} is on ${other.name}`;
+      throw notFound(text);
+    }
+  }
+  return completed;
 }
 
-/** Fills missing addresses with the best of the interface. */
-function complete(candidate: Candidate, families: FamilySet, facts: InterfaceFacts): Candidate {
+/** Fills missing addresses with the best of the interface, and finds the way out where no packets leave through it. */
+function complete(candidate: Candidate, options: InterfaceOptions, facts: InterfaceFacts): Candidate {
+  const { families } = options;
   const { link } = candidate;
   if (link.mtuBytes === 0) throw notFound(`interface ${link.name} has no MTU`);
-  const [address, ipv6Address] = ([4, 6] as const).map((family) => {
+  const addressOf = (family: Family, required: boolean): Address | undefined => {
     if (!families.has(family)) return undefined;
     const known = family === 4 ? candidate.address : candidate.ipv6Address;
-    const best = known ?? candidateAddresses(link, family, facts)[0];
-    if (best === undefined) throw notFound(`interface ${link.name} has no usable IPv${family} address`);
+    const best = known ?? candidateAddresses(link, family, facts, options.remembered)[0];
+    if (best === undefined && required) throw notFound(noAddressText(link, family, facts));
     return best;
-  });
-  return { link, ...definedAddress("address", address), ...definedAddress("ipv6Address", ipv6Address) };
+  };
+  const standing = addressOf(4, false) ?? addressOf(6, false);
+  const way =
+    standing === undefined || candidate.addressLink !== undefined ? undefined : wayFrom(standing, link, options, facts);
+  if (way !== undefined) return complete({ ...candidate, ...way }, options, facts);
+  const [address, ipv6Address] = [addressOf(4, true), addressOf(6, true)];
+  const holder = candidate.addressLink ?? link;
+  const hostPrefixes = [address, ipv6Address].filter(
+    (each) => each !== undefined && hasOnlyHostPrefix(each, holder, facts),
+  );
+  return {
+    ...candidate,
+    hostPrefixes: hostPrefixes.flatMap((each) => (each === undefined ? [] : [familyOf(each)])),
+    ...definedAddress("address", address),
+    ...definedAddress("ipv6Address", ipv6Address),
+  };
 }
 
-function toExternalInterface(
-  { link, address, ipv6Address }: Candidate,
+/** The device that packets with this address leave through, where that is another one than has the address. */
+export function wayFrom(
+  address: Address,
+  link: LinkMessage,
+  options: InterfaceOptions,
+  facts: InterfaceFacts,
+): Candidate | undefined {
+  if (leadsOut(address, link, facts)) return undefined;
+  const way = wayOut(familyOf(address), options, facts);
+  if (way === undefined || way.link.index === link.index) return undefined;
+  const bound = ([4, 6] as const).map((family) => candidateAddresses(link, family, facts, options.remembered)[0]);
+  return {
+    link: way.link,
+    mtuBytes: way.mtuBytes,
+    addressLink: link,
+    followsRoutes: true,
+    ...definedAddress("address", familyOf(address) === 4 ? address : bound[0]),
+    ...definedAddress("ipv6Address", familyOf(address) === 6 ? address : bound[1]),
+  };
+}
+
+function noAddressText(link: LinkMessage, family: Family, facts: InterfaceFacts): string {
+  const faults = facts.addresses.flatMap((entry) => {
+    const fault = addressFault(entry);
+    const isHere = entry.index === link.index && familyOf(entry.address) === family;
+    return isHere && fault !== undefined ? [faultText(prefixAddress(entry.address), fault)] : [];
+  });
+  return [`interface ${link.name} has no usable IPv${family} address`, ...faults].join(": ");
+}
+
+export function toExternalInterface(
+  { link, mtuBytes, addressLink, followsRoutes, hostPrefixes = [], address, ipv6Address }: Candidate,
   families: FamilySet,
   publicAddresses: PublicAddresses,
 ): ExternalInterface {
@@ -266,9 +274,12 @@ function toExternalInterface(
   return {
     name: link.name,
     index: link.index,
-    mtuBytes: link.mtuBytes,
+    mtuBytes: mtuBytes ?? link.mtuBytes,
     isUp: link.isUp,
     ...(link.mac !== undefined && { mac: link.mac }),
+    ...(addressLink !== undefined && { addressDevice: addressLink.name }),
+    ...(followsRoutes === true && { followsRoutes }),
+    ...(hostPrefixes.length > 0 && { hostPrefixes }),
     ...definedAddress("address", address),
     ...definedAddress("ipv6Address", ipv6Address),
     ...definedAddress("publicIp", publicIp),
@@ -276,47 +287,7 @@ function toExternalInterface(
   };
 }
 
-const IFA_F_TEMPORARY = 0x01;
-const IFA_F_DEPRECATED = 0x20;
-const IFA_F_PERMANENT = 0x80;
-
-/** Usable addresses of one family, best first: global before link-local, permanent, not temporary, kernel order. */
-function candidateAddresses(link: LinkMessage, family: Family, facts: InterfaceFacts): Address[] {
-  return facts.addresses
-    .filter((found) => found.index === link.index && familyOf(found.address) === family)
-    .filter((found) => (found.flags & IFA_F_DEPRECATED) === 0)
-    .map((found) => ({ address: prefixAddress(found.address), flags: found.flags }))
-    .map((found) => ({ ...found, reach: unicastReach(found.address) }))
-    .filter((found) => found.reach !== "none")
-    .sort((a, b) => rank(a) - rank(b))
-    .map((found) => found.address);
-}
-
-function rank({ reach, flags }: { reach: string; flags: number }): number {
-  return (
-    (reach === "global" ? 0 : 4) + ((flags & IFA_F_PERMANENT) !== 0 ? 0 : 2) + ((flags & IFA_F_TEMPORARY) !== 0 ? 1 : 0)
-  );
-}
-
-/** Private ranges count as global, as in Go's IsGlobalUnicast. */
-function unicastReach(address: Address): "global" | "link" | "none" {
-  const bytes = addressToBytes(address);
-  const [first = 0, second = 0] = bytes;
-  if (bytes.every((byte) => byte === 0) || bytes.every((byte) => byte === 255)) return "none";
-  if (bytes.length === 4) {
-    if (first === 127 || first >> 4 === 14) return "none";
-    return first === 169 && second === 254 ? "link" : "global";
-  }
-  if (first === 0xff || address === "::1") return "none";
-  return first === 0xfe && second >> 6 === 2 ? "link" : "global";
-}
-
-function linkWithAddress(address: Address, facts: InterfaceFacts): LinkMessage | undefined {
-  const found = facts.addresses.find((candidate) => prefixAddress(candidate.address) === address);
-  return found === undefined ? undefined : facts.links.find((link) => link.index === found.index);
-}
-
-function parsePublicAddresses(options: InterfaceOptions): PublicAddresses {
+export function parsePublicAddresses(options: InterfaceOptions): PublicAddresses {
   const publicIp = options.publicIp === undefined ? undefined : parseFlag("--public-ip", options.publicIp, 4);
   const publicIpv6 = options.publicIpv6 === undefined ? undefined : parseFlag("--public-ipv6", options.publicIpv6, 6);
   return { ...definedAddress("publicIp", publicIp), ...definedAddress("publicIpv6", publicIpv6) };
@@ -329,7 +300,10 @@ function parseFlag(flag: string, text: string, family?: Family): Address {
   throw new FlannelError("CONFIG_INVALID", `${flag}=${text} is not ${kind}`);
 }
 
-function definedAddress<K extends string>(name: K, address: Address | undefined): { readonly [P in K]?: Address } {
+export function definedAddress<K extends string>(
+  name: K,
+  address: Address | undefined,
+): { readonly [P in K]?: Address } {
   return address === undefined ? {} : ({ [name]: address } as { readonly [P in K]?: Address });
 }
 

@@ -4,7 +4,7 @@ import { parseAddress, parsePrefix } from "../../src/ip/address.ts";
 import type { LeaseAttributes } from "../../src/lease/lease.ts";
 import type { LeaseAdministration } from "../../src/store/lease-administration.ts";
 import type { SubnetStore } from "../../src/store/subnet-store.ts";
-import { attributesOf, dualConfig, ipv4Config, ipv6Config, never, requestOf } from "./fixture.ts";
+import { attributesOf, dualConfig, Follower, ipv4Config, ipv6Config, never, requestOf } from "./fixture.ts";
 import { type StoreWorld, startStoreWorld } from "./store-world.ts";
 
 let world: StoreWorld;
@@ -102,6 +102,121 @@ test("a remembered lease that somebody else holds by now stays theirs", async ()
   const { lease, outcome } = await store.acquire(requestOf("192.0.2.2", { remembered }), never);
   expect(outcome).toBe("allocated");
   expect(lease.key).not.toBe(old.key);
+});
+
+/** Remembered by its key and MAC alone, as after a restart in which the store lost everything else. */
+const rememberedAs = (key: string) => ({ key, adapterData: undefined, matches: hasOurMac });
+const deadHost =
+  '{"PublicIP":"192.0.2.100","PublicIPv6":null,"BackendType":"vxlan","BackendData":{"VNI":1,"VtepMAC":"02:00:00:00:00:42"}}';
+
+describe("a public IP that moved here does not outweigh what is remembered", () => {
+  test("the lease of a dead host whose floating address we announce stays", async () => {
+    const { lease: own } = await store.acquire(requestOf("192.0.2.1"), never);
+    await world.write({ "10.5.200.0-24": deadHost });
+    for (const remembered of [{ ...rememberedAs(own.key), adapterData: own.adapterData }, rememberedAs(own.key)]) {
+      const floating = requestOf("192.0.2.100", { remembered });
+      const { lease } = await store.acquire(floating, never);
+      expect(lease.key).toBe(own.key);
+    }
+    expect((await world.read("10.5.200.0-24"))?.value).toBe(deadHost);
+  });
+
+  test("it is not deleted either when neither lease fits the configuration", async () => {
+    await world.write({ "10.9.1.0-24": deadHost, "10.9.2.0-24": deadHost.replace("00:42", "00:01") });
+    const { outcome } = await store.acquire(
+      requestOf("192.0.2.100", { remembered: rememberedAs("10.9.2.0-24") }),
+      never,
+    );
+    expect(outcome).toBe("allocated");
+    expect(await world.read("10.9.1.0-24")).toBeDefined();
+    expect(await world.read("10.9.2.0-24")).toBeUndefined();
+  });
+
+  test("it is taken when nothing of ours is left, as upstream does", async () => {
+    await world.write({ "10.5.200.0-24": deadHost });
+    const request = requestOf("192.0.2.100", { remembered: rememberedAs("10.5.7.0-24") });
+    const { lease, outcome } = await store.acquire(request, never);
+    expect([lease.key, outcome]).toEqual(["10.5.200.0-24", "reused"]);
+  });
+
+  test("a reservation that waits for this host comes first, one that another host uses does not", async () => {
+    const { lease: own } = await store.acquire(requestOf("192.0.2.1"), never);
+    await world.write({ "10.5.3.0-24": deadHost.replace("192.0.2.100", "192.0.2.1") });
+    const request = requestOf("192.0.2.1", { remembered: rememberedAs(own.key) });
+    expect((await store.acquire(request, never)).lease.key).toBe(own.key);
+    await world.write({ "10.5.4.0-24": reservation });
+    expect((await store.acquire(request, never)).lease.key).toBe("10.5.4.0-24");
+  });
+});
+
+describe("when a family is turned on or off", () => {
+  const dualAttributes = (host: number) => ({
+    ...attributesOf(`192.0.2.${host}`, `02:00:00:00:00:${host.toString(16).padStart(2, "0")}`),
+    publicIpv6: parseAddress(`2001:db8::${host}`),
+    backendV6Data: { VNI: 1, VtepMAC: `02:00:00:00:01:${host.toString(16).padStart(2, "0")}` },
+  });
+  const dual = (more: Partial<Parameters<SubnetStore["acquire"]>[0]> = {}) => ({
+    config: dualConfig,
+    attributes: dualAttributes(1),
+    ...more,
+  });
+
+  test("the other family's subnet stays, and the key changes in one transaction", async () => {
+    const { lease: before } = await store.acquire(requestOf("192.0.2.1"), never);
+    await using follower = new Follower(store);
+    await follower.until("the lease", () => follower.leases.size === 1);
+    const { lease: both, outcome } = await store.acquire(dual(), never);
+    expect(outcome).toBe("reused");
+    expect(both.subnet).toBe(before.subnet);
+    expect(both.ipv6Subnet).toMatch(/^fd00:/);
+    await follower.until("its new key", () => follower.leases.has(both.key));
+    const change = follower.changes.findLast(({ type }) => type === "changes");
+    expect(change).toMatchObject({ changes: [{ type: "delete", key: before.key }, { type: "put" }] });
+    expect((await store.list(never)).map(({ key }) => key)).toEqual([both.key]);
+    const { lease: after } = await store.acquire(requestOf("192.0.2.1"), never);
+    expect(after.key).toBe(before.key);
+    expect((await store.list(never)).map(({ key }) => key)).toEqual([before.key]);
+  });
+
+  test("a reservation stays one", async () => {
+    await world.write({ "10.5.3.0-24": reservation });
+    const { lease } = await store.acquire(dual(), never);
+    expect(lease).toMatchObject({ subnet: "10.5.3.0/24", isReservation: true });
+    expect(await world.read(lease.key)).toMatchObject({ isReservation: true });
+  });
+
+  test("the previous subnet of one family is taken when it is free", async () => {
+    const previous = { subnet: parsePrefix("10.5.77.0/24"), ipv6Subnet: parsePrefix("fd77::/64") };
+    const { lease, outcome } = await store.acquire(dual({ previous }), never);
+    expect([lease.subnet, outcome]).toEqual(["10.5.77.0/24", "previous"]);
+    expect(lease.ipv6Subnet).toMatch(/^fd00:/);
+  });
+
+  test("a host without an IPv6 address leases IPv4 alone, and keeps the IPv6 subnet that it had", async () => {
+    const families = new Set([4] as const);
+    const ipv4Only = { config: dualConfig, attributes: attributesOf("192.0.2.1"), families };
+    const { lease } = await store.acquire(ipv4Only, never);
+    expect(lease.key).toMatch(/^10\.5\.\d+\.0-24$/);
+    const { lease: both } = await store.acquire(dual(), never);
+    expect(both.subnet).toBe(lease.subnet);
+    const { lease: kept } = await store.acquire(ipv4Only, never);
+    expect(kept).toMatchObject({ key: both.key, attributes: dualAttributes(1) });
+  });
+
+  test("hosts that do so at the same moment share no subnet", async () => {
+    const hosts = Array.from({ length: 12 }, (_, index) => index + 1);
+    const few = { ...dualConfig, ipv6: { ...dualConfig.ipv6!, subnetMax: parseAddress("fd00:0:0:10::") } };
+    const before = await Promise.all(hosts.map((host) => store.acquire(requestOf(`192.0.2.${host}`), never)));
+    const stores = await Promise.all(hosts.map(() => world.open()));
+    const request = (host: number) => dual({ config: few, attributes: dualAttributes(host) });
+    const after = await Promise.all(
+      stores.map((each, index) => each.acquire(request(hosts[index] ?? 0), AbortSignal.timeout(60_000))),
+    );
+    await Promise.all(stores.map((each) => each[Symbol.asyncDispose]()));
+    expect(after.map(({ lease }) => lease.subnet)).toEqual(before.map(({ lease }) => lease.subnet));
+    expect(new Set(after.map(({ lease }) => lease.ipv6Subnet)).size).toBe(12);
+    expect(await store.list(never)).toHaveLength(12);
+  });
 });
 
 test("a reservation stays one when its host comes", async () => {

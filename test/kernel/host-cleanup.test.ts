@@ -14,7 +14,7 @@ import { cleanUpHost, findDevices } from "../../src/host/without-agent.ts";
 import { parsePrefix } from "../../src/ip/address.ts";
 import { Rtnetlink } from "../../src/netlink/rtnetlink/rtnetlink.ts";
 import { silentLogger } from "../../src/telemetry/logger.ts";
-import { selectExternalInterface } from "../../src/underlay/external-interface-watch.ts";
+import { selectExternalInterface } from "../../src/underlay/select-interface.ts";
 import { device, gatewayState, makeEth0, network, overlayState, range } from "../support/host-fixture.ts";
 
 let netlink: Rtnetlink;

@@ -7,8 +7,9 @@ import { Rtnetlink } from "../../src/netlink/rtnetlink/rtnetlink.ts";
 import { silentLogger } from "../../src/telemetry/logger.ts";
 import { DirectPeers } from "../../src/underlay/direct-peers.ts";
 import type { ExternalInterface } from "../../src/underlay/external-interface.ts";
-import { ExternalInterfaceWatch, selectExternalInterface } from "../../src/underlay/external-interface-watch.ts";
-import type { InterfaceOptions } from "../../src/underlay/interface-choice.ts";
+import { ExternalInterfaceWatch } from "../../src/underlay/external-interface-watch.ts";
+import type { InterfaceOptions } from "../../src/underlay/interface-facts.ts";
+import { selectExternalInterface } from "../../src/underlay/select-interface.ts";
 
 const ipv4: InterfaceOptions = { families: new Set([4]), interfaces: [], interfaceRegexes: [] };
 let netlink: Rtnetlink;
@@ -110,6 +111,82 @@ describe("choosing", () => {
     await expect(selectExternalInterface(ipv4, netlink)).resolves.toMatchObject({ interface: { name: "eth1" } });
   });
 
+  test("a default route through a next-hop object, also where the kernel names nothing but the object", async () => {
+    await box.ipBatch([
+      "link add dev eth1 type veth peer name lan1",
+      "addr add 192.168.51.11/24 dev eth1",
+      "link set dev lan1 up",
+      "link set dev eth1 up",
+      "nexthop add id 7 via 192.168.51.1 dev eth1",
+      "nexthop add id 8 via 192.168.50.1 dev eth0",
+      "nexthop add id 9 group 7/8",
+    ]);
+    await box.run(["sysctl", "-qw", "net.ipv4.nexthop_compat_mode=0"]);
+    try {
+      for (const [nextHop, name] of [
+        ["7", "eth1"],
+        ["8", "eth0"],
+        ["9", "eth1"],
+      ] as const) {
+        await box.ip("route", "replace", "default", "nhid", nextHop);
+        await expect(selectExternalInterface(ipv4, netlink)).resolves.toMatchObject({ interface: { name } });
+      }
+    } finally {
+      await box.run(["sysctl", "-qw", "net.ipv4.nexthop_compat_mode=1"]);
+      await box.ip("nexthop", "flush");
+    }
+  });
+
+  test("an alternative name", async () => {
+    await box.ip("link", "property", "add", "dev", "dummy0", "altname", "enx0123456789abcdef-long-name");
+    const options = { ...ipv4, interfaces: ["enx0123456789abcdef-long-name"] };
+    await expect(selectExternalInterface(options, netlink)).resolves.toMatchObject({ interface: { name: "dummy0" } });
+  });
+
+  test("an address on the loopback device: the way out, its MTU, and the address", async () => {
+    await box.ip("addr", "add", "10.77.0.1/32", "dev", "lo");
+    try {
+      for (const options of [
+        { publicIp: "10.77.0.1" },
+        { interfaces: ["lo"] },
+        { interfaces: ["eth0"], publicIp: "10.77.0.1" },
+      ]) {
+        const { interface: chosen } = await selectExternalInterface({ ...ipv4, ...options }, netlink);
+        expect(chosen).toMatchObject({ name: "eth0", mtuBytes: 1500, address: "10.77.0.1", publicIp: "10.77.0.1" });
+      }
+    } finally {
+      await box.ip("addr", "del", "10.77.0.1/32", "dev", "lo");
+    }
+  });
+
+  test("an address is awaited while the kernel checks whether another host has it", async () => {
+    const v6: InterfaceOptions = { ...ipv4, families: new Set([6] as const), interfaces: ["eth0"] };
+    await box.ip("addr", "del", "fd00:50::11/64", "dev", "eth0");
+    await box.ip("addr", "add", "fd00:50::12/64", "dev", "eth0");
+    // Link-local is free already, and would be taken if nobody waited.
+    expect(await box.ip("-6", "addr", "show", "dev", "eth0", "tentative")).toContain("fd00:50::12");
+    const { interface: chosen } = await selectExternalInterface(v6, netlink);
+    expect(chosen.ipv6Address).toBe("fd00:50::12");
+    expect(await box.ip("-6", "addr", "show", "dev", "eth0", "tentative")).not.toContain("fd00:50::12");
+  });
+
+  test("an address that another host has is never announced", async () => {
+    const v6: InterfaceOptions = { ...ipv4, families: new Set([6] as const), interfaces: ["eth0"] };
+    await box.ip("addr", "add", "fd00:50::66/64", "dev", "lan", "nodad");
+    await box.ip("addr", "del", "fd00:50::11/64", "dev", "eth0");
+    await box.ip("addr", "add", "fd00:50::66/64", "dev", "eth0");
+    await until(async () => (await box.ip("-6", "addr", "show", "dev", "eth0")).includes("dadfailed"), {
+      what: "duplicate address detection to fail",
+    });
+    await box.ip("addr", "del", "fd00:50::66/64", "dev", "lan");
+    const { interface: chosen } = await selectExternalInterface(v6, netlink);
+    expect(chosen.ipv6Address).toMatch(/^fe80:/);
+    const named = selectExternalInterface({ ...v6, interfaces: ["fd00:50::66"] }, netlink);
+    await expect(named).rejects.toThrow(
+      /fd00:50::66 failed duplicate address detection: another host has this address/,
+    );
+  });
+
   test("a default route that leads nowhere is none", async () => {
     await box.ip("-6", "route", "del", "default");
     await box.ip("-6", "route", "add", "unreachable", "default");
@@ -144,7 +221,7 @@ describe("following", () => {
       selection: ipv4,
       rtnetlink: netlink,
       logger: silentLogger,
-      onChange: (external, reason) => seen.push({ external, reason }),
+      onChange: ({ interface: external, reason }) => seen.push({ external, reason }),
     });
   });
 
@@ -173,6 +250,33 @@ describe("following", () => {
     await box.ip("addr", "add", "192.168.50.11/24", "dev", "eth0");
     await becomes({ isUp: true });
     expect(watch.reason).toBeUndefined();
+  });
+
+  test("a floating address does not stand in for a lost one", async () => {
+    await box.ip("addr", "add", "192.168.50.100/32", "dev", "eth0");
+    await box.ip("addr", "del", "192.168.50.11/24", "dev", "eth0");
+    await becomes({ isUp: false, address: ip("192.168.50.11") });
+    expect(watch.reason).toMatch(/192\.168\.50\.100 may be a floating address/);
+    await box.ip("addr", "add", "192.168.50.11/24", "dev", "eth0");
+    await becomes({ isUp: true, address: ip("192.168.50.11") });
+  });
+
+  test("another name", async () => {
+    await box.ip("link", "set", "dev", "eth0", "down");
+    await box.ip("link", "set", "dev", "eth0", "name", "ens3");
+    await box.ip("link", "set", "dev", "ens3", "up");
+    await becomes({ isUp: true, name: "ens3" });
+    await box.ip("link", "set", "dev", "ens3", "name", "eth0");
+    await becomes({ isUp: true, name: "eth0" });
+  });
+
+  test("the address moves to a bridge over the interface", async () => {
+    await box.ipBatch(["link add dev br0 mtu 1400 type bridge", "link set dev br0 up", "link set dev eth0 master br0"]);
+    await box.ip("addr", "del", "192.168.50.11/24", "dev", "eth0");
+    await becomes({ isUp: false, name: "eth0" });
+    await box.ip("addr", "add", "192.168.50.11/24", "dev", "br0");
+    await becomes({ isUp: true, name: "br0", address: ip("192.168.50.11"), mtuBytes: 1500 });
+    await box.ip("link", "del", "dev", "br0");
   });
 
   test("down and up", async () => {

@@ -169,6 +169,8 @@ describe("repair", () => {
     ["device deleted", ["ip", "link", "del", "dev", device]],
     ["device set down", ["ip", "link", "set", "dev", device, "down"]],
     ["device bounced", ["sh", "-c", `ip link set dev ${device} down; ip link set dev ${device} up`]],
+    ["device renamed", ["ip", "link", "set", "dev", device, "name", "stolen"]],
+    ["device renamed while down", ["sh", "-c", `ip link set ${device} down; ip link set ${device} name stolen`]],
     ["MAC changed", ["ip", "link", "set", "dev", device, "address", "0a:00:00:00:99:99"]],
     ["MTU changed", ["ip", "link", "set", "dev", device, "mtu", "1300"]],
     ["outer address changed", ["ip", "link", "set", device, "type", "vxlan", "id", "1", "local", "192.168.50.99"]],
@@ -214,12 +216,29 @@ describe("repair", () => {
     expect(reconciler.status().failures).toEqual([]);
   });
 
-  test("a renamed device blocks its VNI: the kernel's words are shown until it is gone", async () => {
-    const reconciler = await programmed();
-    await box.ip("link", "set", "dev", device, "down");
+  test("a device renamed before the start is the same one, by VNI and MAC", async () => {
+    await using first = await open();
+    await first.setDesired(overlayState(1), prune);
+    await first[Symbol.asyncDispose]();
+    const before = await link(box, device);
     await box.ip("link", "set", "dev", device, "name", "stolen");
-    await until(() => reconciler.status().failures[0]?.error.includes("VNI already exists"), { what: "the reason" });
-    await box.ip("link", "del", "dev", "stolen");
+    const reconciler = await open();
+    await reconciler.setDesired(overlayState(1), prune);
+    await untilPeers(1);
+    expect(await link(box, device)).toMatchObject({ index: before?.index, mac: vtep.mac });
+    expect(await link(box, "stolen")).toBeUndefined();
+  });
+
+  test.each([
+    ["VNI 1 at UDP port 8472", "id 1 dstport 8472"],
+    ["UDP port 8472", "external dstport 8472"],
+  ])("another device that has %s is named with a remedy, until it is gone", async (what, form) => {
+    await box.ipBatch([`link add other type vxlan ${form}`, "link set dev other up"]);
+    const reconciler = await open();
+    await reconciler.setDesired(overlayState(1, 2, 3), prune);
+    const said = `the vxlan device other has ${what}; if nothing needs it, delete it with: ip link delete dev other`;
+    await until(() => reconciler.status().failures.some(({ error }) => error.includes(said)), { what: "its name" });
+    await box.ip("link", "del", "dev", "other");
     await untilPeers(1, 2, 3);
   });
 

@@ -49,6 +49,7 @@ test("makes the device, follows the MTU, mends what is broken, removes it", asyn
     ["route", "del", network],
     ["addr", "flush", "dev", device],
     ["link", "set", "dev", device, "down"],
+    ["link", "set", "dev", device, "name", "stolen"],
     ["link", "set", "dev", device, "mtu", "1300"],
   ]) {
     await box.ip(...words);

@@ -1,6 +1,6 @@
 // The interface that leads to the other hosts: how it is chosen, and what follows when its address, MTU or state
 // changes under a running agent.
-import { readFile } from "node:fs/promises";
+import { readFile, rm } from "node:fs/promises";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { LabAgent } from "../../lab/agent.ts";
 import { Cluster } from "../../lab/cluster.ts";
@@ -72,6 +72,68 @@ describe.each(["vxlan", "host-gw"] as const)("a %s host", (backend) => {
     await untilConsistent(form);
   });
 
+  it("goes on when the interface is renamed, and when its address moves to a bridge over it", async () => {
+    const { namespace } = cluster.lan.host(2);
+    const before = await leaseEntryOf(cluster.etcd, "192.168.50.12");
+    const route = (device: string) => `route replace default via 192.168.50.1 dev ${device}`;
+    const isUsed = async (name: string) => {
+      await until(async () => (await cluster.agent(2).status()).externalInterface?.name === name, { what: name });
+      await untilAllPing(cluster.pods);
+      await cluster.agent(2).untilReady({ peers: 2 });
+    };
+    await namespace.ipBatch([
+      "link set dev eth0 down",
+      "link set dev eth0 name ens3",
+      "link set dev ens3 up",
+      route("ens3"),
+    ]);
+    await isUsed("ens3");
+    await namespace.ipBatch(["link add dev br0 type bridge", "link set dev br0 up", "link set dev ens3 master br0"]);
+    await namespace.ip("addr", "del", "192.168.50.12/24", "dev", "ens3");
+    await namespace.ipBatch(["addr add 192.168.50.12/24 dev br0", route("br0")]);
+    await isUsed("br0");
+    if (backend === "vxlan") {
+      await namespace.ip("link", "set", "dev", "flannel.1", "name", "stolen");
+      await until(async () => (await link(namespace, "flannel.1")) !== undefined, { what: "flannel.1 to be back" });
+    }
+    await namespace.ip("addr", "del", "192.168.50.12/24", "dev", "br0");
+    await namespace.ipBatch(["link del dev br0", "link set dev ens3 down", "link set dev ens3 name eth0"]);
+    await namespace.ipBatch(["link set dev eth0 up", "addr add 192.168.50.12/24 dev eth0", route("eth0")]);
+    await isUsed("eth0");
+    await untilConsistent(form);
+    expect((await cluster.etcd.get(before.key))?.value).toBe(before.value);
+  });
+
+  it("stays with its address and lease beside a floating one, whose dead host's lease stays too", async () => {
+    const { namespace } = cluster.lan.host(3);
+    const before = await leaseEntryOf(cluster.etcd, "192.168.50.13");
+    const dead = {
+      key: "/coreos.com/network/subnets/10.5.254.0-24",
+      value: before.value.replace("50.13", "50.100").replace(/"VtepMAC":"../, '"VtepMAC":"0e'),
+    };
+    await cluster.etcd.put(dead.key, dead.value);
+    // As with DHCP and keepalived: the floating one is permanent and comes first.
+    await namespace.ip("addr", "del", "192.168.50.13/24", "dev", "eth0");
+    const dhcp = "addr add 192.168.50.13/24 dev eth0 valid_lft 3600 preferred_lft 3600";
+    const route = "route replace default via 192.168.50.1 dev eth0";
+    await namespace.ipBatch(["addr add 192.168.50.100/32 dev eth0", dhcp, route]);
+    for (const forgets of [false, true]) {
+      await cluster.agent(3).term();
+      if (forgets) await rm(`${cluster.lan.host(3).runDirectory}/state`, { recursive: true });
+      cluster.startAgent(3);
+      const leased = async () => (await cluster.agent(3).status()).lease !== undefined;
+      await until(leased, { what: "a lease" });
+      const status = await cluster.agent(3).status();
+      expect(status.externalInterface).toMatchObject({ address: "192.168.50.13", publicIp: "192.168.50.13" });
+      expect(`/coreos.com/network/subnets/${status.lease?.key}`).toBe(before.key);
+    }
+    expect((await cluster.etcd.get(dead.key))?.value).toBe(dead.value);
+    await cluster.etcd.delete(dead.key);
+    await namespace.ip("addr", "del", "192.168.50.100/32", "dev", "eth0");
+    await cluster.untilReady();
+    await untilConsistent(form);
+  });
+
   it("follows the MTU, on the device and in subnet.env", async () => {
     const agent = cluster.agent(1);
     const overheadBytes = backend === "vxlan" ? 50 : 0;
@@ -111,11 +173,14 @@ describe("the choice", () => {
       "link set dev eth1-far up",
       "link set dev eth1 mtu 1400 up",
       ...["172.16.30.18", "172.16.31.200"].map((address) => `addr add ${address}/24 dev eth1`),
+      "addr add 10.99.0.1/32 dev lo",
     ]);
+    await cluster.lan.host(2).namespace.ip("route", "add", "10.99.0.1/32", "via", "192.168.50.11");
   });
 
   afterAll(() => cluster[Symbol.asyncDispose]());
 
+  const loopback = { name: "eth0", address: "10.99.0.1", publicIp: "10.99.0.1", mtuBytes: 1500 };
   const eth0 = { name: "eth0", address: "192.168.50.11", publicIp: "192.168.50.11", mtuBytes: 1500 };
   const eth1 = { name: "eth1", address: "172.16.30.18", publicIp: "172.16.30.18", mtuBytes: 1400 };
   const second = { ...eth1, address: "172.16.31.200", publicIp: "172.16.31.200" };
@@ -129,6 +194,9 @@ describe("the choice", () => {
     { flags: ["--iface-regex=^eth1$"], chosen: eth1 },
     { flags: ["--iface-regex=^eth7$", "--iface-can-reach=172.16.31.254"], chosen: second },
     { flags: ["--public-ip=172.16.31.200"], chosen: second },
+    { flags: ["--public-ip=10.99.0.1"], chosen: loopback },
+    { flags: ["--iface=lo"], chosen: loopback },
+    { flags: ["--iface=eth0", "--public-ip=10.99.0.1"], chosen: loopback },
     { flags: ["--iface=eth1", "--public-ip=203.0.113.7"], chosen: { ...eth1, publicIp: "203.0.113.7" } },
   ])("follows $flags, keeps the subnet and binds the tunnel to it", async ({ flags, chosen }) => {
     const { key } = (await cluster.agent(1).untilReady({ peers: 1 })).lease ?? {};

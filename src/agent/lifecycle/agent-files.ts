@@ -9,6 +9,7 @@ import { writeFileAtomically } from "../../sys/files.ts";
 import type { Logger } from "../../telemetry/logger.ts";
 import type { RememberedState, WarmState } from "../state/warm-state.ts";
 import type { ActiveConfig } from "./config-change.ts";
+import { selectionText } from "./interface-selection.ts";
 import type { Network } from "./network.ts";
 
 export interface FileSources {
@@ -61,7 +62,7 @@ export class AgentFiles implements AsyncDisposable {
       });
       if (!this.isSubnetFileCurrent) this.#subnetFile.request();
     }
-    this.#wantedState = rememberedState(config.text, own, network);
+    this.#wantedState = rememberedState(config.text, own, network, selectionText(this.#options));
     this.#stateText.wanted = JSON.stringify(this.#wantedState, withoutBigInts);
     if (this.#stateText.wanted !== this.#stateText.saved) this.#state.request();
   }
@@ -146,8 +147,8 @@ function failureKind(error: unknown): string {
   return cause instanceof Error && "code" in cause ? String(cause.code) : describeError(error);
 }
 
-function rememberedState(configText: string, own: OwnLease, network: Network): RememberedState {
-  const { publicIp, publicIpv6, mac } = network.facts.externalInterface;
+function rememberedState(configText: string, own: OwnLease, network: Network, flags: string): RememberedState {
+  const { publicIp, publicIpv6, mac, address, ipv6Address } = network.facts.externalInterface;
   return {
     configText,
     own,
@@ -156,6 +157,7 @@ function rememberedState(configText: string, own: OwnLease, network: Network): R
     ...(publicIp !== undefined && { publicIp }),
     ...(publicIpv6 !== undefined && { publicIpv6 }),
     ...(mac !== undefined && { interfaceMac: mac }),
+    chosen: { flags, addresses: [address, ipv6Address].filter((each) => each !== undefined) },
   };
 }
 

@@ -14,6 +14,7 @@ import type { DescriptorKeeper } from "../../sys/service-descriptors.ts";
 import type { AgentLogger } from "../../telemetry/create-logger.ts";
 import type { MetricsRecorder } from "../../telemetry/metrics/metrics.ts";
 import type { ExternalInterface } from "../../underlay/external-interface.ts";
+import type { FollowedInterface } from "../../underlay/follow-interface.ts";
 import { readSubnetFile } from "../state/subnet-file.ts";
 import type { RememberedState, WarmState } from "../state/warm-state.ts";
 import { AgentFiles } from "./agent-files.ts";
@@ -22,8 +23,10 @@ import { type ActiveConfig, type ConfigChange, faultOfConfig, judgeConfigChange,
 import { ConfigNews } from "./config-news.ts";
 import { prepareWarmStart, tellWarmStart } from "./data-plane-start.ts";
 import { DropWatch } from "./drop-watch.ts";
+import { isMoved, tellInterface } from "./interface-news.ts";
 import { LeaseKeeper } from "./lease-keeper.ts";
 import { tellAcquired } from "./lease-news.ts";
+import { leaseRequest } from "./lease-request.ts";
 import { MissingPeers } from "./missing-peers.ts";
 import type { Network } from "./network.ts";
 import { openNetwork } from "./open-network.ts";
@@ -46,6 +49,7 @@ export interface AgentParts {
   readonly rtnetlink: Rtnetlink;
   readonly warmState: WarmState;
   readonly remembered: RememberedState | undefined;
+  readonly hostAddresses: ReadonlySet<string>; // at the start
   readonly beginsAnew: boolean; // the last agent of this process ended with "restart"
   readonly signal: AbortSignal;
   /** After every change that readiness, files or status may depend on. */
@@ -69,7 +73,8 @@ export class Agent implements AsyncDisposable {
   #opening: Promise<Network> | undefined;
   #own: OwnLease | undefined;
   #keeper: LeaseKeeper | undefined;
-  #interfaceProblem: string | undefined;
+  /** As of its last change. */
+  #interface: FollowedInterface | undefined;
   /** Running on remembered state that the store has not confirmed. */
   #isWarm = false;
   #session: Promise<void> = Promise.resolve();
@@ -129,7 +134,7 @@ export class Agent implements AsyncDisposable {
       table: this.table,
       storeView: this.storeView,
       dropWatch: this.dropWatch,
-      interfaceProblem: this.#interfaceProblem,
+      interfaceProblem: this.#interface?.reason,
       isSubnetFileWritten: this.#files.isSubnetFileCurrent,
       arePeersProgrammed: this.#arePeersProgrammed,
       isWarmStart: this.#isWarm,
@@ -242,7 +247,7 @@ export class Agent implements AsyncDisposable {
       agentOptions,
       signal: this.#signal,
       onPass: () => this.settle(),
-      onExternalInterface: (external, problem, previous) => this.#onExternalInterface(external, problem, previous),
+      onExternalInterface: (followed, previous) => this.#onExternalInterface(followed, previous),
     });
     return this.#network;
   }
@@ -254,19 +259,13 @@ export class Agent implements AsyncDisposable {
   }
 
   #leaseRequest(): LeaseRequest {
-    const { remembered } = this.#parts;
     if (this.#config === undefined || this.#network === undefined) {
       throw new FlannelError("INTERNAL", "a lease was requested before the network was open");
     }
-    const [network, own] = [this.#network, this.#own ?? remembered?.own];
-    return {
-      config: this.#config.config,
-      attributes: network.attributes(),
-      previous: this.#own ?? this.#previous,
-      ...(own !== undefined && {
-        remembered: { ...own, matches: (attributes) => network.announcesUs(attributes) },
-      }),
-    };
+    const { remembered, hostAddresses } = this.#parts;
+    const own = this.#own ?? remembered?.own;
+    const previous = this.#previous;
+    return leaseRequest({ config: this.#config.config, network: this.#network, own, previous, hostAddresses });
   }
 
   #onAcquired(lease: OwnLease): void {
@@ -306,10 +305,10 @@ export class Agent implements AsyncDisposable {
   }
 
   #setOwn(lease: OwnLease): void {
-    const isMoved = this.#own?.key !== lease.key;
+    const hasMoved = this.#own?.key !== lease.key;
     this.#own = lease;
     this.table.setOwnKey(lease.key);
-    if (isMoved) {
+    if (hasMoved) {
       this.#network?.setOwn(lease);
       // What was ours until now is a peer's, and what seemed a peer's is ours.
       this.#network?.setPeers(this.table.peers(), this.table.hasSnapshot);
@@ -317,13 +316,10 @@ export class Agent implements AsyncDisposable {
     this.settle();
   }
 
-  #onExternalInterface(external: ExternalInterface, problem: string | undefined, previous: ExternalInterface): void {
-    this.#interfaceProblem = problem;
-    const { name, mtuBytes, address, ipv6Address } = external;
-    const isMoved = address !== previous.address || ipv6Address !== previous.ipv6Address;
-    if (isMoved) this.#parts.store.reconnect?.();
-    const facts = { interface: name, mtuBytes, address, ipv6Address, problem };
-    this.#parts.logger.warn("interface.changed", `interface ${name} changed`, facts);
+  #onExternalInterface(followed: FollowedInterface, previous: ExternalInterface): void {
+    this.#interface = followed;
+    if (isMoved(followed.interface, previous)) this.#parts.store.reconnect?.();
+    tellInterface(this.#parts.logger, followed, previous);
     this.#announce();
   }
 

@@ -12,7 +12,7 @@ import type { Firewall } from "../../firewall/firewall.ts";
 import { emptyHostState } from "../../host/kinds/host-state.ts";
 import { routeKind } from "../../host/kinds/route.ts";
 import { Reconciler } from "../../host/reconcile/reconciler.ts";
-import type { Prefix } from "../../ip/address.ts";
+import type { Family, Prefix } from "../../ip/address.ts";
 import type { Lease, LeaseAttributes, LeasedSubnets } from "../../lease/lease.ts";
 import type { Rtnetlink } from "../../netlink/rtnetlink/rtnetlink.ts";
 import type { DescriptorKeeper } from "../../sys/service-descriptors.ts";
@@ -21,7 +21,8 @@ import type { MetricsRecorder } from "../../telemetry/metrics/metrics.ts";
 import { DirectPeers } from "../../underlay/direct-peers.ts";
 import type { ExternalInterface } from "../../underlay/external-interface.ts";
 import { ExternalInterfaceWatch } from "../../underlay/external-interface-watch.ts";
-import type { InterfaceOptions } from "../../underlay/interface-choice.ts";
+import type { FollowedInterface } from "../../underlay/follow-interface.ts";
+import type { InterfaceOptions } from "../../underlay/interface-facts.ts";
 import type { ScopedFailure } from "./agent-state.ts";
 import { FailureScopes } from "./failure-scope.ts";
 import { HostChecks } from "./host-checks.ts";
@@ -52,12 +53,8 @@ export interface NetworkOptions {
   readonly signal: AbortSignal;
   /** After each pass over the kernel. */
   readonly onPass: () => void;
-  /** The external interface is another now; `problem` says why it is of no use. */
-  readonly onExternalInterface: (
-    external: ExternalInterface,
-    problem: string | undefined,
-    previous: ExternalInterface,
-  ) => void;
+  /** The external interface is another now. */
+  readonly onExternalInterface: (followed: FollowedInterface, previous: ExternalInterface) => void;
 }
 
 const LEASES_PER_SLICE = 1_000;
@@ -121,13 +118,18 @@ export class Network implements AsyncDisposable {
       selection: options.selection,
       rtnetlink,
       logger,
-      onChange: (external, problem) => network.#setExternalInterface(external, problem),
+      onChange: (followed) => network.#setExternalInterface(followed),
     });
     return network;
   }
 
   get backend(): Backend {
     return this.#backend;
+  }
+
+  /** Those that this host serves. */
+  get families(): ReadonlySet<Family> {
+    return this.#options.selection.families;
   }
 
   get facts(): HostFacts {
@@ -236,11 +238,11 @@ export class Network implements AsyncDisposable {
     this.#replan();
   }
 
-  #setExternalInterface(externalInterface: ExternalInterface, problem: string | undefined): void {
+  #setExternalInterface(followed: FollowedInterface): void {
     const previous = this.#facts.externalInterface;
-    this.#facts = { ...this.#facts, externalInterface };
+    this.#facts = { ...this.#facts, externalInterface: followed.interface };
     this.#replan();
-    this.#options.onExternalInterface(externalInterface, problem, previous);
+    this.#options.onExternalInterface(followed, previous);
   }
 
   /** Plans at once when idle; while a pass runs, the latest facts wait for its end, so a burst costs one more pass. */

@@ -12,10 +12,10 @@ import type { NetworkIdentity } from "../../store/network-identity.ts";
 import type { DescriptorKeeper } from "../../sys/service-descriptors.ts";
 import type { Logger } from "../../telemetry/logger.ts";
 import type { MetricsRecorder } from "../../telemetry/metrics/metrics.ts";
-import { selectExternalInterface } from "../../underlay/external-interface-watch.ts";
-import type { InterfaceOptions } from "../../underlay/interface-choice.ts";
+import { selectExternalInterface } from "../../underlay/select-interface.ts";
 import { DeviceClaims } from "../state/device-claims.ts";
 import type { RememberedState } from "../state/warm-state.ts";
+import { interfaceSelection } from "./interface-selection.ts";
 import { Network, type NetworkOptions } from "./network.ts";
 
 export interface OpenNetworkOptions {
@@ -37,14 +37,10 @@ export interface OpenNetworkOptions {
 export async function openNetwork(options: OpenNetworkOptions): Promise<Network> {
   const { backends, config, agentOptions, remembered, rtnetlink, logger, metrics, signal, onPass } = options;
   const backend = backends.create(config);
-  const selection: InterfaceOptions = {
-    families: familiesOf(config),
-    interfaces: agentOptions.interfaces,
-    interfaceRegexes: agentOptions.interfaceRegexes,
-    ...(agentOptions.canReach !== undefined && { canReach: agentOptions.canReach }),
-    ...(agentOptions.publicIp !== undefined && { publicIp: agentOptions.publicIp }),
-    ...(agentOptions.publicIpv6 !== undefined && { publicIpv6: agentOptions.publicIpv6 }),
-  };
+  const links = await rtnetlink.dump("link");
+  const families = familiesOf(config);
+  const overlayDevices = backend.devices;
+  const selection = interfaceSelection({ agentOptions, families, remembered, links, overlayDevices });
   const chosen = await selectExternalInterface(selection, rtnetlink);
   for (const warning of chosen.warnings) logger.warn("interface.odd", warning);
   const { name, mtuBytes, address, ipv6Address, publicIp, publicIpv6 } = chosen.interface;
@@ -52,7 +48,7 @@ export async function openNetwork(options: OpenNetworkOptions): Promise<Network>
   logger.info("interface.chosen", `using interface ${name} to reach the peers`, facts);
   const identities = restoreIdentities(backends.modules, backend.type, remembered?.identities ?? {}, {
     devices: backend.devices,
-    links: await rtnetlink.dump("link"),
+    links,
     randomBytes,
   });
   const networks = [config.ipv4?.network, config.ipv6?.network].filter((network) => network !== undefined);

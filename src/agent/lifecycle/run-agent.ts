@@ -108,12 +108,14 @@ async function runUntilEnd(
   const { stateDirectory: directory, subnetFile } = options;
   const { network: networkIdentity, leaseCodec } = storeIdentity(storeOptions);
   const warmState = new WarmState({ directory, subnetFile, networkId: networkIdentity.id, leaseCodec, backends });
-  const remembered = warmState.load(await identifyHost(options, rtnetlink), (file, reason) =>
+  const hostIdentity = await identifyHost(options, rtnetlink);
+  const remembered = warmState.load(hostIdentity, (file, reason) =>
     logger.info("state.ignored", `ignoring the remembered state: ${reason}`, { file }),
   );
   const announcer = new StateAnnouncer(logger, keeper);
   const onSettled = () => announcer.tell(report);
-  const ours = { store, networkIdentity, descriptorKeeper: keeper, rtnetlink, warmState };
+  const hostAddresses = hostIdentity.addresses;
+  const ours = { store, networkIdentity, descriptorKeeper: keeper, rtnetlink, warmState, hostAddresses };
   await using agent = Agent.start({
     ...ours,
     ...{ options, backends, logger, metrics: report.networkMetrics, remembered, beginsAnew, signal, onSettled },

@@ -26,6 +26,8 @@ export interface RememberedState {
   readonly publicIpv6?: Address;
   /** MAC of the external interface: tells this host from a clone after a change of address. */
   readonly interfaceMac?: string;
+  /** The addresses chosen on the external interface, and the flags by which; missing in files of earlier versions. */
+  readonly chosen?: { readonly flags: string; readonly addresses: readonly Address[] };
 }
 
 export interface WarmStateOptions {
@@ -220,6 +222,7 @@ function parseState(text: string, codec: LeaseCodec, { modules }: BackendRegistr
     throw new FlannelError("FILE_FAILED", "the file is not a state file of this version");
   }
   const { configText, devices, publicIp, publicIpv6, interfaceMac } = parsed;
+  const chosen = readChosen(parsed["chosen"]);
   if (typeof configText !== "string" || !Array.isArray(devices)) {
     throw new FlannelError("FILE_FAILED", "a field is missing in the state file");
   }
@@ -236,6 +239,17 @@ function parseState(text: string, codec: LeaseCodec, { modules }: BackendRegistr
     ...(address !== undefined && { publicIp: address }),
     ...(addressV6 !== undefined && { publicIpv6: addressV6 }),
     ...(isMac(interfaceMac) && { interfaceMac }),
+    ...(chosen !== undefined && { chosen }),
+  };
+}
+
+function readChosen(value: unknown): RememberedState["chosen"] {
+  if (!isRecord(value)) return undefined;
+  const { flags, addresses } = value;
+  if (typeof flags !== "string" || !Array.isArray(addresses)) return undefined;
+  return {
+    flags,
+    addresses: addresses.flatMap((text) => (typeof text === "string" ? (tryParseAddress(text) ?? []) : [])),
   };
 }
 

@@ -14,7 +14,7 @@ import {
 } from "../../ip/address.ts";
 import { networkOf, overlaps } from "../../ip/prefix.ts";
 import { Rtnetlink } from "../../netlink/rtnetlink/rtnetlink.ts";
-import { selectExternalInterface } from "../../underlay/external-interface-watch.ts";
+import { selectExternalInterface } from "../../underlay/select-interface.ts";
 
 /** The one of the default route: IPv4 where there is such a route. Throws `USAGE` when there is none. */
 export async function defaultAddress(): Promise<Address> {

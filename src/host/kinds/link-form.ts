@@ -29,9 +29,12 @@ export interface TunLink {
 /** Devices we create, own and delete. */
 export type HostLink = VxlanLink | TunLink;
 
-/** A device that bears one of our names. */
+/** A device that bears one of our names, or did until somebody renamed it. */
 export interface ObservedLink {
+  /** Of ours. */
   readonly name: string;
+  /** What it is called now, where that is something else. */
+  readonly renamedTo?: string;
   readonly index: number;
   /** Missing for physical devices. */
   readonly kind?: string;
@@ -51,7 +54,7 @@ export interface ObservedLink {
   };
 }
 
-export type LinkField = "mac" | "mtu" | "local" | "underlay" | "learning" | "up" | "identity";
+export type LinkField = "name" | "mac" | "mtu" | "local" | "underlay" | "learning" | "up" | "identity";
 
 /**
  * What has to change on a living device. `identity` (VNI, port, GBP, family of the outer address, group) cannot be
@@ -59,7 +62,8 @@ export type LinkField = "mac" | "mtu" | "local" | "underlay" | "learning" | "up"
  * "New local address family does not match old").
  */
 export function linkChanges(desired: HostLink, observed: ObservedLink): readonly LinkField[] {
-  return desired.kind === "vxlan" ? vxlanChanges(desired, observed) : tunChanges(desired, observed);
+  const changes = desired.kind === "vxlan" ? vxlanChanges(desired, observed) : tunChanges(desired, observed);
+  return observed.renamedTo === undefined ? changes : ["name", ...changes];
 }
 
 function tunChanges(desired: TunLink, observed: ObservedLink): readonly LinkField[] {
@@ -107,7 +111,8 @@ export function linkLine(link: HostLink): string {
 }
 
 /** As `linkLine`, for a device as found, which may lack some of it. */
-export function observedLinkLine({ name, kind, mac, mtuBytes, isUp, vxlan }: ObservedLink): string {
+export function observedLinkLine({ renamedTo, kind, mac, mtuBytes, isUp, vxlan, ...link }: ObservedLink): string {
+  const name = renamedTo ?? link.name;
   const down = isUp ? "" : " state DOWN";
   if (kind === "tun") return `${name} mtu ${mtuBytes} type tun${down}`;
   if (vxlan === undefined) return [name, "type", kind ?? "physical"].join(" ");

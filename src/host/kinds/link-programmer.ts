@@ -1,13 +1,15 @@
 // Makes, changes and deletes our devices.
-import { hasCode } from "../../errors.ts";
+import { FlannelError, hasCode } from "../../errors.ts";
 import type { NetlinkRequest } from "../../netlink/request.ts";
 import { changeLink, deleteLink, type LinkChange } from "../../netlink/rtnetlink/link.ts";
 import { changeVxlan, createVxlan, type VxlanChange } from "../../netlink/rtnetlink/vxlan.ts";
+import { hasErrno } from "../../sys/errno.ts";
 import { ensureTun } from "../../sys/tun-device.ts";
 import type { Host, Operation } from "./kind.ts";
 import { type HostLink, type LinkField, linkChanges, type ObservedLink, type VxlanLink } from "./link-form.ts";
 import { missingDevice } from "./links.ts";
 import { isAlreadyGone } from "./programming.ts";
+import { vxlanHolder } from "./vxlan-holder.ts";
 
 interface Context {
   readonly host: Host;
@@ -43,16 +45,14 @@ async function create(link: HostLink, context: Context): Promise<void> {
   const made = (await context.host.netlink.dump("link")).find((found) => found.name === link.name);
   if (made === undefined) throw missingDevice(link.name);
   const change = link.kind === "tun" ? { isUp: true, mtuBytes: link.mtuBytes } : { isUp: true };
-  await applyOne(changeLink(made, change), context);
+  await namingHolder(link, context, applyOne(changeLink(made, change), context));
 }
 
 async function createVxlanLink(link: VxlanLink, context: Context): Promise<void> {
   const underlay = context.host.links.require(link.underlay);
   const { name, mac, mtuBytes, vni, port, local, learning, gbp } = link;
-  await applyOne(
-    createVxlan({ name, mac, mtuBytes, vni, port, local, learning, gbp, underlayIndex: underlay.index }),
-    context,
-  );
+  const request = createVxlan({ name, mac, mtuBytes, vni, port, local, learning, gbp, underlayIndex: underlay.index });
+  await namingHolder(link, context, applyOne(request, context));
 }
 
 async function remove(link: ObservedLink, context: Context): Promise<void> {
@@ -66,6 +66,7 @@ async function recreate(desired: HostLink, observed: ObservedLink, context: Cont
 }
 
 async function change(desired: HostLink, observed: ObservedLink, context: Context): Promise<void> {
+  if (observed.renamedTo !== undefined) await giveBackName(observed, context);
   const changes = new Set(linkChanges(desired, observed));
   if (desired.kind === "vxlan" && !(await changeVxlanLink(changes, desired, observed, context))) return;
   const linkChange: LinkChange = {
@@ -74,6 +75,17 @@ async function change(desired: HostLink, observed: ObservedLink, context: Contex
     ...(changes.has("up") ? { isUp: true } : {}),
   };
   if (Object.keys(linkChange).length > 0) await applyOne(changeLink(observed, linkChange), context);
+}
+
+async function giveBackName({ name, renamedTo, index }: ObservedLink, context: Context): Promise<void> {
+  const device = { name: renamedTo ?? name, index };
+  try {
+    await applyOne(changeLink(device, { name }), context);
+  } catch (error) {
+    if (!hasCode(error, "KERNEL_BUSY")) throw error;
+    await applyOne(changeLink(device, { isUp: false }), context);
+    await applyOne(changeLink(device, { name, isUp: true }), context);
+  }
 }
 
 /** False when the device had to be made anew, with everything. */
@@ -104,6 +116,20 @@ function vxlanChangeOf(changes: ReadonlySet<LinkField>, desired: VxlanLink, unde
     ...(changes.has("underlay") ? { underlayIndex } : {}),
     ...(changes.has("learning") ? { learning: desired.learning } : {}),
   };
+}
+
+/** Adds to the kernel's refusal of a vxlan device which other one has its VNI or port. */
+async function namingHolder(link: HostLink, { host }: Context, attempt: Promise<void>): Promise<void> {
+  try {
+    await attempt;
+  } catch (error) {
+    const isTaken = error instanceof FlannelError && (error.code === "KERNEL_EXISTS" || hasErrno(error, "EADDRINUSE"));
+    if (!isTaken || link.kind !== "vxlan") throw error;
+    const holder = vxlanHolder(link, await host.netlink.dump("link"));
+    if (holder === undefined) throw error;
+    const { code, message, retryable, details } = error;
+    throw new FlannelError(code, `${message}: ${holder}`, { cause: error, retryable, details });
+  }
 }
 
 async function applyOne(request: NetlinkRequest, { host, signal }: Context): Promise<void> {

@@ -1,6 +1,6 @@
 // The devices that are ours, which all else stands on.
 import type { LinkMessage } from "../../netlink/rtnetlink/messages.ts";
-import type { Change, Deviation, Kind, Watch } from "./kind.ts";
+import type { Change, Deviation, Host, Kind, Watch } from "./kind.ts";
 import {
   foreignLinkReason,
   type HostLink,
@@ -29,10 +29,11 @@ export const linkKind: Kind<"link", HostLink, ObservedLink> = {
   line: linkLine,
   observedLine: observedLinkLine,
   source: {
-    look: async ({ netlink, links, ownership }) => {
+    look: async (host) => {
+      const { netlink, links, ownership } = host;
       links.replaceAll(await netlink.dump("link"));
       const own = [...links.all()].filter(({ name }) => ownership.ownDevices.has(name));
-      return own.map((link) => observedLink(link, links));
+      return [...own.map((link) => observedLink(link, links)), ...renamedLinks(host)];
     },
   },
   notices: { link: deviationOf },
@@ -47,6 +48,30 @@ export const linkKind: Kind<"link", HostLink, ObservedLink> = {
   },
   program: oneByOne(programLink),
 };
+
+/** Devices of ours that somebody renamed. Their old names are free: where one is taken, that device is in the way. */
+function renamedLinks({ links, ownership, slots }: Host): ObservedLink[] {
+  const renamed: ObservedLink[] = [];
+  for (const { desired, observed } of slots.slots(linkKind)) {
+    if (desired === undefined || links.byName(desired.name) !== undefined) continue;
+    const link = [...links.all()].find(
+      (found) => !ownership.ownDevices.has(found.name) && isUnderOtherName(desired, observed, found),
+    );
+    if (link !== undefined) renamed.push({ ...observedLink(link, links), name: desired.name, renamedTo: link.name });
+  }
+  return renamed;
+}
+
+/** The very device that had our name, or one with our MAC and VNI: peers know this host by them, and nobody else has both. */
+function isUnderOtherName(
+  desired: HostLink,
+  before: ObservedLink | undefined,
+  { index, kind, mac, vxlan }: LinkMessage,
+) {
+  if (kind !== desired.kind) return false;
+  if (before?.kind === kind && before.index === index) return true;
+  return desired.kind === "vxlan" && vxlan?.vni === desired.vni && mac === desired.mac;
+}
 
 function observedLink(link: LinkMessage, links: LinkDirectory): ObservedLink {
   const { name, index, mtuBytes, isUp, kind, mac, vxlan } = link;

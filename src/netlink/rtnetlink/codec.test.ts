@@ -315,6 +315,7 @@ describe("replies only the kernel sends", () => {
       protocol: 0xf1,
       onLink: false,
       isGroup: true,
+      memberIds: [1],
     });
   });
 });

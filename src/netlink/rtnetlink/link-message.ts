@@ -29,17 +29,20 @@ function decodeLink(view: DataView, start: number, end: number): LinkMessage | u
   let mtuBytes = 0;
   let mac: string | undefined;
   let info: LinkInfo = {};
+  let altNames: readonly string[] = [];
   const reader = new AttributeReader(view, start + HEADER_BYTES, end);
   while (reader.next()) {
     if (reader.type === ifla.interfaceName) name = reader.text();
     else if (reader.type === ifla.mtu) mtuBytes = reader.u32() ?? 0;
     else if (reader.type === ifla.address) mac = reader.mac();
     else if (reader.type === ifla.linkInfo) info = readLinkInfo(reader.nested());
+    else if (reader.type === ifla.propertyList) altNames = readAltNames(reader.nested());
   }
   if (name === undefined) return undefined;
   return {
     index: view.getInt32(start + 4, true),
     name,
+    ...(altNames.length === 0 ? {} : { altNames }),
     mtuBytes,
     ...(mac === undefined ? {} : { mac }),
     ...info,
@@ -47,6 +50,15 @@ function decodeLink(view: DataView, start: number, end: number): LinkMessage | u
     isRunning: (flags & iff.running) !== 0,
     isLoopback: (flags & iff.loopback) !== 0,
   };
+}
+
+function readAltNames(reader: AttributeReader): string[] {
+  const names: string[] = [];
+  while (reader.next()) {
+    const name = reader.type === ifla.alternativeName ? reader.text() : undefined;
+    if (name !== undefined) names.push(name);
+  }
+  return names;
 }
 
 interface LinkInfo {

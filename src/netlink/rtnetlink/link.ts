@@ -8,12 +8,15 @@ export interface LinkChange {
   readonly isUp?: boolean;
   readonly mtuBytes?: number;
   readonly mac?: string;
+  /** Kernels before 6.2 rename only a device that is down (EBUSY). */
+  readonly name?: string;
 }
 
 export function changeLink(device: Device, change: LinkChange): NetlinkRequest {
   return {
     encode: (writer) => {
       const start = beginLink(writer, rtm.newLink, nlm.request, device.index, change.isUp);
+      if (change.name !== undefined) writer.textAttribute(ifla.interfaceName, change.name);
       if (change.mtuBytes !== undefined) writer.u32Attribute(ifla.mtu, change.mtuBytes);
       if (change.mac !== undefined) writeMac(writer, ifla.address, change.mac);
       writer.end(start);
@@ -49,6 +52,7 @@ export function beginLink(writer: MessageWriter, type: number, flags: number, in
 
 function changeText(change: LinkChange): string {
   const up = change.isUp === undefined ? "" : change.isUp ? " up" : " down";
+  const name = change.name === undefined ? "" : ` name ${change.name}`;
   const mtu = change.mtuBytes === undefined ? "" : ` mtu ${change.mtuBytes}`;
-  return `${up}${mtu}${change.mac === undefined ? "" : ` address ${change.mac}`}`;
+  return `${up}${name}${mtu}${change.mac === undefined ? "" : ` address ${change.mac}`}`;
 }

@@ -13,11 +13,15 @@ export interface VxlanAttributes {
   readonly gbp: boolean;
   readonly l2miss: boolean;
   readonly l3miss: boolean;
+  /** `external`: takes packets of every VNI at its port (IFLA_VXLAN_COLLECT_METADATA). */
+  readonly isExternal?: boolean;
 }
 
 export interface LinkMessage {
   readonly index: number;
   readonly name: string;
+  /** `ip link property add … altname`: other names of the same device; missing where it has none. */
+  readonly altNames?: readonly string[];
   /** IFLA_INFO_KIND; missing for physical and loopback devices. */
   readonly kind?: string;
   readonly mtuBytes: number;
@@ -52,6 +56,8 @@ export interface RouteMessage {
   readonly outIndex?: number;
   readonly gateway?: Address;
   readonly preferredSource?: Address;
+  /** RTAX_MTU of RTA_METRICS. */
+  readonly mtuBytes?: number;
   readonly onLink: boolean;
   /** RTA_NH_ID: the gateway and device are then those of the next-hop object. */
   readonly nextHopId?: number;
@@ -95,6 +101,8 @@ export interface NextHopMessage {
   readonly gateway?: Address;
   readonly onLink: boolean;
   readonly isGroup: boolean;
+  /** Ids of a group's members, in the kernel's order. */
+  readonly memberIds?: readonly number[];
 }
 
 /** A policy rule. What is missing matches everything. */

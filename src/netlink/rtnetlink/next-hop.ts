@@ -85,13 +85,13 @@ function decodeNextHop(view: DataView, start: number, end: number): NextHopMessa
   let id: number | undefined;
   let outIndex: number | undefined;
   let gateway: Address | undefined;
-  let isGroup = false;
+  let memberIds: readonly number[] | undefined;
   const reader = new AttributeReader(view, start + HEADER_BYTES, end);
   while (reader.next()) {
     if (reader.type === nha.id) id = reader.u32();
     else if (reader.type === nha.outInterface) outIndex = reader.u32();
     else if (reader.type === nha.gateway) gateway = reader.address();
-    else if (reader.type === nha.group) isGroup = true;
+    else if (reader.type === nha.group) memberIds = readMembers(view, ...reader.bounds());
   }
   // Groups have no family; IPv4 stands for it since the message has no third value.
   const addressFamilyNumber = view.getUint8(start);
@@ -104,8 +104,16 @@ function decodeNextHop(view: DataView, start: number, end: number): NextHopMessa
     ...(outIndex === undefined ? {} : { outIndex }),
     ...(gateway === undefined ? {} : { gateway }),
     onLink: (view.getUint32(start + 4, true) & RTNH_F_ONLINK) !== 0,
-    isGroup,
+    isGroup: memberIds !== undefined,
+    ...(memberIds === undefined ? {} : { memberIds }),
   };
+}
+
+/** struct nexthop_grp: id (32 bits), weight, padding. */
+function readMembers(view: DataView, start: number, end: number): number[] {
+  const ids: number[] = [];
+  for (let at = start; at + 8 <= end; at += 8) ids.push(view.getUint32(at, true));
+  return ids;
 }
 
 function viaText(nextHop: NextHopSpec): string {

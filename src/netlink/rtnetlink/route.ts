@@ -21,7 +21,7 @@ import {
   writeFlags,
   writeVerb,
 } from "../request.ts";
-import { nlm, RTNH_F_ONLINK, routeProtocol, routeTable, rta, rtm, rtn, rtnlGroup } from "../uapi.ts";
+import { nlm, RTAX_MTU, RTNH_F_ONLINK, routeProtocol, routeTable, rta, rtm, rtn, rtnlGroup } from "../uapi.ts";
 import type { RouteMessage, RouteNextHop } from "./messages.ts";
 import { decodeNextHops } from "./multipath.ts";
 import { type DumpFilter, families, fits, type ObjectCodec } from "./object-codec.ts";
@@ -67,6 +67,8 @@ export interface RouteSpec {
   /** Default main. */
   readonly table?: number;
   readonly preferredSource?: Address;
+  /** RTAX_MTU: for packets on this route, where it is lower than the device's. */
+  readonly mtuBytes?: number;
 }
 
 /** `set` replaces the route of the same destination, table, metric and TOS, whoever made it. */
@@ -131,6 +133,7 @@ function decodeRoute(view: DataView, start: number, end: number): RouteMessage |
     ...(found.outIndex === undefined ? {} : { outIndex: found.outIndex }),
     ...(found.gateway === undefined ? {} : { gateway: found.gateway }),
     ...(found.preferredSource === undefined ? {} : { preferredSource: found.preferredSource }),
+    ...(found.mtuBytes === undefined ? {} : { mtuBytes: found.mtuBytes }),
     onLink: (view.getUint32(start + 8, true) & RTNH_F_ONLINK) !== 0,
     ...(found.nextHopId === undefined ? {} : { nextHopId: found.nextHopId }),
     isMultipath: found.nextHops !== undefined,
@@ -146,6 +149,7 @@ interface RouteAttributes {
   table: number | undefined;
   nextHopId: number | undefined;
   metric: number;
+  mtuBytes: number | undefined;
   nextHops: readonly RouteNextHop[] | undefined;
 }
 
@@ -158,6 +162,7 @@ function readAttributes(view: DataView, reader: AttributeReader): RouteAttribute
     table: undefined,
     nextHopId: undefined,
     metric: 0,
+    mtuBytes: undefined,
     nextHops: undefined,
   };
   while (reader.next()) {
@@ -169,9 +174,17 @@ function readAttributes(view: DataView, reader: AttributeReader): RouteAttribute
     else if (reader.type === rta.nextHopId) found.nextHopId = reader.u32();
     else if (reader.type === rta.preferredSource) found.preferredSource = reader.address();
     else if (reader.type === rta.via) found.gateway = reader.via();
+    else if (reader.type === rta.metrics) found.mtuBytes = readMtu(reader.nested());
     else if (reader.type === rta.multipath) found.nextHops = decodeNextHops(view, ...reader.bounds());
   }
   return found;
+}
+
+/** 0 stands for none. */
+function readMtu(reader: AttributeReader): number | undefined {
+  let mtuBytes: number | undefined;
+  while (reader.next()) if (reader.type === RTAX_MTU) mtuBytes = reader.u32();
+  return mtuBytes === 0 ? undefined : mtuBytes;
 }
 
 function unspecified(family: Family): Address {
@@ -196,6 +209,11 @@ function encodeRoute(writer: MessageWriter, type: number, flags: number, route: 
   if (route.metric !== undefined) writer.u32Attribute(rta.priority, route.metric);
   if (route.preferredSource !== undefined) writeAddress(writer, rta.preferredSource, route.preferredSource);
   if (table > 255) writer.u32Attribute(rta.table, table);
+  if (route.mtuBytes !== undefined) {
+    const nest = writer.beginNest(rta.metrics);
+    writer.u32Attribute(RTAX_MTU, route.mtuBytes);
+    writer.endNest(nest);
+  }
   writer.end(start);
 }
 
@@ -206,6 +224,7 @@ function routeText(route: RouteSpec): string {
   if (route.device !== undefined) parts.push(`dev ${route.device.name}`);
   if (route.table !== undefined && route.table !== routeTable.main) parts.push(`table ${route.table}`);
   if (route.metric !== undefined) parts.push(`metric ${route.metric}`);
+  if (route.mtuBytes !== undefined) parts.push(`mtu ${route.mtuBytes}`);
   if (route.onLink === true) parts.push("onlink");
   return parts.join(" ");
 }

@@ -107,6 +107,9 @@ function readVxlanAttribute(
     case iflaVxlan.gbp:
       found.gbp = true;
       break;
+    case iflaVxlan.collectMetadata:
+      if (reader.u8() === 1) found.isExternal = true;
+      break;
   }
 }
 

@@ -3,15 +3,18 @@
 
 import { BackOff } from "../../async/back-off.ts";
 import { cancelled } from "../../async/cancellation.ts";
+import type { NetworkConfig } from "../../config/network-config.ts";
 import { FlannelError } from "../../errors.ts";
-import { storeLeaseIdOf } from "../../etcd-api/etcd-lease.ts";
+import { revisionNumber, storeLeaseIdOf } from "../../etcd-api/etcd-lease.ts";
 import type { LeaseRecord } from "../../etcd-api/lease-record.ts";
-import { incompatibility, pickFreeSubnets, subnetsOverlap } from "../../lease/allocator.ts";
+import type { Family } from "../../ip/address.ts";
+import { pickFreeSubnets, subnetsOverlap, usableSubnets } from "../../lease/allocator.ts";
 import type { LeasedSubnets, OwnLease } from "../../lease/lease.ts";
 import { formatLeaseKey } from "../../lease/lease-key.ts";
-import { hasSamePublicIp } from "../../lease/lease-owner.ts";
+import { hasSamePublicIp, withLostFamily } from "../../lease/lease-owner.ts";
 import type { AcquireOutcome, LeaseRequest, RememberedLease } from "../subnet-store.ts";
 import {
+  isNeverClaimed,
   isOverlappedByOlder,
   type LeaseDirectory,
   type LeaseSnapshot,
@@ -38,9 +41,12 @@ const MAX_CANDIDATES = 6_400;
 const LOSSES_PER_READ = 5;
 
 /**
- * In order: our own lease by public IP, the remembered one (the address changed while we were away), the previous
- * subnet, any free one. A lease of ours that no longer fits the configuration is deleted. Lost races are retried for as
- * long as it takes. Rejects with `POOL_EXHAUSTED` when nothing is free, `CANCELLED` by `signal`.
+ * In order: a reservation that waits for our public IP, the remembered lease (by what the store knows it by, or by an
+ * identity of ours), a lease with our public IP, the previous subnet, any free one. A public IP is a weak identity, which
+ * may have moved here from another host: it counts only where we remember no lease that is still there.
+ * Of a lease of ours the family that fits the configuration is kept, and moves to a new key; one of which nothing fits is
+ * deleted. Lost races are retried for as long as it takes. Rejects with `POOL_EXHAUSTED` when nothing is free,
+ * `CANCELLED` by `signal`.
  */
 export async function acquireLease(
   directory: LeaseDirectory,
@@ -50,7 +56,7 @@ export async function acquireLease(
   const backOff = new BackOff({ firstMs: 20, maxMs: 1_000 });
   for (;;) {
     const snapshot = await readLeaseRecords(directory, signal);
-    const own = await takeOwn(directory, request, snapshot.items, signal);
+    const own = await takeOwn(directory, request, snapshot, signal);
     if (own !== "lostRace") {
       const acquired = own ?? (await createLease(directory, request, snapshot, backOff, signal));
       if (acquired !== undefined) return { ...acquired, snapshot };
@@ -59,40 +65,98 @@ export async function acquireLease(
   }
 }
 
-/** Undefined when we have none. Leases of ours that do not fit the configuration are deleted. */
+/** Undefined when we have none. Leases of ours of which nothing fits the configuration are deleted. */
 async function takeOwn(
   directory: LeaseDirectory,
   request: LeaseRequest,
-  records: readonly LeaseRecord[],
+  snapshot: RangeSnapshot<LeaseRecord>,
   signal: AbortSignal,
 ): Promise<AcquiredLease | "lostRace" | undefined> {
-  const byAddress = records.filter(({ lease }) => lease && hasSamePublicIp(lease.attributes, request.attributes));
-  const byMemory = records.filter((record) => isRemembered(record, request.remembered));
-  const own = [...new Set([...byAddress, ...byMemory])];
-  const fitting = own.filter(({ subnets }) => subnets && incompatibility(subnets, request.config) === undefined);
-  const unfit = own.filter((record) => !fitting.includes(record));
+  const own = ownRecords(snapshot.items, request);
+  const fitting = own.filter((record) => fitOf(record, request) === "whole");
+  const partly = own.filter((record) => fitOf(record, request) === "partly");
+  const unfit = own.filter((record) => fitOf(record, request) === "not");
   if (!(await deleteAll(directory, unfit, signal))) return "lostRace";
-  const chosen = preferred(fitting, byAddress);
+  const [chosen] = [...fitting, ...partly];
   if (chosen === undefined) return undefined;
-  const { key, subnets = {}, revision, storeLeaseId } = chosen;
-  const isReservation = storeLeaseId === 0n;
-  const write = { key, subnets, attributes: request.attributes, expectedRevision: revision, isReservation };
-  const lease = await writeLease(directory, write, signal);
-  if (lease === undefined) return "lostRace";
-  return { lease, outcome: byAddress.includes(chosen) ? "reused" : "remembered" };
+  const outcome =
+    chosen.lease && hasSamePublicIp(chosen.lease.attributes, request.attributes) ? "reused" : "remembered";
+  if (fitting.includes(chosen)) {
+    const lease = await writeLease(directory, rewriteOf(chosen, request), signal);
+    return lease === undefined ? "lostRace" : { lease, outcome };
+  }
+  const lease = await moveLease(directory, request, chosen, snapshot, signal);
+  return lease === undefined ? "lostRace" : { lease, outcome };
 }
 
-/** By address before by memory, and a reservation before a lease that would expire. */
-function preferred(fitting: readonly LeaseRecord[], byAddress: readonly LeaseRecord[]): LeaseRecord | undefined {
-  const known = fitting.filter((record) => byAddress.includes(record));
-  const choice = known.length > 0 ? known : fitting;
-  return choice.find(({ storeLeaseId }) => storeLeaseId === 0n) ?? choice[0];
+function rewriteOf({ key, subnets = {}, lease, revision, storeLeaseId }: LeaseRecord, request: LeaseRequest) {
+  const attributes = lease === undefined ? request.attributes : withLostFamily(request.attributes, lease);
+  return { key, subnets, attributes, expectedRevision: revision, isReservation: storeLeaseId === 0n };
+}
+
+/** Those of this host, the preferred one first. */
+function ownRecords(records: readonly LeaseRecord[], request: LeaseRequest): readonly LeaseRecord[] {
+  const remembered = records.filter((record) => isRemembered(record, request.remembered));
+  const byAddress = records.filter(({ lease }) => lease && hasSamePublicIp(lease.attributes, request.attributes));
+  const isReserved = (record: LeaseRecord) => record.storeLeaseId === 0n;
+  // An operator may have reserved another subnet for us since.
+  const waiting = byAddress.filter((record) => isReserved(record) && isNeverClaimed(record));
+  const known = remembered.length > 0 ? [...waiting, ...remembered] : byAddress;
+  return [...new Set(known)].sort((a, b) => Number(isReserved(b)) - Number(isReserved(a)));
+}
+
+/** Whether a lease fits the configuration and the families of this host, in one family of two, or not at all. */
+function fitOf({ subnets }: LeaseRecord, { config, families }: LeaseRequest): "whole" | "partly" | "not" {
+  if (subnets === undefined) return "not";
+  const usable = usableSubnets(subnets, config);
+  if (usable.subnet === undefined && usable.ipv6Subnet === undefined) return "not";
+  const isServed = (family: Family, pool: unknown) => pool !== undefined && families?.has(family) !== false;
+  const isWhole =
+    usable.subnet === subnets.subnet &&
+    usable.ipv6Subnet === subnets.ipv6Subnet &&
+    (usable.subnet !== undefined || !isServed(4, config.ipv4)) &&
+    (usable.ipv6Subnet !== undefined || !isServed(6, config.ipv6));
+  return isWhole ? "whole" : "partly";
+}
+
+/** The families of which a subnet is leased: those enabled that this host serves. */
+function servedPools({ config, families }: LeaseRequest): Pick<NetworkConfig, "ipv4" | "ipv6"> {
+  return {
+    ...(config.ipv4 !== undefined && families?.has(4) !== false && { ipv4: config.ipv4 }),
+    ...(config.ipv6 !== undefined && families?.has(6) !== false && { ipv6: config.ipv6 }),
+  };
+}
+
+/** Gives our lease another key, with the subnet that fits and one of the family it lacks. Undefined after a lost race. */
+async function moveLease(
+  directory: LeaseDirectory,
+  request: LeaseRequest,
+  record: LeaseRecord,
+  { items, revision: listRevision }: RangeSnapshot<LeaseRecord>,
+  signal: AbortSignal,
+): Promise<OwnLease | undefined> {
+  const taken = items.filter(({ key }) => key !== record.key).flatMap(({ subnets }) => subnets ?? []);
+  const kept = usableSubnets(record.subnets ?? {}, request.config);
+  let from: { readonly key: string; readonly revision: bigint } = record;
+  for (let losses = 0; ; losses++) {
+    const candidates = Math.min(FIRST_CANDIDATES * 2 ** losses, MAX_CANDIDATES);
+    const subnets = pickFreeSubnets(servedPools(request), taken, directory.random, candidates, kept);
+    if (subnets === undefined) throw exhausted(request, items.length);
+    const key = formatLeaseKey(subnets);
+    const write = { ...rewriteOf(record, request), key, subnets, expectedRevision: 0n, movedFrom: from };
+    const lease = await writeLease(directory, write, signal);
+    if (lease === undefined || !(await isOverlappedByOlder(directory, lease, listRevision, signal))) return lease;
+    // Another host took a part of what we picked at the same moment, and was first.
+    taken.push(subnets);
+    from = { key, revision: revisionNumber(lease.revision) };
+  }
 }
 
 /** The same etcd lease, or an identity of ours: nobody else can have either. */
 function isRemembered({ key, storeLeaseId, lease }: LeaseRecord, remembered: RememberedLease | undefined): boolean {
   if (remembered === undefined || lease === undefined || key !== remembered.key) return false;
-  if (storeLeaseId !== 0n && storeLeaseId === storeLeaseIdOf(remembered)) return true;
+  const isSameStoreLease = remembered.adapterData !== undefined && storeLeaseId === storeLeaseIdOf(remembered);
+  if (storeLeaseId !== 0n && isSameStoreLease) return true;
   return remembered.matches(lease.attributes);
 }
 
@@ -121,11 +185,12 @@ async function createLease(
 ): Promise<AcquiredLease | undefined> {
   const taken = takenSubnets(items, request);
   const takenWhenRead = taken.length;
-  const previous = usablePrevious(request, taken);
+  const kept = usablePrevious(request, taken);
   for (let losses = 0; losses < LOSSES_PER_READ; losses++) {
     const candidates = Math.min(FIRST_CANDIDATES * 2 ** losses, MAX_CANDIDATES);
-    const usePrevious = losses === 0 && previous !== undefined;
-    const subnets = usePrevious ? previous : pickFreeSubnets(request.config, taken, directory.random, candidates);
+    const usePrevious = losses === 0 && (kept.subnet ?? kept.ipv6Subnet) !== undefined;
+    const pools = servedPools(request);
+    const subnets = pickFreeSubnets(pools, taken, directory.random, candidates, usePrevious ? kept : {});
     if (subnets === undefined) {
       // What we lost meanwhile may have been given back.
       if (taken.length > takenWhenRead) return undefined;
@@ -162,22 +227,18 @@ async function createKey(
 
 /** Keys whose value is garbage still hold their subnet; our own unfit leases were deleted just before. */
 function takenSubnets(records: readonly LeaseRecord[], request: LeaseRequest): LeasedSubnets[] {
-  const taken: LeasedSubnets[] = [];
-  for (const { subnets, lease, ...record } of records) {
-    const isDeleted =
-      lease !== undefined &&
-      (hasSamePublicIp(lease.attributes, request.attributes) || isRemembered({ ...record, lease }, request.remembered));
-    if (subnets !== undefined && !isDeleted) taken.push(subnets);
-  }
-  return taken;
+  const own = new Set(ownRecords(records, request));
+  return records.filter((record) => !own.has(record)).flatMap(({ subnets }) => subnets ?? []);
 }
 
-function usablePrevious(
-  { previous, config }: LeaseRequest,
-  taken: readonly LeasedSubnets[],
-): LeasedSubnets | undefined {
-  if (previous === undefined || incompatibility(previous, config) !== undefined) return undefined;
-  return taken.some((subnets) => subnetsOverlap(subnets, previous)) ? undefined : previous;
+/** What of the previous subnets fits the configuration and is free. */
+function usablePrevious({ previous = {}, config }: LeaseRequest, taken: readonly LeasedSubnets[]): LeasedSubnets {
+  const { subnet, ipv6Subnet } = usableSubnets(previous, config);
+  const isFree = (subnets: LeasedSubnets) => !taken.some((other) => subnetsOverlap(other, subnets));
+  return {
+    ...(subnet !== undefined && isFree({ subnet }) && { subnet }),
+    ...(ipv6Subnet !== undefined && isFree({ ipv6Subnet }) && { ipv6Subnet }),
+  };
 }
 
 function exhausted({ config }: LeaseRequest, leases: number): FlannelError {

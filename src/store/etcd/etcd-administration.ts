@@ -17,6 +17,7 @@ import type { NetworkConfigDocument } from "../subnet-store.ts";
 import { EtcdConnection, type EtcdConnectionOptions } from "./etcd-connection.ts";
 import {
   describeSubnets,
+  isNeverClaimed,
   isOverlappedByOlder,
   type LeaseDirectory,
   leaseDirectory,
@@ -217,12 +218,6 @@ export class EtcdAdministration implements LeaseAdministration {
 function isSameLease(lease: LeasedSubnets, wanted: LeasedSubnets): boolean {
   const isSame = wanted.subnet === undefined || wanted.subnet === lease.subnet;
   return isSame && (wanted.ipv6Subnet === undefined || wanted.ipv6Subnet === lease.ipv6Subnet);
-}
-
-/** As `reserve` wrote it: one write, and nothing that only a running host can know. */
-function isNeverClaimed({ version, lease }: LeaseRecord): boolean {
-  const isBare = lease?.attributes.backendType === undefined && lease?.attributes.backendData === undefined;
-  return lease === undefined || (version === 1n && isBare);
 }
 
 function refuseRelease({ key, lease }: LeaseRecord): FlannelError {

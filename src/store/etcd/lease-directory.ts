@@ -9,7 +9,7 @@ import { type RandomInteger, subnetsOverlap } from "../../lease/allocator.ts";
 import type { Lease, LeaseAttributes, LeasedSubnets, OwnLease } from "../../lease/lease.ts";
 import { formatLeaseValue, parseLeaseValue } from "../../lease/lease-value.ts";
 import type { EtcdConnection } from "./etcd-connection.ts";
-import { grantStoreLease, putIf, revokeStoreLease, type StoreLease } from "./operations.ts";
+import { grantStoreLease, moveIf, putIf, revokeStoreLease, type StoreLease } from "./operations.ts";
 import { type RangeSnapshot, readRange } from "./read-prefix.ts";
 
 /** What all lease operations need. */
@@ -79,6 +79,8 @@ export interface LeaseWrite {
   /** Revision of the record that is replaced; 0n creates the key. */
   readonly expectedRevision: bigint;
   readonly isReservation: boolean;
+  /** The record that this one takes the place of under another key, in the same transaction. */
+  readonly movedFrom?: { readonly key: string; readonly revision: bigint };
 }
 
 /** Resolves with undefined when somebody else wrote the key first; then nothing was changed. */
@@ -89,7 +91,7 @@ export async function writeLease(
 ): Promise<OwnLease | undefined> {
   if (write.isReservation) return await putLease(directory, write, undefined, signal);
   const storeLease = await grantStoreLease(directory.connection, directory.ttlSeconds, signal);
-  const isNew = write.expectedRevision === 0n;
+  const isNew = write.expectedRevision === 0n && write.movedFrom === undefined;
   try {
     const lease = await putLease(directory, write, storeLease, signal);
     if (lease === undefined) await revokeStoreLease(directory.connection, storeLease.id);
@@ -104,7 +106,7 @@ export async function writeLease(
 
 async function putLease(
   { connection, keys }: LeaseDirectory,
-  { key, subnets, attributes, expectedRevision }: LeaseWrite,
+  { key, subnets, attributes, expectedRevision, movedFrom }: LeaseWrite,
   storeLease: StoreLease | undefined,
   signal: AbortSignal,
 ): Promise<OwnLease | undefined> {
@@ -112,7 +114,8 @@ async function putLease(
   const operation = `write lease ${key}`;
   const storeLeaseId = storeLease?.id ?? 0n;
   const put = { key: keys.directory + key, expectedRevision, value, storeLeaseId, operation };
-  const outcome = await putIf(connection, put, signal);
+  const from = movedFrom && { key: keys.directory + movedFrom.key, expectedRevision: movedFrom.revision };
+  const outcome = await (from === undefined ? putIf(connection, put, signal) : moveIf(connection, from, put, signal));
   if (!outcome.isDone) return undefined;
   return {
     ...etcdLease({
@@ -125,6 +128,12 @@ async function putLease(
     }),
     ...(storeLease !== undefined && { expiresAtMs: storeLease.expiresAtMs }),
   };
+}
+
+/** As an operator's reservation is written: one write, and nothing that only a running host can know. */
+export function isNeverClaimed({ version, lease }: LeaseRecord): boolean {
+  const isBare = lease?.attributes.backendType === undefined && lease?.attributes.backendData === undefined;
+  return lease === undefined || (version === 1n && isBare);
 }
 
 /**

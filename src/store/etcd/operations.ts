@@ -50,6 +50,34 @@ export async function putIf(
   return isOurs ? { isDone: true, revision: current.modRevision } : outcome;
 }
 
+/**
+ * Deletes the key `from` and creates the key of `put`, at one revision: nobody sees a moment with both or without either.
+ * `current` is what stands at the new key, undefined when the old one was written or deleted meanwhile.
+ */
+export async function moveIf(
+  connection: EtcdConnection,
+  from: Pick<ConditionalWrite, "key" | "expectedRevision">,
+  put: Omit<ConditionalPut, "expectedRevision">,
+  signal: AbortSignal,
+): Promise<ConditionalOutcome> {
+  const [oldKey, key, value] = [from.key, put.key, put.value].map(bytesOf) as [Buffer, Buffer, Buffer];
+  const target = Compare_CompareTarget.MOD;
+  const request = TxnRequest.fromPartial({
+    compare: [
+      Compare.fromPartial({ target, key: oldKey, modRevision: from.expectedRevision }),
+      Compare.fromPartial({ target, key, modRevision: 0n }),
+    ],
+    success: [{ requestDeleteRange: { key: oldKey } }, { requestPut: { key, value, lease: put.storeLeaseId } }],
+    failure: [{ requestRange: { key } }],
+  });
+  const response: TxnResponse = await connection.call(methods.txn, request, put.operation, signal);
+  if (response.succeeded) return { isDone: true, revision: response.header?.revision ?? 0n };
+  const current = response.responses[0]?.responseRange?.kvs[0];
+  // Fail-over may have sent this very write twice: then what stands there is ours.
+  const isOurs = current !== undefined && current.lease === put.storeLeaseId && value.equals(current.value);
+  return isOurs ? { isDone: true, revision: current.modRevision } : { isDone: false, current };
+}
+
 export function deleteIf(
   connection: EtcdConnection,
   write: ConditionalWrite,
