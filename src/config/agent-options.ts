@@ -42,6 +42,8 @@ export interface AgentOptions {
   readonly publicIp?: Address;
   readonly publicIpv6?: Address;
   readonly subnetFile: string;
+  /** `--cni-conf-file`, and what it is made from; an empty template: our own. */
+  readonly cni?: { readonly file: string; readonly template: string };
   readonly stateDirectory: string;
   readonly controlSocket: string;
   /** How long before its end the lease is renewed: 1 to 1439 minutes. */

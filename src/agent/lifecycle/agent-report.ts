@@ -3,6 +3,7 @@ import type { AgentOptions } from "../../config/agent-options.ts";
 import type { CheckFinding, Finding } from "../../doctor/finding.ts";
 import { describeError, FlannelError } from "../../errors.ts";
 import { hostStateLines } from "../../host/kinds/host-state.ts";
+import type { SubnetEnvContent } from "../../lease/subnet-env.ts";
 import type { SubnetStore } from "../../store/subnet-store.ts";
 import type { Logger } from "../../telemetry/logger.ts";
 import type { Metrics, MetricsRecorder } from "../../telemetry/metrics/metrics.ts";
@@ -10,7 +11,7 @@ import type { Handover, MetricsAnswer, Plan, Rules, Status } from "../control/co
 import type { ControlHandlers } from "../control/control-server.ts";
 import type { Agent } from "./agent.ts";
 import { recordAgent } from "./agent-metrics.ts";
-import { reason, type StateReason } from "./agent-state.ts";
+import { reason, type StateReason, stateOf } from "./agent-state.ts";
 import { certificateFindings } from "./certificate-findings.ts";
 import { handOver } from "./handover.ts";
 import type { Network } from "./network.ts";
@@ -58,6 +59,15 @@ export class AgentReport {
 
   get isForwarding(): boolean {
     return this.#agent?.isForwarding === true;
+  }
+
+  /** What containers of this host are to be told about the network; undefined while packets cannot flow. */
+  forContainers(): SubnetEnvContent | undefined {
+    const agent = this.#agent;
+    if (agent?.config === undefined || agent.ownLease === undefined || agent.network === undefined) return undefined;
+    if (!agent.isForwarding || stateOf(agent.reasons()) === "notReady") return undefined;
+    const { masquerade } = this.#options.rules;
+    return { config: agent.config, subnets: agent.ownLease, mtuBytes: agent.network.mtuBytes, ipMasq: masquerade };
   }
 
   get hasNetwork(): boolean {

@@ -25,6 +25,7 @@ import { type HostIdentity, WarmState } from "../state/warm-state.ts";
 import { Agent } from "./agent.ts";
 import { AgentReport } from "./agent-report.ts";
 import { CertificateKeeper } from "./certificate-keeper.ts";
+import { CniFile } from "./cni-file.ts";
 import { EmbeddedStoreProcess } from "./embedded-store-process.ts";
 import { StateAnnouncer, tryToForget } from "./state-announcer.ts";
 
@@ -113,7 +114,11 @@ async function runUntilEnd(
     logger.info("state.ignored", `ignoring the remembered state: ${reason}`, { file }),
   );
   const announcer = new StateAnnouncer(logger, keeper);
-  const onSettled = () => announcer.tell(report);
+  await using cniFile = options.cni && new CniFile(options.cni, logger);
+  const onSettled = () => {
+    announcer.tell(report);
+    cniFile?.follow(report.forContainers());
+  };
   const hostAddresses = hostIdentity.addresses;
   const ours = { store, networkIdentity, descriptorKeeper: keeper, rtnetlink, warmState, hostAddresses };
   await using agent = Agent.start({

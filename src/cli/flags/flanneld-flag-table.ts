@@ -1,5 +1,6 @@
 // The table of flanneld's flags: names, types and defaults as in flannel v0.28, and our additions. Pure data.
 import { type Family, familyOf, tryParseAddress } from "../../ip/address.ts";
+import { cniFlags } from "./cni-flags.ts";
 import type { FlagDefinition } from "./flags.ts";
 
 /** Undefined when `text` is empty or a usable address of the family. */
@@ -155,6 +156,7 @@ export const flanneldFlags: readonly FlagDefinition[] = [
     description: "File for the leased subnet and the MTU, which Docker, CNI and others read.",
     validate: (text) => (text === "" || text.endsWith("/") ? "must be the path of a file" : undefined),
   },
+  ...cniFlags,
   {
     name: "subnet-lease-renew-margin",
     kind: "int",

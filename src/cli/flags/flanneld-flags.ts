@@ -53,6 +53,7 @@ function toOptions(parsed: ParsedFlags): AgentOptions {
     address(text(parsed, name)),
   );
   const healthzPort = int(parsed, "healthz-port");
+  const cni = cniOptions(parsed);
   return {
     store: chosenStore(parsed),
     etcd: Object.freeze(etcdOptions(parsed)),
@@ -62,6 +63,7 @@ function toOptions(parsed: ParsedFlags): AgentOptions {
     ...(publicIp !== undefined && { publicIp }),
     ...(publicIpv6 !== undefined && { publicIpv6 }),
     subnetFile,
+    ...(cni !== undefined && { cni }),
     stateDirectory: text(parsed, "state-dir"),
     controlSocket: text(parsed, "control-socket") || defaultControlSocket(subnetFile),
     renewMarginMs: int(parsed, "subnet-lease-renew-margin") * 60_000,
@@ -79,6 +81,13 @@ function toOptions(parsed: ParsedFlags): AgentOptions {
     logFormat: text(parsed, "log-format") === "json" ? "json" : "text",
     verbosity: Math.max(0, int(parsed, "v")),
   };
+}
+
+function cniOptions(parsed: ParsedFlags): AgentOptions["cni"] {
+  const [file, template] = [text(parsed, "cni-conf-file"), text(parsed, "cni-conf-template")];
+  if (file !== "") return { file, template };
+  if (template === "") return undefined;
+  throw new FlannelError("USAGE", "--cni-conf-template needs --cni-conf-file, the file to make from it");
 }
 
 /** Throws `USAGE` when an etcd is named that would not be asked. */

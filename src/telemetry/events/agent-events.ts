@@ -42,6 +42,14 @@ export const agentEvents = {
     "The agent could not notify the service manager of its state, or of the file descriptors to keep for a restart.",
     "`systemctl status flanneld`",
   ),
+  "cni-conf.failed": error(
+    "The agent could not write the CNI configuration (`--cni-conf-file`): the template cannot be used, or the file not be written.",
+    "Correct what the line names; the agent retries.",
+  ),
+  "cni-conf.withdrawn": info(
+    "The agent removed a CNI configuration from before this boot; it writes it again when the network is ready.",
+  ),
+  "cni-conf.written": info("The agent wrote the CNI configuration: pods can be started."),
   "state.failed": error(
     "The agent could not save its state; a start while the store is unreachable would have to wait.",
     "Free space in the state directory, or make it writable; the agent retries.",

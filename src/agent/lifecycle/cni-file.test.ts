@@ -1,0 +1,74 @@
+import { mkdtempSync, readFileSync, rmSync, utimesSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterEach, beforeEach, expect, test } from "vitest";
+import { until } from "../../../lab/wait.ts";
+import { parseConfig } from "../../backend/registry.ts";
+import { parsePrefix } from "../../ip/address.ts";
+import { silentLogger } from "../../telemetry/logger.ts";
+import { CniFile } from "./cni-file.ts";
+
+let directory: string;
+let file: string;
+let template: string;
+
+beforeEach(() => {
+  directory = mkdtempSync(join(tmpdir(), "cni-file-"));
+  file = join(directory, "net.d/10-flannel.conflist");
+  template = join(directory, "cni-conf.json");
+  writeFileSync(template, '{"name":"cbr0","plugins":[{"type":"flannel"}]}');
+});
+
+afterEach(() => rmSync(directory, { recursive: true }));
+
+const { config } = parseConfig('{"Network":"10.1.0.0/16","Backend":{"Type":"vxlan"}}');
+
+function content(mtuBytes: number) {
+  return { config, subnets: { subnet: parsePrefix("10.1.17.0/24") }, mtuBytes, ipMasq: true };
+}
+
+function written(): string {
+  try {
+    return readFileSync(file, "utf8");
+  } catch {
+    return "";
+  }
+}
+
+test("the file is written when packets can flow, and follows the MTU and the template", async () => {
+  await using cni = new CniFile({ file, template }, silentLogger);
+  cni.follow(undefined);
+  expect(written()).toBe("");
+  cni.follow(content(1450));
+  await until(() => written().includes('"mtu": 1450'), { what: "the file" });
+  cni.follow(content(1400));
+  await until(() => written().includes('"mtu": 1400'), { what: "the new MTU" });
+  writeFileSync(template, '{"name":"other","plugins":[{"type":"flannel"}]}');
+  cni.follow(content(1400));
+  await until(() => written().includes('"name": "other"'), { what: "the new name" });
+  rmSync(file);
+  cni.follow(content(1400));
+  await until(() => written() !== "", { what: "the file that somebody removed" });
+});
+
+test("a template that cannot be used costs nothing but the change", async () => {
+  await using cni = new CniFile({ file, template }, silentLogger);
+  cni.follow(content(1450));
+  await until(() => written() !== "", { what: "the file" });
+  const before = written();
+  writeFileSync(template, "{");
+  cni.follow(content(1450));
+  await cni[Symbol.asyncDispose]();
+  expect(written()).toBe(before);
+});
+
+test("a file of an earlier boot is withdrawn, one of this boot stays", async () => {
+  await using first = new CniFile({ file, template }, silentLogger);
+  first.follow(content(1450));
+  await until(() => written() !== "", { what: "the file" });
+  await using _restarted = new CniFile({ file, template }, silentLogger);
+  expect(written()).not.toBe("");
+  utimesSync(file, 1, 1);
+  await using _rebooted = new CniFile({ file, template }, silentLogger);
+  expect(written()).toBe("");
+});

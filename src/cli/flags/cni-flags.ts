@@ -1,0 +1,28 @@
+// flanneld's flags about the CNI configuration. Pure data.
+import type { FlagDefinition } from "./flags.ts";
+
+const group = "Lease and files";
+
+export const cniFlags: readonly FlagDefinition[] = [
+  {
+    name: "cni-conf-file",
+    kind: "string",
+    default: "",
+    group,
+    valueName: "FILE",
+    description:
+      "CNI configuration to write once packets can flow, such as /etc/cni/net.d/10-flannel.conflist: pods are then " +
+      "attached without flannel's plugin.",
+    validate: (text) => (text.endsWith("/") ? "must be the path of a file" : undefined),
+  },
+  {
+    name: "cni-conf-template",
+    kind: "string",
+    default: "",
+    group,
+    valueName: "FILE",
+    description:
+      "What --cni-conf-file is made from, in the form of cni-conf.json in flannel's manifests; if not given, as there: bridge " +
+      "with hairpin mode, and portmap.",
+  },
+];

@@ -1,0 +1,106 @@
+// A complete CNI network configuration list for this host, so that pods are attached without a plugin of flannel's: what
+// the plugin `flannel` would hand to its delegate at each ADD stands in the list itself. Pure.
+//
+// The template has the form that flannel's manifests have had for years (`cni-conf.json`): a list in which plugins of type
+// `flannel` have a `delegate` and perhaps `ipam`. All other plugins are taken over as they are.
+import { FlannelError } from "../errors.ts";
+import { networkOf } from "../ip/prefix.ts";
+import type { SubnetEnvContent } from "./subnet-env.ts";
+
+type Json = Readonly<Record<string, unknown>>;
+
+/** As upstream's manifest: the name decides where host-local keeps its addresses, so it stays what nodes have. */
+export const defaultCniTemplate = JSON.stringify({
+  name: "cbr0",
+  cniVersion: "0.3.1",
+  plugins: [
+    { type: "flannel", delegate: { hairpinMode: true, isDefaultGateway: true } },
+    { type: "portmap", capabilities: { portMappings: true } },
+  ],
+});
+
+/** Text of the configuration list. Throws `CONFIG_INVALID` with the reason when the template cannot be used. */
+export function renderCniConflist(template: string, content: SubnetEnvContent): string {
+  const { name, cniVersion, plugins, ...rest } = readTemplate(template);
+  const rendered = plugins.map((plugin) => (plugin["type"] === "flannel" ? delegateOf(plugin, content) : plugin));
+  return `${JSON.stringify({ name, cniVersion, ...rest, plugins: rendered }, undefined, 2)}\n`;
+}
+
+interface Template extends Json {
+  readonly name: string;
+  readonly cniVersion: string;
+  readonly plugins: readonly Json[];
+}
+
+function readTemplate(text: string): Template {
+  const value = parse(text);
+  if (!isObject(value)) throw unusable("it is not a JSON object");
+  const { name, cniVersion = "0.3.1", plugins = [withoutListKeys(value)], ...rest } = value;
+  if (typeof name !== "string" || name === "") throw unusable("it has no name");
+  if (typeof cniVersion !== "string") throw unusable("cniVersion is not a string");
+  if (!Array.isArray(plugins) || plugins.length === 0) throw unusable("plugins is not a list of plugins");
+  for (const plugin of plugins) {
+    if (!isObject(plugin) || typeof plugin["type"] !== "string") throw unusable("a plugin has no type");
+  }
+  // A configuration of a single plugin, as flannel's manifests had them at first.
+  if (value["plugins"] === undefined) return { name, cniVersion, plugins };
+  return { ...rest, name, cniVersion, plugins };
+}
+
+function withoutListKeys({ name: _, cniVersion: _version, ...plugin }: Json): Json {
+  return plugin;
+}
+
+/** What the plugin `flannel` hands to its delegate, without what the runtime adds to each plugin of a list. */
+function delegateOf({ delegate = {}, ipam = {} }: Json, content: SubnetEnvContent): Json {
+  if (!isObject(delegate)) throw unusable("the delegate of plugin flannel is not an object");
+  if (!isObject(ipam)) throw unusable("ipam of plugin flannel is not an object");
+  for (const key of ["name", "ipam"]) {
+    if (key in delegate) throw unusable(`the delegate of plugin flannel must not have ${key}: flannel sets it`);
+  }
+  const { type = "bridge" } = delegate;
+  if (typeof type !== "string") throw unusable("the type of the delegate is not a string");
+  const { ranges: _, routes = [], ...givenIpam } = ipam;
+  if (!Array.isArray(routes)) throw unusable("ipam.routes is not a list");
+  const { networks, subnets } = networksOf(content);
+  return {
+    type,
+    ipMasq: !content.ipMasq,
+    mtu: content.mtuBytes,
+    ...(type === "bridge" && { isGateway: true }),
+    ...delegate,
+    ipam: {
+      type: "host-local",
+      ...givenIpam,
+      ranges: subnets.map((subnet) => [{ subnet }]),
+      routes: [...routes, ...networks.map((dst) => ({ dst }))],
+    },
+  };
+}
+
+function networksOf({ config, subnets }: SubnetEnvContent) {
+  const families = [
+    { network: config.ipv4?.network, subnet: subnets.subnet },
+    { network: config.ipv6?.network, subnet: subnets.ipv6Subnet },
+  ];
+  const used = families.flatMap(({ network, subnet }) =>
+    network === undefined || subnet === undefined ? [] : [{ network, subnet: networkOf(subnet) }],
+  );
+  return { networks: used.map(({ network }) => network), subnets: used.map(({ subnet }) => subnet) };
+}
+
+function parse(text: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch {
+    throw unusable("it is not JSON");
+  }
+}
+
+function isObject(value: unknown): value is Json {
+  return typeof value === "object" && value !== null && !Array.isArray(value);
+}
+
+function unusable(reason: string): FlannelError {
+  return new FlannelError("CONFIG_INVALID", `the CNI template cannot be used: ${reason}`, { retryable: true });
+}
