@@ -67,7 +67,8 @@ function skippedLines(plan: BackendPlan): string[] {
 
 const ipv4Lines = {
   link: "flannel.1 address 02:00:00:00:00:01 mtu 1450 type vxlan id 1 local 192.0.2.1 dev eth0 dstport 8472 nolearning",
-  sysctl: "net.ipv6.conf.flannel/1.accept_ra = 0",
+  settings: ["net.ipv4.conf.flannel/1.forwarding = 1, rp_filter != 1"],
+  sysctl: ["net.ipv6.conf.flannel/1.accept_ra = 0"],
   address: "inet 10.5.1.0/32 scope global flannel.1",
   neighbour: "10.5.2.0 dev flannel.1 lladdr 02:00:00:00:00:02 PERMANENT",
   fdb: "02:00:00:00:00:02 dev flannel.1 dst 192.0.2.2 self permanent",
@@ -75,7 +76,8 @@ const ipv4Lines = {
 };
 const ipv6Lines = {
   link: "flannel-v6.1 address 02:00:00:00:01:01 mtu 1430 type vxlan id 1 local 2001:db8::1 dev eth0 dstport 8472 nolearning",
-  sysctl: "net.ipv6.conf.flannel-v6/1.accept_ra = 0",
+  settings: [],
+  sysctl: ["net.ipv6.conf.flannel-v6/1.disable_ipv6 = 0", "net.ipv6.conf.flannel-v6/1.accept_ra = 0"],
   address: "inet6 fd00:5:0:1::/128 scope global flannel-v6.1",
   neighbour: "fd00:5:0:2:: dev flannel-v6.1 lladdr 02:00:00:00:01:02 PERMANENT",
   fdb: "02:00:00:00:01:02 dev flannel-v6.1 dst 2001:db8::2 self permanent",
@@ -90,8 +92,8 @@ describe("vxlan", () => {
   ])("plans %s as flannel does", (_name, network, families, mtuBytes, devices) => {
     const backend = backendOf(network, '"Type":"vxlan"');
     const plan = backend.plan(own, [peer(2)], facts);
-    const kinds = ["link", "sysctl", "address", "neighbour", "fdb", "route"] as const;
-    expect(hostStateLines(plan.state)).toEqual(kinds.flatMap((kind) => families.map((lines) => lines[kind])));
+    const kinds = ["link", "settings", "sysctl", "address", "neighbour", "fdb", "route"] as const;
+    expect(hostStateLines(plan.state)).toEqual(kinds.flatMap((kind) => families.flatMap((lines) => lines[kind])));
     expect(plan).toMatchObject({ plannedPeers: 1, skipped: [] });
     expect(backend.mtuBytes(facts)).toBe(mtuBytes);
     expect(backend.devices).toEqual(devices);

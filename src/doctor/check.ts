@@ -14,6 +14,10 @@ export interface CheckContext {
   readonly externalInterface: ExternalInterface;
   /** Our devices; empty for backends without. */
   readonly devices: readonly string[];
+  /** Devices of others behind which containers of this host are, as far as known: bridges. */
+  readonly insideDevices?: readonly string[];
+  /** Packets of peers also arrive, or only arrive, by the external interface itself. */
+  readonly usesExternalDirectly?: boolean;
   /** Largest packet between containers. */
   readonly overlayMtuBytes: number;
   /** What the backend asks of the host. */
@@ -61,4 +65,10 @@ export function defineCheck<Need extends FactName, Trouble>(definition: CheckDef
 
 export function carriesTraffic(context: CheckContext): boolean {
   return context.needs.carriesTraffic;
+}
+
+/** By which IPv4 packets from and to containers arrive on this host. */
+export function incomingDevices(context: CheckContext): readonly string[] {
+  const { devices, insideDevices = [], externalInterface, usesExternalDirectly = devices.length === 0 } = context;
+  return [...devices, ...insideDevices, ...(usesExternalDirectly ? [externalInterface.name] : [])];
 }

@@ -4,11 +4,14 @@
 export const findingMeanings = {
   certificate: "A certificate that the connection to the store depends on has expired, or expires within 30 days.",
   configuration: "The network configuration in the store differs from the configuration in force.",
+  "device-setting": "A setting of a network device stops packets of containers, or could not be set.",
   "external-mtu": "The MTU of the external interface is too small for packets of containers.",
   "forward-policy": "A chain of another program drops forwarded packets.",
   "ip-forward": "IP forwarding is off.",
   "kernel-feature": "The kernel lacks a feature that the backend needs.",
   "network-overlap": "The network of the containers overlaps an address or a route of this host.",
+  "peer-unreachable":
+    "The kernel of this host sends packets for a peer, or from it, another way than planned, or drops them.",
   "policy-rule":
     "A policy rule of another program routes packets for the network of the containers past the main table.",
   "port-in-use": "Another program uses the UDP port of the backend.",

@@ -7,8 +7,15 @@ import type { Rtnetlink } from "../netlink/rtnetlink/rtnetlink.ts";
 import { createVxlan } from "../netlink/rtnetlink/vxlan.ts";
 import { routeTable, rtn } from "../netlink/uapi.ts";
 import { readSysctl } from "../sys/sysctl.ts";
-import type { CheckContext } from "./check.ts";
-import { type FactName, forwardingKeyOf, type HostFacts, noFacts, rpFilterKeyOf } from "./host-facts.ts";
+import { type CheckContext, incomingDevices } from "./check.ts";
+import {
+  deviceForwardingKeyOf,
+  type FactName,
+  forwardingKeyOf,
+  type HostFacts,
+  noFacts,
+  rpFilterKeyOf,
+} from "./host-facts.ts";
 import { readPolicyRouting } from "./read-policy-routing.ts";
 
 type LinkNames = ReadonlyMap<number, string>;
@@ -104,14 +111,16 @@ function isForeign(index: number | undefined, { devices }: CheckContext, names: 
   return !devices.includes(names.get(index ?? 0) ?? "");
 }
 
-function readSysctls({ externalInterface, devices }: CheckContext): ReadonlyMap<string, string> {
+function readSysctls(context: CheckContext): ReadonlyMap<string, string> {
+  const { externalInterface, devices } = context;
   const filters = readValues(["all", externalInterface.name, ...devices].map(rpFilterKeyOf));
-  return new Map([...readForwarding(), ...filters]);
+  return new Map([...readForwarding(context), ...filters]);
 }
 
-/** Of both families. */
-export function readForwarding(): ReadonlyMap<string, string> {
-  return readValues([forwardingKeyOf(4), forwardingKeyOf(6)]);
+/** Of both families, and of the devices that matter. */
+export function readForwarding(context: CheckContext): ReadonlyMap<string, string> {
+  const devices = ["default", ...incomingDevices(context)].map(deviceForwardingKeyOf);
+  return readValues([forwardingKeyOf(4), forwardingKeyOf(6), ...devices]);
 }
 
 function readValues(keys: readonly string[]): ReadonlyMap<string, string> {

@@ -39,6 +39,10 @@ export function forwardingKeyOf(family: Family): string {
   return family === 4 ? "net/ipv4/ip_forward" : "net/ipv6/conf/all/forwarding";
 }
 
+export function deviceForwardingKeyOf(device: string): string {
+  return `net/ipv4/conf/${device}/forwarding`;
+}
+
 export function rpFilterKeyOf(device: string): string {
   return `net/ipv4/conf/${device}/rp_filter`;
 }

@@ -2,11 +2,13 @@
 // over it. A further check is a file in checks/ and a line here.
 import type { Rtnetlink } from "../netlink/rtnetlink/rtnetlink.ts";
 import type { Check, CheckContext } from "./check.ts";
+import { deviceSetting } from "./checks/device-setting.ts";
 import { externalMtu } from "./checks/external-mtu.ts";
 import { forwardPolicy } from "./checks/forward-policy.ts";
 import { ipForward } from "./checks/ip-forward.ts";
 import { kernelFeature } from "./checks/kernel-feature.ts";
 import { networkOverlap } from "./checks/network-overlap.ts";
+import { newDevices } from "./checks/new-devices.ts";
 import { policyRule } from "./checks/policy-rule.ts";
 import { portInUse } from "./checks/port-in-use.ts";
 import { rpFilter } from "./checks/rp-filter.ts";
@@ -18,6 +20,8 @@ import { type FactName, type HostFacts, noFacts } from "./host-facts.ts";
 export const preflightChecks: readonly Check[] = [
   kernelFeature,
   ipForward,
+  deviceSetting,
+  newDevices,
   rpFilter,
   externalMtu,
   forwardPolicy,
@@ -45,9 +49,9 @@ export class Preflight {
   }
 }
 
-/** Families that this host does not forward: two files are read, so that it can be asked all the time. */
+/** Families and devices that are not forwarded: a few files are read, so that it can be asked all the time. */
 export function forwardingFindings(context: CheckContext): CheckFinding[] {
-  return runChecks(context, { ...noFacts, sysctls: readForwarding() }, [ipForward]);
+  return runChecks(context, { ...noFacts, sysctls: readForwarding(context) }, [ipForward, deviceSetting]);
 }
 
 export function neededFacts(context: CheckContext, checks: readonly Check[]): ReadonlySet<FactName> {

@@ -42,6 +42,9 @@ export const rtm = {
   newRule: 32,
   delRule: 33,
   getRule: 34,
+  newNetconf: 80,
+  delNetconf: 81,
+  getNetconf: 82,
   newNextHop: 104,
   delNextHop: 105,
   getNextHop: 106,
@@ -57,6 +60,7 @@ export const rtnlGroup = {
   ipv6Address: 9,
   ipv6Route: 11,
   ipv6Rule: 19,
+  ipv4Netconf: 24,
   nextHop: 32,
 } as const;
 
@@ -68,11 +72,13 @@ export const ifla = {
   mtu: 4,
   txQueueLength: 13,
   linkInfo: 18,
+  afSpec: 26,
   extendedMask: 29,
   propertyList: 52,
   alternativeName: 53,
   infoKind: 1,
   infoData: 2,
+  inetConf: 1,
 } as const;
 /** RTEXT_FILTER_SKIP_STATS: counters are half of a link message and nobody reads them here. */
 export const SKIP_STATISTICS = 8;
@@ -100,9 +106,17 @@ export const iflaVxlan = {
 /** linux/if_addr.h */
 export const ifa = { address: 1, local: 2, broadcast: 4, flags: 8 } as const;
 
+/** linux/netconf.h; the indexes stand for all devices, and for those that are made later. */
+export const netconfa = { index: 1, forwarding: 2, rpFilter: 3, allDevices: -1, newDevices: -2 } as const;
+
+/** linux/ip.h: IPV4_DEVCONF_*. */
+export const ipv4Devconf = { forwarding: 1, rpFilter: 8 } as const;
+
 /** linux/rtnetlink.h: routes. */
 export const rta = {
   destination: 1,
+  source: 2,
+  incomingInterface: 3,
   outInterface: 4,
   gateway: 5,
   priority: 6,
@@ -115,9 +129,11 @@ export const rta = {
 } as const;
 /** Inside RTA_METRICS. */
 export const RTAX_MTU = 2;
-export const rtn = { unicast: 1, blackhole: 6, unreachable: 7, prohibit: 8, throw: 9 } as const;
+export const rtn = { unicast: 1, local: 2, blackhole: 6, unreachable: 7, prohibit: 8, throw: 9 } as const;
 export const routeProtocol = { kernel: 2, boot: 3 } as const;
 export const routeTable = { default: 253, main: 254, local: 255 } as const;
+/** The answer to a look-up names the table in which the route was found. */
+export const RTM_F_LOOKUP_TABLE = 0x1000;
 export const RTNH_F_DEAD = 1;
 export const RTNH_F_ONLINK = 4;
 export const RTNH_F_LINKDOWN = 16;

@@ -16,6 +16,7 @@ import { certificateFindings } from "./certificate-findings.ts";
 import { handOver } from "./handover.ts";
 import type { Network } from "./network.ts";
 import { networkNameOf, networkStatus } from "./network-status.ts";
+import { settingFindings } from "./setting-findings.ts";
 import { StateFollower, type ToldState } from "./state-follower.ts";
 
 export class AgentReport {
@@ -101,7 +102,12 @@ export class AgentReport {
       stateChangedAt: new Date(changedAtMs).toISOString(),
       ...(pendingState !== undefined && { pendingState }),
       reasons: [...reasons],
-      findings: [...findings, ...this.#certificateFindings(), ...(agent?.configNews.findings ?? [])],
+      findings: [
+        ...findings,
+        ...settingFindings(agent?.network?.hostFailures ?? []),
+        ...this.#certificateFindings(),
+        ...(agent?.configNews.findings ?? []),
+      ],
       store: this.#describeStore(),
       networks: [networkStatus(agent, this.#options)],
     };

@@ -1,4 +1,5 @@
 import { describe, expect, it } from "vitest";
+import type { WayReport } from "../../doctor/way-report.ts";
 import {
   type AgentState,
   reasonDefinitions,
@@ -28,6 +29,11 @@ const ready: StateFacts = {
 
 function failure(scope: ScopedFailure["scope"]): ScopedFailure {
   return { object: "10.5.7.0/24 via 192.0.2.7 dev eth0", error: "ENETUNREACH", attempts: 3, scope };
+}
+
+function ways(unreachable: number, partly: number, checked: number, unreachableHosts = 0): WayReport {
+  const finding = { name: "peer-unreachable", severity: "error", evidence: "by eth1", remedy: "ip route get" } as const;
+  return { checked, unreachable, partly, unreachableHosts, findings: [finding] };
 }
 
 const words = "10.5.7.0/24 via 192.0.2.7 dev eth0: ENETUNREACH";
@@ -71,7 +77,7 @@ describe("stateReasons", () => {
       { hostFailures: [failure("peer")], programmedPeers: 1 },
       "degraded",
       "peer-failed",
-      `kernel objects of peers could not be programmed: ${words}`,
+      `1 of 2 peers unreachable: ${words}`,
     ],
     [
       { hostFailures: [failure("peer")], programmedPeers: 0 },
@@ -84,12 +90,20 @@ describe("stateReasons", () => {
       { hostFailures: [failure("peer")], plannedPeers: 1, programmedPeers: 0 },
       "degraded",
       "peer-failed",
-      `kernel objects of peers could not be programmed: ${words}`,
+      `1 of 1 peer unreachable: ${words}`,
     ],
+    [{ ways: ways(1, 0, 2) }, "degraded", "peer-unreachable", "1 of 2 peers unreachable: by eth1"],
+    [{ ways: ways(0, 1, 2) }, "degraded", "peer-unreachable", "1 of 2 peers partly unreachable: by eth1"],
+    [{ ways: ways(1, 0, 1) }, "notReady", "all-peers-unreachable", "1 of 1 peer unreachable: by eth1"],
+    [{ ways: ways(2, 0, 2, 2) }, "notReady", "all-peers-unreachable", "2 of 2 peers unreachable: by eth1"],
+    // The host of the only peer is off the network: that is not this host's fault.
+    [{ ways: ways(1, 0, 1, 1) }, "degraded", "peer-unreachable", "1 of 1 peer unreachable: by eth1"],
+    // What keeps all packets from flowing explains the rest.
+    [{ ways: ways(2, 0, 2), forwardingOff: ["off"] }, "notReady", "forwarding-off", "off"],
     [{ skippedPeers: 2 }, "degraded", "peer-skipped", "2 peers cannot be used"],
     [{ unreadableKeys: 1 }, "degraded", "lease-unreadable", "1 key in the store is not a lease"],
     [
-      { hostFailures: [failure("precaution")] },
+      { hostFailures: [failure("precaution"), { ...failure("precaution"), isSetting: true }] },
       "degraded",
       "precaution-failed",
       `a precaution could not be set: ${words}`,

@@ -4,6 +4,8 @@
 //   degraded   they flow, but not to all, or not as safely as wanted
 //   ready      no reason against it
 
+import type { WayReport } from "../../doctor/way-report.ts";
+
 export const agentStates = ["ready", "degraded", "notReady"] as const;
 export type AgentState = (typeof agentStates)[number];
 
@@ -72,6 +74,11 @@ export const reasonDefinitions = {
     state: "notReady",
     argument: "There are two peers or more and none could be programmed: the cause is most likely on this host.",
   },
+  "all-peers-unreachable": {
+    state: "notReady",
+    argument:
+      "The kernel of this host sends packets for all known peers elsewhere or drops them: its routes, policy rules or settings are the cause.",
+  },
   "peers-pending": {
     state: "degraded",
     argument: "The agent is programming changed peers; the other peers are reachable.",
@@ -80,6 +87,11 @@ export const reasonDefinitions = {
     state: "degraded",
     argument:
       "Kernel objects of some peers could not be programmed, such as a host-gw peer off the link; the other peers are reachable.",
+  },
+  "peer-unreachable": {
+    state: "degraded",
+    argument:
+      "The kernel of this host sends packets for some peers, or for parts of their subnets, elsewhere or drops them; the others are reachable.",
   },
   "peer-skipped": {
     state: "degraded",
@@ -127,6 +139,8 @@ export interface ScopedFailure {
   readonly error: string;
   readonly attempts: number;
   readonly scope: FailureScope;
+  /** A setting under /proc/sys: a finding, since nothing is broken without it. */
+  readonly isSetting?: boolean;
 }
 
 /** What the state is judged by. */
@@ -155,6 +169,8 @@ export interface StateFacts {
   readonly plannedPeers: number;
   readonly programmedPeers: number;
   readonly skippedPeers: number;
+  /** What the kernel would do with packets from and to peers; missing: not asked. */
+  readonly ways?: WayReport;
   readonly unreadableKeys: number;
   /** Evidence for each chain of others that drops forwarded packets. */
   readonly forwardDrops: readonly string[];
@@ -185,6 +201,7 @@ export function stateReasons(facts: StateFacts): StateReason[] {
     ...wayReasons(facts),
     ...objectReasons(facts),
     ...peerReasons(facts),
+    ...lookUpReasons(facts),
     ...storeReasons(facts),
   ];
   return reasons.sort((a, b) => Number(b.state === "notReady") - Number(a.state === "notReady"));
@@ -221,10 +238,11 @@ function objectReasons({ hostFailures, ruleFailures }: StateFacts): StateReason[
   const all = [...hostFailures, ...ruleFailures];
   const of = (failures: readonly ScopedFailure[], scope: FailureScope) =>
     failures.filter((failure) => failure.scope === scope);
+  const precautions = of(all, "precaution").filter(({ isSetting }) => isSetting !== true);
   return [
     ...failed("own-object-failed", "the host's own kernel objects could not be programmed", of(hostFailures, "own")),
     ...failed("rules-missing", "traffic rules could not be written", of(ruleFailures, "own")),
-    ...failed("precaution-failed", "a precaution could not be set", of(all, "precaution")),
+    ...failed("precaution-failed", "a precaution could not be set", precautions),
     ...failed("leftover", "leftovers of an earlier configuration could not be removed", of(all, "leftover")),
   ];
 }
@@ -238,11 +256,34 @@ function peerReasons(facts: StateFacts): StateReason[] {
     ...(hasLease && !peersProgrammed.areNow ? [reason(pending, "the peers are not programmed yet")] : []),
     ...(isNoneReached
       ? failed("no-peer-reached", `none of ${plannedPeers} peers could be programmed`, failures)
-      : failed("peer-failed", "kernel objects of peers could not be programmed", failures)),
+      : failed("peer-failed", peersFailed(facts), failures)),
     ...(skippedPeers === 0
       ? []
       : [reason("peer-skipped", counted(skippedPeers, "peer cannot be used", "peers cannot be used"))]),
   ];
+}
+
+function peersFailed({ plannedPeers, programmedPeers }: StateFacts): string {
+  const unreachable = plannedPeers - programmedPeers;
+  if (unreachable <= 0) return "kernel objects of peers could not be programmed";
+  return `${unreachable} of ${counted(plannedPeers, "peer", "peers")} unreachable`;
+}
+
+/** What stands in the way of all packets of this host explains the rest. */
+function lookUpReasons({ ways, forwardingOff }: StateFacts): StateReason[] {
+  if (ways === undefined || forwardingOff.length > 0) return [];
+  const { checked, unreachable, partly, unreachableHosts, findings } = ways;
+  const evidence = findings.map((finding) => finding.evidence).join("; ");
+  if (unreachable === 0 && partly === 0) return [];
+  if (unreachable === 0) {
+    return [
+      reason("peer-unreachable", `${partly} of ${counted(checked, "peer", "peers")} partly unreachable: ${evidence}`),
+    ];
+  }
+  // A single peer that is off the network is more likely the cause itself.
+  const isOurs = unreachableHosts < unreachable || checked > 1;
+  const message = `${unreachable} of ${counted(checked, "peer", "peers")} unreachable: ${evidence}`;
+  return [reason(unreachable === checked && isOurs ? "all-peers-unreachable" : "peer-unreachable", message)];
 }
 
 function storeReasons({ unreadableKeys, isWarmStart, storeAgeMs = 0 }: StateFacts): StateReason[] {

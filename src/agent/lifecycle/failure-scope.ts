@@ -2,7 +2,7 @@
 import { desiredOf, type HostState } from "../../host/kinds/host-state.ts";
 import { type HostKind, hostKinds } from "../../host/kinds/kinds.ts";
 import type { SlotFailure } from "../../host/reconcile/reconciler-status.ts";
-import type { FailureScope } from "./agent-state.ts";
+import type { FailureScope, ScopedFailure } from "./agent-state.ts";
 
 /** They keep harm away and carry nothing. */
 const precautions: ReadonlySet<string> = new Set<HostKind>(["sysctl", "blackhole"]);
@@ -23,5 +23,9 @@ export class FailureScopes {
     if (!slot.isDesired) return "leftover";
     if (precautions.has(slot.kind.name)) return "precaution";
     return this.#own.has(`${slot.kind.name} ${slot.key}`) ? "own" : "peer";
+  }
+
+  describe(failed: SlotFailure): ScopedFailure {
+    return { ...failed.failure, scope: this.of(failed), isSetting: failed.slot?.kind.name === "sysctl" };
   }
 }

@@ -1,32 +1,68 @@
-// The checks of this host for one network: all of them for a person, and the two that the state depends on.
+// The checks of this host for one network: all of them for a person, and those that the state depends on.
 import type { CheckContext } from "../../doctor/check.ts";
 import { forwardPolicy } from "../../doctor/checks/forward-policy.ts";
 import type { CheckFinding } from "../../doctor/finding.ts";
 import type { HostFacts } from "../../doctor/host-facts.ts";
+import type { PlannedWay } from "../../doctor/peer-ways.ts";
 import { forwardingFindings, Preflight } from "../../doctor/preflight.ts";
+import type { WayReport } from "../../doctor/way-report.ts";
+import { WayWatch } from "../../doctor/way-watch.ts";
+import type { MonitorMessage } from "../../netlink/rtnetlink/monitor.ts";
 import type { Rtnetlink } from "../../netlink/rtnetlink/rtnetlink.ts";
+import type { Logger } from "../../telemetry/logger.ts";
 
 export interface HostChecksOptions {
   /** Stays the caller's. */
   readonly rtnetlink: Rtnetlink;
   readonly findForwardDrops: () => Promise<HostFacts["forwardDrops"]>;
   readonly unreadableRules: () => HostFacts["unreadableRules"];
-  /** As of now. */
+  /** As of now, without `insideDevices`. */
   readonly context: () => CheckContext;
+  readonly logger: Logger;
+  /** What the kernel does with packets may be another now. */
+  readonly onChange: () => void;
 }
 
-export class HostChecks {
+export class HostChecks implements AsyncDisposable {
   readonly #preflight: Preflight;
-  readonly #context: () => CheckContext;
+  readonly #options: HostChecksOptions;
+  readonly #ways: WayWatch;
 
-  constructor({ rtnetlink, findForwardDrops, unreadableRules, context }: HostChecksOptions) {
+  constructor(options: HostChecksOptions) {
+    const { rtnetlink, findForwardDrops, unreadableRules, context, logger, onChange } = options;
+    this.#options = options;
     this.#preflight = new Preflight(rtnetlink, findForwardDrops, unreadableRules);
-    this.#context = context;
+    this.#ways = WayWatch.open({
+      networks: context().networks,
+      ownDevices: () => context().devices,
+      ownSubnets: () => context().ownSubnets,
+      logger,
+      onChange,
+    });
+  }
+
+  /** Of the latest looks at the ways of packets. */
+  get ways(): WayReport {
+    return this.#ways.report;
+  }
+
+  /** See `WayWatch.setWays`. */
+  async setWays(ways: readonly PlannedWay[]): Promise<void> {
+    await this.#ways.setWays(this.#options.context().needs.carriesTraffic ? ways : []);
+  }
+
+  /** Notifications of the kernel. */
+  follow(messages: readonly MonitorMessage[] | "lost"): void {
+    if (messages === "lost") this.#ways.lookAtAllSoon();
+    else this.#ways.follow(messages);
   }
 
   /** What stands in the way of packets right now, worst first; throws when the kernel cannot be read. */
-  all(): Promise<CheckFinding[]> {
-    return this.#preflight.evaluate(this.#context());
+  async all(): Promise<CheckFinding[]> {
+    await this.#ways.refresh();
+    const found = await this.#preflight.evaluate(this.#context());
+    const all = [...found, ...this.#ways.report.findings];
+    return all.sort((a, b) => Number(b.severity === "error") - Number(a.severity === "error"));
   }
 
   /** Chains of others that drop forwarded packets. */
@@ -34,8 +70,16 @@ export class HostChecks {
     return this.#preflight.evaluate(this.#context(), [forwardPolicy]);
   }
 
-  /** Families in use that the kernel does not forward. Reads two files. */
+  /** Families in use that the kernel does not forward, and devices that do not. Reads a few files. */
   forwardingOff(): CheckFinding[] {
     return forwardingFindings(this.#context());
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.#ways[Symbol.asyncDispose]();
+  }
+
+  #context(): CheckContext {
+    return { ...this.#options.context(), insideDevices: this.#ways.insideDevices };
   }
 }

@@ -29,7 +29,15 @@ export function networkStatus(agent: Agent | undefined, options: AgentOptions): 
       programmed: network?.programmedPeers ?? 0,
       skipped: [...(network?.plan.skipped ?? [])],
     },
-    failures: [...(network?.hostFailures ?? []), ...(network?.firewall.status().failures ?? [])],
+    failures: [
+      ...(network?.hostFailures ?? []).map(({ object, error, attempts, scope }) => ({
+        object,
+        error,
+        attempts,
+        scope,
+      })),
+      ...(network?.firewall.status().failures ?? []),
+    ],
     repairs: mergeRepairs(network?.reconciler.status().repairs, network?.firewall.status().repairs),
     ...(network !== undefined && { rules: describeRules(network, options), ...describeDataPlane(network) }),
   };

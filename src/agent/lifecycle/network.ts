@@ -3,59 +3,28 @@
 import { setImmediate } from "node:timers/promises";
 import type { Backend, BackendPlan, BackendRuntime, HostFacts, RuntimeStatus } from "../../backend/backend.ts";
 import { type Identities, matchesIdentity } from "../../backend/identities.ts";
-import type { BackendRegistry } from "../../backend/registry.ts";
-import type { RuleOptions } from "../../config/agent-options.ts";
 import type { MasqueradeExclude } from "../../config/network-config.ts";
 import type { CheckContext } from "../../doctor/check.ts";
 import { describeError } from "../../errors.ts";
 import type { Firewall } from "../../firewall/firewall.ts";
 import { emptyHostState } from "../../host/kinds/host-state.ts";
 import { routeKind } from "../../host/kinds/route.ts";
+import type { HostRoute } from "../../host/kinds/route-form.ts";
 import { Reconciler } from "../../host/reconcile/reconciler.ts";
-import type { Family, Prefix } from "../../ip/address.ts";
+import type { Family } from "../../ip/address.ts";
 import type { Lease, LeaseAttributes, LeasedSubnets } from "../../lease/lease.ts";
-import type { Rtnetlink } from "../../netlink/rtnetlink/rtnetlink.ts";
-import type { DescriptorKeeper } from "../../sys/service-descriptors.ts";
-import type { Logger } from "../../telemetry/logger.ts";
 import type { MetricsRecorder } from "../../telemetry/metrics/metrics.ts";
 import { DirectPeers } from "../../underlay/direct-peers.ts";
-import type { ExternalInterface } from "../../underlay/external-interface.ts";
 import { ExternalInterfaceWatch } from "../../underlay/external-interface-watch.ts";
 import type { FollowedInterface } from "../../underlay/follow-interface.ts";
-import type { InterfaceOptions } from "../../underlay/interface-facts.ts";
 import type { ScopedFailure } from "./agent-state.ts";
+import { withBlackholes } from "./blackholes.ts";
+import { checkContext } from "./check-context.ts";
 import { FailureScopes } from "./failure-scope.ts";
 import { HostChecks } from "./host-checks.ts";
+import type { NetworkOptions } from "./network-options.ts";
+import { plannedWays } from "./planned-ways.ts";
 import { ruleInputs } from "./rule-inputs.ts";
-
-export interface NetworkOptions {
-  readonly backends: BackendRegistry;
-  /** One of them. */
-  readonly backend: Backend;
-  readonly identities: Identities;
-  /** On the backend's devices; released with the network. */
-  readonly claims: Disposable;
-  readonly externalInterface: ExternalInterface;
-  /** How the interface was chosen: a new address on it is chosen the same way. */
-  readonly selection: InterfaceOptions;
-  /** Devices of an earlier configuration, to be removed. */
-  readonly staleDevices: readonly string[];
-  readonly networks: readonly Prefix[];
-  readonly rules: RuleOptions;
-  readonly masqueradeExclude: MasqueradeExclude | undefined;
-  /** Becomes the network's. */
-  readonly firewall: Firewall;
-  /** These stay the caller's. */
-  readonly descriptorKeeper: DescriptorKeeper;
-  readonly rtnetlink: Rtnetlink;
-  readonly logger: Logger;
-  readonly metrics: MetricsRecorder;
-  readonly signal: AbortSignal;
-  /** After each pass over the kernel. */
-  readonly onPass: () => void;
-  /** The external interface is another now. */
-  readonly onExternalInterface: (followed: FollowedInterface, previous: ExternalInterface) => void;
-}
 
 const LEASES_PER_SLICE = 1_000;
 const NO_PLAN: BackendPlan = { state: emptyHostState, plannedPeers: 0, skipped: [] };
@@ -79,6 +48,7 @@ export class Network implements AsyncDisposable {
   #scopes = new FailureScopes(emptyHostState);
   #isDirty = false;
   #planning: Promise<void> | undefined;
+  #hadGaps = false;
   /** Whether the last finished pass included the own lease, and the peers as known now. */
   #programmed = { own: false, peers: false, everPeers: false };
 
@@ -87,14 +57,16 @@ export class Network implements AsyncDisposable {
     this.reconciler = reconciler;
     this.#backend = options.backend;
     this.#masqueradeExclude = options.masqueradeExclude;
+    const { externalInterface, identities, backend } = options;
+    this.#facts = { externalInterface, identity: identities[backend.type], directPeers: new Set() };
     this.checks = new HostChecks({
       rtnetlink: options.rtnetlink,
       findForwardDrops: () => options.firewall.forwardDrops(),
       unreadableRules: () => options.firewall.status().unreadable,
       context: () => this.#checkContext(),
+      logger: options.logger,
+      onChange: options.onPass,
     });
-    const { externalInterface, identities, backend } = options;
-    this.#facts = { externalInterface, identity: identities[backend.type], directPeers: new Set() };
   }
 
   static async open(options: NetworkOptions): Promise<Network> {
@@ -108,8 +80,12 @@ export class Network implements AsyncDisposable {
       signal,
       // A pass we wait for is told when we know its result: until then its peers would seem to be missing.
       onChange: () => {
-        if (opened === undefined || opened.#planning === undefined) options.onPass();
+        if (opened !== undefined && opened.#planning !== undefined) return;
+        // What failed before may be in place now, and the other way round.
+        if (opened?.hasGaps === true) opened.#followWays().catch(() => undefined);
+        options.onPass();
       },
+      onNotice: (messages) => opened?.checks.follow(messages),
     });
     const network = new Network(options, reconciler);
     opened = network;
@@ -152,26 +128,30 @@ export class Network implements AsyncDisposable {
   get programmedPeers(): number {
     const { state, plannedPeers } = this.#plan;
     const routes = state.route ?? [];
-    const missing = routes.filter((route) => !this.reconciler.isProgrammed(routeKind, routeKind.key(route))).length;
+    const missing = routes.filter((route) => !this.#isProgrammed(route)).length;
     if (this.#plan.runtime !== undefined && missing + (this.dataPlaneProblem === undefined ? 0 : 1) > 0) return 0;
     return Math.max(0, plannedPeers - missing);
   }
 
+  #isProgrammed(route: HostRoute): boolean {
+    return this.reconciler.isProgrammed(routeKind, routeKind.key(route));
+  }
+
   #checkContext(): CheckContext {
-    return {
-      families: this.#options.selection.families,
-      networks: this.#options.networks,
-      ownSubnets: [this.#own?.subnet, this.#own?.ipv6Subnet].filter((subnet) => subnet !== undefined),
-      externalInterface: this.#facts.externalInterface,
-      devices: this.#backend.devices,
-      overlayMtuBytes: this.mtuBytes,
-      needs: this.#backend.needs,
-    };
+    const { networks, selection } = this.#options;
+    return checkContext({
+      networks,
+      selection,
+      own: this.#own,
+      facts: this.#facts,
+      backend: this.#backend,
+      plan: this.#plan,
+    });
   }
 
   /** Kernel objects that could not be programmed. */
   get hostFailures(): readonly ScopedFailure[] {
-    return this.reconciler.failures().map((failed) => ({ ...failed.failure, scope: this.#scopes.of(failed) }));
+    return this.reconciler.failures().map((failed) => this.#scopes.describe(failed));
   }
 
   get firewall(): Firewall {
@@ -272,13 +252,25 @@ export class Network implements AsyncDisposable {
     if (this.#own === undefined) return;
     await this.#prepare();
     await this.#lookUpDirectPeers();
-    this.#plan = this.#withBlackholes(this.#backend.plan(this.#own, this.#peers, this.#facts), this.#own);
+    const plan = this.#backend.plan(this.#own, this.#peers, this.#facts);
+    this.#plan = this.#options.rules.blackholeRoute ? withBlackholes(plan, this.#own) : plan;
     this.#scopes = new FailureScopes(this.#backend.plan(this.#own, [], this.#facts).state);
     const { state, runtime } = this.#plan;
     this.#writeRules(this.#own);
     // Together: on a restart the device is there, and its packets may be waiting.
     await Promise.all([this.#run(runtime), this.reconciler.setDesired(state, { prune: this.#isComplete })]);
+    await this.#followWays();
     this.#programmed = { own: true, peers: !this.#isDirty, everPeers: this.#programmed.everPeers || !this.#isDirty };
+  }
+
+  /** Something planned is not in place, or was not when the ways were last followed. */
+  get hasGaps(): boolean {
+    return this.#hadGaps || this.reconciler.failures().length > 0;
+  }
+
+  #followWays(): Promise<void> {
+    this.#hadGaps = this.reconciler.failures().length > 0;
+    return this.checks.setWays(plannedWays(this.#plan, this.#peers, (route) => this.#isProgrammed(route)));
   }
 
   /** Beside the pass: before anybody is told of the subnet the rules have to be there, but the peers do not need them. */
@@ -299,12 +291,6 @@ export class Network implements AsyncDisposable {
         }),
       )
       .then(done, done);
-  }
-
-  #withBlackholes(plan: BackendPlan, own: LeasedSubnets): BackendPlan {
-    if (!this.#options.rules.blackholeRoute) return plan;
-    const subnets = [own.subnet, own.ipv6Subnet].filter((subnet) => subnet !== undefined);
-    return { ...plan, state: { ...plan.state, blackhole: subnets.map((destination) => ({ destination })) } };
   }
 
   async #run(plan: BackendPlan["runtime"]): Promise<void> {
@@ -343,6 +329,7 @@ export class Network implements AsyncDisposable {
     await this.#directPeers?.[Symbol.asyncDispose]();
     await this.#planning;
     await this.#runtime?.[Symbol.asyncDispose]();
+    await this.checks[Symbol.asyncDispose]();
     await this.firewall[Symbol.asyncDispose]();
     await this.reconciler[Symbol.asyncDispose]();
     this.#options.claims[Symbol.dispose]();

@@ -16,7 +16,8 @@ import { selectExternalInterface } from "../../underlay/select-interface.ts";
 import { DeviceClaims } from "../state/device-claims.ts";
 import type { RememberedState } from "../state/warm-state.ts";
 import { interfaceSelection } from "./interface-selection.ts";
-import { Network, type NetworkOptions } from "./network.ts";
+import { Network } from "./network.ts";
+import type { NetworkOptions } from "./network-options.ts";
 
 export interface OpenNetworkOptions {
   readonly backends: BackendRegistry;

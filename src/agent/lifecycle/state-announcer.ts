@@ -88,6 +88,8 @@ export function tryToForget(keeper: ServiceDescriptors, logger: AgentLogger): vo
 function stateText(state: AgentState, reasons: readonly StateReason[]): string {
   if (state === "ready") return "ready";
   const because = reasons.map(({ message }) => message).join("; ");
+  const isOfPeers = reasons.some(({ name }) => name === "peer-failed" || name === "peer-unreachable");
+  if (state === "degraded" && isOfPeers) return `ready, ${because}`;
   const name = state === "degraded" ? "degraded" : "not ready";
   return because === "" ? name : `${name}: ${because}`;
 }

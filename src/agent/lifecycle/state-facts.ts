@@ -36,6 +36,7 @@ export function currentReasons(sources: StateSources): StateReason[] {
     peersProgrammed: { areNow: arePeersProgrammed, wereOnce: network?.werePeersProgrammed === true },
     forwardingOff: evidenceOf(network?.checks.forwardingOff()),
     forwardDrops: evidenceOf(dropWatch.findings),
+    ...(network !== undefined && { ways: network.checks.ways }),
     hostFailures,
     ruleFailures: network?.firewall.status().failures ?? [],
     plannedPeers: network?.plan.plannedPeers ?? 0,

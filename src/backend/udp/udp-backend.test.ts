@@ -61,6 +61,8 @@ describe("forms", () => {
   it("plans one device with the whole network behind it", () => {
     expect(hostStateLines(backendOf(dual).plan(ownDual, [], facts).state)).toEqual([
       "flannel0 mtu 1452 type tun",
+      "net.ipv4.conf.flannel0.forwarding = 1, rp_filter != 1",
+      "net.ipv6.conf.flannel0.disable_ipv6 = 0",
       "net.ipv6.conf.flannel0.accept_ra = 0",
       "inet 10.5.1.0/32 scope global flannel0",
       "inet6 fd00:5:0:1::/128 scope global flannel0",

@@ -4,6 +4,7 @@ import type { AddressPool, NetworkConfig } from "../../config/network-config.ts"
 import type { HostAddress } from "../../host/kinds/address.ts";
 import type { TunLink } from "../../host/kinds/link-form.ts";
 import type { HostRoute } from "../../host/kinds/route-form.ts";
+import type { HostSysctl } from "../../host/kinds/sysctl.ts";
 import { addressBits, type Family, makePrefix, type Prefix, prefixAddress } from "../../ip/address.ts";
 import type { BackendData, Lease, LeaseAttributes, LeasedSubnets } from "../../lease/lease.ts";
 import type { TunnelPeer, TunnelState } from "../../tunnel/tunnel-state.ts";
@@ -94,7 +95,8 @@ class UdpBackend implements Backend<unknown, TunnelState> {
         link: [this.#link(facts)],
         address: this.#addresses(own),
         route: this.#routes(own),
-        sysctl: [{ key: `net/ipv6/conf/${this.#device}/accept_ra`, value: "0" }],
+        deviceSettings: own.subnet === undefined ? [] : [{ device: this.#device }],
+        sysctl: this.#sysctls(own),
       },
       runtime: this.#tunnel(own, tunnelPeers(reaches4, reaches6), facts),
       plannedPeers: countLeases(ours, [reaches4, reaches6]),
@@ -110,6 +112,15 @@ class UdpBackend implements Backend<unknown, TunnelState> {
     return [own.subnet, own.ipv6Subnet]
       .filter((subnet) => subnet !== undefined)
       .map((subnet) => ({ device: this.#device, address: hostPrefix(subnet) }));
+  }
+
+  /** A device inherits `disable_ipv6` from `net.ipv6.conf.default`, and then takes no IPv6 address. */
+  #sysctls(own: LeasedSubnets): HostSysctl[] {
+    const of = `net/ipv6/conf/${this.#device}`;
+    return [
+      ...(own.ipv6Subnet === undefined ? [] : [{ key: `${of}/disable_ipv6`, value: "0" }]),
+      { key: `${of}/accept_ra`, value: "0" },
+    ];
   }
 
   #routes(own: LeasedSubnets): HostRoute[] {

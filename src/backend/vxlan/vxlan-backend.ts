@@ -2,6 +2,7 @@
 // where the peer is on our link (DirectRouting). Pure.
 import type { AddressPool, NetworkConfig } from "../../config/network-config.ts";
 import type { HostAddress } from "../../host/kinds/address.ts";
+import type { HostDeviceSettings } from "../../host/kinds/device-settings.ts";
 import type { HostFdbEntry } from "../../host/kinds/fdb.ts";
 import type { VxlanLink } from "../../host/kinds/link-form.ts";
 import type { HostNeighbour } from "../../host/kinds/neighbour.ts";
@@ -59,6 +60,7 @@ class Draft {
   readonly route: HostRoute[] = [];
   readonly neighbour: HostNeighbour[] = [];
   readonly fdb: HostFdbEntry[] = [];
+  readonly deviceSettings: HostDeviceSettings[] = [];
   readonly sysctl: HostSysctl[] = [];
   readonly skipped: SkippedLease[] = [];
 }
@@ -152,6 +154,8 @@ class VxlanBackend implements Backend<VtepIdentity> {
       device: name,
       address: makePrefix(prefixAddress(vtep.subnet), addressBits(family.family)),
     });
+    if (family.family === 4) draft.deviceSettings.push({ device: name });
+    else draft.sysctl.push({ key: `net/ipv6/conf/${name}/disable_ipv6`, value: "0" });
     draft.sysctl.push({ key: `net/ipv6/conf/${name}/accept_ra`, value: "0" });
   }
 }

@@ -1,6 +1,7 @@
 // Every kind of kernel object that can be wanted on a host, in the order of adding; removal goes the other way.
 import { addressKind } from "./address.ts";
 import { blackholeKind } from "./blackhole.ts";
+import { deviceSettingsKind } from "./device-settings.ts";
 import { fdbKind } from "./fdb.ts";
 import type { Kind } from "./kind.ts";
 import { linkKind } from "./link.ts";
@@ -11,6 +12,7 @@ import { sysctlKind } from "./sysctl.ts";
 
 const inOrder = [
   linkKind,
+  deviceSettingsKind,
   sysctlKind,
   addressKind,
   neighbourKind,

@@ -28,6 +28,8 @@ export interface ReconcilerOptions {
   readonly auditIntervalMs?: number;
   /** Called after each pass that changed something or failed; must not throw. */
   readonly onChange?: () => void;
+  /** Every notification of the kernel, for others who judge the host by them; `lost`: some are missing. Must not throw. */
+  readonly onNotice?: (messages: readonly MonitorMessage[] | "lost") => void;
 }
 
 export interface SetDesiredOptions {
@@ -84,8 +86,14 @@ export class Reconciler implements AsyncDisposable {
     reconciler.#monitor = RtnetlinkMonitor.open({
       groups: noticedObjects,
       neighbourIndexes: () => reconciler.#ownIndexes(),
-      onMessages: (messages) => reconciler.#onMessages(messages),
-      onOverflow: () => reconciler.#lookSoon(hostKinds, true),
+      onMessages: (messages) => {
+        reconciler.#onMessages(messages);
+        options.onNotice?.(messages);
+      },
+      onOverflow: () => {
+        reconciler.#lookSoon(hostKinds, true);
+        options.onNotice?.("lost");
+      },
     });
     const auditIntervalMs = options.auditIntervalMs ?? DEFAULT_AUDIT_INTERVAL_MS;
     if (auditIntervalMs > 0) {

@@ -1,5 +1,6 @@
 // Every kind of rtnetlink object that can be listed and watched. Pure.
 import { addressCodec } from "./address.ts";
+import { deviceSettingsCodec } from "./device-settings.ts";
 import { linkCodec } from "./link-message.ts";
 import type { ObjectKind, ObjectKinds } from "./messages.ts";
 import { fdbCodec, neighbourCodec } from "./neighbour.ts";
@@ -16,4 +17,5 @@ export const objectCodecs: { readonly [K in ObjectKind]: ObjectCodec<ObjectKinds
   fdb: fdbCodec,
   nextHop: nextHopCodec,
   rule: ruleCodec,
+  deviceSettings: deviceSettingsCodec,
 };

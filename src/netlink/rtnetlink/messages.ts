@@ -132,6 +132,14 @@ export interface RuleMessage {
   readonly hasOtherSelectors: boolean;
 }
 
+/** IPv4 settings of one device; what is missing was not told. */
+export interface DeviceSettingsMessage {
+  /** `netconfa.allDevices` and `netconfa.newDevices` stand for `all` and `default` of /proc/sys/net/ipv4/conf. */
+  readonly index: number;
+  readonly forwarding?: boolean;
+  readonly rpFilter?: number;
+}
+
 /** Every kind of object we read, with its message. */
 export interface ObjectKinds {
   link: LinkMessage;
@@ -141,6 +149,7 @@ export interface ObjectKinds {
   fdb: FdbMessage;
   nextHop: NextHopMessage;
   rule: RuleMessage;
+  deviceSettings: DeviceSettingsMessage;
 }
 export type ObjectKind = keyof ObjectKinds;
 

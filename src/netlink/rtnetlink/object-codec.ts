@@ -1,5 +1,5 @@
 // What the reader, the writer and the monitor have to know of one kind of rtnetlink object. Pure.
-import type { Family } from "../../ip/address.ts";
+import type { Family, Prefix } from "../../ip/address.ts";
 import type { Decode } from "../message-frames.ts";
 import type { MessageWriter } from "../message-writer.ts";
 import { AF_INET, AF_INET6, AF_UNSPEC } from "../uapi.ts";
@@ -14,6 +14,8 @@ export interface DumpFilter {
   readonly table?: number;
   /** Routes and next hops. */
   readonly protocol?: number;
+  /** Routes: those that share an address with one of these. */
+  readonly overlapping?: readonly Prefix[];
 }
 
 export type EncodeQuery = (writer: MessageWriter) => void;
@@ -29,6 +31,11 @@ export interface ObjectCodec<T> {
   readonly mayBeMissing?: true;
   /** The queries whose answers together are all objects that fit `filter`, and perhaps more. */
   queries(filter: DumpFilter): readonly EncodeQuery[];
+  /**
+   * Without decoding it: false when the message cannot fit. For listings of which most is nobody's business, such as a full
+   * routing table of the Internet.
+   */
+  mayFit?(view: DataView, start: number, end: number, filter: DumpFilter): boolean;
   /** Repeats the filter on our side: kernels without strict checking send everything. */
   fits(message: T, filter: DumpFilter): boolean;
 }

@@ -21,10 +21,22 @@ import {
   writeFlags,
   writeVerb,
 } from "../request.ts";
-import { nlm, RTAX_MTU, RTNH_F_ONLINK, routeProtocol, routeTable, rta, rtm, rtn, rtnlGroup } from "../uapi.ts";
+import {
+  nlm,
+  RTAX_MTU,
+  RTM_F_LOOKUP_TABLE,
+  RTNH_F_ONLINK,
+  routeProtocol,
+  routeTable,
+  rta,
+  rtm,
+  rtn,
+  rtnlGroup,
+} from "../uapi.ts";
 import type { RouteMessage, RouteNextHop } from "./messages.ts";
 import { decodeNextHops } from "./multipath.ts";
 import { type DumpFilter, families, fits, type ObjectCodec } from "./object-codec.ts";
+import { mayOverlap } from "./route-overlap.ts";
 
 const HEADER_BYTES = 12;
 /** RT_SCOPE_UNIVERSE */
@@ -37,6 +49,7 @@ export const routeCodec: ObjectCodec<RouteMessage> = {
   decode: decodeRoute,
   // One query for each family: without one the kernel adds multicast and MPLS routes.
   queries: (filter) => families(filter).map((family) => (writer) => encodeRouteQuery(writer, family, filter)),
+  mayFit: (view, start, end, { overlapping }) => overlapping === undefined || mayOverlap(view, start, end, overlapping),
   fits: (route, filter) =>
     fits(filter.family, route.family) &&
     fits(filter.table, route.table) &&
@@ -103,13 +116,28 @@ function encodeRouteQuery(writer: MessageWriter, family: number, filter: DumpFil
   writer.end(start);
 }
 
-/** Asks which route a packet to `destination` would take. */
-export function encodeRouteLookup(writer: MessageWriter, destination: Address): void {
-  const start = writer.begin(rtm.getRoute, nlm.request | nlm.ack);
+/** A packet whose way is asked for. */
+export interface RouteQuery {
+  readonly destination: Address;
+  readonly source?: Address;
+  /** Index of the device it comes in by; missing: this host sends it. */
+  readonly incomingIndex?: number;
+}
+
+/** Asks which route the packet would take. `flags`: NLM_F_*, beside NLM_F_REQUEST. */
+export function encodeRouteLookup(writer: MessageWriter, query: RouteQuery, flags: number): void {
+  const { destination, source, incomingIndex } = query;
+  const bits = addressBits(familyOf(destination));
+  const start = writer.begin(rtm.getRoute, nlm.request | flags);
   writer.u8(addressFamily(destination));
-  writer.u8(addressBits(familyOf(destination)));
-  writer.zeros(HEADER_BYTES - 2);
+  writer.u8(bits);
+  writer.u8(source === undefined ? 0 : bits);
+  writer.zeros(HEADER_BYTES - 7);
+  // IPv6 names the table unasked, and refuses the flag.
+  writer.u32(bits === 32 ? RTM_F_LOOKUP_TABLE : 0);
   writeAddress(writer, rta.destination, destination);
+  if (source !== undefined) writeAddress(writer, rta.source, source);
+  if (incomingIndex !== undefined) writer.u32Attribute(rta.incomingInterface, incomingIndex);
   writer.end(start);
 }
 

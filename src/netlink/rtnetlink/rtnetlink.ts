@@ -2,7 +2,7 @@
 import { setImmediate as nextTurn, setTimeout as sleep } from "node:timers/promises";
 import { FlannelError, hasCode } from "../../errors.ts";
 import type { Address } from "../../ip/address.ts";
-import { fromErrno, hasErrno } from "../../sys/errno.ts";
+import { errnoName, fromErrno, hasErrno } from "../../sys/errno.ts";
 import { type Acknowledgement, decodeAcknowledgement, type MessageFrame, messagesIn } from "../message-frames.ts";
 import { MessageWriter } from "../message-writer.ts";
 import { NetlinkSocket } from "../netlink-socket.ts";
@@ -11,12 +11,17 @@ import { NETLINK_ROUTE, nlm, nlmsg, rtn } from "../uapi.ts";
 import { objectCodecs } from "./codec.ts";
 import type { ObjectKind, ObjectKinds, RouteMessage } from "./messages.ts";
 import type { DumpFilter, EncodeQuery } from "./object-codec.ts";
-import { encodeRouteLookup } from "./route.ts";
+import { encodeRouteLookup, type RouteQuery } from "./route.ts";
 
 /** More per send gains little and blocks the event loop for longer. */
 const BATCH_MESSAGES = 64;
 const MAX_DUMP_ATTEMPTS = 8;
 const DUMP_RETRY_DELAY_MS = 5;
+
+/** What the kernel would do with a packet: the route, or the name of the errno with which it refuses. */
+export type RouteAnswer =
+  | { readonly route: RouteMessage; readonly errno?: never }
+  | { readonly errno: string; readonly route?: never };
 
 interface Answer extends Acknowledgement {
   /** The objects changed while the kernel listed them: some may be missing or double. */
@@ -61,10 +66,14 @@ export class Rtnetlink implements AsyncDisposable {
     read: (message: ObjectKinds[K]) => T | undefined,
   ): Promise<T[]> {
     const codec = objectCodecs[kind];
-    const readFitting = (message: ObjectKinds[K]) => (codec.fits(message, filter) ? read(message) : undefined);
+    const readFrame = (view: DataView, frame: MessageFrame): T | undefined => {
+      if (codec.mayFit?.(view, frame.start, frame.end, filter) === false) return undefined;
+      const message = decodeNew(kind, view, frame);
+      return message !== undefined && codec.fits(message, filter) ? read(message) : undefined;
+    };
     return this.#exclusively(async () => {
       const parts: T[][] = [];
-      for (const query of codec.queries(filter)) parts.push(await this.#collect(kind, query, readFitting));
+      for (const query of codec.queries(filter)) parts.push(await this.#collect(kind, query, readFrame));
       return parts.flat();
     });
   }
@@ -99,7 +108,7 @@ export class Rtnetlink implements AsyncDisposable {
       const operation = `look up route to ${destination}`;
       let route: RouteMessage | undefined;
       const answer = await this.#ask(
-        (writer) => encodeRouteLookup(writer, destination),
+        (writer) => encodeRouteLookup(writer, { destination }, nlm.ack),
         (frame) => {
           route ??= decodeNew("route", this.#socket.view, frame);
         },
@@ -113,6 +122,21 @@ export class Rtnetlink implements AsyncDisposable {
         });
       }
       return route;
+    });
+  }
+
+  /**
+   * The ways of many packets, each at the position of its query; an errno is an answer. Sent in batches, each of which holds
+   * the event loop for about a millisecond. Throws only when the kernel does not answer at all.
+   */
+  routeLookups(queries: readonly RouteQuery[]): Promise<RouteAnswer[]> {
+    return this.#exclusively(async () => {
+      const answers: RouteAnswer[] = [];
+      for (let first = 0; first < queries.length; first += BATCH_MESSAGES) {
+        if (first > 0) await nextTurn();
+        answers.push(...this.#lookUpBatch(queries.slice(first, first + BATCH_MESSAGES)));
+      }
+      return answers;
     });
   }
 
@@ -132,16 +156,15 @@ export class Rtnetlink implements AsyncDisposable {
     return result;
   }
 
-  async #collect<K extends ObjectKind, T>(
-    kind: K,
+  async #collect<T>(
+    kind: ObjectKind,
     query: EncodeQuery,
-    read: (message: ObjectKinds[K]) => T | undefined,
+    read: (view: DataView, frame: MessageFrame) => T | undefined,
   ): Promise<T[]> {
     for (let attempt = 1; attempt <= MAX_DUMP_ATTEMPTS; attempt++) {
       const rows: T[] = [];
       const answer = await this.#ask(query, (frame) => {
-        const message = decodeNew(kind, this.#socket.view, frame);
-        const row = message === undefined ? undefined : read(message);
+        const row = read(this.#socket.view, frame);
         if (row !== undefined) rows.push(row);
       });
       if (answer.errno !== 0) {
@@ -181,6 +204,31 @@ export class Rtnetlink implements AsyncDisposable {
       }
       await nextTurn();
     }
+  }
+
+  /** Each request is answered by exactly one message: the route, or an error. */
+  #lookUpBatch(batch: readonly RouteQuery[]): RouteAnswer[] {
+    const firstSequence = this.#start();
+    for (const [index, query] of batch.entries()) {
+      const start = this.#writer.length;
+      encodeRouteLookup(this.#writer, query, 0);
+      this.#writer.stamp(start, (firstSequence + index) >>> 0, 0);
+    }
+    this.#lastSequence = (firstSequence + batch.length - 1) >>> 0;
+    this.#socket.send(this.#writer.written);
+    const answers = new Array<RouteAnswer>(batch.length);
+    for (let left = batch.length; left > 0; ) {
+      const length = this.#receive();
+      for (const frame of messagesIn(this.#socket.view, length)) {
+        const index = (frame.sequence - firstSequence) >>> 0;
+        if (index >= batch.length || answers[index] !== undefined) continue;
+        const route = decodeNew("route", this.#socket.view, frame);
+        const errno = route === undefined ? answerErrno(this.#socket.view, frame) : undefined;
+        answers[index] = route === undefined ? { errno: errno ?? "EPROTO" } : { route };
+        left--;
+      }
+    }
+    return answers;
   }
 
   #applyBatch(batch: readonly NetlinkRequest[]): (FlannelError | undefined)[] {
@@ -255,6 +303,10 @@ export class Rtnetlink implements AsyncDisposable {
 function decodeNew<K extends ObjectKind>(kind: K, view: DataView, frame: MessageFrame): ObjectKinds[K] | undefined {
   const codec = objectCodecs[kind];
   return frame.type === codec.newType ? codec.decode(view, frame.start, frame.end) : undefined;
+}
+
+function answerErrno(view: DataView, frame: MessageFrame): string | undefined {
+  return frame.type === nlmsg.error ? errnoName(decodeAcknowledgement(view, frame).errno) : undefined;
 }
 
 function errorOf(operation: string, answer: Acknowledgement): FlannelError {

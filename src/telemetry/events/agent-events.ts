@@ -74,6 +74,10 @@ export const agentEvents = {
     1,
     "The agent could not read the chains of other programs, which may drop forwarded packets.",
   ),
+  "preflight.device-setting": finding(
+    "A setting of a network device stops packets of containers, or could not be set.",
+    "Set it; the line has the command.",
+  ),
   "preflight.external-mtu": finding(
     "The MTU of the external interface is too small for packets of containers.",
     "Raise the MTU of the interface; the line has the command.",
@@ -97,6 +101,10 @@ export const agentEvents = {
   "preflight.network-overlap": finding(
     "A route or an address of this host lies in flannel's network.",
     "Remove it, or choose another `Network`.",
+  ),
+  "preflight.peer-unreachable": finding(
+    "The kernel of this host sends packets for a peer, or from it, another way than planned, or drops them.",
+    "Delete the route or the rule that the line names, or set what it names; the line has the command.",
   ),
   "preflight.policy-rule": finding(
     "A policy rule of another program routes packets for flannel's network past the main table.",

@@ -86,4 +86,6 @@ export const hostEvents = {
     "`ip -6 addr`: is the address tentative or `dadfailed`? Another program may hold the port.",
   ),
   "tunnel.started": info("The udp backend carries packets; the line has the kernel offloads in use."),
+
+  "ways.unknown": verbose(1, "The agent could not ask the kernel for the ways of packets to the peers."),
 };

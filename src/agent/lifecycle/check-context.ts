@@ -1,0 +1,31 @@
+// What the checks of this host are told of one network.
+import type { Backend, BackendPlan, HostFacts } from "../../backend/backend.ts";
+import type { CheckContext } from "../../doctor/check.ts";
+import type { Prefix } from "../../ip/address.ts";
+import type { LeasedSubnets } from "../../lease/lease.ts";
+import type { InterfaceOptions } from "../../underlay/interface-facts.ts";
+
+interface NetworkFacts {
+  readonly networks: readonly Prefix[];
+  readonly selection: InterfaceOptions;
+  readonly own: LeasedSubnets | undefined;
+  readonly facts: HostFacts;
+  readonly backend: Backend;
+  readonly plan: BackendPlan;
+}
+
+export function checkContext({ networks, selection, own, facts, backend, plan }: NetworkFacts): CheckContext {
+  const { externalInterface } = facts;
+  return {
+    families: selection.families,
+    networks,
+    ownSubnets: [own?.subnet, own?.ipv6Subnet].filter((subnet) => subnet !== undefined),
+    externalInterface,
+    devices: backend.devices,
+    usesExternalDirectly:
+      backend.devices.length === 0 ||
+      plan.state.route?.some(({ device }) => device === externalInterface.name) === true,
+    overlayMtuBytes: backend.mtuBytes(facts),
+    needs: backend.needs,
+  };
+}

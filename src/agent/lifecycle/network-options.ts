@@ -1,0 +1,44 @@
+// What one network is opened with.
+import type { Backend } from "../../backend/backend.ts";
+import type { Identities } from "../../backend/identities.ts";
+import type { BackendRegistry } from "../../backend/registry.ts";
+import type { RuleOptions } from "../../config/agent-options.ts";
+import type { MasqueradeExclude } from "../../config/network-config.ts";
+import type { Firewall } from "../../firewall/firewall.ts";
+import type { Prefix } from "../../ip/address.ts";
+import type { Rtnetlink } from "../../netlink/rtnetlink/rtnetlink.ts";
+import type { DescriptorKeeper } from "../../sys/service-descriptors.ts";
+import type { Logger } from "../../telemetry/logger.ts";
+import type { MetricsRecorder } from "../../telemetry/metrics/metrics.ts";
+import type { ExternalInterface } from "../../underlay/external-interface.ts";
+import type { FollowedInterface } from "../../underlay/follow-interface.ts";
+import type { InterfaceOptions } from "../../underlay/interface-facts.ts";
+
+export interface NetworkOptions {
+  readonly backends: BackendRegistry;
+  /** One of them. */
+  readonly backend: Backend;
+  readonly identities: Identities;
+  /** On the backend's devices; released with the network. */
+  readonly claims: Disposable;
+  readonly externalInterface: ExternalInterface;
+  /** How the interface was chosen: a new address on it is chosen the same way. */
+  readonly selection: InterfaceOptions;
+  /** Devices of an earlier configuration, to be removed. */
+  readonly staleDevices: readonly string[];
+  readonly networks: readonly Prefix[];
+  readonly rules: RuleOptions;
+  readonly masqueradeExclude: MasqueradeExclude | undefined;
+  /** Becomes the network's. */
+  readonly firewall: Firewall;
+  /** These stay the caller's. */
+  readonly descriptorKeeper: DescriptorKeeper;
+  readonly rtnetlink: Rtnetlink;
+  readonly logger: Logger;
+  readonly metrics: MetricsRecorder;
+  readonly signal: AbortSignal;
+  /** After each pass over the kernel. */
+  readonly onPass: () => void;
+  /** The external interface is another now. */
+  readonly onExternalInterface: (followed: FollowedInterface, previous: ExternalInterface) => void;
+}

@@ -1,0 +1,245 @@
+// The ways of packets between containers of this host and a peer, as the kernel would take them now: what to ask it
+// (RTM_GETROUTE, also as if the packet came in by a device), and what of its answers keeps packets from flowing. Pure.
+import { type Address, type Family, familyOf, type Prefix } from "../ip/address.ts";
+import { addToAddress, containsAddress, networkAddress, prefixSize } from "../ip/prefix.ts";
+import type { RouteQuery } from "../netlink/rtnetlink/route.ts";
+import type { RouteAnswer } from "../netlink/rtnetlink/rtnetlink.ts";
+import { routeTable, rtn } from "../netlink/uapi.ts";
+
+/** How a peer's subnet is to be reached. */
+export interface PlannedWay {
+  /** Key of the lease. */
+  readonly peer: string;
+  readonly subnet: Prefix;
+  /** Packets leave through it, and those of the peer arrive by it. */
+  readonly device: string;
+  /** The peer's host, where it is the next hop itself; missing: packets go through a tunnel. */
+  readonly gateway?: Address;
+  /** Where the tunnel ends; missing when nobody announced it. */
+  readonly publicIp?: Address;
+  /** False when the route could not be programmed: then only the way to the peer's host is asked for. */
+  readonly isInPlace: boolean;
+}
+
+export interface WayDevice {
+  readonly index: number;
+  readonly name: string;
+}
+
+/** What asking and judging need to know of this host. */
+export interface WayContext {
+  readonly network: Readonly<Partial<Record<Family, Prefix>>>;
+  /** Where containers are, by family: a device that holds an address of our subnet, and the address of a container. */
+  readonly inside: Readonly<Partial<Record<Family, { readonly device: WayDevice; readonly container: Address }>>>;
+  readonly ownDevices: ReadonlySet<string>;
+  device(name: string): WayDevice | undefined;
+  name(index: number | undefined): string;
+}
+
+type WayStep = "out" | "forward" | "in" | "underlay";
+
+export interface WayQuestion {
+  readonly step: WayStep;
+  /** Of a container of the peer, or of the peer's host. */
+  readonly address: Address;
+  readonly query: RouteQuery;
+}
+
+/** `evidence(whom)` is a clause; two faults of one `cause` differ in whom they concern alone. */
+export interface WayFault {
+  readonly step: WayStep;
+  readonly address: Address;
+  readonly cause: string;
+  evidence(whom: string): string;
+  readonly remedy: string;
+}
+
+/** The questions about `addresses` of the peer's subnet, and the one about its host. */
+export function wayQuestions(way: PlannedWay, addresses: readonly Address[], context: WayContext): WayQuestion[] {
+  const family = familyOf(way.subnet);
+  const inside = context.inside[family];
+  const incoming = context.device(way.device);
+  const questions: WayQuestion[] = [];
+  for (const address of way.isInPlace ? addresses : []) {
+    questions.push({ step: "out", address, query: { destination: address } });
+    if (inside === undefined || incoming === undefined) continue;
+    const { device, container } = inside;
+    questions.push(
+      { step: "forward", address, query: { destination: address, source: container, incomingIndex: device.index } },
+      { step: "in", address, query: { destination: container, source: address, incomingIndex: incoming.index } },
+    );
+  }
+  const host = way.gateway ?? way.publicIp;
+  if (host !== undefined) questions.push({ step: "underlay", address: host, query: { destination: host } });
+  return questions;
+}
+
+/** Undefined when packets would go as planned, and when nothing can be said. */
+export function wayFault(
+  { step, address }: WayQuestion,
+  answer: RouteAnswer,
+  way: PlannedWay,
+  context: WayContext,
+): WayFault | undefined {
+  const incoming = step === "forward" ? context.inside[familyOf(way.subnet)]?.device.name : way.device;
+  const fault = { step, address, way, context, incoming: incoming ?? way.device };
+  // A device that is gone since the question was made says nothing.
+  if (answer.errno !== undefined) return answer.errno === "ENODEV" ? undefined : refusal(fault, answer.errno);
+  const { outIndex, gateway, table, nextHops = [] } = answer.route;
+  const found: FoundWay = {
+    type: answer.route.type,
+    device: context.name(outIndex ?? nextHops[0]?.outIndex),
+    gateway: gateway ?? nextHops[0]?.gateway,
+    table,
+  };
+  if (found.type !== rtn.unicast && found.type !== rtn.local) return refusal(fault, typeErrnos.get(found.type) ?? "");
+  return step === "underlay" ? underlayFault(fault, found) : detour(fault, found);
+}
+
+interface FaultContext {
+  readonly step: WayStep;
+  readonly address: Address;
+  readonly way: PlannedWay;
+  readonly context: WayContext;
+  /** By which the packet comes in, where it does. */
+  readonly incoming: string;
+}
+
+interface FoundWay {
+  readonly type: number;
+  readonly device: string;
+  readonly gateway: Address | undefined;
+  readonly table: number;
+}
+
+/** IPv6 answers with a route of such a type where IPv4 answers with an error. */
+const typeErrnos: ReadonlyMap<number, string> = new Map([
+  [rtn.blackhole, "EINVAL"],
+  [rtn.unreachable, "EHOSTUNREACH"],
+  [rtn.prohibit, "EACCES"],
+  [rtn.throw, "ENETUNREACH"],
+]);
+
+const errnoWords: ReadonlyMap<string, string> = new Map([
+  ["ENETUNREACH", "there is no route"],
+  ["EHOSTUNREACH", "an unreachable route or rule matches"],
+  ["EACCES", "a prohibit route or rule matches"],
+  ["EINVAL", "a blackhole route or rule matches"],
+]);
+
+function refusal({ step, address, way, incoming }: FaultContext, errno: string): WayFault {
+  const words = errnoWords.get(errno) ?? errno;
+  const family = familyOf(way.subnet);
+  const showRoutes = `ip ${family === 6 ? "-6 " : ""}route get ${address} # and delete the route or rule in the program that added it`;
+  if (step === "underlay") {
+    const cause = `no way to the host: ${errno}`;
+    return {
+      step,
+      address,
+      cause,
+      evidence: (whom) => `the kernel has no way to ${address}, the host of ${whom}: ${words}`,
+      remedy: showRoutes,
+    };
+  }
+  if (step === "out") {
+    const cause = `dropped on the way out: ${errno}`;
+    return {
+      step,
+      address,
+      cause,
+      evidence: (whom) => `the kernel drops packets for ${whom}: ${words}`,
+      remedy: showRoutes,
+    };
+  }
+  const direction = step === "forward" ? "for" : "from";
+  // The way out was found without the incoming device: so that device is the reason.
+  const isForwardingOff = errno === "EHOSTUNREACH";
+  const why = isForwardingOff
+    ? `forwarding is off on ${incoming}`
+    : errno === "EINVAL" || errno === "EXDEV"
+      ? "reverse path filtering, or no route back to their source"
+      : words;
+  const remedy = isForwardingOff
+    ? `sysctl -w ${dotted(family, incoming, "forwarding")}=1`
+    : errno === "EINVAL" || errno === "EXDEV"
+      ? "sysctl -w net.ipv4.conf.all.rp_filter=2"
+      : showRoutes;
+  const evidence = (whom: string) => `the kernel drops packets ${direction} ${whom} that arrive on ${incoming}: ${why}`;
+  return { step, address, cause: `${step} ${incoming}: ${errno}`, evidence, remedy };
+}
+
+/** Slashes, since names of devices contain dots. */
+function dotted(family: Family, device: string, key: string): string {
+  return `net/ipv${family}/conf/${device}/${key}`;
+}
+
+function detour({ step, address, way, context, incoming }: FaultContext, found: FoundWay): WayFault | undefined {
+  const family = familyOf(way.subnet);
+  const expected = step === "in" ? context.inside[family]?.device.name : way.device;
+  const isLocal = found.type === rtn.local;
+  const isRight = !isLocal && found.device === expected;
+  // Of a tunnel any next hop will do; a gateway has to be the peer's own host.
+  if (isRight && (step === "in" || way.gateway === undefined || found.gateway === way.gateway)) return undefined;
+  const place = isLocal ? "end on this host" : `leave through ${hopText(found)}`;
+  const plan = step === "in" || way.gateway === undefined ? expected : `${way.gateway} dev ${expected}`;
+  const table = found.table === routeTable.main ? "" : ` (table ${found.table})`;
+  const what = (whom: string) =>
+    step === "in"
+      ? `packets from ${whom} for containers of this host`
+      : `packets for ${whom}${step === "forward" ? ` that arrive on ${incoming}` : ""}`;
+  const tail = `${place}${table} instead of ${plan}`;
+  const network = context.network[family];
+  const isOtherTable = found.table !== routeTable.main && found.table !== routeTable.local;
+  const remedy =
+    isOtherTable && network !== undefined
+      ? `ip ${family === 6 ? "-6 " : ""}rule add pref 1 to ${network} lookup main`
+      : `ip ${family === 6 ? "-6 " : ""}route get ${address} # and delete the route in the program that added it`;
+  // The gateway of a plan differs from peer to peer: it is no part of the cause.
+  return { step, address, cause: `${step}: ${place}${table}`, evidence: (whom) => `${what(whom)} ${tail}`, remedy };
+}
+
+function hopText({ device, gateway }: FoundWay): string {
+  return gateway === undefined ? device : `${device} via ${gateway}`;
+}
+
+function underlayFault({ step, address, way, context }: FaultContext, found: FoundWay): WayFault | undefined {
+  const isDirect = way.gateway !== undefined;
+  if (context.ownDevices.has(found.device)) {
+    const evidence = (whom: string) =>
+      `packets for ${address}, the host of ${whom}, are routed into the tunnel ${found.device} itself`;
+    return {
+      step,
+      address,
+      cause: `host behind ${found.device}`,
+      evidence,
+      remedy: `ip route get ${address} # another Network, or another subnet for that host`,
+    };
+  }
+  if (!isDirect || (found.gateway === undefined && found.device === way.device)) return undefined;
+  const evidence = (whom: string) =>
+    `${address}, the host of ${whom}, is not on the link of ${way.device} (the kernel reaches it through ${hopText(found)}), so it cannot be a next hop`;
+  const remedy = "flannelctl config set # a vxlan backend with DirectRouting: host-gw needs all hosts on one link";
+  return { step, address, cause: `off the link of ${way.device}`, evidence, remedy };
+}
+
+/**
+ * Addresses of the subnet to ask for: its first one for a container, and one that differs from look to look, so that in
+ * time a route to any part of it is found. `turn` counts looks.
+ */
+export function sampleAddresses(subnet: Prefix, turn: number): Address[] {
+  const size = prefixSize(subnet);
+  const first = networkAddress(subnet);
+  if (size <= 4n) return [addToAddress(first, size > 1n ? 1n : 0n)];
+  // Steps of an odd part of a power of two visit every address.
+  const stride = ((size * 5n) >> 3n) | 1n;
+  const other = 2n + ((BigInt(turn) * stride) % (size - 3n));
+  return [addToAddress(first, 1n), addToAddress(first, other)];
+}
+
+/** An address of our subnet that a container could have: beside that of the bridge, which is the host's own. */
+export function containerBeside(bridge: Address, subnet: Prefix): Address {
+  const next = addToAddress(bridge, 1n);
+  const isUsable =
+    containsAddress(subnet, next) && next !== addToAddress(networkAddress(subnet), prefixSize(subnet) - 1n);
+  return isUsable ? next : addToAddress(bridge, -1n);
+}

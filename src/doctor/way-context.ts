@@ -1,0 +1,89 @@
+// Reads what the look-ups of ways need to know of this host: its devices, and behind which of them containers are.
+import { type Address, type Family, familyOf, type Prefix, prefixAddress, prefixLength } from "../ip/address.ts";
+import { containsAddress, hostText, networkOf } from "../ip/prefix.ts";
+import type { Rtnetlink } from "../netlink/rtnetlink/rtnetlink.ts";
+import { rtn } from "../netlink/uapi.ts";
+import { containerBeside, type WayContext, type WayDevice } from "./peer-ways.ts";
+
+export interface WayContextOptions {
+  readonly networks: readonly Prefix[];
+  readonly ownDevices: readonly string[];
+  readonly ownSubnets: readonly Prefix[];
+}
+
+type Inside = Partial<Record<Family, { readonly device: WayDevice; readonly container: Address }>>;
+
+/** More bridges with addresses of one subnet are a muddle that other checks tell. */
+const MAX_CANDIDATES = 4;
+
+export async function readWayContext(netlink: Rtnetlink, options: WayContextOptions): Promise<WayContext> {
+  const { networks, ownSubnets } = options;
+  const ownDevices = new Set(options.ownDevices);
+  const byName = new Map<string, WayDevice>();
+  const byIndex = new Map<number, string>();
+  for (const device of await netlink.dumpAs("link", {}, ({ index, name }) => ({ index, name }))) {
+    byName.set(device.name, device);
+    byIndex.set(device.index, device.name);
+  }
+  const found = await netlink.dumpAs("address", {}, ({ index, address }) => {
+    const name = byIndex.get(index);
+    const subnet = ownSubnets.find((own) => containsAddress(own, prefixAddress(address)));
+    if (name === undefined || subnet === undefined || ownDevices.has(name)) return undefined;
+    return { device: { index, name }, address, subnet };
+  });
+  const containers = await containersBehindRoutes(netlink, ownSubnets, ownDevices, byIndex);
+  const candidates = [
+    ...found
+      // The address of a single host: what is behind such a device has a route of its own.
+      .filter(({ address }) => hostText(address) !== prefixAddress(address))
+      .map(({ device, address, subnet }) => ({ device, container: containerBeside(prefixAddress(address), subnet) })),
+    ...containers,
+  ];
+  return {
+    network: byFamily(networks),
+    inside: await confirm(netlink, candidates),
+    ownDevices,
+    device: (name) => byName.get(name),
+    name: (index) => byIndex.get(index ?? 0) ?? `device ${index ?? "?"}`,
+  };
+}
+
+/** Of a plugin without a bridge: each container has a route and a device. */
+function containersBehindRoutes(
+  netlink: Rtnetlink,
+  ownSubnets: readonly Prefix[],
+  ownDevices: ReadonlySet<string>,
+  names: ReadonlyMap<number, string>,
+): Promise<{ readonly device: WayDevice; readonly container: Address }[]> {
+  let count = 0;
+  return netlink.dumpAs("route", { overlapping: ownSubnets }, ({ destination, type, outIndex, gateway }) => {
+    const name = names.get(outIndex ?? 0);
+    if (type !== rtn.unicast || gateway !== undefined || name === undefined || ownDevices.has(name)) return undefined;
+    const isSingle = prefixLength(destination) === (familyOf(destination) === 4 ? 32 : 128);
+    if (!isSingle || !ownSubnets.some((own) => containsAddress(own, prefixAddress(destination)))) return undefined;
+    if (++count > MAX_CANDIDATES) return undefined;
+    return { device: { index: outIndex ?? 0, name }, container: prefixAddress(networkOf(destination)) };
+  });
+}
+
+/** The first of each family to whose container the kernel's own way leads through its device. */
+async function confirm(
+  netlink: Rtnetlink,
+  candidates: readonly { readonly device: WayDevice; readonly container: Address }[],
+): Promise<Inside> {
+  const inside: Inside = {};
+  for (const family of [4, 6] as const) {
+    const ofFamily = candidates.filter(({ container }) => familyOf(container) === family).slice(0, MAX_CANDIDATES);
+    const answers = await netlink.routeLookups(ofFamily.map(({ container }) => ({ destination: container })));
+    const index = answers.findIndex((answer, at) => answer.route?.outIndex === ofFamily[at]?.device.index);
+    // Where none is confirmed, something leads their packets elsewhere: that is to be told, of the first.
+    const chosen = ofFamily[Math.max(0, index)];
+    if (chosen !== undefined) inside[family] = chosen;
+  }
+  return inside;
+}
+
+function byFamily(networks: readonly Prefix[]): Partial<Record<Family, Prefix>> {
+  const entries = networks.map((network) => [familyOf(network), network] as const);
+  return Object.fromEntries(entries);
+}

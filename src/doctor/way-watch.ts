@@ -1,0 +1,350 @@
+// Keeps asking the kernel for the ways to and from all peers: new peers at once, all of them when routes, rules, addresses or
+// settings change and now and then, in slices that let other work pass. Bounded: a look at 10,000 peers takes about half a
+// second of processor time, and is not repeated before ten times as long has passed.
+import { setImmediate as nextTurn, setTimeout as sleep } from "node:timers/promises";
+import { describeError } from "../errors.ts";
+import {
+  type Address,
+  type Family,
+  familyOf,
+  makePrefix,
+  type Prefix,
+  prefixAddress,
+  prefixLength,
+} from "../ip/address.ts";
+import { containsPrefix, isInside, networkAddress, networkOf } from "../ip/prefix.ts";
+import { FLANNEL_PROTOCOL } from "../netlink/rtnetlink/messages.ts";
+import type { MonitorMessage } from "../netlink/rtnetlink/monitor.ts";
+import { Rtnetlink } from "../netlink/rtnetlink/rtnetlink.ts";
+import { routeTable } from "../netlink/uapi.ts";
+import type { Logger } from "../telemetry/logger.ts";
+import {
+  type PlannedWay,
+  sampleAddresses,
+  type WayContext,
+  type WayFault,
+  wayFault,
+  wayQuestions,
+} from "./peer-ways.ts";
+import { readWayContext } from "./way-context.ts";
+import { type PeerFaults, summarizeWays, type WayReport } from "./way-report.ts";
+
+export interface WayWatchOptions {
+  readonly networks: readonly Prefix[];
+  /** Names of our devices, as of now. */
+  readonly ownDevices: () => readonly string[];
+  readonly ownSubnets: () => readonly Prefix[];
+  readonly logger: Logger;
+  /** The report may be another now. Must not throw. */
+  readonly onChange: () => void;
+  /** Between looks at everything without an event; default 60,000, and longer with many peers. */
+  readonly auditIntervalMs?: number;
+}
+
+const AUDIT_INTERVAL_MS = 60_000;
+/** Beyond some thousand peers the interval grows: about 1 % of a core at most. */
+const AUDIT_MS_PER_PEER = 12;
+const DEBOUNCE_MS = 50;
+const MIN_PAUSE_MS = 250;
+const PAUSE_FACTOR = 10;
+/** About 4 ms of look-ups. */
+const PEERS_PER_SLICE = 64;
+/** Beyond this many slices there is time between them. */
+const SLICES_AT_ONCE = 8;
+const SLICE_PAUSE_MS = 20;
+/** Of new peers, and when a person asks: looked at before the answer. */
+const PEERS_AT_ONCE = 128;
+const RECHECK_MS = 2_000;
+const MAX_SUSPECTS = 1_000;
+const MAX_SUSPECTS_PER_PEER = 4;
+
+export class WayWatch implements AsyncDisposable {
+  readonly #options: WayWatchOptions;
+  readonly #netlink: Rtnetlink;
+  #ways: ReadonlyMap<Prefix, PlannedWay> = new Map();
+  /** Not looked at since they were planned. */
+  readonly #fresh = new Set<Prefix>();
+  readonly #faults = new Map<Prefix, PeerFaults>();
+  #lane: Promise<unknown> = Promise.resolve();
+  #timer: NodeJS.Timeout | undefined;
+  #isAllDue = false;
+  #turn = 0;
+  #nextAllMs = 0;
+  #isClosed = false;
+  readonly #auditTimer: NodeJS.Timeout;
+  #lastAllMs = 0;
+  /** Undefined when it has to be made anew. */
+  #report: WayReport | undefined;
+  #insideDevices: readonly string[] = [];
+  #recheckTimer: NodeJS.Timeout | undefined;
+  /** As of the last look at all; a listing of a large routing table takes a quarter of a second. */
+  #suspects: ReadonlyMap<Prefix, readonly Address[]> = new Map();
+  #areSuspectsDue = true;
+  /** It takes seconds: nobody waits for it. */
+  #isLongLook = false;
+
+  private constructor(options: WayWatchOptions, netlink: Rtnetlink) {
+    this.#options = options;
+    this.#netlink = netlink;
+    const auditMs = options.auditIntervalMs ?? AUDIT_INTERVAL_MS;
+    this.#auditTimer = setInterval(() => this.#audit(auditMs), auditMs);
+    this.#auditTimer.unref();
+  }
+
+  /** In the calling thread's network namespace. Throws a FlannelError when the kernel refuses a socket. */
+  static open(options: WayWatchOptions): WayWatch {
+    return new WayWatch(options, Rtnetlink.open());
+  }
+
+  /** Of the latest looks. */
+  get report(): WayReport {
+    this.#report ??= summarizeWays(this.#ways, this.#fresh, this.#faults);
+    return this.#report;
+  }
+
+  /** Devices behind which containers are, as found last. */
+  get insideDevices(): readonly string[] {
+    return this.#insideDevices;
+  }
+
+  /**
+   * What is planned and programmed now. Resolves when at least a part of what is new was looked at, so that a host whose
+   * ways lead elsewhere is not taken for ready first.
+   */
+  async setWays(ways: readonly PlannedWay[]): Promise<void> {
+    const before = this.#ways;
+    this.#report = undefined;
+    this.#ways = new Map(ways.map((way) => [way.subnet, way]));
+    for (const subnet of this.#faults.keys()) if (!this.#ways.has(subnet)) this.#faults.delete(subnet);
+    for (const subnet of this.#fresh) if (!this.#ways.has(subnet)) this.#fresh.delete(subnet);
+    for (const way of ways) if (!isSameWay(before.get(way.subnet), way)) this.#fresh.add(way.subnet);
+    if (this.#fresh.size === 0) return;
+    if (!this.#isLongLook) await this.#inLane(() => this.#lookAtSome([...this.#fresh].slice(0, PEERS_AT_ONCE)));
+    if (this.#fresh.size > 0) this.#soon();
+  }
+
+  /** For a person who asks now: what is known to be wrong, and a sample of all. Never rejects, nor waits for long. */
+  async refresh(): Promise<void> {
+    if (this.#isLongLook) return;
+    await this.#inLane(async () => {
+      const known = [...this.#faults.keys()].slice(0, PEERS_AT_ONCE / 2);
+      const rest = [...this.#ways.keys()];
+      const start = rest.length === 0 ? 0 : (this.#turn * PEERS_AT_ONCE) % rest.length;
+      const sample = [...known, ...rest.slice(start), ...rest.slice(0, start)].slice(0, PEERS_AT_ONCE);
+      await this.#lookAtSome([...new Set(sample)]);
+    });
+  }
+
+  /** Notifications of the kernel; those of our own objects cause no look. */
+  follow(messages: readonly MonitorMessage[]): void {
+    if (this.#isClosed || this.#isAllDue) return;
+    if (messages.some((message) => this.#concerns(message))) this.lookAtAllSoon();
+  }
+
+  /** Notifications were lost, or something else may have changed everything. */
+  lookAtAllSoon(): void {
+    this.#isAllDue = true;
+    this.#areSuspectsDue = true;
+    this.#soon();
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    if (this.#isClosed) return;
+    this.#isClosed = true;
+    clearTimeout(this.#timer);
+    clearTimeout(this.#recheckTimer);
+    clearInterval(this.#auditTimer);
+    await this.#lane;
+    await this.#netlink[Symbol.asyncDispose]();
+  }
+
+  #audit(auditMs: number): void {
+    const intervalMs = Math.max(auditMs, this.#ways.size * AUDIT_MS_PER_PEER);
+    if (performance.now() - this.#lastAllMs >= intervalMs * 0.9) this.lookAtAllSoon();
+  }
+
+  #concerns({ kind, message }: MonitorMessage): boolean {
+    const { networks, ownSubnets } = this.#options;
+    switch (kind) {
+      case "rule":
+        return message.protocol !== FLANNEL_PROTOCOL;
+      case "route":
+        // Addresses bring routes of the local table; containers come and go in our own subnet; ours are the reconciler's.
+        if (message.table === routeTable.local || message.protocol === FLANNEL_PROTOCOL) return false;
+        if (message.table === routeTable.main && this.#ways.has(message.destination)) return false;
+        return !isInside(message.destination, ownSubnets());
+      case "address":
+        return !isInside(networkOf(message.address), networks) || isInside(networkOf(message.address), ownSubnets());
+      case "deviceSettings":
+        return true;
+      case "link":
+      case "neighbour":
+      case "fdb":
+      case "nextHop":
+        return false;
+    }
+  }
+
+  #soon(): void {
+    if (this.#isClosed || this.#timer !== undefined) return;
+    const restMs = this.#isAllDue && this.#fresh.size === 0 ? this.#nextAllMs - performance.now() : 0;
+    this.#timer = setTimeout(
+      () => {
+        this.#timer = undefined;
+        this.#lane = this.#inLane(() => this.#lookAtDue());
+      },
+      Math.max(DEBOUNCE_MS, restMs),
+    );
+    this.#timer.unref();
+  }
+
+  /** Never rejects. */
+  #inLane(task: () => Promise<void>): Promise<void> {
+    const done = this.#lane.then(async () => {
+      if (this.#isClosed) return;
+      try {
+        await task();
+      } catch (error) {
+        this.#options.logger.verbose(
+          1,
+          "ways.unknown",
+          `cannot ask the kernel for the ways to peers: ${describeError(error)}`,
+        );
+      }
+    });
+    this.#lane = done;
+    return done;
+  }
+
+  async #lookAtDue(): Promise<void> {
+    const isAll = this.#isAllDue && performance.now() >= this.#nextAllMs;
+    if (!isAll) {
+      await this.#lookAtSome([...this.#fresh]);
+      if (this.#isAllDue) this.#soon();
+      return;
+    }
+    this.#isAllDue = false;
+    const startMs = performance.now();
+    this.#turn++;
+    await this.#lookAtSome([...new Set([...this.#faults.keys(), ...this.#ways.keys()])]);
+    this.#lastAllMs = performance.now();
+    this.#nextAllMs = this.#lastAllMs + Math.max(MIN_PAUSE_MS, (this.#lastAllMs - startMs) * PAUSE_FACTOR);
+    if (this.#isAllDue) this.#soon();
+  }
+
+  async #lookAtSome(subnets: readonly Prefix[]): Promise<void> {
+    if (subnets.length === 0) return;
+    this.#isLongLook = subnets.length > PEERS_PER_SLICE * SLICES_AT_ONCE;
+    try {
+      await this.#lookAtEach(subnets);
+    } finally {
+      this.#isLongLook = false;
+    }
+  }
+
+  async #lookAtEach(subnets: readonly Prefix[]): Promise<void> {
+    const { ownDevices, ownSubnets, networks } = this.#options;
+    const before = reportKey(this.report);
+    this.#report = undefined;
+    const where = { ownDevices: ownDevices(), ownSubnets: ownSubnets(), networks };
+    const context = await readWayContext(this.#netlink, where);
+    this.#insideDevices = Object.values(context.inside).map(({ device }) => device.name);
+    if (this.#areSuspectsDue) {
+      this.#areSuspectsDue = false;
+      this.#suspects = await this.#findSuspects();
+    }
+    const suspects = this.#suspects;
+    for (let first = 0; first < subnets.length && !this.#isClosed; first += PEERS_PER_SLICE) {
+      await this.#lookAtSlice(subnets.slice(first, first + PEERS_PER_SLICE), context, suspects);
+      if (first + PEERS_PER_SLICE >= subnets.length) break;
+      await (first / PEERS_PER_SLICE < SLICES_AT_ONCE ? nextTurn() : sleep(SLICE_PAUSE_MS));
+    }
+    this.#report = undefined;
+    this.#armRecheck();
+    if (reportKey(this.report) !== before) this.#options.onChange();
+  }
+
+  /** What is wrong may have been a moment between two changes, and its end need not be announced. */
+  #armRecheck(): void {
+    if (this.#isClosed || this.#faults.size === 0 || this.#recheckTimer !== undefined) return;
+    this.#recheckTimer = setTimeout(() => {
+      this.#recheckTimer = undefined;
+      this.#lane = this.#inLane(() => this.#lookAtSome([...this.#faults.keys()].slice(0, PEERS_AT_ONCE)));
+    }, RECHECK_MS);
+    this.#recheckTimer.unref();
+  }
+
+  async #lookAtSlice(
+    subnets: readonly Prefix[],
+    context: WayContext,
+    suspects: ReadonlyMap<Prefix, readonly Address[]>,
+  ): Promise<void> {
+    const asked = subnets.flatMap((subnet) => {
+      const way = this.#ways.get(subnet);
+      if (way === undefined) return [];
+      const addresses = [...new Set([...sampleAddresses(subnet, this.#turn), ...(suspects.get(subnet) ?? [])])];
+      return [{ way, addresses, questions: wayQuestions(way, addresses, context) }];
+    });
+    const answers = await this.#netlink.routeLookups(
+      asked.flatMap(({ questions }) => questions.map(({ query }) => query)),
+    );
+    let next = 0;
+    for (const { way, addresses, questions } of asked) {
+      const faults: WayFault[] = [];
+      for (const question of questions) {
+        const answer = answers[next++];
+        // The plan changed while we asked: it will be looked at anew.
+        if (answer === undefined || this.#ways.get(way.subnet) !== way) continue;
+        // The first trouble of an address explains those that follow.
+        if (faults.some(({ address }) => address === question.address)) continue;
+        const fault = wayFault(question, answer, way, context);
+        if (fault !== undefined) faults.push(fault);
+      }
+      this.#fresh.delete(way.subnet);
+      if (faults.length === 0) this.#faults.delete(way.subnet);
+      else if (this.#ways.get(way.subnet) === way) this.#faults.set(way.subnet, peerFaults(faults, addresses));
+    }
+  }
+
+  /** Addresses of peers for which somebody else has a route of their own, in whatever table. */
+  async #findSuspects(): Promise<ReadonlyMap<Prefix, readonly Address[]>> {
+    const lengths = [...new Set([...this.#ways.keys()].map((subnet) => `${familyOf(subnet)} ${prefixLength(subnet)}`))];
+    const suspects = new Map<Prefix, Address[]>();
+    let count = 0;
+    const overlapping = this.#options.networks;
+    await this.#netlink.dumpAs("route", { overlapping }, ({ destination, table, family }): undefined => {
+      if (table === routeTable.local || count >= MAX_SUSPECTS) return;
+      const subnet = this.#peerAround(destination, family, lengths);
+      if (subnet === undefined || subnet === destination) return;
+      const addresses = suspects.get(subnet) ?? [];
+      if (addresses.length >= MAX_SUSPECTS_PER_PEER) return;
+      count++;
+      suspects.set(subnet, [...addresses, prefixAddress(destination)]);
+    });
+    return suspects;
+  }
+
+  #peerAround(destination: Prefix, family: Family, lengths: readonly string[]): Prefix | undefined {
+    for (const text of lengths) {
+      const [ofFamily, length] = text.split(" ").map(Number);
+      if (ofFamily !== family || length === undefined || length > prefixLength(destination)) continue;
+      const around = makePrefix(networkAddress(makePrefix(prefixAddress(destination), length)), length);
+      if (this.#ways.has(around) && containsPrefix(around, destination)) return around;
+    }
+    return undefined;
+  }
+}
+
+function isSameWay(a: PlannedWay | undefined, b: PlannedWay): boolean {
+  return a?.device === b.device && a.gateway === b.gateway && a.publicIp === b.publicIp && a.isInPlace === b.isInPlace;
+}
+
+/** Of the addresses that stand for all containers of the peer; what is wrong with single ones concerns a part. */
+function peerFaults(faults: readonly WayFault[], addresses: readonly Address[]): PeerFaults {
+  const isFaulty = (address: Address) => faults.some((fault) => fault.address === address);
+  return { faults, isWhole: faults.some(({ step }) => step === "underlay") || addresses.every(isFaulty) };
+}
+
+function reportKey({ unreachable, partly, findings }: WayReport): string {
+  return JSON.stringify([unreachable, partly, findings]);
+}
