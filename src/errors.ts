@@ -138,6 +138,11 @@ export const errorCodes = {
     remedy: "`systemctl start flanneld`, or name the socket with `--socket` or `--subnet-file`.",
     retry: "later",
   },
+  AGENT_SILENT: {
+    meaning: "An agent listens on the control socket but does not answer.",
+    remedy: "If it is stopped (`kill -STOP`, a debugger, a frozen container), let it go on; otherwise restart it.",
+    retry: "later",
+  },
   AGENT_INCOMPATIBLE: {
     meaning: "flannelctl and the agent have incompatible versions.",
     remedy: "Restart the older of the two after the upgrade: `flannelctl version` names both.",

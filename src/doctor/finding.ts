@@ -18,12 +18,13 @@ export const findingMeanings = {
   "rp-filter": "Strict reverse path filtering drops packets whose replies would leave through another interface.",
   "rules-unreadable":
     "Traffic rules of this host cannot be read completely: the agent leaves that table unchanged, so its own rules may be missing.",
+  "xtables-lock": "Another program has held the lock of iptables for longer than a second; traffic rules wait for it.",
 } as const;
 
 export type FindingName = keyof typeof findingMeanings;
 
 /** Those of the checks of this host; the others are told by who keeps the certificate and the configuration. */
-export type CheckName = Exclude<FindingName, "certificate" | "configuration">;
+export type CheckName = Exclude<FindingName, "certificate" | "configuration" | "xtables-lock">;
 
 export interface Finding {
   readonly name: FindingName;

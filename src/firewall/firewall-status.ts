@@ -27,6 +27,8 @@ export interface FirewallStatus {
   readonly warnings: readonly string[];
   /** Places of rules that cannot be read completely and are therefore left alone, in words. */
   readonly unreadable: readonly string[];
+  /** What holds up the writing of rules now; a clause. */
+  readonly waitsFor: string | undefined;
   readonly failures: readonly RuleFailure[];
   readonly repairs: { readonly total: number; readonly last: readonly RuleRepair[] };
 }

@@ -58,6 +58,8 @@ export class Firewall implements AsyncDisposable {
   #authors = new Set<string>();
   /** Commits that came while we looked and wrote: judged afterwards, when it is known which were ours. */
   #heldBack: (() => void)[] | undefined;
+  /** Never rejects. */
+  readonly #started: Promise<void>;
   #lane: Promise<void>;
   #isQueued = false;
   /** Another program undid all that the last pass wrote. */
@@ -74,7 +76,8 @@ export class Firewall implements AsyncDisposable {
   constructor(options: FirewallOptions) {
     this.#options = options;
     this.#names = ruleNames(options.suffix);
-    this.#lane = this.#start();
+    this.#started = this.#start();
+    this.#lane = this.#started;
   }
 
   /**
@@ -96,6 +99,7 @@ export class Firewall implements AsyncDisposable {
       mode: "none",
       warnings: [],
       unreadable: [],
+      waitsFor: undefined,
       failures: [],
       repairs: { total: 0, last: [] },
     } as const;
@@ -108,14 +112,11 @@ export class Firewall implements AsyncDisposable {
   }
 
   /** Looks at everything anew, and changes nothing. Throws what a tool says, or that there is none. */
-  listing(): Promise<RuleListing> {
-    const { promise, resolve, reject } = Promise.withResolvers<RuleListing>();
-    const list = (): Promise<RuleListing> => {
-      if (this.#pass instanceof RulePass) return this.#pass.list();
-      return Promise.reject(this.#pass ?? closedError());
-    };
-    this.#lane = this.#lane.then(() => list().then(resolve, reject));
-    return promise;
+  async listing(): Promise<RuleListing> {
+    // Not in the lane: a write there may wait for what the listing is to explain.
+    await this.#started;
+    if (this.#pass instanceof RulePass) return await this.#pass.list();
+    throw this.#pass ?? closedError();
   }
 
   /** Chains that drop forwarded packets and in which we cannot, or were not to, put an accept before. Never rejects. */

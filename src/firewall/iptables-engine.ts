@@ -3,6 +3,7 @@ import { readFileSync } from "node:fs";
 import { FlannelError } from "../errors.ts";
 import type { Address, Family, Prefix } from "../ip/address.ts";
 import { isMissingFile } from "../sys/files.ts";
+import { holderName, lockHolder } from "../sys/lock-holder.ts";
 import { runTool } from "../sys/run-tool.ts";
 import { removedByHandle, restoreInput } from "./iptables-restore.ts";
 import {
@@ -32,6 +33,11 @@ export interface IptablesTools {
   readonly ipset: string | undefined;
 }
 
+/** Less than the time limit of programs: iptables then says itself what it waited for. */
+const LOCK_WAIT_SECONDS = 5;
+/** Nobody needs to know of less: kube-proxy holds the lock for a moment at each change. */
+const SHORT_WAIT_MS = 1_000;
+
 interface Found extends IptablesFound {
   /** Members of the set of nodes; missing: there is none, or none that a rule of ours uses. */
   readonly nodes?: readonly Address[];
@@ -45,6 +51,8 @@ export class IptablesEngine implements RuleEngine<Found> {
   readonly #network: (family: Family) => Prefix | undefined;
   /** Families for which we made a set of nodes. */
   readonly #madeSets = new Set<Family>();
+  /** Since when a write has not got through. */
+  #lockWait: number | undefined;
 
   /** `network`: of the configuration; direct rules of old versions about it are ours. */
   constructor(tools: IptablesTools, names: RuleNames, network: (family: Family) => Prefix | undefined) {
@@ -121,8 +129,27 @@ export class IptablesEngine implements RuleEngine<Found> {
       throw new FlannelError("TOOL_MISSING", `this host has no ${toolName(family)}-restore: install iptables`);
     }
     // Before 1.6.2 iptables-restore knew no lock to wait for.
-    const wait = isAtLeast(this.#tools.version, [1, 6, 2]) ? ["--wait"] : [];
-    await runTool(restore, ["--noflush", ...wait], input);
+    const wait = isAtLeast(this.#tools.version, [1, 6, 2]) ? [`--wait=${LOCK_WAIT_SECONDS}`] : [];
+    const startedMs = performance.now();
+    this.#lockWait ??= startedMs;
+    try {
+      await runTool(restore, ["--noflush", ...wait], input);
+      this.#lockWait = undefined;
+    } catch (error) {
+      const waitsFor = this.waitsFor();
+      if (waitsFor === undefined) this.#lockWait = undefined;
+      if (waitsFor === undefined || performance.now() - startedMs < LOCK_WAIT_SECONDS * 900) throw error;
+      throw new FlannelError("FIREWALL_REJECTED", waitsFor, { cause: error, tellsCause: true, retryable: true });
+    }
+  }
+
+  /** Only legacy iptables has a lock. */
+  waitsFor(): string | undefined {
+    if (this.#tools.variant !== "legacy" || this.#lockWait === undefined) return undefined;
+    if (performance.now() - this.#lockWait < SHORT_WAIT_MS) return undefined;
+    const path = process.env["XTABLES_LOCKFILE"] ?? "/run/xtables.lock";
+    const holder = lockHolder(path);
+    return holder === undefined ? undefined : `iptables waits for ${path}, which ${holderName(holder)} holds`;
   }
 
   /** Looking at a table of legacy iptables makes it: only those that are there are looked at. */

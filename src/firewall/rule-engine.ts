@@ -20,6 +20,8 @@ export interface RuleEngine<Found extends FoundRules = FoundRules> {
   wantedLines(rules: FamilyRules | undefined): readonly string[];
   /** Throws a FlannelError when the tool fails. */
   read(family: Family): Promise<Found>;
+  /** Why a write under way, or the last one, waits for another program; a clause. Undefined when it does not. */
+  waitsFor?(): string | undefined;
   /**
    * Makes what was found into what is wanted, in one transaction: no packet sees a state in between. Throws a
    * `FIREWALL_REJECTED` when the tool refuses, and then nothing has changed.

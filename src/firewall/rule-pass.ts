@@ -86,7 +86,9 @@ export class RulePass {
   /** Looks at everything anew, and changes nothing. Throws what a tool says. */
   async list(): Promise<RuleListing> {
     const listing = { wanted: [] as string[], found: [] as string[], difference: [] as string[] };
-    for (const slot of this.#slots) {
+    for (const { engine, family } of this.#slots) {
+      // Slots of its own: a pass may be under way.
+      const slot = new RuleSlot(engine, family);
       const wanted = this.#wantedIn(slot);
       listing.difference.push(...(await slot.look(wanted)));
       listing.wanted.push(...slot.wantedLines(wanted));
@@ -102,6 +104,7 @@ export class RulePass {
       reason,
       warnings: [...this.#warnings, ...this.#slots.map(({ unread }) => unread).filter((text) => text !== undefined)],
       unreadable: this.#unreadable(),
+      waitsFor: this.#waitsFor(),
       failures: this.#slots.flatMap((slot) => {
         const { name, error, attempts } = slot;
         const scope = this.isPrimary(slot) ? "own" : "leftover";
@@ -163,6 +166,11 @@ export class RulePass {
     if (isAbsentEngine(error)) this.#logger.verbose(1, "firewall.unused", message);
     else if (slot.unread !== message) this.#logger.warn("firewall.unread", message);
     slot.unread = isAbsentEngine(error) ? undefined : message;
+  }
+
+  #waitsFor(): string | undefined {
+    const engines = new Set(this.#slots.map(({ engine }) => engine));
+    return [...engines].map((engine) => engine.waitsFor?.()).find((text) => text !== undefined);
   }
 
   /** Of the rules that are ours to keep. */

@@ -7,6 +7,7 @@ import { until } from "../../lab/wait.ts";
 import { Firewall, type FirewallOptions } from "../../src/firewall/firewall.ts";
 import { removeRules } from "../../src/firewall/remove-rules.ts";
 import { parseAddress, parsePrefix } from "../../src/ip/address.ts";
+import { FileLock } from "../../src/sys/file-lock.ts";
 import {
   breakShim,
   emptyEverything,
@@ -397,4 +398,26 @@ it("without any tool misses only masquerading", async () => {
   expect(firewall.status()).toMatchObject({ mode: "none", failures: [] });
   await firewall.setDesired(inputs);
   expect(firewall.status().failures).toHaveLength(1);
+});
+
+it("names the lock of iptables and its holder while a repair waits for it, and waits itself for nothing", async () => {
+  preparePath("iptables-legacy");
+  const firewall = await openSettled("iptables-legacy", { resyncMs: 100 });
+  {
+    using _lock = FileLock.acquire("/run/xtables.lock");
+    // Without iptables, which would wait for the lock, too.
+    await box.run(["iptables-legacy-restore", "--noflush"], {
+      input: "*filter\n-F FLANNEL-FWD\nCOMMIT\n",
+      env: { PATH: process.env["PATH"] ?? "", XTABLES_LOCKFILE: "/run/another.lock" },
+    });
+    await until(() => firewall.status().waitsFor !== undefined, { what: "the name of the lock" });
+    expect(firewall.status().waitsFor).toMatch(/^iptables waits for \/run\/xtables.lock, which .+ \(pid \d+\) holds$/);
+    expect((await firewall.listing()).difference).toHaveLength(2);
+    await until(() => firewall.status().failures.length > 0, { what: "the failed repair" });
+    expect(firewall.status().failures[0]?.error).toContain("iptables waits for /run/xtables.lock");
+  }
+  await untilAgreed(firewall);
+  await until(() => firewall.status().waitsFor === undefined && firewall.status().failures.length === 0, {
+    what: "the repair",
+  });
 });

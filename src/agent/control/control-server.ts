@@ -4,6 +4,7 @@ import { createServer, type IncomingMessage, type Server, type ServerResponse } 
 import { dirname } from "node:path";
 import { describeError, FlannelError } from "../../errors.ts";
 import { ensureDirectory } from "../../sys/files.ts";
+import { limitConnections } from "./connection-limit.ts";
 import { CONTROL_PROTOCOL_VERSION, controlPaths } from "./control-paths.ts";
 import type { Handover, MetricsAnswer, Plan, Rules, Status } from "./control-protocol.ts";
 
@@ -26,9 +27,9 @@ export class ControlServer implements AsyncDisposable {
 
   /** The caller holds the agent's lock, so a socket that is already there belongs to nobody alive. */
   static async open(path: string, handlers: ControlHandlers): Promise<ControlServer> {
-    const server = createServer((request, response) => void answer(request, response, handlers));
-    server.maxConnections = 32;
-    server.requestTimeout = 10_000;
+    const timeouts = { headersTimeout: 5_000, requestTimeout: 5_000, connectionsCheckingInterval: 5_000 };
+    const server = createServer(timeouts, (request, response) => void answer(request, response, handlers));
+    limitConnections(server, 32);
     const { promise, resolve, reject } = Promise.withResolvers<void>();
     server.once("error", reject);
     try {

@@ -1,4 +1,5 @@
 // What the agent tells about itself: state, status, plan. It reads and changes nothing, but for the handover.
+import { setTimeout as delay } from "node:timers/promises";
 import type { AgentOptions } from "../../config/agent-options.ts";
 import type { CheckFinding, Finding } from "../../doctor/finding.ts";
 import { describeError, FlannelError } from "../../errors.ts";
@@ -16,8 +17,12 @@ import { certificateFindings } from "./certificate-findings.ts";
 import { handOver } from "./handover.ts";
 import type { Network } from "./network.ts";
 import { networkNameOf, networkStatus } from "./network-status.ts";
+import { ruleFindings } from "./rule-findings.ts";
 import { settingFindings } from "./setting-findings.ts";
 import { StateFollower, type ToldState } from "./state-follower.ts";
+
+/** Usually tens of milliseconds. */
+const LOOK_WITHIN_MS = 1_500;
 
 export class AgentReport {
   readonly handlers: ControlHandlers = {
@@ -38,6 +43,9 @@ export class AgentReport {
   #store: SubnetStore | undefined;
   /** The last network that was prepared for upstream's flanneld. */
   #handedOver: Network | undefined;
+  /** The look under way, and what the last one found. */
+  #looking: Promise<readonly CheckFinding[]> | undefined;
+  #findings: readonly CheckFinding[] = [];
 
   constructor(options: AgentOptions, version: string, metrics: Metrics) {
     this.#options = options;
@@ -48,6 +56,7 @@ export class AgentReport {
 
   follow(agent: Agent, store: SubnetStore): void {
     this.#agent = agent;
+    this.#findings = [];
     this.#store = store;
     this.#follower.beginAnew();
   }
@@ -75,11 +84,26 @@ export class AgentReport {
     return this.#agent?.network !== undefined;
   }
 
-  async preflight(): Promise<CheckFinding[]> {
+  /** Resolves with what was found last when a look takes long: a report does not wait for what it reports on. */
+  async preflight(): Promise<readonly CheckFinding[]> {
+    this.#looking ??= this.#look().finally(() => {
+      this.#looking = undefined;
+    });
+    const late = new AbortController();
+    const known = delay(LOOK_WITHIN_MS, undefined, { signal: late.signal, ref: false }).then(() => this.#findings);
+    try {
+      return await Promise.race([this.#looking, known]);
+    } finally {
+      known.catch(() => undefined);
+      late.abort();
+    }
+  }
+
+  async #look(): Promise<readonly CheckFinding[]> {
     const agent = this.#agent;
-    const findings = (await agent?.network?.checks.all()) ?? [];
-    agent?.dropWatch.take(findings);
-    return findings;
+    this.#findings = (await agent?.network?.checks.all()) ?? [];
+    agent?.dropWatch.take(this.#findings);
+    return this.#findings;
   }
 
   summary(): Record<string, unknown> {
@@ -104,6 +128,7 @@ export class AgentReport {
       reasons: [...reasons],
       findings: [
         ...findings,
+        ...this.#ruleFindings(),
         ...settingFindings(agent?.network?.hostFailures ?? []),
         ...this.#certificateFindings(),
         ...(agent?.configNews.findings ?? []),
@@ -163,6 +188,11 @@ export class AgentReport {
       .reasons.map(({ message }) => message)
       .join("; ");
     throw new FlannelError("CONFIG_MISSING", `the agent has no network configuration yet (${reasons})`);
+  }
+
+  #ruleFindings(): Finding[] {
+    const firewall = this.#agent?.network?.firewall;
+    return firewall === undefined ? [] : ruleFindings(firewall.status());
   }
 
   #certificateFindings(): Finding[] {

@@ -25,7 +25,15 @@ export async function showStatus(invocation: Invocation): Promise<ExitCode> {
   return status.state === "ready" ? exitCodes.ok : exitCodes.failure;
 }
 
-export const statusRequest = { method: "GET", path: controlPaths.status, schema: statusSchema } as const;
+/** The agent waits for nothing before it answers this. */
+const STATUS_WITHIN_MS = 10_000;
+
+export const statusRequest = {
+  method: "GET",
+  path: controlPaths.status,
+  schema: statusSchema,
+  timeoutMs: STATUS_WITHIN_MS,
+} as const;
 
 export function renderStatus(status: Status, paint: Paint, nowMs: number): string[] {
   const { agent, networks } = status;

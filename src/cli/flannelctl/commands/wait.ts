@@ -47,7 +47,8 @@ async function askState({ options, signal }: Invocation): Promise<Answer> {
     }
     // During an upgrade the agent of before may still answer.
     if (hasCode(error, "AGENT_INCOMPATIBLE")) return without("agent-incompatible", error.message);
-    if (hasCode(error, "INTERNAL") && error.retryable) return without("agent-silent", describeError(error));
+    if (hasCode(error, "AGENT_SILENT", "INTERNAL") && error.retryable)
+      return without("agent-silent", describeError(error));
     throw error;
   }
 }

@@ -1,3 +1,5 @@
+import { spawn } from "node:child_process";
+import { once } from "node:events";
 import { writeFileSync } from "node:fs";
 import type { ServerResponse } from "node:http";
 import { expect, test } from "vitest";
@@ -89,4 +91,27 @@ test("the first socket that somebody listens on is asked", async () => {
   writeFileSync(stale, "");
   await using _ = await StandInAgent.listen(living, (_path, response) => replyJson(response, { size: 7 }));
   await expect(askAgent([stale, living], ask, new AbortController().signal)).resolves.toEqual({ size: 7 });
+});
+
+test("an agent that is stopped is told as that, soon and with its pid", async () => {
+  using directory = new TemporaryDirectory();
+  const path = directory.file("s");
+  const program = `require("node:http").createServer().listen(${JSON.stringify(path)}, () => console.log("listening"))`;
+  const child = spawn(process.execPath, ["-e", program], { stdio: ["ignore", "pipe", "inherit"] });
+  try {
+    await once(child.stdout, "data");
+    child.kill("SIGSTOP");
+    await expect(askAgent([path], ask, new AbortController().signal)).rejects.toMatchObject({
+      code: "AGENT_SILENT",
+      message: `the agent (pid ${child.pid}) on ${path} did not answer within 2 s: it is stopped by a signal: continue it with kill -CONT ${child.pid}`,
+    });
+    child.kill("SIGCONT");
+    const busy = askAgent([path], { ...ask, timeoutMs: 100 }, new AbortController().signal);
+    await expect(busy).rejects.toMatchObject({
+      code: "AGENT_SILENT",
+      message: expect.stringContaining("busy or hangs"),
+    });
+  } finally {
+    child.kill("SIGKILL");
+  }
 });

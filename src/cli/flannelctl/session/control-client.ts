@@ -6,14 +6,19 @@ import { CONTROL_PROTOCOL_VERSION } from "../../../agent/control/control-paths.t
 import { FlannelError, hasCode, isCancelled } from "../../../errors.ts";
 import { tryParseJson } from "../../../json/try-parse-json.ts";
 import { printable } from "../../../terminal/text.ts";
+import { describeSilence } from "./silent-agent.ts";
 
 export interface AgentRequest<T> {
   readonly method: "GET" | "POST";
   readonly path: string;
   readonly schema: z.ZodType<T>;
+  /** How long the answer may take; default 30,000. */
+  readonly timeoutMs?: number;
 }
 
-const timeoutMs = 30_000;
+const TIMEOUT_MS = 30_000;
+/** A living agent begins its answers sooner: then it is worth a look whether it can answer at all. */
+const SILENT_MS = 2_000;
 /** A plan of 50,000 peers is about 25 MB. */
 const maxAnswerBytes = 128 * 1024 * 1024;
 
@@ -21,7 +26,7 @@ const errorBodySchema = z.object({ error: z.object({ code: z.string(), message: 
 
 /**
  * One request, one checked answer, from the first of `socketPaths` that somebody listens on. Rejects with `AGENT_ABSENT` when nobody listens, `KERNEL_DENIED` when the socket
- * may not be opened, `AGENT_INCOMPATIBLE` when it speaks another version of the protocol, `INTERNAL` when the agent refuses or its answer cannot be understood, `CANCELLED` by `signal`.
+ * may not be opened, `AGENT_SILENT` when who listens does not answer, `AGENT_INCOMPATIBLE` when it speaks another version of the protocol, `INTERNAL` when the agent refuses or its answer cannot be understood, `CANCELLED` by `signal`.
  */
 export async function askAgent<T>(
   socketPaths: readonly string[],
@@ -38,16 +43,36 @@ export async function askAgent<T>(
 }
 
 async function askOn<T>(socketPath: string, ask: AgentRequest<T>, signal: AbortSignal): Promise<T> {
+  const timeoutMs = ask.timeoutMs ?? TIMEOUT_MS;
   const deadline = AbortSignal.timeout(timeoutMs);
+  const silence = new AbortController();
+  const timer = setTimeout(() => {
+    const { stopped } = describeSilence(socketPath);
+    if (stopped !== undefined) silence.abort();
+  }, SILENT_MS);
   try {
-    const response = await send(socketPath, ask, AbortSignal.any([signal, deadline]));
+    const response = await send(socketPath, ask, AbortSignal.any([signal, deadline, silence.signal]));
+    clearTimeout(timer);
     const text = await readBody(response, () =>
       unreadable(socketPath, ask.path, `longer than ${maxAnswerBytes} bytes`),
     );
     return readAnswer(socketPath, ask, response.statusCode ?? 0, text);
   } catch (error) {
-    throw classify(error, socketPath, signal, deadline);
+    if (!signal.aborted && (deadline.aborted || silence.signal.aborted)) {
+      throw silent(socketPath, silence.signal.aborted ? SILENT_MS : timeoutMs, error);
+    }
+    throw classify(error, socketPath, signal);
+  } finally {
+    clearTimeout(timer);
   }
+}
+
+function silent(socketPath: string, waitedMs: number, cause: unknown): FlannelError {
+  const { pid, stopped } = describeSilence(socketPath);
+  const who = pid === undefined ? `the agent on ${socketPath}` : `the agent (pid ${pid}) on ${socketPath}`;
+  const why = stopped ?? "it is busy or hangs: read its log, and restart it if that lasts";
+  const message = `${who} did not answer within ${waitedMs / 1000} s: ${why}`;
+  return new FlannelError("AGENT_SILENT", message, { cause, retryable: true, tellsCause: true });
 }
 
 function send(socketPath: string, ask: AgentRequest<unknown>, signal: AbortSignal): Promise<IncomingMessage> {
@@ -114,14 +139,8 @@ function unreadable(socketPath: string, path: string, detail: string, cause?: un
   );
 }
 
-function classify(error: unknown, socketPath: string, signal: AbortSignal, deadline: AbortSignal): unknown {
+function classify(error: unknown, socketPath: string, signal: AbortSignal): unknown {
   if (signal.aborted) return new FlannelError("CANCELLED", "interrupted", { cause: error });
-  if (deadline.aborted) {
-    return new FlannelError("INTERNAL", `the agent on ${socketPath} did not answer within ${timeoutMs / 1000} s`, {
-      cause: error,
-      retryable: true,
-    });
-  }
   if (error instanceof FlannelError || isCancelled(error)) return error;
   const code = error instanceof Error && "code" in error ? String(error.code) : "";
   if (code === "ENOENT" || code === "ECONNREFUSED" || code === "ENOTDIR") return absent(socketPath);
