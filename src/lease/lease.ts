@@ -54,6 +54,8 @@ export interface Lease extends LeasedSubnets {
 export interface OwnLease extends Lease {
   /** Wall-clock ms of expiry; undefined for a reservation. */
   readonly expiresAtMs?: number;
+  /** The lease is as an earlier run wrote it, since the store takes no writes, for this reason. */
+  readonly notWritten?: string;
 }
 
 /** How the leases of a store are written into the state directory, and read back. */
@@ -92,7 +94,12 @@ export type LeaseChange =
   /** The store answered (progress notification, keepalive): what we have is current. */
   | { readonly type: "contact"; readonly revision: Revision }
   /** The stream broke; the adapter reconnects by itself. Sent again when the outage has another reason. */
-  | { readonly type: "disconnected"; readonly reason: string };
+  | {
+      readonly type: "disconnected";
+      readonly reason: string;
+      /** Waiting does not cure it: the store refuses us, or what we connect to is no part of it any longer. */
+      readonly isRefusal?: boolean;
+    };
 
 export type LeaseEvent =
   | { readonly type: "put"; readonly lease: Lease }

@@ -57,13 +57,17 @@ export interface SubnetStore extends AsyncDisposable {
   networkConfig(signal: AbortSignal): Promise<NetworkConfigDocument>;
   /** Every later version of the configuration; undefined when it was deleted. Survives outages. */
   watchNetworkConfig(after: Revision, signal: AbortSignal): AsyncIterable<NetworkConfigDocument | undefined>;
-  /** Never gives two hosts one subnet. Retries lost races with back-off. `POOL_EXHAUSTED` when no subnet is free. */
+  /**
+   * Never gives two hosts one subnet. Retries lost races with back-off. `POOL_EXHAUSTED` when no subnet is free. A living
+   * lease of ours is enough where the store takes no writes: then the lease says why (`notWritten`).
+   */
   acquire(request: LeaseRequest, signal: AbortSignal): Promise<{ lease: OwnLease; outcome: AcquireOutcome }>;
   /**
    * Extends the life of our lease and writes `attributes` if they changed, by compare-and-set against `lease`.
-   * `LEASE_CONFLICT` when somebody else wrote the key, `LEASE_LOST` when it is gone.
+   * `LEASE_CONFLICT` when somebody else wrote the key, `LEASE_LOST` when it is gone. `mustWrite`: also when nothing
+   * changed, to see whether the store takes writes.
    */
-  renew(lease: OwnLease, attributes: LeaseAttributes, signal: AbortSignal): Promise<OwnLease>;
+  renew(lease: OwnLease, attributes: LeaseAttributes, signal: AbortSignal, mustWrite?: boolean): Promise<OwnLease>;
   /** First a snapshot, then changes in order, a snapshot again after a gap. Ends only by `signal`. */
   watch(signal: AbortSignal): AsyncIterable<LeaseChange>;
   /** One consistent snapshot, for commands. */

@@ -188,7 +188,7 @@ describe("a connection that went silent", () => {
 describe("an authentication token that expired", () => {
   const asRoot = "--user=root:rootword";
 
-  it("is replaced without anybody noticing", async () => {
+  it("is replaced without anybody noticing; and a role without write permission costs a host nothing", async () => {
     const port = 2579;
     const args = ["--auth-token-ttl=1", "--log-level=info"];
     await using etcd = await Etcd.start({ members: [{ address: lan.storeAddress, port }], args });
@@ -235,5 +235,20 @@ describe("an authentication token that expired", () => {
     });
     await agent.untilReady({ peers: 2 });
     expect(agent.output).not.toContain("flannelword");
+
+    // Allowed to read only, a restarted agent goes on with its lease, follows the peers and says what is refused.
+    const permit = (verb: string, ...kind: string[]) =>
+      etcd.ctl(["role", verb, asRoot, "--prefix=true", "flannel", ...kind, `${prefix}/`]);
+    await agent.kill9();
+    await permit("revoke-permission");
+    await permit("grant-permission", "read");
+    await using restarted = LabAgent.start(host, { etcdEndpoints: etcd.endpoints, args: login });
+    const named = (name: string) => async () => (await restarted.status()).reasons.some((one) => one.name === name);
+    await until(named("lease-not-written"), { what: "the agent to say that the store takes no writes" });
+    expect((await restarted.status()).state).toBe("degraded");
+    await put(3);
+    await untilPeers(host.namespace, [storePeer(1), storePeer(2), storePeer(3)]);
+    await permit("grant-permission", "readwrite");
+    await restarted.untilReady({ peers: 3 });
   });
 });

@@ -115,6 +115,16 @@ export const reasonDefinitions = {
     argument:
       "A chain of another program drops forwarded packets that none of its rules accepts: one of its rules may accept flannel's.",
   },
+  "lease-not-written": {
+    state: "degraded",
+    argument:
+      "The lease is valid, but the store did not take the last write of it (no space, no permission, no quorum): peers may know outdated data of this host, and new hosts get no subnet.",
+  },
+  "store-refuses": {
+    state: "degraded",
+    argument:
+      "The store refuses this agent, or its endpoint left the cluster: the agent does not see new peers until somebody corrects that. Known peers are reachable.",
+  },
   "store-silent": {
     state: "degraded",
     argument:
@@ -152,6 +162,12 @@ export interface StateFacts {
   readonly leaseProblem?: string;
   /** The problem is that it was deleted and is being taken again. */
   readonly isLeaseRetaken: boolean;
+  /** Why the store did not take our last write. */
+  readonly leaseWriteProblem?: string;
+  /** Why the store cannot be followed at present. */
+  readonly storeOutage?: string;
+  /** Why the store cannot be followed, when waiting does not cure it. */
+  readonly storeRefusal?: string;
   /** Running on remembered state, not yet verified. */
   readonly isWarmStart: boolean;
   /** Ms since the store's last answer; undefined when it never answered. */
@@ -286,7 +302,8 @@ function lookUpReasons({ ways, forwardingOff }: StateFacts): StateReason[] {
   return [reason(unreachable === checked && isOurs ? "all-peers-unreachable" : "peer-unreachable", message)];
 }
 
-function storeReasons({ unreadableKeys, isWarmStart, storeAgeMs = 0 }: StateFacts): StateReason[] {
+function storeReasons(facts: StateFacts): StateReason[] {
+  const { unreadableKeys, isWarmStart, storeAgeMs = 0, storeOutage, leaseWriteProblem, storeRefusal } = facts;
   const isSilent = !isWarmStart && storeAgeMs > STORE_SEEN_BOUND_MS;
   return [
     ...(unreadableKeys === 0
@@ -297,8 +314,17 @@ function storeReasons({ unreadableKeys, isWarmStart, storeAgeMs = 0 }: StateFact
             counted(unreadableKeys, "key in the store is not a lease", "keys in the store are not leases"),
           ),
         ]),
-    ...(isSilent ? [reason("store-silent", `the store has not answered for ${Math.round(storeAgeMs / 1_000)} s`)] : []),
+    ...(leaseWriteProblem === undefined
+      ? []
+      : [reason("lease-not-written", `the store did not take this host's lease: ${leaseWriteProblem}`)]),
+    ...(storeRefusal === undefined ? [] : [reason("store-refuses", `the store cannot be followed: ${storeRefusal}`)]),
+    ...(isSilent ? [reason("store-silent", silence(storeAgeMs, storeOutage))] : []),
   ];
+}
+
+function silence(ageMs: number, why: string | undefined): string {
+  const silent = `the store has not answered for ${Math.round(ageMs / 1_000)} s`;
+  return why === undefined ? silent : `${silent}: ${why}`;
 }
 
 /** The first one in its own words stands for all. */

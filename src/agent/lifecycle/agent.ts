@@ -167,7 +167,7 @@ export class Agent implements AsyncDisposable {
   }
 
   async #runSession(): Promise<void> {
-    const { store, logger, backends, options } = this.#parts;
+    const { store, logger, backends, options, remembered } = this.#parts;
     const events = {
       faultOf: ({ text }: NetworkConfigDocument) =>
         this.#network === undefined ? faultOfConfig(backends, text, this.configNews) : undefined,
@@ -178,7 +178,7 @@ export class Agent implements AsyncDisposable {
       onWaiting: (reason: string | undefined) => this.storeView.setObstacle(reason),
     };
     try {
-      await runStoreSession(store, events, logger, this.#signal, options.etcd.renewsCertificate);
+      await runStoreSession(store, events, logger, this.#signal, options.etcd.renewsCertificate || !!remembered);
     } catch (error) {
       if (!this.#signal.aborted && !isCancelled(error)) this.#end({ type: "failed", error });
     }

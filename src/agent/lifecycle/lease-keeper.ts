@@ -51,6 +51,8 @@ export class LeaseKeeper implements AsyncDisposable {
   /** The last write of our key that we know of; undefined: this store was not heard before, all it says is news. */
   #known: Revision | undefined;
   #conflict: string | undefined;
+  /** Why the store did not take what we wrote last. */
+  #writeProblem: string | undefined;
   #wake: () => void = () => undefined;
   /** Both clocks: the wall clock may jump back, the monotonic one stands still while the host sleeps. */
   #renewAt = { monotonicMs: Number.POSITIVE_INFINITY, wallMs: Number.POSITIVE_INFINITY };
@@ -61,6 +63,7 @@ export class LeaseKeeper implements AsyncDisposable {
     this.#lease = options.lease;
     this.#known = options.lease.revision;
     this.#attributes = options.attributes;
+    this.#followWriteProblem();
     this.#signal = AbortSignal.any([options.signal, this.#abort.signal]);
     this.#signal.addEventListener("abort", () => this.#wake(), { once: true });
     this.#planRenewal();
@@ -81,6 +84,11 @@ export class LeaseKeeper implements AsyncDisposable {
     const { expiresAtMs } = this.#lease;
     if (expiresAtMs !== undefined && expiresAtMs <= nowMs) return "the lease has expired and could not be renewed";
     return this.#isDeleted ? "the lease was revoked: re-acquiring the lease" : undefined;
+  }
+
+  /** Why the store did not take our last write, for which the lease is no worse; undefined when it did. */
+  get writeProblem(): string | undefined {
+    return this.#writeProblem;
   }
 
   /** Whether `problem` is that the lease was deleted and is being taken again: over in a moment, as a rule. */
@@ -171,7 +179,8 @@ export class LeaseKeeper implements AsyncDisposable {
   async #renew(): Promise<void> {
     this.#attributesChanged = false;
     try {
-      const lease = await this.#options.store.renew(this.#lease, this.#attributes, this.#signal);
+      const mustWrite = this.#writeProblem !== undefined;
+      const lease = await this.#options.store.renew(this.#lease, this.#attributes, this.#signal, mustWrite);
       this.#adopt(lease);
       this.#options.metrics?.count("flannel_lease_renewals_total", { result: "renewed" });
       this.#options.logger.info("lease.renewed", `renewed lease ${lease.key}`, {
@@ -180,6 +189,7 @@ export class LeaseKeeper implements AsyncDisposable {
     } catch (error) {
       if (!hasCode(error, "LEASE_LOST")) {
         this.#attributesChanged = true;
+        if (!hasCode(error, "LEASE_CONFLICT")) this.#writeProblem = describeError(error);
         throw error;
       }
       await this.#takeAgain("the lease is gone from the store");
@@ -268,8 +278,15 @@ export class LeaseKeeper implements AsyncDisposable {
   #adopt(lease: OwnLease): void {
     this.#lease = lease;
     this.#known = lease.revision;
+    this.#followWriteProblem();
     this.#planRenewal();
     this.#options.onLease(lease);
+  }
+
+  /** What the store did not take is written again. */
+  #followWriteProblem(): void {
+    this.#writeProblem = this.#lease.notWritten;
+    this.#attributesChanged ||= this.#writeProblem !== undefined;
   }
 
   /** A lease shorter than the margin is renewed after a third of its life rather than in a loop. */

@@ -25,7 +25,7 @@ export interface StateSources {
 export function currentReasons(sources: StateSources): StateReason[] {
   const { own, keeper, network, table, storeView, dropWatch, interfaceProblem, arePeersProgrammed } = sources;
   const leaseProblem = keeper?.problem(Date.now());
-  const { ageMs, obstacle } = storeView;
+  const { ageMs, obstacle, outage, refusal } = storeView;
   const dataPlaneProblem = network?.dataPlaneProblem;
   const hostFailures = network?.hostFailures ?? [];
   return stateReasons({
@@ -46,6 +46,9 @@ export function currentReasons(sources: StateSources): StateReason[] {
     unreadableKeys: table.unreadable().length,
     ...(ageMs !== undefined && { storeAgeMs: ageMs }),
     ...(leaseProblem !== undefined && { leaseProblem }),
+    ...(keeper?.writeProblem !== undefined && { leaseWriteProblem: keeper.writeProblem }),
+    ...(outage !== undefined && { storeOutage: outage }),
+    ...(refusal !== undefined && { storeRefusal: refusal }),
     ...(obstacle !== undefined && { leaseObstacle: obstacle }),
     ...(dataPlaneProblem !== undefined && { dataPlaneProblem }),
     ...(interfaceProblem !== undefined && { externalInterfaceProblem: interfaceProblem }),

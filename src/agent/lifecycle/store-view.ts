@@ -9,6 +9,7 @@ export class StoreView {
   #isConnected = false;
   #obstacle: string | undefined;
   #outage: string | undefined;
+  #refusal: string | undefined;
 
   constructor(logger: Logger) {
     this.#logger = logger;
@@ -40,12 +41,14 @@ export class StoreView {
       }
       this.#isConnected = false;
       this.#outage = reason;
+      if (change.isRefusal === true) this.#refusal = reason;
       return false;
     }
     const isBack = !this.#isConnected;
     if (isBack) this.#logger.info("store.connected", "watching the leases", { revision: String(change.revision) });
     this.#isConnected = true;
     this.#outage = undefined;
+    this.#refusal = undefined;
     this.answered();
     this.#tell(change);
     return isBack;
@@ -85,6 +88,11 @@ export class StoreView {
   /** Why the leases cannot be followed, as told last; undefined while they are. */
   get outage(): string | undefined {
     return this.#outage;
+  }
+
+  /** A reason of this outage that waiting does not cure. */
+  get refusal(): string | undefined {
+    return this.#refusal;
   }
 
   get isConnected(): boolean {

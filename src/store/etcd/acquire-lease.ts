@@ -13,6 +13,7 @@ import type { LeasedSubnets, OwnLease } from "../../lease/lease.ts";
 import { formatLeaseKey } from "../../lease/lease-key.ts";
 import { hasSamePublicIp, withLostFamily } from "../../lease/lease-owner.ts";
 import type { AcquireOutcome, LeaseRequest, RememberedLease } from "../subnet-store.ts";
+import { keepAsWritten } from "./keep-lease.ts";
 import {
   isNeverClaimed,
   isOverlappedByOlder,
@@ -23,6 +24,7 @@ import {
 } from "./lease-directory.ts";
 import { deleteIf, revokeStoreLease } from "./operations.ts";
 import type { RangeSnapshot } from "./read-prefix.ts";
+import { readWithoutLeader } from "./without-leader.ts";
 
 export interface AcquiredLease {
   readonly lease: OwnLease;
@@ -55,7 +57,7 @@ export async function acquireLease(
 ): Promise<AcquiredLeaseAndOthers> {
   const backOff = new BackOff({ firstMs: 20, maxMs: 1_000 });
   for (;;) {
-    const snapshot = await readLeaseRecords(directory, signal);
+    const snapshot = await readWithoutLeader((isStale) => readLeaseRecords(directory, signal, isStale));
     const own = await takeOwn(directory, request, snapshot, signal);
     if (own !== "lostRace") {
       const acquired = own ?? (await createLease(directory, request, snapshot, backOff, signal));
@@ -76,17 +78,21 @@ async function takeOwn(
   const fitting = own.filter((record) => fitOf(record, request) === "whole");
   const partly = own.filter((record) => fitOf(record, request) === "partly");
   const unfit = own.filter((record) => fitOf(record, request) === "not");
-  if (!(await deleteAll(directory, unfit, signal))) return "lostRace";
   const [chosen] = [...fitting, ...partly];
-  if (chosen === undefined) return undefined;
   const outcome =
-    chosen.lease && hasSamePublicIp(chosen.lease.attributes, request.attributes) ? "reused" : "remembered";
-  if (fitting.includes(chosen)) {
-    const lease = await writeLease(directory, rewriteOf(chosen, request), signal);
+    chosen?.lease && hasSamePublicIp(chosen.lease.attributes, request.attributes) ? "reused" : "remembered";
+  try {
+    if (!(await deleteAll(directory, unfit, signal))) return "lostRace";
+    if (chosen === undefined) return undefined;
+    const lease = fitting.includes(chosen)
+      ? await writeLease(directory, rewriteOf(chosen, request), signal)
+      : await moveLease(directory, request, chosen, snapshot, signal);
     return lease === undefined ? "lostRace" : { lease, outcome };
+  } catch (error) {
+    const lease = chosen && fitting.includes(chosen) && (await keepAsWritten(directory, chosen, error, signal));
+    if (!lease) throw error;
+    return { lease, outcome };
   }
-  const lease = await moveLease(directory, request, chosen, snapshot, signal);
-  return lease === undefined ? "lostRace" : { lease, outcome };
 }
 
 function rewriteOf({ key, subnets = {}, lease, revision, storeLeaseId }: LeaseRecord, request: LeaseRequest) {

@@ -106,6 +106,21 @@ export class EtcdChannels {
     }));
   }
 
+  /**
+   * A channel to an endpoint that is none of ours, for the caller to close; undefined when it cannot be reached in the way
+   * ours are.
+   */
+  tryOpenOther(url: string): Client | undefined {
+    try {
+      const { endpoints, isEncrypted } = parseEndpoints(url, this.#files);
+      const [endpoint] = endpoints;
+      if (endpoint === undefined || isEncrypted !== this.#isEncrypted) return undefined;
+      return new Client(endpoint.target, this.#credentials.make(endpoint), channelOptions(endpoint, this.#timings));
+    } catch {
+      return undefined;
+    }
+  }
+
   close(): void {
     this.#generation.abort();
     for (const { client } of this.#channels) client.close();

@@ -5,6 +5,7 @@ import type { FlannelError } from "../../errors.ts";
 import type { CertificateInUse } from "../subnet-store.ts";
 import { AuthToken } from "./auth-token.ts";
 import { defaultTimings, type EtcdChannel, EtcdChannels, type EtcdTimings } from "./channels.ts";
+import { ClusterMembers } from "./cluster-members.ts";
 import type { EtcdTlsFiles } from "./endpoints.ts";
 import { fromGrpc, isServiceError, isTokenRejected, isUnreachable } from "./etcd-errors.ts";
 import { type CallContext, callStreamOnce, callUnary, methods, openStream, type RpcMethod } from "./rpc.ts";
@@ -33,6 +34,7 @@ type Sender<Response> = (channel: EtcdChannel, context: CallContext) => Promise<
 
 export class EtcdConnection implements AsyncDisposable {
   readonly timings: EtcdTimings;
+  readonly members = new ClusterMembers(this);
   readonly #channels: EtcdChannels;
   readonly #token: AuthToken;
   readonly #lifetime = new AbortController();
@@ -51,9 +53,14 @@ export class EtcdConnection implements AsyncDisposable {
     return new EtcdConnection(options, channels, timings);
   }
 
+  /** Of the endpoints, without secrets. */
+  get urls(): readonly string[] {
+    return this.#channels.urls;
+  }
+
   /** URLs of the endpoints, without secrets. */
   get description(): string {
-    return this.#channels.urls.join(",");
+    return this.urls.join(",");
   }
 
   /** Of the options: odd but workable. */
@@ -87,6 +94,23 @@ export class EtcdConnection implements AsyncDisposable {
       operation,
       signal,
     );
+  }
+
+  /** At an endpoint that need not be one of ours, without a token and without fail-over. */
+  async callAt<Request, Response>(
+    url: string,
+    method: RpcMethod<Request, Response>,
+    request: Request,
+    signal: AbortSignal,
+  ): Promise<Response | undefined> {
+    const client = this.#channels.tryOpenOther(url);
+    if (client === undefined) return undefined;
+    const context = { metadata: metadataWith(undefined), timeoutMs: this.timings.callTimeoutMs, signal };
+    try {
+      return await callUnary(client, method, request, context);
+    } finally {
+      client.close();
+    }
   }
 
   /** Opens a stream at the current endpoint that asks for a member with a leader. The caller cancels the stream. */

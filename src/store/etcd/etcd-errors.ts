@@ -37,6 +37,10 @@ export function fromGrpc(error: unknown, operation: string, endpoint: string): F
   if (unusable.has(error.code)) {
     return new FlannelError("INTERNAL", `${operation} at etcd ${endpoint}: ${text}`, options);
   }
+  if (error.details.includes("database space exceeded")) {
+    const message = `${operation}: etcd ${endpoint} takes no writes: ${text}; compact and defragment it, then etcdctl alarm disarm`;
+    return new FlannelError("STORE_UNAVAILABLE", message, { ...options, retryable: true });
+  }
   const message = `${operation}: etcd ${endpoint} is not available: ${text}`;
   return new FlannelError("STORE_UNAVAILABLE", message, { ...options, retryable: true });
 }
@@ -51,7 +55,26 @@ const unusable: ReadonlySet<number> = new Set([
 
 /** The member cannot be reached or cannot answer now; another one may. */
 export function isUnreachable(error: unknown): boolean {
-  return isServiceError(error) && (error.code === status.UNAVAILABLE || error.code === status.DEADLINE_EXCEEDED);
+  if (!isServiceError(error)) return false;
+  return error.code === status.UNAVAILABLE || error.code === status.DEADLINE_EXCEEDED || isTimeOutInside(error);
+}
+
+/** A member without a leader gives up in its own words, without a status for it. */
+function isTimeOutInside({ code, details }: ServiceError): boolean {
+  return code === status.UNKNOWN && details.includes("context deadline exceeded");
+}
+
+/**
+ * No leader may be there: members answer so, or only after more time than we have. Reads of what a member itself holds may
+ * still work.
+ */
+export function mayLackLeader(error: unknown): boolean {
+  const cause = error instanceof FlannelError ? error.cause : error;
+  if (!isServiceError(cause)) return false;
+  if (cause.code === status.DEADLINE_EXCEEDED || isTimeOutInside(cause)) return true;
+  return (
+    cause.code === status.UNAVAILABLE && /no leader|not leader|request timed out|leader changed/.test(cause.details)
+  );
 }
 
 /** The revision asked for is no longer kept. */

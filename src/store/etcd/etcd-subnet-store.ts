@@ -14,6 +14,7 @@ import { renewLease } from "./renew-lease.ts";
 import { retryWhileFollowing } from "./retry-while-following.ts";
 import { StorePast, unknownPast } from "./store-past.ts";
 import { watchKeys } from "./watch-keys.ts";
+import { readWithoutLeader } from "./without-leader.ts";
 
 export interface EtcdSubnetStoreOptions extends EtcdConnectionOptions {
   /** Where flannel's keys are, `/coreos.com/network` by default in flanneld. */
@@ -54,7 +55,7 @@ export class EtcdSubnetStore implements SubnetStore {
   }
 
   async networkConfig(signal: AbortSignal): Promise<NetworkConfigDocument> {
-    const { document } = await this.#readConfig(signal);
+    const { document } = await readWithoutLeader((isStale) => this.#readConfig(signal, isStale));
     if (document === undefined) throw configMissing(this.#directory);
     return document;
   }
@@ -95,8 +96,8 @@ export class EtcdSubnetStore implements SubnetStore {
     return { lease, outcome };
   }
 
-  renew(lease: OwnLease, attributes: LeaseAttributes, signal: AbortSignal): Promise<OwnLease> {
-    return renewLease(this.#directory, lease, attributes, signal);
+  renew(lease: OwnLease, attributes: LeaseAttributes, signal: AbortSignal, mustWrite = false): Promise<OwnLease> {
+    return renewLease(this.#directory, lease, { attributes, mustWrite }, signal);
   }
 
   list(signal: AbortSignal): Promise<readonly Lease[]> {
@@ -159,8 +160,8 @@ export class EtcdSubnetStore implements SubnetStore {
     }
   }
 
-  async #readConfig(signal: AbortSignal): Promise<ConfigSnapshot> {
-    this.#config = await readConfigKey(this.#directory, signal);
+  async #readConfig(signal: AbortSignal, serializable = false): Promise<ConfigSnapshot> {
+    this.#config = await readConfigKey(this.#directory, signal, serializable);
     return this.#config;
   }
 }

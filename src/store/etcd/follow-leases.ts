@@ -47,7 +47,8 @@ async function pushSnapshot(
   mirror: LeaseMirror,
   { isOtherStore = false, missedKeys = [] }: Doubt,
 ): Promise<WatchStart | undefined> {
-  const onFailure = (reason: string) => buffer.pushSign({ type: "disconnected", reason });
+  const onFailure = (reason: string, isRefusal: boolean) =>
+    buffer.pushSign({ type: "disconnected", reason, ...(isRefusal && { isRefusal }) });
   const read = (attempt: AbortSignal) => readLeaseRecords(directory, attempt);
   const snapshot = takeKnown() ?? (await retryWhileFollowing(read, signal, onFailure));
   if (snapshot === undefined) return undefined;

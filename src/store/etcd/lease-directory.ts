@@ -1,6 +1,7 @@
 // The directory of leases in one etcd: reading all records, and writing one key by compare-and-set.
 // Shared by acquiring, renewing, watching and by the operator's commands.
 import { randomInt } from "node:crypto";
+import { hasCode } from "../../errors.ts";
 import type { KeyValue } from "../../etcd-api/etcd.ts";
 import { etcdLease, revisionNumber } from "../../etcd-api/etcd-lease.ts";
 import { type KeySpace, keySpaceOf } from "../../etcd-api/key-space.ts";
@@ -50,13 +51,14 @@ export interface LeaseSnapshot extends RangeSnapshot<LeaseRecord> {
 export async function readLeaseRecords(
   { connection, keys }: LeaseDirectory,
   signal: AbortSignal,
+  serializable = false,
 ): Promise<LeaseSnapshot> {
   let lastPut: KeyValue | undefined;
   const read = (kv: KeyValue) => {
     if (lastPut === undefined || kv.modRevision > lastPut.modRevision) lastPut = kv;
     return readLeaseRecord(kv, keys.directory);
   };
-  const snapshot = await readRange(connection, keys.directoryRange, read, signal);
+  const snapshot = await readRange(connection, keys.directoryRange, read, signal, { serializable });
   return { ...snapshot, lastPut: lastPut && copyOf(lastPut) };
 }
 
@@ -97,8 +99,9 @@ export async function writeLease(
     if (lease === undefined) await revokeStoreLease(directory.connection, storeLease.id);
     return lease;
   } catch (error) {
-    // The put may have been carried out. A new key is better gone; an existing one must not vanish with the lease.
-    if (isNew) await revokeStoreLease(directory.connection, storeLease.id);
+    // Unless it was refused, the put may have been carried out. A new key is better gone; an existing one must not vanish
+    // with the lease.
+    if (isNew || hasCode(error, "STORE_UNAUTHORIZED")) await revokeStoreLease(directory.connection, storeLease.id);
     else directory.unsettledLeases.add(storeLease.id);
     throw error;
   }
@@ -119,7 +122,7 @@ async function putLease(
   if (!outcome.isDone) return undefined;
   return {
     ...etcdLease({
-      ...subnets,
+      ...onlySubnets(subnets),
       key,
       // Exactly what a watch will tell about this write.
       attributes: parseLeaseValue(value),
@@ -151,6 +154,11 @@ export async function isOverlappedByOlder(
   const { items } = await readRange(connection, keys.directoryRange, toRecord, signal, filter);
   const older = items.filter(({ createRevision }) => createRevision < revisionNumber(lease.revision));
   return older.some(({ subnets }) => subnets !== undefined && subnetsOverlap(subnets, lease));
+}
+
+/** Of a lease nothing but its subnets. */
+function onlySubnets({ subnet, ipv6Subnet }: LeasedSubnets): LeasedSubnets {
+  return { ...(subnet !== undefined && { subnet }), ...(ipv6Subnet !== undefined && { ipv6Subnet }) };
 }
 
 /** Subnets for a person: `10.5.34.0/24 and fd00::/64`. */

@@ -18,8 +18,9 @@ export interface ConfigSnapshot extends StoreFacts {
 export async function readConfigKey(
   { connection, keys }: LeaseDirectory,
   signal: AbortSignal,
+  serializable = false,
 ): Promise<ConfigSnapshot> {
-  const { kv, ...store } = await readKey(connection, keys.config, "read the network config", signal);
+  const { kv, ...store } = await readKey(connection, keys.config, "read the network config", signal, serializable);
   return { document: kv && documentOf(kv), kv, ...store };
 }
 

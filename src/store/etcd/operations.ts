@@ -117,9 +117,18 @@ async function writeIf(
   return { isDone: true, revision: write === undefined ? expectedRevision : (response.header?.revision ?? 0n) };
 }
 
-/** The key as it is now, with the store's revision and what tells it from others; linearizable. */
-export async function readKey(connection: EtcdConnection, key: string, operation: string, signal: AbortSignal) {
-  const request = RangeRequest.fromPartial({ key: Buffer.from(key) });
+/**
+ * The key as it is now, with the store's revision and what tells it from others. `serializable`: as the member itself has
+ * it.
+ */
+export async function readKey(
+  connection: EtcdConnection,
+  key: string,
+  operation: string,
+  signal: AbortSignal,
+  serializable = false,
+) {
+  const request = RangeRequest.fromPartial({ key: Buffer.from(key), serializable });
   const response = await connection.call(methods.range, request, operation, signal);
   const { revision = 0n, clusterId = 0n, raftTerm = 0n } = response.header ?? {};
   return { kv: response.kvs[0], revision, clusterId, raftTerm };

@@ -24,6 +24,8 @@ export interface RangeSnapshot<T> extends StoreFacts {
 
 export interface RangeFilter {
   readonly keysOnly?: boolean;
+  /** What the member itself holds, which may be behind: see without-leader.ts. */
+  readonly serializable?: boolean;
   /** Only keys created at or after this revision. */
   readonly minCreateRevision?: bigint;
 }

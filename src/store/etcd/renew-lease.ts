@@ -9,6 +9,12 @@ import { formatLeaseValue } from "../../lease/lease-value.ts";
 import { describeSubnets, type LeaseDirectory, writeLease } from "./lease-directory.ts";
 import { checkRevision, keepStoreLeaseAlive } from "./operations.ts";
 
+export interface WantedLease {
+  readonly attributes: LeaseAttributes;
+  /** Write even what stands there already: to see whether the store takes it. */
+  readonly mustWrite: boolean;
+}
+
 /**
  * Resolves with the lease as it now stands. An operator may have made it a reservation or taken that back: same value,
  * other life; that is followed. Rejects with `LEASE_CONFLICT` when somebody else wrote the key, `LEASE_LOST` when it is
@@ -17,9 +23,10 @@ import { checkRevision, keepStoreLeaseAlive } from "./operations.ts";
 export async function renewLease(
   directory: LeaseDirectory,
   lease: OwnLease,
-  attributes: LeaseAttributes,
+  wanted: WantedLease,
   signal: AbortSignal,
 ): Promise<OwnLease> {
+  const { attributes, mustWrite } = wanted;
   const key = directory.keys.directory + lease.key;
   const check = {
     key,
@@ -29,7 +36,7 @@ export async function renewLease(
   const state = await checkRevision(directory.connection, check, signal);
   const known = state.isDone ? lease : followWrite(directory, lease, attributes, state.current);
   const isUnchanged = formatLeaseValue(attributes) === formatLeaseValue(known.attributes);
-  if (isUnchanged) {
+  if (isUnchanged && !mustWrite) {
     if (known.isReservation) return known;
     const storeLease = await keepStoreLeaseAlive(directory.connection, storeLeaseIdOf(known), signal);
     if (storeLease !== undefined) return { ...known, expiresAtMs: storeLease.expiresAtMs };
@@ -42,7 +49,7 @@ export async function renewLease(
   );
   if (written !== undefined) return written;
   // Written between our two steps: look again, which tells who did it.
-  return await renewLease(directory, known, attributes, signal);
+  return await renewLease(directory, known, wanted, signal);
 }
 
 /**

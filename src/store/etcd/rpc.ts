@@ -1,7 +1,13 @@
 // Single gRPC calls on one channel, and the methods we use. No fail-over, no authentication: see etcd-connection.ts.
 import type { Client, ClientDuplexStream, Metadata } from "@grpc/grpc-js";
 import { cancelled } from "../../async/cancellation.ts";
-import { AuthDefinition, KVDefinition, LeaseDefinition, WatchDefinition } from "../../etcd-api/etcd.ts";
+import {
+  AuthDefinition,
+  ClusterDefinition,
+  KVDefinition,
+  LeaseDefinition,
+  WatchDefinition,
+} from "../../etcd-api/etcd.ts";
 
 export interface RpcMethod<Request, Response> {
   /** `/etcdserverpb.KV/Range`. */
@@ -46,6 +52,7 @@ export const methods = {
   leaseKeepAlive: rpcMethod(LeaseDefinition, LeaseDefinition.methods.leaseKeepAlive),
   leaseTimeToLive: rpcMethod(LeaseDefinition, LeaseDefinition.methods.leaseTimeToLive),
   leaseLeases: rpcMethod(LeaseDefinition, LeaseDefinition.methods.leaseLeases),
+  memberList: rpcMethod(ClusterDefinition, ClusterDefinition.methods.memberList),
   authenticate: rpcMethod(AuthDefinition, AuthDefinition.methods.authenticate),
   watch: rpcMethod(WatchDefinition, WatchDefinition.methods.watch),
 };

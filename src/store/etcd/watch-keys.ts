@@ -2,7 +2,7 @@
 // delivered. Reconnects by itself; only a compaction ends it, since then the caller must read everything anew.
 import type { ClientDuplexStream } from "@grpc/grpc-js";
 import { BackOff } from "../../async/back-off.ts";
-import { describeError, FlannelError } from "../../errors.ts";
+import { describeError, FlannelError, hasCode } from "../../errors.ts";
 import { type Event, Event_EventType, WatchRequest, type WatchResponse } from "../../etcd-api/etcd.ts";
 import type { KeyRange } from "../../etcd-api/key-space.ts";
 import type { EtcdConnection, EtcdStream } from "./etcd-connection.ts";
@@ -16,7 +16,7 @@ export type WatchItem =
   /** The server answered; everything up to `revision` has been delivered. `isNew`: a watch was opened just now. */
   | { readonly type: "contact"; readonly revision: bigint; readonly isNew?: boolean }
   /** When the stream broke, and for each other reason while reconnecting goes on. */
-  | { readonly type: "disconnected"; readonly reason: string }
+  | { readonly type: "disconnected"; readonly reason: string; readonly isRefusal?: boolean }
   /** The last item: events were lost to compaction, or the store is another one or an older copy of itself. */
   | { readonly type: "compacted"; readonly isOtherStore: boolean };
 
@@ -55,8 +55,10 @@ export async function* watchKeys(
       }
     } catch (error) {
       if (signal.aborted) return;
-      const reason = describeError(error);
-      if (reasons.isNew(reason)) yield { type: "disconnected", reason };
+      const removal = await connection.members.whyGone(signal);
+      const reason = removal ?? describeError(error);
+      const isRefusal = removal !== undefined || hasCode(error, "STORE_UNAUTHORIZED");
+      if (reasons.isNew(reason)) yield { type: "disconnected", reason, ...(isRefusal && { isRefusal }) };
       await backOff.wait(signal).catch(() => undefined);
     }
   }
@@ -93,6 +95,7 @@ async function* watchOnce(
           yield { type: "compacted", isOtherStore: true };
           return;
         }
+        connection.members.learn(response.header?.memberId ?? 0n, url, signal);
       }
       next = resumeRevision(response, next);
       if (response.events.length === 0) {
