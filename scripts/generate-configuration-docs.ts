@@ -144,9 +144,14 @@ A flanneld that finds a wrong config at its start waits, as it does for a missin
 (\`event=config.invalid\`, \`flannelctl status\`, \`/readyz?verbose\`), is \`notReady\`, and comes up by itself as soon
 as the config is corrected. If it remembers a config from an earlier run it goes on with that one, as a running agent
 does with the one it has. Waiting is only for what is wrong with the config itself. What cannot work on this one host ends
-flanneld: a config whose backend this host cannot serve, such as host-gw with a \`--public-ip\` behind NAT, or IPv6 on an
-interface without an IPv6 address (exit code 2), and an interface that is not there (exit code 1). There a flag or the
+flanneld: a config whose backend this host cannot serve, such as host-gw with a \`--public-ip\` behind NAT (exit code 2),
+and an interface that is not there (exit code 1). There a flag or the
 host has to change, and the service manager starts flanneld again.
+
+A host that cannot serve the IPv6 of a dual-stack config (no global IPv6 address on the external interface, no IPv6 default
+route) serves IPv4: it leases no IPv6 subnet, is \`degraded\` with the reason \`family-missing\`, and adds IPv6 by itself as
+soon as it can. If IPv6 is enabled or disabled later, hosts keep their IPv4 subnet, and the lease moves to its new key in
+one transaction; \`flannelctl config set\` warns before about what changes on hosts.
 
 flanneld watches the config. It applies a change of keys marked "live" at once. It logs any other change as
 \`config.restart-needed\`, with the keys.

@@ -3,7 +3,7 @@ import { type Address, type Family, prefixAddress } from "../ip/address.ts";
 import type { LinkMessage } from "../netlink/rtnetlink/messages.ts";
 import type { ExternalInterface } from "./external-interface.ts";
 import { compileGoRegex } from "./go-regex.ts";
-import { addressFault, candidateAddresses, entryOf, faultText, hasOnlyHostPrefix } from "./interface-addresses.ts";
+import { addressFault, entryOf, faultText, hasOnlyHostPrefix, servingAddresses } from "./interface-addresses.ts";
 import {
   type Candidate,
   definedAddress,
@@ -118,7 +118,8 @@ function followAddress(
   facts: InterfaceFacts,
 ): Address | undefined {
   const previous = family === 4 ? external.address : external.ipv6Address;
-  const candidates = candidateAddresses(link, family, facts, new Set(previous === undefined ? [] : [previous]));
+  const remembered = new Set(previous === undefined ? [] : [previous]);
+  const candidates = servingAddresses(link, family, facts, { families: options.families, remembered });
   if (previous !== undefined && candidates.includes(previous)) return previous;
   const mayFloat = previous === undefined || external.hostPrefixes?.includes(family) === true;
   const others = candidates.filter((address) => mayFloat || !hasOnlyHostPrefix(address, link, facts));

@@ -9,7 +9,7 @@ import {
   prefixLength,
 } from "../ip/address.ts";
 import type { AddressMessage, LinkMessage } from "../netlink/rtnetlink/messages.ts";
-import type { InterfaceFacts } from "./interface-facts.ts";
+import type { InterfaceFacts, InterfaceOptions } from "./interface-facts.ts";
 
 // IFA_FLAGS of linux/if_addr.h.
 const IFA_F_TEMPORARY = 0x01;
@@ -55,6 +55,21 @@ export function candidateAddresses(
     .map((each) => ({ ...each, rank: remembered.has(each.address) ? -1 : rank(each, hasWiderGlobal) }))
     .sort((a, b) => a.rank - b.rank)
     .map(({ address }) => address);
+}
+
+/**
+ * As `candidateAddresses` with what is remembered. In dual stack a link-local IPv6 address, which every link has, is none
+ * by which other hosts reach this one, unless it was announced before.
+ */
+export function servingAddresses(
+  link: LinkMessage,
+  family: Family,
+  facts: InterfaceFacts,
+  { families, remembered }: Pick<InterfaceOptions, "families" | "remembered">,
+): Address[] {
+  const candidates = candidateAddresses(link, family, facts, remembered);
+  if (family === 4 || !families.has(4)) return candidates;
+  return candidates.filter((address) => unicastReach(address) === "global" || remembered?.has(address) === true);
 }
 
 interface DescribedAddress {

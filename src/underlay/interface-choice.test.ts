@@ -240,6 +240,12 @@ describe("a weak address does not outweigh a strong one", () => {
   });
 });
 
+test("in dual stack a link-local IPv6 address is none, unless it is named", () => {
+  const addresses = [address(2, "192.168.50.11/24"), address(2, "fe80::5/64")];
+  expect(() => choose({ ...dual, interfaces: ["eth0"] }, { addresses })).toThrow(/eth0 has no usable IPv6 address/);
+  expect(choose({ ...dual, interfaces: ["fe80::5"] }, { addresses }).ipv6Address).toBe("fe80::5");
+});
+
 test("--iface also takes an alternative name", () => {
   const links = [link(2, "enp0s31f6", { altNames: ["lan0", "eth0"] }), link(3, "eth0")];
   const addresses = [address(2, "192.168.50.11/24"), address(3, "192.168.50.12/24")];

@@ -13,6 +13,7 @@ import {
   faultText,
   hasOnlyHostPrefix,
   linkWithAddress,
+  servingAddresses,
 } from "./interface-addresses.ts";
 import type { InterfaceFacts, InterfaceOptions } from "./interface-facts.ts";
 import { leadsOut, linkOfRoute, wayOut } from "./way-out.ts";
@@ -68,6 +69,7 @@ export function chooseInterface(options: InterfaceOptions, facts: InterfaceFacts
     "INTERFACE_NOT_FOUND",
     `cannot choose the external interface: ${reasons.join("; ")}. ` +
       `Interfaces of this host: ${describeInterfaces(facts)}. Name one with --iface`,
+    { details: { reasons: reasons.join("; ") } },
   );
 }
 
@@ -213,7 +215,7 @@ function complete(candidate: Candidate, options: InterfaceOptions, facts: Interf
   const addressOf = (family: Family, required: boolean): Address | undefined => {
     if (!families.has(family)) return undefined;
     const known = family === 4 ? candidate.address : candidate.ipv6Address;
-    const best = known ?? candidateAddresses(link, family, facts, options.remembered)[0];
+    const best = known ?? servingAddresses(link, family, facts, options)[0];
     if (best === undefined && required) throw notFound(noAddressText(link, family, facts));
     return best;
   };
@@ -244,7 +246,7 @@ export function wayFrom(
   if (leadsOut(address, link, facts)) return undefined;
   const way = wayOut(familyOf(address), options, facts);
   if (way === undefined || way.link.index === link.index) return undefined;
-  const bound = ([4, 6] as const).map((family) => candidateAddresses(link, family, facts, options.remembered)[0]);
+  const bound = ([4, 6] as const).map((family) => servingAddresses(link, family, facts, options)[0]);
   return {
     link: way.link,
     mtuBytes: way.mtuBytes,

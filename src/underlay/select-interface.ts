@@ -26,6 +26,26 @@ export async function selectExternalInterface(
   }
 }
 
+export interface ServedInterface extends InterfaceChoice {
+  /** What serves both families is not there, and IPv4 alone was chosen: why. */
+  readonly ipv6Reason?: string;
+}
+
+/** As `selectExternalInterface`; in dual stack a host that cannot serve IPv6 serves IPv4. */
+export async function selectServedInterface(options: InterfaceOptions, rtnetlink: Rtnetlink): Promise<ServedInterface> {
+  try {
+    return await selectExternalInterface(options, rtnetlink);
+  } catch (error) {
+    const { families } = options;
+    if (!hasCode(error, "INTERFACE_NOT_FOUND") || !families.has(4) || !families.has(6)) throw error;
+    const ipv4Only = { ...options, families: new Set([4] as const) };
+    const choice = await selectExternalInterface(ipv4Only, rtnetlink).catch(() => {
+      throw error;
+    });
+    return { ...choice, ipv6Reason: String(error.details["reasons"]) };
+  }
+}
+
 /** Whether the choice would be another one if all addresses were free that are being checked. */
 function isDetectionInTheWay(options: InterfaceOptions, facts: InterfaceFacts): boolean {
   if (!facts.addresses.some((entry) => addressFault(entry) === "tentative")) return false;

@@ -100,7 +100,18 @@ test("adding IPv6 to a running network is allowed, taking IPv4 away is not", asy
   await set(good);
   etcd.ctl("put", "/coreos.com/network/subnets/10.5.34.0-24", lease);
   const dual = '{"Network":"10.5.0.0/16","EnableIPv6":true,"IPv6Network":"fd00:5::/48","Backend":{"Type":"vxlan"}}';
-  expect((await set(dual)).exitCode).toBe(0);
+  const { exitCode: added, stderr: told } = await set(dual);
+  expect(added).toBe(0);
+  expect(told).toMatch(/warning: 1 host gets an IPv6 subnet when the agent restarts and keeps its IPv4 subnet/);
+  expect((await set(good, "--force")).stderr).toBe("");
+  const smaller = await set(good.replace('"Backend"', '"SubnetLen":25,"Backend"'), "--json");
+  expect(configSetOutputSchema.parse(JSON.parse(smaller.stdout)).warnings).toEqual([
+    {
+      path: "Network",
+      message: "1 host gets another IPv4 subnet when the agent restarts: re-create the containers there",
+    },
+  ]);
+  await set(dual);
   const only6 = '{"EnableIPv4":false,"EnableIPv6":true,"IPv6Network":"fd00:5::/48","Backend":{"Type":"vxlan"}}';
   const { exitCode, stderr } = await set(only6);
   expect(exitCode).toBe(1);

@@ -52,6 +52,7 @@ describe("stateReasons", () => {
     [{ isWarmStart: true }, "notReady", "lease-unconfirmed", "using remembered state: the store has not answered yet"],
     [{ isSubnetFileWritten: false }, "notReady", "subnet-file-missing", "the subnet file is not written yet"],
     [{ externalInterfaceProblem: "eth0 is down" }, "notReady", "interface-unusable", "eth0 is down"],
+    [{ ipv6Problem: "no address" }, "degraded", "family-missing", "IPv4 alone is served: no address"],
     [{ forwardingOff: ["IPv4 forwarding is off"] }, "notReady", "forwarding-off", "IPv4 forwarding is off"],
     [{ dataPlaneProblem: "IPv6 is lost" }, "notReady", "data-plane-failed", "packets are not carried: IPv6 is lost"],
     [

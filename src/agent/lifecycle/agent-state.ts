@@ -44,6 +44,11 @@ export const reasonDefinitions = {
     state: "notReady",
     argument: "The external interface cannot be used; it is the route to all peers.",
   },
+  "family-missing": {
+    state: "degraded",
+    argument:
+      "The network uses IPv6 and this host has no IPv6 address that other hosts could use; IPv4 packets flow as usual.",
+  },
   "forwarding-off": {
     state: "notReady",
     argument: "The kernel drops every packet from and to containers.",
@@ -173,6 +178,8 @@ export interface StateFacts {
   /** Ms since the store's last answer; undefined when it never answered. */
   readonly storeAgeMs?: number;
   readonly externalInterfaceProblem?: string;
+  /** Why this host does not serve the network's IPv6, while it serves IPv4. */
+  readonly ipv6Problem?: string;
   /** Evidence for each family that is not forwarded. */
   readonly forwardingOff: readonly string[];
   /** Why our own data plane carries no packets, or not all. */
@@ -236,12 +243,14 @@ function leaseReasons(facts: StateFacts): StateReason[] {
 
 function wayReasons({
   externalInterfaceProblem,
+  ipv6Problem,
   forwardingOff,
   dataPlaneProblem,
   forwardDrops,
 }: StateFacts): StateReason[] {
   return [
     ...(externalInterfaceProblem === undefined ? [] : [reason("interface-unusable", externalInterfaceProblem)]),
+    ...(ipv6Problem === undefined ? [] : [reason("family-missing", `IPv4 alone is served: ${ipv6Problem}`)]),
     ...forwardingOff.map((evidence) => reason("forwarding-off", evidence)),
     ...(dataPlaneProblem === undefined
       ? []

@@ -1,29 +1,22 @@
-// The agent: wires store, lease, network and files together and follows what changes. It decides nothing about the host
-// itself. Order of start and stop: docs/architecture.md.
-import type { BackendRegistry } from "../../backend/registry.ts";
-import type { AgentOptions } from "../../config/agent-options.ts";
 import { compareNetworkConfig } from "../../config/compare-network-config.ts";
 import type { NetworkConfig } from "../../config/network-config.ts";
 import { describeError, FlannelError, isCancelled } from "../../errors.ts";
 import type { LeaseChange, LeasedSubnets, OwnLease } from "../../lease/lease.ts";
+import { withLostFamily } from "../../lease/lease-owner.ts";
 import { LeaseTable } from "../../lease/lease-table.ts";
-import type { Rtnetlink } from "../../netlink/rtnetlink/rtnetlink.ts";
-import type { NetworkIdentity } from "../../store/network-identity.ts";
-import type { LeaseRequest, NetworkConfigDocument, SubnetStore } from "../../store/subnet-store.ts";
-import type { DescriptorKeeper } from "../../sys/service-descriptors.ts";
-import type { AgentLogger } from "../../telemetry/create-logger.ts";
-import type { MetricsRecorder } from "../../telemetry/metrics/metrics.ts";
+import type { LeaseRequest, NetworkConfigDocument } from "../../store/subnet-store.ts";
 import type { ExternalInterface } from "../../underlay/external-interface.ts";
 import type { FollowedInterface } from "../../underlay/follow-interface.ts";
 import { readSubnetFile } from "../state/subnet-file.ts";
-import type { RememberedState, WarmState } from "../state/warm-state.ts";
+import type { RememberedState } from "../state/warm-state.ts";
 import { AgentFiles } from "./agent-files.ts";
+import type { AgentEnd, AgentParts } from "./agent-parts.ts";
 import type { StateReason } from "./agent-state.ts";
 import { type ActiveConfig, type ConfigChange, faultOfConfig, judgeConfigChange, readConfig } from "./config-change.ts";
 import { ConfigNews } from "./config-news.ts";
 import { prepareWarmStart, tellWarmStart } from "./data-plane-start.ts";
 import { DropWatch } from "./drop-watch.ts";
-import { isMoved, tellInterface } from "./interface-news.ts";
+import { isMoved, tellInterface, tellIpv6Arrival } from "./interface-news.ts";
 import { LeaseKeeper } from "./lease-keeper.ts";
 import { tellAcquired } from "./lease-news.ts";
 import { leaseRequest } from "./lease-request.ts";
@@ -34,27 +27,6 @@ import { currentReasons } from "./state-facts.ts";
 import { acquireLease, runStoreSession, type Waiting } from "./store-session.ts";
 import { StoreView } from "./store-view.ts";
 import { WarmStart } from "./warm-start.ts";
-
-/** How the agent ended: asked to, by a failure, or to begin anew with another configuration. */
-export type AgentEnd = { readonly type: "failed"; readonly error: unknown } | { readonly type: "restart" };
-
-export interface AgentParts {
-  readonly options: AgentOptions;
-  readonly backends: BackendRegistry;
-  readonly logger: AgentLogger;
-  readonly metrics: MetricsRecorder;
-  readonly store: SubnetStore;
-  readonly networkIdentity: NetworkIdentity;
-  readonly descriptorKeeper: DescriptorKeeper;
-  readonly rtnetlink: Rtnetlink;
-  readonly warmState: WarmState;
-  readonly remembered: RememberedState | undefined;
-  readonly hostAddresses: ReadonlySet<string>; // at the start
-  readonly beginsAnew: boolean; // the last agent of this process ended with "restart"
-  readonly signal: AbortSignal;
-  /** After every change that readiness, files or status may depend on. */
-  readonly onSettled: () => void;
-}
 
 export class Agent implements AsyncDisposable {
   readonly ended: Promise<AgentEnd>;
@@ -135,6 +107,7 @@ export class Agent implements AsyncDisposable {
       storeView: this.storeView,
       dropWatch: this.dropWatch,
       interfaceProblem: this.#interface?.reason,
+      ipv6Problem: this.#network?.ipv6Reason ?? this.#interface?.ipv6Reason,
       isSubnetFileWritten: this.#files.isSubnetFileCurrent,
       arePeersProgrammed: this.#arePeersProgrammed,
       isWarmStart: this.#isWarm,
@@ -222,7 +195,7 @@ export class Agent implements AsyncDisposable {
     }
     this.#config = next;
     if (live.length > 0) {
-      this.#network?.setConfig(this.#parts.backends.create(next.config), next.config.masqueradeExclude);
+      this.#network?.setConfig(next.config);
       this.configNews.applied(live);
     }
     this.configNews.restartNeeded(restart);
@@ -248,6 +221,10 @@ export class Agent implements AsyncDisposable {
       signal: this.#signal,
       onPass: () => this.settle(),
       onExternalInterface: (followed, previous) => this.#onExternalInterface(followed, previous),
+      onIpv6Arrival: () => {
+        tellIpv6Arrival(this.#parts.logger);
+        this.#end({ type: "restart" });
+      },
     });
     return this.#network;
   }
@@ -328,7 +305,7 @@ export class Agent implements AsyncDisposable {
     const network = this.#network;
     if (network === undefined || this.#keeper === undefined) return;
     try {
-      this.#keeper.setAttributes(network.attributes());
+      this.#keeper.setAttributes(withLostFamily(network.attributes(), this.#keeper.lease));
     } catch (error) {
       const message = "this host's address does not fit the network configuration: keeping the lease unchanged";
       this.#parts.logger.error("lease.not-announced", message, { error: describeError(error) });

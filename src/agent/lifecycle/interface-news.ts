@@ -1,7 +1,22 @@
-// What is said in the log about the external interface when it changed.
+// What is said in the log about the external interface: at its choice, and when it changed.
 import type { Logger } from "../../telemetry/logger.ts";
 import type { ExternalInterface } from "../../underlay/external-interface.ts";
 import type { FollowedInterface } from "../../underlay/follow-interface.ts";
+import type { ServedInterface } from "../../underlay/select-interface.ts";
+
+export function tellChosen(logger: Logger, { interface: external, warnings, ipv6Reason }: ServedInterface): void {
+  for (const warning of warnings) logger.warn("interface.odd", warning);
+  const { name, mtuBytes, address, ipv6Address, publicIp, publicIpv6 } = external;
+  const facts = { interface: name, mtuBytes, address, ipv6Address, publicIp, publicIpv6 };
+  logger.info("interface.chosen", `using interface ${name} to reach the peers`, facts);
+  if (ipv6Reason === undefined) return;
+  const message = "the network uses IPv6, which this host cannot serve: serving IPv4 alone until it can";
+  logger.warn("interface.no-ipv6", message, { reason: ipv6Reason });
+}
+
+export function tellIpv6Arrival(logger: Logger): void {
+  logger.info("interface.ipv6-arrived", "this host can serve IPv6 now: starting anew with both address families");
+}
 
 export function tellInterface(logger: Logger, followed: FollowedInterface, previous: ExternalInterface): void {
   const { name, mtuBytes, address, ipv6Address } = followed.interface;

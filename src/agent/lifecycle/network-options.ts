@@ -1,4 +1,4 @@
-// What one network is opened with.
+// What a Network is opened with.
 import type { Backend } from "../../backend/backend.ts";
 import type { Identities } from "../../backend/identities.ts";
 import type { BackendRegistry } from "../../backend/registry.ts";
@@ -15,13 +15,15 @@ import type { FollowedInterface } from "../../underlay/follow-interface.ts";
 import type { InterfaceOptions } from "../../underlay/interface-facts.ts";
 
 export interface NetworkOptions {
+  /** Becomes the network's, which releases it after all else: the firewall, claims on devices. */
+  readonly held: AsyncDisposable;
   readonly backends: BackendRegistry;
   /** One of them. */
   readonly backend: Backend;
   readonly identities: Identities;
-  /** On the backend's devices; released with the network. */
-  readonly claims: Disposable;
   readonly externalInterface: ExternalInterface;
+  /** Why this host does not serve the IPv6 of the configuration. */
+  readonly ipv6Reason: string | undefined;
   /** How the interface was chosen: a new address on it is chosen the same way. */
   readonly selection: InterfaceOptions;
   /** Devices of an earlier configuration, to be removed. */
@@ -29,9 +31,8 @@ export interface NetworkOptions {
   readonly networks: readonly Prefix[];
   readonly rules: RuleOptions;
   readonly masqueradeExclude: MasqueradeExclude | undefined;
-  /** Becomes the network's. */
-  readonly firewall: Firewall;
   /** These stay the caller's. */
+  readonly firewall: Firewall;
   readonly descriptorKeeper: DescriptorKeeper;
   readonly rtnetlink: Rtnetlink;
   readonly logger: Logger;

@@ -3,7 +3,8 @@
 import { setImmediate } from "node:timers/promises";
 import type { Backend, BackendPlan, BackendRuntime, HostFacts, RuntimeStatus } from "../../backend/backend.ts";
 import { type Identities, matchesIdentity } from "../../backend/identities.ts";
-import type { MasqueradeExclude } from "../../config/network-config.ts";
+import type { MasqueradeExclude, NetworkConfig } from "../../config/network-config.ts";
+import { servedConfig } from "../../config/served-config.ts";
 import type { CheckContext } from "../../doctor/check.ts";
 import { describeError } from "../../errors.ts";
 import type { Firewall } from "../../firewall/firewall.ts";
@@ -106,6 +107,10 @@ export class Network implements AsyncDisposable {
   /** Those that this host serves. */
   get families(): ReadonlySet<Family> {
     return this.#options.selection.families;
+  }
+
+  get ipv6Reason(): string | undefined {
+    return this.#options.ipv6Reason;
   }
 
   get facts(): HostFacts {
@@ -212,9 +217,10 @@ export class Network implements AsyncDisposable {
     this.#replan();
   }
 
-  setConfig(backend: Backend, masqueradeExclude: MasqueradeExclude | undefined): void {
-    this.#backend = backend;
-    this.#masqueradeExclude = masqueradeExclude;
+  /** All of it, also families that this host does not serve. */
+  setConfig(config: NetworkConfig): void {
+    this.#backend = this.#options.backends.create(servedConfig(config, this.families));
+    this.#masqueradeExclude = config.masqueradeExclude;
     this.#replan();
   }
 
@@ -330,8 +336,7 @@ export class Network implements AsyncDisposable {
     await this.#planning;
     await this.#runtime?.[Symbol.asyncDispose]();
     await this.checks[Symbol.asyncDispose]();
-    await this.firewall[Symbol.asyncDispose]();
     await this.reconciler[Symbol.asyncDispose]();
-    this.#options.claims[Symbol.dispose]();
+    await this.#options.held[Symbol.asyncDispose]();
   }
 }

@@ -4,17 +4,19 @@ import { restoreIdentities } from "../../backend/identities.ts";
 import type { BackendRegistry } from "../../backend/registry.ts";
 import type { AgentOptions } from "../../config/agent-options.ts";
 import type { NetworkConfig } from "../../config/network-config.ts";
+import { familiesOf, servedConfig } from "../../config/served-config.ts";
 import { Firewall } from "../../firewall/firewall.ts";
 import { ruleSuffix } from "../../firewall/rule-suffix.ts";
-import type { Family } from "../../ip/address.ts";
 import type { Rtnetlink } from "../../netlink/rtnetlink/rtnetlink.ts";
 import type { NetworkIdentity } from "../../store/network-identity.ts";
 import type { DescriptorKeeper } from "../../sys/service-descriptors.ts";
 import type { Logger } from "../../telemetry/logger.ts";
 import type { MetricsRecorder } from "../../telemetry/metrics/metrics.ts";
-import { selectExternalInterface } from "../../underlay/select-interface.ts";
+import { Ipv6Arrival } from "../../underlay/ipv6-arrival.ts";
+import { selectServedInterface } from "../../underlay/select-interface.ts";
 import { DeviceClaims } from "../state/device-claims.ts";
 import type { RememberedState } from "../state/warm-state.ts";
+import { tellChosen } from "./interface-news.ts";
 import { interfaceSelection } from "./interface-selection.ts";
 import { Network } from "./network.ts";
 import type { NetworkOptions } from "./network-options.ts";
@@ -32,21 +34,23 @@ export interface OpenNetworkOptions {
   readonly signal: AbortSignal;
   readonly onPass: NetworkOptions["onPass"];
   readonly onExternalInterface: NetworkOptions["onExternalInterface"];
+  /** The network was opened without IPv6, which this host can serve now. */
+  readonly onIpv6Arrival: () => void;
 }
 
 /** Throws `CONFIG_INVALID`, `INTERFACE_NOT_FOUND`, or `AGENT_RUNNING` when another agent keeps our device. */
 export async function openNetwork(options: OpenNetworkOptions): Promise<Network> {
-  const { backends, config, agentOptions, remembered, rtnetlink, logger, metrics, signal, onPass } = options;
-  const backend = backends.create(config);
+  const { backends, agentOptions, remembered, rtnetlink, logger, metrics, signal, onPass } = options;
   const links = await rtnetlink.dump("link");
-  const families = familiesOf(config);
-  const overlayDevices = backend.devices;
-  const selection = interfaceSelection({ agentOptions, families, remembered, links, overlayDevices });
-  const chosen = await selectExternalInterface(selection, rtnetlink);
-  for (const warning of chosen.warnings) logger.warn("interface.odd", warning);
-  const { name, mtuBytes, address, ipv6Address, publicIp, publicIpv6 } = chosen.interface;
-  const facts = { interface: name, mtuBytes, address, ipv6Address, publicIp, publicIpv6 };
-  logger.info("interface.chosen", `using interface ${name} to reach the peers`, facts);
+  const families = familiesOf(options.config);
+  const overlayDevices = backends.create(options.config).devices;
+  const wanted = interfaceSelection({ agentOptions, families, remembered, links, overlayDevices });
+  const chosen = await selectServedInterface(wanted, rtnetlink);
+  tellChosen(logger, chosen);
+  const { ipv6Reason } = chosen;
+  const selection = ipv6Reason === undefined ? wanted : { ...wanted, families: new Set([4] as const) };
+  const config = servedConfig(options.config, selection.families);
+  const backend = backends.create(config);
   const identities = restoreIdentities(backends.modules, backend.type, remembered?.identities ?? {}, {
     devices: backend.devices,
     links,
@@ -65,16 +69,26 @@ export async function openNetwork(options: OpenNetworkOptions): Promise<Network>
     signal,
     onChange: onPass,
   });
+  const arrival =
+    ipv6Reason && Ipv6Arrival.open({ selection: wanted, rtnetlink, logger, onArrival: options.onIpv6Arrival });
+  const held: AsyncDisposable = {
+    async [Symbol.asyncDispose]() {
+      if (arrival) await arrival[Symbol.asyncDispose]();
+      await firewall[Symbol.asyncDispose]();
+      claims[Symbol.dispose]();
+    },
+  };
   try {
     return await Network.open({
+      held,
       backends,
       backend,
       identities,
       rules: agentOptions.rules,
       masqueradeExclude: config.masqueradeExclude,
       firewall,
-      claims,
       externalInterface: chosen.interface,
+      ipv6Reason,
       selection,
       // By now it may be another agent's: then it is not for us to remove.
       staleDevices: earlier.filter((device) => claims.tryAdd(device)),
@@ -88,15 +102,7 @@ export async function openNetwork(options: OpenNetworkOptions): Promise<Network>
       onExternalInterface: options.onExternalInterface,
     });
   } catch (error) {
-    await firewall[Symbol.asyncDispose]();
-    claims[Symbol.dispose]();
+    await held[Symbol.asyncDispose]();
     throw error;
   }
-}
-
-function familiesOf(config: NetworkConfig): ReadonlySet<Family> {
-  const families = new Set<Family>();
-  if (config.ipv4 !== undefined) families.add(4);
-  if (config.ipv6 !== undefined) families.add(6);
-  return families;
 }

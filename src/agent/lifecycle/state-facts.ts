@@ -16,6 +16,7 @@ export interface StateSources {
   readonly storeView: StoreView;
   readonly dropWatch: DropWatch;
   readonly interfaceProblem: string | undefined;
+  readonly ipv6Problem: string | undefined;
   readonly isSubnetFileWritten: boolean;
   readonly arePeersProgrammed: boolean;
   readonly isWarmStart: boolean;
@@ -51,6 +52,7 @@ export function currentReasons(sources: StateSources): StateReason[] {
     ...(refusal !== undefined && { storeRefusal: refusal }),
     ...(obstacle !== undefined && { leaseObstacle: obstacle }),
     ...(dataPlaneProblem !== undefined && { dataPlaneProblem }),
+    ...(sources.ipv6Problem !== undefined && { ipv6Problem: sources.ipv6Problem }),
     ...(interfaceProblem !== undefined && { externalInterfaceProblem: interfaceProblem }),
   });
 }

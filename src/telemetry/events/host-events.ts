@@ -58,9 +58,16 @@ export const hostEvents = {
     "Check that the other hosts can reach the new address.",
   ),
   "interface.chosen": info("The line has the interface and the address by which this host reaches its peers."),
+  "interface.ipv6-arrived": info(
+    "A host that lacked IPv6 can serve it now; the agent starts anew, in the same process.",
+  ),
   "interface.look-failed": warn(
     "The agent could not read the external interface; it retries.",
     "Correct what the line names.",
+  ),
+  "interface.no-ipv6": warn(
+    "The network configuration enables IPv6 and this host cannot serve it; it serves IPv4 alone, and IPv6 as soon as it can.",
+    "Give the external interface an IPv6 address, or choose another interface with `--iface`; the line has the reason.",
   ),
   "interface.odd": warn(
     "The choice of the external interface is unusual, for example a public IP that no interface has.",

@@ -18,6 +18,7 @@ import {
   type ResolvedConfig,
 } from "../session/json-output.ts";
 import { withStore } from "../session/open-store.ts";
+import { configImpact } from "./config-impact.ts";
 
 /** Prints the stored text as it is, so that it can be piped into an editor and back into `config set`. */
 export async function getConfig(invocation: Invocation): Promise<ExitCode> {
@@ -46,8 +47,9 @@ export async function setConfig(
   { force }: { readonly force: boolean },
 ): Promise<ExitCode> {
   const text = (await readConfigFile(invocation, file)).trim();
-  const { config, warnings } = parse(text);
-  for (const { message } of warnings) remark(invocation, `warning: ${message}`);
+  const { config, warnings: odd } = parse(text);
+  const warnings = [...odd];
+  for (const { message } of odd) remark(invocation, `warning: ${message}`);
   const { signal } = invocation;
   const output = await withStore(invocation, async (store) => {
     const stored = await store.networkConfig(signal).catch((error: unknown) => {
@@ -55,14 +57,19 @@ export async function setConfig(
       throw error;
     });
     if (stored?.text === text) return { changed: false, revision: stored.revision };
-    if (!force) refuseOtherNetwork(config, stored?.text, await store.list(signal));
+    const leases = await store.list(signal);
+    if (!force) refuseOtherNetwork(config, stored?.text, leases);
+    for (const warning of configImpact(config, leases)) {
+      remark(invocation, `warning: ${warning.message}`);
+      warnings.push(warning);
+    }
     const { revision } = await store.setConfig(text, stored?.revision, signal);
     return { changed: true, revision };
   });
   present(
     invocation,
     configSetOutputSchema,
-    { changed: output.changed, revision: String(output.revision), warnings: [...warnings], config: resolved(config) },
+    { changed: output.changed, revision: String(output.revision), warnings, config: resolved(config) },
     ({ changed, config: shown }) => [changed ? "stored:" : "already stored:", ...describeConfig(shown)],
   );
   return exitCodes.ok;

@@ -1,0 +1,31 @@
+// What an agent is started with, and how it ends.
+import type { BackendRegistry } from "../../backend/registry.ts";
+import type { AgentOptions } from "../../config/agent-options.ts";
+import type { Rtnetlink } from "../../netlink/rtnetlink/rtnetlink.ts";
+import type { NetworkIdentity } from "../../store/network-identity.ts";
+import type { SubnetStore } from "../../store/subnet-store.ts";
+import type { DescriptorKeeper } from "../../sys/service-descriptors.ts";
+import type { AgentLogger } from "../../telemetry/create-logger.ts";
+import type { MetricsRecorder } from "../../telemetry/metrics/metrics.ts";
+import type { RememberedState, WarmState } from "../state/warm-state.ts";
+
+/** How the agent ended: asked to, by a failure, or to begin anew with another configuration. */
+export type AgentEnd = { readonly type: "failed"; readonly error: unknown } | { readonly type: "restart" };
+
+export interface AgentParts {
+  readonly options: AgentOptions;
+  readonly backends: BackendRegistry;
+  readonly logger: AgentLogger;
+  readonly metrics: MetricsRecorder;
+  readonly store: SubnetStore;
+  readonly networkIdentity: NetworkIdentity;
+  readonly descriptorKeeper: DescriptorKeeper;
+  readonly rtnetlink: Rtnetlink;
+  readonly warmState: WarmState;
+  readonly remembered: RememberedState | undefined;
+  readonly hostAddresses: ReadonlySet<string>; // at the start
+  readonly beginsAnew: boolean; // the last agent of this process ended with "restart"
+  readonly signal: AbortSignal;
+  /** After every change that readiness, files or status may depend on. */
+  readonly onSettled: () => void;
+}
