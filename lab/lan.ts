@@ -23,6 +23,11 @@ export interface Lan extends AsyncDisposable {
   readonly storeAddress: string;
   /** The host with that number, from 1. */
   host(number: number): LabHost;
+  /**
+   * Throws the host's network namespace away and makes a new one with the same addresses: a machine that was off. Its
+   * processes must have ended.
+   */
+  replaceHost(host: LabHost): Promise<void>;
 }
 
 /**
@@ -52,8 +57,18 @@ export async function createLan(options: LanOptions = {}): Promise<Lan> {
     hosts,
     storeAddress: segments[0].ipv4Gateway ?? segments[0].ipv6Gateway ?? "127.0.0.1",
     host: (number) => hostWithNumber(hosts, number),
+    replaceHost,
     [Symbol.asyncDispose]: () => disposer.disposeAsync(),
   };
+}
+
+async function replaceHost(host: LabHost): Promise<void> {
+  // The port goes with its other end, but a moment later.
+  await boxNamespace.ip("link", "del", "dev", host.name);
+  await removeNamespaces([host.name]);
+  await createNamespaces([host.name]);
+  await boxNamespace.ipBatch(portLines(host));
+  await host.prepare();
 }
 
 function hostWithNumber(hosts: readonly LabHost[], number: number): LabHost {

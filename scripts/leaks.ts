@@ -1,6 +1,6 @@
-// What tests may leave behind on the machine: namespaces, links, mounts, processes. Taken before and after a run.
+// What tests may leave behind on the machine: namespaces, links, mounts, processes, control groups. Taken before and after a run.
 import { execFileSync } from "node:child_process";
-import { readdirSync, readFileSync } from "node:fs";
+import { globSync, readdirSync, readFileSync } from "node:fs";
 
 /** Everything that a test starts inherits this variable, so that its processes are known among all others. */
 export const runMarker = "FLANNEL_TEST_RUN";
@@ -31,12 +31,18 @@ function markedProcesses(runId: string): string[] {
     });
 }
 
+/** Those of the lab's Kubernetes nodes: boxes have none of their own. */
+function controlGroups(runId: string): string[] {
+  return globSync(`/sys/fs/cgroup/{,*/}flannel-lab-${runId}-*`);
+}
+
 /** One line for each thing that is there now. Needs root. */
 export function takeInventory(runId: string): ReadonlySet<string> {
   return new Set([
     ...namesOf(["ip", "-j", "netns", "list"]).map((name) => `network namespace ${name}`),
     ...namesOf(["ip", "-j", "link"]).map((name) => `link ${name}`),
     ...mountPoints().map((mount) => `mount ${mount}`),
+    ...controlGroups(runId).map((path) => `control group ${path}`),
     ...markedProcesses(runId).map((line) => `process ${line}`),
   ]);
 }

@@ -56,6 +56,9 @@ find_missing_packages() {
     want openssl openssl
     want shellcheck shellcheck
     want docker.io dockerd
+    want containerd containerd
+    want runc runc
+    [ -x /usr/lib/cni/bridge ] || missing="$missing containernetworking-plugins"
     want ipset ipset
     want busybox-static busybox
     want firewalld firewalld

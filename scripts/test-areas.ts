@@ -16,12 +16,16 @@ const soakMinutes = 10;
 const otherNodes = ["22.23.3", "26.10.0"];
 const labTestOnOtherNodes = "test/lab/first-network.test.ts";
 
-/** Tests with a whole kernel for each power failure: `npm run test:long` has them, and who names them. */
-const secondKernelTests = "test/embedded/power-loss.test.ts";
+/**
+ * `npm run test:long` has them, and who names them: tests with a whole kernel for each power failure, and all below a
+ * folder `long`.
+ */
+const longTests = /^test\/(embedded\/power-loss\.test\.ts$|[^/]+\/long\/)/;
 
 /** What takes long starts first, so that nothing long is left alone at the end. Rough seconds on an idle machine. */
 const longRuns: ReadonlyMap<string, number> = new Map([
   ["embedded", 250],
+  ["test/kube/cluster.test.ts", 150],
   ["test/lab/systemd.test.ts", 75],
   ["etcd", 70],
   ["test/lab/udp-mixed.test.ts", 65],
@@ -71,13 +75,24 @@ export function selectRuns(selection: Selection): Runs {
     ...plainRuns("embedded", "test/{embedded/**/*,etcd/{acquire,keys,renew,watch,watch-faults}}.test.ts", selection),
     ...boxedRuns("kernel", selection),
     ...boxedRuns("lab", selection),
+    ...boxedRuns("kube", selection),
     ...otherNodes.flatMap((version) => otherNodeRuns(version, selection)),
     ...soakRuns(selection),
   ];
   return runs.toSorted((a, b) => b.seconds - a.seconds);
 }
 
-const areaNames = ["unit", "system", "etcd", "embedded", "kernel", "lab", ...otherNodes.map(nameOfNode), "soak"];
+const areaNames = [
+  "unit",
+  "system",
+  "etcd",
+  "embedded",
+  "kernel",
+  "lab",
+  "kube",
+  ...otherNodes.map(nameOfNode),
+  "soak",
+];
 
 function nameOfNode(version: string): string {
   return `node${version.split(".")[0]}`;
@@ -88,7 +103,7 @@ function selectFiles(area: string, pattern: string, { filters, isLong }: Selecti
   const parts = filters.filter((filter) => !areaNames.includes(filter));
   const isNamed = (file: string) => parts.some((part) => file.includes(part));
   const isWhole = filters.length === 0 || filters.includes(area);
-  return files.filter((file) => isNamed(file) || (isWhole && (isLong || file !== secondKernelTests)));
+  return files.filter((file) => isNamed(file) || (isWhole && (isLong || !longTests.test(file))));
 }
 
 function secondsOf(label: string): number {

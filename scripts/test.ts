@@ -7,6 +7,7 @@ import { availableParallelism, tmpdir } from "node:os";
 import { join } from "node:path";
 import { parseArgs } from "node:util";
 import { allCapabilities, missingCapabilities } from "../lab/capability.ts";
+import { buildKubernetes } from "../lab/kubernetes/program.ts";
 import { describeFuzzScale, fuzzEnvironment } from "../test/support/fuzz-scale.ts";
 import { runMarker, takeInventory } from "./leaks.ts";
 import { type AreaRun, type Selection, selectRuns } from "./test-areas.ts";
@@ -20,12 +21,24 @@ const runsAtOnce = Math.min(availableParallelism(), 4) + 1;
 
 /** A machine that cannot make the networks of the tests is said to be so, once, and fails the suite. */
 async function checkMachine(runs: readonly AreaRun[]): Promise<Tally[]> {
-  if (!runs.some(({ area }) => area === "kernel" || area === "lab")) return [];
+  if (!runs.some(({ area }) => ["kernel", "lab", "kube"].includes(area))) return [];
   const missing = await missingCapabilities(allCapabilities);
   if (missing.length === 0) return [passedRun];
   for (const { name, reason } of missing) console.log(`FAILED  this machine has no ${name}: ${reason.trim()}`);
   console.log("The tests need all of them. These areas do not: npm test -- unit system etcd");
   return [failedRun];
+}
+
+/** The tests on Kubernetes find it built. The first run on a machine tells what takes so long. */
+async function prepareKubernetes(runs: readonly AreaRun[]): Promise<Tally[]> {
+  if (!runs.some(({ area }) => area === "kube")) return [];
+  try {
+    await buildKubernetes((message) => console.log(`set-up: ${message}`));
+    return [];
+  } catch (error) {
+    console.log(`FAILED  ${error instanceof Error ? error.message : String(error)}`);
+    return [failedRun];
+  }
 }
 
 async function runOne(run: AreaRun): Promise<Tally> {
@@ -95,7 +108,7 @@ async function main(selection: Selection): Promise<number> {
   process.env["TMPDIR"] = temporary;
   try {
     const before = takeInventory(runId);
-    const tallies = await checkMachine(runs);
+    const tallies = [...(await checkMachine(runs)), ...(await prepareKubernetes(runs))];
     if (!tallies.includes(failedRun)) tallies.push(...(await runAll(runs)));
     tallies.push(reportLeaks(before, takeInventory(runId)));
     const minutes = ((performance.now() - started) / 60_000).toFixed(1);
