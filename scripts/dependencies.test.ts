@@ -39,7 +39,9 @@ describe("dependencies", () => {
   it("From Debian: the packages that set-up wants are those that are explained", () => {
     const setup = read("scripts/setup.sh");
     const wanted = [...setup.matchAll(/^ +want (\S+) \S+$/gm)].map((match) => match[1]);
-    expect([...wanted, "libfaketime"].sort()).toEqual([...documented("From Debian").keys()]);
+    expect([...wanted, "containernetworking-plugins", "libfaketime"].sort()).toEqual([
+      ...documented("From Debian").keys(),
+    ]);
   });
 });
 
