@@ -5,6 +5,7 @@ import { runAgent } from "../agent/lifecycle/run-agent.ts";
 import { backends } from "../backend/registry.ts";
 import { hasCode } from "../errors.ts";
 import { type ExitCode, exitCodes } from "../exit-codes.ts";
+import { holdSpareDescriptors } from "../sys/spare-descriptors.ts";
 import { createLogger } from "../telemetry/create-logger.ts";
 import { version } from "../version.ts";
 import { flanneldUsageHint, resolveAgentOptions } from "./flags/flanneld-flags.ts";
@@ -31,6 +32,7 @@ async function main(): Promise<ExitCode> {
     return exitCodes.ok;
   }
   const { options, warnings, given } = invocation;
+  holdSpareDescriptors();
   nameProcess();
   const logger = createLogger({ format: options.logFormat, verbosity: options.verbosity });
   const stop = new AbortController();

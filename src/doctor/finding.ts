@@ -5,6 +5,7 @@ export const findingMeanings = {
   certificate: "A certificate that the connection to the store depends on has expired, or expires within 30 days.",
   configuration: "The network configuration in the store differs from the configuration in force.",
   "device-setting": "A setting of a network device stops packets of containers, or could not be set.",
+  "file-descriptors": "The agent has no file descriptor left, or nearly none: it cannot start programs or open files.",
   "external-mtu": "The MTU of the external interface is too small for packets of containers.",
   "forward-policy": "A chain of another program drops forwarded packets.",
   "ip-forward": "IP forwarding is off.",
@@ -24,7 +25,7 @@ export const findingMeanings = {
 export type FindingName = keyof typeof findingMeanings;
 
 /** Those of the checks of this host; the others are told by who keeps the certificate and the configuration. */
-export type CheckName = Exclude<FindingName, "certificate" | "configuration" | "xtables-lock">;
+export type CheckName = Exclude<FindingName, "certificate" | "configuration" | "xtables-lock" | "file-descriptors">;
 
 export interface Finding {
   readonly name: FindingName;

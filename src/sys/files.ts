@@ -5,6 +5,7 @@ import { closeSync, constants, fstatSync, mkdirSync, openSync, readFileSync, rmd
 import { type FileHandle, lstat, open, readFile, rename, rm } from "node:fs/promises";
 import { basename, dirname, join } from "node:path";
 import { FlannelError } from "../errors.ts";
+import { withSpareDescriptors } from "./spare-descriptors.ts";
 
 /**
  * Makes `path` contain `text`, durably, and creates missing directories (0755). An existing regular file keeps its
@@ -13,15 +14,19 @@ import { FlannelError } from "../errors.ts";
  */
 export async function writeFileAtomically(path: string, text: string, mode = 0o644): Promise<boolean> {
   try {
-    const existing = await lstat(path).catch(() => undefined);
-    const isRegular = existing?.isFile() === true;
-    if (isRegular && existing.size === Buffer.byteLength(text) && (await readFile(path, "utf8")) === text) return false;
-    ensureDirectory(dirname(path), 0o755);
-    await replace(path, text, isRegular ? existing.mode & 0o7777 : mode);
-    return true;
+    return await withSpareDescriptors(() => writeIfDifferent(path, text, mode));
   } catch (error) {
     throw new FlannelError("FILE_FAILED", `cannot write ${path}`, { cause: error, retryable: true });
   }
+}
+
+async function writeIfDifferent(path: string, text: string, mode: number): Promise<boolean> {
+  const existing = await lstat(path).catch(() => undefined);
+  const isRegular = existing?.isFile() === true;
+  if (isRegular && existing.size === Buffer.byteLength(text) && (await readFile(path, "utf8")) === text) return false;
+  ensureDirectory(dirname(path), 0o755);
+  await replace(path, text, isRegular ? existing.mode & 0o7777 : mode);
+  return true;
 }
 
 /**

@@ -1,4 +1,6 @@
 // The three states of an agent on a real kernel: what makes it degraded or not ready, and what probes are told of it.
+import { execFileSync } from "node:child_process";
+import { readdirSync } from "node:fs";
 import { afterAll, beforeAll, beforeEach, expect, it } from "vitest";
 import type { LabAgent } from "../../lab/agent.ts";
 import { until } from "../../lab/wait.ts";
@@ -69,4 +71,31 @@ it("a peer that cannot be used is degraded", async () => {
   const agent = start();
   await untilState(agent, "degraded");
   expect((await agent.status()).reasons).toMatchObject([{ name: "peer-skipped", message: "1 peer cannot be used" }]);
+});
+
+it("without a free file descriptor it repairs, answers and says so", async () => {
+  await putConfig(scene.etcd);
+  const agent = start();
+  await agent.untilReady();
+  const { namespace } = scene.host(1);
+  const rules = async () => (await namespace.run(["iptables-save", "-t", "filter"])).includes("-j FLANNEL-FWD");
+  const used = new Set(readdirSync(`/proc/${agent.pid}/fd`).map(Number));
+  const firstFree = [...used.keys(), used.size].findIndex((_, number) => !used.has(number));
+  const limitTo = (limit: number) => execFileSync("prlimit", ["--pid", String(agent.pid), `--nofile=${limit}:`]);
+  const breakRule = () => namespace.run(["iptables", "-D", "FORWARD", "1"]);
+  limitTo(firstFree);
+  await breakRule();
+  await until(rules, { what: "the rule again" });
+  const look = async () => (await agent.status()).findings.some(({ name }) => name === "file-descriptors");
+  await until(look, { what: "the finding" });
+  expect((await probe("/healthz")).status).toBe(200);
+  expect(await agent.untilEvent("descriptors.short")).toContain("nearly no file descriptor left");
+
+  // So low that nothing helps: it waits for better times.
+  limitTo(8);
+  await breakRule();
+  expect(await agent.untilEvent("firewall.failed")).toContain("no file descriptors left");
+  limitTo(4096);
+  await until(rules, { what: "the rule again" });
+  await agent.untilEvent("descriptors.enough");
 });

@@ -6,6 +6,7 @@ import { describeError, FlannelError } from "../../errors.ts";
 import { hostStateLines } from "../../host/kinds/host-state.ts";
 import type { SubnetEnvContent } from "../../lease/subnet-env.ts";
 import type { SubnetStore } from "../../store/subnet-store.ts";
+import { descriptorShortage } from "../../sys/spare-descriptors.ts";
 import type { Logger } from "../../telemetry/logger.ts";
 import type { Metrics, MetricsRecorder } from "../../telemetry/metrics/metrics.ts";
 import type { Handover, MetricsAnswer, Plan, Rules, Status } from "../control/control-protocol.ts";
@@ -14,6 +15,7 @@ import type { Agent } from "./agent.ts";
 import { recordAgent } from "./agent-metrics.ts";
 import { reason, type StateReason, stateOf } from "./agent-state.ts";
 import { certificateFindings } from "./certificate-findings.ts";
+import { descriptorFindings } from "./descriptor-findings.ts";
 import { handOver } from "./handover.ts";
 import type { Network } from "./network.ts";
 import { networkNameOf, networkStatus } from "./network-status.ts";
@@ -128,6 +130,7 @@ export class AgentReport {
       reasons: [...reasons],
       findings: [
         ...findings,
+        ...descriptorFindings(descriptorShortage()),
         ...this.#ruleFindings(),
         ...settingFindings(agent?.network?.hostFailures ?? []),
         ...this.#certificateFindings(),

@@ -16,6 +16,7 @@ import { FileLock } from "../../sys/file-lock.ts";
 import { ensureDirectory } from "../../sys/files.ts";
 import { keepMemorySmall } from "../../sys/memory-keeper.ts";
 import { ServiceDescriptors } from "../../sys/service-descriptors.ts";
+import { tendSpareDescriptors } from "../../sys/spare-descriptors.ts";
 import type { AgentLogger } from "../../telemetry/create-logger.ts";
 import { Metrics } from "../../telemetry/metrics/metrics.ts";
 import { ControlServer } from "../control/control-server.ts";
@@ -26,6 +27,7 @@ import { Agent } from "./agent.ts";
 import { AgentReport } from "./agent-report.ts";
 import { CertificateKeeper } from "./certificate-keeper.ts";
 import { CniFile } from "./cni-file.ts";
+import { DescriptorNews } from "./descriptor-findings.ts";
 import { EmbeddedStoreProcess } from "./embedded-store-process.ts";
 import { StateAnnouncer, tryToForget } from "./state-announcer.ts";
 
@@ -129,10 +131,12 @@ async function runUntilEnd(
   const { certificates } = store;
   await using _certificates =
     certificates && CertificateKeeper.start({ etcd: options.etcd, certificates, logger, signal });
+  const descriptors = new DescriptorNews(logger);
   const ticker = setInterval(() => {
     agent.settle();
     announcer.tellPreflight(report);
     report.keepHandedOver(logger);
+    descriptors.take(tendSpareDescriptors());
     agent.dropWatch.tick();
   }, TICK_MS);
   using _reload = run.onReload(() => void reload(agent, store, options, logger));

@@ -65,6 +65,12 @@ export const agentEvents = {
   ),
   "subnet-file.written": info("The agent wrote the subnet file: containers can be started."),
 
+  "descriptors.enough": info("There are enough file descriptors again."),
+  "descriptors.short": error(
+    "The agent has nearly no file descriptor left and uses its reserve: it goes on to repair and to answer.",
+    "Raise the limit, or find what holds them; the line has the commands.",
+  ),
+
   "handover.undone": error(
     "After `flannelctl handover` the network was opened anew, and could not be prepared for upstream's flanneld again.",
     "Repeat `flannelctl handover` before this flanneld is stopped.",

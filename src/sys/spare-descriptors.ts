@@ -1,0 +1,95 @@
+// File descriptors kept for the moment when there are no others: what must be done then (a repair of traffic rules, the
+// subnet file, an answer on the control socket) takes theirs. One set for the whole process.
+import { closeSync, openSync, readdirSync, readFileSync } from "node:fs";
+
+/** Three pipes and a status pipe of one program that is started, or a few files. */
+const LENT = 12;
+/** Given up while there is a shortage, for connections that come in and files that are read. */
+const FOR_ALL = 12;
+/** So many more must be free before a shortage is over. */
+const MARGIN = 4;
+const errors: ReadonlySet<unknown> = new Set(["EMFILE", "ENFILE"]);
+
+export interface DescriptorShortage {
+  /** Missing where it cannot be read. */
+  readonly used?: number;
+  /** The soft limit of the process. */
+  readonly limit?: number;
+}
+
+const held: number[] = [];
+let isHolding = false;
+let isShort = false;
+let lane: Promise<unknown> = Promise.resolve();
+
+/** To be called before anything else is opened: low numbers stay usable under a limit that is lowered later. */
+export function holdSpareDescriptors(): void {
+  isHolding = true;
+  fill(LENT + FOR_ALL);
+}
+
+/** True for an error, or one of its causes, that says that no descriptor was left in the process or on the host. */
+export function isOutOfDescriptors(error: unknown): boolean {
+  for (let current = error, depth = 0; current instanceof Error && depth < 5; current = current.cause, depth++) {
+    if ("code" in current && errors.has(current.code)) return true;
+  }
+  return false;
+}
+
+/** Does the task; when it fails for want of a descriptor, once more with the spare ones, one task after the other. */
+export async function withSpareDescriptors<T>(task: () => Promise<T>): Promise<T> {
+  try {
+    return await task();
+  } catch (error) {
+    if (!isHolding || !isOutOfDescriptors(error)) throw error;
+  }
+  const result = lane.then(async () => {
+    release(0);
+    try {
+      return await task();
+    } finally {
+      fill(isShort ? LENT : LENT + FOR_ALL);
+    }
+  });
+  const done = () => undefined;
+  lane = result.then(done, done);
+  return await result;
+}
+
+/** To be called now and then: sees whether a shortage has begun or is over. Undefined when there is none. */
+export function tendSpareDescriptors(): DescriptorShortage | undefined {
+  if (!isHolding) return undefined;
+  fill(LENT + FOR_ALL + MARGIN);
+  isShort = held.length < LENT + FOR_ALL + MARGIN;
+  release(isShort ? LENT : LENT + FOR_ALL);
+  return isShort ? describe() : undefined;
+}
+
+/** As found when it was last tended. */
+export function descriptorShortage(): DescriptorShortage | undefined {
+  return isShort ? describe() : undefined;
+}
+
+function describe(): DescriptorShortage {
+  try {
+    const limit = /^Max open files +(\d+)/m.exec(readFileSync("/proc/self/limits", "utf8"))?.[1];
+    // Without the one that reads the list.
+    const used = readdirSync("/proc/self/fd").length - 1 - held.length;
+    return { used, ...(limit !== undefined && { limit: Number(limit) }) };
+  } catch {
+    return {};
+  }
+}
+
+function fill(count: number): void {
+  try {
+    while (held.length < count) held.push(openSync("/dev/null", "r"));
+  } catch {
+    // As many as there are.
+  }
+}
+
+/** The last ones first: low numbers are the more valuable. */
+function release(count: number): void {
+  for (const fd of held.splice(count)) closeSync(fd);
+}
