@@ -23,7 +23,7 @@ function isSpelledInParts(event: string): boolean {
 function loggedInSource(): Set<string> {
   const found = new Set<string>();
   for (const text of texts) {
-    for (const [, level, event] of text.matchAll(/\.(error|warn|info)\(\s*"([a-z-]+(?:\.[a-z-]+)*)",/g)) {
+    for (const [, level, event] of text.matchAll(/\.(error|warn|info)\(\s*"([a-z0-9-]+(?:\.[a-z0-9-]+)*)",/g)) {
       found.add(`${level} ${event}`);
     }
     for (const [, level, event] of text.matchAll(/\.verbose\(\s*(\d+),\s*"([^"]+)",/g)) found.add(`${level} ${event}`);
@@ -64,7 +64,7 @@ describe("the registry of log events", () => {
   it.each(definitions)(
     "%s has a dotted name, whole sentences, and a verbosity exactly when verbose",
     (event, definition) => {
-      expect(event).toMatch(/^[a-z]+(-[a-z]+)*(\.[a-z]+(-[a-z]+)*)*$/);
+      expect(event).toMatch(/^[a-z]+(-[a-z][a-z0-9]*)*(\.[a-z][a-z0-9]*(-[a-z][a-z0-9]*)*)*$/);
       expect(definition.meaning).toMatch(/^[A-Z].*\.$/);
       if (definition.remedy !== "") expect(definition.remedy).toMatch(/^([A-Z].*\.|`[^`]+`.*)$/);
       expect(definition.verbosity !== undefined).toBe(definition.levels.includes("verbose"));
