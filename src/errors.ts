@@ -42,6 +42,12 @@ export const errorCodes = {
     remedy: "Revoke a lease or a reservation that is not needed, or enlarge `Network`.",
     retry: "agent",
   },
+  SUBNET_UNASSIGNED: {
+    meaning: "Kubernetes has not given this host a usable subnet: its Node or the Node's podCIDR is missing or wrong.",
+    remedy:
+      "`kubectl get node NAME -o yaml`; run the controller manager with `--allocate-node-cidrs` and a `--cluster-cidr` inside `Network`.",
+    retry: "agent",
+  },
   STORE_UNAVAILABLE: {
     meaning: "The store is unreachable or does not answer.",
     remedy: "Check the store, the network to it and `--etcd-endpoints`.",

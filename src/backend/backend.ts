@@ -56,6 +56,8 @@ export interface BackendIdentity<Identity> {
   restore(remembered: unknown, facts: IdentityFacts): Identity;
   /** Whether a lease announces this identity: nobody else can. */
   matches(identity: Identity, attributes: LeaseAttributes): boolean;
+  /** What an announcement of this host tells of it, as `restore` takes it: for a host that lost its state. */
+  readonly ofAnnounced?: (attributes: LeaseAttributes) => unknown;
   /**
    * The fields of `Identity`, where state files of earlier versions hold them outside of any record and demand them
    * whatever the backend: they are written there too, so that a downgrade finds them.

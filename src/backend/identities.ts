@@ -30,6 +30,16 @@ export function restoreIdentities(
   return identities;
 }
 
+/** What is known of this host's identities from what it announced before it lost its state. */
+export function announcedIdentities(
+  modules: readonly BackendModule[],
+  announced: LeaseAttributes | undefined,
+): Identities {
+  const module = modules.find(({ type }) => type === announced?.backendType);
+  if (announced === undefined || module?.identity?.ofAnnounced === undefined) return {};
+  return { [module.type]: module.identity.ofAnnounced(announced) };
+}
+
 /** Whether a lease announces one of our identities. */
 export function matchesIdentity(
   modules: readonly BackendModule[],

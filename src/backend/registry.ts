@@ -1,4 +1,6 @@
 // The backends of this version, found by the type that a network configuration names. Pure.
+
+import type { PoolUse } from "../config/address-pool.ts";
 import type { BackendKey } from "../config/backend-key.ts";
 import type { NetworkConfig } from "../config/network-config.ts";
 import { type ParsedNetworkConfig, parseNetworkConfig } from "../config/parse-network-config.ts";
@@ -12,14 +14,21 @@ import { vxlanModule } from "./vxlan/vxlan-backend.ts";
 
 export class BackendRegistry {
   readonly modules: readonly BackendModule[];
+  readonly #pools: PoolUse;
 
-  constructor(modules: readonly BackendModule[]) {
+  constructor(modules: readonly BackendModule[], pools: PoolUse = "leased") {
     this.modules = modules;
+    this.#pools = pools;
+  }
+
+  /** The same for hosts that are given their subnets from outside. */
+  withGivenSubnets(): BackendRegistry {
+    return new BackendRegistry(this.modules, "given");
   }
 
   /** The network configuration, checked with the keys of these backends. Throws as `parseNetworkConfig`. */
   parseConfig(text: string): ParsedNetworkConfig {
-    return parseNetworkConfig(text, (type) => this.find(type)?.keys);
+    return parseNetworkConfig(text, (type) => this.find(type)?.keys, this.#pools);
   }
 
   /** Throws `CONFIG_INVALID` for an unknown type, naming the known ones, and for keys the backend does not accept. */

@@ -26,13 +26,20 @@ const rulesByFamily: Readonly<Record<Family, PoolRules>> = {
   6: { prefix: "IPv6", longestSubnet: 126, longestNetwork: 124, usualSubnet: 64 },
 };
 
+/**
+ * `leased`: subnets are leased from the pool, whose limits are checked. `given`: somebody else gives each host its subnet
+ * (Kubernetes); then only the network counts, and SubnetLen, SubnetMin and SubnetMax mean nothing.
+ */
+export type PoolUse = "leased" | "given";
+
 /** Throws `CONFIG_INVALID` naming key, value and rule. */
-export function resolvePool(family: Family, input: PoolInput): AddressPool {
+export function resolvePool(family: Family, input: PoolInput, use: PoolUse): AddressPool {
   const { prefix } = rulesByFamily[family];
   const key = `${prefix}Network`;
   if (input.network === undefined) throw invalid(key, undefined, `is missing, but ${enableKey(family)} is on`);
   const network = networkOf(input.network);
   if (prefixLength(network) === 0) throw invalid(key, network, "must not be the whole address space");
+  if (use === "given") return wholePool(family, network);
   const subnetLength = resolveSubnetLength(family, network, input.subnetLength);
   const size = 1n << BigInt(addressBits(family) - subnetLength);
   const networkSize = 1n << BigInt(addressBits(family) - prefixLength(network));
@@ -49,6 +56,15 @@ export function resolvePool(family: Family, input: PoolInput): AddressPool {
     throw invalid(`${prefix}SubnetMin`, subnetMin, `must not be above ${prefix}SubnetMax ${subnetMax}`);
   }
   return { network, subnetLength, subnetMin, subnetMax };
+}
+
+/** As if all of it could be leased, in subnets of the usual length or, of a small network, as one. */
+function wholePool(family: Family, network: Prefix): AddressPool {
+  const subnetLength = Math.max(rulesByFamily[family].usualSubnet, prefixLength(network));
+  const start = networkAddress(network);
+  const size = 1n << BigInt(addressBits(family) - subnetLength);
+  const networkSize = 1n << BigInt(addressBits(family) - prefixLength(network));
+  return { network, subnetLength, subnetMin: start, subnetMax: addToAddress(start, networkSize - size) };
 }
 
 function resolveSubnetLength(family: Family, network: Prefix, asked: number): number {

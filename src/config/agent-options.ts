@@ -14,6 +14,22 @@ export interface EtcdOptions {
   readonly password?: string;
 }
 
+/** `--kube-subnet-mgr`: the Nodes of a Kubernetes cluster are the store. */
+export interface KubernetesOptions {
+  /** As given; without it and a file the agent is in a pod. */
+  readonly apiUrl?: string;
+  readonly kubeconfigFile?: string;
+  /** As given, checked. */
+  readonly annotationPrefix: string;
+  readonly netConfigFile: string;
+  /** `--set-node-network-unavailable` */
+  readonly setsNodeCondition: boolean;
+  /** `NODE_NAME` */
+  readonly nodeName?: string;
+  /** `POD_NAMESPACE` and `POD_NAME`: the pod that runs on our Node. */
+  readonly pod?: { readonly namespace: string; readonly name: string };
+}
+
 /** Traffic rules and what goes with them. */
 export interface RuleOptions {
   /** `--ip-masq` */
@@ -31,8 +47,10 @@ export interface RuleOptions {
 /** Frozen for the life of the process. */
 export interface AgentOptions {
   /** `embedded`: a store of this agent's own on this host; endpoints, user and files of `etcd` do not matter then. */
-  readonly store: "etcd" | "embedded";
+  readonly store: "etcd" | "embedded" | "kubernetes";
   readonly etcd: EtcdOptions;
+  /** Of the store `kubernetes`. */
+  readonly kubernetes: KubernetesOptions;
   /** `--iface`: names or addresses, in order of preference. */
   readonly interfaces: readonly string[];
   /** `--iface-regex`, Go syntax, unchecked. */

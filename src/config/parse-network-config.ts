@@ -15,7 +15,7 @@ import {
 import { networkOf } from "../ip/prefix.ts";
 import { type JsonEntry, jsonEntries, jsonTypeOf } from "../json/json-entries.ts";
 import { didYouMean, foldKey } from "../json/nearest.ts";
-import { invalid, resolvePool } from "./address-pool.ts";
+import { invalid, type PoolUse, resolvePool } from "./address-pool.ts";
 import type { BackendKey, BackendKeysOf } from "./backend-key.ts";
 import type { ConfigWarning, MasqueradeExclude, NetworkConfig } from "./network-config.ts";
 import { networkConfigKeys } from "./network-config-keys.ts";
@@ -52,7 +52,11 @@ interface RawConfig {
  * wins. Whether the backend exists and accepts its keys is told by `createBackend`. Callers above the backends use
  * `parseConfig` of the registry, which knows their keys.
  */
-export function parseNetworkConfig(text: string, backendKeysOf: BackendKeysOf): ParsedNetworkConfig {
+export function parseNetworkConfig(
+  text: string,
+  backendKeysOf: BackendKeysOf,
+  pools: PoolUse = "leased",
+): ParsedNetworkConfig {
   const warnings: ConfigWarning[] = [];
   const raw: RawConfig = {
     enableIpv4: true,
@@ -68,15 +72,19 @@ export function parseNetworkConfig(text: string, backendKeysOf: BackendKeysOf): 
   }
   warnAboutUnusedFamily(raw, warnings);
   const config: NetworkConfig = Object.freeze({
-    ...(raw.enableIpv4 && { ipv4: Object.freeze(resolvePool(4, raw)) }),
+    ...(raw.enableIpv4 && { ipv4: Object.freeze(resolvePool(4, raw, pools)) }),
     ...(raw.enableIpv6 && {
       ipv6: Object.freeze(
-        resolvePool(6, {
-          ...(raw.ipv6Network !== undefined && { network: raw.ipv6Network }),
-          subnetLength: raw.ipv6SubnetLength,
-          ...(raw.ipv6SubnetMin !== undefined && { subnetMin: raw.ipv6SubnetMin }),
-          ...(raw.ipv6SubnetMax !== undefined && { subnetMax: raw.ipv6SubnetMax }),
-        }),
+        resolvePool(
+          6,
+          {
+            ...(raw.ipv6Network !== undefined && { network: raw.ipv6Network }),
+            subnetLength: raw.ipv6SubnetLength,
+            ...(raw.ipv6SubnetMin !== undefined && { subnetMin: raw.ipv6SubnetMin }),
+            ...(raw.ipv6SubnetMax !== undefined && { subnetMax: raw.ipv6SubnetMax }),
+          },
+          pools,
+        ),
       ),
     }),
     enableNftables: raw.enableNftables,

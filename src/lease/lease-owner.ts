@@ -1,10 +1,14 @@
 // Whose lease is it, and what does its owner announce? Pure.
-import type { Lease, LeaseAttributes } from "./lease.ts";
+import type { Lease, LeaseAttributes, LeasedSubnets } from "./lease.ts";
 
 /** Whether two leases announce the same host: by IPv4 address, or by IPv6 where neither has one. */
 export function hasSamePublicIp(a: LeaseAttributes, b: LeaseAttributes): boolean {
   if (a.publicIp === undefined && b.publicIp === undefined) return a.publicIpv6 === b.publicIpv6;
   return a.publicIp === b.publicIp;
+}
+
+export function hasSameSubnets(a: LeasedSubnets, b: LeasedSubnets): boolean {
+  return a.subnet === b.subnet && a.ipv6Subnet === b.ipv6Subnet;
 }
 
 /** The owner as a lease tells it, for a person: `192.0.2.7 (vxlan {"VtepMAC":…})`. */

@@ -1,7 +1,7 @@
 // What we know of all leases, kept current from a store's changes. Pure: no clock, no I/O.
 // A lease whose content did not change keeps its object, so that planners can cache by identity.
 import type { Lease, LeaseChange, Revision, UnreadableLease } from "./lease.ts";
-import { hasSamePublicIp } from "./lease-owner.ts";
+import { hasSamePublicIp, hasSameSubnets } from "./lease-owner.ts";
 
 /** What one change did. */
 export interface TableUpdate {
@@ -163,5 +163,5 @@ export class LeaseTable {
 
 /** Equal for everybody but the store: a mere renewal is no change. */
 function sameContent(a: Lease, b: Lease): boolean {
-  return a.key === b.key && JSON.stringify(a.attributes) === JSON.stringify(b.attributes);
+  return a.key === b.key && hasSameSubnets(a, b) && JSON.stringify(a.attributes) === JSON.stringify(b.attributes);
 }

@@ -32,8 +32,8 @@ export function parseLeaseValue(text: string): LeaseAttributes {
   const ipv6 = fields.get("publicipv6");
   const publicIpv6 = ipv6 === null ? undefined : readAddress("PublicIPv6", ipv6, 6);
   const backendType = readType(fields.get("backendtype"));
-  const backendData = readData("BackendData", fields.get("backenddata"));
-  const backendV6Data = readData("BackendV6Data", fields.get("backendv6data"));
+  const backendData = readBackendData("BackendData", fields.get("backenddata"));
+  const backendV6Data = readBackendData("BackendV6Data", fields.get("backendv6data"));
   return {
     ...(publicIp !== undefined && { publicIp }),
     ...(publicIpv6 !== undefined && { publicIpv6 }),
@@ -71,7 +71,8 @@ function readType(value: unknown): string | undefined {
   return value;
 }
 
-function readData(key: string, value: unknown): BackendData | undefined {
+/** Parsed JSON as backend data, bounded; undefined for null. `key` names it in the RangeError. */
+export function readBackendData(key: string, value: unknown): BackendData | undefined {
   if (!isPresent(value)) return undefined;
   if (!isBackendData(value, MAX_DATA_DEPTH)) {
     throw new RangeError(`${key} is nested deeper than ${MAX_DATA_DEPTH} levels or has a key named __proto__`);

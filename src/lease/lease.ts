@@ -39,7 +39,10 @@ export interface Revision {
 
 /** One host's lease as any store tells it. Immutable: a change makes a new object, so identity can key caches. */
 export interface Lease extends LeasedSubnets {
-  /** Store-independent name, e.g. `10.5.34.0-24` or `10.5.34.0-24&fd00::-64`; unique within a network. */
+  /**
+   * Unique within a network: in etcd the subnets (`10.5.34.0-24` or `10.5.34.0-24&fd00::-64`), in Kubernetes the Node's
+   * name, whose subnets may change.
+   */
   readonly key: string;
   readonly attributes: LeaseAttributes;
   /** Of the last write; orders leases, and changes of one key. */

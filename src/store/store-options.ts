@@ -1,9 +1,13 @@
 // Which store holds the leases of a network, and how it is reached. Pure.
-import type { EtcdOptions } from "../config/agent-options.ts";
+import type { EtcdOptions, KubernetesOptions } from "../config/agent-options.ts";
 
 /** One member for each adapter, told apart by `type`. The embedded store speaks etcd's API. */
-export type StoreOptions = EtcdStoreOptions;
+export type StoreOptions = EtcdStoreOptions | KubernetesStoreOptions;
 
 export interface EtcdStoreOptions extends Omit<EtcdOptions, "renewsCertificate"> {
   readonly type: "etcd";
+}
+
+export interface KubernetesStoreOptions extends KubernetesOptions {
+  readonly type: "kubernetes";
 }

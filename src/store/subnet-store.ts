@@ -1,5 +1,6 @@
 // The port through which the agent sees a store. Adapters live in store/; they never import each other.
 import type { NetworkConfig } from "../config/network-config.ts";
+import type { Address } from "../ip/address.ts";
 import type { Lease, LeaseAttributes, LeaseChange, LeasedSubnets, OwnLease, Revision } from "../lease/lease.ts";
 
 export interface LeaseRequest {
@@ -47,6 +48,34 @@ export interface StoreCertificates {
   reload(): Promise<void>;
 }
 
+/** Addresses that the store's record of this host demands in place of `--public-ip` and `--public-ipv6`. */
+export interface HostAddresses {
+  readonly publicIp?: Address;
+  readonly publicIpv6?: Address;
+}
+
+/** How this host's network is, for those who read it in the store. */
+export interface HostStateNews {
+  /** Whether packets of this host's containers can flow. */
+  readonly isAvailable: boolean;
+  /** Why they cannot; sentences without a full stop. */
+  readonly reasons: readonly string[];
+}
+
+/** What a store knows of this host besides its lease: in Kubernetes its Node. */
+export interface HostRecord {
+  /** Rejects as all methods of a store; `announced` is what the record announces of us now. */
+  read(signal: AbortSignal): Promise<{ readonly addresses: HostAddresses; readonly announced?: LeaseAttributes }>;
+  /** The addresses as of an own lease that an earlier run saved. */
+  remembered(own: Lease): HostAddresses;
+  /** Resolves when the record demands other addresses than `known`, or when `signal` aborts. */
+  untilChanged(known: HostAddresses, signal: AbortSignal): Promise<void>;
+  /** Why what we announce does not stand in the record; undefined when it does. */
+  problem(): string | undefined;
+  /** To be called with the state of this moment again and again; writes it to the record when it is time. */
+  tell(news: HostStateNews): void;
+}
+
 /** All methods reject with a FlannelError; `retryable` ones only after the adapter's own fail-over is exhausted. */
 export interface SubnetStore extends AsyncDisposable {
   /** Names the store in logs and status, without secrets. */
@@ -79,4 +108,6 @@ export interface SubnetStore extends AsyncDisposable {
    * the adapter notices by itself.
    */
   readonly reconnect?: () => void;
+  /** Missing where the store has no record of hosts. */
+  readonly host?: HostRecord;
 }

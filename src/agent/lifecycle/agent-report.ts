@@ -5,7 +5,7 @@ import type { CheckFinding, Finding } from "../../doctor/finding.ts";
 import { describeError, FlannelError } from "../../errors.ts";
 import { hostStateLines } from "../../host/kinds/host-state.ts";
 import type { SubnetEnvContent } from "../../lease/subnet-env.ts";
-import type { SubnetStore } from "../../store/subnet-store.ts";
+import type { HostStateNews, SubnetStore } from "../../store/subnet-store.ts";
 import { descriptorShortage } from "../../sys/spare-descriptors.ts";
 import type { Logger } from "../../telemetry/logger.ts";
 import type { Metrics, MetricsRecorder } from "../../telemetry/metrics/metrics.ts";
@@ -67,6 +67,13 @@ export class AgentReport {
   state(): ToldState & { readonly reasons: readonly StateReason[] } {
     const reasons = this.#agent?.reasons() ?? [reason("starting", "starting")];
     return { ...this.#follower.follow(reasons), reasons };
+  }
+
+  /** The told state, for who reads it in the store. */
+  forOthers(): HostStateNews {
+    const { state, reasons } = this.state();
+    const against = reasons.filter((found) => found.state === "notReady");
+    return { isAvailable: state !== "notReady", reasons: against.map(({ message }) => message) };
   }
 
   get isForwarding(): boolean {

@@ -2,7 +2,7 @@ import { compareNetworkConfig } from "../../config/compare-network-config.ts";
 import type { NetworkConfig } from "../../config/network-config.ts";
 import { describeError, FlannelError, isCancelled } from "../../errors.ts";
 import type { LeaseChange, LeasedSubnets, OwnLease } from "../../lease/lease.ts";
-import { withLostFamily } from "../../lease/lease-owner.ts";
+import { hasSameSubnets, withLostFamily } from "../../lease/lease-owner.ts";
 import { LeaseTable } from "../../lease/lease-table.ts";
 import type { LeaseRequest, NetworkConfigDocument } from "../../store/subnet-store.ts";
 import type { ExternalInterface } from "../../underlay/external-interface.ts";
@@ -16,6 +16,7 @@ import { type ActiveConfig, type ConfigChange, faultOfConfig, judgeConfigChange,
 import { ConfigNews } from "./config-news.ts";
 import { prepareWarmStart, tellWarmStart } from "./data-plane-start.ts";
 import { DropWatch } from "./drop-watch.ts";
+import { HostDemands } from "./host-demands.ts";
 import { isMoved, tellInterface, tellIpv6Arrival } from "./interface-news.ts";
 import { LeaseKeeper } from "./lease-keeper.ts";
 import { tellAcquired } from "./lease-news.ts";
@@ -24,7 +25,7 @@ import { MissingPeers } from "./missing-peers.ts";
 import type { Network } from "./network.ts";
 import { openNetwork } from "./open-network.ts";
 import { currentReasons } from "./state-facts.ts";
-import { acquireLease, runStoreSession, type Waiting } from "./store-session.ts";
+import { acquireLease, runStoreSession, type Waiting, waitsForAccess } from "./store-session.ts";
 import { StoreView } from "./store-view.ts";
 import { WarmStart } from "./warm-start.ts";
 
@@ -40,6 +41,7 @@ export class Agent implements AsyncDisposable {
   readonly #files: AgentFiles;
   readonly #previous: LeasedSubnets;
   readonly #missing: MissingPeers;
+  readonly #demands: HostDemands;
   #config: ActiveConfig | undefined;
   #network: Network | undefined;
   #opening: Promise<Network> | undefined;
@@ -59,13 +61,12 @@ export class Agent implements AsyncDisposable {
     this.storeView = new StoreView(parts.logger);
     this.configNews = new ConfigNews(parts.logger);
     this.dropWatch = new DropWatch(async () => (await this.#network?.checks.forwardDrops()) ?? [], parts.logger);
-    const { promise, resolve } = Promise.withResolvers<AgentEnd>();
-    this.ended = promise;
-    this.#end = resolve;
+    ({ promise: this.ended, resolve: this.#end } = Promise.withResolvers<AgentEnd>());
     this.#previous = readSubnetFile(parts.options.subnetFile, (message) =>
       parts.logger.warn("subnet-file.odd", message, { file: parts.options.subnetFile }),
     );
     this.#missing = new MissingPeers(this.table, parts.logger, () => this.#publishPeers(), this.#signal);
+    this.#demands = new HostDemands(parts.store.host, () => this.#end({ type: "restart" }));
     this.#files = new AgentFiles(parts.options, parts.warmState, parts.logger, parts.onSettled);
   }
 
@@ -108,6 +109,7 @@ export class Agent implements AsyncDisposable {
       dropWatch: this.dropWatch,
       interfaceProblem: this.#interface?.reason,
       ipv6Problem: this.#network?.ipv6Reason ?? this.#interface?.ipv6Reason,
+      recordProblem: this.#parts.store.host?.problem(),
       isSubnetFileWritten: this.#files.isSubnetFileCurrent,
       arePeersProgrammed: this.#arePeersProgrammed,
       isWarmStart: this.#isWarm,
@@ -149,9 +151,10 @@ export class Agent implements AsyncDisposable {
       onAcquired: (lease: OwnLease) => this.#onAcquired(lease),
       onChange: (change: LeaseChange) => this.#onChange(change),
       onWaiting: (reason: string | undefined) => this.storeView.setObstacle(reason),
+      ...this.#demands.sessionEvents(this.#signal),
     };
     try {
-      await runStoreSession(store, events, logger, this.#signal, options.etcd.renewsCertificate || !!remembered);
+      await runStoreSession(store, events, logger, this.#signal, waitsForAccess(options) || !!remembered);
     } catch (error) {
       if (!this.#signal.aborted && !isCancelled(error)) this.#end({ type: "failed", error });
     }
@@ -160,6 +163,7 @@ export class Agent implements AsyncDisposable {
   /** Goes on with what the last run knew, while the store is away. The session verifies it when the store answers. */
   async #startWarm(remembered: RememberedState): Promise<void> {
     if (this.#own !== undefined || this.#signal.aborted) return;
+    this.#demands.remember(remembered.own);
     const { logger, warmState, backends } = this.#parts;
     const known = readConfig(backends, remembered.configText, this.configNews);
     const keys = backends.keysOf(known.config);
@@ -177,7 +181,7 @@ export class Agent implements AsyncDisposable {
     if (document === undefined) return this.configNews.deleted();
     const { backends } = this.#parts;
     this.storeView.answered();
-    // A warm start may be opening the network just now, or have failed to.
+    // A warm start may just be opening the network.
     await this.#opening?.catch(() => undefined);
     if (this.#config === undefined || this.#network === undefined) {
       await this.#openNetwork(readConfig(backends, document.text, this.configNews));
@@ -188,7 +192,7 @@ export class Agent implements AsyncDisposable {
   }
 
   #changeConfig({ next, live, restart }: ConfigChange): void {
-    if (restart.length > 0 && this.#isWarm) {
+    if (restart.length > 0 && (this.#isWarm || this.#own === undefined)) {
       this.configNews.startingAnew(restart);
       this.#end({ type: "restart" });
       return;
@@ -217,7 +221,8 @@ export class Agent implements AsyncDisposable {
     this.#network = await openNetwork({
       ...this.#parts,
       config,
-      agentOptions,
+      agentOptions: this.#demands.applyTo(agentOptions),
+      announced: this.#demands.announced,
       signal: this.#signal,
       onPass: () => this.settle(),
       onExternalInterface: (followed, previous) => this.#onExternalInterface(followed, previous),
@@ -239,10 +244,8 @@ export class Agent implements AsyncDisposable {
     if (this.#config === undefined || this.#network === undefined) {
       throw new FlannelError("INTERNAL", "a lease was requested before the network was open");
     }
-    const { remembered, hostAddresses } = this.#parts;
-    const own = this.#own ?? remembered?.own;
-    const previous = this.#previous;
-    return leaseRequest({ config: this.#config.config, network: this.#network, own, previous, hostAddresses });
+    const [own, previous] = [this.#own ?? this.#parts.remembered?.own, this.#previous];
+    return leaseRequest({ ...this.#parts, config: this.#config.config, network: this.#network, own, previous });
   }
 
   #onAcquired(lease: OwnLease): void {
@@ -282,7 +285,7 @@ export class Agent implements AsyncDisposable {
   }
 
   #setOwn(lease: OwnLease): void {
-    const hasMoved = this.#own?.key !== lease.key;
+    const hasMoved = this.#own?.key !== lease.key || !hasSameSubnets(this.#own, lease);
     this.#own = lease;
     this.table.setOwnKey(lease.key);
     if (hasMoved) {

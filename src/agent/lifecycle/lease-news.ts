@@ -1,5 +1,6 @@
 // Tells the log how we came by a lease, and what that means for the containers on this host.
-import type { OwnLease } from "../../lease/lease.ts";
+import type { LeasedSubnets, OwnLease } from "../../lease/lease.ts";
+import { hasSameSubnets } from "../../lease/lease-owner.ts";
 import type { AcquireOutcome } from "../../store/subnet-store.ts";
 import type { Logger } from "../../telemetry/logger.ts";
 
@@ -16,9 +17,13 @@ export function tellAcquired(
   { lease, outcome }: { readonly lease: OwnLease; readonly outcome: AcquireOutcome },
   before: OwnLease | undefined,
 ): void {
-  const subnets = [lease.subnet, lease.ipv6Subnet].filter((subnet) => subnet !== undefined).join(" and ");
+  const subnets = subnetsText(lease);
   logger.info("lease.acquired", `${outcomeText[outcome]} ${subnets}`, { key: lease.key, outcome });
-  if (before === undefined || before.key === lease.key) return;
+  if (before === undefined || hasSameSubnets(before, lease)) return;
   const message = "the subnet of this host changed: re-create containers with addresses of the old one";
-  logger.warn("lease.changed", message, { before: before.key, after: lease.key });
+  logger.warn("lease.changed", message, { before: subnetsText(before), after: subnets });
+}
+
+function subnetsText({ subnet, ipv6Subnet }: LeasedSubnets): string {
+  return [subnet, ipv6Subnet].filter((prefix) => prefix !== undefined).join(" and ");
 }

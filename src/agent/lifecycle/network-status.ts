@@ -6,8 +6,8 @@ import type { Agent } from "./agent.ts";
 import type { Network } from "./network.ts";
 
 /** By it people, the status and metrics tell networks apart. */
-export function networkNameOf({ etcd }: AgentOptions): string {
-  return etcd.prefix;
+export function networkNameOf({ store, etcd, kubernetes }: AgentOptions): string {
+  return store === "kubernetes" ? kubernetes.annotationPrefix : etcd.prefix;
 }
 
 /** `agent` is missing before the first one has started. */

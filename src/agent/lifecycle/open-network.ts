@@ -1,12 +1,13 @@
 // From a network configuration to a Network: the backend, the external interface, identities, the reconciler.
 import { randomBytes } from "node:crypto";
-import { restoreIdentities } from "../../backend/identities.ts";
+import { announcedIdentities, restoreIdentities } from "../../backend/identities.ts";
 import type { BackendRegistry } from "../../backend/registry.ts";
 import type { AgentOptions } from "../../config/agent-options.ts";
 import type { NetworkConfig } from "../../config/network-config.ts";
 import { familiesOf, servedConfig } from "../../config/served-config.ts";
 import { Firewall } from "../../firewall/firewall.ts";
 import { ruleSuffix } from "../../firewall/rule-suffix.ts";
+import type { LeaseAttributes } from "../../lease/lease.ts";
 import type { Rtnetlink } from "../../netlink/rtnetlink/rtnetlink.ts";
 import type { NetworkIdentity } from "../../store/network-identity.ts";
 import type { DescriptorKeeper } from "../../sys/service-descriptors.ts";
@@ -27,6 +28,8 @@ export interface OpenNetworkOptions {
   readonly agentOptions: AgentOptions;
   readonly networkIdentity: NetworkIdentity;
   readonly remembered: RememberedState | undefined;
+  /** What the store says this host announced before this start. */
+  readonly announced: LeaseAttributes | undefined;
   readonly descriptorKeeper: DescriptorKeeper;
   readonly rtnetlink: Rtnetlink;
   readonly logger: Logger;
@@ -51,7 +54,8 @@ export async function openNetwork(options: OpenNetworkOptions): Promise<Network>
   const selection = ipv6Reason === undefined ? wanted : { ...wanted, families: new Set([4] as const) };
   const config = servedConfig(options.config, selection.families);
   const backend = backends.create(config);
-  const identities = restoreIdentities(backends.modules, backend.type, remembered?.identities ?? {}, {
+  const known = { ...announcedIdentities(backends.modules, options.announced), ...remembered?.identities };
+  const identities = restoreIdentities(backends.modules, backend.type, known, {
     devices: backend.devices,
     links,
     randomBytes,

@@ -102,10 +102,13 @@ async function runUntilEnd(
   keeper: ServiceDescriptors,
   beginsAnew: boolean,
 ): Promise<void> {
-  const { options, backends, logger, signal } = run;
+  const { options, logger, signal } = run;
+  // Where somebody else gives hosts their subnets, the limits of what is leased mean nothing, as in flannel.
+  const backends = options.store === "kubernetes" ? run.backends.withGivenSubnets() : run.backends;
   await using rtnetlink = Rtnetlink.open();
-  const storeOptions: StoreOptions = { type: "etcd", ...options.etcd };
-  await using store = await openStore(storeOptions);
+  const storeOptions: StoreOptions =
+    options.store === "kubernetes" ? { type: "kubernetes", ...options.kubernetes } : { type: "etcd", ...options.etcd };
+  await using store = await openStore(storeOptions, { env: process.env, version: run.version, logger });
   logger.info("store.opened", `using the store ${store.description}`);
   for (const warning of store.warnings) logger.warn("store.odd", warning);
   const { stateDirectory: directory, subnetFile } = options;
@@ -120,6 +123,7 @@ async function runUntilEnd(
   const onSettled = () => {
     announcer.tell(report);
     cniFile?.follow(report.forContainers());
+    store.host?.tell(report.forOthers());
   };
   const hostAddresses = hostIdentity.addresses;
   const ours = { store, networkIdentity, descriptorKeeper: keeper, rtnetlink, warmState, hostAddresses };

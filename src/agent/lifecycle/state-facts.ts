@@ -17,6 +17,8 @@ export interface StateSources {
   readonly dropWatch: DropWatch;
   readonly interfaceProblem: string | undefined;
   readonly ipv6Problem: string | undefined;
+  /** Why what we announce does not stand in the store. */
+  readonly recordProblem: string | undefined;
   readonly isSubnetFileWritten: boolean;
   readonly arePeersProgrammed: boolean;
   readonly isWarmStart: boolean;
@@ -25,7 +27,7 @@ export interface StateSources {
 /** Every reason against `ready`, as of now. */
 export function currentReasons(sources: StateSources): StateReason[] {
   const { own, keeper, network, table, storeView, dropWatch, interfaceProblem, arePeersProgrammed } = sources;
-  const leaseProblem = keeper?.problem(Date.now());
+  const leaseProblem = keeper?.problem(Date.now()) ?? sources.recordProblem;
   const { ageMs, obstacle, outage, refusal } = storeView;
   const dataPlaneProblem = network?.dataPlaneProblem;
   const hostFailures = network?.hostFailures ?? [];

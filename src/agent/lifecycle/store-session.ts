@@ -3,6 +3,7 @@
 
 import { BackOff } from "../../async/back-off.ts";
 import { type RetryOptions, retryUntilDone } from "../../async/retry.ts";
+import type { AgentOptions } from "../../config/agent-options.ts";
 import { describeError, FlannelError, hasCode } from "../../errors.ts";
 import type { LeaseChange, OwnLease, Revision } from "../../lease/lease.ts";
 import type { AcquireOutcome, LeaseRequest, NetworkConfigDocument, SubnetStore } from "../../store/subnet-store.ts";
@@ -11,6 +12,10 @@ import type { Logger } from "../../telemetry/logger.ts";
 export interface StoreSessionEvents {
   /** What is wrong with a configuration to begin with; undefined when there is something to begin with. */
   faultOf(document: NetworkConfigDocument): FlannelError | undefined;
+  /** Learns what the store demands of this host. Returns when a network may be opened. */
+  prepare(waiting: Waiting): Promise<void>;
+  /** Follows that until the agent ends. */
+  followDemands(): Promise<void>;
   /** First and every later version; undefined when the key was deleted. Returns when the agent can announce itself. */
   onConfig(document: NetworkConfigDocument | undefined): Promise<void>;
   /** Takes the first lease; waits for it as long as it takes. */
@@ -34,9 +39,19 @@ export async function runStoreSession(
 ): Promise<void> {
   const waiting: Waiting = { logger, signal, waitsForAccess, onWaiting: (reason) => events.onWaiting(reason) };
   const document = await firstConfig(store, events, waiting);
+  await events.prepare(waiting);
   await events.onConfig(document);
+  // A wait for a lease may be over with another configuration.
+  await Promise.all([
+    holdLease(store, events, waiting),
+    watchConfig(store, document.revision, events, signal),
+    events.followDemands(),
+  ]);
+}
+
+async function holdLease(store: SubnetStore, events: StoreSessionEvents, waiting: Waiting): Promise<void> {
   events.onAcquired(await events.acquire(waiting));
-  await Promise.all([watchLeases(store, events, signal), watchConfig(store, document.revision, events, signal)]);
+  await watchLeases(store, events, waiting.signal);
 }
 
 /** What waiting needs besides what is waited for. */
@@ -50,6 +65,11 @@ export interface Waiting extends Pick<RetryOptions, "logger" | "signal" | "onWai
 
 function mayBeCured(error: FlannelError, { waitsForAccess = false }: Waiting): boolean {
   return error.retryable || (waitsForAccess && hasCode(error, "STORE_UNAUTHORIZED"));
+}
+
+/** Refused credentials become good by themselves: certificates are renewed, tokens and roles written after us. */
+export function waitsForAccess({ store, etcd }: AgentOptions): boolean {
+  return store === "kubernetes" || etcd.renewsCertificate === true;
 }
 
 /** Waits for the store, for the key, and for a configuration that is right: a wrong one is corrected where it stands. */

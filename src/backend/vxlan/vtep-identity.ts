@@ -21,6 +21,10 @@ export const vtepIdentity: BackendIdentity<VtepIdentity> = {
   matches({ vtepMac, vtepMacV6 }, { backendData, backendV6Data }) {
     return announces(backendData, vtepMac) || announces(backendV6Data, vtepMacV6);
   },
+  ofAnnounced({ backendData, backendV6Data }) {
+    const [ipv4, ipv6] = [readVtepMac(backendData), readVtepMac(backendV6Data)];
+    return { ...("mac" in ipv4 && { vtepMac: ipv4.mac }), ...("mac" in ipv6 && { vtepMacV6: ipv6.mac }) };
+  },
   legacyFields: ["vtepMac", "vtepMacV6"],
 };
 

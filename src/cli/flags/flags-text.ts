@@ -41,7 +41,7 @@ function helpEntry(flag: FlagDefinition): string {
 
 function sentence(flag: FlagDefinition): string {
   const repeat = flag.kind === "strings" ? " May be given several times." : "";
-  const note = flag.isUnavailable === true ? " Not in this version." : flag.hasNoEffect === true ? " No effect." : "";
+  const note = flag.hasNoEffect === true ? " No effect." : "";
   return `${flag.description}${repeat}${note}`;
 }
 

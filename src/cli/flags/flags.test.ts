@@ -21,7 +21,6 @@ const table: readonly FlagDefinition[] = [
   { name: "iface", kind: "strings", group: "Test", description: "Strings." },
   { name: "secret", kind: "int", default: 0, group: "Test", description: "Hidden.", isSecret: true },
   { name: "log_at", kind: "string", default: "", group: "Test", description: "Underscores." },
-  { name: "later", kind: "bool", default: true, group: "Test", description: "Later.", isUnavailable: true },
   { name: "idle", kind: "bool", default: true, group: "Test", description: "Idle.", hasNoEffect: true },
   { name: "version", kind: "bool", default: false, group: "Test", description: "Version.", fromEnvironment: false },
 ];
@@ -54,7 +53,6 @@ describe("parseFlags", () => {
     ["--name -n", "name=-n"],
     ["--iface a --iface=b -iface c,d", "iface=a,b,c,d"],
     ["--n=3 --", "n=3"],
-    ["--later=true", "later=true"],
     ["", ""],
   ])("reads %j as Go does", (argv, expected) => {
     expect(given(parseFlags(table, argv === "" ? [] : argv.split(" "), {}))).toBe(expected);
@@ -77,7 +75,6 @@ describe("parseFlags", () => {
     ["-n=9001", '--n must be small, not "9001"'],
     ["--masq=yes", '--masq must be true or false, not "yes"'],
     ["--secret=hunter2", "--secret must be a whole number, not (hidden)"],
-    ["--later=false", "--later: not available in this version, remove it"],
   ])("refuses %j", (argv, message) => {
     expect(failure(() => parseFlags(table, argv.split(" "), {}))).toContain(message);
   });
@@ -100,7 +97,6 @@ describe("parseFlags", () => {
     expect(failure(() => parseFlags(table, [], { FLANNELD_N: "x" }))).toBe(
       'FLANNELD_N must be a whole number, not "x"',
     );
-    expect(failure(() => parseFlags(table, [], { FLANNELD_LATER: "0" }))).toContain("FLANNELD_LATER: not available");
     expect(parseFlags(table, [], { FLANNELD_NAEM: "x", OTHER: "y", FLANNELD_VERSION: "1" }).warnings).toEqual([
       "environment variable FLANNELD_NAEM is not known (did you mean FLANNELD_NAME?)",
       "environment variable FLANNELD_VERSION is not known",
@@ -189,6 +185,11 @@ describe("resolveAgentOptions", () => {
   it("has flannel's defaults", () => {
     expect(run([]).options).toEqual({
       store: "etcd",
+      kubernetes: {
+        annotationPrefix: "flannel.alpha.coreos.com",
+        netConfigFile: "/etc/kube-flannel/net-conf.json",
+        setsNodeCondition: true,
+      },
       etcd: { endpoints: "http://127.0.0.1:4001,http://127.0.0.1:2379", prefix: "/coreos.com/network", tls: {} },
       interfaces: [],
       interfaceRegexes: [],
@@ -208,16 +209,24 @@ describe("resolveAgentOptions", () => {
     );
   });
 
-  it("accepts flannel's flags for klog and Kubernetes nodes with a warning", () => {
-    const argv = "--set-node-network-unavailable=false --vmodule=main=4 --log_backtrace_at=main.go:1".split(" ");
-    const { warnings, options } = run(argv);
-    expect(warnings.map((warning) => warning.split(" ")[0])).toEqual([
-      "--set-node-network-unavailable",
-      "--vmodule",
-      "--log_backtrace_at",
-    ]);
+  it("accepts flannel's flags for klog with a warning", () => {
+    const { warnings, options } = run("--vmodule=main=4 --log_backtrace_at=main.go:1".split(" "));
+    expect(warnings.map((warning) => warning.split(" ")[0])).toEqual(["--vmodule", "--log_backtrace_at"]);
     expect(options).toEqual(run([]).options);
     expect(run([], { FLANNELD_VMODULE: "main=4" }).warnings).toHaveLength(1);
+  });
+
+  it("takes what Kubernetes gives by flags and by the environment of a pod", () => {
+    const env = { NODE_NAME: "n1", POD_NAME: "p", POD_NAMESPACE: "kube-flannel", FLANNELD_KUBE_SUBNET_MGR: "true" };
+    const { options } = run(["--kubeconfig-file=/k", "--set-node-network-unavailable=false"], env);
+    expect(options).toMatchObject({
+      store: "kubernetes",
+      kubernetes: {
+        ...{ kubeconfigFile: "/k", annotationPrefix: "flannel.alpha.coreos.com", setsNodeCondition: false },
+        ...{ nodeName: "n1", pod: { namespace: "kube-flannel", name: "p" } },
+      },
+    });
+    expect(() => run(["--store=etcd"], env)).toThrow("--kube-subnet-mgr keeps the leases in Kubernetes");
   });
 
   it("refuses an etcd beside the embedded store", () => {
@@ -278,7 +287,9 @@ describe("resolveAgentOptions", () => {
     ["--healthz-ip=all", "--healthz-ip must be an IP address"],
     ["--log-format=xml", "--log-format must be text or json"],
     ["--subnet-file=", "--subnet-file must be the path of a file"],
-    ["--kube-subnet-mgr", "--kube-subnet-mgr: not available in this version"],
+    ["--kube-annotation-prefix=org", "--kube-annotation-prefix must be a domain in lower case"],
+    ["--kube-annotation-prefix=a.b/c/d", "--kube-annotation-prefix must have at most one slash"],
+    ["--net-config-path=", "--net-config-path must not be empty"],
     ["--iptables-resync=-1", "--iptables-resync must be from 0 to 86400 (seconds)"],
     ["--networks=a", 'unknown flag "--networks"'],
   ])("refuses %s", (argument, message) => {

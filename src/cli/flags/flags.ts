@@ -19,8 +19,6 @@ interface FlagBase {
   readonly fromEnvironment?: false;
   /** Never shown back, neither in errors nor in logs. */
   readonly isSecret?: true;
-  /** Its feature is not in this version: any value but the default is refused. */
-  readonly isUnavailable?: true;
   /** Accepted for the sake of flannel's command lines; a value is checked, warned about and not used. */
   readonly hasNoEffect?: true;
 }
@@ -155,10 +153,6 @@ class FlagParser {
   #set(definition: FlagDefinition, text: string, source: FlagSource): void {
     const { name } = definition;
     const value = convert(definition, text, source);
-    if (definition.isUnavailable === true && "default" in definition && value !== definition.default) {
-      const from = source === "flag" ? `--${name}` : environmentName(name);
-      throw usage(`${from}: not available in this version, remove it`);
-    }
     if (definition.hasNoEffect === true) this.#warnOfNoEffect(definition, source);
     const before = this.values.get(name);
     this.values.set(name, Array.isArray(value) && Array.isArray(before) ? [...before, ...value] : value);

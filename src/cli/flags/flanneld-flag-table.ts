@@ -2,6 +2,7 @@
 import { type Family, familyOf, tryParseAddress } from "../../ip/address.ts";
 import { cniFlags } from "./cni-flags.ts";
 import type { FlagDefinition } from "./flags.ts";
+import { kubernetesFlags } from "./kubernetes-flags.ts";
 
 /** Undefined when `text` is empty or a usable address of the family. */
 function addressRule(family: Family): (text: string) => string | undefined {
@@ -26,7 +27,6 @@ const lease = "Lease and files";
 const health = "Health checks";
 const logging = "Logging";
 const traffic = "Traffic rules";
-const kubernetes = "Kubernetes";
 const general = "General";
 
 export const flanneldFlags: readonly FlagDefinition[] = [
@@ -276,57 +276,7 @@ export const flanneldFlags: readonly FlagDefinition[] = [
     description:
       "Drop packets to addresses of this host's subnet that no container has, instead of sending them out again.",
   },
-  {
-    name: "kube-subnet-mgr",
-    kind: "bool",
-    default: false,
-    group: kubernetes,
-    description: "Lease subnets through the Kubernetes API instead of etcd.",
-    isUnavailable: true,
-  },
-  {
-    name: "kube-api-url",
-    kind: "string",
-    default: "",
-    group: kubernetes,
-    valueName: "URL",
-    description: "URL of the Kubernetes API.",
-    isUnavailable: true,
-  },
-  {
-    name: "kubeconfig-file",
-    kind: "string",
-    default: "",
-    group: kubernetes,
-    valueName: "FILE",
-    description: "Credentials for the Kubernetes API.",
-    isUnavailable: true,
-  },
-  {
-    name: "kube-annotation-prefix",
-    kind: "string",
-    default: "flannel.alpha.coreos.com",
-    group: kubernetes,
-    description: "Prefix of the annotations on nodes.",
-    isUnavailable: true,
-  },
-  {
-    name: "net-config-path",
-    kind: "string",
-    default: "/etc/kube-flannel/net-conf.json",
-    group: kubernetes,
-    valueName: "FILE",
-    description: "File with the network config.",
-    isUnavailable: true,
-  },
-  {
-    name: "set-node-network-unavailable",
-    kind: "bool",
-    default: true,
-    group: kubernetes,
-    description: "Tell Kubernetes when the node's network is up.",
-    hasNoEffect: true,
-  },
+  ...kubernetesFlags,
   {
     name: "help",
     kind: "bool",

@@ -1,6 +1,6 @@
 // flanneld's command line and environment, resolved to AgentOptions. Pure.
 import { defaultControlSocket } from "../../agent/control/control-socket-path.ts";
-import type { AgentOptions, EtcdOptions } from "../../config/agent-options.ts";
+import type { AgentOptions, EtcdOptions, KubernetesOptions } from "../../config/agent-options.ts";
 import { describeError, FlannelError } from "../../errors.ts";
 import { type Address, parseAddress } from "../../ip/address.ts";
 import { compileGoRegex } from "../../underlay/go-regex.ts";
@@ -32,7 +32,7 @@ export function resolveAgentOptions(argv: readonly string[], env: Environment): 
   if (parsed.versionRequested) return { action: "version" };
   return {
     action: "run",
-    options: Object.freeze(toOptions(parsed)),
+    options: Object.freeze(toOptions(parsed, env)),
     warnings: parsed.warnings,
     given: describeGiven(flanneldFlags, parsed),
   };
@@ -47,7 +47,7 @@ function helpText(): string {
   );
 }
 
-function toOptions(parsed: ParsedFlags): AgentOptions {
+function toOptions(parsed: ParsedFlags, env: Environment): AgentOptions {
   const subnetFile = text(parsed, "subnet-file");
   const [canReach, publicIp, publicIpv6] = ["iface-can-reach", "public-ip", "public-ipv6"].map((name) =>
     address(text(parsed, name)),
@@ -57,6 +57,7 @@ function toOptions(parsed: ParsedFlags): AgentOptions {
   return {
     store: chosenStore(parsed),
     etcd: Object.freeze(etcdOptions(parsed)),
+    kubernetes: Object.freeze(kubernetesOptions(parsed, env)),
     interfaces: list(parsed, "iface"),
     interfaceRegexes: regexes(parsed, "iface-regex"),
     ...(canReach !== undefined && { canReach }),
@@ -90,14 +91,32 @@ function cniOptions(parsed: ParsedFlags): AgentOptions["cni"] {
   throw new FlannelError("USAGE", "--cni-conf-template needs --cni-conf-file, the file to make from it");
 }
 
-/** Throws `USAGE` when an etcd is named that would not be asked. */
+/** Throws `USAGE` when an etcd is named that would not be asked. As in flannel, Kubernetes goes before etcd's flags. */
 function chosenStore(parsed: ParsedFlags): AgentOptions["store"] {
+  if (bool(parsed, "kube-subnet-mgr")) {
+    if (!parsed.sources.has("store")) return "kubernetes";
+    throw new FlannelError("USAGE", "--kube-subnet-mgr keeps the leases in Kubernetes: remove --store");
+  }
   if (text(parsed, "store") !== "embedded") return "etcd";
   const given = ["endpoints", "cafile", "certfile", "keyfile", "cert-renew", "username", "password"].find((name) =>
     parsed.sources.has(`etcd-${name}`),
   );
   if (given === undefined) return "embedded";
   throw new FlannelError("USAGE", `--store=embedded keeps the leases on this host: remove --etcd-${given}`);
+}
+
+function kubernetesOptions(parsed: ParsedFlags, env: Environment): KubernetesOptions {
+  const [apiUrl, kubeconfigFile] = [text(parsed, "kube-api-url"), text(parsed, "kubeconfig-file")];
+  const [nodeName = "", name = "", namespace = ""] = ["NODE_NAME", "POD_NAME", "POD_NAMESPACE"].map((key) => env[key]);
+  return {
+    ...(apiUrl !== "" && { apiUrl }),
+    ...(kubeconfigFile !== "" && { kubeconfigFile }),
+    annotationPrefix: text(parsed, "kube-annotation-prefix"),
+    netConfigFile: text(parsed, "net-config-path"),
+    setsNodeCondition: bool(parsed, "set-node-network-unavailable"),
+    ...(nodeName !== "" && { nodeName }),
+    ...(name !== "" && namespace !== "" && { pod: { namespace, name } }),
+  };
 }
 
 function etcdOptions(parsed: ParsedFlags): EtcdOptions {

@@ -2,12 +2,12 @@
 import { revisionNumber } from "../../etcd-api/etcd-lease.ts";
 import { singleKey } from "../../etcd-api/key-space.ts";
 import type { Lease, LeaseAttributes, LeaseChange, OwnLease, Revision } from "../../lease/lease.ts";
+import { LeaseChangeBuffer } from "../../lease/lease-change-buffer.ts";
 import type { LeaseRequest, NetworkConfigDocument, StoreCertificates, SubnetStore } from "../subnet-store.ts";
 import { type AcquiredLease, acquireLease } from "./acquire-lease.ts";
 import { EtcdConnection, type EtcdConnectionOptions } from "./etcd-connection.ts";
 import { followLeases } from "./follow-leases.ts";
 import { type AuditTimings, defaultAuditTimings } from "./lease-audit.ts";
-import { LeaseChangeBuffer } from "./lease-change-buffer.ts";
 import { type LeaseDirectory, type LeaseSnapshot, leaseDirectory, listLeases } from "./lease-directory.ts";
 import { type ConfigSnapshot, configMissing, documentOf, readConfigKey } from "./network-config-key.ts";
 import { renewLease } from "./renew-lease.ts";

@@ -3,8 +3,8 @@
 import { EtcdRevision } from "../../etcd-api/etcd-lease.ts";
 import { type LeaseRecord, readLeaseEvent } from "../../etcd-api/lease-record.ts";
 import type { Lease, LeaseChange } from "../../lease/lease.ts";
+import type { LeaseChangeBuffer } from "../../lease/lease-change-buffer.ts";
 import { type AuditFinding, type AuditTimings, LeaseAudit } from "./lease-audit.ts";
-import type { LeaseChangeBuffer } from "./lease-change-buffer.ts";
 import { type LeaseDirectory, type LeaseSnapshot, readLeaseRecords, readLeaseStamps } from "./lease-directory.ts";
 import { LeaseMirror } from "./lease-mirror.ts";
 import { retryWhileFollowing } from "./retry-while-following.ts";

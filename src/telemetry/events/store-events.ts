@@ -93,6 +93,24 @@ export const storeEvents = {
   "leases.changed": verbose(1, "The store reported changed leases."),
   "leases.read": verbose(1, "The agent read all leases."),
 
+  "node.annotation-odd": warn(
+    "An annotation of this host's Node has a wrong value; the agent ignores it.",
+    "Correct the annotation that the line names (`kubectl annotate node`).",
+  ),
+  "node.annotations-changed": warn(
+    "Somebody changed or removed the annotations by which this host announces itself; the agent restores them.",
+    "Find out who; there must be one agent for each Node.",
+  ),
+  "node.condition": info("The agent wrote the condition NetworkUnavailable of this host's Node."),
+  "node.family-missing": warn(
+    "The network has an address family of which the Node has no podCIDR; the agent serves the other one.",
+    "Give the controller manager a `--cluster-cidr` of both families, or disable one in net-conf.json.",
+  ),
+  "node.not-written": warn(
+    "The agent could not write to its Node; the line has the reason. It retries.",
+    "Allow `patch` on `nodes/status` in the ClusterRole of flannel, or check the API server.",
+  ),
+
   "peers.forgotten": warn(
     "Some peers did not return to the replaced store within a minute; the agent removes them.",
     "Check the hosts that are missing in `flannelctl lease list`.",

@@ -1,6 +1,6 @@
 // `flannelctl config`: reads, checks and replaces the network configuration in the store.
 import { readFile } from "node:fs/promises";
-import { createBackend, parseConfig } from "../../../backend/registry.ts";
+import { type BackendRegistry, backends } from "../../../backend/registry.ts";
 import type { NetworkConfig } from "../../../config/network-config.ts";
 import type { ParsedNetworkConfig } from "../../../config/parse-network-config.ts";
 import { FlannelError, hasCode, isCancelled } from "../../../errors.ts";
@@ -35,7 +35,7 @@ export async function checkConfig(invocation: Invocation, file: string | undefin
     file === undefined
       ? (await withStore(invocation, (store) => store.networkConfig(invocation.signal))).text
       : await readConfigFile(invocation, file);
-  const output = check(text);
+  const output = check(text, backendsFor(invocation));
   present(invocation, configCheckOutputSchema, output, renderCheck);
   return output.valid && output.warnings.length === 0 ? exitCodes.ok : exitCodes.failure;
 }
@@ -47,7 +47,7 @@ export async function setConfig(
   { force }: { readonly force: boolean },
 ): Promise<ExitCode> {
   const text = (await readConfigFile(invocation, file)).trim();
-  const { config, warnings: odd } = parse(text);
+  const { config, warnings: odd } = parse(text, backendsFor(invocation));
   const warnings = [...odd];
   for (const { message } of odd) remark(invocation, `warning: ${message}`);
   const { signal } = invocation;
@@ -75,9 +75,14 @@ export async function setConfig(
   return exitCodes.ok;
 }
 
-function check(text: string): ConfigCheckOutput {
+/** Where Kubernetes gives Nodes their subnets, the limits of what is leased mean nothing. */
+function backendsFor({ options }: Invocation): BackendRegistry {
+  return options.kubernetes === undefined ? backends : backends.withGivenSubnets();
+}
+
+function check(text: string, registry: BackendRegistry): ConfigCheckOutput {
   try {
-    const { config, warnings } = parse(text);
+    const { config, warnings } = parse(text, registry);
     return { valid: true, errors: [], warnings: [...warnings], config: resolved(config) };
   } catch (error) {
     if (!hasCode(error, "CONFIG_INVALID")) throw error;
@@ -86,9 +91,9 @@ function check(text: string): ConfigCheckOutput {
 }
 
 /** Every rule an agent would apply: the document's own, and its backend's. Throws `CONFIG_INVALID`. */
-function parse(text: string): ParsedNetworkConfig {
-  const parsed = parseConfig(text);
-  createBackend(parsed.config);
+function parse(text: string, registry: BackendRegistry): ParsedNetworkConfig {
+  const parsed = registry.parseConfig(text);
+  registry.create(parsed.config);
   return parsed;
 }
 
@@ -114,7 +119,7 @@ function refuseOtherNetwork(config: NetworkConfig, storedText: string | undefine
 
 function tryParse(text: string): NetworkConfig | undefined {
   try {
-    return parseConfig(text).config;
+    return backends.parseConfig(text).config;
   } catch {
     return undefined;
   }

@@ -44,6 +44,6 @@ async function throughKernel({ options, signal }: Invocation): Promise<HandoverO
   const { handOverHost } = await import("../../../host/without-agent.ts");
   using agent = AbsentAgent.lockOut(options);
   const done = await handOverHost(await agent.scope(), { logger: silentLogger, signal });
-  const network = { name: options.etcd.prefix, ...done, releasedDevices: [...done.releasedDevices] };
-  return { networks: [network], through: "kernel" };
+  const name = options.kubernetes?.annotationPrefix ?? options.etcd.prefix;
+  return { networks: [{ name, ...done, releasedDevices: [...done.releasedDevices] }], through: "kernel" };
 }

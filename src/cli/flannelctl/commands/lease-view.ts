@@ -1,6 +1,7 @@
 // Leases as `flannelctl lease` shows them: one JSON shape, a table, and a page for one. Pure.
 import { announcedMac } from "../../../backend/vxlan/vtep-data.ts";
 import type { BackendData, Lease } from "../../../lease/lease.ts";
+import { tryParseLeaseKey } from "../../../lease/lease-key.ts";
 import { formatDuration, formatPairs, formatTable } from "../../../terminal/text.ts";
 import type { LeaseOutput } from "../session/json-output.ts";
 
@@ -28,6 +29,7 @@ export function leaseOutput(lease: Lease, ttlSeconds: number | undefined, nowMs:
 
 export function leaseTable(leases: readonly LeaseOutput[]): string[] {
   if (leases.length === 0) return ["no leases"];
+  if (leases.some(isOfNode)) return nodeTable(leases);
   return formatTable(
     ["SUBNET", "IPV6 SUBNET", "PUBLIC IP", "PUBLIC IPV6", "BACKEND", "EXPIRES IN", "MAC"],
     leases.map((lease) => [
@@ -37,6 +39,26 @@ export function leaseTable(leases: readonly LeaseOutput[]): string[] {
       lease.publicIpv6 ?? "",
       lease.backendType ?? "",
       formatExpiry(lease),
+      announcedMac(lease.backendData) ?? announcedMac(lease.backendV6Data) ?? "",
+    ]),
+  );
+}
+
+/** Of Kubernetes, where a lease is named by its Node and lives as long as that. */
+function isOfNode({ key }: LeaseOutput): boolean {
+  return tryParseLeaseKey(key) === undefined;
+}
+
+function nodeTable(leases: readonly LeaseOutput[]): string[] {
+  return formatTable(
+    ["NODE", "SUBNET", "IPV6 SUBNET", "PUBLIC IP", "PUBLIC IPV6", "BACKEND", "MAC"],
+    leases.map((lease) => [
+      lease.key,
+      lease.subnet ?? "",
+      lease.ipv6Subnet ?? "",
+      lease.publicIp ?? "",
+      lease.publicIpv6 ?? "",
+      lease.backendType ?? "",
       announcedMac(lease.backendData) ?? announcedMac(lease.backendV6Data) ?? "",
     ]),
   );
@@ -61,6 +83,7 @@ export function leasePage(lease: LeaseOutput): string[] {
 
 function formatExpiry(lease: LeaseOutput): string {
   if (lease.reserved) return "never (reserved)";
+  if (isOfNode(lease)) return "with its Node";
   return lease.expiresInSeconds === undefined ? "unknown" : formatDuration(lease.expiresInSeconds);
 }
 

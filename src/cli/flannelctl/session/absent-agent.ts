@@ -6,7 +6,7 @@ import { networkInterfaces } from "node:os";
 import { dirname } from "node:path";
 import { readSubnetFile } from "../../../agent/state/subnet-file.ts";
 import { type HostIdentity, type RememberedState, WarmState } from "../../../agent/state/warm-state.ts";
-import { backends, parseConfig } from "../../../backend/registry.ts";
+import { backends } from "../../../backend/registry.ts";
 import { FlannelError } from "../../../errors.ts";
 import { type AgentScope, findDevices } from "../../../host/without-agent.ts";
 import type { Prefix } from "../../../ip/address.ts";
@@ -106,7 +106,7 @@ export function hostIdentity(): HostIdentity {
 
 function networksOf({ configText }: RememberedState): Prefix[] {
   try {
-    const { ipv4, ipv6 } = parseConfig(configText).config;
+    const { ipv4, ipv6 } = backends.withGivenSubnets().parseConfig(configText).config;
     return [ipv4?.network, ipv6?.network].filter((network) => network !== undefined);
   } catch {
     return [];

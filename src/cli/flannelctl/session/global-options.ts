@@ -1,11 +1,18 @@
 // The options every verb takes: from the command line, else from flanneld's environment variables, else from the file
 // that `init` or `join` left on this host, else defaults.
+import { existsSync } from "node:fs";
 import { Option } from "commander";
 import { defaultControlSocket, secondControlSocket } from "../../../agent/control/control-socket-path.ts";
+import type { KubernetesOptions } from "../../../config/agent-options.ts";
+import { USUAL_ANNOTATION_PREFIX } from "../../../config/annotation-prefix.ts";
 import type { Environment } from "../../flags/flags.ts";
+import { tryParseGoBool } from "../../flags/go-values.ts";
 import { readEnvFile } from "../../install/env-file.ts";
 import { hostPaths } from "../../install/host-paths.ts";
 import type { GlobalOptions } from "./invocation.ts";
+
+const KUBERNETES_VARIABLE = "FLANNELD_KUBE_SUBNET_MGR";
+const SERVICE_ACCOUNT_TOKEN = "/var/run/secrets/kubernetes.io/serviceaccount/token";
 
 interface GlobalOptionSpec {
   readonly name: string;
@@ -87,6 +94,34 @@ const specs = {
     fallback: "",
     description: "password for etcd; prefer the variable, which ps does not show",
   },
+  kubeconfig: {
+    name: "kubeconfig",
+    variable: "FLANNELD_KUBECONFIG_FILE",
+    argument: "path",
+    fallback: "",
+    description: "kubeconfig file of the cluster whose Nodes are the leases; in the agent's pod none is needed",
+  },
+  kubeApiUrl: {
+    name: "kube-api-url",
+    variable: "FLANNELD_KUBE_API_URL",
+    argument: "url",
+    fallback: "",
+    description: "Kubernetes API server, in place of the one in the kubeconfig file",
+  },
+  annotationPrefix: {
+    name: "kube-annotation-prefix",
+    variable: "FLANNELD_KUBE_ANNOTATION_PREFIX",
+    argument: "prefix",
+    fallback: USUAL_ANNOTATION_PREFIX,
+    description: "prefix of flannel's annotations on Nodes",
+  },
+  netConfigFile: {
+    name: "net-config-path",
+    variable: "FLANNELD_NET_CONFIG_PATH",
+    argument: "path",
+    fallback: "/etc/kube-flannel/net-conf.json",
+    description: "network configuration in Kubernetes; where there is none, the ConfigMap kube-flannel-cfg",
+  },
 } satisfies Record<string, GlobalOptionSpec>;
 
 /** For the root command; recognised before and after a verb. */
@@ -96,7 +131,11 @@ export function globalOptions(): Option[] {
     return new Option(`--${spec.name} <${spec.argument}>`, `${spec.description}${fallback} [env: ${spec.variable}]`);
   });
   const root = new Option("--root <dir>", "directory for all files that init and join write (default: /)");
-  return [new Option("--json", "machine-readable output"), root, ...valued];
+  const kubernetes = new Option(
+    "--kube-subnet-mgr",
+    `the leases are the Nodes of a Kubernetes cluster; implied by --kubeconfig, and in a pod [env: ${KUBERNETES_VARIABLE}]`,
+  );
+  return [new Option("--json", "machine-readable output"), root, ...valued, kubernetes];
 }
 
 /** `parsed` is what commander collected, by camel-cased flag name. Throws `FILE_FAILED`: see `readEnvFile`. */
@@ -113,6 +152,7 @@ export function resolveGlobalOptions(parsed: Readonly<Record<string, unknown>>, 
   // Whoever names a store means that one, without the files that belong to another.
   const isStoreNamed = given(specs.endpoints) !== undefined;
   const storeValue = (spec: GlobalOptionSpec) => (isStoreNamed ? (given(spec) ?? spec.fallback) : value(spec));
+  const kubernetes = kubernetesOptions(parsed, env, hostFile, given, value);
   const subnetFile = value({ ...specs.subnetFile, fallback: paths.subnetFile });
   const socket = value(specs.socket);
   return {
@@ -121,6 +161,7 @@ export function resolveGlobalOptions(parsed: Readonly<Record<string, unknown>>, 
     subnetFile,
     socketPaths: socket === "" ? [secondControlSocket(subnetFile), defaultControlSocket(subnetFile)] : [socket],
     stateDirectory: value({ ...specs.stateDir, fallback: paths.stateDirectory }),
+    ...(kubernetes !== undefined && { kubernetes }),
     etcd: {
       endpoints: storeValue(specs.endpoints),
       prefix: storeValue(specs.prefix),
@@ -130,6 +171,36 @@ export function resolveGlobalOptions(parsed: Readonly<Record<string, unknown>>, 
       username: storeValue(specs.username),
       password: storeValue(specs.password),
     },
+  };
+}
+
+type ReadOption<T> = (spec: GlobalOptionSpec) => T;
+
+/** Undefined where the store is an etcd. */
+function kubernetesOptions(
+  parsed: Readonly<Record<string, unknown>>,
+  env: Environment,
+  hostFile: Environment,
+  given: ReadOption<string | undefined>,
+  value: ReadOption<string>,
+): KubernetesOptions | undefined {
+  const flag = env[KUBERNETES_VARIABLE] ?? hostFile[KUBERNETES_VARIABLE] ?? "";
+  const isAsked = parsed["kubeSubnetMgr"] === true || tryParseGoBool(flag) === true;
+  const isNamed = given(specs.kubeconfig) !== undefined || given(specs.kubeApiUrl) !== undefined;
+  const isEtcdNamed = given(specs.endpoints) !== undefined || hostFile[specs.endpoints.variable] !== undefined;
+  // An agent in a pod without an etcd of its own has its leases from the cluster around it.
+  const isInPod = (env["KUBERNETES_SERVICE_HOST"] ?? "") !== "" && existsSync(SERVICE_ACCOUNT_TOKEN);
+  if (!isAsked && !isNamed && (isEtcdNamed || !isInPod)) return undefined;
+  const [kubeconfigFile, apiUrl] = [value(specs.kubeconfig), value(specs.kubeApiUrl)];
+  const [nodeName = "", name = "", namespace = ""] = ["NODE_NAME", "POD_NAME", "POD_NAMESPACE"].map((key) => env[key]);
+  return {
+    annotationPrefix: value(specs.annotationPrefix),
+    netConfigFile: value(specs.netConfigFile),
+    setsNodeCondition: false,
+    ...(kubeconfigFile !== "" && { kubeconfigFile }),
+    ...(apiUrl !== "" && { apiUrl }),
+    ...(nodeName !== "" && { nodeName }),
+    ...(name !== "" && namespace !== "" && { pod: { namespace, name } }),
   };
 }
 

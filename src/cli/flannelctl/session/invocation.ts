@@ -1,5 +1,6 @@
 // What every verb is given: options resolved from flags and environment, the terminal, and the signal that ends it.
 import type { ZodType } from "zod";
+import type { KubernetesOptions } from "../../../config/agent-options.ts";
 import { makePaint, type Paint, printable, printableDeep } from "../../../terminal/text.ts";
 import type { HostPaths } from "../../install/host-paths.ts";
 import { OUTPUT_VERSION } from "./output-version.ts";
@@ -27,6 +28,8 @@ export interface GlobalOptions {
   /** Below `--root`. */
   readonly paths: HostPaths;
   readonly etcd: EtcdFlags;
+  /** Present where the Nodes of a Kubernetes cluster are the store; then `etcd` does not matter. */
+  readonly kubernetes?: KubernetesOptions;
 }
 
 /** The connection flags shared with flanneld, as text; empty means not given. */

@@ -5,7 +5,8 @@ import type { StoreOptions } from "../../../store/store-options.ts";
 import { type GlobalOptions, type Invocation, remark } from "./invocation.ts";
 
 /** The store that the flags name. */
-export function storeOptions({ etcd }: Pick<GlobalOptions, "etcd">): StoreOptions {
+export function storeOptions({ etcd, kubernetes }: Pick<GlobalOptions, "etcd" | "kubernetes">): StoreOptions {
+  if (kubernetes !== undefined) return { type: "kubernetes", ...kubernetes };
   const { endpoints, prefix, username, password, caFile, certFile, keyFile } = etcd;
   return { type: "etcd", endpoints, prefix, username, password, tls: { caFile, certFile, keyFile } };
 }
@@ -20,10 +21,10 @@ export async function withStore<T>(
   return await use(store);
 }
 
-async function open({ options }: Invocation): Promise<LeaseAdministration> {
+async function open({ options, terminal }: Invocation): Promise<LeaseAdministration> {
   try {
     const { openAdministration } = await import("../../../store/open-administration.ts");
-    return await openAdministration(storeOptions(options));
+    return await openAdministration(storeOptions(options), terminal.env);
   } catch (error) {
     throw hasCode(error, "CONFIG_INVALID") ? new FlannelError("USAGE", error.message, { cause: error.cause }) : error;
   }

@@ -1,6 +1,6 @@
 // Between the watch, which must not lose anything, and a reader who may be slow: what is not read yet is merged, so
 // that a burst of 10,000 events arrives as few changes and memory stays bounded.
-import type { LeaseChange, LeaseEvent, Revision, UnreadableLease } from "../../lease/lease.ts";
+import type { LeaseChange, LeaseEvent, Revision, UnreadableLease } from "./lease.ts";
 
 type Snapshot = Extract<LeaseChange, { type: "snapshot" }>;
 type Sign = Extract<LeaseChange, { type: "contact" | "disconnected" }>;

@@ -1,6 +1,6 @@
 import { describe, expect, test } from "vitest";
-import { revision } from "../../../test/support/revision.ts";
-import type { Lease, LeaseEvent } from "../../lease/lease.ts";
+import { revision } from "../../test/support/revision.ts";
+import type { Lease, LeaseEvent } from "./lease.ts";
 import { LeaseChangeBuffer } from "./lease-change-buffer.ts";
 
 const never = new AbortController().signal;

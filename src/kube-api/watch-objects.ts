@@ -1,0 +1,200 @@
+// Follows all objects of one kind: lists them in pages, then watches from there with bookmarks. A watch that ends goes on
+// from where it was; what the server no longer knows (410) is listed again. Of each object only what `read` takes out of
+// it is kept, one page at a time.
+import type { IncomingMessage } from "node:http";
+import { setTimeout as delay } from "node:timers/promises";
+import { BackOff } from "../async/back-off.ts";
+import { describeError, FlannelError, hasCode } from "../errors.ts";
+import { tryParseJson } from "../json/try-parse-json.ts";
+import type { ApiClient } from "./api-client.ts";
+import { fromConnection, fromStatus, hasHttpStatus, retryAfterMs } from "./api-errors.ts";
+import { itemsOf, memberOf, textOf } from "./json-record.ts";
+
+export interface WatchTarget<T> {
+  readonly path: string;
+  /** For messages and RBAC: `nodes`. */
+  readonly resource: string;
+  readonly fieldSelector?: string;
+  /** What to keep of an object; undefined when it is none. */
+  read(object: unknown): T | undefined;
+}
+
+export type WatchNews<T> =
+  /** All there is at `resourceVersion`. */
+  | { readonly type: "list"; readonly objects: readonly T[]; readonly resourceVersion: string }
+  | { readonly type: "put" | "delete"; readonly object: T; readonly resourceVersion: string }
+  /** The server answers, and nothing else has changed up to here. */
+  | { readonly type: "contact"; readonly resourceVersion: string }
+  /** It does not, or no longer; trying again. */
+  | { readonly type: "disconnected"; readonly reason: string; readonly isRefusal: boolean };
+
+export interface WatchTimings {
+  /** Silence after which the connection is taken for dead and the watch opened anew. */
+  readonly silenceMs: number;
+  readonly backOffFirstMs: number;
+  readonly backOffMaxMs: number;
+}
+
+/** 20 s and the time to find out that the server is away stay below 30 s. */
+export const usualWatchTimings: WatchTimings = { silenceMs: 20_000, backOffFirstMs: 250, backOffMaxMs: 10_000 };
+
+const PAGE_SIZE = 250;
+/** etcd takes objects of 1.5 MiB; their JSON is no longer than this. */
+const MAX_LINE_BYTES = 16 * 1024 * 1024;
+/** The server ends a watch by itself after this time, and another one half as long: not all at once. */
+const WATCH_SECONDS = 300;
+/** A watch that lived that long was one: no back-off after it. */
+const GOOD_WATCH_MS = 5_000;
+
+/** Ends only by `signal`. */
+export async function* watchObjects<T>(
+  client: ApiClient,
+  target: WatchTarget<T>,
+  signal: AbortSignal,
+  timings: WatchTimings = usualWatchTimings,
+): AsyncGenerator<WatchNews<T>, void, undefined> {
+  const backOff = new BackOff({ firstMs: timings.backOffFirstMs, maxMs: timings.backOffMaxMs });
+  let resourceVersion: string | undefined;
+  while (!signal.aborted) {
+    const startedAtMs = performance.now();
+    let failure: unknown;
+    try {
+      if (resourceVersion === undefined) {
+        const list = await listAll(client, target, signal);
+        resourceVersion = list.resourceVersion;
+        yield list;
+      }
+      for await (const news of watchOnce(client, target, resourceVersion, timings, signal)) {
+        resourceVersion = news.resourceVersion;
+        yield news;
+      }
+    } catch (error) {
+      if (signal.aborted) return;
+      failure = error;
+    }
+    if (signal.aborted) return;
+    if (hasHttpStatus(failure, 410)) resourceVersion = undefined;
+    else if (failure !== undefined) yield toSign(failure);
+    if (performance.now() - startedAtMs > GOOD_WATCH_MS) backOff.reset();
+    await delay(retryAfterMs(failure) ?? backOff.nextMs(), undefined, { signal }).catch(() => undefined);
+  }
+}
+
+function toSign(failure: unknown): Extract<WatchNews<never>, { type: "disconnected" }> {
+  return {
+    type: "disconnected",
+    reason: describeError(failure),
+    isRefusal: hasCode(failure, "STORE_UNAUTHORIZED"),
+  };
+}
+
+/** In pages; begins again when the server no longer knows the state that the pages are of. */
+export async function listAll<T>(
+  client: ApiClient,
+  { path, resource, fieldSelector, read }: WatchTarget<T>,
+  signal: AbortSignal,
+): Promise<Extract<WatchNews<T>, { type: "list" }>> {
+  let objects: T[] = [];
+  let next: string | undefined;
+  for (;;) {
+    const query = {
+      limit: String(PAGE_SIZE),
+      ...(next !== undefined && { continue: next }),
+      ...(fieldSelector !== undefined && { fieldSelector }),
+    };
+    try {
+      const subject = { operation: `list ${resource}`, verb: "list", resource } as const;
+      const page = await client.call({ ...subject, method: "GET", path, query }, signal);
+      for (const item of itemsOf(memberOf(page, "items"))) {
+        const object = read(item);
+        if (object !== undefined) objects.push(object);
+      }
+      const metadata = memberOf(page, "metadata");
+      next = textOf(memberOf(metadata, "continue"));
+      if (next === undefined) {
+        return { type: "list", objects, resourceVersion: textOf(memberOf(metadata, "resourceVersion")) ?? "0" };
+      }
+    } catch (error) {
+      if (!hasCode(error, "STORE_COMPACTED") || next === undefined) throw error;
+      next = undefined;
+      objects = [];
+    }
+  }
+}
+
+type ObjectNews<T> = Exclude<WatchNews<T>, { type: "list" | "disconnected" }>;
+
+/** Ends when the server ends it or falls silent; rejects when it cannot be opened or breaks. */
+async function* watchOnce<T>(
+  client: ApiClient,
+  { path, resource, fieldSelector, read }: WatchTarget<T>,
+  from: string,
+  { silenceMs }: WatchTimings,
+  signal: AbortSignal,
+): AsyncGenerator<ObjectNews<T>, void, undefined> {
+  const query = {
+    watch: "true",
+    allowWatchBookmarks: "true",
+    resourceVersion: from,
+    timeoutSeconds: String(Math.round(WATCH_SECONDS * (0.5 + Math.random() / 2))),
+    ...(fieldSelector !== undefined && { fieldSelector }),
+  };
+  const subject = { operation: `watch ${resource}`, verb: "watch", resource } as const;
+  const server = client.access.description;
+  const response = await client.open({ ...subject, method: "GET", path, query }, signal);
+  yield { type: "contact", resourceVersion: from };
+  let resourceVersion = from;
+  for await (const line of linesOf(response, silenceMs, (error) => fromConnection(error, subject, server))) {
+    const event = tryParseJson(line);
+    const type = memberOf(event, "type");
+    const object = memberOf(event, "object");
+    if (type === "ERROR") throw fromStatus(Number(memberOf(object, "code")) || 500, JSON.stringify(object), subject);
+    const version = textOf(memberOf(memberOf(object, "metadata"), "resourceVersion"));
+    if (version === undefined)
+      throw new FlannelError("STORE_UNAVAILABLE", `watch ${resource}: an event without version`);
+    resourceVersion = version;
+    if (type === "BOOKMARK") yield { type: "contact", resourceVersion };
+    const kept = type === "ADDED" || type === "MODIFIED" || type === "DELETED" ? read(object) : undefined;
+    if (kept !== undefined) yield { type: type === "DELETED" ? "delete" : "put", object: kept, resourceVersion };
+  }
+}
+
+/** The lines of an answer. Ends quietly at its end and after `silenceMs` without any: a half-open connection is silent. */
+async function* linesOf(
+  response: IncomingMessage,
+  silenceMs: number,
+  toFailure: (error: unknown) => FlannelError,
+): AsyncGenerator<string, void, undefined> {
+  let isSilent = false;
+  const timer = setTimeout(() => {
+    isSilent = true;
+    response.destroy();
+  }, silenceMs);
+  // Silence is judged here, at a time of our own.
+  response.socket.setTimeout(0);
+  let pending: Buffer[] = [];
+  let pendingBytes = 0;
+  try {
+    for await (const part of response) {
+      timer.refresh();
+      let chunk = part as Buffer;
+      for (let end = chunk.indexOf(10); end >= 0; end = chunk.indexOf(10)) {
+        pending.push(chunk.subarray(0, end));
+        chunk = chunk.subarray(end + 1);
+        const line = Buffer.concat(pending).toString("utf8");
+        pending = [];
+        pendingBytes = 0;
+        if (line.trim() !== "") yield line;
+      }
+      if (chunk.length === 0) continue;
+      pending.push(chunk);
+      pendingBytes += chunk.length;
+      if (pendingBytes > MAX_LINE_BYTES) throw new Error(`an event is longer than ${MAX_LINE_BYTES} bytes`);
+    }
+  } catch (error) {
+    if (!isSilent) throw toFailure(error);
+  } finally {
+    clearTimeout(timer);
+    response.destroy();
+  }
+}

@@ -1,0 +1,39 @@
+// When something was written in Kubernetes. Resource versions are numbers of one order (they come from one etcd); which
+// of two Nodes claims a subnet later is told by when they were created, since every heartbeat writes a Node. Pure.
+import type { Revision } from "../../lease/lease.ts";
+
+/** The Node a lease stands on. */
+export interface RevisedNode {
+  readonly uid: string;
+  readonly createdAtMs: number;
+}
+
+export class KubernetesRevision implements Revision {
+  readonly #resourceVersion: string;
+  readonly #node: RevisedNode | undefined;
+
+  /** Without `node`: of the whole store. */
+  constructor(resourceVersion: string, node?: RevisedNode) {
+    this.#resourceVersion = resourceVersion;
+    this.#node = node;
+  }
+
+  isAfter(other: Revision): boolean {
+    if (!(other instanceof KubernetesRevision)) return false;
+    const [own, others] = [this.#node, other.#node];
+    if (own !== undefined && others !== undefined && own.uid !== others.uid) {
+      return own.createdAtMs === others.createdAtMs ? own.uid > others.uid : own.createdAtMs > others.createdAtMs;
+    }
+    return isLater(this.#resourceVersion, other.#resourceVersion);
+  }
+
+  toString(): string {
+    return this.#resourceVersion;
+  }
+}
+
+/** Decimal numbers of any length; what is none is never later. */
+export function isLater(a: string, b: string): boolean {
+  if (!/^\d+$/.test(a) || !/^\d+$/.test(b)) return false;
+  return a.length === b.length ? a > b : a.length > b.length;
+}

@@ -1,0 +1,58 @@
+// The Node's condition NetworkUnavailable as a true statement: False while packets can flow, True with the reason while
+// they cannot. Every write of a Node reaches every agent, so it is written on a change only. Pure.
+import type { NodeCondition } from "./node-record.ts";
+
+export type WantedCondition = Pick<NodeCondition, "status" | "reason" | "message">;
+
+/** How long the network has to be unavailable before that is said: Pods are no longer scheduled then. */
+const HOLD_MS = 10_000;
+/** Between two writes that say the same in other words. */
+const REPHRASE_MS = 3_600_000;
+/** Between two writes at all; doubles while somebody else writes something different each time. */
+const FIRST_PAUSE_MS = 10_000;
+const MAX_PAUSE_MS = 3_600_000;
+
+export class ConditionPlan {
+  readonly #random: () => number;
+  #wantedStatus = "";
+  #wantedSinceMs = 0;
+  #writtenAtMs: number | undefined;
+  #writtenStatus = "";
+  #pauseMs = FIRST_PAUSE_MS;
+  #rephraseMs = REPHRASE_MS;
+
+  constructor(random: () => number = Math.random) {
+    this.#random = random;
+  }
+
+  /** Whether `wanted` is to be written now; `found` is what stands there. */
+  isDue(wanted: WantedCondition, found: NodeCondition | undefined, nowMs: number): boolean {
+    if (wanted.status !== this.#wantedStatus) {
+      this.#wantedStatus = wanted.status;
+      this.#wantedSinceMs = nowMs;
+    }
+    const sinceWriteMs = this.#writtenAtMs === undefined ? Number.POSITIVE_INFINITY : nowMs - this.#writtenAtMs;
+    if (found?.status === wanted.status) {
+      if (found.reason === wanted.reason && found.message === wanted.message) return false;
+      return found.reason !== wanted.reason ? sinceWriteMs >= this.#pauseMs : sinceWriteMs >= this.#rephraseMs;
+    }
+    if (wanted.status === "True" && nowMs - this.#wantedSinceMs < HOLD_MS) return false;
+    // What we wrote does not stand: somebody else says otherwise.
+    const isContested = this.#writtenStatus === wanted.status;
+    return sinceWriteMs >= (isContested ? this.#pauseMs : 0);
+  }
+
+  written(wanted: WantedCondition, nowMs: number): void {
+    const isContested = this.#writtenStatus === wanted.status;
+    this.#pauseMs = isContested ? Math.min(this.#pauseMs * 2, MAX_PAUSE_MS) : FIRST_PAUSE_MS;
+    this.#rephraseMs = REPHRASE_MS * (0.75 + this.#random() / 2);
+    this.#writtenAtMs = nowMs;
+    this.#writtenStatus = wanted.status;
+  }
+}
+
+/** An unchanged status keeps the time of its last change. */
+export function newCondition(wanted: WantedCondition, found: NodeCondition | undefined, now: string): NodeCondition {
+  const isSame = found?.status === wanted.status && found.lastTransitionTime !== "";
+  return { ...wanted, lastTransitionTime: isSame ? found.lastTransitionTime : now };
+}

@@ -1,0 +1,74 @@
+// What is kept of a Kubernetes Node, which has some 20 KB: name, pod CIDRs, flannel's annotations, one condition. Pure.
+import type { AnnotationNames } from "../../config/annotation-prefix.ts";
+import { isRecord, itemsOf, memberOf, textOf } from "../../kube-api/json-record.ts";
+
+export interface NodeCondition {
+  readonly status: string;
+  readonly reason: string;
+  readonly message: string;
+  readonly lastTransitionTime: string;
+}
+
+export interface NodeRecord {
+  readonly name: string;
+  readonly uid: string;
+  readonly resourceVersion: string;
+  readonly createdAtMs: number;
+  /** As written, at most a few. */
+  readonly podCidrs: readonly string[];
+  /** Those of flannel's names that are there, by their full names. */
+  readonly annotations: Readonly<Record<string, string>>;
+  /** `NetworkUnavailable`, if it is there. */
+  readonly networkUnavailable?: NodeCondition;
+}
+
+/** A hostile Node must not cost more than a real one. */
+const MAX_ANNOTATION_LENGTH = 64 * 1024;
+const MAX_POD_CIDRS = 8;
+
+export type NodeReader = (object: unknown) => NodeRecord | undefined;
+
+/** Undefined for what is no Node. */
+export function nodeReader(names: AnnotationNames): NodeReader {
+  const known = Object.values(names);
+  return (object) => {
+    const metadata = memberOf(object, "metadata");
+    const name = textOf(memberOf(metadata, "name"));
+    if (name === undefined) return undefined;
+    const written = memberOf(metadata, "annotations");
+    const annotations: Record<string, string> = {};
+    for (const key of known) {
+      const value = isRecord(written) ? written[key] : undefined;
+      if (typeof value === "string" && value.length <= MAX_ANNOTATION_LENGTH) annotations[key] = value;
+    }
+    const networkUnavailable = readCondition(object);
+    return {
+      name,
+      uid: textOf(memberOf(metadata, "uid")) ?? "",
+      resourceVersion: textOf(memberOf(metadata, "resourceVersion")) ?? "0",
+      createdAtMs: Date.parse(textOf(memberOf(metadata, "creationTimestamp")) ?? "") || 0,
+      podCidrs: readPodCidrs(memberOf(object, "spec")),
+      annotations,
+      ...(networkUnavailable !== undefined && { networkUnavailable }),
+    };
+  };
+}
+
+function readPodCidrs(spec: unknown): readonly string[] {
+  const list = itemsOf(memberOf(spec, "podCIDRs")).flatMap((cidr) => textOf(cidr) ?? []);
+  const single = textOf(memberOf(spec, "podCIDR"));
+  return list.length > 0 || single === undefined ? list.slice(0, MAX_POD_CIDRS) : [single];
+}
+
+function readCondition(object: unknown): NodeCondition | undefined {
+  const conditions = itemsOf(memberOf(memberOf(object, "status"), "conditions"));
+  const found = conditions.find((condition) => memberOf(condition, "type") === "NetworkUnavailable");
+  if (found === undefined) return undefined;
+  const [status = "", reason = "", message = "", lastTransitionTime = ""] = [
+    "status",
+    "reason",
+    "message",
+    "lastTransitionTime",
+  ].map((field) => textOf(memberOf(found, field)));
+  return { status, reason, message, lastTransitionTime };
+}
