@@ -60,3 +60,21 @@ test("a missing directory is named", () => {
     expect.objectContaining({ code: "FILE_FAILED" }),
   );
 });
+
+test("a lock file that was removed or replaced comes back, unless another has the lock", () => {
+  using lock = FileLock.acquire(path);
+  expect(lock.renew()).toBe(false);
+  for (const replacement of [undefined, ""]) {
+    rmSync(path);
+    if (replacement !== undefined) writeFileSync(path, replacement);
+    expect(lock.renew()).toBe(true);
+    expect(lock.renew()).toBe(false);
+    expect(() => FileLock.acquire(path)).toThrow(`(pid ${process.pid})`);
+  }
+  rmSync(path);
+  {
+    using _other = FileLock.acquire(path);
+    expect(() => lock.renew()).toThrow(expect.objectContaining({ code: "AGENT_RUNNING" }));
+  }
+  expect(lock.renew()).toBe(true);
+});

@@ -49,6 +49,20 @@ export class FileLock implements Disposable {
     }
   }
 
+  /**
+   * Puts the lock file back when somebody removed or replaced it: a lock on it excluded nobody any more. True when that was
+   * necessary. Throws `AGENT_RUNNING` when another process has taken the lock meanwhile, else `FILE_FAILED`.
+   */
+  renew(): boolean {
+    const fd = this.#fd;
+    if (fd === undefined || isStillAt(this.path, fd)) return false;
+    const fresh = FileLock.acquire(this.path);
+    this.#fd = fresh.#fd;
+    fresh.#fd = undefined;
+    closeSync(fd);
+    return true;
+  }
+
   /** Safe in this order: who waits for a lock file that was removed makes a new one. */
   removeAndFree(): void {
     if (this.#fd !== undefined) rmSync(this.path, { force: true });
@@ -100,6 +114,15 @@ function lock(path: string, fd: number): void {
   const details = { path, pid: readPid(path) };
   const message = `${path} is locked by another agent${holderText(details)}; stop that agent first`;
   throw new FlannelError("AGENT_RUNNING", message, { details });
+}
+
+/** What cannot be looked at may still be there. */
+function isStillAt(path: string, fd: number): boolean {
+  try {
+    return isFileAt(path, fd);
+  } catch {
+    return true;
+  }
 }
 
 function isFileAt(path: string, fd: number): boolean {

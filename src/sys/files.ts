@@ -104,6 +104,16 @@ export function readSmallFile(path: string, maxBytes: number): string {
   }
 }
 
+/** Changes with a file's content, as far as its metadata tell; empty when there is none. Takes no descriptor. */
+export function fileVersion(path: string): string {
+  try {
+    const found = statSync(path, { throwIfNoEntry: false });
+    return found === undefined ? "" : `${found.ino}.${found.mtimeMs}.${found.size}`;
+  } catch {
+    return "unreadable"; // a loop of links, a part of the path that is not for us
+  }
+}
+
 /** True when a file system call failed since there is no such file: ENOENT, ENOTDIR. */
 export function isMissingFile(error: unknown): boolean {
   return hasSystemCode(error, "ENOENT", "ENOTDIR");

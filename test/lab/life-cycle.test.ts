@@ -1,10 +1,13 @@
 // The agent as a service: what it tells its manager, its probes and its log, which flags it refuses, how it ends.
 // Stopping within 5 s is in stop.test.ts.
-import { readFile, stat } from "node:fs/promises";
+import { readdir, readFile, rm, stat, writeFile } from "node:fs/promises";
+import { join } from "node:path";
 import { fileURLToPath } from "node:url";
+import { isDeepStrictEqual } from "node:util";
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from "vitest";
 import { tryRun } from "../../lab/command.ts";
 import { ServiceManager } from "../../lab/service-manager.ts";
+import { until } from "../../lab/wait.ts";
 import { probeHealth, Scene } from "../support/scene.ts";
 import {
   leaseDirectory,
@@ -92,6 +95,38 @@ describe("the control socket", () => {
     await first.kill9();
     const second = scene.start(1);
     expect((await second.untilReady()).agent.pid).toBe(second.pid);
+  });
+});
+
+describe("files", () => {
+  it("come back, whoever removes or changes them", async () => {
+    const agent = scene.start(1);
+    await agent.untilReady();
+    await putPeers(scene.etcd, [storePeer(1)]);
+    await agent.untilReady({ peers: 1 });
+    const state = join(agent.directory, "state");
+    const content = async () => ({
+      env: await readFile(agent.subnetFile, "utf8"),
+      lock: await readFile(`${agent.subnetFile}.lock`, "utf8"),
+      state: (await readdir(state)).sort(),
+    });
+    await until(async () => (await content()).state.length === 2, { what: "the state of agent and peers" });
+    const before = await content();
+    const untilBack = async (what: string) => {
+      await until(async () => isDeepStrictEqual(await content(), before), { what });
+      await until(async () => (await agent.status()).state === "ready", { what: `an answer after ${what}` });
+    };
+    for (const path of [agent.subnetFile, `${agent.subnetFile}.lock`, agent.controlSocket]) {
+      await rm(path);
+      await untilBack(`${path} to come back`);
+    }
+    await writeFile(agent.subnetFile, "FLANNEL_SUBNET=10.9.9.1/24\n");
+    await untilBack("the right content");
+    await rm(agent.directory, { recursive: true });
+    await untilBack("everything to come back");
+    expect((await scene.start(1).exited).code).toBe(1);
+    expect(await agent.untilEvent("files.restored")).toContain("putting it back");
+    expect((await agent.status()).repairs.total).toBe(0);
   });
 });
 

@@ -5,12 +5,15 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { json } from "node:stream/consumers";
 import { afterEach, expect, it } from "vitest";
+import type { Status } from "./control-protocol.ts";
 import { type ControlHandlers, ControlServer } from "./control-server.ts";
 
 const directory = mkdtempSync(join(tmpdir(), "control-"));
 const path = join(directory, "flanneld.sock");
 const unused = () => Promise.reject(new Error("not part of this test"));
 const handlers: ControlHandlers = { status: unused, plan: unused, rules: unused, handover: unused, metrics: unused };
+
+const answered = { state: "ready" } as unknown as Status;
 
 afterEach(() => rmSync(path, { force: true }));
 
@@ -56,4 +59,27 @@ it("tells a flannelctl of another version so in a sentence, which that one shows
     },
   ]);
   expect(await get("/v2/unheard-of")).toMatchObject([404, { error: { code: "USAGE" } }]);
+});
+
+it("listens anew when its socket was removed, and takes no other's place", async () => {
+  await using server = await ControlServer.open(path, { ...handlers, status: () => Promise.resolve(answered) });
+  expect(await server.renew()).toBe(false);
+  rmSync(path);
+  expect(await Promise.all([server.renew(), server.renew()])).toEqual([true, true]);
+  expect(statSync(path).mode & 0o777).toBe(0o600);
+  expect(await get("/v2/status")).toEqual([200, answered]);
+  expect(await server.renew()).toBe(false);
+
+  rmSync(path);
+  writeFileSync(path, "precious");
+  await expect(server.renew()).rejects.toMatchObject({ code: "FILE_FAILED" });
+  expect(readFileSync(path, "utf8")).toBe("precious");
+  rmSync(path);
+
+  const other = createServer();
+  await new Promise<void>((resolve) => other.listen(path, resolve));
+  await expect(server.renew()).rejects.toMatchObject({ code: "AGENT_RUNNING" });
+  await new Promise((resolve) => other.close(resolve));
+  expect(await server.renew()).toBe(true);
+  expect(await get("/v2/status")).toEqual([200, answered]);
 });

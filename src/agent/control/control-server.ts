@@ -7,6 +7,7 @@ import { ensureDirectory } from "../../sys/files.ts";
 import { limitConnections } from "./connection-limit.ts";
 import { CONTROL_PROTOCOL_VERSION, controlPaths } from "./control-paths.ts";
 import type { Handover, MetricsAnswer, Plan, Rules, Status } from "./control-protocol.ts";
+import { isAnswering } from "./control-socket-path.ts";
 
 export interface ControlHandlers {
   readonly status: () => Promise<Status>;
@@ -18,56 +19,112 @@ export interface ControlHandlers {
 
 export class ControlServer implements AsyncDisposable {
   readonly path: string;
-  readonly #server: Server;
+  readonly #handlers: ControlHandlers;
+  #listener: Listener;
+  #renewal: Promise<boolean> | undefined;
+  #isClosed = false;
 
-  private constructor(server: Server, path: string) {
-    this.#server = server;
+  private constructor(path: string, handlers: ControlHandlers, listener: Listener) {
     this.path = path;
+    this.#handlers = handlers;
+    this.#listener = listener;
   }
 
   /** The caller holds the agent's lock, so a socket that is already there belongs to nobody alive. */
   static async open(path: string, handlers: ControlHandlers): Promise<ControlServer> {
-    const timeouts = { headersTimeout: 5_000, requestTimeout: 5_000, connectionsCheckingInterval: 5_000 };
-    const server = createServer(timeouts, (request, response) => void answer(request, response, handlers));
-    limitConnections(server, 32);
-    const { promise, resolve, reject } = Promise.withResolvers<void>();
-    server.once("error", reject);
-    try {
-      ensureDirectory(dirname(path), 0o755);
-      removeOldSocket(path);
-      listenPrivately(server, path, resolve);
-    } catch (cause) {
-      reject(cause);
+    return new ControlServer(path, handlers, await listen(path, handlers));
+  }
+
+  /**
+   * Listens anew when somebody removed or replaced the socket: nobody could connect any more. True when that was necessary.
+   * Throws `AGENT_RUNNING` when somebody else listens there now, `FILE_FAILED` when it cannot be put back.
+   */
+  renew(): Promise<boolean> {
+    this.#renewal ??= this.#renew().finally(() => {
+      this.#renewal = undefined;
+    });
+    return this.#renewal;
+  }
+
+  async #renew(): Promise<boolean> {
+    if (this.#isClosed || inodeOf(this.path) === this.#listener.inode) return false;
+    if (await isAnswering(this.path)) {
+      throw new FlannelError("AGENT_RUNNING", `another process listens on ${this.path} now`);
     }
-    try {
-      await promise;
-      chmodSync(path, 0o600);
-    } catch (cause) {
-      server.close();
-      throw new FlannelError("FILE_FAILED", `cannot open the control socket ${path}: choose another --control-socket`, {
-        cause,
-      });
-    }
-    server.removeListener("error", reject);
-    server.on("error", () => undefined);
-    return new ControlServer(server, path);
+    requireSocketOrNothing(this.path);
+    const former = this.#listener.server;
+    // First: Node removes the path of a socket that it closes. Requests under way are answered.
+    former.close();
+    this.#listener = await listen(this.path, this.#handlers);
+    if (this.#isClosed) await this.#close();
+    return true;
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
+    this.#isClosed = true;
+    await this.#renewal?.catch(() => undefined);
+    await this.#close();
+  }
+
+  async #close(): Promise<void> {
+    const { server } = this.#listener;
     const { promise, resolve } = Promise.withResolvers<void>();
-    this.#server.close(() => resolve());
-    this.#server.closeAllConnections();
+    server.close(() => resolve());
+    server.closeAllConnections();
     await promise;
     rmSync(this.path, { force: true });
   }
 }
 
+interface Listener {
+  readonly server: Server;
+  /** Of the socket as a file. */
+  readonly inode: number | undefined;
+}
+
+async function listen(path: string, handlers: ControlHandlers): Promise<Listener> {
+  const timeouts = { headersTimeout: 5_000, requestTimeout: 5_000, connectionsCheckingInterval: 5_000 };
+  const server = createServer(timeouts, (request, response) => void answer(request, response, handlers));
+  limitConnections(server, 32);
+  const { promise, resolve, reject } = Promise.withResolvers<void>();
+  server.once("error", reject);
+  try {
+    ensureDirectory(dirname(path), 0o755);
+    removeOldSocket(path);
+    listenPrivately(server, path, resolve);
+  } catch (cause) {
+    reject(cause);
+  }
+  try {
+    await promise;
+    chmodSync(path, 0o600);
+  } catch (cause) {
+    server.close();
+    throw new FlannelError("FILE_FAILED", `cannot open the control socket ${path}: choose another --control-socket`, {
+      cause,
+    });
+  }
+  server.removeListener("error", reject);
+  server.on("error", () => undefined);
+  return { server, inode: inodeOf(path) };
+}
+
+/** Undefined when nothing is there. Throws Node's error for what cannot be looked at. */
+function inodeOf(path: string): number | undefined {
+  return statSync(path, { throwIfNoEntry: false })?.ino;
+}
+
 /** Only ever a socket: a wrong --control-socket must not cost a file. */
 function removeOldSocket(path: string): void {
+  requireSocketOrNothing(path);
+  rmSync(path, { force: true });
+}
+
+function requireSocketOrNothing(path: string): void {
   const found = statSync(path, { throwIfNoEntry: false });
-  if (found === undefined) return;
-  if (!found.isSocket()) throw new Error("the path exists and is not a socket");
-  rmSync(path);
+  if (found !== undefined && !found.isSocket()) {
+    throw new FlannelError("FILE_FAILED", `${path} exists and is not a socket`);
+  }
 }
 
 /** Private from the first moment through the umask: listen() on a path binds before it returns. */

@@ -24,7 +24,8 @@ export async function chooseControlSocket(asked: string, subnetFile: string, log
   return second;
 }
 
-function isAnswering(path: string): Promise<boolean> {
+/** Whether somebody listens on a socket. */
+export function isAnswering(path: string): Promise<boolean> {
   const { promise, resolve } = Promise.withResolvers<boolean>();
   const socket = connect(path);
   socket.once("connect", () => resolve(true));

@@ -5,12 +5,13 @@ import type { AgentOptions } from "../../config/agent-options.ts";
 import { describeError } from "../../errors.ts";
 import type { Lease, OwnLease } from "../../lease/lease.ts";
 import { renderSubnetEnv } from "../../lease/subnet-env.ts";
-import { writeFileAtomically } from "../../sys/files.ts";
+import { fileVersion, readSmallFile, writeFileAtomically } from "../../sys/files.ts";
 import type { Logger } from "../../telemetry/logger.ts";
 import type { RememberedState, WarmState } from "../state/warm-state.ts";
 import type { ActiveConfig } from "./config-change.ts";
 import { selectionText } from "./interface-selection.ts";
 import type { Network } from "./network.ts";
+import { RestoredFiles } from "./restored-files.ts";
 
 export interface FileSources {
   readonly config: ActiveConfig;
@@ -19,6 +20,7 @@ export interface FileSources {
 }
 
 /** The more peers there are, the more often they change and the more a save costs. */
+const MAX_SUBNET_FILE_BYTES = 64 * 1024;
 const SAVE_PEERS_AFTER_MS = { least: 500, forEach: 1, most: 10_000 } as const;
 
 export class AgentFiles implements AsyncDisposable {
@@ -32,7 +34,9 @@ export class AgentFiles implements AsyncDisposable {
     () => this.#savePeers(),
     () => savePeersAfterMs(this.#peers.length),
   );
-  #subnetText = { wanted: "", written: "" };
+  /** `version`: as of `fileVersion`. */
+  #subnetText = { wanted: "", written: "", version: "" };
+  readonly #restored: RestoredFiles;
   #stateText = { wanted: "", saved: "" };
   #wantedState: RememberedState | undefined;
   #peers: readonly Lease[] = [];
@@ -45,6 +49,7 @@ export class AgentFiles implements AsyncDisposable {
     this.#warmState = warmState;
     this.#logger = logger;
     this.#onWritten = onWritten;
+    this.#restored = new RestoredFiles(logger);
   }
 
   get isSubnetFileCurrent(): boolean {
@@ -60,7 +65,13 @@ export class AgentFiles implements AsyncDisposable {
         mtuBytes: network.mtuBytes,
         ipMasq: this.#options.rules.masquerade,
       });
+      if (this.isSubnetFileCurrent && !this.#isSubnetFileThere()) this.#subnetText.written = "";
       if (!this.isSubnetFileCurrent) this.#subnetFile.request();
+    }
+    if (this.#arePeersSaved && !this.#warmState.isThere) {
+      this.#restored.tell("the state directory's files");
+      this.#stateText.saved = "";
+      this.#arePeersSaved = false;
     }
     this.#wantedState = rememberedState(config.text, own, network, selectionText(this.#options));
     this.#stateText.wanted = JSON.stringify(this.#wantedState, withoutBigInts);
@@ -70,6 +81,19 @@ export class AgentFiles implements AsyncDisposable {
   savePeers(peers: readonly Lease[]): void {
     this.#peers = peers;
     this.#peersFile.request();
+  }
+
+  /** It is looked after like an object of the kernel: whoever removes or changes it, it comes back. */
+  #isSubnetFileThere(): boolean {
+    const { subnetFile } = this.#options;
+    const version = fileVersion(subnetFile);
+    if (version === this.#subnetText.version) return true;
+    if (version !== "" && readOrEmpty(subnetFile) === this.#subnetText.written) {
+      this.#subnetText.version = version;
+      return true;
+    }
+    this.#restored.tell(subnetFile);
+    return false;
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -85,6 +109,7 @@ export class AgentFiles implements AsyncDisposable {
     try {
       await writeFileAtomically(subnetFile, text);
       this.#subnetText.written = text;
+      this.#subnetText.version = fileVersion(subnetFile);
       this.#failing.delete("subnet file");
       this.#logger.info("subnet-file.written", `wrote subnet file to ${subnetFile}`, { file: subnetFile });
     } catch (error) {
@@ -131,6 +156,14 @@ export class AgentFiles implements AsyncDisposable {
     if (this.#failing.get(what) === kind) return false;
     this.#failing.set(what, kind);
     return true;
+  }
+}
+
+function readOrEmpty(path: string): string {
+  try {
+    return readSmallFile(path, MAX_SUBNET_FILE_BYTES);
+  } catch {
+    return "";
   }
 }
 

@@ -6,7 +6,7 @@ import type { AgentOptions } from "../../config/agent-options.ts";
 import { describeError } from "../../errors.ts";
 import { defaultCniTemplate, renderCniConflist } from "../../lease/cni-conflist.ts";
 import type { SubnetEnvContent } from "../../lease/subnet-env.ts";
-import { readSmallFile, writeFileAtomically } from "../../sys/files.ts";
+import { fileVersion, readSmallFile, writeFileAtomically } from "../../sys/files.ts";
 import type { Logger } from "../../telemetry/logger.ts";
 
 /** A template has some hundred bytes. */
@@ -83,11 +83,8 @@ export class CniFile implements AsyncDisposable {
   }
 }
 
-/** Changes with a file's content, as far as its metadata tell; empty when there is none. */
 function versionOf(path: string): string {
-  if (path === "") return "";
-  const found = statSync(path, { throwIfNoEntry: false });
-  return found === undefined ? "" : `${found.ino}.${found.mtimeMs}.${found.size}`;
+  return path === "" ? "" : fileVersion(path);
 }
 
 /** Time since this boot, as the kernel counts it: with what was slept through. */

@@ -13,10 +13,11 @@ import type { MetricsRecorder } from "../../telemetry/metrics/metrics.ts";
 import type { ExternalInterface } from "../../underlay/external-interface.ts";
 import type { FollowedInterface } from "../../underlay/follow-interface.ts";
 import type { InterfaceOptions } from "../../underlay/interface-facts.ts";
+import type { DeviceClaims } from "../state/device-claims.ts";
 
 export interface NetworkOptions {
   /** Becomes the network's, which releases it after all else: the firewall, claims on devices. */
-  readonly held: AsyncDisposable;
+  readonly held: AsyncDisposable & Pick<DeviceClaims, "renew">;
   readonly backends: BackendRegistry;
   /** One of them. */
   readonly backend: Backend;

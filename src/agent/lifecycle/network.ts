@@ -174,6 +174,11 @@ export class Network implements AsyncDisposable {
     return this.#runtime?.status();
   }
 
+  /** See `DeviceClaims.renew`. */
+  renew(): string[] {
+    return this.#options.held.renew();
+  }
+
   /** See `BackendRuntime.handOver`; undefined where nothing runs. */
   async releaseDevices(): Promise<readonly string[] | undefined> {
     return await this.#runtime?.handOver?.();

@@ -75,7 +75,8 @@ export async function openNetwork(options: OpenNetworkOptions): Promise<Network>
   });
   const arrival =
     ipv6Reason && Ipv6Arrival.open({ selection: wanted, rtnetlink, logger, onArrival: options.onIpv6Arrival });
-  const held: AsyncDisposable = {
+  const held = {
+    renew: () => claims.renew(),
     async [Symbol.asyncDispose]() {
       if (arrival) await arrival[Symbol.asyncDispose]();
       await firewall[Symbol.asyncDispose]();

@@ -29,6 +29,7 @@ import { CertificateKeeper } from "./certificate-keeper.ts";
 import { CniFile } from "./cni-file.ts";
 import { DescriptorNews } from "./descriptor-findings.ts";
 import { EmbeddedStoreProcess } from "./embedded-store-process.ts";
+import { type HeldFiles, RunFiles } from "./run-files.ts";
 import { StateAnnouncer, tryToForget } from "./state-announcer.ts";
 
 /** The state depends on the clock too (expiry, store age); also how often a failed file is tried again. */
@@ -53,18 +54,18 @@ export async function runAgent(run: RunOptions): Promise<ExitCode> {
   using keeper = new ServiceDescriptors();
   try {
     makeRunDirectory(options.subnetFile);
-    using _lock = FileLock.acquire(`${options.subnetFile}.lock`);
+    using lock = FileLock.acquire(`${options.subnetFile}.lock`);
     using _memory = keepMemorySmall();
     const report = new AgentReport(options, run.version, new Metrics());
     await using _health = await openHealthServer(options, report);
     const socket = await chooseControlSocket(options.controlSocket, options.subnetFile, logger);
-    await using _control = await ControlServer.open(socket, report.handlers);
+    await using control = await ControlServer.open(socket, report.handlers);
     await using embedded = await startEmbeddedStore(run);
     const etcd =
       embedded === undefined ? options.etcd : { endpoints: embedded.endpoint, prefix: options.etcd.prefix, tls: {} };
     const withStore = { ...run, options: { ...options, etcd } };
     for (let beginsAnew = false; !signal.aborted; beginsAnew = true) {
-      await runUntilEnd(withStore, report, keeper, beginsAnew);
+      await runUntilEnd(withStore, report, keeper, { lock, control }, beginsAnew);
     }
   } catch (error) {
     if (!signal.aborted) {
@@ -100,6 +101,7 @@ async function runUntilEnd(
   run: RunOptions,
   report: AgentReport,
   keeper: ServiceDescriptors,
+  held: Pick<HeldFiles, "lock" | "control">,
   beginsAnew: boolean,
 ): Promise<void> {
   const { options, logger, signal } = run;
@@ -136,10 +138,12 @@ async function runUntilEnd(
   await using _certificates =
     certificates && CertificateKeeper.start({ etcd: options.etcd, certificates, logger, signal });
   const descriptors = new DescriptorNews(logger);
+  const runFiles = new RunFiles({ ...held, claims: () => agent.network }, logger);
   const ticker = setInterval(() => {
     agent.settle();
     announcer.tellPreflight(report);
     report.keepHandedOver(logger);
+    runFiles.tend();
     descriptors.take(tendSpareDescriptors());
     agent.dropWatch.tick();
   }, TICK_MS);

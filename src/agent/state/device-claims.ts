@@ -42,6 +42,12 @@ export class DeviceClaims implements Disposable {
     }
   }
 
+  /** Puts back lock files that somebody removed; gives their paths. Throws `AGENT_RUNNING` as `take`. */
+  renew(directory = CLAIMS_DIRECTORY): string[] {
+    if (this.#locks.length > 0) ensureDirectory(directory, 0o755);
+    return this.#locks.filter((lock) => lock.renew()).map(({ path }) => path);
+  }
+
   [Symbol.dispose](): void {
     for (const lock of this.#locks.splice(0)) lock.removeAndFree();
   }

@@ -117,6 +117,13 @@ export class WarmState {
     return true;
   }
 
+  /** False when what was saved is no longer there. */
+  get isThere(): boolean {
+    return (
+      this.#name === undefined || (existsSync(this.#path(this.#name)) && existsSync(this.#path(this.#name, "peers")))
+    );
+  }
+
   /** The files that hold what is remembered of this agent, also on another address. */
   files(): string[] {
     const paths = this.#candidates().flatMap((name) => [this.#path(name), this.#path(name, "peers")]);

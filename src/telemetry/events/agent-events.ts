@@ -71,6 +71,15 @@ export const agentEvents = {
     "Raise the limit, or find what holds them; the line has the commands.",
   ),
 
+  "files.not-restored": error(
+    "Somebody removed a file or socket of the agent under /run, and the agent cannot put it back; it retries.",
+    "Correct what the line names; if another agent holds it, stop one of the two.",
+  ),
+  "files.restored": warn(
+    "Somebody removed or changed a file or socket of the agent, which put it back; one line a minute for each.",
+    "Find what cleans up there, and have it leave flannel's files alone.",
+  ),
+
   "handover.undone": error(
     "After `flannelctl handover` the network was opened anew, and could not be prepared for upstream's flanneld again.",
     "Repeat `flannelctl handover` before this flanneld is stopped.",

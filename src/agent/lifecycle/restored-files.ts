@@ -1,0 +1,21 @@
+// Says that files of ours which somebody removed or changed were put back: a line a minute for each.
+import type { Logger } from "../../telemetry/logger.ts";
+
+const LINE_EVERY_MS = 60_000;
+
+export class RestoredFiles {
+  readonly #logger: Logger;
+  readonly #toldAtMs = new Map<string, number>();
+
+  constructor(logger: Logger) {
+    this.#logger = logger;
+  }
+
+  /** `nowMs` of a monotonic clock. */
+  tell(file: string, nowMs = performance.now()): void {
+    const toldAtMs = this.#toldAtMs.get(file);
+    if (toldAtMs !== undefined && nowMs - toldAtMs < LINE_EVERY_MS) return;
+    this.#toldAtMs.set(file, nowMs);
+    this.#logger.warn("files.restored", `somebody removed or changed ${file}: putting it back`, { file });
+  }
+}
