@@ -3,7 +3,7 @@
 import { readFileSync, writeFileSync } from "node:fs";
 import { fileURLToPath } from "node:url";
 import type { Command } from "commander";
-import { type ReasonDefinition, reasonDefinitions } from "../src/agent/lifecycle/agent-state.ts";
+import { type ReasonDefinition, reasonDefinitions } from "../src/agent/lifecycle/state-reasons.ts";
 import { buildProgram } from "../src/cli/flannelctl/program.ts";
 import { publishedSchemas, schemaFileName } from "../src/cli/flannelctl/session/json-output.ts";
 import { findingMeanings } from "../src/doctor/finding.ts";

@@ -33,6 +33,7 @@ const facts: HostFacts = {
   externalInterface: eth0,
   identity: { vtepMac: "02:00:00:00:00:01", vtepMacV6: "02:00:00:00:01:01" },
   directPeers: new Set(),
+  occupied: [],
 };
 const own = { subnet: parsePrefix("10.5.1.0/24"), ipv6Subnet: parsePrefix("fd00:5:0:1::/64") };
 
@@ -43,6 +44,7 @@ function peer(n: number, over: Partial<Lease> = {}, attributes: Partial<LeaseAtt
     subnet: parsePrefix(`10.5.${n}.0/24`),
     ipv6Subnet: parsePrefix(`fd00:5:0:${n}::/64`),
     revision: revision(n),
+    createdAt: revision(n),
     isReservation: false,
     adapterData: 1,
     ...over,
@@ -229,7 +231,7 @@ describe("vxlan", () => {
   ])("skips a lease with %s and keeps the others", (_name, hostile, reason) => {
     const backend = backendOf(ipv4Only, '"Type":"vxlan"');
     const plan = backend.plan(own, [hostile, peer(3)], facts);
-    expect(plan.skipped).toEqual([{ key: hostile.key, reason: expect.stringContaining(reason) }]);
+    expect(plan.skipped).toMatchObject([{ key: hostile.key, reason: expect.stringContaining(reason) }]);
     expect(plan.state.route?.map(({ destination }) => destination)).toEqual(["10.5.3.0/24"]);
     expect(plan.plannedPeers).toBe(1);
   });
@@ -248,35 +250,45 @@ describe("vxlan", () => {
     expect(skippedLines(plan)).toEqual(['10.5.2.0-24: VtepMAC "?" is not the MAC of an Ethernet interface']);
   });
 
-  it("gives a subnet to the lease written last, whatever the order", () => {
-    const old = peer(2, { key: "old", revision: revision(5) }, mac("02:00:00:00:00:77"));
-    const current = peer(2, { key: "new", revision: revision(9) });
+  it("gives a subnet to the lease that was created first, whatever the order and whoever wrote last", () => {
+    const first = peer(2, { key: "first", createdAt: revision(5), revision: revision(5) });
+    const second = peer(
+      2,
+      { key: "second", createdAt: revision(9), revision: revision(99) },
+      { ...mac("02:00:00:00:00:77"), publicIp: parseAddress("192.0.2.77") },
+    );
     for (const peers of [
-      [old, current],
-      [current, old],
+      [first, second],
+      [second, first],
     ]) {
       const plan = backendOf(ipv4Only, '"Type":"vxlan"').plan(own, peers, facts);
       expect(plan.state.neighbour?.map((neighbour) => neighbour.mac)).toEqual(["02:00:00:00:00:02"]);
-      expect(skippedLines(plan)).toEqual(["old: subnet 10.5.2.0/24 overlaps new"]);
+      expect(skippedLines(plan)).toEqual([
+        "second: subnet 10.5.2.0/24 overlaps the older lease first of host 192.0.2.2",
+      ]);
     }
   });
 
-  it("prefers the configured subnet length where leases nest", () => {
-    const inner = peer(
-      2,
-      { key: "inner", subnet: parsePrefix("10.5.2.64/26"), revision: revision(50) },
-      mac("02:00:00:00:00:77"),
-    );
-    const outer = peer(
-      2,
-      { key: "outer", subnet: parsePrefix("10.5.2.0/23"), revision: revision(60) },
-      mac("02:00:00:00:00:78"),
-    );
-    const plan = backendOf(ipv4Only, '"Type":"vxlan"').plan(own, [inner, outer, peer(2)], facts);
-    expect(plan.state.route?.map(({ destination }) => destination)).toEqual(["10.5.2.0/24"]);
-    expect(skippedLines(plan).toSorted()).toEqual([
-      "inner: subnet 10.5.2.64/26 overlaps 10.5.2.0-24",
-      "outer: subnet 10.5.2.0/23 overlaps 10.5.2.0-24",
+  it("follows a host that has changed the key of its lease, as senior as it was, and reports nothing", () => {
+    const before = peer(2, { key: "before", createdAt: revision(5) });
+    const now = peer(2, { key: "now", subnet: parsePrefix("10.5.2.0/25"), createdAt: revision(9) });
+    const between = peer(4, { key: "between", subnet: parsePrefix("10.5.2.0/26"), createdAt: revision(7) });
+    const plan = backendOf(ipv4Only, '"Type":"vxlan"').plan(own, [before, between, now], facts);
+    expect(plan.state.route?.map(({ destination }) => destination)).toEqual(["10.5.2.0/25"]);
+    expect(skippedLines(plan)).toEqual(["between: subnet 10.5.2.0/26 overlaps the older lease now of host 192.0.2.2"]);
+  });
+
+  it("serves the family of a lease that takes nothing from anybody", () => {
+    const old = peer(2, { ipv6Subnet: parsePrefix("fd00:5:0:9::/64") });
+    const half = peer(3, { key: "half", subnet: parsePrefix("10.5.2.0/24"), createdAt: revision(9) });
+    const plan = backendOf(dual, '"Type":"vxlan"').plan(own, [old, half], facts);
+    expect(plan.state.route?.map(({ destination }) => destination)).toEqual([
+      "10.5.2.0/24",
+      "fd00:5:0:9::/64",
+      "fd00:5:0:3::/64",
+    ]);
+    expect(skippedLines(plan)).toEqual([
+      "half: subnet 10.5.2.0/24 overlaps the older lease 10.5.2.0-24 of host 192.0.2.2",
     ]);
   });
 
@@ -399,6 +411,7 @@ describe("fuzzing", () => {
       ...(subnet !== undefined && { subnet }),
       ...(ipv6Subnet !== undefined && { ipv6Subnet }),
       revision: revision(order),
+      createdAt: revision(order),
       isReservation: false,
       adapterData: 1,
       attributes,

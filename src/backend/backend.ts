@@ -10,6 +10,8 @@ import type { DescriptorKeeper } from "../sys/service-descriptors.ts";
 import type { Logger } from "../telemetry/logger.ts";
 import type { MetricsRecorder } from "../telemetry/metrics/metrics.ts";
 import type { ExternalInterface } from "../underlay/external-interface.ts";
+import type { OccupiedPrefix } from "../underlay/occupied-prefixes.ts";
+import type { SkippedLease } from "./peer-reach.ts";
 
 /**
  * All that this program knows of a kind of backend. `Identity` and `RuntimePlan` are the backend's own types: everybody
@@ -85,6 +87,8 @@ export interface HostFacts<Identity = unknown> {
    * Only filled when the backend says `needsDirectPeers`.
    */
   readonly directPeers: ReadonlySet<Address>;
+  /** What this host uses for something else, inside the network: no peer's subnet may overlap it. */
+  readonly occupied: readonly OccupiedPrefix[];
 }
 
 /** One configuration's backend. */
@@ -129,7 +133,7 @@ export interface BackendPlan<RuntimePlan = unknown> {
   readonly runtime?: RuntimePlan;
   /** Number of peers that `state` reaches. */
   readonly plannedPeers: number;
-  readonly skipped: readonly { readonly key: string; readonly reason: string }[];
+  readonly skipped: readonly SkippedLease[];
 }
 
 /** What a runtime may use; all of it stays the caller's. */

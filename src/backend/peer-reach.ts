@@ -16,7 +16,12 @@ export interface PeerReach {
 export interface SkippedLease {
   readonly key: string;
   readonly reason: string;
+  /** Whose addresses the lease would take; missing for leases that cannot be used for another reason. */
+  readonly conflict?: ClaimConflict;
 }
+
+/** `own-subnet`: this host's containers; `occupied`: what this host uses for something else; `other-lease`: an older one. */
+export type ClaimConflict = "own-subnet" | "occupied" | "other-lease";
 
 /**
  * The leases of this backend type with a subnet of an enabled family; the others are added to `skipped`. `announced` is

@@ -1,46 +1,56 @@
-// Decides which leases keep their subnet when several claim the same addresses, or ours. Pure.
-
-import { addressBits, familyOf, makePrefix, type Prefix, prefixAddress, prefixLength } from "../ip/address.ts";
-import { networkOf } from "../ip/prefix.ts";
+// Decides which peers may be served: a lease takes no addresses from this host, from another host, or from an older
+// lease. Pure, one family at a time; every backend asks it, so there is one answer.
+import {
+  addressBits,
+  type Family,
+  familyOf,
+  makePrefix,
+  type Prefix,
+  prefixAddress,
+  prefixLength,
+} from "../ip/address.ts";
+import { containsAddress, networkOf, overlaps } from "../ip/prefix.ts";
 import type { Lease } from "../lease/lease.ts";
 import type { ExternalInterface } from "../underlay/external-interface.ts";
+import type { OccupiedPrefix } from "../underlay/occupied-prefixes.ts";
 import type { PeerReach, SkippedLease } from "./peer-reach.ts";
 
-/** Prefixes no peer may cover, each with its name for messages. */
-export type ReservedPrefixes = ReadonlyMap<Prefix, string>;
+export interface ClaimContext {
+  /** Of the network's configuration; every reach lies in it. */
+  readonly network: Prefix;
+  readonly ownSubnet: Prefix;
+  readonly external: ExternalInterface;
+  /** What this host uses for something else; of any family. */
+  readonly occupied: readonly OccupiedPrefix[];
+  /** All leases but our own, also those this backend does not serve: their hosts must stay reachable. */
+  readonly leases: readonly Lease[];
+}
 
-/** Our own subnet, and our own addresses: a lease that covers them would take this host off the network. */
-export function reservedPrefixes(ownSubnet: Prefix, external: ExternalInterface): ReservedPrefixes {
-  const family = familyOf(ownSubnet);
-  const reserved = new Map<Prefix, string>([[ownSubnet, `this host's own subnet ${ownSubnet}`]]);
-  for (const address of [external.address, external.ipv6Address, external.publicIp, external.publicIpv6]) {
-    if (address === undefined || familyOf(address) !== family) continue;
-    reserved.set(makePrefix(address, addressBits(family)), `this host's own address ${address}`);
-  }
-  return reserved;
+export interface SettledClaims<Reach extends PeerReach> {
+  /** In the order of the reaches. Their subnets overlap neither each other nor anything that is reserved. */
+  readonly accepted: readonly Reach[];
+  readonly skipped: readonly SkippedLease[];
 }
 
 /**
- * Keeps every reach whose subnet overlaps no other. Of overlapping ones the configured subnet length wins, then the
- * lease written last (a host that lost its lease writes a new one; the old one is a dead man's), then the lower key.
- * Order of `reaches` is kept.
+ * Refused is what overlaps our own subnet or an occupied prefix; what covers the address of a host with an older lease, or
+ * announces an address inside the subnet of one; and what overlaps the subnet of an older lease. Older is what was
+ * created first, then the lower key: all hosts decide alike. Two overlapping leases with one public IP are one host that
+ * changed its key: the newer is served, as old as the older one, and nothing is reported.
  */
 export function settleClaims<Reach extends PeerReach>(
   reaches: readonly Reach[],
-  reserved: ReservedPrefixes,
-  subnetLength: number,
-): { readonly accepted: readonly Reach[]; readonly skipped: readonly SkippedLease[] } {
-  const losers = findLosers(reaches, reserved);
-  if (losers.size === 0) return { accepted: reaches, skipped: [] };
-  const byPreference = reaches.toSorted((a, b) => comparePreference(a, b, subnetLength));
-  const settled = findLosers(byPreference, reserved);
-  return {
-    accepted: reaches.filter((reach) => !settled.has(reach)),
-    skipped: [...settled].map(([{ lease, subnet }, owner]) => ({
-      key: lease.key,
-      reason: `subnet ${subnet} overlaps ${owner}`,
-    })),
-  };
+  context: ClaimContext,
+): SettledClaims<Reach> {
+  const reserved = reservedPrefixes(context);
+  const hosts = hostsInside(context);
+  if (hosts.length === 0 && isFreeOfOverlaps(reaches, reserved)) return { accepted: reaches, skipped: [] };
+  return new Settlement(reaches, reserved, hosts).settle();
+}
+
+/** Whether the host of one of the leases has its address inside the network. */
+export function hasHostInside(leases: readonly Lease[], network: Prefix): boolean {
+  return hostsInside({ leases, network }).length > 0;
 }
 
 /** Number of leases that appear in at least one of the lists; each list is in the order of `leases`. */
@@ -58,60 +68,238 @@ export function countLeases(leases: readonly Lease[], reached: readonly (readonl
   return count;
 }
 
-/** Negative when `a` is to be kept rather than `b`. */
-export function comparePreference(a: PeerReach, b: PeerReach, subnetLength: number): number {
-  const byLength = Number(b.lengthBits === subnetLength) - Number(a.lengthBits === subnetLength);
-  if (byLength !== 0) return byLength;
-  if (a.lease.revision.isAfter(b.lease.revision)) return -1;
-  if (b.lease.revision.isAfter(a.lease.revision)) return 1;
+interface Reserved {
+  readonly prefix: Prefix;
+  /** For messages. */
+  readonly owner: string;
+  readonly conflict: "own-subnet" | "occupied";
+}
+
+/** In the order in which they are named where several apply. */
+function reservedPrefixes({ ownSubnet, external, occupied }: ClaimContext): readonly Reserved[] {
+  const family = familyOf(ownSubnet);
+  const { address, ipv6Address, publicIp, publicIpv6 } = external;
+  const own = [...new Set([address, ipv6Address, publicIp, publicIpv6])].filter((each) => each !== undefined);
+  return [
+    { prefix: ownSubnet, owner: `this host's own subnet ${ownSubnet}`, conflict: "own-subnet" as const },
+    ...occupied.map(({ prefix, what }) => ({ prefix, owner: what, conflict: "occupied" as const })),
+    ...own.map((each) => ({
+      prefix: makePrefix(each, addressBits(familyOf(each))),
+      owner: `this host's own address ${each}`,
+      conflict: "occupied" as const,
+    })),
+  ].filter(({ prefix }) => familyOf(prefix) === family);
+}
+
+/** A host whose address lies inside the network, where a subnet may cover it. */
+interface InsideHost {
+  readonly lease: Lease;
+  readonly address: Prefix;
+}
+
+/** Nearly always empty: hosts live outside of the containers' network. */
+const insideHosts: Readonly<Record<Family, WeakMap<Lease, { readonly network: Prefix; readonly isInside: boolean }>>> =
+  { 4: new WeakMap(), 6: new WeakMap() };
+
+function hostsInside({ leases, network }: Pick<ClaimContext, "leases" | "network">): readonly InsideHost[] {
+  const family = familyOf(network);
+  const known = insideHosts[family];
+  const hosts: InsideHost[] = [];
+  for (const lease of leases) {
+    const publicIp = family === 4 ? lease.attributes.publicIp : lease.attributes.publicIpv6;
+    if (publicIp === undefined) continue;
+    let entry = known.get(lease);
+    if (entry?.network !== network) {
+      entry = { network, isInside: containsAddress(network, publicIp) };
+      known.set(lease, entry);
+    }
+    if (entry.isInside) hosts.push({ lease, address: makePrefix(publicIp, addressBits(family)) });
+  }
+  return hosts;
+}
+
+function isFreeOfOverlaps(reaches: readonly PeerReach[], reserved: readonly Reserved[]): boolean {
+  const claims = new DisjointPrefixes<unknown>(lengthsOf(reaches, reserved));
+  for (const { prefix } of widestFirst(reserved)) claims.claim(prefix, reserved);
+  return reaches.every((reach) => claims.claim(reach.subnet, reach) === undefined);
+}
+
+/** The order in which leases are heard. */
+interface Claimant<Reach> {
+  readonly lease: Lease;
+  /** Of the lease, or of an earlier one of the same host. */
+  seniority: Lease["createdAt"];
+  readonly reach?: Reach;
+  readonly address?: Prefix;
+}
+
+/** The exact decision, for when something overlaps. */
+class Settlement<Reach extends PeerReach> {
+  readonly #reaches: readonly Reach[];
+  readonly #reserved: readonly Reserved[];
+  readonly #hosts: readonly InsideHost[];
+  readonly #lengths: ReadonlySet<number>;
+  readonly #claims: DisjointPrefixes<Claimant<Reach>>;
+  /** Of each length in use, the prefixes that cover a host's address. */
+  readonly #aroundHosts = new Map<Prefix, Claimant<Reach>>();
+  readonly #refused = new Map<Reach, SkippedLease | undefined>();
+
+  constructor(reaches: readonly Reach[], reserved: readonly Reserved[], hosts: readonly InsideHost[]) {
+    this.#reaches = reaches;
+    this.#reserved = reserved;
+    this.#hosts = hosts;
+    this.#lengths = lengthsOf(reaches, []);
+    this.#claims = new DisjointPrefixes(this.#lengths);
+  }
+
+  settle(): SettledClaims<Reach> {
+    this.#refuseReserved();
+    for (const claimant of this.#claimants().sort(compareSeniority)) this.#hear(claimant);
+    const skipped = [...this.#refused.values()].filter((skip) => skip !== undefined);
+    return { accepted: this.#reaches.filter((reach) => !this.#refused.has(reach)), skipped };
+  }
+
+  #refuseReserved(): void {
+    const lengths = new Set([...this.#lengths, ...lengthsOf([], this.#reserved)]);
+    const taken = new DisjointPrefixes<Reserved>(lengths);
+    for (const entry of widestFirst(this.#reserved)) taken.claim(entry.prefix, entry);
+    for (const reach of this.#reaches) {
+      if (taken.holderOf(reach.subnet) === undefined) continue;
+      const entry = this.#reserved.find(({ prefix }) => overlaps(prefix, reach.subnet));
+      if (entry !== undefined) this.#refuse(reach, `overlaps ${entry.owner}`, entry.conflict);
+    }
+  }
+
+  #claimants(): Claimant<Reach>[] {
+    const addresses = new Map(this.#hosts.map(({ lease, address }) => [lease, address]));
+    const claimants = this.#reaches.map((reach): Claimant<Reach> => {
+      const { lease } = reach;
+      const address = addresses.get(lease);
+      addresses.delete(lease);
+      const isRefused = this.#refused.has(reach);
+      return {
+        lease,
+        seniority: lease.createdAt,
+        ...(!isRefused && { reach }),
+        ...(address !== undefined && { address }),
+      };
+    });
+    for (const [lease, address] of addresses) claimants.push({ lease, seniority: lease.createdAt, address });
+    return this.#withoutReplaced(claimants);
+  }
+
+  /** Of overlapping leases of one host the last made is what counts. */
+  #withoutReplaced(claimants: readonly Claimant<Reach>[]): Claimant<Reach>[] {
+    const byHost = Map.groupBy(claimants, ({ reach }) => reach?.publicIp);
+    const replaced = new Set<Claimant<Reach>>();
+    for (const [publicIp, ofOneHost] of byHost) {
+      if (publicIp === undefined || ofOneHost.length < 2) continue;
+      const claims = new DisjointPrefixes<Claimant<Reach>>(this.#lengths);
+      for (const claimant of ofOneHost.sort(compareSeniority).reverse()) {
+        if (claimant.reach === undefined) continue;
+        const newer = claims.claim(claimant.reach.subnet, claimant);
+        if (newer === undefined) continue;
+        replaced.add(claimant);
+        this.#refused.set(claimant.reach, undefined);
+        if (newer.seniority.isAfter(claimant.seniority)) newer.seniority = claimant.seniority;
+      }
+    }
+    return claimants.filter((claimant) => !replaced.has(claimant));
+  }
+
+  #hear(claimant: Claimant<Reach>): void {
+    const { reach, address } = claimant;
+    const around = address === undefined ? undefined : this.#claims.holderOf(address);
+    if (around !== undefined) {
+      if (reach === undefined) return;
+      const where = `the subnet of the older lease ${around.lease.key}`;
+      this.#refuse(reach, `is announced by ${reach.publicIp}, which lies inside ${where}`, "other-lease");
+      return;
+    }
+    if (reach !== undefined) this.#claim(claimant, reach);
+    if (address === undefined) return;
+    for (const length of this.#lengths) {
+      const prefix = networkOf(makePrefix(prefixAddress(address), length));
+      if (!this.#aroundHosts.has(prefix)) this.#aroundHosts.set(prefix, claimant);
+    }
+  }
+
+  #claim(claimant: Claimant<Reach>, reach: Reach): void {
+    const covered = this.#aroundHosts.get(reach.subnet);
+    if (covered?.address !== undefined) {
+      const host = `${prefixAddress(covered.address)} of the host with the older lease ${covered.lease.key}`;
+      this.#refuse(reach, `covers the address ${host}`, "other-lease");
+      return;
+    }
+    const holder = this.#claims.claim(reach.subnet, claimant);
+    if (holder === undefined) return;
+    const owner = holder.reach === undefined ? "" : ` of host ${holder.reach.publicIp}`;
+    this.#refuse(reach, `overlaps the older lease ${holder.lease.key}${owner}`, "other-lease");
+  }
+
+  #refuse(reach: Reach, why: string, conflict: NonNullable<SkippedLease["conflict"]>): void {
+    this.#refused.set(reach, { key: reach.lease.key, reason: `subnet ${reach.subnet} ${why}`, conflict });
+  }
+}
+
+function compareSeniority(a: Claimant<unknown>, b: Claimant<unknown>): number {
+  if (a.seniority.isAfter(b.seniority)) return 1;
+  if (b.seniority.isAfter(a.seniority)) return -1;
   return a.lease.key < b.lease.key ? -1 : Number(a.lease.key > b.lease.key);
 }
 
-/** Reaches that overlap a reserved prefix or an earlier reach, with the name of what they overlap. */
-function findLosers<Reach extends PeerReach>(
-  reaches: readonly Reach[],
-  reserved: ReservedPrefixes,
-): ReadonlyMap<Reach, string> {
-  const lengths = new Set<number>(reserved.keys().map(prefixLength));
+/** So that a narrower one inside a wider one adds nothing. */
+function widestFirst(reserved: readonly Reserved[]): readonly Reserved[] {
+  return reserved.toSorted((a, b) => prefixLength(a.prefix) - prefixLength(b.prefix));
+}
+
+function lengthsOf(reaches: readonly PeerReach[], reserved: readonly Reserved[]): ReadonlySet<number> {
+  const lengths = new Set<number>(reserved.map(({ prefix }) => prefixLength(prefix)));
   for (const { lengthBits } of reaches) lengths.add(lengthBits);
-  const claims = new Claims(lengths);
-  for (const [prefix, owner] of reserved) claims.claim(prefix, prefixLength(prefix), owner);
-  const losers = new Map<Reach, string>();
-  for (const reach of reaches) {
-    const owner = claims.claim(reach.subnet, reach.lengthBits, reach.lease.key);
-    if (owner !== undefined) losers.set(reach, owner);
-  }
-  return losers;
+  return lengths;
 }
 
 /** Set of disjoint prefixes. Finds an overlap by look-ups alone, one per prefix length in use (nearly always one). */
-class Claims {
+class DisjointPrefixes<Holder> {
+  readonly #lengths: ReadonlySet<number>;
   /** For each length in use, the shorter ones. */
   readonly #shorterLengths = new Map<number, readonly number[]>();
-  readonly #owners = new Map<Prefix, string>();
+  readonly #holders = new Map<Prefix, Holder>();
   /** Shorter prefixes that contain a claimed one. */
-  readonly #around = new Map<Prefix, string>();
+  readonly #around = new Map<Prefix, Holder>();
 
+  /** `lengths`: of all prefixes that will be claimed. */
   constructor(lengths: ReadonlySet<number>) {
-    for (const length of lengths) {
-      const shorter = [...lengths].filter((other) => other < length);
-      this.#shorterLengths.set(length, shorter);
+    this.#lengths = lengths;
+  }
+
+  /** Whose prefix overlaps this one, which may have any length. */
+  holderOf(prefix: Prefix): Holder | undefined {
+    const holder = this.#holders.get(prefix) ?? this.#around.get(prefix);
+    if (holder !== undefined) return holder;
+    for (const shorter of this.#shorterThan(prefix)) {
+      const outer = this.#holders.get(shorter);
+      if (outer !== undefined) return outer;
     }
+    return undefined;
   }
 
   /** Claims the prefix, or returns whose claim it overlaps. */
-  claim(prefix: Prefix, lengthBits: number, owner: string): string | undefined {
-    const holder = this.#owners.get(prefix) ?? this.#around.get(prefix);
-    if (holder !== undefined) return holder;
-    const around = (this.#shorterLengths.get(lengthBits) ?? []).map((length) =>
-      networkOf(makePrefix(prefixAddress(prefix), length)),
-    );
-    for (const shorter of around) {
-      const outer = this.#owners.get(shorter);
-      if (outer !== undefined) return outer;
-    }
-    this.#owners.set(prefix, owner);
-    for (const shorter of around) if (!this.#around.has(shorter)) this.#around.set(shorter, owner);
+  claim(prefix: Prefix, holder: Holder): Holder | undefined {
+    const other = this.holderOf(prefix);
+    if (other !== undefined) return other;
+    this.#holders.set(prefix, holder);
+    for (const shorter of this.#shorterThan(prefix)) if (!this.#around.has(shorter)) this.#around.set(shorter, holder);
     return undefined;
+  }
+
+  #shorterThan(prefix: Prefix): readonly Prefix[] {
+    const length = prefixLength(prefix);
+    let shorter = this.#shorterLengths.get(length);
+    if (shorter === undefined) {
+      shorter = [...this.#lengths].filter((other) => other < length);
+      this.#shorterLengths.set(length, shorter);
+    }
+    return shorter.map((bits) => networkOf(makePrefix(prefixAddress(prefix), bits)));
   }
 }

@@ -11,6 +11,8 @@ export interface CheckContext {
   readonly networks: readonly Prefix[];
   /** Our own lease: what lies in it (the bridge of the containers) belongs there. */
   readonly ownSubnets: readonly Prefix[];
+  /** Of earlier leases of this host. */
+  readonly earlierSubnets: readonly Prefix[];
   readonly externalInterface: ExternalInterface;
   /** Our devices; empty for backends without. */
   readonly devices: readonly string[];

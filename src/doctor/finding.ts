@@ -10,12 +10,18 @@ export const findingMeanings = {
   "forward-policy": "A chain of another program drops forwarded packets.",
   "ip-forward": "IP forwarding is off.",
   "kernel-feature": "The kernel lacks a feature that the backend needs.",
+  "lease-overlap":
+    "A lease is not served, because it would take addresses of this host, of another host or of an older lease.",
+  "lease-taken": "In a network without IPv4, a host with upstream flannel took the lease that this host had before.",
   "network-overlap": "The network of the containers overlaps an address or a route of this host.",
   "peer-unreachable":
     "The kernel of this host sends packets for a peer, or from it, another way than planned, or drops them.",
+  "outdated-bridge":
+    "A bridge still has an address of an earlier subnet of this host: its containers must be re-created.",
   "policy-rule":
     "A policy rule of another program routes packets for the network of the containers past the main table.",
   "port-in-use": "Another program uses the UDP port of the backend.",
+  "public-ip-shared": "Another lease announces this host's public IP.",
   "rp-filter": "Strict reverse path filtering drops packets whose replies would leave through another interface.",
   "rules-unreadable":
     "Traffic rules of this host cannot be read completely: the agent leaves that table unchanged, so its own rules may be missing.",
@@ -24,8 +30,12 @@ export const findingMeanings = {
 
 export type FindingName = keyof typeof findingMeanings;
 
-/** Those of the checks of this host; the others are told by who keeps the certificate and the configuration. */
-export type CheckName = Exclude<FindingName, "certificate" | "configuration" | "xtables-lock" | "file-descriptors">;
+/** Those of the checks of this host; the others are told by who keeps what they are about. */
+export type CheckName = Exclude<
+  FindingName,
+  | ("certificate" | "configuration" | "file-descriptors" | "xtables-lock")
+  | ("lease-overlap" | "lease-taken" | "public-ip-shared")
+>;
 
 export interface Finding {
   readonly name: FindingName;

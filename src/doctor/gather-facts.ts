@@ -40,15 +40,16 @@ export class FactGatherer {
 
   /** Facts that are not needed are empty. Throws when the kernel cannot be read. */
   async gather(needs: ReadonlySet<FactName>, context: CheckContext): Promise<HostFacts> {
-    const isOfLinks = (["routes", "addresses", "foreignUdpPorts", "policyRouting", "deviceRefusal"] as const).some(
-      (fact) => needs.has(fact),
-    );
+    const isOfLinks = (
+      ["routes", "addresses", "bridges", "foreignUdpPorts", "policyRouting", "deviceRefusal"] as const
+    ).some((fact) => needs.has(fact));
     const links = isOfLinks ? await this.#netlink.dump("link") : [];
     const names: LinkNames = new Map(links.map((link) => [link.index, link.name]));
     return {
       ...noFacts,
       ...(needs.has("sysctls") && { sysctls: readSysctls(context) }),
       ...(needs.has("addresses") && { addresses: await this.#addresses(context, names) }),
+      ...(needs.has("bridges") && { bridges: await this.#bridges(links) }),
       ...(needs.has("routes") && { routes: await this.#routes(context, names) }),
       ...(needs.has("deviceRefusal") && { deviceRefusal: await this.#deviceRefusal(context, links) }),
       ...(needs.has("policyRouting") && {
@@ -65,6 +66,17 @@ export class FactGatherer {
     return addresses
       .filter(({ index, address }) => isForeign(index, context, names) && !/^(127\.|::1\/|fe[89ab])/.test(address))
       .map(({ index, address }) => ({ address, device: names.get(index) ?? "?" }));
+  }
+
+  async #bridges(links: readonly LinkMessage[]): Promise<HostFacts["bridges"]> {
+    const addresses = await this.#netlink.dump("address");
+    return links
+      .filter(({ kind }) => kind === "bridge")
+      .map(({ name, index }) => ({
+        name,
+        addresses: addresses.filter((each) => each.index === index).map(({ address }) => address),
+        attached: links.filter(({ masterIndex }) => masterIndex === index).length,
+      }));
   }
 
   async #routes(context: CheckContext, names: LinkNames): Promise<HostFacts["routes"]> {

@@ -10,6 +10,12 @@ export interface HostFacts {
   readonly routes: readonly { readonly destination: Prefix; readonly device: string; readonly hasGateway: boolean }[];
   /** Addresses, with the device they are on. Not ours. */
   readonly addresses: readonly { readonly address: Prefix; readonly device: string }[];
+  /** With their own addresses, and how many interfaces are attached. */
+  readonly bridges: readonly {
+    readonly name: string;
+    readonly addresses: readonly Prefix[];
+    readonly attached: number;
+  }[];
   readonly forwardDrops: readonly ForwardDrop[];
   /** Why places for traffic rules cannot be read. */
   readonly unreadableRules: readonly string[];
@@ -26,6 +32,7 @@ export const noFacts: HostFacts = {
   sysctls: new Map(),
   routes: [],
   addresses: [],
+  bridges: [],
   forwardDrops: [],
   unreadableRules: [],
   foreignUdpPorts: new Set(),

@@ -9,6 +9,7 @@ import { ipForward } from "./checks/ip-forward.ts";
 import { kernelFeature } from "./checks/kernel-feature.ts";
 import { networkOverlap } from "./checks/network-overlap.ts";
 import { newDevices } from "./checks/new-devices.ts";
+import { outdatedBridge } from "./checks/outdated-bridge.ts";
 import { policyRule } from "./checks/policy-rule.ts";
 import { portInUse } from "./checks/port-in-use.ts";
 import { rpFilter } from "./checks/rp-filter.ts";
@@ -28,6 +29,7 @@ export const preflightChecks: readonly Check[] = [
   rulesUnreadable,
   portInUse,
   policyRule,
+  outdatedBridge,
   networkOverlap,
 ];
 

@@ -23,15 +23,17 @@ export interface EtcdLeaseFacts extends LeasedSubnets {
   readonly key: string;
   readonly attributes: LeaseAttributes;
   readonly revision: bigint;
+  readonly createRevision: bigint;
   /** Id of the store's time-to-live lease that the key hangs on; 0n: the key never expires. */
   readonly storeLeaseId: bigint;
 }
 
 /** The adapter's data of a lease in etcd is its store lease's id. */
-export function etcdLease({ revision, storeLeaseId, ...lease }: EtcdLeaseFacts): Lease {
+export function etcdLease({ revision, createRevision, storeLeaseId, ...lease }: EtcdLeaseFacts): Lease {
   return {
     ...lease,
     revision: new EtcdRevision(revision),
+    createdAt: new EtcdRevision(createRevision),
     isReservation: storeLeaseId === 0n,
     adapterData: storeLeaseId,
   };

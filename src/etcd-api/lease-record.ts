@@ -35,12 +35,16 @@ export function readLeaseStamp(
 /** @param directory the key up to and including the last slash */
 export function readLeaseRecord(kv: KeyValue, directory: string): LeaseRecord {
   const record = readLeaseStamp(kv, directory);
-  const { key, revision, storeLeaseId } = record;
+  const { key, revision, createRevision, storeLeaseId } = record;
   const subnets = tryParseLeaseKey(key);
   if (subnets === undefined) return { ...record, reason: "the key is not the name of a subnet" };
   try {
     const attributes = parseLeaseValue(decoder.decode(kv.value));
-    return { ...record, subnets, lease: etcdLease({ ...subnets, key, attributes, revision, storeLeaseId }) };
+    return {
+      ...record,
+      subnets,
+      lease: etcdLease({ ...subnets, key, attributes, revision, createRevision, storeLeaseId }),
+    };
   } catch (error) {
     return { ...record, subnets, reason: error instanceof RangeError ? error.message : "value is not UTF-8 text" };
   }

@@ -92,7 +92,7 @@ function openReconciler({ devices, networks }: AgentScope, options: WithoutAgent
 
 async function differenceToNothing(scope: AgentScope): Promise<string[]> {
   await using netlink = Rtnetlink.open();
-  return await hostDifference(netlink, ownershipOf(scope), emptyHostState, true);
+  return await hostDifference(netlink, ownershipOf(scope), emptyHostState, { prune: true });
 }
 
 async function findIndirectRoutes(scope: AgentScope): Promise<HostRoute[]> {

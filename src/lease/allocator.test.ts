@@ -65,6 +65,14 @@ test("chooses uniformly among the first 100 free subnets, each family by itself"
   expect(pickFreeSubnets(dualConfig, taken, () => 0)).toEqual({ subnet: "10.3.2.0/24", ipv6Subnet: "fc00:0:0:2::/64" });
 });
 
+test("what is in use for something else is left out, in each family", () => {
+  const avoid = ["10.3.1.9/32", "10.3.2.0/23", "fc00:0:0:1::1/128", "192.0.2.0/24"].map(parsePrefix);
+  expect(pickFreeSubnets(dualConfig, [], () => 0, { avoid })).toEqual({
+    subnet: "10.3.4.0/24",
+    ipv6Subnet: "fc00:0:0:2::/64",
+  });
+});
+
 test("nothing free in one family is nothing free", () => {
   expect(pickFreeSubnets(dualConfig, [{ subnet: parsePrefix("10.3.0.0/16") }], () => 0)).toBeUndefined();
   expect(pickFreeSubnets(dualConfig, [{ ipv6Subnet: parsePrefix("fc00::/32") }], () => 0)).toBeUndefined();

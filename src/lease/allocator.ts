@@ -57,30 +57,45 @@ export function subnetsOverlap(a: LeasedSubnets, b: LeasedSubnets): boolean {
   return inIpv4 || (a.ipv6Subnet !== undefined && b.ipv6Subnet !== undefined && overlaps(a.ipv6Subnet, b.ipv6Subnet));
 }
 
+export interface PickOptions {
+  /** Chosen among so many; upstream: 100. */
+  readonly candidates?: number;
+  /** In use for something else; of any family. */
+  readonly avoid?: readonly Prefix[];
+  /** Not picked, but taken as they are. */
+  readonly kept?: LeasedSubnets;
+}
+
 /**
- * A random free subnet of each enabled family among the first `candidates` free ones of its pool (upstream: 100), or the
- * one of `kept`; undefined when a family has none.
+ * A random free subnet of each enabled family among the first `candidates` free ones of its pool, or the one of `kept`;
+ * undefined when a family has none.
  */
 export function pickFreeSubnets(
   config: Pick<NetworkConfig, "ipv4" | "ipv6">,
   taken: readonly LeasedSubnets[],
   random: RandomInteger,
-  candidates = 100,
-  kept: LeasedSubnets = {},
+  options: PickOptions = {},
 ): LeasedSubnets | undefined {
-  const subnet = kept.subnet ?? (config.ipv4 && pickOne(config.ipv4, taken, random, candidates));
-  const ipv6Subnet = kept.ipv6Subnet ?? (config.ipv6 && pickOne(config.ipv6, taken, random, candidates));
+  const { kept = {} } = options;
+  const subnet = kept.subnet ?? (config.ipv4 && pickOne(config.ipv4, taken, random, options));
+  const ipv6Subnet = kept.ipv6Subnet ?? (config.ipv6 && pickOne(config.ipv6, taken, random, options));
   if ((config.ipv4 && subnet === undefined) || (config.ipv6 && ipv6Subnet === undefined)) return undefined;
   return { ...(subnet !== undefined && { subnet }), ...(ipv6Subnet !== undefined && { ipv6Subnet }) };
 }
 
-function pickOne(pool: AddressPool, taken: readonly LeasedSubnets[], random: RandomInteger, limit: number) {
+function pickOne(
+  pool: AddressPool,
+  taken: readonly LeasedSubnets[],
+  random: RandomInteger,
+  { candidates = 100, avoid = [] }: PickOptions,
+) {
   const family = familyOf(pool.network);
-  const prefixes = taken.map((subnets) => (family === 4 ? subnets.subnet : subnets.ipv6Subnet));
+  const leased = taken.map((subnets) => (family === 4 ? subnets.subnet : subnets.ipv6Subnet));
+  const occupied = [...leased, ...avoid].filter((prefix) => prefix !== undefined && familyOf(prefix) === family);
   const free = freeSubnets(
     pool,
-    prefixes.filter((prefix) => prefix !== undefined),
-    limit,
+    occupied.filter((prefix) => prefix !== undefined),
+    candidates,
   );
   return free.length === 0 ? undefined : free[random(free.length)];
 }

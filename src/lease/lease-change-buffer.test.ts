@@ -6,7 +6,8 @@ import { LeaseChangeBuffer } from "./lease-change-buffer.ts";
 const never = new AbortController().signal;
 
 function put(key: string, order: number): { event: LeaseEvent } {
-  const lease: Lease = { key, attributes: {}, revision: revision(order), isReservation: false, adapterData: 1 };
+  const written = { revision: revision(order), createdAt: revision(order) };
+  const lease: Lease = { key, attributes: {}, ...written, isReservation: false, adapterData: 1 };
   return { event: { type: "put", lease } };
 }
 

@@ -12,6 +12,7 @@ function lease(octet: number, publicIp = `192.0.2.${octet}`, order = 1): Lease {
     subnet: parsePrefix(`10.5.${octet}.0/24`),
     attributes: { publicIp: parseAddress(publicIp), backendType: "host-gw" },
     revision: revision(order),
+    createdAt: revision(1),
     isReservation: false,
     adapterData: 1,
   };

@@ -1,5 +1,6 @@
 // What we know of all leases, kept current from a store's changes. Pure: no clock, no I/O.
 // A lease whose content did not change keeps its object, so that planners can cache by identity.
+import { subnetsOverlap } from "./allocator.ts";
 import type { Lease, LeaseChange, Revision, UnreadableLease } from "./lease.ts";
 import { hasSamePublicIp, hasSameSubnets } from "./lease-owner.ts";
 
@@ -149,12 +150,13 @@ export class LeaseTable {
     return true;
   }
 
-  /** A missing peer is gone once somebody with its address has come back with another subnet. */
-  #forgetOwner({ attributes }: Lease): boolean {
+  /** A missing peer is gone once it has come back with another subnet, or somebody else has its subnet. */
+  #forgetOwner(lease: Lease): boolean {
     let isForgotten = false;
     for (const key of this.#missing) {
       const missing = this.#leases.get(key);
-      if (missing === undefined || !hasSamePublicIp(missing.attributes, attributes)) continue;
+      if (missing === undefined) continue;
+      if (!hasSamePublicIp(missing.attributes, lease.attributes) && !subnetsOverlap(missing, lease)) continue;
       isForgotten = this.#delete(key) || isForgotten;
     }
     return isForgotten;
@@ -163,5 +165,6 @@ export class LeaseTable {
 
 /** Equal for everybody but the store: a mere renewal is no change. */
 function sameContent(a: Lease, b: Lease): boolean {
+  if (a.createdAt.isAfter(b.createdAt) || b.createdAt.isAfter(a.createdAt)) return false;
   return a.key === b.key && hasSameSubnets(a, b) && JSON.stringify(a.attributes) === JSON.stringify(b.attributes);
 }

@@ -47,6 +47,8 @@ export interface Lease extends LeasedSubnets {
   readonly attributes: LeaseAttributes;
   /** Of the last write; orders leases, and changes of one key. */
   readonly revision: Revision;
+  /** Of the write that created the key. Of two leases over one address the older one holds, for every host. */
+  readonly createdAt: Revision;
   /** Never expires: an operator gave the subnet to this host for good. */
   readonly isReservation: boolean;
   /** What the store's adapter has to know besides. Nobody else looks into it; it is plain data. */

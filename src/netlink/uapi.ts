@@ -70,6 +70,7 @@ export const ifla = {
   address: 1,
   interfaceName: 3,
   mtu: 4,
+  master: 10,
   txQueueLength: 13,
   linkInfo: 18,
   afSpec: 26,

@@ -1,6 +1,6 @@
 // The port through which the agent sees a store. Adapters live in store/; they never import each other.
 import type { NetworkConfig } from "../config/network-config.ts";
-import type { Address } from "../ip/address.ts";
+import type { Address, Prefix } from "../ip/address.ts";
 import type { Lease, LeaseAttributes, LeaseChange, LeasedSubnets, OwnLease, Revision } from "../lease/lease.ts";
 
 export interface LeaseRequest {
@@ -8,8 +8,12 @@ export interface LeaseRequest {
   /** Of the families in `config`, those that this host can serve now; missing: all. Of others it leases no new subnet. */
   readonly families?: ReadonlySet<4 | 6>;
   readonly attributes: LeaseAttributes;
+  /** What a new subnet must not overlap, besides other leases and the addresses of their hosts: in use on this host. */
+  readonly avoid?: readonly Prefix[];
   /** Subnets read back from subnet.env: taken again when free. */
   readonly previous?: LeasedSubnets;
+  /** Held until now, with containers on them: where another host has them, the request fails with `LEASE_CONFLICT`. */
+  readonly held?: LeasedSubnets;
   /** What the state directory remembers of our own lease: recognises it after a change of address. */
   readonly remembered?: RememberedLease;
 }
@@ -82,13 +86,19 @@ export interface SubnetStore extends AsyncDisposable {
   readonly description: string;
   /** What is odd about the options, a sentence each; it works all the same. */
   readonly warnings: readonly string[];
+  /**
+   * IP addresses at which the store is reached, as far as they are known now: names are resolved, and a name that cannot
+   * be resolved keeps what it had. No peer's subnet may cover them. They change without a sign: ask now and then.
+   */
+  addresses(): readonly Address[];
   /** Rejects with `CONFIG_MISSING` when there is none. */
   networkConfig(signal: AbortSignal): Promise<NetworkConfigDocument>;
   /** Every later version of the configuration; undefined when it was deleted. Survives outages. */
   watchNetworkConfig(after: Revision, signal: AbortSignal): AsyncIterable<NetworkConfigDocument | undefined>;
   /**
-   * Never gives two hosts one subnet. Retries lost races with back-off. `POOL_EXHAUSTED` when no subnet is free. A living
-   * lease of ours is enough where the store takes no writes: then the lease says why (`notWritten`).
+   * Never gives two hosts one subnet. Retries lost races with back-off. `POOL_EXHAUSTED` when no subnet is free,
+   * `LEASE_CONFLICT` when another host has what is `held`. A living lease of ours is enough where the store takes no
+   * writes: then the lease says why (`notWritten`).
    */
   acquire(request: LeaseRequest, signal: AbortSignal): Promise<{ lease: OwnLease; outcome: AcquireOutcome }>;
   /**

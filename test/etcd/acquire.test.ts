@@ -1,6 +1,8 @@
 // The contract of taking leases, on a real store: whose subnet, which subnet, and never the same one twice.
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from "vitest";
-import { parseAddress, parsePrefix } from "../../src/ip/address.ts";
+import { makePrefix, parseAddress, parsePrefix, prefixAddress } from "../../src/ip/address.ts";
+import { addToAddress } from "../../src/ip/prefix.ts";
+import { freeSubnets } from "../../src/lease/allocator.ts";
 import type { LeaseAttributes } from "../../src/lease/lease.ts";
 import type { LeaseAdministration } from "../../src/store/lease-administration.ts";
 import type { SubnetStore } from "../../src/store/subnet-store.ts";
@@ -63,6 +65,63 @@ test("the previous subnet is taken when it is free and fits", async () => {
   const previous = { subnet: parsePrefix("10.5.77.0/24") };
   const { lease, outcome } = await store.acquire(requestOf("192.0.2.1", { previous }), never);
   expect([lease.key, outcome]).toEqual(["10.5.77.0-24", "previous"]);
+});
+
+test("a new subnet leaves out what hosts use themselves, in both families", async () => {
+  const [ipv4, ipv6] = [dualConfig.ipv4, dualConfig.ipv6];
+  if (ipv4 === undefined || ipv6 === undefined) throw new Error("the configuration has both families");
+  const [first, second] = freeSubnets(ipv4, [], 2);
+  const [firstV6, secondV6] = freeSubnets(ipv6, [], 2);
+  const pools = {
+    ipv4: { ...ipv4, subnetMax: prefixAddress(second!) },
+    ipv6: { ...ipv6, subnetMax: prefixAddress(secondV6!) },
+  };
+  const config = { ...dualConfig, ...pools };
+  // A host of another lease has an address in the first subnet, this one an interface in the first of IPv6.
+  await world.write({ "10.5.200.0-24": `{"PublicIP":"${addToAddress(prefixAddress(first!), 7n)}","PublicIPv6":null}` });
+  const avoid = [makePrefix(addToAddress(prefixAddress(firstV6!), 1n), 80), parsePrefix("192.0.2.0/24")];
+  const dual = { publicIp: parseAddress("192.0.2.1"), publicIpv6: parseAddress("2001:db8::1") };
+  const attributes = { ...attributesOf("192.0.2.1"), ...dual };
+  const previous = { subnet: first!, ipv6Subnet: secondV6! };
+  const { lease } = await store.acquire(requestOf("192.0.2.1", { config, attributes, avoid, previous }), never);
+  expect([lease.subnet, lease.ipv6Subnet]).toEqual([second, secondV6]);
+  const others = requestOf("192.0.2.2", { config, attributes: attributesOf("192.0.2.2"), avoid });
+  await expect(store.acquire(others, never)).rejects.toMatchObject({
+    code: "POOL_EXHAUSTED",
+    message: expect.stringContaining("besides what hosts and the store use themselves"),
+  });
+});
+
+describe("what is held", () => {
+  const held = { subnet: parsePrefix("10.5.77.0/24") };
+  const request = () => requestOf("192.0.2.1", { held, previous: held });
+
+  test("is taken again when it is free", async () => {
+    expect((await store.acquire(request(), never)).lease.key).toBe("10.5.77.0-24");
+  });
+
+  test.each(["10.5.77.0-24", "10.5.77.128-25", "10.5.76.0-22", "10.5.77.0-24&fd00:5::-64"])(
+    "is not exchanged for another subnet when another host has %s",
+    async (key) => {
+      await world.write({ [key]: `{"PublicIP":"192.0.2.9","PublicIPv6":null}` });
+      await expect(store.acquire(request(), never)).rejects.toMatchObject({
+        code: "LEASE_CONFLICT",
+        message: expect.stringMatching(/10\.5\.77\.0\/24 of this host, 192\.0\.2\.1 .* belongs to 192\.0\.2\.9 now/),
+      });
+      expect((await store.list(never)).map((lease) => lease.key)).toEqual([key]);
+    },
+  );
+});
+
+test("a lease keeps the revision it was created at", async () => {
+  const { lease } = await store.acquire(requestOf("192.0.2.1"), never);
+  const renewed = await store.renew(lease, attributesOf("192.0.2.1", "02:00:00:00:00:99"), never);
+  expect([lease.createdAt, renewed.createdAt].map(String)).toEqual([String(lease.revision), String(lease.revision)]);
+  expect(renewed.revision.isAfter(lease.revision)).toBe(true);
+  const [listed] = await store.list(never);
+  expect(String(listed?.createdAt)).toBe(String(lease.revision));
+  const again = await store.acquire(requestOf("192.0.2.1"), never);
+  expect(String(again.lease.createdAt)).toBe(String(lease.revision));
 });
 
 test.each([

@@ -33,6 +33,7 @@ async function remember(change: Partial<RememberedState> = {}): Promise<void> {
     subnet: parsePrefix("10.5.1.0/24"),
     attributes: { publicIp: parseAddress("192.168.50.11") },
     revision: 5n,
+    createRevision: 5n,
     storeLeaseId: 7n,
   });
   const state = new WarmState({

@@ -99,6 +99,7 @@ describe("preflight", () => {
       families: new Set([4]),
       networks: [parsePrefix("10.5.0.0/16")],
       ownSubnets: [parsePrefix("10.5.1.0/24")],
+      earlierSubnets: [],
       externalInterface,
       devices: [device],
       overlayMtuBytes: 1450,

@@ -3,6 +3,7 @@
 import { LatestOnly } from "../../async/latest-only.ts";
 import type { AgentOptions } from "../../config/agent-options.ts";
 import { describeError } from "../../errors.ts";
+import type { Address, Prefix } from "../../ip/address.ts";
 import type { Lease, OwnLease } from "../../lease/lease.ts";
 import { renderSubnetEnv } from "../../lease/subnet-env.ts";
 import { fileVersion, readSmallFile, writeFileAtomically } from "../../sys/files.ts";
@@ -17,6 +18,8 @@ export interface FileSources {
   readonly config: ActiveConfig;
   readonly own: OwnLease;
   readonly network: Network;
+  readonly earlierSubnets: readonly Prefix[];
+  readonly storeAddresses: readonly Address[];
 }
 
 /** The more peers there are, the more often they change and the more a save costs. */
@@ -57,7 +60,8 @@ export class AgentFiles implements AsyncDisposable {
   }
 
   /** Writes what differs; what failed before is tried again. subnet.env waits until our own devices are in place. */
-  update({ config, own, network }: FileSources): void {
+  update(sources: FileSources): void {
+    const { config, own, network } = sources;
     if (network.isOwnProgrammed) {
       this.#subnetText.wanted = renderSubnetEnv({
         config: config.config,
@@ -73,7 +77,7 @@ export class AgentFiles implements AsyncDisposable {
       this.#stateText.saved = "";
       this.#arePeersSaved = false;
     }
-    this.#wantedState = rememberedState(config.text, own, network, selectionText(this.#options));
+    this.#wantedState = rememberedState(sources, selectionText(this.#options));
     this.#stateText.wanted = JSON.stringify(this.#wantedState, withoutBigInts);
     if (this.#stateText.wanted !== this.#stateText.saved) this.#state.request();
   }
@@ -180,11 +184,14 @@ function failureKind(error: unknown): string {
   return cause instanceof Error && "code" in cause ? String(cause.code) : describeError(error);
 }
 
-function rememberedState(configText: string, own: OwnLease, network: Network, flags: string): RememberedState {
+function rememberedState(sources: FileSources, flags: string): RememberedState {
+  const { config, own, network, earlierSubnets, storeAddresses } = sources;
   const { publicIp, publicIpv6, mac, address, ipv6Address } = network.facts.externalInterface;
   return {
-    configText,
+    configText: config.text,
     own,
+    earlierSubnets,
+    storeAddresses: storeAddresses.toSorted(),
     identities: network.identities,
     devices: network.backend.devices,
     ...(publicIp !== undefined && { publicIp }),

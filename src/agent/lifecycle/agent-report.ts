@@ -17,6 +17,7 @@ import { reason, type StateReason, stateOf } from "./agent-state.ts";
 import { certificateFindings } from "./certificate-findings.ts";
 import { descriptorFindings } from "./descriptor-findings.ts";
 import { handOver } from "./handover.ts";
+import { leaseFindings } from "./lease-findings.ts";
 import type { Network } from "./network.ts";
 import { networkNameOf, networkStatus } from "./network-status.ts";
 import { ruleFindings } from "./rule-findings.ts";
@@ -140,6 +141,7 @@ export class AgentReport {
         ...descriptorFindings(descriptorShortage()),
         ...this.#ruleFindings(),
         ...settingFindings(agent?.network?.hostFailures ?? []),
+        ...(agent === undefined ? [] : leaseFindings(agent)),
         ...this.#certificateFindings(),
         ...(agent?.configNews.findings ?? []),
       ],

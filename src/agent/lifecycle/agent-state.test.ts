@@ -1,14 +1,7 @@
 import { describe, expect, it } from "vitest";
 import type { WayReport } from "../../doctor/way-report.ts";
-import {
-  type AgentState,
-  reasonDefinitions,
-  type ScopedFailure,
-  STORE_SEEN_BOUND_MS,
-  type StateFacts,
-  stateOf,
-  stateReasons,
-} from "./agent-state.ts";
+import { type ScopedFailure, STORE_SEEN_BOUND_MS, type StateFacts, stateOf, stateReasons } from "./agent-state.ts";
+import { type AgentState, reasonDefinitions } from "./state-reasons.ts";
 
 const ready: StateFacts = {
   hasLease: true,

@@ -1,143 +1,8 @@
-// The state of the agent as a statement about now: ready, degraded, notReady, and every reason for it. Defined here and
+// The state of the agent as a statement about now: which of the reasons (state-reasons.ts) there are. Judged here and
 // nowhere else. Pure; how long a change is held back before it is told is state-follower.ts.
-//   notReady   packets of containers on this host cannot flow, or nobody knows whether the subnet is still ours
-//   degraded   they flow, but not to all, or not as safely as wanted
-//   ready      no reason against it
 
 import type { WayReport } from "../../doctor/way-report.ts";
-
-export const agentStates = ["ready", "degraded", "notReady"] as const;
-export type AgentState = (typeof agentStates)[number];
-
-export interface ReasonDefinition {
-  readonly state: Exclude<AgentState, "ready">;
-  /** Told at once: it is no flap, and others must not rely on us any longer. */
-  readonly isImmediate?: true;
-  /** Why it counts as that; for the docs. */
-  readonly argument: string;
-}
-
-/** Every reason there is. Names are stable. docs/flannelctl.md lists them. */
-export const reasonDefinitions = {
-  starting: { state: "notReady", argument: "The agent has just started and has no information yet." },
-  "no-lease": {
-    state: "notReady",
-    isImmediate: true,
-    argument: "Without a lease this host has no subnet: no container can get an address.",
-  },
-  "lease-invalid": {
-    state: "notReady",
-    isImmediate: true,
-    argument:
-      "The lease has expired, or another agent announces this host's address: another host may lease the subnet.",
-  },
-  "lease-retaken": {
-    state: "notReady",
-    argument: "The lease was revoked and the agent re-acquires it, which takes a moment; the subnet may change.",
-  },
-  "lease-unconfirmed": {
-    state: "notReady",
-    argument:
-      "The agent uses its remembered state, and the store has not confirmed the lease since the start. Packets flow; a rolling restart should stop here.",
-  },
-  "interface-unusable": {
-    state: "notReady",
-    argument: "The external interface cannot be used; it is the route to all peers.",
-  },
-  "family-missing": {
-    state: "degraded",
-    argument:
-      "The network uses IPv6 and this host has no IPv6 address that other hosts could use; IPv4 packets flow as usual.",
-  },
-  "forwarding-off": {
-    state: "notReady",
-    argument: "The kernel drops every packet from and to containers.",
-  },
-  "data-plane-failed": {
-    state: "notReady",
-    argument:
-      "With the udp backend the agent carries the packets itself: when it fails, no packets of an address family pass.",
-  },
-  "own-object-failed": {
-    state: "notReady",
-    argument: "This host's flannel device, its address or its route is missing: packets reach no peer.",
-  },
-  "rules-missing": {
-    state: "notReady",
-    argument:
-      "Flannel's traffic rules are missing: other rules may drop packets, or packets leave with addresses that cannot be answered.",
-  },
-  "subnet-file-missing": {
-    state: "notReady",
-    argument: "Docker and CNI read the subnet file: new containers get no address, or a wrong one.",
-  },
-  "peers-unknown": {
-    state: "notReady",
-    argument: "The agent has just started and has not programmed the known peers yet.",
-  },
-  "no-peer-reached": {
-    state: "notReady",
-    argument: "There are two peers or more and none could be programmed: the cause is most likely on this host.",
-  },
-  "all-peers-unreachable": {
-    state: "notReady",
-    argument:
-      "The kernel of this host sends packets for all known peers elsewhere or drops them: its routes, policy rules or settings are the cause.",
-  },
-  "peers-pending": {
-    state: "degraded",
-    argument: "The agent is programming changed peers; the other peers are reachable.",
-  },
-  "peer-failed": {
-    state: "degraded",
-    argument:
-      "Kernel objects of some peers could not be programmed, such as a host-gw peer off the link; the other peers are reachable.",
-  },
-  "peer-unreachable": {
-    state: "degraded",
-    argument:
-      "The kernel of this host sends packets for some peers, or for parts of their subnets, elsewhere or drops them; the others are reachable.",
-  },
-  "peer-skipped": {
-    state: "degraded",
-    argument:
-      "The lease of a peer cannot be used (another backend, an overlap, a wrong value); the other peers are reachable.",
-  },
-  "lease-unreadable": {
-    state: "degraded",
-    argument: "A key in the store is not a valid lease: it may belong to a peer.",
-  },
-  "precaution-failed": {
-    state: "degraded",
-    argument: "A sysctl or a blackhole route could not be set: packets flow without that precaution.",
-  },
-  leftover: {
-    state: "degraded",
-    argument: "A leftover of an earlier configuration could not be removed.",
-  },
-  "forward-policy": {
-    state: "degraded",
-    argument:
-      "A chain of another program drops forwarded packets that none of its rules accepts: one of its rules may accept flannel's.",
-  },
-  "lease-not-written": {
-    state: "degraded",
-    argument:
-      "The lease is valid, but the store did not take the last write of it (no space, no permission, no quorum): peers may know outdated data of this host, and new hosts get no subnet.",
-  },
-  "store-refuses": {
-    state: "degraded",
-    argument:
-      "The store refuses this agent, or its endpoint left the cluster: the agent does not see new peers until somebody corrects that. Known peers are reachable.",
-  },
-  "store-silent": {
-    state: "degraded",
-    argument:
-      "The store has not answered for 5 minutes: the agent does not see new peers, but the lease is valid and known peers are reachable. All hosts are affected at once, so taking them out of service would make it worse.",
-  },
-} as const satisfies Record<string, ReasonDefinition>;
-
-export type ReasonName = keyof typeof reasonDefinitions;
+import { type AgentState, type ReasonDefinition, type ReasonName, reasonDefinitions } from "./state-reasons.ts";
 
 export interface StateReason {
   readonly name: ReasonName;
@@ -208,11 +73,6 @@ export function stateOf(reasons: readonly StateReason[]): AgentState {
   return reasons.length > 0 ? "degraded" : "ready";
 }
 
-export function isImmediate({ name }: StateReason): boolean {
-  const definition: ReasonDefinition = reasonDefinitions[name];
-  return definition.isImmediate === true;
-}
-
 export function reason(name: ReasonName, message: string): StateReason {
   return { name, state: reasonDefinitions[name].state, message };
 }
@@ -227,7 +87,11 @@ export function stateReasons(facts: StateFacts): StateReason[] {
     ...lookUpReasons(facts),
     ...storeReasons(facts),
   ];
-  return reasons.sort((a, b) => Number(b.state === "notReady") - Number(a.state === "notReady"));
+  return worstFirst(reasons);
+}
+
+export function worstFirst(reasons: readonly StateReason[]): StateReason[] {
+  return reasons.toSorted((a, b) => Number(b.state === "notReady") - Number(a.state === "notReady"));
 }
 
 function leaseReasons(facts: StateFacts): StateReason[] {

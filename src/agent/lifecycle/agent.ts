@@ -1,6 +1,9 @@
+// The agent: wires store, lease, network and files together and follows what changes. It decides nothing about the host
+// itself. Order of start and stop: docs/architecture.md.
 import { compareNetworkConfig } from "../../config/compare-network-config.ts";
 import type { NetworkConfig } from "../../config/network-config.ts";
 import { describeError, FlannelError, isCancelled } from "../../errors.ts";
+import type { Prefix } from "../../ip/address.ts";
 import type { LeaseChange, LeasedSubnets, OwnLease } from "../../lease/lease.ts";
 import { hasSameSubnets, withLostFamily } from "../../lease/lease-owner.ts";
 import { LeaseTable } from "../../lease/lease-table.ts";
@@ -16,6 +19,7 @@ import { type ActiveConfig, type ConfigChange, faultOfConfig, judgeConfigChange,
 import { ConfigNews } from "./config-news.ts";
 import { prepareWarmStart, tellWarmStart } from "./data-plane-start.ts";
 import { DropWatch } from "./drop-watch.ts";
+import { EarlierSubnets } from "./earlier-subnets.ts";
 import { HostDemands } from "./host-demands.ts";
 import { isMoved, tellInterface, tellIpv6Arrival } from "./interface-news.ts";
 import { LeaseKeeper } from "./lease-keeper.ts";
@@ -27,6 +31,7 @@ import { openNetwork } from "./open-network.ts";
 import { currentReasons } from "./state-facts.ts";
 import { acquireLease, runStoreSession, type Waiting, waitsForAccess } from "./store-session.ts";
 import { StoreView } from "./store-view.ts";
+import { StoreWay } from "./store-way.ts";
 import { WarmStart } from "./warm-start.ts";
 
 export class Agent implements AsyncDisposable {
@@ -42,6 +47,8 @@ export class Agent implements AsyncDisposable {
   readonly #previous: LeasedSubnets;
   readonly #missing: MissingPeers;
   readonly #demands: HostDemands;
+  readonly #earlier: EarlierSubnets;
+  readonly #storeWay: StoreWay;
   #config: ActiveConfig | undefined;
   #network: Network | undefined;
   #opening: Promise<Network> | undefined;
@@ -59,12 +66,14 @@ export class Agent implements AsyncDisposable {
     this.#parts = parts;
     this.#signal = AbortSignal.any([parts.signal, this.#abort.signal]);
     this.storeView = new StoreView(parts.logger);
+    this.#storeWay = new StoreWay(parts.store, this.storeView, parts.remembered?.storeAddresses);
     this.configNews = new ConfigNews(parts.logger);
     this.dropWatch = new DropWatch(async () => (await this.#network?.checks.forwardDrops()) ?? [], parts.logger);
     ({ promise: this.ended, resolve: this.#end } = Promise.withResolvers<AgentEnd>());
     this.#previous = readSubnetFile(parts.options.subnetFile, (message) =>
       parts.logger.warn("subnet-file.odd", message, { file: parts.options.subnetFile }),
     );
+    this.#earlier = new EarlierSubnets(parts.remembered?.earlierSubnets, this.#previous, parts.remembered?.own);
     this.#missing = new MissingPeers(this.table, parts.logger, () => this.#publishPeers(), this.#signal);
     this.#demands = new HostDemands(parts.store.host, () => this.#end({ type: "restart" }));
     this.#files = new AgentFiles(parts.options, parts.warmState, parts.logger, parts.onSettled);
@@ -88,6 +97,11 @@ export class Agent implements AsyncDisposable {
 
   get ownLease(): OwnLease | undefined {
     return this.#own;
+  }
+
+  /** Of leases this host had before its present one. */
+  get earlierSubnets(): readonly Prefix[] {
+    return this.#earlier.besides(this.#own);
   }
 
   get config(): NetworkConfig | undefined {
@@ -224,6 +238,7 @@ export class Agent implements AsyncDisposable {
       agentOptions: this.#demands.applyTo(agentOptions),
       announced: this.#demands.announced,
       signal: this.#signal,
+      occupied: { earlierSubnets: (own) => this.#earlier.besides(own), reached: () => this.#storeWay.reached() },
       onPass: () => this.settle(),
       onExternalInterface: (followed, previous) => this.#onExternalInterface(followed, previous),
       onIpv6Arrival: () => {
@@ -234,8 +249,10 @@ export class Agent implements AsyncDisposable {
     return this.#network;
   }
 
-  async #acquire(waiting: Waiting): Promise<OwnLease> {
-    const acquired = await acquireLease(this.#parts.store, () => this.#leaseRequest(), waiting);
+  /** `held`: what the running agent may not exchange for another subnet. */
+  async #acquire(waiting: Waiting, held?: LeasedSubnets): Promise<OwnLease> {
+    const request = () => ({ ...this.#leaseRequest(), ...(held !== undefined && { held }) });
+    const acquired = await acquireLease(this.#parts.store, request, waiting);
     tellAcquired(this.#parts.logger, acquired, this.#own);
     return acquired.lease;
   }
@@ -258,7 +275,7 @@ export class Agent implements AsyncDisposable {
       lease,
       attributes: lease.attributes,
       renewMarginMs: this.#parts.options.renewMarginMs,
-      acquire: (signal) => this.#acquire({ logger: this.#parts.logger, signal }),
+      acquire: (signal) => this.#acquire({ logger: this.#parts.logger, signal }, this.#own),
       onLease: (renewed) => this.#setOwn(renewed),
       onTaken: (error) => this.#end({ type: "failed", error }),
       signal: this.#signal,
@@ -287,6 +304,7 @@ export class Agent implements AsyncDisposable {
   #setOwn(lease: OwnLease): void {
     const hasMoved = this.#own?.key !== lease.key || !hasSameSubnets(this.#own, lease);
     this.#own = lease;
+    this.#earlier.add(lease);
     this.table.setOwnKey(lease.key);
     if (hasMoved) {
       this.#network?.setOwn(lease);
@@ -318,8 +336,13 @@ export class Agent implements AsyncDisposable {
 
   /** Brings files and whoever is told up to date; also now and then, since a full disk may have room again. */
   settle(): void {
+    this.#storeWay.onPass(this.#network);
     if (this.#own !== undefined && this.#config !== undefined && this.#network !== undefined) {
-      this.#files.update({ config: this.#config, own: this.#own, network: this.#network });
+      this.#files.update({
+        ...{ config: this.#config, own: this.#own, network: this.#network },
+        earlierSubnets: this.earlierSubnets,
+        storeAddresses: this.#storeWay.addresses,
+      });
     }
     this.#parts.onSettled();
   }

@@ -9,17 +9,20 @@ interface NetworkFacts {
   readonly networks: readonly Prefix[];
   readonly selection: InterfaceOptions;
   readonly own: LeasedSubnets | undefined;
+  readonly earlierSubnets: readonly Prefix[];
   readonly facts: HostFacts;
   readonly backend: Backend;
   readonly plan: BackendPlan;
 }
 
-export function checkContext({ networks, selection, own, facts, backend, plan }: NetworkFacts): CheckContext {
+export function checkContext(known: NetworkFacts): CheckContext {
+  const { networks, selection, own, earlierSubnets, facts, backend, plan } = known;
   const { externalInterface } = facts;
   return {
     families: selection.families,
     networks,
     ownSubnets: [own?.subnet, own?.ipv6Subnet].filter((subnet) => subnet !== undefined),
+    earlierSubnets,
     externalInterface,
     devices: backend.devices,
     usesExternalDirectly:

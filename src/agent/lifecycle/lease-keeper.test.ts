@@ -21,6 +21,7 @@ function ownLease(order: number, over: Partial<OwnLease> = {}): OwnLease {
     subnet: parsePrefix("10.5.1.0/24"),
     attributes,
     revision: revision(order),
+    createdAt: revision(1),
     adapterData: 7,
     isReservation: false,
     expiresAtMs: Date.now() + DAY_MS,
@@ -34,6 +35,7 @@ function seen(order: number, over: Partial<Lease> = {}): Lease {
     key: ownLease(order).key,
     attributes,
     revision: revision(order),
+    createdAt: revision(1),
     isReservation: false,
     adapterData: 7,
     ...over,
@@ -47,6 +49,7 @@ async function keep(renew: Renew, over: Partial<LeaseKeeperOptions> = {}) {
   const store: SubnetStore = {
     description: "scripted",
     warnings: [],
+    addresses: () => [],
     networkConfig: refuse,
     acquire: refuse,
     list: refuse,
@@ -98,6 +101,34 @@ describe("LeaseKeeper", () => {
     } finally {
       now.mockRestore();
     }
+  });
+
+  it("ends when another host has the subnet by the time it takes it again", async () => {
+    const taken = new FlannelError("LEASE_CONFLICT", "it belongs to 192.0.2.9 now", {
+      details: { sharesPublicIp: false },
+    });
+    const acquire = vi.fn<LeaseKeeperOptions["acquire"]>(() => Promise.reject(taken));
+    const { keeper, onTaken, onLease } = await keep(renewed, { acquire });
+    await using _keeper = keeper;
+    keeper.ownDeleted(revision(5));
+    await eventually(() => expect(onTaken).toHaveBeenCalledWith(taken));
+    expect(onLease).not.toHaveBeenCalled();
+  });
+
+  it("judges by who holds the key now: of a write and a deletion that wait together the last one counts", async () => {
+    const thief = { ...attributes, publicIp: parseAddress("192.0.2.9") };
+    const first = await keep(renewed);
+    await using _first = first.keeper;
+    first.keeper.ownWritten(seen(5, { attributes: thief }));
+    first.keeper.ownDeleted(revision(6));
+    await eventually(() => expect(first.acquire).toHaveBeenCalledOnce());
+    expect(first.onTaken).not.toHaveBeenCalled();
+    const second = await keep(renewed);
+    await using _second = second.keeper;
+    second.keeper.ownDeleted(revision(5));
+    second.keeper.ownWritten(seen(6, { attributes: thief }));
+    await eventually(() => expect(second.onTaken).toHaveBeenCalledOnce());
+    expect(second.acquire).not.toHaveBeenCalled();
   });
 
   it("publishes changed attributes in place", async () => {

@@ -15,7 +15,10 @@ export interface LeaseKeeperOptions {
   readonly attributes: LeaseAttributes;
   /** How long before its expiry the lease is renewed. */
   readonly renewMarginMs: number;
-  /** Takes a lease anew, the same subnet where free. Called after the key was deleted. */
+  /**
+   * Takes a lease anew, the same subnet where free. Called after the key was deleted. `LEASE_CONFLICT`: another host has
+   * our subnet.
+   */
   readonly acquire: (signal: AbortSignal) => Promise<OwnLease>;
   /** The lease as it now stands: renewed, republished, or another one after `acquire`. */
   readonly onLease: (lease: OwnLease) => void;
@@ -115,6 +118,7 @@ export class LeaseKeeper implements AsyncDisposable {
   ownWritten(lease: Lease): void {
     if (!this.#isNews(lease.revision)) return;
     this.#written = lease;
+    if (this.#deletedAt !== undefined && lease.revision.isAfter(this.#deletedAt)) this.#deletedAt = undefined;
     this.#wake();
   }
 
@@ -122,6 +126,7 @@ export class LeaseKeeper implements AsyncDisposable {
   ownDeleted(revision: Revision): void {
     if (!this.#isNews(revision)) return;
     this.#deletedAt = revision;
+    if (this.#written !== undefined && revision.isAfter(this.#written.revision)) this.#written = undefined;
     this.#wake();
   }
 

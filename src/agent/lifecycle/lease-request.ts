@@ -19,12 +19,14 @@ export interface LeaseRequestSources {
 
 export function leaseRequest(sources: LeaseRequestSources): LeaseRequest {
   const { config, network, own, previous } = sources;
+  const present = own ?? previous;
   const remembered = own === undefined ? ofPreviousAgent(sources) : rememberedLease(own, network);
   return {
     config,
     families: network.families,
     attributes: network.attributes(),
-    previous: own ?? previous,
+    previous: present,
+    avoid: network.occupied.besides(present).map(({ prefix }) => prefix),
     ...(remembered !== undefined && { remembered }),
   };
 }

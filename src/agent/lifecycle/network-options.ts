@@ -14,6 +14,7 @@ import type { ExternalInterface } from "../../underlay/external-interface.ts";
 import type { FollowedInterface } from "../../underlay/follow-interface.ts";
 import type { InterfaceOptions } from "../../underlay/interface-facts.ts";
 import type { DeviceClaims } from "../state/device-claims.ts";
+import type { OccupiedSources } from "./occupied-addresses.ts";
 
 export interface NetworkOptions {
   /** Becomes the network's, which releases it after all else: the firewall, claims on devices. */
@@ -32,6 +33,7 @@ export interface NetworkOptions {
   readonly networks: readonly Prefix[];
   readonly rules: RuleOptions;
   readonly masqueradeExclude: MasqueradeExclude | undefined;
+  readonly occupied: OccupiedSources;
   /** These stay the caller's. */
   readonly firewall: Firewall;
   readonly descriptorKeeper: DescriptorKeeper;

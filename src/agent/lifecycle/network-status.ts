@@ -27,7 +27,7 @@ export function networkStatus(agent: Agent | undefined, options: AgentOptions): 
       known: table?.peers().length ?? 0,
       desired: network?.plan.plannedPeers ?? 0,
       programmed: network?.programmedPeers ?? 0,
-      skipped: [...(network?.plan.skipped ?? [])],
+      skipped: (network?.plan.skipped ?? []).map(({ key, reason }) => ({ key, reason })),
     },
     failures: [
       ...(network?.hostFailures ?? []).map(({ object, error, attempts, scope }) => ({

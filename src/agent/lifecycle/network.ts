@@ -1,6 +1,5 @@
 // Our half of the host: backend + facts + leases → desired state → reconciler. Everything that changes comes in through
 // a setter, and each setter plans anew; nothing else decides what the host looks like.
-import { setImmediate } from "node:timers/promises";
 import type { Backend, BackendPlan, BackendRuntime, HostFacts, RuntimeStatus } from "../../backend/backend.ts";
 import { type Identities, matchesIdentity } from "../../backend/identities.ts";
 import type { MasqueradeExclude, NetworkConfig } from "../../config/network-config.ts";
@@ -15,27 +14,30 @@ import { Reconciler } from "../../host/reconcile/reconciler.ts";
 import type { Family } from "../../ip/address.ts";
 import type { Lease, LeaseAttributes, LeasedSubnets } from "../../lease/lease.ts";
 import type { MetricsRecorder } from "../../telemetry/metrics/metrics.ts";
-import { DirectPeers } from "../../underlay/direct-peers.ts";
 import { ExternalInterfaceWatch } from "../../underlay/external-interface-watch.ts";
 import type { FollowedInterface } from "../../underlay/follow-interface.ts";
 import type { ScopedFailure } from "./agent-state.ts";
 import { withBlackholes } from "./blackholes.ts";
 import { checkContext } from "./check-context.ts";
+import { ClaimLog } from "./claim-findings.ts";
 import { FailureScopes } from "./failure-scope.ts";
 import { HostChecks } from "./host-checks.ts";
 import type { NetworkOptions } from "./network-options.ts";
+import { OccupiedAddresses } from "./occupied-addresses.ts";
+import { PeerLookUps } from "./peer-look-ups.ts";
 import { plannedWays } from "./planned-ways.ts";
 import { ruleInputs } from "./rule-inputs.ts";
 
-const LEASES_PER_SLICE = 1_000;
 const NO_PLAN: BackendPlan = { state: emptyHostState, plannedPeers: 0, skipped: [] };
 
 export class Network implements AsyncDisposable {
   readonly reconciler: Reconciler;
   readonly checks: HostChecks;
   readonly #options: NetworkOptions;
+  /** Inside the network, in use for something else. */
+  readonly occupied: OccupiedAddresses;
   #interfaceWatch: ExternalInterfaceWatch | undefined;
-  #directPeers: DirectPeers | undefined;
+  readonly #lookUps: PeerLookUps;
   #runtime: BackendRuntime | undefined;
   #backend: Backend;
   #masqueradeExclude: MasqueradeExclude | undefined;
@@ -46,6 +48,7 @@ export class Network implements AsyncDisposable {
   /** False until a store told the whole truth: what is not desired is left alone. */
   #isComplete = false;
   #plan: BackendPlan = NO_PLAN;
+  readonly #claimLog: ClaimLog;
   #scopes = new FailureScopes(emptyHostState);
   #isDirty = false;
   #planning: Promise<void> | undefined;
@@ -53,13 +56,19 @@ export class Network implements AsyncDisposable {
   /** Whether the last finished pass included the own lease, and the peers as known now. */
   #programmed = { own: false, peers: false, everPeers: false };
 
-  private constructor(options: NetworkOptions, reconciler: Reconciler) {
+  private constructor(options: NetworkOptions, reconciler: Reconciler, occupied: OccupiedAddresses) {
     this.#options = options;
     this.reconciler = reconciler;
+    this.occupied = occupied;
+    this.#claimLog = new ClaimLog(options.logger);
+    const onChange = (directPeers: HostFacts["directPeers"]) => {
+      if (directPeers !== this.#facts.directPeers) this.#replan();
+    };
+    this.#lookUps = new PeerLookUps({ ...options, onChange });
     this.#backend = options.backend;
     this.#masqueradeExclude = options.masqueradeExclude;
     const { externalInterface, identities, backend } = options;
-    this.#facts = { externalInterface, identity: identities[backend.type], directPeers: new Set() };
+    this.#facts = { externalInterface, identity: identities[backend.type], directPeers: new Set(), occupied: [] };
     this.checks = new HostChecks({
       rtnetlink: options.rtnetlink,
       findForwardDrops: () => options.firewall.forwardDrops(),
@@ -71,9 +80,32 @@ export class Network implements AsyncDisposable {
   }
 
   static async open(options: NetworkOptions): Promise<Network> {
-    const { backend, staleDevices, networks, rtnetlink, logger, metrics, signal } = options;
     let opened: Network | undefined;
-    const reconciler = await Reconciler.open({
+    const occupied = await OccupiedAddresses.open({
+      ...options,
+      ...options.occupied,
+      own: () => (opened === undefined ? undefined : opened.#own),
+      onChange: () => (opened === undefined ? undefined : opened.#replan()),
+    });
+    try {
+      const reconciler = await Network.#openReconciler(options, () => opened);
+      const network = new Network(options, reconciler, occupied);
+      opened = network;
+      network.#interfaceWatch = await ExternalInterfaceWatch.open({
+        ...options,
+        initial: options.externalInterface,
+        onChange: (followed) => network.#setExternalInterface(followed),
+      });
+      return network;
+    } catch (error) {
+      await occupied[Symbol.asyncDispose]();
+      throw error;
+    }
+  }
+
+  static #openReconciler(options: NetworkOptions, opened: () => Network | undefined): Promise<Reconciler> {
+    const { backend, staleDevices, networks, logger, metrics, signal } = options;
+    return Reconciler.open({
       devices: [...new Set([...backend.devices, ...staleDevices])],
       ownedNetworks: networks,
       logger,
@@ -81,23 +113,14 @@ export class Network implements AsyncDisposable {
       signal,
       // A pass we wait for is told when we know its result: until then its peers would seem to be missing.
       onChange: () => {
-        if (opened !== undefined && opened.#planning !== undefined) return;
+        const network = opened();
+        if (network !== undefined && network.#planning !== undefined) return;
         // What failed before may be in place now, and the other way round.
-        if (opened?.hasGaps === true) opened.#followWays().catch(() => undefined);
+        if (network?.hasGaps === true) network.#followWays().catch(() => undefined);
         options.onPass();
       },
-      onNotice: (messages) => opened?.checks.follow(messages),
+      onNotice: (messages) => opened()?.checks.follow(messages),
     });
-    const network = new Network(options, reconciler);
-    opened = network;
-    network.#interfaceWatch = await ExternalInterfaceWatch.open({
-      initial: options.externalInterface,
-      selection: options.selection,
-      rtnetlink,
-      logger,
-      onChange: (followed) => network.#setExternalInterface(followed),
-    });
-    return network;
   }
 
   get backend(): Backend {
@@ -143,11 +166,12 @@ export class Network implements AsyncDisposable {
   }
 
   #checkContext(): CheckContext {
-    const { networks, selection } = this.#options;
+    const { networks, selection, occupied } = this.#options;
     return checkContext({
       networks,
       selection,
       own: this.#own,
+      earlierSubnets: occupied.earlierSubnets(this.#own),
       facts: this.#facts,
       backend: this.#backend,
       plan: this.#plan,
@@ -261,15 +285,17 @@ export class Network implements AsyncDisposable {
 
   async #pass(): Promise<void> {
     if (this.#own === undefined) return;
-    await this.#prepare();
-    await this.#lookUpDirectPeers();
+    const directPeers = await this.#lookUps.of(this.#peers, this.#backend, this.#facts);
+    this.#facts = { ...this.#facts, directPeers, occupied: this.occupied.current };
     const plan = this.#backend.plan(this.#own, this.#peers, this.#facts);
     this.#plan = this.#options.rules.blackholeRoute ? withBlackholes(plan, this.#own) : plan;
+    this.#claimLog.tell(this.#plan.skipped);
     this.#scopes = new FailureScopes(this.#backend.plan(this.#own, [], this.#facts).state);
     const { state, runtime } = this.#plan;
     this.#writeRules(this.#own);
     // Together: on a restart the device is there, and its packets may be waiting.
-    await Promise.all([this.#run(runtime), this.reconciler.setDesired(state, { prune: this.#isComplete })]);
+    const removal = { prune: this.#isComplete, forbidden: this.occupied.forbidden(this.#own) };
+    await Promise.all([this.#run(runtime), this.reconciler.setDesired(state, removal)]);
     await this.#followWays();
     this.#programmed = { own: true, peers: !this.#isDirty, everPeers: this.#programmed.everPeers || !this.#isDirty };
   }
@@ -311,33 +337,10 @@ export class Network implements AsyncDisposable {
     await this.#runtime?.apply(plan);
   }
 
-  /** Lets the backend read the leases in slices: all of a large network at once would hold up everything else. */
-  async #prepare(): Promise<void> {
-    const peers = this.#peers;
-    for (let start = 0; start < peers.length; start += LEASES_PER_SLICE) {
-      if (start > 0) await setImmediate();
-      this.#backend.prepare(peers.slice(start, start + LEASES_PER_SLICE));
-    }
-  }
-
-  async #lookUpDirectPeers(): Promise<void> {
-    if (!this.#backend.needsDirectPeers) return;
-    this.#directPeers ??= await DirectPeers.open({
-      overlayNetworks: this.#options.networks,
-      logger: this.#options.logger,
-      onChange: (directPeers) => {
-        if (directPeers !== this.#facts.directPeers) this.#replan();
-      },
-    });
-    const { index } = this.#facts.externalInterface;
-    const addresses = this.#peers.flatMap(({ attributes: { publicIp, publicIpv6 } }) => [publicIp, publicIpv6]);
-    const known = addresses.filter((address) => address !== undefined);
-    this.#facts = { ...this.#facts, directPeers: await this.#directPeers.setPeers(known, index) };
-  }
-
   async [Symbol.asyncDispose](): Promise<void> {
     await this.#interfaceWatch?.[Symbol.asyncDispose]();
-    await this.#directPeers?.[Symbol.asyncDispose]();
+    await this.#lookUps[Symbol.asyncDispose]();
+    await this.occupied[Symbol.asyncDispose]();
     await this.#planning;
     await this.#runtime?.[Symbol.asyncDispose]();
     await this.checks[Symbol.asyncDispose]();

@@ -35,6 +35,7 @@ export interface OpenNetworkOptions {
   readonly logger: Logger;
   readonly metrics: MetricsRecorder;
   readonly signal: AbortSignal;
+  readonly occupied: NetworkOptions["occupied"];
   readonly onPass: NetworkOptions["onPass"];
   readonly onExternalInterface: NetworkOptions["onExternalInterface"];
   /** The network was opened without IPv6, which this host can serve now. */
@@ -85,8 +86,8 @@ export async function openNetwork(options: OpenNetworkOptions): Promise<Network>
   };
   try {
     return await Network.open({
+      ...options,
       held,
-      backends,
       backend,
       identities,
       rules: agentOptions.rules,
@@ -98,13 +99,6 @@ export async function openNetwork(options: OpenNetworkOptions): Promise<Network>
       // By now it may be another agent's: then it is not for us to remove.
       staleDevices: earlier.filter((device) => claims.tryAdd(device)),
       networks,
-      descriptorKeeper: options.descriptorKeeper,
-      rtnetlink,
-      logger,
-      metrics,
-      signal,
-      onPass,
-      onExternalInterface: options.onExternalInterface,
     });
   } catch (error) {
     await held[Symbol.asyncDispose]();

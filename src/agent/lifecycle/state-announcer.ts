@@ -4,8 +4,9 @@ import type { ServiceDescriptors } from "../../sys/service-descriptors.ts";
 import { notifyService } from "../../sys/service-notify.ts";
 import type { AgentLogger } from "../../telemetry/create-logger.ts";
 import type { AgentReport } from "./agent-report.ts";
-import type { AgentState, StateReason } from "./agent-state.ts";
+import type { StateReason } from "./agent-state.ts";
 import { preferSmallHeap } from "./heap-policy.ts";
+import type { AgentState } from "./state-reasons.ts";
 
 export class StateAnnouncer {
   readonly #logger: AgentLogger;

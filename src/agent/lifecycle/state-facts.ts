@@ -2,7 +2,10 @@
 
 import type { OwnLease } from "../../lease/lease.ts";
 import type { LeaseTable } from "../../lease/lease-table.ts";
-import { type StateReason, stateReasons } from "./agent-state.ts";
+import { type AddressConflict, addressConflicts } from "./address-conflicts.ts";
+import { type StateReason, stateReasons, worstFirst } from "./agent-state.ts";
+import { claimsOnOwnSubnet } from "./claim-findings.ts";
+import { claimReasons } from "./claim-reasons.ts";
 import type { DropWatch } from "./drop-watch.ts";
 import type { LeaseKeeper } from "./lease-keeper.ts";
 import type { Network } from "./network.ts";
@@ -31,7 +34,7 @@ export function currentReasons(sources: StateSources): StateReason[] {
   const { ageMs, obstacle, outage, refusal } = storeView;
   const dataPlaneProblem = network?.dataPlaneProblem;
   const hostFailures = network?.hostFailures ?? [];
-  return stateReasons({
+  const reasons = stateReasons({
     hasLease: own !== undefined,
     isLeaseRetaken: keeper?.isBeingRetaken === true,
     isWarmStart: sources.isWarmStart,
@@ -57,6 +60,17 @@ export function currentReasons(sources: StateSources): StateReason[] {
     ...(sources.ipv6Problem !== undefined && { ipv6Problem: sources.ipv6Problem }),
     ...(interfaceProblem !== undefined && { externalInterfaceProblem: interfaceProblem }),
   });
+  const claims = claimReasons({
+    subnetClaims: claimsOnOwnSubnet(network?.plan.skipped ?? []),
+    addressConflicts: currentAddressConflicts(own, table).map(({ evidence }) => evidence),
+  });
+  return worstFirst([...claims, ...reasons]);
+}
+
+/** None while the table lags behind our own lease: it may still hold the one that we gave up for it. */
+export function currentAddressConflicts(own: OwnLease | undefined, table: LeaseTable): readonly AddressConflict[] {
+  const isBehind = own !== undefined && (table.revision === undefined || own.revision.isAfter(table.revision));
+  return own === undefined || isBehind ? [] : addressConflicts(own, table.peers());
 }
 
 function evidenceOf(findings: readonly { readonly evidence: string }[] = []): string[] {

@@ -1,6 +1,7 @@
 // Which state is told: a change has to last before it is, so that a blip is not seen by probes and alerts. Told at once
 // are the way up after a start, until the agent is ready for the first time, and reasons that are no blip (a lost lease).
-import { type AgentState, agentStates, isImmediate, type StateReason, stateOf } from "./agent-state.ts";
+import { type StateReason, stateOf } from "./agent-state.ts";
+import { type AgentState, agentStates, type ReasonDefinition, reasonDefinitions } from "./state-reasons.ts";
 
 export const HOLD_MS = 10_000;
 
@@ -73,4 +74,9 @@ export class StateFollower {
 
 function rank(state: AgentState): number {
   return agentStates.indexOf(state);
+}
+
+function isImmediate({ name }: StateReason): boolean {
+  const definition: ReasonDefinition = reasonDefinitions[name];
+  return definition.isImmediate === true;
 }

@@ -130,8 +130,7 @@ export async function acquireLease(
     {
       what: "lease a subnet",
       event: "lease.unavailable",
-      shouldRetry: (error) =>
-        mayBeCured(error, waiting) || hasCode(error, "POOL_EXHAUSTED", "LEASE_CONFLICT", "LEASE_LOST"),
+      shouldRetry: (error) => mayBeCured(error, waiting) || hasCode(error, "POOL_EXHAUSTED", "LEASE_LOST"),
       ...waiting,
     },
     () => store.acquire(request(), waiting.signal),

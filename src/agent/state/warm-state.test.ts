@@ -34,6 +34,7 @@ function lease(octet: number): Lease {
       backendData: { VNI: 1, VtepMAC: "02:00:00:00:00:01" },
     },
     revision: 2n ** 60n,
+    createRevision: 2n ** 60n,
     storeLeaseId: 7_587_848_390_100_000_000n,
   });
 }

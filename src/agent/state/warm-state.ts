@@ -9,7 +9,7 @@ import { setImmediate } from "node:timers/promises";
 import { type Identities, identityFields, readIdentityFields } from "../../backend/identities.ts";
 import type { BackendRegistry } from "../../backend/registry.ts";
 import { describeError, FlannelError } from "../../errors.ts";
-import { type Address, tryParseAddress } from "../../ip/address.ts";
+import { type Address, type Prefix, tryParseAddress, tryParsePrefix } from "../../ip/address.ts";
 import { tryParseJson } from "../../json/try-parse-json.ts";
 import type { Lease, LeaseCodec } from "../../lease/lease.ts";
 import { ensureDirectory, isMissingFile, writeFileAtomically } from "../../sys/files.ts";
@@ -22,6 +22,10 @@ export interface RememberedState {
   readonly identities: Identities;
   /** Devices we made: those a later configuration no longer wants are removed. */
   readonly devices: readonly string[];
+  /** Of leases this host had before: bridges and containers may still have addresses of them. */
+  readonly earlierSubnets?: readonly Prefix[];
+  /** Where the store was reached. */
+  readonly storeAddresses?: readonly Address[];
   readonly publicIp?: Address;
   readonly publicIpv6?: Address;
   /** MAC of the external interface: tells this host from a clone after a change of address. */
@@ -48,6 +52,8 @@ export interface HostIdentity {
 
 const FORMAT_VERSION = 1;
 const LEASES_PER_SLICE = 1_000;
+/** Far more than is ever written. */
+const MAX_LISTED = 1_000;
 
 export class WarmState {
   readonly #options: WarmStateOptions;
@@ -228,7 +234,7 @@ function parseState(text: string, codec: LeaseCodec, { modules }: BackendRegistr
   if (!isRecord(parsed) || parsed["version"] !== FORMAT_VERSION || own === undefined) {
     throw new FlannelError("FILE_FAILED", "the file is not a state file of this version");
   }
-  const { configText, devices, publicIp, publicIpv6, interfaceMac } = parsed;
+  const { configText, devices, publicIp, publicIpv6, interfaceMac, earlierSubnets, storeAddresses } = parsed;
   const chosen = readChosen(parsed["chosen"]);
   if (typeof configText !== "string" || !Array.isArray(devices)) {
     throw new FlannelError("FILE_FAILED", "a field is missing in the state file");
@@ -243,6 +249,12 @@ function parseState(text: string, codec: LeaseCodec, { modules }: BackendRegistr
     devices: devices.filter(
       (device): device is string => typeof device === "string" && /^flannel[\w.-]*$/.test(device),
     ),
+    ...(earlierSubnets !== undefined && {
+      earlierSubnets: textsOf(earlierSubnets).flatMap((text) => tryParsePrefix(text) ?? []),
+    }),
+    ...(storeAddresses !== undefined && {
+      storeAddresses: textsOf(storeAddresses).flatMap((text) => tryParseAddress(text) ?? []),
+    }),
     ...(address !== undefined && { publicIp: address }),
     ...(addressV6 !== undefined && { publicIpv6: addressV6 }),
     ...(isMac(interfaceMac) && { interfaceMac }),
@@ -258,6 +270,10 @@ function readChosen(value: unknown): RememberedState["chosen"] {
     flags,
     addresses: addresses.flatMap((text) => (typeof text === "string" ? (tryParseAddress(text) ?? []) : [])),
   };
+}
+
+function textsOf(list: unknown): string[] {
+  return Array.isArray(list) ? list.slice(0, MAX_LISTED).filter((text) => typeof text === "string") : [];
 }
 
 function isRecord(value: unknown): value is Record<string, unknown> {

@@ -7,7 +7,7 @@ import type { Lease, LeaseAttributes, LeasedSubnets } from "../../lease/lease.ts
 import { announcedAddresses } from "../announced-addresses.ts";
 import type { Backend, BackendModule, BackendPlan, HostFacts } from "../backend.ts";
 import { isOwnAddress, type PeerReach, readReach, type SkippedLease, selectPeers } from "../peer-reach.ts";
-import { countLeases, reservedPrefixes, settleClaims } from "../settle-claims.ts";
+import { countLeases, settleClaims } from "../settle-claims.ts";
 
 export const hostGwModule: BackendModule = {
   type: "host-gw",
@@ -59,7 +59,7 @@ class HostGwBackend implements Backend {
     const skipped: SkippedLease[] = [];
     const routes: HostRoute[] = [];
     const ours = selectPeers(this.type, this.type, this.#config, peers, skipped);
-    const reached = ([4, 6] as const).map((family) => this.#reaches(family, own, ours, facts, skipped));
+    const reached = ([4, 6] as const).map((family) => this.#reaches(family, own, { all: peers, ours }, facts, skipped));
     for (const reaches of reached) {
       for (const { subnet, publicIp } of reaches) {
         routes.push({
@@ -76,7 +76,7 @@ class HostGwBackend implements Backend {
   #reaches(
     family: Family,
     own: LeasedSubnets,
-    peers: readonly Lease[],
+    { all, ours }: { readonly all: readonly Lease[]; readonly ours: readonly Lease[] },
     facts: HostFacts,
     skipped: SkippedLease[],
   ): readonly PeerReach[] {
@@ -85,7 +85,7 @@ class HostGwBackend implements Backend {
     if (pool === undefined || ownSubnet === undefined) return [];
     const external = facts.externalInterface;
     const reaches: PeerReach[] = [];
-    for (const lease of peers) {
+    for (const lease of ours) {
       const reading = this.#read(family, pool, lease);
       if (reading === undefined) continue;
       if (typeof reading === "string") skipped.push({ key: lease.key, reason: reading });
@@ -93,7 +93,8 @@ class HostGwBackend implements Backend {
         skipped.push({ key: lease.key, reason: `announces this host's own address ${reading.publicIp}` });
       } else reaches.push(reading);
     }
-    const settled = settleClaims(reaches, reservedPrefixes(ownSubnet, external), pool.subnetLength);
+    const { occupied } = facts;
+    const settled = settleClaims(reaches, { network: pool.network, ownSubnet, external, occupied, leases: all });
     skipped.push(...settled.skipped);
     return settled.accepted;
   }

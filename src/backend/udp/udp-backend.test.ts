@@ -20,7 +20,7 @@ const eth0: ExternalInterface = {
   ipv6Address: parseAddress("2001:db8::1"),
   publicIpv6: parseAddress("2001:db8::1"),
 };
-const facts: HostFacts = { externalInterface: eth0, identity: undefined, directPeers: new Set() };
+const facts: HostFacts = { externalInterface: eth0, identity: undefined, directPeers: new Set(), occupied: [] };
 const own = { subnet: parsePrefix("10.5.1.0/24") };
 const ownDual = { ...own, ipv6Subnet: parsePrefix("fd00:5:0:1::/64") };
 
@@ -34,6 +34,7 @@ function peer(n: number, attributes: Partial<LeaseAttributes> = {}): Lease {
     subnet: parsePrefix(`10.5.${n}.0/24`),
     ipv6Subnet: parsePrefix(`fd00:5:0:${n}::/64`),
     revision: revision(n),
+    createdAt: revision(n),
     isReservation: false,
     adapterData: 1,
     attributes: {
@@ -74,6 +75,21 @@ describe("forms", () => {
   it("cannot be handed over with IPv6, which upstream's does not carry", () => {
     expect(backendOf(ipv4Only).handoverObstacle).toBeUndefined();
     expect(backendOf(dual).handoverObstacle).toContain("IPv4 only");
+  });
+
+  it("gives each peer a route where the store, a gateway or a host is inside the network", () => {
+    const routesOf = (peers: readonly Lease[], occupied: HostFacts["occupied"] = []) =>
+      (backendOf(ipv4Only).plan(own, peers, { ...facts, occupied }).state.route ?? []).map(
+        (route) => route.destination,
+      );
+    const entry = (prefix: string, isConnected = false) => ({ prefix: parsePrefix(prefix), what: "it", isConnected });
+    expect(routesOf([peer(2), peer(3)], [entry("10.5.200.1/32")])).toEqual(["10.5.2.0/24", "10.5.3.0/24"]);
+    expect(routesOf([peer(2), peer(3)], [entry("10.5.3.1/32")])).toEqual(["10.5.2.0/24"]);
+    expect(routesOf([peer(2), peer(3, { publicIp: parseAddress("10.5.200.7") })])).toHaveLength(2);
+    expect(routesOf([peer(2)], [entry("10.5.0.0/16", true)])).toEqual([]);
+    // The kernel prefers the narrower network of the interface by itself.
+    expect(routesOf([peer(2)], [entry("10.5.77.0/24", true)])).toEqual(["10.5.0.0/16"]);
+    expect(routesOf([peer(2)])).toEqual(["10.5.0.0/16"]);
   });
 
   it("names the device after a port that is not the default", () => {

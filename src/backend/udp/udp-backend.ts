@@ -6,12 +6,14 @@ import type { TunLink } from "../../host/kinds/link-form.ts";
 import type { HostRoute } from "../../host/kinds/route-form.ts";
 import type { HostSysctl } from "../../host/kinds/sysctl.ts";
 import { addressBits, type Family, makePrefix, type Prefix, prefixAddress } from "../../ip/address.ts";
+import { containsPrefix } from "../../ip/prefix.ts";
 import type { BackendData, Lease, LeaseAttributes, LeasedSubnets } from "../../lease/lease.ts";
 import type { TunnelPeer, TunnelState } from "../../tunnel/tunnel-state.ts";
+import type { OccupiedPrefix } from "../../underlay/occupied-prefixes.ts";
 import { announcedAddresses } from "../announced-addresses.ts";
 import type { Backend, BackendModule, BackendPlan, HostFacts } from "../backend.ts";
 import { isOwnAddress, type PeerReach, readReach, type SkippedLease, selectPeers } from "../peer-reach.ts";
-import { countLeases, reservedPrefixes, settleClaims } from "../settle-claims.ts";
+import { countLeases, hasHostInside, settleClaims } from "../settle-claims.ts";
 import { DEFAULT_PORT, readUdpOptions, type UdpOptions, udpKeys } from "./udp-options.ts";
 import { describeUdpFeatures, startUdp, warmUpUdp } from "./udp-runtime.ts";
 
@@ -88,13 +90,17 @@ class UdpBackend implements Backend<unknown, TunnelState> {
   plan(own: LeasedSubnets, peers: readonly Lease[], facts: HostFacts): BackendPlan<TunnelState> {
     const skipped: SkippedLease[] = [];
     const ours = selectPeers(this.type, undefined, this.#config, peers, skipped);
-    const reaches4 = this.#reaches(4, own.subnet, ours, facts, skipped);
-    const reaches6 = this.#reaches(6, own.ipv6Subnet, ours, facts, skipped);
+    const leases = { all: peers, ours };
+    const reaches4 = this.#reaches(4, own.subnet, leases, facts, skipped);
+    const reaches6 = this.#reaches(6, own.ipv6Subnet, leases, facts, skipped);
     return {
       state: {
         link: [this.#link(facts)],
         address: this.#addresses(own),
-        route: this.#routes(own),
+        route: [
+          ...this.#routes(own.subnet && this.#config.ipv4, reaches4, peers, facts),
+          ...this.#routes(own.ipv6Subnet && this.#config.ipv6, reaches6, peers, facts),
+        ],
         deviceSettings: own.subnet === undefined ? [] : [{ device: this.#device }],
         sysctl: this.#sysctls(own),
       },
@@ -123,11 +129,21 @@ class UdpBackend implements Backend<unknown, TunnelState> {
     ];
   }
 
-  #routes(own: LeasedSubnets): HostRoute[] {
-    const { ipv4, ipv6 } = this.#config;
-    return [own.subnet && ipv4?.network, own.ipv6Subnet && ipv6?.network]
-      .filter((network) => network !== undefined)
-      .map((destination) => ({ destination, device: this.#device, onLink: false }));
+  /**
+   * As upstream, one route for the whole network. Where the store, a gateway or a host has an address inside of it, that
+   * route would take the way to them: then each peer has its own.
+   */
+  #routes(
+    pool: AddressPool | undefined,
+    reaches: readonly UdpReach[],
+    leases: readonly Lease[],
+    { occupied }: HostFacts,
+  ): readonly HostRoute[] {
+    if (pool === undefined) return [];
+    const route = (destination: Prefix): HostRoute => ({ destination, device: this.#device, onLink: false });
+    const { network } = pool;
+    const isShared = hasHostInside(leases, network) || occupied.some((entry) => hidesBehind(network, entry));
+    return isShared ? reaches.map(({ subnet }) => route(subnet)) : [route(network)];
   }
 
   #tunnel(own: LeasedSubnets, peers: readonly TunnelPeer[], { externalInterface }: HostFacts): TunnelState {
@@ -148,7 +164,7 @@ class UdpBackend implements Backend<unknown, TunnelState> {
   #reaches(
     family: Family,
     ownSubnet: Prefix | undefined,
-    peers: readonly Lease[],
+    { all, ours }: { readonly all: readonly Lease[]; readonly ours: readonly Lease[] },
     facts: HostFacts,
     skipped: SkippedLease[],
   ): readonly UdpReach[] {
@@ -156,7 +172,7 @@ class UdpBackend implements Backend<unknown, TunnelState> {
     if (pool === undefined || ownSubnet === undefined) return [];
     const external = facts.externalInterface;
     const reaches: UdpReach[] = [];
-    for (const lease of peers) {
+    for (const lease of ours) {
       const reading = this.#read(family, pool, lease);
       if (reading === undefined) continue;
       if (typeof reading === "string") skipped.push({ key: lease.key, reason: reading });
@@ -164,7 +180,8 @@ class UdpBackend implements Backend<unknown, TunnelState> {
         skipped.push({ key: lease.key, reason: `announces this host's own address ${reading.publicIp}` });
       } else reaches.push(reading);
     }
-    const settled = settleClaims(reaches, reservedPrefixes(ownSubnet, external), pool.subnetLength);
+    const { occupied } = facts;
+    const settled = settleClaims(reaches, { network: pool.network, ownSubnet, external, occupied, leases: all });
     skipped.push(...settled.skipped);
     return settled.accepted;
   }
@@ -208,6 +225,11 @@ function tunnelPeers(reaches4: readonly UdpReach[], reaches6: readonly UdpReach[
     });
   }
   return [...peers.values()];
+}
+
+/** Whether a route to the network would take packets for it; a narrower network of an interface has the better route. */
+function hidesBehind(network: Prefix, { prefix, isConnected }: OccupiedPrefix): boolean {
+  return prefix === network || (!isConnected && containsPrefix(network, prefix));
 }
 
 function hostPrefix(subnet: Prefix): Prefix {

@@ -14,7 +14,7 @@ import type { ExternalInterface } from "../../underlay/external-interface.ts";
 import { announcedAddresses } from "../announced-addresses.ts";
 import type { Backend, BackendModule, BackendPlan, HostFacts, HostNeeds } from "../backend.ts";
 import { isOwnAddress, type PeerReach, readReach, type SkippedLease, selectPeers } from "../peer-reach.ts";
-import { comparePreference, countLeases, reservedPrefixes, settleClaims } from "../settle-claims.ts";
+import { countLeases, settleClaims } from "../settle-claims.ts";
 import { readVtepMac, vtepData } from "./vtep-data.ts";
 import { type VtepIdentity, vtepIdentity } from "./vtep-identity.ts";
 import { DEFAULT_PORT, OVERHEAD_BYTES, readVxlanOptions, type VxlanOptions, vxlanKeys } from "./vxlan-options.ts";
@@ -118,7 +118,7 @@ class VxlanBackend implements Backend<VtepIdentity> {
       const vtep = ownVtep(family.family, own, facts);
       if (vtep === undefined) continue;
       this.#planDevice(family, vtep, facts, draft);
-      reached.push(planPeers(family, vtep, ours, facts, this.#options.directRouting, draft));
+      reached.push(planPeers(family, vtep, { all: peers, ours }, facts, this.#options.directRouting, draft));
     }
     const { skipped, ...state } = draft;
     return { state, plannedPeers: countLeases(ours, reached), skipped };
@@ -175,22 +175,24 @@ function ownVtep(family: Family, own: LeasedSubnets, facts: VxlanFacts): OwnVtep
 function planPeers(
   family: VxlanFamily,
   vtep: OwnVtep,
-  peers: readonly Lease[],
+  { all, ours }: { readonly all: readonly Lease[]; readonly ours: readonly Lease[] },
   facts: VxlanFacts,
   directRouting: boolean,
   draft: Draft,
 ): readonly TunnelReach[] {
   const external = facts.externalInterface;
   const reaches: TunnelReach[] = [];
-  for (const lease of peers) {
+  for (const lease of ours) {
     const reading = checkAgainstOwn(readCached(family, lease), vtep, external);
     if (reading === undefined) continue;
     if ("reason" in reading) draft.skipped.push(reading);
     else reaches.push(reading);
   }
-  const settled = settleClaims(reaches, reservedPrefixes(vtep.subnet, external), family.pool.subnetLength);
+  const { network } = family.pool;
+  const { occupied } = facts;
+  const settled = settleClaims(reaches, { network, ownSubnet: vtep.subnet, external, occupied, leases: all });
   draft.skipped.push(...settled.skipped);
-  const accepted = settleMacs(settled.accepted, family.pool.subnetLength, draft);
+  const accepted = settleMacs(settled.accepted, draft);
   for (const reach of accepted) {
     if (directRouting && facts.directPeers.has(reach.publicIp)) {
       draft.route.push({
@@ -243,13 +245,16 @@ function checkAgainstOwn(reading: Reading, vtep: OwnVtep, external: ExternalInte
   return reading;
 }
 
-/** A MAC leads to one host only: of leases that send it to different hosts, the preferred one's host gets it. */
-function settleMacs(reaches: readonly TunnelReach[], subnetLength: number, draft: Draft): readonly TunnelReach[] {
+/**
+ * A MAC leads to one host only: of leases that send it to different hosts, the host of the one written last gets it. It is
+ * one machine that has another address now, and its old lease is not renewed any more.
+ */
+function settleMacs(reaches: readonly TunnelReach[], draft: Draft): readonly TunnelReach[] {
   const byMac = new Map<string, TunnelReach>();
   let isContested = false;
   for (const reach of reaches) {
     const holder = byMac.get(reach.mac);
-    if (holder === undefined || comparePreference(reach, holder, subnetLength) < 0) byMac.set(reach.mac, reach);
+    if (holder === undefined || isLaterWritten(reach.lease, holder.lease)) byMac.set(reach.mac, reach);
     if (holder !== undefined) isContested = true;
   }
   if (!isContested) return reaches;
@@ -259,4 +264,9 @@ function settleMacs(reaches: readonly TunnelReach[], subnetLength: number, draft
     draft.skipped.push({ key: reach.lease.key, reason: `${holder.lease.key} has the same VtepMAC ${reach.mac}` });
     return false;
   });
+}
+
+function isLaterWritten(a: Lease, b: Lease): boolean {
+  if (a.revision.isAfter(b.revision)) return true;
+  return !b.revision.isAfter(a.revision) && a.key < b.key;
 }

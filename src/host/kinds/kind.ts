@@ -1,6 +1,7 @@
 // What the machine has to know of one kind of kernel object. Whoever reads, compares, programs, watches and repairs the
 // host (host/reconcile) asks the kind and never which kind it is. D is what a planner wants, O what is found.
 import type { FlannelError } from "../../errors.ts";
+import type { Prefix } from "../../ip/address.ts";
 import type { ObjectKind, ObjectKinds } from "../../netlink/rtnetlink/messages.ts";
 import type { MonitorMessage } from "../../netlink/rtnetlink/monitor.ts";
 import type { DumpFilter } from "../../netlink/rtnetlink/object-codec.ts";
@@ -24,6 +25,8 @@ export interface Kind<N extends string = string, D = unknown, O = unknown> {
   compare(desired: D, observed: O, ownDevices: ReadonlySet<string>): Verdict;
   /** Whether it goes when nobody wants it. Default: yes. */
   isRemovable?(observed: O, slots: Slots): boolean;
+  /** Whether it takes packets for some address of these. Default: no. */
+  leadsTo?(observed: O, prefixes: readonly Prefix[]): boolean;
 
   /** As `ip`, `bridge` or `sysctl` print it. */
   line(desired: D, ownDevices: ReadonlySet<string>): string;

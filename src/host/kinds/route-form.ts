@@ -74,6 +74,19 @@ export function isRouteSatisfied(
   );
 }
 
+/** A route that the kernel made for an address of a foreign interface: without it that network is cut off. */
+export function isConnected({ protocol, device }: ObservedRoute, ownDevices: ReadonlySet<string>): boolean {
+  return protocol === routeProtocol.kernel && !ownDevices.has(device ?? "");
+}
+
+export function connectedRefusal(route: Pick<ObservedRoute, "destination"> & { readonly device?: string | undefined }) {
+  const { destination, device } = route;
+  return (
+    `the kernel's route ${destination} dev ${device ?? "?"} stays: an interface of this host is connected to that network; ` +
+    "remove its address, or revoke the lease"
+  );
+}
+
 /** As in `ip route` and `ip -6 route`; a route on a device that is not ours shows our protocol number. */
 export function routeLine(route: HostRoute, ownDevices: ReadonlySet<string>): string {
   const family = familyOf(route.destination);

@@ -1,14 +1,14 @@
 // Writes and deletes routes, choosing their form: plain, or through a next-hop object.
-import { type FlannelError, hasCode } from "../../errors.ts";
+import { FlannelError, hasCode } from "../../errors.ts";
 import { familyOf } from "../../ip/address.ts";
-import type { NetlinkRequest } from "../../netlink/request.ts";
+import type { NetlinkRequest, WriteMode } from "../../netlink/request.ts";
 import { deleteRoute, writeRoute } from "../../netlink/rtnetlink/route.ts";
-import { rtn } from "../../netlink/uapi.ts";
+import { routeProtocol, routeTable, rtn } from "../../netlink/uapi.ts";
 import type { Host, Operation, ProgramFailure, Slot } from "./kind.ts";
 import { missingDevice } from "./links.ts";
 import { makeNextHops, NextHops } from "./next-hop.ts";
 import { isAlreadyGone } from "./programming.ts";
-import { defaultMetric, type HostRoute, type ObservedRoute, protocolOn } from "./route-form.ts";
+import { connectedRefusal, defaultMetric, type HostRoute, type ObservedRoute, protocolOn } from "./route-form.ts";
 
 type RouteSlot = Slot<HostRoute, ObservedRoute>;
 type GatewayRoute = HostRoute & Required<Pick<HostRoute, "gateway">>;
@@ -17,6 +17,7 @@ interface Attempt {
   readonly slot: RouteSlot;
   readonly request: NetlinkRequest;
   readonly before: ObservedRoute | undefined;
+  readonly nextHopId: number | undefined;
 }
 
 export async function programRoutes(
@@ -35,23 +36,57 @@ export async function programRoutes(
     const error = desired === undefined ? undefined : refused.get(desired);
     // Undefined means the plain form: also where the kernel turned out not to know next hops.
     const nextHopId = isAmong(desired, throughNextHops) ? pool.idFor(desired) : undefined;
-    const request = error === undefined ? requestFor(slot, nextHopId, host) : undefined;
+    // A look that found nothing may be old by now: what was made since then is not replaced unseen.
+    const mode = before === undefined ? "create" : "set";
+    const request = error === undefined ? requestFor(slot, nextHopId, mode, host) : undefined;
     if (request === undefined) {
       failures.push({ slot, error: error ?? missingDevice(desired?.device ?? before?.device) });
       continue;
     }
     settle(slot, desired === undefined ? undefined : asObserved(desired, nextHopId, host), pool);
-    attempts.push({ slot, request, before });
+    attempts.push({ slot, request, before, nextHopId });
   }
   const results = await host.netlink.apply(
     attempts.map(({ request }) => request),
     signal,
   );
+  const unseen: Attempt[] = [];
   for (const [index, error] of results.entries()) {
     const attempt = attempts[index];
     if (attempt === undefined || error === undefined || (await isInPlace(attempt, error, host, signal))) continue;
     settle(attempt.slot, attempt.before, pool);
-    failures.push({ slot: attempt.slot, error });
+    if (attempt.slot.desired !== undefined && attempt.before === undefined && hasCode(error, "KERNEL_EXISTS"))
+      unseen.push(attempt);
+    else failures.push({ slot: attempt.slot, error });
+  }
+  return [...failures, ...(await writeOver(unseen, host, signal))];
+}
+
+/** Since the look somebody made routes where ours belong: they are replaced, unless the kernel made them for an interface. */
+async function writeOver(attempts: readonly Attempt[], host: Host, signal: AbortSignal): Promise<ProgramFailure[]> {
+  if (attempts.length === 0) return [];
+  const pool = host.memory.of(NextHops);
+  const filter = { table: routeTable.main, protocol: routeProtocol.kernel };
+  const plain = (await host.netlink.dump("route", filter)).filter(
+    ({ family, metric }) => metric === defaultMetric(family),
+  );
+  const connected = new Map(plain.map((route) => [route.destination, route]));
+  const failures: ProgramFailure[] = [];
+  for (const { slot, nextHopId } of attempts) {
+    const { desired } = slot;
+    if (desired === undefined) continue;
+    const found = connected.get(desired.destination);
+    const device = host.links.byIndex(found?.outIndex)?.name;
+    if (found !== undefined && !host.ownership.ownDevices.has(device ?? "")) {
+      const message = connectedRefusal({ destination: desired.destination, device });
+      failures.push({ slot, error: new FlannelError("KERNEL_EXISTS", message, { retryable: true }) });
+      continue;
+    }
+    const request = requestFor(slot, nextHopId, "set", host);
+    const [error] =
+      request === undefined ? [missingDevice(desired.device)] : await host.netlink.apply([request], signal);
+    if (error === undefined) settle(slot, asObserved(desired, nextHopId, host), pool);
+    else failures.push({ slot, error });
   }
   return failures;
 }
@@ -99,6 +134,7 @@ function chooseNextHops(slots: readonly RouteSlot[], pool: NextHops): ReadonlySe
 function requestFor(
   { desired, observed }: RouteSlot,
   nextHopId: number | undefined,
+  mode: WriteMode,
   host: Host,
 ): NetlinkRequest | undefined {
   if (desired === undefined) return observed === undefined ? undefined : deletion(observed, host);
@@ -107,8 +143,8 @@ function requestFor(
   const { destination, gateway, onLink } = desired;
   const protocol = protocolOn(desired.device, host.ownership.ownDevices);
   return nextHopId === undefined
-    ? writeRoute("set", { destination, device, ...(gateway === undefined ? {} : { gateway }), onLink, protocol })
-    : writeRoute("set", { destination, nextHopId, protocol });
+    ? writeRoute(mode, { destination, device, ...(gateway === undefined ? {} : { gateway }), onLink, protocol })
+    : writeRoute(mode, { destination, nextHopId, protocol });
 }
 
 function asObserved(route: HostRoute, nextHopId: number | undefined, { ownership }: Host): ObservedRoute {

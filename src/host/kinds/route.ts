@@ -1,5 +1,5 @@
 // Unicast routes of the main table: those on devices of ours, and those to our networks on others.
-import { isInside } from "../../ip/prefix.ts";
+import { isInside, overlaps } from "../../ip/prefix.ts";
 import { FLANNEL_PROTOCOL, type NextHopMessage, type RouteMessage } from "../../netlink/rtnetlink/messages.ts";
 import { routeProtocol, routeTable, rtn } from "../../netlink/uapi.ts";
 import { type Change, type Deviation, type Host, type Kind, lookAt, type Reader, type Watch } from "./kind.ts";
@@ -8,8 +8,10 @@ import { mainTable } from "./main-table.ts";
 import { neighbourKey, neighbourKind } from "./neighbour.ts";
 import { isNextHopLost, NextHops, removeUnusedNextHops } from "./next-hop.ts";
 import {
+  connectedRefusal,
   defaultMetric,
   type HostRoute,
+  isConnected,
   isRouteSatisfied,
   type ObservedRoute,
   observedRouteKey,
@@ -28,8 +30,12 @@ export const routeKind: Kind<"route", HostRoute, ObservedRoute> = {
     const isSame = route.gateway === first.gateway && route.device === first.device;
     return route.isOurs && !isSame ? `${observedRouteKey(route)} via ${route.gateway} dev ${route.device}` : undefined;
   },
-  compare: (desired, observed, ownDevices) => (isRouteSatisfied(desired, observed, ownDevices) ? "same" : "replace"),
+  compare: (desired, observed, ownDevices) => {
+    if (isRouteSatisfied(desired, observed, ownDevices)) return "same";
+    return isConnected(observed, ownDevices) ? { refusal: connectedRefusal(observed) } : "replace";
+  },
   isRemovable: ({ isOurs }) => isOurs,
+  leadsTo: ({ destination }, prefixes) => prefixes.some((prefix) => overlaps(prefix, destination)),
   line: routeLine,
   observedLine: observedRouteLine,
   source: { listing: mainTable, open: openReader },

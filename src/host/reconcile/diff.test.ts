@@ -224,6 +224,25 @@ describe("routes", () => {
     expect(diff(have(through), want(overlayRoute(2)), prune)).toEqual([]);
   });
 
+  test("the kernel's route of an interface is not replaced, unless the interface is ours", () => {
+    const connected = { protocol: routeProtocol.kernel, scope: 253, isOurs: false };
+    const { gateway: _, ...bridge } = found({ ...overlayRoute(2), device: "docker0", onLink: false }, connected);
+    expect(diff(have(bridge), want(overlayRoute(2)), prune)).toMatchObject([
+      { action: "refuse", reason: expect.stringContaining("the kernel's route 10.5.2.0/24 dev docker0 stays") },
+    ]);
+    expect(actions(diff(have({ ...bridge, device: "flannel.1" }), want(overlayRoute(2)), prune))).toEqual([
+      "replace route 10.5.2.0/24",
+    ]);
+  });
+
+  test("before the first snapshot only what leads to a forbidden prefix goes", () => {
+    const early = { ...prune, prune: false, forbidden: [parsePrefix("10.5.2.9/32"), parsePrefix("fd00::/64")] };
+    const routes = have(found(overlayRoute(2)), found(overlayRoute(3)), found(gatewayRoute(4), { isOurs: false }));
+    expect(actions(diff(routes, want(), early))).toEqual(["remove route 10.5.2.0/24"]);
+    expect(diff(routes, want(overlayRoute(2)), early)).toEqual([]);
+    expect(diff(have(found(gatewayRoute(2), { isOurs: false })), want(), early)).toEqual([]);
+  });
+
   test("a route with a metric of its own is another route", () => {
     const foreign = found(gatewayRoute(2), { metric: 50, isOurs: false });
     expect(actions(diff(have(foreign), want(gatewayRoute(2)), prune))).toEqual(["add route 10.5.2.0/24"]);

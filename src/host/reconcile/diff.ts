@@ -1,11 +1,18 @@
 // What has to be done so that the host becomes what is wanted: operations in the order they may be applied. Pure.
+import type { Prefix } from "../../ip/address.ts";
 import type { Kind, Operation, Slot } from "../kinds/kind.ts";
 import { hostKinds } from "../kinds/kinds.ts";
 import type { HostTable } from "./host-table.ts";
 
-export interface DiffOptions {
-  /** False before the first full snapshot of leases: nothing is removed. */
+/** What is removed of what nobody wants. */
+export interface Removal {
+  /** False before the first full snapshot of leases: then only what leads to `forbidden`. */
   readonly prune: boolean;
+  /** Where no route of ours may lead, whatever the store will say. */
+  readonly forbidden?: readonly Prefix[];
+}
+
+export interface DiffOptions extends Removal {
   /** Names of the devices that are ours; of their kind, as far as they exist. */
   readonly ownDevices: ReadonlySet<string>;
 }
@@ -52,8 +59,9 @@ function forgetOn(table: HostTable, kind: Kind, device: string): void {
 export function operationFor(slot: Slot, table: HostTable, options: DiffOptions): HostOperation | undefined {
   const { kind, desired, observed } = slot;
   if (desired === undefined) {
-    const isRemovable = options.prune && observed !== undefined && (kind.isRemovable?.(observed, table) ?? true);
-    return isRemovable ? { action: "remove", slot } : undefined;
+    if (observed === undefined) return undefined;
+    const mayGo = options.prune || kind.leadsTo?.(observed, options.forbidden ?? []) === true;
+    return mayGo && (kind.isRemovable?.(observed, table) ?? true) ? { action: "remove", slot } : undefined;
   }
   if (observed === undefined) return { action: "add", slot };
   const verdict = kind.compare(desired, observed, options.ownDevices);

@@ -3,7 +3,7 @@ import type { Rtnetlink } from "../../netlink/rtnetlink/rtnetlink.ts";
 import type { HostState } from "../kinds/host-state.ts";
 import { hostKinds } from "../kinds/kinds.ts";
 import type { Ownership } from "../kinds/links.ts";
-import { diff, operationLines } from "./diff.ts";
+import { diff, operationLines, type Removal } from "./diff.ts";
 import { look } from "./host-observer.ts";
 import { newHostView } from "./host-view.ts";
 
@@ -12,11 +12,11 @@ export async function hostDifference(
   netlink: Rtnetlink,
   ownership: Ownership,
   desired: HostState,
-  prune: boolean,
+  removal: Removal,
 ): Promise<string[]> {
   const view = newHostView(netlink, ownership);
   view.slots.setDesired(desired); // the look needs to know which objects matter
   await look(new Set(hostKinds), view, () => undefined);
   const { ownDevices } = ownership;
-  return operationLines(diff(view.slots, { prune, ownDevices }), ownDevices);
+  return operationLines(diff(view.slots, { ...removal, ownDevices }), ownDevices);
 }

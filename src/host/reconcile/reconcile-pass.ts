@@ -8,7 +8,7 @@ import type { HostState } from "../kinds/host-state.ts";
 import type { Kind, Operation, ProgramFailure, Slot, Watch } from "../kinds/kind.ts";
 import { hostKinds } from "../kinds/kinds.ts";
 import type { Ownership } from "../kinds/links.ts";
-import { type HostOperation, operationFor, operationLines, slotLine } from "./diff.ts";
+import { type HostOperation, operationFor, operationLines, type Removal, slotLine } from "./diff.ts";
 import { FailureBook } from "./failure-book.ts";
 import { hostDifference } from "./host-difference.ts";
 import { look } from "./host-observer.ts";
@@ -33,7 +33,7 @@ export interface ReconcileResult {
 }
 
 export interface PassRequest {
-  readonly wanted: { readonly state: HostState; readonly prune: boolean } | undefined;
+  readonly wanted: (Removal & { readonly state: HostState }) | undefined;
   /** Looked at before anything else; empty: none. */
   readonly kinds: ReadonlySet<Kind>;
   readonly isNewChance: boolean;
@@ -72,7 +72,7 @@ export class ReconcilePass {
   /** What somebody else changed, with what was found instead; undefined: nothing. */
   readonly #repairing = new Map<Slot, string | undefined>();
   readonly #watchedDevices = new Set<string>();
-  #prune = false;
+  #removal: Removal = { prune: false };
   #hasLooked = false;
 
   constructor(options: PassOptions) {
@@ -136,7 +136,7 @@ export class ReconcilePass {
 
   difference(): Promise<string[]> {
     const { netlink, ownership } = this.#options;
-    return hostDifference(netlink, ownership, this.table.state, this.#prune);
+    return hostDifference(netlink, ownership, this.table.state, this.#removal);
   }
 
   isProgrammed(kind: Kind, key: string): boolean {
@@ -169,8 +169,9 @@ export class ReconcilePass {
 
   /** Many of a kind make a turn of their own; what is wanted is judged in the turn in which it is set. */
   async #setWanted(wanted: NonNullable<PassRequest["wanted"]>): Promise<void> {
-    const mustJudgeAll = wanted.prune !== this.#prune;
-    this.#prune = wanted.prune;
+    const { prune, forbidden = [] } = wanted;
+    const mustJudgeAll = prune !== this.#removal.prune || String(forbidden) !== String(this.#removal.forbidden ?? []);
+    this.#removal = { prune, forbidden };
     for (const { kind, touched } of this.table.setDesiredByKind(wanted.state)) {
       for (const slot of touched) {
         this.failures.succeed(slot); // what is wanted has changed: a past failure says nothing
@@ -217,7 +218,7 @@ export class ReconcilePass {
   }
 
   #operationFor(slot: Slot): HostOperation | undefined {
-    return operationFor(slot, this.table, { prune: this.#prune, ownDevices: this.#options.ownership.ownDevices });
+    return operationFor(slot, this.table, { ...this.#removal, ownDevices: this.#options.ownership.ownDevices });
   }
 
   async #programAll(failed: ProgramFailure[], repaired: Repair[]): Promise<number> {
@@ -241,7 +242,7 @@ export class ReconcilePass {
     for (const { kind, removals } of plan.toReversed()) {
       operations += removals.length;
       await this.#program(kind, removals, failed, repaired);
-      if (this.#prune) await kind.tidy?.(this.#host, this.#options.signal);
+      if (this.#removal.prune) await kind.tidy?.(this.#host, this.#options.signal);
     }
     return operations;
   }

@@ -12,6 +12,7 @@ import { hostKinds } from "../kinds/kinds.ts";
 import { ownDeviceName } from "../kinds/links.ts";
 import { asFlannelError } from "../kinds/programming.ts";
 import { concernedBy, deviationOf, noticedObjects } from "./deviation.ts";
+import type { Removal } from "./diff.ts";
 import { ReconcilePass, type ReconcileResult } from "./reconcile-pass.ts";
 import { type ReconcilerStatus, reconcilerStatus, type SlotFailure, slotFailures } from "./reconciler-status.ts";
 
@@ -32,11 +33,6 @@ export interface ReconcilerOptions {
   readonly onNotice?: (messages: readonly MonitorMessage[] | "lost") => void;
 }
 
-export interface SetDesiredOptions {
-  /** False before the first full snapshot of leases: nothing is removed. */
-  readonly prune: boolean;
-}
-
 const DEFAULT_AUDIT_INTERVAL_MS = 120_000;
 /** What an audit looks at in turn. */
 const auditRounds: readonly (readonly Kind[])[] = ([0, 1, 2] as const).map((round) =>
@@ -51,7 +47,7 @@ export class Reconciler implements AsyncDisposable {
   readonly #netlink: Rtnetlink;
   readonly #pass: ReconcilePass;
   #monitor: RtnetlinkMonitor | undefined;
-  #wanted: { readonly state: HostState; readonly prune: boolean } | undefined;
+  #wanted: (Removal & { readonly state: HostState }) | undefined;
   #waiters: { resolve: (result: ReconcileResult) => void }[] = [];
   readonly #kindsToLookAt = new Set<Kind>(hostKinds);
   #isNewChance = false;
@@ -108,9 +104,9 @@ export class Reconciler implements AsyncDisposable {
    * result and is tried again by itself. Objects shared with the last state cost nothing. Rejects with `CANCELLED`
    * only after disposal or `signal`.
    */
-  setDesired(state: HostState, options: SetDesiredOptions): Promise<ReconcileResult> {
+  setDesired(state: HostState, removal: Removal): Promise<ReconcileResult> {
     if (this.#isStopped) return Promise.reject(closedError());
-    this.#wanted = { state, prune: options.prune };
+    this.#wanted = { ...removal, state };
     const { promise, resolve } = Promise.withResolvers<ReconcileResult>();
     this.#waiters.push({ resolve });
     this.#isStarted = true;

@@ -28,6 +28,7 @@ function decodeLink(view: DataView, start: number, end: number): LinkMessage | u
   let name: string | undefined;
   let mtuBytes = 0;
   let mac: string | undefined;
+  let masterIndex: number | undefined;
   let info: LinkInfo = {};
   let altNames: readonly string[] = [];
   const reader = new AttributeReader(view, start + HEADER_BYTES, end);
@@ -35,6 +36,7 @@ function decodeLink(view: DataView, start: number, end: number): LinkMessage | u
     if (reader.type === ifla.interfaceName) name = reader.text();
     else if (reader.type === ifla.mtu) mtuBytes = reader.u32() ?? 0;
     else if (reader.type === ifla.address) mac = reader.mac();
+    else if (reader.type === ifla.master) masterIndex = reader.u32();
     else if (reader.type === ifla.linkInfo) info = readLinkInfo(reader.nested());
     else if (reader.type === ifla.propertyList) altNames = readAltNames(reader.nested());
   }
@@ -45,6 +47,7 @@ function decodeLink(view: DataView, start: number, end: number): LinkMessage | u
     ...(altNames.length === 0 ? {} : { altNames }),
     mtuBytes,
     ...(mac === undefined ? {} : { mac }),
+    ...(masterIndex === undefined ? {} : { masterIndex }),
     ...info,
     isUp: (flags & iff.up) !== 0,
     isRunning: (flags & iff.running) !== 0,

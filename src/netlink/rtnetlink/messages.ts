@@ -31,6 +31,8 @@ export interface LinkMessage {
   readonly isUp: boolean;
   readonly isRunning: boolean;
   readonly isLoopback: boolean;
+  /** IFLA_MASTER: the bridge, bond or VRF that it is part of. */
+  readonly masterIndex?: number;
   readonly vxlan?: VxlanAttributes;
 }
 

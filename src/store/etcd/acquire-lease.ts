@@ -7,14 +7,16 @@ import type { NetworkConfig } from "../../config/network-config.ts";
 import { FlannelError } from "../../errors.ts";
 import { revisionNumber, storeLeaseIdOf } from "../../etcd-api/etcd-lease.ts";
 import type { LeaseRecord } from "../../etcd-api/lease-record.ts";
-import type { Family } from "../../ip/address.ts";
+import { addressBits, type Family, familyOf, makePrefix, type Prefix } from "../../ip/address.ts";
+import { overlaps } from "../../ip/prefix.ts";
 import { pickFreeSubnets, subnetsOverlap, usableSubnets } from "../../lease/allocator.ts";
 import type { LeasedSubnets, OwnLease } from "../../lease/lease.ts";
 import { formatLeaseKey } from "../../lease/lease-key.ts";
-import { hasSamePublicIp, withLostFamily } from "../../lease/lease-owner.ts";
+import { describeOwner, hasSamePublicIp, withLostFamily } from "../../lease/lease-owner.ts";
 import type { AcquireOutcome, LeaseRequest, RememberedLease } from "../subnet-store.ts";
 import { keepAsWritten } from "./keep-lease.ts";
 import {
+  describeSubnets,
   isNeverClaimed,
   isOverlappedByOlder,
   type LeaseDirectory,
@@ -48,7 +50,7 @@ const LOSSES_PER_READ = 5;
  * may have moved here from another host: it counts only where we remember no lease that is still there.
  * Of a lease of ours the family that fits the configuration is kept, and moves to a new key; one of which nothing fits is
  * deleted. Lost races are retried for as long as it takes. Rejects with `POOL_EXHAUSTED` when nothing is free,
- * `CANCELLED` by `signal`.
+ * `LEASE_CONFLICT` when another host has what is `held`, `CANCELLED` by `signal`.
  */
 export async function acquireLease(
   directory: LeaseDirectory,
@@ -58,6 +60,7 @@ export async function acquireLease(
   const backOff = new BackOff({ firstMs: 20, maxMs: 1_000 });
   for (;;) {
     const snapshot = await readWithoutLeader((isStale) => readLeaseRecords(directory, signal, isStale));
+    refuseIfTaken(request, snapshot.items);
     const own = await takeOwn(directory, request, snapshot, signal);
     if (own !== "lostRace") {
       const acquired = own ?? (await createLease(directory, request, snapshot, backOff, signal));
@@ -95,9 +98,10 @@ async function takeOwn(
   }
 }
 
-function rewriteOf({ key, subnets = {}, lease, revision, storeLeaseId }: LeaseRecord, request: LeaseRequest) {
+function rewriteOf(record: LeaseRecord, request: LeaseRequest) {
+  const { key, subnets = {}, lease, revision, createRevision, storeLeaseId } = record;
   const attributes = lease === undefined ? request.attributes : withLostFamily(request.attributes, lease);
-  return { key, subnets, attributes, expectedRevision: revision, isReservation: storeLeaseId === 0n };
+  return { key, subnets, attributes, expectedRevision: revision, createRevision, isReservation: storeLeaseId === 0n };
 }
 
 /** Those of this host, the preferred one first. */
@@ -143,13 +147,15 @@ async function moveLease(
 ): Promise<OwnLease | undefined> {
   const taken = items.filter(({ key }) => key !== record.key).flatMap(({ subnets }) => subnets ?? []);
   const kept = usableSubnets(record.subnets ?? {}, request.config);
+  const avoid = prefixesToAvoid(request, items);
   let from: { readonly key: string; readonly revision: bigint } = record;
   for (let losses = 0; ; losses++) {
     const candidates = Math.min(FIRST_CANDIDATES * 2 ** losses, MAX_CANDIDATES);
-    const subnets = pickFreeSubnets(servedPools(request), taken, directory.random, candidates, kept);
-    if (subnets === undefined) throw exhausted(request, items.length);
+    const subnets = pickFreeSubnets(servedPools(request), taken, directory.random, { candidates, avoid, kept });
+    if (subnets === undefined) throw exhausted(request, items.length, avoid.length);
     const key = formatLeaseKey(subnets);
-    const write = { ...rewriteOf(record, request), key, subnets, expectedRevision: 0n, movedFrom: from };
+    const { createRevision: _, ...rewritten } = rewriteOf(record, request);
+    const write = { ...rewritten, key, subnets, expectedRevision: 0n, movedFrom: from };
     const lease = await writeLease(directory, write, signal);
     if (lease === undefined || !(await isOverlappedByOlder(directory, lease, listRevision, signal))) return lease;
     // Another host took a part of what we picked at the same moment, and was first.
@@ -191,16 +197,20 @@ async function createLease(
 ): Promise<AcquiredLease | undefined> {
   const taken = takenSubnets(items, request);
   const takenWhenRead = taken.length;
-  const kept = usablePrevious(request, taken);
-  for (let losses = 0; losses < LOSSES_PER_READ; losses++) {
+  const avoid = prefixesToAvoid(request, items);
+  const previous = usablePrevious(request, taken, avoid);
+  const hasPrevious = (previous.subnet ?? previous.ipv6Subnet) !== undefined;
+  // Who lost the subnet that it held looks who has it.
+  const attempts = request.held !== undefined && hasPrevious ? 1 : LOSSES_PER_READ;
+  for (let losses = 0; losses < attempts; losses++) {
     const candidates = Math.min(FIRST_CANDIDATES * 2 ** losses, MAX_CANDIDATES);
-    const usePrevious = losses === 0 && (kept.subnet ?? kept.ipv6Subnet) !== undefined;
-    const pools = servedPools(request);
-    const subnets = pickFreeSubnets(pools, taken, directory.random, candidates, usePrevious ? kept : {});
+    const usePrevious = losses === 0 && hasPrevious;
+    const options = { candidates, avoid, kept: usePrevious ? previous : {} };
+    const subnets = pickFreeSubnets(servedPools(request), taken, directory.random, options);
     if (subnets === undefined) {
       // What we lost meanwhile may have been given back.
       if (taken.length > takenWhenRead) return undefined;
-      throw exhausted(request, items.length);
+      throw exhausted(request, items.length, avoid.length);
     }
     const lease = await createKey(directory, request, subnets, revision, signal);
     if (lease !== undefined) return { lease, outcome: usePrevious ? "previous" : "allocated" };
@@ -237,21 +247,60 @@ function takenSubnets(records: readonly LeaseRecord[], request: LeaseRequest): L
   return records.filter((record) => !own.has(record)).flatMap(({ subnets }) => subnets ?? []);
 }
 
+/** Who has what we held decides, in whatever way it came about: our containers are on it, so we cannot go on with another. */
+function refuseIfTaken(request: LeaseRequest, records: readonly LeaseRecord[]): void {
+  const { held, attributes } = request;
+  if (held === undefined) return;
+  const own = new Set(ownRecords(records, request));
+  const holder = records.find(
+    (record) => record.subnets !== undefined && subnetsOverlap(record.subnets, held) && !own.has(record),
+  );
+  if (holder === undefined) return;
+  const owner = holder.lease === undefined ? "an unknown host" : describeOwner(holder.lease.attributes);
+  const message =
+    `${describeSubnets(held)} of this host, ${describeOwner(attributes)}, belongs to ${owner} now ` +
+    `(lease ${holder.key}): a restart of the agent leases another subnet`;
+  throw new FlannelError("LEASE_CONFLICT", message, { details: { key: holder.key, sharesPublicIp: false } });
+}
+
+/** Inside the networks: what this host uses, and the addresses of all hosts, since a subnet over one takes the way to it. */
+function prefixesToAvoid({ config, avoid = [] }: LeaseRequest, records: readonly LeaseRecord[]): readonly Prefix[] {
+  const networks = [config.ipv4?.network, config.ipv6?.network].filter((network) => network !== undefined);
+  const hosts = records
+    .flatMap(({ lease }) => [lease?.attributes.publicIp, lease?.attributes.publicIpv6])
+    .filter((address) => address !== undefined)
+    .map((address) => makePrefix(address, addressBits(familyOf(address))));
+  return [...avoid, ...hosts].filter((prefix) => networks.some((network) => touches(network, prefix)));
+}
+
+function touches(a: Prefix, b: Prefix): boolean {
+  return familyOf(a) === familyOf(b) && overlaps(a, b);
+}
+
 /** What of the previous subnets fits the configuration and is free. */
-function usablePrevious({ previous = {}, config }: LeaseRequest, taken: readonly LeasedSubnets[]): LeasedSubnets {
+function usablePrevious(
+  { previous = {}, config }: LeaseRequest,
+  taken: readonly LeasedSubnets[],
+  avoid: readonly Prefix[],
+): LeasedSubnets {
   const { subnet, ipv6Subnet } = usableSubnets(previous, config);
-  const isFree = (subnets: LeasedSubnets) => !taken.some((other) => subnetsOverlap(other, subnets));
+  const isFree = (subnets: LeasedSubnets) => {
+    const parts = [subnets.subnet, subnets.ipv6Subnet].filter((part) => part !== undefined);
+    const isInUse = avoid.some((prefix) => parts.some((part) => touches(part, prefix)));
+    return !isInUse && !taken.some((other) => subnetsOverlap(other, subnets));
+  };
   return {
     ...(subnet !== undefined && isFree({ subnet }) && { subnet }),
     ...(ipv6Subnet !== undefined && isFree({ ipv6Subnet }) && { ipv6Subnet }),
   };
 }
 
-function exhausted({ config }: LeaseRequest, leases: number): FlannelError {
+function exhausted({ config }: LeaseRequest, leases: number, avoided: number): FlannelError {
   const pools = [config.ipv4, config.ipv6]
     .filter((pool) => pool !== undefined)
     .map((pool) => `/${pool.subnetLength} in ${pool.network} (${pool.subnetMin} to ${pool.subnetMax})`);
-  const message = `no free subnet: ${leases} leases hold all ${pools.join(" or ")}; revoke one or enlarge Network`;
+  const besides = avoided === 0 ? "" : ", besides what hosts and the store use themselves";
+  const message = `no free subnet: ${leases} leases hold all ${pools.join(" or ")}${besides}; revoke one or enlarge Network`;
   return new FlannelError("POOL_EXHAUSTED", message, { retryable: true, details: { leases } });
 }
 

@@ -20,6 +20,8 @@ export interface EtcdEndpoint {
   readonly target: string;
   /** Name or address the server's certificate must be for. */
   readonly host: string;
+  /** A socket file of this host: no network leads to it. */
+  readonly isSocket: boolean;
 }
 
 export interface EtcdEndpoints {
@@ -56,6 +58,7 @@ export function parseEndpoints(list: string, files: EtcdTlsFiles): EtcdEndpoints
     url: `${isSocket ? "unix" : "http"}${isEncrypted ? "s" : ""}://${address}`,
     target: `${isSocket ? "unix" : "dns"}:${address}`,
     host,
+    isSocket,
   }));
   return { endpoints, isEncrypted, warnings: scheme === "http" && hasFiles ? [unusedFiles] : [] };
 }

@@ -186,7 +186,7 @@ export class EtcdAdministration implements LeaseAdministration {
 
   /** Same value, other life. An unreadable value has none to write again. */
   async #rewrite(
-    { key, subnets = {}, lease, revision, reason }: LeaseRecord,
+    { key, subnets = {}, lease, revision, createRevision, reason }: LeaseRecord,
     isReservation: boolean,
     signal: AbortSignal,
   ) {
@@ -194,7 +194,7 @@ export class EtcdAdministration implements LeaseAdministration {
     const { attributes } = lease;
     return await writeLease(
       this.#directory,
-      { key, subnets, attributes, expectedRevision: revision, isReservation },
+      { key, subnets, attributes, expectedRevision: revision, createRevision, isReservation },
       signal,
     );
   }

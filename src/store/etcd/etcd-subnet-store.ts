@@ -1,10 +1,13 @@
 // The etcd v3 adapter of the port SubnetStore: keys and values exactly as upstream flannel's.
 import { revisionNumber } from "../../etcd-api/etcd-lease.ts";
 import { singleKey } from "../../etcd-api/key-space.ts";
+import type { Address } from "../../ip/address.ts";
 import type { Lease, LeaseAttributes, LeaseChange, OwnLease, Revision } from "../../lease/lease.ts";
 import { LeaseChangeBuffer } from "../../lease/lease-change-buffer.ts";
+import { ResolvedHosts } from "../../sys/resolved-hosts.ts";
 import type { LeaseRequest, NetworkConfigDocument, StoreCertificates, SubnetStore } from "../subnet-store.ts";
 import { type AcquiredLease, acquireLease } from "./acquire-lease.ts";
+import { parseEndpoints } from "./endpoints.ts";
 import { EtcdConnection, type EtcdConnectionOptions } from "./etcd-connection.ts";
 import { followLeases } from "./follow-leases.ts";
 import { type AuditTimings, defaultAuditTimings } from "./lease-audit.ts";
@@ -28,6 +31,7 @@ export class EtcdSubnetStore implements SubnetStore {
   readonly description: string;
   readonly warnings: readonly string[];
   readonly certificates: StoreCertificates;
+  readonly #addresses: ResolvedHosts;
   readonly #connection: EtcdConnection;
   readonly #directory: LeaseDirectory;
   /** What acquiring read, until the watch begins with it: ten thousand leases need not be read twice. */
@@ -37,8 +41,11 @@ export class EtcdSubnetStore implements SubnetStore {
   #config: ConfigSnapshot | undefined;
   readonly #auditTimings: AuditTimings;
 
-  private constructor(connection: EtcdConnection, { prefix, ttlSeconds, auditTimings }: EtcdSubnetStoreOptions) {
+  private constructor(connection: EtcdConnection, options: EtcdSubnetStoreOptions) {
+    const { endpoints, tls, prefix, ttlSeconds, auditTimings } = options;
     this.#connection = connection;
+    const reached = parseEndpoints(endpoints, tls ?? {}).endpoints.filter(({ isSocket }) => !isSocket);
+    this.#addresses = new ResolvedHosts(reached.map(({ host }) => host));
     this.#auditTimings = { ...defaultAuditTimings, ...auditTimings };
     this.#directory = leaseDirectory(connection, prefix, ttlSeconds);
     this.certificates = {
@@ -54,7 +61,13 @@ export class EtcdSubnetStore implements SubnetStore {
     return new EtcdSubnetStore(await EtcdConnection.open(options), options);
   }
 
+  addresses(): readonly Address[] {
+    return this.#addresses.current();
+  }
+
   async networkConfig(signal: AbortSignal): Promise<NetworkConfigDocument> {
+    // What is planned from it must know them.
+    await this.#addresses.ready;
     const { document } = await readWithoutLeader((isStale) => this.#readConfig(signal, isStale));
     if (document === undefined) throw configMissing(this.#directory);
     return document;

@@ -9,17 +9,23 @@ const lease = etcdLease({
   subnet: parsePrefix("10.5.1.0/24"),
   attributes: { publicIp: parseAddress("192.0.2.1"), backendType: "host-gw" },
   revision: 2n ** 62n,
+  createRevision: 12n,
   storeLeaseId: 7_587_848_390_100_000_000n,
 });
 
 const text =
   '{"key":"10.5.1.0-24","value":"{\\"PublicIP\\":\\"192.0.2.1\\",\\"PublicIPv6\\":null,\\"BackendType\\":\\"host-gw\\"}",' +
-  '"revision":"4611686018427387904","storeLeaseId":"7587848390100000000"}';
+  '"revision":"4611686018427387904","storeLeaseId":"7587848390100000000","createRevision":"12"}';
 
 describe("etcdLeaseCodec", () => {
   it("writes what agents of all versions read, to the byte", () => {
     expect(JSON.stringify(etcdLeaseCodec.serialise(lease))).toBe(text);
     expect(etcdLeaseCodec.tryParse(JSON.parse(text))).toEqual(lease);
+  });
+
+  it("takes the last write for the first one where no other is kept", () => {
+    const { createRevision: _, ...entry } = JSON.parse(text);
+    expect(etcdLeaseCodec.tryParse(entry)).toEqual({ ...lease, createdAt: lease.revision });
   });
 
   it("knows a reservation by its missing store lease", () => {

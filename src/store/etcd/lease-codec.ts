@@ -11,12 +11,13 @@ export const etcdLeaseCodec: LeaseCodec = {
     value: formatLeaseValue(lease.attributes),
     revision: revisionNumber(lease.revision).toString(),
     storeLeaseId: storeLeaseIdOf(lease).toString(),
+    ...(lease.revision.isAfter(lease.createdAt) && { createRevision: revisionNumber(lease.createdAt).toString() }),
   }),
   tryParse,
 };
 
 function tryParse(entry: Readonly<Record<string, unknown>>): Lease | undefined {
-  const { key, value, revision, storeLeaseId } = entry;
+  const { key, value, revision, createRevision, storeLeaseId } = entry;
   if (typeof key !== "string" || typeof value !== "string" || !isDecimal(revision) || !isDecimal(storeLeaseId)) {
     return undefined;
   }
@@ -29,6 +30,8 @@ function tryParse(entry: Readonly<Record<string, unknown>>): Lease | undefined {
       ...subnets,
       attributes,
       revision: BigInt(revision),
+      // Missing where nothing was written since, and in what earlier versions wrote.
+      createRevision: BigInt(isDecimal(createRevision) ? createRevision : revision),
       storeLeaseId: BigInt(storeLeaseId),
     });
   } catch {

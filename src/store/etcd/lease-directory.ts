@@ -80,6 +80,8 @@ export interface LeaseWrite {
   readonly attributes: LeaseAttributes;
   /** Revision of the record that is replaced; 0n creates the key. */
   readonly expectedRevision: bigint;
+  /** Revision at which the record that is replaced was created; missing for a new key. */
+  readonly createRevision?: bigint;
   readonly isReservation: boolean;
   /** The record that this one takes the place of under another key, in the same transaction. */
   readonly movedFrom?: { readonly key: string; readonly revision: bigint };
@@ -109,7 +111,7 @@ export async function writeLease(
 
 async function putLease(
   { connection, keys }: LeaseDirectory,
-  { key, subnets, attributes, expectedRevision, movedFrom }: LeaseWrite,
+  { key, subnets, attributes, expectedRevision, createRevision, movedFrom }: LeaseWrite,
   storeLease: StoreLease | undefined,
   signal: AbortSignal,
 ): Promise<OwnLease | undefined> {
@@ -127,6 +129,7 @@ async function putLease(
       // Exactly what a watch will tell about this write.
       attributes: parseLeaseValue(value),
       revision: outcome.revision,
+      createRevision: createRevision ?? outcome.revision,
       storeLeaseId,
     }),
     ...(storeLease !== undefined && { expiresAtMs: storeLease.expiresAtMs }),

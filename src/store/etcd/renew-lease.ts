@@ -41,12 +41,10 @@ export async function renewLease(
     const storeLease = await keepStoreLeaseAlive(directory.connection, storeLeaseIdOf(known), signal);
     if (storeLease !== undefined) return { ...known, expiresAtMs: storeLease.expiresAtMs };
   }
-  const { revision, isReservation } = known;
-  const written = await writeLease(
-    directory,
-    { key: lease.key, subnets: lease, attributes, expectedRevision: revisionNumber(revision), isReservation },
-    signal,
-  );
+  const { key: name, revision, createdAt, isReservation } = known;
+  const [expectedRevision, createRevision] = [revisionNumber(revision), revisionNumber(createdAt)];
+  const write = { key: name, subnets: lease, attributes, expectedRevision, createRevision, isReservation };
+  const written = await writeLease(directory, write, signal);
   if (written !== undefined) return written;
   // Written between our two steps: look again, which tells who did it.
   return await renewLease(directory, known, wanted, signal);

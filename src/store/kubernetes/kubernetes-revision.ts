@@ -27,6 +27,11 @@ export class KubernetesRevision implements Revision {
     return isLater(this.#resourceVersion, other.#resourceVersion);
   }
 
+  /** Of the Node it is about; 0 where there is none. */
+  get createdAtMs(): number {
+    return this.#node?.createdAtMs ?? 0;
+  }
+
   toString(): string {
     return this.#resourceVersion;
   }
@@ -36,4 +41,9 @@ export class KubernetesRevision implements Revision {
 export function isLater(a: string, b: string): boolean {
   if (!/^\d+$/.test(a) || !/^\d+$/.test(b)) return false;
   return a.length === b.length ? a > b : a.length > b.length;
+}
+
+/** When a Node was created: the same for all its writes. */
+export function nodeCreation(node: RevisedNode): KubernetesRevision {
+  return new KubernetesRevision("0", node);
 }

@@ -1,6 +1,7 @@
 // The Kubernetes adapter of the port SubnetStore: the podCIDRs of Nodes are the leases, flannel's annotations what hosts
 // announce. Same requests, annotations and meaning as upstream's `--kube-subnet-mgr`.
 import { FlannelError } from "../../errors.ts";
+import type { Address } from "../../ip/address.ts";
 import type { ApiAccess } from "../../kube-api/api-access.ts";
 import { ApiClient } from "../../kube-api/api-client.ts";
 import { openAccess } from "../../kube-api/open-access.ts";
@@ -13,6 +14,7 @@ import {
 } from "../../kube-api/watch-objects.ts";
 import type { Lease, LeaseAttributes, LeaseChange, OwnLease, Revision } from "../../lease/lease.ts";
 import { LeaseChangeBuffer } from "../../lease/lease-change-buffer.ts";
+import { ResolvedHosts } from "../../sys/resolved-hosts.ts";
 import type { Logger } from "../../telemetry/logger.ts";
 import type { KubernetesStoreOptions } from "../store-options.ts";
 import type {
@@ -47,6 +49,7 @@ export class KubernetesSubnetStore implements SubnetStore {
   readonly description: string;
   readonly warnings: readonly string[];
   readonly host: HostRecord;
+  readonly #addresses: ResolvedHosts;
   readonly #api: NodeApi;
   readonly #own: OwnNode;
   readonly #report: NodeReport;
@@ -59,6 +62,8 @@ export class KubernetesSubnetStore implements SubnetStore {
   private constructor(options: KubernetesStoreOptions, access: ApiAccess, services: KubernetesStoreServices) {
     const { env, version, logger, timings = usualWatchTimings } = services;
     const client = new ApiClient(access, env, `flanneld/${version}`);
+    const reached = [...access.servers, ...(access.proxy === undefined ? [] : [access.proxy])];
+    this.#addresses = new ResolvedHosts(reached.map(({ hostname }) => hostname.replace(/^\[|\]$/g, "")));
     this.#api = new NodeApi(client, annotationNamesOf(options));
     this.#own = new OwnNode(this.#api, options, logger);
     this.#report = new NodeReport(this.#api, this.#own, options.setsNodeCondition, logger);
@@ -84,7 +89,14 @@ export class KubernetesSubnetStore implements SubnetStore {
     return new KubernetesSubnetStore(options, await openAccess(options, services.env), services);
   }
 
-  networkConfig(): Promise<NetworkConfigDocument> {
+  /** Of the API servers; those that are Nodes announce their own as well. */
+  addresses(): readonly Address[] {
+    return this.#addresses.current();
+  }
+
+  async networkConfig(): Promise<NetworkConfigDocument> {
+    // What is planned from it must know them.
+    await this.#addresses.ready;
     return this.#configFile.read();
   }
 

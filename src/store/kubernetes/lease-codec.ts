@@ -5,23 +5,25 @@ import { networkOf } from "../../ip/prefix.ts";
 import { isRecord } from "../../kube-api/json-record.ts";
 import type { Lease, LeaseCodec } from "../../lease/lease.ts";
 import { formatLeaseValue, parseLeaseValue } from "../../lease/lease-value.ts";
-import { KubernetesRevision } from "./kubernetes-revision.ts";
+import { KubernetesRevision, nodeCreation } from "./kubernetes-revision.ts";
 import { uidOf } from "./node-lease.ts";
 
 export const kubernetesLeaseCodec: LeaseCodec = {
-  serialise: ({ key, subnet, ipv6Subnet, attributes, revision, adapterData }) => ({
+  serialise: ({ key, subnet, ipv6Subnet, attributes, revision, createdAt, adapterData }) => ({
     node: key,
     ...(subnet !== undefined && { subnet }),
     ...(ipv6Subnet !== undefined && { ipv6Subnet }),
     value: formatLeaseValue(attributes),
     resourceVersion: String(revision),
+    ...(createdAt instanceof KubernetesRevision && { createdAtMs: createdAt.createdAtMs }),
     data: adapterData,
   }),
   tryParse,
 };
 
 function tryParse(entry: Readonly<Record<string, unknown>>): Lease | undefined {
-  const { node, value, resourceVersion, data } = entry;
+  const { node, value, resourceVersion, createdAtMs: created, data } = entry;
+  const createdAtMs = typeof created === "number" && Number.isSafeInteger(created) ? created : 0;
   if (typeof node !== "string" || node === "" || node.length > 253 || typeof value !== "string") return undefined;
   if (typeof resourceVersion !== "string" || !/^\d{1,20}$/.test(resourceVersion) || !isRecord(data)) return undefined;
   const uid = uidOf({ adapterData: data });
@@ -33,7 +35,8 @@ function tryParse(entry: Readonly<Record<string, unknown>>): Lease | undefined {
       ...(subnet !== undefined && { subnet }),
       ...(ipv6Subnet !== undefined && { ipv6Subnet }),
       attributes: parseLeaseValue(value),
-      revision: new KubernetesRevision(resourceVersion, { uid, createdAtMs: 0 }),
+      revision: new KubernetesRevision(resourceVersion, { uid, createdAtMs }),
+      createdAt: nodeCreation({ uid, createdAtMs }),
       isReservation: false,
       adapterData: { uid, demanded: readDemanded(data["demanded"]) },
     };

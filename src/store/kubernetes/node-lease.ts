@@ -6,7 +6,7 @@ import { networkOf } from "../../ip/prefix.ts";
 import { tryParseJson } from "../../json/try-parse-json.ts";
 import type { BackendData, Lease, LeasedSubnets } from "../../lease/lease.ts";
 import { readBackendData } from "../../lease/lease-value.ts";
-import { KubernetesRevision } from "./kubernetes-revision.ts";
+import { KubernetesRevision, nodeCreation } from "./kubernetes-revision.ts";
 import type { NodeRecord } from "./node-record.ts";
 
 /** The adapter's data of a lease. */
@@ -65,6 +65,7 @@ export function readNodeLease(names: AnnotationNames, record: NodeRecord): ReadN
         ...(backendV6Data !== undefined && { backendV6Data }),
       },
       revision: new KubernetesRevision(resourceVersion, { uid, createdAtMs }),
+      createdAt: nodeCreation({ uid, createdAtMs }),
       isReservation: false,
       adapterData,
     };

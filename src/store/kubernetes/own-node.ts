@@ -8,7 +8,7 @@ import type { LeaseAttributes, LeasedSubnets, OwnLease } from "../../lease/lease
 import { hasSameSubnets } from "../../lease/lease-owner.ts";
 import type { Logger } from "../../telemetry/logger.ts";
 import type { AcquireOutcome, LeaseRequest } from "../subnet-store.ts";
-import { isLater, KubernetesRevision } from "./kubernetes-revision.ts";
+import { isLater, KubernetesRevision, nodeCreation } from "./kubernetes-revision.ts";
 import {
   type Annotations,
   annotationPatch,
@@ -203,6 +203,7 @@ export class OwnNode implements Disposable {
       ...(ipv6Subnet !== undefined && { ipv6Subnet }),
       attributes,
       revision: new KubernetesRevision(resourceVersion, { uid, createdAtMs }),
+      createdAt: nodeCreation({ uid, createdAtMs }),
       isReservation: false,
       adapterData: { uid, demanded: demandedAddresses(this.#api.names, record.annotations).addresses },
     };

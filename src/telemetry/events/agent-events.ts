@@ -117,6 +117,10 @@ export const agentEvents = {
     "A route or an address of this host lies in flannel's network.",
     "Remove it, or choose another `Network`.",
   ),
+  "preflight.outdated-bridge": finding(
+    "A bridge still has an address of an earlier subnet of this host; the line names it.",
+    "Re-create the containers of this host.",
+  ),
   "preflight.peer-unreachable": finding(
     "The kernel of this host sends packets for a peer, or from it, another way than planned, or drops them.",
     "Delete the route or the rule that the line names, or set what it names; the line has the command.",

@@ -42,6 +42,10 @@ export const hostEvents = {
     "The agent could not read the state of the kernel; it retries.",
     "Correct what the line names; the agent needs root or `CAP_NET_ADMIN`.",
   ),
+  "host.networks-unknown": warn(
+    "The agent could not read which networks this host is connected to; it goes on with what it knew, and retries.",
+    "Correct what the line names.",
+  ),
   "host.object": verbose(4, "The agent writes one kernel object."),
   "host.programmed": verbose(1, "The agent wrote kernel objects; the line has their number."),
   "host.refused": error(

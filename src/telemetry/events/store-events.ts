@@ -68,6 +68,10 @@ export const storeEvents = {
     "This host's address does not fit the network configuration; the agent keeps its lease unchanged.",
     "Check the addresses (`ip addr`) and the flags `--iface` and `--public-ip`.",
   ),
+  "lease.not-served": warn(
+    "The agent programs no routes for a lease that would take addresses of this host, of another host or of an older lease; the line says of whom.",
+    "Release the lease (`flannelctl lease release --force`), or choose a `Network` that is free on all hosts.",
+  ),
   "lease.reacquire": warn(
     "The agent's lease is gone, or the store was replaced; the agent re-acquires the lease.",
     "Find out who revoked it, unless the store was replaced on purpose.",

@@ -48,6 +48,7 @@ test("a lease is found by its key, or by either of its subnets", () => {
     ipv6Subnet: parsePrefix("fd00::/64"),
     attributes: {},
     revision: revision(1),
+    createdAt: revision(1),
     isReservation: true,
     adapterData: 0,
   };

@@ -1,0 +1,159 @@
+// Follows what this host uses inside the containers' network: interfaces come and go while the agent runs.
+import { describeError } from "../errors.ts";
+import type { Prefix } from "../ip/address.ts";
+import { FLANNEL_PROTOCOL, type LinkMessage } from "../netlink/rtnetlink/messages.ts";
+import { type MonitorMessage, RtnetlinkMonitor } from "../netlink/rtnetlink/monitor.ts";
+import type { Rtnetlink } from "../netlink/rtnetlink/rtnetlink.ts";
+import { routeProtocol, routeTable } from "../netlink/uapi.ts";
+import type { Logger } from "../telemetry/logger.ts";
+import { type HostLayout, type OccupiedContext, type OccupiedPrefix, occupiedPrefixes } from "./occupied-prefixes.ts";
+
+export interface OccupiedWatchOptions {
+  /** Stays the caller's. */
+  readonly rtnetlink: Rtnetlink;
+  readonly logger: Logger;
+  /** As of now; cheap. */
+  readonly context: () => OccupiedContext;
+  /** `current` would be another one now. Must not throw. */
+  readonly onChange: () => void;
+}
+
+/** An interface that comes up changes several times in a row. */
+const DEBOUNCE_MS = 50;
+const RETRY_MS = 1_000;
+/** Addresses of the store change without a notification of the kernel. */
+const RECHECK_MS = 2_000;
+
+export class OccupiedWatch implements AsyncDisposable {
+  readonly #options: OccupiedWatchOptions;
+  readonly #monitor: RtnetlinkMonitor;
+  readonly #recheckTimer: NodeJS.Timeout;
+  #layout: HostLayout = { links: [], addresses: [], routes: [] };
+  #flannelIndexes: ReadonlySet<number> = new Set();
+  #current: readonly OccupiedPrefix[] = [];
+  #lookTimer: NodeJS.Timeout | undefined;
+  #look: Promise<void> = Promise.resolve();
+  #isClosed = false;
+
+  private constructor(options: OccupiedWatchOptions) {
+    this.#options = options;
+    this.#monitor = RtnetlinkMonitor.open({
+      groups: ["link", "address", "route"],
+      onMessages: (messages) => {
+        if (messages.some((message) => this.#concerns(message))) this.#lookSoon(DEBOUNCE_MS);
+      },
+      onOverflow: () => this.#lookSoon(DEBOUNCE_MS),
+    });
+    this.#recheckTimer = setInterval(() => this.#tellChange(), RECHECK_MS).unref();
+  }
+
+  /** Has looked once when it resolves. Rejects when the kernel cannot be read. */
+  static async open(options: OccupiedWatchOptions): Promise<OccupiedWatch> {
+    const watch = new OccupiedWatch(options);
+    try {
+      await watch.#read();
+    } catch (error) {
+      await watch[Symbol.asyncDispose]();
+      throw error;
+    }
+    return watch;
+  }
+
+  /** As of the last look and of the context now; the same array while nothing changes. */
+  get current(): readonly OccupiedPrefix[] {
+    const next = occupiedPrefixes(this.#layout, this.#options.context());
+    if (textOf(next) !== textOf(this.#current)) this.#current = next;
+    return this.#current;
+  }
+
+  /** As it would be with these as our own subnets. */
+  besides(ownSubnets: readonly Prefix[]): readonly OccupiedPrefix[] {
+    return occupiedPrefixes(this.#layout, { ...this.#options.context(), ownSubnets });
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.#isClosed = true;
+    clearInterval(this.#recheckTimer);
+    clearTimeout(this.#lookTimer);
+    await this.#monitor[Symbol.asyncDispose]();
+    await this.#look;
+  }
+
+  /** Ten thousand routes of our own say nothing. */
+  #concerns({ kind, message }: MonitorMessage): boolean {
+    if (kind === "link") return true;
+    if (kind === "address") return !this.#flannelIndexes.has(message.index);
+    if (kind !== "route" || message.table !== routeTable.main || message.protocol === FLANNEL_PROTOCOL) return false;
+    return !this.#flannelIndexes.has(message.outIndex ?? 0);
+  }
+
+  #lookSoon(delayMs: number): void {
+    if (this.#isClosed) return;
+    this.#lookTimer ??= setTimeout(() => {
+      this.#lookTimer = undefined;
+      this.#look = this.#look.then(() => this.#lookNow());
+    }, delayMs);
+  }
+
+  /** Never rejects. What could not be read stays as it was. */
+  async #lookNow(): Promise<void> {
+    if (this.#isClosed) return;
+    try {
+      await this.#read();
+    } catch (error) {
+      if (this.#isClosed) return;
+      const message = "cannot read which networks this host is connected to; retrying";
+      this.#options.logger.warn("host.networks-unknown", message, { error: describeError(error) });
+      this.#lookSoon(RETRY_MS);
+      return;
+    }
+    this.#tellChange();
+  }
+
+  #tellChange(): void {
+    const before = this.#current;
+    if (!this.#isClosed && this.current !== before) this.#options.onChange();
+  }
+
+  async #read(): Promise<void> {
+    const { rtnetlink, context } = this.#options;
+    const { isFlannelLink } = context();
+    const links = await rtnetlink.dump("link");
+    const addresses = (await rtnetlink.dump("address")).filter(({ address }) => !isLinkLocal(address));
+    const flannelIndexes = new Set(links.filter(isFlannelLink).map(({ index }) => index));
+    const table = routeTable.main;
+    const kernels = await rtnetlink.dump("route", { table, protocol: routeProtocol.kernel });
+    // Only where a gateway can be: asked for as a whole, the table may have ten thousand routes of our own.
+    const routes = [...kernels];
+    for (const index of gatewayLinks(links, flannelIndexes, addresses)) {
+      const onLink = await rtnetlink.dump("route", { table, index });
+      routes.push(
+        ...onLink.filter(({ protocol }) => protocol !== routeProtocol.kernel && protocol !== FLANNEL_PROTOCOL),
+      );
+    }
+    this.#layout = { links, addresses, routes };
+    this.#flannelIndexes = flannelIndexes;
+  }
+}
+
+function gatewayLinks(
+  links: readonly LinkMessage[],
+  flannelIndexes: ReadonlySet<number>,
+  addresses: HostLayout["addresses"],
+): readonly number[] {
+  const withAddress = new Set(addresses.map(({ index }) => index));
+  return links
+    .filter(
+      ({ index, isUp, isLoopback }) => isUp && !isLoopback && withAddress.has(index) && !flannelIndexes.has(index),
+    )
+    .map(({ index }) => index);
+}
+
+/** Every interface has some, and no network of containers is there. */
+function isLinkLocal(address: Prefix): boolean {
+  return /^fe[89ab].:/.test(address) || address.startsWith("127.");
+}
+
+function textOf(occupied: readonly OccupiedPrefix[]): string {
+  return JSON.stringify(occupied);
+}
