@@ -1,10 +1,11 @@
 // Traffic rules in chains of our own in iptables, through one of its two variants: on top of nftables, or legacy.
 import { readFileSync } from "node:fs";
-import { FlannelError } from "../errors.ts";
+import { describeError, FlannelError } from "../errors.ts";
 import type { Address, Family, Prefix } from "../ip/address.ts";
 import { isMissingFile } from "../sys/files.ts";
 import { holderName, lockHolder } from "../sys/lock-holder.ts";
-import { runTool } from "../sys/run-tool.ts";
+import { rejected, runTool, tryTool } from "../sys/run-tool.ts";
+import { isAbsentEngine } from "./absent-engine.ts";
 import { removedByHandle, restoreInput } from "./iptables-restore.ts";
 import {
   type FoundTable,
@@ -112,14 +113,22 @@ export class IptablesEngine implements RuleEngine<Found> {
     const network = this.#network(family);
     if (save === undefined) return readIptablesTable("", place, network);
     const args = ["-t", place.table];
-    const text = await runTool(save, args);
     const isLegacy = this.#tools.variant === "legacy";
+    const unlisted = { place, family, network, iptables: this.#tools.program[family] };
+    const { stdout: text, ...end } = await tryTool(save, args);
+    if (end.exitCode !== 0) {
+      const error = rejected(save, args, { stdout: text, ...end });
+      if (isAbsentEngine(error)) throw error;
+      // As with an extension that this iptables does not have, or rules of a newer one.
+      if (!isLegacy) return await readUnlistedTable(unlisted, error.message);
+      throw new FlannelError("FIREWALL_UNREADABLE", error.message, { retryable: true });
+    }
     if (!isEndedListing(text) || (isLegacy && !text.includes(`*${place.table}\n`))) {
       const message = `${save} ${args.join(" ")} ended before the table did`;
       throw new FlannelError("FIREWALL_UNREADABLE", message, { retryable: true });
     }
     if (isCompleteListing(text)) return readIptablesTable(text, place, network);
-    return await readUnlistedTable({ place, family, network, iptables: this.#tools.program[family] });
+    return await readUnlistedTable(unlisted);
   }
 
   async #restore(family: Family, input: string): Promise<void> {
@@ -138,7 +147,7 @@ export class IptablesEngine implements RuleEngine<Found> {
     } catch (error) {
       const waitsFor = this.waitsFor();
       if (waitsFor === undefined) this.#lockWait = undefined;
-      if (waitsFor === undefined || performance.now() - startedMs < LOCK_WAIT_SECONDS * 900) throw error;
+      if (waitsFor === undefined || performance.now() - startedMs < LOCK_WAIT_SECONDS * 900) throw explained(error);
       throw new FlannelError("FIREWALL_REJECTED", waitsFor, { cause: error, tellsCause: true, retryable: true });
     }
   }
@@ -159,6 +168,14 @@ export class IptablesEngine implements RuleEngine<Found> {
     const present = legacyTables(family);
     return both.filter((table) => present.includes(table));
   }
+}
+
+/** Base chains of iptables' names that nft made with another type or priority cannot be used by iptables. */
+function explained(error: unknown): unknown {
+  const chain = /CHAIN_ADD failed .*chain (\w+)/.exec(describeError(error))?.[1];
+  if (chain === undefined || !(error instanceof FlannelError)) return error;
+  const message = `${error.message}: another program made chain ${chain} with nft, with another type or priority than that of iptables; set EnableNFTables to true in the network configuration, or remove that chain`;
+  return new FlannelError(error.code, message, { cause: error, tellsCause: true, retryable: true });
 }
 
 export function hasLegacyTables(): boolean {

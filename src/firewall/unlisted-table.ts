@@ -26,11 +26,14 @@ export interface UnlistedTableOptions {
 
 const noRules: readonly unknown[] = [];
 
-/** Throws `FIREWALL_UNREADABLE` on a host without nft: what is not read must not be written. */
-export async function readUnlistedTable(options: UnlistedTableOptions): Promise<FoundTable> {
+/**
+ * `refusal`: what iptables said of the table, if anything. Throws `FIREWALL_UNREADABLE` where nft cannot help, as on a host
+ * without it: what is not read must not be written.
+ */
+export async function readUnlistedTable(options: UnlistedTableOptions, refusal?: string): Promise<FoundTable> {
   const { place, family, network } = options;
   const nft = findTool("nft");
-  if (nft === undefined) throw unreadable(options, "this host has no nft");
+  if (nft === undefined) throw unreadable(options, "this host has no nft", refusal);
   try {
     const builtIn = await listChain(nft, family, place.table, place.builtIn);
     const own = await listChain(nft, family, place.table, place.chain);
@@ -44,15 +47,19 @@ export async function readUnlistedTable(options: UnlistedTableOptions): Promise<
       dropsForwarded: place.builtIn === "FORWARD" && hasDropPolicy(builtIn ?? noRules),
     };
   } catch (error) {
-    throw unreadable(options, error instanceof Error ? error.message : String(error));
+    throw unreadable(options, error instanceof Error ? error.message : String(error), refusal);
   }
 }
 
-function unreadable({ place, family }: UnlistedTableOptions, reason: string): FlannelError {
+function unreadable(
+  { place, family }: UnlistedTableOptions,
+  reason: string,
+  refusal = "another program has rules there that it wrote with nft",
+): FlannelError {
   const table = `${nftFamily(family)} ${place.table}`;
   return new FlannelError(
     "FIREWALL_UNREADABLE",
-    `${toolName(family)} does not list table ${table}, in which another program has rules written with nft, and nft cannot list it either (${reason})`,
+    `${toolName(family)} does not list table ${table} (${refusal}), and nft cannot list it either (${reason})`,
     { retryable: true, details: { table } },
   );
 }

@@ -188,3 +188,41 @@ it("chooses iptables on nftables by rules that it does not list", async () => {
   await firewall.setDesired(inputs);
   expect(firewall.status().mode).toBe("iptables-nft");
 });
+
+it("reads with nft where iptables lacks the extension of a foreign rule", async () => {
+  preparePath("iptables-nft");
+  await box.run(["sh", "-c", "mkdir -p /run/extensions && cp $(find /usr/lib -path '*/xtables/*.so') /run/extensions"]);
+  await box.run(["rm", "/run/extensions/libxt_statistic.so"]);
+  await box.run([
+    "iptables-nft",
+    "-A",
+    "FORWARD",
+    ..."-m statistic --mode random --probability 0.5 -j ACCEPT".split(" "),
+  ]);
+  process.env["XTABLES_LIBDIR"] = "/run/extensions";
+  try {
+    const firewall = openFirewall("iptables-nft");
+    await firewall.setDesired(inputs);
+    await untilAgreed(firewall);
+    expect(firewall.status()).toMatchObject({ failures: [], unreadable: [] });
+    const settled = await generation();
+    await firewall.setDesired({ ...inputs, excludedPrefixes: [] });
+    await untilAgreed(firewall);
+    expect(await generation()).toBe(settled);
+    await firewall[Symbol.asyncDispose]();
+    expect(await removeRules({ suffix: "", networks, isDryRun: false })).toMatchObject({ failures: [] });
+    expect(await ruleset()).not.toMatch(/flannel/i);
+  } finally {
+    delete process.env["XTABLES_LIBDIR"];
+  }
+});
+
+it("says what to do where nft made a chain that iptables cannot use", async () => {
+  preparePath("iptables-nft");
+  await box.nft("table ip nat {\n  chain POSTROUTING {\n    type nat hook postrouting priority 101;\n  }\n}\n");
+  const firewall = openFirewall("iptables-nft");
+  await firewall.setDesired(inputs);
+  const [failure] = firewall.status().failures;
+  expect(failure?.error).toContain("another program made chain POSTROUTING with nft");
+  expect(failure?.error).toContain("EnableNFTables");
+});

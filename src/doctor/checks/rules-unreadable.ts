@@ -8,5 +8,5 @@ export const rulesUnreadable = defineCheck({
   check: (_context, { unreadableRules }) => unreadableRules,
   evidence: (reason) => `${reason}: flannel leaves that table unchanged`,
   remedy: () =>
-    "install nftables (program nft, 1.0.1 or newer), or move the rules that the table got from nft into a table of their own",
+    "install nftables (program nft, 1.0.1 or newer), move the rules that the table got from nft into a table of their own, or use the iptables of the program that wrote the rules",
 });
