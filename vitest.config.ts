@@ -9,7 +9,7 @@ const timeouts = { testTimeout: 5 * DEADLINE_MS, hookTimeout: 3 * DEADLINE_MS };
 export default defineConfig({
   test: {
     projects: [
-      { test: { name: "unit", include: ["{src,lab,scripts}/**/*.test.ts"], ...timeouts } },
+      { test: { name: "unit", include: ["{src,lab,scripts,packaging}/**/*.test.ts"], ...timeouts } },
       { test: { name: "system", include: ["test/system/**/*.test.ts"], ...timeouts } },
       { test: { name: "etcd", include: ["test/etcd/**/*.test.ts"], ...timeouts } },
       // The contract tests of the store port once more, and what is the embedded store's own.

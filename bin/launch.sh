@@ -19,10 +19,10 @@ if [ -d "$root/src" ]; then
   fi
 fi
 
-# In this order: FLANNEL_NODE, the Node that set-up installed in the checkout, the system's.
+# In this order: FLANNEL_NODE, the Node of a package, the Node that set-up installed in the checkout, the system's.
 node=${FLANNEL_NODE:-}
 if [ -z "$node" ]; then
-  for candidate in "$root"/node_modules/node-linux-*/bin/node; do
+  for candidate in "$root"/node_modules/node-linux-*/bin/node "$root/node/bin/node"; do
     if [ -x "$candidate" ]; then node=$candidate; fi
   done
 fi

@@ -1,5 +1,5 @@
-// A lab host that runs under a real systemd of its own: booted in new namespaces on top of the host's network, on a root
-// that is this machine's with all changes kept in memory, with nothing enabled.
+// A lab host that runs under a real systemd of its own: booted in new namespaces on top of the host's network, on this
+// machine's root or on another, with all changes kept in memory, with nothing enabled.
 import type { ChildProcess } from "node:child_process";
 import { mkdirSync, readdirSync, readFileSync, rmdirSync } from "node:fs";
 import { join } from "node:path";
@@ -11,11 +11,11 @@ import { until } from "./wait.ts";
 /** Sees cgroups of all kernels alike: wherever the machine has its own, this is a second mount of them. */
 const cgroups = "/run/lab-cgroups";
 
-/** $1: a directory for the overlay. */
+/** $1: a directory for the overlay; $2: what lies below it. */
 const boot = `
 set -e
 mount -t tmpfs none "$1" && mkdir "$1/upper" "$1/work" "$1/root"
-mount -t overlay -o "lowerdir=/,upperdir=$1/upper,workdir=$1/work" none "$1/root"
+mount -t overlay -o "lowerdir=$2,upperdir=$1/upper,workdir=$1/work" none "$1/root"
 cd "$1/root"
 mount -t proc proc proc
 mount -t sysfs sysfs sys
@@ -50,8 +50,8 @@ export class SystemdHost implements AsyncDisposable {
     this.#pid = pid;
   }
 
-  /** Resolves when it runs services. */
-  static async boot(host: LabHost): Promise<SystemdHost> {
+  /** Resolves when it runs services. `root`: a directory with a whole system. */
+  static async boot(host: LabHost, root = "/"): Promise<SystemdHost> {
     const cgroup = await makeCgroup(host.name);
     const directory = `/run/systemd-${host.name}`;
     mkdirSync(directory, { recursive: true });
@@ -59,7 +59,7 @@ export class SystemdHost implements AsyncDisposable {
     const inCgroup = ["sh", "-c", `echo $$ > ${cgroup}/cgroup.procs && exec "$@"`, "sh"];
     const argv = [
       ...inCgroup,
-      ...host.namespace.command(["unshare", ...namespaces, "sh", "-c", boot, "sh", directory]),
+      ...host.namespace.command(["unshare", ...namespaces, "sh", "-c", boot, "sh", directory, root]),
     ];
     const child = boxNamespace.spawn(argv, { stdio: ["ignore", "ignore", "inherit"] });
     const pid = await until(() => systemdBelow(child.pid ?? 0), { what: `systemd to be process 1 of ${host.name}` });

@@ -6,7 +6,7 @@ import { mkdirSync, readdirSync, readFileSync, realpathSync, renameSync, rmSync,
 import { createRequire } from "node:module";
 import { basename, dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
-import type { OutputFile, Plugin } from "esbuild";
+import type { Metafile, OutputFile, Plugin } from "esbuild";
 
 const root = fileURLToPath(new URL("..", import.meta.url));
 const dist = join(root, "dist");
@@ -88,7 +88,10 @@ function nativeLibrary(): Uint8Array {
   return readFileSync(join(directory, `${libc()}_${process.arch}`, "koffi.node"));
 }
 
-async function bundle(commit: string): Promise<readonly OutputFile[]> {
+/** For licence texts and the bill of materials. koffi's native part is beside the bundle. */
+const packagesFile = "packages.json";
+
+async function bundle(commit: string): Promise<{ readonly files: readonly OutputFile[]; readonly inputs: Metafile }> {
   const { build } = await import("esbuild");
   const result = await build({
     absWorkingDir: root,
@@ -110,9 +113,18 @@ async function bundle(commit: string): Promise<readonly OutputFile[]> {
     sourcesContent: false,
     legalComments: "external",
     logLevel: "warning",
+    metafile: true,
     write: false,
   });
-  return result.outputFiles;
+  return { files: result.outputFiles, inputs: result.metafile };
+}
+
+/** Directories below node_modules of all packages that something in the bundle comes from, as JSON. */
+function packagesIn({ inputs }: Metafile): Uint8Array {
+  const directories = Object.keys(inputs).flatMap(
+    (path) => /^node_modules\/(@[^/]+\/[^/]+|[^/]+)/.exec(path)?.[1] ?? [],
+  );
+  return Buffer.from(`${JSON.stringify([...new Set(directories)].sort())}\n`);
 }
 
 /** Each file appears whole or not at all, and what is no longer part of the bundle goes last: a program may be starting. */
@@ -146,8 +158,9 @@ async function main(): Promise<void> {
     return;
   }
   const started = performance.now();
-  const outputs = await bundle(commit);
+  const { files: outputs, inputs } = await bundle(commit);
   const files = new Map(outputs.map((file) => [basename(file.path), file.contents]));
+  files.set(packagesFile, packagesIn(inputs));
   files.set("koffi.node", nativeLibrary());
   replaceDist(files);
   try {

@@ -25,7 +25,7 @@ function generatedFiles(): Step[] {
 }
 
 function steps(): Step[] {
-  const folders = ["src", "lab", "test", "scripts", "bench"];
+  const folders = ["src", "lab", "test", "scripts", "bench", "packaging"];
   return [
     { what: "format and lint", argv: ["biome", "check", "--error-on-warnings", "--max-diagnostics=100"] },
     { what: "promises", argv: ["oxlint"] },

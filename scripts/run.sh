@@ -1,6 +1,7 @@
 #!/bin/sh
-# What `npm start`, `npm test`, `npm run bench`, `npm run soak` and `npm run compare` run: sets up what is missing, then
-# hands over to the demo, the whole test-suite, the benchmarks, the soak or the comparison of builds. Options go through:
+# What `npm start`, `npm test`, `npm run bench`, `npm run soak`, `npm run compare` and `npm run package` run: sets up what is
+# missing, then hands over to the demo, the test-suite, the benchmarks, the soak, the comparison of builds or the making of
+# packages. Options go through:
 # `npm start -- --help`.
 set -eu
 cd "$(dirname "$0")/.."
@@ -15,8 +16,9 @@ case $purpose in
   bench) script=bench/run.ts command='npm run bench' ;;
   soak) script=bench/soak.ts command='npm run soak' ;;
   compare) script=scripts/compare-builds.ts command='npm run compare' ;;
+  package) script=packaging/package.ts command='npm run package' ;;
 esac
-if [ "$(id -u)" != 0 ]; then
+if [ "$purpose" != package ] && [ "$(id -u)" != 0 ]; then
   echo "$command creates network namespaces, which needs root: run sudo $command" >&2
   exit 1
 fi

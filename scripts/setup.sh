@@ -2,9 +2,9 @@
 # Makes this checkout ready to use and says what it does; a second run finds nothing to do and is quick. Plain sh, since
 # there may be neither node_modules nor a usable Node yet.
 #
-#   setup.sh tools|start|test|bench [--yes]
+#   setup.sh tools|start|test|bench|package [--yes]
 #
-# tools: npm packages, the pinned Node, the bundle. The others: what the demo, the tests or the benchmarks need from
+# tools: npm packages, the pinned Node, the bundle. The others: what the demo, the tests, the benchmarks or packages need from
 # Debian as well, asked for on a terminal unless --yes or --once is given or CI=true.
 set -eu
 
@@ -34,6 +34,13 @@ want() { # PACKAGE PROGRAM
 }
 
 find_missing_packages() {
+  if [ "$purpose" = package ] || [ "$purpose" = test ]; then
+    want dpkg dpkg-deb
+    want rpm rpmbuild
+    want binutils-x86-64-linux-gnu x86_64-linux-gnu-strip
+    want binutils-aarch64-linux-gnu aarch64-linux-gnu-strip
+  fi
+  [ "$purpose" != package ] || return 0
   want iproute2 ip
   want iptables iptables
   want nftables nft
@@ -51,6 +58,8 @@ find_missing_packages() {
     want build-essential cc
   fi
   if [ "$purpose" = test ]; then
+    want debootstrap debootstrap
+    want groff-base groff
     want tshark tshark
     want tcpdump tcpdump
     want openssl openssl
@@ -186,8 +195,8 @@ ensure_npm_packages() {
 
 case $purpose in
   tools) ;;
-  start | test | bench) ensure_packages "$@" ;;
-  *) fail "usage: setup.sh tools|start|test|bench [--yes]" ;;
+  start | test | bench | package) ensure_packages "$@" ;;
+  *) fail "usage: setup.sh tools|start|test|bench|package [--yes]" ;;
 esac
 ensure_npm_packages
 node_modules/.bin/node scripts/build.ts --if-stale

@@ -2,7 +2,8 @@
 import { execFileSync } from "node:child_process";
 import { existsSync, globSync } from "node:fs";
 import { dirname, join } from "node:path";
-import { shortFuzzEnvironment } from "../test/support/fuzz-scale.ts";
+import { debianReleases, debianRoot } from "../lab/debian-root.ts";
+import { readFuzzScale, SLICES, shortFuzzEnvironment } from "../test/support/fuzz-scale.ts";
 import { selectNodeUsers } from "./node-users.ts";
 import { type RunResult, root, runSoak, runVitest, type VitestRun } from "./vitest-run.ts";
 
@@ -22,6 +23,14 @@ const labTestOnOtherNodes = "test/lab/first-network.test.ts";
  */
 const longTests = /^test\/(embedded\/power-loss\.test\.ts$|[^/]+\/long\/)/;
 
+/** Installs packages; where everything is tested, on whole Debian systems, which are made where there is a network. */
+const packageTest = "test/lab/package.test.ts";
+
+async function prepareDebianRoots(): Promise<void> {
+  if (readFuzzScale().count < SLICES) return;
+  for (const release of debianReleases) await debianRoot(release);
+}
+
 /** What takes long starts first, so that nothing long is left alone at the end. Rough seconds on an idle machine. */
 const longRuns: ReadonlyMap<string, number> = new Map([
   ["embedded", 250],
@@ -31,6 +40,7 @@ const longRuns: ReadonlyMap<string, number> = new Map([
   ["test/lab/udp-mixed.test.ts", 65],
   ["test/lab/udp.test.ts", 60],
   ["test/lab/restart.test.ts", 60],
+  [packageTest, 55],
   ["test/lab/cluster-crash.test.ts", 50],
   ["test/lab/udp-service.test.ts", 50],
   ["test/lab/udp-hostile.test.ts", 50],
@@ -69,7 +79,7 @@ type Runs = readonly AreaRun[];
 /** All that a selection wants, the longest first. */
 export function selectRuns(selection: Selection): Runs {
   const runs = [
-    ...plainRuns("unit", "{src,lab,scripts}/**/*.test.ts", selection),
+    ...plainRuns("unit", "{src,lab,scripts,packaging}/**/*.test.ts", selection),
     ...plainRuns("system", "test/system/**/*.test.ts", selection),
     ...plainRuns("etcd", "test/etcd/**/*.test.ts", selection),
     ...plainRuns("embedded", "test/{embedded/**/*,etcd/{acquire,keys,renew,watch,watch-faults}}.test.ts", selection),
@@ -124,7 +134,10 @@ function boxedRuns(area: string, selection: Selection): Runs {
 }
 
 function vitestRun(area: string, label: string, run: VitestRun, { testName }: Selection): AreaRun {
-  const start = () => runVitest({ ...run, ...(testName === undefined ? {} : { testName }) });
+  const start = async () => {
+    if (run.files.includes(packageTest)) await prepareDebianRoots();
+    return runVitest({ ...run, ...(testName === undefined ? {} : { testName }) });
+  };
   return { label, area, seconds: secondsOf(label), start };
 }
 

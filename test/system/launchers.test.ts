@@ -152,6 +152,10 @@ describe.each(["flanneld", "flannelctl", "flannel-store"])("bin/%s", (program) =
 
 it("all shell scripts pass shellcheck", () => {
   const isShell = (path: string) => !/\.(ts|mjs|json|md)$/.test(path);
-  const scripts = [...globSync("bin/*", { cwd: checkout }), ...globSync("scripts/*.sh", { cwd: checkout }), ".ci/run"];
+  const scripts = [
+    ...globSync("bin/*", { cwd: checkout }),
+    ...globSync("{scripts,packaging/**}/*.sh", { cwd: checkout }),
+    ".ci/run",
+  ];
   execFileSync("shellcheck", ["-x", ...scripts.filter(isShell)], { cwd: checkout, stdio: "pipe", encoding: "utf8" });
 });

@@ -8,7 +8,7 @@ const data = "Data";
 const network = "Network";
 const general = "General";
 
-const flannelStoreFlags: readonly FlagDefinition[] = [
+export const flannelStoreFlags: readonly FlagDefinition[] = [
   {
     name: "data-dir",
     kind: "string",

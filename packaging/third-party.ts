@@ -1,0 +1,102 @@
+// What a package contains that others wrote: licence texts for people, a bill of materials (CycloneDX) for tools.
+import { readdirSync, readFileSync } from "node:fs";
+import { join } from "node:path";
+import { root } from "./checkout.ts";
+import { lockedPackage } from "./npm-package.ts";
+
+export interface Component {
+  readonly name: string;
+  readonly version: string;
+  /** An SPDX expression. */
+  readonly license: string;
+  readonly licenseText: string;
+  /** npm's: "sha512-" and base64. */
+  readonly integrity: string;
+}
+
+/** Packages without a file for it, and the source files whose first comment has what the licence wants to be shown. */
+const licenseComments: Readonly<Record<string, readonly string[]>> = {
+  // Apache-2.0, as this project's own LICENSE, and Google's for what it took over.
+  "@bufbuild/protobuf": ["dist/esm/wire/varint.js"],
+};
+
+interface Manifest {
+  readonly version: string;
+  readonly license: string;
+}
+
+/** Of each package in the bundle, by name. Throws when one has no licence text. */
+export function bundledComponents(): readonly Component[] {
+  const names = JSON.parse(readFileSync(join(root, "dist/packages.json"), "utf8")) as readonly string[];
+  return names.map((name) => {
+    const directory = join(root, "node_modules", name);
+    const { version, license } = JSON.parse(readFileSync(join(directory, "package.json"), "utf8")) as Manifest;
+    return {
+      name,
+      version,
+      license,
+      licenseText: licenseText(name, directory),
+      integrity: lockedPackage(name).integrity,
+    };
+  });
+}
+
+function licenseText(name: string, directory: string): string {
+  const files = readdirSync(directory).filter((file) => /^(licen[cs]e|copying|notice)/i.test(file));
+  const commented = licenseComments[name] ?? [];
+  if (files.length + commented.length === 0)
+    throw new Error(`${name} has no licence text: see packaging/third-party.ts`);
+  const texts = [
+    ...files.sort().map((file) => readFileSync(join(directory, file), "utf8")),
+    ...(files.length === 0 ? [readFileSync(join(root, "LICENSE"), "utf8")] : []),
+    ...commented.map((file) => firstComment(readFileSync(join(directory, file), "utf8"))),
+  ];
+  return texts.map((text) => text.trim()).join("\n\n");
+}
+
+function firstComment(source: string): string {
+  const lines = source.split("\n");
+  const end = lines.findIndex((line) => !line.startsWith("//"));
+  return lines
+    .slice(0, end)
+    .map((line) => line.replace(/^\/\/ ?/, ""))
+    .join("\n");
+}
+
+/** One file with all of them. */
+export function licenseDocument(components: readonly Component[]): string {
+  const rule = "=".repeat(78);
+  const chapters = components.map(({ name, version, license, licenseText }) =>
+    [rule, `${name} ${version}: ${license}`, rule, "", licenseText, ""].join("\n"),
+  );
+  return `flannel contains the following software of others.\n\n${chapters.join("\n")}`;
+}
+
+/** CycloneDX 1.5; the same components, version and date make the same bytes. */
+export function billOfMaterials(version: string, dateSeconds: number, components: readonly Component[]): string {
+  const document = {
+    bomFormat: "CycloneDX",
+    specVersion: "1.5",
+    version: 1,
+    metadata: {
+      timestamp: new Date(dateSeconds * 1000).toISOString(),
+      component: {
+        type: "application",
+        "bom-ref": "flannel",
+        name: "flannel",
+        version,
+        licenses: [{ expression: "Apache-2.0" }],
+      },
+    },
+    components: components.map(({ name, version, license, integrity }) => ({
+      type: "library",
+      "bom-ref": `pkg:npm/${name.replace("@", "%40")}@${version}`,
+      name,
+      version,
+      purl: `pkg:npm/${name.replace("@", "%40")}@${version}`,
+      licenses: [{ expression: license.replace(/^\((.*)\)$/, "$1") }],
+      hashes: [{ alg: "SHA-512", content: Buffer.from(integrity.slice("sha512-".length), "base64").toString("hex") }],
+    })),
+  };
+  return `${JSON.stringify(document, null, 2)}\n`;
+}
