@@ -79,8 +79,8 @@ const rooms = {
   ],
 
   // The wing of flannel-store.
-  "flannel-store/grpc": ["ip"],
-  "flannel-store/server": ["etcd-api", "flannel-store/grpc"],
+  "flannel-store/grpc": ["ip", "sys"],
+  "flannel-store/server": ["sys", "etcd-api", "flannel-store/grpc"],
   "flannel-store/membership": ["ip", "json", "sys", "etcd-api", "flannel-store/grpc", "flannel-store/server"],
 
   // The programs.

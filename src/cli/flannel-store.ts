@@ -115,6 +115,7 @@ async function openServer(directory: string, options: StoreProcessOptions, clust
       directory,
       listen: options.listen,
       retentionMs: options.historyMs,
+      memoryBytes: options.memoryBytes,
       ...(users !== undefined && { users }),
       ...(tls !== undefined && { tls }),
       ...(cluster !== undefined && { extension: cluster }),

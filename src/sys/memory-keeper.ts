@@ -1,8 +1,8 @@
 // Keeps a long-lived process small. Half of what a Node process has resident is program text that only its start needed;
 // and V8 leaves a few megabytes of garbage lying for many minutes when little is allocated.
 import { readFileSync } from "node:fs";
-import { getHeapSpaceStatistics, setFlagsFromString } from "node:v8";
-import { runInNewContext } from "node:vm";
+import { getHeapSpaceStatistics } from "node:v8";
+import { exposeGc } from "./large-buffers.ts";
 import { MADV_DONTNEED, madvise, trimMalloc } from "./libc.ts";
 
 /** Under load most text is back after one to two seconds; a longer tick only keeps what was needed once. */
@@ -126,15 +126,6 @@ class OldHeap {
     this.#bytes = oldBytes();
     return true;
   }
-}
-
-/**
- * V8's collector. Not by a flag on the command line: compiled code that was cached without it would not be used, which
- * costs 80 ms of each start.
- */
-function exposeGc(): () => void {
-  setFlagsFromString("--expose-gc");
-  return runInNewContext("gc") as () => void;
 }
 
 function oldBytes(): number {

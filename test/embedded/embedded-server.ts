@@ -14,6 +14,7 @@ import { freePort, memoryDirectory } from "../etcd/etcd-server.ts";
 import type { Pki } from "../etcd/pki.ts";
 
 const run = promisify(execFile);
+const launcher = fileURLToPath(new URL("../../bin/flannel-store", import.meta.url));
 const program = fileURLToPath(new URL("../../src/cli/flannel-store.ts", import.meta.url));
 
 export interface EmbeddedServerOptions {
@@ -23,6 +24,8 @@ export interface EmbeddedServerOptions {
   readonly extraArguments?: readonly string[];
   /** Data where a sync costs nothing: for tests of anything but durability. */
   readonly inMemory?: boolean;
+  /** The built program as its launcher runs it, whose memory is what users see; otherwise the source. */
+  readonly isShipped?: boolean;
   /** Words in front of the command line: `strace …`. */
   readonly wrapper?: readonly string[];
 }
@@ -121,7 +124,8 @@ export class EmbeddedServer implements AsyncDisposable {
       await createCluster(join(directory, "data/cluster"), { addresses: ["127.0.0.1"], port, prefix });
     }
     const tls = pki === undefined ? [] : ["--tls-cert", pki.serverCert, "--tls-key", pki.serverKey];
-    const node = [process.execPath, "--disable-warning=ExperimentalWarning", program];
+    const fromSource = [process.execPath, "--disable-warning=ExperimentalWarning", program];
+    const node = options.isShipped === true ? [launcher] : fromSource;
     // A tracer that is killed lets go of what it traces: that has to die with the tracer.
     const traced = wrapper.length === 0 ? [] : [...wrapper, "setpriv", "--pdeathsig", "KILL"];
     const argv = [

@@ -28,6 +28,16 @@ export const flannelStoreFlags: readonly FlagDefinition[] = [
     validate: (value) => (value >= 1 && value <= 1_000_000 ? undefined : "must be at least 1"),
   },
   {
+    name: "memory-mb",
+    kind: "int",
+    default: 64,
+    group: network,
+    valueName: "MEBIBYTES",
+    description:
+      "Memory for requests and answers of all clients. If clients do not read or finish theirs, the store closes their connections. A larger answer is sent in pieces.",
+    validate: (value) => (value >= 16 && value <= 65_536 ? undefined : "must be from 16 to 65536"),
+  },
+  {
     name: "listen",
     kind: "strings",
     group: network,
@@ -89,6 +99,7 @@ export const flannelStoreFlags: readonly FlagDefinition[] = [
 export interface StoreProcessOptions {
   readonly dataDirectory: string;
   readonly historyMs: number;
+  readonly memoryBytes: number;
   readonly listen: readonly ListenAddress[];
   /** Paths. */
   readonly tls?: { readonly certFile: string; readonly keyFile: string; readonly clientCaFile?: string };
@@ -140,6 +151,7 @@ function toOptions(parsed: ParsedFlags): StoreProcessOptions {
   return {
     dataDirectory: String(parsed.values.get("data-dir")),
     historyMs: Number(parsed.values.get("history-minutes")) * 60_000,
+    memoryBytes: Number(parsed.values.get("memory-mb")) * 1024 * 1024,
     listen: addresses.map((address) => parseListenAddress(String(address))),
     ...(certFile && keyFile && { tls: { certFile, keyFile, ...(clientCaFile && { clientCaFile }) } }),
     ...(usersFile && { usersFile }),

@@ -1,11 +1,20 @@
 // One gRPC call on an HTTP/2 stream: messages in and out, status trailers, backpressure of its stream and connection.
-import type { IncomingHttpHeaders, ServerHttp2Stream } from "node:http2";
+import { constants, type IncomingHttpHeaders, type ServerHttp2Stream } from "node:http2";
 import type { DetailedPeerCertificate } from "node:tls";
-import { FrameReader, frame } from "./grpc-frames.ts";
-import { grpcStatus, RpcError } from "./rpc-error.ts";
+import { noteLargeBuffer } from "../../sys/large-buffers.ts";
+import type { Caller } from "./caller.ts";
+import { FrameReader, frame, HEADER_BYTES as GRPC_HEADER_BYTES } from "./grpc-frames.ts";
+import type { Account, Portion } from "./memory-budget.ts";
+import { grpcStatus, RpcError, refusals } from "./rpc-error.ts";
 
 /** Who calls. */
-export interface CallContext {
+export interface CallContext extends Ends {
+  /** As `authorize` found. */
+  readonly caller: Caller;
+}
+
+/** What is known of the other end before it is authorized. */
+export interface Ends {
   readonly headers: IncomingHttpHeaders;
   /** The certificate the client showed and that was verified. The same object for all calls of a connection. */
   readonly certificate: DetailedPeerCertificate | undefined;
@@ -23,18 +32,31 @@ export interface GrpcMethod {
 /** etcd's limit of a request, and of what its framing lets in at all. */
 export const MAX_REQUEST_BYTES = 1_536 * 1024;
 const MAX_MESSAGE_BYTES = MAX_REQUEST_BYTES + 512 * 1024;
-/** With more of them on one connection, its streams are sent nothing until half of it has left. */
-const CONGESTED_BYTES = 8 * 1024 * 1024;
+/** A request, or a message of a stream, has to be complete in this time. */
+const REQUEST_MS = 10_000;
+/** A client that takes nothing of its answer for so long, or is not done with all of it by then, is given up. */
+const ANSWER_STALL_MS = 30_000;
+const ANSWER_MS = 900_000;
+const SMALL_REQUEST_BYTES = 4 * 1024;
+const COPIED_BYTES = 16 * 1024;
+/** Of a large answer; progress is noted after each. */
+const PIECE_BYTES = 256 * 1024;
 
 /** What the calls of one connection share. */
-export interface Connection extends Pick<CallContext, "certificate" | "certificateProblem" | "remoteAddress"> {
-  /** Over the limit: every call is refused. */
-  readonly isSurplus: boolean;
-  /** Written and not yet taken by the client. */
-  pendingBytes: number;
-  isCongested: boolean;
-  /** What the calls do when there is room again. */
-  readonly onRoom: Set<() => void>;
+export interface Connection extends Pick<Ends, "certificate" | "certificateProblem" | "remoteAddress"> {
+  readonly account: Account;
+  /** Each byte of an answer is held so many times: encrypted as well. */
+  readonly copies: number;
+}
+
+/** An answer that is made piece by piece, as the client takes it. */
+export interface PagedAnswer {
+  /** Of the whole message. */
+  readonly totalBytes: number;
+  /** At most so many bytes are in one page. */
+  readonly maxPageBytes: number;
+  /** Undefined behind the last one. */
+  next(): Uint8Array | undefined;
 }
 
 /** One call on the wire. Ends exactly once. */
@@ -44,6 +66,14 @@ export class GrpcCall {
   readonly #onFailure: (error: unknown) => void;
   #isStarted = false;
   #isEnded = false;
+  #hasAllOfClient = false;
+  /** The unary request, while it is worked on. */
+  #request: Portion | undefined;
+  #reader: FrameReader | undefined;
+  /** Since when the client owes us the rest of a message; undefined: it owes nothing. */
+  #owedSinceMs: number | undefined = performance.now();
+  #answeredAtMs = 0;
+  #progressAtMs = 0;
 
   constructor(stream: ServerHttp2Stream, connection: Connection, onFailure: (error: unknown) => void) {
     this.#stream = stream;
@@ -53,7 +83,7 @@ export class GrpcCall {
 
   /** More should not be written now: see `onDrain`. */
   get isCongested(): boolean {
-    return this.#stream.writableNeedDrain || this.#connection.isCongested;
+    return this.#stream.writableNeedDrain || this.#connection.account.isCongested;
   }
 
   get isEnded(): boolean {
@@ -61,7 +91,7 @@ export class GrpcCall {
   }
 
   onDrain(action: () => void): void {
-    const { onRoom } = this.#connection;
+    const { onRoom } = this.#connection.account;
     this.#stream.on("drain", action);
     onRoom.add(action);
     this.#stream.once("close", () => onRoom.delete(action));
@@ -71,24 +101,48 @@ export class GrpcCall {
     this.#stream.once("close", action);
   }
 
-  /** Calls `onMessage` for each message, `onEnd` when the client has no more. Throws nothing; errors end the call. */
-  read(onMessage: (message: Buffer) => void, onEnd: () => void, maxBytes = MAX_MESSAGE_BYTES): void {
-    const reader = new FrameReader(maxBytes);
+  /**
+   * Calls `onMessage` for each message, `onEnd` when the client has no more. Throws nothing; errors end the call. With
+   * `isUnary` the first message counts as held until the call ends.
+   */
+  read(
+    onMessage: (message: Buffer) => void,
+    onEnd: () => void,
+    { maxBytes = MAX_MESSAGE_BYTES, isUnary = false }: { readonly maxBytes?: number; readonly isUnary?: boolean } = {},
+  ): void {
+    const reader = new FrameReader(maxBytes, this.#reserver());
+    this.#reader = reader;
     this.#stream.on("data", (piece: Buffer) => {
       // A client may go on sending when it has its answer: nothing of that is kept.
       if (this.isEnded) return;
       try {
-        for (const message of reader.push(piece)) if (!this.isEnded) onMessage(message);
+        for (const message of reader.push(piece)) {
+          if (this.isEnded) return;
+          if (isUnary) this.#request ??= this.#hold(message.length);
+          onMessage(message);
+        }
+        this.#noteOwed(reader.isWithin, isUnary);
       } catch (error) {
         this.fail(error);
       }
     });
-    this.#stream.on("end", onEnd);
+    this.#stream.on("end", () => {
+      this.#hasAllOfClient = true;
+      this.#owedSinceMs = undefined;
+      onEnd();
+    });
+    this.#stream.once("close", () => this.#dropRequest());
   }
 
-  /** The client's messages wait while it does not take ours. */
+  /** The client's messages wait while it does not take ours. What it may send meanwhile is counted. */
   pauseReading(): void {
+    if (this.#stream.isPaused()) return;
+    const { account } = this.#connection;
+    account.pause(this);
     this.#stream.pause();
+    const resume = () => account.unpause(this);
+    this.#stream.once("resume", resume);
+    this.#stream.once("close", resume);
   }
 
   resumeReading(): void {
@@ -103,19 +157,55 @@ export class GrpcCall {
   sendFrame(framed: Buffer): void {
     if (this.isEnded) return;
     this.#start();
-    this.#stream.write(framed, this.#count(framed.length));
+    const portion = this.#connection.account.add(framed.length * this.#connection.copies);
+    this.#stream.write(framed, () => portion.release());
   }
 
-  /** The last message, if any, and the status "ok". */
-  end(message?: Uint8Array): void {
-    if (this.isEnded) return;
+  /** The last message, if any, and the status "ok". `reserved` is what was counted for it before it was made. */
+  end(message?: Uint8Array, reserved?: Portion): void {
+    if (this.isEnded) {
+      reserved?.release();
+      return;
+    }
     this.#start();
     this.#isEnded = true;
     if (message === undefined) this.#stream.end();
-    else {
-      const framed = frame(message);
-      this.#stream.end(framed, this.#count(framed.length));
+    else this.#writeLast(message, reserved ?? this.#connection.account.add(message.length * this.#connection.copies));
+    this.#noteAnswered();
+  }
+
+  /** Of its connection. */
+  get account(): Account {
+    return this.#connection.account;
+  }
+
+  /** Counts `bytes` of an answer before it is made, now, or throws a refusal. */
+  take(bytes: number): Portion {
+    return this.#connection.account.take(bytes * this.#connection.copies);
+  }
+
+  /** Counts `bytes` of an answer before it is made, as soon as there is room; undefined when the client is gone. */
+  async reserve(bytes: number): Promise<Portion | undefined> {
+    const portion = await this.#connection.account.wait(bytes * this.#connection.copies);
+    if (!this.isEnded) return portion;
+    portion?.release();
+    return undefined;
+  }
+
+  /** Sends the answer as fast as the client takes it: each page is read when the one before has left. */
+  async endPaged({ totalBytes, maxPageBytes, next }: PagedAnswer): Promise<void> {
+    this.#start();
+    this.#noteAnswered();
+    this.#stream.write(headOf(totalBytes));
+    for (;;) {
+      const portion = await this.reserve(maxPageBytes);
+      if (portion === undefined) return;
+      const written = this.#writePage(next(), portion);
+      if (written === undefined) break;
+      await written;
+      this.#progressAtMs = performance.now();
     }
+    this.end();
   }
 
   /** Ends the call with the error's status; any other error than an RpcError is ours. */
@@ -126,6 +216,8 @@ export class GrpcCall {
       error instanceof RpcError ? error : { status: grpcStatus.internal, message: "etcdserver: internal error" };
     const trailers = { "grpc-status": String(status), "grpc-message": percentEncode(message) };
     this.#isEnded = true;
+    this.#dropRequest();
+    this.#noteAnswered();
     if (this.#isStarted) {
       this.#stream.removeAllListeners("wantTrailers");
       this.#stream.once("wantTrailers", () => this.#stream.sendTrailers(trailers));
@@ -135,17 +227,97 @@ export class GrpcCall {
     }
   }
 
-  /** Returns what to call when the bytes have left. */
-  #count(bytes: number): () => void {
-    const connection = this.#connection;
-    connection.pendingBytes += bytes;
-    if (connection.pendingBytes > CONGESTED_BYTES) connection.isCongested = true;
-    return () => {
-      connection.pendingBytes -= bytes;
-      if (!connection.isCongested || connection.pendingBytes > CONGESTED_BYTES / 2) return;
-      connection.isCongested = false;
-      for (const action of connection.onRoom) action();
+  /** To be called now and then. Ends the call of a client that does not send or take what it has begun. */
+  checkDeadlines(nowMs: number): void {
+    if (this.#stream.destroyed) return;
+    if (this.#owedSinceMs !== undefined && nowMs - this.#owedSinceMs > REQUEST_MS) {
+      this.fail(refusals.requestTooSlow());
+      this.#owedSinceMs = undefined;
+      // The client has not ended its side: without this the stream would stay open.
+      this.#stream.close(constants.NGHTTP2_NO_ERROR);
+    } else if (this.#answeredAtMs > 0) {
+      const isStalled = nowMs - this.#progressAtMs > ANSWER_STALL_MS || nowMs - this.#answeredAtMs > ANSWER_MS;
+      if (isStalled) this.#connection.account.evict();
+    }
+  }
+
+  /** A small request is never refused. */
+  #hold(bytes: number): Portion {
+    const { account } = this.#connection;
+    const portion = bytes <= SMALL_REQUEST_BYTES ? account.add(bytes) : account.take(bytes);
+    portion.isWorkedOn = true;
+    return portion;
+  }
+
+  #noteOwed(isWithin: boolean, isUnary: boolean): void {
+    // A unary call owes its end as well.
+    if (isWithin) this.#owedSinceMs ??= performance.now();
+    else if (!isUnary || this.#hasAllOfClient) this.#owedSinceMs = undefined;
+  }
+
+  #noteAnswered(): void {
+    this.#answeredAtMs ||= performance.now();
+    this.#progressAtMs = performance.now();
+  }
+
+  #reserver(): (bytes: number) => void {
+    const { account } = this.#connection;
+    let portion: Portion | undefined;
+    return (bytes) => {
+      if (bytes < 0) {
+        portion?.release();
+        portion = undefined;
+      } else if (portion === undefined) portion = account.take(bytes);
+      else account.grow(portion, bytes);
     };
+  }
+
+  #dropRequest(): void {
+    this.#request?.release();
+    this.#request = undefined;
+    this.#reader?.clear();
+  }
+
+  #writeLast(message: Uint8Array, portion: Portion): void {
+    const done = () => {
+      portion.release();
+      this.#dropRequest();
+    };
+    if (message.length <= COPIED_BYTES) {
+      this.#stream.end(frame(message), done);
+      return;
+    }
+    // A large message is not copied behind its header.
+    this.#stream.write(headOf(message.length));
+    const noteProgress = () => {
+      this.#progressAtMs = performance.now();
+    };
+    const last = Math.floor((message.length - 1) / PIECE_BYTES) * PIECE_BYTES;
+    for (let at = 0; at < last; at += PIECE_BYTES) {
+      this.#stream.write(message.subarray(at, at + PIECE_BYTES), noteProgress);
+    }
+    this.#stream.end(message.subarray(last), done);
+  }
+
+  /** Undefined when there is none. */
+  #writePage(page: Uint8Array | undefined, portion: Portion): Promise<void> | undefined {
+    if (page === undefined) {
+      portion.release();
+      return undefined;
+    }
+    const { promise, resolve } = Promise.withResolvers<void>();
+    const done = () => {
+      portion.release();
+      resolve();
+    };
+    portion.shrinkTo(page.length * this.#connection.copies);
+    noteLargeBuffer(page.length);
+    this.#stream.once("close", done);
+    this.#stream.write(page, () => {
+      this.#stream.off("close", done);
+      done();
+    });
+    return promise;
   }
 
   #start(): void {
@@ -154,6 +326,12 @@ export class GrpcCall {
     this.#stream.respond({ ":status": 200, "content-type": "application/grpc" }, { waitForTrailers: true });
     this.#stream.once("wantTrailers", () => this.#stream.sendTrailers({ "grpc-status": "0" }));
   }
+}
+
+function headOf(messageBytes: number): Buffer {
+  const head = Buffer.alloc(GRPC_HEADER_BYTES);
+  head.writeUInt32BE(messageBytes, 1);
+  return head;
 }
 
 /** As gRPC wants its messages: printable ASCII, the rest and "%" in hex. */

@@ -13,8 +13,26 @@ export type MethodEntry = readonly [path: string, method: GrpcMethod];
 /** One request of at most `maxBytes`, one answer. What the handler throws becomes the status. */
 export function unary<Request, Response>(
   service: { readonly fullName: string },
-  { name, requestType, responseType }: MethodDefinition<Request, Response>,
+  definition: MethodDefinition<Request, Response>,
   handle: (request: Request, context: CallContext) => Response | Promise<Response>,
+  maxBytes?: number,
+): MethodEntry {
+  const { responseType } = definition;
+  return answering(
+    service,
+    definition,
+    async (request, call, context) => {
+      call.end(responseType.encode(await handle(request, context)).finish());
+    },
+    maxBytes,
+  );
+}
+
+/** As `unary`, with a handler that ends the call itself. */
+export function answering<Request>(
+  service: { readonly fullName: string },
+  { name, requestType }: Pick<MethodDefinition<Request, unknown>, "name" | "requestType">,
+  handle: (request: Request, call: GrpcCall, context: CallContext) => Promise<void>,
   maxBytes?: number,
 ): MethodEntry {
   const start = (call: GrpcCall, context: CallContext) => {
@@ -24,7 +42,7 @@ export function unary<Request, Response>(
       isAnswered = true;
       try {
         if (message.length > MAX_REQUEST_BYTES) throw refusals.requestTooLarge();
-        call.end(responseType.encode(await handle(decode(requestType, message), context)).finish());
+        await handle(decode(requestType, message), call, context);
       } catch (error) {
         call.fail(error);
       }
@@ -32,7 +50,7 @@ export function unary<Request, Response>(
     call.read(
       (message) => void answer(message),
       () => undefined,
-      maxBytes,
+      { isUnary: true, ...(maxBytes !== undefined && { maxBytes }) },
     );
   };
   return [`/${service.fullName}/${name}`, { start }];
@@ -42,10 +60,10 @@ export function unary<Request, Response>(
 export function bidirectional<Request, Response>(
   service: { readonly fullName: string },
   { name, requestType }: MethodDefinition<Request, Response>,
-  open: (call: GrpcCall) => { onRequest(request: Request): void; onEnd(): void },
+  open: (call: GrpcCall, context: CallContext) => { onRequest(request: Request): void; onEnd(): void },
 ): MethodEntry {
-  const start = (call: GrpcCall) => {
-    const { onRequest, onEnd } = open(call);
+  const start = (call: GrpcCall, context: CallContext) => {
+    const { onRequest, onEnd } = open(call, context);
     call.read((message) => onRequest(decode(requestType, message)), onEnd);
     call.onDrain(() => call.resumeReading());
   };

@@ -13,7 +13,10 @@ import {
 } from "node:http2";
 import type { Socket } from "node:net";
 import { type DetailedPeerCertificate, type SecureContextOptions, TLSSocket } from "node:tls";
-import { type CallContext, type Connection, GrpcCall, type GrpcMethod } from "./grpc-call.ts";
+import type { Caller } from "./caller.ts";
+import type { ConnectionRoom, Entry } from "./connection-room.ts";
+import { type Connection, type Ends, GrpcCall, type GrpcMethod } from "./grpc-call.ts";
+import { CONNECTION_WINDOW_BYTES, type MemoryBudget } from "./memory-budget.ts";
 import { grpcStatus, RpcError, refusals } from "./rpc-error.ts";
 import { endOf, Strangers } from "./strangers.ts";
 
@@ -24,19 +27,22 @@ export interface GrpcServerOptions {
   readonly methods: ReadonlyMap<string, GrpcMethod>;
   /** Whether the owner of a verified certificate is more than a stranger; missing: it is. */
   readonly isKnown?: (certificate: DetailedPeerCertificate) => boolean;
-  /** Throws an RpcError for a call that may not be made. */
-  readonly authorize: (path: string, context: CallContext) => void;
-  readonly maxConnections: number;
+  /** Who calls; undefined for what anybody may call without showing who they are. Throws an RpcError as refusal. */
+  readonly authorize: (path: string, ends: Ends) => Caller | undefined;
+  /** Shared by the servers of all addresses. */
+  readonly room: ConnectionRoom;
+  readonly budget: MemoryBudget;
   /** A defect or a broken disk: the client is told "internal". */
   readonly onFailure: (error: unknown) => void;
 }
 
-const MAX_STREAMS_PER_CONNECTION = 2_000;
-/** Answers a client has not taken yet; with more, its further calls are refused. */
-const MAX_PENDING_BYTES = 64 * 1024 * 1024;
-/** Connections over the limit that are told so; with more, further ones are closed. */
-const SURPLUS_CONNECTIONS = 50;
-const WINDOW_BYTES = 1024 * 1024;
+const MAX_STREAMS_PER_CONNECTION = 1_000;
+/** Of the headers of one call; a login's token is far shorter. */
+const MAX_HEADER_BYTES = 8 * 1024;
+/** What Node may hold for a session besides what we count, in megabytes. */
+const MAX_SESSION_MEMORY = 32;
+/** Between looks for calls that do not go on. */
+const LOOK_MS = 1_000;
 const HANDSHAKE_TIMEOUT_MS = 10_000;
 /** For the last words to clients, when the server ends. */
 const GOODBYE_MS = 1_000;
@@ -48,17 +54,19 @@ const PING_TIMEOUT_MS = 20_000;
 export class GrpcServer implements AsyncDisposable {
   readonly #server: Http2Server | Http2SecureServer;
   readonly #options: GrpcServerOptions;
-  readonly #connections = new Map<Http2Session, Connection>();
+  readonly #connections = new Map<Http2Session, Connected>();
   readonly #sockets = new Set<Socket>();
-  /** Of these, those not (yet) speaking HTTP/2: idle, within the TLS handshake, or of another protocol. By their ends. */
-  readonly #silent = new Map<string, Socket>();
+  /** Of these, those not (yet) speaking HTTP/2: idle, within the TLS handshake, or of another protocol. */
+  readonly #silent = new SilentConnections();
+  readonly #calls = new Set<GrpcCall>();
+  readonly #looking: NodeJS.Timeout;
   /** Where certificates are wanted: connections without one that is known. */
   readonly #strangers: Strangers | undefined;
 
   private constructor(options: GrpcServerOptions) {
     this.#options = options;
-    const settings = { maxConcurrentStreams: MAX_STREAMS_PER_CONNECTION, initialWindowSize: WINDOW_BYTES };
-    const common = { settings, maxSessionMemory: 128 };
+    const settings = { maxConcurrentStreams: MAX_STREAMS_PER_CONNECTION, maxHeaderListSize: MAX_HEADER_BYTES };
+    const common = { settings, maxSessionMemory: MAX_SESSION_MEMORY };
     const { tls } = options;
     this.#server =
       tls === undefined
@@ -74,12 +82,12 @@ export class GrpcServer implements AsyncDisposable {
     if (tls?.clientCa !== undefined) this.#strangers = new Strangers();
     // First: without TLS a session begins in Node's own listener.
     this.#server.prependListener("connection", (socket: Socket) => this.#admit(socket));
-    this.#server.maxConnections = options.maxConnections + SURPLUS_CONNECTIONS;
     this.#server.on("session", (session) => this.#accept(session));
     this.#server.on("stream", (stream, headers) => this.#serve(stream, headers));
     // Handshakes that fail and clients that vanish are the clients' affair.
     this.#server.on("sessionError", () => undefined);
     this.#server.on("tlsClientError", () => undefined);
+    this.#looking = setInterval(() => this.#look(), LOOK_MS).unref();
   }
 
   /** Rejects with Node's error when the address cannot be listened on. `port` 0: any. */
@@ -117,11 +125,12 @@ export class GrpcServer implements AsyncDisposable {
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
+    clearInterval(this.#looking);
     const { promise, resolve } = Promise.withResolvers<void>();
     this.#server.close(() => resolve());
     for (const session of this.#connections.keys()) session.destroy(undefined, constants.NGHTTP2_NO_ERROR);
     // Nobody is waited for: neither until a handshake times out, nor for a client that does not read that this is the end.
-    for (const socket of this.#silent.values()) socket.destroy();
+    for (const { socket } of this.#silent.all) socket.destroy();
     const goodbye = setTimeout(() => {
       for (const socket of this.#sockets) socket.destroy();
     }, GOODBYE_MS);
@@ -130,39 +139,43 @@ export class GrpcServer implements AsyncDisposable {
   }
 
   #admit(socket: Socket): void {
-    const end = endOf(socket);
     this.#sockets.add(socket);
-    this.#silent.set(end, socket);
-    socket.once("close", () => {
-      this.#sockets.delete(socket);
-      if (this.#silent.get(end) === socket) this.#silent.delete(end);
-    });
+    const entry = this.#options.room.admit(socket);
+    this.#silent.add(entry);
+    socket.once("close", () => this.#sockets.delete(socket));
     this.#strangers?.admit(socket);
   }
 
   #accept(session: ServerHttp2Session): void {
-    this.#silent.delete(endOf(session.socket));
+    const entry = this.#silent.take(session);
+    if (entry === undefined) {
+      session.destroy();
+      return;
+    }
+    entry.greet(session);
     const certificate = verifiedCertificate(session);
     const { remoteAddress = "" } = session.socket;
-    const { isKnown = () => true } = this.#options;
+    const { isKnown = () => true, budget, tls } = this.#options;
     if (certificate !== undefined && isKnown(certificate)) this.#strangers?.release(session.socket);
     else this.#strangers?.watch(session);
+    const account = budget.open(() => entry.cut());
+    const certificateProblem = problemOf(session);
     this.#connections.set(session, {
+      entry,
+      account,
       certificate,
-      certificateProblem: problemOf(session),
+      certificateProblem,
       remoteAddress,
-      isSurplus: this.#connections.size >= this.#options.maxConnections,
-      pendingBytes: 0,
-      isCongested: false,
-      onRoom: new Set(),
+      copies: tls === undefined ? 1 : 2,
     });
-    session.setLocalWindowSize(4 * WINDOW_BYTES);
+    session.setLocalWindowSize(CONNECTION_WINDOW_BYTES);
     session.on("error", () => undefined);
     const pinger = setInterval(() => pingOrDestroy(session), PING_INTERVAL_MS);
     pinger.unref();
     session.once("close", () => {
       clearInterval(pinger);
       this.#connections.delete(session);
+      account.close();
     });
   }
 
@@ -173,18 +186,79 @@ export class GrpcServer implements AsyncDisposable {
     if (connection === undefined) return;
     const call = new GrpcCall(stream, connection, this.#options.onFailure);
     try {
-      const { certificate, certificateProblem, remoteAddress } = connection;
-      const context = { headers, certificate, certificateProblem, remoteAddress };
-      const path = headers[":path"] ?? "";
-      const method = this.#options.methods.get(path);
-      if (method === undefined) throw unimplemented(path);
-      this.#options.authorize(path, context);
-      if (connection.isSurplus || connection.pendingBytes > MAX_PENDING_BYTES) throw refusals.tooManyRequests();
-      method.start(call, context);
+      this.#start(call, stream, headers, connection);
     } catch (error) {
       call.fail(error);
       stream.resume();
     }
+  }
+
+  #start(call: GrpcCall, stream: ServerHttp2Stream, headers: IncomingHttpHeaders, connection: Connected): void {
+    const { methods, authorize, room } = this.#options;
+    const { entry, certificate, certificateProblem, remoteAddress } = connection;
+    if (!room.beginCall(entry)) {
+      // Without an answer, which the stream would have to wait for.
+      stream.close(constants.NGHTTP2_REFUSED_STREAM);
+      return;
+    }
+    this.#calls.add(call);
+    stream.once("close", () => {
+      room.endCall(entry);
+      this.#calls.delete(call);
+    });
+    const path = headers[":path"] ?? "";
+    const method = methods.get(path);
+    if (method === undefined) throw unimplemented(path);
+    const ends = { headers, certificate, certificateProblem, remoteAddress };
+    const caller = authorize(path, ends);
+    if (caller !== undefined) entry.isTrusted = true;
+    if (entry.isSurplus) throw refusals.tooManyRequests();
+    // Without the headers: a call may last, and they are the client's to choose.
+    method.start(call, { ...ends, headers: {}, caller: caller ?? { kind: "anybody" } });
+  }
+
+  #look(): void {
+    const nowMs = performance.now();
+    for (const call of this.#calls) call.checkDeadlines(nowMs);
+    this.#options.room.closeSilent();
+  }
+}
+
+/** What is known of a session. */
+interface Connected extends Connection {
+  readonly entry: Entry;
+}
+
+/** Sockets of which it is not known yet what they speak. */
+class SilentConnections {
+  /** By their ends, which those of a Unix socket do not have. */
+  readonly #entries = new Map<unknown, Entry>();
+  #last: Entry | undefined;
+
+  get all(): Iterable<Entry> {
+    return this.#entries.values();
+  }
+
+  add(entry: Entry): void {
+    const { socket } = entry;
+    // Without TLS the session begins before the next socket comes.
+    this.#last = entry;
+    const key = socket.remotePort === undefined ? entry : endOf(socket);
+    this.#entries.set(key, entry);
+    socket.once("close", () => this.#remove(key, entry));
+  }
+
+  /** The one on which a session has begun. */
+  take({ socket, encrypted }: ServerHttp2Session): Entry | undefined {
+    const end = endOf(socket);
+    const entry = encrypted === true ? this.#entries.get(end) : this.#last;
+    if (entry !== undefined) this.#remove(socket.remotePort === undefined ? entry : end, entry);
+    return entry;
+  }
+
+  #remove(key: unknown, entry: Entry): void {
+    // The ends of one that was closed by us may be another's by now.
+    if (this.#entries.get(key) === entry) this.#entries.delete(key);
   }
 }
 

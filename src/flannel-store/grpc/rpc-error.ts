@@ -4,6 +4,7 @@
 export const grpcStatus = {
   ok: 0,
   invalidArgument: 3,
+  deadlineExceeded: 4,
   notFound: 5,
   alreadyExists: 6,
   permissionDenied: 7,
@@ -58,4 +59,6 @@ export const refusals = {
   invalidToken: refusal(grpcStatus.unauthenticated, "invalid auth token"),
   permissionDenied: refusal(grpcStatus.permissionDenied, "permission denied"),
   stopped: refusal(grpcStatus.unavailable, "server stopped"),
+  requestTooSlow: () =>
+    new RpcError(grpcStatus.deadlineExceeded, "flannel-store: the request was not complete in time: send it faster"),
 };

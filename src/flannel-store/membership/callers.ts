@@ -1,13 +1,13 @@
 // Who calls, told by the certificate: a host that is a member, the administrator, or nobody.
 import { X509Certificate } from "node:crypto";
 import type { DetailedPeerCertificate } from "node:tls";
-import type { CallContext } from "../grpc/grpc-call.ts";
+import type { Ends } from "../grpc/grpc-call.ts";
 import { grpcStatus, RpcError } from "../grpc/rpc-error.ts";
 import { endsAtMs, keyPin } from "./keys.ts";
 import type { MemberBook } from "./member-book.ts";
 import type { HostRecord } from "./member-file.ts";
 
-export type Caller = { readonly kind: "host"; readonly host: HostRecord } | { readonly kind: "administrator" };
+export type Member = { readonly kind: "host"; readonly host: HostRecord } | { readonly kind: "administrator" };
 
 interface Facts {
   readonly serialNumber: string;
@@ -34,7 +34,7 @@ export class Callers {
    * Asked anew for each call, since members are removed while they are connected. That the cluster's authority signed
    * the certificate is not enough: it has to be listed, with its key. Throws the refusal.
    */
-  identify({ certificate, certificateProblem }: CallContext, nowMs: number): Caller {
+  identify({ certificate, certificateProblem }: Ends, nowMs: number): Member {
     if (certificate === undefined) throw withoutCertificate(certificateProblem);
     const facts = this.#factsOf(certificate);
     if (facts.endsAtMs <= nowMs) throw ended();
@@ -54,7 +54,7 @@ export class Callers {
     return this.#factsOf(certificate).keyPin;
   }
 
-  #find({ serialNumber, keyPin: pin }: Facts): Caller | undefined {
+  #find({ serialNumber, keyPin: pin }: Facts): Member | undefined {
     if (this.#administrators.get(serialNumber) === pin) return { kind: "administrator" };
     const host = this.#book.findBySerial(serialNumber, pin);
     return host && { kind: "host", host };

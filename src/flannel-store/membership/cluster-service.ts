@@ -3,7 +3,8 @@
 import { X509Certificate } from "node:crypto";
 import type { DetailedPeerCertificate } from "node:tls";
 import { describeError, FlannelError, hasCode } from "../../errors.ts";
-import type { CallContext } from "../grpc/grpc-call.ts";
+import type { Caller } from "../grpc/caller.ts";
+import type { CallContext, Ends } from "../grpc/grpc-call.ts";
 import { type MethodEntry, unary } from "../grpc/grpc-methods.ts";
 import type { GrpcServerOptions } from "../grpc/grpc-server.ts";
 import { grpcStatus, RpcError } from "../grpc/rpc-error.ts";
@@ -11,7 +12,7 @@ import { hostAndPort } from "../grpc/store-address.ts";
 import { plainAddress } from "../grpc/strangers.ts";
 import { HEALTH_SERVICE } from "../server/services.ts";
 import type { ExtensionHost, StoreExtension } from "../server/store-server.ts";
-import { type Caller, Callers } from "./callers.ts";
+import { Callers } from "./callers.ts";
 import { ClusterDefinition, type Host, type JoinRequest, type JoinResponse, type RemovedLeases } from "./cluster.ts";
 import { ClusterAuthority } from "./cluster-authority.ts";
 import { type ClusterFiles, clusterFiles, readClusterFile } from "./cluster-files.ts";
@@ -107,16 +108,18 @@ export class ClusterService implements StoreExtension {
     if (isNews) this.#onFailure(trouble);
   }
 
-  authorize(path: string, context: CallContext): void {
-    if (openPaths.has(path)) return;
-    const caller = this.#callers.identify(context, Date.now());
+  authorize(path: string, ends: Ends): Caller | undefined {
+    if (openPaths.has(path)) return undefined;
+    const member = this.#callers.identify(ends, Date.now());
     const isAboutItself = hostPaths.has(path);
-    if (caller.kind === "host") {
-      this.#noteAddress(caller.host, context);
+    if (member.kind === "host") {
+      this.#noteAddress(member.host, ends);
       if (path.startsWith(clusterPaths) && !isAboutItself) throw onlyAdministrator();
     } else if (isAboutItself) {
       throw new RpcError(grpcStatus.permissionDenied, "flannel-store: only a host may do this, for itself");
     }
+    if (member.kind !== "host") return member;
+    return { kind: "host", name: member.host.name, keyPin: member.host.keyPin };
   }
 
   isKnown(certificate: DetailedPeerCertificate): boolean {
@@ -273,14 +276,14 @@ export class ClusterService implements StoreExtension {
   }
 
   #hostOf(context: CallContext): HostRecord {
-    const caller: Caller = this.#callers.identify(context, Date.now());
+    const caller = this.#callers.identify(context, Date.now());
     if (caller.kind !== "host")
       throw new RpcError(grpcStatus.permissionDenied, "flannel-store: only a host may do this");
     return caller.host;
   }
 
   /** Only for the removal of a host: its call must not fail. */
-  #noteAddress(host: HostRecord, { remoteAddress }: CallContext): void {
+  #noteAddress(host: HostRecord, { remoteAddress }: Ends): void {
     try {
       this.#book.noteAddress(host, plainAddress(remoteAddress));
     } catch (error) {

@@ -1,7 +1,8 @@
 // Who may call: client certificates, users with passwords, tokens as etcd's simple ones. Every user may do everything.
 import { createHash, randomBytes, timingSafeEqual } from "node:crypto";
 import { setTimeout as delay } from "node:timers/promises";
-import type { CallContext } from "../grpc/grpc-call.ts";
+import type { Caller } from "../grpc/caller.ts";
+import type { Ends } from "../grpc/grpc-call.ts";
 import { grpcStatus, RpcError, refusals } from "../grpc/rpc-error.ts";
 
 export interface AccessOptions {
@@ -23,27 +24,29 @@ const FAILURE_DELAY_MS = 300;
 
 export class Access {
   readonly #options: AccessOptions;
-  /** Token → when it ends, on the monotonic clock; the least recently used one first. */
-  readonly #tokens = new Map<string, number>();
+  /** The least recently used one first. */
+  readonly #tokens = new Map<string, Token>();
 
   constructor(options: AccessOptions) {
     this.#options = options;
   }
 
-  /** Throws the refusal, worded as etcd does where it has one. */
-  authorize(path: string, { headers, certificate }: CallContext): void {
+  /** Who calls; undefined for what anybody may call. Throws the refusal, worded as etcd does where it has one. */
+  authorize(path: string, { headers, certificate }: Ends): Caller | undefined {
     const { needsCertificate, users, openPaths, tokenlessPaths } = this.#options;
-    if (openPaths.has(path)) return;
+    if (openPaths.has(path)) return undefined;
     if (needsCertificate && certificate === undefined) {
       const message = "flannel-store: this store requires a client certificate signed by its client CA";
       throw new RpcError(grpcStatus.unauthenticated, message);
     }
-    if (users === undefined || tokenlessPaths.has(path)) return;
+    const name = certificate === undefined ? undefined : String(certificate.subject.CN);
+    if (users === undefined) return name === undefined ? { kind: "anybody" } : { kind: "user", name };
+    if (tokenlessPaths.has(path)) return undefined;
     // As in etcd, the name in a verified certificate logs in by itself.
-    if (certificate !== undefined && users.has(String(certificate.subject.CN))) return;
+    if (name !== undefined && users.has(name)) return { kind: "user", name };
     const token = headers["token"] ?? headers["authorization"];
     if (token === undefined) throw refusals.userEmpty();
-    if (!this.#use(String(token))) throw refusals.invalidToken();
+    return { kind: "user", name: this.#use(String(token)) };
   }
 
   /** A new token; undefined for a wrong name or password, after a while. Throws `authenticationNotEnabled`. */
@@ -58,17 +61,24 @@ export class Access {
     const [oldest] = this.#tokens.keys();
     if (this.#tokens.size >= MAX_TOKENS && oldest !== undefined) this.#tokens.delete(oldest);
     const token = randomBytes(24).toString("base64url");
-    this.#tokens.set(token, performance.now() + TOKEN_LIFE_MS);
+    this.#tokens.set(token, { name, endMs: performance.now() + TOKEN_LIFE_MS });
     return token;
   }
 
-  #use(token: string): boolean {
-    const end = this.#tokens.get(token);
+  /** Whose token it is. Throws `invalidToken`. */
+  #use(token: string): string {
+    const known = this.#tokens.get(token);
     this.#tokens.delete(token);
-    if (end === undefined || end < performance.now()) return false;
-    this.#tokens.set(token, performance.now() + TOKEN_LIFE_MS);
-    return true;
+    if (known === undefined || known.endMs < performance.now()) throw refusals.invalidToken();
+    this.#tokens.set(token, { ...known, endMs: performance.now() + TOKEN_LIFE_MS });
+    return known.name;
   }
+}
+
+interface Token {
+  readonly name: string;
+  /** On the monotonic clock. */
+  readonly endMs: number;
 }
 
 /** Takes the same time whatever differs. */

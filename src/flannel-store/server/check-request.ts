@@ -6,11 +6,22 @@ import {
   type RequestOp,
   type TxnRequest,
 } from "../../etcd-api/etcd.ts";
-import { refusals } from "../grpc/rpc-error.ts";
+import { grpcStatus, RpcError, refusals } from "../grpc/rpc-error.ts";
 import { isInRange, type KeyRange, rangeFromWire } from "./key-range.ts";
 
 /** Of comparisons, and of operations in either branch; nested ones count into their parent's. */
 const MAX_TXN_OPERATIONS = 128;
+
+/** Of the values that one write may give back, or compare: they are in memory all at once, beside those of others. */
+const MAX_WRITE_ANSWER_BYTES = 4 * 1024 * 1024;
+
+export function checkAnswerBytes(bytes: number): void {
+  if (bytes <= MAX_WRITE_ANSWER_BYTES) return;
+  throw new RpcError(
+    grpcStatus.resourceExhausted,
+    `flannel-store: the values that this transaction or deletion reads have more than ${MAX_WRITE_ANSWER_BYTES / 1024 ** 2} MiB: read them with a range request`,
+  );
+}
 
 export function checkKey({ key }: { readonly key: Uint8Array }): void {
   if (key.length === 0) throw refusals.emptyKey();

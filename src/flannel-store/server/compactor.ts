@@ -21,6 +21,8 @@ export class Compactor implements AsyncDisposable {
   readonly #database: Database;
   readonly #retentionMs: number;
   readonly #timer: NodeJS.Timeout;
+  /** Revisions that are being read: what they need is not forgotten yet. */
+  readonly #kept: { readonly revision: bigint }[] = [];
   #notes: Note[] = [];
   #sweep: Promise<void>;
   #isClosed = false;
@@ -54,6 +56,17 @@ export class Compactor implements AsyncDisposable {
     if (waitsForRoom) await sweep;
   }
 
+  /** What a read at `revision`, which must not be compacted now, needs is kept until this is disposed of. */
+  keep(revision: bigint): Disposable {
+    const entry = { revision };
+    this.#kept.push(entry);
+    return {
+      [Symbol.dispose]: () => {
+        this.#kept.splice(this.#kept.indexOf(entry), 1);
+      },
+    };
+  }
+
   /** Gives all unused room back. */
   async shrink(): Promise<void> {
     for (let left = 1; left > 0 && !this.#isClosed; await nextTurn()) {
@@ -76,7 +89,9 @@ export class Compactor implements AsyncDisposable {
     if (revision !== undefined && revision > this.#queue.compactRevision) await this.compact(revision, true);
   }
 
-  async #forgetUpTo(compactRevision: bigint): Promise<void> {
+  /** What is kept for a reader goes with the next compaction. */
+  async #forgetUpTo(wanted: bigint): Promise<void> {
+    const compactRevision = this.#kept.reduce((least, { revision }) => (revision < least ? revision : least), wanted);
     let after = 0n;
     while (after < compactRevision && !this.#isClosed) {
       const last = this.#database.revisionAfter(after, STEP_CHANGES);

@@ -1,10 +1,12 @@
 // The SQLite file: statements, durability. Everything is synchronous; callers open and end transactions.
-import { DatabaseSync, type SQLInputValue, type StatementSync } from "node:sqlite";
+import { DatabaseSync, type SQLInputValue } from "node:sqlite";
 import type { KeyValue } from "../../etcd-api/etcd.ts";
+import { noteLargeBuffer } from "../../sys/large-buffers.ts";
 import { type Change, firstChangeNumber, revisionOf } from "./change.ts";
 import type { KeyRange } from "./key-range.ts";
 import { unframeKeyValues } from "./key-value-frames.ts";
 import { SCHEMA_VERSION, schema } from "./schema.ts";
+import { Statements } from "./statements.ts";
 
 export interface LeaseRow {
   readonly id: bigint;
@@ -32,16 +34,29 @@ export interface FramedKeys {
   readonly count: bigint;
 }
 
+interface HistoryRow {
+  readonly number: bigint;
+  readonly key: Uint8Array;
+  readonly frame: Uint8Array | null;
+}
+
+/** How much a read would give. */
+export interface Measure {
+  readonly bytes: bigint;
+  readonly count: bigint;
+}
+
 export type MetaName = "cluster_id" | "member_id" | "compact_revision" | "term";
 
 const nothing = new Uint8Array(0);
 
 export class Database implements Disposable {
   readonly #db: DatabaseSync;
-  readonly #statements = new Map<string, StatementSync>();
+  readonly #sql: Statements;
 
   private constructor(db: DatabaseSync) {
     this.#db = db;
+    this.#sql = new Statements(db);
   }
 
   /** Opens or creates the file. Throws SQLite's errors, and when the file was made by another version. */
@@ -75,42 +90,46 @@ export class Database implements Disposable {
   }
 
   begin(): void {
-    this.#run("BEGIN IMMEDIATE");
+    this.#sql.run("BEGIN IMMEDIATE");
   }
 
   /** Returns when what was written is on disk. */
   commit(): void {
-    this.#run("COMMIT");
+    this.#sql.run("COMMIT");
   }
 
   rollback(): void {
-    if (this.#db.isTransaction) this.#run("ROLLBACK");
+    if (this.#db.isTransaction) this.#sql.run("ROLLBACK");
   }
 
   /** What follows can be undone without the rest of the transaction, until `unmark`. */
   mark(): void {
-    this.#run("SAVEPOINT operation");
+    this.#sql.run("SAVEPOINT operation");
   }
 
   undoToMark(): void {
-    this.#run("ROLLBACK TO operation");
+    this.#sql.run("ROLLBACK TO operation");
   }
 
   unmark(): void {
-    this.#run("RELEASE operation");
+    this.#sql.run("RELEASE operation");
   }
 
   meta(name: MetaName): bigint | undefined {
-    return this.#get<{ value: bigint }>("SELECT value FROM meta WHERE name = ?", name)?.value;
+    return this.#sql.get<{ value: bigint }>("SELECT value FROM meta WHERE name = ?", name)?.value;
   }
 
   setMeta(name: MetaName, value: bigint): void {
-    this.#run("INSERT INTO meta VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET value = excluded.value", name, value);
+    this.#sql.run(
+      "INSERT INTO meta VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET value = excluded.value",
+      name,
+      value,
+    );
   }
 
   /** Of the last change of all; undefined before the first. */
   lastRevision(): bigint | undefined {
-    const last = this.#get<{ number: bigint | null }>("SELECT max(number) AS number FROM history")?.number;
+    const last = this.#sql.get<{ number: bigint | null }>("SELECT max(number) AS number FROM history")?.number;
     return last === undefined || last === null ? undefined : revisionOf(last);
   }
 
@@ -130,12 +149,15 @@ export class Database implements Disposable {
   /** The present state of one key. */
   state(key: Uint8Array): KeyState | undefined {
     const sql = "SELECT number, create_revision AS createRevision, version, lease AS lease FROM current WHERE key = ?";
-    return this.#get<KeyState>(sql, key);
+    return this.#sql.get<KeyState>(sql, key);
   }
 
   /** The key and value that were written as this change. */
   readChange(number: bigint): KeyValue | undefined {
-    const frame = this.#get<{ frame: Uint8Array | null }>("SELECT frame FROM history WHERE number = ?", number)?.frame;
+    const frame = this.#sql.get<{ frame: Uint8Array | null }>(
+      "SELECT frame FROM history WHERE number = ?",
+      number,
+    )?.frame;
     return frame === undefined || frame === null ? undefined : unframeKeyValues(frame)[0];
   }
 
@@ -151,15 +173,34 @@ export class Database implements Disposable {
     return this.#count(`SELECT count(*) AS n FROM history h WHERE ${condition}`, ...parameters);
   }
 
+  /** What `readCurrent`, or `readAt`, would give, without reading it. */
+  measure(range: KeyRange, limit: bigint, revision?: bigint): Measure {
+    const [rows, [condition, parameters]] =
+      revision === undefined
+        ? ["current c JOIN history h ON h.number = c.number", within("c.key", range)]
+        : ["history h", asOf(range, revision)];
+    const order = revision === undefined ? "c.key" : "h.key";
+    const sql = `SELECT coalesce(sum(bytes), 0) AS bytes, count(*) AS count FROM (
+      SELECT length(h.frame) AS bytes FROM ${rows} WHERE ${condition} ORDER BY ${order} LIMIT ?)`;
+    return this.#sql.get<Measure>(sql, ...parameters, limit > 0n ? limit : -1n) ?? { bytes: 0n, count: 0n };
+  }
+
+  /** Keys of `range` as they were after `revision`, one by one; nothing may be written before the iteration ends. */
+  framesAt(range: KeyRange, revision: bigint): Iterable<{ readonly key: Uint8Array; readonly frame: Uint8Array }> {
+    const [condition, parameters] = asOf(range, revision);
+    const sql = `SELECT h.key AS key, h.frame AS frame FROM history h WHERE ${condition} ORDER BY h.key`;
+    return this.#sql.iterate(sql, ...parameters);
+  }
+
   /** The frame of the key's state before `revision`, undefined when there was none or it is compacted. */
   readBefore(key: Uint8Array, revision: bigint): Uint8Array | undefined {
     const sql = "SELECT frame FROM history WHERE key = ? AND number < ? ORDER BY number DESC LIMIT 1";
-    return this.#get<{ frame: Uint8Array | null }>(sql, key, firstChangeNumber(revision))?.frame ?? undefined;
+    return this.#sql.get<{ frame: Uint8Array | null }>(sql, key, firstChangeNumber(revision))?.frame ?? undefined;
   }
 
   currentKeys(range: KeyRange): Uint8Array[] {
     const [condition, parameters] = within("key", range);
-    const rows = this.#all<{ key: Uint8Array }>(
+    const rows = this.#sql.all<{ key: Uint8Array }>(
       `SELECT key FROM current WHERE ${condition} ORDER BY key`,
       ...parameters,
     );
@@ -167,11 +208,17 @@ export class Database implements Disposable {
   }
 
   keysOfLease(id: bigint): Uint8Array[] {
-    const rows = this.#all<{ key: Uint8Array }>(
+    const rows = this.#sql.all<{ key: Uint8Array }>(
       "SELECT key FROM current WHERE lease = ? AND lease <> 0 ORDER BY key",
       id,
     );
     return rows.map(({ key }) => key);
+  }
+
+  /** Bytes of what `keysOfLease` would give. */
+  measureKeysOfLease(id: bigint): bigint {
+    const sql = "SELECT coalesce(sum(length(key)), 0) AS bytes FROM current WHERE lease = ? AND lease <> 0";
+    return this.#sql.get<{ bytes: bigint }>(sql, id)?.bytes ?? 0n;
   }
 
   /** Makes `number` the key's last change, the first one at `revision` when it is new. Call `writeHistory` as well. */
@@ -179,21 +226,21 @@ export class Database implements Disposable {
     const sql = `INSERT INTO current (key, number, create_revision, version, lease) VALUES (?, ?, ?, 1, ?)
       ON CONFLICT (key) DO UPDATE SET number = excluded.number, version = version + 1, lease = excluded.lease
       RETURNING create_revision AS createRevision, version`;
-    const state = this.#get<Omit<KeyState, "number" | "lease">>(sql, key, number, revision, lease);
+    const state = this.#sql.get<Omit<KeyState, "number" | "lease">>(sql, key, number, revision, lease);
     if (state === undefined) throw new Error("a key was written and is not there");
     return state;
   }
 
   writeHistory(number: bigint, key: Uint8Array, frame: Uint8Array): void {
-    this.#run("INSERT INTO history VALUES (?, ?, ?)", number, key, frame);
+    this.#sql.run("INSERT INTO history VALUES (?, ?, ?)", number, key, frame);
   }
 
   /** Deletes what `currentKeys` told: the changes are numbered from `firstNumber` on, in the order of the keys. */
   deleteRange(range: KeyRange, firstNumber: bigint): void {
     const [condition, parameters] = within("key", range);
     const numbered = `SELECT ? + row_number() OVER (ORDER BY key) - 1, key, NULL FROM current WHERE ${condition}`;
-    this.#run(`INSERT INTO history ${numbered}`, firstNumber, ...parameters);
-    this.#run(`DELETE FROM current WHERE ${condition}`, ...parameters);
+    this.#sql.run(`INSERT INTO history ${numbered}`, firstNumber, ...parameters);
+    this.#sql.run(`DELETE FROM current WHERE ${condition}`, ...parameters);
   }
 
   /**
@@ -205,36 +252,36 @@ export class Database implements Disposable {
     // The unary plus keeps the planner on the order of revisions: a page never sorts the whole history.
     const unsorted = condition.replaceAll("key", "+key");
     const sql = `SELECT number, key, frame FROM history WHERE number >= ? AND ${unsorted} ORDER BY number`;
-    const rows: Iterable<unknown> = this.#statement(sql).iterate(firstChangeNumber(revision), ...parameters);
+    const rows = this.#sql.iterate<HistoryRow>(sql, firstChangeNumber(revision), ...parameters);
     const changes: Change[] = [];
     let bytes = 0;
-    for (const row of rows) {
-      const { number, key, frame } = row as { number: bigint; key: Uint8Array; frame: Uint8Array | null };
+    for (const { number, key, frame } of rows) {
       const at = revisionOf(number);
       const isNextRevision = at !== changes.at(-1)?.revision;
       if (isNextRevision && (changes.length >= maxRows || bytes >= maxBytes)) return { changes, isComplete: false };
       changes.push({ key, revision: at, frame: frame ?? undefined });
       bytes += key.length + (frame?.length ?? 0);
+      noteLargeBuffer(frame?.length ?? 0);
     }
     return { changes, isComplete: true };
   }
 
   leases(): LeaseRow[] {
-    return this.#all<LeaseRow>(
+    return this.#sql.all<LeaseRow>(
       "SELECT id, ttl_seconds AS ttlSeconds, remaining_ms AS remainingMs FROM lease ORDER BY id",
     );
   }
 
   hasLease(id: bigint): boolean {
-    return this.#get("SELECT 1 FROM lease WHERE id = ?", id) !== undefined;
+    return this.#sql.get("SELECT 1 FROM lease WHERE id = ?", id) !== undefined;
   }
 
   putLease({ id, ttlSeconds, remainingMs }: LeaseRow): void {
-    this.#run("INSERT OR REPLACE INTO lease VALUES (?, ?, ?)", id, ttlSeconds, remainingMs);
+    this.#sql.run("INSERT OR REPLACE INTO lease VALUES (?, ?, ?)", id, ttlSeconds, remainingMs);
   }
 
   deleteLease(id: bigint): void {
-    this.#run("DELETE FROM lease WHERE id = ?", id);
+    this.#sql.run("DELETE FROM lease WHERE id = ?", id);
   }
 
   /**
@@ -242,7 +289,7 @@ export class Database implements Disposable {
    * rising windows. A deletion at `compactRevision` itself stays, for watches that start there.
    */
   forget(after: bigint, upTo: bigint, compactRevision: bigint): void {
-    this.#run(
+    this.#sql.run(
       `DELETE FROM history WHERE number >= ?1 AND number < ?2 AND (
          (frame IS NULL AND number < ?3) OR EXISTS (
            SELECT 1 FROM history n WHERE n.key = history.key AND n.number > history.number AND n.number < ?4))`,
@@ -257,14 +304,14 @@ export class Database implements Disposable {
   revisionAfter(revision: bigint, count: bigint): bigint | undefined {
     const sql =
       "SELECT max(number) AS last FROM (SELECT number FROM history WHERE number >= ? ORDER BY number LIMIT ?)";
-    const last = this.#get<{ last: bigint | null }>(sql, firstChangeNumber(revision + 1n), count)?.last;
+    const last = this.#sql.get<{ last: bigint | null }>(sql, firstChangeNumber(revision + 1n), count)?.last;
     return last === undefined || last === null ? undefined : revisionOf(last);
   }
 
   /** Gives up to `pages` unused pages back to the file system; returns how many are left. */
   shrink(pages: number): number {
     this.#db.exec(`PRAGMA incremental_vacuum(${pages})`);
-    return Number(this.#get<{ freelist_count: bigint }>("PRAGMA freelist_count")?.freelist_count ?? 0n);
+    return Number(this.#sql.get<{ freelist_count: bigint }>("PRAGMA freelist_count")?.freelist_count ?? 0n);
   }
 
   /** Brings the log into the file and cuts it off. */
@@ -274,9 +321,9 @@ export class Database implements Disposable {
 
   /** Bytes of the file, and of them in use. */
   size(): { readonly totalBytes: bigint; readonly usedBytes: bigint } {
-    const pageSize = this.#get<{ page_size: bigint }>("PRAGMA page_size")?.page_size ?? 0n;
-    const pages = this.#get<{ page_count: bigint }>("PRAGMA page_count")?.page_count ?? 0n;
-    const free = this.#get<{ freelist_count: bigint }>("PRAGMA freelist_count")?.freelist_count ?? 0n;
+    const pageSize = this.#sql.get<{ page_size: bigint }>("PRAGMA page_size")?.page_size ?? 0n;
+    const pages = this.#sql.get<{ page_count: bigint }>("PRAGMA page_count")?.page_count ?? 0n;
+    const free = this.#sql.get<{ freelist_count: bigint }>("PRAGMA freelist_count")?.freelist_count ?? 0n;
     return { totalBytes: pages * pageSize, usedBytes: (pages - free) * pageSize };
   }
 
@@ -284,37 +331,17 @@ export class Database implements Disposable {
     this.#db.close();
   }
 
-  #statement(sql: string): StatementSync {
-    const known = this.#statements.get(sql);
-    if (known !== undefined) return known;
-    const statement = this.#db.prepare(sql);
-    statement.setReadBigInts(true);
-    this.#statements.set(sql, statement);
-    return statement;
-  }
-
-  #run(sql: string, ...parameters: readonly SQLInputValue[]): void {
-    this.#statement(sql).run(...parameters);
-  }
-
-  /** The caller knows the columns of its own statement. */
-  #all<Row>(sql: string, ...parameters: readonly SQLInputValue[]): Row[] {
-    return this.#statement(sql).all(...parameters) as Row[];
-  }
-
-  #get<Row>(sql: string, ...parameters: readonly SQLInputValue[]): Row | undefined {
-    return this.#statement(sql).get(...parameters) as Row | undefined;
-  }
-
   /** The frames that `rows` selects, joined by SQLite: no object is made for any of them. */
   #joined(rows: string, ...parameters: readonly SQLInputValue[]): FramedKeys {
     const sql = `SELECT CAST(group_concat(frame, '') AS BLOB) AS frames, count(*) AS count FROM (${rows})`;
-    const joined = this.#get<{ frames: Uint8Array | null; count: bigint }>(sql, ...parameters);
+    const joined = this.#sql.get<{ frames: Uint8Array | null; count: bigint }>(sql, ...parameters);
+    // The buffer, and the answer that is made around it.
+    noteLargeBuffer(2 * (joined?.frames?.length ?? 0));
     return { frames: joined?.frames ?? nothing, count: joined?.count ?? 0n };
   }
 
   #count(sql: string, ...parameters: readonly SQLInputValue[]): bigint {
-    return this.#get<{ n: bigint }>(sql, ...parameters)?.n ?? 0n;
+    return this.#sql.get<{ n: bigint }>(sql, ...parameters)?.n ?? 0n;
   }
 }
 

@@ -6,8 +6,8 @@ import { join } from "node:path";
 import type { RangeRequest, ResponseHeader } from "../../etcd-api/etcd.ts";
 import { CommitQueue } from "./commit-queue.ts";
 import { Compactor } from "./compactor.ts";
-import { Database } from "./database.ts";
-import { evaluateRange, type RangeAnswer } from "./evaluate-range.ts";
+import { Database, type Measure } from "./database.ts";
+import { evaluateRange, measureRange, type RangeAnswer, type RangeRead, readOf } from "./evaluate-range.ts";
 import type { KeyRange } from "./key-range.ts";
 import { LeaseBook } from "./lease-book.ts";
 import type { RevisionWriter } from "./revision-writer.ts";
@@ -91,6 +91,24 @@ export class EmbeddedStore implements AsyncDisposable {
     return { ...evaluateRange(this.#snapshot(), request), header: this.header() };
   }
 
+  /** How much `range` would read. Throws the same refusals. */
+  measureRange(request: RangeRequest): Measure {
+    return measureRange(this.#snapshot(), request);
+  }
+
+  readOf(request: RangeRequest): RangeRead {
+    return readOf(this.#snapshot(), request);
+  }
+
+  /** Keys as they were after `revision`; see Database.framesAt. */
+  framesAt(range: KeyRange, revision: bigint): ReturnType<Database["framesAt"]> {
+    return this.#database.framesAt(range, revision);
+  }
+
+  countAt(range: KeyRange, revision: bigint): bigint {
+    return this.#database.countAt(range, revision);
+  }
+
   /**
    * Carries out a write; its changes, if any, share one revision. Resolves once they are on disk, with the header of
    * the moment after it. What `operation` throws before it changes something is refused.
@@ -104,6 +122,10 @@ export class EmbeddedStore implements AsyncDisposable {
 
   keysOfLease(id: bigint): Uint8Array[] {
     return this.#database.keysOfLease(id);
+  }
+
+  measureKeysOfLease(id: bigint): number {
+    return Number(this.#database.measureKeysOfLease(id));
   }
 
   size(): ReturnType<Database["size"]> {
@@ -130,6 +152,7 @@ export class EmbeddedStore implements AsyncDisposable {
       compactRevision,
       read: (range: KeyRange, limit, at) =>
         at === undefined ? database.readCurrent(range, limit) : database.readAt(range, at, limit),
+      measure: (range: KeyRange, limit, at) => database.measure(range, limit, at),
       count: (range: KeyRange, at) => (at === undefined ? database.countCurrent(range) : database.countAt(range, at)),
       state: (key) => database.state(key),
       hasLease: (id) => database.hasLease(id),

@@ -6,8 +6,8 @@ import {
   RangeRequest_SortTarget,
 } from "../../etcd-api/etcd.ts";
 import { refusals } from "../grpc/rpc-error.ts";
-import type { FramedKeys } from "./database.ts";
-import { rangeFromWire } from "./key-range.ts";
+import type { FramedKeys, Measure } from "./database.ts";
+import { type KeyRange, rangeFromWire } from "./key-range.ts";
 import { frameKeyValue, unframeKeyValues } from "./key-value-frames.ts";
 import type { Snapshot } from "./snapshot.ts";
 
@@ -24,14 +24,8 @@ export interface RangeAnswer extends FramedKeys {
 /** `request` must have passed checkRange. Throws the refusals of `checkRevision`. */
 export function evaluateRange(snapshot: Snapshot, request: RangeRequest): RangeAnswer {
   checkRevision(snapshot, request.revision);
-  const range = rangeFromWire(request.key, request.rangeEnd);
-  const revision = request.revision > 0n && request.revision < snapshot.revision ? request.revision : undefined;
+  const { range, revision, limit, atMost, isAsStored } = readOf(snapshot, request);
   if (request.countOnly) return { frames: nothing, more: false, count: snapshot.count(range, revision) };
-  const limit = request.limit > 0n && request.limit <= MAX_LIMIT ? request.limit : 0n;
-  // As in etcd, an order or filter is applied to all keys, a sort target without order only to the first ones.
-  const readsAll = limit === 0n || request.sortOrder !== RangeRequest_SortOrder.NONE || hasFilters(request);
-  const isAsStored = isWantedAsStored(request);
-  const atMost = isAsStored ? limit : readsAll ? 0n : limit + 1n;
   const found = snapshot.read(range, atMost, revision);
   const isComplete = atMost === 0n || found.count < atMost;
   const count = isComplete ? found.count : snapshot.count(range, revision);
@@ -39,11 +33,52 @@ export function evaluateRange(snapshot: Snapshot, request: RangeRequest): RangeA
   return { ...arrange(unframeKeyValues(found.frames), request, limit), count };
 }
 
+/** How many bytes `evaluateRange` would read. Throws the refusals of `checkRevision`. */
+export function measureRange(snapshot: Snapshot, request: RangeRequest): Measure {
+  checkRevision(snapshot, request.revision);
+  if (request.countOnly) return { bytes: 0n, count: 0n };
+  const { range, revision, atMost } = readOf(snapshot, request);
+  return snapshot.measure(range, atMost, revision);
+}
+
+/** What is to be read for a request, before it is arranged. */
+export interface RangeRead {
+  readonly range: KeyRange;
+  /** Missing: now. */
+  readonly revision: bigint | undefined;
+  /** Of the answer; 0n: none. */
+  readonly limit: bigint;
+  /** Of the keys to read; 0n: all. */
+  readonly atMost: bigint;
+  readonly isAsStored: boolean;
+}
+
+export function readOf(snapshot: Pick<Snapshot, "revision">, request: RangeRequest): RangeRead {
+  const range = rangeFromWire(request.key, request.rangeEnd);
+  const revision = request.revision > 0n && request.revision < snapshot.revision ? request.revision : undefined;
+  const limit = request.limit > 0n && request.limit <= MAX_LIMIT ? request.limit : 0n;
+  // As in etcd, an order or filter is applied to all keys, a sort target without order only to the first ones.
+  const readsAll = limit === 0n || request.sortOrder !== RangeRequest_SortOrder.NONE || hasFilters(request);
+  const isAsStored = isWantedAsStored(request);
+  return { range, revision, limit, atMost: isAsStored ? limit : readsAll ? 0n : limit + 1n, isAsStored };
+}
+
+/** In the order of the keys: it can be made from one key after the other. */
+export function isInKeyOrder({ sortOrder, sortTarget }: RangeRequest): boolean {
+  return sortTarget === RangeRequest_SortTarget.KEY && sortOrder !== RangeRequest_SortOrder.DESCEND;
+}
+
+/** One key of an answer in key order; undefined when it does not belong to it. */
+export function arrangeOne(frame: Uint8Array, request: RangeRequest): Uint8Array | undefined {
+  if (!request.keysOnly && !hasFilters(request)) return frame;
+  const [kv] = unframeKeyValues(frame);
+  if (kv === undefined || !passesFilters(kv, request)) return undefined;
+  return request.keysOnly ? frameKeyValue({ ...kv, value: nothing }) : frame;
+}
+
 /** The answer is what the database holds, in its order. */
 function isWantedAsStored(request: RangeRequest): boolean {
-  const { sortOrder, sortTarget, keysOnly } = request;
-  const isInOrder = sortTarget === RangeRequest_SortTarget.KEY && sortOrder !== RangeRequest_SortOrder.DESCEND;
-  return isInOrder && !keysOnly && !hasFilters(request);
+  return isInKeyOrder(request) && !request.keysOnly && !hasFilters(request);
 }
 
 function arrange(found: KeyValue[], request: RangeRequest, limit: bigint): Omit<RangeAnswer, "count"> {

@@ -61,6 +61,21 @@ export function encodeRangeResponse(answer: {
   return writer.written;
 }
 
+/** The beginning of an answer to Range; frames follow, then `encodeRangeTail`. */
+export function encodeRangeHead(header: ResponseHeader): Uint8Array {
+  const encoded = ResponseHeader.encode(header).finish();
+  const writer = new Writer(encoded.length + MAX_VARINT_BYTES);
+  writer.bytes(tags.header, encoded);
+  return writer.written;
+}
+
+export function encodeRangeTail(more: boolean, count: bigint): Uint8Array {
+  const writer = new Writer(3 * MAX_VARINT_BYTES);
+  if (more) writer.number(tags.more, 1n);
+  writer.number(tags.count, count);
+  return writer.written;
+}
+
 /** A key that was written, as an event in a WatchResponse; `previous` is the frame of what stood there before. */
 export function encodePutEvent(frame: Uint8Array, previous: Uint8Array | undefined): Uint8Array {
   const length = frame.length + (previous?.length ?? 0);

@@ -9,7 +9,8 @@ import type {
 } from "../../etcd-api/etcd.ts";
 import { refusals } from "../grpc/rpc-error.ts";
 import { type Change, changeNumber, MAX_CHANGES_PER_REVISION } from "./change.ts";
-import type { Database, FramedKeys, KeyState } from "./database.ts";
+import { checkAnswerBytes } from "./check-request.ts";
+import type { Database, FramedKeys, KeyState, Measure } from "./database.ts";
 import { type KeyRange, rangeFromWire, singleKey } from "./key-range.ts";
 import { frameKeyValue, unframeKeyValues } from "./key-value-frames.ts";
 import type { Snapshot } from "./snapshot.ts";
@@ -59,6 +60,10 @@ export class RevisionWriter implements Snapshot {
       : this.#database.readAt(range, revision, limit);
   }
 
+  measure(range: KeyRange, limit: bigint, revision?: bigint): Measure {
+    return this.#database.measure(range, limit, revision === undefined || revision > this.#base ? undefined : revision);
+  }
+
   count(range: KeyRange, revision?: bigint): bigint {
     return revision === undefined || revision > this.#base
       ? this.#database.countCurrent(range)
@@ -71,6 +76,18 @@ export class RevisionWriter implements Snapshot {
 
   state(key: Uint8Array): KeyState | undefined {
     return this.#database.state(key);
+  }
+
+  /** Of what stands in the key, with its value. */
+  stateBytes(key: Uint8Array): number {
+    return Number(this.measure(singleKey(key), 0n).bytes);
+  }
+
+  /** Of what `deleteRange` would give back. */
+  bytesBefore({ key, rangeEnd }: DeleteRangeRequest): number {
+    const bytes = Number(this.measure(rangeFromWire(key, rangeEnd), 0n).bytes);
+    checkAnswerBytes(bytes);
+    return bytes;
   }
 
   /** Throws `leaseNotFound` or `keyNotFound` before anything is changed. Without header. */

@@ -12,11 +12,14 @@ import {
 } from "../../etcd-api/etcd.ts";
 import { refusals } from "../grpc/rpc-error.ts";
 import { revisionOf } from "./change.ts";
-import { checkRevision, compareNumbers, evaluateRange } from "./evaluate-range.ts";
+import { checkAnswerBytes } from "./check-request.ts";
+import { checkRevision, compareNumbers, evaluateRange, measureRange } from "./evaluate-range.ts";
 import { rangeFromWire } from "./key-range.ts";
 import { unframeKeyValues } from "./key-value-frames.ts";
 import { checkPutApplies, type RevisionWriter } from "./revision-writer.ts";
 import type { Snapshot } from "./snapshot.ts";
+
+const nothing = new Uint8Array(0);
 
 /** A transaction whose comparisons are decided, also those of the transactions in it. */
 interface Decided {
@@ -26,14 +29,35 @@ interface Decided {
   readonly nested: readonly Decided[];
 }
 
-/** `request` must have passed checkTxn. Throws refusals before anything is changed. Without header. */
-export function runTxn(writer: RevisionWriter, request: TxnRequest): Omit<TxnResponse, "header"> {
+/**
+ * `request` must have passed checkTxn. Throws refusals before anything is changed. Without header.
+ * @param reserve told how many bytes the values in the answer have; what it throws refuses the transaction
+ */
+export function runTxn(
+  writer: RevisionWriter,
+  request: TxnRequest,
+  reserve: (bytes: number) => void,
+): Omit<TxnResponse, "header"> {
   const decided = decide(writer, request);
   checkEach(decided, (operation) => checkPutOperation(writer, operation));
   checkEach(decided, ({ requestRange }) => {
     if (requestRange !== undefined) checkRevision(writer, requestRange.revision);
   });
+  let bytes = 0;
+  checkEach(decided, (operation) => {
+    bytes += answeredBytes(writer, operation);
+    checkAnswerBytes(bytes);
+  });
+  reserve(bytes);
   return { succeeded: decided.succeeded, responses: carryOut(writer, decided) };
+}
+
+/** Of the values that the operation gives back. */
+function answeredBytes(snapshot: Snapshot, { requestRange, requestPut, requestDeleteRange }: RequestOp): number {
+  if (requestRange !== undefined) return Number(measureRange(snapshot, requestRange).bytes);
+  const request = requestPut?.prevKv === true ? { ...requestPut, rangeEnd: nothing } : requestDeleteRange;
+  if (request?.prevKv !== true) return 0;
+  return Number(snapshot.measure(rangeFromWire(request.key, request.rangeEnd), 0n).bytes);
 }
 
 function decide(snapshot: Snapshot, { compare, success, failure }: TxnRequest): Decided {
@@ -117,7 +141,9 @@ function holds(snapshot: Snapshot, comparison: Compare): boolean {
 }
 
 function present(snapshot: Snapshot, { key, rangeEnd }: Compare): readonly KeyValue[] {
-  return unframeKeyValues(snapshot.read(rangeFromWire(key, rangeEnd), 0n).frames);
+  const range = rangeFromWire(key, rangeEnd);
+  if (rangeEnd.length > 0) checkAnswerBytes(Number(snapshot.measure(range, 0n).bytes));
+  return unframeKeyValues(snapshot.read(range, 0n).frames);
 }
 
 function stateOf(snapshot: Snapshot, key: Uint8Array): Compared {

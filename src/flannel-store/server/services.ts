@@ -4,18 +4,22 @@ import {
   ClusterDefinition,
   KVDefinition,
   LeaseDefinition,
+  type LeaseTimeToLiveResponse,
   MaintenanceDefinition,
   type ResponseHeader,
   WatchDefinition,
 } from "../../etcd-api/etcd.ts";
-import { bidirectional, type MethodEntry, unary } from "../grpc/grpc-methods.ts";
+import { callerKey } from "../grpc/caller.ts";
+import { answering, bidirectional, type MethodEntry, unary } from "../grpc/grpc-methods.ts";
+import type { MemoryBudget, Portion } from "../grpc/memory-budget.ts";
 import { refusals } from "../grpc/rpc-error.ts";
+import { answerRange } from "./answer-range.ts";
 import { checkKey, checkPut, checkRange, checkTxn } from "./check-request.ts";
 import type { EmbeddedStore } from "./embedded-store.ts";
-import type { RangeAnswer } from "./evaluate-range.ts";
-import { encodeRangeResponse } from "./key-value-frames.ts";
 import { remainingMs } from "./lease-clock.ts";
+import type { RevisionWriter } from "./revision-writer.ts";
 import { runTxn } from "./run-txn.ts";
+import { WatchQuota } from "./watch-quota.ts";
 import { WatchStream } from "./watch-stream.ts";
 
 /** The etcd whose behaviour we follow, and whose answers the tests compare with ours. */
@@ -23,9 +27,12 @@ const FOLLOWED_VERSION = "3.4.23";
 
 /** Of methods that anybody may call. */
 const MAX_OPEN_REQUEST_BYTES = 8 * 1024;
+/** As small as what a call costs anyway. */
+const UNCOUNTED_BYTES = 4 * 1024;
 
 export interface ServiceOptions {
   readonly store: EmbeddedStore;
+  readonly budget: MemoryBudget;
   /** Watch streams that are open, for notices of progress. */
   readonly watchStreams: Set<WatchStream>;
   /** Name and URLs for the list of members. */
@@ -41,24 +48,21 @@ export function storeMethods(options: ServiceOptions): MethodEntry[] {
 }
 
 function keyMethods(store: EmbeddedStore): MethodEntry[] {
-  const { put, deleteRange, txn, compact } = KVDefinition.methods;
+  const { range, put, deleteRange, txn, compact } = KVDefinition.methods;
   return [
-    unary(KVDefinition, framedRange, (request) => {
+    answering(KVDefinition, range, async (request, call) => {
       checkRange(request);
-      return store.range(request);
+      await answerRange(store, request, call);
     }),
-    unary(KVDefinition, put, (request) => {
-      checkPut(request);
-      return store.write((writer) => writer.put(request));
+    writing(store, put, checkPut, (writer, request, reserve) => {
+      if (request.prevKv) reserve(writer.stateBytes(request.key));
+      return writer.put(request);
     }),
-    unary(KVDefinition, deleteRange, (request) => {
-      checkKey(request);
-      return store.write((writer) => writer.deleteRange(request));
+    writing(store, deleteRange, checkKey, (writer, request, reserve) => {
+      if (request.prevKv) reserve(writer.bytesBefore(request));
+      return writer.deleteRange(request);
     }),
-    unary(KVDefinition, txn, (request) => {
-      checkTxn(request);
-      return store.write((writer) => runTxn(writer, request));
-    }),
+    writing(store, txn, checkTxn, runTxn),
     unary(KVDefinition, compact, async ({ revision, physical }) => {
       await store.compactor.compact(revision, physical);
       return { header: store.header() };
@@ -66,21 +70,41 @@ function keyMethods(store: EmbeddedStore): MethodEntry[] {
   ];
 }
 
-const { range } = KVDefinition.methods;
-
-/** The answer is written around what the database holds. */
-const framedRange = {
-  name: range.name,
-  requestType: range.requestType,
-  responseType: {
-    encode: (answer: RangeAnswer & { header: ResponseHeader }) => ({ finish: () => encodeRangeResponse(answer) }),
+/** A write. What it gives back counts before it is read, and a refusal to count it refuses the write. */
+function writing<Request, Answer extends object>(
+  store: EmbeddedStore,
+  definition: {
+    readonly name: string;
+    readonly requestType: { decode(bytes: Uint8Array): Request };
+    readonly responseType: { encode(message: Answer & { header: ResponseHeader }): { finish(): Uint8Array } };
   },
-};
+  check: (request: Request) => void,
+  run: (writer: RevisionWriter, request: Request, reserve: (bytes: number) => void) => Answer,
+): MethodEntry {
+  return answering(KVDefinition, definition, async (request, call) => {
+    check(request);
+    let portion: Portion | undefined;
+    const reserve = (bytes: number) => {
+      portion?.release();
+      portion = bytes > UNCOUNTED_BYTES ? call.take(bytes) : undefined;
+    };
+    try {
+      const answer = await store.write((writer) => run(writer, request, reserve));
+      call.end(definition.responseType.encode(answer).finish(), portion);
+    } catch (error) {
+      portion?.release();
+      throw error;
+    }
+  });
+}
 
-function watchMethod({ store, watchStreams }: ServiceOptions): MethodEntry {
-  return bidirectional(WatchDefinition, WatchDefinition.methods.watch, (call) => {
+function watchMethod({ store, watchStreams, budget }: ServiceOptions): MethodEntry {
+  const quota = new WatchQuota(budget);
+  return bidirectional(WatchDefinition, WatchDefinition.methods.watch, (call, { caller }) => {
     const header = (revision?: bigint) => store.header(revision);
-    const stream = new WatchStream({ call, hub: store.watches, header });
+    const { account } = call;
+    const admit = (keyBytes: number) => quota.admit(callerKey(caller) ?? account, account, keyBytes);
+    const stream = new WatchStream({ call, hub: store.watches, header, admit });
     watchStreams.add(stream);
     call.onClose(() => watchStreams.delete(stream));
     return {
@@ -105,18 +129,23 @@ function leaseMethods(store: EmbeddedStore): MethodEntry[] {
       return { header: store.header() };
     }),
     keepAliveMethod(store),
-    unary(LeaseDefinition, leaseTimeToLive, ({ id, keys }) => {
-      const lease = store.leases.get(id);
-      const header = store.header();
-      if (lease === undefined || remainingMs(lease) <= 0) return { header, id, ttl: -1n, grantedTtl: 0n, keys: [] };
-      const ttl = BigInt(Math.floor(remainingMs(lease) / 1_000));
-      return { header, id, ttl, grantedTtl: lease.ttlSeconds, keys: keys ? store.keysOfLease(id) : [] };
+    answering(LeaseDefinition, leaseTimeToLive, async ({ id, keys }, call) => {
+      const portion = keys ? await call.reserve(store.measureKeysOfLease(id)) : undefined;
+      call.end(leaseTimeToLive.responseType.encode(timeToLive(store, id, keys)).finish(), portion);
     }),
     unary(LeaseDefinition, leaseLeases, () => ({
       header: store.header(),
       leases: store.leases.all().map(({ id }) => ({ id })),
     })),
   ];
+}
+
+function timeToLive(store: EmbeddedStore, id: bigint, hasKeys: boolean): LeaseTimeToLiveResponse {
+  const lease = store.leases.get(id);
+  const header = store.header();
+  if (lease === undefined || remainingMs(lease) <= 0) return { header, id, ttl: -1n, grantedTtl: 0n, keys: [] };
+  const ttl = BigInt(Math.floor(remainingMs(lease) / 1_000));
+  return { header, id, ttl, grantedTtl: lease.ttlSeconds, keys: hasKeys ? store.keysOfLease(id) : [] };
 }
 
 /** Answers in the order of the requests. */

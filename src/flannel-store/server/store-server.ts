@@ -1,9 +1,12 @@
 // The embedded store on the network: one store, its services on one or more addresses.
 import type { DetailedPeerCertificate } from "node:tls";
 import { AuthDefinition } from "../../etcd-api/etcd.ts";
-import type { CallContext } from "../grpc/grpc-call.ts";
+import type { Caller } from "../grpc/caller.ts";
+import { ConnectionRoom } from "../grpc/connection-room.ts";
+import type { Ends } from "../grpc/grpc-call.ts";
 import type { MethodEntry } from "../grpc/grpc-methods.ts";
 import { GrpcServer, type GrpcServerOptions } from "../grpc/grpc-server.ts";
+import { MemoryBudget } from "../grpc/memory-budget.ts";
 import { Access } from "./access.ts";
 import { EmbeddedStore } from "./embedded-store.ts";
 import type { ListenAddress } from "./listen-address.ts";
@@ -20,6 +23,8 @@ export interface StoreServerOptions {
   readonly extension?: StoreExtension;
   /** How long history is kept; default an hour. */
   readonly retentionMs?: number;
+  /** For requests and answers of all clients; default 64 MiB. */
+  readonly memoryBytes?: number;
   /** Between notices to watchers that asked for them; default ten minutes, as etcd. */
   readonly progressIntervalMs?: number;
   /** Trouble that is nobody's answer: a full disk, a defect. */
@@ -29,8 +34,8 @@ export interface StoreServerOptions {
 export interface StoreExtension {
   /** Whether the owner of a verified certificate is more than a stranger. */
   isKnown(certificate: DetailedPeerCertificate): boolean;
-  /** Throws the refusal of a call. */
-  authorize(path: string, context: CallContext): void;
+  /** Who calls; undefined for what anybody may call. Throws the refusal of a call. */
+  authorize(path: string, ends: Ends): Caller | undefined;
   methods(host: ExtensionHost): readonly MethodEntry[];
 }
 
@@ -43,19 +48,22 @@ export interface ExtensionHost {
 }
 
 const DEFAULT_RETENTION_MS = 3_600_000;
+const DEFAULT_MEMORY_BYTES = 64 * 1024 * 1024;
 const DEFAULT_PROGRESS_MS = 600_000;
-/** On each address. */
+/** On all addresses. */
 const MAX_CONNECTIONS = 1_000;
 
 export class StoreServer implements AsyncDisposable {
   readonly #store: EmbeddedStore;
   readonly #servers: GrpcServer[] = [];
   readonly #options: StoreServerOptions;
+  readonly #budget: MemoryBudget;
   readonly #progressTimer: NodeJS.Timeout;
 
   private constructor(options: StoreServerOptions, store: EmbeddedStore, watchStreams: ReadonlySet<WatchStream>) {
     this.#options = options;
     this.#store = store;
+    this.#budget = new MemoryBudget(options.memoryBytes ?? DEFAULT_MEMORY_BYTES);
     this.#progressTimer = setInterval(() => {
       for (const stream of watchStreams) stream.notifyProgress();
     }, options.progressIntervalMs ?? DEFAULT_PROGRESS_MS);
@@ -96,6 +104,7 @@ export class StoreServer implements AsyncDisposable {
     try {
       await Promise.all(this.#servers.map((server) => server[Symbol.asyncDispose]()));
     } finally {
+      this.#budget[Symbol.dispose]();
       await this.#store[Symbol.asyncDispose]();
     }
   }
@@ -110,19 +119,22 @@ export class StoreServer implements AsyncDisposable {
     });
     const methods = storeMethods({
       store: this.#store,
+      budget: this.#budget,
       watchStreams,
       name: "flannel-store",
       clientUrls: () => this.urls,
       authenticate: (name, password) => access.authenticate(name, password),
     });
+    const room = new ConnectionRoom(MAX_CONNECTIONS, this.#budget);
     const added = extension?.methods(this.#extensionHost()) ?? [];
     for (const { host, port } of listen) {
       const server = await GrpcServer.listen(host, port, {
         ...(tls !== undefined && { tls }),
         methods: new Map([...methods, ...added]),
         ...(extension !== undefined && { isKnown: (certificate) => extension.isKnown(certificate) }),
-        authorize: (path, context) => (extension ?? access).authorize(path, context),
-        maxConnections: MAX_CONNECTIONS,
+        authorize: (path, ends) => (extension ?? access).authorize(path, ends),
+        room,
+        budget: this.#budget,
         onFailure,
       });
       this.#servers.push(server);

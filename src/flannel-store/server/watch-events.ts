@@ -1,12 +1,16 @@
 // The events of one revision on their way to watchers: each is encoded once, however many want it, and so is the whole
 // answer where they want the same.
 import { type ResponseHeader, WatchResponse } from "../../etcd-api/etcd.ts";
+import { noteLargeBuffer } from "../../sys/large-buffers.ts";
 import { frameOfPieces } from "../grpc/grpc-frames.ts";
 import type { Change } from "./change.ts";
 import { encodeDeleteEvent, encodePutEvent } from "./key-value-frames.ts";
 
 /** What fits a message of etcd's usual limits. */
 const FRAGMENT_BYTES = 1_536 * 1024;
+
+/** Of what stood in the changed keys before. With more, as after a compaction, the rest of the events comes without. */
+const MAX_PREVIOUS_BYTES = 8 * 1024 * 1024;
 
 /** What some watchers are told of one revision. */
 export class WatchAnswer {
@@ -42,6 +46,7 @@ export class RevisionEvents {
   readonly #previous: (change: Change) => Uint8Array | undefined;
   readonly #events = { plain: new Map<Change, Uint8Array>(), withPrevious: new Map<Change, Uint8Array>() };
   readonly #complete = new Map<boolean, WatchAnswer>();
+  #previousBytes = 0;
 
   /** @param previous the frame of what stood there before a change, where that is still known */
   constructor(revision: bigint, changes: readonly Change[], previous: (change: Change) => Uint8Array | undefined) {
@@ -68,9 +73,20 @@ export class RevisionEvents {
 
   #event(change: Change, wantsPrevious: boolean): Uint8Array {
     const events = wantsPrevious ? this.#events.withPrevious : this.#events.plain;
-    const event = events.get(change) ?? encodeEvent(change, wantsPrevious ? this.#previous(change) : undefined);
+    const known = events.get(change);
+    if (known !== undefined) return known;
+    const event = encodeEvent(change, wantsPrevious ? this.#before(change) : undefined);
+    noteLargeBuffer(event.length);
     events.set(change, event);
     return event;
+  }
+
+  #before(change: Change): Uint8Array | undefined {
+    if (this.#previousBytes >= MAX_PREVIOUS_BYTES) return undefined;
+    const frame = this.#previous(change);
+    noteLargeBuffer(frame?.length ?? 0);
+    this.#previousBytes += frame?.length ?? 0;
+    return frame;
   }
 }
 

@@ -37,7 +37,7 @@ export interface Watcher extends WatcherOptions {
 }
 
 const PAGE_ROWS = 1_000;
-const PAGE_BYTES = 4 * 1024 * 1024;
+const PAGE_BYTES = 1024 * 1024;
 
 export class WatchHub {
   readonly #database: Database;
@@ -48,10 +48,6 @@ export class WatchHub {
   constructor(database: Database, queue: () => Pick<CommitQueue, "revision" | "compactRevision">) {
     this.#database = database;
     this.#queue = queue;
-  }
-
-  get size(): number {
-    return this.#watchers.size;
   }
 
   /** Registers a watcher of changes from `startRevision` on. Call `catchUp` then, in the same turn or later. */

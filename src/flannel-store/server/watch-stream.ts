@@ -7,12 +7,9 @@ import {
   WatchResponse,
 } from "../../etcd-api/etcd.ts";
 import type { GrpcCall } from "../grpc/grpc-call.ts";
-import { isInRange, rangeFromWire } from "./key-range.ts";
+import { isInRange, type KeyRange, rangeFromWire } from "./key-range.ts";
 import type { WatchAnswer } from "./watch-events.ts";
 import type { Watcher, WatchHub, WatchReceiver } from "./watch-hub.ts";
-
-/** Of one store, on all its connections. */
-const MAX_WATCHERS = 20_000;
 
 /** Answers that belong to no watcher. */
 const NO_WATCH_ID = -1n;
@@ -20,6 +17,8 @@ const NO_WATCH_ID = -1n;
 export interface WatchStreamOptions {
   readonly call: GrpcCall;
   readonly hub: WatchHub;
+  /** Counts a watch with keys of so many bytes; undefined when it must be refused. */
+  readonly admit: (keyBytes: number) => Disposable | undefined;
   /** The header of an answer; without `revision` the store's present one. */
   readonly header: (revision?: bigint) => ResponseHeader;
 }
@@ -28,12 +27,14 @@ export class WatchStream implements WatchReceiver {
   readonly #call: GrpcCall;
   readonly #hub: WatchHub;
   readonly #header: (revision?: bigint) => ResponseHeader;
-  readonly #watchers = new Map<bigint, Watcher>();
+  readonly #admit: WatchStreamOptions["admit"];
+  readonly #watchers = new Map<bigint, { readonly watcher: Watcher; readonly counted: Disposable }>();
   #nextId = 0n;
   #owesProgress = false;
 
-  constructor({ call, hub, header }: WatchStreamOptions) {
+  constructor({ call, hub, header, admit }: WatchStreamOptions) {
     this.#call = call;
+    this.#admit = admit;
     this.#hub = hub;
     this.#header = header;
     call.onDrain(() => this.#resume());
@@ -52,7 +53,10 @@ export class WatchStream implements WatchReceiver {
   }
 
   close(): void {
-    for (const watcher of this.#watchers.values()) this.#hub.remove(watcher);
+    for (const { watcher, counted } of this.#watchers.values()) {
+      this.#hub.remove(watcher);
+      counted[Symbol.dispose]();
+    }
     this.#watchers.clear();
   }
 
@@ -75,7 +79,7 @@ export class WatchStream implements WatchReceiver {
   /** To watchers that asked to hear from us now and then, and have not since the last time. */
   notifyProgress(): void {
     if (this.isCongested) return;
-    for (const watcher of this.#watchers.values()) {
+    for (const { watcher } of this.#watchers.values()) {
       if (watcher.wantsProgress && watcher.isSynced && !watcher.hadEvents) {
         this.#send({ watchId: watcher.id, header: this.#header() });
       }
@@ -84,17 +88,19 @@ export class WatchStream implements WatchReceiver {
   }
 
   #create(request: WatchCreateRequest): void {
-    const refusal = this.#refusal(request);
-    if (refusal !== undefined) {
-      const header = this.#header();
-      this.#send({ watchId: NO_WATCH_ID, created: true, canceled: true, cancelReason: refusal, header });
+    const range = watchedRange(request);
+    const refusal = this.#refusal(request, range);
+    const counted = refusal === undefined ? this.#admit(range.start.length + (range.end?.length ?? 0)) : undefined;
+    if (counted === undefined) {
+      const cancelReason = refusal ?? "etcdserver: too many requests";
+      this.#send({ watchId: NO_WATCH_ID, created: true, canceled: true, cancelReason, header: this.#header() });
       return;
     }
     const id = this.#chooseId(request.watchId);
     const watcher = this.#hub.add(
       {
         id,
-        range: watchedRange(request),
+        range,
         wantsPuts: !request.filters.includes(WatchCreateRequest_FilterType.NOPUT),
         wantsDeletes: !request.filters.includes(WatchCreateRequest_FilterType.NODELETE),
         wantsPrevious: request.prevKv,
@@ -104,19 +110,18 @@ export class WatchStream implements WatchReceiver {
       },
       request.startRevision > 0n ? request.startRevision : this.#header().revision + 1n,
     );
-    this.#watchers.set(id, watcher);
+    this.#watchers.set(id, { watcher, counted });
     this.#send({ watchId: id, created: true, header: this.#header() });
     this.#hub.catchUp(watcher);
   }
 
   /** Why there can be no such watcher, in etcd's words. */
-  #refusal(request: WatchCreateRequest): string | undefined {
-    const { start, end } = watchedRange(request);
+  #refusal(request: WatchCreateRequest, { start, end }: KeyRange): string | undefined {
     if (end !== undefined && !isInRange(start, { start, end })) return "mvcc: watcher range is empty";
     if (request.watchId !== 0n && this.#watchers.has(request.watchId)) {
       return "mvcc: duplicate watch ID provided on the WatchStream";
     }
-    return this.#hub.size >= MAX_WATCHERS ? "etcdserver: too many requests" : undefined;
+    return undefined;
   }
 
   #chooseId(wanted: bigint): bigint {
@@ -126,9 +131,10 @@ export class WatchStream implements WatchReceiver {
   }
 
   #cancel(watchId: bigint): void {
-    const watcher = this.#watchers.get(watchId);
-    if (watcher === undefined) return;
-    this.#hub.remove(watcher);
+    const known = this.#watchers.get(watchId);
+    if (known === undefined) return;
+    this.#hub.remove(known.watcher);
+    known.counted[Symbol.dispose]();
     this.#watchers.delete(watchId);
     this.#send({ watchId, canceled: true, header: this.#header() });
   }
@@ -145,11 +151,11 @@ export class WatchStream implements WatchReceiver {
   }
 
   #isSynced(): boolean {
-    return !this.isCongested && [...this.#watchers.values()].every(({ isSynced }) => isSynced);
+    return !this.isCongested && [...this.#watchers.values()].every(({ watcher }) => watcher.isSynced);
   }
 
   #resume(): void {
-    for (const watcher of this.#watchers.values()) this.#hub.catchUp(watcher);
+    for (const { watcher } of this.#watchers.values()) this.#hub.catchUp(watcher);
     this.caughtUp();
   }
 
@@ -160,7 +166,7 @@ export class WatchStream implements WatchReceiver {
 
 const emptyResponse = WatchResponse.fromPartial({});
 
-/** An empty key means the smallest one. */
-function watchedRange({ key, rangeEnd }: WatchCreateRequest) {
-  return rangeFromWire(key.length === 0 ? Uint8Array.of(0) : key, rangeEnd);
+/** An empty key means the smallest one. Copied: what has come with it is not kept. */
+function watchedRange({ key, rangeEnd }: WatchCreateRequest): KeyRange {
+  return rangeFromWire(key.length === 0 ? Uint8Array.of(0) : Uint8Array.from(key), Uint8Array.from(rangeEnd));
 }
