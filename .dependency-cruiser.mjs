@@ -128,7 +128,7 @@ const libraries = {
   // Where text from outside becomes data.
   zod: "^src/(flannel-store/membership|agent|cli)/",
   "@grpc/grpc-js": "^src/store/etcd/",
-  yaml: "^src/kube-api/kubeconfig\\.ts$",
+  yaml: "^src/kube-api/parse-yaml\\.ts$",
   "@bufbuild/protobuf": "^src/(etcd-api/etcd|flannel-store/membership/cluster)\\.ts$",
   "@peculiar": "^src/flannel-store/membership/x509\\.ts$",
 };

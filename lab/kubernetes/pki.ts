@@ -68,11 +68,14 @@ export class KubernetesPki {
 
   async #issue(subject: string, usage: string, extensions = ""): Promise<Certificate> {
     this.#issued += 1;
-    const base = join(this.directory, `certificate-${this.#issued}`);
+    const number = this.#issued;
+    const base = join(this.directory, `certificate-${number}`);
     const [keyFile, request, certificateFile] = [`${base}.key`, `${base}.csr`, `${base}.crt`];
     await writeFile(`${base}.ext`, `${extensions}extendedKeyUsage=${usage}\n`);
     await run(["openssl", "req", ...newKey(keyFile), "-subj", subject, "-out", request]);
-    const signer = ["-CA", this.caFile, "-CAkey", join(this.directory, "ca.key"), "-CAcreateserial", "-days", "2"];
+    // A number of our own: several are issued at once, and openssl's file of numbers is not made for that.
+    const serial = ["-set_serial", String(number)];
+    const signer = ["-CA", this.caFile, "-CAkey", join(this.directory, "ca.key"), ...serial, "-days", "2"];
     const files = ["-in", request, "-extfile", `${base}.ext`, "-out", certificateFile];
     await run(["openssl", "x509", "-req", ...files, ...signer]);
     return { certificateFile, keyFile };

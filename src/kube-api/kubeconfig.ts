@@ -61,9 +61,9 @@ async function parse(file: string): Promise<unknown> {
     throw new FlannelError("CONFIG_INVALID", `cannot read kubeconfig file ${file}`, { cause });
   }
   if (text.length > MAX_FILE_LENGTH) throw new FlannelError("CONFIG_INVALID", `kubeconfig file ${file} is too long`);
-  const { parse: parseYaml } = await import("yaml");
+  const { parseYaml } = await import("./parse-yaml.ts");
   try {
-    return parseYaml(text, { maxAliasCount: 100, logLevel: "error" });
+    return parseYaml(text);
   } catch (error) {
     // The library's message quotes the line, which may hold a secret.
     const place = /at line (\d+)/.exec(describeError(error))?.[1];
