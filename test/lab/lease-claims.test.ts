@@ -1,5 +1,6 @@
 // A lease takes nothing that is not its own: the store, a network of the host, another lease, a host's address.
-import { readFile } from "node:fs/promises";
+import { readFile, rm } from "node:fs/promises";
+import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { LabAgent } from "../../lab/agent.ts";
 import { Etcd } from "../../lab/etcd.ts";
@@ -85,6 +86,21 @@ describe("the store", () => {
     await untilRoutes(good.subnet);
     await remove(thief);
     await until(async () => (await reasonNames()).length === 0, { what: "nothing to be said any more" });
+  });
+
+  it("that a host without any memory cannot reach is told with the route in its way", async () => {
+    await agent.term();
+    await rm(join(agent.directory, "state"), { recursive: true });
+    await agent.host.namespace.ip(..."route add 172.20.5.0/24 via 172.20.5.0 dev flannel.1 onlink".split(" "));
+    agent = start();
+    const line = await agent.untilEvent("store.behind-tunnel");
+    expect(line).toContain("ip route del 172.20.5.0/24 dev flannel.1");
+    const told = async () => (await agent.status()).reasons.some(({ message }) => message.includes("ip route del"));
+    await until(told, { what: "the reason in the state" });
+    await agent.host.namespace.ip("route", "del", "172.20.5.0/24", "dev", "flannel.1");
+    await agent.term();
+    agent = start();
+    await agent.untilReady({ peers: 1 });
   });
 
   it("is left out where a subnet is leased", async () => {

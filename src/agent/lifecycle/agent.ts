@@ -66,7 +66,7 @@ export class Agent implements AsyncDisposable {
     this.#parts = parts;
     this.#signal = AbortSignal.any([parts.signal, this.#abort.signal]);
     this.storeView = new StoreView(parts.logger);
-    this.#storeWay = new StoreWay(parts.store, this.storeView, parts.remembered?.storeAddresses);
+    this.#storeWay = new StoreWay(parts, this.storeView);
     this.configNews = new ConfigNews(parts.logger);
     this.dropWatch = new DropWatch(async () => (await this.#network?.checks.forwardDrops()) ?? [], parts.logger);
     ({ promise: this.ended, resolve: this.#end } = Promise.withResolvers<AgentEnd>());
@@ -164,7 +164,7 @@ export class Agent implements AsyncDisposable {
       acquire: (waiting: Waiting) => this.#acquire(waiting),
       onAcquired: (lease: OwnLease) => this.#onAcquired(lease),
       onChange: (change: LeaseChange) => this.#onChange(change),
-      onWaiting: (reason: string | undefined) => this.storeView.setObstacle(reason),
+      onWaiting: (reason: string | undefined) => this.#storeWay.onWaiting(reason),
       ...this.#demands.sessionEvents(this.#signal),
     };
     try {

@@ -1,7 +1,11 @@
 import { expect, test } from "vitest";
 import { recordingLogger } from "../../../test/support/host-fixture.ts";
+import { revision } from "../../../test/support/revision.ts";
 import type { SkippedLease } from "../../backend/peer-reach.ts";
-import { ClaimLog, claimFindings, claimsOnOwnSubnet } from "./claim-findings.ts";
+import { parseAddress, parsePrefix } from "../../ip/address.ts";
+import type { OwnLease } from "../../lease/lease.ts";
+import { withBlackholes } from "./blackholes.ts";
+import { ClaimLog, claimFindings, claimsOnOwnSubnet, ownSubnetFindings } from "./claim-findings.ts";
 
 const skipped: readonly SkippedLease[] = [
   { key: "a", reason: "has no PublicIP" },
@@ -21,6 +25,38 @@ test("what a lease would take is a finding, our own subnet first; what cannot be
   const findings = claimFindings(many);
   expect(findings).toHaveLength(11);
   expect(findings.at(-1)?.evidence).toMatch(/^30 more leases/);
+});
+
+test("what our own subnet takes is a finding of ours", () => {
+  const lease = (key: string, address: string, subnet: string): OwnLease => ({
+    ...{ key, subnet: parsePrefix(subnet), attributes: { publicIp: parseAddress(address) } },
+    ...{ revision: revision(1), createdAt: revision(1), isReservation: false, adapterData: 1 },
+  });
+  const own = lease("own", "192.0.2.1", "10.5.1.0/24");
+  const store = (prefix: string) => ({ prefix: parsePrefix(prefix), what: "the store's address", isConnected: false });
+  const peers = [lease("inside", "10.5.1.9", "10.5.2.0/24"), lease("outside", "192.0.2.3", "10.5.3.0/24")];
+  expect(
+    ownSubnetFindings(own, [store("10.5.1.1/32"), store("10.5.9.1/32"), store("fd00::1/128")], peers),
+  ).toMatchObject([
+    { severity: "error", evidence: expect.stringContaining("10.5.1.0/24 overlaps the store's address") },
+    {
+      severity: "error",
+      evidence: expect.stringContaining("covers the address 10.5.1.9 of the host with lease inside"),
+    },
+  ]);
+  expect(ownSubnetFindings(own, [], [])).toEqual([]);
+});
+
+test("no blackhole is planned over what is reached elsewhere, in either family", () => {
+  const own = { subnet: parsePrefix("10.5.1.0/24"), ipv6Subnet: parsePrefix("fd00::/64") };
+  const plan = { state: {}, plannedPeers: 0, skipped: [] };
+  const destinations = (...prefixes: string[]) => {
+    const occupied = prefixes.map((text) => ({ prefix: parsePrefix(text), what: "it", isConnected: false }));
+    return withBlackholes(plan, own, occupied).state.blackhole?.map(({ destination }) => destination);
+  };
+  expect(destinations("10.5.2.1/32")).toEqual(["10.5.1.0/24", "fd00::/64"]);
+  expect(destinations("10.5.1.1/32")).toEqual(["fd00::/64"]);
+  expect(destinations("fd00::1/128")).toEqual(["10.5.1.0/24"]);
 });
 
 test("the log tells each once, and again when it has come back", () => {

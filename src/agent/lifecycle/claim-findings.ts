@@ -2,7 +2,11 @@
 // and once in the log. Judged by the plan in force. Pure, but for the log.
 import type { ClaimConflict, SkippedLease } from "../../backend/peer-reach.ts";
 import type { Finding } from "../../doctor/finding.ts";
+import { familyOf } from "../../ip/address.ts";
+import { containsAddress, overlaps } from "../../ip/prefix.ts";
+import type { Lease, OwnLease } from "../../lease/lease.ts";
 import type { Logger } from "../../telemetry/logger.ts";
+import type { OccupiedPrefix } from "../../underlay/occupied-prefixes.ts";
 
 /** Of a flood of such leases the others are counted. */
 const MAX_TOLD = 10;
@@ -22,6 +26,34 @@ export function claimFindings(skipped: readonly SkippedLease[]): Finding[] {
   if (more === undefined) return findings;
   const evidence = `${worst.length - MAX_TOLD} more leases are not served because they overlap something else`;
   return [...findings, { ...findingOf(more), evidence, remedy: "flannelctl status # lists them as skipped" }];
+}
+
+/** What our own subnet takes that is not ours: an operator may have reserved it so, or the store moved into it. */
+export function ownSubnetFindings(
+  own: OwnLease | undefined,
+  occupied: readonly OccupiedPrefix[],
+  peers: readonly Lease[],
+): Finding[] {
+  if (own === undefined) return [];
+  const subnets = [own.subnet, own.ipv6Subnet].filter((subnet) => subnet !== undefined);
+  const covered = subnets.flatMap((subnet) => [
+    ...occupied
+      .filter(({ prefix }) => familyOf(prefix) === familyOf(subnet) && overlaps(prefix, subnet))
+      .map(({ what }) => `${subnet} overlaps ${what}`),
+    ...peers.flatMap(({ key, attributes: { publicIp, publicIpv6 } }) => {
+      const address = familyOf(subnet) === 4 ? publicIp : publicIpv6;
+      if (address === undefined || !containsAddress(subnet, address)) return [];
+      return [`${subnet} covers the address ${address} of the host with lease ${key}`];
+    }),
+  ]);
+  return covered.slice(0, MAX_TOLD).map((what) => ({
+    name: "lease-overlap",
+    severity: "error",
+    evidence: `this host's own subnet ${what}: packets for it would go to containers of this host`,
+    remedy:
+      `flannelctl lease release --force '${own.key}', then restart flanneld: it leases another subnet; ` +
+      "re-create the containers of this host",
+  }));
 }
 
 /** What other leases claim of our own subnet, a clause each. */

@@ -2,12 +2,13 @@
 import type { Finding } from "../../doctor/finding.ts";
 import { addressConflictFindings, takenByUpstreamFindings } from "./address-conflicts.ts";
 import type { Agent } from "./agent.ts";
-import { claimFindings } from "./claim-findings.ts";
+import { claimFindings, ownSubnetFindings } from "./claim-findings.ts";
 import { currentAddressConflicts } from "./state-facts.ts";
 
 export function leaseFindings({ ownLease, network, config, table, earlierSubnets }: Agent): Finding[] {
   return [
     ...addressConflictFindings(currentAddressConflicts(ownLease, table)),
+    ...ownSubnetFindings(ownLease, network?.facts.occupied ?? [], table.peers()),
     ...claimFindings(network?.plan.skipped ?? []),
     ...takenByUpstreamFindings({ hasIpv4: config?.ipv4 !== undefined, earlier: earlierSubnets }, table.peers()),
   ];

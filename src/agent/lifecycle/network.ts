@@ -288,7 +288,7 @@ export class Network implements AsyncDisposable {
     const directPeers = await this.#lookUps.of(this.#peers, this.#backend, this.#facts);
     this.#facts = { ...this.#facts, directPeers, occupied: this.occupied.current };
     const plan = this.#backend.plan(this.#own, this.#peers, this.#facts);
-    this.#plan = this.#options.rules.blackholeRoute ? withBlackholes(plan, this.#own) : plan;
+    this.#plan = this.#options.rules.blackholeRoute ? withBlackholes(plan, this.#own, this.#facts.occupied) : plan;
     this.#claimLog.tell(this.#plan.skipped);
     this.#scopes = new FailureScopes(this.#backend.plan(this.#own, [], this.#facts).state);
     const { state, runtime } = this.#plan;

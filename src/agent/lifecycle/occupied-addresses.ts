@@ -78,7 +78,7 @@ function contextOf({ backends, networks, own, earlierSubnets, reached }: Occupie
 const UPSTREAM_KINDS: readonly string[] = ["wireguard", "ipip", "sit"];
 
 /** Of any network, and upstream's: what such a device is connected to is no network of somebody else. */
-function isFlannelLink({ name, kind = "" }: LinkMessage, { devicePatterns }: BackendRegistry): boolean {
+export function isFlannelLink({ name, kind = "" }: LinkMessage, { devicePatterns }: BackendRegistry): boolean {
   if (UPSTREAM_KINDS.includes(kind)) return /^flannel[.-]/.test(name);
   return devicePatterns.some((known) => known.kind === kind && known.pattern.test(name));
 }

@@ -124,6 +124,10 @@ export const storeEvents = {
     "Check the hosts that are missing in `flannelctl lease list`.",
   ),
 
+  "store.behind-tunnel": error(
+    "A route of this host sends packets for the store into flannel's own device, so the store cannot be reached.",
+    "Delete the route; the line has the command.",
+  ),
   "store.connected": info("The agent watches the leases in the store."),
   "store.contact": verbose(6, "The store reported that nothing has changed."),
   "store.disconnected": warn(
@@ -143,6 +147,7 @@ export const storeEvents = {
     "The agent cannot restart the store of `--store=embedded`; it retries.",
     "Read the store's own lines (`store.said`), and the reason in the line.",
   ),
+  "store.way-unknown": verbose(1, "The agent could not ask the kernel for the way to the store."),
   "store.restarted": info("The store of `--store=embedded` accepts connections again."),
   "store.said": warn("A line of the store of `--store=embedded`.", "Follow the line."),
 
