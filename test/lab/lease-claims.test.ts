@@ -103,15 +103,23 @@ describe("the store", () => {
     await agent.untilReady({ peers: 1 });
   });
 
-  it("is left out where a subnet is leased", async () => {
+  it("is left out where a subnet is leased, and heard with the udp backend, whose route is the network's", async () => {
     const prefix = "/narrow/network";
-    await etcd.put(`${prefix}/config`, JSON.stringify({ ...config, SubnetMin: "172.20.4.0", SubnetMax: "172.20.6.0" }));
-    await etcd.put(`${prefix}/subnets/172.20.4.0-24`, leaseValue(peer(4, "172.20.4.0/24")));
+    const pool = { SubnetMin: "172.20.4.0", SubnetMax: "172.20.6.0" };
+    await etcd.put(`${prefix}/config`, JSON.stringify({ ...config, ...pool, Backend: { Type: "udp" } }));
+    const putUdpPeer = (subnet: string, publicIp: string) =>
+      etcd.put(`${prefix}/subnets/${subnet.replace("/", "-")}`, JSON.stringify({ PublicIP: publicIp }));
+    await putUdpPeer("172.20.4.0/24", "192.168.50.104");
     await using second = LabAgent.start(lan.host(2), {
       etcdEndpoints: etcd.endpoints,
       args: [`--etcd-prefix=${prefix}`],
     });
-    expect((await second.untilReady()).lease?.subnet).toBe("172.20.6.0/24");
+    expect((await second.untilReady({ peers: 1 })).lease?.subnet).toBe("172.20.6.0/24");
+    await putUdpPeer("172.21.1.0/24", "192.168.50.105");
+    await second.untilReady({ peers: 2 });
+    const device = async () =>
+      (await routes(second.host.namespace, "dev", "flannel0")).map((line) => line.split(" ")[0]);
+    expect((await device()).toSorted()).toEqual(["172.20.4.0/24", "172.21.1.0/24"]);
   });
 });
 

@@ -132,6 +132,21 @@ describe("two agents with one public IP", () => {
     await untilPeers(older.host.namespace, [storePeer(1), storePeer(2)], { what: "the older one to go on forwarding" });
     expect(older.isRunning).toBe(true);
   });
+
+  it("that start at the same moment: each that has a lease of its own is told", async () => {
+    const args = [`--public-ip=${ip(3)}`];
+    const agents = [scene.start(1, { args }), scene.start(2, { args })];
+    const all = () => Promise.all(agents.map((agent) => agent.status()));
+    const areTold = async () => {
+      const now = await all().catch(() => []);
+      if (now.length === 0 || now.some(({ lease }) => lease === undefined)) return false;
+      const told = now.filter(({ reasons }) =>
+        reasons.some(({ name }) => name === "public-ip-shared" || name === "lease-invalid"),
+      );
+      return told.length >= new Set(now.map(({ lease }) => lease?.key)).size;
+    };
+    await until(areTold, { what: "the conflict to be told" });
+  });
 });
 
 describe("subnets used up", () => {
