@@ -2,10 +2,10 @@
 // subnet file, an answer on the control socket) takes theirs. One set for the whole process.
 import { closeSync, openSync, readdirSync, readFileSync } from "node:fs";
 
-/** Three pipes and a status pipe of one program that is started, or a few files. */
+/** Three pipes and a status pipe of one program that is started, or a few files; and as many again as `forAll`. */
 const LENT = 12;
-/** Given up while there is a shortage, for connections that come in and files that are read. */
-const FOR_ALL = 12;
+/** Under a limit so low that we need the rest ourselves there are fewer spare ones. */
+const SHARE_OF_LIMIT = 1 / 8;
 /** So many more must be free before a shortage is over. */
 const MARGIN = 4;
 const errors: ReadonlySet<unknown> = new Set(["EMFILE", "ENFILE"]);
@@ -19,13 +19,19 @@ export interface DescriptorShortage {
 
 const held: number[] = [];
 let isHolding = false;
+let lent = LENT;
+/** Given up while there is a shortage, for connections that come in and files that are read. */
+let forAll = LENT;
 let isShort = false;
 let lane: Promise<unknown> = Promise.resolve();
 
 /** To be called before anything else is opened: low numbers stay usable under a limit that is lowered later. */
 export function holdSpareDescriptors(): void {
   isHolding = true;
-  fill(LENT + FOR_ALL);
+  const spare = Math.floor((readLimit() ?? Number.POSITIVE_INFINITY) * SHARE_OF_LIMIT);
+  lent = Math.min(LENT, spare);
+  forAll = Math.min(LENT, spare - lent);
+  fill(lent + forAll);
 }
 
 /** True for an error, or one of its causes, that says that no descriptor was left in the process or on the host. */
@@ -48,7 +54,7 @@ export async function withSpareDescriptors<T>(task: () => Promise<T>): Promise<T
     try {
       return await task();
     } finally {
-      fill(isShort ? LENT : LENT + FOR_ALL);
+      fill(isShort ? lent : lent + forAll);
     }
   });
   const done = () => undefined;
@@ -59,9 +65,9 @@ export async function withSpareDescriptors<T>(task: () => Promise<T>): Promise<T
 /** To be called now and then: sees whether a shortage has begun or is over. Undefined when there is none. */
 export function tendSpareDescriptors(): DescriptorShortage | undefined {
   if (!isHolding) return undefined;
-  fill(LENT + FOR_ALL + MARGIN);
-  isShort = held.length < LENT + FOR_ALL + MARGIN;
-  release(isShort ? LENT : LENT + FOR_ALL);
+  fill(lent + forAll + MARGIN);
+  isShort = held.length < lent + forAll + MARGIN;
+  release(isShort ? lent : lent + forAll);
   return isShort ? describe() : undefined;
 }
 
@@ -72,12 +78,22 @@ export function descriptorShortage(): DescriptorShortage | undefined {
 
 function describe(): DescriptorShortage {
   try {
-    const limit = /^Max open files +(\d+)/m.exec(readFileSync("/proc/self/limits", "utf8"))?.[1];
+    const limit = readLimit();
     // Without the one that reads the list.
     const used = readdirSync("/proc/self/fd").length - 1 - held.length;
-    return { used, ...(limit !== undefined && { limit: Number(limit) }) };
+    return { used, ...(limit !== undefined && { limit }) };
   } catch {
     return {};
+  }
+}
+
+/** The soft one; undefined when there is none or it cannot be read. */
+function readLimit(): number | undefined {
+  try {
+    const text = /^Max open files +(\d+)/m.exec(readFileSync("/proc/self/limits", "utf8"))?.[1];
+    return text === undefined ? undefined : Number(text);
+  } catch {
+    return undefined;
   }
 }
 
