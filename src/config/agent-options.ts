@@ -9,9 +9,12 @@ export interface EtcdOptions {
   readonly tls: { readonly caFile?: string; readonly certFile?: string; readonly keyFile?: string };
   /** `--etcd-cert-renew`: the certificate comes from the store itself, which renews it. */
   readonly renewsCertificate?: boolean;
-  /** Both or neither, as in flannel. Never to be logged. */
+  /** With one of the two that follow, or not at all, as in flannel. */
   readonly username?: string;
+  /** Never to be logged. */
   readonly password?: string;
+  /** Path of the file that holds the password. */
+  readonly passwordFile?: string;
 }
 
 /** `--kube-subnet-mgr`: the Nodes of a Kubernetes cluster are the store. */

@@ -3,6 +3,7 @@
 /** What each finding is about. A name is stable: people and programs look for it. */
 export const findingMeanings = {
   certificate: "A certificate that the connection to the store depends on has expired, or expires within 30 days.",
+  clock: "This host's clock is wrong: a certificate that is in use has not begun by it.",
   configuration: "The network configuration in the store differs from the configuration in force.",
   "device-setting": "A setting of a network device stops packets of containers, or could not be set.",
   "file-descriptors": "The agent has no file descriptor left, or nearly none: it cannot start programs or open files.",
@@ -33,7 +34,7 @@ export type FindingName = keyof typeof findingMeanings;
 /** Those of the checks of this host; the others are told by who keeps what they are about. */
 export type CheckName = Exclude<
   FindingName,
-  | ("certificate" | "configuration" | "file-descriptors" | "xtables-lock")
+  | ("certificate" | "clock" | "configuration" | "file-descriptors" | "xtables-lock")
   | ("lease-overlap" | "lease-taken" | "public-ip-shared")
 >;
 

@@ -41,6 +41,8 @@ export interface CertificateInUse {
   readonly role: "client" | "authority" | "server";
   /** The file, or the endpoint that showed it. */
   readonly source: string;
+  /** Missing where nobody looked. */
+  readonly startsAtMs?: number;
   readonly endsAtMs: number;
 }
 

@@ -1,8 +1,10 @@
 // Reaching etcd: encryption in every combination, Unix sockets, users and tokens, members that die.
 import { spawn } from "node:child_process";
 import { once } from "node:events";
-import { writeFile } from "node:fs/promises";
+import { mkdtemp, rm, writeFile } from "node:fs/promises";
 import { connect } from "node:http2";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { DEADLINE_MS } from "../../lab/wait.ts";
@@ -44,6 +46,37 @@ describe("TLS", () => {
       await using store = await openStore(endpoints, { tls: { caFile: pki.ca } });
       expect(await store.list(never)).toEqual([]);
     }
+  });
+
+  test.each([
+    [
+      "no certificate where one is wanted",
+      () => ({ to: strict, files: {} }),
+      /give --etcd-certfile and --etcd-keyfile/,
+    ],
+    [
+      "a certificate of another CA",
+      () => ({ to: strict, files: { certFile: other.clientCert, keyFile: other.clientKey } }),
+      /the store refuses this host's certificate .*client\.pem/,
+    ],
+    ["plain http:// to a server with TLS", () => ({ to: server, files: undefined }), /write https:/],
+  ])("the failure tells what to do: %s", async (_what, chosen, message) => {
+    const { to, files } = chosen();
+    const url = files === undefined ? to.endpoints.replace("https", "http") : to.endpoints;
+    await using store = await openStore(url, { tls: files === undefined ? {} : { caFile: pki.ca, ...files } });
+    await expect(store.list(never)).rejects.toMatchObject({ code: "STORE_UNAVAILABLE", message });
+  });
+
+  test("https:// to a server without TLS is told as that, and so is a key with a passphrase", async () => {
+    await using plain = await EtcdServer.start();
+    await using store = await openStore(plain.endpoints.replace("http", "https"), { tls: { caFile: pki.ca } });
+    await expect(store.list(never)).rejects.toMatchObject({ message: /write http:/ });
+    await pki.protectKey("client", "locked.key");
+    const tls = { caFile: pki.ca, certFile: pki.clientCert, keyFile: pki.file("locked.key") };
+    await expect(openStore(server.endpoints, { tls })).rejects.toMatchObject({
+      code: "CONFIG_INVALID",
+      message: /--etcd-keyfile .*locked\.key is protected by a passphrase/,
+    });
   });
 
   test("no scheme means TLS when files are given", async () => {
@@ -229,6 +262,21 @@ describe("authentication", () => {
     const error: unknown = await store.list(never).catch((reason: unknown) => reason);
     expect(error).toMatchObject({ code: "STORE_UNAUTHORIZED", retryable: false });
     expect(JSON.stringify([error, String(error)])).not.toContain("hunter2");
+  });
+
+  test("a password in a file is read again at each login", async () => {
+    const directory = await mkdtemp(join(tmpdir(), "flannel-password-"));
+    const passwordFile = join(directory, "password");
+    const open = () => openStore(server.endpoints, { username: "flannel", passwordFile });
+    await expect(open()).rejects.toMatchObject({ code: "CONFIG_INVALID", message: /--etcd-password-file .*ENOENT/ });
+    await writeFile(passwordFile, "\n");
+    await expect(open()).rejects.toMatchObject({ code: "CONFIG_INVALID", message: /must hold one line/ });
+    await writeFile(passwordFile, "not yet\n");
+    await using store = await open();
+    await expect(store.list(never)).rejects.toMatchObject({ code: "STORE_UNAUTHORIZED" });
+    await writeFile(passwordFile, "secret\n");
+    expect(await store.list(never)).toHaveLength(3);
+    await rm(directory, { recursive: true });
   });
 
   test("no user where one is needed, and a user without rights, are refused", async () => {

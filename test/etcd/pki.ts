@@ -48,6 +48,12 @@ export class Pki implements AsyncDisposable {
     return join(this.directory, name);
   }
 
+  /** Writes the key `<name>.key` once more, protected by a passphrase. */
+  async protectKey(name: string, file: string): Promise<void> {
+    const words = ["-aes256", "-passout", "pass:secret", "-out", this.file(file)];
+    await run("openssl", ["pkey", "-in", this.file(`${name}.key`), ...words]);
+  }
+
   /** Makes `<name>.key` and `<name>.pem`, signed by this authority; overwrites earlier ones. */
   async issue(name: string, alternativeName: string): Promise<void> {
     const request = this.file(`${name}.csr`);

@@ -330,3 +330,22 @@ describe("disks", () => {
     await agent.term();
   });
 });
+
+describe("a host that waits for a free subnet", () => {
+  it("takes up the configuration that gives it one", async () => {
+    const one = {
+      Network: "10.5.0.0/16",
+      SubnetMin: "10.5.101.0",
+      SubnetMax: "10.5.101.0",
+      Backend: { Type: "vxlan" },
+    };
+    await putConfig(scene.etcd, one);
+    await putPeers(scene.etcd, [storePeer(1)]);
+    const agent = scene.start(1);
+    await agent.untilEvent("lease.unavailable");
+    await putConfig(scene.etcd, { ...one, SubnetMax: "10.5.102.0" });
+    const { lease } = await agent.untilReady({ peers: 1 });
+    expect(lease?.subnet).toBe("10.5.102.0/24");
+    expect(agent.events("config.changed")).toHaveLength(1);
+  });
+});

@@ -45,3 +45,18 @@ test("the remedy for a certificate that the store renews is to wait, and to join
     { remedy: expect.stringContaining("restart flannel-store") },
   ]);
 });
+
+test("a clock behind the beginning of a certificate is the one thing to say", () => {
+  const early = { ...inUse("authority", "2026-03-02T00:00:00Z"), startsAtMs: Date.parse("2026-03-01T13:00:00Z") };
+  expect(certificateFindings([inUse("client", "2026-03-02T00:00:00Z"), early], etcd, nowMs)).toEqual([
+    {
+      name: "clock",
+      severity: "error",
+      evidence:
+        "this host's clock says 2026-03-01T12:00:00.000Z, but the CA certificate (authority.pem) begins on 2026-03-01T13:00:00.000Z",
+      remedy: "set this host's clock (timedatectl, chronyc makestep)",
+    },
+  ]);
+  const skewed = { ...early, startsAtMs: nowMs + 60_000, endsAtMs: nowMs + 90 * 86_400_000 };
+  expect(certificateFindings([skewed], etcd, nowMs)).toEqual([]);
+});

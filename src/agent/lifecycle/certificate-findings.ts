@@ -5,6 +5,8 @@ import type { CertificateInUse } from "../../store/subnet-store.ts";
 
 const DAY_MS = 86_400_000;
 const WARN_AHEAD_MS = 30 * DAY_MS;
+/** Clocks that nobody would call wrong. */
+const CLOCK_SKEW_MS = 5 * 60_000;
 
 const names: Readonly<Record<CertificateInUse["role"], string>> = {
   client: "this host's certificate",
@@ -22,6 +24,8 @@ export function certificateFindings(
   etcd: Pick<EtcdOptions, "endpoints" | "renewsCertificate">,
   nowMs: number,
 ): Finding[] {
+  const early = certificates.find(({ startsAtMs = 0 }) => startsAtMs > nowMs + CLOCK_SKEW_MS);
+  if (early !== undefined) return [clockFinding(early, nowMs)];
   const ending = certificates.filter((certificate) => endsSoon(certificate, nowMs));
   return ending.map(({ role, source, endsAtMs }) => {
     const hasEnded = endsAtMs <= nowMs;
@@ -35,6 +39,17 @@ export function certificateFindings(
       remedy: remedyFor(role, hasEnded, etcd),
     };
   });
+}
+
+/** A clock that is behind makes all certificates look wrong: that alone is said. */
+function clockFinding({ role, source, startsAtMs = 0 }: CertificateInUse, nowMs: number): Finding {
+  const [now, start] = [new Date(nowMs).toISOString(), new Date(startsAtMs).toISOString()];
+  return {
+    name: "clock",
+    severity: "error",
+    evidence: `this host's clock says ${now}, but ${names[role]} (${source}) begins on ${start}`,
+    remedy: "set this host's clock (timedatectl, chronyc makestep)",
+  };
 }
 
 function remedyFor(

@@ -60,7 +60,7 @@ export class ConfigNews {
   startingAnew(keys: readonly string[]): void {
     this.#logger.warn(
       "config.changed",
-      "the network configuration changed while the agent was down: restarting with the new one",
+      "the network configuration is another one before the agent has a lease by it: restarting with the new one",
       { keys },
     );
   }

@@ -145,7 +145,7 @@ describe("LeaseKeeper", () => {
     keeper.ownDeleted(revision(5));
     await eventually(() => expect(keeper.lease.revision).toEqual(revision(90)));
     expect(acquire).toHaveBeenCalledOnce();
-    expect(keeper.problem(Date.now())).toBeUndefined();
+    expect(keeper.problem()).toBeUndefined();
   });
 
   it("looks for its lease in a store that replaced the one before, whatever the revisions there are", async () => {
@@ -154,7 +154,7 @@ describe("LeaseKeeper", () => {
     keeper.follow({ storeReplaced: true, ownDeletedAt: revision(5) });
     await eventually(() => expect(keeper.lease.revision).toEqual(revision(90)));
     expect(acquire).toHaveBeenCalledOnce();
-    expect(keeper.problem(Date.now())).toBeUndefined();
+    expect(keeper.problem()).toBeUndefined();
   });
 
   it("ignores old news of a deletion", async () => {
@@ -179,9 +179,7 @@ describe("LeaseKeeper", () => {
     const { keeper, onTaken } = await keep(renew);
     await using _keeper = keeper;
     keeper.ownWritten(seen(4, { adapterData: 8 }));
-    await eventually(() =>
-      expect(keeper.problem(Date.now())).toContain("another agent announces this host's public IP"),
-    );
+    await eventually(() => expect(keeper.problem()).toContain("another agent announces this host's public IP"));
     keeper.setAttributes({ ...attributes, backendType: "vxlan" });
     expect(onTaken).not.toHaveBeenCalled();
     expect(renew).not.toHaveBeenCalled();
@@ -193,7 +191,7 @@ describe("LeaseKeeper", () => {
     const { keeper } = await keep(renew, { lease: ownLease(1, { expiresAtMs: Date.now() + 60 }), pollMs: 5_000 });
     await using _keeper = keeper;
     keeper.ownWritten(seen(4, { adapterData: 8 }));
-    await eventually(() => expect(keeper.problem(0)).toContain("another agent"));
+    await eventually(() => expect(keeper.problem()).toContain("another agent"));
     await vi.advanceTimersToNextTimerAsync();
     for (let round = 0; round < 3; round++) {
       const sinceMs = Date.now();
@@ -214,7 +212,7 @@ describe("LeaseKeeper", () => {
     keeper.ownWritten(seen(4, { attributes: moved, adapterData: 8 }));
     await eventually(() => expect(keeper.lease.attributes).toEqual(moved));
     expect(onTaken).not.toHaveBeenCalled();
-    expect(keeper.problem(Date.now())).toBeUndefined();
+    expect(keeper.problem()).toBeUndefined();
   });
 
   it("tries again at once when the store is back", async () => {
@@ -247,7 +245,17 @@ describe("LeaseKeeper", () => {
     const fail: Renew = () => Promise.reject(new FlannelError("STORE_UNAVAILABLE", "away", { retryable: true }));
     const { keeper } = await keep(fail, { lease: ownLease(1, { expiresAtMs: Date.now() + 50 }) });
     await using _keeper = keeper;
-    expect(keeper.problem(Date.now())).toBeUndefined();
-    expect(keeper.problem(Date.now() + 60)).toContain("expired");
+    expect(keeper.problem()).toBeUndefined();
+    await eventually(() => expect(keeper.problem()).toContain("expired"));
+  });
+
+  it.each([-2, 2])("judges that by a clock that nobody sets: the wall clock jumps by %d days", async (days) => {
+    vi.useFakeTimers({ toFake: ["Date"] });
+    const fail: Renew = () => Promise.reject(new FlannelError("STORE_UNAVAILABLE", "away", { retryable: true }));
+    const { keeper } = await keep(fail, { lease: ownLease(1, { expiresAtMs: Date.now() + (days > 0 ? DAY_MS : 50) }) });
+    await using _keeper = keeper;
+    vi.setSystemTime(Date.now() + days * DAY_MS);
+    if (days > 0) expect(keeper.problem()).toBeUndefined();
+    else await eventually(() => expect(keeper.problem()).toContain("expired"));
   });
 });

@@ -8,6 +8,7 @@ import type { TableUpdate } from "../../lease/lease-table.ts";
 import type { SubnetStore } from "../../store/subnet-store.ts";
 import type { Logger } from "../../telemetry/logger.ts";
 import type { MetricsRecorder } from "../../telemetry/metrics/metrics.ts";
+import { LeaseLife } from "./lease-life.ts";
 
 export interface LeaseKeeperOptions {
   readonly store: SubnetStore;
@@ -57,8 +58,7 @@ export class LeaseKeeper implements AsyncDisposable {
   /** Why the store did not take what we wrote last. */
   #writeProblem: string | undefined;
   #wake: () => void = () => undefined;
-  /** Both clocks: the wall clock may jump back, the monotonic one stands still while the host sleeps. */
-  #renewAt = { monotonicMs: Number.POSITIVE_INFINITY, wallMs: Number.POSITIVE_INFINITY };
+  #life: LeaseLife;
   #failures = 0;
 
   private constructor(options: LeaseKeeperOptions) {
@@ -69,7 +69,7 @@ export class LeaseKeeper implements AsyncDisposable {
     this.#followWriteProblem();
     this.#signal = AbortSignal.any([options.signal, this.#abort.signal]);
     this.#signal.addEventListener("abort", () => this.#wake(), { once: true });
-    this.#planRenewal();
+    this.#life = new LeaseLife(options.lease.expiresAtMs, options.renewMarginMs);
     this.#done = this.#run();
   }
 
@@ -82,10 +82,9 @@ export class LeaseKeeper implements AsyncDisposable {
   }
 
   /** Why the lease cannot be relied on right now; undefined while it is ours and valid. */
-  problem(nowMs: number): string | undefined {
+  problem(): string | undefined {
     if (this.#conflict !== undefined) return this.#conflict;
-    const { expiresAtMs } = this.#lease;
-    if (expiresAtMs !== undefined && expiresAtMs <= nowMs) return "the lease has expired and could not be renewed";
+    if (this.#life.hasEnded) return "the lease has expired and could not be renewed";
     return this.#isDeleted ? "the lease was revoked: re-acquiring the lease" : undefined;
   }
 
@@ -178,7 +177,7 @@ export class LeaseKeeper implements AsyncDisposable {
     this.#deletedAt = undefined;
     this.#isGone = false;
     if (this.#conflict !== undefined) return;
-    if (this.#attributesChanged || this.#isRenewalDue()) await this.#renew();
+    if (this.#attributesChanged || this.#life.isRenewalDue) await this.#renew();
   }
 
   async #renew(): Promise<void> {
@@ -284,7 +283,7 @@ export class LeaseKeeper implements AsyncDisposable {
     this.#lease = lease;
     this.#known = lease.revision;
     this.#followWriteProblem();
-    this.#planRenewal();
+    this.#life = new LeaseLife(lease.expiresAtMs, this.#options.renewMarginMs);
     this.#options.onLease(lease);
   }
 
@@ -292,15 +291,6 @@ export class LeaseKeeper implements AsyncDisposable {
   #followWriteProblem(): void {
     this.#writeProblem = this.#lease.notWritten;
     this.#attributesChanged ||= this.#writeProblem !== undefined;
-  }
-
-  /** A lease shorter than the margin is renewed after a third of its life rather than in a loop. */
-  #planRenewal(): void {
-    const { expiresAtMs } = this.#lease;
-    const lifeMs = expiresAtMs === undefined ? Number.POSITIVE_INFINITY : expiresAtMs - Date.now();
-    const margin = this.#options.renewMarginMs;
-    const inMs = lifeMs > margin ? lifeMs - margin : lifeMs / 3;
-    this.#renewAt = { monotonicMs: performance.now() + inMs, wallMs: Date.now() + inMs };
   }
 
   #isNews(revision: Revision): boolean {
@@ -311,14 +301,10 @@ export class LeaseKeeper implements AsyncDisposable {
     return this.#isGone || this.#deletedAt !== undefined;
   }
 
-  #isRenewalDue(): boolean {
-    return performance.now() >= this.#renewAt.monotonicMs || Date.now() >= this.#renewAt.wallMs;
-  }
-
   async #sleep(): Promise<void> {
     if (this.#hasWork()) return;
     // While we must not renew, what is due does not count.
-    const untilRenewalMs = this.#conflict === undefined ? this.#renewAt.monotonicMs - performance.now() : POLL_MS;
+    const untilRenewalMs = this.#conflict === undefined ? this.#life.untilRenewalMs : POLL_MS;
     await this.#pause(Math.min(Math.max(untilRenewalMs, 10), this.#options.pollMs ?? POLL_MS));
   }
 

@@ -30,7 +30,7 @@ export interface StateSources {
 /** Every reason against `ready`, as of now. */
 export function currentReasons(sources: StateSources): StateReason[] {
   const { own, keeper, network, table, storeView, dropWatch, interfaceProblem, arePeersProgrammed } = sources;
-  const leaseProblem = keeper?.problem(Date.now()) ?? sources.recordProblem;
+  const leaseProblem = keeper?.problem() ?? sources.recordProblem;
   const { ageMs, obstacle, outage, refusal } = storeView;
   const dataPlaneProblem = network?.dataPlaneProblem;
   const hostFailures = network?.hostFailures ?? [];

@@ -261,6 +261,14 @@ describe("resolveAgentOptions", () => {
     expect(Object.isFrozen(options)).toBe(true);
   });
 
+  it("takes the password for etcd from a file, when nothing contradicts it", () => {
+    const file = "--etcd-password-file=/etc/p";
+    const { etcd } = run(["--etcd-username=u", file]).options;
+    expect(etcd).toMatchObject({ username: "u", passwordFile: "/etc/p" });
+    expect(failure(() => run([file]))).toContain("--etcd-password-file needs --etcd-username");
+    expect(failure(() => run(["--etcd-username=u", "--etcd-password=p", file]))).toContain("give one of them");
+  });
+
   it("refuses to have a certificate renewed that plain http:// does not use", () => {
     const files = ["--etcd-certfile=c", "--etcd-keyfile=k", "--etcd-cert-renew"];
     expect(failure(() => run(files))).toContain("--etcd-cert-renew needs https:// endpoints");

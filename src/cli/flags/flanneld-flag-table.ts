@@ -3,6 +3,7 @@ import { type Family, familyOf, tryParseAddress } from "../../ip/address.ts";
 import { cniFlags } from "./cni-flags.ts";
 import type { FlagDefinition } from "./flags.ts";
 import { kubernetesFlags } from "./kubernetes-flags.ts";
+import { storeFlags } from "./store-flags.ts";
 
 /** Undefined when `text` is empty or a usable address of the family. */
 function addressRule(family: Family): (text: string) => string | undefined {
@@ -21,7 +22,6 @@ function notEmptyRule(text: string): string | undefined {
   return text === "" ? "must not be empty" : undefined;
 }
 
-const store = "Store (etcd v3)";
 const external = "External interface";
 const lease = "Lease and files";
 const health = "Health checks";
@@ -30,82 +30,7 @@ const traffic = "Traffic rules";
 const general = "General";
 
 export const flanneldFlags: readonly FlagDefinition[] = [
-  {
-    name: "store",
-    kind: "string",
-    default: "etcd",
-    group: store,
-    valueName: "NAME",
-    description:
-      "Where leases are kept: `etcd`, or `embedded`: the agent runs its own flannel-store in the state directory, on " +
-      "127.0.0.1:2379 or the next free port.",
-    validate: (value) => (value === "etcd" || value === "embedded" ? undefined : "must be etcd or embedded"),
-  },
-  {
-    name: "etcd-endpoints",
-    kind: "string",
-    default: "http://127.0.0.1:4001,http://127.0.0.1:2379",
-    group: store,
-    valueName: "LIST",
-    description: "Comma-separated endpoints: http://, https:// or unix://. If one fails, the agent tries the next one.",
-  },
-  {
-    name: "etcd-prefix",
-    kind: "string",
-    default: "/coreos.com/network",
-    group: store,
-    valueName: "KEY",
-    description: "Prefix of all keys: the network config is at PREFIX/config, the leases under PREFIX/subnets.",
-    validate: notEmptyRule,
-  },
-  {
-    name: "etcd-cafile",
-    kind: "string",
-    default: "",
-    group: store,
-    valueName: "FILE",
-    description: "CA certificates to verify etcd's certificate with; the system's if not given.",
-  },
-  {
-    name: "etcd-certfile",
-    kind: "string",
-    default: "",
-    group: store,
-    valueName: "FILE",
-    description: "Client certificate for etcd; needs --etcd-keyfile.",
-  },
-  {
-    name: "etcd-keyfile",
-    kind: "string",
-    default: "",
-    group: store,
-    valueName: "FILE",
-    description: "Private key of --etcd-certfile.",
-  },
-  {
-    name: "etcd-cert-renew",
-    kind: "bool",
-    default: false,
-    group: store,
-    description:
-      "Let the store renew --etcd-certfile before it expires; for a flannel-store that this host joined (flannelctl join).",
-  },
-  {
-    name: "etcd-username",
-    kind: "string",
-    default: "",
-    group: store,
-    valueName: "NAME",
-    description: "User for etcd; used together with a password.",
-  },
-  {
-    name: "etcd-password",
-    kind: "string",
-    default: "",
-    group: store,
-    isSecret: true,
-    description: "Password for etcd. Prefer the environment variable, which other users cannot see.",
-  },
+  ...storeFlags,
   {
     name: "iface",
     kind: "strings",

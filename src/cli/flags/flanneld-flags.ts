@@ -98,9 +98,16 @@ function chosenStore(parsed: ParsedFlags): AgentOptions["store"] {
     throw new FlannelError("USAGE", "--kube-subnet-mgr keeps the leases in Kubernetes: remove --store");
   }
   if (text(parsed, "store") !== "embedded") return "etcd";
-  const given = ["endpoints", "cafile", "certfile", "keyfile", "cert-renew", "username", "password"].find((name) =>
-    parsed.sources.has(`etcd-${name}`),
-  );
+  const given = [
+    "endpoints",
+    "cafile",
+    "certfile",
+    "keyfile",
+    "cert-renew",
+    "username",
+    "password",
+    "password-file",
+  ].find((name) => parsed.sources.has(`etcd-${name}`));
   if (given === undefined) return "embedded";
   throw new FlannelError("USAGE", `--store=embedded keeps the leases on this host: remove --etcd-${given}`);
 }
@@ -134,14 +141,28 @@ function etcdOptions(parsed: ParsedFlags): EtcdOptions {
   if (renewsCertificate && /(^|,)\s*http:/i.test(endpoints)) {
     throw new FlannelError("USAGE", "--etcd-cert-renew needs https:// endpoints: http:// uses no certificate");
   }
-  const [username, password] = [text(parsed, "etcd-username"), text(parsed, "etcd-password")];
   return {
     endpoints,
     prefix: text(parsed, "etcd-prefix"),
     tls: { ...(caFile && { caFile }), ...(certFile && { certFile }), ...(keyFile && { keyFile }) },
     ...(renewsCertificate && { renewsCertificate }),
-    ...(username !== "" && password !== "" && { username, password }),
+    ...login(parsed),
   };
+}
+
+function login(parsed: ParsedFlags): Pick<EtcdOptions, "username" | "password" | "passwordFile"> {
+  const [username, password, passwordFile] = ["etcd-username", "etcd-password", "etcd-password-file"].map((name) =>
+    text(parsed, name),
+  );
+  if (passwordFile && password) {
+    throw new FlannelError("USAGE", "--etcd-password-file and --etcd-password are both given: give one of them");
+  }
+  if (passwordFile && !username) {
+    throw new FlannelError("USAGE", "--etcd-password-file needs --etcd-username, whose password it holds");
+  }
+  if (!username) return {};
+  if (passwordFile) return { username, passwordFile };
+  return password ? { username, password } : {};
 }
 
 /** Empty entries mean "no choice", so that `--iface=$IFACE` works with the variable unset. */

@@ -5,6 +5,7 @@ import { tryParseAddress } from "../../ip/address.ts";
 import type { CertificateInUse } from "../subnet-store.ts";
 import { type LoadedCredentials, loadCredentials } from "./credentials.ts";
 import { type EtcdEndpoint, type EtcdTlsFiles, parseEndpoints } from "./endpoints.ts";
+import { registerZonedTargets } from "./zoned-target.ts";
 
 export interface EtcdTimings {
   /** Longest wait for one answer from one endpoint, connecting included. */
@@ -66,6 +67,7 @@ export class EtcdChannels {
   /** Reads the certificate files; connects nowhere yet. Throws `CONFIG_INVALID`. */
   static async open(list: string, files: EtcdTlsFiles, timings: EtcdTimings): Promise<EtcdChannels> {
     const parsed = parseEndpoints(list, files);
+    registerZonedTargets();
     return new EtcdChannels(parsed, files, timings, await loadCredentials(files, parsed.isEncrypted));
   }
 

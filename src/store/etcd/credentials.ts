@@ -23,6 +23,7 @@ export async function loadCredentials(files: EtcdTlsFiles, isEncrypted: boolean)
   const ca = await readPem("--etcd-cafile", files.caFile);
   const cert = await readPem("--etcd-certfile", files.certFile);
   const key = await readPem("--etcd-keyfile", files.keyFile);
+  refuseEncryptedKey(files.keyFile, key);
   const ours = [
     ...(ca === undefined ? [] : [describeCertificate("authority", "--etcd-cafile", files.caFile, ca)]),
     ...(cert === undefined ? [] : [describeCertificate("client", "--etcd-certfile", files.certFile, cert)]),
@@ -32,7 +33,8 @@ export async function loadCredentials(files: EtcdTlsFiles, isEncrypted: boolean)
   const make = ({ host, url }: EtcdEndpoint) =>
     credentials.createFromSecureContext(context, {
       checkServerIdentity: (_sentName, certificate) => {
-        servers.set(url, { role: "server", source: url, endsAtMs: Date.parse(certificate.valid_to) });
+        const [startsAtMs, endsAtMs] = [Date.parse(certificate.valid_from), Date.parse(certificate.valid_to)];
+        servers.set(url, { role: "server", source: url, startsAtMs, endsAtMs });
         // The name sent in the TLS greeting is not always the one to verify: see channelOptions.
         return checkServerIdentity(host, certificate);
       },
@@ -66,6 +68,20 @@ async function readPem(flag: string, file: string | undefined): Promise<Buffer |
   }
 }
 
+/** PKCS #8 says it in its first line (RFC 7468), the older forms in their header (RFC 1421). */
+function refuseEncryptedKey(file: string | undefined, key: Buffer | undefined): void {
+  if (
+    key === undefined ||
+    !/^(?:-----BEGIN ENCRYPTED PRIVATE KEY|Proc-Type: 4,ENCRYPTED)/m.test(key.toString("latin1"))
+  ) {
+    return;
+  }
+  const message =
+    `--etcd-keyfile ${file} is protected by a passphrase, for which nobody can be asked: ` +
+    `write it without one, readable by root only (openssl pkey -in ${file} -out FILE)`;
+  throw new FlannelError("CONFIG_INVALID", message);
+}
+
 /**
  * Of several in one file the first is ours, and the one that ends last is what there is to trust at last. OpenSSL ignores
  * a CA file without a certificate in it, which would show as a puzzling handshake failure: refused here.
@@ -78,9 +94,11 @@ function describeCertificate(
 ): CertificateInUse {
   const texts = pem.toString("latin1").match(/-----BEGIN CERTIFICATE-----[^-]+-----END CERTIFICATE-----/g) ?? [];
   try {
-    const ends = [pem, ...texts].map((text) => Date.parse(new X509Certificate(text).validTo));
+    const all = [pem, ...texts].map((text) => new X509Certificate(text));
+    const ends = all.map(({ validTo }) => Date.parse(validTo));
     const endsAtMs = role === "client" ? (ends[0] ?? 0) : Math.max(...ends);
-    return { role, source: file ?? "", endsAtMs };
+    const startsAtMs = Date.parse(all[0]?.validFrom ?? "");
+    return { role, source: file ?? "", startsAtMs, endsAtMs };
   } catch (error) {
     const message = `${flag} ${file} has no certificate in PEM format: ${describeError(error)}`;
     throw new FlannelError("CONFIG_INVALID", message, { cause: error });

@@ -19,6 +19,10 @@ describe("accepted", () => {
     ],
     ["HTTP://etcd", { caFile: "", certFile: "", keyFile: "" }, ["http://etcd:2379"], false],
     ["http://[fd00::1]:2379", {}, ["http://[fd00::1]:2379"], false],
+    ["http://[fe80::1%eth0]:2379", {}, ["http://[fe80::1%eth0]:2379"], false],
+    ["https://[fe80::1%25br-lan.7]", {}, ["https://[fe80::1%br-lan.7]:2379"], true],
+    ["http://a:1,http://b:2,", {}, ["http://a:1", "http://b:2"], false],
+    ["http://a:1, ,", {}, ["http://a:1"], false],
     ["unix:///run/etcd.sock", {}, ["unix:///run/etcd.sock"], false],
     ["unix://localhost:1234", ca, ["unixs://localhost:1234"], true],
     ["unixs:///run/etcd.sock", {}, ["unixs:///run/etcd.sock"], true],
@@ -40,6 +44,9 @@ describe("accepted", () => {
   test("what is dialled and whose name the certificate must bear", () => {
     const [byAddress, byName] = parseEndpoints("https://[fd00::1]:1,https://etcd:2", {}).endpoints;
     expect(byAddress).toMatchObject({ target: "dns:[fd00::1]:1", host: "fd00::1" });
+    expect(parseEndpoints("https://[fe80::1%eth0]:1", {}).endpoints).toMatchObject([
+      { target: "ipv6-zone:[fe80::1%eth0]:1", host: "fe80::1" },
+    ]);
     expect(byName).toMatchObject({ target: "dns:etcd:2", host: "etcd" });
     expect(parseEndpoints("unixs:///s", {}).endpoints[0]).toMatchObject({ target: "unix:/s", host: "localhost" });
   });
@@ -47,7 +54,11 @@ describe("accepted", () => {
 
 test.each([
   ["", {}, /is empty/],
+  [",", {}, /is empty/],
   ["http://a:1,,http://b:1", {}, /is empty/],
+  ["http://[fe80::1%]:1", {}, /host or address and a port/],
+  ["http://[fe80::1%a b]:1", {}, /host or address and a port/],
+  ["http://10.0.0.1%eth0:1", {}, /host or address and a port/],
   ["http://a:1,https://b:1", {}, /mix http:\/\/ and https:\/\//],
   ["http://a:1,b:1", {}, /mix http:\/\/ and no scheme/],
   ["https://a:1", { certFile: "c" }, /without --etcd-keyfile/],

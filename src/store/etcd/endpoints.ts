@@ -41,11 +41,14 @@ const DEFAULT_PORT = 2379;
 const MAX_SOCKET_PATH_BYTES = 107;
 
 /**
- * Parses a comma-separated list: `http://`, `https://`, `unix://`, `unixs://` or no scheme (encrypted exactly when
+ * Parses a comma-separated list, whose end may be a comma: `http://`, `https://`, `unix://`, `unixs://` or no scheme (encrypted exactly when
  * files are given). Throws `CONFIG_INVALID` with the reason; secrets in an endpoint are not repeated.
  */
 export function parseEndpoints(list: string, files: EtcdTlsFiles): EtcdEndpoints {
-  const parsed = list.split(",").map((text) => parseEndpoint(text.trim()));
+  const texts = list.split(",").map((text) => text.trim());
+  // A comma too many at the end names nobody.
+  while (texts.length > 1 && texts.at(-1) === "") texts.pop();
+  const parsed = texts.map(parseEndpoint);
   const schemes = [...new Set(parsed.map(({ scheme }) => scheme))];
   const [scheme] = schemes;
   if (scheme === undefined || schemes.length > 1) {
@@ -56,11 +59,16 @@ export function parseEndpoints(list: string, files: EtcdTlsFiles): EtcdEndpoints
   const isEncrypted = scheme === "https" || scheme === "unixs" || (scheme !== "http" && hasFiles);
   const endpoints = parsed.map(({ address, host, isSocket }) => ({
     url: `${isSocket ? "unix" : "http"}${isEncrypted ? "s" : ""}://${address}`,
-    target: `${isSocket ? "unix" : "dns"}:${address}`,
+    target: `${targetScheme(address, isSocket)}:${address}`,
     host,
     isSocket,
   }));
   return { endpoints, isEncrypted, warnings: scheme === "http" && hasFiles ? [unusedFiles] : [] };
+}
+
+function targetScheme(address: string, isSocket: boolean): string {
+  if (isSocket) return "unix";
+  return address.includes("%") ? "ipv6-zone" : "dns";
 }
 
 /** Whether any file is given; a certificate and its key come together. */
@@ -101,15 +109,17 @@ function parseSocket(text: string, path: string) {
 }
 
 function parseHostAndPort(text: string, rest: string) {
-  const match = /^(?:\[([^\]]+)\]|([^:/]+))(?::(\d{1,5}))?\/?$/.exec(rest);
-  const [, bracketed, plain, portText] = match ?? [];
+  // The zone of a link-local address (RFC 6874), with or without URL escape: the interface it is on.
+  const match = /^(?:\[([^\]%]+)(?:%(?:25)?([\w.-]{1,15}))?\]|([^:/]+))(?::(\d{1,5}))?\/?$/.exec(rest);
+  const [, bracketed, zone, plain, portText] = match ?? [];
   const port = portText === undefined ? DEFAULT_PORT : Number(portText);
   const host = bracketed ?? plain ?? "";
   const isHost = bracketed === undefined ? isHostName(host) : host.includes(":") && tryParseAddress(host) !== undefined;
   if (!isHost || port < 1 || port > 65_535) {
     throw invalid(`endpoint ${show(text)} must be a host or address and a port, such as http://10.0.0.1:2379`);
   }
-  return { address: bracketed === undefined ? `${host}:${port}` : `[${host}]:${port}`, host, isSocket: false };
+  const inZone = zone === undefined ? host : `${host}%${zone}`;
+  return { address: bracketed === undefined ? `${host}:${port}` : `[${inZone}]:${port}`, host, isSocket: false };
 }
 
 function isHostName(host: string): boolean {

@@ -6,8 +6,10 @@ import type { CertificateInUse } from "../subnet-store.ts";
 import { AuthToken } from "./auth-token.ts";
 import { defaultTimings, type EtcdChannel, EtcdChannels, type EtcdTimings } from "./channels.ts";
 import { ClusterMembers } from "./cluster-members.ts";
+import { connectionHint } from "./connection-hint.ts";
 import type { EtcdTlsFiles } from "./endpoints.ts";
 import { fromGrpc, isServiceError, isTokenRejected, isUnreachable } from "./etcd-errors.ts";
+import { LoginPassword } from "./login-password.ts";
 import { type CallContext, callStreamOnce, callUnary, methods, openStream, type RpcMethod } from "./rpc.ts";
 
 export interface EtcdConnectionOptions {
@@ -17,6 +19,8 @@ export interface EtcdConnectionOptions {
   /** "" or missing: no authentication by password. */
   readonly username?: string;
   readonly password?: string;
+  /** Instead of `password`: the file that holds it. */
+  readonly passwordFile?: string;
   readonly timings?: Partial<EtcdTimings>;
 }
 
@@ -39,18 +43,23 @@ export class EtcdConnection implements AsyncDisposable {
   readonly #token: AuthToken;
   readonly #lifetime = new AbortController();
 
-  private constructor(options: EtcdConnectionOptions, channels: EtcdChannels, timings: EtcdTimings) {
+  private constructor(
+    options: EtcdConnectionOptions,
+    channels: EtcdChannels,
+    password: LoginPassword,
+    timings: EtcdTimings,
+  ) {
     this.timings = timings;
     this.#channels = channels;
-    const { username: name = "", password = "" } = options;
-    this.#token = new AuthToken(name === "" ? undefined : () => this.#authenticate(name, password));
+    const { username: name = "" } = options;
+    this.#token = new AuthToken(name === "" ? undefined : async () => this.#authenticate(name, await password.read()));
   }
 
-  /** Reads the certificate files; connects at the first call. Throws `CONFIG_INVALID`. */
+  /** Reads the certificate and password files; connects at the first call. Throws `CONFIG_INVALID`. */
   static async open(options: EtcdConnectionOptions): Promise<EtcdConnection> {
     const timings = { ...defaultTimings, ...options.timings };
     const channels = await EtcdChannels.open(options.endpoints, options.tls ?? {}, timings);
-    return new EtcdConnection(options, channels, timings);
+    return new EtcdConnection(options, channels, await LoginPassword.open(options), timings);
   }
 
   /** Of the endpoints, without secrets. */
@@ -133,6 +142,12 @@ export class EtcdConnection implements AsyncDisposable {
     };
   }
 
+  /** Classifies what a call or stream at the endpoint `url` failed with. */
+  toError(error: unknown, operation: string, url: string): FlannelError {
+    const facts = () => ({ url, certificates: this.certificates(), nowMs: Date.now() });
+    return fromGrpc(error, operation, url, (reason) => connectionHint(reason, facts()));
+  }
+
   certificates(): readonly CertificateInUse[] {
     return this.#channels.certificates();
   }
@@ -177,7 +192,7 @@ export class EtcdConnection implements AsyncDisposable {
         return await send(channel, context);
       } catch (error) {
         if (signal.aborted) throw cancelled(operation);
-        failure = fromGrpc(error, operation, channel.url);
+        failure = this.toError(error, operation, channel.url);
         if (!isUnreachable(error)) throw failure;
         this.#channels.leave(channel);
       }

@@ -10,9 +10,15 @@ export function isServiceError(error: unknown): error is ServiceError {
 
 /**
  * Classifies `error` of the call `operation` ("read the network config") to `endpoint` (its URL).
+ * `hint`: what an operator should look at when the endpoint is not available for that reason.
  * A FlannelError passes unchanged.
  */
-export function fromGrpc(error: unknown, operation: string, endpoint: string): FlannelError {
+export function fromGrpc(
+  error: unknown,
+  operation: string,
+  endpoint: string,
+  hint: (reason: string) => string | undefined = () => undefined,
+): FlannelError {
   if (error instanceof FlannelError) return error;
   if (!isServiceError(error)) {
     return new FlannelError("INTERNAL", `${operation} at etcd ${endpoint}: unexpected failure`, { cause: error });
@@ -41,7 +47,9 @@ export function fromGrpc(error: unknown, operation: string, endpoint: string): F
     const message = `${operation}: etcd ${endpoint} takes no writes: ${text}; compact and defragment it, then etcdctl alarm disarm`;
     return new FlannelError("STORE_UNAVAILABLE", message, { ...options, retryable: true });
   }
-  const message = `${operation}: etcd ${endpoint} is not available: ${text}`;
+  const advice = hint(text);
+  const reason = advice === undefined ? text : `${text}; ${advice}`;
+  const message = `${operation}: etcd ${endpoint} is not available: ${reason}`;
   return new FlannelError("STORE_UNAVAILABLE", message, { ...options, retryable: true });
 }
 

@@ -6,7 +6,6 @@ import { describeError, FlannelError, hasCode } from "../../errors.ts";
 import { type Event, Event_EventType, WatchRequest, type WatchResponse } from "../../etcd-api/etcd.ts";
 import type { KeyRange } from "../../etcd-api/key-space.ts";
 import type { EtcdConnection, EtcdStream } from "./etcd-connection.ts";
-import { fromGrpc } from "./etcd-errors.ts";
 import { OutageReasons } from "./outage-reasons.ts";
 import { methods, readStream } from "./rpc.ts";
 import type { StorePast } from "./store-past.ts";
@@ -110,7 +109,7 @@ async function* watchOnce(
   } catch (error) {
     opened.leaveEndpoint();
     if (timers.isOverdue) throw new FlannelError("STORE_UNAVAILABLE", `etcd ${url} does not answer`, { cause: error });
-    throw fromGrpc(error, "watch", url);
+    throw connection.toError(error, "watch", url);
   } finally {
     timers.stop();
     stream.cancel();

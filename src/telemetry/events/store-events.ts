@@ -24,7 +24,7 @@ export const storeEvents = {
 
   "config.applied": info("The agent applied a changed network configuration; the line has the keys."),
   "config.changed": warn(
-    "The network configuration changed while the agent was down; the agent restarts with the new one.",
+    "The network configuration changed while the agent was down or waited for a lease; the agent restarts with the new one.",
     "Re-create the containers of this host if its subnet changes.",
   ),
   "config.deleted": warn(

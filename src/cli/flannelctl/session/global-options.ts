@@ -94,6 +94,13 @@ const specs = {
     fallback: "",
     description: "password for etcd; prefer the variable, which ps does not show",
   },
+  passwordFile: {
+    name: "etcd-password-file",
+    variable: "FLANNELD_ETCD_PASSWORD_FILE",
+    argument: "path",
+    fallback: "",
+    description: "file that holds the password for etcd",
+  },
   kubeconfig: {
     name: "kubeconfig",
     variable: "FLANNELD_KUBECONFIG_FILE",
@@ -170,6 +177,7 @@ export function resolveGlobalOptions(parsed: Readonly<Record<string, unknown>>, 
       keyFile: storeValue(specs.keyFile),
       username: storeValue(specs.username),
       password: storeValue(specs.password),
+      passwordFile: storeValue(specs.passwordFile),
     },
   };
 }

@@ -41,6 +41,7 @@ export interface EtcdFlags {
   readonly keyFile: string;
   readonly username: string;
   readonly password: string;
+  readonly passwordFile: string;
 }
 
 export interface Invocation {

@@ -7,8 +7,8 @@ import { type GlobalOptions, type Invocation, remark } from "./invocation.ts";
 /** The store that the flags name. */
 export function storeOptions({ etcd, kubernetes }: Pick<GlobalOptions, "etcd" | "kubernetes">): StoreOptions {
   if (kubernetes !== undefined) return { type: "kubernetes", ...kubernetes };
-  const { endpoints, prefix, username, password, caFile, certFile, keyFile } = etcd;
-  return { type: "etcd", endpoints, prefix, username, password, tls: { caFile, certFile, keyFile } };
+  const { endpoints, prefix, username, password, passwordFile, ...tls } = etcd;
+  return { type: "etcd", endpoints, prefix, username, password, passwordFile, tls };
 }
 
 /** Throws `USAGE` when the connection flags contradict each other or name files that cannot be used. */
