@@ -1,8 +1,9 @@
 import { afterEach, beforeEach, expect, test } from "vitest";
+import { newDatabase } from "../../../test/support/store-database.ts";
 import { PutRequest } from "../../etcd-api/etcd.ts";
 import { refusals } from "../grpc/rpc-error.ts";
 import { CommitQueue } from "./commit-queue.ts";
-import { Database } from "./database.ts";
+import type { Database } from "./database.ts";
 import type { RevisionWriter } from "./revision-writer.ts";
 
 let database: Database;
@@ -11,7 +12,7 @@ let published: string[];
 let failures: unknown[];
 
 beforeEach(() => {
-  database = Database.open(":memory:");
+  database = newDatabase();
   published = [];
   failures = [];
   queue = new CommitQueue({

@@ -1,13 +1,13 @@
 import { afterEach, expect, test, vi } from "vitest";
+import { newDatabase } from "../../../test/support/store-database.ts";
 import { CommitQueue } from "./commit-queue.ts";
 import { Compactor } from "./compactor.ts";
-import { Database } from "./database.ts";
 
 afterEach(() => void vi.useRealTimers());
 
 test("the longest retention that can be asked for does not make the revision be noted down all the time", async () => {
   vi.useFakeTimers({ toFake: ["setInterval", "clearInterval"] });
-  using database = Database.open(":memory:");
+  using database = newDatabase();
   const onFailure = vi.fn();
   const queue = new CommitQueue({ database, revision: 1n, compactRevision: -1n, publish: () => undefined, onFailure });
   const noted = vi.spyOn(queue, "revision", "get");

@@ -3,9 +3,10 @@ import { DatabaseSync, type SQLInputValue } from "node:sqlite";
 import type { KeyValue } from "../../etcd-api/etcd.ts";
 import { noteLargeBuffer } from "../../sys/large-buffers.ts";
 import { type Change, firstChangeNumber, revisionOf } from "./change.ts";
+import { unusable } from "./database-files.ts";
 import type { KeyRange } from "./key-range.ts";
 import { unframeKeyValues } from "./key-value-frames.ts";
-import { SCHEMA_VERSION, schema } from "./schema.ts";
+import { SCHEMA_VERSION } from "./schema.ts";
 import { Statements } from "./statements.ts";
 
 export interface LeaseRow {
@@ -59,7 +60,7 @@ export class Database implements Disposable {
     this.#sql = new Statements(db);
   }
 
-  /** Opens or creates the file. Throws SQLite's errors, and when the file was made by another version. */
+  /** Throws SQLite's errors, and when the file was made by another version. */
   static open(file: string): Database {
     const db = new DatabaseSync(file);
     try {
@@ -67,9 +68,6 @@ export class Database implements Disposable {
       // for. Nobody else may open the file while we run.
       db.exec("PRAGMA locking_mode = EXCLUSIVE");
       const version = Number(db.prepare("PRAGMA user_version").get()?.["user_version"]);
-      // Before the first table: given-back pages can be cut off the file later. It writes even when nothing changes, for
-      // which a full disk has no room.
-      if (version === 0) db.exec("PRAGMA auto_vacuum = INCREMENTAL");
       db.exec("PRAGMA journal_mode = WAL");
       // FULL: a commit returns after fsync of the log. The log is kept small, the cache bounded. It is brought into the
       // file every 4,000 pages, not 1,000: pages that change again are written once, half the time of random writes.
@@ -77,8 +75,8 @@ export class Database implements Disposable {
       db.exec("PRAGMA wal_autocheckpoint = 4000");
       db.exec("PRAGMA journal_size_limit = 16777216");
       db.exec("PRAGMA cache_size = -2048");
-      if (version === 0) db.exec(`BEGIN IMMEDIATE; ${schema} COMMIT`);
-      else if (version !== SCHEMA_VERSION)
+      if (version === 0) throw unusable(`${file} has no tables`, file);
+      if (version !== SCHEMA_VERSION)
         throw new Error(
           `${file} has format ${version}, but this flannel-store reads format ${SCHEMA_VERSION}: use the version that wrote the file`,
         );

@@ -1,16 +1,17 @@
 // The store itself: keys with their history, leases, watchers, in one directory that belongs to this process. Knows
 // nothing of the network.
 import { randomBytes, randomInt } from "node:crypto";
-import { chmodSync, closeSync, openSync } from "node:fs";
 import { join } from "node:path";
 import type { RangeRequest, ResponseHeader } from "../../etcd-api/etcd.ts";
 import { CommitQueue } from "./commit-queue.ts";
 import { Compactor } from "./compactor.ts";
 import { Database, type Measure } from "./database.ts";
+import { prepareDatabaseFile } from "./database-files.ts";
 import { evaluateRange, measureRange, type RangeAnswer, type RangeRead, readOf } from "./evaluate-range.ts";
 import type { KeyRange } from "./key-range.ts";
 import { LeaseBook } from "./lease-book.ts";
 import type { RevisionWriter } from "./revision-writer.ts";
+import { createDatabase } from "./schema.ts";
 import type { Snapshot } from "./snapshot.ts";
 import { isDiskFull } from "./sqlite-error.ts";
 import { WatchHub } from "./watch-hub.ts";
@@ -59,12 +60,10 @@ export class EmbeddedStore implements AsyncDisposable {
     this.compactor = new Compactor(this.#queue, database, options);
   }
 
-  /** The caller made the directory and holds its lock. Throws SQLite's and file errors. */
+  /** The caller made the directory and holds its lock. Throws SQLite's and file errors, and for files that lost something. */
   static open(options: EmbeddedStoreOptions): EmbeddedStore {
     const file = join(options.directory, databaseFileName);
-    // SQLite gives its other files the mode of this one.
-    closeSync(openSync(file, "a", 0o600));
-    chmodSync(file, 0o600);
+    prepareDatabaseFile(file, createDatabase);
     const database = Database.open(file);
     try {
       return new EmbeddedStore(database, options);

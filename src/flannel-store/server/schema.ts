@@ -1,4 +1,5 @@
-// The tables of the SQLite file.
+// The tables of the SQLite file, and a new file with them.
+import { DatabaseSync } from "node:sqlite";
 
 export const SCHEMA_VERSION = 2;
 
@@ -6,7 +7,7 @@ export const SCHEMA_VERSION = 2;
  * `number` holds the revision and the place within it, see change.ts. Rows with a rowid, since others would put all but
  * the first kilobyte of a value on pages of their own. A missing frame says that the key was deleted.
  */
-export const schema = `
+const schema = `
   CREATE TABLE meta (name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;
   CREATE TABLE history (number INTEGER PRIMARY KEY, key BLOB NOT NULL, frame BLOB);
   CREATE INDEX history_by_key ON history (key);
@@ -25,3 +26,17 @@ export const schema = `
   );
   PRAGMA user_version = ${SCHEMA_VERSION};
 `;
+
+/** Makes an empty database in the file, which is empty. Throws SQLite's errors. */
+export function createDatabase(file: string): void {
+  const db = new DatabaseSync(file);
+  try {
+    // Before the first table: given-back pages can be cut off the file later.
+    db.exec("PRAGMA auto_vacuum = INCREMENTAL");
+    db.exec("PRAGMA journal_mode = WAL");
+    db.exec("PRAGMA synchronous = FULL");
+    db.exec(`BEGIN IMMEDIATE; ${schema} COMMIT`);
+  } finally {
+    db.close();
+  }
+}
