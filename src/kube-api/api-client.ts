@@ -4,7 +4,7 @@ import { Agent, type ClientRequest, request as httpRequest, type IncomingMessage
 import { type Duplex, PassThrough } from "node:stream";
 import { FlannelError } from "../errors.ts";
 import type { ApiAccess, Credentials } from "./api-access.ts";
-import { fromConnection, fromStatus, hasHttpStatus, type RequestSubject } from "./api-errors.ts";
+import { fromConnection, fromStatus, hasHttpStatus, notJson, type RequestSubject } from "./api-errors.ts";
 import { openSocket } from "./api-socket.ts";
 import type { Environment } from "./in-cluster.ts";
 import { proxyFromEnvironment } from "./proxy-choice.ts";
@@ -22,8 +22,8 @@ export interface ApiRequest extends RequestSubject {
 
 /** Until the first byte of an answer, and between two of them. */
 const ANSWER_TIMEOUT_MS = 8_000;
-/** A page of the largest Nodes there can be. */
-const MAX_ANSWER_BYTES = 256 * 1024 * 1024;
+/** Of one object: etcd takes 1.5 MiB. Lists are not read as a whole. */
+const MAX_ANSWER_BYTES = 16 * 1024 * 1024;
 const MAX_ERROR_BYTES = 64 * 1024;
 /** One watch, and a request or two beside it. */
 const MAX_CONNECTIONS = 6;
@@ -51,9 +51,18 @@ export class ApiClient implements AsyncDisposable {
     try {
       return JSON.parse(await readText(response, MAX_ANSWER_BYTES));
     } catch (error) {
-      if (!(error instanceof SyntaxError)) throw fromConnection(error, request, this.#current.host);
-      const message = `${request.operation}: ${this.#current.host} did not answer with JSON: is it an API server?`;
-      throw new FlannelError("STORE_UNAVAILABLE", message, { retryable: true });
+      throw error instanceof SyntaxError ? notJson(request) : fromConnection(error, request, this.#current.host);
+    }
+  }
+
+  /** Hands the answer on as it comes. Rejects as `call`, and when `take` throws. */
+  async pour(request: ApiRequest, signal: AbortSignal, take: (chunk: Uint8Array) => void): Promise<void> {
+    const response = await this.open(request, signal);
+    try {
+      for await (const chunk of response) take(chunk as Buffer);
+      if (!response.complete) throw new Error("the answer was cut off");
+    } catch (error) {
+      throw fromConnection(error, request, this.#current.host);
     }
   }
 

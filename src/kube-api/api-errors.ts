@@ -60,6 +60,12 @@ export function fromConnection(error: unknown, { operation }: RequestSubject, se
   );
 }
 
+/** Something answers there that is no API server. */
+export function notJson({ operation }: RequestSubject): FlannelError {
+  const message = `${operation}: the answer is no JSON: is there an API server at that address?`;
+  return new FlannelError("STORE_UNAVAILABLE", message, { retryable: true });
+}
+
 export function hasHttpStatus(error: unknown, ...statuses: readonly number[]): boolean {
   return error instanceof FlannelError && statuses.some((status) => error.details["httpStatus"] === status);
 }

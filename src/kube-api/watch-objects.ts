@@ -1,14 +1,15 @@
 // Follows all objects of one kind: lists them in pages, then watches from there with bookmarks. A watch that ends goes on
 // from where it was; what the server no longer knows (410) is listed again. Of each object only what `read` takes out of
-// it is kept, one page at a time.
+// it is kept, one object at a time.
 import type { IncomingMessage } from "node:http";
 import { setTimeout as delay } from "node:timers/promises";
 import { BackOff } from "../async/back-off.ts";
 import { describeError, FlannelError, hasCode } from "../errors.ts";
 import { tryParseJson } from "../json/try-parse-json.ts";
 import type { ApiClient } from "./api-client.ts";
-import { fromConnection, fromStatus, hasHttpStatus, retryAfterMs } from "./api-errors.ts";
-import { itemsOf, memberOf, textOf } from "./json-record.ts";
+import { fromConnection, fromStatus, hasHttpStatus, notJson, type RequestSubject, retryAfterMs } from "./api-errors.ts";
+import { memberOf, textOf } from "./json-record.ts";
+import { ListSplitter } from "./list-splitter.ts";
 
 export interface WatchTarget<T> {
   readonly path: string;
@@ -40,7 +41,7 @@ export const usualWatchTimings: WatchTimings = { silenceMs: 20_000, backOffFirst
 
 const PAGE_SIZE = 250;
 /** etcd takes objects of 1.5 MiB; their JSON is no longer than this. */
-const MAX_LINE_BYTES = 16 * 1024 * 1024;
+const MAX_OBJECT_BYTES = 16 * 1024 * 1024;
 /** The server ends a watch by itself after this time, and another one half as long: not all at once. */
 const WATCH_SECONDS = 300;
 /** A watch that lived that long was one: no back-off after it. */
@@ -104,12 +105,12 @@ export async function listAll<T>(
     };
     try {
       const subject = { operation: `list ${resource}`, verb: "list", resource } as const;
-      const page = await client.call({ ...subject, method: "GET", path, query }, signal);
-      for (const item of itemsOf(memberOf(page, "items"))) {
-        const object = read(item);
+      const splitter = new ListSplitter((item) => {
+        const object = read(tryParseJson(item));
         if (object !== undefined) objects.push(object);
-      }
-      const metadata = memberOf(page, "metadata");
+      }, MAX_OBJECT_BYTES);
+      await client.pour({ ...subject, method: "GET", path, query }, signal, (chunk) => splitter.push(chunk));
+      const metadata = memberOf(endOf(splitter, subject), "metadata");
       next = textOf(memberOf(metadata, "continue"));
       if (next === undefined) {
         return { type: "list", objects, resourceVersion: textOf(memberOf(metadata, "resourceVersion")) ?? "0" };
@@ -119,6 +120,15 @@ export async function listAll<T>(
       next = undefined;
       objects = [];
     }
+  }
+}
+
+/** The list without its items. */
+function endOf(splitter: ListSplitter, subject: RequestSubject): unknown {
+  try {
+    return splitter.end();
+  } catch (error) {
+    throw error instanceof SyntaxError ? notJson(subject) : error;
   }
 }
 
@@ -189,7 +199,7 @@ async function* linesOf(
       if (chunk.length === 0) continue;
       pending.push(chunk);
       pendingBytes += chunk.length;
-      if (pendingBytes > MAX_LINE_BYTES) throw new Error(`an event is longer than ${MAX_LINE_BYTES} bytes`);
+      if (pendingBytes > MAX_OBJECT_BYTES) throw new Error(`an event is longer than ${MAX_OBJECT_BYTES} bytes`);
     }
   } catch (error) {
     if (!isSilent) throw toFailure(error);
