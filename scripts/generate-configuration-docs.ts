@@ -56,8 +56,7 @@ Flags follow the rules of Go programs, as flannel's do:
 
 If a flag is not given, flanneld reads its environment variable, unless that is unset or empty; a repeatable flag gets one
 value from there. An unknown flag, a bad value in a flag or a variable, or a surplus argument ends flanneld with exit
-code 2. An unknown \`FLANNELD_\` variable only causes a warning. flanneld accepts flags marked "Not in this version" with
-their default value and refuses any other value. It accepts flags marked "No effect" with a warning, so that flannel's
+code 2. An unknown \`FLANNELD_\` variable only causes a warning. flanneld accepts flags marked "No effect" with a warning, so that flannel's
 command lines keep working.
 
 ${flagsMarkdown(flanneldFlags)}

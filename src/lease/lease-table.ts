@@ -18,6 +18,8 @@ export interface TableUpdate {
 
 export class LeaseTable {
   readonly #leases = new Map<string, Lease>();
+  /** Of `#leases`; undefined when it has to be made again. */
+  #peers: readonly Lease[] | undefined;
   readonly #unreadable = new Map<string, string>();
   /** Of `#leases`, those that a store which replaced another does not have. */
   readonly #missing = new Set<string>();
@@ -28,6 +30,7 @@ export class LeaseTable {
   /** Key of our own lease: never a peer. */
   setOwnKey(key: string | undefined): void {
     this.#ownKey = key;
+    this.#peers = undefined;
   }
 
   /** True once a store told the whole truth: from then on what is not here is gone. */
@@ -40,11 +43,10 @@ export class LeaseTable {
     return this.#revision;
   }
 
-  /** Leases of the others. */
-  peers(): Lease[] {
-    const peers: Lease[] = [];
-    for (const lease of this.#leases.values()) if (lease.key !== this.#ownKey) peers.push(lease);
-    return peers;
+  /** Leases of the others. The same array until one of them changes, so that its identity can key caches. */
+  peers(): readonly Lease[] {
+    this.#peers ??= [...this.#leases.values()].filter(({ key }) => key !== this.#ownKey);
+    return this.#peers;
   }
 
   /** Peers that the store does not know since it was replaced; they count as peers until `forgetMissing`. */
@@ -55,7 +57,7 @@ export class LeaseTable {
   /** Returns how many peers there were. */
   forgetMissing(): number {
     const forgotten = this.#missing.size;
-    for (const key of this.#missing) this.#leases.delete(key);
+    for (const key of this.#missing) this.#remove(key);
     this.#missing.clear();
     return forgotten;
   }
@@ -67,7 +69,7 @@ export class LeaseTable {
   /** Peers remembered from an earlier run, until the store answers. Ignored once it did. */
   seed(leases: readonly Lease[]): void {
     if (this.#hasSnapshot) return;
-    for (const lease of leases) this.#leases.set(lease.key, lease);
+    for (const lease of leases) this.#set(lease.key, lease);
   }
 
   apply(change: LeaseChange): TableUpdate {
@@ -88,7 +90,7 @@ export class LeaseTable {
         this.#missing.add(key);
         continue;
       }
-      this.#leases.delete(key);
+      this.#remove(key);
       if (key !== this.#ownKey) peersChanged = true;
     }
     // Also when the table did not hold it: a lease acquired just before may be gone by now.
@@ -131,13 +133,23 @@ export class LeaseTable {
     return { peersChanged, ...(ownDeletedAt !== undefined && { ownDeletedAt }), ...(ownWritten && { ownWritten }) };
   }
 
+  #set(key: string, lease: Lease): void {
+    this.#peers = undefined;
+    this.#leases.set(key, lease);
+  }
+
+  #remove(key: string): boolean {
+    this.#peers = undefined;
+    return this.#leases.delete(key);
+  }
+
   #followTo(revision: Revision): void {
     if (this.#revision === undefined || revision.isAfter(this.#revision)) this.#revision = revision;
   }
 
   #delete(key: string): boolean {
     this.#missing.delete(key);
-    return this.#leases.delete(key);
+    return this.#remove(key);
   }
 
   /** Returns whether anything a planner reads changed. */
@@ -146,7 +158,7 @@ export class LeaseTable {
     const isReplacement = !this.#missing.delete(lease.key) && this.#forgetOwner(lease);
     const known = this.#leases.get(lease.key);
     if (known !== undefined && sameContent(known, lease)) return isReplacement;
-    this.#leases.set(lease.key, lease);
+    this.#set(lease.key, lease);
     return true;
   }
 

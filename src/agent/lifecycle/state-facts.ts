@@ -1,6 +1,6 @@
 // Gathers from the agent's parts what its state is judged by.
 
-import type { OwnLease } from "../../lease/lease.ts";
+import type { Lease, OwnLease } from "../../lease/lease.ts";
 import type { LeaseTable } from "../../lease/lease-table.ts";
 import { type AddressConflict, addressConflicts } from "./address-conflicts.ts";
 import { type StateReason, stateReasons, worstFirst } from "./agent-state.ts";
@@ -70,8 +70,17 @@ export function currentReasons(sources: StateSources): StateReason[] {
 /** None while the table lags behind our own lease: it may still hold the one that we gave up for it. */
 export function currentAddressConflicts(own: OwnLease | undefined, table: LeaseTable): readonly AddressConflict[] {
   const isBehind = own !== undefined && (table.revision === undefined || own.revision.isAfter(table.revision));
-  return own === undefined || isBehind ? [] : addressConflicts(own, table.peers());
+  if (own === undefined || isBehind) return [];
+  const peers = table.peers();
+  const known = lastConflicts.get(peers);
+  if (known?.own === own) return known.conflicts;
+  const conflicts = addressConflicts(own, peers);
+  lastConflicts.set(peers, { own, conflicts });
+  return conflicts;
 }
+
+/** By the array of peers, which is the same until one changes: thousands of them are not gone through every two seconds. */
+const lastConflicts = new WeakMap<readonly Lease[], { own: OwnLease; conflicts: readonly AddressConflict[] }>();
 
 function evidenceOf(findings: readonly { readonly evidence: string }[] = []): string[] {
   return findings.map(({ evidence }) => evidence);
