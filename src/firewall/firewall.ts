@@ -1,5 +1,6 @@
 // Keeps the traffic rules as they are wanted: writes differences in one transaction each, notices what others change,
 // removes what an earlier mode left. The only one who runs nft and iptables to change something.
+import { setTimeout as delay } from "node:timers/promises";
 import { describeError, FlannelError } from "../errors.ts";
 import { type Family, familyOf, type Prefix } from "../ip/address.ts";
 import type { NfTablesGeneration, NfTablesTouch } from "../netlink/nftables/nf-tables.ts";
@@ -38,6 +39,8 @@ export interface FirewallOptions {
  */
 const DEBOUNCE_MS = 100;
 const FORWARD_DROPS_MAX_AGE_MS = 30_000;
+/** For a pass under way: usually tens of milliseconds. */
+const LISTING_WAITS_MS = 1_000;
 const MAX_ROUNDS = 3;
 const FIRST_RETRY_MS = 1_000;
 const LAST_RETRY_MS = 60_000;
@@ -113,8 +116,12 @@ export class Firewall implements AsyncDisposable {
 
   /** Looks at everything anew, and changes nothing. Throws what a tool says, or that there is none. */
   async listing(): Promise<RuleListing> {
-    // Not in the lane: a write there may wait for what the listing is to explain.
     await this.#started;
+    // Not in the lane itself: a write there may wait for what the listing is to explain.
+    const late = new AbortController();
+    const waited = delay(LISTING_WAITS_MS, undefined, { signal: late.signal }).catch(() => undefined);
+    await Promise.race([this.#lane, waited]);
+    late.abort();
     if (this.#pass instanceof RulePass) return await this.#pass.list();
     throw this.#pass ?? closedError();
   }
