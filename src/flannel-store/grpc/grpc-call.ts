@@ -37,7 +37,8 @@ const REQUEST_MS = 10_000;
 /** A client that takes nothing of its answer for so long, or is not done with all of it by then, is given up. */
 const ANSWER_STALL_MS = 30_000;
 const ANSWER_MS = 900_000;
-const SMALL_REQUEST_BYTES = 4 * 1024;
+/** Less than what is counted for a call anyway. */
+const SMALL_BYTES = 4 * 1024;
 const COPIED_BYTES = 16 * 1024;
 /** Of a large answer; progress is noted after each. */
 const PIECE_BYTES = 256 * 1024;
@@ -118,7 +119,7 @@ export class GrpcCall {
       try {
         for (const message of reader.push(piece)) {
           if (this.isEnded) return;
-          if (isUnary) this.#request ??= this.#hold(message.length);
+          if (isUnary) this.#hold(message.length);
           onMessage(message);
         }
         this.#noteOwed(reader.isWithin, isUnary);
@@ -131,7 +132,11 @@ export class GrpcCall {
       this.#owedSinceMs = undefined;
       onEnd();
     });
-    this.#stream.once("close", () => this.#dropRequest());
+  }
+
+  /** To be called when the stream has closed. */
+  closed(): void {
+    this.#dropRequest();
   }
 
   /** The client's messages wait while it does not take ours. What it may send meanwhile is counted. */
@@ -170,7 +175,10 @@ export class GrpcCall {
     this.#start();
     this.#isEnded = true;
     if (message === undefined) this.#stream.end();
-    else this.#writeLast(message, reserved ?? this.#connection.account.add(message.length * this.#connection.copies));
+    else if (message.length <= SMALL_BYTES && this.#request === undefined) {
+      reserved?.release();
+      this.#stream.end(frame(message));
+    } else this.#writeLast(message, reserved ?? this.#connection.account.add(message.length * this.#connection.copies));
     this.#noteAnswered();
   }
 
@@ -241,12 +249,11 @@ export class GrpcCall {
     }
   }
 
-  /** A small request is never refused. */
-  #hold(bytes: number): Portion {
-    const { account } = this.#connection;
-    const portion = bytes <= SMALL_REQUEST_BYTES ? account.add(bytes) : account.take(bytes);
-    portion.isWorkedOn = true;
-    return portion;
+  /** A small request is part of what the call costs, and is never refused. */
+  #hold(bytes: number): void {
+    if (bytes <= SMALL_BYTES || this.#request !== undefined) return;
+    this.#request = this.#connection.account.take(bytes);
+    this.#request.isWorkedOn = true;
   }
 
   #noteOwed(isWithin: boolean, isUnary: boolean): void {

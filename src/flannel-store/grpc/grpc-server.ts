@@ -205,6 +205,7 @@ export class GrpcServer implements AsyncDisposable {
     stream.once("close", () => {
       room.endCall(entry);
       this.#calls.delete(call);
+      call.closed();
     });
     const path = headers[":path"] ?? "";
     const method = methods.get(path);
