@@ -127,7 +127,8 @@ async function condition(name: string) {
 }
 
 function ctl(agent: LabAgent, ...words: readonly string[]) {
-  const argv = [flannelctl, `--subnet-file=${agent.subnetFile}`, `--kubeconfig=${kubeconfig}`, ...words];
+  const node = `NODE_NAME=${agent.host.name}`;
+  const argv = ["env", node, flannelctl, `--subnet-file=${agent.subnetFile}`, `--kubeconfig=${kubeconfig}`, ...words];
   return tryRun(agent.host.namespace.command(argv));
 }
 
@@ -170,6 +171,7 @@ describe("two hosts", () => {
     await again.untilReady();
     expect((await api.node("h1")).metadata.resourceVersion, "a restart writes nothing").toBe(before);
     await again[Symbol.asyncDispose]();
+    await annotate("h1", { "public-ip": "203.0.113.5" });
     const gone = await ctl(again, "cleanup", "--release", "--all");
     expect({ stdout: gone.stdout, stderr: gone.stderr }).toMatchObject({
       stdout: expect.stringContaining("removed lease h1"),

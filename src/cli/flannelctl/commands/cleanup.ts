@@ -70,7 +70,12 @@ async function releaseOwnLease(
 async function deleteOwnLease(invocation: Invocation, agent: AbsentAgent, dryRun: boolean): Promise<string[]> {
   const { signal } = invocation;
   return await withStore(invocation, async (store) => {
-    const isOwn = ownLeaseTest(agent, (own, lease) => store.isSameGrant(own, lease));
+    const nodeName = invocation.options.kubernetes?.nodeName;
+    // Whoever names this host's Node says which lease it has; what that announces may be an overwrite.
+    const isOwn =
+      nodeName === undefined
+        ? ownLeaseTest(agent, (own, lease) => store.isSameGrant(own, lease))
+        : ({ key }: Lease) => key === nodeName;
     const released: string[] = [];
     for (const lease of await store.list(signal)) {
       if (!isOwn(lease)) continue;
