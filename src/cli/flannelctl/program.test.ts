@@ -82,6 +82,7 @@ test("options come from the command line, then the environment, then the default
       keyFile: "",
       username: "root",
       password: "secret",
+      passwordFile: "",
     },
   });
   expect(resolveGlobalOptions({ ...noFiles, socket: "/s", subnetFile: "/a/b" }, env)).toMatchObject({
