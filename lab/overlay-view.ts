@@ -75,7 +75,7 @@ function deviceLines(host: LabHost, own: LeaseView, form: OverlayForm): readonly
 }
 
 function peerLines(host: LabHost, peer: LeaseView, form: OverlayForm): readonly string[] {
-  const { vni = 1 } = form;
+  const { vni = 1, mtuBytes = 1500 } = form;
   const lines: string[] = [];
   const add = (device: string, subnet: string, mac: string | undefined, publicIp: string | undefined, end: string) => {
     if (form.backend === "host-gw" || (form.directRouting === true && isOnLanOf(host, publicIp))) {
@@ -83,7 +83,9 @@ function peerLines(host: LabHost, peer: LeaseView, form: OverlayForm): readonly 
       return;
     }
     const gateway = networkOf(subnet);
-    lines.push(`route ${subnet} via ${gateway} dev ${device}${end.replace(" pref", " onlink pref")}`);
+    // Containers of a dual-stack network have IPv4's MTU.
+    const mtu = peer.subnet === undefined ? "" : ` mtu ${mtuBytes - overheadBytes.v6}`;
+    lines.push(`route ${subnet} via ${gateway} dev ${device}${end.replace(" pref", ` onlink${mtu} pref`)}`);
     lines.push(`neigh ${device} ${gateway} lladdr ${mac} PERMANENT`);
     lines.push(`fdb ${device} ${mac} dst ${publicIp} self permanent`);
   };

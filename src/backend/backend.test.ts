@@ -86,11 +86,14 @@ const ipv6Lines = {
   route: "fd00:5:0:2::/64 via fd00:5:0:2:: dev flannel-v6.1 metric 1024 onlink pref medium",
 };
 
+/** Containers have IPv4's MTU. */
+const dualIpv6Lines = { ...ipv6Lines, route: ipv6Lines.route.replace("onlink", "onlink mtu 1430") };
+
 describe("vxlan", () => {
   it.each([
     ["IPv4", ipv4Only, [ipv4Lines], 1450, ["flannel.1"]],
     ["IPv6-only", ipv6Only, [ipv6Lines], 1430, ["flannel-v6.1"]],
-    ["dual-stack", dual, [ipv4Lines, ipv6Lines], 1430, ["flannel.1", "flannel-v6.1"]],
+    ["dual-stack", dual, [ipv4Lines, dualIpv6Lines], 1450, ["flannel.1", "flannel-v6.1"]],
   ])("plans %s as flannel does", (_name, network, families, mtuBytes, devices) => {
     const backend = backendOf(network, '"Type":"vxlan"');
     const plan = backend.plan(own, [peer(2)], facts);

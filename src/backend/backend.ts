@@ -4,7 +4,7 @@ import type { BackendKey } from "../config/backend-key.ts";
 import type { NetworkConfig } from "../config/network-config.ts";
 import type { HostState } from "../host/kinds/host-state.ts";
 import type { HostLink } from "../host/kinds/link-form.ts";
-import type { Address } from "../ip/address.ts";
+import type { Address, Family } from "../ip/address.ts";
 import type { Lease, LeaseAttributes, LeasedSubnets } from "../lease/lease.ts";
 import type { DescriptorKeeper } from "../sys/service-descriptors.ts";
 import type { Logger } from "../telemetry/logger.ts";
@@ -104,8 +104,11 @@ export interface Backend<Identity = unknown, RuntimePlan = unknown> {
   readonly needs: HostNeeds;
   /** Why upstream's flanneld could not take this network over, as a clause with its remedy; missing: it could. */
   readonly handoverObstacle?: string;
-  /** Overlay MTU in bytes, for subnet.env: what every family of a container's packets fits into. */
-  mtuBytes(facts: HostFacts<Identity>): number;
+  /**
+   * Overlay MTU of a family in bytes. The default, for subnet.env, is IPv4's where that is enabled, as upstream's: bridges
+   * and containers of one network agree on it. IPv6, which has less room, gets its own from devices and routes.
+   */
+  mtuBytes(facts: HostFacts<Identity>, family?: Family): number;
   /** What we announce. Throws `CONFIG_INVALID` when this host cannot serve the backend (e.g. host-gw behind NAT). */
   attributes(facts: HostFacts<Identity>): LeaseAttributes;
   /**

@@ -20,7 +20,7 @@ export interface CheckContext {
   readonly insideDevices?: readonly string[];
   /** Packets of peers also arrive, or only arrive, by the external interface itself. */
   readonly usesExternalDirectly?: boolean;
-  /** Largest packet between containers. */
+  /** Largest packet between containers, of the family with less room. */
   readonly overlayMtuBytes: number;
   /** What the backend asks of the host. */
   readonly needs: HostNeeds;

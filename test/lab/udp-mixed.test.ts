@@ -89,7 +89,7 @@ async function handsOver(
   await untilAllPing(pods);
 }
 
-it("carries IPv6 between hosts that announce it, and gives both families one MTU", async () => {
+it("carries IPv6 between hosts that announce it, and gives containers the MTU of IPv4", async () => {
   const config = {
     Network: "10.5.0.0/16",
     EnableIPv6: true,
@@ -98,7 +98,7 @@ it("carries IPv6 between hosts that announce it, and gives both families one MTU
   };
   await using cluster = await Cluster.start({ hosts: 2, ipv6: true, config });
   const [first, second] = [cluster.pod(1), cluster.pod(2)];
-  expect(first.mtuBytes).toBe(1452);
+  expect(first.mtuBytes).toBe(1472);
   await untilAllPing(cluster.pods);
   const { lease } = await cluster.agent(1).status();
   const entries = await cluster.etcd.list("/coreos.com/network/subnets/");
@@ -107,7 +107,7 @@ it("carries IPv6 between hosts that announce it, and gives both families one MTU
     '{"PublicIP":"192.168.50.11","PublicIPv6":"fd00:50::11","BackendV6Data":{"Port":8285}}',
   );
   const { namespace } = cluster.lan.host(1);
-  expect(await routes(namespace)).toContain("fd00:5::/48 dev flannel0 metric 1024 pref medium");
+  expect(await routes(namespace)).toContain("fd00:5::/48 dev flannel0 metric 1024 mtu 1452 pref medium");
   expect(await addresses(namespace, "flannel0")).toContain(`${lease?.ipv6Subnet?.split("/")[0]}/128`);
   const target = second.ipv6 ?? "";
   expect(await transfersUnharmed(first.namespace, second.namespace, target, 200_000_000)).toBe(true);

@@ -10,10 +10,11 @@ import { leaseEntryOf, leases } from "../../lab/lease-view.ts";
 import type { Namespace } from "../../lab/namespace.ts";
 import { expectedOverlay, type OverlayForm, overlayLines } from "../../lab/overlay-view.ts";
 import { attachPod, type Pod } from "../../lab/pod.ts";
-import { ContinuousPing, untilAllPing } from "../../lab/probe.ts";
+import { ContinuousPing, ping, untilAllPing } from "../../lab/probe.ts";
 import { type UpstreamForm, UpstreamPeer } from "../../lab/upstream-peer.ts";
 import { until, untilLines } from "../../lab/wait.ts";
 import { RawClient } from "../etcd/fixture.ts";
+import { transfersUnharmed } from "../support/traffic.ts";
 
 let cluster: Cluster;
 
@@ -166,10 +167,21 @@ async function staleObjects(host: Namespace, backend: "vxlan" | "host-gw"): Prom
   );
 }
 
+/** IPv4 packets as large as upstream's containers send them, unfragmented, and IPv6 TCP at its full speed, both ways. */
+async function expectFullSize(here: Pod, there: Pod): Promise<void> {
+  for (const [from, to] of [
+    [here, there],
+    [there, here],
+  ] as const) {
+    expect(await ping(from.namespace, to.ipv4 ?? "", { payloadBytes: 1450 - 28 })).toBeDefined();
+    expect(await transfersUnharmed(from.namespace, to.namespace, to.ipv6 ?? "", 2_000_000)).toBe(true);
+  }
+}
+
 describe("a dual-stack host of upstream", () => {
   afterAll(() => cluster[Symbol.asyncDispose]());
 
-  it("is taken over and left again; its IPv6 device only gets the MTU that fits", async () => {
+  it("is taken over and left again; its IPv6 only gets the MTU that fits, and packets of full size pass", async () => {
     const network = { Network: "10.5.0.0/16", EnableIPv6: true, IPv6Network: "fd00:5::/48" };
     const config = { ...network, Backend: { Type: "vxlan" } };
     cluster = await Cluster.start({ hosts: 2, ipv6: true, withoutAgent: [1], config });
@@ -182,14 +194,20 @@ describe("a dual-stack host of upstream", () => {
     const [here, there] = [await attachPod(host, peer.subnetEnv), cluster.pod(2)];
     await untilAllPing([here, there]);
     await untilAddressesSettled();
+    expect([here.mtuBytes, there.mtuBytes]).toEqual([1450, 1450]);
+    await expectFullSize(here, there);
     const device = await link(host.namespace, "flannel.1");
     const deviceV6 = await link(host.namespace, "flannel-v6.1");
     await expectNoLoss(here, there, async () => {
       await cluster.startAgent(1).untilReady({ peers: 1 });
       await untilConsistent(cluster.agent(1), { backend: "vxlan" });
+    });
+    await expectFullSize(here, there);
+    await expectNoLoss(here, there, async () => {
       await cluster.agent(1).term();
       await (await start()).sync();
     });
+    await expectFullSize(here, there);
     expect(await link(host.namespace, "flannel.1")).toEqual(device);
     expect(await link(host.namespace, "flannel-v6.1")).toEqual({ ...deviceV6, mtuBytes: 1430 });
     const { key, value } = await leaseEntryOf(cluster.etcd, host.ipv4 ?? "");

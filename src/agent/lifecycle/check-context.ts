@@ -28,7 +28,7 @@ export function checkContext(known: NetworkFacts): CheckContext {
     usesExternalDirectly:
       backend.devices.length === 0 ||
       plan.state.route?.some(({ device }) => device === externalInterface.name) === true,
-    overlayMtuBytes: backend.mtuBytes(facts),
+    overlayMtuBytes: Math.min(...[...selection.families].map((family) => backend.mtuBytes(facts, family))),
     needs: backend.needs,
   };
 }

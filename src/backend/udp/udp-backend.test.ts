@@ -55,20 +55,21 @@ describe("forms", () => {
     });
   });
 
-  it("takes 28 bytes of the MTU, 48 with IPv6", () => {
-    expect([ipv4Only, dual].map((network) => backendOf(network).mtuBytes(facts))).toEqual([1472, 1452]);
+  it("takes 28 bytes of the MTU, 48 of IPv6's; containers have IPv4's where that is enabled", () => {
+    expect([ipv4Only, dual].map((network) => backendOf(network).mtuBytes(facts))).toEqual([1472, 1472]);
+    expect(backendOf(dual).mtuBytes(facts, 6)).toBe(1452);
   });
 
   it("plans one device with the whole network behind it", () => {
     expect(hostStateLines(backendOf(dual).plan(ownDual, [], facts).state)).toEqual([
-      "flannel0 mtu 1452 type tun",
+      "flannel0 mtu 1472 type tun",
       "net.ipv4.conf.flannel0.forwarding = 1, rp_filter != 1",
       "net.ipv6.conf.flannel0.disable_ipv6 = 0",
       "net.ipv6.conf.flannel0.accept_ra = 0",
       "inet 10.5.1.0/32 scope global flannel0",
       "inet6 fd00:5:0:1::/128 scope global flannel0",
       "10.5.0.0/16 dev flannel0",
-      "fd00:5::/48 dev flannel0 metric 1024 pref medium",
+      "fd00:5::/48 dev flannel0 metric 1024 mtu 1452 pref medium",
     ]);
   });
 

@@ -5,7 +5,7 @@ import type { HostAddress } from "../../host/kinds/address.ts";
 import type { TunLink } from "../../host/kinds/link-form.ts";
 import type { HostRoute } from "../../host/kinds/route-form.ts";
 import type { HostSysctl } from "../../host/kinds/sysctl.ts";
-import { addressBits, type Family, makePrefix, type Prefix, prefixAddress } from "../../ip/address.ts";
+import { addressBits, type Family, familyOf, makePrefix, type Prefix, prefixAddress } from "../../ip/address.ts";
 import { containsPrefix } from "../../ip/prefix.ts";
 import type { BackendData, Lease, LeaseAttributes, LeasedSubnets } from "../../lease/lease.ts";
 import type { TunnelPeer, TunnelState } from "../../tunnel/tunnel-state.ts";
@@ -68,8 +68,8 @@ class UdpBackend implements Backend<unknown, TunnelState> {
     this.devices = [this.#device];
   }
 
-  mtuBytes(facts: HostFacts): number {
-    return facts.externalInterface.mtuBytes - OVERHEAD_BYTES[this.#config.ipv6 === undefined ? 4 : 6];
+  mtuBytes(facts: HostFacts, family: Family = this.#config.ipv4 === undefined ? 6 : 4): number {
+    return facts.externalInterface.mtuBytes - OVERHEAD_BYTES[family];
   }
 
   /** As upstream: no backend type. IPv6 is announced with its port, which tells our hosts from upstream's. */
@@ -137,11 +137,15 @@ class UdpBackend implements Backend<unknown, TunnelState> {
     pool: AddressPool | undefined,
     reaches: readonly UdpReach[],
     leases: readonly Lease[],
-    { occupied }: HostFacts,
+    facts: HostFacts,
   ): readonly HostRoute[] {
     if (pool === undefined) return [];
-    const route = (destination: Prefix): HostRoute => ({ destination, device: this.#device, onLink: false });
     const { network } = pool;
+    const { occupied } = facts;
+    // The device has the MTU of the family with more room; the routes of the other one have their own.
+    const mtuBytes = this.mtuBytes(facts, familyOf(network));
+    const mtu = mtuBytes < this.mtuBytes(facts) ? { mtuBytes } : {};
+    const route = (destination: Prefix): HostRoute => ({ destination, device: this.#device, onLink: false, ...mtu });
     const isShared = hasHostInside(leases, network) || occupied.some((entry) => hidesBehind(network, entry));
     return isShared ? reaches.map(({ subnet }) => route(subnet)) : [route(network)];
   }

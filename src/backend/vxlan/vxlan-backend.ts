@@ -44,6 +44,8 @@ interface VxlanFamily {
   readonly pool: AddressPool;
   readonly device: string;
   readonly readings: WeakMap<Lease, { readonly reading: Reading }>;
+  /** Those with an MTU of their own. */
+  readonly routes: WeakMap<TunnelReach, HostRoute>;
 }
 
 /** A family's own end of the tunnel. */
@@ -91,8 +93,8 @@ class VxlanBackend implements Backend<VtepIdentity> {
     this.devices = this.#families.map(({ device }) => device);
   }
 
-  mtuBytes(facts: VxlanFacts): number {
-    return Math.min(...this.#families.map(({ family }) => this.#deviceMtuBytes(family, facts)));
+  mtuBytes(facts: VxlanFacts, family: Family = this.#config.ipv4 === undefined ? 6 : 4): number {
+    return this.#deviceMtuBytes(family, facts);
   }
 
   attributes(facts: VxlanFacts): LeaseAttributes {
@@ -118,15 +120,19 @@ class VxlanBackend implements Backend<VtepIdentity> {
       const vtep = ownVtep(family.family, own, facts);
       if (vtep === undefined) continue;
       this.#planDevice(family, vtep, facts, draft);
-      reached.push(planPeers(family, vtep, { all: peers, ours }, facts, this.#options.directRouting, draft));
+      const mtuBytes = this.#deviceMtuBytes(family.family, facts);
+      // Containers may have IPv4's: then the host itself has to say that a packet is too big.
+      const routeMtuBytes = mtuBytes < this.mtuBytes(facts) ? mtuBytes : undefined;
+      reached.push(
+        planPeers({ ...family, routeMtuBytes }, vtep, { all: peers, ours }, facts, this.#options.directRouting, draft),
+      );
     }
     const { skipped, ...state } = draft;
     return { state, plannedPeers: countLeases(ours, reached), skipped };
   }
 
   /**
-   * Each device takes what its own underlay can carry, so that an IPv4 device looks exactly like flannel's;
-   * subnet.env gets the smaller of the two.
+   * Each device takes what its own underlay can carry, so that an IPv4 device looks exactly like flannel's.
    */
   #deviceMtuBytes(family: Family, facts: VxlanFacts): number {
     const external = facts.externalInterface.mtuBytes;
@@ -161,7 +167,7 @@ class VxlanBackend implements Backend<VtepIdentity> {
 }
 
 function newFamily(family: Family, pool: AddressPool, device: string): VxlanFamily {
-  return { family, pool, device, readings: new WeakMap() };
+  return { family, pool, device, readings: new WeakMap(), routes: new WeakMap() };
 }
 
 /** The tunnel ends at the interface's own address: the kernel drops packets from a public IP this host does not have. */
@@ -173,7 +179,7 @@ function ownVtep(family: Family, own: LeasedSubnets, facts: VxlanFacts): OwnVtep
 }
 
 function planPeers(
-  family: VxlanFamily,
+  family: VxlanFamily & { readonly routeMtuBytes: number | undefined },
   vtep: OwnVtep,
   { all, ours }: { readonly all: readonly Lease[]; readonly ours: readonly Lease[] },
   facts: VxlanFacts,
@@ -204,10 +210,23 @@ function planPeers(
     } else {
       draft.neighbour.push(reach.neighbour);
       draft.fdb.push(reach.fdb);
-      draft.route.push(reach.route);
+      draft.route.push(routeWithMtu(family, reach));
     }
   }
   return accepted;
+}
+
+/** One object for each lease and MTU: what did not change is the same object in the next plan. */
+function routeWithMtu(
+  { routes, routeMtuBytes }: VxlanFamily & { readonly routeMtuBytes: number | undefined },
+  reach: TunnelReach,
+): HostRoute {
+  if (routeMtuBytes === undefined) return reach.route;
+  const known = routes.get(reach);
+  if (known?.mtuBytes === routeMtuBytes) return known;
+  const route = { ...reach.route, mtuBytes: routeMtuBytes };
+  routes.set(reach, route);
+  return route;
 }
 
 function readCached(family: VxlanFamily, lease: Lease): Reading {

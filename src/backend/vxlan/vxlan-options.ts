@@ -55,7 +55,7 @@ export const vxlanKeys: readonly BackendKey[] = [
     defaultText: "0: that of the external interface",
     maximum: 65535,
     description:
-      "MTU between the hosts. The MTU of containers is 50 lower, or 70 with IPv6. A value above that of the external " +
+      "MTU between the hosts. The MTU of containers is 50 lower; IPv6 packets, by device and routes, and containers of a network without IPv4 have 70 less. A value above that of the external " +
       "interface has no effect: the kernel refuses it.",
     live: true,
   },

@@ -15,6 +15,8 @@ export interface HostRoute {
   readonly gateway?: Address;
   /** Treat the gateway as reachable on the link without a covering route. */
   readonly onLink: boolean;
+  /** For the packets of this route, where it is lower than the device's MTU for others. */
+  readonly mtuBytes?: number;
 }
 
 /** A route of the main table that is ours, or stands where one of ours belongs. */
@@ -32,6 +34,7 @@ export interface ObservedRoute {
   /** RT_SCOPE_*. */
   readonly scope: number;
   readonly preferredSource?: Address;
+  readonly mtuBytes?: number;
   readonly nextHopId?: number;
   readonly isMultipath: boolean;
   /** Whether it may be removed when nobody wants it. */
@@ -66,6 +69,7 @@ export function isRouteSatisfied(
     desired.gateway === observed.gateway &&
     desired.device === observed.device &&
     desired.onLink === observed.onLink &&
+    desired.mtuBytes === observed.mtuBytes &&
     observed.type === rtn.unicast &&
     observed.scope === 0 &&
     !observed.isMultipath &&
@@ -96,6 +100,7 @@ export function routeLine(route: HostRoute, ownDevices: ReadonlySet<string>): st
   if (!ownDevices.has(route.device)) parts.push("proto", String(FLANNEL_PROTOCOL));
   if (family === 6) parts.push("metric 1024");
   if (route.onLink) parts.push("onlink");
+  if (route.mtuBytes !== undefined) parts.push(`mtu ${route.mtuBytes}`);
   if (family === 6) parts.push("pref medium");
   return parts.join(" ");
 }
@@ -111,5 +116,6 @@ export function observedRouteLine(route: ObservedRoute): string {
   if (route.preferredSource !== undefined) parts.push(`src ${route.preferredSource}`);
   if (route.metric !== 0) parts.push(`metric ${route.metric}`);
   if (route.onLink) parts.push("onlink");
+  if (route.mtuBytes !== undefined) parts.push(`mtu ${route.mtuBytes}`);
   return parts.join(" ");
 }

@@ -140,11 +140,12 @@ function requestFor(
   if (desired === undefined) return observed === undefined ? undefined : deletion(observed, host);
   const device = host.links.byName(desired.device);
   if (device === undefined) return undefined;
-  const { destination, gateway, onLink } = desired;
+  const { destination, gateway, onLink, mtuBytes } = desired;
   const protocol = protocolOn(desired.device, host.ownership.ownDevices);
+  const same = { destination, protocol, ...(mtuBytes === undefined ? {} : { mtuBytes }) };
   return nextHopId === undefined
-    ? writeRoute(mode, { destination, device, ...(gateway === undefined ? {} : { gateway }), onLink, protocol })
-    : writeRoute(mode, { destination, nextHopId, protocol });
+    ? writeRoute(mode, { ...same, device, ...(gateway === undefined ? {} : { gateway }), onLink })
+    : writeRoute(mode, { ...same, nextHopId });
 }
 
 function asObserved(route: HostRoute, nextHopId: number | undefined, { ownership }: Host): ObservedRoute {
@@ -153,6 +154,7 @@ function asObserved(route: HostRoute, nextHopId: number | undefined, { ownership
     device: route.device,
     ...(route.gateway === undefined ? {} : { gateway: route.gateway }),
     onLink: route.onLink,
+    ...(route.mtuBytes === undefined ? {} : { mtuBytes: route.mtuBytes }),
     protocol: protocolOn(route.device, ownership.ownDevices),
     metric: defaultMetric(familyOf(route.destination)),
     tos: 0,

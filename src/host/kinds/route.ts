@@ -99,6 +99,7 @@ function observedRoute(
     type: message.type,
     scope: message.scope,
     ...(message.preferredSource === undefined ? {} : { preferredSource: message.preferredSource }),
+    ...(message.mtuBytes === undefined ? {} : { mtuBytes: message.mtuBytes }),
     ...(message.nextHopId === undefined ? {} : { nextHopId: message.nextHopId }),
     isMultipath: message.isMultipath,
     isOurs,
@@ -113,6 +114,7 @@ function isFoundAgain(known: ObservedRoute, message: RouteMessage, host: Host): 
     known.gateway === message.gateway &&
     known.nextHopId === message.nextHopId &&
     known.onLink === message.onLink &&
+    known.mtuBytes === message.mtuBytes &&
     known.protocol === message.protocol &&
     known.type === message.type &&
     known.scope === message.scope &&
@@ -151,6 +153,7 @@ function deviationOf({ action, message }: Change<"route">, watch: Watch): Deviat
     known.type === route.type &&
     known.protocol === route.protocol &&
     known.nextHopId === route.nextHopId &&
+    known.mtuBytes === route.mtuBytes &&
     (route.nextHopId !== undefined ||
       (known.gateway === route.gateway && known.device === route.device && known.onLink === route.onLink));
   return isSame === (action === "new") ? undefined : lookAt(routeKind);
