@@ -59,6 +59,12 @@ export function packageContents(architecture: Architecture, version: string): Co
   return { version, architecture, files: files.toSorted((a, b) => (a.path < b.path ? -1 : 1)) };
 }
 
+/** All that `packageContents` takes from npm's registry, which it then does without. */
+export function fetchPackages(architecture: Architecture): void {
+  nodeRuntime(architecture);
+  nativePackage(architecture);
+}
+
 /** Writes flannel/ below `directory`. */
 export function writeContents({ files }: Contents, directory: string): void {
   for (const { path, mode, content } of files) {
