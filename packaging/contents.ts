@@ -90,6 +90,7 @@ function programFiles(): PackagedFile[] {
     ...fromCheckout("dist/build-stamp"),
     ...fromCheckout("bin/{flanneld,flannelctl,flannel-store,mk-docker-opts,mk-docker-opts.sh}", 0o755),
     ...fromCheckout("bin/launch.sh"),
+    ...fromCheckout("cni/flannel", 0o755),
     ...fromCheckout("deploy/*.service"),
   ];
 }
