@@ -171,8 +171,8 @@ describe("another lease", () => {
     const twin = { ...peer(8, "172.18.8.0/24"), publicIp: publicIp ?? "" };
     await putPeers(etcd, [twin]);
     await until(async () => (await reasonNames()).includes("public-ip-shared"), { what: "the twin to be told" });
-    const { findings, state } = await agent.status();
-    expect(state).toBe("notReady");
+    const { findings, reasons } = await agent.status();
+    expect(reasons).toContainEqual(expect.objectContaining({ name: "public-ip-shared", state: "degraded" }));
     expect(findings).toContainEqual(expect.objectContaining({ name: "public-ip-shared", severity: "error" }));
     await etcd.put(leaseKey(twin), JSON.stringify({ PublicIP: publicIp, PublicIPv6: null }));
     await until(async () => !(await reasonNames()).includes("public-ip-shared"), { what: "a reservation to be none" });

@@ -35,9 +35,9 @@ export const reasonDefinitions = {
       "Another lease covers addresses of this host's subnet: other hosts, at least those with upstream flannel, may send its packets elsewhere.",
   },
   "public-ip-shared": {
-    state: "notReady",
-    isImmediate: true,
-    argument: "Another lease announces this host's public IP: packets for one of the two hosts reach the other one.",
+    state: "degraded",
+    argument:
+      "Another lease announces this host's public IP. It may be what a lost host left; but if that host is alive, packets for one of the two reach the other one.",
   },
   "lease-retaken": {
     state: "notReady",
