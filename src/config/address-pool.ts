@@ -1,7 +1,15 @@
 // Derives and checks the room a family leases from, by flannel's rules (SubnetLen, SubnetMin, SubnetMax). Pure.
 import { FlannelError } from "../errors.ts";
-import { type Address, addressBits, addressToBigInt, type Family, type Prefix, prefixLength } from "../ip/address.ts";
-import { addToAddress, containsAddress, networkAddress, networkOf } from "../ip/prefix.ts";
+import {
+  type Address,
+  addressBits,
+  addressToBigInt,
+  type Family,
+  type Prefix,
+  parsePrefix,
+  prefixLength,
+} from "../ip/address.ts";
+import { addToAddress, containsAddress, networkAddress, networkOf, overlaps } from "../ip/prefix.ts";
 import type { AddressPool } from "./network-config.ts";
 
 /** What the configuration says; 0 and the zero address mean "not given", as in flannel. */
@@ -26,6 +34,19 @@ const rulesByFamily: Readonly<Record<Family, PoolRules>> = {
   6: { prefix: "IPv6", longestSubnet: 126, longestNetwork: 124, usualSubnet: 64 },
 };
 
+/** What no host forwards to another. Linux does forward 169.254.0.0/16 and 240.0.0.0/4. */
+const reservedByFamily: Readonly<Record<Family, readonly { readonly prefix: Prefix; readonly what: string }[]>> = {
+  4: [
+    { prefix: parsePrefix("127.0.0.0/8"), what: "the loopback addresses" },
+    { prefix: parsePrefix("224.0.0.0/4"), what: "the multicast addresses" },
+  ],
+  6: [
+    { prefix: parsePrefix("::/127"), what: "the unspecified and the loopback address" },
+    { prefix: parsePrefix("fe80::/10"), what: "the link-local addresses" },
+    { prefix: parsePrefix("ff00::/8"), what: "the multicast addresses" },
+  ],
+};
+
 /**
  * `leased`: subnets are leased from the pool, whose limits are checked. `given`: somebody else gives each host its subnet
  * (Kubernetes); then only the network counts, and SubnetLen, SubnetMin and SubnetMax mean nothing.
@@ -39,6 +60,11 @@ export function resolvePool(family: Family, input: PoolInput, use: PoolUse): Add
   if (input.network === undefined) throw invalid(key, undefined, `is missing, but ${enableKey(family)} is on`);
   const network = networkOf(input.network);
   if (prefixLength(network) === 0) throw invalid(key, network, "must not be the whole address space");
+  for (const reserved of reservedByFamily[family]) {
+    if (overlaps(network, reserved.prefix)) {
+      throw invalid(key, network, `must not overlap ${reserved.prefix}, ${reserved.what}: hosts do not forward it`);
+    }
+  }
   if (use === "given") return wholePool(family, network);
   const subnetLength = resolveSubnetLength(family, network, input.subnetLength);
   const size = 1n << BigInt(addressBits(family) - subnetLength);

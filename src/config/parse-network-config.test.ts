@@ -82,6 +82,9 @@ describe("parseNetworkConfig", () => {
   it.each([
     ["", "Network is missing"],
     ['"Network": "0.0.0.0/0"', "Network 0.0.0.0/0 must not be the whole address space"],
+    ['"Network": "127.0.0.0/16"', "Network 127.0.0.0/16 must not overlap 127.0.0.0/8, the loopback addresses"],
+    ['"Network": "96.0.0.0/3"', "Network 96.0.0.0/3 must not overlap 127.0.0.0/8"],
+    ['"Network": "239.1.0.0/16"', "Network 239.1.0.0/16 must not overlap 224.0.0.0/4, the multicast addresses"],
     ['"Network": "10.0.0.0/29"', "Network 10.0.0.0/29 is too small: its prefix must be at most /28"],
     ['"Network": "10.3.0.0/16", "SubnetLen": 31', "SubnetLen 31 must be at most 30"],
     ['"Network": "10.3.0.0/16", "SubnetLen": 17', "SubnetLen 17 must be at least 18"],

@@ -14,6 +14,7 @@ import {
 } from "../ip/address.ts";
 import { networkOf } from "../ip/prefix.ts";
 import { type JsonEntry, jsonEntries, jsonTypeOf } from "../json/json-entries.ts";
+import { describeJsonError } from "../json/json-error.ts";
 import { didYouMean, foldKey } from "../json/nearest.ts";
 import { invalid, type PoolUse, resolvePool } from "./address-pool.ts";
 import type { BackendKey, BackendKeysOf } from "./backend-key.ts";
@@ -102,7 +103,9 @@ function readEntries(text: string): JsonEntry[] {
   try {
     return jsonEntries(text);
   } catch (error) {
-    if (error instanceof SyntaxError) throw invalid("(document)", undefined, "is not valid JSON", error);
+    if (error instanceof SyntaxError) {
+      throw invalid("(document)", undefined, `is not valid JSON: ${describeJsonError(text)}`, error);
+    }
     throw invalid("(document)", undefined, `cannot be used: ${describeError(error)}`);
   }
 }
