@@ -66,6 +66,18 @@ test("a path is packed whole or refused", () => {
   fc.assert(property, propertyRuns(10_000));
 });
 
+test.each([
+  ["flannel:1", "docker.io/library/flannel:1"],
+  ["some/flannel:1", "docker.io/some/flannel:1"],
+  ["localhost/flannel:1", "localhost/flannel:1"],
+  ["ghcr.io/flannel-io/flannel:v1", "ghcr.io/flannel-io/flannel:v1"],
+])("containerd is told the whole name of %s", (name, qualified) => {
+  const file = join(directory, "image.tar");
+  writeImageArchive(file, { ...image, name }, 1);
+  const index = execFileSync("tar", ["-xOf", file, "index.json"], { encoding: "utf8" });
+  expect(JSON.parse(index).manifests[0].annotations["io.containerd.image.name"]).toBe(qualified);
+});
+
 test("an image is an OCI layout whose digests are true, and the same bytes each time", () => {
   const [first, second] = [join(directory, "first.tar"), join(directory, "second.tar")];
   expect(writeImageArchive(first, image, 1)).toBe(readFileSync(first).length);

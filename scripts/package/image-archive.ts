@@ -50,7 +50,7 @@ export function writeImageArchive(file: string, image: Image, level: Level): num
     layers: layers.map(({ blob }) => descriptorOf(blob)),
   });
   const tag = image.name.slice(image.name.lastIndexOf(":") + 1);
-  const named = { "io.containerd.image.name": image.name, "org.opencontainers.image.ref.name": tag };
+  const named = { "io.containerd.image.name": qualifiedName(image.name), "org.opencontainers.image.ref.name": tag };
   const platform = { architecture: image.architecture, os: "linux" };
   const index = {
     schemaVersion: 2,
@@ -73,6 +73,13 @@ export function writeImageArchive(file: string, image: Image, level: Level): num
   ]);
   writeFileSync(file, archive);
   return archive.length;
+}
+
+/** As container runtimes complete a short name: `flannel:1` is `docker.io/library/flannel:1`. */
+function qualifiedName(name: string): string {
+  const [first = "", ...rest] = name.split("/");
+  if (rest.length === 0) return `docker.io/library/${name}`;
+  return /[.:]|^localhost$/.test(first) ? name : `docker.io/${name}`;
 }
 
 function layerOf(entries: readonly TarEntry[], level: Level): { readonly blob: Blob; readonly diffId: string } {

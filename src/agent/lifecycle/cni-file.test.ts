@@ -11,12 +11,15 @@ import { CniFile } from "./cni-file.ts";
 let directory: string;
 let file: string;
 let template: string;
+let subnetFile: string;
 
 beforeEach(() => {
   directory = mkdtempSync(join(tmpdir(), "cni-file-"));
   file = join(directory, "net.d/10-flannel.conflist");
   template = join(directory, "cni-conf.json");
   writeFileSync(template, '{"name":"cbr0","plugins":[{"type":"flannel"}]}');
+  subnetFile = join(directory, "subnet.env");
+  writeFileSync(subnetFile, "");
 });
 
 afterEach(() => rmSync(directory, { recursive: true }));
@@ -36,7 +39,7 @@ function written(): string {
 }
 
 test("the file is written when packets can flow, and follows the MTU and the template", async () => {
-  await using cni = new CniFile({ file, template }, silentLogger);
+  await using cni = new CniFile({ file, template }, subnetFile, silentLogger);
   cni.follow(undefined);
   expect(written()).toBe("");
   cni.follow(content(1450));
@@ -52,7 +55,7 @@ test("the file is written when packets can flow, and follows the MTU and the tem
 });
 
 test("a template that cannot be used costs nothing but the change", async () => {
-  await using cni = new CniFile({ file, template }, silentLogger);
+  await using cni = new CniFile({ file, template }, subnetFile, silentLogger);
   cni.follow(content(1450));
   await until(() => written() !== "", { what: "the file" });
   const before = written();
@@ -63,12 +66,17 @@ test("a template that cannot be used costs nothing but the change", async () => 
 });
 
 test("a file of an earlier boot is withdrawn, one of this boot stays", async () => {
-  await using first = new CniFile({ file, template }, silentLogger);
+  await using first = new CniFile({ file, template }, subnetFile, silentLogger);
   first.follow(content(1450));
   await until(() => written() !== "", { what: "the file" });
-  await using _restarted = new CniFile({ file, template }, silentLogger);
+  await using _restarted = new CniFile({ file, template }, subnetFile, silentLogger);
   expect(written()).not.toBe("");
   utimesSync(file, 1, 1);
-  await using _rebooted = new CniFile({ file, template }, silentLogger);
+  await using _booted = new CniFile({ file, template }, subnetFile, silentLogger);
+  expect(written()).toBe("");
+  first.follow(content(1450));
+  await until(() => written() !== "", { what: "the file again" });
+  rmSync(subnetFile);
+  await using _emptied = new CniFile({ file, template }, subnetFile, silentLogger);
   expect(written()).toBe("");
 });

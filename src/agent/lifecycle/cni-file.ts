@@ -23,10 +23,11 @@ export class CniFile implements AsyncDisposable {
   #writtenKey = "";
   #failure = "";
 
-  constructor(options: CniOptions, logger: Logger) {
+  /** `subnetFile`: of this agent; it lies in /run, so that it is missing after a boot. */
+  constructor(options: CniOptions, subnetFile: string, logger: Logger) {
     this.#options = options;
     this.#logger = logger;
-    this.#withdrawOld();
+    if (versionOf(subnetFile) === "" || this.#isFromBeforeBoot()) this.#withdraw();
   }
 
   /** `content`: what this host's containers are to be told; undefined while packets cannot flow. Cheap when nothing changed. */
@@ -44,12 +45,15 @@ export class CniFile implements AsyncDisposable {
     await this.#file[Symbol.asyncDispose]();
   }
 
-  /** What a file from before this boot says, that pods can start, is not true yet. */
-  #withdrawOld(): void {
+  #isFromBeforeBoot(): boolean {
+    const found = statSync(this.#options.file, { throwIfNoEntry: false });
+    return found !== undefined && found.mtimeMs < Date.now() - bootAgeMs();
+  }
+
+  /** What a file of an earlier boot says, that pods can start, is not true yet. */
+  #withdraw(): void {
     const { file } = this.#options;
     try {
-      const bootedAtMs = Date.now() - bootAgeMs();
-      if (statSync(file).mtimeMs >= bootedAtMs) return;
       rmSync(file);
       this.#logger.info(
         "cni-conf.withdrawn",

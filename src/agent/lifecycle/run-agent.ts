@@ -121,7 +121,7 @@ async function runUntilEnd(
     logger.info("state.ignored", `ignoring the remembered state: ${reason}`, { file }),
   );
   const announcer = new StateAnnouncer(logger, keeper);
-  await using cniFile = options.cni && new CniFile(options.cni, logger);
+  await using cniFile = options.cni && new CniFile(options.cni, options.subnetFile, logger);
   const onSettled = () => {
     announcer.tell(report);
     cniFile?.follow(report.forContainers());
