@@ -1,10 +1,9 @@
 // The checks of this host for one network: all of them for a person, and those that the state depends on.
 import type { CheckContext } from "../../doctor/check.ts";
-import { forwardPolicy } from "../../doctor/checks/forward-policy.ts";
 import type { CheckFinding } from "../../doctor/finding.ts";
 import type { HostFacts } from "../../doctor/host-facts.ts";
 import type { PlannedWay } from "../../doctor/peer-ways.ts";
-import { forwardingFindings, Preflight } from "../../doctor/preflight.ts";
+import { dropChecks, forwardingFindings, Preflight } from "../../doctor/preflight.ts";
 import type { WayReport } from "../../doctor/way-report.ts";
 import { WayWatch } from "../../doctor/way-watch.ts";
 import type { MonitorMessage } from "../../netlink/rtnetlink/monitor.ts";
@@ -14,7 +13,7 @@ import type { Logger } from "../../telemetry/logger.ts";
 export interface HostChecksOptions {
   /** Stays the caller's. */
   readonly rtnetlink: Rtnetlink;
-  readonly findForwardDrops: () => Promise<HostFacts["forwardDrops"]>;
+  readonly findForwardDrops: (context: CheckContext) => Promise<HostFacts["forwardDrops"]>;
   readonly unreadableRules: () => HostFacts["unreadableRules"];
   /** As of now, without `insideDevices`. */
   readonly context: () => CheckContext;
@@ -31,7 +30,7 @@ export class HostChecks implements AsyncDisposable {
   constructor(options: HostChecksOptions) {
     const { rtnetlink, findForwardDrops, unreadableRules, context, logger, onChange } = options;
     this.#options = options;
-    this.#preflight = new Preflight(rtnetlink, findForwardDrops, unreadableRules);
+    this.#preflight = new Preflight(rtnetlink, () => findForwardDrops(this.#context()), unreadableRules);
     this.#ways = WayWatch.open({
       networks: context().networks,
       ownDevices: () => context().devices,
@@ -65,9 +64,9 @@ export class HostChecks implements AsyncDisposable {
     return all.sort((a, b) => Number(b.severity === "error") - Number(a.severity === "error"));
   }
 
-  /** Chains of others that drop forwarded packets. */
+  /** Chains of others that drop flannel's packets. */
   forwardDrops(): Promise<CheckFinding[]> {
-    return this.#preflight.evaluate(this.#context(), [forwardPolicy]);
+    return this.#preflight.evaluate(this.#context(), dropChecks);
   }
 
   /** Families in use that the kernel does not forward, and devices that do not. Reads a few files. */
