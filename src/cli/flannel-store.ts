@@ -7,6 +7,7 @@ import { exitCodeOfError, exitCodes } from "../exit-codes.ts";
 import type { ClusterService } from "../flannel-store/membership/cluster-service.ts";
 import type { StoreServer } from "../flannel-store/server/store-server.ts";
 import { readUsersFile } from "../flannel-store/server/users-file.ts";
+import { endProcess } from "../sys/end-process.ts";
 import { FileLock, holderText } from "../sys/file-lock.ts";
 import { ensureDirectory } from "../sys/files.ts";
 import { keepMemorySmall } from "../sys/memory-keeper.ts";
@@ -25,11 +26,12 @@ const STOP_WITHIN_MS = 4_500;
 /** How often it looks whether a certificate is due: the clock may be set at any time, after a boot most of all. */
 const LOOK_MS = 60_000;
 
-async function main(): Promise<void> {
+/** `told`: only its help or version was asked for. */
+async function main(): Promise<"served" | "told"> {
   const invocation = resolveStoreOptions(process.argv.slice(2));
   if (invocation.action !== "run") {
     process.stdout.write(invocation.action === "help" ? invocation.text : `${version}\n`);
-    return;
+    return "told";
   }
   setFlagsFromString(HEAP_FLAGS);
   using _memory = keepMemorySmall();
@@ -45,6 +47,7 @@ async function main(): Promise<void> {
   process.on("SIGHUP", () => reloadCertificates(server, options, cluster));
   await stopped;
   notifyService("STOPPING=1");
+  return "served";
 }
 
 /** Also when the agent that started us is gone: then its end of the channel closes. */
@@ -54,7 +57,7 @@ function stopSignal(): Promise<void> {
   for (const signal of ["SIGTERM", "SIGINT"] as const) {
     process.once(signal, () => {
       stop();
-      setTimeout(() => process.exit(exitCodes.failure), STOP_WITHIN_MS).unref();
+      setTimeout(() => endProcess(exitCodes.failure), STOP_WITHIN_MS).unref();
     });
   }
   return promise;
@@ -184,8 +187,9 @@ function readPem(flag: string, file: string): Buffer {
   }
 }
 
+let isAtOnce = false;
 try {
-  await main();
+  isAtOnce = (await main()) === "served";
 } catch (error) {
   const hint = hasCode(error, "USAGE") ? "\nflannel-store --help lists the flags" : "";
   process.stderr.write(
@@ -193,4 +197,5 @@ try {
   );
   process.exitCode = exitCodeOfError(error);
 }
+if (isAtOnce) endProcess(exitCodes.ok);
 process.exit();

@@ -5,6 +5,7 @@ import { runAgent } from "../agent/lifecycle/run-agent.ts";
 import { backends } from "../backend/registry.ts";
 import { hasCode } from "../errors.ts";
 import { type ExitCode, exitCodes } from "../exit-codes.ts";
+import { endProcess } from "../sys/end-process.ts";
 import { holdSpareDescriptors } from "../sys/spare-descriptors.ts";
 import { createLogger } from "../telemetry/create-logger.ts";
 import { version } from "../version.ts";
@@ -38,12 +39,12 @@ async function main(): Promise<ExitCode> {
   const stop = new AbortController();
   for (const signal of ["SIGTERM", "SIGINT"] as const) {
     process.on(signal, () => {
-      if (stop.signal.aborted) process.exit(exitCodes.failure);
+      if (stop.signal.aborted) endProcess(exitCodes.failure);
       logger.info("agent.stopping", `${signal} received: stopping; a second signal ends flanneld at once`);
       stop.abort();
       setTimeout(() => {
         logger.error("agent.stop-forced", "not stopped in time: ending now; kernel state stays");
-        process.exit(exitCodes.failure);
+        endProcess(exitCodes.failure);
       }, STOP_WITHIN_MS).unref();
     });
   }
@@ -56,7 +57,9 @@ async function main(): Promise<ExitCode> {
     reloads.add(reload);
     return { [Symbol.dispose]: () => void reloads.delete(reload) };
   };
-  return runAgent({ options, version, backends, logger, storeProgram, signal: stop.signal, onReload });
+  const code = await runAgent({ options, version, backends, logger, storeProgram, signal: stop.signal, onReload });
+  // Whatever a library still holds must not keep an agent alive that has released everything of its own.
+  return endProcess(code);
 }
 
 try {
@@ -66,5 +69,4 @@ try {
   process.stderr.write(`flanneld: ${error.message}\n${flanneldUsageHint}\n`);
   process.exitCode = exitCodes.usage;
 }
-// Whatever a library still holds must not keep an agent alive that has released everything of its own.
 process.exit();

@@ -166,6 +166,9 @@ export const close: (fd: number) => number = program.func("int close(int)");
 /** `int flock(int fd, int operation)` */
 export const flock: (fd: number, operation: number) => number = program.func("int flock(int, int)");
 
+/** `void _exit(int status)` */
+export const exitImmediately: (status: number) => void = program.func("void _exit(int)");
+
 /** `char *strerror(int errno)` */
 export const strerror: (errno: number) => string = program.func("const char *strerror(int)");
 

@@ -11,8 +11,9 @@ import { untilAllPing } from "../../lab/probe.ts";
 import { until } from "../../lab/wait.ts";
 import { echoesEverySize, transfersUnharmed } from "../support/traffic.ts";
 
-/** 1500 less the outer headers of IPv6. */
-const MTU = 1_452;
+/** 1500 less the outer headers of each family. */
+const MTU = 1_472;
+const IPV6_MTU = 1_452;
 const OUTER_BYTES = 28;
 const EXPEDITED = 0xb8;
 /** tshark's words for a checksum. */
@@ -116,7 +117,7 @@ function faultOf(frame: Frame): string | undefined {
     if (Number(frame["ip.dsfield"][0]) !== 0) return "outer DSCP or ECN";
   } else {
     if (outer6 === undefined || inner6 === undefined || more6.length > 0) return "not one IPv6 packet in another";
-    if (outer6 !== inner6 + 40 + 8 || inner6 + 40 > MTU) return `lengths ${outer6}, ${inner6}`;
+    if (outer6 !== inner6 + 40 + 8 || inner6 + 40 > IPV6_MTU) return `lengths ${outer6}, ${inner6}`;
     if (Number(frame["ipv6.tclass"][0]) !== 0) return "outer class";
   }
   const [outside, ...inside] = frame["udp.checksum.status"];
@@ -147,7 +148,7 @@ it("is nothing but whole packets with right checksums", async () => {
   ]);
   expect(transfers).toEqual([true, true, true, true]);
   for (const address of [two.ipv4 ?? "", two.ipv6 ?? ""]) {
-    expect(await echoesEverySize(one.namespace, two.namespace, address, 0, MTU + 1)).toBe("1454 of 1454 back, 0 wrong");
+    expect(await echoesEverySize(one.namespace, two.namespace, address, 0, MTU + 1)).toBe("1474 of 1474 back, 0 wrong");
     for (const words of [
       ["-s", "64000"],
       ["-s", "0"],
