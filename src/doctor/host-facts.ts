@@ -1,5 +1,5 @@
 // What checks judge: facts about this host, each gathered only when a check needs it. Types; gathering is gather-facts.ts.
-import type { PacketDrop } from "../firewall/hook-scan.ts";
+import type { ForwardDrop } from "../firewall/forward-drops.ts";
 import type { Family, Prefix } from "../ip/address.ts";
 import type { PolicyRouting } from "./policy-rules.ts";
 
@@ -16,8 +16,7 @@ export interface HostFacts {
     readonly addresses: readonly Prefix[];
     readonly attached: number;
   }[];
-  /** Rules and policies of other programs that drop flannel's traffic. */
-  readonly forwardDrops: readonly PacketDrop[];
+  readonly forwardDrops: readonly ForwardDrop[];
   /** Why places for traffic rules cannot be read. */
   readonly unreadableRules: readonly string[];
   /** UDP ports bound by sockets other than those of vxlan devices. */

@@ -10,7 +10,6 @@ import { kernelFeature } from "./checks/kernel-feature.ts";
 import { networkOverlap } from "./checks/network-overlap.ts";
 import { newDevices } from "./checks/new-devices.ts";
 import { outdatedBridge } from "./checks/outdated-bridge.ts";
-import { containerDrop, packetDrop } from "./checks/packet-drop.ts";
 import { policyRule } from "./checks/policy-rule.ts";
 import { portInUse } from "./checks/port-in-use.ts";
 import { rpFilter } from "./checks/rp-filter.ts";
@@ -27,8 +26,6 @@ export const preflightChecks: readonly Check[] = [
   rpFilter,
   externalMtu,
   forwardPolicy,
-  packetDrop,
-  containerDrop,
   rulesUnreadable,
   portInUse,
   policyRule,
@@ -53,9 +50,6 @@ export class Preflight {
     return runChecks(context, await this.#gatherer.gather(neededFacts(context, checks), context), checks);
   }
 }
-
-/** What is dropped by the rules of other programs. */
-export const dropChecks: readonly Check[] = [forwardPolicy, packetDrop, containerDrop];
 
 /** Families and devices that are not forwarded: a few files are read, so that it can be asked all the time. */
 export function forwardingFindings(context: CheckContext): CheckFinding[] {

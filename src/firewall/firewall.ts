@@ -10,8 +10,7 @@ import type { MetricsRecorder } from "../telemetry/metrics/metrics.ts";
 import { bridgeNetfilterProblem } from "./bridge-netfilter.ts";
 import { findEngines } from "./find-engines.ts";
 import type { FirewallStatus } from "./firewall-status.ts";
-import type { ScanContext } from "./hook-packets.ts";
-import { type PacketDrop, scanHooks } from "./hook-scan.ts";
+import { type ForwardDrop, nftForwardDrops } from "./forward-drops.ts";
 import { hasLegacyTables } from "./iptables-engine.ts";
 import type { RuleInputs } from "./plan-rules.ts";
 import { type RuleListing, RulePass } from "./rule-pass.ts";
@@ -32,8 +31,6 @@ export interface FirewallOptions {
   readonly signal: AbortSignal;
   /** After each pass that changed or failed something; must not throw. */
   readonly onChange?: () => void;
-  /** Another program changed rules that are not ours; must not throw. Legacy iptables announces nothing. */
-  readonly onForeignCommit?: () => void;
 }
 
 /**
@@ -59,12 +56,7 @@ export class Firewall implements AsyncDisposable {
   /** All commits up to this one are known to have left everything as wanted. */
   #coveredGeneration: number | undefined;
   #forwardDrops:
-    | {
-        readonly drops: readonly PacketDrop[];
-        readonly generation: number | undefined;
-        readonly context: string;
-        readonly atMs: number;
-      }
+    | { readonly drops: readonly ForwardDrop[]; readonly generation: number | undefined; readonly atMs: number }
     | undefined;
   #authors = new Set<string>();
   /** Commits that came while we looked and wrote: judged afterwards, when it is known which were ours. */
@@ -134,12 +126,9 @@ export class Firewall implements AsyncDisposable {
     throw this.#pass ?? closedError();
   }
 
-  /**
-   * Rules and policies of others that drop flannel's traffic, in whatever hook. `context` missing: as far as the rules that
-   * are wanted tell. Never rejects: what cannot be read is as it was when it was read last.
-   */
-  forwardDrops(context?: ScanContext): Promise<readonly PacketDrop[]> {
-    const advice = this.#lane.then(() => this.#findForwardDrops(context)).catch(() => this.#forwardDrops?.drops ?? []);
+  /** Chains that drop forwarded packets and in which we cannot, or were not to, put an accept before. Never rejects. */
+  forwardDrops(): Promise<readonly ForwardDrop[]> {
+    const advice = this.#lane.then(() => this.#findForwardDrops()).catch(() => []);
     this.#lane = advice.then(() => undefined);
     return advice;
   }
@@ -154,27 +143,17 @@ export class Firewall implements AsyncDisposable {
   }
 
   /** Asked often, and answered without starting a program as long as nothing can have changed. */
-  async #findForwardDrops(context = this.#contextOfInputs()): Promise<readonly PacketDrop[]> {
-    if (this.#isStopped) return [];
+  async #findForwardDrops(): Promise<readonly ForwardDrop[]> {
+    if (this.#isStopped || !(this.#pass instanceof RulePass)) return [];
     const generation = this.#monitor?.generation();
-    const [known, nowMs, contextText] = [this.#forwardDrops, performance.now(), JSON.stringify(context)];
+    const [known, nowMs] = [this.#forwardDrops, performance.now()];
     const isAnnounced = generation !== undefined && !hasLegacyTables();
-    if (known !== undefined && known.generation === generation && known.context === contextText) {
+    if (known !== undefined && known.generation === generation) {
       if (isAnnounced || nowMs - known.atMs < FORWARD_DROPS_MAX_AGE_MS) return known.drops;
     }
-    const drops = await scanHooks(context, this.#names);
-    this.#forwardDrops = { drops, generation, context: contextText, atMs: nowMs };
+    const drops = [...(await this.#pass.forwardDrops()), ...(await nftForwardDrops(this.#names))];
+    this.#forwardDrops = { drops, generation, atMs: nowMs };
     return drops;
-  }
-
-  #contextOfInputs(): ScanContext {
-    const families = this.#inputs?.families ?? [];
-    return {
-      networks: families.map(({ network }) => network),
-      ownSubnets: families.map(({ subnet }) => subnet),
-      tunnel: {},
-      inside: undefined,
-    };
   }
 
   get #isStopped(): boolean {
@@ -232,7 +211,6 @@ export class Firewall implements AsyncDisposable {
       this.#heldBack.push(() => this.#onCommit(generation, touched));
       return;
     }
-    if (touched.size === 0) this.#options.onForeignCommit?.();
     const covered = this.#coveredGeneration;
     if (covered === undefined) return;
     if (touched.size === 0) {

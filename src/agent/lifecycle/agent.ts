@@ -240,7 +240,6 @@ export class Agent implements AsyncDisposable {
       signal: this.#signal,
       occupied: { earlierSubnets: (own) => this.#earlier.besides(own), reached: () => this.#storeWay.reached() },
       onPass: () => this.settle(),
-      onForeignCommit: () => this.dropWatch.lookSoon(),
       onExternalInterface: (followed, previous) => this.#onExternalInterface(followed, previous),
       onIpv6Arrival: () => {
         tellIpv6Arrival(this.#parts.logger);

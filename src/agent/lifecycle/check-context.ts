@@ -1,8 +1,7 @@
 // What the checks of this host are told of one network.
 import type { Backend, BackendPlan, HostFacts } from "../../backend/backend.ts";
 import type { CheckContext } from "../../doctor/check.ts";
-import type { ScanContext } from "../../firewall/hook-packets.ts";
-import { type Family, familyOf, type Prefix } from "../../ip/address.ts";
+import type { Prefix } from "../../ip/address.ts";
 import type { LeasedSubnets } from "../../lease/lease.ts";
 import type { InterfaceOptions } from "../../underlay/interface-facts.ts";
 
@@ -31,26 +30,5 @@ export function checkContext(known: NetworkFacts): CheckContext {
       plan.state.route?.some(({ device }) => device === externalInterface.name) === true,
     overlayMtuBytes: Math.min(...[...selection.families].map((family) => backend.mtuBytes(facts, family))),
     needs: backend.needs,
-  };
-}
-
-/** What of our traffic the rules of other programs are tried with. */
-export function scanContext(context: CheckContext, { state }: BackendPlan): ScanContext {
-  const { networks, ownSubnets, externalInterface, insideDevices, needs } = context;
-  const tunnel: Partial<Record<Family, string>> = {};
-  for (const { destination, device } of state.route ?? []) tunnel[familyOf(destination)] ??= device;
-  for (const { address, device } of state.address ?? []) tunnel[familyOf(address)] = device;
-  const { name, address, ipv6Address } = externalInterface;
-  const addresses = [
-    ...(networks.some((network) => familyOf(network) === 4) || ipv6Address === undefined ? [address] : []),
-    ...(networks.some((network) => familyOf(network) === 6) ? [ipv6Address] : []),
-  ].filter((found) => found !== undefined);
-  const udpPort = needs.kernelDevice?.udpPort ?? needs.udpPort;
-  return {
-    networks,
-    ownSubnets,
-    tunnel,
-    inside: insideDevices?.[0],
-    ...(udpPort !== undefined && { outer: { device: name, udpPort, addresses } }),
   };
 }

@@ -1,9 +1,10 @@
 // The checks of this host for one network: all of them for a person, and those that the state depends on.
 import type { CheckContext } from "../../doctor/check.ts";
+import { forwardPolicy } from "../../doctor/checks/forward-policy.ts";
 import type { CheckFinding } from "../../doctor/finding.ts";
 import type { HostFacts } from "../../doctor/host-facts.ts";
 import type { PlannedWay } from "../../doctor/peer-ways.ts";
-import { dropChecks, forwardingFindings, Preflight } from "../../doctor/preflight.ts";
+import { forwardingFindings, Preflight } from "../../doctor/preflight.ts";
 import type { WayReport } from "../../doctor/way-report.ts";
 import { WayWatch } from "../../doctor/way-watch.ts";
 import type { MonitorMessage } from "../../netlink/rtnetlink/monitor.ts";
@@ -13,7 +14,7 @@ import type { Logger } from "../../telemetry/logger.ts";
 export interface HostChecksOptions {
   /** Stays the caller's. */
   readonly rtnetlink: Rtnetlink;
-  readonly findForwardDrops: (context: CheckContext) => Promise<HostFacts["forwardDrops"]>;
+  readonly findForwardDrops: () => Promise<HostFacts["forwardDrops"]>;
   readonly unreadableRules: () => HostFacts["unreadableRules"];
   /** As of now, without `insideDevices`. */
   readonly context: () => CheckContext;
@@ -30,7 +31,7 @@ export class HostChecks implements AsyncDisposable {
   constructor(options: HostChecksOptions) {
     const { rtnetlink, findForwardDrops, unreadableRules, context, logger, onChange } = options;
     this.#options = options;
-    this.#preflight = new Preflight(rtnetlink, () => findForwardDrops(this.#context()), unreadableRules);
+    this.#preflight = new Preflight(rtnetlink, findForwardDrops, unreadableRules);
     this.#ways = WayWatch.open({
       networks: context().networks,
       ownDevices: () => context().devices,
@@ -64,9 +65,9 @@ export class HostChecks implements AsyncDisposable {
     return all.sort((a, b) => Number(b.severity === "error") - Number(a.severity === "error"));
   }
 
-  /** Chains of others that drop flannel's packets. */
+  /** Chains of others that drop forwarded packets. */
   forwardDrops(): Promise<CheckFinding[]> {
-    return this.#preflight.evaluate(this.#context(), dropChecks);
+    return this.#preflight.evaluate(this.#context(), [forwardPolicy]);
   }
 
   /** Families in use that the kernel does not forward, and devices that do not. Reads a few files. */

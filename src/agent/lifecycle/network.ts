@@ -18,7 +18,7 @@ import { ExternalInterfaceWatch } from "../../underlay/external-interface-watch.
 import type { FollowedInterface } from "../../underlay/follow-interface.ts";
 import type { ScopedFailure } from "./agent-state.ts";
 import { withBlackholes } from "./blackholes.ts";
-import { checkContext, scanContext } from "./check-context.ts";
+import { checkContext } from "./check-context.ts";
 import { ClaimLog } from "./claim-findings.ts";
 import { FailureScopes } from "./failure-scope.ts";
 import { HostChecks } from "./host-checks.ts";
@@ -71,7 +71,7 @@ export class Network implements AsyncDisposable {
     this.#facts = { externalInterface, identity: identities[backend.type], directPeers: new Set(), occupied: [] };
     this.checks = new HostChecks({
       rtnetlink: options.rtnetlink,
-      findForwardDrops: (context) => options.firewall.forwardDrops(scanContext(context, this.#plan)),
+      findForwardDrops: () => options.firewall.forwardDrops(),
       unreadableRules: () => options.firewall.status().unreadable,
       context: () => this.#checkContext(),
       logger: options.logger,

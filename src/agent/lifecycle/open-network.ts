@@ -37,8 +37,6 @@ export interface OpenNetworkOptions {
   readonly signal: AbortSignal;
   readonly occupied: NetworkOptions["occupied"];
   readonly onPass: NetworkOptions["onPass"];
-  /** See `FirewallOptions`. */
-  readonly onForeignCommit: () => void;
   readonly onExternalInterface: NetworkOptions["onExternalInterface"];
   /** The network was opened without IPv6, which this host can serve now. */
   readonly onIpv6Arrival: () => void;
@@ -75,7 +73,6 @@ export async function openNetwork(options: OpenNetworkOptions): Promise<Network>
     metrics,
     signal,
     onChange: onPass,
-    onForeignCommit: options.onForeignCommit,
   });
   const arrival =
     ipv6Reason && Ipv6Arrival.open({ selection: wanted, rtnetlink, logger, onArrival: options.onIpv6Arrival });

@@ -11,7 +11,7 @@ import type { BackendData, Lease, LeaseAttributes, LeasedSubnets } from "../../l
 import type { TunnelPeer, TunnelState } from "../../tunnel/tunnel-state.ts";
 import type { OccupiedPrefix } from "../../underlay/occupied-prefixes.ts";
 import { announcedAddresses } from "../announced-addresses.ts";
-import type { Backend, BackendModule, BackendPlan, HostFacts, HostNeeds } from "../backend.ts";
+import type { Backend, BackendModule, BackendPlan, HostFacts } from "../backend.ts";
 import { isOwnAddress, type PeerReach, readReach, type SkippedLease, selectPeers } from "../peer-reach.ts";
 import { countLeases, hasHostInside, settleClaims } from "../settle-claims.ts";
 import { DEFAULT_PORT, readUdpOptions, type UdpOptions, udpKeys } from "./udp-options.ts";
@@ -44,7 +44,7 @@ class UdpBackend implements Backend<unknown, TunnelState> {
   readonly devices: readonly string[];
   readonly needsDirectPeers = false;
   readonly runsDataPlane = true;
-  readonly needs: HostNeeds;
+  readonly needs = { carriesTraffic: true };
   readonly #config: NetworkConfig;
   readonly #options: UdpOptions;
   readonly #device: string;
@@ -63,7 +63,6 @@ class UdpBackend implements Backend<unknown, TunnelState> {
         "the udp backend of upstream's flanneld carries IPv4 only: set EnableIPv6 to false or choose another backend first";
     }
     this.#options = readUdpOptions(config);
-    this.needs = { carriesTraffic: true, udpPort: this.#options.port };
     const { port } = this.#options;
     this.#device = port === DEFAULT_PORT ? "flannel0" : `flannel-${port}`;
     this.devices = [this.#device];
