@@ -111,7 +111,8 @@ it("a service that does not start is told with the command and where to read on;
   expect(failed.stderr).toMatch(/systemctl restart flannel-store\.service failed: .*journalctl -u flannel-store/);
   await h1.run(["rm", "-r", override]);
   expect(await ctl(h1, "init")).toContain("to let another host join: ");
-  expect(await isActive(h1, "flanneld")).toBe(true);
+  // systemd calls it active when its ExecStartPost has ended as well.
+  await until(() => isActive(h1, "flanneld"), { what: "flanneld to be active" });
   // The host moves: its store is reached at another address from then on.
   await h1.host.namespace.ip("addr", "add", "192.168.50.21/24", "dev", "eth0");
   expect(await ctl(h1, "init", "--address=192.168.50.21")).toContain("change FLANNELD_ETCD_ENDPOINTS");
