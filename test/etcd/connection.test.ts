@@ -7,7 +7,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import { DEADLINE_MS } from "../../lab/wait.ts";
+import { DEADLINE_MS, until } from "../../lab/wait.ts";
 import { EtcdServer } from "./etcd-server.ts";
 import {
   Follower,
@@ -250,7 +250,9 @@ describe("authentication", () => {
     await using follower = new Follower(store);
     await follower.until("contact", () => follower.changes.some(({ type }) => type === "contact"));
     await server.member.restart();
-    expect(await store.list(never)).toHaveLength(3);
+    // Whoever was refused while the member was down waits a moment before it connects again.
+    const leases = await until(() => store.list(never), { what: "the restarted member to be read" });
+    expect(leases).toHaveLength(3);
     const { key, value, name } = foreignLease(9);
     await server.control("--user=flannel:secret", "put", key, value);
     await follower.until("the lease", () => follower.leases.has(name));
