@@ -79,9 +79,10 @@ export class MemoryBudget implements Disposable {
     return heldBytes > 0 && heldBytes + bytes > this.limitBytes * SHARE;
   }
 
-  /** Adds a portion without a question: for bytes that are there already. */
+  /** Adds a portion without a question: for bytes that are there already. A closed account holds nothing any more. */
   add(account: Account, bytes: number): Portion {
     const portion = new Portion(account, this.#looks);
+    if (!this.#accounts.has(account)) return portion;
     this.#portions.add(portion);
     this.grow(portion, bytes);
     this.#startLooking();
@@ -115,7 +116,9 @@ export class MemoryBudget implements Disposable {
     this.#startLooking();
   }
 
+  /** One that was released, or whose account is closed, stays as it is. */
   grow(portion: Portion, bytes: number): void {
+    if (!this.#portions.has(portion)) return;
     portion.bytes += bytes;
     portion.account.heldBytes += bytes;
     this.#usedBytes += bytes;
