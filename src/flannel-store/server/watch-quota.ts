@@ -13,7 +13,8 @@ const WATCH_BYTES = 400;
 
 /** What one caller has. */
 interface Holder {
-  readonly accounts: Set<Account>;
+  /** With the number of watches on each connection. */
+  readonly accounts: Map<Account, number>;
   watches: number;
   bytes: number;
 }
@@ -32,15 +33,14 @@ export class WatchQuota {
   /** Counts one watch with keys of `keyBytes`; undefined when it must be refused. Dispose of it when it ends. */
   admit(caller: unknown, account: Account, keyBytes: number): Disposable | undefined {
     const bytes = WATCH_BYTES + keyBytes;
-    const holder = this.#holders.get(caller) ?? { accounts: new Set(), watches: 0, bytes: 0 };
+    const holder = this.#holders.get(caller) ?? { accounts: new Map(), watches: 0, bytes: 0 };
     const isOver = holder.watches >= MAX_WATCHES_OF_CALLER || holder.bytes + bytes > MAX_BYTES_OF_CALLER;
     if (isOver || !this.#makeRoom(holder, bytes)) return undefined;
     this.#holders.set(caller, holder);
-    holder.accounts.add(account);
-    this.#count(holder, 1, bytes);
+    this.#count(holder, account, 1, bytes);
     return {
       [Symbol.dispose]: () => {
-        this.#count(holder, -1, -bytes);
+        this.#count(holder, account, -1, -bytes);
         if (holder.watches === 0) this.#holders.delete(caller);
       },
     };
@@ -51,12 +51,14 @@ export class WatchQuota {
     const largest = [...this.#holders.values()].reduce((most, one) => (one.bytes > most.bytes ? one : most), holder);
     if (largest.bytes <= holder.bytes + bytes) return false;
     // The watches end with the connections, in a moment: until then there is one too many.
-    for (const account of largest.accounts) account.evict();
-    largest.accounts.clear();
+    for (const account of largest.accounts.keys()) account.evict();
     return true;
   }
 
-  #count(holder: Holder, watches: number, bytes: number): void {
+  #count(holder: Holder, account: Account, watches: number, bytes: number): void {
+    const onAccount = (holder.accounts.get(account) ?? 0) + watches;
+    if (onAccount === 0) holder.accounts.delete(account);
+    else holder.accounts.set(account, onAccount);
     holder.watches += watches;
     holder.bytes += bytes;
     this.#watches += watches;
