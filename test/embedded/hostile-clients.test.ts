@@ -3,6 +3,7 @@
 import { readFileSync } from "node:fs";
 import { connect } from "node:net";
 import { afterAll, beforeAll, expect, test } from "vitest";
+import { until } from "../../lab/wait.ts";
 import { PutRequest, RangeRequest, WatchRequest } from "../../src/etcd-api/etcd.ts";
 import { frame } from "../../src/flannel-store/grpc/grpc-frames.ts";
 import { methods } from "../../src/store/etcd/rpc.ts";
@@ -42,6 +43,15 @@ function residentMegabytes(): number {
 async function probe(client: StoreClient): Promise<void> {
   expect(await client.ask(methods.range, RangeRequest.fromPartial({ key: Buffer.from("k") }))).toHaveProperty("ok");
 }
+
+test("the hand-made client is understood: what it sends whole is done", async () => {
+  using raw = new RawHttp2(target).read();
+  const put = PutRequest.fromPartial({ key: Buffer.from("by-hand"), value: Buffer.from("x") });
+  raw.data(raw.open(PUT), frame(PutRequest.encode(put).finish()), true);
+  using client = new StoreClient(server.endpoints);
+  const read = () => client.call(methods.range, RangeRequest.fromPartial({ key: put.key }));
+  await until(async () => (await read()).kvs.length === 1, { what: "the key to be there" });
+});
 
 /** Attacks while one who was connected before and new ones call, and gives the most memory it had, in megabytes. */
 async function mostWhile(attack: (stack: DisposableStack) => Promise<void>): Promise<number> {
