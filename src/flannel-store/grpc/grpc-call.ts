@@ -3,9 +3,9 @@ import { constants, type IncomingHttpHeaders, type ServerHttp2Stream } from "nod
 import type { DetailedPeerCertificate } from "node:tls";
 import { noteLargeBuffer } from "../../sys/large-buffers.ts";
 import type { Caller } from "./caller.ts";
-import { FrameReader, frame, HEADER_BYTES as GRPC_HEADER_BYTES } from "./grpc-frames.ts";
+import { FrameReader, frame, frameHead } from "./grpc-frames.ts";
 import type { Account, Portion } from "./memory-budget.ts";
-import { grpcStatus, RpcError, refusals } from "./rpc-error.ts";
+import { encodeStatusMessage, grpcStatus, RpcError, refusals } from "./rpc-error.ts";
 
 /** Who calls. */
 export interface CallContext extends Ends {
@@ -75,6 +75,7 @@ export class GrpcCall {
   #owedSinceMs: number | undefined = performance.now();
   #answeredAtMs = 0;
   #progressAtMs = 0;
+  #isWaitingForRoom = false;
 
   constructor(stream: ServerHttp2Stream, connection: Connection, onFailure: (error: unknown) => void) {
     this.#stream = stream;
@@ -137,20 +138,18 @@ export class GrpcCall {
   /** To be called when the stream has closed. */
   closed(): void {
     this.#dropRequest();
+    this.#connection.account.unpause(this);
   }
 
   /** The client's messages wait while it does not take ours. What it may send meanwhile is counted. */
   pauseReading(): void {
-    if (this.#stream.isPaused()) return;
-    const { account } = this.#connection;
-    account.pause(this);
+    if (this.isEnded || this.#stream.isPaused()) return;
+    this.#connection.account.pause(this);
     this.#stream.pause();
-    const resume = () => account.unpause(this);
-    this.#stream.once("resume", resume);
-    this.#stream.once("close", resume);
   }
 
   resumeReading(): void {
+    this.#connection.account.unpause(this);
     this.#stream.resume();
   }
 
@@ -204,11 +203,15 @@ export class GrpcCall {
   async endPaged({ totalBytes, maxPageBytes, next }: PagedAnswer): Promise<void> {
     this.#start();
     this.#noteAnswered();
-    this.#stream.write(headOf(totalBytes));
+    this.#stream.write(frameHead(totalBytes));
     for (;;) {
+      // It is others' turn to make room: the client is not late meanwhile.
+      this.#isWaitingForRoom = true;
       const portion = await this.reserve(maxPageBytes);
+      this.#isWaitingForRoom = false;
       if (portion === undefined) return;
-      const written = this.#writePage(next(), portion);
+      this.#progressAtMs = performance.now();
+      const written = this.#writePage(next, portion);
       if (written === undefined) break;
       await written;
       this.#progressAtMs = performance.now();
@@ -222,7 +225,7 @@ export class GrpcCall {
     if (!(error instanceof RpcError)) this.#onFailure(error);
     const { status, message } =
       error instanceof RpcError ? error : { status: grpcStatus.internal, message: "etcdserver: internal error" };
-    const trailers = { "grpc-status": String(status), "grpc-message": percentEncode(message) };
+    const trailers = { "grpc-status": String(status), "grpc-message": encodeStatusMessage(message) };
     this.#isEnded = true;
     this.#dropRequest();
     this.#noteAnswered();
@@ -235,6 +238,12 @@ export class GrpcCall {
     }
   }
 
+  /** We could not hear the client for a while: its times begin anew. */
+  forgiveDelay(nowMs: number): void {
+    if (this.#owedSinceMs !== undefined) this.#owedSinceMs = nowMs;
+    this.#progressAtMs = nowMs;
+  }
+
   /** To be called now and then. Ends the call of a client that does not send or take what it has begun. */
   checkDeadlines(nowMs: number): void {
     if (this.#stream.destroyed) return;
@@ -244,8 +253,9 @@ export class GrpcCall {
       // The client has not ended its side: without this the stream would stay open.
       this.#stream.close(constants.NGHTTP2_NO_ERROR);
     } else if (this.#answeredAtMs > 0) {
-      const isStalled = nowMs - this.#progressAtMs > ANSWER_STALL_MS || nowMs - this.#answeredAtMs > ANSWER_MS;
-      if (isStalled) this.#connection.account.evict();
+      const isStalled = !this.#isWaitingForRoom && nowMs - this.#progressAtMs > ANSWER_STALL_MS;
+      const isTooLong = nowMs - this.#answeredAtMs > ANSWER_MS;
+      if (isStalled || isTooLong) this.#connection.account.evict();
     }
   }
 
@@ -295,7 +305,7 @@ export class GrpcCall {
       return;
     }
     // A large message is not copied behind its header.
-    this.#stream.write(headOf(message.length));
+    this.#stream.write(frameHead(message.length));
     const noteProgress = () => {
       this.#progressAtMs = performance.now();
     };
@@ -306,8 +316,15 @@ export class GrpcCall {
     this.#stream.end(message.subarray(last), done);
   }
 
-  /** Undefined when there is none. */
-  #writePage(page: Uint8Array | undefined, portion: Portion): Promise<void> | undefined {
+  /** Undefined when there is none. Throws what `next` throws. */
+  #writePage(next: () => Uint8Array | undefined, portion: Portion): Promise<void> | undefined {
+    let page: Uint8Array | undefined;
+    try {
+      page = next();
+    } catch (error) {
+      portion.release();
+      throw error;
+    }
     if (page === undefined) {
       portion.release();
       return undefined;
@@ -333,21 +350,4 @@ export class GrpcCall {
     this.#stream.respond({ ":status": 200, "content-type": "application/grpc" }, { waitForTrailers: true });
     this.#stream.once("wantTrailers", () => this.#stream.sendTrailers({ "grpc-status": "0" }));
   }
-}
-
-function headOf(messageBytes: number): Buffer {
-  const head = Buffer.alloc(GRPC_HEADER_BYTES);
-  head.writeUInt32BE(messageBytes, 1);
-  return head;
-}
-
-/** As gRPC wants its messages: printable ASCII, the rest and "%" in hex. */
-function percentEncode(text: string): string {
-  return [...Buffer.from(text)]
-    .map((byte) => (byte >= 0x20 && byte < 0x7f && byte !== 0x25 ? String.fromCharCode(byte) : hex(byte)))
-    .join("");
-}
-
-function hex(byte: number): string {
-  return `%${byte.toString(16).toUpperCase().padStart(2, "0")}`;
 }

@@ -125,3 +125,10 @@ function wholeBytes(bytes: Buffer, maxBytes: number): number {
   }
   return HEADER_BYTES + length;
 }
+
+/** What stands before a message of so many bytes, which is sent by itself. */
+export function frameHead(messageBytes: number): Buffer {
+  const head = Buffer.alloc(HEADER_BYTES);
+  head.writeUInt32BE(messageBytes, 1);
+  return head;
+}

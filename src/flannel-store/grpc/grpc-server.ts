@@ -43,6 +43,8 @@ const MAX_HEADER_BYTES = 8 * 1024;
 const MAX_SESSION_MEMORY = 32;
 /** Between looks for calls that do not go on. */
 const LOOK_MS = 1_000;
+/** A look that comes so late after the one before: the process was stopped, or got no processor. */
+const LATE_LOOK_MS = 3 * LOOK_MS;
 const HANDSHAKE_TIMEOUT_MS = 10_000;
 /** For the last words to clients, when the server ends. */
 const GOODBYE_MS = 1_000;
@@ -60,6 +62,7 @@ export class GrpcServer implements AsyncDisposable {
   readonly #silent = new SilentConnections();
   readonly #calls = new Set<GrpcCall>();
   readonly #looking: NodeJS.Timeout;
+  #lookedAtMs = performance.now();
   /** Where certificates are wanted: connections without one that is known. */
   readonly #strangers: Strangers | undefined;
 
@@ -220,7 +223,11 @@ export class GrpcServer implements AsyncDisposable {
 
   #look(): void {
     const nowMs = performance.now();
-    for (const call of this.#calls) call.checkDeadlines(nowMs);
+    const isLate = nowMs - this.#lookedAtMs > LATE_LOOK_MS;
+    this.#lookedAtMs = nowMs;
+    // Stopped or starved, we have not read what clients sent in time: the next look is fair again.
+    if (isLate) for (const call of this.#calls) call.forgiveDelay(nowMs);
+    else for (const call of this.#calls) call.checkDeadlines(nowMs);
     this.#options.room.closeSilent();
   }
 }

@@ -62,3 +62,14 @@ export const refusals = {
   requestTooSlow: () =>
     new RpcError(grpcStatus.deadlineExceeded, "flannel-store: the request was not complete in time: send it faster"),
 };
+
+/** As gRPC wants its messages: printable ASCII, the rest and "%" in hex. */
+export function encodeStatusMessage(text: string): string {
+  return [...Buffer.from(text)]
+    .map((byte) => (byte >= 0x20 && byte < 0x7f && byte !== 0x25 ? String.fromCharCode(byte) : hex(byte)))
+    .join("");
+}
+
+function hex(byte: number): string {
+  return `%${byte.toString(16).toUpperCase().padStart(2, "0")}`;
+}
