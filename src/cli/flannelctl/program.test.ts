@@ -124,3 +124,17 @@ test("every option names the environment variable it shares with flanneld", () =
     expect(option.description).toMatch(/\[env: FLANNELD_[A-Z_]+\]$/);
   }
 });
+
+test("a password given by a flag outweighs a file of the environment; two of a kind, or a file without a user, are refused", () => {
+  const file = { FLANNELD_ETCD_PASSWORD_FILE: "/f", FLANNELD_ETCD_USERNAME: "u" };
+  const login = (flags: object, env: Record<string, string>) => {
+    const { username, password, passwordFile } = resolveGlobalOptions({ ...noFiles, ...flags }, env).etcd;
+    return [username, password, passwordFile];
+  };
+  expect(login({ etcdPassword: "x" }, file)).toEqual(["u", "x", ""]);
+  expect(login({ etcdPasswordFile: "/g" }, { ...file, FLANNELD_ETCD_PASSWORD: "x" })).toEqual(["u", "", "/g"]);
+  expect(login({}, file)).toEqual(["u", "", "/f"]);
+  expect(() => login({}, { ...file, FLANNELD_ETCD_PASSWORD: "x" })).toThrow("give one of them");
+  expect(() => login({ etcdPassword: "x", etcdPasswordFile: "/g" }, {})).toThrow("give one of them");
+  expect(() => login({ etcdPasswordFile: "/g" }, {})).toThrow("needs --etcd-username");
+});

@@ -8,7 +8,7 @@ import { RevisionEvents, type WatchAnswer } from "./watch-events.ts";
 
 /** Where the events of some watchers go: one gRPC stream. */
 export interface WatchReceiver {
-  /** True: deliver nothing now; `WatchHub.resume` is called when there is room again. */
+  /** True: deliver nothing now; `WatchHub.catchUp` is called when there is room again. */
   readonly isCongested: boolean;
   deliver(watcher: Watcher, answer: WatchAnswer): void;
   /** Changes that the watcher has not seen are no longer kept; it has been removed. */

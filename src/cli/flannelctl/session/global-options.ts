@@ -1,10 +1,12 @@
 // The options every verb takes: from the command line, else from flanneld's environment variables, else from the file
 // that `init` or `join` left on this host, else defaults.
+
 import { existsSync } from "node:fs";
 import { Option } from "commander";
 import { defaultControlSocket, secondControlSocket } from "../../../agent/control/control-socket-path.ts";
 import type { KubernetesOptions } from "../../../config/agent-options.ts";
 import { USUAL_ANNOTATION_PREFIX } from "../../../config/annotation-prefix.ts";
+import { FlannelError } from "../../../errors.ts";
 import type { Environment } from "../../flags/flags.ts";
 import { tryParseGoBool } from "../../flags/go-values.ts";
 import { readEnvFile } from "../../install/env-file.ts";
@@ -175,11 +177,28 @@ export function resolveGlobalOptions(parsed: Readonly<Record<string, unknown>>, 
       caFile: storeValue(specs.caFile),
       certFile: storeValue(specs.certFile),
       keyFile: storeValue(specs.keyFile),
-      username: storeValue(specs.username),
-      password: storeValue(specs.password),
-      passwordFile: storeValue(specs.passwordFile),
+      ...login(parsed, storeValue),
     },
   };
+}
+
+/** By the rules of flanneld, but that a flag outweighs a variable: the two may come from different files. */
+function login(
+  parsed: Readonly<Record<string, unknown>>,
+  value: ReadOption<string>,
+): { readonly username: string; readonly password: string; readonly passwordFile: string } {
+  const isFlag = (spec: GlobalOptionSpec) => typeof parsed[camelCase(spec.name)] === "string";
+  const [username, password, passwordFile] = [value(specs.username), value(specs.password), value(specs.passwordFile)];
+  if (password !== "" && passwordFile !== "") {
+    if (isFlag(specs.password) === isFlag(specs.passwordFile)) {
+      throw new FlannelError("USAGE", "--etcd-password-file and --etcd-password are both given: give one of them");
+    }
+    return isFlag(specs.password) ? { username, password, passwordFile: "" } : { username, password: "", passwordFile };
+  }
+  if (passwordFile !== "" && username === "") {
+    throw new FlannelError("USAGE", "--etcd-password-file needs --etcd-username, whose password it holds");
+  }
+  return { username, password, passwordFile };
 }
 
 type ReadOption<T> = (spec: GlobalOptionSpec) => T;
