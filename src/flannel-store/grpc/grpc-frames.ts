@@ -2,7 +2,7 @@
 import { noteLargeBuffer } from "../../sys/large-buffers.ts";
 import { grpcStatus, RpcError } from "./rpc-error.ts";
 
-export const HEADER_BYTES = 5;
+const HEADER_BYTES = 5;
 
 export function frame(message: Uint8Array): Buffer {
   return frameOfPieces([message]);
