@@ -126,7 +126,9 @@ export class ApiClient implements AsyncDisposable {
       throw fromStatus(statusCode, text, request, retryAfter(response));
     } catch (error) {
       const failure = fromConnection(signal.aborted ? abortError(error) : error, request, server.host);
-      if (sent?.reusedSocket !== true || failure.code !== "STORE_UNAVAILABLE") throw failure;
+      // A server that answers is alive.
+      const isAnswered = failure.details["httpStatus"] !== undefined;
+      if (sent?.reusedSocket !== true || failure.code !== "STORE_UNAVAILABLE" || isAnswered) throw failure;
       const details = { ...failure.details, isReusedConnection: true };
       throw new FlannelError(failure.code, failure.message, {
         cause: error,

@@ -2,6 +2,7 @@
 // client.authentication.k8s.io/v1 and v1beta1: it prints an ExecCredential, which is used until it expires.
 import { execFile } from "node:child_process";
 import { promisify } from "node:util";
+import { abandonOnAbort } from "../async/cancellation.ts";
 import { describeError, FlannelError } from "../errors.ts";
 import { tryParseJson } from "../json/try-parse-json.ts";
 import type { CredentialSource, Credentials } from "./api-access.ts";
@@ -38,14 +39,15 @@ export class ExecCredentials implements CredentialSource {
     this.#plugin = plugin;
   }
 
-  async current(): Promise<Credentials> {
+  async current(signal: AbortSignal): Promise<Credentials> {
     if (this.#issued !== undefined && Date.now() < this.#issued.expiresAtMs - RENEW_BEFORE_MS) {
       return this.#issued.credentials;
     }
     this.#running ??= issue(this.#plugin).finally(() => {
       this.#running = undefined;
     });
-    this.#issued = await this.#running;
+    this.#running.catch(() => undefined); // nobody may wait for it any more
+    this.#issued = await abandonOnAbort(this.#running, "ask for credentials", signal);
     return this.#issued.credentials;
   }
 
@@ -66,6 +68,7 @@ async function issue(plugin: ExecPlugin): Promise<Issued> {
     const { stdout } = await promisify(execFile)(command, [...args], {
       env: { ...process.env, ...env, KUBERNETES_EXEC_INFO: JSON.stringify(info) },
       timeout: RUN_TIMEOUT_MS,
+      killSignal: "SIGKILL",
       maxBuffer: MAX_OUTPUT_BYTES,
     });
     output = stdout;

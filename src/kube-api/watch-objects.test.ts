@@ -132,6 +132,35 @@ describe("watchObjects", () => {
     await watching.has("b", "c", "d", "e");
   });
 
+  it("lists again when the server's store was put back from an older copy", async () => {
+    await using server = await KubeApiServer.start();
+    server.putNode("a");
+    const copy = server.copy();
+    server.putNode("lost");
+    await using watching = new Watching(accessTo(server.url));
+    await watching.has("a", "lost");
+    server.putBack(copy);
+    await watching.has("a");
+    expect(watching.news.filter(({ type }) => type === "list")).toMatchObject([{}, { isOtherStore: true }]);
+    server.putNode("b");
+    await watching.has("a", "b");
+    // An end of the watch alone is none of that.
+    server.cutConnections();
+    server.putNode("c");
+    await watching.has("a", "b", "c");
+    expect(watching.count("list")).toBe(2);
+  });
+
+  it("takes JSON of somebody else for no list", async () => {
+    await using proxy = await relay((socket) => {
+      const body = "{}";
+      socket.on("data", () => socket.write(`HTTP/1.1 200 OK\r\ncontent-length: ${body.length}\r\n\r\n${body}`));
+    });
+    await using watching = new Watching(accessTo(`http://127.0.0.1:${proxy.port}`));
+    await until(() => watching.count("disconnected") > 1, { what: "the failure to be told" });
+    expect(watching.count("list")).toBe(0);
+  });
+
   it("a bookmark moves on where it begins again", async () => {
     await using server = await KubeApiServer.start();
     server.putNode("a");

@@ -10,6 +10,7 @@ import type { ApiClient } from "./api-client.ts";
 import { fromConnection, fromStatus, hasHttpStatus, notJson, type RequestSubject, retryAfterMs } from "./api-errors.ts";
 import { memberOf, textOf } from "./json-record.ts";
 import { ListSplitter } from "./list-splitter.ts";
+import { isLater } from "./resource-version.ts";
 
 export interface WatchTarget<T> {
   readonly path: string;
@@ -22,7 +23,13 @@ export interface WatchTarget<T> {
 
 export type WatchNews<T> =
   /** All there is at `resourceVersion`. */
-  | { readonly type: "list"; readonly objects: readonly T[]; readonly resourceVersion: string }
+  | {
+      readonly type: "list";
+      readonly objects: readonly T[];
+      readonly resourceVersion: string;
+      /** The server has gone back behind what it had told: its store was put back from an older copy. */
+      readonly isOtherStore?: true;
+    }
   | { readonly type: "put" | "delete"; readonly object: T; readonly resourceVersion: string }
   /** The server answers, and nothing else has changed up to here. */
   | { readonly type: "contact"; readonly resourceVersion: string }
@@ -56,17 +63,23 @@ export async function* watchObjects<T>(
 ): AsyncGenerator<WatchNews<T>, void, undefined> {
   const backOff = new BackOff({ firstMs: timings.backOffFirstMs, maxMs: timings.backOffMaxMs });
   let resourceVersion: string | undefined;
+  /** What was told last, which a server whose store was put back from an older copy does not know. */
+  let told: string | undefined;
   while (!signal.aborted) {
     const startedAtMs = performance.now();
     let failure: unknown;
     try {
-      if (resourceVersion === undefined) {
+      // A watch from a version that the server has not reached yet is silent, not refused.
+      const hasGoneBack = told !== undefined && isLater(told, await presentVersion(client, target, signal));
+      if (resourceVersion === undefined || hasGoneBack) {
         const list = await listAll(client, target, signal);
         resourceVersion = list.resourceVersion;
-        yield list;
+        told = list.resourceVersion;
+        yield hasGoneBack ? { ...list, isOtherStore: true } : list;
       }
       for await (const news of watchOnce(client, target, resourceVersion, timings, signal)) {
         resourceVersion = news.resourceVersion;
+        told = news.resourceVersion;
         yield news;
       }
     } catch (error) {
@@ -111,16 +124,31 @@ export async function listAll<T>(
       }, MAX_OBJECT_BYTES);
       await client.pour({ ...subject, method: "GET", path, query }, signal, (chunk) => splitter.push(chunk));
       const metadata = memberOf(endOf(splitter, subject), "metadata");
+      const resourceVersion = textOf(memberOf(metadata, "resourceVersion"));
+      // JSON of somebody else, a proxy's for example, is no list without objects.
+      if (resourceVersion === undefined) throw notJson(subject);
       next = textOf(memberOf(metadata, "continue"));
-      if (next === undefined) {
-        return { type: "list", objects, resourceVersion: textOf(memberOf(metadata, "resourceVersion")) ?? "0" };
-      }
+      if (next === undefined) return { type: "list", objects, resourceVersion };
     } catch (error) {
       if (!hasCode(error, "STORE_COMPACTED") || next === undefined) throw error;
       next = undefined;
       objects = [];
     }
   }
+}
+
+/** Of the server's store now. */
+async function presentVersion<T>(
+  client: ApiClient,
+  { path, resource, fieldSelector }: WatchTarget<T>,
+  signal: AbortSignal,
+): Promise<string> {
+  const subject = { operation: `list ${resource}`, verb: "list", resource } as const;
+  const query = { limit: "1", ...(fieldSelector !== undefined && { fieldSelector }) };
+  const answer = await client.call({ ...subject, method: "GET", path, query }, signal);
+  const resourceVersion = textOf(memberOf(memberOf(answer, "metadata"), "resourceVersion"));
+  if (resourceVersion === undefined) throw notJson(subject);
+  return resourceVersion;
 }
 
 /** The list without its items. */

@@ -127,6 +127,20 @@ export class KubeApiServer implements AsyncDisposable {
     this.#oldest = this.#version;
   }
 
+  /** What `putBack` takes. */
+  copy(): { readonly nodes: readonly FakeNode[]; readonly version: number } {
+    return { nodes: structuredClone([...this.#nodes.values()]), version: this.#version };
+  }
+
+  /** As if its etcd had been put back from that copy, and the server had been started again. */
+  putBack({ nodes, version }: ReturnType<KubeApiServer["copy"]>): void {
+    this.#nodes.clear();
+    for (const node of structuredClone(nodes)) this.#nodes.set(node.metadata.name, node);
+    this.#version = version;
+    this.#history = [];
+    this.cutConnections();
+  }
+
   /** Sends something that is only a sign of life. */
   bookmark(): void {
     this.#version++;

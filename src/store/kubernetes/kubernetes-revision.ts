@@ -1,5 +1,6 @@
 // When something was written in Kubernetes. Resource versions are numbers of one order (they come from one etcd); which
 // of two Nodes claims a subnet later is told by when they were created, since every heartbeat writes a Node. Pure.
+import { isLater } from "../../kube-api/resource-version.ts";
 import type { Revision } from "../../lease/lease.ts";
 
 /** The Node a lease stands on. */
@@ -35,12 +36,6 @@ export class KubernetesRevision implements Revision {
   toString(): string {
     return this.#resourceVersion;
   }
-}
-
-/** Decimal numbers of any length; what is none is never later. */
-export function isLater(a: string, b: string): boolean {
-  if (!/^\d+$/.test(a) || !/^\d+$/.test(b)) return false;
-  return a.length === b.length ? a > b : a.length > b.length;
 }
 
 /** When a Node was created: the same for all its writes. */

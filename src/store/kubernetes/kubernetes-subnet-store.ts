@@ -183,11 +183,18 @@ export class KubernetesSubnetStore implements SubnetStore {
     const revision = new KubernetesRevision(news.resourceVersion);
     if (news.type === "list") {
       const own = news.objects.find(({ name }) => name === ownName);
-      const stands = this.#own.follow(own, news.resourceVersion);
+      const isOtherStore = news.isOtherStore === true;
+      const stands = this.#own.follow(own, news.resourceVersion, isOtherStore);
       const { leases, unreadable } = peers.replace(news.objects.filter(({ name }) => name !== ownName));
       const { lease } = this.#own;
       const all = stands && lease !== undefined ? [lease, ...leases] : leases;
-      buffer.pushSnapshot({ type: "snapshot", leases: all, unreadable, revision });
+      buffer.pushSnapshot({
+        type: "snapshot",
+        leases: all,
+        unreadable,
+        revision,
+        ...(isOtherStore && { isOtherStore }),
+      });
       return true;
     }
     const { object, type } = news;

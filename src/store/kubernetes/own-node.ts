@@ -4,11 +4,12 @@ import type { NetworkConfig } from "../../config/network-config.ts";
 import { describeError, FlannelError } from "../../errors.ts";
 import type { Family, Prefix } from "../../ip/address.ts";
 import { containsPrefix } from "../../ip/prefix.ts";
+import { isLater } from "../../kube-api/resource-version.ts";
 import type { LeaseAttributes, LeasedSubnets, OwnLease } from "../../lease/lease.ts";
 import { hasSameSubnets } from "../../lease/lease-owner.ts";
 import type { Logger } from "../../telemetry/logger.ts";
 import type { AcquireOutcome, LeaseRequest } from "../subnet-store.ts";
-import { isLater, KubernetesRevision, nodeCreation } from "./kubernetes-revision.ts";
+import { KubernetesRevision, nodeCreation } from "./kubernetes-revision.ts";
 import {
   type Annotations,
   annotationPatch,
@@ -31,10 +32,11 @@ interface Claim {
   readonly written: Annotations;
 }
 
-/** Waits before what somebody else wrote is put right: the more often it happens, the longer. */
+/** Waits before what somebody else wrote is put right: the more often it happened, the longer. */
 const RESTORE_AFTER_MS = [1_000, 10_000, 60_000, 300_000] as const;
-const FOREIGN_WRITES_REMEMBERED_MS = 600_000;
-/** So many foreign writes in ten minutes are no accident. */
+/** Foreign writes are forgotten when the annotations have stood so long. */
+const PEACE_MS = 600_000;
+/** So many foreign writes without such a peace are no accident. */
 const FOREIGN_WRITES_ARE_A_CONFLICT = 3;
 
 export class OwnNode implements Disposable {
@@ -45,10 +47,15 @@ export class OwnNode implements Disposable {
   #name: string | undefined;
   #record: NodeRecord | undefined;
   #claim: Claim | undefined;
-  #foreignWrites: readonly number[] = [];
+  /** Since the last peace. */
+  #foreignWrites = 0;
+  /** Since when the annotations are as they should be; undefined: they are not. */
+  #standsSinceMs: number | undefined;
   /** Since the last foreign write: else it is the same one that is seen again. */
   #hasWrittenSince = true;
   #restoring: NodeJS.Timeout | undefined;
+  /** Annotations of no use that were told: not again at every heartbeat of the Node. */
+  #toldOdd = "";
   readonly #watchers = new Set<() => void>();
 
   constructor(api: NodeApi, options: OwnNodeOptions, logger: Logger) {
@@ -93,7 +100,8 @@ export class OwnNode implements Disposable {
 
   /** Why our announcement does not stand. */
   problem(): string | undefined {
-    if (this.#recentForeignWrites().length < FOREIGN_WRITES_ARE_A_CONFLICT) return undefined;
+    this.#forgetAfterPeace();
+    if (this.#foreignWrites < FOREIGN_WRITES_ARE_A_CONFLICT) return undefined;
     return `another agent or program keeps changing flannel's annotations of Node ${this.#name}: they say ${this.#shown()}`;
   }
 
@@ -125,17 +133,26 @@ export class OwnNode implements Disposable {
     return renewed;
   }
 
-  /** What the watch says; undefined: the Node is gone. Returns whether our lease stands as we hold it. */
-  follow(record: NodeRecord | undefined, resourceVersion: string): boolean {
+  /**
+   * What the watch says; undefined: the Node is gone. Returns whether our lease stands as we hold it. `isOtherStore`: the
+   * server's store was put back from an older copy; versions from before say nothing.
+   */
+  follow(record: NodeRecord | undefined, resourceVersion: string, isOtherStore = false): boolean {
     const claim = this.#claim;
     if (record === undefined) {
-      const isNews = claim === undefined || isLater(resourceVersion, String(claim.lease.revision));
+      const isNews = isOtherStore || claim === undefined || isLater(resourceVersion, String(claim.lease.revision));
       if (isNews) this.see(undefined);
       return claim !== undefined && !isNews;
     }
     if (claim === undefined) {
       this.see(record);
       return false;
+    }
+    if (isOtherStore) {
+      this.see(record);
+      if (record.uid !== uidOf(claim.lease)) return false;
+      this.#claim = { ...claim, lease: this.#leaseOf(record, claim.lease, claim.attributes) };
+      return this.#stands(record, this.#claim);
     }
     // An answer to a request of ours may have told more already.
     const known = this.#record;
@@ -160,7 +177,10 @@ export class OwnNode implements Disposable {
   /** What people demand of us by annotations; wrong values are told. */
   demanded(): DemandedAddresses {
     const { addresses, wrong } = demandedAddresses(this.#api.names, this.#record?.annotations ?? {});
-    for (const name of wrong) {
+    const odd = wrong.map((name) => `${name}=${this.#record?.annotations[name]}`).join(" ");
+    const isTold = odd === this.#toldOdd;
+    this.#toldOdd = odd;
+    for (const name of isTold ? [] : wrong) {
       this.#logger.warn("node.annotation-odd", `annotation ${name} of this Node is not an address: ignoring it`);
     }
     return addresses;
@@ -169,10 +189,12 @@ export class OwnNode implements Disposable {
   /** Resolves when `demanded` may have changed, or when `signal` aborts. */
   async untilSeen(signal: AbortSignal): Promise<void> {
     const { promise, resolve } = Promise.withResolvers<void>();
-    this.#watchers.add(resolve);
-    signal.addEventListener("abort", () => resolve(), { once: true });
+    const wake = () => resolve();
+    this.#watchers.add(wake);
+    signal.addEventListener("abort", wake, { once: true });
     await promise;
-    this.#watchers.delete(resolve);
+    signal.removeEventListener("abort", wake);
+    this.#watchers.delete(wake);
   }
 
   see(record: NodeRecord | undefined): void {
@@ -216,6 +238,7 @@ export class OwnNode implements Disposable {
     if (Object.keys(annotationPatch(names, wanted, record.annotations)).length === 0) {
       clearTimeout(this.#restoring);
       this.#restoring = undefined;
+      this.#standsSinceMs ??= performance.now();
       return;
     }
     if (this.#restoring !== undefined) return;
@@ -223,7 +246,9 @@ export class OwnNode implements Disposable {
     const isDemand = Object.keys(annotationPatch(names, claim.written, record.annotations)).length === 0;
     if (!isDemand && this.#hasWrittenSince) {
       this.#hasWrittenSince = false;
-      this.#foreignWrites = [...this.#recentForeignWrites(), performance.now()];
+      this.#forgetAfterPeace();
+      this.#foreignWrites++;
+      this.#standsSinceMs = undefined;
       this.#logger.warn(
         "node.annotations-changed",
         "somebody changed flannel's annotations of this Node: restoring them",
@@ -234,7 +259,7 @@ export class OwnNode implements Disposable {
       );
     }
     const delays = RESTORE_AFTER_MS;
-    const delayMs = isDemand ? 0 : (delays[Math.min(this.#foreignWrites.length, delays.length) - 1] ?? delays[0]);
+    const delayMs = isDemand ? 0 : (delays[Math.min(this.#foreignWrites, delays.length) - 1] ?? delays[0]);
     this.#restoring = setTimeout(() => void this.#restore(), delayMs);
   }
 
@@ -259,9 +284,9 @@ export class OwnNode implements Disposable {
     }
   }
 
-  #recentForeignWrites(): readonly number[] {
-    const sinceMs = performance.now() - FOREIGN_WRITES_REMEMBERED_MS;
-    return this.#foreignWrites.filter((atMs) => atMs >= sinceMs);
+  #forgetAfterPeace(): void {
+    const sinceMs = this.#standsSinceMs ?? Number.POSITIVE_INFINITY;
+    if (performance.now() - sinceMs >= PEACE_MS) this.#foreignWrites = 0;
   }
 
   #shown(): string {
