@@ -1,10 +1,17 @@
 // The external interface chosen and followed on a real kernel, and which peers it reaches without a gateway.
-import { afterEach, beforeEach, describe, expect, test } from "vitest";
+import { readdirSync } from "node:fs";
+import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
 import { boxNamespace as box } from "../../lab/namespace.ts";
 import { until } from "../../lab/wait.ts";
+import { openNetwork } from "../../src/agent/lifecycle/open-network.ts";
+import { backends, parseConfig } from "../../src/backend/registry.ts";
+import { resolveAgentOptions } from "../../src/cli/flags/flanneld-flags.ts";
 import { type Address, parseAddress, parsePrefix } from "../../src/ip/address.ts";
+import { RtnetlinkMonitor } from "../../src/netlink/rtnetlink/monitor.ts";
 import { Rtnetlink } from "../../src/netlink/rtnetlink/rtnetlink.ts";
+import { ServiceDescriptors } from "../../src/sys/service-descriptors.ts";
 import { silentLogger } from "../../src/telemetry/logger.ts";
+import { Metrics } from "../../src/telemetry/metrics/metrics.ts";
 import { DirectPeers } from "../../src/underlay/direct-peers.ts";
 import type { ExternalInterface } from "../../src/underlay/external-interface.ts";
 import { ExternalInterfaceWatch } from "../../src/underlay/external-interface-watch.ts";
@@ -335,6 +342,59 @@ test("direct peers: those on the link, and as routes come and go", async () => {
   expect(changes).toHaveLength(5);
   expect([...(await direct.setPeers([], external.index))]).toEqual([]);
 });
+
+test("an opening that fails at any point leaves nothing open, and the next one succeeds", async () => {
+  await box.ip("-6", "addr", "flush", "dev", "eth0");
+  const openMonitor = RtnetlinkMonitor.open.bind(RtnetlinkMonitor);
+  const monitors = vi.spyOn(RtnetlinkMonitor, "open");
+  using _spied = { [Symbol.dispose]: () => monitors.mockRestore() };
+  const tryOpening = async (failAt: number) => {
+    let opened = 0;
+    monitors.mockImplementation((options) => {
+      if (++opened === failAt) throw new Error("no descriptor is left");
+      return openMonitor(options);
+    });
+    await using _network = await openNetwork(dualStack());
+  };
+  // What is opened once and stays, such as the poll of the process, is open after this.
+  await tryOpening(0);
+  const openBefore = openFiles();
+  const count = monitors.mock.calls.length;
+  expect(count).toBeGreaterThanOrEqual(4);
+  for (let failAt = 1; failAt <= count; failAt++) {
+    await expect(tryOpening(failAt)).rejects.toThrow("no descriptor is left");
+    await until(() => openFiles() === openBefore, { what: `nothing to be open after failure ${failAt}` });
+  }
+  await tryOpening(0);
+});
+
+function dualStack(): Parameters<typeof openNetwork>[0] {
+  const text =
+    '{"Network":"10.5.0.0/16","EnableIPv6":true,"IPv6Network":"fd00:5::/56","Backend":{"Type":"vxlan","VNI":77}}';
+  const invocation = resolveAgentOptions([], {});
+  if (invocation.action !== "run") throw new Error("not an agent's options");
+  return {
+    backends,
+    config: parseConfig(text).config,
+    agentOptions: invocation.options,
+    networkIdentity: { id: "opening", isUsual: false, description: "a test's", flag: "--etcd-prefix" },
+    remembered: undefined,
+    announced: undefined,
+    descriptorKeeper: new ServiceDescriptors(new Map()),
+    rtnetlink: netlink,
+    logger: silentLogger,
+    metrics: new Metrics().network("opening"),
+    signal: new AbortController().signal,
+    occupied: { earlierSubnets: () => [], reached: () => [] },
+    onPass: () => undefined,
+    onExternalInterface: () => undefined,
+    onIpv6Arrival: () => undefined,
+  };
+}
+
+function openFiles(): number {
+  return readdirSync("/proc/self/fd").length;
+}
 
 function ip(text: string): Address {
   return parseAddress(text);

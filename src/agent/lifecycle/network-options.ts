@@ -17,7 +17,7 @@ import type { DeviceClaims } from "../state/device-claims.ts";
 import type { OccupiedSources } from "./occupied-addresses.ts";
 
 export interface NetworkOptions {
-  /** Becomes the network's, which releases it after all else: the firewall, claims on devices. */
+  /** The network's once it is open, which releases it after all else: the firewall, claims on devices. */
   readonly held: AsyncDisposable & Pick<DeviceClaims, "renew">;
   readonly backends: BackendRegistry;
   /** One of them. */

@@ -81,6 +81,7 @@ export class Network implements AsyncDisposable {
 
   static async open(options: NetworkOptions): Promise<Network> {
     let opened: Network | undefined;
+    let reconciler: Reconciler | undefined;
     const occupied = await OccupiedAddresses.open({
       ...options,
       ...options.occupied,
@@ -88,17 +89,16 @@ export class Network implements AsyncDisposable {
       onChange: () => (opened === undefined ? undefined : opened.#replan()),
     });
     try {
-      const reconciler = await Network.#openReconciler(options, () => opened);
-      const network = new Network(options, reconciler, occupied);
-      opened = network;
-      network.#interfaceWatch = await ExternalInterfaceWatch.open({
+      reconciler = await Network.#openReconciler(options, () => opened);
+      opened = new Network(options, reconciler, occupied);
+      opened.#interfaceWatch = await ExternalInterfaceWatch.open({
         ...options,
         initial: options.externalInterface,
-        onChange: (followed) => network.#setExternalInterface(followed),
+        onChange: (followed) => (opened === undefined ? undefined : opened.#setExternalInterface(followed)),
       });
-      return network;
+      return opened;
     } catch (error) {
-      await occupied[Symbol.asyncDispose]();
+      for (const part of [opened?.checks, reconciler, occupied]) await part?.[Symbol.asyncDispose]();
       throw error;
     }
   }

@@ -64,27 +64,30 @@ export async function openNetwork(options: OpenNetworkOptions): Promise<Network>
   const networks = [config.ipv4?.network, config.ipv6?.network].filter((network) => network !== undefined);
   const earlier = (remembered?.devices ?? []).filter((device) => !backend.devices.includes(device));
   const claims = DeviceClaims.take(backend.devices, backends.deviceKeys);
-  const firewall = new Firewall({
-    preferNftables: config.enableNftables,
-    suffix: ruleSuffix(options.networkIdentity),
-    networks,
-    resyncMs: agentOptions.rules.resyncMs,
-    logger,
-    metrics,
-    signal,
-    onChange: onPass,
-  });
-  const arrival =
-    ipv6Reason && Ipv6Arrival.open({ selection: wanted, rtnetlink, logger, onArrival: options.onIpv6Arrival });
+  let firewall: Firewall | undefined;
+  let arrival: Ipv6Arrival | undefined;
   const held = {
     renew: () => claims.renew(),
     async [Symbol.asyncDispose]() {
-      if (arrival) await arrival[Symbol.asyncDispose]();
-      await firewall[Symbol.asyncDispose]();
+      await arrival?.[Symbol.asyncDispose]();
+      await firewall?.[Symbol.asyncDispose]();
       claims[Symbol.dispose]();
     },
   };
   try {
+    firewall = new Firewall({
+      preferNftables: config.enableNftables,
+      suffix: ruleSuffix(options.networkIdentity),
+      networks,
+      resyncMs: agentOptions.rules.resyncMs,
+      logger,
+      metrics,
+      signal,
+      onChange: onPass,
+    });
+    if (ipv6Reason !== undefined) {
+      arrival = Ipv6Arrival.open({ selection: wanted, rtnetlink, logger, onArrival: options.onIpv6Arrival });
+    }
     return await Network.open({
       ...options,
       held,

@@ -25,7 +25,7 @@ export interface ReconcilerOptions {
   readonly metrics?: MetricsRecorder;
   /** After it nothing is changed any more. */
   readonly signal: AbortSignal;
-  /** Between looks at a third of everything (see `auditRounds`); default 60,000. 0: only on notifications. */
+  /** Between looks at a third of everything (see `auditRounds`); default 120,000. 0: only on notifications. */
   readonly auditIntervalMs?: number;
   /** Called after each pass that changed something or failed; must not throw. */
   readonly onChange?: () => void;
@@ -77,26 +77,36 @@ export class Reconciler implements AsyncDisposable {
   }
 
   /** Changes nothing before the first `setDesired`. Throws a FlannelError when the kernel refuses its sockets. */
-  static open(options: ReconcilerOptions): Promise<Reconciler> {
+  static async open(options: ReconcilerOptions): Promise<Reconciler> {
     const reconciler = new Reconciler(options, Rtnetlink.open());
-    reconciler.#monitor = RtnetlinkMonitor.open({
-      groups: noticedObjects,
-      neighbourIndexes: () => reconciler.#ownIndexes(),
-      onMessages: (messages) => {
-        reconciler.#onMessages(messages);
-        options.onNotice?.(messages);
-      },
-      onOverflow: () => {
-        reconciler.#lookSoon(hostKinds, true);
-        options.onNotice?.("lost");
-      },
-    });
+    try {
+      reconciler.#monitor = reconciler.#openMonitor();
+    } catch (error) {
+      await reconciler[Symbol.asyncDispose]();
+      throw error;
+    }
     const auditIntervalMs = options.auditIntervalMs ?? DEFAULT_AUDIT_INTERVAL_MS;
     if (auditIntervalMs > 0) {
       reconciler.#auditTimer = setInterval(() => reconciler.#auditNext(), auditIntervalMs);
       reconciler.#auditTimer.unref();
     }
-    return Promise.resolve(reconciler);
+    return reconciler;
+  }
+
+  #openMonitor(): RtnetlinkMonitor {
+    const { onNotice } = this.#options;
+    return RtnetlinkMonitor.open({
+      groups: noticedObjects,
+      neighbourIndexes: () => this.#ownIndexes(),
+      onMessages: (messages) => {
+        this.#onMessages(messages);
+        onNotice?.(messages);
+      },
+      onOverflow: () => {
+        this.#lookSoon(hostKinds, true);
+        onNotice?.("lost");
+      },
+    });
   }
 
   /**
