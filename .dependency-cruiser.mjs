@@ -58,7 +58,7 @@ const rooms = {
   netlink: ["ip", "sys"],
   "netlink/rtnetlink": ["ip", "sys", "netlink"],
   "netlink/nftables": ["netlink"],
-  underlay: ["ip", "netlink", "netlink/rtnetlink"],
+  underlay: ["ip", "async", "netlink", "netlink/rtnetlink"],
   "host/kinds": ["ip", "sys", "netlink", "netlink/rtnetlink"],
   "host/reconcile": ["ip", "netlink/rtnetlink", "host/kinds"],
   host: ["ip", "sys", "netlink/rtnetlink", "host/kinds", "host/reconcile"],

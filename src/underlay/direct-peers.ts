@@ -1,5 +1,6 @@
 // For DirectRouting: which peers the kernel reaches without a gateway, asked of the kernel and kept up to date.
 import { setImmediate as nextTurn } from "node:timers/promises";
+import { LookSoon } from "../async/look-soon.ts";
 import { hasCode } from "../errors.ts";
 import type { Address, Prefix } from "../ip/address.ts";
 import { isInside } from "../ip/prefix.ts";
@@ -25,10 +26,10 @@ const LOOKUPS_PER_TURN = 64;
 
 export class DirectPeers implements AsyncDisposable {
   readonly #options: DirectPeersOptions;
-  readonly #netlink = Rtnetlink.open();
+  readonly #netlink: Rtnetlink;
   readonly #monitor: RtnetlinkMonitor;
   readonly #auditTimer: NodeJS.Timeout;
-  #lookTimer: NodeJS.Timeout | undefined;
+  readonly #looks = new LookSoon(() => this.#inLane(true));
   #interfaceIndex = 0;
   #peers: ReadonlySet<Address> = new Set();
   /** What the kernel said last. */
@@ -37,8 +38,9 @@ export class DirectPeers implements AsyncDisposable {
   #lane: Promise<void> = Promise.resolve();
   #isClosed = false;
 
-  private constructor(options: DirectPeersOptions) {
+  private constructor(options: DirectPeersOptions, netlink: Rtnetlink) {
     this.#options = options;
+    this.#netlink = netlink;
     this.#monitor = RtnetlinkMonitor.open({
       groups: ["link", "address", "route"],
       onMessages: (messages) => {
@@ -50,8 +52,15 @@ export class DirectPeers implements AsyncDisposable {
     this.#auditTimer.unref();
   }
 
-  static open(options: DirectPeersOptions): Promise<DirectPeers> {
-    return Promise.resolve(new DirectPeers(options));
+  /** Throws a FlannelError when the kernel refuses a socket. */
+  static async open(options: DirectPeersOptions): Promise<DirectPeers> {
+    const netlink = Rtnetlink.open();
+    try {
+      return new DirectPeers(options, netlink);
+    } catch (error) {
+      await netlink[Symbol.asyncDispose]();
+      throw error;
+    }
   }
 
   get current(): ReadonlySet<Address> {
@@ -67,16 +76,15 @@ export class DirectPeers implements AsyncDisposable {
     if (interfaceIndex !== this.#interfaceIndex) this.#isDirect.clear();
     this.#interfaceIndex = interfaceIndex;
     for (const known of this.#isDirect.keys()) if (!this.#peers.has(known)) this.#isDirect.delete(known);
-    this.#lane = this.#lane.then(() => this.#lookUp(false));
-    await this.#lane;
+    await this.#inLane(false);
     return this.#current;
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
     this.#isClosed = true;
     clearInterval(this.#auditTimer);
-    clearTimeout(this.#lookTimer);
     await this.#monitor[Symbol.asyncDispose]();
+    await this.#looks[Symbol.asyncDispose]();
     await this.#lane;
     await this.#netlink[Symbol.asyncDispose]();
   }
@@ -86,11 +94,13 @@ export class DirectPeers implements AsyncDisposable {
   }
 
   #lookSoon(): void {
-    if (this.#isClosed || this.#peers.size === 0) return;
-    this.#lookTimer ??= setTimeout(() => {
-      this.#lookTimer = undefined;
-      this.#lane = this.#lane.then(() => this.#lookUp(true));
-    }, DEBOUNCE_MS);
+    if (this.#peers.size > 0) this.#looks.request(DEBOUNCE_MS);
+  }
+
+  /** One after the other. */
+  #inLane(asksAll: boolean): Promise<void> {
+    this.#lane = this.#lane.then(() => this.#lookUp(asksAll));
+    return this.#lane;
   }
 
   /** Never rejects: it is the lane. */

@@ -1,4 +1,5 @@
 // Follows the interface that leads to the other hosts: its address, name, MTU and state.
+import { LookSoon } from "../async/look-soon.ts";
 import { prefixAddress } from "../ip/address.ts";
 import type { AddressMessage, LinkMessage } from "../netlink/rtnetlink/messages.ts";
 import { type MonitorMessage, RtnetlinkMonitor } from "../netlink/rtnetlink/monitor.ts";
@@ -35,8 +36,7 @@ export class ExternalInterfaceWatch implements AsyncDisposable {
   #followed: FollowedInterface;
   /** The overlay's own devices, whose thousands of routes say nothing about the way to other hosts. */
   #overlayIndexes: ReadonlySet<number> = new Set();
-  #timer: NodeJS.Timeout | undefined;
-  #look: Promise<void> = Promise.resolve();
+  readonly #looks = new LookSoon(() => this.#lookNow());
   #isClosed = false;
 
   private constructor(options: ExternalInterfaceWatchOptions) {
@@ -45,16 +45,16 @@ export class ExternalInterfaceWatch implements AsyncDisposable {
     this.#monitor = RtnetlinkMonitor.open({
       groups: options.initial.followsRoutes === true ? ["link", "address", "route"] : ["link", "address"],
       onMessages: (messages) => {
-        if (messages.some((message) => this.#concerns(message))) this.#lookSoon(DEBOUNCE_MS);
+        if (messages.some((message) => this.#concerns(message))) this.#looks.request(DEBOUNCE_MS);
       },
-      onOverflow: () => this.#lookSoon(DEBOUNCE_MS),
+      onOverflow: () => this.#looks.request(DEBOUNCE_MS),
     });
   }
 
   /** Also reports what changed between the choice and now. */
   static open(options: ExternalInterfaceWatchOptions): Promise<ExternalInterfaceWatch> {
     const watch = new ExternalInterfaceWatch(options);
-    watch.#lookSoon(0);
+    watch.#looks.request(0);
     return Promise.resolve(watch);
   }
 
@@ -69,9 +69,8 @@ export class ExternalInterfaceWatch implements AsyncDisposable {
 
   async [Symbol.asyncDispose](): Promise<void> {
     this.#isClosed = true;
-    clearTimeout(this.#timer);
     await this.#monitor[Symbol.asyncDispose]();
-    await this.#look;
+    await this.#looks[Symbol.asyncDispose]();
   }
 
   #concerns({ kind, message }: MonitorMessage): boolean {
@@ -83,14 +82,6 @@ export class ExternalInterfaceWatch implements AsyncDisposable {
     if (kind !== "address") return false;
     const changed = prefixAddress(message.address);
     return message.index === index || changed === address || changed === ipv6Address;
-  }
-
-  #lookSoon(delayMs: number): void {
-    if (this.#isClosed) return;
-    this.#timer ??= setTimeout(() => {
-      this.#timer = undefined;
-      this.#look = this.#look.then(() => this.#lookNow());
-    }, delayMs);
   }
 
   async #lookNow(): Promise<void> {
@@ -109,7 +100,7 @@ export class ExternalInterfaceWatch implements AsyncDisposable {
       onChange(followed);
     } catch (error) {
       logger.warn("interface.look-failed", `cannot read interface ${this.current.name}; retrying`, { error });
-      this.#lookSoon(RETRY_MS);
+      this.#looks.request(RETRY_MS);
     }
   }
 

@@ -1,5 +1,6 @@
 // Waits for the IPv6 that a host lacked when its external interface was chosen: an address by router advertisement comes
 // seconds after the start, or whenever an operator adds it.
+import { LookSoon } from "../async/look-soon.ts";
 import { FlannelError } from "../errors.ts";
 import { RtnetlinkMonitor } from "../netlink/rtnetlink/monitor.ts";
 import type { Rtnetlink } from "../netlink/rtnetlink/rtnetlink.ts";
@@ -23,8 +24,7 @@ const LOOK_AFTER_MS = 1_000;
 export class Ipv6Arrival implements AsyncDisposable {
   readonly #options: Ipv6ArrivalOptions;
   readonly #monitor: RtnetlinkMonitor;
-  #timer: NodeJS.Timeout | undefined;
-  #look: Promise<void> = Promise.resolve();
+  readonly #looks = new LookSoon(() => this.#lookNow());
   #isOver = false;
 
   private constructor(options: Ipv6ArrivalOptions) {
@@ -35,32 +35,23 @@ export class Ipv6Arrival implements AsyncDisposable {
         const isNews = messages.some(({ kind, message }) =>
           kind === "address" ? message.address.includes(":") : kind === "route" && message.destination === "::/0",
         );
-        if (isNews) this.#lookSoon();
+        if (isNews) this.#looks.request(LOOK_AFTER_MS);
       },
-      onOverflow: () => this.#lookSoon(),
+      onOverflow: () => this.#looks.request(LOOK_AFTER_MS),
     });
   }
 
   /** Also looks at once: it may have come between the choice and now. */
   static open(options: Ipv6ArrivalOptions): Ipv6Arrival {
     const arrival = new Ipv6Arrival(options);
-    arrival.#lookSoon();
+    arrival.#looks.request(LOOK_AFTER_MS);
     return arrival;
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
     this.#isOver = true;
-    clearTimeout(this.#timer);
     await this.#monitor[Symbol.asyncDispose]();
-    await this.#look;
-  }
-
-  #lookSoon(): void {
-    if (this.#isOver) return;
-    this.#timer ??= setTimeout(() => {
-      this.#timer = undefined;
-      this.#look = this.#look.then(() => this.#lookNow());
-    }, LOOK_AFTER_MS);
+    await this.#looks[Symbol.asyncDispose]();
   }
 
   async #lookNow(): Promise<void> {
@@ -71,7 +62,7 @@ export class Ipv6Arrival implements AsyncDisposable {
     } catch (error) {
       if (error instanceof FlannelError && error.code === "INTERFACE_NOT_FOUND") return;
       logger.warn("interface.look-failed", "cannot look for an IPv6 address of this host; retrying", { error });
-      this.#lookSoon();
+      this.#looks.request(LOOK_AFTER_MS);
       return;
     }
     if (this.#isOver) return;

@@ -1,4 +1,5 @@
 // Follows what this host uses inside the containers' network: interfaces come and go while the agent runs.
+import { LookSoon } from "../async/look-soon.ts";
 import { describeError } from "../errors.ts";
 import type { Prefix } from "../ip/address.ts";
 import { FLANNEL_PROTOCOL, type LinkMessage } from "../netlink/rtnetlink/messages.ts";
@@ -31,8 +32,7 @@ export class OccupiedWatch implements AsyncDisposable {
   #layout: HostLayout = { links: [], addresses: [], routes: [] };
   #flannelIndexes: ReadonlySet<number> = new Set();
   #current: readonly OccupiedPrefix[] = [];
-  #lookTimer: NodeJS.Timeout | undefined;
-  #look: Promise<void> = Promise.resolve();
+  readonly #looks = new LookSoon(() => this.#lookNow());
   #isClosed = false;
 
   private constructor(options: OccupiedWatchOptions) {
@@ -40,9 +40,9 @@ export class OccupiedWatch implements AsyncDisposable {
     this.#monitor = RtnetlinkMonitor.open({
       groups: ["link", "address", "route"],
       onMessages: (messages) => {
-        if (messages.some((message) => this.#concerns(message))) this.#lookSoon(DEBOUNCE_MS);
+        if (messages.some((message) => this.#concerns(message))) this.#looks.request(DEBOUNCE_MS);
       },
-      onOverflow: () => this.#lookSoon(DEBOUNCE_MS),
+      onOverflow: () => this.#looks.request(DEBOUNCE_MS),
     });
     this.#recheckTimer = setInterval(() => this.#tellChange(), RECHECK_MS).unref();
   }
@@ -74,9 +74,8 @@ export class OccupiedWatch implements AsyncDisposable {
   async [Symbol.asyncDispose](): Promise<void> {
     this.#isClosed = true;
     clearInterval(this.#recheckTimer);
-    clearTimeout(this.#lookTimer);
     await this.#monitor[Symbol.asyncDispose]();
-    await this.#look;
+    await this.#looks[Symbol.asyncDispose]();
   }
 
   /** Ten thousand routes of our own say nothing. */
@@ -85,14 +84,6 @@ export class OccupiedWatch implements AsyncDisposable {
     if (kind === "address") return !this.#flannelIndexes.has(message.index);
     if (kind !== "route" || message.table !== routeTable.main || message.protocol === FLANNEL_PROTOCOL) return false;
     return !this.#flannelIndexes.has(message.outIndex ?? 0);
-  }
-
-  #lookSoon(delayMs: number): void {
-    if (this.#isClosed) return;
-    this.#lookTimer ??= setTimeout(() => {
-      this.#lookTimer = undefined;
-      this.#look = this.#look.then(() => this.#lookNow());
-    }, delayMs);
   }
 
   /** Never rejects. What could not be read stays as it was. */
@@ -104,7 +95,7 @@ export class OccupiedWatch implements AsyncDisposable {
       if (this.#isClosed) return;
       const message = "cannot read which networks this host is connected to; retrying";
       this.#options.logger.warn("host.networks-unknown", message, { error: describeError(error) });
-      this.#lookSoon(RETRY_MS);
+      this.#looks.request(RETRY_MS);
       return;
     }
     this.#tellChange();
