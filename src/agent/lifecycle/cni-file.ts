@@ -1,6 +1,6 @@
 // The CNI configuration of this host (`--cni-conf-file`), written when packets can flow and not before: a kubelet calls its
 // node Ready as soon as the file is there. It follows the subnet, the MTU and the template, and outlives the agent.
-import { rmSync, statSync } from "node:fs";
+import { rmSync } from "node:fs";
 import { LatestOnly } from "../../async/latest-only.ts";
 import type { AgentOptions } from "../../config/agent-options.ts";
 import { describeError } from "../../errors.ts";
@@ -23,11 +23,11 @@ export class CniFile implements AsyncDisposable {
   #writtenKey = "";
   #failure = "";
 
-  /** `subnetFile`: of this agent; it lies in /run, so that it is missing after a boot. */
+  /** `subnetFile`: of this agent; it lies in /run, so that it is missing after a boot, whatever the clock says. */
   constructor(options: CniOptions, subnetFile: string, logger: Logger) {
     this.#options = options;
     this.#logger = logger;
-    if (versionOf(subnetFile) === "" || this.#isFromBeforeBoot()) this.#withdraw();
+    if (versionOf(subnetFile) === "") this.#withdraw(subnetFile);
   }
 
   /** `content`: what this host's containers are to be told; undefined while packets cannot flow. Cheap when nothing changed. */
@@ -45,23 +45,13 @@ export class CniFile implements AsyncDisposable {
     await this.#file[Symbol.asyncDispose]();
   }
 
-  #isFromBeforeBoot(): boolean {
-    const found = statSync(this.#options.file, { throwIfNoEntry: false });
-    return found !== undefined && found.mtimeMs < Date.now() - bootAgeMs();
-  }
-
   /** What a file of an earlier boot says, that pods can start, is not true yet. */
-  #withdraw(): void {
+  #withdraw(subnetFile: string): void {
     const { file } = this.#options;
     try {
       rmSync(file);
-      this.#logger.info(
-        "cni-conf.withdrawn",
-        `removed ${file} of the time before this boot until the network is ready`,
-        {
-          file,
-        },
-      );
+      const message = `removed ${file} until the network is ready: there is no ${subnetFile}, as after a boot`;
+      this.#logger.info("cni-conf.withdrawn", message, { file });
     } catch {
       // None is there, which is as well; what cannot be removed will show when it is written.
     }
@@ -89,9 +79,4 @@ export class CniFile implements AsyncDisposable {
 
 function versionOf(path: string): string {
   return path === "" ? "" : fileVersion(path);
-}
-
-/** Time since this boot, as the kernel counts it: with what was slept through. */
-function bootAgeMs(): number {
-  return Number(readSmallFile("/proc/uptime", 256).split(" ")[0]) * 1_000;
 }

@@ -47,7 +47,7 @@ export const agentEvents = {
     "Correct what the line names; the agent retries.",
   ),
   "cni-conf.withdrawn": info(
-    "The agent removed a CNI configuration from before this boot; it writes it again when the network is ready.",
+    "The subnet file was missing, as after a boot: the agent removed the CNI configuration, and writes it again when the network is ready.",
   ),
   "cni-conf.written": info("The agent wrote the CNI configuration: pods can be started."),
   "state.failed": error(
