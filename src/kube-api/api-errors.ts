@@ -55,6 +55,7 @@ export function fromConnection(error: unknown, { operation }: RequestSubject, se
     {
       cause: error,
       tellsCause: true,
+      details: { isUnanswered: true },
       retryable: true,
     },
   );

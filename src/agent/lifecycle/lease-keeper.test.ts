@@ -215,6 +215,19 @@ describe("LeaseKeeper", () => {
     expect(keeper.problem()).toBeUndefined();
   });
 
+  it.each([
+    ["cannot be reached: nothing is known of the write", { isUnanswered: true }, undefined],
+    ["refuses the write: that is the problem", {}, "no space"],
+  ])("a store that %s", async (_name, details, problem) => {
+    const failure = new FlannelError("STORE_UNAVAILABLE", "no space", { retryable: true, details });
+    const renew = vi.fn<Renew>(() => Promise.reject(failure));
+    const { keeper } = await keep(renew, { retryFirstMs: 1 });
+    await using _keeper = keeper;
+    keeper.setAttributes({ ...attributes, publicIp: parseAddress("192.0.2.50") });
+    await eventually(() => expect(renew.mock.calls.length).toBeGreaterThanOrEqual(2));
+    expect(keeper.writeProblem).toBe(problem);
+  });
+
   it("tries again at once when the store is back", async () => {
     const away: Renew = () => Promise.reject(new FlannelError("STORE_UNAVAILABLE", "away", { retryable: true }));
     const renew = vi.fn<Renew>(away);

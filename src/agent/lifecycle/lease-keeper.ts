@@ -193,7 +193,7 @@ export class LeaseKeeper implements AsyncDisposable {
     } catch (error) {
       if (!hasCode(error, "LEASE_LOST")) {
         this.#attributesChanged = true;
-        if (!hasCode(error, "LEASE_CONFLICT")) this.#writeProblem = describeError(error);
+        if (isRefusal(error)) this.#writeProblem = describeError(error);
         throw error;
       }
       await this.#takeAgain("the lease is gone from the store");
@@ -323,6 +323,12 @@ export class LeaseKeeper implements AsyncDisposable {
     if (this.#isStoreReplaced || this.#written !== undefined || this.#isDeleted) return true;
     return this.#attributesChanged && this.#conflict === undefined;
   }
+}
+
+/** The store answered that it does not take the lease; one that cannot be reached is told as such. */
+function isRefusal(error: unknown): boolean {
+  if (isCancelled(error) || hasCode(error, "LEASE_CONFLICT", "FILE_FAILED")) return false;
+  return !(error instanceof FlannelError && error.details["isUnanswered"] === true);
 }
 
 function isSame(a: LeaseAttributes, b: LeaseAttributes): boolean {

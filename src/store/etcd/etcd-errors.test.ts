@@ -35,6 +35,16 @@ describe("classification", () => {
   });
 });
 
+test.each([
+  [status.UNAVAILABLE, "connect ECONNREFUSED", true],
+  [status.DEADLINE_EXCEEDED, "Deadline exceeded", true],
+  [status.UNAVAILABLE, "etcdserver: no leader", undefined],
+  [status.RESOURCE_EXHAUSTED, "etcdserver: mvcc: database space exceeded", undefined],
+  [status.PERMISSION_DENIED, "etcdserver: permission denied", undefined],
+])("%i %s: whether no answer came is %s", (code, details, expected) => {
+  expect(fromGrpc(serviceError(code, details), "write", "a").details["isUnanswered"]).toBe(expected);
+});
+
 test("ours pass, unknown ones are internal, long ones become one short line", () => {
   const ours = new FlannelError("CANCELLED", "x");
   expect(fromGrpc(ours, "watch", "a")).toBe(ours);

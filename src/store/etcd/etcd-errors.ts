@@ -24,7 +24,10 @@ export function fromGrpc(
     return new FlannelError("INTERNAL", `${operation} at etcd ${endpoint}: unexpected failure`, { cause: error });
   }
   const text = plainReason(error.details);
-  const details = { operation, endpoint, grpcStatus: status[error.code] ?? error.code };
+  const details = {
+    ...{ operation, endpoint, grpcStatus: status[error.code] ?? error.code },
+    ...(isUnanswered(error) && { isUnanswered: true }),
+  };
   const options = { cause: error, tellsCause: true, details };
   if (isCompacted(error)) {
     return new FlannelError("STORE_COMPACTED", `${operation} at etcd ${endpoint}: ${text}`, {
@@ -65,6 +68,11 @@ const unusable: ReadonlySet<number> = new Set([
 export function isUnreachable(error: unknown): boolean {
   if (!isServiceError(error)) return false;
   return error.code === status.UNAVAILABLE || error.code === status.DEADLINE_EXCEEDED || isTimeOutInside(error);
+}
+
+/** No word of etcd's own: the connection failed, or nothing came in time. */
+function isUnanswered({ code, details }: ServiceError): boolean {
+  return code === status.DEADLINE_EXCEEDED || (code === status.UNAVAILABLE && !details.startsWith("etcdserver:"));
 }
 
 /** A member without a leader gives up in its own words, without a status for it. */
