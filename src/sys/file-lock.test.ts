@@ -78,3 +78,11 @@ test("a lock file that was removed or replaced comes back, unless another has th
   }
   expect(lock.renew()).toBe(true);
 });
+
+test("what another put in the place of the lock file stays at the end", () => {
+  const lock = FileLock.acquire(path);
+  rmSync(path);
+  using _other = FileLock.acquire(path);
+  lock.removeAndFree();
+  expect(() => FileLock.acquire(path)).toThrow(expect.objectContaining({ code: "AGENT_RUNNING" }));
+});

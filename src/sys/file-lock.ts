@@ -63,9 +63,9 @@ export class FileLock implements Disposable {
     return true;
   }
 
-  /** Safe in this order: who waits for a lock file that was removed makes a new one. */
+  /** Safe in this order: who waits for a lock file that was removed makes a new one. Another's file in its place stays. */
   removeAndFree(): void {
-    if (this.#fd !== undefined) rmSync(this.path, { force: true });
+    if (this.#fd !== undefined && isSurelyAt(this.path, this.#fd)) rmSync(this.path, { force: true });
     this[Symbol.dispose]();
   }
 
@@ -122,6 +122,15 @@ function isStillAt(path: string, fd: number): boolean {
     return isFileAt(path, fd);
   } catch {
     return true;
+  }
+}
+
+/** What cannot be looked at may be another's. */
+function isSurelyAt(path: string, fd: number): boolean {
+  try {
+    return isFileAt(path, fd);
+  } catch {
+    return false;
   }
 }
 

@@ -29,6 +29,17 @@ it("listens for the owner alone, in place of a socket left behind, and takes it 
   dead.close();
 });
 
+it("leaves what another put in the place of its socket when it ends", async () => {
+  const server = await ControlServer.open(path, handlers);
+  rmSync(path);
+  const other = createServer();
+  await new Promise<void>((resolve) => other.listen(path, resolve));
+  const { ino } = statSync(path);
+  await server[Symbol.asyncDispose]();
+  expect(statSync(path, { throwIfNoEntry: false })?.ino).toBe(ino);
+  await new Promise((resolve) => other.close(resolve));
+});
+
 it("does not replace a file that is not a socket", async () => {
   writeFileSync(path, "precious");
   await expect(ControlServer.open(path, handlers)).rejects.toMatchObject({ code: "FILE_FAILED" });

@@ -67,12 +67,18 @@ export class ControlServer implements AsyncDisposable {
   }
 
   async #close(): Promise<void> {
-    const { server } = this.#listener;
+    const { server, inode } = this.#listener;
+    if (isAnothers(this.path, inode)) {
+      // Closing would remove the path, whoever's it is now. Nobody can connect any more.
+      server.closeAllConnections();
+      server.unref();
+      return;
+    }
     const { promise, resolve } = Promise.withResolvers<void>();
+    // Removes the path, too.
     server.close(() => resolve());
     server.closeAllConnections();
     await promise;
-    rmSync(this.path, { force: true });
   }
 }
 
@@ -112,6 +118,15 @@ async function listen(path: string, handlers: ControlHandlers): Promise<Listener
 /** Undefined when nothing is there. Throws Node's error for what cannot be looked at. */
 function inodeOf(path: string): number | undefined {
   return statSync(path, { throwIfNoEntry: false })?.ino;
+}
+
+/** Somebody put another file there. What cannot be looked at is not for us to remove. */
+function isAnothers(path: string, inode: number | undefined): boolean {
+  try {
+    return ![undefined, inode].includes(inodeOf(path));
+  } catch {
+    return true;
+  }
 }
 
 /** Only ever a socket: a wrong --control-socket must not cost a file. */
