@@ -2,7 +2,7 @@
 import { setTimeout as delay } from "node:timers/promises";
 import type { AgentOptions } from "../../config/agent-options.ts";
 import type { CheckFinding, Finding } from "../../doctor/finding.ts";
-import { describeError, FlannelError } from "../../errors.ts";
+import { FlannelError } from "../../errors.ts";
 import { hostStateLines } from "../../host/kinds/host-state.ts";
 import type { SubnetEnvContent } from "../../lease/subnet-env.ts";
 import type { HostStateNews, SubnetStore } from "../../store/subnet-store.ts";
@@ -16,7 +16,7 @@ import { recordAgent } from "./agent-metrics.ts";
 import { reason, type StateReason, stateOf } from "./agent-state.ts";
 import { certificateFindings } from "./certificate-findings.ts";
 import { descriptorFindings } from "./descriptor-findings.ts";
-import { handOver } from "./handover.ts";
+import { KeptHandover } from "./handover.ts";
 import { leaseFindings } from "./lease-findings.ts";
 import type { Network } from "./network.ts";
 import { networkNameOf, networkStatus } from "./network-status.ts";
@@ -44,8 +44,7 @@ export class AgentReport {
   readonly #follower = new StateFollower({ monotonicMs: () => performance.now(), wallMs: Date.now });
   #agent: Agent | undefined;
   #store: SubnetStore | undefined;
-  /** The last network that was prepared for upstream's flanneld. */
-  #handedOver: Network | undefined;
+  readonly #keptHandover = new KeptHandover();
   /** The look under way, and what the last one found. */
   #looking: Promise<readonly CheckFinding[]> | undefined;
   #findings: readonly CheckFinding[] = [];
@@ -166,21 +165,13 @@ export class AgentReport {
 
   async handover(): Promise<Handover> {
     const network = this.#networkOrRefuse();
-    const { rewrittenRoutes, releasedDevices } = await handOver(network);
-    this.#handedOver = network;
+    const { rewrittenRoutes, releasedDevices } = await this.#keptHandover.begin(network);
     return { networks: [{ name: this.#name, rewrittenRoutes, releasedDevices: [...releasedDevices] }] };
   }
 
-  /** A network that was opened anew since, as after a change of the configuration, is handed over, too. */
+  /** See `KeptHandover.keep`. */
   keepHandedOver(logger: Logger): void {
-    const network = this.#agent?.network;
-    if (this.#handedOver === undefined || network === undefined || network === this.#handedOver) return;
-    if (!network.isOwnProgrammed) return;
-    this.#handedOver = network;
-    handOver(network).catch((error: unknown) => {
-      const message = "this host is no longer prepared for upstream's flanneld";
-      logger.error("handover.undone", message, { error: describeError(error) });
-    });
+    this.#keptHandover.keep(this.#agent?.network, logger);
   }
 
   get #name(): string {

@@ -80,9 +80,10 @@ export const agentEvents = {
     "Find what cleans up there, and have it leave flannel's files alone.",
   ),
 
+  "handover.again": info("The network was prepared for upstream's flanneld again, after `handover.undone`."),
   "handover.undone": error(
-    "After `flannelctl handover` the network was opened anew, and could not be prepared for upstream's flanneld again.",
-    "Repeat `flannelctl handover` before this flanneld is stopped.",
+    "After `flannelctl handover` the network was opened anew, and could not be prepared for upstream's flanneld again; the line says whether the agent retries.",
+    "Wait for `handover.again`, or repeat `flannelctl handover`, before this flanneld is stopped.",
   ),
 
   "preflight.drops-unknown": verbose(
