@@ -59,6 +59,7 @@ export class AgentReport {
   follow(agent: Agent, store: SubnetStore): void {
     this.#agent = agent;
     this.#findings = [];
+    this.#looking = undefined;
     this.#store = store;
     this.#follower.beginAnew();
   }
@@ -95,9 +96,7 @@ export class AgentReport {
 
   /** Resolves with what was found last when a look takes long: a report does not wait for what it reports on. */
   async preflight(): Promise<readonly CheckFinding[]> {
-    this.#looking ??= this.#look().finally(() => {
-      this.#looking = undefined;
-    });
+    this.#looking ??= this.#look();
     const late = new AbortController();
     const known = delay(LOOK_WITHIN_MS, undefined, { signal: late.signal, ref: false }).then(() => this.#findings);
     try {
@@ -110,9 +109,15 @@ export class AgentReport {
 
   async #look(): Promise<readonly CheckFinding[]> {
     const agent = this.#agent;
-    this.#findings = (await agent?.network?.checks.all()) ?? [];
-    agent?.dropWatch.take(this.#findings);
-    return this.#findings;
+    try {
+      const found = (await agent?.network?.checks.all()) ?? [];
+      // Another one may have begun meanwhile, with another network.
+      if (agent === this.#agent) this.#findings = found;
+      agent?.dropWatch.take(found);
+      return this.#findings;
+    } finally {
+      if (agent === this.#agent) this.#looking = undefined;
+    }
   }
 
   summary(): Record<string, unknown> {
