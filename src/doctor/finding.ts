@@ -13,7 +13,8 @@ export const findingMeanings = {
   "kernel-feature": "The kernel lacks a feature that the backend needs.",
   "lease-overlap":
     "A lease is not served, because it would take addresses of this host, of another host or of an older lease.",
-  "lease-taken": "In a network without IPv4, a host with upstream flannel took the lease that this host had before.",
+  "lease-taken":
+    "In a network without IPv4, another host has the lease that this host had before; one with upstream flannel may have taken it.",
   "network-overlap": "The network of the containers overlaps an address or a route of this host.",
   "peer-unreachable":
     "The kernel of this host sends packets for a peer, or from it, another way than planned, or drops them.",

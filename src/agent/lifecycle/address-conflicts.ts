@@ -51,7 +51,8 @@ function isUnclaimedReservation({ isReservation, attributes }: Lease): boolean {
 
 /**
  * In a network without IPv4, an upstream host finds its lease by the IPv4 address 0.0.0.0, which all leases have there,
- * and takes the first one: `earlier` are the subnets that this host had before.
+ * and takes the first one. A host that leased the subnet after our lease had expired looks the same. `earlier`: the subnets
+ * that this host had before.
  */
 export function takenByUpstreamFindings(
   network: { readonly hasIpv4: boolean; readonly earlier: readonly Prefix[] },
@@ -65,8 +66,11 @@ export function takenByUpstreamFindings(
       name: "lease-taken",
       severity: "warning",
       evidence:
-        `lease ${key}, which this host had before, belongs to ${describeOwner(attributes)} now: a host with upstream ` +
-        "flannel looks for its IPv4 address, finds 0.0.0.0 in every lease of a network without IPv4, and takes the first",
-      remedy: "run the same flannel on all hosts, or turn IPv4 on: flannelctl config set # with EnableIPv4",
+        `lease ${key}, which this host had before, belongs to ${describeOwner(attributes)} now. If it did not expire ` +
+        "first, a host with upstream flannel may have taken it: that one looks for its IPv4 address, finds 0.0.0.0 in " +
+        "every lease of a network without IPv4, and takes the first",
+      remedy:
+        "nothing if the lease expired while this host was away; if the other host runs upstream flannel, run the same " +
+        "flannel on all hosts, or turn IPv4 on: flannelctl config set # with EnableIPv4",
     }));
 }
