@@ -2,7 +2,7 @@
 // Goes through the reconciler like everything else that changes a host.
 import type { Prefix } from "../ip/address.ts";
 import { Rtnetlink } from "../netlink/rtnetlink/rtnetlink.ts";
-import { removeTun } from "../sys/tun-device.ts";
+import { removeTuns } from "../sys/tun-device.ts";
 import type { Logger } from "../telemetry/logger.ts";
 import { emptyHostState } from "./kinds/host-state.ts";
 import type { Ownership } from "./kinds/links.ts";
@@ -73,7 +73,7 @@ export interface HandedOverHost {
  */
 export async function handOverHost(scope: AgentScope, options: WithoutAgentOptions): Promise<HandedOverHost> {
   const releasedDevices = await findOwnDevices(scope, "tun");
-  for (const device of releasedDevices) removeTun(device);
+  removeTuns(releasedDevices);
   const route = await findIndirectRoutes(scope);
   await using reconciler = await openReconciler(scope, options);
   await reconciler.setDesired({ route }, { prune: false });

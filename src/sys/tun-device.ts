@@ -92,10 +92,15 @@ export function makeTransient(name: string, fd: Fd): void {
   setPersistence(fd, 0, `let ${name} end with this process`);
 }
 
-/** Takes the device away; `KERNEL_BUSY` when a process holds it: it may be another program's. */
-export function removeTun(name: string): void {
-  using fd = attach(name, IFF_TUN | IFF_NO_PI);
-  makeTransient(name, fd);
+/** Takes the devices away; `KERNEL_BUSY`, and all stay, when a process holds one: it may be another program's. */
+export function removeTuns(names: readonly string[]): void {
+  const attached: { readonly name: string; readonly fd: Fd }[] = [];
+  try {
+    for (const name of names) attached.push({ name, fd: attach(name, IFF_TUN | IFF_NO_PI) });
+    for (const { name, fd } of attached) makeTransient(name, fd);
+  } finally {
+    for (const { fd } of attached) fd[Symbol.dispose]();
+  }
 }
 
 function setPersistence(fd: Fd, value: 0 | 1, operation: string): void {

@@ -7,7 +7,7 @@ import { until } from "../../lab/wait.ts";
 import { emptyHostState, type HostState } from "../../src/host/kinds/host-state.ts";
 import { Reconciler } from "../../src/host/reconcile/reconciler.ts";
 import { parsePrefix } from "../../src/ip/address.ts";
-import { openTun, setTunOffload } from "../../src/sys/tun-device.ts";
+import { ensureTun, openTun, removeTuns, setTunOffload } from "../../src/sys/tun-device.ts";
 import { recordingLogger } from "../support/host-fixture.ts";
 
 const device = "flannel0";
@@ -69,6 +69,16 @@ test("leaves a device alone to which a data plane is attached, and takes it over
   expect(await isWhole(1472)).toBe(true);
   tun[Symbol.dispose]();
   expect(await isWhole(1472)).toBe(true);
+});
+
+test("of several devices none is removed while a process holds one", async () => {
+  ensureTun("flannel1");
+  const tun = openTun(device, 12);
+  expect(() => removeTuns(["flannel1", device])).toThrow("another process uses the device");
+  tun[Symbol.dispose]();
+  expect([await link(box, "flannel1"), await link(box, device)]).toMatchObject([{ kind: "tun" }, { kind: "tun" }]);
+  removeTuns(["flannel1", device]);
+  expect([await link(box, "flannel1"), await link(box, device)]).toEqual([undefined, undefined]);
 });
 
 test("does not take a device of another kind for its own", async () => {
