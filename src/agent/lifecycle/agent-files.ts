@@ -22,8 +22,8 @@ export interface FileSources {
   readonly storeAddresses: readonly Address[];
 }
 
-/** The more peers there are, the more often they change and the more a save costs. */
 const MAX_SUBNET_FILE_BYTES = 64 * 1024;
+/** The more peers there are, the more often they change and the more a save costs. */
 const SAVE_PEERS_AFTER_MS = { least: 500, forEach: 1, most: 10_000 } as const;
 
 export class AgentFiles implements AsyncDisposable {

@@ -117,7 +117,7 @@ export const reasonDefinitions = {
   },
   "precaution-failed": {
     state: "degraded",
-    argument: "A sysctl or a blackhole route could not be set: packets flow without that precaution.",
+    argument: "A blackhole route could not be set: packets flow without that precaution.",
   },
   leftover: {
     state: "degraded",
