@@ -50,7 +50,7 @@ export function containsPrefix(outer: Prefix, inner: Prefix): boolean {
   return prefixLength(outer) <= prefixLength(inner) && containsAddress(outer, prefixAddress(inner));
 }
 
-/** True when the two share an address. */
+/** True when the two share an address; never across families. */
 export function overlaps(a: Prefix, b: Prefix): boolean {
   return prefixLength(a) <= prefixLength(b) ? containsPrefix(a, b) : containsPrefix(b, a);
 }

@@ -27,6 +27,11 @@ export interface LeasedSubnets {
   readonly ipv6Subnet?: Prefix;
 }
 
+/** Those that are set, IPv4 first. */
+export function prefixesOf(subnets: LeasedSubnets | undefined): readonly Prefix[] {
+  return [subnets?.subnet, subnets?.ipv6Subnet].filter((subnet) => subnet !== undefined);
+}
+
 /**
  * When a store wrote something. Opaque: only the adapter that made it knows what is inside. Its text is for people and
  * logs.

@@ -2,6 +2,9 @@
 import type { IncomingMessage, Server, ServerResponse } from "node:http";
 import type { Socket } from "node:net";
 
+/** For `createServer`: a request that does not come as a whole in this time is given up. */
+export const requestTimeouts = { headersTimeout: 5_000, requestTimeout: 5_000, connectionsCheckingInterval: 5_000 };
+
 /** Of answers that clients do not read, together. */
 const MAX_UNREAD_BYTES = 64 * 1024 * 1024;
 

@@ -4,7 +4,7 @@ import { createServer, type IncomingMessage, type Server, type ServerResponse } 
 import { dirname } from "node:path";
 import { describeError, FlannelError } from "../../errors.ts";
 import { ensureDirectory } from "../../sys/files.ts";
-import { limitConnections } from "./connection-limit.ts";
+import { limitConnections, requestTimeouts } from "./connection-limit.ts";
 import { CONTROL_PROTOCOL_VERSION, controlPaths } from "./control-paths.ts";
 import type { Handover, MetricsAnswer, Plan, Rules, Status } from "./control-protocol.ts";
 import { isAnswering } from "./control-socket-path.ts";
@@ -89,8 +89,7 @@ interface Listener {
 }
 
 async function listen(path: string, handlers: ControlHandlers): Promise<Listener> {
-  const timeouts = { headersTimeout: 5_000, requestTimeout: 5_000, connectionsCheckingInterval: 5_000 };
-  const server = createServer(timeouts, (request, response) => void answer(request, response, handlers));
+  const server = createServer(requestTimeouts, (request, response) => void answer(request, response, handlers));
   limitConnections(server, 32);
   const { promise, resolve, reject } = Promise.withResolvers<void>();
   server.once("error", reject);

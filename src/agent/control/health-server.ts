@@ -1,7 +1,7 @@
 // /healthz and /readyz for kubelets and load balancers: upstream's paths, codes and texts; the state as it is now.
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
 import { FlannelError } from "../../errors.ts";
-import { limitConnections } from "./connection-limit.ts";
+import { limitConnections, requestTimeouts } from "./connection-limit.ts";
 import type { Status } from "./control-protocol.ts";
 
 /** For `?verbose`. */
@@ -26,8 +26,7 @@ export class HealthServer implements AsyncDisposable {
 
   /** Rejects with `USAGE` when the address cannot be bound: a probe that never answers is worse than no start. */
   static async open(options: HealthServerOptions): Promise<HealthServer> {
-    const timeouts = { headersTimeout: 5_000, requestTimeout: 5_000, connectionsCheckingInterval: 5_000 };
-    const server = createServer(timeouts, (request, response) => answer(request, response, options.state));
+    const server = createServer(requestTimeouts, (request, response) => answer(request, response, options.state));
     limitConnections(server, 128);
     const { promise, resolve, reject } = Promise.withResolvers<void>();
     server.once("error", reject);

@@ -2,7 +2,7 @@
 import type { Backend, BackendPlan, HostFacts } from "../../backend/backend.ts";
 import type { CheckContext } from "../../doctor/check.ts";
 import type { Prefix } from "../../ip/address.ts";
-import type { LeasedSubnets } from "../../lease/lease.ts";
+import { type LeasedSubnets, prefixesOf } from "../../lease/lease.ts";
 import type { InterfaceOptions } from "../../underlay/interface-facts.ts";
 
 interface NetworkFacts {
@@ -21,7 +21,7 @@ export function checkContext(known: NetworkFacts): CheckContext {
   return {
     families: selection.families,
     networks,
-    ownSubnets: [own?.subnet, own?.ipv6Subnet].filter((subnet) => subnet !== undefined),
+    ownSubnets: prefixesOf(own),
     earlierSubnets,
     externalInterface,
     devices: backend.devices,

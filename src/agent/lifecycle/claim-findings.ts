@@ -4,7 +4,7 @@ import type { ClaimConflict, SkippedLease } from "../../backend/peer-reach.ts";
 import type { Finding } from "../../doctor/finding.ts";
 import { familyOf } from "../../ip/address.ts";
 import { containsAddress, overlaps } from "../../ip/prefix.ts";
-import type { Lease, OwnLease } from "../../lease/lease.ts";
+import { type Lease, type OwnLease, prefixesOf } from "../../lease/lease.ts";
 import type { Logger } from "../../telemetry/logger.ts";
 import type { OccupiedPrefix } from "../../underlay/occupied-prefixes.ts";
 
@@ -35,11 +35,8 @@ export function ownSubnetFindings(
   peers: readonly Lease[],
 ): Finding[] {
   if (own === undefined) return [];
-  const subnets = [own.subnet, own.ipv6Subnet].filter((subnet) => subnet !== undefined);
-  const covered = subnets.flatMap((subnet) => [
-    ...occupied
-      .filter(({ prefix }) => familyOf(prefix) === familyOf(subnet) && overlaps(prefix, subnet))
-      .map(({ what }) => `${subnet} overlaps ${what}`),
+  const covered = prefixesOf(own).flatMap((subnet) => [
+    ...occupied.filter(({ prefix }) => overlaps(prefix, subnet)).map(({ what }) => `${subnet} overlaps ${what}`),
     ...peers.flatMap(({ key, attributes: { publicIp, publicIpv6 } }) => {
       const address = familyOf(subnet) === 4 ? publicIp : publicIpv6;
       if (address === undefined || !containsAddress(subnet, address)) return [];

@@ -1,7 +1,7 @@
 // The subnets this host had before its present one: containers may still have addresses of them, and bridges.
 import type { Prefix } from "../../ip/address.ts";
 import { overlaps } from "../../ip/prefix.ts";
-import type { LeasedSubnets } from "../../lease/lease.ts";
+import { type LeasedSubnets, prefixesOf } from "../../lease/lease.ts";
 
 /** A host that changes its subnet again and again keeps no more. */
 export const MAX_EARLIER_SUBNETS = 16;
@@ -17,14 +17,14 @@ export class EarlierSubnets {
   }
 
   add(subnets: LeasedSubnets | undefined): void {
-    const added = [subnets?.subnet, subnets?.ipv6Subnet].filter((subnet) => subnet !== undefined);
+    const added = prefixesOf(subnets);
     const kept = this.#subnets.filter((subnet) => !added.includes(subnet));
     this.#subnets = [...kept, ...added].slice(-MAX_EARLIER_SUBNETS);
   }
 
   /** Those that are not part of what this host has now, oldest first. */
   besides(own: LeasedSubnets | undefined): readonly Prefix[] {
-    const present = [own?.subnet, own?.ipv6Subnet].filter((subnet) => subnet !== undefined);
+    const present = prefixesOf(own);
     return this.#subnets.filter((subnet) => !present.some((now) => overlaps(now, subnet)));
   }
 }

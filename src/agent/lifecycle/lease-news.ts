@@ -1,5 +1,5 @@
 // Tells the log how we came by a lease, and what that means for the containers on this host.
-import type { LeasedSubnets, OwnLease } from "../../lease/lease.ts";
+import { type LeasedSubnets, type OwnLease, prefixesOf } from "../../lease/lease.ts";
 import { hasSameSubnets } from "../../lease/lease-owner.ts";
 import type { AcquireOutcome } from "../../store/subnet-store.ts";
 import type { Logger } from "../../telemetry/logger.ts";
@@ -24,6 +24,6 @@ export function tellAcquired(
   logger.warn("lease.changed", message, { before: subnetsText(before), after: subnets });
 }
 
-function subnetsText({ subnet, ipv6Subnet }: LeasedSubnets): string {
-  return [subnet, ipv6Subnet].filter((prefix) => prefix !== undefined).join(" and ");
+function subnetsText(subnets: LeasedSubnets): string {
+  return prefixesOf(subnets).join(" and ");
 }

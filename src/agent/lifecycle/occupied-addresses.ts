@@ -1,7 +1,7 @@
 // From what the agent knows of its network to the watch over what this host uses inside of it.
 import type { BackendRegistry } from "../../backend/registry.ts";
 import type { Prefix } from "../../ip/address.ts";
-import type { LeasedSubnets } from "../../lease/lease.ts";
+import { type LeasedSubnets, prefixesOf } from "../../lease/lease.ts";
 import type { LinkMessage } from "../../netlink/rtnetlink/messages.ts";
 import type { Rtnetlink } from "../../netlink/rtnetlink/rtnetlink.ts";
 import type { Logger } from "../../telemetry/logger.ts";
@@ -57,10 +57,6 @@ export class OccupiedAddresses implements AsyncDisposable {
   async [Symbol.asyncDispose](): Promise<void> {
     await this.#watch[Symbol.asyncDispose]();
   }
-}
-
-function prefixesOf(subnets: LeasedSubnets | undefined): readonly Prefix[] {
-  return [subnets?.subnet, subnets?.ipv6Subnet].filter((subnet) => subnet !== undefined);
 }
 
 function contextOf({ backends, networks, own, earlierSubnets, reached }: OccupiedOptions): OccupiedContext {

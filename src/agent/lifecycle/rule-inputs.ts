@@ -3,7 +3,7 @@ import type { RuleOptions } from "../../config/agent-options.ts";
 import type { MasqueradeExclude } from "../../config/network-config.ts";
 import type { RuleInputs } from "../../firewall/plan-rules.ts";
 import { familyOf, type Prefix } from "../../ip/address.ts";
-import type { Lease, LeasedSubnets } from "../../lease/lease.ts";
+import { type Lease, type LeasedSubnets, prefixesOf } from "../../lease/lease.ts";
 import type { ExternalInterface } from "../../underlay/external-interface.ts";
 
 export interface RuleSources {
@@ -16,7 +16,7 @@ export interface RuleSources {
 
 export function ruleInputs(own: LeasedSubnets, sources: RuleSources): RuleInputs {
   const { networks, rules, externalInterface, peers } = sources;
-  const subnets = [own.subnet, own.ipv6Subnet].filter((subnet) => subnet !== undefined);
+  const subnets = prefixesOf(own);
   const { prefixes = [], nodes = false } = sources.masqueradeExclude ?? {};
   const { publicIp, publicIpv6 } = externalInterface;
   const addresses = peers.flatMap(({ attributes }) => [attributes.publicIp, attributes.publicIpv6]);

@@ -7,7 +7,13 @@ import type { HostRoute } from "../../host/kinds/route-form.ts";
 import type { HostSysctl } from "../../host/kinds/sysctl.ts";
 import { addressBits, type Family, familyOf, makePrefix, type Prefix, prefixAddress } from "../../ip/address.ts";
 import { containsPrefix } from "../../ip/prefix.ts";
-import type { BackendData, Lease, LeaseAttributes, LeasedSubnets } from "../../lease/lease.ts";
+import {
+  type BackendData,
+  type Lease,
+  type LeaseAttributes,
+  type LeasedSubnets,
+  prefixesOf,
+} from "../../lease/lease.ts";
 import type { TunnelPeer, TunnelState } from "../../tunnel/tunnel-state.ts";
 import type { OccupiedPrefix } from "../../underlay/occupied-prefixes.ts";
 import { announcedAddresses } from "../announced-addresses.ts";
@@ -115,9 +121,7 @@ class UdpBackend implements Backend<unknown, TunnelState> {
   }
 
   #addresses(own: LeasedSubnets): HostAddress[] {
-    return [own.subnet, own.ipv6Subnet]
-      .filter((subnet) => subnet !== undefined)
-      .map((subnet) => ({ device: this.#device, address: hostPrefix(subnet) }));
+    return prefixesOf(own).map((subnet) => ({ device: this.#device, address: hostPrefix(subnet) }));
   }
 
   /** A device inherits `disable_ipv6` from `net.ipv6.conf.default`, and then takes no IPv6 address. */

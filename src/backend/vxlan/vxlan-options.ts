@@ -35,7 +35,7 @@ export const vxlanKeys: readonly BackendKey[] = [
     name: "Port",
     type: "int",
     defaultValue: 0,
-    defaultText: "0: the kernel's, 8472",
+    defaultText: `0: the kernel's, ${DEFAULT_PORT}`,
     maximum: 65535,
     description: "UDP port of the encapsulated packets.",
     live: false,

@@ -1,6 +1,9 @@
 // What devices of ours look like, as wanted and as found: comparison and text. Pure; the kind is link.ts.
 import { type Address, familyOf } from "../../ip/address.ts";
 
+/** The UDP port that the kernel chooses, unless its module was told another one. */
+export const KERNEL_VXLAN_PORT = 8472;
+
 /** A vxlan device (VTEP). Everything but `vni`, `port`, `gbp` can be changed on the living device. */
 export interface VxlanLink {
   readonly kind: "vxlan";
@@ -9,7 +12,7 @@ export interface VxlanLink {
   readonly mac: string;
   readonly mtuBytes: number;
   readonly vni: number;
-  /** UDP port; 0 = the kernel's default (8472 unless the module was loaded otherwise). */
+  /** UDP port; 0: the kernel's, `KERNEL_VXLAN_PORT`. */
   readonly port: number;
   /** Source address of the outer packets; its family is the underlay's. */
   readonly local: Address;
@@ -106,8 +109,7 @@ export function foreignLinkReason(desired: HostLink, observed: ObservedLink): st
 /** The arguments of the `ip link add` that would make it. */
 export function linkLine(link: HostLink): string {
   if (link.kind === "tun") return `${link.name} mtu ${link.mtuBytes} type tun`;
-  // Port 0 leaves the choice to the kernel, which is 8472 unless its module was loaded otherwise.
-  return vxlanLine({ ...link, port: link.port === 0 ? 8472 : link.port });
+  return vxlanLine({ ...link, port: link.port === 0 ? KERNEL_VXLAN_PORT : link.port });
 }
 
 /** As `linkLine`, for a device as found, which may lack some of it. */

@@ -10,7 +10,7 @@ import type { LeaseRecord } from "../../etcd-api/lease-record.ts";
 import { addressBits, type Family, familyOf, makePrefix, type Prefix } from "../../ip/address.ts";
 import { overlaps } from "../../ip/prefix.ts";
 import { pickFreeSubnets, subnetsOverlap, usableSubnets } from "../../lease/allocator.ts";
-import type { LeasedSubnets, OwnLease } from "../../lease/lease.ts";
+import { type LeasedSubnets, type OwnLease, prefixesOf } from "../../lease/lease.ts";
 import { formatLeaseKey } from "../../lease/lease-key.ts";
 import { describeOwner, hasSamePublicIp, withLostFamily } from "../../lease/lease-owner.ts";
 import type { AcquireOutcome, LeaseRequest, RememberedLease } from "../subnet-store.ts";
@@ -270,11 +270,7 @@ function prefixesToAvoid({ config, avoid = [] }: LeaseRequest, records: readonly
     .flatMap(({ lease }) => [lease?.attributes.publicIp, lease?.attributes.publicIpv6])
     .filter((address) => address !== undefined)
     .map((address) => makePrefix(address, addressBits(familyOf(address))));
-  return [...avoid, ...hosts].filter((prefix) => networks.some((network) => touches(network, prefix)));
-}
-
-function touches(a: Prefix, b: Prefix): boolean {
-  return familyOf(a) === familyOf(b) && overlaps(a, b);
+  return [...avoid, ...hosts].filter((prefix) => networks.some((network) => overlaps(network, prefix)));
 }
 
 /** What of the previous subnets fits the configuration and is free. */
@@ -285,8 +281,8 @@ function usablePrevious(
 ): LeasedSubnets {
   const { subnet, ipv6Subnet } = usableSubnets(previous, config);
   const isFree = (subnets: LeasedSubnets) => {
-    const parts = [subnets.subnet, subnets.ipv6Subnet].filter((part) => part !== undefined);
-    const isInUse = avoid.some((prefix) => parts.some((part) => touches(part, prefix)));
+    const parts = prefixesOf(subnets);
+    const isInUse = avoid.some((prefix) => parts.some((part) => overlaps(part, prefix)));
     return !isInUse && !taken.some((other) => subnetsOverlap(other, subnets));
   };
   return {

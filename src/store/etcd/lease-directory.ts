@@ -7,7 +7,7 @@ import { etcdLease, revisionNumber } from "../../etcd-api/etcd-lease.ts";
 import { type KeySpace, keySpaceOf } from "../../etcd-api/key-space.ts";
 import { type LeaseRecord, readLeaseRecord, readLeaseStamp } from "../../etcd-api/lease-record.ts";
 import { type RandomInteger, subnetsOverlap } from "../../lease/allocator.ts";
-import type { Lease, LeaseAttributes, LeasedSubnets, OwnLease } from "../../lease/lease.ts";
+import { type Lease, type LeaseAttributes, type LeasedSubnets, type OwnLease, prefixesOf } from "../../lease/lease.ts";
 import { formatLeaseValue, parseLeaseValue } from "../../lease/lease-value.ts";
 import type { EtcdConnection } from "./etcd-connection.ts";
 import { grantStoreLease, moveIf, putIf, revokeStoreLease, type StoreLease } from "./operations.ts";
@@ -165,6 +165,6 @@ function onlySubnets({ subnet, ipv6Subnet }: LeasedSubnets): LeasedSubnets {
 }
 
 /** Subnets for a person: `10.5.34.0/24 and fd00::/64`. */
-export function describeSubnets({ subnet, ipv6Subnet }: LeasedSubnets): string {
-  return [subnet, ipv6Subnet].filter((prefix) => prefix !== undefined).join(" and ");
+export function describeSubnets(subnets: LeasedSubnets): string {
+  return prefixesOf(subnets).join(" and ");
 }
