@@ -15,6 +15,8 @@ export type KubernetesProgram = "apiserver" | "controller-manager" | "scheduler"
 
 const source = fileURLToPath(new URL("program/", import.meta.url));
 const progressEveryMs = 15_000;
+/** Reading all sources for the first time takes minutes on a slow disk, longer than other commands may. */
+const countTimeoutMs = 600_000;
 
 /** Told what goes on during a build: a sentence now and then. */
 type Progress = (message: string) => void;
@@ -77,10 +79,13 @@ async function requireGo(): Promise<void> {
 }
 
 async function compile(output: string, goCache: string, say: Progress): Promise<void> {
-  const env = { ...process.env, CGO_ENABLED: "0", GOCACHE: goCache, GOFLAGS: "-mod=readonly -buildvcs=false" };
+  // A go.work above this checkout is about other modules.
+  const settings = { CGO_ENABLED: "0", GOCACHE: goCache, GOFLAGS: "-mod=readonly -buildvcs=false", GOWORK: "off" };
+  const env = { ...process.env, ...settings };
   say(`fetching the Go modules of Kubernetes ${version()}`);
   await follow(spawn("go", ["mod", "download"], { cwd: source, env, stdio: ["ignore", "ignore", "pipe"] }), () => {});
-  const packages = (await run(["go", "-C", source, "list", "-deps", "."], { env })).trimEnd().split("\n").length;
+  const list = await run(["go", "-C", source, "list", "-deps", "."], { env: settings, timeoutMs: countTimeoutMs });
+  const packages = list.trimEnd().split("\n").length;
   say(`building Kubernetes ${version()}, once on this machine: ${packages} packages, some ten minutes on two cores`);
   const linker = `-s -w -X k8s.io/component-base/version.gitVersion=${version()}`;
   const argv = ["build", "-v", "-trimpath", "-ldflags", linker, "-o", output, "."];
@@ -114,13 +119,19 @@ function follow(child: ChildProcess, count: (lines: number) => void): Promise<vo
 /** flock(1) holds the lock for as long as its standard input is open, so it is gone with us. */
 class BuildLock implements AsyncDisposable {
   readonly #holder: ChildProcess;
+  /** Listens from the start: flock may have ended long before the build does. */
+  readonly #closed: Promise<unknown>;
 
   private constructor(holder: ChildProcess) {
     this.#holder = holder;
+    this.#closed = new Promise((resolve) => holder.once("close", resolve));
+    // What is written to one that has ended is of no use to it.
+    holder.stdin?.on("error", () => undefined);
   }
 
   static async take(path: string, say: Progress): Promise<BuildLock> {
     const holder = spawn("flock", [path, "sh", "-c", "echo held; cat"], { stdio: ["pipe", "pipe", "inherit"] });
+    const lock = new BuildLock(holder);
     const timer = setInterval(() => say("another run is building Kubernetes, waiting for it"), progressEveryMs);
     try {
       await new Promise((resolve, reject) => {
@@ -131,12 +142,11 @@ class BuildLock implements AsyncDisposable {
     } finally {
       clearInterval(timer);
     }
-    return new BuildLock(holder);
+    return lock;
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
-    const closed = new Promise((resolve) => this.#holder.once("close", resolve));
     this.#holder.stdin?.end();
-    await closed;
+    await this.#closed;
   }
 }
