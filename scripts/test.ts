@@ -29,15 +29,18 @@ async function checkMachine(runs: readonly AreaRun[]): Promise<Tally[]> {
   return [failedRun];
 }
 
-/** The tests on Kubernetes find it built. The first run on a machine tells what takes so long. */
-async function prepareKubernetes(runs: readonly AreaRun[]): Promise<Tally[]> {
-  if (!runs.some(({ area }) => area === "kube")) return [];
+/**
+ * The tests on Kubernetes find it built; the first run on a machine tells what takes so long. Where it cannot be built, that
+ * is one failure, and the other runs are left.
+ */
+async function prepareKubernetes(runs: readonly AreaRun[]): Promise<{ tallies: Tally[]; left: readonly AreaRun[] }> {
+  if (!runs.some(({ area }) => area === "kube")) return { tallies: [], left: runs };
   try {
     await buildKubernetes((message) => console.log(`set-up: ${message}`));
-    return [];
+    return { tallies: [], left: runs };
   } catch (error) {
     console.log(`FAILED  ${error instanceof Error ? error.message : String(error)}`);
-    return [failedRun];
+    return { tallies: [failedRun], left: runs.filter(({ area }) => area !== "kube") };
   }
 }
 
@@ -108,8 +111,11 @@ async function main(selection: Selection): Promise<number> {
   process.env["TMPDIR"] = temporary;
   try {
     const before = takeInventory(runId);
-    const tallies = [...(await checkMachine(runs)), ...(await prepareKubernetes(runs))];
-    if (!tallies.includes(failedRun)) tallies.push(...(await runAll(runs)));
+    const tallies = await checkMachine(runs);
+    if (!tallies.includes(failedRun)) {
+      const prepared = await prepareKubernetes(runs);
+      tallies.push(...prepared.tallies, ...(await runAll(prepared.left)));
+    }
     tallies.push(reportLeaks(before, takeInventory(runId)));
     const minutes = ((performance.now() - started) / 60_000).toFixed(1);
     console.log(`${minutes} minutes, ${runsAtOnce} runs at once, ${processorSeconds().toFixed(0)} s of processor time`);
