@@ -1,6 +1,7 @@
-import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { setTimeout as delay } from "node:timers/promises";
 import { afterAll, describe, expect, it } from "vitest";
 import { until } from "../../../lab/wait.ts";
 import { type FakeNode, KubeApiServer } from "../../../test/support/kube-api-server.ts";
@@ -13,6 +14,7 @@ import type { KubernetesStoreOptions } from "../store-options.ts";
 import type { LeaseRequest } from "../subnet-store.ts";
 import { KubernetesAdministration } from "./kubernetes-administration.ts";
 import { KubernetesSubnetStore } from "./kubernetes-subnet-store.ts";
+import { NetConfigFile } from "./net-config-file.ts";
 
 const directory = mkdtempSync(join(tmpdir(), "flannel-kube-store-"));
 afterAll(() => rmSync(directory, { recursive: true }));
@@ -409,6 +411,26 @@ describe("the network configuration", () => {
     const versions = store.watchNetworkConfig(revision, signal)[Symbol.asyncIterator]();
     const next = versions.next();
     writeFileSync(netConfigFile, '{"Network":"10.1.0.0/16"}');
+    expect(await next).toMatchObject({ value: { text: '{"Network":"10.1.0.0/16"}' } });
+    await versions.return?.();
+  });
+});
+
+describe("a configuration file that cannot be read for a while", () => {
+  it("is not told as gone, and is read again", async () => {
+    const path = join(directory, "unreadable.json");
+    writeFileSync(path, '{"Network":"10.244.0.0/16"}');
+    const file = new NetConfigFile(path);
+    const { revision } = await file.read();
+    const versions = file.watch(revision, signal)[Symbol.asyncIterator]();
+    const next = versions.next();
+    // A directory in its place: there, and cannot be read, whoever we are.
+    rmSync(path);
+    mkdirSync(path);
+    await expect(file.read()).rejects.toMatchObject({ code: "FILE_FAILED" });
+    await expect(Promise.race([next, delay(2_500, "nothing told")])).resolves.toBe("nothing told");
+    rmSync(path, { recursive: true });
+    writeFileSync(path, '{"Network":"10.1.0.0/16"}');
     expect(await next).toMatchObject({ value: { text: '{"Network":"10.1.0.0/16"}' } });
     await versions.return?.();
   });

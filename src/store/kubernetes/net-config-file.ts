@@ -57,12 +57,18 @@ export class NetConfigFile {
     while (!signal.aborted) {
       const mark = await this.#mark();
       if (mark !== seen) {
-        const document = await this.#tryRead().catch(() => undefined);
-        if (document?.text !== known) {
-          known = document?.text;
-          yield document;
+        // What could not be read is not gone: it is looked at again.
+        const read = await this.#tryRead().then(
+          (document) => ({ document }),
+          () => undefined,
+        );
+        if (read !== undefined) {
+          seen = mark;
+          if (read.document?.text !== known) {
+            known = read.document?.text;
+            yield read.document;
+          }
         }
-        seen = mark;
       }
       await delay(LOOK_EVERY_MS, undefined, { signal }).catch(() => undefined);
     }
