@@ -151,9 +151,13 @@ describe("watchObjects", () => {
     expect(watching.count("list")).toBe(2);
   });
 
-  it("takes JSON of somebody else for no list", async () => {
+  it.each([
+    ["{}"],
+    ["[]"],
+    ['{"kind":"NodeList","metadata":{"resourceVersion":"900"}}'],
+    ['{"kind":"NodeList","metadata":{"resourceVersion":"900"},"items":null}'],
+  ])("takes JSON of somebody else for no list: %s", async (body) => {
     await using proxy = await relay((socket) => {
-      const body = "{}";
       socket.on("data", () => socket.write(`HTTP/1.1 200 OK\r\ncontent-length: ${body.length}\r\n\r\n${body}`));
     });
     await using watching = new Watching(accessTo(`http://127.0.0.1:${proxy.port}`));

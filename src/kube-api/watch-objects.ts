@@ -123,10 +123,11 @@ export async function listAll<T>(
         if (object !== undefined) objects.push(object);
       }, MAX_OBJECT_BYTES);
       await client.pour({ ...subject, method: "GET", path, query }, signal, (chunk) => splitter.push(chunk));
-      const metadata = memberOf(endOf(splitter, subject), "metadata");
+      const page = endOf(splitter, subject);
+      const metadata = memberOf(page, "metadata");
       const resourceVersion = textOf(memberOf(metadata, "resourceVersion"));
-      // JSON of somebody else, a proxy's for example, is no list without objects.
-      if (resourceVersion === undefined) throw notJson(subject);
+      // JSON of somebody else, a proxy's for example, is no list without objects. The API server's always has the array.
+      if (resourceVersion === undefined || !Array.isArray(memberOf(page, "items"))) throw notJson(subject);
       next = textOf(memberOf(metadata, "continue"));
       if (next === undefined) return { type: "list", objects, resourceVersion };
     } catch (error) {
