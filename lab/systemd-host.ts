@@ -1,7 +1,7 @@
 // A lab host that runs under a real systemd of its own: booted in new namespaces on top of the host's network, on this
 // machine's root or on another, with all changes kept in memory, with nothing enabled.
 import type { ChildProcess } from "node:child_process";
-import { mkdirSync, readdirSync, readFileSync, rmdirSync } from "node:fs";
+import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmdirSync } from "node:fs";
 import { join } from "node:path";
 import { type CommandOptions, type CommandResult, run, tryRun } from "./command.ts";
 import type { LabHost } from "./host.ts";
@@ -102,9 +102,8 @@ export class SystemdHost implements AsyncDisposable {
 async function makeCgroup(name: string): Promise<string> {
   mkdirSync(cgroups, { recursive: true });
   if (readdirSync(cgroups).length === 0) await run(["mount", "-t", "cgroup2", "none", cgroups]);
-  const cgroup = join(cgroups, `flannel-lab-${process.pid}-${name}`);
-  mkdirSync(cgroup);
-  return cgroup;
+  // Not by pid: cgroups are shared between pid namespaces, and a killed run leaves its own behind.
+  return mkdtempSync(join(cgroups, `flannel-lab-${name}-`));
 }
 
 /** Fails while processes are in them. */

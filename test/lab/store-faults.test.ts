@@ -243,9 +243,11 @@ describe("an authentication token that expired", () => {
     await permit("revoke-permission");
     await permit("grant-permission", "read");
     await using restarted = LabAgent.start(host, { etcdEndpoints: etcd.endpoints, args: login });
-    const named = (name: string) => async () => (await restarted.status()).reasons.some((one) => one.name === name);
-    await until(named("lease-not-written"), { what: "the agent to say that the store takes no writes" });
-    expect((await restarted.status()).state).toBe("degraded");
+    const readsOnly = async () => {
+      const { state, reasons } = await restarted.status();
+      return state === "degraded" && reasons.some((one) => one.name === "lease-not-written");
+    };
+    await until(readsOnly, { what: "the agent to say that it is degraded: the store takes no writes" });
     await put(3);
     await untilPeers(host.namespace, [storePeer(1), storePeer(2), storePeer(3)]);
     await permit("grant-permission", "readwrite");
