@@ -9,7 +9,7 @@ import { makeArchive } from "./archive.ts";
 import { packageVersion, root } from "./checkout.ts";
 import { type Contents, type Output, packageContents, writeContents } from "./contents.ts";
 import { makeDebianPackage } from "./debian-package.ts";
-import { imageCommand } from "./image-command.ts";
+import { imageCommand } from "./image/image-command.ts";
 import { makeRpmPackage } from "./rpm-package.ts";
 
 /** Uses an empty directory and returns the one file that it makes. */

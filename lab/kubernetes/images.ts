@@ -1,7 +1,7 @@
 // Images of the lab, made from files of the machine: no registry.
 import { mkdir, readFile } from "node:fs/promises";
 import { join } from "node:path";
-import { writeImageArchive } from "../../scripts/package/image-archive.ts";
+import { writeImageArchive } from "../../packaging/image/image-archive.ts";
 import { busyboxImage } from "./node-config.ts";
 
 const applets = ["sh", "sleep", "cat", "ping", "nc", "httpd", "hostname", "ip", "ls", "mkdir", "cp", "mv", "wget"];

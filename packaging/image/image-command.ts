@@ -2,8 +2,8 @@
 // and podman load.
 import { join } from "node:path";
 import { parseArgs } from "node:util";
-import { packageImage } from "../scripts/package/image.ts";
-import { packageVersion, root } from "./checkout.ts";
+import { packageVersion, root } from "../checkout.ts";
+import { packageImage } from "./image.ts";
 
 const usage = `usage: npm run package -- image [--name NAME:TAG] [--output FILE] [--quick]
 
