@@ -161,6 +161,7 @@ function startFailure(error: unknown, directory: string): string {
       return `${where} is in use by another program: choose another address with --listen`;
     return `cannot listen on ${where}: ${error.message}`;
   }
+  if (hasCode(error, "FILE_FAILED")) return describeError(error);
   if (error instanceof Error && "code" in error && "hostname" in error) {
     return `cannot listen on ${String(error.hostname)}: ${error.message}`;
   }

@@ -79,8 +79,14 @@ export async function runAgent(run: RunOptions): Promise<ExitCode> {
 
 async function startEmbeddedStore({ options, storeProgram, logger }: RunOptions) {
   if (options.store !== "embedded") return undefined;
-  const { stateDirectory } = options;
-  return await EmbeddedStoreProcess.start({ program: storeProgram, stateDirectory, logger });
+  const { stateDirectory, storeListen: listen } = options;
+  if (listen !== undefined) logger.warn("store.open-to-users", openToUsers(listen));
+  const given = { program: storeProgram, stateDirectory, ...(listen !== undefined && { listen }), logger };
+  return await EmbeddedStoreProcess.start(given);
+}
+
+function openToUsers(listen: string): string {
+  return `every user of this host can change the network at ${listen}: leave out --store-listen unless another program needs it`;
 }
 
 function makeRunDirectory(subnetFile: string): void {

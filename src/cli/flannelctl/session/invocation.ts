@@ -28,6 +28,8 @@ export interface GlobalOptions {
   /** Below `--root`. */
   readonly paths: HostPaths;
   readonly etcd: EtcdFlags;
+  /** False: `etcd` has the default endpoints, and an embedded store that runs on this host goes before them. */
+  readonly isStoreNamed: boolean;
   /** Present where the Nodes of a Kubernetes cluster are the store; then `etcd` does not matter. */
   readonly kubernetes?: KubernetesOptions;
 }
