@@ -23,7 +23,10 @@ const HEAP_FLAGS = "--heap-growing-percent=20";
 
 /** A store that cannot end by itself in this time is ended: what was acknowledged is on disk anyway. */
 const STOP_WITHIN_MS = 4_500;
-/** How often it looks whether a certificate is due: the clock may be set at any time, after a boot most of all. */
+/**
+ * How often it looks whether a certificate is due (the clock may be set at any time, after a boot most of all), and whether
+ * the leases of a removed host can be deleted now.
+ */
 const LOOK_MS = 60_000;
 
 /** `told`: only its help or version was asked for. */
@@ -41,7 +44,7 @@ async function main(): Promise<"served" | "told"> {
   using _lock = lockDirectory(directory);
   const cluster = options.isCluster ? await openCluster(directory) : undefined;
   await using server = await openServer(directory, options, cluster);
-  using _renewal = cluster && keepCertificates(cluster, server);
+  using _upkeep = cluster && keepUp(cluster, server);
   process.stdout.write(`flannel-store ${version}: serving ${directory} on ${server.urls.join(", ")}\n`);
   notifyService("READY=1");
   process.on("SIGHUP", () => reloadCertificates(server, options, cluster));
@@ -92,7 +95,7 @@ async function openCluster(directory: string): Promise<ClusterService> {
   return await Service.open(clusterDirectory, tellFailure);
 }
 
-function keepCertificates(cluster: ClusterService, server: StoreServer): Disposable {
+function keepUp(cluster: ClusterService, server: StoreServer): Disposable {
   let shown = cluster.readTls();
   const look = async () => {
     await cluster.renewOwnCertificates();
@@ -103,7 +106,11 @@ function keepCertificates(cluster: ClusterService, server: StoreServer): Disposa
       return isShown ? undefined : tls;
     });
   };
-  const timer = setInterval(() => void look(), LOOK_MS);
+  void cluster.finishRemovals();
+  const timer = setInterval(() => {
+    void look();
+    void cluster.finishRemovals();
+  }, LOOK_MS);
   timer.unref();
   return { [Symbol.dispose]: () => clearInterval(timer) };
 }
