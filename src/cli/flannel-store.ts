@@ -106,10 +106,10 @@ function keepUp(cluster: ClusterService, server: StoreServer): Disposable {
       return isShown ? undefined : tls;
     });
   };
-  void cluster.finishRemovals();
+  cluster.finishRemovals();
   const timer = setInterval(() => {
-    void look();
-    void cluster.finishRemovals();
+    look().catch(tellFailure);
+    cluster.finishRemovals();
   }, LOOK_MS);
   timer.unref();
   return { [Symbol.dispose]: () => clearInterval(timer) };

@@ -118,9 +118,9 @@ export class ClusterService implements StoreExtension {
     return this.#callers.isKnown(certificate);
   }
 
-  /** Deletes what is left of removed hosts, when the store serves; call it again and again. Rejects with nothing. */
-  async finishRemovals(): Promise<void> {
-    await this.#removal?.finish();
+  /** Begins to delete what is left of removed hosts, when the store serves; call it again and again. */
+  finishRemovals(): void {
+    this.#removal?.finish().catch(this.#onFailure);
   }
 
   methods(host: ExtensionHost): readonly MethodEntry[] {
