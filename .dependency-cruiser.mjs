@@ -50,7 +50,7 @@ const rooms = {
   sys: ["ip"],
   telemetry: ["sys"],
   config: ["ip", "json"],
-  lease: ["ip", "config"],
+  lease: ["ip", "json", "config"],
   "etcd-api": ["lease"],
   "kube-api": ["ip", "json", "async"],
 

@@ -25,6 +25,7 @@ import { HealthServer } from "../control/health-server.ts";
 import { type HostIdentity, WarmState } from "../state/warm-state.ts";
 import { Agent } from "./agent.ts";
 import { AgentReport } from "./agent-report.ts";
+import { AttachHold } from "./attach-hold.ts";
 import { CertificateKeeper } from "./certificate-keeper.ts";
 import { CniFile } from "./cni-file.ts";
 import { DescriptorNews } from "./descriptor-findings.ts";
@@ -128,8 +129,11 @@ async function runUntilEnd(
   );
   const announcer = new StateAnnouncer(logger, keeper);
   await using cniFile = options.cni && new CniFile(options.cni, options.subnetFile, logger);
+  const attachHold = new AttachHold(options.subnetFile);
   const onSettled = () => {
     announcer.tell(report);
+    if (report.isHandedOver) attachHold.release();
+    else attachHold.follow(report.state());
     cniFile?.follow(report.forContainers());
     store.host?.tell(report.forOthers());
   };
