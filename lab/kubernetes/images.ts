@@ -1,6 +1,7 @@
 // Images of the lab, made from files of the machine: no registry.
 import { mkdir, readFile } from "node:fs/promises";
 import { join } from "node:path";
+import { architectures } from "../../packaging/architecture.ts";
 import { writeImageArchive } from "../../packaging/image/image-archive.ts";
 import { busyboxImage } from "./node-config.ts";
 
@@ -18,6 +19,7 @@ export async function makeBusyboxImage(directory: string): Promise<string> {
     { path: "tmp", content: "directory" as const, mode: 0o1777 },
   ];
   const config = { Cmd: ["/bin/sleep", "2147483647"], Env: ["PATH=/bin"] };
-  writeImageArchive(file, { name: busyboxImage, architecture: "amd64", config, layers: [files] }, 1);
+  const architecture = architectures.find(({ node }) => node === process.arch)?.name ?? "amd64";
+  writeImageArchive(file, { name: busyboxImage, architecture, config, layers: [files] }, 1);
   return file;
 }
