@@ -35,10 +35,13 @@ export interface EtcdEntry {
 /** One server process, which may be stopped and started again with its data. */
 export class EtcdMember extends Daemon {
   readonly endpoint: string;
+  /** The flags that tell which member of which cluster it is; a restored copy is given them too. */
+  readonly identity: readonly string[];
 
   constructor(name: string, endpoint: string, namespace: Namespace, argv: readonly string[]) {
     super(name, namespace, argv);
     this.endpoint = endpoint;
+    this.identity = argv.filter((flag) => /^--(name|initial-)/.test(flag));
   }
 
   kill9(): Promise<void> {
@@ -130,6 +133,24 @@ export class Etcd implements AsyncDisposable {
   async compact(): Promise<void> {
     const status = JSON.parse(await this.ctl(["get", "--write-out=json", "-"])) as { header: { revision: number } };
     await this.ctl(["compact", String(status.header.revision)]);
+  }
+
+  /**
+   * Copies the data of a single member as it is now; the result puts the copy back in place of what is there then, as an
+   * administrator does it with a snapshot. Lower revisions than before, and the same cluster id.
+   */
+  async copyData(): Promise<() => Promise<void>> {
+    const [member] = this.members;
+    if (member === undefined || this.members.length > 1) throw new Error("only one member's data can be put back");
+    const [file, data] = [join(this.#directory, "copy.db"), join(this.#directory, member.name)];
+    await this.ctl(["snapshot", "save", file]);
+    return async () => {
+      await member.kill9();
+      await rm(data, { recursive: true });
+      await this.ctl(["snapshot", "restore", file, ...member.identity, `--data-dir=${data}`]);
+      member.start();
+      await this.untilHealthy(member);
+    };
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
