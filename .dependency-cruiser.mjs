@@ -19,7 +19,7 @@ const pure = [
   "^src/(ip|json|lease|terminal)/",
   "^src/config/",
   "^src/etcd-api/(etcd-lease|lease-record)\\.ts$",
-  "^src/kube-api/(json-record|list-splitter|proxy-choice|server-address)\\.ts$",
+  "^src/kube-api/(drop-arrays|json-record|list-splitter|proxy-choice|server-address)\\.ts$",
   "^src/store/kubernetes/(kubernetes-(revision|identity)|lease-codec|node-(annotations|condition|leases?|record))\\.ts$",
   "^src/host/kinds/[^/]+-form\\.ts$",
   "^src/host/reconcile/(host-table|diff)[^/]*\\.ts$",
