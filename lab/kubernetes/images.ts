@@ -1,7 +1,7 @@
 // Images of the lab, made from files of the machine: no registry.
 import { mkdir, readFile } from "node:fs/promises";
 import { join } from "node:path";
-import { architectures } from "../../packaging/architecture.ts";
+import { ownArchitecture } from "../../packaging/architecture.ts";
 import { writeImageArchive } from "../../packaging/image/image-archive.ts";
 import { busyboxImage } from "./node-config.ts";
 
@@ -19,7 +19,7 @@ export async function makeBusyboxImage(directory: string): Promise<string> {
     { path: "tmp", content: "directory" as const, mode: 0o1777 },
   ];
   const config = { Cmd: ["/bin/sleep", "2147483647"], Env: ["PATH=/bin"] };
-  const architecture = architectures.find(({ node }) => node === process.arch)?.name ?? "amd64";
-  writeImageArchive(file, { name: busyboxImage, architecture, config, layers: [files] }, 1);
+  const { name: architecture } = ownArchitecture();
+  writeImageArchive(file, { name: busyboxImage, architecture, createdSeconds: 0, config, layers: [files] }, 1);
   return file;
 }
