@@ -12,6 +12,7 @@ import { FileLock, holderText } from "../sys/file-lock.ts";
 import { ensureDirectory } from "../sys/files.ts";
 import { keepMemorySmall } from "../sys/memory-keeper.ts";
 import { notifyService } from "../sys/service-notify.ts";
+import { oneLine } from "../terminal/foreign-text.ts";
 import { version } from "../version.ts";
 import { resolveStoreOptions, type StoreProcessOptions } from "./flags/flannel-store-flags.ts";
 
@@ -137,7 +138,7 @@ async function openServer(directory: string, options: StoreProcessOptions, clust
 }
 
 function tellFailure(error: unknown): void {
-  process.stderr.write(`flannel-store: ${describeError(error)}\n`);
+  process.stderr.write(`flannel-store: ${oneLine(describeError(error))}\n`);
 }
 
 function reloadCertificates(
@@ -156,7 +157,7 @@ function replaceTls(server: StoreServer, read: () => Parameters<StoreServer["rep
     if (tls !== undefined) server.replaceTls(tls);
   } catch (error) {
     process.stderr.write(
-      `flannel-store: cannot reload the certificates, the present ones stay in use: ${describeError(error)}\n`,
+      `flannel-store: cannot reload the certificates, the present ones stay in use: ${oneLine(describeError(error))}\n`,
     );
   }
 }
@@ -201,7 +202,7 @@ try {
 } catch (error) {
   const hint = hasCode(error, "USAGE") ? "\nflannel-store --help lists the flags" : "";
   process.stderr.write(
-    `flannel-store: ${error instanceof FlannelError ? error.message : describeError(error)}${hint}\n`,
+    `flannel-store: ${oneLine(error instanceof FlannelError ? error.message : describeError(error))}${hint}\n`,
   );
   process.exitCode = exitCodeOfError(error);
 }

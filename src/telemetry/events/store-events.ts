@@ -143,7 +143,7 @@ export const storeEvents = {
     "Use `https://` endpoints, or leave the files out.",
   ),
   "store.open-to-users": warn(
-    "`--store-listen` serves the store of `--store=embedded` to every user of this host, who can change the network.",
+    "The flag `--store-listen` serves the store of `--store=embedded` to every user of this host, who can change the network.",
     "Leave the flag out; root reaches the store on its socket.",
   ),
   "store.opened": info("The line says which store keeps the leases."),
