@@ -128,6 +128,8 @@ export interface HostNeeds {
   readonly carriesTraffic: boolean;
   /** The kind of device that the kernel has to know, and the UDP port at which the kernel receives for it. */
   readonly kernelDevice?: { readonly kind: "vxlan"; readonly udpPort: number };
+  /** The UDP port at which the backend receives by itself. */
+  readonly udpPort?: number;
 }
 
 export interface BackendPlan<RuntimePlan = unknown> {

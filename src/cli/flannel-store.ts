@@ -12,7 +12,6 @@ import { FileLock, holderText } from "../sys/file-lock.ts";
 import { ensureDirectory } from "../sys/files.ts";
 import { keepMemorySmall } from "../sys/memory-keeper.ts";
 import { notifyService } from "../sys/service-notify.ts";
-import { oneLine } from "../terminal/foreign-text.ts";
 import { version } from "../version.ts";
 import { resolveStoreOptions, type StoreProcessOptions } from "./flags/flannel-store-flags.ts";
 
@@ -24,10 +23,7 @@ const HEAP_FLAGS = "--heap-growing-percent=20";
 
 /** A store that cannot end by itself in this time is ended: what was acknowledged is on disk anyway. */
 const STOP_WITHIN_MS = 4_500;
-/**
- * How often it looks whether a certificate is due (the clock may be set at any time, after a boot most of all), and whether
- * the leases of a removed host can be deleted now.
- */
+/** How often it looks whether a certificate is due: the clock may be set at any time, after a boot most of all. */
 const LOOK_MS = 60_000;
 
 /** `told`: only its help or version was asked for. */
@@ -45,7 +41,7 @@ async function main(): Promise<"served" | "told"> {
   using _lock = lockDirectory(directory);
   const cluster = options.isCluster ? await openCluster(directory) : undefined;
   await using server = await openServer(directory, options, cluster);
-  using _upkeep = cluster && keepUp(cluster, server);
+  using _renewal = cluster && keepCertificates(cluster, server);
   process.stdout.write(`flannel-store ${version}: serving ${directory} on ${server.urls.join(", ")}\n`);
   notifyService("READY=1");
   process.on("SIGHUP", () => reloadCertificates(server, options, cluster));
@@ -96,7 +92,7 @@ async function openCluster(directory: string): Promise<ClusterService> {
   return await Service.open(clusterDirectory, tellFailure);
 }
 
-function keepUp(cluster: ClusterService, server: StoreServer): Disposable {
+function keepCertificates(cluster: ClusterService, server: StoreServer): Disposable {
   let shown = cluster.readTls();
   const look = async () => {
     await cluster.renewOwnCertificates();
@@ -107,11 +103,7 @@ function keepUp(cluster: ClusterService, server: StoreServer): Disposable {
       return isShown ? undefined : tls;
     });
   };
-  cluster.finishRemovals();
-  const timer = setInterval(() => {
-    look().catch(tellFailure);
-    cluster.finishRemovals();
-  }, LOOK_MS);
+  const timer = setInterval(() => void look(), LOOK_MS);
   timer.unref();
   return { [Symbol.dispose]: () => clearInterval(timer) };
 }
@@ -138,7 +130,7 @@ async function openServer(directory: string, options: StoreProcessOptions, clust
 }
 
 function tellFailure(error: unknown): void {
-  process.stderr.write(`flannel-store: ${oneLine(describeError(error))}\n`);
+  process.stderr.write(`flannel-store: ${describeError(error)}\n`);
 }
 
 function reloadCertificates(
@@ -157,7 +149,7 @@ function replaceTls(server: StoreServer, read: () => Parameters<StoreServer["rep
     if (tls !== undefined) server.replaceTls(tls);
   } catch (error) {
     process.stderr.write(
-      `flannel-store: cannot reload the certificates, the present ones stay in use: ${oneLine(describeError(error))}\n`,
+      `flannel-store: cannot reload the certificates, the present ones stay in use: ${describeError(error)}\n`,
     );
   }
 }
@@ -169,7 +161,6 @@ function startFailure(error: unknown, directory: string): string {
       return `${where} is in use by another program: choose another address with --listen`;
     return `cannot listen on ${where}: ${error.message}`;
   }
-  if (hasCode(error, "FILE_FAILED")) return describeError(error);
   if (error instanceof Error && "code" in error && "hostname" in error) {
     return `cannot listen on ${String(error.hostname)}: ${error.message}`;
   }
@@ -202,7 +193,7 @@ try {
 } catch (error) {
   const hint = hasCode(error, "USAGE") ? "\nflannel-store --help lists the flags" : "";
   process.stderr.write(
-    `flannel-store: ${oneLine(error instanceof FlannelError ? error.message : describeError(error))}${hint}\n`,
+    `flannel-store: ${error instanceof FlannelError ? error.message : describeError(error)}${hint}\n`,
   );
   process.exitCode = exitCodeOfError(error);
 }

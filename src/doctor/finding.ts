@@ -5,6 +5,7 @@ export const findingMeanings = {
   certificate: "A certificate that the connection to the store depends on has expired, or expires within 30 days.",
   clock: "This host's clock is wrong: a certificate that is in use has not begun by it.",
   configuration: "The network configuration in the store differs from the configuration in force.",
+  "container-drop": "A rule of another program drops packets of single containers.",
   "device-setting": "A setting of a network device stops packets of containers, or could not be set.",
   "file-descriptors": "The agent has no file descriptor left, or nearly none: it cannot start programs or open files.",
   "external-mtu": "The MTU of the external interface is too small for packets of containers.",
@@ -16,6 +17,7 @@ export const findingMeanings = {
   "lease-taken":
     "In a network without IPv4, another host has the lease that this host had before; one with upstream flannel may have taken it.",
   "network-overlap": "The network of the containers overlaps an address or a route of this host.",
+  "packet-drop": "A rule of another program drops flannel's packets.",
   "peer-unreachable":
     "The kernel of this host sends packets for a peer, or from it, another way than planned, or drops them.",
   "outdated-bridge":

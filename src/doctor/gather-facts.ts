@@ -18,23 +18,25 @@ import {
 } from "./host-facts.ts";
 import { readPolicyRouting } from "./read-policy-routing.ts";
 
+export type PacketDropFinder = (context: CheckContext) => Promise<HostFacts["packetDrops"]>;
+
 type LinkNames = ReadonlyMap<number, string>;
 
 export class FactGatherer {
   /** Stays the caller's. */
   readonly #netlink: Rtnetlink;
-  readonly #findForwardDrops: () => Promise<HostFacts["forwardDrops"]>;
+  readonly #findPacketDrops: PacketDropFinder;
   readonly #unreadableRules: () => HostFacts["unreadableRules"];
   /** A kernel does not lose the ability while it runs. */
   #canMakeVxlan = false;
 
   constructor(
     netlink: Rtnetlink,
-    findForwardDrops: () => Promise<HostFacts["forwardDrops"]>,
+    findPacketDrops: PacketDropFinder,
     unreadableRules: () => HostFacts["unreadableRules"],
   ) {
     this.#netlink = netlink;
-    this.#findForwardDrops = findForwardDrops;
+    this.#findPacketDrops = findPacketDrops;
     this.#unreadableRules = unreadableRules;
   }
 
@@ -55,7 +57,7 @@ export class FactGatherer {
       ...(needs.has("policyRouting") && {
         policyRouting: await readPolicyRouting(this.#netlink, context.networks, names),
       }),
-      ...(needs.has("forwardDrops") && { forwardDrops: await this.#findForwardDrops() }),
+      ...(needs.has("packetDrops") && { packetDrops: await this.#findPacketDrops(context) }),
       ...(needs.has("unreadableRules") && { unreadableRules: this.#unreadableRules() }),
       ...(needs.has("foreignUdpPorts") && { foreignUdpPorts: foreignUdpPorts(links) }),
     };

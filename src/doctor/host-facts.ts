@@ -1,5 +1,5 @@
 // What checks judge: facts about this host, each gathered only when a check needs it. Types; gathering is gather-facts.ts.
-import type { ForwardDrop } from "../firewall/forward-drops.ts";
+import type { PacketDrop } from "../firewall/packet-drop.ts";
 import type { Family, Prefix } from "../ip/address.ts";
 import type { PolicyRouting } from "./policy-rules.ts";
 
@@ -16,7 +16,8 @@ export interface HostFacts {
     readonly addresses: readonly Prefix[];
     readonly attached: number;
   }[];
-  readonly forwardDrops: readonly ForwardDrop[];
+  /** Rules and policies of other programs that drop flannel's traffic. */
+  readonly packetDrops: readonly PacketDrop[];
   /** Why places for traffic rules cannot be read. */
   readonly unreadableRules: readonly string[];
   /** UDP ports bound by sockets other than those of vxlan devices. */
@@ -33,7 +34,7 @@ export const noFacts: HostFacts = {
   routes: [],
   addresses: [],
   bridges: [],
-  forwardDrops: [],
+  packetDrops: [],
   unreadableRules: [],
   foreignUdpPorts: new Set(),
   policyRouting: { rules: [], tables: new Map() },

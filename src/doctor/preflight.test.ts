@@ -1,6 +1,7 @@
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { propertyRuns } from "../../test/support/fuzz.ts";
+import type { PacketDrop } from "../firewall/packet-drop.ts";
 import { parseAddress, parsePrefix } from "../ip/address.ts";
 import type { RuleMessage } from "../netlink/rtnetlink/messages.ts";
 import type { CheckContext } from "./check.ts";
@@ -36,11 +37,16 @@ const clean: HostFacts = {
     { address: parsePrefix("10.5.1.1/24"), device: "cni0" },
   ],
   bridges: [],
-  forwardDrops: [],
+  packetDrops: [],
   unreadableRules: [],
   foreignUdpPorts: new Set([53]),
   policyRouting: { rules: [], tables: new Map() },
   deviceRefusal: undefined,
+};
+
+const drop: PacketDrop = {
+  ...{ family: 6, chain: "c", hook: "forward", what: "packets", by: "policy DROP", cure: "" },
+  ...{ isCertain: false, isOfSingle: false },
 };
 
 function checks(facts: Partial<HostFacts>, changed: Partial<CheckContext> = {}): string[] {
@@ -61,7 +67,7 @@ test("each fact has its finding, errors first", () => {
       ["net/ipv4/conf/flannel.1/rp_filter", "1"],
     ]),
     addresses: [{ address: parsePrefix("10.5.7.1/20"), device: "eth1" }],
-    forwardDrops: [{ family: 6, chain: "ip6tables FORWARD", by: "policy DROP", cure: "ip6tables -P FORWARD ACCEPT" }],
+    packetDrops: [{ ...drop, chain: "ip6tables FORWARD", cure: "ip6tables -P FORWARD ACCEPT" }],
     unreadableRules: ["iptables does not list table ip nat"],
     foreignUdpPorts: new Set([8472]),
     deviceRefusal: "Unknown device type",
@@ -122,8 +128,16 @@ describe("details", () => {
   });
 
   test("a policy of the other family, or one our rules pass, does no harm", () => {
-    const forwardDrops = [{ family: 6 as const, chain: "ip6tables FORWARD", by: "", cure: "" }];
-    expect(checks({ forwardDrops }, { families: new Set([4]) })).toEqual([]);
+    const packetDrops = [drop];
+    expect(checks({ packetDrops }, { families: new Set([4]) })).toEqual([]);
+  });
+
+  test("a drop in forward is a warning, and in other hooks an error where nothing accepts before it", () => {
+    const of = (changed: Partial<PacketDrop>) => checks({ packetDrops: [{ ...drop, ...changed }] });
+    expect(of({ isCertain: true })).toEqual(["warning forward-policy"]);
+    expect(of({ hook: "prerouting" })).toEqual([]);
+    expect(of({ hook: "prerouting", isCertain: true })).toEqual(["error packet-drop"]);
+    expect(of({ hook: "forward", isCertain: true, isOfSingle: true })).toEqual(["error container-drop"]);
   });
 
   test("a larger route around the network is named once with its device", () => {

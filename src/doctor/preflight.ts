@@ -10,12 +10,13 @@ import { kernelFeature } from "./checks/kernel-feature.ts";
 import { networkOverlap } from "./checks/network-overlap.ts";
 import { newDevices } from "./checks/new-devices.ts";
 import { outdatedBridge } from "./checks/outdated-bridge.ts";
+import { containerDrop, packetDrop } from "./checks/packet-drop.ts";
 import { policyRule } from "./checks/policy-rule.ts";
 import { portInUse } from "./checks/port-in-use.ts";
 import { rpFilter } from "./checks/rp-filter.ts";
 import { rulesUnreadable } from "./checks/rules-unreadable.ts";
 import type { CheckFinding } from "./finding.ts";
-import { FactGatherer, readForwarding } from "./gather-facts.ts";
+import { FactGatherer, type PacketDropFinder, readForwarding } from "./gather-facts.ts";
 import { type FactName, type HostFacts, noFacts } from "./host-facts.ts";
 
 export const preflightChecks: readonly Check[] = [
@@ -26,6 +27,8 @@ export const preflightChecks: readonly Check[] = [
   rpFilter,
   externalMtu,
   forwardPolicy,
+  packetDrop,
+  containerDrop,
   rulesUnreadable,
   portInUse,
   policyRule,
@@ -39,10 +42,10 @@ export class Preflight {
   /** `netlink` stays the caller's. */
   constructor(
     netlink: Rtnetlink,
-    findForwardDrops: () => Promise<HostFacts["forwardDrops"]>,
+    findPacketDrops: PacketDropFinder,
     unreadableRules: () => HostFacts["unreadableRules"] = () => [],
   ) {
-    this.#gatherer = new FactGatherer(netlink, findForwardDrops, unreadableRules);
+    this.#gatherer = new FactGatherer(netlink, findPacketDrops, unreadableRules);
   }
 
   /** What stands in the way now, worst first; throws only when the kernel cannot be read. */
@@ -50,6 +53,9 @@ export class Preflight {
     return runChecks(context, await this.#gatherer.gather(neededFacts(context, checks), context), checks);
   }
 }
+
+/** What is dropped by the rules of other programs. */
+export const dropChecks: readonly Check[] = [forwardPolicy, packetDrop, containerDrop];
 
 /** Families and devices that are not forwarded: a few files are read, so that it can be asked all the time. */
 export function forwardingFindings(context: CheckContext): CheckFinding[] {

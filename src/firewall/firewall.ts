@@ -10,8 +10,9 @@ import type { MetricsRecorder } from "../telemetry/metrics/metrics.ts";
 import { bridgeNetfilterProblem } from "./bridge-netfilter.ts";
 import { findEngines } from "./find-engines.ts";
 import type { FirewallStatus } from "./firewall-status.ts";
-import { type ForwardDrop, nftForwardDrops } from "./forward-drops.ts";
-import { hasLegacyTables } from "./iptables-engine.ts";
+import type { ScanContext } from "./hook-packets.ts";
+import { HookScanner } from "./hook-scanner.ts";
+import type { PacketDrop } from "./packet-drop.ts";
 import type { RuleInputs } from "./plan-rules.ts";
 import { type RuleListing, RulePass } from "./rule-pass.ts";
 import { type RuleNames, ruleNames } from "./rule-set.ts";
@@ -38,7 +39,6 @@ export interface FirewallOptions {
  * however often somebody changes the rules, and none that waits longer.
  */
 const DEBOUNCE_MS = 100;
-const FORWARD_DROPS_MAX_AGE_MS = 30_000;
 /** For a pass under way: usually tens of milliseconds. */
 const LISTING_WAITS_MS = 1_000;
 const MAX_ROUNDS = 3;
@@ -55,9 +55,9 @@ export class Firewall implements AsyncDisposable {
   #waiters: (() => void)[] = [];
   /** All commits up to this one are known to have left everything as wanted. */
   #coveredGeneration: number | undefined;
-  #forwardDrops:
-    | { readonly drops: readonly ForwardDrop[]; readonly generation: number | undefined; readonly atMs: number }
-    | undefined;
+  readonly #hooks: HookScanner;
+  /** Of the last scan that went well. */
+  #drops: readonly PacketDrop[] = [];
   #authors = new Set<string>();
   /** Commits that came while we looked and wrote: judged afterwards, when it is known which were ours. */
   #heldBack: (() => void)[] | undefined;
@@ -79,6 +79,7 @@ export class Firewall implements AsyncDisposable {
   constructor(options: FirewallOptions) {
     this.#options = options;
     this.#names = ruleNames(options.suffix);
+    this.#hooks = new HookScanner(this.#names);
     this.#started = this.#start();
     this.#lane = this.#started;
   }
@@ -126,11 +127,21 @@ export class Firewall implements AsyncDisposable {
     throw this.#pass ?? closedError();
   }
 
-  /** Chains that drop forwarded packets and in which we cannot, or were not to, put an accept before. Never rejects. */
-  forwardDrops(): Promise<readonly ForwardDrop[]> {
-    const advice = this.#lane.then(() => this.#findForwardDrops()).catch(() => []);
-    this.#lane = advice.then(() => undefined);
-    return advice;
+  /**
+   * Rules and policies of others that drop flannel's traffic, in whatever hook. Never rejects: what cannot be read is as it was when
+   * it was read last. Asked often, and costs nothing as long as nothing can have changed.
+   */
+  async packetDrops(context: ScanContext): Promise<readonly PacketDrop[]> {
+    // Rules of ours that let packets pass may be on their way.
+    await this.#lane;
+    if (this.#isStopped) return [];
+    try {
+      this.#drops = await this.#hooks.drops(context);
+    } catch (error) {
+      const reason = describeError(error);
+      this.#options.logger.verbose(1, "preflight.drops-unknown", `cannot read the chains of other programs: ${reason}`);
+    }
+    return this.#drops;
   }
 
   /** Waits for the pass under way; the rules stay. */
@@ -140,20 +151,6 @@ export class Firewall implements AsyncDisposable {
     for (const timer of [this.#lookTimer, this.#retryTimer, this.#resyncTimer]) clearTimeout(timer);
     await this.#lane;
     await this.#monitor?.[Symbol.asyncDispose]();
-  }
-
-  /** Asked often, and answered without starting a program as long as nothing can have changed. */
-  async #findForwardDrops(): Promise<readonly ForwardDrop[]> {
-    if (this.#isStopped || !(this.#pass instanceof RulePass)) return [];
-    const generation = this.#monitor?.generation();
-    const [known, nowMs] = [this.#forwardDrops, performance.now()];
-    const isAnnounced = generation !== undefined && !hasLegacyTables();
-    if (known !== undefined && known.generation === generation) {
-      if (isAnnounced || nowMs - known.atMs < FORWARD_DROPS_MAX_AGE_MS) return known.drops;
-    }
-    const drops = [...(await this.#pass.forwardDrops()), ...(await nftForwardDrops(this.#names))];
-    this.#forwardDrops = { drops, generation, atMs: nowMs };
-    return drops;
   }
 
   get #isStopped(): boolean {
@@ -183,10 +180,17 @@ export class Firewall implements AsyncDisposable {
   #startWatching(): void {
     try {
       this.#monitor = NfTablesMonitor.open({
-        interestIn: (touch) => this.#interestIn(touch),
+        interestIn: (touch, notice) => {
+          this.#hooks.touch(touch, notice);
+          return this.#interestIn(touch);
+        },
         onCommit: (generation, touched) => this.#onCommit(generation, touched),
-        onOverflow: () => this.#lookSoon(() => true),
+        onOverflow: () => {
+          this.#hooks.touchAll();
+          this.#lookSoon(() => true);
+        },
       });
+      this.#hooks.isWatched = true;
     } catch (error) {
       const message = "cannot watch the rules of this kernel: checking them at each resync instead";
       this.#options.logger.warn("firewall.unwatched", message, { error: describeError(error) });
@@ -196,14 +200,14 @@ export class Firewall implements AsyncDisposable {
     this.#resyncTimer.unref();
   }
 
-  #interestIn({ kind, family, table, chain }: NfTablesTouch): SlotName | undefined {
+  #interestIn({ kind, family, table, name }: NfTablesTouch): SlotName | undefined {
     if (family === undefined) return undefined;
     if (table === this.#names.table(family)) return `nftables ${family}`;
     const { masqueradeChain, forwardChain } = this.#names;
     const chains =
       table === "nat" ? ["POSTROUTING", masqueradeChain] : table === "filter" ? ["FORWARD", forwardChain] : undefined;
     if (chains === undefined || kind === "set") return undefined;
-    return chain === undefined || chains.includes(chain) ? `iptables-nft ${family}` : undefined;
+    return name === undefined || chains.includes(name) ? `iptables-nft ${family}` : undefined;
   }
 
   #onCommit(generation: NfTablesGeneration, touched: ReadonlySet<SlotName>): void {

@@ -6,7 +6,6 @@ import type { MetricsRecorder } from "../telemetry/metrics/metrics.ts";
 import { isAbsentEngine } from "./absent-engine.ts";
 import type { FoundEngines } from "./find-engines.ts";
 import { type FirewallStatus, RuleRepairLog } from "./firewall-status.ts";
-import type { ForwardDrop } from "./forward-drops.ts";
 import { planRules, type RuleInputs } from "./plan-rules.ts";
 import type { FamilyRules } from "./rule-set.ts";
 import { RuleSlot, type SlotName, type Wanted } from "./rule-slot.ts";
@@ -113,20 +112,6 @@ export class RulePass {
       }),
       repairs: this.repairs.repairs,
     };
-  }
-
-  /** Of iptables: FORWARD chains with policy DROP in which no accept of ours stands first. */
-  async forwardDrops(): Promise<ForwardDrop[]> {
-    const drops: ForwardDrop[] = [];
-    for (const slot of this.#slots.filter(({ engine }) => engine.name !== "nftables")) {
-      const difference = await slot.look(this.#wantedIn(slot)).catch(() => undefined);
-      if (difference === undefined || !slot.dropsForwarded) continue;
-      if (slot.foundLines.some((line) => line.includes(" -I FORWARD 1 "))) continue;
-      const program = `${slot.family === 4 ? "iptables" : "ip6tables"}${slot.engine.name.replace("iptables", "")}`;
-      const cure = `${program} -P FORWARD ACCEPT`;
-      drops.push({ family: slot.family, chain: `${program} FORWARD`, by: "policy DROP", cure });
-    }
-    return drops;
   }
 
   async #bringAll(

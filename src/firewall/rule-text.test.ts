@@ -4,7 +4,6 @@ import { describe, expect, test } from "vitest";
 import { propertyRuns } from "../../test/support/fuzz.ts";
 import { hasCode } from "../errors.ts";
 import { parseAddress, parsePrefix } from "../ip/address.ts";
-import { readFinalDrop, readForwardChains } from "./forward-drops.ts";
 import { restoreInput } from "./iptables-restore.ts";
 import { countForeignRules, isCompleteListing, isEndedListing, readIptablesSave } from "./iptables-save.ts";
 import { chainPlaces, iptablesLines } from "./iptables-text.ts";
@@ -89,8 +88,6 @@ describe("nft", () => {
       fc.property(texts, (text) => {
         for (const read of [
           () => readNftTable(text, "ip flannel-ipv4"),
-          () => readForwardChains(text, names),
-          () => readFinalDrop(text),
           () => chainPlaces(names).map((place) => findJumps(nftEntries(text), place)),
           () => findLeftovers(nftEntries(text), network),
         ]) {

@@ -97,9 +97,7 @@ export class AttributeReader {
 
   /** Up to the first NUL. */
   text(): string {
-    const bytes = new Uint8Array(this.#view.buffer, this.#view.byteOffset + this.#payload, this.#length);
-    const nul = bytes.indexOf(0);
-    return new TextDecoder().decode(nul < 0 ? bytes : bytes.subarray(0, nul));
+    return readText(this.#view, this.#payload, this.#payload + this.#length);
   }
 
   /** Where the payload lies in the view: from, to. */
@@ -111,6 +109,27 @@ export class AttributeReader {
   nested(): AttributeReader {
     return new AttributeReader(this.#view, this.#payload, this.#payload + this.#length);
   }
+}
+
+const utf8 = new TextDecoder();
+
+/** Up to the first NUL between two offsets into the view. */
+export function readText(view: DataView, start: number, end: number): string {
+  let text = "";
+  for (let at = start; at < end; at++) {
+    const byte = view.getUint8(at);
+    if (byte === 0) return text;
+    if (byte >= 0x80) return readUnicode(view, start, end);
+    // Names of expressions and objects are short: a decoder costs ten times as much.
+    text += String.fromCharCode(byte);
+  }
+  return text;
+}
+
+function readUnicode(view: DataView, start: number, end: number): string {
+  const bytes = new Uint8Array(view.buffer, view.byteOffset + start, end - start);
+  const nul = bytes.indexOf(0);
+  return utf8.decode(nul < 0 ? bytes : bytes.subarray(0, nul));
 }
 
 function readAddress(view: DataView, at: number, length: number): Address | undefined {

@@ -178,17 +178,53 @@ export const NFNLGRP_NFTABLES = 7;
 export const NFNL_SUBSYS_NFTABLES = 10;
 export const nftMessage = {
   newTable: 0,
+  getTable: 1,
   deleteTable: 2,
   newChain: 3,
+  getChain: 4,
   deleteChain: 5,
   newRule: 6,
+  getRule: 7,
   deleteRule: 8,
   newSet: 9,
+  getSet: 10,
   deleteSet: 11,
   newSetElement: 12,
+  getSetElement: 13,
   deleteSetElement: 14,
   newGeneration: 15,
   getGeneration: 16,
 } as const;
 /** The table's name is the first attribute of every object. */
-export const nfta = { table: 1, ruleChain: 2, chainName: 3, generationId: 1, processId: 2, processName: 3 } as const;
+export const nfta = { table: 1, generationId: 1, processId: 2, processName: 3 } as const;
+export const nftaTable = { flags: 2 } as const;
+export const NFT_TABLE_DORMANT = 1;
+export const nftaChain = { name: 3, hook: 4, policy: 5, type: 7 } as const;
+export const nftaHook = { number: 1, priority: 2, device: 3, devices: 4 } as const;
+export const nftaRule = { chain: 2, handle: 3, expressions: 4 } as const;
+export const nftaSet = { name: 2, flags: 3, keyLength: 5 } as const;
+export const nftaSetElements = { set: 2, elements: 3 } as const;
+export const nftaElement = { key: 1, data: 2, flags: 3, expression: 7, keyEnd: 10, expressions: 11 } as const;
+export const nftaData = { value: 1, verdict: 2 } as const;
+export const nftaVerdict = { code: 1, chain: 2 } as const;
+export const nftSetFlag = { interval: 4, timeout: 0x10, evaluated: 0x20 } as const;
+export const nftElementFlag = { intervalEnd: 1, catchAll: 2 } as const;
+/** NF_DROP and so on, and NFT_CONTINUE and so on. */
+export const nftVerdict = { drop: 0, accept: 1, continue: -1, break: -2, jump: -3, goto: -4, return: -5 } as const;
+export const nftCompare = { equal: 0, notEqual: 1, less: 2, lessOrEqual: 3, greater: 4, greaterOrEqual: 5 } as const;
+export const nftPayloadBase = { link: 0, network: 1, transport: 2 } as const;
+/** enum nft_meta_keys. */
+export const nftMeta = {
+  protocol: 1,
+  mark: 3,
+  incomingIndex: 4,
+  outgoingIndex: 5,
+  incomingName: 6,
+  outgoingName: 7,
+  netfilterProtocol: 15,
+  layer4Protocol: 16,
+} as const;
+export const nftCt = { state: 0, status: 2 } as const;
+export const nftFib = { resultAddressType: 3, source: 1, destination: 2 } as const;
+/** NFPROTO_*: the family of a table. */
+export const nfproto = { inet: 1, ipv4: 2, arp: 3, netdev: 5, bridge: 7, ipv6: 10 } as const;

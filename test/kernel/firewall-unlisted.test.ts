@@ -12,6 +12,7 @@ import {
   type Mode,
   networks,
   preparePath,
+  scanned,
   untilAgreed,
 } from "../support/firewall-fixture.ts";
 import { recordingLogger } from "../support/host-fixture.ts";
@@ -152,7 +153,11 @@ it("writes nothing where neither iptables nor nft lists the rules, and says so",
   const { failures, unreadable } = firewall.status();
   expect(failures.map(({ scope }) => scope)).toEqual(["own", "own"]);
   expect(unreadable[0]).toContain("iptables does not list table ip nat");
-  expect((await firewall.forwardDrops()).length).toBe(0);
+  const drops = await firewall.packetDrops(scanned);
+  expect(drops.map(({ chain, by }) => `${chain} ${by}`)).toEqual([
+    "iptables-nft FORWARD policy DROP",
+    "ip6tables-nft FORWARD policy DROP",
+  ]);
   await firewall[Symbol.asyncDispose]();
   const removed = await removeRules({ suffix: "", networks, isDryRun: false });
   expect(removed.removed).toEqual([]);

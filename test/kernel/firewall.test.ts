@@ -17,6 +17,7 @@ import {
   type Mode,
   networks,
   preparePath,
+  scanned,
   takeCalls,
   untilAgreed,
 } from "../support/firewall-fixture.ts";
@@ -339,10 +340,10 @@ table ip6 strict {
   }
 }
 `);
-  const drops = (await firewall.forwardDrops()).map(({ family, chain, by }) => [family, chain, by]);
+  const drops = (await firewall.packetDrops(scanned)).map(({ family, chain, by }) => [family, chain, by]);
   expect(drops).toEqual([
     [4, "iptables-nft FORWARD", "policy DROP"],
-    ["both", "nft chain inet firewalld filter_FORWARD", 'rule "reject"'],
+    ["both", "nft chain inet firewalld filter_FORWARD", 'rule "reject with icmpx admin-prohibited"'],
     [6, "nft chain ip6 strict everything", "policy DROP"],
   ]);
 });
@@ -356,7 +357,7 @@ it("keeps its accept in iptables too where the policy is DROP, in nftables mode"
   const rules = async () => (await listRules("iptables-nft")).filter((line) => line.startsWith("-A"));
   await until(async () => (await rules()).includes(jump), { what: "the jump" });
   expect((await rules())[0]).toBe(jump);
-  expect(await firewall.forwardDrops()).toEqual([]);
+  expect(await firewall.packetDrops(scanned)).toEqual([]);
   await box.run(["iptables-nft", "-F", "FORWARD"]);
   await until(async () => (await rules()).includes(jump), { what: "the jump again" });
   await box.run(["iptables-nft", "-P", "FORWARD", "ACCEPT"]);

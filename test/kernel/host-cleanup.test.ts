@@ -8,6 +8,7 @@ import { backends } from "../../src/backend/registry.ts";
 import type { CheckContext } from "../../src/doctor/check.ts";
 import type { Finding } from "../../src/doctor/finding.ts";
 import { Preflight } from "../../src/doctor/preflight.ts";
+import { scanContext } from "../../src/doctor/scan-context.ts";
 import { Firewall } from "../../src/firewall/firewall.ts";
 import { Reconciler } from "../../src/host/reconcile/reconciler.ts";
 import { cleanUpHost, findDevices } from "../../src/host/without-agent.ts";
@@ -90,7 +91,7 @@ describe("preflight", () => {
       logger: silentLogger,
       signal: new AbortController().signal,
     });
-    preflight = new Preflight(netlink, () => firewall.forwardDrops());
+    preflight = new Preflight(netlink, (checked) => firewall.packetDrops(scanContext(checked)));
     const { interface: externalInterface } = await selectExternalInterface(
       { families: new Set([4]), interfaces: ["eth0"], interfaceRegexes: [] },
       netlink,
@@ -112,7 +113,7 @@ describe("preflight", () => {
   async function findingsAndCure(changed: Partial<CheckContext> = {}): Promise<readonly Finding[]> {
     const findings = await preflight.evaluate({ ...context, ...changed });
     for (const { remedy } of findings) await box.run(["sh", "-c", remedy]);
-    preflight = new Preflight(netlink, () => firewall.forwardDrops());
+    preflight = new Preflight(netlink, (checked) => firewall.packetDrops(scanContext(checked)));
     expect(await preflight.evaluate({ ...context, ...changed })).toEqual([]);
     return findings;
   }

@@ -36,8 +36,8 @@ describe.each(["nftables", "iptables-nft"] as const)("%s", (mode) => {
       async () => (await agent.status()).findings.find(({ name }) => name === "forward-policy"),
       { what: "the finding" },
     );
-    expect(finding.evidence).toContain(
-      'nft chain inet firewalld filter_FORWARD drops forwarded packets (rule "reject")',
+    expect(finding.evidence).toMatch(
+      /nft chain inet firewalld filter_FORWARD drops forwarded packets \(rule "reject with icmpx admin-prohibited" in chain filter_/,
     );
     expect(finding.remedy).toBe(
       "firewall-cmd --permanent --zone=trusted --add-source=10.5.0.0/16 && firewall-cmd --reload",

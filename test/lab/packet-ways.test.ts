@@ -101,11 +101,36 @@ it.each([
     /peer-unreachable/,
     /POD of 10\.5.*leave through eth0 via 192\.168\.50\.1 instead of flannel\.1/,
   ],
+  [
+    "Docker 28's drop for one container",
+    "iptables -t raw -A PREROUTING -d OWN ! -i BRIDGE -j DROP",
+    "iptables -t raw -F PREROUTING",
+    "container-drop",
+    /container-drop/,
+    /iptables-nft -t raw PREROUTING drops packets from peers .*rule "iifname != BRIDGE ip daddr OWN drop"/,
+  ],
+  [
+    "a policy in a table of another program",
+    "nft add table inet z; nft 'add chain inet z f {type filter hook forward priority 0; policy drop;}'",
+    "nft delete table inet z",
+    "forward-policy",
+    /forward-policy/,
+    /nft chain inet z f drops forwarded packets \(policy DROP\)/,
+  ],
+  [
+    "the tunnel's port closed",
+    "iptables -A INPUT -p udp --dport 8472 -j DROP",
+    "iptables -F INPUT",
+    "packets-dropped",
+    /packet-drop/,
+    /iptables-nft INPUT drops the tunnel's packets from peers/,
+  ],
 ])(
   "%s",
   async (_, make, undo, reason, finding, evidence) => {
     const { ifname } = (await host().ipJson("link", "show", "type", "bridge"))[0] ?? {};
-    const fill = (text: string) => text.replaceAll("BRIDGE", String(ifname)).replaceAll("POD", container(2));
+    const fill = (text: string) =>
+      text.replaceAll("BRIDGE", String(ifname)).replaceAll("POD", container(2)).replaceAll("OWN", container(1));
     await host().run(["sh", "-c", fill(make)]);
     const status = await untilReason(reason);
     expect(await reaches()).toBe(false);

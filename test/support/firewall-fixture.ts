@@ -3,11 +3,20 @@ import { appendFileSync, chmodSync, mkdirSync, readFileSync, rmSync, writeFileSy
 import { boxNamespace as box } from "../../lab/namespace.ts";
 import { until } from "../../lab/wait.ts";
 import type { Firewall } from "../../src/firewall/firewall.ts";
+import type { ScanContext } from "../../src/firewall/hook-packets.ts";
 import type { RuleInputs } from "../../src/firewall/plan-rules.ts";
 import { parsePrefix } from "../../src/ip/address.ts";
 import { NfTablesMonitor } from "../../src/netlink/nftables/nf-tables-monitor.ts";
 
 export const networks = [parsePrefix("10.5.0.0/16"), parsePrefix("fd00:10::/48")] as const;
+/** What the rules of other programs are tried with. */
+export const scanned: ScanContext = {
+  networks,
+  ownSubnets: [parsePrefix("10.5.34.0/24"), parsePrefix("fd00:10:0:34::/64")],
+  tunnel: { 4: "flannel.1", 6: "flannel-v6.1" },
+  inside: "cni0",
+};
+
 export const inputs: RuleInputs = {
   families: [
     { network: networks[0], subnet: parsePrefix("10.5.34.0/24") },

@@ -60,8 +60,11 @@ export interface StateFacts {
   /** What the kernel would do with packets from and to peers; missing: not asked. */
   readonly ways?: WayReport;
   readonly unreadableKeys: number;
-  /** Evidence for each chain of others that drops forwarded packets. */
+  /** Evidence for each chain of others that drops forwarded packets, unless one of its rules accepts ours. */
   readonly forwardDrops: readonly string[];
+  /** The same where nothing accepts them, for all packets and for those of single containers; missing: none. */
+  readonly packetDrops?: readonly string[];
+  readonly containerDrops?: readonly string[];
 }
 
 /** A store that is away for longer leaves us behind without a sign: peers come and go more slowly than this. */
@@ -111,6 +114,8 @@ function wayReasons({
   forwardingOff,
   dataPlaneProblem,
   forwardDrops,
+  packetDrops = [],
+  containerDrops = [],
 }: StateFacts): StateReason[] {
   return [
     ...(externalInterfaceProblem === undefined ? [] : [reason("interface-unusable", externalInterfaceProblem)]),
@@ -119,7 +124,9 @@ function wayReasons({
     ...(dataPlaneProblem === undefined
       ? []
       : [reason("data-plane-failed", `packets are not carried: ${dataPlaneProblem}`)]),
+    ...packetDrops.map((evidence) => reason("packets-dropped", evidence)),
     ...forwardDrops.map((evidence) => reason("forward-policy", evidence)),
+    ...containerDrops.map((evidence) => reason("container-drop", evidence)),
   ];
 }
 

@@ -68,7 +68,7 @@ export class Agent implements AsyncDisposable {
     this.storeView = new StoreView(parts.logger);
     this.#storeWay = new StoreWay(parts, this.storeView);
     this.configNews = new ConfigNews(parts.logger);
-    this.dropWatch = new DropWatch(async () => (await this.#network?.checks.forwardDrops()) ?? [], parts.logger);
+    this.dropWatch = new DropWatch(async () => (await this.#network?.checks.packetDrops()) ?? [], parts.logger);
     ({ promise: this.ended, resolve: this.#end } = Promise.withResolvers<AgentEnd>());
     this.#previous = readSubnetFile(parts.options.subnetFile, (message) =>
       parts.logger.warn("subnet-file.odd", message, { file: parts.options.subnetFile }),

@@ -1,28 +1,22 @@
-// Looks now and then at what chains of other programs drop: nobody announces that, and a look may start programs.
+// Keeps what chains of other programs drop: asks now and then, which costs nothing as long as nothing can have changed.
 
 import type { Finding } from "../../doctor/finding.ts";
 import { describeError } from "../../errors.ts";
 import type { Logger } from "../../telemetry/logger.ts";
 
-const LOOK_EVERY_MS = 60_000;
+/** Findings that a look gives. */
+const watched: ReadonlySet<string> = new Set(["forward-policy", "packet-drop", "container-drop"]);
 
 export class DropWatch {
   readonly #look: () => Promise<readonly Finding[]>;
   readonly #logger: Logger;
-  readonly #monotonicMs: () => number;
   #findings: readonly Finding[] = [];
-  #dueMs = 0;
   #isLooking = false;
 
   /** `look` gives all that is dropped now. */
-  constructor(
-    look: () => Promise<readonly Finding[]>,
-    logger: Logger,
-    monotonicMs: () => number = () => performance.now(),
-  ) {
+  constructor(look: () => Promise<readonly Finding[]>, logger: Logger) {
     this.#look = look;
     this.#logger = logger;
-    this.#monotonicMs = monotonicMs;
   }
 
   /** Of the last look; empty before the first. */
@@ -32,32 +26,25 @@ export class DropWatch {
 
   /** What a look at everything found just now. */
   take(findings: readonly Finding[]): void {
-    this.#findings = findings.filter(({ name }) => name === "forward-policy");
-    this.#dueMs = this.#monotonicMs() + LOOK_EVERY_MS;
+    this.#findings = findings.filter(({ name }) => watched.has(name));
   }
 
-  /** Called every other second; looks when it is time. */
+  /** Called every other second; one look at a time. */
   tick(): void {
-    const nowMs = this.#monotonicMs();
-    if (this.#isLooking || nowMs < this.#dueMs) return;
+    if (this.#isLooking) return;
     this.#isLooking = true;
-    this.#dueMs = nowMs + LOOK_EVERY_MS;
-    const done = () => {
-      this.#isLooking = false;
-    };
-    this.#look().then(
-      (findings) => {
-        this.#findings = findings;
-        done();
-      },
-      (error: unknown) => {
-        this.#logger.verbose(
-          1,
-          "preflight.drops-unknown",
-          `cannot read the chains of other programs: ${describeError(error)}`,
-        );
-        done();
-      },
-    );
+    this.#look()
+      .then(
+        (findings) => {
+          this.#findings = findings;
+        },
+        (error: unknown) => {
+          const reason = describeError(error);
+          this.#logger.verbose(1, "preflight.drops-unknown", `cannot judge the chains of other programs: ${reason}`);
+        },
+      )
+      .finally(() => {
+        this.#isLooking = false;
+      });
   }
 }

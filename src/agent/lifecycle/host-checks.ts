@@ -1,10 +1,10 @@
 // The checks of this host for one network: all of them for a person, and those that the state depends on.
 import type { CheckContext } from "../../doctor/check.ts";
-import { forwardPolicy } from "../../doctor/checks/forward-policy.ts";
 import type { CheckFinding } from "../../doctor/finding.ts";
+import type { PacketDropFinder } from "../../doctor/gather-facts.ts";
 import type { HostFacts } from "../../doctor/host-facts.ts";
 import type { PlannedWay } from "../../doctor/peer-ways.ts";
-import { forwardingFindings, Preflight } from "../../doctor/preflight.ts";
+import { dropChecks, forwardingFindings, Preflight } from "../../doctor/preflight.ts";
 import type { WayReport } from "../../doctor/way-report.ts";
 import { WayWatch } from "../../doctor/way-watch.ts";
 import type { MonitorMessage } from "../../netlink/rtnetlink/monitor.ts";
@@ -14,7 +14,7 @@ import type { Logger } from "../../telemetry/logger.ts";
 export interface HostChecksOptions {
   /** Stays the caller's. */
   readonly rtnetlink: Rtnetlink;
-  readonly findForwardDrops: () => Promise<HostFacts["forwardDrops"]>;
+  readonly findPacketDrops: PacketDropFinder;
   readonly unreadableRules: () => HostFacts["unreadableRules"];
   /** As of now, without `insideDevices`. */
   readonly context: () => CheckContext;
@@ -29,9 +29,9 @@ export class HostChecks implements AsyncDisposable {
   readonly #ways: WayWatch;
 
   constructor(options: HostChecksOptions) {
-    const { rtnetlink, findForwardDrops, unreadableRules, context, logger, onChange } = options;
+    const { rtnetlink, findPacketDrops, unreadableRules, context, logger, onChange } = options;
     this.#options = options;
-    this.#preflight = new Preflight(rtnetlink, findForwardDrops, unreadableRules);
+    this.#preflight = new Preflight(rtnetlink, findPacketDrops, unreadableRules);
     this.#ways = WayWatch.open({
       networks: context().networks,
       ownDevices: () => context().devices,
@@ -65,9 +65,9 @@ export class HostChecks implements AsyncDisposable {
     return all.sort((a, b) => Number(b.severity === "error") - Number(a.severity === "error"));
   }
 
-  /** Chains of others that drop forwarded packets. */
-  forwardDrops(): Promise<CheckFinding[]> {
-    return this.#preflight.evaluate(this.#context(), [forwardPolicy]);
+  /** Chains of others that drop flannel's packets. */
+  packetDrops(): Promise<CheckFinding[]> {
+    return this.#preflight.evaluate(this.#context(), dropChecks);
   }
 
   /** Families in use that the kernel does not forward, and devices that do not. Reads a few files. */

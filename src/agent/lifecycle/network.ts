@@ -18,7 +18,7 @@ import { ExternalInterfaceWatch } from "../../underlay/external-interface-watch.
 import type { FollowedInterface } from "../../underlay/follow-interface.ts";
 import type { ScopedFailure } from "./agent-state.ts";
 import { withBlackholes } from "./blackholes.ts";
-import { checkContext } from "./check-context.ts";
+import { checkContext, plannedScan } from "./check-context.ts";
 import { ClaimLog } from "./claim-findings.ts";
 import { FailureScopes } from "./failure-scope.ts";
 import { HostChecks } from "./host-checks.ts";
@@ -71,7 +71,7 @@ export class Network implements AsyncDisposable {
     this.#facts = { externalInterface, identity: identities[backend.type], directPeers: new Set(), occupied: [] };
     this.checks = new HostChecks({
       rtnetlink: options.rtnetlink,
-      findForwardDrops: () => options.firewall.forwardDrops(),
+      findPacketDrops: (context) => options.firewall.packetDrops(plannedScan(context, this.#plan, this.#peers)),
       unreadableRules: () => options.firewall.status().unreadable,
       context: () => this.#checkContext(),
       logger: options.logger,

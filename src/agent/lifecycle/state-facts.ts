@@ -1,9 +1,10 @@
 // Gathers from the agent's parts what its state is judged by.
 
+import type { Finding } from "../../doctor/finding.ts";
 import type { Lease, OwnLease } from "../../lease/lease.ts";
 import type { LeaseTable } from "../../lease/lease-table.ts";
 import { type AddressConflict, addressConflicts } from "./address-conflicts.ts";
-import { type StateReason, stateReasons, worstFirst } from "./agent-state.ts";
+import { type StateFacts, type StateReason, stateReasons, worstFirst } from "./agent-state.ts";
 import { claimsOnOwnSubnet } from "./claim-findings.ts";
 import { claimReasons } from "./claim-reasons.ts";
 import type { DropWatch } from "./drop-watch.ts";
@@ -41,7 +42,7 @@ export function currentReasons(sources: StateSources): StateReason[] {
     isSubnetFileWritten: sources.isSubnetFileWritten,
     peersProgrammed: { areNow: arePeersProgrammed, wereOnce: network?.werePeersProgrammed === true },
     forwardingOff: evidenceOf(network?.checks.forwardingOff()),
-    forwardDrops: evidenceOf(dropWatch.findings),
+    ...dropsOf(dropWatch.findings),
     ...(network !== undefined && { ways: network.checks.ways }),
     hostFailures,
     ruleFailures: network?.firewall.status().failures ?? [],
@@ -81,6 +82,15 @@ export function currentAddressConflicts(own: OwnLease | undefined, table: LeaseT
 
 /** By the array of peers, which is the same until one changes: thousands of them are not gone through every two seconds. */
 const lastConflicts = new WeakMap<readonly Lease[], { own: OwnLease; conflicts: readonly AddressConflict[] }>();
+
+function dropsOf(findings: readonly Finding[]): Pick<StateFacts, "forwardDrops" | "packetDrops" | "containerDrops"> {
+  const of = (name: Finding["name"]) => evidenceOf(findings.filter((finding) => finding.name === name));
+  return {
+    forwardDrops: of("forward-policy"),
+    packetDrops: of("packet-drop"),
+    containerDrops: of("container-drop"),
+  };
+}
 
 function evidenceOf(findings: readonly { readonly evidence: string }[] = []): string[] {
   return findings.map(({ evidence }) => evidence);

@@ -83,6 +83,11 @@ export const reasonDefinitions = {
     state: "notReady",
     argument: "The agent has just started and has not programmed the known peers yet.",
   },
+  "packets-dropped": {
+    state: "notReady",
+    argument:
+      "Outside the hook forward, a rule or policy of another program drops all packets from or to containers, or those of the tunnel: nothing before it accepts them.",
+  },
   "no-peer-reached": {
     state: "notReady",
     argument: "There are two peers or more and none could be programmed: the cause is most likely on this host.",
@@ -137,6 +142,11 @@ export const reasonDefinitions = {
     state: "degraded",
     argument:
       "The store refuses this agent, or its endpoint left the cluster: the agent does not see new peers until somebody corrects that. Known peers are reachable.",
+  },
+  "container-drop": {
+    state: "degraded",
+    argument:
+      "A rule of another program drops packets of single containers, such as Docker 28's; the others are reachable.",
   },
   "store-silent": {
     state: "degraded",

@@ -17,7 +17,7 @@ import {
 import type { TunnelPeer, TunnelState } from "../../tunnel/tunnel-state.ts";
 import type { OccupiedPrefix } from "../../underlay/occupied-prefixes.ts";
 import { announcedAddresses } from "../announced-addresses.ts";
-import type { Backend, BackendModule, BackendPlan, HostFacts } from "../backend.ts";
+import type { Backend, BackendModule, BackendPlan, HostFacts, HostNeeds } from "../backend.ts";
 import { isOwnAddress, type PeerReach, readReach, type SkippedLease, selectPeers } from "../peer-reach.ts";
 import { countLeases, hasHostInside, settleClaims } from "../settle-claims.ts";
 import { DEFAULT_PORT, readUdpOptions, type UdpOptions, udpKeys } from "./udp-options.ts";
@@ -50,7 +50,7 @@ class UdpBackend implements Backend<unknown, TunnelState> {
   readonly devices: readonly string[];
   readonly needsDirectPeers = false;
   readonly runsDataPlane = true;
-  readonly needs = { carriesTraffic: true };
+  readonly needs: HostNeeds;
   readonly #config: NetworkConfig;
   readonly #options: UdpOptions;
   readonly #device: string;
@@ -69,6 +69,7 @@ class UdpBackend implements Backend<unknown, TunnelState> {
         "the udp backend of upstream's flanneld carries IPv4 only: set EnableIPv6 to false or choose another backend first";
     }
     this.#options = readUdpOptions(config);
+    this.needs = { carriesTraffic: true, udpPort: this.#options.port };
     const { port } = this.#options;
     this.#device = port === DEFAULT_PORT ? "flannel0" : `flannel-${port}`;
     this.devices = [this.#device];

@@ -3,11 +3,24 @@
 import { messagesIn } from "../message-frames.ts";
 import { NetlinkSocket } from "../netlink-socket.ts";
 import { NETLINK_NETFILTER, NFNLGRP_NFTABLES } from "../uapi.ts";
+import type { Expression, KernelRule } from "./expressions.ts";
 import { decodeNfTables, generationRequest, type NfTablesGeneration, type NfTablesTouch } from "./nf-tables.ts";
+import { decodeRule, decodeRuleHandle } from "./objects.ts";
+
+/** A message about a rule that was added or removed. */
+export interface RuleNotice {
+  /** See `KernelRule`. */
+  handle(): string;
+  /** See `decodeRule`. */
+  rule(isWanted: (soFar: readonly Expression[]) => boolean): KernelRule | undefined;
+}
 
 export interface NfTablesMonitorOptions<Interest> {
-  /** What of ours lies there; undefined: nothing. Called for every object of every transaction. */
-  readonly interestIn: (touch: NfTablesTouch) => Interest | undefined;
+  /**
+   * What of ours lies there; undefined: nothing. Called for every object of every transaction. `message` reads it as a rule, until
+   * this returns.
+   */
+  readonly interestIn: (touch: NfTablesTouch, message: RuleNotice) => Interest | undefined;
   /** One transaction, with what it touched of ours, which may be nothing. Ours too. Must not throw. */
   readonly onCommit: (generation: NfTablesGeneration, touched: ReadonlySet<Interest>) => void;
   /** Notifications were lost. */
@@ -96,7 +109,11 @@ export class NfTablesMonitor<Interest> implements AsyncDisposable {
         this.#touched = new Set();
         this.#options.onCommit(message, touched);
       } else {
-        const interest = this.#options.interestIn(message);
+        const notice: RuleNotice = {
+          handle: () => decodeRuleHandle(view, frame),
+          rule: (isWanted) => decodeRule(view, frame, isWanted),
+        };
+        const interest = this.#options.interestIn(message, notice);
         if (interest !== undefined) this.#touched.add(interest);
       }
     }

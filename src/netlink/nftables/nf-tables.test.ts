@@ -41,26 +41,19 @@ function decode(message: number, family: number, ...attributes: readonly Uint8Ar
 
 test("a rule names its table and chain, a chain itself, a table itself", () => {
   expect(decode(6, 2, attribute(1, text("filter")), attribute(2, text("FORWARD")), attribute(3, number(7)))).toEqual({
-    kind: "rule",
-    family: 4,
-    table: "filter",
-    chain: "FORWARD",
+    ...{ kind: "rule", protocol: 2, family: 4, table: "filter", name: "FORWARD", isRemoval: false },
   });
   expect(decode(5, 10, attribute(1, text("nat")), attribute(2, number(1)), attribute(3, text("X")))).toEqual({
-    kind: "chain",
-    family: 6,
-    table: "nat",
-    chain: "X",
+    ...{ kind: "chain", protocol: 10, family: 6, table: "nat", name: "X", isRemoval: true },
+  });
+  expect(decode(3, 1, attribute(1, text("t")), attribute(3, text("F")), attribute(4, number(1)))).toEqual({
+    ...{ kind: "chain", protocol: 1, family: undefined, table: "t", name: "F", isRemoval: false, isBaseChain: true },
   });
   expect(decode(2, 1, attribute(1, text("firewalld")))).toEqual({
-    kind: "table",
-    family: undefined,
-    table: "firewalld",
+    ...{ kind: "table", protocol: 1, family: undefined, table: "firewalld", isRemoval: true },
   });
   expect(decode(12, 2, attribute(1, text("t")), attribute(2, text("nodes")))).toEqual({
-    kind: "set",
-    family: 4,
-    table: "t",
+    ...{ kind: "set", protocol: 2, family: 4, table: "t", name: "nodes", isRemoval: false },
   });
   expect(decode(18, 2, attribute(1, text("t")))).toBeUndefined();
 });

@@ -1,7 +1,7 @@
 // nf_tables notifications: which object a message is about, and who committed. Pure.
 import { AttributeReader } from "../attribute-reader.ts";
 import type { MessageFrame } from "../message-frames.ts";
-import { AF_INET, AF_INET6, NFNL_SUBSYS_NFTABLES, nfta, nftMessage, nlm, nlmsg } from "../uapi.ts";
+import { NFNL_SUBSYS_NFTABLES, nfproto, nfta, nftaChain, nftaRule, nftaSet, nftMessage, nlm, nlmsg } from "../uapi.ts";
 
 /** struct nfgenmsg: family, version, resource id. */
 const HEADER_BYTES = 4;
@@ -9,11 +9,16 @@ const HEADER_BYTES = 4;
 /** Where something changed. */
 export interface NfTablesTouch {
   readonly kind: "table" | "chain" | "rule" | "set";
+  /** NFPROTO_* of the table. */
+  readonly protocol: number;
   /** Undefined for families other than ip and ip6 (inet, bridge, …). */
   readonly family: 4 | 6 | undefined;
   readonly table: string;
-  /** Set for chains and rules. */
-  readonly chain?: string;
+  /** Of chains and rules; of sets and their elements the set. */
+  readonly name?: string;
+  readonly isRemoval: boolean;
+  /** The chain hangs in a hook. A chain that goes need not say so. */
+  readonly isBaseChain?: boolean;
 }
 
 /** The end of a transaction. */
@@ -31,8 +36,7 @@ export function decodeNfTables(view: DataView, frame: MessageFrame): NfTablesTou
   const message = frame.type & 0xff;
   const reader = new AttributeReader(view, frame.start + HEADER_BYTES, frame.end);
   if (message === nftMessage.newGeneration) return readGeneration(reader);
-  const family = view.getUint8(frame.start);
-  return readTouch(message, family === AF_INET ? 4 : family === AF_INET6 ? 6 : undefined, reader);
+  return readTouch(message, view.getUint8(frame.start), reader);
 }
 
 function readGeneration(reader: AttributeReader): NfTablesGeneration | undefined {
@@ -46,19 +50,42 @@ function readGeneration(reader: AttributeReader): NfTablesGeneration | undefined
   return id === undefined ? undefined : { id, pid, program };
 }
 
-function readTouch(message: number, family: 4 | 6 | undefined, reader: AttributeReader): NfTablesTouch | undefined {
+/** Attributes that name it; the name of a set and that of the set of elements have the same number. */
+const nameAttributes = { rule: nftaRule.chain, chain: nftaChain.name, table: 0, set: nftaSet.name } as const;
+
+function readTouch(message: number, protocol: number, reader: AttributeReader): NfTablesTouch | undefined {
   const kind = kindOf(message);
   if (kind === undefined) return undefined;
-  const chainAttribute = { rule: nfta.ruleChain, chain: nfta.chainName, table: 0, set: 0 }[kind];
-  let [table, chain]: (string | undefined)[] = [];
+  const nameAttribute = nameAttributes[kind];
+  let [table, name]: (string | undefined)[] = [];
+  let isBaseChain = false;
   while (reader.next()) {
     if (reader.type === nfta.table) table = reader.text();
-    else if (reader.type === chainAttribute) chain = reader.text();
+    else if (reader.type === nameAttribute) name = reader.text();
+    else if (kind === "chain" && reader.type === nftaChain.hook) isBaseChain = true;
     // Both stand near the beginning; what a rule does, which is long, follows.
-    if (table !== undefined && (chainAttribute === 0 || chain !== undefined)) break;
+    if (table !== undefined && kind !== "chain" && (nameAttribute === 0 || name !== undefined)) break;
   }
-  return table === undefined ? undefined : { kind, family, table, ...(chain === undefined ? {} : { chain }) };
+  if (table === undefined) return undefined;
+  const family = protocol === nfproto.ipv4 ? 4 : protocol === nfproto.ipv6 ? 6 : undefined;
+  return {
+    kind,
+    protocol,
+    family,
+    table,
+    isRemoval: removals.has(message),
+    ...(name !== undefined && { name }),
+    ...(isBaseChain && { isBaseChain }),
+  };
 }
+
+const removals: ReadonlySet<number> = new Set([
+  nftMessage.deleteTable,
+  nftMessage.deleteChain,
+  nftMessage.deleteRule,
+  nftMessage.deleteSet,
+  nftMessage.deleteSetElement,
+]);
 
 function kindOf(message: number): NfTablesTouch["kind"] | undefined {
   switch (message) {

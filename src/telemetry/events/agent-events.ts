@@ -90,6 +90,10 @@ export const agentEvents = {
     1,
     "The agent could not read the chains of other programs, which may drop forwarded packets.",
   ),
+  "preflight.container-drop": finding(
+    "A rule of another program drops packets of single containers; the line has the chain and the rule.",
+    "Configure that program to let them pass; the line has the command.",
+  ),
   "preflight.device-setting": finding(
     "A setting of a network device stops packets of containers, or could not be set.",
     "Set it; the line has the command.",
@@ -121,6 +125,10 @@ export const agentEvents = {
   "preflight.outdated-bridge": finding(
     "A bridge still has an address of an earlier subnet of this host; the line names it.",
     "Re-create the containers of this host.",
+  ),
+  "preflight.packet-drop": finding(
+    "A rule of another program drops flannel's packets; the line has the chain and the rule.",
+    "Configure that program to let them pass; the line has the command.",
   ),
   "preflight.peer-unreachable": finding(
     "The kernel of this host sends packets for a peer, or from it, another way than planned, or drops them.",

@@ -1,0 +1,65 @@
+// Looks for rules and policies of other programs that drop flannel's traffic, in every hook: no accept of ours in another
+// chain outweighs them. Reads of the kernel's rules only chains that packets of ours come to, in slices of a few milliseconds.
+import { NfTablesQuerySocket } from "../netlink/nftables/nf-tables-query-socket.ts";
+import { type HookChain, inOrder, viewAt } from "./hook-chain.ts";
+import type { TestWay } from "./hook-packets.ts";
+import { walkChain } from "./hook-walk.ts";
+import { KernelRules } from "./kernel-rules.ts";
+import { LegacyRules } from "./legacy-source.ts";
+import type { TriedDrop } from "./packet-drop.ts";
+import type { PacketView } from "./packet-view.ts";
+import type { RuleCache } from "./rule-cache.ts";
+import { RuleMachine } from "./rule-machine.ts";
+import type { RuleNames } from "./rule-set.ts";
+import type { TurnKeeper } from "./turn-keeper.ts";
+
+export interface HookScanOptions {
+  readonly names: RuleNames;
+  /** What is known of the kernel's rules; stays the caller's. */
+  readonly cache: RuleCache;
+  /** Of legacy iptables, by family. */
+  readonly legacy: ReadonlyMap<4 | 6, string>;
+  /** Undefined: not known. */
+  readonly deviceIndex: (name: string) => number | undefined;
+  readonly turns: TurnKeeper;
+}
+
+/** What becomes of packets on their ways: each chain that drops some of them, with the rule. Throws when rules cannot be read. */
+export async function scanHooks(ways: readonly TestWay[], options: HookScanOptions): Promise<TriedDrop[]> {
+  const { names, cache, legacy, turns } = options;
+  const deviceIndex = remembered(options.deviceIndex);
+  const isIn = (chain: HookChain, way: TestWay) => viewAt(chain, way, deviceIndex);
+  const viewsOf = (chain: HookChain): readonly PacketView[] =>
+    ways.map((way) => isIn(chain, way)).filter((view) => view !== undefined);
+  using socket = NfTablesQuerySocket.open(turns.pause);
+  const kernel = new KernelRules(socket, cache, viewsOf);
+  const saved = await LegacyRules.read(legacy, viewsOf, turns.pause);
+  const kernelChains = (await kernel.baseChains()).filter(
+    ({ table }) => table !== names.table(4) && table !== names.table(6),
+  );
+  const chains = inOrder([...kernelChains, ...saved.baseChains]);
+  const machine = new RuleMachine();
+  const found: TriedDrop[] = [];
+  for (const way of ways) {
+    let mark: number | undefined = 0;
+    for (const chain of chains) {
+      const view = isIn(chain, way);
+      if (view === undefined) continue;
+      const source = chain.isLegacy ? saved : kernel;
+      const outcome = await walkChain(chain, view, mark, { source, machine, pause: turns.pause });
+      mark = outcome.mark;
+      for (const drop of outcome.drops) found.push({ chain, way, drop });
+    }
+  }
+  cache.endScan();
+  return found;
+}
+
+/** A rule set of thousands may ask thousands of times. */
+function remembered(deviceIndex: HookScanOptions["deviceIndex"]): HookScanOptions["deviceIndex"] {
+  const indices = new Map<string, number | undefined>();
+  return (name) => {
+    if (!indices.has(name)) indices.set(name, deviceIndex(name));
+    return indices.get(name);
+  };
+}
