@@ -165,7 +165,7 @@ describe("vxlan", () => {
 
   it("routes plainly to peers on the link with DirectRouting, and through the tunnel to the others", () => {
     const backend = backendOf(ipv4Only, '"Type":"vxlan","DirectRouting":true');
-    expect(backend.needsDirectPeers).toBe(true);
+    expect(backend.needsLookUp(peer(2))).toBe(true);
     const near: HostFacts = { ...facts, directPeers: new Set([parseAddress("192.0.2.2")]) };
     const lines = hostStateLines(backend.plan(own, [peer(2), peer(3)], near).state);
     expect(lines.filter((line) => line.includes("10.5.2.0"))).toEqual(["10.5.2.0/24 via 192.0.2.2 dev eth0 proto 241"]);
@@ -188,7 +188,12 @@ describe("vxlan", () => {
   });
 
   it.each<[string, Lease, string]>([
-    ["another backend", peer(2, {}, { backendType: "host-gw" }), 'has backend type "host-gw", not vxlan'],
+    ["another backend", peer(2, {}, { backendType: "udp" }), 'has backend type "udp", not vxlan'],
+    [
+      "host-gw behind a router",
+      peer(2, {}, { backendType: "host-gw" }),
+      'has backend type "host-gw", not vxlan, and its host is not on a link of this host',
+    ],
     ["a multicast MAC", peer(2, {}, mac("01:00:5e:00:00:01")), "is not the MAC of an Ethernet interface"],
     ["a zero MAC", peer(2, {}, mac("00:00:00:00:00:00")), "is not the MAC of an Ethernet interface"],
     ["a long MAC", peer(2, {}, mac("02:00:00:00:00:00:00:01")), "is not the MAC of an Ethernet interface"],
@@ -312,14 +317,38 @@ describe("host-gw", () => {
       "10.5.2.0/24 via 192.0.2.2 dev eth0 proto 241",
       "fd00:5:0:2::/64 via 2001:db8::2 dev eth0 proto 241 metric 1024 pref medium",
     ]);
-    expect(skippedLines(plan)).toEqual(['10.5.3.0-24: has backend type "vxlan", not host-gw']);
-    expect(backend).toMatchObject({ devices: [], needsDirectPeers: false });
+    const offLink = 'has backend type "vxlan", not host-gw, and its host is not on a link of this host';
+    expect(new Set(skippedLines(plan))).toEqual(new Set([`10.5.3.0-24: ${offLink}`]));
+    expect(backend).toMatchObject({ devices: [] });
+    expect(backend.needsLookUp(peer(2, {}, { backendType: "host-gw" }))).toBe(false);
     expect(backend.mtuBytes(facts)).toBe(1500);
     expect(backend.attributes(facts)).toEqual({
       publicIp: "192.0.2.1",
       publicIpv6: "2001:db8::1",
       backendType: "host-gw",
     });
+  });
+
+  it("routes plainly to vxlan's hosts on its link, as they to it, so that a cluster can change host by host", () => {
+    const near: HostFacts = { ...facts, directPeers: new Set([parseAddress("192.0.2.2")]) };
+    const [hostGw, vxlan] = [backendOf(ipv4Only, '"Type":"host-gw"'), backendOf(ipv4Only, '"Type":"vxlan"')];
+    const ofHostGw = peer(2, {}, { backendType: "host-gw" });
+    expect([hostGw.needsLookUp(peer(2)), vxlan.needsLookUp(ofHostGw), vxlan.needsLookUp(peer(2))]).toEqual([
+      true,
+      true,
+      false,
+    ]);
+    const plain = "10.5.2.0/24 via 192.0.2.2 dev eth0 proto 241";
+    expect(hostStateLines(hostGw.plan(own, [peer(2)], near).state)).toEqual([plain]);
+    const mixed = vxlan.plan(own, [ofHostGw, peer(3)], near);
+    expect(mixed.plannedPeers).toBe(2);
+    const lines = hostStateLines(mixed.state).filter((line) => /^10\.5\.[23]\.0| dst /.test(line));
+    expect(lines.filter((line) => line.startsWith("10.5.2.0"))).toEqual([plain]);
+    expect(lines.filter((line) => !line.startsWith("10.5.2.0"))).toHaveLength(3);
+    const wireguard = peer(4, {}, { backendType: "wireguard" });
+    expect(skippedLines(vxlan.plan(own, [wireguard], near))).toEqual([
+      '10.5.4.0-24: has backend type "wireguard", not vxlan',
+    ]);
   });
 
   it("refuses to work behind NAT and says what to do", () => {

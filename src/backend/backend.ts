@@ -83,8 +83,8 @@ export interface HostFacts<Identity = unknown> {
   /** As the module's `identity` restored it; undefined for a module without. */
   readonly identity: Identity;
   /**
-   * Peers' public IPs that the kernel reaches without a gateway, from route look-ups.
-   * Only filled when the backend says `needsDirectPeers`.
+   * Public IPs of peers that the kernel reaches without a gateway, from route look-ups: of the leases for which the
+   * backend's `needsLookUp` says so.
    */
   readonly directPeers: ReadonlySet<Address>;
   /** What this host uses for something else, inside the network: no peer's subnet may overlap it. */
@@ -97,7 +97,8 @@ export interface Backend<Identity = unknown, RuntimePlan = unknown> {
   readonly type: string;
   /** Names of the devices this configuration owns; what is on them and not planned is removed. */
   readonly devices: readonly string[];
-  readonly needsDirectPeers: boolean;
+  /** Whether `plan` has to know how the kernel reaches the host of this lease. */
+  needsLookUp(lease: Lease): boolean;
   /** Whether packets stop while the agent is away, so that a restart must not wait for the store. */
   readonly runsDataPlane: boolean;
   /** What the checks of the host look for. */

@@ -24,19 +24,19 @@ export interface SkippedLease {
 export type ClaimConflict = "own-subnet" | "occupied" | "other-lease";
 
 /**
- * The leases of this backend type with a subnet of an enabled family; the others are added to `skipped`. `announced` is
- * the type such leases carry: some carry none.
+ * The leases of this backend type with a subnet of an enabled family; the others are added to `skipped`. `announced` are
+ * the types such leases carry: some carry none, some backends understand each other.
  */
 export function selectPeers(
   type: string,
-  announced: string | undefined,
+  announced: readonly (string | undefined)[],
   config: NetworkConfig,
   leases: readonly Lease[],
   skipped: SkippedLease[],
 ): readonly Lease[] {
   return leases.filter((lease) => {
     const { backendType } = lease.attributes;
-    if (backendType !== announced) {
+    if (!announced.includes(backendType)) {
       const shown = backendType === undefined ? "no backend type" : `backend type ${JSON.stringify(backendType)}`;
       skipped.push({ key: lease.key, reason: `has ${shown}, not ${type}` });
       return false;
@@ -61,6 +61,11 @@ export function readReach(lease: Lease, family: Family, pool: AddressPool): Peer
   if (familyOf(publicIp) !== family || !isHostAddress(publicIp)) return `${name} ${publicIp} is not a host's address`;
   if (containsAddress(subnet, publicIp)) return `${name} ${publicIp} lies inside its own subnet ${subnet}`;
   return { lease, subnet, lengthBits: prefixLength(subnet), publicIp };
+}
+
+/** Why a host of another backend cannot be reached by a plain route, which is what both backends understand. */
+export function otherBackendOffLink({ attributes: { backendType } }: Lease, type: string): string {
+  return `has backend type ${JSON.stringify(backendType)}, not ${type}, and its host is not on a link of this host`;
 }
 
 /** Whether this machine itself has or announces the address. */

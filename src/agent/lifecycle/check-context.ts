@@ -20,10 +20,12 @@ interface NetworkFacts {
 export function checkContext(known: NetworkFacts): CheckContext {
   const { networks, selection, own, earlierSubnets, facts, backend, plan } = known;
   const { externalInterface } = facts;
+  const held = prefixesOf(own);
   return {
     families: selection.families,
     networks,
-    ownSubnets: prefixesOf(own),
+    // Until the store has told, an earlier one may be ours still.
+    ownSubnets: held.length === 0 ? earlierSubnets : held,
     earlierSubnets,
     externalInterface,
     devices: backend.devices,

@@ -32,10 +32,11 @@ export class PeerLookUps implements AsyncDisposable {
       if (start > 0) await setImmediate();
       backend.prepare(peers.slice(start, start + LEASES_PER_SLICE));
     }
-    if (!backend.needsDirectPeers) return facts.directPeers;
+    const asked = peers.filter((lease) => backend.needsLookUp(lease));
+    if (asked.length === 0 && this.#directPeers === undefined) return facts.directPeers;
     const { networks, logger, onChange } = this.#options;
     this.#directPeers ??= await DirectPeers.open({ overlayNetworks: networks, logger, onChange });
-    const addresses = peers.flatMap(({ attributes: { publicIp, publicIpv6 } }) => [publicIp, publicIpv6]);
+    const addresses = asked.flatMap(({ attributes: { publicIp, publicIpv6 } }) => [publicIp, publicIpv6]);
     const known = addresses.filter((address) => address !== undefined);
     return await this.#directPeers.setPeers(known, facts.externalInterface.index);
   }

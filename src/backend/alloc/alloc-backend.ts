@@ -15,7 +15,7 @@ function createAllocBackend(config: NetworkConfig): Backend {
   return {
     type: "alloc",
     devices: [],
-    needsDirectPeers: false,
+    needsLookUp: () => false,
     runsDataPlane: false,
     needs: { carriesTraffic: false },
     mtuBytes: (facts) => facts.externalInterface.mtuBytes,

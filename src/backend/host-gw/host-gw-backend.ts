@@ -1,4 +1,6 @@
-// The host-gw backend: plain routes with the peers as gateways; all hosts must share one link. Pure.
+// The host-gw backend: plain routes with the peers as gateways; all hosts must share one link. Hosts on it that have the
+// vxlan backend are served as well: they take plain packets and send them to us, so that a cluster can change from one to
+// the other host by host. Pure.
 import type { AddressPool, NetworkConfig } from "../../config/network-config.ts";
 import { FlannelError } from "../../errors.ts";
 import type { HostRoute } from "../../host/kinds/route-form.ts";
@@ -6,7 +8,14 @@ import type { Address, Family } from "../../ip/address.ts";
 import type { Lease, LeaseAttributes, LeasedSubnets } from "../../lease/lease.ts";
 import { announcedAddresses } from "../announced-addresses.ts";
 import type { Backend, BackendModule, BackendPlan, HostFacts } from "../backend.ts";
-import { isOwnAddress, type PeerReach, readReach, type SkippedLease, selectPeers } from "../peer-reach.ts";
+import {
+  isOwnAddress,
+  otherBackendOffLink,
+  type PeerReach,
+  readReach,
+  type SkippedLease,
+  selectPeers,
+} from "../peer-reach.ts";
 import { countLeases, settleClaims } from "../settle-claims.ts";
 
 export const hostGwModule: BackendModule = {
@@ -22,7 +31,6 @@ type Reading = PeerReach | string | undefined;
 class HostGwBackend implements Backend {
   readonly type = "host-gw";
   readonly devices: readonly string[] = [];
-  readonly needsDirectPeers = false;
   readonly runsDataPlane = false;
   readonly needs = { carriesTraffic: true };
   readonly #config: NetworkConfig;
@@ -48,6 +56,10 @@ class HostGwBackend implements Backend {
     return { ...announced, backendType: this.type };
   }
 
+  needsLookUp(lease: Lease): boolean {
+    return lease.attributes.backendType === "vxlan";
+  }
+
   prepare(leases: readonly Lease[]): void {
     for (const lease of leases) {
       if (this.#config.ipv4 !== undefined) this.#read(4, this.#config.ipv4, lease);
@@ -58,7 +70,7 @@ class HostGwBackend implements Backend {
   plan(own: LeasedSubnets, peers: readonly Lease[], facts: HostFacts): BackendPlan {
     const skipped: SkippedLease[] = [];
     const routes: HostRoute[] = [];
-    const ours = selectPeers(this.type, this.type, this.#config, peers, skipped);
+    const ours = selectPeers(this.type, [this.type, "vxlan"], this.#config, peers, skipped);
     const reached = ([4, 6] as const).map((family) => this.#reaches(family, own, { all: peers, ours }, facts, skipped));
     for (const reaches of reached) {
       for (const { subnet, publicIp } of reaches) {
@@ -91,6 +103,8 @@ class HostGwBackend implements Backend {
       if (typeof reading === "string") skipped.push({ key: lease.key, reason: reading });
       else if (isOwnAddress(reading.publicIp, external)) {
         skipped.push({ key: lease.key, reason: `announces this host's own address ${reading.publicIp}` });
+      } else if (this.needsLookUp(lease) && !facts.directPeers.has(reading.publicIp)) {
+        skipped.push({ key: lease.key, reason: otherBackendOffLink(lease, this.type) });
       } else reaches.push(reading);
     }
     const { occupied } = facts;

@@ -48,7 +48,7 @@ type Reading = UdpReach | string | undefined;
 class UdpBackend implements Backend<unknown, TunnelState> {
   readonly type = "udp";
   readonly devices: readonly string[];
-  readonly needsDirectPeers = false;
+  needsLookUp = (): boolean => false;
   readonly runsDataPlane = true;
   readonly needs: HostNeeds;
   readonly #config: NetworkConfig;
@@ -96,7 +96,7 @@ class UdpBackend implements Backend<unknown, TunnelState> {
 
   plan(own: LeasedSubnets, peers: readonly Lease[], facts: HostFacts): BackendPlan<TunnelState> {
     const skipped: SkippedLease[] = [];
-    const ours = selectPeers(this.type, undefined, this.#config, peers, skipped);
+    const ours = selectPeers(this.type, [undefined], this.#config, peers, skipped);
     const leases = { all: peers, ours };
     const reaches4 = this.#reaches(4, own.subnet, leases, facts, skipped);
     const reaches6 = this.#reaches(6, own.ipv6Subnet, leases, facts, skipped);

@@ -1,5 +1,6 @@
 // The vxlan backend: one VTEP per family; per peer a neighbour, an FDB entry and an on-link route, or one plain route
-// where the peer is on our link (DirectRouting). Pure.
+// where the peer is on our link (DirectRouting). Hosts on our link with the host-gw backend get such a route, too, so that a
+// cluster can change from one to the other host by host. Pure.
 import type { AddressPool, NetworkConfig } from "../../config/network-config.ts";
 import type { HostAddress } from "../../host/kinds/address.ts";
 import type { HostDeviceSettings } from "../../host/kinds/device-settings.ts";
@@ -13,7 +14,14 @@ import type { Lease, LeaseAttributes, LeasedSubnets } from "../../lease/lease.ts
 import type { ExternalInterface } from "../../underlay/external-interface.ts";
 import { announcedAddresses } from "../announced-addresses.ts";
 import type { Backend, BackendModule, BackendPlan, HostFacts, HostNeeds } from "../backend.ts";
-import { isOwnAddress, type PeerReach, readReach, type SkippedLease, selectPeers } from "../peer-reach.ts";
+import {
+  isOwnAddress,
+  otherBackendOffLink,
+  type PeerReach,
+  readReach,
+  type SkippedLease,
+  selectPeers,
+} from "../peer-reach.ts";
 import { countLeases, settleClaims } from "../settle-claims.ts";
 import { readVtepMac, vtepData } from "./vtep-data.ts";
 import { type VtepIdentity, vtepIdentity } from "./vtep-identity.ts";
@@ -36,8 +44,8 @@ interface TunnelReach extends PeerReach {
   readonly route: HostRoute;
 }
 
-/** What one lease says about one family; cached, since leases are immutable. */
-type Reading = TunnelReach | SkippedLease | undefined;
+/** What one lease says about one family; cached, since leases are immutable. A reach without tunnel is host-gw's. */
+type Reading = TunnelReach | PeerReach | SkippedLease | undefined;
 
 interface VxlanFamily {
   readonly family: Family;
@@ -73,7 +81,6 @@ type VxlanFacts = HostFacts<VtepIdentity>;
 class VxlanBackend implements Backend<VtepIdentity> {
   readonly type = "vxlan";
   readonly devices: readonly string[];
-  readonly needsDirectPeers: boolean;
   readonly runsDataPlane = false;
   readonly needs: HostNeeds;
   readonly #config: NetworkConfig;
@@ -83,7 +90,6 @@ class VxlanBackend implements Backend<VtepIdentity> {
   constructor(config: NetworkConfig) {
     this.#config = config;
     this.#options = readVxlanOptions(config);
-    this.needsDirectPeers = this.#options.directRouting;
     const udpPort = this.#options.port === 0 ? DEFAULT_PORT : this.#options.port;
     this.needs = { carriesTraffic: true, kernelDevice: { kind: "vxlan", udpPort } };
     this.#families = [
@@ -107,6 +113,10 @@ class VxlanBackend implements Backend<VtepIdentity> {
     };
   }
 
+  needsLookUp({ attributes: { backendType } }: Lease): boolean {
+    return backendType === "host-gw" || (this.#options.directRouting && backendType === this.type);
+  }
+
   prepare(leases: readonly Lease[]): void {
     for (const family of this.#families) for (const lease of leases) readCached(family, lease);
   }
@@ -114,8 +124,8 @@ class VxlanBackend implements Backend<VtepIdentity> {
   /** A family is planned when we hold a subnet of it and the external interface has an address of it. */
   plan(own: LeasedSubnets, peers: readonly Lease[], facts: VxlanFacts): BackendPlan {
     const draft = new Draft();
-    const ours = selectPeers(this.type, this.type, this.#config, peers, draft.skipped);
-    const reached: (readonly TunnelReach[])[] = [];
+    const ours = selectPeers(this.type, [this.type, "host-gw"], this.#config, peers, draft.skipped);
+    const reached: (readonly PeerReach[])[] = [];
     for (const family of this.#families) {
       const vtep = ownVtep(family.family, own, facts);
       if (vtep === undefined) continue;
@@ -185,22 +195,25 @@ function planPeers(
   facts: VxlanFacts,
   directRouting: boolean,
   draft: Draft,
-): readonly TunnelReach[] {
+): readonly PeerReach[] {
   const external = facts.externalInterface;
-  const reaches: TunnelReach[] = [];
+  const reaches: (TunnelReach | PeerReach)[] = [];
   for (const lease of ours) {
     const reading = checkAgainstOwn(readCached(family, lease), vtep, external);
     if (reading === undefined) continue;
     if ("reason" in reading) draft.skipped.push(reading);
-    else reaches.push(reading);
+    else if (!isTunnel(reading) && !facts.directPeers.has(reading.publicIp)) {
+      draft.skipped.push({ key: lease.key, reason: otherBackendOffLink(lease, "vxlan") });
+    } else reaches.push(reading);
   }
   const { network } = family.pool;
   const { occupied } = facts;
   const settled = settleClaims(reaches, { network, ownSubnet: vtep.subnet, external, occupied, leases: all });
   draft.skipped.push(...settled.skipped);
-  const accepted = settleMacs(settled.accepted, draft);
+  const tunnels = settleMacs(settled.accepted.filter(isTunnel), draft);
+  const accepted = [...settled.accepted.filter((reach) => !isTunnel(reach)), ...tunnels];
   for (const reach of accepted) {
-    if (directRouting && facts.directPeers.has(reach.publicIp)) {
+    if (!isTunnel(reach) || (directRouting && facts.directPeers.has(reach.publicIp))) {
       draft.route.push({
         destination: reach.subnet,
         device: external.name,
@@ -241,6 +254,7 @@ function readLease({ family, pool, device }: VxlanFamily, lease: Lease): Reading
   const reach = readReach(lease, family, pool);
   if (reach === undefined) return undefined;
   if (typeof reach === "string") return { key: lease.key, reason: reach };
+  if (lease.attributes.backendType === "host-gw") return reach;
   const { backendData, backendV6Data } = lease.attributes;
   const vtep = readVtepMac(family === 4 ? backendData : backendV6Data);
   if ("reason" in vtep) return { key: lease.key, reason: vtep.reason };
@@ -255,12 +269,17 @@ function readLease({ family, pool, device }: VxlanFamily, lease: Lease): Reading
   };
 }
 
+function isTunnel(reach: TunnelReach | PeerReach): reach is TunnelReach {
+  return "mac" in reach;
+}
+
 function checkAgainstOwn(reading: Reading, vtep: OwnVtep, external: ExternalInterface): Reading {
   if (reading === undefined || "reason" in reading) return reading;
   const { key } = reading.lease;
   if (isOwnAddress(reading.publicIp, external))
     return { key, reason: `announces this host's own address ${reading.publicIp}` };
-  if (reading.mac === vtep.mac) return { key, reason: `announces this host's own VTEP MAC ${reading.mac}` };
+  if (isTunnel(reading) && reading.mac === vtep.mac)
+    return { key, reason: `announces this host's own VTEP MAC ${reading.mac}` };
   return reading;
 }
 

@@ -4,6 +4,7 @@ import { familyOf } from "../../ip/address.ts";
 import type { NetlinkRequest, WriteMode } from "../../netlink/request.ts";
 import { deleteRoute, writeRoute } from "../../netlink/rtnetlink/route.ts";
 import { routeProtocol, routeTable, rtn } from "../../netlink/uapi.ts";
+import { isGatewayRefused, withGatewayRoutes } from "./gateway-route.ts";
 import type { Host, Operation, ProgramFailure, Slot } from "./kind.ts";
 import { missingDevice } from "./links.ts";
 import { makeNextHops, NextHops } from "./next-hop.ts";
@@ -25,9 +26,21 @@ export async function programRoutes(
   host: Host,
   signal: AbortSignal,
 ): Promise<ProgramFailure[]> {
+  const slots = operations.map(({ slot }) => slot);
+  const failures = await programOnce(slots, host, signal);
+  const refused = slots.filter((slot) =>
+    failures.some((one) => one.slot === slot && isGatewayRefused(slot, one.error)),
+  );
+  if (refused.length === 0) return failures;
+  const others = failures.filter((failure) => !refused.some((slot) => slot === failure.slot));
+  const routes = refused.flatMap(({ desired }) => desired ?? []);
+  const again = await withGatewayRoutes(routes, host, signal, () => programOnce(refused, host, signal));
+  return [...others, ...again];
+}
+
+async function programOnce(slots: readonly RouteSlot[], host: Host, signal: AbortSignal): Promise<ProgramFailure[]> {
   const pool = host.memory.of(NextHops);
   const failures: ProgramFailure[] = [];
-  const slots = operations.map(({ slot }) => slot);
   const throughNextHops = chooseNextHops(slots, pool);
   const refused = await makeNextHops(throughNextHops, host, signal);
   const attempts: Attempt[] = [];

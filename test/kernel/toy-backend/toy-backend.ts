@@ -56,7 +56,7 @@ function createToyBackend(config: NetworkConfig): Backend<ToyIdentity, ToyPlan> 
   return {
     type: "toy",
     devices: [],
-    needsDirectPeers: false,
+    needsLookUp: () => false,
     runsDataPlane: false,
     needs: { carriesTraffic: true },
     mtuBytes: ({ externalInterface }) => externalInterface.mtuBytes,
