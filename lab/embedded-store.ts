@@ -1,6 +1,5 @@
 // The embedded store as labs and the demo use it: the shipped program on an address of the box, and a client to look
 // into it, so that no etcd package is needed.
-import type { ChildProcess } from "node:child_process";
 import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -10,27 +9,26 @@ import { prefixRange } from "../src/etcd-api/key-space.ts";
 import { EtcdConnection } from "../src/store/etcd/etcd-connection.ts";
 import { readRange } from "../src/store/etcd/read-prefix.ts";
 import { methods } from "../src/store/etcd/rpc.ts";
+import { Daemon } from "./daemon.ts";
 import type { EtcdEntry } from "./etcd.ts";
 import { boxNamespace } from "./namespace.ts";
-import { until } from "./wait.ts";
 
 const launcher = fileURLToPath(new URL("../bin/flannel-store", import.meta.url));
 
 export class EmbeddedStore implements AsyncDisposable {
   readonly endpoints: string;
   readonly #directory: string;
-  readonly #argv: readonly string[];
+  readonly #daemon: Daemon;
   readonly #lifetime = new AbortController();
-  #child: ChildProcess | undefined;
   #connection: EtcdConnection | undefined;
-  #output = "";
 
   private constructor(directory: string, address: string) {
     this.#directory = directory;
     this.endpoints = `http://${address}:2379`;
     // A box's LAN is nobody else's.
     const network = ["--listen", `${address}:2379`, "--insecure"];
-    this.#argv = [launcher, "--data-dir", join(directory, "data"), ...network];
+    const argv = [launcher, "--data-dir", join(directory, "data"), ...network];
+    this.#daemon = new Daemon("flannel-store", boxNamespace, argv);
   }
 
   /** Serves on `address` of the box when it resolves. */
@@ -43,34 +41,19 @@ export class EmbeddedStore implements AsyncDisposable {
 
   /** The process's, 0 when it does not run. */
   get pid(): number {
-    return this.#child?.pid ?? 0;
+    return this.#daemon.pid;
   }
 
   /** With -9, if it runs; returns when it serves again. */
   async restart(): Promise<void> {
     await this.kill9();
-    this.#output = "";
-    const child = boxNamespace.spawn(this.#argv, { stdio: ["ignore", "pipe", "pipe"] });
-    for (const stream of [child.stdout, child.stderr]) {
-      stream?.setEncoding("utf8").on("data", (text: string) => {
-        this.#output += text;
-      });
-    }
-    this.#child = child;
-    const serves = () => {
-      if (child.exitCode !== null) throw new Error(`it ended: ${this.#output}`);
-      return this.#output.includes("serving");
-    };
-    await until(serves, { what: "the embedded store to serve" });
+    this.#daemon.start();
+    const serves = () => Promise.resolve(this.#daemon.logOfThisRun.includes("serving"));
+    await this.#daemon.until("it serves", serves);
   }
 
-  async kill9(): Promise<void> {
-    const child = this.#child;
-    this.#child = undefined;
-    if (child === undefined || child.exitCode !== null || child.signalCode !== null) return;
-    const closed = new Promise((resolve) => child.once("close", resolve));
-    child.kill("SIGKILL");
-    await closed;
+  kill9(): Promise<void> {
+    return this.#daemon.stop();
   }
 
   async put(key: string, value: string): Promise<void> {

@@ -1,11 +1,10 @@
 // Real etcd servers for tests and the demo: one member or several, on addresses the box can reach, with data in memory.
-import type { ChildProcess } from "node:child_process";
 import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { CommandError, run } from "./command.ts";
+import { Daemon } from "./daemon.ts";
 import { boxNamespace, type Namespace } from "./namespace.ts";
-import { until } from "./wait.ts";
 
 export interface EtcdMemberOptions {
   /** Default 127.0.0.1. */
@@ -34,65 +33,19 @@ export interface EtcdEntry {
 }
 
 /** One server process, which may be stopped and started again with its data. */
-export class EtcdMember {
-  readonly name: string;
+export class EtcdMember extends Daemon {
   readonly endpoint: string;
-  readonly #namespace: Namespace;
-  readonly #argv: readonly string[];
-  #child: ChildProcess | undefined;
-  #log = "";
+  /** The flags that tell which member of which cluster it is; a restored copy is given them too. */
+  readonly identity: readonly string[];
 
   constructor(name: string, endpoint: string, namespace: Namespace, argv: readonly string[]) {
-    this.name = name;
+    super(name, namespace, argv);
     this.endpoint = endpoint;
-    this.#namespace = namespace;
-    this.#argv = argv;
+    this.identity = argv.filter((flag) => /^--(name|initial-)/.test(flag));
   }
 
-  /** The server's own words, for a failing test. */
-  get log(): string {
-    return this.#log;
-  }
-
-  /** Starts the process, also after `kill9`; it may take a while until it answers. */
-  start(): void {
-    const child = this.#namespace.spawn(this.#argv, { stdio: ["ignore", "ignore", "pipe"] });
-    child.on("error", (error) => {
-      this.#log += `${error.message}\n`;
-    });
-    child.stderr?.setEncoding("utf8").on("data", (text: string) => {
-      this.#log = (this.#log + text).slice(-100_000);
-    });
-    this.#child = child;
-  }
-
-  async kill9(): Promise<void> {
-    const child = this.#child;
-    this.#child = undefined;
-    if (child === undefined || child.pid === undefined || child.exitCode !== null || child.signalCode !== null) return;
-    const closed = new Promise((resolve) => child.once("close", resolve));
-    child.kill("SIGKILL");
-    await closed;
-  }
-
-  /** Answers nothing any more but keeps its connections: a black hole. */
-  pause(): void {
-    this.#child?.kill("SIGSTOP");
-  }
-
-  resume(): void {
-    this.#child?.kill("SIGCONT");
-  }
-
-  /** The process's, 0 when it does not run. */
-  get pid(): number {
-    return this.#child?.pid ?? 0;
-  }
-
-  /** Whether the process has ended by itself. */
-  get hasEnded(): boolean {
-    const child = this.#child;
-    return child !== undefined && (child.pid === undefined || child.exitCode !== null || child.signalCode !== null);
+  kill9(): Promise<void> {
+    return this.stop();
   }
 }
 
@@ -137,12 +90,10 @@ export class Etcd implements AsyncDisposable {
 
   /** Waits until the member serves reads and writes. */
   async untilHealthy(member: EtcdMember): Promise<void> {
-    const look = async () => {
-      if (member.hasEnded) throw new Error(`it ended: ${member.log.slice(-2000)}`);
+    await member.until("etcd is healthy", async () => {
       await this.ctl(["endpoint", "health"], member.endpoint);
       return true;
-    };
-    await until(look, { what: `etcd member ${member.name} to be healthy` });
+    });
   }
 
   /** `etcdctl` (v3) with the given words; `input` is its standard input, where `put KEY` finds a long value. */
@@ -182,6 +133,24 @@ export class Etcd implements AsyncDisposable {
   async compact(): Promise<void> {
     const status = JSON.parse(await this.ctl(["get", "--write-out=json", "-"])) as { header: { revision: number } };
     await this.ctl(["compact", String(status.header.revision)]);
+  }
+
+  /**
+   * Copies the data of a single member as it is now; the result puts the copy back in place of what is there then, as an
+   * administrator does it with a snapshot. Lower revisions than before, and the same cluster id.
+   */
+  async copyData(): Promise<() => Promise<void>> {
+    const [member] = this.members;
+    if (member === undefined || this.members.length > 1) throw new Error("only one member's data can be put back");
+    const [file, data] = [join(this.#directory, "copy.db"), join(this.#directory, member.name)];
+    await this.ctl(["snapshot", "save", file]);
+    return async () => {
+      await member.kill9();
+      await rm(data, { recursive: true });
+      await this.ctl(["snapshot", "restore", file, ...member.identity, `--data-dir=${data}`]);
+      member.start();
+      await this.untilHealthy(member);
+    };
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

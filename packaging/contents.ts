@@ -13,7 +13,7 @@ import type { Architecture } from "./architecture.ts";
 import { pinnedNodeVersion, root, sourceDate } from "./checkout.ts";
 import { daemonPage, flannelctlPage } from "./man-pages.ts";
 import { fetchNpmPackage, lockedPackage } from "./npm-package.ts";
-import { billOfMaterials, bundledComponents, type Component, licenseDocument } from "./third-party.ts";
+import { billOfMaterials, bundledComponents, type Component, licenseDocument, npmComponent } from "./third-party.ts";
 
 /** One file of flannel/. */
 export interface PackagedFile {
@@ -59,12 +59,6 @@ export function packageContents(architecture: Architecture, version: string): Co
   return { version, architecture, files: files.toSorted((a, b) => (a.path < b.path ? -1 : 1)) };
 }
 
-/** All that `packageContents` takes from npm's registry, which it then does without. */
-export function fetchPackages(architecture: Architecture): void {
-  nodeRuntime(architecture);
-  nativePackage(architecture);
-}
-
 /** Writes flannel/ below `directory`. */
 export function writeContents({ files }: Contents, directory: string): void {
   for (const { path, mode, content } of files) {
@@ -79,12 +73,12 @@ function file(path: string, content: Uint8Array, mode: PackagedFile["mode"] = 0o
   return { path, mode, content };
 }
 
-function fromCheckout(pattern: string, mode?: PackagedFile["mode"]): PackagedFile[] {
+export function fromCheckout(pattern: string, mode?: PackagedFile["mode"]): PackagedFile[] {
   return globSync(pattern, { cwd: root }).map((path) => file(path, readFileSync(join(root, path)), mode));
 }
 
 /** The bundle is the same on every machine but for koffi's native part. Source maps stay out: they are half of it. */
-function programFiles(): PackagedFile[] {
+export function programFiles(): PackagedFile[] {
   return [
     ...fromCheckout("dist/*.mjs"),
     ...fromCheckout("dist/build-stamp"),
@@ -128,30 +122,41 @@ function installFiles(): PackagedFile[] {
   ];
 }
 
-function nodeRuntime({ node, nodeIntegrity, strip }: Architecture): { program: Uint8Array; component: Component } {
+interface NodeRuntime {
+  readonly program: Uint8Array;
+  /** The same program on this machine. */
+  readonly file: string;
+  readonly component: Component;
+}
+
+/** Node without debug symbols. */
+export function nodeRuntime({ node, nodeIntegrity, triplet }: Architecture): NodeRuntime {
   const version = pinnedNodeVersion();
   const directory = fetchNpmPackage(`node-linux-${node}`, version, nodeIntegrity);
   const licenseText = readFileSync(join(directory, "LICENSE"), "utf8");
-  const component = { name: `node-linux-${node}`, version, license: "MIT", licenseText, integrity: nodeIntegrity };
-  return { program: stripped(join(directory, "bin/node"), strip), component };
+  const name = `node-linux-${node}`;
+  const component = npmComponent({ name, version, license: "MIT", licenseText, integrity: nodeIntegrity });
+  const file = stripped(join(directory, "bin/node"), `${triplet}-strip`);
+  return { program: readFileSync(file), file, component };
 }
 
 /** Without symbols: a seventh smaller, the same program. Kept beside the program. */
-function stripped(program: string, strip: string): Uint8Array {
+function stripped(program: string, strip: string): string {
   const target = `${program}.stripped`;
   if (!existsSync(target)) {
     const unfinished = `${target}.${process.pid}`;
     execFileSync(strip, ["-o", unfinished, program]);
     renameSync(unfinished, target);
   }
-  return readFileSync(target);
+  return target;
 }
 
-function nativePackage({ node }: Architecture): { library: Uint8Array; component: Component } {
+/** koffi's native part. */
+export function nativePackage({ node }: Architecture): { library: Uint8Array; component: Component } {
   const name = `@koromix/koffi-linux-${node}`;
   const { version, integrity } = lockedPackage(name);
   const directory = fetchNpmPackage(name, version, integrity);
   const library = readFileSync(join(directory, `linux_${node}`, "koffi.node"));
   const licenseText = readFileSync(join(root, "node_modules/koffi/LICENSE.txt"), "utf8");
-  return { library, component: { name, version, license: "MIT", licenseText, integrity } };
+  return { library, component: npmComponent({ name, version, license: "MIT", licenseText, integrity }) };
 }

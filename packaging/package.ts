@@ -9,7 +9,8 @@ import { makeArchive } from "./archive.ts";
 import { packageVersion, root } from "./checkout.ts";
 import { type Contents, type Output, packageContents, writeContents } from "./contents.ts";
 import { makeDebianPackage } from "./debian-package.ts";
-import { imageCommand } from "./image-command.ts";
+import { imageName, packageImage } from "./image/image.ts";
+import { imageCommand, imageFileName } from "./image/image-command.ts";
 import { makeRpmPackage } from "./rpm-package.ts";
 
 /** Uses an empty directory and returns the one file that it makes. */
@@ -22,17 +23,22 @@ const forms: Readonly<Record<string, Make>> = {
     writeContents(contents, stage);
     return makeArchive(contents, stage, out);
   },
+  image: ({ version, architecture }, _stage, { directory, isFast }) => {
+    const output = join(directory, imageFileName(version, architecture.name));
+    packageImage({ name: imageName(version), output, isQuick: isFast, architecture, version });
+    return output;
+  },
 };
 
 const usage = `Usage: npm run package -- [FORM]... [--arch amd64|arm64] [--out DIR] [--version TEXT]
        npm run package -- image --help
 
-Makes packages for hosts, or the container image. FORM is ${Object.keys(forms).join(", ")}; without one, all of them.
+Makes packages for hosts and the container image. FORM is ${Object.keys(forms).join(", ")}; without one, all of them.
 
   --arch NAME     only for this machine; may be given several times (default: all)
   --out DIR       where the files go (default dist-packages)
   --version TEXT  version of the packages (default: from the git tag of the commit)
-  --fast          without compression: quick, and large
+  --fast          with little compression or none: quick, and large
 `;
 
 interface Selection {

@@ -7,11 +7,23 @@ import { lockedPackage } from "./npm-package.ts";
 export interface Component {
   readonly name: string;
   readonly version: string;
-  /** An SPDX expression. */
-  readonly license: string;
+  /** An SPDX expression, where the source names one. */
+  readonly license?: string;
   readonly licenseText: string;
-  /** npm's: "sha512-" and base64. */
-  readonly integrity: string;
+  /** Package URL, as `pkg:npm/zod@4.6.7`. */
+  readonly purl: string;
+  /** Of the package's file; hexadecimal. */
+  readonly hash: { readonly alg: "SHA-256" | "SHA-512"; readonly content: string };
+}
+
+/** `integrity` is npm's: "sha512-" and base64. */
+export function npmComponent(
+  what: Pick<Component, "name" | "version" | "licenseText"> & { readonly license: string; readonly integrity: string },
+): Component {
+  const { integrity, ...rest } = what;
+  const purl = `pkg:npm/${rest.name.replace("@", "%40")}@${rest.version}`;
+  const content = Buffer.from(integrity.slice("sha512-".length), "base64").toString("hex");
+  return { ...rest, purl, hash: { alg: "SHA-512", content } };
 }
 
 /** Packages without a file for it, and the source files whose first comment has what the licence wants to be shown. */
@@ -31,13 +43,8 @@ export function bundledComponents(): readonly Component[] {
   return names.map((name) => {
     const directory = join(root, "node_modules", name);
     const { version, license } = JSON.parse(readFileSync(join(directory, "package.json"), "utf8")) as Manifest;
-    return {
-      name,
-      version,
-      license,
-      licenseText: licenseText(name, directory),
-      integrity: lockedPackage(name).integrity,
-    };
+    const { integrity } = lockedPackage(name);
+    return npmComponent({ name, version, license, licenseText: licenseText(name, directory), integrity });
   });
 }
 
@@ -67,7 +74,7 @@ function firstComment(source: string): string {
 export function licenseDocument(components: readonly Component[]): string {
   const rule = "=".repeat(78);
   const chapters = components.map(({ name, version, license, licenseText }) =>
-    [rule, `${name} ${version}: ${license}`, rule, "", licenseText, ""].join("\n"),
+    [rule, `${name} ${version}: ${license ?? "see below"}`, rule, "", licenseText, ""].join("\n"),
   );
   return `flannel contains the following software of others.\n\n${chapters.join("\n")}`;
 }
@@ -88,14 +95,14 @@ export function billOfMaterials(version: string, dateSeconds: number, components
         licenses: [{ expression: "Apache-2.0" }],
       },
     },
-    components: components.map(({ name, version, license, integrity }) => ({
+    components: components.map(({ name, version, license, purl, hash }) => ({
       type: "library",
-      "bom-ref": `pkg:npm/${name.replace("@", "%40")}@${version}`,
+      "bom-ref": purl,
       name,
       version,
-      purl: `pkg:npm/${name.replace("@", "%40")}@${version}`,
-      licenses: [{ expression: license.replace(/^\((.*)\)$/, "$1") }],
-      hashes: [{ alg: "SHA-512", content: Buffer.from(integrity.slice("sha512-".length), "base64").toString("hex") }],
+      purl,
+      ...(license === undefined ? {} : { licenses: [{ expression: license.replace(/^\((.*)\)$/, "$1") }] }),
+      hashes: [hash],
     })),
   };
   return `${JSON.stringify(document, null, 2)}\n`;

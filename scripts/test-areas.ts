@@ -3,8 +3,8 @@ import { execFileSync } from "node:child_process";
 import { existsSync, globSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { debianReleases, debianRoot } from "../lab/debian-root.ts";
-import { architectures } from "../packaging/architecture.ts";
-import { fetchPackages } from "../packaging/contents.ts";
+import { ownArchitecture } from "../packaging/architecture.ts";
+import { fetchImageFiles } from "../packaging/image/image-files.ts";
 import { readFuzzScale, SLICES, shortFuzzEnvironment } from "../test/support/fuzz-scale.ts";
 import { selectNodeUsers } from "./node-users.ts";
 import { type RunResult, root, runSoak, runVitest, type VitestRun } from "./vitest-run.ts";
@@ -28,9 +28,11 @@ const longTests = /^test\/(embedded\/power-loss\.test\.ts$|[^/]+\/long\/)/;
 /** Installs packages; where everything is tested, on whole Debian systems, which are made where there is a network. */
 const packageTest = "test/lab/package.test.ts";
 
-/** What needs the network of the machine, which a box has not. */
-async function preparePackageTest(): Promise<void> {
-  for (const architecture of architectures) if (architecture.node === process.arch) fetchPackages(architecture);
+/** They make packages or the image; what for needs the network of the machine, which a box has not. */
+const packagingTests = /^test\/(kube\/|lab\/(package|image))/;
+
+async function preparePackaging(): Promise<void> {
+  fetchImageFiles(ownArchitecture());
   if (readFuzzScale().count < SLICES) return;
   for (const release of debianReleases) await debianRoot(release);
 }
@@ -139,7 +141,7 @@ function boxedRuns(area: string, selection: Selection): Runs {
 
 function vitestRun(area: string, label: string, run: VitestRun, { testName }: Selection): AreaRun {
   const start = async () => {
-    if (run.files.includes(packageTest)) await preparePackageTest();
+    if (run.inBox && run.files.some((file) => packagingTests.test(file))) await preparePackaging();
     return runVitest({ ...run, ...(testName === undefined ? {} : { testName }) });
   };
   return { label, area, seconds: secondsOf(label), start };

@@ -10,10 +10,10 @@ import { mkdtemp, readFile, rm } from "node:fs/promises";
 import { join } from "node:path";
 import { requireBox } from "../box.ts";
 import { type CommandResult, run, tryRun } from "../command.ts";
+import { Daemon } from "../daemon.ts";
 import { Etcd } from "../etcd.ts";
 import { boxNamespace } from "../namespace.ts";
 import { KubernetesApiClient, KubernetesApiError } from "./api-client.ts";
-import { Daemon } from "./daemon.ts";
 import { type Credentials, KubernetesPki } from "./pki.ts";
 import { kubernetesProgram } from "./program.ts";
 

@@ -1,7 +1,8 @@
 // Images of the lab, made from files of the machine: no registry.
 import { mkdir, readFile } from "node:fs/promises";
 import { join } from "node:path";
-import { writeImageArchive } from "../../scripts/package/image-archive.ts";
+import { ownArchitecture } from "../../packaging/architecture.ts";
+import { writeImageArchive } from "../../packaging/image/image-archive.ts";
 import { busyboxImage } from "./node-config.ts";
 
 const applets = ["sh", "sleep", "cat", "ping", "nc", "httpd", "hostname", "ip", "ls", "mkdir", "cp", "mv", "wget"];
@@ -18,6 +19,7 @@ export async function makeBusyboxImage(directory: string): Promise<string> {
     { path: "tmp", content: "directory" as const, mode: 0o1777 },
   ];
   const config = { Cmd: ["/bin/sleep", "2147483647"], Env: ["PATH=/bin"] };
-  writeImageArchive(file, { name: busyboxImage, architecture: "amd64", config, layers: [files] }, 1);
+  const { name: architecture } = ownArchitecture();
+  writeImageArchive(file, { name: busyboxImage, architecture, createdSeconds: 0, config, layers: [files] }, 1);
   return file;
 }

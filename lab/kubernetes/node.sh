@@ -11,6 +11,8 @@ name=$1
 disk=$2
 
 hostname "$name"
+first_boot=no
+[ -d "$disk/etc" ] || first_boot=yes
 rm -rf "$disk/run" "$disk/up"
 mkdir -p "$disk/run/lab" "$disk/cgroup" "$disk/containerd" "$disk/kubelet"
 for directory in etc opt var; do
@@ -18,6 +20,8 @@ for directory in etc opt var; do
   mount -t overlay overlay "/$directory" -o \
     "lowerdir=/$directory,upperdir=$disk/$directory,workdir=$disk/work-$directory"
 done
+# What the machine's own packages have put there (podman does) would be the node's network.
+[ $first_boot = no ] || rm -rf /etc/cni /opt/cni
 mkdir -p /var/lib/containerd /var/lib/kubelet /var/lib/cni /var/log/pods /var/log/containers /etc/cni/net.d /opt/cni/bin
 # An overlay cannot lie on an overlay.
 mount --bind "$disk/containerd" /var/lib/containerd

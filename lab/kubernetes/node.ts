@@ -6,12 +6,12 @@ import { copyFile, mkdir, rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { type CommandResult, run, tryRun } from "../command.ts";
+import { Daemon } from "../daemon.ts";
 import type { LabHost } from "../host.ts";
 import { Namespace } from "../namespace.ts";
 import { until } from "../wait.ts";
 import type { KubernetesApi } from "./api-server.ts";
 import { cgroupOfNode, makeCgroups, removeCgroups } from "./cgroups.ts";
-import { Daemon } from "./daemon.ts";
 import { containerdConfig, kubeletConfig, type ProxyMode, proxyConfig } from "./node-config.ts";
 import { kubernetesProgram } from "./program.ts";
 

@@ -12,6 +12,7 @@ import { FileLock, holderText } from "../sys/file-lock.ts";
 import { ensureDirectory } from "../sys/files.ts";
 import { keepMemorySmall } from "../sys/memory-keeper.ts";
 import { notifyService } from "../sys/service-notify.ts";
+import { oneLine } from "../terminal/foreign-text.ts";
 import { version } from "../version.ts";
 import { resolveStoreOptions, type StoreProcessOptions } from "./flags/flannel-store-flags.ts";
 
@@ -23,7 +24,10 @@ const HEAP_FLAGS = "--heap-growing-percent=20";
 
 /** A store that cannot end by itself in this time is ended: what was acknowledged is on disk anyway. */
 const STOP_WITHIN_MS = 4_500;
-/** How often it looks whether a certificate is due: the clock may be set at any time, after a boot most of all. */
+/**
+ * How often it looks whether a certificate is due (the clock may be set at any time, after a boot most of all), and whether
+ * the leases of a removed host can be deleted now.
+ */
 const LOOK_MS = 60_000;
 
 /** `told`: only its help or version was asked for. */
@@ -41,7 +45,7 @@ async function main(): Promise<"served" | "told"> {
   using _lock = lockDirectory(directory);
   const cluster = options.isCluster ? await openCluster(directory) : undefined;
   await using server = await openServer(directory, options, cluster);
-  using _renewal = cluster && keepCertificates(cluster, server);
+  using _upkeep = cluster && keepUp(cluster, server);
   process.stdout.write(`flannel-store ${version}: serving ${directory} on ${server.urls.join(", ")}\n`);
   notifyService("READY=1");
   process.on("SIGHUP", () => reloadCertificates(server, options, cluster));
@@ -92,7 +96,7 @@ async function openCluster(directory: string): Promise<ClusterService> {
   return await Service.open(clusterDirectory, tellFailure);
 }
 
-function keepCertificates(cluster: ClusterService, server: StoreServer): Disposable {
+function keepUp(cluster: ClusterService, server: StoreServer): Disposable {
   let shown = cluster.readTls();
   const look = async () => {
     await cluster.renewOwnCertificates();
@@ -103,7 +107,11 @@ function keepCertificates(cluster: ClusterService, server: StoreServer): Disposa
       return isShown ? undefined : tls;
     });
   };
-  const timer = setInterval(() => void look(), LOOK_MS);
+  cluster.finishRemovals();
+  const timer = setInterval(() => {
+    look().catch(tellFailure);
+    cluster.finishRemovals();
+  }, LOOK_MS);
   timer.unref();
   return { [Symbol.dispose]: () => clearInterval(timer) };
 }
@@ -130,7 +138,7 @@ async function openServer(directory: string, options: StoreProcessOptions, clust
 }
 
 function tellFailure(error: unknown): void {
-  process.stderr.write(`flannel-store: ${describeError(error)}\n`);
+  process.stderr.write(`flannel-store: ${oneLine(describeError(error))}\n`);
 }
 
 function reloadCertificates(
@@ -149,7 +157,7 @@ function replaceTls(server: StoreServer, read: () => Parameters<StoreServer["rep
     if (tls !== undefined) server.replaceTls(tls);
   } catch (error) {
     process.stderr.write(
-      `flannel-store: cannot reload the certificates, the present ones stay in use: ${describeError(error)}\n`,
+      `flannel-store: cannot reload the certificates, the present ones stay in use: ${oneLine(describeError(error))}\n`,
     );
   }
 }
@@ -161,6 +169,7 @@ function startFailure(error: unknown, directory: string): string {
       return `${where} is in use by another program: choose another address with --listen`;
     return `cannot listen on ${where}: ${error.message}`;
   }
+  if (hasCode(error, "FILE_FAILED")) return describeError(error);
   if (error instanceof Error && "code" in error && "hostname" in error) {
     return `cannot listen on ${String(error.hostname)}: ${error.message}`;
   }
@@ -193,7 +202,7 @@ try {
 } catch (error) {
   const hint = hasCode(error, "USAGE") ? "\nflannel-store --help lists the flags" : "";
   process.stderr.write(
-    `flannel-store: ${error instanceof FlannelError ? error.message : describeError(error)}${hint}\n`,
+    `flannel-store: ${oneLine(error instanceof FlannelError ? error.message : describeError(error))}${hint}\n`,
   );
   process.exitCode = exitCodeOfError(error);
 }

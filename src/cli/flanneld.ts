@@ -8,6 +8,7 @@ import { type ExitCode, exitCodes } from "../exit-codes.ts";
 import { endProcess } from "../sys/end-process.ts";
 import { holdSpareDescriptors } from "../sys/spare-descriptors.ts";
 import { createLogger } from "../telemetry/create-logger.ts";
+import { oneLine } from "../terminal/foreign-text.ts";
 import { version } from "../version.ts";
 import { flanneldUsageHint, resolveAgentOptions } from "./flags/flanneld-flags.ts";
 
@@ -66,7 +67,7 @@ try {
   process.exitCode = await main();
 } catch (error) {
   if (!hasCode(error, "USAGE")) throw error;
-  process.stderr.write(`flanneld: ${error.message}\n${flanneldUsageHint}\n`);
+  process.stderr.write(`flanneld: ${oneLine(error.message)}\n${flanneldUsageHint}\n`);
   process.exitCode = exitCodes.usage;
 }
 process.exit();

@@ -51,6 +51,8 @@ export interface RuleOptions {
 export interface AgentOptions {
   /** `embedded`: a store of this agent's own on this host; endpoints, user and files of `etcd` do not matter then. */
   readonly store: "etcd" | "embedded" | "kubernetes";
+  /** `--store-listen`: where every user of this host reaches the store `embedded`, besides its socket. */
+  readonly storeListen?: string;
   readonly etcd: EtcdOptions;
   /** Of the store `kubernetes`. */
   readonly kubernetes: KubernetesOptions;

@@ -42,8 +42,8 @@ export interface WayWatchOptions {
 }
 
 const AUDIT_INTERVAL_MS = 60_000;
-/** Beyond some thousand peers the interval grows: about 1 % of a core at most. */
-const AUDIT_MS_PER_PEER = 12;
+/** Beyond some thousand peers the interval grows: a few tenths of a percent of a core at most. */
+const AUDIT_MS_PER_PEER = 36;
 const DEBOUNCE_MS = 50;
 const MIN_PAUSE_MS = 250;
 const PAUSE_FACTOR = 10;

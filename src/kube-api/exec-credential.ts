@@ -16,8 +16,8 @@ export interface ExecPlugin {
   readonly env: Readonly<Record<string, string>>;
   /** What to do when the program is missing. */
   readonly installHint: string;
-  /** With `provideClusterInfo`: the cluster as the program is told of it. */
-  readonly cluster?: Readonly<Record<string, unknown>>;
+  /** With `provideClusterInfo`: the cluster as the program is told of it. Rejects with `STORE_UNAUTHORIZED`. */
+  readonly cluster?: () => Promise<Readonly<Record<string, unknown>>>;
 }
 
 const RUN_TIMEOUT_MS = 60_000;
@@ -61,7 +61,7 @@ async function issue(plugin: ExecPlugin): Promise<Issued> {
   const info = {
     apiVersion,
     kind: "ExecCredential",
-    spec: { interactive: false, ...(cluster !== undefined && { cluster }) },
+    spec: { interactive: false, ...(cluster !== undefined && { cluster: await cluster() }) },
   };
   let output: string;
   try {

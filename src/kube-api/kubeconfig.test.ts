@@ -1,4 +1,4 @@
-import { chmodSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { chmodSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, describe, expect, it } from "vitest";
@@ -107,8 +107,11 @@ users:
       env: [{ name: "V", value: "v" }],
       provideClusterInfo: true,
     };
-    const access = await open({}, { exec });
+    writeFileSync(join(directory, "ca.pem"), pem);
+    const access = await open({ "certificate-authority": "ca.pem" }, { exec });
     expect(await headersOf(access)).toEqual({ authorization: "Bearer 0-a-v" });
+    const info = JSON.parse(readFileSync(join(directory, "info"), "utf8")) as { spec: { cluster: object } };
+    expect(info.spec.cluster).toEqual({ server: "https://192.0.2.1:6443/", "certificate-authority-data": base64 });
     expect(await headersOf(access)).toEqual({ authorization: "Bearer 0-a-v" });
     access.credentials.refused();
     expect(await headersOf(access)).toEqual({ authorization: "Bearer 1-a-v" });

@@ -4,7 +4,7 @@ import { readFileSync } from "node:fs";
 import { dirname, isAbsolute, join, resolve } from "node:path";
 import { describeError, FlannelError } from "../errors.ts";
 import { type ApiAccess, anonymous, type CredentialSource, type PemSource } from "./api-access.ts";
-import { type FixedCredentials, StaticCredentials, TokenFile } from "./credentials.ts";
+import { type FixedCredentials, readPem, StaticCredentials, TokenFile } from "./credentials.ts";
 import { ExecCredentials, type ExecPlugin } from "./exec-credential.ts";
 import { isRecord, itemsOf, memberOf, textOf } from "./json-record.ts";
 import { parseServers } from "./server-address.ts";
@@ -40,7 +40,7 @@ export async function kubeconfigAccess(file: string, apiUrl: string | undefined)
     ...(tlsServerName !== undefined && { tlsServerName }),
     isInsecure,
     ...(proxy !== undefined && { proxy }),
-    credentials: credentialsOf(user, clusterInfo(cluster, servers[0]?.href ?? ""), directory, wrong),
+    credentials: credentialsOf(user, () => clusterInfo(cluster, servers[0]?.href ?? "", authority), directory, wrong),
     headers: impersonation(user),
     warnings: isInsecure
       ? [
@@ -109,7 +109,7 @@ function proxyOf(cluster: unknown, wrong: Wrong): URL | undefined {
 
 function credentialsOf(
   user: unknown,
-  cluster: Readonly<Record<string, unknown>>,
+  cluster: NonNullable<ExecPlugin["cluster"]>,
   directory: string,
   wrong: Wrong,
 ): CredentialSource {
@@ -139,7 +139,7 @@ function credentialsOf(
 
 function execPlugin(
   exec: unknown,
-  cluster: Readonly<Record<string, unknown>>,
+  cluster: NonNullable<ExecPlugin["cluster"]>,
   directory: string,
   wrong: Wrong,
 ): ExecPlugin {
@@ -165,23 +165,27 @@ function execPlugin(
   };
 }
 
-/** Fields of ExecCredential's `spec.cluster`. */
-function clusterInfo(cluster: unknown, server: string): Readonly<Record<string, unknown>> {
-  const fields = [
-    ["tls-server-name", "tls-server-name"],
-    ["insecure-skip-tls-verify", "insecure-skip-tls-verify"],
-    ["certificate-authority-data", "certificate-authority-data"],
-    ["proxy-url", "proxy-url"],
-  ] as const;
-  const known = fields.flatMap(([from, to]) => {
-    const value = memberOf(cluster, from);
-    return value === undefined ? [] : [[to, value] as const];
+/** Fields of ExecCredential's `spec.cluster`: a program cannot be told a file, it gets what is in it now. */
+async function clusterInfo(
+  cluster: unknown,
+  server: string,
+  authority: PemSource | undefined,
+): Promise<Readonly<Record<string, unknown>>> {
+  const known = ["tls-server-name", "insecure-skip-tls-verify", "proxy-url"].flatMap((name) => {
+    const value = memberOf(cluster, name);
+    return value === undefined ? [] : [[name, value] as const];
   });
+  const pem = authority === undefined ? undefined : await readPem(authority, "the CA certificate");
   const extension = itemsOf(memberOf(cluster, "extensions")).find(
     (entry) => memberOf(entry, "name") === "client.authentication.k8s.io/exec",
   );
   const config = memberOf(extension, "extension");
-  return { server, ...Object.fromEntries(known), ...(config !== undefined && { config }) };
+  return {
+    server,
+    ...Object.fromEntries(known),
+    ...(pem !== undefined && { "certificate-authority-data": Buffer.from(pem).toString("base64") }),
+    ...(config !== undefined && { config }),
+  };
 }
 
 /** `as`, `as-uid`, `as-groups`, `as-user-extra` as the headers they become. */

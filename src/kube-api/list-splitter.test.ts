@@ -6,7 +6,7 @@ import { ListSplitter } from "./list-splitter.ts";
 /** The document, in pieces that end at `cuts`. */
 function split(text: string, cuts: readonly number[], maxItemBytes = 1_000_000) {
   const items: unknown[] = [];
-  const splitter = new ListSplitter((item) => items.push(JSON.parse(item)), maxItemBytes);
+  const splitter = new ListSplitter((item) => items.push(JSON.parse(new TextDecoder().decode(item))), maxItemBytes);
   const bytes = new TextEncoder().encode(text);
   const ends = [...new Set([...cuts.map((cut) => cut % (bytes.length + 1)), bytes.length])].sort((a, b) => a - b);
   let from = 0;

@@ -1,4 +1,4 @@
-// Takes a list of the Kubernetes API apart while it comes in: each item is handed on as text, and the rest of the document
+// Takes a list of the Kubernetes API apart while it comes in: each item's bytes are handed on, and the rest of the document
 // is kept. So a list of any length needs the memory of one item. Pure.
 
 const [QUOTE, BACKSLASH, OPEN_OBJECT, CLOSE_OBJECT, OPEN_ARRAY, CLOSE_ARRAY, COMMA] = [
@@ -6,7 +6,7 @@ const [QUOTE, BACKSLASH, OPEN_OBJECT, CLOSE_OBJECT, OPEN_ARRAY, CLOSE_ARRAY, COM
 ] as const;
 
 export class ListSplitter {
-  readonly #onItem: (text: string) => void;
+  readonly #onItem: (bytes: Uint8Array) => void;
   readonly #maxItemBytes: number;
   #depth = 0;
   #isInString = false;
@@ -18,7 +18,7 @@ export class ListSplitter {
   #rest = "";
   readonly #decoder = new TextDecoder();
 
-  constructor(onItem: (text: string) => void, maxItemBytes: number) {
+  constructor(onItem: (bytes: Uint8Array) => void, maxItemBytes: number) {
     this.#onItem = onItem;
     this.#maxItemBytes = maxItemBytes;
   }
@@ -90,26 +90,29 @@ export class ListSplitter {
 
   #finishItem(chunk: Uint8Array, from: number, at: number, hasMore: boolean): number {
     this.#keep(chunk, from, at, true);
-    const text = joined(this.#itemParts, this.#itemBytes);
+    const bytes = joined(this.#itemParts, this.#itemBytes);
     this.#itemParts = [];
     this.#itemBytes = 0;
-    if (text.trim() !== "") this.#onItem(text);
+    if (!isBlank(bytes)) this.#onItem(bytes);
     this.#isInItems = hasMore;
     // The comma goes; the bracket belongs to the rest.
     return hasMore ? at + 1 : at;
   }
 }
 
-const itemDecoder = new TextDecoder();
+/** Of JSON's white space alone. */
+function isBlank(bytes: Uint8Array): boolean {
+  return bytes.every((byte) => byte === 0x20 || byte === 0x0a || byte === 0x0d || byte === 0x09);
+}
 
-function joined(parts: readonly Uint8Array[], length: number): string {
+function joined(parts: readonly Uint8Array[], length: number): Uint8Array {
   const [only, second] = parts;
-  if (only !== undefined && second === undefined) return itemDecoder.decode(only);
+  if (only !== undefined && second === undefined) return only;
   const all = new Uint8Array(length);
   let at = 0;
   for (const part of parts) {
     all.set(part, at);
     at += part.length;
   }
-  return itemDecoder.decode(all);
+  return all;
 }

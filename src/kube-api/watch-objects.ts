@@ -8,6 +8,7 @@ import { describeError, FlannelError, hasCode } from "../errors.ts";
 import { tryParseJson } from "../json/try-parse-json.ts";
 import type { ApiClient } from "./api-client.ts";
 import { fromConnection, fromStatus, hasHttpStatus, notJson, type RequestSubject, retryAfterMs } from "./api-errors.ts";
+import { arrayDropper } from "./drop-arrays.ts";
 import { memberOf, textOf } from "./json-record.ts";
 import { ListSplitter } from "./list-splitter.ts";
 import { isLater } from "./resource-version.ts";
@@ -17,6 +18,8 @@ export interface WatchTarget<T> {
   /** For messages and RBAC: `nodes`. */
   readonly resource: string;
   readonly fieldSelector?: string;
+  /** Members whose arrays `read` does not look at: they are not even parsed. */
+  readonly unread?: readonly string[];
   /** What to keep of an object; undefined when it is none. */
   read(object: unknown): T | undefined;
 }
@@ -105,9 +108,10 @@ function toSign(failure: unknown): Extract<WatchNews<never>, { type: "disconnect
 /** In pages; begins again when the server no longer knows the state that the pages are of. */
 export async function listAll<T>(
   client: ApiClient,
-  { path, resource, fieldSelector, read }: WatchTarget<T>,
+  { path, resource, fieldSelector, unread = [], read }: WatchTarget<T>,
   signal: AbortSignal,
 ): Promise<Extract<WatchNews<T>, { type: "list" }>> {
+  const textOfItem = arrayDropper(unread);
   let objects: T[] = [];
   let next: string | undefined;
   for (;;) {
@@ -119,7 +123,7 @@ export async function listAll<T>(
     try {
       const subject = { operation: `list ${resource}`, verb: "list", resource } as const;
       const splitter = new ListSplitter((item) => {
-        const object = read(tryParseJson(item));
+        const object = read(tryParseJson(textOfItem(item)));
         if (object !== undefined) objects.push(object);
       }, MAX_OBJECT_BYTES);
       await client.pour({ ...subject, method: "GET", path, query }, signal, (chunk) => splitter.push(chunk));
@@ -166,7 +170,7 @@ type ObjectNews<T> = Exclude<WatchNews<T>, { type: "list" | "disconnected" }>;
 /** Ends when the server ends it or falls silent; rejects when it cannot be opened or breaks. */
 async function* watchOnce<T>(
   client: ApiClient,
-  { path, resource, fieldSelector, read }: WatchTarget<T>,
+  { path, resource, fieldSelector, unread = [], read }: WatchTarget<T>,
   from: string,
   { silenceMs }: WatchTimings,
   signal: AbortSignal,
@@ -180,11 +184,14 @@ async function* watchOnce<T>(
   };
   const subject = { operation: `watch ${resource}`, verb: "watch", resource } as const;
   const server = client.access.description;
+  const textOfEvent = arrayDropper(unread);
   const response = await client.open({ ...subject, method: "GET", path, query }, signal);
   yield { type: "contact", resourceVersion: from };
   let resourceVersion = from;
   for await (const line of linesOf(response, silenceMs, (error) => fromConnection(error, subject, server))) {
-    const event = tryParseJson(line);
+    const text = textOfEvent(line);
+    if (text.trim() === "") continue;
+    const event = tryParseJson(text);
     const type = memberOf(event, "type");
     const object = memberOf(event, "object");
     if (type === "ERROR") throw fromStatus(Number(memberOf(object, "code")) || 500, JSON.stringify(object), subject);
@@ -203,7 +210,7 @@ async function* linesOf(
   response: IncomingMessage,
   silenceMs: number,
   toFailure: (error: unknown) => FlannelError,
-): AsyncGenerator<string, void, undefined> {
+): AsyncGenerator<Uint8Array, void, undefined> {
   let isSilent = false;
   const timer = setTimeout(() => {
     isSilent = true;
@@ -218,12 +225,12 @@ async function* linesOf(
       timer.refresh();
       let chunk = part as Buffer;
       for (let end = chunk.indexOf(10); end >= 0; end = chunk.indexOf(10)) {
-        pending.push(chunk.subarray(0, end));
+        const last = chunk.subarray(0, end);
+        const line = pending.length === 0 ? last : Buffer.concat([...pending, last]);
         chunk = chunk.subarray(end + 1);
-        const line = Buffer.concat(pending).toString("utf8");
         pending = [];
         pendingBytes = 0;
-        if (line.trim() !== "") yield line;
+        yield line;
       }
       if (chunk.length === 0) continue;
       pending.push(chunk);

@@ -50,6 +50,17 @@ describe("renderCniConflist", () => {
     });
   });
 
+  it("says by the route where IPv6 has less room, and never more than the interface has", () => {
+    const content = { ...contentOf(`"Network":"10.1.0.0/16",${ipv6}`), ipv6MtuBytes: 1452 };
+    const routesOf = (template: string) => {
+      const { plugins } = JSON.parse(renderCniConflist(template, content));
+      return plugins[0].ipam.routes;
+    };
+    expect(routesOf(defaultCniTemplate)).toEqual([{ dst: "10.1.0.0/16" }, { dst: "fc00::/48", mtu: 1452 }]);
+    const small = JSON.stringify({ name: "n", plugins: [{ type: "flannel", delegate: { mtu: 1300 } }] });
+    expect(routesOf(small)).toEqual([{ dst: "10.1.0.0/16" }, { dst: "fc00::/48" }]);
+  });
+
   it("leaves the administrator's choices alone, but for the ranges", () => {
     const flannel = {
       type: "flannel",

@@ -4,7 +4,9 @@
 // The template has the form that flannel's manifests have had for years (`cni-conf.json`): a list in which plugins of type
 // `flannel` have a `delegate` and perhaps `ipam`. All other plugins are taken over as they are.
 import { FlannelError } from "../errors.ts";
+import type { Prefix } from "../ip/address.ts";
 import { networkOf } from "../ip/prefix.ts";
+import { tryParseJson } from "../json/try-parse-json.ts";
 import type { SubnetEnvContent } from "./subnet-env.ts";
 
 type Json = Readonly<Record<string, unknown>>;
@@ -26,6 +28,24 @@ export function renderCniConflist(template: string, content: SubnetEnvContent): 
   return `${JSON.stringify({ name, cniVersion, ...rest, plugins: rendered }, undefined, 2)}\n`;
 }
 
+/**
+ * Whether the text is a list that we rendered for one of these subnets: somebody else may have written the file since,
+ * upstream's manifest for one. Never throws.
+ */
+export function isRenderedConflist(text: string, subnets: readonly Prefix[]): boolean {
+  const { plugins } = objectOr(tryParseJson(text));
+  if (!Array.isArray(plugins)) return false;
+  const known: readonly string[] = subnets.map((subnet) => networkOf(subnet));
+  return plugins.some((plugin) => {
+    const { ranges } = objectOr(objectOr(plugin)["ipam"]);
+    return Array.isArray(ranges) && ranges.flat().some((range) => known.includes(String(objectOr(range)["subnet"])));
+  });
+}
+
+function objectOr(value: unknown): Json {
+  return isObject(value) ? value : {};
+}
+
 interface Template extends Json {
   readonly name: string;
   readonly cniVersion: string;
@@ -33,7 +53,8 @@ interface Template extends Json {
 }
 
 function readTemplate(text: string): Template {
-  const value = parse(text);
+  const value = tryParseJson(text);
+  if (value === undefined) throw unusable("it is not JSON");
   if (!isObject(value)) throw unusable("it is not a JSON object");
   const { name, cniVersion = "0.3.1", plugins = [withoutListKeys(value)], ...rest } = value;
   if (typeof name !== "string" || name === "") throw unusable("it has no name");
@@ -62,7 +83,8 @@ function delegateOf({ delegate = {}, ipam = {} }: Json, content: SubnetEnvConten
   if (typeof type !== "string") throw unusable("the type of the delegate is not a string");
   const { ranges: _, routes = [], ...givenIpam } = ipam;
   if (!Array.isArray(routes)) throw unusable("ipam.routes is not a list");
-  const { networks, subnets } = networksOf(content);
+  const { mtu = content.mtuBytes } = delegate;
+  const used = networksOf(content, typeof mtu === "number" ? mtu : content.mtuBytes);
   return {
     type,
     ipMasq: !content.ipMasq,
@@ -72,29 +94,30 @@ function delegateOf({ delegate = {}, ipam = {} }: Json, content: SubnetEnvConten
     ipam: {
       type: "host-local",
       ...givenIpam,
-      ranges: subnets.map((subnet) => [{ subnet }]),
-      routes: [...routes, ...networks.map((dst) => ({ dst }))],
+      ranges: used.map(({ subnet }) => [{ subnet }]),
+      routes: [...routes, ...used.map(routeOf)],
     },
   };
 }
 
-function networksOf({ config, subnets }: SubnetEnvContent) {
-  const families = [
-    { network: config.ipv4?.network, subnet: subnets.subnet },
-    { network: config.ipv6?.network, subnet: subnets.ipv6Subnet },
-  ];
-  const used = families.flatMap(({ network, subnet }) =>
-    network === undefined || subnet === undefined ? [] : [{ network, subnet: networkOf(subnet) }],
-  );
-  return { networks: used.map(({ network }) => network), subnets: used.map(({ subnet }) => subnet) };
+function routeOf({ network, routeMtuBytes }: { readonly network: string; readonly routeMtuBytes?: number }): Json {
+  return { dst: network, ...(routeMtuBytes !== undefined && { mtu: routeMtuBytes }) };
 }
 
-function parse(text: string): unknown {
-  try {
-    return JSON.parse(text);
-  } catch {
-    throw unusable("it is not JSON");
-  }
+/** Each family in use. All containers' interfaces have one MTU; a family that has less room gets it by its route. */
+function networksOf(
+  { config, subnets, mtuBytes, ipv6MtuBytes = mtuBytes }: SubnetEnvContent,
+  interfaceMtuBytes: number,
+) {
+  // host-local hands it on as of version 1.5 of the standard plugins; earlier ones ignore it.
+  const routeMtu = ipv6MtuBytes < interfaceMtuBytes ? { routeMtuBytes: ipv6MtuBytes } : {};
+  const families = [
+    { network: config.ipv4?.network, subnet: subnets.subnet },
+    { network: config.ipv6?.network, subnet: subnets.ipv6Subnet, ...routeMtu },
+  ];
+  return families.flatMap(({ network, subnet, ...rest }) =>
+    network === undefined || subnet === undefined ? [] : [{ network, subnet: networkOf(subnet), ...rest }],
+  );
 }
 
 function isObject(value: unknown): value is Json {

@@ -17,7 +17,14 @@ export interface SubnetEnvContent {
   readonly subnets: LeasedSubnets;
   /** Overlay MTU. */
   readonly mtuBytes: number;
+  /** Where IPv6 packets have less room than that. */
+  readonly ipv6MtuBytes?: number;
   readonly ipMasq: boolean;
+}
+
+/** Says that no container is to be attached, and why; see attach-hold.ts. */
+export function attachHoldFile(subnetFile: string): string {
+  return `${subnetFile}.not-ready`;
 }
 
 /** Lines exactly as flannel v0.28 writes them: the families that are enabled, then MTU and IPMASQ. */

@@ -40,6 +40,26 @@ describe("createLogger", () => {
     expect(lines[0]).toContain('key="a b\\nevent=\\"x\\""');
   });
 
+  it("does not let a message forge a field, and keeps what only resembles one", () => {
+    const { lines, logger } = capture("text");
+    logger.warn("lease.unreadable", "the key x) event=agent.failed code=LEASE_LOST: see --iface=eth0, a.b_c=1, X=2");
+    expect(lines[0]?.match(/event=\S+/g)).toEqual(["event=lease.unreadable"]);
+    expect(lines[0]).toContain(
+      " the key x) event\\x3dagent.failed code\\x3dLEASE_LOST: see --iface=eth0, a.b_c=1, X=2 event=",
+    );
+  });
+
+  const hostile = "a\u001b[2J\u0007 \u0085b\u009b31m\u202ec\u007f";
+
+  it.each(["text", "json"] as const)("lets nothing through that drives a terminal (%s)", (format) => {
+    const { lines, logger } = capture(format);
+    logger.warn("lease.unreadable", hostile, { key: hostile, list: [hostile], inner: { [hostile]: hostile } });
+    // biome-ignore lint/suspicious/noControlCharactersInRegex: they are what must not be there
+    expect(lines[0]?.slice(0, -1)).not.toMatch(/[\u0000-\u001f\u007f-\u009f\u202e]/);
+    if (format === "json") expect(JSON.parse(lines[0] ?? "")).toMatchObject({ message: hostile, key: hostile });
+    else expect(lines[0]).toContain("a\\x1b[2J\\x07 \\x85b\\x9b31m\\u202ec\\x7f event=");
+  });
+
   it("does not read format directives in a message", () => {
     const { lines, logger } = capture("text");
     logger.info("store.opened", "100 %d %s of it");

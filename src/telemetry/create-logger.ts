@@ -3,6 +3,7 @@
 import { writeSync } from "node:fs";
 import { pino } from "pino";
 import { describeError } from "../errors.ts";
+import { oneLine, printableJson } from "../terminal/foreign-text.ts";
 import type { LogEvent } from "./events.ts";
 import type { LogFields, Logger } from "./logger.ts";
 
@@ -24,7 +25,7 @@ export interface LoggerOptions {
 
 export function createLogger(options: LoggerOptions): AgentLogger {
   const write = options.write ?? writeToStderr;
-  const sink = options.format === "json" ? write : (line: string) => write(textLine(line));
+  const sink = (line: string) => write(options.format === "json" ? printableJson(line) : textLine(line));
   const log = pino(
     {
       level: "trace",
@@ -69,23 +70,23 @@ function plainValue(value: unknown): unknown {
   return typeof value === "bigint" ? value.toString() : value;
 }
 
-/** `2026-01-02T03:04:05.678Z INFO message event=lease.acquired subnet=10.5.34.0/24` */
+/** `2026-01-02T03:04:05.678Z INFO message event=lease.acquired subnet=10.5.34.0/24`: the first `event=` begins the fields. */
 function textLine(json: string): string {
   const { level, time, message, event, ...fields } = JSON.parse(json) as Record<string, unknown>;
   const pairs = Object.entries({ event, ...fields }).map(([key, value]) => `${key}=${textValue(value)}`);
-  return `${String(time)} ${String(level).toUpperCase().padEnd(5)} ${oneLine(String(message))} ${pairs.join(" ")}\n`;
+  return `${String(time)} ${String(level).toUpperCase().padEnd(5)} ${withoutFields(oneLine(String(message)))} ${pairs.join(" ")}\n`;
 }
 
 /** Values from outside (lease keys, kernel texts) must not be able to forge a line or a field. */
 function textValue(value: unknown): string {
   const plain = Array.isArray(value) ? value.join(",") : value;
   const text = typeof plain === "string" ? plain : (JSON.stringify(plain) ?? String(plain));
-  return /^[\w.:/@%+,&[\]-]+$/.test(text) ? text : JSON.stringify(text);
+  return /^[\w.:/@%+,&[\]-]+$/.test(text) ? text : printableJson(JSON.stringify(text));
 }
 
-function oneLine(text: string): string {
-  // biome-ignore lint/suspicious/noControlCharactersInRegex: they are what must not reach the terminal
-  return text.replaceAll(/[\u0000-\u001f\u007f]+/g, " ");
+/** What looks like a field, names of flags and sysctls not among it: `event=` becomes `event\x3d`. */
+function withoutFields(message: string): string {
+  return message.replaceAll(/(?<![\w.-])([a-z]\w*)=/g, "$1\\x3d");
 }
 
 /** A full or closed pipe must not stop the agent: the line is lost, the packets go on. */

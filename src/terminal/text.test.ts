@@ -1,5 +1,5 @@
 import { expect, test } from "vitest";
-import { formatAgo, formatDuration, formatPairs, formatTable, printable, printableDeep, shellLine } from "./text.ts";
+import { formatAgo, formatDuration, formatPairs, formatTable, shellLine } from "./text.ts";
 
 test.each([
   [-5, "0 s"],
@@ -35,11 +35,6 @@ test("tables align, and leave out columns nobody fills", () => {
       ["bcd", "2"],
     ]),
   ).toEqual(["  a    1", "  bcd  2"]);
-});
-
-test("control and direction characters are made visible, everywhere in a value", () => {
-  expect(printable("a\u001b[2J\n\u009b\u202eé")).toBe("a\\x1b[2J\\x0a\\x9b\\u202eé");
-  expect(printableDeep({ "k\u0007": ["\u0000", 1, null] })).toEqual({ "k\\x07": ["\\x00", 1, null] });
 });
 
 test("a command line for a shell: only what needs quotes has them", () => {

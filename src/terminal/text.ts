@@ -1,4 +1,4 @@
-// Turns values into text for people: durations, tables, colours, and foreign text made harmless. Pure.
+// Turns values into text for people: durations, tables, colours. Pure.
 
 /** Colours text by adding terminal codes, or leaves it alone when the output is not a terminal. */
 export interface Paint {
@@ -72,22 +72,4 @@ export function formatPairs(pairs: readonly (readonly [string, string | undefine
   const shown = pairs.filter(([, value]) => value !== undefined);
   const width = shown.reduce((widest, [label]) => Math.max(widest, label.length), 0);
   return shown.map(([label, value]) => `  ${label.padEnd(width)}  ${value}`);
-}
-
-/** Foreign text on one line: control characters, which could drive the terminal, are shown as `\x1b`. */
-export function printable(text: string): string {
-  // biome-ignore lint/suspicious/noControlCharactersInRegex: they are what this is about
-  return text.replaceAll(/[\u0000-\u001f\u007f-\u009f\u2028-\u202e\u2066-\u2069]/g, (character) => {
-    const code = character.charCodeAt(0);
-    return code > 0xff ? `\\u${code.toString(16)}` : `\\x${code.toString(16).padStart(2, "0")}`;
-  });
-}
-
-/** A copy of parsed JSON in which every string, keys included, is printable. */
-export function printableDeep<T>(value: T): T;
-export function printableDeep(value: unknown): unknown {
-  if (typeof value === "string") return printable(value);
-  if (Array.isArray(value)) return value.map((item) => printableDeep<unknown>(item));
-  if (typeof value !== "object" || value === null) return value;
-  return Object.fromEntries(Object.entries(value).map(([key, item]) => [printable(key), printableDeep<unknown>(item)]));
 }

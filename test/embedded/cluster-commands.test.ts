@@ -1,7 +1,8 @@
 // `flannelctl token` and `flannelctl host` on the store's host, against the real store; and that init and join are alone.
-import { existsSync, mkdirSync, rmSync } from "node:fs";
+import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { expect, test } from "vitest";
+import { until } from "../../lab/wait.ts";
 import {
   hostListOutputSchema,
   hostRemoveOutputSchema,
@@ -10,8 +11,10 @@ import {
 } from "../../src/cli/flannelctl/session/json-output.ts";
 import { clusterFiles } from "../../src/flannel-store/membership/cluster-files.ts";
 import { FileLock } from "../../src/sys/file-lock.ts";
+import { never } from "../etcd/fixture.ts";
 import { type CliResult, flannelctl, TemporaryDirectory } from "../support/flannelctl.ts";
 import { ClusterWorld } from "./cluster-world.ts";
+import { SmallDisk } from "./small-disk.ts";
 
 const on =
   (world: ClusterWorld) =>
@@ -98,6 +101,75 @@ test("host list and host remove", async () => {
   );
 });
 
+test("on a full disk a host is removed wholly or in steps, and the store ends what was begun", async () => {
+  using directory = new TemporaryDirectory();
+  await using disk = await SmallDisk.make(directory.path, "small");
+  await using world = await ClusterWorld.start({ disk });
+  const control = on(world);
+  const [h1, h2] = [await world.joined("h1"), await world.joined("h2")];
+  const members = clusterFiles(world.clusterDirectory).members;
+  const subnets = "/coreos.com/network/subnets";
+  // All of them call from 127.0.0.1, so what they announce has to be told apart by hand.
+  const book = JSON.parse(readFileSync(members, "utf8"));
+  for (const host of book.hosts) host.addresses = [`192.0.2.${host.name.slice(1)}`];
+  await world.server.member.kill("SIGTERM");
+  writeFileSync(members, JSON.stringify(book));
+  world.server.member.start();
+  await world.server.member.healthy();
+  for (const number of [1, 2])
+    await h2.control("put", `${subnets}/10.5.${number}.0-24`, `{"PublicIP":"192.0.2.${number}"}`);
+  const leases = () => h2.control("get", "--prefix", "--keys-only", subnets);
+  const listed = async () => hostListOutputSchema.parse(JSON.parse((await control("--json host list")).stdout)).hosts;
+
+  await disk.fill("filler");
+  const refused = await control("host remove h1");
+  expect(refused).toMatchObject({
+    exitCode: 1,
+    stderr: expect.stringMatching(/cannot write \S+members\.json: ENOSPC/),
+  });
+  expect((await listed()).map(({ name, leaving }) => [name, leaving])).toEqual([
+    ["h1", false],
+    ["h2", false],
+  ]);
+  expect(await h1.control("get", "key")).toBe("");
+
+  // Room for the list of members, and for nothing else.
+  await disk.freePage("filler");
+  const stillThere = "host h1 is no member any more and is cut off, but its leases are still in the store";
+  for (const _ of [1, 2]) {
+    expect(await control("host remove h1")).toMatchObject({ exitCode: 1, stderr: expect.stringContaining(stillThere) });
+  }
+  await expect(h1.control("get", "key")).rejects.toThrow("does not belong to a present member");
+  expect((await listed()).map(({ name, leaving }) => [name, leaving])).toEqual([
+    ["h2", false],
+    ["h1", true],
+  ]);
+  expect((await control("host list")).stdout).toMatch(/^h1 +leaving +\S+ +revoked$/m);
+  expect(await leases()).toContain("10.5.1.0-24");
+
+  // It goes on at the start, as soon as there is room.
+  await world.server.member.restart();
+  const log = () => world.server.member.log();
+  await until(() => log().includes("the leases of removed host h1 cannot be deleted yet"), { what: "it to be told" });
+  rmSync(disk.path("filler"));
+  await world.server.member.restart();
+  await until(async () => !(await leases()).includes("10.5.1.0-24"), { what: "the lease to go" });
+  expect(await leases()).toContain("10.5.2.0-24");
+  expect(await control("host remove h1")).toMatchObject({ stderr: expect.stringContaining("there is no host h1") });
+  expect(JSON.parse(readFileSync(members, "utf8"))).not.toHaveProperty("leaving");
+
+  // A host that leaves need not wait for that.
+  await disk.fill("filler");
+  await disk.freePage("filler");
+  expect(await h2.client.leave(never)).toMatchObject({
+    leases: [],
+    pendingReason: "etcdserver: mvcc: database space exceeded",
+  });
+  rmSync(disk.path("filler"));
+  expect((await control("host remove h2")).stdout).toContain("1 lease deleted: 10.5.2.0-24");
+  expect(await listed()).toEqual([]);
+});
+
 test("elsewhere, and while the store is down: a sentence", async () => {
   using elsewhere = new TemporaryDirectory();
   const nowhere = await flannelctl(["--root", elsewhere.path, "host", "list"]);
@@ -130,4 +202,36 @@ test("while one command makes this host a member, another one is refused", async
   other[Symbol.dispose]();
   expect(await control("init", "--json")).toMatchObject({ exitCode: 0 });
   expect(existsSync(path)).toBe(false);
+});
+
+test("init that was ended half-way goes on from there: another port, another name", async () => {
+  using host = new TemporaryDirectory();
+  const init = (...words: string[]) => flannelctl(["--root", host.path, "init", "--no-systemd", ...words]);
+  expect(await init("--name", "a", "--port", "23790")).toMatchObject({ exitCode: 0 });
+  const file = join(host.path, "etc/flannel/flanneld.env");
+  const before = readFileSync(file, "utf8");
+  expect(await init("--port", "23791")).toMatchObject({ exitCode: 0 });
+  expect(readFileSync(file, "utf8")).toContain("https://127.0.0.1:23791\n");
+  // The list of members has the new port, this file has not.
+  writeFileSync(file, before);
+  expect(await init("--port", "23791")).toMatchObject({ exitCode: 0 });
+  expect(readFileSync(file, "utf8")).toContain("https://127.0.0.1:23791\n");
+  expect(await init("--port", "23791")).toMatchObject({
+    exitCode: 1,
+    stderr: expect.stringContaining("already runs the store of a cluster"),
+  });
+  // Admitted, and not told to the agent.
+  rmSync(file);
+  expect(await init("--name", "b", "--port", "23791")).toMatchObject({
+    exitCode: 1,
+    stderr: expect.stringContaining("an earlier init admitted this host as a: repeat the command with --name a"),
+  });
+  expect(await init("--name", "a", "--port", "23791")).toMatchObject({ exitCode: 0 });
+});
+
+test("a token that cannot be told is not made", async () => {
+  await using world = await ClusterWorld.start();
+  rmSync(clusterFiles(world.clusterDirectory).serverCertificate);
+  expect(await on(world)("token create")).toMatchObject({ exitCode: 1, stderr: expect.stringContaining("server.pem") });
+  expect(await world.administrator.listTokens(never)).toEqual([]);
 });

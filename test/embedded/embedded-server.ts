@@ -12,6 +12,7 @@ import { DEADLINE_MS } from "../../lab/wait.ts";
 import { createCluster } from "../../src/flannel-store/membership/cluster-setup.ts";
 import { freePort, memoryDirectory } from "../etcd/etcd-server.ts";
 import type { Pki } from "../etcd/pki.ts";
+import type { SmallDisk } from "./small-disk.ts";
 
 const run = promisify(execFile);
 const launcher = fileURLToPath(new URL("../../bin/flannel-store", import.meta.url));
@@ -26,6 +27,8 @@ export interface EmbeddedServerOptions {
   readonly inMemory?: boolean;
   /** The built program as its launcher runs it, whose memory is what users see; otherwise the source. */
   readonly isShipped?: boolean;
+  /** Where the data is instead. */
+  readonly disk?: SmallDisk;
   /** Words in front of the command line: `strace …`. */
   readonly wrapper?: readonly string[];
 }
@@ -102,11 +105,13 @@ export class EmbeddedMember {
 export class EmbeddedServer implements AsyncDisposable {
   readonly member: EmbeddedMember;
   readonly directory: string;
+  readonly dataDirectory: string;
   readonly #pki: Pki | undefined;
   readonly #onExit: () => void;
 
-  private constructor(directory: string, member: EmbeddedMember, pki: Pki | undefined) {
+  private constructor(directory: string, dataDirectory: string, member: EmbeddedMember, pki: Pki | undefined) {
     this.directory = directory;
+    this.dataDirectory = dataDirectory;
     this.member = member;
     this.#pki = pki;
     this.#onExit = () => rmSync(directory, { recursive: true, force: true });
@@ -114,14 +119,18 @@ export class EmbeddedServer implements AsyncDisposable {
   }
 
   static async start(options: EmbeddedServerOptions = {}): Promise<EmbeddedServer> {
-    const { pki, clusterPrefix: prefix, extraArguments = [], wrapper = [] } = options;
+    const { pki, disk, clusterPrefix: prefix, extraArguments = [], wrapper = disk?.wrapper ?? [] } = options;
     const parent = options.inMemory === true ? await memoryDirectory() : tmpdir();
     const directory = await mkdtemp(join(parent, "flannel-store-"));
     const port = await freePort();
     const address = `127.0.0.1:${port}`;
     const isEncrypted = pki !== undefined || prefix !== undefined;
+    const data = {
+      seenHere: disk?.path("data") ?? join(directory, "data"),
+      seenThere: join(disk?.mount ?? directory, "data"),
+    };
     if (prefix !== undefined) {
-      await createCluster(join(directory, "data/cluster"), { addresses: ["127.0.0.1"], port, prefix });
+      await createCluster(join(data.seenHere, "cluster"), { addresses: ["127.0.0.1"], port, prefix });
     }
     const tls = pki === undefined ? [] : ["--tls-cert", pki.serverCert, "--tls-key", pki.serverKey];
     const fromSource = [process.execPath, "--disable-warning=ExperimentalWarning", program];
@@ -132,7 +141,7 @@ export class EmbeddedServer implements AsyncDisposable {
       ...traced,
       ...node,
       "--data-dir",
-      join(directory, "data"),
+      data.seenThere,
       "--listen",
       address,
       ...tls,
@@ -140,7 +149,7 @@ export class EmbeddedServer implements AsyncDisposable {
       ...extraArguments,
     ];
     const member = new EmbeddedMember(`${isEncrypted ? "https" : "http"}://${address}`, argv);
-    const server = new EmbeddedServer(directory, member, pki);
+    const server = new EmbeddedServer(directory, data.seenHere, member, pki);
     try {
       member.start();
       await member.healthy();
@@ -149,10 +158,6 @@ export class EmbeddedServer implements AsyncDisposable {
       await server[Symbol.asyncDispose]();
       throw error;
     }
-  }
-
-  get dataDirectory(): string {
-    return join(this.directory, "data");
   }
 
   get endpoints(): string {

@@ -1,7 +1,6 @@
 // A disk that is full, files that are damaged, directories that cannot be used: what the store says, and that it goes on
 // where it can.
-import { type ChildProcess, execFile, spawn } from "node:child_process";
-import { once } from "node:events";
+import { execFile } from "node:child_process";
 import { copyFile, mkdir, mkdtemp, readdir, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -11,6 +10,7 @@ import { DEADLINE_MS } from "../../lab/wait.ts";
 import { PutRequest, RangeRequest, TxnRequest } from "../../src/etcd-api/etcd.ts";
 import { methods } from "../../src/store/etcd/rpc.ts";
 import { EmbeddedServer } from "./embedded-server.ts";
+import { SmallDisk } from "./small-disk.ts";
 import { StoreClient } from "./store-client.ts";
 
 const run = promisify(execFile);
@@ -37,50 +37,9 @@ async function ends(...commandLine: readonly string[]): Promise<string> {
   return `${code} ${stderr}`;
 }
 
-/** A small file system that only `wrapper` sees, until the end of the scope. Filled from here through `path`. */
-class SmallDisk implements AsyncDisposable {
-  readonly mount: string;
-  readonly #keeper: ChildProcess;
-
-  private constructor(mount: string, keeper: ChildProcess) {
-    this.mount = mount;
-    this.#keeper = keeper;
-  }
-
-  static async make(name: string): Promise<SmallDisk> {
-    const mount = join(directory, name);
-    await mkdir(mount);
-    const script = 'mount -t tmpfs -o size=6m none "$0" && echo mounted && exec sleep infinity';
-    const argv = ["--pdeathsig", "KILL", "unshare", "--mount", "sh", "-c", script, mount];
-    const keeper = spawn("setpriv", argv, { stdio: ["ignore", "pipe", "inherit"] });
-    await once(keeper.stdout, "data", { signal: AbortSignal.timeout(DEADLINE_MS) });
-    return new SmallDisk(mount, keeper);
-  }
-
-  get wrapper(): readonly string[] {
-    return ["nsenter", "--mount", "--target", String(this.#keeper.pid)];
-  }
-
-  path(name: string): string {
-    return `/proc/${this.#keeper.pid}/root${join(this.mount, name)}`;
-  }
-
-  /** To the last byte. */
-  async fill(name: string): Promise<void> {
-    await expect(writeFile(this.path(name), Buffer.alloc(8_000_000))).rejects.toThrow("ENOSPC");
-  }
-
-  async [Symbol.asyncDispose](): Promise<void> {
-    const exited = once(this.#keeper, "exit");
-    this.#keeper.kill("SIGKILL");
-    await exited;
-  }
-}
-
 test("a full disk at the start: reads go on, and so do writes when there is room", async () => {
-  await using disk = await SmallDisk.make("full-at-start");
-  const extraArguments = ["--data-dir", join(disk.mount, "data")];
-  await using server = await EmbeddedServer.start({ wrapper: disk.wrapper, extraArguments });
+  await using disk = await SmallDisk.make(directory, "full-at-start");
+  await using server = await EmbeddedServer.start({ disk });
   using client = new StoreClient(server.endpoints);
   const put = PutRequest.fromPartial({ key: Buffer.from("k"), value: Buffer.alloc(1_000) });
   const get = RangeRequest.fromPartial({ key: Buffer.from("k") });

@@ -127,3 +127,32 @@ test("check judges the stored configuration; without one it says how to write it
   expect(exitCode).toBe(0);
   expect(configCheckOutputSchema.parse(JSON.parse(stdout))).toMatchObject({ valid: true, errors: [], warnings: [] });
 });
+
+test("nothing that anybody wrote into the store drives the terminal; JSON stays the same JSON", async () => {
+  const hostile = "\u001b[2J\u0007\u0085\u009b31m\u202e";
+  // ESC and BEL may not stand in JSON, the others may.
+  const inJson = "\u0085\u009b31m\u202e";
+  const config = `{"Network":"10.5.0.0/16","Backend":{"Type":"vxlan"},"note ${inJson}":"${inJson}"}`;
+  const evil = `{"PublicIP":"192.0.2.11","BackendType":"v${inJson}","BackendData":{"${inJson}":"${inJson}"}}`;
+  etcd.ctl("put", "/coreos.com/network/subnets/10.5.34.0-24", evil);
+  etcd.ctl("put", `/coreos.com/network/subnets/${hostile}`, hostile);
+  const lines = ["config get", "config check", "lease list", "lease show 10.5.34.0-24", "store export"];
+  for (const [text, isJson] of [
+    [config, true],
+    [`${config}${hostile}\r`, false],
+  ] as const) {
+    etcd.ctl("put", key, text);
+    for (const line of lines) {
+      for (const argv of [line.split(" "), [...line.split(" "), "--json"]]) {
+        const { stdout, stderr } = await ctl(argv, { isTty: true });
+        // biome-ignore lint/suspicious/noControlCharactersInRegex: colours go, and nothing else of the kind may be there
+        const shown = `${stdout}${stderr}`.replaceAll(/\u001b\[(?:1|22|3[1239])m/g, "");
+        expect(shown, argv.join(" ")).not.toMatch(/(?!\n)\p{Cc}|\p{Bidi_Control}/u);
+      }
+    }
+    const { stdout } = await ctl(["config", "get"]);
+    if (isJson) expect(JSON.parse(stdout)).toEqual(JSON.parse(text));
+    else expect(stdout).toContain("\\u001b[2J");
+    expect(JSON.parse((await ctl(["config", "get", "--json"])).stdout)).toMatchObject({ configText: text });
+  }
+});

@@ -68,6 +68,22 @@ test("a copy that lacks the last write we saw is another store, though its revis
   await follower.until("life after it", () => follower.leases.size === 4);
 });
 
+test("a copy behind the revision we saw is another store, though its watch stays silent: nobody writes", async () => {
+  await putForeignLeases(raw, 3);
+  const putBack = await server.copyData();
+  await putForeignLeases(raw, 1, 3);
+  await passTheirRevision();
+  await raw.delete(foreignLease(0).key);
+  const { follower } = await follow(without);
+  expect([...follower.leases.keys()].sort()).toEqual([1, 2, 3].map((number) => foreignLease(number).name).sort());
+  await whileCutOff(putBack);
+  await follower.until("the lease that the copy still has", () => follower.leases.has(foreignLease(0).name));
+  expect([...follower.leases.keys()].sort()).toEqual([0, 1, 2].map((number) => foreignLease(number).name).sort());
+  expect(last(follower)).toMatchObject({ isOtherStore: true });
+  await putForeignLeases(raw, 1, 9);
+  await follower.until("life after it, below the revision of before", () => follower.leases.size === 4);
+});
+
 test("the same number of writes with other contents is another store", async () => {
   const putBack = await server.copyData();
   const [ours, theirs] = [foreignLease(1), foreignLease(2)];

@@ -1,5 +1,5 @@
 // What flannelctl does to the kernel while no agent runs; iproute2 is the witness.
-import { existsSync, readdirSync, writeFileSync } from "node:fs";
+import { existsSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { afterAll, afterEach, beforeAll, beforeEach, expect, test } from "vitest";
 import { link, routes } from "../../lab/kernel-view.ts";
 import { boxNamespace as box } from "../../lab/namespace.ts";
@@ -117,8 +117,29 @@ test("cleanup removes the remembered device and tagged routes; what belongs to o
   expect(left.some((line) => line.startsWith("10.5.4.0/24"))).toBe(false);
   expect(await box.ip("nexthop", "show")).toBe("");
   expect(existsSync(directory.file("subnet.env"))).toBe(true);
-  expect(readdirSync(directory.path).sort()).toEqual(["state", "subnet.env"]);
+  expect(readdirSync(directory.path).sort()).toEqual(["state", "subnet.env", "subnet.env.not-ready"]);
   expect(await ctl("cleanup")).toMatchObject({ exitCode: 0, stdout: "nothing to remove\n" });
+});
+
+test("the CNI configuration that the agent wrote goes with the network, one that upstream wrote since does not", async () => {
+  const cniFile = directory.file("10-flannel.conflist");
+  const ranges = [[{ subnet: "10.5.1.0/24" }]];
+  const ours = { name: "cbr0", plugins: [{ type: "bridge", ipam: { type: "host-local", ranges } }] };
+  const upstreams = { name: "cbr0", plugins: [{ type: "flannel", delegate: { isDefaultGateway: true } }] };
+  await remember({ cniFile });
+  writeFileSync(cniFile, JSON.stringify(upstreams));
+  await ctl("cleanup");
+  expect(existsSync(cniFile)).toBe(true);
+  writeFileSync(cniFile, JSON.stringify(ours));
+  expect((await ctl("cleanup", "--dry-run")).stdout).toBe(`would remove file ${cniFile}\n`);
+  expect(existsSync(cniFile)).toBe(true);
+  expect((await ctl("cleanup")).stdout).toBe(`removed file ${cniFile}\n`);
+  expect(existsSync(cniFile)).toBe(false);
+  // The plugin of flannel's is told, too: nothing is to be attached to what is gone.
+  const hold = directory.file("subnet.env.not-ready");
+  expect(readFileSync(hold, "utf8")).toContain("flannelctl cleanup");
+  expect((await ctl("handover")).exitCode).toBe(0);
+  expect(existsSync(hold)).toBe(false);
 });
 
 test("when nothing is remembered, everything with flannel's name or number goes", async () => {

@@ -360,4 +360,24 @@ describe("the API server is away", () => {
     await createNode("p103", peer(103));
     await overlayIs(1, [...linesOf(102), ...linesOf(103)], "the ways as they are now");
   });
+
+  it("and comes back with an older copy of its store, of which no watch tells: the copy counts", async () => {
+    await createNode("h1", { podCidrs: ["10.244.1.0/24"] });
+    await createNode("p101", peer(101));
+    const agent = await start(1);
+    await agent.untilReady();
+    const putBack = await api.etcd?.copyData();
+    await createNode("p102", peer(102));
+    await annotate("p101", { "public-ip": "192.168.50.201" });
+    // More writes than the API server itself makes when it starts: its store stays behind what the agent has seen.
+    for (let write = 0; write < 300; write++) await api.annotateNode("p102", { write: String(write) });
+    await overlayIs(1, [...linesOf(101, { publicIp: "192.168.50.201" }), ...linesOf(102)], "the ways before");
+    await api.server.stop();
+    await putBack?.();
+    await api.restart();
+    // Peers that the copy lacks are kept for a minute: they may be about to announce themselves again.
+    await overlayIs(1, [...linesOf(101), ...linesOf(102)], "the address of the copy");
+    await createNode("p103", peer(103));
+    await overlayIs(1, [...linesOf(101), ...linesOf(102), ...linesOf(103)], "what happens after it");
+  });
 });

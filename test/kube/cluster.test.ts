@@ -7,7 +7,7 @@ import { httpName, peerSeenBy, UdpEcho, udpAnswers } from "../../lab/kubernetes/
 import { boxNamespace } from "../../lab/namespace.ts";
 import { ContinuousPing, ping, untilAllPing } from "../../lab/probe.ts";
 import { until } from "../../lab/wait.ts";
-import { packageImage } from "../../scripts/package/image.ts";
+import { packageImage } from "../../packaging/image/image.ts";
 
 const manifestFile = "deploy/kubernetes/kube-flannel.yml";
 const imageFile = "/run/flannel-image.tar";

@@ -1,5 +1,5 @@
 // Networks without etcd: three hosts on one flannel-store, and a host that brings its own with `--store=embedded`.
-import { readdir, readFile } from "node:fs/promises";
+import { readdir, readFile, stat } from "node:fs/promises";
 import { fileURLToPath } from "node:url";
 import { expect, it } from "vitest";
 import { LabAgent } from "../../lab/agent.ts";
@@ -42,25 +42,32 @@ async function storeProcesses(): Promise<number[]> {
   return found.flat();
 }
 
-it("flanneld --store=embedded: agent and store in one go, which live and die together", async () => {
+it("flanneld --store=embedded: agent and store in one go, for root alone, which live and die together", async () => {
   await using resources = new AsyncDisposableStack();
   const lan = resources.use(await createLan({ hosts: 1 }));
   const host = lan.host(1);
   const agent = resources.use(LabAgent.start(host, { args: ["--store=embedded"] }));
   await agent.untilEvent("store.opened");
-  const endpoint = "--etcd-endpoints=http://127.0.0.1:2379";
-  await host.namespace.run([flannelctl, endpoint, "config", "set", "-"], { input: config });
+  const stateDirectory = `--state-dir=${agent.directory}/state`;
+  await host.namespace.run([flannelctl, stateDirectory, "config", "set", "-"], { input: config });
   await agent.untilReady({ peers: 0 });
-  expect((await agent.status()).store.description).toContain("http://127.0.0.1:2379");
+  const socket = `${agent.directory}/state/store/flannel-store.sock`;
+  expect((await agent.status()).store.description).toContain(`unix://${socket}`);
+  expect((await stat(socket)).mode & 0o777).toBe(0o600);
+  expect(await host.namespace.run(["ss", "-Hltn"])).not.toContain(":2379");
   const [first = 0] = await storeProcesses();
   process.kill(first, "SIGKILL");
   await agent.untilEvent("store.restarted");
-  expect(await host.namespace.run([flannelctl, endpoint, "lease", "list"])).toContain(host.ipv4);
+  expect(await host.namespace.run([flannelctl, stateDirectory, "lease", "list"])).toContain(host.ipv4);
   process.kill(agent.pid, "SIGKILL");
   await agent.exited;
   await until(async () => (await storeProcesses()).length === 0, { what: "the store to end with the killed agent" });
-  const next = resources.use(LabAgent.start(host, { args: ["--store=embedded"] }));
+  const listen = ["--store=embedded", "--store-listen=127.0.0.1:2379"];
+  const next = resources.use(LabAgent.start(host, { args: listen }));
+  await next.untilEvent("store.open-to-users");
   await next.untilReady({ peers: 0 });
+  const overTcp = "--etcd-endpoints=http://127.0.0.1:2379";
+  expect(await host.namespace.run([flannelctl, overTcp, "lease", "list"])).toContain(host.ipv4);
   process.kill(next.pid, "SIGTERM");
   expect(await next.exited).toEqual({ code: 0, signal: null });
   expect(await storeProcesses()).toEqual([]);

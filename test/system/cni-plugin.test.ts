@@ -9,6 +9,7 @@ import {
   readdirSync,
   readFileSync,
   rmSync,
+  utimesSync,
   writeFileSync,
 } from "node:fs";
 import { tmpdir } from "node:os";
@@ -268,6 +269,28 @@ it("says what subnet.env lacks, and to try again while there is none", () => {
   rmSync(envFile());
   expect(errorOf(call("ADD", base()))).toMatchObject({ code: 11, msg: expect.stringContaining("no subnet yet") });
   expect(errorOf(call("STATUS", { ...base(), cniVersion: "1.1.0" })).code).toBe(50);
+});
+
+it("holds containers back while flanneld says so, but not those that go, nor for what an earlier program said", () => {
+  const hold = `${envFile()}.not-ready`;
+  const config = { ...base(), cniVersion: "1.1.0" };
+  expect(call("STATUS", config)).toMatchObject({ status: 0, stdout: "" });
+  expect(call("ADD", config).status).toBe(0);
+  writeFileSync(hold, 'no lease yet: "etcd" $(touch /tmp/x) says no\n');
+  const msg = 'flanneld is not ready on this host: no lease yet: "etcd" $(touch /tmp/x) says no';
+  expect(errorOf(call("STATUS", config))).toMatchObject({ code: 50, msg });
+  expect(errorOf(call("ADD", config, { CNI_CONTAINERID: "c2" }))).toMatchObject({ code: 11, msg });
+  expect(readdirSync(join(directory, "data"))).toEqual(["c1"]);
+  const attachments = [{ containerID: "c1", ifname: "eth0" }];
+  expect(call("CHECK", { ...config, prevResult: { ips: [] } }).status).toBe(0);
+  expect(call("GC", { ...config, "cni.dev/valid-attachments": attachments }).status).toBe(0);
+  expect(call("DEL", config).status).toBe(0);
+  // Another flanneld, which knows no such file, has written the subnet file since.
+  utimesSync(hold, 1, 1);
+  expect(call("ADD", config).status).toBe(0);
+  rmSync(hold);
+  mkdirSync(hold);
+  expect(errorOf(call("ADD", config))).toMatchObject({ code: 11, msg: expect.stringContaining(`see ${hold}`) });
 });
 
 it("writes every network, each family and the routes that were given, as flannel's plugin does", () => {

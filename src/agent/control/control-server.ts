@@ -1,13 +1,19 @@
 // The agent's control socket: HTTP over a unix socket that only its owner may open. Protocol: control-protocol.ts.
-import { chmodSync, rmSync, statSync } from "node:fs";
+import { chmodSync } from "node:fs";
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
 import { dirname } from "node:path";
 import { describeError, FlannelError } from "../../errors.ts";
 import { ensureDirectory } from "../../sys/files.ts";
+import {
+  inodeOf,
+  isAnswering,
+  listenPrivately,
+  removeOldSocket,
+  requireSocketOrNothing,
+} from "../../sys/socket-file.ts";
 import { limitConnections, requestTimeouts } from "./connection-limit.ts";
 import { CONTROL_PROTOCOL_VERSION, controlPaths } from "./control-paths.ts";
 import type { Handover, MetricsAnswer, Plan, Rules, Status } from "./control-protocol.ts";
-import { isAnswering } from "./control-socket-path.ts";
 
 export interface ControlHandlers {
   readonly status: () => Promise<Status>;
@@ -114,40 +120,12 @@ async function listen(path: string, handlers: ControlHandlers): Promise<Listener
   return { server, inode: inodeOf(path) };
 }
 
-/** Undefined when nothing is there. Throws Node's error for what cannot be looked at. */
-function inodeOf(path: string): number | undefined {
-  return statSync(path, { throwIfNoEntry: false })?.ino;
-}
-
 /** Somebody put another file there. What cannot be looked at is not for us to remove. */
 function isAnothers(path: string, inode: number | undefined): boolean {
   try {
     return ![undefined, inode].includes(inodeOf(path));
   } catch {
     return true;
-  }
-}
-
-/** Only ever a socket: a wrong --control-socket must not cost a file. */
-function removeOldSocket(path: string): void {
-  requireSocketOrNothing(path);
-  rmSync(path, { force: true });
-}
-
-function requireSocketOrNothing(path: string): void {
-  const found = statSync(path, { throwIfNoEntry: false });
-  if (found !== undefined && !found.isSocket()) {
-    throw new FlannelError("FILE_FAILED", `${path} exists and is not a socket`);
-  }
-}
-
-/** Private from the first moment through the umask: listen() on a path binds before it returns. */
-function listenPrivately(server: Server, path: string, onListening: () => void): void {
-  const umask = process.umask(0o177);
-  try {
-    server.listen(path, onListening);
-  } finally {
-    process.umask(umask);
   }
 }
 

@@ -1,7 +1,7 @@
 // Where the control socket goes when several agents keep their subnet files in one directory.
-import { connect } from "node:net";
 import { basename, dirname, join } from "node:path";
 import { FlannelError } from "../../errors.ts";
+import { isAnswering } from "../../sys/socket-file.ts";
 import type { Logger } from "../../telemetry/logger.ts";
 
 export function defaultControlSocket(subnetFile: string): string {
@@ -22,13 +22,4 @@ export async function chooseControlSocket(asked: string, subnetFile: string, log
   const second = secondControlSocket(subnetFile);
   logger.info("control.second-socket", `another agent listens on ${asked}: this agent listens on ${second}`);
   return second;
-}
-
-/** Whether somebody listens on a socket. */
-export function isAnswering(path: string): Promise<boolean> {
-  const { promise, resolve } = Promise.withResolvers<boolean>();
-  const socket = connect(path);
-  socket.once("connect", () => resolve(true));
-  socket.once("error", () => resolve(false));
-  return promise.finally(() => socket.destroy());
 }

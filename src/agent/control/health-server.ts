@@ -1,6 +1,7 @@
 // /healthz and /readyz for kubelets and load balancers: upstream's paths, codes and texts; the state as it is now.
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
 import { FlannelError } from "../../errors.ts";
+import { printableJson } from "../../terminal/foreign-text.ts";
 import { limitConnections, requestTimeouts } from "./connection-limit.ts";
 import type { Status } from "./control-protocol.ts";
 
@@ -65,7 +66,7 @@ function answer(request: IncomingMessage, response: ServerResponse, readState: (
   const text = path === "/healthz" ? "flanneld is running" : `flanneld is ${ready ? "ready" : "not ready yet"}`;
   if (isVerbose) {
     const body = path === "/healthz" ? { running: true } : { ready, state, reasons };
-    send(response, ready ? 200 : 503, "application/json", `${JSON.stringify(body)}\n`);
+    send(response, ready ? 200 : 503, "application/json", `${printableJson(JSON.stringify(body))}\n`);
   } else {
     send(response, ready ? 200 : 503, "text/plain", text);
   }

@@ -77,7 +77,7 @@ export class AgentFiles implements AsyncDisposable {
       this.#stateText.saved = "";
       this.#arePeersSaved = false;
     }
-    this.#wantedState = rememberedState(sources, selectionText(this.#options));
+    this.#wantedState = rememberedState(sources, this.#options);
     this.#stateText.wanted = JSON.stringify(this.#wantedState, withoutBigInts);
     if (this.#stateText.wanted !== this.#stateText.saved) this.#state.request();
   }
@@ -184,7 +184,7 @@ function failureKind(error: unknown): string {
   return cause instanceof Error && "code" in cause ? String(cause.code) : describeError(error);
 }
 
-function rememberedState(sources: FileSources, flags: string): RememberedState {
+function rememberedState(sources: FileSources, options: AgentOptions): RememberedState {
   const { config, own, network, earlierSubnets, storeAddresses } = sources;
   const { publicIp, publicIpv6, mac, address, ipv6Address } = network.facts.externalInterface;
   return {
@@ -194,10 +194,11 @@ function rememberedState(sources: FileSources, flags: string): RememberedState {
     storeAddresses: storeAddresses.toSorted(),
     identities: network.identities,
     devices: network.backend.devices,
+    ...(options.cni !== undefined && { cniFile: options.cni.file }),
     ...(publicIp !== undefined && { publicIp }),
     ...(publicIpv6 !== undefined && { publicIpv6 }),
     ...(mac !== undefined && { interfaceMac: mac }),
-    chosen: { flags, addresses: [address, ipv6Address].filter((each) => each !== undefined) },
+    chosen: { flags: selectionText(options), addresses: [address, ipv6Address].filter((each) => each !== undefined) },
   };
 }
 

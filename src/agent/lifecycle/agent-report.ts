@@ -86,8 +86,10 @@ export class AgentReport {
     const agent = this.#agent;
     if (agent?.config === undefined || agent.ownLease === undefined || agent.network === undefined) return undefined;
     if (!agent.isForwarding || stateOf(agent.reasons()) === "notReady") return undefined;
-    const { masquerade } = this.#options.rules;
-    return { config: agent.config, subnets: agent.ownLease, mtuBytes: agent.network.mtuBytes, ipMasq: masquerade };
+    const { config, ownLease: subnets, network } = agent;
+    const { masquerade: ipMasq } = this.#options.rules;
+    const ipv6MtuBytes = network.backend.mtuBytes(network.facts, 6);
+    return { config, subnets, mtuBytes: network.mtuBytes, ipv6MtuBytes, ipMasq };
   }
 
   get hasNetwork(): boolean {
@@ -172,6 +174,11 @@ export class AgentReport {
     const network = this.#networkOrRefuse();
     const { rewrittenRoutes, releasedDevices } = await this.#keptHandover.begin(network);
     return { networks: [{ name: this.#name, rewrittenRoutes, releasedDevices: [...releasedDevices] }] };
+  }
+
+  /** A person asked for it, since the start. */
+  get isHandedOver(): boolean {
+    return this.#keptHandover.isBegun;
   }
 
   /** See `KeptHandover.keep`. */

@@ -34,9 +34,9 @@ export class CniFile implements AsyncDisposable {
   follow(content: SubnetEnvContent | undefined): void {
     if (content === undefined) return;
     this.#content = content;
-    const { config, subnets, mtuBytes, ipMasq } = content;
+    const { config, subnets, mtuBytes, ipv6MtuBytes, ipMasq } = content;
     const networks = [config.ipv4?.network, config.ipv6?.network, subnets.subnet, subnets.ipv6Subnet];
-    this.#wantedKey = [...networks, mtuBytes, ipMasq, versionOf(this.#options.template)].join(" ");
+    this.#wantedKey = [...networks, mtuBytes, ipv6MtuBytes, ipMasq, versionOf(this.#options.template)].join(" ");
     const isThere = versionOf(this.#options.file) !== "";
     if (this.#wantedKey !== this.#writtenKey || !isThere) this.#file.request();
   }

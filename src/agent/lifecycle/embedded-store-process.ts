@@ -1,25 +1,25 @@
-// The embedded store as a process beside the agent: `flanneld --store=embedded`. It serves this host on loopback, is
-// started again when it ends, and ends with the agent, however that ends.
+// The embedded store as a process beside the agent: `flanneld --store=embedded`. It serves root on this host over a Unix
+// socket, is started again when it ends, and ends with the agent, however that ends.
 import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
 import { mkdirSync } from "node:fs";
-import { createServer } from "node:net";
-import { join } from "node:path";
+import { resolve } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
 import { FlannelError } from "../../errors.ts";
+import { MAX_SOCKET_PATH_BYTES } from "../../sys/socket-file.ts";
 import type { Logger } from "../../telemetry/logger.ts";
+import { embeddedStoreDirectory, embeddedStoreSocket } from "../control/embedded-store-socket.ts";
 
 export interface EmbeddedStoreOptions {
   /** flannel-store's main module, for this very Node. */
   readonly program: string;
   /** The data goes into `store` below it. */
   readonly stateDirectory: string;
+  /** `127.0.0.1:2379`: an address to serve every user of this host on, besides the socket. */
+  readonly listen?: string;
   readonly logger: Logger;
 }
 
-/** etcd's port and the ones behind it, until one is free. */
-const FIRST_PORT = 2379;
-const PORTS_TRIED = 100;
 /** As in bin/launch.sh, with MALLOC_ARENA_MAX: no warning about SQLite on Node 22, and less memory. */
 const nodeFlags = ["--disable-warning=ExperimentalWarning", "--max-semi-space-size=2"];
 const START_TIMEOUT_MS = 10_000;
@@ -34,18 +34,21 @@ export class EmbeddedStoreProcess implements AsyncDisposable {
   #child: ChildProcess | undefined;
   #kept: Promise<void> = Promise.resolve();
 
-  private constructor(options: EmbeddedStoreOptions, port: number) {
+  private constructor(options: EmbeddedStoreOptions) {
+    const { stateDirectory, program, listen } = options;
     this.#options = options;
-    this.endpoint = `http://127.0.0.1:${port}`;
-    const directory = join(options.stateDirectory, "store");
-    const listen = `127.0.0.1:${port}`;
-    this.#argv = [...nodeFlags, options.program, "--data-dir", directory, "--listen", listen];
+    const socket = `unix://${embeddedStoreSocket(stateDirectory)}`;
+    this.endpoint = socket;
+    const targets = [socket, ...(listen === undefined ? [] : [listen])].flatMap((target) => ["--listen", target]);
+    this.#argv = [...nodeFlags, program, "--data-dir", embeddedStoreDirectory(stateDirectory), ...targets];
   }
 
-  /** Resolves when it serves. Throws `STORE_UNAVAILABLE` with its own words when it cannot. */
-  static async start(options: EmbeddedStoreOptions): Promise<EmbeddedStoreProcess> {
+  /** Resolves when it serves. Throws `STORE_UNAVAILABLE` with its own words when it cannot, `USAGE` for a long path. */
+  static async start(given: EmbeddedStoreOptions): Promise<EmbeddedStoreProcess> {
+    const options = { ...given, stateDirectory: resolve(given.stateDirectory) };
+    checkSocketPath(options.stateDirectory);
     mkdirSync(options.stateDirectory, { recursive: true, mode: 0o700 });
-    const store = new EmbeddedStoreProcess(options, await freePort());
+    const store = new EmbeddedStoreProcess(options);
     await store.#spawn();
     store.#kept = store.#keepRunning();
     return store;
@@ -114,17 +117,12 @@ function isRunning({ exitCode, signalCode, pid }: ChildProcess): boolean {
   return pid !== undefined && exitCode === null && signalCode === null;
 }
 
-async function freePort(): Promise<number> {
-  for (let port = FIRST_PORT; port < FIRST_PORT + PORTS_TRIED; port++) if (await isFree(port)) return port;
-  const last = FIRST_PORT + PORTS_TRIED - 1;
-  const message = `cannot start the embedded store: the ports ${FIRST_PORT} to ${last} of 127.0.0.1 are all in use`;
-  throw new FlannelError("STORE_UNAVAILABLE", message);
-}
-
-function isFree(port: number): Promise<boolean> {
-  return new Promise((resolve) => {
-    const server = createServer();
-    server.once("error", () => resolve(false));
-    server.listen(port, "127.0.0.1", () => server.close(() => resolve(true)));
-  });
+function checkSocketPath(stateDirectory: string): void {
+  const tooMany = Buffer.byteLength(embeddedStoreSocket(stateDirectory)) - MAX_SOCKET_PATH_BYTES;
+  if (tooMany <= 0) return;
+  const longest = Buffer.byteLength(stateDirectory) - tooMany;
+  throw new FlannelError(
+    "USAGE",
+    `--state-dir ${stateDirectory} is too long for the socket of the embedded store in it: at most ${longest} bytes`,
+  );
 }

@@ -32,6 +32,10 @@ export class KeptHandover {
   /** The network whose failure is told. */
   #told: Handed | undefined;
 
+  get isBegun(): boolean {
+    return this.#settled !== undefined;
+  }
+
   /** As `handOver`. */
   async begin(network: Handed): Promise<HandedOver> {
     const done = await handOver(network);

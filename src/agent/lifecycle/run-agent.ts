@@ -25,6 +25,7 @@ import { HealthServer } from "../control/health-server.ts";
 import { type HostIdentity, WarmState } from "../state/warm-state.ts";
 import { Agent } from "./agent.ts";
 import { AgentReport } from "./agent-report.ts";
+import { AttachHold } from "./attach-hold.ts";
 import { CertificateKeeper } from "./certificate-keeper.ts";
 import { CniFile } from "./cni-file.ts";
 import { DescriptorNews } from "./descriptor-findings.ts";
@@ -79,8 +80,14 @@ export async function runAgent(run: RunOptions): Promise<ExitCode> {
 
 async function startEmbeddedStore({ options, storeProgram, logger }: RunOptions) {
   if (options.store !== "embedded") return undefined;
-  const { stateDirectory } = options;
-  return await EmbeddedStoreProcess.start({ program: storeProgram, stateDirectory, logger });
+  const { stateDirectory, storeListen: listen } = options;
+  if (listen !== undefined) logger.warn("store.open-to-users", openToUsers(listen));
+  const given = { program: storeProgram, stateDirectory, ...(listen !== undefined && { listen }), logger };
+  return await EmbeddedStoreProcess.start(given);
+}
+
+function openToUsers(listen: string): string {
+  return `every user of this host can change the network at ${listen}: leave out --store-listen unless another program needs it`;
 }
 
 function makeRunDirectory(subnetFile: string): void {
@@ -122,8 +129,11 @@ async function runUntilEnd(
   );
   const announcer = new StateAnnouncer(logger, keeper);
   await using cniFile = options.cni && new CniFile(options.cni, options.subnetFile, logger);
+  const attachHold = new AttachHold(options.subnetFile);
   const onSettled = () => {
     announcer.tell(report);
+    if (report.isHandedOver) attachHold.release();
+    else attachHold.follow(report.state());
     cniFile?.follow(report.forContainers());
     store.host?.tell(report.forOthers());
   };

@@ -3,6 +3,7 @@ import { describeError } from "../../errors.ts";
 import type { ServiceDescriptors } from "../../sys/service-descriptors.ts";
 import { notifyService } from "../../sys/service-notify.ts";
 import type { AgentLogger } from "../../telemetry/create-logger.ts";
+import { oneLine } from "../../terminal/foreign-text.ts";
 import type { AgentReport } from "./agent-report.ts";
 import type { StateReason } from "./agent-state.ts";
 import { preferSmallHeap } from "./heap-policy.ts";
@@ -88,7 +89,8 @@ export function tryToForget(keeper: ServiceDescriptors, logger: AgentLogger): vo
 /** For `systemctl status`: the state, and the reasons that make it so. */
 function stateText(state: AgentState, reasons: readonly StateReason[]): string {
   if (state === "ready") return "ready";
-  const because = reasons.map(({ message }) => message).join("; ");
+  // Each line is a word to the service manager.
+  const because = oneLine(reasons.map(({ message }) => message).join("; "));
   const isOfPeers = reasons.some(({ name }) => name === "peer-failed" || name === "peer-unreachable");
   if (state === "degraded" && isOfPeers) return `ready, ${because}`;
   const name = state === "degraded" ? "degraded" : "not ready";

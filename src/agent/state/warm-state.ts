@@ -26,6 +26,8 @@ export interface RememberedState {
   readonly earlierSubnets?: readonly Prefix[];
   /** Where the store was reached. */
   readonly storeAddresses?: readonly Address[];
+  /** The CNI configuration that we write (`--cni-conf-file`). */
+  readonly cniFile?: string;
   readonly publicIp?: Address;
   readonly publicIpv6?: Address;
   /** MAC of the external interface: tells this host from a clone after a change of address. */
@@ -235,7 +237,7 @@ function parseState(text: string, codec: LeaseCodec, { modules }: BackendRegistr
     throw new FlannelError("FILE_FAILED", "the file is not a state file of this version");
   }
   const { configText, devices, publicIp, publicIpv6, interfaceMac, earlierSubnets, storeAddresses } = parsed;
-  const chosen = readChosen(parsed["chosen"]);
+  const [chosen, cniFile] = [readChosen(parsed["chosen"]), parsed["cniFile"]];
   if (typeof configText !== "string" || !Array.isArray(devices)) {
     throw new FlannelError("FILE_FAILED", "a field is missing in the state file");
   }
@@ -255,6 +257,7 @@ function parseState(text: string, codec: LeaseCodec, { modules }: BackendRegistr
     ...(storeAddresses !== undefined && {
       storeAddresses: textsOf(storeAddresses).flatMap((text) => tryParseAddress(text) ?? []),
     }),
+    ...(typeof cniFile === "string" && { cniFile }),
     ...(address !== undefined && { publicIp: address }),
     ...(addressV6 !== undefined && { publicIpv6: addressV6 }),
     ...(isMac(interfaceMac) && { interfaceMac }),

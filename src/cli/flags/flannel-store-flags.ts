@@ -1,6 +1,6 @@
 // flannel-store's command line. Pure.
 import { FlannelError } from "../../errors.ts";
-import { isLoopback, type ListenAddress, parseListenAddress } from "../../flannel-store/server/listen-address.ts";
+import { isLoopback, type ListenTarget, parseListenTarget } from "../../flannel-store/server/listen-address.ts";
 import { type FlagDefinition, type ParsedFlags, parseFlags } from "./flags.ts";
 import { flagsHelp } from "./flags-text.ts";
 
@@ -42,7 +42,8 @@ export const flannelStoreFlags: readonly FlagDefinition[] = [
     kind: "strings",
     group: network,
     valueName: "HOST:PORT",
-    description: "Address to serve on; 127.0.0.1:2379 if not given.",
+    description:
+      "Address to serve on, or `unix://PATH` for a socket that only root and its owner can open; 127.0.0.1:2379 if not given.",
   },
   {
     name: "tls-cert",
@@ -100,7 +101,7 @@ export interface StoreProcessOptions {
   readonly dataDirectory: string;
   readonly historyMs: number;
   readonly memoryBytes: number;
-  readonly listen: readonly ListenAddress[];
+  readonly listen: readonly ListenTarget[];
   /** Paths. */
   readonly tls?: { readonly certFile: string; readonly keyFile: string; readonly clientCaFile?: string };
   readonly usersFile?: string;
@@ -152,7 +153,7 @@ function toOptions(parsed: ParsedFlags): StoreProcessOptions {
     dataDirectory: String(parsed.values.get("data-dir")),
     historyMs: Number(parsed.values.get("history-minutes")) * 60_000,
     memoryBytes: Number(parsed.values.get("memory-mb")) * 1024 * 1024,
-    listen: addresses.map((address) => parseListenAddress(String(address))),
+    listen: addresses.map((address) => parseListenTarget(String(address))),
     ...(certFile && keyFile && { tls: { certFile, keyFile, ...(clientCaFile && { clientCaFile }) } }),
     ...(usersFile && { usersFile }),
     isCluster,
@@ -161,7 +162,7 @@ function toOptions(parsed: ParsedFlags): StoreProcessOptions {
 
 /** Whoever can write to the store decides where all hosts send their packets. */
 function checkExposure({ listen, tls, usersFile, isCluster }: StoreProcessOptions): void {
-  const open = listen.find((address) => !isLoopback(address));
+  const open = listen.flatMap((target) => ("path" in target || isLoopback(target) ? [] : [target])).at(0);
   if (open === undefined || isCluster) return;
   const missing = [
     ...(tls === undefined ? ["TLS (--tls-cert, --tls-key)"] : []),

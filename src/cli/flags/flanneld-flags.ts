@@ -57,6 +57,7 @@ function toOptions(parsed: ParsedFlags, env: Environment): AgentOptions {
   return {
     store: chosenStore(parsed),
     etcd: Object.freeze(etcdOptions(parsed)),
+    ...(text(parsed, "store-listen") !== "" && { storeListen: text(parsed, "store-listen") }),
     kubernetes: Object.freeze(kubernetesOptions(parsed, env)),
     interfaces: list(parsed, "iface"),
     interfaceRegexes: regexes(parsed, "iface-regex"),
@@ -93,6 +94,12 @@ function cniOptions(parsed: ParsedFlags): AgentOptions["cni"] {
 
 /** Throws `USAGE` when an etcd is named that would not be asked. As in flannel, Kubernetes goes before etcd's flags. */
 function chosenStore(parsed: ParsedFlags): AgentOptions["store"] {
+  const store = namedStore(parsed);
+  if (store === "embedded" || text(parsed, "store-listen") === "") return store;
+  throw new FlannelError("USAGE", "--store-listen is for --store=embedded: remove it");
+}
+
+function namedStore(parsed: ParsedFlags): AgentOptions["store"] {
   if (bool(parsed, "kube-subnet-mgr")) {
     if (!parsed.sources.has("store")) return "kubernetes";
     throw new FlannelError("USAGE", "--kube-subnet-mgr keeps the leases in Kubernetes: remove --store");

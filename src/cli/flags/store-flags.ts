@@ -1,4 +1,5 @@
 // flanneld's flags about the store and the way to it. Pure data.
+import { isLoopback, parseListenAddress } from "../../flannel-store/server/listen-address.ts";
 import type { FlagDefinition } from "./flags.ts";
 
 const group = "Store (etcd v3)";
@@ -11,9 +12,19 @@ export const storeFlags: readonly FlagDefinition[] = [
     group,
     valueName: "NAME",
     description:
-      "Where leases are kept: `etcd`, or `embedded`: the agent runs its own flannel-store in the state directory, on " +
-      "127.0.0.1:2379 or the next free port.",
+      "Where leases are kept: `etcd`, or `embedded`: the agent runs its own flannel-store in the state directory, for root " +
+      "of this host only: on the socket `DIR/store/flannel-store.sock`.",
     validate: (value) => (value === "etcd" || value === "embedded" ? undefined : "must be etcd or embedded"),
+  },
+  {
+    name: "store-listen",
+    kind: "string",
+    default: "",
+    group,
+    valueName: "HOST:PORT",
+    description:
+      "With --store=embedded: serve the store on this loopback address, too. Every user of this host can then change the network.",
+    validate: validLoopback,
   },
   {
     name: "etcd-endpoints",
@@ -89,3 +100,14 @@ export const storeFlags: readonly FlagDefinition[] = [
     description: "File that holds the password for etcd; read again at each login.",
   },
 ];
+
+function validLoopback(text: string): string | undefined {
+  if (text === "") return undefined;
+  try {
+    const address = parseListenAddress(text);
+    if (isLoopback(address) && address.port > 0) return undefined;
+  } catch {
+    // Told below.
+  }
+  return "must be a loopback address and a port, like 127.0.0.1:2379; for other hosts run flannel-store as a service";
+}

@@ -74,6 +74,7 @@ test("options come from the command line, then the environment, then the default
     subnetFile: "/run/other/subnet.env",
     socketPaths: ["/run/other/flanneld-subnet.sock", "/run/other/flanneld.sock"],
     stateDirectory: "/nowhere/var/lib/flannel",
+    isStoreNamed: false,
     etcd: {
       endpoints: "http://127.0.0.1:4001,http://127.0.0.1:2379",
       prefix: "/coreos.com/network",
@@ -102,6 +103,7 @@ test("on a host of a cluster its file names the store, unless flags or environme
   expect(fromFile).toMatchObject({
     subnetFile: `${root}/run/flannel/subnet.env`,
     stateDirectory: `${root}/var/lib/flannel`,
+    isStoreNamed: true,
     etcd: {
       endpoints: "https://192.0.2.1:2379",
       prefix: "/mine",

@@ -203,7 +203,7 @@ function addConfigVerbs(program: Command, run: Run): void {
   const config = program.command("config").description("the network configuration in the store");
   config
     .command("get")
-    .description("print the stored configuration unchanged")
+    .description("print the stored configuration; control characters as JSON writes them")
     .action(async (_, command: Command) => run(command, (await import("./commands/config.ts")).getConfig, []));
   config
     .command("set")

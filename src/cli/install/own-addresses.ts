@@ -3,7 +3,7 @@ import { createServer } from "node:net";
 import { networkInterfaces } from "node:os";
 import { FlannelError, hasCode } from "../../errors.ts";
 import { hostAndPort } from "../../flannel-store/grpc/store-address.ts";
-import { parseListenAddress } from "../../flannel-store/server/listen-address.ts";
+import { parseListenAddress, parseListenTarget } from "../../flannel-store/server/listen-address.ts";
 import {
   type Address,
   familyOf,
@@ -74,7 +74,7 @@ export async function checkPortFree(listen: readonly string[]): Promise<void> {
 /** Those of `wanted` that a program which listens on `present` leaves to others. */
 export function listenBeside(wanted: readonly string[], present: readonly string[]): string[] {
   const isOnAll = (host: string) => host === "0.0.0.0" || host === "::";
-  const taken = present.map(parseListenAddress);
+  const taken = present.map(parseListenTarget).flatMap((target) => ("path" in target ? [] : [target]));
   return wanted.filter((address) => {
     const { host, port } = parseListenAddress(address);
     return !taken.some((one) => one.port === port && (one.host === host || isOnAll(one.host) || isOnAll(host)));

@@ -18,6 +18,7 @@ import type { ConnectionRoom, Entry } from "./connection-room.ts";
 import { type Connection, type Ends, GrpcCall, type GrpcMethod } from "./grpc-call.ts";
 import { CONNECTION_WINDOW_BYTES, type MemoryBudget } from "./memory-budget.ts";
 import { grpcStatus, RpcError, refusals } from "./rpc-error.ts";
+import { SocketFileListener } from "./socket-file-listener.ts";
 import { endOf, Strangers } from "./strangers.ts";
 
 export interface GrpcServerOptions {
@@ -52,6 +53,9 @@ const GOODBYE_MS = 1_000;
 const PING_INTERVAL_MS = 60_000;
 const PING_TIMEOUT_MS = 20_000;
 
+/** `port` 0: any. `path`: a Unix socket, for its owner alone. */
+export type GrpcAddress = { readonly host: string; readonly port: number } | { readonly path: string };
+
 /** Listens on one address. */
 export class GrpcServer implements AsyncDisposable {
   readonly #server: Http2Server | Http2SecureServer;
@@ -63,6 +67,7 @@ export class GrpcServer implements AsyncDisposable {
   readonly #calls = new Set<GrpcCall>();
   readonly #looking: NodeJS.Timeout;
   #lookedAtMs = performance.now();
+  #socketFile: SocketFileListener | undefined;
   /** Where certificates are wanted: connections without one that is known. */
   readonly #strangers: Strangers | undefined;
 
@@ -93,16 +98,31 @@ export class GrpcServer implements AsyncDisposable {
     this.#looking = setInterval(() => this.#look(), LOOK_MS).unref();
   }
 
-  /** Rejects with Node's error when the address cannot be listened on. `port` 0: any. */
-  static async listen(host: string, port: number, options: GrpcServerOptions): Promise<GrpcServer> {
+  /** Rejects with Node's error when the address cannot be listened on, `FILE_FAILED` for a socket. */
+  static async listen(address: GrpcAddress, options: GrpcServerOptions): Promise<GrpcServer> {
     const server = new GrpcServer(options);
-    const { promise, resolve, reject } = Promise.withResolvers<void>();
-    server.#server.once("error", reject);
-    server.#server.listen(port, host, resolve);
-    await promise;
-    server.#server.off("error", reject);
+    try {
+      await ("path" in address ? server.#listenOnFile(address.path) : server.#listenOnPort(address));
+    } catch (error) {
+      clearInterval(server.#looking);
+      throw error;
+    }
     server.#server.on("error", options.onFailure);
     return server;
+  }
+
+  async #listenOnPort({ host, port }: { readonly host: string; readonly port: number }): Promise<void> {
+    const { promise, resolve, reject } = Promise.withResolvers<void>();
+    this.#server.once("error", reject);
+    this.#server.listen(port, host, resolve);
+    await promise;
+    this.#server.off("error", reject);
+  }
+
+  async #listenOnFile(path: string): Promise<void> {
+    const { onFailure } = this.#options;
+    const onConnection = (socket: Socket) => void this.#server.emit("connection", socket);
+    this.#socketFile = await SocketFileListener.open({ path, onConnection, onFailure });
   }
 
   /** New connections see these; throws when they cannot be used, and then the old ones stay. */
@@ -137,7 +157,7 @@ export class GrpcServer implements AsyncDisposable {
     const goodbye = setTimeout(() => {
       for (const socket of this.#sockets) socket.destroy();
     }, GOODBYE_MS);
-    await promise;
+    await Promise.all([promise, this.#socketFile?.[Symbol.asyncDispose]()]);
     clearTimeout(goodbye);
   }
 
@@ -229,6 +249,7 @@ export class GrpcServer implements AsyncDisposable {
     if (isLate) for (const call of this.#calls) call.forgiveDelay(nowMs);
     else for (const call of this.#calls) call.checkDeadlines(nowMs);
     this.#options.room.closeSilent();
+    this.#socketFile?.look();
   }
 }
 

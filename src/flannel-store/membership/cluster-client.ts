@@ -16,6 +16,8 @@ export interface ClusterAccess {
 
 const { renew, leave, createToken, listTokens, revokeToken, listHosts, removeHost } = ClusterDefinition.methods;
 
+const nothingRemoved: RemovedLeases = { leases: [], sharedAddresses: [], pendingReason: "" };
+
 /**
  * All methods throw `FILE_FAILED` for a file that cannot be read, `STORE_UNAVAILABLE`, `STORE_UNAUTHORIZED` (not a
  * member, certificate ended, not allowed) and what they say themselves.
@@ -36,7 +38,7 @@ export class ClusterClient {
   /** This host is no member any more; its certificates are void. Resolves with what became of its leases. */
   async leave(signal: AbortSignal): Promise<RemovedLeases> {
     const { removed } = await this.#call("leave the cluster", leave, {}, signal);
-    return removed ?? { leases: [], sharedAddresses: [] };
+    return removed ?? nothingRemoved;
   }
 
   /** Throws `CONFIG_INVALID` for a life that is not allowed. */
@@ -57,10 +59,10 @@ export class ClusterClient {
     return (await this.#call("list the hosts", listHosts, {}, signal)).hosts;
   }
 
-  /** Cuts a host off at once and for good. Throws `CLUSTER_NOT_FOUND`. */
+  /** Cuts a host off at once and for good; to be repeated while its leases cannot be deleted. Throws `CLUSTER_NOT_FOUND`. */
   async removeHost(name: string, signal: AbortSignal): Promise<RemovedLeases> {
     const { removed } = await this.#call(`remove host ${name}`, removeHost, { name }, signal);
-    return removed ?? { leases: [], sharedAddresses: [] };
+    return removed ?? nothingRemoved;
   }
 
   async #call<Request, Response>(

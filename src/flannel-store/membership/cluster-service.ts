@@ -2,7 +2,7 @@
 // go, renews certificates.
 import { X509Certificate } from "node:crypto";
 import type { DetailedPeerCertificate } from "node:tls";
-import { describeError, FlannelError, hasCode } from "../../errors.ts";
+import { FlannelError, hasCode } from "../../errors.ts";
 import type { Caller } from "../grpc/caller.ts";
 import type { CallContext, Ends } from "../grpc/grpc-call.ts";
 import { type MethodEntry, unary } from "../grpc/grpc-methods.ts";
@@ -13,7 +13,7 @@ import { plainAddress } from "../grpc/strangers.ts";
 import { HEALTH_SERVICE } from "../server/services.ts";
 import type { ExtensionHost, StoreExtension } from "../server/store-server.ts";
 import { Callers } from "./callers.ts";
-import { ClusterDefinition, type Host, type JoinRequest, type JoinResponse, type RemovedLeases } from "./cluster.ts";
+import { ClusterDefinition, type Host, type JoinRequest, type JoinResponse } from "./cluster.ts";
 import { ClusterAuthority } from "./cluster-authority.ts";
 import { type ClusterFiles, clusterFiles, readClusterFile } from "./cluster-files.ts";
 import { JoinGuard } from "./join-guard.ts";
@@ -21,10 +21,11 @@ import { formatToken, isTokenId } from "./join-token.ts";
 import { keyPin, readCertificate } from "./keys.ts";
 import { MemberBook } from "./member-book.ts";
 import type { HostRecord } from "./member-file.ts";
+import { MemberRemoval } from "./member-removal.ts";
 import { hostNameRule, isValidHostName } from "./names.ts";
 import { clockWarning, ensureOwnCertificates } from "./own-certificates.ts";
-import { removeLeases } from "./remove-leases.ts";
 import { serverNames } from "./server-names.ts";
+import { TellOnce } from "./tell-once.ts";
 
 const { methods } = ClusterDefinition;
 const pathOf = (name: string) => `/${ClusterDefinition.fullName}/${name}`;
@@ -32,8 +33,6 @@ const openPaths = new Set([pathOf(methods.join.name), `/${HEALTH_SERVICE}/Check`
 const hostPaths = new Set([pathOf(methods.renew.name), pathOf(methods.leave.name)]);
 const clusterPaths = `/${ClusterDefinition.fullName}/`;
 const MAX_JOIN_BYTES = 8 * 1024;
-const LEAVING_MS = 5_000;
-const TELL_AGAIN_MS = 86_400_000;
 
 export class ClusterService implements StoreExtension {
   readonly #files: ClusterFiles;
@@ -42,13 +41,15 @@ export class ClusterService implements StoreExtension {
   readonly #guard = new JoinGuard();
   readonly #onFailure: (error: unknown) => void;
   #authority: Promise<ClusterAuthority> | undefined;
-  #told: { readonly text: string; readonly atMs: number } | undefined;
+  readonly #trouble: TellOnce;
+  #removal: MemberRemoval | undefined;
 
   private constructor(files: ClusterFiles, book: MemberBook, onFailure: (error: unknown) => void) {
     this.#files = files;
     this.#book = book;
     this.#callers = new Callers(book);
     this.#onFailure = onFailure;
+    this.#trouble = new TellOnce(onFailure);
   }
 
   /**
@@ -89,23 +90,14 @@ export class ClusterService implements StoreExtension {
         this.#callers.addAdministrator(readCertificate(readClusterFile(adminCertificate), adminCertificate));
       }
       const warning = clockWarning(this.#files, nowMs);
-      this.#tellOnce(warning === undefined ? undefined : new FlannelError("FILE_FAILED", warning));
+      this.#trouble.tell(warning === undefined ? undefined : new FlannelError("FILE_FAILED", warning));
     } catch (error) {
       // Some may have been written before.
       this.#authority = undefined;
-      this.#tellOnce(new FlannelError("FILE_FAILED", "the store's certificates cannot be renewed", { cause: error }));
+      this.#trouble.tell(
+        new FlannelError("FILE_FAILED", "the store's certificates cannot be renewed", { cause: error }),
+      );
     }
-  }
-
-  /** Not with every look: when it changes, and once a day. */
-  #tellOnce(trouble: FlannelError | undefined): void {
-    const [told, nowMs] = [this.#told, performance.now()];
-    this.#told = undefined;
-    if (trouble === undefined) return;
-    const text = describeError(trouble);
-    const isNews = told?.text !== text || nowMs - told.atMs >= TELL_AGAIN_MS;
-    this.#told = isNews ? { text, atMs: nowMs } : told;
-    if (isNews) this.#onFailure(trouble);
   }
 
   authorize(path: string, ends: Ends): Caller | undefined {
@@ -126,8 +118,20 @@ export class ClusterService implements StoreExtension {
     return this.#callers.isKnown(certificate);
   }
 
+  /** Begins to delete what is left of removed hosts, when the store serves; call it again and again. */
+  finishRemovals(): void {
+    this.#removal?.finish().catch(this.#onFailure);
+  }
+
   methods(host: ExtensionHost): readonly MethodEntry[] {
     const service = ClusterDefinition;
+    const removal = new MemberRemoval({
+      book: this.#book,
+      store: host.store,
+      cutOff: ({ keyPin: pin }) => host.closeConnections((certificate) => this.#callers.keyPinOf(certificate) === pin),
+      onFailure: this.#onFailure,
+    });
+    this.#removal = removal;
     return [
       unary(
         service,
@@ -143,7 +147,7 @@ export class ClusterService implements StoreExtension {
       unary(
         service,
         methods.leave,
-        answered(async (_, context) => this.#leave(this.#hostOf(context), host)),
+        answered(async (_, context) => ({ removed: await removal.leave(this.#hostOf(context)) })),
       ),
       unary(
         service,
@@ -160,10 +164,7 @@ export class ClusterService implements StoreExtension {
       unary(
         service,
         methods.removeHost,
-        answered(async ({ name }) => {
-          const removed = await this.#remove(name, host);
-          return { removed };
-        }),
+        answered(async ({ name }) => ({ removed: await removal.remove(name) })),
       ),
     ];
   }
@@ -208,38 +209,11 @@ export class ClusterService implements StoreExtension {
     return { certificate: issued.pem, caCertificate: readClusterFile(this.#files.caCertificate) };
   }
 
-  async #leave(host: HostRecord, extensionHost: ExtensionHost) {
-    const removed = await this.#withoutMember(host.name, extensionHost);
-    // The answer goes out on one of the connections that end, and is lost when that is reset before it was read: who has
-    // it closes. No call is let in on any of them meanwhile.
-    const timer = setTimeout(() => this.#cutOff(host, extensionHost), LEAVING_MS);
-    timer.unref();
-    return { removed };
-  }
-
-  async #remove(name: string, extensionHost: ExtensionHost): Promise<RemovedLeases> {
-    return await this.#withoutMember(name, extensionHost, (host) => this.#cutOff(host, extensionHost));
-  }
-
-  /** In this order: once it is no member no call of it is accepted, so that none writes a lease after they are gone. */
-  async #withoutMember(
-    name: string,
-    { store }: ExtensionHost,
-    cutOff: (host: HostRecord) => void = () => undefined,
-  ): Promise<RemovedLeases> {
-    const host = this.#book.remove(name);
-    cutOff(host);
-    return await removeLeases(store, this.#book.facts, host, this.#book.hosts);
-  }
-
-  #cutOff(host: HostRecord, { closeConnections }: ExtensionHost): void {
-    closeConnections((certificate) => this.#callers.keyPinOf(certificate) === host.keyPin);
-  }
-
   #createToken(ttlSeconds: bigint) {
-    const { id, secret, expiresAtMs } = this.#book.createToken(Number(ttlSeconds) * 1_000, Date.now());
     const { serverCertificate } = this.#files;
+    // First what can fail without a trace: a token that nobody was told could not be used.
     const pin = keyPin(readCertificate(readClusterFile(serverCertificate), serverCertificate).publicKey);
+    const { id, secret, expiresAtMs } = this.#book.createToken(Number(ttlSeconds) * 1_000, Date.now());
     const { addresses, port } = this.#book.facts;
     const joinAddress = hostAndPort(addresses[0] ?? "", port);
     return { token: formatToken({ id, secret, pin }), id, expiresAtMs: BigInt(expiresAtMs), joinAddress };
@@ -266,12 +240,14 @@ export class ClusterService implements StoreExtension {
 
   #listHosts(host: ExtensionHost): Host[] {
     const connected = new Set(host.connectedCertificates().map((certificate) => this.#callers.keyPinOf(certificate)));
-    return this.#book.hosts.map(({ name, keyPin: pin, joinedAtMs, certificates, addresses }) => ({
+    const { hosts, leaving } = this.#book;
+    return [...hosts, ...leaving].map(({ name, keyPin: pin, joinedAtMs, certificates, addresses }, index) => ({
       name,
       joinedAtMs: BigInt(joinedAtMs),
       certificateEndsAtMs: BigInt(certificates[0]?.endsAtMs ?? 0),
       addresses: [...addresses],
       isConnected: connected.has(pin),
+      isLeaving: index >= hosts.length,
     }));
   }
 

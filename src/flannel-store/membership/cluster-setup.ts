@@ -61,8 +61,8 @@ export interface CreatedToken {
 
 export function createFirstToken(directory: string, ttlSeconds: number): CreatedToken {
   const files = clusterFiles(directory);
-  const { id, secret, expiresAtMs } = MemberBook.open(files).createToken(ttlSeconds * 1_000, Date.now());
   const server = readCertificate(readClusterFile(files.serverCertificate), files.serverCertificate);
+  const { id, secret, expiresAtMs } = MemberBook.open(files).createToken(ttlSeconds * 1_000, Date.now());
   return { id, text: formatToken({ id, secret, pin: keyPin(server.publicKey) }), expiresAt: new Date(expiresAtMs) };
 }
 

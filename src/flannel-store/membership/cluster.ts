@@ -98,6 +98,8 @@ export interface Host {
   /** Where it has called from, new ones first. */
   addresses: string[];
   isConnected: boolean;
+  /** It is no member any more; its leases are still to be deleted. */
+  isLeaving: boolean;
 }
 
 export interface RemoveHostRequest {
@@ -113,6 +115,8 @@ export interface RemovedLeases {
   leases: string[];
   /** Addresses that other hosts have called from too: the leases that announce them were left alone. */
   sharedAddresses: string[];
+  /** Why the leases of a host that left could not be deleted yet: the store tries again. Empty: they are. */
+  pendingReason: string;
 }
 
 function createBaseJoinRequest(): JoinRequest {
@@ -1079,7 +1083,7 @@ export const ListHostsResponse: MessageFns<ListHostsResponse> = {
 };
 
 function createBaseHost(): Host {
-  return { name: "", joinedAtMs: 0n, certificateEndsAtMs: 0n, addresses: [], isConnected: false };
+  return { name: "", joinedAtMs: 0n, certificateEndsAtMs: 0n, addresses: [], isConnected: false, isLeaving: false };
 }
 
 export const Host: MessageFns<Host> = {
@@ -1104,6 +1108,9 @@ export const Host: MessageFns<Host> = {
     }
     if (message.isConnected !== false) {
       writer.uint32(40).bool(message.isConnected);
+    }
+    if (message.isLeaving !== false) {
+      writer.uint32(48).bool(message.isLeaving);
     }
     return writer;
   },
@@ -1161,6 +1168,14 @@ export const Host: MessageFns<Host> = {
             message.isConnected = reader.bool();
             continue;
           }
+          case 6: {
+            if (tag !== 48) {
+              break;
+            }
+
+            message.isLeaving = reader.bool();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -1187,6 +1202,7 @@ export const Host: MessageFns<Host> = {
       : 0n;
     message.addresses = object.addresses?.map((e) => e) || [];
     message.isConnected = object.isConnected ?? false;
+    message.isLeaving = object.isLeaving ?? false;
     return message;
   },
 };
@@ -1304,7 +1320,7 @@ export const RemoveHostResponse: MessageFns<RemoveHostResponse> = {
 };
 
 function createBaseRemovedLeases(): RemovedLeases {
-  return { leases: [], sharedAddresses: [] };
+  return { leases: [], sharedAddresses: [], pendingReason: "" };
 }
 
 export const RemovedLeases: MessageFns<RemovedLeases> = {
@@ -1314,6 +1330,9 @@ export const RemovedLeases: MessageFns<RemovedLeases> = {
     }
     for (const v of message.sharedAddresses) {
       writer.uint32(18).string(v!);
+    }
+    if (message.pendingReason !== "") {
+      writer.uint32(26).string(message.pendingReason);
     }
     return writer;
   },
@@ -1347,6 +1366,14 @@ export const RemovedLeases: MessageFns<RemovedLeases> = {
             message.sharedAddresses.push(reader.string());
             continue;
           }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.pendingReason = reader.string();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -1366,6 +1393,7 @@ export const RemovedLeases: MessageFns<RemovedLeases> = {
     const message = createBaseRemovedLeases();
     message.leases = object.leases?.map((e) => e) || [];
     message.sharedAddresses = object.sharedAddresses?.map((e) => e) || [];
+    message.pendingReason = object.pendingReason ?? "";
     return message;
   },
 };

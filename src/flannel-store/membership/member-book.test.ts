@@ -91,10 +91,31 @@ describe("MemberBook", () => {
     expect(book.findBySerial("S0", "k1")?.name).toBe("h1");
   });
 
+  it("keeps a removed host as leaving until it is forgotten or the same key comes back", () => {
+    const book = MemberBook.create(files(), facts);
+    const names = () => MemberBook.open(files()).leaving.map(({ name, keyPin }) => `${name} ${keyPin}`);
+    for (const name of ["a", "b"]) book.admit({ hostName: name, keyPin: `${name}1` }, 0, issued(`S${name}`));
+    book.remove("a");
+    expect(codeOf(() => book.remove("a"))).toBe("");
+    expect(codeOf(() => book.remove("c"))).toBe("CLUSTER_NOT_FOUND");
+    // Another host of its name, which is removed, too.
+    book.admit({ hostName: "a", keyPin: "a2" }, 0, issued("S2"));
+    expect(book.remove("a").map(({ keyPin }) => keyPin)).toEqual(["a1", "a2"]);
+    book.remove("b");
+    expect(names()).toEqual(["a a1", "a a2", "b b1"]);
+    book.admit({ hostName: "b", keyPin: "b1" }, 0, issued("S3"));
+    expect(names()).toEqual(["a a1", "a a2"]);
+    for (const host of book.leaving) book.forget(host);
+    expect(codeOf(() => book.remove("a"))).toBe("CLUSTER_NOT_FOUND");
+    // As versions write it that know nothing of it.
+    expect(readFileSync(files().members, "utf8")).not.toContain("leaving");
+  });
+
   it("gives no certificate to a host that was removed meanwhile, nor to its namesake", () => {
     const book = MemberBook.create(files(), facts);
     book.admit({ hostName: "h1", keyPin: "k1" }, 0, issued("S1"));
-    const removed = book.remove("h1");
+    const [removed] = book.remove("h1");
+    if (removed === undefined) throw new Error("no host");
     expect(codeOf(() => book.addCertificate(removed, issued("S2"), "S1"))).toBe("CLUSTER_NOT_FOUND");
     book.admit({ hostName: "h1", keyPin: "k2" }, 0, issued("S3"));
     expect(codeOf(() => book.addCertificate(removed, issued("S2"), "S1"))).toBe("CLUSTER_NOT_FOUND");

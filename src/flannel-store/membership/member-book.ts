@@ -62,6 +62,11 @@ export class MemberBook {
     return this.#content.hosts;
   }
 
+  /** No members any more, whose leases are still to be deleted. */
+  get leaving(): readonly HostRecord[] {
+    return this.#content.leaving ?? [];
+  }
+
   get tokens(): readonly TokenRecord[] {
     return this.#content.tokens;
   }
@@ -117,13 +122,13 @@ export class MemberBook {
     const issued = issue();
     const usedBy = token.usedBy ?? { hostName, keyPin, atMs: nowMs };
     const tokens = this.#content.tokens.map((other) => (other.id === token.id ? { ...other, usedBy } : other));
-    this.#commit({ tokens, hosts: this.#hostsWith(attempt, known, issued, nowMs) });
+    this.#commit({ tokens, ...this.#membersWith(attempt, known, issued, nowMs) });
     return issued;
   }
 
   /** Takes a host in without a token. Throws `CLUSTER_CONFLICT`. */
   admit(host: Omit<JoinAttempt, "tokenId" | "secret">, nowMs: number, issued: IssuedCertificate): void {
-    this.#commit({ hosts: this.#hostsWith(host, this.#hostFor(host), issued, nowMs) });
+    this.#commit(this.#membersWith(host, this.#hostFor(host), issued, nowMs));
   }
 
   /**
@@ -136,15 +141,30 @@ export class MemberBook {
     this.#replaceHost(withCertificate(host, issued, shownSerialNumber));
   }
 
-  /** The host is no member any more, nor may the tokens it joined with take it in again. Throws `CLUSTER_NOT_FOUND`. */
-  remove(name: string): HostRecord {
+  /**
+   * The host is no member any more, nor may the tokens it joined with take it in again. It is leaving until `forget`. Gives
+   * all of that name that are leaving; so it may be repeated until then. Throws `CLUSTER_NOT_FOUND`.
+   */
+  remove(name: string): readonly HostRecord[] {
     const host = this.#content.hosts.find((candidate) => candidate.name === name);
-    if (host === undefined) throw noSuchHost(name);
-    this.#commit({
-      hosts: this.#content.hosts.filter((other) => other !== host),
-      tokens: this.#content.tokens.filter(({ usedBy }) => usedBy?.keyPin !== host.keyPin && usedBy?.hostName !== name),
-    });
-    return host;
+    if (host !== undefined) {
+      this.#commit({
+        hosts: this.#content.hosts.filter((other) => other !== host),
+        tokens: this.#content.tokens.filter(
+          ({ usedBy }) => usedBy?.keyPin !== host.keyPin && usedBy?.hostName !== name,
+        ),
+        leaving: [...this.leaving, host],
+      });
+    }
+    const leaving = this.leaving.filter((candidate) => candidate.name === name);
+    if (leaving.length === 0) throw noSuchHost(name);
+    return leaving;
+  }
+
+  /** Nothing of this host is left to be deleted. */
+  forget({ keyPin }: HostRecord): void {
+    const rest = this.leaving.filter((other) => other.keyPin !== keyPin);
+    if (rest.length < this.leaving.length) this.#commit({ leaving: rest });
   }
 
   /** Remembers where a host calls from. */
@@ -191,21 +211,24 @@ export class MemberBook {
       throw new FlannelError(
         "CLUSTER_CONFLICT",
         `this host's key belongs to host ${namesake.name} of this cluster: join with --name ${namesake.name}, or run flannelctl leave first`,
+        { details: { ownName: namesake.name } },
       );
     }
     return known;
   }
 
-  #hostsWith(
+  /** Who comes back before its leases were deleted keeps them. */
+  #membersWith(
     { hostName, keyPin, address }: Pick<JoinAttempt, "hostName" | "keyPin" | "address">,
     known: HostRecord | undefined,
     issued: IssuedCertificate,
     nowMs: number,
-  ): HostRecord[] {
+  ): Pick<MemberFile, "hosts" | "leaving"> {
     const host = known ?? { name: hostName, keyPin, joinedAtMs: nowMs, certificates: [], addresses: [] };
     const addresses = address === undefined ? host.addresses : withAddress(host.addresses, address);
     const joined = withCertificate({ ...host, addresses }, issued);
-    return [...this.#content.hosts.filter(({ name }) => name !== hostName), joined];
+    const hosts = [...this.#content.hosts.filter(({ name }) => name !== hostName), joined];
+    return { hosts, leaving: this.leaving.filter((other) => other.keyPin !== keyPin) };
   }
 
   #replaceHost(host: HostRecord): void {
@@ -221,7 +244,8 @@ export class MemberBook {
   }
 
   #commit(change: Partial<MemberFile>): void {
-    const content = { ...this.#content, ...change };
+    const { leaving = [], ...members } = { ...this.#content, ...change };
+    const content: MemberFile = leaving.length === 0 ? members : { ...members, leaving };
     writeSecretFile(this.#path, `${JSON.stringify({ format: "flannel-cluster/1", ...content }, undefined, 1)}\n`);
     this.#content = content;
     this.#index();

@@ -39,6 +39,7 @@ const fileSchema = z.strictObject({
   facts: factsSchema,
   hosts: z.array(hostSchema),
   tokens: z.array(tokenSchema),
+  leaving: z.array(hostSchema).exactOptional(),
 });
 
 export type HostRecord = z.infer<typeof hostSchema>;
@@ -49,6 +50,8 @@ export interface MemberFile {
   readonly facts: ClusterFacts;
   readonly hosts: readonly HostRecord[];
   readonly tokens: readonly TokenRecord[];
+  /** No members any more; their leases are still to be deleted. Missing when there are none: earlier versions refuse it. */
+  readonly leaving?: readonly HostRecord[];
 }
 
 /** `path` is named in errors. Throws `CONFIG_INVALID`. */

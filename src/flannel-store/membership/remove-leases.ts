@@ -32,7 +32,7 @@ export async function removeLeases(
     for (const { key } of found) writer.deleteKey(key);
     return { leases: found.map(({ record }) => record.key) };
   });
-  return { leases, sharedAddresses: seen.filter((address) => taken.has(address)) };
+  return { leases, sharedAddresses: seen.filter((address) => taken.has(address)), pendingReason: "" };
 }
 
 /** One who calls over loopback is on the store's own host, which the others know by its addresses. */

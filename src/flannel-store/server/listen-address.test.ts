@@ -2,7 +2,7 @@ import fc from "fast-check";
 import { expect, it } from "vitest";
 import { propertyRuns } from "../../../test/support/fuzz.ts";
 import { FlannelError } from "../../errors.ts";
-import { isLoopback, parseListenAddress } from "./listen-address.ts";
+import { isLoopback, parseListenAddress, parseListenTarget } from "./listen-address.ts";
 
 it.each([
   ["127.0.0.1:2379", "127.0.0.1", 2379, true],
@@ -25,6 +25,14 @@ it.each(["", "127.0.0.1", ":2379", "::1:2379", "127.0.0.1:65536", "a b:1", "http
     expect(() => parseListenAddress(text)).toThrow("must be HOST:PORT");
   },
 );
+
+it("takes a socket by its whole path", () => {
+  expect(parseListenTarget("unix:///run/flannel store.sock")).toEqual({ path: "/run/flannel store.sock" });
+  expect(parseListenTarget("[::1]:2379")).toEqual({ host: "::1", port: 2379 });
+  for (const text of ["unix://", "unix://store.sock", "unix:///a\n", `unix:///${"a".repeat(107)}`]) {
+    expect(() => parseListenTarget(text)).toThrow("whole path, of at most 107 bytes");
+  }
+});
 
 it("meets any text with an address or a refusal", () => {
   fc.assert(

@@ -9,14 +9,14 @@ import { GrpcServer, type GrpcServerOptions } from "../grpc/grpc-server.ts";
 import { MemoryBudget } from "../grpc/memory-budget.ts";
 import { Access } from "./access.ts";
 import { EmbeddedStore } from "./embedded-store.ts";
-import type { ListenAddress } from "./listen-address.ts";
+import type { ListenTarget } from "./listen-address.ts";
 import { HEALTH_SERVICE, storeMethods } from "./services.ts";
 import type { WatchStream } from "./watch-stream.ts";
 
 export interface StoreServerOptions {
   /** Locked by the caller. */
   readonly directory: string;
-  readonly listen: readonly ListenAddress[];
+  readonly listen: readonly ListenTarget[];
   readonly tls?: NonNullable<GrpcServerOptions["tls"]>;
   readonly users?: ReadonlyMap<string, string>;
   /** Decides who may call what, instead of certificates alone and users, and serves methods of its own. */
@@ -85,12 +85,14 @@ export class StoreServer implements AsyncDisposable {
     }
   }
 
-  /** `http://127.0.0.1:2379` and so on, in the order given. */
+  /** `http://127.0.0.1:2379`, `unix:///run/flannel-store.sock` and so on, in the order given. */
   get urls(): string[] {
-    const scheme = this.#options.tls === undefined ? "http" : "https";
-    return this.#options.listen.map(({ host }, index) => {
+    const ending = this.#options.tls === undefined ? "" : "s";
+    return this.#options.listen.map((target, index) => {
+      if ("path" in target) return `unix${ending}://${target.path}`;
+      const { host } = target;
       const shown = host.includes(":") ? `[${host}]` : host;
-      return `${scheme}://${shown}:${this.#servers[index]?.port ?? 0}`;
+      return `http${ending}://${shown}:${this.#servers[index]?.port ?? 0}`;
     });
   }
 
@@ -127,8 +129,8 @@ export class StoreServer implements AsyncDisposable {
     });
     const room = new ConnectionRoom(MAX_CONNECTIONS, this.#budget);
     const added = extension?.methods(this.#extensionHost()) ?? [];
-    for (const { host, port } of listen) {
-      const server = await GrpcServer.listen(host, port, {
+    for (const target of listen) {
+      const server = await GrpcServer.listen(target, {
         ...(tls !== undefined && { tls }),
         methods: new Map([...methods, ...added]),
         ...(extension !== undefined && { isKnown: (certificate) => extension.isKnown(certificate) }),

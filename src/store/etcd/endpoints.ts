@@ -3,6 +3,7 @@
 // where upstream flannel leaves them out silently.
 import { FlannelError } from "../../errors.ts";
 import { tryParseAddress } from "../../ip/address.ts";
+import { MAX_SOCKET_PATH_BYTES } from "../../sys/socket-file.ts";
 
 export const defaultEtcdEndpoints = "http://127.0.0.1:4001,http://127.0.0.1:2379";
 
@@ -37,8 +38,6 @@ const unusedFiles =
   "--etcd-endpoints: the endpoints say http://, so the connection is not encrypted and the certificate files that are " +
   "given are not used: use https://, or leave the files out";
 const DEFAULT_PORT = 2379;
-/** sun_path of a Unix socket address, without its final NUL. */
-const MAX_SOCKET_PATH_BYTES = 107;
 
 /**
  * Parses a comma-separated list, whose end may be a comma: `http://`, `https://`, `unix://`, `unixs://` or no scheme (encrypted exactly when

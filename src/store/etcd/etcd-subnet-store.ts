@@ -2,8 +2,9 @@
 import { revisionNumber } from "../../etcd-api/etcd-lease.ts";
 import { singleKey } from "../../etcd-api/key-space.ts";
 import type { Address } from "../../ip/address.ts";
+import { bufferedChanges } from "../../lease/buffered-changes.ts";
 import type { Lease, LeaseAttributes, LeaseChange, OwnLease, Revision } from "../../lease/lease.ts";
-import { LeaseChangeBuffer } from "../../lease/lease-change-buffer.ts";
+import type { LeaseChangeBuffer } from "../../lease/lease-change-buffer.ts";
 import { ResolvedHosts } from "../../sys/resolved-hosts.ts";
 import type { LeaseRequest, NetworkConfigDocument, StoreCertificates, SubnetStore } from "../subnet-store.ts";
 import { type AcquiredLease, acquireLease } from "./acquire-lease.ts";
@@ -117,29 +118,16 @@ export class EtcdSubnetStore implements SubnetStore {
     return listLeases(this.#directory, signal);
   }
 
-  async *watch(signal: AbortSignal): AsyncGenerator<LeaseChange, void, undefined> {
-    const left = new AbortController();
-    const inner = AbortSignal.any([signal, left.signal]);
-    const buffer = new LeaseChangeBuffer();
-    const following = followLeases({
-      directory: this.#directory,
-      buffer,
-      takeKnown: () => this.#takeKnown(),
-      auditTimings: this.#auditTimings,
-      signal: inner,
-    }).finally(() => left.abort());
-    // A failure is reported below, which may be later than Node would wait for.
-    following.catch(() => undefined);
-    try {
-      for (;;) {
-        const change = await buffer.take(inner);
-        if (change === undefined) return;
-        yield change;
-      }
-    } finally {
-      left.abort();
-      await following;
-    }
+  watch(signal: AbortSignal): AsyncGenerator<LeaseChange, void, undefined> {
+    const fill = (buffer: LeaseChangeBuffer, inner: AbortSignal) =>
+      followLeases({
+        directory: this.#directory,
+        buffer,
+        takeKnown: () => this.#takeKnown(),
+        auditTimings: this.#auditTimings,
+        signal: inner,
+      });
+    return bufferedChanges(fill, signal);
   }
 
   reconnect(): void {

@@ -6,16 +6,16 @@ import { ApiClient } from "../../kube-api/api-client.ts";
 import { hasHttpStatus } from "../../kube-api/api-errors.ts";
 import { memberOf, textOf } from "../../kube-api/json-record.ts";
 import { openAccess } from "../../kube-api/open-access.ts";
-import { listAll } from "../../kube-api/watch-objects.ts";
 import type { Lease } from "../../lease/lease.ts";
 import type { LeaseAdministration, ReleaseOutcome } from "../lease-administration.ts";
 import type { KubernetesStoreOptions } from "../store-options.ts";
 import type { NetworkConfigDocument } from "../subnet-store.ts";
 import { KubernetesRevision } from "./kubernetes-revision.ts";
+import { listNodeLeases } from "./list-node-leases.ts";
 import { NetConfigFile } from "./net-config-file.ts";
 import { removalPatch } from "./node-annotations.ts";
 import { annotationNamesOf, NodeApi } from "./node-api.ts";
-import { readNodeLease, uidOf } from "./node-lease.ts";
+import { uidOf } from "./node-lease.ts";
 
 /** Where upstream's manifest and ours put the configuration. */
 const CONFIG_MAP = { namespace: "kube-flannel", name: "kube-flannel-cfg", key: "net-conf.json" } as const;
@@ -82,12 +82,8 @@ export class KubernetesAdministration implements LeaseAdministration {
     );
   }
 
-  async list(signal: AbortSignal): Promise<readonly Lease[]> {
-    const { objects } = await listAll(this.#api.client, this.#api.target(), signal);
-    return objects.flatMap((record) => {
-      const read = readNodeLease(this.#api.names, record);
-      return read === "unmanaged" || "reason" in read ? [] : [read.lease];
-    });
+  list(signal: AbortSignal): Promise<readonly Lease[]> {
+    return listNodeLeases(this.#api, signal);
   }
 
   /** A podCIDR is its Node's for as long as that exists. */

@@ -5,15 +5,10 @@ import type { Address } from "../../ip/address.ts";
 import type { ApiAccess } from "../../kube-api/api-access.ts";
 import { ApiClient } from "../../kube-api/api-client.ts";
 import { openAccess } from "../../kube-api/open-access.ts";
-import {
-  listAll,
-  usualWatchTimings,
-  type WatchNews,
-  type WatchTimings,
-  watchObjects,
-} from "../../kube-api/watch-objects.ts";
+import { usualWatchTimings, type WatchNews, type WatchTimings, watchObjects } from "../../kube-api/watch-objects.ts";
+import { bufferedChanges } from "../../lease/buffered-changes.ts";
 import type { Lease, LeaseAttributes, LeaseChange, OwnLease, Revision } from "../../lease/lease.ts";
-import { LeaseChangeBuffer } from "../../lease/lease-change-buffer.ts";
+import type { LeaseChangeBuffer } from "../../lease/lease-change-buffer.ts";
 import { ResolvedHosts } from "../../sys/resolved-hosts.ts";
 import type { Logger } from "../../telemetry/logger.ts";
 import type { KubernetesStoreOptions } from "../store-options.ts";
@@ -26,6 +21,7 @@ import type {
   SubnetStore,
 } from "../subnet-store.ts";
 import { KubernetesRevision } from "./kubernetes-revision.ts";
+import { listNodeLeases } from "./list-node-leases.ts";
 import { NetConfigFile } from "./net-config-file.ts";
 import { annotationNamesOf, NodeApi } from "./node-api.ts";
 import { readNodeLease } from "./node-lease.ts";
@@ -115,31 +111,12 @@ export class KubernetesSubnetStore implements SubnetStore {
     return this.#own.renew(lease, attributes, signal);
   }
 
-  async list(signal: AbortSignal): Promise<readonly Lease[]> {
-    const { objects } = await listAll(this.#api.client, this.#api.target(), signal);
-    return objects.flatMap((record) => {
-      const read = readNodeLease(this.#api.names, record);
-      return read === "unmanaged" || "reason" in read ? [] : [read.lease];
-    });
+  list(signal: AbortSignal): Promise<readonly Lease[]> {
+    return listNodeLeases(this.#api, signal);
   }
 
-  async *watch(signal: AbortSignal): AsyncGenerator<LeaseChange, void, undefined> {
-    const left = new AbortController();
-    const inner = AbortSignal.any([signal, left.signal]);
-    const buffer = new LeaseChangeBuffer();
-    const filling = this.#fill(buffer, inner).finally(() => left.abort());
-    // A failure is reported below, which may be later than Node would wait for.
-    filling.catch(() => undefined);
-    try {
-      for (;;) {
-        const change = await buffer.take(inner);
-        if (change === undefined) return;
-        yield change;
-      }
-    } finally {
-      left.abort();
-      await filling;
-    }
+  watch(signal: AbortSignal): AsyncGenerator<LeaseChange, void, undefined> {
+    return bufferedChanges((buffer, inner) => this.#fill(buffer, inner), signal);
   }
 
   reconnect(): void {

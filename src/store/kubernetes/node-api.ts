@@ -43,6 +43,8 @@ export class NodeApi {
     return {
       path: "/api/v1/nodes",
       resource: "nodes",
+      // Nine tenths of a Node.
+      unread: ["images", "managedFields"],
       read: this.#read,
       ...(fieldSelector !== undefined && { fieldSelector }),
     };

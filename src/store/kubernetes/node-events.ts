@@ -6,6 +6,10 @@ import { timestamp } from "./node-api.ts";
 
 /** The same is not told again within this time. */
 const REPEAT_MS = 3_600_000;
+/** Between two warnings, whether they were told or not: their words may change at every look. */
+const PAUSE_MS = 10_000;
+/** After a refusal: the right may be granted, or the token renewed, while the agent runs. */
+const REFUSED_PAUSE_MS = 600_000;
 /** Kubernetes refuses longer messages. */
 const MAX_MESSAGE_LENGTH = 1_000;
 
@@ -17,18 +21,24 @@ export interface NodeEvent {
 
 export class NodeEvents {
   readonly #client: ApiClient;
-  #isForbidden = false;
-  #last: { readonly text: string; readonly atMs: number } = { text: "", atMs: 0 };
+  readonly #now: () => number;
+  #refusedUntilMs = Number.NEGATIVE_INFINITY;
+  #nextWarningAtMs = Number.NEGATIVE_INFINITY;
+  #last: { readonly text: string; readonly atMs: number } | undefined;
 
-  constructor(client: ApiClient) {
+  constructor(client: ApiClient, now: () => number = () => performance.now()) {
     this.#client = client;
+    this.#now = now;
   }
 
-  /** What cannot be told is not. */
+  /** To be called again and again with what is true: what could not be told is told later, if it is still true. */
   tell(node: string, { type, reason, message }: NodeEvent, signal: AbortSignal): void {
-    const [text, nowMs] = [`${reason} ${message}`, performance.now()];
-    if (this.#isForbidden || (this.#last.text === text && nowMs - this.#last.atMs < REPEAT_MS)) return;
-    this.#last = { text, atMs: nowMs };
+    const [text, nowMs] = [`${reason} ${message}`, this.#now()];
+    if (nowMs < this.#refusedUntilMs || (type === "Warning" && nowMs < this.#nextWarningAtMs)) return;
+    if (this.#last?.text === text && nowMs - this.#last.atMs < REPEAT_MS) return;
+    const last = { text, atMs: nowMs };
+    this.#last = last;
+    this.#nextWarningAtMs = nowMs + PAUSE_MS;
     const at = timestamp();
     const body = {
       apiVersion: "v1",
@@ -43,7 +53,8 @@ export class NodeEvents {
     const subject = { operation: "create an Event", verb: "create", resource: "events" } as const;
     const path = "/api/v1/namespaces/default/events";
     this.#client.call({ ...subject, method: "POST", path, body }, signal).catch((error: unknown) => {
-      this.#isForbidden = hasHttpStatus(error, 401, 403);
+      if (hasHttpStatus(error, 401, 403)) this.#refusedUntilMs = this.#now() + REFUSED_PAUSE_MS;
+      if (this.#last === last) this.#last = undefined;
     });
   }
 }

@@ -1,6 +1,7 @@
 // Tells Kubernetes how this host's network is: the condition of its Node, and Events about what stands in the way.
 import { describeError, isCancelled } from "../../errors.ts";
 import type { Logger } from "../../telemetry/logger.ts";
+import { oneLine } from "../../terminal/foreign-text.ts";
 import type { HostStateNews } from "../subnet-store.ts";
 import { type NodeApi, timestamp } from "./node-api.ts";
 import { ConditionPlan, newCondition, type WantedCondition } from "./node-condition.ts";
@@ -108,6 +109,7 @@ function wantedCondition(news: HostStateNews): WantedCondition {
 }
 
 function messageOf({ reasons }: HostStateNews): string {
-  const text = reasons.join("; ");
+  // kubectl shows it as it is.
+  const text = oneLine(reasons.join("; "));
   return text.length > MAX_MESSAGE_LENGTH ? `${text.slice(0, MAX_MESSAGE_LENGTH - 3)}...` : text;
 }

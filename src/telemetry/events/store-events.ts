@@ -142,6 +142,10 @@ export const storeEvents = {
     "The flags for the store contradict each other: certificate files are given, but the endpoints are plain `http://`.",
     "Use `https://` endpoints, or leave the files out.",
   ),
+  "store.open-to-users": warn(
+    "The flag `--store-listen` serves the store of `--store=embedded` to every user of this host, who can change the network.",
+    "Leave the flag out; root reaches the store on its socket.",
+  ),
   "store.opened": info("The line says which store keeps the leases."),
   "store.restart-failed": error(
     "The agent cannot restart the store of `--store=embedded`; it retries.",

@@ -38,16 +38,33 @@ export async function removeFromHost(
 ): Promise<CleanupOutput> {
   const { signal } = invocation;
   const scope = await agent.scope();
+  const cniFiles = agent.cniFiles();
+  const failures: Failures = dryRun ? [] : stopAttaching(agent, cniFiles);
   using _claims = DeviceClaims.take(scope.devices, backends.deviceKeys);
   const host = await cleanUpHost(scope, { isDryRun: dryRun, logger: silentLogger, signal });
   const suffix = ruleSuffix(agent.network);
   const rules = await removeRules({ suffix, networks: scope.networks, isDryRun: dryRun });
-  const failures: Failures = [...host.failures, ...rules.failures].map(({ object, error }) => ({ object, error }));
+  failures.push(...[...host.failures, ...rules.failures].map(({ object, error }) => ({ object, error })));
   const released = release ? await releaseOwnLease(invocation, agent, dryRun, failures) : [];
-  const files = all && failures.length === 0 ? await agent.files() : [];
-  if (!dryRun) for (const file of files) rmSync(file, { force: true });
+  const rest = all && failures.length === 0 ? await agent.files() : [];
+  const files = [...cniFiles.filter((file) => !failures.some(({ object }) => object === file)), ...rest];
+  if (!dryRun) for (const file of rest) rmSync(file, { force: true });
   const removedObjects = [...host.removed, ...rules.removed];
   return { dryRun, removedObjects, releasedLeases: released, removedFiles: files, failures };
+}
+
+/** First: a pod that is attached from now on would have no network. */
+function stopAttaching(agent: AbsentAgent, cniFiles: readonly string[]): Failures {
+  const failures: Failures = [];
+  for (const file of cniFiles) {
+    try {
+      rmSync(file, { force: true });
+    } catch (error) {
+      failures.push({ object: file, error: describeError(error) });
+    }
+  }
+  agent.holdBack("flannel was removed from it (flannelctl cleanup)");
+  return failures;
 }
 
 /** A store that is away is a failure like others: the kernel is clean already, which has to be told. */

@@ -8,6 +8,7 @@ import { type ExitCode, exitCodes } from "../../../exit-codes.ts";
 import type { Prefix } from "../../../ip/address.ts";
 import { containsPrefix } from "../../../ip/prefix.ts";
 import type { Lease } from "../../../lease/lease.ts";
+import { printableDocument } from "../../../terminal/foreign-text.ts";
 import { count, formatPairs, type Paint } from "../../../terminal/text.ts";
 import { type Invocation, present, remark } from "../session/invocation.ts";
 import {
@@ -20,12 +21,12 @@ import {
 import { withStore } from "../session/open-store.ts";
 import { configImpact } from "./config-impact.ts";
 
-/** Prints the stored text as it is, so that it can be piped into an editor and back into `config set`. */
+/** Prints the stored text with its lines, so that it can be piped into an editor and back into `config set`. */
 export async function getConfig(invocation: Invocation): Promise<ExitCode> {
   const document = await withStore(invocation, (store) => store.networkConfig(invocation.signal));
   const output = { configText: document.text, revision: String(document.revision) };
   if (invocation.options.json) present(invocation, configGetOutputSchema, output, () => []);
-  else invocation.terminal.writeOut(document.text.endsWith("\n") ? document.text : `${document.text}\n`);
+  else invocation.terminal.writeOut(`${printableDocument(document.text).replace(/\n$/, "")}\n`);
   return exitCodes.ok;
 }
 

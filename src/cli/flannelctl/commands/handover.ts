@@ -1,8 +1,10 @@
 // `flannelctl handover`: makes routes and devices of this host such that upstream's flanneld can take it over.
+import { rmSync } from "node:fs";
 import { controlPaths } from "../../../agent/control/control-paths.ts";
 import { handoverSchema } from "../../../agent/control/control-protocol.ts";
 import { hasCode } from "../../../errors.ts";
 import { type ExitCode, exitCodes } from "../../../exit-codes.ts";
+import { attachHoldFile } from "../../../lease/subnet-env.ts";
 import { silentLogger } from "../../../telemetry/logger.ts";
 import { count } from "../../../terminal/text.ts";
 import { askAgent } from "../session/control-client.ts";
@@ -43,6 +45,7 @@ async function throughKernel({ options, signal }: Invocation): Promise<HandoverO
   const { AbsentAgent } = await import("../session/absent-agent.ts");
   const { handOverHost } = await import("../../../host/without-agent.ts");
   using agent = AbsentAgent.lockOut(options);
+  rmSync(attachHoldFile(options.subnetFile), { force: true });
   const done = await handOverHost(await agent.scope(), { logger: silentLogger, signal });
   const name = options.kubernetes?.annotationPrefix ?? options.etcd.prefix;
   return { networks: [{ name, ...done, releasedDevices: [...done.releasedDevices] }], through: "kernel" };

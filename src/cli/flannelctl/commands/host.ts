@@ -15,18 +15,18 @@ export async function listHosts(invocation: Invocation): Promise<ExitCode> {
   const output = { hosts: hosts.map(hostOutput) };
   present(invocation, hostListOutputSchema, output, (value) => {
     if (value.hosts.length === 0) return ["no hosts"];
-    const rows = value.hosts.map(({ name, connected, addresses, certificateEndsAt }) => [
+    const rows = value.hosts.map(({ name, connected, leaving, addresses, certificateEndsAt }) => [
       name,
-      connected ? "yes" : "no",
+      leaving ? "leaving" : connected ? "yes" : "no",
       addresses.join(" "),
-      formatEnd((Date.parse(certificateEndsAt) - nowMs) / 1_000),
+      leaving ? "revoked" : formatEnd((Date.parse(certificateEndsAt) - nowMs) / 1_000),
     ]);
     return formatTable(["HOST", "CONNECTED", "SEEN FROM", "CERTIFICATE EXPIRES"], rows);
   });
   return exitCodes.ok;
 }
 
-/** Cuts it off at once: certificates void, connections closed, leases deleted. */
+/** Cuts it off at once: certificates void, connections closed, leases deleted. To be repeated if that fails. */
 export async function removeHost(invocation: Invocation, name: string): Promise<ExitCode> {
   const { leases, sharedAddresses } = await openAdministrator(invocation).removeHost(name, invocation.signal);
   const output = { name, releasedLeases: [...leases], sharedAddresses: [...sharedAddresses] };
@@ -37,13 +37,14 @@ export async function removeHost(invocation: Invocation, name: string): Promise<
   return exitCodes.ok;
 }
 
-function hostOutput({ name, isConnected, addresses, joinedAtMs, certificateEndsAtMs }: Host): HostOutput {
+function hostOutput({ name, isConnected, isLeaving, addresses, joinedAtMs, certificateEndsAtMs }: Host): HostOutput {
   return {
     name,
     connected: isConnected,
     addresses: [...addresses],
     joinedAt: new Date(Number(joinedAtMs)).toISOString(),
     certificateEndsAt: new Date(Number(certificateEndsAtMs)).toISOString(),
+    leaving: isLeaving,
   };
 }
 

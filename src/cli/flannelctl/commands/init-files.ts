@@ -59,9 +59,12 @@ async function admit(paths: HostPaths, name: string): ReturnType<typeof admitFir
     return await admitFirstHost(paths.clusterDirectory, { name, csr });
   } catch (cause) {
     if (!hasCode(cause, "CLUSTER_CONFLICT")) throw cause;
+    const { ownName } = cause.details;
     const message =
-      `${paths.clusterDirectory} comes from another host, the member ${name}: give this host another ` +
-      `--name, then remove the old member with ${flannelctlOn(paths)} host remove ${name}`;
+      typeof ownName === "string"
+        ? `an earlier init admitted this host as ${ownName}: repeat the command with --name ${ownName}`
+        : `${paths.clusterDirectory} comes from another host, the member ${name}: give this host another ` +
+          `--name, then remove the old member with ${flannelctlOn(paths)} host remove ${name}`;
     throw new FlannelError(cause.code, message, { cause, tellsCause: true });
   }
 }

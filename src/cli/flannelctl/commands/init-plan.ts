@@ -61,10 +61,15 @@ export async function planInit(invocation: Invocation, given: InitOptions, syste
     services: {
       installation,
       paths,
-      agent: { endpoint: `https://127.0.0.1:${port}`, prefix: known?.etcdPrefix ?? etcd.prefix },
+      agent: { endpoint: agentEndpoint(port), prefix: known?.etcdPrefix ?? etcd.prefix },
       storeListen: listenAddresses(addresses, port),
     },
   };
+}
+
+/** Of the agent beside the store. */
+function agentEndpoint(port: number): string {
+  return `https://127.0.0.1:${port}`;
 }
 
 /** What an earlier `init` made to its end. Throws `CLUSTER_CONFLICT` on a host that joined another one's cluster. */
@@ -86,6 +91,9 @@ async function laterStep(
   systemd: boolean,
 ): Promise<InitPlan["step"]> {
   if (wanted.port !== known.port || wanted.addresses.join() !== known.addresses.join()) return "addresses";
+  // An earlier change was ended before the agent's file was written. Another host name there is somebody's own choice.
+  const agentUses = memberEndpoint(paths) ?? "";
+  if (agentUses !== agentEndpoint(wanted.port) && /^https:\/\/127\.0\.0\.1:\d+$/.test(agentUses)) return "addresses";
   if (systemd) {
     // An earlier change was ended half-way.
     const listen = unitListen(paths);

@@ -4,6 +4,7 @@ import { existsSync } from "node:fs";
 import { join } from "node:path";
 import { describeError, FlannelError, hasCode } from "../../../errors.ts";
 import { type ExitCode, exitCodes } from "../../../exit-codes.ts";
+import type { RemovedLeases } from "../../../flannel-store/membership/cluster.ts";
 import { ClusterClient } from "../../../flannel-store/membership/cluster-client.ts";
 import { clusterFiles } from "../../../flannel-store/membership/cluster-files.ts";
 import { removeIfEmpty } from "../../../sys/files.ts";
@@ -43,12 +44,14 @@ export async function leave(invocation: Invocation, { force, systemd }: LeaveOpt
   if (isClean) removeIfEmpty(paths.etcDirectory);
   if (hasUnit) await reloadUnits(invocation.signal);
   const { removedObjects, failures } = cleaned;
+  const pendingReason = released?.pendingReason ?? "";
   const output = {
     endpoint,
     storeInformed: released !== undefined,
     removedObjects,
-    releasedLeases: [...(released ?? [])],
+    releasedLeases: [...(released?.leases ?? [])],
     removedFiles: [...cleaned.removedFiles, ...files],
+    ...(pendingReason !== "" && { pendingReason }),
     failures,
   };
   present(invocation, leaveOutputSchema, output, (value, paint) => [
@@ -74,13 +77,13 @@ function requireMember(paths: HostPaths): string {
   );
 }
 
-/** As `tellStore`; when that fails nothing has happened, so the agent of `unit` goes on. */
+/** As `tellStore`; when that fails nothing has happened on this host, so the agent of `unit` goes on. */
 async function tellStoreOrGoOn(
   invocation: Invocation,
   endpoint: string,
   force: boolean,
   unit: string | undefined,
-): Promise<string[] | undefined> {
+): Promise<RemovedLeases | undefined> {
   try {
     using _agent = AbsentAgent.lockOut(invocation.options);
     return await tellStore(invocation, endpoint, force);
@@ -88,7 +91,7 @@ async function tellStoreOrGoOn(
     if (unit !== undefined) {
       await putBack(async (signal) => {
         await enableAndBegin(unit, signal);
-        remark(invocation, "restarted flanneld: this host is still a member");
+        remark(invocation, "restarted flanneld: nothing on this host was removed");
       }).catch((failure: unknown) => remark(invocation, `flanneld did not restart: ${describeError(failure)}`));
     }
     throw error;
@@ -96,15 +99,18 @@ async function tellStoreOrGoOn(
 }
 
 /** The leases that are gone from the store; undefined when it could not be told or did not know this host. */
-async function tellStore(invocation: Invocation, endpoint: string, force: boolean): Promise<string[] | undefined> {
+async function tellStore(invocation: Invocation, endpoint: string, force: boolean): Promise<RemovedLeases | undefined> {
   const { etcd } = invocation.options;
   const { caFile, certFile, keyFile } = etcd;
   try {
-    const { leases } = await new ClusterClient({ endpoints: endpoint, caFile, certFile, keyFile }).leave(
-      invocation.signal,
-    );
-    tellStep(invocation, `the store removed this host from its list of members`);
-    return leases;
+    const client = new ClusterClient({ endpoints: endpoint, caFile, certFile, keyFile });
+    const removed = await client.leave(invocation.signal);
+    tellStep(invocation, "the store removed this host from its list of members");
+    if (removed.pendingReason !== "") {
+      const cause = `the store could not delete the leases of this host yet (${removed.pendingReason})`;
+      remark(invocation, `${cause}: it deletes them as soon as it can write, nothing else is to be done`);
+    }
+    return removed;
   } catch (error) {
     if (hasCode(error, "STORE_UNAUTHORIZED")) {
       const name = memberName(invocation.options.paths) ?? "NAME";

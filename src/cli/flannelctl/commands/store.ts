@@ -6,6 +6,7 @@ import { describeError, FlannelError } from "../../../errors.ts";
 import { type ExitCode, exitCodes } from "../../../exit-codes.ts";
 import { tryParseJson } from "../../../json/try-parse-json.ts";
 import type { ExportedStore, StoreTransfer } from "../../../store/store-transfer.ts";
+import { printableJson } from "../../../terminal/foreign-text.ts";
 import { count } from "../../../terminal/text.ts";
 import { type Invocation, present } from "../session/invocation.ts";
 import {
@@ -59,7 +60,7 @@ function readStore(invocation: Invocation): Promise<ExportedStore> {
 }
 
 function documentText(exported: ExportedStore): string {
-  return `${JSON.stringify({ format: STORE_EXPORT_FORMAT, ...exported }, undefined, 1)}\n`;
+  return `${printableJson(JSON.stringify({ format: STORE_EXPORT_FORMAT, ...exported }, undefined, 1))}\n`;
 }
 
 function describe({ keyCount, leaseCount }: { readonly keyCount: number; readonly leaseCount: number }): string {

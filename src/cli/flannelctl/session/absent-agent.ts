@@ -1,6 +1,6 @@
 // Stands in for an agent that does not run: keeps it from starting meanwhile, and knows from its files what was its own.
 
-import { existsSync, readdirSync, statSync } from "node:fs";
+import { existsSync, readdirSync, statSync, writeFileSync } from "node:fs";
 import { connect } from "node:net";
 import { networkInterfaces } from "node:os";
 import { dirname } from "node:path";
@@ -10,12 +10,19 @@ import { backends } from "../../../backend/registry.ts";
 import { FlannelError } from "../../../errors.ts";
 import { type AgentScope, findDevices } from "../../../host/without-agent.ts";
 import type { Prefix } from "../../../ip/address.ts";
-import type { LeasedSubnets } from "../../../lease/lease.ts";
+import { isRenderedConflist } from "../../../lease/cni-conflist.ts";
+import { type LeasedSubnets, prefixesOf } from "../../../lease/lease.ts";
+import { attachHoldFile } from "../../../lease/subnet-env.ts";
 import type { NetworkIdentity } from "../../../store/network-identity.ts";
 import { storeIdentity } from "../../../store/store-identity.ts";
 import { FileLock } from "../../../sys/file-lock.ts";
+import { readSmallFile } from "../../../sys/files.ts";
 import type { GlobalOptions } from "./invocation.ts";
 import { storeOptions } from "./open-store.ts";
+
+/** Of our manifest. */
+const DEFAULT_CNI_FILE = "/etc/cni/net.d/10-flannel.conflist";
+const MAX_CNI_FILE_BYTES = 256 * 1024;
 
 const everything = ["0.0.0.0/0", "::/0"] as Prefix[];
 
@@ -79,11 +86,30 @@ export class AbsentAgent implements Disposable {
     return readSubnetFile(this.#options.subnetFile, () => undefined);
   }
 
+  /** CNI configurations that it wrote and nobody has replaced since; also by what the default names, if nothing is remembered. */
+  cniFiles(): string[] {
+    const states = this.#warmState.all();
+    const remembered = states.flatMap(({ cniFile }) => cniFile ?? []);
+    const { subnet, ipv6Subnet } = this.subnets();
+    const own = [subnet, ipv6Subnet].filter((each) => each !== undefined);
+    const subnets = [...own, ...states.flatMap((state) => [...prefixesOf(state.own), ...(state.earlierSubnets ?? [])])];
+    return [...new Set(states.length === 0 ? [DEFAULT_CNI_FILE] : remembered)].filter((file) =>
+      isRenderedConflist(readOrEmpty(file), subnets),
+    );
+  }
+
+  /** Containers are not to be attached to what is no longer there: see attach-hold.ts. Nothing without a subnet file. */
+  holdBack(reason: string): void {
+    const { subnetFile } = this.#options;
+    if (existsSync(subnetFile)) writeFileSync(attachHoldFile(subnetFile), `${reason}\n`);
+  }
+
   /** The subnet file, its state, and a socket left behind by an agent that was killed; what of it exists. */
   async files(): Promise<string[]> {
     const { subnetFile, socketPaths } = this.#options;
     const sockets = await Promise.all(socketPaths.map(async (path) => ((await isLeftBehind(path)) ? [path] : [])));
-    return [...(existsSync(subnetFile) ? [subnetFile] : []), ...this.#warmState.files(), ...sockets.flat()];
+    const own = [subnetFile, attachHoldFile(subnetFile)].filter((path) => existsSync(path));
+    return [...own, ...this.#warmState.files(), ...sockets.flat()];
   }
 }
 
@@ -110,6 +136,14 @@ function networksOf({ configText }: RememberedState): Prefix[] {
     return [ipv4?.network, ipv6?.network].filter((network) => network !== undefined);
   } catch {
     return [];
+  }
+}
+
+function readOrEmpty(path: string): string {
+  try {
+    return readSmallFile(path, MAX_CNI_FILE_BYTES);
+  } catch {
+    return "";
   }
 }
 

@@ -28,7 +28,7 @@ export function openAdministrator({ options }: Invocation): ClusterClient {
 }
 
 /** What became of the leases of a host that is no member any more. */
-export function describeRemovedLeases({ leases, sharedAddresses }: RemovedLeases): string[] {
+export function describeRemovedLeases({ leases, sharedAddresses }: Omit<RemovedLeases, "pendingReason">): string[] {
   const gone =
     leases.length === 0
       ? "no lease announces an address from which it connected; see flannelctl lease list"

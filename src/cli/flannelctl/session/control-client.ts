@@ -5,7 +5,7 @@ import { z } from "zod";
 import { CONTROL_PROTOCOL_VERSION } from "../../../agent/control/control-paths.ts";
 import { FlannelError, hasCode, isCancelled } from "../../../errors.ts";
 import { tryParseJson } from "../../../json/try-parse-json.ts";
-import { printable } from "../../../terminal/text.ts";
+import { printable } from "../../../terminal/foreign-text.ts";
 import { describeSilence } from "./silent-agent.ts";
 
 export interface AgentRequest<T> {

@@ -52,7 +52,8 @@ const specs = {
     variable: "FLANNELD_ETCD_ENDPOINTS",
     argument: "list",
     fallback: "http://127.0.0.1:4001,http://127.0.0.1:2379",
-    description: "etcd endpoints, comma separated",
+    description:
+      "etcd endpoints, comma separated; if none are named, first the store of an agent with --store=embedded",
   },
   prefix: {
     name: "etcd-prefix",
@@ -171,6 +172,7 @@ export function resolveGlobalOptions(parsed: Readonly<Record<string, unknown>>, 
     socketPaths: socket === "" ? [secondControlSocket(subnetFile), defaultControlSocket(subnetFile)] : [socket],
     stateDirectory: value({ ...specs.stateDir, fallback: paths.stateDirectory }),
     ...(kubernetes !== undefined && { kubernetes }),
+    isStoreNamed: isStoreNamed || hostFile[specs.endpoints.variable] !== undefined,
     etcd: {
       endpoints: storeValue(specs.endpoints),
       prefix: storeValue(specs.prefix),

@@ -1,9 +1,13 @@
 // What every verb is given: options resolved from flags and environment, the terminal, and the signal that ends it.
 import type { ZodType } from "zod";
 import type { KubernetesOptions } from "../../../config/agent-options.ts";
-import { makePaint, type Paint, printable, printableDeep } from "../../../terminal/text.ts";
+import { printable, printableDeep, printableJson } from "../../../terminal/foreign-text.ts";
+import { makePaint, type Paint } from "../../../terminal/text.ts";
 import type { HostPaths } from "../../install/host-paths.ts";
 import { OUTPUT_VERSION } from "./output-version.ts";
+
+// biome-ignore lint/suspicious/noControlCharactersInRegex: what makePaint writes
+const PAINT = /(\u001b\[\d+m)/;
 
 /** The outer world of the program; tests bring their own. */
 export interface Terminal {
@@ -28,6 +32,8 @@ export interface GlobalOptions {
   /** Below `--root`. */
   readonly paths: HostPaths;
   readonly etcd: EtcdFlags;
+  /** False: `etcd` has the default endpoints, and an embedded store that runs on this host goes before them. */
+  readonly isStoreNamed: boolean;
   /** Present where the Nodes of a Kubernetes cluster are the store; then `etcd` does not matter. */
   readonly kubernetes?: KubernetesOptions;
 }
@@ -62,12 +68,19 @@ export function present<T extends object>(
 ): void {
   const { terminal, options } = invocation;
   if (options.json) {
-    terminal.writeOut(`${JSON.stringify({ version: OUTPUT_VERSION, ...schema.parse(value) }, undefined, 2)}\n`);
+    const json = JSON.stringify({ version: OUTPUT_VERSION, ...schema.parse(value) }, undefined, 2);
+    terminal.writeOut(`${printableJson(json)}\n`);
     return;
   }
   const paint = makePaint(terminal.stdoutIsTty && (terminal.env["NO_COLOR"] ?? "") === "");
   const lines = render(printableDeep(value), paint);
-  terminal.writeOut(lines.map((line) => `${line}\n`).join(""));
+  terminal.writeOut(lines.map((line) => `${printableBesidesPaint(line)}\n`).join(""));
+}
+
+/** What a line has from elsewhere than `value`: an argument, a file. */
+function printableBesidesPaint(line: string): string {
+  const pieces = line.split(PAINT);
+  return pieces.map((piece, index) => (index % 2 === 1 ? piece : printable(piece))).join("");
 }
 
 /** Of an invocation, what remarks need. */

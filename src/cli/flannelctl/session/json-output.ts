@@ -160,6 +160,10 @@ export const joinOutputSchema = broughtUpSchema.extend({
 export const leaveOutputSchema = cleanupOutputSchema.omit({ dryRun: true }).extend({
   endpoint: z.string().describe("where the store of the cluster is"),
   storeInformed: z.boolean().describe("false: the store could not be reached, or no longer knew this host"),
+  pendingReason: z
+    .string()
+    .optional()
+    .describe("why the store could not delete this host's leases yet; it deletes them as soon as it can write"),
 });
 
 export const tokenCreateOutputSchema = z.object({
@@ -193,6 +197,11 @@ export const hostListOutputSchema = z.object({
       addresses: z.array(z.string()).describe("addresses from which it connected to the store, latest first"),
       joinedAt: instantSchema,
       certificateEndsAt: instantSchema,
+      leaving: z
+        .boolean()
+        .describe(
+          "removed already; the store still has to delete its leases, and deletes them as soon as it can write",
+        ),
     }),
   ),
 });

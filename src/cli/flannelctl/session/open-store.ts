@@ -1,7 +1,11 @@
 // Opens the store for one command. Loaded late: its client takes longer to load than everything else together.
+import { statSync } from "node:fs";
+import { resolve } from "node:path";
+import { embeddedStoreSocket } from "../../../agent/control/embedded-store-socket.ts";
 import { FlannelError, hasCode } from "../../../errors.ts";
 import type { LeaseAdministration } from "../../../store/lease-administration.ts";
 import type { StoreOptions } from "../../../store/store-options.ts";
+import { isAnswering } from "../../../sys/socket-file.ts";
 import { type GlobalOptions, type Invocation, remark } from "./invocation.ts";
 
 /** The store that the flags name. */
@@ -18,13 +22,40 @@ export async function withStore<T>(
 ): Promise<T> {
   await using store = await open(invocation);
   for (const warning of store.warnings) remark(invocation, `warning: ${warning}`);
-  return await use(store);
+  try {
+    return await use(store);
+  } catch (error) {
+    throw hasCode(error, "STORE_UNAVAILABLE") && isHidden(invocation.options) ? asRoot(error) : error;
+  }
+}
+
+/** Whether an agent on this host may keep its store where this user cannot look. */
+function isHidden({ stateDirectory, isStoreNamed, kubernetes }: GlobalOptions): boolean {
+  if (isStoreNamed || kubernetes !== undefined || process.geteuid?.() === 0) return false;
+  try {
+    return statSync(embeddedStoreSocket(stateDirectory), { throwIfNoEntry: false }) !== undefined;
+  } catch {
+    return true;
+  }
+}
+
+function asRoot(cause: FlannelError): FlannelError {
+  const message = `${cause.message}; if flanneld keeps the leases itself (--store=embedded), run flannelctl as root`;
+  return new FlannelError(cause.code, message, { cause, tellsCause: true });
+}
+
+/** Where nothing names a store, the one that this host's agent keeps itself is meant, if there is one. */
+async function findStore(options: GlobalOptions): Promise<StoreOptions> {
+  const { stateDirectory, isStoreNamed, kubernetes, etcd } = options;
+  const socket = embeddedStoreSocket(resolve(stateDirectory));
+  const isEmbedded = !isStoreNamed && kubernetes === undefined && (await isAnswering(socket));
+  return storeOptions(isEmbedded ? { etcd: { ...etcd, endpoints: `unix://${socket}` } } : options);
 }
 
 async function open({ options, terminal }: Invocation): Promise<LeaseAdministration> {
   try {
     const { openAdministration } = await import("../../../store/open-administration.ts");
-    return await openAdministration(storeOptions(options), terminal.env);
+    return await openAdministration(await findStore(options), terminal.env);
   } catch (error) {
     throw hasCode(error, "CONFIG_INVALID") ? new FlannelError("USAGE", error.message, { cause: error.cause }) : error;
   }

@@ -1,6 +1,6 @@
 // One place that tells a person, or a program, why a verb failed. Standard output stays for results.
 import { describeError, type ErrorCode, FlannelError } from "../../../errors.ts";
-import { printable } from "../../../terminal/text.ts";
+import { printable } from "../../../terminal/foreign-text.ts";
 import type { Terminal } from "./invocation.ts";
 import { OUTPUT_VERSION } from "./output-version.ts";
 

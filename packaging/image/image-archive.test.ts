@@ -32,6 +32,7 @@ const entries: readonly TarEntry[] = [
 const image: Image = {
   name: "example.org/test:7",
   architecture: "amd64",
+  createdSeconds: 0,
   config: { Entrypoint: ["/bin/program"], Env: ["PATH=/bin"] },
   layers: [entries.slice(0, 3), entries.slice(3)],
 };

@@ -1,7 +1,9 @@
-// A long-running program of the lab's Kubernetes: what it says is kept, and it can be killed, paused and started again.
+// A long-running program of the lab: what it says is kept, and it can be killed, paused and started again.
 import type { ChildProcess } from "node:child_process";
-import type { Namespace } from "../namespace.ts";
-import { until } from "../wait.ts";
+import type { Namespace } from "./namespace.ts";
+import { until } from "./wait.ts";
+
+const MAX_LOG_LENGTH = 200_000;
 
 export class Daemon implements AsyncDisposable {
   readonly name: string;
@@ -9,6 +11,7 @@ export class Daemon implements AsyncDisposable {
   readonly #argv: readonly string[];
   #child: ChildProcess | undefined;
   #log = "";
+  #logOfThisRun = "";
 
   constructor(name: string, namespace: Namespace, argv: readonly string[]) {
     this.name = name;
@@ -16,9 +19,14 @@ export class Daemon implements AsyncDisposable {
     this.#argv = argv;
   }
 
-  /** Its own words, the last of them, for a failing test. */
+  /** Its own words since the first start, the last of them, for a failing test. */
   get log(): string {
     return this.#log;
+  }
+
+  /** Since its last start. */
+  get logOfThisRun(): string {
+    return this.#logOfThisRun;
   }
 
   /** 0 when it does not run. */
@@ -28,13 +36,15 @@ export class Daemon implements AsyncDisposable {
 
   /** Also after a stop. Returns at once. */
   start(): void {
+    this.#logOfThisRun = "";
     const child = this.#namespace.spawn(this.#argv, { stdio: ["ignore", "pipe", "pipe"] });
     child.on("error", (error) => {
       this.#log += `${error.message}\n`;
     });
     for (const stream of [child.stdout, child.stderr]) {
       stream?.setEncoding("utf8").on("data", (text: string) => {
-        this.#log = (this.#log + text).slice(-200_000);
+        this.#log = (this.#log + text).slice(-MAX_LOG_LENGTH);
+        if (child === this.#child) this.#logOfThisRun = (this.#logOfThisRun + text).slice(-MAX_LOG_LENGTH);
       });
     }
     this.#child = child;
@@ -42,10 +52,10 @@ export class Daemon implements AsyncDisposable {
 
   /** Waits until `look` is content, and no longer than the program lives. The error has its last words. */
   async until(what: string, look: () => Promise<boolean>): Promise<void> {
-    const lookOnce = async () => this.#hasEnded || (await look());
+    const lookOnce = async () => this.hasEnded || (await look());
     try {
       await until(lookOnce, { what });
-      if (this.#hasEnded) throw new Error(`it ended before ${what}`);
+      if (this.hasEnded) throw new Error(`it ended before ${what}`);
     } catch (error) {
       const reason = error instanceof Error ? error.message : String(error);
       throw new Error(`${this.name}: ${reason}\n--- its last words:\n${this.#log.slice(-4_000)}`, { cause: error });
@@ -75,7 +85,8 @@ export class Daemon implements AsyncDisposable {
     return this.stop();
   }
 
-  get #hasEnded(): boolean {
+  /** By itself, or stopped, or never started. */
+  get hasEnded(): boolean {
     const child = this.#child;
     return child === undefined || child.pid === undefined || child.exitCode !== null || child.signalCode !== null;
   }

@@ -19,6 +19,8 @@ export interface Image {
   /** Go's name of it: `amd64`. */
   readonly architecture: string;
   readonly config: ImageConfig;
+  /** Seconds since 1970. */
+  readonly createdSeconds: number;
   /** Each is the list of its files; what changes most often last. */
   readonly layers: readonly (readonly TarEntry[])[];
 }
@@ -39,7 +41,7 @@ export function writeImageArchive(file: string, image: Image, level: Level): num
   const config = jsonBlob("application/vnd.oci.image.config.v1+json", {
     architecture: image.architecture,
     os: "linux",
-    created: "1970-01-01T00:00:00Z",
+    created: new Date(image.createdSeconds * 1000).toISOString(),
     config: image.config,
     rootfs: { type: "layers", diff_ids: layers.map(({ diffId }) => diffId) },
   });

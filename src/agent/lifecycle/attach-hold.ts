@@ -1,0 +1,94 @@
+// The file beside subnet.env that holds back the attaching of containers: while it is there, the CNI plugin `flannel` answers
+// ADD and STATUS with "try again later" and the reason that is in it. The plugin is a script: this is all of our state that
+// it can read at no cost. It outlives the agent, so that a host which has not been ready since its boot stays held back.
+import { rmSync, utimesSync, writeFileSync } from "node:fs";
+import { attachHoldFile } from "../../lease/subnet-env.ts";
+import { fileVersion } from "../../sys/files.ts";
+import type { StateReason } from "./agent-state.ts";
+import { HOLD_MS } from "./state-follower.ts";
+import type { AgentState } from "./state-reasons.ts";
+
+/** A line for a person, of which the plugin makes an error message. */
+const MAX_REASON_CHARACTERS = 400;
+
+export interface AttachState {
+  /** As told. */
+  readonly state: AgentState;
+  readonly reasons: readonly StateReason[];
+}
+
+export class AttachHold {
+  readonly #subnetFile: string;
+  readonly #file: string;
+  readonly #monotonicMs: () => number;
+  /** The network was in place when this agent came: its start alone holds nobody back. */
+  #isTakenOver: boolean;
+  /** While taken over: since when something else than the start has been against `ready`. */
+  #obstructedSinceMs: number | undefined;
+  /** Of the subnet file when the hold was written: the plugin ignores a hold older than that file. */
+  #subnetFileVersion = "";
+  #written = "";
+  #isReleased = false;
+
+  /** Holds back at once where there is no subnet file, as after a boot. */
+  constructor(subnetFile: string, monotonicMs: () => number = () => performance.now()) {
+    this.#subnetFile = subnetFile;
+    this.#file = attachHoldFile(subnetFile);
+    this.#monotonicMs = monotonicMs;
+    this.#isTakenOver = fileVersion(subnetFile) !== "" && fileVersion(this.#file) === "";
+    if (!this.#isTakenOver) this.#hold("flanneld has not been ready since it was started");
+  }
+
+  /** Cheap when nothing changed; to be called with every change of the state, and now and then. */
+  follow(told: AttachState): void {
+    if (this.#isReleased) return;
+    if (told.state !== "notReady") {
+      this.#isTakenOver = false;
+      this.#remove();
+      return;
+    }
+    if (this.#isTakenOver && !this.#isObstructed(told.reasons)) return;
+    const against = told.reasons.filter(({ state }) => state === "notReady").map(({ message }) => message);
+    this.#hold(against.join("; ") || "it is starting");
+  }
+
+  /** For good: another program is to take over. */
+  release(): void {
+    this.#isReleased = true;
+    this.#remove();
+  }
+
+  /** A restart is no obstacle, nor is a store that has not confirmed what we go on with: the kernel forwards. */
+  #isObstructed(reasons: readonly StateReason[]): boolean {
+    const isObstacle = reasons.some(({ name, state }) => state === "notReady" && name !== "lease-unconfirmed");
+    const nowMs = this.#monotonicMs();
+    this.#obstructedSinceMs = isObstacle ? (this.#obstructedSinceMs ?? nowMs) : undefined;
+    return this.#obstructedSinceMs !== undefined && nowMs - this.#obstructedSinceMs >= HOLD_MS;
+  }
+
+  /** What fails here is tried again with the next call; a full /run says so by the subnet file. */
+  #hold(reason: string): void {
+    const text = `${reason.replaceAll(/\s+/g, " ").slice(0, MAX_REASON_CHARACTERS)}\n`;
+    const version = fileVersion(this.#subnetFile);
+    const isThere = fileVersion(this.#file) !== "";
+    if (isThere && text === this.#written && version === this.#subnetFileVersion) return;
+    try {
+      if (isThere && text === this.#written) utimesSync(this.#file, new Date(), new Date());
+      else writeFileSync(this.#file, text, { mode: 0o644 });
+      this.#written = text;
+      this.#subnetFileVersion = version;
+    } catch {
+      this.#written = "";
+    }
+  }
+
+  #remove(): void {
+    if (this.#written === "" && fileVersion(this.#file) === "") return;
+    this.#written = "";
+    try {
+      rmSync(this.#file, { force: true });
+    } catch {
+      // A directory that cannot be written: the subnet file's own failure says so.
+    }
+  }
+}
