@@ -92,7 +92,7 @@ const rooms = {
   // The wing of flannel-store.
   "flannel-store/grpc": ["ip", "sys"],
   "flannel-store/server": ["sys", "etcd-api", "flannel-store/grpc"],
-  "flannel-store/membership": ["ip", "json", "sys", "etcd-api", "flannel-store/grpc", "flannel-store/server"],
+  "flannel-store/membership": ["ip", "json", "sys", "lease", "etcd-api", "flannel-store/grpc", "flannel-store/server"],
 
   // The programs.
   "cli/flags": ["ip", "json", "config", "underlay", "agent/control", "flannel-store/server"],

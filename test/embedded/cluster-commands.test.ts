@@ -79,7 +79,7 @@ test("host list and host remove", async () => {
   const control = on(world);
   expect((await control("host list")).stdout).toBe("no hosts\n");
   const host = await world.joined("h1");
-  await host.control("put", "key", "value");
+  await host.control("lease", "grant", "60");
   const [, row = ""] = (await control("host list")).stdout.split("\n");
   expect(row.split(/ {2,}/)).toEqual(["h1", "no", "127.0.0.1", expect.stringMatching(/^in 36[45] d/)]);
   const listed = hostListOutputSchema.parse(JSON.parse((await control("--json host list")).stdout));
@@ -87,7 +87,7 @@ test("host list and host remove", async () => {
   expect((await control("host list", Date.now() + 400 * 86_400_000)).stdout).toContain("expired");
 
   const lease = '{"PublicIP":"127.0.0.1"}';
-  await host.control("put", "/coreos.com/network/subnets/10.5.7.0-24", lease);
+  await world.control("put", "/coreos.com/network/subnets/10.5.7.0-24", lease);
   const removed = hostRemoveOutputSchema.parse(JSON.parse((await control("--json host remove h1")).stdout));
   expect(removed).toEqual({ name: "h1", releasedLeases: ["10.5.7.0-24"], sharedAddresses: [] });
   expect(await control("host remove h1")).toMatchObject({
@@ -117,7 +117,7 @@ test("on a full disk a host is removed wholly or in steps, and the store ends wh
   world.server.member.start();
   await world.server.member.healthy();
   for (const number of [1, 2])
-    await h2.control("put", `${subnets}/10.5.${number}.0-24`, `{"PublicIP":"192.0.2.${number}"}`);
+    await world.control("put", `${subnets}/10.5.${number}.0-24`, `{"PublicIP":"192.0.2.${number}"}`);
   const leases = () => h2.control("get", "--prefix", "--keys-only", subnets);
   const listed = async () => hostListOutputSchema.parse(JSON.parse((await control("--json host list")).stdout)).hosts;
 

@@ -20,8 +20,8 @@ import { EmbeddedServer } from "./embedded-server.ts";
 test("a host joins with a token, and then reads and writes the store", async () => {
   await using world = await ClusterWorld.start();
   const host = await world.joined("h1");
-  expect(await host.control("put", "key", "value")).toBe("OK\n");
-  expect(await host.control("get", "key", "--print-value-only")).toBe("value\n");
+  expect(await host.control("lease", "grant", "60")).toContain("granted with TTL(60s)");
+  expect(await host.control("get", "key")).toBe("");
   await using store = await host.store();
   expect(await store.list(never)).toEqual([]);
   const hosts = await world.administrator.listHosts(never);
@@ -93,7 +93,7 @@ test("the same token lets the same key in again, and only under the same name", 
   const first = readFileSync(host.files.certFile, "utf8");
   await world.join(host, token);
   expect(readFileSync(host.files.certFile, "utf8")).not.toBe(first);
-  expect(await host.control("put", "key", "value")).toBe("OK\n");
+  expect(await host.control("lease", "grant", "60")).toContain("granted with TTL(60s)");
   await expect(world.join(world.newHost("h2", host.keyPem), token)).rejects.toThrow(
     "has been used already, by host h1",
   );
@@ -110,7 +110,7 @@ test("a name is one host's; with its key it may join again with a new token", as
     "this host's key belongs to host h1",
   );
   await world.join(host, await world.token());
-  expect(await host.control("put", "key", "value")).toBe("OK\n");
+  expect(await host.control("lease", "grant", "60")).toContain("granted with TTL(60s)");
 });
 
 test("a token that was refused for another reason is not used up", async () => {
@@ -275,7 +275,7 @@ test("killed after the token was used up and before the answer: the host asks ag
   await world.server.member.healthy();
   await expect(world.join(world.newHost("h2"), token)).rejects.toThrow("has been used already, by host h1");
   await world.join(host, token);
-  expect(await host.control("put", "key", "value")).toBe("OK\n");
+  expect(await host.control("lease", "grant", "60")).toContain("granted with TTL(60s)");
 });
 
 test("one who tries tokens is slowed down; others are not", async () => {
@@ -289,5 +289,5 @@ test("one who tries tokens is slowed down; others are not", async () => {
     expect(outcome).toMatchObject({ status: "rejected", reason: { code: "STORE_UNAUTHORIZED" } });
   }
   await expect(world.join(world.newHost("h2"), good)).rejects.toThrow("too many wrong tokens from your address");
-  expect(await member.control("put", "key", "value")).toBe("OK\n");
+  expect(await member.control("lease", "grant", "60")).toContain("granted with TTL(60s)");
 });

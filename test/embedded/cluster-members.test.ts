@@ -53,7 +53,7 @@ test("a removed host is cut off at once and does not come back; the others stay"
       if (item.type === "events") keysSeen.push(...item.events.map(({ kv }) => Buffer.from(kv?.key ?? []).toString()));
     }
   })();
-  await other.control("put", "key", "value");
+  await world.control("put", "key", "value");
   await until(() => keysSeen.includes("key"), { what: "the host to see a change" });
 
   await world.administrator.removeHost("h1", never);
@@ -66,7 +66,7 @@ test("a removed host is cut off at once and does not come back; the others stay"
   await expect(host.client.leave(never)).rejects.toThrow("does not belong to a present member");
   // Neither with the token it joined with.
   await expect(world.join(host, token)).rejects.toThrow("this store does not know the token");
-  await other.control("put", "later", "value");
+  await world.control("put", "later", "value");
   // The watch is opened again and again, in vain.
   stop.abort();
   await watched.catch((error: unknown) => error);
@@ -95,14 +95,15 @@ test("what a host had begun before it was removed comes to nothing", async () =>
 test("of the leases a host writes while it is removed none is left", async () => {
   await using world = await ClusterWorld.start();
   const key = Buffer.from("/coreos.com/network/subnets/10.5.7.0-24");
-  const put = PutRequest.fromPartial({ key, value: Buffer.from('{"PublicIP":"127.0.0.1"}') });
+  const value = Buffer.from('{"PublicIP":"127.0.0.1"}');
   for (let round = 0; round < 5; round++) {
     const host = await world.joined(`h${round}`);
     let written = 0;
     const writers = Array.from({ length: 4 }, async () => {
       await using connection = await EtcdConnection.open({ endpoints: host.endpoints, tls: host.files });
+      const { id: lease } = await connection.call(methods.leaseGrant, { id: 0n, ttl: 600n }, "grant", never);
       for (;;) {
-        await connection.call(methods.put, put, "write", never);
+        await connection.call(methods.put, PutRequest.fromPartial({ key, value, lease }), "write", never);
         written++;
       }
     });
@@ -123,7 +124,7 @@ test("it stays out when the store is killed and started again, and the others in
   await world.administrator.removeHost("h1", never);
   await world.server.member.restart();
   await expect(host.control("get", "key")).rejects.toThrow("does not belong to a present member of the cluster");
-  expect(await other.control("put", "key", "value")).toBe("OK\n");
+  expect(await other.control("lease", "grant", "60")).toContain("granted with TTL(60s)");
   await world.join(world.newHost("h3"), token);
 });
 
@@ -133,9 +134,9 @@ test("with a new token a removed host is a member again, its old certificates st
   const old = readFileSync(host.files.certFile);
   await world.administrator.removeHost("h1", never);
   await world.join(host, await world.token());
-  expect(await host.control("put", "key", "value")).toBe("OK\n");
+  expect(await host.control("lease", "grant", "60")).toContain("granted with TTL(60s)");
   writeFileSync(host.files.certFile, old);
-  await expect(host.control("put", "key", "value")).rejects.toThrow(
+  await expect(host.control("lease", "grant", "60")).rejects.toThrow(
     "does not belong to a present member of the cluster",
   );
 });
@@ -146,13 +147,13 @@ test("a renewed certificate has the same key; it and the one before are void whe
   const before = readFileSync(host.files.certFile, "utf8");
   const { certificatePem } = await host.client.renew(never);
   expect(certificatePem).not.toBe(before);
-  expect(await host.control("put", "key", "value")).toBe("OK\n");
+  expect(await host.control("lease", "grant", "60")).toContain("granted with TTL(60s)");
   writeFileSync(host.files.certFile, certificatePem);
-  expect(await host.control("put", "key", "value")).toBe("OK\n");
+  expect(await host.control("lease", "grant", "60")).toContain("granted with TTL(60s)");
   await world.administrator.removeHost("h1", never);
   for (const certificate of [before, certificatePem]) {
     writeFileSync(host.files.certFile, certificate);
-    await expect(host.control("put", "key", "value")).rejects.toThrow(
+    await expect(host.control("lease", "grant", "60")).rejects.toThrow(
       "does not belong to a present member of the cluster",
     );
   }
@@ -162,7 +163,7 @@ test("a host that cannot write its new certificates goes on with the one it has"
   await using world = await ClusterWorld.start();
   const host = await world.joined("h1");
   for (let tries = 0; tries < 10; tries++) await host.client.renew(never);
-  expect(await host.control("put", "key", "value")).toBe("OK\n");
+  expect(await host.control("lease", "grant", "60")).toContain("granted with TTL(60s)");
 });
 
 test("a host that leaves is answered, then as if removed", async () => {
@@ -286,7 +287,8 @@ test("strangers get few connections and few calls; a member gets in beside them"
   const sockets = Array.from({ length: 80 }, () => connectTcp(port, address).on("error", () => undefined));
   await until(() => sockets.filter((socket) => socket.closed).length >= 30, { what: "those too many to be closed" });
   // The member comes from the same source while they hold all it may have: each time the oldest of them has to go.
-  for (let call = 0; call < 3; call++) expect(await host.control("put", "key", "value")).toBe("OK\n");
+  for (let call = 0; call < 3; call++)
+    expect(await host.control("lease", "grant", "60")).toContain("granted with TTL(60s)");
   const left = sockets.map((socket) => !socket.closed);
   expect(left.filter(Boolean).length).toBeGreaterThan(40);
   expect(left.slice(0, 30)).not.toContain(true);
@@ -300,7 +302,7 @@ test("strangers get few connections and few calls; a member gets in beside them"
       .on("error", () => undefined);
   }
   await until(() => session.closed, { what: "the one with too many calls to be hung up on" });
-  expect(await host.control("put", "key", "value")).toBe("OK\n");
+  expect(await host.control("lease", "grant", "60")).toContain("granted with TTL(60s)");
 });
 
 test("a removed host is a stranger like others: it cannot hold all connections", async () => {
@@ -315,7 +317,7 @@ test("a removed host is a stranger like others: it cannot hold all connections",
   await until(() => sessions.filter((session) => session.destroyed).length >= 30, {
     what: "those too many to be closed",
   });
-  expect(await other.control("put", "key", "value")).toBe("OK\n");
+  expect(await other.control("lease", "grant", "60")).toContain("granted with TTL(60s)");
   for (const session of sessions) session.destroy();
 });
 
@@ -350,7 +352,7 @@ test("what a stranger sends on after its refusal costs no memory, what is no mes
   // Internal (no message), unauthenticated (no token), after some of those: wait.
   expect([...answers].sort()).toEqual(["13", "16", "8"]);
   session.destroy();
-  expect(await host.control("put", "key", "value")).toBe("OK\n");
+  expect(await host.control("lease", "grant", "60")).toContain("granted with TTL(60s)");
   expect(world.server.member.log().trim().split("\n")).toHaveLength(1);
 });
 

@@ -18,7 +18,7 @@ const run = promisify(execFile);
 export class TestHost {
   readonly name: string;
   readonly keyPem: string;
-  readonly files: { readonly caFile: string; readonly certFile: string; readonly keyFile: string };
+  readonly files: TlsFiles;
   readonly endpoints: string;
 
   constructor(world: ClusterWorld, name: string, keyPem: string) {
@@ -50,12 +50,25 @@ export class TestHost {
   }
 
   /** Runs etcdctl with this host's certificate. */
-  async control(...words: readonly string[]): Promise<string> {
-    const { caFile, certFile, keyFile } = this.files;
-    const tls = ["--cacert", caFile, "--cert", certFile, "--key", keyFile, "--command-timeout=5s"];
-    const env = { ...process.env, ETCDCTL_API: "3" };
-    return (await run("etcdctl", ["--endpoints", this.endpoints, ...tls, ...words], { env })).stdout;
+  control(...words: readonly string[]): Promise<string> {
+    return etcdctl(this.endpoints, this.files, words);
   }
+}
+
+interface TlsFiles {
+  readonly caFile: string;
+  readonly certFile: string;
+  readonly keyFile: string;
+}
+
+async function etcdctl(
+  endpoints: string,
+  { caFile, certFile, keyFile }: TlsFiles,
+  words: readonly string[],
+): Promise<string> {
+  const tls = ["--cacert", caFile, "--cert", certFile, "--key", keyFile, "--command-timeout=5s"];
+  const env = { ...process.env, ETCDCTL_API: "3" };
+  return (await run("etcdctl", ["--endpoints", endpoints, ...tls, ...words], { env })).stdout;
 }
 
 export class ClusterWorld implements AsyncDisposable {
@@ -89,10 +102,18 @@ export class ClusterWorld implements AsyncDisposable {
     return root;
   }
 
-  get administrator(): ClusterClient {
+  get administratorFiles(): TlsFiles {
     const { adminCertificate, adminKey, caCertificate } = clusterFiles(this.clusterDirectory);
-    const files = { caFile: caCertificate, certFile: adminCertificate, keyFile: adminKey };
-    return new ClusterClient({ endpoints: this.server.endpoints, ...files });
+    return { caFile: caCertificate, certFile: adminCertificate, keyFile: adminKey };
+  }
+
+  get administrator(): ClusterClient {
+    return new ClusterClient({ endpoints: this.server.endpoints, ...this.administratorFiles });
+  }
+
+  /** Runs etcdctl with the administrator's certificate. */
+  control(...words: readonly string[]): Promise<string> {
+    return etcdctl(this.server.endpoints, this.administratorFiles, words);
   }
 
   async token(ttlSeconds = 600): Promise<string> {

@@ -10,18 +10,21 @@ import type { GrpcServerOptions } from "../grpc/grpc-server.ts";
 import { grpcStatus, RpcError } from "../grpc/rpc-error.ts";
 import { hostAndPort } from "../grpc/store-address.ts";
 import { plainAddress } from "../grpc/strangers.ts";
+import type { CallerRights } from "../server/caller-rights.ts";
 import { HEALTH_SERVICE } from "../server/services.ts";
 import type { ExtensionHost, StoreExtension } from "../server/store-server.ts";
 import { Callers } from "./callers.ts";
 import { ClusterDefinition, type Host, type JoinRequest, type JoinResponse } from "./cluster.ts";
 import { ClusterAuthority } from "./cluster-authority.ts";
 import { type ClusterFiles, clusterFiles, readClusterFile } from "./cluster-files.ts";
+import { addressesOf } from "./host-addresses.ts";
 import { JoinGuard } from "./join-guard.ts";
 import { formatToken, isTokenId } from "./join-token.ts";
 import { keyPin, readCertificate } from "./keys.ts";
 import { MemberBook } from "./member-book.ts";
 import type { HostRecord } from "./member-file.ts";
 import { MemberRemoval } from "./member-removal.ts";
+import { checkHostCall, rightsOf } from "./member-rights.ts";
 import { hostNameRule, isValidHostName } from "./names.ts";
 import { clockWarning, ensureOwnCertificates } from "./own-certificates.ts";
 import { serverNames } from "./server-names.ts";
@@ -43,6 +46,7 @@ export class ClusterService implements StoreExtension {
   #authority: Promise<ClusterAuthority> | undefined;
   readonly #trouble: TellOnce;
   #removal: MemberRemoval | undefined;
+  #connectedCertificates: ExtensionHost["connectedCertificates"] = () => [];
 
   private constructor(files: ClusterFiles, book: MemberBook, onFailure: (error: unknown) => void) {
     this.#files = files;
@@ -106,12 +110,23 @@ export class ClusterService implements StoreExtension {
     const isAboutItself = hostPaths.has(path);
     if (member.kind === "host") {
       this.#noteAddress(member.host, ends);
-      if (path.startsWith(clusterPaths) && !isAboutItself) throw onlyAdministrator();
+      if (!isAboutItself) {
+        if (path.startsWith(clusterPaths)) throw onlyAdministrator();
+        checkHostCall(path, member.host);
+      }
     } else if (isAboutItself) {
       throw new RpcError(grpcStatus.permissionDenied, "flannel-store: only a host may do this, for itself");
     }
     if (member.kind !== "host") return member;
-    return { kind: "host", name: member.host.name, keyPin: member.host.keyPin };
+    const { name, keyPin: pin } = member.host;
+    const addresses = addressesOf([plainAddress(ends.remoteAddress)], this.#book.facts);
+    return { kind: "host", name, keyPin: pin, addresses };
+  }
+
+  rightsOf(caller: Caller): CallerRights | undefined {
+    const isConnected = (pin: string) =>
+      this.#connectedCertificates().some((certificate) => this.#callers.keyPinOf(certificate) === pin);
+    return rightsOf(caller, this.#book, isConnected);
   }
 
   isKnown(certificate: DetailedPeerCertificate): boolean {
@@ -132,6 +147,7 @@ export class ClusterService implements StoreExtension {
       onFailure: this.#onFailure,
     });
     this.#removal = removal;
+    this.#connectedCertificates = () => host.connectedCertificates();
     return [
       unary(
         service,

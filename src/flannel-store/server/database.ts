@@ -4,6 +4,7 @@ import type { KeyValue } from "../../etcd-api/etcd.ts";
 import { noteLargeBuffer } from "../../sys/large-buffers.ts";
 import { type Change, firstChangeNumber, revisionOf } from "./change.ts";
 import { unusable } from "./database-files.ts";
+import { asOf, within } from "./key-conditions.ts";
 import type { KeyRange } from "./key-range.ts";
 import { unframeKeyValues } from "./key-value-frames.ts";
 import { SCHEMA_VERSION } from "./schema.ts";
@@ -85,6 +86,16 @@ export class Database implements Disposable {
       db.close();
       throw error;
     }
+  }
+
+  /** For tables that others keep in the same file, see `extend`. */
+  get statements(): Statements {
+    return this.#sql;
+  }
+
+  /** Adds tables, within the transaction if there is one. */
+  extend(schema: string): void {
+    this.#db.exec(schema);
   }
 
   begin(): void {
@@ -205,10 +216,12 @@ export class Database implements Disposable {
     return rows.map(({ key }) => key);
   }
 
-  keysOfLease(id: bigint): Uint8Array[] {
+  /** `limit` -1: all. */
+  keysOfLease(id: bigint, limit = -1): Uint8Array[] {
     const rows = this.#sql.all<{ key: Uint8Array }>(
-      "SELECT key FROM current WHERE lease = ? AND lease <> 0 ORDER BY key",
+      "SELECT key FROM current WHERE lease = ? AND lease <> 0 ORDER BY key LIMIT ?",
       id,
+      limit,
     );
     return rows.map(({ key }) => key);
   }
@@ -341,18 +354,4 @@ export class Database implements Disposable {
   #count(sql: string, ...parameters: readonly SQLInputValue[]): bigint {
     return this.#sql.get<{ n: bigint }>(sql, ...parameters)?.n ?? 0n;
   }
-}
-
-function within(column: string, { start, end }: KeyRange): [string, SQLInputValue[]] {
-  if (end === undefined) return [`${column} >= ?`, [start]];
-  return [`${column} >= ? AND ${column} < ?`, [start, end]];
-}
-
-/** Of each key its last change up to `revision`, unless that is its deletion. */
-function asOf(range: KeyRange, revision: bigint): [string, SQLInputValue[]] {
-  const [condition, parameters] = within("h.key", range);
-  const text = `${condition} AND h.number < ? AND h.frame IS NOT NULL AND NOT EXISTS (
-    SELECT 1 FROM history n WHERE n.key = h.key AND n.number > h.number AND n.number < ?)`;
-  const end = firstChangeNumber(revision + 1n);
-  return [text, [...parameters, end, end]];
 }

@@ -119,6 +119,11 @@ export class EmbeddedStore implements AsyncDisposable {
     });
   }
 
+  /** Looks at what is on disk, between two writes. */
+  inspect<T>(look: (database: Database) => T): T {
+    return look(this.#database);
+  }
+
   keysOfLease(id: bigint): Uint8Array[] {
     return this.#database.keysOfLease(id);
   }

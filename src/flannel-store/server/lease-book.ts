@@ -16,6 +16,8 @@ const STOPPED_MS = 1_000;
 /** Expired leases revoked at one go; the rest follows at the next. */
 const MAX_EXPIRED_AT_ONCE = 1_000;
 
+export type LeaseExchange = (writer: RevisionWriter, granted: bigint) => readonly bigint[];
+
 export class LeaseBook implements Disposable {
   readonly #queue: CommitQueue;
   readonly #database: Database;
@@ -39,14 +41,18 @@ export class LeaseBook implements Disposable {
     return this.#clock.size;
   }
 
-  /** `id` 0n: any. Resolves with what was granted. Rejects with `leaseTtlTooLarge` or `leaseExists`. */
-  async grant(id: bigint, ttlSeconds: bigint): Promise<LeaseRow> {
+  /**
+   * `id` 0n: any. Resolves with what was granted. Rejects with `leaseTtlTooLarge` or `leaseExists`.
+   * @param exchange told of the grant within its write; gives leases that are revoked with it
+   */
+  async grant(id: bigint, ttlSeconds: bigint, exchange?: LeaseExchange): Promise<LeaseRow> {
     if (ttlSeconds > MAX_TTL_SECONDS) throw refusals.leaseTtlTooLarge();
     const ttl = ttlSeconds < MIN_TTL_SECONDS ? MIN_TTL_SECONDS : ttlSeconds;
     return await this.#queue.submit((writer) => {
       if (id !== 0n && writer.hasLease(id)) throw refusals.leaseExists();
       const row = { id: id === 0n ? freeId(writer) : id, ttlSeconds: ttl, remainingMs: ttl * 1_000n };
       this.#write(writer, row);
+      for (const old of exchange?.(writer, row.id) ?? []) this.#remove(writer, old);
       return row;
     });
   }
@@ -63,10 +69,11 @@ export class LeaseBook implements Disposable {
     return this.#clock.get(id) === undefined ? undefined : row;
   }
 
-  /** Deletes the lease and its keys, at one revision. Rejects with `leaseNotFound`. */
-  async revoke(id: bigint): Promise<void> {
+  /** Deletes the lease and its keys, at one revision. Rejects with `leaseNotFound`, or what `check` throws. */
+  async revoke(id: bigint, check?: (writer: RevisionWriter) => void): Promise<void> {
     await this.#queue.submit((writer) => {
       if (!writer.hasLease(id)) throw refusals.leaseNotFound();
+      check?.(writer);
       this.#remove(writer, id);
     });
   }

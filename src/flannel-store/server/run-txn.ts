@@ -29,16 +29,23 @@ interface Decided {
   readonly nested: readonly Decided[];
 }
 
-/**
- * `request` must have passed checkTxn. Throws refusals before anything is changed. Without header.
- * @param reserve told how many bytes the values in the answer have; what it throws refuses the transaction
- */
+/** What a write asks its surroundings. */
+export interface WriteContext {
+  /** Told how many bytes the values in the answer have; what it throws refuses the write. */
+  readonly reserve: (bytes: number) => void;
+  /** Carries out, by `run`, what is about to happen; what it throws before refuses the write. */
+  readonly permit: <T>(operations: readonly RequestOp[], run: () => T) => T;
+}
+
+/** `request` must have passed checkTxn. Throws refusals before anything is changed. Without header. */
 export function runTxn(
   writer: RevisionWriter,
   request: TxnRequest,
-  reserve: (bytes: number) => void,
+  { reserve, permit }: WriteContext,
 ): Omit<TxnResponse, "header"> {
   const decided = decide(writer, request);
+  const operations: RequestOp[] = [];
+  checkEach(decided, (operation) => operations.push(operation));
   checkEach(decided, (operation) => checkPutOperation(writer, operation));
   checkEach(decided, ({ requestRange }) => {
     if (requestRange !== undefined) checkRevision(writer, requestRange.revision);
@@ -49,7 +56,7 @@ export function runTxn(
     checkAnswerBytes(bytes);
   });
   reserve(bytes);
-  return { succeeded: decided.succeeded, responses: carryOut(writer, decided) };
+  return { succeeded: decided.succeeded, responses: permit(operations, () => carryOut(writer, decided)) };
 }
 
 /** Of the values that the operation gives back. */

@@ -6,19 +6,21 @@ import {
   LeaseDefinition,
   type LeaseTimeToLiveResponse,
   MaintenanceDefinition,
+  type RequestOp,
   type ResponseHeader,
   WatchDefinition,
 } from "../../etcd-api/etcd.ts";
-import { callerKey } from "../grpc/caller.ts";
+import { type Caller, callerKey } from "../grpc/caller.ts";
 import { answering, bidirectional, type MethodEntry, unary } from "../grpc/grpc-methods.ts";
 import type { MemoryBudget, Portion } from "../grpc/memory-budget.ts";
-import { refusals } from "../grpc/rpc-error.ts";
+import { grpcStatus, RpcError, refusals } from "../grpc/rpc-error.ts";
 import { answerRange } from "./answer-range.ts";
+import type { FindRights } from "./caller-rights.ts";
 import { checkKey, checkPut, checkRange, checkTxn } from "./check-request.ts";
 import type { EmbeddedStore } from "./embedded-store.ts";
 import { remainingMs } from "./lease-clock.ts";
 import type { RevisionWriter } from "./revision-writer.ts";
-import { runTxn } from "./run-txn.ts";
+import { runTxn, type WriteContext } from "./run-txn.ts";
 import { WatchQuota } from "./watch-quota.ts";
 import { WatchStream } from "./watch-stream.ts";
 
@@ -40,29 +42,38 @@ export interface ServiceOptions {
   readonly clientUrls: () => readonly string[];
   /** A new token, or undefined for a wrong name or password. Throws `authenticationNotEnabled`. */
   readonly authenticate: (name: string, password: string) => Promise<string | undefined>;
+  /** Missing: everybody may write everything. */
+  readonly rightsOf?: FindRights;
 }
 
 export function storeMethods(options: ServiceOptions): MethodEntry[] {
-  const { store } = options;
-  return [...keyMethods(store), watchMethod(options), ...leaseMethods(store), ...otherMethods(options)];
+  const { store, rightsOf = () => undefined } = options;
+  return [
+    ...keyMethods(store, rightsOf),
+    watchMethod(options),
+    ...leaseMethods(store, rightsOf),
+    ...otherMethods(options),
+  ];
 }
 
-function keyMethods(store: EmbeddedStore): MethodEntry[] {
+function keyMethods(store: EmbeddedStore, rightsOf: FindRights): MethodEntry[] {
+  const writing = <Request, Answer extends object>(...given: Writing<Request, Answer>) =>
+    writingMethod(store, rightsOf, ...given);
   const { range, put, deleteRange, txn, compact } = KVDefinition.methods;
   return [
     answering(KVDefinition, range, async (request, call) => {
       checkRange(request);
       await answerRange(store, request, call);
     }),
-    writing(store, put, checkPut, (writer, request, reserve) => {
+    writing(put, checkPut, (writer, request, { reserve, permit }) => {
       if (request.prevKv) reserve(writer.stateBytes(request.key));
-      return writer.put(request);
+      return permit([operation({ requestPut: request })], () => writer.put(request));
     }),
-    writing(store, deleteRange, checkKey, (writer, request, reserve) => {
+    writing(deleteRange, checkKey, (writer, request, { reserve, permit }) => {
       if (request.prevKv) reserve(writer.bytesBefore(request));
-      return writer.deleteRange(request);
+      return permit([operation({ requestDeleteRange: request })], () => writer.deleteRange(request));
     }),
-    writing(store, txn, checkTxn, runTxn),
+    writing(txn, checkTxn, runTxn),
     unary(KVDefinition, compact, async ({ revision, physical }) => {
       await store.compactor.compact(revision, physical);
       return { header: store.header() };
@@ -70,26 +81,41 @@ function keyMethods(store: EmbeddedStore): MethodEntry[] {
   ];
 }
 
-/** A write. What it gives back counts before it is read, and a refusal to count it refuses the write. */
-function writing<Request, Answer extends object>(
-  store: EmbeddedStore,
+function operation(part: Partial<RequestOp>): RequestOp {
+  const nothing = { requestRange: undefined, requestPut: undefined, requestDeleteRange: undefined };
+  return { ...nothing, requestTxn: undefined, ...part };
+}
+
+type Writing<Request, Answer extends object> = readonly [
   definition: {
     readonly name: string;
     readonly requestType: { decode(bytes: Uint8Array): Request };
     readonly responseType: { encode(message: Answer & { header: ResponseHeader }): { finish(): Uint8Array } };
   },
   check: (request: Request) => void,
-  run: (writer: RevisionWriter, request: Request, reserve: (bytes: number) => void) => Answer,
+  run: (writer: RevisionWriter, request: Request, context: WriteContext) => Answer,
+];
+
+/** A write. What it gives back counts before it is read, and a refusal to count it refuses the write. */
+function writingMethod<Request, Answer extends object>(
+  store: EmbeddedStore,
+  rightsOf: FindRights,
+  ...[definition, check, run]: Writing<Request, Answer>
 ): MethodEntry {
-  return answering(KVDefinition, definition, async (request, call) => {
+  return answering(KVDefinition, definition, async (request, call, { caller }) => {
     check(request);
+    const rights = rightsOf(caller);
     let portion: Portion | undefined;
     const reserve = (bytes: number) => {
       portion?.release();
       portion = bytes > UNCOUNTED_BYTES ? call.take(bytes) : undefined;
     };
     try {
-      const answer = await store.write((writer) => run(writer, request, reserve));
+      const answer = await store.write((writer) => {
+        const permit: WriteContext["permit"] = (operations, carryOut) =>
+          rights === undefined ? carryOut() : rights.write(writer, operations, carryOut);
+        return run(writer, request, { reserve, permit });
+      });
       call.end(definition.responseType.encode(answer).finish(), portion);
     } catch (error) {
       portion?.release();
@@ -117,18 +143,22 @@ function watchMethod({ store, watchStreams, budget }: ServiceOptions): MethodEnt
   });
 }
 
-function leaseMethods(store: EmbeddedStore): MethodEntry[] {
+function leaseMethods(store: EmbeddedStore, rightsOf: FindRights): MethodEntry[] {
   const { leaseGrant, leaseRevoke, leaseTimeToLive, leaseLeases } = LeaseDefinition.methods;
   return [
-    unary(LeaseDefinition, leaseGrant, async (request) => {
-      const { id, ttlSeconds } = await store.leases.grant(request.id, request.ttl);
+    unary(LeaseDefinition, leaseGrant, async (request, { caller }) => {
+      const rights = rightsOf(caller);
+      const ttl = rights?.grantedTtl(request.id, request.ttl) ?? request.ttl;
+      const exchange = rights && ((writer: RevisionWriter, id: bigint) => rights.granted(writer, id));
+      const { id, ttlSeconds } = await store.leases.grant(request.id, ttl, exchange);
       return { header: store.header(), id, ttl: ttlSeconds, error: "" };
     }),
-    unary(LeaseDefinition, leaseRevoke, async ({ id }) => {
-      await store.leases.revoke(id);
+    unary(LeaseDefinition, leaseRevoke, async ({ id }, { caller }) => {
+      const rights = rightsOf(caller);
+      await store.leases.revoke(id, ({ database }) => rights?.checkRevoke(database, id));
       return { header: store.header() };
     }),
-    keepAliveMethod(store),
+    keepAliveMethod(store, rightsOf),
     answering(LeaseDefinition, leaseTimeToLive, async ({ id, keys }, call) => {
       const portion = keys ? await call.reserve(store.measureKeysOfLease(id)) : undefined;
       call.end(leaseTimeToLive.responseType.encode(timeToLive(store, id, keys)).finish(), portion);
@@ -149,11 +179,12 @@ function timeToLive(store: EmbeddedStore, id: bigint, hasKeys: boolean): LeaseTi
 }
 
 /** Answers in the order of the requests. */
-function keepAliveMethod(store: EmbeddedStore): MethodEntry {
+function keepAliveMethod(store: EmbeddedStore, rightsOf: FindRights): MethodEntry {
   const { leaseKeepAlive } = LeaseDefinition.methods;
-  return bidirectional(LeaseDefinition, leaseKeepAlive, (call) => {
+  return bidirectional(LeaseDefinition, leaseKeepAlive, (call, { caller }) => {
     let last = Promise.resolve();
     const answer = async (id: bigint) => {
+      await permitKeepAlive(store, rightsOf, caller, id);
       const kept = await store.leases.keepAlive(id);
       call.send(
         leaseKeepAlive.responseType.encode({ header: store.header(), id, ttl: kept?.ttlSeconds ?? 0n }).finish(),
@@ -165,6 +196,22 @@ function keepAliveMethod(store: EmbeddedStore): MethodEntry {
     };
     return { onRequest: ({ id }) => then(() => answer(id)), onEnd: () => then(() => call.end()) };
   });
+}
+
+/** Throws the refusal. A full disk keeps no lease from living on. */
+async function permitKeepAlive(store: EmbeddedStore, rightsOf: FindRights, caller: Caller, id: bigint): Promise<void> {
+  const rights = rightsOf(caller);
+  if (rights === undefined || store.leases.get(id) === undefined) return;
+  if (store.inspect((database) => rights.checkKeepAlive(database, id)) === "known") return;
+  try {
+    await store.write((writer) => {
+      rights.noteKept(writer, id);
+      return {};
+    });
+  } catch (error) {
+    const isFull = error instanceof RpcError && error.status === grpcStatus.resourceExhausted;
+    if (!isFull) throw error;
+  }
 }
 
 function otherMethods({ store, name, clientUrls, authenticate }: ServiceOptions): MethodEntry[] {

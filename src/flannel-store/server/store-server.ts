@@ -8,6 +8,7 @@ import type { MethodEntry } from "../grpc/grpc-methods.ts";
 import { GrpcServer, type GrpcServerOptions } from "../grpc/grpc-server.ts";
 import { MemoryBudget } from "../grpc/memory-budget.ts";
 import { Access } from "./access.ts";
+import type { CallerRights } from "./caller-rights.ts";
 import { EmbeddedStore } from "./embedded-store.ts";
 import type { ListenTarget } from "./listen-address.ts";
 import { HEALTH_SERVICE, storeMethods } from "./services.ts";
@@ -36,6 +37,8 @@ export interface StoreExtension {
   isKnown(certificate: DetailedPeerCertificate): boolean;
   /** Who calls; undefined for what anybody may call. Throws the refusal of a call. */
   authorize(path: string, ends: Ends): Caller | undefined;
+  /** What they may write. */
+  rightsOf(caller: Caller): CallerRights | undefined;
   methods(host: ExtensionHost): readonly MethodEntry[];
 }
 
@@ -126,6 +129,7 @@ export class StoreServer implements AsyncDisposable {
       name: "flannel-store",
       clientUrls: () => this.urls,
       authenticate: (name, password) => access.authenticate(name, password),
+      ...(extension !== undefined && { rightsOf: (caller: Caller) => extension.rightsOf(caller) }),
     });
     const room = new ConnectionRoom(MAX_CONNECTIONS, this.#budget);
     const added = extension?.methods(this.#extensionHost()) ?? [];

@@ -36,7 +36,9 @@ export function fromGrpc(
     });
   }
   if (isRefused(error)) {
-    const message = `${operation} at etcd ${endpoint} was refused: ${text}; check user, password, role and certificate`;
+    // Our own store says itself what is missing.
+    const advice = text.startsWith("flannel-store:") ? "" : "; check user, password, role and certificate";
+    const message = `${operation} at etcd ${endpoint} was refused: ${text}${advice}`;
     return new FlannelError("STORE_UNAUTHORIZED", message, options);
   }
   if (error.code === status.UNIMPLEMENTED) {

@@ -1,12 +1,13 @@
 // Opens the store for one command. Loaded late: its client takes longer to load than everything else together.
-import { statSync } from "node:fs";
+import { accessSync, constants, statSync } from "node:fs";
 import { resolve } from "node:path";
 import { embeddedStoreSocket } from "../../../agent/control/embedded-store-socket.ts";
 import { FlannelError, hasCode } from "../../../errors.ts";
+import { clusterFiles } from "../../../flannel-store/membership/cluster-files.ts";
 import type { LeaseAdministration } from "../../../store/lease-administration.ts";
 import type { StoreOptions } from "../../../store/store-options.ts";
 import { isAnswering } from "../../../sys/socket-file.ts";
-import { type GlobalOptions, type Invocation, remark } from "./invocation.ts";
+import { type EtcdFlags, type GlobalOptions, type Invocation, remark } from "./invocation.ts";
 
 /** The store that the flags name. */
 export function storeOptions({ etcd, kubernetes }: Pick<GlobalOptions, "etcd" | "kubernetes">): StoreOptions {
@@ -44,12 +45,29 @@ function asRoot(cause: FlannelError): FlannelError {
   return new FlannelError(cause.code, message, { cause, tellsCause: true });
 }
 
+/** On the host that keeps the store of a cluster, root is its administrator: the host's own certificate may not write there. */
+function withAdministrator({ etcd, paths }: GlobalOptions): EtcdFlags {
+  const { adminCertificate: certFile, adminKey: keyFile } = clusterFiles(paths.clusterDirectory);
+  const isMember = etcd.certFile === paths.certFile && etcd.keyFile === paths.keyFile;
+  return isMember && [certFile, keyFile].every(isReadable) ? { ...etcd, certFile, keyFile } : etcd;
+}
+
+function isReadable(file: string): boolean {
+  try {
+    accessSync(file, constants.R_OK);
+    return true;
+  } catch {
+    return false;
+  }
+}
+
 /** Where nothing names a store, the one that this host's agent keeps itself is meant, if there is one. */
 async function findStore(options: GlobalOptions): Promise<StoreOptions> {
   const { stateDirectory, isStoreNamed, kubernetes, etcd } = options;
   const socket = embeddedStoreSocket(resolve(stateDirectory));
   const isEmbedded = !isStoreNamed && kubernetes === undefined && (await isAnswering(socket));
-  return storeOptions(isEmbedded ? { etcd: { ...etcd, endpoints: `unix://${socket}` } } : options);
+  if (isEmbedded) return storeOptions({ etcd: { ...etcd, endpoints: `unix://${socket}` } });
+  return storeOptions({ ...options, etcd: withAdministrator(options) });
 }
 
 async function open({ options, terminal }: Invocation): Promise<LeaseAdministration> {
