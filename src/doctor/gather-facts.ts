@@ -1,7 +1,8 @@
 // Gathers the facts that checks judge, and only those that are needed.
 import { readFileSync } from "node:fs";
 import { hasCode } from "../errors.ts";
-import { type Address, prefixAddress } from "../ip/address.ts";
+import type { Address, Prefix } from "../ip/address.ts";
+import { networkOf, overlaps } from "../ip/prefix.ts";
 import { FLANNEL_PROTOCOL, type LinkMessage } from "../netlink/rtnetlink/messages.ts";
 import type { Rtnetlink } from "../netlink/rtnetlink/rtnetlink.ts";
 import { createVxlan } from "../netlink/rtnetlink/vxlan.ts";
@@ -63,36 +64,37 @@ export class FactGatherer {
     };
   }
 
+  /** Only those that share addresses with the network: a host may have thousands of others. */
   async #addresses(context: CheckContext, names: LinkNames): Promise<HostFacts["addresses"]> {
-    const addresses = await this.#netlink.dump("address");
-    return addresses
-      .filter(({ index, address }) => isForeign(index, context, names) && !/^(127\.|::1\/|fe[89ab])/.test(address))
-      .map(({ index, address }) => ({ address, device: names.get(index) ?? "?" }));
+    return await this.#netlink.dumpAs("address", {}, ({ index, address }) => {
+      if (!context.networks.some((network) => overlaps(network, networkOf(address)))) return undefined;
+      return isForeign(index, context, names) ? { address, device: names.get(index) ?? "?" } : undefined;
+    });
   }
 
   async #bridges(links: readonly LinkMessage[]): Promise<HostFacts["bridges"]> {
-    const addresses = await this.#netlink.dump("address");
-    return links
-      .filter(({ kind }) => kind === "bridge")
-      .map(({ name, index }) => ({
-        name,
-        addresses: addresses.filter((each) => each.index === index).map(({ address }) => address),
-        attached: links.filter(({ masterIndex }) => masterIndex === index).length,
-      }));
+    const bridges = new Map(
+      links
+        .filter(({ kind }) => kind === "bridge")
+        .map(({ name, index }) => [index, { name, addresses: [] as Prefix[], attached: 0 }]),
+    );
+    for (const { masterIndex } of links) {
+      const bridge = bridges.get(masterIndex ?? 0);
+      if (bridge !== undefined) bridge.attached++;
+    }
+    await this.#netlink.dumpAs("address", {}, ({ index, address }): undefined => {
+      bridges.get(index)?.addresses.push(address);
+    });
+    return [...bridges.values()];
   }
 
+  /** Only those that share addresses with the network: a host may have the routes of the whole Internet. */
   async #routes(context: CheckContext, names: LinkNames): Promise<HostFacts["routes"]> {
-    const routes = await this.#netlink.dump("route", { table: routeTable.main });
-    return routes
-      .filter(({ type, protocol }) => type === rtn.unicast && protocol !== FLANNEL_PROTOCOL)
-      .filter(({ outIndex, destination }) => {
-        return isForeign(outIndex, context, names) && !prefixAddress(destination).startsWith("fe80:");
-      })
-      .map(({ destination, outIndex, gateway }) => ({
-        destination,
-        device: names.get(outIndex ?? 0) ?? "?",
-        hasGateway: gateway !== undefined,
-      }));
+    const filter = { table: routeTable.main, exceptProtocol: FLANNEL_PROTOCOL, overlapping: context.networks };
+    return await this.#netlink.dumpAs("route", filter, ({ type, destination, outIndex, gateway }) => {
+      if (type !== rtn.unicast || !isForeign(outIndex, context, names)) return undefined;
+      return { destination, device: names.get(outIndex ?? 0) ?? "?", hasGateway: gateway !== undefined };
+    });
   }
 
   /**

@@ -6,9 +6,9 @@ import type { PolicyRouting } from "./policy-rules.ts";
 export interface HostFacts {
   /** Values of /proc/sys by key with slashes. A setting that this kernel lacks is missing. */
   readonly sysctls: ReadonlyMap<string, string>;
-  /** Unicast routes of the main table, with the device they are on. Not ours. */
+  /** Unicast routes of the main table that share addresses with the network, with the device they are on. Not ours. */
   readonly routes: readonly { readonly destination: Prefix; readonly device: string; readonly hasGateway: boolean }[];
-  /** Addresses, with the device they are on. Not ours. */
+  /** Addresses in subnets that share addresses with the network, with the device they are on. Not ours. */
   readonly addresses: readonly { readonly address: Prefix; readonly device: string }[];
   /** With their own addresses, and how many interfaces are attached. */
   readonly bridges: readonly {

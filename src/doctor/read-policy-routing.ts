@@ -1,6 +1,5 @@
 // Reads the policy rules of this host, and the tables that rules of others lead to, of which most hosts have none.
 import type { Prefix } from "../ip/address.ts";
-import { overlaps } from "../ip/prefix.ts";
 import type { RouteMessage } from "../netlink/rtnetlink/messages.ts";
 import type { Rtnetlink } from "../netlink/rtnetlink/rtnetlink.ts";
 import { routeTable } from "../netlink/uapi.ts";
@@ -16,21 +15,26 @@ export async function readPolicyRouting(
   const tables = new Map<number, readonly TableRoute[]>();
   const targets = new Set(rules.map(({ table }) => table).filter((table) => table !== 0 && !isSystemTable(table)));
   if (targets.size === 0) return { rules, tables };
-  const mainWays = new Set((await netlink.dump("route", { table: routeTable.main })).map(wayOf));
-  for (const table of targets) {
-    const routes = await netlink.dumpAs("route", { table }, (route): TableRoute | undefined => {
-      const { destination, type, outIndex, gateway } = route;
-      if (!networks.some((network) => overlaps(network, destination))) return undefined;
-      const device = names.get(outIndex ?? 0);
-      return {
-        destination,
-        type,
-        ...(device === undefined ? {} : { device }),
-        ...(gateway === undefined ? {} : { gateway }),
-        isInMain: mainWays.has(wayOf(route)),
-      };
+  // One listing, however many tables: the kernel goes through all routes for each.
+  const ways = new Map<number, { route: Omit<TableRoute, "isInMain">; way: string }[]>();
+  const mainWays = new Set<string>();
+  await netlink.dumpAs("route", { overlapping: networks }, (route): undefined => {
+    const { destination, type, outIndex, gateway, table } = route;
+    if (table === routeTable.main) mainWays.add(wayOf(route));
+    if (!targets.has(table)) return;
+    const device = names.get(outIndex ?? 0);
+    const found = ways.get(table) ?? [];
+    ways.set(table, found);
+    found.push({
+      route: { destination, type, ...(device !== undefined && { device }), ...(gateway !== undefined && { gateway }) },
+      way: wayOf(route),
     });
-    tables.set(table, routes);
+  });
+  for (const [table, found] of ways) {
+    tables.set(
+      table,
+      found.map(({ route, way }) => ({ ...route, isInMain: mainWays.has(way) })),
+    );
   }
   return { rules, tables };
 }

@@ -1,6 +1,7 @@
 // Reads what the look-ups of ways need to know of this host: its devices, and behind which of them containers are.
 import { type Address, type Family, familyOf, type Prefix, prefixAddress, prefixLength } from "../ip/address.ts";
 import { containsAddress, hostText, networkOf } from "../ip/prefix.ts";
+import type { RouteMessage } from "../netlink/rtnetlink/messages.ts";
 import type { Rtnetlink } from "../netlink/rtnetlink/rtnetlink.ts";
 import { rtn } from "../netlink/uapi.ts";
 import { containerBeside, type WayContext, type WayDevice } from "./peer-ways.ts";
@@ -9,6 +10,8 @@ export interface WayContextOptions {
   readonly networks: readonly Prefix[];
   readonly ownDevices: readonly string[];
   readonly ownSubnets: readonly Prefix[];
+  /** As far as known; see `routedContainer`. */
+  readonly routed: readonly RoutedContainer[];
 }
 
 type Inside = Partial<Record<Family, { readonly device: WayDevice; readonly container: Address }>>;
@@ -17,7 +20,7 @@ type Inside = Partial<Record<Family, { readonly device: WayDevice; readonly cont
 const MAX_CANDIDATES = 4;
 
 export async function readWayContext(netlink: Rtnetlink, options: WayContextOptions): Promise<WayContext> {
-  const { networks, ownSubnets } = options;
+  const { networks, ownSubnets, routed } = options;
   const ownDevices = new Set(options.ownDevices);
   const byName = new Map<string, WayDevice>();
   const byIndex = new Map<number, string>();
@@ -31,13 +34,16 @@ export async function readWayContext(netlink: Rtnetlink, options: WayContextOpti
     if (name === undefined || subnet === undefined || ownDevices.has(name)) return undefined;
     return { device: { index, name }, address, subnet };
   });
-  const containers = await containersBehindRoutes(netlink, ownSubnets, ownDevices, byIndex);
+  const containers = routed.flatMap(({ outIndex, container }) => {
+    const name = byIndex.get(outIndex);
+    return name === undefined || ownDevices.has(name) ? [] : [{ device: { index: outIndex, name }, container }];
+  });
   const candidates = [
     ...found
       // The address of a single host: what is behind such a device has a route of its own.
       .filter(({ address }) => hostText(address) !== prefixAddress(address))
       .map(({ device, address, subnet }) => ({ device, container: containerBeside(prefixAddress(address), subnet) })),
-    ...containers,
+    ...containers.slice(0, MAX_CANDIDATES),
   ];
   return {
     network: byFamily(networks),
@@ -48,22 +54,19 @@ export async function readWayContext(netlink: Rtnetlink, options: WayContextOpti
   };
 }
 
-/** Of a plugin without a bridge: each container has a route and a device. */
-function containersBehindRoutes(
-  netlink: Rtnetlink,
-  ownSubnets: readonly Prefix[],
-  ownDevices: ReadonlySet<string>,
-  names: ReadonlyMap<number, string>,
-): Promise<{ readonly device: WayDevice; readonly container: Address }[]> {
-  let count = 0;
-  return netlink.dumpAs("route", { overlapping: ownSubnets }, ({ destination, type, outIndex, gateway }) => {
-    const name = names.get(outIndex ?? 0);
-    if (type !== rtn.unicast || gateway !== undefined || name === undefined || ownDevices.has(name)) return undefined;
-    const isSingle = prefixLength(destination) === (familyOf(destination) === 4 ? 32 : 128);
-    if (!isSingle || !ownSubnets.some((own) => containsAddress(own, prefixAddress(destination)))) return undefined;
-    if (++count > MAX_CANDIDATES) return undefined;
-    return { device: { index: outIndex ?? 0, name }, container: prefixAddress(networkOf(destination)) };
-  });
+/** A container behind a device of its own, of a plugin without a bridge. */
+export interface RoutedContainer {
+  readonly outIndex: number;
+  readonly container: Address;
+}
+
+/** Undefined when the route leads to no such container. */
+export function routedContainer(route: RouteMessage, ownSubnets: readonly Prefix[]): RoutedContainer | undefined {
+  const { destination, type, outIndex, gateway } = route;
+  if (type !== rtn.unicast || gateway !== undefined || outIndex === undefined) return undefined;
+  const isSingle = prefixLength(destination) === (familyOf(destination) === 4 ? 32 : 128);
+  if (!isSingle || !ownSubnets.some((own) => containsAddress(own, prefixAddress(destination)))) return undefined;
+  return { outIndex, container: prefixAddress(networkOf(destination)) };
 }
 
 /** The first of each family to whose container the kernel's own way leads through its device. */

@@ -3,17 +3,9 @@
 // second of processor time, and is not repeated before ten times as long has passed.
 import { setImmediate as nextTurn, setTimeout as sleep } from "node:timers/promises";
 import { describeError } from "../errors.ts";
-import {
-  type Address,
-  type Family,
-  familyOf,
-  makePrefix,
-  type Prefix,
-  prefixAddress,
-  prefixLength,
-} from "../ip/address.ts";
-import { containsPrefix, isInside, networkAddress, networkOf } from "../ip/prefix.ts";
-import { FLANNEL_PROTOCOL } from "../netlink/rtnetlink/messages.ts";
+import type { Address, Prefix } from "../ip/address.ts";
+import { isInside, networkOf } from "../ip/prefix.ts";
+import { FLANNEL_PROTOCOL, type RouteMessage } from "../netlink/rtnetlink/messages.ts";
 import type { MonitorMessage } from "../netlink/rtnetlink/monitor.ts";
 import { Rtnetlink } from "../netlink/rtnetlink/rtnetlink.ts";
 import { routeTable } from "../netlink/uapi.ts";
@@ -28,6 +20,7 @@ import {
 } from "./peer-ways.ts";
 import { readWayContext } from "./way-context.ts";
 import { type PeerFaults, summarizeWays, type WayReport } from "./way-report.ts";
+import { noWayRoutes, readWayRoutes, type WayRoutes } from "./way-routes.ts";
 
 export interface WayWatchOptions {
   readonly networks: readonly Prefix[];
@@ -55,8 +48,6 @@ const SLICE_PAUSE_MS = 20;
 /** Of new peers, and when a person asks: looked at before the answer. */
 const PEERS_AT_ONCE = 128;
 const RECHECK_MS = 2_000;
-const MAX_SUSPECTS = 1_000;
-const MAX_SUSPECTS_PER_PEER = 4;
 
 export class WayWatch implements AsyncDisposable {
   readonly #options: WayWatchOptions;
@@ -78,8 +69,8 @@ export class WayWatch implements AsyncDisposable {
   #insideDevices: readonly string[] = [];
   #recheckTimer: NodeJS.Timeout | undefined;
   /** As of the last look at all; a listing of a large routing table takes a quarter of a second. */
-  #suspects: ReadonlyMap<Prefix, readonly Address[]> = new Map();
-  #areSuspectsDue = true;
+  #routes: WayRoutes = noWayRoutes;
+  #areRoutesDue = true;
   /** It takes seconds: nobody waits for it. */
   #isLongLook = false;
 
@@ -137,14 +128,17 @@ export class WayWatch implements AsyncDisposable {
 
   /** Notifications of the kernel; those of our own objects cause no look. */
   follow(messages: readonly MonitorMessage[]): void {
-    if (this.#isClosed || this.#isAllDue) return;
+    if (this.#isClosed) return;
+    // A container that came by a route of its own is no reason for a look at peers, but the next one is to know it.
+    this.#areRoutesDue ||= messages.some(({ kind, message }) => kind === "route" && this.#isContainers(message));
+    if (this.#isAllDue) return;
     if (messages.some((message) => this.#concerns(message))) this.lookAtAllSoon();
   }
 
   /** Notifications were lost, or something else may have changed everything. */
   lookAtAllSoon(): void {
     this.#isAllDue = true;
-    this.#areSuspectsDue = true;
+    this.#areRoutesDue = true;
     this.#soon();
   }
 
@@ -161,6 +155,11 @@ export class WayWatch implements AsyncDisposable {
   #audit(auditMs: number): void {
     const intervalMs = Math.max(auditMs, this.#ways.size * AUDIT_MS_PER_PEER);
     if (performance.now() - this.#lastAllMs >= intervalMs * 0.9) this.lookAtAllSoon();
+  }
+
+  #isContainers({ destination, protocol, table }: RouteMessage): boolean {
+    if (protocol === FLANNEL_PROTOCOL || table === routeTable.local) return false;
+    return isInside(destination, this.#options.ownSubnets());
   }
 
   #concerns({ kind, message }: MonitorMessage): boolean {
@@ -247,13 +246,14 @@ export class WayWatch implements AsyncDisposable {
     const before = reportKey(this.report);
     this.#report = undefined;
     const where = { ownDevices: ownDevices(), ownSubnets: ownSubnets(), networks };
-    const context = await readWayContext(this.#netlink, where);
-    this.#insideDevices = Object.values(context.inside).map(({ device }) => device.name);
-    if (this.#areSuspectsDue) {
-      this.#areSuspectsDue = false;
-      this.#suspects = await this.#findSuspects();
+    if (this.#areRoutesDue || !isEqualList(this.#routes.ownSubnets, where.ownSubnets)) {
+      // A change that comes meanwhile asks for the next listing.
+      this.#areRoutesDue = false;
+      this.#routes = await readWayRoutes(this.#netlink, this.#ways, where);
     }
-    const suspects = this.#suspects;
+    const { suspects, routed } = this.#routes;
+    const context = await readWayContext(this.#netlink, { ...where, routed });
+    this.#insideDevices = Object.values(context.inside).map(({ device }) => device.name);
     for (let first = 0; first < subnets.length && !this.#isClosed; first += PEERS_PER_SLICE) {
       await this.#lookAtSlice(subnets.slice(first, first + PEERS_PER_SLICE), context, suspects);
       if (first + PEERS_PER_SLICE >= subnets.length) break;
@@ -305,34 +305,6 @@ export class WayWatch implements AsyncDisposable {
       else if (this.#ways.get(way.subnet) === way) this.#faults.set(way.subnet, peerFaults(faults, addresses));
     }
   }
-
-  /** Addresses of peers for which somebody else has a route of their own, in whatever table. */
-  async #findSuspects(): Promise<ReadonlyMap<Prefix, readonly Address[]>> {
-    const lengths = [...new Set([...this.#ways.keys()].map((subnet) => `${familyOf(subnet)} ${prefixLength(subnet)}`))];
-    const suspects = new Map<Prefix, Address[]>();
-    let count = 0;
-    const overlapping = this.#options.networks;
-    await this.#netlink.dumpAs("route", { overlapping }, ({ destination, table, family }): undefined => {
-      if (table === routeTable.local || count >= MAX_SUSPECTS) return;
-      const subnet = this.#peerAround(destination, family, lengths);
-      if (subnet === undefined || subnet === destination) return;
-      const addresses = suspects.get(subnet) ?? [];
-      if (addresses.length >= MAX_SUSPECTS_PER_PEER) return;
-      count++;
-      suspects.set(subnet, [...addresses, prefixAddress(destination)]);
-    });
-    return suspects;
-  }
-
-  #peerAround(destination: Prefix, family: Family, lengths: readonly string[]): Prefix | undefined {
-    for (const text of lengths) {
-      const [ofFamily, length] = text.split(" ").map(Number);
-      if (ofFamily !== family || length === undefined || length > prefixLength(destination)) continue;
-      const around = makePrefix(networkAddress(makePrefix(prefixAddress(destination), length)), length);
-      if (this.#ways.has(around) && containsPrefix(around, destination)) return around;
-    }
-    return undefined;
-  }
 }
 
 function isSameWay(a: PlannedWay | undefined, b: PlannedWay): boolean {
@@ -347,4 +319,8 @@ function peerFaults(faults: readonly WayFault[], addresses: readonly Address[]):
 
 function reportKey({ unreachable, partly, findings }: WayReport): string {
   return JSON.stringify([unreachable, partly, findings]);
+}
+
+function isEqualList(a: readonly Prefix[], b: readonly Prefix[]): boolean {
+  return a.length === b.length && a.every((prefix, at) => prefix === b[at]);
 }

@@ -2,7 +2,7 @@
 import { LookSoon } from "../async/look-soon.ts";
 import { describeError } from "../errors.ts";
 import type { Prefix } from "../ip/address.ts";
-import { FLANNEL_PROTOCOL, type LinkMessage } from "../netlink/rtnetlink/messages.ts";
+import { FLANNEL_PROTOCOL } from "../netlink/rtnetlink/messages.ts";
 import { type MonitorMessage, RtnetlinkMonitor } from "../netlink/rtnetlink/monitor.ts";
 import type { Rtnetlink } from "../netlink/rtnetlink/rtnetlink.ts";
 import { routeProtocol, routeTable } from "../netlink/uapi.ts";
@@ -113,31 +113,22 @@ export class OccupiedWatch implements AsyncDisposable {
     const addresses = (await rtnetlink.dump("address")).filter(({ address }) => !isLinkLocal(address));
     const flannelIndexes = new Set(links.filter(isFlannelLink).map(({ index }) => index));
     const table = routeTable.main;
-    const kernels = await rtnetlink.dump("route", { table, protocol: routeProtocol.kernel });
-    // Only where a gateway can be: asked for as a whole, the table may have ten thousand routes of our own.
-    const routes = [...kernels];
-    for (const index of gatewayLinks(links, flannelIndexes, addresses)) {
-      const onLink = await rtnetlink.dump("route", { table, index });
-      routes.push(
-        ...onLink.filter(({ protocol }) => protocol !== routeProtocol.kernel && protocol !== FLANNEL_PROTOCOL),
-      );
-    }
+    const { networks } = context();
+    const kernels = await rtnetlink.dump("route", {
+      table,
+      protocol: routeProtocol.kernel,
+      overlapping: networks,
+    });
+    // Only gateways that matter are read: the table may have ten thousand routes of our own, or those of the whole Internet.
+    const filter = { table, exceptProtocol: FLANNEL_PROTOCOL, gatewayIn: networks };
+    const byGateway = await rtnetlink.dumpAs("route", filter, (route) => {
+      const isOwn = flannelIndexes.has(route.outIndex ?? 0) || route.protocol === routeProtocol.kernel;
+      return isOwn ? undefined : route;
+    });
+    const routes = [...kernels, ...byGateway];
     this.#layout = { links, addresses, routes };
     this.#flannelIndexes = flannelIndexes;
   }
-}
-
-function gatewayLinks(
-  links: readonly LinkMessage[],
-  flannelIndexes: ReadonlySet<number>,
-  addresses: HostLayout["addresses"],
-): readonly number[] {
-  const withAddress = new Set(addresses.map(({ index }) => index));
-  return links
-    .filter(
-      ({ index, isUp, isLoopback }) => isUp && !isLoopback && withAddress.has(index) && !flannelIndexes.has(index),
-    )
-    .map(({ index }) => index);
 }
 
 /** Every interface has some, and no network of containers is there. */

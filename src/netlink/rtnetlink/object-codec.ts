@@ -14,8 +14,12 @@ export interface DumpFilter {
   readonly table?: number;
   /** Routes and next hops. */
   readonly protocol?: number;
+  /** Routes: those of other protocols. */
+  readonly exceptProtocol?: number;
   /** Routes: those that share an address with one of these. */
   readonly overlapping?: readonly Prefix[];
+  /** Routes: those with a gateway in one of these, and those whose message has the gateway somewhere else. */
+  readonly gatewayIn?: readonly Prefix[];
 }
 
 export type EncodeQuery = (writer: MessageWriter) => void;

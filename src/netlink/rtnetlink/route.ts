@@ -36,7 +36,7 @@ import {
 import type { RouteMessage, RouteNextHop } from "./messages.ts";
 import { decodeNextHops } from "./multipath.ts";
 import { type DumpFilter, families, fits, type ObjectCodec } from "./object-codec.ts";
-import { mayOverlap } from "./route-overlap.ts";
+import { mayFitRoute } from "./route-overlap.ts";
 
 const HEADER_BYTES = 12;
 /** RT_SCOPE_UNIVERSE */
@@ -49,11 +49,12 @@ export const routeCodec: ObjectCodec<RouteMessage> = {
   decode: decodeRoute,
   // One query for each family: without one the kernel adds multicast and MPLS routes.
   queries: (filter) => families(filter).map((family) => (writer) => encodeRouteQuery(writer, family, filter)),
-  mayFit: (view, start, end, { overlapping }) => overlapping === undefined || mayOverlap(view, start, end, overlapping),
+  mayFit: mayFitRoute,
   fits: (route, filter) =>
     fits(filter.family, route.family) &&
     fits(filter.table, route.table) &&
     fits(filter.protocol, route.protocol) &&
+    route.protocol !== filter.exceptProtocol &&
     // By next-hop object or over several devices the message may name no device of its own.
     (route.outIndex === undefined && (route.nextHopId !== undefined || route.isMultipath)
       ? true
