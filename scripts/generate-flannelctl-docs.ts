@@ -123,6 +123,8 @@ with our protocol number (241). If it holds only the state of other agents, the 
 \`--release\` deletes the lease in the agent's state if the lease still announces this host's address. Without state it deletes the
 lease that the subnet file names, if that lease announces an address of this host. A reservation stays. \`--all\` removes the
 subnet file, the state, and a control socket on which no program listens, unless an earlier step failed.
+
+The CNI configuration that the agent wrote goes first, and with it the bridge that it names (\`cni0\`), if nothing is attached to it.
 `;
 
 function exitCodeRows(): string {

@@ -4,7 +4,7 @@ import { propertyRuns } from "../../test/support/fuzz.ts";
 import { parseConfig } from "../backend/registry.ts";
 import { hasCode } from "../errors.ts";
 import { parsePrefix } from "../ip/address.ts";
-import { defaultCniTemplate, renderCniConflist } from "./cni-conflist.ts";
+import { bridgesOf, defaultCniTemplate, renderCniConflist } from "./cni-conflist.ts";
 import type { SubnetEnvContent } from "./subnet-env.ts";
 
 const ipv6 = '"EnableIPv6":true,"IPv6Network":"fc00::/48"';
@@ -115,6 +115,7 @@ describe("renderCniConflist", () => {
       fc.string(),
     );
     const property = fc.property(anyTemplate, (template) => {
+      expect(bridgesOf(template).every((name) => typeof name === "string")).toBe(true);
       try {
         renderCniConflist(template, contentOf('"Network":"10.1.0.0/16"'));
       } catch (error) {

@@ -42,6 +42,14 @@ export function isRenderedConflist(text: string, subnets: readonly Prefix[]): bo
   });
 }
 
+/** The bridges that the plugins of a list make on the host; none for text that is no list. Never throws. */
+export function bridgesOf(text: string): readonly string[] {
+  const { plugins } = objectOr(tryParseJson(text));
+  if (!Array.isArray(plugins)) return [];
+  const bridges = plugins.map(objectOr).filter(({ type }) => type === "bridge");
+  return bridges.map(({ bridge = "cni0" }) => bridge).filter((name) => typeof name === "string");
+}
+
 function objectOr(value: unknown): Json {
   return isObject(value) ? value : {};
 }

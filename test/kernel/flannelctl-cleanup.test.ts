@@ -142,6 +142,43 @@ test("the CNI configuration that the agent wrote goes with the network, one that
   expect(existsSync(hold)).toBe(false);
 });
 
+test("the bridges of pods that the CNI configuration names go with it, once nothing is attached to them", async () => {
+  const cniFile = directory.file("10-flannel.conflist");
+  const ipam = { type: "host-local", ranges: [[{ subnet: "10.5.1.0/24" }]] };
+  const plugins = [
+    { type: "bridge", ipam },
+    { type: "bridge", bridge: "br-pods" },
+    { type: "bridge", bridge: "eth0" },
+  ];
+  await remember({ cniFile });
+  writeFileSync(cniFile, JSON.stringify({ name: "cbr0", plugins }));
+  await box.ipBatch([
+    "link add dev cni0 type bridge",
+    "link add dev br-pods type bridge",
+    "link add dev pod0 type veth peer name pod0-peer",
+    "link set dev pod0 master cni0",
+  ]);
+  try {
+    expect((await ctl("cleanup", "--dry-run")).stdout).toContain("would remove br-pods\n");
+    expect(await link(box, "br-pods")).toBeDefined();
+    const { exitCode, stdout, stderr } = await ctl("cleanup", "--all");
+    expect({ exitCode, stderr }).toMatchObject({
+      exitCode: 0,
+      stderr: expect.stringContaining("cni0 stays: 1 device is"),
+    });
+    expect(stdout).toContain("removed br-pods\n");
+    expect(await link(box, "br-pods")).toBeUndefined();
+    for (const name of ["cni0", "eth0"]) expect(await link(box, name), name).toBeDefined();
+    await box.ip("link", "del", "dev", "pod0");
+    await remember({ cniFile });
+    writeFileSync(cniFile, JSON.stringify({ name: "cbr0", plugins }));
+    expect((await ctl("cleanup", "--all")).stdout).toContain("removed cni0\n");
+    expect(await link(box, "cni0")).toBeUndefined();
+  } finally {
+    for (const device of ["cni0", "pod0", "br-pods"]) await box.tryRun(["ip", "link", "del", "dev", device]);
+  }
+});
+
 test("when nothing is remembered, everything with flannel's name or number goes", async () => {
   expect(await ctl("cleanup")).toMatchObject({ exitCode: 0, stderr: "" });
   expect(await link(box, "flannel.1")).toBeUndefined();

@@ -14,6 +14,7 @@ import { AbsentAgent, hostIdentity } from "../session/absent-agent.ts";
 import { type Invocation, present, remark } from "../session/invocation.ts";
 import { type CleanupOutput, cleanupOutputSchema } from "../session/json-output.ts";
 import { withStore } from "../session/open-store.ts";
+import { bridgesIn, removePodBridges } from "./pod-bridges.ts";
 
 export interface CleanupOptions {
   readonly dryRun: boolean;
@@ -39,7 +40,9 @@ export async function removeFromHost(
   const { signal } = invocation;
   const scope = await agent.scope();
   const cniFiles = agent.cniFiles();
+  const bridges = bridgesIn(cniFiles);
   const failures: Failures = dryRun ? [] : stopAttaching(agent, cniFiles);
+  const removedBridges = await removePodBridges(invocation, bridges, dryRun, failures);
   using _claims = DeviceClaims.take(scope.devices, backends.deviceKeys);
   const host = await cleanUpHost(scope, { isDryRun: dryRun, logger: silentLogger, signal });
   const suffix = ruleSuffix(agent.network);
@@ -49,7 +52,7 @@ export async function removeFromHost(
   const rest = all && failures.length === 0 ? await agent.files() : [];
   const files = [...cniFiles.filter((file) => !failures.some(({ object }) => object === file)), ...rest];
   if (!dryRun) for (const file of rest) rmSync(file, { force: true });
-  const removedObjects = [...host.removed, ...rules.removed];
+  const removedObjects = [...removedBridges, ...host.removed, ...rules.removed];
   return { dryRun, removedObjects, releasedLeases: released, removedFiles: files, failures };
 }
 
