@@ -41,6 +41,7 @@ async function preparePackaging(): Promise<void> {
 const longRuns: ReadonlyMap<string, number> = new Map([
   ["embedded", 250],
   ["test/kube/cluster.test.ts", 150],
+  ["test/kube/long/chart.test.ts", 130],
   ["test/lab/systemd.test.ts", 75],
   ["etcd", 70],
   ["test/lab/udp-mixed.test.ts", 65],
