@@ -126,7 +126,7 @@ async function measureTurns({ lan, etcd }: World, { rounds, progress }: BenchCon
   for (let round = 1; round <= rounds; round++) {
     progress(`event loop: starting agent ${round} of ${rounds}, then ${WATCHED_SECONDS} s of watching`);
     const file = `/run/turns-${round}.json`;
-    const env = { NODE_OPTIONS: `--import=${turnProbe}`, TURN_PROBE_FILE: file };
+    const env = { FLANNEL_NODE_OPTIONS: `--import=${turnProbe}`, TURN_PROBE_FILE: file };
     const { agent } = agents.use(await startedAgent(lan.host(round), etcd, env));
     agent.signal("SIGUSR2");
     await comeAndGo(agent, etcd);

@@ -3,7 +3,22 @@
 # shell by the program, so that process id, signals, memory and exit code are the program's. This script is part of the time
 # from process start to ready: it starts no other process where the shell itself is enough.
 
+# A daemon that is asked to end before it has begun has ended. Its own handlers come with its first lines.
 # shellcheck disable=SC2154 # set by the launcher
+case $program in
+  flanneld | flannel-store)
+    trap 'exit 0' TERM INT QUIT
+    trap '' HUP USR1 USR2 ALRM
+    ;;
+esac
+
+# What the environment says to Node is for other programs: a debugger, other modules, TLS without checks, secrets in the
+# log. Options that are meant for these go into FLANNEL_NODE_OPTIONS.
+unset NODE_DEBUG NODE_DEBUG_NATIVE NODE_TLS_REJECT_UNAUTHORIZED NODE_V8_COVERAGE NODE_REDIRECT_WARNINGS
+unset NODE_PENDING_DEPRECATION NODE_USE_ENV_PROXY NODE_PATH NODE_CHANNEL_FD NODE_CHANNEL_SERIALIZATION_MODE NODE_UNIQUE_ID
+unset NODE_OPTIONS
+if [ -n "${FLANNEL_NODE_OPTIONS:-}" ]; then export NODE_OPTIONS="$FLANNEL_NODE_OPTIONS"; fi
+
 root=${self%/*}/..
 bundle=$root/dist/$program.mjs
 
@@ -42,12 +57,13 @@ export NODE_COMPILE_CACHE="${NODE_COMPILE_CACHE:-$root/dist/compile-cache}"
 # One arena for malloc is 3 MB less in flanneld and 6 in flannel-store, and keeps what V8's helpers leave in one place; young
 # objects in 6 MB instead of 48 are no slower. What is for the store stands in src/agent/lifecycle/embedded-store-process.ts too.
 # flannel-store and flannelctl init load SQLite, which Node 22 reports as experimental.
+# --disable-sigusr1: SIGUSR1 would open Node's debugger to all users of the host.
 # No flag here may change what V8 makes of the code (v8.cachedDataVersionTag): the build's compiled code would be useless.
 case $program in
-  flannelctl) exec "$node" --disable-warning=ExperimentalWarning --max-semi-space-size=4 "$bundle" "$@" ;;
+  flannelctl) exec "$node" --disable-sigusr1 --disable-warning=ExperimentalWarning --max-semi-space-size=4 "$bundle" "$@" ;;
 esac
 export MALLOC_ARENA_MAX=1
 case $program in
-  flannel-store) exec "$node" --disable-warning=ExperimentalWarning --max-semi-space-size=2 "$bundle" "$@" ;;
+  flannel-store) exec "$node" --disable-sigusr1 --disable-warning=ExperimentalWarning --max-semi-space-size=2 "$bundle" "$@" ;;
 esac
-exec "$node" --max-semi-space-size=2 "$bundle" "$@"
+exec "$node" --disable-sigusr1 --max-semi-space-size=2 "$bundle" "$@"

@@ -20,14 +20,21 @@ test("as a process: --version is the package's, on standard output", async () =>
   expect(child.exitCode).toBe(0);
 });
 
-test("Ctrl-C during a wait exits 130 without a trace", async () => {
-  using directory = new TemporaryDirectory();
-  const child = start("wait", "--socket", directory.file("s"));
-  child.stderr.once("data", () => child.kill("SIGINT"));
-  const [stdout] = await Promise.all([text(child.stdout), once(child, "close")]);
-  expect(child.exitCode).toBe(130);
-  expect(stdout).toBe("");
-});
+test.each(["SIGINT", "SIGQUIT"] as const)(
+  "%s of a terminal during a wait exits 130 without a trace",
+  async (signal) => {
+    using directory = new TemporaryDirectory();
+    const child = start("wait", "--socket", directory.file("s"));
+    child.stderr.once("data", () => {
+      child.kill("SIGUSR1");
+      child.kill(signal);
+    });
+    const [stdout, stderr] = await Promise.all([text(child.stdout), text(child.stderr), once(child, "close")]);
+    expect(child.exitCode).toBe(130);
+    expect(stdout).toBe("");
+    expect(stderr).not.toContain("Debugger");
+  },
+);
 
 test("a reader that goes away does not end in a trace", async () => {
   const child = start("--help");

@@ -39,7 +39,9 @@ const interrupt = () => {
   setTimeout(() => void allPutBack().finally(() => process.exit(exitCodes.interrupted)), graceMs).unref();
 };
 // A lost ssh session is one too.
-for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const) process.once(signal, interrupt);
+for (const signal of ["SIGINT", "SIGTERM", "SIGHUP", "SIGQUIT"] as const) process.once(signal, interrupt);
+// Would open Node's debugger to all users of this host; the launcher closes that to the moments before this, too.
+process.on("SIGUSR1", () => undefined);
 const exitCode = await runFlannelctl(process.argv.slice(2), processTerminal(), controller.signal, version);
 await Promise.all([flushed(process.stdout), flushed(process.stderr)]);
 process.exit(exitCode);

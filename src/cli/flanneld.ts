@@ -1,73 +1,9 @@
-// flanneld: flags and environment → options, log, signals, exit code. The agent itself is src/agent.
-import { writeFileSync } from "node:fs";
+// Entry point of flanneld: listens to signals, then loads the program.
 import { fileURLToPath } from "node:url";
-import { runAgent } from "../agent/lifecycle/run-agent.ts";
-import { backends } from "../backend/registry.ts";
-import { hasCode } from "../errors.ts";
-import { type ExitCode, exitCodes } from "../exit-codes.ts";
-import { endProcess } from "../sys/end-process.ts";
-import { holdSpareDescriptors } from "../sys/spare-descriptors.ts";
-import { createLogger } from "../telemetry/create-logger.ts";
-import { oneLine } from "../terminal/foreign-text.ts";
-import { version } from "../version.ts";
-import { flanneldUsageHint, resolveAgentOptions } from "./flags/flanneld-flags.ts";
+import { listenToSignals } from "./daemon-signals.ts";
 
-/** An agent that cannot end by itself in this time is ended: a supervisor waits for it. */
-const STOP_WITHIN_MS = 4_500;
-
+const signals = listenToSignals();
 /** Beside us: a bundle next to a bundle, a source next to a source. */
 const storeProgram = fileURLToPath(import.meta.url).replace(/flanneld(\.m?[jt]s)$/, "flannel-store$1");
-
-/** So that ps, ss and pidof show the program instead of Node's "MainThread"; the arguments stay as they are. */
-function nameProcess(): void {
-  try {
-    writeFileSync("/proc/self/comm", "flanneld");
-  } catch {
-    // a name for people, no more
-  }
-}
-
-async function main(): Promise<ExitCode> {
-  const invocation = resolveAgentOptions(process.argv.slice(2), process.env);
-  if (invocation.action !== "run") {
-    process.stdout.write(invocation.action === "help" ? invocation.text : `${version}\n`);
-    return exitCodes.ok;
-  }
-  const { options, warnings, given } = invocation;
-  holdSpareDescriptors();
-  nameProcess();
-  const logger = createLogger({ format: options.logFormat, verbosity: options.verbosity });
-  const stop = new AbortController();
-  for (const signal of ["SIGTERM", "SIGINT"] as const) {
-    process.on(signal, () => {
-      if (stop.signal.aborted) endProcess(exitCodes.failure);
-      logger.info("agent.stopping", `${signal} received: stopping; a second signal ends flanneld at once`);
-      stop.abort();
-      setTimeout(() => {
-        logger.error("agent.stop-forced", "not stopped in time: ending now; kernel state stays");
-        endProcess(exitCodes.failure);
-      }, STOP_WITHIN_MS).unref();
-    });
-  }
-  // Without a handler SIGHUP would end the agent before it is ready to reload.
-  const reloads = new Set<() => void>();
-  process.on("SIGHUP", () => reloads.forEach((reload) => void reload()));
-  logger.info("agent.starting", `flanneld ${version}, pid ${process.pid}`, { ...given, node: process.version });
-  for (const warning of warnings) logger.warn("flags.odd", warning);
-  const onReload = (reload: () => void): Disposable => {
-    reloads.add(reload);
-    return { [Symbol.dispose]: () => void reloads.delete(reload) };
-  };
-  const code = await runAgent({ options, version, backends, logger, storeProgram, signal: stop.signal, onReload });
-  // Whatever a library still holds must not keep an agent alive that has released everything of its own.
-  return endProcess(code);
-}
-
-try {
-  process.exitCode = await main();
-} catch (error) {
-  if (!hasCode(error, "USAGE")) throw error;
-  process.stderr.write(`flanneld: ${oneLine(error.message)}\n${flanneldUsageHint}\n`);
-  process.exitCode = exitCodes.usage;
-}
-process.exit();
+const { runFlanneld } = await import("./flanneld-program.ts");
+await runFlanneld(signals, storeProgram);

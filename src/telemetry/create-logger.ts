@@ -1,8 +1,8 @@
 // The agent's log: pino, written to stderr synchronously so that the last line before a crash is there.
 // Text for people by default, one JSON object a line on request; both carry `event`.
-import { writeSync } from "node:fs";
 import { pino } from "pino";
 import { describeError } from "../errors.ts";
+import { writeToStderr } from "../sys/standard-streams.ts";
 import { oneLine, printableJson } from "../terminal/foreign-text.ts";
 import type { LogEvent } from "./events.ts";
 import type { LogFields, Logger } from "./logger.ts";
@@ -87,13 +87,4 @@ function textValue(value: unknown): string {
 /** What looks like a field, names of flags and sysctls not among it: `event=` becomes `event\x3d`. */
 function withoutFields(message: string): string {
   return message.replaceAll(/(?<![\w.-])([a-z]\w*)=/g, "$1\\x3d");
-}
-
-/** A full or closed pipe must not stop the agent: the line is lost, the packets go on. */
-function writeToStderr(line: string): void {
-  try {
-    writeSync(2, line);
-  } catch {
-    // EAGAIN, EPIPE: nowhere left to say it
-  }
 }

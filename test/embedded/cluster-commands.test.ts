@@ -229,6 +229,16 @@ test("init that was ended half-way goes on from there: another port, another nam
   expect(await init("--name", "a", "--port", "23791")).toMatchObject({ exitCode: 0 });
 });
 
+test("a store goes on whatever signals it gets, and when nobody takes what it says", async () => {
+  await using world = await ClusterWorld.start({ wrapper: ["sh", "-c", 'exec "$@" 2>/dev/full', "sh"] });
+  const host = await world.joined("h1");
+  rmSync(clusterFiles(world.clusterDirectory).serverCertificate);
+  for (const signal of ["SIGHUP", "SIGUSR1", "SIGUSR2", "SIGALRM", "SIGPIPE"] as const) {
+    world.server.member.signal(signal);
+    expect(await host.control("get", "key")).toBe("");
+  }
+});
+
 test("a token that cannot be told is not made", async () => {
   await using world = await ClusterWorld.start();
   rmSync(clusterFiles(world.clusterDirectory).serverCertificate);

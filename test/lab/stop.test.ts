@@ -91,6 +91,11 @@ describe.each(["SIGTERM", "SIGINT"] as const)("%s ends the agent with exit code 
   it("when it is ready", async () => {
     const agent = cluster.agent(1);
     await agent.untilReady();
+    // What has no meaning for it changes nothing.
+    for (const other of ["SIGUSR1", "SIGUSR2", "SIGALRM", "SIGPIPE", "SIGHUP"] as const) agent.signal(other);
+    await agent.untilEvent("agent.reload");
+    expect((await agent.status()).state).toBe("ready");
+    expect(agent.output).not.toContain("Debugger");
     await expectPromptEnd(agent);
     await cluster.startAgent(1).untilReady();
   });

@@ -74,6 +74,9 @@ it("each host in one command; the services come back after a kill; a host leaves
 
   for (const unit of ["flannel-store", "flanneld"]) {
     const pid = await mainPid(h1, unit);
+    // Before others on a busy host.
+    expect((await h1.run(["ps", "-o", "ni=", "-p", String(pid)])).trim()).toBe("-5");
+    expect(await h1.run(["systemctl", "show", "--property=CPUWeight", unit])).toBe("CPUWeight=500\n");
     await h1.run(["kill", "-KILL", String(pid)]);
     await untilRestarted(h1, unit, pid);
   }

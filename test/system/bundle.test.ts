@@ -5,6 +5,13 @@ import { expect, it } from "vitest";
 
 const dist = join(import.meta.dirname, "../../dist");
 
+/** What a daemon loads once it listens to signals; others at once. */
+function programOf(name: string): string {
+  return (
+    readdirSync(dist).find((file) => file.startsWith(`${name}-program-`) && file.endsWith(".mjs")) ?? `${name}.mjs`
+  );
+}
+
 /** The files that are loaded before the program does anything. */
 function loadedAtStart(name: string, seen = new Set<string>()): Set<string> {
   if (seen.has(name)) return seen;
@@ -25,11 +32,18 @@ it.each([
   const files = filesWith(mark);
   expect(files.length).toBeGreaterThan(0);
   for (const program of programs) {
-    const loaded = [...loadedAtStart(`${program}.mjs`)];
+    const loaded = [...loadedAtStart(programOf(program))];
     expect(loaded.length).toBeGreaterThan(1);
     expect(
       loaded.filter((name) => files.includes(name)),
       program,
     ).toEqual([]);
   }
+});
+
+it.each(["flanneld", "flannel-store"])("%s listens to signals before it loads its program", (name) => {
+  const first = [...loadedAtStart(`${name}.mjs`)];
+  expect(first).not.toContain(programOf(name));
+  const bytes = first.reduce((sum, file) => sum + readFileSync(join(dist, file)).length, 0);
+  expect(bytes).toBeLessThan(10_000);
 });

@@ -6,6 +6,7 @@ import {
   globSync,
   mkdirSync,
   mkdtempSync,
+  readFileSync,
   rmSync,
   symlinkSync,
   utimesSync,
@@ -24,7 +25,8 @@ const standIn = `
 import { cachedDataVersionTag } from "node:v8";
 if (process.argv[2] === "wait") process.on("SIGTERM", () => process.exit(43)), setInterval(() => {}, 1000);
 else process.exitCode = Number(process.argv[2] ?? 0);
-console.log(JSON.stringify({ pid: process.pid, args: process.argv.slice(2), node: process.execPath, codeTag: cachedDataVersionTag() }));
+const env = Object.keys(process.env).filter((name) => /^(FLANNEL_)?NODE_/.test(name)).sort();
+console.log(JSON.stringify({ env, options: process.env.NODE_OPTIONS, pid: process.pid, args: process.argv.slice(2), node: process.execPath, codeTag: cachedDataVersionTag() }));
 `;
 
 let root: string;
@@ -57,8 +59,9 @@ function launch(path: string, args: readonly string[], options: Options = {}) {
   symlinkSync(process.execPath, join(node, "node"));
   const env = { PATH: `${node}:/usr/bin:/bin`, ...options.env };
   const result = spawnSync(command, rest, { encoding: "utf8", cwd: options.cwd ?? "/", env });
-  const said: { pid: number; args: string[]; node: string; codeTag: number } | undefined =
-    result.stdout === "" ? undefined : JSON.parse(result.stdout);
+  const said:
+    | { env: string[]; options?: string; pid: number; args: string[]; node: string; codeTag: number }
+    | undefined = result.stdout === "" ? undefined : JSON.parse(result.stdout);
   return { code: result.status, said, errors: result.stderr };
 }
 
@@ -104,6 +107,27 @@ describe.each(["flanneld", "flannelctl", "flannel-store"])("bin/%s", (program) =
     const result = launch(join(root, "bin", program), []);
     expect(result).toMatchObject({ code: 1, said: undefined });
     expect(result.errors).toBe(`${program}: the program is not built: run 'npm run build' in ${root}\n`);
+  });
+
+  it("keeps from the program what the environment says to other programs on Node", () => {
+    const hostile = {
+      NODE_OPTIONS: "--inspect-brk=127.0.0.1:0",
+      NODE_DEBUG: "tls",
+      NODE_TLS_REJECT_UNAUTHORIZED: "0",
+      NODE_CHANNEL_FD: "99",
+      NODE_EXTRA_CA_CERTS: "/etc/ssl/certs/none.pem",
+    };
+    const result = launch(join(root, "bin", program), [], { env: hostile });
+    expect(result).toMatchObject({ code: 0, said: { env: ["NODE_COMPILE_CACHE", "NODE_EXTRA_CA_CERTS"] } });
+    const options = "--title=flannel";
+    const meant = launch(join(root, "bin", program), [], { env: { ...hostile, FLANNEL_NODE_OPTIONS: options } });
+    expect(meant.said).toMatchObject({ options });
+  });
+
+  it("does not open Node's debugger on SIGUSR1, from Node's first moment on", () => {
+    const argv = readFileSync(join(root, "bin/launch.sh"), "utf8").match(/exec "\$node" .*/g) ?? [];
+    expect(argv.filter((line) => !line.includes("--disable-sigusr1"))).toEqual([]);
+    expect(argv.length).toBeGreaterThan(2);
   });
 
   it("warns when a source is newer than the program, but not when a test is", () => {
@@ -159,3 +183,16 @@ it("all shell scripts pass shellcheck", () => {
   ];
   execFileSync("shellcheck", ["-x", ...scripts.filter(isShell)], { cwd: checkout, stdio: "pipe", encoding: "utf8" });
 });
+
+it.each(["flanneld", "flannel-store"])(
+  "%s that is asked to end before Node runs has ended, with exit code 0",
+  (program) => {
+    const asker = join(root, "asker");
+    mkdirSync(asker);
+    // The launcher asks it for its version first.
+    writeFileSync(join(asker, "node"), "#!/bin/sh\nkill -USR1 $PPID; kill -HUP $PPID; kill -TERM $PPID\n");
+    chmodSync(join(asker, "node"), 0o755);
+    const result = launch(join(root, "bin", program), [], { env: { PATH: `${asker}:/usr/bin:/bin` } });
+    expect(result).toMatchObject({ code: 0, said: undefined, errors: "" });
+  },
+);

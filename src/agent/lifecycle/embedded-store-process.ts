@@ -20,8 +20,8 @@ export interface EmbeddedStoreOptions {
   readonly logger: Logger;
 }
 
-/** As in bin/launch.sh, with MALLOC_ARENA_MAX: no warning about SQLite on Node 22, and less memory. */
-const nodeFlags = ["--disable-warning=ExperimentalWarning", "--max-semi-space-size=2"];
+/** As in bin/launch.sh, with MALLOC_ARENA_MAX: no debugger, no warning about SQLite on Node 22, and less memory. */
+const nodeFlags = ["--disable-sigusr1", "--disable-warning=ExperimentalWarning", "--max-semi-space-size=2"];
 const START_TIMEOUT_MS = 10_000;
 const STOP_TIMEOUT_MS = 3_000;
 const RESTART_DELAY_MS = 500;
