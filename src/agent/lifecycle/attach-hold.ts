@@ -4,6 +4,7 @@
 import { rmSync, utimesSync, writeFileSync } from "node:fs";
 import { attachHoldFile } from "../../lease/subnet-env.ts";
 import { fileVersion } from "../../sys/files.ts";
+import { oneLine } from "../../terminal/foreign-text.ts";
 import type { StateReason } from "./agent-state.ts";
 import { HOLD_MS } from "./state-follower.ts";
 import type { AgentState } from "./state-reasons.ts";
@@ -68,7 +69,7 @@ export class AttachHold {
 
   /** What fails here is tried again with the next call; a full /run says so by the subnet file. */
   #hold(reason: string): void {
-    const text = `${reason.replaceAll(/\s+/g, " ").slice(0, MAX_REASON_CHARACTERS)}\n`;
+    const text = `${oneLine(reason).slice(0, MAX_REASON_CHARACTERS)}\n`;
     const version = fileVersion(this.#subnetFile);
     const isThere = fileVersion(this.#file) !== "";
     if (isThere && text === this.#written && version === this.#subnetFileVersion) return;
