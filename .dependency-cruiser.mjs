@@ -24,7 +24,7 @@ const pure = [
   "^src/host/kinds/[^/]+-form\\.ts$",
   "^src/host/reconcile/(host-table|diff)[^/]*\\.ts$",
   "^src/underlay/(external-interface|follow-interface|go-regex|interface-|occupied-prefixes|way-out)[^/]*\\.ts$",
-  "^src/netlink/(?!.*(socket|rtnetlink\\.|monitor))",
+  "^src/netlink/(?!.*(socket|rtnetlink\\.|genetlink\\.|-control\\.|monitor))",
   // What a backend has running is reached through its `…-runtime.ts`, which loads it when it is needed.
   "^src/backend/(?!.*-runtime\\.ts)",
 ];
@@ -57,14 +57,16 @@ const rooms = {
   // The agent's wing.
   netlink: ["ip", "sys"],
   "netlink/rtnetlink": ["ip", "sys", "netlink"],
+  "netlink/genetlink": ["ip", "sys", "netlink"],
   "netlink/nftables": ["sys", "netlink"],
+  wireguard: ["ip", "sys", "netlink/genetlink"],
   underlay: ["ip", "async", "netlink", "netlink/rtnetlink"],
-  "host/kinds": ["ip", "sys", "netlink", "netlink/rtnetlink"],
+  "host/kinds": ["ip", "sys", "netlink", "netlink/rtnetlink", "netlink/genetlink", "wireguard"],
   "host/reconcile": ["ip", "netlink/rtnetlink", "host/kinds"],
   host: ["ip", "sys", "netlink/rtnetlink", "host/kinds", "host/reconcile"],
   firewall: ["ip", "json", "sys", "netlink", "netlink/nftables"],
   tunnel: ["ip", "sys"],
-  backend: ["ip", "json", "config", "lease", "host/kinds", "underlay", "tunnel"],
+  backend: ["ip", "json", "config", "lease", "netlink/genetlink", "host/kinds", "underlay", "tunnel"],
   doctor: ["ip", "sys", "netlink", "netlink/rtnetlink", "underlay", "firewall", "backend"],
   "store/etcd": ["ip", "async", "sys", "config", "lease", "etcd-api"],
   "store/kubernetes": ["ip", "json", "terminal", "sys", "config", "lease", "kube-api"],
@@ -84,7 +86,7 @@ const rooms = {
       "underlay",
       "host/kinds",
     ],
-    ...["host/reconcile", "firewall", "backend", "doctor", "store", "agent/control", "agent/state"],
+    ...["host/reconcile", "firewall", "wireguard", "backend", "doctor", "store", "agent/control", "agent/state"],
     // The certificate of a member of a small cluster is renewed by the store that made it.
     "flannel-store/membership",
   ],

@@ -1,7 +1,8 @@
 // A whole small cluster: LAN, etcd with a network configuration, one flanneld and one container on each host.
 import { rm } from "node:fs/promises";
-import { LabAgent } from "./agent.ts";
+import { type AgentOptions, LabAgent } from "./agent.ts";
 import { Etcd } from "./etcd.ts";
+import type { LabHost } from "./host.ts";
 import { createLan, type Lan, type LanOptions } from "./lan.ts";
 import { attachPod, type Pod } from "./pod.ts";
 
@@ -12,6 +13,8 @@ export interface ClusterOptions extends LanOptions {
   readonly args?: readonly string[];
   /** Hosts that get no agent at start, by number from 1. Default none. */
   readonly withoutAgent?: readonly number[];
+  /** How the agent of a host is started. Default: the shipped program. */
+  readonly launch?: (host: LabHost) => Pick<AgentOptions, "program" | "env">;
 }
 
 const configKey = "/coreos.com/network/config";
@@ -74,7 +77,15 @@ export class Cluster implements AsyncDisposable {
   startAgent(number: number, args: readonly string[] = [], env: Readonly<Record<string, string>> = {}): LabAgent {
     const host = this.lan.host(number);
     const flags = [...(this.#options.args ?? []), ...args];
-    const agent = this.#resources.use(LabAgent.start(host, { etcdEndpoints: this.etcd.endpoints, args: flags, env }));
+    const launch = this.#options.launch?.(host) ?? {};
+    const agent = this.#resources.use(
+      LabAgent.start(host, {
+        ...launch,
+        etcdEndpoints: this.etcd.endpoints,
+        args: flags,
+        env: { ...launch.env, ...env },
+      }),
+    );
     this.#agents.set(number, agent);
     return agent;
   }

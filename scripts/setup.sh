@@ -72,6 +72,8 @@ find_missing_packages() {
     want busybox-static busybox
     want firewalld firewalld
     want dbus-daemon dbus-daemon
+    want wireguard-go wireguard-go
+    want wireguard-tools wg
     want strace strace
     want zsh zsh
     want fish fish
@@ -80,6 +82,8 @@ find_missing_packages() {
     # There is none for other machines.
     if [ "$(uname -m)" = x86_64 ]; then
       want user-mode-linux linux.uml
+      want qemu-system-x86 qemu-system-x86_64
+      want cpio cpio
     fi
     set -- /usr/lib/*/faketime/libfaketime.so.1
     [ -e "$1" ] || missing="$missing libfaketime"

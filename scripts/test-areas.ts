@@ -3,6 +3,7 @@ import { execFileSync } from "node:child_process";
 import { existsSync, globSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { debianReleases, debianRoot } from "../lab/debian-root.ts";
+import { emulatedKernel } from "../lab/emulated-kernel.ts";
 import { ownArchitecture } from "../packaging/architecture.ts";
 import { fetchImageFiles } from "../packaging/image/image-files.ts";
 import { readFuzzScale, SLICES, shortFuzzEnvironment } from "../test/support/fuzz-scale.ts";
@@ -36,6 +37,9 @@ async function preparePackaging(): Promise<void> {
   if (readFuzzScale().count < SLICES) return;
   for (const release of debianReleases) await debianRoot(release);
 }
+
+/** Its kernel comes from Debian's packages. */
+const emulatedKernelTest = "test/kernel/long/wireguard-kernel.test.ts";
 
 /** What takes long starts first, so that nothing long is left alone at the end. Rough seconds on an idle machine. */
 const longRuns: ReadonlyMap<string, number> = new Map([
@@ -142,6 +146,7 @@ function boxedRuns(area: string, selection: Selection): Runs {
 
 function vitestRun(area: string, label: string, run: VitestRun, { testName }: Selection): AreaRun {
   const start = async () => {
+    if (run.files.includes(emulatedKernelTest)) await emulatedKernel();
     if (run.inBox && run.files.some((file) => packagingTests.test(file))) await preparePackaging();
     return runVitest({ ...run, ...(testName === undefined ? {} : { testName }) });
   };

@@ -372,7 +372,7 @@ describe("createBackend", () => {
   it.each([
     [
       '"Type":"ipip"',
-      'Backend.Type "ipip" is not a backend of this version: the backends are vxlan, host-gw, udp, alloc',
+      'Backend.Type "ipip" is not a backend of this version: the backends are vxlan, host-gw, udp, wireguard, alloc',
     ],
     ['"Type":"vxlna"', "(did you mean vxlan?)"],
     ['"Type":"vxlan","VNI":-1', "Backend.VNI -1 must be from 0 to 16777215"],

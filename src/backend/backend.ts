@@ -3,6 +3,7 @@
 import type { BackendKey } from "../config/backend-key.ts";
 import type { NetworkConfig } from "../config/network-config.ts";
 import type { HostState } from "../host/kinds/host-state.ts";
+import type { HostKind, Observed } from "../host/kinds/kinds.ts";
 import type { HostLink } from "../host/kinds/link-form.ts";
 import type { Address, Family } from "../ip/address.ts";
 import type { Lease, LeaseAttributes, LeasedSubnets } from "../lease/lease.ts";
@@ -65,6 +66,11 @@ export interface BackendIdentity<Identity> {
    * whatever the backend: they are written there too, so that a downgrade finds them.
    */
   readonly legacyFields?: readonly string[];
+  /** A file in which upstream keeps it, mode 0400: read before `restore`, written after it where it says something else. */
+  readonly file?: {
+    path(environment: Readonly<Record<string, string | undefined>>): string;
+    content(identity: Identity): string;
+  };
 }
 
 /** What an identity may be made from. */
@@ -75,6 +81,10 @@ export interface IdentityFacts {
   readonly links: readonly { readonly name: string; readonly kind?: string; readonly mac?: string }[];
   /** Unpredictable bytes, fit for keys. */
   readonly randomBytes: (count: number) => Uint8Array;
+  /** Of a private key, both base64. */
+  readonly curve25519PublicKey: (privateKey: string) => string;
+  /** The identity's own file, where it exists. */
+  readonly file?: { readonly path: string; readonly content: string };
 }
 
 /** Facts about the host that planning needs. A new object for each change. */
@@ -122,7 +132,12 @@ export interface Backend<Identity = unknown, RuntimePlan = unknown> {
    * reported in `skipped`.
    */
   plan(own: LeasedSubnets, peers: readonly Lease[], facts: HostFacts<Identity>): BackendPlan<RuntimePlan>;
+  /** For backends without a runtime whose objects on the host tell what they carried. */
+  observedTraffic?(peers: readonly Lease[], observed: ObservedObjects): RuntimeStatus;
 }
+
+/** What was found on the host of a kind, at the last look. */
+export type ObservedObjects = <K extends HostKind>(kind: K) => readonly Observed<K>[];
 
 export interface HostNeeds {
   /** Whether packets of the network are sent by this host at all. */
@@ -172,7 +187,7 @@ export interface BackendRuntime<RuntimePlan = unknown> extends AsyncDisposable {
 
 export type RuntimeFeatures = Readonly<Record<string, string | boolean>>;
 
-/** What `flannelctl status` shows of a runtime, by names of the backend's own. */
+/** What `flannelctl status` shows of what carries the packets, by names of the backend's own. */
 export interface RuntimeStatus {
   /** What it makes use of; missing while it does not run. */
   readonly features?: RuntimeFeatures;
@@ -187,5 +202,9 @@ export interface RuntimeStatus {
     readonly sentBytes?: number;
     readonly receivedPackets?: number;
     readonly receivedBytes?: number;
+    /** Where its packets go now: `192.0.2.1:51820`. */
+    readonly endpoint?: string;
+    /** RFC 3339; missing before the first. */
+    readonly lastHandshakeAt?: string;
   }[];
 }

@@ -14,7 +14,8 @@ const { modules } = backends;
 
 /** Links of this host; each random byte is 0xff. */
 function facts(devices: readonly string[] = [], links: IdentityFacts["links"] = []): IdentityFacts {
-  return { devices, links, randomBytes: (count) => new Uint8Array(count).fill(0xff) };
+  const curve25519PublicKey = (key: string) => `public ${key}`;
+  return { devices, links, randomBytes: (count) => new Uint8Array(count).fill(0xff), curve25519PublicKey };
 }
 
 const remembered = { vtepMac: "02:00:00:00:00:01", vtepMacV6: "02:00:00:00:00:02" };

@@ -48,17 +48,25 @@ export function selectPeers(
   });
 }
 
-/** `undefined`: the lease has no subnet of this family. A string: why it cannot be used. */
-export function readReach(lease: Lease, family: Family, pool: AddressPool): PeerReach | string | undefined {
+/**
+ * `undefined`: the lease has no subnet of this family. A string: why it cannot be used. The host is reached at its address
+ * of the family `underlay`.
+ */
+export function readReach(
+  lease: Lease,
+  family: Family,
+  pool: AddressPool,
+  underlay: Family = family,
+): PeerReach | string | undefined {
   const subnet = family === 4 ? lease.subnet : lease.ipv6Subnet;
   if (subnet === undefined) return undefined;
   if (familyOf(subnet) !== family || !containsPrefix(pool.network, subnet)) {
     return `subnet ${subnet} is not inside the network ${pool.network}`;
   }
-  const publicIp = family === 4 ? lease.attributes.publicIp : lease.attributes.publicIpv6;
-  const name = family === 4 ? "PublicIP" : "PublicIPv6";
+  const publicIp = underlay === 4 ? lease.attributes.publicIp : lease.attributes.publicIpv6;
+  const name = underlay === 4 ? "PublicIP" : "PublicIPv6";
   if (publicIp === undefined) return `has no ${name}`;
-  if (familyOf(publicIp) !== family || !isHostAddress(publicIp)) return `${name} ${publicIp} is not a host's address`;
+  if (familyOf(publicIp) !== underlay || !isHostAddress(publicIp)) return `${name} ${publicIp} is not a host's address`;
   if (containsAddress(subnet, publicIp)) return `${name} ${publicIp} lies inside its own subnet ${subnet}`;
   return { lease, subnet, lengthBits: prefixLength(subnet), publicIp };
 }

@@ -11,6 +11,7 @@ import type { Backend, BackendModule, DevicePattern } from "./backend.ts";
 import { hostGwModule } from "./host-gw/host-gw-backend.ts";
 import { udpModule } from "./udp/udp-backend.ts";
 import { vxlanModule } from "./vxlan/vxlan-backend.ts";
+import { wireguardModule } from "./wireguard/wireguard-backend.ts";
 
 export class BackendRegistry {
   readonly modules: readonly BackendModule[];
@@ -71,7 +72,7 @@ export class BackendRegistry {
   }
 }
 
-export const backends = new BackendRegistry([vxlanModule, hostGwModule, udpModule, allocModule]);
+export const backends = new BackendRegistry([vxlanModule, hostGwModule, udpModule, wireguardModule, allocModule]);
 
 /** See BackendRegistry. */
 export function parseConfig(text: string): ParsedNetworkConfig {

@@ -10,6 +10,8 @@ export interface BackendKey {
   readonly minimum?: number;
   readonly maximum?: number;
   readonly description: string;
+  /** Output and logs never show its value. */
+  readonly isSecret?: true;
   /** Applied to a running agent without restart. */
   readonly live: boolean;
 }

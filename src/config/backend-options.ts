@@ -41,12 +41,22 @@ export function boolOption(options: BackendOptions, name: string): boolean {
   return value;
 }
 
+export function stringOption(options: BackendOptions, name: string): string {
+  const value = options.get(name);
+  if (typeof value !== "string") throw new TypeError(`backend key ${name} is not a string`);
+  return value;
+}
+
 function checkValue(key: BackendKey, value: unknown): BackendValue {
   const path = `Backend.${key.name}`;
   const expected = jsonTypes[key.type];
   if (typeof value !== expected || (key.type === "int" && !Number.isInteger(value))) {
     const wanted = { int: "an integer", bool: "true or false", string: "a string" }[key.type];
-    throw invalid(path, value, `must be ${wanted}, not ${describeType(key, value)}`);
+    throw invalid(
+      path,
+      key.isSecret === true ? "(hidden)" : value,
+      `must be ${wanted}, not ${describeType(key, value)}`,
+    );
   }
   if (typeof value === "number") {
     const { minimum = 0, maximum = 2 ** 31 - 1 } = key;

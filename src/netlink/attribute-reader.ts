@@ -51,8 +51,17 @@ export class AttributeReader {
     return this.#length < 1 ? undefined : this.#view.getUint8(this.#payload);
   }
 
+  u16(): number | undefined {
+    return this.#length < 2 ? undefined : this.#view.getUint16(this.#payload, true);
+  }
+
   u32(): number | undefined {
     return this.#length < 4 ? undefined : this.#view.getUint32(this.#payload, true);
+  }
+
+  /** Exact up to 2^53. */
+  u64(): number | undefined {
+    return this.#length < 8 ? undefined : Number(this.#view.getBigUint64(this.#payload, true));
   }
 
   u16BigEndian(): number | undefined {
@@ -98,6 +107,11 @@ export class AttributeReader {
   /** Up to the first NUL. */
   text(): string {
     return readText(this.#view, this.#payload, this.#payload + this.#length);
+  }
+
+  /** A copy of the payload. */
+  bytes(): Uint8Array {
+    return new Uint8Array(this.#view.buffer, this.#view.byteOffset + this.#payload, this.#length).slice();
   }
 
   /** Where the payload lies in the view: from, to. */

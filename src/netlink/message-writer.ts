@@ -74,6 +74,12 @@ export class MessageWriter {
     this.zeros(3);
   }
 
+  u16Attribute(type: number, value: number): void {
+    this.#attributeHeader(type, 2);
+    this.u16(value);
+    this.zeros(2);
+  }
+
   u32Attribute(type: number, value: number): void {
     this.#attributeHeader(type, 4);
     this.u32(value);
@@ -110,6 +116,11 @@ export class MessageWriter {
     const start = this.#length;
     this.#attributeHeader(type, 0);
     return start;
+  }
+
+  /** As `beginNest`, marked NLA_F_NESTED, which generic netlink demands (kernel >= 5.2). */
+  beginMarkedNest(type: number): number {
+    return this.beginNest(type | 0x8000);
   }
 
   endNest(start: number): void {

@@ -60,6 +60,8 @@ const dataPlaneSchema = z.object({
       sentBytes: z.number().optional(),
       receivedPackets: z.number().optional(),
       receivedBytes: z.number().optional(),
+      endpoint: z.string().optional().describe("where its packets go now"),
+      lastHandshakeAt: z.string().optional(),
     }),
   ),
 });
@@ -115,7 +117,7 @@ const networkStatusSchema = z.object({
     })
     .optional()
     .describe("traffic rules; absent before the network is open"),
-  dataPlane: dataPlaneSchema.optional().describe("only with backends whose packets the agent carries itself"),
+  dataPlane: dataPlaneSchema.optional().describe("only with backends that tell what they carried: udp, wireguard"),
 });
 
 export const statusSchema = z.object({

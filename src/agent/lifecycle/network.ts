@@ -193,9 +193,9 @@ export class Network implements AsyncDisposable {
     return this.#runtime === undefined ? "the data plane is not running yet" : this.#runtime.problem();
   }
 
-  /** Undefined for backends with nothing running. */
+  /** Undefined for backends that tell nothing of what they carried. */
   dataPlane(): RuntimeStatus | undefined {
-    return this.#runtime?.status();
+    return this.#runtime?.status() ?? this.#backend.observedTraffic?.(this.#peers, this.reconciler.observed);
   }
 
   /** See `DeviceClaims.renew`. */

@@ -15,7 +15,9 @@ import type { Logger } from "../../telemetry/logger.ts";
 import type { MetricsRecorder } from "../../telemetry/metrics/metrics.ts";
 import { Ipv6Arrival } from "../../underlay/ipv6-arrival.ts";
 import { selectServedInterface } from "../../underlay/select-interface.ts";
+import { publicKeyOf } from "../../wireguard/keys.ts";
 import { DeviceClaims } from "../state/device-claims.ts";
+import { makeIdentityFile, readIdentityFile } from "../state/identity-file.ts";
 import type { RememberedState } from "../state/warm-state.ts";
 import { tellChosen } from "./interface-news.ts";
 import { interfaceSelection } from "./interface-selection.ts";
@@ -56,11 +58,16 @@ export async function openNetwork(options: OpenNetworkOptions): Promise<Network>
   const config = servedConfig(options.config, selection.families);
   const backend = backends.create(config);
   const known = { ...announcedIdentities(backends.modules, options.announced), ...remembered?.identities };
+  const module = backends.moduleOf(config);
+  const file = readIdentityFile(module);
   const identities = restoreIdentities(backends.modules, backend.type, known, {
     devices: backend.devices,
     links,
     randomBytes,
+    curve25519PublicKey: publicKeyOf,
+    ...(file === undefined ? {} : { file }),
   });
+  if (file === undefined) await makeIdentityFile(module, identities[backend.type], logger);
   const networks = [config.ipv4?.network, config.ipv6?.network].filter((network) => network !== undefined);
   const earlier = (remembered?.devices ?? []).filter((device) => !backend.devices.includes(device));
   const claims = DeviceClaims.take(backend.devices, backends.deviceKeys);

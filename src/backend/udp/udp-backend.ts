@@ -6,7 +6,6 @@ import type { TunLink } from "../../host/kinds/link-form.ts";
 import type { HostRoute } from "../../host/kinds/route-form.ts";
 import type { HostSysctl } from "../../host/kinds/sysctl.ts";
 import { addressBits, type Family, familyOf, makePrefix, type Prefix, prefixAddress } from "../../ip/address.ts";
-import { containsPrefix } from "../../ip/prefix.ts";
 import {
   type BackendData,
   type Lease,
@@ -15,11 +14,11 @@ import {
   prefixesOf,
 } from "../../lease/lease.ts";
 import type { TunnelPeer, TunnelState } from "../../tunnel/tunnel-state.ts";
-import type { OccupiedPrefix } from "../../underlay/occupied-prefixes.ts";
 import { announcedAddresses } from "../announced-addresses.ts";
 import type { Backend, BackendModule, BackendPlan, HostFacts, HostNeeds } from "../backend.ts";
+import { networkDestinations } from "../network-destinations.ts";
 import { isOwnAddress, type PeerReach, readReach, type SkippedLease, selectPeers } from "../peer-reach.ts";
-import { countLeases, hasHostInside, settleClaims } from "../settle-claims.ts";
+import { countLeases, settleClaims } from "../settle-claims.ts";
 import { DEFAULT_PORT, readUdpOptions, type UdpOptions, udpKeys } from "./udp-options.ts";
 import { describeUdpFeatures, startUdp, warmUpUdp } from "./udp-runtime.ts";
 
@@ -134,10 +133,6 @@ class UdpBackend implements Backend<unknown, TunnelState> {
     ];
   }
 
-  /**
-   * As upstream, one route for the whole network. Where the store, a gateway or a host has an address inside of it, that
-   * route would take the way to them: then each peer has its own.
-   */
   #routes(
     pool: AddressPool | undefined,
     reaches: readonly UdpReach[],
@@ -145,14 +140,12 @@ class UdpBackend implements Backend<unknown, TunnelState> {
     facts: HostFacts,
   ): readonly HostRoute[] {
     if (pool === undefined) return [];
-    const { network } = pool;
-    const { occupied } = facts;
     // The device has the MTU of the family with more room; the routes of the other one have their own.
-    const mtuBytes = this.mtuBytes(facts, familyOf(network));
+    const mtuBytes = this.mtuBytes(facts, familyOf(pool.network));
     const mtu = mtuBytes < this.mtuBytes(facts) ? { mtuBytes } : {};
-    const route = (destination: Prefix): HostRoute => ({ destination, device: this.#device, onLink: false, ...mtu });
-    const isShared = hasHostInside(leases, network) || occupied.some((entry) => hidesBehind(network, entry));
-    return isShared ? reaches.map(({ subnet }) => route(subnet)) : [route(network)];
+    return networkDestinations(pool.network, reaches, leases, facts.occupied).map(
+      (destination): HostRoute => ({ destination, device: this.#device, onLink: false, ...mtu }),
+    );
   }
 
   #tunnel(own: LeasedSubnets, peers: readonly TunnelPeer[], { externalInterface }: HostFacts): TunnelState {
@@ -234,11 +227,6 @@ function tunnelPeers(reaches4: readonly UdpReach[], reaches6: readonly UdpReach[
     });
   }
   return [...peers.values()];
-}
-
-/** Whether a route to the network would take packets for it; a narrower network of an interface has the better route. */
-function hidesBehind(network: Prefix, { prefix, isConnected }: OccupiedPrefix): boolean {
-  return prefix === network || (!isConnected && containsPrefix(network, prefix));
 }
 
 function hostPrefix(subnet: Prefix): Prefix {

@@ -23,6 +23,7 @@ import {
   selectPeers,
 } from "../peer-reach.ts";
 import { countLeases, settleClaims } from "../settle-claims.ts";
+import { settleHolders } from "../settle-holders.ts";
 import { readVtepMac, vtepData } from "./vtep-data.ts";
 import { type VtepIdentity, vtepIdentity } from "./vtep-identity.ts";
 import { DEFAULT_PORT, OVERHEAD_BYTES, readVxlanOptions, type VxlanOptions, vxlanKeys } from "./vxlan-options.ts";
@@ -210,7 +211,7 @@ function planPeers(
   const { occupied } = facts;
   const settled = settleClaims(reaches, { network, ownSubnet: vtep.subnet, external, occupied, leases: all });
   draft.skipped.push(...settled.skipped);
-  const tunnels = settleMacs(settled.accepted.filter(isTunnel), draft);
+  const tunnels = settleHolders(settled.accepted.filter(isTunnel), ({ mac }) => mac, "VtepMAC", draft.skipped);
   const accepted = [...settled.accepted.filter((reach) => !isTunnel(reach)), ...tunnels];
   for (const reach of accepted) {
     if (!isTunnel(reach) || (directRouting && facts.directPeers.has(reach.publicIp))) {
@@ -281,30 +282,4 @@ function checkAgainstOwn(reading: Reading, vtep: OwnVtep, external: ExternalInte
   if (isTunnel(reading) && reading.mac === vtep.mac)
     return { key, reason: `announces this host's own VTEP MAC ${reading.mac}` };
   return reading;
-}
-
-/**
- * A MAC leads to one host only: of leases that send it to different hosts, the host of the one written last gets it. It is
- * one machine that has another address now, and its old lease is not renewed any more.
- */
-function settleMacs(reaches: readonly TunnelReach[], draft: Draft): readonly TunnelReach[] {
-  const byMac = new Map<string, TunnelReach>();
-  let isContested = false;
-  for (const reach of reaches) {
-    const holder = byMac.get(reach.mac);
-    if (holder === undefined || isLaterWritten(reach.lease, holder.lease)) byMac.set(reach.mac, reach);
-    if (holder !== undefined) isContested = true;
-  }
-  if (!isContested) return reaches;
-  return reaches.filter((reach) => {
-    const holder = byMac.get(reach.mac);
-    if (holder === undefined || holder.publicIp === reach.publicIp) return true;
-    draft.skipped.push({ key: reach.lease.key, reason: `${holder.lease.key} has the same VtepMAC ${reach.mac}` });
-    return false;
-  });
-}
-
-function isLaterWritten(a: Lease, b: Lease): boolean {
-  if (a.revision.isAfter(b.revision)) return true;
-  return !b.revision.isAfter(a.revision) && a.key < b.key;
 }

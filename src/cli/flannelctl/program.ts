@@ -203,8 +203,13 @@ function addConfigVerbs(program: Command, run: Run): void {
   const config = program.command("config").description("the network configuration in the store");
   config
     .command("get")
-    .description("print the stored configuration; control characters as JSON writes them")
-    .action(async (_, command: Command) => run(command, (await import("./commands/config.ts")).getConfig, []));
+    .description(
+      "print the stored configuration, without secrets (config set puts them back); control characters as JSON writes them",
+    )
+    .option("--show-secrets", "print secrets such as a pre-shared key, too", false)
+    .action(async (options: { showSecrets: boolean }, command: Command) =>
+      run(command, (await import("./commands/config.ts")).getConfig, [options]),
+    );
   config
     .command("set")
     .description("check a configuration and store it; refused if another program changed it in the meantime")

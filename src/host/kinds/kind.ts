@@ -35,6 +35,12 @@ export interface Kind<N extends string = string, D = unknown, O = unknown> {
   readonly source: Source<O>;
   /** What notifications of the kernel mean for it. */
   readonly notices: Notices;
+  /**
+   * For kinds of whose changes the kernel tells nobody: whether something is not as the slots say. Asked twice a second
+   * while something of it is wanted; what it needs for that alone (counters, say) it may keep in the found sides. A look
+   * follows. Throws when it cannot be read.
+   */
+  hasDeviated?(host: Host): Promise<boolean>;
   /** Kinds of one round are audited together, the rounds in turn: all at once costs 0.2 s of CPU with 10,000 peers. */
   readonly auditRound: 0 | 1 | 2;
 

@@ -9,12 +9,16 @@ import { neighbourKind } from "./neighbour.ts";
 import { routeKind } from "./route.ts";
 import { ruleKind } from "./rule.ts";
 import { sysctlKind } from "./sysctl.ts";
+import { wireguardKind } from "./wireguard.ts";
+import { wireguardPeerKind } from "./wireguard-peer.ts";
 
 const inOrder = [
   linkKind,
   deviceSettingsKind,
   sysctlKind,
   addressKind,
+  wireguardKind,
+  wireguardPeerKind,
   neighbourKind,
   fdbKind,
   routeKind,
@@ -26,6 +30,9 @@ export const hostKinds: readonly Kind[] = inOrder;
 
 export type HostKind = (typeof inOrder)[number]["name"];
 type KindOf<K extends HostKind> = Extract<(typeof inOrder)[number], { readonly name: K }>;
+
+/** What is found of the kind. */
+export type Observed<K extends HostKind> = KindOf<K> extends Kind<string, infer _, infer O> ? O : never;
 
 /** What a planner writes for an object of the kind. */
 export type Desired<K extends HostKind> = KindOf<K> extends Kind<string, infer D, infer _> ? D : never;

@@ -29,8 +29,15 @@ export interface TunLink {
   readonly mtuBytes: number;
 }
 
+/** A WireGuard device: the kernel's, or a TUN device of a program where the kernel has none. */
+export interface WireguardLink {
+  readonly kind: "wireguard";
+  readonly name: string;
+  readonly mtuBytes: number;
+}
+
 /** Devices we create, own and delete. */
-export type HostLink = VxlanLink | TunLink;
+export type HostLink = VxlanLink | TunLink | WireguardLink;
 
 /** A device that bears one of our names, or did until somebody renamed it. */
 export interface ObservedLink {
@@ -44,6 +51,8 @@ export interface ObservedLink {
   readonly mac?: string;
   readonly mtuBytes: number;
   readonly isUp: boolean;
+  /** A TUN device that a program serves as a WireGuard device. */
+  readonly isUserspaceWireguard?: true;
   readonly vxlan?: {
     readonly vni: number;
     readonly port: number;
@@ -65,12 +74,12 @@ export type LinkField = "name" | "mac" | "mtu" | "local" | "underlay" | "learnin
  * "New local address family does not match old").
  */
 export function linkChanges(desired: HostLink, observed: ObservedLink): readonly LinkField[] {
-  const changes = desired.kind === "vxlan" ? vxlanChanges(desired, observed) : tunChanges(desired, observed);
+  const changes = desired.kind === "vxlan" ? vxlanChanges(desired, observed) : plainChanges(desired, observed);
   return observed.renamedTo === undefined ? changes : ["name", ...changes];
 }
 
-function tunChanges(desired: TunLink, observed: ObservedLink): readonly LinkField[] {
-  if (observed.kind !== "tun") return ["identity"];
+function plainChanges(desired: TunLink | WireguardLink, observed: ObservedLink): readonly LinkField[] {
+  if (!isOfKind(desired, observed)) return ["identity"];
   const changes: LinkField[] = [];
   if (observed.mtuBytes !== desired.mtuBytes) changes.push("mtu");
   if (!observed.isUp) changes.push("up");
@@ -99,24 +108,30 @@ function vxlanChanges(desired: VxlanLink, observed: ObservedLink): readonly Link
   return changes;
 }
 
+function isOfKind(desired: HostLink, observed: ObservedLink): boolean {
+  if (observed.isUserspaceWireguard === true) return desired.kind === "wireguard";
+  return observed.kind === desired.kind;
+}
+
 /** A device of another kind that bears our name is somebody else's: why it cannot be used, undefined when it can. */
 export function foreignLinkReason(desired: HostLink, observed: ObservedLink): string | undefined {
-  if (observed.kind === desired.kind) return undefined;
+  if (isOfKind(desired, observed)) return undefined;
   const kind = observed.kind ?? "physical device";
   return `${desired.name} exists as a ${kind}, not as a ${desired.kind} device of flannel; rename it, or delete it with: ip link delete dev ${desired.name}`;
 }
 
 /** The arguments of the `ip link add` that would make it. */
 export function linkLine(link: HostLink): string {
-  if (link.kind === "tun") return `${link.name} mtu ${link.mtuBytes} type tun`;
+  if (link.kind !== "vxlan") return `${link.name} mtu ${link.mtuBytes} type ${link.kind}`;
   return vxlanLine({ ...link, port: link.port === 0 ? KERNEL_VXLAN_PORT : link.port });
 }
 
 /** As `linkLine`, for a device as found, which may lack some of it. */
-export function observedLinkLine({ renamedTo, kind, mac, mtuBytes, isUp, vxlan, ...link }: ObservedLink): string {
+export function observedLinkLine({ renamedTo, mac, mtuBytes, isUp, vxlan, ...link }: ObservedLink): string {
   const name = renamedTo ?? link.name;
+  const kind = link.isUserspaceWireguard === true ? "wireguard" : link.kind;
   const down = isUp ? "" : " state DOWN";
-  if (kind === "tun") return `${name} mtu ${mtuBytes} type tun${down}`;
+  if (kind === "tun" || kind === "wireguard") return `${name} mtu ${mtuBytes} type ${kind}${down}`;
   if (vxlan === undefined) return [name, "type", kind ?? "physical"].join(" ");
   return `${vxlanLine({ name, mtuBytes, ...(mac === undefined ? {} : { mac }), ...vxlan })}${down}`;
 }

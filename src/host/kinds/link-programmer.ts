@@ -1,12 +1,20 @@
 // Makes, changes and deletes our devices.
 import { FlannelError, hasCode } from "../../errors.ts";
 import type { NetlinkRequest } from "../../netlink/request.ts";
-import { changeLink, deleteLink, type LinkChange } from "../../netlink/rtnetlink/link.ts";
+import { changeLink, createLink, deleteLink, type LinkChange } from "../../netlink/rtnetlink/link.ts";
 import { changeVxlan, createVxlan, type VxlanChange } from "../../netlink/rtnetlink/vxlan.ts";
 import { hasErrno } from "../../sys/errno.ts";
 import { ensureTun } from "../../sys/tun-device.ts";
+import { startUserspace } from "../../wireguard/userspace.ts";
 import type { Host, Operation } from "./kind.ts";
-import { type HostLink, type LinkField, linkChanges, type ObservedLink, type VxlanLink } from "./link-form.ts";
+import {
+  type HostLink,
+  type LinkField,
+  linkChanges,
+  type ObservedLink,
+  type VxlanLink,
+  type WireguardLink,
+} from "./link-form.ts";
 import { missingDevice } from "./links.ts";
 import { isAlreadyGone } from "./programming.ts";
 import { vxlanHolder } from "./vxlan-holder.ts";
@@ -41,10 +49,11 @@ export async function programLink(
 
 async function create(link: HostLink, context: Context): Promise<void> {
   if (link.kind === "vxlan") await createVxlanLink(link, context);
+  else if (link.kind === "wireguard") await createWireguardLink(link, context);
   else ensureTun(link.name);
   const made = (await context.host.netlink.dump("link")).find((found) => found.name === link.name);
   if (made === undefined) throw missingDevice(link.name);
-  const change = link.kind === "tun" ? { isUp: true, mtuBytes: link.mtuBytes } : { isUp: true };
+  const change = link.kind === "vxlan" ? { isUp: true } : { isUp: true, mtuBytes: link.mtuBytes };
   await namingHolder(link, context, applyOne(changeLink(made, change), context));
 }
 
@@ -53,6 +62,16 @@ async function createVxlanLink(link: VxlanLink, context: Context): Promise<void>
   const { name, mac, mtuBytes, vni, port, local, learning, gbp } = link;
   const request = createVxlan({ name, mac, mtuBytes, vni, port, local, learning, gbp, underlayIndex: underlay.index });
   await namingHolder(link, context, applyOne(request, context));
+}
+
+/** Where the kernel has no WireGuard, a program in user space serves the device. */
+async function createWireguardLink({ name }: WireguardLink, context: Context): Promise<void> {
+  try {
+    await applyOne(createLink(name, "wireguard"), context);
+  } catch (error) {
+    if (!hasCode(error, "KERNEL_UNSUPPORTED")) throw error;
+    await startUserspace(name);
+  }
 }
 
 async function remove(link: ObservedLink, context: Context): Promise<void> {

@@ -1,5 +1,6 @@
 // The devices that are ours, which all else stands on.
 import type { LinkMessage } from "../../netlink/rtnetlink/messages.ts";
+import { isServed } from "../../wireguard/userspace.ts";
 import type { Change, Deviation, Host, Kind, Watch } from "./kind.ts";
 import {
   foreignLinkReason,
@@ -33,7 +34,8 @@ export const linkKind: Kind<"link", HostLink, ObservedLink> = {
       const { netlink, links, ownership } = host;
       links.replaceAll(await netlink.dump("link"));
       const own = [...links.all()].filter(({ name }) => ownership.ownDevices.has(name));
-      return [...own.map((link) => observedLink(link, links)), ...renamedLinks(host)];
+      const found = [...own.map((link) => observedLink(link, links)), ...renamedLinks(host)];
+      return await Promise.all(found.map((link) => withProgram(link, host)));
     },
   },
   notices: { link: deviationOf },
@@ -71,6 +73,12 @@ function isUnderOtherName(
   if (kind !== desired.kind) return false;
   if (before?.kind === kind && before.index === index) return true;
   return desired.kind === "vxlan" && vxlan?.vni === desired.vni && mac === desired.mac;
+}
+
+/** A TUN device under the name of a WireGuard device of ours is one when a program answers for it. */
+async function withProgram(link: ObservedLink, { slots }: Host): Promise<ObservedLink> {
+  const isCandidate = link.kind === "tun" && slots.get(linkKind, link.name)?.desired?.kind === "wireguard";
+  return isCandidate && (await isServed(link.name)) ? { ...link, isUserspaceWireguard: true } : link;
 }
 
 function observedLink(link: LinkMessage, links: LinkDirectory): ObservedLink {

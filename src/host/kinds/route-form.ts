@@ -15,6 +15,8 @@ export interface HostRoute {
   readonly gateway?: Address;
   /** Treat the gateway as reachable on the link without a covering route. */
   readonly onLink: boolean;
+  /** Scope link instead of universe, as upstream has it for some devices. IPv6 has no scopes. */
+  readonly isLinkScope?: true;
   /** For the packets of this route, where it is lower than the device's MTU for others. */
   readonly mtuBytes?: number;
 }
@@ -42,6 +44,8 @@ export interface ObservedRoute {
 }
 
 const IPV6_DEFAULT_METRIC = 1024;
+/** linux/rtnetlink.h. */
+const RT_SCOPE_LINK = 253;
 
 /** What the kernel files a route under that was added without a metric. */
 export function defaultMetric(family: Family): number {
@@ -71,11 +75,16 @@ export function isRouteSatisfied(
     desired.onLink === observed.onLink &&
     desired.mtuBytes === observed.mtuBytes &&
     observed.type === rtn.unicast &&
-    observed.scope === 0 &&
+    observed.scope === scopeOf(desired) &&
     !observed.isMultipath &&
     observed.preferredSource === undefined &&
     observed.protocol === protocolOn(desired.device, ownDevices)
   );
+}
+
+/** RT_SCOPE_*. */
+export function scopeOf({ isLinkScope, destination }: HostRoute): number {
+  return isLinkScope === true && familyOf(destination) === 4 ? RT_SCOPE_LINK : 0;
 }
 
 /** A route that the kernel made for an address of a foreign interface: without it that network is cut off. */
@@ -98,6 +107,7 @@ export function routeLine(route: HostRoute, ownDevices: ReadonlySet<string>): st
   if (route.gateway !== undefined) parts.push("via", route.gateway);
   parts.push("dev", route.device);
   if (!ownDevices.has(route.device)) parts.push("proto", String(FLANNEL_PROTOCOL));
+  if (scopeOf(route) === RT_SCOPE_LINK) parts.push("scope link");
   if (family === 6) parts.push("metric 1024");
   if (route.onLink) parts.push("onlink");
   if (route.mtuBytes !== undefined) parts.push(`mtu ${route.mtuBytes}`);
@@ -114,6 +124,7 @@ export function observedRouteLine(route: ObservedRoute): string {
   if (route.device !== undefined) parts.push(`dev ${route.device}`);
   if (route.protocol !== routeProtocol.boot) parts.push(`proto ${route.protocol}`);
   if (route.preferredSource !== undefined) parts.push(`src ${route.preferredSource}`);
+  if (route.scope === RT_SCOPE_LINK) parts.push("scope link");
   if (route.metric !== 0) parts.push(`metric ${route.metric}`);
   if (route.onLink) parts.push("onlink");
   if (route.mtuBytes !== undefined) parts.push(`mtu ${route.mtuBytes}`);

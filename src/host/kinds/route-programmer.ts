@@ -9,7 +9,14 @@ import type { Host, Operation, ProgramFailure, Slot } from "./kind.ts";
 import { missingDevice } from "./links.ts";
 import { makeNextHops, NextHops } from "./next-hop.ts";
 import { isAlreadyGone } from "./programming.ts";
-import { connectedRefusal, defaultMetric, type HostRoute, type ObservedRoute, protocolOn } from "./route-form.ts";
+import {
+  connectedRefusal,
+  defaultMetric,
+  type HostRoute,
+  type ObservedRoute,
+  protocolOn,
+  scopeOf,
+} from "./route-form.ts";
 
 type RouteSlot = Slot<HostRoute, ObservedRoute>;
 type GatewayRoute = HostRoute & Required<Pick<HostRoute, "gateway">>;
@@ -155,7 +162,13 @@ function requestFor(
   if (device === undefined) return undefined;
   const { destination, gateway, onLink, mtuBytes } = desired;
   const protocol = protocolOn(desired.device, host.ownership.ownDevices);
-  const same = { destination, protocol, ...(mtuBytes === undefined ? {} : { mtuBytes }) };
+  const scope = scopeOf(desired);
+  const same = {
+    destination,
+    protocol,
+    ...(scope !== 0 && { scope }),
+    ...(mtuBytes === undefined ? {} : { mtuBytes }),
+  };
   return nextHopId === undefined
     ? writeRoute(mode, { ...same, device, ...(gateway === undefined ? {} : { gateway }), onLink })
     : writeRoute(mode, { ...same, nextHopId });
@@ -172,7 +185,7 @@ function asObserved(route: HostRoute, nextHopId: number | undefined, { ownership
     metric: defaultMetric(familyOf(route.destination)),
     tos: 0,
     type: rtn.unicast,
-    scope: 0,
+    scope: scopeOf(route),
     ...(nextHopId === undefined ? {} : { nextHopId }),
     isMultipath: false,
     isOurs: true,

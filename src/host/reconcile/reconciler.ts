@@ -8,7 +8,7 @@ import type { Logger } from "../../telemetry/logger.ts";
 import type { MetricsRecorder } from "../../telemetry/metrics/metrics.ts";
 import type { HostState } from "../kinds/host-state.ts";
 import type { Kind } from "../kinds/kind.ts";
-import { hostKinds } from "../kinds/kinds.ts";
+import { type HostKind, hostKinds, type Observed } from "../kinds/kinds.ts";
 import { ownDeviceName } from "../kinds/links.ts";
 import { asFlannelError } from "../kinds/programming.ts";
 import { concernedBy, deviationOf, noticedObjects } from "./deviation.ts";
@@ -41,6 +41,10 @@ const auditRounds: readonly (readonly Kind[])[] = ([0, 1, 2] as const).map((roun
 /** Gathers what belongs together (a flushed table is thousands of notifications) and is still at once for a person. */
 const DEBOUNCE_MS = 10;
 const LOOK_RETRY_MS = 1_000;
+/** How often kinds are asked of whose changes nobody tells; seldomer where that takes more than a fiftieth of the time. */
+const POLL_INTERVAL_MS = 500;
+const POLL_SHARE = 50;
+const polledKinds = hostKinds.filter(({ hasDeviated }) => hasDeviated !== undefined);
 
 export class Reconciler implements AsyncDisposable {
   readonly #options: ReconcilerOptions;
@@ -59,6 +63,7 @@ export class Reconciler implements AsyncDisposable {
   #retryTimer: NodeJS.Timeout | undefined;
   #auditTimer: NodeJS.Timeout | undefined;
   #auditsDone = 0;
+  #pollTimer: NodeJS.Timeout | undefined;
   /** Notifications that came while we looked: judged by what the look found. */
   #heldBack: MonitorMessage[] | undefined;
 
@@ -148,11 +153,20 @@ export class Reconciler implements AsyncDisposable {
     return this.#pass.isProgrammed(kind, key);
   }
 
+  /** What was found of a kind at the last look. */
+  readonly observed = <K extends HostKind>(name: K): readonly Observed<K>[] => {
+    const { slots } = this.#pass.watch().host;
+    const kind = hostKinds.find((one) => one.name === name);
+    const found = kind === undefined ? [] : [...slots.slots(kind)].map(({ observed }) => observed);
+    // The name says what the kind's objects are, which a list of all kinds does not know.
+    return found.filter((object): object is Observed<K> => object !== undefined);
+  };
+
   /** Waits for the pass under way; what is in the kernel stays. */
   async [Symbol.asyncDispose](): Promise<void> {
     if (this.#isClosed) return;
     this.#isClosed = true;
-    for (const timer of [this.#lookTimer, this.#retryTimer, this.#auditTimer]) clearTimeout(timer);
+    for (const timer of [this.#lookTimer, this.#retryTimer, this.#auditTimer, this.#pollTimer]) clearTimeout(timer);
     await this.#monitor?.[Symbol.asyncDispose]();
     await this.#lane;
     await this.#netlink[Symbol.asyncDispose]();
@@ -197,6 +211,7 @@ export class Reconciler implements AsyncDisposable {
       result = this.#onPassFailed(asFlannelError(error), kinds);
     }
     this.#armRetryTimer();
+    this.#armPollTimer(POLL_INTERVAL_MS);
     this.#measure(result);
     for (const waiter of waiters) waiter.resolve(result);
     if (result.operations > 0 || result.failures.length > 0) this.#options.onChange?.();
@@ -225,6 +240,29 @@ export class Reconciler implements AsyncDisposable {
     const delayMs = this.#pass.nextAttemptInMs();
     if (delayMs === undefined || this.#isStopped) return;
     this.#retryTimer = setTimeout(() => this.#queuePass(), Math.max(1, delayMs));
+  }
+
+  #armPollTimer(delayMs: number): void {
+    const { host } = this.#pass.watch();
+    if (this.#pollTimer !== undefined || this.#isStopped) return;
+    const isWanted = (kind: Kind) => [...host.slots.slots(kind)].some(({ desired }) => desired !== undefined);
+    if (!polledKinds.some(isWanted)) return;
+    this.#pollTimer = setTimeout(() => {
+      this.#lane = this.#lane.then(() => this.#poll());
+    }, delayMs);
+  }
+
+  /** Never rejects. What cannot be read is left to the look that follows, which says so. */
+  async #poll(): Promise<void> {
+    this.#pollTimer = undefined;
+    if (this.#isStopped) return;
+    const startMs = performance.now();
+    const { host } = this.#pass.watch();
+    for (const kind of polledKinds) {
+      const isDeviated = await kind.hasDeviated?.(host).catch(() => true);
+      if (isDeviated === true) this.#lookSoon([kind, ...hostKinds.filter(({ auditRound }) => auditRound === 0)], false);
+    }
+    this.#armPollTimer(Math.max(POLL_INTERVAL_MS, (performance.now() - startMs) * POLL_SHARE));
   }
 
   #auditNext(): void {

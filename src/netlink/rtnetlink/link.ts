@@ -1,6 +1,6 @@
 // Changes and queries of links of any kind (RTM_NEWLINK, RTM_DELLINK, RTM_GETLINK; struct ifinfomsg). Pure.
 import type { MessageWriter } from "../message-writer.ts";
-import { type Device, type NetlinkRequest, writeMac } from "../request.ts";
+import { type Device, type NetlinkRequest, writeFlags, writeMac } from "../request.ts";
 import { AF_UNSPEC, iff, ifla, nlm, rtm, SKIP_STATISTICS } from "../uapi.ts";
 
 /** Properties every link has; what is missing stays. */
@@ -22,6 +22,21 @@ export function changeLink(device: Device, change: LinkChange): NetlinkRequest {
       writer.end(start);
     },
     describe: () => `set link ${device.name}${changeText(change)}`,
+  };
+}
+
+/** Creates a device of a kind that needs no settings, down. Fails with `KERNEL_EXISTS` when the name is taken. */
+export function createLink(name: string, kind: string): NetlinkRequest {
+  return {
+    encode: (writer) => {
+      const start = beginLink(writer, rtm.newLink, writeFlags.create, 0);
+      writer.textAttribute(ifla.interfaceName, name);
+      const info = writer.beginNest(ifla.linkInfo);
+      writer.textAttribute(ifla.infoKind, kind);
+      writer.endNest(info);
+      writer.end(start);
+    },
+    describe: () => `add link ${name} type ${kind}`,
   };
 }
 

@@ -8,6 +8,7 @@ import { type ExitCode, exitCodes } from "../../../exit-codes.ts";
 import type { Prefix } from "../../../ip/address.ts";
 import { containsPrefix } from "../../../ip/prefix.ts";
 import type { Lease } from "../../../lease/lease.ts";
+import type { LeaseAdministration } from "../../../store/lease-administration.ts";
 import { printableDocument } from "../../../terminal/foreign-text.ts";
 import { count, formatPairs, type Paint } from "../../../terminal/text.ts";
 import { type Invocation, present, remark } from "../session/invocation.ts";
@@ -20,13 +21,18 @@ import {
 } from "../session/json-output.ts";
 import { withStore } from "../session/open-store.ts";
 import { configImpact } from "./config-impact.ts";
+import { HIDDEN, hideSecrets, restoreSecrets } from "./config-secrets.ts";
 
 /** Prints the stored text with its lines, so that it can be piped into an editor and back into `config set`. */
-export async function getConfig(invocation: Invocation): Promise<ExitCode> {
+export async function getConfig(
+  invocation: Invocation,
+  { showSecrets }: { readonly showSecrets: boolean },
+): Promise<ExitCode> {
   const document = await withStore(invocation, (store) => store.networkConfig(invocation.signal));
-  const output = { configText: document.text, revision: String(document.revision) };
+  const text = showSecrets ? document.text : hideSecrets(document.text);
+  const output = { configText: text, revision: String(document.revision) };
   if (invocation.options.json) present(invocation, configGetOutputSchema, output, () => []);
-  else invocation.terminal.writeOut(`${printableDocument(document.text).replace(/\n$/, "")}\n`);
+  else invocation.terminal.writeOut(`${printableDocument(text).replace(/\n$/, "")}\n`);
   return exitCodes.ok;
 }
 
@@ -47,16 +53,13 @@ export async function setConfig(
   file: string,
   { force }: { readonly force: boolean },
 ): Promise<ExitCode> {
-  const text = (await readConfigFile(invocation, file)).trim();
+  const text = await withStoredSecrets(invocation, (await readConfigFile(invocation, file)).trim());
   const { config, warnings: odd } = parse(text, backendsFor(invocation));
   const warnings = [...odd];
   for (const { message } of odd) remark(invocation, `warning: ${message}`);
   const { signal } = invocation;
   const output = await withStore(invocation, async (store) => {
-    const stored = await store.networkConfig(signal).catch((error: unknown) => {
-      if (hasCode(error, "CONFIG_MISSING")) return undefined;
-      throw error;
-    });
+    const stored = await storedConfig(store, signal);
     if (stored?.text === text) return { changed: false, revision: stored.revision };
     const leases = await store.list(signal);
     if (!force) refuseOtherNetwork(config, stored?.text, leases);
@@ -74,6 +77,23 @@ export async function setConfig(
     ({ changed, config: shown }) => [changed ? "stored:" : "already stored:", ...describeConfig(shown)],
   );
   return exitCodes.ok;
+}
+
+/** So that what `config get` printed can be stored again. */
+async function withStoredSecrets(invocation: Invocation, text: string): Promise<string> {
+  if (!text.includes(HIDDEN)) return text;
+  const { signal } = invocation;
+  const stored = await withStore(invocation, (store) => storedConfig(store, signal));
+  return restoreSecrets(text, stored?.text);
+}
+
+async function storedConfig(store: LeaseAdministration, signal: AbortSignal) {
+  try {
+    return await store.networkConfig(signal);
+  } catch (error) {
+    if (hasCode(error, "CONFIG_MISSING")) return undefined;
+    throw error;
+  }
 }
 
 /** Where Kubernetes gives Nodes their subnets, the limits of what is leased mean nothing. */

@@ -21,11 +21,18 @@ export function networkPairs(network: NetworkStatus, nowMs: number): [string, st
 }
 
 /** What is wrong with single peers and objects, and what was put right; each left out when there is nothing. */
-export function networkSections({ peers, unreadableKeys, failures, repairs }: NetworkStatus, nowMs: number): string[] {
+export function networkSections(network: NetworkStatus, nowMs: number): string[] {
+  const { peers, unreadableKeys, failures, repairs } = network;
   return [
     ...section(
       "peers not reached",
       peers.skipped.map((peer) => [peer.key, peer.reason]),
+    ),
+    ...section(
+      "peers by handshake",
+      (network.dataPlane?.peers ?? [])
+        .filter(({ endpoint }) => endpoint !== undefined)
+        .map((peer) => handshakeRow(peer, nowMs)),
     ),
     ...section(
       "unreadable keys in the store",
@@ -40,6 +47,16 @@ export function networkSections({ peers, unreadableKeys, failures, repairs }: Ne
       repairs.last.map((repair) => [formatAgo(repair.repairedAt, nowMs), repair.action, repair.object]),
     ),
   ];
+}
+
+type PlanePeer = NonNullable<NetworkStatus["dataPlane"]>["peers"][number];
+
+/** No handshake is normal where nothing was sent yet. */
+function handshakeRow({ key, endpoint = "", lastHandshakeAt, ...counted }: PlanePeer, nowMs: number): string[] {
+  const { sentBytes = 0, receivedBytes = 0 } = counted;
+  const handshake = lastHandshakeAt === undefined ? "no handshake yet" : formatAgo(lastHandshakeAt, nowMs);
+  const bytes = `${sentBytes.toLocaleString("en")} bytes sent, ${receivedBytes.toLocaleString("en")} received`;
+  return [key, endpoint, handshake, bytes];
 }
 
 function describeRules({ rules }: NetworkStatus): string | undefined {
@@ -58,11 +75,10 @@ function dataPlane({ backendType, dataPlane: plane }: NetworkStatus): [string, s
   const dropped = Object.entries(plane.dropped).filter(([, packets]) => packets > 0);
   return [
     ["data plane", problem ?? running],
-    ["packets", `${number(carried["sentPackets"])} sent, ${number(carried["receivedPackets"])} received`],
-    [
-      "dropped",
-      dropped.length === 0 ? "none" : dropped.map(([reason, packets]) => `${number(packets)} ${reason}`).join(", "),
-    ],
+    carried["sentPackets"] === undefined
+      ? ["bytes", `${number(carried["sentBytes"])} sent, ${number(carried["receivedBytes"])} received`]
+      : ["packets", `${number(carried["sentPackets"])} sent, ${number(carried["receivedPackets"])} received`],
+    ["dropped", dropped.map(([reason, packets]) => `${number(packets)} ${reason}`).join(", ") || "none"],
   ];
 }
 

@@ -1,0 +1,241 @@
+// What the wireguard backend announces and plans, in upstream's forms, in each mode.
+import { describe, expect, it } from "vitest";
+import { revision } from "../../../test/support/revision.ts";
+import { hostStateLines } from "../../host/kinds/host-state.ts";
+import { parseAddress, parsePrefix } from "../../ip/address.ts";
+import type { Lease, LeaseAttributes } from "../../lease/lease.ts";
+import type { ExternalInterface } from "../../underlay/external-interface.ts";
+import type { HostFacts, IdentityFacts } from "../backend.ts";
+import { createBackend, parseConfig } from "../registry.ts";
+import { wireguardIdentity } from "./wireguard-identity.ts";
+
+const ipv4Only = '"Network":"10.5.0.0/16"';
+const ipv6Only = '"EnableIPv4":false,"EnableIPv6":true,"IPv6Network":"fd00:5::/48"';
+const dual = '"Network":"10.5.0.0/16","EnableIPv6":true,"IPv6Network":"fd00:5::/48"';
+const keyOf = (n: number) => Buffer.alloc(32, n).toString("base64");
+const identity = { privateKey: keyOf(200), publicKey: keyOf(1) };
+const eth0: ExternalInterface = {
+  name: "eth0",
+  index: 2,
+  mtuBytes: 1500,
+  isUp: true,
+  address: parseAddress("192.0.2.1"),
+  publicIp: parseAddress("192.0.2.1"),
+  ipv6Address: parseAddress("2001:db8::1"),
+  publicIpv6: parseAddress("2001:db8::1"),
+};
+const facts: HostFacts = { externalInterface: eth0, identity, directPeers: new Set(), occupied: [] };
+const own = { subnet: parsePrefix("10.5.1.0/24"), ipv6Subnet: parsePrefix("fd00:5:0:1::/64") };
+
+function backendOf(network: string, keys = "") {
+  return createBackend(parseConfig(`{${network},"Backend":{"Type":"wireguard"${keys}}}`).config);
+}
+
+function peer(n: number, attributes: Partial<LeaseAttributes> = {}): Lease {
+  return {
+    key: `10.5.${n}.0-24&fd00:5:0:${n}::-64`,
+    subnet: parsePrefix(`10.5.${n}.0/24`),
+    ipv6Subnet: parsePrefix(`fd00:5:0:${n}::/64`),
+    revision: revision(n),
+    createdAt: revision(n),
+    isReservation: false,
+    adapterData: 1,
+    attributes: {
+      publicIp: parseAddress(`192.0.2.${n}`),
+      publicIpv6: parseAddress(`2001:db8::${n}`),
+      backendType: "wireguard",
+      backendData: { PublicKey: keyOf(n), Port: 51_820 },
+      backendV6Data: { PublicKey: keyOf(n), Port: 51_821 },
+      ...attributes,
+    },
+  };
+}
+
+function lines(network: string, keys: string, peers: readonly Lease[], from = facts): string[] {
+  return hostStateLines(backendOf(network, keys).plan(own, peers, from).state);
+}
+
+const peerLine = (device: string, n: number, endpoint: string, allowed: string) =>
+  `wg ${device} peer ${keyOf(n)} endpoint ${endpoint} allowed-ips ${allowed}`;
+
+describe("forms", () => {
+  it("announces key and port of each family", () => {
+    expect(backendOf(dual).attributes(facts)).toEqual({
+      publicIp: "192.0.2.1",
+      publicIpv6: "2001:db8::1",
+      backendType: "wireguard",
+      backendData: { PublicKey: identity.publicKey, Port: 51_820 },
+      backendV6Data: { PublicKey: identity.publicKey, Port: 51_821 },
+    });
+  });
+
+  it("announces for IPv6 the port at which the one device listens", () => {
+    const { backendV6Data } = backendOf(dual, ',"Mode":"auto"').attributes(facts);
+    expect(backendV6Data).toEqual({ PublicKey: identity.publicKey, Port: 51_820 });
+  });
+
+  it("takes 80 bytes of the MTU, and with Overhead exact what each underlay needs", () => {
+    expect(backendOf(dual).mtuBytes(facts)).toBe(1420);
+    expect(backendOf(dual, ',"MTU":1400').mtuBytes(facts)).toBe(1320);
+    const exact = backendOf(dual, ',"Overhead":"exact"');
+    expect([exact.mtuBytes(facts), exact.mtuBytes(facts, 6)]).toEqual([1440, 1420]);
+    expect(backendOf(dual, ',"Overhead":"exact","Mode":"auto"').mtuBytes(facts)).toBe(1420);
+    expect(backendOf(dual, ',"Overhead":"exact","Mode":"ipv4"').mtuBytes(facts, 6)).toBe(1440);
+  });
+});
+
+describe("a device for each family", () => {
+  it("plans devices, keys, peers and routes", () => {
+    expect(lines(dual, "", [peer(2)])).toEqual([
+      "flannel-wg mtu 1420 type wireguard",
+      "flannel-wg-v6 mtu 1420 type wireguard",
+      "net.ipv4.conf.flannel-wg.forwarding = 1, rp_filter != 1",
+      "net.ipv6.conf.flannel-wg.accept_ra = 0",
+      "net.ipv6.conf.flannel-wg-v6.disable_ipv6 = 0",
+      "net.ipv6.conf.flannel-wg-v6.accept_ra = 0",
+      "inet 10.5.1.0/32 scope global flannel-wg",
+      "inet6 fd00:5:0:1::/128 scope global flannel-wg-v6",
+      `wg flannel-wg public-key ${identity.publicKey} listen-port 51820`,
+      `wg flannel-wg-v6 public-key ${identity.publicKey} listen-port 51821`,
+      peerLine("flannel-wg", 2, "192.0.2.2:51820", "10.5.2.0/24"),
+      peerLine("flannel-wg-v6", 2, "[2001:db8::2]:51821", "fd00:5:0:2::/64"),
+      "10.5.0.0/16 dev flannel-wg scope link",
+      "fd00:5::/48 dev flannel-wg-v6 metric 1024 pref medium",
+    ]);
+  });
+
+  it("has one device in an IPv6-only network", () => {
+    expect(backendOf(ipv6Only).devices).toEqual(["flannel-wg-v6"]);
+    expect(lines(ipv6Only, "", [peer(2)])).toContain(
+      peerLine("flannel-wg-v6", 2, "[2001:db8::2]:51821", "fd00:5:0:2::/64"),
+    );
+  });
+
+  it("reaches a peer that announces no port, as old versions, at ours", () => {
+    const old = peer(2, { backendData: { PublicKey: keyOf(2) } });
+    expect(lines(ipv4Only, ',"ListenPort":4000', [old])).toContain(
+      peerLine("flannel-wg", 2, "192.0.2.2:4000", "10.5.2.0/24"),
+    );
+  });
+
+  it("has a route for each peer where a host's address lies inside the network", () => {
+    const inside = peer(2, { publicIp: parseAddress("10.5.99.9") });
+    const routes = lines(ipv4Only, "", [inside, peer(3)]).filter((line) => line.includes("scope link"));
+    expect(routes).toEqual(["10.5.2.0/24 dev flannel-wg scope link", "10.5.3.0/24 dev flannel-wg scope link"]);
+  });
+
+  it("skips what cannot be a peer, and says why", () => {
+    const bad = [
+      peer(2, { backendData: { PublicKey: "nonsense" } }),
+      peer(3, { backendData: { PublicKey: identity.publicKey } }),
+      peer(4, { backendData: null }),
+      peer(5, { backendData: { PublicKey: keyOf(5), Port: 70_000 } }),
+      peer(6, { backendData: { PublicKey: keyOf(7) } }),
+      peer(7),
+    ];
+    const { skipped, plannedPeers } = backendOf(ipv4Only).plan(own, bad, facts);
+    expect(skipped.map(({ reason }) => reason)).toEqual([
+      'PublicKey "nonsense" is not a key of 32 bytes',
+      "announces this host's own PublicKey",
+      "has no PublicKey",
+      "Port 70000 is not a port",
+      `${peer(7).key} has the same PublicKey ${keyOf(7)}`,
+    ]);
+    expect(plannedPeers).toBe(1);
+  });
+});
+
+describe("one device for both families", () => {
+  const shared = (mode: string, one: Lease, from = facts) =>
+    lines(dual, `,"Mode":"${mode}"`, [one], from).filter((line) => line.startsWith("wg flannel-wg peer"));
+  const allowed = "10.5.2.0/24,fd00:5:0:2::/64";
+
+  it("has one peer with both subnets, over the family of the mode", () => {
+    expect(shared("ipv4", peer(2))).toEqual([peerLine("flannel-wg", 2, "192.0.2.2:51820", allowed)]);
+    expect(shared("ipv6", peer(2))).toEqual([peerLine("flannel-wg", 2, "[2001:db8::2]:51820", allowed)]);
+  });
+
+  it.each([
+    ["a public IPv4 address", {}, "192.0.2.2:51820"],
+    ["private IPv4, public IPv6", { publicIp: parseAddress("10.9.0.2") }, "[2001:db8::2]:51820"],
+    ["both private", { publicIp: parseAddress("10.9.0.2"), publicIpv6: parseAddress("fd01::2") }, "10.9.0.2:51820"],
+  ])("auto: %s", (_, attributes, endpoint) => {
+    expect(shared("auto", peer(2, attributes))).toEqual([peerLine("flannel-wg", 2, endpoint, allowed)]);
+  });
+
+  it("auto: a host without IPv6 uses IPv4", () => {
+    const { ipv6Address: _, publicIpv6: __, ...without } = eth0;
+    const lease = peer(2, { publicIp: parseAddress("10.9.0.2") });
+    expect(shared("auto", lease, { ...facts, externalInterface: without })).toEqual([
+      peerLine("flannel-wg", 2, "10.9.0.2:51820", allowed),
+    ]);
+  });
+});
+
+describe("keys of the configuration", () => {
+  it.each([
+    [',"Mode":"Auto"', "Backend.Mode Auto must be separate, auto, ipv4, ipv6, in lower case"],
+    [',"ListenPort":0', "Backend.ListenPort 0 must be from 1 to 65535"],
+    [',"ListenPortV6":51820', "Backend.ListenPortV6 51820 must differ from ListenPort"],
+    [',"MTU":100', "Backend.MTU 100 must be 0 or at least"],
+    [',"Overhead":"50"', 'Backend.Overhead 50 must be "exact" or missing'],
+    [',"PersistentKeepaliveInterval":-1', "must be from 0 to 65535"],
+  ])("refuses %s", (keys, message) => {
+    expect(() => backendOf(dual, keys)).toThrow(message);
+  });
+
+  it.each([',"PSK":"not-a-key-but-secret"', ',"PSK":12345678'])("refuses %s without showing it", (keys) => {
+    const refused = (() => {
+      try {
+        return backendOf(dual, keys);
+      } catch (error) {
+        return JSON.stringify([String(error), error]);
+      }
+    })();
+    expect(refused).toContain("Backend.PSK (hidden) must be");
+    expect(refused).not.toMatch(/not-a-key|12345678/);
+  });
+
+  it("gives every peer the pre-shared key and keepalive, and shows no secret in a line", () => {
+    const secret = keyOf(99);
+    const { state } = backendOf(ipv4Only, `,"PSK":"${secret}","PersistentKeepaliveInterval":25`).plan(
+      own,
+      [peer(2)],
+      facts,
+    );
+    expect(state.wireguardPeer).toMatchObject([{ presharedKey: secret, keepaliveSeconds: 25 }]);
+    const text = hostStateLines(state).join("\n");
+    expect(text).not.toContain(secret);
+    expect(text).not.toContain(identity.privateKey);
+  });
+});
+
+describe("identity", () => {
+  const from = (more: Partial<IdentityFacts> = {}): IdentityFacts => ({
+    devices: [],
+    links: [],
+    randomBytes: (count) => new Uint8Array(count).fill(0xff),
+    curve25519PublicKey: (key) => `public of ${key}`,
+    ...more,
+  });
+
+  it("prefers the file to what is remembered, and makes a clamped key where there is none", () => {
+    const file = { path: "/run/flannel/wgkey", content: `${keyOf(3)}\n` };
+    expect(wireguardIdentity.restore({ privateKey: keyOf(4) }, from({ file })).privateKey).toBe(keyOf(3));
+    expect(wireguardIdentity.restore({ privateKey: keyOf(4) }, from()).privateKey).toBe(keyOf(4));
+    const made = Buffer.from(wireguardIdentity.restore("damaged", from()).privateKey, "base64");
+    expect([made.length, made[0], made[31]]).toEqual([32, 0xf8, 0x7f]);
+  });
+
+  it("refuses a file without a key, naming it and the cure, not its content", () => {
+    const file = { path: "/run/flannel/wgkey", content: "half-a-key" };
+    const restore = () => wireguardIdentity.restore(undefined, from({ file }));
+    expect(restore).toThrow(/^\/run\/flannel\/wgkey does not hold a WireGuard key .* delete it/);
+    expect(restore).not.toThrow("half-a-key");
+  });
+
+  it("is recognised in the lease by its public key", () => {
+    expect(wireguardIdentity.matches(identity, peer(1).attributes)).toBe(true);
+    expect(wireguardIdentity.matches(identity, peer(2).attributes)).toBe(false);
+  });
+});

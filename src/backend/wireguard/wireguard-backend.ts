@@ -1,0 +1,300 @@
+// The wireguard backend: a WireGuard device for each family, or one for both; per peer its key, endpoint and subnets.
+// Pure.
+import type { AddressPool, NetworkConfig } from "../../config/network-config.ts";
+import type { ObservedLink } from "../../host/kinds/link-form.ts";
+import type { HostRoute } from "../../host/kinds/route-form.ts";
+import type { HostSysctl } from "../../host/kinds/sysctl.ts";
+import type { HostWireguardPeer, ObservedWireguardPeer } from "../../host/kinds/wireguard-form.ts";
+import { addressBits, type Family, makePrefix, type Prefix, prefixAddress } from "../../ip/address.ts";
+import type { Lease, LeaseAttributes, LeasedSubnets } from "../../lease/lease.ts";
+import { endpointText } from "../../netlink/genetlink/wireguard-device.ts";
+import type { ExternalInterface } from "../../underlay/external-interface.ts";
+import { announcedAddresses } from "../announced-addresses.ts";
+import type { Backend, BackendModule, BackendPlan, HostFacts, ObservedObjects, RuntimeStatus } from "../backend.ts";
+import { networkDestinations } from "../network-destinations.ts";
+import { isOwnAddress, type PeerReach, readReach, type SkippedLease, selectPeers } from "../peer-reach.ts";
+import { countLeases, settleClaims } from "../settle-claims.ts";
+import { settleHolders } from "../settle-holders.ts";
+import { readWireguardData, wireguardData } from "./wireguard-data.ts";
+import { type WireguardIdentity, wireguardIdentity } from "./wireguard-identity.ts";
+import { readWireguardOptions, type WireguardOptions, wireguardKeys } from "./wireguard-options.ts";
+import { endpointFamily } from "./wireguard-underlay.ts";
+
+export const wireguardModule: BackendModule<WireguardIdentity> = {
+  type: "wireguard",
+  summary: "WireGuard encryption in the kernel, or by wireguard-go where the kernel has none.",
+  keys: wireguardKeys,
+  devicePatterns: [
+    { kind: "wireguard", pattern: /^flannel-wg(-v6)?$/, distinguishedBy: "Mode" },
+    { kind: "tun", pattern: /^flannel-wg(-v6)?$/, distinguishedBy: "Mode" },
+  ],
+  identity: wireguardIdentity,
+  create: (config) => new WireguardBackend(config),
+  describeFeatures: ({ implementation }) =>
+    implementation === "kernel"
+      ? "WireGuard of the kernel"
+      : "WireGuard in user space (wireguard-go): this kernel has none",
+};
+
+type WireguardFacts = HostFacts<WireguardIdentity>;
+
+interface WireguardDevice {
+  readonly name: string;
+  readonly listenPort: number;
+  readonly families: readonly Family[];
+}
+
+interface WireguardReach extends PeerReach {
+  readonly family: Family;
+  readonly publicKey: string;
+  readonly port: number;
+}
+
+class WireguardBackend implements Backend<WireguardIdentity> {
+  readonly type = "wireguard";
+  readonly devices: readonly string[];
+  needsLookUp = (): boolean => false;
+  readonly runsDataPlane = false;
+  readonly needs = { carriesTraffic: true };
+  readonly #config: NetworkConfig;
+  readonly #options: WireguardOptions;
+  readonly #devices: readonly WireguardDevice[];
+  readonly #pools: ReadonlyMap<Family, AddressPool>;
+
+  constructor(config: NetworkConfig) {
+    this.#config = config;
+    this.#options = readWireguardOptions(config);
+    const pools: [Family, AddressPool | undefined][] = [
+      [4, config.ipv4],
+      [6, config.ipv6],
+    ];
+    this.#pools = new Map(pools.flatMap(([family, pool]) => (pool === undefined ? [] : [[family, pool]])));
+    this.#devices = devicesOf(this.#options, [...this.#pools.keys()]);
+    this.devices = this.#devices.map(({ name }) => name);
+  }
+
+  mtuBytes(facts: WireguardFacts, family: Family = this.#config.ipv4 === undefined ? 6 : 4): number {
+    const { mode, underlayMtuBytes, overheadBytes } = this.#options;
+    const underlays: Readonly<Record<typeof mode, readonly Family[]>> = {
+      separate: [family],
+      auto: [4, 6],
+      ipv4: [4],
+      ipv6: [6],
+    };
+    const overhead = Math.max(...underlays[mode].map((underlay) => overheadBytes[underlay]));
+    return (underlayMtuBytes === 0 ? facts.externalInterface.mtuBytes : underlayMtuBytes) - overhead;
+  }
+
+  attributes({ identity, externalInterface }: WireguardFacts): LeaseAttributes {
+    const { mode, listenPort, listenPortV6 } = this.#options;
+    const data = (port: number) => wireguardData(identity.publicKey, port);
+    return {
+      ...announcedAddresses(this.#config, externalInterface),
+      backendType: this.type,
+      ...(this.#config.ipv4 !== undefined && { backendData: data(listenPort) }),
+      // Upstream announces ListenPortV6 in every mode, also where nothing listens there: its peers cannot be reached at it.
+      ...(this.#config.ipv6 !== undefined && { backendV6Data: data(mode === "separate" ? listenPortV6 : listenPort) }),
+    };
+  }
+
+  prepare(): void {
+    // A lease is read in microseconds.
+  }
+
+  plan(own: LeasedSubnets, peers: readonly Lease[], facts: WireguardFacts): BackendPlan {
+    const skipped: SkippedLease[] = [];
+    const ours = selectPeers(this.type, [this.type], this.#config, peers, skipped);
+    const leases = { all: peers, ours };
+    const reaches = new Map<Family, readonly WireguardReach[]>();
+    for (const device of this.#devices) {
+      for (const family of device.families)
+        reaches.set(family, this.#reaches(family, device, own, leases, facts, skipped));
+    }
+    const present = this.#devices.filter(({ families }) =>
+      families.some((family) => subnetOf(own, family) !== undefined),
+    );
+    return {
+      state: {
+        link: present.map(({ name, families: [family] }) => {
+          return { kind: "wireguard" as const, name, mtuBytes: this.mtuBytes(facts, family) };
+        }),
+        address: present.flatMap(({ name, families }) => addresses(name, families, own)),
+        wireguard: present.map(({ name, listenPort }) => ({ device: name, ...facts.identity, listenPort })),
+        wireguardPeer: present.flatMap((device) => this.#peers(device, reaches)),
+        route: present.flatMap((device) => this.#routes(device, own, reaches, peers, facts)),
+        deviceSettings: present.flatMap(({ name, families }) => (families.includes(4) ? [{ device: name }] : [])),
+        sysctl: present.flatMap(({ name, families }) => sysctls(name, families, own)),
+      },
+      plannedPeers: countLeases(ours, [reaches.get(4) ?? [], reaches.get(6) ?? []]),
+      skipped,
+    };
+  }
+
+  observedTraffic(peers: readonly Lease[], observed: ObservedObjects): RuntimeStatus {
+    const found = observed("wireguardPeer");
+    const byKey = Map.groupBy(found, ({ publicKey }) => publicKey);
+    const total = (count: (peer: ObservedWireguardPeer) => number) => found.reduce((sum, peer) => sum + count(peer), 0);
+    return {
+      features: { implementation: observed("link").some(isOfProgram) ? "wireguard-go" : "kernel" },
+      carried: { sentBytes: total((peer) => peer.sentBytes), receivedBytes: total((peer) => peer.receivedBytes) },
+      dropped: {},
+      peers: peers.flatMap((lease) => traffic(lease, byKey)),
+    };
+  }
+
+  #reaches(
+    family: Family,
+    { listenPort }: WireguardDevice,
+    own: LeasedSubnets,
+    { all, ours }: { readonly all: readonly Lease[]; readonly ours: readonly Lease[] },
+    facts: WireguardFacts,
+    skipped: SkippedLease[],
+  ): readonly WireguardReach[] {
+    const pool = this.#pools.get(family);
+    const ownSubnet = subnetOf(own, family);
+    if (pool === undefined || ownSubnet === undefined) return [];
+    const { externalInterface: external, occupied, identity } = facts;
+    const found: WireguardReach[] = [];
+    for (const lease of ours) {
+      const reading = this.#read(family, pool, lease, listenPort, external);
+      if (reading === undefined) continue;
+      const reason = typeof reading === "string" ? reading : refusalOf(reading, external, identity);
+      if (reason !== undefined) skipped.push({ key: lease.key, reason });
+      else if (typeof reading !== "string") found.push(reading);
+    }
+    const { network } = pool;
+    const settled = settleClaims(found, { network, ownSubnet, external, occupied, leases: all });
+    skipped.push(...settled.skipped);
+    return settleHolders(settled.accepted, ({ publicKey }) => publicKey, "PublicKey", skipped);
+  }
+
+  #read(
+    family: Family,
+    pool: AddressPool,
+    lease: Lease,
+    ownPort: number,
+    external: ExternalInterface,
+  ): WireguardReach | string | undefined {
+    const { mode } = this.#options;
+    const underlay = mode === "separate" ? family : endpointFamily(mode, lease.attributes, external);
+    const reach = readReach(lease, family, pool, underlay);
+    if (reach === undefined || typeof reach === "string") return reach;
+    const data = this.#readData(family, lease);
+    if ("reason" in data) return data.reason;
+    return { ...reach, family, publicKey: data.publicKey, port: data.port ?? ownPort };
+  }
+
+  /** A host with one device for both families has one key and one port; upstream's IPv6 data may name another port. */
+  #readData(family: Family, { attributes }: Lease) {
+    const { backendData, backendV6Data } = attributes;
+    if (this.#options.mode === "separate") return readWireguardData(family === 4 ? backendData : backendV6Data);
+    return readWireguardData(backendData ?? backendV6Data);
+  }
+
+  #peers(device: WireguardDevice, reaches: ReadonlyMap<Family, readonly WireguardReach[]>): HostWireguardPeer[] {
+    const { presharedKey, keepaliveSeconds } = this.#options;
+    const peers = new Map<string, HostWireguardPeer & { readonly allowedIps: Prefix[] }>();
+    for (const family of device.families) {
+      for (const { publicKey, publicIp, port, subnet } of reaches.get(family) ?? []) {
+        const known = peers.get(publicKey);
+        if (known !== undefined) known.allowedIps.push(subnet);
+        else {
+          peers.set(publicKey, {
+            device: device.name,
+            publicKey,
+            endpoint: { address: publicIp, port },
+            keepaliveSeconds,
+            allowedIps: [subnet],
+            ...(presharedKey === undefined ? {} : { presharedKey }),
+          });
+        }
+      }
+    }
+    return [...peers.values()];
+  }
+
+  #routes(
+    { name, families }: WireguardDevice,
+    own: LeasedSubnets,
+    reaches: ReadonlyMap<Family, readonly WireguardReach[]>,
+    leases: readonly Lease[],
+    facts: WireguardFacts,
+  ): HostRoute[] {
+    return families.flatMap((family) => {
+      const pool = this.#pools.get(family);
+      if (pool === undefined || subnetOf(own, family) === undefined) return [];
+      // Containers have IPv4's MTU: where IPv6 has less, its routes say so.
+      const mtuBytes = this.mtuBytes(facts, family);
+      const mtu = mtuBytes < this.mtuBytes(facts) ? { mtuBytes } : {};
+      return networkDestinations(pool.network, reaches.get(family) ?? [], leases, facts.occupied).map(
+        (destination): HostRoute => ({ destination, device: name, onLink: false, isLinkScope: true, ...mtu }),
+      );
+    });
+  }
+}
+
+function isOfProgram({ isUserspaceWireguard }: ObservedLink): boolean {
+  return isUserspaceWireguard === true;
+}
+
+/** A peer with a device for each family has a session on each: shown is where it last came from. */
+function traffic(
+  { key, attributes }: Lease,
+  byKey: ReadonlyMap<string, readonly ObservedWireguardPeer[]>,
+): RuntimeStatus["peers"] {
+  const data = readWireguardData(attributes.backendData ?? attributes.backendV6Data);
+  const found = "reason" in data ? [] : (byKey.get(data.publicKey) ?? []);
+  const [first, ...others] = found;
+  if (first === undefined) return [];
+  const latest = others.reduce((a, b) => ((b.lastHandshakeMs ?? 0) > (a.lastHandshakeMs ?? 0) ? b : a), first);
+  return [
+    {
+      key,
+      sentBytes: found.reduce((sum, { sentBytes }) => sum + sentBytes, 0),
+      receivedBytes: found.reduce((sum, { receivedBytes }) => sum + receivedBytes, 0),
+      ...(latest.endpoint !== undefined && { endpoint: endpointText(latest.endpoint) }),
+      ...(latest.lastHandshakeMs !== undefined && {
+        lastHandshakeAt: new Date(latest.lastHandshakeMs).toISOString(),
+      }),
+    },
+  ];
+}
+
+function devicesOf(
+  { mode, listenPort, listenPortV6 }: WireguardOptions,
+  families: readonly Family[],
+): WireguardDevice[] {
+  if (mode !== "separate") return [{ name: "flannel-wg", listenPort, families }];
+  return families.map((family) =>
+    family === 4
+      ? { name: "flannel-wg", listenPort, families: [4] }
+      : { name: "flannel-wg-v6", listenPort: listenPortV6, families: [6] },
+  );
+}
+
+function subnetOf(own: LeasedSubnets, family: Family): Prefix | undefined {
+  return family === 4 ? own.subnet : own.ipv6Subnet;
+}
+
+function addresses(device: string, families: readonly Family[], own: LeasedSubnets) {
+  return families.flatMap((family) => {
+    const subnet = subnetOf(own, family);
+    return subnet === undefined ? [] : [{ device, address: makePrefix(prefixAddress(subnet), addressBits(family)) }];
+  });
+}
+
+/** A device inherits `disable_ipv6` from `net.ipv6.conf.default`, and then takes no IPv6 address. */
+function sysctls(device: string, families: readonly Family[], own: LeasedSubnets): HostSysctl[] {
+  const of = `net/ipv6/conf/${device}`;
+  const isIpv6 = families.includes(6) && own.ipv6Subnet !== undefined;
+  return [...(isIpv6 ? [{ key: `${of}/disable_ipv6`, value: "0" }] : []), { key: `${of}/accept_ra`, value: "0" }];
+}
+
+function refusalOf(
+  { publicIp, publicKey }: WireguardReach,
+  external: ExternalInterface,
+  identity: WireguardIdentity,
+): string | undefined {
+  if (isOwnAddress(publicIp, external)) return `announces this host's own address ${publicIp}`;
+  return publicKey === identity.publicKey ? "announces this host's own PublicKey" : undefined;
+}

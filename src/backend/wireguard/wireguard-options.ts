@@ -1,0 +1,145 @@
+// Keys of the wireguard backend. Pure.
+import { invalid } from "../../config/address-pool.ts";
+import type { BackendKey } from "../../config/backend-key.ts";
+import { intOption, readBackendOptions, stringOption } from "../../config/backend-options.ts";
+import type { NetworkConfig } from "../../config/network-config.ts";
+import type { Family } from "../../ip/address.ts";
+import { isKey } from "../../netlink/genetlink/wireguard-device.ts";
+
+/** Outer IP header 20 or 40, UDP header 8, WireGuard 32 bytes. */
+const EXACT_OVERHEAD_BYTES = { 4: 60, 6: 80 } as const;
+const UPSTREAM_OVERHEAD_BYTES = 80;
+const MAX_PORT = 65_535;
+
+/** `separate`: a device for each family, over its own underlay; else one device for both, and the underlay by mode. */
+export type WireguardMode = "separate" | "auto" | "ipv4" | "ipv6";
+const modes: readonly string[] = ["separate", "auto", "ipv4", "ipv6"] satisfies WireguardMode[];
+
+export interface WireguardOptions {
+  readonly mode: WireguardMode;
+  readonly listenPort: number;
+  readonly listenPortV6: number;
+  /** 0: the external interface's. */
+  readonly underlayMtuBytes: number;
+  /** Less than the underlay's MTU, by the family of the underlay. */
+  readonly overheadBytes: Readonly<Record<Family, number>>;
+  /** Secret, base64; missing: none. */
+  readonly presharedKey?: string;
+  readonly keepaliveSeconds: number;
+}
+
+export const wireguardKeys: readonly BackendKey[] = [
+  {
+    name: "ListenPort",
+    type: "int",
+    defaultValue: 51_820,
+    defaultText: "51820",
+    minimum: 1,
+    maximum: MAX_PORT,
+    description: "UDP port of the device `flannel-wg`.",
+    live: false,
+  },
+  {
+    name: "ListenPortV6",
+    type: "int",
+    defaultValue: 51_821,
+    defaultText: "51821",
+    minimum: 1,
+    maximum: MAX_PORT,
+    description: "UDP port of the device `flannel-wg-v6`, which Mode `separate` has for IPv6.",
+    live: false,
+  },
+  {
+    name: "Mode",
+    type: "string",
+    defaultValue: "separate",
+    defaultText: "separate",
+    description:
+      "`separate`: IPv4 packets travel over IPv4 and IPv6 packets over IPv6, each with a device of its own. With `auto`, `ipv4` " +
+      "and `ipv6` one device carries both: between the hosts over IPv4, over IPv6, or (`auto`) over the family in which " +
+      "both have public addresses.",
+    live: false,
+  },
+  {
+    name: "MTU",
+    type: "int",
+    defaultValue: 0,
+    defaultText: "0: that of the external interface",
+    maximum: MAX_PORT,
+    description: "MTU between the hosts. The MTU of containers is 80 lower (see Overhead).",
+    live: true,
+  },
+  {
+    name: "Overhead",
+    type: "string",
+    defaultValue: "",
+    defaultText: "80 bytes",
+    description:
+      "`exact`: 60 bytes where packets travel over IPv4, as they need. For clusters of this implementation only: upstream " +
+      "takes 80 always, and all hosts of a network should have the same MTU.",
+    live: true,
+  },
+  {
+    name: "PSK",
+    type: "string",
+    defaultValue: "",
+    defaultText: "none",
+    description: "Pre-shared key of all hosts: 32 bytes in base64 (`wg genpsk`). Output and logs never show it.",
+    isSecret: true,
+    live: true,
+  },
+  {
+    name: "PersistentKeepaliveInterval",
+    type: "int",
+    defaultValue: 0,
+    defaultText: "0: never",
+    maximum: MAX_PORT,
+    description: "Seconds between packets that keep the way open to hosts behind NAT.",
+    live: true,
+  },
+];
+
+/** Throws `CONFIG_INVALID` naming key, value and rule. */
+export function readWireguardOptions(config: NetworkConfig): WireguardOptions {
+  const options = readBackendOptions(wireguardKeys, config.backend);
+  const mode = stringOption(options, "Mode");
+  if (!isMode(mode)) throw invalid("Backend.Mode", mode, `must be ${modes.join(", ")}, in lower case`);
+  const presharedKey = stringOption(options, "PSK");
+  if (presharedKey !== "" && !isKey(presharedKey)) {
+    throw invalid("Backend.PSK", "(hidden)", "must be 32 bytes in base64, as wg genpsk prints them");
+  }
+  const overhead = stringOption(options, "Overhead");
+  if (overhead !== "" && overhead !== "exact")
+    throw invalid("Backend.Overhead", overhead, 'must be "exact" or missing');
+  const listenPort = intOption(options, "ListenPort");
+  const listenPortV6 = intOption(options, "ListenPortV6");
+  const hasBoth = config.ipv4 !== undefined && config.ipv6 !== undefined;
+  if (mode === "separate" && hasBoth && listenPort === listenPortV6) {
+    throw invalid(
+      "Backend.ListenPortV6",
+      listenPortV6,
+      "must differ from ListenPort: each device has a port of its own",
+    );
+  }
+  const upstream = { 4: UPSTREAM_OVERHEAD_BYTES, 6: UPSTREAM_OVERHEAD_BYTES };
+  return Object.freeze({
+    mode,
+    listenPort,
+    listenPortV6,
+    underlayMtuBytes: checkedMtu(intOption(options, "MTU"), config),
+    overheadBytes: overhead === "exact" ? EXACT_OVERHEAD_BYTES : upstream,
+    ...(presharedKey === "" ? {} : { presharedKey }),
+    keepaliveSeconds: intOption(options, "PersistentKeepaliveInterval"),
+  });
+}
+
+/** Smallest MTU of a link: RFC 791 for IPv4; RFC 8200 for IPv6, below which Linux turns IPv6 off on the device. */
+function checkedMtu(mtuBytes: number, config: NetworkConfig): number {
+  const smallest = (config.ipv6 === undefined ? 68 : 1_280) + UPSTREAM_OVERHEAD_BYTES;
+  if (mtuBytes === 0 || mtuBytes >= smallest) return mtuBytes;
+  throw invalid("Backend.MTU", mtuBytes, `must be 0 or at least ${smallest}`);
+}
+
+function isMode(text: string): text is WireguardMode {
+  return modes.includes(text);
+}

@@ -1,0 +1,157 @@
+// Peers of our WireGuard devices. All peers of such a device are ours. A peer that moves to another address tells the
+// device by its packets: that endpoint stays while they come.
+import type { DeviceState, Endpoint, PeerChange } from "../../netlink/genetlink/wireguard-device.ts";
+import { changeDevice } from "../../wireguard/device-control.ts";
+import type { Host, Kind, Operation, ProgramFailure, Slot } from "./kind.ts";
+import { asFlannelError } from "./programming.ts";
+import { observedWireguard, readDevices, servedBy, wireguardKind } from "./wireguard.ts";
+import {
+  type HostWireguardPeer,
+  hasRoamed,
+  type ObservedWireguardPeer,
+  peerChanges,
+  peerLine,
+} from "./wireguard-form.ts";
+
+type PeerSlot = Slot<HostWireguardPeer, ObservedWireguardPeer>;
+type PeerOperation = Operation<HostWireguardPeer, ObservedWireguardPeer>;
+
+/** The endpoints that we wrote last, by slot. */
+class WrittenEndpoints {
+  readonly bySlot = new WeakMap<PeerSlot, Endpoint>();
+}
+
+export const wireguardPeerKind: Kind<"wireguardPeer", HostWireguardPeer, ObservedWireguardPeer> = {
+  name: "wireguardPeer",
+  key: peerKey,
+  observedKey: peerKey,
+  compare: (desired, observed) => (Object.keys(peerChanges(desired, observed)).length === 0 ? "same" : "replace"),
+  line: peerLine,
+  observedLine: peerLine,
+  source: {
+    look: async (host) => {
+      const found: ObservedWireguardPeer[] = [];
+      for (const { device, state } of await readDevices(host)) found.push(...observedPeers(device, state, host));
+      return found;
+    },
+  },
+  notices: {},
+  hasDeviated,
+  auditRound: 1,
+  deviceOf: ({ device }) => device,
+  standsOnDownDevice: true,
+  requires: ({ device }, slots) => [slots.get(wireguardKind, device)],
+  program,
+};
+
+function peerKey({ device, publicKey }: { readonly device: string; readonly publicKey: string }): string {
+  return `${device} ${publicKey}`;
+}
+
+function observedPeers(device: string, { peers }: DeviceState, { slots, memory }: Host): ObservedWireguardPeer[] {
+  const { bySlot } = memory.of(WrittenEndpoints);
+  const nowMs = Date.now();
+  return peers.map((peer) => {
+    const slot = slots.get(wireguardPeerKind, peerKey({ device, ...peer }));
+    if (slot === undefined) return { device, ...peer };
+    // After a restart nothing is known of what was written: a peer with a session is where it is.
+    const written = bySlot.get(slot) ?? slot.desired?.endpoint;
+    const isElsewhere = hasRoamed(peer, slot.observed, written, nowMs);
+    return isElsewhere && written !== undefined ? { device, ...peer, roamedFrom: written } : { device, ...peer };
+  });
+}
+
+/** Looks at devices and peers, and keeps what is as it should be up to date: counters, handshakes, endpoints. */
+async function hasDeviated(host: Host): Promise<boolean> {
+  let isAsKnown = true;
+  for (const { device, state } of await readDevices(host)) {
+    const deviceSlot = host.slots.get(wireguardKind, device);
+    const found = observedWireguard(device, state);
+    if (deviceSlot?.desired !== undefined && wireguardKind.compare(deviceSlot.desired, found, new Set()) !== "same") {
+      isAsKnown = false;
+    }
+    const missing = new Set<PeerSlot>();
+    for (const slot of host.slots.slots(wireguardPeerKind)) {
+      if (slot.observed?.device === device) missing.add(slot);
+    }
+    for (const peer of observedPeers(device, state, host)) {
+      const slot = host.slots.get(wireguardPeerKind, peerKey(peer));
+      if (slot === undefined) isAsKnown = false;
+      else {
+        missing.delete(slot);
+        if (isAsBefore(slot, peer)) slot.observed = peer;
+        else isAsKnown = false;
+      }
+    }
+    if (missing.size > 0) isAsKnown = false;
+  }
+  return !isAsKnown;
+}
+
+function isAsBefore({ desired, observed }: PeerSlot, now: ObservedWireguardPeer): boolean {
+  if (observed === undefined) return false;
+  return desired === undefined || wireguardPeerKind.compare(desired, now, new Set()) === "same";
+}
+
+async function program(operations: readonly PeerOperation[], host: Host): Promise<ProgramFailure[]> {
+  const failures: ProgramFailure[] = [];
+  for (const [device, group] of Map.groupBy(operations, ({ slot }) => deviceOf(slot))) {
+    try {
+      await write(device, group, host);
+    } catch (error) {
+      if (group.length === 1) failures.push(...failed(group, error));
+      else for (const operation of group) failures.push(...(await writeAlone(device, operation, host)));
+    }
+  }
+  return failures;
+}
+
+/** One that is refused does not stop the others. */
+async function writeAlone(device: string, operation: PeerOperation, host: Host): Promise<ProgramFailure[]> {
+  try {
+    await write(device, [operation], host);
+    return [];
+  } catch (error) {
+    return failed([operation], error);
+  }
+}
+
+function failed(operations: readonly PeerOperation[], error: unknown): ProgramFailure[] {
+  return operations.map(({ slot }) => ({ slot, error: asFlannelError(error) }));
+}
+
+async function write(device: string, operations: readonly PeerOperation[], host: Host): Promise<void> {
+  await changeDevice(device, { peers: operations.map(({ slot }) => changeOf(slot)) }, servedBy(device, host));
+  const { bySlot } = host.memory.of(WrittenEndpoints);
+  for (const { slot } of operations) {
+    const { desired, observed } = slot;
+    if (desired === undefined) {
+      slot.observed = undefined;
+      continue;
+    }
+    if (desired.endpoint !== undefined) bySlot.set(slot, desired.endpoint);
+    slot.observed = settled(desired, observed);
+  }
+}
+
+function changeOf({ desired, observed }: PeerSlot): PeerChange {
+  const publicKey = desired?.publicKey ?? observed?.publicKey ?? "";
+  return desired === undefined ? { publicKey, remove: true } : { publicKey, ...peerChanges(desired, observed) };
+}
+
+function settled(desired: HostWireguardPeer, observed: ObservedWireguardPeer | undefined): ObservedWireguardPeer {
+  const counters = { receivedBytes: 0, sentBytes: 0, ...observed };
+  const { presharedKey: _psk, endpoint: _endpoint, roamedFrom: _from, ...kept } = counters;
+  const endpoint = peerChanges(desired, observed).endpoint ?? observed?.endpoint;
+  const roamedFrom = endpoint === observed?.endpoint ? observed?.roamedFrom : undefined;
+  return {
+    ...kept,
+    ...desired,
+    ...(endpoint === undefined ? {} : { endpoint }),
+    ...(roamedFrom === undefined ? {} : { roamedFrom }),
+  };
+}
+
+function deviceOf({ desired, observed }: PeerSlot): string {
+  return desired?.device ?? observed?.device ?? "";
+}

@@ -1,0 +1,40 @@
+// The kernel's own WireGuard, in an emulated kernel, since the machine's may have none: our messages against what `wg` says,
+// packets of both families, and everything that somebody damages put back.
+import { fileURLToPath } from "node:url";
+import { expect, test } from "vitest";
+import { runInEmulatedKernel } from "../../../lab/emulated-kernel.ts";
+
+const guest = fileURLToPath(new URL("wireguard-guest.ts", import.meta.url));
+const GUEST_TIMEOUT_MS = 15 * 60_000;
+
+test(
+  "has the device and 501 peers as planned, carries packets, and is healed",
+  async () => {
+    const output = await runInEmulatedKernel(`'${process.execPath}' '${guest}'`, GUEST_TIMEOUT_MS);
+    const told: Record<string, unknown> = {};
+    for (const line of output.split(/\r?\n/)) if (line.startsWith("{")) Object.assign(told, JSON.parse(line));
+    expect(told, output).toMatchObject({
+      "host 1": { failures: [] },
+      "host 2": { failures: [] },
+      link: [{ mtu: 1420, linkinfo: { info_kind: "wireguard" } }],
+      device: {
+        line: expect.stringMatching(/\t51820\toff$/),
+        peers: 501,
+        first: expect.stringContaining("\t192.168.1.2:51820\t10.5.2.0/24,fd00:5:2::/64\t"),
+        last: expect.stringContaining("\t192.168.1.9:51820\t10.6.7.204/30,fd00:6:1f3::/64\t"),
+      },
+      ping: expect.stringContaining(" 0% packet loss"),
+      ping6: expect.stringContaining(" 0% packet loss"),
+      "peer removed": { healedMs: expect.any(Number) },
+      "allowed IPs changed": { healedMs: expect.any(Number) },
+      "endpoint changed": { healedMs: expect.any(Number) },
+      "pre-shared key taken away": { healedMs: expect.any(Number) },
+      "foreign peer added": { healedMs: expect.any(Number) },
+      "port changed": { healedMs: expect.any(Number) },
+      "key taken away": { healedMs: expect.any(Number) },
+      "device deleted": { healedMs: expect.any(Number) },
+      "ping at the end": expect.stringContaining(" 0% packet loss"),
+    });
+  },
+  GUEST_TIMEOUT_MS,
+);
