@@ -8,6 +8,8 @@ import { homedir } from "node:os";
 import { dirname, join } from "node:path";
 import { run } from "./command.ts";
 
+export type GoTarget = Pick<GoProgram, "fileName" | "package" | "isTest">;
+
 export interface GoProgram {
   /** For people: `Kubernetes`. */
   readonly name: string;
@@ -25,6 +27,10 @@ export interface GoProgram {
   readonly versionVariable: string;
   /** Names that the program is called by besides. */
   readonly links: readonly string[];
+  /** It is the program of a package's tests. */
+  readonly isTest?: boolean;
+  /** Others of the module, which are kept with it. */
+  readonly besides?: readonly GoTarget[];
   /** What to expect: `some ten minutes on two cores`. */
   readonly duration: string;
 }
@@ -62,7 +68,7 @@ export async function buildGoProgram(program: GoProgram, say: Progress): Promise
   const directory = await mkdtemp(join(cache, `${fileName}-build-`));
   const goCache = join(cache, `${fileName}-go-build`);
   try {
-    await compile(program, join(directory, fileName), goCache, say);
+    await compile(program, directory, goCache, say);
     for (const link of program.links) await symlink(fileName, join(directory, link));
     await rename(directory, finished);
   } finally {
@@ -97,8 +103,8 @@ async function requireGo({ name }: GoProgram): Promise<void> {
   }
 }
 
-async function compile(program: GoProgram, output: string, goCache: string, say: Progress): Promise<void> {
-  const { name, source: cwd } = program;
+async function compile(program: GoProgram, directory: string, goCache: string, say: Progress): Promise<void> {
+  const { name, source: cwd, besides = [] } = program;
   const version = versionOf(program);
   // A go.work above this checkout is about other modules.
   const settings = { CGO_ENABLED: "0", GOCACHE: goCache, GOFLAGS: "-mod=readonly -buildvcs=false", GOWORK: "off" };
@@ -117,9 +123,14 @@ async function compile(program: GoProgram, output: string, goCache: string, say:
   let built = 0;
   const timer = setInterval(() => say(`built ${built} of ${packages} packages`), progressEveryMs);
   try {
-    await go(["build", "-v", "-trimpath", "-ldflags", linker, "-o", output, program.package], (lines) => {
-      built += lines;
-    });
+    for (const target of [program, ...besides]) {
+      // What the tests' own vet would find is not ours to mend.
+      const command = target.isTest === true ? ["test", "-c", "-vet=off"] : ["build", "-v"];
+      const output = join(directory, target.fileName);
+      await go([...command, "-trimpath", "-ldflags", linker, "-o", output, target.package], (lines) => {
+        built += lines;
+      });
+    }
   } finally {
     clearInterval(timer);
   }

@@ -79,6 +79,10 @@ find_missing_packages() {
     want fish fish
     want systemd systemd-analyze
     want e2fsprogs mke2fs
+    # In the images of Kubernetes' conformance tests.
+    want netcat-openbsd nc.openbsd
+    want bind9-dnsutils dig
+    want curl curl
     # There is none for other machines.
     if [ "$(uname -m)" = x86_64 ]; then
       want user-mode-linux linux.uml

@@ -29,6 +29,9 @@ const longTests = /^test\/(embedded\/power-loss\.test\.ts$|[^/]+\/long\/)/;
 /** Installs packages; where everything is tested, on whole Debian systems, which are made where there is a network. */
 const packageTest = "test/lab/package.test.ts";
 
+/** Needs programs of its own. */
+export const conformanceTest = "test/kube/long/conformance.test.ts";
+
 /** They make packages or the image; what for needs the network of the machine, which a box has not. */
 const packagingTests = /^test\/(kube\/|lab\/(package|image))/;
 
@@ -43,6 +46,7 @@ const emulatedKernelTest = "test/kernel/long/wireguard-kernel.test.ts";
 
 /** What takes long starts first, so that nothing long is left alone at the end. Rough seconds on an idle machine. */
 const longRuns: ReadonlyMap<string, number> = new Map([
+  [conformanceTest, 400],
   ["embedded", 250],
   ["test/kube/cluster.test.ts", 150],
   ["test/kube/long/chart.test.ts", 130],

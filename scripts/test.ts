@@ -7,10 +7,11 @@ import { availableParallelism, tmpdir } from "node:os";
 import { join } from "node:path";
 import { parseArgs } from "node:util";
 import { allCapabilities, missingCapabilities } from "../lab/capability.ts";
+import { buildConformancePrograms } from "../lab/kubernetes/conformance-programs.ts";
 import { buildKubernetes } from "../lab/kubernetes/program.ts";
 import { describeFuzzScale, fuzzEnvironment } from "../test/support/fuzz-scale.ts";
 import { runMarker, takeInventory } from "./leaks.ts";
-import { type AreaRun, type Selection, selectRuns } from "./test-areas.ts";
+import { type AreaRun, conformanceTest, type Selection, selectRuns } from "./test-areas.ts";
 import type { Tally } from "./vitest-run.ts";
 
 const passedRun: Tally = { passed: 1, failed: 0, skipped: 0 };
@@ -36,7 +37,9 @@ async function checkMachine(runs: readonly AreaRun[]): Promise<Tally[]> {
 async function prepareKubernetes(runs: readonly AreaRun[]): Promise<{ tallies: Tally[]; left: readonly AreaRun[] }> {
   if (!runs.some(({ area }) => area === "kube")) return { tallies: [], left: runs };
   try {
-    await buildKubernetes((message) => console.log(`set-up: ${message}`));
+    const say = (message: string) => console.log(`set-up: ${message}`);
+    await buildKubernetes(say);
+    if (runs.some(({ label }) => label === conformanceTest)) await buildConformancePrograms(say);
     return { tallies: [], left: runs };
   } catch (error) {
     console.log(`FAILED  ${error instanceof Error ? error.message : String(error)}`);

@@ -14,6 +14,8 @@ export interface KubernetesClusterOptions extends KubernetesApiOptions {
   /** Default 2. */
   readonly nodes?: number;
   readonly proxyMode?: ProxyMode;
+  /** Address of the service that pods ask for names. Default: they get none that answers. */
+  readonly clusterDns?: string;
   /** Archives that each node knows besides the lab's own image. */
   readonly images?: readonly string[];
 }
@@ -66,7 +68,8 @@ export class KubernetesCluster implements AsyncDisposable {
     await api.startScheduler();
     const busybox = await makeBusyboxImage(imageDirectory);
     resources.defer(() => rm(imageDirectory, { recursive: true, force: true }));
-    const setup = { images: [busybox, ...(options.images ?? [])], proxyMode: options.proxyMode ?? "iptables" };
+    const { images = [], proxyMode = "iptables", clusterDns } = options;
+    const setup = { images: [busybox, ...images], proxyMode, ...(clusterDns !== undefined && { clusterDns }) };
     const nodes = await Promise.all(
       lan.hosts.map(async (host) => resources.use(await KubernetesNode.start(host, api, setup))),
     );

@@ -17,7 +17,11 @@ disabled_plugins = ["io.containerd.snapshotter.v1.btrfs", "io.containerd.snapsho
       runtime_type = "io.containerd.runc.v2"
 `;
 
-export function kubeletConfig(options: { readonly cgroupRoot: string; readonly caFile: string }): object {
+export function kubeletConfig(options: {
+  readonly cgroupRoot: string;
+  readonly caFile: string;
+  readonly clusterDns?: string;
+}): object {
   return {
     apiVersion: "kubelet.config.k8s.io/v1beta1",
     kind: "KubeletConfiguration",
@@ -32,6 +36,7 @@ export function kubeletConfig(options: { readonly cgroupRoot: string; readonly c
       x509: { clientCAFile: options.caFile },
     },
     authorization: { mode: "Webhook" },
+    ...(options.clusterDns !== undefined && { clusterDNS: [options.clusterDns], clusterDomain: "cluster.local" }),
     failSwapOn: false,
     oomScoreAdj: 0,
     // What the machine refuses (limits, /dev/kmsg) is not fatal.

@@ -19,6 +19,7 @@ export interface NodeSetup {
   /** Archives that containerd can import, imported before the kubelet starts. */
   readonly images: readonly string[];
   readonly proxyMode?: ProxyMode;
+  readonly clusterDns?: string;
 }
 
 const firstProcess = fileURLToPath(new URL("node.sh", import.meta.url));
@@ -147,16 +148,22 @@ export class KubernetesNode implements AsyncDisposable {
   /** The network namespace of a pod that runs here, under a name that `ip netns` knows in the box. */
   async namespaceOfPod(uid: string): Promise<Namespace> {
     const filter = `labels."io.kubernetes.pod.uid"==${uid},labels."io.cri-containerd.kind"==sandbox`;
-    const id = (await this.run(["ctr", "-n", "k8s.io", "containers", "ls", "-q", filter])).trim().split("\n").at(-1);
-    const info = await this.run(["ctr", "-n", "k8s.io", "containers", "info", id ?? ""]);
-    const path = /"(?:\/var)?(\/run\/netns\/cni-[^"]+)"/.exec(info)?.[1];
-    if (path === undefined) throw new Error(`${this.name}: the pod ${uid} has no network namespace: ${info}`);
+    const ids = (await this.run(["ctr", "-n", "k8s.io", "containers", "ls", "-q", filter])).trim().split("\n");
+    const paths = await Promise.all(ids.map((id) => this.#namespaceOfSandbox(id)));
+    // A sandbox that was given up is listed for a while beside the one that took its place.
+    const path = paths.find((one) => one !== undefined && this.exists(one));
+    if (path === undefined) throw new Error(`${this.name}: the pod ${uid} has no network namespace`);
     const name = `pod-${uid.slice(0, 8)}`;
     const handle = `/run/netns/${name}`;
     if (existsSync(handle)) await run(["ip", "netns", "del", name]);
     await writeFile(handle, "");
     await run(["mount", "--bind", `/proc/${this.#pid}/root${path}`, handle]);
     return new Namespace(name);
+  }
+
+  async #namespaceOfSandbox(id: string): Promise<string | undefined> {
+    const info = await this.tryRun(["ctr", "-n", "k8s.io", "containers", "info", id]);
+    return /"(?:\/var)?(\/run\/netns\/cni-[^"]+)"/.exec(info.stdout)?.[1];
   }
 
   /** What its programs said last, for a failing test. */
@@ -191,7 +198,11 @@ export class KubernetesNode implements AsyncDisposable {
     await copyFile(proxy, join(directory, "proxy.kubeconfig"));
     await copyFile(this.#api.pki.caFile, join(directory, "ca.crt"));
     await writeFile(join(directory, "containerd.toml"), containerdConfig);
-    const kubeletFile = kubeletConfig({ cgroupRoot: cgroupOfNode(this.name), caFile: "/run/lab/ca.crt" });
+    const { clusterDns } = this.#setup;
+    const kubeletFile = kubeletConfig({
+      ...{ cgroupRoot: cgroupOfNode(this.name), caFile: "/run/lab/ca.crt" },
+      ...(clusterDns !== undefined && { clusterDns }),
+    });
     await writeFile(join(directory, "kubelet.json"), JSON.stringify(kubeletFile));
     const proxyFile = proxyConfig({
       node: this.name,
