@@ -1,6 +1,6 @@
 // The embedded store as labs and the demo use it: the shipped program on an address of the box, and a client to look
 // into it, so that no etcd package is needed.
-import { mkdtemp, rm } from "node:fs/promises";
+import { mkdtemp, readFile, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
@@ -70,6 +70,12 @@ export class EmbeddedStore implements AsyncDisposable {
       leaseId: lease,
     });
     return (await readRange(this.#connected, prefixRange(prefix), toEntry, this.#lifetime.signal)).items;
+  }
+
+  /** Of the process. */
+  async memory(): Promise<{ readonly residentBytes: number }> {
+    const text = await readFile(`/proc/${this.pid}/status`, "utf8");
+    return { residentBytes: Number(/^VmRSS:\s+(\d+) kB/m.exec(text)?.[1]) * 1024 };
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
