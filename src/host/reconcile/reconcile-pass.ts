@@ -146,7 +146,8 @@ export class ReconcilePass {
 
   /** What nobody wants is no hindrance. */
   #isInPlace(slot: Slot | undefined): boolean {
-    if (slot?.desired === undefined) return true;
+    // The usual case, and asked for thousands of objects at a time.
+    if (slot?.desired === undefined || this.dirty.size === 0) return true;
     if (this.dirty.has(slot)) return false;
     return (slot.kind.requires?.(slot.desired, this.table) ?? []).every((required) => this.#isInPlace(required));
   }
