@@ -2,7 +2,7 @@ import { expect, test } from "vitest";
 import { revision } from "../../../../test/support/revision.ts";
 import { parsePrefix } from "../../../ip/address.ts";
 import type { Lease } from "../../../lease/lease.ts";
-import { findLease, parsePublicAddress, parseSubnets } from "./lease-arguments.ts";
+import { findLease, keyOf, parsePublicAddress, parseSubnets } from "./lease-arguments.ts";
 
 test.each([
   ["10.5.34.0/24", { subnet: "10.5.34.0/24" }],
@@ -53,8 +53,16 @@ test("a lease is found by its key, or by either of its subnets", () => {
     adapterData: 0,
   };
   for (const text of [lease.key, "10.5.34.0/24", "fd00::/64", "10.5.34.0/24,fd00::/64"]) {
-    expect(findLease([lease], text)).toBe(lease);
+    expect(findLease([lease], text, "subnets")).toBe(lease);
   }
-  expect(findLease([lease], "10.5.34.0/25")).toBeUndefined();
-  expect(findLease([lease], "10.5.34.0/24,fd01::/64")).toBeUndefined();
+  expect(findLease([lease], "10.5.34.0/25", "subnets")).toBeUndefined();
+  expect(findLease([lease], "10.5.34.0/24,fd01::/64", "subnets")).toBeUndefined();
+});
+
+test("finds a lease of a Node by the Node's name, and by its subnet", () => {
+  const lease = { key: "worker-1", subnet: "10.5.34.0/24" } as Lease;
+  for (const text of ["worker-1", "10.5.34.0/24"]) expect(findLease([lease], text, "nodes")).toBe(lease);
+  expect(findLease([lease], "worker-2", "nodes")).toBeUndefined();
+  expect(keyOf("worker-2", "nodes")).toBe("worker-2");
+  expect(() => keyOf("worker-2", "subnets")).toThrow("is not a subnet");
 });

@@ -10,7 +10,7 @@ import {
 } from "../../../ip/address.ts";
 import { networkOf } from "../../../ip/prefix.ts";
 import type { Lease, LeasedSubnets } from "../../../lease/lease.ts";
-import { tryParseLeaseKey } from "../../../lease/lease-key.ts";
+import { formatLeaseKey, tryParseLeaseKey } from "../../../lease/lease-key.ts";
 
 /**
  * `10.5.34.0/24`, an IPv6 prefix, or one of each joined by a comma; the form of a key (`10.5.34.0-24&fd00::-64`) too.
@@ -48,14 +48,25 @@ export function parsePublicAddress(text: string, family: Family, flag: string): 
   return address;
 }
 
-/** The lease with this key, or with this subnet (of a dual-stack lease one of the two is enough). */
-export function findLease(leases: readonly Lease[], text: string): Lease | undefined {
+/** What names a lease in the store: its subnets, or the Node whose it is, which may have nearly any name. */
+export type LeaseKeys = "subnets" | "nodes";
+
+/**
+ * The lease with this key, or with this subnet (of a dual-stack lease one of the two is enough). Throws `USAGE` for what
+ * can be neither.
+ */
+export function findLease(leases: readonly Lease[], text: string, keys: LeaseKeys): Lease | undefined {
   const byKey = leases.find((lease) => lease.key === text);
-  if (byKey !== undefined) return byKey;
+  if (byKey !== undefined || (keys === "nodes" && !text.includes("/"))) return byKey;
   const { subnet, ipv6Subnet } = parseSubnets(text);
   return leases.find(
     (lease) =>
       (subnet === undefined || lease.subnet === subnet) &&
       (ipv6Subnet === undefined || lease.ipv6Subnet === ipv6Subnet),
   );
+}
+
+/** The key that a lease of that name has, if there is one at all. Throws `USAGE`. */
+export function keyOf(text: string, keys: LeaseKeys): string {
+  return keys === "nodes" && !text.includes("/") ? text : formatLeaseKey(parseSubnets(text));
 }

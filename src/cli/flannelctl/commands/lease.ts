@@ -3,7 +3,6 @@ import { parseConfig } from "../../../backend/registry.ts";
 import { FlannelError } from "../../../errors.ts";
 import { type ExitCode, exitCodes } from "../../../exit-codes.ts";
 import type { Lease } from "../../../lease/lease.ts";
-import { formatLeaseKey } from "../../../lease/lease-key.ts";
 import type { LeaseAdministration } from "../../../store/lease-administration.ts";
 import { type Invocation, present } from "../session/invocation.ts";
 import {
@@ -14,7 +13,7 @@ import {
   leaseShowOutputSchema,
 } from "../session/json-output.ts";
 import { withStore } from "../session/open-store.ts";
-import { findLease, parsePublicAddress, parseSubnets } from "./lease-arguments.ts";
+import { findLease, keyOf, type LeaseKeys, parsePublicAddress, parseSubnets } from "./lease-arguments.ts";
 import { leaseOutput, leasePage, leaseTable } from "./lease-view.ts";
 
 export async function listLeases(invocation: Invocation): Promise<ExitCode> {
@@ -28,7 +27,7 @@ export async function listLeases(invocation: Invocation): Promise<ExitCode> {
 /** `name` is a key, or a subnet of the lease. */
 export async function showLease(invocation: Invocation, name: string): Promise<ExitCode> {
   const leases = await withStore(invocation, async (store) => {
-    const found = findLease(await store.list(invocation.signal), name);
+    const found = findLease(await store.list(invocation.signal), name, keysOf(invocation));
     return withTimeToLive(invocation, store, found === undefined ? [] : [found]);
   });
   const [lease] = leases;
@@ -79,10 +78,11 @@ export async function releaseLease(
   { force }: { readonly force: boolean },
 ): Promise<ExitCode> {
   const { signal } = invocation;
-  const named = formatLeaseKey(parseSubnets(name));
+  const keys = keysOf(invocation);
+  const named = keyOf(name, keys);
   const output = await withStore(invocation, async (store) => {
     // The whole key of a dual-stack lease named by one subnet; an unreadable lease is in no list, but has its key.
-    const key = findLease(await store.list(signal), name)?.key ?? named;
+    const key = findLease(await store.list(signal), name, keys)?.key ?? named;
     return { key, outcome: await store.release(key, { force }, signal) };
   });
   present(invocation, leaseReleaseOutputSchema, output, ({ key, outcome }) => [
@@ -91,6 +91,10 @@ export async function releaseLease(
       : `${key} is an ordinary lease again: it expires unless its host renews it`,
   ]);
   return exitCodes.ok;
+}
+
+function keysOf({ options }: Invocation): LeaseKeys {
+  return options.kubernetes === undefined ? "subnets" : "nodes";
 }
 
 async function withTimeToLive(
