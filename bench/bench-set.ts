@@ -29,6 +29,8 @@ export interface BenchContext {
 export interface BenchSet {
   readonly name: string;
   readonly title: string;
+  /** What needs the machine's network, which a box has not: before the box. */
+  prepare?(say: (text: string) => void): Promise<void>;
   run(context: BenchContext): Promise<{ readonly figures: readonly Figure[]; readonly notes: readonly string[] }>;
 }
 

@@ -1,7 +1,7 @@
 // An agent with 10,000 leases at rest: resident memory, CPU time, and the longest turn of its event loop.
 import { spawn } from "node:child_process";
 import { once } from "node:events";
-import { readdir, readFile } from "node:fs/promises";
+import { readFile } from "node:fs/promises";
 import { setTimeout as sleep } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
 import type { LabAgent } from "../lab/agent.ts";
@@ -11,6 +11,7 @@ import { routes } from "../lab/kernel-view.ts";
 import { until } from "../lab/wait.ts";
 import type { BenchContext, BenchSet } from "./bench-set.ts";
 import { longestFigure, medianFigure } from "./bench-set.ts";
+import { cpuSeconds } from "./cpu-seconds.ts";
 import { vxlanDevice } from "./peer-objects.ts";
 import { leaseKey, leaseValue, peer, writePeers } from "./peers.ts";
 import type { TurnReport } from "./turn-probe.ts";
@@ -97,13 +98,6 @@ async function measureOneResting({ agent }: BenchAgent): Promise<Resting> {
   await sleep(IDLE_SECONDS * 1_000);
   const cpuPercent = ((await cpuSeconds(pid)) - cpuBefore) / ((performance.now() - startedMs) / 100_000);
   return { residentMb, bareMb, cpuPercent };
-}
-
-/** CPU time of all threads so far; the kernel counts it in nanoseconds, where /proc/PID/stat has hundredths. */
-async function cpuSeconds(pid: number): Promise<number> {
-  const threads = await readdir(`/proc/${pid}/task`);
-  const texts = await Promise.all(threads.map((thread) => readFile(`/proc/${pid}/task/${thread}/schedstat`, "utf8")));
-  return texts.reduce((sum, text) => sum + Number(text.split(" ")[0]) / 1e9, 0);
 }
 
 async function residentMbOfBareNode(): Promise<number> {

@@ -8,6 +8,7 @@ import { parseArgs } from "node:util";
 import { boxed } from "../lab/box.ts";
 import { acquireSet } from "./acquire.ts";
 import type { BenchSet, SetResult } from "./bench-set.ts";
+import { kubeSet } from "./kube.ts";
 import { latencySet } from "./latency.ts";
 import { describeMachine, loadAverage } from "./machine.ts";
 import { memorySet } from "./memory.ts";
@@ -18,7 +19,10 @@ import { startSet } from "./start.ts";
 import { storeSet } from "./store.ts";
 import { udpSet } from "./udp.ts";
 
-const sets: readonly BenchSet[] = [startSet, latencySet, memorySet, acquireSet, readySet, rulesSet, udpSet, storeSet];
+const sets: readonly BenchSet[] = [
+  ...[startSet, latencySet, memorySet, acquireSet, readySet, rulesSet, udpSet, storeSet],
+  kubeSet,
+];
 
 const usage = `npm run bench -- [SET...] [--rounds N] [--sizes N,N,...] [--json FILE]
 
@@ -104,7 +108,10 @@ async function main(args: readonly string[]): Promise<number> {
     console.log(usage);
     return 0;
   }
-  if (process.env["LAB_BOX"] !== "1") return runInBox(args);
+  if (process.env["LAB_BOX"] !== "1") {
+    for (const { name, prepare } of invocation.chosen) await prepare?.((text) => console.error(`${name}: ${text}`));
+    return runInBox(args);
+  }
   await runSets(invocation);
   return 0;
 }

@@ -123,7 +123,7 @@ async function compile(program: GoProgram, directory: string, goCache: string, s
   let built = 0;
   const timer = setInterval(() => say(`built ${built} of ${packages} packages`), progressEveryMs);
   try {
-    for (const target of [program, ...besides]) {
+    for (const target of [...besides, program]) {
       // What the tests' own vet would find is not ours to mend.
       const command = target.isTest === true ? ["test", "-c", "-vet=off"] : ["build", "-v"];
       const output = join(directory, target.fileName);

@@ -165,6 +165,8 @@ describe("two hosts", () => {
     expect((await ctl(first, "status")).stdout).toContain("Kubernetes API https://192.168.50.1:6443");
     const page = await ctl(first, "--json", "lease", "show", "h2");
     expect(JSON.parse(page.stdout)).toMatchObject({ lease: { key: "h2", subnet: "10.244.2.0/24" } });
+    expect((await ctl(first, "lease", "show", "h9")).stderr).toContain("there is no lease h9");
+    expect((await ctl(first, "lease", "release", "h2")).stderr).toContain("Node h2 keeps its podCIDR");
     const before = (await api.node("h1")).metadata.resourceVersion;
     await first[Symbol.asyncDispose]();
     const again = await start(1, { args: ["--ip-masq"] });
