@@ -102,7 +102,7 @@ test("Events expire with their lease", async () => {
   const isGone = () =>
     api.client.get(`${events}/brief`).then(
       () => false,
-      (error) => statusOf(error) === 404,
+      (error: unknown) => statusOf(error) === 404,
     );
   await until(isGone, { what: "the Event to expire" });
 });
