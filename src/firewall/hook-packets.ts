@@ -14,7 +14,7 @@ export interface TestPacket {
   /** Undefined: not known, such as a port of the bridge; "": there is none. */
   readonly incoming: string | undefined;
   readonly outgoing: string | undefined;
-  readonly protocol: "tcp" | "udp";
+  readonly protocol: "tcp" | "udp" | "icmp";
   /** Missing: any. */
   readonly destinationPort?: number;
   /** For the connection tracking of the kernel. */
@@ -49,6 +49,40 @@ export interface ScanContext {
     readonly addresses: readonly Address[];
     /** Public addresses of the peers. */
     readonly peers: readonly Address[];
+  };
+}
+
+/** One packet that somebody asks about. */
+export interface SinglePacket extends Pick<TestPacket, "incoming" | "outgoing" | "protocol" | "destinationPort"> {
+  readonly source: Address;
+  readonly destination: Address;
+  /** `forwarded` through this host, `received` by it, `sent` by it. */
+  readonly way: "forwarded" | "received" | "sent";
+}
+
+const hooksOf: Readonly<Record<SinglePacket["way"], readonly Hook[]>> = {
+  forwarded: ["ingress", "prerouting", "forward", "postrouting", "egress"],
+  received: ["ingress", "prerouting", "input"],
+  sent: ["output", "postrouting", "egress"],
+};
+
+/** As the first packet of a connection. */
+export function wayOf(asked: SinglePacket): TestWay {
+  const { source, destination, way, ...rest } = asked;
+  const family = familyOf(source);
+  return {
+    what: `the packet from ${source} to ${destination}`,
+    packet: {
+      ...rest,
+      family,
+      source: AddressSet.ofAddresses(family, [source]),
+      destination: AddressSet.ofAddresses(family, [destination]),
+      state: "new",
+      sourceType: way === "sent" ? "local" : "unicast",
+      destinationType: way === "received" ? "local" : "unicast",
+    },
+    hooks: hooksOf[way],
+    bridgeHooks: [],
   };
 }
 

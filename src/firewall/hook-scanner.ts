@@ -4,7 +4,7 @@ import { readFileSync } from "node:fs";
 import { setTimeout as delay } from "node:timers/promises";
 import type { NfTablesTouch } from "../netlink/nftables/nf-tables.ts";
 import type { RuleNotice } from "../netlink/nftables/nf-tables-monitor.ts";
-import { type ScanContext, testWays } from "./hook-packets.ts";
+import { type ScanContext, type SinglePacket, testWays, wayOf } from "./hook-packets.ts";
 import { scanHooks } from "./hook-scan.ts";
 import { saveLegacyRules } from "./legacy-source.ts";
 import { type PacketDrop, summarizeDrops } from "./packet-drop.ts";
@@ -68,6 +68,21 @@ export class HookScanner {
     const drops = this.#running.then(() => this.#drops(context));
     this.#running = drops.catch(() => undefined);
     return drops;
+  }
+
+  /**
+   * What drops one packet, of those of `context` or of any other; empty when nothing does. Reads anew: for a person who asks. Throws
+   * when rules cannot be read.
+   */
+  async dropsOf(packet: SinglePacket, context: ScanContext): Promise<readonly PacketDrop[]> {
+    const found = await scanHooks([wayOf(packet)], {
+      names: this.#names,
+      cache: new RuleCache(),
+      legacy: await saveLegacyRules(),
+      deviceIndex,
+      turns: new TurnKeeper(),
+    });
+    return await summarizeDrops(found, context, this.#texts);
   }
 
   async #drops(context: ScanContext): Promise<readonly PacketDrop[]> {

@@ -113,7 +113,8 @@ function cureFor(
   if (inChain.startsWith("ufw")) {
     return port === undefined ? "ufw route allow from NETWORK && ufw route allow to NETWORK" : `ufw allow ${port}/udp`;
   }
-  if (table === "raw" && hook === "prerouting" && rule !== undefined && bridgeOnly.test(rule)) {
+  const isDockers = table === "raw" || table.startsWith("docker-");
+  if (isDockers && hook === "prerouting" && rule !== undefined && bridgeOnly.test(rule)) {
     const tunnel = context.tunnel[family === "ip6" ? 6 : 4];
     return `dockerd --allow-direct-routing # Docker 28.2 and newer; or for one network: docker network create -o com.docker.network.bridge.trusted_host_interfaces=${tunnel ?? "DEVICE"}`;
   }

@@ -29,7 +29,10 @@ const CT_NEW = 8;
 /** IPS_SEEN_REPLY, IPS_ASSURED, IPS_CONFIRMED. */
 const CT_STATUS_ESTABLISHED = 0xe;
 const routeTypes = { unicast: 1, local: 2 } as const;
-const protocolNumbers = { tcp: 6, udp: 17 } as const;
+
+function protocolNumber({ protocol, family }: TestPacket): number {
+  return protocol === "tcp" ? 6 : protocol === "udp" ? 17 : family === 4 ? 1 : 58;
+}
 
 export class PacketView {
   readonly packet: TestPacket;
@@ -81,7 +84,7 @@ export class PacketView {
       case nftMeta.netfilterProtocol:
         return [packet.family === 4 ? 2 : 10];
       case nftMeta.layer4Protocol:
-        return [protocolNumbers[packet.protocol]];
+        return [protocolNumber(packet)];
       default:
         return undefined;
     }
@@ -112,11 +115,12 @@ export class PacketView {
   }
 }
 
-function networkHeader({ family, source, destination, protocol }: TestPacket): Cell[] {
+function networkHeader(packet: TestPacket): Cell[] {
+  const { family, source, destination } = packet;
   const length = family === 4 ? 4 : 16;
   const [protocolAt, sourceAt, headerLength] = family === 4 ? [9, 12, 20] : [6, 8, 40];
   const header = new Array<Cell>(headerLength).fill(UNKNOWN);
-  header[protocolAt] = protocolNumbers[protocol];
+  header[protocolAt] = protocolNumber(packet);
   for (let byte = 0; byte < length; byte++) {
     if (source !== undefined) header[sourceAt + byte] = SOURCE - byte;
     if (destination !== undefined) header[sourceAt + length + byte] = DESTINATION - byte;

@@ -4,8 +4,8 @@ import type { NfTablesTouch } from "../netlink/nftables/nf-tables.ts";
 import type { RuleNotice } from "../netlink/nftables/nf-tables-monitor.ts";
 import { type HookChain, type LoadedChain, mayAct, protocolOf } from "./hook-chain.ts";
 
-/** Kept rules in all; more are read again by the next scan. */
-const MAX_KEPT_RULES = 20_000;
+/** Kept rules in all, some 5 MB; more are read again by the next scan. */
+const MAX_KEPT_RULES = 5_000;
 
 export function objectKey(kind: "rule" | "set", family: number, table: string, name: string): string {
   return `${kind} ${family} ${table} ${name}`;

@@ -3,10 +3,10 @@
 import { afterEach, expect, it } from "vitest";
 import { boxNamespace as box } from "../../lab/namespace.ts";
 import { until } from "../../lab/wait.ts";
-import type { ScanContext } from "../../src/firewall/hook-packets.ts";
+import type { ScanContext, SinglePacket } from "../../src/firewall/hook-packets.ts";
 import { HookScanner } from "../../src/firewall/hook-scanner.ts";
 import { ruleNames } from "../../src/firewall/rule-set.ts";
-import { parseAddress, parsePrefix } from "../../src/ip/address.ts";
+import { type Address, parseAddress, parsePrefix } from "../../src/ip/address.ts";
 import { NfTablesMonitor } from "../../src/netlink/nftables/nf-tables-monitor.ts";
 
 const context: ScanContext = {
@@ -263,6 +263,31 @@ it.each([
     await box.run(["sh", "-c", undo.replaceAll("IPT", program)]);
     expect(found).toEqual(told);
   }
+});
+
+it("says of any packet what drops it", async () => {
+  await box.run([
+    "sh",
+    "-c",
+    "iptables -A INPUT -p icmp -s 192.0.2.7 -j DROP; iptables -A FORWARD -p tcp --dport 443 -j REJECT",
+  ]);
+  const scanner = new HookScanner(ruleNames(""));
+  const ask = async (packet: Pick<SinglePacket, "way" | "protocol" | "destinationPort">, source: string) => {
+    const [from, destination] = [source, "10.5.61.9"].map(parseAddress) as [Address, Address];
+    const found = await scanner.dropsOf(
+      { ...packet, source: from, destination, incoming: "eth0", outgoing: "" },
+      context,
+    );
+    return found.map(({ chain, by }) => `${chain} ${by}`);
+  };
+  expect(await ask({ way: "received", protocol: "icmp" }, "192.0.2.7")).toEqual([
+    'iptables-nft INPUT rule "meta l4proto icmp ip saddr 192.0.2.7 drop"',
+  ]);
+  expect(await ask({ way: "received", protocol: "icmp" }, "192.0.2.8")).toEqual([]);
+  expect(await ask({ way: "received", protocol: "udp" }, "192.0.2.7")).toEqual([]);
+  const forwarded = await ask({ way: "forwarded", protocol: "tcp", destinationPort: 443 }, "192.0.2.7");
+  expect(forwarded).toEqual([expect.stringContaining("iptables-nft FORWARD rule")]);
+  expect(await ask({ way: "forwarded", protocol: "tcp", destinationPort: 80 }, "192.0.2.7")).toEqual([]);
 });
 
 it("looks again only after a change that may concern packets of ours", async () => {
