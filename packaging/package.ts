@@ -6,6 +6,7 @@ import { basename, join, resolve } from "node:path";
 import { parseArgs } from "node:util";
 import { type Architecture, architectures } from "./architecture.ts";
 import { makeArchive } from "./archive.ts";
+import { makeChart } from "./chart-package.ts";
 import { packageVersion, root } from "./checkout.ts";
 import { type Contents, type Output, packageContents, writeContents } from "./contents.ts";
 import { makeDebianPackage } from "./debian-package.ts";
@@ -30,10 +31,16 @@ const forms: Readonly<Record<string, Make>> = {
   },
 };
 
+/** Forms that are the same for every machine. */
+const forAll: Readonly<Record<string, (version: string, directory: string) => readonly string[]>> = {
+  chart: makeChart,
+};
+const formNames = [...Object.keys(forms), ...Object.keys(forAll)];
+
 const usage = `Usage: npm run package -- [FORM]... [--arch amd64|arm64] [--out DIR] [--version TEXT]
        npm run package -- image --help
 
-Makes packages for hosts and the container image. FORM is ${Object.keys(forms).join(", ")}; without one, all of them.
+Makes packages for hosts, the container image and the Helm chart. FORM is ${formNames.join(", ")}; without one, all of them.
 
   --arch NAME     only for this machine; may be given several times (default: all)
   --out DIR       where the files go (default dist-packages)
@@ -60,16 +67,15 @@ function readSelection(args: readonly string[]): Selection | undefined {
   } as const;
   const { values, positionals } = parseArgs({ args: [...args], options, allowPositionals: true });
   if (values.help) return undefined;
-  const unknown = positionals.find((form) => !(form in forms));
-  if (unknown !== undefined)
-    throw new Error(`${unknown} is no form of package: choose of ${Object.keys(forms).join(", ")}`);
+  const unknown = positionals.find((form) => !formNames.includes(form));
+  if (unknown !== undefined) throw new Error(`${unknown} is no form of package: choose of ${formNames.join(", ")}`);
   const names = architectures.map(({ name }) => name as string);
   const unknownArch = values.arch?.find((name) => !names.includes(name));
   if (unknownArch !== undefined) throw new Error(`--arch ${unknownArch}: choose of ${names.join(", ")}`);
   const version = values.version ?? packageVersion();
   if (!/^\d[A-Za-z0-9.+~]*$/.test(version)) throw new Error(`--version ${version}: digits, letters, dots, + and ~`);
   return {
-    forms: positionals.length === 0 ? Object.keys(forms) : positionals,
+    forms: positionals.length === 0 ? formNames : positionals,
     architectures: architectures.filter(({ name }) => values.arch?.includes(name) ?? true),
     out: resolve(values.out),
     version,
@@ -79,22 +85,33 @@ function readSelection(args: readonly string[]): Selection | undefined {
 
 function makeAll({ forms: names, architectures: machines, out, version, isFast }: Selection): readonly string[] {
   mkdirSync(out, { recursive: true });
-  return machines.flatMap((machine) => {
-    const contents = packageContents(machine, version);
-    return names.map((name) => {
-      const stage = mkdtempSync(join(root, ".cache/package-"));
-      chmodSync(stage, 0o755); // a .deb has it as the mode of the host's root directory
-      try {
-        const started = performance.now();
-        const made = forms[name]?.(contents, stage, { directory: out, isFast }) ?? "";
-        const { length } = readFileSync(made);
-        const seconds = ((performance.now() - started) / 1000).toFixed(0);
-        console.log(`${made}  ${(length / 1e6).toFixed(1)} MB, ${seconds} s`);
-        return made;
-      } finally {
-        rmSync(stage, { recursive: true, force: true });
-      }
-    });
+  const shared = names.flatMap((name) => forAll[name]?.(version, out) ?? []);
+  for (const made of shared) console.log(made);
+  const ofMachines = names.filter((name) => name in forms);
+  const made = machines.flatMap((machine) => makeFor(machine, ofMachines, { out, version, isFast }));
+  return [...shared, ...made];
+}
+
+function makeFor(
+  machine: Architecture,
+  names: readonly string[],
+  { out, version, isFast }: Pick<Selection, "out" | "version" | "isFast">,
+): readonly string[] {
+  if (names.length === 0) return [];
+  const contents = packageContents(machine, version);
+  return names.map((name) => {
+    const stage = mkdtempSync(join(root, ".cache/package-"));
+    chmodSync(stage, 0o755); // a .deb has it as the mode of the host's root directory
+    try {
+      const started = performance.now();
+      const made = forms[name]?.(contents, stage, { directory: out, isFast }) ?? "";
+      const { length } = readFileSync(made);
+      const seconds = ((performance.now() - started) / 1000).toFixed(0);
+      console.log(`${made}  ${(length / 1e6).toFixed(1)} MB, ${seconds} s`);
+      return made;
+    } finally {
+      rmSync(stage, { recursive: true, force: true });
+    }
   });
 }
 

@@ -19,10 +19,12 @@ import {
   valuesOf,
 } from "../../lab/kubernetes/chart.ts";
 import { kubernetesProgram } from "../../lab/kubernetes/program.ts";
+import { makeChart } from "../../packaging/chart-package.ts";
 import { backends } from "../../src/backend/registry.ts";
 import { flanneldFlags } from "../../src/cli/flags/flanneld-flag-table.ts";
 import { renderCniConflist } from "../../src/lease/cni-conflist.ts";
 import { version } from "../../src/version.ts";
+import { TemporaryDirectory } from "../support/flannelctl.ts";
 import { podMonitorDefinition } from "./fixtures/pod-monitor.ts";
 
 interface KubernetesObject {
@@ -101,6 +103,18 @@ test("helm lint finds nothing, with any set of values", async () => {
   const said = await run(helmCommand(["lint", "--strict", chart, `--values=${valuesOf("objects")}`]));
   expect(said).toContain("1 chart(s) linted, 0 chart(s) failed");
   expect(said).not.toMatch(/WARNING|ERROR/);
+});
+
+test("the chart as one file makes what its directory makes, and runs the image of its version", async () => {
+  using directory = new TemporaryDirectory();
+  const [archive = "", ...manifests] = makeChart("0.1.0~dev7.gabcdef", directory.path);
+  const made = await run(helmCommand(["template", "flannel", archive, "--namespace=kube-flannel"]));
+  const withTag = await renderChart(["--set=flannel.image.tag=0.1.0-dev7.gabcdef"]);
+  expect(objectsIn(made)).toEqual(objectsIn(withTag));
+  for (const file of manifests) expect(await readFile(file, "utf8")).toContain("image: flannel:0.1.0-dev7.gabcdef\n");
+  const again = await readFile(archive);
+  makeChart("0.1.0~dev7.gabcdef", directory.path);
+  expect((await readFile(archive)).equals(again)).toBe(true);
 });
 
 test("the API server takes what the chart makes of each set of values, strictly", async () => {
