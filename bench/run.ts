@@ -8,6 +8,7 @@ import { parseArgs } from "node:util";
 import { boxed } from "../lab/box.ts";
 import { acquireSet } from "./acquire.ts";
 import type { BenchSet, SetResult } from "./bench-set.ts";
+import { cniSet } from "./cni.ts";
 import { kubeSet } from "./kube.ts";
 import { latencySet } from "./latency.ts";
 import { describeMachine, loadAverage } from "./machine.ts";
@@ -22,6 +23,7 @@ import { udpSet } from "./udp.ts";
 const sets: readonly BenchSet[] = [
   ...[startSet, latencySet, memorySet, acquireSet, readySet, rulesSet, udpSet, storeSet],
   kubeSet,
+  cniSet,
 ];
 
 const usage = `npm run bench -- [SET...] [--rounds N] [--sizes N,N,...] [--json FILE]

@@ -2,8 +2,9 @@
 // nothing left of them.
 import { mkdirSync, readdirSync, writeFileSync } from "node:fs";
 import { fileURLToPath } from "node:url";
-import { expect, it } from "vitest";
+import { afterAll, afterEach, beforeAll, describe, expect, it } from "vitest";
 import { boxNamespace as box } from "../../lab/namespace.ts";
+import { until } from "../../lab/wait.ts";
 
 const plugin = fileURLToPath(new URL("../../cni/flannel", import.meta.url));
 const directory = "/run/cni-test";
@@ -21,12 +22,22 @@ const config = {
 
 /** Made by the plugin for container `id`, in a network namespace of that name. */
 async function call(command: string, id: string, more: object = {}): Promise<string> {
-  const env = { CNI_COMMAND: command, CNI_CONTAINERID: id, CNI_NETNS: `/run/netns/${id}`, CNI_IFNAME: "eth0" };
-  return box.run([plugin], {
-    input: JSON.stringify({ ...config, ...more }),
-    env: { ...process.env, ...env, CNI_PATH: "/usr/lib/cni" },
-  });
+  const env = { ...process.env, ...variables(command, id) };
+  return box.run([plugin], { input: JSON.stringify({ ...config, ...more }), env });
 }
+
+function variables(command: string, id: string) {
+  return {
+    CNI_COMMAND: command,
+    CNI_CONTAINERID: id,
+    CNI_NETNS: `/run/netns/${id}`,
+    CNI_IFNAME: "eth0",
+    CNI_PATH: "/usr/lib/cni",
+  };
+}
+
+const subnetEnv =
+  "FLANNEL_NETWORK=10.5.0.0/16\nFLANNEL_SUBNET=10.5.7.1/24\nFLANNEL_IPV6_NETWORK=fd00:5::/48\nFLANNEL_IPV6_SUBNET=fd00:5:0:7::1/64\nFLANNEL_MTU=1450\nFLANNEL_IPMASQ=true\n";
 
 /** What host-local holds as in use. */
 function inUse(): string[] {
@@ -35,10 +46,7 @@ function inUse(): string[] {
 
 it("attaches containers, checks them, and leaves nothing", async () => {
   mkdirSync(directory, { recursive: true });
-  writeFileSync(
-    config.subnetFile,
-    "FLANNEL_NETWORK=10.5.0.0/16\nFLANNEL_SUBNET=10.5.7.1/24\nFLANNEL_IPV6_NETWORK=fd00:5::/48\nFLANNEL_IPV6_SUBNET=fd00:5:0:7::1/64\nFLANNEL_MTU=1450\nFLANNEL_IPMASQ=true\n",
-  );
+  writeFileSync(config.subnetFile, subnetEnv);
   const ids = Array.from({ length: 20 }, (_, index) => `c${index}`);
   await box.ipBatch(ids.map((id) => `netns add ${id}`));
   const results = await Promise.all(ids.map((id) => call("ADD", id)));
@@ -64,4 +72,92 @@ it("attaches containers, checks them, and leaves nothing", async () => {
   expect(readdirSync(config.dataDir)).toEqual([]);
   expect(await box.run(["ip", "-br", "link", "show", "type", "veth"])).toBe("");
   await box.ipBatch([...ids.map((id) => `netns del ${id}`), "link del cni0"]);
+});
+
+describe("when something goes wrong", () => {
+  const ids = Array.from({ length: 10 }, (_, index) => `f${index}`);
+
+  beforeAll(async () => {
+    mkdirSync(directory, { recursive: true });
+    writeFileSync(config.subnetFile, subnetEnv);
+    await box.ipBatch(ids.map((id) => `netns add ${id}`));
+  });
+
+  afterAll(async () => {
+    await box.ipBatch([...ids.map((id) => `netns del ${id}`), "link del cni0"]);
+  });
+
+  afterEach(async () => {
+    for (const id of ids) await call("DEL", id);
+    expect(inUse()).toEqual([]);
+    expect(readdirSync(config.dataDir)).toEqual([]);
+    expect(await box.run(["ip", "-br", "link", "show", "type", "veth"])).toBe("");
+  });
+
+  it("two ADDs of one container at once: one of them wins", async () => {
+    const results = await Promise.allSettled([call("ADD", "f0"), call("ADD", "f0")]);
+    expect(results.map(({ status }) => status).sort()).toEqual(["fulfilled", "rejected"]);
+  });
+
+  it("killed at any moment: the next DEL finds everything", async () => {
+    for (const [index, id] of ids.entries()) {
+      const child = box.spawn([plugin], {
+        stdio: ["pipe", "ignore", "ignore"],
+        env: { ...process.env, ...variables("ADD", id) },
+      });
+      const ended = new Promise((resolve) => child.once("close", resolve));
+      child.stdin?.on("error", () => undefined).end(JSON.stringify(config));
+      // At 0, 3, 6, … ms: before the delegate, in it, in its IPAM, after it.
+      setTimeout(() => child.kill("SIGKILL"), index * 3);
+      await ended;
+    }
+    const isQuiet = async () => (await box.tryRun(["pgrep", "-x", "host-local|bridge"])).exitCode === 1;
+    await until(isQuiet, { what: "the delegates that were left alone to end" });
+  });
+
+  it("a full disk: nothing is attached, and the error says so", async () => {
+    mkdirSync(config.dataDir, { recursive: true });
+    await box.run(["mount", "-t", "tmpfs", "-o", "size=4k", "none", config.dataDir]);
+    try {
+      writeFileSync(`${config.dataDir}/filler`, "x".repeat(4096));
+      const refused = await box.tryRun([plugin], {
+        input: JSON.stringify(config),
+        env: { ...process.env, ...variables("ADD", "f1") },
+      });
+      expect(JSON.parse(refused.stdout)).toMatchObject({ code: 5, msg: expect.stringContaining("disk full") });
+      expect(readdirSync(config.dataDir)).toEqual(["filler"]);
+    } finally {
+      await box.run(["umount", config.dataDir]);
+    }
+  });
+
+  it.each([
+    ["half a subnet file", "FLANNEL_NETWORK=10.5.0.0/16\nFLANNEL_SUB", 999],
+    ["an empty one", "", 999],
+    ["one with a broken line", subnetEnv.replace("10.5.7.1/24", "10.5.7.1/2"), undefined],
+  ])("%s", async (_, text, code) => {
+    writeFileSync(config.subnetFile, text);
+    try {
+      const { exitCode, stdout } = await box.tryRun([plugin], {
+        input: JSON.stringify(config),
+        env: { ...process.env, ...variables("ADD", "f2") },
+      });
+      expect(exitCode).toBe(1);
+      if (code !== undefined) expect(JSON.parse(stdout).code).toBe(code);
+    } finally {
+      writeFileSync(config.subnetFile, subnetEnv);
+    }
+  });
+
+  it("a directory that is none, and a delegate that is missing", async () => {
+    const refusalOf = async (more: object) => {
+      const { stdout } = await box.tryRun([plugin], {
+        input: JSON.stringify({ ...config, ...more }),
+        env: { ...process.env, ...variables("ADD", "f3") },
+      });
+      return JSON.parse(stdout);
+    };
+    expect(await refusalOf({ dataDir: `${config.subnetFile}/x` })).toMatchObject({ code: 5 });
+    expect(await refusalOf({ delegate: { type: "nothing" } })).toMatchObject({ code: 999 });
+  });
 });
