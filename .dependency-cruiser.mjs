@@ -55,6 +55,7 @@ const rooms = {
   "kube-api": ["ip", "json", "async"],
 
   // The agent's wing.
+  cni: ["ip", "json", "sys", "lease"],
   netlink: ["ip", "sys"],
   "netlink/rtnetlink": ["ip", "sys", "netlink"],
   "netlink/genetlink": ["ip", "sys", "netlink"],
@@ -86,7 +87,7 @@ const rooms = {
       "underlay",
       "host/kinds",
     ],
-    ...["host/reconcile", "firewall", "wireguard", "backend", "doctor", "store", "agent/control", "agent/state"],
+    ...["host/reconcile", "firewall", "wireguard", "backend", "doctor", "store", "agent/control", "agent/state", "cni"],
     // The certificate of a member of a small cluster is renewed by the store that made it.
     "flannel-store/membership",
   ],

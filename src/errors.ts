@@ -48,6 +48,11 @@ export const errorCodes = {
       "`kubectl get node NAME -o yaml`; run the controller manager with `--allocate-node-cidrs` and a `--cluster-cidr` inside `Network`.",
     retry: "agent",
   },
+  RUNTIME_UNAVAILABLE: {
+    meaning: "The container runtime cannot be asked which pods there are, so nothing of theirs is removed.",
+    remedy: "Check that it runs; name its socket with `--runtime-endpoint`.",
+    retry: "later",
+  },
   STORE_UNAVAILABLE: {
     meaning: "The store is unreachable or does not answer.",
     remedy: "Check the store, the network to it and `--etcd-endpoints`.",

@@ -67,6 +67,8 @@ export interface AgentOptions {
   readonly subnetFile: string;
   /** `--cni-conf-file`, and what it is made from; an empty template: our own. */
   readonly cni?: { readonly file: string; readonly template: string };
+  /** `--cni-state-dir`: where CNI plugins and container runtimes keep what they know of containers. */
+  readonly cniStateDirectory: string;
   readonly stateDirectory: string;
   readonly controlSocket: string;
   /** How long before its end the lease is renewed: 1 to 1439 minutes. */

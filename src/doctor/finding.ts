@@ -2,10 +2,13 @@
 
 /** What each finding is about. A name is stable: people and programs look for it. */
 export const findingMeanings = {
+  "address-shortage": "Nearly all addresses for containers of this host are reserved, or all: new containers get none.",
+  "bridge-mtu": "Containers of this host have another MTU than the network has now.",
   certificate: "A certificate that the connection to the store depends on has expired, or expires within 30 days.",
   clock: "This host's clock is wrong: a certificate that is in use has not begun by it.",
   configuration: "The network configuration in the store differs from the configuration in force.",
   "container-drop": "A rule of another program drops packets of single containers.",
+  "container-leftover": "An interface of the containers' bridge belongs to no container that a runtime knows.",
   "device-setting": "A setting of a network device stops packets of containers, or could not be set.",
   "file-descriptors": "The agent has no file descriptor left, or nearly none: it cannot start programs or open files.",
   "external-mtu": "The MTU of the external interface is too small for packets of containers.",
@@ -37,6 +40,7 @@ export type FindingName = keyof typeof findingMeanings;
 /** Those of the checks of this host; the others are told by who keeps what they are about. */
 export type CheckName = Exclude<
   FindingName,
+  | ("address-shortage" | "bridge-mtu" | "container-leftover")
   | ("certificate" | "clock" | "configuration" | "file-descriptors" | "xtables-lock")
   | ("lease-overlap" | "lease-taken" | "public-ip-shared")
 >;

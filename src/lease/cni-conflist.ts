@@ -28,6 +28,39 @@ export function renderCniConflist(template: string, content: SubnetEnvContent): 
   return `${JSON.stringify({ name, cniVersion, ...rest, plugins: rendered }, undefined, 2)}\n`;
 }
 
+export interface CniIdentity {
+  readonly name: string;
+  /** `dataDir` of host-local, if it is set. */
+  readonly ipamDirectory?: string;
+  /** The bridge of the plugin of that name, and the MTU that it is given, if it is not the network's. */
+  readonly bridge?: { readonly name: string; readonly mtuBytes?: number };
+}
+
+/** What a template says of where its network's traces are on a host. Throws as `renderCniConflist`. */
+export function identifyCniTemplate(template: string): CniIdentity {
+  const { name, plugins } = readTemplate(template);
+  const flannel = plugins.find(({ type }) => type === "flannel") ?? {};
+  const [delegate, ipam] = [objectOr(flannel["delegate"]), objectOr(flannel["ipam"])];
+  const { type = "bridge", bridge = "cni0", mtu } = delegate;
+  const { dataDir } = ipam;
+  return {
+    name,
+    ...(typeof dataDir === "string" && dataDir !== "" && { ipamDirectory: dataDir }),
+    ...(type === "bridge" &&
+      typeof bridge === "string" && { bridge: { name: bridge, ...(typeof mtu === "number" && { mtuBytes: mtu }) } }),
+  };
+}
+
+/** The same of a list that we rendered, or an administrator wrote; undefined when it has no addresses of host-local. */
+export function identifyConflist(text: string): Pick<CniIdentity, "name" | "ipamDirectory"> | undefined {
+  const { name, plugins } = objectOr(tryParseJson(text));
+  if (typeof name !== "string" || name === "" || !Array.isArray(plugins)) return undefined;
+  const ipam = plugins.map((plugin) => objectOr(objectOr(plugin)["ipam"])).find(({ type }) => type === "host-local");
+  if (ipam === undefined) return undefined;
+  const { dataDir } = ipam;
+  return { name, ...(typeof dataDir === "string" && dataDir !== "" && { ipamDirectory: dataDir }) };
+}
+
 /**
  * Whether the text is a list that we rendered for one of these subnets: somebody else may have written the file since,
  * upstream's manifest for one. Never throws.

@@ -270,7 +270,7 @@ test("handover without an agent makes routes through next-hop objects plain, and
   const { exitCode, stdout } = await ctl("handover", "--json");
   expect(exitCode).toBe(0);
   expect(handoverOutputSchema.parse(JSON.parse(stdout))).toEqual({
-    networks: [{ name: "/coreos.com/network", rewrittenRoutes: 1, releasedDevices: [] }],
+    networks: [{ name: "/coreos.com/network", rewrittenRoutes: 1, writtenScratchFiles: 0, releasedDevices: [] }],
     through: "kernel",
   });
   expect(await box.ip("nexthop", "show")).toBe("");

@@ -180,6 +180,10 @@ export const handoverSchema = z.object({
       releasedDevices: z
         .array(z.string())
         .describe("TUN devices that upstream must not find: gone, or with a running agent gone when it stops"),
+      writtenScratchFiles: z
+        .int()
+        .optional()
+        .describe("containers attached without flannel's CNI plugin that upstream's can detach now"),
     }),
   ),
 });

@@ -14,7 +14,9 @@ import type { ControlHandlers } from "../control/control-server.ts";
 import type { Agent } from "./agent.ts";
 import { recordAgent } from "./agent-metrics.ts";
 import { reason, type StateReason, stateOf } from "./agent-state.ts";
+import { bridgeWish } from "./bridge-wish.ts";
 import { certificateFindings } from "./certificate-findings.ts";
+import type { CniKeeper } from "./cni-keeper.ts";
 import { descriptorFindings } from "./descriptor-findings.ts";
 import { KeptHandover } from "./handover.ts";
 import { leaseFindings } from "./lease-findings.ts";
@@ -44,6 +46,7 @@ export class AgentReport {
   readonly #follower = new StateFollower({ monotonicMs: () => performance.now(), wallMs: Date.now });
   #agent: Agent | undefined;
   #store: SubnetStore | undefined;
+  #cni: CniKeeper | undefined;
   readonly #keptHandover = new KeptHandover();
   /** The look under way, and what the last one found. */
   #looking: Promise<readonly CheckFinding[]> | undefined;
@@ -56,8 +59,9 @@ export class AgentReport {
     this.networkMetrics = metrics.network(networkNameOf(options));
   }
 
-  follow(agent: Agent, store: SubnetStore): void {
+  follow(agent: Agent, store: SubnetStore, cni?: CniKeeper): void {
     this.#agent = agent;
+    this.#cni = cni;
     this.#findings = [];
     this.#looking = undefined;
     this.#store = store;
@@ -90,6 +94,11 @@ export class AgentReport {
     const { masquerade: ipMasq } = this.#options.rules;
     const ipv6MtuBytes = network.backend.mtuBytes(network.facts, 6);
     return { config, subnets, mtuBytes: network.mtuBytes, ipv6MtuBytes, ipMasq };
+  }
+
+  /** Looks after what CNI keeps, should it be time to. */
+  tendCni(): void {
+    this.#cni?.follow(bridgeWish(this.#agent));
   }
 
   get hasNetwork(): boolean {
@@ -145,6 +154,7 @@ export class AgentReport {
       findings: [
         ...findings,
         ...descriptorFindings(descriptorShortage()),
+        ...(this.#cni?.findings ?? []),
         ...this.#ruleFindings(),
         ...settingFindings(agent?.network?.hostFailures ?? []),
         ...(agent === undefined ? [] : leaseFindings(agent)),
@@ -173,7 +183,9 @@ export class AgentReport {
   async handover(): Promise<Handover> {
     const network = this.#networkOrRefuse();
     const { rewrittenRoutes, releasedDevices } = await this.#keptHandover.begin(network);
-    return { networks: [{ name: this.#name, rewrittenRoutes, releasedDevices: [...releasedDevices] }] };
+    const writtenScratchFiles = await this.#cni?.handOver();
+    const containers = writtenScratchFiles === undefined ? {} : { writtenScratchFiles };
+    return { networks: [{ name: this.#name, rewrittenRoutes, releasedDevices: [...releasedDevices], ...containers }] };
   }
 
   /** A person asked for it, since the start. */

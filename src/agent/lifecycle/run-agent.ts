@@ -28,6 +28,7 @@ import { AgentReport } from "./agent-report.ts";
 import { AttachHold } from "./attach-hold.ts";
 import { CertificateKeeper } from "./certificate-keeper.ts";
 import { CniFile } from "./cni-file.ts";
+import { CniKeeper } from "./cni-keeper.ts";
 import { DescriptorNews } from "./descriptor-findings.ts";
 import { EmbeddedStoreProcess } from "./embedded-store-process.ts";
 import { type HeldFiles, RunFiles } from "./run-files.ts";
@@ -143,7 +144,9 @@ async function runUntilEnd(
     ...ours,
     ...{ options, backends, logger, metrics: report.networkMetrics, remembered, beginsAnew, signal, onSettled },
   });
-  report.follow(agent, store);
+  await using cni = new CniKeeper({ options, rtnetlink, logger });
+  cni.follow(undefined);
+  report.follow(agent, store, cni);
   const { certificates } = store;
   await using _certificates =
     certificates && CertificateKeeper.start({ etcd: options.etcd, certificates, logger, signal });
@@ -153,6 +156,7 @@ async function runUntilEnd(
     agent.settle();
     announcer.tellPreflight(report);
     report.keepHandedOver(logger);
+    report.tendCni();
     runFiles.tend();
     descriptors.take(tendSpareDescriptors());
     agent.dropWatch.tick();

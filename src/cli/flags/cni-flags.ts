@@ -25,4 +25,14 @@ export const cniFlags: readonly FlagDefinition[] = [
       "What --cni-conf-file is made from, in the form of cni-conf.json in flannel's manifests; if not given, as there: bridge " +
       "with hairpin mode, and portmap.",
   },
+  {
+    name: "cni-state-dir",
+    kind: "string",
+    default: "/var/lib/cni",
+    group,
+    valueName: "DIR",
+    description:
+      "Where CNI plugins and the container runtime keep what they know of containers (networks, results, flannel): what " +
+      "containers have left behind there is freed.",
+  },
 ];

@@ -184,6 +184,7 @@ describe("resolveAgentOptions", () => {
 
   it("has flannel's defaults", () => {
     expect(run([]).options).toEqual({
+      cniStateDirectory: "/var/lib/cni",
       store: "etcd",
       kubernetes: {
         annotationPrefix: "flannel.alpha.coreos.com",

@@ -66,6 +66,7 @@ function toOptions(parsed: ParsedFlags, env: Environment): AgentOptions {
     ...(publicIpv6 !== undefined && { publicIpv6 }),
     subnetFile,
     ...(cni !== undefined && { cni }),
+    cniStateDirectory: text(parsed, "cni-state-dir"),
     stateDirectory: text(parsed, "state-dir"),
     controlSocket: text(parsed, "control-socket") || defaultControlSocket(subnetFile),
     renewMarginMs: int(parsed, "subnet-lease-renew-margin") * 60_000,

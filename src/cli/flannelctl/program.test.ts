@@ -70,6 +70,7 @@ test("options come from the command line, then the environment, then the default
   };
   expect(resolveGlobalOptions({ ...noFiles, etcdUsername: "root", json: true }, env)).toEqual({
     json: true,
+    cniStateDirectory: "/var/lib/cni",
     paths: hostPaths("/nowhere"),
     subnetFile: "/run/other/subnet.env",
     socketPaths: ["/run/other/flanneld-subnet.sock", "/run/other/flanneld.sock"],

@@ -2,6 +2,7 @@
 import { Command, CommanderError, InvalidArgumentError, Option } from "commander";
 import { FlannelError, hasCode } from "../../errors.ts";
 import { type ExitCode, exitCodeOfError, exitCodes } from "../../exit-codes.ts";
+import { addCniVerbs } from "./cni-commands.ts";
 import type { InitOptions } from "./commands/init-plan.ts";
 import type { JoinOptions } from "./commands/join.ts";
 import type { LeaveOptions } from "./commands/leave.ts";
@@ -81,6 +82,7 @@ export function buildProgram(terminal: Pick<Terminal, "writeOut">, version: stri
   addClusterVerbs(program, run);
   addMemberVerbs(program, run);
   addAgentVerbs(program, run);
+  addCniVerbs(program, run);
   addLeaseVerbs(program, run);
   addConfigVerbs(program, run);
   addStoreVerbs(program, run);

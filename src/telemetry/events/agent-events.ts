@@ -42,6 +42,17 @@ export const agentEvents = {
     "The agent could not notify the service manager of its state, or of the file descriptors to keep for a restart.",
     "`systemctl status flanneld`",
   ),
+  "cni-bridge.mtu": info(
+    "The bridge of the containers had another MTU than the network has now: the agent changed it.",
+  ),
+  "cni-bridge.removed": info(
+    "The bridge of the containers had an address of an earlier subnet and nothing attached: the agent removed it.",
+  ),
+  "cni-state.failed": warn(
+    "The agent could not read or change what CNI plugins and container runtimes keep of containers; it retries.",
+    "Follow the line; in a pod, `--cni-state-dir` has to be a mount of the host's directory.",
+  ),
+  "cni-state.freed": info("The agent freed addresses that containers of earlier boots had left reserved."),
   "cni-conf.failed": error(
     "The agent could not write the CNI configuration (`--cni-conf-file`): the template cannot be used, or the file not be written.",
     "Correct what the line names; the agent retries.",

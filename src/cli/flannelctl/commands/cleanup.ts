@@ -39,7 +39,7 @@ export async function removeFromHost(
 ): Promise<CleanupOutput> {
   const { signal } = invocation;
   const scope = await agent.scope();
-  const cniFiles = agent.cniFiles();
+  const cniFiles = agent.cniFiles().map(({ path }) => path);
   const bridges = bridgesIn(cniFiles);
   const failures: Failures = dryRun ? [] : stopAttaching(agent, cniFiles);
   const removedBridges = await removePodBridges(invocation, bridges, dryRun, failures);

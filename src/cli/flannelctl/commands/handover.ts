@@ -2,11 +2,14 @@
 import { rmSync } from "node:fs";
 import { controlPaths } from "../../../agent/control/control-paths.ts";
 import { handoverSchema } from "../../../agent/control/control-protocol.ts";
+import { containerNetwork } from "../../../cni/container-network.ts";
 import { hasCode } from "../../../errors.ts";
 import { type ExitCode, exitCodes } from "../../../exit-codes.ts";
+import { identifyConflist } from "../../../lease/cni-conflist.ts";
 import { attachHoldFile } from "../../../lease/subnet-env.ts";
 import { silentLogger } from "../../../telemetry/logger.ts";
 import { count } from "../../../terminal/text.ts";
+import type { AbsentAgent } from "../session/absent-agent.ts";
 import { askAgent } from "../session/control-client.ts";
 import { type Invocation, present } from "../session/invocation.ts";
 import { type HandoverOutput, handoverOutputSchema } from "../session/json-output.ts";
@@ -27,8 +30,10 @@ function render({ networks, through }: HandoverOutput): string[] {
   const rewrittenRoutes = networks.reduce((sum, network) => sum + network.rewrittenRoutes, 0);
   const devices = networks.flatMap(({ releasedDevices }) => releasedDevices).join(", ");
   const isRunning = through === "agent";
+  const scratchFiles = networks.reduce((sum, { writtenScratchFiles = 0 }) => sum + writtenScratchFiles, 0);
   const done = [
     ...(rewrittenRoutes === 0 ? [] : [`rewrote ${count(rewrittenRoutes, "route")} as plain`]),
+    ...(scratchFiles === 0 ? [] : [`wrote ${count(scratchFiles, "scratch file")} for upstream's CNI plugin`]),
     ...(devices === "" ? [] : [isRunning ? `${devices} goes when this flanneld stops` : `removed ${devices}`]),
   ];
   const next = isRunning
@@ -48,5 +53,23 @@ async function throughKernel({ options, signal }: Invocation): Promise<HandoverO
   rmSync(attachHoldFile(options.subnetFile), { force: true });
   const done = await handOverHost(await agent.scope(), { logger: silentLogger, signal });
   const name = options.kubernetes?.annotationPrefix ?? options.etcd.prefix;
-  return { networks: [{ name, ...done, releasedDevices: [...done.releasedDevices] }], through: "kernel" };
+  const writtenScratchFiles = await writeScratchFiles(agent, options.cniStateDirectory);
+  const network = { name, ...done, releasedDevices: [...done.releasedDevices], writtenScratchFiles };
+  return { networks: [network], through: "kernel" };
+}
+
+/** Of the containers that the agent's CNI configuration attached: see `writeMissingScratchFiles`. */
+async function writeScratchFiles(agent: AbsentAgent, cniStateDirectory: string): Promise<number> {
+  const { writeMissingScratchFiles } = await import("../../../cni/write-scratch.ts");
+  const { Rtnetlink } = await import("../../../netlink/rtnetlink/rtnetlink.ts");
+  await using rtnetlink = Rtnetlink.open();
+  const interfaces = new Set((await rtnetlink.dump("link")).map((link) => link.name));
+  let written = 0;
+  for (const { text } of agent.cniFiles()) {
+    const identity = identifyConflist(text);
+    if (identity === undefined) continue;
+    const network = containerNetwork(cniStateDirectory, identity.name, identity.ipamDirectory);
+    written += await writeMissingScratchFiles(network, text, interfaces);
+  }
+  return written;
 }

@@ -86,16 +86,16 @@ export class AbsentAgent implements Disposable {
     return readSubnetFile(this.#options.subnetFile, () => undefined);
   }
 
-  /** CNI configurations that it wrote and nobody has replaced since; also by what the default names, if nothing is remembered. */
-  cniFiles(): string[] {
+  /** CNI configurations that it wrote and nobody has replaced since; where nothing is remembered, that of our manifest. */
+  cniFiles(): { readonly path: string; readonly text: string }[] {
     const states = this.#warmState.all();
     const remembered = states.flatMap(({ cniFile }) => cniFile ?? []);
     const { subnet, ipv6Subnet } = this.subnets();
     const own = [subnet, ipv6Subnet].filter((each) => each !== undefined);
     const subnets = [...own, ...states.flatMap((state) => [...prefixesOf(state.own), ...(state.earlierSubnets ?? [])])];
-    return [...new Set(states.length === 0 ? [DEFAULT_CNI_FILE] : remembered)].filter((file) =>
-      isRenderedConflist(readOrEmpty(file), subnets),
-    );
+    return [...new Set(states.length === 0 ? [DEFAULT_CNI_FILE] : remembered)]
+      .map((path) => ({ path, text: readOrEmpty(path) }))
+      .filter(({ text }) => isRenderedConflist(text, subnets));
   }
 
   /** Containers are not to be attached to what is no longer there: see attach-hold.ts. Nothing without a subnet file. */

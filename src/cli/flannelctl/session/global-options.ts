@@ -47,6 +47,13 @@ const specs = {
     fallback: "/var/lib/flannel",
     description: "state directory of the agent",
   },
+  cniStateDir: {
+    name: "cni-state-dir",
+    variable: "FLANNELD_CNI_STATE_DIR",
+    argument: "path",
+    fallback: "/var/lib/cni",
+    description: "where CNI plugins and the container runtime keep what they know of containers",
+  },
   endpoints: {
     name: "etcd-endpoints",
     variable: "FLANNELD_ETCD_ENDPOINTS",
@@ -171,6 +178,7 @@ export function resolveGlobalOptions(parsed: Readonly<Record<string, unknown>>, 
     subnetFile,
     socketPaths: socket === "" ? [secondControlSocket(subnetFile), defaultControlSocket(subnetFile)] : [socket],
     stateDirectory: value({ ...specs.stateDir, fallback: paths.stateDirectory }),
+    cniStateDirectory: value(specs.cniStateDir),
     ...(kubernetes !== undefined && { kubernetes }),
     isStoreNamed: isStoreNamed || hostFile[specs.endpoints.variable] !== undefined,
     etcd: {

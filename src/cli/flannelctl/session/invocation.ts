@@ -28,6 +28,7 @@ export interface GlobalOptions {
   readonly socketPaths: readonly string[];
   readonly subnetFile: string;
   readonly stateDirectory: string;
+  readonly cniStateDirectory: string;
   readonly json: boolean;
   /** Below `--root`. */
   readonly paths: HostPaths;

@@ -103,6 +103,24 @@ export const cleanupOutputSchema = z.object({
   failures: z.array(z.object({ object: z.string(), error: z.string() })),
 });
 
+export const cniGcOutputSchema = z.object({
+  dryRun: z.boolean(),
+  runtimes: z.array(z.string()).describe("sockets of the container runtimes that were asked"),
+  networks: z.array(
+    z.object({
+      name: z.string(),
+      directory: z.string().describe("where host-local keeps its reservations"),
+      freedAddresses: z
+        .array(z.object({ address: z.string(), containerId: z.string() }))
+        .describe("reserved for containers that no runtime knows; with --dry-run what would be freed"),
+      keptAddresses: z
+        .array(z.object({ address: z.string(), containerId: z.string(), reason: z.string() }))
+        .describe("of containers that no runtime knows, and kept all the same"),
+      removedScratchFiles: z.array(z.string()).describe("of flannel's CNI plugin"),
+    }),
+  ),
+});
+
 export const STORE_EXPORT_FORMAT = "flannel-store-export/1";
 
 const storeId = z.string().regex(/^\d{1,19}$/);
@@ -247,6 +265,7 @@ export const publishedSchemas: Readonly<Record<string, z.ZodType>> = {
   rules: versioned(rulesOutputSchema),
   handover: versioned(handoverOutputSchema),
   cleanup: versioned(cleanupOutputSchema),
+  "cni gc": versioned(cniGcOutputSchema),
   "lease list": versioned(leaseListOutputSchema),
   "lease show": versioned(leaseShowOutputSchema),
   "lease reserve": versioned(leaseReserveOutputSchema),
@@ -273,6 +292,7 @@ export type LeaseOutput = z.infer<typeof leaseOutputSchema>;
 export type VersionOutput = z.infer<typeof versionOutputSchema>;
 export type WaitOutput = z.infer<typeof waitOutputSchema>;
 export type HandoverOutput = z.infer<typeof handoverOutputSchema>;
+export type CniGcOutput = z.infer<typeof cniGcOutputSchema>;
 export type CleanupOutput = z.infer<typeof cleanupOutputSchema>;
 export type ResolvedConfig = z.infer<typeof resolvedConfigSchema>;
 export type ConfigCheckOutput = z.infer<typeof configCheckOutputSchema>;
