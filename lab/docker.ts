@@ -13,7 +13,7 @@ export interface DockerOptions {
 
 const client = "/usr/bin/docker";
 const image = "lab:1";
-const applets = ["sh", "ping", "nc", "sleep"];
+const applets = ["sh", "ping", "nc", "cat", "sleep"];
 const cgroupControllers = ["blkio", "cpu", "cpuacct", "cpuset", "devices", "freezer", "memory", "pids", "systemd"];
 
 export class Docker implements AsyncDisposable {
@@ -69,10 +69,10 @@ export class Docker implements AsyncDisposable {
     this.#child = undefined;
   }
 
-  /** A container that does nothing; gives its address on docker0. */
-  async container(name: string): Promise<string> {
+  /** A container that does nothing; gives its address on docker0. `options`: further ones of `docker run`. */
+  async container(name: string, ...options: readonly string[]): Promise<string> {
     if ((await this.#docker("images", "-q", image)) === "") await this.#importImage();
-    await this.#docker("run", "-d", "--rm", "--init", "--name", name, image, "/sleep", "3600");
+    await this.#docker("run", "-d", "--rm", "--init", "--name", name, ...options, image, "/sleep", "3600");
     return (await this.#docker("inspect", "-f", "{{.NetworkSettings.IPAddress}}", name)).trim();
   }
 

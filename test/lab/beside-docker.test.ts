@@ -1,13 +1,18 @@
 // Beside a real Docker, which sets the FORWARD policy to DROP when it finds forwarding off, and writes its rules anew at
 // each start: before the agent, after it, and again.
+import { readFile } from "node:fs/promises";
+import { fileURLToPath } from "node:url";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { LabAgent } from "../../lab/agent.ts";
+import { run } from "../../lab/command.ts";
 import { SourceRecorder } from "../../lab/connection-stream.ts";
 import { Docker } from "../../lab/docker.ts";
 import { Etcd } from "../../lab/etcd.ts";
 import { createLan, type Lan } from "../../lab/lan.ts";
+import { boxNamespace } from "../../lab/namespace.ts";
 import { until } from "../../lab/wait.ts";
 
+const mkDockerOpts = fileURLToPath(new URL("../../bin/mk-docker-opts", import.meta.url));
 const world = "192.168.50.1";
 
 describe.each(["nftables", "iptables-nft"] as const)("%s", (mode) => {
@@ -16,9 +21,13 @@ describe.each(["nftables", "iptables-nft"] as const)("%s", (mode) => {
   let agents: LabAgent[] = [];
   let dockers: Docker[] = [];
 
+  /** As the unit of a Docker host has it. */
   async function optionsFrom(agent: LabAgent | undefined): Promise<{ readonly args: readonly string[] }> {
-    const env = await agent?.untilSubnetEnv();
-    return { args: [`--bip=${env?.subnet}`, `--mtu=${env?.mtuBytes}`, `--ip-masq=${env?.ipMasq === false}`] };
+    await agent?.untilSubnetEnv();
+    const file = `${agent?.directory}/docker_opts.env`;
+    await run([mkDockerOpts, "-f", agent?.subnetFile ?? "", "-d", file, "-c"]);
+    const options = /^DOCKER_OPTS="(.*)"$/m.exec(await readFile(file, "utf8"))?.[1] ?? "";
+    return { args: options.trim().split(" ") };
   }
 
   beforeAll(async () => {
@@ -48,13 +57,22 @@ describe.each(["nftables", "iptables-nft"] as const)("%s", (mode) => {
   afterAll(() => resources.disposeAsync(), 60_000);
 
   async function expectAllWell(names: readonly [string, string]): Promise<void> {
-    const addresses = await Promise.all(dockers.map((docker, index) => docker.container(names[index] ?? "")));
+    const publish = ["--publish", "18080:8080"];
+    const addresses = await Promise.all(
+      dockers.map((docker, index) => docker.container(names[index] ?? "", ...publish)),
+    );
     for (const [index, docker] of dockers.entries()) {
       const [name = "", other = ""] = [names[index], addresses[1 - index]];
       await until(() => docker.exec(name, "/ping", "-c", "1", "-W", "1", other), { what: `${name} to reach ${other}` });
       await using recorder = await SourceRecorder.listen(9_300);
       await docker.exec(name, "/sh", "-c", `/nc -w 2 ${world} 9300 </busybox || true`);
       expect([...recorder.sources.keys()]).toEqual([lan.host(index + 1).ipv4]);
+      const { mtuBytes } = (await agents[index]?.untilSubnetEnv()) ?? {};
+      expect((await docker.exec(name, "/cat", "/sys/class/net/eth0/mtu")).trim()).toBe(String(mtuBytes));
+      void docker.exec(name, "/sh", "-c", "while :; do echo published | /nc -l -p 8080; done").catch(() => undefined);
+      const ask = ["socat", "-u", `TCP:${lan.host(index + 1).ipv4}:18080`, "-"];
+      const isReached = async () => (await boxNamespace.tryRun(ask)).stdout.includes("published");
+      await until(isReached, { what: `the published port of ${name}` });
     }
   }
 
