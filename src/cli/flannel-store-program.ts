@@ -129,6 +129,7 @@ async function openServer(directory: string, options: StoreProcessOptions, clust
       directory,
       listen: options.listen,
       retentionMs: options.historyMs,
+      quotaBytes: options.quotaBytes,
       memoryBytes: options.memoryBytes,
       ...(users !== undefined && { users }),
       ...(tls !== undefined && { tls }),

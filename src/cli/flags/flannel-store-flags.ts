@@ -28,6 +28,16 @@ export const flannelStoreFlags: readonly FlagDefinition[] = [
     validate: (value) => (value >= 1 && value <= 1_000_000 ? undefined : "must be at least 1"),
   },
   {
+    name: "quota-mb",
+    kind: "int",
+    default: 1024,
+    group: data,
+    valueName: "MEBIBYTES",
+    description:
+      "How large the database may grow. Beyond that the store refuses to write keys, forgets its history early, and still deletes.",
+    validate: (value) => (value >= 16 && value <= 1_048_576 ? undefined : "must be from 16 to 1048576"),
+  },
+  {
     name: "memory-mb",
     kind: "int",
     default: 64,
@@ -100,6 +110,7 @@ export const flannelStoreFlags: readonly FlagDefinition[] = [
 export interface StoreProcessOptions {
   readonly dataDirectory: string;
   readonly historyMs: number;
+  readonly quotaBytes: number;
   readonly memoryBytes: number;
   readonly listen: readonly ListenTarget[];
   /** Paths. */
@@ -152,6 +163,7 @@ function toOptions(parsed: ParsedFlags): StoreProcessOptions {
   return {
     dataDirectory: String(parsed.values.get("data-dir")),
     historyMs: Number(parsed.values.get("history-minutes")) * 60_000,
+    quotaBytes: Number(parsed.values.get("quota-mb")) * 1024 * 1024,
     memoryBytes: Number(parsed.values.get("memory-mb")) * 1024 * 1024,
     listen: addresses.map((address) => parseListenTarget(String(address))),
     ...(certFile && keyFile && { tls: { certFile, keyFile, ...(clientCaFile && { clientCaFile }) } }),

@@ -4,6 +4,7 @@ import { PutRequest } from "../../etcd-api/etcd.ts";
 import { refusals } from "../grpc/rpc-error.ts";
 import { CommitQueue } from "./commit-queue.ts";
 import type { Database } from "./database.ts";
+import { Quota } from "./quota.ts";
 import type { RevisionWriter } from "./revision-writer.ts";
 
 let database: Database;
@@ -16,6 +17,8 @@ beforeEach(() => {
   published = [];
   failures = [];
   queue = new CommitQueue({
+    quota: new Quota(1024 ** 3, () => undefined),
+    onScarce: () => undefined,
     database,
     revision: 1n,
     compactRevision: -1n,

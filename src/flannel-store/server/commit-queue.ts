@@ -4,6 +4,7 @@
 import { grpcStatus, RpcError, refusals } from "../grpc/rpc-error.ts";
 import type { Change } from "./change.ts";
 import type { Database } from "./database.ts";
+import type { Quota, QuotaRoom } from "./quota.ts";
 import { RevisionWriter } from "./revision-writer.ts";
 import { isDiskFull, resultCode } from "./sqlite-error.ts";
 
@@ -24,6 +25,9 @@ interface Waiting {
 
 export interface CommitQueueOptions {
   readonly database: Database;
+  readonly quota: Quota;
+  /** Little room is left: to be called after each transaction of such a time. */
+  readonly onScarce: () => void;
   readonly revision: bigint;
   /** Could not be written at the start: to be done within the first transaction that changes keys. */
   readonly overdue?: () => void;
@@ -41,6 +45,7 @@ export class CommitQueue {
   #waiting: Waiting[] = [];
   #isScheduled = false;
   #isClosed = false;
+  #isDiskFull = false;
 
   constructor(options: CommitQueueOptions & { readonly compactRevision: bigint }) {
     this.#options = options;
@@ -52,6 +57,11 @@ export class CommitQueue {
   /** Of the last change on disk. */
   get revision(): bigint {
     return this.#revision;
+  }
+
+  /** Writes are refused for want of room, on the disk or by the quota. */
+  get isFull(): boolean {
+    return this.#isDiskFull || this.#options.quota.isFull;
   }
 
   /** On disk, too. */
@@ -99,18 +109,23 @@ export class CommitQueue {
     const batch = this.#waiting.slice(0, MAX_BATCH);
     if (batch.length === 0) return;
     this.#waiting = this.#waiting.slice(MAX_BATCH);
-    const { database, onFailure, publish } = this.#options;
+    const { database, onFailure, publish, quota, onScarce } = this.#options;
     let work: Batch;
     try {
       work = this.#carryOut(batch);
     } catch (error) {
       database.rollback();
+      this.#isDiskFull = isDiskFull(error);
       const answer = failureAnswer(error);
       for (const { reject } of batch) reject(answer);
       onFailure(error);
       return;
     }
-    if (work.committed.length > 0) this.#overdue = undefined;
+    if (work.committed.length > 0) {
+      this.#overdue = undefined;
+      this.#isDiskFull = false;
+    }
+    if (quota.isScarce) onScarce();
     this.#revision = work.revision;
     this.#compactRevision = work.compactRevision;
     for (const action of work.afterCommit) action();
@@ -120,9 +135,10 @@ export class CommitQueue {
 
   /** Throws when nothing could be written: then nothing was. */
   #carryOut(batch: readonly Waiting[]): Batch {
-    const { database } = this.#options;
+    const { database, quota } = this.#options;
     const attempt = (isEachUndoable: boolean) => {
-      const work = new Batch(database, this.#revision, this.#compactRevision, isEachUndoable);
+      const room = quota.begin(() => database.size().usedBytes);
+      const work = new Batch(database, room, [this.#revision, this.#compactRevision], isEachUndoable);
       work.carryOut(batch, this.#overdue);
       return work;
     };
@@ -148,9 +164,17 @@ class Batch {
   done: readonly Waiting[] = [];
   readonly #database: Database;
   readonly #isEachUndoable: boolean;
+  readonly #room: QuotaRoom;
 
-  constructor(database: Database, revision: bigint, compactRevision: bigint, isEachUndoable: boolean) {
+  /** `revisions`: the last one, and that of the last compaction. */
+  constructor(
+    database: Database,
+    room: QuotaRoom,
+    [revision, compactRevision]: readonly [bigint, bigint],
+    isEachUndoable: boolean,
+  ) {
     this.#database = database;
+    this.#room = room;
     this.revision = revision;
     this.compactRevision = compactRevision;
     this.#isEachUndoable = isEachUndoable;
@@ -184,7 +208,13 @@ class Batch {
   }
 
   #runOne(waiting: Waiting): boolean {
-    const writer = new RevisionWriter(this.#database, this.revision, this.compactRevision, this.afterCommit);
+    const writer = new RevisionWriter(
+      this.#database,
+      this.revision,
+      this.compactRevision,
+      this.afterCommit,
+      this.#room,
+    );
     try {
       waiting.run(writer);
     } catch (error) {

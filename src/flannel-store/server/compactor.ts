@@ -8,6 +8,8 @@ const STEP_CHANGES = 1_000n;
 const STEP_PAGES = 500;
 /** How many times within the retention time the revision is noted down. */
 const NOTES_PER_RETENTION = 10;
+/** Between two compactions for want of room. */
+const RELIEF_INTERVAL_MS = 2_000;
 /** At least so often: a timer of more than 24 days would run every millisecond. */
 const MAX_NOTE_INTERVAL_MS = 3_600_000;
 
@@ -26,6 +28,8 @@ export class Compactor implements AsyncDisposable {
   #notes: Note[] = [];
   #sweep: Promise<void>;
   #isClosed = false;
+  #isRelieving = false;
+  #relievedAtMs = Number.NEGATIVE_INFINITY;
 
   constructor(
     queue: CommitQueue,
@@ -54,6 +58,20 @@ export class Compactor implements AsyncDisposable {
     const sweep = this.#sweep.then(() => this.#forgetUpTo(revision));
     this.#sweep = sweep.catch(() => undefined);
     if (waitsForRoom) await sweep;
+  }
+
+  /** For want of room all history is forgotten. Call it as often as you like. Rejects with what kept it from that. */
+  async relieve(): Promise<void> {
+    const { revision, compactRevision } = this.#queue;
+    const isTooSoon = performance.now() - this.#relievedAtMs < RELIEF_INTERVAL_MS;
+    if (this.#isRelieving || this.#isClosed || isTooSoon || revision <= compactRevision) return;
+    this.#isRelieving = true;
+    try {
+      await this.compact(revision, true);
+    } finally {
+      this.#isRelieving = false;
+      this.#relievedAtMs = performance.now();
+    }
   }
 
   /** What a read at `revision`, which must not be compacted now, needs is kept until this is disposed of. */

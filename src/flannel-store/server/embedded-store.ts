@@ -10,6 +10,7 @@ import { prepareDatabaseFile } from "./database-files.ts";
 import { evaluateRange, measureRange, type RangeAnswer, type RangeRead, readOf } from "./evaluate-range.ts";
 import type { KeyRange } from "./key-range.ts";
 import { LeaseBook } from "./lease-book.ts";
+import { DEFAULT_QUOTA_BYTES, Quota } from "./quota.ts";
 import type { RevisionWriter } from "./revision-writer.ts";
 import { createDatabase } from "./schema.ts";
 import type { Snapshot } from "./snapshot.ts";
@@ -20,6 +21,8 @@ export interface EmbeddedStoreOptions {
   readonly directory: string;
   /** History younger than this is kept. */
   readonly retentionMs: number;
+  /** Default 1 GiB; see quota.ts. */
+  readonly quotaBytes?: number;
   /** Something failed that nobody waits for, or whose authors have been told. */
   readonly onFailure: (error: unknown) => void;
 }
@@ -50,6 +53,8 @@ export class EmbeddedStore implements AsyncDisposable {
     this.watches = new WatchHub(database, () => this.#queue);
     this.#queue = new CommitQueue({
       database,
+      quota: new Quota(options.quotaBytes ?? DEFAULT_QUOTA_BYTES, (bytes) => options.onFailure(quotaReached(bytes))),
+      onScarce: () => void this.compactor.relieve().catch(options.onFailure),
       revision: database.lastRevision() ?? FIRST_REVISION,
       compactRevision: database.meta("compact_revision") ?? -1n,
       publish: (committed) => this.watches.publish(committed),
@@ -75,6 +80,11 @@ export class EmbeddedStore implements AsyncDisposable {
 
   get revision(): bigint {
     return this.#queue.revision;
+  }
+
+  /** Writes are refused for want of room. */
+  get isFull(): boolean {
+    return this.#queue.isFull;
   }
 
   get compactRevision(): bigint {
@@ -162,6 +172,13 @@ export class EmbeddedStore implements AsyncDisposable {
       hasLease: (id) => database.hasLease(id),
     };
   }
+}
+
+function quotaReached(bytes: bigint): Error {
+  return new Error(
+    `the database holds ${bytes / 1024n ** 2n} MiB, as much as --quota-mb allows: keys are not written and leases not granted ` +
+      "until keys are deleted, which works; flannel needs a kilobyte for each host, so look what else is there",
+  );
 }
 
 /** A full disk is no reason to refuse reads as well. */

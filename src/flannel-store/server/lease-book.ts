@@ -4,6 +4,7 @@ import { refusals } from "../grpc/rpc-error.ts";
 import type { CommitQueue } from "./commit-queue.ts";
 import type { Database, LeaseRow } from "./database.ts";
 import { LeaseClock, type LeaseState, remainingMs } from "./lease-clock.ts";
+import { LEASE_BYTES } from "./quota.ts";
 import type { RevisionWriter } from "./revision-writer.ts";
 
 /** etcd's with its usual timing: shorter wishes are raised to it. */
@@ -50,6 +51,7 @@ export class LeaseBook implements Disposable {
     const ttl = ttlSeconds < MIN_TTL_SECONDS ? MIN_TTL_SECONDS : ttlSeconds;
     return await this.#queue.submit((writer) => {
       if (id !== 0n && writer.hasLease(id)) throw refusals.leaseExists();
+      writer.takeRoom(LEASE_BYTES);
       const row = { id: id === 0n ? freeId(writer) : id, ttlSeconds: ttl, remainingMs: ttl * 1_000n };
       this.#write(writer, row);
       for (const old of exchange?.(writer, row.id) ?? []) this.#remove(writer, old);

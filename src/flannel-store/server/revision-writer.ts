@@ -13,6 +13,7 @@ import { checkAnswerBytes } from "./check-request.ts";
 import type { Database, FramedKeys, KeyState, Measure } from "./database.ts";
 import { type KeyRange, rangeFromWire, singleKey } from "./key-range.ts";
 import { frameKeyValue, unframeKeyValues } from "./key-value-frames.ts";
+import type { QuotaRoom } from "./quota.ts";
 import type { Snapshot } from "./snapshot.ts";
 
 export class RevisionWriter implements Snapshot {
@@ -21,9 +22,17 @@ export class RevisionWriter implements Snapshot {
   readonly #database: Database;
   readonly #base: bigint;
   readonly #afterCommit: (() => void)[];
+  readonly #room: QuotaRoom;
 
   /** @param afterCommit collects what is to be done once the changes are on disk */
-  constructor(database: Database, base: bigint, compactRevision: bigint, afterCommit: (() => void)[]) {
+  constructor(
+    database: Database,
+    base: bigint,
+    compactRevision: bigint,
+    afterCommit: (() => void)[],
+    room: QuotaRoom = { take: () => undefined },
+  ) {
+    this.#room = room;
     this.#database = database;
     this.#base = base;
     this.#compactRevision = compactRevision;
@@ -40,6 +49,11 @@ export class RevisionWriter implements Snapshot {
 
   get database(): Database {
     return this.#database;
+  }
+
+  /** To be called for what is about to be written, before it is. Throws `noSpace`. */
+  takeRoom(bytes: number): void {
+    this.#room.take(bytes);
   }
 
   /** Runs `action` after the changes are on disk and before the answer leaves; never when they are not. */

@@ -4,6 +4,7 @@ import {
   Compare_CompareResult,
   Compare_CompareTarget,
   type KeyValue,
+  type PutRequest,
   type RequestOp,
   type ResponseHeader,
   type ResponseOp,
@@ -16,6 +17,7 @@ import { checkAnswerBytes } from "./check-request.ts";
 import { checkRevision, compareNumbers, evaluateRange, measureRange } from "./evaluate-range.ts";
 import { rangeFromWire } from "./key-range.ts";
 import { unframeKeyValues } from "./key-value-frames.ts";
+import { putBytes } from "./quota.ts";
 import { checkPutApplies, type RevisionWriter } from "./revision-writer.ts";
 import type { Snapshot } from "./snapshot.ts";
 
@@ -56,7 +58,19 @@ export function runTxn(
     checkAnswerBytes(bytes);
   });
   reserve(bytes);
-  return { succeeded: decided.succeeded, responses: permit(operations, () => carryOut(writer, decided)) };
+  const puts = operations.flatMap(({ requestPut }) => requestPut ?? []);
+  return {
+    succeeded: decided.succeeded,
+    responses: permit(operations, () => {
+      takeRoomFor(writer, puts);
+      return carryOut(writer, decided);
+    }),
+  };
+}
+
+/** For all of them or none; what only deletes and reads needs no room. Throws `noSpace`. */
+export function takeRoomFor(writer: RevisionWriter, puts: readonly PutRequest[]): void {
+  if (puts.length > 0) writer.takeRoom(puts.reduce((bytes, put) => bytes + putBytes(put), 0));
 }
 
 /** Of the values that the operation gives back. */

@@ -1,5 +1,6 @@
 // etcd's services as gRPC methods on the embedded store. What is not in here is answered with "not implemented".
 import {
+  AlarmType,
   AuthDefinition,
   ClusterDefinition,
   KVDefinition,
@@ -20,7 +21,7 @@ import { checkKey, checkPut, checkRange, checkTxn } from "./check-request.ts";
 import type { EmbeddedStore } from "./embedded-store.ts";
 import { remainingMs } from "./lease-clock.ts";
 import type { RevisionWriter } from "./revision-writer.ts";
-import { runTxn, type WriteContext } from "./run-txn.ts";
+import { runTxn, takeRoomFor, type WriteContext } from "./run-txn.ts";
 import { WatchQuota } from "./watch-quota.ts";
 import { WatchStream } from "./watch-stream.ts";
 
@@ -67,7 +68,10 @@ function keyMethods(store: EmbeddedStore, rightsOf: FindRights): MethodEntry[] {
     }),
     writing(put, checkPut, (writer, request, { reserve, permit }) => {
       if (request.prevKv) reserve(writer.stateBytes(request.key));
-      return permit([operation({ requestPut: request })], () => writer.put(request));
+      return permit([operation({ requestPut: request })], () => {
+        takeRoomFor(writer, [request]);
+        return writer.put(request);
+      });
     }),
     writing(deleteRange, checkKey, (writer, request, { reserve, permit }) => {
       if (request.prevKv) reserve(writer.bytesBefore(request));
@@ -238,11 +242,15 @@ function otherMethods({ store, name, clientUrls, authenticate }: ServiceOptions)
         raftIndex: store.revision,
         raftAppliedIndex: store.revision,
         raftTerm: store.term,
-        errors: [],
+        errors: store.isFull ? [`memberID:${store.memberId} alarm:NOSPACE `] : [],
         isLearner: false,
       };
     }),
-    unary(MaintenanceDefinition, alarm, () => ({ header: store.header(), alarms: [] })),
+    unary(MaintenanceDefinition, alarm, () => ({
+      header: store.header(),
+      // It ends by itself: there is nothing to disarm.
+      alarms: store.isFull ? [{ memberId: store.memberId, alarm: AlarmType.NOSPACE }] : [],
+    })),
     unary(MaintenanceDefinition, defragment, async () => {
       await store.compactor.shrink();
       return { header: store.header() };

@@ -24,6 +24,8 @@ export interface StoreServerOptions {
   readonly extension?: StoreExtension;
   /** How long history is kept; default an hour. */
   readonly retentionMs?: number;
+  /** Of the database; default 1 GiB. */
+  readonly quotaBytes?: number;
   /** For requests and answers of all clients; default 64 MiB. */
   readonly memoryBytes?: number;
   /** Between notices to watchers that asked for them; default ten minutes, as etcd. */
@@ -75,8 +77,9 @@ export class StoreServer implements AsyncDisposable {
 
   /** Throws file errors, SQLite's, and Node's when an address cannot be listened on; nothing stays open then. */
   static async open(options: StoreServerOptions): Promise<StoreServer> {
-    const { directory, retentionMs = DEFAULT_RETENTION_MS, onFailure } = options;
-    const store = EmbeddedStore.open({ directory, retentionMs, onFailure });
+    const { directory, retentionMs = DEFAULT_RETENTION_MS, quotaBytes, onFailure } = options;
+    const quota = quotaBytes === undefined ? {} : { quotaBytes };
+    const store = EmbeddedStore.open({ directory, retentionMs, ...quota, onFailure });
     const watchStreams = new Set<WatchStream>();
     const server = new StoreServer(options, store, watchStreams);
     try {

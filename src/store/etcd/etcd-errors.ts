@@ -49,7 +49,7 @@ export function fromGrpc(
     return new FlannelError("INTERNAL", `${operation} at etcd ${endpoint}: ${text}`, options);
   }
   if (error.details.includes("database space exceeded")) {
-    const message = `${operation}: etcd ${endpoint} takes no writes: ${text}; compact and defragment it, then etcdctl alarm disarm`;
+    const message = `${operation}: etcd ${endpoint} takes no writes: ${text}; etcd: compact and defragment it, then etcdctl alarm disarm; flannel-store: delete keys, free its disk or raise --quota-mb`;
     return new FlannelError("STORE_UNAVAILABLE", message, { ...options, retryable: true });
   }
   const advice = hint(text);
