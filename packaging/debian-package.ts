@@ -42,7 +42,7 @@ function purgeScript(): string {
 /** Uses `stage`, an empty directory. Returns the file. */
 export function makeDebianPackage(contents: Contents, stage: string, out: Output): string {
   const { version, architecture } = contents;
-  writeHostLayout(contents, stage);
+  writeHostLayout(contents, stage, "usr/share/zsh/vendor-completions");
   const bytes = contents.files.reduce((sum, { content }) => sum + content.length, 0);
   const directory = join(stage, "DEBIAN");
   mkdirSync(directory);

@@ -24,7 +24,6 @@ const copies: Readonly<Record<string, string>> = {
   "etc/default/flanneld": "defaults/flanneld",
   "etc/default/flannel-store": "defaults/flannel-store",
   "usr/share/bash-completion/completions/flannelctl": "completions/flannelctl.bash",
-  "usr/share/zsh/vendor-completions/_flannelctl": "completions/_flannelctl",
   "usr/share/fish/vendor_completions.d/flannelctl.fish": "completions/flannelctl.fish",
   "usr/share/doc/flannel/copyright": "THIRD-PARTY-LICENSES.txt",
 };
@@ -32,8 +31,8 @@ const copies: Readonly<Record<string, string>> = {
 const manualPages = ["man/man1/flannelctl.1", "man/man8/flanneld.8", "man/man8/flannel-store.8"];
 const units = ["flanneld.service", "flannel-store.service"];
 
-/** The tree of a package, below `directory`. */
-export function writeHostLayout(contents: Contents, directory: string): void {
+/** The tree of a package, below `directory`. `zshFunctions`: where the distribution has completions for zsh. */
+export function writeHostLayout(contents: Contents, directory: string, zshFunctions: string): void {
   writeContents(contents, join(directory, dirname(home)));
   const inHome = (path: string) => join(directory, home, path);
   const place = (path: string, write: (target: string) => void) => {
@@ -42,7 +41,8 @@ export function writeHostLayout(contents: Contents, directory: string): void {
     write(target);
   };
   for (const [path, to] of Object.entries(links)) place(path, (target) => symlinkSync(to, target));
-  for (const [path, from] of Object.entries(copies)) {
+  const zshCompletion = { [`${zshFunctions}/_flannelctl`]: "completions/_flannelctl" };
+  for (const [path, from] of Object.entries({ ...copies, ...zshCompletion })) {
     place(path, (target) => {
       copyFileSync(inHome(from), target);
       chmodSync(target, 0o644);

@@ -6,7 +6,10 @@ import { root, sourceDate } from "./checkout.ts";
 import type { Contents, Output } from "./contents.ts";
 import { configurationFiles, home, writeHostLayout } from "./host-layout.ts";
 
-/** rpm gives the number of packages that remain: 0 at a removal, 1 at an upgrade. Removing it deletes no data. */
+/**
+ * rpm gives the number of packages that remain: 0 at a removal, 1 at an upgrade, when it runs the old package's script after
+ * the new one's files are there. Removing it deletes no data.
+ */
 const spec = (version: string) => `Name: flannel
 Version: ${version}
 Release: 1
@@ -30,7 +33,7 @@ ${configurationFiles.map((path) => `%config(noreplace) /${path}\n`).join("")}/us
 /usr/lib/systemd/system/flanneld.service
 /usr/lib/systemd/system/flannel-store.service
 /usr/share/bash-completion/completions/flannelctl
-/usr/share/zsh/vendor-completions/_flannelctl
+/usr/share/zsh/site-functions/_flannelctl
 /usr/share/fish/vendor_completions.d/flannelctl.fish
 /usr/share/doc/flannel
 /usr/share/man/man1/flannelctl.1.gz
@@ -39,7 +42,7 @@ ${configurationFiles.map((path) => `%config(noreplace) /${path}\n`).join("")}/us
 %post
 sh /${home}/scripts/after-install.sh
 %preun
-if [ "$1" = 0 ]; then sh /${home}/scripts/before-remove.sh remove; else sh /${home}/scripts/before-remove.sh upgrade; fi
+if [ "$1" = 0 ]; then sh /${home}/scripts/before-remove.sh remove; fi
 `;
 
 /** Uses `stage`, an empty directory. Returns the file. */
@@ -47,7 +50,7 @@ export function makeRpmPackage(contents: Contents, stage: string, out: Output): 
   const { version, architecture } = contents;
   const tree = join(stage, "tree");
   mkdirSync(tree);
-  writeHostLayout(contents, tree);
+  writeHostLayout(contents, tree, "usr/share/zsh/site-functions");
   const specFile = join(stage, "flannel.spec");
   writeFileSync(specFile, spec(version));
   const settings = {

@@ -67,6 +67,9 @@ find_missing_packages() {
     want docker.io dockerd
     want containerd containerd
     want runc runc
+    want podman podman
+    want docker-compose docker-compose
+    want qemu-user-static qemu-aarch64-static
     [ -x /usr/lib/cni/bridge ] || missing="$missing containernetworking-plugins"
     want ipset ipset
     want busybox-static busybox

@@ -26,14 +26,11 @@ const labTestOnOtherNodes = "test/lab/first-network.test.ts";
  */
 const longTests = /^test\/(embedded\/power-loss\.test\.ts$|[^/]+\/long\/)/;
 
-/** Installs packages; where everything is tested, on whole Debian systems, which are made where there is a network. */
-const packageTest = "test/lab/package.test.ts";
-
 /** Needs programs of its own. */
 export const conformanceTest = "test/kube/long/conformance.test.ts";
 
 /** They make packages or the image; what for needs the network of the machine, which a box has not. */
-const packagingTests = /^test\/(kube\/|lab\/(package|image))/;
+const packagingTests = /^test\/(kube\/|lab\/(long\/)?(package|image))/;
 
 async function preparePackaging(): Promise<void> {
   fetchImageFiles(ownArchitecture());
@@ -55,7 +52,9 @@ const longRuns: ReadonlyMap<string, number> = new Map([
   ["test/lab/udp-mixed.test.ts", 65],
   ["test/lab/udp.test.ts", 60],
   ["test/lab/restart.test.ts", 60],
-  [packageTest, 55],
+  ["test/lab/package.test.ts", 30],
+  ["test/lab/long/package.test.ts", 300],
+  ["test/lab/long/image.test.ts", 90],
   ["test/lab/cluster-crash.test.ts", 50],
   ["test/lab/udp-service.test.ts", 50],
   ["test/lab/udp-hostile.test.ts", 50],

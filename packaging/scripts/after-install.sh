@@ -4,7 +4,9 @@
 set -e
 home=$(cd "${0%/*}/.." && pwd)
 
-# Compiled code makes a start a fifth faster; it belongs to this Node on this machine, so it is made here.
+# Compiled code makes a start a fifth faster; it belongs to this Node on this machine, so it is made here. An older version's
+# is of no use any more.
+rm -rf "$home/dist/compile-cache"
 for program in flanneld flannelctl flannel-store; do
   "$home/bin/$program" --version >/dev/null || echo "flannel: $program does not start on this host" >&2
 done
