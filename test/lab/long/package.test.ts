@@ -8,9 +8,12 @@ import { run } from "../../../lab/command.ts";
 import { debianReleases, debianRoot } from "../../../lab/debian-root.ts";
 import { Etcd } from "../../../lab/etcd.ts";
 import { ContinuousPing, untilAllPing } from "../../../lab/probe.ts";
-import { until } from "../../../lab/wait.ts";
+import { DEADLINE_MS, until } from "../../../lab/wait.ts";
 import { documentedBlock } from "../../support/documented-block.ts";
 import { bootTwo, dpkg, formCluster, makePackage, rpm } from "../../support/installed-host.ts";
+
+/** Eight installations with two systems at work. */
+const timeout = 15 * DEADLINE_MS;
 
 const packages = {
   deb: { older: "", newer: "" },
@@ -35,7 +38,7 @@ describe.each([
   ...["this machine's", ...debianReleases].map((system) => ({ tool: dpkg, system })),
   { tool: rpm, system: "this machine's" },
 ])("$tool.form on $system system", ({ tool, system }) => {
-  it("installs, upgrades and downgrades under traffic, is removed and installed again", async () => {
+  it("installs, upgrades and downgrades under traffic, is removed and installed again", { timeout }, async () => {
     const { older, newer } = packages[tool.form];
     await using resources = new AsyncDisposableStack();
     const root = system === "this machine's" ? "/" : await debianRoot(system as (typeof debianReleases)[number]);
