@@ -29,6 +29,9 @@ const longTests = /^test\/(embedded\/power-loss\.test\.ts$|[^/]+\/long\/)/;
 /** Needs programs of its own. */
 export const conformanceTest = "test/kube/long/conformance.test.ts";
 
+/** Runs upstream's flanneld beside ours. */
+export const switchOverTest = "test/kube/long/switch-over.test.ts";
+
 /** They make packages or the image; what for needs the network of the machine, which a box has not. */
 const packagingTests = /^test\/(kube\/|lab\/(long\/)?(package|image))/;
 
@@ -44,7 +47,9 @@ const emulatedKernelTest = "test/kernel/long/wireguard-kernel.test.ts";
 /** What takes long starts first, so that nothing long is left alone at the end. Rough seconds on an idle machine. */
 const longRuns: ReadonlyMap<string, number> = new Map([
   [conformanceTest, 400],
+  ["test/kube/long/set-ups.test.ts", 400],
   ["embedded", 250],
+  [switchOverTest, 150],
   ["test/kube/cluster.test.ts", 150],
   ["test/kube/long/chart.test.ts", 130],
   ["test/lab/systemd.test.ts", 75],

@@ -9,9 +9,10 @@ import { parseArgs } from "node:util";
 import { allCapabilities, missingCapabilities } from "../lab/capability.ts";
 import { buildConformancePrograms } from "../lab/kubernetes/conformance-programs.ts";
 import { buildKubernetes } from "../lab/kubernetes/program.ts";
+import { buildUpstream } from "../lab/upstream-program.ts";
 import { describeFuzzScale, fuzzEnvironment } from "../test/support/fuzz-scale.ts";
 import { runMarker, takeInventory } from "./leaks.ts";
-import { type AreaRun, conformanceTest, type Selection, selectRuns } from "./test-areas.ts";
+import { type AreaRun, conformanceTest, type Selection, selectRuns, switchOverTest } from "./test-areas.ts";
 import type { Tally } from "./vitest-run.ts";
 
 const passedRun: Tally = { passed: 1, failed: 0, skipped: 0 };
@@ -40,6 +41,7 @@ async function prepareKubernetes(runs: readonly AreaRun[]): Promise<{ tallies: T
     const say = (message: string) => console.log(`set-up: ${message}`);
     await buildKubernetes(say);
     if (runs.some(({ label }) => label === conformanceTest)) await buildConformancePrograms(say);
+    if (runs.some(({ label }) => label === switchOverTest)) await buildUpstream();
     return { tallies: [], left: runs };
   } catch (error) {
     console.log(`FAILED  ${error instanceof Error ? error.message : String(error)}`);
