@@ -58,6 +58,19 @@ describe("wantedAnnotations", () => {
     expect(short(wantedAnnotations(names, attributes, {}))).toEqual({ ...common, ...expected });
   });
 
+  it("announces IPv6 for udp, which upstream runs over IPv4 alone, and not for alloc, which announces nothing of use", () => {
+    const both = { publicIp, publicIpv6 };
+    const udp = short(wantedAnnotations(names, both, {}, "udp"));
+    expect(udp).toEqual({
+      ...common,
+      "backend-type": "",
+      ...v4,
+      "backend-v6-data": "null",
+      "public-ipv6": "2001:db8::1",
+    });
+    expect(short(wantedAnnotations(names, both, {}, "alloc"))).not.toHaveProperty("public-ipv6");
+  });
+
   it("publishes what an overwrite annotation says, whatever it says", () => {
     const present = { [names.publicIpOverwrite]: "203.0.113.7", [names.publicIpv6Overwrite]: "" };
     const wanted = wantedAnnotations(names, { publicIp, publicIpv6, backendType: "host-gw" }, present);

@@ -16,16 +16,17 @@ export interface DemandedAddresses {
 
 /**
  * The annotations that announce `attributes`. An overwrite annotation among those `present` goes before the host's own
- * address.
+ * address. `configuredType`: the backend's type as configured; some announce none.
  */
 export function wantedAnnotations(
   names: AnnotationNames,
   attributes: LeaseAttributes,
   present: Annotations,
+  configuredType = "",
 ): Annotations {
   const { backendType = "", backendData = null, backendV6Data = null, publicIp, publicIpv6 } = attributes;
   const hasV4 = backendType !== "vxlan" || backendData !== null;
-  const hasV6 = hasV6Group(attributes);
+  const hasV6 = hasV6Group(attributes, configuredType);
   return {
     [names.managed]: "true",
     [names.backendType]: backendType,
@@ -40,8 +41,11 @@ export function wantedAnnotations(
   };
 }
 
-/** Of the backends that upstream runs over IPv6; the others announce IPv4 alone, whatever the network has. */
-function hasV6Group({ backendType, backendV6Data, publicIpv6 }: LeaseAttributes): boolean {
+/**
+ * Of the backends that upstream runs over IPv6, and of udp, which we do; the others announce IPv4 alone, whatever the network
+ * has.
+ */
+function hasV6Group({ backendType, backendV6Data, publicIpv6 }: LeaseAttributes, configuredType: string): boolean {
   switch (backendType) {
     case "vxlan":
       return backendV6Data !== undefined;
@@ -51,7 +55,7 @@ function hasV6Group({ backendType, backendV6Data, publicIpv6 }: LeaseAttributes)
     case "extension":
       return publicIpv6 !== undefined;
     default:
-      return false;
+      return configuredType === "udp" && publicIpv6 !== undefined;
   }
 }
 

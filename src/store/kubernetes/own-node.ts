@@ -113,7 +113,7 @@ export class OwnNode implements Disposable {
     const record = await this.read(signal);
     const served = new Set(([4, 6] as const).filter((family) => families?.has(family) !== false));
     const subnets = usableSubnets(record, config, served);
-    const { record: after, isWritten, written } = await this.#write(record, attributes, signal);
+    const { record: after, isWritten, written } = await this.#write(record, { attributes, config }, signal);
     const lease = this.#leaseOf(after, subnets, attributes);
     this.#claim = { lease, attributes, config, served, written };
     return { lease, outcome: isWritten ? "allocated" : "reused" };
@@ -127,7 +127,7 @@ export class OwnNode implements Disposable {
     if (isOther || claim === undefined || !hasSameSubnets(usableSubnets(record, claim.config, claim.served), lease)) {
       throw new FlannelError("LEASE_LOST", `Node ${record.name} was made anew, or has another podCIDR`);
     }
-    const { record: after, written } = await this.#write(record, attributes, signal);
+    const { record: after, written } = await this.#write(record, { attributes, config: claim.config }, signal);
     const renewed = this.#leaseOf(after, lease, attributes);
     this.#claim = { ...claim, lease: renewed, attributes, written };
     return renewed;
@@ -204,11 +204,11 @@ export class OwnNode implements Disposable {
 
   async #write(
     record: NodeRecord,
-    attributes: LeaseAttributes,
+    { attributes, config }: Pick<Claim, "attributes" | "config">,
     signal: AbortSignal,
   ): Promise<{ record: NodeRecord; isWritten: boolean; written: Annotations }> {
     const { names } = this.#api;
-    const written = wantedAnnotations(names, attributes, record.annotations);
+    const written = wantedAnnotations(names, attributes, record.annotations, config.backendType);
     const patch = annotationPatch(names, written, record.annotations);
     if (Object.keys(patch).length === 0) return { record, isWritten: false, written };
     const after = await this.#api.patchAnnotations(record.name, patch, signal);
@@ -234,7 +234,7 @@ export class OwnNode implements Disposable {
   /** Whether the annotations are as they should be; if not, they are put right. */
   #judge(record: NodeRecord, claim: Claim): void {
     const { names } = this.#api;
-    const wanted = wantedAnnotations(names, claim.attributes, record.annotations);
+    const wanted = wantedAnnotations(names, claim.attributes, record.annotations, claim.config.backendType);
     if (Object.keys(annotationPatch(names, wanted, record.annotations)).length === 0) {
       clearTimeout(this.#restoring);
       this.#restoring = undefined;
@@ -267,7 +267,7 @@ export class OwnNode implements Disposable {
     const [claim, record] = [this.#claim, this.#record];
     try {
       if (claim === undefined || record === undefined || record.uid !== uidOf(claim.lease)) return;
-      const { written } = await this.#write(record, claim.attributes, this.#closed.signal);
+      const { written } = await this.#write(record, claim, this.#closed.signal);
       // The lease keeps its revision: what is announced is the same again.
       if (this.#claim === claim) this.#claim = { ...claim, written };
     } catch (error) {
