@@ -1,6 +1,16 @@
 // Debian's own kernel under emulation (QEMU), for what the kernel of the machine may lack: WireGuard. It sees the machine's
 // files read-only, with a layer in memory above them. Some ten times slower than the machine. x86-64 only.
-import { cpSync, existsSync, mkdirSync, mkdtempSync, readdirSync, renameSync, rmSync, writeFileSync } from "node:fs";
+import {
+  cpSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  writeFileSync,
+} from "node:fs";
 import { homedir, tmpdir } from "node:os";
 import { basename, join } from "node:path";
 import { run } from "./command.ts";
@@ -60,9 +70,10 @@ mount -t proc none /proc; mount -t sysfs none /sys; mount -t devtmpfs none /dev
 mkdir -p /lib/modules/${release}
 mount --bind '${directory}/lib/modules/${release}' /lib/modules/${release}
 mount -t tmpfs none /run; mount -t tmpfs none /tmp; mkdir -p /run/netns; ip link set lo up
+stty -F /dev/ttyS1 raw -echo
 (
 ${commands}
-) 2>&1
+) >/dev/ttyS1 2>&1
 sync; echo o > /proc/sysrq-trigger; sleep 60
 `;
 
@@ -74,7 +85,9 @@ export async function runInEmulatedKernel(commands: string, timeoutMs: number): 
     const script = join(temporary, "guest.sh");
     writeFileSync(script, guestScript(kernel, commands));
     await makeInitrd(kernel, temporary, script);
-    return await run(qemu(kernel, temporary), { timeoutMs });
+    const console = await run(qemu(kernel, temporary), { timeoutMs });
+    const output = readFileSync(join(temporary, "output"), "utf8");
+    return output === "" ? `the guest printed nothing; its console:\n${console}` : output;
   } finally {
     rmSync(temporary, { recursive: true, force: true });
   }
@@ -99,12 +112,15 @@ async function makeInitrd({ directory, release }: KernelFiles, temporary: string
 
 function qemu({ directory, release }: KernelFiles, temporary: string): readonly string[] {
   const machine = ["-accel", "tcg,thread=multi", "-cpu", "max", "-m", "2048", "-smp", "2", "-nographic", "-no-reboot"];
+  // The kernel's own messages go to the first one, and would stand in the middle of lines.
+  const lines = ["-serial", "mon:stdio", "-serial", `file:${join(temporary, "output")}`];
   const boot = ["-kernel", join(directory, "boot", `vmlinuz-${release}`), "-initrd", join(temporary, "initrd.cpio")];
   const files = "local,id=root,path=/,security_model=none,readonly=on,multidevs=remap";
   const shared = ["-fsdev", files, "-device", "virtio-9p-pci,fsdev=root,mount_tag=host", "-nic", "none"];
   return [
     "qemu-system-x86_64",
     ...machine,
+    ...lines,
     ...boot,
     "-append",
     "console=ttyS0 panic=-1 quiet mitigations=off",
