@@ -18,6 +18,7 @@ import { announcedAddresses } from "../announced-addresses.ts";
 import type { Backend, BackendModule, BackendPlan, HostFacts, HostNeeds } from "../backend.ts";
 import { networkDestinations } from "../network-destinations.ts";
 import { isOwnAddress, type PeerReach, readReach, type SkippedLease, selectPeers } from "../peer-reach.ts";
+import { noRouterAdvertisements } from "../router-advertisements.ts";
 import { countLeases, settleClaims } from "../settle-claims.ts";
 import { DEFAULT_PORT, readUdpOptions, type UdpOptions, udpKeys } from "./udp-options.ts";
 import { describeUdpFeatures, startUdp, warmUpUdp } from "./udp-runtime.ts";
@@ -129,7 +130,7 @@ class UdpBackend implements Backend<unknown, TunnelState> {
     const of = `net/ipv6/conf/${this.#device}`;
     return [
       ...(own.ipv6Subnet === undefined ? [] : [{ key: `${of}/disable_ipv6`, value: "0" }]),
-      { key: `${of}/accept_ra`, value: "0" },
+      noRouterAdvertisements(this.#device),
     ];
   }
 

@@ -22,6 +22,7 @@ import {
   type SkippedLease,
   selectPeers,
 } from "../peer-reach.ts";
+import { noRouterAdvertisements } from "../router-advertisements.ts";
 import { countLeases, settleClaims } from "../settle-claims.ts";
 import { settleHolders } from "../settle-holders.ts";
 import { readVtepMac, vtepData } from "./vtep-data.ts";
@@ -173,7 +174,7 @@ class VxlanBackend implements Backend<VtepIdentity> {
     });
     if (family.family === 4) draft.deviceSettings.push({ device: name });
     else draft.sysctl.push({ key: `net/ipv6/conf/${name}/disable_ipv6`, value: "0" });
-    draft.sysctl.push({ key: `net/ipv6/conf/${name}/accept_ra`, value: "0" });
+    draft.sysctl.push(noRouterAdvertisements(name));
   }
 }
 

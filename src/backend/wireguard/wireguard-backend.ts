@@ -10,9 +10,18 @@ import type { Lease, LeaseAttributes, LeasedSubnets } from "../../lease/lease.ts
 import { endpointText } from "../../netlink/genetlink/wireguard-device.ts";
 import type { ExternalInterface } from "../../underlay/external-interface.ts";
 import { announcedAddresses } from "../announced-addresses.ts";
-import type { Backend, BackendModule, BackendPlan, HostFacts, ObservedObjects, RuntimeStatus } from "../backend.ts";
+import type {
+  Backend,
+  BackendModule,
+  BackendPlan,
+  HostFacts,
+  HostNeeds,
+  ObservedObjects,
+  RuntimeStatus,
+} from "../backend.ts";
 import { networkDestinations } from "../network-destinations.ts";
 import { isOwnAddress, type PeerReach, readReach, type SkippedLease, selectPeers } from "../peer-reach.ts";
+import { noRouterAdvertisements } from "../router-advertisements.ts";
 import { countLeases, settleClaims } from "../settle-claims.ts";
 import { settleHolders } from "../settle-holders.ts";
 import { readWireguardData, wireguardData } from "./wireguard-data.ts";
@@ -55,7 +64,7 @@ class WireguardBackend implements Backend<WireguardIdentity> {
   readonly devices: readonly string[];
   needsLookUp = (): boolean => false;
   readonly runsDataPlane = false;
-  readonly needs = { carriesTraffic: true };
+  readonly needs: HostNeeds;
   readonly #config: NetworkConfig;
   readonly #options: WireguardOptions;
   readonly #devices: readonly WireguardDevice[];
@@ -69,6 +78,7 @@ class WireguardBackend implements Backend<WireguardIdentity> {
       [6, config.ipv6],
     ];
     this.#pools = new Map(pools.flatMap(([family, pool]) => (pool === undefined ? [] : [[family, pool]])));
+    this.needs = { carriesTraffic: true, udpPort: receivingPort(this.#options, config) };
     this.#devices = devicesOf(this.#options, [...this.#pools.keys()]);
     this.devices = this.#devices.map(({ name }) => name);
   }
@@ -272,6 +282,11 @@ function devicesOf(
   );
 }
 
+/** Of the first device. */
+function receivingPort({ mode, listenPort, listenPortV6 }: WireguardOptions, { ipv4 }: NetworkConfig): number {
+  return mode === "separate" && ipv4 === undefined ? listenPortV6 : listenPort;
+}
+
 function subnetOf(own: LeasedSubnets, family: Family): Prefix | undefined {
   return family === 4 ? own.subnet : own.ipv6Subnet;
 }
@@ -287,7 +302,7 @@ function addresses(device: string, families: readonly Family[], own: LeasedSubne
 function sysctls(device: string, families: readonly Family[], own: LeasedSubnets): HostSysctl[] {
   const of = `net/ipv6/conf/${device}`;
   const isIpv6 = families.includes(6) && own.ipv6Subnet !== undefined;
-  return [...(isIpv6 ? [{ key: `${of}/disable_ipv6`, value: "0" }] : []), { key: `${of}/accept_ra`, value: "0" }];
+  return [...(isIpv6 ? [{ key: `${of}/disable_ipv6`, value: "0" }] : []), noRouterAdvertisements(device)];
 }
 
 function refusalOf(

@@ -7,6 +7,8 @@ import { oneByOne } from "./programming.ts";
 export interface HostSysctl {
   readonly key: string;
   readonly value: string;
+  /** What has the same effect without a write, where /proc/sys may be read-only: all of these. */
+  readonly sameAs?: readonly { readonly key: string; readonly value: string }[];
 }
 
 export const sysctlKind: Kind<"sysctl", HostSysctl, HostSysctl> = {
@@ -24,7 +26,8 @@ export const sysctlKind: Kind<"sysctl", HostSysctl, HostSysctl> = {
         if (desired === undefined) continue;
         const value = readOrUnknown(desired.key);
         // What this kernel does not have needs no value.
-        found.push(value === undefined || value === desired.value ? desired : { key: desired.key, value });
+        const isRight = value === undefined || value === desired.value || isSame(desired);
+        found.push(isRight ? desired : { key: desired.key, value });
       }
       return found;
     },
@@ -38,6 +41,10 @@ export const sysctlKind: Kind<"sysctl", HostSysctl, HostSysctl> = {
     slot.observed = desired;
   }),
 };
+
+function isSame({ sameAs }: HostSysctl): boolean {
+  return sameAs?.every(({ key, value }) => readOrUnknown(key) === value) === true;
+}
 
 /** One that cannot be read is to be written: if that is refused, too, the failure is told. */
 function readOrUnknown(key: string): string | undefined {
