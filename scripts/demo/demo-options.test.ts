@@ -13,6 +13,7 @@ it("takes every option in both spellings", () => {
 
 it.each([
   [["--backend=nosuch"], /^--backend=nosuch: there is no such backend; choose one of vxlan, host-gw, udp, alloc\.$/],
+  [["--backend=wireguard"], /^--backend=wireguard: the demo does not show this backend; choose one of vxlan, /],
   [["--store=consul"], /^--store=consul: there is no such store; choose embedded or etcd\.$/],
   [["--hosts=1"], /^--hosts=1: must be a number from 2 to 16\.$/],
   [["--hosts=17"], /from 2 to 16/],

@@ -40,7 +40,9 @@ export function parseDemoOptions(argv: readonly string[]): DemoOptions {
   const values = parse(argv);
   const backend = (values.backend ?? backends[0] ?? "").toLowerCase();
   if (!backends.includes(backend)) {
-    throw new DemoUsageError(`--backend=${backend}: there is no such backend; choose one of ${backends.join(", ")}.`);
+    const what =
+      registry.find(backend) === undefined ? "there is no such backend" : "the demo does not show this backend";
+    throw new DemoUsageError(`--backend=${backend}: ${what}; choose one of ${backends.join(", ")}.`);
   }
   const store = values.store ?? "embedded";
   if (store !== "etcd" && store !== "embedded") {
