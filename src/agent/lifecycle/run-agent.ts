@@ -22,15 +22,14 @@ import { Metrics } from "../../telemetry/metrics/metrics.ts";
 import { ControlServer } from "../control/control-server.ts";
 import { chooseControlSocket } from "../control/control-socket-path.ts";
 import { HealthServer } from "../control/health-server.ts";
-import { type HostIdentity, WarmState } from "../state/warm-state.ts";
-import { Agent } from "./agent.ts";
+import type { HostIdentity } from "../state/warm-state.ts";
+import type { Agent } from "./agent.ts";
 import { AgentReport } from "./agent-report.ts";
-import { AttachHold } from "./attach-hold.ts";
 import { CertificateKeeper } from "./certificate-keeper.ts";
-import { CniFile } from "./cni-file.ts";
 import { CniKeeper } from "./cni-keeper.ts";
 import { DescriptorNews } from "./descriptor-findings.ts";
 import { EmbeddedStoreProcess } from "./embedded-store-process.ts";
+import { NetworkRun } from "./network-run.ts";
 import { type HeldFiles, RunFiles } from "./run-files.ts";
 import { StateAnnouncer, tryToForget } from "./state-announcer.ts";
 
@@ -121,45 +120,29 @@ async function runUntilEnd(
   await using store = await openStore(storeOptions, { env: process.env, version: run.version, logger });
   logger.info("store.opened", `using the store ${store.description}`);
   for (const warning of store.warnings) logger.warn("store.odd", warning);
-  const { stateDirectory: directory, subnetFile } = options;
-  const { network: networkIdentity, leaseCodec } = storeIdentity(storeOptions);
-  const warmState = new WarmState({ directory, subnetFile, networkId: networkIdentity.id, leaseCodec, backends });
-  const hostIdentity = await identifyHost(options, rtnetlink);
-  const remembered = warmState.load(hostIdentity, (file, reason) =>
-    logger.info("state.ignored", `ignoring the remembered state: ${reason}`, { file }),
-  );
   const announcer = new StateAnnouncer(logger, keeper);
-  await using cniFile = options.cni && new CniFile(options.cni, options.subnetFile, logger);
-  const attachHold = new AttachHold(options.subnetFile);
-  const onSettled = () => {
-    announcer.tell(report);
-    if (report.isHandedOver) attachHold.release();
-    else attachHold.follow(report.state());
-    cniFile?.follow(report.forContainers());
-    store.host?.tell(report.forOthers());
-  };
-  const hostAddresses = hostIdentity.addresses;
-  const ours = { store, networkIdentity, descriptorKeeper: keeper, rtnetlink, warmState, hostAddresses };
-  await using agent = Agent.start({
-    ...ours,
-    ...{ options, backends, logger, metrics: report.networkMetrics, remembered, beginsAnew, signal, onSettled },
+  await using network = NetworkRun.start({
+    ...{ options, backends, logger, store, rtnetlink, beginsAnew, signal, descriptorKeeper: keeper },
+    identity: storeIdentity(storeOptions),
+    host: await identifyHost(options, rtnetlink),
+    report: report.network,
+    onSettled: () => announcer.tell(report),
   });
+  const { agent } = network;
   await using cni = new CniKeeper({ options, rtnetlink, logger });
   cni.follow(undefined);
-  report.follow(agent, store, cni);
+  report.follow({ store, cni });
   const { certificates } = store;
   await using _certificates =
     certificates && CertificateKeeper.start({ etcd: options.etcd, certificates, logger, signal });
   const descriptors = new DescriptorNews(logger);
   const runFiles = new RunFiles({ ...held, claims: () => agent.network }, logger);
   const ticker = setInterval(() => {
-    agent.settle();
+    network.tend();
     announcer.tellPreflight(report);
-    report.keepHandedOver(logger);
     report.tendCni();
     runFiles.tend();
     descriptors.take(tendSpareDescriptors());
-    agent.dropWatch.tick();
   }, TICK_MS);
   using _reload = run.onReload(() => void reload(agent, store, options, logger));
   const stopped = Promise.withResolvers<{ readonly type: "stopped" }>();

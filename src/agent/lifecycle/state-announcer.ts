@@ -1,13 +1,22 @@
 // Says changes of the state in the log and to the service manager, and once what is wrong with this host.
+import type { CheckFinding } from "../../doctor/finding.ts";
 import { describeError } from "../../errors.ts";
 import type { ServiceDescriptors } from "../../sys/service-descriptors.ts";
 import { notifyService } from "../../sys/service-notify.ts";
 import type { AgentLogger } from "../../telemetry/create-logger.ts";
 import { oneLine } from "../../terminal/foreign-text.ts";
-import type { AgentReport } from "./agent-report.ts";
 import type { StateReason } from "./agent-state.ts";
 import { preferSmallHeap } from "./heap-policy.ts";
 import type { AgentState } from "./state-reasons.ts";
+
+/** What is announced of the agent, or of one of its networks. */
+export interface Announced {
+  state(): { readonly state: AgentState; readonly reasons: readonly StateReason[] };
+  readonly isForwarding: boolean;
+  readonly hasNetwork: boolean;
+  preflight(): Promise<readonly CheckFinding[]>;
+  summary(): Record<string, unknown>;
+}
 
 export class StateAnnouncer {
   readonly #logger: AgentLogger;
@@ -23,7 +32,7 @@ export class StateAnnouncer {
     this.#keeper = keeper;
   }
 
-  tell(report: AgentReport): void {
+  tell(report: Announced): void {
     if (this.#hasEnded) return;
     const { state, reasons } = report.state();
     const text = stateText(state, reasons);
@@ -47,7 +56,7 @@ export class StateAnnouncer {
   }
 
   /** Once, and not before the first tick: the way to ready is not for reading other people's firewall rules. */
-  tellPreflight(report: AgentReport): void {
+  tellPreflight(report: Announced): void {
     if (this.#isPreflightSaid || !report.hasNetwork) return;
     this.#isPreflightSaid = true;
     report.preflight().then(

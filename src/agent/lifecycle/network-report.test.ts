@@ -1,13 +1,11 @@
 import { expect, test } from "vitest";
 import type { AgentOptions } from "../../config/agent-options.ts";
 import type { CheckFinding } from "../../doctor/finding.ts";
-import type { SubnetStore } from "../../store/subnet-store.ts";
 import { Metrics } from "../../telemetry/metrics/metrics.ts";
 import type { Agent } from "./agent.ts";
-import { AgentReport } from "./agent-report.ts";
+import { NetworkReport } from "./network-report.ts";
 
 const options = { store: "etcd", etcd: { prefix: "/coreos.com/network" } } as unknown as AgentOptions;
-const store = {} as unknown as SubnetStore;
 
 function found(evidence: string): readonly CheckFinding[] {
   return [{ name: "forward-policy", severity: "error", evidence, remedy: "" }] as unknown as readonly CheckFinding[];
@@ -18,17 +16,11 @@ function agent(all: () => Promise<readonly CheckFinding[]>): Agent {
 }
 
 test("a look for an agent that ended meanwhile says nothing of the one that follows", async () => {
-  const report = new AgentReport(options, "test", new Metrics());
+  const report = new NetworkReport(options, new Metrics());
   const former = Promise.withResolvers<readonly CheckFinding[]>();
-  report.follow(
-    agent(() => former.promise),
-    store,
-  );
+  report.follow(agent(() => former.promise));
   const asked = report.preflight();
-  report.follow(
-    agent(() => Promise.resolve(found("of the second"))),
-    store,
-  );
+  report.follow(agent(() => Promise.resolve(found("of the second"))));
   expect(await report.preflight()).toEqual(found("of the second"));
   former.resolve(found("of the first"));
   expect(await asked).toEqual(found("of the second"));

@@ -1,0 +1,186 @@
+// What is told about one network: state, status, plan. It reads and changes nothing, but for the handover.
+import { setTimeout as delay } from "node:timers/promises";
+import type { AgentOptions } from "../../config/agent-options.ts";
+import type { CheckFinding, Finding } from "../../doctor/finding.ts";
+import { FlannelError } from "../../errors.ts";
+import { hostStateLines } from "../../host/kinds/host-state.ts";
+import type { SubnetEnvContent } from "../../lease/subnet-env.ts";
+import type { HostStateNews } from "../../store/subnet-store.ts";
+import type { Logger } from "../../telemetry/logger.ts";
+import type { Metrics, MetricsRecorder } from "../../telemetry/metrics/metrics.ts";
+import type { Handover, NetworkStatus, Plan, Rules } from "../control/control-protocol.ts";
+import type { Agent } from "./agent.ts";
+import { recordAgent } from "./agent-metrics.ts";
+import { reason, type StateReason, stateOf } from "./agent-state.ts";
+import { bridgeWish } from "./bridge-wish.ts";
+import type { BridgeWish } from "./container-bridge.ts";
+import { KeptHandover } from "./handover.ts";
+import { leaseFindings } from "./lease-findings.ts";
+import type { Network } from "./network.ts";
+import { networkNameOf, networkStatus } from "./network-status.ts";
+import { ruleFindings } from "./rule-findings.ts";
+import { settingFindings } from "./setting-findings.ts";
+import { StateFollower, type ToldState } from "./state-follower.ts";
+
+/** Usually tens of milliseconds. */
+const LOOK_WITHIN_MS = 1_500;
+
+export class NetworkReport {
+  readonly name: string;
+  readonly metrics: MetricsRecorder;
+  readonly #options: AgentOptions;
+  readonly #follower = new StateFollower({ monotonicMs: () => performance.now(), wallMs: Date.now });
+  #agent: Agent | undefined;
+  readonly #keptHandover = new KeptHandover();
+  /** The look under way, and what the last one found. */
+  #looking: Promise<readonly CheckFinding[]> | undefined;
+  #findings: readonly CheckFinding[] = [];
+
+  constructor(options: AgentOptions, metrics: Metrics) {
+    this.#options = options;
+    this.name = networkNameOf(options);
+    this.metrics = metrics.network(this.name);
+  }
+
+  follow(agent: Agent): void {
+    this.#agent = agent;
+    this.#findings = [];
+    this.#looking = undefined;
+    this.#follower.beginAnew();
+  }
+
+  /** The present one; missing before the first has started. */
+  get agent(): Agent | undefined {
+    return this.#agent;
+  }
+
+  /** As told to others now, with the reasons of this moment. */
+  state(): ToldState & { readonly reasons: readonly StateReason[] } {
+    const reasons = this.#agent?.reasons() ?? [reason("starting", "starting")];
+    return { ...this.#follower.follow(reasons), reasons };
+  }
+
+  /** The told state, for who reads it in the store. */
+  forOthers(): HostStateNews {
+    const { state, reasons } = this.state();
+    const against = reasons.filter((found) => found.state === "notReady");
+    return { isAvailable: state !== "notReady", reasons: against.map(({ message }) => message) };
+  }
+
+  get isForwarding(): boolean {
+    return this.#agent?.isForwarding === true;
+  }
+
+  /** What containers of this host are to be told about the network; undefined while packets cannot flow. */
+  forContainers(): SubnetEnvContent | undefined {
+    const agent = this.#agent;
+    if (agent?.config === undefined || agent.ownLease === undefined || agent.network === undefined) return undefined;
+    if (!agent.isForwarding || stateOf(agent.reasons()) === "notReady") return undefined;
+    const { config, ownLease: subnets, network } = agent;
+    const { masquerade: ipMasq } = this.#options.rules;
+    const ipv6MtuBytes = network.backend.mtuBytes(network.facts, 6);
+    return { config, subnets, mtuBytes: network.mtuBytes, ipv6MtuBytes, ipMasq };
+  }
+
+  /** What the bridge of this host's containers has to fit; undefined without a lease that counts. */
+  get bridgeWish(): BridgeWish | undefined {
+    return bridgeWish(this.#agent);
+  }
+
+  get hasNetwork(): boolean {
+    return this.#agent?.network !== undefined;
+  }
+
+  /** Resolves with what was found last when a look takes long: a report does not wait for what it reports on. */
+  async preflight(): Promise<readonly CheckFinding[]> {
+    this.#looking ??= this.#look();
+    const late = new AbortController();
+    const known = delay(LOOK_WITHIN_MS, undefined, { signal: late.signal, ref: false }).then(() => this.#findings);
+    try {
+      return await Promise.race([this.#looking, known]);
+    } finally {
+      known.catch(() => undefined);
+      late.abort();
+    }
+  }
+
+  async #look(): Promise<readonly CheckFinding[]> {
+    const agent = this.#agent;
+    try {
+      const found = (await agent?.network?.checks.all()) ?? [];
+      // Another one may have begun meanwhile, with another network.
+      if (agent === this.#agent) this.#findings = found;
+      agent?.dropWatch.take(found);
+      return this.#findings;
+    } finally {
+      if (agent === this.#agent) this.#looking = undefined;
+    }
+  }
+
+  /** Besides those of `preflight`: of what the network has in the kernel, and of its lease. */
+  get objectFindings(): readonly Finding[] {
+    const agent = this.#agent;
+    const firewall = agent?.network?.firewall;
+    return [
+      ...(firewall === undefined ? [] : ruleFindings(firewall.status())),
+      ...settingFindings(agent?.network?.hostFailures ?? []),
+      ...(agent === undefined ? [] : leaseFindings(agent)),
+    ];
+  }
+
+  get configFindings(): readonly Finding[] {
+    return this.#agent?.configNews.findings ?? [];
+  }
+
+  summary(): Record<string, unknown> {
+    const own = this.#agent?.ownLease;
+    return { subnet: own?.subnet, ipv6Subnet: own?.ipv6Subnet, peers: this.#agent?.network?.plan.plannedPeers };
+  }
+
+  status(): NetworkStatus {
+    return networkStatus(this.#agent, this.#options);
+  }
+
+  async plan(): Promise<Plan["networks"][number]> {
+    const network = this.#networkOrRefuse();
+    const difference = [...(await network.reconciler.difference())];
+    return { name: this.name, desired: hostStateLines(network.plan.state), difference };
+  }
+
+  async rules(): Promise<Rules["networks"][number]> {
+    const { firewall } = this.#networkOrRefuse();
+    const { mode, reason: why } = firewall.status();
+    const { wanted, found, difference } = await firewall.listing();
+    const listing = { wanted: [...wanted], found: [...found], difference: [...difference] };
+    return { name: this.name, mode, reason: why, ...listing };
+  }
+
+  async handover(): Promise<Handover["networks"][number]> {
+    const { rewrittenRoutes, releasedDevices } = await this.#keptHandover.begin(this.#networkOrRefuse());
+    return { name: this.name, rewrittenRoutes, releasedDevices: [...releasedDevices] };
+  }
+
+  /** A person asked for it, since the start. */
+  get isHandedOver(): boolean {
+    return this.#keptHandover.isBegun;
+  }
+
+  /** See `KeptHandover.keep`. */
+  keepHandedOver(logger: Logger): void {
+    this.#keptHandover.keep(this.#agent?.network, logger);
+  }
+
+  /** Brings the metrics up to date that are read from the agent. */
+  record(): void {
+    if (this.#agent !== undefined) recordAgent(this.metrics, this.#agent);
+  }
+
+  #networkOrRefuse(): Network {
+    const network = this.#agent?.network;
+    if (network !== undefined) return network;
+    const reasons = this.state()
+      .reasons.map(({ message }) => message)
+      .join("; ");
+    throw new FlannelError("CONFIG_MISSING", `the agent has no network configuration yet (${reasons})`);
+  }
+}

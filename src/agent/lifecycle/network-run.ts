@@ -1,0 +1,89 @@
+// One network from its start to its end: what is remembered of it, its agent, what holds containers back and announces it.
+import type { BackendRegistry } from "../../backend/registry.ts";
+import type { AgentOptions } from "../../config/agent-options.ts";
+import type { Rtnetlink } from "../../netlink/rtnetlink/rtnetlink.ts";
+import type { StoreIdentity } from "../../store/network-identity.ts";
+import type { SubnetStore } from "../../store/subnet-store.ts";
+import type { DescriptorKeeper } from "../../sys/service-descriptors.ts";
+import type { AgentLogger } from "../../telemetry/create-logger.ts";
+import { type HostIdentity, WarmState } from "../state/warm-state.ts";
+import { Agent } from "./agent.ts";
+import { AttachHold } from "./attach-hold.ts";
+import { CniFile } from "./cni-file.ts";
+import type { NetworkReport } from "./network-report.ts";
+
+/** All of it stays the caller's. */
+export interface NetworkRunParts {
+  /** Of this network. */
+  readonly options: AgentOptions;
+  readonly backends: BackendRegistry;
+  readonly logger: AgentLogger;
+  readonly store: SubnetStore;
+  readonly identity: StoreIdentity;
+  readonly descriptorKeeper: DescriptorKeeper;
+  readonly rtnetlink: Rtnetlink;
+  /** At the start. */
+  readonly host: HostIdentity;
+  readonly report: NetworkReport;
+  /** The last run of this network ended with "restart". */
+  readonly beginsAnew: boolean;
+  readonly signal: AbortSignal;
+  /** After every change that readiness, files or status may depend on. */
+  readonly onSettled: () => void;
+}
+
+export class NetworkRun implements AsyncDisposable {
+  readonly agent: Agent;
+  readonly #parts: NetworkRunParts;
+  readonly #cniFile: CniFile | undefined;
+  readonly #attachHold: AttachHold;
+
+  private constructor(parts: NetworkRunParts) {
+    const { options, logger, identity, backends, host, store, report } = parts;
+    this.#parts = parts;
+    const { stateDirectory: directory, subnetFile, cni } = options;
+    const { network: networkIdentity, leaseCodec } = identity;
+    const warmState = new WarmState({ directory, subnetFile, networkId: networkIdentity.id, leaseCodec, backends });
+    const remembered = warmState.load(host, (file, reason) =>
+      logger.info("state.ignored", `ignoring the remembered state: ${reason}`, { file }),
+    );
+    this.#cniFile = cni && new CniFile(cni, subnetFile, logger);
+    this.#attachHold = new AttachHold(subnetFile);
+    this.agent = Agent.start({
+      ...{ options, backends, logger, store, networkIdentity, warmState, remembered },
+      descriptorKeeper: parts.descriptorKeeper,
+      rtnetlink: parts.rtnetlink,
+      hostAddresses: host.addresses,
+      beginsAnew: parts.beginsAnew,
+      signal: parts.signal,
+      metrics: report.metrics,
+      onSettled: () => this.#settled(),
+    });
+    report.follow(this.agent);
+  }
+
+  static start(parts: NetworkRunParts): NetworkRun {
+    return new NetworkRun(parts);
+  }
+
+  /** To be called now and then: the state depends on the clock, too, and what failed is tried again. */
+  tend(): void {
+    this.agent.settle();
+    this.#parts.report.keepHandedOver(this.#parts.logger);
+    this.agent.dropWatch.tick();
+  }
+
+  #settled(): void {
+    const { report, store, onSettled } = this.#parts;
+    onSettled();
+    if (report.isHandedOver) this.#attachHold.release();
+    else this.#attachHold.follow(report.state());
+    this.#cniFile?.follow(report.forContainers());
+    store.host?.tell(report.forOthers());
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.agent[Symbol.asyncDispose]();
+    await this.#cniFile?.[Symbol.asyncDispose]();
+  }
+}
