@@ -15,7 +15,7 @@ const tests = "\\.test\\.ts$";
 
 /** Files that must compute and nothing else: no Node module, no clock, no I/O, no logger. */
 const pure = [
-  "^src/(errors|exit-codes)\\.ts$",
+  "^src/(errors|exit-codes|list-changes)\\.ts$",
   "^src/(ip|json|lease|terminal)/",
   "^src/config/",
   "^src/etcd-api/(etcd-lease|lease-record)\\.ts$",
@@ -38,8 +38,8 @@ const shapes = [
   "^src/store/[^/]+\\.ts$",
 ];
 
-/** The errors, the exit codes, and the logger's interface with the one that says nothing. */
-const everywhere = "^src/(errors|exit-codes|version|telemetry/logger)\\.ts$";
+/** The errors, the exit codes, how lists differ, and the logger's interface with the one that says nothing. */
+const everywhere = "^src/(errors|exit-codes|list-changes|version|telemetry/logger)\\.ts$";
 
 /** Room → the rooms below it whose code it may run. A room stands for its sub-rooms, unless they are named themselves. */
 const rooms = {

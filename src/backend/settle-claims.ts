@@ -13,6 +13,7 @@ import { containsAddress, networkOf, overlaps } from "../ip/prefix.ts";
 import type { Lease } from "../lease/lease.ts";
 import type { ExternalInterface } from "../underlay/external-interface.ts";
 import type { OccupiedPrefix } from "../underlay/occupied-prefixes.ts";
+import { DisjointPrefixes } from "./disjoint-prefixes.ts";
 import type { PeerReach, SkippedLease } from "./peer-reach.ts";
 
 export interface ClaimContext {
@@ -44,7 +45,7 @@ export function settleClaims<Reach extends PeerReach>(
 ): SettledClaims<Reach> {
   const reserved = reservedPrefixes(context);
   const hosts = hostsInside(context);
-  if (hosts.length === 0 && isFreeOfOverlaps(reaches, reserved)) return { accepted: reaches, skipped: [] };
+  if (hosts.length === 0 && claimAll(reaches, reserved) !== undefined) return { accepted: reaches, skipped: [] };
   return new Settlement(reaches, reserved, hosts).settle();
 }
 
@@ -118,10 +119,18 @@ function hostsInside({ leases, network }: Pick<ClaimContext, "leases" | "network
   return hosts;
 }
 
-function isFreeOfOverlaps(reaches: readonly PeerReach[], reserved: readonly Reserved[]): boolean {
+/** What the reaches and this host hold together; undefined when two of them overlap. */
+export function claimedPrefixes(
+  reaches: readonly PeerReach[],
+  context: ClaimContext,
+): DisjointPrefixes<unknown> | undefined {
+  return claimAll(reaches, reservedPrefixes(context));
+}
+
+function claimAll(reaches: readonly PeerReach[], reserved: readonly Reserved[]): DisjointPrefixes<unknown> | undefined {
   const claims = new DisjointPrefixes<unknown>(lengthsOf(reaches, reserved));
   for (const { prefix } of widestFirst(reserved)) claims.claim(prefix, reserved);
-  return reaches.every((reach) => claims.claim(reach.subnet, reach) === undefined);
+  return reaches.every((reach) => claims.claim(reach.subnet, reach) === undefined) ? claims : undefined;
 }
 
 /** The order in which leases are heard. */
@@ -257,49 +266,4 @@ function lengthsOf(reaches: readonly PeerReach[], reserved: readonly Reserved[])
   const lengths = new Set<number>(reserved.map(({ prefix }) => prefixLength(prefix)));
   for (const { lengthBits } of reaches) lengths.add(lengthBits);
   return lengths;
-}
-
-/** Set of disjoint prefixes. Finds an overlap by look-ups alone, one per prefix length in use (nearly always one). */
-class DisjointPrefixes<Holder> {
-  readonly #lengths: ReadonlySet<number>;
-  /** For each length in use, the shorter ones. */
-  readonly #shorterLengths = new Map<number, readonly number[]>();
-  readonly #holders = new Map<Prefix, Holder>();
-  /** Shorter prefixes that contain a claimed one. */
-  readonly #around = new Map<Prefix, Holder>();
-
-  /** `lengths`: of all prefixes that will be claimed. */
-  constructor(lengths: ReadonlySet<number>) {
-    this.#lengths = lengths;
-  }
-
-  /** Whose prefix overlaps this one, which may have any length. */
-  holderOf(prefix: Prefix): Holder | undefined {
-    const holder = this.#holders.get(prefix) ?? this.#around.get(prefix);
-    if (holder !== undefined) return holder;
-    for (const shorter of this.#shorterThan(prefix)) {
-      const outer = this.#holders.get(shorter);
-      if (outer !== undefined) return outer;
-    }
-    return undefined;
-  }
-
-  /** Claims the prefix, or returns whose claim it overlaps. */
-  claim(prefix: Prefix, holder: Holder): Holder | undefined {
-    const other = this.holderOf(prefix);
-    if (other !== undefined) return other;
-    this.#holders.set(prefix, holder);
-    for (const shorter of this.#shorterThan(prefix)) if (!this.#around.has(shorter)) this.#around.set(shorter, holder);
-    return undefined;
-  }
-
-  #shorterThan(prefix: Prefix): readonly Prefix[] {
-    const length = prefixLength(prefix);
-    let shorter = this.#shorterLengths.get(length);
-    if (shorter === undefined) {
-      shorter = [...this.#lengths].filter((other) => other < length);
-      this.#shorterLengths.set(length, shorter);
-    }
-    return shorter.map((bits) => networkOf(makePrefix(prefixAddress(prefix), bits)));
-  }
 }

@@ -29,8 +29,6 @@ export function summarizeWays(
   fresh: ReadonlySet<Prefix>,
   faults: ReadonlyMap<Prefix, PeerFaults>,
 ): WayReport {
-  const checked = new Set<string>();
-  for (const { peer, subnet, isInPlace } of ways.values()) if (isInPlace && !fresh.has(subnet)) checked.add(peer);
   const [unreachable, partly, hosts] = [new Set<string>(), new Set<string>(), new Set<string>()];
   const causes = new Map<string, { fault: WayFault; subnets: Prefix[] }>();
   for (const [subnet, { faults: ofPeer, isWhole }] of faults) {
@@ -47,13 +45,24 @@ export function summarizeWays(
     }
   }
   const worstFirst = [...causes.values()].sort((a, b) => b.subnets.length - a.subnets.length);
+  let checked: number | undefined;
   return {
-    checked: checked.size,
+    // All of thousands of peers are counted only for somebody who asks.
+    get checked() {
+      checked ??= checkedPeers(ways, fresh);
+      return checked;
+    },
     unreachable: unreachable.size,
     partly: [...partly].filter((peer) => !unreachable.has(peer)).length,
     unreachableHosts: hosts.size,
     findings: worstFirst.slice(0, MAX_FINDINGS).map(({ fault, subnets }) => findingOf(fault, subnets, faults)),
   };
+}
+
+function checkedPeers(ways: ReadonlyMap<Prefix, PlannedWay>, fresh: ReadonlySet<Prefix>): number {
+  const checked = new Set<string>();
+  for (const { peer, subnet, isInPlace } of ways.values()) if (isInPlace && !fresh.has(subnet)) checked.add(peer);
+  return checked.size;
 }
 
 function findingOf(fault: WayFault, subnets: readonly Prefix[], faults: ReadonlyMap<Prefix, PeerFaults>): CheckFinding {

@@ -5,6 +5,7 @@ import { setImmediate as nextTurn, setTimeout as sleep } from "node:timers/promi
 import { describeError } from "../errors.ts";
 import type { Address, Prefix } from "../ip/address.ts";
 import { isInside, networkOf } from "../ip/prefix.ts";
+import { listChanges } from "../list-changes.ts";
 import { FLANNEL_PROTOCOL, type RouteMessage } from "../netlink/rtnetlink/messages.ts";
 import type { MonitorMessage } from "../netlink/rtnetlink/monitor.ts";
 import { Rtnetlink } from "../netlink/rtnetlink/rtnetlink.ts";
@@ -52,7 +53,9 @@ const RECHECK_MS = 2_000;
 export class WayWatch implements AsyncDisposable {
   readonly #options: WayWatchOptions;
   readonly #netlink: Rtnetlink;
-  #ways: ReadonlyMap<Prefix, PlannedWay> = new Map();
+  #planned: readonly PlannedWay[] = [];
+  /** Those of `#planned`. */
+  readonly #ways = new Map<Prefix, PlannedWay>();
   /** Not looked at since they were planned. */
   readonly #fresh = new Set<Prefix>();
   readonly #faults = new Map<Prefix, PeerFaults>();
@@ -103,12 +106,25 @@ export class WayWatch implements AsyncDisposable {
    * ways lead elsewhere is not taken for ready first.
    */
   async setWays(ways: readonly PlannedWay[]): Promise<void> {
-    const before = this.#ways;
-    this.#report = undefined;
-    this.#ways = new Map(ways.map((way) => [way.subnet, way]));
-    for (const subnet of this.#faults.keys()) if (!this.#ways.has(subnet)) this.#faults.delete(subnet);
-    for (const subnet of this.#fresh) if (!this.#ways.has(subnet)) this.#fresh.delete(subnet);
-    for (const way of ways) if (!isSameWay(before.get(way.subnet), way)) this.#fresh.add(way.subnet);
+    const changes = listChanges(this.#planned, ways);
+    const gone = new Map<Prefix, PlannedWay>();
+    for (const { start, endBefore } of changes) {
+      for (const way of this.#planned.slice(start, endBefore)) gone.set(way.subnet, way);
+    }
+    for (const [subnet, way] of gone) if (this.#ways.get(subnet) === way) this.#ways.delete(subnet);
+    for (const { startAfter, endAfter } of changes) {
+      for (const way of ways.slice(startAfter, endAfter)) {
+        this.#ways.set(way.subnet, way);
+        if (!isSameWay(gone.get(way.subnet), way)) this.#fresh.add(way.subnet);
+      }
+    }
+    for (const subnet of gone.keys()) {
+      if (this.#ways.has(subnet)) continue;
+      this.#faults.delete(subnet);
+      this.#fresh.delete(subnet);
+    }
+    this.#planned = ways;
+    if (changes.length > 0) this.#report = undefined;
     if (this.#fresh.size === 0) return;
     if (!this.#isLongLook) await this.#inLane(() => this.#lookAtSome([...this.#fresh].slice(0, PEERS_AT_ONCE)));
     if (this.#fresh.size > 0) this.#soon();

@@ -168,9 +168,9 @@ function peersFailed({ plannedPeers, programmedPeers }: StateFacts): string {
 /** What stands in the way of all packets of this host explains the rest. */
 function lookUpReasons({ ways, forwardingOff }: StateFacts): StateReason[] {
   if (ways === undefined || forwardingOff.length > 0) return [];
+  if (ways.unreachable === 0 && ways.partly === 0) return [];
   const { checked, unreachable, partly, unreachableHosts, findings } = ways;
   const evidence = findings.map((finding) => finding.evidence).join("; ");
-  if (unreachable === 0 && partly === 0) return [];
   if (unreachable === 0) {
     return [
       reason("peer-unreachable", `${partly} of ${counted(checked, "peer", "peers")} partly unreachable: ${evidence}`),

@@ -25,7 +25,7 @@ import { HostChecks } from "./host-checks.ts";
 import type { NetworkOptions } from "./network-options.ts";
 import { OccupiedAddresses } from "./occupied-addresses.ts";
 import { PeerLookUps } from "./peer-look-ups.ts";
-import { plannedWays } from "./planned-ways.ts";
+import { PlannedWays } from "./planned-ways.ts";
 import { ruleInputs } from "./rule-inputs.ts";
 
 const NO_PLAN: BackendPlan = { state: emptyHostState, plannedPeers: 0, skipped: [] };
@@ -49,6 +49,7 @@ export class Network implements AsyncDisposable {
   #isComplete = false;
   #plan: BackendPlan = NO_PLAN;
   readonly #claimLog: ClaimLog;
+  readonly #ways = new PlannedWays();
   #scopes = new FailureScopes(emptyHostState);
   #isDirty = false;
   #planning: Promise<void> | undefined;
@@ -307,7 +308,8 @@ export class Network implements AsyncDisposable {
 
   #followWays(): Promise<void> {
     this.#hadGaps = this.reconciler.failures().length > 0;
-    return this.checks.setWays(plannedWays(this.#plan, this.#peers, (route) => this.#isProgrammed(route)));
+    const isProgrammed = (route: HostRoute) => this.#isProgrammed(route);
+    return this.checks.setWays(this.#ways.of(this.#plan, this.#peers, isProgrammed, this.reconciler.isAsWanted));
   }
 
   /** Beside the pass: before anybody is told of the subnet the rules have to be there, but the peers do not need them. */

@@ -16,7 +16,9 @@ import {
   type SkippedLease,
   selectPeers,
 } from "../peer-reach.ts";
+import { PlainRoutes } from "../plain-routes.ts";
 import { countLeases, settleClaims } from "../settle-claims.ts";
+import { SettledPeers } from "../settled-peers.ts";
 
 export const hostGwModule: BackendModule = {
   type: "host-gw",
@@ -38,6 +40,12 @@ class HostGwBackend implements Backend {
   readonly #readings: Readonly<Record<Family, WeakMap<Lease, { readonly reading: Reading }>>> = {
     4: new WeakMap(),
     6: new WeakMap(),
+  };
+
+  readonly #routes = new PlainRoutes();
+  readonly #settled: Readonly<Record<Family, SettledPeers<PeerReach>>> = {
+    4: new SettledPeers(),
+    6: new SettledPeers(),
   };
 
   constructor(config: NetworkConfig) {
@@ -73,14 +81,7 @@ class HostGwBackend implements Backend {
     const ours = selectPeers(this.type, [this.type, "vxlan"], this.#config, peers, skipped);
     const reached = ([4, 6] as const).map((family) => this.#reaches(family, own, { all: peers, ours }, facts, skipped));
     for (const reaches of reached) {
-      for (const { subnet, publicIp } of reaches) {
-        routes.push({
-          destination: subnet,
-          device: facts.externalInterface.name,
-          gateway: publicIp,
-          onLink: false,
-        });
-      }
+      for (const reach of reaches) routes.push(this.#routes.of(reach, facts.externalInterface.name));
     }
     return { state: { route: routes }, plannedPeers: countLeases(ours, reached), skipped };
   }
@@ -95,22 +96,43 @@ class HostGwBackend implements Backend {
     const pool = family === 4 ? this.#config.ipv4 : this.#config.ipv6;
     const ownSubnet = family === 4 ? own.subnet : own.ipv6Subnet;
     if (pool === undefined || ownSubnet === undefined) return [];
-    const external = facts.externalInterface;
+    const { externalInterface: external, occupied, directPeers } = facts;
+    const inputs = {
+      ours,
+      context: { network: pool.network, ownSubnet, external, occupied, leases: all },
+      others: [directPeers],
+    };
+    const read = (lease: Lease) => this.#judge(lease, this.#read(family, pool, lease), facts);
+    const known = this.#settled[family].judge(inputs, (lease) => {
+      const reading = read(lease);
+      return reading === undefined || "reason" in reading ? undefined : reading;
+    });
+    if (known !== undefined) return known;
     const reaches: PeerReach[] = [];
     for (const lease of ours) {
-      const reading = this.#read(family, pool, lease);
-      if (reading === undefined) continue;
-      if (typeof reading === "string") skipped.push({ key: lease.key, reason: reading });
-      else if (isOwnAddress(reading.publicIp, external)) {
-        skipped.push({ key: lease.key, reason: `announces this host's own address ${reading.publicIp}` });
-      } else if (this.needsLookUp(lease) && !facts.directPeers.has(reading.publicIp)) {
-        skipped.push({ key: lease.key, reason: otherBackendOffLink(lease, this.type) });
-      } else reaches.push(reading);
+      const reading = read(lease);
+      if (reading !== undefined && "reason" in reading) skipped.push(reading);
+      else if (reading !== undefined) reaches.push(reading);
     }
-    const { occupied } = facts;
-    const settled = settleClaims(reaches, { network: pool.network, ownSubnet, external, occupied, leases: all });
+    const settled = settleClaims(reaches, inputs.context);
     skipped.push(...settled.skipped);
+    this.#settled[family].remember(inputs, settled.accepted, ({ subnet }) => subnet);
     return settled.accepted;
+  }
+
+  #judge(
+    lease: Lease,
+    reading: Reading,
+    { externalInterface, directPeers }: HostFacts,
+  ): PeerReach | SkippedLease | undefined {
+    if (reading === undefined) return undefined;
+    const { key } = lease;
+    if (typeof reading === "string") return { key, reason: reading };
+    const { publicIp } = reading;
+    if (isOwnAddress(publicIp, externalInterface))
+      return { key, reason: `announces this host's own address ${publicIp}` };
+    if (!this.needsLookUp(lease) || directPeers.has(publicIp)) return reading;
+    return { key, reason: otherBackendOffLink(lease, this.type) };
   }
 
   #read(family: Family, pool: AddressPool, lease: Lease): Reading {

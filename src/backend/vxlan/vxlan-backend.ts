@@ -22,9 +22,11 @@ import {
   type SkippedLease,
   selectPeers,
 } from "../peer-reach.ts";
+import { PlainRoutes } from "../plain-routes.ts";
 import { noRouterAdvertisements } from "../router-advertisements.ts";
 import { countLeases, settleClaims } from "../settle-claims.ts";
 import { settleHolders } from "../settle-holders.ts";
+import { SettledPeers } from "../settled-peers.ts";
 import { readVtepMac, vtepData } from "./vtep-data.ts";
 import { type VtepIdentity, vtepIdentity } from "./vtep-identity.ts";
 import { DEFAULT_PORT, OVERHEAD_BYTES, readVxlanOptions, type VxlanOptions, vxlanKeys } from "./vxlan-options.ts";
@@ -49,6 +51,12 @@ interface TunnelReach extends PeerReach {
 /** What one lease says about one family; cached, since leases are immutable. A reach without tunnel is host-gw's. */
 type Reading = TunnelReach | PeerReach | SkippedLease | undefined;
 
+interface PeerLeases {
+  /** Also those of other backends. */
+  readonly all: readonly Lease[];
+  readonly ours: readonly Lease[];
+}
+
 interface VxlanFamily {
   readonly family: Family;
   readonly pool: AddressPool;
@@ -56,6 +64,8 @@ interface VxlanFamily {
   readonly readings: WeakMap<Lease, { readonly reading: Reading }>;
   /** Those with an MTU of their own. */
   readonly routes: WeakMap<TunnelReach, HostRoute>;
+  readonly plainRoutes: PlainRoutes;
+  readonly settled: SettledPeers<TunnelReach>;
 }
 
 /** A family's own end of the tunnel. */
@@ -179,7 +189,10 @@ class VxlanBackend implements Backend<VtepIdentity> {
 }
 
 function newFamily(family: Family, pool: AddressPool, device: string): VxlanFamily {
-  return { family, pool, device, readings: new WeakMap(), routes: new WeakMap() };
+  return {
+    ...{ family, pool, device, readings: new WeakMap(), routes: new WeakMap() },
+    ...{ plainRoutes: new PlainRoutes(), settled: new SettledPeers<TunnelReach>() },
+  };
 }
 
 /** The tunnel ends at the interface's own address: the kernel drops packets from a public IP this host does not have. */
@@ -193,35 +206,16 @@ function ownVtep(family: Family, own: LeasedSubnets, facts: VxlanFacts): OwnVtep
 function planPeers(
   family: VxlanFamily & { readonly routeMtuBytes: number | undefined },
   vtep: OwnVtep,
-  { all, ours }: { readonly all: readonly Lease[]; readonly ours: readonly Lease[] },
+  leases: PeerLeases,
   facts: VxlanFacts,
   directRouting: boolean,
   draft: Draft,
 ): readonly PeerReach[] {
   const external = facts.externalInterface;
-  const reaches: (TunnelReach | PeerReach)[] = [];
-  for (const lease of ours) {
-    const reading = checkAgainstOwn(readCached(family, lease), vtep, external);
-    if (reading === undefined) continue;
-    if ("reason" in reading) draft.skipped.push(reading);
-    else if (!isTunnel(reading) && !facts.directPeers.has(reading.publicIp)) {
-      draft.skipped.push({ key: lease.key, reason: otherBackendOffLink(lease, "vxlan") });
-    } else reaches.push(reading);
-  }
-  const { network } = family.pool;
-  const { occupied } = facts;
-  const settled = settleClaims(reaches, { network, ownSubnet: vtep.subnet, external, occupied, leases: all });
-  draft.skipped.push(...settled.skipped);
-  const tunnels = settleHolders(settled.accepted.filter(isTunnel), ({ mac }) => mac, "VtepMAC", draft.skipped);
-  const accepted = [...settled.accepted.filter((reach) => !isTunnel(reach)), ...tunnels];
+  const accepted = settlePeers(family, vtep, leases, facts, draft.skipped);
   for (const reach of accepted) {
     if (!isTunnel(reach) || (directRouting && facts.directPeers.has(reach.publicIp))) {
-      draft.route.push({
-        destination: reach.subnet,
-        device: external.name,
-        gateway: reach.publicIp,
-        onLink: false,
-      });
+      draft.route.push(family.plainRoutes.of(reach, external.name));
     } else {
       draft.neighbour.push(reach.neighbour);
       draft.fdb.push(reach.fdb);
@@ -229,6 +223,40 @@ function planPeers(
     }
   }
   return accepted;
+}
+
+/** The peers that are served, in the order of their leases but for those of host-gw, which come first. */
+function settlePeers(
+  family: VxlanFamily,
+  vtep: OwnVtep,
+  { all, ours }: PeerLeases,
+  facts: VxlanFacts,
+  skipped: SkippedLease[],
+): readonly (TunnelReach | PeerReach)[] {
+  const { externalInterface: external, occupied } = facts;
+  const context = { network: family.pool.network, ownSubnet: vtep.subnet, external, occupied, leases: all };
+  const read = (lease: Lease): Reading => checkAgainstOwn(readCached(family, lease), vtep, external);
+  const known = family.settled.judge({ ours, context, others: [vtep.mac, vtep.local] }, (lease) => {
+    const reading = read(lease);
+    return reading !== undefined && isTunnel(reading) ? reading : undefined;
+  });
+  if (known !== undefined) return known;
+  const reaches: (TunnelReach | PeerReach)[] = [];
+  for (const lease of ours) {
+    const reading = read(lease);
+    if (reading === undefined) continue;
+    if ("reason" in reading) skipped.push(reading);
+    else if (!isTunnel(reading) && !facts.directPeers.has(reading.publicIp)) {
+      skipped.push({ key: lease.key, reason: otherBackendOffLink(lease, "vxlan") });
+    } else reaches.push(reading);
+  }
+  const settled = settleClaims(reaches, context);
+  skipped.push(...settled.skipped);
+  const tunnels = settleHolders(settled.accepted.filter(isTunnel), ({ mac }) => mac, "VtepMAC", skipped);
+  const plain = settled.accepted.filter((reach) => !isTunnel(reach));
+  if (plain.length > 0) return [...plain, ...tunnels];
+  family.settled.remember({ ours, context, others: [vtep.mac, vtep.local] }, tunnels, ({ mac }) => mac);
+  return tunnels;
 }
 
 /** One object for each lease and MTU: what did not change is the same object in the next plan. */
@@ -271,7 +299,7 @@ function readLease({ family, pool, device }: VxlanFamily, lease: Lease): Reading
   };
 }
 
-function isTunnel(reach: TunnelReach | PeerReach): reach is TunnelReach {
+function isTunnel(reach: TunnelReach | PeerReach | SkippedLease): reach is TunnelReach {
   return "mac" in reach;
 }
 

@@ -1,5 +1,7 @@
 // Every object that is wanted or found, one slot per object, wanted beside found. Both sides are replaced piecewise:
 // what is wanted by comparing identities with the last time, what is found by notification or by a fresh look.
+
+import { listChanges } from "../../list-changes.ts";
 import { desiredOf, emptyHostState, type HostState } from "../kinds/host-state.ts";
 import type { Kind, Slot, Slots } from "../kinds/kind.ts";
 import { hostKinds } from "../kinds/kinds.ts";
@@ -50,15 +52,17 @@ export class HostTable implements Slots {
     const after = desiredOf(state, kind);
     // Two wanted objects of one key (cloned machines with one MAC) share a slot, so that only a full walk finds the survivor.
     const mustWalkAll = this.#kindsWithTwins.delete(kind);
-    const [start, endBefore, endAfter] = mustWalkAll ? [0, before.length, after.length] : changedRange(before, after);
-    for (let i = start; i < endBefore; i++) {
-      const object = before[i];
-      const slot = object === undefined ? undefined : table.get(kind.key(object));
-      if (slot === undefined || slot.desired !== object) continue;
-      slot.desired = undefined;
-      touched.push(slot);
+    const all = { start: 0, endBefore: before.length, startAfter: 0, endAfter: after.length };
+    const changes = mustWalkAll ? [all] : listChanges(before, after);
+    for (const { start, endBefore } of changes) {
+      for (const object of before.slice(start, endBefore)) {
+        const slot = table.get(kind.key(object));
+        if (slot === undefined || slot.desired !== object) continue;
+        slot.desired = undefined;
+        touched.push(slot);
+      }
     }
-    this.#assign(kind, after.slice(start, endAfter), touched);
+    for (const { startAfter, endAfter } of changes) this.#assign(kind, after.slice(startAfter, endAfter), touched);
     // The last of its key counts, also when it stands in the part that did not change.
     if (this.#kindsWithTwins.has(kind) && !mustWalkAll) this.#assign(kind, after, touched);
     return touched;
@@ -116,17 +120,4 @@ function ensureSlot<D, O>(table: Map<string, Slot<D, O>>, kind: Kind<string, D, 
   const slot: Slot<D, O> = { kind, key, desired: undefined, observed: undefined };
   table.set(key, slot);
   return slot;
-}
-
-/** The part in which two lists differ by identity: same start, ends in either list. */
-function changedRange<T>(
-  before: readonly T[],
-  after: readonly T[],
-): [start: number, endBefore: number, endAfter: number] {
-  const shorter = Math.min(before.length, after.length);
-  let start = 0;
-  while (start < shorter && before[start] === after[start]) start++;
-  let tail = 0;
-  while (tail < shorter - start && before[before.length - 1 - tail] === after[after.length - 1 - tail]) tail++;
-  return [start, before.length - tail, after.length - tail];
 }

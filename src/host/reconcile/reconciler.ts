@@ -148,6 +148,11 @@ export class Reconciler implements AsyncDisposable {
     return slotFailures(this.#pass);
   }
 
+  /** As far as is known, nothing that is wanted is missing or different. */
+  get isAsWanted(): boolean {
+    return this.#pass.dirty.size === 0;
+  }
+
   /** Whether the wanted object is in place together with all that it requires. */
   isProgrammed(kind: Kind, key: string): boolean {
     return this.#pass.isProgrammed(kind, key);
