@@ -113,6 +113,11 @@ export const errorCodes = {
     remedy: "Install what the message names.",
     retry: "remedy",
   },
+  COMMAND_FAILED: {
+    meaning: "A command of the extension backend failed or did not end in time; the message has its output.",
+    remedy: "Run the command by hand; correct it in the network configuration.",
+    retry: "agent",
+  },
   FIREWALL_REJECTED: {
     meaning: "nft or iptables refused traffic rules or timed out; the message has its output.",
     remedy: "`flannelctl rules` shows what is missing.",

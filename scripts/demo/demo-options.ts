@@ -19,8 +19,12 @@ export class DemoUsageError extends Error {
 
 const minHosts = 2;
 const maxHosts = 16;
-/** Without wireguard: the demo's hosts share file systems, where each program of user space would find the others' sockets. */
-const backends = registry.modules.map(({ type }) => type).filter((type) => type !== "wireguard");
+/**
+ * Without wireguard, since the demo's hosts share file systems, where each program of user space would find the others' sockets, and
+ * without extension, whose commands nobody gave.
+ */
+const notShown = new Set(["wireguard", "extension"]);
+const backends = registry.modules.map(({ type }) => type).filter((type) => !notShown.has(type));
 
 export const demoUsage = `Usage: npm start -- [options]
 

@@ -370,10 +370,7 @@ describe("alloc", () => {
 
 describe("createBackend", () => {
   it.each([
-    [
-      '"Type":"ipip"',
-      'Backend.Type "ipip" is not a backend of this version: the backends are vxlan, host-gw, udp, wireguard, alloc',
-    ],
+    ['"Type":"gre"', 'Backend.Type "gre" is not a backend of this version: the backends are vxlan, host-gw, udp, '],
     ['"Type":"vxlna"', "(did you mean vxlan?)"],
     ['"Type":"vxlan","VNI":-1', "Backend.VNI -1 must be from 0 to 16777215"],
     ['"Type":"vxlan","VNI":16777216', "Backend.VNI 16777216 must be from 0 to 16777215"],

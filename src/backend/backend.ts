@@ -6,7 +6,7 @@ import type { HostState } from "../host/kinds/host-state.ts";
 import type { HostKind, Observed } from "../host/kinds/kinds.ts";
 import type { HostLink } from "../host/kinds/link-form.ts";
 import type { Address, Family } from "../ip/address.ts";
-import type { Lease, LeaseAttributes, LeasedSubnets } from "../lease/lease.ts";
+import type { BackendData, Lease, LeaseAttributes, LeasedSubnets } from "../lease/lease.ts";
 import type { DescriptorKeeper } from "../sys/service-descriptors.ts";
 import type { Logger } from "../telemetry/logger.ts";
 import type { MetricsRecorder } from "../telemetry/metrics/metrics.ts";
@@ -31,10 +31,17 @@ export interface BackendModule<Identity = unknown, RuntimePlan = unknown> {
   readonly identity?: BackendIdentity<Identity>;
   /** Throws `CONFIG_INVALID` naming key, value and rule. */
   create(config: NetworkConfig): Backend<Identity, RuntimePlan>;
+  /**
+   * What has to run on this host before it can announce itself; its result is `HostFacts.startUpData`. Rejects with a
+   * retryable error when it did not work out, and is called again.
+   */
+  startUp?(config: NetworkConfig, services: StartUpServices): Promise<BackendData | undefined>;
   /** Begins what takes time at a start, before anybody knows whether it is needed. Never throws. */
   warmUp?(): void;
   /** For backends with something running. Rejects only where the program itself is broken. */
   start?(services: RuntimeServices): Promise<BackendRuntime<RuntimePlan>>;
+  /** Takes away what the runtime of an agent that no longer runs had made. Told in the result, and not thrown, is what fails. */
+  cleanUp?(config: NetworkConfig, services: CleanUpServices): Promise<CleanUpResult>;
   /** How the runtime works, in a few words for `flannelctl status`. */
   describeFeatures?(features: RuntimeFeatures): string;
 }
@@ -92,6 +99,8 @@ export interface HostFacts<Identity = unknown> {
   readonly externalInterface: ExternalInterface;
   /** As the module's `identity` restored it; undefined for a module without. */
   readonly identity: Identity;
+  /** What the module's `startUp` resolved with. */
+  readonly startUpData?: BackendData;
   /**
    * Public IPs of peers that the kernel reaches without a gateway, from route look-ups: of the leases for which the
    * backend's `needsLookUp` says so.
@@ -157,24 +166,72 @@ export interface BackendPlan<RuntimePlan = unknown> {
   readonly skipped: readonly SkippedLease[];
 }
 
+export interface StartUpServices {
+  readonly signal: AbortSignal;
+}
+
+export interface CleanUpServices {
+  readonly memory: RuntimeMemory;
+  /** Only say what would be taken away. */
+  readonly isDryRun: boolean;
+  readonly signal: AbortSignal;
+}
+
+export interface CleanUpResult {
+  readonly removed: readonly string[];
+  readonly failures: readonly { readonly object: string; readonly error: string }[];
+}
+
 /** What a runtime may use; all of it stays the caller's. */
 export interface RuntimeServices {
   readonly logger: Logger;
+  /** A file of the backend's own in the state directory, as JSON, readable for root alone. */
+  readonly memory: RuntimeMemory;
+  /** Whether the process stops since somebody wants it to. */
+  readonly isStopped: () => boolean;
   /** Keeps descriptors for the next process. */
   readonly descriptorKeeper: DescriptorKeeper;
   /** To be called when `problem` may have changed. */
   readonly onChange: () => void;
 }
 
+export interface RuntimeMemory {
+  /** What an earlier run saved, unchecked; undefined when there is nothing to be read. */
+  load(): unknown;
+  /** Throws `FILE_FAILED`. */
+  save(value: unknown): Promise<void>;
+  /** Throws Node's error. */
+  forget(): void;
+}
+
+export interface PlanLines {
+  readonly desired: readonly string[];
+  readonly difference: readonly string[];
+}
+
+/** What a runtime could not do for this host or for a peer, and tries again. */
+export interface RuntimeFailure {
+  readonly object: string;
+  readonly error: string;
+  readonly attempts: number;
+  readonly scope: "own" | "peer" | "leftover";
+}
+
 /** What runs for a backend: told what to do as a whole, it keeps doing it. Disposing stops it and takes nothing away. */
 export interface BackendRuntime<RuntimePlan = unknown> extends AsyncDisposable {
   /**
    * Not called again before it has settled. Does not reject: what fails is tried again by the runtime itself and told
-   * by `problem`.
+   * by `problem` and `failures`. `isComplete`: who is not in the plan is gone; before a store told the whole truth he may not be.
    */
-  apply(plan: RuntimePlan): Promise<void>;
+  apply(plan: RuntimePlan, scope: { readonly isComplete: boolean }): Promise<void>;
   /** Why packets, or some of them, do not flow now; undefined when they do. Makes the agent not ready. */
   problem(): string | undefined;
+  /** What does not work for single peers. */
+  failures?(): readonly RuntimeFailure[];
+  /** Number of planned peers that are not reached, whether or not that failed. */
+  unreachedPeers?(): number;
+  /** For `flannelctl plan`: what is desired of it, and what is pending, with + and -. */
+  planLines?(): PlanLines;
   status(): RuntimeStatus;
   /**
    * Prepares for upstream's flanneld to follow this process: devices that would be in its way end with the process from

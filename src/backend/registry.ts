@@ -8,6 +8,7 @@ import { FlannelError } from "../errors.ts";
 import { didYouMean } from "../json/nearest.ts";
 import { allocModule } from "./alloc/alloc-backend.ts";
 import type { Backend, BackendModule, DevicePattern } from "./backend.ts";
+import { extensionModule } from "./extension/extension-backend.ts";
 import { hostGwModule } from "./host-gw/host-gw-backend.ts";
 import { udpModule } from "./udp/udp-backend.ts";
 import { vxlanModule } from "./vxlan/vxlan-backend.ts";
@@ -72,7 +73,14 @@ export class BackendRegistry {
   }
 }
 
-export const backends = new BackendRegistry([vxlanModule, hostGwModule, udpModule, wireguardModule, allocModule]);
+export const backends = new BackendRegistry([
+  vxlanModule,
+  hostGwModule,
+  udpModule,
+  wireguardModule,
+  extensionModule,
+  allocModule,
+]);
 
 /** See BackendRegistry. */
 export function parseConfig(text: string): ParsedNetworkConfig {

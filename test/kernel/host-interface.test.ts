@@ -4,6 +4,7 @@ import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
 import { boxNamespace as box } from "../../lab/namespace.ts";
 import { until } from "../../lab/wait.ts";
 import { openNetwork } from "../../src/agent/lifecycle/open-network.ts";
+import { WarmState } from "../../src/agent/state/warm-state.ts";
 import { backends, parseConfig } from "../../src/backend/registry.ts";
 import { resolveAgentOptions } from "../../src/cli/flags/flanneld-flags.ts";
 import { type Address, parseAddress, parsePrefix } from "../../src/ip/address.ts";
@@ -385,6 +386,12 @@ function dualStack(): Parameters<typeof openNetwork>[0] {
     logger: silentLogger,
     metrics: new Metrics().network("opening"),
     signal: new AbortController().signal,
+    isStopped: () => false,
+    onWaiting: () => undefined,
+    warmState: new WarmState({
+      ...{ directory: "/run/flannel-opening", subnetFile: "/run/flannel/subnet.env", networkId: "opening", backends },
+      leaseCodec: { serialise: () => ({}), tryParse: () => undefined },
+    }),
     occupied: { earlierSubnets: () => [], reached: () => [] },
     onPass: () => undefined,
     onExternalInterface: () => undefined,

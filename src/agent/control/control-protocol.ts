@@ -101,7 +101,7 @@ const networkStatusSchema = z.object({
       }),
     )
     .describe(
-      "kernel objects and traffic rules that could not be programmed, with the error of the kernel or the tool",
+      "kernel objects and traffic rules that could not be programmed, and commands that failed, with the error of the kernel or the tool",
     ),
   repairs: z.object({
     total: z.int(),
@@ -117,7 +117,9 @@ const networkStatusSchema = z.object({
     })
     .optional()
     .describe("traffic rules; absent before the network is open"),
-  dataPlane: dataPlaneSchema.optional().describe("only with backends that tell what they carried: udp, wireguard"),
+  dataPlane: dataPlaneSchema
+    .optional()
+    .describe("only with backends that have something running or tell what they carried: udp, wireguard, extension"),
 });
 
 export const statusSchema = z.object({
@@ -149,7 +151,9 @@ export const planSchema = z.object({
   networks: z.array(
     z.object({
       name: networkName,
-      desired: z.array(z.string()).describe("host state, as lines of ip, bridge and sysctl"),
+      desired: z
+        .array(z.string())
+        .describe("host state, as lines of ip, bridge and sysctl, and commands of the extension backend"),
       difference: z
         .array(z.string())
         .describe("pending changes: + is added, - is removed; empty when desired and observed agree"),

@@ -18,7 +18,7 @@ export function recordAgent(metrics: MetricsRecorder, agent: Agent): void {
     {},
     network === undefined ? undefined : network.hostFailures.length + network.firewall.status().failures.length,
   );
-  network?.recordDataPlane(metrics);
+  network?.runtime.recordMetrics(metrics);
 }
 
 function seconds(ms: number | undefined): number | undefined {

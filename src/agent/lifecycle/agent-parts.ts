@@ -1,6 +1,7 @@
 // What an agent is started with, and how it ends.
 import type { BackendRegistry } from "../../backend/registry.ts";
 import type { AgentOptions } from "../../config/agent-options.ts";
+import { hasCode } from "../../errors.ts";
 import type { Rtnetlink } from "../../netlink/rtnetlink/rtnetlink.ts";
 import type { NetworkIdentity } from "../../store/network-identity.ts";
 import type { SubnetStore } from "../../store/subnet-store.ts";
@@ -11,6 +12,11 @@ import type { RememberedState, WarmState } from "../state/warm-state.ts";
 
 /** How the agent ended: asked to, by a failure, or to begin anew with another configuration. */
 export type AgentEnd = { readonly type: "failed"; readonly error: unknown } | { readonly type: "restart" };
+
+/** A command of the configuration that does not work is read anew: somebody may have corrected it. */
+export function endOf(error: unknown): AgentEnd {
+  return hasCode(error, "COMMAND_FAILED") ? { type: "restart" } : { type: "failed", error };
+}
 
 export interface AgentParts {
   readonly options: AgentOptions;

@@ -13,7 +13,7 @@ import type { FollowedInterface } from "../../underlay/follow-interface.ts";
 import { readSubnetFile } from "../state/subnet-file.ts";
 import type { RememberedState } from "../state/warm-state.ts";
 import { AgentFiles } from "./agent-files.ts";
-import type { AgentEnd, AgentParts } from "./agent-parts.ts";
+import { type AgentEnd, type AgentParts, endOf } from "./agent-parts.ts";
 import type { StateReason } from "./agent-state.ts";
 import { type ActiveConfig, type ConfigChange, faultOfConfig, judgeConfigChange, readConfig } from "./config-change.ts";
 import { ConfigNews } from "./config-news.ts";
@@ -170,7 +170,7 @@ export class Agent implements AsyncDisposable {
     try {
       await runStoreSession(store, events, logger, this.#signal, waitsForAccess(options) || !!remembered);
     } catch (error) {
-      if (!this.#signal.aborted && !isCancelled(error)) this.#end({ type: "failed", error });
+      if (!this.#signal.aborted && !isCancelled(error)) this.#end(endOf(error));
     }
   }
 
@@ -238,6 +238,8 @@ export class Agent implements AsyncDisposable {
       agentOptions: this.#demands.applyTo(agentOptions),
       announced: this.#demands.announced,
       signal: this.#signal,
+      isStopped: () => this.#parts.signal.aborted,
+      onWaiting: (reason) => this.#storeWay.onWaiting(reason),
       occupied: { earlierSubnets: (own) => this.#earlier.besides(own), reached: () => this.#storeWay.reached() },
       onPass: () => this.settle(),
       onExternalInterface: (followed, previous) => this.#onExternalInterface(followed, previous),
@@ -339,8 +341,7 @@ export class Agent implements AsyncDisposable {
     this.#storeWay.onPass(this.#network);
     if (this.#own !== undefined && this.#config !== undefined && this.#network !== undefined) {
       this.#files.update({
-        ...{ config: this.#config, own: this.#own, network: this.#network },
-        earlierSubnets: this.earlierSubnets,
+        ...{ config: this.#config, own: this.#own, network: this.#network, earlierSubnets: this.earlierSubnets },
         storeAddresses: this.#storeWay.addresses,
       });
     }

@@ -17,7 +17,7 @@ function network(...failures: FlannelError[]) {
   };
   const handed = {
     backend: { runsDataPlane: false },
-    releaseDevices: () => Promise.resolve(undefined),
+    runtime: { handOver: () => Promise.resolve(undefined) },
     reconciler,
     isOwnProgrammed: true,
   } as unknown as Handed;

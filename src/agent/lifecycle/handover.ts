@@ -9,13 +9,15 @@ export interface HandedOver {
   readonly releasedDevices: readonly string[];
 }
 
-type Handed = Pick<Network, "backend" | "releaseDevices" | "reconciler" | "isOwnProgrammed">;
+type Handed = Pick<Network, "backend" | "reconciler" | "isOwnProgrammed"> & {
+  readonly runtime: Pick<Network["runtime"], "handOver">;
+};
 
 /** Throws while it cannot be done as a whole: a half of it would cost packets once upstream runs. */
 async function handOver(network: Handed): Promise<HandedOver> {
   const { handoverObstacle, runsDataPlane } = network.backend;
   if (handoverObstacle !== undefined) throw new FlannelError("CONFIG_INVALID", `cannot hand over: ${handoverObstacle}`);
-  const releasedDevices = await network.releaseDevices();
+  const releasedDevices = await network.runtime.handOver();
   if (releasedDevices === undefined && runsDataPlane) {
     const message = "cannot hand over: the data plane is not running yet; repeat the command when the agent is ready";
     throw new FlannelError("KERNEL_BUSY", message, { retryable: true });

@@ -1,11 +1,12 @@
 // What a Network is opened with.
-import type { Backend } from "../../backend/backend.ts";
+import type { Backend, HostFacts } from "../../backend/backend.ts";
 import type { Identities } from "../../backend/identities.ts";
 import type { BackendRegistry } from "../../backend/registry.ts";
 import type { RuleOptions } from "../../config/agent-options.ts";
 import type { MasqueradeExclude } from "../../config/network-config.ts";
 import type { Firewall } from "../../firewall/firewall.ts";
 import type { Prefix } from "../../ip/address.ts";
+import type { BackendData } from "../../lease/lease.ts";
 import type { Rtnetlink } from "../../netlink/rtnetlink/rtnetlink.ts";
 import type { DescriptorKeeper } from "../../sys/service-descriptors.ts";
 import type { Logger } from "../../telemetry/logger.ts";
@@ -14,6 +15,7 @@ import type { ExternalInterface } from "../../underlay/external-interface.ts";
 import type { FollowedInterface } from "../../underlay/follow-interface.ts";
 import type { InterfaceOptions } from "../../underlay/interface-facts.ts";
 import type { DeviceClaims } from "../state/device-claims.ts";
+import type { WarmState } from "../state/warm-state.ts";
 import type { OccupiedSources } from "./occupied-addresses.ts";
 
 export interface NetworkOptions {
@@ -23,6 +25,8 @@ export interface NetworkOptions {
   /** One of them. */
   readonly backend: Backend;
   readonly identities: Identities;
+  /** See `HostFacts`. */
+  readonly startUpData: BackendData | undefined;
   readonly externalInterface: ExternalInterface;
   /** Why this host does not serve the IPv6 of the configuration. */
   readonly ipv6Reason: string | undefined;
@@ -36,13 +40,27 @@ export interface NetworkOptions {
   readonly occupied: OccupiedSources;
   /** These stay the caller's. */
   readonly firewall: Firewall;
+  readonly warmState: WarmState;
   readonly descriptorKeeper: DescriptorKeeper;
   readonly rtnetlink: Rtnetlink;
   readonly logger: Logger;
   readonly metrics: MetricsRecorder;
   readonly signal: AbortSignal;
+  /** Whether the process stops since somebody wants it to. */
+  readonly isStopped: () => boolean;
   /** After each pass over the kernel. */
   readonly onPass: () => void;
   /** The external interface is another now. */
   readonly onExternalInterface: (followed: FollowedInterface, previous: ExternalInterface) => void;
+}
+
+/** Before anything was looked up. */
+export function firstFacts({ externalInterface, identities, backend, startUpData }: NetworkOptions): HostFacts {
+  return {
+    externalInterface,
+    identity: identities[backend.type],
+    ...(startUpData !== undefined && { startUpData }),
+    directPeers: new Set(),
+    occupied: [],
+  };
 }

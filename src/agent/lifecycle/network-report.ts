@@ -144,7 +144,12 @@ export class NetworkReport {
   async plan(): Promise<Plan["networks"][number]> {
     const network = this.#networkOrRefuse();
     const difference = [...(await network.reconciler.difference())];
-    return { name: this.name, desired: hostStateLines(network.plan.state), difference };
+    const runtime = network.runtime.planLines;
+    return {
+      name: this.name,
+      desired: [...hostStateLines(network.plan.state), ...runtime.desired],
+      difference: [...difference, ...runtime.difference],
+    };
   }
 
   async rules(): Promise<Rules["networks"][number]> {

@@ -1,6 +1,6 @@
 // Our half of the host: backend + facts + leases → desired state → reconciler. Everything that changes comes in through
 // a setter, and each setter plans anew; nothing else decides what the host looks like.
-import type { Backend, BackendPlan, BackendRuntime, HostFacts, RuntimeStatus } from "../../backend/backend.ts";
+import type { Backend, BackendPlan, HostFacts, RuntimeStatus } from "../../backend/backend.ts";
 import { type Identities, matchesIdentity } from "../../backend/identities.ts";
 import type { MasqueradeExclude, NetworkConfig } from "../../config/network-config.ts";
 import { servedConfig } from "../../config/served-config.ts";
@@ -13,7 +13,6 @@ import type { HostRoute } from "../../host/kinds/route-form.ts";
 import { Reconciler } from "../../host/reconcile/reconciler.ts";
 import type { Family } from "../../ip/address.ts";
 import type { Lease, LeaseAttributes, LeasedSubnets } from "../../lease/lease.ts";
-import type { MetricsRecorder } from "../../telemetry/metrics/metrics.ts";
 import { ExternalInterfaceWatch } from "../../underlay/external-interface-watch.ts";
 import type { FollowedInterface } from "../../underlay/follow-interface.ts";
 import type { ScopedFailure } from "./agent-state.ts";
@@ -22,7 +21,8 @@ import { checkContext, plannedScan } from "./check-context.ts";
 import { ClaimLog } from "./claim-findings.ts";
 import { FailureScopes } from "./failure-scope.ts";
 import { HostChecks } from "./host-checks.ts";
-import type { NetworkOptions } from "./network-options.ts";
+import { firstFacts, type NetworkOptions } from "./network-options.ts";
+import { NetworkRuntime } from "./network-runtime.ts";
 import { OccupiedAddresses } from "./occupied-addresses.ts";
 import { PeerLookUps } from "./peer-look-ups.ts";
 import { PlannedWays } from "./planned-ways.ts";
@@ -33,12 +33,12 @@ const NO_PLAN: BackendPlan = { state: emptyHostState, plannedPeers: 0, skipped: 
 export class Network implements AsyncDisposable {
   readonly reconciler: Reconciler;
   readonly checks: HostChecks;
+  readonly runtime: NetworkRuntime;
   readonly #options: NetworkOptions;
   /** Inside the network, in use for something else. */
   readonly occupied: OccupiedAddresses;
   #interfaceWatch: ExternalInterfaceWatch | undefined;
   readonly #lookUps: PeerLookUps;
-  #runtime: BackendRuntime | undefined;
   #backend: Backend;
   #masqueradeExclude: MasqueradeExclude | undefined;
   #facts: HostFacts;
@@ -68,8 +68,8 @@ export class Network implements AsyncDisposable {
     this.#lookUps = new PeerLookUps({ ...options, onChange });
     this.#backend = options.backend;
     this.#masqueradeExclude = options.masqueradeExclude;
-    const { externalInterface, identities, backend } = options;
-    this.#facts = { externalInterface, identity: identities[backend.type], directPeers: new Set(), occupied: [] };
+    this.#facts = firstFacts(options);
+    this.runtime = new NetworkRuntime(options);
     this.checks = new HostChecks({
       rtnetlink: options.rtnetlink,
       findPacketDrops: (context) => options.firewall.packetDrops(plannedScan(context, this.#plan, this.#peers)),
@@ -159,7 +159,7 @@ export class Network implements AsyncDisposable {
     const routes = state.route ?? [];
     const missing = routes.filter((route) => !this.#isProgrammed(route)).length;
     if (this.#plan.runtime !== undefined && missing + (this.dataPlaneProblem === undefined ? 0 : 1) > 0) return 0;
-    return Math.max(0, plannedPeers - missing);
+    return Math.max(0, plannedPeers - missing - this.runtime.unreachedPeers);
   }
 
   #isProgrammed(route: HostRoute): boolean {
@@ -179,9 +179,10 @@ export class Network implements AsyncDisposable {
     });
   }
 
-  /** Kernel objects that could not be programmed. */
+  /** Kernel objects that could not be programmed, and what the backend's runtime could not do. */
   get hostFailures(): readonly ScopedFailure[] {
-    return this.reconciler.failures().map((failed) => this.#scopes.describe(failed));
+    const failed = this.reconciler.failures().map((failure) => this.#scopes.describe(failure));
+    return [...failed, ...this.runtime.failures];
   }
 
   get firewall(): Firewall {
@@ -190,27 +191,17 @@ export class Network implements AsyncDisposable {
 
   /** Why the backend's runtime does not do its part; undefined when it does, or when the kernel does everything. */
   get dataPlaneProblem(): string | undefined {
-    if (this.#plan.runtime === undefined) return undefined;
-    return this.#runtime === undefined ? "the data plane is not running yet" : this.#runtime.problem();
+    return this.#plan.runtime === undefined ? undefined : this.runtime.problem;
   }
 
   /** Undefined for backends that tell nothing of what they carried. */
   dataPlane(): RuntimeStatus | undefined {
-    return this.#runtime?.status() ?? this.#backend.observedTraffic?.(this.#peers, this.reconciler.observed);
+    return this.runtime.status ?? this.#backend.observedTraffic?.(this.#peers, this.reconciler.observed);
   }
 
   /** See `DeviceClaims.renew`. */
   renew(): string[] {
     return this.#options.held.renew();
-  }
-
-  /** See `BackendRuntime.handOver`; undefined where nothing runs. */
-  async releaseDevices(): Promise<readonly string[] | undefined> {
-    return await this.#runtime?.handOver?.();
-  }
-
-  recordDataPlane(metrics: MetricsRecorder): void {
-    this.#runtime?.recordMetrics?.(metrics);
   }
 
   get isOwnProgrammed(): boolean {
@@ -296,7 +287,7 @@ export class Network implements AsyncDisposable {
     this.#writeRules(this.#own);
     // Together: on a restart the device is there, and its packets may be waiting.
     const removal = { prune: this.#isComplete, forbidden: this.occupied.forbidden(this.#own) };
-    await Promise.all([this.#run(runtime), this.reconciler.setDesired(state, removal)]);
+    await Promise.all([this.runtime.apply(runtime, removal.prune), this.reconciler.setDesired(state, removal)]);
     await this.#followWays();
     this.#programmed = { own: true, peers: !this.#isDirty, everPeers: this.#programmed.everPeers || !this.#isDirty };
   }
@@ -332,19 +323,12 @@ export class Network implements AsyncDisposable {
       .then(done, done);
   }
 
-  async #run(plan: BackendPlan["runtime"]): Promise<void> {
-    if (plan === undefined) return;
-    const { backends, backend, logger, descriptorKeeper, onPass } = this.#options;
-    this.#runtime ??= await backends.find(backend.type)?.start?.({ logger, descriptorKeeper, onChange: onPass });
-    await this.#runtime?.apply(plan);
-  }
-
   async [Symbol.asyncDispose](): Promise<void> {
     await this.#interfaceWatch?.[Symbol.asyncDispose]();
     await this.#lookUps[Symbol.asyncDispose]();
     await this.occupied[Symbol.asyncDispose]();
     await this.#planning;
-    await this.#runtime?.[Symbol.asyncDispose]();
+    await this.runtime[Symbol.asyncDispose]();
     await this.checks[Symbol.asyncDispose]();
     await this.reconciler[Symbol.asyncDispose]();
     await this.#options.held[Symbol.asyncDispose]();

@@ -7,6 +7,7 @@ import type { NetworkConfig } from "../../config/network-config.ts";
 import { familiesOf, servedConfig } from "../../config/served-config.ts";
 import { Firewall } from "../../firewall/firewall.ts";
 import { ruleSuffix } from "../../firewall/rule-suffix.ts";
+import type { Prefix } from "../../ip/address.ts";
 import type { LeaseAttributes } from "../../lease/lease.ts";
 import type { Rtnetlink } from "../../netlink/rtnetlink/rtnetlink.ts";
 import type { NetworkIdentity } from "../../store/network-identity.ts";
@@ -18,11 +19,12 @@ import { selectServedInterface } from "../../underlay/select-interface.ts";
 import { publicKeyOf } from "../../wireguard/keys.ts";
 import { DeviceClaims } from "../state/device-claims.ts";
 import { makeIdentityFile, readIdentityFile } from "../state/identity-file.ts";
-import type { RememberedState } from "../state/warm-state.ts";
+import type { RememberedState, WarmState } from "../state/warm-state.ts";
 import { tellChosen } from "./interface-news.ts";
 import { interfaceSelection } from "./interface-selection.ts";
 import { Network } from "./network.ts";
 import type { NetworkOptions } from "./network-options.ts";
+import { startUpBackend } from "./network-runtime.ts";
 
 export interface OpenNetworkOptions {
   readonly backends: BackendRegistry;
@@ -30,6 +32,7 @@ export interface OpenNetworkOptions {
   readonly agentOptions: AgentOptions;
   readonly networkIdentity: NetworkIdentity;
   readonly remembered: RememberedState | undefined;
+  readonly warmState: WarmState;
   /** What the store says this host announced before this start. */
   readonly announced: LeaseAttributes | undefined;
   readonly descriptorKeeper: DescriptorKeeper;
@@ -37,6 +40,9 @@ export interface OpenNetworkOptions {
   readonly logger: Logger;
   readonly metrics: MetricsRecorder;
   readonly signal: AbortSignal;
+  readonly isStopped: NetworkOptions["isStopped"];
+  /** What stands in the way of opening it; undefined when it no longer does. */
+  readonly onWaiting: (reason: string | undefined) => void;
   readonly occupied: NetworkOptions["occupied"];
   readonly onPass: NetworkOptions["onPass"];
   readonly onExternalInterface: NetworkOptions["onExternalInterface"];
@@ -44,13 +50,16 @@ export interface OpenNetworkOptions {
   readonly onIpv6Arrival: () => void;
 }
 
-/** Throws `CONFIG_INVALID`, `INTERFACE_NOT_FOUND`, or `AGENT_RUNNING` when another agent keeps our device. */
+/**
+ * Throws `CONFIG_INVALID`, `INTERFACE_NOT_FOUND`, `AGENT_RUNNING` when another agent keeps our device, `COMMAND_FAILED` when
+ * a command that comes before the lease does not work.
+ */
 export async function openNetwork(options: OpenNetworkOptions): Promise<Network> {
   const { backends, agentOptions, remembered, rtnetlink, logger, metrics, signal, onPass } = options;
   const links = await rtnetlink.dump("link");
-  const families = familiesOf(options.config);
   const overlayDevices = backends.create(options.config).devices;
-  const wanted = interfaceSelection({ agentOptions, families, remembered, links, overlayDevices });
+  const served = { families: familiesOf(options.config), overlayDevices };
+  const wanted = interfaceSelection({ agentOptions, remembered, links, ...served });
   const chosen = await selectServedInterface(wanted, rtnetlink);
   tellChosen(logger, chosen);
   const { ipv6Reason } = chosen;
@@ -61,14 +70,12 @@ export async function openNetwork(options: OpenNetworkOptions): Promise<Network>
   const module = backends.moduleOf(config);
   const file = readIdentityFile(module);
   const identities = restoreIdentities(backends.modules, backend.type, known, {
-    devices: backend.devices,
-    links,
-    randomBytes,
-    curve25519PublicKey: publicKeyOf,
+    ...{ devices: backend.devices, links, randomBytes, curve25519PublicKey: publicKeyOf },
     ...(file === undefined ? {} : { file }),
   });
   if (file === undefined) await makeIdentityFile(module, identities[backend.type], logger);
-  const networks = [config.ipv4?.network, config.ipv6?.network].filter((network) => network !== undefined);
+  const startUpData = await startUpBackend(module, config, options);
+  const networks = networksOf(config);
   const earlier = (remembered?.devices ?? []).filter((device) => !backend.devices.includes(device));
   const claims = DeviceClaims.take(backend.devices, backends.deviceKeys);
   let firewall: Firewall | undefined;
@@ -100,6 +107,7 @@ export async function openNetwork(options: OpenNetworkOptions): Promise<Network>
       held,
       backend,
       identities,
+      startUpData,
       rules: agentOptions.rules,
       masqueradeExclude: config.masqueradeExclude,
       firewall,
@@ -114,4 +122,8 @@ export async function openNetwork(options: OpenNetworkOptions): Promise<Network>
     await held[Symbol.asyncDispose]();
     throw error;
   }
+}
+
+function networksOf({ ipv4, ipv6 }: NetworkConfig): Prefix[] {
+  return [ipv4?.network, ipv6?.network].filter((network) => network !== undefined);
 }

@@ -6,13 +6,14 @@ import { createHash } from "node:crypto";
 import { existsSync, readdirSync, readFileSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { setImmediate } from "node:timers/promises";
+import type { RuntimeMemory } from "../../backend/backend.ts";
 import { type Identities, identityFields, readIdentityFields } from "../../backend/identities.ts";
 import type { BackendRegistry } from "../../backend/registry.ts";
 import { describeError, FlannelError } from "../../errors.ts";
 import { type Address, type Prefix, tryParseAddress, tryParsePrefix } from "../../ip/address.ts";
 import { tryParseJson } from "../../json/try-parse-json.ts";
 import type { Lease, LeaseCodec } from "../../lease/lease.ts";
-import { ensureDirectory, isMissingFile, writeFileAtomically } from "../../sys/files.ts";
+import { ensureDirectory, isMissingFile, readSmallFile, writeFileAtomically } from "../../sys/files.ts";
 
 export interface RememberedState {
   /** Network configuration as the store had it. */
@@ -56,6 +57,8 @@ const FORMAT_VERSION = 1;
 const LEASES_PER_SLICE = 1_000;
 /** Far more than is ever written. */
 const MAX_LISTED = 1_000;
+/** Far more than is ever written: some 300 bytes for each peer, and their data. */
+const MAX_MEMORY_BYTES = 64 * 1024 * 1024;
 
 export class WarmState {
   readonly #options: WarmStateOptions;
@@ -125,6 +128,22 @@ export class WarmState {
     return true;
   }
 
+  /** A file for what the runtime of a backend remembers beside it, as JSON. */
+  memoryOf(backendType: string): RuntimeMemory {
+    const path = join(this.#options.directory, `${this.#prefix()}.${backendType}.json`);
+    return {
+      load: () => {
+        const text = readSmallFileOrNothing(path);
+        return text === undefined ? undefined : tryParseJson(text);
+      },
+      save: async (value) => {
+        this.#makeDirectory();
+        await writeFileAtomically(path, `${JSON.stringify(value)}\n`, 0o600);
+      },
+      forget: () => rmSync(path, { force: true }),
+    };
+  }
+
   /** False when what was saved is no longer there. */
   get isThere(): boolean {
     return (
@@ -134,8 +153,10 @@ export class WarmState {
 
   /** The files that hold what is remembered of this agent, also on another address. */
   files(): string[] {
+    const { directory, backends } = this.#options;
     const paths = this.#candidates().flatMap((name) => [this.#path(name), this.#path(name, "peers")]);
-    return paths.filter((path) => existsSync(path));
+    const memories = backends.modules.map(({ type }) => join(directory, `${this.#prefix()}.${type}.json`));
+    return [...paths, ...memories].filter((path) => existsSync(path));
   }
 
   /** Removes what is remembered of this agent (`flannelctl cleanup --all`); returns the paths. */
@@ -208,6 +229,15 @@ export class WarmState {
     } catch (cause) {
       throw new FlannelError("FILE_FAILED", `cannot create the state directory ${this.#options.directory}`, { cause });
     }
+  }
+}
+
+/** What cannot be read is worth nothing: whoever remembers in it goes on without. */
+function readSmallFileOrNothing(path: string): string | undefined {
+  try {
+    return readSmallFile(path, MAX_MEMORY_BYTES);
+  } catch {
+    return undefined;
   }
 }
 

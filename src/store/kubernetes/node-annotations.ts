@@ -31,7 +31,8 @@ export function wantedAnnotations(
     [names.managed]: "true",
     [names.backendType]: backendType,
     ...(hasV4 && {
-      [names.backendData]: JSON.stringify(backendData),
+      // Upstream's for a host without PreStartupCommand.
+      [names.backendData]: backendType === "extension" && backendData === null ? "" : JSON.stringify(backendData),
       [names.publicIp]: overwrite(present[names.publicIpOverwrite]) ?? publicIp ?? "0.0.0.0",
     }),
     ...(hasV6 && {

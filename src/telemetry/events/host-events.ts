@@ -1,7 +1,31 @@
-// Log events about this host: its external interface, the kernel's objects, traffic rules, the udp backend's data plane.
+// Log events about this host: its external interface, the kernel's objects, traffic rules, what runs for backends.
 import { error, info, verbose, warn } from "./definition.ts";
 
 export const hostEvents = {
+  "extension.command": verbose(1, "A command of the extension backend succeeded."),
+  "extension.failed": error(
+    "A command of the extension backend failed or did not end in time; the line has its output. The agent retries, except at a stop.",
+    "Run the command by hand; correct it in the network configuration.",
+  ),
+  "extension.given-up": warn(
+    "The command that removes a peer failed again and again; the agent does not run it any more.",
+    "Remove by hand what the command should have removed.",
+  ),
+  "extension.leftover": verbose(
+    1,
+    "A command that removes what may be left of a peer failed, which is usual when nothing is left.",
+  ),
+  "extension.not-saved": warn(
+    "The agent could not save for which peers commands ran; it would not remove those that go while it is away.",
+    "Free space in the state directory, or correct its permissions.",
+  ),
+  "extension.not-started": warn(
+    "PreStartupCommand failed; the agent retries.",
+    "Run the command by hand; correct it in the network configuration.",
+  ),
+  "extension.not-started.recovered": info("PreStartupCommand succeeded after a failure."),
+  "extension.recovered": info("A command of the extension backend that had failed succeeded."),
+
   "firewall.failed": error(
     "The kernel or a tool refused traffic rules; the line has its message. The agent retries.",
     "`flannelctl rules`",

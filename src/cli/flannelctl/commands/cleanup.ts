@@ -44,6 +44,8 @@ export async function removeFromHost(
   const failures: Failures = dryRun ? [] : stopAttaching(agent, cniFiles);
   const removedBridges = await removePodBridges(invocation, bridges, dryRun, failures);
   using _claims = DeviceClaims.take(scope.devices, backends.deviceKeys);
+  const ofBackends = await agent.cleanUpBackends({ isDryRun: dryRun, signal });
+  failures.push(...ofBackends.flatMap((result) => result.failures));
   const host = await cleanUpHost(scope, { isDryRun: dryRun, logger: silentLogger, signal });
   const suffix = ruleSuffix(agent.network);
   const rules = await removeRules({ suffix, networks: scope.networks, isDryRun: dryRun });
@@ -52,7 +54,8 @@ export async function removeFromHost(
   const rest = all && failures.length === 0 ? await agent.files() : [];
   const files = [...cniFiles.filter((file) => !failures.some(({ object }) => object === file)), ...rest];
   if (!dryRun) for (const file of rest) rmSync(file, { force: true });
-  const removedObjects = [...removedBridges, ...host.removed, ...rules.removed];
+  const removedByBackends = ofBackends.flatMap(({ removed }) => removed);
+  const removedObjects = [...removedBridges, ...removedByBackends, ...host.removed, ...rules.removed];
   return { dryRun, removedObjects, releasedLeases: released, removedFiles: files, failures };
 }
 

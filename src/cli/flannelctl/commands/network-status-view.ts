@@ -72,6 +72,7 @@ function dataPlane({ backendType, dataPlane: plane }: NetworkStatus): [string, s
   const { features, carried, problem } = plane;
   const number = (value: number | undefined) => (value ?? 0).toLocaleString("en");
   const running = backends.find(backendType ?? "")?.describeFeatures?.(features ?? {}) ?? "running";
+  if (Object.keys(carried).length === 0) return [["data plane", problem ?? running]];
   const dropped = Object.entries(plane.dropped).filter(([, packets]) => packets > 0);
   return [
     ["data plane", problem ?? running],

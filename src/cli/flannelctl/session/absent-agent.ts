@@ -6,7 +6,9 @@ import { networkInterfaces } from "node:os";
 import { dirname } from "node:path";
 import { readSubnetFile } from "../../../agent/state/subnet-file.ts";
 import { type HostIdentity, type RememberedState, WarmState } from "../../../agent/state/warm-state.ts";
+import type { CleanUpResult, CleanUpServices } from "../../../backend/backend.ts";
 import { backends } from "../../../backend/registry.ts";
+import type { NetworkConfig } from "../../../config/network-config.ts";
 import { FlannelError } from "../../../errors.ts";
 import { type AgentScope, findDevices } from "../../../host/without-agent.ts";
 import type { Prefix } from "../../../ip/address.ts";
@@ -76,6 +78,18 @@ export class AbsentAgent implements Disposable {
     return { devices: await findDevices(backends.devicePatterns), networks: everything };
   }
 
+  /** Has its backends take away what they had running: see `BackendModule.cleanUp`. */
+  async cleanUpBackends(services: Omit<CleanUpServices, "memory">): Promise<readonly CleanUpResult[]> {
+    const results: CleanUpResult[] = [];
+    for (const { configText } of this.#warmState.all()) {
+      const config = tryParseConfig(configText);
+      const module = config && backends.find(config.backendType);
+      if (config === undefined || module?.cleanUp === undefined) continue;
+      results.push(await module.cleanUp(config, { ...services, memory: this.#warmState.memoryOf(module.type) }));
+    }
+    return results;
+  }
+
   /** What it remembered of its own lease, as far as that is of this host. */
   remembered(): RememberedState | undefined {
     return this.#warmState.load(hostIdentity(), () => undefined);
@@ -131,11 +145,15 @@ export function hostIdentity(): HostIdentity {
 }
 
 function networksOf({ configText }: RememberedState): Prefix[] {
+  const { ipv4, ipv6 } = tryParseConfig(configText) ?? {};
+  return [ipv4?.network, ipv6?.network].filter((network) => network !== undefined);
+}
+
+function tryParseConfig(text: string): NetworkConfig | undefined {
   try {
-    const { ipv4, ipv6 } = backends.withGivenSubnets().parseConfig(configText).config;
-    return [ipv4?.network, ipv6?.network].filter((network) => network !== undefined);
+    return backends.withGivenSubnets().parseConfig(text).config;
   } catch {
-    return [];
+    return undefined;
   }
 }
 
