@@ -94,7 +94,7 @@ function urlOf({ file }: DebianPackage, { main, security }: Mirrors): string {
 /** Gives what apt said when something could not be fetched: "" if all is well. */
 function downloadFiles(argv: readonly string[]): string {
   try {
-    const options = ["-q", "-o", "APT::Sandbox::User=root", "download-file"];
+    const options = ["-q", "-o", "APT::Sandbox::User=root", "-o", "Acquire::Retries=5", "download-file"];
     execFileSync("/usr/lib/apt/apt-helper", [...options, ...argv], { stdio: ["ignore", "ignore", "pipe"] });
     return "";
   } catch (error) {

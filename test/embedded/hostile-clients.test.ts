@@ -141,13 +141,16 @@ test("watches with keys of a megabyte, and watches of large values that nobody r
   expect(most).toBeLessThanOrEqual(MAX_MEGABYTES);
 });
 
-test("a request that does not end is ended, with a sentence", async () => {
+test("a request that does not end is ended, with a sentence; a watch stream may be silent for longer", async () => {
   using client = new StoreClient(server.endpoints);
+  using silent = client.watch();
   const asIs = (bytes: Buffer) => bytes;
   const { promise, resolve } = Promise.withResolvers<string>();
   const call = client.client.makeClientStreamRequest(PUT, asIs, asIs, (error) => resolve(error?.details ?? "answered"));
   expect(await promise).toBe("flannel-store: the request was not complete in time: send it faster");
   call.cancel();
+  silent.send(WatchRequest.fromPartial({ createRequest: { key: Buffer.from("silent"), watchId: 7n } }));
+  expect(await silent.until(() => silent.byWatcher.get(7n)?.notes[0]?.created === true)).toBe(true);
 });
 
 test("an answer larger than the budget arrives whole, with and without values, up to a limit", async () => {

@@ -114,6 +114,8 @@ export class GrpcCall {
   ): void {
     const reader = new FrameReader(maxBytes, this.#reserver());
     this.#reader = reader;
+    // A stream may be silent for as long as its client likes, as in etcd: it owes the rest of what it has begun.
+    if (!isUnary) this.#owedSinceMs = undefined;
     this.#stream.on("data", (piece: Buffer) => {
       // A client may go on sending when it has its answer: nothing of that is kept.
       if (this.isEnded) return;
