@@ -145,6 +145,7 @@ const libraries = {
   "@grpc/grpc-js": "^src/store/etcd/",
   yaml: "^src/kube-api/parse-yaml\\.ts$",
   "@bufbuild/protobuf": "^src/(etcd-api/etcd|flannel-store/membership/cluster)\\.ts$",
+  "prom-client": "^src/telemetry/metrics/prometheus-text\\.ts$",
   "@peculiar": "^src/flannel-store/membership/x509\\.ts$",
 };
 

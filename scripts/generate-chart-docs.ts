@@ -4,7 +4,6 @@ import { readFileSync, writeFileSync } from "node:fs";
 import { fileURLToPath } from "node:url";
 import { parse } from "yaml";
 import { backends } from "../src/backend/registry.ts";
-import { flanneldFlags } from "../src/cli/flags/flanneld-flag-table.ts";
 import { version } from "../src/version.ts";
 
 interface Schema {
@@ -54,10 +53,6 @@ function isObject(value: unknown): value is Readonly<Record<string, unknown>> {
 
 /** What a value asks for and the agent of this version cannot do yet. */
 function missingSupport(path: string): string {
-  const hasMetrics = flanneldFlags.some(({ name }) => name === "metrics-addr");
-  if (path === "metrics.enabled" && !hasMetrics) {
-    return ` **Not in version ${version}**: its agent has no flag \`--metrics-addr\` and ends with exit code 2.`;
-  }
   const hasWireguard = backends.modules.some(({ type }) => type === "wireguard");
   if (path === "flannel.backend" && !hasWireguard) {
     return ` \`wireguard\`: **not in version ${version}**, whose agent says so and waits.`;

@@ -4,6 +4,7 @@ import { existsSync, globSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { debianReleases, debianRoot } from "../lab/debian-root.ts";
 import { emulatedKernel } from "../lab/emulated-kernel.ts";
+import { fetchPromtool } from "../lab/promtool.ts";
 import { ownArchitecture } from "../packaging/architecture.ts";
 import { fetchImageFiles } from "../packaging/image/image-files.ts";
 import { readFuzzScale, SLICES, shortFuzzEnvironment } from "../test/support/fuzz-scale.ts";
@@ -40,6 +41,9 @@ async function preparePackaging(): Promise<void> {
   if (readFuzzScale().count < SLICES) return;
   for (const release of debianReleases) await debianRoot(release);
 }
+
+/** They ask Prometheus' checker, which is fetched from Debian. */
+const promtoolTests = /^test\/lab\/metrics\.test\.ts$/;
 
 /** Its kernel comes from Debian's packages. */
 const emulatedKernelTest = "test/kernel/long/wireguard-kernel.test.ts";
@@ -156,6 +160,7 @@ function vitestRun(area: string, label: string, run: VitestRun, { testName }: Se
   const start = async () => {
     if (run.files.includes(emulatedKernelTest)) await emulatedKernel();
     if (run.inBox && run.files.some((file) => packagingTests.test(file))) await preparePackaging();
+    if (run.files.some((file) => promtoolTests.test(file))) await fetchPromtool();
     return runVitest({ ...run, ...(testName === undefined ? {} : { testName }) });
   };
   return { label, area, seconds: secondsOf(label), start };

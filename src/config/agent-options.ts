@@ -75,6 +75,12 @@ export interface AgentOptions {
   readonly renewMarginMs: number;
   /** Missing: no health checks. */
   readonly healthz?: { readonly ip: Address; readonly port: number };
+  readonly metrics: {
+    /** `--metrics-addr`; missing: no metrics are served. */
+    readonly address?: { readonly host: Address; readonly port: number };
+    /** `--metrics-per-peer` */
+    readonly isPerPeer: boolean;
+  };
   readonly rules: RuleOptions;
   readonly logFormat: "text" | "json";
   /** `-v`, at least 0. */

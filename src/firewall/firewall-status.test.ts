@@ -15,7 +15,7 @@ it.each<[string, string[]]>([
   expect(log.repairs.total).toBe(3);
   expect(metrics.snapshot()).toMatchObject([
     {
-      name: "flannel_firewall_repairs_total",
+      name: "flannel_repairs_total",
       samples: [
         { labels: { network: "a", action: "added", author }, value: 2 },
         { labels: { network: "a", action: "removed", author }, value: 1 },

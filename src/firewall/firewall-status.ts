@@ -71,7 +71,7 @@ export class RuleRepairLog {
     const repairs = difference.map((line): RuleRepair => ({ at, object: line.slice(2), action: actionOf(line) }));
     this.#total += repairs.length;
     for (const { action } of repairs) {
-      this.#metrics?.count("flannel_firewall_repairs_total", { action, author: authorLabel(authors) });
+      this.#metrics?.count("flannel_repairs_total", { kind: "rule", action, author: authorLabel(authors) });
     }
     this.#last = [...this.#last, ...repairs].slice(-REMEMBERED);
     this.#unreported += repairs.length;

@@ -184,8 +184,12 @@ export class Firewall implements AsyncDisposable {
           this.#hooks.touch(touch, notice);
           return this.#interestIn(touch);
         },
-        onCommit: (generation, touched) => this.#onCommit(generation, touched),
+        onCommit: (generation, touched) => {
+          this.#options.metrics?.count("flannel_kernel_notifications_total", { source: "nftables" });
+          this.#onCommit(generation, touched);
+        },
         onOverflow: () => {
+          this.#options.metrics?.count("flannel_kernel_overflows_total", { source: "nftables" });
           this.#hooks.touchAll();
           this.#lookSoon(() => true);
         },

@@ -1,6 +1,7 @@
 // File descriptors kept for the moment when there are no others: what must be done then (a repair of traffic rules, the
 // subnet file, an answer on the control socket) takes theirs. One set for the whole process.
-import { closeSync, openSync, readdirSync, readFileSync } from "node:fs";
+import { closeSync, openSync } from "node:fs";
+import { descriptorLimit, openDescriptors } from "./open-descriptors.ts";
 
 /** Three pipes and a status pipe of one program that is started, or a few files; and as many again as `forAll`. */
 const LENT = 12;
@@ -28,7 +29,7 @@ let lane: Promise<unknown> = Promise.resolve();
 /** To be called before anything else is opened: low numbers stay usable under a limit that is lowered later. */
 export function holdSpareDescriptors(): void {
   isHolding = true;
-  const spare = Math.floor((readLimit() ?? Number.POSITIVE_INFINITY) * SHARE_OF_LIMIT);
+  const spare = Math.floor((descriptorLimit() ?? Number.POSITIVE_INFINITY) * SHARE_OF_LIMIT);
   lent = Math.min(LENT, spare);
   forAll = Math.min(LENT, spare - lent);
   fill(lent + forAll);
@@ -77,24 +78,8 @@ export function descriptorShortage(): DescriptorShortage | undefined {
 }
 
 function describe(): DescriptorShortage {
-  try {
-    const limit = readLimit();
-    // Without the one that reads the list.
-    const used = readdirSync("/proc/self/fd").length - 1 - held.length;
-    return { used, ...(limit !== undefined && { limit }) };
-  } catch {
-    return {};
-  }
-}
-
-/** The soft one; undefined when there is none or it cannot be read. */
-function readLimit(): number | undefined {
-  try {
-    const text = /^Max open files +(\d+)/m.exec(readFileSync("/proc/self/limits", "utf8"))?.[1];
-    return text === undefined ? undefined : Number(text);
-  } catch {
-    return undefined;
-  }
+  const { open, most } = openDescriptors();
+  return { ...(open !== undefined && { used: open - held.length }), ...(most !== undefined && { limit: most }) };
 }
 
 function fill(count: number): void {

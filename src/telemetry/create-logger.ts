@@ -4,6 +4,7 @@ import { pino } from "pino";
 import { describeError } from "../errors.ts";
 import { writeToStderr } from "../sys/standard-streams.ts";
 import { oneLine, printableJson } from "../terminal/foreign-text.ts";
+import type { LogLevel } from "./events/definition.ts";
 import type { LogEvent } from "./events.ts";
 import type { LogFields, Logger } from "./logger.ts";
 
@@ -13,6 +14,16 @@ export interface AgentLogger extends Logger {
   /** Changes what `verbose` shows, while running (SIGHUP). */
   setVerbosity(level: number): void;
   readonly verbosity: number;
+  /** Hands every event to `onEvent` from now on, also those that are too verbose to be shown. It must not log or throw. */
+  follow(onEvent: (event: LoggedEvent) => void): Disposable;
+}
+
+export interface LoggedEvent {
+  readonly level: LogLevel;
+  readonly event: LogEvent;
+  /** A function where it costs something to make. */
+  readonly message: string | (() => string);
+  readonly fields: LogFields;
 }
 
 export interface LoggerOptions {
@@ -38,11 +49,20 @@ export function createLogger(options: LoggerOptions): AgentLogger {
   );
   let verbosity = options.verbosity;
   const fieldsOf = (event: LogEvent, fields: LogFields = {}) => ({ event, ...plainFields(fields) });
+  const followers = new Set<(event: LoggedEvent) => void>();
+  const tell = (level: LogLevel, event: LogEvent, message: LoggedEvent["message"], fields: LogFields = {}) => {
+    for (const follower of followers) follower({ level, event, message, fields });
+  };
+  const say = (level: "error" | "warn" | "info") => (event: LogEvent, message: string, fields?: LogFields) => {
+    log[level](fieldsOf(event, fields), "%s", message);
+    tell(level, event, message, fields);
+  };
   return {
-    error: (event, message, fields) => log.error(fieldsOf(event, fields), "%s", message),
-    warn: (event, message, fields) => log.warn(fieldsOf(event, fields), "%s", message),
-    info: (event, message, fields) => log.info(fieldsOf(event, fields), "%s", message),
+    error: say("error"),
+    warn: say("warn"),
+    info: say("info"),
     verbose: (level, event, message, fields) => {
+      tell("verbose", event, message, fields);
       if (level > verbosity) return;
       log.debug(fieldsOf(event, fields), "%s", typeof message === "string" ? message : message());
     },
@@ -51,6 +71,10 @@ export function createLogger(options: LoggerOptions): AgentLogger {
     },
     get verbosity() {
       return verbosity;
+    },
+    follow: (onEvent) => {
+      followers.add(onEvent);
+      return { [Symbol.dispose]: () => void followers.delete(onEvent) };
     },
   };
 }

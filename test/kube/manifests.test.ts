@@ -170,9 +170,8 @@ test("the agent knows each flag that the chart gives it, and takes its template 
   const known = new Set(flanneldFlags.map(({ name }) => name));
   for (const set of withAgent()) {
     const flags = (agentOf(set).agent.args ?? []).map((arg) => /^--([^=]+)/.exec(arg)?.[1] ?? arg);
-    // The chart is ahead of the agent there: docs/helm-values.md says so for as long as that is so.
     expect(
-      flags.filter((flag) => !known.has(flag) && flag !== "metrics-addr"),
+      flags.filter((flag) => !known.has(flag)),
       set,
     ).toEqual([]);
     expect(flags, set).toContain("kube-subnet-mgr");
@@ -242,6 +241,7 @@ test("what is switched off leaves nothing behind, and what is switched on is who
   expect(initContainers).toMatchObject([{ command: ["cp"], args: ["-f", "/flannel", "/opt/cni/bin/flannel"] }]);
   expect(volumes.find(({ name }) => name === "cni-plugin")?.hostPath?.path).toBe("/var/lib/cni/bin");
   expect(agentOf("udp").agent).toMatchObject({ securityContext: { privileged: true } });
+  expect(agentOf("metrics").agent.args).toContain("--metrics-addr=[::]:9102");
   expect(agentOf("metrics").agent).toMatchObject({ ports: [{ name: "metrics", containerPort: 9102 }] });
   expect(objectOf("metrics", "PodMonitor").metadata.labels).toMatchObject({ release: "prometheus" });
   expect(objectOf("netpol", "DaemonSet").spec?.template?.spec.containers.map(({ name }) => name)).toEqual([

@@ -41,7 +41,7 @@ describe.each(["vxlan", "udp"])("backend %s", (Type) => {
       expect(await agent.metric("flannel_peers_programmed")).toEqual({ "": 1 });
       expect(await agent.metric("flannel_failed_objects")).toEqual({ "": 0 });
       const inOneDay = Date.now() / 1_000 + 86_400;
-      const { "": expiry } = await agent.metric("flannel_lease_expiry_timestamp_seconds");
+      const { "": expiry } = await agent.metric("flannel_lease_expires_timestamp_seconds");
       expect(expiry).toBeGreaterThan(inOneDay - 3_600);
       expect(expiry).toBeLessThan(inOneDay + 60);
       expect((await agent.metric("flannel_reconcile_passes_total"))["result=done"]).toBeGreaterThan(0);

@@ -37,10 +37,7 @@ async function expectRepair(number: number, form: OverlayForm, breakIt: (host: N
   await traffic.more(20);
   await until(async () => (await agent.status()).repairs.total > before, { what: "the repair to be counted" });
   const { total } = (await agent.status()).repairs;
-  const measured = [
-    ...Object.values(await agent.metric("flannel_host_repairs_total")),
-    ...Object.values(await agent.metric("flannel_firewall_repairs_total")),
-  ];
+  const measured = Object.values(await agent.metric("flannel_repairs_total"));
   expect(measured.reduce((sum, value) => sum + value, 0)).toBeGreaterThanOrEqual(total);
   await agent.untilReady({ peers: cluster.agents.length - 1 });
   await untilAllPing(cluster.pods);

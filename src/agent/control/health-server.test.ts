@@ -1,15 +1,6 @@
-import { createServer } from "node:http";
-import type { AddressInfo } from "node:net";
 import { describe, expect, it } from "vitest";
+import { freePort } from "../../../test/support/free-port.ts";
 import { HealthServer, type HealthState } from "./health-server.ts";
-
-async function freePort(): Promise<number> {
-  const server = createServer();
-  await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
-  const { port } = server.address() as AddressInfo;
-  await new Promise((resolve) => server.close(resolve));
-  return port;
-}
 
 const noLease = { name: "no-lease", state: "notReady", message: "no lease yet" } as const;
 const ready: HealthState = { state: "ready", reasons: [] };

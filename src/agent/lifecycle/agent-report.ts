@@ -3,9 +3,10 @@ import type { AgentOptions } from "../../config/agent-options.ts";
 import type { CheckFinding, Finding } from "../../doctor/finding.ts";
 import { descriptorShortage } from "../../sys/spare-descriptors.ts";
 import type { Logger } from "../../telemetry/logger.ts";
-import type { Metrics } from "../../telemetry/metrics/metrics.ts";
-import type { Handover, MetricsAnswer, Plan, Rules, Status } from "../control/control-protocol.ts";
+import type { AgentMetricsRecorder, MetricFamily, Metrics } from "../../telemetry/metrics/metrics.ts";
+import type { Handover, Plan, Rules, Status } from "../control/control-protocol.ts";
 import type { ControlHandlers } from "../control/control-server.ts";
+import { recordAgent } from "./agent-metrics.ts";
 import type { StateReason } from "./agent-state.ts";
 import { certificateFindings } from "./certificate-findings.ts";
 import type { CniKeeper } from "./cni-keeper.ts";
@@ -26,7 +27,7 @@ export class AgentReport {
     plan: () => this.plan(),
     rules: () => this.rules(),
     handover: async () => this.handover(),
-    metrics: async () => this.metrics(),
+    metrics: async () => ({ metrics: this.metrics() }),
   };
   readonly #options: AgentOptions;
   readonly #version: string;
@@ -40,6 +41,11 @@ export class AgentReport {
     this.#version = version;
     this.#metrics = metrics;
     this.#network = new NetworkReport(options, metrics);
+  }
+
+  /** For what concerns the agent as a whole. */
+  get agentMetrics(): AgentMetricsRecorder {
+    return this.#metrics.agent;
   }
 
   get network(): NetworkReport {
@@ -95,20 +101,25 @@ export class AgentReport {
       stateChangedAt: new Date(changedAtMs).toISOString(),
       ...(pendingState !== undefined && { pendingState }),
       reasons: [...reasons],
-      findings: [
-        ...findings,
-        ...descriptorFindings(descriptorShortage()),
-        ...(this.#shared.cni?.findings ?? []),
-        ...this.#networks.flatMap(({ objectFindings }) => objectFindings),
-        ...this.#certificateFindings(),
-        ...this.#networks.flatMap(({ configFindings }) => configFindings),
-      ],
+      findings: this.#allFindings(findings),
       store: storeStatus(
         this.#shared.store,
         this.#networks.flatMap(({ agent }) => agent?.storeView ?? []),
       ),
       networks: this.#networks.map((network) => network.status()),
     };
+  }
+
+  /** `found`: by the checks of this host, which take a moment; the others are known at any time. */
+  #allFindings(found: readonly CheckFinding[]): Finding[] {
+    return [
+      ...found,
+      ...descriptorFindings(descriptorShortage()),
+      ...(this.#shared.cni?.findings ?? []),
+      ...this.#networks.flatMap(({ objectFindings }) => objectFindings),
+      ...this.#certificateFindings(),
+      ...this.#networks.flatMap(({ configFindings }) => configFindings),
+    ];
   }
 
   async plan(): Promise<Plan> {
@@ -137,9 +148,19 @@ export class AgentReport {
   }
 
   /** What features recorded as it happened, and what is read from them now. */
-  metrics(): MetricsAnswer {
+  metrics(): MetricFamily[] {
+    const { state, reasons } = this.state();
+    recordAgent(this.#metrics.agent, {
+      version: this.#version,
+      startedAt: this.#startedAt,
+      state,
+      reasons,
+      findings: this.#allFindings(this.#networks.flatMap(({ lastFindings }) => lastFindings)),
+      certificates: this.#shared.store?.certificates?.inUse() ?? [],
+    });
     for (const network of this.#networks) network.record();
-    return { metrics: this.#metrics.snapshot() };
+    this.#metrics.agent.set("flannel_metrics_dropped_series", {}, this.#metrics.takeDropped());
+    return this.#metrics.snapshot();
   }
 
   #certificateFindings(): Finding[] {

@@ -65,7 +65,7 @@ export class Agent implements AsyncDisposable {
   private constructor(parts: AgentParts) {
     this.#parts = parts;
     this.#signal = AbortSignal.any([parts.signal, this.#abort.signal]);
-    this.storeView = new StoreView(parts.logger);
+    this.storeView = new StoreView(parts.logger, parts.metrics);
     this.#storeWay = new StoreWay(parts, this.storeView);
     this.configNews = new ConfigNews(parts.logger);
     this.dropWatch = new DropWatch(async () => (await this.#network?.checks.packetDrops()) ?? [], parts.logger);
@@ -156,7 +156,7 @@ export class Agent implements AsyncDisposable {
   }
 
   async #runSession(): Promise<void> {
-    const { store, logger, backends, options, remembered } = this.#parts;
+    const { store, logger, backends, options, remembered, metrics } = this.#parts;
     const events = {
       faultOf: ({ text }: NetworkConfigDocument) =>
         this.#network === undefined ? faultOfConfig(backends, text, this.configNews) : undefined,
@@ -168,7 +168,8 @@ export class Agent implements AsyncDisposable {
       ...this.#demands.sessionEvents(this.#signal),
     };
     try {
-      await runStoreSession(store, events, logger, this.#signal, waitsForAccess(options) || !!remembered);
+      const waits = { logger, signal: this.#signal, waitsForAccess: waitsForAccess(options) || !!remembered, metrics };
+      await runStoreSession(store, events, waits);
     } catch (error) {
       if (!this.#signal.aborted && !isCancelled(error)) this.#end(endOf(error));
     }
@@ -277,7 +278,7 @@ export class Agent implements AsyncDisposable {
       lease,
       attributes: lease.attributes,
       renewMarginMs: this.#parts.options.renewMarginMs,
-      acquire: (signal) => this.#acquire({ logger: this.#parts.logger, signal }, this.#own),
+      acquire: (signal) => this.#acquire({ ...this.#parts, signal }, this.#own),
       onLease: (renewed) => this.#setOwn(renewed),
       onTaken: (error) => this.#end({ type: "failed", error }),
       signal: this.#signal,

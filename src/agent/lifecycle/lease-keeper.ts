@@ -9,6 +9,7 @@ import type { SubnetStore } from "../../store/subnet-store.ts";
 import type { Logger } from "../../telemetry/logger.ts";
 import type { MetricsRecorder } from "../../telemetry/metrics/metrics.ts";
 import { LeaseLife } from "./lease-life.ts";
+import { measured } from "./store-requests.ts";
 
 export interface LeaseKeeperOptions {
   readonly store: SubnetStore;
@@ -184,7 +185,10 @@ export class LeaseKeeper implements AsyncDisposable {
     this.#attributesChanged = false;
     try {
       const mustWrite = this.#writeProblem !== undefined;
-      const lease = await this.#options.store.renew(this.#lease, this.#attributes, this.#signal, mustWrite);
+      const { store, metrics } = this.#options;
+      const lease = await measured(metrics, "renew", () =>
+        store.renew(this.#lease, this.#attributes, this.#signal, mustWrite),
+      );
       this.#adopt(lease);
       this.#options.metrics?.count("flannel_lease_renewals_total", { result: "renewed" });
       this.#options.logger.info("lease.renewed", `renewed lease ${lease.key}`, {

@@ -10,7 +10,7 @@ import type { Logger } from "../../telemetry/logger.ts";
 import type { Metrics, MetricsRecorder } from "../../telemetry/metrics/metrics.ts";
 import type { Handover, NetworkStatus, Plan, Rules } from "../control/control-protocol.ts";
 import type { Agent } from "./agent.ts";
-import { recordAgent } from "./agent-metrics.ts";
+import { recordNetwork } from "./agent-metrics.ts";
 import { reason, type StateReason, stateOf } from "./agent-state.ts";
 import { bridgeWish } from "./bridge-wish.ts";
 import type { BridgeWish } from "./container-bridge.ts";
@@ -24,6 +24,8 @@ import { StateFollower, type ToldState } from "./state-follower.ts";
 
 /** Usually tens of milliseconds. */
 const LOOK_WITHIN_MS = 1_500;
+/** Findings of an older look are not told as those of this moment. */
+const LOOK_AGAIN_MS = 60_000;
 
 export class NetworkReport {
   readonly name: string;
@@ -35,6 +37,7 @@ export class NetworkReport {
   /** The look under way, and what the last one found. */
   #looking: Promise<readonly CheckFinding[]> | undefined;
   #findings: readonly CheckFinding[] = [];
+  #lookedAtMs = Number.NEGATIVE_INFINITY;
 
   constructor(options: AgentOptions, metrics: Metrics) {
     this.#options = options;
@@ -106,6 +109,7 @@ export class NetworkReport {
 
   async #look(): Promise<readonly CheckFinding[]> {
     const agent = this.#agent;
+    this.#lookedAtMs = performance.now();
     try {
       const found = (await agent?.network?.checks.all()) ?? [];
       // Another one may have begun meanwhile, with another network.
@@ -115,6 +119,12 @@ export class NetworkReport {
     } finally {
       if (agent === this.#agent) this.#looking = undefined;
     }
+  }
+
+  /** What the last look found, at once. Another look begins when that is long ago: the next one to ask hears of it. */
+  get lastFindings(): readonly CheckFinding[] {
+    if (performance.now() - this.#lookedAtMs > LOOK_AGAIN_MS) void this.preflight().catch(() => undefined);
+    return this.#findings;
   }
 
   /** Besides those of `preflight`: of what the network has in the kernel, and of its lease. */
@@ -177,7 +187,7 @@ export class NetworkReport {
 
   /** Brings the metrics up to date that are read from the agent. */
   record(): void {
-    if (this.#agent !== undefined) recordAgent(this.metrics, this.#agent);
+    if (this.#agent !== undefined) recordNetwork(this.metrics, this.#agent);
   }
 
   #networkOrRefuse(): Network {

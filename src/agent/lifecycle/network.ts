@@ -25,8 +25,9 @@ import { firstFacts, type NetworkOptions } from "./network-options.ts";
 import { NetworkRuntime } from "./network-runtime.ts";
 import { OccupiedAddresses } from "./occupied-addresses.ts";
 import { PeerLookUps } from "./peer-look-ups.ts";
+import { PeerProgramming } from "./peer-programming.ts";
 import { PlannedWays } from "./planned-ways.ts";
-import { ruleInputs } from "./rule-inputs.ts";
+import { RuleWriting } from "./rule-writing.ts";
 
 const NO_PLAN: BackendPlan = { state: emptyHostState, plannedPeers: 0, skipped: [] };
 
@@ -34,16 +35,17 @@ export class Network implements AsyncDisposable {
   readonly reconciler: Reconciler;
   readonly checks: HostChecks;
   readonly runtime: NetworkRuntime;
+  readonly programming: PeerProgramming;
   readonly #options: NetworkOptions;
   /** Inside the network, in use for something else. */
   readonly occupied: OccupiedAddresses;
   #interfaceWatch: ExternalInterfaceWatch | undefined;
   readonly #lookUps: PeerLookUps;
+  readonly #ruleWriting: RuleWriting;
   #backend: Backend;
   #masqueradeExclude: MasqueradeExclude | undefined;
   #facts: HostFacts;
   #own: LeasedSubnets | undefined;
-  #hasRulesFor: LeasedSubnets | undefined;
   #peers: readonly Lease[] = [];
   /** False until a store told the whole truth: what is not desired is left alone. */
   #isComplete = false;
@@ -66,10 +68,12 @@ export class Network implements AsyncDisposable {
       if (directPeers !== this.#facts.directPeers) this.#replan();
     };
     this.#lookUps = new PeerLookUps({ ...options, onChange });
+    this.#ruleWriting = new RuleWriting(options.firewall, options.onPass);
     this.#backend = options.backend;
     this.#masqueradeExclude = options.masqueradeExclude;
     this.#facts = firstFacts(options);
     this.runtime = new NetworkRuntime(options);
+    this.programming = new PeerProgramming((route) => this.#isProgrammed(route), options.metrics);
     this.checks = new HostChecks({
       rtnetlink: options.rtnetlink,
       findPacketDrops: (context) => options.firewall.packetDrops(plannedScan(context, this.#plan, this.#peers)),
@@ -116,6 +120,7 @@ export class Network implements AsyncDisposable {
       onChange: () => {
         const network = opened();
         if (network !== undefined && network.#planning !== undefined) return;
+        network?.settlePeers();
         // What failed before may be in place now, and the other way round.
         if (network?.hasGaps === true) network.#followWays().catch(() => undefined);
         options.onPass();
@@ -153,13 +158,10 @@ export class Network implements AsyncDisposable {
     return this.#backend.mtuBytes(this.#facts);
   }
 
-  /** Of the planned peers, those whose every route, neighbour and FDB entry is in place. */
+  /** See `PeerProgramming.count`. */
   get programmedPeers(): number {
-    const { state, plannedPeers } = this.#plan;
-    const routes = state.route ?? [];
-    const missing = routes.filter((route) => !this.#isProgrammed(route)).length;
-    if (this.#plan.runtime !== undefined && missing + (this.dataPlaneProblem === undefined ? 0 : 1) > 0) return 0;
-    return Math.max(0, plannedPeers - missing - this.runtime.unreachedPeers);
+    const { unreachedPeers } = this.runtime;
+    return this.programming.count({ plan: this.#plan, dataPlaneProblem: this.dataPlaneProblem, unreachedPeers });
   }
 
   #isProgrammed(route: HostRoute): boolean {
@@ -205,7 +207,7 @@ export class Network implements AsyncDisposable {
   }
 
   get isOwnProgrammed(): boolean {
-    return this.#programmed.own && this.#own !== undefined && this.#hasRulesFor === this.#own;
+    return this.#programmed.own && this.#own !== undefined && this.#ruleWriting.isWrittenFor(this.#own);
   }
 
   get arePeersProgrammed(): boolean {
@@ -233,6 +235,7 @@ export class Network implements AsyncDisposable {
   }
 
   setPeers(peers: readonly Lease[], isComplete: boolean): void {
+    this.programming.follow(this.#peers, peers);
     this.#peers = peers;
     this.#isComplete = isComplete;
     this.#replan();
@@ -281,15 +284,28 @@ export class Network implements AsyncDisposable {
     this.#facts = { ...this.#facts, directPeers, occupied: this.occupied.current };
     const plan = this.#backend.plan(this.#own, this.#peers, this.#facts);
     this.#plan = this.#options.rules.blackholeRoute ? withBlackholes(plan, this.#own, this.#facts.occupied) : plan;
+    this.programming.plan(this.#plan, this.#peers);
     this.#claimLog.tell(this.#plan.skipped);
     this.#scopes = new FailureScopes(this.#backend.plan(this.#own, [], this.#facts).state);
     const { state, runtime } = this.#plan;
-    this.#writeRules(this.#own);
+    this.#ruleWriting.write(this.#own, {
+      ...this.#options,
+      masqueradeExclude: this.#masqueradeExclude,
+      externalInterface: this.#facts.externalInterface,
+      peers: this.#peers,
+    });
     // Together: on a restart the device is there, and its packets may be waiting.
     const removal = { prune: this.#isComplete, forbidden: this.occupied.forbidden(this.#own) };
     await Promise.all([this.runtime.apply(runtime, removal.prune), this.reconciler.setDesired(state, removal)]);
+    this.settlePeers();
     await this.#followWays();
     this.#programmed = { own: true, peers: !this.#isDirty, everPeers: this.#programmed.everPeers || !this.#isDirty };
+  }
+
+  /** After a pass. */
+  settlePeers(): void {
+    const hasFailed = this.reconciler.failures().length > 0 || this.runtime.unreachedPeers > 0;
+    this.programming.settle(!hasFailed && this.dataPlaneProblem === undefined);
   }
 
   /** Something planned is not in place, or was not when the ways were last followed. */
@@ -301,26 +317,6 @@ export class Network implements AsyncDisposable {
     this.#hadGaps = this.reconciler.failures().length > 0;
     const isProgrammed = (route: HostRoute) => this.#isProgrammed(route);
     return this.checks.setWays(this.#ways.of(this.#plan, this.#peers, isProgrammed, this.reconciler.isAsWanted));
-  }
-
-  /** Beside the pass: before anybody is told of the subnet the rules have to be there, but the peers do not need them. */
-  #writeRules(own: LeasedSubnets): void {
-    const done = () => {
-      if (this.#own !== own || this.#hasRulesFor === own) return;
-      this.#hasRulesFor = own;
-      this.#options.onPass();
-    };
-    this.firewall
-      .setDesired(
-        ruleInputs(own, {
-          networks: this.#options.networks,
-          rules: this.#options.rules,
-          masqueradeExclude: this.#masqueradeExclude,
-          externalInterface: this.#facts.externalInterface,
-          peers: this.#peers,
-        }),
-      )
-      .then(done, done);
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

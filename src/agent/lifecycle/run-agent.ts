@@ -29,6 +29,7 @@ import { CertificateKeeper } from "./certificate-keeper.ts";
 import { CniKeeper } from "./cni-keeper.ts";
 import { DescriptorNews } from "./descriptor-findings.ts";
 import { EmbeddedStoreProcess } from "./embedded-store-process.ts";
+import { countEvents, MetricsEndpoint } from "./metrics-endpoint.ts";
 import { NetworkRun } from "./network-run.ts";
 import { type HeldFiles, RunFiles } from "./run-files.ts";
 import { StateAnnouncer, tryToForget } from "./state-announcer.ts";
@@ -57,8 +58,11 @@ export async function runAgent(run: RunOptions): Promise<ExitCode> {
     makeRunDirectory(options.subnetFile);
     using lock = FileLock.acquire(`${options.subnetFile}.lock`);
     using _memory = keepMemorySmall();
-    const report = new AgentReport(options, run.version, new Metrics());
+    const metrics = new Metrics(options.metrics);
+    using _events = countEvents(logger, metrics.agent);
+    const report = new AgentReport(options, run.version, metrics);
     await using _health = await openHealthServer(options, report);
+    await using _metrics = MetricsEndpoint.start(options, () => report.metrics(), logger);
     const socket = await chooseControlSocket(options.controlSocket, options.subnetFile, logger);
     await using control = await ControlServer.open(socket, report.handlers);
     await using embedded = await startEmbeddedStore(run);
@@ -120,7 +124,7 @@ async function runUntilEnd(
   await using store = await openStore(storeOptions, { env: process.env, version: run.version, logger });
   logger.info("store.opened", `using the store ${store.description}`);
   for (const warning of store.warnings) logger.warn("store.odd", warning);
-  const announcer = new StateAnnouncer(logger, keeper);
+  const announcer = new StateAnnouncer(logger, keeper, report.agentMetrics);
   await using network = NetworkRun.start({
     ...{ options, backends, logger, store, rtnetlink, beginsAnew, signal, descriptorKeeper: keeper },
     identity: storeIdentity(storeOptions),

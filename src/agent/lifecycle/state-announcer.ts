@@ -4,6 +4,7 @@ import { describeError } from "../../errors.ts";
 import type { ServiceDescriptors } from "../../sys/service-descriptors.ts";
 import { notifyService } from "../../sys/service-notify.ts";
 import type { AgentLogger } from "../../telemetry/create-logger.ts";
+import type { AgentMetricsRecorder } from "../../telemetry/metrics/metrics.ts";
 import { oneLine } from "../../terminal/foreign-text.ts";
 import type { StateReason } from "./agent-state.ts";
 import { preferSmallHeap } from "./heap-policy.ts";
@@ -21,14 +22,16 @@ export interface Announced {
 export class StateAnnouncer {
   readonly #logger: AgentLogger;
   readonly #keeper: ServiceDescriptors;
+  readonly #metrics: AgentMetricsRecorder;
   #saidState: AgentState = "notReady";
   #saidText = "";
   #isReadySent = false;
   #isPreflightSaid = false;
   #hasEnded = false;
 
-  constructor(logger: AgentLogger, keeper: ServiceDescriptors) {
+  constructor(logger: AgentLogger, keeper: ServiceDescriptors, metrics: AgentMetricsRecorder) {
     this.#logger = logger;
+    this.#metrics = metrics;
     this.#keeper = keeper;
   }
 
@@ -47,6 +50,7 @@ export class StateAnnouncer {
     this.#saidText = text;
     if (state === this.#saidState) return;
     this.#saidState = state;
+    this.#metrics.count("flannel_state_changes_total", {});
     if (state === "ready") {
       this.#logger.info("agent.ready", "ready: packets to all known peers can flow", report.summary());
     } else {

@@ -7,7 +7,8 @@ import type { AgentOptions } from "../../config/agent-options.ts";
 import { describeError, FlannelError, hasCode } from "../../errors.ts";
 import type { LeaseChange, OwnLease, Revision } from "../../lease/lease.ts";
 import type { AcquireOutcome, LeaseRequest, NetworkConfigDocument, SubnetStore } from "../../store/subnet-store.ts";
-import type { Logger } from "../../telemetry/logger.ts";
+import type { MetricsRecorder } from "../../telemetry/metrics/metrics.ts";
+import { measured } from "./store-requests.ts";
 
 export interface StoreSessionEvents {
   /** What is wrong with a configuration to begin with; undefined when there is something to begin with. */
@@ -33,11 +34,10 @@ export interface StoreSessionEvents {
 export async function runStoreSession(
   store: SubnetStore,
   events: StoreSessionEvents,
-  logger: Logger,
-  signal: AbortSignal,
-  waitsForAccess = false,
+  waits: Pick<Waiting, "logger" | "signal" | "waitsForAccess" | "metrics">,
 ): Promise<void> {
-  const waiting: Waiting = { logger, signal, waitsForAccess, onWaiting: (reason) => events.onWaiting(reason) };
+  const { signal } = waits;
+  const waiting: Waiting = { ...waits, onWaiting: (reason) => events.onWaiting(reason) };
   const document = await firstConfig(store, events, waiting);
   await events.prepare(waiting);
   await events.onConfig(document);
@@ -61,6 +61,7 @@ export interface Waiting extends Pick<RetryOptions, "logger" | "signal" | "onWai
    * remembered state to go on with, it is better to forward and to wait than to end.
    */
   readonly waitsForAccess?: boolean;
+  readonly metrics?: MetricsRecorder;
 }
 
 function mayBeCured(error: FlannelError, { waitsForAccess = false }: Waiting): boolean {
@@ -116,7 +117,7 @@ async function readConfig(store: SubnetStore, waiting: Waiting): Promise<Network
       maxDelayMs: 1_000,
       ...waiting,
     },
-    () => store.networkConfig(waiting.signal),
+    () => measured(waiting.metrics, "config", () => store.networkConfig(waiting.signal)),
   );
 }
 
@@ -133,7 +134,7 @@ export async function acquireLease(
       shouldRetry: (error) => mayBeCured(error, waiting) || hasCode(error, "POOL_EXHAUSTED", "LEASE_LOST"),
       ...waiting,
     },
-    () => store.acquire(request(), waiting.signal),
+    () => measured(waiting.metrics, "acquire", () => store.acquire(request(), waiting.signal)),
   );
 }
 

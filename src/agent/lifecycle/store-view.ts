@@ -2,17 +2,20 @@
 import type { Lease, LeaseChange } from "../../lease/lease.ts";
 import { describeOwner } from "../../lease/lease-owner.ts";
 import type { Logger } from "../../telemetry/logger.ts";
+import type { MetricsRecorder } from "../../telemetry/metrics/metrics.ts";
 
 export class StoreView {
   readonly #logger: Logger;
+  readonly #metrics: MetricsRecorder | undefined;
   #seenMonotonicMs: number | undefined;
   #isConnected = false;
   #obstacle: string | undefined;
   #outage: string | undefined;
   #refusal: string | undefined;
 
-  constructor(logger: Logger) {
+  constructor(logger: Logger, metrics?: MetricsRecorder) {
     this.#logger = logger;
+    this.#metrics = metrics;
   }
 
   /** The store answered just now. */
@@ -34,6 +37,7 @@ export class StoreView {
     if (change.type === "disconnected") {
       const { reason } = change;
       if (this.#isConnected) {
+        this.#metrics?.count("flannel_store_disconnections_total", {});
         const text = "lost the connection to the store: reconnecting; forwarding continues";
         this.#logger.warn("store.disconnected", text, { reason });
       } else if (this.#outage !== reason) {
@@ -76,6 +80,8 @@ export class StoreView {
     }
     this.#logger.verbose(1, "leases.changed", `${change.changes.length} leases changed`, { revision });
     for (const event of change.changes) {
+      const kind = event.type === "put" ? "put" : "deleted";
+      this.#metrics?.count("flannel_lease_changes_total", { change: kind });
       if (event.type === "put") this.#tellLease(event.lease);
       else this.#logger.verbose(2, "lease.deleted", "a peer's lease expired or was revoked", { key: event.key });
     }

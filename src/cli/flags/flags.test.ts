@@ -198,6 +198,7 @@ describe("resolveAgentOptions", () => {
       stateDirectory: "/var/lib/flannel",
       controlSocket: "/run/flannel/flanneld.sock",
       renewMarginMs: 3_600_000,
+      metrics: { isPerPeer: false },
       rules: { masquerade: false, randomFully: true, forward: true, resyncMs: 5_000, blackholeRoute: false },
       logFormat: "text",
       verbosity: 0,

@@ -3,6 +3,7 @@ import { type Family, familyOf, tryParseAddress } from "../../ip/address.ts";
 import { cniFlags } from "./cni-flags.ts";
 import type { FlagDefinition } from "./flags.ts";
 import { kubernetesFlags } from "./kubernetes-flags.ts";
+import { metricsFlags } from "./metrics-flags.ts";
 import { storeFlags } from "./store-flags.ts";
 
 /** Undefined when `text` is empty or a usable address of the family. */
@@ -127,6 +128,7 @@ export const flanneldFlags: readonly FlagDefinition[] = [
     description: "Port of the health checks; 0 turns them off.",
     validate: (value) => (value <= 65_535 ? undefined : "must be at most 65535"),
   },
+  ...metricsFlags,
   {
     name: "v",
     kind: "int",

@@ -7,6 +7,7 @@ import { compileGoRegex } from "../../underlay/go-regex.ts";
 import { type Environment, type ParsedFlags, parseFlags } from "./flags.ts";
 import { describeGiven, flagsHelp } from "./flags-text.ts";
 import { flanneldFlags } from "./flanneld-flag-table.ts";
+import { parseListenAddress } from "./metrics-flags.ts";
 
 /** What the command line asks for. */
 export type FlanneldInvocation =
@@ -74,6 +75,7 @@ function toOptions(parsed: ParsedFlags, env: Environment): AgentOptions {
     ...(healthzPort > 0 && {
       healthz: { ip: address(text(parsed, "healthz-ip")) ?? parseAddress("0.0.0.0"), port: healthzPort },
     }),
+    metrics: Object.freeze(metricsOptions(parsed)),
     rules: Object.freeze({
       masquerade: bool(parsed, "ip-masq"),
       randomFully: !bool(parsed, "ip-masq-fully-random-disable"),
@@ -84,6 +86,12 @@ function toOptions(parsed: ParsedFlags, env: Environment): AgentOptions {
     logFormat: text(parsed, "log-format") === "json" ? "json" : "text",
     verbosity: Math.max(0, int(parsed, "v")),
   };
+}
+
+function metricsOptions(parsed: ParsedFlags): AgentOptions["metrics"] {
+  const given = text(parsed, "metrics-addr");
+  const isPerPeer = bool(parsed, "metrics-per-peer");
+  return given === "" ? { isPerPeer } : { address: parseListenAddress(given), isPerPeer };
 }
 
 function cniOptions(parsed: ParsedFlags): AgentOptions["cni"] {

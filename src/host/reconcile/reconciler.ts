@@ -104,10 +104,12 @@ export class Reconciler implements AsyncDisposable {
       groups: noticedObjects,
       neighbourIndexes: () => this.#ownIndexes(),
       onMessages: (messages) => {
+        this.#options.metrics?.count("flannel_kernel_notifications_total", { source: "rtnetlink" }, messages.length);
         this.#onMessages(messages);
         onNotice?.(messages);
       },
       onOverflow: () => {
+        this.#options.metrics?.count("flannel_kernel_overflows_total", { source: "rtnetlink" });
         this.#lookSoon(hostKinds, true);
         onNotice?.("lost");
       },

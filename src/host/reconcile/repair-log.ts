@@ -47,7 +47,10 @@ export class RepairLog {
 
   /** The repairs of one pass, also of none: contests are told when their time has come. `nowMs` of a monotonic clock. */
   record(found: readonly Repair[], nowMs: number): void {
-    for (const { kind, action } of found) this.#metrics?.count("flannel_host_repairs_total", { kind, action });
+    for (const { kind, action } of found) {
+      // The kernel does not say who writes routes and the like.
+      this.#metrics?.count("flannel_repairs_total", { kind, action, author: "unknown" });
+    }
     this.#total += found.length;
     const remembered = found.slice(-REMEMBERED).map(({ at, object, action }) => ({ at, object, action }));
     this.#last = [...this.#last, ...remembered].slice(-REMEMBERED);

@@ -101,6 +101,12 @@ export const agentEvents = {
     "Wait for `handover.again`, or repeat `flannelctl handover`, before this flanneld is stopped.",
   ),
 
+  "metrics.failed": error(
+    "The agent cannot serve its metrics; the line has the reason. It carries packets all the same, and retries.",
+    "If another program has the port: choose another `--metrics-addr`.",
+  ),
+  "metrics.serving": info("The agent serves its metrics for Prometheus at the address in the line."),
+
   "preflight.drops-unknown": verbose(
     1,
     "The agent could not read the chains of other programs, which may drop forwarded packets.",

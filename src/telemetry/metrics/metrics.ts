@@ -1,24 +1,44 @@
 // Records metrics in this process. Features are handed a `MetricsRecorder` of their network; whoever exposes the metrics
 // takes a snapshot. What the registry (definitions.ts) does not have cannot be recorded.
+import { printable } from "../../terminal/foreign-text.ts";
+import type { MetricDefinition } from "./definition.ts";
 import {
+  type AgentDefinitions,
   type LabelsOf,
-  type MetricDefinition,
   type MetricName,
   type MetricOf,
   metricDefinitions,
+  type NetworkDefinitions,
 } from "./definitions.ts";
 
-/** The port through which a feature records what concerns one network. Nothing in it throws. */
-export interface MetricsRecorder {
-  /** Adds to a counter, 1 by default. */
-  count<Name extends MetricOf<"counter">>(name: Name, labels: LabelsOf<Name>, amount?: number): void;
-  /** Sets a counter to what its source counted itself. */
-  total<Name extends MetricOf<"counter">>(name: Name, labels: LabelsOf<Name>, value: number): void;
-  /** Sets a gauge; undefined: there is nothing to tell. */
-  set<Name extends MetricOf<"gauge">>(name: Name, labels: LabelsOf<Name>, value: number | undefined): void;
-  /** Enters a value into a histogram. */
-  observe<Name extends MetricOf<"histogram">>(name: Name, labels: LabelsOf<Name>, value: number): void;
+/** One of several series that are told together. */
+export interface LabelledValue<Labels> {
+  readonly labels: Labels;
+  readonly value: number;
 }
+
+interface Recorder<D extends Readonly<Record<string, MetricDefinition>>> {
+  /** Adds to a counter, 1 by default. */
+  count<Name extends MetricOf<D, "counter">>(name: Name, labels: LabelsOf<D, Name>, amount?: number): void;
+  /** Sets a counter to what its source counted itself. */
+  total<Name extends MetricOf<D, "counter">>(name: Name, labels: LabelsOf<D, Name>, value: number): void;
+  /** Sets a gauge; undefined: there is nothing to tell. */
+  set<Name extends MetricOf<D, "gauge">>(name: Name, labels: LabelsOf<D, Name>, value: number | undefined): void;
+  /** Enters a value into a histogram. */
+  observe<Name extends MetricOf<D, "histogram">>(name: Name, labels: LabelsOf<D, Name>, value: number): void;
+  /** Sets all series of a gauge or a counter: those of before that are not among `values` are gone. */
+  replace<Name extends MetricOf<D, "gauge" | "counter">>(
+    name: Name,
+    values: Iterable<LabelledValue<LabelsOf<D, Name>>>,
+  ): void;
+  /** Whether series of single peers are recorded; who does not want them need not be asked for their values. */
+  readonly isPerPeer: boolean;
+}
+
+/** The port through which a feature records what concerns one network. Nothing in it throws. */
+export interface MetricsRecorder extends Recorder<NetworkDefinitions> {}
+/** The same for what concerns the agent as a whole. */
+export interface AgentMetricsRecorder extends Recorder<AgentDefinitions> {}
 
 export interface MetricSample {
   readonly labels: Readonly<Record<string, string>>;
@@ -38,13 +58,23 @@ export interface MetricFamily {
   readonly samples: readonly MetricSample[];
 }
 
+export interface MetricsOptions {
+  /** `--metrics-per-peer` */
+  readonly isPerPeer?: boolean;
+}
+
 /** Of one metric: what comes from outside (names of programs) must not fill the memory. */
 const MAX_LABEL_SETS = 100;
+/** Of a metric with a series for each peer. */
+const MAX_PEERS = 10_000;
+const MAX_LABEL_LENGTH = 256;
 /** Stands for the labels that would be too many. */
 const OTHER = "other";
 
+type Labels = Readonly<Record<string, string>>;
+
 interface Series {
-  readonly labels: Readonly<Record<string, string>>;
+  readonly labels: Labels;
   value: number;
   count: number;
   /** Values in each bucket alone; empty unless a histogram. */
@@ -53,28 +83,24 @@ interface Series {
 
 export class Metrics {
   readonly #series = new Map<MetricName, Map<string, Series>>();
+  readonly #isPerPeer: boolean;
+  #dropped = 0;
+  readonly agent: AgentMetricsRecorder;
+
+  constructor({ isPerPeer = false }: MetricsOptions = {}) {
+    this.#isPerPeer = isPerPeer;
+    this.agent = this.#recorder({});
+  }
 
   network(network: string): MetricsRecorder {
-    return {
-      count: (name, labels, amount = 1) => {
-        this.#seriesOf(name, { network, ...labels }).value += amount;
-      },
-      total: (name, labels, value) => {
-        this.#seriesOf(name, { network, ...labels }).value = value;
-      },
-      set: (name, labels, value) => {
-        const all = { network, ...labels };
-        if (value === undefined) this.#series.get(name)?.delete(keyOf(all));
-        else this.#seriesOf(name, all).value = value;
-      },
-      observe: (name, labels, value) => {
-        const series = this.#seriesOf(name, { network, ...labels });
-        series.value += value;
-        series.count++;
-        const bucket = bucketsOf(name).findIndex((bound) => value <= bound);
-        if (bucket >= 0) series.inBucket[bucket] = (series.inBucket[bucket] ?? 0) + 1;
-      },
-    };
+    return this.#recorder({ network });
+  }
+
+  /** Series that `replace` had to leave out since the last call. */
+  takeDropped(): number {
+    const dropped = this.#dropped;
+    this.#dropped = 0;
+    return dropped;
   }
 
   /** All metrics that have something to tell, in the order of the registry. */
@@ -82,14 +108,56 @@ export class Metrics {
     const names = Object.keys(metricDefinitions) as MetricName[];
     return names.flatMap((name) => {
       const series = [...(this.#series.get(name)?.values() ?? [])];
-      const { type, help, unit }: MetricDefinition = metricDefinitions[name];
+      const { type, help, unit } = metricDefinitions[name];
       if (series.length === 0) return [];
       const samples = series.map((one) => (type === "histogram" ? histogramSample(name, one) : plainSample(one)));
       return [{ name, type, help, ...(unit !== undefined && { unit }), samples }];
     });
   }
 
-  #seriesOf(name: MetricName, labels: Readonly<Record<string, string>>): Series {
+  /** `scope`: labels that all series of this recorder have. */
+  #recorder(scope: Labels): MetricsRecorder & AgentMetricsRecorder {
+    return {
+      isPerPeer: this.#isPerPeer,
+      count: (name: MetricName, labels: Labels, amount = 1) => {
+        this.#seriesOf(name, joined(scope, labels)).value += amount;
+      },
+      total: (name: MetricName, labels: Labels, value: number) => {
+        this.#seriesOf(name, joined(scope, labels)).value = value;
+      },
+      set: (name: MetricName, labels: Labels, value: number | undefined) => {
+        const all = joined(scope, labels);
+        if (value === undefined) this.#series.get(name)?.delete(keyOf(all));
+        else this.#seriesOf(name, all).value = value;
+      },
+      observe: (name: MetricName, labels: Labels, value: number) => {
+        const series = this.#seriesOf(name, joined(scope, labels));
+        series.value += value;
+        series.count++;
+        const bucket = bucketsOf(name).findIndex((bound) => value <= bound);
+        if (bucket >= 0) series.inBucket[bucket] = (series.inBucket[bucket] ?? 0) + 1;
+      },
+      replace: (name: MetricName, values: Iterable<LabelledValue<Labels>>) => this.#replace(name, scope, values),
+    };
+  }
+
+  #replace(name: MetricName, scope: Labels, values: Iterable<LabelledValue<Labels>>): void {
+    const { isPerPeer = false } = metricDefinitions[name];
+    if (isPerPeer && !this.#isPerPeer) return;
+    const most = isPerPeer ? MAX_PEERS : MAX_LABEL_SETS;
+    const all = new Map<string, Series>();
+    for (const [key, series] of this.#series.get(name) ?? []) {
+      if (series.labels["network"] !== scope["network"]) all.set(key, series);
+    }
+    for (const { labels: own, value } of values) {
+      const labels = joined(scope, own);
+      if (all.size < most) all.set(keyOf(labels), { labels, value, count: 0, inBucket: [] });
+      else this.#dropped++;
+    }
+    this.#series.set(name, all);
+  }
+
+  #seriesOf(name: MetricName, labels: Labels): Series {
     const all = this.#series.get(name) ?? new Map<string, Series>();
     this.#series.set(name, all);
     const known = all.get(keyOf(labels));
@@ -101,21 +169,30 @@ export class Metrics {
   }
 }
 
+/** Values from outside (names of programs, lease keys) reach terminals: they are made harmless before they are compared. */
+function joined(scope: Labels, labels: Labels): Labels {
+  const all: Record<string, string> = { ...scope };
+  for (const label in labels) all[label] = printable(labels[label] ?? "").slice(0, MAX_LABEL_LENGTH);
+  return all;
+}
+
 function bucketsOf(name: MetricName): readonly number[] {
-  const definition: MetricDefinition = metricDefinitions[name];
+  const definition = metricDefinitions[name];
   return definition.type === "histogram" ? definition.buckets : [];
 }
 
-function keyOf(labels: Readonly<Record<string, string>>): string {
+function keyOf(labels: Labels): string {
   return JSON.stringify(Object.entries(labels).sort(([a], [b]) => (a < b ? -1 : 1)));
 }
 
-function otherLabels({ network = "", ...labels }: Readonly<Record<string, string>>): Record<string, string> {
-  return { network, ...Object.fromEntries(Object.keys(labels).map((label) => [label, OTHER])) };
+function otherLabels(labels: Labels): Record<string, string> {
+  return Object.fromEntries(
+    Object.entries(labels).map(([label, value]) => [label, label === "network" ? value : OTHER]),
+  );
 }
 
 /** Also what has no label but `network`: it has nothing that could become fewer. */
-function isOther({ network: _, ...labels }: Readonly<Record<string, string>>): boolean {
+function isOther({ network: _, ...labels }: Labels): boolean {
   return Object.values(labels).every((value) => value === OTHER);
 }
 
@@ -124,10 +201,10 @@ function plainSample({ labels, value }: Series): MetricSample {
 }
 
 function histogramSample(name: MetricName, { labels, value, count, inBucket }: Series): MetricSample {
-  let upTo = 0;
+  let below = 0;
   const buckets = bucketsOf(name).map((le, index) => {
-    upTo += inBucket[index] ?? 0;
-    return { le, count: upTo };
+    below += inBucket[index] ?? 0;
+    return { le, count: below };
   });
   return { labels, value, count, buckets };
 }

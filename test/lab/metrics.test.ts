@@ -1,0 +1,130 @@
+// What Prometheus gets from an agent with `--metrics-addr`: true values, in a form that Prometheus' own checker accepts.
+import { afterAll, beforeAll, expect, it } from "vitest";
+import { Cluster } from "../../lab/cluster.ts";
+import { untilAllPing } from "../../lab/probe.ts";
+import { promtool } from "../../lab/promtool.ts";
+import { until } from "../../lab/wait.ts";
+import { metricDefinitions } from "../../src/telemetry/metrics/definitions.ts";
+
+const PORT = 9101;
+let cluster: Cluster;
+
+beforeAll(async () => {
+  cluster = await Cluster.start({
+    hosts: 2,
+    config: { Network: "10.5.0.0/16", Backend: { Type: "udp" } },
+    args: [`--metrics-addr=${PORT}`, "--metrics-per-peer", "--ip-masq"],
+  });
+  await untilAllPing(cluster.pods);
+});
+afterAll(() => cluster[Symbol.asyncDispose]());
+
+const get = (number: number, address = "127.0.0.1") =>
+  cluster.lan.host(number).namespace.run(["curl", "-sS", "--max-time", "20", `http://${address}:${PORT}/metrics`]);
+
+/** The samples of a scrape, by name and labels. */
+async function scrape(number: number): Promise<ReadonlyMap<string, number>> {
+  const lines = (await get(number)).split("\n").filter((line) => line !== "" && !line.startsWith("#"));
+  return new Map(
+    lines.map((line) => {
+      const end = line.lastIndexOf(" ");
+      return [
+        line
+          .slice(0, end)
+          .replace(/network="[^"]*",?/, "")
+          .replace("{}", ""),
+        Number(line.slice(end + 1)),
+      ];
+    }),
+  );
+}
+
+it("is accepted by promtool, family by family as registered", async () => {
+  const text = await get(1);
+  const said = await promtool(["check", "metrics"], text);
+  expect(said).toBe("");
+  const families = [...text.matchAll(/^# TYPE (\S+) (\S+)$/gm)].map(([, name = "", type]) => [name, type]);
+  expect(families.filter(([name = "", type]) => Reflect.get(metricDefinitions, name)?.type !== type)).toEqual([]);
+  // The others have nothing to tell on two healthy hosts without TLS.
+  const missing = Object.keys(metricDefinitions).filter((name) => !families.some(([found]) => found === name));
+  expect(missing.sort()).toEqual([
+    "flannel_certificate_expires_timestamp_seconds",
+    "flannel_findings",
+    "flannel_kernel_overflows_total",
+    "flannel_lease_reacquisitions_total",
+    "flannel_lease_renewals_total",
+    "flannel_peer_last_handshake_timestamp_seconds",
+    "flannel_reasons",
+    "flannel_repairs_total",
+    "flannel_store_disconnections_total",
+    "flannel_store_request_errors_total",
+  ]);
+});
+
+it("tells the truth", async () => {
+  const samples = await scrape(1);
+  const { key = "" } = (await cluster.agent(2).status()).lease ?? {};
+  const nowSeconds = Date.now() / 1_000;
+  expect(samples.get("flannel_ready")).toBe(1);
+  expect(samples.get('flannel_state{state="ready"}')).toBe(1);
+  expect(samples.get('flannel_backend_info{backend="udp"}')).toBe(1);
+  expect(samples.get("flannel_peers_desired")).toBe(1);
+  expect(samples.get("flannel_peers_programmed")).toBe(1);
+  expect(samples.get("flannel_convergence_pending")).toBe(0);
+  expect(samples.get("flannel_convergence_seconds_count")).toBeGreaterThan(0);
+  expect(samples.get("flannel_mtu_bytes")).toBe(1472);
+  expect(samples.get("process_start_time_seconds")).toBeLessThan(nowSeconds);
+  expect(samples.get("process_resident_memory_bytes")).toBeGreaterThan(1e7);
+  expect(samples.get("flannel_store_last_answer_timestamp_seconds")).toBeGreaterThan(nowSeconds - 300);
+  expect(samples.get('flannel_store_request_duration_seconds_count{operation="acquire"}')).toBe(1);
+  expect(samples.get(`flannel_peer_transmit_bytes_total{peer="${key}"}`)).toBeGreaterThan(0);
+  expect([...samples.keys()].filter((name) => name.startsWith("flannel_firewall_mode{")).length).toBe(4);
+});
+
+it("measures how long a changed lease took into the kernel, and forgets a peer that is gone", async () => {
+  const converged = async () => (await scrape(1)).get("flannel_convergence_seconds_count") ?? 0;
+  const before = await converged();
+  const value = JSON.stringify({ PublicIP: (cluster.lan.host(2).ipv4 ?? "").replace(/\d+$/, "99") });
+  await cluster.etcd.put("/coreos.com/network/subnets/10.5.99.0-24", value);
+  await until(async () => (await converged()) === before + 1, { what: "the new peer to be measured" });
+  expect([...(await scrape(1)).keys()].join(" ")).toContain('peer="10.5.99.0-24"');
+  await cluster.etcd.ctl(["del", "/coreos.com/network/subnets/10.5.99.0-24"]);
+  await until(async () => (await converged()) === before + 2, { what: "the deleted peer to be measured" });
+  expect([...(await scrape(1)).keys()].join(" ")).not.toContain('peer="10.5.99.0-24"');
+  expect((await scrape(1)).get('flannel_lease_changes_total{change="deleted"}')).toBe(1);
+});
+
+it("counts a repair with the program that made it necessary", async () => {
+  const { namespace } = cluster.lan.host(1);
+  await namespace.run(["sh", "-c", "nft list tables; iptables -t nat -F FLANNEL-POSTRTG || nft flush ruleset"]);
+  const found = async () => [...(await scrape(1)).keys()].find((name) => name.startsWith("flannel_repairs_total{"));
+  await until(async () => (await found()) !== undefined, { what: "the repair to be counted" });
+  expect(await found()).toMatch(/kind="rule",action="added",author="(xtables|iptables|nft|unknown)/);
+});
+
+it("is on the loopback address alone when a port is all that was given", async () => {
+  await expect(get(2, cluster.lan.host(1).ipv4)).rejects.toThrow("Failed to connect");
+});
+
+it("carries packets though another program has the port, and serves once it is free", async () => {
+  await cluster.agent(2).term();
+  const { namespace } = cluster.lan.host(2);
+  const blocker = namespace.spawn(["socat", `TCP-LISTEN:${PORT},bind=127.0.0.1,reuseaddr,fork`, "PIPE"], {
+    stdio: "ignore",
+  });
+  try {
+    await until(async () => (await namespace.run(["ss", "-ltn"])).includes(`:${PORT} `), {
+      what: "the port to be taken",
+    });
+    const agent = cluster.startAgent(2);
+    await agent.untilReady({ peers: 1 });
+    expect(await agent.untilEvent("metrics.failed")).toContain("EADDRINUSE");
+    await untilAllPing(cluster.pods);
+    blocker.kill("SIGKILL");
+    await agent.untilEvent("metrics.serving");
+    expect((await scrape(2)).get("flannel_ready")).toBe(1);
+    expect(agent.events("metrics.failed")).toHaveLength(1);
+  } finally {
+    blocker.kill("SIGKILL");
+  }
+});
