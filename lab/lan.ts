@@ -1,6 +1,7 @@
 // Builds the lab's network: a LAN (or two, with a router between) and hosts on it, all inside the box.
 import { requireBox } from "./box.ts";
 import { LabHost, type LanSegment } from "./host.ts";
+import { keepUntilSeen } from "./keep-box.ts";
 import { boxNamespace, createNamespaces, removeNamespaces } from "./namespace.ts";
 
 export interface LanOptions {
@@ -58,7 +59,10 @@ export async function createLan(options: LanOptions = {}): Promise<Lan> {
     storeAddress: segments[0].ipv4Gateway ?? segments[0].ipv6Gateway ?? "127.0.0.1",
     host: (number) => hostWithNumber(hosts, number),
     replaceHost,
-    [Symbol.asyncDispose]: () => disposer.disposeAsync(),
+    async [Symbol.asyncDispose]() {
+      await keepUntilSeen();
+      await disposer.disposeAsync();
+    },
   };
 }
 

@@ -2,6 +2,7 @@
 // failed one said is shown. `--without-tests` leaves the unit tests out, for runs that have them elsewhere.
 import { execFile } from "node:child_process";
 import { readdirSync } from "node:fs";
+import { availableParallelism } from "node:os";
 import { delimiter, dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 
@@ -52,6 +53,15 @@ function failureOf(argv: readonly string[]): Promise<string | undefined> {
   });
 }
 
+async function isPassed({ what, argv }: Step): Promise<boolean> {
+  const started = performance.now();
+  const said = await failureOf(argv);
+  const seconds = ((performance.now() - started) / 1000).toFixed(1).padStart(6);
+  console.log(`${said === undefined ? "ok    " : "FAILED"} ${seconds} s  ${what}`);
+  if (said !== undefined) console.log(`\n${argv.join(" ")}\n${said.trimEnd()}\n`);
+  return said === undefined;
+}
+
 async function main(args: readonly string[]): Promise<number> {
   const unknown = args.find((arg) => arg !== "--without-tests");
   if (unknown !== undefined) {
@@ -59,16 +69,12 @@ async function main(args: readonly string[]): Promise<number> {
     return 2;
   }
   const failed: string[] = [];
-  for (const { what, argv } of steps()) {
-    if (what === "unit tests" && args.length > 0) continue;
-    const started = performance.now();
-    const said = await failureOf(argv);
-    const seconds = ((performance.now() - started) / 1000).toFixed(1).padStart(6);
-    console.log(`${said === undefined ? "ok    " : "FAILED"} ${seconds} s  ${what}`);
-    if (said === undefined) continue;
-    failed.push(what);
-    console.log(`\n${argv.join(" ")}\n${said.trimEnd()}\n`);
-  }
+  const wanted = steps().filter(({ what }) => what !== "unit tests" || args.length === 0);
+  const queue = wanted.values();
+  const takeSteps = async () => {
+    for (const step of queue) if (!(await isPassed(step))) failed.push(step.what);
+  };
+  await Promise.all(Array.from({ length: Math.min(availableParallelism(), 4) }, takeSteps));
   console.log(failed.length === 0 ? "check: all well" : `check: failed: ${failed.join(", ")}`);
   return failed.length === 0 ? 0 : 1;
 }

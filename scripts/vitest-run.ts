@@ -5,6 +5,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { boxed } from "../lab/box.ts";
+import { isBoxKept } from "../lab/keep-box.ts";
 
 export const root = fileURLToPath(new URL("..", import.meta.url));
 
@@ -75,12 +76,16 @@ function runProcess(
     for (const stream of [child.stdout, child.stderr]) {
       stream.setEncoding("utf8").on("data", (text: string) => {
         output += text;
+        if (isBoxKept) process.stderr.write(text);
       });
     }
+    if (isBoxKept)
+      console.error(`to look inside, once it has begun: nsenter --all --target $(pgrep --parent ${child.pid})`);
+    const timeoutMs = isBoxKept ? 24 * 3_600_000 : run.timeoutMs;
     const guard = setTimeout(() => {
-      output += `\nkilled: still running after ${run.timeoutMs / 1000} s\n`;
+      output += `\nkilled: still running after ${timeoutMs / 1000} s\n`;
       child.kill("SIGKILL");
-    }, run.timeoutMs);
+    }, timeoutMs);
     child.once("error", reject);
     child.once("close", (code) => {
       clearTimeout(guard);

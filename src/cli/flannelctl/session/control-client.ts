@@ -1,4 +1,4 @@
-// Asks the running agent over its unix socket (agent/control-protocol.ts). Trusts nothing that comes back.
+// Asks the running agent over its unix socket (agent/control/control-protocol.ts). Trusts nothing that comes back.
 
 import { type IncomingMessage, request } from "node:http";
 import { z } from "zod";
