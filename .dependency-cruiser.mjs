@@ -74,7 +74,7 @@ const rooms = {
   "store/kubernetes": ["ip", "json", "terminal", "sys", "config", "lease", "kube-api"],
   store: ["ip", "config", "lease", "store/etcd", "store/kubernetes"],
   "agent/control": ["sys", "terminal"],
-  "agent/state": ["ip", "json", "sys", "lease", "backend"],
+  "agent/state": ["ip", "json", "sys", "config", "lease", "backend"],
   "agent/lifecycle": [
     ...[
       "ip",
@@ -88,7 +88,7 @@ const rooms = {
       "underlay",
       "host/kinds",
     ],
-    ...["host/reconcile", "firewall", "wireguard", "backend", "doctor", "store", "agent/control", "agent/state", "cni"],
+    ...["host", "host/reconcile", "firewall", "wireguard", "backend", "doctor", "store", "agent/control", "agent/state", "cni"],
     // The certificate of a member of a small cluster is renewed by the store that made it.
     "flannel-store/membership",
   ],

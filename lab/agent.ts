@@ -22,6 +22,8 @@ export interface AgentOptions {
   readonly program?: readonly string[];
   /** The program has been told where its files are, in `directory`: it gets no flags about them. */
   readonly knowsFiles?: boolean;
+  /** It serves several networks (`--networks`, `--watch-networks` among `args`): their subnet files go into `networks`. */
+  readonly isSeveral?: boolean;
   /** Directory of subnet.env, control socket and state, for several agents on one host. Default: the host's. */
   readonly directory?: string;
 }
@@ -69,7 +71,12 @@ export class LabAgent implements AsyncDisposable {
       ...(options.etcdEndpoints === undefined ? [] : [`--etcd-endpoints=${options.etcdEndpoints}`]),
       ...(options.knowsFiles === true
         ? []
-        : [`--subnet-file=${join(directory, "subnet.env")}`, `--state-dir=${join(directory, "state")}`]),
+        : [
+            options.isSeveral === true
+              ? `--subnet-dir=${join(directory, "networks")}`
+              : `--subnet-file=${join(directory, "subnet.env")}`,
+            `--state-dir=${join(directory, "state")}`,
+          ]),
       ...(options.args ?? []),
     ];
     const child = host.namespace.spawn(argv, {
@@ -116,12 +123,45 @@ export class LabAgent implements AsyncDisposable {
     });
   }
 
+  /** As it comes. Throws while nobody listens. */
+  async wholeStatus(): Promise<Status> {
+    return statusSchema.parse(await getJson(this.controlSocket, controlPaths.status));
+  }
+
   /** What `flannelctl status` would get. Throws while nobody listens. */
   async status(): Promise<LabStatus> {
-    const { networks, ...status } = statusSchema.parse(await getJson(this.controlSocket, controlPaths.status));
+    const { networks, ...status } = await this.wholeStatus();
     const [network] = networks;
     if (network === undefined) throw new Error("the status names no network");
     return { ...network, ...status };
+  }
+
+  /** What it says of one of several networks; throws while it serves none of that name. */
+  async networkStatus(name: string): Promise<NetworkStatus> {
+    const { networks } = await this.wholeStatus();
+    const network = networks.find((one) => one.name === name);
+    if (network === undefined) throw new Error(`no network ${name} but ${networks.map((one) => one.name).join(", ")}`);
+    return network;
+  }
+
+  /** Waits until one of several networks is ready with that many peers. */
+  untilNetworkReady(name: string, peers: number): Promise<NetworkStatus> {
+    return this.#until(`readiness of network ${name} with ${peers} peers`, undefined, async () => {
+      const network = await this.networkStatus(name);
+      const against = (network.reasons ?? []).filter((one) => one.state === "notReady" || one.name === "peers-pending");
+      if (against.length > 0) throw new Error(`not ready: ${against.map(({ message }) => message).join("; ")}`);
+      if (network.peers.programmed === peers) return network;
+      throw new Error(`${network.peers.programmed} peers programmed`);
+    });
+  }
+
+  /** Waits for the subnet file of one of several networks, and reads it. */
+  untilNetworkEnv(name: string): Promise<SubnetEnv> {
+    return this.#until(`${name}.env`, undefined, () => readSubnetEnv(this.networkFile(name)));
+  }
+
+  networkFile(name: string): string {
+    return join(this.directory, "networks", `${name}.env`);
   }
 
   /** The values of a metric, by their labels but `network`, as `reason=noRoute`; empty when it tells nothing. */

@@ -14,20 +14,33 @@ export interface Pod {
   readonly mtuBytes: number;
 }
 
+/** Names of the devices of a container on its host. */
+export interface PodDevices {
+  readonly bridge: string;
+  readonly port: string;
+}
+
+const usualDevices: PodDevices = { bridge: "cni0", port: "pod0" };
+
 /**
  * Makes the bridge cni0 with the subnet's gateway address on the host and a container behind it, with the second
  * address of the subnet. Calling it again (other MTU, other subnet) replaces both. The default name is `<host>-pod`.
  */
-export async function attachPod(host: LabHost, env: SubnetEnv, name = `${host.name}-pod`): Promise<Pod> {
-  await detachPod(host, name);
+export async function attachPod(
+  host: LabHost,
+  env: SubnetEnv,
+  name = `${host.name}-pod`,
+  { bridge, port }: PodDevices = usualDevices,
+): Promise<Pod> {
+  await detachPod(host, name, { bridge, port });
   await createNamespaces([name]);
   const gateways = [env.subnet, env.ipv6Subnet].filter((value) => value !== undefined);
   await host.namespace.ipBatch([
-    `link add dev cni0 mtu ${env.mtuBytes} type bridge`,
-    ...gateways.map((gateway) => `addr add ${gateway} dev cni0${gateway.includes(":") ? " nodad" : ""}`),
-    "link set dev cni0 up",
-    `link add dev pod0 mtu ${env.mtuBytes} type veth peer name eth0 mtu ${env.mtuBytes} netns ${name}`,
-    "link set dev pod0 master cni0 up",
+    `link add dev ${bridge} mtu ${env.mtuBytes} type bridge`,
+    ...gateways.map((gateway) => `addr add ${gateway} dev ${bridge}${gateway.includes(":") ? " nodad" : ""}`),
+    `link set dev ${bridge} up`,
+    `link add dev ${port} mtu ${env.mtuBytes} type veth peer name eth0 mtu ${env.mtuBytes} netns ${name}`,
+    `link set dev ${port} master ${bridge} up`,
   ]);
   const namespace = new Namespace(name);
   await namespace.ipBatch(["link set dev eth0 up", ...gateways.flatMap((gateway) => podLines(gateway))]);
@@ -42,10 +55,10 @@ export async function attachPod(host: LabHost, env: SubnetEnv, name = `${host.na
 }
 
 /** Removes the container and the bridge when they are there. */
-async function detachPod(host: LabHost, name = `${host.name}-pod`): Promise<void> {
+async function detachPod(host: LabHost, name: string, { bridge, port }: PodDevices): Promise<void> {
   const links = await host.namespace.ipJson("link", "show");
   const present = links.map((link) => String(link["ifname"]));
-  const ours = ["pod0", "cni0"].filter((device) => present.includes(device));
+  const ours = [port, bridge].filter((device) => present.includes(device));
   await host.namespace.ipBatch(ours.map((device) => `link del dev ${device}`));
   await removeNamespaces([name]);
 }

@@ -47,6 +47,16 @@ export interface RuleOptions {
   readonly blackholeRoute: boolean;
 }
 
+/** `--networks`, `--watch-networks`: the agent serves several networks, each by its name. */
+export interface SeveralNetworks {
+  /** Empty: all that the store has. */
+  readonly names: readonly string[];
+  /** Networks come and go as their configurations do in the store. */
+  readonly isWatching: boolean;
+  /** `--subnet-dir`: the subnet file of each is `NAME.env` in it. */
+  readonly directory: string;
+}
+
 /** Frozen for the life of the process. */
 export interface AgentOptions {
   /** `embedded`: a store of this agent's own on this host; endpoints, user and files of `etcd` do not matter then. */
@@ -65,6 +75,10 @@ export interface AgentOptions {
   readonly publicIp?: Address;
   readonly publicIpv6?: Address;
   readonly subnetFile: string;
+  /** Missing: one network without a name. */
+  readonly several?: SeveralNetworks;
+  /** In the options of one of several networks: its name. */
+  readonly networkName?: string;
   /** `--cni-conf-file`, and what it is made from; an empty template: our own. */
   readonly cni?: { readonly file: string; readonly template: string };
   /** `--cni-state-dir`: where CNI plugins and container runtimes keep what they know of containers. */

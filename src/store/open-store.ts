@@ -2,8 +2,10 @@
 // loaded late it takes a few milliseconds more, most at the first start, when its compiled code is not cached yet.
 // Others are for those who choose them, and are loaded then.
 import type { Logger } from "../telemetry/logger.ts";
+import { EtcdNetworks } from "./etcd/etcd-networks.ts";
 import { EtcdSubnetStore } from "./etcd/etcd-subnet-store.ts";
-import type { StoreOptions } from "./store-options.ts";
+import type { NetworkDirectory } from "./network-directory.ts";
+import type { EtcdStoreOptions, StoreOptions } from "./store-options.ts";
 import type { SubnetStore } from "./subnet-store.ts";
 
 export interface StoreServices {
@@ -21,4 +23,9 @@ export async function openStore(options: StoreOptions, services: StoreServices):
     return await KubernetesSubnetStore.open(options, services);
   }
   return await EtcdSubnetStore.open(options);
+}
+
+/** As `openStore`, for several networks below the prefix. Kubernetes has one network. */
+export async function openNetworkDirectory(options: EtcdStoreOptions): Promise<NetworkDirectory> {
+  return await EtcdNetworks.open(options);
 }

@@ -3,6 +3,7 @@ import { readdirSync } from "node:fs";
 import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
 import { boxNamespace as box } from "../../lab/namespace.ts";
 import { until } from "../../lab/wait.ts";
+import { noOtherNetworks } from "../../src/agent/lifecycle/network-claims.ts";
 import { openNetwork } from "../../src/agent/lifecycle/open-network.ts";
 import { WarmState } from "../../src/agent/state/warm-state.ts";
 import { backends, parseConfig } from "../../src/backend/registry.ts";
@@ -395,6 +396,7 @@ function dualStack(): Parameters<typeof openNetwork>[0] {
     occupied: { earlierSubnets: () => [], reached: () => [] },
     onPass: () => undefined,
     onExternalInterface: () => undefined,
+    others: noOtherNetworks,
     onIpv6Arrival: () => undefined,
   };
 }

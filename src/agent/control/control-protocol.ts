@@ -13,7 +13,9 @@ import { z } from "zod";
 /** A moment: RFC 3339, UTC. */
 export const instantSchema = z.iso.datetime();
 
-const networkName = z.string().describe("identity of the network; today the key prefix in the store");
+const networkName = z
+  .string()
+  .describe("identity of the network: its name with --networks, else the key prefix in the store");
 
 export const leaseSchema = z.object({
   key: z.string(),
@@ -69,6 +71,10 @@ const dataPlaneSchema = z.object({
 const networkStatusSchema = z.object({
   name: networkName,
   subnetFile: z.string(),
+  state: stateSchema.optional().describe("only with several networks in one agent, as are the next three"),
+  stateChangedAt: instantSchema.optional(),
+  pendingState: stateSchema.optional(),
+  reasons: z.array(reasonSchema).optional(),
   backendType: z.string().optional().describe("absent before there is a configuration"),
   externalInterface: z
     .object({

@@ -16,6 +16,8 @@ export interface HealthServerOptions {
   readonly port: number;
   /** As told to others now; `notReady` answers 503. */
   readonly state: () => HealthState;
+  /** Of one of several networks (`?network=NAME`); undefined when there is none of that name. */
+  readonly stateOf?: (network: string) => HealthState | undefined;
 }
 
 export class HealthServer implements AsyncDisposable {
@@ -27,7 +29,7 @@ export class HealthServer implements AsyncDisposable {
 
   /** Rejects with `USAGE` when the address cannot be bound: a probe that never answers is worse than no start. */
   static async open(options: HealthServerOptions): Promise<HealthServer> {
-    const server = createServer(requestTimeouts, (request, response) => answer(request, response, options.state));
+    const server = createServer(requestTimeouts, (request, response) => answer(request, response, options));
     limitConnections(server, 128);
     const { promise, resolve, reject } = Promise.withResolvers<void>();
     server.once("error", reject);
@@ -53,15 +55,22 @@ export class HealthServer implements AsyncDisposable {
   }
 }
 
-function answer(request: IncomingMessage, response: ServerResponse, readState: () => HealthState): void {
+function answer(request: IncomingMessage, response: ServerResponse, options: HealthServerOptions): void {
   const [path, query] = (request.url ?? "/").split("?", 2);
   if (path !== "/healthz" && path !== "/readyz") {
     send(response, 404, "text/plain", "404 page not found\n");
     return;
   }
-  const isVerbose = new URLSearchParams(query).has("verbose");
+  const parameters = new URLSearchParams(query);
+  const isVerbose = parameters.has("verbose");
+  const network = parameters.get("network");
+  const found = network === null ? options.state() : options.stateOf?.(network);
+  if (found === undefined) {
+    send(response, 404, "text/plain", "there is no such network\n");
+    return;
+  }
   // Liveness: a process that answers lives, whatever it can do.
-  const { state, reasons } = path === "/healthz" ? { state: "ready" as const, reasons: [] } : readState();
+  const { state, reasons } = path === "/healthz" ? { state: "ready" as const, reasons: [] } : found;
   const ready = state !== "notReady";
   const text = path === "/healthz" ? "flanneld is running" : `flanneld is ${ready ? "ready" : "not ready yet"}`;
   if (isVerbose) {

@@ -9,6 +9,7 @@ import type { DescriptorKeeper } from "../../sys/service-descriptors.ts";
 import type { AgentLogger } from "../../telemetry/create-logger.ts";
 import type { MetricsRecorder } from "../../telemetry/metrics/metrics.ts";
 import type { RememberedState, WarmState } from "../state/warm-state.ts";
+import type { OtherNetworks } from "./network-claims.ts";
 
 /** How the agent ended: asked to, by a failure, or to begin anew with another configuration. */
 export type AgentEnd = { readonly type: "failed"; readonly error: unknown } | { readonly type: "restart" };
@@ -31,6 +32,7 @@ export interface AgentParts {
   readonly remembered: RememberedState | undefined;
   readonly hostAddresses: ReadonlySet<string>; // at the start
   readonly beginsAnew: boolean; // the last agent of this process ended with "restart"
+  readonly others: OtherNetworks;
   readonly signal: AbortSignal;
   /** After every change that readiness, files or status may depend on. */
   readonly onSettled: () => void;

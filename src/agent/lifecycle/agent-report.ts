@@ -2,24 +2,30 @@
 import type { AgentOptions } from "../../config/agent-options.ts";
 import type { CheckFinding, Finding } from "../../doctor/finding.ts";
 import { descriptorShortage } from "../../sys/spare-descriptors.ts";
-import type { Logger } from "../../telemetry/logger.ts";
 import type { AgentMetricsRecorder, MetricFamily, Metrics } from "../../telemetry/metrics/metrics.ts";
 import type { Handover, Plan, Rules, Status } from "../control/control-protocol.ts";
 import type { ControlHandlers } from "../control/control-server.ts";
 import { recordAgent } from "./agent-metrics.ts";
-import type { StateReason } from "./agent-state.ts";
+import { reason, type StateReason } from "./agent-state.ts";
 import { certificateFindings } from "./certificate-findings.ts";
 import type { CniKeeper } from "./cni-keeper.ts";
+import { combinedReasons } from "./combined-state.ts";
 import { descriptorFindings } from "./descriptor-findings.ts";
 import { NetworkReport } from "./network-report.ts";
-import type { ToldState } from "./state-follower.ts";
+import { StateFollower, type ToldState } from "./state-follower.ts";
 import { storeStatus, type ToldStore } from "./store-status.ts";
+import type { StoreView } from "./store-view.ts";
 
 /** What there is once for all networks. */
 export interface SharedParts {
   readonly store: ToldStore;
+  /** Of who follows which networks there are. */
+  readonly storeView?: StoreView;
   readonly cni?: CniKeeper;
 }
+
+/** After it was known which networks there are. */
+const OTHERS_WITHIN_MS = 10_000;
 
 export class AgentReport {
   readonly handlers: ControlHandlers = {
@@ -32,15 +38,22 @@ export class AgentReport {
   readonly #options: AgentOptions;
   readonly #version: string;
   readonly #metrics: Metrics;
-  readonly #network: NetworkReport;
   readonly #startedAt = new Date();
+  /** By name; of one network without a name, that one. */
+  readonly #networks = new Map<string, NetworkReport>();
+  /** About to go: nothing is told of them. */
+  readonly #leaving = new Set<string>();
+  readonly #isSeveral: boolean;
+  readonly #follower = new StateFollower({ monotonicMs: () => performance.now(), wallMs: Date.now });
+  /** When it was known which networks there are. */
+  #knownAtMs: number | undefined;
   #shared: Partial<SharedParts> = {};
 
   constructor(options: AgentOptions, version: string, metrics: Metrics) {
     this.#options = options;
     this.#version = version;
     this.#metrics = metrics;
-    this.#network = new NetworkReport(options, metrics);
+    this.#isSeveral = options.several !== undefined;
   }
 
   /** For what concerns the agent as a whole. */
@@ -48,47 +61,89 @@ export class AgentReport {
     return this.#metrics.agent;
   }
 
-  get network(): NetworkReport {
-    return this.#network;
-  }
-
   follow(shared: SharedParts): void {
     this.#shared = shared;
   }
 
-  get #networks(): readonly NetworkReport[] {
-    return [this.#network];
+  /** A network that the agent serves, with its options. */
+  add(options: AgentOptions): NetworkReport {
+    const network = new NetworkReport(options, this.#metrics);
+    this.#networks.set(network.name, network);
+    return network;
   }
 
-  /** As told to others now, with the reasons of this moment. */
+  /** Whether anything is told of a network: one that is taken off this host is no longer missing. */
+  show(name: string, isShown: boolean): void {
+    if (isShown) this.#leaving.delete(name);
+    else this.#leaving.add(name);
+  }
+
+  remove(name: string): void {
+    this.#networks.delete(name);
+    this.#leaving.delete(name);
+    this.#metrics.forget(name);
+  }
+
+  /** From now on the networks that were added are those there are, until the store says otherwise. */
+  networksKnown(): void {
+    this.#knownAtMs ??= performance.now();
+  }
+
+  get #shown(): readonly NetworkReport[] {
+    return [...this.#networks.values()].filter(({ name }) => !this.#leaving.has(name));
+  }
+
+  /** As told to others now, with the reasons of this moment; of several networks as they were looked at last. */
   state(): ToldState & { readonly reasons: readonly StateReason[] } {
-    return this.#network.state();
+    const [first] = this.#networks.values();
+    if (!this.#isSeveral && first !== undefined) return first.state();
+    const isKnown = this.#knownAtMs !== undefined;
+    const known = this.#shown.map(({ name, lastReasons }) => ({ name, reasons: lastReasons }));
+    const starting = [reason("starting", "it is not known yet which networks there are")];
+    const reasons = isKnown ? combinedReasons(known) : starting;
+    return { ...this.#follower.follow(reasons), reasons };
   }
 
+  /** The state of one of several networks; undefined when there is no such network. */
+  stateOf(name: string): (ToldState & { readonly reasons: readonly StateReason[] }) | undefined {
+    return this.#shown.find((network) => network.name === name)?.state();
+  }
+
+  /** Of several networks, one that cannot be served does not hold up for long what waits for the agent. */
   get isForwarding(): boolean {
-    return this.#networks.every(({ isForwarding }) => isForwarding);
+    const networks = this.#shown;
+    if (!this.#isSeveral) return networks.some(({ isForwarding }) => isForwarding);
+    if (this.#knownAtMs === undefined) return false;
+    if (networks.every(({ isForwarding }) => isForwarding)) return true;
+    return networks.some(({ isForwarding }) => isForwarding) && performance.now() - this.#knownAtMs > OTHERS_WITHIN_MS;
   }
 
   /** Looks after what CNI keeps, should it be time to. */
   tendCni(): void {
-    this.#shared.cni?.follow(this.#network.bridgeWish);
+    const [only] = this.#networks.values();
+    this.#shared.cni?.follow(only?.bridgeWish);
   }
 
   get hasNetwork(): boolean {
-    return this.#networks.some(({ hasNetwork }) => hasNetwork);
+    return this.#shown.some(({ hasNetwork }) => hasNetwork);
   }
 
   /** What stands in the way of packets on this host; see `NetworkReport.preflight`. */
   async preflight(): Promise<readonly CheckFinding[]> {
-    return (await Promise.all(this.#networks.map((network) => network.preflight()))).flat();
+    const found = (await Promise.all(this.#shown.map((network) => network.preflight()))).flat();
+    // Of the host as a whole each network finds the same.
+    return found.filter((one, index) => found.findIndex((other) => isSameFinding(one, other)) === index);
   }
 
   summary(): Record<string, unknown> {
-    return this.#network.summary();
+    const networks = this.#shown;
+    const [only] = networks;
+    return this.#isSeveral || only === undefined ? { networks: networks.length } : only.summary();
   }
 
   async status(): Promise<Status> {
     const findings = await this.preflight();
+    const networks = this.#shown.map((network) => (this.#isSeveral ? network.statusWithState() : network.status()));
     const { state, changedAtMs, pendingState, reasons } = this.state();
     return {
       agent: {
@@ -102,11 +157,11 @@ export class AgentReport {
       ...(pendingState !== undefined && { pendingState }),
       reasons: [...reasons],
       findings: this.#allFindings(findings),
-      store: storeStatus(
-        this.#shared.store,
-        this.#networks.flatMap(({ agent }) => agent?.storeView ?? []),
-      ),
-      networks: this.#networks.map((network) => network.status()),
+      store: storeStatus(this.#shared.store, [
+        ...(this.#shared.storeView === undefined ? [] : [this.#shared.storeView]),
+        ...this.#shown.flatMap(({ agent }) => agent?.storeView ?? []),
+      ]),
+      networks,
     };
   }
 
@@ -116,22 +171,22 @@ export class AgentReport {
       ...found,
       ...descriptorFindings(descriptorShortage()),
       ...(this.#shared.cni?.findings ?? []),
-      ...this.#networks.flatMap(({ objectFindings }) => objectFindings),
+      ...this.#findingsOf(({ objectFindings }) => objectFindings),
       ...this.#certificateFindings(),
-      ...this.#networks.flatMap(({ configFindings }) => configFindings),
+      ...this.#findingsOf(({ configFindings }) => configFindings),
     ];
   }
 
   async plan(): Promise<Plan> {
-    return { networks: await Promise.all(this.#networks.map((network) => network.plan())) };
+    return { networks: await Promise.all(this.#opened().map((network) => network.plan())) };
   }
 
   async rules(): Promise<Rules> {
-    return { networks: await Promise.all(this.#networks.map((network) => network.rules())) };
+    return { networks: await Promise.all(this.#opened().map((network) => network.rules())) };
   }
 
   async handover(): Promise<Handover> {
-    const networks = await Promise.all(this.#networks.map((network) => network.handover()));
+    const networks = await Promise.all(this.#shown.map((network) => network.handover()));
     const writtenScratchFiles = await this.#shared.cni?.handOver();
     const containers = writtenScratchFiles === undefined ? {} : { writtenScratchFiles };
     return { networks: networks.map((network) => ({ ...network, ...containers })) };
@@ -139,12 +194,21 @@ export class AgentReport {
 
   /** A person asked for it, since the start. */
   get isHandedOver(): boolean {
-    return this.#networks.some(({ isHandedOver }) => isHandedOver);
+    return this.#shown.some(({ isHandedOver }) => isHandedOver);
   }
 
-  /** See `KeptHandover.keep`. */
-  keepHandedOver(logger: Logger): void {
-    for (const network of this.#networks) network.keepHandedOver(logger);
+  /** One that is not open yet does not hide the others. */
+  #opened(): readonly NetworkReport[] {
+    const networks = this.#shown;
+    const opened = networks.filter(({ hasNetwork }) => hasNetwork);
+    return opened.length > 0 ? opened : networks;
+  }
+
+  #findingsOf(read: (network: NetworkReport) => readonly Finding[]): Finding[] {
+    return this.#shown.flatMap((network) => {
+      if (!this.#isSeveral) return read(network);
+      return read(network).map((one) => ({ ...one, evidence: `network ${network.name}: ${one.evidence}` }));
+    });
   }
 
   /** What features recorded as it happened, and what is read from them now. */
@@ -155,10 +219,10 @@ export class AgentReport {
       startedAt: this.#startedAt,
       state,
       reasons,
-      findings: this.#allFindings(this.#networks.flatMap(({ lastFindings }) => lastFindings)),
+      findings: this.#allFindings(this.#shown.flatMap(({ lastFindings }) => lastFindings)),
       certificates: this.#shared.store?.certificates?.inUse() ?? [],
     });
-    for (const network of this.#networks) network.record();
+    for (const network of this.#shown) network.record();
     this.#metrics.agent.set("flannel_metrics_dropped_series", {}, this.#metrics.takeDropped());
     return this.#metrics.snapshot();
   }
@@ -166,4 +230,8 @@ export class AgentReport {
   #certificateFindings(): Finding[] {
     return certificateFindings(this.#shared.store?.certificates?.inUse() ?? [], this.#options.etcd, Date.now());
   }
+}
+
+function isSameFinding(one: CheckFinding, other: CheckFinding): boolean {
+  return one.name === other.name && one.evidence === other.evidence;
 }

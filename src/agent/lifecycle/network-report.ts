@@ -33,6 +33,10 @@ export class NetworkReport {
   readonly #options: AgentOptions;
   readonly #follower = new StateFollower({ monotonicMs: () => performance.now(), wallMs: Date.now });
   #agent: Agent | undefined;
+  /** Why no agent runs, where one did or was to. */
+  #failure: string | undefined;
+  /** As of the last `state`. */
+  #last: readonly StateReason[] | undefined;
   readonly #keptHandover = new KeptHandover();
   /** The look under way, and what the last one found. */
   #looking: Promise<readonly CheckFinding[]> | undefined;
@@ -46,10 +50,21 @@ export class NetworkReport {
   }
 
   follow(agent: Agent): void {
+    this.#replace(agent);
+    this.#follower.beginAnew();
+  }
+
+  /** The network is not served for now. */
+  fail(failure: string): void {
+    this.#replace(undefined);
+    this.#failure = failure;
+  }
+
+  #replace(agent: Agent | undefined): void {
     this.#agent = agent;
+    this.#failure = undefined;
     this.#findings = [];
     this.#looking = undefined;
-    this.#follower.beginAnew();
   }
 
   /** The present one; missing before the first has started. */
@@ -59,8 +74,18 @@ export class NetworkReport {
 
   /** As told to others now, with the reasons of this moment. */
   state(): ToldState & { readonly reasons: readonly StateReason[] } {
-    const reasons = this.#agent?.reasons() ?? [reason("starting", "starting")];
+    const reasons = this.#agent?.reasons() ?? this.#reasonsWithoutAgent();
+    this.#last = reasons;
     return { ...this.#follower.follow(reasons), reasons };
+  }
+
+  /** The reasons as last looked at: looking costs something where there are many networks. */
+  get lastReasons(): readonly StateReason[] {
+    return this.#last ?? this.state().reasons;
+  }
+
+  #reasonsWithoutAgent(): StateReason[] {
+    return this.#failure === undefined ? [reason("starting", "starting")] : [reason("network-failed", this.#failure)];
   }
 
   /** The told state, for who reads it in the store. */
@@ -149,6 +174,14 @@ export class NetworkReport {
 
   status(): NetworkStatus {
     return networkStatus(this.#agent, this.#options);
+  }
+
+  /** Where there are several: with the state of this one. */
+  statusWithState(): NetworkStatus {
+    const { state, changedAtMs, pendingState, reasons } = this.state();
+    const stateChangedAt = new Date(changedAtMs).toISOString();
+    const pending = pendingState === undefined ? {} : { pendingState };
+    return { ...this.status(), state, stateChangedAt, ...pending, reasons: [...reasons] };
   }
 
   async plan(): Promise<Plan["networks"][number]> {

@@ -1,6 +1,7 @@
 // One network from its start to its end: what is remembered of it, its agent, what holds containers back and announces it.
 import type { BackendRegistry } from "../../backend/registry.ts";
 import type { AgentOptions } from "../../config/agent-options.ts";
+import type { LeasedSubnets } from "../../lease/lease.ts";
 import type { Rtnetlink } from "../../netlink/rtnetlink/rtnetlink.ts";
 import type { StoreIdentity } from "../../store/network-identity.ts";
 import type { SubnetStore } from "../../store/subnet-store.ts";
@@ -8,8 +9,10 @@ import type { DescriptorKeeper } from "../../sys/service-descriptors.ts";
 import type { AgentLogger } from "../../telemetry/create-logger.ts";
 import { type HostIdentity, WarmState } from "../state/warm-state.ts";
 import { Agent } from "./agent.ts";
+import type { AgentEnd } from "./agent-parts.ts";
 import { AttachHold } from "./attach-hold.ts";
 import { CniFile } from "./cni-file.ts";
+import type { OtherNetworks } from "./network-claims.ts";
 import type { NetworkReport } from "./network-report.ts";
 
 /** All of it stays the caller's. */
@@ -25,6 +28,7 @@ export interface NetworkRunParts {
   /** At the start. */
   readonly host: HostIdentity;
   readonly report: NetworkReport;
+  readonly others: OtherNetworks;
   /** The last run of this network ended with "restart". */
   readonly beginsAnew: boolean;
   readonly signal: AbortSignal;
@@ -34,6 +38,10 @@ export interface NetworkRunParts {
 
 export class NetworkRun implements AsyncDisposable {
   readonly agent: Agent;
+  /** How it ended. */
+  readonly ended: Promise<AgentEnd>;
+  readonly #refused = Promise.withResolvers<AgentEnd>();
+  #held: LeasedSubnets | undefined;
   readonly #parts: NetworkRunParts;
   readonly #cniFile: CniFile | undefined;
   readonly #attachHold: AttachHold;
@@ -54,12 +62,14 @@ export class NetworkRun implements AsyncDisposable {
       descriptorKeeper: parts.descriptorKeeper,
       rtnetlink: parts.rtnetlink,
       hostAddresses: host.addresses,
+      others: parts.others,
       beginsAnew: parts.beginsAnew,
       signal: parts.signal,
       metrics: report.metrics,
       onSettled: () => this.#settled(),
     });
     report.follow(this.agent);
+    this.ended = Promise.race([this.agent.ended, this.#refused.promise]);
   }
 
   static start(parts: NetworkRunParts): NetworkRun {
@@ -75,11 +85,24 @@ export class NetworkRun implements AsyncDisposable {
 
   #settled(): void {
     const { report, store, onSettled } = this.#parts;
+    this.#holdSubnets();
     onSettled();
     if (report.isHandedOver) this.#attachHold.release();
     else this.#attachHold.follow(report.state());
     this.#cniFile?.follow(report.forContainers());
     store.host?.tell(report.forOthers());
+  }
+
+  /** The subnets of a host's networks are apart, even where the networks overlap. */
+  #holdSubnets(): void {
+    const own = this.#parts.report.agent?.ownLease;
+    if (own === undefined || own === this.#held) return;
+    this.#held = own;
+    try {
+      this.#parts.others.holdSubnets(own);
+    } catch (error) {
+      this.#refused.resolve({ type: "failed", error });
+    }
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

@@ -1,4 +1,4 @@
-// What the agent tells about one network. Today there is one.
+// What the agent tells about one network.
 import type { AgentOptions } from "../../config/agent-options.ts";
 import type { OwnLease } from "../../lease/lease.ts";
 import type { NetworkStatus } from "../control/control-protocol.ts";
@@ -6,7 +6,8 @@ import type { Agent } from "./agent.ts";
 import type { Network } from "./network.ts";
 
 /** By it people, the status and metrics tell networks apart. */
-export function networkNameOf({ store, etcd, kubernetes }: AgentOptions): string {
+export function networkNameOf({ networkName, store, etcd, kubernetes }: AgentOptions): string {
+  if (networkName !== undefined) return networkName;
   return store === "kubernetes" ? kubernetes.annotationPrefix : etcd.prefix;
 }
 

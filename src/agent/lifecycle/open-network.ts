@@ -1,5 +1,6 @@
 // From a network configuration to a Network: the backend, the external interface, identities, the reconciler.
 import { randomBytes } from "node:crypto";
+import type { Backend } from "../../backend/backend.ts";
 import { announcedIdentities, restoreIdentities } from "../../backend/identities.ts";
 import type { BackendRegistry } from "../../backend/registry.ts";
 import type { AgentOptions } from "../../config/agent-options.ts";
@@ -23,6 +24,7 @@ import type { RememberedState, WarmState } from "../state/warm-state.ts";
 import { tellChosen } from "./interface-news.ts";
 import { interfaceSelection } from "./interface-selection.ts";
 import { Network } from "./network.ts";
+import { claimOf, type OtherNetworks } from "./network-claims.ts";
 import type { NetworkOptions } from "./network-options.ts";
 import { startUpBackend } from "./network-runtime.ts";
 
@@ -43,6 +45,7 @@ export interface OpenNetworkOptions {
   readonly isStopped: NetworkOptions["isStopped"];
   /** What stands in the way of opening it; undefined when it no longer does. */
   readonly onWaiting: (reason: string | undefined) => void;
+  readonly others: OtherNetworks;
   readonly occupied: NetworkOptions["occupied"];
   readonly onPass: NetworkOptions["onPass"];
   readonly onExternalInterface: NetworkOptions["onExternalInterface"];
@@ -50,9 +53,15 @@ export interface OpenNetworkOptions {
   readonly onIpv6Arrival: () => void;
 }
 
+function claimed(config: NetworkConfig, { backends, others }: OpenNetworkOptions): Backend {
+  const backend = backends.create(config);
+  others.claim(claimOf(config, backend));
+  return backend;
+}
+
 /**
- * Throws `CONFIG_INVALID`, `INTERFACE_NOT_FOUND`, `AGENT_RUNNING` when another agent keeps our device, `COMMAND_FAILED` when
- * a command that comes before the lease does not work.
+ * Throws `CONFIG_INVALID`, also for what another network of this agent has, `INTERFACE_NOT_FOUND`, `AGENT_RUNNING` when
+ * another agent keeps our device, `COMMAND_FAILED` when a command that comes before the lease does not work.
  */
 export async function openNetwork(options: OpenNetworkOptions): Promise<Network> {
   const { backends, agentOptions, remembered, rtnetlink, logger, metrics, signal, onPass } = options;
@@ -65,7 +74,7 @@ export async function openNetwork(options: OpenNetworkOptions): Promise<Network>
   const { ipv6Reason } = chosen;
   const selection = ipv6Reason === undefined ? wanted : { ...wanted, families: new Set([4] as const) };
   const config = servedConfig(options.config, selection.families);
-  const backend = backends.create(config);
+  const backend = claimed(config, options);
   const known = { ...announcedIdentities(backends.modules, options.announced), ...remembered?.identities };
   const module = backends.moduleOf(config);
   const file = readIdentityFile(module);

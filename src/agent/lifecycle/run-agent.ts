@@ -8,7 +8,7 @@ import { describeError, FlannelError } from "../../errors.ts";
 import { agentExitCode, type ExitCode, exitCodes } from "../../exit-codes.ts";
 import { prefixAddress } from "../../ip/address.ts";
 import { Rtnetlink } from "../../netlink/rtnetlink/rtnetlink.ts";
-import { openStore } from "../../store/open-store.ts";
+import { openNetworkDirectory, openStore } from "../../store/open-store.ts";
 import { storeIdentity } from "../../store/store-identity.ts";
 import type { StoreOptions } from "../../store/store-options.ts";
 import type { SubnetStore } from "../../store/subnet-store.ts";
@@ -30,9 +30,13 @@ import { CniKeeper } from "./cni-keeper.ts";
 import { DescriptorNews } from "./descriptor-findings.ts";
 import { EmbeddedStoreProcess } from "./embedded-store-process.ts";
 import { countEvents, MetricsEndpoint } from "./metrics-endpoint.ts";
+import { noOtherNetworks } from "./network-claims.ts";
+import type { NetworkReport } from "./network-report.ts";
 import { NetworkRun } from "./network-run.ts";
 import { type HeldFiles, RunFiles } from "./run-files.ts";
+import { SeveralNetworks } from "./several-networks.ts";
 import { StateAnnouncer, tryToForget } from "./state-announcer.ts";
+import { StateLog } from "./state-log.ts";
 
 /** The state depends on the clock too (expiry, store age); also how often a failed file is tried again. */
 const TICK_MS = 2_000;
@@ -55,22 +59,27 @@ export async function runAgent(run: RunOptions): Promise<ExitCode> {
   // Before any other program is started: it is not to have them.
   using keeper = new ServiceDescriptors();
   try {
-    makeRunDirectory(options.subnetFile);
-    using lock = FileLock.acquire(`${options.subnetFile}.lock`);
+    // What tells agents apart: the subnet file, or the directory of those of several networks.
+    const place = options.several?.directory ?? options.subnetFile;
+    makeRunDirectory(place);
+    using lock = FileLock.acquire(`${place}.lock`);
     using _memory = keepMemorySmall();
     const metrics = new Metrics(options.metrics);
     using _events = countEvents(logger, metrics.agent);
     const report = new AgentReport(options, run.version, metrics);
+    const only = options.several === undefined ? report.add(options) : undefined;
     await using _health = await openHealthServer(options, report);
     await using _metrics = MetricsEndpoint.start(options, () => report.metrics(), logger);
-    const socket = await chooseControlSocket(options.controlSocket, options.subnetFile, logger);
+    const socket = await chooseControlSocket(options.controlSocket, place, logger);
     await using control = await ControlServer.open(socket, report.handlers);
     await using embedded = await startEmbeddedStore(run);
     const etcd =
       embedded === undefined ? options.etcd : { endpoints: embedded.endpoint, prefix: options.etcd.prefix, tls: {} };
     const withStore = { ...run, options: { ...options, etcd } };
-    for (let beginsAnew = false; !signal.aborted; beginsAnew = true) {
-      await runUntilEnd(withStore, report, keeper, { lock, control }, beginsAnew);
+    const parts: ProcessParts = { report, keeper, held: { lock, control } };
+    if (only === undefined) await runSeveralNetworks(withStore, parts);
+    for (let beginsAnew = false; only !== undefined && !signal.aborted; beginsAnew = true) {
+      await runUntilEnd(withStore, parts, only, beginsAnew);
     }
   } catch (error) {
     if (!signal.aborted) {
@@ -94,25 +103,32 @@ function openToUsers(listen: string): string {
   return `every user of this host can change the network at ${listen}: leave out --store-listen unless another program needs it`;
 }
 
-function makeRunDirectory(subnetFile: string): void {
+function makeRunDirectory(place: string): void {
   try {
-    ensureDirectory(dirname(subnetFile), 0o755);
+    ensureDirectory(dirname(place), 0o755);
   } catch (cause) {
-    throw new FlannelError("FILE_FAILED", `cannot create the directory of the subnet file ${subnetFile}`, { cause });
+    throw new FlannelError("FILE_FAILED", `cannot create the directory of the subnet file ${place}`, { cause });
   }
 }
 
 async function openHealthServer(options: AgentOptions, report: AgentReport): Promise<HealthServer | undefined> {
   if (options.healthz === undefined) return undefined;
-  return HealthServer.open({ ...options.healthz, state: () => report.state() });
+  const stateOf = (network: string) => report.stateOf(network);
+  return HealthServer.open({ ...options.healthz, state: () => report.state(), stateOf });
+}
+
+/** What the process has, whatever begins anew in it. */
+interface ProcessParts {
+  readonly report: AgentReport;
+  readonly keeper: ServiceDescriptors;
+  readonly held: Pick<HeldFiles, "lock" | "control">;
 }
 
 /** Returns when the agent is to begin anew or to stop; throws what made it fail. */
 async function runUntilEnd(
   run: RunOptions,
-  report: AgentReport,
-  keeper: ServiceDescriptors,
-  held: Pick<HeldFiles, "lock" | "control">,
+  { report, keeper, held }: ProcessParts,
+  only: NetworkReport,
   beginsAnew: boolean,
 ): Promise<void> {
   const { options, logger, signal } = run;
@@ -122,14 +138,14 @@ async function runUntilEnd(
   const storeOptions: StoreOptions =
     options.store === "kubernetes" ? { type: "kubernetes", ...options.kubernetes } : { type: "etcd", ...options.etcd };
   await using store = await openStore(storeOptions, { env: process.env, version: run.version, logger });
-  logger.info("store.opened", `using the store ${store.description}`);
-  for (const warning of store.warnings) logger.warn("store.odd", warning);
-  const announcer = new StateAnnouncer(logger, keeper, report.agentMetrics);
+  tellStore(store, logger);
+  const announcer = new StateAnnouncer({ logger, metrics: report.agentMetrics, keeper, log: new StateLog(logger) });
   await using network = NetworkRun.start({
     ...{ options, backends, logger, store, rtnetlink, beginsAnew, signal, descriptorKeeper: keeper },
     identity: storeIdentity(storeOptions),
     host: await identifyHost(options, rtnetlink),
-    report: report.network,
+    report: only,
+    others: noOtherNetworks,
     onSettled: () => announcer.tell(report),
   });
   const { agent } = network;
@@ -149,15 +165,54 @@ async function runUntilEnd(
     descriptors.take(tendSpareDescriptors());
   }, TICK_MS);
   using _reload = run.onReload(() => void reload(agent, store, options, logger));
-  const stopped = Promise.withResolvers<{ readonly type: "stopped" }>();
-  const stop = () => stopped.resolve({ type: "stopped" });
-  signal.addEventListener("abort", stop, { once: true });
-  // The wish may have come while the parts were being opened.
-  if (signal.aborted) stop();
-  const end = await Promise.race([agent.ended, stopped.promise]);
+  const end = await Promise.race([network.ended, untilStopped(signal)]);
   clearInterval(ticker);
   announcer.end(end.type === "stopped");
   if (end.type === "failed") throw end.error;
+}
+
+/** Returns when the agent is to stop. What fails in one network is its own matter. */
+async function runSeveralNetworks(run: RunOptions, { report, keeper, held }: ProcessParts): Promise<void> {
+  const { options, logger, signal, backends } = run;
+  await using rtnetlink = Rtnetlink.open();
+  await using directory = await openNetworkDirectory({ type: "etcd", ...options.etcd });
+  tellStore(directory, logger);
+  const announcer = new StateAnnouncer({ logger, metrics: report.agentMetrics });
+  await using networks = SeveralNetworks.start({
+    ...{ options, backends, logger, directory, rtnetlink, signal, report, descriptorKeeper: keeper },
+    identifyHost: () => identifyHost(options, rtnetlink),
+    onSettled: () => announcer.tell(report),
+  });
+  report.follow({ store: directory, ...(networks.view !== undefined && { storeView: networks.view }) });
+  const { certificates } = directory;
+  await using _certificates = CertificateKeeper.start({ etcd: options.etcd, certificates, logger, signal });
+  const descriptors = new DescriptorNews(logger);
+  const runFiles = new RunFiles(held, logger);
+  const ticker = setInterval(() => {
+    networks.tend();
+    announcer.tell(report);
+    announcer.tellPreflight(report);
+    runFiles.tend();
+    descriptors.take(tendSpareDescriptors());
+  }, TICK_MS);
+  using _reload = run.onReload(() => void reload(networks, directory, options, logger));
+  await untilStopped(signal);
+  clearInterval(ticker);
+  announcer.end(true);
+}
+
+function tellStore(store: Pick<SubnetStore, "description" | "warnings">, logger: AgentLogger): void {
+  logger.info("store.opened", `using the store ${store.description}`);
+  for (const warning of store.warnings) logger.warn("store.odd", warning);
+}
+
+async function untilStopped(signal: AbortSignal): Promise<{ readonly type: "stopped" }> {
+  const { promise, resolve } = Promise.withResolvers<{ readonly type: "stopped" }>();
+  const stop = () => resolve({ type: "stopped" });
+  signal.addEventListener("abort", stop, { once: true });
+  // The wish may have come while the parts were being opened.
+  if (signal.aborted) stop();
+  return promise;
 }
 
 async function identifyHost(options: AgentOptions, rtnetlink: Rtnetlink): Promise<HostIdentity> {
@@ -171,13 +226,18 @@ async function identifyHost(options: AgentOptions, rtnetlink: Rtnetlink): Promis
 }
 
 /** SIGHUP: verbosity from `<state-dir>/log-level` if that file is there, certificates from disk, configuration from the store. */
-async function reload(agent: Agent, store: SubnetStore, options: AgentOptions, logger: AgentLogger): Promise<void> {
+async function reload(
+  agent: Pick<Agent, "reload">,
+  { certificates }: Pick<SubnetStore, "certificates">,
+  options: AgentOptions,
+  logger: AgentLogger,
+): Promise<void> {
   logger.setVerbosity(readVerbosity(options));
   logger.info("agent.reload", "reloading log level, certificates and network configuration", {
     verbosity: logger.verbosity,
   });
   try {
-    await store.certificates?.reload();
+    await certificates?.reload();
     await agent.reload();
   } catch (error) {
     logger.error("agent.reload-failed", "cannot reload everything; keeping the previous values", {

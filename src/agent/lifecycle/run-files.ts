@@ -11,9 +11,10 @@ import { RestoredFiles } from "./restored-files.ts";
 
 export interface HeldFiles {
   readonly lock: FileLock;
-  readonly control: ControlServer;
+  /** Missing in what one of several networks holds. */
+  readonly control?: ControlServer;
   /** Of the network that is open. */
-  readonly claims: () => Pick<Network, "renew"> | undefined;
+  readonly claims?: () => Pick<Network, "renew"> | undefined;
 }
 
 export class RunFiles {
@@ -36,8 +37,8 @@ export class RunFiles {
       ensureDirectory(dirname(lock.path), 0o755);
       return lock.renew() ? [lock.path] : [];
     });
-    this.#try("the claims to devices", () => claims()?.renew() ?? []);
-    this.#tendSocket(control);
+    this.#try("the claims to devices", () => claims?.()?.renew() ?? []);
+    if (control !== undefined) this.#tendSocket(control);
   }
 
   #tendSocket(control: ControlServer): void {

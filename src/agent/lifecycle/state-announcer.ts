@@ -5,9 +5,9 @@ import type { ServiceDescriptors } from "../../sys/service-descriptors.ts";
 import { notifyService } from "../../sys/service-notify.ts";
 import type { AgentLogger } from "../../telemetry/create-logger.ts";
 import type { AgentMetricsRecorder } from "../../telemetry/metrics/metrics.ts";
-import { oneLine } from "../../terminal/foreign-text.ts";
 import type { StateReason } from "./agent-state.ts";
 import { preferSmallHeap } from "./heap-policy.ts";
+import { type StateLog, stateText } from "./state-log.ts";
 import type { AgentState } from "./state-reasons.ts";
 
 /** What is announced of the agent, or of one of its networks. */
@@ -19,9 +19,19 @@ export interface Announced {
   summary(): Record<string, unknown>;
 }
 
+export interface AnnouncerParts {
+  readonly logger: AgentLogger;
+  readonly metrics: AgentMetricsRecorder;
+  /** Forgets, once packets flow, what nobody took; missing where one network flows before another one has begun. */
+  readonly keeper?: ServiceDescriptors;
+  /** Missing where each network says its own. */
+  readonly log?: StateLog;
+}
+
 export class StateAnnouncer {
   readonly #logger: AgentLogger;
-  readonly #keeper: ServiceDescriptors;
+  readonly #keeper: ServiceDescriptors | undefined;
+  readonly #log: StateLog | undefined;
   readonly #metrics: AgentMetricsRecorder;
   #saidState: AgentState = "notReady";
   #saidText = "";
@@ -29,10 +39,11 @@ export class StateAnnouncer {
   #isPreflightSaid = false;
   #hasEnded = false;
 
-  constructor(logger: AgentLogger, keeper: ServiceDescriptors, metrics: AgentMetricsRecorder) {
+  constructor({ logger, metrics, keeper, log }: AnnouncerParts) {
     this.#logger = logger;
     this.#metrics = metrics;
     this.#keeper = keeper;
+    this.#log = log;
   }
 
   tell(report: Announced): void {
@@ -42,21 +53,16 @@ export class StateAnnouncer {
     if (!this.#isReadySent && report.isForwarding) {
       this.#isReadySent = true;
       preferSmallHeap();
-      tryToForget(this.#keeper, this.#logger); // what an earlier configuration needed
+      if (this.#keeper !== undefined) tryToForget(this.#keeper, this.#logger); // what an earlier configuration needed
       this.#notify(`READY=1\nSTATUS=${text}`);
     } else if (this.#isReadySent && text !== this.#saidText) {
       this.#notify(`STATUS=${text}`);
     }
     this.#saidText = text;
+    this.#log?.tell(state, reasons, () => report.summary());
     if (state === this.#saidState) return;
     this.#saidState = state;
     this.#metrics.count("flannel_state_changes_total", {});
-    if (state === "ready") {
-      this.#logger.info("agent.ready", "ready: packets to all known peers can flow", report.summary());
-    } else {
-      const event = state === "degraded" ? "agent.degraded" : "agent.not-ready";
-      this.#logger.warn(event, state === "degraded" ? text : text.replace("not ready", "no longer ready"));
-    }
   }
 
   /** Once, and not before the first tick: the way to ready is not for reading other people's firewall rules. */
@@ -97,15 +103,4 @@ export function tryToForget(keeper: ServiceDescriptors, logger: AgentLogger): vo
   } catch (error) {
     logger.warn("service.not-notified", "cannot tell the service manager", { error: describeError(error) });
   }
-}
-
-/** For `systemctl status`: the state, and the reasons that make it so. */
-function stateText(state: AgentState, reasons: readonly StateReason[]): string {
-  if (state === "ready") return "ready";
-  // Each line is a word to the service manager.
-  const because = oneLine(reasons.map(({ message }) => message).join("; "));
-  const isOfPeers = reasons.some(({ name }) => name === "peer-failed" || name === "peer-unreachable");
-  if (state === "degraded" && isOfPeers) return `ready, ${because}`;
-  const name = state === "degraded" ? "degraded" : "not ready";
-  return because === "" ? name : `${name}: ${because}`;
 }

@@ -22,6 +22,16 @@ export const reasonDefinitions = {
     isImmediate: true,
     argument: "Without a lease this host has no subnet: no container can get an address.",
   },
+  "network-failed": {
+    state: "notReady",
+    argument:
+      "With several networks in one agent: this one cannot be opened, or was given up after an error. The agent tries again.",
+  },
+  "network-not-ready": {
+    state: "degraded",
+    argument:
+      "With several networks in one agent: packets of one network cannot flow; those of others flow. The reason names it.",
+  },
   "lease-invalid": {
     state: "notReady",
     isImmediate: true,

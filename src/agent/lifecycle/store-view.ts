@@ -23,6 +23,15 @@ export class StoreView {
     this.#seenMonotonicMs = performance.now();
   }
 
+  /** The store answered, to who follows something else in it than leases. */
+  reached(what: string): void {
+    if (!this.#isConnected) this.#logger.info("store.connected", `watching ${what}`);
+    this.#isConnected = true;
+    this.#outage = undefined;
+    this.#refusal = undefined;
+    this.answered();
+  }
+
   /** What stands between us and our first lease; undefined when nothing does. */
   setObstacle(reason: string | undefined): void {
     this.#obstacle = reason;

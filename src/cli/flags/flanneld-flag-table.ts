@@ -4,6 +4,7 @@ import { cniFlags } from "./cni-flags.ts";
 import type { FlagDefinition } from "./flags.ts";
 import { kubernetesFlags } from "./kubernetes-flags.ts";
 import { metricsFlags } from "./metrics-flags.ts";
+import { networkFlags } from "./network-flags.ts";
 import { storeFlags } from "./store-flags.ts";
 
 /** Undefined when `text` is empty or a usable address of the family. */
@@ -203,6 +204,7 @@ export const flanneldFlags: readonly FlagDefinition[] = [
     description:
       "Drop packets to addresses of this host's subnet that no container has, instead of sending them out again.",
   },
+  ...networkFlags,
   ...kubernetesFlags,
   {
     name: "help",

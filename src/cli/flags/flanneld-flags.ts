@@ -8,6 +8,7 @@ import { type Environment, type ParsedFlags, parseFlags } from "./flags.ts";
 import { describeGiven, flagsHelp } from "./flags-text.ts";
 import { flanneldFlags } from "./flanneld-flag-table.ts";
 import { parseListenAddress } from "./metrics-flags.ts";
+import { severalNetworks } from "./network-flags.ts";
 
 /** What the command line asks for. */
 export type FlanneldInvocation =
@@ -55,8 +56,10 @@ function toOptions(parsed: ParsedFlags, env: Environment): AgentOptions {
   );
   const healthzPort = int(parsed, "healthz-port");
   const cni = cniOptions(parsed);
+  const store = chosenStore(parsed);
+  const several = severalNetworks(parsed, store);
   return {
-    store: chosenStore(parsed),
+    store,
     etcd: Object.freeze(etcdOptions(parsed)),
     ...(text(parsed, "store-listen") !== "" && { storeListen: text(parsed, "store-listen") }),
     kubernetes: Object.freeze(kubernetesOptions(parsed, env)),
@@ -66,10 +69,11 @@ function toOptions(parsed: ParsedFlags, env: Environment): AgentOptions {
     ...(publicIp !== undefined && { publicIp }),
     ...(publicIpv6 !== undefined && { publicIpv6 }),
     subnetFile,
+    ...(several !== undefined && { several }),
     ...(cni !== undefined && { cni }),
     cniStateDirectory: text(parsed, "cni-state-dir"),
     stateDirectory: text(parsed, "state-dir"),
-    controlSocket: text(parsed, "control-socket") || defaultControlSocket(subnetFile),
+    controlSocket: text(parsed, "control-socket") || defaultControlSocket(several?.directory ?? subnetFile),
     renewMarginMs: int(parsed, "subnet-lease-renew-margin") * 60_000,
     // As in flannel, a port of 0 or below turns the health checks off, and no address means all of them.
     ...(healthzPort > 0 && {

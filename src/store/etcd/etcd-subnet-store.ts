@@ -28,6 +28,13 @@ export interface EtcdSubnetStoreOptions extends EtcdConnectionOptions {
   readonly auditTimings?: Partial<AuditTimings>;
 }
 
+/** A connection that several stores use. */
+export interface SharedConnection {
+  readonly connection: EtcdConnection;
+  /** In place of the connection's own: each of them asks for it. */
+  readonly reconnect: () => void;
+}
+
 export class EtcdSubnetStore implements SubnetStore {
   readonly description: string;
   readonly warnings: readonly string[];
@@ -42,9 +49,13 @@ export class EtcdSubnetStore implements SubnetStore {
   #config: ConfigSnapshot | undefined;
   readonly #auditTimings: AuditTimings;
 
-  private constructor(connection: EtcdConnection, options: EtcdSubnetStoreOptions) {
+  /** Where the connection is shared: it stays the caller's. */
+  readonly #shared: SharedConnection | undefined;
+
+  private constructor(connection: EtcdConnection, options: EtcdSubnetStoreOptions, shared?: SharedConnection) {
     const { endpoints, tls, prefix, ttlSeconds, auditTimings } = options;
     this.#connection = connection;
+    this.#shared = shared;
     const reached = parseEndpoints(endpoints, tls ?? {}).endpoints.filter(({ isSocket }) => !isSocket);
     this.#addresses = new ResolvedHosts(reached.map(({ host }) => host));
     this.#auditTimings = { ...defaultAuditTimings, ...auditTimings };
@@ -60,6 +71,11 @@ export class EtcdSubnetStore implements SubnetStore {
   /** Checks options and reads certificate files; connects at the first call. Throws `CONFIG_INVALID`. */
   static async open(options: EtcdSubnetStoreOptions): Promise<EtcdSubnetStore> {
     return new EtcdSubnetStore(await EtcdConnection.open(options), options);
+  }
+
+  /** One of several over one connection, which `options` describe. */
+  static over(shared: SharedConnection, options: EtcdSubnetStoreOptions): EtcdSubnetStore {
+    return new EtcdSubnetStore(shared.connection, options, shared);
   }
 
   addresses(): readonly Address[] {
@@ -131,7 +147,8 @@ export class EtcdSubnetStore implements SubnetStore {
   }
 
   reconnect(): void {
-    this.#connection.reconnect();
+    if (this.#shared === undefined) this.#connection.reconnect();
+    else this.#shared.reconnect();
   }
 
   #takeKnown(): LeaseSnapshot | undefined {
@@ -142,7 +159,7 @@ export class EtcdSubnetStore implements SubnetStore {
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
-    await this.#connection[Symbol.asyncDispose]();
+    if (this.#shared === undefined) await this.#connection[Symbol.asyncDispose]();
   }
 
   /** Versions, undefined for the deleted key, and "opened" for each new watch. Ends when everything is to be read. */

@@ -63,7 +63,7 @@ export interface MetricsOptions {
   readonly isPerPeer?: boolean;
 }
 
-/** Of one metric: what comes from outside (names of programs) must not fill the memory. */
+/** Of one metric of one network: what comes from outside (names of programs) must not fill the memory. */
 const MAX_LABEL_SETS = 100;
 /** Of a metric with a series for each peer. */
 const MAX_PEERS = 10_000;
@@ -101,6 +101,13 @@ export class Metrics {
     const dropped = this.#dropped;
     this.#dropped = 0;
     return dropped;
+  }
+
+  /** The network is gone: nothing is told of it any more. */
+  forget(network: string): void {
+    for (const all of this.#series.values()) {
+      for (const [key, { labels }] of all) if (labels["network"] === network) all.delete(key);
+    }
   }
 
   /** All metrics that have something to tell, in the order of the registry. */
@@ -146,12 +153,14 @@ export class Metrics {
     if (isPerPeer && !this.#isPerPeer) return;
     const most = isPerPeer ? MAX_PEERS : MAX_LABEL_SETS;
     const all = new Map<string, Series>();
+    let ownSets = 0;
     for (const [key, series] of this.#series.get(name) ?? []) {
       if (series.labels["network"] !== scope["network"]) all.set(key, series);
     }
     for (const { labels: own, value } of values) {
       const labels = joined(scope, own);
-      if (all.size < most) all.set(keyOf(labels), { labels, value, count: 0, inBucket: [] });
+      const isRoom = isPerPeer ? all.size < most : ownSets++ < most;
+      if (isRoom) all.set(keyOf(labels), { labels, value, count: 0, inBucket: [] });
       else this.#dropped++;
     }
     this.#series.set(name, all);
@@ -162,11 +171,17 @@ export class Metrics {
     this.#series.set(name, all);
     const known = all.get(keyOf(labels));
     if (known !== undefined) return known;
-    if (all.size >= MAX_LABEL_SETS && !isOther(labels)) return this.#seriesOf(name, otherLabels(labels));
+    const isFull = all.size >= MAX_LABEL_SETS && setsOf(all, labels["network"]) >= MAX_LABEL_SETS;
+    if (isFull && !isOther(labels)) return this.#seriesOf(name, otherLabels(labels));
     const series = { labels, value: 0, count: 0, inBucket: bucketsOf(name).map(() => 0) };
     all.set(keyOf(labels), series);
     return series;
   }
+}
+
+/** Each network has its own: one must not leave the others without. */
+function setsOf(all: ReadonlyMap<string, Series>, network: string | undefined): number {
+  return [...all.values()].filter(({ labels }) => labels["network"] === network).length;
 }
 
 /** Values from outside (names of programs, lease keys) reach terminals: they are made harmless before they are compared. */

@@ -4,11 +4,11 @@ import { existsSync, readdirSync, statSync, writeFileSync } from "node:fs";
 import { connect } from "node:net";
 import { networkInterfaces } from "node:os";
 import { dirname } from "node:path";
+import { cleanUpBackends, rememberedScope } from "../../../agent/state/remembered-scope.ts";
 import { readSubnetFile } from "../../../agent/state/subnet-file.ts";
 import { type HostIdentity, type RememberedState, WarmState } from "../../../agent/state/warm-state.ts";
 import type { CleanUpResult, CleanUpServices } from "../../../backend/backend.ts";
 import { backends } from "../../../backend/registry.ts";
-import type { NetworkConfig } from "../../../config/network-config.ts";
 import { FlannelError } from "../../../errors.ts";
 import { type AgentScope, findDevices } from "../../../host/without-agent.ts";
 import type { Prefix } from "../../../ip/address.ts";
@@ -62,10 +62,7 @@ export class AbsentAgent implements Disposable {
    */
   async scope(): Promise<AgentScope> {
     const states = this.#warmState.all();
-    if (states.length > 0) {
-      const devices = new Set(states.flatMap((state) => state.devices));
-      return { devices: [...devices], networks: [...new Set(states.flatMap(networksOf))] };
-    }
+    if (states.length > 0) return rememberedScope(states, backends);
     const { stateDirectory, subnetFile } = this.#options;
     const { description, flag } = this.network;
     if (listDirectory(stateDirectory).some((file) => file.endsWith(".json"))) {
@@ -79,15 +76,8 @@ export class AbsentAgent implements Disposable {
   }
 
   /** Has its backends take away what they had running: see `BackendModule.cleanUp`. */
-  async cleanUpBackends(services: Omit<CleanUpServices, "memory">): Promise<readonly CleanUpResult[]> {
-    const results: CleanUpResult[] = [];
-    for (const { configText } of this.#warmState.all()) {
-      const config = tryParseConfig(configText);
-      const module = config && backends.find(config.backendType);
-      if (config === undefined || module?.cleanUp === undefined) continue;
-      results.push(await module.cleanUp(config, { ...services, memory: this.#warmState.memoryOf(module.type) }));
-    }
-    return results;
+  cleanUpBackends(services: Omit<CleanUpServices, "memory">): Promise<readonly CleanUpResult[]> {
+    return cleanUpBackends(this.#warmState, backends, services);
   }
 
   /** What it remembered of its own lease, as far as that is of this host. */
@@ -142,19 +132,6 @@ export function hostIdentity(): HostIdentity {
   const interfaces = Object.values(networkInterfaces()).flatMap((addresses) => addresses ?? []);
   const external = interfaces.filter(({ internal }) => !internal);
   return { addresses: new Set(external.map(({ address }) => address)), macs: new Set(external.map(({ mac }) => mac)) };
-}
-
-function networksOf({ configText }: RememberedState): Prefix[] {
-  const { ipv4, ipv6 } = tryParseConfig(configText) ?? {};
-  return [ipv4?.network, ipv6?.network].filter((network) => network !== undefined);
-}
-
-function tryParseConfig(text: string): NetworkConfig | undefined {
-  try {
-    return backends.withGivenSubnets().parseConfig(text).config;
-  } catch {
-    return undefined;
-  }
 }
 
 function readOrEmpty(path: string): string {
