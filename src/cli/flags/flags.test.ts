@@ -301,7 +301,6 @@ describe("resolveAgentOptions", () => {
     ["--kube-annotation-prefix=a.b/c/d", "--kube-annotation-prefix must have at most one slash"],
     ["--net-config-path=", "--net-config-path must not be empty"],
     ["--iptables-resync=-1", "--iptables-resync must be from 0 to 86400 (seconds)"],
-    ["--networks=a", 'unknown flag "--networks"'],
   ])("refuses %s", (argument, message) => {
     expect(failure(() => resolveAgentOptions([argument], {}))).toContain(message);
   });
