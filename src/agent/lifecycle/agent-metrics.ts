@@ -63,9 +63,8 @@ function soonest(certificates: readonly CertificateInUse[]) {
 
 /** What concerns one network. */
 export function recordNetwork(metrics: MetricsRecorder, agent: Agent): void {
-  const { network, ownLease, storeView, table, config } = agent;
-  const { expiresAtMs } = ownLease ?? {};
-  metrics.set("flannel_lease_expires_timestamp_seconds", {}, seconds(expiresAtMs));
+  const { network, storeView, table, config } = agent;
+  metrics.set("flannel_lease_expires_timestamp_seconds", {}, seconds(agent.leaseExpiresAtMs));
   metrics.set("flannel_store_connected", {}, storeView.isConnected ? 1 : 0);
   const { ageMs } = storeView;
   metrics.set(

@@ -95,6 +95,11 @@ export class Agent implements AsyncDisposable {
     return this.#network;
   }
 
+  /** Of the own lease, on the wall clock as it is set now; undefined for a reservation. */
+  get leaseExpiresAtMs(): number | undefined {
+    return this.#keeper === undefined ? this.#own?.expiresAtMs : this.#keeper.expiresAtMs;
+  }
+
   get ownLease(): OwnLease | undefined {
     return this.#own;
   }

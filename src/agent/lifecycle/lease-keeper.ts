@@ -78,6 +78,11 @@ export class LeaseKeeper implements AsyncDisposable {
     return new LeaseKeeper(options);
   }
 
+  /** See `LeaseLife.expiresAtMs`. */
+  get expiresAtMs(): number | undefined {
+    return this.#life.expiresAtMs;
+  }
+
   get lease(): OwnLease {
     return this.#lease;
   }

@@ -2,8 +2,14 @@
 // set and which goes on while the host sleeps: a wall clock that jumps ends no lease and keeps none alive.
 import { uptime } from "node:os";
 
+/** By less than this the wall clock drifts without having been set. */
+const DRIFT_MS = 1_000;
+
 export class LeaseLife {
   readonly #endsAtBootMs: number;
+  readonly #toldExpiryMs: number | undefined;
+  /** What the wall clock is ahead of the time since boot. */
+  readonly #wallAheadMs: number;
   /** Both clocks: the wall clock may jump back, the monotonic one stands still while the host sleeps. */
   readonly #renewAt: { readonly monotonicMs: number; readonly wallMs: number };
 
@@ -15,11 +21,21 @@ export class LeaseLife {
     const lifeMs = expiresAtMs === undefined ? Number.POSITIVE_INFINITY : expiresAtMs - Date.now();
     const inMs = lifeMs > renewMarginMs ? lifeMs - renewMarginMs : lifeMs / 3;
     this.#endsAtBootMs = sinceBootMs() + lifeMs;
+    this.#toldExpiryMs = expiresAtMs;
+    this.#wallAheadMs = Date.now() - sinceBootMs();
     this.#renewAt = { monotonicMs: performance.now() + inMs, wallMs: Date.now() + inMs };
   }
 
   get hasEnded(): boolean {
     return sinceBootMs() >= this.#endsAtBootMs;
+  }
+
+  /** Of the end, on the wall clock as it is set now; undefined: never. */
+  get expiresAtMs(): number | undefined {
+    const setByMs = Date.now() - sinceBootMs() - this.#wallAheadMs;
+    return this.#toldExpiryMs === undefined || Math.abs(setByMs) < DRIFT_MS
+      ? this.#toldExpiryMs
+      : this.#toldExpiryMs + setByMs;
   }
 
   get isRenewalDue(): boolean {

@@ -20,7 +20,7 @@ export function networkStatus(agent: Agent | undefined, options: AgentOptions): 
     subnetFile: options.subnetFile,
     ...(config !== undefined && { backendType: config.backendType }),
     ...(network !== undefined && { externalInterface: describeInterface(network), mtuBytes: network.mtuBytes }),
-    ...(own !== undefined && { lease: describeLease(own) }),
+    ...(own !== undefined && { lease: describeLease(own, agent?.leaseExpiresAtMs) }),
     warmStart: agent?.isWarmStart ?? false,
     ...(hasAnswered && { revision: String(table?.revision) }),
     unreadableKeys: table?.unreadable() ?? [],
@@ -94,7 +94,7 @@ function describeInterface(network: Network): NonNullable<NetworkStatus["externa
   };
 }
 
-function describeLease(lease: OwnLease): NonNullable<NetworkStatus["lease"]> {
+function describeLease(lease: OwnLease, expiresAtMs: number | undefined): NonNullable<NetworkStatus["lease"]> {
   const { publicIp, publicIpv6, backendType } = lease.attributes;
   return {
     key: lease.key,
@@ -104,6 +104,6 @@ function describeLease(lease: OwnLease): NonNullable<NetworkStatus["lease"]> {
     ...(publicIp !== undefined && { publicIp }),
     ...(publicIpv6 !== undefined && { publicIpv6 }),
     ...(backendType !== undefined && { backendType }),
-    ...(lease.expiresAtMs !== undefined && { expiresAt: new Date(lease.expiresAtMs).toISOString() }),
+    ...(expiresAtMs !== undefined && { expiresAt: new Date(expiresAtMs).toISOString() }),
   };
 }
