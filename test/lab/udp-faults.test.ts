@@ -103,27 +103,35 @@ describe("a path that carries less than the device promises", () => {
     expect(await echoEverywhere()).toEqual(allBack);
     for (const target of [two.ipv4 ?? "", two.ipv6 ?? ""])
       await one.namespace.run(["ping", "-n", "-c", "1", "-W", "2", "-s", "64000", target]);
-    await until(
-      async () => {
-        await transferEverywhere(1_000_000); // the agent remembers for ten seconds what the path carries
-        return isToldBesideFlood(one, two);
-      },
-      { what: "a sender to be told at its first packet, beside packets to nobody" },
-    );
+    await besideFlood(one, async () => {
+      const teachAndAsk = async () => {
+        // The agent remembers for ten seconds what the path carries.
+        await transfersUnharmed(one.namespace, two.namespace, two.ipv4 ?? "", 1_000_000, 5001);
+        return isToldAtOnce(one, two);
+      };
+      await until(teachAndAsk, { what: "a sender to be told at its first packet, beside packets to nobody" });
+    });
     for (const act of undo) await act();
     for (const agent of cluster.agents) expect((await agent.status()).dataPlane?.dropped["tooBig"]).toBeGreaterThan(0);
   });
 });
 
-/** Two thousand packets a second to nobody use up the answers that there are for those; this one is to come at once. */
-async function isToldBesideFlood(from: Pod, to: Pod): Promise<boolean> {
+/** Two thousand packets a second to nobody use up the answers that there are for those. */
+async function besideFlood(from: Pod, task: () => Promise<void>): Promise<void> {
   const toNobody = async () => (await cluster.agent(1).status()).dataPlane?.dropped["noRoute"] ?? 0;
   const before = await toNobody();
-  const flood = `const s=require("node:dgram").createSocket("udp4");setInterval(()=>{for(let i=0;i<10;i++)s.send("x",9,"10.5.254.9",()=>{})},5);setTimeout(()=>process.exit(),4000)`;
-  const flooding = from.namespace.run([process.execPath, "-e", flood]);
-  await until(async () => (await toNobody()) > before + 500, { what: "packets to nobody" });
+  const script = `const s=require("node:dgram").createSocket("udp4");setInterval(()=>{for(let i=0;i<10;i++)s.send("x",9,"10.5.254.9",()=>{})},5)`;
+  const flood = from.namespace.spawn([process.execPath, "-e", script], { stdio: "ignore" });
+  try {
+    await until(async () => (await toNobody()) > before + 500, { what: "packets to nobody" });
+    await task();
+  } finally {
+    flood.kill("SIGKILL");
+  }
+}
+
+async function isToldAtOnce(from: Pod, to: Pod): Promise<boolean> {
   const host = (to.ipv4 ?? "").replace(/\d+$/, "1");
   const told = await from.namespace.tryRun(["ping", "-n", "-c", "1", "-W", "1", "-M", "do", "-s", "1404", host]);
-  await flooding;
   return /mtu ?= ?1272/.test(told.stdout);
 }

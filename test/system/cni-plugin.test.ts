@@ -165,7 +165,10 @@ describe.each(shells)("in %s", (name) => {
     shell = name.split(" ");
   });
 
-  it("hands to the delegate what flannel's plugin hands to it, whatever the configuration", () => {
+  // Each run starts a shell: 1,500 of them on a busy machine are many minutes, and nothing here waits.
+  it("hands to the delegate what flannel's plugin hands to it, whatever the configuration", {
+    timeout: 1_500_000,
+  }, () => {
     const property = fc.property(config, rewritten, (given, { indent, isEscaped }) => {
       const text = JSON.stringify({ ...base(), ...given }, undefined, indent);
       const asEscape = (character: string) => `\\u${character.charCodeAt(0).toString(16).padStart(4, "0")}`;
