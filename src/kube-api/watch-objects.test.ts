@@ -151,6 +151,18 @@ describe("watchObjects", () => {
     expect(watching.count("list")).toBe(2);
   });
 
+  it("lists again in time, which finds what no watch tells: a store that was put back and has passed what was told", async () => {
+    await using server = await KubeApiServer.start();
+    server.putNode("a");
+    const { nodes } = server.copy();
+    server.putNode("lost");
+    await using watching = new Watching(accessTo(server.url), { ...timings, listAgainMs: 1 });
+    await watching.has("a", "lost");
+    server.putBack({ nodes, version: server.copy().version + 5 });
+    await watching.has("a");
+    expect(watching.news.find((news) => "isOtherStore" in news)).toBeUndefined();
+  });
+
   it.each([
     ["{}"],
     ["[]"],

@@ -44,11 +44,22 @@ export interface WatchTimings {
   readonly silenceMs: number;
   readonly backOffFirstMs: number;
   readonly backOffMaxMs: number;
+  /** After this time everything is listed again when a watch ends; longer with many objects. */
+  readonly listAgainMs: number;
 }
 
 /** 20 s and the time to find out that the server is away stay below 30 s. */
-export const usualWatchTimings: WatchTimings = { silenceMs: 20_000, backOffFirstMs: 250, backOffMaxMs: 10_000 };
+export const usualWatchTimings: WatchTimings = {
+  silenceMs: 20_000,
+  backOffFirstMs: 250,
+  backOffMaxMs: 10_000,
+  listAgainMs: 3_600_000,
+};
 
+/** Of more objects a list is taken as much seldomer: each host takes one, so the server's work grows with the square. */
+const OBJECTS_LISTED_IN_TIME = 500;
+/** After a connection that broke the list comes in a part of the time: the server's store may be another one. */
+const BROKEN_SHARE = 0.25;
 const PAGE_SIZE = 250;
 /** etcd takes objects of 1.5 MiB; their JSON is no longer than this. */
 const MAX_OBJECT_BYTES = 16 * 1024 * 1024;
@@ -68,14 +79,20 @@ export async function* watchObjects<T>(
   let resourceVersion: string | undefined;
   /** What was told last, which a server whose store was put back from an older copy does not know. */
   let told: string | undefined;
+  /** A watch may leave something out without a sign: in a store that was put back and has passed what was told. */
+  let listAgainInMs = 0;
+  let listAgainAtMs = Number.POSITIVE_INFINITY;
   while (!signal.aborted) {
     const startedAtMs = performance.now();
     let failure: unknown;
     try {
       // A watch from a version that the server has not reached yet is silent, not refused.
       const hasGoneBack = told !== undefined && isLater(told, await presentVersion(client, target, signal));
-      if (resourceVersion === undefined || hasGoneBack) {
+      if (resourceVersion === undefined || hasGoneBack || performance.now() >= listAgainAtMs) {
         const list = await listAll(client, target, signal);
+        listAgainInMs = timings.listAgainMs * Math.max(1, list.objects.length / OBJECTS_LISTED_IN_TIME);
+        // Hosts that started together do not list together for ever.
+        listAgainAtMs = performance.now() + listAgainInMs * (0.75 + Math.random() / 4);
         resourceVersion = list.resourceVersion;
         told = list.resourceVersion;
         yield hasGoneBack ? { ...list, isOtherStore: true } : list;
@@ -91,7 +108,10 @@ export async function* watchObjects<T>(
     }
     if (signal.aborted) return;
     if (hasHttpStatus(failure, 410)) resourceVersion = undefined;
-    else if (failure !== undefined) yield toSign(failure);
+    else if (failure !== undefined) {
+      listAgainAtMs = Math.min(listAgainAtMs, performance.now() + listAgainInMs * BROKEN_SHARE * Math.random());
+      yield toSign(failure);
+    }
     if (performance.now() - startedAtMs > GOOD_WATCH_MS) backOff.reset();
     await delay(retryAfterMs(failure) ?? backOff.nextMs(), undefined, { signal }).catch(() => undefined);
   }

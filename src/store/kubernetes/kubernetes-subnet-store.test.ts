@@ -7,6 +7,7 @@ import { until } from "../../../lab/wait.ts";
 import { type FakeNode, KubeApiServer } from "../../../test/support/kube-api-server.ts";
 import { backends } from "../../backend/registry.ts";
 import { parseAddress } from "../../ip/address.ts";
+import { usualWatchTimings } from "../../kube-api/watch-objects.ts";
 import type { LeaseAttributes, LeaseChange } from "../../lease/lease.ts";
 import { LeaseTable } from "../../lease/lease-table.ts";
 import { type Logger, silentLogger } from "../../telemetry/logger.ts";
@@ -20,7 +21,7 @@ const directory = mkdtempSync(join(tmpdir(), "flannel-kube-store-"));
 afterAll(() => rmSync(directory, { recursive: true }));
 const signal = new AbortController().signal;
 const prefix = "flannel.alpha.coreos.com/";
-const timings = { silenceMs: 20_000, backOffFirstMs: 5, backOffMaxMs: 20 };
+const timings = { ...usualWatchTimings, backOffFirstMs: 5, backOffMaxMs: 20 };
 
 function options(server: KubeApiServer, more: Partial<KubernetesStoreOptions> = {}): KubernetesStoreOptions {
   return {
