@@ -152,7 +152,7 @@ export interface HostNeeds {
   /** Whether packets of the network are sent by this host at all. */
   readonly carriesTraffic: boolean;
   /** The kind of device that the kernel has to know, and the UDP port at which the kernel receives for it. */
-  readonly kernelDevice?: { readonly kind: "vxlan"; readonly udpPort: number };
+  readonly kernelDevice?: { readonly kind: "vxlan" | "ipip"; readonly udpPort?: number };
   /** The UDP port at which the backend receives by itself. */
   readonly udpPort?: number;
 }

@@ -10,6 +10,7 @@ import { allocModule } from "./alloc/alloc-backend.ts";
 import type { Backend, BackendModule, DevicePattern } from "./backend.ts";
 import { extensionModule } from "./extension/extension-backend.ts";
 import { hostGwModule } from "./host-gw/host-gw-backend.ts";
+import { ipipModule } from "./ipip/ipip-backend.ts";
 import { udpModule } from "./udp/udp-backend.ts";
 import { vxlanModule } from "./vxlan/vxlan-backend.ts";
 import { wireguardModule } from "./wireguard/wireguard-backend.ts";
@@ -78,6 +79,7 @@ export const backends = new BackendRegistry([
   hostGwModule,
   udpModule,
   wireguardModule,
+  ipipModule,
   extensionModule,
   allocModule,
 ]);

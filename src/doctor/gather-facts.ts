@@ -3,6 +3,8 @@ import { readFileSync } from "node:fs";
 import { hasCode } from "../errors.ts";
 import type { Address, Prefix } from "../ip/address.ts";
 import { networkOf, overlaps } from "../ip/prefix.ts";
+import type { NetlinkRequest } from "../netlink/request.ts";
+import { probeIpip } from "../netlink/rtnetlink/ipip.ts";
 import { FLANNEL_PROTOCOL, type LinkMessage } from "../netlink/rtnetlink/messages.ts";
 import type { Rtnetlink } from "../netlink/rtnetlink/rtnetlink.ts";
 import { createVxlan } from "../netlink/rtnetlink/vxlan.ts";
@@ -29,7 +31,8 @@ export class FactGatherer {
   readonly #findPacketDrops: PacketDropFinder;
   readonly #unreadableRules: () => HostFacts["unreadableRules"];
   /** A kernel does not lose the ability while it runs. */
-  #canMakeVxlan = false;
+  /** Kinds of devices that the kernel is known to make. */
+  readonly #madeKinds = new Set<string>();
 
   constructor(
     netlink: Rtnetlink,
@@ -97,30 +100,35 @@ export class FactGatherer {
     });
   }
 
-  /**
-   * Asks for a device with a VNI that does not exist: a kernel that knows vxlan (or loads it now) rejects the number,
-   * any other the kind; none makes a device.
-   */
+  /** Asks for a device that cannot be: a kernel that knows its kind (or loads it now) rejects the value, any other the kind. */
   async #deviceRefusal(context: CheckContext, links: readonly LinkMessage[]): Promise<string | undefined> {
     const kind = context.needs.kernelDevice?.kind;
-    if (kind === undefined) return undefined;
-    this.#canMakeVxlan ||= links.some((link) => link.kind === kind);
-    if (this.#canMakeVxlan) return undefined;
-    const probe = createVxlan({
-      name: "flannel.probe",
-      mac: "02:00:00:00:00:00",
-      mtuBytes: 1_450,
-      vni: 1 << 24,
-      port: 0,
-      local: "127.0.0.1" as Address,
-      underlayIndex: context.externalInterface.index,
-      learning: false,
-      gbp: false,
-    });
+    if (kind === undefined || this.#madeKinds.has(kind)) return undefined;
+    if (links.some((link) => link.kind === kind)) {
+      this.#madeKinds.add(kind);
+      return undefined;
+    }
+    const probe = kind === "ipip" ? probeIpip() : probeVxlan(context.externalInterface.index);
     const [error] = await this.#netlink.apply([probe]);
-    this.#canMakeVxlan = !hasCode(error, "KERNEL_UNSUPPORTED");
-    return this.#canMakeVxlan ? undefined : error?.message;
+    if (hasCode(error, "KERNEL_UNSUPPORTED")) return error.message;
+    this.#madeKinds.add(kind);
+    return undefined;
   }
+}
+
+/** With a VNI that does not exist. */
+function probeVxlan(underlayIndex: number): NetlinkRequest {
+  return createVxlan({
+    name: "flannel.probe",
+    mac: "02:00:00:00:00:00",
+    mtuBytes: 1_450,
+    vni: 1 << 24,
+    port: 0,
+    local: "127.0.0.1" as Address,
+    underlayIndex,
+    learning: false,
+    gbp: false,
+  });
 }
 
 function isForeign(index: number | undefined, { devices }: CheckContext, names: LinkNames): boolean {

@@ -104,6 +104,19 @@ export const iflaVxlan = {
   collectMetadata: 25,
 } as const;
 
+/** linux/if_tunnel.h: IFLA_IPTUN_*. */
+export const iflaIptun = {
+  link: 1,
+  local: 2,
+  remote: 3,
+  ttl: 4,
+  tos: 5,
+  protocol: 9,
+  pmtuDiscovery: 10,
+  encapsulationType: 15,
+  collectMetadata: 19,
+} as const;
+
 /** linux/if_addr.h */
 export const ifa = { address: 1, local: 2, broadcast: 4, flags: 8 } as const;
 

@@ -4,20 +4,14 @@ import { existsSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { boxNamespace as box } from "../../lab/namespace.ts";
 import { until } from "../../lab/wait.ts";
-import type { NetworkStatus, Status } from "../../src/agent/control/control-protocol.ts";
-import { runAgent } from "../../src/agent/lifecycle/run-agent.ts";
-import { backends } from "../../src/backend/registry.ts";
-import { resolveAgentOptions } from "../../src/cli/flags/flanneld-flags.ts";
-import { statusOutputSchema } from "../../src/cli/flannelctl/session/json-output.ts";
-import { createLogger } from "../../src/telemetry/create-logger.ts";
 import { EtcdServer } from "../etcd/etcd-server.ts";
+import { AgentInProcess, type OneStatus } from "../support/agent-in-process.ts";
 import { flannelctl, TemporaryDirectory } from "../support/flannelctl.ts";
 
 const leases = "/coreos.com/network/subnets/";
 const secret = "hunter2-hunter2";
 let directory: TemporaryDirectory;
 let etcd: EtcdServer;
-let log: string[] = [];
 
 /** Writes down its words, the variables of the backend and its input; then does what a file named as its first word says. */
 const script = `#!/bin/sh
@@ -52,48 +46,9 @@ afterAll(async () => {
   directory[Symbol.dispose]();
 });
 
-function startAgent(): AsyncDisposable {
-  const files = [`--subnet-file=${directory.file("subnet.env")}`, `--state-dir=${directory.file("state")}`];
-  // An address that is not this host's: upstream announces the interface's with this backend.
-  const flags = [`--etcd-endpoints=${etcd.endpoints}`, "--iface=eth0", "--public-ip=203.0.113.1", ...files];
-  const invocation = resolveAgentOptions(flags, {});
-  if (invocation.action !== "run") throw new Error(`asked for ${invocation.action}`);
-  const stop = new AbortController();
-  log = [];
-  const ended = runAgent({
-    options: invocation.options,
-    version: "1.2.3",
-    backends,
-    logger: createLogger({ format: "text", verbosity: 9, write: (line) => void log.push(line) }),
-    signal: stop.signal,
-    storeProgram: "",
-    onReload: () => ({ [Symbol.dispose]: () => undefined }),
-  });
-  return {
-    [Symbol.asyncDispose]: async () => {
-      stop.abort();
-      expect(await ended, log.join("")).toBe(0);
-    },
-  };
-}
-
-/** The agent's status, with that of its one network. */
-type OneStatus = Omit<Status, "networks"> & NetworkStatus;
-
-async function untilStatus(what: string, isWanted: (status: OneStatus) => boolean): Promise<OneStatus> {
-  return await until(
-    async () => {
-      const { stdout, stderr } = await flannelctl(["status", "--json", "--subnet-file", directory.file("subnet.env")]);
-      if (stdout === "") throw new Error(`${stderr}${log.join("")}`);
-      const { networks, ...agent } = statusOutputSchema.parse(JSON.parse(stdout));
-      const [network] = networks;
-      if (network === undefined) throw new Error(`${stdout} names no network`);
-      const status = { ...network, ...agent };
-      if (!isWanted(status)) throw new Error(`${stdout}${log.join("")}`);
-      return status;
-    },
-    { what },
-  );
+/** With an address that is not this host's: upstream announces the interface's with this backend. */
+function startAgent(): AgentInProcess {
+  return new AgentInProcess({ endpoints: etcd.endpoints, directory, flags: ["--public-ip=203.0.113.1"] });
 }
 
 const isReady = ({ state }: OneStatus) => state === "ready";
@@ -148,8 +103,8 @@ function behave(command: string, text: string | undefined): void {
 test("commands, variables, input and announced data are upstream's", async () => {
   await putConfig();
   await putPeer(2);
-  await using _agent = startAgent();
-  await untilStatus("an agent with a peer", (status) => isReady(status) && status.peers.programmed === 1);
+  await using agent = startAgent();
+  await agent.untilStatus("an agent with a peer", (status) => isReady(status) && status.peers.programmed === 1);
   expect(calls()).toEqual([
     "pre NETWORK= SUBNET= IPV6SUBNET= PUBLIC_IP= PUBLIC_IPV6=|",
     `post "10.5.0.0/16" ${own}`,
@@ -182,8 +137,8 @@ test("after a restart peers that are present are added, and those that went are 
   await putPeer(2);
   await etcd.control("del", `${leases}10.5.3.0-24`);
   {
-    await using _agent = startAgent();
-    await untilStatus("an agent with a peer", (status) => isReady(status) && status.peers.programmed === 1);
+    await using agent = startAgent();
+    await agent.untilStatus("an agent with a peer", (status) => isReady(status) && status.peers.programmed === 1);
     await until(() => calls().length === 4, { what: "all commands" });
     expect(calls().slice(2).sort()).toEqual([addOf(2), removeOf(3)].sort());
   }
@@ -193,8 +148,8 @@ test("after a restart peers that are present are added, and those that went are 
 test("a failure degrades the agent and is told without secrets; the retry removes what it may have left", async () => {
   behave("add", `[ $SUBNET != 10.5.4.0/24 ] || { printf 'no \\033[2J%s\\n' $FLANNELD_ETCD_PASSWORD; exit 3; }`);
   await putPeer(4);
-  await using _agent = startAgent();
-  const { peers, failures, reasons } = await untilStatus(
+  await using agent = startAgent();
+  const { peers, failures, reasons } = await agent.untilStatus(
     "a failure that was tried again",
     ({ state, failures: [first] }) => state === "degraded" && (first?.attempts ?? 0) > 1,
   );
@@ -202,12 +157,12 @@ test("a failure degrades the agent and is told without secrets; the retry remove
   expect(failures).toMatchObject([{ object: "SubnetAddCommand for 10.5.4.0/24 (192.168.50.4)", error, scope: "peer" }]);
   expect(reasons.map(({ message }) => message).join()).toContain(`1 of 2 peers unreachable: SubnetAddCommand`);
   expect(peers).toMatchObject({ desired: 2, programmed: 1 });
-  expect(log.join("")).toContain("exit code 3");
-  expect(log.join("")).not.toContain(secret);
+  expect(agent.log).toContain("exit code 3");
+  expect(agent.log).not.toContain(secret);
   const tries = newCalls().filter((call) => call.includes("10.5.4.0"));
   expect(tries.slice(0, 3)).toEqual([addOf(4), removeOf(4), addOf(4)]);
   behave("add", undefined);
-  await untilStatus("an agent that is ready again", (status) => isReady(status) && status.peers.programmed === 2);
+  await agent.untilStatus("an agent that is ready again", (status) => isReady(status) && status.peers.programmed === 2);
 
   // A command that changes while the agent runs is run for all.
   newCalls();
@@ -221,8 +176,8 @@ test("a peer with data that is no text is left out, and one whose command hangs 
   await putPeer(5, { not: "text" });
   behave("add", `[ $SUBNET != 10.5.2.0/24 ] || sleep 1000`);
   newCalls();
-  await using _agent = startAgent();
-  const { failures, peers } = await untilStatus(
+  await using agent = startAgent();
+  const { failures, peers } = await agent.untilStatus(
     "a command that was ended",
     ({ failures: [first] }) => first?.error.includes("did not end within 1 s") === true,
   );
@@ -237,8 +192,8 @@ test("without its own commands the host is not ready, and a corrected configurat
   await putConfig({ PostStartupCommand: "/bin/false" });
   newCalls();
   {
-    await using _agent = startAgent();
-    const { reasons } = await untilStatus(
+    await using agent = startAgent();
+    const { reasons } = await agent.untilStatus(
       "a host that is not ready",
       ({ reasons: [first] }) => first?.message.includes("PostStartupCommand: exit code 1") === true,
     );
@@ -246,10 +201,10 @@ test("without its own commands the host is not ready, and a corrected configurat
     expect(calls().some((call) => call.startsWith("add"))).toBe(false);
   }
   await putConfig({ PreStartupCommand: "no-such-program" });
-  await using _agent = startAgent();
-  await until(() => log.join("").includes("no-such-program"), { what: "the reason" });
+  await using agent = startAgent();
+  await until(() => agent.log.includes("no-such-program"), { what: "the reason" });
   await putConfig();
-  await untilStatus("an agent that goes on with the corrected command", isReady);
+  await agent.untilStatus("an agent that goes on with the corrected command", isReady);
 });
 
 test("a clean-up runs the commands that remove peers, and the one of a stop", async () => {

@@ -36,7 +36,7 @@ export function claimOf({ ipv4, ipv6 }: NetworkConfig, { devices, needs }: Backe
   return {
     devices,
     ports: [
-      ...(kernelDevice === undefined ? [] : [{ port: kernelDevice.udpPort, sharedBy: kernelDevice.kind }]),
+      ...(kernelDevice?.udpPort === undefined ? [] : [{ port: kernelDevice.udpPort, sharedBy: kernelDevice.kind }]),
       ...(udpPort === undefined ? [] : [{ port: udpPort }]),
     ],
     networks: [ipv4?.network, ipv6?.network].filter((network) => network !== undefined),

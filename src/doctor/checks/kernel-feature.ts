@@ -10,5 +10,7 @@ export const kernelFeature = defineCheck({
     needs.kernelDevice === undefined || refusal === undefined ? [] : [{ kind: needs.kernelDevice.kind, refusal }],
   evidence: ({ kind, refusal }) =>
     `this kernel does not support ${kind} devices (${refusal}): containers cannot reach other hosts`,
-  remedy: ({ kind }) => `modprobe ${kind}`,
+  remedy: ({ kind }) =>
+    `modprobe ${kind} # not found: install the package of further kernel modules (linux-modules-extra, kernel-modules-extra), ` +
+    "or, where the kernel was built without it, choose another kernel or another backend",
 });

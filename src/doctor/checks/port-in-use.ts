@@ -6,8 +6,10 @@ export const portInUse = defineCheck({
   severity: "error",
   needs: ["foreignUdpPorts"],
   appliesTo: (context) => carriesTraffic(context) && context.needs.kernelDevice !== undefined,
-  check: ({ needs: { kernelDevice } }, { foreignUdpPorts }) =>
-    kernelDevice !== undefined && foreignUdpPorts.has(kernelDevice.udpPort) ? [kernelDevice] : [],
+  check: ({ needs: { kernelDevice } }, { foreignUdpPorts }) => {
+    const { kind, udpPort } = kernelDevice ?? {};
+    return kind !== undefined && udpPort !== undefined && foreignUdpPorts.has(udpPort) ? [{ kind, udpPort }] : [];
+  },
   evidence: ({ kind, udpPort }) =>
     `another program uses UDP port ${udpPort}, so the ${kind} device cannot receive packets`,
   remedy: ({ udpPort }) =>

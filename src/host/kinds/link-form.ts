@@ -36,8 +36,17 @@ export interface WireguardLink {
   readonly mtuBytes: number;
 }
 
+/** An ipip device for all peers: routes say where packets go. All of it can be changed on the living device. */
+export interface IpipLink {
+  readonly kind: "ipip";
+  readonly name: string;
+  readonly mtuBytes: number;
+  /** Source address of the outer packets. */
+  readonly local: Address;
+}
+
 /** Devices we create, own and delete. */
-export type HostLink = VxlanLink | TunLink | WireguardLink;
+export type HostLink = VxlanLink | TunLink | WireguardLink | IpipLink;
 
 /** A device that bears one of our names, or did until somebody renamed it. */
 export interface ObservedLink {
@@ -64,9 +73,18 @@ export interface ObservedLink {
     readonly l2miss: boolean;
     readonly l3miss: boolean;
   };
+  readonly ipip?: ObservedIpip;
 }
 
-export type LinkField = "name" | "mac" | "mtu" | "local" | "underlay" | "learning" | "up" | "identity";
+export interface ObservedIpip {
+  readonly local?: Address;
+  /** What differs from upstream's besides its address, as words of a line; missing: nothing. */
+  readonly deviation?: string;
+  /** Cannot be changed on the living device. */
+  readonly isExternal: boolean;
+}
+
+export type LinkField = "name" | "mac" | "mtu" | "local" | "settings" | "underlay" | "learning" | "up" | "identity";
 
 /**
  * What has to change on a living device. `identity` (VNI, port, GBP, family of the outer address, group) cannot be
@@ -78,9 +96,11 @@ export function linkChanges(desired: HostLink, observed: ObservedLink): readonly
   return observed.renamedTo === undefined ? changes : ["name", ...changes];
 }
 
-function plainChanges(desired: TunLink | WireguardLink, observed: ObservedLink): readonly LinkField[] {
-  if (!isOfKind(desired, observed)) return ["identity"];
+function plainChanges(desired: TunLink | WireguardLink | IpipLink, observed: ObservedLink): readonly LinkField[] {
+  if (!isOfKind(desired, observed) || observed.ipip?.isExternal === true) return ["identity"];
   const changes: LinkField[] = [];
+  if (desired.kind === "ipip" && observed.ipip?.local !== desired.local) changes.push("local");
+  if (observed.ipip?.deviation !== undefined) changes.push("settings");
   if (observed.mtuBytes !== desired.mtuBytes) changes.push("mtu");
   if (!observed.isUp) changes.push("up");
   return changes;
@@ -122,16 +142,21 @@ export function foreignLinkReason(desired: HostLink, observed: ObservedLink): st
 
 /** The arguments of the `ip link add` that would make it. */
 export function linkLine(link: HostLink): string {
+  if (link.kind === "ipip") return `${link.name} mtu ${link.mtuBytes} type ipip local ${link.local}`;
   if (link.kind !== "vxlan") return `${link.name} mtu ${link.mtuBytes} type ${link.kind}`;
   return vxlanLine({ ...link, port: link.port === 0 ? KERNEL_VXLAN_PORT : link.port });
 }
 
 /** As `linkLine`, for a device as found, which may lack some of it. */
-export function observedLinkLine({ renamedTo, mac, mtuBytes, isUp, vxlan, ...link }: ObservedLink): string {
+export function observedLinkLine({ renamedTo, mac, mtuBytes, isUp, vxlan, ipip, ...link }: ObservedLink): string {
   const name = renamedTo ?? link.name;
   const kind = link.isUserspaceWireguard === true ? "wireguard" : link.kind;
   const down = isUp ? "" : " state DOWN";
   if (kind === "tun" || kind === "wireguard") return `${name} mtu ${mtuBytes} type ${kind}${down}`;
+  if (ipip !== undefined) {
+    const deviation = ipip.deviation === undefined ? "" : ` ${ipip.deviation}`;
+    return `${name} mtu ${mtuBytes} type ipip local ${ipip.local ?? "any"}${deviation}${down}`;
+  }
   if (vxlan === undefined) return [name, "type", kind ?? "physical"].join(" ");
   return `${vxlanLine({ name, mtuBytes, ...(mac === undefined ? {} : { mac }), ...vxlan })}${down}`;
 }

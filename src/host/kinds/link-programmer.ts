@@ -1,6 +1,7 @@
 // Makes, changes and deletes our devices.
 import { FlannelError, hasCode } from "../../errors.ts";
 import type { NetlinkRequest } from "../../netlink/request.ts";
+import { changeIpip, createIpip } from "../../netlink/rtnetlink/ipip.ts";
 import { changeLink, createLink, deleteLink, type LinkChange } from "../../netlink/rtnetlink/link.ts";
 import { changeVxlan, createVxlan, type VxlanChange } from "../../netlink/rtnetlink/vxlan.ts";
 import { hasErrno } from "../../sys/errno.ts";
@@ -9,6 +10,7 @@ import { startUserspace } from "../../wireguard/userspace.ts";
 import type { Host, Operation } from "./kind.ts";
 import {
   type HostLink,
+  type IpipLink,
   type LinkField,
   linkChanges,
   type ObservedLink,
@@ -49,6 +51,7 @@ export async function programLink(
 
 async function create(link: HostLink, context: Context): Promise<void> {
   if (link.kind === "vxlan") await createVxlanLink(link, context);
+  else if (link.kind === "ipip") await createIpipLink(link, context);
   else if (link.kind === "wireguard") await createWireguardLink(link, context);
   else ensureTun(link.name);
   const made = (await context.host.netlink.dump("link")).find((found) => found.name === link.name);
@@ -62,6 +65,20 @@ async function createVxlanLink(link: VxlanLink, context: Context): Promise<void>
   const { name, mac, mtuBytes, vni, port, local, learning, gbp } = link;
   const request = createVxlan({ name, mac, mtuBytes, vni, port, local, learning, gbp, underlayIndex: underlay.index });
   await namingHolder(link, context, applyOne(request, context));
+}
+
+async function createIpipLink(link: IpipLink, context: Context): Promise<void> {
+  try {
+    await applyOne(createIpip(link), context);
+  } catch (error) {
+    if (!hasCode(error, "KERNEL_UNSUPPORTED")) throw error;
+    throw new FlannelError(
+      "KERNEL_UNSUPPORTED",
+      "this kernel makes no ipip devices: its module is not loaded and cannot be (modprobe ipip; on some systems it is in a " +
+        "package of further modules), or the kernel was built without it (then use another kernel or another backend)",
+      { cause: error, tellsCause: true },
+    );
+  }
 }
 
 /** Where the kernel has no WireGuard, a program in user space serves the device. */
@@ -88,6 +105,7 @@ async function change(desired: HostLink, observed: ObservedLink, context: Contex
   if (observed.renamedTo !== undefined) await giveBackName(observed, context);
   const changes = new Set(linkChanges(desired, observed));
   if (desired.kind === "vxlan" && !(await changeVxlanLink(changes, desired, observed, context))) return;
+  if (desired.kind === "ipip" && !(await changeIpipLink(changes, desired, observed, context))) return;
   const linkChange: LinkChange = {
     ...(changes.has("mac") && desired.kind === "vxlan" ? { mac: desired.mac } : {}),
     ...(changes.has("mtu") ? { mtuBytes: desired.mtuBytes } : {}),
@@ -127,6 +145,24 @@ async function changeVxlanLink(
     }
   }
   return true;
+}
+
+/** False when the device had to be made anew: one with a single peer cannot become one for all. */
+async function changeIpipLink(
+  changes: ReadonlySet<LinkField>,
+  desired: IpipLink,
+  observed: ObservedLink,
+  context: Context,
+): Promise<boolean> {
+  if (!changes.has("local") && !changes.has("settings")) return true;
+  try {
+    await applyOne(changeIpip(observed, desired.local), context);
+    return true;
+  } catch (error) {
+    if (!hasCode(error, "KERNEL_UNSUPPORTED", "KERNEL_REJECTED", "KERNEL_EXISTS")) throw error;
+    await recreate(desired, observed, context);
+    return false;
+  }
 }
 
 function vxlanChangeOf(changes: ReadonlySet<LinkField>, desired: VxlanLink, underlayIndex: number): VxlanChange {

@@ -1,5 +1,5 @@
 // The devices that are ours, which all else stands on.
-import type { LinkMessage } from "../../netlink/rtnetlink/messages.ts";
+import type { IpipAttributes, LinkMessage } from "../../netlink/rtnetlink/messages.ts";
 import { isServed } from "../../wireguard/userspace.ts";
 import type { Change, Deviation, Host, Kind, Watch } from "./kind.ts";
 import {
@@ -7,6 +7,7 @@ import {
   type HostLink,
   linkChanges,
   linkLine,
+  type ObservedIpip,
   type ObservedLink,
   observedLinkLine,
 } from "./link-form.ts";
@@ -14,6 +15,8 @@ import { programLink } from "./link-programmer.ts";
 import { type LinkDirectory, OWN_LINK_KINDS } from "./links.ts";
 import { neighbourKind } from "./neighbour.ts";
 import { oneByOne } from "./programming.ts";
+
+const IPPROTO_IPIP = 4;
 
 export const linkKind: Kind<"link", HostLink, ObservedLink> = {
   name: "link",
@@ -82,14 +85,15 @@ async function withProgram(link: ObservedLink, { slots }: Host): Promise<Observe
 }
 
 function observedLink(link: LinkMessage, links: LinkDirectory): ObservedLink {
-  const { name, index, mtuBytes, isUp, kind, mac, vxlan } = link;
-  const base = {
+  const { name, index, mtuBytes, isUp, kind, mac, vxlan, ipip } = link;
+  const base: ObservedLink = {
     name,
     index,
     mtuBytes,
     isUp,
     ...(kind === undefined ? {} : { kind }),
     ...(mac === undefined ? {} : { mac }),
+    ...(ipip === undefined ? {} : { ipip: observedIpip(ipip) }),
   };
   if (vxlan === undefined) return base;
   const { vni, port, gbp, learning, local, group, l2miss, l3miss } = vxlan;
@@ -107,6 +111,24 @@ function observedLink(link: LinkMessage, links: LinkDirectory): ObservedLink {
       ...(group === undefined ? {} : { group }),
       ...(underlay === undefined ? {} : { underlay }),
     },
+  };
+}
+
+/** Upstream's have one of the two protocols that carry IPv4, by version. */
+function observedIpip({ local, remote, linkIndex, isExternal, ...settings }: IpipAttributes): ObservedIpip {
+  const deviations = [
+    ...(remote === undefined ? [] : [`remote ${remote}`]),
+    ...(linkIndex === undefined ? [] : [`dev index ${linkIndex}`]),
+    ...(settings.ttl === 0 ? [] : [`ttl ${settings.ttl}`]),
+    ...(settings.tos === 0 ? [] : [`tos ${settings.tos}`]),
+    ...(settings.isPmtuDiscovered ? ["pmtudisc"] : []),
+    ...(settings.isEncapsulated ? ["encap"] : []),
+    ...([0, IPPROTO_IPIP].includes(settings.protocol) ? [] : [`mode ${settings.protocol}`]),
+  ];
+  return {
+    isExternal,
+    ...(local === undefined ? {} : { local }),
+    ...(deviations.length === 0 ? {} : { deviation: deviations.join(" ") }),
   };
 }
 
@@ -134,6 +156,7 @@ function isSameLink(known: LinkMessage, now: LinkMessage, isMine: boolean): bool
     known.kind === now.kind &&
     known.mac === now.mac &&
     known.mtuBytes === now.mtuBytes &&
-    JSON.stringify(known.vxlan) === JSON.stringify(now.vxlan)
+    JSON.stringify(known.vxlan) === JSON.stringify(now.vxlan) &&
+    JSON.stringify(known.ipip) === JSON.stringify(now.ipip)
   );
 }

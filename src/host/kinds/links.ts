@@ -13,7 +13,7 @@ export interface Ownership {
 }
 
 /** Kinds of devices that we create; one of another kind under our name is somebody else's. */
-export const OWN_LINK_KINDS: ReadonlySet<string> = new Set<HostLink["kind"]>(["vxlan", "tun", "wireguard"]);
+export const OWN_LINK_KINDS: ReadonlySet<string> = new Set<HostLink["kind"]>(["vxlan", "tun", "wireguard", "ipip"]);
 
 /** The links of the host by index and by name. */
 export class LinkDirectory {

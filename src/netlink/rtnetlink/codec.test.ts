@@ -18,6 +18,7 @@ import { MessageWriter } from "../message-writer.ts";
 import type { NetlinkRequest } from "../request.ts";
 import { addAddress } from "./address.ts";
 import { objectCodecs } from "./codec.ts";
+import { createIpip } from "./ipip.ts";
 import { changeLink } from "./link.ts";
 import type { ObjectKind, ObjectKinds } from "./messages.ts";
 import { setFdbEntry, setNeighbour } from "./neighbour.ts";
@@ -66,6 +67,14 @@ const network = fc
   .map(([ip, length]) => networkOf(makePrefix(ip, familyOf(ip) === 4 ? length % 33 : length)));
 
 describe("what we encode reads back", () => {
+  test("ipip devices, as upstream makes them", () => {
+    const local = parseAddress("192.0.2.1");
+    const settings = { ttl: 0, tos: 0, isPmtuDiscovered: false, protocol: 0, isEncapsulated: false, isExternal: false };
+    const made = readBack("link", createIpip({ name: "flannel.ipip", mtuBytes: 1480, local }));
+    expect(made).toMatchObject({ name: "flannel.ipip", kind: "ipip", mtuBytes: 1480 });
+    expect(made?.ipip).toEqual({ ...settings, local });
+  });
+
   test("vxlan devices", () => {
     const spec = fc.record({
       name: fc.stringMatching(/^[a-z0-9.-]{1,15}$/),

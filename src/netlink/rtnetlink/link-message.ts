@@ -1,8 +1,9 @@
 // Reads and asks for link messages (RTM_NEWLINK, RTM_DELLINK, RTM_GETLINK). Pure.
 import { AttributeReader } from "../attribute-reader.ts";
 import { AF_UNSPEC, iff, ifla, rtm, rtnlGroup } from "../uapi.ts";
+import { readIpip } from "./ipip.ts";
 import { encodeLinkQuery } from "./link.ts";
-import type { LinkMessage, VxlanAttributes } from "./messages.ts";
+import type { IpipAttributes, LinkMessage, VxlanAttributes } from "./messages.ts";
 import { fits, type ObjectCodec } from "./object-codec.ts";
 import { readVxlan } from "./vxlan.ts";
 
@@ -67,6 +68,7 @@ function readAltNames(reader: AttributeReader): string[] {
 interface LinkInfo {
   kind?: string;
   vxlan?: VxlanAttributes;
+  ipip?: IpipAttributes;
 }
 
 function readLinkInfo(reader: AttributeReader): LinkInfo {
@@ -77,5 +79,6 @@ function readLinkInfo(reader: AttributeReader): LinkInfo {
     else if (reader.type === ifla.infoData) data = reader.nested();
   }
   if (info.kind === "vxlan" && data !== undefined) info.vxlan = readVxlan(data);
+  if (info.kind === "ipip" && data !== undefined) info.ipip = readIpip(data);
   return info;
 }

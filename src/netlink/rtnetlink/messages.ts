@@ -17,6 +17,24 @@ export interface VxlanAttributes {
   readonly isExternal?: boolean;
 }
 
+/** Of an ipip device. */
+export interface IpipAttributes {
+  readonly local?: Address;
+  /** The one peer of a point-to-point device. */
+  readonly remote?: Address;
+  readonly linkIndex?: number;
+  /** 0: that of the inner packet. */
+  readonly ttl: number;
+  readonly tos: number;
+  readonly isPmtuDiscovered: boolean;
+  /** 4 (IPIP), 137 (MPLS), or 0 for both. */
+  readonly protocol: number;
+  /** Inside of UDP (FOU, GUE). */
+  readonly isEncapsulated: boolean;
+  /** `external`: where packets go is told by routes. */
+  readonly isExternal: boolean;
+}
+
 export interface LinkMessage {
   readonly index: number;
   readonly name: string;
@@ -34,6 +52,7 @@ export interface LinkMessage {
   /** IFLA_MASTER: the bridge, bond or VRF that it is part of. */
   readonly masterIndex?: number;
   readonly vxlan?: VxlanAttributes;
+  readonly ipip?: IpipAttributes;
 }
 
 export interface AddressMessage {

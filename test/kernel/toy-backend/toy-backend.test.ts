@@ -3,20 +3,15 @@ import { readdirSync, readFileSync } from "node:fs";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { boxNamespace as box } from "../../../lab/namespace.ts";
 import { until } from "../../../lab/wait.ts";
-import type { NetworkStatus, Status } from "../../../src/agent/control/control-protocol.ts";
-import { runAgent } from "../../../src/agent/lifecycle/run-agent.ts";
 import { BackendRegistry, backends } from "../../../src/backend/registry.ts";
-import { resolveAgentOptions } from "../../../src/cli/flags/flanneld-flags.ts";
-import { statusOutputSchema } from "../../../src/cli/flannelctl/session/json-output.ts";
-import { createLogger } from "../../../src/telemetry/create-logger.ts";
 import { EtcdServer } from "../../etcd/etcd-server.ts";
-import { flannelctl, TemporaryDirectory } from "../../support/flannelctl.ts";
+import { AgentInProcess } from "../../support/agent-in-process.ts";
+import { TemporaryDirectory } from "../../support/flannelctl.ts";
 import { badgeOf, isToyIdentity, toyModule } from "./toy-backend.ts";
 
 const leases = "/coreos.com/network/subnets/";
 let directory: TemporaryDirectory;
 let etcd: EtcdServer;
-let log: string[] = [];
 
 beforeAll(async () => {
   directory = new TemporaryDirectory();
@@ -35,47 +30,9 @@ afterAll(async () => {
   directory[Symbol.dispose]();
 });
 
-function startAgent(): AsyncDisposable {
-  const files = [`--subnet-file=${directory.file("subnet.env")}`, `--state-dir=${directory.file("state")}`];
-  const invocation = resolveAgentOptions([`--etcd-endpoints=${etcd.endpoints}`, "--iface=eth0", ...files], {});
-  if (invocation.action !== "run") throw new Error(`asked for ${invocation.action}`);
-  const stop = new AbortController();
-  log = [];
-  const ended = runAgent({
-    options: invocation.options,
-    version: "1.2.3",
-    backends: new BackendRegistry([...backends.modules, toyModule]),
-    logger: createLogger({ format: "text", verbosity: 9, write: (line) => void log.push(line) }),
-    signal: stop.signal,
-    storeProgram: "",
-    onReload: () => ({ [Symbol.dispose]: () => undefined }),
-  });
-  return {
-    [Symbol.asyncDispose]: async () => {
-      stop.abort();
-      expect(await ended, log.join("")).toBe(0);
-    },
-  };
-}
-
-/** The agent's status, with that of its one network. */
-type ToyStatus = Omit<Status, "networks"> & NetworkStatus;
-
-async function untilStatus(what: string, isWanted: (status: ToyStatus) => boolean): Promise<ToyStatus> {
-  return await until(
-    async () => {
-      const argv = ["status", "--json", "--subnet-file", directory.file("subnet.env")];
-      const { stdout, stderr } = await flannelctl(argv);
-      if (stdout === "") throw new Error(`${stderr}${log.join("")}`);
-      const { networks, ...agent } = statusOutputSchema.parse(JSON.parse(stdout));
-      const [network] = networks;
-      if (network === undefined) throw new Error(`${stdout} names no network`);
-      const status = { ...network, ...agent };
-      if (!isWanted(status)) throw new Error(`${stdout}${log.join("")}`);
-      return status;
-    },
-    { what },
-  );
+function startAgent(): AgentInProcess {
+  const withToy = new BackendRegistry([...backends.modules, toyModule]);
+  return new AgentInProcess({ endpoints: etcd.endpoints, directory, backends: withToy });
 }
 
 async function putConfig(backend: Readonly<Record<string, unknown>> = {}): Promise<void> {
@@ -107,8 +64,11 @@ test("a backend in one folder has keys, an identity that survives, and a runtime
   let key = "";
   let secret = "";
   {
-    await using _agent = startAgent();
-    const { lease, dataPlane, peers } = await untilStatus("an agent that is ready", ({ state }) => state === "ready");
+    await using agent = startAgent();
+    const { lease, dataPlane, peers } = await agent.untilStatus(
+      "an agent that is ready",
+      ({ state }) => state === "ready",
+    );
     expect(dataPlane).toMatchObject({ features: { toy: "simple" }, peers: [{ key: "10.5.200.0-24" }] });
     expect(peers).toMatchObject({ desired: 1, programmed: 1 });
     expect(await box.ip("route", "show", "10.5.200.0/24")).toContain("via 192.168.50.12 dev eth0");
@@ -117,25 +77,28 @@ test("a backend in one folder has keys, an identity that survives, and a runtime
     expect(await readLease(key)).toMatchObject({ BackendType: "toy", BackendData: badgeOf({ secret }) });
 
     await putLease("10.5.201.0-24", "192.168.50.13", { Badge: "third" });
-    await untilStatus("the second peer in the runtime's plan", (status) => status.dataPlane?.peers.length === 2);
+    await agent.untilStatus("the second peer in the runtime's plan", (status) => status.dataPlane?.peers.length === 2);
 
     await putConfig({ OutOfOrder: true });
-    const broken = await untilStatus("the runtime's problem", ({ state }) => state !== "ready");
+    const broken = await agent.untilStatus("the runtime's problem", ({ state }) => state !== "ready");
     expect(broken.reasons.map(({ message }) => message)).toEqual(["packets are not carried: the toy is out of order"]);
     expect(broken.dataPlane).toMatchObject({ problem: "the toy is out of order" });
     expect(broken.peers.programmed).toBe(0);
     await putConfig();
-    await untilStatus("an agent that is ready again", ({ state }) => state === "ready");
+    await agent.untilStatus("an agent that is ready again", ({ state }) => state === "ready");
+    expect(agent.log).not.toContain(secret);
   }
-  expect(log.join("")).not.toContain(secret);
 
   // While it is away its address changes and its lease loses the store's id: only the badge tells whose it is.
   await putLease(key, "192.168.50.11", badgeOf({ secret }));
   await box.ip("addr", "del", "192.168.50.11/24", "dev", "eth0");
   await box.ip("addr", "add", "192.168.50.21/24", "dev", "eth0");
-  await using _agent = startAgent();
-  const { lease } = await untilStatus("an agent that is ready after the restart", ({ state }) => state === "ready");
+  await using agent = startAgent();
+  const { lease } = await agent.untilStatus(
+    "an agent that is ready after the restart",
+    ({ state }) => state === "ready",
+  );
   expect(lease).toMatchObject({ key, publicIp: "192.168.50.21" });
-  expect(log.join("")).toContain("reused the remembered lease");
+  expect(agent.log).toContain("reused the remembered lease");
   expect(await readLease(key)).toMatchObject({ PublicIP: "192.168.50.21", BackendData: badgeOf({ secret }) });
 });

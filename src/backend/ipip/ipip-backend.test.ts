@@ -1,0 +1,102 @@
+// What the ipip backend announces and plans, in upstream's forms.
+import { describe, expect, it, test } from "vitest";
+import { revision } from "../../../test/support/revision.ts";
+import { hostStateLines } from "../../host/kinds/host-state.ts";
+import { type Address, parseAddress, parsePrefix } from "../../ip/address.ts";
+import type { Lease, LeaseAttributes } from "../../lease/lease.ts";
+import type { ExternalInterface } from "../../underlay/external-interface.ts";
+import type { HostFacts } from "../backend.ts";
+import { createBackend, parseConfig } from "../registry.ts";
+
+const eth0: ExternalInterface = {
+  ...{ name: "eth0", index: 2, mtuBytes: 1500, isUp: true },
+  address: parseAddress("192.0.2.1"),
+  publicIp: parseAddress("203.0.113.1"),
+};
+const own = { subnet: parsePrefix("10.5.1.0/24") };
+
+function factsOf(direct: readonly number[] = []): HostFacts {
+  const directPeers = new Set(direct.map((n) => parseAddress(`192.0.2.${n}`)));
+  return { externalInterface: eth0, identity: undefined, directPeers, occupied: [] };
+}
+
+function backendOf(keys = "", network = '"Network":"10.5.0.0/16"') {
+  return createBackend(parseConfig(`{${network},"Backend":{"Type":"ipip"${keys}}}`).config);
+}
+
+function peer(n: number, attributes: Partial<LeaseAttributes> = {}): Lease {
+  return {
+    ...{ key: `10.5.${n}.0-24`, subnet: parsePrefix(`10.5.${n}.0/24`) },
+    ...{ revision: revision(n), createdAt: revision(n), isReservation: false, adapterData: 1 },
+    attributes: { publicIp: parseAddress(`192.0.2.${n}`), backendType: "ipip", ...attributes },
+  };
+}
+
+function lines(keys: string, peers: readonly Lease[], facts = factsOf()): string[] {
+  return hostStateLines(backendOf(keys).plan(own, peers, facts).state);
+}
+
+describe("forms", () => {
+  it("announces the public address and no data, and takes 20 bytes of the MTU", () => {
+    expect(backendOf().attributes(factsOf())).toEqual({ publicIp: "203.0.113.1", backendType: "ipip" });
+    expect(backendOf().mtuBytes(factsOf())).toBe(1480);
+  });
+
+  it("has one device that ends at the interface's own address, and a route over it for each peer", () => {
+    expect(lines("", [peer(2), peer(3)], factsOf([3]))).toEqual([
+      "flannel.ipip mtu 1480 type ipip local 192.0.2.1",
+      "net.ipv4.conf.flannel/ipip.forwarding = 1, rp_filter != 1",
+      "inet 10.5.1.0/32 scope global flannel.ipip",
+      "10.5.2.0/24 via 192.0.2.2 dev flannel.ipip onlink",
+      "10.5.3.0/24 via 192.0.2.3 dev flannel.ipip onlink",
+    ]);
+  });
+
+  it("goes around the device to peers on the link with DirectRouting, on-link as upstream", () => {
+    expect(
+      lines(',"DirectRouting":true', [peer(2), peer(3)], factsOf([3])).filter((line) => line.includes("via")),
+    ).toEqual([
+      expect.stringContaining("10.5.2.0/24 via 192.0.2.2 dev flannel.ipip onlink"),
+      expect.stringMatching(/10\.5\.3\.0\/24 via 192\.0\.2\.3 dev eth0 proto \d+ onlink/),
+    ]);
+    expect(backendOf(',"DirectRouting":true').needsLookUp(peer(2))).toBe(true);
+    expect(backendOf().needsLookUp(peer(2))).toBe(false);
+  });
+
+  it("leaves out who cannot be reached", () => {
+    const { skipped, plannedPeers } = backendOf().plan(
+      own,
+      [
+        peer(2),
+        peer(3, { backendType: "vxlan" }),
+        peer(4, { publicIp: "192.0.2.1" as Address }),
+        peer(5, { publicIp: "127.0.0.1" as Address }),
+        { ...peer(6), subnet: own.subnet },
+      ],
+      factsOf(),
+    );
+    expect(plannedPeers).toBe(1);
+    expect(new Set(skipped.map(({ key }) => key))).toEqual(new Set([3, 4, 5, 6].map((n) => peer(n).key)));
+  });
+
+  it("plans the same after few changes as from the beginning", () => {
+    const backend = backendOf();
+    const peers = Array.from({ length: 200 }, (_, index) => peer(index + 2));
+    const facts = factsOf();
+    backend.plan(own, peers, facts);
+    const changed = [...peers.slice(0, 50), ...peers.slice(51), peer(240)];
+    expect(backend.plan(own, changed, facts)).toEqual(backendOf().plan(own, changed, facts));
+  });
+});
+
+test.each([
+  ['"Network":"10.5.0.0/16"', ',"DirectRouting":"yes"', "Backend.DirectRouting"],
+  [
+    '"Network":"10.5.0.0/16","EnableIPv6":true,"IPv6Network":"fd00:5::/48"',
+    "",
+    "EnableIPv6 true must be false with the",
+  ],
+  ['"EnableIPv4":false,"EnableIPv6":true,"IPv6Network":"fd00:5::/48"', "", "EnableIPv6 true must be false with the"],
+])("%s%s is refused", (network, keys, message) => {
+  expect(() => backendOf(keys, network)).toThrow(message);
+});

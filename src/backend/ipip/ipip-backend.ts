@@ -1,0 +1,140 @@
+// The ipip backend: one device for all peers, and per peer a route with its host as on-link next hop: the kernel puts each
+// packet into an IPv4 packet to that host. Or a plain route where the peer is on our link (DirectRouting). IPv4. Pure.
+import type { AddressPool, NetworkConfig } from "../../config/network-config.ts";
+import type { HostRoute } from "../../host/kinds/route-form.ts";
+import { addressBits, makePrefix, prefixAddress } from "../../ip/address.ts";
+import type { Lease, LeaseAttributes, LeasedSubnets } from "../../lease/lease.ts";
+import { announcedAddresses } from "../announced-addresses.ts";
+import type { Backend, BackendModule, BackendPlan, HostFacts } from "../backend.ts";
+import { isOwnAddress, type PeerReach, readReach, type SkippedLease, selectPeers } from "../peer-reach.ts";
+import { countLeases, settleClaims } from "../settle-claims.ts";
+import { SettledPeers } from "../settled-peers.ts";
+import { ipipKeys, readIpipOptions } from "./ipip-options.ts";
+
+const DEVICE = "flannel.ipip";
+/** Outer IPv4 header. */
+const OVERHEAD_BYTES = 20;
+
+export const ipipModule: BackendModule = {
+  type: "ipip",
+  summary:
+    "IP in IP encapsulation in the kernel: the least overhead (20 bytes), if the network between the hosts lets IP protocol 4 pass.",
+  keys: ipipKeys,
+  devicePatterns: [{ kind: "ipip", pattern: /^flannel\.ipip$/, distinguishedBy: "Type" }],
+  create: (config) => new IpipBackend(config),
+};
+
+type Reading = PeerReach | string | undefined;
+
+class IpipBackend implements Backend {
+  readonly type = "ipip";
+  readonly devices: readonly string[] = [DEVICE];
+  readonly runsDataPlane = false;
+  readonly needs = { carriesTraffic: true, kernelDevice: { kind: "ipip" } } as const;
+  readonly #config: NetworkConfig;
+  readonly #directRouting: boolean;
+  /** What each lease says; leases are immutable. */
+  readonly #readings = new WeakMap<Lease, { readonly reading: Reading }>();
+  readonly #routes = new WeakMap<PeerReach, HostRoute>();
+  readonly #settled = new SettledPeers<PeerReach>();
+
+  constructor(config: NetworkConfig) {
+    this.#config = config;
+    this.#directRouting = readIpipOptions(config).directRouting;
+  }
+
+  mtuBytes({ externalInterface }: HostFacts): number {
+    return externalInterface.mtuBytes - OVERHEAD_BYTES;
+  }
+
+  attributes({ externalInterface }: HostFacts): LeaseAttributes {
+    return { ...announcedAddresses(this.#config, externalInterface), backendType: this.type };
+  }
+
+  needsLookUp({ attributes: { backendType } }: Lease): boolean {
+    return this.#directRouting && backendType === this.type;
+  }
+
+  prepare(leases: readonly Lease[]): void {
+    const { ipv4 } = this.#config;
+    if (ipv4 !== undefined) for (const lease of leases) this.#read(ipv4, lease);
+  }
+
+  /** The tunnel ends at the interface's own address: the kernel drops packets from a public IP this host does not have. */
+  plan({ subnet }: LeasedSubnets, peers: readonly Lease[], facts: HostFacts): BackendPlan {
+    const skipped: SkippedLease[] = [];
+    const ours = selectPeers(this.type, [this.type], this.#config, peers, skipped);
+    const { address: local, name } = facts.externalInterface;
+    const { ipv4 } = this.#config;
+    if (subnet === undefined || local === undefined || ipv4 === undefined) {
+      return { state: {}, plannedPeers: 0, skipped };
+    }
+    const context = {
+      ...{ network: ipv4.network, ownSubnet: subnet, leases: peers },
+      ...{ external: facts.externalInterface, occupied: facts.occupied },
+    };
+    const reaches = this.#reaches(ours, context, ipv4, skipped);
+    return {
+      state: {
+        link: [{ kind: "ipip", name: DEVICE, mtuBytes: this.mtuBytes(facts), local }],
+        address: [{ device: DEVICE, address: makePrefix(prefixAddress(subnet), addressBits(4)) }],
+        route: reaches.map((reach) => this.#route(reach, this.#isDirect(reach, facts) ? name : DEVICE)),
+        deviceSettings: [{ device: DEVICE }],
+      },
+      plannedPeers: countLeases(ours, [reaches]),
+      skipped,
+    };
+  }
+
+  #isDirect({ publicIp }: PeerReach, { directPeers }: HostFacts): boolean {
+    return this.#directRouting && directPeers.has(publicIp);
+  }
+
+  /** One object for each lease and device: what did not change is the same object in the next plan. */
+  #route(reach: PeerReach, device: string): HostRoute {
+    const known = this.#routes.get(reach);
+    if (known?.device === device) return known;
+    const route = { destination: reach.subnet, device, gateway: reach.publicIp, onLink: true };
+    this.#routes.set(reach, route);
+    return route;
+  }
+
+  #reaches(
+    ours: readonly Lease[],
+    context: Parameters<typeof settleClaims>[1],
+    pool: AddressPool,
+    skipped: SkippedLease[],
+  ): readonly PeerReach[] {
+    const read = (lease: Lease): PeerReach | SkippedLease | undefined => {
+      const reading = this.#read(pool, lease);
+      if (reading === undefined) return undefined;
+      if (typeof reading === "string") return { key: lease.key, reason: reading };
+      if (!isOwnAddress(reading.publicIp, context.external)) return reading;
+      return { key: lease.key, reason: `announces this host's own address ${reading.publicIp}` };
+    };
+    const inputs = { ours, context, others: [] };
+    const known = this.#settled.judge(inputs, (lease) => {
+      const reading = read(lease);
+      return reading === undefined || "reason" in reading ? undefined : reading;
+    });
+    if (known !== undefined) return known;
+    const found: PeerReach[] = [];
+    for (const lease of ours) {
+      const reading = read(lease);
+      if (reading !== undefined && "reason" in reading) skipped.push(reading);
+      else if (reading !== undefined) found.push(reading);
+    }
+    const settled = settleClaims(found, context);
+    skipped.push(...settled.skipped);
+    this.#settled.remember(inputs, settled.accepted, ({ subnet }) => subnet);
+    return settled.accepted;
+  }
+
+  #read(pool: AddressPool, lease: Lease): Reading {
+    const cached = this.#readings.get(lease);
+    if (cached !== undefined) return cached.reading;
+    const reading = readReach(lease, 4, pool);
+    this.#readings.set(lease, { reading });
+    return reading;
+  }
+}
