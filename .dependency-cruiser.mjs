@@ -27,6 +27,7 @@ const pure = [
   "^src/netlink/(?!.*(socket|rtnetlink\\.|genetlink\\.|-control\\.|monitor))",
   // What a backend has running is reached through its `…-runtime.ts`, which loads it when it is needed.
   "^src/backend/(?!.*-runtime\\.ts)",
+  "^src/probe/(loss-meter|path-|probe-(path|payload)|probed-|request-map|rotation)[^/]*\\.ts$",
 ];
 
 /** Types that describe what is handed down from above; nobody runs code of that room through them. */
@@ -70,6 +71,7 @@ const rooms = {
   extension: ["async", "sys", "terminal"],
   backend: ["ip", "json", "config", "lease", "netlink/genetlink", "host/kinds", "underlay", "tunnel", "extension"],
   doctor: ["ip", "sys", "netlink", "netlink/rtnetlink", "underlay", "firewall", "backend"],
+  probe: ["ip", "sys"],
   "store/etcd": ["ip", "async", "sys", "config", "lease", "etcd-api"],
   "store/kubernetes": ["ip", "json", "terminal", "sys", "config", "lease", "kube-api"],
   store: ["ip", "config", "lease", "store/etcd", "store/kubernetes"],
@@ -95,6 +97,7 @@ const rooms = {
       "wireguard",
       "backend",
       "doctor",
+      "probe",
       "store",
       "agent/control",
       "agent/state",

@@ -27,6 +27,11 @@ export function dropUdp(port: number): Promise<Undo> {
   return dropOnSwitch([`udp dport ${port} drop`]);
 }
 
+/** Datagrams to this port get lost from one host to the other, and not the other way. */
+export function dropUdpOneWay(from: LabHost, to: LabHost, port: number): Promise<Undo> {
+  return dropOnSwitch([`iifname "${from.name}" oifname "${to.name}" udp dport ${port} drop`]);
+}
+
 /** Part of what goes to or from the host is lost at random, in percent. */
 export function lose(host: LabHost, percent: number): Promise<Undo> {
   const chance = percent >= 100 ? "drop" : `numgen random mod 100 < ${percent} drop`;

@@ -5,6 +5,7 @@ import { agentMetrics } from "../src/telemetry/metrics/agent-metrics.ts";
 import { backendMetrics } from "../src/telemetry/metrics/backend-metrics.ts";
 import type { MetricDefinition } from "../src/telemetry/metrics/definition.ts";
 import { hostMetrics } from "../src/telemetry/metrics/host-metrics.ts";
+import { probeMetrics } from "../src/telemetry/metrics/probe-metrics.ts";
 import { storeMetrics } from "../src/telemetry/metrics/store-metrics.ts";
 
 const path = fileURLToPath(new URL("../docs/monitoring.md", import.meta.url));
@@ -68,7 +69,12 @@ a deleted lease are gone. A peer that changes again meanwhile is measured from i
 ${table(hostMetrics)}
 ### Backends and their peers
 
-${table(backendMetrics)}`;
+${table(backendMetrics)}
+### Probes
+
+What probes are: [probes.md](probes.md).
+
+${table(probeMetrics)}`;
 
 let current: string | undefined;
 try {

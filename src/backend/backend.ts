@@ -29,6 +29,11 @@ export interface BackendModule<Identity = unknown, RuntimePlan = unknown> {
   readonly devicePatterns: readonly DevicePattern[];
   /** What must survive a restart; missing when nothing has to. */
   readonly identity?: BackendIdentity<Identity>;
+  /**
+   * Each of its hosts has a tunnel device with the first address of its subnet, which answers as soon as the host is there.
+   * Missing: nobody is sure to answer in a subnet before the bridge of its containers does.
+   */
+  readonly hasTunnelAddress?: true;
   /** Throws `CONFIG_INVALID` naming key, value and rule. */
   create(config: NetworkConfig): Backend<Identity, RuntimePlan>;
   /**

@@ -96,6 +96,8 @@ export interface AgentOptions {
     readonly isPerPeer: boolean;
   };
   readonly rules: RuleOptions;
+  /** `--probe-interval`: between two probes of a peer, at least a second; 0: peers are not probed. */
+  readonly probeIntervalMs: number;
   readonly logFormat: "text" | "json";
   /** `-v`, at least 0. */
   readonly verbosity: number;

@@ -17,6 +17,8 @@ export interface PlannedWay {
   readonly gateway?: Address;
   /** Where the tunnel ends; missing when nobody announced it. */
   readonly publicIp?: Address;
+  /** As its lease announces it; some announce none. */
+  readonly backendType?: string;
   /** False when the route could not be programmed: then only the way to the peer's host is asked for. */
   readonly isInPlace: boolean;
 }

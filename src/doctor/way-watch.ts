@@ -130,6 +130,12 @@ export class WayWatch implements AsyncDisposable {
     if (this.#fresh.size > 0) this.#soon();
   }
 
+  /** Packets of these peers seem to get lost: are the ways to them as they were? Others of the ways are no news. */
+  suspect(subnets: readonly Prefix[]): void {
+    for (const subnet of subnets) if (this.#ways.has(subnet)) this.#fresh.add(subnet);
+    if (this.#fresh.size > 0) this.#soon();
+  }
+
   /** For a person who asks now: what is known to be wrong, and a sample of all. Never rejects, nor waits for long. */
   async refresh(): Promise<void> {
     if (this.#isLongLook) return;

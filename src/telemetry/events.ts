@@ -4,9 +4,10 @@ import { agentEvents } from "./events/agent-events.ts";
 import type { LogLevel } from "./events/definition.ts";
 import { hostEvents } from "./events/host-events.ts";
 import { networkEvents } from "./events/network-events.ts";
+import { probeEvents } from "./events/probe-events.ts";
 import { storeEvents } from "./events/store-events.ts";
 
-export const logEvents = { ...agentEvents, ...networkEvents, ...storeEvents, ...hostEvents };
+export const logEvents = { ...agentEvents, ...networkEvents, ...storeEvents, ...hostEvents, ...probeEvents };
 
 type Events = typeof logEvents;
 export type LogEvent = keyof Events;

@@ -397,6 +397,7 @@ function dualStack(): Parameters<typeof openNetwork>[0] {
     onPass: () => undefined,
     onExternalInterface: () => undefined,
     others: noOtherNetworks,
+    prober: undefined,
     onIpv6Arrival: () => undefined,
   };
 }

@@ -8,7 +8,7 @@ import { type LeaseView, leaseEntryOf, leases } from "../../lab/lease-view.ts";
 import { expectedOverlay, type OverlayForm, overlayLines } from "../../lab/overlay-view.ts";
 import type { Pod } from "../../lab/pod.ts";
 import { ping, pingAll, untilAllPing } from "../../lab/probe.ts";
-import { untilLines } from "../../lab/wait.ts";
+import { until, untilLines } from "../../lab/wait.ts";
 
 interface Stack {
   readonly name: string;
@@ -96,6 +96,18 @@ async function expectLargestPacket(pods: readonly Pod[], containerMtuBytes: numb
   }
 }
 
+/** Each host has a bridge with a container, so that somebody answers with every backend. */
+async function expectProbesAnswered({ hosts, routedHosts }: Way): Promise<void> {
+  for (const agent of cluster.agents) {
+    const answered = async () => {
+      const { probes } = await agent.status();
+      if (probes?.states.up === hosts + routedHosts - 1) return true;
+      throw new Error(`probes found ${JSON.stringify(probes)}`);
+    };
+    await until(answered, { what: `every peer of ${agent.host.name} to answer probes` });
+  }
+}
+
 let cluster: Cluster;
 afterEach(() => cluster[Symbol.asyncDispose]());
 
@@ -112,6 +124,7 @@ for (const way of ways) {
       await untilAllPing(cluster.pods);
       expect(await pingAll(cluster.pods)).toHaveLength(3 * 2 * (stack.ipv4 && stack.ipv6 ? 2 : 1));
       await expectLargestPacket(cluster.pods, mtuBytes, way);
+      await expectProbesAnswered(way);
       const all = await leases(cluster.etcd);
       expect(all).toHaveLength(3);
       for (const agent of cluster.agents) {

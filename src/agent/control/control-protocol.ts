@@ -68,6 +68,43 @@ const dataPlaneSchema = z.object({
   ),
 });
 
+const probedPathSchema = z.object({
+  peer: z.string().describe("key of its lease"),
+  subnet: z.string(),
+  publicIp: z.string().optional(),
+  state: z.enum(["up", "slow", "suspect", "oneWay", "down", "unknown"]),
+  direction: z
+    .enum(["in", "out"])
+    .optional()
+    .describe(
+      "of oneWay, where packets get lost: out, ours do not arrive there; in, those of the peer do not arrive here",
+    ),
+  since: instantSchema.describe("begin of the state"),
+  why: z.string().optional(),
+  signature: z.string().describe("which probes were answered last: underlay+ tunnel- bridge?"),
+  sent: z.int().describe("probes through the tunnel that were looked at last, at most 64"),
+  lost: z.int().describe("of them"),
+  rttSeconds: z.object({ p50: z.number(), p99: z.number() }).optional().describe("absent without any answer"),
+  usualRttSeconds: z.number().optional(),
+  lastReplyAt: instantSchema.optional(),
+});
+
+const probesSchema = z.object({
+  intervalSeconds: z.number(),
+  problem: z.string().optional().describe("why probes cannot be sent"),
+  states: z
+    .object({
+      up: z.int(),
+      slow: z.int(),
+      suspect: z.int(),
+      oneWay: z.int(),
+      down: z.int(),
+      unknown: z.int(),
+    })
+    .describe("peers by state; of two address families the worse one counts"),
+  paths: z.array(probedPathSchema).describe("of each peer and address family, worst first, at most 1,000"),
+});
+
 const networkStatusSchema = z.object({
   name: networkName,
   subnetFile: z.string(),
@@ -123,6 +160,7 @@ const networkStatusSchema = z.object({
     })
     .optional()
     .describe("traffic rules; absent before the network is open"),
+  probes: probesSchema.optional().describe("what probes of the peers found; absent when probes are off"),
   dataPlane: dataPlaneSchema
     .optional()
     .describe("only with backends that have something running or tell what they carried: udp, wireguard, extension"),

@@ -96,6 +96,7 @@ export function recordNetwork(metrics: MetricsRecorder, agent: Agent): void {
     network.plan.runtime === undefined ? undefined : Number(network.dataPlaneProblem !== undefined),
   );
   network.runtime.recordMetrics(metrics);
+  network.checks.probes?.record();
   if (metrics.isPerPeer) recordPeers(metrics, network.dataPlane()?.peers ?? []);
 }
 

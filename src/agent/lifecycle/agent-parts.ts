@@ -3,6 +3,7 @@ import type { BackendRegistry } from "../../backend/registry.ts";
 import type { AgentOptions } from "../../config/agent-options.ts";
 import { hasCode } from "../../errors.ts";
 import type { Rtnetlink } from "../../netlink/rtnetlink/rtnetlink.ts";
+import type { Prober } from "../../probe/prober.ts";
 import type { NetworkIdentity } from "../../store/network-identity.ts";
 import type { SubnetStore } from "../../store/subnet-store.ts";
 import type { DescriptorKeeper } from "../../sys/service-descriptors.ts";
@@ -28,6 +29,8 @@ export interface AgentParts {
   readonly networkIdentity: NetworkIdentity;
   readonly descriptorKeeper: DescriptorKeeper;
   readonly rtnetlink: Rtnetlink;
+  /** Of all networks of this host; missing: peers are not probed. */
+  readonly prober: Prober | undefined;
   readonly warmState: WarmState;
   readonly remembered: RememberedState | undefined;
   readonly hostAddresses: ReadonlySet<string>; // at the start

@@ -2,6 +2,7 @@
 // nowhere else. Pure; how long a change is held back before it is told is state-follower.ts.
 
 import type { WayReport } from "../../doctor/way-report.ts";
+import type { ProbeSummary } from "../../probe/probe-summary.ts";
 import { type AgentState, type ReasonDefinition, type ReasonName, reasonDefinitions } from "./state-reasons.ts";
 
 export interface StateReason {
@@ -59,6 +60,8 @@ export interface StateFacts {
   readonly skippedPeers: number;
   /** What the kernel would do with packets from and to peers; missing: not asked. */
   readonly ways?: WayReport;
+  /** What probes found; missing where nothing is probed. */
+  readonly probes?: ProbeSummary;
   readonly unreadableKeys: number;
   /** Evidence for each chain of others that drops forwarded packets, unless one of its rules accepts ours. */
   readonly forwardDrops: readonly string[];
@@ -88,6 +91,7 @@ export function stateReasons(facts: StateFacts): StateReason[] {
     ...objectReasons(facts),
     ...peerReasons(facts),
     ...lookUpReasons(facts),
+    ...probeReasons(facts),
     ...storeReasons(facts),
   ];
   return worstFirst(reasons);
@@ -180,6 +184,13 @@ function lookUpReasons({ ways, forwardingOff }: StateFacts): StateReason[] {
   const isOurs = unreachableHosts < unreachable || checked > 1;
   const message = `${unreachable} of ${counted(checked, "peer", "peers")} unreachable: ${evidence}`;
   return [reason(unreachable === checked && isOurs ? "all-peers-unreachable" : "peer-unreachable", message)];
+}
+
+function probeReasons({ probes }: StateFacts): StateReason[] {
+  if (probes === undefined || probes.unreachable === 0) return [];
+  const { known, unreachable, isAll, evidence } = probes;
+  const message = `${unreachable} of ${counted(known, "peer", "peers")} unreachable by probes: ${evidence}`;
+  return [reason(isAll ? "all-peers-down" : "peer-down", message)];
 }
 
 function storeReasons(facts: StateFacts): StateReason[] {

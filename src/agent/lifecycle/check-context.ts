@@ -17,7 +17,13 @@ interface NetworkFacts {
   readonly plan: BackendPlan;
 }
 
-export function checkContext(known: NetworkFacts): CheckContext {
+/** Besides, what probes of the peers have to know. */
+export interface NetworkContext extends CheckContext {
+  readonly backendType: string;
+  mtuBytes(family: Family): number;
+}
+
+export function checkContext(known: NetworkFacts): NetworkContext {
   const { networks, selection, own, earlierSubnets, facts, backend, plan } = known;
   const { externalInterface } = facts;
   const held = prefixesOf(own);
@@ -34,6 +40,8 @@ export function checkContext(known: NetworkFacts): CheckContext {
       plan.state.route?.some(({ device }) => device === externalInterface.name) === true,
     overlayMtuBytes: Math.min(...[...selection.families].map((family) => backend.mtuBytes(facts, family))),
     needs: backend.needs,
+    backendType: backend.type,
+    mtuBytes: (family) => backend.mtuBytes(facts, family),
   };
 }
 

@@ -10,6 +10,8 @@ import { WayWatch } from "../../doctor/way-watch.ts";
 import type { MonitorMessage } from "../../netlink/rtnetlink/monitor.ts";
 import type { Rtnetlink } from "../../netlink/rtnetlink/rtnetlink.ts";
 import type { Logger } from "../../telemetry/logger.ts";
+import type { NetworkContext } from "./check-context.ts";
+import type { PeerProbes } from "./peer-probes.ts";
 
 export interface HostChecksOptions {
   /** Stays the caller's. */
@@ -17,8 +19,10 @@ export interface HostChecksOptions {
   readonly findPacketDrops: PacketDropFinder;
   readonly unreadableRules: () => HostFacts["unreadableRules"];
   /** As of now, without `insideDevices`. */
-  readonly context: () => CheckContext;
+  readonly context: () => NetworkContext;
   readonly logger: Logger;
+  /** Stay the caller's; missing: peers are not probed. */
+  readonly probes: PeerProbes | undefined;
   /** What the kernel does with packets may be another now. */
   readonly onChange: () => void;
 }
@@ -39,6 +43,11 @@ export class HostChecks implements AsyncDisposable {
       logger,
       onChange,
     });
+    options.probes?.link({ onChange, onSuspect: (subnets) => this.#ways.suspect(subnets) });
+  }
+
+  get probes(): PeerProbes | undefined {
+    return this.#options.probes;
   }
 
   /** Of the latest looks at the ways of packets. */
@@ -48,7 +57,10 @@ export class HostChecks implements AsyncDisposable {
 
   /** See `WayWatch.setWays`. */
   async setWays(ways: readonly PlannedWay[]): Promise<void> {
-    await this.#ways.setWays(this.#options.context().needs.carriesTraffic ? ways : []);
+    const context = this.#options.context();
+    const carried = context.needs.carriesTraffic ? ways : [];
+    this.#options.probes?.setWays(carried, context);
+    await this.#ways.setWays(carried);
   }
 
   /** Notifications of the kernel. */

@@ -6,6 +6,7 @@ import type { BackendRegistry } from "../../backend/registry.ts";
 import type { AgentOptions } from "../../config/agent-options.ts";
 import { describeError, FlannelError } from "../../errors.ts";
 import type { Rtnetlink } from "../../netlink/rtnetlink/rtnetlink.ts";
+import type { Prober } from "../../probe/prober.ts";
 import type { NetworkDirectory } from "../../store/network-directory.ts";
 import type { StoreIdentity } from "../../store/network-identity.ts";
 import { storeIdentity } from "../../store/store-identity.ts";
@@ -33,6 +34,8 @@ export interface HostParts {
   readonly directory: NetworkDirectory;
   readonly descriptorKeeper: DescriptorKeeper;
   readonly rtnetlink: Rtnetlink;
+  /** Missing: peers are not probed. */
+  readonly prober: Prober | undefined;
   readonly identifyHost: () => Promise<HostIdentity>;
   readonly signal: AbortSignal;
   /** After every change that the state of the agent may depend on. */
@@ -204,12 +207,12 @@ export class HostedNetwork implements AsyncDisposable {
 
   /** Until it is to begin anew or `signal` ends it; throws what made it fail. */
   async #serve(signal: AbortSignal, beginsAnew: boolean): Promise<"done" | "again"> {
-    const { directory, backends, rtnetlink, identifyHost, others } = this.#parts;
+    const { directory, backends, rtnetlink, prober, identifyHost, others } = this.#parts;
     using lock = this.#lock();
     await using store = directory.open(this.name);
     const host = await identifyHost();
     await using run = NetworkRun.start({
-      ...{ backends, rtnetlink, others, store, host, beginsAnew, signal },
+      ...{ backends, rtnetlink, prober, others, store, host, beginsAnew, signal },
       options: this.#options,
       identity: this.#identity,
       logger: this.#logger,

@@ -17,6 +17,7 @@ import type { InterfaceOptions } from "../../underlay/interface-facts.ts";
 import type { DeviceClaims } from "../state/device-claims.ts";
 import type { WarmState } from "../state/warm-state.ts";
 import type { OccupiedSources } from "./occupied-addresses.ts";
+import type { PeerProbes } from "./peer-probes.ts";
 
 export interface NetworkOptions {
   /** The network's once it is open, which releases it after all else: the firewall, claims on devices. */
@@ -36,6 +37,8 @@ export interface NetworkOptions {
   readonly staleDevices: readonly string[];
   readonly networks: readonly Prefix[];
   readonly rules: RuleOptions;
+  /** Held; missing: peers are not probed. */
+  readonly probes: PeerProbes | undefined;
   readonly masqueradeExclude: MasqueradeExclude | undefined;
   readonly occupied: OccupiedSources;
   /** These stay the caller's. */

@@ -3,6 +3,7 @@ import type { BackendRegistry } from "../../backend/registry.ts";
 import type { AgentOptions } from "../../config/agent-options.ts";
 import type { LeasedSubnets } from "../../lease/lease.ts";
 import type { Rtnetlink } from "../../netlink/rtnetlink/rtnetlink.ts";
+import type { Prober } from "../../probe/prober.ts";
 import type { StoreIdentity } from "../../store/network-identity.ts";
 import type { SubnetStore } from "../../store/subnet-store.ts";
 import type { DescriptorKeeper } from "../../sys/service-descriptors.ts";
@@ -25,6 +26,8 @@ export interface NetworkRunParts {
   readonly identity: StoreIdentity;
   readonly descriptorKeeper: DescriptorKeeper;
   readonly rtnetlink: Rtnetlink;
+  /** Of all networks of this host; missing: peers are not probed. */
+  readonly prober: Prober | undefined;
   /** At the start. */
   readonly host: HostIdentity;
   readonly report: NetworkReport;
@@ -61,6 +64,7 @@ export class NetworkRun implements AsyncDisposable {
       ...{ options, backends, logger, store, networkIdentity, warmState, remembered },
       descriptorKeeper: parts.descriptorKeeper,
       rtnetlink: parts.rtnetlink,
+      prober: parts.prober,
       hostAddresses: host.addresses,
       others: parts.others,
       beginsAnew: parts.beginsAnew,

@@ -40,6 +40,7 @@ export function networkStatus(agent: Agent | undefined, options: AgentOptions): 
       ...(network?.firewall.status().failures ?? []),
     ],
     repairs: mergeRepairs(network?.reconciler.status().repairs, network?.firewall.status().repairs),
+    ...(network?.checks.probes !== undefined && { probes: network.checks.probes.status() }),
     ...(network !== undefined && { rules: describeRules(network, options), ...describeDataPlane(network) }),
   };
 }

@@ -4,7 +4,6 @@ import type { Backend, BackendPlan, HostFacts, RuntimeStatus } from "../../backe
 import { type Identities, matchesIdentity } from "../../backend/identities.ts";
 import type { MasqueradeExclude, NetworkConfig } from "../../config/network-config.ts";
 import { servedConfig } from "../../config/served-config.ts";
-import type { CheckContext } from "../../doctor/check.ts";
 import { describeError } from "../../errors.ts";
 import type { Firewall } from "../../firewall/firewall.ts";
 import { emptyHostState } from "../../host/kinds/host-state.ts";
@@ -17,7 +16,7 @@ import { ExternalInterfaceWatch } from "../../underlay/external-interface-watch.
 import type { FollowedInterface } from "../../underlay/follow-interface.ts";
 import type { ScopedFailure } from "./agent-state.ts";
 import { withBlackholes } from "./blackholes.ts";
-import { checkContext, plannedScan } from "./check-context.ts";
+import { checkContext, type NetworkContext, plannedScan } from "./check-context.ts";
 import { ClaimLog } from "./claim-findings.ts";
 import { FailureScopes } from "./failure-scope.ts";
 import { HostChecks } from "./host-checks.ts";
@@ -79,7 +78,7 @@ export class Network implements AsyncDisposable {
       findPacketDrops: (context) => options.firewall.packetDrops(plannedScan(context, this.#plan, this.#peers)),
       unreadableRules: () => options.firewall.status().unreadable,
       context: () => this.#checkContext(),
-      logger: options.logger,
+      ...{ logger: options.logger, probes: options.probes },
       onChange: options.onPass,
     });
   }
@@ -168,7 +167,7 @@ export class Network implements AsyncDisposable {
     return this.reconciler.isProgrammed(routeKind, routeKind.key(route));
   }
 
-  #checkContext(): CheckContext {
+  #checkContext(): NetworkContext {
     const { networks, selection, occupied } = this.#options;
     return checkContext({
       networks,

@@ -11,6 +11,7 @@ import { ruleSuffix } from "../../firewall/rule-suffix.ts";
 import type { Prefix } from "../../ip/address.ts";
 import type { LeaseAttributes } from "../../lease/lease.ts";
 import type { Rtnetlink } from "../../netlink/rtnetlink/rtnetlink.ts";
+import type { Prober } from "../../probe/prober.ts";
 import type { NetworkIdentity } from "../../store/network-identity.ts";
 import type { DescriptorKeeper } from "../../sys/service-descriptors.ts";
 import type { Logger } from "../../telemetry/logger.ts";
@@ -27,6 +28,7 @@ import { Network } from "./network.ts";
 import { claimOf, type OtherNetworks } from "./network-claims.ts";
 import type { NetworkOptions } from "./network-options.ts";
 import { startUpBackend } from "./network-runtime.ts";
+import { PeerProbes } from "./peer-probes.ts";
 
 export interface OpenNetworkOptions {
   readonly backends: BackendRegistry;
@@ -46,6 +48,8 @@ export interface OpenNetworkOptions {
   /** What stands in the way of opening it; undefined when it no longer does. */
   readonly onWaiting: (reason: string | undefined) => void;
   readonly others: OtherNetworks;
+  /** Of all networks of this host; missing: peers are not probed. */
+  readonly prober: Prober | undefined;
   readonly occupied: NetworkOptions["occupied"];
   readonly onPass: NetworkOptions["onPass"];
   readonly onExternalInterface: NetworkOptions["onExternalInterface"];
@@ -64,7 +68,7 @@ function claimed(config: NetworkConfig, { backends, others }: OpenNetworkOptions
  * another agent keeps our device, `COMMAND_FAILED` when a command that comes before the lease does not work.
  */
 export async function openNetwork(options: OpenNetworkOptions): Promise<Network> {
-  const { backends, agentOptions, remembered, rtnetlink, logger, metrics, signal, onPass } = options;
+  const { backends, agentOptions, remembered, rtnetlink, logger } = options;
   const links = await rtnetlink.dump("link");
   const overlayDevices = backends.create(options.config).devices;
   const served = { families: familiesOf(options.config), overlayDevices };
@@ -89,25 +93,18 @@ export async function openNetwork(options: OpenNetworkOptions): Promise<Network>
   const claims = DeviceClaims.take(backend.devices, backends.deviceKeys);
   let firewall: Firewall | undefined;
   let arrival: Ipv6Arrival | undefined;
+  const probes = openProbes(options);
   const held = {
     renew: () => claims.renew(),
     async [Symbol.asyncDispose]() {
+      probes?.[Symbol.dispose]();
       await arrival?.[Symbol.asyncDispose]();
       await firewall?.[Symbol.asyncDispose]();
       claims[Symbol.dispose]();
     },
   };
   try {
-    firewall = new Firewall({
-      preferNftables: config.enableNftables,
-      suffix: ruleSuffix(options.networkIdentity),
-      networks,
-      resyncMs: agentOptions.rules.resyncMs,
-      logger,
-      metrics,
-      signal,
-      onChange: onPass,
-    });
+    firewall = openFirewall(options, config, networks);
     if (ipv6Reason !== undefined) {
       arrival = Ipv6Arrival.open({ selection: wanted, rtnetlink, logger, onArrival: options.onIpv6Arrival });
     }
@@ -117,6 +114,7 @@ export async function openNetwork(options: OpenNetworkOptions): Promise<Network>
       backend,
       identities,
       startUpData,
+      probes,
       rules: agentOptions.rules,
       masqueradeExclude: config.masqueradeExclude,
       firewall,
@@ -135,4 +133,23 @@ export async function openNetwork(options: OpenNetworkOptions): Promise<Network>
 
 function networksOf({ ipv4, ipv6 }: NetworkConfig): Prefix[] {
   return [ipv4?.network, ipv6?.network].filter((network) => network !== undefined);
+}
+
+function openProbes({ prober, agentOptions, backends, logger, metrics }: OpenNetworkOptions): PeerProbes | undefined {
+  const intervalMs = agentOptions.probeIntervalMs;
+  return prober === undefined ? undefined : new PeerProbes({ prober, intervalMs, backends, logger, metrics });
+}
+
+function openFirewall(options: OpenNetworkOptions, config: NetworkConfig, networks: readonly Prefix[]): Firewall {
+  const { networkIdentity, agentOptions, logger, metrics, signal, onPass } = options;
+  return new Firewall({
+    preferNftables: config.enableNftables,
+    suffix: ruleSuffix(networkIdentity),
+    networks,
+    resyncMs: agentOptions.rules.resyncMs,
+    logger,
+    metrics,
+    signal,
+    onChange: onPass,
+  });
 }

@@ -118,7 +118,7 @@ function routesByDestination(routes: readonly HostRoute[]): Map<Prefix, HostRout
 }
 
 function waysOf(
-  { key, subnet, ipv6Subnet, attributes: { publicIp, publicIpv6 } }: Lease,
+  { key, subnet, ipv6Subnet, attributes: { publicIp, publicIpv6, backendType } }: Lease,
   routes: ReadonlyMap<Prefix, HostRoute>,
   wide: readonly HostRoute[],
   isProgrammed: IsProgrammed,
@@ -140,6 +140,7 @@ function waysOf(
       device: route.device,
       ...(isDirect && route.gateway !== undefined && { gateway: route.gateway }),
       ...(address !== undefined && { publicIp: address }),
+      ...(backendType !== undefined && { backendType }),
       isInPlace,
     });
   }

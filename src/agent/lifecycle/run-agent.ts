@@ -33,6 +33,7 @@ import { countEvents, MetricsEndpoint } from "./metrics-endpoint.ts";
 import { noOtherNetworks } from "./network-claims.ts";
 import type { NetworkReport } from "./network-report.ts";
 import { NetworkRun } from "./network-run.ts";
+import { openProber } from "./open-prober.ts";
 import { type HeldFiles, RunFiles } from "./run-files.ts";
 import { SeveralNetworks } from "./several-networks.ts";
 import { StateAnnouncer, tryToForget } from "./state-announcer.ts";
@@ -140,8 +141,9 @@ async function runUntilEnd(
   await using store = await openStore(storeOptions, { env: process.env, version: run.version, logger });
   tellStore(store, logger);
   const announcer = new StateAnnouncer({ logger, metrics: report.agentMetrics, keeper, log: new StateLog(logger) });
+  using prober = openProber(options.probeIntervalMs);
   await using network = NetworkRun.start({
-    ...{ options, backends, logger, store, rtnetlink, beginsAnew, signal, descriptorKeeper: keeper },
+    ...{ options, backends, logger, store, rtnetlink, prober, beginsAnew, signal, descriptorKeeper: keeper },
     identity: storeIdentity(storeOptions),
     host: await identifyHost(options, rtnetlink),
     report: only,
@@ -178,8 +180,9 @@ async function runSeveralNetworks(run: RunOptions, { report, keeper, held }: Pro
   await using directory = await openNetworkDirectory({ type: "etcd", ...options.etcd });
   tellStore(directory, logger);
   const announcer = new StateAnnouncer({ logger, metrics: report.agentMetrics });
+  using prober = openProber(options.probeIntervalMs);
   await using networks = SeveralNetworks.start({
-    ...{ options, backends, logger, directory, rtnetlink, signal, report, descriptorKeeper: keeper },
+    ...{ options, backends, logger, directory, rtnetlink, prober, signal, report, descriptorKeeper: keeper },
     identifyHost: () => identifyHost(options, rtnetlink),
     onSettled: () => announcer.tell(report),
   });

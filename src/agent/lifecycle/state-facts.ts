@@ -44,6 +44,7 @@ export function currentReasons(sources: StateSources): StateReason[] {
     forwardingOff: evidenceOf(network?.checks.forwardingOff()),
     ...dropsOf(dropWatch.findings),
     ...(network !== undefined && { ways: network.checks.ways }),
+    ...(network?.checks.probes !== undefined && { probes: network.checks.probes.summary }),
     hostFailures,
     ruleFailures: network?.firewall.status().failures ?? [],
     plannedPeers: network?.plan.plannedPeers ?? 0,

@@ -107,6 +107,11 @@ export const reasonDefinitions = {
     argument:
       "The kernel of this host sends packets for all known peers elsewhere or drops them: its routes, policy rules or settings are the cause.",
   },
+  "all-peers-down": {
+    state: "notReady",
+    argument:
+      "There are two peers or more whose state probes know, and packets to none of them arrive: the cause is most likely on this host.",
+  },
   "peers-pending": {
     state: "degraded",
     argument: "The agent is programming changed peers; the other peers are reachable.",
@@ -120,6 +125,11 @@ export const reasonDefinitions = {
     state: "degraded",
     argument:
       "The kernel of this host sends packets for some peers, or for parts of their subnets, elsewhere or drops them; the others are reachable.",
+  },
+  "peer-down": {
+    state: "degraded",
+    argument:
+      "Probes of some peers get no answer, or packets pass in one direction alone; the other peers are reachable. A single peer that is down is more likely down itself than a sign of trouble on this host.",
   },
   "peer-skipped": {
     state: "degraded",

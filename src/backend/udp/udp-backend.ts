@@ -29,6 +29,7 @@ export const udpModule: BackendModule<unknown, TunnelState> = {
     "UDP encapsulation by the agent itself; needs only a TUN device of the kernel. Same packet format as upstream.",
   keys: udpKeys,
   devicePatterns: [{ kind: "tun", pattern: /^flannel(0|-\d+)$/, distinguishedBy: "Port" }],
+  hasTunnelAddress: true,
   create: (config) => new UdpBackend(config),
   warmUp: warmUpUdp,
   start: startUdp,

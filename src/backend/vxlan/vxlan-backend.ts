@@ -37,6 +37,7 @@ export const vxlanModule: BackendModule<VtepIdentity> = {
   keys: vxlanKeys,
   devicePatterns: [{ kind: "vxlan", pattern: /^flannel(-v6)?\.\d+$/, distinguishedBy: "VNI" }],
   identity: vtepIdentity,
+  hasTunnelAddress: true,
   create: (config) => new VxlanBackend(config),
 };
 

@@ -38,6 +38,7 @@ export const wireguardModule: BackendModule<WireguardIdentity> = {
     { kind: "tun", pattern: /^flannel-wg(-v6)?$/, distinguishedBy: "Mode" },
   ],
   identity: wireguardIdentity,
+  hasTunnelAddress: true,
   create: (config) => new WireguardBackend(config),
   describeFeatures: ({ implementation }) =>
     implementation === "kernel"

@@ -185,6 +185,7 @@ describe("resolveAgentOptions", () => {
   it("has flannel's defaults", () => {
     expect(run([]).options).toEqual({
       cniStateDirectory: "/var/lib/cni",
+      probeIntervalMs: 1_000,
       store: "etcd",
       kubernetes: {
         annotationPrefix: "flannel.alpha.coreos.com",

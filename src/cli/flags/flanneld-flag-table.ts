@@ -5,6 +5,7 @@ import type { FlagDefinition } from "./flags.ts";
 import { kubernetesFlags } from "./kubernetes-flags.ts";
 import { metricsFlags } from "./metrics-flags.ts";
 import { networkFlags } from "./network-flags.ts";
+import { probeFlags } from "./probe-flags.ts";
 import { storeFlags } from "./store-flags.ts";
 
 /** Undefined when `text` is empty or a usable address of the family. */
@@ -130,6 +131,7 @@ export const flanneldFlags: readonly FlagDefinition[] = [
     validate: (value) => (value <= 65_535 ? undefined : "must be at most 65535"),
   },
   ...metricsFlags,
+  ...probeFlags,
   {
     name: "v",
     kind: "int",

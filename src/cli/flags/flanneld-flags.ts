@@ -9,6 +9,7 @@ import { describeGiven, flagsHelp } from "./flags-text.ts";
 import { flanneldFlags } from "./flanneld-flag-table.ts";
 import { parseListenAddress } from "./metrics-flags.ts";
 import { severalNetworks } from "./network-flags.ts";
+import { probeIntervalMs } from "./probe-flags.ts";
 
 /** What the command line asks for. */
 export type FlanneldInvocation =
@@ -87,6 +88,7 @@ function toOptions(parsed: ParsedFlags, env: Environment): AgentOptions {
       resyncMs: int(parsed, "iptables-resync") * 1_000,
       blackholeRoute: bool(parsed, "ip-blackhole-route"),
     }),
+    probeIntervalMs: probeIntervalMs(text(parsed, "probe-interval")) ?? 0,
     logFormat: text(parsed, "log-format") === "json" ? "json" : "text",
     verbosity: Math.max(0, int(parsed, "v")),
   };

@@ -4,10 +4,11 @@ import { agentMetrics } from "./agent-metrics.ts";
 import { backendMetrics } from "./backend-metrics.ts";
 import type { MetricDefinition } from "./definition.ts";
 import { hostMetrics } from "./host-metrics.ts";
+import { probeMetrics } from "./probe-metrics.ts";
 import { storeMetrics } from "./store-metrics.ts";
 
 /** Of one network each: they have the label `network`. */
-const networkMetrics = { ...storeMetrics, ...hostMetrics, ...backendMetrics };
+const networkMetrics = { ...storeMetrics, ...hostMetrics, ...backendMetrics, ...probeMetrics };
 
 export type AgentDefinitions = typeof agentMetrics;
 export type NetworkDefinitions = typeof networkMetrics;

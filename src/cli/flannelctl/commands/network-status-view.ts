@@ -13,6 +13,7 @@ export function networkPairs(network: NetworkStatus, nowMs: number): [string, st
     ["backend", backendType === undefined ? undefined : `${backendType}${mtu}`],
     ["interface", describeInterface(network)],
     ["peers", `${peers.programmed} of ${peers.desired} programmed, ${peers.known} known`],
+    ["probes", describeProbes(network)],
     ["rules", describeRules(network)],
     ...dataPlane(network),
     ["repairs", repairs.total === 0 ? "none" : String(repairs.total)],
@@ -27,6 +28,10 @@ export function networkSections(network: NetworkStatus, nowMs: number): string[]
     ...section(
       "peers not reached",
       peers.skipped.map((peer) => [peer.key, peer.reason]),
+    ),
+    ...section(
+      "peers by probes",
+      (network.probes?.paths ?? []).filter(({ state }) => state !== "up").map((path) => probeRow(path, nowMs)),
     ),
     ...section(
       "peers by handshake",
@@ -47,6 +52,30 @@ export function networkSections(network: NetworkStatus, nowMs: number): string[]
       repairs.last.map((repair) => [formatAgo(repair.repairedAt, nowMs), repair.action, repair.object]),
     ),
   ];
+}
+
+const probeStates = {
+  up: "up",
+  slow: "slow",
+  suspect: "suspect",
+  oneWay: "one way",
+  down: "down",
+  unknown: "unknown",
+} as const;
+
+/** How many peers are in which state. */
+function describeProbes({ probes }: NetworkStatus): string | undefined {
+  if (probes === undefined) return undefined;
+  const states = Object.entries(probes.states).filter(([, peers]) => peers > 0);
+  const shown = states.map(([state, peers]) => `${peers} ${probeStates[state as keyof typeof probeStates]}`).join(", ");
+  return [shown || "no peers", ...(probes.problem === undefined ? [] : [probes.problem])].join("; ");
+}
+
+type ProbedPathStatus = NonNullable<NetworkStatus["probes"]>["paths"][number];
+
+function probeRow({ subnet, publicIp = "", state, since, why = "" }: ProbedPathStatus, nowMs: number): string[] {
+  const forSeconds = Math.max(0, (nowMs - Date.parse(since)) / 1000);
+  return [subnet, publicIp, `${probeStates[state]} for ${formatDuration(forSeconds)}`, why];
 }
 
 type PlanePeer = NonNullable<NetworkStatus["dataPlane"]>["peers"][number];

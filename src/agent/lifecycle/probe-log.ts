@@ -1,0 +1,121 @@
+// Tells the log what probes found: one line for each change, one for all when many peers change at once, and few for a peer that
+// keeps changing.
+
+import type { PathChange } from "../../probe/probed-network.ts";
+import type { ProbedPath } from "../../probe/probed-path.ts";
+import type { Logger } from "../../telemetry/logger.ts";
+
+/** Changes within that time are told together when they are many. */
+const GATHER_MS = 1_000;
+const ONE_BY_ONE = 5;
+/** Of one path. */
+const LINES = 4;
+const WITHIN_MS = 10 * 60_000;
+
+export interface LogClock {
+  readonly monotonicMs: () => number;
+}
+
+interface Told {
+  /** As of the last line. */
+  state: ProbedPath["state"];
+  readonly linesAtMs: number[];
+  held: number;
+}
+
+export class ProbeLog implements Disposable {
+  readonly #logger: Logger;
+  readonly #clock: LogClock;
+  readonly #told = new WeakMap<ProbedPath, Told>();
+  readonly #gathered = new Set<ProbedPath>();
+  #timer: NodeJS.Timeout | undefined;
+
+  constructor(logger: Logger, clock: LogClock = { monotonicMs: () => performance.now() }) {
+    this.#logger = logger;
+    this.#clock = clock;
+  }
+
+  tell({ path, from }: PathChange): void {
+    const { subnet } = path.path;
+    this.#logger.verbose(1, "probe.changed", () => `${subnet}: ${from}, now ${path.state}${reasonOf(path)}`);
+    if (!this.#told.has(path)) this.#told.set(path, { state: from, linesAtMs: [], held: 0 });
+    this.#gathered.add(path);
+    this.#timer ??= setTimeout(() => this.flush(), GATHER_MS).unref();
+  }
+
+  /** Tells what was gathered. */
+  flush(): void {
+    clearTimeout(this.#timer);
+    this.#timer = undefined;
+    const changed = [...this.#gathered].filter((path) => this.#isNews(path));
+    this.#gathered.clear();
+    if (changed.length <= ONE_BY_ONE) for (const path of changed) this.#say(path);
+    else this.#sayTogether(changed);
+  }
+
+  [Symbol.dispose](): void {
+    clearTimeout(this.#timer);
+  }
+
+  /** Suspicion is none, nor is what everybody expects of a peer that is new. */
+  #isNews(path: ProbedPath): boolean {
+    const told = this.#told.get(path);
+    if (told === undefined || path.state === "suspect" || path.state === told.state) return false;
+    if (told.state === "unknown" && path.state === "up") {
+      told.state = path.state;
+      return false;
+    }
+    const nowMs = this.#clock.monotonicMs();
+    while ((told.linesAtMs[0] ?? nowMs) < nowMs - WITHIN_MS) told.linesAtMs.shift();
+    if (told.linesAtMs.length >= LINES) {
+      told.held++;
+      return false;
+    }
+    told.linesAtMs.push(nowMs);
+    told.state = path.state;
+    return true;
+  }
+
+  #say(path: ProbedPath): void {
+    const { subnet, underlay, peer } = path.path;
+    const told = this.#told.get(path);
+    const before = told === undefined || told.held === 0 ? "" : ` (${told.held} changes before were not told)`;
+    if (told !== undefined) told.held = 0;
+    const host = underlay === undefined ? "" : ` of ${underlay}`;
+    const message = `peer ${subnet}${host} ${wordsOf(path)}${reasonOf(path)}${before}`;
+    const fields = { peer, state: path.state, signature: path.signature };
+    if (path.state === "down") this.#logger.warn("probe.peer-down", message, fields);
+    else if (path.state === "oneWay") this.#logger.warn("probe.peer-one-way", message, fields);
+    else if (path.state === "slow") this.#logger.warn("probe.peer-slow", message, fields);
+    else if (path.state === "unknown") this.#logger.info("probe.peer-unknown", message, fields);
+    else this.#logger.info("probe.peer-up", message, fields);
+  }
+
+  #sayTogether(paths: readonly ProbedPath[]): void {
+    const counts = new Map<string, number>();
+    for (const { state } of paths) counts.set(state, (counts.get(state) ?? 0) + 1);
+    const shown = [...counts].map(([state, count]) => `${count} ${state}`).join(", ");
+    const some = paths.slice(0, ONE_BY_ONE).map(({ path }) => path.subnet);
+    this.#logger.warn("probe.many-changed", `${paths.length} peers changed: ${shown}; among them ${some.join(", ")}`);
+  }
+}
+
+function wordsOf({ state }: ProbedPath): string {
+  switch (state) {
+    case "down":
+      return "is down";
+    case "oneWay":
+      return "is reached in one direction alone";
+    case "slow":
+      return "is slow";
+    case "unknown":
+      return "cannot be judged";
+    case "up":
+    case "suspect":
+      return "answers";
+  }
+}
+
+function reasonOf({ why }: ProbedPath): string {
+  return why === undefined ? "" : `: ${why}`;
+}

@@ -1,0 +1,221 @@
+// What is known of one path by its probes: the state machine of a verdict. It has no clock and sends nothing: it is told what
+// happened and when, in ms of a clock that does not jump. Pure.
+//
+//   unknown ──answer──► up ──3 lost──► suspect ──enough lost, and the witnesses asked──► down, oneWay or unknown
+//                        ▲                │                                               │
+//                        └────────────────┴────────── 2 of 3 answered ────────────────────┘
+//
+// Lost is what had no answer in time. One loss is never a verdict, and silence where nobody may be able to answer is
+// `unknown`. Before `down`, the peer's public address and a second witness (TCP through the tunnel) are asked.
+
+export type Liveness = "unknown" | "up" | "suspect" | "down" | "oneWayOut" | "oneWayIn";
+
+/** `refused`: an error came back that says that the packet cannot get there. */
+export type Outcome = "answered" | "lost" | "refused";
+
+/** main: what stands for the peer; underlay: outside the tunnel; witness: the same way as main, but not by ICMP. */
+export type Asked = "main" | "underlay" | "witness";
+
+export interface VerdictFacts {
+  /** A tunnel device has its address always; a bridge comes with the first container. */
+  readonly mainIsAlwaysThere: boolean;
+  readonly hasUnderlay: boolean;
+}
+
+const SUSPECT_AFTER = 3;
+/** Of three. */
+const UP_AFTER = 2;
+/** What was heard of the peer counts for so long while it does not answer. */
+const HEARD_WITHIN_MS = 30_000;
+
+interface Reply {
+  readonly sentAtMs: number;
+  readonly outcome: Outcome;
+}
+
+export class PathVerdict {
+  readonly #facts: VerdictFacts;
+  #liveness: Liveness = "unknown";
+  /** The last three outcomes of main, newest last. */
+  #recent: readonly boolean[] = [];
+  #lostInRow = 0;
+  #firstLostAtMs = 0;
+  #hasAnswered = false;
+  #underlay: Reply | undefined;
+  #witness: Reply | undefined;
+  #heardAtMs = Number.NEGATIVE_INFINITY;
+  #toldAtMs = Number.NEGATIVE_INFINITY;
+  #peerHasBridge = false;
+  /** The peer itself says that nobody has the address. */
+  #isNobodyThere = false;
+  /** ICMP gets no answer, and the witness does. */
+  #isIcmpFiltered = false;
+
+  constructor(facts: VerdictFacts) {
+    this.#facts = facts;
+  }
+
+  get liveness(): Liveness {
+    return this.#liveness;
+  }
+
+  /** In a row, of what stands for the peer. */
+  get lostInRow(): number {
+    return this.#lostInRow;
+  }
+
+  /** ICMP through the tunnel gets no answer, but TCP does. */
+  get isIcmpFiltered(): boolean {
+    return this.#isIcmpFiltered;
+  }
+
+  /** Whether anybody ever answered in the peer's place. */
+  get hasAnswered(): boolean {
+    return this.#hasAnswered;
+  }
+
+  /** Of the newest probe outside of the tunnel. */
+  get underlay(): Outcome | undefined {
+    return this.#underlay?.outcome;
+  }
+
+  /** When something of the peer last came through the tunnel; minus infinity: never. */
+  get heardAtMs(): number {
+    return this.#heardAtMs;
+  }
+
+  /** Something is to be found out: the next probes of this path come soon. */
+  get isInDoubt(): boolean {
+    if (this.#liveness === "suspect") return true;
+    if (this.#liveness === "up") return this.#lostInRow > 0;
+    // Otherwise the first answer after the losses, and what was never judged.
+    return this.#lostInRow === 0 || (this.#liveness === "unknown" && this.#isUndecided());
+  }
+
+  /** Its probes go before those of others: also while it has to be kept apart from `down` by what is heard of the peer. */
+  get isUrgent(): boolean {
+    return this.isInDoubt || this.#liveness === "oneWayIn" || this.#liveness === "oneWayOut";
+  }
+
+  /** What has to be asked next to get on, of a path in doubt. */
+  get next(): Asked {
+    if (this.#lostInRow < SUSPECT_AFTER) return this.#isIcmpFiltered ? "witness" : "main";
+    if (this.#facts.hasUnderlay && this.#since(this.#underlay) === undefined) return "underlay";
+    if (!this.#isIcmpFiltered && this.#since(this.#witness) === undefined) return "witness";
+    return this.#isIcmpFiltered ? "witness" : "main";
+  }
+
+  /** `needed`: how many lost in a row are enough for a verdict (see `lossesNeeded`). */
+  take(asked: Asked, outcome: Outcome, sentAtMs: number, nowMs: number, needed: number): void {
+    const isLost = outcome !== "answered";
+    // Nothing else is to be expected of it; an answer would be news.
+    if (asked === "main" && isLost && this.#isIcmpFiltered) return;
+    if (asked === "underlay") this.#underlay = { sentAtMs, outcome };
+    else if (asked === "witness" && !this.#isIcmpFiltered) this.#takeWitness(outcome, sentAtMs);
+    else if (!isLost) this.#takeAnswer(asked);
+    else this.#takeLoss(sentAtMs);
+    this.#decide(nowMs, needed);
+  }
+
+  /** A probe of the peer came through the tunnel, or something else of it that proves the way from it to us. */
+  heard(nowMs: number): void {
+    this.#heardAtMs = Math.max(this.#heardAtMs, nowMs);
+  }
+
+  /** The peer says that something of ours came to it through the tunnel, then. */
+  told(heardAtMs: number): void {
+    this.#toldAtMs = Math.max(this.#toldAtMs, heardAtMs);
+  }
+
+  toldOfBridge(hasBridge: boolean): void {
+    this.#peerHasBridge = hasBridge;
+  }
+
+  /** The peer's own host answered that it knows nobody with the address. */
+  nobodyThere(): void {
+    this.#isNobodyThere = true;
+  }
+
+  #takeWitness(outcome: Outcome, sentAtMs: number): void {
+    this.#witness = { sentAtMs, outcome };
+    if (outcome === "answered") {
+      this.#isIcmpFiltered = true;
+      this.#becomeUp();
+    } else if (this.#lostInRow > 0) this.#lostInRow++;
+  }
+
+  #takeAnswer(asked: Asked): void {
+    this.#hasAnswered = true;
+    this.#isNobodyThere = false;
+    if (asked === "main") this.#isIcmpFiltered = false;
+    this.#recent = [...this.#recent, true].slice(-3);
+    this.#lostInRow = 0;
+    const answered = this.#recent.filter((isAnswered) => isAnswered).length;
+    if (this.#liveness === "unknown" || answered >= UP_AFTER) this.#becomeUp();
+  }
+
+  #becomeUp(): void {
+    this.#liveness = "up";
+    this.#lostInRow = 0;
+  }
+
+  #takeLoss(sentAtMs: number): void {
+    this.#recent = [...this.#recent, false].slice(-3);
+    if (this.#lostInRow === 0) this.#firstLostAtMs = sentAtMs;
+    this.#lostInRow++;
+    if (this.#lostInRow >= SUSPECT_AFTER && this.#liveness === "up") this.#liveness = "suspect";
+  }
+
+  /** Its outcome, unless it is of before the losses began. */
+  #since(reply: Reply | undefined): Outcome | undefined {
+    if (reply === undefined) return undefined;
+    return reply.sentAtMs >= this.#firstLostAtMs ? reply.outcome : undefined;
+  }
+
+  /** Witnesses that were not asked yet might know better. */
+  #isUndecided(): boolean {
+    if (this.#lostInRow < SUSPECT_AFTER) return true;
+    if (this.#facts.hasUnderlay && this.#since(this.#underlay) === undefined) return true;
+    return !this.#isIcmpFiltered && this.#since(this.#witness) === undefined;
+  }
+
+  #decide(nowMs: number, needed: number): void {
+    const isOpen = this.#liveness === "suspect" || this.#liveness === "unknown";
+    if (this.#isUndecided()) return;
+    if (isOpen && this.#lostInRow < needed) return;
+    this.#liveness = this.#judge(nowMs);
+  }
+
+  #judge(nowMs: number): Liveness {
+    // What came in the moment in which the losses began says nothing.
+    const isRecent = (atMs: number) => atMs >= this.#firstLostAtMs + 1_000 && nowMs - atMs <= HEARD_WITHIN_MS;
+    const [heard, told] = [isRecent(this.#heardAtMs), isRecent(this.#toldAtMs)];
+    // Requests pass both ways and replies do not; or somebody forges requests.
+    if (heard && told) return "unknown";
+    if (heard) return "oneWayOut";
+    if (told) return "oneWayIn";
+    const { mainIsAlwaysThere } = this.#facts;
+    switch (this.#since(this.#underlay)) {
+      case "answered":
+        if (this.#isNobodyThere) return "unknown";
+        return mainIsAlwaysThere || this.#peerHasBridge ? "down" : "unknown";
+      case "refused":
+        return "down";
+      case "lost":
+      case undefined:
+        return this.#hasAnswered ? "down" : "unknown";
+    }
+  }
+}
+
+/**
+ * How many probes lost in a row make a verdict, where `lossRatio` of this host's probes to peers that are up get lost at
+ * random: so many that at 40 probes a second a wrong verdict is expected less than once in a month.
+ */
+export function lossesNeeded(lossRatio: number): number {
+  const least = 4;
+  const most = 10;
+  if (lossRatio <= 0) return least;
+  const wrongPerSecond = 1 / (40 * 30 * 86_400);
+  return Math.min(most, Math.max(least, Math.ceil(Math.log(wrongPerSecond) / Math.log(Math.min(0.5, lossRatio)))));
+}

@@ -1,0 +1,51 @@
+// What probes found of a network, in one look: how many peers are in which state, and which are not reached. Pure.
+import { type PathState, pathStates } from "./probed-path.ts";
+import type { ProbedPeer } from "./probed-peer.ts";
+
+export interface ProbeSummary {
+  /** Peers by the worst state of their paths. */
+  readonly states: Readonly<Record<PathState, number>>;
+  /** Peers of which anything is known. */
+  readonly known: number;
+  /** Of them, those with a path that carries no packets, or packets in one direction alone. */
+  readonly unreachable: number;
+  /** No path of two peers or more carries packets. */
+  readonly isAll: boolean;
+  /** Whom it concerns, as a clause; empty when nobody. */
+  readonly evidence: string;
+}
+
+const NAMED = 3;
+const unreachable: ReadonlySet<PathState> = new Set(["down", "oneWay"]);
+/** Of two families the worse one counts; what is unknown of one is no news where the other is known. */
+const rank: Readonly<Record<PathState, number>> = { unknown: 0, up: 1, slow: 2, suspect: 3, oneWay: 4, down: 5 };
+
+export function worstOf(states: readonly PathState[]): PathState {
+  return states.reduce<PathState>((worst, state) => (rank[state] > rank[worst] ? state : worst), "unknown");
+}
+
+export function summarizeProbes(peers: Iterable<ProbedPeer>): ProbeSummary {
+  const states = Object.fromEntries(pathStates.map((state) => [state, 0])) as Record<PathState, number>;
+  const named: string[] = [];
+  let [known, lost, whole] = [0, 0, 0];
+  for (const { paths } of peers) {
+    const ofPaths = paths.map(({ state }) => state);
+    const worst = worstOf(ofPaths);
+    states[worst]++;
+    if (worst === "unknown") continue;
+    known++;
+    if (!unreachable.has(worst)) continue;
+    lost++;
+    if (ofPaths.every((state) => state === "unknown" || unreachable.has(state))) whole++;
+    const path = paths.find(({ state }) => state === worst);
+    if (path !== undefined && named.length < NAMED) named.push(`${path.path.subnet}: ${path.why ?? path.state}`);
+  }
+  const more = lost > named.length && named.length > 0 ? [`and ${lost - named.length} more`] : [];
+  return {
+    states,
+    known,
+    unreachable: lost,
+    isAll: known > 1 && whole === known,
+    evidence: [...named, ...more].join("; "),
+  };
+}

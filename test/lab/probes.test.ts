@@ -1,0 +1,142 @@
+// Probes on the real data path: a dead peer, a tunnel that loses packets in one direction or both, and what only looks dead, each
+// seen within seconds, told in status, log, metrics and state, and over when it is mended.
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import type { LabAgent, LabStatus } from "../../lab/agent.ts";
+import { Cluster } from "../../lab/cluster.ts";
+import { dropUdp, dropUdpOneWay, partition } from "../../lab/faults.ts";
+import { until } from "../../lab/wait.ts";
+
+type ProbedPath = NonNullable<LabStatus["probes"]>["paths"][number];
+
+let cluster: Cluster;
+
+beforeAll(async () => {
+  cluster = await Cluster.start({ hosts: 3, config: { Network: "10.5.0.0/16", Backend: { Type: "vxlan" } } });
+  await untilAllUp();
+});
+
+afterAll(() => cluster[Symbol.asyncDispose]());
+
+async function pathOf(agent: LabAgent, peer: number): Promise<ProbedPath | undefined> {
+  const { probes } = await agent.status();
+  return probes?.paths.find(({ publicIp }) => publicIp === cluster.lan.host(peer).ipv4);
+}
+
+function untilPath(number: number, peer: number, is: (path: ProbedPath) => boolean, what: string): Promise<ProbedPath> {
+  return until(
+    async () => {
+      const path = await pathOf(cluster.agent(number), peer);
+      return path !== undefined && is(path) ? path : undefined;
+    },
+    { what: `h${peer} ${what} on h${number}`, intervalMs: 50 },
+  );
+}
+
+async function untilAllUp(): Promise<void> {
+  for (const agent of cluster.agents.filter(({ isRunning }) => isRunning)) {
+    await until(async () => (await agent.status()).probes?.states.up === 2, { what: `all up on ${agent.host.name}` });
+  }
+}
+
+async function discarded(agent: LabAgent): Promise<number> {
+  return Object.values(await agent.metric("flannel_probe_rounds_discarded_total")).reduce(
+    (sum, count) => sum + count,
+    0,
+  );
+}
+
+function reasonsOf(agent: LabAgent): Promise<string[]> {
+  return agent.status().then(({ reasons }) => reasons.map(({ name }) => name));
+}
+
+it("tells what it knows of peers that answer", async () => {
+  const path = await untilPath(1, 2, ({ sent }) => sent > 5, "probed some times");
+  expect(path).toMatchObject({ state: "up", signature: expect.stringMatching(/tunnel\+/) });
+  expect(path.rttSeconds?.p50).toBeGreaterThan(0);
+  expect(path.rttSeconds?.p99).toBeLessThan(1);
+  expect(await cluster.agent(1).metric("flannel_peers")).toMatchObject({ "state=up": 2, "state=down": 0 });
+});
+
+describe("a peer whose cable is cut", () => {
+  it("is suspect within 4 s and down within 6, a fact in state, log and metrics, and up again", async () => {
+    const agent = cluster.agent(1);
+    const before = await discarded(agent);
+    const undo = await partition(cluster.lan.host(2));
+    const cutAt = Date.now();
+    const path = await untilPath(1, 2, ({ state }) => state === "down", "down");
+    // On a machine without processor time rounds are not judged.
+    if ((await discarded(agent)) === before) expect(Date.parse(path.since) - cutAt).toBeLessThan(6_000);
+    expect(path.why).toContain("its host does not answer either");
+    expect(await reasonsOf(agent)).toEqual(["peer-down"]);
+    expect(await agent.untilEvent("probe.peer-down")).toContain(path.subnet);
+    expect(await agent.metric("flannel_peers")).toMatchObject({ "state=up": 1, "state=down": 1 });
+    // The host that was cut off sees nobody: that is its own trouble.
+    const cutOff = cluster.agent(2);
+    await until(async () => (await reasonsOf(cutOff)).includes("all-peers-down"), { what: "h2 to see nobody" });
+    await until(async () => (await cutOff.status()).state === "notReady", { what: "h2 to tell it after 10 s" });
+    await undo();
+    await untilAllUp();
+    expect(await agent.untilEvent("probe.peer-up")).toContain(path.subnet);
+    expect(await reasonsOf(agent)).toEqual([]);
+  });
+});
+
+describe("a tunnel that loses packets", () => {
+  it("in one direction is one way, and each end says which", async () => {
+    const [h1, h2] = [cluster.lan.host(1), cluster.lan.host(2)];
+    const undo = await dropUdpOneWay(h1, h2, 8472);
+    const isOneWay = ({ state }: ProbedPath) => state === "oneWay";
+    const [here, there] = await Promise.all([
+      untilPath(1, 2, isOneWay, "one way"),
+      untilPath(2, 1, isOneWay, "one way"),
+    ]);
+    expect([here.direction, there.direction]).toEqual(["out", "in"]);
+    expect(here.why).toContain("ours do not arrive there");
+    expect(await cluster.agent(1).untilEvent("probe.peer-one-way")).toContain(here.subnet);
+    await undo();
+    await untilAllUp();
+  });
+
+  it("in both is down, while the host answers outside of it", async () => {
+    const undo = await dropUdp(8472);
+    const path = await untilPath(1, 2, ({ state }) => state === "down", "down");
+    expect(path.signature).toContain("underlay+ tunnel-");
+    expect(path.why).toContain("its host answers outside of the tunnel");
+    await until(async () => (await reasonsOf(cluster.agent(1))).includes("all-peers-down"), { what: "all to be down" });
+    await undo();
+    await untilAllUp();
+  });
+});
+
+describe("a peer that is not dead", () => {
+  it("without its agent: the kernel answers", async () => {
+    await cluster.agent(3).kill9();
+    const { sent = 0 } = (await pathOf(cluster.agent(1), 3)) ?? {};
+    const path = await untilPath(1, 3, (now) => now.sent > sent + 6 || now.sent === 64, "probed on");
+    expect(path.state).toBe("up");
+  });
+
+  it("while it filters ICMP: TCP is the second witness", async () => {
+    const { namespace } = cluster.lan.host(3);
+    await namespace.run(["iptables", "-I", "INPUT", "-p", "icmp", "-j", "DROP"]);
+    const path = await untilPath(1, 3, ({ why }) => why?.includes("TCP does") === true, "known by TCP");
+    expect(path.state).toBe("up");
+    await namespace.run(["iptables", "-D", "INPUT", "-p", "icmp", "-j", "DROP"]);
+    await untilPath(1, 3, ({ why, state }) => why === undefined && state === "up", "known by ICMP again");
+  });
+
+  it("and one that is: its tunnel device is gone", async () => {
+    await cluster.lan.host(3).namespace.ip("link", "del", "dev", "flannel.1");
+    const path = await untilPath(1, 3, ({ state }) => state === "down", "down");
+    expect(path.signature).toContain("underlay+ tunnel-");
+    cluster.startAgent(3);
+    await untilAllUp();
+  });
+});
+
+it("does not probe when told so", async () => {
+  await cluster.agent(3).kill9();
+  const agent = cluster.startAgent(3, ["--probe-interval=0"]);
+  await agent.untilReady({ peers: 2 });
+  expect((await agent.status()).probes).toBeUndefined();
+});
