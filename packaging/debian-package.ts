@@ -14,6 +14,7 @@ Maintainer: flannel maintainers <flannel@localhost>
 Installed-Size: ${installedKiB}
 Depends: libc6 (>= 2.28), libstdc++6 (>= 8), libgcc-s1, nftables | iptables
 Recommends: iptables, iproute2, kmod
+Suggests: strongswan-charon, strongswan-swanctl, libstrongswan-standard-plugins, wireguard-go
 Conflicts: flanneld
 Section: net
 Priority: optional

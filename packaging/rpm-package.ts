@@ -21,6 +21,7 @@ Requires: libc.so.6(GLIBC_2.28)(64bit)
 Requires: libstdc++.so.6(GLIBCXX_3.4.25)(64bit)
 Requires: libgcc_s.so.1()(64bit)
 Requires: (nftables or iptables)
+Suggests: strongswan
 %description
 Every host gets a subnet of one virtual network. The agent flanneld keeps its lease in etcd, or in flannel-store, which
 this package contains as well, and makes the kernel forward packets to the other hosts.

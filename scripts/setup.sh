@@ -77,6 +77,11 @@ find_missing_packages() {
     want dbus-daemon dbus-daemon
     want wireguard-go wireguard-go
     want wireguard-tools wg
+    # strongSwan: the daemon, its control interface, AES-GCM, and ESP in user space for kernels without it.
+    [ -x /usr/lib/ipsec/charon ] || missing="$missing strongswan-charon"
+    want strongswan-swanctl swanctl
+    [ -e /usr/lib/ipsec/plugins/libstrongswan-gcm.so ] || missing="$missing libstrongswan-standard-plugins"
+    [ -e /usr/lib/ipsec/plugins/libstrongswan-kernel-libipsec.so ] || missing="$missing libcharon-extra-plugins"
     want strace strace
     want zsh zsh
     want fish fish

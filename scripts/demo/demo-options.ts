@@ -23,7 +23,7 @@ const maxHosts = 16;
  * Without wireguard, since the demo's hosts share file systems, where each program of user space would find the others' sockets, and
  * without extension, whose commands nobody gave.
  */
-const notShown = new Set(["wireguard", "extension"]);
+const notShown = new Set(["wireguard", "extension", "ipip", "ipsec"]);
 const backends = registry.modules.map(({ type }) => type).filter((type) => !notShown.has(type));
 
 export const demoUsage = `Usage: npm start -- [options]

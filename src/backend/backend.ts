@@ -41,6 +41,10 @@ export interface BackendModule<Identity = unknown, RuntimePlan = unknown> {
    * retryable error when it did not work out, and is called again.
    */
   startUp?(config: NetworkConfig, services: StartUpServices): Promise<BackendData | undefined>;
+  /** Has to know whether the kernel has ESP: `HostFacts.hasKernelEsp`. */
+  readonly needsEsp?: true;
+  /** What its runtime starts goes on when the agent ends: it is cleaned up before another backend of the network starts. */
+  readonly outlivesAgent?: true;
   /** Begins what takes time at a start, before anybody knows whether it is needed. Never throws. */
   warmUp?(): void;
   /** For backends with something running. Rejects only where the program itself is broken. */
@@ -113,6 +117,8 @@ export interface HostFacts<Identity = unknown> {
   readonly directPeers: ReadonlySet<Address>;
   /** What this host uses for something else, inside the network: no peer's subnet may overlap it. */
   readonly occupied: readonly OccupiedPrefix[];
+  /** Whether the kernel encrypts IPsec packets; missing for modules that do not need to know. */
+  readonly hasKernelEsp?: boolean;
 }
 
 /** One configuration's backend. */
@@ -160,6 +166,8 @@ export interface HostNeeds {
   readonly kernelDevice?: { readonly kind: "vxlan" | "ipip"; readonly udpPort?: number };
   /** The UDP port at which the backend receives by itself. */
   readonly udpPort?: number;
+  /** strongSwan's charon. */
+  readonly ipsecDaemon?: true;
 }
 
 export interface BackendPlan<RuntimePlan = unknown> {
@@ -268,5 +276,7 @@ export interface RuntimeStatus {
     readonly endpoint?: string;
     /** RFC 3339; missing before the first. */
     readonly lastHandshakeAt?: string;
+    /** Of its encryption, in a few words, for backends that negotiate it: `established`. */
+    readonly association?: string;
   }[];
 }

@@ -11,6 +11,7 @@ import type { Backend, BackendModule, DevicePattern } from "./backend.ts";
 import { extensionModule } from "./extension/extension-backend.ts";
 import { hostGwModule } from "./host-gw/host-gw-backend.ts";
 import { ipipModule } from "./ipip/ipip-backend.ts";
+import { ipsecModule } from "./ipsec/ipsec-backend.ts";
 import { udpModule } from "./udp/udp-backend.ts";
 import { vxlanModule } from "./vxlan/vxlan-backend.ts";
 import { wireguardModule } from "./wireguard/wireguard-backend.ts";
@@ -80,6 +81,7 @@ export const backends = new BackendRegistry([
   udpModule,
   wireguardModule,
   ipipModule,
+  ipsecModule,
   extensionModule,
   allocModule,
 ]);

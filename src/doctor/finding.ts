@@ -14,6 +14,7 @@ export const findingMeanings = {
   "external-mtu": "The MTU of the external interface is too small for packets of containers.",
   "forward-policy": "A chain of another program drops forwarded packets.",
   "ip-forward": "IP forwarding is off.",
+  "ipsec-daemon": "The backend ipsec needs strongSwan, which is not installed, or not all of it.",
   "kernel-feature": "The kernel lacks a feature that the backend needs.",
   "lease-overlap":
     "A lease is not served, because it would take addresses of this host, of another host or of an older lease.",

@@ -3,12 +3,14 @@ import { readFileSync } from "node:fs";
 import { hasCode } from "../errors.ts";
 import type { Address, Prefix } from "../ip/address.ts";
 import { networkOf, overlaps } from "../ip/prefix.ts";
+import { missingParts } from "../ipsec/charon-process.ts";
 import type { NetlinkRequest } from "../netlink/request.ts";
 import { probeIpip } from "../netlink/rtnetlink/ipip.ts";
 import { FLANNEL_PROTOCOL, type LinkMessage } from "../netlink/rtnetlink/messages.ts";
 import type { Rtnetlink } from "../netlink/rtnetlink/rtnetlink.ts";
 import { createVxlan } from "../netlink/rtnetlink/vxlan.ts";
 import { routeTable, rtn } from "../netlink/uapi.ts";
+import { hasKernelEsp } from "../netlink/xfrm/xfrm-control.ts";
 import { readSysctl } from "../sys/sysctl.ts";
 import { type CheckContext, incomingDevices } from "./check.ts";
 import {
@@ -63,6 +65,7 @@ export class FactGatherer {
       }),
       ...(needs.has("packetDrops") && { packetDrops: await this.#findPacketDrops(context) }),
       ...(needs.has("unreadableRules") && { unreadableRules: this.#unreadableRules() }),
+      ...(needs.has("missingIpsec") && { missingIpsec: missingParts({ isUserspace: !hasKernelEsp() }) }),
       ...(needs.has("foreignUdpPorts") && { foreignUdpPorts: foreignUdpPorts(links) }),
     };
   }

@@ -26,6 +26,8 @@ export interface HostFacts {
   readonly policyRouting: PolicyRouting;
   /** The kernel's words when it refused to make a device of the kind that is needed; undefined when it makes them. */
   readonly deviceRefusal: string | undefined;
+  /** What of strongSwan is missing for the backend ipsec, and how it is installed. */
+  readonly missingIpsec: { readonly what: string; readonly cure: string } | undefined;
 }
 
 /** What each fact says when no check needs it. */
@@ -39,6 +41,7 @@ export const noFacts: HostFacts = {
   foreignUdpPorts: new Set(),
   policyRouting: { rules: [], tables: new Map() },
   deviceRefusal: undefined,
+  missingIpsec: undefined,
 };
 
 export type FactName = keyof HostFacts;

@@ -19,7 +19,7 @@ const context: CheckContext = {
   externalInterface: { name: "eth0", index: 2, mtuBytes: 1500, isUp: true, address: parseAddress("192.168.50.11") },
   devices: ["flannel.1", "flannel-v6.1"],
   overlayMtuBytes: 1430,
-  needs: { carriesTraffic: true, kernelDevice: { kind: "vxlan", udpPort: 8472 } },
+  needs: { carriesTraffic: true, kernelDevice: { kind: "vxlan", udpPort: 8472 }, ipsecDaemon: true },
 };
 const clean: HostFacts = {
   sysctls: new Map([
@@ -42,6 +42,7 @@ const clean: HostFacts = {
   foreignUdpPorts: new Set([53]),
   policyRouting: { rules: [], tables: new Map() },
   deviceRefusal: undefined,
+  missingIpsec: undefined,
 };
 
 const drop: PacketDrop = {
@@ -71,9 +72,11 @@ test("each fact has its finding, errors first", () => {
     unreadableRules: ["iptables does not list table ip nat"],
     foreignUdpPorts: new Set([8472]),
     deviceRefusal: "Unknown device type",
+    missingIpsec: { what: "strongSwan's charon is not installed", cure: "install strongSwan" },
   };
   const expected = [
     "error kernel-feature",
+    "error ipsec-daemon",
     "error ip-forward",
     "error ip-forward",
     "error external-mtu",

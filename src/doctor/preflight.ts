@@ -6,6 +6,7 @@ import { deviceSetting } from "./checks/device-setting.ts";
 import { externalMtu } from "./checks/external-mtu.ts";
 import { forwardPolicy } from "./checks/forward-policy.ts";
 import { ipForward } from "./checks/ip-forward.ts";
+import { ipsecDaemon } from "./checks/ipsec-daemon.ts";
 import { kernelFeature } from "./checks/kernel-feature.ts";
 import { networkOverlap } from "./checks/network-overlap.ts";
 import { newDevices } from "./checks/new-devices.ts";
@@ -21,6 +22,7 @@ import { type FactName, type HostFacts, noFacts } from "./host-facts.ts";
 
 export const preflightChecks: readonly Check[] = [
   kernelFeature,
+  ipsecDaemon,
   ipForward,
   deviceSetting,
   newDevices,

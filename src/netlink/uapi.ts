@@ -241,3 +241,16 @@ export const nftCt = { state: 0, status: 2 } as const;
 export const nftFib = { resultAddressType: 3, source: 1, destination: 2 } as const;
 /** NFPROTO_*: the family of a table. */
 export const nfproto = { inet: 1, ipv4: 2, arp: 3, netdev: 5, bridge: 7, ipv6: 10 } as const;
+
+/** linux/xfrm.h: messages, attributes, values. */
+export const NETLINK_XFRM = 6;
+export const xfrmMessage = {
+  newState: 0x10,
+  deleteState: 0x11,
+  newPolicy: 0x13,
+  deletePolicy: 0x14,
+  getPolicy: 0x15,
+  updatePolicy: 0x19,
+} as const;
+export const xfrma = { authentication: 1, encryption: 2, template: 5, mark: 21, interfaceId: 31 } as const;
+export const xfrm = { actionAllow: 0, actionBlock: 1, modeTunnel: 1, protocolEsp: 50 } as const;

@@ -3,11 +3,19 @@
 import { agentEvents } from "./events/agent-events.ts";
 import type { LogLevel } from "./events/definition.ts";
 import { hostEvents } from "./events/host-events.ts";
+import { ipsecEvents } from "./events/ipsec-events.ts";
 import { networkEvents } from "./events/network-events.ts";
 import { probeEvents } from "./events/probe-events.ts";
 import { storeEvents } from "./events/store-events.ts";
 
-export const logEvents = { ...agentEvents, ...networkEvents, ...storeEvents, ...hostEvents, ...probeEvents };
+export const logEvents = {
+  ...agentEvents,
+  ...networkEvents,
+  ...storeEvents,
+  ...hostEvents,
+  ...ipsecEvents,
+  ...probeEvents,
+};
 
 type Events = typeof logEvents;
 export type LogEvent = keyof Events;

@@ -64,6 +64,7 @@ const dataPlaneSchema = z.object({
       receivedBytes: z.number().optional(),
       endpoint: z.string().optional().describe("where its packets go now"),
       lastHandshakeAt: z.string().optional(),
+      association: z.string().optional().describe("of its encryption, for backends that negotiate it: `established`"),
     }),
   ),
 });
@@ -163,7 +164,9 @@ const networkStatusSchema = z.object({
   probes: probesSchema.optional().describe("what probes of the peers found; absent when probes are off"),
   dataPlane: dataPlaneSchema
     .optional()
-    .describe("only with backends that have something running or tell what they carried: udp, wireguard, extension"),
+    .describe(
+      "only with backends that have something running or tell what they carried: udp, wireguard, ipsec, extension",
+    ),
 });
 
 export const statusSchema = z.object({

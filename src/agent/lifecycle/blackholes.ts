@@ -13,5 +13,5 @@ export function withBlackholes(
   const blackhole = prefixesOf(own)
     .filter((subnet) => !occupied.some(({ prefix }) => overlaps(prefix, subnet)))
     .map((destination) => ({ destination }));
-  return { ...plan, state: { ...plan.state, blackhole } };
+  return { ...plan, state: { ...plan.state, blackhole: [...(plan.state.blackhole ?? []), ...blackhole] } };
 }

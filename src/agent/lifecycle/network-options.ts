@@ -29,6 +29,8 @@ export interface NetworkOptions {
   /** See `HostFacts`. */
   readonly startUpData: BackendData | undefined;
   readonly externalInterface: ExternalInterface;
+  /** Asked for backends that need to know. */
+  readonly hasKernelEsp: boolean | undefined;
   /** Why this host does not serve the IPv6 of the configuration. */
   readonly ipv6Reason: string | undefined;
   /** How the interface was chosen: a new address on it is chosen the same way. */
@@ -58,11 +60,13 @@ export interface NetworkOptions {
 }
 
 /** Before anything was looked up. */
-export function firstFacts({ externalInterface, identities, backend, startUpData }: NetworkOptions): HostFacts {
+export function firstFacts(options: NetworkOptions): HostFacts {
+  const { externalInterface, identities, backend, startUpData, hasKernelEsp } = options;
   return {
     externalInterface,
     identity: identities[backend.type],
     ...(startUpData !== undefined && { startUpData }),
+    ...(hasKernelEsp !== undefined && { hasKernelEsp }),
     directPeers: new Set(),
     occupied: [],
   };

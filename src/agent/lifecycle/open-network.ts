@@ -1,7 +1,7 @@
 // From a network configuration to a Network: the backend, the external interface, identities, the reconciler.
 import { randomBytes } from "node:crypto";
-import type { Backend } from "../../backend/backend.ts";
-import { announcedIdentities, restoreIdentities } from "../../backend/identities.ts";
+import type { Backend, BackendModule } from "../../backend/backend.ts";
+import { announcedIdentities, type Identities, restoreIdentities } from "../../backend/identities.ts";
 import type { BackendRegistry } from "../../backend/registry.ts";
 import type { AgentOptions } from "../../config/agent-options.ts";
 import type { NetworkConfig } from "../../config/network-config.ts";
@@ -10,7 +10,9 @@ import { Firewall } from "../../firewall/firewall.ts";
 import { ruleSuffix } from "../../firewall/rule-suffix.ts";
 import type { Prefix } from "../../ip/address.ts";
 import type { LeaseAttributes } from "../../lease/lease.ts";
+import type { LinkMessage } from "../../netlink/rtnetlink/messages.ts";
 import type { Rtnetlink } from "../../netlink/rtnetlink/rtnetlink.ts";
+import { hasKernelEsp } from "../../netlink/xfrm/xfrm-control.ts";
 import type { Prober } from "../../probe/prober.ts";
 import type { NetworkIdentity } from "../../store/network-identity.ts";
 import type { DescriptorKeeper } from "../../sys/service-descriptors.ts";
@@ -28,6 +30,7 @@ import { Network } from "./network.ts";
 import { claimOf, type OtherNetworks } from "./network-claims.ts";
 import type { NetworkOptions } from "./network-options.ts";
 import { startUpBackend } from "./network-runtime.ts";
+import { cleanUpOthers } from "./other-backends.ts";
 import { PeerProbes } from "./peer-probes.ts";
 
 export interface OpenNetworkOptions {
@@ -79,14 +82,9 @@ export async function openNetwork(options: OpenNetworkOptions): Promise<Network>
   const selection = ipv6Reason === undefined ? wanted : { ...wanted, families: new Set([4] as const) };
   const config = servedConfig(options.config, selection.families);
   const backend = claimed(config, options);
-  const known = { ...announcedIdentities(backends.modules, options.announced), ...remembered?.identities };
   const module = backends.moduleOf(config);
-  const file = readIdentityFile(module);
-  const identities = restoreIdentities(backends.modules, backend.type, known, {
-    ...{ devices: backend.devices, links, randomBytes, curve25519PublicKey: publicKeyOf },
-    ...(file === undefined ? {} : { file }),
-  });
-  if (file === undefined) await makeIdentityFile(module, identities[backend.type], logger);
+  const identities = await ownIdentities(options, module, backend, links);
+  await cleanUpOthers(module, options);
   const startUpData = await startUpBackend(module, config, options);
   const networks = networksOf(config);
   const earlier = (remembered?.devices ?? []).filter((device) => !backend.devices.includes(device));
@@ -119,6 +117,7 @@ export async function openNetwork(options: OpenNetworkOptions): Promise<Network>
       masqueradeExclude: config.masqueradeExclude,
       firewall,
       externalInterface: chosen.interface,
+      hasKernelEsp: module.needsEsp === true ? hasKernelEsp() : undefined,
       ipv6Reason,
       selection,
       // By now it may be another agent's: then it is not for us to remove.
@@ -152,4 +151,24 @@ function openFirewall(options: OpenNetworkOptions, config: NetworkConfig, networ
     signal,
     onChange: onPass,
   });
+}
+
+/** Written to the file in which upstream keeps them, too, where there is one and it is missing. */
+async function ownIdentities(
+  { backends, announced, remembered, logger }: OpenNetworkOptions,
+  module: BackendModule,
+  { type, devices }: Backend,
+  links: readonly LinkMessage[],
+): Promise<Identities> {
+  const known = { ...announcedIdentities(backends.modules, announced), ...remembered?.identities };
+  const file = readIdentityFile(module);
+  const identities = restoreIdentities(backends.modules, type, known, {
+    devices,
+    links,
+    randomBytes,
+    curve25519PublicKey: publicKeyOf,
+    ...(file === undefined ? {} : { file }),
+  });
+  if (file === undefined) await makeIdentityFile(module, identities[type], logger);
+  return identities;
 }

@@ -11,6 +11,7 @@ import { ruleKind } from "./rule.ts";
 import { sysctlKind } from "./sysctl.ts";
 import { wireguardKind } from "./wireguard.ts";
 import { wireguardPeerKind } from "./wireguard-peer.ts";
+import { xfrmPolicyKind } from "./xfrm-policy.ts";
 
 const inOrder = [
   linkKind,
@@ -19,6 +20,7 @@ const inOrder = [
   addressKind,
   wireguardKind,
   wireguardPeerKind,
+  xfrmPolicyKind,
   neighbourKind,
   fdbKind,
   routeKind,

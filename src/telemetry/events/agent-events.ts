@@ -135,6 +135,10 @@ export const agentEvents = {
     "IP forwarding is off: this host drops packets from and to containers.",
     "Turn it on; the line has the command.",
   ),
+  "preflight.ipsec-daemon": finding(
+    "The backend ipsec needs strongSwan, which is not installed, or not all of it.",
+    "Install the packages that the line names.",
+  ),
   "preflight.kernel-feature": finding(
     "This kernel lacks a feature that the backend needs.",
     "Load the kernel module that the line names.",

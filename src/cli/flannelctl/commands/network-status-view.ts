@@ -36,8 +36,12 @@ export function networkSections(network: NetworkStatus, nowMs: number): string[]
     ...section(
       "peers by handshake",
       (network.dataPlane?.peers ?? [])
-        .filter(({ endpoint }) => endpoint !== undefined)
+        .filter(({ endpoint, association }) => endpoint !== undefined && association === undefined)
         .map((peer) => handshakeRow(peer, nowMs)),
+    ),
+    ...section(
+      "security associations",
+      (network.dataPlane?.peers ?? []).flatMap((peer) => associationRow(peer, nowMs)),
     ),
     ...section(
       "unreadable keys in the store",
@@ -82,10 +86,19 @@ type PlanePeer = NonNullable<NetworkStatus["dataPlane"]>["peers"][number];
 
 /** No handshake is normal where nothing was sent yet. */
 function handshakeRow({ key, endpoint = "", lastHandshakeAt, ...counted }: PlanePeer, nowMs: number): string[] {
-  const { sentBytes = 0, receivedBytes = 0 } = counted;
   const handshake = lastHandshakeAt === undefined ? "no handshake yet" : formatAgo(lastHandshakeAt, nowMs);
-  const bytes = `${sentBytes.toLocaleString("en")} bytes sent, ${receivedBytes.toLocaleString("en")} received`;
-  return [key, endpoint, handshake, bytes];
+  return [key, endpoint, handshake, countedBytes(counted)];
+}
+
+function associationRow({ association, ...peer }: PlanePeer, nowMs: number): string[][] {
+  if (association === undefined) return [];
+  const keys = peer.lastHandshakeAt === undefined ? "" : `keys of ${formatAgo(peer.lastHandshakeAt, nowMs)}`;
+  const { key, endpoint = "" } = peer;
+  return [[key, endpoint, association, keys, countedBytes(peer)]];
+}
+
+function countedBytes({ sentBytes = 0, receivedBytes = 0 }: Pick<PlanePeer, "sentBytes" | "receivedBytes">): string {
+  return `${sentBytes.toLocaleString("en")} bytes sent, ${receivedBytes.toLocaleString("en")} received`;
 }
 
 function describeRules({ rules }: NetworkStatus): string | undefined {

@@ -1,0 +1,287 @@
+// Keeps charon doing what is wanted: started where none runs, loaded again after a crash, an association with each peer. Left
+// alone when the agent ends.
+import { BackOff } from "../async/back-off.ts";
+import { describeError, isCancelled } from "../errors.ts";
+import { addressToBigInt } from "../ip/address.ts";
+import type { Logger } from "../telemetry/logger.ts";
+import { type Association, outlived, type PeerState, peerState, refusalIn } from "./associations.ts";
+import { CharonSession, type SessionEvents } from "./charon-session.ts";
+import { connectionName, type IpsecPeer, type WantedIpsec } from "./connection.ts";
+import { Traffic } from "./traffic.ts";
+
+export interface KeeperOptions {
+  readonly logger: Logger;
+  /** To be called when `problem` or associations may have changed. */
+  readonly onChange: () => void;
+}
+
+/** How a peer stands, as of the last look. */
+export interface PeerStanding {
+  readonly peer: IpsecPeer;
+  readonly state: PeerState;
+  readonly associations: readonly Association[];
+  /** Why the last attempt failed; only while there is no association. */
+  readonly refusal: string | undefined;
+}
+
+const LOOK_INTERVAL_MS = 5_000;
+/** A look at many peers must not take more than two percent of the time. */
+const LOOK_SHARE = 50;
+const EVENTS_GATHER_MS = 50;
+const FIRST_ASSOCIATIONS_MS = 3_000;
+const FIRST_LOOK_INTERVAL_MS = 50;
+/** The host with the lower address begins; the other waits for it this long. */
+const GRACE_MS = 2_000;
+const ATTEMPTS = { firstMs: 2_000, maxMs: 60_000 } as const;
+
+interface PeerRecord {
+  readonly backOff: BackOff;
+  nextAttemptMs: number;
+  refusal: string | undefined;
+  standing: PeerStanding;
+}
+
+export class CharonKeeper implements AsyncDisposable {
+  readonly #options: KeeperOptions;
+  readonly #abort = new AbortController();
+  readonly #backOff = new BackOff({ firstMs: 500, maxMs: 30_000 });
+  readonly #traffic = new Traffic();
+  #records = new Map<string, PeerRecord>();
+  #desired: WantedIpsec | undefined;
+  #session: CharonSession | undefined;
+  #problem: string | undefined;
+  /** charon has run before in the life of this agent: peers believe in associations that are gone. */
+  #hasRun = false;
+  #waiters: (() => void)[] = [];
+  #wake: () => void = () => undefined;
+  #isWoken = false;
+  /** Runs while events of associations are gathered. */
+  #news: NodeJS.Timeout | undefined;
+  readonly #running: Promise<void>;
+
+  constructor(options: KeeperOptions) {
+    this.#options = options;
+    this.#running = this.#run();
+  }
+
+  /** Settles after the first attempt to bring charon there, whatever came of it. */
+  async apply(state: WantedIpsec): Promise<void> {
+    this.#desired = state;
+    const { promise, resolve } = Promise.withResolvers<void>();
+    this.#waiters.push(resolve);
+    this.#wakeUp();
+    await promise;
+  }
+
+  /** Why there is no charon that does what is wanted. Peers without association are told by `standings`. */
+  get problem(): string | undefined {
+    return this.#problem;
+  }
+
+  /** `5.9.8`; undefined while none runs. */
+  get version(): string | undefined {
+    return this.#session?.version;
+  }
+
+  get isUserspace(): boolean {
+    return this.#desired?.isUserspace === true;
+  }
+
+  get standings(): readonly PeerStanding[] {
+    return [...this.#records.values()].map(({ standing }) => standing);
+  }
+
+  get traffic(): Traffic {
+    return this.#traffic;
+  }
+
+  /** charon goes on. */
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.#abort.abort();
+    clearTimeout(this.#news);
+    this.#wakeUp();
+    await this.#running;
+    await this.#session?.[Symbol.asyncDispose]();
+  }
+
+  #wakeUp(): void {
+    this.#isWoken = true;
+    this.#wake();
+  }
+
+  async #run(): Promise<void> {
+    const { signal } = this.#abort;
+    while (!signal.aborted) {
+      this.#isWoken = false;
+      const waiters = this.#waiters;
+      this.#waiters = [];
+      const waitMs = this.#desired === undefined ? LOOK_INTERVAL_MS : await this.#turn(this.#desired);
+      for (const resolve of waiters) resolve();
+      await this.#rest(waitMs);
+    }
+    for (const resolve of this.#waiters) resolve();
+  }
+
+  /** Until somebody wakes it. */
+  async #rest(waitMs: number): Promise<void> {
+    if (this.#isWoken || this.#abort.signal.aborted) return;
+    const { promise, resolve } = Promise.withResolvers<void>();
+    const timer = setTimeout(resolve, waitMs);
+    this.#wake = resolve;
+    await promise;
+    clearTimeout(timer);
+    this.#wake = () => undefined;
+  }
+
+  /** Never rejects; returns when the next turn is due. */
+  async #turn(desired: WantedIpsec): Promise<number> {
+    const startMs = performance.now();
+    try {
+      const isNew = this.#session === undefined;
+      this.#session ??= await this.#open(desired);
+      const session = this.#session;
+      await session.load(desired);
+      this.#follow(desired);
+      await this.#look(session, desired);
+      if (isNew) await this.#awaitFirst(session, desired);
+      this.#backOff.reset();
+      this.#setProblem(undefined);
+      return Math.max(LOOK_INTERVAL_MS, (performance.now() - startMs) * LOOK_SHARE);
+    } catch (error) {
+      if (isCancelled(error) || this.#abort.signal.aborted) return 0;
+      const session = this.#session;
+      this.#session = undefined;
+      await session?.[Symbol.asyncDispose]();
+      this.#setProblem(describeError(error));
+      return this.#backOff.nextMs();
+    }
+  }
+
+  async #open(desired: WantedIpsec): Promise<CharonSession> {
+    const { logger } = this.#options;
+    const session = await CharonSession.open(desired, this.#events(), this.#abort.signal);
+    const how = session.isStarted ? "started charon" : "using the charon that runs";
+    logger.info("ipsec.charon-ready", `${how} (strongSwan ${session.version})`);
+    const isAgain = this.#hasRun && session.isStarted;
+    this.#hasRun = true;
+    if (isAgain) for (const record of this.#records.values()) record.nextAttemptMs = 0;
+    else this.#records = new Map();
+    session.closed
+      .then(() => {
+        if (this.#session !== session || this.#abort.signal.aborted) return;
+        this.#session = undefined;
+        this.#setProblem("charon has ended; starting it again");
+        this.#wakeUp();
+      })
+      .catch(() => undefined);
+    return session;
+  }
+
+  #events(): SessionEvents {
+    return {
+      onAssociations: () => {
+        this.#news ??= setTimeout(() => {
+          this.#news = undefined;
+          this.#wakeUp();
+        }, EVENTS_GATHER_MS);
+      },
+      onLog: (line, connection) => this.#onLog(line, connection),
+    };
+  }
+
+  #onLog(line: string, connection: string | undefined): void {
+    const { logger } = this.#options;
+    logger.verbose(2, "ipsec.charon", () => `charon: ${connection === undefined ? "" : `${connection}: `}${line}`);
+    const record = connection === undefined ? undefined : this.#records.get(connection);
+    const refusal = record === undefined ? undefined : refusalIn(line);
+    if (record === undefined || refusal === undefined || record.refusal === refusal) return;
+    record.refusal = refusal;
+    if (record.standing.state === "established") return;
+    record.standing = { ...record.standing, refusal };
+    this.#tellRefusal(record);
+  }
+
+  /** Each reason once, until there was an association. */
+  #tellRefusal({ standing: { peer }, refusal }: PeerRecord): void {
+    const facts = { peer: peer.publicIp, subnet: peer.subnet };
+    this.#options.logger.warn("ipsec.refused", `no security association with ${peer.publicIp}: ${refusal}`, facts);
+    this.#options.onChange();
+  }
+
+  /** A record for each peer that is wanted, and no other. */
+  #follow(desired: WantedIpsec): void {
+    const records = new Map<string, PeerRecord>();
+    const nowMs = performance.now();
+    for (const peer of desired.peers) {
+      const name = connectionName(desired, peer);
+      const known = this.#records.get(name);
+      if (known !== undefined) records.set(name, known);
+      else {
+        const isFirst = addressToBigInt(desired.publicIp) < addressToBigInt(peer.publicIp);
+        const nextAttemptMs = isFirst ? nowMs : nowMs + GRACE_MS;
+        const standing: PeerStanding = { peer, state: "none", associations: [], refusal: undefined };
+        records.set(name, { backOff: new BackOff(ATTEMPTS), nextAttemptMs, refusal: undefined, standing });
+      }
+    }
+    this.#records = records;
+  }
+
+  async #look(session: CharonSession, desired: WantedIpsec): Promise<void> {
+    const associations = await session.associations(desired);
+    this.#traffic.follow(associations);
+    const byName = Map.groupBy(associations, ({ connection }) => connection);
+    let hasChanged = false;
+    for (const peer of desired.peers) {
+      const name = connectionName(desired, peer);
+      const record = this.#records.get(name);
+      if (record === undefined) continue;
+      const found = byName.get(name) ?? [];
+      hasChanged = this.#judge(record, peer, found) || hasChanged;
+      for (const old of outlived(found)) await session.terminate(old);
+      if (record.standing.state === "none" && performance.now() >= record.nextAttemptMs) {
+        record.nextAttemptMs = performance.now() + record.backOff.nextMs();
+        await session.initiate(desired, peer);
+      }
+    }
+    if (hasChanged) this.#options.onChange();
+  }
+
+  /** Returns whether the peer stands otherwise than before. */
+  #judge(record: PeerRecord, peer: IpsecPeer, associations: readonly Association[]): boolean {
+    const { logger } = this.#options;
+    const before = record.standing.state;
+    const state = peerState(associations);
+    if (state === "established") {
+      if (record.refusal !== undefined) {
+        logger.info("ipsec.established", `there is a security association with ${peer.publicIp} again`);
+      }
+      record.refusal = undefined;
+      record.backOff.reset();
+      record.nextAttemptMs = 0;
+    }
+    record.standing = { peer, state, associations, refusal: record.refusal };
+    return before !== state;
+  }
+
+  /** Ready means that packets flow: those that answer soon are waited for. */
+  async #awaitFirst(session: CharonSession, desired: WantedIpsec): Promise<void> {
+    const endMs = performance.now() + FIRST_ASSOCIATIONS_MS;
+    const isOpen = () =>
+      [...this.#records.values()].some(
+        ({ standing }) => standing.state !== "established" && standing.refusal === undefined,
+      );
+    while (isOpen() && performance.now() < endMs && this.#desired === desired && !this.#abort.signal.aborted) {
+      this.#isWoken = false;
+      await this.#rest(FIRST_LOOK_INTERVAL_MS);
+      await this.#look(session, desired);
+    }
+  }
+
+  #setProblem(problem: string | undefined): void {
+    if (problem === this.#problem) return;
+    this.#problem = problem;
+    const { logger, onChange } = this.#options;
+    if (problem !== undefined) logger.error("ipsec.charon-failed", `no packets are encrypted: ${problem}; retrying`);
+    onChange();
+  }
+}

@@ -1,0 +1,261 @@
+// strongSwan's daemon charon as a process: found, told from others, started so that it goes on when the agent ends, stopped.
+// A charon that runs already, whoever started it, is used as it is.
+import { spawn } from "node:child_process";
+import { accessSync, constants, existsSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { setTimeout as delay } from "node:timers/promises";
+import { describeError, FlannelError } from "../errors.ts";
+import { findTool, tryTool } from "../sys/run-tool.ts";
+import { type OnEvent, ViciClient } from "./vici-client.ts";
+
+/** charon's defaults; the names are compiled into it. */
+export const CHARON_SOCKET = "/var/run/charon.vici";
+const PID_FILE = "/var/run/charon.pid";
+/** AppArmor's profile lets charon read the first; under systemd the agent may write the second only. */
+const CONFIG_FILES = ["/run/charon.flannel.conf", "/run/flannel/charon.conf"];
+const SYSTEM_CONFIG = "/etc/strongswan.conf";
+/** In the environment of those that we start. */
+const MARK = { FLANNEL_CHARON: "1" } as const;
+const SYSTEMD_UNIT = "flannel-charon";
+
+/** After PATH, where distributions put it; upstream's list. */
+const places = [
+  "/usr/lib/strongswan/charon",
+  "/usr/lib/ipsec/charon",
+  "/usr/libexec/strongswan/charon",
+  "/usr/libexec/ipsec/charon",
+];
+
+const PLUGIN_DIRECTORIES = ["/usr/lib/ipsec/plugins", "/usr/lib/strongswan/plugins", "/usr/lib64/strongswan/plugins"];
+
+const START_TIMEOUT_MS = 10_000;
+const START_POLL_MS = 20;
+const STOP_TIMEOUT_MS = 5_000;
+const MAX_WORDS_CHARACTERS = 8_192;
+
+export interface CharonNeeds {
+  /** The kernel has no ESP: charon has to encrypt by itself. */
+  readonly isUserspace: boolean;
+}
+
+/** Full path of the program; undefined when this host does not have it. */
+function findCharon(): string | undefined {
+  return findTool("charon") ?? places.find(isExecutable);
+}
+
+function isExecutable(path: string): boolean {
+  try {
+    accessSync(path, constants.X_OK);
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+const INSTALL =
+  "install strongSwan (Debian, Ubuntu: strongswan-charon, strongswan-swanctl and libstrongswan-standard-plugins; Fedora, Alpine: strongswan)";
+
+/** What is not installed of what charon needs, and how it is; undefined when nothing is known to be missing. */
+export function missingParts({
+  isUserspace,
+}: CharonNeeds): { readonly what: string; readonly cure: string } | undefined {
+  if (charonPid() !== undefined && existsSync(CHARON_SOCKET)) return undefined;
+  if (findCharon() === undefined) return { what: "strongSwan's charon is not installed", cure: INSTALL };
+  const directory = PLUGIN_DIRECTORIES.find((each) => existsSync(each));
+  if (directory === undefined) return undefined;
+  const lacks = (plugin: string) => !existsSync(`${directory}/libstrongswan-${plugin}.so`);
+  if (lacks("vici")) {
+    const cure = "install it (Debian, Ubuntu: strongswan-swanctl)";
+    return { what: "strongSwan's plugin vici, by which charon is driven, is not installed", cure };
+  }
+  if (isUserspace && lacks("kernel-libipsec")) {
+    const cure =
+      "load the kernel's module esp4, or install the plugin (Debian, Ubuntu: libcharon-extra-plugins; Fedora: strongswan-libipsec)";
+    return { what: "this kernel has no ESP, and strongSwan's plugin kernel-libipsec is not installed", cure };
+  }
+  return undefined;
+}
+
+/** The pid of a charon that lives; its file may be of one that died, or of another process by now. */
+export function charonPid(): number | undefined {
+  try {
+    const pid = Number.parseInt(readFileSync(PID_FILE, "utf8"), 10);
+    return pid > 0 && /^charon/.test(readFileSync(`/proc/${pid}/comm`, "utf8")) ? pid : undefined;
+  } catch {
+    return undefined;
+  }
+}
+
+/**
+ * A connection to the charon that runs on this host, or to one that is started now. Throws `TOOL_MISSING` when there is
+ * none, `SERVICE_FAILED` with its own words when it does not start.
+ */
+export async function connectCharon(
+  needs: CharonNeeds,
+  onEvent: OnEvent,
+  signal: AbortSignal,
+): Promise<{ readonly client: ViciClient; readonly isStarted: boolean }> {
+  const living = await ViciClient.connect(CHARON_SOCKET, onEvent).catch(() => undefined);
+  if (living !== undefined) return { client: living, isStarted: false };
+  const program = findCharon();
+  if (program === undefined) {
+    throw new FlannelError(
+      "TOOL_MISSING",
+      `the backend ipsec needs strongSwan's charon, which is not installed: ${INSTALL}`,
+    );
+  }
+  const pid = charonPid();
+  // Otherwise a process that has that number by chance would keep charon from starting.
+  if (pid === undefined) removeIfAllowed(PID_FILE);
+  const child = pid === undefined ? await start(program, needs) : undefined;
+  const deadlineMs = performance.now() + START_TIMEOUT_MS;
+  for (;;) {
+    const client = await ViciClient.connect(CHARON_SOCKET, onEvent).catch(() => undefined);
+    if (client !== undefined) {
+      const problem = child?.settle();
+      if (problem !== undefined) {
+        await client[Symbol.asyncDispose]();
+        await stopOwnCharon();
+        throw notStarted(program, problem);
+      }
+      return { client, isStarted: child !== undefined };
+    }
+    const ended = child?.ended();
+    if (ended !== undefined) throw notStarted(program, ended);
+    if (performance.now() > deadlineMs) {
+      const missing = missingParts(needs);
+      const why = missing === undefined ? undefined : `${missing.what}: ${missing.cure}`;
+      const words = why ?? `it does not listen at ${CHARON_SOCKET} (is its plugin vici loaded?)`;
+      throw notStarted(pid === undefined ? program : `${program} (pid ${pid})`, words);
+    }
+    await delay(START_POLL_MS, undefined, { signal });
+  }
+}
+
+interface StartedCharon {
+  /** Why it is gone; undefined while it lives, or when a service manager has it. */
+  ended(): string | undefined;
+  /** Its output is not read any more. Returns what makes it useless although it lives; undefined when nothing is known. */
+  settle(): string | undefined;
+}
+
+/** Under systemd in a unit of its own: what runs in the agent's ends with it. */
+async function start(program: string, needs: CharonNeeds): Promise<StartedCharon> {
+  const config = needs.isUserspace && process.env["STRONGSWAN_CONF"] === undefined ? writeConfig() : undefined;
+  const given = config ?? process.env["STRONGSWAN_CONF"];
+  const variables = { ...MARK, ...(given !== undefined && { STRONGSWAN_CONF: given }) };
+  const systemdRun = existsSync("/run/systemd/system") ? findTool("systemd-run") : undefined;
+  if (systemdRun !== undefined) {
+    const environment = Object.entries(variables).map(([name, value]) => `--setenv=${name}=${value}`);
+    const args = ["--quiet", "--collect", `--unit=${SYSTEMD_UNIT}`, ...environment, program];
+    const { exitCode, stderr } = await tryTool(systemdRun, args);
+    if (exitCode !== 0) throw notStarted(program, stderr.trim().slice(-300));
+    return { ended: () => undefined, settle: () => undefined };
+  }
+  return startDetached(program, variables);
+}
+
+function startDetached(program: string, variables: Readonly<Record<string, string>>): StartedCharon {
+  const child = spawn(program, [], {
+    detached: true,
+    stdio: ["ignore", "pipe", "pipe"],
+    env: { ...process.env, ...variables },
+  });
+  let words = "";
+  let end: string | undefined;
+  for (const stream of [child.stdout, child.stderr]) {
+    stream.on("error", () => undefined);
+    stream.setEncoding("utf8").on("data", (text: string) => {
+      words = (words + text).slice(-MAX_WORDS_CHARACTERS);
+    });
+  }
+  child.once("error", (error) => {
+    end = describeError(error);
+  });
+  child.once("exit", (code, signalName) => {
+    end = `${lastWords(words)} (${signalName ?? `exit code ${code}`})`;
+  });
+  child.unref();
+  return {
+    ended: () => end,
+    // It ignores that nobody listens any more (SIGPIPE); what it says is told over its socket, too.
+    settle: () => {
+      const isDeaf = /could not create any sockets/.test(words);
+      child.stdout.destroy();
+      child.stderr.destroy();
+      return isDeaf
+        ? "another program on this host uses UDP port 500 or 4500 (another IKE daemon?): stop it"
+        : undefined;
+    },
+  };
+}
+
+/** The lines that tell of what failed. */
+function lastWords(words: string): string {
+  const lines = words.split("\n").filter((line) => line !== "");
+  const failures = lines.filter((line) => /unable|failed|error|could not|already|abort/i.test(line));
+  return (failures.length > 0 ? failures : lines).slice(-3).join("; ").slice(0, 400);
+}
+
+function notStarted(program: string, why: string): FlannelError {
+  return new FlannelError("SERVICE_FAILED", `cannot start ${program}: ${why}`, { retryable: true });
+}
+
+/**
+ * The system's configuration, and what charon needs on top of it to encrypt by itself; routes are the agent's. It holds no
+ * secret. Returns where it is; throws when it can be written nowhere.
+ */
+function writeConfig(): string {
+  const text = `# Written by flanneld for the charon that it starts: this kernel has no ESP.
+${existsSync(SYSTEM_CONFIG) ? `include ${SYSTEM_CONFIG}\n` : ""}charon {
+  install_routes = no
+  plugins {
+    kernel-libipsec {
+      load = yes
+    }
+  }
+}
+`;
+  let failure: unknown;
+  for (const file of CONFIG_FILES) {
+    try {
+      writeFileSync(file, text, { mode: 0o644 });
+      return file;
+    } catch (error) {
+      failure = error;
+    }
+  }
+  throw new FlannelError("FILE_FAILED", `cannot write charon's configuration: ${describeError(failure)}`, {
+    cause: failure,
+    tellsCause: true,
+    retryable: true,
+  });
+}
+
+/** What cannot be removed is charon's to complain of. */
+function removeIfAllowed(file: string): void {
+  try {
+    rmSync(file, { force: true });
+  } catch {
+    // A service manager may have made the directory read-only.
+  }
+}
+
+/** Whether the charon that runs was started by flannel. */
+export function isOwnCharon(pid: number): boolean {
+  try {
+    return readFileSync(`/proc/${pid}/environ`, "utf8").split("\0").includes("FLANNEL_CHARON=1");
+  } catch {
+    return false;
+  }
+}
+
+/** Ends the charon that flannel started, which takes its associations with it. Returns when it is gone. */
+export async function stopOwnCharon(): Promise<void> {
+  const pid = charonPid();
+  if (pid !== undefined && isOwnCharon(pid)) {
+    process.kill(pid, "SIGTERM");
+    const deadlineMs = performance.now() + STOP_TIMEOUT_MS;
+    while (charonPid() === pid && performance.now() < deadlineMs) await delay(START_POLL_MS);
+  }
+  for (const file of CONFIG_FILES) removeIfAllowed(file);
+}

@@ -1,0 +1,188 @@
+// The backend ipsec with strongSwan's charon, which encrypts by itself where the kernel has no ESP: packets, a host as upstream
+// makes it, crashes and restarts, a wrong key named, no secret shown.
+import { readdirSync, readFileSync, statSync } from "node:fs";
+import { join } from "node:path";
+import { fileURLToPath } from "node:url";
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { Cluster } from "../../lab/cluster.ts";
+import { charonPidOf, ipsecAgent, swanctl, UpstreamIpsecPeer, withOwnRun } from "../../lab/ipsec-host.ts";
+import { leaseEntryOf, leases } from "../../lab/lease-view.ts";
+import { ContinuousPing, measureThroughput, ping, pingAll, untilAllPing } from "../../lab/probe.ts";
+import { until } from "../../lab/wait.ts";
+
+const network = "10.5.0.0/16";
+const presharedKey = "a-secret-that-nobody-shows".repeat(4);
+const upstreamSubnet = "10.5.200.0/24";
+const flannelctl = fileURLToPath(new URL("../../bin/flannelctl", import.meta.url));
+
+describe("two hosts of ours and one as upstream makes it", () => {
+  let cluster: Cluster;
+  beforeAll(async () => {
+    const Backend = { Type: "ipsec", PSK: presharedKey };
+    const config = { Network: network, SubnetMax: "10.5.99.0", Backend };
+    cluster = await Cluster.start({ hosts: 3, config, launch: ipsecAgent, withoutAgent: [3] });
+  });
+  afterAll(() => cluster?.[Symbol.asyncDispose]());
+
+  const association = async (from: number, to: number) => {
+    const { dataPlane } = await cluster.agent(from).status();
+    const publicIp = cluster.lan.host(to).ipv4;
+    const lease = (await leases(cluster.etcd)).find((each) => each.publicIp === publicIp);
+    return dataPlane?.peers.find(({ key }) => key.includes(lease?.subnet?.replace("/", "-") ?? "?"));
+  };
+
+  it("connects the containers, with upstream's lease and names", async () => {
+    await untilAllPing(cluster.pods);
+    expect(await pingAll(cluster.pods)).toHaveLength(2);
+    expect(await measureThroughput(cluster.pod(1), cluster.pod(2), 1)).toBeGreaterThan(1e6);
+    const { host } = cluster.agent(1);
+    const { key, value } = await leaseEntryOf(cluster.etcd, host.ipv4 ?? "");
+    expect(value).toBe(`{"PublicIP":"${host.ipv4}","PublicIPv6":null,"BackendType":"ipsec"}`);
+    const own = key.split("/").at(-1)?.replace("-", "/");
+    const peer = (await leases(cluster.etcd)).find(({ publicIp }) => publicIp === cluster.lan.host(2).ipv4);
+    const loaded = await swanctl(host, "--list-conns");
+    expect(loaded).toContain(`${host.ipv4}-${own}-${peer?.subnet}-${peer?.publicIp}: `);
+    expect(loaded).toContain(`${own}-${peer?.subnet}: TUNNEL`);
+    expect(readFileSync(cluster.agent(1).subnetFile, "utf8")).toContain("FLANNEL_MTU=1400\n");
+  });
+
+  it("carries the largest packet, in ESP and nothing else", async () => {
+    const [from, to] = [cluster.pod(1), cluster.pod(2)];
+    const { namespace } = cluster.lan.host(2);
+    const seen = namespace.run([
+      "timeout",
+      "20",
+      "tcpdump",
+      "-nni",
+      "eth0",
+      "-c",
+      "6",
+      "-Q",
+      "in",
+      "udp port 4500 or icmp",
+    ]);
+    await until(() => ping(from.namespace, to.ipv4 ?? "", { payloadBytes: 1400 - 28 }), { what: "a large packet" });
+    await using traffic = await ContinuousPing.start(from.namespace, to.ipv4 ?? "");
+    expect(await seen).not.toContain("ICMP");
+    await traffic.stop();
+  });
+
+  it("tells of each peer its association, with age and bytes", async () => {
+    const peer = await until(
+      async () => {
+        const found = await association(1, 2);
+        return (found?.sentBytes ?? 0) > 1e6 ? found : undefined;
+      },
+      { what: "the bytes of the associations" },
+    );
+    expect(peer).toMatchObject({
+      association: "established, AES_GCM_16-128 in UDP",
+      endpoint: `${cluster.lan.host(2).ipv4}:4500`,
+    });
+    expect(Date.now() - Date.parse(peer.lastHandshakeAt ?? "")).toBeLessThan(600_000);
+  });
+
+  it("loses no packet when the agent is killed, stopped and started again: charon and its associations stay", async () => {
+    const { host } = cluster.agent(1);
+    const associations = async () =>
+      (await swanctl(host, "--list-sas", "--raw")).match(/(initiator-spi|spi-in)=\w+/g)?.sort();
+    const before = { pid: charonPidOf(host), associations: await associations() };
+    await using traffic = await ContinuousPing.start(cluster.pod(1).namespace, cluster.pod(2).ipv4 ?? "");
+    await cluster.agent(1).kill9();
+    await cluster.startAgent(1).untilReady({ peers: 1 });
+    await cluster.agent(1).term();
+    await cluster.startAgent(1).untilReady({ peers: 1 });
+    await traffic.more(20);
+    expect((await traffic.stop()).lost).toEqual([]);
+    expect({ pid: charonPidOf(host), associations: await associations() }).toEqual(before);
+  });
+
+  it("starts charon again when it is killed; meanwhile nothing leaves in the clear", async () => {
+    const { host } = cluster.agent(2);
+    const before = charonPidOf(host);
+    await using traffic = await ContinuousPing.start(cluster.pod(2).namespace, cluster.pod(1).ipv4 ?? "");
+    await host.namespace.run(["kill", "-9", String(before)]);
+    const way = await host.namespace.tryRun(["ip", "route", "get", cluster.pod(1).ipv4 ?? ""]);
+    expect(way.stdout + way.stderr).toMatch(/ipsec0|Invalid argument/);
+    await until(() => charonPidOf(host) !== before, { what: "another charon" });
+    await traffic.more(20);
+    await untilAllPing(cluster.pods);
+    expect(cluster.agent(2).events("ipsec.charon-failed").length).toBeGreaterThan(0);
+  });
+
+  it("names a wrong key of a host, and connects it once the key is right", async () => {
+    const publicIp = cluster.lan.host(3).ipv4 ?? "";
+    const ours = (await leases(cluster.etcd)).map((lease) => ({
+      publicIp: lease.publicIp ?? "",
+      subnet: lease.subnet ?? "",
+    }));
+    const options = { subnet: upstreamSubnet, presharedKey: "x".repeat(96), peers: ours };
+    await using upstream = await UpstreamIpsecPeer.start(cluster.lan.host(3), options);
+    const value = JSON.stringify({ PublicIP: publicIp, PublicIPv6: null, BackendType: "ipsec" });
+    await cluster.etcd.put(`/coreos.com/network/subnets/${upstreamSubnet.replace("/", "-")}`, value);
+    const told = await cluster.agent(1).untilEvent("ipsec.refused");
+    expect(told).toContain(`no security association with ${publicIp}`);
+    await until(async () => (await association(1, 3))?.association?.includes("the PSK of the peer differs"), {
+      what: "the status to name the key",
+    });
+    await upstream.load(presharedKey);
+    const { namespace } = cluster.lan.host(3);
+    for (const pod of cluster.pods) {
+      const words = ["ping", "-c", "1", "-W", "1", "-I", "10.5.200.1", pod.ipv4 ?? ""];
+      await until(async () => (await namespace.tryRun(words)).exitCode === 0, {
+        what: "upstream's host to reach a pod",
+      });
+    }
+    await untilAllPing(cluster.pods);
+    await until(async () => (await association(1, 3))?.association?.startsWith("established"), { what: "no refusal" });
+    await cluster.etcd.delete(`/coreos.com/network/subnets/${upstreamSubnet.replace("/", "-")}`);
+    const { host } = cluster.agent(1);
+    await until(async () => !(await swanctl(host, "--list-sas")).includes(publicIp), { what: "its association to go" });
+  });
+
+  it("shows its secret nowhere", async () => {
+    const agent = cluster.agent(1);
+    const { host } = agent;
+    const ctl = (...words: string[]) =>
+      host.namespace.run(withOwnRun(host, [flannelctl, ...words, `--socket=${agent.controlSocket}`]));
+    const argv = readdirSync("/proc")
+      .filter((name) => /^\d+$/.test(name))
+      .map((pid) => {
+        try {
+          return readFileSync(`/proc/${pid}/cmdline`, "utf8");
+        } catch {
+          return "";
+        }
+      });
+    const said = [
+      agent.output,
+      cluster.agent(2).output,
+      await ctl("status"),
+      await ctl("status", "--json"),
+      await ctl("plan"),
+      await host.namespace.run([flannelctl, "config", "get", `--etcd-endpoints=${cluster.etcd.endpoints}`]),
+      await host.namespace.run(withOwnRun(host, ["sh", "-c", "cat /run/charon.flannel.conf"])),
+      ...argv,
+    ].join("\n");
+    expect(said).toContain("established");
+    expect(said).not.toContain(presharedKey);
+    const state = join(agent.directory, "state");
+    for (const name of readdirSync(state, { recursive: true, encoding: "utf8" })) {
+      const path = join(state, name);
+      if (!statSync(path).isFile() || !readFileSync(path, "utf8").includes(presharedKey)) continue;
+      expect(statSync(path).mode & 0o077).toBe(0);
+    }
+  });
+
+  it("ends charon and takes its routes away with flannelctl cleanup", async () => {
+    const agent = cluster.agent(1);
+    const pid = charonPidOf(agent.host);
+    await agent.term();
+    const files = [`--subnet-file=${agent.subnetFile}`, `--state-dir=${join(agent.directory, "state")}`];
+    const words = [flannelctl, "cleanup", `--etcd-endpoints=${cluster.etcd.endpoints}`, ...files];
+    const removed = await agent.host.namespace.run(withOwnRun(agent.host, words));
+    expect(removed).toContain(`removed charon (pid ${pid})`);
+    expect(removed).toContain(`removed blackhole ${network}`);
+    expect(await agent.host.namespace.ip("link", "show")).not.toContain("ipsec0");
+  });
+});
