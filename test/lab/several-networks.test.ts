@@ -155,6 +155,26 @@ describe("vxlan, host-gw and udp on three hosts", () => {
     expect(lost).toEqual({ red: [], green: [], blue: [] });
   });
 
+  it("flannelctl tells of all networks, or of one, and changes one", async () => {
+    const { host, controlSocket, directory } = agentOf(1);
+    const ctl = (...words: string[]) =>
+      host.namespace.tryRun([
+        ...["bin/flannelctl", `--socket=${controlSocket}`, `--subnet-dir=${directory}/networks`],
+        ...[`--state-dir=${directory}/state`, `--etcd-endpoints=${etcd.endpoints}`, ...words],
+      ]);
+    const all = await ctl("status");
+    for (const name of Object.keys(configs)) expect(all.stdout).toContain(`${name}, ready`);
+    const red = JSON.parse((await ctl("status", "--network=red", "--json")).stdout);
+    expect(red.networks.map(({ name }: { name: string }) => name)).toEqual(["red"]);
+    expect((await ctl("wait", "--network=red")).exitCode).toBe(0);
+    expect((await ctl("plan", "--network=green")).stdout).toContain("proto 241");
+    const [lease] = JSON.parse((await ctl("lease", "list", "--network=blue", "--json")).stdout).leases;
+    expect(lease.subnet).toMatch(/^10\.3\./);
+    expect(await ctl("status", "--network=none")).toMatchObject({ stderr: expect.stringContaining("it serves: ") });
+    expect((await ctl("cleanup", "--network=red")).stderr).toContain("stop that agent first");
+    expect((await ctl("status", "--network=../x")).stderr).toContain("--network is the name of a network");
+  });
+
   it("killed and started again: no packet is lost where the kernel carries it, and each network goes on", async () => {
     const lost = await lostWhile(["red", "green"], async () => {
       await agentOf(1).kill9();
@@ -177,5 +197,25 @@ describe("vxlan, host-gw and udp on three hosts", () => {
     await putConfig("red", configs["red"]);
     await untilReady("red");
     await untilAllPing(podsOf("red"));
+  });
+
+  it("cleans up after an agent that does not run: one network, then all", async () => {
+    const { host, directory } = agentOf(1);
+    await agentOf(1).term();
+    const cleanUp = (...words: string[]) =>
+      host.namespace.run(
+        [
+          ...["bin/flannelctl", "cleanup", `--subnet-dir=${directory}/networks`, `--state-dir=${directory}/state`],
+          ...words,
+        ],
+        { env: { ...process.env, FLANNELD_WATCH_NETWORKS: "true" } },
+      );
+    await cleanUp("--network=red");
+    expect(await link(host.namespace, "flannel.11")).toBeUndefined();
+    expect(await link(host.namespace, "flannel0")).toBeDefined();
+    await cleanUp("--all");
+    expect(await link(host.namespace, "flannel0")).toBeUndefined();
+    expect((await routes(host.namespace)).filter((line) => line.includes("proto 241"))).toEqual([]);
+    expect(existsSync(agentOf(1).networkFile("green"))).toBe(false);
   });
 });

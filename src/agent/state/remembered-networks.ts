@@ -24,20 +24,20 @@ const MAX_FILE_BYTES = 64 * 1024;
 
 export class RememberedNetworks {
   readonly #directory: string;
-  readonly #file: string;
+  readonly file: string;
 
   /** `subnetDirectory` and `prefix` tell the agents on one host apart. */
   constructor(stateDirectory: string, subnetDirectory: string, prefix: string) {
     this.#directory = stateDirectory;
     const key = createHash("sha256").update(`${subnetDirectory}\0${prefix}`).digest("hex").slice(0, 12);
     // Not `.json`: that is the state of one network each.
-    this.#file = join(stateDirectory, `${key}.networks`);
+    this.file = join(stateDirectory, `${key}.networks`);
   }
 
   /** None where the file is missing or damaged: what is left of a network then stays until `flannelctl cleanup`. */
   load(): KnownNetworks {
     try {
-      return parse(tryParseJson(readSmallFile(this.#file, MAX_FILE_BYTES)));
+      return parse(tryParseJson(readSmallFile(this.file, MAX_FILE_BYTES)));
     } catch {
       return { names: [] };
     }
@@ -47,7 +47,7 @@ export class RememberedNetworks {
   async save(known: KnownNetworks): Promise<void> {
     ensureDirectory(this.#directory, 0o700);
     const text = JSON.stringify({ version: FORMAT_VERSION, ...known }, undefined, 1);
-    await writeFileAtomically(this.#file, `${text}\n`, 0o600);
+    await writeFileAtomically(this.file, `${text}\n`, 0o600);
   }
 }
 

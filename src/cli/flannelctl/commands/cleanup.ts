@@ -1,6 +1,7 @@
 // `flannelctl cleanup`: takes away from this host what flannel put there. Never while the agent runs.
-import { rmSync } from "node:fs";
+import { existsSync, rmSync } from "node:fs";
 import { DeviceClaims } from "../../../agent/state/device-claims.ts";
+import { RememberedNetworks } from "../../../agent/state/remembered-networks.ts";
 import { backends } from "../../../backend/registry.ts";
 import { describeError, isCancelled } from "../../../errors.ts";
 import { type ExitCode, exitCodes } from "../../../exit-codes.ts";
@@ -13,6 +14,7 @@ import type { Paint } from "../../../terminal/text.ts";
 import { AbsentAgent, hostIdentity } from "../session/absent-agent.ts";
 import { type Invocation, present, remark } from "../session/invocation.ts";
 import { type CleanupOutput, cleanupOutputSchema } from "../session/json-output.ts";
+import { optionsOfNetwork } from "../session/one-network.ts";
 import { withStore } from "../session/open-store.ts";
 import { bridgesIn, removePodBridges } from "./pod-bridges.ts";
 
@@ -26,13 +28,47 @@ type Failures = CleanupOutput["failures"];
 
 /** 0 when all that was asked is gone, else 1. Kernel first, then the lease, last the files that remember it. */
 export async function cleanUp(invocation: Invocation, cleanup: CleanupOptions): Promise<ExitCode> {
-  using agent = AbsentAgent.lockOut(invocation.options);
-  const output = await removeFromHost(invocation, agent, cleanup);
+  const output = await removeNetworks(invocation, cleanup);
   present(invocation, cleanupOutputSchema, output, renderCleanup);
   return output.failures.length === 0 ? exitCodes.ok : exitCodes.failure;
 }
 
-export async function removeFromHost(
+/** The network that is named, or the only one; else all that the agent of this host has served. */
+export async function removeNetworks(invocation: Invocation, cleanup: CleanupOptions): Promise<CleanupOutput> {
+  const { several, stateDirectory } = invocation.options;
+  if (several === undefined) {
+    using agent = AbsentAgent.lockOut(invocation.options);
+    return await removeFromHost(invocation, agent, cleanup);
+  }
+  const remembered = new RememberedNetworks(stateDirectory, several.subnetDirectory, several.prefix);
+  let output = noneRemoved(cleanup.dryRun);
+  for (const name of remembered.load().names) {
+    const options = optionsOfNetwork(invocation.options, name);
+    using agent = AbsentAgent.lockOut(options);
+    if (!agent.isRemembered) continue;
+    output = joined(output, await removeFromHost({ ...invocation, options }, agent, cleanup));
+  }
+  const isDone = cleanup.all && output.failures.length === 0 && existsSync(remembered.file);
+  if (!isDone) return output;
+  if (!cleanup.dryRun) rmSync(remembered.file, { force: true });
+  return { ...output, removedFiles: [...output.removedFiles, remembered.file] };
+}
+
+function noneRemoved(dryRun: boolean): CleanupOutput {
+  return { dryRun, removedObjects: [], releasedLeases: [], removedFiles: [], failures: [] };
+}
+
+function joined(a: CleanupOutput, b: CleanupOutput): CleanupOutput {
+  return {
+    dryRun: a.dryRun,
+    removedObjects: [...a.removedObjects, ...b.removedObjects],
+    releasedLeases: [...a.releasedLeases, ...b.releasedLeases],
+    removedFiles: [...new Set([...a.removedFiles, ...b.removedFiles])],
+    failures: [...a.failures, ...b.failures],
+  };
+}
+
+async function removeFromHost(
   invocation: Invocation,
   agent: AbsentAgent,
   { dryRun, release, all }: CleanupOptions,

@@ -19,7 +19,7 @@ import {
   configSetOutputSchema,
   type ResolvedConfig,
 } from "../session/json-output.ts";
-import { withStore } from "../session/open-store.ts";
+import { withNetworkStore } from "../session/open-store.ts";
 import { configImpact } from "./config-impact.ts";
 import { HIDDEN, hideSecrets, restoreSecrets } from "./config-secrets.ts";
 
@@ -28,7 +28,7 @@ export async function getConfig(
   invocation: Invocation,
   { showSecrets }: { readonly showSecrets: boolean },
 ): Promise<ExitCode> {
-  const document = await withStore(invocation, (store) => store.networkConfig(invocation.signal));
+  const document = await withNetworkStore(invocation, (store) => store.networkConfig(invocation.signal));
   const text = showSecrets ? document.text : hideSecrets(document.text);
   const output = { configText: text, revision: String(document.revision) };
   if (invocation.options.json) present(invocation, configGetOutputSchema, output, () => []);
@@ -40,7 +40,7 @@ export async function getConfig(
 export async function checkConfig(invocation: Invocation, file: string | undefined): Promise<ExitCode> {
   const text =
     file === undefined
-      ? (await withStore(invocation, (store) => store.networkConfig(invocation.signal))).text
+      ? (await withNetworkStore(invocation, (store) => store.networkConfig(invocation.signal))).text
       : await readConfigFile(invocation, file);
   const output = check(text, backendsFor(invocation));
   present(invocation, configCheckOutputSchema, output, renderCheck);
@@ -53,12 +53,12 @@ export async function setConfig(
   file: string,
   { force }: { readonly force: boolean },
 ): Promise<ExitCode> {
-  const text = await withStoredSecrets(invocation, (await readConfigFile(invocation, file)).trim());
+  const text = await withNetworkStoredSecrets(invocation, (await readConfigFile(invocation, file)).trim());
   const { config, warnings: odd } = parse(text, backendsFor(invocation));
   const warnings = [...odd];
   for (const { message } of odd) remark(invocation, `warning: ${message}`);
   const { signal } = invocation;
-  const output = await withStore(invocation, async (store) => {
+  const output = await withNetworkStore(invocation, async (store) => {
     const stored = await storedConfig(store, signal);
     if (stored?.text === text) return { changed: false, revision: stored.revision };
     const leases = await store.list(signal);
@@ -80,10 +80,10 @@ export async function setConfig(
 }
 
 /** So that what `config get` printed can be stored again. */
-async function withStoredSecrets(invocation: Invocation, text: string): Promise<string> {
+async function withNetworkStoredSecrets(invocation: Invocation, text: string): Promise<string> {
   if (!text.includes(HIDDEN)) return text;
   const { signal } = invocation;
-  const stored = await withStore(invocation, (store) => storedConfig(store, signal));
+  const stored = await withNetworkStore(invocation, (store) => storedConfig(store, signal));
   return restoreSecrets(text, stored?.text);
 }
 

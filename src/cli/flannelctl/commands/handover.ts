@@ -13,6 +13,7 @@ import type { AbsentAgent } from "../session/absent-agent.ts";
 import { askAgent } from "../session/control-client.ts";
 import { type Invocation, present } from "../session/invocation.ts";
 import { type HandoverOutput, handoverOutputSchema } from "../session/json-output.ts";
+import { requireOneNetwork } from "../session/one-network.ts";
 
 const request = { method: "POST", path: controlPaths.handover, schema: handoverSchema } as const;
 
@@ -49,10 +50,11 @@ async function throughAgent({ options, signal }: Invocation): Promise<HandoverOu
 async function throughKernel({ options, signal }: Invocation): Promise<HandoverOutput> {
   const { AbsentAgent } = await import("../session/absent-agent.ts");
   const { handOverHost } = await import("../../../host/without-agent.ts");
+  requireOneNetwork(options);
   using agent = AbsentAgent.lockOut(options);
   rmSync(attachHoldFile(options.subnetFile), { force: true });
   const done = await handOverHost(await agent.scope(), { logger: silentLogger, signal });
-  const name = options.kubernetes?.annotationPrefix ?? options.etcd.prefix;
+  const name = options.network ?? options.kubernetes?.annotationPrefix ?? options.etcd.prefix;
   const writtenScratchFiles = await writeScratchFiles(agent, options.cniStateDirectory);
   const network = { name, ...done, releasedDevices: [...done.releasedDevices], writtenScratchFiles };
   return { networks: [network], through: "kernel" };

@@ -12,12 +12,12 @@ import {
   leaseReserveOutputSchema,
   leaseShowOutputSchema,
 } from "../session/json-output.ts";
-import { withStore } from "../session/open-store.ts";
+import { withNetworkStore } from "../session/open-store.ts";
 import { findLease, keyOf, type LeaseKeys, parsePublicAddress, parseSubnets } from "./lease-arguments.ts";
 import { leaseOutput, leasePage, leaseTable } from "./lease-view.ts";
 
 export async function listLeases(invocation: Invocation): Promise<ExitCode> {
-  const leases = await withStore(invocation, async (store) =>
+  const leases = await withNetworkStore(invocation, async (store) =>
     withTimeToLive(invocation, store, await store.list(invocation.signal)),
   );
   present(invocation, leaseListOutputSchema, { leases }, (output) => leaseTable(output.leases));
@@ -26,7 +26,7 @@ export async function listLeases(invocation: Invocation): Promise<ExitCode> {
 
 /** `name` is a key, or a subnet of the lease. */
 export async function showLease(invocation: Invocation, name: string): Promise<ExitCode> {
-  const leases = await withStore(invocation, async (store) => {
+  const leases = await withNetworkStore(invocation, async (store) => {
     const found = findLease(await store.list(invocation.signal), name, keysOf(invocation));
     return withTimeToLive(invocation, store, found === undefined ? [] : [found]);
   });
@@ -55,7 +55,7 @@ export async function reserveLease(invocation: Invocation, text: string, options
       "the host of the reservation is missing: give its --public-ip, or its --public-ipv6 if it has no IPv4",
     );
   }
-  const { lease, outcome } = await withStore(invocation, async (store) => {
+  const { lease, outcome } = await withNetworkStore(invocation, async (store) => {
     const { config } = parseConfig((await store.networkConfig(signal)).text);
     return store.reserve({ config, subnets, owner }, signal);
   });
@@ -80,7 +80,7 @@ export async function releaseLease(
   const { signal } = invocation;
   const keys = keysOf(invocation);
   const named = keyOf(name, keys);
-  const output = await withStore(invocation, async (store) => {
+  const output = await withNetworkStore(invocation, async (store) => {
     // The whole key of a dual-stack lease named by one subnet; an unreadable lease is in no list, but has its key.
     const key = findLease(await store.list(signal), name, keys)?.key ?? named;
     return { key, outcome: await store.release(key, { force }, signal) };

@@ -16,7 +16,7 @@ import { type Invocation, present, remark } from "../session/invocation.ts";
 import { leaveOutputSchema } from "../session/json-output.ts";
 import { putBack } from "../session/putting-back.ts";
 import { tellStep } from "./bring-up.ts";
-import { removeFromHost } from "./cleanup.ts";
+import { removeNetworks } from "./cleanup.ts";
 import { lockMembership } from "./membership-lock.ts";
 
 export interface LeaveOptions {
@@ -36,8 +36,7 @@ export async function leave(invocation: Invocation, { force, systemd }: LeaveOpt
     tellStep(invocation, "flanneld is stopped");
   }
   const released = await tellStoreOrGoOn(invocation, endpoint, force, hasUnit ? unit : undefined);
-  using agent = AbsentAgent.lockOut(invocation.options);
-  const cleaned = await removeFromHost(invocation, agent, { dryRun: false, release: false, all: true });
+  const cleaned = await removeNetworks(invocation, { dryRun: false, release: false, all: true });
   const isClean = cleaned.failures.length === 0;
   // What could not be removed is found again by what is known here.
   const files = isClean ? removeHostFiles(paths, hasUnit ? [unit] : []) : [];

@@ -6,6 +6,7 @@ import { count, type Paint } from "../../../terminal/text.ts";
 import { askAgent } from "../session/control-client.ts";
 import { type Invocation, present } from "../session/invocation.ts";
 import { planOutputSchema } from "../session/json-output.ts";
+import { ofNamedNetwork } from "../session/one-network.ts";
 import { renderNetworks } from "../session/render-networks.ts";
 
 /** 0 also when there is a difference: looking is not a check. */
@@ -15,7 +16,7 @@ export async function showPlan(invocation: Invocation): Promise<ExitCode> {
     { method: "GET", path: controlPaths.plan, schema: planSchema },
     invocation.signal,
   );
-  present(invocation, planOutputSchema, plan, renderPlan);
+  present(invocation, planOutputSchema, ofNamedNetwork(plan, invocation.options), renderPlan);
   return exitCodes.ok;
 }
 

@@ -6,13 +6,14 @@ import { count, type Paint } from "../../../terminal/text.ts";
 import { askAgent } from "../session/control-client.ts";
 import { type Invocation, present } from "../session/invocation.ts";
 import { rulesOutputSchema } from "../session/json-output.ts";
+import { ofNamedNetwork } from "../session/one-network.ts";
 import { renderNetworks } from "../session/render-networks.ts";
 
 /** 0 also when there is a difference: looking is not a check. */
 export async function showRules(invocation: Invocation): Promise<ExitCode> {
   const request = { method: "GET", path: controlPaths.rules, schema: rulesSchema } as const;
   const rules = await askAgent(invocation.options.socketPaths, request, invocation.signal);
-  present(invocation, rulesOutputSchema, rules, renderRules);
+  present(invocation, rulesOutputSchema, ofNamedNetwork(rules, invocation.options), renderRules);
   return exitCodes.ok;
 }
 

@@ -8,6 +8,7 @@ import { formatDuration, formatPairs, type Paint } from "../../../terminal/text.
 import { askAgent } from "../session/control-client.ts";
 import { type Invocation, present } from "../session/invocation.ts";
 import { statusOutputSchema } from "../session/json-output.ts";
+import { statusOfNamedNetwork } from "../session/one-network.ts";
 import { reportError } from "../session/report-error.ts";
 import { networkPairs, networkSections } from "./network-status-view.ts";
 
@@ -16,7 +17,7 @@ export async function showStatus(invocation: Invocation): Promise<ExitCode> {
   const { options, signal, terminal } = invocation;
   let status: Status;
   try {
-    status = await askAgent(options.socketPaths, statusRequest, signal);
+    status = statusOfNamedNetwork(await askAgent(options.socketPaths, statusRequest, signal), options);
   } catch (error) {
     if (!hasCode(error, "AGENT_ABSENT")) throw error;
     reportError(invocation.terminal, options.json, error);
@@ -45,7 +46,7 @@ export function renderStatus(status: Status, paint: Paint, nowMs: number): strin
     ...status.reasons.map((reason) => `  ${paintState(reason.state, paint)("because")} ${reason.message}`),
     ...formatPairs([
       ...networks.flatMap((network) => [
-        ...(networks.length > 1 ? [["network", network.name] as const] : []),
+        ...(networks.length > 1 ? [["network", describeNetwork(network, paint)] as const] : []),
         ...networkPairs(network, nowMs),
       ]),
       ["store", describeStore(status)],
@@ -55,6 +56,10 @@ export function renderStatus(status: Status, paint: Paint, nowMs: number): strin
     ...networks.flatMap((network) => networkSections(network, nowMs)),
     ...findings(status, paint),
   ];
+}
+
+function describeNetwork({ name, state }: Status["networks"][number], paint: Paint): string {
+  return state === undefined ? name : `${paint.bold(name)}, ${paintState(state, paint)(stateNames[state])}`;
 }
 
 const stateNames = { ready: "ready", degraded: "degraded", notReady: "not ready" } as const;

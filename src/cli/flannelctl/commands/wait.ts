@@ -7,6 +7,7 @@ import { formatDuration } from "../../../terminal/text.ts";
 import { askAgent } from "../session/control-client.ts";
 import { type Invocation, present, remark } from "../session/invocation.ts";
 import { type WaitOutput, waitOutputSchema } from "../session/json-output.ts";
+import { statusOfNamedNetwork } from "../session/one-network.ts";
 import { statusRequest } from "./status.ts";
 
 const pollMs = 200;
@@ -40,7 +41,10 @@ type Answer = Pick<Status, "state" | "reasons">;
 /** A missing or starting agent is a reason like any other; other failures are thrown. */
 async function askState({ options, signal }: Invocation): Promise<Answer> {
   try {
-    return await askAgent(options.socketPaths, statusRequest, signal);
+    const status = await askAgent(options.socketPaths, statusRequest, signal);
+    const isThere = options.network === undefined || status.networks.some(({ name }) => name === options.network);
+    if (!isThere) return without("starting", `the agent serves no network ${options.network} yet`);
+    return statusOfNamedNetwork(status, options);
   } catch (error) {
     if (hasCode(error, "AGENT_ABSENT")) {
       return without("agent-absent", `no flanneld listens on ${options.socketPaths.at(-1)}`);

@@ -45,7 +45,7 @@ export class AbsentAgent implements Disposable {
 
   /** Throws `AGENT_RUNNING`, naming the pid, when the agent of this subnet file runs after all. */
   static lockOut(options: GlobalOptions): AbsentAgent {
-    const lockPath = `${options.subnetFile}.lock`;
+    const lockPath = `${options.several?.subnetDirectory ?? options.subnetFile}.lock`;
     // An agent makes the directory before it takes the lock: without the one there is no holder of the other.
     const lock = existsSync(dirname(lockPath)) ? FileLock.acquire(lockPath) : undefined;
     return new AbsentAgent(options, lock);
@@ -73,6 +73,11 @@ export class AbsentAgent implements Disposable {
       );
     }
     return { devices: await findDevices(backends.devicePatterns), networks: everything };
+  }
+
+  /** Whether anything is known of it. */
+  get isRemembered(): boolean {
+    return this.#warmState.all().length > 0;
   }
 
   /** Has its backends take away what they had running: see `BackendModule.cleanUp`. */

@@ -2,10 +2,12 @@
 // that `init` or `join` left on this host, else defaults.
 
 import { existsSync } from "node:fs";
+import { join, posix } from "node:path";
 import { Option } from "commander";
 import { defaultControlSocket, secondControlSocket } from "../../../agent/control/control-socket-path.ts";
 import type { KubernetesOptions } from "../../../config/agent-options.ts";
 import { USUAL_ANNOTATION_PREFIX } from "../../../config/annotation-prefix.ts";
+import { isNetworkName, NETWORK_NAME_RULE } from "../../../config/network-name.ts";
 import { FlannelError } from "../../../errors.ts";
 import type { Environment } from "../../flags/flags.ts";
 import { tryParseGoBool } from "../../flags/go-values.ts";
@@ -39,6 +41,20 @@ const specs = {
     argument: "path",
     fallback: "/run/flannel/subnet.env",
     description: "subnet file of the agent",
+  },
+  network: {
+    name: "network",
+    variable: "FLANNELCTL_NETWORK",
+    argument: "name",
+    fallback: "",
+    description: "one of the networks of an agent that serves several (--networks, --watch-networks)",
+  },
+  subnetDir: {
+    name: "subnet-dir",
+    variable: "FLANNELD_SUBNET_DIR",
+    argument: "path",
+    fallback: "/run/flannel/networks",
+    description: "directory of the subnet files of an agent that serves several networks",
   },
   stateDir: {
     name: "state-dir",
@@ -170,26 +186,46 @@ export function resolveGlobalOptions(parsed: Readonly<Record<string, unknown>>, 
   const isStoreNamed = given(specs.endpoints) !== undefined;
   const storeValue = (spec: GlobalOptionSpec) => (isStoreNamed ? (given(spec) ?? spec.fallback) : value(spec));
   const kubernetes = kubernetesOptions(parsed, env, hostFile, given, value);
-  const subnetFile = value({ ...specs.subnetFile, fallback: paths.subnetFile });
+  const network = networkName(value(specs.network));
+  const subnetDirectory = value(specs.subnetDir);
+  const isSeveral = network !== undefined || servesSeveral((variable) => env[variable] || hostFile[variable] || "");
+  const subnetFile =
+    network === undefined
+      ? value({ ...specs.subnetFile, fallback: paths.subnetFile })
+      : join(subnetDirectory, `${network}.env`);
+  const agentPlace = isSeveral ? subnetDirectory : subnetFile;
+  const prefix = storeValue(specs.prefix);
   const socket = value(specs.socket);
   return {
     json: parsed["json"] === true,
     paths,
+    ...(network !== undefined && { network }),
+    ...(isSeveral && network === undefined && { several: { subnetDirectory, prefix } }),
     subnetFile,
-    socketPaths: socket === "" ? [secondControlSocket(subnetFile), defaultControlSocket(subnetFile)] : [socket],
+    socketPaths: socket === "" ? [secondControlSocket(agentPlace), defaultControlSocket(agentPlace)] : [socket],
     stateDirectory: value({ ...specs.stateDir, fallback: paths.stateDirectory }),
     cniStateDirectory: value(specs.cniStateDir),
     ...(kubernetes !== undefined && { kubernetes }),
     isStoreNamed: isStoreNamed || hostFile[specs.endpoints.variable] !== undefined,
     etcd: {
       endpoints: storeValue(specs.endpoints),
-      prefix: storeValue(specs.prefix),
+      prefix: network === undefined ? prefix : posix.join(prefix, network),
       caFile: storeValue(specs.caFile),
       certFile: storeValue(specs.certFile),
       keyFile: storeValue(specs.keyFile),
       ...login(parsed, storeValue),
     },
   };
+}
+
+function networkName(text: string): string | undefined {
+  if (text === "" || isNetworkName(text)) return text || undefined;
+  throw new FlannelError("USAGE", `--network is the name of a network: it ${NETWORK_NAME_RULE}`);
+}
+
+/** As flanneld reads its own variables. */
+function servesSeveral(variable: (name: string) => string): boolean {
+  return variable("FLANNELD_NETWORKS") !== "" || tryParseGoBool(variable("FLANNELD_WATCH_NETWORKS")) === true;
 }
 
 /** By the rules of flanneld, but that a flag outweighs a variable: the two may come from different files. */

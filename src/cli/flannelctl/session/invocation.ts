@@ -24,6 +24,10 @@ export interface Terminal {
 }
 
 export interface GlobalOptions {
+  /** `--network`: one of several networks that the agent serves. */
+  readonly network?: string;
+  /** The agent of this host serves several networks: for those that are not named. */
+  readonly several?: { readonly subnetDirectory: string; readonly prefix: string };
   /** Where the agent may answer: the first that somebody listens on counts. Never empty. */
   readonly socketPaths: readonly string[];
   readonly subnetFile: string;

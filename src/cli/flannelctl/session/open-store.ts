@@ -8,6 +8,7 @@ import type { LeaseAdministration } from "../../../store/lease-administration.ts
 import type { StoreOptions } from "../../../store/store-options.ts";
 import { isAnswering } from "../../../sys/socket-file.ts";
 import { type EtcdFlags, type GlobalOptions, type Invocation, remark } from "./invocation.ts";
+import { requireOneNetwork } from "./one-network.ts";
 
 /** The store that the flags name. */
 export function storeOptions({ etcd, kubernetes }: Pick<GlobalOptions, "etcd" | "kubernetes">): StoreOptions {
@@ -28,6 +29,15 @@ export async function withStore<T>(
   } catch (error) {
     throw hasCode(error, "STORE_UNAVAILABLE") && isHidden(invocation.options) ? asRoot(error) : error;
   }
+}
+
+/** As `withStore`, for what is of one network. Throws `USAGE` where this host has several and none is named. */
+export async function withNetworkStore<T>(
+  invocation: Invocation,
+  use: (store: LeaseAdministration) => Promise<T>,
+): Promise<T> {
+  requireOneNetwork(invocation.options);
+  return await withStore(invocation, use);
 }
 
 /** Whether an agent on this host may keep its store where this user cannot look. */
