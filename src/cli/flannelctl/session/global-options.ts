@@ -42,13 +42,6 @@ const specs = {
     fallback: "/run/flannel/subnet.env",
     description: "subnet file of the agent",
   },
-  network: {
-    name: "network",
-    variable: "FLANNELCTL_NETWORK",
-    argument: "name",
-    fallback: "",
-    description: "one of the networks of an agent that serves several (--networks, --watch-networks)",
-  },
   subnetDir: {
     name: "subnet-dir",
     variable: "FLANNELD_SUBNET_DIR",
@@ -164,11 +157,15 @@ export function globalOptions(): Option[] {
     return new Option(`--${spec.name} <${spec.argument}>`, `${spec.description}${fallback} [env: ${spec.variable}]`);
   });
   const root = new Option("--root <dir>", "directory for all files that init and join write (default: /)");
+  const network = new Option(
+    "--network <name>",
+    "one of the networks of an agent that serves several (--networks, --watch-networks)",
+  );
   const kubernetes = new Option(
     "--kube-subnet-mgr",
     `the leases are the Nodes of a Kubernetes cluster; implied by --kubeconfig, and in a pod [env: ${KUBERNETES_VARIABLE}]`,
   );
-  return [new Option("--json", "machine-readable output"), root, ...valued, kubernetes];
+  return [new Option("--json", "machine-readable output"), root, network, ...valued, kubernetes];
 }
 
 /** `parsed` is what commander collected, by camel-cased flag name. Throws `FILE_FAILED`: see `readEnvFile`. */
@@ -186,7 +183,7 @@ export function resolveGlobalOptions(parsed: Readonly<Record<string, unknown>>, 
   const isStoreNamed = given(specs.endpoints) !== undefined;
   const storeValue = (spec: GlobalOptionSpec) => (isStoreNamed ? (given(spec) ?? spec.fallback) : value(spec));
   const kubernetes = kubernetesOptions(parsed, env, hostFile, given, value);
-  const network = networkName(value(specs.network));
+  const network = networkName(parsed["network"]);
   const subnetDirectory = value(specs.subnetDir);
   const isSeveral = network !== undefined || servesSeveral((variable) => env[variable] || hostFile[variable] || "");
   const subnetFile =
@@ -218,8 +215,8 @@ export function resolveGlobalOptions(parsed: Readonly<Record<string, unknown>>, 
   };
 }
 
-function networkName(text: string): string | undefined {
-  if (text === "" || isNetworkName(text)) return text || undefined;
+function networkName(text: unknown): string | undefined {
+  if (text === undefined || (typeof text === "string" && isNetworkName(text))) return text;
   throw new FlannelError("USAGE", `--network is the name of a network: it ${NETWORK_NAME_RULE}`);
 }
 
