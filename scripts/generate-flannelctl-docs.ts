@@ -6,7 +6,7 @@ import type { Command } from "commander";
 import { type ReasonDefinition, reasonDefinitions } from "../src/agent/lifecycle/state-reasons.ts";
 import { buildProgram } from "../src/cli/flannelctl/program.ts";
 import { publishedSchemas, schemaFileName } from "../src/cli/flannelctl/session/json-output.ts";
-import { findingMeanings } from "../src/doctor/finding.ts";
+import { type CauseName, causes } from "../src/doctor/causes.ts";
 import { exitCodeMeanings, exitCodes } from "../src/exit-codes.ts";
 
 const path = fileURLToPath(new URL("../docs/flannelctl.md", import.meta.url));
@@ -141,8 +141,9 @@ function reasonRows(): string {
 }
 
 function findingRows(): string {
-  return Object.entries(findingMeanings)
-    .map(([name, meaning]) => `| \`${name}\` | ${meaning} |`)
+  return (Object.keys(causes) as CauseName[])
+    .toSorted()
+    .map((name) => `| [\`${name}\`](doctor.md#${name}) | ${causes[name].meaning} |`)
     .join("\n");
 }
 

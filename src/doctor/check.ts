@@ -2,7 +2,7 @@
 import type { HostNeeds } from "../backend/backend.ts";
 import type { Prefix } from "../ip/address.ts";
 import type { ExternalInterface, FamilySet } from "../underlay/external-interface.ts";
-import type { CheckFinding, CheckName } from "./finding.ts";
+import type { Finding, FindingName } from "./finding.ts";
 import type { FactName, HostFacts } from "./host-facts.ts";
 
 /** What we are about to do on this host. */
@@ -28,8 +28,8 @@ export interface CheckContext {
 
 /** As a check is written. `Trouble` is what it hands from `check` to the wording. */
 export interface CheckDefinition<Need extends FactName, Trouble> {
-  readonly name: CheckName;
-  readonly severity: CheckFinding["severity"];
+  readonly name: FindingName;
+  readonly severity: Finding["severity"] | ((trouble: Trouble, context: CheckContext) => Finding["severity"]);
   /** Facts that are gathered for it. */
   readonly needs: readonly Need[];
   /** Default: always. */
@@ -38,15 +38,17 @@ export interface CheckDefinition<Need extends FactName, Trouble> {
   check(context: CheckContext, facts: Pick<HostFacts, Need>): readonly Trouble[];
   evidence(trouble: Trouble, context: CheckContext): string;
   remedy(trouble: Trouble, context: CheckContext): string;
+  /** See `Finding`. */
+  readonly isPartial?: true;
 }
 
 /** As a check is run. */
 export interface Check {
-  readonly name: CheckName;
+  readonly name: FindingName;
   readonly needs: readonly FactName[];
   appliesTo(context: CheckContext): boolean;
   /** `facts` holds at least what the check needs. */
-  run(context: CheckContext, facts: HostFacts): readonly CheckFinding[];
+  run(context: CheckContext, facts: HostFacts): readonly Finding[];
 }
 
 export function defineCheck<Need extends FactName, Trouble>(definition: CheckDefinition<Need, Trouble>): Check {
@@ -58,9 +60,10 @@ export function defineCheck<Need extends FactName, Trouble>(definition: CheckDef
     run: (context, facts) =>
       definition.check(context, facts).map((trouble) => ({
         name,
-        severity,
+        severity: typeof severity === "string" ? severity : severity(trouble, context),
         evidence: definition.evidence(trouble, context),
         remedy: definition.remedy(trouble, context),
+        ...(definition.isPartial === true && { isPartial: true as const }),
       })),
   };
 }

@@ -18,6 +18,7 @@ import {
   type FactName,
   forwardingKeyOf,
   type HostFacts,
+  ipv6OffKeyOf,
   noFacts,
   rpFilterKeyOf,
 } from "./host-facts.ts";
@@ -32,6 +33,7 @@ export class FactGatherer {
   readonly #netlink: Rtnetlink;
   readonly #findPacketDrops: PacketDropFinder;
   readonly #unreadableRules: () => HostFacts["unreadableRules"];
+  readonly #wayFindings: () => HostFacts["wayFindings"];
   /** A kernel does not lose the ability while it runs. */
   /** Kinds of devices that the kernel is known to make. */
   readonly #madeKinds = new Set<string>();
@@ -40,10 +42,12 @@ export class FactGatherer {
     netlink: Rtnetlink,
     findPacketDrops: PacketDropFinder,
     unreadableRules: () => HostFacts["unreadableRules"],
+    wayFindings: () => HostFacts["wayFindings"],
   ) {
     this.#netlink = netlink;
     this.#findPacketDrops = findPacketDrops;
     this.#unreadableRules = unreadableRules;
+    this.#wayFindings = wayFindings;
   }
 
   /** Facts that are not needed are empty. Throws when the kernel cannot be read. */
@@ -64,6 +68,7 @@ export class FactGatherer {
         policyRouting: await readPolicyRouting(this.#netlink, context.networks, names),
       }),
       ...(needs.has("packetDrops") && { packetDrops: await this.#findPacketDrops(context) }),
+      ...(needs.has("wayFindings") && { wayFindings: this.#wayFindings() }),
       ...(needs.has("unreadableRules") && { unreadableRules: this.#unreadableRules() }),
       ...(needs.has("missingIpsec") && { missingIpsec: missingParts({ isUserspace: !hasKernelEsp() }) }),
       ...(needs.has("foreignUdpPorts") && { foreignUdpPorts: foreignUdpPorts(links) }),
@@ -141,7 +146,12 @@ function isForeign(index: number | undefined, { devices }: CheckContext, names: 
 function readSysctls(context: CheckContext): ReadonlyMap<string, string> {
   const { externalInterface, devices } = context;
   const filters = readValues(["all", externalInterface.name, ...devices].map(rpFilterKeyOf));
-  return new Map([...readForwarding(context), ...filters]);
+  const others = readValues([
+    ...[...devices, ...(context.insideDevices ?? [])].map(ipv6OffKeyOf),
+    ...["all", externalInterface.name].map((device) => `net/ipv4/conf/${device}/arp_ignore`),
+    ...["net/ipv4/icmp_echo_ignore_all", "net/ipv6/icmp/echo_ignore_all", "net/ipv6/conf/all/disable_ipv6"],
+  ]);
+  return new Map([...readForwarding(context), ...filters, ...others]);
 }
 
 /** Of both families, and of the devices that matter. */

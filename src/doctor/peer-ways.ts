@@ -5,6 +5,7 @@ import { addToAddress, containsAddress, networkAddress, prefixSize } from "../ip
 import type { RouteQuery } from "../netlink/rtnetlink/route.ts";
 import type { RouteAnswer } from "../netlink/rtnetlink/rtnetlink.ts";
 import { routeTable, rtn } from "../netlink/uapi.ts";
+import type { FindingName } from "./finding.ts";
 
 /** How a peer's subnet is to be reached. */
 export interface PlannedWay {
@@ -34,6 +35,10 @@ export interface WayContext {
   /** Where containers are, by family: a device that holds an address of our subnet, and the address of a container. */
   readonly inside: Readonly<Partial<Record<Family, { readonly device: WayDevice; readonly container: Address }>>>;
   readonly ownDevices: ReadonlySet<string>;
+  /** Somebody added a policy rule. */
+  readonly hasPolicyRules: boolean;
+  /** Whether IPv4 packets that arrive on the device must come in as they would go out. */
+  isStrict(device: string): boolean;
   device(name: string): WayDevice | undefined;
   name(index: number | undefined): string;
 }
@@ -49,8 +54,11 @@ export interface WayQuestion {
 
 /** `evidence(whom)` is a clause; two faults of one `cause` differ in whom they concern alone. */
 export interface WayFault {
+  readonly name: FindingName;
   readonly step: WayStep;
   readonly address: Address;
+  /** The kernel only refused: it did not say by which table. */
+  readonly isRefusal?: true;
   readonly cause: string;
   evidence(whom: string): string;
   readonly remedy: string;
@@ -129,13 +137,14 @@ const errnoWords: ReadonlyMap<string, string> = new Map([
   ["EINVAL", "a blackhole route or rule matches"],
 ]);
 
-function refusal({ step, address, way, incoming }: FaultContext, errno: string): WayFault {
+function refusal({ step, address, way, context, incoming }: FaultContext, errno: string): WayFault {
   const words = errnoWords.get(errno) ?? errno;
   const family = familyOf(way.subnet);
   const showRoutes = `ip ${family === 6 ? "-6 " : ""}route get ${address} # and delete the route or rule in the program that added it`;
   if (step === "underlay") {
     const cause = `no way to the host: ${errno}`;
     return {
+      name: "underlay-no-route",
       step,
       address,
       cause,
@@ -146,6 +155,8 @@ function refusal({ step, address, way, incoming }: FaultContext, errno: string):
   if (step === "out") {
     const cause = `dropped on the way out: ${errno}`;
     return {
+      name: wayTaker(context),
+      isRefusal: true,
       step,
       address,
       cause,
@@ -167,7 +178,14 @@ function refusal({ step, address, way, incoming }: FaultContext, errno: string):
       ? "sysctl -w net.ipv4.conf.all.rp_filter=2"
       : showRoutes;
   const evidence = (whom: string) => `the kernel drops packets ${direction} ${whom} that arrive on ${incoming}: ${why}`;
-  return { step, address, cause: `${step} ${incoming}: ${errno}`, evidence, remedy };
+  const isFiltered = (errno === "EINVAL" || errno === "EXDEV") && context.isStrict(incoming);
+  const name = isForwardingOff ? "device-sysctl-off" : isFiltered ? "rp-filter-strict" : wayTaker(context);
+  return { name, step, address, isRefusal: true, cause: `${step} ${incoming}: ${errno}`, evidence, remedy };
+}
+
+/** The kernel does not say whether a rule or a route decided. */
+function wayTaker({ hasPolicyRules }: WayContext): FindingName {
+  return hasPolicyRules ? "policy-rule" : "route-more-specific";
 }
 
 /** Slashes, since names of devices contain dots. */
@@ -197,7 +215,15 @@ function detour({ step, address, way, context, incoming }: FaultContext, found: 
       ? `ip ${family === 6 ? "-6 " : ""}rule add pref 1 to ${network} lookup main`
       : `ip ${family === 6 ? "-6 " : ""}route get ${address} # and delete the route in the program that added it`;
   // The gateway of a plan differs from peer to peer: it is no part of the cause.
-  return { step, address, cause: `${step}: ${place}${table}`, evidence: (whom) => `${what(whom)} ${tail}`, remedy };
+  const name = isOtherTable ? "policy-rule" : "route-more-specific";
+  return {
+    name,
+    step,
+    address,
+    cause: `${step}: ${place}${table}`,
+    evidence: (whom) => `${what(whom)} ${tail}`,
+    remedy,
+  };
 }
 
 function hopText({ device, gateway }: FoundWay): string {
@@ -210,6 +236,7 @@ function underlayFault({ step, address, way, context }: FaultContext, found: Fou
     const evidence = (whom: string) =>
       `packets for ${address}, the host of ${whom}, are routed into the tunnel ${found.device} itself`;
     return {
+      name: "network-overlap",
       step,
       address,
       cause: `host behind ${found.device}`,
@@ -221,7 +248,7 @@ function underlayFault({ step, address, way, context }: FaultContext, found: Fou
   const evidence = (whom: string) =>
     `${address}, the host of ${whom}, is not on the link of ${way.device} (the kernel reaches it through ${hopText(found)}), so it cannot be a next hop`;
   const remedy = "flannelctl config set # a vxlan backend with DirectRouting: host-gw needs all hosts on one link";
-  return { step, address, cause: `off the link of ${way.device}`, evidence, remedy };
+  return { name: "nexthop-offlink", step, address, cause: `off the link of ${way.device}`, evidence, remedy };
 }
 
 /**

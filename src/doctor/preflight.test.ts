@@ -4,12 +4,14 @@ import { propertyRuns } from "../../test/support/fuzz.ts";
 import type { PacketDrop } from "../firewall/packet-drop.ts";
 import { parseAddress, parsePrefix } from "../ip/address.ts";
 import type { RuleMessage } from "../netlink/rtnetlink/messages.ts";
+import { causes } from "./causes.ts";
 import type { CheckContext } from "./check.ts";
 import { ipForward } from "./checks/ip-forward.ts";
-import { findingMeanings } from "./finding.ts";
+import { rpFilter } from "./checks/rp-filter.ts";
+import { preflightChecks } from "./checks.ts";
 import { readUdpPorts } from "./gather-facts.ts";
-import type { HostFacts } from "./host-facts.ts";
-import { neededFacts, preflightChecks, runChecks } from "./preflight.ts";
+import { agentFacts, type HostFacts, noFacts } from "./host-facts.ts";
+import { neededFacts, runChecks } from "./preflight.ts";
 
 const context: CheckContext = {
   families: new Set([4, 6]),
@@ -22,6 +24,7 @@ const context: CheckContext = {
   needs: { carriesTraffic: true, kernelDevice: { kind: "vxlan", udpPort: 8472 }, ipsecDaemon: true },
 };
 const clean: HostFacts = {
+  ...noFacts,
   sysctls: new Map([
     ["net/ipv4/ip_forward", "1"],
     ["net/ipv6/conf/all/forwarding", "1"],
@@ -47,7 +50,7 @@ const clean: HostFacts = {
 
 const drop: PacketDrop = {
   ...{ family: 6, chain: "c", hook: "forward", what: "packets", by: "policy DROP", cure: "" },
-  ...{ isCertain: false, isOfSingle: false },
+  ...{ isCertain: false, isOfSingle: false, isOfTunnel: false, isAtBridge: false, isDockers: false },
 };
 
 function checks(facts: Partial<HostFacts>, changed: Partial<CheckContext> = {}): string[] {
@@ -75,15 +78,14 @@ test("each fact has its finding, errors first", () => {
     missingIpsec: { what: "strongSwan's charon is not installed", cure: "install strongSwan" },
   };
   const expected = [
-    "error kernel-feature",
+    "error kernel-module-missing",
     "error ipsec-daemon",
-    "error ip-forward",
-    "error ip-forward",
+    "error ip-forward-off",
+    "error ip-forward-off",
     "error external-mtu",
     "error rules-unreadable",
-    "error port-in-use",
-    "warning rp-filter",
-    "warning forward-policy",
+    "error vxlan-clash",
+    "warning forward-drop",
     "warning network-overlap",
   ];
   expect(checks(facts, { overlayMtuBytes: 1230 })).toEqual(expected);
@@ -97,35 +99,40 @@ test("each fact has its finding, errors first", () => {
 test("only the facts that the applicable checks need are gathered", () => {
   expect([...neededFacts(context, [ipForward])]).toEqual(["sysctls"]);
   expect([...neededFacts({ ...context, needs: { carriesTraffic: false } }, [ipForward])]).toEqual([]);
-  expect([...neededFacts(context, preflightChecks)].sort()).toEqual(Object.keys(clean).sort());
+  expect([...neededFacts(context, preflightChecks)].sort()).toEqual([...agentFacts].sort());
 });
 
 test("names are in kebab case and each is said to mean something", () => {
-  for (const [name, meaning] of Object.entries(findingMeanings)) {
-    expect(name).toMatch(/^[a-z]+(-[a-z]+)*$/);
+  for (const [name, { meaning, effect, looksAt }] of Object.entries(causes)) {
+    expect(name).toMatch(/^[a-z]+[0-9]*(-[a-z]+)*$/);
     expect(meaning).toMatch(/^[A-Z].*\.$/);
+    for (const clause of [effect, looksAt]) expect(clause).toMatch(/^[^ ].*[^.]$/);
   }
 });
 
 describe("details", () => {
-  test("loose reverse path filtering outweighs strict", () => {
-    const values = (all: string, device: string): Partial<HostFacts> => ({
+  test("strict reverse path filtering is trouble where it drops packets; loose outweighs it", () => {
+    const values = (all: string, device: string, growth = 3): Partial<HostFacts> => ({
+      counters: new Map([["TcpExt.IPReversePathFilter", { value: 9, growth }]]),
       sysctls: new Map([
         ["net/ipv4/conf/all/rp_filter", all],
         ["net/ipv4/conf/eth0/rp_filter", device],
       ]),
     });
-    expect(checks(values("1", "0"))).toEqual(["warning rp-filter"]);
-    expect(checks(values("0", "1"))).toEqual(["warning rp-filter"]);
-    expect(checks(values("2", "1"))).toEqual([]);
-    expect(checks(values("1", "2"), { devices: [] })).toEqual([]);
-    expect(checks(values("1", "0"), { families: new Set([6]) })).toEqual([]);
+    const found = (facts: Partial<HostFacts>, changed: Partial<CheckContext> = {}) =>
+      runChecks({ ...context, ...changed }, { ...clean, ...facts }, [rpFilter]).map(({ name }) => name);
+    expect(found(values("1", "0"))).toEqual(["rp-filter-strict"]);
+    expect(found(values("0", "1"))).toEqual(["rp-filter-strict"]);
+    expect(found(values("1", "0", 0))).toEqual([]);
+    expect(found(values("2", "1"))).toEqual([]);
+    expect(found(values("1", "2"), { devices: [] })).toEqual([]);
+    expect(found(values("1", "0"), { families: new Set([6]) })).toEqual([]);
   });
 
   test("a port matters only to the backend whose device receives at it", () => {
     const foreignUdpPorts = new Set([8472]);
     const elsewhere = { carriesTraffic: true, kernelDevice: { kind: "vxlan", udpPort: 4789 } } as const;
-    expect(checks({ foreignUdpPorts })).toEqual(["error port-in-use"]);
+    expect(checks({ foreignUdpPorts })).toEqual(["error vxlan-clash"]);
     expect(checks({ foreignUdpPorts }, { needs: elsewhere })).toEqual([]);
     expect(checks({ foreignUdpPorts }, { needs: { carriesTraffic: true } })).toEqual([]);
   });
@@ -135,11 +142,18 @@ describe("details", () => {
     expect(checks({ packetDrops }, { families: new Set([4]) })).toEqual([]);
   });
 
-  test("a drop in forward is a warning, and in other hooks an error where nothing accepts before it", () => {
+  test("a drop is told by its place, and in doubt only in forward", () => {
     const of = (changed: Partial<PacketDrop>) => checks({ packetDrops: [{ ...drop, ...changed }] });
-    expect(of({ isCertain: true })).toEqual(["warning forward-policy"]);
+    expect(of({})).toEqual(["warning forward-drop"]);
+    expect(of({ isCertain: true })).toEqual(["error forward-drop"]);
     expect(of({ hook: "prerouting" })).toEqual([]);
     expect(of({ hook: "prerouting", isCertain: true })).toEqual(["error packet-drop"]);
+    expect(of({ hook: "ingress", isCertain: true, isOfTunnel: true })).toEqual(["error early-drop"]);
+    expect(of({ hook: "input", isCertain: true, isOfTunnel: true })).toEqual(["error port-drop"]);
+    expect(of({ hook: "output", isCertain: true, isAtBridge: true })).toEqual(["error bridge-drop"]);
+    expect(of({ hook: "prerouting", isCertain: true, isDockers: true, isOfSingle: true })).toEqual([
+      "error docker28-raw-drop",
+    ]);
     expect(of({ hook: "forward", isCertain: true, isOfSingle: true })).toEqual(["error container-drop"]);
   });
 

@@ -1,9 +1,11 @@
 // Reads what the look-ups of ways need to know of this host: its devices, and behind which of them containers are.
 import { type Address, type Family, familyOf, type Prefix, prefixAddress, prefixLength } from "../ip/address.ts";
 import { containsAddress, hostText, networkOf } from "../ip/prefix.ts";
-import type { RouteMessage } from "../netlink/rtnetlink/messages.ts";
+import { FLANNEL_PROTOCOL, type RouteMessage } from "../netlink/rtnetlink/messages.ts";
 import type { Rtnetlink } from "../netlink/rtnetlink/rtnetlink.ts";
 import { rtn } from "../netlink/uapi.ts";
+import { readSysctl } from "../sys/sysctl.ts";
+import { rpFilterKeyOf } from "./host-facts.ts";
 import { containerBeside, type WayContext, type WayDevice } from "./peer-ways.ts";
 
 export interface WayContextOptions {
@@ -49,6 +51,8 @@ export async function readWayContext(netlink: Rtnetlink, options: WayContextOpti
     network: byFamily(networks),
     inside: await confirm(netlink, candidates),
     ownDevices,
+    hasPolicyRules: await hasPolicyRules(netlink),
+    isStrict,
     device: (name) => byName.get(name),
     name: (index) => byIndex.get(index ?? 0) ?? `device ${index ?? "?"}`,
   };
@@ -84,6 +88,27 @@ async function confirm(
     if (chosen !== undefined) inside[family] = chosen;
   }
   return inside;
+}
+
+const usualPriorities: ReadonlySet<number> = new Set([0, 32_766, 32_767]);
+
+async function hasPolicyRules(netlink: Rtnetlink): Promise<boolean> {
+  const others = await netlink.dumpAs("rule", {}, ({ priority, protocol, isL3mdev }) =>
+    usualPriorities.has(priority) || protocol === FLANNEL_PROTOCOL || isL3mdev ? undefined : priority,
+  );
+  return others.length > 0;
+}
+
+/** The kernel takes the larger of `all` and the device's own value; 1 is strict, 2 is loose. */
+function isStrict(device: string): boolean {
+  const values = ["all", device].map((name) => {
+    try {
+      return Number(readSysctl(rpFilterKeyOf(name)) ?? 0);
+    } catch {
+      return 0;
+    }
+  });
+  return Math.max(...values) === 1;
 }
 
 function byFamily(networks: readonly Prefix[]): Partial<Record<Family, Prefix>> {

@@ -1,6 +1,6 @@
 // What the looks at the ways of all peers amount to: how many are cut off, and findings with one entry for each cause. Pure.
 import type { Prefix } from "../ip/address.ts";
-import type { CheckFinding } from "./finding.ts";
+import type { Finding } from "./finding.ts";
 import type { PlannedWay, WayFault } from "./peer-ways.ts";
 
 export interface PeerFaults {
@@ -18,7 +18,7 @@ export interface WayReport {
   /** Of the unreachable ones: those whose own host is the reason, to which there is no way. */
   readonly unreachableHosts: number;
   /** Worst first, one for each cause. */
-  readonly findings: readonly CheckFinding[];
+  readonly findings: readonly Finding[];
 }
 
 const MAX_FINDINGS = 8;
@@ -65,11 +65,11 @@ function checkedPeers(ways: ReadonlyMap<Prefix, PlannedWay>, fresh: ReadonlySet<
   return checked.size;
 }
 
-function findingOf(fault: WayFault, subnets: readonly Prefix[], faults: ReadonlyMap<Prefix, PeerFaults>): CheckFinding {
+function findingOf(fault: WayFault, subnets: readonly Prefix[], faults: ReadonlyMap<Prefix, PeerFaults>): Finding {
   const [first] = subnets;
   const others = subnets.length - 1;
   const isPart = first !== undefined && others === 0 && faults.get(first)?.isWhole === false;
   const more = others === 0 ? "" : ` and ${others} other ${others === 1 ? "subnet" : "subnets"}`;
   const whom = isPart ? `${fault.address} of ${first}` : `${first}${more}`;
-  return { name: "peer-unreachable", severity: "error", evidence: fault.evidence(whom), remedy: fault.remedy };
+  return { name: fault.name, severity: "error", evidence: fault.evidence(whom), remedy: fault.remedy };
 }

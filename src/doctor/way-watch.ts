@@ -33,6 +33,8 @@ export interface WayWatchOptions {
   readonly onChange: () => void;
   /** Between looks at everything without an event; default 60,000, and longer with many peers. */
   readonly auditIntervalMs?: number;
+  /** New peers that are looked at before `setWays` resolves; default 128. */
+  readonly peersAtOnce?: number;
 }
 
 const AUDIT_INTERVAL_MS = 60_000;
@@ -126,7 +128,8 @@ export class WayWatch implements AsyncDisposable {
     this.#planned = ways;
     if (changes.length > 0) this.#report = undefined;
     if (this.#fresh.size === 0) return;
-    if (!this.#isLongLook) await this.#inLane(() => this.#lookAtSome([...this.#fresh].slice(0, PEERS_AT_ONCE)));
+    if (!this.#isLongLook)
+      await this.#inLane(() => this.#lookAtSome([...this.#fresh].slice(0, this.#options.peersAtOnce ?? PEERS_AT_ONCE)));
     if (this.#fresh.size > 0) this.#soon();
   }
 
@@ -317,16 +320,26 @@ export class WayWatch implements AsyncDisposable {
         const answer = answers[next++];
         // The plan changed while we asked: it will be looked at anew.
         if (answer === undefined || this.#ways.get(way.subnet) !== way) continue;
-        // The first trouble of an address explains those that follow.
-        if (faults.some(({ address }) => address === question.address)) continue;
         const fault = wayFault(question, answer, way, context);
-        if (fault !== undefined) faults.push(fault);
+        if (fault !== undefined) addFault(faults, fault, suspects.get(way.subnet) ?? []);
       }
       this.#fresh.delete(way.subnet);
       if (faults.length === 0) this.#faults.delete(way.subnet);
       else if (this.#ways.get(way.subnet) === way) this.#faults.set(way.subnet, peerFaults(faults, addresses));
     }
   }
+}
+
+/** The first trouble of an address explains those that follow, but that reverse path filtering makes of a detour a loss. */
+function addFault(faults: WayFault[], fault: WayFault, suspects: readonly Address[]): void {
+  const at = faults.findIndex(({ address }) => address === fault.address);
+  if (at !== -1 && fault.name !== "rp-filter-strict") return;
+  const isRoutes = fault.isRefusal === true && fault.name === "policy-rule" && suspects.includes(fault.address);
+  faults.splice(
+    at === -1 ? faults.length : at,
+    at === -1 ? 0 : 1,
+    isRoutes ? { ...fault, name: "route-more-specific" } : fault,
+  );
 }
 
 function isSameWay(a: PlannedWay | undefined, b: PlannedWay): boolean {

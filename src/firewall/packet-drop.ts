@@ -20,6 +20,12 @@ export interface PacketDrop {
   readonly isCertain: boolean;
   /** Only of single addresses that rules name. */
   readonly isOfSingle: boolean;
+  /** It is the tunnel's packets that are dropped, not those inside. */
+  readonly isOfTunnel: boolean;
+  /** Between the host's routing and the interfaces of containers. */
+  readonly isAtBridge: boolean;
+  /** Docker's rule that lets packets in from the container's bridge only. */
+  readonly isDockers: boolean;
 }
 
 /** A chain that drops packets on one of their ways. */
@@ -71,6 +77,9 @@ async function summarize(
     cure: cureFor(chain, text, first?.inChain ?? chain.name, counted[0]?.way, context),
     isCertain,
     isOfSingle,
+    isOfTunnel: counted[0]?.way.packet.destinationPort !== undefined,
+    isAtBridge: chain.family === "bridge" || (chain.table === "mangle" && chain.hook === "postrouting"),
+    isDockers: isDockers(chain, text),
   };
 }
 
@@ -97,6 +106,10 @@ function iptablesProgram({ family, table, name, isLegacy }: HookChain): string |
 /** A rule that lets packets of containers in to their bridge only, wherever the packets come from. */
 const bridgeOnly = /iifname !=|! -i /;
 
+function isDockers({ table, hook }: HookChain, rule: string | undefined): boolean {
+  return (table === "raw" || table.startsWith("docker-")) && hook === "prerouting" && bridgeOnly.test(rule ?? "");
+}
+
 function cureFor(
   chain: HookChain,
   rule: string | undefined,
@@ -104,7 +117,7 @@ function cureFor(
   way: TestWay | undefined,
   context: ScanContext,
 ): string {
-  const { family, table, name, hook } = chain;
+  const { family, table, name } = chain;
   const port = way?.packet.destinationPort;
   if (table === "firewalld") {
     const zone = port === undefined ? "--zone=trusted --add-source=NETWORK" : `--add-port=${port}/udp`;
@@ -113,8 +126,7 @@ function cureFor(
   if (inChain.startsWith("ufw")) {
     return port === undefined ? "ufw route allow from NETWORK && ufw route allow to NETWORK" : `ufw allow ${port}/udp`;
   }
-  const isDockers = table === "raw" || table.startsWith("docker-");
-  if (isDockers && hook === "prerouting" && rule !== undefined && bridgeOnly.test(rule)) {
+  if (isDockers(chain, rule)) {
     const tunnel = context.tunnel[family === "ip6" ? 6 : 4];
     return `dockerd --allow-direct-routing # Docker 28.2 and newer; or for one network: docker network create -o com.docker.network.bridge.trusted_host_interfaces=${tunnel ?? "DEVICE"}`;
   }

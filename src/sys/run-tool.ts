@@ -41,11 +41,16 @@ export interface ToolResult {
  * Any exit code is a result. Throws `TOOL_MISSING` when it is not there or not a program, `KERNEL_BUSY` when the host has no
  * descriptors, processes or memory for it, `FIREWALL_REJECTED` when it hangs or says too much.
  */
-export async function tryTool(path: string, args: readonly string[], input = ""): Promise<ToolResult> {
-  return await withSpareDescriptors(() => start(path, args, input));
+export async function tryTool(
+  path: string,
+  args: readonly string[],
+  input = "",
+  timeoutMs = TIMEOUT_MS,
+): Promise<ToolResult> {
+  return await withSpareDescriptors(() => start(path, args, input, timeoutMs));
 }
 
-function start(path: string, args: readonly string[], input: string): Promise<ToolResult> {
+function start(path: string, args: readonly string[], input: string, timeoutMs: number): Promise<ToolResult> {
   const { promise, resolve, reject } = Promise.withResolvers<ToolResult>();
   let child: ChildProcess;
   try {
@@ -61,9 +66,9 @@ function start(path: string, args: readonly string[], input: string): Promise<To
   const output = { stdout: "", stderr: "" };
   const timer = setTimeout(() => {
     child.kill("SIGKILL");
-    const message = `${path} ${args.join(" ")} timed out after ${TIMEOUT_MS / 1000} s`;
+    const message = `${path} ${args.join(" ")} timed out after ${timeoutMs / 1000} s`;
     reject(new FlannelError("FIREWALL_REJECTED", message, { retryable: true }));
-  }, TIMEOUT_MS);
+  }, timeoutMs);
   for (const [name, stream] of Object.entries({ stdout, stderr }) as ["stdout" | "stderr", Readable][]) {
     stream.setEncoding("utf8").on("data", (text: string) => {
       output[name] += text;

@@ -11,12 +11,10 @@ const texts = readdirSync(source, { recursive: true, encoding: "utf8" })
   .map((name) => readFileSync(`${source}/${name}`, "utf8"));
 const definitions: [string, EventDefinition][] = Object.entries(logEvents);
 
-/** Names that the source puts together: `retryUntilDone` and the checks of the host, whose parts are looked for here. */
+/** Names that the source puts together: those of `retryUntilDone`, whose parts are looked for here. */
 function isSpelledInParts(event: string): boolean {
   const recovered = event.replace(/\.recovered$/, "");
-  if (recovered !== event) return texts.some((text) => text.includes(`event: "${recovered}"`));
-  const check = event.replace(/^preflight\./, "");
-  return check !== event && texts.some((text) => text.includes(`name: "${check}"`));
+  return recovered !== event && texts.some((text) => text.includes(`event: "${recovered}"`));
 }
 
 /** `level event` (a verbose one with its number) for each call of a logger with the name in place. */
@@ -47,7 +45,7 @@ describe("the registry of log events", () => {
     const unused = [...registered].filter((entry) => !logged.has(entry)).map((entry) => entry.split(" ")[1] ?? "");
     // Logged through a parameter: their levels are checked by the compiler.
     const indirect =
-      /^(preflight\..+|agent\.(degraded|not-ready)|certificate\.(ends|renewed|replaced)|(config|lease)\.unavailable(\.recovered)?)$/;
+      /^(doctor\.found|agent\.(degraded|not-ready)|certificate\.(ends|renewed|replaced)|(config|lease)\.unavailable(\.recovered)?)$/;
     expect(unused.filter((event) => !indirect.test(event))).toEqual([]);
   });
 

@@ -86,7 +86,7 @@ it("without a free file descriptor it repairs, answers and says so", async () =>
   limitTo(firstFree);
   await breakRule();
   await until(rules, { what: "the rule again" });
-  const look = async () => (await agent.status()).findings.some(({ name }) => name === "file-descriptors");
+  const look = async () => (await agent.status()).findings.some(({ name }) => name === "process-limits");
   await until(look, { what: "the finding" });
   expect((await probe("/healthz")).status).toBe(200);
   expect(await agent.untilEvent("descriptors.short")).toContain("nearly no file descriptor left");

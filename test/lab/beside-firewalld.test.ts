@@ -33,7 +33,7 @@ describe.each(["nftables", "iptables-nft"] as const)("%s", (mode) => {
 
   it("names the chain and the rule that reject, with a remedy that works", async () => {
     const finding = await until(
-      async () => (await agent.status()).findings.find(({ name }) => name === "forward-policy"),
+      async () => (await agent.status()).findings.find(({ name }) => name === "forward-drop"),
       { what: "the finding" },
     );
     expect(finding.evidence).toMatch(

@@ -173,7 +173,7 @@ describe("another lease", () => {
     await until(async () => (await reasonNames()).includes("public-ip-shared"), { what: "the twin to be told" });
     const { findings, reasons } = await agent.status();
     expect(reasons).toContainEqual(expect.objectContaining({ name: "public-ip-shared", state: "degraded" }));
-    expect(findings).toContainEqual(expect.objectContaining({ name: "public-ip-shared", severity: "error" }));
+    expect(findings).toContainEqual(expect.objectContaining({ name: "lease-duplicate-ip", severity: "error" }));
     await etcd.put(leaseKey(twin), JSON.stringify({ PublicIP: publicIp, PublicIPv6: null }));
     await until(async () => !(await reasonNames()).includes("public-ip-shared"), { what: "a reservation to be none" });
     await remove(twin);
@@ -209,7 +209,7 @@ describe("our subnet, taken while the agent was paused", () => {
     expect(await untilSkipped(lease?.key ?? "")).toContain(`cni0, which still has the address`);
     expect((await agent.status()).findings).toContainEqual(
       expect.objectContaining({
-        name: "outdated-bridge",
+        name: "bridge-address-stale",
         evidence: expect.stringMatching(/the bridge cni0 with 1 attached interface has the address/),
       }),
     );

@@ -58,7 +58,7 @@ it.each([
     "sysctl -qw net.ipv4.ip_forward=0",
     "sysctl -qw net.ipv4.ip_forward=1",
     "forwarding-off",
-    /ip-forward/,
+    /ip-forward-off/,
     /IPv4 forwarding is off/,
   ],
   [
@@ -66,7 +66,7 @@ it.each([
     "sysctl -qw net.ipv4.conf.BRIDGE.forwarding=0",
     "sysctl -qw net.ipv4.conf.BRIDGE.forwarding=1",
     "forwarding-off",
-    /device-setting/,
+    /device-sysctl-off/,
     /BRIDGE does not forward IPv4/,
   ],
   [
@@ -74,7 +74,7 @@ it.each([
     "ip rule add pref 5270 lookup 52; ip route add 10.0.0.0/8 dev eth0 table 52",
     "ip rule del pref 5270; ip route flush table 52",
     "all-peers-unreachable",
-    /peer-unreachable/,
+    /policy-rule/,
     /leave through eth0 \(table 52\) instead of flannel\.1/,
   ],
   [
@@ -82,7 +82,7 @@ it.each([
     "ip rule add pref 100 to 10.5.0.0/16 prohibit",
     "ip rule del pref 100",
     "all-peers-unreachable",
-    /peer-unreachable/,
+    /policy-rule/,
     /a prohibit route or rule matches/,
   ],
   [
@@ -90,7 +90,7 @@ it.each([
     "ip route add unreachable POD/32",
     "ip route del unreachable POD/32",
     "peer-unreachable",
-    /peer-unreachable/,
+    /route-more-specific/,
     /the kernel drops packets for POD of 10\.5/,
   ],
   [
@@ -98,7 +98,7 @@ it.each([
     "ip route add POD/32 via 192.168.50.1",
     "ip route del POD/32",
     "peer-unreachable",
-    /peer-unreachable/,
+    /route-more-specific/,
     /POD of 10\.5.*leave through eth0 via 192\.168\.50\.1 instead of flannel\.1/,
   ],
   [
@@ -106,7 +106,7 @@ it.each([
     "iptables -t raw -A PREROUTING -d OWN ! -i BRIDGE -j DROP",
     "iptables -t raw -F PREROUTING",
     "container-drop",
-    /container-drop/,
+    /docker28-raw-drop/,
     /iptables-nft -t raw PREROUTING drops packets from peers .*rule "iifname != BRIDGE ip daddr OWN drop"/,
   ],
   [
@@ -114,7 +114,7 @@ it.each([
     "nft add table inet z; nft 'add chain inet z f {type filter hook forward priority 0; policy drop;}'",
     "nft delete table inet z",
     "forward-policy",
-    /forward-policy/,
+    /forward-drop/,
     /nft chain inet z f drops forwarded packets \(policy DROP\)/,
   ],
   [
@@ -122,7 +122,7 @@ it.each([
     "iptables -A INPUT -p udp --dport 8472 -j DROP",
     "iptables -F INPUT",
     "packets-dropped",
-    /packet-drop/,
+    /port-drop/,
     /iptables-nft INPUT drops the tunnel's packets from peers/,
   ],
 ])(

@@ -40,7 +40,7 @@ export const reasonSchema = z.object({
 
 /** As in doctor/finding.ts. */
 export const findingSchema = z.object({
-  name: z.string().describe("what it is about, stable, in kebab case: see docs/flannelctl.md"),
+  name: z.string().describe("what it is about, stable, in kebab case: see docs/doctor.md"),
   severity: z.enum(["warning", "error"]),
   evidence: z.string().describe("what was observed"),
   remedy: z.string().describe("the command or the action that resolves it"),

@@ -34,7 +34,7 @@ export function addressConflicts(own: Lease, others: readonly Lease[]): readonly
 
 export function addressConflictFindings(conflicts: readonly AddressConflict[]): Finding[] {
   return conflicts.slice(0, MAX_TOLD).map(({ key, evidence }) => ({
-    name: "public-ip-shared",
+    name: "lease-duplicate-ip",
     severity: "error",
     evidence,
     remedy:

@@ -1,6 +1,6 @@
 // What the agent tells about itself and its networks: state, status, plan. It reads and changes nothing, but for the handover.
 import type { AgentOptions } from "../../config/agent-options.ts";
-import type { CheckFinding, Finding } from "../../doctor/finding.ts";
+import type { Finding } from "../../doctor/finding.ts";
 import { descriptorShortage } from "../../sys/spare-descriptors.ts";
 import type { AgentMetricsRecorder, MetricFamily, Metrics } from "../../telemetry/metrics/metrics.ts";
 import type { Handover, Plan, Rules, Status } from "../control/control-protocol.ts";
@@ -129,7 +129,7 @@ export class AgentReport {
   }
 
   /** What stands in the way of packets on this host; see `NetworkReport.preflight`. */
-  async preflight(): Promise<readonly CheckFinding[]> {
+  async preflight(): Promise<readonly Finding[]> {
     const found = (await Promise.all(this.#shown.map((network) => network.preflight()))).flat();
     // Of the host as a whole each network finds the same.
     return found.filter((one, index) => found.findIndex((other) => isSameFinding(one, other)) === index);
@@ -166,7 +166,7 @@ export class AgentReport {
   }
 
   /** `found`: by the checks of this host, which take a moment; the others are known at any time. */
-  #allFindings(found: readonly CheckFinding[]): Finding[] {
+  #allFindings(found: readonly Finding[]): Finding[] {
     return [
       ...found,
       ...descriptorFindings(descriptorShortage()),
@@ -232,6 +232,6 @@ export class AgentReport {
   }
 }
 
-function isSameFinding(one: CheckFinding, other: CheckFinding): boolean {
+function isSameFinding(one: Finding, other: Finding): boolean {
   return one.name === other.name && one.evidence === other.evidence;
 }

@@ -20,7 +20,7 @@ test("more than 30 days ahead there is nothing to say", () => {
 test("within 30 days it is a warning with the day, after the end an error", () => {
   expect(findings("client", "2026-03-31T11:59:59Z")).toEqual([
     {
-      name: "certificate",
+      name: "store-tls",
       severity: "warning",
       evidence: "this host's certificate (client.pem) expires in 29 days, on 2026-03-31",
       remedy: "replace the file by a new certificate, then reload flanneld (SIGHUP)",
@@ -50,7 +50,7 @@ test("a clock behind the beginning of a certificate is the one thing to say", ()
   const early = { ...inUse("authority", "2026-03-02T00:00:00Z"), startsAtMs: Date.parse("2026-03-01T13:00:00Z") };
   expect(certificateFindings([inUse("client", "2026-03-02T00:00:00Z"), early], etcd, nowMs)).toEqual([
     {
-      name: "clock",
+      name: "clock-skew",
       severity: "error",
       evidence:
         "this host's clock says 2026-03-01T12:00:00.000Z, but the CA certificate (authority.pem) begins on 2026-03-01T13:00:00.000Z",

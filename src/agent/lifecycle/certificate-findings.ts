@@ -33,7 +33,7 @@ export function certificateFindings(
     const days = Math.floor((endsAtMs - nowMs) / DAY_MS);
     const when = hasEnded ? `expired on ${day}` : `expires in ${days} day${days === 1 ? "" : "s"}, on ${day}`;
     return {
-      name: "certificate",
+      name: "store-tls",
       severity: hasEnded ? "error" : "warning",
       evidence: `${names[role]} (${source}) ${when}`,
       remedy: remedyFor(role, hasEnded, etcd),
@@ -45,7 +45,7 @@ export function certificateFindings(
 function clockFinding({ role, source, startsAtMs = 0 }: CertificateInUse, nowMs: number): Finding {
   const [now, start] = [new Date(nowMs).toISOString(), new Date(startsAtMs).toISOString()];
   return {
-    name: "clock",
+    name: "clock-skew",
     severity: "error",
     evidence: `this host's clock says ${now}, but ${names[role]} (${source}) begins on ${start}`,
     remedy: "set this host's clock (timedatectl, chronyc makestep)",

@@ -36,7 +36,7 @@ export function repairOfBridge(bridge: BridgeFacts, wish: BridgeWish): BridgeRep
   return { type: "mtu", mtuBytes };
 }
 
-/** An address of an earlier subnet, when the bridge has none of the present one; the check `outdated-bridge` tells it. */
+/** An address of an earlier subnet, when the bridge has none of the present one; the check `bridge-address-stale` tells it. */
 function outdatedAddress({ addresses }: BridgeFacts, { ownSubnets, earlierSubnets }: BridgeWish): Prefix | undefined {
   const isIn = (address: Prefix, subnets: readonly Prefix[]) =>
     subnets.some((subnet) => containsAddress(subnet, prefixAddress(address)));
@@ -54,7 +54,7 @@ export function bridgeFindings({ name, ports }: BridgeFacts, { mtuBytes }: Bridg
     const evidence =
       `${interfaces(larger.length)} of the bridge ${name} (${namesOf(larger)}) have a larger MTU than the network, ` +
       `${largest(larger)} instead of ${mtuBytes} bytes: their large packets depend on path MTU discovery`;
-    findings.push({ name: "bridge-mtu", severity: "warning", evidence, remedy });
+    findings.push({ name: "pmtu-blackhole", severity: "warning", evidence, remedy });
   }
   if (smaller.length > 0) {
     const evidence =
@@ -100,7 +100,7 @@ export function shortageFindings(subnet: Prefix, sizeOfSubnet: number, used: num
   if (usable <= 0 || used < usable * SHORT_FROM) return [];
   return [
     {
-      name: "address-shortage",
+      name: "ipam-exhausted",
       severity: used >= usable ? "error" : "warning",
       evidence: `${used} of ${usable} addresses for containers in ${subnet} are reserved in ${directory}`,
       remedy:

@@ -7,7 +7,7 @@ export function descriptorFindings(shortage: DescriptorShortage | undefined): Fi
   if (shortage === undefined) return [];
   return [
     {
-      name: "file-descriptors",
+      name: "process-limits",
       severity: "error",
       evidence: `flanneld has nearly no file descriptor left${usage(shortage)}: it uses its reserve`,
       remedy: `raise the limit (LimitNOFILE= of the unit; now: prlimit --pid ${process.pid} --nofile=65536), or find what holds them: ls -l /proc/${process.pid}/fd`,

@@ -4,7 +4,7 @@ import type { Finding } from "../../doctor/finding.ts";
 import { silentLogger } from "../../telemetry/logger.ts";
 import { DropWatch } from "./drop-watch.ts";
 
-const drop: Finding = { name: "forward-policy", severity: "warning", evidence: "x drops", remedy: "accept" };
+const drop: Finding = { name: "forward-drop", severity: "warning", evidence: "x drops", remedy: "accept" };
 
 test("looks at each tick, one look at a time", async () => {
   let looks = 0;
@@ -20,7 +20,7 @@ test("looks at each tick, one look at a time", async () => {
 
 test("takes what a look at everything found", () => {
   const watch = new DropWatch(() => Promise.resolve([]), silentLogger);
-  watch.take([{ ...drop, name: "rp-filter" }, drop]);
+  watch.take([{ ...drop, name: "rp-filter-strict" }, drop]);
   expect(watch.findings).toEqual([drop]);
 });
 

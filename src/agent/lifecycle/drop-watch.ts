@@ -1,11 +1,12 @@
 // Keeps what chains of other programs drop: asks now and then, which costs nothing as long as nothing can have changed.
 
+import { dropNames } from "../../doctor/checks/packet-drops.ts";
 import type { Finding } from "../../doctor/finding.ts";
 import { describeError } from "../../errors.ts";
 import type { Logger } from "../../telemetry/logger.ts";
 
 /** Findings that a look gives. */
-const watched: ReadonlySet<string> = new Set(["forward-policy", "packet-drop", "container-drop"]);
+const watched: ReadonlySet<string> = new Set(dropNames);
 
 export class DropWatch {
   readonly #look: () => Promise<readonly Finding[]>;

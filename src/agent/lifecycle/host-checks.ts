@@ -1,10 +1,11 @@
 // The checks of this host for one network: all of them for a person, and those that the state depends on.
 import type { CheckContext } from "../../doctor/check.ts";
-import type { CheckFinding } from "../../doctor/finding.ts";
+import { dropChecks } from "../../doctor/checks/packet-drops.ts";
+import type { Finding } from "../../doctor/finding.ts";
 import type { PacketDropFinder } from "../../doctor/gather-facts.ts";
 import type { HostFacts } from "../../doctor/host-facts.ts";
 import type { PlannedWay } from "../../doctor/peer-ways.ts";
-import { dropChecks, forwardingFindings, Preflight } from "../../doctor/preflight.ts";
+import { forwardingFindings, Preflight } from "../../doctor/preflight.ts";
 import type { WayReport } from "../../doctor/way-report.ts";
 import { WayWatch } from "../../doctor/way-watch.ts";
 import type { MonitorMessage } from "../../netlink/rtnetlink/monitor.ts";
@@ -35,7 +36,7 @@ export class HostChecks implements AsyncDisposable {
   constructor(options: HostChecksOptions) {
     const { rtnetlink, findPacketDrops, unreadableRules, context, logger, onChange } = options;
     this.#options = options;
-    this.#preflight = new Preflight(rtnetlink, findPacketDrops, unreadableRules);
+    this.#preflight = new Preflight(rtnetlink, findPacketDrops, unreadableRules, () => this.#ways.report.findings);
     this.#ways = WayWatch.open({
       networks: context().networks,
       ownDevices: () => context().devices,
@@ -70,20 +71,18 @@ export class HostChecks implements AsyncDisposable {
   }
 
   /** What stands in the way of packets right now, worst first; throws when the kernel cannot be read. */
-  async all(): Promise<CheckFinding[]> {
+  async all(): Promise<Finding[]> {
     await this.#ways.refresh();
-    const found = await this.#preflight.evaluate(this.#context());
-    const all = [...found, ...this.#ways.report.findings];
-    return all.sort((a, b) => Number(b.severity === "error") - Number(a.severity === "error"));
+    return await this.#preflight.evaluate(this.#context());
   }
 
   /** Chains of others that drop flannel's packets. */
-  packetDrops(): Promise<CheckFinding[]> {
+  packetDrops(): Promise<Finding[]> {
     return this.#preflight.evaluate(this.#context(), dropChecks);
   }
 
   /** Families in use that the kernel does not forward, and devices that do not. Reads a few files. */
-  forwardingOff(): CheckFinding[] {
+  forwardingOff(): Finding[] {
     return forwardingFindings(this.#context());
   }
 

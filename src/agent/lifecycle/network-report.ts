@@ -1,7 +1,7 @@
 // What is told about one network: state, status, plan. It reads and changes nothing, but for the handover.
 import { setTimeout as delay } from "node:timers/promises";
 import type { AgentOptions } from "../../config/agent-options.ts";
-import type { CheckFinding, Finding } from "../../doctor/finding.ts";
+import type { Finding } from "../../doctor/finding.ts";
 import { FlannelError } from "../../errors.ts";
 import { hostStateLines } from "../../host/kinds/host-state.ts";
 import type { SubnetEnvContent } from "../../lease/subnet-env.ts";
@@ -39,8 +39,8 @@ export class NetworkReport {
   #last: readonly StateReason[] | undefined;
   readonly #keptHandover = new KeptHandover();
   /** The look under way, and what the last one found. */
-  #looking: Promise<readonly CheckFinding[]> | undefined;
-  #findings: readonly CheckFinding[] = [];
+  #looking: Promise<readonly Finding[]> | undefined;
+  #findings: readonly Finding[] = [];
   #lookedAtMs = Number.NEGATIVE_INFINITY;
 
   constructor(options: AgentOptions, metrics: Metrics) {
@@ -120,7 +120,7 @@ export class NetworkReport {
   }
 
   /** Resolves with what was found last when a look takes long: a report does not wait for what it reports on. */
-  async preflight(): Promise<readonly CheckFinding[]> {
+  async preflight(): Promise<readonly Finding[]> {
     this.#looking ??= this.#look();
     const late = new AbortController();
     const known = delay(LOOK_WITHIN_MS, undefined, { signal: late.signal, ref: false }).then(() => this.#findings);
@@ -132,7 +132,7 @@ export class NetworkReport {
     }
   }
 
-  async #look(): Promise<readonly CheckFinding[]> {
+  async #look(): Promise<readonly Finding[]> {
     const agent = this.#agent;
     this.#lookedAtMs = performance.now();
     try {
@@ -147,7 +147,7 @@ export class NetworkReport {
   }
 
   /** What the last look found, at once. Another look begins when that is long ago: the next one to ask hears of it. */
-  get lastFindings(): readonly CheckFinding[] {
+  get lastFindings(): readonly Finding[] {
     if (performance.now() - this.#lookedAtMs > LOOK_AGAIN_MS) void this.preflight().catch(() => undefined);
     return this.#findings;
   }

@@ -6,7 +6,9 @@ export function settingFindings(failures: readonly ScopedFailure[]): Finding[] {
   return failures
     .filter(({ isSetting }) => isSetting === true)
     .map(({ object, error }) => ({
-      name: "device-setting",
+      name: /\b(EROFS|EACCES|EPERM)\b|read-only|not permitted|permission denied/i.test(error)
+        ? "privilege-denied"
+        : "device-sysctl-off",
       severity: "warning",
       evidence: `${object} could not be set (${error})`,
       remedy: `sysctl -w ${object.replaceAll(" ", "")} # on the host, or make /proc/sys writable for flanneld`,

@@ -1,5 +1,5 @@
 // Says changes of the state in the log and to the service manager, and once what is wrong with this host.
-import type { CheckFinding } from "../../doctor/finding.ts";
+import type { Finding } from "../../doctor/finding.ts";
 import { describeError } from "../../errors.ts";
 import type { ServiceDescriptors } from "../../sys/service-descriptors.ts";
 import { notifyService } from "../../sys/service-notify.ts";
@@ -15,7 +15,7 @@ export interface Announced {
   state(): { readonly state: AgentState; readonly reasons: readonly StateReason[] };
   readonly isForwarding: boolean;
   readonly hasNetwork: boolean;
-  preflight(): Promise<readonly CheckFinding[]>;
+  preflight(): Promise<readonly Finding[]>;
   summary(): Record<string, unknown>;
 }
 
@@ -73,7 +73,7 @@ export class StateAnnouncer {
       (findings) => {
         for (const { name, severity, evidence, remedy } of findings) {
           const say = severity === "error" ? this.#logger.error : this.#logger.warn;
-          say(`preflight.${name}`, `${evidence}: ${remedy}`, { remedy });
+          say("doctor.found", `${evidence}: ${remedy}`, { finding: name, remedy });
         }
       },
       (error: unknown) =>

@@ -85,11 +85,11 @@ export function currentAddressConflicts(own: OwnLease | undefined, table: LeaseT
 const lastConflicts = new WeakMap<readonly Lease[], { own: OwnLease; conflicts: readonly AddressConflict[] }>();
 
 function dropsOf(findings: readonly Finding[]): Pick<StateFacts, "forwardDrops" | "packetDrops" | "containerDrops"> {
-  const of = (name: Finding["name"]) => evidenceOf(findings.filter((finding) => finding.name === name));
+  const isForward = ({ name, isPartial }: Finding) => name === "forward-drop" && isPartial !== true;
   return {
-    forwardDrops: of("forward-policy"),
-    packetDrops: of("packet-drop"),
-    containerDrops: of("container-drop"),
+    forwardDrops: evidenceOf(findings.filter(isForward)),
+    packetDrops: evidenceOf(findings.filter((finding) => finding.isPartial !== true && !isForward(finding))),
+    containerDrops: evidenceOf(findings.filter(({ isPartial }) => isPartial === true)),
   };
 }
 

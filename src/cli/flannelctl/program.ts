@@ -7,6 +7,7 @@ import type { InitOptions } from "./commands/init-plan.ts";
 import type { JoinOptions } from "./commands/join.ts";
 import type { LeaveOptions } from "./commands/leave.ts";
 import type { ImportOptions } from "./commands/store.ts";
+import { addDiagnosisVerbs } from "./diagnosis-commands.ts";
 import { parseLife } from "./duration-argument.ts";
 import { addMemberVerbs } from "./member-commands.ts";
 import { addSelfVerbs } from "./self-commands.ts";
@@ -82,6 +83,7 @@ export function buildProgram(terminal: Pick<Terminal, "writeOut">, version: stri
   addClusterVerbs(program, run);
   addMemberVerbs(program, run);
   addAgentVerbs(program, run);
+  addDiagnosisVerbs(program, run);
   addCniVerbs(program, run);
   addLeaseVerbs(program, run);
   addConfigVerbs(program, run);

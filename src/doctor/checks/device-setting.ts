@@ -4,7 +4,7 @@ import { carriesTraffic, defineCheck, incomingDevices } from "../check.ts";
 import { deviceForwardingKeyOf, forwardingKeyOf } from "../host-facts.ts";
 
 export const deviceSetting = defineCheck({
-  name: "device-setting",
+  name: "device-sysctl-off",
   severity: "error",
   needs: ["sysctls"],
   appliesTo: (context) => carriesTraffic(context) && context.families.has(4),

@@ -3,7 +3,7 @@ import { type CheckContext, carriesTraffic, defineCheck, incomingDevices } from 
 import { deviceForwardingKeyOf, forwardingKeyOf, type HostFacts } from "../host-facts.ts";
 
 export const ipForward = defineCheck({
-  name: "ip-forward",
+  name: "ip-forward-off",
   severity: "error",
   needs: ["sysctls"],
   appliesTo: carriesTraffic,

@@ -2,7 +2,7 @@
 import { defineCheck } from "../check.ts";
 
 export const kernelFeature = defineCheck({
-  name: "kernel-feature",
+  name: "kernel-module-missing",
   severity: "error",
   needs: ["deviceRefusal"],
   appliesTo: ({ needs }) => needs.kernelDevice !== undefined,

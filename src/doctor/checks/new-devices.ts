@@ -3,7 +3,7 @@ import { carriesTraffic, defineCheck } from "../check.ts";
 import { deviceForwardingKeyOf, forwardingKeyOf } from "../host-facts.ts";
 
 export const newDevices = defineCheck({
-  name: "device-setting",
+  name: "device-sysctl-off",
   severity: "warning",
   needs: ["sysctls"],
   appliesTo: (context) => carriesTraffic(context) && context.families.has(4),

@@ -2,7 +2,7 @@
 import { carriesTraffic, defineCheck } from "../check.ts";
 
 export const portInUse = defineCheck({
-  name: "port-in-use",
+  name: "vxlan-clash",
   severity: "error",
   needs: ["foreignUdpPorts"],
   appliesTo: (context) => carriesTraffic(context) && context.needs.kernelDevice !== undefined,

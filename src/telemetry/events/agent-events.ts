@@ -86,6 +86,11 @@ export const agentEvents = {
     "Raise the limit, or find what holds them; the line has the commands.",
   ),
 
+  "doctor.found": finding(
+    "A check of this host found a cause of lost packets; the field `finding` names it, and [doctor.md](doctor.md) explains it.",
+    "Do what the line says; `flannelctl doctor` looks again.",
+  ),
+
   "files.not-restored": error(
     "Somebody removed a file or socket of the agent under /run, and the agent cannot put it back; it retries.",
     "Correct what the line names; if another agent holds it, stop one of the two.",
@@ -111,68 +116,8 @@ export const agentEvents = {
     1,
     "The agent could not read the chains of other programs, which may drop forwarded packets.",
   ),
-  "preflight.container-drop": finding(
-    "A rule of another program drops packets of single containers; the line has the chain and the rule.",
-    "Configure that program to let them pass; the line has the command.",
-  ),
-  "preflight.device-setting": finding(
-    "A setting of a network device stops packets of containers, or could not be set.",
-    "Set it; the line has the command.",
-  ),
-  "preflight.external-mtu": finding(
-    "The MTU of the external interface is too small for packets of containers.",
-    "Raise the MTU of the interface; the line has the command.",
-  ),
   "preflight.failed": warn(
     "The agent could not check this host for causes of lost packets.",
     "Correct what the line names; `flannelctl status` checks again.",
-  ),
-  "preflight.forward-policy": finding(
-    "A chain of another program drops forwarded packets.",
-    "Configure that program to accept the network; the line has the command.",
-  ),
-  "preflight.ip-forward": finding(
-    "IP forwarding is off: this host drops packets from and to containers.",
-    "Turn it on; the line has the command.",
-  ),
-  "preflight.ipsec-daemon": finding(
-    "The backend ipsec needs strongSwan, which is not installed, or not all of it.",
-    "Install the packages that the line names.",
-  ),
-  "preflight.kernel-feature": finding(
-    "This kernel lacks a feature that the backend needs.",
-    "Load the kernel module that the line names.",
-  ),
-  "preflight.network-overlap": finding(
-    "A route or an address of this host lies in flannel's network.",
-    "Remove it, or choose another `Network`.",
-  ),
-  "preflight.outdated-bridge": finding(
-    "A bridge still has an address of an earlier subnet of this host; the line names it.",
-    "Re-create the containers of this host.",
-  ),
-  "preflight.packet-drop": finding(
-    "A rule of another program drops flannel's packets; the line has the chain and the rule.",
-    "Configure that program to let them pass; the line has the command.",
-  ),
-  "preflight.peer-unreachable": finding(
-    "The kernel of this host sends packets for a peer, or from it, another way than planned, or drops them.",
-    "Delete the route or the rule that the line names, or set what it names; the line has the command.",
-  ),
-  "preflight.policy-rule": finding(
-    "A policy rule of another program routes packets for flannel's network past the main table.",
-    "Add a rule for the network before it; the line has the command.",
-  ),
-  "preflight.port-in-use": finding(
-    "Another program on this host uses the UDP port of the vxlan device.",
-    "Stop that program, or set another `Port` in the network configuration.",
-  ),
-  "preflight.rp-filter": finding(
-    "Strict reverse path filtering may drop packets without an error.",
-    "Set it to loose; the line has the command.",
-  ),
-  "preflight.rules-unreadable": finding(
-    "Traffic rules of this host cannot be read completely; the agent leaves that table unchanged.",
-    "Install nftables, or move the rules that nft wrote into a table of their own.",
   ),
 };

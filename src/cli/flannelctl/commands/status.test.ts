@@ -68,7 +68,7 @@ const troubled: Status = {
   ],
   findings: [
     {
-      name: "ip-forward",
+      name: "ip-forward-off",
       severity: "error",
       evidence: "net.ipv4.ip_forward is 0: nothing is forwarded",
       remedy: "sysctl -w net.ipv4.ip_forward=1",
@@ -90,7 +90,7 @@ test("a troubled agent says why, names what is wrong with its remedy, and exits 
     "  10.5.9.0-24  backend type is host-gw",
     "  route 10.5.7.0/24  ENETUNREACH  tried 4×",
     "  5 s ago  added  link flannel.1",
-    "  error ip-forward: net.ipv4.ip_forward is 0: nothing is forwarded",
+    "  error ip-forward-off: net.ipv4.ip_forward is 0: nothing is forwarded",
     "    remedy: sysctl -w net.ipv4.ip_forward=1",
   ]) {
     expect(stdout.split("\n")).toContain(line);

@@ -12,6 +12,7 @@ import {
   stateSchema,
   statusSchema,
 } from "../../../agent/control/control-protocol.ts";
+import { doctorOutputSchema } from "./doctor-output.ts";
 import { OUTPUT_VERSION } from "./output-version.ts";
 
 const warnings = z.array(z.object({ path: z.string(), message: z.string() }));
@@ -263,6 +264,7 @@ export const publishedSchemas: Readonly<Record<string, z.ZodType>> = {
   wait: versioned(waitOutputSchema),
   plan: versioned(planOutputSchema),
   rules: versioned(rulesOutputSchema),
+  doctor: versioned(doctorOutputSchema),
   handover: versioned(handoverOutputSchema),
   cleanup: versioned(cleanupOutputSchema),
   "cni gc": versioned(cniGcOutputSchema),

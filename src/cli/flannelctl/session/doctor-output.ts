@@ -1,0 +1,51 @@
+// What `flannelctl doctor --json` writes.
+import { z } from "zod";
+
+const evidenceSchema = z.object({
+  source: z.string().describe("what was looked at"),
+  object: z.string().describe("the file, rule, route or device, where the source alone does not say it"),
+  value: z.string().describe("what was seen there"),
+});
+
+const causeFields = {
+  code: z.string().describe("stable, in kebab case: see docs/doctor.md"),
+  severity: z
+    .enum(["error", "warning"])
+    .describe("error: packets are lost, or the agent cannot do its work; warning: they may be, or soon will"),
+  summary: z.string().describe("what people notice"),
+};
+
+const findingSchema = z.object({
+  ...causeFields,
+  state: z.literal("bad"),
+  impactsTraffic: z.boolean().describe("packets between containers are lost by it now"),
+  evidence: z.array(evidenceSchema),
+  remedy: z.object({
+    command: z.string().describe("the command or the action that ends it"),
+    others: z.array(z.string()).describe("further ones, where several things of this kind were found"),
+    safe: z
+      .enum(["auto", "ask", "no"])
+      .describe("auto: the running agent does it; ask: --fix does it after a question; no: only a person can judge it"),
+  }),
+  explains: z.array(z.string()).describe("codes of findings that it brings about; they are not told apart"),
+  suppressedBy: z.string().nullable().describe("code of the finding that brings this one about; null in `findings`"),
+  doc: z.string().describe("where the docs explain it"),
+});
+
+export const doctorOutputSchema = z.object({
+  host: z.string(),
+  agent: z.enum(["running", "absent", "silent"]).describe("absent: nobody listens; silent: it did not answer in time"),
+  agentProblem: z.string().optional(),
+  subnets: z.array(z.string()),
+  backendType: z.string().optional(),
+  mtuBytes: z.int().optional(),
+  checked: z.int().describe("number of causes that were looked for"),
+  findings: z.array(findingSchema).describe("most likely cause first"),
+  suppressed: z.array(findingSchema).describe("what the findings bring about"),
+  unknown: z.array(z.object({ code: z.string(), reason: z.string() })).describe("what could not be looked at"),
+  fixable: z.int().describe("findings that --fix would end"),
+  durationSeconds: z.number(),
+});
+
+export type DoctorOutput = z.infer<typeof doctorOutputSchema>;
+export type DoctorFinding = DoctorOutput["findings"][number];

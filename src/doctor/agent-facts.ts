@@ -1,0 +1,70 @@
+// What is known of the agent of this host, its process and its leases: from its status, else from its files. Types.
+import type { Address, Prefix } from "../ip/address.ts";
+
+export interface AgentFacts {
+  /** Missing: none answers. */
+  readonly process?: ProcessFacts;
+  /** The last ones, oldest first. */
+  readonly repairs: readonly { readonly atMs: number; readonly object: string }[];
+  /** Program that manages network interfaces here, as far as one runs. */
+  readonly networkManager?: string;
+  /** Objects that the kernel refused the agent, with its words. */
+  readonly refusals: readonly { readonly object: string; readonly error: string }[];
+  /** Lines as of `flannelctl plan`. */
+  readonly planDifference: readonly string[];
+  readonly dataPlaneProblem?: string;
+  readonly dataPlanePeers: readonly {
+    readonly key: string;
+    readonly sentBytes?: number;
+    readonly receivedBytes?: number;
+    readonly lastHandshakeAt?: string;
+  }[];
+  readonly own?: LeaseFact;
+  /** Why the lease is not this host's any more, or was not renewed, in the agent's words. */
+  readonly leaseProblem?: string;
+  /** Why the lease cannot be written. */
+  readonly leaseWriteProblem?: string;
+  /** Those of all hosts, with our own. */
+  readonly leases: readonly LeaseFact[];
+  /** How many subnets the configuration has room for. */
+  readonly poolSize?: number;
+  /** Of the lease, as announced: `--public-ip` names one that is on no interface. */
+  readonly publicIps?: readonly Address[];
+  /** Addresses of the external interface that the agent uses. */
+  readonly interfaceAddresses?: readonly Address[];
+  readonly subnetFile: SubnetFileFacts;
+}
+
+export interface ProcessFacts {
+  readonly pid: number;
+  readonly usedDescriptors?: number;
+  readonly maxDescriptors?: number;
+  /** Names of capabilities that it lacks of those it needs. */
+  readonly missingCapabilities: readonly string[];
+  readonly isSysReadOnly: boolean;
+  /** Of its control group. */
+  readonly memory?: { readonly usedBytes: number; readonly maxBytes: number };
+  readonly outOfMemoryKills?: number;
+  readonly tasks?: { readonly used: number; readonly max: number };
+}
+
+export interface LeaseFact {
+  readonly key: string;
+  readonly subnet?: Prefix;
+  readonly ipv6Subnet?: Prefix;
+  readonly publicIp?: Address;
+  readonly publicIpv6?: Address;
+  /** Lower case; missing where leases do not say. */
+  readonly backendType?: string;
+  readonly vtepMac?: string;
+  readonly vtepMacV6?: string;
+  readonly vni?: number;
+  readonly isReservation: boolean;
+}
+
+export interface SubnetFileFacts {
+  readonly path: string;
+  /** Missing: there is no such file, or nothing is in it. */
+  readonly subnets?: readonly Prefix[];
+  readonly isThere?: boolean;
+}

@@ -1,0 +1,146 @@
+// Looks into the network namespaces of this host's containers, with the programs nsenter and ip: addresses, routes, and which
+// interface of the host is the other end.
+import { readdirSync, readlinkSync } from "node:fs";
+import { tryParseAddress, tryParsePrefix } from "../../ip/address.ts";
+import { findTool, tryTool } from "../../sys/run-tool.ts";
+import type { BridgePort, ContainerNamespace } from "../container-facts.ts";
+
+const MAX_NAMESPACES = 48;
+const AT_ONCE = 8;
+const LIMIT_MS = 2_200;
+const NAMED_DIRECTORY = "/run/netns";
+
+interface Entry {
+  /** For people: `web (pid 12)`, `h1-pod`. */
+  readonly name: string;
+  readonly path: string;
+}
+
+type Json = Readonly<Record<string, unknown>>;
+
+/** Throws `TOOL_MISSING` where this host lacks a program. */
+export async function readNamespaces(): Promise<ContainerNamespace[]> {
+  const [nsenter, ip] = [needTool("nsenter"), needTool("ip")];
+  const entries = foundNamespaces();
+  const found: ContainerNamespace[] = [];
+  for (let first = 0; first < entries.length; first += AT_ONCE) {
+    const slice = entries.slice(first, first + AT_ONCE);
+    found.push(...(await Promise.all(slice.map((entry) => lookInto(entry, nsenter, ip)))).flat());
+  }
+  return found;
+}
+
+function needTool(name: string): string {
+  const path = findTool(name);
+  if (path === undefined) throw new Error(`this host has no program ${name}`);
+  return path;
+}
+
+/** One entry for each namespace but our own. */
+function foundNamespaces(): Entry[] {
+  const known = new Set([linkOf("/proc/self/ns/net")]);
+  const entries: Entry[] = [];
+  const add = (name: string, path: string, id: string | undefined) => {
+    if (id === undefined || known.has(id) || entries.length >= MAX_NAMESPACES) return;
+    known.add(id);
+    entries.push({ name, path });
+  };
+  for (const pid of listOf("/proc").filter((name) => /^\d+$/.test(name))) {
+    add(`pid ${pid}`, `/proc/${pid}/ns/net`, linkOf(`/proc/${pid}/ns/net`));
+  }
+  // A file, not a link: two that are one are looked at twice.
+  for (const name of listOf(NAMED_DIRECTORY)) add(name, `${NAMED_DIRECTORY}/${name}`, `named ${name}`);
+  return entries;
+}
+
+function linkOf(path: string): string | undefined {
+  try {
+    return readlinkSync(path);
+  } catch {
+    return undefined;
+  }
+}
+
+function listOf(path: string): readonly string[] {
+  try {
+    return readdirSync(path);
+  } catch {
+    return [];
+  }
+}
+
+/** Empty when it went meanwhile. */
+async function lookInto({ name, path }: Entry, nsenter: string, ip: string): Promise<ContainerNamespace[]> {
+  const ask = async (...words: string[]) =>
+    parseList((await tryTool(nsenter, [`--net=${path}`, ip, "-j", ...words], "", LIMIT_MS)).stdout);
+  const addresses = await ask("addr", "show");
+  if (addresses.length === 0) return [];
+  const interfaces = addresses.flatMap(readInterface);
+  if (interfaces.every((each) => each.addresses.length === 0)) return [];
+  const routes = [...(await ask("route", "show")), ...(await ask("-6", "route", "show"))];
+  return [{ name, interfaces, routes: routes.flatMap(readRoute) }];
+}
+
+function readInterface(entry: Json): ContainerNamespace["interfaces"] {
+  const { ifname, link_index: peerIndex, flags, mtu, addr_info: addresses } = entry;
+  if (typeof ifname !== "string" || ifname === "lo") return [];
+  return [
+    {
+      name: ifname,
+      isUp: Array.isArray(flags) && flags.includes("UP"),
+      mtuBytes: typeof mtu === "number" ? mtu : 0,
+      ...(typeof peerIndex === "number" && { peerIndex }),
+      addresses: asList(addresses).flatMap(
+        ({ local, prefixlen }) => tryParsePrefix(`${String(local)}/${String(prefixlen)}`) ?? [],
+      ),
+    },
+  ];
+}
+
+function readRoute({ dst, gateway, type }: Json): ContainerNamespace["routes"] {
+  if (typeof dst !== "string" || (type !== undefined && type !== "unicast")) return [];
+  const isIpv6 = dst.includes(":") || String(gateway ?? "").includes(":");
+  const text =
+    dst === "default" ? (isIpv6 ? "::/0" : "0.0.0.0/0") : dst.includes("/") ? dst : `${dst}/${isIpv6 ? 128 : 32}`;
+  const destination = tryParsePrefix(text);
+  if (destination === undefined) return [];
+  const via = typeof gateway === "string" ? tryParseAddress(gateway) : undefined;
+  return [{ destination, ...(via !== undefined && { gateway: via }) }];
+}
+
+/** Throws where this host lacks the program ip. */
+export async function readBridgePorts(): Promise<BridgePort[]> {
+  const { stdout } = await tryTool(needTool("ip"), ["-j", "-d", "link", "show", "type", "bridge_slave"], "", LIMIT_MS);
+  return parseList(stdout).flatMap((entry) => {
+    const { ifname, ifindex, master, mtu, flags, linkinfo } = entry;
+    if (typeof ifname !== "string" || typeof master !== "string") return [];
+    const data = asRecord(asRecord(linkinfo)["info_slave_data"]);
+    const states = ["disabled", "listening", "learning", "forwarding", "blocking"];
+    const state = typeof data["state"] === "string" ? states.indexOf(data["state"]) : -1;
+    const flagList: readonly unknown[] = Array.isArray(flags) ? flags : [];
+    return [
+      {
+        ...{ name: ifname, bridge: master, index: Number(ifindex), mtuBytes: Number(mtu) },
+        isUp: flagList.includes("UP"),
+        hasCarrier: flagList.includes("LOWER_UP"),
+        ...(state >= 0 && { state }),
+      },
+    ];
+  });
+}
+
+function parseList(text: string): Json[] {
+  try {
+    return asList(JSON.parse(text === "" ? "[]" : text));
+  } catch {
+    return [];
+  }
+}
+
+function asList(value: unknown): Json[] {
+  return Array.isArray(value) ? value.map(asRecord) : [];
+}
+
+function asRecord(value: unknown): Json {
+  return typeof value === "object" && value !== null && !Array.isArray(value) ? (value as Json) : {};
+}

@@ -1,0 +1,136 @@
+// Sends echoes to a few peers with the program ping: to the host outside of the tunnel, to its tunnel address, to its bridge.
+// A second at most, two echoes a peer and kind; nothing of the peer is needed.
+import { type Address, type Family, familyOf, type Prefix } from "../../ip/address.ts";
+import { addToAddress, networkAddress } from "../../ip/prefix.ts";
+import { rtn } from "../../netlink/uapi.ts";
+import { findTool, tryTool } from "../../sys/run-tool.ts";
+import type { EchoFacts, EchoResult } from "../peer-facts.ts";
+
+import { whoHas } from "./arp-probe.ts";
+import { withNetlink } from "./kernel.ts";
+
+export interface EchoTarget {
+  /** Key of the lease. */
+  readonly peer: string;
+  readonly subnet: Prefix;
+  readonly address: Address;
+  readonly isDirect: boolean;
+  /** Packets of the network to it: largest inside, and around them. */
+  readonly innerBytes: number;
+  readonly outerBytes: number;
+}
+
+export interface EchoOptions {
+  /** Of our bridges, by family; missing: none yet. */
+  readonly bridges: Readonly<Partial<Record<Family, Address>>>;
+  /** Of the external interface. */
+  readonly hosts: Readonly<Partial<Record<Family, Address>>>;
+}
+
+const MAX_PEERS = 6;
+const WAIT_SECONDS = 1;
+const MANY = 6;
+const LIMIT_MS = 2_300;
+const ipHeaderBytes = { 4: 28, 6: 48 } as const;
+
+interface Reply {
+  readonly result: EchoResult;
+  readonly sent: number;
+  readonly answered: number;
+  readonly pathMtuBytes?: number;
+}
+
+/** Throws where this host has no ping. A few of the peers; the order of `targets` counts. */
+export async function sendEchoes(targets: readonly EchoTarget[], options: EchoOptions): Promise<EchoFacts[]> {
+  if (targets.length === 0) return [];
+  const ping = findTool("ping");
+  if (ping === undefined) throw new Error("this host has no program ping");
+  const asked = targets.slice(0, MAX_PEERS);
+  const found = await Promise.all(asked.map((target) => echoOne(ping, target, options)));
+  return await Promise.all(
+    found.map(async (echo) => {
+      const linkAnswers = echo.underlay === "answered" ? undefined : await askLink(echo, options);
+      return linkAnswers === undefined ? echo : { ...echo, linkAnswers };
+    }),
+  );
+}
+
+/** No filter for IP keeps a host from answering for its address; undefined where it is not on the link, or IPv6. */
+async function askLink({ address }: EchoFacts, { hosts }: EchoOptions): Promise<readonly string[] | undefined> {
+  const sender = hosts[4];
+  if (familyOf(address) !== 4 || sender === undefined) return undefined;
+  const device = await withNetlink(async (netlink) => {
+    const [answer] = await netlink.routeLookups([{ destination: address }]);
+    const { route } = answer ?? {};
+    if (route === undefined || route.gateway !== undefined || route.type !== rtn.unicast) return undefined;
+    const links = await netlink.dump("link");
+    return links.find(({ index, isUp, isRunning }) => index === route.outIndex && isUp && isRunning);
+  });
+  if (device?.mac === undefined) return undefined;
+  return await whoHas({
+    address,
+    sender,
+    device: { index: device.index, mac: device.mac },
+    own: new Set([device.mac]),
+  });
+}
+
+async function echoOne(ping: string, target: EchoTarget, { bridges, hosts }: EchoOptions): Promise<EchoFacts> {
+  const { peer, subnet, address, isDirect, innerBytes, outerBytes } = target;
+  const family = familyOf(subnet);
+  const outerFamily = familyOf(address);
+  const tunnelAddress = networkAddress(subnet);
+  const bridgeAddress = addToAddress(tunnelAddress, 1n);
+  const large = (bytes: number, ofFamily: Family) => [
+    "-M",
+    "probe",
+    "-c",
+    "2",
+    "-i",
+    "0.2",
+    "-s",
+    String(bytes - ipHeaderBytes[ofFamily]),
+  ];
+  const few = ["-c", "2", "-i", "0.2"];
+  const none: Reply = { result: "unknown", sent: 0, answered: 0 };
+  const [bridge, host] = [bridges[family], hosts[family]];
+  const [underlay, largeUnderlay, tunnel, largeTunnel, fromBridge, fromHost] = await Promise.all([
+    ask(ping, address, ["-c", String(MANY), "-i", "0.05"]),
+    ask(ping, address, large(outerBytes, outerFamily)),
+    isDirect ? none : ask(ping, tunnelAddress, few),
+    isDirect ? none : ask(ping, tunnelAddress, large(innerBytes, family)),
+    bridge === undefined ? none : ask(ping, bridgeAddress, [...few, "-I", bridge]),
+    host === undefined ? none : ask(ping, bridgeAddress, [...few, "-I", host]),
+  ]);
+  const pathMtuBytes = largeUnderlay.pathMtuBytes;
+  return {
+    ...{ peer, family, subnet, address, isDirect, innerBytes, outerBytes },
+    ...{ underlay: underlay.result, underlaySent: underlay.sent, underlayAnswered: underlay.answered },
+    ...{ tunnel: tunnel.result, bridge: fromBridge.result, hostToBridge: fromHost.result },
+    ...{ largeUnderlay: largeUnderlay.result, largeTunnel: largeTunnel.result },
+    ...(pathMtuBytes !== undefined && { pathMtuBytes }),
+  };
+}
+
+async function ask(ping: string, address: Address, words: readonly string[]): Promise<Reply> {
+  const { stdout, stderr, exitCode } = await tryTool(
+    ping,
+    ["-n", "-q", "-W", String(WAIT_SECONDS), ...words, address],
+    "",
+    LIMIT_MS,
+  );
+  return readReply(`${stdout}\n${stderr}`, exitCode);
+}
+
+/** Of iputils and busybox. Pure. */
+export function readReply(text: string, exitCode: number): Reply {
+  const [, sent, answered] = /(\d+) packets transmitted, (\d+) (?:packets )?received/.exec(text) ?? [];
+  const mtu = /mtu ?= ?(\d+)/.exec(text)?.[1];
+  const pathMtu = mtu === undefined ? {} : { pathMtuBytes: Number(mtu) };
+  if (sent === undefined || answered === undefined) {
+    const isRefused = /unreachable|not permitted|too long/i.test(text) && exitCode !== 0;
+    return { result: isRefused ? "refused" : "unknown", sent: 0, answered: 0, ...pathMtu };
+  }
+  const result = Number(answered) > 0 ? "answered" : Number(sent) > 0 ? "lost" : "unknown";
+  return { result, sent: Number(sent), answered: Number(answered), ...pathMtu };
+}

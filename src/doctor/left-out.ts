@@ -1,0 +1,49 @@
+// Causes of trouble that people meet and that no check looks for, with the reason; for the docs.
+
+export const leftOut: readonly { readonly name: string; readonly what: string; readonly why: string }[] = [
+  {
+    name: "underlay-oneway",
+    what: "packets pass from one host to another, but not back",
+    why: "an echo needs both ways, so one host alone cannot tell which one is dead: see `peer-unreachable`, and look on both hosts",
+  },
+  {
+    name: "proto-blocked",
+    what: "a network drops IP protocols other than TCP and UDP",
+    why: "what leaves here and does not arrive there is seen only by both ends together",
+  },
+  {
+    name: "nat-unannounced",
+    what: "a host behind NAT announces an address that nobody reaches",
+    why: "the announced address is right by all that this host can see; peers see `peer-unreachable`",
+  },
+  {
+    name: "tx-checksum",
+    what: "a network card writes wrong checksums into tunnelled packets",
+    why: "captures show wrong checksums on healthy hosts, too; no test that tells them apart sends packets of its own through containers",
+  },
+  {
+    name: "ipsec-auth",
+    what: "IPsec hosts with different keys",
+    why: "the key exchange is another program's; its log names it",
+  },
+  {
+    name: "cloud-route-quota",
+    what: "the route table of a cloud is full",
+    why: "the quota is asked of the cloud's interface with its credentials, which this program does not have",
+  },
+  {
+    name: "early-drop by tc or XDP",
+    what: "a program of traffic control or XDP drops packets",
+    why: "whether such a program drops a packet cannot be told without running it; chains of nftables at the same place are looked at",
+  },
+  {
+    name: "rules in both kinds of iptables",
+    what: "rules in iptables-legacy and iptables-nft at once",
+    why: "it does no harm by itself; what drops packets in either is told",
+  },
+  {
+    name: "missing masquerade",
+    what: "containers do not reach the world, since nobody masquerades their packets",
+    why: "without --ip-masq that is somebody's choice: another program may do it, or nobody is to",
+  },
+];
