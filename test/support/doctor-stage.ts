@@ -1,9 +1,13 @@
 // A stage for `flannelctl doctor`: two hosts of a vxlan network with a container each, on which troubles are made and undone.
+
+import { expect } from "vitest";
 import type { LabAgent } from "../../lab/agent.ts";
+import { boxNamespace } from "../../lab/namespace.ts";
 import { attachPod, type Pod } from "../../lab/pod.ts";
 import { untilAllPing } from "../../lab/probe.ts";
 import { until } from "../../lab/wait.ts";
 import { type DoctorOutput, doctorOutputSchema } from "../../src/cli/flannelctl/session/doctor-output.ts";
+import type { Trouble } from "./doctor-troubles.ts";
 import { Scene } from "./scene.ts";
 import { putConfig } from "./store-peers.ts";
 
@@ -58,7 +62,6 @@ export class DoctorStage implements AsyncDisposable {
   /** A shell command on host 1 or 2, or with 0 in the LAN's own namespace; names in capitals are filled in. */
   async run(number: number, command: string): Promise<void> {
     const namespace = number === 0 ? undefined : this.scene.host(number).namespace;
-    const { boxNamespace } = await import("../../lab/namespace.ts");
     await (namespace ?? boxNamespace).run(["sh", "-c", this.fill(command)]);
   }
 
@@ -68,6 +71,19 @@ export class DoctorStage implements AsyncDisposable {
       .replaceAll("POD1", first?.ipv4 ?? "")
       .replaceAll("POD2", second?.ipv4 ?? "")
       .replaceAll("BRIDGE2", (second?.ipv4 ?? "").replace(/\d+$/, "1"));
+  }
+
+  /** Makes the trouble, and expects that its cause is told, and nothing beside it. */
+  async expectNamed({ code, make, undo, at = 2, asked = 2, seen = /./ }: Trouble): Promise<void> {
+    await this.run(at, make);
+    try {
+      const { output, codes, exitCode } = await this.doctor(asked);
+      expect(codes, JSON.stringify([output.findings, output.unknown], undefined, 1)).toEqual([code]);
+      expect(output.findings[0]?.evidence[0]?.value).toMatch(seen);
+      expect(exitCode).toBe(1);
+    } finally {
+      await this.run(at, undo);
+    }
   }
 
   /** The agents are as before the trouble, and nothing is found any more. */

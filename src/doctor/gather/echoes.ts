@@ -46,17 +46,17 @@ export async function sendEchoes(targets: readonly EchoTarget[], options: EchoOp
   const ping = findTool("ping");
   if (ping === undefined) throw new Error("this host has no program ping");
   const asked = targets.slice(0, MAX_PEERS);
-  const found = await Promise.all(asked.map((target) => echoOne(ping, target, options)));
   return await Promise.all(
-    found.map(async (echo) => {
-      const linkAnswers = echo.underlay === "answered" ? undefined : await askLink(echo, options);
-      return linkAnswers === undefined ? echo : { ...echo, linkAnswers };
+    asked.map(async (target) => {
+      // Together: most of the time is waiting for what does not come.
+      const [echo, linkAnswers] = await Promise.all([echoOne(ping, target, options), askLink(target.address, options)]);
+      return linkAnswers === undefined || echo.underlay === "answered" ? echo : { ...echo, linkAnswers };
     }),
   );
 }
 
 /** No filter for IP keeps a host from answering for its address; undefined where it is not on the link, or IPv6. */
-async function askLink({ address }: EchoFacts, { hosts }: EchoOptions): Promise<readonly string[] | undefined> {
+async function askLink(address: Address, { hosts }: EchoOptions): Promise<readonly string[] | undefined> {
   const sender = hosts[4];
   if (familyOf(address) !== 4 || sender === undefined) return undefined;
   const device = await withNetlink(async (netlink) => {

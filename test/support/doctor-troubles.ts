@@ -1,0 +1,192 @@
+// Troubles that are made on the stage for `flannelctl doctor`, each with the cause that it has to name.
+
+export interface Trouble {
+  readonly code: string;
+  readonly make: string;
+  readonly undo: string;
+  /** Default 2; 0 is the LAN. */
+  readonly at?: number;
+  /** Whose doctor; default 2. */
+  readonly asked?: number;
+  readonly seen?: RegExp;
+  /** Another one tells nearly the same: only in the long tests. */
+  readonly isLong?: true;
+}
+
+export const troubles: readonly Trouble[] = [
+  { code: "ip-forward-off", make: "sysctl -qw net.ipv4.ip_forward=0", undo: "sysctl -qw net.ipv4.ip_forward=1" },
+  {
+    code: "device-sysctl-off",
+    make: "sysctl -qw net.ipv4.conf.cni0.forwarding=0",
+    undo: "sysctl -qw net.ipv4.conf.cni0.forwarding=1",
+  },
+  {
+    code: "rp-filter-strict",
+    make: "sysctl -qw net.ipv4.conf.all.rp_filter=1; ip route add POD1/32 via 192.168.50.1",
+    undo: "sysctl -qw net.ipv4.conf.all.rp_filter=0; ip route del POD1/32",
+  },
+  {
+    code: "port-drop",
+    make: "iptables -A INPUT -p udp --dport 8472 -j DROP",
+    undo: "iptables -F INPUT",
+    seen: /iptables-nft INPUT drops the tunnel's packets/,
+  },
+  {
+    code: "port-drop",
+    isLong: true,
+    make: "iptables -A OUTPUT -p udp --dport 8472 -j REJECT",
+    undo: "iptables -F OUTPUT",
+    asked: 1,
+    at: 1,
+  },
+  {
+    code: "forward-drop",
+    make: "nft add table inet z; nft 'add chain inet z f {type filter hook forward priority 0; policy drop;}'",
+    undo: "nft delete table inet z",
+  },
+  {
+    code: "docker28-raw-drop",
+    make: "iptables -t raw -A PREROUTING -d POD2 ! -i cni0 -j DROP",
+    undo: "iptables -t raw -F PREROUTING",
+  },
+  {
+    code: "early-drop",
+    make: "nft add table netdev t; nft 'add chain netdev t i {type filter hook ingress device eth0 priority 0;}'; nft add rule netdev t i udp dport 8472 drop",
+    undo: "nft delete table netdev t",
+  },
+  { code: "bridge-drop", make: "ebtables -A OUTPUT -p IPv4 -j DROP", undo: "ebtables -F OUTPUT" },
+  {
+    code: "bridge-drop",
+    isLong: true,
+    make: "iptables -t mangle -A POSTROUTING -o cni0 -j DROP",
+    undo: "iptables -t mangle -F POSTROUTING",
+  },
+  {
+    code: "masquerade-wrong",
+    make: "iptables -t nat -I POSTROUTING -j MASQUERADE",
+    undo: "iptables -t nat -D POSTROUTING -j MASQUERADE",
+  },
+  { code: "icmp-filtered", make: "iptables -I INPUT -p icmp -j DROP", undo: "iptables -F INPUT" },
+  {
+    code: "icmp-filtered",
+    isLong: true,
+    make: "sysctl -qw net.ipv4.icmp_echo_ignore_all=1",
+    undo: "sysctl -qw net.ipv4.icmp_echo_ignore_all=0",
+  },
+  { code: "underlay-down", make: "ip link set h2 down", undo: "ip link set h2 up", at: 0 },
+  { code: "underlay-down", make: "ip link set h2 down", undo: "ip link set h2 up", at: 0, asked: 1 },
+  {
+    code: "peer-unreachable",
+    make: "nft add table bridge z; nft 'add chain bridge z f {type filter hook forward priority 0;}'; nft add rule bridge z f iifname h1 oifname h2 udp dport 8472 drop",
+    undo: "nft delete table bridge z",
+    at: 0,
+    asked: 1,
+  },
+  {
+    code: "underlay-no-route",
+    make: "ip route add unreachable 192.168.50.12/32",
+    undo: "ip route del unreachable 192.168.50.12/32",
+    at: 1,
+    asked: 1,
+  },
+  {
+    code: "neighbour-wrong",
+    make: "ip neigh replace 192.168.50.12 lladdr 02:00:00:00:00:99 nud permanent dev eth0",
+    undo: "ip neigh del 192.168.50.12 dev eth0",
+    at: 1,
+    asked: 1,
+  },
+  {
+    code: "neighbour-wrong",
+    isLong: true,
+    make: "sysctl -qw net.ipv4.conf.all.arp_ignore=8",
+    undo: "sysctl -qw net.ipv4.conf.all.arp_ignore=0",
+  },
+  {
+    code: "address-duplicate",
+    make: "ip addr add 192.168.50.12/24 dev lan0",
+    undo: "ip addr del 192.168.50.12/24 dev lan0",
+    at: 0,
+  },
+  {
+    code: "address-floating",
+    make: "ip addr add 192.168.50.99/24 dev eth0; ip addr change 192.168.50.12/24 dev eth0 preferred_lft 0",
+    undo: "ip addr change 192.168.50.12/24 dev eth0 preferred_lft forever; ip addr del 192.168.50.99/24 dev eth0",
+  },
+  {
+    code: "policy-rule",
+    isLong: true,
+    make: "ip rule add pref 100 to 10.5.0.0/16 prohibit",
+    undo: "ip rule del pref 100",
+  },
+  {
+    code: "policy-rule",
+    make: "ip rule add pref 5270 lookup 52; ip route add 10.0.0.0/8 dev eth0 table 52",
+    undo: "ip rule del pref 5270; ip route flush table 52",
+  },
+  {
+    code: "policy-rule",
+    make: "ip rule add pref 100 iif cni0 to 10.5.0.0/16 prohibit",
+    undo: "ip rule del pref 100",
+  },
+  {
+    code: "route-more-specific",
+    make: "ip route add unreachable POD2/32",
+    undo: "ip route del unreachable POD2/32",
+    at: 1,
+    asked: 1,
+  },
+  {
+    code: "network-overlap",
+    make: "ip link add d0 type bridge; ip addr add 10.5.99.1/24 dev d0; ip link set d0 up",
+    undo: "ip link del d0",
+  },
+  {
+    code: "bridge-address-stale",
+    make: "ip addr del BRIDGE2/24 dev cni0; ip addr add 10.9.9.1/24 dev cni0",
+    undo: "ip addr del 10.9.9.1/24 dev cni0; ip addr add BRIDGE2/24 dev cni0",
+  },
+  { code: "port-detached", make: "ip link set pod0 nomaster", undo: "ip link set pod0 master cni0" },
+  {
+    code: "port-detached",
+    make: "ip -n h2-pod link set eth0 down",
+    undo: "ip -n h2-pod link set eth0 up; ip -n h2-pod route add default via BRIDGE2",
+    at: 0,
+  },
+  {
+    code: "container-route",
+    isLong: true,
+    make: "ip -n h2-pod route del default",
+    undo: "ip -n h2-pod route add default via BRIDGE2",
+    at: 0,
+  },
+  {
+    code: "container-route",
+    make: "ip -n h2-pod addr del POD2/24 dev eth0; ip -n h2-pod addr add POD2/16 dev eth0; ip -n h2-pod route add default via BRIDGE2",
+    undo: "ip -n h2-pod addr flush dev eth0; ip -n h2-pod addr add POD2/24 dev eth0; ip -n h2-pod route add default via BRIDGE2",
+    at: 0,
+  },
+  {
+    code: "mtu-wrong-device",
+    make: "ip link add w2 mtu 1280 type veth peer name w0 mtu 1280 netns h2; ip link set w2 master lan0 up; ip -n h2 link set w0 up; ip -n h2 route add 192.168.50.11/32 dev w0 src 192.168.50.12",
+    undo: "ip link del w2",
+    at: 0,
+  },
+  {
+    code: "pmtu-poisoned",
+    make: "ip route replace 192.168.50.12 dev eth0 mtu lock 600",
+    undo: "ip route del 192.168.50.12 dev eth0",
+    at: 1,
+    asked: 1,
+  },
+  {
+    code: "pmtu-blackhole",
+    make: "ip link set cni0 mtu 1500; ip link set pod0 mtu 1500; iptables -A OUTPUT -p icmp --icmp-type fragmentation-needed -j DROP",
+    undo: "ip link set pod0 mtu 1450; ip link set cni0 mtu 1450; iptables -F OUTPUT",
+  },
+  {
+    code: "xtables-lock",
+    make: "flock /run/xtables.lock sleep 600 >/dev/null 2>&1 & echo $! >/run/lock-holder",
+    undo: "kill $(cat /run/lock-holder); fuser -k /run/xtables.lock >/dev/null 2>&1 || true",
+  },
+];
