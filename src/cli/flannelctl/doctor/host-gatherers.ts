@@ -2,7 +2,7 @@
 import { existsSync, readdirSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { plannedScan } from "../../../agent/lifecycle/check-context.ts";
-import { plannedWays } from "../../../agent/lifecycle/planned-ways.ts";
+import { PlannedWays } from "../../../agent/lifecycle/planned-ways.ts";
 import { readReservations } from "../../../cni/reservations.ts";
 import type { CheckContext } from "../../../doctor/check.ts";
 import type { ContainerFacts } from "../../../doctor/container-facts.ts";
@@ -116,7 +116,7 @@ async function lookAtWays({ plan, peers }: KnownHost, context: CheckContext): Pr
     ...{ networks: context.networks, ownDevices: () => context.devices, ownSubnets: () => context.ownSubnets },
     ...{ logger: silentLogger, onChange: () => undefined, peersAtOnce: MAX_PEERS_ASKED },
   });
-  await watch.setWays(plannedWays(plan, peers, () => true));
+  await watch.setWays(new PlannedWays().of(plan, peers, () => true, true));
   return watch.report.findings;
 }
 
@@ -253,7 +253,7 @@ function listOf(path: string): readonly string[] {
 function echoTargets({ plan, peers }: KnownHost, context: CheckContext): EchoTarget[] {
   if (plan === undefined) return [];
   const { externalInterface, overlayMtuBytes, devices } = context;
-  return plannedWays(plan, peers, () => true).flatMap(({ peer, subnet, gateway, publicIp }) => {
+  return new PlannedWays().of(plan, peers, () => true, true).flatMap(({ peer, subnet, gateway, publicIp }) => {
     const address = gateway ?? publicIp;
     if (address === undefined) return [];
     const isDirect = gateway !== undefined;
