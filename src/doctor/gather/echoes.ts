@@ -115,7 +115,7 @@ async function echoOne(ping: string, target: EchoTarget, { bridges, hosts }: Ech
 async function ask(ping: string, address: Address, words: readonly string[]): Promise<Reply> {
   const { stdout, stderr, exitCode } = await tryTool(
     ping,
-    ["-n", "-q", "-W", String(WAIT_SECONDS), ...words, address],
+    ["-n", "-W", String(WAIT_SECONDS), ...words, address],
     "",
     LIMIT_MS,
   );
@@ -132,5 +132,8 @@ export function readReply(text: string, exitCode: number): Reply {
     return { result: isRefused ? "refused" : "unknown", sent: 0, answered: 0, ...pathMtu };
   }
   const result = Number(answered) > 0 ? "answered" : Number(sent) > 0 ? "lost" : "unknown";
-  return { result, sent: Number(sent), answered: Number(answered), ...pathMtu };
+  // While a neighbour is looked for, the first echoes wait and may be lost: that is no loss of the network.
+  const first = Number(/(?:icmp_)?seq=(\d+) ttl=/.exec(text)?.[1] ?? 1);
+  const early = Math.min(Math.max(0, first - 1), Number(sent) - Number(answered));
+  return { result, sent: Number(sent) - (result === "answered" ? early : 0), answered: Number(answered), ...pathMtu };
 }
