@@ -253,14 +253,16 @@ function listOf(path: string): readonly string[] {
 function echoTargets({ plan, peers }: KnownHost, context: CheckContext): EchoTarget[] {
   if (plan === undefined) return [];
   const { externalInterface, overlayMtuBytes, devices } = context;
-  return new PlannedWays().of(plan, peers, () => true, true).flatMap(({ peer, subnet, gateway, publicIp }) => {
-    const address = gateway ?? publicIp;
-    if (address === undefined) return [];
-    const isDirect = gateway !== undefined;
-    const innerBytes = overlayMtuBytes;
-    const outerBytes = isDirect || devices.length === 0 ? overlayMtuBytes : externalInterface.mtuBytes;
-    return [{ peer, subnet, address, isDirect, innerBytes, outerBytes }];
-  });
+  return new PlannedWays()
+    .of(plan, peers, () => true, true)
+    .flatMap(({ peer, subnet, gateway, publicIp }) => {
+      const address = gateway ?? publicIp;
+      if (address === undefined) return [];
+      const isDirect = gateway !== undefined;
+      const innerBytes = overlayMtuBytes;
+      const outerBytes = isDirect || devices.length === 0 ? overlayMtuBytes : externalInterface.mtuBytes;
+      return [{ peer, subnet, address, isDirect, innerBytes, outerBytes }];
+    });
 }
 
 function echoSources({ addresses }: KnownHost, { ownSubnets, devices, externalInterface }: CheckContext) {
