@@ -28,7 +28,14 @@ import { wayChecks } from "./checks/ways.ts";
 import { agentFacts } from "./host-facts.ts";
 
 export const checks: readonly Check[] = [
-  ...[resources.diskFull, resources.processLimits, resources.privilegeDenied, kernelFeature, ipsecDaemon, resources.tunDevice],
+  ...[
+    resources.diskFull,
+    resources.processLimits,
+    resources.privilegeDenied,
+    kernelFeature,
+    ipsecDaemon,
+    resources.tunDevice,
+  ],
   ...[ipForward, deviceSetting, newDevices, ipv6Off, rpFilter, resources.conntrackFull, resources.neighbourTable],
   ...[
     devices.externalDown,
