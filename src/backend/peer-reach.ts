@@ -71,6 +71,14 @@ export function readReach(
   return { lease, subnet, lengthBits: prefixLength(subnet), publicIp };
 }
 
+/** Backends of which hosts on one link route to each other plainly, so that a network can change host by host (decision 009). */
+export const PLAIN_TYPES: readonly string[] = ["vxlan", "host-gw", "ipip"];
+
+/** Whether its host has another of these backends than `type`. */
+export function hasOtherPlainType({ attributes: { backendType } }: Lease, type: string): boolean {
+  return backendType !== type && backendType !== undefined && PLAIN_TYPES.includes(backendType);
+}
+
 /** Why a host of another backend cannot be reached by a plain route, which is what both backends understand. */
 export function otherBackendOffLink({ attributes: { backendType } }: Lease, type: string): string {
   return `has backend type ${JSON.stringify(backendType)}, not ${type}, and its host is not on a link of this host`;

@@ -44,7 +44,7 @@ const write: fc.Arbitrary<Write> = fc.record({
   ),
   host: fc.nat({ max: 30 }),
   mac: fc.nat({ max: 40 }),
-  type: fc.oneof({ weight: 20, arbitrary: fc.constant(undefined) }, fc.constantFrom("vxlan", "host-gw", "udp")),
+  type: fc.oneof({ weight: 20, arbitrary: fc.constant(undefined) }, fc.constantFrom("vxlan", "host-gw", "ipip", "udp")),
   isPut: fc.boolean(),
 });
 

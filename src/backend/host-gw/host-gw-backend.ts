@@ -1,6 +1,6 @@
 // The host-gw backend: plain routes with the peers as gateways; all hosts must share one link. Hosts on it that have the
-// vxlan backend are served as well: they take plain packets and send them to us, so that a cluster can change from one to
-// the other host by host. Pure.
+// vxlan or ipip backend are served as well: they take plain packets and send them to us, so that a cluster can change from
+// one to the other host by host. Pure.
 import type { AddressPool, NetworkConfig } from "../../config/network-config.ts";
 import { FlannelError } from "../../errors.ts";
 import type { HostRoute } from "../../host/kinds/route-form.ts";
@@ -9,9 +9,11 @@ import type { Lease, LeaseAttributes, LeasedSubnets } from "../../lease/lease.ts
 import { announcedAddresses } from "../announced-addresses.ts";
 import type { Backend, BackendModule, BackendPlan, HostFacts } from "../backend.ts";
 import {
+  hasOtherPlainType,
   isOwnAddress,
   otherBackendOffLink,
   type PeerReach,
+  PLAIN_TYPES,
   readReach,
   type SkippedLease,
   selectPeers,
@@ -65,7 +67,7 @@ class HostGwBackend implements Backend {
   }
 
   needsLookUp(lease: Lease): boolean {
-    return lease.attributes.backendType === "vxlan";
+    return hasOtherPlainType(lease, this.type);
   }
 
   prepare(leases: readonly Lease[]): void {
@@ -78,7 +80,7 @@ class HostGwBackend implements Backend {
   plan(own: LeasedSubnets, peers: readonly Lease[], facts: HostFacts): BackendPlan {
     const skipped: SkippedLease[] = [];
     const routes: HostRoute[] = [];
-    const ours = selectPeers(this.type, [this.type, "vxlan"], this.#config, peers, skipped);
+    const ours = selectPeers(this.type, PLAIN_TYPES, this.#config, peers, skipped);
     const reached = ([4, 6] as const).map((family) => this.#reaches(family, own, { all: peers, ours }, facts, skipped));
     for (const reaches of reached) {
       for (const reach of reaches) routes.push(this.#routes.of(reach, facts.externalInterface.name));

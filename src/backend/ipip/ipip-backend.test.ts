@@ -63,6 +63,28 @@ describe("forms", () => {
     expect(backendOf().needsLookUp(peer(2))).toBe(false);
   });
 
+  it("routes plainly to hosts with vxlan or host-gw on the link, and so do those to it", () => {
+    const others = [peer(2, { backendType: "vxlan" }), peer(3, { backendType: "host-gw" }), peer(4)];
+    expect(lines("", others, factsOf([2, 3, 4])).filter((line) => line.includes("via"))).toEqual([
+      expect.stringMatching(/10\.5\.2\.0\/24 via 192\.0\.2\.2 dev eth0 proto \d+ onlink/),
+      expect.stringMatching(/10\.5\.3\.0\/24 via 192\.0\.2\.3 dev eth0 proto \d+ onlink/),
+      "10.5.4.0/24 via 192.0.2.4 dev flannel.ipip onlink",
+    ]);
+    expect(backendOf().needsLookUp(others[0] as Lease)).toBe(true);
+    for (const type of ["vxlan", "host-gw"]) {
+      const other = createBackend(parseConfig(`{"Network":"10.5.0.0/16","Backend":{"Type":"${type}"}}`).config);
+      const identity = { vtepMac: "02:00:00:00:00:01", vtepMacV6: "02:00:00:00:01:01" };
+      expect(other.needsLookUp(peer(4))).toBe(true);
+      const near = other.plan(own, [peer(4)], { ...factsOf([4]), identity });
+      expect(near.state.route).toEqual([
+        { destination: "10.5.4.0/24", device: "eth0", gateway: "192.0.2.4", onLink: false },
+      ]);
+      expect(other.plan(own, [peer(4)], { ...factsOf(), identity }).skipped).toMatchObject([
+        { reason: `has backend type "ipip", not ${type}, and its host is not on a link of this host` },
+      ]);
+    }
+  });
+
   it("leaves out who cannot be reached", () => {
     const { skipped, plannedPeers } = backendOf().plan(
       own,

@@ -1,14 +1,24 @@
 // The ipip backend: one device for all peers, and per peer a route with its host as on-link next hop: the kernel puts each
-// packet into an IPv4 packet to that host. Or a plain route where the peer is on our link (DirectRouting). IPv4. Pure.
+// packet into an IPv4 packet to that host. Or a plain route where the peer is on our link: with DirectRouting, and to hosts
+// with the vxlan or host-gw backend, so that a network can change from one to the other host by host. IPv4. Pure.
 import type { AddressPool, NetworkConfig } from "../../config/network-config.ts";
 import type { HostRoute } from "../../host/kinds/route-form.ts";
 import { addressBits, makePrefix, prefixAddress } from "../../ip/address.ts";
 import type { Lease, LeaseAttributes, LeasedSubnets } from "../../lease/lease.ts";
 import { announcedAddresses } from "../announced-addresses.ts";
 import type { Backend, BackendModule, BackendPlan, HostFacts } from "../backend.ts";
-import { isOwnAddress, type PeerReach, readReach, type SkippedLease, selectPeers } from "../peer-reach.ts";
+import {
+  hasOtherPlainType,
+  isOwnAddress,
+  otherBackendOffLink,
+  type PeerReach,
+  PLAIN_TYPES,
+  readReach,
+  type SkippedLease,
+  selectPeers,
+} from "../peer-reach.ts";
 import { countLeases, settleClaims } from "../settle-claims.ts";
-import { SettledPeers } from "../settled-peers.ts";
+import { SettledPeers, type SettlingInputs } from "../settled-peers.ts";
 import { ipipKeys, readIpipOptions } from "./ipip-options.ts";
 
 const DEVICE = "flannel.ipip";
@@ -51,8 +61,9 @@ class IpipBackend implements Backend {
     return { ...announcedAddresses(this.#config, externalInterface), backendType: this.type };
   }
 
-  needsLookUp({ attributes: { backendType } }: Lease): boolean {
-    return this.#directRouting && backendType === this.type;
+  needsLookUp(lease: Lease): boolean {
+    const isOurs = lease.attributes.backendType === this.type;
+    return hasOtherPlainType(lease, this.type) || (this.#directRouting && isOurs);
   }
 
   prepare(leases: readonly Lease[]): void {
@@ -63,7 +74,7 @@ class IpipBackend implements Backend {
   /** The tunnel ends at the interface's own address: the kernel drops packets from a public IP this host does not have. */
   plan({ subnet }: LeasedSubnets, peers: readonly Lease[], facts: HostFacts): BackendPlan {
     const skipped: SkippedLease[] = [];
-    const ours = selectPeers(this.type, [this.type], this.#config, peers, skipped);
+    const ours = selectPeers(this.type, PLAIN_TYPES, this.#config, peers, skipped);
     const { address: local, name } = facts.externalInterface;
     const { ipv4 } = this.#config;
     if (subnet === undefined || local === undefined || ipv4 === undefined) {
@@ -73,7 +84,7 @@ class IpipBackend implements Backend {
       ...{ network: ipv4.network, ownSubnet: subnet, leases: peers },
       ...{ external: facts.externalInterface, occupied: facts.occupied },
     };
-    const reaches = this.#reaches(ours, context, ipv4, skipped);
+    const reaches = this.#reaches({ ours, context, others: [facts.directPeers] }, ipv4, facts, skipped);
     return {
       state: {
         link: [{ kind: "ipip", name: DEVICE, mtuBytes: this.mtuBytes(facts), local }],
@@ -86,8 +97,8 @@ class IpipBackend implements Backend {
     };
   }
 
-  #isDirect({ publicIp }: PeerReach, { directPeers }: HostFacts): boolean {
-    return this.#directRouting && directPeers.has(publicIp);
+  #isDirect({ lease, publicIp }: PeerReach, { directPeers }: HostFacts): boolean {
+    return this.needsLookUp(lease) && directPeers.has(publicIp);
   }
 
   /** One object for each lease and device: what did not change is the same object in the next plan. */
@@ -99,20 +110,18 @@ class IpipBackend implements Backend {
     return route;
   }
 
-  #reaches(
-    ours: readonly Lease[],
-    context: Parameters<typeof settleClaims>[1],
-    pool: AddressPool,
-    skipped: SkippedLease[],
-  ): readonly PeerReach[] {
+  #reaches(inputs: SettlingInputs, pool: AddressPool, facts: HostFacts, skipped: SkippedLease[]): readonly PeerReach[] {
+    const { ours, context } = inputs;
     const read = (lease: Lease): PeerReach | SkippedLease | undefined => {
       const reading = this.#read(pool, lease);
       if (reading === undefined) return undefined;
       if (typeof reading === "string") return { key: lease.key, reason: reading };
-      if (!isOwnAddress(reading.publicIp, context.external)) return reading;
-      return { key: lease.key, reason: `announces this host's own address ${reading.publicIp}` };
+      if (isOwnAddress(reading.publicIp, context.external))
+        return { key: lease.key, reason: `announces this host's own address ${reading.publicIp}` };
+      const isOurs = lease.attributes.backendType === this.type;
+      if (isOurs || this.#isDirect(reading, facts)) return reading;
+      return { key: lease.key, reason: otherBackendOffLink(lease, this.type) };
     };
-    const inputs = { ours, context, others: [] };
     const known = this.#settled.judge(inputs, (lease) => {
       const reading = read(lease);
       return reading === undefined || "reason" in reading ? undefined : reading;

@@ -15,9 +15,11 @@ import type { ExternalInterface } from "../../underlay/external-interface.ts";
 import { announcedAddresses } from "../announced-addresses.ts";
 import type { Backend, BackendModule, BackendPlan, HostFacts, HostNeeds } from "../backend.ts";
 import {
+  hasOtherPlainType,
   isOwnAddress,
   otherBackendOffLink,
   type PeerReach,
+  PLAIN_TYPES,
   readReach,
   type SkippedLease,
   selectPeers,
@@ -126,8 +128,9 @@ class VxlanBackend implements Backend<VtepIdentity> {
     };
   }
 
-  needsLookUp({ attributes: { backendType } }: Lease): boolean {
-    return backendType === "host-gw" || (this.#options.directRouting && backendType === this.type);
+  needsLookUp(lease: Lease): boolean {
+    const isOurs = lease.attributes.backendType === this.type;
+    return hasOtherPlainType(lease, this.type) || (this.#options.directRouting && isOurs);
   }
 
   prepare(leases: readonly Lease[]): void {
@@ -137,7 +140,7 @@ class VxlanBackend implements Backend<VtepIdentity> {
   /** A family is planned when we hold a subnet of it and the external interface has an address of it. */
   plan(own: LeasedSubnets, peers: readonly Lease[], facts: VxlanFacts): BackendPlan {
     const draft = new Draft();
-    const ours = selectPeers(this.type, [this.type, "host-gw"], this.#config, peers, draft.skipped);
+    const ours = selectPeers(this.type, PLAIN_TYPES, this.#config, peers, draft.skipped);
     const reached: (readonly PeerReach[])[] = [];
     for (const family of this.#families) {
       const vtep = ownVtep(family.family, own, facts);
@@ -285,7 +288,7 @@ function readLease({ family, pool, device }: VxlanFamily, lease: Lease): Reading
   const reach = readReach(lease, family, pool);
   if (reach === undefined) return undefined;
   if (typeof reach === "string") return { key: lease.key, reason: reach };
-  if (lease.attributes.backendType === "host-gw") return reach;
+  if (lease.attributes.backendType !== "vxlan") return reach;
   const { backendData, backendV6Data } = lease.attributes;
   const vtep = readVtepMac(family === 4 ? backendData : backendV6Data);
   if ("reason" in vtep) return { key: lease.key, reason: vtep.reason };

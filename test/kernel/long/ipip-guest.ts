@@ -102,4 +102,15 @@ tell(
   "direct routes",
   (await ip("route")).split("\n").filter((line) => line.includes("onlink")),
 );
+
+// From one backend to another, host by host.
+await cluster.etcd.put(configKey, JSON.stringify({ ...config, Backend: { Type: "host-gw" } }));
+{
+  await using traffic = await ContinuousPing.start(from.namespace, to.ipv4 ?? "");
+  await cluster.agent(1).term();
+  await cluster.startAgent(1).untilReady({ peers: 2 });
+  await untilAllPing(cluster.pods);
+  await traffic.more(10);
+  tell("one host with host-gw", { lost: (await traffic.stop()).lost.length });
+}
 tell("done", true);

@@ -33,6 +33,7 @@ test(
       "device of upstream": { isKept: true },
       "device with one peer": { isKept: false },
       "direct routes": [expect.stringContaining("dev eth0"), expect.stringContaining("dev eth0")],
+      "one host with host-gw": { lost: 0 },
       done: true,
     });
   },

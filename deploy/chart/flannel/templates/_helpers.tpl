@@ -65,6 +65,7 @@ versions of its chart differ in it: what is there stays, so that a release can t
 {{- $keys := dict
   "vxlan" (dict "Port" $f.backendPort "VNI" $f.vni "GBP" $f.GBP "DirectRouting" $f.directRouting "MTU" $f.mtu "MacPrefix" $f.macPrefix)
   "wireguard" (dict "ListenPort" $f.backendPort "ListenPortV6" $f.backendPortv6 "PSK" $f.psk "MTU" $f.mtu "Mode" $f.tunnelMode "PersistentKeepaliveInterval" $f.keepaliveInterval)
+  "ipip" (dict "DirectRouting" $f.directRouting)
   "udp" (dict "Port" $f.backendPort)
 -}}
 {{- $lines := list (printf "\"Type\": %s" (toJson $f.backend)) -}}
