@@ -13,12 +13,22 @@ export interface ProbeSummary {
   readonly isAll: boolean;
   /** Whom it concerns, as a clause; empty when nobody. */
   readonly evidence: string;
+  /** Large packets of containers get lost on the way to them, as a clause; missing when to nobody. */
+  readonly mtuEvidence?: string;
 }
 
 const NAMED = 3;
 const unreachable: ReadonlySet<PathState> = new Set(["down", "oneWay"]);
 /** Of two families the worse one counts; what is unknown of one is no news where the other is known. */
-const rank: Readonly<Record<PathState, number>> = { unknown: 0, up: 1, slow: 2, suspect: 3, oneWay: 4, down: 5 };
+const rank: Readonly<Record<PathState, number>> = {
+  unknown: 0,
+  up: 1,
+  slow: 2,
+  mtuBroken: 3,
+  suspect: 4,
+  oneWay: 5,
+  down: 6,
+};
 
 export function worstOf(states: readonly PathState[]): PathState {
   return states.reduce<PathState>((worst, state) => (rank[state] > rank[worst] ? state : worst), "unknown");
@@ -28,12 +38,15 @@ export function summarizeProbes(peers: Iterable<ProbedPeer>): ProbeSummary {
   const states = Object.fromEntries(pathStates.map((state) => [state, 0])) as Record<PathState, number>;
   const named: string[] = [];
   let [known, lost, whole] = [0, 0, 0];
+  let mtuEvidence: string | undefined;
   for (const { paths } of peers) {
     const ofPaths = paths.map(({ state }) => state);
     const worst = worstOf(ofPaths);
     states[worst]++;
     if (worst === "unknown") continue;
     known++;
+    const narrow = paths.find(({ state }) => state === "mtuBroken");
+    mtuEvidence ??= narrow && `${narrow.path.subnet}: ${narrow.why}`;
     if (!unreachable.has(worst)) continue;
     lost++;
     if (ofPaths.every((state) => state === "unknown" || unreachable.has(state))) whole++;
@@ -47,5 +60,6 @@ export function summarizeProbes(peers: Iterable<ProbedPeer>): ProbeSummary {
     unreachable: lost,
     isAll: known > 1 && whole === known,
     evidence: [...named, ...more].join("; "),
+    ...(mtuEvidence !== undefined && { mtuEvidence }),
   };
 }

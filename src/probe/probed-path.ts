@@ -1,17 +1,21 @@
 // One path under probing: its verdict, its quality, and what is asked next. Pure.
 
+import { echoPacketBytes } from "../sys/echo-request.ts";
+import { type MtuOutcome, PathMtu } from "./path-mtu.ts";
 import { PathQuality } from "./path-quality.ts";
 import { type Asked, type Outcome, PathVerdict } from "./path-verdict.ts";
 import { mainKind, type ProbeKind, type ProbePath } from "./probe-path.ts";
 
-/** As told to people and programs. `oneWay`: packets pass in one direction alone. */
-export const pathStates = ["up", "slow", "suspect", "oneWay", "down", "unknown"] as const;
+/** As told to people and programs. `mtuBroken`: large packets get lost; `oneWay`: packets pass in one direction alone. */
+export const pathStates = ["up", "slow", "mtuBroken", "suspect", "oneWay", "down", "unknown"] as const;
 export type PathState = (typeof pathStates)[number];
 
 /** The next probe of a path: by which kind, and as what its outcome counts. */
 export interface Turn {
-  readonly asked: Asked | "bridge";
+  readonly asked: Asked | "bridge" | "mtu";
   readonly kind: ProbeKind;
+  /** Of the whole packet; missing: as small as possible. */
+  readonly packetBytes?: number;
 }
 
 /** Between looks at the peer's bridge, which tell what is behind the tunnel. */
@@ -20,6 +24,7 @@ const FIRST_BRIDGE_AFTER_MS = 5_000;
 /** Of a path without answer, each fourth probe goes outside of the tunnel, and now and then one is TCP. */
 const UNDERLAY_TURNS = 4;
 const WITNESS_TURNS = 16;
+const TURNS_BETWEEN_MTU = 100;
 const LEAST_TIMEOUT_MS = 600;
 const MOST_TIMEOUT_MS = 1_000;
 
@@ -33,8 +38,10 @@ export class ProbedPath {
   /** The newest error that came back, in words; of the losses of now. */
   cause: string | undefined;
   bridge: Outcome | undefined;
+  readonly mtu: PathMtu;
   #bridgeDueMs: number;
   #turn = 0;
+  #mtuTurnDue = 0;
   state: PathState = "unknown";
   sinceWallMs: number;
 
@@ -45,6 +52,16 @@ export class ProbedPath {
       hasUnderlay: path.underlay !== undefined,
     });
     this.sinceWallMs = nowWallMs;
+    const { most } = echoPacketBytes(path.family);
+    this.mtu = new PathMtu(
+      {
+        family: path.family,
+        underlayMtuBytes: Math.min(path.underlayMtuBytes, most),
+        overlayMtuBytes: Math.min(path.overlayMtuBytes, most),
+        hasUnderlay: path.underlay !== undefined,
+      },
+      nowMs,
+    );
     this.#bridgeDueMs = nowMs + FIRST_BRIDGE_AFTER_MS;
   }
 
@@ -57,7 +74,9 @@ export class ProbedPath {
       subnet === path.subnet &&
       underlay === path.underlay &&
       tunnel === path.tunnel &&
-      ownSubnet === path.ownSubnet
+      ownSubnet === path.ownSubnet &&
+      this.path.underlayMtuBytes === path.underlayMtuBytes &&
+      this.path.overlayMtuBytes === path.overlayMtuBytes
     );
   }
 
@@ -74,6 +93,8 @@ export class ProbedPath {
     if (verdict.isInDoubt) return { asked: verdict.next, kind: verdict.next === "underlay" ? "underlay" : main };
     if (verdict.liveness === "up") {
       if (verdict.isIcmpFiltered) return { asked: this.#turn % 10 === 0 ? "main" : "witness", kind: main };
+      const mtu = this.#mtuTurn(nowMs);
+      if (mtu !== undefined) return mtu;
       if (main !== "bridge" && nowMs >= this.#bridgeDueMs) {
         this.#bridgeDueMs = nowMs + BRIDGE_EVERY_MS;
         return { asked: "bridge", kind: "bridge" };
@@ -84,6 +105,25 @@ export class ProbedPath {
       return { asked: "underlay", kind: "underlay" };
     }
     return { asked: this.#turn % WITNESS_TURNS === 7 ? "witness" : "main", kind: main };
+  }
+
+  /** Every other turn: a search is not to hide that the peer died meanwhile, and silence counts only of a path that is up. */
+  #mtuTurn(nowMs: number): Turn | undefined {
+    if (this.#turn % 2 === 1) return undefined;
+    // With thousands of peers a turn is minutes apart, and most are to find out whether the peer lives.
+    if (!this.mtu.isLooking && !this.mtu.isReduced && this.#turn < this.#mtuTurnDue) return undefined;
+    const next = this.mtu.next(nowMs);
+    if (next === undefined) return undefined;
+    this.#mtuTurnDue = this.#turn + TURNS_BETWEEN_MTU;
+    const kind = next.leg === "underlay" ? "underlay" : mainKind(this.path);
+    return { asked: "mtu", kind, packetBytes: next.packetBytes };
+  }
+
+  /** What became of a probe of the path's MTU. */
+  takeMtu({ kind, packetBytes = 0 }: Turn, outcome: MtuOutcome, nowMs: number): void {
+    // Of a peer that died meanwhile silence says nothing about sizes.
+    if (outcome === "lost" && this.verdict.lostInRow > 0) return;
+    this.mtu.take(kind === "underlay" ? "underlay" : "main", packetBytes, outcome, nowMs);
   }
 
   /** Returns whether the state is another than before. */
@@ -99,6 +139,7 @@ export class ProbedPath {
     const { liveness } = this.verdict;
     if (liveness === "oneWayIn" || liveness === "oneWayOut") return "oneWay";
     if (liveness !== "up") return liveness;
+    if (this.mtu.isBroken) return "mtuBroken";
     return this.quality.isSlow ? "slow" : "up";
   }
 
@@ -122,6 +163,10 @@ export class ProbedPath {
     if (state === "suspect") return `${verdict.lostInRow} probes in a row got no answer${this.#because}`;
     if (state === "down") return this.#whyDown();
     if (state === "slow") return this.#slowness();
+    if (state === "mtuBroken") {
+      const { overlayBytes } = this.mtu.found ?? {};
+      return `packets of more than ${overlayBytes} bytes get lost, containers send up to ${this.path.overlayMtuBytes}`;
+    }
     if (state === "unknown") return this.#whyUnknown();
     if (state === "up") return verdict.isIcmpFiltered ? "ICMP gets no answer, TCP does" : undefined;
     return verdict.liveness === "oneWayOut"

@@ -2,7 +2,13 @@
 // second. Peers in doubt come first, the others round robin in an order of chance. A round in which this process stood still is
 // not judged.
 import type { Address, Family } from "../ip/address.ts";
-import { EchoExchange, type HeardRequest, type OutgoingProbe, type Settled } from "./echo-exchange.ts";
+import {
+  EchoExchange,
+  type HeardRequest,
+  type OutgoingProbe,
+  type ProbeResult,
+  type Settled,
+} from "./echo-exchange.ts";
 import { LossMeter } from "./loss-meter.ts";
 import { lossesNeeded } from "./path-verdict.ts";
 import type { ProbePath } from "./probe-path.ts";
@@ -189,6 +195,7 @@ export class Prober implements Disposable {
       family: familyOfTarget(target),
       target,
       timeoutMs: path.timeoutMs,
+      ...(turn.packetBytes !== undefined && { packetBytes: turn.packetBytes }),
       ...(source !== undefined && { source }),
       ...(turn.kind === "tunnel" && path.path.underlay !== undefined && { alsoFrom: path.path.underlay }),
       payload: {
@@ -225,6 +232,10 @@ export class Prober implements Disposable {
     const { path, network, turn } = owner;
     if (this.#networkOf.get(owner.peer) !== network) return;
     const { recorder } = network.options;
+    if (turn.asked === "mtu") {
+      this.#settleMtu(owner, result, { sentAtMs, nowMs });
+      return;
+    }
     switch (result.type) {
       case "answered":
       case "late":
@@ -256,9 +267,23 @@ export class Prober implements Disposable {
     this.#changed(owner);
   }
 
+  #settleMtu({ path, turn, ...owner }: Owner, result: ProbeResult, at: { sentAtMs: number; nowMs: number }): void {
+    const { nowMs } = at;
+    if (result.type === "answered" || result.type === "late") {
+      if (turn.kind === "underlay") {
+        path.underlayRttMs = result.rttMs;
+        path.verdict.take("underlay", "answered", at.sentAtMs, nowMs, this.#needed);
+      } else path.verdict.heard(nowMs);
+      path.takeMtu(turn, "answered", nowMs);
+    } else if (result.type === "tooBig") path.takeMtu(turn, { tooBigFor: result.mtuBytes }, nowMs);
+    else if (result.type !== "unsent") path.takeMtu(turn, "lost", nowMs);
+    this.#changed({ path, turn, ...owner });
+  }
+
   #answered({ path, turn }: Owner, rttMs: number, isLate: boolean, at: { sentAtMs: number; nowMs: number }): void {
     const { verdict, quality } = path;
     path.lastReplyWallMs = this.#options.wallMs();
+    if (turn.asked === "mtu") return;
     if (turn.asked === "bridge") {
       path.bridge = "answered";
       return;
@@ -277,6 +302,7 @@ export class Prober implements Disposable {
   }
 
   #lost({ path, turn }: Owner, outcome: "lost" | "refused", at: { sentAtMs: number; nowMs: number }): void {
+    if (turn.asked === "mtu") return;
     if (turn.asked === "bridge") {
       path.bridge = outcome;
       return;

@@ -73,7 +73,7 @@ const probedPathSchema = z.object({
   peer: z.string().describe("key of its lease"),
   subnet: z.string(),
   publicIp: z.string().optional(),
-  state: z.enum(["up", "slow", "suspect", "oneWay", "down", "unknown"]),
+  state: z.enum(["up", "slow", "mtuBroken", "suspect", "oneWay", "down", "unknown"]),
   direction: z
     .enum(["in", "out"])
     .optional()
@@ -87,6 +87,15 @@ const probedPathSchema = z.object({
   lost: z.int().describe("of them"),
   rttSeconds: z.object({ p50: z.number(), p99: z.number() }).optional().describe("absent without any answer"),
   usualRttSeconds: z.number().optional(),
+  mtu: z
+    .object({
+      underlayBytes: z.int().optional().describe("largest packet that passes whole outside of the tunnel"),
+      overlayBytes: z.int().describe("largest packet of containers that arrives"),
+      wholeBytes: z.int().describe("largest one whose outer packet is not fragmented"),
+      ageSeconds: z.int(),
+    })
+    .optional()
+    .describe("of the path; absent before it is known"),
   lastReplyAt: instantSchema.optional(),
 });
 
@@ -97,6 +106,7 @@ const probesSchema = z.object({
     .object({
       up: z.int(),
       slow: z.int(),
+      mtuBroken: z.int().describe("small packets arrive and large ones of containers do not"),
       suspect: z.int(),
       oneWay: z.int(),
       down: z.int(),

@@ -187,10 +187,15 @@ function lookUpReasons({ ways, forwardingOff }: StateFacts): StateReason[] {
 }
 
 function probeReasons({ probes }: StateFacts): StateReason[] {
-  if (probes === undefined || probes.unreachable === 0) return [];
-  const { known, unreachable, isAll, evidence } = probes;
+  if (probes === undefined) return [];
+  const { known, unreachable, isAll, evidence, mtuEvidence, states } = probes;
   const message = `${unreachable} of ${counted(known, "peer", "peers")} unreachable by probes: ${evidence}`;
-  return [reason(isAll ? "all-peers-down" : "peer-down", message)];
+  return [
+    ...(unreachable === 0 ? [] : [reason(isAll ? "all-peers-down" : "peer-down", message)]),
+    ...(mtuEvidence === undefined
+      ? []
+      : [reason("peer-mtu", `${counted(states.mtuBroken, "peer", "peers")} without large packets: ${mtuEvidence}`)]),
+  ];
 }
 
 function storeReasons(facts: StateFacts): StateReason[] {

@@ -86,6 +86,7 @@ export class ProbeLog implements Disposable {
     const fields = { peer, state: path.state, signature: path.signature };
     if (path.state === "down") this.#logger.warn("probe.peer-down", message, fields);
     else if (path.state === "oneWay") this.#logger.warn("probe.peer-one-way", message, fields);
+    else if (path.state === "mtuBroken") this.#logger.warn("probe.peer-mtu", message, fields);
     else if (path.state === "slow") this.#logger.warn("probe.peer-slow", message, fields);
     else if (path.state === "unknown") this.#logger.info("probe.peer-unknown", message, fields);
     else this.#logger.info("probe.peer-up", message, fields);
@@ -108,6 +109,8 @@ function wordsOf({ state }: ProbedPath): string {
       return "is reached in one direction alone";
     case "slow":
       return "is slow";
+    case "mtuBroken":
+      return "gets no large packets";
     case "unknown":
       return "cannot be judged";
     case "up":

@@ -4,7 +4,7 @@ import { type PathState, pathStates } from "../../probe/probed-path.ts";
 import type { ProbedPeer } from "../../probe/probed-peer.ts";
 import type { MetricsRecorder } from "../../telemetry/metrics/metrics.ts";
 
-const reached: ReadonlySet<PathState> = new Set(["up", "slow"]);
+const reached: ReadonlySet<PathState> = new Set(["up", "slow", "mtuBroken"]);
 
 export function recordProbeStates(
   metrics: MetricsRecorder,

@@ -1,4 +1,5 @@
 // What the status tells of probes. Pure.
+import type { PathMtuFound } from "../../probe/path-mtu.ts";
 import type { ProbeSummary } from "../../probe/probe-summary.ts";
 import type { ProbedNetwork } from "../../probe/probed-network.ts";
 import { type PathState, type ProbedPath, pathStates } from "../../probe/probed-path.ts";
@@ -8,7 +9,7 @@ type ProbesStatus = NonNullable<NetworkStatus["probes"]>;
 
 /** Worst first; of more than these the others are alike. */
 const MOST_PATHS = 1_000;
-const worst: readonly PathState[] = ["down", "oneWay", "suspect", "slow", "unknown", "up"];
+const worst: readonly PathState[] = ["down", "oneWay", "suspect", "mtuBroken", "slow", "unknown", "up"];
 
 export function probeStatus(network: ProbedNetwork, { states }: ProbeSummary, intervalMs: number): ProbesStatus {
   const paths = network.peers.flatMap((peer) => peer.paths);
@@ -40,7 +41,17 @@ function pathStatus(probed: ProbedPath): ProbesStatus["paths"][number] {
     lost,
     ...(rttMs !== undefined && { rttSeconds: { p50: seconds(rttMs.p50), p99: seconds(rttMs.p99) } }),
     ...(usualRttMs !== undefined && { usualRttSeconds: seconds(usualRttMs) }),
+    ...(probed.mtu.found !== undefined && { mtu: mtuStatus(probed.mtu.found) }),
     ...(lastReplyWallMs !== undefined && { lastReplyAt: new Date(lastReplyWallMs).toISOString() }),
+  };
+}
+
+function mtuStatus({ underlayBytes, overlayBytes, wholeBytes, foundAtMs }: PathMtuFound) {
+  return {
+    ...(underlayBytes !== undefined && { underlayBytes }),
+    overlayBytes,
+    wholeBytes,
+    ageSeconds: Math.max(0, Math.round((performance.now() - foundAtMs) / 1_000)),
   };
 }
 

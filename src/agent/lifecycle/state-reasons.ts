@@ -131,6 +131,11 @@ export const reasonDefinitions = {
     argument:
       "Probes of some peers get no answer, or packets pass in one direction alone; the other peers are reachable. A single peer that is down is more likely down itself than a sign of trouble on this host.",
   },
+  "peer-mtu": {
+    state: "degraded",
+    argument:
+      "Large packets of containers to some peers get lost: connections open and then hang. Small packets arrive.",
+  },
   "peer-skipped": {
     state: "degraded",
     argument:

@@ -14,6 +14,10 @@ export const probeEvents = {
     "Probes of a peer take much longer than usual, or many get lost.",
     "Look at the network between the hosts, and at the load of both.",
   ),
+  "probe.peer-mtu": warn(
+    "Small packets reach a peer and large ones of containers get lost; the line has the largest that arrives.",
+    "Set the backend's `MTU` in the network configuration to what the line says and the tunnel's overhead, or mend the network between the hosts.",
+  ),
   "probe.peer-up": info("A peer answers probes again."),
   "probe.peer-unknown": info("Nothing is known of a peer any more: nobody there can answer probes."),
   "probe.many-changed": warn(

@@ -2,7 +2,7 @@
 import { counter, durations, gauge, perPeer } from "./definition.ts";
 
 export const probeMetrics = {
-  flannel_peers: gauge("Peers by what probes found: up, slow, suspect, oneWay, down, unknown.", ["state"]),
+  flannel_peers: gauge("Peers by what probes found: up, slow, mtuBroken, suspect, oneWay, down, unknown.", ["state"]),
   flannel_probe_sent_total: counter("Probes sent to peers, by kind: underlay, tunnel, bridge.", ["kind"]),
   flannel_probe_lost_total: counter("Probes without an answer in time, by kind.", ["kind"]),
   flannel_probe_late_total: counter("Answers to probes that had been counted as lost, by kind.", ["kind"]),
@@ -15,9 +15,10 @@ export const probeMetrics = {
     "Rounds of probes that were not judged, because the agent got no processor time or was flooded.",
   ),
   flannel_peer_up: perPeer(
-    gauge("1 while a peer is up or slow, 0 while it is suspect, down or reached one way; missing while unknown.", [
-      "peer",
-    ]),
+    gauge(
+      "1 while a peer is up, slow or mtuBroken, 0 while it is suspect, down or reached one way; missing while unknown.",
+      ["peer"],
+    ),
   ),
   flannel_peer_rtt_seconds: perPeer(gauge("Median round trip of the last 64 probes.", ["peer"], "seconds")),
   flannel_peer_loss_ratio: perPeer(gauge("Lost ones of the last 64 probes, from 0 to 1.", ["peer"], "ratio")),

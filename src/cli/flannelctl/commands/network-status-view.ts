@@ -31,7 +31,9 @@ export function networkSections(network: NetworkStatus, nowMs: number): string[]
     ),
     ...section(
       "peers by probes",
-      (network.probes?.paths ?? []).filter(({ state }) => state !== "up").map((path) => probeRow(path, nowMs)),
+      (network.probes?.paths ?? [])
+        .filter((path) => path.state !== "up" || isCut(path, network))
+        .map((path) => probeRow(path, network, nowMs)),
     ),
     ...section(
       "peers by handshake",
@@ -61,6 +63,7 @@ export function networkSections(network: NetworkStatus, nowMs: number): string[]
 const probeStates = {
   up: "up",
   slow: "slow",
+  mtuBroken: "MTU broken",
   suspect: "suspect",
   oneWay: "one way",
   down: "down",
@@ -77,9 +80,22 @@ function describeProbes({ probes }: NetworkStatus): string | undefined {
 
 type ProbedPathStatus = NonNullable<NetworkStatus["probes"]>["paths"][number];
 
-function probeRow({ subnet, publicIp = "", state, since, why = "" }: ProbedPathStatus, nowMs: number): string[] {
+/** Its large packets arrive in two pieces, or not at all. */
+function isCut({ subnet, mtu }: ProbedPathStatus, { mtuBytes }: NetworkStatus): boolean {
+  // IPv6 has less room in the same tunnel.
+  const room = subnet.includes(":") ? 20 : 0;
+  return mtu !== undefined && mtuBytes !== undefined && mtu.wholeBytes < mtuBytes - room;
+}
+
+function probeRow(path: ProbedPathStatus, network: NetworkStatus, nowMs: number): string[] {
+  const { subnet, publicIp = "", state, since, why = "", mtu } = path;
   const forSeconds = Math.max(0, (nowMs - Date.parse(since)) / 1000);
-  return [subnet, publicIp, `${probeStates[state]} for ${formatDuration(forSeconds)}`, why];
+  const cut =
+    mtu !== undefined && isCut(path, network)
+      ? `packets of more than ${mtu.wholeBytes} bytes are fragmented on the way`
+      : "";
+  const words = state === "mtuBroken" ? why : [why, cut].filter((text) => text !== "").join("; ");
+  return [subnet, publicIp, `${probeStates[state]} for ${formatDuration(forSeconds)}`, words];
 }
 
 type PlanePeer = NonNullable<NetworkStatus["dataPlane"]>["peers"][number];
