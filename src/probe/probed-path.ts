@@ -1,6 +1,5 @@
 // One path under probing: its verdict, its quality, and what is asked next. Pure.
 
-import { echoPacketBytes } from "../sys/echo-request.ts";
 import { type MtuOutcome, PathMtu } from "./path-mtu.ts";
 import { PathQuality } from "./path-quality.ts";
 import { type Asked, type Outcome, PathVerdict } from "./path-verdict.ts";
@@ -52,12 +51,11 @@ export class ProbedPath {
       hasUnderlay: path.underlay !== undefined,
     });
     this.sinceWallMs = nowWallMs;
-    const { most } = echoPacketBytes(path.family);
     this.mtu = new PathMtu(
       {
         family: path.family,
-        underlayMtuBytes: Math.min(path.underlayMtuBytes, most),
-        overlayMtuBytes: Math.min(path.overlayMtuBytes, most),
+        underlayMtuBytes: path.underlayMtuBytes,
+        overlayMtuBytes: path.overlayMtuBytes,
         hasUnderlay: path.underlay !== undefined,
       },
       nowMs,

@@ -1,10 +1,14 @@
 // Probes on the real data path: a dead peer, a tunnel that loses packets in one direction or both, and what only looks dead, each
 // seen within seconds, told in status, log, metrics and state, and over when it is mended.
+import { fileURLToPath } from "node:url";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import type { LabAgent, LabStatus } from "../../lab/agent.ts";
 import { Cluster } from "../../lab/cluster.ts";
+import { tryRun } from "../../lab/command.ts";
 import { dropUdp, dropUdpOneWay, partition } from "../../lab/faults.ts";
 import { until } from "../../lab/wait.ts";
+
+const flannelctl = fileURLToPath(new URL("../../bin/flannelctl", import.meta.url));
 
 type ProbedPath = NonNullable<LabStatus["probes"]>["paths"][number];
 
@@ -132,6 +136,37 @@ describe("a peer that is not dead", () => {
     cluster.startAgent(3);
     await untilAllUp();
   });
+});
+
+it("is asked by a person: each layer, and which one loses the packets", async () => {
+  const ping = async (...words: string[]) => {
+    const argv = [flannelctl, `--subnet-file=${cluster.agent(1).subnetFile}`, "ping", ...words];
+    return await tryRun(cluster.lan.host(1).namespace.command(argv));
+  };
+  const target = cluster.pod(2).ipv4 ?? "";
+  const well = await ping(target);
+  expect([well.exitCode, well.stdout]).toEqual([
+    0,
+    expect.stringMatching(/underlay .* ok\n.*tunnel .* ok\n.*bridge .* ok\n.*container .* ok/),
+  ]);
+  const undo = await dropUdp(8472);
+  const lost = await ping(target, "--json", "--count=2");
+  expect(lost.exitCode).toBe(1);
+  const { peers } = JSON.parse(lost.stdout) as {
+    peers: { verdict: string; legs: { name: string; answered: number }[] }[];
+  };
+  expect(peers[0]?.legs.map(({ name, answered }) => `${name} ${answered}`)).toEqual([
+    "underlay 2",
+    "tunnel 0",
+    "bridge 0",
+    "container 0",
+  ]);
+  expect(peers[0]?.verdict).toContain("lost in the tunnel");
+  await undo();
+  const large = await ping(target, "--size=1451");
+  expect(large.stdout).toContain("larger than the MTU of the device");
+  const stranger = await ping("192.0.2.1");
+  expect([stranger.exitCode, stranger.stderr]).toEqual([2, expect.stringContaining("is no peer's public address")]);
 });
 
 it("does not probe when told so", async () => {

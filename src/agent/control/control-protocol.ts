@@ -113,7 +113,7 @@ const probesSchema = z.object({
       unknown: z.int(),
     })
     .describe("peers by state; of two address families the worse one counts"),
-  paths: z.array(probedPathSchema).describe("of each peer and address family, worst first, at most 1,000"),
+  paths: z.array(probedPathSchema).describe("of each peer and address family, worst first, at most 10,000"),
 });
 
 const networkStatusSchema = z.object({

@@ -4,6 +4,7 @@ import type { PlannedWay } from "../../doctor/peer-ways.ts";
 import { addressBits, familyOf, prefixAddress, prefixLength } from "../../ip/address.ts";
 import { addToAddress } from "../../ip/prefix.ts";
 import type { ProbePath } from "../../probe/probe-path.ts";
+import { echoPacketBytes } from "../../sys/echo-request.ts";
 import type { NetworkContext } from "./check-context.ts";
 
 /** Nothing in a subnet so small can answer for its host. */
@@ -42,6 +43,8 @@ function pathOf(way: PlannedWay, context: NetworkContext, backends: BackendRegis
   const ownSubnet = ownSubnets.find((own) => familyOf(own) === family);
   if (ownSubnet === undefined || addressBits(family) - prefixLength(subnet) < LEAST_HOST_BITS) return undefined;
   const hasTunnelAddress = backends.find(backendType)?.hasTunnelAddress === true;
+  // No link between hosts carries more than a probe can have.
+  const { most } = echoPacketBytes(family);
   return {
     peer,
     subnet,
@@ -51,7 +54,7 @@ function pathOf(way: PlannedWay, context: NetworkContext, backends: BackendRegis
     bridge: addToAddress(prefixAddress(subnet), 1n),
     ownSubnet,
     ownBridge: addToAddress(prefixAddress(ownSubnet), 1n),
-    underlayMtuBytes: externalInterface.mtuBytes,
-    overlayMtuBytes: context.mtuBytes(family),
+    underlayMtuBytes: Math.min(externalInterface.mtuBytes, most),
+    overlayMtuBytes: Math.min(context.mtuBytes(family), most),
   };
 }

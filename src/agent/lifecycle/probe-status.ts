@@ -8,7 +8,7 @@ import type { NetworkStatus } from "../control/control-protocol.ts";
 type ProbesStatus = NonNullable<NetworkStatus["probes"]>;
 
 /** Worst first; of more than these the others are alike. */
-const MOST_PATHS = 1_000;
+const MOST_PATHS = 10_000;
 const worst: readonly PathState[] = ["down", "oneWay", "suspect", "mtuBroken", "slow", "unknown", "up"];
 
 export function probeStatus(network: ProbedNetwork, { states }: ProbeSummary, intervalMs: number): ProbesStatus {

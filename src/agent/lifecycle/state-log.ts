@@ -30,7 +30,9 @@ export function stateText(state: AgentState, reasons: readonly StateReason[]): s
   if (state === "ready") return "ready";
   // Each line is a word to the service manager.
   const because = oneLine(reasons.map(({ message }) => message).join("; "));
-  const isOfPeers = reasons.some(({ name }) => ["peer-failed", "peer-unreachable", "peer-down", "peer-mtu"].includes(name));
+  const isOfPeers = reasons.some(({ name }) =>
+    ["peer-failed", "peer-unreachable", "peer-down", "peer-mtu"].includes(name),
+  );
   if (state === "degraded" && isOfPeers) return `ready, ${because}`;
   const name = state === "degraded" ? "degraded" : "not ready";
   return because === "" ? name : `${name}: ${because}`;

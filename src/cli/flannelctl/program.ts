@@ -10,6 +10,7 @@ import type { ImportOptions } from "./commands/store.ts";
 import { addDiagnosisVerbs } from "./diagnosis-commands.ts";
 import { parseLife } from "./duration-argument.ts";
 import { addMemberVerbs } from "./member-commands.ts";
+import { addProbeVerbs } from "./probe-commands.ts";
 import { addSelfVerbs } from "./self-commands.ts";
 import { globalOptions, resolveGlobalOptions } from "./session/global-options.ts";
 import type { Terminal } from "./session/invocation.ts";
@@ -85,6 +86,7 @@ export function buildProgram(terminal: Pick<Terminal, "writeOut">, version: stri
   addAgentVerbs(program, run);
   addDiagnosisVerbs(program, run);
   addCniVerbs(program, run);
+  addProbeVerbs(program, run);
   addLeaseVerbs(program, run);
   addConfigVerbs(program, run);
   addStoreVerbs(program, run);

@@ -44,6 +44,32 @@ export const statusOutputSchema = statusSchema;
 export const planOutputSchema = planSchema;
 export const rulesOutputSchema = rulesSchema;
 
+export const pingOutputSchema = z.object({
+  target: z.string(),
+  peers: z.array(
+    z.object({
+      subnet: z.string(),
+      publicIp: z.string().optional(),
+      backendType: z.string(),
+      legs: z.array(
+        z.object({
+          name: z.string().describe("underlay, tunnel, bridge, container: see docs/probes.md"),
+          target: z.string(),
+          sent: z.int(),
+          answered: z.int(),
+          rttSeconds: z
+            .object({ least: z.number(), median: z.number(), most: z.number() })
+            .optional()
+            .describe("absent without any answer"),
+          cause: z.string().optional().describe("the newest error that came back"),
+        }),
+      ),
+      verdict: z.string(),
+    }),
+  ),
+});
+export type PingOutput = z.infer<typeof pingOutputSchema>;
+
 export const waitOutputSchema = z.object({
   ready: z.boolean().describe("ready or degraded: packets can flow"),
   state: stateSchema,
@@ -262,6 +288,7 @@ export const publishedSchemas: Readonly<Record<string, z.ZodType>> = {
   "host remove": versioned(hostRemoveOutputSchema),
   status: versioned(statusOutputSchema),
   wait: versioned(waitOutputSchema),
+  ping: versioned(pingOutputSchema),
   plan: versioned(planOutputSchema),
   rules: versioned(rulesOutputSchema),
   doctor: versioned(doctorOutputSchema),
