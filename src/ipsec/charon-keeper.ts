@@ -20,6 +20,8 @@ export interface PeerStanding {
   readonly peer: IpsecPeer;
   readonly state: PeerState;
   readonly associations: readonly Association[];
+  /** Of that look, since 1970. */
+  readonly atMs: number;
   /** Why the last attempt failed; only while there is no association. */
   readonly refusal: string | undefined;
 }
@@ -135,18 +137,19 @@ export class CharonKeeper implements AsyncDisposable {
 
   /** Never rejects; returns when the next turn is due. */
   async #turn(desired: WantedIpsec): Promise<number> {
-    const startMs = performance.now();
     try {
       const isNew = this.#session === undefined;
       this.#session ??= await this.#open(desired);
       const session = this.#session;
       await session.load(desired);
       this.#follow(desired);
-      await this.#look(session, desired);
       if (isNew) await this.#awaitFirst(session, desired);
+      const startMs = performance.now();
+      await this.#look(session, desired);
       this.#backOff.reset();
       this.#setProblem(undefined);
-      return Math.max(LOOK_INTERVAL_MS, (performance.now() - startMs) * LOOK_SHARE);
+      const endMs = performance.now();
+      return Math.max((endMs - startMs) * LOOK_SHARE, Math.min(LOOK_INTERVAL_MS, this.#nextAttemptMs() - endMs));
     } catch (error) {
       if (isCancelled(error) || this.#abort.signal.aborted) return 0;
       const session = this.#session;
@@ -155,6 +158,12 @@ export class CharonKeeper implements AsyncDisposable {
       this.#setProblem(describeError(error));
       return this.#backOff.nextMs();
     }
+  }
+
+  /** When the next association is to be begun; infinity when none is. */
+  #nextAttemptMs(): number {
+    const missing = [...this.#records.values()].filter(({ standing }) => standing.state === "none");
+    return Math.min(...missing.map(({ nextAttemptMs }) => nextAttemptMs));
   }
 
   async #open(desired: WantedIpsec): Promise<CharonSession> {
@@ -219,7 +228,7 @@ export class CharonKeeper implements AsyncDisposable {
       else {
         const isFirst = addressToBigInt(desired.publicIp) < addressToBigInt(peer.publicIp);
         const nextAttemptMs = isFirst ? nowMs : nowMs + GRACE_MS;
-        const standing: PeerStanding = { peer, state: "none", associations: [], refusal: undefined };
+        const standing: PeerStanding = { peer, state: "none", associations: [], atMs: 0, refusal: undefined };
         records.set(name, { backOff: new BackOff(ATTEMPTS), nextAttemptMs, refusal: undefined, standing });
       }
     }
@@ -259,7 +268,7 @@ export class CharonKeeper implements AsyncDisposable {
       record.backOff.reset();
       record.nextAttemptMs = 0;
     }
-    record.standing = { peer, state, associations, refusal: record.refusal };
+    record.standing = { peer, state, associations, atMs: Date.now(), refusal: record.refusal };
     return before !== state;
   }
 
@@ -270,6 +279,7 @@ export class CharonKeeper implements AsyncDisposable {
       [...this.#records.values()].some(
         ({ standing }) => standing.state !== "established" && standing.refusal === undefined,
       );
+    await this.#look(session, desired);
     while (isOpen() && performance.now() < endMs && this.#desired === desired && !this.#abort.signal.aborted) {
       this.#isWoken = false;
       await this.#rest(FIRST_LOOK_INTERVAL_MS);

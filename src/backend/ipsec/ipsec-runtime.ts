@@ -34,7 +34,7 @@ function statusOf(keeper: CharonKeeper): RuntimeStatus {
 }
 
 function peerStatus(standing: PeerStanding, { traffic }: CharonKeeper): RuntimeStatus["peers"][number] {
-  const { peer, state, associations, refusal } = standing;
+  const { peer, state, associations, atMs, refusal } = standing;
   const carrying = associations.filter(({ children }) => children.length > 0);
   const children = carrying.flatMap((association) => association.children);
   const [connection] = associations.map((association) => association.connection);
@@ -44,7 +44,7 @@ function peerStatus(standing: PeerStanding, { traffic }: CharonKeeper): RuntimeS
     key: peer.key,
     ...(connection !== undefined && traffic.of(connection)),
     ...(endpoint !== undefined && { endpoint }),
-    ...(children.length > 0 && { lastHandshakeAt: new Date(Date.now() - youngestSeconds * 1000).toISOString() }),
+    ...(children.length > 0 && { lastHandshakeAt: new Date(atMs - youngestSeconds * 1000).toISOString() }),
     association: refusal === undefined || state === "established" ? words(state, children) : `${state}: ${refusal}`,
   };
 }
