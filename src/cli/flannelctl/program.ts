@@ -3,10 +3,10 @@ import { Command, CommanderError, InvalidArgumentError, Option } from "commander
 import { FlannelError, hasCode } from "../../errors.ts";
 import { type ExitCode, exitCodeOfError, exitCodes } from "../../exit-codes.ts";
 import { addCniVerbs } from "./cni-commands.ts";
+import type { ImportOptions } from "./commands/import-store.ts";
 import type { InitOptions } from "./commands/init-plan.ts";
 import type { JoinOptions } from "./commands/join.ts";
 import type { LeaveOptions } from "./commands/leave.ts";
-import type { ImportOptions } from "./commands/store.ts";
 import { addDiagnosisVerbs } from "./diagnosis-commands.ts";
 import { parseLife } from "./duration-argument.ts";
 import { addMemberVerbs } from "./member-commands.ts";
@@ -241,11 +241,21 @@ function addStoreVerbs(program: Command, run: Run): void {
     .action(async (_, command: Command) => run(command, (await import("./commands/store.ts")).exportStore, []));
   store
     .command("import")
-    .description("write an export into the store; refused if a key exists with another value")
-    .argument("<file>", "an export, or - for standard input")
+    .description(
+      "write an export, or a network out of etcd's v2 API, into the store; refused if a key exists with another value",
+    )
+    .argument("[file]", "an export, or - for standard input; none with --etcd-v2-endpoints")
     .option("--keep-leases", "where store and export have different leases for a subnet, keep the store's", false)
-    .action(async (file: string, given: ImportOptions, command: Command) =>
-      run(command, (await import("./commands/store.ts")).importStore, [file, given]),
+    .option("--dry-run", "print what would be written, and write nothing", false)
+    .option("--etcd-v2-endpoints <list>", "read the network of flannel up to v0.7 from this etcd, by its v2 API")
+    .option("--etcd-v2-prefix <path>", "prefix of the network there (default: that of --etcd-prefix)")
+    .option("--etcd-v2-cafile <file>", "CA certificate of that etcd")
+    .option("--etcd-v2-certfile <file>", "client certificate for that etcd")
+    .option("--etcd-v2-keyfile <file>", "key of the client certificate")
+    .option("--etcd-v2-username <name>", "user for that etcd")
+    .option("--etcd-v2-password-file <file>", "file that holds the password of that user")
+    .action(async (file: string | undefined, given: ImportOptions, command: Command) =>
+      run(command, (await import("./commands/import-store.ts")).importStore, [file, given]),
     );
   store
     .command("backup")

@@ -175,6 +175,17 @@ export const storeImportOutputSchema = z.object({
   keyCount: z.int().describe("keys of the export, including those that already existed"),
   leaseCount: z.int().describe("store leases of the export"),
   keptLeases: z.array(z.string()).describe("keys of leases that the store kept unchanged (--keep-leases)"),
+  skipped: z
+    .array(z.object({ key: z.string(), reason: z.string() }))
+    .optional()
+    .describe("keys of etcd v2 that are no leases of the network and were left out (--etcd-v2-endpoints)"),
+  dryRun: z
+    .object({
+      newKeys: z.array(z.string()).describe("keys that would be written"),
+      conflicts: z.array(z.string()).describe("keys that exist with another value: the import would be refused"),
+    })
+    .optional()
+    .describe("nothing was written (--dry-run)"),
 });
 
 const broughtUpSchema = z.object({
