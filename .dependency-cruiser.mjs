@@ -20,10 +20,12 @@ const pure = [
   "^src/config/",
   "^src/etcd-api/(etcd-lease|lease-record)\\.ts$",
   "^src/kube-api/(drop-arrays|json-record|list-splitter|proxy-choice|server-address)\\.ts$",
+  "^src/store/etcd-v2/v2-network\\.ts$",
   "^src/store/kubernetes/(kubernetes-(revision|identity)|lease-codec|node-(annotations|condition|leases?|record))\\.ts$",
   "^src/host/kinds/[^/]+-form\\.ts$",
   "^src/host/reconcile/(host-table|diff)[^/]*\\.ts$",
   "^src/underlay/(external-interface|follow-interface|go-regex|interface-|occupied-prefixes|way-out)[^/]*\\.ts$",
+  "^src/cloud/(plan-routes|provider-error)\\.ts$",
   "^src/netlink/(?!.*(socket|rtnetlink\\.|genetlink\\.|-control\\.|monitor))",
   // What a backend has running is reached through its `…-runtime.ts`, which loads it when it is needed.
   "^src/backend/(?!.*-runtime\\.ts)",
@@ -48,6 +50,7 @@ const rooms = {
   json: [],
   terminal: [],
   async: [],
+  http: [],
   sys: ["ip"],
   telemetry: ["sys", "terminal"],
   config: ["ip", "json"],
@@ -71,7 +74,10 @@ const rooms = {
   firewall: ["ip", "json", "sys", "netlink", "netlink/nftables"],
   tunnel: ["ip", "sys"],
   extension: ["async", "sys", "terminal"],
+  // The route tables of cloud providers: a port, one reconciler, an adapter for each.
+  cloud: ["ip", "json", "async", "http"],
   backend: [
+    "cloud",
     "ip",
     "json",
     "config",
@@ -87,7 +93,8 @@ const rooms = {
   probe: ["ip", "sys"],
   "store/etcd": ["ip", "async", "sys", "config", "lease", "etcd-api"],
   "store/kubernetes": ["ip", "json", "terminal", "sys", "config", "lease", "kube-api"],
-  store: ["ip", "config", "lease", "store/etcd", "store/kubernetes"],
+  "store/etcd-v2": ["ip", "json", "config", "lease", "http"],
+  store: ["ip", "config", "lease", "store/etcd", "store/etcd-v2", "store/kubernetes"],
   "agent/control": ["sys", "terminal"],
   "agent/state": ["ip", "json", "sys", "config", "lease", "backend"],
   "agent/lifecycle": [
@@ -174,6 +181,8 @@ const libraries = {
   yaml: "^src/kube-api/parse-yaml\\.ts$",
   "@bufbuild/protobuf": "^src/(etcd-api/etcd|flannel-store/membership/cluster)\\.ts$",
   "prom-client": "^src/telemetry/metrics/prometheus-text\\.ts$",
+  "@aws-sdk": "^src/cloud/aws/",
+  "google-auth-library": "^src/cloud/gce/",
   "@peculiar": "^src/flannel-store/membership/x509\\.ts$",
 };
 

@@ -1,4 +1,4 @@
-// The tests by what they need. `kernel`, `lab` and `kube` change the network: scripts/test.ts runs each of their files in
+// The tests by what they need. `kernel`, `lab`, `kube` and `cloud` change the network: scripts/test.ts runs each of their files in
 // namespaces of its own, and they refuse to run elsewhere.
 import { defineConfig } from "vitest/config";
 import { DEADLINE_MS } from "./lab/wait.ts";
@@ -24,6 +24,7 @@ export default defineConfig({
       boxed("kernel"),
       boxed("lab"),
       boxed("kube"),
+      boxed("cloud"),
     ],
   },
 });

@@ -32,6 +32,16 @@ const licenseComments: Readonly<Record<string, readonly string[]>> = {
   "@bufbuild/protobuf": ["dist/esm/wire/varint.js"],
 };
 
+/** Packages without a file for it, and another one of the same repository and licence that has it. */
+const licenseSiblings: Readonly<Record<string, string>> = {
+  "@aws-sdk/credential-provider-http": "@aws-sdk/client-ec2",
+  "@aws-sdk/credential-provider-login": "@aws-sdk/client-ec2",
+  "@aws-sdk/nested-clients": "@aws-sdk/client-ec2",
+};
+
+/** Packages whose licence stands at the end of their README. */
+const licenseReadmes = new Set(["data-uri-to-buffer"]);
+
 interface Manifest {
   readonly version: string;
   readonly license: string;
@@ -49,6 +59,9 @@ export function bundledComponents(): readonly Component[] {
 }
 
 function licenseText(name: string, directory: string): string {
+  const sibling = licenseSiblings[name];
+  if (sibling !== undefined) return licenseText(sibling, join(root, "node_modules", sibling));
+  if (licenseReadmes.has(name)) return lastChapter(readFileSync(join(directory, "README.md"), "utf8"), "License");
   const files = readdirSync(directory).filter((file) => /^(licen[cs]e|copying|notice)/i.test(file));
   const commented = licenseComments[name] ?? [];
   if (files.length + commented.length === 0)
@@ -59,6 +72,16 @@ function licenseText(name: string, directory: string): string {
     ...commented.map((file) => firstComment(readFileSync(join(directory, file), "utf8"))),
   ];
   return texts.map((text) => text.trim()).join("\n\n");
+}
+
+/** Throws when there is no such chapter. */
+function lastChapter(text: string, title: string): string {
+  const start = text.lastIndexOf(`\n${title}\n`);
+  if (start < 0) throw new Error(`a README has no chapter ${title}: see packaging/third-party.ts`);
+  return text
+    .slice(start + title.length + 2)
+    .replace(/^-+\n/, "")
+    .trim();
 }
 
 function firstComment(source: string): string {

@@ -7,6 +7,7 @@ import { createRequire } from "node:module";
 import { basename, dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import type { Metafile, OutputFile, Plugin } from "esbuild";
+import { awsClientAlias, smallAwsClient } from "./small-aws-client.ts";
 
 const root = fileURLToPath(new URL("..", import.meta.url));
 const dist = join(root, "dist");
@@ -17,7 +18,7 @@ const workers = { "tunnel-worker": "src/tunnel/tunnel-worker.ts" };
 /** The launchers name this directory to Node as its compile cache. */
 const compileCache = join(dist, "compile-cache");
 /** What a bundle is made from besides src/. */
-const otherInputs = ["package.json", "package-lock.json", "scripts/build.ts"];
+const otherInputs = ["package.json", "package-lock.json", "scripts/build.ts", "scripts/small-aws-client.ts"];
 
 /** CommonJS packages inside an ES module bundle still call `require` for Node's own modules. */
 const requireBanner =
@@ -106,7 +107,8 @@ async function bundle(commit: string): Promise<{ readonly files: readonly Output
     target: "node22",
     define: { FLANNEL_COMMIT: JSON.stringify(commit) },
     banner: { js: requireBanner },
-    plugins: [nativeBesideBundle],
+    alias: awsClientAlias,
+    plugins: [nativeBesideBundle, smallAwsClient],
     minifyWhitespace: true,
     minifySyntax: true,
     sourcemap: "linked",

@@ -31,7 +31,8 @@ function table(header: readonly string[], rows: readonly (readonly string[])[]):
 
 function keyRow(key: BackendKey): string[] {
   const range = key.maximum === undefined ? "" : `, ${key.minimum ?? 0} to ${key.maximum}`;
-  return [`\`${key.name}\``, key.type + range, key.defaultText, key.live ? "live" : "restart", key.description];
+  const type = key.type === "strings" ? "string or list of strings" : key.type + range;
+  return [`\`${key.name}\``, type, key.defaultText, key.live ? "live" : "restart", key.description];
 }
 
 function backendSection({ type, summary, keys }: BackendModule): string {
@@ -161,6 +162,22 @@ ${table(
 )}
 A change of any key in this table except \`MasqueradeExclude\` needs a restart. \`SubnetMin\` and \`SubnetMax\` must lie inside
 \`Network\` and be the first address of a subnet, and \`SubnetMin\` must not be above \`SubnetMax\`. The same rules apply to the IPv6 keys.
+
+### From etcd v2
+
+flannel up to v0.7 kept its network in etcd's v2 keys. flanneld does not run on them: etcd 3.6 has no v2 API. The network moves instead,
+from an etcd that still serves it (2.3 to 3.3, 3.4 and 3.5 with \`--enable-v2=true\`):
+
+\`\`\`sh
+flannelctl store import --etcd-v2-endpoints http://10.0.0.1:2379 --dry-run   # shows what would be written
+flannelctl store import --etcd-v2-endpoints http://10.0.0.1:2379             # into the store of --etcd-endpoints
+\`\`\`
+
+Configuration, leases and reservations are written as they are, leases with the time that is left of them; a key that is no lease of the network
+is left out and named. It may be the same etcd: its v2 and v3 keys are apart. Then replace flannel host by host: a host takes its
+lease over by its public IP, and keeps its subnet. Do that within a day, since the imported lease of a host that still runs the old flannel is
+not renewed; run the import again for leases that expired. \`--etcd-v2-prefix\` names another prefix than \`--etcd-prefix\`,
+such as that of a network with a name.
 
 ## Backends
 

@@ -91,6 +91,7 @@ find_missing_packages() {
     want netcat-openbsd nc.openbsd
     want bind9-dnsutils dig
     want curl curl
+    want python3-pip pip3
     # There is none for other machines.
     if [ "$(uname -m)" = x86_64 ]; then
       want user-mode-linux linux.uml

@@ -2,6 +2,7 @@
 import { execFileSync } from "node:child_process";
 import { existsSync, globSync } from "node:fs";
 import { dirname, join } from "node:path";
+import { installMoto } from "../lab/cloud/moto.ts";
 import { debianReleases, debianRoot } from "../lab/debian-root.ts";
 import { emulatedKernel } from "../lab/emulated-kernel.ts";
 import { fetchPromtool } from "../lab/promtool.ts";
@@ -44,6 +45,9 @@ async function preparePackaging(): Promise<void> {
 
 /** They ask Prometheus' checker, which is fetched from Debian. */
 const promtoolTests = /^test\/lab\/metrics\.test\.ts$/;
+
+/** They run against the emulator of AWS, which comes from Python's packages. */
+const motoTests = /^test\/cloud\/aws/;
 
 /** Its kernel comes from Debian's packages. */
 const emulatedKernelTest = "test/kernel/long/wireguard-kernel.test.ts";
@@ -109,6 +113,7 @@ export function selectRuns(selection: Selection): Runs {
     ...boxedRuns("kernel", selection),
     ...boxedRuns("lab", selection),
     ...boxedRuns("kube", selection),
+    ...boxedRuns("cloud", selection),
     ...otherNodes.flatMap((version) => otherNodeRuns(version, selection)),
     ...soakRuns(selection),
   ];
@@ -123,6 +128,7 @@ const areaNames = [
   "kernel",
   "lab",
   "kube",
+  "cloud",
   ...otherNodes.map(nameOfNode),
   "soak",
 ];
@@ -159,6 +165,7 @@ function boxedRuns(area: string, selection: Selection): Runs {
 function vitestRun(area: string, label: string, run: VitestRun, { testName }: Selection): AreaRun {
   const start = async () => {
     if (run.files.includes(emulatedKernelTest)) await emulatedKernel();
+    if (run.files.some((file) => motoTests.test(file))) await installMoto();
     if (run.inBox && run.files.some((file) => packagingTests.test(file))) await preparePackaging();
     if (run.files.some((file) => promtoolTests.test(file))) await fetchPromtool();
     return runVitest({ ...run, ...(testName === undefined ? {} : { testName }) });

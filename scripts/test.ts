@@ -23,7 +23,7 @@ const runsAtOnce = Math.min(availableParallelism(), 4) + 1;
 
 /** A machine that cannot make the networks of the tests is said to be so, once, and fails the suite. */
 async function checkMachine(runs: readonly AreaRun[]): Promise<Tally[]> {
-  if (!runs.some(({ area }) => ["kernel", "lab", "kube"].includes(area))) return [];
+  if (!runs.some(({ area }) => ["kernel", "lab", "kube", "cloud"].includes(area))) return [];
   const missing = await missingCapabilities(allCapabilities);
   if (missing.length === 0) return [passedRun];
   for (const { name, reason } of missing) console.log(`FAILED  this machine has no ${name}: ${reason.trim()}`);

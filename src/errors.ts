@@ -128,6 +128,32 @@ export const errorCodes = {
     remedy: "Install nftables, or set `EnableNFTables` to true; the message names what is not listed.",
     retry: "agent",
   },
+  CLOUD_DENIED: {
+    meaning:
+      "The cloud provider does not know the credentials, or they lack a permission; the message names the missing one.",
+    remedy: "Give this host's role the permission that the message names; docs/cloud.md has the smallest policy.",
+    retry: "agent",
+  },
+  CLOUD_QUOTA: {
+    meaning: "A route table of the cloud provider is full.",
+    remedy: "Remove routes that nobody needs, ask the provider for a larger quota, or use another backend.",
+    retry: "agent",
+  },
+  CLOUD_REJECTED: {
+    meaning: "The cloud provider refuses a request, or lacks what it names; the message has the provider's words.",
+    remedy: "Correct what the message names, such as `RouteTableID`.",
+    retry: "agent",
+  },
+  CLOUD_THROTTLED: {
+    meaning: "The cloud provider takes no more requests of this account at the moment.",
+    remedy: "Nothing: the agent waits longer each time. Look for a program that asks too often, if it stays.",
+    retry: "agent",
+  },
+  CLOUD_UNAVAILABLE: {
+    meaning: "The API or the metadata service of the cloud provider does not answer.",
+    remedy: "Check the route, the proxy and the firewall on the way to the address that the message names.",
+    retry: "agent",
+  },
   SERVICE_FAILED: {
     meaning: "systemd could not start or stop a unit, or a unit did not become ready.",
     remedy: "`systemctl status` and `journalctl -u` of the unit that the message names.",

@@ -21,9 +21,9 @@ const minHosts = 2;
 const maxHosts = 16;
 /**
  * Without wireguard, since the demo's hosts share file systems, where each program of user space would find the others' sockets, and
- * without extension, whose commands nobody gave.
+ * without extension, whose commands nobody gave; without those of clouds, whose routers are not here.
  */
-const notShown = new Set(["wireguard", "extension", "ipip", "ipsec"]);
+const notShown = new Set(["wireguard", "extension", "ipip", "ipsec", "aws-vpc", "gce", "ali-vpc", "tencent-vpc"]);
 const backends = registry.modules.map(({ type }) => type).filter((type) => !notShown.has(type));
 
 export const demoUsage = `Usage: npm start -- [options]

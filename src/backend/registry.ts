@@ -6,12 +6,16 @@ import type { NetworkConfig } from "../config/network-config.ts";
 import { type ParsedNetworkConfig, parseNetworkConfig } from "../config/parse-network-config.ts";
 import { FlannelError } from "../errors.ts";
 import { didYouMean } from "../json/nearest.ts";
+import { aliVpcModule } from "./ali-vpc/ali-vpc-backend.ts";
 import { allocModule } from "./alloc/alloc-backend.ts";
+import { awsVpcModule } from "./aws-vpc/aws-vpc-backend.ts";
 import type { Backend, BackendModule, DevicePattern } from "./backend.ts";
 import { extensionModule } from "./extension/extension-backend.ts";
+import { gceModule } from "./gce/gce-backend.ts";
 import { hostGwModule } from "./host-gw/host-gw-backend.ts";
 import { ipipModule } from "./ipip/ipip-backend.ts";
 import { ipsecModule } from "./ipsec/ipsec-backend.ts";
+import { tencentVpcModule } from "./tencent-vpc/tencent-vpc-backend.ts";
 import { udpModule } from "./udp/udp-backend.ts";
 import { vxlanModule } from "./vxlan/vxlan-backend.ts";
 import { wireguardModule } from "./wireguard/wireguard-backend.ts";
@@ -84,6 +88,10 @@ export const backends = new BackendRegistry([
   ipsecModule,
   extensionModule,
   allocModule,
+  awsVpcModule,
+  gceModule,
+  aliVpcModule,
+  tencentVpcModule,
 ]);
 
 /** See BackendRegistry. */

@@ -2,9 +2,10 @@
 
 export interface BackendKey {
   readonly name: string;
-  readonly type: "int" | "bool" | "string";
+  /** `strings`: one string, or a list of them. */
+  readonly type: "int" | "bool" | "string" | "strings";
   /** Stands for a missing key; `defaultText` says what it means. */
-  readonly defaultValue: number | boolean | string;
+  readonly defaultValue: number | boolean | string | readonly string[];
   readonly defaultText: string;
   /** Inclusive range of an int; 0 to 2^31-1 when missing. */
   readonly minimum?: number;

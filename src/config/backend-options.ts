@@ -5,7 +5,10 @@ import { foldKey } from "../json/nearest.ts";
 import { invalid } from "./address-pool.ts";
 import type { BackendKey } from "./backend-key.ts";
 
-export type BackendValue = number | boolean | string;
+export type BackendValue = number | boolean | string | readonly string[];
+
+/** Of a list in the Backend object: far more than anybody needs. */
+const MAX_STRINGS = 50;
 
 /** Every key of the table with its value from the configuration or its default. */
 export type BackendOptions = ReadonlyMap<string, BackendValue>;
@@ -47,8 +50,30 @@ export function stringOption(options: BackendOptions, name: string): string {
   return value;
 }
 
+/** What a key of type `strings` holds, each once; one string counts as a list of one, and an empty one as none. */
+export function stringsOption(options: BackendOptions, name: string): readonly string[] {
+  const value = options.get(name);
+  if (typeof value !== "object") throw new TypeError(`backend key ${name} is not a list of strings`);
+  return value;
+}
+
+/** Whether two values of one key mean the same. */
+export function isSameBackendValue(a: BackendValue | undefined, b: BackendValue | undefined): boolean {
+  return typeof a === "object" && typeof b === "object" ? JSON.stringify(a) === JSON.stringify(b) : a === b;
+}
+
+function checkStrings(path: string, value: unknown): readonly string[] {
+  const list = typeof value === "string" ? [value] : value;
+  const isGood = Array.isArray(list) && list.every((item) => typeof item === "string");
+  if (!isGood || list.length > MAX_STRINGS) {
+    throw invalid(path, value, `must be a string or a list of at most ${MAX_STRINGS} strings`);
+  }
+  return Object.freeze([...new Set(list as readonly string[])].filter((item) => item !== ""));
+}
+
 function checkValue(key: BackendKey, value: unknown): BackendValue {
   const path = `Backend.${key.name}`;
+  if (key.type === "strings") return checkStrings(path, value);
   const expected = jsonTypes[key.type];
   if (typeof value !== expected || (key.type === "int" && !Number.isInteger(value))) {
     const wanted = { int: "an integer", bool: "true or false", string: "a string" }[key.type];

@@ -2,7 +2,7 @@
 
 import { foldKey } from "../json/nearest.ts";
 import type { BackendKey } from "./backend-key.ts";
-import { readBackendOptions } from "./backend-options.ts";
+import { isSameBackendValue, readBackendOptions } from "./backend-options.ts";
 import type { AddressPool, MasqueradeExclude, NetworkConfig } from "./network-config.ts";
 
 export interface ConfigDifference {
@@ -31,7 +31,8 @@ export function compareNetworkConfig(
   const old = readBackendOptions(backendKeys, before.backend);
   const current = readBackendOptions(backendKeys, after.backend);
   for (const key of backendKeys) {
-    if (old.get(key.name) !== current.get(key.name)) (key.live ? live : restart).push(`Backend.${key.name}`);
+    if (!isSameBackendValue(old.get(key.name), current.get(key.name)))
+      (key.live ? live : restart).push(`Backend.${key.name}`);
   }
   return { live, restart };
 }

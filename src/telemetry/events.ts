@@ -1,6 +1,7 @@
 // The registry of log events: every line of the log has one of these names. People grep for them and tests wait for
 // them, so a name stays what it is. docs/troubleshooting.md lists them (scripts/generate-troubleshooting-docs.ts).
 import { agentEvents } from "./events/agent-events.ts";
+import { cloudEvents } from "./events/cloud-events.ts";
 import type { LogLevel } from "./events/definition.ts";
 import { hostEvents } from "./events/host-events.ts";
 import { ipsecEvents } from "./events/ipsec-events.ts";
@@ -10,6 +11,7 @@ import { storeEvents } from "./events/store-events.ts";
 
 export const logEvents = {
   ...agentEvents,
+  ...cloudEvents,
   ...networkEvents,
   ...storeEvents,
   ...hostEvents,

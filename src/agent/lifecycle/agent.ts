@@ -147,6 +147,7 @@ export class Agent implements AsyncDisposable {
 
   /** Reads the configuration again, as if it had been written just now (SIGHUP). */
   async reload(): Promise<void> {
+    this.#network?.runtime.lookAgain();
     await this.#onConfig(await this.#parts.store.networkConfig(this.#signal));
   }
 

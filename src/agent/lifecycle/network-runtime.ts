@@ -71,6 +71,11 @@ export class NetworkRuntime implements AsyncDisposable {
     return this.#runtime === undefined ? "the data plane is not running yet" : this.#runtime.problem();
   }
 
+  /** See `BackendRuntime.lookAgain`. */
+  lookAgain(): void {
+    this.#runtime?.lookAgain?.();
+  }
+
   get failures(): readonly RuntimeFailure[] {
     return this.#runtime?.failures?.() ?? [];
   }

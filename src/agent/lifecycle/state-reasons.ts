@@ -74,7 +74,7 @@ export const reasonDefinitions = {
   "data-plane-failed": {
     state: "notReady",
     argument:
-      "With the udp backend the agent carries the packets itself: when it fails, no packets of an address family pass.",
+      "With the udp backend the agent carries the packets itself: when it fails, no packets of an address family pass. With the backend of a cloud provider, its route tables do not lead to this host.",
   },
   "own-object-failed": {
     state: "notReady",

@@ -7,6 +7,15 @@ export const backendMetrics = {
     "1 while the backend's own data plane carries no packets of a family, else 0; missing where the kernel carries all.",
   ),
 
+  flannel_cloud_looks_total: counter(
+    "Looks at the cloud's route tables, by result: done, unlisted (a route was accepted and is not listed yet), failed.",
+    ["result"],
+  ),
+  flannel_cloud_repairs_total: counter("This host's routes in the cloud that others changed and the agent set again."),
+  flannel_cloud_table_routes: gauge("Routes in the fullest of this host's route tables in the cloud."),
+  flannel_cloud_tables_full: gauge("Route tables in the cloud that have no room for this host's route."),
+  flannel_cloud_tables_in_place: gauge("Route tables in the cloud that lead this host's subnet to it."),
+
   flannel_udp_packets_total: counter("Packets that the udp backend forwarded, by direction: sent, received.", [
     "direction",
   ]),

@@ -132,6 +132,8 @@ function dataPlane({ backendType, dataPlane: plane }: NetworkStatus): [string, s
   const running = backends.find(backendType ?? "")?.describeFeatures?.(features ?? {}) ?? "running";
   if (Object.keys(carried).length === 0) return [["data plane", problem ?? running]];
   const dropped = Object.entries(plane.dropped).filter(([, packets]) => packets > 0);
+  // What carries nothing itself, such as the routes of a cloud, counts nothing.
+  if (Object.keys(carried).length === 0) return [["data plane", problem ?? running]];
   return [
     ["data plane", problem ?? running],
     carried["sentPackets"] === undefined

@@ -1,0 +1,159 @@
+// Stands for Alibaba Cloud: metadata service and VPC API (2016-04-28), as its public documents have them. It is not Alibaba Cloud.
+import { AliRoutes } from "../../src/cloud/ali/ali-routes.ts";
+import { HttpStandIn, type StandInAnswer, type StandInRequest } from "./http-stand-in.ts";
+import type { CloudFault, ProviderWorld } from "./provider-world.ts";
+
+interface Entry {
+  readonly DestinationCidrBlock: string;
+  readonly NextHopId: string;
+  readonly Type: "Custom" | "System";
+  readonly RouteEntryId: string;
+}
+
+const refusals: Record<CloudFault, readonly [status: number, code: string]> = {
+  throttled: [400, "Throttling.User"],
+  failing: [503, "ServiceUnavailable"],
+  denied: [403, "Forbidden.RAM"],
+  expired: [400, "InvalidSecurityToken.Expired"],
+  full: [400, "QuotaExceeded.RouteEntry"],
+};
+
+/** Its metadata service has the address of the real one, which the box has to have. */
+export class AliWorld implements ProviderWorld {
+  readonly provider = "Alibaba Cloud";
+  readonly hosts = ["i-me", "i-other"] as const;
+  readonly table = "vtb-lab0";
+  readonly requests: string[] = [];
+  readonly names = { list: "DescribeRouteEntryList", create: "CreateRouteEntry" };
+  fault: ProviderWorld["fault"] = () => undefined;
+  #entries: Entry[] = [
+    { DestinationCidrBlock: "192.168.50.0/24", NextHopId: "", Type: "System", RouteEntryId: "rte-0" },
+  ];
+  #shown: readonly Entry[] | undefined;
+  #key = 1;
+  #count = 0;
+  readonly #resources = new AsyncDisposableStack();
+  #api: HttpStandIn | undefined;
+
+  /** `address`: of the API. */
+  static async start(address = "127.0.0.1"): Promise<AliWorld> {
+    const world = new AliWorld();
+    world.#api = world.#resources.use(await HttpStandIn.start((request) => world.#answer(request), address));
+    return world;
+  }
+
+  async startMetadata(): Promise<void> {
+    this.#resources.use(await HttpStandIn.start((request) => this.#metadata(request), "100.100.100.200", 80));
+  }
+
+  environment(): Readonly<Record<string, string>> {
+    return { VPC_ENDPOINT: `${this.#api?.url}/` };
+  }
+
+  open(): AliRoutes {
+    return new AliRoutes({ tables: [], key: undefined, env: this.environment() });
+  }
+
+  set isBehind(isBehind: boolean) {
+    this.#shown = isBehind ? [...this.#entries] : undefined;
+  }
+
+  permissionOf = (request: string): string => `vpc:${request}`;
+
+  routes(): Readonly<Record<string, string>> {
+    const custom = this.#entries.filter(({ Type }) => Type === "Custom");
+    return Object.fromEntries(custom.map(({ DestinationCidrBlock, NextHopId }) => [DestinationCidrBlock, NextHopId]));
+  }
+
+  add(DestinationCidrBlock: string, NextHopId: string): void {
+    this.delete(DestinationCidrBlock);
+    this.#entries.push({ DestinationCidrBlock, NextHopId, Type: "Custom", RouteEntryId: `rte-${++this.#count}` });
+  }
+
+  delete(destination: string): void {
+    this.#entries = this.#entries.filter(({ DestinationCidrBlock }) => DestinationCidrBlock !== destination);
+  }
+
+  secrets(): readonly string[] {
+    return [`secret-of-role-${this.#key}`, `token-of-role-${this.#key}`];
+  }
+
+  replaceKey(): void {
+    this.#key++;
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.#resources.disposeAsync();
+  }
+
+  #metadata({ method, url, headers }: StandInRequest): StandInAnswer {
+    if (method === "PUT") return { status: 200, body: "lab-token" };
+    if (headers["x-aliyun-ecs-metadata-token"] !== "lab-token") return { status: 403, body: "" };
+    const [secret, token] = this.secrets();
+    const key = {
+      AccessKeyId: `STS.${this.#key}`,
+      AccessKeySecret: secret,
+      SecurityToken: token,
+      Expiration: "2099-01-01T00:00:00Z",
+      Code: "Success",
+    };
+    const values: Record<string, string> = {
+      "region-id": "cn-lab",
+      "instance-id": "i-me",
+      "vpc-id": "vpc-lab",
+      "vswitch-id": "vsw-lab",
+      "ram/security-credentials/": "flannel",
+      "ram/security-credentials/flannel": JSON.stringify(key),
+    };
+    const value = values[url.pathname.replace("/latest/meta-data/", "")];
+    return value === undefined ? { status: 404, body: "" } : { status: 200, body: value };
+  }
+
+  #answer({ body }: StandInRequest): StandInAnswer {
+    const form = new URLSearchParams(body);
+    const action = form.get("Action") ?? "";
+    this.requests.push(action);
+    const fault = form.get("AccessKeyId") === `STS.${this.#key}` ? this.fault(action) : "expired";
+    if (fault !== undefined) {
+      const [status, code] = refusals[fault];
+      return {
+        status,
+        body: JSON.stringify({
+          Code: code,
+          Message: `no, says the stand-in of ${body.slice(0, 30)}`,
+          RequestId: "lab",
+        }),
+      };
+    }
+    return { status: 200, body: JSON.stringify(this.#perform(action, form)) };
+  }
+
+  #perform(action: string, form: URLSearchParams): unknown {
+    const destination = form.get("DestinationCidrBlock") ?? "";
+    if (action === "CreateRouteEntry") this.add(destination, form.get("NextHopId") ?? "");
+    if (action === "DeleteRouteEntry") this.delete(destination);
+    if (action === "DescribeRouteTableList") {
+      const tables = [
+        { RouteTableId: "vtb-system", RouteTableType: "System", VSwitchIds: { VSwitchId: [] } },
+        { RouteTableId: this.table, RouteTableType: "Custom", VSwitchIds: { VSwitchId: ["vsw-lab"] } },
+      ];
+      return { RouterTableList: { RouterTableListType: tables } };
+    }
+    return action === "DescribeRouteEntryList" ? this.#page(form) : { RequestId: "lab" };
+  }
+
+  /** Smaller pages than asked for, as a provider may have them. */
+  #page(form: URLSearchParams): unknown {
+    const entries = this.#shown ?? this.#entries;
+    const start = Number(form.get("NextToken") ?? 0);
+    const end = start + 7;
+    const RouteEntry = entries.slice(start, end).map(({ NextHopId, ...entry }) => ({
+      ...{
+        ...entry,
+        Status: "Available",
+        NextHops: { NextHop: NextHopId === "" ? [] : [{ NextHopId, NextHopType: "Instance" }] },
+      },
+    }));
+    return { RouteEntrys: { RouteEntry }, ...(end < entries.length && { NextToken: String(end) }) };
+  }
+}

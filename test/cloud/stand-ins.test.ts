@@ -1,0 +1,240 @@
+// The backends gce, ali-vpc and tencent-vpc against stand-ins that are written from the providers' public API documents:
+// their adapters with the keeper that all backends of clouds share. No real cloud was used.
+import { readFile } from "node:fs/promises";
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { LabAgent } from "../../lab/agent.ts";
+import { AliWorld } from "../../lab/cloud/ali-world.ts";
+import { GceWorld } from "../../lab/cloud/gce-world.ts";
+import type { CloudFault, ProviderWorld } from "../../lab/cloud/provider-world.ts";
+import { TencentWorld } from "../../lab/cloud/tencent-world.ts";
+import { tryRun } from "../../lab/command.ts";
+import { Etcd } from "../../lab/etcd.ts";
+import { createLan, type Lan } from "../../lab/lan.ts";
+import { boxNamespace } from "../../lab/namespace.ts";
+import { until } from "../../lab/wait.ts";
+import { RouteKeeper } from "../../src/cloud/route-keeper.ts";
+import { parsePrefix } from "../../src/ip/address.ts";
+import { type Logger, silentLogger } from "../../src/telemetry/logger.ts";
+
+const SUBNET = "10.5.3.0/24";
+const wish = {
+  ...{ network: parsePrefix("10.5.0.0/16"), subnet: parsePrefix(SUBNET) },
+  ...{ others: [parsePrefix("10.5.4.0/24")], isComplete: true },
+};
+
+const starts: readonly (readonly [string, () => Promise<ProviderWorld>])[] = [
+  ["gce", () => GceWorld.start(9_101)],
+  ["ali-vpc", () => AliWorld.start()],
+  ["tencent-vpc", () => TencentWorld.start(9_102)],
+];
+
+beforeAll(() => boxNamespace.ip("address", "add", "100.100.100.200/32", "dev", "lo"));
+
+describe.each(starts)("%s", (_, start) => {
+  const resources = new AsyncDisposableStack();
+  const lines: string[] = [];
+  let world: ProviderWorld;
+  let keeper: RouteKeeper;
+  let me: string;
+  let other: string;
+
+  const problem = () => keeper.problem ?? "";
+  const requestsSince = (from: number, name: string) =>
+    world.requests.slice(from).filter((request) => request === name).length;
+
+  /** Asks for looks until something holds. */
+  const askUntil = (what: string, look: () => boolean) =>
+    until(
+      () => {
+        if (look()) return true;
+        keeper.lookNow();
+        return false;
+      },
+      { what: `${what}; problem: ${problem()}, trouble: ${keeper.trouble}`, intervalMs: 200 },
+    );
+
+  /** A whole look that began after this call has ended well. */
+  const lookAgain = async () => {
+    const before = keeper.looks.done;
+    // The first one may have been under way.
+    await askUntil("two looks", () => keeper.looks.done > before + 1);
+  };
+
+  const untilInPlace = async () => {
+    await askUntil("the route to be in place", () => keeper.problem === undefined && world.routes()[SUBNET] === me);
+    await lookAgain();
+    expect(world.routes()[SUBNET]).toBe(me);
+  };
+
+  async function withFault<T>(fault: CloudFault, requests: readonly string[], work: () => Promise<T>): Promise<T> {
+    world.fault = (request) => (requests.length === 0 || requests.includes(request) ? fault : undefined);
+    try {
+      return await work();
+    } finally {
+      world.fault = () => undefined;
+    }
+  }
+
+  beforeAll(async () => {
+    world = resources.use(await start());
+    [me, other] = world.hosts;
+    const write = (event: string, message: string, details: unknown = {}) =>
+      void lines.push(`${event} ${message} ${JSON.stringify(details)}`);
+    const logger: Logger = { error: write, warn: write, info: write, verbose: () => undefined };
+    keeper = resources.use(new RouteKeeper({ cloud: world.open(), logger, onChange: () => undefined }));
+  });
+
+  afterAll(() => resources.disposeAsync());
+
+  it("waits for a metadata service that is away at boot", async () => {
+    keeper.setWish(wish);
+    await until(() => keeper.looks.failed > 0, { what: "a look" });
+    expect(problem()).toMatch(/^http:\/\/\S+ does not answer/);
+    expect(world.requests).toEqual([]);
+    await world.startMetadata();
+    await untilInPlace();
+    expect(keeper.facts?.tables).toEqual([world.table]);
+  });
+
+  it("puts right what somebody deleted or led elsewhere, among more routes than one page has", async () => {
+    for (let index = 0; index < 20; index++) world.add(`10.77.${index}.0/24`, other);
+    world.delete(SUBNET);
+    await untilInPlace();
+    world.add(SUBNET, other);
+    await untilInPlace();
+    expect(keeper.repairs).toBe(2);
+    expect(Object.keys(world.routes())).toHaveLength(21);
+    for (let index = 0; index < 20; index++) world.delete(`10.77.${index}.0/24`);
+  });
+
+  it("removes a subnet that it had before, and leaves others alone", async () => {
+    world.add("10.5.8.0/24", me);
+    world.add("10.5.4.0/24", other);
+    world.add("10.9.8.0/24", me);
+    await untilInPlace();
+    expect(world.routes()).toEqual({ [SUBNET]: me, "10.5.4.0/24": other, "10.9.8.0/24": me });
+  });
+
+  it("writes once while lists are behind, and is in place only when they show it", async () => {
+    world.delete(SUBNET);
+    world.isBehind = true;
+    const from = world.requests.length;
+    keeper.lookNow();
+    await until(() => problem().includes("does not list it yet"), { what: "the problem" });
+    await until(() => requestsSince(from, world.names.list) > 3, { what: "more looks" });
+    expect(requestsSince(from, world.names.create)).toBe(1);
+    world.isBehind = false;
+    await untilInPlace();
+    expect(requestsSince(from, world.names.create)).toBe(1);
+  });
+
+  it.each<[CloudFault, RegExp]>([
+    ["throttled", /takes no more requests now/],
+    ["failing", /fails \(|does not answer/],
+  ])("stays in place while the API is %s, and says so", async (fault, text) => {
+    await withFault(fault, [], () => askUntil("the trouble", () => text.test(keeper.trouble ?? "")));
+    expect(keeper.problem).toBeUndefined();
+    await untilInPlace();
+  });
+
+  it("names the permission that is missing", async () => {
+    world.delete(SUBNET);
+    const permission = world.permissionOf(world.names.create);
+    await withFault("denied", [world.names.create], () =>
+      askUntil("the problem", () => problem().includes(`lacks ${permission}`)),
+    );
+    await untilInPlace();
+  });
+
+  it("asks no more for a route in a full table until another one goes", async () => {
+    world.delete(SUBNET);
+    world.add("10.77.0.0/24", other);
+    await withFault("full", [world.names.create], async () => {
+      await askUntil("the problem", () => problem().includes("is full with"));
+      const from = world.requests.length;
+      await askUntil("more looks", () => requestsSince(from, world.names.list) > 4);
+      expect(requestsSince(from, world.names.create)).toBe(0);
+    });
+    world.delete("10.77.0.0/24");
+    await untilInPlace();
+  });
+
+  it("reads credentials anew that are not accepted any more, and shows none", async () => {
+    const secrets = [...world.secrets()];
+    world.replaceKey();
+    await askUntil("the trouble", () => (keeper.trouble ?? "").includes("not accept the"));
+    await untilInPlace();
+    const told = lines.join("\n");
+    for (const secret of [...secrets, ...world.secrets()]) expect(told).not.toContain(secret);
+    expect(told).not.toMatch(/Signature=|Bearer /);
+  });
+});
+
+describe("gce alone", () => {
+  it("removes black holes, knows the quota before, and names an instance that may not forward", async () => {
+    await using world = await GceWorld.start(9_103);
+    await world.startMetadata();
+    const [, other] = world.hosts;
+    world.add("10.5.200.0/24", other, "gone");
+    world.add("10.9.200.0/24", other, "gone");
+    world.canIpForward = false;
+    world.quota = 2;
+    await using keeper = new RouteKeeper({ cloud: world.open(), logger: silentLogger, onChange: () => undefined });
+    keeper.setWish(wish);
+    await until(
+      () => keeper.problem?.includes("canIpForward") === true && keeper.problem.includes("is full with 2 routes"),
+      { what: "the problem" },
+    );
+    expect(world.routes()).toEqual({ "10.9.200.0/24": other });
+    expect(world.requests).not.toContain("routes.insert");
+    world.canIpForward = true;
+    world.quota = 10;
+    keeper.lookNow();
+    await until(() => keeper.problem === undefined, { what: "the route" });
+  });
+});
+
+describe("whole agents", () => {
+  const resources = new AsyncDisposableStack();
+  let lan: Lan;
+  let etcd: Etcd;
+
+  beforeAll(async () => {
+    lan = resources.use(await createLan({ hosts: 1 }));
+    etcd = resources.use(await Etcd.start({ members: [{ address: lan.storeAddress }] }));
+  });
+
+  afterAll(() => resources.disposeAsync());
+
+  it.each<[string, (address: string) => Promise<ProviderWorld>, Readonly<Record<string, string>>]>([
+    ["gce", (address) => GceWorld.start(9_104, address), {}],
+    [
+      "ali-vpc",
+      (address) => AliWorld.start(address),
+      { AccessKeyID: "STS.1", AccessKeySecret: "secret-of-the-config" },
+    ],
+    ["tencent-vpc", (address) => TencentWorld.start(9_105, address), { RouteTableID: "rtb-lab0" }],
+  ])("%s leads the host's subnet to it and shows no secret", async (Type, start, keys) => {
+    await using world = await start(lan.storeAddress);
+    await world.startMetadata();
+    const prefix = `/${Type}`;
+    await etcd.put(`${prefix}/config`, JSON.stringify({ Network: "10.5.0.0/16", Backend: { Type, ...keys } }));
+    const directory = `/run/flannel/${Type}`;
+    const options = { directory, env: world.environment(), args: [`--etcd-prefix=${prefix}`, "-v=6"] };
+    await using agent = LabAgent.start(lan.host(1), { etcdEndpoints: etcd.endpoints, ...options });
+    const status = await agent.untilReady();
+    const subnet = status.lease?.subnet ?? "";
+    expect(world.routes()).toEqual({ [subnet]: world.hosts[0] });
+    world.delete(subnet);
+    agent.signal("SIGHUP");
+    await agent.untilEvent("cloud.repaired");
+    expect(world.routes()).toEqual({ [subnet]: world.hosts[0] });
+    const argv = await readFile(`/proc/${agent.pid}/cmdline`, "utf8");
+    const flags = ["--socket", agent.controlSocket, "--etcd-endpoints", etcd.endpoints, "--etcd-prefix", prefix];
+    const ctl = async (...words: readonly string[]) => (await tryRun(["bin/flannelctl", ...flags, ...words])).stdout;
+    const shown = [await ctl("status"), await ctl("status", "--json"), await ctl("config", "get")];
+    const told = [agent.output, argv, ...shown].join("\n");
+    expect(told).toContain(status.dataPlane?.features?.["instance"]);
+    for (const secret of [...world.secrets(), "secret-of-the-config"]) expect(told).not.toContain(secret);
+  });
+});
