@@ -45,7 +45,7 @@ test("makes the device, or says that the kernel cannot and what to do about it",
     "an agent that cannot make its device",
     (status) =>
       status.failures.some(({ error }) => error.includes("modprobe ipip")) &&
-      status.findings[0]?.name === "kernel-feature",
+      status.findings[0]?.name === "kernel-module-missing",
   );
   expect(state).toBe("notReady");
   expect(findings[0]).toMatchObject({
