@@ -119,7 +119,18 @@ export interface HostFacts<Identity = unknown> {
   readonly occupied: readonly OccupiedPrefix[];
   /** Whether the kernel encrypts IPsec packets; missing for modules that do not need to know. */
   readonly hasKernelEsp?: boolean;
+  /** The backend's `secretFiles`, by path. Secret. */
+  readonly secrets?: ReadonlyMap<string, SecretFile>;
 }
+
+export interface SecretFileUse {
+  readonly path: string;
+  /** What is wrong with the content, without any of it; undefined when it can be used. */
+  readonly faultOf: (text: string) => string | undefined;
+}
+
+/** What a file says, or why it cannot be used. */
+export type SecretFile = { readonly text: string } | { readonly problem: string };
 
 /** One configuration's backend. */
 export interface Backend<Identity = unknown, RuntimePlan = unknown> {
@@ -133,6 +144,8 @@ export interface Backend<Identity = unknown, RuntimePlan = unknown> {
   readonly runsDataPlane: boolean;
   /** What the checks of the host look for. */
   readonly needs: HostNeeds;
+  /** Files of this host with secrets that `plan` uses: followed while the configuration is in force. */
+  readonly secretFiles?: readonly SecretFileUse[];
   /** Why upstream's flanneld could not take this network over, as a clause with its remedy; missing: it could. */
   readonly handoverObstacle?: string;
   /**

@@ -1,6 +1,8 @@
 // The wireguard backend with wireguard-go, since not every kernel has WireGuard: packets of all families, upstream's forms in
 // kernel and store, healing, and nothing lost over restarts.
-import { readFileSync, rmSync } from "node:fs";
+import { chmodSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { Cluster } from "../../lab/cluster.ts";
 import type { LabHost } from "../../lab/host.ts";
@@ -14,6 +16,12 @@ const network = "10.5.0.0/16";
 const ipv6Network = "fd00:5::/48";
 const presharedKey = "c2VjcmV0LXNlY3JldC1zZWNyZXQtc2VjcmV0LTMyISE=";
 
+const configKey = "/coreos.com/network/config";
+
+function configWith(Backend: object): string {
+  return JSON.stringify({ Network: network, EnableIPv6: true, IPv6Network: ipv6Network, Backend });
+}
+
 function launch(host: LabHost) {
   const { program, keyFile } = wireguardAgent(host);
   return { program, env: { WIREGUARD_KEY_FILE: keyFile } };
@@ -22,8 +30,7 @@ function launch(host: LabHost) {
 describe("dual stack, a device for each family", () => {
   let cluster: Cluster;
   beforeAll(async () => {
-    const Backend = { Type: "wireguard", PSK: presharedKey };
-    const config = { Network: network, EnableIPv6: true, IPv6Network: ipv6Network, Backend };
+    const config = JSON.parse(configWith({ Type: "wireguard", PSK: presharedKey })) as Record<string, unknown>;
     cluster = await Cluster.start({ hosts: 3, ipv6: true, config, launch });
   });
   afterAll(() => cluster?.[Symbol.asyncDispose]());
@@ -124,6 +131,41 @@ describe("dual stack, a device for each family", () => {
     await cluster.startAgent(1).untilReady({ peers: 2 });
     expect(readFileSync(keyFile, "utf8")).toBe(key);
     expect((await wgDump(host, "flannel-wg")).publicKey).toBe(publicKey);
+  });
+
+  it("follows a pre-shared key in a file, and keeps the last one while the file cannot be used", async () => {
+    const directory = mkdtempSync(join(tmpdir(), "flannel-psk-"));
+    const PSKFile = join(directory, "psk");
+    const keyOf = (n: number) => Buffer.alloc(32, n).toString("base64");
+    const keys = async () => {
+      const dumps = await Promise.all(cluster.agents.map(({ host }) => wgDump(host, "flannel-wg")));
+      return [...new Set(dumps.flatMap(({ peers }) => peers.map((peer) => peer.presharedKey)))];
+    };
+    const untilKey = (n: number) =>
+      until(async () => (await keys()).join() === keyOf(n), { what: `key ${n} to be the only one` });
+    writeFileSync(PSKFile, `${keyOf(1)}\n`, { mode: 0o600 });
+    await cluster.etcd.put(configKey, configWith({ Type: "wireguard", PSKFile }));
+    await untilKey(1);
+    writeFileSync(PSKFile, keyOf(2));
+    await untilKey(2);
+    chmodSync(PSKFile, 0o644);
+    const { host } = cluster.agent(1);
+    const finding = async () => (await cluster.agent(1).status()).findings.find(({ name }) => name === "secret-file");
+    await until(async () => (await finding())?.evidence.includes("mode 0644"), { what: "the mode to be told" });
+    expect(await keys()).toEqual([keyOf(2)]);
+    await untilAllPing(cluster.pods);
+    // A peer is not made without its key.
+    const [peer] = (await wgDump(host, "flannel-wg")).peers;
+    await wg(host, "set", "flannel-wg", "peer", peer?.publicKey ?? "", "remove");
+    const failures = async () => (await cluster.agent(1).status()).failures ?? [];
+    await until(async () => (await failures()).some(({ error }) => error.includes("mode 0644")), {
+      what: "the missing peer to be told",
+    });
+    chmodSync(PSKFile, 0o600);
+    await until(async () => (await wgDump(host, "flannel-wg")).peers.length === 2, { what: "the peer to be back" });
+    expect(await keys()).toEqual([keyOf(2)]);
+    await untilAllPing(cluster.pods);
+    rmSync(directory, { recursive: true });
   });
 
   it("never shows a secret", async () => {

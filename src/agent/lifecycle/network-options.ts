@@ -59,8 +59,13 @@ export interface NetworkOptions {
   readonly onExternalInterface: (followed: FollowedInterface, previous: ExternalInterface) => void;
 }
 
+type FactSources = Pick<
+  NetworkOptions,
+  "externalInterface" | "identities" | "backend" | "startUpData" | "hasKernelEsp"
+>;
+
 /** Before anything was looked up. */
-export function firstFacts(options: NetworkOptions): HostFacts {
+export function firstFacts(options: FactSources): HostFacts {
   const { externalInterface, identities, backend, startUpData, hasKernelEsp } = options;
   return {
     externalInterface,

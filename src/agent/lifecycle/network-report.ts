@@ -159,6 +159,7 @@ export class NetworkReport {
     return [
       ...(firewall === undefined ? [] : ruleFindings(firewall.status())),
       ...settingFindings(agent?.network?.hostFailures ?? []),
+      ...(agent?.network?.findings ?? []),
       ...(agent === undefined ? [] : leaseFindings(agent)),
     ];
   }

@@ -4,6 +4,7 @@ import type { Backend, BackendPlan, HostFacts, RuntimeStatus } from "../../backe
 import { type Identities, matchesIdentity } from "../../backend/identities.ts";
 import type { MasqueradeExclude, NetworkConfig } from "../../config/network-config.ts";
 import { servedConfig } from "../../config/served-config.ts";
+import type { Finding } from "../../doctor/finding.ts";
 import { describeError } from "../../errors.ts";
 import type { Firewall } from "../../firewall/firewall.ts";
 import { emptyHostState } from "../../host/kinds/host-state.ts";
@@ -20,11 +21,11 @@ import { checkContext, type NetworkContext, plannedScan } from "./check-context.
 import { ClaimLog } from "./claim-findings.ts";
 import { FailureScopes } from "./failure-scope.ts";
 import { HostChecks } from "./host-checks.ts";
-import { firstFacts, type NetworkOptions } from "./network-options.ts";
+import type { NetworkOptions } from "./network-options.ts";
 import { NetworkRuntime } from "./network-runtime.ts";
 import { OccupiedAddresses } from "./occupied-addresses.ts";
-import { PeerLookUps } from "./peer-look-ups.ts";
 import { PeerProgramming } from "./peer-programming.ts";
+import { PlanFacts } from "./plan-facts.ts";
 import { PlannedWays } from "./planned-ways.ts";
 import { RuleWriting } from "./rule-writing.ts";
 
@@ -39,11 +40,10 @@ export class Network implements AsyncDisposable {
   /** Inside the network, in use for something else. */
   readonly occupied: OccupiedAddresses;
   #interfaceWatch: ExternalInterfaceWatch | undefined;
-  readonly #lookUps: PeerLookUps;
+  readonly #planFacts: PlanFacts;
   readonly #ruleWriting: RuleWriting;
   #backend: Backend;
   #masqueradeExclude: MasqueradeExclude | undefined;
-  #facts: HostFacts;
   #own: LeasedSubnets | undefined;
   #peers: readonly Lease[] = [];
   /** False until a store told the whole truth: what is not desired is left alone. */
@@ -63,14 +63,10 @@ export class Network implements AsyncDisposable {
     this.reconciler = reconciler;
     this.occupied = occupied;
     this.#claimLog = new ClaimLog(options.logger);
-    const onChange = (directPeers: HostFacts["directPeers"]) => {
-      if (directPeers !== this.#facts.directPeers) this.#replan();
-    };
-    this.#lookUps = new PeerLookUps({ ...options, onChange });
+    this.#planFacts = new PlanFacts(options, () => this.#replan());
     this.#ruleWriting = new RuleWriting(options.firewall, options.onPass);
     this.#backend = options.backend;
     this.#masqueradeExclude = options.masqueradeExclude;
-    this.#facts = firstFacts(options);
     this.runtime = new NetworkRuntime(options);
     this.programming = new PeerProgramming((route) => this.#isProgrammed(route), options.metrics);
     this.checks = new HostChecks({
@@ -142,11 +138,15 @@ export class Network implements AsyncDisposable {
   }
 
   get facts(): HostFacts {
-    return this.#facts;
+    return this.#planFacts.current;
   }
 
   get identities(): Identities {
-    return this.#options.identities;
+    return this.#planFacts.identities;
+  }
+
+  get findings(): readonly Finding[] {
+    return this.#planFacts.findings;
   }
 
   get plan(): BackendPlan {
@@ -154,7 +154,7 @@ export class Network implements AsyncDisposable {
   }
 
   get mtuBytes(): number {
-    return this.#backend.mtuBytes(this.#facts);
+    return this.#backend.mtuBytes(this.facts);
   }
 
   /** See `PeerProgramming.count`. */
@@ -174,7 +174,7 @@ export class Network implements AsyncDisposable {
       selection,
       own: this.#own,
       earlierSubnets: occupied.earlierSubnets(this.#own),
-      facts: this.#facts,
+      facts: this.facts,
       backend: this.#backend,
       plan: this.#plan,
     });
@@ -220,7 +220,7 @@ export class Network implements AsyncDisposable {
 
   /** Throws `CONFIG_INVALID` when the host cannot serve the backend as it is now. */
   attributes(): LeaseAttributes {
-    return this.#backend.attributes(this.#facts);
+    return this.#backend.attributes(this.facts);
   }
 
   /** Whether a lease announces an identity of this host. */
@@ -248,8 +248,8 @@ export class Network implements AsyncDisposable {
   }
 
   #setExternalInterface(followed: FollowedInterface): void {
-    const previous = this.#facts.externalInterface;
-    this.#facts = { ...this.#facts, externalInterface: followed.interface };
+    const previous = this.facts.externalInterface;
+    this.#planFacts.setExternalInterface(followed.interface);
     this.#replan();
     this.#options.onExternalInterface(followed, previous);
   }
@@ -279,18 +279,17 @@ export class Network implements AsyncDisposable {
 
   async #pass(): Promise<void> {
     if (this.#own === undefined) return;
-    const directPeers = await this.#lookUps.of(this.#peers, this.#backend, this.#facts);
-    this.#facts = { ...this.#facts, directPeers, occupied: this.occupied.current };
-    const plan = this.#backend.plan(this.#own, this.#peers, this.#facts);
-    this.#plan = this.#options.rules.blackholeRoute ? withBlackholes(plan, this.#own, this.#facts.occupied) : plan;
+    const facts = await this.#planFacts.gather(this.#peers, this.#backend, () => this.occupied.current);
+    const plan = this.#backend.plan(this.#own, this.#peers, facts);
+    this.#plan = this.#options.rules.blackholeRoute ? withBlackholes(plan, this.#own, this.facts.occupied) : plan;
     this.programming.plan(this.#plan, this.#peers);
     this.#claimLog.tell(this.#plan.skipped);
-    this.#scopes = new FailureScopes(this.#backend.plan(this.#own, [], this.#facts).state);
+    this.#scopes = new FailureScopes(this.#backend.plan(this.#own, [], this.facts).state);
     const { state, runtime } = this.#plan;
     this.#ruleWriting.write(this.#own, {
       ...this.#options,
       masqueradeExclude: this.#masqueradeExclude,
-      externalInterface: this.#facts.externalInterface,
+      externalInterface: this.facts.externalInterface,
       peers: this.#peers,
     });
     // Together: on a restart the device is there, and its packets may be waiting.
@@ -320,7 +319,7 @@ export class Network implements AsyncDisposable {
 
   async [Symbol.asyncDispose](): Promise<void> {
     await this.#interfaceWatch?.[Symbol.asyncDispose]();
-    await this.#lookUps[Symbol.asyncDispose]();
+    await this.#planFacts[Symbol.asyncDispose]();
     await this.occupied[Symbol.asyncDispose]();
     await this.#planning;
     await this.runtime[Symbol.asyncDispose]();

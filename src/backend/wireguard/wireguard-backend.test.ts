@@ -2,10 +2,11 @@
 import { describe, expect, it } from "vitest";
 import { revision } from "../../../test/support/revision.ts";
 import { hostStateLines } from "../../host/kinds/host-state.ts";
+import { peerChanges } from "../../host/kinds/wireguard-form.ts";
 import { parseAddress, parsePrefix } from "../../ip/address.ts";
 import type { Lease, LeaseAttributes } from "../../lease/lease.ts";
 import type { ExternalInterface } from "../../underlay/external-interface.ts";
-import type { HostFacts, IdentityFacts } from "../backend.ts";
+import type { HostFacts, IdentityFacts, SecretFile } from "../backend.ts";
 import { createBackend, parseConfig } from "../registry.ts";
 import { wireguardIdentity } from "./wireguard-identity.ts";
 
@@ -207,6 +208,41 @@ describe("keys of the configuration", () => {
     const text = hostStateLines(state).join("\n");
     expect(text).not.toContain(secret);
     expect(text).not.toContain(identity.privateKey);
+  });
+});
+
+describe("a pre-shared key in a file", () => {
+  const keys = ',"PSKFile":"/etc/flannel/psk"';
+  const plan = (file?: SecretFile) => {
+    const secrets = file === undefined ? {} : { secrets: new Map([["/etc/flannel/psk", file]]) };
+    return backendOf(ipv4Only, keys).plan(own, [peer(2)], { ...facts, ...secrets }).state.wireguardPeer;
+  };
+
+  it("is asked for, checked and used", () => {
+    const [use] = backendOf(ipv4Only, keys).secretFiles ?? [];
+    expect(use?.path).toBe("/etc/flannel/psk");
+    expect(use?.faultOf(`${keyOf(9)}\n`)).toBeUndefined();
+    expect(use?.faultOf("half-a-key")).toBe("it does not hold 32 bytes in base64, as wg genpsk prints them");
+    expect(plan({ text: `${keyOf(9)}\n` })).toMatchObject([{ presharedKey: keyOf(9) }]);
+  });
+
+  it("leaves a peer the key that it has while the file cannot be read", () => {
+    const [kept] = plan({ problem: "no such file" }) ?? [];
+    expect(kept?.presharedKeyProblem).toBe("/etc/flannel/psk: no such file");
+    const found = { receivedBytes: 0, sentBytes: 0, presharedKey: keyOf(9) };
+    if (kept === undefined) throw new Error("no peer");
+    expect(peerChanges(kept, { ...kept, ...found })).toEqual({});
+    expect(plan()).toMatchObject([{ presharedKeyProblem: "/etc/flannel/psk: it is not read yet" }]);
+  });
+
+  it.each([
+    [',"PSKFile":"psk"', "must be the absolute path"],
+    [',"PSKFile":"/etc/"', "must be the absolute path"],
+    [',"PSKFile":"/etc/a\\u0000b"', "must be the absolute path"],
+    [',"PSKFile":5', "must be a string"],
+    [`,"PSKFile":"/etc/psk","PSK":"${keyOf(9)}"`, "cannot stand beside PSK"],
+  ])("refuses %s", (wrong, message) => {
+    expect(() => backendOf(ipv4Only, wrong)).toThrow(message);
   });
 });
 

@@ -18,12 +18,14 @@ import type {
   HostNeeds,
   ObservedObjects,
   RuntimeStatus,
+  SecretFileUse,
 } from "../backend.ts";
 import { networkDestinations } from "../network-destinations.ts";
 import { isOwnAddress, type PeerReach, readReach, type SkippedLease, selectPeers } from "../peer-reach.ts";
 import { noRouterAdvertisements } from "../router-advertisements.ts";
 import { countLeases, settleClaims } from "../settle-claims.ts";
 import { settleHolders } from "../settle-holders.ts";
+import { presharedKeyOf, secretFilesOf } from "./preshared-keys.ts";
 import { readWireguardData, wireguardData } from "./wireguard-data.ts";
 import { type WireguardIdentity, wireguardIdentity } from "./wireguard-identity.ts";
 import { readWireguardOptions, type WireguardOptions, wireguardKeys } from "./wireguard-options.ts";
@@ -66,6 +68,7 @@ class WireguardBackend implements Backend<WireguardIdentity> {
   needsLookUp = (): boolean => false;
   readonly runsDataPlane = false;
   readonly needs: HostNeeds;
+  readonly secretFiles: readonly SecretFileUse[];
   readonly #config: NetworkConfig;
   readonly #options: WireguardOptions;
   readonly #devices: readonly WireguardDevice[];
@@ -82,6 +85,7 @@ class WireguardBackend implements Backend<WireguardIdentity> {
     this.needs = { carriesTraffic: true, udpPort: receivingPort(this.#options, config) };
     this.#devices = devicesOf(this.#options, [...this.#pools.keys()]);
     this.devices = this.#devices.map(({ name }) => name);
+    this.secretFiles = secretFilesOf(this.#options);
   }
 
   mtuBytes(facts: WireguardFacts, family: Family = this.#config.ipv4 === undefined ? 6 : 4): number {
@@ -131,7 +135,7 @@ class WireguardBackend implements Backend<WireguardIdentity> {
         }),
         address: present.flatMap(({ name, families }) => addresses(name, families, own)),
         wireguard: present.map(({ name, listenPort }) => ({ device: name, ...facts.identity, listenPort })),
-        wireguardPeer: present.flatMap((device) => this.#peers(device, reaches)),
+        wireguardPeer: present.flatMap((device) => this.#peers(device, reaches, facts)),
         route: present.flatMap((device) => this.#routes(device, own, reaches, peers, facts)),
         deviceSettings: present.flatMap(({ name, families }) => (families.includes(4) ? [{ device: name }] : [])),
         sysctl: present.flatMap(({ name, families }) => sysctls(name, families, own)),
@@ -202,8 +206,13 @@ class WireguardBackend implements Backend<WireguardIdentity> {
     return readWireguardData(backendData ?? backendV6Data);
   }
 
-  #peers(device: WireguardDevice, reaches: ReadonlyMap<Family, readonly WireguardReach[]>): HostWireguardPeer[] {
-    const { presharedKey, keepaliveSeconds } = this.#options;
+  #peers(
+    device: WireguardDevice,
+    reaches: ReadonlyMap<Family, readonly WireguardReach[]>,
+    facts: WireguardFacts,
+  ): HostWireguardPeer[] {
+    const { keepaliveSeconds } = this.#options;
+    const presharedKey = presharedKeyOf(this.#options.presharedKey, facts);
     const peers = new Map<string, HostWireguardPeer & { readonly allowedIps: Prefix[] }>();
     for (const family of device.families) {
       for (const { publicKey, publicIp, port, subnet } of reaches.get(family) ?? []) {
@@ -216,7 +225,7 @@ class WireguardBackend implements Backend<WireguardIdentity> {
             endpoint: { address: publicIp, port },
             keepaliveSeconds,
             allowedIps: [subnet],
-            ...(presharedKey === undefined ? {} : { presharedKey }),
+            ...presharedKey,
           });
         }
       }

@@ -15,6 +15,9 @@ const MAX_PORT = 65_535;
 export type WireguardMode = "separate" | "auto" | "ipv4" | "ipv6";
 const modes: readonly string[] = ["separate", "auto", "ipv4", "ipv6"] satisfies WireguardMode[];
 
+/** Where a pre-shared key comes from: the configuration itself, as base64, or a file of each host. */
+export type PresharedKeySource = { readonly key: string } | { readonly file: string };
+
 export interface WireguardOptions {
   readonly mode: WireguardMode;
   readonly listenPort: number;
@@ -23,8 +26,8 @@ export interface WireguardOptions {
   readonly underlayMtuBytes: number;
   /** Less than the underlay's MTU, by the family of the underlay. */
   readonly overheadBytes: Readonly<Record<Family, number>>;
-  /** Secret, base64; missing: none. */
-  readonly presharedKey?: string;
+  /** Of all hosts; missing: none. */
+  readonly presharedKey?: PresharedKeySource;
   readonly keepaliveSeconds: number;
 }
 
@@ -84,8 +87,20 @@ export const wireguardKeys: readonly BackendKey[] = [
     type: "string",
     defaultValue: "",
     defaultText: "none",
-    description: "Pre-shared key of all hosts: 32 bytes in base64 (`wg genpsk`). Output and logs never show it.",
+    description:
+      "Pre-shared key of all hosts: 32 bytes in base64 (`wg genpsk`). Output and logs never show it. Whoever reads the store " +
+      "has it: `PSKFile` keeps it out of there.",
     isSecret: true,
+    live: true,
+  },
+  {
+    name: "PSKFile",
+    type: "string",
+    defaultValue: "",
+    defaultText: "none",
+    description:
+      "Absolute path of a file with the pre-shared key, the same path on every host: mode 0600 or less, owned by root. A changed " +
+      "file takes effect within a second. Instead of `PSK`. Upstream ignores it.",
     live: true,
   },
   {
@@ -104,10 +119,7 @@ export function readWireguardOptions(config: NetworkConfig): WireguardOptions {
   const options = readBackendOptions(wireguardKeys, config.backend);
   const mode = stringOption(options, "Mode");
   if (!isMode(mode)) throw invalid("Backend.Mode", mode, `must be ${modes.join(", ")}, in lower case`);
-  const presharedKey = stringOption(options, "PSK");
-  if (presharedKey !== "" && !isKey(presharedKey)) {
-    throw invalid("Backend.PSK", "(hidden)", "must be 32 bytes in base64, as wg genpsk prints them");
-  }
+  const presharedKey = presharedKeySource(stringOption(options, "PSK"), stringOption(options, "PSKFile"));
   const overhead = stringOption(options, "Overhead");
   if (overhead !== "" && overhead !== "exact")
     throw invalid("Backend.Overhead", overhead, 'must be "exact" or missing');
@@ -128,9 +140,26 @@ export function readWireguardOptions(config: NetworkConfig): WireguardOptions {
     listenPortV6,
     underlayMtuBytes: checkedMtu(intOption(options, "MTU"), config),
     overheadBytes: overhead === "exact" ? EXACT_OVERHEAD_BYTES : upstream,
-    ...(presharedKey === "" ? {} : { presharedKey }),
+    ...(presharedKey === undefined ? {} : { presharedKey }),
     keepaliveSeconds: intOption(options, "PersistentKeepaliveInterval"),
   });
+}
+
+function presharedKeySource(key: string, file: string): PresharedKeySource | undefined {
+  if (key !== "" && !isKey(key)) {
+    throw invalid("Backend.PSK", "(hidden)", "must be 32 bytes in base64, as wg genpsk prints them");
+  }
+  if (file === "") return key === "" ? undefined : { key };
+  if (key !== "") throw invalid("Backend.PSKFile", file, "cannot stand beside PSK: keep one of the two");
+  checkSecretPath("Backend.PSKFile", file);
+  return { file };
+}
+
+/** Throws `CONFIG_INVALID` for what cannot be the path of a file on every host. */
+function checkSecretPath(key: string, path: string): void {
+  // biome-ignore lint/suspicious/noControlCharactersInRegex: they are what is refused
+  const isPath = /^\/[^\u0000-\u001f\u007f]{1,4000}$/.test(path) && !path.endsWith("/");
+  if (!isPath) throw invalid(key, path, "must be the absolute path of a file, such as /etc/flannel/psk");
 }
 
 /** Smallest MTU of a link: RFC 791 for IPv4; RFC 8200 for IPv6, below which Linux turns IPv6 off on the device. */

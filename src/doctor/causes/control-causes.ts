@@ -110,6 +110,13 @@ export const controlCauses = {
     fix: "no",
     explains: ["peer-unreachable"],
   },
+  "secret-file": {
+    meaning: "A file with a secret, which the network configuration names, is missing or cannot be used.",
+    effect: "peers keep the secret that they have, and new peers are not reached",
+    looksAt: "kind, owner, mode and content of the file, every second",
+    fix: "no",
+    isQuiet: true,
+  },
   configuration: {
     meaning: "The network configuration in the store differs from the configuration in force.",
     effect: "the agent goes on with the configuration that it began with",

@@ -31,6 +31,8 @@ export interface HostWireguardPeer {
   readonly endpoint?: Endpoint;
   /** Secret, base64. */
   readonly presharedKey?: string;
+  /** Why the pre-shared key is not known: the peer keeps the one that it has, and is not made without. */
+  readonly presharedKeyProblem?: string;
   /** 0: none are sent. */
   readonly keepaliveSeconds: number;
   readonly allowedIps: readonly Prefix[];
@@ -64,9 +66,10 @@ export function peerChanges(
   desired: HostWireguardPeer,
   observed: ObservedWireguardPeer | undefined,
 ): Omit<PeerChange, "publicKey" | "remove"> {
-  const { presharedKey, keepaliveSeconds, allowedIps, endpoint } = desired;
+  const { presharedKey, presharedKeyProblem, keepaliveSeconds, allowedIps, endpoint } = desired;
+  const isOtherKey = presharedKeyProblem === undefined && observed?.presharedKey !== presharedKey;
   return {
-    ...(observed?.presharedKey !== presharedKey && { presharedKey: presharedKey ?? null }),
+    ...(isOtherKey && { presharedKey: presharedKey ?? null }),
     ...(endpoint !== undefined && !isRightEndpoint(endpoint, observed) && { endpoint }),
     ...(observed?.keepaliveSeconds !== keepaliveSeconds && { keepaliveSeconds }),
     ...(!isSameList(observed?.allowedIps ?? [], allowedIps) && { allowedIps }),
@@ -87,9 +90,10 @@ function isSameList(a: readonly Prefix[], b: readonly Prefix[]): boolean {
 
 /** As `wg` takes it, without secrets. */
 export function peerLine(peer: HostWireguardPeer | ObservedWireguardPeer): string {
-  const { device, publicKey, endpoint, presharedKey, keepaliveSeconds, allowedIps } = peer;
+  const { device, publicKey, endpoint, keepaliveSeconds, allowedIps } = peer;
   const parts = [`wg ${device} peer ${publicKey}`];
-  if (presharedKey !== undefined) parts.push("preshared-key (hidden)");
+  const isKeyUnread = "presharedKeyProblem" in peer && peer.presharedKeyProblem !== undefined;
+  if (peer.presharedKey !== undefined || isKeyUnread) parts.push("preshared-key (hidden)");
   if (endpoint !== undefined) parts.push(`endpoint ${endpointText(endpoint)}`);
   if (keepaliveSeconds !== 0) parts.push(`persistent-keepalive ${keepaliveSeconds}`);
   parts.push(`allowed-ips ${allowedIps.join(",") || "(none)"}`);

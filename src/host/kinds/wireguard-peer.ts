@@ -1,5 +1,6 @@
 // Peers of our WireGuard devices. All peers of such a device are ours. A peer that moves to another address tells the
 // device by its packets: that endpoint stays while they come.
+import { FlannelError } from "../../errors.ts";
 import type { DeviceState, Endpoint, PeerChange } from "../../netlink/genetlink/wireguard-device.ts";
 import { changeDevice } from "../../wireguard/device-control.ts";
 import type { Host, Kind, Operation, ProgramFailure, Slot } from "./kind.ts";
@@ -94,8 +95,10 @@ function isAsBefore({ desired, observed }: PeerSlot, now: ObservedWireguardPeer)
 }
 
 async function program(operations: readonly PeerOperation[], host: Host): Promise<ProgramFailure[]> {
-  const failures: ProgramFailure[] = [];
-  for (const [device, group] of Map.groupBy(operations, ({ slot }) => deviceOf(slot))) {
+  const failures = operations.flatMap(({ slot }) => keyless(slot));
+  const refused = new Set(failures.map(({ slot }) => slot));
+  const possible = operations.filter(({ slot }) => !refused.has(slot));
+  for (const [device, group] of Map.groupBy(possible, ({ slot }) => deviceOf(slot))) {
     try {
       await write(device, group, host);
     } catch (error) {
@@ -104,6 +107,14 @@ async function program(operations: readonly PeerOperation[], host: Host): Promis
     }
   }
   return failures;
+}
+
+/** A new peer waits for its pre-shared key: without it the other side would not answer, or one that should not would. */
+function keyless(slot: PeerSlot): ProgramFailure[] {
+  const problem = slot.desired?.presharedKeyProblem;
+  if (problem === undefined || slot.observed !== undefined) return [];
+  const message = `the peer's pre-shared key is not known: ${problem}`;
+  return [{ slot, error: new FlannelError("FILE_FAILED", message, { retryable: true }) }];
 }
 
 /** One that is refused does not stop the others. */
@@ -141,12 +152,15 @@ function changeOf({ desired, observed }: PeerSlot): PeerChange {
 
 function settled(desired: HostWireguardPeer, observed: ObservedWireguardPeer | undefined): ObservedWireguardPeer {
   const counters = { receivedBytes: 0, sentBytes: 0, ...observed };
-  const { presharedKey: _psk, endpoint: _endpoint, roamedFrom: _from, ...kept } = counters;
+  const { presharedKey: known, endpoint: _endpoint, roamedFrom: _from, ...kept } = counters;
+  const { presharedKeyProblem, ...wanted } = desired;
+  const presharedKey = presharedKeyProblem === undefined ? wanted.presharedKey : known;
   const endpoint = peerChanges(desired, observed).endpoint ?? observed?.endpoint;
   const roamedFrom = endpoint === observed?.endpoint ? observed?.roamedFrom : undefined;
   return {
     ...kept,
-    ...desired,
+    ...wanted,
+    ...(presharedKey === undefined ? {} : { presharedKey }),
     ...(endpoint === undefined ? {} : { endpoint }),
     ...(roamedFrom === undefined ? {} : { roamedFrom }),
   };

@@ -65,6 +65,13 @@ export const agentEvents = {
     "The agent could not write the key file of the wireguard backend; it keeps the key in its state directory.",
     "Make the file that the line names writable, or name another one with `WIREGUARD_KEY_FILE`.",
   ),
+  "secret-file.changed": info(
+    "A file with a secret, which the network configuration names, changed: its content is used.",
+  ),
+  "secret-file.unusable": error(
+    "A file with a secret, which the network configuration names, is missing or cannot be used; the line says why.",
+    "Put the secret there, with mode 0600 and root as its owner; the agent looks every second.",
+  ),
   "state.failed": error(
     "The agent could not save its state; a start while the store is unreachable would have to wait.",
     "Free space in the state directory, or make it writable; the agent retries.",
