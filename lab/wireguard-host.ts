@@ -1,6 +1,6 @@
 // WireGuard in user space on lab hosts. Hosts of the lab share file systems, and a program's socket bears the name of its
 // device alone: so each host gets a directory for sockets and keys of its own, which agent and `wg` see in its usual place.
-import { mkdirSync } from "node:fs";
+import { mkdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import type { LabHost } from "./host.ts";
@@ -26,9 +26,17 @@ function ownDirectory(host: LabHost): string {
   return directory;
 }
 
+/** What the host sees as /etc/wireguard. */
+function ownConfigurations(host: LabHost): string {
+  const directory = join(host.runDirectory, "wireguard-etc");
+  mkdirSync(directory, { recursive: true });
+  return directory;
+}
+
 /** The command line that runs `argv` where the host's sockets are in their usual place. */
 function withSockets(host: LabHost, argv: readonly string[]): readonly string[] {
-  const script = `mount --bind '${ownDirectory(host)}' ${usualDirectory} && exec "$@"`;
+  const [own, configurations] = [ownDirectory(host), ownConfigurations(host)];
+  const script = `mount --bind '${own}' ${usualDirectory} && mount --bind '${configurations}' /etc/wireguard && exec "$@"`;
   return ["unshare", "--mount", "--propagation=private", "sh", "-c", script, "sh", ...argv];
 }
 
@@ -40,6 +48,14 @@ export function wireguardAgent(host: LabHost): { readonly program: readonly stri
 /** `wg` with these words on the host. */
 export function wg(host: LabHost, ...words: readonly string[]): Promise<string> {
   return host.namespace.run(withSockets(host, ["wg", ...words]));
+}
+
+/** Brings up `NAME` on the host as its user would: key and configuration in /etc/wireguard, then `wg-quick up`. */
+export async function wgQuickUp(host: LabHost, name: string, privateKey: string, text: string): Promise<void> {
+  const directory = ownConfigurations(host);
+  writeFileSync(join(directory, `${name}.key`), privateKey, { mode: 0o600 });
+  writeFileSync(join(directory, `${name}.conf`), text, { mode: 0o600 });
+  await host.namespace.run(withSockets(host, ["wg-quick", "up", name]));
 }
 
 /** What `wg show DEVICE dump` tells. */

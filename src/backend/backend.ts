@@ -5,7 +5,7 @@ import type { NetworkConfig } from "../config/network-config.ts";
 import type { HostState } from "../host/kinds/host-state.ts";
 import type { HostKind, Observed } from "../host/kinds/kinds.ts";
 import type { HostLink } from "../host/kinds/link-form.ts";
-import type { Address, Family } from "../ip/address.ts";
+import type { Address, Family, Prefix } from "../ip/address.ts";
 import type { BackendData, Lease, LeaseAttributes, LeasedSubnets } from "../lease/lease.ts";
 import type { DescriptorKeeper } from "../sys/service-descriptors.ts";
 import type { Logger } from "../telemetry/logger.ts";
@@ -115,7 +115,7 @@ export interface HostFacts<Identity = unknown> {
    * backend's `needsLookUp` says so.
    */
   readonly directPeers: ReadonlySet<Address>;
-  /** What this host uses for something else, inside the network: no peer's subnet may overlap it. */
+  /** What this host uses for something else, inside the network and `furtherNetworks`: no peer's subnet may overlap it. */
   readonly occupied: readonly OccupiedPrefix[];
   /** Whether the kernel encrypts IPsec packets; missing for modules that do not need to know. */
   readonly hasKernelEsp?: boolean;
@@ -146,6 +146,8 @@ export interface Backend<Identity = unknown, RuntimePlan = unknown> {
   readonly needs: HostNeeds;
   /** Files of this host with secrets that `plan` uses: followed while the configuration is in force. */
   readonly secretFiles?: readonly SecretFileUse[];
+  /** Where its routes lead besides the network: packets of containers go there with their own addresses. */
+  readonly furtherNetworks?: readonly Prefix[];
   /** Why upstream's flanneld could not take this network over, as a clause with its remedy; missing: it could. */
   readonly handoverObstacle?: string;
   /**
@@ -294,4 +296,16 @@ export interface RuntimeStatus {
     /** Of its encryption, in a few words, for backends that negotiate it: `established`. */
     readonly association?: string;
   }[];
+  /** Peers of the configuration that have no lease, those that are reached. */
+  readonly staticPeers?: readonly StaticPeerStatus[];
+}
+
+export interface StaticPeerStatus {
+  readonly name: string;
+  readonly publicKey: string;
+  readonly allowedIps: readonly Prefix[];
+  readonly sentBytes: number;
+  readonly receivedBytes: number;
+  readonly endpoint?: string;
+  readonly lastHandshakeAt?: string;
 }

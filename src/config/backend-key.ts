@@ -2,10 +2,10 @@
 
 export interface BackendKey {
   readonly name: string;
-  /** `strings`: one string, or a list of them. */
-  readonly type: "int" | "bool" | "string" | "strings";
+  /** `strings`: one string, or a list of them. `list`: a JSON array, of what the backend says. */
+  readonly type: "int" | "bool" | "string" | "strings" | "list";
   /** Stands for a missing key; `defaultText` says what it means. */
-  readonly defaultValue: number | boolean | string | readonly string[];
+  readonly defaultValue: number | boolean | string | readonly unknown[];
   readonly defaultText: string;
   /** Inclusive range of an int; 0 to 2^31-1 when missing. */
   readonly minimum?: number;

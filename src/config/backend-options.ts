@@ -5,7 +5,7 @@ import { foldKey } from "../json/nearest.ts";
 import { invalid } from "./address-pool.ts";
 import type { BackendKey } from "./backend-key.ts";
 
-export type BackendValue = number | boolean | string | readonly string[];
+export type BackendValue = number | boolean | string | readonly unknown[];
 
 /** Of a list in the Backend object: far more than anybody needs. */
 const MAX_STRINGS = 50;
@@ -13,7 +13,7 @@ const MAX_STRINGS = 50;
 /** Every key of the table with its value from the configuration or its default. */
 export type BackendOptions = ReadonlyMap<string, BackendValue>;
 
-const jsonTypes = { int: "number", bool: "boolean", string: "string" } as const;
+const jsonTypes = { int: "number", bool: "boolean", string: "string", list: "array" } as const;
 
 /**
  * Keys compare case-insensitively, the last of equals wins, null means "not given" (Go's JSON rules).
@@ -53,7 +53,14 @@ export function stringOption(options: BackendOptions, name: string): string {
 /** What a key of type `strings` holds, each once; one string counts as a list of one, and an empty one as none. */
 export function stringsOption(options: BackendOptions, name: string): readonly string[] {
   const value = options.get(name);
-  if (typeof value !== "object") throw new TypeError(`backend key ${name} is not a list of strings`);
+  const isStrings = Array.isArray(value) && value.every((item): item is string => typeof item === "string");
+  if (!isStrings) throw new TypeError(`backend key ${name} is not a list of strings`);
+  return value;
+}
+
+export function listOption(options: BackendOptions, name: string): readonly unknown[] {
+  const value = options.get(name);
+  if (!Array.isArray(value)) throw new TypeError(`backend key ${name} is not a list`);
   return value;
 }
 
@@ -75,8 +82,8 @@ function checkValue(key: BackendKey, value: unknown): BackendValue {
   const path = `Backend.${key.name}`;
   if (key.type === "strings") return checkStrings(path, value);
   const expected = jsonTypes[key.type];
-  if (typeof value !== expected || (key.type === "int" && !Number.isInteger(value))) {
-    const wanted = { int: "an integer", bool: "true or false", string: "a string" }[key.type];
+  if (jsonTypeOf(value) !== expected || (key.type === "int" && !Number.isInteger(value))) {
+    const wanted = { int: "an integer", bool: "true or false", string: "a string", list: "a list" }[key.type];
     throw invalid(
       path,
       key.isSecret === true ? "(hidden)" : value,
@@ -88,7 +95,7 @@ function checkValue(key: BackendKey, value: unknown): BackendValue {
     if (value < minimum || value > maximum) throw invalid(path, value, `must be from ${minimum} to ${maximum}`);
     return value + 0; // turns -0 into 0
   }
-  if (typeof value === "boolean" || typeof value === "string") return value;
+  if (typeof value === "boolean" || typeof value === "string" || Array.isArray(value)) return value;
   throw new TypeError(`backend key ${key.name} has an unknown type`);
 }
 

@@ -32,6 +32,7 @@ export class OccupiedWatch implements AsyncDisposable {
   #layout: HostLayout = { links: [], addresses: [], routes: [] };
   #flannelIndexes: ReadonlySet<number> = new Set();
   #current: readonly OccupiedPrefix[] = [];
+  #readNetworks = "";
   readonly #looks = new LookSoon(() => this.#lookNow());
   #isClosed = false;
 
@@ -64,6 +65,12 @@ export class OccupiedWatch implements AsyncDisposable {
     const next = occupiedPrefixes(this.#layout, this.#options.context());
     if (textOf(next) !== textOf(this.#current)) this.#current = next;
     return this.#current;
+  }
+
+  /** As `current`, after another look where the networks are others than at the last one. What cannot be read stays. */
+  async upToDate(): Promise<readonly OccupiedPrefix[]> {
+    if (this.#options.context().networks.join() !== this.#readNetworks) await this.#lookNow();
+    return this.current;
   }
 
   /** As it would be with these as our own subnets. */
@@ -127,6 +134,7 @@ export class OccupiedWatch implements AsyncDisposable {
     });
     const routes = [...kernels, ...byGateway];
     this.#layout = { links, addresses, routes };
+    this.#readNetworks = networks.join();
     this.#flannelIndexes = flannelIndexes;
   }
 }

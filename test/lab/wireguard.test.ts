@@ -10,10 +10,13 @@ import { link } from "../../lab/kernel-view.ts";
 import { leaseEntryOf, leases } from "../../lab/lease-view.ts";
 import { ContinuousPing, ping, pingAll, untilAllPing } from "../../lab/probe.ts";
 import { until } from "../../lab/wait.ts";
-import { wg, wgDump, wireguardAgent } from "../../lab/wireguard-host.ts";
+import { wg, wgDump, wgQuickUp, wireguardAgent } from "../../lab/wireguard-host.ts";
+import { publicKeyOf } from "../../src/wireguard/keys.ts";
+import { flannelctl } from "../support/flannelctl.ts";
 
 const network = "10.5.0.0/16";
 const ipv6Network = "fd00:5::/48";
+const lanNetwork = "192.168.50.0/24";
 const presharedKey = "c2VjcmV0LXNlY3JldC1zZWNyZXQtc2VjcmV0LTMyISE=";
 
 const configKey = "/coreos.com/network/config";
@@ -31,7 +34,7 @@ describe("dual stack, a device for each family", () => {
   let cluster: Cluster;
   beforeAll(async () => {
     const config = JSON.parse(configWith({ Type: "wireguard", PSK: presharedKey })) as Record<string, unknown>;
-    cluster = await Cluster.start({ hosts: 3, ipv6: true, config, launch });
+    cluster = await Cluster.start({ hosts: 4, ipv6: true, config, launch, withoutAgent: [4] });
   });
   afterAll(() => cluster?.[Symbol.asyncDispose]());
 
@@ -166,6 +169,51 @@ describe("dual stack, a device for each family", () => {
     expect(await keys()).toEqual([keyOf(2)]);
     await untilAllPing(cluster.pods);
     rmSync(directory, { recursive: true });
+  });
+
+  it("connects a laptop by the configuration that is exported for it", async () => {
+    const laptop = cluster.lan.host(4);
+    const privateKey = Buffer.alloc(32, 7).toString("base64");
+    const peer = { Name: "laptop", PublicKey: publicKeyOf(privateKey), AllowedIPs: ["10.99.0.2", "fd99::2"] };
+    // Covers all hosts: none of them may take it.
+    const gateway = { Name: "gateway", PublicKey: Buffer.alloc(32).toString("base64"), AllowedIPs: [lanNetwork] };
+    const config = configWith({ Type: "wireguard", PSK: presharedKey, Peers: [peer, gateway] });
+    await cluster.etcd.put(configKey, config);
+    const statuses = () => Promise.all(cluster.agents.map((agent) => agent.status()));
+    await until(async () => (await statuses()).every((status) => status.dataPlane?.staticPeers?.length === 1), {
+      what: "every host to have the laptop as a peer",
+    });
+    for (const { peers, findings } of await statuses()) {
+      expect(peers.skipped).toMatchObject([{ key: "static peer gateway" }]);
+      expect(findings).toEqual([]);
+    }
+    const etcd = ["--etcd-endpoints", cluster.etcd.endpoints];
+    const { stdout, exitCode } = await flannelctl(["wireguard", "export", "laptop", ...etcd]);
+    expect(exitCode).toBe(0);
+    for (const secret of [privateKey, presharedKey]) expect(stdout).not.toContain(secret);
+    await wgQuickUp(laptop, "laptop", privateKey, stdout);
+    for (const { ipv4 = "", ipv6 = "", namespace } of cluster.pods) {
+      for (const to of [ipv4, ipv6]) {
+        await until(async () => (await ping(laptop.namespace, to)) !== undefined, {
+          what: `the laptop to reach ${to}`,
+        });
+      }
+      expect(await ping(namespace, "10.99.0.2")).toBeDefined();
+      expect(await ping(namespace, "fd99::2")).toBeDefined();
+    }
+    const [shown] = (await statuses())[0]?.dataPlane?.staticPeers ?? [];
+    expect(shown?.name).toBe("laptop");
+    await until(async () => (await statuses())[0]?.dataPlane?.staticPeers?.[0]?.lastHandshakeAt !== undefined, {
+      what: "its handshake to be shown",
+    });
+    // What nobody wants any more goes.
+    await cluster.etcd.put(configKey, configWith({ Type: "wireguard", PSK: presharedKey }));
+    const { namespace } = cluster.agent(1).host;
+    await until(async () => !(await namespace.ip("route", "show", "dev", "flannel-wg")).includes("10.99"), {
+      what: "the laptop's route to go",
+    });
+    expect((await wgDump(cluster.agent(1).host, "flannel-wg")).peers).toHaveLength(2);
+    await untilAllPing(cluster.pods);
   });
 
   it("never shows a secret", async () => {

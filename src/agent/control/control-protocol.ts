@@ -67,6 +67,20 @@ const dataPlaneSchema = z.object({
       association: z.string().optional().describe("of its encryption, for backends that negotiate it: `established`"),
     }),
   ),
+  staticPeers: z
+    .array(
+      z.object({
+        name: z.string(),
+        publicKey: z.string(),
+        allowedIps: z.array(z.string()),
+        sentBytes: z.number(),
+        receivedBytes: z.number(),
+        endpoint: z.string().optional().describe("where its packets go now; absent before it called"),
+        lastHandshakeAt: z.string().optional(),
+      }),
+    )
+    .optional()
+    .describe("peers of the configuration that are no hosts of the network, those that are reached"),
 });
 
 const probedPathSchema = z.object({

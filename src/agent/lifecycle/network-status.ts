@@ -70,7 +70,7 @@ function mergeRepairs(...parts: readonly (FoundRepairs | undefined)[]): Repairs 
 function describeDataPlane(network: Network): Pick<NetworkStatus, "dataPlane"> {
   const status = network.dataPlane();
   if (status === undefined) return {};
-  const { features, carried, dropped, peers } = status;
+  const { features, carried, dropped, peers, staticPeers } = status;
   const problem = network.dataPlaneProblem;
   return {
     dataPlane: {
@@ -79,6 +79,9 @@ function describeDataPlane(network: Network): Pick<NetworkStatus, "dataPlane"> {
       carried,
       dropped,
       peers: [...peers],
+      ...(staticPeers !== undefined && {
+        staticPeers: staticPeers.map((peer) => ({ ...peer, allowedIps: [...peer.allowedIps] })),
+      }),
     },
   };
 }

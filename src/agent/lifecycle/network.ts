@@ -86,6 +86,7 @@ export class Network implements AsyncDisposable {
       ...options,
       ...options.occupied,
       own: () => (opened === undefined ? undefined : opened.#own),
+      furtherNetworks: () => (opened?.backend ?? options.backend).furtherNetworks ?? [],
       onChange: () => (opened === undefined ? undefined : opened.#replan()),
     });
     try {
@@ -279,7 +280,7 @@ export class Network implements AsyncDisposable {
 
   async #pass(): Promise<void> {
     if (this.#own === undefined) return;
-    const facts = await this.#planFacts.gather(this.#peers, this.#backend, () => this.occupied.current);
+    const facts = await this.#planFacts.gather(this.#peers, this.#backend, () => this.occupied.upToDate());
     const plan = this.#backend.plan(this.#own, this.#peers, facts);
     this.#plan = this.#options.rules.blackholeRoute ? withBlackholes(plan, this.#own, this.facts.occupied) : plan;
     this.programming.plan(this.#plan, this.#peers);
@@ -289,6 +290,7 @@ export class Network implements AsyncDisposable {
     this.#ruleWriting.write(this.#own, {
       ...this.#options,
       masqueradeExclude: this.#masqueradeExclude,
+      furtherNetworks: this.#backend.furtherNetworks ?? [],
       externalInterface: this.facts.externalInterface,
       peers: this.#peers,
     });

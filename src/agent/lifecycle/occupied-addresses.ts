@@ -19,6 +19,8 @@ export interface OccupiedSources {
 export interface OccupiedOptions extends OccupiedSources {
   readonly backends: BackendRegistry;
   readonly networks: readonly Prefix[];
+  /** See `Backend.furtherNetworks`. */
+  readonly furtherNetworks: () => readonly Prefix[];
   readonly own: () => LeasedSubnets | undefined;
   readonly rtnetlink: Rtnetlink;
   readonly logger: Logger;
@@ -44,6 +46,11 @@ export class OccupiedAddresses implements AsyncDisposable {
     return this.#watch.current;
   }
 
+  /** As `current`, also right after `furtherNetworks` changed. */
+  upToDate(): Promise<readonly OccupiedPrefix[]> {
+    return this.#watch.upToDate();
+  }
+
   /** As it would be with `subnets` as those of our containers. */
   besides(subnets: LeasedSubnets): readonly OccupiedPrefix[] {
     return this.#watch.besides(prefixesOf(subnets));
@@ -59,10 +66,17 @@ export class OccupiedAddresses implements AsyncDisposable {
   }
 }
 
-function contextOf({ backends, networks, own, earlierSubnets, reached }: OccupiedOptions): OccupiedContext {
+function contextOf({
+  backends,
+  networks,
+  furtherNetworks,
+  own,
+  earlierSubnets,
+  reached,
+}: OccupiedOptions): OccupiedContext {
   const present = own();
   return {
-    networks,
+    networks: [...networks, ...furtherNetworks()],
     ownSubnets: prefixesOf(present),
     earlierSubnets: earlierSubnets(present),
     isFlannelLink: (link) => isFlannelLink(link, backends),

@@ -49,11 +49,11 @@ export class PlanFacts implements AsyncDisposable {
   async gather(
     peers: readonly Lease[],
     backend: Backend,
-    occupied: () => readonly OccupiedPrefix[],
+    occupied: () => Promise<readonly OccupiedPrefix[]>,
   ): Promise<HostFacts> {
     const directPeers = await this.#lookUps.of(peers, backend, this.#current);
     const secrets = this.#secretFiles.of(backend.secretFiles ?? []);
-    this.#current = { ...this.#current, directPeers, occupied: occupied(), secrets };
+    this.#current = { ...this.#current, directPeers, occupied: await occupied(), secrets };
     return this.#current;
   }
 

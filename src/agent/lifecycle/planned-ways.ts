@@ -4,7 +4,7 @@ import type { PlannedWay } from "../../doctor/peer-ways.ts";
 import type { HostRoute } from "../../host/kinds/route-form.ts";
 import type { Prefix } from "../../ip/address.ts";
 import { containsPrefix } from "../../ip/prefix.ts";
-import type { Lease } from "../../lease/lease.ts";
+import { type Lease, prefixesOf } from "../../lease/lease.ts";
 import { listChanges } from "../../list-changes.ts";
 
 type IsProgrammed = (route: HostRoute) => boolean;
@@ -44,7 +44,9 @@ export class PlannedWays {
         : followPeers(last, peers, (lease) => waysOf(lease, byDestination, [], isProgrammed));
     const waysPerPeer = ways.length / peers.length;
     const isEven = ways.every(({ peer }, index) => peer === peers[Math.floor(index / waysPerPeer)]?.key);
-    if (isPlain && isEven && routes.length === ways.length && Number.isInteger(waysPerPeer)) {
+    const areOwn = byDestination !== undefined || hasOwnRoutes(peers, routesByDestination(routes));
+    const isWhole = isPlain && isEven && routes.length === ways.length && Number.isInteger(waysPerPeer);
+    if (isWhole && areOwn) {
       this.#last = { peers, routes, ways, waysPerPeer, byDestination: byDestination ?? routesByDestination(routes) };
     }
     return ways;
@@ -107,8 +109,8 @@ function plannedWays(
   isProgrammed: IsProgrammed,
 ): PlannedWay[] {
   const routes = routesByDestination(state.route ?? []);
-  // Backends whose tunnel takes the whole network have few routes; of others every subnet has its own.
-  const wide = routes.size <= 2 ? [...routes.values()] : [];
+  // Backends whose tunnel takes the whole network have few routes for it; of others every subnet has its own.
+  const wide = hasOwnRoutes(peers, routes) ? [] : [...routes.values()];
   const unused = new Set(skipped.map(({ key }) => key));
   return peers.filter(({ key }) => !unused.has(key)).flatMap((lease) => waysOf(lease, routes, wide, isProgrammed));
 }
@@ -145,4 +147,8 @@ function waysOf(
     });
   }
   return ways;
+}
+
+function hasOwnRoutes(peers: readonly Lease[], routes: ReadonlyMap<Prefix, HostRoute>): boolean {
+  return peers.some((lease) => prefixesOf(lease).some((prefix) => routes.has(prefix)));
 }

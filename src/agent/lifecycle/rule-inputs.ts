@@ -10,6 +10,8 @@ export interface RuleSources {
   readonly networks: readonly Prefix[];
   readonly rules: RuleOptions;
   readonly masqueradeExclude: MasqueradeExclude | undefined;
+  /** See `Backend.furtherNetworks`. */
+  readonly furtherNetworks: readonly Prefix[];
   readonly externalInterface: ExternalInterface;
   readonly peers: readonly Lease[];
 }
@@ -28,7 +30,7 @@ export function ruleInputs(own: LeasedSubnets, sources: RuleSources): RuleInputs
     masquerade: rules.masquerade,
     randomFully: rules.randomFully,
     forward: rules.forward,
-    excludedPrefixes: prefixes,
+    excludedPrefixes: [...new Set([...prefixes, ...sources.furtherNetworks])],
     ...(nodes && { nodes: [publicIp, publicIpv6, ...addresses].filter((address) => address !== undefined) }),
   };
 }

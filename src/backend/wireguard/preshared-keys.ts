@@ -5,8 +5,10 @@ import type { HostFacts, SecretFileUse } from "../backend.ts";
 import type { PresharedKeySource, WireguardOptions } from "./wireguard-options.ts";
 
 /** The files that the plan needs. */
-export function secretFilesOf({ presharedKey }: WireguardOptions): SecretFileUse[] {
-  return presharedKey !== undefined && "file" in presharedKey ? [{ path: presharedKey.file, faultOf }] : [];
+export function secretFilesOf({ presharedKey, staticPeers }: WireguardOptions): SecretFileUse[] {
+  const ofHosts = presharedKey !== undefined && "file" in presharedKey ? [presharedKey.file] : [];
+  const ofStatic = staticPeers.flatMap(({ presharedKeyFile }) => presharedKeyFile ?? []);
+  return [...new Set([...ofHosts, ...ofStatic])].map((path) => ({ path, faultOf }));
 }
 
 function faultOf(text: string): string | undefined {

@@ -1,13 +1,11 @@
 // The wireguard backend: a WireGuard device for each family, or one for both; per peer its key, endpoint and subnets.
 // Pure.
 import type { AddressPool, NetworkConfig } from "../../config/network-config.ts";
-import type { ObservedLink } from "../../host/kinds/link-form.ts";
 import type { HostRoute } from "../../host/kinds/route-form.ts";
 import type { HostSysctl } from "../../host/kinds/sysctl.ts";
-import type { HostWireguardPeer, ObservedWireguardPeer } from "../../host/kinds/wireguard-form.ts";
-import { addressBits, type Family, makePrefix, type Prefix, prefixAddress } from "../../ip/address.ts";
+import type { HostWireguardPeer } from "../../host/kinds/wireguard-form.ts";
+import { addressBits, type Family, familyOf, makePrefix, type Prefix, prefixAddress } from "../../ip/address.ts";
 import type { Lease, LeaseAttributes, LeasedSubnets } from "../../lease/lease.ts";
-import { endpointText } from "../../netlink/genetlink/wireguard-device.ts";
 import type { ExternalInterface } from "../../underlay/external-interface.ts";
 import { announcedAddresses } from "../announced-addresses.ts";
 import type {
@@ -25,10 +23,12 @@ import { isOwnAddress, type PeerReach, readReach, type SkippedLease, selectPeers
 import { noRouterAdvertisements } from "../router-advertisements.ts";
 import { countLeases, settleClaims } from "../settle-claims.ts";
 import { settleHolders } from "../settle-holders.ts";
+import { planStaticPeers, type StaticPeerPlan } from "./plan-static-peers.ts";
 import { presharedKeyOf, secretFilesOf } from "./preshared-keys.ts";
 import { readWireguardData, wireguardData } from "./wireguard-data.ts";
 import { type WireguardIdentity, wireguardIdentity } from "./wireguard-identity.ts";
 import { readWireguardOptions, type WireguardOptions, wireguardKeys } from "./wireguard-options.ts";
+import { wireguardTraffic } from "./wireguard-traffic.ts";
 import { endpointFamily } from "./wireguard-underlay.ts";
 
 export const wireguardModule: BackendModule<WireguardIdentity> = {
@@ -69,6 +69,7 @@ class WireguardBackend implements Backend<WireguardIdentity> {
   readonly runsDataPlane = false;
   readonly needs: HostNeeds;
   readonly secretFiles: readonly SecretFileUse[];
+  readonly furtherNetworks: readonly Prefix[];
   readonly #config: NetworkConfig;
   readonly #options: WireguardOptions;
   readonly #devices: readonly WireguardDevice[];
@@ -86,6 +87,7 @@ class WireguardBackend implements Backend<WireguardIdentity> {
     this.#devices = devicesOf(this.#options, [...this.#pools.keys()]);
     this.devices = this.#devices.map(({ name }) => name);
     this.secretFiles = secretFilesOf(this.#options);
+    this.furtherNetworks = this.#options.staticPeers.flatMap(({ allowedIps }) => allowedIps);
   }
 
   mtuBytes(facts: WireguardFacts, family: Family = this.#config.ipv4 === undefined ? 6 : 4): number {
@@ -128,6 +130,8 @@ class WireguardBackend implements Backend<WireguardIdentity> {
     const present = this.#devices.filter(({ families }) =>
       families.some((family) => subnetOf(own, family) !== undefined),
     );
+    const further = this.#staticPeers(present, own, peers, facts);
+    skipped.push(...further.skipped);
     return {
       state: {
         link: present.map(({ name, families: [family] }) => {
@@ -135,10 +139,10 @@ class WireguardBackend implements Backend<WireguardIdentity> {
         }),
         address: present.flatMap(({ name, families }) => addresses(name, families, own)),
         wireguard: present.map(({ name, listenPort }) => ({ device: name, ...facts.identity, listenPort })),
-        wireguardPeer: present.flatMap((device) => this.#peers(device, reaches, facts)),
-        route: present.flatMap((device) => this.#routes(device, own, reaches, peers, facts)),
+        wireguardPeer: [...present.flatMap((device) => this.#peers(device, reaches, facts)), ...further.peers],
+        route: [...present.flatMap((device) => this.#routes(device, own, reaches, peers, facts)), ...further.routes],
         deviceSettings: present.flatMap(({ name, families }) => (families.includes(4) ? [{ device: name }] : [])),
-        sysctl: present.flatMap(({ name, families }) => sysctls(name, families, own)),
+        sysctl: present.flatMap((device) => sysctls(device.name, hasIpv6(device, own, further.routes))),
       },
       plannedPeers: countLeases(ours, [reaches.get(4) ?? [], reaches.get(6) ?? []]),
       skipped,
@@ -146,15 +150,22 @@ class WireguardBackend implements Backend<WireguardIdentity> {
   }
 
   observedTraffic(peers: readonly Lease[], observed: ObservedObjects): RuntimeStatus {
-    const found = observed("wireguardPeer");
-    const byKey = Map.groupBy(found, ({ publicKey }) => publicKey);
-    const total = (count: (peer: ObservedWireguardPeer) => number) => found.reduce((sum, peer) => sum + count(peer), 0);
-    return {
-      features: { implementation: observed("link").some(isOfProgram) ? "wireguard-go" : "kernel" },
-      carried: { sentBytes: total((peer) => peer.sentBytes), receivedBytes: total((peer) => peer.receivedBytes) },
-      dropped: {},
-      peers: peers.flatMap((lease) => traffic(lease, byKey)),
-    };
+    return wireguardTraffic(peers, this.#options.staticPeers, observed);
+  }
+
+  /** On the first device, also for the other family: a static peer knows each host by one key, and so at one port. */
+  #staticPeers(
+    [first]: readonly WireguardDevice[],
+    own: LeasedSubnets,
+    leases: readonly Lease[],
+    facts: WireguardFacts,
+  ): StaticPeerPlan {
+    const { staticPeers } = this.#options;
+    if (first === undefined || staticPeers.length === 0) return { peers: [], routes: [], skipped: [] };
+    const announced = leases.flatMap(({ attributes: { backendData, backendV6Data } }) => [backendData, backendV6Data]);
+    const keys = announced.map(readWireguardData).flatMap((data) => ("publicKey" in data ? data.publicKey : []));
+    const hostKeys = new Set([facts.identity.publicKey, ...keys]);
+    return planStaticPeers(staticPeers, { device: first.name, own, leases, hostKeys, facts });
   }
 
   #reaches(
@@ -253,33 +264,6 @@ class WireguardBackend implements Backend<WireguardIdentity> {
   }
 }
 
-function isOfProgram({ isUserspaceWireguard }: ObservedLink): boolean {
-  return isUserspaceWireguard === true;
-}
-
-/** A peer with a device for each family has a session on each: shown is where it last came from. */
-function traffic(
-  { key, attributes }: Lease,
-  byKey: ReadonlyMap<string, readonly ObservedWireguardPeer[]>,
-): RuntimeStatus["peers"] {
-  const data = readWireguardData(attributes.backendData ?? attributes.backendV6Data);
-  const found = "reason" in data ? [] : (byKey.get(data.publicKey) ?? []);
-  const [first, ...others] = found;
-  if (first === undefined) return [];
-  const latest = others.reduce((a, b) => ((b.lastHandshakeMs ?? 0) > (a.lastHandshakeMs ?? 0) ? b : a), first);
-  return [
-    {
-      key,
-      sentBytes: found.reduce((sum, { sentBytes }) => sum + sentBytes, 0),
-      receivedBytes: found.reduce((sum, { receivedBytes }) => sum + receivedBytes, 0),
-      ...(latest.endpoint !== undefined && { endpoint: endpointText(latest.endpoint) }),
-      ...(latest.lastHandshakeMs !== undefined && {
-        lastHandshakeAt: new Date(latest.lastHandshakeMs).toISOString(),
-      }),
-    },
-  ];
-}
-
 function devicesOf(
   { mode, listenPort, listenPortV6 }: WireguardOptions,
   families: readonly Family[],
@@ -309,10 +293,15 @@ function addresses(device: string, families: readonly Family[], own: LeasedSubne
 }
 
 /** A device inherits `disable_ipv6` from `net.ipv6.conf.default`, and then takes no IPv6 address. */
-function sysctls(device: string, families: readonly Family[], own: LeasedSubnets): HostSysctl[] {
+function sysctls(device: string, isIpv6: boolean): HostSysctl[] {
   const of = `net/ipv6/conf/${device}`;
-  const isIpv6 = families.includes(6) && own.ipv6Subnet !== undefined;
   return [...(isIpv6 ? [{ key: `${of}/disable_ipv6`, value: "0" }] : []), noRouterAdvertisements(device)];
+}
+
+/** Static peers may have IPv6 behind a device that carries IPv4 between the hosts. */
+function hasIpv6({ name, families }: WireguardDevice, own: LeasedSubnets, further: readonly HostRoute[]): boolean {
+  if (families.includes(6) && own.ipv6Subnet !== undefined) return true;
+  return further.some(({ device, destination }) => device === name && familyOf(destination) === 6);
 }
 
 function refusalOf(

@@ -1,10 +1,12 @@
 // Keys of the wireguard backend. Pure.
 import { invalid } from "../../config/address-pool.ts";
 import type { BackendKey } from "../../config/backend-key.ts";
-import { intOption, readBackendOptions, stringOption } from "../../config/backend-options.ts";
+import { intOption, listOption, readBackendOptions, stringOption } from "../../config/backend-options.ts";
 import type { NetworkConfig } from "../../config/network-config.ts";
 import type { Family } from "../../ip/address.ts";
 import { isKey } from "../../netlink/genetlink/wireguard-device.ts";
+import { checkSecretPath } from "./secret-path.ts";
+import { readStaticPeers, type StaticPeer } from "./static-peers.ts";
 
 /** Outer IP header 20 or 40, UDP header 8, WireGuard 32 bytes. */
 const EXACT_OVERHEAD_BYTES = { 4: 60, 6: 80 } as const;
@@ -29,6 +31,7 @@ export interface WireguardOptions {
   /** Of all hosts; missing: none. */
   readonly presharedKey?: PresharedKeySource;
   readonly keepaliveSeconds: number;
+  readonly staticPeers: readonly StaticPeer[];
 }
 
 export const wireguardKeys: readonly BackendKey[] = [
@@ -112,6 +115,16 @@ export const wireguardKeys: readonly BackendKey[] = [
     description: "Seconds between packets that keep the way open to hosts behind NAT.",
     live: true,
   },
+  {
+    name: "Peers",
+    type: "list",
+    defaultValue: [],
+    defaultText: "none",
+    description:
+      "Peers that are no hosts of the network (a laptop, a gateway), as objects: see [wireguard.md](wireguard.md#static-peers). " +
+      "Upstream ignores it.",
+    live: true,
+  },
 ];
 
 /** Throws `CONFIG_INVALID` naming key, value and rule. */
@@ -142,6 +155,7 @@ export function readWireguardOptions(config: NetworkConfig): WireguardOptions {
     overheadBytes: overhead === "exact" ? EXACT_OVERHEAD_BYTES : upstream,
     ...(presharedKey === undefined ? {} : { presharedKey }),
     keepaliveSeconds: intOption(options, "PersistentKeepaliveInterval"),
+    staticPeers: readStaticPeers(listOption(options, "Peers"), config),
   });
 }
 
@@ -153,13 +167,6 @@ function presharedKeySource(key: string, file: string): PresharedKeySource | und
   if (key !== "") throw invalid("Backend.PSKFile", file, "cannot stand beside PSK: keep one of the two");
   checkSecretPath("Backend.PSKFile", file);
   return { file };
-}
-
-/** Throws `CONFIG_INVALID` for what cannot be the path of a file on every host. */
-function checkSecretPath(key: string, path: string): void {
-  // biome-ignore lint/suspicious/noControlCharactersInRegex: they are what is refused
-  const isPath = /^\/[^\u0000-\u001f\u007f]{1,4000}$/.test(path) && !path.endsWith("/");
-  if (!isPath) throw invalid(key, path, "must be the absolute path of a file, such as /etc/flannel/psk");
 }
 
 /** Smallest MTU of a link: RFC 791 for IPv4; RFC 8200 for IPv6, below which Linux turns IPv6 off on the device. */

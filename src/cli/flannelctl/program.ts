@@ -16,6 +16,7 @@ import { globalOptions, resolveGlobalOptions } from "./session/global-options.ts
 import type { Terminal } from "./session/invocation.ts";
 import { reportError } from "./session/report-error.ts";
 import type { Run } from "./verb.ts";
+import { addWireguardVerbs } from "./wireguard-commands.ts";
 
 /** Runs one command line (without node and script) to its exit code. Never rejects; prints every error itself. */
 export async function runFlannelctl(
@@ -90,6 +91,7 @@ export function buildProgram(terminal: Pick<Terminal, "writeOut">, version: stri
   addLeaseVerbs(program, run);
   addConfigVerbs(program, run);
   addStoreVerbs(program, run);
+  addWireguardVerbs(program, run);
   addSelfVerbs(program, version, run);
   return program;
 }

@@ -46,6 +46,13 @@ export function networkSections(network: NetworkStatus, nowMs: number): string[]
       (network.dataPlane?.peers ?? []).flatMap((peer) => associationRow(peer, nowMs)),
     ),
     ...section(
+      "static peers",
+      (network.dataPlane?.staticPeers ?? []).map(({ name, allowedIps, endpoint = "has not called yet", ...peer }) => [
+        name,
+        ...handshakeRow({ ...peer, key: allowedIps.join(","), endpoint }, nowMs),
+      ]),
+    ),
+    ...section(
       "unreadable keys in the store",
       unreadableKeys.map((key) => [key.key, key.reason]),
     ),

@@ -270,6 +270,13 @@ export const hostRemoveOutputSchema = z.object({
     .describe("addresses from which other hosts connect, too: leases that announce them stay"),
 });
 
+export const wireguardExportOutputSchema = z.object({
+  name: z.string().describe("of the static peer"),
+  configText: z.string().describe("a file for wg-quick, without secrets"),
+  hosts: z.array(z.string()).describe("keys of the leases in it"),
+  skipped: z.array(z.object({ key: z.string(), reason: z.string() })).describe("leases that could not be put in"),
+});
+
 export const versionOutputSchema = z.object({
   flannelctl: z.object({
     version: z.string(),
@@ -316,6 +323,7 @@ export const publishedSchemas: Readonly<Record<string, z.ZodType>> = {
   "store export": storeExportOutputSchema,
   "store import": versioned(storeImportOutputSchema),
   "store backup": versioned(storeBackupOutputSchema),
+  "wireguard export": versioned(wireguardExportOutputSchema),
   version: versioned(versionOutputSchema),
   completion: versioned(completionOutputSchema),
   error: versioned(errorOutputSchema),
