@@ -22,6 +22,11 @@ export class LatestOnly implements AsyncDisposable {
     else this.#timer = setTimeout(() => this.#start(), delayMs);
   }
 
+  /** Resolves when a task without delay has served all that was requested until now. */
+  async idle(): Promise<void> {
+    while (this.#running !== undefined) await this.#running;
+  }
+
   /** Serves what is still requested, then ends. */
   async [Symbol.asyncDispose](): Promise<void> {
     this.#isDisposed = true;

@@ -82,6 +82,13 @@ export interface BackendIdentity<Identity> {
    * whatever the backend: they are written there too, so that a downgrade finds them.
    */
   readonly legacyFields?: readonly string[];
+  /**
+   * Begins a change to a new identity, or goes on with one that was begun: it is announced from now on, and used once
+   * `settle` says so.
+   */
+  renew?(identity: Identity, facts: Pick<IdentityFacts, "randomBytes" | "curve25519PublicKey">): Identity;
+  /** The identity to go on with when the lease in the store announces this; the same object where that changes nothing. */
+  settle?(identity: Identity, announced: LeaseAttributes): Identity;
   /** A file in which upstream keeps it, mode 0400: read before `restore`, written after it where it says something else. */
   readonly file?: {
     path(environment: Readonly<Record<string, string | undefined>>): string;

@@ -3,6 +3,7 @@
 import { chmodSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { setTimeout as delay } from "node:timers/promises";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { Cluster } from "../../lab/cluster.ts";
 import type { LabHost } from "../../lab/host.ts";
@@ -134,6 +135,74 @@ describe("dual stack, a device for each family", () => {
     await cluster.startAgent(1).untilReady({ peers: 2 });
     expect(readFileSync(keyFile, "utf8")).toBe(key);
     expect((await wgDump(host, "flannel-wg")).publicKey).toBe(publicKey);
+  });
+
+  it("gives a host a new key; no pair is cut off for longer than a second", async () => {
+    const { host, controlSocket } = cluster.agent(1);
+    const before = await wgDump(host, "flannel-wg");
+    const [one, two, three] = [cluster.pod(1), cluster.pod(2), cluster.pod(3)];
+    await using there = await ContinuousPing.start(one.namespace, two.ipv4 ?? "");
+    await using back = await ContinuousPing.start(three.namespace, one.ipv6 ?? "");
+    const { exitCode, stdout } = await flannelctl(["wireguard", "rotate", "--json", "--socket", controlSocket]);
+    expect(exitCode, stdout).toBe(0);
+    expect(stdout).toContain('"pending": []');
+    const after = await wgDump(host, "flannel-wg");
+    expect(after.publicKey).not.toBe(before.publicKey);
+    expect(stdout).toContain(JSON.stringify(after.publicKey));
+    expect(publicKeyOf(readFileSync(wireguardAgent(host).keyFile, "utf8"))).toBe(after.publicKey);
+    expect((await leaseEntryOf(cluster.etcd, host.ipv4 ?? "")).value).toContain(JSON.stringify(after.publicKey));
+    for (const other of [cluster.agent(2), cluster.agent(3)]) {
+      const keys = (await wgDump(other.host, "flannel-wg")).peers.map(({ publicKey }) => publicKey);
+      expect(keys).toContain(after.publicKey);
+      expect(keys).not.toContain(before.publicKey);
+    }
+    for (const traffic of [there, back]) {
+      await traffic.more(10);
+      // At ten milliseconds between two packets.
+      expect((await traffic.stop()).lost.length).toBeLessThan(100);
+    }
+  });
+
+  it("will not rotate while a host is missing that could not follow, unless forced", async () => {
+    const foreign = "/coreos.com/network/subnets/10.5.250.0-24";
+    const value = { PublicIP: "192.168.50.250", BackendType: "wireguard", BackendData: { PublicKey: "nonsense" } };
+    await cluster.etcd.put(foreign, JSON.stringify(value));
+    const { host, controlSocket } = cluster.agent(2);
+    await until(async () => (await cluster.agent(2).status()).peers.skipped.length === 1, {
+      what: "the lease to be seen",
+    });
+    const { publicKey } = await wgDump(host, "flannel-wg");
+    const refused = await flannelctl(["wireguard", "rotate", "--socket", controlSocket]);
+    expect(refused).toMatchObject({
+      exitCode: 1,
+      stderr: expect.stringContaining("1 of 3 peers are not reached") as string,
+    });
+    expect((await wgDump(host, "flannel-wg")).publicKey).toBe(publicKey);
+    const forced = await flannelctl(["wireguard", "rotate", "--force", "--socket", controlSocket]);
+    expect(forced.stdout).toMatch(/^the key of this host is /);
+    expect((await wgDump(host, "flannel-wg")).publicKey).not.toBe(publicKey);
+    await cluster.etcd.delete(foreign);
+    await untilAllPing(cluster.pods);
+  });
+
+  it.each([5, 60, 150])("goes on with a rotation that ended with the agent %i ms after it began", async (afterMs) => {
+    const { host, controlSocket } = cluster.agent(3);
+    await cluster.agent(3).untilReady({ peers: 2 });
+    const asked = flannelctl(["wireguard", "rotate", "--socket", controlSocket]);
+    await delay(afterMs); // wherever it is by then
+    await cluster.agent(3).kill9();
+    await asked;
+    await cluster.startAgent(3).untilReady({ peers: 2 });
+    const isWhole = async () => {
+      const { publicKey } = await wgDump(host, "flannel-wg");
+      const { value } = await leaseEntryOf(cluster.etcd, host.ipv4 ?? "");
+      const peers = (await Promise.all([1, 2].map((n) => wgDump(cluster.agent(n).host, "flannel-wg")))).map((dump) =>
+        dump.peers.map((peer) => peer.publicKey),
+      );
+      return value.includes(JSON.stringify(publicKey)) && peers.every((keys) => keys.includes(publicKey));
+    };
+    await until(isWhole, { what: "device, lease and peers to agree on the key" });
+    await untilAllPing(cluster.pods);
   });
 
   it("follows a pre-shared key in a file, and keeps the last one while the file cannot be used", async () => {

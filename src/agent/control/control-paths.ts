@@ -8,5 +8,6 @@ export const controlPaths = {
   plan: `/v${CONTROL_PROTOCOL_VERSION}/plan`,
   rules: `/v${CONTROL_PROTOCOL_VERSION}/rules`,
   metrics: `/v${CONTROL_PROTOCOL_VERSION}/metrics`,
+  rotate: `/v${CONTROL_PROTOCOL_VERSION}/rotate`,
   handover: `/v${CONTROL_PROTOCOL_VERSION}/handover`,
 } as const;

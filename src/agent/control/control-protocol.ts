@@ -5,6 +5,7 @@
 //   GET  /v2/metrics   → MetricsAnswer: the registry of src/telemetry/metrics, with what was recorded so far
 //   POST /v2/handover  → Handover: until restart, routes through next-hop objects are plain ones, and devices that upstream
 //                        would trip over end with the agent. An error when that cannot be done now
+//   POST /v2/rotate    → Rotated: this host has another key. With ?force=true also while peers are missing
 // Errors: 4xx/5xx with {"error": {"code", "message"}}. What there is once for each network stands in `networks`, by name; all
 // else is of the agent as a whole. A change that an older flannelctl would misread makes a new version, in the path: during an
 // upgrade one program may be older than the other, and is told so.
@@ -263,6 +264,22 @@ export const handoverSchema = z.object({
   ),
 });
 
+export const rotatedSchema = z.object({
+  networks: z.array(
+    z.object({
+      name: networkName,
+      publicKey: z.string().describe("the new one, as the lease announces it"),
+      followed: z
+        .array(z.object({ key: z.string(), afterMs: z.number() }))
+        .describe("leases whose hosts have a session with the new key, and how long after it was in use that began"),
+      pending: z
+        .array(z.string())
+        .describe("leases of the other hosts: they follow when they hear of it, or have packets to send"),
+      staticPeers: z.array(z.string()).describe("peers of the configuration that need a new configuration themselves"),
+    }),
+  ),
+});
+
 export const metricsSchema = z.object({
   metrics: z
     .array(
@@ -297,4 +314,5 @@ export type NetworkStatus = z.infer<typeof networkStatusSchema>;
 export type Plan = z.infer<typeof planSchema>;
 export type Rules = z.infer<typeof rulesSchema>;
 export type MetricsAnswer = z.infer<typeof metricsSchema>;
+export type Rotated = z.infer<typeof rotatedSchema>;
 export type Handover = z.infer<typeof handoverSchema>;

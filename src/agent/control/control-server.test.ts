@@ -11,7 +11,14 @@ import { type ControlHandlers, ControlServer } from "./control-server.ts";
 const directory = mkdtempSync(join(tmpdir(), "control-"));
 const path = join(directory, "flanneld.sock");
 const unused = () => Promise.reject(new Error("not part of this test"));
-const handlers: ControlHandlers = { status: unused, plan: unused, rules: unused, handover: unused, metrics: unused };
+const handlers: ControlHandlers = {
+  status: unused,
+  plan: unused,
+  rules: unused,
+  handover: unused,
+  rotate: unused,
+  metrics: unused,
+};
 
 const answered = { state: "ready" } as unknown as Status;
 

@@ -13,13 +13,14 @@ import {
 } from "../../sys/socket-file.ts";
 import { limitConnections, requestTimeouts } from "./connection-limit.ts";
 import { CONTROL_PROTOCOL_VERSION, controlPaths } from "./control-paths.ts";
-import type { Handover, MetricsAnswer, Plan, Rules, Status } from "./control-protocol.ts";
+import type { Handover, MetricsAnswer, Plan, Rotated, Rules, Status } from "./control-protocol.ts";
 
 export interface ControlHandlers {
   readonly status: () => Promise<Status>;
   readonly plan: () => Promise<Plan>;
   readonly rules: () => Promise<Rules>;
   readonly handover: () => Promise<Handover>;
+  readonly rotate: (query: URLSearchParams) => Promise<Rotated>;
   readonly metrics: () => Promise<MetricsAnswer>;
 }
 
@@ -131,18 +132,19 @@ function isAnothers(path: string, inode: number | undefined): boolean {
 
 async function answer(request: IncomingMessage, response: ServerResponse, handlers: ControlHandlers): Promise<void> {
   request.resume();
-  const routes: Record<string, (() => Promise<unknown>) | undefined> = {
+  const routes: Record<string, ((query: URLSearchParams) => Promise<unknown>) | undefined> = {
     [`GET ${controlPaths.status}`]: handlers.status,
     [`GET ${controlPaths.plan}`]: handlers.plan,
     [`GET ${controlPaths.rules}`]: handlers.rules,
     [`GET ${controlPaths.metrics}`]: handlers.metrics,
     [`POST ${controlPaths.handover}`]: handlers.handover,
+    [`POST ${controlPaths.rotate}`]: handlers.rotate,
   };
-  const [path = ""] = (request.url ?? "").split("?", 1);
+  const [path = "", query] = (request.url ?? "").split("?", 2);
   const handler = routes[`${request.method} ${path}`];
   try {
     if (handler === undefined) send(response, 404, refusal(path));
-    else send(response, 200, await handler());
+    else send(response, 200, await handler(new URLSearchParams(query)));
   } catch (error) {
     const code = error instanceof FlannelError ? error.code : "INTERNAL";
     send(response, 500, failure(code, describeError(error)));

@@ -2,7 +2,7 @@
 
 import { LatestOnly } from "../../async/latest-only.ts";
 import type { AgentOptions } from "../../config/agent-options.ts";
-import { describeError } from "../../errors.ts";
+import { describeError, FlannelError } from "../../errors.ts";
 import type { Address, Prefix } from "../../ip/address.ts";
 import type { Lease, OwnLease } from "../../lease/lease.ts";
 import { renderSubnetEnv } from "../../lease/subnet-env.ts";
@@ -80,6 +80,13 @@ export class AgentFiles implements AsyncDisposable {
     this.#wantedState = rememberedState(sources, this.#options);
     this.#stateText.wanted = JSON.stringify(this.#wantedState, withoutBigInts);
     if (this.#stateText.wanted !== this.#stateText.saved) this.#state.request();
+  }
+
+  /** Rejects with `FILE_FAILED` when the state of the last `update` cannot be saved now. */
+  async untilStateSaved(): Promise<void> {
+    await this.#state.idle();
+    if (this.#stateText.wanted === this.#stateText.saved) return;
+    throw new FlannelError("FILE_FAILED", `cannot save the state in ${this.#options.stateDirectory}; see the log`);
   }
 
   savePeers(peers: readonly Lease[]): void {

@@ -3,7 +3,7 @@ import type { AgentOptions } from "../../config/agent-options.ts";
 import type { Finding } from "../../doctor/finding.ts";
 import { descriptorShortage } from "../../sys/spare-descriptors.ts";
 import type { AgentMetricsRecorder, MetricFamily, Metrics } from "../../telemetry/metrics/metrics.ts";
-import type { Handover, Plan, Rules, Status } from "../control/control-protocol.ts";
+import type { Handover, Plan, Rotated, Rules, Status } from "../control/control-protocol.ts";
 import type { ControlHandlers } from "../control/control-server.ts";
 import { recordAgent } from "./agent-metrics.ts";
 import { reason, type StateReason } from "./agent-state.ts";
@@ -33,6 +33,7 @@ export class AgentReport {
     plan: () => this.plan(),
     rules: () => this.rules(),
     handover: async () => this.handover(),
+    rotate: async (query) => this.rotate(query.get("force") === "true"),
     metrics: async () => ({ metrics: this.metrics() }),
   };
   readonly #options: AgentOptions;
@@ -190,6 +191,10 @@ export class AgentReport {
     const writtenScratchFiles = await this.#shared.cni?.handOver();
     const containers = writtenScratchFiles === undefined ? {} : { writtenScratchFiles };
     return { networks: networks.map((network) => ({ ...network, ...containers })) };
+  }
+
+  async rotate(force: boolean): Promise<Rotated> {
+    return { networks: await Promise.all(this.#opened().map((network) => network.rotate(force))) };
   }
 
   /** A person asked for it, since the start. */

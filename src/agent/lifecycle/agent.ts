@@ -2,10 +2,10 @@
 // itself. Order of start and stop: docs/architecture.md.
 import { compareNetworkConfig } from "../../config/compare-network-config.ts";
 import type { NetworkConfig } from "../../config/network-config.ts";
-import { describeError, FlannelError, isCancelled } from "../../errors.ts";
+import { FlannelError, isCancelled } from "../../errors.ts";
 import type { Prefix } from "../../ip/address.ts";
 import type { LeaseChange, LeasedSubnets, OwnLease } from "../../lease/lease.ts";
-import { hasSameSubnets, withLostFamily } from "../../lease/lease-owner.ts";
+import { hasSameSubnets } from "../../lease/lease-owner.ts";
 import { LeaseTable } from "../../lease/lease-table.ts";
 import type { LeaseRequest, NetworkConfigDocument } from "../../store/subnet-store.ts";
 import type { ExternalInterface } from "../../underlay/external-interface.ts";
@@ -15,6 +15,7 @@ import type { RememberedState } from "../state/warm-state.ts";
 import { AgentFiles } from "./agent-files.ts";
 import { type AgentEnd, type AgentParts, endOf } from "./agent-parts.ts";
 import type { StateReason } from "./agent-state.ts";
+import { announce } from "./announce.ts";
 import { type ActiveConfig, type ConfigChange, faultOfConfig, judgeConfigChange, readConfig } from "./config-change.ts";
 import { ConfigNews } from "./config-news.ts";
 import { prepareWarmStart, tellWarmStart } from "./data-plane-start.ts";
@@ -330,23 +331,24 @@ export class Agent implements AsyncDisposable {
     this.#announce();
   }
 
-  /** Publishes what we are now, should it differ from what the lease says. */
   #announce(): void {
-    const network = this.#network;
-    if (network === undefined || this.#keeper === undefined) return;
-    try {
-      this.#keeper.setAttributes(withLostFamily(network.attributes(), this.#keeper.lease));
-    } catch (error) {
-      const message = "this host's address does not fit the network configuration: keeping the lease unchanged";
-      this.#parts.logger.error("lease.not-announced", message, { error: describeError(error) });
-    }
+    if (this.#network === undefined || this.#keeper === undefined) return;
+    announce(this.#network, this.#keeper, this.#parts.logger);
     this.settle();
+  }
+
+  /** Announces what the host is now, once the state directory has it. Rejects with `FILE_FAILED` when it cannot be kept there. */
+  async announceDurably(): Promise<void> {
+    this.settle();
+    await this.#files.untilStateSaved();
+    this.#announce();
   }
 
   /** Brings files and whoever is told up to date; also now and then, since a full disk may have room again. */
   settle(): void {
     this.#storeWay.onPass(this.#network);
     if (this.#own !== undefined && this.#config !== undefined && this.#network !== undefined) {
+      this.#network.planFacts.settleIdentity(this.#own.attributes);
       this.#files.update({
         ...{ config: this.#config, own: this.#own, network: this.#network, earlierSubnets: this.earlierSubnets },
         storeAddresses: this.#storeWay.addresses,

@@ -8,13 +8,14 @@ import type { SubnetEnvContent } from "../../lease/subnet-env.ts";
 import type { HostStateNews } from "../../store/subnet-store.ts";
 import type { Logger } from "../../telemetry/logger.ts";
 import type { Metrics, MetricsRecorder } from "../../telemetry/metrics/metrics.ts";
-import type { Handover, NetworkStatus, Plan, Rules } from "../control/control-protocol.ts";
+import type { Handover, NetworkStatus, Plan, Rotated, Rules } from "../control/control-protocol.ts";
 import type { Agent } from "./agent.ts";
 import { recordNetwork } from "./agent-metrics.ts";
 import { reason, type StateReason, stateOf } from "./agent-state.ts";
 import { bridgeWish } from "./bridge-wish.ts";
 import type { BridgeWish } from "./container-bridge.ts";
 import { KeptHandover } from "./handover.ts";
+import { type Rotation, rotateIdentity } from "./identity-rotation.ts";
 import { leaseFindings } from "./lease-findings.ts";
 import type { Network } from "./network.ts";
 import { networkNameOf, networkStatus } from "./network-status.ts";
@@ -38,6 +39,7 @@ export class NetworkReport {
   /** As of the last `state`. */
   #last: readonly StateReason[] | undefined;
   readonly #keptHandover = new KeptHandover();
+  #rotating: Promise<Rotation> | undefined;
   /** The look under way, and what the last one found. */
   #looking: Promise<readonly Finding[]> | undefined;
   #findings: readonly Finding[] = [];
@@ -159,7 +161,7 @@ export class NetworkReport {
     return [
       ...(firewall === undefined ? [] : ruleFindings(firewall.status())),
       ...settingFindings(agent?.network?.hostFailures ?? []),
-      ...(agent?.network?.findings ?? []),
+      ...(agent?.network?.planFacts.findings ?? []),
       ...(agent === undefined ? [] : leaseFindings(agent)),
     ];
   }
@@ -207,6 +209,23 @@ export class NetworkReport {
   async handover(): Promise<Handover["networks"][number]> {
     const { rewrittenRoutes, releasedDevices } = await this.#keptHandover.begin(this.#networkOrRefuse());
     return { name: this.name, rewrittenRoutes, releasedDevices: [...releasedDevices] };
+  }
+
+  /** See `rotateIdentity`. */
+  async rotate(force: boolean): Promise<Rotated["networks"][number]> {
+    this.#networkOrRefuse();
+    if (this.#agent === undefined) throw new FlannelError("INTERNAL", "a network without an agent");
+    this.#rotating ??= rotateIdentity(this.#agent, force).finally(() => {
+      this.#rotating = undefined;
+    });
+    const { publicKey, followed, pending, staticPeers } = await this.#rotating;
+    return {
+      name: this.name,
+      publicKey,
+      followed: [...followed],
+      pending: [...pending],
+      staticPeers: [...staticPeers],
+    };
   }
 
   /** A person asked for it, since the start. */

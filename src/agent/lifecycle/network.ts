@@ -4,7 +4,6 @@ import type { Backend, BackendPlan, HostFacts, RuntimeStatus } from "../../backe
 import { type Identities, matchesIdentity } from "../../backend/identities.ts";
 import type { MasqueradeExclude, NetworkConfig } from "../../config/network-config.ts";
 import { servedConfig } from "../../config/served-config.ts";
-import type { Finding } from "../../doctor/finding.ts";
 import { describeError } from "../../errors.ts";
 import type { Firewall } from "../../firewall/firewall.ts";
 import { emptyHostState } from "../../host/kinds/host-state.ts";
@@ -40,7 +39,7 @@ export class Network implements AsyncDisposable {
   /** Inside the network, in use for something else. */
   readonly occupied: OccupiedAddresses;
   #interfaceWatch: ExternalInterfaceWatch | undefined;
-  readonly #planFacts: PlanFacts;
+  readonly planFacts: PlanFacts;
   readonly #ruleWriting: RuleWriting;
   #backend: Backend;
   #masqueradeExclude: MasqueradeExclude | undefined;
@@ -63,7 +62,7 @@ export class Network implements AsyncDisposable {
     this.reconciler = reconciler;
     this.occupied = occupied;
     this.#claimLog = new ClaimLog(options.logger);
-    this.#planFacts = new PlanFacts(options, () => this.#replan());
+    this.planFacts = new PlanFacts(options, () => this.#replan());
     this.#ruleWriting = new RuleWriting(options.firewall, options.onPass);
     this.#backend = options.backend;
     this.#masqueradeExclude = options.masqueradeExclude;
@@ -139,15 +138,16 @@ export class Network implements AsyncDisposable {
   }
 
   get facts(): HostFacts {
-    return this.#planFacts.current;
+    return this.planFacts.current;
   }
 
   get identities(): Identities {
-    return this.#planFacts.identities;
+    return this.planFacts.identities;
   }
 
-  get findings(): readonly Finding[] {
-    return this.#planFacts.findings;
+  /** The identity begun last is in use, as far as the host is concerned. */
+  get isIdentityInUse(): boolean {
+    return !this.planFacts.isRenewing && this.#programmed.peers;
   }
 
   get plan(): BackendPlan {
@@ -250,7 +250,7 @@ export class Network implements AsyncDisposable {
 
   #setExternalInterface(followed: FollowedInterface): void {
     const previous = this.facts.externalInterface;
-    this.#planFacts.setExternalInterface(followed.interface);
+    this.planFacts.setExternalInterface(followed.interface);
     this.#replan();
     this.#options.onExternalInterface(followed, previous);
   }
@@ -280,7 +280,7 @@ export class Network implements AsyncDisposable {
 
   async #pass(): Promise<void> {
     if (this.#own === undefined) return;
-    const facts = await this.#planFacts.gather(this.#peers, this.#backend, () => this.occupied.upToDate());
+    const facts = await this.planFacts.gather(this.#peers, this.#backend, () => this.occupied.upToDate());
     const plan = this.#backend.plan(this.#own, this.#peers, facts);
     this.#plan = this.#options.rules.blackholeRoute ? withBlackholes(plan, this.#own, this.facts.occupied) : plan;
     this.programming.plan(this.#plan, this.#peers);
@@ -321,7 +321,7 @@ export class Network implements AsyncDisposable {
 
   async [Symbol.asyncDispose](): Promise<void> {
     await this.#interfaceWatch?.[Symbol.asyncDispose]();
-    await this.#planFacts[Symbol.asyncDispose]();
+    await this.planFacts[Symbol.asyncDispose]();
     await this.occupied[Symbol.asyncDispose]();
     await this.#planning;
     await this.runtime[Symbol.asyncDispose]();

@@ -169,6 +169,6 @@ async function ownIdentities(
     curve25519PublicKey: publicKeyOf,
     ...(file === undefined ? {} : { file }),
   });
-  if (file === undefined) await makeIdentityFile(module, identities[type], logger);
+  await makeIdentityFile(module, identities[type], logger);
   return identities;
 }

@@ -1,26 +1,39 @@
 // What a backend has to know of this host to plan, in one object that is made anew for each plan.
-import type { Backend, HostFacts } from "../../backend/backend.ts";
+import { randomBytes } from "node:crypto";
+import type { Backend, BackendModule, HostFacts } from "../../backend/backend.ts";
 import type { Identities } from "../../backend/identities.ts";
 import type { Finding } from "../../doctor/finding.ts";
-import type { Lease } from "../../lease/lease.ts";
+import { FlannelError } from "../../errors.ts";
+import type { Lease, LeaseAttributes } from "../../lease/lease.ts";
+import type { Logger } from "../../telemetry/logger.ts";
 import type { ExternalInterface } from "../../underlay/external-interface.ts";
 import type { OccupiedPrefix } from "../../underlay/occupied-prefixes.ts";
+import { publicKeyOf } from "../../wireguard/keys.ts";
+import { makeIdentityFile } from "../state/identity-file.ts";
 import { firstFacts, type NetworkOptions } from "./network-options.ts";
 import { PeerLookUps } from "./peer-look-ups.ts";
 import { SecretFiles } from "./secret-files.ts";
 
-type Sources = Parameters<typeof firstFacts>[0] & Pick<NetworkOptions, "networks" | "logger">;
+type Sources = Parameters<typeof firstFacts>[0] & Pick<NetworkOptions, "networks" | "logger" | "backends">;
 
 export class PlanFacts implements AsyncDisposable {
-  readonly identities: Identities;
+  readonly #module: BackendModule | undefined;
+  readonly #onChange: () => void;
+  readonly #logger: Logger;
+  #identities: Identities;
+  #isRenewing = false;
+  #settledAtMs = 0;
   readonly #lookUps: PeerLookUps;
   readonly #secretFiles: SecretFiles;
   #current: HostFacts;
 
   /** `onChange`: a plan from these facts would be another one. */
   constructor(sources: Sources, onChange: () => void) {
-    const { networks, logger } = sources;
-    this.identities = sources.identities;
+    const { networks, logger, backends, backend, identities } = sources;
+    this.#module = backends.find(backend.type);
+    this.#onChange = onChange;
+    this.#logger = logger;
+    this.#identities = identities;
     this.#current = firstFacts(sources);
     this.#lookUps = new PeerLookUps({
       networks,
@@ -35,6 +48,58 @@ export class PlanFacts implements AsyncDisposable {
   /** As of the last `gather`. */
   get current(): HostFacts {
     return this.#current;
+  }
+
+  get identities(): Identities {
+    return this.#identities;
+  }
+
+  /** Throws `CONFIG_INVALID` where the backend has nothing to renew. */
+  requireRenewable(): void {
+    const { type = "none", identity } = this.#module ?? {};
+    if (identity?.renew !== undefined) return;
+    throw new FlannelError("CONFIG_INVALID", `the backend ${type} has no key that could be rotated`);
+  }
+
+  /** See `BackendIdentity.renew`. Returns what takes it back, for as long as nothing was announced. */
+  renewIdentity(): () => void {
+    this.requireRenewable();
+    const before = this.#current.identity;
+    const facts = { randomBytes, curve25519PublicKey: publicKeyOf };
+    this.#setIdentity(this.#module?.identity?.renew?.(before, facts));
+    this.#isRenewing = true;
+    return () => {
+      this.#setIdentity(before);
+      this.#isRenewing = false;
+    };
+  }
+
+  /** Renewed, and not in use yet. */
+  get isRenewing(): boolean {
+    return this.#isRenewing;
+  }
+
+  /** Wall clock at which the last `settleIdentity` brought another identity. */
+  get settledAtMs(): number {
+    return this.#settledAtMs;
+  }
+
+  /** See `BackendIdentity.settle`. */
+  settleIdentity(announced: LeaseAttributes): void {
+    const { identity } = this.#module ?? {};
+    const settled = identity?.settle?.(this.#current.identity, announced);
+    if (this.#module === undefined || settled === undefined || settled === this.#current.identity) return;
+    this.#setIdentity(settled);
+    this.#isRenewing = false;
+    this.#settledAtMs = Date.now();
+    makeIdentityFile(this.#module, settled, this.#logger).catch(() => undefined);
+    this.#logger.info("identity.changed", "this host has another key now, as its lease announces");
+    this.#onChange();
+  }
+
+  #setIdentity(identity: unknown): void {
+    this.#current = { ...this.#current, identity };
+    if (this.#module !== undefined) this.#identities = { ...this.#identities, [this.#module.type]: identity };
   }
 
   get findings(): readonly Finding[] {

@@ -31,13 +31,15 @@ export function readIdentityFile({ identity }: BackendModule): IdentityFile | un
   }
 }
 
-/** Makes the file where it is missing. The identity is remembered elsewhere, too: that this failed is told, not thrown. */
+/** Makes the file where it is missing or outdated. The identity is remembered elsewhere, too: that this failed is told, not thrown. */
 export async function makeIdentityFile({ identity }: BackendModule, made: unknown, logger: Logger): Promise<void> {
   const path = identity?.file?.path(process.env);
   if (identity?.file === undefined || path === undefined) return;
   try {
+    const content = identity.file.content(made);
+    if (currentContent(path) === content) return;
     ensureDirectory(dirname(path), DIRECTORY_MODE);
-    await writeFileAtomically(path, identity.file.content(made), FILE_MODE);
+    await writeFileAtomically(path, content, FILE_MODE);
   } catch (error) {
     logger.warn(
       "identity.file-not-written",
@@ -46,5 +48,14 @@ export async function makeIdentityFile({ identity }: BackendModule, made: unknow
         error,
       },
     );
+  }
+}
+
+/** Without the line feed that people put at its end. */
+function currentContent(path: string): string | undefined {
+  try {
+    return readSmallFile(path, MAX_BYTES).trim();
+  } catch {
+    return undefined;
   }
 }

@@ -8,7 +8,7 @@ import type { Lease, LeaseAttributes } from "../../lease/lease.ts";
 import type { ExternalInterface } from "../../underlay/external-interface.ts";
 import type { HostFacts, IdentityFacts, SecretFile } from "../backend.ts";
 import { createBackend, parseConfig } from "../registry.ts";
-import { wireguardIdentity } from "./wireguard-identity.ts";
+import { type WireguardIdentity, wireguardIdentity } from "./wireguard-identity.ts";
 
 const ipv4Only = '"Network":"10.5.0.0/16"';
 const ipv6Only = '"EnableIPv4":false,"EnableIPv6":true,"IPv6Network":"fd00:5::/48"';
@@ -50,6 +50,10 @@ function peer(n: number, attributes: Partial<LeaseAttributes> = {}): Lease {
       ...attributes,
     },
   };
+}
+
+function factsOf(other: typeof identity): HostFacts {
+  return { ...facts, identity: other };
 }
 
 function lines(network: string, keys: string, peers: readonly Lease[], from = facts): string[] {
@@ -261,6 +265,48 @@ describe("identity", () => {
     expect(wireguardIdentity.restore({ privateKey: keyOf(4) }, from()).privateKey).toBe(keyOf(4));
     const made = Buffer.from(wireguardIdentity.restore("damaged", from()).privateKey, "base64");
     expect([made.length, made[0], made[31]]).toEqual([32, 0xf8, 0x7f]);
+  });
+
+  describe("of a host that gets a new key", () => {
+    const facts = from({ randomBytes: (count) => new Uint8Array(count).fill(9) });
+    const pair = (n: number) => ({ privateKey: keyOf(n), publicKey: `public of ${keyOf(n)}` });
+    const announcing = ({ publicKey }: { readonly publicKey: string }) => {
+      return { ...peer(1).attributes, backendData: { PublicKey: publicKey, Port: 51_820 } };
+    };
+    const renewed: WireguardIdentity = wireguardIdentity.renew?.(identity, from()) ?? identity;
+
+    it("announces the new one, and uses the old one until the lease says so", () => {
+      expect(renewed.publicKey).toBe(identity.publicKey);
+      expect(wireguardIdentity.renew?.(renewed, facts)).toBe(renewed);
+      const next = renewed.next ?? identity;
+      expect(backendOf(ipv4Only).attributes({ ...factsOf(renewed) }).backendData).toMatchObject({
+        PublicKey: next.publicKey,
+      });
+      expect(wireguardIdentity.settle?.(renewed, announcing(identity))).toBe(renewed);
+      expect(wireguardIdentity.matches(renewed, announcing(identity))).toBe(true);
+    });
+
+    it.each([
+      ["before it was announced", keyOf(3), pair(3)],
+      ["before it was used", keyOf(3), pair(3)],
+      ["after its file was written", keyOf(4), pair(4)],
+      ["after a boot, without a file", undefined, pair(3)],
+      ["after somebody put another key there", keyOf(5), pair(5)],
+    ])("goes on %s", (_, content, expected) => {
+      const remembered = { ...pair(3), next: pair(4) };
+      const file = content === undefined ? {} : { file: { path: "/run/flannel/wgkey", content } };
+      const restored = wireguardIdentity.restore(remembered, { ...facts, ...file });
+      expect(restored).toMatchObject(expected);
+      expect(restored.next).toEqual(expected.privateKey === keyOf(3) ? pair(4) : undefined);
+    });
+
+    it("takes no old key out of a file that has not followed", () => {
+      const remembered = { ...pair(4), previousPublicKey: pair(3).publicKey };
+      const file = { path: "/run/flannel/wgkey", content: keyOf(3) };
+      const isKeyText = { ...facts, curve25519PublicKey: (key: string) => (key === keyOf(3) ? keyOf(13) : keyOf(14)) };
+      const known = { ...remembered, previousPublicKey: keyOf(13) };
+      expect(wireguardIdentity.restore(known, { ...isKeyText, file }).privateKey).toBe(keyOf(4));
+    });
   });
 
   it("refuses a file without a key, naming it and the cure, not its content", () => {

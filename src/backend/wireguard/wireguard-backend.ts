@@ -104,7 +104,8 @@ class WireguardBackend implements Backend<WireguardIdentity> {
 
   attributes({ identity, externalInterface }: WireguardFacts): LeaseAttributes {
     const { mode, listenPort, listenPortV6 } = this.#options;
-    const data = (port: number) => wireguardData(identity.publicKey, port);
+    const { publicKey } = identity.next ?? identity;
+    const data = (port: number) => wireguardData(publicKey, port);
     return {
       ...announcedAddresses(this.#config, externalInterface),
       backendType: this.type,
@@ -130,6 +131,7 @@ class WireguardBackend implements Backend<WireguardIdentity> {
     const present = this.#devices.filter(({ families }) =>
       families.some((family) => subnetOf(own, family) !== undefined),
     );
+    const { privateKey, publicKey } = facts.identity;
     const further = this.#staticPeers(present, own, peers, facts);
     skipped.push(...further.skipped);
     return {
@@ -138,7 +140,7 @@ class WireguardBackend implements Backend<WireguardIdentity> {
           return { kind: "wireguard" as const, name, mtuBytes: this.mtuBytes(facts, family) };
         }),
         address: present.flatMap(({ name, families }) => addresses(name, families, own)),
-        wireguard: present.map(({ name, listenPort }) => ({ device: name, ...facts.identity, listenPort })),
+        wireguard: present.map(({ name, listenPort }) => ({ device: name, privateKey, publicKey, listenPort })),
         wireguardPeer: [...present.flatMap((device) => this.#peers(device, reaches, facts)), ...further.peers],
         route: [...present.flatMap((device) => this.#routes(device, own, reaches, peers, facts)), ...further.routes],
         deviceSettings: present.flatMap(({ name, families }) => (families.includes(4) ? [{ device: name }] : [])),

@@ -6,6 +6,13 @@ import type { Run } from "./verb.ts";
 export function addWireguardVerbs(program: Command, run: Run): void {
   const wireguard = program.command("wireguard").description("keys and static peers of the backend wireguard");
   wireguard
+    .command("rotate")
+    .description("give this host a new key, while it forwards; exit 1 when hosts have not followed yet")
+    .option("--force", "rotate even while peers are missing that could not follow", false)
+    .action(async (options: { force: boolean }, command: Command) =>
+      run(command, (await import("./commands/wireguard-rotate.ts")).rotateKey, [options]),
+    );
+  wireguard
     .command("export")
     .description("print the configuration of a static peer for wg-quick, with every host; never with a secret")
     .argument("<name>", "Name of the peer in Backend.Peers of the network configuration")

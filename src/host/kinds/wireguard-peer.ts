@@ -13,6 +13,7 @@ import {
   peerChanges,
   peerLine,
 } from "./wireguard-form.ts";
+import { calling, introduce, quiet, successors } from "./wireguard-introduction.ts";
 
 type PeerSlot = Slot<HostWireguardPeer, ObservedWireguardPeer>;
 type PeerOperation = Operation<HostWireguardPeer, ObservedWireguardPeer>;
@@ -94,16 +95,20 @@ function isAsBefore({ desired, observed }: PeerSlot, now: ObservedWireguardPeer)
   return desired === undefined || wireguardPeerKind.compare(desired, now, new Set()) === "same";
 }
 
-async function program(operations: readonly PeerOperation[], host: Host): Promise<ProgramFailure[]> {
+async function program(
+  operations: readonly PeerOperation[],
+  host: Host,
+  signal: AbortSignal,
+): Promise<ProgramFailure[]> {
   const failures = operations.flatMap(({ slot }) => keyless(slot));
   const refused = new Set(failures.map(({ slot }) => slot));
   const possible = operations.filter(({ slot }) => !refused.has(slot));
   for (const [device, group] of Map.groupBy(possible, ({ slot }) => deviceOf(slot))) {
     try {
-      await write(device, group, host);
+      await write(device, group, host, signal);
     } catch (error) {
       if (group.length === 1) failures.push(...failed(group, error));
-      else for (const operation of group) failures.push(...(await writeAlone(device, operation, host)));
+      else for (const operation of group) failures.push(...(await writeAlone(device, operation, host, signal)));
     }
   }
   return failures;
@@ -118,9 +123,14 @@ function keyless(slot: PeerSlot): ProgramFailure[] {
 }
 
 /** One that is refused does not stop the others. */
-async function writeAlone(device: string, operation: PeerOperation, host: Host): Promise<ProgramFailure[]> {
+async function writeAlone(
+  device: string,
+  operation: PeerOperation,
+  host: Host,
+  signal: AbortSignal,
+): Promise<ProgramFailure[]> {
   try {
-    await write(device, [operation], host);
+    await write(device, [operation], host, signal);
     return [];
   } catch (error) {
     return failed([operation], error);
@@ -131,9 +141,26 @@ function failed(operations: readonly PeerOperation[], error: unknown): ProgramFa
   return operations.map(({ slot }) => ({ slot, error: asFlannelError(error) }));
 }
 
-async function write(device: string, operations: readonly PeerOperation[], host: Host): Promise<void> {
-  await changeDevice(device, { peers: operations.map(({ slot }) => changeOf(slot)) }, servedBy(device, host));
+async function write(
+  device: string,
+  operations: readonly PeerOperation[],
+  host: Host,
+  signal: AbortSignal,
+): Promise<void> {
+  const served = servedBy(device, host);
+  const added = operations.map(({ slot }) => slot).filter(isNew);
   const { bySlot } = host.memory.of(WrittenEndpoints);
+  // One that somebody removed has a session on the other side still, which sends by it for 15 s.
+  const putBack = added.filter((slot) => bySlot.has(slot));
+  const callers = new Set([...putBack, ...successors(added, host.slots.slots(wireguardPeerKind), device)]);
+  const change = (slot: PeerSlot) =>
+    slot.desired !== undefined && callers.has(slot) ? calling(slot.desired) : changeOf(slot);
+  await changeDevice(device, { peers: operations.map(({ slot }) => change(slot)) }, served);
+  if (callers.size > 0) {
+    const peers = [...callers].flatMap(({ desired }) => (desired === undefined ? [] : quiet(desired)));
+    await changeDevice(device, { peers }, served);
+    introduce(device, [...callers], served, signal).catch(() => undefined);
+  }
   for (const { slot } of operations) {
     const { desired, observed } = slot;
     if (desired === undefined) {
@@ -143,6 +170,10 @@ async function write(device: string, operations: readonly PeerOperation[], host:
     if (desired.endpoint !== undefined) bySlot.set(slot, desired.endpoint);
     slot.observed = settled(desired, observed);
   }
+}
+
+function isNew({ desired, observed }: PeerSlot): boolean {
+  return desired !== undefined && observed === undefined;
 }
 
 function changeOf({ desired, observed }: PeerSlot): PeerChange {

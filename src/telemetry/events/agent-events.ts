@@ -61,6 +61,7 @@ export const agentEvents = {
     "The subnet file was missing, as after a boot: the agent removed the CNI configuration, and writes it again when the network is ready.",
   ),
   "cni-conf.written": info("The agent wrote the CNI configuration: pods can be started."),
+  "identity.changed": info("After `flannelctl wireguard rotate`: this host uses its new key."),
   "identity.file-not-written": warn(
     "The agent could not write the key file of the wireguard backend; it keeps the key in its state directory.",
     "Make the file that the line names writable, or name another one with `WIREGUARD_KEY_FILE`.",

@@ -8,6 +8,7 @@ import {
   leaseSchema,
   planSchema,
   reasonSchema,
+  rotatedSchema,
   rulesSchema,
   stateSchema,
   statusSchema,
@@ -270,6 +271,8 @@ export const hostRemoveOutputSchema = z.object({
     .describe("addresses from which other hosts connect, too: leases that announce them stay"),
 });
 
+export const wireguardRotateOutputSchema = rotatedSchema;
+
 export const wireguardExportOutputSchema = z.object({
   name: z.string().describe("of the static peer"),
   configText: z.string().describe("a file for wg-quick, without secrets"),
@@ -323,6 +326,7 @@ export const publishedSchemas: Readonly<Record<string, z.ZodType>> = {
   "store export": storeExportOutputSchema,
   "store import": versioned(storeImportOutputSchema),
   "store backup": versioned(storeBackupOutputSchema),
+  "wireguard rotate": versioned(wireguardRotateOutputSchema),
   "wireguard export": versioned(wireguardExportOutputSchema),
   version: versioned(versionOutputSchema),
   completion: versioned(completionOutputSchema),
