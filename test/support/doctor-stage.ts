@@ -43,12 +43,13 @@ export class DoctorStage implements AsyncDisposable {
   async doctor(number: number, ...words: readonly string[]): Promise<Told> {
     const agent = this.agents[number - 1];
     if (agent === undefined) throw new Error(`no agent ${number}`);
+    const files = [`--state-dir=${agent.directory}/state`, `--cni-state-dir=${agent.directory}/cni`];
     const { exitCode, stdout, stderr } = await this.scene.ctl(
       agent,
-      `--state-dir=${agent.directory}/state`,
-      "--cni-state-dir=/nowhere",
+      ...files,
       "--json",
       "doctor",
+      "--timeout=60",
       ...words,
     );
     try {
@@ -70,6 +71,8 @@ export class DoctorStage implements AsyncDisposable {
     return text
       .replaceAll("POD1", first?.ipv4 ?? "")
       .replaceAll("POD2", second?.ipv4 ?? "")
+      .replaceAll("DIRECTORY2", this.agents[1]?.directory ?? "")
+      .replaceAll("PREFIX2", (second?.ipv4 ?? "").replace(/\.\d+$/, ""))
       .replaceAll("BRIDGE2", (second?.ipv4 ?? "").replace(/\d+$/, "1"));
   }
 

@@ -190,3 +190,33 @@ export const troubles: readonly Trouble[] = [
     undo: "kill $(cat /run/lock-holder); fuser -k /run/xtables.lock >/dev/null 2>&1 || true",
   },
 ];
+
+/** On host 2 after its agent was killed: nobody puts anything back. */
+export const troublesWithoutAgent: readonly Trouble[] = [
+  {
+    code: "subnet-env-missing",
+    make: "mv DIRECTORY2/subnet.env DIRECTORY2/kept.env",
+    undo: "mv DIRECTORY2/kept.env DIRECTORY2/subnet.env",
+  },
+  {
+    code: "peer-state-stale",
+    make: "bridge fdb show dev flannel.1 | sed -n 's/^\\([^ ]*\\) dst.*/\\1/p' | head -1 >/run/peer-mac; bridge fdb del $(cat /run/peer-mac) dev flannel.1",
+    undo: "bridge fdb add $(cat /run/peer-mac) dst 192.168.50.11 dev flannel.1 self permanent",
+  },
+  {
+    code: "ipam-exhausted",
+    make: "mkdir -p DIRECTORY2/cni/networks/cbr0; cd DIRECTORY2/cni/networks/cbr0; i=2; while [ $i -lt 254 ]; do echo abc >PREFIX2.$i; i=$((i + 1)); done",
+    undo: "rm -r DIRECTORY2/cni",
+  },
+  {
+    code: "clock-skew",
+    make: "touch -d '+2 hours' DIRECTORY2/subnet.env",
+    undo: "touch DIRECTORY2/subnet.env",
+  },
+  // Last: with the address of the device the kernel forgets the neighbours.
+  {
+    code: "vtep-mac-changed",
+    make: 'ip -j link show flannel.1 | sed \'s/.*"address":"\\([^"]*\\)".*/\\1/\' >/run/vtep-mac; ip link set flannel.1 address 02:00:00:00:00:07',
+    undo: "ip link set flannel.1 address $(cat /run/vtep-mac)",
+  },
+];

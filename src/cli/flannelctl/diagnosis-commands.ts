@@ -1,5 +1,7 @@
 // The commands that look for what is wrong.
-import type { Command } from "commander";
+import { type Command, InvalidArgumentError } from "commander";
+import type { BugreportOptions } from "./commands/bugreport.ts";
+import type { DoctorOptions } from "./commands/doctor.ts";
 import type { Run } from "./verb.ts";
 
 export function addDiagnosisVerbs(program: Command, run: Run): void {
@@ -9,5 +11,24 @@ export function addDiagnosisVerbs(program: Command, run: Run): void {
       "look for what keeps packets from flowing, most likely cause first, with its remedy; read-only, with the agent and without; " +
         "exit 0 nothing found, 1 a finding, 3 nothing of flannel here, 4 something could not be looked at",
     )
-    .action(async (_, command: Command) => run(command, (await import("./commands/doctor.ts")).runDoctor, []));
+    .option("--timeout <seconds>", "for each thing that is looked at, on a slow host (default: 2.4)", parseSeconds)
+    .action(async (options: DoctorOptions, command: Command) =>
+      run(command, (await import("./commands/doctor.ts")).runDoctor, [options]),
+    );
+  program
+    .command("bugreport")
+    .description(
+      "write one .tar.gz with everything that somebody needs to help: what doctor finds, status, plan, rules, routes, logs; " +
+        "without secrets, mode 0600, 5 MB at most; with the agent and without",
+    )
+    .option("-o, --output <file>", "where to; default: flannel-bugreport-HOST-TIME.tar.gz in the current directory")
+    .action(async (options: BugreportOptions, command: Command) =>
+      run(command, (await import("./commands/bugreport.ts")).makeBugreport, [options]),
+    );
+}
+
+function parseSeconds(text: string): number {
+  const seconds = /^\d{1,3}(\.\d+)?$/.test(text) ? Number(text) : Number.NaN;
+  if (!(seconds >= 0.5 && seconds <= 300)) throw new InvalidArgumentError("give seconds from 0.5 to 300.");
+  return seconds;
 }

@@ -7,7 +7,6 @@ import type { BridgePort, ContainerNamespace } from "../container-facts.ts";
 
 const MAX_NAMESPACES = 48;
 const AT_ONCE = 8;
-const LIMIT_MS = 2_200;
 const NAMED_DIRECTORY = "/run/netns";
 
 interface Entry {
@@ -19,13 +18,13 @@ interface Entry {
 type Json = Readonly<Record<string, unknown>>;
 
 /** Throws `TOOL_MISSING` where this host lacks a program. */
-export async function readNamespaces(): Promise<ContainerNamespace[]> {
+export async function readNamespaces(limitMs: number): Promise<ContainerNamespace[]> {
   const [nsenter, ip] = [needTool("nsenter"), needTool("ip")];
   const entries = foundNamespaces();
   const found: ContainerNamespace[] = [];
   for (let first = 0; first < entries.length; first += AT_ONCE) {
     const slice = entries.slice(first, first + AT_ONCE);
-    found.push(...(await Promise.all(slice.map((entry) => lookInto(entry, nsenter, ip)))).flat());
+    found.push(...(await Promise.all(slice.map((entry) => lookInto(entry, { nsenter, ip, limitMs })))).flat());
   }
   return found;
 }
@@ -70,9 +69,12 @@ function listOf(path: string): readonly string[] {
 }
 
 /** Empty when it went meanwhile. */
-async function lookInto({ name, path }: Entry, nsenter: string, ip: string): Promise<ContainerNamespace[]> {
+async function lookInto(
+  { name, path }: Entry,
+  { nsenter, ip, limitMs }: { readonly nsenter: string; readonly ip: string; readonly limitMs: number },
+): Promise<ContainerNamespace[]> {
   const ask = async (...words: string[]) =>
-    parseList((await tryTool(nsenter, [`--net=${path}`, ip, "-j", ...words], "", LIMIT_MS)).stdout);
+    parseList((await tryTool(nsenter, [`--net=${path}`, ip, "-j", ...words], "", limitMs)).stdout);
   const addresses = await ask("addr", "show");
   if (addresses.length === 0) return [];
   const interfaces = addresses.flatMap(readInterface);
@@ -109,8 +111,8 @@ function readRoute({ dst, gateway, type }: Json): ContainerNamespace["routes"] {
 }
 
 /** Throws where this host lacks the program ip. */
-export async function readBridgePorts(): Promise<BridgePort[]> {
-  const { stdout } = await tryTool(needTool("ip"), ["-j", "-d", "link", "show", "type", "bridge_slave"], "", LIMIT_MS);
+export async function readBridgePorts(limitMs: number): Promise<BridgePort[]> {
+  const { stdout } = await tryTool(needTool("ip"), ["-j", "-d", "link", "show", "type", "bridge_slave"], "", limitMs);
   return parseList(stdout).flatMap((entry) => {
     const { ifname, ifindex, master, mtu, flags, linkinfo } = entry;
     if (typeof ifname !== "string" || typeof master !== "string") return [];

@@ -25,13 +25,19 @@ export interface EchoOptions {
   readonly bridges: Readonly<Partial<Record<Family, Address>>>;
   /** Of the external interface. */
   readonly hosts: Readonly<Partial<Record<Family, Address>>>;
+  /** Of each ping. */
+  readonly limitMs: number;
 }
 
 const MAX_PEERS = 6;
 const WAIT_SECONDS = 1;
 const MANY = 6;
-const LIMIT_MS = 2_300;
 const ipHeaderBytes = { 4: 28, 6: 48 } as const;
+
+interface Ping {
+  readonly path: string;
+  readonly limitMs: number;
+}
 
 interface Reply {
   readonly result: EchoResult;
@@ -43,8 +49,9 @@ interface Reply {
 /** Throws where this host has no ping. A few of the peers; the order of `targets` counts. */
 export async function sendEchoes(targets: readonly EchoTarget[], options: EchoOptions): Promise<EchoFacts[]> {
   if (targets.length === 0) return [];
-  const ping = findTool("ping");
-  if (ping === undefined) throw new Error("this host has no program ping");
+  const path = findTool("ping");
+  if (path === undefined) throw new Error("this host has no program ping");
+  const ping = { path, limitMs: options.limitMs };
   const asked = targets.slice(0, MAX_PEERS);
   return await Promise.all(
     asked.map(async (target) => {
@@ -75,7 +82,7 @@ async function askLink(address: Address, { hosts }: EchoOptions): Promise<readon
   });
 }
 
-async function echoOne(ping: string, target: EchoTarget, { bridges, hosts }: EchoOptions): Promise<EchoFacts> {
+async function echoOne(ping: Ping, target: EchoTarget, { bridges, hosts }: EchoOptions): Promise<EchoFacts> {
   const { peer, subnet, address, isDirect, innerBytes, outerBytes } = target;
   const family = familyOf(subnet);
   const outerFamily = familyOf(address);
@@ -112,12 +119,12 @@ async function echoOne(ping: string, target: EchoTarget, { bridges, hosts }: Ech
   };
 }
 
-async function ask(ping: string, address: Address, words: readonly string[]): Promise<Reply> {
+async function ask({ path, limitMs }: Ping, address: Address, words: readonly string[]): Promise<Reply> {
   const { stdout, stderr, exitCode } = await tryTool(
-    ping,
+    path,
     ["-n", "-W", String(WAIT_SECONDS), ...words, address],
     "",
-    LIMIT_MS,
+    limitMs,
   );
   return readReply(`${stdout}\n${stderr}`, exitCode);
 }

@@ -5,14 +5,13 @@ import { type Prefix, tryParsePrefix } from "../../ip/address.ts";
 import { containsPrefix } from "../../ip/prefix.ts";
 import { findTool, tryTool } from "../../sys/run-tool.ts";
 
-const LIMIT_MS = 2_200;
 const MAX_TEXT = 4 * 1024 * 1024;
 
 /** By table: lines of `-A CHAIN …`, of IPv4. */
 export type SavedRules = ReadonlyMap<string, readonly string[]>;
 
 /** Empty where this host has no iptables. Throws what a tool says. */
-export async function saveIptables(): Promise<readonly SavedRules[]> {
+export async function saveIptables(limitMs: number): Promise<readonly SavedRules[]> {
   const programs = [
     "iptables-nft-save",
     // To list tables of the other kind would make them.
@@ -21,7 +20,7 @@ export async function saveIptables(): Promise<readonly SavedRules[]> {
   const found = programs.map((name) => findTool(name)).filter((path) => path !== undefined);
   const plain = findTool("iptables-save");
   const tools = found.length > 0 || plain === undefined ? found : [plain];
-  const texts = await Promise.all(tools.map((path) => tryTool(path, [], "", LIMIT_MS)));
+  const texts = await Promise.all(tools.map((path) => tryTool(path, [], "", limitMs)));
   return texts.map(({ stdout }) => rulesByTable(stdout.slice(0, MAX_TEXT)));
 }
 

@@ -23,6 +23,11 @@ export function restoreSecrets(text: string, stored: string | undefined): string
   return replaceSecrets(text, (name, value) => (value === HIDDEN ? (known.get(name) ?? value) : value));
 }
 
+/** Their values. */
+export function secretsIn(text: string): readonly string[] {
+  return [...secretsOf(text).values()];
+}
+
 /** By name, folded. */
 function secretsOf(text: string): ReadonlyMap<string, string> {
   const found = new Map<string, string>();

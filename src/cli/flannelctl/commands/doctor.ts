@@ -6,9 +6,14 @@ import { diagnose } from "../doctor/diagnose.ts";
 import { type DoctorFinding, type DoctorOutput, doctorOutputSchema } from "../session/doctor-output.ts";
 import { type Invocation, present } from "../session/invocation.ts";
 
+export interface DoctorOptions {
+  /** Seconds for each thing that is looked at. */
+  readonly timeout?: number;
+}
+
 /** 0 nothing found, 1 a finding, 4 nothing found but something unknown, 3 nothing of flannel here to look at. */
-export async function runDoctor(invocation: Invocation): Promise<ExitCode> {
-  const { output, isFlannelHere } = await diagnose(invocation);
+export async function runDoctor(invocation: Invocation, { timeout }: DoctorOptions): Promise<ExitCode> {
+  const { output, isFlannelHere } = await diagnose(invocation, timeout === undefined ? undefined : timeout * 1_000);
   const code = exitCodeOf(output, isFlannelHere);
   present(invocation, doctorOutputSchema, output, (value, paint) => renderDoctor(value, paint, code));
   return code;

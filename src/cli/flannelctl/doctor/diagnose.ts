@@ -14,6 +14,10 @@ import { gatherStore } from "./store-gatherer.ts";
 
 /** Of each fact; knowing the host comes before. */
 const LIMIT_MS = 2_400;
+/** A program that is ended says more than a fact that is too late. */
+const MARGIN_MS = 150;
+/** Stages follow each other. */
+const STAGE_SHARE = 0.6;
 
 export interface Diagnosis {
   readonly output: DoctorOutput;
@@ -21,18 +25,19 @@ export interface Diagnosis {
   readonly isFlannelHere: boolean;
 }
 
-export async function diagnose(invocation: Invocation): Promise<Diagnosis> {
+/** `limitMs`: of each fact. */
+export async function diagnose(invocation: Invocation, limitMs = LIMIT_MS): Promise<Diagnosis> {
   const startMs = performance.now();
   const { options, signal } = invocation;
   const known = await knowHost(options, signal);
   const context = known.context ?? bareContext(known);
   const gatherers = {
-    ...hostGatherers(options, known, context),
+    ...hostGatherers(options, known, context, limitMs - MARGIN_MS),
     agent: () => gatherAgent(options, known, signal),
-    store: () => gatherStore(invocation, known),
+    store: () => gatherStore(invocation, known, limitMs * STAGE_SHARE),
   };
   const others = (known.status?.findings ?? []).flatMap(asFinding);
-  const found = await examine(context, checks, gatherers, { limitMs: LIMIT_MS, others });
+  const found = await examine(context, checks, gatherers, { limitMs, others });
   return {
     output: outputOf(known, context, found, (performance.now() - startMs) / 1_000),
     isFlannelHere: known.status !== undefined || known.context !== undefined,

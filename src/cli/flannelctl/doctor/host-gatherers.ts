@@ -36,11 +36,17 @@ const CNI_DIRECTORY = "/etc/cni/net.d";
 const MAX_CNI_FILE_BYTES = 256 * 1_024;
 const MAX_PEERS_ASKED = 2_000;
 
-export function hostGatherers(options: GlobalOptions, known: KnownHost, context: CheckContext): Gatherers {
+/** `limitMs`: of programs that are run. */
+export function hostGatherers(
+  options: GlobalOptions,
+  known: KnownHost,
+  context: CheckContext,
+  limitMs: number,
+): Gatherers {
   const scanner = new HookScanner(ruleNames(ruleSuffix(storeIdentity(storeOptions(options)).network)));
   const scan: ScanContext =
     known.plan === undefined ? scanContext(context) : plannedScan(context, known.plan, known.peers);
-  const saved = lazy(saveIptables);
+  const saved = lazy(() => saveIptables(limitMs));
   const { networks } = context;
   const peers = publicAddresses(known.peers);
   return {
@@ -59,8 +65,8 @@ export function hostGatherers(options: GlobalOptions, known: KnownHost, context:
     portHolder: () => portHolder(known, context),
     tunRefusal: processes.readTunRefusal,
     addressTwins: () => addressTwins(known, context),
-    containers: () => readContainers(options, context),
-    echoes: () => sendEchoes(echoTargets(known, context), echoSources(known, context)),
+    containers: () => readContainers(options, context, limitMs),
+    echoes: () => sendEchoes(echoTargets(known, context), { ...echoSources(known, context), limitMs }),
   };
 }
 
@@ -173,10 +179,10 @@ async function addressTwins(
   return (await whoHas({ address, device: { index, mac }, own })).map((twin) => ({ address, mac: twin }));
 }
 
-async function readContainers(options: GlobalOptions, context: CheckContext): Promise<ContainerFacts> {
+async function readContainers(options: GlobalOptions, context: CheckContext, limitMs: number): Promise<ContainerFacts> {
   const [bridgePorts, namespaces, neighbours, links, addresses] = await Promise.all([
-    readBridgePorts(),
-    readNamespaces(),
+    readBridgePorts(limitMs),
+    readNamespaces(limitMs),
     kernel.readNeighbours(context.devices),
     kernel.readLinks(),
     kernel.readHostAddresses(),

@@ -13,22 +13,21 @@ import type { Invocation } from "../session/invocation.ts";
 import { withStore } from "../session/open-store.ts";
 import type { KnownHost } from "./known-host.ts";
 
-const STAGE_LIMIT_MS = 1_200;
-const LIST_LIMIT_MS = 1_700;
 const DAY_MS = 86_400_000;
 const WARN_AHEAD_MS = 30 * DAY_MS;
 const MAX_ENDPOINTS = 9;
 
-export async function gatherStore(invocation: Invocation, known: KnownHost): Promise<StoreFacts> {
+/** `limitMs`: of each stage. */
+export async function gatherStore(invocation: Invocation, known: KnownHost, limitMs: number): Promise<StoreFacts> {
   const { options } = invocation;
   const { status } = known;
   const endpoints = endpointsOf(invocation, known);
   const isConnected = status?.store.connected === true;
   const isNamed = options.isStoreNamed || options.kubernetes !== undefined;
   const [stages, content, clock] = await Promise.all([
-    isConnected ? [] : Promise.all(endpoints.map((endpoint) => tryEndpoint(endpoint))),
-    isNamed ? readStore(invocation, known) : {},
-    clockAhead(invocation, endpoints),
+    isConnected ? [] : Promise.all(endpoints.map((endpoint) => tryEndpoint(endpoint, limitMs))),
+    isNamed ? readStore(invocation, known, limitMs) : {},
+    clockAhead(invocation, endpoints, limitMs),
   ]);
   const file = fileFromFuture(known);
   const problem = isConnected ? undefined : status?.store.problem;
@@ -52,7 +51,7 @@ function endpointsOf({ options }: Invocation, { status }: KnownHost): string[] {
     .slice(0, MAX_ENDPOINTS);
 }
 
-async function tryEndpoint(endpoint: string): Promise<EndpointFacts> {
+async function tryEndpoint(endpoint: string, limitMs: number): Promise<EndpointFacts> {
   const { hostname, port, protocol } = new URL(endpoint);
   if (protocol !== "http:" && protocol !== "https:") return { endpoint };
   const host = hostname.replace(/^\[|\]$/g, "");
@@ -68,7 +67,7 @@ async function tryEndpoint(endpoint: string): Promise<EndpointFacts> {
   }
   const place = { host, port: Number(port || (protocol === "https:" ? 443 : 80)) };
   try {
-    await opened(connect(place));
+    await opened(connect(place), limitMs);
   } catch (error) {
     return failed("connect", error);
   }
@@ -77,6 +76,7 @@ async function tryEndpoint(endpoint: string): Promise<EndpointFacts> {
     // Only whether it speaks TLS at all: whether its certificate is trusted is told by the connection with the CA.
     await opened(
       connectTls({ ...place, rejectUnauthorized: false, ...(isIP(host) === 0 && { servername: host }) }),
+      limitMs,
       "secureConnect",
     );
     return { endpoint };
@@ -85,12 +85,11 @@ async function tryEndpoint(endpoint: string): Promise<EndpointFacts> {
   }
 }
 
-function opened(socket: ReturnType<typeof connect>, event = "connect"): Promise<void> {
+function opened(socket: ReturnType<typeof connect>, limitMs: number, event = "connect"): Promise<void> {
   return new Promise((resolve, reject) => {
-    const timer = setTimeout(
-      () => socket.destroy(new Error(`no answer within ${STAGE_LIMIT_MS / 1_000} s`)),
-      STAGE_LIMIT_MS,
-    );
+    const giveUp = () => socket.destroy(new Error(`no answer within ${Math.round(limitMs / 100) / 10} s`));
+    // The answer may be waiting behind the timer.
+    const timer = setTimeout(() => setImmediate(giveUp), limitMs);
     const end = (settle: () => void) => {
       clearTimeout(timer);
       socket.destroy();
@@ -104,8 +103,8 @@ function opened(socket: ReturnType<typeof connect>, event = "connect"): Promise<
 type Content = Pick<StoreFacts, "refusal" | "takenBy" | "isLeaseGone" | "kubernetes">;
 
 /** As the store has it now: whether it lets us read, and who has our lease. */
-async function readStore(invocation: Invocation, { state }: KnownHost): Promise<Content> {
-  const limit = AbortSignal.any([invocation.signal, AbortSignal.timeout(LIST_LIMIT_MS)]);
+async function readStore(invocation: Invocation, { state }: KnownHost, limitMs: number): Promise<Content> {
+  const limit = AbortSignal.any([invocation.signal, AbortSignal.timeout(limitMs)]);
   const { kubernetes: named } = invocation.options;
   const kubernetes =
     named === undefined
@@ -129,7 +128,11 @@ async function readStore(invocation: Invocation, { state }: KnownHost): Promise<
 }
 
 /** By the Date of an answer over HTTP; undefined where none has one. */
-async function clockAhead({ options }: Invocation, endpoints: readonly string[]): Promise<number | undefined> {
+async function clockAhead(
+  { options }: Invocation,
+  endpoints: readonly string[],
+  limitMs: number,
+): Promise<number | undefined> {
   const [endpoint] = endpoints;
   if (endpoint === undefined) return undefined;
   const { caFile, certFile, keyFile } = options.etcd;
@@ -138,7 +141,7 @@ async function clockAhead({ options }: Invocation, endpoints: readonly string[])
     try {
       const isTls = endpoint.startsWith("https:");
       const url = new URL("/version", endpoint);
-      const common = { method: "HEAD", timeout: STAGE_LIMIT_MS, agent: false } as const;
+      const common = { method: "HEAD", timeout: limitMs, agent: false } as const;
       const call = isTls
         ? requestHttps(url, {
             ...common,

@@ -47,5 +47,15 @@ export const doctorOutputSchema = z.object({
   durationSeconds: z.number(),
 });
 
+export const bugreportOutputSchema = z.object({
+  file: z.string(),
+  packedBytes: z.int(),
+  unpackedBytes: z.int(),
+  parts: z.int().describe("files in the archive, beside the two about itself"),
+  redactions: z.int().describe("secrets that were replaced"),
+  missing: z.array(z.object({ file: z.string(), reason: z.string() })),
+});
+
+export type BugreportOutput = z.infer<typeof bugreportOutputSchema>;
 export type DoctorOutput = z.infer<typeof doctorOutputSchema>;
 export type DoctorFinding = DoctorOutput["findings"][number];

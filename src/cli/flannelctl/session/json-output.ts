@@ -13,7 +13,7 @@ import {
   stateSchema,
   statusSchema,
 } from "../../../agent/control/control-protocol.ts";
-import { doctorOutputSchema } from "./doctor-output.ts";
+import { bugreportOutputSchema, doctorOutputSchema } from "./doctor-output.ts";
 import { OUTPUT_VERSION } from "./output-version.ts";
 
 const warnings = z.array(z.object({ path: z.string(), message: z.string() }));
@@ -313,6 +313,7 @@ export const publishedSchemas: Readonly<Record<string, z.ZodType>> = {
   plan: versioned(planOutputSchema),
   rules: versioned(rulesOutputSchema),
   doctor: versioned(doctorOutputSchema),
+  bugreport: versioned(bugreportOutputSchema),
   handover: versioned(handoverOutputSchema),
   cleanup: versioned(cleanupOutputSchema),
   "cni gc": versioned(cniGcOutputSchema),

@@ -1,0 +1,146 @@
+// Gathers the parts of a bug report and packs them: bounded in time and size, without secrets. What could not be had is listed
+// with the reason, so that nobody takes a gap for nothing.
+import { readFileSync } from "node:fs";
+import { setTimeout as delay } from "node:timers/promises";
+import { gzipSync } from "node:zlib";
+import { describeError } from "../../../errors.ts";
+import { PART_LIMIT_MS, type Part } from "./parts.ts";
+import type { Redactor } from "./redact.ts";
+import { type TarEntry, writeTar } from "./tar.ts";
+
+export interface IndexEntry {
+  readonly file: string;
+  readonly command: string;
+  readonly exitCode?: number;
+  readonly seconds: number;
+  readonly bytes: number;
+  readonly redactions: number;
+  /** Bytes that were left out for want of room. */
+  readonly cutBytes?: number;
+  /** Why the part is missing. */
+  readonly failure?: string;
+}
+
+export interface Report {
+  readonly archive: Uint8Array;
+  readonly index: readonly IndexEntry[];
+  readonly unpackedBytes: number;
+}
+
+const AT_ONCE = 4;
+/** Of all parts together. */
+const TOTAL_LIMIT_MS = 30_000;
+const MAX_UNPACKED_BYTES = 20 * 1_024 * 1_024;
+const MAX_PACKED_BYTES = 5 * 1_024 * 1_024;
+/** For the two files about the report, and what an archive adds to each file. */
+const RESERVED_BYTES = 512 * 1_024;
+const MAX_PART_BYTES = 4 * 1_024 * 1_024;
+
+interface Gathered {
+  readonly part: Part;
+  readonly seconds: number;
+  readonly text?: string;
+  readonly exitCode?: number;
+  readonly failure?: string;
+}
+
+export async function collectReport(parts: readonly Part[], redactor: Redactor, root: string): Promise<Report> {
+  const endMs = performance.now() + TOTAL_LIMIT_MS;
+  const gathered = await gatherAll(parts, endMs);
+  for (let maxPartBytes = MAX_PART_BYTES; ; maxPartBytes = Math.floor(maxPartBytes / 2)) {
+    const { entries, index } = fill(gathered, redactor, maxPartBytes);
+    const unpackedBytes = entries.reduce((sum, { content }) => sum + content.length + 1_024, 0);
+    const named = entries.map(({ name, content }) => ({ name: `${root}/${name}`, content }));
+    const archive = gzipSync(writeTar(named, Date.now()));
+    if (archive.length <= MAX_PACKED_BYTES && unpackedBytes <= MAX_UNPACKED_BYTES)
+      return { archive, index, unpackedBytes };
+  }
+}
+
+async function gatherAll(parts: readonly Part[], endMs: number): Promise<Gathered[]> {
+  const found: Gathered[] = [];
+  const queue = [...parts.entries()];
+  const work = async () => {
+    for (let next = queue.shift(); next !== undefined; next = queue.shift())
+      found[next[0]] = await gatherOne(next[1], endMs);
+  };
+  await Promise.all(Array.from({ length: AT_ONCE }, work));
+  return found;
+}
+
+async function gatherOne(part: Part, endMs: number): Promise<Gathered> {
+  const startMs = performance.now();
+  const seconds = () => Math.round(performance.now() - startMs) / 1_000;
+  const limitMs = Math.min(PART_LIMIT_MS + 500, endMs - startMs);
+  if (limitMs <= 0)
+    return { part, seconds: 0, failure: `no time left: the report takes ${TOTAL_LIMIT_MS / 1_000} s at most` };
+  const late = new AbortController();
+  try {
+    const tooLate = delay(limitMs, undefined, { signal: late.signal }).then(() => {
+      throw new Error(`no answer within ${Math.round(limitMs / 100) / 10} s`);
+    });
+    tooLate.catch(() => undefined);
+    const content = await Promise.race([Promise.resolve().then(() => part.gather()), tooLate]);
+    return { part, seconds: seconds(), ...content };
+  } catch (error) {
+    return { part, seconds: seconds(), failure: describeError(error) };
+  } finally {
+    late.abort();
+  }
+}
+
+function fill(gathered: readonly Gathered[], redactor: Redactor, maxPartBytes: number) {
+  const entries: TarEntry[] = [];
+  const index: IndexEntry[] = [];
+  let left = MAX_UNPACKED_BYTES - RESERVED_BYTES;
+  for (const { part, seconds, text, exitCode, failure } of gathered) {
+    const common = {
+      file: part.file,
+      command: redactor.redact(part.command).text,
+      seconds,
+      ...(exitCode !== undefined && { exitCode }),
+    };
+    if (text === undefined) {
+      index.push({ ...common, bytes: 0, redactions: 0, failure: redactor.redact(failure ?? "nothing").text });
+      continue;
+    }
+    const clean = redactor.redact(text);
+    const all = Buffer.from(clean.text);
+    const kept = all.subarray(0, Math.max(0, Math.min(maxPartBytes, left)));
+    const cutBytes = all.length - kept.length;
+    left -= kept.length + 1_024;
+    entries.push({ name: part.file, content: kept });
+    index.push({ ...common, bytes: kept.length, redactions: clean.count, ...(cutBytes > 0 && { cutBytes }) });
+  }
+  const readme = { name: "README.txt", content: Buffer.from(readmeText) };
+  const list = { name: "index.json", content: Buffer.from(`${JSON.stringify({ parts: index }, undefined, 1)}\n`) };
+  return { entries: [readme, list, ...entries], index };
+}
+
+const readmeText = `A report about flannel on one host, made by flannelctl bugreport.
+
+index.json   every part: the file, the command that gives the same, its exit code, how long it took, how many secrets were
+             replaced, and why a part is missing
+doctor.json  what flannelctl doctor found: begin here
+status.json, plan.json, rules.json, metrics.json   what the agent said of itself
+config.json, leases.json   the network configuration and the leases, as this host knows them
+log.txt      the last lines of the agent's log
+agent/       the agent's process: command line, flannel's environment variables, limits
+files/       files that flannel reads and writes
+network/     devices, addresses, routes, rules, neighbours of this host, as ip and bridge show them
+rules/       traffic rules of all programs, with handles and counters
+host/        counters, settings, modules and errors of the kernel
+
+<secret 1a2b3c4d> stands for a secret; equal ones of one report have equal marks. Addresses and names of hosts are in here: look
+through the files before you hand them to somebody.
+`;
+
+/** Texts of files that hold secrets, so that these are found wherever else they stand. */
+export function readSecretFile(path: string): string | undefined {
+  try {
+    const text = readFileSync(path, "utf8");
+    return text.length > 64 * 1_024 ? undefined : text;
+  } catch {
+    return undefined;
+  }
+}
