@@ -10,7 +10,7 @@ export interface Cause {
   /** What looks alike on a host in order, and is no finding. */
   readonly alike?: string;
   /**
-   * Who may end it. `auto`: the running agent does it by itself. `ask`: `flannelctl doctor --fix` does it after a question.
+   * Who may end it. `auto`: the running agent does it by itself. `ask`: the remedy is safe to run once somebody has read it.
    * `no`: somebody's rule, object or choice, which only the operator can judge.
    */
   readonly fix: "auto" | "ask" | "no";

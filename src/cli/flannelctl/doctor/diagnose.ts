@@ -81,7 +81,6 @@ function outputOf(known: KnownHost, context: CheckContext, found: Examination, d
     findings,
     suppressed: found.explained.map(({ finding, by }) => told(finding, by)),
     unknown: found.unknown.map(({ name, reason }) => ({ code: name, reason })),
-    fixable: findings.filter(({ remedy }) => remedy.safe === "ask").length,
     durationSeconds: Math.round(durationSeconds * 1_000) / 1_000,
   };
 }

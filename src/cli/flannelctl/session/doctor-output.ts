@@ -25,7 +25,7 @@ const findingSchema = z.object({
     others: z.array(z.string()).describe("further ones, where several things of this kind were found"),
     safe: z
       .enum(["auto", "ask", "no"])
-      .describe("auto: the running agent does it; ask: --fix does it after a question; no: only a person can judge it"),
+      .describe("auto: the running agent does it; ask: safe to run once somebody has read it; no: only a person can judge it"),
   }),
   explains: z.array(z.string()).describe("codes of findings that it brings about; they are not told apart"),
   suppressedBy: z.string().nullable().describe("code of the finding that brings this one about; null in `findings`"),
@@ -43,7 +43,6 @@ export const doctorOutputSchema = z.object({
   findings: z.array(findingSchema).describe("most likely cause first"),
   suppressed: z.array(findingSchema).describe("what the findings bring about"),
   unknown: z.array(z.object({ code: z.string(), reason: z.string() })).describe("what could not be looked at"),
-  fixable: z.int().describe("findings that --fix would end"),
   durationSeconds: z.number(),
 });
 
