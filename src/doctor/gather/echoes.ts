@@ -101,13 +101,14 @@ async function echoOne(ping: Ping, target: EchoTarget, { bridges, hosts }: EchoO
   const few = ["-c", "2", "-i", "0.2"];
   const none: Reply = { result: "unknown", sent: 0, answered: 0 };
   const [bridge, host] = [bridges[family], hosts[family]];
+  // Through a tunnel the answer to the host comes beside it, which strict reverse path filtering drops and counts.
   const [underlay, largeUnderlay, tunnel, largeTunnel, fromBridge, fromHost] = await Promise.all([
     ask(ping, address, ["-c", String(MANY), "-i", "0.05"]),
     ask(ping, address, large(outerBytes, outerFamily)),
     isDirect ? none : ask(ping, tunnelAddress, few),
     isDirect ? none : ask(ping, tunnelAddress, large(innerBytes, family)),
     bridge === undefined ? none : ask(ping, bridgeAddress, [...few, "-I", bridge]),
-    host === undefined ? none : ask(ping, bridgeAddress, [...few, "-I", host]),
+    host === undefined || !isDirect ? none : ask(ping, bridgeAddress, [...few, "-I", host]),
   ]);
   const pathMtuBytes = largeUnderlay.pathMtuBytes;
   return {

@@ -25,7 +25,9 @@ const findingSchema = z.object({
     others: z.array(z.string()).describe("further ones, where several things of this kind were found"),
     safe: z
       .enum(["auto", "ask", "no"])
-      .describe("auto: the running agent does it; ask: safe to run once somebody has read it; no: only a person can judge it"),
+      .describe(
+        "auto: the running agent does it; ask: safe to run once somebody has read it; no: only a person can judge it",
+      ),
   }),
   explains: z.array(z.string()).describe("codes of findings that it brings about; they are not told apart"),
   suppressedBy: z.string().nullable().describe("code of the finding that brings this one about; null in `findings`"),
