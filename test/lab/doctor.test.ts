@@ -1,6 +1,8 @@
 // `flannelctl doctor` names each cause first, with nothing false beside it; and hosts in order, however odd, give no finding.
 // Each trouble ends before the next one: what is left of one would be found beside the next.
+import { readdir } from "node:fs/promises";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { until } from "../../lab/wait.ts";
 import { oddHosts, together } from "../support/doctor-healthy.ts";
 import { DoctorStage } from "../support/doctor-stage.ts";
 import { troubles, troublesWithoutAgent } from "../support/doctor-troubles.ts";
@@ -37,7 +39,11 @@ describe("causes", () => {
 });
 
 describe("without an agent", () => {
-  beforeAll(() => stage.agents[1]?.kill9());
+  beforeAll(async () => {
+    const files = () => readdir(`${stage.agents[1]?.directory}/state`);
+    await until(async () => (await files()).some((file) => file.includes(".peers.")), { what: "remembered peers" });
+    await stage.agents[1]?.kill9();
+  });
 
   it("a host in order has no finding, and it is said that no agent answers", async () => {
     const { output, codes, exitCode } = await stage.doctor(2);

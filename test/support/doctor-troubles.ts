@@ -21,11 +21,6 @@ export const troubles: readonly Trouble[] = [
     undo: "sysctl -qw net.ipv4.conf.cni0.forwarding=1",
   },
   {
-    code: "rp-filter-strict",
-    make: "sysctl -qw net.ipv4.conf.all.rp_filter=1; ip route add POD1/32 via 192.168.50.1",
-    undo: "sysctl -qw net.ipv4.conf.all.rp_filter=0; ip route del POD1/32",
-  },
-  {
     code: "port-drop",
     make: "iptables -A INPUT -p udp --dport 8472 -j DROP",
     undo: "iptables -F INPUT",
@@ -212,6 +207,12 @@ export const troublesWithoutAgent: readonly Trouble[] = [
     code: "clock-skew",
     make: "touch -d '+2 hours' DIRECTORY2/subnet.env",
     undo: "touch DIRECTORY2/subnet.env",
+  },
+  {
+    // The agent makes its own device loose; upstream's has what it inherits.
+    code: "rp-filter-strict",
+    make: "sysctl -qw net.ipv4.conf.all.rp_filter=1 net/ipv4/conf/flannel.1/rp_filter=0; ip route add POD1/32 via 192.168.50.1",
+    undo: "sysctl -qw net.ipv4.conf.all.rp_filter=0 net/ipv4/conf/flannel.1/rp_filter=2; ip route del POD1/32",
   },
   // Last: with the address of the device the kernel forgets the neighbours.
   {

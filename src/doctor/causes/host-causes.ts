@@ -100,7 +100,7 @@ export const hostCauses = {
       "rp_filter, and the kernel's answer for packets of peers as if they came in; what it dropped by that filter",
     alike: "strict filtering where packets come in as they go out",
     fix: "ask",
-    explains: ["route-more-specific", "peer-unreachable"],
+    explains: ["route-more-specific", "peer-unreachable", "peer-state-stale"],
   },
   "conntrack-full": {
     meaning: "The table of tracked connections is full, or nearly.",
