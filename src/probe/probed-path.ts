@@ -37,6 +37,8 @@ export class ProbedPath {
   /** The newest error that came back, in words; of the losses of now. */
   cause: string | undefined;
   bridge: Outcome | undefined;
+  /** A probe of another kind got no answer, which may be its own matter: the next one says whether the peer lives, and soon. */
+  isToBeChecked = false;
   readonly mtu: PathMtu;
   #bridgeDueMs: number;
   #turn = 0;
@@ -84,11 +86,20 @@ export class ProbedPath {
     return Math.min(MOST_TIMEOUT_MS, Math.max(LEAST_TIMEOUT_MS, 300 + 4 * medianRttMs));
   }
 
+  /** Its probes go before those of others. */
+  get isUrgent(): boolean {
+    return this.verdict.isUrgent || (this.isToBeChecked && this.verdict.liveness === "up");
+  }
+
   nextTurn(nowMs: number): Turn {
     const { verdict } = this;
     const main = mainKind(this.path);
     this.#turn++;
     if (verdict.isInDoubt) return { asked: verdict.next, kind: verdict.next === "underlay" ? "underlay" : main };
+    if (verdict.liveness === "up" && this.isToBeChecked) {
+      this.isToBeChecked = false;
+      return { asked: verdict.isIcmpFiltered ? "witness" : "main", kind: main };
+    }
     if (verdict.liveness === "up") {
       if (verdict.isIcmpFiltered) return { asked: this.#turn % 10 === 0 ? "main" : "witness", kind: main };
       const mtu = this.#mtuTurn(nowMs);

@@ -45,7 +45,7 @@ export class ProbedPeer {
 
   /** Paths in doubt first, else one after the other. */
   nextPath(): ProbedPath | undefined {
-    const doubtful = this.paths.filter(({ verdict }) => verdict.isInDoubt);
+    const doubtful = this.paths.filter(({ verdict, isUrgent }) => verdict.isInDoubt || isUrgent);
     const from = doubtful.length > 0 ? doubtful : this.paths;
     return from[this.#next++ % from.length];
   }

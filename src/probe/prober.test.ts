@@ -74,6 +74,19 @@ test.each([2, 40])("of %i peers a dead one is suspect within 4 s and down within
   expect(late.down).toBeLessThanOrEqual(2);
 });
 
+test("of 200 peers each is found within a round and three losses, also by a probe that asks for something else", async () => {
+  for (let trial = 0; trial < 30; trial++) {
+    const paths = peers(200);
+    using opened = openWorld(paths, trial + 1);
+    const { world, network } = opened;
+    await world.run(8_000 + world.random() * 30_000);
+    const [path] = paths;
+    if (path === undefined) throw new Error("no peer");
+    silence(world, path);
+    expect(await world.until(() => network.peers[0]?.paths[0]?.state === "suspect")).toBeLessThan(10_500);
+  }
+});
+
 test("a peer with two families has one turn a second, and a dead one is found as fast", async () => {
   const [path] = peers(1);
   if (path === undefined) throw new Error("no peer");

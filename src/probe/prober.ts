@@ -276,7 +276,10 @@ export class Prober implements Disposable {
       } else path.verdict.heard(nowMs);
       path.takeMtu(turn, "answered", nowMs);
     } else if (result.type === "tooBig") path.takeMtu(turn, { tooBigFor: result.mtuBytes }, nowMs);
-    else if (result.type !== "unsent") path.takeMtu(turn, "lost", nowMs);
+    else if (result.type !== "unsent") {
+      path.isToBeChecked = true;
+      path.takeMtu(turn, "lost", nowMs);
+    }
     this.#changed({ path, turn, ...owner });
   }
 
@@ -304,6 +307,7 @@ export class Prober implements Disposable {
   #lost({ path, turn }: Owner, outcome: "lost" | "refused", at: { sentAtMs: number; nowMs: number }): void {
     if (turn.asked === "mtu") return;
     if (turn.asked === "bridge") {
+      path.isToBeChecked = true;
       path.bridge = outcome;
       return;
     }
@@ -331,7 +335,7 @@ export class Prober implements Disposable {
   }
 
   #changed({ peer, path, network }: Owner): void {
-    if (peer.paths.some(({ verdict }) => verdict.isUrgent)) this.#doubts.add(peer);
+    if (peer.paths.some((one) => one.isUrgent)) this.#doubts.add(peer);
     else this.#doubts.delete(peer);
     const from = path.state;
     if (path.refresh(this.#options.wallMs())) network.options.onChange({ path, from });
