@@ -4,6 +4,7 @@ import { foldKey } from "../json/nearest.ts";
 import type { BackendKey } from "./backend-key.ts";
 import { isSameBackendValue, readBackendOptions } from "./backend-options.ts";
 import type { AddressPool, MasqueradeExclude, NetworkConfig } from "./network-config.ts";
+import { isSameRouting } from "./routing-table.ts";
 
 export interface ConfigDifference {
   /** Changed keys that a running agent applies by planning anew. */
@@ -24,6 +25,7 @@ export function compareNetworkConfig(
   const live = isSameExclusion(before.masqueradeExclude, after.masqueradeExclude) ? [] : ["MasqueradeExclude"];
   const restart = [
     ...(before.enableNftables === after.enableNftables ? [] : ["EnableNFTables"]),
+    ...(isSameRouting(before.routing, after.routing) ? [] : ["RoutingTable or RoutingRules"]),
     ...comparePools("", "EnableIPv4", before.ipv4, after.ipv4),
     ...comparePools("IPv6", "EnableIPv6", before.ipv6, after.ipv6),
   ];

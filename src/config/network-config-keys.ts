@@ -79,6 +79,21 @@ export const networkConfigKeys: readonly NetworkConfigKey[] = [
     description: "Last IPv6 subnet to lease, as the first address of a subnet.",
   },
   {
+    name: "RoutingTable",
+    type: "int",
+    defaultText: "the main table",
+    description:
+      "Routing table for the network's routes, 1 to 4294967295 without the kernel's own (253 to 255). Upstream ignores this key.",
+  },
+  {
+    name: "RoutingRules",
+    type: "list of objects",
+    defaultText: "none",
+    description:
+      "Which packets are looked up in `RoutingTable`, one `ip rule` each: `IncomingDevice`, `From` (a prefix), `Mark` and `Mask`; all that " +
+      "an entry states has to match. Upstream ignores this key.",
+  },
+  {
     name: "Backend",
     type: "object",
     defaultText: '`{"Type": "udp"}`',

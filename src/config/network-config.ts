@@ -1,5 +1,6 @@
 // The network configuration (`<prefix>/config`), resolved to one frozen object. Parsing: parse-network-config.ts.
 import type { Address, Prefix } from "../ip/address.ts";
+import type { Routing } from "./routing-table.ts";
 
 /** Room one address family leases from. */
 export interface AddressPool {
@@ -18,6 +19,8 @@ export interface NetworkConfig {
   readonly enableNftables: boolean;
   /** Where packets of containers go without being masqueraded, besides the network itself; missing: nowhere. */
   readonly masqueradeExclude?: MasqueradeExclude;
+  /** Missing: the routes stand in the main table. */
+  readonly routing?: Routing;
   /** Lower-cased type, for look-up. */
   readonly backendType: string;
   /** The Backend object with its keys as written; each backend reads its own (case-insensitively). */

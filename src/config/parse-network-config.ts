@@ -20,6 +20,7 @@ import { invalid, type PoolUse, resolvePool } from "./address-pool.ts";
 import type { BackendKey, BackendKeysOf } from "./backend-key.ts";
 import type { ConfigWarning, MasqueradeExclude, NetworkConfig } from "./network-config.ts";
 import { networkConfigKeys } from "./network-config-keys.ts";
+import { decodeRoutingRules, decodeRoutingTable, type RoutingRule, resolveRouting } from "./routing-table.ts";
 
 export interface ParsedNetworkConfig {
   readonly config: NetworkConfig;
@@ -45,6 +46,8 @@ interface RawConfig {
   ipv6SubnetLength: number;
   ipv6SubnetMin?: Address;
   ipv6SubnetMax?: Address;
+  routingTable?: number | undefined;
+  routingRules: readonly RoutingRule[];
   backend?: JsonEntry;
 }
 
@@ -65,6 +68,7 @@ export function parseNetworkConfig(
     enableNftables: false,
     subnetLength: 0,
     ipv6SubnetLength: 0,
+    routingRules: [],
   };
   for (const entry of readEntries(text)) decodeEntry(raw, entry, warnings);
   const { backendType, backend } = readBackend(raw.backend, backendKeysOf, warnings);
@@ -72,6 +76,8 @@ export function parseNetworkConfig(
     throw invalid("EnableIPv4", false, "disables the only address family: set EnableIPv4 or EnableIPv6 to true");
   }
   warnAboutUnusedFamily(raw, warnings);
+  const families = new Set<Family>([...(raw.enableIpv4 ? [4 as const] : []), ...(raw.enableIpv6 ? [6 as const] : [])]);
+  const routing = resolveRouting(raw.routingTable, raw.routingRules, families);
   const config: NetworkConfig = Object.freeze({
     ...(raw.enableIpv4 && { ipv4: Object.freeze(resolvePool(4, raw, pools)) }),
     ...(raw.enableIpv6 && {
@@ -90,6 +96,7 @@ export function parseNetworkConfig(
     }),
     enableNftables: raw.enableNftables,
     ...(raw.masqueradeExclude !== undefined && { masqueradeExclude: raw.masqueradeExclude }),
+    ...(routing !== undefined && { routing }),
     backendType,
     backend,
   });
@@ -148,6 +155,12 @@ function decodeEntry(raw: RawConfig, entry: JsonEntry, warnings: ConfigWarning[]
       break;
     case "IPv6SubnetMax":
       raw.ipv6SubnetMax = decodeNullableAddress(name, entry);
+      break;
+    case "RoutingTable":
+      raw.routingTable = decodeRoutingTable(name, entry) ?? raw.routingTable;
+      break;
+    case "RoutingRules":
+      raw.routingRules = decodeRoutingRules(name, entry);
       break;
     case "Backend":
       raw.backend = entry;

@@ -20,6 +20,8 @@ export interface AgentScope {
   readonly devices: readonly string[];
   /** Its networks: routes with our protocol number inside them are its own. */
   readonly networks: readonly Prefix[];
+  /** Of its own, where its routes stand and its rules lead; missing: the main one. */
+  readonly tables?: readonly number[];
 }
 
 export interface WithoutAgentOptions {
@@ -86,8 +88,13 @@ async function findOwnDevices({ devices }: AgentScope, kind: string): Promise<st
   return links.filter((link) => link.kind === kind && devices.includes(link.name)).map(({ name }) => name);
 }
 
-function openReconciler({ devices, networks }: AgentScope, options: WithoutAgentOptions): Promise<Reconciler> {
-  return Reconciler.open({ devices, ownedNetworks: networks, auditIntervalMs: 0, ...options });
+function openReconciler(
+  { devices, networks, tables = [] }: AgentScope,
+  options: WithoutAgentOptions,
+): Promise<Reconciler> {
+  const [routeTable, ...staleTables] = tables;
+  const own = { devices, ownedNetworks: networks, staleTables, ...(routeTable !== undefined && { routeTable }) };
+  return Reconciler.open({ ...own, auditIntervalMs: 0, ...options });
 }
 
 async function differenceToNothing(scope: AgentScope): Promise<string[]> {
@@ -108,6 +115,8 @@ async function findIndirectRoutes(scope: AgentScope): Promise<HostRoute[]> {
   return routes;
 }
 
-function ownershipOf({ devices, networks }: AgentScope): Ownership {
-  return { ownDevices: new Set(devices), ownedNetworks: networks };
+function ownershipOf({ devices, networks, tables = [] }: AgentScope): Ownership {
+  const [routeTable, ...staleTables] = tables;
+  const tableOfOwn = routeTable === undefined ? {} : { routeTable };
+  return { ownDevices: new Set(devices), ownedNetworks: networks, staleTables, ...tableOfOwn };
 }

@@ -28,6 +28,7 @@ import { tellAcquired } from "./lease-news.ts";
 import { leaseRequest } from "./lease-request.ts";
 import { MissingPeers } from "./missing-peers.ts";
 import type { Network } from "./network.ts";
+import { leasingInTurn } from "./network-claims.ts";
 import { openNetwork } from "./open-network.ts";
 import { currentReasons } from "./state-facts.ts";
 import { acquireLease, runStoreSession, type Waiting, waitsForAccess } from "./store-session.ts";
@@ -262,7 +263,7 @@ export class Agent implements AsyncDisposable {
   /** `held`: what the running agent may not exchange for another subnet. */
   async #acquire(waiting: Waiting, held?: LeasedSubnets): Promise<OwnLease> {
     const request = () => ({ ...this.#leaseRequest(), ...(held !== undefined && { held }) });
-    const acquired = await acquireLease(this.#parts.store, request, waiting);
+    const acquired = await acquireLease(leasingInTurn(this.#parts), request, waiting);
     tellAcquired(this.#parts.logger, acquired, this.#own);
     return acquired.lease;
   }

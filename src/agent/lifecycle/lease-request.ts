@@ -4,7 +4,6 @@ import type { Lease, LeaseAttributes, LeasedSubnets } from "../../lease/lease.ts
 import { formatLeaseKey } from "../../lease/lease-key.ts";
 import type { LeaseRequest, RememberedLease } from "../../store/subnet-store.ts";
 import type { Network } from "./network.ts";
-import type { OtherNetworks } from "./network-claims.ts";
 
 export interface LeaseRequestSources {
   /** All of it, also families that this host does not serve now. */
@@ -14,14 +13,12 @@ export interface LeaseRequestSources {
   readonly own: Lease | undefined;
   /** Of the subnet file. */
   readonly previous: LeasedSubnets;
-  /** The networks that this agent serves beside it. */
-  readonly others: Pick<OtherNetworks, "subnets">;
   /** All of this host. */
   readonly hostAddresses: ReadonlySet<string>;
 }
 
 export function leaseRequest(sources: LeaseRequestSources): LeaseRequest {
-  const { config, network, own, previous, others } = sources;
+  const { config, network, own, previous } = sources;
   const present = own ?? previous;
   const remembered = own === undefined ? ofPreviousAgent(sources) : rememberedLease(own, network);
   return {
@@ -29,7 +26,7 @@ export function leaseRequest(sources: LeaseRequestSources): LeaseRequest {
     families: network.families,
     attributes: network.attributes(),
     previous: present,
-    avoid: [...network.occupied.besides(present).map(({ prefix }) => prefix), ...others.subnets()],
+    avoid: network.occupied.besides(present).map(({ prefix }) => prefix),
     ...(remembered !== undefined && { remembered }),
   };
 }

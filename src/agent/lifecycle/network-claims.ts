@@ -6,12 +6,15 @@ import { FlannelError } from "../../errors.ts";
 import type { Prefix } from "../../ip/address.ts";
 import { overlaps } from "../../ip/prefix.ts";
 import { type LeasedSubnets, prefixesOf } from "../../lease/lease.ts";
+import type { SubnetStore } from "../../store/subnet-store.ts";
 
 export interface NetworkClaim {
   readonly devices: readonly string[];
   /** The kernel's vxlan devices may share a port; two programs may not. */
   readonly ports: readonly { readonly port: number; readonly sharedBy?: string }[];
   readonly networks: readonly Prefix[];
+  /** Of its own; missing: the main one. */
+  readonly table?: number;
 }
 
 /** What a network of an agent sees of the others. */
@@ -22,6 +25,27 @@ export interface OtherNetworks {
   holdSubnets(own: LeasedSubnets): void;
   /** Those that the others hold: none of ours may overlap them. */
   subnets(): readonly Prefix[];
+  /** One network at a time: two that lease at the same moment would not know of each other's subnets. */
+  inTurn<T>(task: () => Promise<T>): Promise<T>;
+}
+
+/** The store, of which the networks of an agent lease one after another: a new subnet overlaps none that another one holds. */
+export function leasingInTurn({
+  store,
+  others,
+}: {
+  readonly store: Pick<SubnetStore, "acquire">;
+  readonly others: OtherNetworks;
+}): Pick<SubnetStore, "acquire"> {
+  return {
+    acquire: (request, signal) =>
+      others.inTurn(async () => {
+        const avoid = [...(request.avoid ?? []), ...others.subnets()];
+        const acquired = await store.acquire({ ...request, avoid }, signal);
+        others.holdSubnets(acquired.lease);
+        return acquired;
+      }),
+  };
 }
 
 /** Of an agent with one network. */
@@ -29,9 +53,10 @@ export const noOtherNetworks: OtherNetworks = {
   claim: () => undefined,
   holdSubnets: () => undefined,
   subnets: () => [],
+  inTurn: (task) => task(),
 };
 
-export function claimOf({ ipv4, ipv6 }: NetworkConfig, { devices, needs }: Backend): NetworkClaim {
+export function claimOf({ ipv4, ipv6, routing }: NetworkConfig, { devices, needs }: Backend): NetworkClaim {
   const { kernelDevice, udpPort } = needs;
   return {
     devices,
@@ -40,6 +65,7 @@ export function claimOf({ ipv4, ipv6 }: NetworkConfig, { devices, needs }: Backe
       ...(udpPort === undefined ? [] : [{ port: udpPort }]),
     ],
     networks: [ipv4?.network, ipv6?.network].filter((network) => network !== undefined),
+    ...(routing !== undefined && { table: routing.table }),
   };
 }
 
@@ -54,6 +80,7 @@ export class NetworkClaims {
   readonly #held = new Map<string, Held>();
   readonly #deviceKeys: string;
   readonly #onFreed: () => void;
+  #turn: Promise<unknown> = Promise.resolve();
 
   /** `deviceKeys`: see `DeviceClaims`. `onFreed`: what was refused may be had now. */
   constructor(deviceKeys: string, onFreed: () => void) {
@@ -76,12 +103,19 @@ export class NetworkClaims {
       },
       holdSubnets: (own) => this.#holdSubnets(name, prefixesOf(own)),
       subnets: () => this.#others(name).flatMap(([, { subnets }]) => subnets),
+      inTurn: (task) => this.#inTurn(task),
     };
   }
 
   /** The network is gone from this host. */
   release(name: string): void {
     if (this.#held.delete(name)) this.#onFreed();
+  }
+
+  #inTurn<T>(task: () => Promise<T>): Promise<T> {
+    const result = this.#turn.then(task);
+    this.#turn = result.catch(() => undefined);
+    return result;
   }
 
   #of(name: string): Held {
@@ -119,11 +153,17 @@ export class NetworkClaims {
       }
       for (const network of claim.networks) {
         const overlapped = theirs.networks.find((their) => overlaps(network, their));
-        if (overlapped !== undefined) return `its network ${network} overlaps ${overlapped} of network ${other}`;
+        if (overlapped !== undefined && !areApart(claim, theirs)) {
+          return `its network ${network} overlaps ${overlapped} of network ${other}: give each of them a RoutingTable of its own`;
+        }
       }
     }
     return undefined;
   }
+}
+
+function areApart({ table: one }: NetworkClaim, { table: other }: NetworkClaim): boolean {
+  return one !== undefined && other !== undefined && one !== other;
 }
 
 type Port = NetworkClaim["ports"][number];

@@ -4,6 +4,7 @@ import type { Identities } from "../../backend/identities.ts";
 import type { BackendRegistry } from "../../backend/registry.ts";
 import type { RuleOptions } from "../../config/agent-options.ts";
 import type { MasqueradeExclude } from "../../config/network-config.ts";
+import type { Routing } from "../../config/routing-table.ts";
 import type { Firewall } from "../../firewall/firewall.ts";
 import type { Prefix } from "../../ip/address.ts";
 import type { BackendData } from "../../lease/lease.ts";
@@ -38,6 +39,10 @@ export interface NetworkOptions {
   /** Devices of an earlier configuration, to be removed. */
   readonly staleDevices: readonly string[];
   readonly networks: readonly Prefix[];
+  /** Missing: its routes stand in the main table. */
+  readonly routing: Routing | undefined;
+  /** Tables of an earlier configuration. */
+  readonly staleTables: readonly number[];
   readonly rules: RuleOptions;
   /** Held; missing: peers are not probed. */
   readonly probes: PeerProbes | undefined;

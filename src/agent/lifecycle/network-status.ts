@@ -47,8 +47,8 @@ export function networkStatus(agent: Agent | undefined, options: AgentOptions): 
 
 function describeRules(network: Network, options: AgentOptions): NonNullable<NetworkStatus["rules"]> {
   const { mode, reason, warnings } = network.firewall.status();
-  const { masquerade, forward } = options.rules;
-  return { mode, reason, masquerade, forward, warnings: [...warnings] };
+  const { forward } = options.rules;
+  return { mode, reason, masquerade: network.isMasqueraded, forward, warnings: [...warnings] };
 }
 
 type Repairs = NetworkStatus["repairs"];

@@ -23,6 +23,7 @@ import { HostChecks } from "./host-checks.ts";
 import type { NetworkOptions } from "./network-options.ts";
 import { NetworkRuntime } from "./network-runtime.ts";
 import { OccupiedAddresses } from "./occupied-addresses.ts";
+import { withRouting } from "./own-table.ts";
 import { PeerProgramming } from "./peer-programming.ts";
 import { PlanFacts } from "./plan-facts.ts";
 import { PlannedWays } from "./planned-ways.ts";
@@ -83,6 +84,8 @@ export class Network implements AsyncDisposable {
     let reconciler: Reconciler | undefined;
     const occupied = await OccupiedAddresses.open({
       ...options,
+      // What else uses its addresses on this host does so by other tables.
+      ...(options.routing !== undefined && { networks: [] }),
       ...options.occupied,
       own: () => (opened === undefined ? undefined : opened.#own),
       furtherNetworks: () => (opened?.backend ?? options.backend).furtherNetworks ?? [],
@@ -104,8 +107,10 @@ export class Network implements AsyncDisposable {
   }
 
   static #openReconciler(options: NetworkOptions, opened: () => Network | undefined): Promise<Reconciler> {
-    const { backend, staleDevices, networks, logger, metrics, signal } = options;
+    const { backend, staleDevices, staleTables, routing, networks, logger, metrics, signal } = options;
     return Reconciler.open({
+      staleTables,
+      ...(routing !== undefined && { routeTable: routing.table }),
       devices: [...new Set([...backend.devices, ...staleDevices])],
       ownedNetworks: networks,
       logger,
@@ -141,6 +146,11 @@ export class Network implements AsyncDisposable {
     return this.planFacts.current;
   }
 
+  /** Whether this network's packets are masqueraded. */
+  get isMasqueraded(): boolean {
+    return this.#options.rules.masquerade;
+  }
+
   get identities(): Identities {
     return this.planFacts.identities;
   }
@@ -169,9 +179,9 @@ export class Network implements AsyncDisposable {
   }
 
   #checkContext(): NetworkContext {
-    const { networks, selection, occupied } = this.#options;
+    const { networks, routing, selection, occupied } = this.#options;
     return checkContext({
-      networks,
+      networks: routing === undefined ? networks : [],
       selection,
       own: this.#own,
       earlierSubnets: occupied.earlierSubnets(this.#own),
@@ -281,11 +291,10 @@ export class Network implements AsyncDisposable {
   async #pass(): Promise<void> {
     if (this.#own === undefined) return;
     const facts = await this.planFacts.gather(this.#peers, this.#backend, () => this.occupied.upToDate());
-    const plan = this.#backend.plan(this.#own, this.#peers, facts);
-    this.#plan = this.#options.rules.blackholeRoute ? withBlackholes(plan, this.#own, this.facts.occupied) : plan;
+    this.#plan = this.#planFor(this.#own, this.#peers, facts);
     this.programming.plan(this.#plan, this.#peers);
     this.#claimLog.tell(this.#plan.skipped);
-    this.#scopes = new FailureScopes(this.#backend.plan(this.#own, [], this.facts).state);
+    this.#scopes = new FailureScopes(this.#planFor(this.#own, [], this.facts).state);
     const { state, runtime } = this.#plan;
     this.#ruleWriting.write(this.#own, {
       ...this.#options,
@@ -308,6 +317,13 @@ export class Network implements AsyncDisposable {
     this.programming.settle(!hasFailed && this.dataPlaneProblem === undefined);
   }
 
+  #planFor(own: LeasedSubnets, peers: readonly Lease[], facts: HostFacts): BackendPlan {
+    const { rules, routing, selection } = this.#options;
+    const plan = this.#backend.plan(own, peers, facts);
+    if (routing !== undefined) return withRouting(plan, routing, selection.families);
+    return rules.blackholeRoute ? withBlackholes(plan, own, facts.occupied) : plan;
+  }
+
   /** Something planned is not in place, or was not when the ways were last followed. */
   get hasGaps(): boolean {
     return this.#hadGaps || this.reconciler.failures().length > 0;
@@ -315,6 +331,8 @@ export class Network implements AsyncDisposable {
 
   #followWays(): Promise<void> {
     this.#hadGaps = this.reconciler.failures().length > 0;
+    // Which packets go by a table of its own is told by rules that the kernel cannot be asked about without knowing the packets.
+    if (this.#options.routing !== undefined) return this.checks.setWays([]);
     const isProgrammed = (route: HostRoute) => this.#isProgrammed(route);
     return this.checks.setWays(this.#ways.of(this.#plan, this.#peers, isProgrammed, this.reconciler.isAsWanted));
   }

@@ -60,6 +60,25 @@ export interface OpenNetworkOptions {
   readonly onIpv6Arrival: () => void;
 }
 
+/** Where its routes stand and have stood, and its traffic rules. */
+function placeOf(config: NetworkConfig, options: OpenNetworkOptions) {
+  const { networkName, rules } = options.agentOptions;
+  const { routing } = config;
+  // One of several networks with a table of its own may overlap others: an address alone does not say what to masquerade.
+  const mayOverlap = networkName !== undefined && routing !== undefined;
+  return { routing, staleTables: tablesOfBefore(options), rules: mayOverlap ? { ...rules, masquerade: false } : rules };
+}
+
+/** Where routes of the last run stand, if the configuration named another table then. */
+function tablesOfBefore({ backends, remembered, config }: OpenNetworkOptions): number[] {
+  try {
+    const before = remembered && backends.withGivenSubnets().parseConfig(remembered.configText).config.routing;
+    return before === undefined || before.table === config.routing?.table ? [] : [before.table];
+  } catch {
+    return [];
+  }
+}
+
 function claimed(config: NetworkConfig, { backends, others }: OpenNetworkOptions): Backend {
   const backend = backends.create(config);
   others.claim(claimOf(config, backend));
@@ -113,7 +132,7 @@ export async function openNetwork(options: OpenNetworkOptions): Promise<Network>
       identities,
       startUpData,
       probes,
-      rules: agentOptions.rules,
+      ...placeOf(config, options),
       masqueradeExclude: config.masqueradeExclude,
       firewall,
       externalInterface: chosen.interface,

@@ -30,13 +30,13 @@ export async function removeNetwork(parts: RemoveNetworkOptions): Promise<readon
   const { network, leaseCodec } = identity;
   const warmState = new WarmState({ directory, subnetFile, networkId: network.id, leaseCodec, backends });
   const states = warmState.all();
-  const { devices, networks } = rememberedScope(states, backends);
+  const { devices, networks, tables } = rememberedScope(states, backends);
   for (const file of [subnetFile, attachHoldFile(subnetFile)]) rmSync(file, { force: true });
   if (states.length === 0) return [];
   using claims = DeviceClaims.take([], backends.deviceKeys);
   const own = devices.filter((device) => claims.tryAdd(device));
   const ofBackends = await cleanUpBackends(warmState, backends, { isDryRun: false, signal });
-  const host = await cleanUpHost({ devices: own, networks }, { isDryRun: false, logger, signal });
+  const host = await cleanUpHost({ devices: own, networks, tables }, { isDryRun: false, logger, signal });
   const rules = await removeRules({ suffix: ruleSuffix(network), networks, isDryRun: false });
   const [failure] = [...ofBackends.flatMap(({ failures }) => failures), ...host.failures, ...rules.failures];
   if (failure !== undefined) {

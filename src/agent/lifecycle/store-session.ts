@@ -123,7 +123,7 @@ async function readConfig(store: SubnetStore, waiting: Waiting): Promise<Network
 
 /** Waits for the store and for a free subnet; both may come. */
 export async function acquireLease(
-  store: SubnetStore,
+  store: Pick<SubnetStore, "acquire">,
   request: () => LeaseRequest,
   waiting: Waiting,
 ): Promise<{ lease: OwnLease; outcome: AcquireOutcome }> {

@@ -9,6 +9,8 @@ export interface RememberedScope {
   /** Names of devices. */
   readonly devices: readonly string[];
   readonly networks: readonly Prefix[];
+  /** Of its own. */
+  readonly tables: readonly number[];
 }
 
 export function rememberedScope(states: readonly RememberedState[], backends: BackendRegistry): RememberedScope {
@@ -16,6 +18,9 @@ export function rememberedScope(states: readonly RememberedState[], backends: Ba
   return {
     devices: [...new Set(states.flatMap(({ devices }) => devices))],
     networks: [...new Set(states.flatMap(({ configText }) => networksOf(configText, registry)))],
+    tables: [
+      ...new Set(states.flatMap(({ configText }) => tryParseConfig(configText, registry)?.routing?.table ?? [])),
+    ],
   };
 }
 

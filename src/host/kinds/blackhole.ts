@@ -7,8 +7,8 @@ import { deleteRoute, type RouteSpec, writeRoute } from "../../netlink/rtnetlink
 import { routeTable, rtn } from "../../netlink/uapi.ts";
 import { type Change, type Deviation, type Kind, lookAt, type Watch } from "./kind.ts";
 import type { Ownership } from "./links.ts";
-import { mainTable } from "./main-table.ts";
 import { inBatches } from "./programming.ts";
+import { routeTables } from "./route-tables.ts";
 
 /**
  * Less preferred than every other route to the same destination, so that a bridge with this very subnet goes before it.
@@ -28,7 +28,7 @@ export const blackholeKind: Kind<"blackhole", HostBlackhole, HostBlackhole> = {
   line: blackholeLine,
   observedLine: blackholeLine,
   source: {
-    listing: mainTable,
+    listing: routeTables,
     open: ({ ownership }) => ({ read: (message: RouteMessage) => observedBlackhole(message, ownership) }),
   },
   notices: { route: deviationOf },
@@ -51,7 +51,12 @@ function specOf({ destination }: HostBlackhole): RouteSpec {
 }
 
 /** Ours; upstream's have neither number nor metric and are left alone. */
-function observedBlackhole(message: RouteMessage, { ownedNetworks }: Ownership): HostBlackhole | undefined {
+function observedBlackhole(
+  message: RouteMessage,
+  { ownedNetworks, routeTable: ownTable }: Ownership,
+): HostBlackhole | undefined {
+  // Of a network with a table of its own there are none; another one may have the same addresses in the main table.
+  if (ownTable !== undefined) return undefined;
   const { table, type, protocol, metric, destination } = message;
   const isOurs = type === rtn.blackhole && protocol === FLANNEL_PROTOCOL && metric === METRIC;
   return isOurs && table === routeTable.main && isInside(destination, ownedNetworks) ? { destination } : undefined;

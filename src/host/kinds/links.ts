@@ -2,6 +2,7 @@
 import { FlannelError } from "../../errors.ts";
 import type { Prefix } from "../../ip/address.ts";
 import type { LinkMessage } from "../../netlink/rtnetlink/messages.ts";
+import { routeTable } from "../../netlink/uapi.ts";
 import type { HostLink } from "./link-form.ts";
 
 /** What makes an object ours. */
@@ -10,6 +11,20 @@ export interface Ownership {
   readonly ownDevices: ReadonlySet<string>;
   /** Routes with our protocol number are ours inside these networks: other agents on this host have other networks. */
   readonly ownedNetworks: readonly Prefix[];
+  /** Where our routes stand; missing: the main table. */
+  readonly routeTable?: number;
+  /** Where they stood in an earlier configuration, or before the network had a table of its own. */
+  readonly staleTables?: readonly number[];
+}
+
+/** The table of our routes. */
+export function tableOf({ routeTable: table = routeTable.main }: Pick<Ownership, "routeTable">): number {
+  return table;
+}
+
+/** All tables in which routes on our devices may stand. */
+export function tablesOf(ownership: Ownership): readonly number[] {
+  return [...new Set([tableOf(ownership), routeTable.main, ...(ownership.staleTables ?? [])])];
 }
 
 /** Kinds of devices that we create; one of another kind under our name is somebody else's. */

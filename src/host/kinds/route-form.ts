@@ -19,6 +19,8 @@ export interface HostRoute {
   readonly isLinkScope?: true;
   /** For the packets of this route, where it is lower than the device's MTU for others. */
   readonly mtuBytes?: number;
+  /** For people: all routes of a network stand in one table, which `Ownership` names. */
+  readonly table?: number;
 }
 
 /** A route of the main table that is ours, or stands where one of ours belongs. */
@@ -41,6 +43,8 @@ export interface ObservedRoute {
   readonly isMultipath: boolean;
   /** Whether it may be removed when nobody wants it. */
   readonly isOurs: boolean;
+  /** The table it stands in, where that is not the one of our routes: left of an earlier configuration. */
+  readonly strayTable?: number;
 }
 
 const IPV6_DEFAULT_METRIC = 1024;
@@ -58,7 +62,8 @@ export function protocolOn(device: string, ownDevices: ReadonlySet<string>): num
 }
 
 /** The kernel identifies a route by destination, metric and tos; ours have neither of the latter. */
-export function observedRouteKey({ destination, metric, tos }: ObservedRoute): string {
+export function observedRouteKey({ destination, metric, tos, strayTable }: ObservedRoute): string {
+  if (strayTable !== undefined) return `${destination} metric ${metric} tos ${tos} table ${strayTable}`;
   const isPlain = tos === 0 && metric === defaultMetric(familyOf(destination));
   return isPlain ? destination : `${destination} metric ${metric} tos ${tos}`;
 }
@@ -106,6 +111,7 @@ export function routeLine(route: HostRoute, ownDevices: ReadonlySet<string>): st
   const parts: string[] = [hostText(route.destination)];
   if (route.gateway !== undefined) parts.push("via", route.gateway);
   parts.push("dev", route.device);
+  if (route.table !== undefined) parts.push("table", String(route.table));
   if (!ownDevices.has(route.device)) parts.push("proto", String(FLANNEL_PROTOCOL));
   if (scopeOf(route) === RT_SCOPE_LINK) parts.push("scope link");
   if (family === 6) parts.push("metric 1024");
@@ -125,6 +131,7 @@ export function observedRouteLine(route: ObservedRoute): string {
   if (route.protocol !== routeProtocol.boot) parts.push(`proto ${route.protocol}`);
   if (route.preferredSource !== undefined) parts.push(`src ${route.preferredSource}`);
   if (route.scope === RT_SCOPE_LINK) parts.push("scope link");
+  if (route.strayTable !== undefined) parts.push(`table ${route.strayTable}`);
   if (route.metric !== 0) parts.push(`metric ${route.metric}`);
   if (route.onLink) parts.push("onlink");
   if (route.mtuBytes !== undefined) parts.push(`mtu ${route.mtuBytes}`);

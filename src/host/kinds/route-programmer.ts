@@ -3,10 +3,10 @@ import { FlannelError, hasCode } from "../../errors.ts";
 import { familyOf } from "../../ip/address.ts";
 import type { NetlinkRequest, WriteMode } from "../../netlink/request.ts";
 import { deleteRoute, writeRoute } from "../../netlink/rtnetlink/route.ts";
-import { routeProtocol, routeTable, rtn } from "../../netlink/uapi.ts";
+import { routeProtocol, rtn } from "../../netlink/uapi.ts";
 import { isGatewayRefused, withGatewayRoutes } from "./gateway-route.ts";
 import type { Host, Operation, ProgramFailure, Slot } from "./kind.ts";
-import { missingDevice } from "./links.ts";
+import { missingDevice, tableOf } from "./links.ts";
 import { makeNextHops, NextHops } from "./next-hop.ts";
 import { isAlreadyGone } from "./programming.ts";
 import {
@@ -86,7 +86,7 @@ async function programOnce(slots: readonly RouteSlot[], host: Host, signal: Abor
 async function writeOver(attempts: readonly Attempt[], host: Host, signal: AbortSignal): Promise<ProgramFailure[]> {
   if (attempts.length === 0) return [];
   const pool = host.memory.of(NextHops);
-  const filter = { table: routeTable.main, protocol: routeProtocol.kernel };
+  const filter = { table: tableOf(host.ownership), protocol: routeProtocol.kernel };
   const plain = (await host.netlink.dump("route", filter)).filter(
     ({ family, metric }) => metric === defaultMetric(family),
   );
@@ -166,6 +166,7 @@ function requestFor(
   const same = {
     destination,
     protocol,
+    table: tableOf(host.ownership),
     ...(scope !== 0 && { scope }),
     ...(mtuBytes === undefined ? {} : { mtuBytes }),
   };
@@ -192,12 +193,13 @@ function asObserved(route: HostRoute, nextHopId: number | undefined, { ownership
   };
 }
 
-function deletion(route: ObservedRoute, { links }: Host): NetlinkRequest {
+function deletion(route: ObservedRoute, { links, ownership }: Host): NetlinkRequest {
   const { destination, gateway, protocol, type, scope, nextHopId, metric } = route;
   const device = route.device === undefined ? undefined : links.byName(route.device);
   const way =
     nextHopId === undefined
       ? { ...(device === undefined ? {} : { device }), ...(gateway === undefined ? {} : { gateway }) }
       : { nextHopId };
-  return deleteRoute({ destination, protocol, type, scope, ...(metric === 0 ? {} : { metric }), ...way });
+  const table = route.strayTable ?? tableOf(ownership);
+  return deleteRoute({ destination, table, protocol, type, scope, ...(metric === 0 ? {} : { metric }), ...way });
 }

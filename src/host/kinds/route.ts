@@ -1,10 +1,9 @@
-// Unicast routes of the main table: those on devices of ours, and those to our networks on others.
+// Unicast routes of the network's table, usually the main one: those on devices of ours, and those to our networks on others.
 import { isInside, overlaps } from "../../ip/prefix.ts";
 import { FLANNEL_PROTOCOL, type NextHopMessage, type RouteMessage } from "../../netlink/rtnetlink/messages.ts";
-import { routeProtocol, routeTable, rtn } from "../../netlink/uapi.ts";
+import { routeProtocol, rtn } from "../../netlink/uapi.ts";
 import { type Change, type Deviation, type Host, type Kind, lookAt, type Reader, type Watch } from "./kind.ts";
-import { ownDeviceName } from "./links.ts";
-import { mainTable } from "./main-table.ts";
+import { ownDeviceName, tableOf, tablesOf } from "./links.ts";
 import { neighbourKey, neighbourKind } from "./neighbour.ts";
 import { isNextHopLost, NextHops, removeUnusedNextHops } from "./next-hop.ts";
 import {
@@ -19,6 +18,7 @@ import {
   routeLine,
 } from "./route-form.ts";
 import { programRoutes } from "./route-programmer.ts";
+import { routeTables } from "./route-tables.ts";
 
 export const routeKind: Kind<"route", HostRoute, ObservedRoute> = {
   name: "route",
@@ -38,7 +38,7 @@ export const routeKind: Kind<"route", HostRoute, ObservedRoute> = {
   leadsTo: ({ destination }, prefixes) => prefixes.some((prefix) => overlaps(prefix, destination)),
   line: routeLine,
   observedLine: observedRouteLine,
-  source: { listing: mainTable, open: openReader },
+  source: { listing: routeTables, open: openReader },
   notices: {
     route: deviationOf,
     nextHop: (change, { host }) => (isNextHopLost(change, host) ? lookAt(routeKind) : undefined),
@@ -64,7 +64,8 @@ async function openReader(host: Host): Promise<Reader<ObservedRoute, "route">> {
   };
   return {
     read: (message) => {
-      const known = host.slots.get(routeKind, message.destination)?.observed;
+      const isPlace = message.table === tableOf(host.ownership);
+      const known = isPlace ? host.slots.get(routeKind, message.destination)?.observed : undefined;
       return known !== undefined && isFoundAgain(known, message, host) ? known : observedRoute(message, host, nextHop);
     },
     end: (found) => host.memory.of(NextHops).replaceAll(nextHops, found, host),
@@ -80,13 +81,14 @@ function observedRoute(
   host: Host,
   nextHopOf: (id: number) => NextHopMessage | undefined,
 ): ObservedRoute | undefined {
-  if (message.table !== routeTable.main) return undefined;
+  if (!tablesOf(host.ownership).includes(message.table)) return undefined;
+  const isPlace = message.table === tableOf(host.ownership);
   const isWhole = message.nextHopId === undefined || message.outIndex !== undefined;
   const nextHop = isWhole || message.nextHopId === undefined ? undefined : nextHopOf(message.nextHopId);
   const outIndex = message.outIndex ?? nextHop?.outIndex;
   const gateway = message.gateway ?? nextHop?.gateway;
   const isOurs = isOurRoute(message, outIndex, host);
-  if (!isOurs && !(isPlainKey(message) && isDesired(message, host))) return undefined;
+  if (!isOurs && !(isPlace && isPlainKey(message) && isDesired(message, host))) return undefined;
   const device = host.links.byIndex(outIndex)?.name;
   return {
     destination: message.destination,
@@ -103,13 +105,14 @@ function observedRoute(
     ...(message.nextHopId === undefined ? {} : { nextHopId: message.nextHopId }),
     isMultipath: message.isMultipath,
     isOurs,
+    ...(!isPlace && { strayTable: message.table }),
   };
 }
 
 /** Whether the message says what we knew: of ten thousand routes that stay, none is made anew at every look. */
 function isFoundAgain(known: ObservedRoute, message: RouteMessage, host: Host): boolean {
   return (
-    message.table === routeTable.main &&
+    known.strayTable === undefined &&
     known.destination === message.destination &&
     known.gateway === message.gateway &&
     known.nextHopId === message.nextHopId &&
@@ -139,7 +142,9 @@ function isDesired({ destination }: RouteMessage, { slots }: Host): boolean {
 function isOurRoute(message: RouteMessage, outIndex: number | undefined, { links, ownership }: Host): boolean {
   if (message.type !== rtn.unicast || message.protocol === routeProtocol.kernel) return false;
   if (ownDeviceName(outIndex, links, ownership) !== undefined) return true;
-  return message.protocol === FLANNEL_PROTOCOL && isInside(message.destination, ownership.ownedNetworks);
+  // Elsewhere another network may have the same addresses in another table.
+  const isPlace = message.table === tableOf(ownership);
+  return isPlace && message.protocol === FLANNEL_PROTOCOL && isInside(message.destination, ownership.ownedNetworks);
 }
 
 function deviationOf({ action, message }: Change<"route">, watch: Watch): Deviation | undefined {

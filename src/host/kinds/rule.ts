@@ -53,7 +53,11 @@ function ruleKey(rule: RuleSpec): string {
  */
 function isOurs(message: RuleMessage, { ownership, slots }: Host): boolean {
   if (message.protocol !== FLANNEL_PROTOCOL) return false;
-  return namesOurs(message, ownership) || slots.get(ruleKind, ruleKey(message))?.desired !== undefined;
+  const isWanted = slots.get(ruleKind, ruleKey(message))?.desired !== undefined;
+  // With a table of our own, its rules are ours whatever they name, and those of another table another network's.
+  const { routeTable: table, staleTables = [] } = ownership;
+  if (table !== undefined) return isWanted || [table, ...staleTables].includes(message.table);
+  return isWanted || staleTables.includes(message.table) || namesOurs(message, ownership);
 }
 
 function namesOurs(message: RuleMessage, { ownDevices, ownedNetworks }: Ownership): boolean {

@@ -21,6 +21,9 @@ export interface ReconcilerOptions {
   readonly devices: readonly string[];
   /** The networks of our configuration: routes with our protocol number inside them are ours. */
   readonly ownedNetworks: readonly Prefix[];
+  /** See `Ownership`. */
+  readonly routeTable?: number;
+  readonly staleTables?: readonly number[];
   readonly logger: Logger;
   readonly metrics?: MetricsRecorder;
   /** After it nothing is changed any more. */
@@ -70,7 +73,12 @@ export class Reconciler implements AsyncDisposable {
   private constructor(options: ReconcilerOptions, netlink: Rtnetlink) {
     this.#options = options;
     this.#netlink = netlink;
-    const ownership = { ownDevices: new Set(options.devices), ownedNetworks: options.ownedNetworks };
+    const { devices, ownedNetworks, routeTable, staleTables } = options;
+    const ownership = {
+      ...{ ownDevices: new Set(devices), ownedNetworks },
+      ...(routeTable !== undefined && { routeTable }),
+      ...(staleTables !== undefined && { staleTables }),
+    };
     this.#pass = new ReconcilePass({
       netlink,
       ownership,
