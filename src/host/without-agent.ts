@@ -93,7 +93,13 @@ function openReconciler(
   options: WithoutAgentOptions,
 ): Promise<Reconciler> {
   const [routeTable, ...staleTables] = tables;
-  const own = { devices, ownedNetworks: networks, staleTables, ...(routeTable !== undefined && { routeTable }) };
+  const own = {
+    devices,
+    ownedNetworks: networks,
+    isIsolated: true,
+    staleTables,
+    ...(routeTable !== undefined && { routeTable }),
+  };
   return Reconciler.open({ ...own, auditIntervalMs: 0, ...options });
 }
 
@@ -118,5 +124,5 @@ async function findIndirectRoutes(scope: AgentScope): Promise<HostRoute[]> {
 function ownershipOf({ devices, networks, tables = [] }: AgentScope): Ownership {
   const [routeTable, ...staleTables] = tables;
   const tableOfOwn = routeTable === undefined ? {} : { routeTable };
-  return { ownDevices: new Set(devices), ownedNetworks: networks, staleTables, ...tableOfOwn };
+  return { ownDevices: new Set(devices), ownedNetworks: networks, isIsolated: true, staleTables, ...tableOfOwn };
 }

@@ -8,7 +8,7 @@ import { Etcd } from "../../lab/etcd.ts";
 import { link, routes } from "../../lab/kernel-view.ts";
 import { createLan, type Lan } from "../../lab/lan.ts";
 import { attachPod, type Pod } from "../../lab/pod.ts";
-import { ContinuousPing, untilAllPing } from "../../lab/probe.ts";
+import { ContinuousPing, ping, untilAllPing } from "../../lab/probe.ts";
 import { until } from "../../lab/wait.ts";
 
 const HOSTS = 3;
@@ -78,6 +78,18 @@ describe("vxlan, host-gw and udp on three hosts", () => {
 
   it("containers of one network reach each other", async () => {
     for (const name of Object.keys(configs)) await untilAllPing(podsOf(name));
+  });
+
+  it("no packet goes from one network to another, on one host or between two", async () => {
+    for (const from of Object.keys(configs)) {
+      for (const to of Object.keys(configs).filter((name) => name !== from)) {
+        for (const target of podsOf(to)) {
+          const [source] = podsOf(from);
+          if (source === undefined || target.ipv4 === undefined) throw new Error("no containers");
+          expect(await ping(source.namespace, target.ipv4), `${source.name} to ${target.name}`).toBeUndefined();
+        }
+      }
+    }
   });
 
   it("the status tells of each network, and of the agent as a whole", async () => {
@@ -216,6 +228,8 @@ describe("vxlan, host-gw and udp on three hosts", () => {
     await cleanUp("--all");
     expect(await link(host.namespace, "flannel0")).toBeUndefined();
     expect((await routes(host.namespace)).filter((line) => line.includes("proto 241"))).toEqual([]);
+    expect(await host.namespace.ip("rule", "show")).not.toContain("proto 241");
+    expect((await host.namespace.ip("route", "show", "table", "all")).split("prohibit")).toHaveLength(1);
     expect(existsSync(agentOf(1).networkFile("green"))).toBe(false);
   });
 });

@@ -41,6 +41,8 @@ export interface NetworkOptions {
   readonly networks: readonly Prefix[];
   /** Missing: its routes stand in the main table. */
   readonly routing: Routing | undefined;
+  /** Kept apart from the other networks of this agent. */
+  readonly isIsolated: boolean;
   /** Tables of an earlier configuration. */
   readonly staleTables: readonly number[];
   readonly rules: RuleOptions;

@@ -20,6 +20,7 @@ import { checkContext, type NetworkContext, plannedScan } from "./check-context.
 import { ClaimLog } from "./claim-findings.ts";
 import { FailureScopes } from "./failure-scope.ts";
 import { HostChecks } from "./host-checks.ts";
+import { withIsolation } from "./isolation.ts";
 import type { NetworkOptions } from "./network-options.ts";
 import { NetworkRuntime } from "./network-runtime.ts";
 import { OccupiedAddresses } from "./occupied-addresses.ts";
@@ -107,9 +108,9 @@ export class Network implements AsyncDisposable {
   }
 
   static #openReconciler(options: NetworkOptions, opened: () => Network | undefined): Promise<Reconciler> {
-    const { backend, staleDevices, staleTables, routing, networks, logger, metrics, signal } = options;
+    const { backend, staleDevices, staleTables, isIsolated, routing, networks, logger, metrics, signal } = options;
     return Reconciler.open({
-      staleTables,
+      ...{ staleTables, isIsolated },
       ...(routing !== undefined && { routeTable: routing.table }),
       devices: [...new Set([...backend.devices, ...staleDevices])],
       ownedNetworks: networks,
@@ -318,9 +319,10 @@ export class Network implements AsyncDisposable {
   }
 
   #planFor(own: LeasedSubnets, peers: readonly Lease[], facts: HostFacts): BackendPlan {
-    const { rules, routing, selection } = this.#options;
-    const plan = this.#backend.plan(own, peers, facts);
-    if (routing !== undefined) return withRouting(plan, routing, selection.families);
+    const { rules, routing, isIsolated, networks, selection } = this.#options;
+    const backendPlan = this.#backend.plan(own, peers, facts);
+    if (routing !== undefined) return withRouting(backendPlan, routing, selection.families);
+    const plan = isIsolated ? withIsolation(backendPlan, networks) : backendPlan;
     return rules.blackholeRoute ? withBlackholes(plan, own, facts.occupied) : plan;
   }
 

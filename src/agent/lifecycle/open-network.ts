@@ -66,7 +66,12 @@ function placeOf(config: NetworkConfig, options: OpenNetworkOptions) {
   const { routing } = config;
   // One of several networks with a table of its own may overlap others: an address alone does not say what to masquerade.
   const mayOverlap = networkName !== undefined && routing !== undefined;
-  return { routing, staleTables: tablesOfBefore(options), rules: mayOverlap ? { ...rules, masquerade: false } : rules };
+  return {
+    routing,
+    isIsolated: networkName !== undefined && routing === undefined,
+    staleTables: tablesOfBefore(options),
+    rules: mayOverlap ? { ...rules, masquerade: false } : rules,
+  };
 }
 
 /** Where routes of the last run stand, if the configuration named another table then. */

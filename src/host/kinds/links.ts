@@ -15,16 +15,26 @@ export interface Ownership {
   readonly routeTable?: number;
   /** Where they stood in an earlier configuration, or before the network had a table of its own. */
   readonly staleTables?: readonly number[];
+  /** The network is kept apart from others by prohibitions in `ISOLATION_TABLE`. */
+  readonly isIsolated?: boolean;
 }
+
+/** Of all agents on a host: what leaves a network for another one is prohibited there. */
+export const ISOLATION_TABLE = 2_410 as const;
 
 /** The table of our routes. */
 export function tableOf({ routeTable: table = routeTable.main }: Pick<Ownership, "routeTable">): number {
   return table;
 }
 
-/** All tables in which routes on our devices may stand. */
+/** All tables in which routes of ours may stand. */
 export function tablesOf(ownership: Ownership): readonly number[] {
-  return [...new Set([tableOf(ownership), routeTable.main, ...(ownership.staleTables ?? [])])];
+  return [
+    ...new Set([
+      ...[tableOf(ownership), routeTable.main, ...(ownership.staleTables ?? [])],
+      ...(ownership.isIsolated === true ? [ISOLATION_TABLE] : []),
+    ]),
+  ];
 }
 
 /** Kinds of devices that we create; one of another kind under our name is somebody else's. */

@@ -24,6 +24,7 @@ export interface ReconcilerOptions {
   /** See `Ownership`. */
   readonly routeTable?: number;
   readonly staleTables?: readonly number[];
+  readonly isIsolated?: boolean;
   readonly logger: Logger;
   readonly metrics?: MetricsRecorder;
   /** After it nothing is changed any more. */
@@ -73,9 +74,9 @@ export class Reconciler implements AsyncDisposable {
   private constructor(options: ReconcilerOptions, netlink: Rtnetlink) {
     this.#options = options;
     this.#netlink = netlink;
-    const { devices, ownedNetworks, routeTable, staleTables } = options;
+    const { devices, ownedNetworks, routeTable, staleTables, isIsolated = false } = options;
     const ownership = {
-      ...{ ownDevices: new Set(devices), ownedNetworks },
+      ...{ ownDevices: new Set(devices), ownedNetworks, isIsolated },
       ...(routeTable !== undefined && { routeTable }),
       ...(staleTables !== undefined && { staleTables }),
     };
