@@ -1,6 +1,5 @@
 // The network configuration (`<prefix>/config`), resolved to one frozen object. Parsing: parse-network-config.ts.
 import type { Address, Prefix } from "../ip/address.ts";
-import type { Routing } from "./routing-table.ts";
 
 /** Room one address family leases from. */
 export interface AddressPool {
@@ -25,6 +24,21 @@ export interface NetworkConfig {
   readonly backendType: string;
   /** The Backend object with its keys as written; each backend reads its own (case-insensitively). */
   readonly backend: Readonly<Record<string, unknown>>;
+}
+
+/** All that is stated has to match; at least one thing is. */
+export interface RoutingRule {
+  readonly incomingDevice?: string;
+  readonly from?: Prefix;
+  readonly mark?: number;
+  /** Bits of the mark that count; missing: all. */
+  readonly mask?: number;
+}
+
+export interface Routing {
+  /** In place of the main table. */
+  readonly table: number;
+  readonly rules: readonly RoutingRule[];
 }
 
 export interface MasqueradeExclude {

@@ -18,9 +18,9 @@ import { describeJsonError } from "../json/json-error.ts";
 import { didYouMean, foldKey } from "../json/nearest.ts";
 import { invalid, type PoolUse, resolvePool } from "./address-pool.ts";
 import type { BackendKey, BackendKeysOf } from "./backend-key.ts";
-import type { ConfigWarning, MasqueradeExclude, NetworkConfig } from "./network-config.ts";
+import type { ConfigWarning, MasqueradeExclude, NetworkConfig, RoutingRule } from "./network-config.ts";
 import { networkConfigKeys } from "./network-config-keys.ts";
-import { decodeRoutingRules, decodeRoutingTable, type RoutingRule, resolveRouting } from "./routing-table.ts";
+import { decodeRoutingRules, decodeRoutingTable, resolveRouting } from "./routing-table.ts";
 
 export interface ParsedNetworkConfig {
   readonly config: NetworkConfig;

@@ -4,21 +4,7 @@ import { networkOf } from "../ip/prefix.ts";
 import { type JsonEntry, jsonEntries } from "../json/json-entries.ts";
 import { didYouMean, foldKey } from "../json/nearest.ts";
 import { invalid } from "./address-pool.ts";
-
-/** All that is stated has to match; at least one thing is. */
-export interface RoutingRule {
-  readonly incomingDevice?: string;
-  readonly from?: Prefix;
-  readonly mark?: number;
-  /** Bits of the mark that count; missing: all. */
-  readonly mask?: number;
-}
-
-export interface Routing {
-  /** In place of the main table. */
-  readonly table: number;
-  readonly rules: readonly RoutingRule[];
-}
+import type { Routing, RoutingRule } from "./network-config.ts";
 
 const MAX_TABLE = 0xffff_ffff;
 const MAX_RULES = 100;

@@ -158,9 +158,13 @@ function networksOf({ ipv4, ipv6 }: NetworkConfig): Prefix[] {
   return [ipv4?.network, ipv6?.network].filter((network) => network !== undefined);
 }
 
-function openProbes({ prober, agentOptions, backends, logger, metrics }: OpenNetworkOptions): PeerProbes | undefined {
+/** None in a network with a table of its own: packets of this host need not find it. */
+function openProbes(options: OpenNetworkOptions): PeerProbes | undefined {
+  const { prober, agentOptions, backends, logger, metrics, config } = options;
   const intervalMs = agentOptions.probeIntervalMs;
-  return prober === undefined ? undefined : new PeerProbes({ prober, intervalMs, backends, logger, metrics });
+  return prober === undefined || config.routing !== undefined
+    ? undefined
+    : new PeerProbes({ prober, intervalMs, backends, logger, metrics });
 }
 
 function openFirewall(options: OpenNetworkOptions, config: NetworkConfig, networks: readonly Prefix[]): Firewall {

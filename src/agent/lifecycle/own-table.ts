@@ -1,6 +1,6 @@
 // A network with a routing table of its own: its routes stand there, and policy rules lead there. Pure.
 import type { BackendPlan } from "../../backend/backend.ts";
-import type { Routing, RoutingRule } from "../../config/routing-table.ts";
+import type { Routing, RoutingRule } from "../../config/network-config.ts";
 import type { HostRule } from "../../host/kinds/rule.ts";
 import { type Family, familyOf } from "../../ip/address.ts";
 
