@@ -1,5 +1,5 @@
 // A network's own routing table and the rules that lead there: `RoutingTable`, `RoutingRules`. Pure.
-import { type Family, familyOf, type Prefix, tryParsePrefix } from "../ip/address.ts";
+import { type Family, familyOf, tryParsePrefix } from "../ip/address.ts";
 import { networkOf } from "../ip/prefix.ts";
 import { type JsonEntry, jsonEntries } from "../json/json-entries.ts";
 import { didYouMean, foldKey } from "../json/nearest.ts";
