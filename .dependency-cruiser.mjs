@@ -34,7 +34,7 @@ const pure = [
 
 /** Types that describe what is handed down from above; nobody runs code of that room through them. */
 const shapes = [
-  "^src/telemetry/(logger|events|metrics/metrics)\\.ts$",
+  "^src/telemetry/(logger|events|journal|metrics/metrics)\\.ts$",
   "^src/lease/lease\\.ts$",
   "^src/sys/service-descriptors\\.ts$",
   // The ports that the adapters implement.

@@ -9,6 +9,8 @@ import { allPutBack } from "./flannelctl/session/putting-back.ts";
 /** After Ctrl-C a verb gets this long to put things down before the process ends anyway. */
 const graceMs = 1000;
 
+const outputGone = new AbortController();
+
 function processTerminal(): Terminal {
   return {
     env: process.env,
@@ -17,6 +19,8 @@ function processTerminal(): Terminal {
     writeErr: (output) => void process.stderr.write(output),
     readInput: () => text(process.stdin),
     nowMs: Date.now,
+    outputGone: outputGone.signal,
+    size: () => ({ rows: process.stdout.rows || 24, columns: process.stdout.columns || 80 }),
   };
 }
 
@@ -24,6 +28,7 @@ function processTerminal(): Terminal {
 function ignoreBrokenPipe(stream: NodeJS.WriteStream): void {
   stream.on("error", (error: NodeJS.ErrnoException) => {
     if (error.code !== "EPIPE") process.exit(1);
+    if (stream === process.stdout) outputGone.abort();
   });
 }
 

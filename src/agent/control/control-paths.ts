@@ -9,5 +9,9 @@ export const controlPaths = {
   rules: `/v${CONTROL_PROTOCOL_VERSION}/rules`,
   metrics: `/v${CONTROL_PROTOCOL_VERSION}/metrics`,
   rotate: `/v${CONTROL_PROTOCOL_VERSION}/rotate`,
+  history: `/v${CONTROL_PROTOCOL_VERSION}/history`,
+  events: `/v${CONTROL_PROTOCOL_VERSION}/events`,
+  peers: `/v${CONTROL_PROTOCOL_VERSION}/peers`,
+  why: `/v${CONTROL_PROTOCOL_VERSION}/why`,
   handover: `/v${CONTROL_PROTOCOL_VERSION}/handover`,
 } as const;

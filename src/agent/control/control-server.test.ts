@@ -1,23 +1,21 @@
 import { mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
-import { request } from "node:http";
+import { type IncomingMessage, request } from "node:http";
 import { createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { json } from "node:stream/consumers";
-import { afterEach, expect, it } from "vitest";
+import { afterEach, expect, it, vi } from "vitest";
+import { Journal } from "../../telemetry/journal.ts";
 import type { Status } from "./control-protocol.ts";
 import { type ControlHandlers, ControlServer } from "./control-server.ts";
 
 const directory = mkdtempSync(join(tmpdir(), "control-"));
 const path = join(directory, "flanneld.sock");
 const unused = () => Promise.reject(new Error("not part of this test"));
+const journal = new Journal();
 const handlers: ControlHandlers = {
-  status: unused,
-  plan: unused,
-  rules: unused,
-  handover: unused,
-  rotate: unused,
-  metrics: unused,
+  ...{ status: unused, plan: unused, rules: unused, handover: unused, rotate: unused, metrics: unused },
+  ...{ history: unused, peers: unused, why: unused, journal },
 };
 
 const answered = { state: "ready" } as unknown as Status;
@@ -100,4 +98,55 @@ it("listens anew when its socket was removed, and takes no other's place", async
   await new Promise((resolve) => other.close(resolve));
   expect(await server.renew()).toBe(true);
   expect(await get("/v2/status")).toEqual([200, answered]);
+});
+
+it("streams the journal, and a client that does not read loses entries instead of filling the memory", async () => {
+  await using _server = await ControlServer.open(path, handlers);
+  const entry = (text: string) => ({ level: "info", event: "config.read", message: text, fields: {} }) as const;
+  journal.record(entry("before"));
+  const { promise, resolve, reject } = Promise.withResolvers<IncomingMessage>();
+  const outgoing = request({ socketPath: path, path: "/v2/events?after=0", agent: false }, resolve);
+  outgoing.once("error", reject).end();
+  const response = await promise;
+  // Nobody reads yet: far more than socket and memory take.
+  const before = process.memoryUsage().arrayBuffers + process.memoryUsage().heapUsed;
+  for (let index = 0; index < 20_000; index++) {
+    journal.record(entry("x".repeat(900)));
+    if (index % 100 === 0) await new Promise(setImmediate);
+  }
+  expect(process.memoryUsage().arrayBuffers + process.memoryUsage().heapUsed - before).toBeLessThan(40e6);
+  let text = "";
+  response.setEncoding("utf8").on("data", (piece: string) => {
+    text += piece;
+  });
+  const lines = () => text.split("\n").filter((line) => line !== "" && line.endsWith("}"));
+  await vi.waitFor(() => {
+    journal.record(entry("after"));
+    expect(lines().at(-1)).toContain("after");
+  }, 20_000);
+  const entries = lines().map((line) => JSON.parse(line) as { message: string; leftOut?: number });
+  expect(entries[0]?.message).toBe("before");
+  expect(entries.length).toBeLessThan(5_000);
+  expect(entries.reduce((sum, { leftOut = 0 }) => sum + leftOut, 0)).toBeGreaterThan(15_000);
+  outgoing.destroy();
+});
+
+it("lets eight clients follow at a time, and more once one of them has gone", async () => {
+  await using _server = await ControlServer.open(path, handlers);
+  const follow = async () => {
+    const { promise, resolve, reject } = Promise.withResolvers<IncomingMessage>();
+    const outgoing = request({ socketPath: path, path: "/v2/events", agent: false }, resolve);
+    outgoing.once("error", reject).end();
+    const { statusCode } = await promise;
+    return { statusCode, end: () => outgoing.destroy() };
+  };
+  const followers = await Promise.all(Array.from({ length: 9 }, follow));
+  expect(followers.map(({ statusCode }) => statusCode).sort()).toEqual([...Array<number>(8).fill(200), 503]);
+  followers.find(({ statusCode }) => statusCode === 200)?.end();
+  await vi.waitFor(async () => {
+    const next = await follow();
+    followers.push(next);
+    expect(next.statusCode).toBe(200);
+  }, 10_000);
+  for (const { end } of followers) end();
 });

@@ -14,6 +14,8 @@ import {
 import { limitConnections, requestTimeouts } from "./connection-limit.ts";
 import { CONTROL_PROTOCOL_VERSION, controlPaths } from "./control-paths.ts";
 import type { Handover, MetricsAnswer, Plan, Rotated, Rules, Status } from "./control-protocol.ts";
+import { type JournalSource, streamEvents } from "./event-stream.ts";
+import type { History, Peers, Why } from "./journal-protocol.ts";
 
 export interface ControlHandlers {
   readonly status: () => Promise<Status>;
@@ -22,6 +24,11 @@ export interface ControlHandlers {
   readonly handover: () => Promise<Handover>;
   readonly rotate: (query: URLSearchParams) => Promise<Rotated>;
   readonly metrics: () => Promise<MetricsAnswer>;
+  readonly history: () => Promise<History>;
+  readonly peers: () => Promise<Peers>;
+  /** Throws `USAGE` for what is no question. */
+  readonly why: (of: string) => Promise<Why>;
+  readonly journal: JournalSource;
 }
 
 export class ControlServer implements AsyncDisposable {
@@ -132,19 +139,29 @@ function isAnothers(path: string, inode: number | undefined): boolean {
 
 async function answer(request: IncomingMessage, response: ServerResponse, handlers: ControlHandlers): Promise<void> {
   request.resume();
+  const [path = "", ...rest] = (request.url ?? "").split("?");
+  const query = new URLSearchParams(rest.join("?"));
   const routes: Record<string, ((query: URLSearchParams) => Promise<unknown>) | undefined> = {
     [`GET ${controlPaths.status}`]: handlers.status,
     [`GET ${controlPaths.plan}`]: handlers.plan,
     [`GET ${controlPaths.rules}`]: handlers.rules,
     [`GET ${controlPaths.metrics}`]: handlers.metrics,
+    [`GET ${controlPaths.history}`]: handlers.history,
+    [`GET ${controlPaths.peers}`]: handlers.peers,
+    [`GET ${controlPaths.why}`]: () => handlers.why(query.get("of") ?? ""),
     [`POST ${controlPaths.handover}`]: handlers.handover,
     [`POST ${controlPaths.rotate}`]: handlers.rotate,
   };
-  const [path = "", query] = (request.url ?? "").split("?", 2);
+  if (request.method === "GET" && path === controlPaths.events) {
+    const after = query.get("after");
+    const isOpen = streamEvents(response, handlers.journal, after === null ? undefined : Number(after) || 0);
+    if (!isOpen) send(response, 503, failure("INTERNAL", "too many clients follow the events of this agent"));
+    return;
+  }
   const handler = routes[`${request.method} ${path}`];
   try {
     if (handler === undefined) send(response, 404, refusal(path));
-    else send(response, 200, await handler(new URLSearchParams(query)));
+    else send(response, 200, await handler(query));
   } catch (error) {
     const code = error instanceof FlannelError ? error.code : "INTERNAL";
     send(response, 500, failure(code, describeError(error)));

@@ -1,10 +1,13 @@
 // What the agent tells about itself and its networks: state, status, plan. It reads and changes nothing, but for the handover.
 import type { AgentOptions } from "../../config/agent-options.ts";
 import type { Finding } from "../../doctor/finding.ts";
+import { FlannelError } from "../../errors.ts";
 import { descriptorShortage } from "../../sys/spare-descriptors.ts";
+import { Journal } from "../../telemetry/journal.ts";
 import type { AgentMetricsRecorder, MetricFamily, Metrics } from "../../telemetry/metrics/metrics.ts";
 import type { Handover, Plan, Rotated, Rules, Status } from "../control/control-protocol.ts";
 import type { ControlHandlers } from "../control/control-server.ts";
+import type { History, Why } from "../control/journal-protocol.ts";
 import { recordAgent } from "./agent-metrics.ts";
 import { reason, type StateReason } from "./agent-state.ts";
 import { certificateFindings } from "./certificate-findings.ts";
@@ -26,6 +29,7 @@ export interface SharedParts {
 
 /** After it was known which networks there are. */
 const OTHERS_WITHIN_MS = 10_000;
+const MAX_QUESTION_LENGTH = 300;
 
 export class AgentReport {
   readonly handlers: ControlHandlers = {
@@ -35,10 +39,18 @@ export class AgentReport {
     handover: async () => this.handover(),
     rotate: async (query) => this.rotate(query.get("force") === "true"),
     metrics: async () => ({ metrics: this.metrics() }),
+    history: async () => this.history(),
+    peers: async () => ({ networks: this.#shown.map((network) => network.peers()) }),
+    why: async (of) => this.why(of),
+    journal: {
+      entries: (sequence) => this.#journal.entries(sequence),
+      follow: (onEntry) => this.#journal.follow(onEntry),
+    },
   };
   readonly #options: AgentOptions;
   readonly #version: string;
   readonly #metrics: Metrics;
+  readonly #journal: Journal;
   readonly #startedAt = new Date();
   /** By name; of one network without a name, that one. */
   readonly #networks = new Map<string, NetworkReport>();
@@ -50,7 +62,8 @@ export class AgentReport {
   #knownAtMs: number | undefined;
   #shared: Partial<SharedParts> = {};
 
-  constructor(options: AgentOptions, version: string, metrics: Metrics) {
+  constructor(options: AgentOptions, version: string, metrics: Metrics, journal = new Journal()) {
+    this.#journal = journal;
     this.#options = options;
     this.#version = version;
     this.#metrics = metrics;
@@ -176,6 +189,18 @@ export class AgentReport {
       ...this.#certificateFindings(),
       ...this.#findingsOf(({ configFindings }) => configFindings),
     ];
+  }
+
+  history(): History {
+    const entries = this.#journal.entries() as History["entries"];
+    return { startedAt: this.#startedAt.toISOString(), entries };
+  }
+
+  why(of: string): Why {
+    if (of === "" || of.length > MAX_QUESTION_LENGTH)
+      throw new FlannelError("USAGE", "ask why of an address, a subnet or an object");
+    const entries = this.#journal.entries();
+    return { networks: this.#shown.map((network) => network.why(of, entries)) };
   }
 
   async plan(): Promise<Plan> {

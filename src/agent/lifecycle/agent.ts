@@ -308,7 +308,7 @@ export class Agent implements AsyncDisposable {
   }
 
   #publishPeers(): void {
-    this.#network?.setPeers(this.table.peers(), this.table.hasSnapshot);
+    this.#network?.setPeers(this.table);
     this.#files.savePeers(this.table.peers());
   }
 
@@ -320,7 +320,7 @@ export class Agent implements AsyncDisposable {
     if (hasMoved) {
       this.#network?.setOwn(lease);
       // What was ours until now is a peer's, and what seemed a peer's is ours.
-      this.#network?.setPeers(this.table.peers(), this.table.hasSnapshot);
+      this.#network?.setPeers(this.table);
     }
     this.settle();
   }

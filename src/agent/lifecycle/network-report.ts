@@ -6,19 +6,23 @@ import { FlannelError } from "../../errors.ts";
 import { hostStateLines } from "../../host/kinds/host-state.ts";
 import type { SubnetEnvContent } from "../../lease/subnet-env.ts";
 import type { HostStateNews } from "../../store/subnet-store.ts";
+import type { JournalEntry } from "../../telemetry/journal.ts";
 import type { Logger } from "../../telemetry/logger.ts";
 import type { Metrics, MetricsRecorder } from "../../telemetry/metrics/metrics.ts";
 import type { Handover, NetworkStatus, Plan, Rotated, Rules } from "../control/control-protocol.ts";
+import type { Peers, Why } from "../control/journal-protocol.ts";
 import type { Agent } from "./agent.ts";
 import { recordNetwork } from "./agent-metrics.ts";
 import { reason, type StateReason, stateOf } from "./agent-state.ts";
 import { bridgeWish } from "./bridge-wish.ts";
 import type { BridgeWish } from "./container-bridge.ts";
+import { explain } from "./explanation.ts";
 import { KeptHandover } from "./handover.ts";
 import { type Rotation, rotateIdentity } from "./identity-rotation.ts";
 import { leaseFindings } from "./lease-findings.ts";
 import type { Network } from "./network.ts";
 import { networkNameOf, networkStatus } from "./network-status.ts";
+import { listPeers } from "./peer-list.ts";
 import { ruleFindings } from "./rule-findings.ts";
 import { settingFindings } from "./setting-findings.ts";
 import { StateFollower, type ToldState } from "./state-follower.ts";
@@ -185,6 +189,18 @@ export class NetworkReport {
     const stateChangedAt = new Date(changedAtMs).toISOString();
     const pending = pendingState === undefined ? {} : { pendingState };
     return { ...this.status(), state, stateChangedAt, ...pending, reasons: [...reasons] };
+  }
+
+  peers(): Peers["networks"][number] {
+    return { name: this.name, peers: this.#agent === undefined ? [] : listPeers(this.#agent) };
+  }
+
+  /** See `explain`. */
+  why(of: string, entries: readonly JournalEntry[]): Why["networks"][number] {
+    const agent = this.#agent;
+    if (agent === undefined) return { name: this.name, objects: [], findings: [], entries: [] };
+    const findings = [...this.lastFindings, ...this.objectFindings];
+    return { name: this.name, ...explain(agent, of, { findings, entries }) };
   }
 
   async plan(): Promise<Plan["networks"][number]> {

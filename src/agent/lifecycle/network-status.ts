@@ -1,6 +1,6 @@
 // What the agent tells about one network.
 import type { AgentOptions } from "../../config/agent-options.ts";
-import type { OwnLease } from "../../lease/lease.ts";
+import type { Lease } from "../../lease/lease.ts";
 import type { NetworkStatus } from "../control/control-protocol.ts";
 import type { Agent } from "./agent.ts";
 import type { Network } from "./network.ts";
@@ -98,7 +98,7 @@ function describeInterface(network: Network): NonNullable<NetworkStatus["externa
   };
 }
 
-function describeLease(lease: OwnLease, expiresAtMs: number | undefined): NonNullable<NetworkStatus["lease"]> {
+export function describeLease(lease: Lease, expiresAtMs: number | undefined): NonNullable<NetworkStatus["lease"]> {
   const { publicIp, publicIpv6, backendType } = lease.attributes;
   return {
     key: lease.key,

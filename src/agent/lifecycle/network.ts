@@ -9,9 +9,11 @@ import type { Firewall } from "../../firewall/firewall.ts";
 import { emptyHostState } from "../../host/kinds/host-state.ts";
 import { routeKind } from "../../host/kinds/route.ts";
 import type { HostRoute } from "../../host/kinds/route-form.ts";
+import type { ChangeCause } from "../../host/reconcile/change-cause.ts";
 import { Reconciler } from "../../host/reconcile/reconciler.ts";
 import type { Family } from "../../ip/address.ts";
 import type { Lease, LeaseAttributes, LeasedSubnets } from "../../lease/lease.ts";
+import type { LeaseTable } from "../../lease/lease-table.ts";
 import { ExternalInterfaceWatch } from "../../underlay/external-interface-watch.ts";
 import type { FollowedInterface } from "../../underlay/follow-interface.ts";
 import type { ScopedFailure } from "./agent-state.ts";
@@ -54,6 +56,8 @@ export class Network implements AsyncDisposable {
   readonly #ways = new PlannedWays();
   #scopes = new FailureScopes(emptyHostState);
   #isDirty = false;
+  /** Of the last change of what is planned from. */
+  #because: ChangeCause = { cause: "start" };
   #planning: Promise<void> | undefined;
   #hadGaps = false;
   /** Whether the last finished pass included the own lease, and the peers as known now. */
@@ -240,34 +244,37 @@ export class Network implements AsyncDisposable {
     return matchesIdentity(this.#options.backends.modules, this.identities, attributes);
   }
 
-  setOwn(own: LeasedSubnets): void {
+  setOwn(own: Lease): void {
     this.#own = own;
-    this.#replan();
+    this.#replan({ cause: "lease", revision: String(own.revision) });
   }
 
-  setPeers(peers: readonly Lease[], isComplete: boolean): void {
+  setPeers(table: LeaseTable): void {
+    const peers = table.peers();
     this.programming.follow(this.#peers, peers);
     this.#peers = peers;
-    this.#isComplete = isComplete;
-    this.#replan();
+    this.#isComplete = table.hasSnapshot;
+    const { revision } = table;
+    this.#replan(revision === undefined ? { cause: "start" } : { cause: "lease", revision: String(revision) });
   }
 
   /** All of it, also families that this host does not serve. */
   setConfig(config: NetworkConfig): void {
     this.#backend = this.#options.backends.create(servedConfig(config, this.families));
     this.#masqueradeExclude = config.masqueradeExclude;
-    this.#replan();
+    this.#replan({ cause: "configuration" });
   }
 
   #setExternalInterface(followed: FollowedInterface): void {
     const previous = this.facts.externalInterface;
     this.planFacts.setExternalInterface(followed.interface);
-    this.#replan();
+    this.#replan({ cause: "interface" });
     this.#options.onExternalInterface(followed, previous);
   }
 
   /** Plans at once when idle; while a pass runs, the latest facts wait for its end, so a burst costs one more pass. */
-  #replan(): void {
+  #replan(because: ChangeCause = { cause: "notification" }): void {
+    this.#because = because;
     this.#isDirty = true;
     this.#programmed.peers = false;
     this.#planning ??= this.#planUntilClean().finally(() => {
@@ -305,7 +312,7 @@ export class Network implements AsyncDisposable {
       peers: this.#peers,
     });
     // Together: on a restart the device is there, and its packets may be waiting.
-    const removal = { prune: this.#isComplete, forbidden: this.occupied.forbidden(this.#own) };
+    const removal = { prune: this.#isComplete, forbidden: this.occupied.forbidden(this.#own), because: this.#because };
     await Promise.all([this.runtime.apply(runtime, removal.prune), this.reconciler.setDesired(state, removal)]);
     this.settlePeers();
     await this.#followWays();

@@ -11,6 +11,13 @@ interface PlannedPeers {
   readonly unreachedPeers: number;
 }
 
+interface PeerTimes {
+  /** When the store last told of a change. */
+  readonly changedAtMs: number;
+  /** When the kernel had it; missing until then. */
+  readonly programmedAtMs?: number;
+}
+
 interface Change {
   /** When the store told of the first change that the kernel does not have, on the monotonic clock. */
   readonly startMs: number;
@@ -22,6 +29,8 @@ export class PeerProgramming {
   readonly #isProgrammed: (route: HostRoute) => boolean;
   readonly #metrics: MetricsRecorder;
   readonly #pending = new Map<string, Change>();
+  /** Of each peer, on the wall clock. */
+  readonly #times = new Map<string, PeerTimes>();
   #plan: BackendPlan | undefined;
   /** Those that the plan was made of. */
   #peers: readonly Lease[] = [];
@@ -51,14 +60,25 @@ export class PeerProgramming {
     if (before === after) return;
     const gone = new Map(before.map((lease) => [lease.key, lease]));
     for (const lease of after) {
-      if (gone.get(lease.key) !== lease) this.#change(lease.key, nowMs);
+      if (gone.get(lease.key) !== lease) {
+        this.#change(lease.key, nowMs);
+        this.#times.set(lease.key, { changedAtMs: Date.now() });
+      }
       gone.delete(lease.key);
     }
-    for (const key of gone.keys()) this.#change(key, nowMs);
+    for (const key of gone.keys()) {
+      this.#change(key, nowMs);
+      this.#times.delete(key);
+    }
   }
 
   #change(key: string, nowMs: number): void {
     this.#pending.set(key, { startMs: this.#pending.get(key)?.startMs ?? nowMs, lastMs: nowMs });
+  }
+
+  /** What is known of one peer. */
+  of(key: string): Partial<PeerTimes> & { readonly isPending: boolean } {
+    return { ...this.#times.get(key), isPending: this.#pending.has(key) };
   }
 
   /** What the next pass over the kernel brings about. */
@@ -79,6 +99,8 @@ export class PeerProgramming {
       if (lastMs > this.#plannedMs) continue;
       if (lease !== undefined && !skipped.has(key) && !this.#isInPlace(lease, routes, isClean)) continue;
       this.#pending.delete(key);
+      const times = this.#times.get(key);
+      if (times !== undefined) this.#times.set(key, { ...times, programmedAtMs: Date.now() });
       // What this host does not serve, the kernel never gets.
       if (!skipped.has(key)) this.#metrics.observe("flannel_convergence_seconds", {}, (nowMs - startMs) / 1_000);
     }

@@ -18,6 +18,7 @@ import { keepMemorySmall } from "../../sys/memory-keeper.ts";
 import { ServiceDescriptors } from "../../sys/service-descriptors.ts";
 import { tendSpareDescriptors } from "../../sys/spare-descriptors.ts";
 import type { AgentLogger } from "../../telemetry/create-logger.ts";
+import { Journal } from "../../telemetry/journal.ts";
 import { Metrics } from "../../telemetry/metrics/metrics.ts";
 import { ControlServer } from "../control/control-server.ts";
 import { chooseControlSocket } from "../control/control-socket-path.ts";
@@ -67,7 +68,9 @@ export async function runAgent(run: RunOptions): Promise<ExitCode> {
     using _memory = keepMemorySmall();
     const metrics = new Metrics(options.metrics);
     using _events = countEvents(logger, metrics.agent);
-    const report = new AgentReport(options, run.version, metrics);
+    const journal = new Journal();
+    using _journal = logger.follow(journal.record);
+    const report = new AgentReport(options, run.version, metrics, journal);
     const only = options.several === undefined ? report.add(options) : undefined;
     await using _health = await openHealthServer(options, report);
     await using _metrics = MetricsEndpoint.start(options, () => report.metrics(), logger);

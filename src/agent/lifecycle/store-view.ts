@@ -92,12 +92,19 @@ export class StoreView {
       const kind = event.type === "put" ? "put" : "deleted";
       this.#metrics?.count("flannel_lease_changes_total", { change: kind });
       if (event.type === "put") this.#tellLease(event.lease);
-      else this.#logger.verbose(2, "lease.deleted", "a peer's lease expired or was revoked", { key: event.key });
+      else
+        this.#logger.verbose(2, "lease.deleted", "a peer's lease expired or was revoked", {
+          key: event.key,
+          cause: "lease",
+          revision: String(event.revision),
+        });
     }
   }
 
-  #tellLease({ key, attributes }: Lease): void {
-    this.#logger.verbose(2, "lease.seen", () => `leased to ${describeOwner(attributes)}`, { key });
+  #tellLease({ key, attributes, revision }: Lease): void {
+    const { publicIp, publicIpv6 } = attributes;
+    const cause = { cause: "lease", revision: String(revision), by: publicIp ?? publicIpv6 };
+    this.#logger.verbose(2, "lease.seen", () => `leased to ${describeOwner(attributes)}`, { key, ...cause });
   }
 
   /** Why the leases cannot be followed, as told last; undefined while they are. */

@@ -9,6 +9,7 @@ import type { JoinOptions } from "./commands/join.ts";
 import type { LeaveOptions } from "./commands/leave.ts";
 import { addDiagnosisVerbs } from "./diagnosis-commands.ts";
 import { parseLife } from "./duration-argument.ts";
+import { addJournalVerbs } from "./journal-commands.ts";
 import { addMemberVerbs } from "./member-commands.ts";
 import { addProbeVerbs } from "./probe-commands.ts";
 import { addSelfVerbs } from "./self-commands.ts";
@@ -86,6 +87,7 @@ export function buildProgram(terminal: Pick<Terminal, "writeOut">, version: stri
   addMemberVerbs(program, run);
   addAgentVerbs(program, run);
   addDiagnosisVerbs(program, run);
+  addJournalVerbs(program, run);
   addCniVerbs(program, run);
   addProbeVerbs(program, run);
   addLeaseVerbs(program, run);

@@ -8,6 +8,7 @@ import type { HostState } from "../kinds/host-state.ts";
 import type { Kind, Operation, ProgramFailure, Slot, Watch } from "../kinds/kind.ts";
 import { hostKinds } from "../kinds/kinds.ts";
 import type { Ownership } from "../kinds/links.ts";
+import type { ChangeCause } from "./change-cause.ts";
 import { type HostOperation, operationFor, operationLines, type Removal, slotLine } from "./diff.ts";
 import { FailureBook } from "./failure-book.ts";
 import { hostDifference } from "./host-difference.ts";
@@ -32,11 +33,18 @@ export interface ReconcileResult {
   readonly durationMs: number;
 }
 
+export interface Because {
+  /** Of what is wanted now; default: the start. */
+  readonly because?: ChangeCause;
+}
+
 export interface PassRequest {
-  readonly wanted: (Removal & { readonly state: HostState }) | undefined;
+  readonly wanted: (Removal & Because & { readonly state: HostState }) | undefined;
   /** Looked at before anything else; empty: none. */
   readonly kinds: ReadonlySet<Kind>;
   readonly isNewChance: boolean;
+  /** The look was due anyway. */
+  readonly isAudit: boolean;
 }
 
 export interface PassOptions {
@@ -74,6 +82,8 @@ export class ReconcilePass {
   readonly #watchedDevices = new Set<string>();
   #removal: Removal = { prune: false };
   #hasLooked = false;
+  #because: ChangeCause = { cause: "start" };
+  #lookCause: ChangeCause = { cause: "notification" };
 
   constructor(options: PassOptions) {
     this.#options = options;
@@ -90,6 +100,7 @@ export class ReconcilePass {
   /** Throws only when the kernel cannot be read. */
   async run(request: PassRequest): Promise<ReconcileResult> {
     const startMs = performance.now();
+    this.#lookCause = { cause: request.isAudit ? "audit" : "notification" };
     if (request.wanted !== undefined) await this.#setWanted(request.wanted);
     if (request.isNewChance) this.failures.retryAll();
     if (request.kinds.size > 0) await this.#look(request.kinds, this.#hasLooked);
@@ -170,7 +181,8 @@ export class ReconcilePass {
 
   /** Many of a kind make a turn of their own; what is wanted is judged in the turn in which it is set. */
   async #setWanted(wanted: NonNullable<PassRequest["wanted"]>): Promise<void> {
-    const { prune, forbidden = [] } = wanted;
+    const { prune, forbidden = [], because } = wanted;
+    if (because !== undefined) this.#because = because;
     const mustJudgeAll = prune !== this.#removal.prune || String(forbidden) !== String(this.#removal.forbidden ?? []);
     this.#removal = { prune, forbidden };
     for (const { kind, touched } of this.table.setDesiredByKind(wanted.state)) {
@@ -294,7 +306,9 @@ export class ReconcilePass {
     if (operations.length === 0) return;
     const { logger, ownership, signal } = this.#options;
     for (const operation of operations) {
-      logger.verbose(4, "host.object", () => operationLines([operation], ownership.ownDevices).join(" "));
+      logger.verbose(4, "host.object", () => operationLines([operation], ownership.ownDevices).join(" "), {
+        ...(this.#repairing.has(operation.slot) ? this.#lookCause : this.#because),
+      });
     }
     const lines = new Map(
       operations

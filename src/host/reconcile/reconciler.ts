@@ -13,7 +13,7 @@ import { ownDeviceName } from "../kinds/links.ts";
 import { asFlannelError } from "../kinds/programming.ts";
 import { concernedBy, deviationOf, noticedObjects } from "./deviation.ts";
 import type { Removal } from "./diff.ts";
-import { ReconcilePass, type ReconcileResult } from "./reconcile-pass.ts";
+import { type Because, type PassRequest, ReconcilePass, type ReconcileResult } from "./reconcile-pass.ts";
 import { type ReconcilerStatus, reconcilerStatus, type SlotFailure, slotFailures } from "./reconciler-status.ts";
 
 export interface ReconcilerOptions {
@@ -55,7 +55,7 @@ export class Reconciler implements AsyncDisposable {
   readonly #netlink: Rtnetlink;
   readonly #pass: ReconcilePass;
   #monitor: RtnetlinkMonitor | undefined;
-  #wanted: (Removal & { readonly state: HostState }) | undefined;
+  #wanted: PassRequest["wanted"];
   #waiters: { resolve: (result: ReconcileResult) => void }[] = [];
   readonly #kindsToLookAt = new Set<Kind>(hostKinds);
   #isNewChance = false;
@@ -67,6 +67,8 @@ export class Reconciler implements AsyncDisposable {
   #retryTimer: NodeJS.Timeout | undefined;
   #auditTimer: NodeJS.Timeout | undefined;
   #auditsDone = 0;
+  /** What is looked at next is looked at because its time has come, not because of a notification. */
+  #isAudit = false;
   #pollTimer: NodeJS.Timeout | undefined;
   /** Notifications that came while we looked: judged by what the look found. */
   #heldBack: MonitorMessage[] | undefined;
@@ -130,7 +132,7 @@ export class Reconciler implements AsyncDisposable {
    * result and is tried again by itself. Objects shared with the last state cost nothing. Rejects with `CANCELLED`
    * only after disposal or `signal`.
    */
-  setDesired(state: HostState, removal: Removal): Promise<ReconcileResult> {
+  setDesired(state: HostState, removal: Removal & Because): Promise<ReconcileResult> {
     if (this.#isStopped) return Promise.reject(closedError());
     this.#wanted = { ...removal, state };
     const { promise, resolve } = Promise.withResolvers<ReconcileResult>();
@@ -217,12 +219,14 @@ export class Reconciler implements AsyncDisposable {
     if (kinds.size > 0) this.#kindsToLookAt.clear();
     const isNewChance = kinds.size > 0 && this.#isNewChance;
     if (isNewChance) this.#isNewChance = false;
+    const isAudit = kinds.size > 0 && this.#isAudit;
+    if (kinds.size > 0) this.#isAudit = false;
     const wanted = this.#wanted;
     this.#wanted = undefined;
     let result: ReconcileResult;
     try {
       if (this.#isStopped) throw closedError();
-      result = await this.#pass.run({ wanted, kinds, isNewChance });
+      result = await this.#pass.run({ wanted, kinds, isNewChance, isAudit });
     } catch (error) {
       result = this.#onPassFailed(asFlannelError(error), kinds);
     }
@@ -282,6 +286,7 @@ export class Reconciler implements AsyncDisposable {
   }
 
   #auditNext(): void {
+    this.#isAudit = this.#kindsToLookAt.size === 0;
     this.#lookSoon(auditRounds[this.#auditsDone % auditRounds.length] ?? hostKinds, true);
     this.#auditsDone++;
   }

@@ -21,6 +21,10 @@ export interface Terminal {
   /** All of standard input. */
   readInput(): Promise<string>;
   nowMs(): number;
+  /** Aborts when nobody reads standard output any more. */
+  readonly outputGone?: AbortSignal;
+  /** In characters; missing where the output is no terminal. */
+  readonly size?: () => { readonly rows: number; readonly columns: number };
 }
 
 export interface GlobalOptions {
@@ -77,9 +81,14 @@ export function present<T extends object>(
     terminal.writeOut(`${printableJson(json)}\n`);
     return;
   }
-  const paint = makePaint(terminal.stdoutIsTty && (terminal.env["NO_COLOR"] ?? "") === "");
+  const paint = paintOf(terminal);
   const lines = render(printableDeep(value), paint);
   terminal.writeOut(lines.map((line) => `${printableBesidesPaint(line)}\n`).join(""));
+}
+
+/** Colours only on a terminal that knows them. */
+export function paintOf({ stdoutIsTty, env }: Pick<Terminal, "stdoutIsTty" | "env">): Paint {
+  return makePaint(stdoutIsTty && env["TERM"] !== "dumb" && (env["NO_COLOR"] ?? "") === "");
 }
 
 /** What a line has from elsewhere than `value`: an argument, a file. */

@@ -13,6 +13,7 @@ import {
   stateSchema,
   statusSchema,
 } from "../../../agent/control/control-protocol.ts";
+import { historySchema, journalEntrySchema, peersSchema, whySchema } from "../../../agent/control/journal-protocol.ts";
 import { bugreportOutputSchema, doctorOutputSchema } from "./doctor-output.ts";
 import { OUTPUT_VERSION } from "./output-version.ts";
 
@@ -44,6 +45,17 @@ const leaseOutputSchema = leaseSchema.extend({
 export const statusOutputSchema = statusSchema;
 export const planOutputSchema = planSchema;
 export const rulesOutputSchema = rulesSchema;
+export const historyOutputSchema = historySchema;
+export const peersOutputSchema = peersSchema;
+export const whyOutputSchema = whySchema.extend({ of: z.string().describe("what was asked about") });
+export const watchOutputSchema = z.object({
+  status: statusSchema,
+  peers: peersSchema.shape.networks,
+  entries: z.array(journalEntrySchema).describe("the last of the journal, oldest first"),
+});
+
+export type JournalEntryOutput = z.infer<typeof journalEntrySchema>;
+export type WatchOutput = z.infer<typeof watchOutputSchema>;
 
 export const pingOutputSchema = z.object({
   target: z.string(),
@@ -300,6 +312,11 @@ function versioned<T extends z.ZodRawShape>(schema: z.ZodObject<T>) {
 /** As published: by verb, and `error` for what stands on standard error when a verb failed. */
 export const publishedSchemas: Readonly<Record<string, z.ZodType>> = {
   init: versioned(initOutputSchema),
+  peers: versioned(peersOutputSchema),
+  why: versioned(whyOutputSchema),
+  history: versioned(historyOutputSchema),
+  events: versioned(journalEntrySchema),
+  watch: versioned(watchOutputSchema),
   join: versioned(joinOutputSchema),
   leave: versioned(leaveOutputSchema),
   "token create": versioned(tokenCreateOutputSchema),

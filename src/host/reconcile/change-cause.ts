@@ -1,0 +1,8 @@
+// Why kernel objects are written: what is told of each in the log.
+
+export interface ChangeCause {
+  /** One of the journal's causes; see telemetry/journal.ts. */
+  readonly cause: "start" | "lease" | "configuration" | "interface" | "notification" | "audit";
+  /** Of the store, up to which the plan knows the leases. */
+  readonly revision?: string;
+}
