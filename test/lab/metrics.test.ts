@@ -1,9 +1,14 @@
 // What Prometheus gets from an agent with `--metrics-addr`: true values, in a form that Prometheus' own checker accepts.
+import { readFileSync } from "node:fs";
+import { writeFile } from "node:fs/promises";
+import { fileURLToPath } from "node:url";
 import { afterAll, beforeAll, expect, it } from "vitest";
 import { Cluster } from "../../lab/cluster.ts";
 import { untilAllPing } from "../../lab/probe.ts";
 import { promtool } from "../../lab/promtool.ts";
 import { until } from "../../lab/wait.ts";
+import { agentMetrics } from "../../src/telemetry/metrics/agent-metrics.ts";
+import type { MetricDefinition } from "../../src/telemetry/metrics/definition.ts";
 import { metricDefinitions } from "../../src/telemetry/metrics/definitions.ts";
 
 const PORT = 9101;
@@ -59,6 +64,51 @@ it("is accepted by promtool, family by family as registered", async () => {
     "flannel_store_disconnections_total",
     "flannel_store_request_errors_total",
   ]);
+});
+
+const monitoring = fileURLToPath(new URL("../../deploy/monitoring", import.meta.url));
+
+it("has alert rules that promtool accepts, each of which comes when it has to and not before", async () => {
+  expect(await promtool(["check", "rules", `${monitoring}/alerts.yml`])).toContain("SUCCESS");
+  expect(await promtool(["test", "rules", `${monitoring}/alerts.test.yml`])).toContain("SUCCESS");
+  const names = (file: string) =>
+    new Set(
+      [...readFileSync(`${monitoring}/${file}`, "utf8").matchAll(/alert(?:name)?: (\w+)/g)].map(([, name]) => name),
+    );
+  expect(names("alerts.test.yml")).toEqual(names("alerts.yml"));
+});
+
+/** Every `expr` of the dashboard, as Grafana would send it. */
+function dashboardQueries(): string[] {
+  const text = readFileSync(`${monitoring}/grafana-dashboard.json`, "utf8");
+  const found: string[] = [];
+  JSON.parse(text, (key, value: unknown) => {
+    if (key === "expr") found.push(String(value));
+    return value;
+  });
+  return found.map((expr) => expr.replaceAll("$__rate_interval", "5m").replaceAll(/\$(network|instance)/g, ".*"));
+}
+
+it("has a dashboard and rules that ask for metrics and labels of this agent, in PromQL", async () => {
+  const queries = dashboardQueries();
+  expect(queries.length).toBeGreaterThan(30);
+  const rules = queries.map((expr, index) => `  - {record: "q:${index}", expr: ${JSON.stringify(expr)}}`);
+  const file = `${cluster.lan.host(1).runDirectory}/queries.yml`;
+  await writeFile(file, `groups:\n- name: q\n  rules:\n${rules.join("\n")}\n`);
+  expect(await promtool(["check", "rules", file])).toContain("SUCCESS");
+  const given = new Set(["up", ...Object.keys(metricDefinitions)]);
+  const byScrape = ["instance", "job", "le"];
+  for (const query of [...queries, readFileSync(`${monitoring}/alerts.yml`, "utf8")]) {
+    for (const [name = ""] of query.matchAll(/\b(?:flannel|process)_[a-z_]+/g)) {
+      expect(given, name).toContain(name.replace(/_(bucket|sum|count)$/, ""));
+    }
+    for (const [, name = "", selectors = ""] of query.matchAll(/\b((?:flannel|process)_[a-z_]+)\{([^}]*)\}/g)) {
+      const definition: MetricDefinition = Reflect.get(metricDefinitions, name.replace(/_bucket$/, ""));
+      const isOfNetwork = !Object.hasOwn(agentMetrics, name);
+      const labels = [...byScrape, ...definition.labels, ...(isOfNetwork ? ["network"] : [])];
+      for (const [, label = ""] of selectors.matchAll(/(\w+)\s*(?:=~|!~|!=|=)/g)) expect(labels, name).toContain(label);
+    }
+  }
 });
 
 it("tells the truth", async () => {
