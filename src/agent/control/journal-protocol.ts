@@ -6,7 +6,7 @@
 import { z } from "zod";
 import { instantSchema, leaseSchema } from "./control-protocol.ts";
 
-export const causeSchema = z.object({
+const causeSchema = z.object({
   type: z
     .enum(["lease", "configuration", "interface", "notification", "audit", "operator", "start"])
     .describe(
