@@ -5,6 +5,7 @@ import { type ExitCode, exitCodes } from "../../../exit-codes.ts";
 import { askAgent } from "../session/control-client.ts";
 import { type Invocation, present } from "../session/invocation.ts";
 import { peersOutputSchema } from "../session/json-output.ts";
+import { ofNamedNetwork } from "../session/one-network.ts";
 import { renderNetworks } from "../session/render-networks.ts";
 import { type PeerOrder, peerTable, sortPeers } from "./peers-view.ts";
 
@@ -17,7 +18,8 @@ export const peersRequest = { method: "GET", path: controlPaths.peers, schema: p
 
 /** 0 also when peers are down: `status` and `doctor` judge. */
 export async function showPeers(invocation: Invocation, { wide, sort }: PeersOptions): Promise<ExitCode> {
-  const { networks } = await askAgent(invocation.options.socketPaths, peersRequest, invocation.signal);
+  const answer = await askAgent(invocation.options.socketPaths, peersRequest, invocation.signal);
+  const { networks } = ofNamedNetwork(answer, invocation.options);
   const sorted = networks.map(({ name, peers }) => ({ name, peers: sortPeers(peers, sort) }));
   const nowMs = invocation.terminal.nowMs();
   present(invocation, peersOutputSchema, { networks: sorted }, (shown, paint) =>

@@ -9,6 +9,7 @@ import { count, type Paint } from "../../../terminal/text.ts";
 import { askAgent } from "../session/control-client.ts";
 import { type Invocation, paintOf, present, type Terminal } from "../session/invocation.ts";
 import { type WatchOutput, watchOutputSchema } from "../session/json-output.ts";
+import { ofNamedNetwork, statusOfNamedNetwork } from "../session/one-network.ts";
 import { historyRequest } from "./history.ts";
 import { entryLines } from "./journal-view.ts";
 import { peersRequest } from "./peers.ts";
@@ -55,7 +56,11 @@ async function look({ options, signal }: Pick<Invocation, "options" | "signal">)
     askAgent(options.socketPaths, peersRequest, signal),
     askAgent(options.socketPaths, historyRequest, signal),
   ]);
-  return { status, peers: peers.networks, entries: history.entries.slice(-EVENTS_KEPT) };
+  return {
+    status: statusOfNamedNetwork(status, options),
+    peers: ofNamedNetwork(peers, options).networks,
+    entries: history.entries.slice(-EVENTS_KEPT),
+  };
 }
 
 async function screen(invocation: Invocation): Promise<string[]> {

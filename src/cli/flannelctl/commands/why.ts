@@ -6,17 +6,16 @@ import { formatAgo, type Paint } from "../../../terminal/text.ts";
 import { askAgent } from "../session/control-client.ts";
 import { type Invocation, present } from "../session/invocation.ts";
 import { whyOutputSchema } from "../session/json-output.ts";
+import { ofNamedNetwork } from "../session/one-network.ts";
 import { renderNetworks } from "../session/render-networks.ts";
 import { entryLines } from "./journal-view.ts";
 
 /** 1 when nothing of flannel's belongs to it. */
 export async function showWhy(invocation: Invocation, of: string): Promise<ExitCode> {
   const path = `${controlPaths.why}?${new URLSearchParams({ of }).toString()}`;
-  const why = await askAgent(
-    invocation.options.socketPaths,
-    { method: "GET", path, schema: whySchema },
-    invocation.signal,
-  );
+  const request = { method: "GET", path, schema: whySchema } as const;
+  const answer = await askAgent(invocation.options.socketPaths, request, invocation.signal);
+  const why = ofNamedNetwork(answer, invocation.options);
   const nowMs = invocation.terminal.nowMs();
   present(invocation, whyOutputSchema, { of, ...why }, ({ networks }, paint) =>
     renderNetworks(networks, (network) => renderNetwork(network, of, nowMs, paint)),
