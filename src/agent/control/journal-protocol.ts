@@ -42,7 +42,7 @@ export const peerSchema = z.object({
   backendType: z.string().optional(),
   revision: z.string(),
   state: z
-    .enum(["programmed", "pending", "skipped", "up", "slow", "suspect", "oneWay", "down", "unknown"])
+    .enum(["programmed", "pending", "skipped", "up", "slow", "suspect", "mtuBroken", "oneWay", "down", "unknown"])
     .describe(
       "programmed, pending: whether the kernel has it; skipped: not served; the others by probes, which may be off",
     ),

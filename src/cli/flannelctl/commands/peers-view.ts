@@ -7,7 +7,7 @@ export type PeerOrder = (typeof peerOrders)[number];
 
 /** Worst first. */
 const stateOrder: readonly Peer["state"][] = [
-  ...(["down", "oneWay", "suspect", "pending", "skipped", "slow", "unknown", "programmed", "up"] as const),
+  ...(["down", "oneWay", "mtuBroken", "suspect", "pending", "skipped", "slow", "unknown", "programmed", "up"] as const),
 ];
 
 const NONE = "-";
