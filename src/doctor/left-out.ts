@@ -4,7 +4,7 @@ export const leftOut: readonly { readonly name: string; readonly what: string; r
   {
     name: "underlay-oneway",
     what: "packets pass from one host to another, but not back",
-    why: "an echo needs both ways, so one host alone cannot tell which one is dead: see `peer-unreachable`, and look on both hosts",
+    why: "an echo needs both ways, so one host alone cannot tell which one is dead: the agents' probes can, where both hosts run this flannel: state `oneWay` in `flannelctl peers`",
   },
   {
     name: "proto-blocked",
@@ -24,12 +24,12 @@ export const leftOut: readonly { readonly name: string; readonly what: string; r
   {
     name: "ipsec-auth",
     what: "IPsec hosts with different keys",
-    why: "the key exchange is another program's; its log names it",
+    why: "the agent names the peer that refused, in its log (`ipsec.refused`) and in `flannelctl status`; without the agent only charon's log tells",
   },
   {
     name: "cloud-route-quota",
     what: "the route table of a cloud is full",
-    why: "the quota is asked of the cloud's interface with its credentials, which this program does not have",
+    why: "the agent says so in its log and in `flannelctl status` (`CLOUD_QUOTA`); this program does not have the cloud's credentials",
   },
   {
     name: "early-drop by tc or XDP",
