@@ -76,7 +76,7 @@ it("an agent that has nobody to renew its certificate warns 30 days ahead", asyn
   expect(await h2.agent.untilEvent("certificate.ends")).toContain("expires in 19 days");
   const status = await h2.ctl("status");
   expect(status).toMatch(/certificates +our own expires in 19 d/);
-  expect(status).toMatch(/warning certificate: this host's certificate \(.*host\.pem\) expires in 19 days, on /);
+  expect(status).toMatch(/warning store-tls: this host's certificate \(.*host\.pem\) expires in 19 days, on /);
   expect(status).toContain("remedy: replace the file by a new certificate, then reload flanneld (SIGHUP)");
 });
 

@@ -18,7 +18,13 @@ let root: string;
 
 beforeEach(() => {
   root = mkdtempSync(join(tmpdir(), "build-"));
-  for (const name of ["package.json", "package-lock.json", "tsconfig.json", "scripts/build.ts"]) {
+  for (const name of [
+    "package.json",
+    "package-lock.json",
+    "tsconfig.json",
+    "scripts/build.ts",
+    "scripts/small-aws-client.ts",
+  ]) {
     cpSync(join(checkout, name), join(root, name));
   }
   symlinkSync(join(checkout, "node_modules"), join(root, "node_modules"));

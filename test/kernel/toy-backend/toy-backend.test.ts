@@ -32,7 +32,8 @@ afterAll(async () => {
 
 function startAgent(): AgentInProcess {
   const withToy = new BackendRegistry([...backends.modules, toyModule]);
-  return new AgentInProcess({ endpoints: etcd.endpoints, directory, backends: withToy });
+  // The peers are leases without hosts.
+  return new AgentInProcess({ endpoints: etcd.endpoints, directory, backends: withToy, flags: ["--probe-interval=0"] });
 }
 
 async function putConfig(backend: Readonly<Record<string, unknown>> = {}): Promise<void> {
