@@ -71,11 +71,11 @@ it("events --follow tells of a repair while it happens, as a line of JSON", asyn
     const { subnet } = storePeer(1);
     await until(
       async () => {
-        // Again, should the stream not have begun the first time.
+        // Again, should the stream not have begun the first time; seldom enough not to be a contest.
         await namespace.ip("route", "del", subnet).catch(() => undefined);
         return text.includes("host.repaired");
       },
-      { what: "the repair to be told" },
+      { what: "the repair to be told", intervalMs: 1_000 },
     );
     const entries = text
       .trimEnd()

@@ -28,7 +28,7 @@ export async function runFlannelctl(
 ): Promise<ExitCode> {
   let exitCode: ExitCode = exitCodes.ok;
   const program = buildProgram(terminal, version, (command, verb, args) => {
-    const options = resolveGlobalOptions(command.optsWithGlobals(), terminal.env);
+    const options = resolveGlobalOptions(optionsOfFlannelctl(command), terminal.env);
     return verb({ options, terminal, signal }, ...args).then((code) => {
       exitCode = code;
     });
@@ -39,6 +39,12 @@ export async function runFlannelctl(
   } catch (error) {
     return exitCodeOf(error, terminal, argv.includes("--json"));
   }
+}
+
+/** `init` has a `--network` of its own, which is no name; commander gives it to the command or to flannelctl, by its place. */
+function optionsOfFlannelctl(command: Command): Readonly<Record<string, unknown>> {
+  const { network, ...others } = command.optsWithGlobals<Readonly<Record<string, unknown>>>();
+  return command.name() === "init" ? others : { ...others, ...(network !== undefined && { network }) };
 }
 
 function exitCodeOf(error: unknown, terminal: Terminal, json: boolean): ExitCode {
@@ -117,9 +123,12 @@ function addClusterVerbs(program: Command, run: Run): void {
         .default(86_400, "24h"),
     )
     .option("--no-systemd", "make no systemd units; print the commands to run")
-    .action(async (options: InitOptions, command: Command) =>
-      run(command, (await import("./commands/init.ts")).initCluster, [options]),
-    );
+    .action(async (options: InitOptions, command: Command) => {
+      const { network } = command.optsWithGlobals<InitOptions>();
+      await run(command, (await import("./commands/init.ts")).initCluster, [
+        { ...options, ...(network !== undefined && { network }) },
+      ]);
+    });
   program
     .command("join")
     .description("make this host a member of a cluster, and start flannel")
