@@ -23,7 +23,8 @@ export class ProbePaths {
   of(ways: readonly PlannedWay[], context: NetworkContext): ProbePath[] {
     const { backendType, ownSubnets, externalInterface } = context;
     const mtus = ownSubnets.map((subnet) => context.mtuBytes(familyOf(subnet)));
-    const facts = JSON.stringify([backendType, ownSubnets, externalInterface.mtuBytes, mtus]);
+    const { mtuBytes, address, ipv6Address } = externalInterface;
+    const facts = JSON.stringify([backendType, ownSubnets, mtuBytes, address, ipv6Address, mtus]);
     if (facts !== this.#knownFor) this.#known = new WeakMap();
     this.#knownFor = facts;
     const paths: ProbePath[] = [];
@@ -42,6 +43,10 @@ function pathOf(way: PlannedWay, context: NetworkContext, backends: BackendRegis
   const family = familyOf(subnet);
   const ownSubnet = ownSubnets.find((own) => familyOf(own) === family);
   if (ownSubnet === undefined || addressBits(family) - prefixLength(subnet) < LEAST_HOST_BITS) return undefined;
+  // Without an address of its own in the peer's family this host reaches no peer there, which is told by itself.
+  const own =
+    publicIp !== undefined && familyOf(publicIp) === 6 ? externalInterface.ipv6Address : externalInterface.address;
+  if (publicIp !== undefined && own === undefined) return undefined;
   const hasTunnelAddress = backends.find(backendType)?.hasTunnelAddress === true;
   // No link between hosts carries more than a probe can have.
   const { most } = echoPacketBytes(family);
