@@ -105,3 +105,20 @@ test("whatever the path and whatever routers claim, what is found passes, and ha
     propertyRuns(20_000),
   );
 });
+
+test("an outage, however long and whenever it comes, is not taken for a small path", () => {
+  for (let start = 0; start < 12; start++) {
+    for (let length = 1; length < 40; length++) {
+      const facts = { family: 4, underlayMtuBytes: 1_500, overlayMtuBytes: 1_450, hasUnderlay: true } as const;
+      const mtu = new PathMtu(facts, 0);
+      for (let second = 0; second < 200; second++) {
+        const asked = mtu.next(second * 1_000);
+        if (asked === undefined) continue;
+        const isOut = second >= start && second < start + length;
+        mtu.take(asked.leg, asked.packetBytes, isOut ? "lost" : "answered", second * 1_000);
+      }
+      expect([start, length, mtu.isReduced]).toEqual([start, length, false]);
+      expect(mtu.found?.wholeBytes).toBe(1_450);
+    }
+  }
+});

@@ -52,7 +52,13 @@ interface Search {
   high: number;
   size: number;
   silent: number;
+  /** A size was answered: what got lost was not everything. */
+  isAnswered: boolean;
+  /** The smallest size that got lost is tried again: an outage of seconds looks like a small path. */
+  isVerifying: boolean;
 }
+
+const unproved = { isAnswered: false, isVerifying: false };
 
 export class PathMtu {
   readonly #facts: PathMtuFacts;
@@ -98,8 +104,13 @@ export class PathMtu {
     const search = this.#search;
     if (search === undefined || search.leg !== leg || search.size !== packetBytes) return;
     if (outcome === "answered") {
+      if (search.isVerifying) {
+        this.#search = this.#begin(leg);
+        return;
+      }
       search.low = packetBytes;
       search.silent = 0;
+      search.isAnswered = true;
     } else if (outcome === "lost") {
       search.silent++;
       if (search.silent < TRIES) return;
@@ -110,19 +121,31 @@ export class PathMtu {
     const isAsExpected = search.leg === "main" && outcome === "answered" && packetBytes === whole;
     const told = typeof outcome === "object" ? outcome.tooBigFor : undefined;
     const hint = search.leg === "main" && packetBytes === search.full ? whole : told;
-    const size = isAsExpected ? undefined : nextSize(search, hint);
+    const size = isAsExpected || search.isVerifying ? undefined : nextSize(search, hint);
     if (size !== undefined) {
       search.size = size;
       search.silent = 0;
-      return;
-    }
-    this.#endLeg(search, nowMs);
+    } else if (search.low < search.full && !search.isAnswered) {
+      if (packetBytes === search.low) {
+        // Not even the least size passes: that is no matter of sizes.
+        this.#search = undefined;
+        this.#underlayBytes = undefined;
+        this.#dueMs = nowMs + FIRST_AFTER_MS;
+        return;
+      }
+      search.size = search.low;
+      search.silent = 0;
+    } else if (search.high <= search.full && !search.isVerifying && !isAsExpected) {
+      search.isVerifying = true;
+      search.size = search.high;
+      search.silent = 0;
+    } else this.#endLeg(search, nowMs);
   }
 
   #begin(leg: MtuLeg): Search {
     const { family, underlayMtuBytes, overlayMtuBytes } = this.#facts;
     const full = leg === "underlay" ? underlayMtuBytes : overlayMtuBytes;
-    return { leg, full, low: Math.min(LEAST[family], full), high: full + 1, size: full, silent: 0 };
+    return { leg, full, low: Math.min(LEAST[family], full), high: full + 1, size: full, silent: 0, ...unproved };
   }
 
   #endLeg(search: Search, nowMs: number): void {
