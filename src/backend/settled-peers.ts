@@ -4,8 +4,8 @@
 import type { Lease } from "../lease/lease.ts";
 import { type ListChange, listChanges } from "../list-changes.ts";
 import type { DisjointPrefixes } from "./disjoint-prefixes.ts";
-import type { PeerReach } from "./peer-reach.ts";
-import { type ClaimContext, claimedPrefixes, hasHostInside } from "./settle-claims.ts";
+import type { PeerReach, SkippedLease } from "./peer-reach.ts";
+import { type ClaimContext, claimedPrefixes, hasHostInside, settleClaims } from "./settle-claims.ts";
 
 export interface SettlingInputs {
   /** Those of this backend. */
@@ -29,6 +29,33 @@ const MAX_CHANGED = 128;
 
 export class SettledPeers<Reach extends PeerReach> {
   #settled: Settled<Reach> | undefined;
+
+  /**
+   * The peers that are served, in the order of their leases, where nothing but their subnets leads to one host only. `read`
+   * gives a reach, why the lease is skipped (added to `skipped`), or undefined for a lease without this family.
+   */
+  settle(
+    inputs: SettlingInputs,
+    read: (lease: Lease) => Reach | SkippedLease | undefined,
+    skipped: SkippedLease[],
+  ): readonly Reach[] {
+    const known = this.judge(inputs, (lease) => {
+      const reading = read(lease);
+      return reading === undefined || isSkipped(reading) ? undefined : reading;
+    });
+    if (known !== undefined) return known;
+    const reaches: Reach[] = [];
+    for (const lease of inputs.ours) {
+      const reading = read(lease);
+      if (reading === undefined) continue;
+      if (isSkipped(reading)) skipped.push(reading);
+      else reaches.push(reading);
+    }
+    const settled = settleClaims(reaches, inputs.context);
+    skipped.push(...settled.skipped);
+    this.remember(inputs, settled.accepted, ({ subnet }) => subnet);
+    return settled.accepted;
+  }
 
   /**
    * What `settleClaims` accepted of these inputs. `thingOf`: see `settleHolders`. Nothing is remembered unless every lease was
@@ -131,6 +158,10 @@ function bringsHostInside(before: ClaimContext, after: ClaimContext): boolean {
   return listChanges(before.leases, after.leases).some(({ startAfter, endAfter }) =>
     hasHostInside(after.leases.slice(startAfter, endAfter), after.network),
   );
+}
+
+function isSkipped(reading: PeerReach | SkippedLease): reading is SkippedLease {
+  return "reason" in reading;
 }
 
 /** Whether only the leases differ. */

@@ -96,15 +96,15 @@ async function gather<F extends FactName>(
 
 /** Findings, or why there are none. */
 function judge(check: Check, context: CheckContext, gathered: Gathered): readonly Finding[] | string {
-  const facts: Record<string, unknown> = { ...noFacts };
+  let facts: HostFacts = noFacts;
   for (const fact of check.needs) {
     const found = gathered.get(fact);
     if (found === undefined) return "it was not looked at";
     if ("failure" in found) return found.failure;
-    facts[fact] = found.value;
+    facts = { ...facts, [fact]: found.value };
   }
   try {
-    return check.run(context, facts as unknown as HostFacts);
+    return check.run(context, facts);
   } catch (error) {
     return describeError(error);
   }

@@ -2,11 +2,11 @@
 // or print too much when they are told to. Real programs, real etcd.
 import { existsSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { afterAll, beforeAll, expect, test } from "vitest";
-import { boxNamespace as box } from "../../lab/namespace.ts";
 import { until } from "../../lab/wait.ts";
 import { EtcdServer } from "../etcd/etcd-server.ts";
 import { AgentInProcess, type OneStatus } from "../support/agent-in-process.ts";
 import { flannelctl, TemporaryDirectory } from "../support/flannelctl.ts";
+import { makeVethHost } from "../support/veth-host.ts";
 
 const leases = "/coreos.com/network/subnets/";
 const secret = "hunter2-hunter2";
@@ -31,13 +31,7 @@ beforeAll(async () => {
   directory = new TemporaryDirectory();
   writeFileSync(directory.file("record"), script, { mode: 0o755 });
   etcd = await EtcdServer.start();
-  await box.ipBatch([
-    "link add dev eth0 type veth peer name lan",
-    "addr add 192.168.50.11/24 dev eth0",
-    "link set dev lan up",
-    "link set dev eth0 up",
-  ]);
-  await box.sysctl({ "net.ipv4.ip_forward": 1 });
+  await makeVethHost();
   process.env["FLANNELD_ETCD_PASSWORD"] = secret;
 });
 

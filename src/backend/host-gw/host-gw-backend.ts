@@ -8,6 +8,7 @@ import type { Address, Family } from "../../ip/address.ts";
 import type { Lease, LeaseAttributes, LeasedSubnets } from "../../lease/lease.ts";
 import { announcedAddresses } from "../announced-addresses.ts";
 import type { Backend, BackendModule, BackendPlan, HostFacts } from "../backend.ts";
+import { GatewayRoutes } from "../gateway-routes.ts";
 import {
   hasOtherPlainType,
   isOwnAddress,
@@ -18,8 +19,7 @@ import {
   type SkippedLease,
   selectPeers,
 } from "../peer-reach.ts";
-import { PlainRoutes } from "../plain-routes.ts";
-import { countLeases, settleClaims } from "../settle-claims.ts";
+import { countLeases } from "../settle-claims.ts";
 import { SettledPeers } from "../settled-peers.ts";
 
 export const hostGwModule: BackendModule = {
@@ -44,7 +44,7 @@ class HostGwBackend implements Backend {
     6: new WeakMap(),
   };
 
-  readonly #routes = new PlainRoutes();
+  readonly #routes = new GatewayRoutes();
   readonly #settled: Readonly<Record<Family, SettledPeers<PeerReach>>> = {
     4: new SettledPeers(),
     6: new SettledPeers(),
@@ -83,7 +83,7 @@ class HostGwBackend implements Backend {
     const ours = selectPeers(this.type, PLAIN_TYPES, this.#config, peers, skipped);
     const reached = ([4, 6] as const).map((family) => this.#reaches(family, own, { all: peers, ours }, facts, skipped));
     for (const reaches of reached) {
-      for (const reach of reaches) routes.push(this.#routes.of(reach, facts.externalInterface.name));
+      for (const reach of reaches) routes.push(this.#routes.of(reach, facts.externalInterface.name, false));
     }
     return { state: { route: routes }, plannedPeers: countLeases(ours, reached), skipped };
   }
@@ -105,21 +105,7 @@ class HostGwBackend implements Backend {
       others: [directPeers],
     };
     const read = (lease: Lease) => this.#judge(lease, this.#read(family, pool, lease), facts);
-    const known = this.#settled[family].judge(inputs, (lease) => {
-      const reading = read(lease);
-      return reading === undefined || "reason" in reading ? undefined : reading;
-    });
-    if (known !== undefined) return known;
-    const reaches: PeerReach[] = [];
-    for (const lease of ours) {
-      const reading = read(lease);
-      if (reading !== undefined && "reason" in reading) skipped.push(reading);
-      else if (reading !== undefined) reaches.push(reading);
-    }
-    const settled = settleClaims(reaches, inputs.context);
-    skipped.push(...settled.skipped);
-    this.#settled[family].remember(inputs, settled.accepted, ({ subnet }) => subnet);
-    return settled.accepted;
+    return this.#settled[family].settle(inputs, read, skipped);
   }
 
   #judge(

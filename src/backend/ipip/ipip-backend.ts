@@ -2,11 +2,11 @@
 // packet into an IPv4 packet to that host. Or a plain route where the peer is on our link: with DirectRouting, and to hosts
 // with the vxlan or host-gw backend, so that a network can change from one to the other host by host. IPv4. Pure.
 import type { AddressPool, NetworkConfig } from "../../config/network-config.ts";
-import type { HostRoute } from "../../host/kinds/route-form.ts";
 import { addressBits, makePrefix, prefixAddress } from "../../ip/address.ts";
 import type { Lease, LeaseAttributes, LeasedSubnets } from "../../lease/lease.ts";
 import { announcedAddresses } from "../announced-addresses.ts";
 import type { Backend, BackendModule, BackendPlan, HostFacts } from "../backend.ts";
+import { GatewayRoutes } from "../gateway-routes.ts";
 import {
   hasOtherPlainType,
   isOwnAddress,
@@ -17,7 +17,7 @@ import {
   type SkippedLease,
   selectPeers,
 } from "../peer-reach.ts";
-import { countLeases, settleClaims } from "../settle-claims.ts";
+import { countLeases } from "../settle-claims.ts";
 import { SettledPeers, type SettlingInputs } from "../settled-peers.ts";
 import { ipipKeys, readIpipOptions } from "./ipip-options.ts";
 
@@ -45,7 +45,7 @@ class IpipBackend implements Backend {
   readonly #directRouting: boolean;
   /** What each lease says; leases are immutable. */
   readonly #readings = new WeakMap<Lease, { readonly reading: Reading }>();
-  readonly #routes = new WeakMap<PeerReach, HostRoute>();
+  readonly #routes = new GatewayRoutes();
   readonly #settled = new SettledPeers<PeerReach>();
 
   constructor(config: NetworkConfig) {
@@ -89,7 +89,7 @@ class IpipBackend implements Backend {
       state: {
         link: [{ kind: "ipip", name: DEVICE, mtuBytes: this.mtuBytes(facts), local }],
         address: [{ device: DEVICE, address: makePrefix(prefixAddress(subnet), addressBits(4)) }],
-        route: reaches.map((reach) => this.#route(reach, this.#isDirect(reach, facts) ? name : DEVICE)),
+        route: reaches.map((reach) => this.#routes.of(reach, this.#isDirect(reach, facts) ? name : DEVICE, true)),
         deviceSettings: [{ device: DEVICE }],
       },
       plannedPeers: countLeases(ours, [reaches]),
@@ -101,17 +101,8 @@ class IpipBackend implements Backend {
     return this.needsLookUp(lease) && directPeers.has(publicIp);
   }
 
-  /** One object for each lease and device: what did not change is the same object in the next plan. */
-  #route(reach: PeerReach, device: string): HostRoute {
-    const known = this.#routes.get(reach);
-    if (known?.device === device) return known;
-    const route = { destination: reach.subnet, device, gateway: reach.publicIp, onLink: true };
-    this.#routes.set(reach, route);
-    return route;
-  }
-
   #reaches(inputs: SettlingInputs, pool: AddressPool, facts: HostFacts, skipped: SkippedLease[]): readonly PeerReach[] {
-    const { ours, context } = inputs;
+    const { context } = inputs;
     const read = (lease: Lease): PeerReach | SkippedLease | undefined => {
       const reading = this.#read(pool, lease);
       if (reading === undefined) return undefined;
@@ -122,21 +113,7 @@ class IpipBackend implements Backend {
       if (isOurs || this.#isDirect(reading, facts)) return reading;
       return { key: lease.key, reason: otherBackendOffLink(lease, this.type) };
     };
-    const known = this.#settled.judge(inputs, (lease) => {
-      const reading = read(lease);
-      return reading === undefined || "reason" in reading ? undefined : reading;
-    });
-    if (known !== undefined) return known;
-    const found: PeerReach[] = [];
-    for (const lease of ours) {
-      const reading = read(lease);
-      if (reading !== undefined && "reason" in reading) skipped.push(reading);
-      else if (reading !== undefined) found.push(reading);
-    }
-    const settled = settleClaims(found, context);
-    skipped.push(...settled.skipped);
-    this.#settled.remember(inputs, settled.accepted, ({ subnet }) => subnet);
-    return settled.accepted;
+    return this.#settled.settle(inputs, read, skipped);
   }
 
   #read(pool: AddressPool, lease: Lease): Reading {

@@ -14,6 +14,7 @@ import type { Lease, LeaseAttributes, LeasedSubnets } from "../../lease/lease.ts
 import type { ExternalInterface } from "../../underlay/external-interface.ts";
 import { announcedAddresses } from "../announced-addresses.ts";
 import type { Backend, BackendModule, BackendPlan, HostFacts, HostNeeds } from "../backend.ts";
+import { GatewayRoutes } from "../gateway-routes.ts";
 import {
   hasOtherPlainType,
   isOwnAddress,
@@ -24,7 +25,6 @@ import {
   type SkippedLease,
   selectPeers,
 } from "../peer-reach.ts";
-import { PlainRoutes } from "../plain-routes.ts";
 import { noRouterAdvertisements } from "../router-advertisements.ts";
 import { countLeases, settleClaims } from "../settle-claims.ts";
 import { settleHolders } from "../settle-holders.ts";
@@ -67,7 +67,7 @@ interface VxlanFamily {
   readonly readings: WeakMap<Lease, { readonly reading: Reading }>;
   /** Those with an MTU of their own. */
   readonly routes: WeakMap<TunnelReach, HostRoute>;
-  readonly plainRoutes: PlainRoutes;
+  readonly plainRoutes: GatewayRoutes;
   readonly settled: SettledPeers<TunnelReach>;
 }
 
@@ -195,7 +195,7 @@ class VxlanBackend implements Backend<VtepIdentity> {
 function newFamily(family: Family, pool: AddressPool, device: string): VxlanFamily {
   return {
     ...{ family, pool, device, readings: new WeakMap(), routes: new WeakMap() },
-    ...{ plainRoutes: new PlainRoutes(), settled: new SettledPeers<TunnelReach>() },
+    ...{ plainRoutes: new GatewayRoutes(), settled: new SettledPeers<TunnelReach>() },
   };
 }
 
@@ -219,7 +219,7 @@ function planPeers(
   const accepted = settlePeers(family, vtep, leases, facts, draft.skipped);
   for (const reach of accepted) {
     if (!isTunnel(reach) || (directRouting && facts.directPeers.has(reach.publicIp))) {
-      draft.route.push(family.plainRoutes.of(reach, external.name));
+      draft.route.push(family.plainRoutes.of(reach, external.name, false));
     } else {
       draft.neighbour.push(reach.neighbour);
       draft.fdb.push(reach.fdb);

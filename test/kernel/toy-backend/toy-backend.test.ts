@@ -7,6 +7,7 @@ import { BackendRegistry, backends } from "../../../src/backend/registry.ts";
 import { EtcdServer } from "../../etcd/etcd-server.ts";
 import { AgentInProcess } from "../../support/agent-in-process.ts";
 import { TemporaryDirectory } from "../../support/flannelctl.ts";
+import { makeVethHost } from "../../support/veth-host.ts";
 import { badgeOf, isToyIdentity, toyModule } from "./toy-backend.ts";
 
 const leases = "/coreos.com/network/subnets/";
@@ -16,13 +17,7 @@ let etcd: EtcdServer;
 beforeAll(async () => {
   directory = new TemporaryDirectory();
   etcd = await EtcdServer.start();
-  await box.ipBatch([
-    "link add dev eth0 type veth peer name lan",
-    "addr add 192.168.50.11/24 dev eth0",
-    "link set dev lan up",
-    "link set dev eth0 up",
-  ]);
-  await box.sysctl({ "net.ipv4.ip_forward": 1 });
+  await makeVethHost();
 });
 
 afterAll(async () => {

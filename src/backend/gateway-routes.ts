@@ -2,14 +2,14 @@
 import type { HostRoute } from "../host/kinds/route-form.ts";
 import type { PeerReach } from "./peer-reach.ts";
 
-export class PlainRoutes {
+export class GatewayRoutes {
   readonly #routes = new WeakMap<PeerReach, HostRoute>();
 
-  /** `device`: the external interface. */
-  of(reach: PeerReach, device: string): HostRoute {
+  /** `onLink`: without asking which network the host is in, as through a tunnel. */
+  of(reach: PeerReach, device: string, onLink: boolean): HostRoute {
     const known = this.#routes.get(reach);
-    if (known?.device === device) return known;
-    const route = { destination: reach.subnet, device, gateway: reach.publicIp, onLink: false };
+    if (known?.device === device && known.onLink === onLink) return known;
+    const route = { destination: reach.subnet, device, gateway: reach.publicIp, onLink };
     this.#routes.set(reach, route);
     return route;
   }
