@@ -4,6 +4,7 @@ import type { Backend, BackendPlan, HostFacts, RuntimeStatus } from "../../backe
 import { type Identities, matchesIdentity } from "../../backend/identities.ts";
 import type { MasqueradeExclude, NetworkConfig } from "../../config/network-config.ts";
 import { servedConfig } from "../../config/served-config.ts";
+import type { PlannedWay } from "../../doctor/peer-ways.ts";
 import { describeError } from "../../errors.ts";
 import type { Firewall } from "../../firewall/firewall.ts";
 import { emptyHostState } from "../../host/kinds/host-state.ts";
@@ -11,7 +12,7 @@ import { routeKind } from "../../host/kinds/route.ts";
 import type { HostRoute } from "../../host/kinds/route-form.ts";
 import type { ChangeCause } from "../../host/reconcile/change-cause.ts";
 import { Reconciler } from "../../host/reconcile/reconciler.ts";
-import type { Family } from "../../ip/address.ts";
+import { type Family, familyOf } from "../../ip/address.ts";
 import type { Lease, LeaseAttributes, LeasedSubnets } from "../../lease/lease.ts";
 import type { LeaseTable } from "../../lease/lease-table.ts";
 import { ExternalInterfaceWatch } from "../../underlay/external-interface-watch.ts";
@@ -60,6 +61,8 @@ export class Network implements AsyncDisposable {
   #because: ChangeCause = { cause: "start" };
   #planning: Promise<void> | undefined;
   #hadGaps = false;
+  /** This host's own IPv6 address went away; IPv4 is served. */
+  #isIpv6Lost = false;
   /** Whether the last finished pass included the own lease, and the peers as known now. */
   #programmed = { own: false, peers: false, everPeers: false };
 
@@ -268,6 +271,7 @@ export class Network implements AsyncDisposable {
   #setExternalInterface(followed: FollowedInterface): void {
     const previous = this.facts.externalInterface;
     this.planFacts.setExternalInterface(followed.interface);
+    this.#isIpv6Lost = followed.ipv6Reason !== undefined;
     this.#replan({ cause: "interface" });
     this.#options.onExternalInterface(followed, previous);
   }
@@ -343,7 +347,10 @@ export class Network implements AsyncDisposable {
     // Which packets go by a table of its own is told by rules that the kernel cannot be asked about without knowing the packets.
     if (this.#options.routing !== undefined) return this.checks.setWays([]);
     const isProgrammed = (route: HostRoute) => this.#isProgrammed(route);
-    return this.checks.setWays(this.#ways.of(this.#plan, this.#peers, isProgrammed, this.reconciler.isAsWanted));
+    const ways = this.#ways.of(this.#plan, this.#peers, isProgrammed, this.reconciler.isAsWanted);
+    // Our own lost address is told as that, not as peers that are down.
+    const isServed = ({ publicIp, subnet }: PlannedWay) => familyOf(publicIp ?? subnet) !== 6;
+    return this.checks.setWays(this.#isIpv6Lost ? ways.filter(isServed) : ways);
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
