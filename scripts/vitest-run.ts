@@ -2,10 +2,11 @@
 import { spawn } from "node:child_process";
 import { mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { join, relative } from "node:path";
 import { fileURLToPath } from "node:url";
 import { boxed } from "../lab/box.ts";
 import { isBoxKept } from "../lab/keep-box.ts";
+import { takeReapedSeconds } from "./processor-time.ts";
 
 export const root = fileURLToPath(new URL("..", import.meta.url));
 
@@ -33,6 +34,10 @@ export interface Tally {
 export interface RunResult extends Tally {
   readonly output: string;
   readonly seconds: number;
+  /** Of the processor, with all that the run started. */
+  readonly processorSeconds: number;
+  /** File and name of each failed test. */
+  readonly failures: readonly string[];
 }
 
 export async function runVitest(run: VitestRun): Promise<RunResult> {
@@ -46,9 +51,10 @@ export async function runVitest(run: VitestRun): Promise<RunResult> {
   const argv = [node, vitest, "run", "--project", run.project, ...options, ...reporters, ...run.files];
   const started = performance.now();
   try {
-    const { code, output } = await runProcess(run.inBox ? boxed(argv) : argv, run);
+    const { code, ...used } = await runProcess(run.inBox ? boxed(argv) : argv, run);
     const seconds = (performance.now() - started) / 1000;
-    return { ...tallyOf(readResult(resultFile), code, run.testName !== undefined), output, seconds };
+    const report = readResult(resultFile);
+    return { ...tallyOf(report, code, run.testName !== undefined), ...used, seconds, failures: failuresIn(report) };
   } finally {
     rmSync(directory, { recursive: true, force: true });
   }
@@ -58,21 +64,22 @@ export async function runVitest(run: VitestRun): Promise<RunResult> {
 export async function runSoak(minutes: number, timeoutMs: number): Promise<RunResult> {
   const argv = [process.execPath, join(root, "bench/soak.ts"), "--minutes", String(minutes)];
   const started = performance.now();
-  const { code, output } = await runProcess(argv, { timeoutMs });
+  const { code, ...used } = await runProcess(argv, { timeoutMs });
   const seconds = (performance.now() - started) / 1000;
-  return { passed: code === 0 ? 1 : 0, failed: code === 0 ? 0 : 1, skipped: 0, output, seconds };
+  return { passed: code === 0 ? 1 : 0, failed: code === 0 ? 0 : 1, skipped: 0, ...used, seconds, failures: [] };
 }
 
 /** Output is kept, not shown: runs go on side by side. */
 function runProcess(
   argv: readonly string[],
   run: Pick<VitestRun, "timeoutMs" | "env">,
-): Promise<{ code: number | null; output: string }> {
+): Promise<{ code: number | null; output: string; processorSeconds: number }> {
   const [command = "", ...args] = argv;
   return new Promise((resolve, reject) => {
     const env = { ...process.env, ...run.env, NO_COLOR: "1" };
     const child = spawn(command, args, { cwd: root, env, stdio: ["ignore", "pipe", "pipe"] });
     let output = "";
+    let processorSeconds = 0;
     for (const stream of [child.stdout, child.stderr]) {
       stream.setEncoding("utf8").on("data", (text: string) => {
         output += text;
@@ -87,18 +94,26 @@ function runProcess(
       child.kill("SIGKILL");
     }, timeoutMs);
     child.once("error", reject);
+    child.once("exit", () => {
+      processorSeconds = takeReapedSeconds();
+    });
     child.once("close", (code) => {
       clearTimeout(guard);
-      resolve({ code, output });
+      resolve({ code, output, processorSeconds });
     });
   });
 }
 
+/** What vitest's JSON reporter writes, as far as it is read here. */
 interface JsonReport {
   readonly numPassedTests: number;
   readonly numFailedTests: number;
   readonly numPendingTests: number;
   readonly numTodoTests: number;
+  readonly testResults: readonly {
+    readonly name: string;
+    readonly assertionResults: readonly { readonly status: string; readonly fullName: string }[];
+  }[];
 }
 
 function readResult(file: string): JsonReport | undefined {
@@ -117,4 +132,12 @@ function tallyOf(report: JsonReport | undefined, code: number | null, mayBeEmpty
   const skipped = (report?.numPendingTests ?? 0) + (report?.numTodoTests ?? 0);
   const ranWell = code === 0 && (mayBeEmpty || passed + failed > 0);
   return { passed, failed: failed === 0 && !ranWell ? 1 : failed, skipped };
+}
+
+function failuresIn(report: JsonReport | undefined): string[] {
+  return (report?.testResults ?? []).flatMap(({ name, assertionResults }) =>
+    assertionResults
+      .filter(({ status }) => status === "failed")
+      .map(({ fullName }) => `${relative(root, name)}: ${fullName}`),
+  );
 }
