@@ -19,7 +19,7 @@ export interface Figure {
 
 export interface BenchContext {
   readonly rounds: number;
-  /** Asked for on the command line; only the set `start` knows sizes. */
+  /** Asked for on the command line; only the sets `start` and `convergence` know sizes. */
   readonly sizes: readonly number[] | undefined;
   /** A line about what is going on, for whoever waits. */
   readonly progress: (text: string) => void;

@@ -10,8 +10,11 @@ export const vxlanDevice = "flannel.1";
 /** The agent's own limit: up to here a route names its gateway, beyond it goes through a next-hop object. */
 const PLAIN_ROUTES = 1_000;
 
-/** Throws unless every peer's route, neighbour and FDB entry is in the kernel, and nothing else of the kind. */
-export async function requirePeerObjects(namespace: Namespace, peers: readonly Peer[]): Promise<void> {
+/**
+ * Throws unless every peer's route, neighbour and FDB entry is in the kernel, and nothing else of the kind but those of
+ * `others` further peers.
+ */
+export async function requirePeerObjects(namespace: Namespace, peers: readonly Peer[], others = 0): Promise<void> {
   const routeLines = await routes(namespace, "dev", vxlanDevice);
   const routesSeen = new Set(routeLines.map((line) => firstThreeWords(line.replace(/ nhid \d+/, ""))));
   const neighbourLines = await neighbours(namespace, vxlanDevice);
@@ -25,8 +28,10 @@ export async function requirePeerObjects(namespace: Namespace, peers: readonly P
   ]);
   if (missing.length > 0) throw new Error(`not in the kernel: ${missing.length} objects, first ${missing[0]}`);
   const found = [routesSeen.size, neighboursSeen.size, fdbSeen.size];
-  if (found.some((count) => count !== peers.length)) {
-    throw new Error(`for ${peers.length} peers the kernel has ${found.join(", ")} routes, neighbours, FDB entries`);
+  if (found.some((count) => count !== peers.length + others)) {
+    throw new Error(
+      `for ${peers.length + others} peers the kernel has ${found.join(", ")} routes, neighbours, FDB entries`,
+    );
   }
 }
 

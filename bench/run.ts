@@ -9,6 +9,7 @@ import { boxed } from "../lab/box.ts";
 import { acquireSet } from "./acquire.ts";
 import type { BenchSet, SetResult } from "./bench-set.ts";
 import { cniSet } from "./cni.ts";
+import { convergenceSet } from "./convergence.ts";
 import { kubeSet } from "./kube.ts";
 import { latencySet } from "./latency.ts";
 import { describeMachine, loadAverage } from "./machine.ts";
@@ -24,15 +25,16 @@ const sets: readonly BenchSet[] = [
   ...[startSet, latencySet, memorySet, acquireSet, readySet, rulesSet, udpSet, storeSet],
   kubeSet,
   cniSet,
+  convergenceSet,
 ];
 
 const usage = `npm run bench -- [SET...] [--rounds N] [--sizes N,N,...] [--json FILE]
 
 Sets, all by default:
-${sets.map(({ name, title }) => `  ${name.padEnd(9)} ${title}`).join("\n")}
+${sets.map(({ name, title }) => `  ${name.padEnd(11)} ${title}`).join("\n")}
 
   --rounds N   rounds of each measurement, 5 by default
-  --sizes      numbers of leases for the set start
+  --sizes      numbers of leases for the sets start and convergence
   --json FILE  write every sample there as well
 `;
 
