@@ -19,14 +19,20 @@ const backends = [
   '"Type":"host-gw"',
   '"Type":"ipip"',
   '"Type":"ipip","DirectRouting":true',
+  '"Type":"wireguard"',
+  '"Type":"wireguard","Mode":"auto","PersistentKeepaliveInterval":25',
 ] as const;
+const keyOf = (octet: number) => Buffer.alloc(32, octet).toString("base64");
 const facts: HostFacts = {
   externalInterface: {
     ...{ name: "eth0", index: 2, mtuBytes: 1_500, isUp: true },
     ...{ address: parseAddress("192.0.2.1"), publicIp: parseAddress("192.0.2.1") },
     ...{ ipv6Address: parseAddress("2001:db8::1"), publicIpv6: parseAddress("2001:db8::1") },
   },
-  identity: { vtepMac: "02:00:00:00:00:01", vtepMacV6: "02:00:00:00:01:01" },
+  identity: {
+    ...{ vtepMac: "02:00:00:00:00:01", vtepMacV6: "02:00:00:00:01:01" },
+    ...{ privateKey: keyOf(200), publicKey: keyOf(1) },
+  },
   directPeers: new Set([parseAddress("192.0.2.7")]),
   occupied: [{ prefix: parsePrefix("10.5.200.0/21"), what: "docker0", isConnected: true }],
 };
@@ -67,8 +73,8 @@ function leaseOf({ subnet, host, mac, type }: Write, at: number, ownType: string
       publicIp: parseAddress(host === 30 ? "10.5.9.9" : `192.0.2.${host}`),
       publicIpv6: parseAddress(`2001:db8::${host}`),
       backendType: type ?? ownType,
-      backendData: { VNI: 1, VtepMAC: `02:00:00:00:00:${octet}` },
-      backendV6Data: { VNI: 1, VtepMAC: `02:00:00:00:01:${octet}` },
+      backendData: { VNI: 1, VtepMAC: `02:00:00:00:00:${octet}`, PublicKey: keyOf(mac), Port: 51_820 },
+      backendV6Data: { VNI: 1, VtepMAC: `02:00:00:00:01:${octet}`, PublicKey: keyOf(mac), Port: 51_821 },
     },
   };
 }
@@ -121,4 +127,22 @@ test("one lease that comes is judged alone, and so is one that goes", () => {
   expect(settled.judge(inputs([...left, ...(gone === undefined ? [] : [gone])]), read)).toHaveLength(100);
   expect(reached).toEqual(["10.5.2.0-24"]);
   expect(settled.judge({ ...inputs(left), others: ["another MAC"] }, read)).toBeUndefined();
+});
+
+test("wireguard keeps the object of each peer that did not change", () => {
+  const leases = Array.from({ length: 50 }, (_, at) =>
+    leaseOf(
+      { subnet: `10.5.${at + 2}.0-24`, host: at + 40, mac: at + 2, type: undefined, isPut: true },
+      at,
+      "wireguard",
+    ),
+  );
+  for (const keys of ["", ',"Mode":"auto"']) {
+    const backend = createBackend(parseConfig(`{${networks[1]},"Backend":{"Type":"wireguard"${keys}}}`).config);
+    const before = new Set(backend.plan(own, leases.slice(1), facts).state.wireguardPeer);
+    const after = backend.plan(own, leases, facts).state.wireguardPeer ?? [];
+    const devices = keys === "" ? 2 : 1;
+    expect(before.size).toBe(49 * devices);
+    expect(after.filter((peer) => !before.has(peer))).toHaveLength(devices);
+  }
 });

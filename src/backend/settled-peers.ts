@@ -6,6 +6,7 @@ import { type ListChange, listChanges } from "../list-changes.ts";
 import type { DisjointPrefixes } from "./disjoint-prefixes.ts";
 import type { PeerReach, SkippedLease } from "./peer-reach.ts";
 import { type ClaimContext, claimedPrefixes, hasHostInside, settleClaims } from "./settle-claims.ts";
+import { settleHolders } from "./settle-holders.ts";
 
 export interface SettlingInputs {
   /** Those of this backend. */
@@ -13,6 +14,12 @@ export interface SettlingInputs {
   readonly context: ClaimContext;
   /** What else the readings depend on, compared by identity. */
   readonly others: readonly unknown[];
+}
+
+/** See `settleHolders`. */
+export interface UniqueThing<Reach extends PeerReach> {
+  readonly name: string;
+  readonly of: (reach: Reach) => string;
 }
 
 interface Settled<Reach extends PeerReach> {
@@ -31,13 +38,14 @@ export class SettledPeers<Reach extends PeerReach> {
   #settled: Settled<Reach> | undefined;
 
   /**
-   * The peers that are served, in the order of their leases, where nothing but their subnets leads to one host only. `read`
-   * gives a reach, why the lease is skipped (added to `skipped`), or undefined for a lease without this family.
+   * The peers that are served, in the order of their leases. `read` gives a reach, why the lease is skipped (added to
+   * `skipped`), or undefined for a lease without this family. `thing`: what else than a subnet leads to one host only.
    */
   settle(
     inputs: SettlingInputs,
     read: (lease: Lease) => Reach | SkippedLease | undefined,
     skipped: SkippedLease[],
+    thing?: UniqueThing<Reach>,
   ): readonly Reach[] {
     const known = this.judge(inputs, (lease) => {
       const reading = read(lease);
@@ -53,8 +61,10 @@ export class SettledPeers<Reach extends PeerReach> {
     }
     const settled = settleClaims(reaches, inputs.context);
     skipped.push(...settled.skipped);
-    this.remember(inputs, settled.accepted, ({ subnet }) => subnet);
-    return settled.accepted;
+    const accepted =
+      thing === undefined ? settled.accepted : settleHolders(settled.accepted, thing.of, thing.name, skipped);
+    this.remember(inputs, accepted, thing?.of ?? (({ subnet }) => subnet));
+    return accepted;
   }
 
   /**

@@ -189,6 +189,13 @@ describe("keys of the configuration", () => {
     expect(() => backendOf(dual, keys)).toThrow(message);
   });
 
+  it.each([
+    [ipv4Only, "ipv6", "Backend.Mode ipv6 needs EnableIPv6: hosts announce their IPv6 addresses only then"],
+    [ipv6Only, "ipv4", "Backend.Mode ipv4 needs EnableIPv4: hosts announce their IPv4 addresses only then"],
+  ])("refuses a mode whose addresses nobody announces: %s, %s", (network, mode, message) => {
+    expect(() => backendOf(network, `,"Mode":"${mode}"`)).toThrow(message);
+  });
+
   it.each([',"PSK":"not-a-key-but-secret"', ',"PSK":12345678'])("refuses %s without showing it", (keys) => {
     const refused = (() => {
       try {

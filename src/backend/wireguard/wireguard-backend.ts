@@ -3,10 +3,8 @@
 import type { AddressPool, NetworkConfig } from "../../config/network-config.ts";
 import type { HostRoute } from "../../host/kinds/route-form.ts";
 import type { HostSysctl } from "../../host/kinds/sysctl.ts";
-import type { HostWireguardPeer } from "../../host/kinds/wireguard-form.ts";
 import { addressBits, type Family, familyOf, makePrefix, type Prefix, prefixAddress } from "../../ip/address.ts";
 import type { Lease, LeaseAttributes, LeasedSubnets } from "../../lease/lease.ts";
-import type { ExternalInterface } from "../../underlay/external-interface.ts";
 import { announcedAddresses } from "../announced-addresses.ts";
 import type {
   Backend,
@@ -19,17 +17,17 @@ import type {
   SecretFileUse,
 } from "../backend.ts";
 import { networkDestinations } from "../network-destinations.ts";
-import { isOwnAddress, type PeerReach, readReach, type SkippedLease, selectPeers } from "../peer-reach.ts";
+import { type SkippedLease, selectPeers } from "../peer-reach.ts";
 import { noRouterAdvertisements } from "../router-advertisements.ts";
-import { countLeases, settleClaims } from "../settle-claims.ts";
-import { settleHolders } from "../settle-holders.ts";
+import { countLeases } from "../settle-claims.ts";
 import { planStaticPeers, type StaticPeerPlan } from "./plan-static-peers.ts";
 import { presharedKeyOf, secretFilesOf } from "./preshared-keys.ts";
 import { readWireguardData, wireguardData } from "./wireguard-data.ts";
 import { type WireguardIdentity, wireguardIdentity } from "./wireguard-identity.ts";
 import { readWireguardOptions, type WireguardOptions, wireguardKeys } from "./wireguard-options.ts";
+import { WireguardPeers } from "./wireguard-peers.ts";
+import { type WireguardReach, WireguardReaches } from "./wireguard-reaches.ts";
 import { wireguardTraffic } from "./wireguard-traffic.ts";
-import { endpointFamily } from "./wireguard-underlay.ts";
 
 export const wireguardModule: BackendModule<WireguardIdentity> = {
   type: "wireguard",
@@ -54,12 +52,7 @@ interface WireguardDevice {
   readonly name: string;
   readonly listenPort: number;
   readonly families: readonly Family[];
-}
-
-interface WireguardReach extends PeerReach {
-  readonly family: Family;
-  readonly publicKey: string;
-  readonly port: number;
+  readonly peers: WireguardPeers;
 }
 
 class WireguardBackend implements Backend<WireguardIdentity> {
@@ -74,6 +67,7 @@ class WireguardBackend implements Backend<WireguardIdentity> {
   readonly #options: WireguardOptions;
   readonly #devices: readonly WireguardDevice[];
   readonly #pools: ReadonlyMap<Family, AddressPool>;
+  readonly #reaches: ReadonlyMap<Family, WireguardReaches>;
 
   constructor(config: NetworkConfig) {
     this.#config = config;
@@ -86,6 +80,7 @@ class WireguardBackend implements Backend<WireguardIdentity> {
     this.needs = { carriesTraffic: true, udpPort: receivingPort(this.#options, config) };
     this.#devices = devicesOf(this.#options, [...this.#pools.keys()]);
     this.devices = this.#devices.map(({ name }) => name);
+    this.#reaches = new Map(this.#devices.flatMap((device) => reachesOf(device, this.#options, this.#pools)));
     this.secretFiles = secretFilesOf(this.#options);
     this.furtherNetworks = this.#options.staticPeers.flatMap(({ allowedIps }) => allowedIps);
   }
@@ -115,23 +110,23 @@ class WireguardBackend implements Backend<WireguardIdentity> {
     };
   }
 
-  prepare(): void {
-    // A lease is read in microseconds.
+  prepare(leases: readonly Lease[]): void {
+    for (const reaches of this.#reaches.values()) reaches.prepare(leases);
   }
 
   plan(own: LeasedSubnets, peers: readonly Lease[], facts: WireguardFacts): BackendPlan {
     const skipped: SkippedLease[] = [];
     const ours = selectPeers(this.type, [this.type], this.#config, peers, skipped);
-    const leases = { all: peers, ours };
-    const reaches = new Map<Family, readonly WireguardReach[]>();
-    for (const device of this.#devices) {
-      for (const family of device.families)
-        reaches.set(family, this.#reaches(family, device, own, leases, facts, skipped));
+    const settled = new Map<Family, readonly WireguardReach[]>();
+    for (const [family, reaches] of this.#reaches) {
+      const subnet = subnetOf(own, family);
+      if (subnet !== undefined) settled.set(family, reaches.settle(subnet, { all: peers, ours }, facts, skipped));
     }
     const present = this.#devices.filter(({ families }) =>
       families.some((family) => subnetOf(own, family) !== undefined),
     );
     const { privateKey, publicKey } = facts.identity;
+    const presharedKey = presharedKeyOf(this.#options.presharedKey, facts);
     const further = this.#staticPeers(present, own, peers, facts);
     skipped.push(...further.skipped);
     return {
@@ -141,12 +136,20 @@ class WireguardBackend implements Backend<WireguardIdentity> {
         }),
         address: present.flatMap(({ name, families }) => addresses(name, families, own)),
         wireguard: present.map(({ name, listenPort }) => ({ device: name, privateKey, publicKey, listenPort })),
-        wireguardPeer: [...present.flatMap((device) => this.#peers(device, reaches, facts)), ...further.peers],
-        route: [...present.flatMap((device) => this.#routes(device, own, reaches, peers, facts)), ...further.routes],
+        wireguardPeer: [
+          ...present.flatMap(({ families, peers: made }) => {
+            return made.of(
+              families.flatMap((family) => settled.get(family) ?? []),
+              presharedKey,
+            );
+          }),
+          ...further.peers,
+        ],
+        route: [...present.flatMap((device) => this.#routes(device, own, settled, peers, facts)), ...further.routes],
         deviceSettings: present.flatMap(({ name, families }) => (families.includes(4) ? [{ device: name }] : [])),
         sysctl: present.flatMap((device) => sysctls(device.name, hasIpv6(device, own, further.routes))),
       },
-      plannedPeers: countLeases(ours, [reaches.get(4) ?? [], reaches.get(6) ?? []]),
+      plannedPeers: countLeases(ours, [settled.get(4) ?? [], settled.get(6) ?? []]),
       skipped,
     };
   }
@@ -170,82 +173,6 @@ class WireguardBackend implements Backend<WireguardIdentity> {
     return planStaticPeers(staticPeers, { device: first.name, own, leases, hostKeys, facts });
   }
 
-  #reaches(
-    family: Family,
-    { listenPort }: WireguardDevice,
-    own: LeasedSubnets,
-    { all, ours }: { readonly all: readonly Lease[]; readonly ours: readonly Lease[] },
-    facts: WireguardFacts,
-    skipped: SkippedLease[],
-  ): readonly WireguardReach[] {
-    const pool = this.#pools.get(family);
-    const ownSubnet = subnetOf(own, family);
-    if (pool === undefined || ownSubnet === undefined) return [];
-    const { externalInterface: external, occupied, identity } = facts;
-    const found: WireguardReach[] = [];
-    for (const lease of ours) {
-      const reading = this.#read(family, pool, lease, listenPort, external);
-      if (reading === undefined) continue;
-      const reason = typeof reading === "string" ? reading : refusalOf(reading, external, identity);
-      if (reason !== undefined) skipped.push({ key: lease.key, reason });
-      else if (typeof reading !== "string") found.push(reading);
-    }
-    const { network } = pool;
-    const settled = settleClaims(found, { network, ownSubnet, external, occupied, leases: all });
-    skipped.push(...settled.skipped);
-    return settleHolders(settled.accepted, ({ publicKey }) => publicKey, "PublicKey", skipped);
-  }
-
-  #read(
-    family: Family,
-    pool: AddressPool,
-    lease: Lease,
-    ownPort: number,
-    external: ExternalInterface,
-  ): WireguardReach | string | undefined {
-    const { mode } = this.#options;
-    const underlay = mode === "separate" ? family : endpointFamily(mode, lease.attributes, external);
-    const reach = readReach(lease, family, pool, underlay);
-    if (reach === undefined || typeof reach === "string") return reach;
-    const data = this.#readData(family, lease);
-    if ("reason" in data) return data.reason;
-    return { ...reach, family, publicKey: data.publicKey, port: data.port ?? ownPort };
-  }
-
-  /** A host with one device for both families has one key and one port; upstream's IPv6 data may name another port. */
-  #readData(family: Family, { attributes }: Lease) {
-    const { backendData, backendV6Data } = attributes;
-    if (this.#options.mode === "separate") return readWireguardData(family === 4 ? backendData : backendV6Data);
-    return readWireguardData(backendData ?? backendV6Data);
-  }
-
-  #peers(
-    device: WireguardDevice,
-    reaches: ReadonlyMap<Family, readonly WireguardReach[]>,
-    facts: WireguardFacts,
-  ): HostWireguardPeer[] {
-    const { keepaliveSeconds } = this.#options;
-    const presharedKey = presharedKeyOf(this.#options.presharedKey, facts);
-    const peers = new Map<string, HostWireguardPeer & { readonly allowedIps: Prefix[] }>();
-    for (const family of device.families) {
-      for (const { publicKey, publicIp, port, subnet } of reaches.get(family) ?? []) {
-        const known = peers.get(publicKey);
-        if (known !== undefined) known.allowedIps.push(subnet);
-        else {
-          peers.set(publicKey, {
-            device: device.name,
-            publicKey,
-            endpoint: { address: publicIp, port },
-            keepaliveSeconds,
-            allowedIps: [subnet],
-            ...presharedKey,
-          });
-        }
-      }
-    }
-    return [...peers.values()];
-  }
-
   #routes(
     { name, families }: WireguardDevice,
     own: LeasedSubnets,
@@ -267,15 +194,27 @@ class WireguardBackend implements Backend<WireguardIdentity> {
 }
 
 function devicesOf(
-  { mode, listenPort, listenPortV6 }: WireguardOptions,
-  families: readonly Family[],
+  { mode, listenPort, listenPortV6, keepaliveSeconds }: WireguardOptions,
+  enabled: readonly Family[],
 ): WireguardDevice[] {
-  if (mode !== "separate") return [{ name: "flannel-wg", listenPort, families }];
-  return families.map((family) =>
-    family === 4
-      ? { name: "flannel-wg", listenPort, families: [4] }
-      : { name: "flannel-wg-v6", listenPort: listenPortV6, families: [6] },
+  const device = (name: string, port: number, families: readonly Family[]): WireguardDevice => {
+    return { name, listenPort: port, families, peers: new WireguardPeers(name, keepaliveSeconds) };
+  };
+  if (mode !== "separate") return [device("flannel-wg", listenPort, enabled)];
+  return enabled.map((family) =>
+    family === 4 ? device("flannel-wg", listenPort, [4]) : device("flannel-wg-v6", listenPortV6, [6]),
   );
+}
+
+function reachesOf(
+  { families, listenPort }: WireguardDevice,
+  { mode }: WireguardOptions,
+  pools: ReadonlyMap<Family, AddressPool>,
+): [Family, WireguardReaches][] {
+  return families.flatMap((family): [Family, WireguardReaches][] => {
+    const pool = pools.get(family);
+    return pool === undefined ? [] : [[family, new WireguardReaches(family, pool, mode, listenPort)]];
+  });
 }
 
 /** Of the first device. */
@@ -304,13 +243,4 @@ function sysctls(device: string, isIpv6: boolean): HostSysctl[] {
 function hasIpv6({ name, families }: WireguardDevice, own: LeasedSubnets, further: readonly HostRoute[]): boolean {
   if (families.includes(6) && own.ipv6Subnet !== undefined) return true;
   return further.some(({ device, destination }) => device === name && familyOf(destination) === 6);
-}
-
-function refusalOf(
-  { publicIp, publicKey }: WireguardReach,
-  external: ExternalInterface,
-  identity: WireguardIdentity,
-): string | undefined {
-  if (isOwnAddress(publicIp, external)) return `announces this host's own address ${publicIp}`;
-  return publicKey === identity.publicKey ? "announces this host's own PublicKey" : undefined;
 }

@@ -132,6 +132,13 @@ export function readWireguardOptions(config: NetworkConfig): WireguardOptions {
   const options = readBackendOptions(wireguardKeys, config.backend);
   const mode = stringOption(options, "Mode");
   if (!isMode(mode)) throw invalid("Backend.Mode", mode, `must be ${modes.join(", ")}, in lower case`);
+  for (const [only, family, pool] of [
+    ["ipv4", "IPv4", config.ipv4],
+    ["ipv6", "IPv6", config.ipv6],
+  ] as const) {
+    if (mode !== only || pool !== undefined) continue;
+    throw invalid("Backend.Mode", mode, `needs Enable${family}: hosts announce their ${family} addresses only then`);
+  }
   const presharedKey = presharedKeySource(stringOption(options, "PSK"), stringOption(options, "PSKFile"));
   const overhead = stringOption(options, "Overhead");
   if (overhead !== "" && overhead !== "exact")
