@@ -40,14 +40,36 @@ function withSockets(host: LabHost, argv: readonly string[]): readonly string[] 
   return ["unshare", "--mount", "--propagation=private", "sh", "-c", script, "sh", ...argv];
 }
 
-/** For `LabAgent.start`: the shipped agent, with sockets of the host's own. */
-export function wireguardAgent(host: LabHost): { readonly program: readonly string[]; readonly keyFile: string } {
-  return { program: withSockets(host, [launcher]), keyFile: join(ownDirectory(host), "key") };
+/** For `LabAgent.start`: an agent, the shipped one by default, with sockets of the host's own. */
+export function wireguardAgent(
+  host: LabHost,
+  program = launcher,
+): { readonly program: readonly string[]; readonly keyFile: string } {
+  return { program: withSockets(host, [program]), keyFile: join(ownDirectory(host), "key") };
+}
+
+/** Where the program that serves the device listens, as the lab sees it. */
+export function socketFile(host: LabHost, device: string): string {
+  return join(ownDirectory(host), `${device}.sock`);
 }
 
 /** `wg` with these words on the host. */
 export function wg(host: LabHost, ...words: readonly string[]): Promise<string> {
   return host.namespace.run(withSockets(host, ["wg", ...words]));
+}
+
+/** Starts the program that serves the device, as nobody else does yet. */
+export async function startWireguardGo(host: LabHost, device: string): Promise<void> {
+  await host.namespace.run(withSockets(host, ["wireguard-go", device]));
+}
+
+/** Milliseconds that `wg` with these words takes, without what it takes to get to the host. */
+export async function wgTimed(host: LabHost, ...words: readonly string[]): Promise<number> {
+  const script = 'TIMEFORMAT=%R; time wg "$@"';
+  const { stderr, exitCode } = await host.namespace.tryRun(withSockets(host, ["bash", "-c", script, "bash", ...words]));
+  const seconds = Number(stderr.trim().split("\n").at(-1));
+  if (exitCode === 0 && seconds > 0) return seconds * 1_000;
+  throw new Error(`wg ${words.join(" ")}: ${stderr}`);
 }
 
 /** Brings up `NAME` on the host as its user would: key and configuration in /etc/wireguard, then `wg-quick up`. */
