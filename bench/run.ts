@@ -20,9 +20,11 @@ import { rulesSet } from "./rules.ts";
 import { startSet } from "./start.ts";
 import { storeSet } from "./store.ts";
 import { udpSet } from "./udp.ts";
+import { wireguardSet } from "./wireguard.ts";
 
 const sets: readonly BenchSet[] = [
   ...[startSet, latencySet, memorySet, acquireSet, readySet, rulesSet, udpSet, storeSet],
+  wireguardSet,
   kubeSet,
   cniSet,
   convergenceSet,

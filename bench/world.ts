@@ -36,10 +36,18 @@ export class BenchAgent implements AsyncDisposable {
     this.#prefix = prefix;
   }
 
-  static start(host: LabHost, etcd: Etcd, prefix: string, env: Readonly<Record<string, string>> = {}): BenchAgent {
+  /** `program`: instead of the launcher. */
+  static start(
+    host: LabHost,
+    etcd: Etcd,
+    prefix: string,
+    env: Readonly<Record<string, string>> = {},
+    program?: readonly string[],
+  ): BenchAgent {
     const startedAtEpochMs = performance.timeOrigin + performance.now();
     const args = [`--etcd-prefix=${prefix}`, "--log-format=json"];
-    const agent = LabAgent.start(host, { etcdEndpoints: etcd.endpoints, args, env });
+    const other = program === undefined ? {} : { program };
+    const agent = LabAgent.start(host, { etcdEndpoints: etcd.endpoints, args, env, ...other });
     return new BenchAgent(agent, startedAtEpochMs, etcd, prefix);
   }
 
@@ -54,7 +62,7 @@ export class BenchAgent implements AsyncDisposable {
     const acquired = this.agent.events("lease.acquired").at(-1);
     if (acquired !== undefined) await this.#etcd.delete(`${this.#prefix}/subnets/${logLine(acquired).key}`);
     const { host, directory } = this.agent;
-    await host.namespace.tryRun(["ip", "link", "del", "dev", vxlanDevice]);
+    for (const device of [vxlanDevice, "flannel-wg"]) await host.namespace.tryRun(["ip", "link", "del", "dev", device]);
     await rm(directory, { recursive: true, force: true });
   }
 }
