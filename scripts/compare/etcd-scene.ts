@@ -10,6 +10,7 @@ import { leases } from "../../lab/lease-view.ts";
 import { attachPod, type Pod } from "../../lab/pod.ts";
 import { ContinuousPing, untilAllPing } from "../../lab/probe.ts";
 import { until } from "../../lab/wait.ts";
+import { wireguardAgent } from "../../lab/wireguard-host.ts";
 import type { Build } from "./build.ts";
 import { checkHost, checkNotRemade, type HostView, viewHost } from "./host-view.ts";
 import type { Report } from "./report.ts";
@@ -65,7 +66,7 @@ export class EtcdScene implements AsyncDisposable {
   /** A second agent with the same files ends at once and names the first, whichever builds they are. */
   async expectRefused(step: string, number: HostNumber, build: Build): Promise<void> {
     const running = this.#agent(number);
-    await using second = LabAgent.start(running.host, this.#options(build));
+    await using second = LabAgent.start(running.host, this.#options(number, build));
     await until(() => !second.isRunning, { what: "the second agent to end" }).catch(() => undefined);
     const isRefused = !second.isRunning && second.output.includes(`pid ${running.pid}`) && running.isRunning;
     const seen = isRefused ? "refused, naming the pid" : `not refused as it should be: ${second.output.slice(-500)}`;
@@ -174,13 +175,15 @@ export class EtcdScene implements AsyncDisposable {
   }
 
   #start(number: HostNumber, build: Build): void {
-    const agent = this.#resources.use(LabAgent.start(this.#lan.host(number), this.#options(build)));
+    const agent = this.#resources.use(LabAgent.start(this.#lan.host(number), this.#options(number, build)));
     this.#running.set(number, { agent, build });
   }
 
-  #options(build: Build): AgentOptions {
-    const program = [join(build.directory, "bin/flanneld")];
-    return { program, etcdEndpoints: this.#etcd.endpoints, args: ["--ip-masq"] };
+  /** Hosts share file systems: keys and sockets of WireGuard are put apart. */
+  #options(number: HostNumber, build: Build): AgentOptions {
+    const { program, keyFile } = wireguardAgent(this.#lan.host(number), join(build.directory, "bin/flanneld"));
+    const env = { WIREGUARD_KEY_FILE: keyFile };
+    return { program, env, etcdEndpoints: this.#etcd.endpoints, args: ["--ip-masq"] };
   }
 
   /** Asks the build's own flannelctl: the shape of the status may be another in each. */

@@ -21,8 +21,10 @@ const Network = "10.5.0.0/16";
 const plans: readonly UpgradePlan[] = [
   { name: "etcd-vxlan", kind: "etcd", config: { Network, Backend: { Type: "vxlan" } } },
   { name: "etcd-host-gw", kind: "etcd", config: { Network, EnableNFTables: true, Backend: { Type: "host-gw" } } },
+  { name: "etcd-wireguard", kind: "etcd", config: { Network, Backend: { Type: "wireguard" } } },
   { name: "systemd-udp", kind: "systemd", config: { Network, Backend: { Type: "udp" } } },
   { name: "systemd-vxlan", kind: "systemd", config: { Network, Backend: { Type: "vxlan" } } },
+  { name: "systemd-wireguard", kind: "systemd", config: { Network, Backend: { Type: "wireguard" } } },
 ];
 
 /** True: nothing was lost in any scenario. Prints a table for each. */
