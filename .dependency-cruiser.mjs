@@ -171,7 +171,7 @@ const shapesOnly = Object.entries(rooms).map(([room, below]) => ({
 }));
 
 /** What the control socket answers, for flannelctl. */
-const schemas = "^src/agent/control/(control|journal)-protocol\\.ts$";
+const schemas = "^src/agent/control/(control|journal|trace)-protocol\\.ts$";
 
 /** Library → the only places that may import it. */
 const libraries = {

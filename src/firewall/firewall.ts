@@ -5,6 +5,7 @@ import { describeError, FlannelError } from "../errors.ts";
 import { type Family, familyOf, type Prefix } from "../ip/address.ts";
 import type { NfTablesGeneration, NfTablesTouch } from "../netlink/nftables/nf-tables.ts";
 import { NfTablesMonitor } from "../netlink/nftables/nf-tables-monitor.ts";
+import { removeLeftTraceTables } from "../netlink/nftables/nf-trace-socket.ts";
 import type { Logger } from "../telemetry/logger.ts";
 import type { MetricsRecorder } from "../telemetry/metrics/metrics.ts";
 import { bridgeNetfilterProblem } from "./bridge-netfilter.ts";
@@ -174,6 +175,7 @@ export class Firewall implements AsyncDisposable {
       logger.warn("firewall.missing", this.#pass.message);
       return;
     }
+    removeTraces(logger);
     if (!this.#isStopped) this.#startWatching();
   }
 
@@ -311,4 +313,13 @@ export class Firewall implements AsyncDisposable {
 
 function closedError(): FlannelError {
   return new FlannelError("CANCELLED", "the firewall is closed");
+}
+
+/** Of a `flannelctl trace` that was killed: they cost a little for each packet, and nothing else. */
+function removeTraces(logger: Logger): void {
+  try {
+    removeLeftTraceTables();
+  } catch (error) {
+    logger.warn("firewall.odd", `cannot look for tables left by flannelctl trace: ${describeError(error)}`);
+  }
 }

@@ -1,6 +1,7 @@
 // Takes all traffic rules of one agent away, wherever they are: `flannelctl cleanup`, while no agent runs.
 import { describeError, hasCode } from "../errors.ts";
 import { familyOf, type Prefix } from "../ip/address.ts";
+import { removeLeftTraceTables } from "../netlink/nftables/nf-trace-socket.ts";
 import { isAbsentEngine } from "./absent-engine.ts";
 import { type FoundEngines, findEngines } from "./find-engines.ts";
 import { ruleNames } from "./rule-set.ts";
@@ -41,7 +42,18 @@ export async function removeRules({ suffix, networks, isDryRun }: RemoveRulesOpt
       }
     }
   }
+  removed.push(...removeTraces(isDryRun, failures));
   return { removed, failures };
+}
+
+/** What a `flannelctl trace` that was killed left, on kernels that do not take it away. */
+function removeTraces(isDryRun: boolean, failures: { object: string; error: string }[]): string[] {
+  try {
+    return removeLeftTraceTables(isDryRun).map((table) => `add table inet ${table}`);
+  } catch (error) {
+    failures.push({ object: "nf_tables tables of traces", error: describeError(error) });
+    return [];
+  }
 }
 
 interface Engines extends Pick<FoundEngines, "unreadable"> {

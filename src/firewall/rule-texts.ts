@@ -9,7 +9,11 @@ export class RuleTexts {
   readonly #texts = new Map<string, string>();
 
   /** Much like the tool's own text, without what only counts. Where no tool tells it, the rule's handle. */
-  async textOf({ family, table }: HookChain, chain: string, { handle, text }: ScanRule): Promise<string> {
+  async textOf(
+    { family, table }: Pick<HookChain, "family" | "table">,
+    chain: string,
+    { handle, text }: Pick<ScanRule, "handle" | "text">,
+  ): Promise<string> {
     if (text !== undefined) return shortened(text);
     const key = `${family} ${table} ${chain} ${handle}`;
     const known = this.#texts.get(key);

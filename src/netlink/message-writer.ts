@@ -94,6 +94,14 @@ export class MessageWriter {
     this.zeros(2);
   }
 
+  /** Network byte order. */
+  u32BigEndianAttribute(type: number, value: number): void {
+    this.#attributeHeader(type, 4);
+    this.#reserve(4);
+    this.#view.setUint32(this.#length, value, false);
+    this.#length += 4;
+  }
+
   bytesAttribute(type: number, value: Uint8Array): void {
     this.#attributeHeader(type, value.length);
     this.#reserve(value.length);

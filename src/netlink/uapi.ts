@@ -188,6 +188,9 @@ export const nha = { id: 1, group: 2, outInterface: 5, gateway: 6 } as const;
 /** linux/netfilter/nfnetlink.h and nf_tables.h */
 export const NETLINK_NETFILTER = 12;
 export const NFNLGRP_NFTABLES = 7;
+export const NFNLGRP_NFTRACE = 9;
+/** Around a transaction; the resource is that of the subsystem. */
+export const nfnlBatch = { begin: 0x10, end: 0x11 } as const;
 export const NFNL_SUBSYS_NFTABLES = 10;
 export const nftMessage = {
   newTable: 0,
@@ -207,11 +210,14 @@ export const nftMessage = {
   deleteSetElement: 14,
   newGeneration: 15,
   getGeneration: 16,
+  trace: 17,
 } as const;
 /** The table's name is the first attribute of every object. */
 export const nfta = { table: 1, generationId: 1, processId: 2, processName: 3 } as const;
 export const nftaTable = { flags: 2 } as const;
 export const NFT_TABLE_DORMANT = 1;
+/** The table goes with the socket that made it (kernel >= 5.12). */
+export const NFT_TABLE_OWNER = 2;
 export const nftaChain = { name: 3, hook: 4, policy: 5, type: 7 } as const;
 export const nftaHook = { number: 1, priority: 2, device: 3, devices: 4 } as const;
 export const nftaRule = { chain: 2, handle: 3, expressions: 4 } as const;
@@ -228,15 +234,39 @@ export const nftCompare = { equal: 0, notEqual: 1, less: 2, lessOrEqual: 3, grea
 export const nftPayloadBase = { link: 0, network: 1, transport: 2 } as const;
 /** enum nft_meta_keys. */
 export const nftMeta = {
+  length: 0,
   protocol: 1,
   mark: 3,
   incomingIndex: 4,
   outgoingIndex: 5,
   incomingName: 6,
   outgoingName: 7,
+  trace: 12,
   netfilterProtocol: 15,
   layer4Protocol: 16,
 } as const;
+export const nftaExpression = { name: 1, data: 2 } as const;
+/** Of the expressions that are written: meta, cmp, payload, immediate. */
+export const nftaMeta = { destination: 1, key: 2, source: 3 } as const;
+export const nftaCompare = { source: 1, operation: 2, data: 3 } as const;
+export const nftaPayload = { destination: 1, base: 2, offset: 3, length: 4 } as const;
+export const nftaImmediate = { destination: 1, data: 2 } as const;
+/** enum nft_trace_attributes, nft_trace_types. */
+export const nftaTrace = {
+  table: 1,
+  chain: 2,
+  ruleHandle: 3,
+  type: 4,
+  verdict: 5,
+  id: 6,
+  networkHeader: 8,
+  incomingIndex: 10,
+  outgoingIndex: 12,
+  policy: 16,
+} as const;
+export const nftTraceType = { policy: 1, return: 2, rule: 3 } as const;
+/** enum nf_inet_hooks. */
+export const nfHook = { prerouting: 0, output: 3 } as const;
 export const nftCt = { state: 0, status: 2 } as const;
 export const nftFib = { resultAddressType: 3, source: 1, destination: 2 } as const;
 /** NFPROTO_*: the family of a table. */

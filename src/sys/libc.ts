@@ -36,6 +36,16 @@ export const recv: (fd: number, buffer: Uint8Array, length: number, flags: numbe
   "intptr_t recv(int, void *, size_t, int)",
 );
 
+/** `ssize_t recvfrom(int fd, void *buffer, size_t length, int flags, void *address, socklen_t *addressLength)` */
+export const recvfrom: (
+  fd: number,
+  buffer: Uint8Array,
+  length: number,
+  flags: number,
+  address: Uint8Array,
+  addressLength: Uint32Array,
+) => number = program.func("intptr_t recvfrom(int, void *, size_t, int, void *, void *)");
+
 /** `int setsockopt(int fd, int level, int option, const void *value, socklen_t length)` */
 export const setsockopt: (fd: number, level: number, option: number, value: Int32Array, length: number) => number =
   program.func("int setsockopt(int, int, int, const void *, uint32_t)");

@@ -13,5 +13,6 @@ export const controlPaths = {
   events: `/v${CONTROL_PROTOCOL_VERSION}/events`,
   peers: `/v${CONTROL_PROTOCOL_VERSION}/peers`,
   why: `/v${CONTROL_PROTOCOL_VERSION}/why`,
+  trace: `/v${CONTROL_PROTOCOL_VERSION}/trace`,
   handover: `/v${CONTROL_PROTOCOL_VERSION}/handover`,
 } as const;

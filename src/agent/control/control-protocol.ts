@@ -4,6 +4,7 @@
 //   GET  /v2/rules     → Rules
 //   GET  /v2/metrics   → MetricsAnswer: the registry of src/telemetry/metrics, with what was recorded so far
 //   GET  /v2/{history,events,peers,why}: journal-protocol.ts
+//   GET  /v2/trace     → Trace: trace-protocol.ts
 //   POST /v2/handover  → Handover: until restart, routes through next-hop objects are plain ones, and devices that upstream
 //                        would trip over end with the agent. An error when that cannot be done now
 //   POST /v2/rotate    → Rotated: this host has another key. With ?force=true also while peers are missing

@@ -15,7 +15,7 @@ const unused = () => Promise.reject(new Error("not part of this test"));
 const journal = new Journal();
 const handlers: ControlHandlers = {
   ...{ status: unused, plan: unused, rules: unused, handover: unused, rotate: unused, metrics: unused },
-  ...{ history: unused, peers: unused, why: unused, journal },
+  ...{ history: unused, peers: unused, why: unused, trace: unused, journal },
 };
 
 const answered = { state: "ready" } as unknown as Status;

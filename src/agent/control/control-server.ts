@@ -16,6 +16,7 @@ import { CONTROL_PROTOCOL_VERSION, controlPaths } from "./control-paths.ts";
 import type { Handover, MetricsAnswer, Plan, Rotated, Rules, Status } from "./control-protocol.ts";
 import { type JournalSource, streamEvents } from "./event-stream.ts";
 import type { History, Peers, Why } from "./journal-protocol.ts";
+import type { Trace } from "./trace-protocol.ts";
 
 export interface ControlHandlers {
   readonly status: () => Promise<Status>;
@@ -28,6 +29,8 @@ export interface ControlHandlers {
   readonly peers: () => Promise<Peers>;
   /** Throws `USAGE` for what is no question. */
   readonly why: (of: string) => Promise<Why>;
+  /** Throws `USAGE` for what is no address. */
+  readonly trace: (to: string) => Promise<Trace>;
   readonly journal: JournalSource;
 }
 
@@ -149,6 +152,7 @@ async function answer(request: IncomingMessage, response: ServerResponse, handle
     [`GET ${controlPaths.history}`]: handlers.history,
     [`GET ${controlPaths.peers}`]: handlers.peers,
     [`GET ${controlPaths.why}`]: () => handlers.why(query.get("of") ?? ""),
+    [`GET ${controlPaths.trace}`]: () => handlers.trace(query.get("to") ?? ""),
     [`POST ${controlPaths.handover}`]: handlers.handover,
     [`POST ${controlPaths.rotate}`]: handlers.rotate,
   };

@@ -2,12 +2,14 @@
 import type { AgentOptions } from "../../config/agent-options.ts";
 import type { Finding } from "../../doctor/finding.ts";
 import { FlannelError } from "../../errors.ts";
+import { tryParseAddress } from "../../ip/address.ts";
 import { descriptorShortage } from "../../sys/spare-descriptors.ts";
 import { Journal } from "../../telemetry/journal.ts";
 import type { AgentMetricsRecorder, MetricFamily, Metrics } from "../../telemetry/metrics/metrics.ts";
 import type { Handover, Plan, Rotated, Rules, Status } from "../control/control-protocol.ts";
 import type { ControlHandlers } from "../control/control-server.ts";
 import type { History, Why } from "../control/journal-protocol.ts";
+import type { Trace } from "../control/trace-protocol.ts";
 import { recordAgent } from "./agent-metrics.ts";
 import { reason, type StateReason } from "./agent-state.ts";
 import { certificateFindings } from "./certificate-findings.ts";
@@ -42,6 +44,7 @@ export class AgentReport {
     history: async () => this.history(),
     peers: async () => ({ networks: this.#shown.map((network) => network.peers()) }),
     why: async (of) => this.why(of),
+    trace: async (to) => this.trace(to),
     journal: {
       entries: (sequence) => this.#journal.entries(sequence),
       follow: (onEntry) => this.#journal.follow(onEntry),
@@ -201,6 +204,12 @@ export class AgentReport {
       throw new FlannelError("USAGE", "ask why of an address, a subnet or an object");
     const entries = this.#journal.entries();
     return { networks: this.#shown.map((network) => network.why(of, entries)) };
+  }
+
+  trace(to: string): Trace {
+    const address = tryParseAddress(to);
+    if (address === undefined) throw new FlannelError("USAGE", "trace needs an IP address");
+    return { networks: this.#opened().map((network) => network.trace(address)) };
   }
 
   async plan(): Promise<Plan> {

@@ -51,6 +51,11 @@ export class HostChecks implements AsyncDisposable {
     return this.#options.probes;
   }
 
+  /** What the checks are told of this host. */
+  get context(): CheckContext {
+    return this.#context();
+  }
+
   /** Of the latest looks at the ways of packets. */
   get ways(): WayReport {
     return this.#ways.report;

@@ -4,6 +4,7 @@ import type { AgentOptions } from "../../config/agent-options.ts";
 import type { Finding } from "../../doctor/finding.ts";
 import { FlannelError } from "../../errors.ts";
 import { hostStateLines } from "../../host/kinds/host-state.ts";
+import type { Address } from "../../ip/address.ts";
 import type { SubnetEnvContent } from "../../lease/subnet-env.ts";
 import type { HostStateNews } from "../../store/subnet-store.ts";
 import type { JournalEntry } from "../../telemetry/journal.ts";
@@ -11,11 +12,13 @@ import type { Logger } from "../../telemetry/logger.ts";
 import type { Metrics, MetricsRecorder } from "../../telemetry/metrics/metrics.ts";
 import type { Handover, NetworkStatus, Plan, Rotated, Rules } from "../control/control-protocol.ts";
 import type { Peers, Why } from "../control/journal-protocol.ts";
+import type { DesiredWay } from "../control/trace-protocol.ts";
 import type { Agent } from "./agent.ts";
 import { recordNetwork } from "./agent-metrics.ts";
 import { reason, type StateReason, stateOf } from "./agent-state.ts";
 import { bridgeWish } from "./bridge-wish.ts";
 import type { BridgeWish } from "./container-bridge.ts";
+import { desiredWay } from "./desired-way.ts";
 import { explain } from "./explanation.ts";
 import { KeptHandover } from "./handover.ts";
 import { type Rotation, rotateIdentity } from "./identity-rotation.ts";
@@ -201,6 +204,21 @@ export class NetworkReport {
     if (agent === undefined) return { name: this.name, objects: [], findings: [], entries: [] };
     const findings = [...this.lastFindings, ...this.objectFindings];
     return { name: this.name, ...explain(agent, of, { findings, entries }) };
+  }
+
+  /** See `desiredWay`. */
+  trace(address: Address): DesiredWay {
+    const network = this.#networkOrRefuse();
+    const { ownLease, table } = this.#agent ?? {};
+    return desiredWay(
+      {
+        name: this.name,
+        ...(ownLease !== undefined && { own: ownLease }),
+        ...{ peers: table?.peers() ?? [], plan: network.plan, backend: network.backend },
+        ...{ context: network.checks.context, mtuBytes: (family) => network.backend.mtuBytes(network.facts, family) },
+      },
+      address,
+    );
   }
 
   async plan(): Promise<Plan["networks"][number]> {

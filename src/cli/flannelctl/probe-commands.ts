@@ -16,6 +16,18 @@ export function addProbeVerbs(program: Command, run: Run): void {
     .action(async (peer: string, options: { count: number; size?: number }, command: Command) =>
       run(command, (await import("./commands/ping.ts")).pingPeer, [peer, options]),
     );
+  program
+    .command("trace")
+    .description(
+      "follow packets to an address: lease, route, next hop, device, rules and the way outside as the kernel has them, beside what " +
+        "the agent wants; then a few marked packets, and where they get lost; exit 0 they arrive, 1 they do not, or something is not " +
+        "as desired, 4 it could not be found out",
+    )
+    .argument("<address>", "IP address of a container, a bridge, or a host of the network")
+    .option("--static", "send no packets", false)
+    .action(async (address: string, options: { static: boolean }, command: Command) =>
+      run(command, (await import("./commands/trace.ts")).tracePackets, [address, options]),
+    );
 }
 
 function wholeNumber(text: string, least: number, most: number): number {

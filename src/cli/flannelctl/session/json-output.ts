@@ -16,6 +16,7 @@ import {
 import { historySchema, journalEntrySchema, peersSchema, whySchema } from "../../../agent/control/journal-protocol.ts";
 import { bugreportOutputSchema, doctorOutputSchema } from "./doctor-output.ts";
 import { OUTPUT_VERSION } from "./output-version.ts";
+import { traceOutputSchema } from "./trace-output.ts";
 
 const warnings = z.array(z.object({ path: z.string(), message: z.string() }));
 
@@ -327,6 +328,7 @@ export const publishedSchemas: Readonly<Record<string, z.ZodType>> = {
   status: versioned(statusOutputSchema),
   wait: versioned(waitOutputSchema),
   ping: versioned(pingOutputSchema),
+  trace: versioned(traceOutputSchema),
   plan: versioned(planOutputSchema),
   rules: versioned(rulesOutputSchema),
   doctor: versioned(doctorOutputSchema),

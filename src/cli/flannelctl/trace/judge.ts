@@ -1,0 +1,215 @@
+// Where the test packets got lost, by the first station of this host's that did not see them. Of the other host nothing is seen from
+// here but its answers: so much is said of it, and no more. Pure.
+import type { DesiredWay } from "../../../agent/control/trace-protocol.ts";
+import type { LiveResult } from "./live-test.ts";
+import type { RuleDrop } from "./rule-drops.ts";
+import { isTrouble, type TraceLine } from "./trace-line.ts";
+import type { WirePoint } from "./wire.ts";
+
+export interface PeerAnswer {
+  /** underlay, tunnel, bridge: as in `flannelctl ping`. */
+  readonly name: string;
+  readonly target: string;
+  readonly sent: number;
+  readonly answered: number;
+}
+
+export interface Stations {
+  /** By which packets go towards the address, as the kernel says. */
+  readonly outDevice?: string;
+  /** By which they leave this host. */
+  readonly outside?: { readonly address: string; readonly device: string };
+}
+
+export interface Hop {
+  readonly text: string;
+  readonly seen: number;
+  readonly of: number;
+}
+
+export interface Judgement {
+  readonly hops: readonly Hop[];
+  readonly isLost: boolean;
+  readonly verdict: string;
+  readonly next?: string;
+}
+
+interface Found extends Stations {
+  readonly desired: DesiredWay;
+  readonly live: LiveResult;
+  readonly peer: readonly PeerAnswer[];
+  readonly fullSize?: { readonly bytes: number; readonly sent: number; readonly answered: number };
+}
+
+export function judge(found: Found): Judgement {
+  const { live, desired, fullSize } = found;
+  const hops = hopsOf(found);
+  if (live.rttsMs.length === live.sent && live.sent > 0) {
+    if (fullSize !== undefined && fullSize.answered === 0) {
+      const verdict = `small packets arrive and come back, and packets of ${fullSize.bytes} bytes do not: the path carries less than the MTU of the containers`;
+      return { hops, isLost: true, verdict, next: "flannelctl peers --wide # MTU of the path" };
+    }
+    return {
+      hops,
+      isLost: false,
+      verdict: `the packets arrive and the answers come back${desired.place === "here" ? "" : ", by the tunnel's whole way"}`,
+    };
+  }
+  return { hops, isLost: true, ...lossOf(found, hops) };
+}
+
+const isPlain = ({ form }: WirePoint): boolean => form === "plain";
+
+interface Expected {
+  readonly text: string;
+  readonly point: WirePoint | undefined;
+  readonly lost: string;
+}
+
+function expectedOf({ live, desired, outDevice, outside }: Found): Expected[] {
+  const find = (packet: WirePoint["packet"], device: string | undefined, is: (point: WirePoint) => boolean) =>
+    live.points.find(
+      (point) =>
+        point.packet === packet &&
+        point.device === device &&
+        point.direction === (packet === "request" ? "out" : "in") &&
+        is(point),
+    );
+  // The kernel encrypts before the device sees anything.
+  const isIpsec = desired.carriedBy === "ipsec";
+  const isDirect = !isIpsec && (outside === undefined || outDevice === outside.device);
+  const stations: Expected[] = [];
+  if (outDevice !== undefined && !isIpsec) {
+    stations.push({
+      text: `left ${outDevice} here`,
+      point: find("request", outDevice, isPlain),
+      lost: `lost on this host before ${outDevice}: by its routes, or by a rule on the way out`,
+    });
+  }
+  if (!isDirect && outside !== undefined) {
+    stations.push({
+      text: `left ${outside.device} here, ${carriedText(desired)} to ${outside.address}`,
+      point: find("request", outside.device, (point) => !isPlain(point)),
+      lost: `went into ${outDevice ?? "the tunnel"} and did not leave ${outside.device}: lost on this host, in the tunnel's device, by the route to ${outside.address}, or by a rule for the tunnel's packets`,
+    });
+    stations.push({
+      text: `answer arrived at ${outside.device} here`,
+      point: find("reply", outside.device, (point) => !isPlain(point)),
+      lost: "",
+    });
+    stations.push({
+      text: `answer came out of ${outDevice ?? "the tunnel"} here`,
+      point: find("reply", outDevice, isPlain),
+      lost: `the answer came back to ${outside.device} and not out of ${outDevice ?? "the tunnel"}: lost on this host, by a rule for the tunnel's packets, or since the tunnel does not take it (port, VNI, MAC or key)`,
+    });
+  }
+  if (isDirect) {
+    stations.push({
+      text: `answer arrived at ${outDevice ?? "this host"} here`,
+      point: find("reply", outDevice, isPlain),
+      lost: "",
+    });
+  }
+  return stations;
+}
+
+function carriedText({ carriedBy, outside }: DesiredWay): string {
+  const port = outside?.port === undefined ? "" : ` port ${outside.port}`;
+  return `${carriedBy ?? "tunnel"}${outside?.protocol === "udp" ? `, UDP${port},` : ""}`;
+}
+
+function hopsOf(found: Found): Hop[] {
+  const { live } = found;
+  const canSee = !live.gaps.some((gap) => gap.startsWith("packets on the devices"));
+  const sent: Hop = {
+    text: live.sendError === undefined ? "sent by this host" : `not sent: ${live.sendError}`,
+    seen: live.sendError === undefined ? live.sent : 0,
+    of: live.sent,
+  };
+  const hops = canSee
+    ? expectedOf(found).map(({ text, point }) => ({
+        text: `${text}${point?.around === undefined ? "" : ` (${point.around}, ${point.packetBytes} bytes)`}`,
+        seen: Math.min(point?.seen ?? 0, live.sent),
+        of: live.sent,
+      }))
+    : [];
+  return [sent, ...hops, { text: "answer delivered here", seen: live.rttsMs.length, of: live.sent }];
+}
+
+function lossOf(found: Found, hops: readonly Hop[]): Pick<Judgement, "verdict" | "next"> {
+  const { live } = found;
+  const drop = live.drops[0];
+  if (drop !== undefined) return dropVerdict(drop);
+  if (live.sendError !== undefined) return { verdict: sendErrorText(live.sendError) };
+  const enough = live.rttsMs.length === 0 ? 1 : live.sent;
+  const lost = expectedOf(found).find(({ point }) => (point?.seen ?? 0) < enough);
+  const canSee = hops.length > 2;
+  if (canSee && lost !== undefined && lost.lost !== "") return { verdict: withGrown(lost.lost, live) };
+  if (canSee && lost === undefined) {
+    return {
+      verdict: withGrown(
+        "the answer came back to this host and was not delivered: by a rule for packets that come in, or by rp_filter",
+        live,
+      ),
+    };
+  }
+  return { verdict: beyondText(found), next: "flannelctl doctor # on that host" };
+}
+
+function withGrown(text: string, { grown }: LiveResult): string {
+  return grown.length === 0 ? text : `${text}; meanwhile: ${grown.join(", ")}`;
+}
+
+function dropVerdict({ chain, rule, packet, isOfTunnel }: RuleDrop): Pick<Judgement, "verdict"> {
+  const what = `${packet === "request" ? "the packet" : "the answer"}${isOfTunnel ? " inside of the tunnel's packet" : ""}`;
+  return {
+    verdict: `lost on this host: ${chain} drops ${what} by ${rule === undefined ? "its policy" : `the rule "${rule}"`}`,
+  };
+}
+
+function sendErrorText(errno: string): string {
+  const reasons: Readonly<Record<string, string>> = {
+    EPERM: "a rule for packets of this host forbids them",
+    ENETUNREACH: "this host has no route for it",
+    EHOSTUNREACH: "nobody on the link answers for the next hop",
+    EACCES: "a prohibit route or rule matches",
+    EINVAL: "a blackhole route matches, or this host lacks the source address",
+    EMSGSIZE: "it is larger than the MTU of the device",
+    ENOBUFS: "the device took no more packets",
+  };
+  return `lost on this host: the kernel refuses to send (${errno}): ${reasons[errno] ?? "see its log"}`;
+}
+
+/** By who answers at the peer, layer by layer. */
+function beyondText({ peer, live, desired }: Found): string {
+  const answers = (name: string): boolean | undefined => {
+    const found = peer.find((one) => one.name === name);
+    return found === undefined ? undefined : found.answered > 0;
+  };
+  const host = desired.outside?.address ?? "its host";
+  const left = "the packets left this host, and no answer came back to it";
+  const told = live.errors.length === 0 ? "" : ` (${live.errors.join("; ")})`;
+  const beyond = "what becomes of them there cannot be seen from here";
+  if (desired.place === "here")
+    return `no answer from the container${told}: it does not answer echo requests, is down, or does not exist`;
+  if (answers("tunnel") === false || (answers("tunnel") === undefined && answers("bridge") === false)) {
+    if (answers("underlay") === false) {
+      return `${left}${told}: ${host} does not answer outside of the tunnel either: it is down, or the network between the hosts is`;
+    }
+    if (answers("tunnel") === false) {
+      return `${left}${told}: ${host} answers outside of the tunnel and nothing inside does: the network or a firewall there drops the tunnel's packets, or its flannel device is missing; ${beyond}`;
+    }
+  }
+  if (answers("bridge") === false) {
+    return `${left}${told}: ${host} answers${answers("tunnel") === true ? " through the tunnel" : ""}, its bridge does not: it has no containers, or does not forward to them; ${beyond}`;
+  }
+  if (answers("bridge") === true) {
+    return `${left}${told}: the bridge of ${host} answers and the container does not: there is no such container, it is down or filters echo requests, or a rule on ${host} drops them; ${beyond}`;
+  }
+  return `${left}${told}; ${beyond}`;
+}
+
+/** What the static half found first on the way: what comes after it may follow from it. */
+export function troubleOf(lines: readonly TraceLine[]): TraceLine | undefined {
+  return lines.find(isTrouble);
+}

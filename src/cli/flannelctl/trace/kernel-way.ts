@@ -1,0 +1,215 @@
+// The way of packets to one address as the kernel of this host has it: route, next hop, forwarding entry, device, and the way
+// outside of the tunnel, each beside what the agent wants. Reads only.
+
+import type { DesiredWay } from "../../../agent/control/trace-protocol.ts";
+import { type PlannedWay, type WayContext, wayFault, wayQuestions } from "../../../doctor/peer-ways.ts";
+import { readWayContext } from "../../../doctor/way-context.ts";
+import { readWayRoutes } from "../../../doctor/way-routes.ts";
+import { type Address, familyOf, type Prefix, tryParseAddress } from "../../../ip/address.ts";
+import { containsAddress } from "../../../ip/prefix.ts";
+import type { LinkMessage, NeighbourMessage } from "../../../netlink/rtnetlink/messages.ts";
+import type { RouteAnswer, Rtnetlink } from "../../../netlink/rtnetlink/rtnetlink.ts";
+import { bridgePortOf } from "./bridge-port.ts";
+import { carrierLines } from "./carrier-lines.ts";
+import { answerText, ipCommand, isUnresolved, neighbourText } from "./route-text.ts";
+import type { TraceLine } from "./trace-line.ts";
+
+/** What was read, for the live test as well. */
+export interface KernelWay {
+  readonly lines: readonly TraceLine[];
+  /** By which packets leave towards the address. */
+  readonly outDevice?: string;
+  /** Where containers of this host are. */
+  readonly inside?: { readonly device: string; readonly container: Address };
+  /** What packets for the peer's host leave by, and to which address they go. */
+  readonly outside?: { readonly address: Address; readonly device: string };
+  readonly deviceNames: ReadonlyMap<number, string>;
+}
+
+export interface KernelView {
+  readonly netlink: Rtnetlink;
+  readonly links: readonly LinkMessage[];
+  readonly context: WayContext;
+  neighbours(device: string, family: 4 | 6): Promise<readonly NeighbourMessage[]>;
+}
+
+export async function readKernelWay(netlink: Rtnetlink, desired: DesiredWay, address: Address): Promise<KernelWay> {
+  const view = await openView(netlink, desired);
+  const nameOf = view.context.name;
+  const [answer = { errno: "EPROTO" }] = await netlink.routeLookups([{ destination: address }]);
+  const inside = view.context.inside[familyOf(address)];
+  const lines: TraceLine[] = [];
+  let outside: KernelWay["outside"];
+  if (desired.place === "peer") {
+    lines.push(...(await peerRoutes(view, desired, address, answer)));
+    const carried = await carrierLines(view, desired, address, answer);
+    lines.push(...carried.lines);
+    if (carried.outside !== undefined) {
+      const found = await outsideWay(view, desired, carried.outside);
+      lines.push(...found.lines);
+      outside = found.outside;
+    }
+  } else if (desired.place === "here") lines.push(...(await localLines(view, address, answer)));
+  else if (desired.place === "host") {
+    const found = await outsideWay(view, desired, address);
+    lines.push(...found.lines);
+    outside = found.outside;
+  } else lines.push({ station: "route", text: answerText(answer, nameOf), verdict: "note" });
+  const outDevice = outDeviceOf(answer, view);
+  return {
+    lines,
+    ...(outDevice !== undefined && { outDevice }),
+    ...(inside !== undefined && { inside: { device: inside.device.name, container: inside.container } }),
+    ...(outside !== undefined && { outside }),
+    deviceNames: new Map(view.links.map(({ index, name }) => [index, name])),
+  };
+}
+
+async function openView(netlink: Rtnetlink, desired: DesiredWay): Promise<KernelView> {
+  const [networks, ownSubnets] = [desired.networks as Prefix[], desired.ownSubnets as Prefix[]];
+  const { routed } = await readWayRoutes(netlink, new Map(), { networks, ownSubnets });
+  const context = await readWayContext(netlink, { networks, ownSubnets, routed, ownDevices: desired.ownDevices });
+  return {
+    netlink,
+    links: await netlink.dump("link"),
+    context,
+    neighbours: async (device, family) => {
+      const index = context.device(device)?.index;
+      return index === undefined ? [] : await netlink.dump("neighbour", { index, family });
+    },
+  };
+}
+
+/** Undefined when the kernel refuses. */
+function outDeviceOf({ route }: RouteAnswer, { context }: KernelView): string | undefined {
+  const index = route?.outIndex ?? route?.nextHops?.[0]?.outIndex;
+  return index === undefined ? undefined : context.name(index);
+}
+
+/** Of this host's packets, of those of its containers, and of what comes back. */
+async function peerRoutes(
+  view: KernelView,
+  desired: DesiredWay,
+  address: Address,
+  own: RouteAnswer,
+): Promise<TraceLine[]> {
+  const { context, netlink } = view;
+  const way = plannedWay(desired, address);
+  if (way === undefined) return [{ station: "route", text: answerText(own, context.name), verdict: "note" }];
+  const questions = wayQuestions(way, [address], context).filter(({ step }) => step !== "underlay");
+  const answers = await netlink.routeLookups(questions.map(({ query }) => query));
+  const lines: TraceLine[] = [];
+  for (const [at, question] of questions.entries()) {
+    const answer = answers[at] ?? own;
+    const fault = wayFault(question, answer, way, context);
+    const text = answerText(answer, context.name);
+    const isElsewhere = question.step === "out" && isOtherGateway(answer, desired);
+    const { destination, source } = question.query;
+    const inside = context.inside[familyOf(address)]?.device.name;
+    lines.push({
+      station: question.step === "out" ? "route" : question.step === "forward" ? "forward" : "return",
+      text:
+        question.step === "out"
+          ? `${destination} ${text}`
+          : `${destination} from ${source}, in by ${question.step === "forward" ? inside : way.device}: ${text}`,
+      verdict: fault !== undefined ? "bad" : isElsewhere ? "differs" : "ok",
+      ...(fault !== undefined && { remedy: fault.remedy }),
+      ...((fault !== undefined || isElsewhere) &&
+        question.step !== "in" &&
+        desired.route !== undefined && { desired: desired.route.line }),
+    });
+  }
+  return lines;
+}
+
+function plannedWay(desired: DesiredWay, address: Address): PlannedWay | undefined {
+  const { route, lease, outside, carriedBy } = desired;
+  const subnet = [lease?.subnet, lease?.ipv6Subnet].find(
+    (prefix) => prefix !== undefined && containsAddress(prefix as Prefix, address),
+  ) as Prefix | undefined;
+  if (route === undefined || lease === undefined || subnet === undefined) return undefined;
+  const gateway = carriedBy === "direct" ? tryParseAddress(route.gateway ?? "") : undefined;
+  const publicIp = tryParseAddress(outside?.address ?? "");
+  return {
+    ...{ peer: lease.key, subnet, device: route.device, isInPlace: true },
+    ...(gateway !== undefined && { gateway }),
+    ...(publicIp !== undefined && { publicIp }),
+  };
+}
+
+function isOtherGateway({ route }: RouteAnswer, desired: DesiredWay): boolean {
+  const gateway = route?.gateway ?? route?.nextHops?.[0]?.gateway;
+  return route !== undefined && gateway !== desired.route?.gateway;
+}
+
+/** From this host to the peer's, without the tunnel. */
+async function outsideWay(
+  { context, netlink, links, neighbours }: KernelView,
+  desired: DesiredWay,
+  host: Address,
+): Promise<{ readonly lines: TraceLine[]; readonly outside?: NonNullable<KernelWay["outside"]> }> {
+  const [answer = { errno: "EPROTO" }] = await netlink.routeLookups([{ destination: host }]);
+  const text = `${host} ${answerText(answer, context.name)}`;
+  const { route } = answer;
+  const remedy = `${ipCommand(host)} route get ${host} # and mend the route to the peer's host`;
+  if (route === undefined) return { lines: [{ station: "outside", text, verdict: "bad", remedy }] };
+  const device = context.name(route.outIndex ?? route.nextHops?.[0]?.outIndex);
+  const isInTunnel = desired.ownDevices.includes(device);
+  const link = links.find(({ name }) => name === device);
+  const isDown = link !== undefined && !(link.isUp && link.isRunning);
+  const lines: TraceLine[] = [
+    {
+      station: "outside",
+      text: `${text}${isInTunnel ? ": into the tunnel itself" : ""}${isDown ? ": the device is down, or has no carrier" : ""}`,
+      verdict: isInTunnel || isDown ? "bad" : "ok",
+      ...(isInTunnel && { remedy }),
+      ...(isDown && { remedy: `ip link set ${device} up # and look at the cable or the other end` }),
+    },
+  ];
+  const hop = route.gateway ?? route.nextHops?.[0]?.gateway ?? host;
+  const neighbour = (await neighbours(device, familyOf(hop))).find((one) => one.address === hop);
+  if (neighbour !== undefined) {
+    const isBad = isUnresolved(neighbour);
+    lines.push({
+      station: "outside",
+      text: neighbourText(neighbour, device),
+      verdict: isBad ? "bad" : "ok",
+      ...(isBad && { remedy: `# nobody on ${device} answers for ${hop}: is that host up, and on this link?` }),
+    });
+  }
+  return { lines, outside: { address: host, device } };
+}
+
+/** To a container of this host. */
+async function localLines(view: KernelView, address: Address, answer: RouteAnswer): Promise<TraceLine[]> {
+  const { context, neighbours } = view;
+  const device = outDeviceOf(answer, view);
+  const inside = context.inside[familyOf(address)]?.device.name;
+  const isOwn = answer.route?.type === 2;
+  const isRight = isOwn || (device !== undefined && (inside === undefined || device === inside));
+  const lines: TraceLine[] = [
+    {
+      station: "route",
+      text: `${address} ${answerText(answer, context.name)}`,
+      verdict: isRight ? "ok" : "bad",
+      ...(!isRight && {
+        desired: `dev ${inside ?? "of the containers"}`,
+        remedy: `${ipCommand(address)} route get ${address} # and delete the route in the program that added it`,
+      }),
+    },
+  ];
+  if (isOwn || device === undefined) return lines;
+  const neighbour = (await neighbours(device, familyOf(address))).find((one) => one.address === address);
+  const port = neighbour?.mac === undefined ? undefined : bridgePortOf(device, neighbour.mac);
+  const isBad = neighbour !== undefined && isUnresolved(neighbour);
+  lines.push({
+    station: "container",
+    text:
+      neighbour === undefined
+        ? `nothing was sent to ${address} of late`
+        : `${neighbourText(neighbour, device)}${port === undefined ? "" : `, behind port ${port}`}`,
+    verdict: neighbour === undefined ? "note" : isBad ? "bad" : "ok",
+    ...(isBad && { remedy: `# nobody on ${device} answers for ${address}: there is no such container, or it is down` }),
+  });
+  return lines;
+}

@@ -1,0 +1,224 @@
+// The live half of a trace: a few marked echo requests, and what was seen of them at each point of this host: on its devices by a
+// packet socket, in its rules by nf_tables' own trace, at the peer by who answers there. Ends by itself within seconds.
+import { randomBytes, randomInt } from "node:crypto";
+import { setTimeout as sleep } from "node:timers/promises";
+import { describeError } from "../../../errors.ts";
+import { type Address, addressToBytes, familyOf } from "../../../ip/address.ts";
+import { NfTraceSocket } from "../../../netlink/nftables/nf-trace-socket.ts";
+import type { TraceNote } from "../../../netlink/nftables/trace-messages.ts";
+import { PROBE_MARK } from "../../../probe/probe-payload.ts";
+import { type EchoEvent, EchoSocket } from "../../../sys/echo-socket.ts";
+import { PacketTap, type TappedPacket } from "../../../sys/packet-tap.ts";
+import { countersOf, grownCounters } from "./device-counters.ts";
+import { type RuleDrop, RuleDrops } from "./rule-drops.ts";
+import { sizesAround, type TestPackets, type WirePoint, wirePoints } from "./wire.ts";
+
+export interface LiveOptions {
+  readonly target: Address;
+  /** One of this host's; missing: as the kernel chooses. */
+  readonly source?: Address;
+  readonly carriedBy?: string;
+  /** Of the peer's host. */
+  readonly outside?: Address;
+  /** Whose counters are looked at. */
+  readonly devices: readonly string[];
+  readonly nameOf: (index: number) => string;
+  readonly signal: AbortSignal;
+}
+
+export interface LiveResult {
+  /** Of the whole IP packet. */
+  readonly packetBytes: number;
+  readonly sent: number;
+  readonly rttsMs: readonly number[];
+  /** The name of the errno with which the kernel refused to send. */
+  readonly sendError?: string;
+  /** Errors that came back, in words. */
+  readonly errors: readonly string[];
+  readonly points: readonly WirePoint[];
+  readonly drops: readonly RuleDrop[];
+  /** Counters of devices and of the kernel that grew meanwhile and tell of trouble. */
+  readonly grown: readonly string[];
+  /** What could not be looked at, and why. */
+  readonly gaps: readonly string[];
+}
+
+const COUNT = 3;
+const GAP_MS = 150;
+const WAIT_MS = 1_000;
+const LINGER_MS = 60;
+const LOOK_MS = 5;
+/** Others do not take the requests for probes. */
+const MARK = PROBE_MARK ^ 2;
+const TOKEN_OFFSET = 4;
+const TOKEN_BYTES = 16;
+const PAYLOAD_BYTES = 56;
+const MAX_PACKETS = 4_096;
+const MAX_NOTES = 4_096;
+
+export async function runLiveTest(options: LiveOptions): Promise<LiveResult> {
+  const { target, outside, carriedBy } = options;
+  const token = randomBytes(TOKEN_BYTES);
+  // A size that others seldom have; a multiple of four, so that padding is the same whatever pads.
+  const packetBytes = 4 * randomInt(80, 116);
+  const test: TestPackets = {
+    ...{ family: familyOf(target), token, tokenOffset: TOKEN_OFFSET, packetBytes },
+    ...(outside !== undefined && { outside }),
+  };
+  const around = sizesAround(packetBytes, carriedBy);
+  const gaps: string[] = [];
+  const tap = tryOpen(() => PacketTap.open([packetBytes, ...around]), "packets on the devices are not seen", gaps);
+  const trace = tryOpen(() => NfTraceSocket.open(flowsOf(test, target, around)), "rules are not traced", gaps);
+  try {
+    using echo = EchoSocket.open(familyOf(target), MARK);
+    const before = countersOf(options.devices);
+    const seen = new Seen(tap, trace, gaps);
+    const exchanged = await exchange(echo, test, options, seen);
+    const drops = new RuleDrops(target, outside);
+    return {
+      ...exchanged,
+      packetBytes,
+      points: wirePoints(seen.packets, test, options.nameOf),
+      drops: await drops.of(seen.notes),
+      grown: grownCounters(before, countersOf(options.devices)),
+      gaps,
+    };
+  } finally {
+    trace?.[Symbol.dispose]();
+    tap?.[Symbol.dispose]();
+  }
+}
+
+function tryOpen<T>(open: () => T, what: string, gaps: string[]): T | undefined {
+  try {
+    return open();
+  } catch (error) {
+    gaps.push(`${what}: ${describeError(error)}`);
+    return undefined;
+  }
+}
+
+function flowsOf({ outside, packetBytes }: TestPackets, target: Address, around: readonly number[]) {
+  const outer = outside === undefined ? [] : around.flatMap((size) => bothWays(outside, size));
+  return [...bothWays(target, packetBytes), ...outer];
+}
+
+function bothWays(address: Address, packetBytes: number) {
+  const bytes = addressToBytes(address);
+  return [
+    { destination: bytes, packetBytes },
+    { source: bytes, packetBytes },
+  ];
+}
+
+/** All that was seen, within bounds. */
+class Seen {
+  readonly packets: TappedPacket[] = [];
+  readonly notes: TraceNote[] = [];
+  readonly #tap: PacketTap | undefined;
+  readonly #trace: NfTraceSocket | undefined;
+  readonly #gaps: string[];
+
+  constructor(tap: PacketTap | undefined, trace: NfTraceSocket | undefined, gaps: string[]) {
+    this.#tap = tap;
+    this.#trace = trace;
+    this.#gaps = gaps;
+  }
+
+  look(): void {
+    this.packets.push(...(this.#tap?.receive(MAX_PACKETS - this.packets.length) ?? []));
+    if (this.#trace === undefined) return;
+    const { notes, isWhole } = this.#trace.receive();
+    this.notes.push(...notes.slice(0, MAX_NOTES - this.notes.length));
+    const gap = "some of what rules did was told too fast to be read";
+    if (!isWhole && !this.#gaps.includes(gap)) this.#gaps.push(gap);
+  }
+}
+
+type Exchanged = Pick<LiveResult, "sent" | "rttsMs" | "errors" | "sendError">;
+
+async function exchange(
+  echo: EchoSocket,
+  { token, packetBytes }: TestPackets,
+  options: LiveOptions,
+  seen: Seen,
+): Promise<Exchanged> {
+  const sentAtMs = new Map<number, number>();
+  const rttsMs = new Map<number, number>();
+  const errors = new Set<string>();
+  let sendError: string | undefined;
+  const first = randomInt(0x1_0000);
+  const lastMs = performance.now() + (COUNT - 1) * GAP_MS + WAIT_MS;
+  for (let dueMs = performance.now(); performance.now() < lastMs; ) {
+    if (sentAtMs.size < COUNT && performance.now() >= dueMs) {
+      dueMs += GAP_MS;
+      const number = sentAtMs.size;
+      const sequence = (first + number) & 0xff_ff;
+      const { target, source } = options;
+      sentAtMs.set(sequence, echo.nowMs());
+      const [refusal] = echo.send([
+        {
+          ...{ target, sequence, packetBytes, payload: payloadOf(token, number) },
+          ...(source !== undefined && { source }),
+        },
+      ]);
+      if (refusal !== undefined) sendError = refusal;
+    }
+    seen.look();
+    for (const event of echo.receive(64)) take(event, token, { sentAtMs, rttsMs, errors });
+    if (rttsMs.size === COUNT) break;
+    await sleep(LOOK_MS, undefined, { signal: options.signal });
+  }
+  await sleep(LINGER_MS, undefined, { signal: options.signal });
+  seen.look();
+  return {
+    ...{ sent: sentAtMs.size, rttsMs: [...rttsMs.values()], errors: [...errors] },
+    ...(sendError !== undefined && { sendError }),
+  };
+}
+
+function payloadOf(token: Uint8Array, number: number): Uint8Array {
+  const bytes = new Uint8Array(PAYLOAD_BYTES);
+  new DataView(bytes.buffer).setUint32(0, MARK >>> 0);
+  bytes.set(token, TOKEN_OFFSET);
+  bytes[TOKEN_OFFSET + TOKEN_BYTES] = number;
+  return bytes;
+}
+
+interface Books {
+  readonly sentAtMs: ReadonlyMap<number, number>;
+  readonly rttsMs: Map<number, number>;
+  readonly errors: Set<string>;
+}
+
+function take(event: EchoEvent, token: Uint8Array, { sentAtMs, rttsMs, errors }: Books): void {
+  if (event.type === "request") return;
+  const sentMs = sentAtMs.get(event.sequence);
+  const isOurs = Buffer.from(token).equals(event.payload.subarray(TOKEN_OFFSET, TOKEN_OFFSET + TOKEN_BYTES));
+  if (sentMs === undefined || !isOurs) return;
+  if (event.type === "reply") rttsMs.set(event.sequence, Math.max(0, event.receivedAtMs - sentMs));
+  else if (errors.size < 8) {
+    const { offender, icmpType, icmpCode, origin } = event;
+    const who = origin === "local" ? "this host" : (offender ?? "somebody");
+    errors.add(`${who} says: ${errorWords(event.target, icmpType, icmpCode)}`);
+  }
+}
+
+const unreachables: readonly string[] = [
+  "network unreachable",
+  "host unreachable",
+  "protocol unreachable",
+  "port unreachable",
+  "too big",
+];
+
+function errorWords(target: Address, type: number, code: number): string {
+  if (familyOf(target) === 4) {
+    if (type === 3)
+      return unreachables[code] ?? (code >= 9 && code <= 13 ? "forbidden by a firewall" : `unreachable (code ${code})`);
+    return type === 11 ? "it went in a circle (TTL exceeded)" : `ICMP type ${type} code ${code}`;
+  }
+  if (type === 1)
+    return code === 1 ? "forbidden by a firewall" : code === 3 ? "host unreachable" : `unreachable (code ${code})`;
+  return type === 3 ? "it went in a circle (hop limit exceeded)" : `ICMPv6 type ${type} code ${code}`;
+}

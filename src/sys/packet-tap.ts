@@ -1,0 +1,133 @@
+// Sees the packets of certain sizes that pass any device of this network namespace, in both directions, and leaves nothing behind
+// when its process ends. Linux: packet(7). What a device sends is seen when the driver gets it, after rules and queues; what it
+// receives before any rule. Input is hostile.
+import { errnos, fromErrno } from "./errno.ts";
+import type { Fd } from "./fd.ts";
+import { addressOf, recvfrom, setsockopt, settled } from "./libc.ts";
+import { MSG_DONTWAIT, MSG_TRUNC } from "./message-header.ts";
+import { bindSocket, openSocket, SO_RCVBUF, SO_RCVBUFFORCE, SOCK_DGRAM, SOL_SOCKET, trySetOption } from "./socket.ts";
+
+export interface TappedPacket {
+  readonly deviceIndex: number;
+  /** Else it came in. */
+  readonly isOutgoing: boolean;
+  /** From the IP header on, at most `SNAP_BYTES`. */
+  readonly bytes: Uint8Array;
+  /** Of the whole packet. */
+  readonly packetBytes: number;
+}
+
+const AF_PACKET = 17;
+const ETH_P_ALL = 0x0003;
+const PACKET_OUTGOING = 4;
+const SO_ATTACH_FILTER = 26;
+/** linux/filter.h */
+const LOAD_LENGTH = 0x80;
+const JUMP_EQUAL = 0x15;
+const RETURN = 0x06;
+const INSTRUCTION_BYTES = 8;
+const MAX_SIZES = 32;
+const SNAP_BYTES = 512;
+const RECEIVE_BUFFER_BYTES = 1024 * 1024;
+const ADDRESS_BYTES = 20;
+
+export class PacketTap implements Disposable {
+  readonly #fd: Fd;
+  readonly #buffer = new Uint8Array(SNAP_BYTES);
+  readonly #address = new Uint8Array(ADDRESS_BYTES);
+  readonly #addressView = new DataView(this.#address.buffer);
+
+  private constructor(fd: Fd) {
+    this.#fd = fd;
+  }
+
+  /** `sizes`: of whole IP packets, at most 32 of them. Throws `KERNEL_DENIED` without CAP_NET_RAW. */
+  static open(sizes: readonly number[]): PacketTap {
+    // Of no protocol it receives nothing before the filter is there.
+    const fd = openSocket("packet socket", AF_PACKET, SOCK_DGRAM, 0);
+    try {
+      attachFilter(fd, sizeFilter([...new Set(sizes)].slice(0, MAX_SIZES)));
+      if (!trySetOption(fd, SOL_SOCKET, SO_RCVBUFFORCE, RECEIVE_BUFFER_BYTES)) {
+        trySetOption(fd, SOL_SOCKET, SO_RCVBUF, RECEIVE_BUFFER_BYTES);
+      }
+      bindSocket("packet socket", fd, allDevices());
+      return new PacketTap(fd);
+    } catch (error) {
+      fd[Symbol.dispose]();
+      throw error;
+    }
+  }
+
+  /** At most `most`, in the order in which they passed. */
+  receive(most: number): TappedPacket[] {
+    const packets: TappedPacket[] = [];
+    while (packets.length < most) {
+      const call = (): number =>
+        recvfrom(
+          this.#fd.number,
+          this.#buffer,
+          SNAP_BYTES,
+          MSG_DONTWAIT | MSG_TRUNC,
+          this.#address,
+          Uint32Array.of(ADDRESS_BYTES),
+        );
+      const length = settled(call(), [errnos.EAGAIN, errnos.EINTR], call);
+      if (length === -errnos.EINTR) continue;
+      if (length < 0) break;
+      packets.push({
+        deviceIndex: this.#addressView.getInt32(4, true),
+        isOutgoing: this.#addressView.getUint8(10) === PACKET_OUTGOING,
+        bytes: this.#buffer.slice(0, Math.min(length, SNAP_BYTES)),
+        packetBytes: length,
+      });
+    }
+    return packets;
+  }
+
+  [Symbol.dispose](): void {
+    this.#fd[Symbol.dispose]();
+  }
+}
+
+function sizeFilter(sizes: readonly number[]): Uint8Array {
+  const count = sizes.length;
+  const instructions: readonly (readonly [code: number, ifTrue: number, ifFalse: number, value: number])[] = [
+    [LOAD_LENGTH, 0, 0, 0],
+    ...sizes.map((size, index) => [JUMP_EQUAL, count - index, 0, size] as const),
+    [RETURN, 0, 0, 0],
+    [RETURN, 0, 0, SNAP_BYTES],
+  ];
+  const bytes = new Uint8Array(instructions.length * INSTRUCTION_BYTES);
+  const view = new DataView(bytes.buffer);
+  for (const [index, [code, ifTrue, ifFalse, value]] of instructions.entries()) {
+    const at = index * INSTRUCTION_BYTES;
+    view.setUint16(at, code, true);
+    view.setUint8(at + 2, ifTrue);
+    view.setUint8(at + 3, ifFalse);
+    view.setUint32(at + 4, value, true);
+  }
+  return bytes;
+}
+
+/** struct sock_fprog {count, pointer}. Without the filter the socket would see all the traffic of the host. */
+function attachFilter(fd: Fd, filter: Uint8Array): void {
+  // Large buffers are not moved.
+  const memory = new ArrayBuffer(4_096);
+  new Uint8Array(memory).set(filter);
+  const program = new Int32Array(4);
+  const view = new DataView(program.buffer);
+  view.setUint16(0, filter.length / INSTRUCTION_BYTES, true);
+  view.setBigUint64(8, BigInt(addressOf(memory)), true);
+  const call = (): number => setsockopt(fd.number, SOL_SOCKET, SO_ATTACH_FILTER, program, 16);
+  const result = settled(call(), [], call);
+  if (result < 0) throw fromErrno("attach a filter to the packet socket", -result);
+}
+
+/** struct sockaddr_ll: family, protocol in network order, device 0. */
+function allDevices(): Uint8Array {
+  const bytes = new Uint8Array(ADDRESS_BYTES);
+  const view = new DataView(bytes.buffer);
+  view.setUint16(0, AF_PACKET, true);
+  view.setUint16(2, ETH_P_ALL, false);
+  return bytes;
+}
