@@ -98,6 +98,8 @@ export interface AgentOptions {
   readonly rules: RuleOptions;
   /** `--probe-interval`: between two probes of a peer, at least a second; 0: peers are not probed. */
   readonly probeIntervalMs: number;
+  /** `--path-mtu`: whether routes to peers are given what their path carries. */
+  readonly pathMtu: "show" | "repair";
   readonly logFormat: "text" | "json";
   /** `-v`, at least 0. */
   readonly verbosity: number;

@@ -209,9 +209,13 @@ export class Firewall implements AsyncDisposable {
   #interestIn({ kind, family, table, name }: NfTablesTouch): SlotName | undefined {
     if (family === undefined) return undefined;
     if (table === this.#names.table(family)) return `nftables ${family}`;
-    const { masqueradeChain, forwardChain } = this.#names;
-    const chains =
-      table === "nat" ? ["POSTROUTING", masqueradeChain] : table === "filter" ? ["FORWARD", forwardChain] : undefined;
+    const { masqueradeChain, forwardChain, clampChain } = this.#names;
+    const byTable = new Map([
+      ["nat", ["POSTROUTING", masqueradeChain]],
+      ["filter", ["FORWARD", forwardChain]],
+    ]);
+    if (this.#inputs?.clampsMss === true) byTable.set("mangle", ["FORWARD", clampChain]);
+    const chains = byTable.get(table);
     if (chains === undefined || kind === "set") return undefined;
     return name === undefined || chains.includes(name) ? `iptables-nft ${family}` : undefined;
   }

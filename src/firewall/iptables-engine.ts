@@ -47,11 +47,14 @@ interface Found extends IptablesFound {
 export class IptablesEngine implements RuleEngine<Found> {
   readonly name: "iptables-nft" | "iptables-legacy";
   readonly randomFully: boolean;
+  readonly canClampMss = true;
   readonly #tools: IptablesTools;
   readonly #names: RuleNames;
   readonly #network: (family: Family) => Prefix | undefined;
   /** Families for which we made a set of nodes. */
   readonly #madeSets = new Set<Family>();
+  /** Families whose table mangle may hold something of ours: at first all, since an earlier run may have left it. */
+  readonly #mayClamp = new Set<Family>([4, 6]);
   /** Since when a write has not got through. */
   #lockWait: number | undefined;
 
@@ -65,6 +68,7 @@ export class IptablesEngine implements RuleEngine<Found> {
   }
 
   wantedLines(rules: FamilyRules | undefined): string[] {
+    if (rules?.clamp !== undefined) this.#mayClamp.add(rules.family);
     const hasSet = this.#tools.ipset !== undefined;
     const set =
       hasSet && rules?.nodes !== undefined
@@ -81,6 +85,8 @@ export class IptablesEngine implements RuleEngine<Found> {
     const failed = (await Promise.allSettled(reading)).find((result) => result.status === "rejected");
     if (failed !== undefined) throw failed.reason;
     const found = joinTables(new Map(await Promise.all(reading)), family, this.#names);
+    const clamp = found.byTable.get("mangle");
+    if (clamp !== undefined && !clamp.exists && clamp.jumps.length === 0) this.#mayClamp.delete(family);
     const setName = this.#names.nodeSet(family);
     const { ipset } = this.#tools;
     const isUsed = this.#madeSets.has(family) || found.lines.some((line) => line.includes(` ${setName} `));
@@ -163,10 +169,10 @@ export class IptablesEngine implements RuleEngine<Found> {
 
   /** Looking at a table of legacy iptables makes it: only those that are there are looked at. */
   #tables(family: Family): readonly string[] {
-    const both = ["nat", "filter"];
-    if (this.#tools.variant === "nft") return both;
+    const ours = ["nat", "filter", ...(this.#mayClamp.has(family) ? ["mangle"] : [])];
+    if (this.#tools.variant === "nft") return ours;
     const present = legacyTables(family);
-    return both.filter((table) => present.includes(table));
+    return ours.filter((table) => present.includes(table));
   }
 }
 

@@ -1,6 +1,7 @@
 // Rules as iptables arguments, in exactly the form in which iptables-save shows them, so that they can be compared. Pure.
 import type { Family } from "../ip/address.ts";
 import {
+  clampComment,
   type FamilyRules,
   forwardComment,
   masqueradeComment,
@@ -11,7 +12,7 @@ import {
 
 /** Our chain in one table of iptables, and the built-in chain that leads into it. */
 export interface ChainPlace {
-  readonly table: "nat" | "filter";
+  readonly table: "nat" | "filter" | "mangle";
   readonly builtIn: "POSTROUTING" | "FORWARD";
   readonly chain: string;
   readonly comment: string;
@@ -37,6 +38,14 @@ export function chainPlaces(names: RuleNames): readonly ChainPlace[] {
       comment: forwardComment,
       jumpsFirst: true,
       rulesOf: (rules) => rules.forward,
+    },
+    {
+      table: "mangle",
+      builtIn: "FORWARD",
+      chain: names.clampChain,
+      comment: clampComment,
+      jumpsFirst: false,
+      rulesOf: (rules) => rules.clamp,
     },
   ];
 }
@@ -83,6 +92,7 @@ function ruleSpec(rule: Rule, destination: string, comment: string, match = ""):
   return [
     source === undefined ? "" : addressText("-s", source),
     destination,
+    verdict === "clamp-mss" ? "-p tcp -m tcp --tcp-flags SYN,RST SYN" : "",
     mark === undefined ? "" : `-m mark --mark ${hex(mark)}/${hex(mark)}`,
     match,
     `-m comment --comment "${comment}"`,
@@ -97,6 +107,7 @@ const targets: Readonly<Record<Rule["verdict"], string>> = {
   return: "RETURN",
   masquerade: "MASQUERADE",
   "masquerade-random": "MASQUERADE --random-fully",
+  "clamp-mss": "TCPMSS --clamp-mss-to-pmtu",
 };
 
 function destinationText(destination: PrefixMatch | undefined): string {

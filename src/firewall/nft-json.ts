@@ -67,7 +67,7 @@ function nameOf(object: unknown): string {
 
 function isOwnChain(chain: unknown): boolean {
   const name = nameOf(chain);
-  if (name !== "postrtg" && name !== "forward") return false;
+  if (name !== "postrtg" && name !== "forward" && name !== "clamp") return false;
   // A policy can be changed in place, the rest cannot.
   const withoutPolicy = (text: string) => text.replace(/policy \w+ ;/, "");
   return withoutPolicy(declarationOf(chain)) === withoutPolicy(nftChains[name].declaration);
@@ -98,11 +98,24 @@ export function expressionText(expression: unknown): string {
   for (const verdict of ["accept", "return", "drop"]) {
     if (field(expression, verdict) === null) return verdict;
   }
+  if (isClamp(field(expression, "mangle"))) return "tcp option maxseg size set rt mtu";
   const masquerade = field(expression, "masquerade");
   if (masquerade === null) return "masquerade";
   const flags = field(masquerade, "flags");
   if (typeof flags === "string") return `masquerade ${flags}`;
   return JSON.stringify(expression);
+}
+
+function isClamp(mangle: unknown): boolean {
+  const option = field(field(mangle, "key"), "tcp option");
+  const value = field(field(field(mangle, "value"), "rt"), "key");
+  return field(option, "name") === "maxseg" && field(option, "field") === "size" && value === "mtu";
+}
+
+/** As some versions of nft list it: as a list, or as operands of an or. */
+function isOfTwo(mask: unknown, ...names: readonly string[]): boolean {
+  const operands = Array.isArray(mask) ? mask : field(mask, "|");
+  return Array.isArray(operands) && operands.length === names.length && names.every((name) => operands.includes(name));
 }
 
 function matchText(match: unknown): string | undefined {
@@ -112,7 +125,7 @@ function matchText(match: unknown): string | undefined {
   if (left === undefined || right === undefined) return undefined;
   if (operator === "!=") return `${left} != ${right}`;
   if (operator !== "==") return undefined;
-  return left.startsWith("meta ") ? `${left} == ${right}` : `${left} ${right}`;
+  return left.includes(" & ") ? `${left} == ${right}` : `${left} ${right}`;
 }
 
 function leftText(left: unknown): string | undefined {
@@ -120,6 +133,9 @@ function leftText(left: unknown): string | undefined {
   if (payload !== undefined) return `${String(field(payload, "protocol"))} ${String(field(payload, "field"))}`;
   const operands = field(left, "&");
   if (!Array.isArray(operands) || operands.length !== 2) return undefined;
+  const flags = field(operands[0], "payload");
+  const isFlags = field(flags, "protocol") === "tcp" && field(flags, "field") === "flags";
+  if (isFlags) return isOfTwo(operands[1], "syn", "rst") ? "tcp flags & (syn | rst)" : undefined;
   const key = field(field(operands[0], "meta"), "key");
   const mask = valueText(operands[1]);
   return key === undefined || mask === undefined ? undefined : `meta ${String(key)} & ${mask}`;

@@ -20,9 +20,16 @@ export const nftChains = {
     comment: "chain to accept flannel traffic",
     rulesOf: (rules: FamilyRules) => rules.forward,
   },
+  clamp: {
+    declaration: "type filter hook forward priority -150 ; policy accept ;",
+    comment: "chain to fit TCP to the paths of flannel traffic",
+    rulesOf: (rules: FamilyRules) => rules.clamp,
+  },
 } as const;
 type ChainName = keyof typeof nftChains;
-const chainNames: readonly ChainName[] = ["postrtg", "forward"];
+const chainNames: readonly ChainName[] = ["postrtg", "forward", "clamp"];
+/** Of a TCP connection that begins, in both directions; `rt mtu` is the smaller one of the routes there and back. */
+const CLAMP = "tcp flags & (syn | rst) == syn tcp option maxseg size set rt mtu";
 
 export const nodeSetName = "nodes";
 
@@ -67,7 +74,7 @@ function nftRuleText(rule: Rule, family: Family): string {
     ...(mark === undefined ? [] : [`meta mark & ${hex(mark)} == ${hex(mark)}`]),
     ...(source === undefined ? [] : [`${protocol} saddr ${matchText(source)}`]),
     ...(destination === undefined ? [] : [`${protocol} daddr ${destinationText(destination)}`]),
-    verdict === "masquerade-random" ? "masquerade fully-random" : verdict,
+    verdict === "masquerade-random" ? "masquerade fully-random" : verdict === "clamp-mss" ? CLAMP : verdict,
   ].join(" ");
 }
 

@@ -13,18 +13,26 @@ const MIN_VERSION = [1, 0, 1] as const;
 
 type Found = FoundRules & NftFound;
 
+interface Abilities {
+  readonly comment: boolean;
+  readonly randomFully: boolean;
+  readonly clampMss: boolean;
+}
+
 export class NftablesEngine implements RuleEngine<Found> {
   readonly name = "nftables";
   readonly randomFully: boolean;
+  readonly canClampMss: boolean;
   readonly #path: string;
   readonly #names: RuleNames;
   readonly #canComment: boolean;
 
-  private constructor(path: string, names: RuleNames, canComment: boolean, randomFully: boolean) {
+  private constructor(path: string, names: RuleNames, can: Abilities) {
     this.#path = path;
     this.#names = names;
-    this.#canComment = canComment;
-    this.randomFully = randomFully;
+    this.#canComment = can.comment;
+    this.randomFully = can.randomFully;
+    this.canClampMss = can.clampMss;
   }
 
   /** `path`: the nft program; without `willWrite` it is only good for looking and removing. Throws `TOOL_MISSING` when it is too old, `FIREWALL_REJECTED` when it cannot work here. */
@@ -36,8 +44,8 @@ export class NftablesEngine implements RuleEngine<Found> {
         `${path} is ${version.trim()}; traffic rules need nftables v1.0.1 or newer`,
       );
     }
-    if (!willWrite) return new NftablesEngine(path, names, false, false);
-    const [canComment, randomFully] = await Promise.all([
+    if (!willWrite) return new NftablesEngine(path, names, { comment: false, randomFully: false, clampMss: false });
+    const [comment, randomFully, clampMss] = await Promise.all([
       probe(
         path,
         `add table ip flannel-probe { comment "probe" ; }`,
@@ -49,8 +57,14 @@ export class NftablesEngine implements RuleEngine<Found> {
         "{ type nat hook postrouting priority 100 ; }",
         "masquerade fully-random",
       ),
+      probe(
+        path,
+        "add table ip flannel-probe",
+        "{ type filter hook forward priority -150 ; }",
+        "tcp flags & (syn | rst) == syn tcp option maxseg size set rt mtu",
+      ),
     ]);
-    return new NftablesEngine(path, names, canComment, randomFully);
+    return new NftablesEngine(path, names, { comment, randomFully, clampMss });
   }
 
   wantedLines(rules: FamilyRules | undefined): string[] {

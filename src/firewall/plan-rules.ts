@@ -11,6 +11,8 @@ export interface RuleInputs {
   readonly randomFully: boolean;
   /** `--iptables-forward-rules` */
   readonly forward: boolean;
+  /** `--path-mtu=repair`, where a path carries less: TCP is to send segments that fit the routes. */
+  readonly clampsMss?: boolean;
   /** Destinations outside of the network that see the containers' own addresses (MasqueradeExclude). */
   readonly excludedPrefixes: readonly Prefix[];
   /** Public addresses of all leases, to be left out too (`nodes` in MasqueradeExclude); missing: not asked for. */
@@ -21,8 +23,8 @@ export interface RuleInputs {
 const MASQUERADE_MARK = 0x4000;
 const multicast: Readonly<Record<Family, Prefix>> = { 4: parsePrefix("224.0.0.0/4"), 6: parsePrefix("ff00::/8") };
 
-/** One entry for each family; chains that nobody asked for are missing. `canRandomFully`: whether the tool knows it. */
-export function planRules(inputs: RuleInputs, canRandomFully: boolean): FamilyRules[] {
+/** One entry for each family; chains that nobody asked for are missing. `canRandomFully`, `canClampMss`: whether the tool knows it. */
+export function planRules(inputs: RuleInputs, canRandomFully: boolean, canClampMss = true): FamilyRules[] {
   return inputs.families.map(({ network, subnet }) => {
     const family = familyOf(network);
     const nodes = inputs.nodes?.filter((address) => familyOf(address) === family);
@@ -34,6 +36,7 @@ export function planRules(inputs: RuleInputs, canRandomFully: boolean): FamilyRu
         ...(nodes !== undefined && { nodes: [...new Set(nodes)].sort() }),
       }),
       ...(inputs.forward && { forward: forwardRules(network) }),
+      ...(inputs.clampsMss === true && canClampMss && { clamp: clampRules(network) }),
     };
   });
 }
@@ -63,6 +66,11 @@ function forwardRules(network: Prefix): Rule[] {
     { source: is(network), verdict: "accept" },
     { destination: is(network), verdict: "accept" },
   ];
+}
+
+/** Only between containers: what leaves the network goes by other routes. */
+function clampRules(network: Prefix): Rule[] {
+  return [{ source: is(network), destination: is(network), verdict: "clamp-mss" }];
 }
 
 function is(prefix: Prefix): PrefixMatch {

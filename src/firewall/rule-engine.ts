@@ -16,6 +16,8 @@ export interface RuleEngine<Found extends FoundRules = FoundRules> {
   readonly name: EngineName;
   /** Whether masquerading with fully random ports can be had. */
   readonly randomFully: boolean;
+  /** Whether the MSS of TCP can be limited to what routes say. */
+  readonly canClampMss: boolean;
   /** Exactly what `read` finds once `rules` are in place. Undefined rules: nothing of ours. */
   wantedLines(rules: FamilyRules | undefined): readonly string[];
   /** Throws a FlannelError when the tool fails. */

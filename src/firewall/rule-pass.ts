@@ -40,7 +40,7 @@ export class RulePass {
   }
 
   setInputs(inputs: RuleInputs): void {
-    const rules = planRules(inputs, this.#engines.primary.randomFully);
+    const rules = planRules(inputs, this.#engines.primary.randomFully, this.#engines.primary.canClampMss);
     this.#wanted = new Map(rules.map((entry) => [entry.family, entry]));
   }
 

@@ -7,8 +7,8 @@ export interface PrefixMatch {
   readonly isNegated: boolean;
 }
 
-/** `masquerade-random` also makes the source port unguessable, where kernel and tool can. */
-export type Verdict = "accept" | "return" | "masquerade" | "masquerade-random";
+/** `clamp-mss`: TCP connections that begin send no larger segments than the routes of both directions allow. `masquerade-random` also makes the source port unguessable, where kernel and tool can. */
+export type Verdict = "accept" | "return" | "masquerade" | "masquerade-random" | "clamp-mss";
 
 /** All that is stated has to match. */
 export interface Rule {
@@ -29,6 +29,8 @@ export interface FamilyRules {
   readonly masquerade?: readonly Rule[];
   /** For forwarded packets; missing: no such chain. */
   readonly forward?: readonly Rule[];
+  /** For forwarded packets, before they are judged; missing: no such chain. */
+  readonly clamp?: readonly Rule[];
   /** Members of `nodes`; set exactly when a rule uses it. */
   readonly nodes?: readonly Address[];
 }
@@ -39,6 +41,8 @@ export interface RuleNames {
   readonly masqueradeChain: string;
   /** iptables chain in table filter. */
   readonly forwardChain: string;
+  /** iptables chain in table mangle. */
+  readonly clampChain: string;
   /** nftables table. */
   readonly table: (family: Family) => string;
   /** ipset. */
@@ -50,6 +54,7 @@ export function ruleNames(suffix: string): RuleNames {
   return {
     masqueradeChain: `FLANNEL-POSTRTG${suffix}`,
     forwardChain: `FLANNEL-FWD${suffix}`,
+    clampChain: `FLANNEL-MSS${suffix}`,
     table: (family) => `flannel-ipv${family}${suffix}`,
     nodeSet: (family) => `flannel-nodes${family}${suffix}`,
   };
@@ -57,3 +62,4 @@ export function ruleNames(suffix: string): RuleNames {
 
 export const masqueradeComment = "flanneld masq";
 export const forwardComment = "flanneld forward";
+export const clampComment = "flanneld path mtu";

@@ -44,7 +44,7 @@ export async function readUnlistedTable(options: UnlistedTableOptions, refusal?:
         jumps: findJumps(builtIn ?? noRules, place),
         leftovers: place.table === "nat" ? findLeftovers(builtIn ?? noRules, network) : [],
       },
-      dropsForwarded: place.builtIn === "FORWARD" && hasDropPolicy(builtIn ?? noRules),
+      dropsForwarded: place.table === "filter" && hasDropPolicy(builtIn ?? noRules),
     };
   } catch (error) {
     throw unreadable(options, error instanceof Error ? error.message : String(error), refusal);

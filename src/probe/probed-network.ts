@@ -1,6 +1,7 @@
 // What the prober is given and gives: its outer world, and the peers of one network in it. Types, and what it keeps of each.
 import type { Address, Family } from "../ip/address.ts";
 import type { EchoPort } from "./echo-exchange.ts";
+import type { PathMtuFound } from "./path-mtu.ts";
 import type { ProbePath } from "./probe-path.ts";
 import type { ProbeRecorder } from "./probe-recorder.ts";
 import type { PathState, ProbedPath, Turn } from "./probed-path.ts";
@@ -27,6 +28,8 @@ export interface ProbedNetworkOptions {
   readonly recorder: ProbeRecorder;
   /** Must not throw. */
   readonly onChange: (change: PathChange) => void;
+  /** The path carries another size than before, or it is known now. Must not throw. */
+  readonly onMtu: (path: ProbedPath, before: PathMtuFound | undefined) => void;
   /** Probes of a family cannot be sent. Must not throw. */
   readonly onProblem: (reason: string) => void;
 }

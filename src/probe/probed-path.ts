@@ -40,6 +40,8 @@ export class ProbedPath {
   /** A probe of another kind got no answer, which may be its own matter: the next one says whether the peer lives, and soon. */
   isToBeChecked = false;
   readonly mtu: PathMtu;
+  /** What the route to the peer says, where it was given less than its device has. */
+  routeMtuBytes: number | undefined;
   #bridgeDueMs: number;
   #turn = 0;
   #mtuTurnDue = 0;
@@ -148,8 +150,14 @@ export class ProbedPath {
     const { liveness } = this.verdict;
     if (liveness === "oneWayIn" || liveness === "oneWayOut") return "oneWay";
     if (liveness !== "up") return liveness;
-    if (this.mtu.isBroken) return "mtuBroken";
+    if (this.mtu.isBroken && !this.isRepaired) return "mtuBroken";
     return this.quality.isSlow ? "slow" : "up";
+  }
+
+  /** No packet leaves for the peer that is larger than what arrives. */
+  get isRepaired(): boolean {
+    const arriving = this.mtu.found?.overlayBytes;
+    return this.routeMtuBytes !== undefined && arriving !== undefined && this.routeMtuBytes <= arriving;
   }
 
   /** Which kinds answered last, as the layer that loses the packets shows by them: `underlay+ tunnel-`. */
@@ -177,10 +185,16 @@ export class ProbedPath {
       return `packets of more than ${overlayBytes} bytes get lost, containers send up to ${this.path.overlayMtuBytes}`;
     }
     if (state === "unknown") return this.#whyUnknown();
-    if (state === "up") return verdict.isIcmpFiltered ? "ICMP gets no answer, TCP does" : undefined;
+    if (state === "up") return this.#whyUp();
     return verdict.liveness === "oneWayOut"
       ? "packets from it arrive here, ours do not arrive there"
       : "our packets arrive there, its packets do not arrive here";
+  }
+
+  #whyUp(): string | undefined {
+    if (this.verdict.isIcmpFiltered) return "ICMP gets no answer, TCP does";
+    if (!this.isRepaired || !this.mtu.isReduced) return undefined;
+    return `the path carries less than containers send: its route has mtu ${this.routeMtuBytes}`;
   }
 
   get #because(): string {

@@ -8,6 +8,7 @@ function openWorld(paths: readonly ProbePath[], seed = 7, intervalMs = 1_000) {
   const changes: string[] = [];
   const network = world.prober.network({
     recorder: noRecorder,
+    onMtu: () => undefined,
     onProblem: (reason) => changes.push(reason),
     onChange: ({ path, from }) => changes.push(`${path.path.peer} ${from} > ${path.state}`),
   });

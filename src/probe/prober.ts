@@ -269,6 +269,7 @@ export class Prober implements Disposable {
 
   #settleMtu({ path, turn, ...owner }: Owner, result: ProbeResult, at: { sentAtMs: number; nowMs: number }): void {
     const { nowMs } = at;
+    const before = path.mtu.found;
     if (result.type === "answered" || result.type === "late") {
       if (turn.kind === "underlay") {
         path.underlayRttMs = result.rttMs;
@@ -280,6 +281,9 @@ export class Prober implements Disposable {
       path.isToBeChecked = true;
       path.takeMtu(turn, "lost", nowMs);
     }
+    const { found } = path.mtu;
+    const isNews = found?.wholeBytes !== before?.wholeBytes || found?.overlayBytes !== before?.overlayBytes;
+    if (isNews) owner.network.options.onMtu(path, before);
     this.#changed({ path, turn, ...owner });
   }
 

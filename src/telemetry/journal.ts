@@ -2,7 +2,15 @@
 import type { LoggedEvent } from "./create-logger.ts";
 
 /** Why something changed. */
-export type CauseType = "lease" | "configuration" | "interface" | "notification" | "audit" | "operator" | "start";
+export type CauseType =
+  | "lease"
+  | "configuration"
+  | "interface"
+  | "probe"
+  | "notification"
+  | "audit"
+  | "operator"
+  | "start";
 
 export interface JournalCause {
   readonly type: CauseType;
@@ -47,6 +55,7 @@ const causesOfEvents: readonly (readonly [RegExp, CauseType])[] = [
   [/^(host|firewall)\.(repaired|contested)$/, "notification"],
   [/^config\./, "configuration"],
   [/^interface\./, "interface"],
+  [/^path-mtu\./, "probe"],
 ];
 
 export class Journal {

@@ -208,6 +208,20 @@ describe.each(["nftables", "iptables-nft", "iptables-legacy"] as const)("%s", (m
     expect((await listRules(mode)).join("\n")).not.toMatch(/flannel|10\.5\.|fd00/i);
   });
 
+  it("limits the MSS of TCP while paths are narrow, heals that, and leaves nothing of it", async () => {
+    const firewall = await openSettled(mode);
+    const ours = async () => (await firewall.listing()).found.filter((line) => /clamp|FLANNEL-MSS/.test(line));
+    expect(await ours()).toEqual([]);
+    await firewall.setDesired({ ...inputs, clampsMss: true });
+    expect(firewall.status().failures).toEqual([]);
+    await untilAgreed(firewall);
+    const written = await ours();
+    expect(written.some((line) => /clamp-mss-to-pmtu|maxseg size set rt mtu/.test(line))).toBe(true);
+    await firewall.setDesired(inputs);
+    await untilAgreed(firewall);
+    expect(await ours()).toEqual([]);
+  });
+
   it("leaves out what MasqueradeExclude names, and changes one element for one node", async () => {
     const excludedPrefixes = [parsePrefix("172.16.0.0/12"), parsePrefix("fd99::/16")];
     const nodes = ["192.168.50.11", "192.168.50.12", "fd00:50::12"].map(parseAddress);

@@ -113,6 +113,10 @@ const probedPathSchema = z.object({
     })
     .optional()
     .describe("of the path; absent before it is known"),
+  routeMtuBytes: z
+    .int()
+    .optional()
+    .describe("that the route to the peer has, since the path carries no more (--path-mtu=repair)"),
   lastReplyAt: instantSchema.optional(),
 });
 

@@ -26,6 +26,8 @@ export interface HostChecksOptions {
   readonly probes: PeerProbes | undefined;
   /** What the kernel does with packets may be another now. */
   readonly onChange: () => void;
+  /** What paths to peers carry is another now. */
+  readonly onMtu: () => void;
 }
 
 export class HostChecks implements AsyncDisposable {
@@ -34,7 +36,7 @@ export class HostChecks implements AsyncDisposable {
   readonly #ways: WayWatch;
 
   constructor(options: HostChecksOptions) {
-    const { rtnetlink, findPacketDrops, unreadableRules, context, logger, onChange } = options;
+    const { rtnetlink, findPacketDrops, unreadableRules, context, logger, onChange, onMtu } = options;
     this.#options = options;
     this.#preflight = new Preflight(rtnetlink, findPacketDrops, unreadableRules, () => this.#ways.report.findings);
     this.#ways = WayWatch.open({
@@ -44,7 +46,7 @@ export class HostChecks implements AsyncDisposable {
       logger,
       onChange,
     });
-    options.probes?.link({ onChange, onSuspect: (subnets) => this.#ways.suspect(subnets) });
+    options.probes?.link({ onChange, onMtu, onSuspect: (subnets) => this.#ways.suspect(subnets) });
   }
 
   get probes(): PeerProbes | undefined {

@@ -17,6 +17,7 @@ import type { InterfaceOptions } from "../../underlay/interface-facts.ts";
 import type { DeviceClaims } from "../state/device-claims.ts";
 import type { WarmState } from "../state/warm-state.ts";
 import type { OccupiedSources } from "./occupied-addresses.ts";
+import type { PathMtuRepair } from "./path-mtu-repair.ts";
 import type { PeerProbes } from "./peer-probes.ts";
 
 export interface NetworkOptions {
@@ -47,6 +48,8 @@ export interface NetworkOptions {
   readonly rules: RuleOptions;
   /** Held; missing: peers are not probed. */
   readonly probes: PeerProbes | undefined;
+  /** Missing: what paths carry is only shown. */
+  readonly pathMtuRepair: PathMtuRepair | undefined;
   readonly masqueradeExclude: MasqueradeExclude | undefined;
   readonly occupied: OccupiedSources;
   /** These stay the caller's. */

@@ -169,6 +169,7 @@ export class NetworkReport {
       ...(firewall === undefined ? [] : ruleFindings(firewall.status())),
       ...settingFindings(agent?.network?.hostFailures ?? []),
       ...(agent?.network?.planFacts.findings ?? []),
+      ...(agent?.network?.pathMtuFindings ?? []),
       ...(agent === undefined ? [] : leaseFindings(agent)),
     ];
   }

@@ -4,6 +4,7 @@ import type { Backend, BackendPlan, HostFacts, RuntimeStatus } from "../../backe
 import { type Identities, matchesIdentity } from "../../backend/identities.ts";
 import type { MasqueradeExclude, NetworkConfig } from "../../config/network-config.ts";
 import { servedConfig } from "../../config/served-config.ts";
+import type { Finding } from "../../doctor/finding.ts";
 import type { PlannedWay } from "../../doctor/peer-ways.ts";
 import { describeError } from "../../errors.ts";
 import type { Firewall } from "../../firewall/firewall.ts";
@@ -84,6 +85,7 @@ export class Network implements AsyncDisposable {
       context: () => this.#checkContext(),
       ...{ logger: options.logger, probes: options.probes },
       onChange: options.onPass,
+      onMtu: () => this.#followPathMtus(),
     });
   }
 
@@ -197,6 +199,10 @@ export class Network implements AsyncDisposable {
       backend: this.#backend,
       plan: this.#plan,
     });
+  }
+
+  get pathMtuFindings(): readonly Finding[] {
+    return this.#options.pathMtuRepair?.findings ?? [];
   }
 
   /** Kernel objects that could not be programmed, and what the backend's runtime could not do. */
@@ -314,6 +320,7 @@ export class Network implements AsyncDisposable {
       furtherNetworks: this.#backend.furtherNetworks ?? [],
       externalInterface: this.facts.externalInterface,
       peers: this.#peers,
+      clampsMss: this.#options.pathMtuRepair?.isNeeded === true,
     });
     // Together: on a restart the device is there, and its packets may be waiting.
     const removal = { prune: this.#isComplete, forbidden: this.occupied.forbidden(this.#own), because: this.#because };
@@ -330,11 +337,20 @@ export class Network implements AsyncDisposable {
   }
 
   #planFor(own: LeasedSubnets, peers: readonly Lease[], facts: HostFacts): BackendPlan {
-    const { rules, routing, isIsolated, networks, selection } = this.#options;
+    const { rules, routing, isIsolated, networks, selection, pathMtuRepair } = this.#options;
     const backendPlan = this.#backend.plan(own, peers, facts);
     if (routing !== undefined) return withRouting(backendPlan, routing, selection.families);
-    const plan = isIsolated ? withIsolation(backendPlan, networks) : backendPlan;
+    const repaired = pathMtuRepair?.applyTo(backendPlan) ?? backendPlan;
+    const plan = isIsolated ? withIsolation(repaired, networks) : repaired;
     return rules.blackholeRoute ? withBlackholes(plan, own, facts.occupied) : plan;
+  }
+
+  #followPathMtus(): void {
+    const { pathMtuRepair, probes } = this.#options;
+    if (pathMtuRepair === undefined || probes === undefined) return;
+    const isOther = pathMtuRepair.follow(probes.probedPaths);
+    probes.setRouteMtus((subnet) => pathMtuRepair.bytesOf(subnet));
+    if (isOther) this.#replan({ cause: "probe" });
   }
 
   /** Something planned is not in place, or was not when the ways were last followed. */

@@ -31,6 +31,7 @@ import { claimOf, type OtherNetworks } from "./network-claims.ts";
 import type { NetworkOptions } from "./network-options.ts";
 import { startUpBackend } from "./network-runtime.ts";
 import { cleanUpOthers } from "./other-backends.ts";
+import { PathMtuRepair } from "./path-mtu-repair.ts";
 import { PeerProbes } from "./peer-probes.ts";
 
 export interface OpenNetworkOptions {
@@ -137,6 +138,7 @@ export async function openNetwork(options: OpenNetworkOptions): Promise<Network>
       identities,
       startUpData,
       probes,
+      pathMtuRepair: probes === undefined ? undefined : await openRepair(options, backend),
       ...placeOf(config, options),
       masqueradeExclude: config.masqueradeExclude,
       firewall,
@@ -165,6 +167,15 @@ function openProbes(options: OpenNetworkOptions): PeerProbes | undefined {
   return prober === undefined || config.routing !== undefined
     ? undefined
     : new PeerProbes({ prober, intervalMs, backends, logger, metrics });
+}
+
+/** Undefined when paths are only to be shown. */
+async function openRepair(
+  { agentOptions, rtnetlink, logger }: OpenNetworkOptions,
+  { devices }: Backend,
+): Promise<PathMtuRepair | undefined> {
+  if (agentOptions.pathMtu === "show") return undefined;
+  return await PathMtuRepair.open(rtnetlink, devices, logger);
 }
 
 function openFirewall(options: OpenNetworkOptions, config: NetworkConfig, networks: readonly Prefix[]): Firewall {

@@ -23,7 +23,8 @@ export function listPeers({ table, network }: Agent): Peer[] {
       ...(sentBytes !== undefined && { sentBytes }),
       ...(endpoint !== undefined && { endpoint }),
       ...(lastHandshakeAt !== undefined && { lastHandshakeAt }),
-      ...(network !== undefined && reason === undefined && { mtuBytes: network.mtuBytes }),
+      ...(network !== undefined &&
+        reason === undefined && { mtuBytes: probed.get(lease.key)?.routeMtuBytes ?? network.mtuBytes }),
       ...(changedAtMs !== undefined && { changedAt: new Date(changedAtMs).toISOString() }),
       ...(programmedAtMs !== undefined && { programmedAt: new Date(programmedAtMs).toISOString() }),
     };

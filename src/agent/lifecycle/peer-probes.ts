@@ -3,9 +3,11 @@
 import type { BackendRegistry } from "../../backend/registry.ts";
 import type { PlannedWay } from "../../doctor/peer-ways.ts";
 import type { Prefix } from "../../ip/address.ts";
+import type { PathMtuFound } from "../../probe/path-mtu.ts";
 import { recordProbes } from "../../probe/probe-recorder.ts";
 import { type ProbeSummary, summarizeProbes } from "../../probe/probe-summary.ts";
 import type { PathChange, ProbedNetwork } from "../../probe/probed-network.ts";
+import type { ProbedPath } from "../../probe/probed-path.ts";
 import type { Prober } from "../../probe/prober.ts";
 import type { Logger } from "../../telemetry/logger.ts";
 import type { MetricsRecorder } from "../../telemetry/metrics/metrics.ts";
@@ -29,6 +31,8 @@ export interface PeerProbesLinks {
   readonly onChange: () => void;
   /** Packets of these peers began to get lost. */
   readonly onSuspect: (subnets: readonly Prefix[]) => void;
+  /** What paths carry is another now. */
+  readonly onMtu: () => void;
 }
 
 const SETTLE_MS = 50;
@@ -52,6 +56,7 @@ export class PeerProbes implements Disposable {
     this.#network = options.prober.network({
       recorder: recordProbes(options.metrics),
       onChange: (change) => this.#changed(change),
+      onMtu: (path, before) => this.#mtuChanged(path, before),
       onProblem: (reason) => options.logger.warn("probe.unavailable", `peers cannot be probed: ${reason}`),
     });
   }
@@ -90,6 +95,24 @@ export class PeerProbes implements Disposable {
     if (this.#planned === undefined) return;
     this.#network.setPaths(this.#paths.of(this.#planned.ways, this.#planned.context));
     this.#summary = undefined;
+    // Of peers that are gone nothing is kept.
+    this.#links?.onMtu();
+  }
+
+  /** All that are probed. */
+  get probedPaths(): readonly ProbedPath[] {
+    return this.#network.peers.flatMap(({ paths }) => paths);
+  }
+
+  /** Routes say something else of how large packets may be: what that means for the states of paths. */
+  setRouteMtus(bytesOf: (subnet: Prefix) => number | undefined): void {
+    for (const path of this.probedPaths) path.routeMtuBytes = bytesOf(path.path.subnet);
+    this.#summary = undefined;
+  }
+
+  #mtuChanged(path: ProbedPath, before: PathMtuFound | undefined): void {
+    this.#log.tellMtu(path, before);
+    this.#links?.onMtu();
   }
 
   #changed(change: PathChange): void {

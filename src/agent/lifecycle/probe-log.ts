@@ -1,6 +1,7 @@
 // Tells the log what probes found: one line for each change, one for all when many peers change at once, and few for a peer that
 // keeps changing.
 
+import type { PathMtuFound } from "../../probe/path-mtu.ts";
 import type { PathChange } from "../../probe/probed-network.ts";
 import type { ProbedPath } from "../../probe/probed-path.ts";
 import type { Logger } from "../../telemetry/logger.ts";
@@ -41,6 +42,20 @@ export class ProbeLog implements Disposable {
     if (!this.#told.has(path)) this.#told.set(path, { state: from, linesAtMs: [], held: 0 });
     this.#gathered.add(path);
     this.#timer ??= setTimeout(() => this.flush(), GATHER_MS).unref();
+  }
+
+  /** What is as it should be at the first look is no news. */
+  tellMtu({ path, mtu }: ProbedPath, before: PathMtuFound | undefined): void {
+    const found = mtu.found;
+    if (found === undefined || (before === undefined && found.wholeBytes >= path.overlayMtuBytes)) return;
+    const was = before === undefined ? `not ${path.overlayMtuBytes}` : `before ${before.wholeBytes}`;
+    const arrives = found.overlayBytes > found.wholeBytes ? `, in pieces ${found.overlayBytes}` : "";
+    const { subnet, underlay = "an unknown host", peer } = path;
+    this.#logger.info(
+      "probe.mtu-changed",
+      `the path to ${subnet} of ${underlay} carries packets of ${found.wholeBytes} bytes whole${arrives}, ${was}`,
+      { peer, mtuBytes: found.wholeBytes },
+    );
   }
 
   /** Tells what was gathered. */

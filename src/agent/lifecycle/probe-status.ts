@@ -42,6 +42,7 @@ function pathStatus(probed: ProbedPath): ProbesStatus["paths"][number] {
     ...(rttMs !== undefined && { rttSeconds: { p50: seconds(rttMs.p50), p99: seconds(rttMs.p99) } }),
     ...(usualRttMs !== undefined && { usualRttSeconds: seconds(usualRttMs) }),
     ...(probed.mtu.found !== undefined && { mtu: mtuStatus(probed.mtu.found) }),
+    ...(probed.routeMtuBytes !== undefined && { routeMtuBytes: probed.routeMtuBytes }),
     ...(lastReplyWallMs !== undefined && { lastReplyAt: new Date(lastReplyWallMs).toISOString() }),
   };
 }

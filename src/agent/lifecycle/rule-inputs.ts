@@ -14,6 +14,8 @@ export interface RuleSources {
   readonly furtherNetworks: readonly Prefix[];
   readonly externalInterface: ExternalInterface;
   readonly peers: readonly Lease[];
+  /** Some path carries less than containers send. */
+  readonly clampsMss: boolean;
 }
 
 export function ruleInputs(own: LeasedSubnets, sources: RuleSources): RuleInputs {
@@ -30,6 +32,7 @@ export function ruleInputs(own: LeasedSubnets, sources: RuleSources): RuleInputs
     masquerade: rules.masquerade,
     randomFully: rules.randomFully,
     forward: rules.forward,
+    clampsMss: sources.clampsMss,
     excludedPrefixes: [...new Set([...prefixes, ...sources.furtherNetworks])],
     ...(nodes && { nodes: [publicIp, publicIpv6, ...addresses].filter((address) => address !== undefined) }),
   };

@@ -186,6 +186,7 @@ describe("resolveAgentOptions", () => {
     expect(run([]).options).toEqual({
       cniStateDirectory: "/var/lib/cni",
       probeIntervalMs: 1_000,
+      pathMtu: "show",
       store: "etcd",
       kubernetes: {
         annotationPrefix: "flannel.alpha.coreos.com",

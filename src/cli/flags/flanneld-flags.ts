@@ -89,6 +89,7 @@ function toOptions(parsed: ParsedFlags, env: Environment): AgentOptions {
       blackholeRoute: bool(parsed, "ip-blackhole-route"),
     }),
     probeIntervalMs: probeIntervalMs(text(parsed, "probe-interval")) ?? 0,
+    pathMtu: text(parsed, "path-mtu") === "repair" ? "repair" : "show",
     logFormat: text(parsed, "log-format") === "json" ? "json" : "text",
     verbosity: Math.max(0, int(parsed, "v")),
   };

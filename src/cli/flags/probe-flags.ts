@@ -24,4 +24,14 @@ export const probeFlags: readonly FlagDefinition[] = [
       "Interval between two probes of a peer, from 1s to 1h; at most 40 probes a second leave, so with more peers it takes longer. 0 turns probes off.",
     validate: (text) => (probeIntervalMs(text) === undefined ? "must be 0, or from 1s to 1h" : undefined),
   },
+  {
+    name: "path-mtu",
+    kind: "string",
+    default: "show",
+    group,
+    valueName: "show|repair",
+    description:
+      "What to do where the path to a peer carries less than containers send: only show it, or also repair it: give the route to that peer its MTU and limit the MSS of TCP, until the path carries more.",
+    validate: (text) => (text === "show" || text === "repair" ? undefined : "must be show or repair"),
+  },
 ];

@@ -2,7 +2,7 @@
 
 export interface ChangeCause {
   /** One of the journal's causes; see telemetry/journal.ts. */
-  readonly cause: "start" | "lease" | "configuration" | "interface" | "notification" | "audit";
+  readonly cause: "start" | "lease" | "configuration" | "interface" | "probe" | "notification" | "audit";
   /** Of the store, up to which the plan knows the leases. */
   readonly revision?: string;
 }

@@ -17,7 +17,7 @@ import {
 } from "./trace-messages.ts";
 
 /** With the number of the process behind it. */
-export const TRACE_TABLE_PREFIX = "flannel-trace-";
+const TRACE_TABLE_PREFIX = "flannel-trace-";
 const RECEIVE_BUFFER_BYTES = 1024 * 1024;
 const MAX_DATAGRAMS = 1_024;
 /** `unsupported`, `invalid`: kernels without the flag say one or the other. */

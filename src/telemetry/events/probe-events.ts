@@ -25,6 +25,12 @@ export const probeEvents = {
     "If most peers are down at once, look at this host first. `flannelctl status` shows the peers.",
   ),
   "probe.changed": verbose(1, "A peer became suspect or known: every change of what probes found."),
+  "probe.mtu-changed": info("The path to a peer carries another size of packets than before; the line has both."),
+  "path-mtu.lowered": warn(
+    "The path to a peer carries less than containers send: its route, and the MSS of TCP, say so from now on (`--path-mtu=repair`).",
+    "Mend the network between the hosts, or set the backend's `MTU`; until then nothing has to be done.",
+  ),
+  "path-mtu.restored": info("The path to a peer carries all that containers send again: its route is as before."),
   "probe.unavailable": warn(
     "The agent cannot send probes; the line has the reason. Packets of containers are not concerned.",
     "Give the agent `CAP_NET_RAW`, or turn probes off with `--probe-interval=0`.",

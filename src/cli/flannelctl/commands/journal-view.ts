@@ -38,6 +38,7 @@ const causeNames = {
   lease: "lease",
   configuration: "configuration",
   interface: "external interface",
+  probe: "probes of the path",
   notification: "external change",
   audit: "external change, found by looking",
   operator: "operator",

@@ -95,10 +95,10 @@ function isCut({ subnet, mtu }: ProbedPathStatus, { mtuBytes }: NetworkStatus): 
 }
 
 function probeRow(path: ProbedPathStatus, network: NetworkStatus, nowMs: number): string[] {
-  const { subnet, publicIp = "", state, since, why = "", mtu } = path;
+  const { subnet, publicIp = "", state, since, why = "", mtu, routeMtuBytes } = path;
   const forSeconds = Math.max(0, (nowMs - Date.parse(since)) / 1000);
   const cut =
-    mtu !== undefined && isCut(path, network)
+    mtu !== undefined && routeMtuBytes === undefined && isCut(path, network)
       ? `packets of more than ${mtu.wholeBytes} bytes are fragmented on the way`
       : "";
   const words = state === "mtuBroken" ? why : [why, cut].filter((text) => text !== "").join("; ");

@@ -256,8 +256,10 @@ function listOf(path: string): readonly string[] {
 }
 
 /** Peers whose state is of interest first: those that the agent cannot serve well. */
-function echoTargets({ plan, peers }: KnownHost, context: CheckContext): EchoTarget[] {
+function echoTargets({ plan, peers, status }: KnownHost, context: CheckContext): EchoTarget[] {
   if (plan === undefined) return [];
+  const paths = status?.networks[0]?.probes?.paths ?? [];
+  const repaired = new Map(paths.map(({ subnet, routeMtuBytes }) => [subnet, routeMtuBytes]));
   const { externalInterface, overlayMtuBytes, devices } = context;
   return new PlannedWays()
     .of(plan, peers, () => true, true)
@@ -265,8 +267,10 @@ function echoTargets({ plan, peers }: KnownHost, context: CheckContext): EchoTar
       const address = gateway ?? publicIp;
       if (address === undefined) return [];
       const isDirect = gateway !== undefined;
-      const innerBytes = overlayMtuBytes;
-      const outerBytes = isDirect || devices.length === 0 ? overlayMtuBytes : externalInterface.mtuBytes;
+      // No larger packet leaves for a peer whose route says less.
+      const innerBytes = repaired.get(subnet) ?? overlayMtuBytes;
+      const whole = isDirect || devices.length === 0 ? overlayMtuBytes : externalInterface.mtuBytes;
+      const outerBytes = whole - (overlayMtuBytes - innerBytes);
       return [{ peer, subnet, address, isDirect, innerBytes, outerBytes }];
     });
 }

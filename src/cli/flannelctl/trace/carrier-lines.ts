@@ -9,7 +9,7 @@ import type { LinkMessage } from "../../../netlink/rtnetlink/messages.ts";
 import type { RouteAnswer } from "../../../netlink/rtnetlink/rtnetlink.ts";
 import { readDevice } from "../../../wireguard/device-control.ts";
 import { deviceCounters } from "./device-counters.ts";
-import type { KernelView } from "./kernel-way.ts";
+import type { KernelView } from "./kernel-view.ts";
 import { neighbourText } from "./route-text.ts";
 import type { TraceLine } from "./trace-line.ts";
 
@@ -131,7 +131,7 @@ async function wireguardEnds(desired: DesiredWay, { link, address }: Found): Pro
 }
 
 /** That with the longest prefix around it, as WireGuard chooses. */
-export function peerFor(peers: readonly PeerState[], address: Address): PeerState | undefined {
+function peerFor(peers: readonly PeerState[], address: Address): PeerState | undefined {
   let [found, length]: [PeerState | undefined, number] = [undefined, -1];
   for (const peer of peers) {
     for (const prefix of peer.allowedIps) {

@@ -2,15 +2,15 @@
 // outside of the tunnel, each beside what the agent wants. Reads only.
 
 import type { DesiredWay } from "../../../agent/control/trace-protocol.ts";
-import { type PlannedWay, type WayContext, wayFault, wayQuestions } from "../../../doctor/peer-ways.ts";
+import { type PlannedWay, wayFault, wayQuestions } from "../../../doctor/peer-ways.ts";
 import { readWayContext } from "../../../doctor/way-context.ts";
 import { readWayRoutes } from "../../../doctor/way-routes.ts";
 import { type Address, familyOf, type Prefix, tryParseAddress } from "../../../ip/address.ts";
 import { containsAddress } from "../../../ip/prefix.ts";
-import type { LinkMessage, NeighbourMessage } from "../../../netlink/rtnetlink/messages.ts";
 import type { RouteAnswer, Rtnetlink } from "../../../netlink/rtnetlink/rtnetlink.ts";
 import { bridgePortOf } from "./bridge-port.ts";
 import { carrierLines } from "./carrier-lines.ts";
+import type { KernelView } from "./kernel-view.ts";
 import { answerText, ipCommand, isUnresolved, neighbourText } from "./route-text.ts";
 import type { TraceLine } from "./trace-line.ts";
 
@@ -24,13 +24,6 @@ export interface KernelWay {
   /** What packets for the peer's host leave by, and to which address they go. */
   readonly outside?: { readonly address: Address; readonly device: string };
   readonly deviceNames: ReadonlyMap<number, string>;
-}
-
-export interface KernelView {
-  readonly netlink: Rtnetlink;
-  readonly links: readonly LinkMessage[];
-  readonly context: WayContext;
-  neighbours(device: string, family: 4 | 6): Promise<readonly NeighbourMessage[]>;
 }
 
 export async function readKernelWay(netlink: Rtnetlink, desired: DesiredWay, address: Address): Promise<KernelWay> {
