@@ -27,6 +27,11 @@ export function attachHoldFile(subnetFile: string): string {
   return `${subnetFile}.not-ready`;
 }
 
+/** The plugin `flannel` notes in it the codes of ADDs that it refused, while it is there: see cni-metrics.ts. */
+export function attachErrorFile(subnetFile: string): string {
+  return `${subnetFile}.cni-errors`;
+}
+
 /** Lines exactly as flannel v0.28 writes them: the families that are enabled, then MTU and IPMASQ. */
 export function renderSubnetEnv({ config, subnets, mtuBytes, ipMasq }: SubnetEnvContent): string {
   const lines: string[] = [];

@@ -344,11 +344,48 @@ it("keeps two interfaces of a container apart, and undoes what flannel's plugin 
   });
 });
 
-it("collects the scratch files of containers that are gone, of its own network only", () => {
-  for (const id of ["gone", "here"]) call("ADD", base(), { CNI_CONTAINERID: id });
+it("detaches containers that are gone, of its own network only, and lets the delegate collect the rest", () => {
+  const log = join(directory, "calls");
+  addDelegate(
+    "bridge",
+    `printf '%s %s %s [%s] ' $CNI_COMMAND "$CNI_CONTAINERID" "$CNI_IFNAME" "$CNI_NETNS" >>${log}
+cat >>${log}; echo >>${log}; [ "$CNI_CONTAINERID" != stuck ] || [ $CNI_COMMAND = ADD ]`,
+  );
+  const files = () => readdirSync(join(directory, "data")).sort();
+  for (const id of ["gone", "here", "stuck"]) call("ADD", base(), { CNI_CONTAINERID: id });
+  call("ADD", base(), { CNI_CONTAINERID: "gone", CNI_IFNAME: "net1" });
   call("ADD", { ...base(), name: "other" }, { CNI_CONTAINERID: "others" });
-  const attachments = [{ containerID: "here", ifname: "eth0" }];
-  const collected = call("GC", { ...base(), cniVersion: "1.1.0", "cni.dev/valid-attachments": attachments });
-  expect(JSON.parse(collected.stdout)).toMatchObject({ type: "bridge", "cni.dev/valid-attachments": attachments });
-  expect(readdirSync(join(directory, "data")).sort()).toEqual(["here", "others"]);
+  const kept = readFileSync(scratch("gone"), "utf8");
+  writeFileSync(log, "");
+  const valid = { "cni.dev/valid-attachments": [{ containerID: "here", ifname: "eth0" }] };
+  const config = { ...base(), cniVersion: "1.1.0" };
+  // What could not be detached stays for the next time, and is told.
+  expect(call("GC", { ...config, ...valid }, { CNI_CONTAINERID: "" }).status).toBe(1);
+  expect(files()).toEqual(["here", "others", "stuck"]);
+  const [first, second, third, last, ...none] = readFileSync(log, "utf8").trimEnd().split("\n");
+  expect([first, second]).toEqual([`DEL gone eth0 [] ${kept}`, `DEL gone net1 [] ${kept}`]);
+  expect(third).toContain("DEL stuck eth0 []");
+  expect(JSON.parse(last?.replace(/^GC.*?\] /, "") ?? "")).toMatchObject({ type: "bridge", ...valid });
+  expect(none).toEqual([]);
+  // Before the agent has a subnet after a boot, and with the list as the specification named it first.
+  rmSync(envFile());
+  addDelegate("bridge", "cat");
+  expect(call("GC", { ...config, "cni.dev/attachments": [] }).status).toBe(0);
+  expect(files()).toEqual(["others"]);
+  expect(call("GC", config).status).toBe(0);
+  expect(files()).toEqual(["others"]);
+});
+
+it("notes ADDs that it refused for the agent, where there is one, and never without end", () => {
+  const notes = `${envFile()}.cni-errors`;
+  const refuse = (command = "ADD") => call(command, { ...base(), cniVersion: "1.1.0", delegate: { name: "x" } }).status;
+  expect(refuse()).toBe(1);
+  expect(existsSync(notes)).toBe(false);
+  writeFileSync(notes, "");
+  expect(call("ADD", base()).status).toBe(0);
+  expect([refuse(), call("CHECK", { ...base(), cniVersion: "0.1.0" }).status]).toEqual([1, 1]);
+  expect(readFileSync(notes, "utf8")).toBe("999\n");
+  writeFileSync(notes, "11\n".repeat(200));
+  expect(refuse()).toBe(1);
+  expect(readFileSync(notes, "utf8")).toBe("11\n".repeat(200));
 });

@@ -25,16 +25,21 @@ import type { LinkMessage } from "../../netlink/rtnetlink/messages.ts";
 import type { Rtnetlink } from "../../netlink/rtnetlink/rtnetlink.ts";
 import { readSmallFile } from "../../sys/files.ts";
 import type { Logger } from "../../telemetry/logger.ts";
+import type { AgentMetricsRecorder } from "../../telemetry/metrics/metrics.ts";
+import { CniMetrics } from "./cni-metrics.ts";
 import {
   type BridgeFacts,
   type BridgeWish,
   bridgeFindings,
+  isOutdated,
   leftoverFinding,
   repairOfBridge,
   shortageFindings,
 } from "./container-bridge.ts";
 
 const LOOK_EVERY_MS = 30_000;
+/** While new containers are refused until the last old one has gone. */
+const LOOK_SOON_MS = 2_000;
 /** A container that is being attached has its scratch file before its address. */
 const IDLE_AFTER_MS = 10 * 60_000;
 const MAX_CONFIGURATION_BYTES = 256 * 1024;
@@ -42,20 +47,24 @@ const MAX_CONFIGURATION_BYTES = 256 * 1024;
 const MAX_COUNTED_SUBNET = 1n << 16n;
 
 export interface CniKeeperParts {
-  readonly options: Pick<AgentOptions, "cni" | "cniStateDirectory">;
+  readonly options: Pick<AgentOptions, "cni" | "cniStateDirectory" | "subnetFile">;
   /** Stays the caller's. */
   readonly rtnetlink: Pick<Rtnetlink, "dump" | "apply">;
   readonly logger: Logger;
+  readonly metrics: AgentMetricsRecorder;
 }
 
 export class CniKeeper implements AsyncDisposable {
   readonly #parts: CniKeeperParts;
+  readonly #metrics: CniMetrics;
   readonly #looks = new LatestOnly(() => this.#look());
   #wish: BridgeWish | undefined;
   #wishKey = "";
   #lookedAtMs = Number.NEGATIVE_INFINITY;
   #isBootDone = false;
   #isHandedOver = false;
+  /** The bridge is to be removed when nothing is attached to it. */
+  #isBridgeOutdated = false;
   #failure = "";
   /** On the bridge without a container, as of the look before. */
   #suspects: ReadonlySet<string> = new Set();
@@ -63,6 +72,8 @@ export class CniKeeper implements AsyncDisposable {
 
   constructor(parts: CniKeeperParts) {
     this.#parts = parts;
+    const { subnetFile, cniStateDirectory } = parts.options;
+    this.#metrics = new CniMetrics(parts.metrics, subnetFile, cniStateDirectory);
   }
 
   get findings(): readonly Finding[] {
@@ -71,10 +82,12 @@ export class CniKeeper implements AsyncDisposable {
 
   /** To be called now and then; looks now and then, and at once when something is another. `wish`: missing without a lease. */
   follow(wish: BridgeWish | undefined): void {
+    this.#metrics.tend();
     this.#wish = wish ?? this.#wish;
     const key = JSON.stringify(wish ?? "");
     const nowMs = performance.now();
-    if (key === this.#wishKey && nowMs - this.#lookedAtMs < LOOK_EVERY_MS && !this.#isHandedOver) return;
+    const everyMs = this.#isBridgeOutdated ? LOOK_SOON_MS : LOOK_EVERY_MS;
+    if (key === this.#wishKey && nowMs - this.#lookedAtMs < everyMs && !this.#isHandedOver) return;
     this.#wishKey = key;
     this.#lookedAtMs = nowMs;
     this.#looks.request();
@@ -92,12 +105,14 @@ export class CniKeeper implements AsyncDisposable {
 
   async [Symbol.asyncDispose](): Promise<void> {
     await this.#looks[Symbol.asyncDispose]();
+    this.#metrics[Symbol.dispose]();
   }
 
   async #look(): Promise<void> {
     try {
       const links = await this.#parts.rtnetlink.dump("link");
       const identities = this.#identities();
+      this.#metrics.follow(identities.map(({ network }) => network));
       for (const { identity, network } of identities) await this.#cleanUp(network, links, identity);
       this.#isBootDone = true;
       if (this.#isHandedOver) await this.#writeScratchFiles();
@@ -142,13 +157,17 @@ export class CniKeeper implements AsyncDisposable {
 
   async #judge(identity: CniIdentity, network: ContainerNetwork, links: readonly LinkMessage[]): Promise<Finding[]> {
     const wish = this.#wish;
+    this.#isBridgeOutdated = false;
     if (wish === undefined) return [];
     const findings = wish.ownSubnets.flatMap((subnet) => shortage(subnet, network));
     const link = links.find(({ name, kind }) => name === identity.bridge?.name && kind === "bridge");
     if (link === undefined) return findings;
     const own = { ...wish, mtuBytes: identity.bridge?.mtuBytes ?? wish.mtuBytes };
     const bridge = await this.#bridgeFacts(link, links);
-    if (this.#parts.options.cni !== undefined) await this.#repair(link, bridge, own);
+    if (this.#parts.options.cni !== undefined) {
+      this.#isBridgeOutdated = isOutdated(bridge, own) && bridge.ports.length > 0;
+      await this.#repair(link, bridge, own);
+    }
     return [...findings, ...bridgeFindings(bridge, own), ...this.#leftovers(bridge, network)];
   }
 

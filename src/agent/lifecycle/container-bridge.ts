@@ -36,6 +36,11 @@ export function repairOfBridge(bridge: BridgeFacts, wish: BridgeWish): BridgeRep
   return { type: "mtu", mtuBytes };
 }
 
+/** New containers are refused: the plugin does not change the address of a bridge. */
+export function isOutdated(bridge: BridgeFacts, wish: BridgeWish): boolean {
+  return outdatedAddress(bridge, wish) !== undefined;
+}
+
 /** An address of an earlier subnet, when the bridge has none of the present one; the check `bridge-address-stale` tells it. */
 function outdatedAddress({ addresses }: BridgeFacts, { ownSubnets, earlierSubnets }: BridgeWish): Prefix | undefined {
   const isIn = (address: Prefix, subnets: readonly Prefix[]) =>

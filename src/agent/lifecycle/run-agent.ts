@@ -154,7 +154,7 @@ async function runUntilEnd(
     onSettled: () => announcer.tell(report),
   });
   const { agent } = network;
-  await using cni = new CniKeeper({ options, rtnetlink, logger });
+  await using cni = new CniKeeper({ options, rtnetlink, logger, metrics: report.agentMetrics });
   cni.follow(undefined);
   report.follow({ store, cni });
   const { certificates } = store;

@@ -24,6 +24,22 @@ export const agentMetrics = {
   flannel_events_total: counter("Lines of the log, by level: info, warn, error.", ["level"]),
   flannel_metrics_dropped_series: gauge("Series left out of the last scrape, because a metric had too many of them."),
 
+  flannel_cni_adds_total: counter(
+    "Interfaces of containers that runtimes attached to a CNI network of flannel's, by the CNI network: cbr0 unless you changed it.",
+    ["cni_network"],
+  ),
+  flannel_cni_dels_total: counter("Interfaces of containers that runtimes detached, by the CNI network.", [
+    "cni_network",
+  ]),
+  flannel_cni_attachments: gauge("Interfaces of containers that are attached now, by the CNI network.", [
+    "cni_network",
+  ]),
+  flannel_cni_add_errors_total: counter(
+    "ADDs that failed, by code: that of the plugin flannel (docs/cni.md lists them); delegate: an address was reserved and given back at " +
+      "once. What fails before it has an address, as without a free one, is seen by the runtime alone.",
+    ["code"],
+  ),
+
   process_cpu_seconds_total: counter("Processor time of the agent, user and system.", [], "seconds"),
   process_resident_memory_bytes: gauge("Memory of the agent that is in RAM.", [], "bytes"),
   process_start_time_seconds: gauge("When the agent started, as Unix time.", [], "seconds"),

@@ -14,7 +14,7 @@ import { type AgentScope, findDevices } from "../../../host/without-agent.ts";
 import type { Prefix } from "../../../ip/address.ts";
 import { isRenderedConflist } from "../../../lease/cni-conflist.ts";
 import { type LeasedSubnets, prefixesOf } from "../../../lease/lease.ts";
-import { attachHoldFile } from "../../../lease/subnet-env.ts";
+import { attachErrorFile, attachHoldFile } from "../../../lease/subnet-env.ts";
 import type { NetworkIdentity } from "../../../store/network-identity.ts";
 import { storeIdentity } from "../../../store/store-identity.ts";
 import { FileLock } from "../../../sys/file-lock.ts";
@@ -117,7 +117,9 @@ export class AbsentAgent implements Disposable {
   async files(): Promise<string[]> {
     const { subnetFile, socketPaths } = this.#options;
     const sockets = await Promise.all(socketPaths.map(async (path) => ((await isLeftBehind(path)) ? [path] : [])));
-    const own = [subnetFile, attachHoldFile(subnetFile)].filter((path) => existsSync(path));
+    const own = [subnetFile, attachHoldFile(subnetFile), attachErrorFile(subnetFile)].filter((path) =>
+      existsSync(path),
+    );
     return [...own, ...this.#warmState.files(), ...sockets.flat()];
   }
 }
