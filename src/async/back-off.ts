@@ -1,31 +1,33 @@
-// Waiting between attempts: doubling, with jitter, so that many hosts do not come back in step.
+// Growing pauses between retries: doubled after each failure up to a maximum, with jitter, so that many hosts do not
+// come back in step.
 import { setTimeout as delay } from "node:timers/promises";
+import { type GrowingPause, pauseAfterMs } from "./growing-pause.ts";
 
-export interface BackOffOptions {
-  readonly firstMs: number;
-  readonly maxMs: number;
+export interface BackOffOptions extends GrowingPause {
+  /** The share of a pause that chance takes off at most, 0 to 1; default 0.5. 0: only this host waits for the thing. */
+  readonly jitter?: number;
   /** In [0, 1). */
   readonly random?: () => number;
 }
 
-/** Delays from half of to the whole of firstMs, 2*firstMs, ... maxMs. */
+/** Counts the failures in a row itself. */
 export class BackOff {
   readonly #options: BackOffOptions;
-  #attempt = 0;
+  #failures = 0;
 
   constructor(options: BackOffOptions) {
     this.#options = options;
   }
 
+  /** Something succeeded: the next pause is the first again. */
   reset(): void {
-    this.#attempt = 0;
+    this.#failures = 0;
   }
 
+  /** Something failed: how long to wait before the retry. */
   nextMs(): number {
-    const { firstMs, maxMs, random = Math.random } = this.#options;
-    const ceilingMs = Math.min(firstMs * 2 ** this.#attempt, maxMs);
-    if (ceilingMs < maxMs) this.#attempt++;
-    return ceilingMs * (0.5 + random() / 2);
+    const { jitter = 0.5, random = Math.random } = this.#options;
+    return pauseAfterMs(++this.#failures, this.#options) * (1 - jitter * (1 - random()));
   }
 
   /** Rejects with an AbortError when `signal` ends the wait. */

@@ -2,6 +2,7 @@
 // settings change and now and then, in slices that let other work pass. Bounded: a look at 10,000 peers takes about half a
 // second of processor time, and is not repeated before ten times as long has passed.
 import { setImmediate as nextTurn, setTimeout as sleep } from "node:timers/promises";
+import { ReconcileLoop } from "../async/reconcile-loop.ts";
 import { describeError } from "../errors.ts";
 import type { Address, Prefix } from "../ip/address.ts";
 import { isInside, networkOf } from "../ip/prefix.ts";
@@ -61,13 +62,13 @@ export class WayWatch implements AsyncDisposable {
   /** Not looked at since they were planned. */
   readonly #fresh = new Set<Prefix>();
   readonly #faults = new Map<Prefix, PeerFaults>();
-  #lane: Promise<unknown> = Promise.resolve();
-  #timer: NodeJS.Timeout | undefined;
+  readonly #loop = new ReconcileLoop({
+    pass: async () => ({ result: await this.#reporting(() => this.#lookAtDue()) }),
+    debounceMs: DEBOUNCE_MS,
+  });
   #isAllDue = false;
   #turn = 0;
   #nextAllMs = 0;
-  #isClosed = false;
-  readonly #auditTimer: NodeJS.Timeout;
   #lastAllMs = 0;
   /** Undefined when it has to be made anew. */
   #report: WayReport | undefined;
@@ -83,8 +84,8 @@ export class WayWatch implements AsyncDisposable {
     this.#options = options;
     this.#netlink = netlink;
     const auditMs = options.auditIntervalMs ?? AUDIT_INTERVAL_MS;
-    this.#auditTimer = setInterval(() => this.#audit(auditMs), auditMs);
-    this.#auditTimer.unref();
+    this.#loop.start();
+    this.#loop.startAudits(auditMs, () => this.#audit(auditMs));
   }
 
   /** In the calling thread's network namespace. Throws a FlannelError when the kernel refuses a socket. */
@@ -129,7 +130,7 @@ export class WayWatch implements AsyncDisposable {
     if (changes.length > 0) this.#report = undefined;
     if (this.#fresh.size === 0) return;
     if (!this.#isLongLook)
-      await this.#inLane(() => this.#lookAtSome([...this.#fresh].slice(0, this.#options.peersAtOnce ?? PEERS_AT_ONCE)));
+      await this.#inTurn(() => this.#lookAtSome([...this.#fresh].slice(0, this.#options.peersAtOnce ?? PEERS_AT_ONCE)));
     if (this.#fresh.size > 0) this.#soon();
   }
 
@@ -142,7 +143,7 @@ export class WayWatch implements AsyncDisposable {
   /** For a person who asks now: what is known to be wrong, and a sample of all. Never rejects, nor waits for long. */
   async refresh(): Promise<void> {
     if (this.#isLongLook) return;
-    await this.#inLane(async () => {
+    await this.#inTurn(async () => {
       const known = [...this.#faults.keys()].slice(0, PEERS_AT_ONCE / 2);
       const rest = [...this.#ways.keys()];
       const start = rest.length === 0 ? 0 : (this.#turn * PEERS_AT_ONCE) % rest.length;
@@ -153,7 +154,7 @@ export class WayWatch implements AsyncDisposable {
 
   /** Notifications of the kernel; those of our own objects cause no look. */
   follow(messages: readonly MonitorMessage[]): void {
-    if (this.#isClosed) return;
+    if (this.#loop.isStopped) return;
     // A container that came by a route of its own is no reason for a look at peers, but the next one is to know it.
     this.#areRoutesDue ||= messages.some(({ kind, message }) => kind === "route" && this.#isContainers(message));
     if (this.#isAllDue) return;
@@ -168,12 +169,8 @@ export class WayWatch implements AsyncDisposable {
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
-    if (this.#isClosed) return;
-    this.#isClosed = true;
-    clearTimeout(this.#timer);
     clearTimeout(this.#recheckTimer);
-    clearInterval(this.#auditTimer);
-    await this.#lane;
+    await this.#loop[Symbol.asyncDispose]();
     await this.#netlink[Symbol.asyncDispose]();
   }
 
@@ -210,34 +207,23 @@ export class WayWatch implements AsyncDisposable {
   }
 
   #soon(): void {
-    if (this.#isClosed || this.#timer !== undefined) return;
     const restMs = this.#isAllDue && this.#fresh.size === 0 ? this.#nextAllMs - performance.now() : 0;
-    this.#timer = setTimeout(
-      () => {
-        this.#timer = undefined;
-        this.#lane = this.#inLane(() => this.#lookAtDue());
-      },
-      Math.max(DEBOUNCE_MS, restMs),
-    );
-    this.#timer.unref();
+    this.#loop.passSoon(Math.max(DEBOUNCE_MS, restMs));
+  }
+
+  #inTurn(task: () => Promise<void>): Promise<void> {
+    return this.#loop.inTurn(() => this.#reporting(task));
   }
 
   /** Never rejects. */
-  #inLane(task: () => Promise<void>): Promise<void> {
-    const done = this.#lane.then(async () => {
-      if (this.#isClosed) return;
-      try {
-        await task();
-      } catch (error) {
-        this.#options.logger.verbose(
-          1,
-          "ways.unknown",
-          `cannot ask the kernel for the ways to peers: ${describeError(error)}`,
-        );
-      }
-    });
-    this.#lane = done;
-    return done;
+  async #reporting(task: () => Promise<void>): Promise<void> {
+    if (this.#loop.isStopped) return;
+    try {
+      await task();
+    } catch (error) {
+      const message = `cannot ask the kernel for the ways to peers: ${describeError(error)}`;
+      this.#options.logger.verbose(1, "ways.unknown", message);
+    }
   }
 
   async #lookAtDue(): Promise<void> {
@@ -279,7 +265,7 @@ export class WayWatch implements AsyncDisposable {
     const { suspects, routed } = this.#routes;
     const context = await readWayContext(this.#netlink, { ...where, routed });
     this.#insideDevices = Object.values(context.inside).map(({ device }) => device.name);
-    for (let first = 0; first < subnets.length && !this.#isClosed; first += PEERS_PER_SLICE) {
+    for (let first = 0; first < subnets.length && !this.#loop.isStopped; first += PEERS_PER_SLICE) {
       await this.#lookAtSlice(subnets.slice(first, first + PEERS_PER_SLICE), context, suspects);
       if (first + PEERS_PER_SLICE >= subnets.length) break;
       await (first / PEERS_PER_SLICE < SLICES_AT_ONCE ? nextTurn() : sleep(SLICE_PAUSE_MS));
@@ -291,10 +277,10 @@ export class WayWatch implements AsyncDisposable {
 
   /** What is wrong may have been a moment between two changes, and its end need not be announced. */
   #armRecheck(): void {
-    if (this.#isClosed || this.#faults.size === 0 || this.#recheckTimer !== undefined) return;
+    if (this.#loop.isStopped || this.#faults.size === 0 || this.#recheckTimer !== undefined) return;
     this.#recheckTimer = setTimeout(() => {
       this.#recheckTimer = undefined;
-      this.#lane = this.#inLane(() => this.#lookAtSome([...this.#faults.keys()].slice(0, PEERS_AT_ONCE)));
+      void this.#inTurn(() => this.#lookAtSome([...this.#faults.keys()].slice(0, PEERS_AT_ONCE)));
     }, RECHECK_MS);
     this.#recheckTimer.unref();
   }

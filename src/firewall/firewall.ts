@@ -1,6 +1,8 @@
 // Keeps the traffic rules as they are wanted: writes differences in one transaction each, notices what others change,
 // removes what an earlier mode left. The only one who runs nft and iptables to change something.
 import { setTimeout as delay } from "node:timers/promises";
+import { pauseAfterMs } from "../async/growing-pause.ts";
+import { type PassEnd, ReconcileLoop } from "../async/reconcile-loop.ts";
 import { describeError, FlannelError } from "../errors.ts";
 import { type Family, familyOf, type Prefix } from "../ip/address.ts";
 import type { NfTablesGeneration, NfTablesTouch } from "../netlink/nftables/nf-tables.ts";
@@ -43,8 +45,12 @@ const DEBOUNCE_MS = 100;
 /** For a pass under way: usually tens of milliseconds. */
 const LISTING_WAITS_MS = 1_000;
 const MAX_ROUNDS = 3;
-const FIRST_RETRY_MS = 1_000;
-const LAST_RETRY_MS = 60_000;
+const RETRY = { firstMs: 1_000, maxMs: 60_000 } as const;
+
+interface Commit {
+  readonly generation: NfTablesGeneration;
+  readonly touched: ReadonlySet<SlotName>;
+}
 
 export class Firewall implements AsyncDisposable {
   readonly #options: FirewallOptions;
@@ -53,25 +59,18 @@ export class Firewall implements AsyncDisposable {
   #pass: RulePass | FlannelError | undefined;
   #monitor: NfTablesMonitor<SlotName> | undefined;
   #inputs: RuleInputs | undefined;
-  #waiters: (() => void)[] = [];
   /** All commits up to this one are known to have left everything as wanted. */
   #coveredGeneration: number | undefined;
   readonly #hooks: HookScanner;
   /** Of the last scan that went well. */
   #drops: readonly PacketDrop[] = [];
   #authors = new Set<string>();
-  /** Commits that came while we looked and wrote: judged afterwards, when it is known which were ours. */
-  #heldBack: (() => void)[] | undefined;
   /** Never rejects. */
   readonly #started: Promise<void>;
-  #lane: Promise<void>;
-  #isQueued = false;
+  /** Commits that come while it looks and writes are judged afterwards, when it is known which were ours. */
+  readonly #loop: ReconcileLoop<void, Commit>;
   /** Another program undid all that the last pass wrote. */
   #isContested = false;
-  #isClosed = false;
-  #lookTimer: NodeJS.Timeout | undefined;
-  #retryTimer: NodeJS.Timeout | undefined;
-  #resyncTimer: NodeJS.Timeout | undefined;
 
   /**
    * Looks for the tools at once and changes nothing before the first `setDesired`. A host without any tool is a matter
@@ -82,7 +81,13 @@ export class Firewall implements AsyncDisposable {
     this.#names = ruleNames(options.suffix);
     this.#hooks = new HookScanner(this.#names);
     this.#started = this.#start();
-    this.#lane = this.#started;
+    this.#loop = new ReconcileLoop({
+      pass: (settle) => this.#runPass(settle),
+      onEvent: (commit) => this.#onCommit(commit),
+      debounceMs: DEBOUNCE_MS,
+      after: this.#started,
+      signal: options.signal,
+    });
   }
 
   /**
@@ -90,12 +95,9 @@ export class Firewall implements AsyncDisposable {
    * are in `status` and are tried again.
    */
   setDesired(inputs: RuleInputs): Promise<void> {
-    if (this.#isStopped) return Promise.resolve();
+    if (this.#loop.isStopped) return Promise.resolve();
     this.#inputs = inputs;
-    const { promise, resolve } = Promise.withResolvers<void>();
-    this.#waiters.push(resolve);
-    this.#queuePass();
-    return promise;
+    return this.#loop.passNow();
   }
 
   status(): FirewallStatus {
@@ -119,10 +121,10 @@ export class Firewall implements AsyncDisposable {
   /** Looks at everything anew, and changes nothing. Throws what a tool says, or that there is none. */
   async listing(): Promise<RuleListing> {
     await this.#started;
-    // Not in the lane itself: a write there may wait for what the listing is to explain.
+    // Not in turn with the passes: a write may wait for what the listing is to explain.
     const late = new AbortController();
     const waited = delay(LISTING_WAITS_MS, undefined, { signal: late.signal }).catch(() => undefined);
-    await Promise.race([this.#lane, waited]);
+    await Promise.race([this.#loop.settled(), waited]);
     late.abort();
     if (this.#pass instanceof RulePass) return await this.#pass.list();
     throw this.#pass ?? closedError();
@@ -134,8 +136,8 @@ export class Firewall implements AsyncDisposable {
    */
   async packetDrops(context: ScanContext): Promise<readonly PacketDrop[]> {
     // Rules of ours that let packets pass may be on their way.
-    await this.#lane;
-    if (this.#isStopped) return [];
+    await this.#loop.settled();
+    if (this.#loop.isStopped) return [];
     try {
       this.#drops = await this.#hooks.drops(context);
     } catch (error) {
@@ -147,15 +149,8 @@ export class Firewall implements AsyncDisposable {
 
   /** Waits for the pass under way; the rules stay. */
   async [Symbol.asyncDispose](): Promise<void> {
-    if (this.#isClosed) return;
-    this.#isClosed = true;
-    for (const timer of [this.#lookTimer, this.#retryTimer, this.#resyncTimer]) clearTimeout(timer);
-    await this.#lane;
+    await this.#loop[Symbol.asyncDispose]();
     await this.#monitor?.[Symbol.asyncDispose]();
-  }
-
-  get #isStopped(): boolean {
-    return this.#isClosed || this.#options.signal.aborted;
   }
 
   async #start(): Promise<void> {
@@ -176,7 +171,7 @@ export class Firewall implements AsyncDisposable {
       return;
     }
     removeTraces(logger);
-    if (!this.#isStopped) this.#startWatching();
+    if (!this.#loop.isStopped) this.#startWatching();
   }
 
   #startWatching(): void {
@@ -188,7 +183,7 @@ export class Firewall implements AsyncDisposable {
         },
         onCommit: (generation, touched) => {
           this.#options.metrics?.count("flannel_kernel_notifications_total", { source: "nftables" });
-          this.#onCommit(generation, touched);
+          this.#loop.receive({ generation, touched });
         },
         onOverflow: () => {
           this.#options.metrics?.count("flannel_kernel_overflows_total", { source: "nftables" });
@@ -201,9 +196,7 @@ export class Firewall implements AsyncDisposable {
       const message = "cannot watch the rules of this kernel: checking them at each resync instead";
       this.#options.logger.warn("firewall.unwatched", message, { error: describeError(error) });
     }
-    if (this.#options.resyncMs <= 0) return;
-    this.#resyncTimer = setInterval(() => this.#resync(), this.#options.resyncMs);
-    this.#resyncTimer.unref();
+    this.#loop.startAudits(this.#options.resyncMs, () => this.#resync());
   }
 
   #interestIn({ kind, family, table, name }: NfTablesTouch): SlotName | undefined {
@@ -220,11 +213,7 @@ export class Firewall implements AsyncDisposable {
     return name === undefined || chains.includes(name) ? `iptables-nft ${family}` : undefined;
   }
 
-  #onCommit(generation: NfTablesGeneration, touched: ReadonlySet<SlotName>): void {
-    if (this.#heldBack !== undefined) {
-      this.#heldBack.push(() => this.#onCommit(generation, touched));
-      return;
-    }
+  #onCommit({ generation, touched }: Commit): void {
     const covered = this.#coveredGeneration;
     if (covered === undefined) return;
     if (touched.size === 0) {
@@ -249,47 +238,27 @@ export class Firewall implements AsyncDisposable {
 
   /** False when no slot is meant. */
   #lookSoon(isMeant: (slot: RuleSlot) => boolean): boolean {
-    if (this.#isStopped || !(this.#pass instanceof RulePass) || !this.#pass.mark(isMeant)) return false;
-    this.#lookTimer ??= setTimeout(() => {
-      this.#lookTimer = undefined;
-      this.#queuePass();
-    }, DEBOUNCE_MS);
+    if (this.#loop.isStopped || !(this.#pass instanceof RulePass) || !this.#pass.mark(isMeant)) return false;
+    this.#loop.passSoon();
     return true;
   }
 
-  #queuePass(): void {
-    if (this.#isQueued || this.#isStopped || this.#inputs === undefined) return;
-    this.#isQueued = true;
-    this.#lane = this.#lane.then(() => this.#runPass());
-  }
-
-  /** Never rejects: it is the lane. */
-  async #runPass(): Promise<void> {
-    this.#isQueued = false;
-    const waiters = this.#waiters;
-    this.#waiters = [];
-    const release = (): void => {
-      for (const resolve of waiters) resolve();
-    };
-    let hasChanged = false;
-    if (this.#pass instanceof RulePass && this.#inputs !== undefined) {
-      this.#pass.setInputs(this.#inputs);
-      hasChanged = await this.#runRounds(this.#pass, release);
-      this.#armRetryTimer(this.#pass.attempts);
-    }
-    release();
-    if (hasChanged) this.#options.onChange?.();
+  /** Never rejects. `settle` is called as soon as the rules are where they belong. */
+  async #runPass(settle: () => void): Promise<PassEnd<void>> {
+    const [pass, inputs] = [this.#pass, this.#inputs];
+    if (!(pass instanceof RulePass) || inputs === undefined) return { result: undefined };
+    pass.setInputs(inputs);
+    if (await this.#loop.holdBackDuring(() => this.#runRounds(pass, settle))) this.#options.onChange?.();
+    return { result: undefined, repeatInMs: this.#retryInMs(pass.attempts) };
   }
 
   /** Returns whether anything was written or failed. */
   async #runRounds(pass: RulePass, onPrimary: () => void): Promise<boolean> {
     const authors = [...this.#authors];
     this.#authors.clear();
-    const heldBack: (() => void)[] = [];
-    this.#heldBack = heldBack;
     let hasChanged = false;
     this.#isContested = false;
-    for (let round = 1; round <= MAX_ROUNDS && !this.#isStopped; round++) {
+    for (let round = 1; round <= MAX_ROUNDS && !this.#loop.isStopped; round++) {
       const generation = this.#monitor?.generation();
       const outcome = await pass.round(authors, onPrimary, generation);
       hasChanged ||= outcome !== "settled";
@@ -299,19 +268,13 @@ export class Firewall implements AsyncDisposable {
       this.#isContested = true;
       pass.giveUpForNow();
     }
-    this.#heldBack = undefined;
-    for (const replay of heldBack) replay();
     return hasChanged;
   }
 
-  #armRetryTimer(attempts: number): void {
-    clearTimeout(this.#retryTimer);
-    if (attempts === 0 || this.#isStopped) return;
+  #retryInMs(attempts: number): number | undefined {
+    if (attempts === 0) return undefined;
     // A longer rest would be a gain for who undoes our rules, and an outage for the traffic that they let pass.
-    const lastMs = this.#isContested ? FIRST_RETRY_MS : LAST_RETRY_MS;
-    const delayMs = Math.min(FIRST_RETRY_MS * 2 ** (attempts - 1), lastMs);
-    this.#retryTimer = setTimeout(() => this.#queuePass(), delayMs);
-    this.#retryTimer.unref();
+    return this.#isContested ? RETRY.firstMs : pauseAfterMs(attempts, RETRY);
   }
 }
 

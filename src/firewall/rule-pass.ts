@@ -1,12 +1,14 @@
 // One pass over all places where rules of ours are or may be left: what is new comes first, then what is old goes.
+import { RepairLog } from "../async/repair-log.ts";
 import { describeError, FlannelError, hasCode } from "../errors.ts";
 import type { Family } from "../ip/address.ts";
 import type { Logger } from "../telemetry/logger.ts";
 import type { MetricsRecorder } from "../telemetry/metrics/metrics.ts";
 import { isAbsentEngine } from "./absent-engine.ts";
 import type { FoundEngines } from "./find-engines.ts";
-import { type FirewallStatus, RuleRepairLog } from "./firewall-status.ts";
+import type { FirewallStatus } from "./firewall-status.ts";
 import { planRules, type RuleInputs } from "./plan-rules.ts";
+import { ruleRepairLines, ruleRepairs } from "./rule-repairs.ts";
 import type { FamilyRules } from "./rule-set.ts";
 import { RuleSlot, type SlotName, type Wanted } from "./rule-slot.ts";
 
@@ -22,7 +24,7 @@ export interface RuleListing {
 export type RoundOutcome = "settled" | "written" | "failed";
 
 export class RulePass {
-  readonly repairs: RuleRepairLog;
+  readonly repairs: RepairLog;
   readonly #engines: FoundEngines;
   readonly #warnings: readonly string[];
   readonly #logger: Logger;
@@ -31,7 +33,7 @@ export class RulePass {
 
   /** `warnings`: what is odd about this host; for the status. */
   constructor(engines: FoundEngines, warnings: readonly string[], logger: Logger, metrics?: MetricsRecorder) {
-    this.repairs = new RuleRepairLog(logger, metrics);
+    this.repairs = new RepairLog(ruleRepairLines(logger), metrics);
     this.#engines = engines;
     this.#warnings = warnings;
     this.#logger = logger;
@@ -65,7 +67,7 @@ export class RulePass {
     const outcomes = [await this.#bringAll(isNew, repaired, generation)];
     onPrimary();
     if (!outcomes.includes("failed")) outcomes.push(await this.#bringAll((slot) => !isNew(slot), repaired, generation));
-    if (repaired.length > 0) this.repairs.record(repaired, authors);
+    this.repairs.record(ruleRepairs(repaired), performance.now(), authors);
     return (["failed", "written"] as const).find((outcome) => outcomes.includes(outcome)) ?? "settled";
   }
 
@@ -110,7 +112,7 @@ export class RulePass {
         const object = `traffic rules in ${slotText(name)}`;
         return error === undefined ? [] : [{ object, error: error.message, attempts, scope } as const];
       }),
-      repairs: this.repairs.repairs,
+      repairs: { total: this.repairs.total, last: this.repairs.last },
     };
   }
 

@@ -1,5 +1,6 @@
 // The user-space data plane as its owner sees it: told what to do as a whole, it keeps doing it. A session that ends or
 // cannot be started is tried again; what stands in the way is there to read.
+import { BackOff } from "../async/back-off.ts";
 import { describeError, FlannelError } from "../errors.ts";
 import type { DescriptorKeeper } from "../sys/service-descriptors.ts";
 import type { Logger } from "../telemetry/logger.ts";
@@ -10,12 +11,12 @@ import { TunnelDescriptors } from "./tunnel-descriptors.ts";
 import { sessionKey, type TunnelFeatures, TunnelSession } from "./tunnel-session.ts";
 import type { TunnelPeer, TunnelState } from "./tunnel-state.ts";
 
-const FIRST_RETRY_MS = 50;
-const LAST_RETRY_MS = 5_000;
+/** Only this host waits for its device and its port. */
+const RETRY = { firstMs: 50, maxMs: 5_000, jitter: 0 } as const;
 /** Between two looks whether a missing socket can be had: an address is tentative for a second or two. */
 const MISSING_SOCKET_MS = 1_000;
 /** One that has run so long works; before, a session may end as the last one did. */
-const SETTLED_MS = LAST_RETRY_MS;
+const SETTLED_MS = RETRY.maxMs;
 
 export interface TunnelOptions {
   readonly logger: Logger;
@@ -31,6 +32,23 @@ export interface TunnelStatus extends CountersByName {
   readonly peers: readonly ({ readonly key: string } & { readonly [Name in keyof typeof peerCounter]: number })[];
 }
 
+interface Running {
+  readonly name: "running";
+  readonly session: TunnelSession;
+  readonly key: string;
+  /** Has run for `SETTLED_MS`. */
+  isSettled: boolean;
+  readonly settles: NodeJS.Timeout;
+  /** While a family has no socket. */
+  readonly retriesMissing: NodeJS.Timeout | undefined;
+}
+
+/** `idle`: nothing is desired yet, or one session makes room for the next. `failed`: until the retry. */
+type Phase =
+  | { readonly name: "idle" | "disposed" }
+  | Running
+  | { readonly name: "failed"; readonly retry: NodeJS.Timeout };
+
 export class Tunnel implements AsyncDisposable {
   readonly #options: TunnelOptions;
   readonly #counters = new Counters();
@@ -39,21 +57,16 @@ export class Tunnel implements AsyncDisposable {
   readonly #descriptors: TunnelDescriptors;
   #wanted: TunnelState | undefined;
   #table: ForwardingTable | undefined;
-  #running: { readonly session: TunnelSession; readonly key: string } | undefined;
+  #phase: Phase = { name: "idle" };
+  /** The last failure, until a session has settled: the same one is logged once. */
   #problem: string | undefined;
-  #retryMs = FIRST_RETRY_MS;
-  #retryTimer: NodeJS.Timeout | undefined;
-  /** Until the running session has settled. */
-  #settledTimer: NodeJS.Timeout | undefined;
-  /** Whether the session before ended without having settled: that the next one starts says little then. */
+  readonly #backOff = new BackOff(RETRY);
+  /** The session before ended without having settled: that the next one starts says little then. */
   #isUnstable = false;
-  /** While a family has no socket. */
-  #missingTimer: NodeJS.Timeout | undefined;
   /** What the last session had to do without. */
   #missing: string | undefined;
   /** From a session that lacks a family to one that has it. */
   #renewal: Promise<void> | undefined;
-  #isDisposed = false;
 
   constructor(options: TunnelOptions) {
     this.#options = options;
@@ -94,7 +107,7 @@ export class Tunnel implements AsyncDisposable {
       return;
     }
     const outdated = this.#running?.session;
-    this.#running = undefined;
+    this.#enter({ name: "idle" });
     await outdated?.[Symbol.asyncDispose]();
     this.#start();
   }
@@ -115,39 +128,53 @@ export class Tunnel implements AsyncDisposable {
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
-    this.#isDisposed = true;
-    clearTimeout(this.#retryTimer);
-    clearTimeout(this.#settledTimer);
-    clearInterval(this.#missingTimer);
-    await this.#renewal;
     const session = this.#running?.session;
-    this.#running = undefined;
+    this.#enter({ name: "disposed" });
+    await this.#renewal;
     await session?.[Symbol.asyncDispose]();
     this.#descriptors[Symbol.dispose]();
   }
 
+  get #running(): Running | undefined {
+    return this.#phase.name === "running" ? this.#phase : undefined;
+  }
+
+  /** Ends the timers of the phase before. `disposed` is the last one. */
+  #enter(next: Phase): void {
+    const { name } = this.#phase;
+    if (name === "disposed") return;
+    if (name === "failed") clearTimeout(this.#phase.retry);
+    if (name === "running") {
+      clearTimeout(this.#phase.settles);
+      clearInterval(this.#phase.retriesMissing);
+    }
+    this.#phase = next;
+  }
+
   #start(): void {
-    clearTimeout(this.#retryTimer);
-    clearInterval(this.#missingTimer);
-    const state = this.#wanted;
-    if (state === undefined || this.#table === undefined || this.#isDisposed) return;
+    const [state, table] = [this.#wanted, this.#table];
+    if (state === undefined || table === undefined || this.#phase.name === "disposed") return;
+    this.#enter({ name: "idle" });
     try {
-      const session = TunnelSession.open(this.#descriptors.open(state), state, this.#table, this.#counters);
+      const session = TunnelSession.open(this.#descriptors.open(state), state, table, this.#counters);
       this.#buffers.freeAll();
-      this.#buffers.publish(this.#table.buffer, 0);
-      this.#running = { session, key: sessionKey(state) };
-      session.ended.then(
-        (reason) => this.#onEnded(session, reason),
-        (error: unknown) => this.#onEnded(session, describeError(error)),
-      );
-      if (!this.#isUnstable) this.#tellStarted(session);
-      this.#watchMissing(session);
-      clearTimeout(this.#settledTimer);
-      this.#settledTimer = setTimeout(() => this.#onSettled(session), SETTLED_MS);
+      this.#buffers.publish(table.buffer, 0);
+      this.#run(session, sessionKey(state));
     } catch (error) {
       this.#fail(describeError(error));
     }
     this.#options.onChange();
+  }
+
+  #run(session: TunnelSession, key: string): void {
+    const settles = setTimeout(() => this.#onSettled(session), SETTLED_MS);
+    const retriesMissing = this.#retryMissing(session);
+    this.#enter({ name: "running", session, key, isSettled: false, settles, retriesMissing });
+    session.ended.then(
+      (reason) => this.#onEnded(session, reason),
+      (error: unknown) => this.#onEnded(session, describeError(error)),
+    );
+    if (!this.#isUnstable) this.#tellStarted(session);
   }
 
   #tellStarted(session: TunnelSession): void {
@@ -161,40 +188,41 @@ export class Tunnel implements AsyncDisposable {
     });
   }
 
-  #watchMissing(session: TunnelSession): void {
+  /** Undefined when both families have their sockets. */
+  #retryMissing(session: TunnelSession): NodeJS.Timeout | undefined {
     const { problem } = session;
-    if (problem !== undefined) {
-      if (problem !== this.#missing) {
-        const message = "one socket of the data plane is missing: retrying";
-        this.#options.logger.error("tunnel.incomplete", message, { error: problem });
-      }
-      this.#missingTimer = setInterval(() => {
-        if (this.#running?.session === session && session.isCurable) this.#renewal = this.#renew(session);
-      }, MISSING_SOCKET_MS);
-    }
+    const isNews = problem !== this.#missing;
     this.#missing = problem;
+    if (problem === undefined) return undefined;
+    if (isNews) {
+      const message = "one socket of the data plane is missing: retrying";
+      this.#options.logger.error("tunnel.incomplete", message, { error: problem });
+    }
+    return setInterval(() => {
+      if (this.#running?.session === session && session.isCurable) this.#renewal = this.#renew(session);
+    }, MISSING_SOCKET_MS);
   }
 
   async #renew(session: TunnelSession): Promise<void> {
-    this.#running = undefined;
+    this.#enter({ name: "idle" });
     await session[Symbol.asyncDispose]();
     this.#start();
   }
 
   #onSettled(session: TunnelSession): void {
-    if (this.#running?.session !== session) return;
-    this.#settledTimer = undefined;
+    const running = this.#running;
+    if (running?.session !== session) return;
+    running.isSettled = true;
     if (this.#isUnstable) this.#tellStarted(session);
     this.#isUnstable = false;
     this.#problem = undefined;
-    this.#retryMs = FIRST_RETRY_MS;
+    this.#backOff.reset();
   }
 
   #onEnded(session: TunnelSession, reason: string | undefined): void {
-    if (this.#running?.session !== session) return;
-    this.#running = undefined;
-    this.#isUnstable = this.#settledTimer !== undefined;
-    clearTimeout(this.#settledTimer);
+    const running = this.#running;
+    if (running?.session !== session) return;
+    this.#isUnstable = !running.isSettled;
     this.#fail(reason ?? "the data plane has stopped");
     this.#options.onChange();
   }
@@ -205,8 +233,7 @@ export class Tunnel implements AsyncDisposable {
       this.#options.logger.error("tunnel.failed", "the data plane failed: retrying", { error: problem });
     }
     this.#problem = problem;
-    this.#retryTimer = setTimeout(() => this.#start(), this.#retryMs);
-    this.#retryMs = Math.min(LAST_RETRY_MS, this.#retryMs * 2);
+    this.#enter({ name: "failed", retry: setTimeout(() => this.#start(), this.#backOff.nextMs()) });
   }
 }
 

@@ -1,6 +1,6 @@
 // For DirectRouting: which peers the kernel reaches without a gateway, asked of the kernel and kept up to date.
 import { setImmediate as nextTurn } from "node:timers/promises";
-import { LookSoon } from "../async/look-soon.ts";
+import { ReconcileLoop } from "../async/reconcile-loop.ts";
 import { hasCode } from "../errors.ts";
 import type { Address, Prefix } from "../ip/address.ts";
 import { isInside } from "../ip/prefix.ts";
@@ -28,15 +28,17 @@ export class DirectPeers implements AsyncDisposable {
   readonly #options: DirectPeersOptions;
   readonly #netlink: Rtnetlink;
   readonly #monitor: RtnetlinkMonitor;
-  readonly #auditTimer: NodeJS.Timeout;
-  readonly #looks = new LookSoon(() => this.#inLane(true));
+  readonly #loop = new ReconcileLoop({
+    pass: async () => ({ result: await this.#lookUp() }),
+    debounceMs: DEBOUNCE_MS,
+  });
+  /** Else only peers of whom nothing is known. */
+  #isAllDue = false;
   #interfaceIndex = 0;
   #peers: ReadonlySet<Address> = new Set();
   /** What the kernel said last. */
   readonly #isDirect = new Map<Address, boolean>();
   #current: ReadonlySet<Address> = new Set();
-  #lane: Promise<void> = Promise.resolve();
-  #isClosed = false;
 
   private constructor(options: DirectPeersOptions, netlink: Rtnetlink) {
     this.#options = options;
@@ -48,8 +50,7 @@ export class DirectPeers implements AsyncDisposable {
       },
       onOverflow: () => this.#lookSoon(),
     });
-    this.#auditTimer = setInterval(() => this.#lookSoon(), options.auditIntervalMs ?? DEFAULT_AUDIT_INTERVAL_MS);
-    this.#auditTimer.unref();
+    this.#loop.startAudits(options.auditIntervalMs ?? DEFAULT_AUDIT_INTERVAL_MS, () => this.#lookSoon());
   }
 
   /** Throws a FlannelError when the kernel refuses a socket. */
@@ -76,16 +77,14 @@ export class DirectPeers implements AsyncDisposable {
     if (interfaceIndex !== this.#interfaceIndex) this.#isDirect.clear();
     this.#interfaceIndex = interfaceIndex;
     for (const known of this.#isDirect.keys()) if (!this.#peers.has(known)) this.#isDirect.delete(known);
-    await this.#inLane(false);
+    await this.#loop.passNow();
     return this.#current;
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
-    this.#isClosed = true;
-    clearInterval(this.#auditTimer);
+    this.#loop.close();
     await this.#monitor[Symbol.asyncDispose]();
-    await this.#looks[Symbol.asyncDispose]();
-    await this.#lane;
+    await this.#loop[Symbol.asyncDispose]();
     await this.#netlink[Symbol.asyncDispose]();
   }
 
@@ -94,23 +93,20 @@ export class DirectPeers implements AsyncDisposable {
   }
 
   #lookSoon(): void {
-    if (this.#peers.size > 0) this.#looks.request(DEBOUNCE_MS);
+    this.#isAllDue = true;
+    this.#loop.passSoon();
   }
 
-  /** One after the other. */
-  #inLane(asksAll: boolean): Promise<void> {
-    this.#lane = this.#lane.then(() => this.#lookUp(asksAll));
-    return this.#lane;
-  }
-
-  /** Never rejects: it is the lane. */
-  async #lookUp(asksAll: boolean): Promise<void> {
+  /** Never rejects. All peers are asked for only once the debounce is over. */
+  async #lookUp(): Promise<void> {
+    const asksAll = this.#isAllDue && !this.#loop.isPassPending;
+    if (asksAll) this.#isAllDue = false;
     let asked = 0;
     for (const peer of this.#peers) {
       if (!asksAll && this.#isDirect.has(peer)) continue;
       // Answers come within the same turn of the event loop: without this nothing else would get one.
       if (++asked % LOOKUPS_PER_TURN === 0) await nextTurn();
-      if (this.#isClosed) return;
+      if (this.#loop.isStopped) return;
       const isDirect = await this.#reachesDirectly(peer);
       if (isDirect !== undefined) this.#isDirect.set(peer, isDirect);
     }

@@ -1,5 +1,5 @@
 // Follows the interface that leads to the other hosts: its address, name, MTU and state.
-import { LookSoon } from "../async/look-soon.ts";
+import { type PassEnd, ReconcileLoop } from "../async/reconcile-loop.ts";
 import { prefixAddress } from "../ip/address.ts";
 import type { AddressMessage, LinkMessage } from "../netlink/rtnetlink/messages.ts";
 import { type MonitorMessage, RtnetlinkMonitor } from "../netlink/rtnetlink/monitor.ts";
@@ -36,8 +36,7 @@ export class ExternalInterfaceWatch implements AsyncDisposable {
   #followed: FollowedInterface;
   /** The overlay's own devices, whose thousands of routes say nothing about the way to other hosts. */
   #overlayIndexes: ReadonlySet<number> = new Set();
-  readonly #looks = new LookSoon(() => this.#lookNow());
-  #isClosed = false;
+  readonly #loop = new ReconcileLoop({ pass: () => this.#look(), debounceMs: DEBOUNCE_MS });
 
   private constructor(options: ExternalInterfaceWatchOptions) {
     this.#options = options;
@@ -45,16 +44,16 @@ export class ExternalInterfaceWatch implements AsyncDisposable {
     this.#monitor = RtnetlinkMonitor.open({
       groups: options.initial.followsRoutes === true ? ["link", "address", "route"] : ["link", "address"],
       onMessages: (messages) => {
-        if (messages.some((message) => this.#concerns(message))) this.#looks.request(DEBOUNCE_MS);
+        if (messages.some((message) => this.#concerns(message))) this.#loop.passSoon();
       },
-      onOverflow: () => this.#looks.request(DEBOUNCE_MS),
+      onOverflow: () => this.#loop.passSoon(),
     });
   }
 
   /** Also reports what changed between the choice and now. */
   static open(options: ExternalInterfaceWatchOptions): Promise<ExternalInterfaceWatch> {
     const watch = new ExternalInterfaceWatch(options);
-    watch.#looks.request(0);
+    void watch.#loop.passNow();
     return Promise.resolve(watch);
   }
 
@@ -68,9 +67,9 @@ export class ExternalInterfaceWatch implements AsyncDisposable {
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
-    this.#isClosed = true;
+    this.#loop.close();
     await this.#monitor[Symbol.asyncDispose]();
-    await this.#looks[Symbol.asyncDispose]();
+    await this.#loop[Symbol.asyncDispose]();
   }
 
   #concerns({ kind, message }: MonitorMessage): boolean {
@@ -84,8 +83,9 @@ export class ExternalInterfaceWatch implements AsyncDisposable {
     return message.index === index || changed === address || changed === ipv6Address;
   }
 
-  async #lookNow(): Promise<void> {
-    if (this.#isClosed) return;
+  /** Never rejects. */
+  async #look(): Promise<PassEnd<void>> {
+    if (this.#loop.isStopped) return { result: undefined };
     const { rtnetlink, selection, logger, onChange } = this.#options;
     try {
       const links = await rtnetlink.dump("link");
@@ -93,14 +93,16 @@ export class ExternalInterfaceWatch implements AsyncDisposable {
       const overlay = links.filter(({ name }) => selection.overlayDevices?.includes(name) === true);
       this.#overlayIndexes = new Set(overlay.map(({ index }) => index));
       const routes = this.#needsRoutes(links, addresses) ? await mainRoutes(rtnetlink) : [];
-      if (this.#isClosed) return;
+      if (this.#loop.isStopped) return { result: undefined };
       const followed = followInterface(this.current, selection, { links, addresses, routes });
-      if (isSame(followed, this.#followed)) return;
-      this.#followed = followed;
-      onChange(followed);
+      if (!isSame(followed, this.#followed)) {
+        this.#followed = followed;
+        onChange(followed);
+      }
+      return { result: undefined };
     } catch (error) {
       logger.warn("interface.look-failed", `cannot read interface ${this.current.name}; retrying`, { error });
-      this.#looks.request(RETRY_MS);
+      return { result: undefined, repeatInMs: RETRY_MS };
     }
   }
 

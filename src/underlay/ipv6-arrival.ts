@@ -1,6 +1,6 @@
 // Waits for the IPv6 that a host lacked when its external interface was chosen: an address by router advertisement comes
 // seconds after the start, or whenever an operator adds it.
-import { LookSoon } from "../async/look-soon.ts";
+import { type PassEnd, ReconcileLoop } from "../async/reconcile-loop.ts";
 import { FlannelError } from "../errors.ts";
 import { RtnetlinkMonitor } from "../netlink/rtnetlink/monitor.ts";
 import type { Rtnetlink } from "../netlink/rtnetlink/rtnetlink.ts";
@@ -24,8 +24,7 @@ const LOOK_AFTER_MS = 1_000;
 export class Ipv6Arrival implements AsyncDisposable {
   readonly #options: Ipv6ArrivalOptions;
   readonly #monitor: RtnetlinkMonitor;
-  readonly #looks = new LookSoon(() => this.#lookNow());
-  #isOver = false;
+  readonly #loop = new ReconcileLoop({ pass: () => this.#look(), debounceMs: LOOK_AFTER_MS });
 
   private constructor(options: Ipv6ArrivalOptions) {
     this.#options = options;
@@ -35,38 +34,41 @@ export class Ipv6Arrival implements AsyncDisposable {
         const isNews = messages.some(({ kind, message }) =>
           kind === "address" ? message.address.includes(":") : kind === "route" && message.destination === "::/0",
         );
-        if (isNews) this.#looks.request(LOOK_AFTER_MS);
+        if (isNews) this.#loop.passSoon();
       },
-      onOverflow: () => this.#looks.request(LOOK_AFTER_MS),
+      onOverflow: () => this.#loop.passSoon(),
     });
   }
 
   /** Also looks at once: it may have come between the choice and now. */
   static open(options: Ipv6ArrivalOptions): Ipv6Arrival {
     const arrival = new Ipv6Arrival(options);
-    arrival.#looks.request(LOOK_AFTER_MS);
+    arrival.#loop.start();
+    arrival.#loop.passSoon();
     return arrival;
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
-    this.#isOver = true;
+    this.#loop.close();
     await this.#monitor[Symbol.asyncDispose]();
-    await this.#looks[Symbol.asyncDispose]();
+    await this.#loop[Symbol.asyncDispose]();
   }
 
-  async #lookNow(): Promise<void> {
-    if (this.#isOver) return;
+  /** Never rejects. */
+  async #look(): Promise<PassEnd<void>> {
     const { selection, rtnetlink, logger, onArrival } = this.#options;
+    if (this.#loop.isStopped) return { result: undefined };
     try {
       await selectExternalInterface(selection, rtnetlink);
     } catch (error) {
-      if (error instanceof FlannelError && error.code === "INTERFACE_NOT_FOUND") return;
+      if (error instanceof FlannelError && error.code === "INTERFACE_NOT_FOUND") return { result: undefined };
       logger.warn("interface.look-failed", "cannot look for an IPv6 address of this host; retrying", { error });
-      this.#looks.request(LOOK_AFTER_MS);
-      return;
+      return { result: undefined, repeatInMs: LOOK_AFTER_MS };
     }
-    if (this.#isOver) return;
-    this.#isOver = true;
-    onArrival();
+    if (!this.#loop.isStopped) {
+      this.#loop.close();
+      onArrival();
+    }
+    return { result: undefined };
   }
 }

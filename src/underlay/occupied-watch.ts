@@ -1,5 +1,5 @@
 // Follows what this host uses inside the containers' network: interfaces come and go while the agent runs.
-import { LookSoon } from "../async/look-soon.ts";
+import { type PassEnd, ReconcileLoop } from "../async/reconcile-loop.ts";
 import { describeError } from "../errors.ts";
 import type { Prefix } from "../ip/address.ts";
 import { FLANNEL_PROTOCOL } from "../netlink/rtnetlink/messages.ts";
@@ -28,24 +28,23 @@ const RECHECK_MS = 2_000;
 export class OccupiedWatch implements AsyncDisposable {
   readonly #options: OccupiedWatchOptions;
   readonly #monitor: RtnetlinkMonitor;
-  readonly #recheckTimer: NodeJS.Timeout;
   #layout: HostLayout = { links: [], addresses: [], routes: [] };
   #flannelIndexes: ReadonlySet<number> = new Set();
   #current: readonly OccupiedPrefix[] = [];
   #readNetworks = "";
-  readonly #looks = new LookSoon(() => this.#lookNow());
-  #isClosed = false;
+  readonly #loop = new ReconcileLoop({ pass: () => this.#look(), debounceMs: DEBOUNCE_MS });
 
   private constructor(options: OccupiedWatchOptions) {
     this.#options = options;
     this.#monitor = RtnetlinkMonitor.open({
       groups: ["link", "address", "route"],
       onMessages: (messages) => {
-        if (messages.some((message) => this.#concerns(message))) this.#looks.request(DEBOUNCE_MS);
+        if (messages.some((message) => this.#concerns(message))) this.#loop.passSoon();
       },
-      onOverflow: () => this.#looks.request(DEBOUNCE_MS),
+      onOverflow: () => this.#loop.passSoon(),
     });
-    this.#recheckTimer = setInterval(() => this.#tellChange(), RECHECK_MS).unref();
+    this.#loop.start();
+    this.#loop.startAudits(RECHECK_MS, () => this.#tellChange());
   }
 
   /** Has looked once when it resolves. Rejects when the kernel cannot be read. */
@@ -69,7 +68,7 @@ export class OccupiedWatch implements AsyncDisposable {
 
   /** As `current`, after another look where the networks are others than at the last one. What cannot be read stays. */
   async upToDate(): Promise<readonly OccupiedPrefix[]> {
-    if (this.#options.context().networks.join() !== this.#readNetworks) await this.#lookNow();
+    if (this.#options.context().networks.join() !== this.#readNetworks) await this.#loop.passNow();
     return this.current;
   }
 
@@ -79,10 +78,9 @@ export class OccupiedWatch implements AsyncDisposable {
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
-    this.#isClosed = true;
-    clearInterval(this.#recheckTimer);
+    this.#loop.close();
     await this.#monitor[Symbol.asyncDispose]();
-    await this.#looks[Symbol.asyncDispose]();
+    await this.#loop[Symbol.asyncDispose]();
   }
 
   /** Ten thousand routes of our own say nothing. */
@@ -94,23 +92,23 @@ export class OccupiedWatch implements AsyncDisposable {
   }
 
   /** Never rejects. What could not be read stays as it was. */
-  async #lookNow(): Promise<void> {
-    if (this.#isClosed) return;
+  async #look(): Promise<PassEnd<void>> {
+    if (this.#loop.isStopped) return { result: undefined };
     try {
       await this.#read();
     } catch (error) {
-      if (this.#isClosed) return;
+      if (this.#loop.isStopped) return { result: undefined };
       const message = "cannot read which networks this host is connected to; retrying";
       this.#options.logger.warn("host.networks-unknown", message, { error: describeError(error) });
-      this.#looks.request(RETRY_MS);
-      return;
+      return { result: undefined, repeatInMs: RETRY_MS };
     }
     this.#tellChange();
+    return { result: undefined };
   }
 
   #tellChange(): void {
     const before = this.#current;
-    if (!this.#isClosed && this.current !== before) this.#options.onChange();
+    if (!this.#loop.isStopped && this.current !== before) this.#options.onChange();
   }
 
   async #read(): Promise<void> {

@@ -2,7 +2,8 @@
 // file that somebody replaced, and warns while there is time.
 import { createPrivateKey, X509Certificate } from "node:crypto";
 import { readFile } from "node:fs/promises";
-import { setTimeout as delay } from "node:timers/promises";
+import { BackOff } from "../../async/back-off.ts";
+import { type PassEnd, ReconcileLoop } from "../../async/reconcile-loop.ts";
 import type { EtcdOptions } from "../../config/agent-options.ts";
 import { describeError, FlannelError } from "../../errors.ts";
 import { isDueForRenewal } from "../../flannel-store/membership/keys.ts";
@@ -21,55 +22,55 @@ export interface CertificateKeeperOptions {
 }
 
 const LOOK_EVERY_MS = 60_000;
-const FIRST_RETRY_MS = 5_000;
-const LAST_RETRY_MS = 3_600_000;
+const RETRY = { firstMs: 5_000, maxMs: 3_600_000, jitter: 0 } as const;
 const SAY_AGAIN_MS = 86_400_000;
 
 export class CertificateKeeper implements AsyncDisposable {
   readonly #options: CertificateKeeperOptions;
   readonly #abort = new AbortController();
   readonly #signal: AbortSignal;
-  #running: Promise<void> = Promise.resolve();
+  readonly #loop: ReconcileLoop;
   /** Finding → when it was last logged, on the monotonic clock. */
   readonly #said = new Map<string, number>();
   /** The certificate in use, as text of its file. */
   #loaded: string | undefined;
-  #retry = { atMs: 0, waitMs: FIRST_RETRY_MS };
+  readonly #backOff = new BackOff(RETRY);
+  /** Not before is a renewal tried that has failed. */
+  #retryAtMs = 0;
   /** Not before is the store asked once more for its certificate. */
   #lookAgainAtMs = Number.NEGATIVE_INFINITY;
 
   private constructor(options: CertificateKeeperOptions) {
     this.#options = options;
     this.#signal = AbortSignal.any([options.signal, this.#abort.signal]);
+    this.#loop = new ReconcileLoop({ pass: () => this.#look(), debounceMs: 0, signal: this.#signal });
   }
 
   static start(options: CertificateKeeperOptions): CertificateKeeper {
     const keeper = new CertificateKeeper(options);
-    keeper.#running = keeper.#run();
+    void keeper.#loop.passNow();
     return keeper;
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
     this.#abort.abort();
-    await this.#running;
+    await this.#loop[Symbol.asyncDispose]();
   }
 
-  async #run(): Promise<void> {
+  /** Never rejects. */
+  async #look(): Promise<PassEnd<void>> {
     const { logger, etcd, lookEveryMs = LOOK_EVERY_MS } = this.#options;
-    while (!this.#signal.aborted) {
-      try {
-        if (etcd.renewsCertificate === true) await this.#keep();
-        if (!(await this.#hasReconnected())) this.#warn();
-      } catch (error) {
-        if (this.#signal.aborted) return;
-        logger.warn("certificate.unreadable", "cannot check the certificate; retrying", {
-          error: describeError(error),
-        });
-      }
-      const untilRetryMs = this.#retry.atMs - performance.now();
-      const waitMs = untilRetryMs > 0 ? Math.min(lookEveryMs, untilRetryMs) : lookEveryMs;
-      await delay(waitMs, undefined, { signal: this.#signal, ref: false }).catch(() => undefined);
+    if (this.#loop.isStopped) return { result: undefined };
+    try {
+      if (etcd.renewsCertificate === true) await this.#keep();
+      if (!(await this.#hasReconnected())) this.#warn();
+    } catch (error) {
+      if (this.#loop.isStopped) return { result: undefined };
+      const message = "cannot check the certificate; retrying";
+      logger.warn("certificate.unreadable", message, { error: describeError(error) });
     }
+    const untilRetryMs = this.#retryAtMs - performance.now();
+    return { result: undefined, repeatInMs: untilRetryMs > 0 ? Math.min(lookEveryMs, untilRetryMs) : lookEveryMs };
   }
 
   async #keep(): Promise<void> {
@@ -78,7 +79,7 @@ export class CertificateKeeper implements AsyncDisposable {
     if (this.#loaded !== undefined && text !== this.#loaded) await this.#reload("certificate.replaced", text);
     this.#loaded = text;
     const certificate = new X509Certificate(text);
-    if (isDueForRenewal(certificate, Date.now()) && performance.now() >= this.#retry.atMs)
+    if (isDueForRenewal(certificate, Date.now()) && performance.now() >= this.#retryAtMs)
       await this.#tryRenew(certificate, certFile);
   }
 
@@ -90,11 +91,10 @@ export class CertificateKeeper implements AsyncDisposable {
       await writeFileAtomically(certFile, text);
       await this.#reload("certificate.renewed", text);
       this.#loaded = text; // not before: else it would not be tried again
-      this.#retry = { atMs: 0, waitMs: FIRST_RETRY_MS };
+      this.#backOff.reset();
     } catch (error) {
       if (this.#signal.aborted) return;
-      const { waitMs } = this.#retry;
-      this.#retry = { atMs: performance.now() + waitMs, waitMs: Math.min(waitMs * 2, LAST_RETRY_MS) };
+      this.#retryAtMs = performance.now() + this.#backOff.nextMs();
       const message = "cannot renew this host's certificate; retrying";
       const endsAt = new Date(Date.parse(certificate.validTo)).toISOString();
       this.#options.logger.warn("certificate.not-renewed", message, { error: describeError(error), endsAt });

@@ -1,6 +1,8 @@
 // Keeps our own lease alive for as long as the agent runs: renews it, republishes changed attributes, takes it again
 // when an operator deleted it, and notices when somebody else writes it. One loop does all of it in turn, so that an
 // event about our own write is never mistaken for a stranger's.
+import { BackOff } from "../../async/back-off.ts";
+import { type PassEnd, ReconcileLoop } from "../../async/reconcile-loop.ts";
 import { describeError, FlannelError, hasCode, isCancelled } from "../../errors.ts";
 import type { Lease, LeaseAttributes, OwnLease, Revision } from "../../lease/lease.ts";
 import { describeOwner, hasSamePublicIp } from "../../lease/lease-owner.ts";
@@ -37,14 +39,15 @@ export interface LeaseKeeperOptions {
 
 /** A clock that jumped past the expiry makes the agent unready until the lease is renewed: it should be seconds. */
 const POLL_MS = 5_000;
-const RETRY_FIRST_MS = 1_000;
-const RETRY_MAX_MS = 60_000;
+const RETRY = { firstMs: 1_000, maxMs: 60_000, jitter: 0 } as const;
+/** A lease that was a reservation until now: as long as its true end is unknown. */
+const ASSUMED_LIFE_MS = 60_000;
 
 export class LeaseKeeper implements AsyncDisposable {
   readonly #options: LeaseKeeperOptions;
   readonly #abort = new AbortController();
   readonly #signal: AbortSignal;
-  readonly #done: Promise<void>;
+  readonly #loop: ReconcileLoop;
   #lease: OwnLease;
   #attributes: LeaseAttributes;
   #attributesChanged = false;
@@ -58,9 +61,8 @@ export class LeaseKeeper implements AsyncDisposable {
   #conflict: string | undefined;
   /** Why the store did not take what we wrote last. */
   #writeProblem: string | undefined;
-  #wake: () => void = () => undefined;
   #life: LeaseLife;
-  #failures = 0;
+  readonly #backOff: BackOff;
 
   private constructor(options: LeaseKeeperOptions) {
     this.#options = options;
@@ -69,9 +71,10 @@ export class LeaseKeeper implements AsyncDisposable {
     this.#attributes = options.attributes;
     this.#followWriteProblem();
     this.#signal = AbortSignal.any([options.signal, this.#abort.signal]);
-    this.#signal.addEventListener("abort", () => this.#wake(), { once: true });
     this.#life = new LeaseLife(options.lease.expiresAtMs, options.renewMarginMs);
-    this.#done = this.#run();
+    this.#backOff = new BackOff({ ...RETRY, firstMs: options.retryFirstMs ?? RETRY.firstMs });
+    this.#loop = new ReconcileLoop({ pass: () => this.#turn(), debounceMs: 0, signal: this.#signal });
+    this.#wake();
   }
 
   static start(options: LeaseKeeperOptions): LeaseKeeper {
@@ -142,24 +145,33 @@ export class LeaseKeeper implements AsyncDisposable {
 
   async [Symbol.asyncDispose](): Promise<void> {
     this.#abort.abort();
-    await this.#done;
+    await this.#loop[Symbol.asyncDispose]();
   }
 
-  async #run(): Promise<void> {
-    while (!this.#signal.aborted) {
-      try {
-        await this.#step();
-        this.#failures = 0;
-      } catch (error) {
-        if (this.#signal.aborted || isCancelled(error)) return;
-        if (hasCode(error, "LEASE_CONFLICT") && !this.#sharesOurAddress(error)) {
-          this.#options.onTaken(error);
-          return;
-        }
-        await this.#handleFailure(error);
+  #wake(): void {
+    void this.#loop.passNow();
+  }
+
+  /** Never rejects. */
+  async #turn(): Promise<PassEnd<void>> {
+    if (this.#loop.isStopped) return { result: undefined };
+    try {
+      await this.#step();
+      this.#backOff.reset();
+    } catch (error) {
+      if (this.#signal.aborted || isCancelled(error)) {
+        this.#loop.close();
+        return { result: undefined };
       }
-      await this.#sleep();
+      if (hasCode(error, "LEASE_CONFLICT") && !this.#sharesOurAddress(error)) {
+        this.#loop.close();
+        this.#options.onTaken(error);
+        return { result: undefined };
+      }
+      const pauseMs = this.#pauseAfter(error);
+      if (pauseMs !== undefined) return { result: undefined, repeatInMs: pauseMs };
     }
+    return { result: undefined, repeatInMs: this.#untilNextTurnMs() };
   }
 
   /** The store is another one, or an older copy: our lease is to be looked for, and what it knows of it may be old. */
@@ -246,7 +258,7 @@ export class LeaseKeeper implements AsyncDisposable {
         { key: written.key },
       );
       // The true expiry of a lease that is no longer a reservation is learned by renewing it at once.
-      this.#adopt({ ...written, ...(isReservation ? {} : { expiresAtMs: Date.now() + RETRY_MAX_MS }) });
+      this.#adopt({ ...written, ...(isReservation ? {} : { expiresAtMs: Date.now() + ASSUMED_LIFE_MS }) });
       this.#attributesChanged ||= !isReservation;
       return;
     }
@@ -272,20 +284,19 @@ export class LeaseKeeper implements AsyncDisposable {
     return error.details["sharesPublicIp"] === true;
   }
 
-  async #handleFailure(error: unknown): Promise<void> {
+  /** Undefined: not to be retried. */
+  #pauseAfter(error: unknown): number | undefined {
     if (hasCode(error, "LEASE_CONFLICT")) {
       this.#conflict = error.message;
       this.#options.logger.error("lease.conflict", `${error.message}. The agent stops renewing and keeps forwarding.`);
-      return;
+      return undefined;
     }
-    this.#failures++;
-    const firstMs = this.#options.retryFirstMs ?? RETRY_FIRST_MS;
-    const waitMs = Math.min(firstMs * 2 ** (this.#failures - 1), RETRY_MAX_MS);
+    const waitMs = this.#backOff.nextMs();
     this.#options.metrics?.count("flannel_lease_renewals_total", { result: "failed" });
     this.#options.logger.warn("lease.renewal-failed", `cannot renew the lease; retrying in ${waitMs / 1_000} s`, {
       error: describeError(error),
     });
-    await this.#pause(waitMs);
+    return waitMs;
   }
 
   #adopt(lease: OwnLease): void {
@@ -310,22 +321,11 @@ export class LeaseKeeper implements AsyncDisposable {
     return this.#isGone || this.#deletedAt !== undefined;
   }
 
-  async #sleep(): Promise<void> {
-    if (this.#hasWork()) return;
+  #untilNextTurnMs(): number {
+    if (this.#hasWork()) return 0;
     // While we must not renew, what is due does not count.
     const untilRenewalMs = this.#conflict === undefined ? this.#life.untilRenewalMs : POLL_MS;
-    await this.#pause(Math.min(Math.max(untilRenewalMs, 10), this.#options.pollMs ?? POLL_MS));
-  }
-
-  /** Ends early when there is news. */
-  async #pause(ms: number): Promise<void> {
-    if (this.#signal.aborted) return;
-    const { promise, resolve } = Promise.withResolvers<void>();
-    const timer = setTimeout(resolve, ms);
-    this.#wake = resolve;
-    await promise;
-    clearTimeout(timer);
-    this.#wake = () => undefined;
+    return Math.min(Math.max(untilRenewalMs, 10), this.#options.pollMs ?? POLL_MS);
   }
 
   #hasWork(): boolean {

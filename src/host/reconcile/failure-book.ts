@@ -1,10 +1,10 @@
 // What could not be done and when it is tried again, and how fast repairs may follow each other. No timers: whoever asks
 // says the time.
+import { pauseAfterMs } from "../../async/growing-pause.ts";
 import type { Slot } from "../kinds/kind.ts";
 import { RateLimit } from "./rate-limit.ts";
 
-const FIRST_DELAY_MS = 200;
-const MAX_DELAY_MS = 30_000;
+const RETRY = { firstMs: 200, maxMs: 30_000 } as const;
 /**
  * Somebody who changes an object all the time costs us no more than this, and no more than this much time without the
  * object: a longer rest would make an outage of what a repair mends.
@@ -44,7 +44,7 @@ export class FailureBook {
 
   fail(slot: Slot, error: string, nowMs: number): void {
     const attempts = (this.#failures.get(slot)?.attempts ?? 0) + 1;
-    const nextAttemptMs = nowMs + Math.min(MAX_DELAY_MS, FIRST_DELAY_MS * 2 ** Math.min(attempts - 1, 10));
+    const nextAttemptMs = nowMs + pauseAfterMs(attempts, RETRY);
     this.#failures.set(slot, { error, attempts, nextAttemptMs, isContested: false });
   }
 

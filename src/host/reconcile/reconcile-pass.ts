@@ -1,5 +1,6 @@
 // One pass of the reconciler: look where told, work out what differs, program it in order, remember what failed.
 import { setImmediate as nextTurn } from "node:timers/promises";
+import { type Repair, RepairLog } from "../../async/repair-log.ts";
 import { FlannelError } from "../../errors.ts";
 import type { Rtnetlink } from "../../netlink/rtnetlink/rtnetlink.ts";
 import type { Logger } from "../../telemetry/logger.ts";
@@ -15,8 +16,8 @@ import { hostDifference } from "./host-difference.ts";
 import { look } from "./host-observer.ts";
 import type { HostTable } from "./host-table.ts";
 import { type HostView, newHostView } from "./host-view.ts";
+import { kernelRepairLines, repairOf } from "./kernel-repairs.ts";
 import { obstacleTo } from "./obstacle.ts";
-import { type Repair, RepairLog, repairOf } from "./repair-log.ts";
 
 export interface HostFailure {
   /** As `ip`, `bridge` or `sysctl` show it. */
@@ -87,7 +88,7 @@ export class ReconcilePass {
 
   constructor(options: PassOptions) {
     this.#options = options;
-    this.repairs = new RepairLog(options.logger, options.metrics);
+    this.repairs = new RepairLog(kernelRepairLines(options.logger), options.metrics);
     this.#host = newHostView(options.netlink, options.ownership);
     this.table = this.#host.slots;
   }

@@ -1,9 +1,9 @@
 // What the reconciler says about itself.
+import type { RepairRecord } from "../../async/repair-log.ts";
 import { desiredOf } from "../kinds/host-state.ts";
 import type { Kind } from "../kinds/kind.ts";
 import { hostKinds } from "../kinds/kinds.ts";
 import type { HostFailure, ReconcilePass } from "./reconcile-pass.ts";
-import type { RepairRecord } from "./repair-log.ts";
 
 export interface ReconcilerStatus {
   readonly desiredObjects: number;

@@ -1,5 +1,6 @@
 // Keeps the host as it is wanted: applies differences, notices what others change, looks at everything now and then.
 // The only one who writes them.
+import { type PassEnd, ReconcileLoop } from "../../async/reconcile-loop.ts";
 import { FlannelError } from "../../errors.ts";
 import type { Prefix } from "../../ip/address.ts";
 import { type MonitorMessage, RtnetlinkMonitor } from "../../netlink/rtnetlink/monitor.ts";
@@ -59,22 +60,14 @@ export class Reconciler implements AsyncDisposable {
   readonly #pass: ReconcilePass;
   #monitor: RtnetlinkMonitor | undefined;
   #wanted: PassRequest["wanted"];
-  #waiters: { resolve: (result: ReconcileResult) => void }[] = [];
   readonly #kindsToLookAt = new Set<Kind>(hostKinds);
   #isNewChance = false;
-  #isStarted = false;
-  #isQueued = false;
-  #isClosed = false;
-  #lane: Promise<unknown> = Promise.resolve();
-  #lookTimer: NodeJS.Timeout | undefined;
-  #retryTimer: NodeJS.Timeout | undefined;
-  #auditTimer: NodeJS.Timeout | undefined;
+  /** Notifications that come while it looks are judged by what it found. */
+  readonly #loop: ReconcileLoop<ReconcileResult, readonly MonitorMessage[]>;
   #auditsDone = 0;
   /** What is looked at next is looked at because its time has come, not because of a notification. */
   #isAudit = false;
   #pollTimer: NodeJS.Timeout | undefined;
-  /** Notifications that came while we looked: judged by what the look found. */
-  #heldBack: MonitorMessage[] | undefined;
 
   private constructor(options: ReconcilerOptions, netlink: Rtnetlink) {
     this.#options = options;
@@ -85,13 +78,19 @@ export class Reconciler implements AsyncDisposable {
       ...(routeTable !== undefined && { routeTable }),
       ...(staleTables !== undefined && { staleTables }),
     };
+    this.#loop = new ReconcileLoop({
+      pass: () => this.#runPass(),
+      onEvent: (messages) => this.#onMessages(messages),
+      debounceMs: DEBOUNCE_MS,
+      signal: options.signal,
+    });
     this.#pass = new ReconcilePass({
       netlink,
       ownership,
       logger: options.logger,
       metrics: options.metrics,
       signal: options.signal,
-      aroundLook: (look) => this.#holdBackDuring(look),
+      aroundLook: (look) => this.#loop.holdBackDuring(look),
     });
   }
 
@@ -104,11 +103,7 @@ export class Reconciler implements AsyncDisposable {
       await reconciler[Symbol.asyncDispose]();
       throw error;
     }
-    const auditIntervalMs = options.auditIntervalMs ?? DEFAULT_AUDIT_INTERVAL_MS;
-    if (auditIntervalMs > 0) {
-      reconciler.#auditTimer = setInterval(() => reconciler.#auditNext(), auditIntervalMs);
-      reconciler.#auditTimer.unref();
-    }
+    reconciler.#loop.startAudits(options.auditIntervalMs ?? DEFAULT_AUDIT_INTERVAL_MS, () => reconciler.#auditNext());
     return reconciler;
   }
 
@@ -119,7 +114,7 @@ export class Reconciler implements AsyncDisposable {
       neighbourIndexes: () => this.#ownIndexes(),
       onMessages: (messages) => {
         this.#options.metrics?.count("flannel_kernel_notifications_total", { source: "rtnetlink" }, messages.length);
-        this.#onMessages(messages);
+        this.#loop.receive(messages);
         onNotice?.(messages);
       },
       onOverflow: () => {
@@ -136,23 +131,19 @@ export class Reconciler implements AsyncDisposable {
    * only after disposal or `signal`.
    */
   setDesired(state: HostState, removal: Removal & Because): Promise<ReconcileResult> {
-    if (this.#isStopped) return Promise.reject(closedError());
+    if (this.#loop.isStopped) return Promise.reject(closedError());
     this.#wanted = { ...removal, state };
-    const { promise, resolve } = Promise.withResolvers<ReconcileResult>();
-    this.#waiters.push({ resolve });
-    this.#isStarted = true;
-    this.#queuePass();
-    return promise;
+    return this.#loop.passNow();
   }
 
   /** Rewrites routes through next-hop objects as plain ones, without a gap, and writes only plain ones from now on. */
   handover(): Promise<{ readonly rewrittenRoutes: number }> {
-    return this.#inLane(async () => ({ rewrittenRoutes: await this.#pass.handover() }));
+    return this.#inTurn(async () => ({ rewrittenRoutes: await this.#pass.handover() }));
   }
 
   /** What would be changed now, as lines: `+ ` comes, `- ` goes, `! ` stands in the way. Changes nothing. */
   difference(): Promise<string[]> {
-    return this.#inLane(() => this.#pass.difference());
+    return this.#inTurn(() => this.#pass.difference());
   }
 
   status(): ReconcilerStatus {
@@ -185,39 +176,23 @@ export class Reconciler implements AsyncDisposable {
 
   /** Waits for the pass under way; what is in the kernel stays. */
   async [Symbol.asyncDispose](): Promise<void> {
-    if (this.#isClosed) return;
-    this.#isClosed = true;
-    for (const timer of [this.#lookTimer, this.#retryTimer, this.#auditTimer, this.#pollTimer]) clearTimeout(timer);
+    this.#loop.close();
+    clearTimeout(this.#pollTimer);
     await this.#monitor?.[Symbol.asyncDispose]();
-    await this.#lane;
+    await this.#loop[Symbol.asyncDispose]();
     await this.#netlink[Symbol.asyncDispose]();
   }
 
-  get #isStopped(): boolean {
-    return this.#isClosed || this.#options.signal.aborted;
-  }
-
-  #inLane<T>(task: () => Promise<T>): Promise<T> {
-    const result = this.#lane.then(() => {
-      if (this.#isStopped) throw closedError();
+  #inTurn<T>(task: () => Promise<T>): Promise<T> {
+    return this.#loop.inTurn(() => {
+      if (this.#loop.isStopped) throw closedError();
       return task();
     });
-    this.#lane = result.catch(() => undefined);
-    return result;
   }
 
-  #queuePass(): void {
-    if (this.#isQueued || this.#isStopped || !this.#isStarted) return;
-    this.#isQueued = true;
-    this.#lane = this.#lane.then(() => this.#runPass());
-  }
-
-  /** Never rejects: it is the lane. */
-  async #runPass(): Promise<void> {
-    this.#isQueued = false;
-    const waiters = this.#waiters;
-    this.#waiters = [];
-    const isLookDue = this.#lookTimer === undefined || !this.#pass.hasLooked;
+  /** Never rejects. What is to be looked at waits for its debounce, whatever else asks for a pass. */
+  async #runPass(): Promise<PassEnd<ReconcileResult>> {
+    const isLookDue = !this.#loop.isPassPending || !this.#pass.hasLooked;
     const kinds = new Set(isLookDue ? this.#kindsToLookAt : []);
     if (kinds.size > 0) this.#kindsToLookAt.clear();
     const isNewChance = kinds.size > 0 && this.#isNewChance;
@@ -228,16 +203,15 @@ export class Reconciler implements AsyncDisposable {
     this.#wanted = undefined;
     let result: ReconcileResult;
     try {
-      if (this.#isStopped) throw closedError();
+      if (this.#loop.isStopped) throw closedError();
       result = await this.#pass.run({ wanted, kinds, isNewChance, isAudit });
     } catch (error) {
       result = this.#onPassFailed(asFlannelError(error), kinds);
     }
-    this.#armRetryTimer();
     this.#armPollTimer(POLL_INTERVAL_MS);
     this.#measure(result);
-    for (const waiter of waiters) waiter.resolve(result);
     if (result.operations > 0 || result.failures.length > 0) this.#options.onChange?.();
+    return { result, repeatInMs: this.#pass.nextAttemptInMs() };
   }
 
   #measure({ operations, failures, durationMs }: ReconcileResult): void {
@@ -249,36 +223,26 @@ export class Reconciler implements AsyncDisposable {
 
   /** The kernel would not list its objects: without that nothing can be done, so everything is looked at again. */
   #onPassFailed(error: FlannelError, kinds: ReadonlySet<Kind>): ReconcileResult {
-    if (!this.#isStopped) {
+    if (!this.#loop.isStopped) {
       this.#options.logger.error("host.look-failed", "cannot read the state of the kernel; retrying", { error });
       for (const kind of kinds.size > 0 ? kinds : hostKinds) this.#kindsToLookAt.add(kind);
-      this.#lookTimer ??= setTimeout(() => this.#lookNow(), LOOK_RETRY_MS);
+      this.#loop.passSoon(LOOK_RETRY_MS);
     }
     return { operations: 0, failures: [{ object: "kernel state", error: error.message, attempts: 1 }], durationMs: 0 };
   }
 
-  #armRetryTimer(): void {
-    clearTimeout(this.#retryTimer);
-    this.#retryTimer = undefined;
-    const delayMs = this.#pass.nextAttemptInMs();
-    if (delayMs === undefined || this.#isStopped) return;
-    this.#retryTimer = setTimeout(() => this.#queuePass(), Math.max(1, delayMs));
-  }
-
   #armPollTimer(delayMs: number): void {
     const { host } = this.#pass.watch();
-    if (this.#pollTimer !== undefined || this.#isStopped) return;
+    if (this.#pollTimer !== undefined || this.#loop.isStopped) return;
     const isWanted = (kind: Kind) => [...host.slots.slots(kind)].some(({ desired }) => desired !== undefined);
     if (!polledKinds.some(isWanted)) return;
-    this.#pollTimer = setTimeout(() => {
-      this.#lane = this.#lane.then(() => this.#poll());
-    }, delayMs);
+    this.#pollTimer = setTimeout(() => void this.#loop.inTurn(() => this.#poll()), delayMs);
   }
 
   /** Never rejects. What cannot be read is left to the look that follows, which says so. */
   async #poll(): Promise<void> {
     this.#pollTimer = undefined;
-    if (this.#isStopped) return;
+    if (this.#loop.isStopped) return;
     const before = process.cpuUsage();
     const { host } = this.#pass.watch();
     for (const kind of polledKinds) {
@@ -296,34 +260,12 @@ export class Reconciler implements AsyncDisposable {
   }
 
   #lookSoon(kinds: readonly Kind[], isNewChance: boolean): void {
-    if (this.#isStopped) return;
     for (const kind of kinds) this.#kindsToLookAt.add(kind);
     this.#isNewChance ||= isNewChance;
-    this.#lookTimer ??= setTimeout(() => this.#lookNow(), DEBOUNCE_MS);
-  }
-
-  #lookNow(): void {
-    this.#lookTimer = undefined;
-    this.#queuePass();
-  }
-
-  async #holdBackDuring(look: () => Promise<void>): Promise<void> {
-    this.#heldBack = [];
-    try {
-      await look();
-    } finally {
-      const messages = this.#heldBack;
-      this.#heldBack = undefined;
-      this.#onMessages(messages);
-    }
+    this.#loop.passSoon();
   }
 
   #onMessages(messages: readonly MonitorMessage[]): void {
-    if (this.#isStopped || !this.#isStarted) return;
-    if (this.#heldBack !== undefined) {
-      for (const message of messages) this.#heldBack.push(message);
-      return;
-    }
     const watch = this.#pass.watch();
     for (const message of messages) {
       for (const kind of concernedBy(message.kind)) {

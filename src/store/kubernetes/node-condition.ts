@@ -1,5 +1,6 @@
 // The Node's condition NetworkUnavailable as a true statement: False while packets can flow, True with the reason while
 // they cannot. Every write of a Node reaches every agent, so it is written on a change only. Pure.
+import { pauseAfterMs } from "../../async/growing-pause.ts";
 import type { NodeCondition } from "./node-record.ts";
 
 export type WantedCondition = Pick<NodeCondition, "status" | "reason" | "message">;
@@ -9,8 +10,7 @@ const HOLD_MS = 10_000;
 /** Between two writes that say the same in other words. */
 const REPHRASE_MS = 3_600_000;
 /** Between two writes at all; doubles while somebody else writes something different each time. */
-const FIRST_PAUSE_MS = 10_000;
-const MAX_PAUSE_MS = 3_600_000;
+const PAUSE = { firstMs: 10_000, maxMs: 3_600_000 } as const;
 
 export class ConditionPlan {
   readonly #random: () => number;
@@ -18,7 +18,8 @@ export class ConditionPlan {
   #wantedSinceMs = 0;
   #writtenAtMs: number | undefined;
   #writtenStatus = "";
-  #pauseMs = FIRST_PAUSE_MS;
+  /** In a row. */
+  #contestedWrites = 0;
   #rephraseMs = REPHRASE_MS;
 
   constructor(random: () => number = Math.random) {
@@ -31,20 +32,21 @@ export class ConditionPlan {
       this.#wantedStatus = wanted.status;
       this.#wantedSinceMs = nowMs;
     }
+    const pauseMs = pauseAfterMs(1 + this.#contestedWrites, PAUSE);
     const sinceWriteMs = this.#writtenAtMs === undefined ? Number.POSITIVE_INFINITY : nowMs - this.#writtenAtMs;
     if (found?.status === wanted.status) {
       if (found.reason === wanted.reason && found.message === wanted.message) return false;
-      return found.reason !== wanted.reason ? sinceWriteMs >= this.#pauseMs : sinceWriteMs >= this.#rephraseMs;
+      return found.reason !== wanted.reason ? sinceWriteMs >= pauseMs : sinceWriteMs >= this.#rephraseMs;
     }
     if (wanted.status === "True" && nowMs - this.#wantedSinceMs < HOLD_MS) return false;
     // What we wrote does not stand: somebody else says otherwise.
     const isContested = this.#writtenStatus === wanted.status;
-    return sinceWriteMs >= (isContested ? this.#pauseMs : 0);
+    return sinceWriteMs >= (isContested ? pauseMs : 0);
   }
 
   written(wanted: WantedCondition, nowMs: number): void {
     const isContested = this.#writtenStatus === wanted.status;
-    this.#pauseMs = isContested ? Math.min(this.#pauseMs * 2, MAX_PAUSE_MS) : FIRST_PAUSE_MS;
+    this.#contestedWrites = isContested ? this.#contestedWrites + 1 : 0;
     this.#rephraseMs = REPHRASE_MS * (0.75 + this.#random() / 2);
     this.#writtenAtMs = nowMs;
     this.#writtenStatus = wanted.status;

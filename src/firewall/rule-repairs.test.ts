@@ -1,7 +1,8 @@
 import { expect, it } from "vitest";
+import { RepairLog } from "../async/repair-log.ts";
 import { silentLogger } from "../telemetry/logger.ts";
 import { Metrics } from "../telemetry/metrics/metrics.ts";
-import { RuleRepairLog } from "./firewall-status.ts";
+import { ruleRepairLines, ruleRepairs } from "./rule-repairs.ts";
 
 it.each<[string, string[]]>([
   ["unknown", []],
@@ -10,9 +11,9 @@ it.each<[string, string[]]>([
   ["several", ["iptables (pid 17)", "firewalld (pid 4)"]],
 ])("counts repairs for the author %s, without pids: %j", (author, authors) => {
   const metrics = new Metrics();
-  const log = new RuleRepairLog(silentLogger, metrics.network("a"));
-  log.record(["+ one rule", "- another", "+ a third"], authors);
-  expect(log.repairs.total).toBe(3);
+  const log = new RepairLog(ruleRepairLines(silentLogger), metrics.network("a"));
+  log.record(ruleRepairs(["+ one rule", "- another", "+ a third"]), 0, authors);
+  expect(log.total).toBe(3);
   expect(metrics.snapshot()).toMatchObject([
     {
       name: "flannel_repairs_total",
@@ -26,8 +27,11 @@ it.each<[string, string[]]>([
 
 it("tells of repairs that are undone again and again once a minute, by whom, and how many they were", () => {
   const lines: string[] = [];
-  const log = new RuleRepairLog({ ...silentLogger, warn: (_, message) => void lines.push(message) });
-  for (let i = 0; i < 40; i++) log.record(["+ one rule"], [`iptables (pid ${i})`], 100_000 + i * 4_000);
+  const log = new RepairLog(ruleRepairLines({ ...silentLogger, warn: (_, message) => void lines.push(message) }));
+  for (let i = 0; i < 40; i++) {
+    log.record(ruleRepairs(["+ one rule"]), 100_000 + i * 4_000, [`iptables (pid ${i})`]);
+    log.record([], 100_001 + i * 4_000, ["dockerd (pid 1)"]);
+  }
   expect(lines).toHaveLength(8);
   expect(lines.slice(4)).toEqual([
     "iptables (pid 4) changed flannel's traffic rules; repaired: added one rule",
