@@ -20,37 +20,55 @@ export function jsonEntries(text: string): JsonEntry[] {
   const whole: unknown = JSON.parse(text);
   if (jsonTypeOf(whole) !== "object") throw new TypeError(`expected a JSON object, found ${jsonTypeOf(whole)}`);
   // The text is known to be valid from here on, so counting brackets is enough.
-  const entries: JsonEntry[] = [];
+  return membersOf(text).map(({ key, start, end }) => {
+    const raw = text.slice(start, end);
+    return { key: String(JSON.parse(key)), raw, value: JSON.parse(raw) };
+  });
+}
+
+interface Member {
+  /** Its JSON text. */
+  key: string;
+  /** Where the value's text is. */
+  start: number;
+  end: number;
+  /** Key, colon, and those of the value. */
+  tokens: number;
+}
+
+/** Of the outermost object. */
+function membersOf(text: string): Member[] {
+  const members: Member[] = [];
+  let member = noMember();
   let depth = 0;
-  let key: string | undefined;
-  let valueStart = -1;
-  let valueEnd = -1;
-  for (const match of text.matchAll(token)) {
-    const [part] = match;
+  for (const { 0: part, index } of text.matchAll(token)) {
     const isClosing = part === "}" || part === "]";
     if (isClosing) depth--;
-    if (depth === (isClosing ? 0 : 1) && (part === "," || isClosing)) {
-      if (key !== undefined) entries.push(toEntry(key, text.slice(valueStart, valueEnd)));
-      key = undefined;
-    } else if (depth === 1 && key === undefined) {
-      key = part;
-      valueStart = -1;
-    } else if (depth >= 1 && !(depth === 1 && part === ":" && valueStart < 0)) {
-      if (valueStart < 0) valueStart = match.index;
-      valueEnd = match.index + part.length;
+    if (depth === (isClosing ? 0 : 1) && (isClosing || part === ",")) {
+      if (member.tokens > 0) members.push(member);
+      member = noMember();
+    } else if (depth > 0) {
+      addToken(member, part, index);
     }
     if (part === "{" || part === "[") depth++;
     if (depth > MAX_DEPTH) throw new RangeError(`nested more than ${MAX_DEPTH} deep`);
   }
-  return entries;
+  return members;
+}
+
+function noMember(): Member {
+  return { key: "", start: 0, end: 0, tokens: 0 };
+}
+
+function addToken(member: Member, part: string, index: number): void {
+  if (member.tokens === 0) member.key = part;
+  if (member.tokens === 2) member.start = index;
+  member.end = index + part.length;
+  member.tokens++;
 }
 
 /** Name of a JSON value's type, as in messages: null, array, object, string, number, boolean. */
 export function jsonTypeOf(value: unknown): string {
   if (value === null) return "null";
   return Array.isArray(value) ? "array" : typeof value;
-}
-
-function toEntry(keyText: string, raw: string): JsonEntry {
-  return { key: String(JSON.parse(keyText)), raw, value: JSON.parse(raw) };
 }

@@ -16,6 +16,8 @@ export interface TableUpdate {
   readonly storeReplaced?: boolean;
 }
 
+type Snapshot = Extract<LeaseChange, { type: "snapshot" }>;
+
 export class LeaseTable {
   readonly #leases = new Map<string, Lease>();
   /** Of `#leases`; undefined when it has to be made again. */
@@ -79,38 +81,39 @@ export class LeaseTable {
     return { peersChanged: false };
   }
 
-  #applySnapshot(snapshot: Extract<LeaseChange, { type: "snapshot" }>): TableUpdate {
-    const present = new Set(snapshot.leases.map((lease) => lease.key));
+  #applySnapshot(snapshot: Snapshot): TableUpdate {
+    const own = this.#ownKey;
     // A key that is there but cannot be read keeps the lease we knew, exactly as a change would.
-    for (const { key } of snapshot.unreadable) present.add(key);
-    let peersChanged = false;
-    for (const key of [...this.#leases.keys()]) {
-      if (present.has(key)) continue;
-      if (key !== this.#ownKey && (snapshot.isOtherStore === true || this.#missing.has(key))) {
+    const present = new Set([...snapshot.leases, ...snapshot.unreadable].map(({ key }) => key));
+    const hasDropped = this.#dropAbsent(present, snapshot.isOtherStore === true);
+    this.#unreadable.clear();
+    for (const { key, reason } of snapshot.unreadable) this.#unreadable.set(key, reason);
+    const changed = snapshot.leases.filter((lease) => this.#put(lease));
+    this.#revision = snapshot.revision;
+    this.#hasSnapshot = true;
+    const ownWritten = snapshot.leases.findLast(({ key }) => key === own);
+    return {
+      peersChanged: hasDropped || changed.some(({ key }) => key !== own),
+      // Also when the table did not hold it: a lease acquired just before may be gone by now.
+      ...(own !== undefined && !present.has(own) && { ownDeletedAt: snapshot.revision }),
+      ...(ownWritten && { ownWritten }),
+      ...(snapshot.isOtherStore === true && { storeReplaced: true }),
+    };
+  }
+
+  /** Removes what a snapshot does not have; a store that replaced another may miss peers for a while. True when a peer went. */
+  #dropAbsent(present: ReadonlySet<string>, isOtherStore: boolean): boolean {
+    let hasDropped = false;
+    for (const key of [...this.#leases.keys()].filter((known) => !present.has(known))) {
+      const isPeer = key !== this.#ownKey;
+      if (isPeer && (isOtherStore || this.#missing.has(key))) {
         this.#missing.add(key);
         continue;
       }
       this.#remove(key);
-      if (key !== this.#ownKey) peersChanged = true;
+      hasDropped ||= isPeer;
     }
-    // Also when the table did not hold it: a lease acquired just before may be gone by now.
-    const ownDeleted = this.#ownKey !== undefined && !present.has(this.#ownKey);
-    this.#unreadable.clear();
-    for (const { key, reason } of snapshot.unreadable) this.#unreadable.set(key, reason);
-    let ownWritten: Lease | undefined;
-    for (const lease of snapshot.leases) {
-      const changed = this.#put(lease);
-      if (lease.key === this.#ownKey) ownWritten = lease;
-      else peersChanged ||= changed;
-    }
-    this.#revision = snapshot.revision;
-    this.#hasSnapshot = true;
-    return {
-      peersChanged,
-      ...(ownDeleted && { ownDeletedAt: snapshot.revision }),
-      ...(ownWritten && { ownWritten }),
-      ...(snapshot.isOtherStore === true && { storeReplaced: true }),
-    };
+    return hasDropped;
   }
 
   #applyChanges(change: Extract<LeaseChange, { type: "changes" }>): TableUpdate {
