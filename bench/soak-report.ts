@@ -47,7 +47,7 @@ export function soakReport(result: SoakResult): {
     ...[...traffic.gbits].map(([name, list]) => `${name}: ${spread(list)} Gbit/s`),
     `UDP packets of 100 bytes, beside: ${spread(traffic.kpps)} thousand a second`,
     `datagrams of every size, back and compared: ${number(traffic.echoed)}; pings of 64 KB answered: ${number(traffic.pings)}`,
-    `strangers' datagrams: ${number(traffic.strangersDatagrams)}`,
+    `foreign datagrams: ${number(traffic.foreignDatagrams)}`,
     ...hosts.flatMap((host, index) => [hostLine(host), lossLine(host, hosts[1 - index])]),
   ];
   return { lines, faults };

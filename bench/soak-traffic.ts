@@ -1,5 +1,5 @@
 // Mixed traffic between two containers for as long as it is wanted: bulk TCP both ways on both families, small UDP
-// packets, datagrams of every size, fragments, strangers' noise, peers that come and go.
+// packets, datagrams of every size, fragments, noise of unknown hosts, peers that come and go.
 import { createSocket } from "node:dgram";
 import { once } from "node:events";
 import { setTimeout as sleep } from "node:timers/promises";
@@ -13,7 +13,7 @@ const ROUND_SECONDS = 10;
 const MAX_TRIES = 20;
 const LARGEST_ECHO = 1_474;
 const PORT = 8285;
-const STRANGER = "192.168.50.1";
+const UNKNOWN_HOST = "192.168.50.1";
 
 export interface TrafficResults {
   /** Of each round, by flow, always in the same order. */
@@ -21,7 +21,7 @@ export interface TrafficResults {
   readonly kpps: number[];
   echoed: number;
   pings: number;
-  strangersDatagrams: number;
+  foreignDatagrams: number;
   /** What went wrong, in words. */
   readonly failures: string[];
 }
@@ -33,7 +33,7 @@ export async function startTraffic(cluster: Cluster, signal: AbortSignal): Promi
     kpps: [],
     echoed: 0,
     pings: 0,
-    strangersDatagrams: 0,
+    foreignDatagrams: 0,
     failures: [],
   };
   const [first, second] = [cluster.pod(1), cluster.pod(2)];
@@ -68,7 +68,7 @@ export async function startTraffic(cluster: Cluster, signal: AbortSignal): Promi
     for (let number = 200; number < 210; number++) await comeOrGo(cluster, number);
     await sleep(5_000);
   });
-  forever("strangers' datagrams", () => makeNoise(cluster, results, signal));
+  forever("foreign datagrams", () => makeNoise(cluster, results, signal));
   return results;
 }
 
@@ -128,13 +128,13 @@ async function comeOrGo({ etcd }: Cluster, number: number): Promise<void> {
 /** From an address that holds no lease: rubbish, and packets that would be fine from somebody else. */
 async function makeNoise(cluster: Cluster, results: TrafficResults, signal: AbortSignal): Promise<void> {
   const socket = createSocket("udp4");
-  socket.bind(0, STRANGER);
+  socket.bind(0, UNKNOWN_HOST);
   await once(socket, "listening");
   const hosts = cluster.lan.hosts.map(({ ipv4 }) => ipv4 ?? "");
   const rubbish = Array.from({ length: 10 }, (_, index) => Buffer.alloc(1 + index * 140, index * 31));
   while (!signal.aborted) {
     for (const host of hosts) for (const bytes of rubbish) socket.send(bytes, PORT, host);
-    results.strangersDatagrams += hosts.length * rubbish.length;
+    results.foreignDatagrams += hosts.length * rubbish.length;
     await sleep(10);
   }
   socket.close();

@@ -7,9 +7,9 @@ test.each([
   ["/** Read anew when it changed. */", ["anew"]],
   ['logger.warn("x", "Somebody changed the route")', ["Somebody"]],
   ["// what the kernel is told of each", ["is told"]],
-  ["export class LeaseKeeper {", ["Keeper"]],
+  ["export class LeaseRenewer {", ["Keeper"]],
   ["const keeper = leaseKeeper;", ["keeper"]],
-  ["class MemberBook { #book = 1 }", ["book"]],
+  ["class MemberRegistry { #book = 1 }", ["book"]],
   ["It looks after the store, and keeps trying on.", ["looks after", "trying on"]],
 ])("%s", (line, words) => {
   expect(wordsOf(line)).toEqual(words);

@@ -90,7 +90,7 @@ function deviceOf({ plan }: World): string | undefined {
   return devices[String(plan.backend["Type"])];
 }
 
-/** Starts the agent while a stranger's device has the name: so its plan and the kernel differ for as long as we look. */
+/** Starts the agent while another program's device has the name: so its plan and the kernel differ for as long as we look. */
 async function blockDevice(world: World, device: string): Promise<void> {
   const host = world.lan.host(1);
   const links = await host.namespace.ipJson("link", "show");

@@ -7,7 +7,7 @@ import type { HostKind, Observed } from "../host/kinds/kinds.ts";
 import type { HostLink } from "../host/kinds/link-form.ts";
 import type { Address, Family, Prefix } from "../ip/address.ts";
 import type { BackendData, Lease, LeaseAttributes, LeasedSubnets } from "../lease/lease.ts";
-import type { DescriptorKeeper } from "../sys/service-descriptors.ts";
+import type { DescriptorStore } from "../sys/service-descriptors.ts";
 import type { Logger } from "../telemetry/logger.ts";
 import type { MetricsRecorder } from "../telemetry/metrics/metrics.ts";
 import type { ExternalInterface } from "../underlay/external-interface.ts";
@@ -225,7 +225,7 @@ export interface RuntimeServices {
   /** Whether the process stops since somebody wants it to. */
   readonly isStopped: () => boolean;
   /** Keeps descriptors for the next process. */
-  readonly descriptorKeeper: DescriptorKeeper;
+  readonly descriptorStore: DescriptorStore;
   /** To be called when `problem` may have changed. */
   readonly onChange: () => void;
 }

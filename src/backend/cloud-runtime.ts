@@ -2,7 +2,7 @@
 // only when one is started.
 
 import type { CloudRoutes } from "../cloud/cloud-routes.ts";
-import { RouteKeeper } from "../cloud/route-keeper.ts";
+import { RouteReconciler } from "../cloud/route-reconciler.ts";
 import type { MetricsRecorder } from "../telemetry/metrics/metrics.ts";
 import type { BackendRuntime, RuntimeServices } from "./backend.ts";
 import type { CloudPlan } from "./cloud-backend.ts";
@@ -16,8 +16,8 @@ export function startCloud(services: RuntimeServices, open: OpenCloud): BackendR
 class CloudRuntime implements BackendRuntime<CloudPlan> {
   readonly #services: RuntimeServices;
   readonly #open: OpenCloud;
-  #keeper: RouteKeeper | undefined;
-  /** What the keeper was opened with; holds secrets. */
+  #reconciler: RouteReconciler | undefined;
+  /** What the reconciler was opened with; holds secrets. */
   #opened = "";
 
   constructor(services: RuntimeServices, open: OpenCloud) {
@@ -30,26 +30,26 @@ class CloudRuntime implements BackendRuntime<CloudPlan> {
     const { address, access, network, subnet, others } = plan;
     const wanted = JSON.stringify([address, access]);
     if (wanted !== this.#opened) {
-      await this.#keeper?.[Symbol.asyncDispose]();
+      await this.#reconciler?.[Symbol.asyncDispose]();
       const { logger, onChange } = this.#services;
-      this.#keeper = new RouteKeeper({ cloud: await this.#open(plan), logger, onChange });
+      this.#reconciler = new RouteReconciler({ cloud: await this.#open(plan), logger, onChange });
       this.#opened = wanted;
     }
-    this.#keeper?.setWish({ network, subnet, others, isComplete });
+    this.#reconciler?.setWish({ network, subnet, others, isComplete });
   }
 
   problem(): string | undefined {
-    return this.#keeper === undefined ? "the client of the cloud provider is being loaded" : this.#keeper.problem;
+    return this.#reconciler === undefined ? "the client of the cloud provider is being loaded" : this.#reconciler.problem;
   }
 
   lookAgain(): void {
-    this.#keeper?.lookNow();
+    this.#reconciler?.lookNow();
   }
 
   status() {
-    const facts = this.#keeper?.facts;
-    const tables = this.#keeper?.tables ?? [];
-    const trouble = this.#keeper?.trouble;
+    const facts = this.#reconciler?.facts;
+    const tables = this.#reconciler?.tables ?? [];
+    const trouble = this.#reconciler?.trouble;
     const features = facts && {
       ...(trouble !== undefined && { lastLookFailed: trouble }),
       instance: facts.instance,
@@ -61,8 +61,8 @@ class CloudRuntime implements BackendRuntime<CloudPlan> {
   }
 
   recordMetrics(metrics: MetricsRecorder): void {
-    if (this.#keeper === undefined) return;
-    const { looks, repairs, tables } = this.#keeper;
+    if (this.#reconciler === undefined) return;
+    const { looks, repairs, tables } = this.#reconciler;
     for (const [result, count] of Object.entries(looks)) metrics.total("flannel_cloud_looks_total", { result }, count);
     metrics.total("flannel_cloud_repairs_total", {}, repairs);
     const isFull = tables.filter(
@@ -79,6 +79,6 @@ class CloudRuntime implements BackendRuntime<CloudPlan> {
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
-    await this.#keeper?.[Symbol.asyncDispose]();
+    await this.#reconciler?.[Symbol.asyncDispose]();
   }
 }

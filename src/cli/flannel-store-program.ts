@@ -10,7 +10,7 @@ import { readUsersFile } from "../flannel-store/server/users-file.ts";
 import { endProcess } from "../sys/end-process.ts";
 import { FileLock, holderText } from "../sys/file-lock.ts";
 import { ensureDirectory } from "../sys/files.ts";
-import { keepMemorySmall } from "../sys/memory-keeper.ts";
+import { keepMemorySmall } from "../sys/memory-trimmer.ts";
 import { notifyService } from "../sys/service-notify.ts";
 import { writeToStderr, writeToStdout } from "../sys/standard-streams.ts";
 import { oneLine } from "../terminal/foreign-text.ts";

@@ -4,7 +4,7 @@ import { exitCodes } from "../exit-codes.ts";
 import { version } from "../version.ts";
 import { runFlannelctl } from "./flannelctl/program.ts";
 import type { Terminal } from "./flannelctl/session/invocation.ts";
-import { allPutBack } from "./flannelctl/session/putting-back.ts";
+import { allRolledBack } from "./flannelctl/session/rollback.ts";
 
 /** After Ctrl-C a verb gets this long to put things down before the process ends anyway. */
 const graceMs = 1000;
@@ -41,7 +41,7 @@ ignoreBrokenPipe(process.stderr);
 const controller = new AbortController();
 const interrupt = () => {
   controller.abort();
-  setTimeout(() => void allPutBack().finally(() => process.exit(exitCodes.interrupted)), graceMs).unref();
+  setTimeout(() => void allRolledBack().finally(() => process.exit(exitCodes.interrupted)), graceMs).unref();
 };
 // A lost ssh session is one too.
 for (const signal of ["SIGINT", "SIGTERM", "SIGHUP", "SIGQUIT"] as const) process.once(signal, interrupt);

@@ -1,4 +1,4 @@
-// What the extension backend is to have done on this host: which commands, for whom. Plain data, from planner to keeper.
+// What the extension backend is to have done on this host: which commands, for whom. Plain data, from planner to reconciler.
 
 export interface ExtensionState {
   readonly commands: ExtensionCommands;

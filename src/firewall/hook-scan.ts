@@ -11,7 +11,7 @@ import type { PacketView } from "./packet-view.ts";
 import type { RuleCache } from "./rule-cache.ts";
 import { RuleMachine } from "./rule-machine.ts";
 import type { RuleNames } from "./rule-set.ts";
-import type { TurnKeeper } from "./turn-keeper.ts";
+import type { WorkSlices } from "./work-slices.ts";
 
 export interface HookScanOptions {
   readonly names: RuleNames;
@@ -21,7 +21,7 @@ export interface HookScanOptions {
   readonly legacy: ReadonlyMap<4 | 6, string>;
   /** Undefined: not known. */
   readonly deviceIndex: (name: string) => number | undefined;
-  readonly turns: TurnKeeper;
+  readonly turns: WorkSlices;
 }
 
 /** What becomes of packets on their ways: each chain that drops some of them, with the rule. Throws when rules cannot be read. */

@@ -11,7 +11,7 @@ import { type PacketDrop, summarizeDrops } from "./packet-drop.ts";
 import { RuleCache } from "./rule-cache.ts";
 import type { RuleNames } from "./rule-set.ts";
 import { RuleTexts } from "./rule-texts.ts";
-import { TurnKeeper } from "./turn-keeper.ts";
+import { WorkSlices } from "./work-slices.ts";
 
 const REST_FACTOR = 300;
 /** After a change, so that one start of Docker is one scan. */
@@ -80,7 +80,7 @@ export class HookScanner {
       cache: new RuleCache(),
       legacy: await saveLegacyRules(),
       deviceIndex,
-      turns: new TurnKeeper(),
+      turns: new WorkSlices(),
     });
     return await summarizeDrops(found, context, this.#texts);
   }
@@ -97,7 +97,7 @@ export class HookScanner {
       if (restMs > MAX_WAIT_MS) return known.drops;
       if (restMs > 0) await delay(restMs);
     }
-    const turns = new TurnKeeper();
+    const turns = new WorkSlices();
     const legacy = await saveLegacyRules();
     const legacyText = [...legacy.values()].join("");
     const isUnchanged =
@@ -122,7 +122,7 @@ export class HookScanner {
   }
 
   async #scan(context: ScanContext, legacy: ReadonlyMap<4 | 6, string>) {
-    const turns = new TurnKeeper();
+    const turns = new WorkSlices();
     const found = await scanHooks(testWays(context), {
       names: this.#names,
       cache: this.#cache,

@@ -19,7 +19,7 @@ export interface LeaseRequest {
 }
 
 /**
- * What tells an own lease from a stranger's across restarts: what the adapter knows it by, and what only we can announce.
+ * What distinguishes an own lease from another host's across restarts: what the adapter knows it by, and what only we can announce.
  */
 export interface RememberedLease extends Pick<Lease, "key" | "adapterData"> {
   /** Whether these attributes carry an identity of this host, as its backends know it. Pure. */

@@ -9,23 +9,23 @@ import { notifyService, sendToService } from "./service-notify.ts";
 const HOLD_MS = 10_000;
 
 /** Where descriptors come from and go to. Names are of letters, digits and hyphens. */
-export interface DescriptorKeeper {
+export interface DescriptorStore {
   /** One that was kept under this name; the caller's from now on. */
   take(name: string): Fd | undefined;
   /** A copy is for the next process, until it is forgotten. `fd` stays the caller's. Throws when nobody can be told. */
   keep(name: string, fd: Fd): void;
-  /** Becomes the keeper's, for whoever takes it next in this process. */
+  /** Becomes the store's, for whoever takes it next in this process. */
   giveBack(name: string, fd: Fd): void;
   /** Nobody is to have it any more: what it held is free as soon as the service manager has read this. */
   forget(name: string): void;
 }
 
-export class ServiceDescriptors implements DescriptorKeeper, Disposable {
+export class ServiceDescriptors implements DescriptorStore, Disposable {
   readonly #held: Map<string, Fd>;
   readonly #socketName: string | undefined;
   #timer: NodeJS.Timeout | undefined;
 
-  /** Those the process was started with are the keeper's. */
+  /** Those the process was started with are the store's. */
   constructor(inherited: ReadonlyMap<string, Fd> = inheritedDescriptors(process.env), socketName?: string) {
     this.#held = new Map(inherited);
     this.#socketName = socketName;

@@ -4,7 +4,7 @@ import { FlannelError } from "../errors.ts";
 import { type Address, addressToBytes, familyOf } from "../ip/address.ts";
 import type { Fd } from "../sys/fd.ts";
 import { networkNamespace } from "../sys/network-namespace.ts";
-import type { DescriptorKeeper } from "../sys/service-descriptors.ts";
+import type { DescriptorStore } from "../sys/service-descriptors.ts";
 import { isTun, makeTransient, openTun } from "../sys/tun-device.ts";
 import { isBoundTo, openUdpSocket } from "../sys/udp-socket.ts";
 import { VNET_HEADER_BYTES } from "./arena.ts";
@@ -31,7 +31,7 @@ export interface SessionDescriptors {
 }
 
 export class TunnelDescriptors implements Disposable {
-  readonly #keeper: DescriptorKeeper;
+  readonly #descriptorStore: DescriptorStore;
   readonly #onUntold: (error: unknown) => void;
   readonly #held = new Map<string, Fd>();
   /** Of those held. */
@@ -39,9 +39,9 @@ export class TunnelDescriptors implements Disposable {
   /** The device is to end with this process, and nothing is kept for the next one. */
   #isHandedOver = false;
 
-  /** `onUntold` hears why the keeper could not be told. */
-  constructor(keeper: DescriptorKeeper, onUntold: (error: unknown) => void) {
-    this.#keeper = keeper;
+  /** `onUntold` hears why the store could not be told. */
+  constructor(descriptorStore: DescriptorStore, onUntold: (error: unknown) => void) {
+    this.#descriptorStore = descriptorStore;
     this.#onUntold = onUntold;
   }
 
@@ -84,9 +84,9 @@ export class TunnelDescriptors implements Disposable {
     for (const name of [...this.#held.keys()]) if (name.startsWith(DEVICE)) this.#letGo(name);
   }
 
-  /** To the keeper: neither is the device detached nor the port free. */
+  /** To the store: neither is the device detached nor the port free. */
   [Symbol.dispose](): void {
-    for (const [name, fd] of this.#held) this.#keeper.giveBack(name, fd);
+    for (const [name, fd] of this.#held) this.#descriptorStore.giveBack(name, fd);
     this.#held.clear();
     this.#kept.clear();
   }
@@ -107,7 +107,7 @@ export class TunnelDescriptors implements Disposable {
   #obtain(name: string, isUsable: (fd: Fd) => boolean, open: () => Fd): Fd {
     const held = this.#held.get(name);
     if (held !== undefined) return held;
-    const kept = this.#keeper.take(name);
+    const kept = this.#descriptorStore.take(name);
     if (kept !== undefined) {
       this.#held.set(name, kept);
       this.#kept.add(name);
@@ -119,8 +119,8 @@ export class TunnelDescriptors implements Disposable {
       this.#held.set(name, fd);
       return fd;
     } catch (error) {
-      // The keeper may have missed that it is not to be kept any more: then nobody can have it.
-      this.#tell(() => this.#keeper.forget(name));
+      // The store may have missed that it is not to be kept any more: then nobody can have it.
+      this.#tell(() => this.#descriptorStore.forget(name));
       throw error;
     }
   }
@@ -129,20 +129,20 @@ export class TunnelDescriptors implements Disposable {
     for (const [name, fd] of this.#held) {
       if (this.#kept.has(name)) continue;
       this.#kept.add(name);
-      this.#tell(() => this.#keeper.keep(name, fd));
+      this.#tell(() => this.#descriptorStore.keep(name, fd));
     }
   }
 
   #endWithProcess(device: string, tun: Fd): void {
     makeTransient(device, tun);
-    for (const name of this.#kept) this.#tell(() => this.#keeper.forget(name));
+    for (const name of this.#kept) this.#tell(() => this.#descriptorStore.forget(name));
     this.#kept.clear();
   }
 
   #letGo(name: string): void {
     this.#held.get(name)?.[Symbol.dispose]();
     this.#held.delete(name);
-    if (this.#kept.delete(name)) this.#tell(() => this.#keeper.forget(name));
+    if (this.#kept.delete(name)) this.#tell(() => this.#descriptorStore.forget(name));
   }
 
   #tell(tell: () => void): void {

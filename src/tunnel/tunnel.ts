@@ -2,7 +2,7 @@
 // cannot be started is tried again; what stands in the way is there to read.
 import { BackOff } from "../async/back-off.ts";
 import { describeError, FlannelError } from "../errors.ts";
-import type { DescriptorKeeper } from "../sys/service-descriptors.ts";
+import type { DescriptorStore } from "../sys/service-descriptors.ts";
 import type { Logger } from "../telemetry/logger.ts";
 import { Counters, type CountersByName, MAX_PEERS, type peerCounter } from "./counters.ts";
 import { ForwardingTable } from "./forwarding-table.ts";
@@ -21,7 +21,7 @@ const SETTLED_MS = RETRY.maxMs;
 export interface TunnelOptions {
   readonly logger: Logger;
   /** Holds device and sockets after us; stays the caller's. */
-  readonly keeper: DescriptorKeeper;
+  readonly descriptorStore: DescriptorStore;
   /** The session was started, or has ended. */
   readonly onChange: () => void;
 }
@@ -70,7 +70,7 @@ export class Tunnel implements AsyncDisposable {
 
   constructor(options: TunnelOptions) {
     this.#options = options;
-    this.#descriptors = new TunnelDescriptors(options.keeper, (error) => {
+    this.#descriptors = new TunnelDescriptors(options.descriptorStore, (error) => {
       const message = "cannot hand file descriptors to the service manager";
       options.logger.warn("service.not-notified", message, { error: describeError(error) });
     });

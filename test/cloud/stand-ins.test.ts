@@ -1,5 +1,5 @@
 // The backends gce, ali-vpc and tencent-vpc against stand-ins that are written from the providers' public API documents:
-// their adapters with the keeper that all backends of clouds share. No real cloud was used.
+// their adapters with the reconciler that all backends of clouds share. No real cloud was used.
 import { readFile } from "node:fs/promises";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { LabAgent } from "../../lab/agent.ts";
@@ -12,7 +12,7 @@ import { Etcd } from "../../lab/etcd.ts";
 import { createLan, type Lan } from "../../lab/lan.ts";
 import { boxNamespace } from "../../lab/namespace.ts";
 import { until } from "../../lab/wait.ts";
-import { RouteKeeper } from "../../src/cloud/route-keeper.ts";
+import { RouteReconciler } from "../../src/cloud/route-reconciler.ts";
 import { parsePrefix } from "../../src/ip/address.ts";
 import { type Logger, silentLogger } from "../../src/telemetry/logger.ts";
 
@@ -34,11 +34,11 @@ describe.each(starts)("%s", (_, start) => {
   const resources = new AsyncDisposableStack();
   const lines: string[] = [];
   let world: ProviderWorld;
-  let keeper: RouteKeeper;
+  let reconciler: RouteReconciler;
   let me: string;
   let other: string;
 
-  const problem = () => keeper.problem ?? "";
+  const problem = () => reconciler.problem ?? "";
   const requestsSince = (from: number, name: string) =>
     world.requests.slice(from).filter((request) => request === name).length;
 
@@ -47,21 +47,21 @@ describe.each(starts)("%s", (_, start) => {
     until(
       () => {
         if (look()) return true;
-        keeper.lookNow();
+        reconciler.lookNow();
         return false;
       },
-      { what: `${what}; problem: ${problem()}, trouble: ${keeper.trouble}`, intervalMs: 200 },
+      { what: `${what}; problem: ${problem()}, trouble: ${reconciler.trouble}`, intervalMs: 200 },
     );
 
   /** A whole look that began after this call has ended well. */
   const lookAgain = async () => {
-    const before = keeper.looks.done;
+    const before = reconciler.looks.done;
     // The first one may have been under way.
-    await askUntil("two looks", () => keeper.looks.done > before + 1);
+    await askUntil("two looks", () => reconciler.looks.done > before + 1);
   };
 
   const untilInPlace = async () => {
-    await askUntil("the route to be in place", () => keeper.problem === undefined && world.routes()[SUBNET] === me);
+    await askUntil("the route to be in place", () => reconciler.problem === undefined && world.routes()[SUBNET] === me);
     await lookAgain();
     expect(world.routes()[SUBNET]).toBe(me);
   };
@@ -81,19 +81,19 @@ describe.each(starts)("%s", (_, start) => {
     const write = (event: string, message: string, details: unknown = {}) =>
       void lines.push(`${event} ${message} ${JSON.stringify(details)}`);
     const logger: Logger = { error: write, warn: write, info: write, verbose: () => undefined };
-    keeper = resources.use(new RouteKeeper({ cloud: world.open(), logger, onChange: () => undefined }));
+    reconciler = resources.use(new RouteReconciler({ cloud: world.open(), logger, onChange: () => undefined }));
   });
 
   afterAll(() => resources.disposeAsync());
 
   it("waits for a metadata service that is away at boot", async () => {
-    keeper.setWish(wish);
-    await until(() => keeper.looks.failed > 0, { what: "a look" });
+    reconciler.setWish(wish);
+    await until(() => reconciler.looks.failed > 0, { what: "a look" });
     expect(problem()).toMatch(/^http:\/\/\S+ does not answer/);
     expect(world.requests).toEqual([]);
     await world.startMetadata();
     await untilInPlace();
-    expect(keeper.facts?.tables).toEqual([world.table]);
+    expect(reconciler.facts?.tables).toEqual([world.table]);
   });
 
   it("puts right what somebody deleted or led elsewhere, among more routes than one page has", async () => {
@@ -102,7 +102,7 @@ describe.each(starts)("%s", (_, start) => {
     await untilInPlace();
     world.add(SUBNET, other);
     await untilInPlace();
-    expect(keeper.repairs).toBe(2);
+    expect(reconciler.repairs).toBe(2);
     expect(Object.keys(world.routes())).toHaveLength(21);
     for (let index = 0; index < 20; index++) world.delete(`10.77.${index}.0/24`);
   });
@@ -119,7 +119,7 @@ describe.each(starts)("%s", (_, start) => {
     world.delete(SUBNET);
     world.isBehind = true;
     const from = world.requests.length;
-    keeper.lookNow();
+    reconciler.lookNow();
     await until(() => problem().includes("does not list it yet"), { what: "the problem" });
     await until(() => requestsSince(from, world.names.list) > 3, { what: "more looks" });
     expect(requestsSince(from, world.names.create)).toBe(1);
@@ -132,8 +132,8 @@ describe.each(starts)("%s", (_, start) => {
     ["throttled", /takes no more requests now/],
     ["failing", /fails \(|does not answer/],
   ])("stays in place while the API is %s, and says so", async (fault, text) => {
-    await withFault(fault, [], () => askUntil("the trouble", () => text.test(keeper.trouble ?? "")));
-    expect(keeper.problem).toBeUndefined();
+    await withFault(fault, [], () => askUntil("the trouble", () => text.test(reconciler.trouble ?? "")));
+    expect(reconciler.problem).toBeUndefined();
     await untilInPlace();
   });
 
@@ -162,7 +162,7 @@ describe.each(starts)("%s", (_, start) => {
   it("reads credentials anew that are not accepted any more, and shows none", async () => {
     const secrets = [...world.secrets()];
     world.replaceKey();
-    await askUntil("the trouble", () => (keeper.trouble ?? "").includes("not accept the"));
+    await askUntil("the trouble", () => (reconciler.trouble ?? "").includes("not accept the"));
     await untilInPlace();
     const told = lines.join("\n");
     for (const secret of [...secrets, ...world.secrets()]) expect(told).not.toContain(secret);
@@ -179,18 +179,18 @@ describe("gce alone", () => {
     world.add("10.9.200.0/24", other, "gone");
     world.canIpForward = false;
     world.quota = 2;
-    await using keeper = new RouteKeeper({ cloud: world.open(), logger: silentLogger, onChange: () => undefined });
-    keeper.setWish(wish);
+    await using reconciler = new RouteReconciler({ cloud: world.open(), logger: silentLogger, onChange: () => undefined });
+    reconciler.setWish(wish);
     await until(
-      () => keeper.problem?.includes("canIpForward") === true && keeper.problem.includes("is full with 2 routes"),
+      () => reconciler.problem?.includes("canIpForward") === true && reconciler.problem.includes("is full with 2 routes"),
       { what: "the problem" },
     );
     expect(world.routes()).toEqual({ "10.9.200.0/24": other });
     expect(world.requests).not.toContain("routes.insert");
     world.canIpForward = true;
     world.quota = 10;
-    keeper.lookNow();
-    await until(() => keeper.problem === undefined, { what: "the route" });
+    reconciler.lookNow();
+    await until(() => reconciler.problem === undefined, { what: "the route" });
   });
 });
 

@@ -110,10 +110,10 @@ test("on a full disk a host is removed wholly or in steps, and the store ends wh
   const members = clusterFiles(world.clusterDirectory).members;
   const subnets = "/coreos.com/network/subnets";
   // All of them call from 127.0.0.1, so what they announce has to be told apart by hand.
-  const book = JSON.parse(readFileSync(members, "utf8"));
-  for (const host of book.hosts) host.addresses = [`192.0.2.${host.name.slice(1)}`];
+  const registry = JSON.parse(readFileSync(members, "utf8"));
+  for (const host of registry.hosts) host.addresses = [`192.0.2.${host.name.slice(1)}`];
   await world.server.member.kill("SIGTERM");
-  writeFileSync(members, JSON.stringify(book));
+  writeFileSync(members, JSON.stringify(registry));
   world.server.member.start();
   await world.server.member.healthy();
   for (const number of [1, 2])

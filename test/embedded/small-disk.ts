@@ -9,11 +9,11 @@ import { DEADLINE_MS } from "../../lab/wait.ts";
 /** Until the end of the scope. */
 export class SmallDisk implements AsyncDisposable {
   readonly mount: string;
-  readonly #keeper: ChildProcess;
+  readonly #holder: ChildProcess;
 
-  private constructor(mount: string, keeper: ChildProcess) {
+  private constructor(mount: string, holder: ChildProcess) {
     this.mount = mount;
-    this.#keeper = keeper;
+    this.#holder = holder;
   }
 
   /** `directory` is the caller's and stays. */
@@ -22,17 +22,17 @@ export class SmallDisk implements AsyncDisposable {
     await mkdir(mount);
     const script = 'mount -t tmpfs -o size=6m none "$0" && echo mounted && exec sleep infinity';
     const argv = ["--pdeathsig", "KILL", "unshare", "--mount", "sh", "-c", script, mount];
-    const keeper = spawn("setpriv", argv, { stdio: ["ignore", "pipe", "inherit"] });
-    await once(keeper.stdout, "data", { signal: AbortSignal.timeout(DEADLINE_MS) });
-    return new SmallDisk(mount, keeper);
+    const holder = spawn("setpriv", argv, { stdio: ["ignore", "pipe", "inherit"] });
+    await once(holder.stdout, "data", { signal: AbortSignal.timeout(DEADLINE_MS) });
+    return new SmallDisk(mount, holder);
   }
 
   get wrapper(): readonly string[] {
-    return ["nsenter", "--mount", "--target", String(this.#keeper.pid)];
+    return ["nsenter", "--mount", "--target", String(this.#holder.pid)];
   }
 
   path(name: string): string {
-    return `/proc/${this.#keeper.pid}/root${join(this.mount, name)}`;
+    return `/proc/${this.#holder.pid}/root${join(this.mount, name)}`;
   }
 
   /** To the last byte. */
@@ -47,8 +47,8 @@ export class SmallDisk implements AsyncDisposable {
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
-    const exited = once(this.#keeper, "exit");
-    this.#keeper.kill("SIGKILL");
+    const exited = once(this.#holder, "exit");
+    this.#holder.kill("SIGKILL");
     await exited;
   }
 }

@@ -382,7 +382,7 @@ function dualStack(): Parameters<typeof openNetwork>[0] {
     networkIdentity: { id: "opening", isUsual: false, description: "a test's", flag: "--etcd-prefix" },
     remembered: undefined,
     announced: undefined,
-    descriptorKeeper: new ServiceDescriptors(new Map()),
+    descriptorStore: new ServiceDescriptors(new Map()),
     rtnetlink: netlink,
     logger: silentLogger,
     metrics: new Metrics().network("opening"),

@@ -64,7 +64,7 @@ function whereaboutsOfPackets({ tunnel, log }: TunnelFixture): string {
 }
 
 /** Keeps copies as a service manager does, and misses the first time it is told that one is not to be kept any more. */
-class DeafKeeper extends ServiceDescriptors {
+class DeafStore extends ServiceDescriptors {
   readonly copies = new Map<string, Fd>();
   missed = 0;
 
@@ -86,11 +86,11 @@ class DeafKeeper extends ServiceDescriptors {
 }
 
 test("a service manager that missed a message does not keep the device busy", async () => {
-  const keeper = new DeafKeeper();
-  await using fixture = await TunnelFixture.open({}, keeper);
-  expect([...keeper.copies.keys()].map((name) => name.slice(0, 4)).sort()).toEqual(["tun-", "udp4", "udp6"]);
+  const descriptorStore = new DeafStore();
+  await using fixture = await TunnelFixture.open({}, descriptorStore);
+  expect([...descriptorStore.copies.keys()].map((name) => name.slice(0, 4)).sort()).toEqual(["tun-", "udp4", "udp6"]);
   await fixture.setState({ localIpv4: parseAddress("203.0.113.77"), localIpv6: parseAddress("fd00:77::1") });
-  expect(keeper.missed).toBe(1);
+  expect(descriptorStore.missed).toBe(1);
   await fixture.setState();
   await until(() => fixture.tunnel.status().features, { what: "the device to be had again" });
   // Again and again: the first may meet a route that is only being made.

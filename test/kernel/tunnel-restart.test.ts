@@ -25,8 +25,8 @@ async function openTunnel() {
     if (host.isHostile) removeDevice().catch(() => undefined);
   };
   resources.defer(async () => void (await removeDevice()));
-  const keeper = resources.use(new ServiceDescriptors());
-  const tunnel = resources.use(new Tunnel({ logger, keeper, onChange }));
+  const descriptorStore = resources.use(new ServiceDescriptors());
+  const tunnel = resources.use(new Tunnel({ logger, descriptorStore, onChange }));
   await tunnel.setState({
     device: "flannel0",
     port: 8285,

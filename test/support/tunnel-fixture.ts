@@ -3,7 +3,7 @@
 import { boxNamespace as box } from "../../lab/namespace.ts";
 import { parseAddress, parsePrefix } from "../../src/ip/address.ts";
 import type { Fd } from "../../src/sys/fd.ts";
-import { type DescriptorKeeper, ServiceDescriptors } from "../../src/sys/service-descriptors.ts";
+import { type DescriptorStore, ServiceDescriptors } from "../../src/sys/service-descriptors.ts";
 import { openSocket, receiveDatagram, SOCK_RAW, sendDatagram } from "../../src/sys/socket.ts";
 import { openRawSocket, openUdpSocket, socketAddress } from "../../src/sys/udp-socket.ts";
 import { Tunnel } from "../../src/tunnel/tunnel.ts";
@@ -69,20 +69,20 @@ export class TunnelFixture implements AsyncDisposable {
   };
   readonly #buffer = new Uint8Array(65_536);
 
-  private constructor(keeper: DescriptorKeeper & Disposable) {
-    this.#resources.use(keeper);
+  private constructor(descriptorStore: DescriptorStore & Disposable) {
+    this.#resources.use(descriptorStore);
     const { logger } = this.log;
-    this.tunnel = this.#resources.use(new Tunnel({ logger, keeper, onChange: () => undefined }));
+    this.tunnel = this.#resources.use(new Tunnel({ logger, descriptorStore, onChange: () => undefined }));
   }
 
   static async open(
     options: Partial<TunnelState> = {},
-    keeper: DescriptorKeeper & Disposable = new ServiceDescriptors(),
+    descriptorStore: DescriptorStore & Disposable = new ServiceDescriptors(),
   ): Promise<TunnelFixture> {
     await box.ipBatch(
       loopbackAddresses.map((address) => `addr add ${address} dev lo${address.includes(":") ? " nodad" : ""}`),
     );
-    const fixture = new TunnelFixture(keeper);
+    const fixture = new TunnelFixture(descriptorStore);
     await fixture.setState(options);
     await box.ipBatch([
       "addr add 10.5.1.0/32 dev flannel0",

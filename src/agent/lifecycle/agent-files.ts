@@ -94,7 +94,7 @@ export class AgentFiles implements AsyncDisposable {
     this.#peersFile.request();
   }
 
-  /** It is looked after like an object of the kernel: whoever removes or changes it, it comes back. */
+  /** Repaired like an object of the kernel when it is removed or changed. */
   #isSubnetFileThere(): boolean {
     const { subnetFile } = this.#options;
     const version = fileVersion(subnetFile);

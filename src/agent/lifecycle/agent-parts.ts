@@ -6,7 +6,7 @@ import type { Rtnetlink } from "../../netlink/rtnetlink/rtnetlink.ts";
 import type { Prober } from "../../probe/prober.ts";
 import type { NetworkIdentity } from "../../store/network-identity.ts";
 import type { SubnetStore } from "../../store/subnet-store.ts";
-import type { DescriptorKeeper } from "../../sys/service-descriptors.ts";
+import type { DescriptorStore } from "../../sys/service-descriptors.ts";
 import type { AgentLogger } from "../../telemetry/create-logger.ts";
 import type { MetricsRecorder } from "../../telemetry/metrics/metrics.ts";
 import type { RememberedState, WarmState } from "../state/warm-state.ts";
@@ -27,14 +27,14 @@ export interface AgentParts {
   readonly metrics: MetricsRecorder;
   readonly store: SubnetStore;
   readonly networkIdentity: NetworkIdentity;
-  readonly descriptorKeeper: DescriptorKeeper;
+  readonly descriptorStore: DescriptorStore;
   readonly rtnetlink: Rtnetlink;
   /** Of all networks of this host; missing: peers are not probed. */
   readonly prober: Prober | undefined;
   readonly warmState: WarmState;
   readonly remembered: RememberedState | undefined;
   readonly hostAddresses: ReadonlySet<string>; // at the start
-  readonly beginsAnew: boolean; // the last agent of this process ended with "restart"
+  readonly isRestart: boolean; // the last agent of this process ended with "restart"
   readonly others: OtherNetworks;
   readonly signal: AbortSignal;
   /** After every change that readiness, files or status may depend on. */

@@ -13,7 +13,7 @@ import type { Trace } from "../control/trace-protocol.ts";
 import { recordAgent } from "./agent-metrics.ts";
 import { reason, type StateReason } from "./agent-state.ts";
 import { certificateFindings } from "./certificate-findings.ts";
-import type { CniKeeper } from "./cni-keeper.ts";
+import type { CniMaintenance } from "./cni-maintenance.ts";
 import { combinedReasons } from "./combined-state.ts";
 import { descriptorFindings } from "./descriptor-findings.ts";
 import { NetworkReport } from "./network-report.ts";
@@ -26,7 +26,7 @@ export interface SharedParts {
   readonly store: ToldStore;
   /** Of who follows which networks there are. */
   readonly storeView?: StoreView;
-  readonly cni?: CniKeeper;
+  readonly cni?: CniMaintenance;
 }
 
 /** After it was known which networks there are. */
@@ -135,7 +135,7 @@ export class AgentReport {
     return networks.some(({ isForwarding }) => isForwarding) && performance.now() - this.#knownAtMs > OTHERS_WITHIN_MS;
   }
 
-  /** Looks after what CNI keeps, should it be time to. */
+  /** Maintains what CNI keeps, should it be time to. */
   tendCni(): void {
     const [only] = this.#networks.values();
     this.#shared.cni?.follow(only?.bridgeWish);

@@ -23,8 +23,8 @@ import { DropWatch } from "./drop-watch.ts";
 import { EarlierSubnets } from "./earlier-subnets.ts";
 import { HostDemands } from "./host-demands.ts";
 import { isMoved, tellInterface, tellIpv6Arrival } from "./interface-news.ts";
-import { LeaseKeeper } from "./lease-keeper.ts";
-import { tellAcquired } from "./lease-news.ts";
+import { LeaseRenewer } from "./lease-renewer.ts";
+import { logAcquired } from "./lease-news.ts";
 import { leaseRequest } from "./lease-request.ts";
 import { MissingPeers } from "./missing-peers.ts";
 import type { Network } from "./network.ts";
@@ -55,7 +55,7 @@ export class Agent implements AsyncDisposable {
   #network: Network | undefined;
   #opening: Promise<Network> | undefined;
   #own: OwnLease | undefined;
-  #keeper: LeaseKeeper | undefined;
+  #renewer: LeaseRenewer | undefined;
   /** As of its last change. */
   #interface: FollowedInterface | undefined;
   /** Running on remembered state that the store has not confirmed. */
@@ -85,7 +85,7 @@ export class Agent implements AsyncDisposable {
     const agent = new Agent(parts);
     agent.#session = agent.#runSession();
     // Begun anew, it knows that what is remembered is outdated: going on with that would only make it begin anew again.
-    if (parts.remembered !== undefined && !parts.beginsAnew) {
+    if (parts.remembered !== undefined && !parts.isRestart) {
       const { remembered } = parts;
       const times = prepareWarmStart(parts.backends, remembered);
       agent.#warmStart = new WarmStart(() => agent.#startWarm(remembered), parts.logger, times);
@@ -99,7 +99,7 @@ export class Agent implements AsyncDisposable {
 
   /** Of the own lease, on the wall clock as it is set now; undefined for a reservation. */
   get leaseExpiresAtMs(): number | undefined {
-    return this.#keeper === undefined ? this.#own?.expiresAtMs : this.#keeper.expiresAtMs;
+    return this.#renewer === undefined ? this.#own?.expiresAtMs : this.#renewer.expiresAtMs;
   }
 
   get ownLease(): OwnLease | undefined {
@@ -123,7 +123,7 @@ export class Agent implements AsyncDisposable {
   reasons(): StateReason[] {
     return currentReasons({
       own: this.#own,
-      keeper: this.#keeper,
+      renewer: this.#renewer,
       network: this.#network,
       table: this.table,
       storeView: this.storeView,
@@ -158,7 +158,7 @@ export class Agent implements AsyncDisposable {
     this.#abort.abort();
     await this.#session;
     await this.#opening?.catch(() => undefined);
-    await this.#keeper?.[Symbol.asyncDispose]();
+    await this.#renewer?.[Symbol.asyncDispose]();
     await this.#network?.[Symbol.asyncDispose]();
     await this.#files[Symbol.asyncDispose]();
   }
@@ -264,7 +264,7 @@ export class Agent implements AsyncDisposable {
   async #acquire(waiting: Waiting, held?: LeasedSubnets): Promise<OwnLease> {
     const request = () => ({ ...this.#leaseRequest(), ...(held !== undefined && { held }) });
     const acquired = await acquireLease(leasingInTurn(this.#parts), request, waiting);
-    tellAcquired(this.#parts.logger, acquired, this.#own);
+    logAcquired(this.#parts.logger, acquired, this.#own);
     return acquired.lease;
   }
 
@@ -281,7 +281,7 @@ export class Agent implements AsyncDisposable {
     this.storeView.answered();
     this.#isWarm = false;
     this.#setOwn(lease);
-    this.#keeper = LeaseKeeper.start({
+    this.#renewer = LeaseRenewer.start({
       ...this.#parts,
       lease,
       attributes: lease.attributes,
@@ -296,13 +296,13 @@ export class Agent implements AsyncDisposable {
   }
 
   #onChange(change: LeaseChange): void {
-    if (this.storeView.follow(change)) this.#keeper?.retryNow();
+    if (this.storeView.follow(change)) this.#renewer?.retryNow();
     if (change.type === "disconnected") {
       this.#parts.onSettled();
       return;
     }
     const update = this.table.apply(change);
-    this.#keeper?.follow(update);
+    this.#renewer?.follow(update);
     this.#missing.follow(update);
     if (update.peersChanged || change.type === "snapshot") this.#publishPeers();
   }
@@ -333,8 +333,8 @@ export class Agent implements AsyncDisposable {
   }
 
   #announce(): void {
-    if (this.#network === undefined || this.#keeper === undefined) return;
-    announce(this.#network, this.#keeper, this.#parts.logger);
+    if (this.#network === undefined || this.#renewer === undefined) return;
+    announce(this.#network, this.#renewer, this.#parts.logger);
     this.settle();
   }
 

@@ -2,12 +2,12 @@
 import { describeError } from "../../errors.ts";
 import { withLostFamily } from "../../lease/lease-owner.ts";
 import type { Logger } from "../../telemetry/logger.ts";
-import type { LeaseKeeper } from "./lease-keeper.ts";
+import type { LeaseRenewer } from "./lease-renewer.ts";
 import type { Network } from "./network.ts";
 
-export function announce(network: Network, keeper: LeaseKeeper, logger: Logger): void {
+export function announce(network: Network, renewer: LeaseRenewer, logger: Logger): void {
   try {
-    keeper.setAttributes(withLostFamily(network.attributes(), keeper.lease));
+    renewer.setAttributes(withLostFamily(network.attributes(), renewer.lease));
   } catch (error) {
     const message = "this host's address does not fit the network configuration: keeping the lease unchanged";
     logger.error("lease.not-announced", message, { error: describeError(error) });

@@ -12,7 +12,7 @@ import type { StoreIdentity } from "../../store/network-identity.ts";
 import { storeIdentity } from "../../store/store-identity.ts";
 import { FileLock } from "../../sys/file-lock.ts";
 import { ensureDirectory } from "../../sys/files.ts";
-import type { DescriptorKeeper } from "../../sys/service-descriptors.ts";
+import type { DescriptorStore } from "../../sys/service-descriptors.ts";
 import type { AgentLogger } from "../../telemetry/create-logger.ts";
 import { networkLogger } from "../../telemetry/network-logger.ts";
 import type { HostIdentity } from "../state/warm-state.ts";
@@ -32,7 +32,7 @@ export interface HostParts {
   readonly backends: BackendRegistry;
   readonly logger: AgentLogger;
   readonly directory: NetworkDirectory;
-  readonly descriptorKeeper: DescriptorKeeper;
+  readonly descriptorStore: DescriptorStore;
   readonly rtnetlink: Rtnetlink;
   /** Missing: peers are not probed. */
   readonly prober: Prober | undefined;
@@ -83,7 +83,7 @@ export class HostedNetwork implements AsyncDisposable {
   #files: RunFiles | undefined;
 
   constructor(parts: HostedNetworkParts, isWanted: boolean) {
-    const { name, report, options, logger, descriptorKeeper } = parts;
+    const { name, report, options, logger, descriptorStore } = parts;
     this.name = name;
     this.report = report;
     this.#parts = parts;
@@ -91,7 +91,7 @@ export class HostedNetwork implements AsyncDisposable {
     this.#options = optionsOf(options, name);
     this.#identity = storeIdentity({ type: "etcd", ...this.#options.etcd });
     this.#logger = networkLogger(logger, name);
-    this.#descriptors = new NetworkDescriptors(descriptorKeeper);
+    this.#descriptors = new NetworkDescriptors(descriptorStore);
     this.#stateLog = new StateLog(this.#logger);
     this.#live = this.#liveOn();
   }
@@ -206,17 +206,17 @@ export class HostedNetwork implements AsyncDisposable {
   }
 
   /** Until it is to begin anew or `signal` ends it; throws what made it fail. */
-  async #serve(signal: AbortSignal, beginsAnew: boolean): Promise<"done" | "again"> {
+  async #serve(signal: AbortSignal, isRestart: boolean): Promise<"done" | "again"> {
     const { directory, backends, rtnetlink, prober, identifyHost, others } = this.#parts;
     using lock = this.#lock();
     await using store = directory.open(this.name);
     const host = await identifyHost();
     await using run = NetworkRun.start({
-      ...{ backends, rtnetlink, prober, others, store, host, beginsAnew, signal },
+      ...{ backends, rtnetlink, prober, others, store, host, isRestart, signal },
       options: this.#options,
       identity: this.#identity,
       logger: this.#logger,
-      descriptorKeeper: this.#descriptors,
+      descriptorStore: this.#descriptors,
       report: this.report,
       onSettled: () => this.#settled(),
     });

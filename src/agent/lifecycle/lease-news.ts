@@ -12,7 +12,7 @@ const outcomeText: Record<AcquireOutcome, string> = {
 };
 
 /** `before`: the lease we held until now, or remembered. */
-export function tellAcquired(
+export function logAcquired(
   logger: Logger,
   { lease, outcome }: { readonly lease: OwnLease; readonly outcome: AcquireOutcome },
   before: OwnLease | undefined,

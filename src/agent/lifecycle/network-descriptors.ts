@@ -1,33 +1,33 @@
 // The descriptors of one network among those kept for the next process: when the network goes, they go.
 import type { Fd } from "../../sys/fd.ts";
-import type { DescriptorKeeper } from "../../sys/service-descriptors.ts";
+import type { DescriptorStore } from "../../sys/service-descriptors.ts";
 
-export class NetworkDescriptors implements DescriptorKeeper {
-  readonly #keeper: DescriptorKeeper;
+export class NetworkDescriptors implements DescriptorStore {
+  readonly #descriptorStore: DescriptorStore;
   readonly #names = new Set<string>();
 
-  constructor(keeper: DescriptorKeeper) {
-    this.#keeper = keeper;
+  constructor(descriptorStore: DescriptorStore) {
+    this.#descriptorStore = descriptorStore;
   }
 
   take(name: string): Fd | undefined {
     this.#names.add(name);
-    return this.#keeper.take(name);
+    return this.#descriptorStore.take(name);
   }
 
   keep(name: string, fd: Fd): void {
     this.#names.add(name);
-    this.#keeper.keep(name, fd);
+    this.#descriptorStore.keep(name, fd);
   }
 
   giveBack(name: string, fd: Fd): void {
     this.#names.add(name);
-    this.#keeper.giveBack(name, fd);
+    this.#descriptorStore.giveBack(name, fd);
   }
 
   forget(name: string): void {
     this.#names.delete(name);
-    this.#keeper.forget(name);
+    this.#descriptorStore.forget(name);
   }
 
   /** Throws when nobody can be told; the descriptors of this process are closed all the same. */

@@ -8,7 +8,7 @@ import type { Firewall } from "../../firewall/firewall.ts";
 import type { Prefix } from "../../ip/address.ts";
 import type { BackendData } from "../../lease/lease.ts";
 import type { Rtnetlink } from "../../netlink/rtnetlink/rtnetlink.ts";
-import type { DescriptorKeeper } from "../../sys/service-descriptors.ts";
+import type { DescriptorStore } from "../../sys/service-descriptors.ts";
 import type { Logger } from "../../telemetry/logger.ts";
 import type { MetricsRecorder } from "../../telemetry/metrics/metrics.ts";
 import type { ExternalInterface } from "../../underlay/external-interface.ts";
@@ -55,7 +55,7 @@ export interface NetworkOptions {
   /** These stay the caller's. */
   readonly firewall: Firewall;
   readonly warmState: WarmState;
-  readonly descriptorKeeper: DescriptorKeeper;
+  readonly descriptorStore: DescriptorStore;
   readonly rtnetlink: Rtnetlink;
   readonly logger: Logger;
   readonly metrics: MetricsRecorder;

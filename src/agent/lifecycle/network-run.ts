@@ -6,7 +6,7 @@ import type { Rtnetlink } from "../../netlink/rtnetlink/rtnetlink.ts";
 import type { Prober } from "../../probe/prober.ts";
 import type { StoreIdentity } from "../../store/network-identity.ts";
 import type { SubnetStore } from "../../store/subnet-store.ts";
-import type { DescriptorKeeper } from "../../sys/service-descriptors.ts";
+import type { DescriptorStore } from "../../sys/service-descriptors.ts";
 import type { AgentLogger } from "../../telemetry/create-logger.ts";
 import { type HostIdentity, WarmState } from "../state/warm-state.ts";
 import { Agent } from "./agent.ts";
@@ -24,7 +24,7 @@ export interface NetworkRunParts {
   readonly logger: AgentLogger;
   readonly store: SubnetStore;
   readonly identity: StoreIdentity;
-  readonly descriptorKeeper: DescriptorKeeper;
+  readonly descriptorStore: DescriptorStore;
   readonly rtnetlink: Rtnetlink;
   /** Of all networks of this host; missing: peers are not probed. */
   readonly prober: Prober | undefined;
@@ -33,7 +33,7 @@ export interface NetworkRunParts {
   readonly report: NetworkReport;
   readonly others: OtherNetworks;
   /** The last run of this network ended with "restart". */
-  readonly beginsAnew: boolean;
+  readonly isRestart: boolean;
   readonly signal: AbortSignal;
   /** After every change that readiness, files or status may depend on. */
   readonly onSettled: () => void;
@@ -62,12 +62,12 @@ export class NetworkRun implements AsyncDisposable {
     this.#attachHold = new AttachHold(subnetFile);
     this.agent = Agent.start({
       ...{ options, backends, logger, store, networkIdentity, warmState, remembered },
-      descriptorKeeper: parts.descriptorKeeper,
+      descriptorStore: parts.descriptorStore,
       rtnetlink: parts.rtnetlink,
       prober: parts.prober,
       hostAddresses: host.addresses,
       others: parts.others,
-      beginsAnew: parts.beginsAnew,
+      isRestart: parts.isRestart,
       signal: parts.signal,
       metrics: report.metrics,
       onSettled: () => this.#settled(),

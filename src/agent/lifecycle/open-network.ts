@@ -15,7 +15,7 @@ import type { Rtnetlink } from "../../netlink/rtnetlink/rtnetlink.ts";
 import { hasKernelEsp } from "../../netlink/xfrm/xfrm-control.ts";
 import type { Prober } from "../../probe/prober.ts";
 import type { NetworkIdentity } from "../../store/network-identity.ts";
-import type { DescriptorKeeper } from "../../sys/service-descriptors.ts";
+import type { DescriptorStore } from "../../sys/service-descriptors.ts";
 import type { Logger } from "../../telemetry/logger.ts";
 import type { MetricsRecorder } from "../../telemetry/metrics/metrics.ts";
 import { Ipv6Arrival } from "../../underlay/ipv6-arrival.ts";
@@ -43,7 +43,7 @@ export interface OpenNetworkOptions {
   readonly warmState: WarmState;
   /** What the store says this host announced before this start. */
   readonly announced: LeaseAttributes | undefined;
-  readonly descriptorKeeper: DescriptorKeeper;
+  readonly descriptorStore: DescriptorStore;
   readonly rtnetlink: Rtnetlink;
   readonly logger: Logger;
   readonly metrics: MetricsRecorder;

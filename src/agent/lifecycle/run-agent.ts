@@ -14,7 +14,7 @@ import type { StoreOptions } from "../../store/store-options.ts";
 import type { SubnetStore } from "../../store/subnet-store.ts";
 import { FileLock } from "../../sys/file-lock.ts";
 import { ensureDirectory } from "../../sys/files.ts";
-import { keepMemorySmall } from "../../sys/memory-keeper.ts";
+import { keepMemorySmall } from "../../sys/memory-trimmer.ts";
 import { ServiceDescriptors } from "../../sys/service-descriptors.ts";
 import { tendSpareDescriptors } from "../../sys/spare-descriptors.ts";
 import type { AgentLogger } from "../../telemetry/create-logger.ts";
@@ -26,8 +26,8 @@ import { HealthServer } from "../control/health-server.ts";
 import type { HostIdentity } from "../state/warm-state.ts";
 import type { Agent } from "./agent.ts";
 import { AgentReport } from "./agent-report.ts";
-import { CertificateKeeper } from "./certificate-keeper.ts";
-import { CniKeeper } from "./cni-keeper.ts";
+import { CertificateRenewer } from "./certificate-renewer.ts";
+import { CniMaintenance } from "./cni-maintenance.ts";
 import { DescriptorNews } from "./descriptor-findings.ts";
 import { EmbeddedStoreProcess } from "./embedded-store-process.ts";
 import { countEvents, MetricsEndpoint } from "./metrics-endpoint.ts";
@@ -59,7 +59,7 @@ export interface RunOptions {
 export async function runAgent(run: RunOptions): Promise<ExitCode> {
   const { options, logger, signal } = run;
   // Before any other program is started: it is not to have them.
-  using keeper = new ServiceDescriptors();
+  using descriptorStore = new ServiceDescriptors();
   try {
     // What tells agents apart: the subnet file, or the directory of those of several networks.
     const place = options.several?.directory ?? options.subnetFile;
@@ -80,14 +80,14 @@ export async function runAgent(run: RunOptions): Promise<ExitCode> {
     const etcd =
       embedded === undefined ? options.etcd : { endpoints: embedded.endpoint, prefix: options.etcd.prefix, tls: {} };
     const withStore = { ...run, options: { ...options, etcd } };
-    const parts: ProcessParts = { report, keeper, held: { lock, control } };
+    const parts: ProcessParts = { report, descriptorStore, held: { lock, control } };
     if (only === undefined) await runSeveralNetworks(withStore, parts);
-    for (let beginsAnew = false; only !== undefined && !signal.aborted; beginsAnew = true) {
-      await runUntilEnd(withStore, parts, only, beginsAnew);
+    for (let isRestart = false; only !== undefined && !signal.aborted; isRestart = true) {
+      await runUntilEnd(withStore, parts, only, isRestart);
     }
   } catch (error) {
     if (!signal.aborted) {
-      tryToForget(keeper, logger);
+      tryToForget(descriptorStore, logger);
       return sayWhy(error, logger);
     }
   }
@@ -124,16 +124,16 @@ async function openHealthServer(options: AgentOptions, report: AgentReport): Pro
 /** What the process has, whatever begins anew in it. */
 interface ProcessParts {
   readonly report: AgentReport;
-  readonly keeper: ServiceDescriptors;
+  readonly descriptorStore: ServiceDescriptors;
   readonly held: Pick<HeldFiles, "lock" | "control">;
 }
 
 /** Returns when the agent is to begin anew or to stop; throws what made it fail. */
 async function runUntilEnd(
   run: RunOptions,
-  { report, keeper, held }: ProcessParts,
+  { report, descriptorStore, held }: ProcessParts,
   only: NetworkReport,
-  beginsAnew: boolean,
+  isRestart: boolean,
 ): Promise<void> {
   const { options, logger, signal } = run;
   // Where somebody else gives hosts their subnets, the limits of what is leased mean nothing, as in flannel.
@@ -143,10 +143,10 @@ async function runUntilEnd(
     options.store === "kubernetes" ? { type: "kubernetes", ...options.kubernetes } : { type: "etcd", ...options.etcd };
   await using store = await openStore(storeOptions, { env: process.env, version: run.version, logger });
   tellStore(store, logger);
-  const announcer = new StateAnnouncer({ logger, metrics: report.agentMetrics, keeper, log: new StateLog(logger) });
+  const announcer = new StateAnnouncer({ logger, metrics: report.agentMetrics, descriptorStore, log: new StateLog(logger) });
   using prober = openProber(options.probeIntervalMs);
   await using network = NetworkRun.start({
-    ...{ options, backends, logger, store, rtnetlink, prober, beginsAnew, signal, descriptorKeeper: keeper },
+    ...{ options, backends, logger, store, rtnetlink, prober, isRestart, signal, descriptorStore },
     identity: storeIdentity(storeOptions),
     host: await identifyHost(options, rtnetlink),
     report: only,
@@ -154,12 +154,12 @@ async function runUntilEnd(
     onSettled: () => announcer.tell(report),
   });
   const { agent } = network;
-  await using cni = new CniKeeper({ options, rtnetlink, logger, metrics: report.agentMetrics });
+  await using cni = new CniMaintenance({ options, rtnetlink, logger, metrics: report.agentMetrics });
   cni.follow(undefined);
   report.follow({ store, cni });
   const { certificates } = store;
   await using _certificates =
-    certificates && CertificateKeeper.start({ etcd: options.etcd, certificates, logger, signal });
+    certificates && CertificateRenewer.start({ etcd: options.etcd, certificates, logger, signal });
   const descriptors = new DescriptorNews(logger);
   const runFiles = new RunFiles({ ...held, claims: () => agent.network }, logger);
   const ticker = setInterval(() => {
@@ -177,7 +177,7 @@ async function runUntilEnd(
 }
 
 /** Returns when the agent is to stop. What fails in one network is its own matter. */
-async function runSeveralNetworks(run: RunOptions, { report, keeper, held }: ProcessParts): Promise<void> {
+async function runSeveralNetworks(run: RunOptions, { report, descriptorStore, held }: ProcessParts): Promise<void> {
   const { options, logger, signal, backends } = run;
   await using rtnetlink = Rtnetlink.open();
   await using directory = await openNetworkDirectory({ type: "etcd", ...options.etcd });
@@ -185,13 +185,13 @@ async function runSeveralNetworks(run: RunOptions, { report, keeper, held }: Pro
   const announcer = new StateAnnouncer({ logger, metrics: report.agentMetrics });
   using prober = openProber(options.probeIntervalMs);
   await using networks = SeveralNetworks.start({
-    ...{ options, backends, logger, directory, rtnetlink, prober, signal, report, descriptorKeeper: keeper },
+    ...{ options, backends, logger, directory, rtnetlink, prober, signal, report, descriptorStore },
     identifyHost: () => identifyHost(options, rtnetlink),
     onSettled: () => announcer.tell(report),
   });
   report.follow({ store: directory, ...(networks.view !== undefined && { storeView: networks.view }) });
   const { certificates } = directory;
-  await using _certificates = CertificateKeeper.start({ etcd: options.etcd, certificates, logger, signal });
+  await using _certificates = CertificateRenewer.start({ etcd: options.etcd, certificates, logger, signal });
   const descriptors = new DescriptorNews(logger);
   const runFiles = new RunFiles(held, logger);
   const ticker = setInterval(() => {

@@ -23,14 +23,14 @@ export interface AnnouncerParts {
   readonly logger: AgentLogger;
   readonly metrics: AgentMetricsRecorder;
   /** Forgets, once packets flow, what nobody took; missing where one network flows before another one has begun. */
-  readonly keeper?: ServiceDescriptors;
+  readonly descriptorStore?: ServiceDescriptors;
   /** Missing where each network says its own. */
   readonly log?: StateLog;
 }
 
 export class StateAnnouncer {
   readonly #logger: AgentLogger;
-  readonly #keeper: ServiceDescriptors | undefined;
+  readonly #descriptorStore: ServiceDescriptors | undefined;
   readonly #log: StateLog | undefined;
   readonly #metrics: AgentMetricsRecorder;
   #saidState: AgentState = "notReady";
@@ -39,10 +39,10 @@ export class StateAnnouncer {
   #isPreflightSaid = false;
   #hasEnded = false;
 
-  constructor({ logger, metrics, keeper, log }: AnnouncerParts) {
+  constructor({ logger, metrics, descriptorStore, log }: AnnouncerParts) {
     this.#logger = logger;
     this.#metrics = metrics;
-    this.#keeper = keeper;
+    this.#descriptorStore = descriptorStore;
     this.#log = log;
   }
 
@@ -53,7 +53,7 @@ export class StateAnnouncer {
     if (!this.#isReadySent && report.isForwarding) {
       this.#isReadySent = true;
       preferSmallHeap();
-      if (this.#keeper !== undefined) tryToForget(this.#keeper, this.#logger); // what an earlier configuration needed
+      if (this.#descriptorStore !== undefined) tryToForget(this.#descriptorStore, this.#logger); // what an earlier configuration needed
       this.#notify(`READY=1\nSTATUS=${text}`);
     } else if (this.#isReadySent && text !== this.#saidText) {
       this.#notify(`STATUS=${text}`);
@@ -97,9 +97,9 @@ export class StateAnnouncer {
 }
 
 /** Nobody knows when the next agent will carry packets, if ever. */
-export function tryToForget(keeper: ServiceDescriptors, logger: AgentLogger): void {
+export function tryToForget(descriptorStore: ServiceDescriptors, logger: AgentLogger): void {
   try {
-    keeper.forgetHeld();
+    descriptorStore.forgetHeld();
   } catch (error) {
     logger.warn("service.not-notified", "cannot tell the service manager", { error: describeError(error) });
   }

@@ -8,13 +8,13 @@ import { type StateFacts, type StateReason, stateReasons, worstFirst } from "./a
 import { claimsOnOwnSubnet } from "./claim-findings.ts";
 import { claimReasons } from "./claim-reasons.ts";
 import type { DropWatch } from "./drop-watch.ts";
-import type { LeaseKeeper } from "./lease-keeper.ts";
+import type { LeaseRenewer } from "./lease-renewer.ts";
 import type { Network } from "./network.ts";
 import type { StoreView } from "./store-view.ts";
 
 export interface StateSources {
   readonly own: OwnLease | undefined;
-  readonly keeper: LeaseKeeper | undefined;
+  readonly renewer: LeaseRenewer | undefined;
   readonly network: Network | undefined;
   readonly table: LeaseTable;
   readonly storeView: StoreView;
@@ -30,14 +30,14 @@ export interface StateSources {
 
 /** Every reason against `ready`, as of now. */
 export function currentReasons(sources: StateSources): StateReason[] {
-  const { own, keeper, network, table, storeView, dropWatch, interfaceProblem, arePeersProgrammed } = sources;
-  const leaseProblem = keeper?.problem() ?? sources.recordProblem;
+  const { own, renewer, network, table, storeView, dropWatch, interfaceProblem, arePeersProgrammed } = sources;
+  const leaseProblem = renewer?.problem() ?? sources.recordProblem;
   const { ageMs, obstacle, outage, refusal } = storeView;
   const dataPlaneProblem = network?.dataPlaneProblem;
   const hostFailures = network?.hostFailures ?? [];
   const reasons = stateReasons({
     hasLease: own !== undefined,
-    isLeaseRetaken: keeper?.isBeingRetaken === true,
+    isLeaseRetaken: renewer?.isBeingRetaken === true,
     isWarmStart: sources.isWarmStart,
     isSubnetFileWritten: sources.isSubnetFileWritten,
     peersProgrammed: { areNow: arePeersProgrammed, wereOnce: network?.werePeersProgrammed === true },
@@ -54,7 +54,7 @@ export function currentReasons(sources: StateSources): StateReason[] {
     unreadableKeys: table.unreadable().length,
     ...(ageMs !== undefined && { storeAgeMs: ageMs }),
     ...(leaseProblem !== undefined && { leaseProblem }),
-    ...(keeper?.writeProblem !== undefined && { leaseWriteProblem: keeper.writeProblem }),
+    ...(renewer?.writeProblem !== undefined && { leaseWriteProblem: renewer.writeProblem }),
     ...(outage !== undefined && { storeOutage: outage }),
     ...(refusal !== undefined && { storeRefusal: refusal }),
     ...(obstacle !== undefined && { leaseObstacle: obstacle }),

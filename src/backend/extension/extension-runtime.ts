@@ -29,10 +29,10 @@ export async function extensionStartUp(
 
 export async function startExtension(services: RuntimeServices): Promise<BackendRuntime<ExtensionState>> {
   const { logger, memory, onChange, isStopped } = services;
-  const { CommandKeeper } = await import("../../extension/command-keeper.ts");
+  const { CommandReconciler } = await import("../../extension/command-reconciler.ts");
   let state: ExtensionState | undefined;
   let isHandedOver = false;
-  const keeper = new CommandKeeper({
+  const reconciler = new CommandReconciler({
     logger,
     onChange,
     load: () => memory.load(),
@@ -42,18 +42,18 @@ export async function startExtension(services: RuntimeServices): Promise<Backend
   return {
     apply: (wanted, { isComplete }) => {
       state = wanted;
-      return keeper.apply(wanted, isComplete);
+      return reconciler.apply(wanted, isComplete);
     },
-    problem: () => keeper.problem(),
-    failures: () => keeper.failures(),
-    unreachedPeers: () => keeper.unreachedPeers(),
-    planLines: () => keeper.planLines(),
+    problem: () => reconciler.problem(),
+    failures: () => reconciler.failures(),
+    unreachedPeers: () => reconciler.unreachedPeers(),
+    planLines: () => reconciler.planLines(),
     status: () => ({ ...(state !== undefined && { features: features(state) }), carried: {}, dropped: {}, peers: [] }),
     handOver: () => {
       isHandedOver = true;
       return Promise.resolve([]);
     },
-    [Symbol.asyncDispose]: () => keeper[Symbol.asyncDispose](),
+    [Symbol.asyncDispose]: () => reconciler[Symbol.asyncDispose](),
   };
 }
 

@@ -1,7 +1,7 @@
 // The running half of the ipsec backend: strongSwan's charon, kept by src/ipsec. Its code is loaded only by those who need it.
 import type { NetworkConfig } from "../../config/network-config.ts";
 import { describeError } from "../../errors.ts";
-import type { CharonKeeper, PeerStanding } from "../../ipsec/charon-keeper.ts";
+import type { CharonSupervisor, PeerStanding } from "../../ipsec/charon-supervisor.ts";
 import type { IpsecState } from "../../ipsec/connection.ts";
 import type {
   BackendRuntime,
@@ -13,27 +13,27 @@ import type {
 } from "../backend.ts";
 
 export async function startIpsec({ logger, onChange }: RuntimeServices): Promise<BackendRuntime<IpsecState>> {
-  const { CharonKeeper } = await import("../../ipsec/charon-keeper.ts");
-  const keeper = new CharonKeeper({ logger, onChange });
+  const { CharonSupervisor } = await import("../../ipsec/charon-supervisor.ts");
+  const supervisor = new CharonSupervisor({ logger, onChange });
   return {
-    apply: (state, { isComplete }) => keeper.apply({ ...state, isComplete }),
-    problem: () => keeper.problem,
-    status: () => statusOf(keeper),
-    [Symbol.asyncDispose]: () => keeper[Symbol.asyncDispose](),
+    apply: (state, { isComplete }) => supervisor.apply({ ...state, isComplete }),
+    problem: () => supervisor.problem,
+    status: () => statusOf(supervisor),
+    [Symbol.asyncDispose]: () => supervisor[Symbol.asyncDispose](),
   };
 }
 
-function statusOf(keeper: CharonKeeper): RuntimeStatus {
-  const { version, isUserspace } = keeper;
+function statusOf(supervisor: CharonSupervisor): RuntimeStatus {
+  const { version, isUserspace } = supervisor;
   return {
     ...(version !== undefined && { features: { encryption: isUserspace ? "charon" : "kernel", charon: version } }),
-    carried: { ...keeper.traffic.total() },
+    carried: { ...supervisor.traffic.total() },
     dropped: {},
-    peers: keeper.standings.map((standing) => peerStatus(standing, keeper)),
+    peers: supervisor.standings.map((standing) => peerStatus(standing, supervisor)),
   };
 }
 
-function peerStatus(standing: PeerStanding, { traffic }: CharonKeeper): RuntimeStatus["peers"][number] {
+function peerStatus(standing: PeerStanding, { traffic }: CharonSupervisor): RuntimeStatus["peers"][number] {
   const { peer, state, associations, atMs, refusal } = standing;
   const carrying = associations.filter(({ children }) => children.length > 0);
   const children = carrying.flatMap((association) => association.children);

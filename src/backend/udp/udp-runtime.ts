@@ -5,9 +5,9 @@ import type { TunnelState } from "../../tunnel/tunnel-state.ts";
 import type { BackendRuntime, RuntimeFeatures, RuntimeServices } from "../backend.ts";
 
 export async function startUdp(services: RuntimeServices): Promise<BackendRuntime<TunnelState>> {
-  const { logger, descriptorKeeper: keeper, onChange } = services;
+  const { logger, descriptorStore, onChange } = services;
   const { Tunnel } = await import("../../tunnel/tunnel.ts");
-  const tunnel = new Tunnel({ logger, keeper, onChange });
+  const tunnel = new Tunnel({ logger, descriptorStore, onChange });
   return {
     apply: (state) => tunnel.setState(state),
     problem: () => tunnel.problem,

@@ -3,7 +3,7 @@
 import type { ServerHttp2Session } from "node:http2";
 import type { Socket } from "node:net";
 import type { MemoryBudget } from "./memory-budget.ts";
-import { sourceOf } from "./strangers.ts";
+import { sourceOf } from "./unauthenticated-connections.ts";
 
 /** Beyond the limit, when all others are at work: they are told so. With more, further ones are closed. */
 const SURPLUS_CONNECTIONS = 50;

@@ -19,14 +19,14 @@ import { type Connection, type Ends, GrpcCall, type GrpcMethod } from "./grpc-ca
 import { CONNECTION_WINDOW_BYTES, type MemoryBudget } from "./memory-budget.ts";
 import { grpcStatus, RpcError, refusals } from "./rpc-error.ts";
 import { SocketFileListener } from "./socket-file-listener.ts";
-import { endOf, Strangers } from "./strangers.ts";
+import { endOf, UnauthenticatedConnections } from "./unauthenticated-connections.ts";
 
 export interface GrpcServerOptions {
   /** Missing: no encryption. */
   readonly tls?: { readonly cert: Buffer; readonly key: Buffer; readonly clientCa?: Buffer };
   /** By path, e.g. `/etcdserverpb.KV/Range`. */
   readonly methods: ReadonlyMap<string, GrpcMethod>;
-  /** Whether the owner of a verified certificate is more than a stranger; missing: it is. */
+  /** Whether the owner of a verified certificate is authenticated; missing: it is. */
   readonly isKnown?: (certificate: DetailedPeerCertificate) => boolean;
   /** Who calls; undefined for what anybody may call without showing who they are. Throws an RpcError as refusal. */
   readonly authorize: (path: string, ends: Ends) => Caller | undefined;
@@ -69,7 +69,7 @@ export class GrpcServer implements AsyncDisposable {
   #lookedAtMs = performance.now();
   #socketFile: SocketFileListener | undefined;
   /** Where certificates are wanted: connections without one that is known. */
-  readonly #strangers: Strangers | undefined;
+  readonly #unauthenticated: UnauthenticatedConnections | undefined;
 
   private constructor(options: GrpcServerOptions) {
     this.#options = options;
@@ -87,7 +87,7 @@ export class GrpcServer implements AsyncDisposable {
             rejectUnauthorized: false,
             handshakeTimeout: HANDSHAKE_TIMEOUT_MS,
           });
-    if (tls?.clientCa !== undefined) this.#strangers = new Strangers();
+    if (tls?.clientCa !== undefined) this.#unauthenticated = new UnauthenticatedConnections();
     // First: without TLS a session begins in Node's own listener.
     this.#server.prependListener("connection", (socket: Socket) => this.#admit(socket));
     this.#server.on("session", (session) => this.#accept(session));
@@ -166,7 +166,7 @@ export class GrpcServer implements AsyncDisposable {
     const entry = this.#options.room.admit(socket);
     this.#silent.add(entry);
     socket.once("close", () => this.#sockets.delete(socket));
-    this.#strangers?.admit(socket);
+    this.#unauthenticated?.admit(socket);
   }
 
   #accept(session: ServerHttp2Session): void {
@@ -179,8 +179,8 @@ export class GrpcServer implements AsyncDisposable {
     const certificate = verifiedCertificate(session);
     const { remoteAddress = "" } = session.socket;
     const { isKnown = () => true, budget, tls } = this.#options;
-    if (certificate !== undefined && isKnown(certificate)) this.#strangers?.release(session.socket);
-    else this.#strangers?.watch(session);
+    if (certificate !== undefined && isKnown(certificate)) this.#unauthenticated?.release(session.socket);
+    else this.#unauthenticated?.watch(session);
     const account = budget.open(() => entry.cut());
     const certificateProblem = problemOf(session);
     this.#connections.set(session, {

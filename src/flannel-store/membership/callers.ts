@@ -4,7 +4,7 @@ import type { DetailedPeerCertificate } from "node:tls";
 import type { Ends } from "../grpc/grpc-call.ts";
 import { grpcStatus, RpcError } from "../grpc/rpc-error.ts";
 import { endsAtMs, keyPin } from "./keys.ts";
-import type { MemberBook } from "./member-book.ts";
+import type { MemberRegistry } from "./member-registry.ts";
 import type { HostRecord } from "./member-file.ts";
 
 export type Member = { readonly kind: "host"; readonly host: HostRecord } | { readonly kind: "administrator" };
@@ -16,14 +16,14 @@ interface Facts {
 }
 
 export class Callers {
-  readonly #book: MemberBook;
+  readonly #registry: MemberRegistry;
   /** Serial number → key pin. The one before is good as long as this process runs: a command may have just read it. */
   readonly #administrators = new Map<string, string>();
   /** One entry for each connection. */
   readonly #facts = new WeakMap<DetailedPeerCertificate, Facts>();
 
-  constructor(book: MemberBook) {
-    this.#book = book;
+  constructor(registry: MemberRegistry) {
+    this.#registry = registry;
   }
 
   addAdministrator(certificate: X509Certificate): void {
@@ -56,7 +56,7 @@ export class Callers {
 
   #find({ serialNumber, keyPin: pin }: Facts): Member | undefined {
     if (this.#administrators.get(serialNumber) === pin) return { kind: "administrator" };
-    const host = this.#book.findBySerial(serialNumber, pin);
+    const host = this.#registry.findBySerial(serialNumber, pin);
     return host && { kind: "host", host };
   }
 

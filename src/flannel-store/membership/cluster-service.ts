@@ -9,7 +9,7 @@ import { type MethodEntry, unary } from "../grpc/grpc-methods.ts";
 import type { GrpcServerOptions } from "../grpc/grpc-server.ts";
 import { grpcStatus, RpcError } from "../grpc/rpc-error.ts";
 import { hostAndPort } from "../grpc/store-address.ts";
-import { plainAddress } from "../grpc/strangers.ts";
+import { plainAddress } from "../grpc/unauthenticated-connections.ts";
 import type { CallerRights } from "../server/caller-rights.ts";
 import { HEALTH_SERVICE } from "../server/services.ts";
 import type { ExtensionHost, StoreExtension } from "../server/store-server.ts";
@@ -21,7 +21,7 @@ import { addressesOf } from "./host-addresses.ts";
 import { JoinGuard } from "./join-guard.ts";
 import { formatToken, isTokenId } from "./join-token.ts";
 import { keyPin, readCertificate } from "./keys.ts";
-import { MemberBook } from "./member-book.ts";
+import { MemberRegistry } from "./member-registry.ts";
 import type { HostRecord } from "./member-file.ts";
 import { MemberRemoval } from "./member-removal.ts";
 import { checkHostCall, rightsOf } from "./member-rights.ts";
@@ -39,7 +39,7 @@ const MAX_JOIN_BYTES = 8 * 1024;
 
 export class ClusterService implements StoreExtension {
   readonly #files: ClusterFiles;
-  readonly #book: MemberBook;
+  readonly #registry: MemberRegistry;
   readonly #callers: Callers;
   readonly #guard = new JoinGuard();
   readonly #onFailure: (error: unknown) => void;
@@ -48,10 +48,10 @@ export class ClusterService implements StoreExtension {
   #removal: MemberRemoval | undefined;
   #connectedCertificates: ExtensionHost["connectedCertificates"] = () => [];
 
-  private constructor(files: ClusterFiles, book: MemberBook, onFailure: (error: unknown) => void) {
+  private constructor(files: ClusterFiles, registry: MemberRegistry, onFailure: (error: unknown) => void) {
     this.#files = files;
-    this.#book = book;
-    this.#callers = new Callers(book);
+    this.#registry = registry;
+    this.#callers = new Callers(registry);
     this.#onFailure = onFailure;
     this.#trouble = new TellOnce(onFailure);
   }
@@ -62,7 +62,7 @@ export class ClusterService implements StoreExtension {
    */
   static async open(directory: string, onFailure: (error: unknown) => void): Promise<ClusterService> {
     const files = clusterFiles(directory);
-    const service = new ClusterService(files, MemberBook.open(files), onFailure);
+    const service = new ClusterService(files, MemberRegistry.open(files), onFailure);
     await service.renewOwnCertificates();
     service.#callers.addAdministrator(readCertificate(readClusterFile(files.adminCertificate), files.adminCertificate));
     return service;
@@ -86,7 +86,7 @@ export class ClusterService implements StoreExtension {
     const { adminCertificate, caCertificate } = this.#files;
     const nowMs = Date.now();
     try {
-      const names = serverNames(this.#book.facts.addresses);
+      const names = serverNames(this.#registry.facts.addresses);
       const written = await ensureOwnCertificates(this.#files, names, nowMs);
       // Nothing more is to be signed with the one from before.
       if (written.includes(caCertificate)) this.#authority = undefined;
@@ -119,14 +119,14 @@ export class ClusterService implements StoreExtension {
     }
     if (member.kind !== "host") return member;
     const { name, keyPin: pin } = member.host;
-    const addresses = addressesOf([plainAddress(ends.remoteAddress)], this.#book.facts);
+    const addresses = addressesOf([plainAddress(ends.remoteAddress)], this.#registry.facts);
     return { kind: "host", name, keyPin: pin, addresses };
   }
 
   rightsOf(caller: Caller): CallerRights | undefined {
     const isConnected = (pin: string) =>
       this.#connectedCertificates().some((certificate) => this.#callers.keyPinOf(certificate) === pin);
-    return rightsOf(caller, this.#book, isConnected);
+    return rightsOf(caller, this.#registry, isConnected);
   }
 
   isKnown(certificate: DetailedPeerCertificate): boolean {
@@ -141,7 +141,7 @@ export class ClusterService implements StoreExtension {
   methods(host: ExtensionHost): readonly MethodEntry[] {
     const service = ClusterDefinition;
     const removal = new MemberRemoval({
-      book: this.#book,
+      registry: this.#registry,
       store: host.store,
       cutOff: ({ keyPin: pin }) => host.closeConnections((certificate) => this.#callers.keyPinOf(certificate) === pin),
       onFailure: this.#onFailure,
@@ -203,17 +203,17 @@ export class ClusterService implements StoreExtension {
 
   /** Nothing of the request is looked at before the secret is right. */
   async #admit({ tokenId, secret, hostName, signingRequest }: JoinRequest, address: string): Promise<JoinResponse> {
-    this.#book.checkSecret(tokenId, secret);
+    this.#registry.checkSecret(tokenId, secret);
     if (!isValidHostName(hostName)) throw new FlannelError("CONFIG_INVALID", `a host name must be ${hostNameRule}`);
     const authority = await this.#openAuthority();
     const { publicKey, keyPin: pin } = authority.readSigningRequest(signingRequest);
     const nowMs = Date.now();
     const attempt = { tokenId, secret, hostName, keyPin: pin, address };
-    const issued = this.#book.join(attempt, nowMs, () => authority.issueHost(publicKey, hostName, nowMs));
+    const issued = this.#registry.join(attempt, nowMs, () => authority.issueHost(publicKey, hostName, nowMs));
     return {
       certificate: issued.pem,
       caCertificate: readClusterFile(this.#files.caCertificate),
-      etcdPrefix: this.#book.facts.etcdPrefix,
+      etcdPrefix: this.#registry.facts.etcdPrefix,
     };
   }
 
@@ -221,7 +221,7 @@ export class ClusterService implements StoreExtension {
     const authority = await this.#openAuthority();
     const { publicKey, serialNumber } = new X509Certificate(certificate?.raw ?? Buffer.alloc(0));
     const issued = authority.issueHost(publicKey, host.name, Date.now());
-    this.#book.addCertificate(host, issued, serialNumber);
+    this.#registry.addCertificate(host, issued, serialNumber);
     return { certificate: issued.pem, caCertificate: readClusterFile(this.#files.caCertificate) };
   }
 
@@ -229,14 +229,14 @@ export class ClusterService implements StoreExtension {
     const { serverCertificate } = this.#files;
     // First what can fail without a trace: a token that nobody was told could not be used.
     const pin = keyPin(readCertificate(readClusterFile(serverCertificate), serverCertificate).publicKey);
-    const { id, secret, expiresAtMs } = this.#book.createToken(Number(ttlSeconds) * 1_000, Date.now());
-    const { addresses, port } = this.#book.facts;
+    const { id, secret, expiresAtMs } = this.#registry.createToken(Number(ttlSeconds) * 1_000, Date.now());
+    const { addresses, port } = this.#registry.facts;
     const joinAddress = hostAndPort(addresses[0] ?? "", port);
     return { token: formatToken({ id, secret, pin }), id, expiresAtMs: BigInt(expiresAtMs), joinAddress };
   }
 
   #listTokens() {
-    return this.#book.tokens.map(({ id, createdAtMs, expiresAtMs, revokedAtMs = 0, usedBy }) => ({
+    return this.#registry.tokens.map(({ id, createdAtMs, expiresAtMs, revokedAtMs = 0, usedBy }) => ({
       id,
       createdAtMs: BigInt(createdAtMs),
       expiresAtMs: BigInt(expiresAtMs),
@@ -250,13 +250,13 @@ export class ClusterService implements StoreExtension {
     // What is no id is not repeated: it may be a whole token.
     if (!isTokenId(id))
       throw new FlannelError("CONFIG_INVALID", "a token's id has 8 characters; see flannelctl token list");
-    this.#book.revokeToken(id, Date.now());
+    this.#registry.revokeToken(id, Date.now());
     return {};
   }
 
   #listHosts(host: ExtensionHost): Host[] {
     const connected = new Set(host.connectedCertificates().map((certificate) => this.#callers.keyPinOf(certificate)));
-    const { hosts, leaving } = this.#book;
+    const { hosts, leaving } = this.#registry;
     return [...hosts, ...leaving].map(({ name, keyPin: pin, joinedAtMs, certificates, addresses }, index) => ({
       name,
       joinedAtMs: BigInt(joinedAtMs),
@@ -277,7 +277,7 @@ export class ClusterService implements StoreExtension {
   /** Only for the removal of a host: its call must not fail. */
   #noteAddress(host: HostRecord, { remoteAddress }: Ends): void {
     try {
-      this.#book.noteAddress(host, plainAddress(remoteAddress));
+      this.#registry.noteAddress(host, plainAddress(remoteAddress));
     } catch (error) {
       this.#onFailure(error);
     }

@@ -6,7 +6,7 @@ import { ClusterAuthority } from "./cluster-authority.ts";
 import { type ClusterFiles, clusterFiles, makeClusterDirectory, readClusterFile } from "./cluster-files.ts";
 import { formatToken } from "./join-token.ts";
 import { keyPin, readCertificate } from "./keys.ts";
-import { MemberBook } from "./member-book.ts";
+import { MemberRegistry } from "./member-registry.ts";
 import { hostNameRule, isPlainPrefix, isValidHostName } from "./names.ts";
 import { ensureOwnCertificates } from "./own-certificates.ts";
 import { serverNames } from "./server-names.ts";
@@ -33,8 +33,8 @@ export async function createCluster(directory: string, { addresses, port, prefix
   await ensureAuthority(files, nowMs);
   await ensureOwnCertificates(files, serverNames(addresses), nowMs);
   const facts = { etcdPrefix: prefix, addresses: [...addresses], port };
-  if (existsSync(files.members)) MemberBook.open(files).setFacts(facts);
-  else MemberBook.create(files, facts);
+  if (existsSync(files.members)) MemberRegistry.open(files).setFacts(facts);
+  else MemberRegistry.create(files, facts);
 }
 
 /** A host's certificate without a token; for the same name and key once more. Throws `CONFIG_INVALID`, `CLUSTER_CONFLICT`. */
@@ -48,7 +48,7 @@ export async function admitFirstHost(
   const authority = await ClusterAuthority.open(files);
   const { publicKey, keyPin: pin } = authority.readSigningRequest(csr);
   const issued = authority.issueHost(publicKey, name, nowMs);
-  MemberBook.open(files).admit({ hostName: name, keyPin: pin }, nowMs, issued);
+  MemberRegistry.open(files).admit({ hostName: name, keyPin: pin }, nowMs, issued);
   return { certificatePem: issued.pem, caPem: readClusterFile(files.caCertificate) };
 }
 
@@ -62,7 +62,7 @@ export interface CreatedToken {
 export function createFirstToken(directory: string, ttlSeconds: number): CreatedToken {
   const files = clusterFiles(directory);
   const server = readCertificate(readClusterFile(files.serverCertificate), files.serverCertificate);
-  const { id, secret, expiresAtMs } = MemberBook.open(files).createToken(ttlSeconds * 1_000, Date.now());
+  const { id, secret, expiresAtMs } = MemberRegistry.open(files).createToken(ttlSeconds * 1_000, Date.now());
   return { id, text: formatToken({ id, secret, pin: keyPin(server.publicKey) }), expiresAt: new Date(expiresAtMs) };
 }
 

@@ -1,6 +1,6 @@
 // Slows down those who try tokens: a wrong one costs time, and after some from one source that source has to wait.
 import { setTimeout as delay } from "node:timers/promises";
-import { sourceOf } from "../grpc/strangers.ts";
+import { sourceOf } from "../grpc/unauthenticated-connections.ts";
 
 const FAILURE_DELAY_MS = 300;
 const MAX_FAILURES = 20;

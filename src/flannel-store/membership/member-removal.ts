@@ -4,13 +4,13 @@ import { describeError, FlannelError } from "../../errors.ts";
 import { grpcStatus, RpcError } from "../grpc/rpc-error.ts";
 import type { EmbeddedStore } from "../server/embedded-store.ts";
 import type { RemovedLeases } from "./cluster.ts";
-import type { MemberBook } from "./member-book.ts";
+import type { MemberRegistry } from "./member-registry.ts";
 import type { HostRecord } from "./member-file.ts";
 import { removeLeases } from "./remove-leases.ts";
 import { TellOnce } from "./tell-once.ts";
 
 export interface MemberRemovalOptions {
-  readonly book: MemberBook;
+  readonly registry: MemberRegistry;
   readonly store: EmbeddedStore;
   /** Ends the connections of the host. */
   readonly cutOff: (host: HostRecord) => void;
@@ -34,8 +34,8 @@ export class MemberRemoval {
    * changed, a refusal while the leases cannot be deleted.
    */
   async remove(name: string): Promise<RemovedLeases> {
-    const { book, cutOff } = this.#options;
-    const leaving = book.remove(name);
+    const { registry, cutOff } = this.#options;
+    const leaving = registry.remove(name);
     leaving.forEach(cutOff);
     const removed = { leases: [] as string[], sharedAddresses: [] as string[], pendingReason: "" };
     for (const host of leaving) {
@@ -50,8 +50,8 @@ export class MemberRemoval {
 
   /** By the host itself, which need not wait for its leases to go. Throws `CLUSTER_NOT_FOUND`, `FILE_FAILED`. */
   async leave(host: HostRecord): Promise<RemovedLeases> {
-    const { book, cutOff } = this.#options;
-    book.remove(host.name);
+    const { registry, cutOff } = this.#options;
+    registry.remove(host.name);
     // The answer goes out on one of the connections that end, and is lost when that is reset before it was read: who has
     // it closes. No call is let in on any of them meanwhile.
     setTimeout(() => cutOff(host), LEAVING_MS).unref();
@@ -65,7 +65,7 @@ export class MemberRemoval {
   /** What is left of earlier removals; call it again and again. Never rejects. */
   async finish(): Promise<void> {
     let trouble: unknown;
-    for (const host of this.#options.book.leaving) {
+    for (const host of this.#options.registry.leaving) {
       try {
         await this.#removeLeases(host);
       } catch (cause) {
@@ -79,10 +79,10 @@ export class MemberRemoval {
 
   /** In this order: since it is no member no call of it is accepted, so that none writes a lease after they are gone. */
   async #removeLeases(host: HostRecord): Promise<RemovedLeases> {
-    const { book, store, onFailure } = this.#options;
-    const removed = await removeLeases(store, book.facts, host, book.hosts);
+    const { registry, store, onFailure } = this.#options;
+    const removed = await removeLeases(store, registry.facts, host, registry.hosts);
     try {
-      book.forget(host);
+      registry.forget(host);
     } catch (error) {
       // They are gone all the same; it is forgotten next time.
       onFailure(error);

@@ -11,7 +11,7 @@ import type { CallerRights } from "../server/caller-rights.ts";
 import { administratorRights } from "./administrator-rights.ts";
 import { addressesOf } from "./host-addresses.ts";
 import { HostRights, type Members, refusalOf } from "./host-rights.ts";
-import type { MemberBook } from "./member-book.ts";
+import type { MemberRegistry } from "./member-registry.ts";
 
 const kv = KVDefinition.methods;
 const lease = LeaseDefinition.methods;
@@ -44,23 +44,23 @@ export function checkHostCall(path: string, { name }: Pick<HostCaller, "name">):
 /** @param isConnected whether the owner of a key holds a connection now */
 export function rightsOf(
   caller: Caller,
-  book: MemberBook,
+  registry: MemberRegistry,
   isConnected: (keyPin: string) => boolean,
 ): CallerRights | undefined {
-  if (caller.kind === "host") return new HostRights(caller, membersOf(book, isConnected));
+  if (caller.kind === "host") return new HostRights(caller, membersOf(registry, isConnected));
   return caller.kind === "administrator" ? administratorRights : undefined;
 }
 
-function membersOf(book: MemberBook, isConnected: (keyPin: string) => boolean): Members {
-  const { facts } = book;
+function membersOf(registry: MemberRegistry, isConnected: (keyPin: string) => boolean): Members {
+  const { facts } = registry;
   const seenAt = (callAddresses: readonly string[], addresses: readonly string[]) =>
     addressesOf(callAddresses, facts).some((address) => addresses.includes(address));
   return {
     etcdPrefix: facts.etcdPrefix,
-    nameOf: (keyPin) => book.hosts.find((host) => host.keyPin === keyPin)?.name,
-    namesAt: (addresses) => book.hosts.filter((host) => seenAt(host.addresses, addresses)).map(({ name }) => name),
+    nameOf: (keyPin) => registry.hosts.find((host) => host.keyPin === keyPin)?.name,
+    namesAt: (addresses) => registry.hosts.filter((host) => seenAt(host.addresses, addresses)).map(({ name }) => name),
     isConnected,
     hasCalledFrom: (keyPin, addresses) =>
-      book.hosts.some((host) => host.keyPin === keyPin && seenAt(host.addresses, addresses)),
+      registry.hosts.some((host) => host.keyPin === keyPin && seenAt(host.addresses, addresses)),
   };
 }

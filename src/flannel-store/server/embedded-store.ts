@@ -9,7 +9,7 @@ import { Database, type Measure } from "./database.ts";
 import { prepareDatabaseFile } from "./database-files.ts";
 import { evaluateRange, measureRange, type RangeAnswer, type RangeRead, readOf } from "./evaluate-range.ts";
 import type { KeyRange } from "./key-range.ts";
-import { LeaseBook } from "./lease-book.ts";
+import { LeaseRegistry } from "./lease-registry.ts";
 import { DEFAULT_QUOTA_BYTES, Quota } from "./quota.ts";
 import type { RevisionWriter } from "./revision-writer.ts";
 import { createDatabase } from "./schema.ts";
@@ -34,7 +34,7 @@ const FIRST_REVISION = 1n;
 
 export class EmbeddedStore implements AsyncDisposable {
   readonly watches: WatchHub;
-  readonly leases: LeaseBook;
+  readonly leases: LeaseRegistry;
   readonly compactor: Compactor;
   readonly clusterId: bigint;
   readonly memberId: bigint;
@@ -61,7 +61,7 @@ export class EmbeddedStore implements AsyncDisposable {
       onFailure: options.onFailure,
       ...(!isTermWritten && { overdue: writeTerm }),
     });
-    this.leases = new LeaseBook(this.#queue, database, options.onFailure);
+    this.leases = new LeaseRegistry(this.#queue, database, options.onFailure);
     this.compactor = new Compactor(this.#queue, database, options);
   }
 

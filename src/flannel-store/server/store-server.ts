@@ -35,7 +35,7 @@ export interface StoreServerOptions {
 }
 
 export interface StoreExtension {
-  /** Whether the owner of a verified certificate is more than a stranger. */
+  /** Whether the owner of a verified certificate is authenticated. */
   isKnown(certificate: DetailedPeerCertificate): boolean;
   /** Who calls; undefined for what anybody may call. Throws the refusal of a call. */
   authorize(path: string, ends: Ends): Caller | undefined;

@@ -11,7 +11,7 @@ import { hostKinds } from "../kinds/kinds.ts";
 import type { Ownership } from "../kinds/links.ts";
 import type { ChangeCause } from "./change-cause.ts";
 import { type HostOperation, operationFor, operationLines, type Removal, slotLine } from "./diff.ts";
-import { FailureBook } from "./failure-book.ts";
+import { Failures } from "./failures.ts";
 import { hostDifference } from "./host-difference.ts";
 import { look } from "./host-observer.ts";
 import type { HostTable } from "./host-table.ts";
@@ -70,7 +70,7 @@ interface Stage {
 
 export class ReconcilePass {
   readonly table: HostTable;
-  readonly failures = new FailureBook();
+  readonly failures = new Failures();
   readonly repairs: RepairLog;
   /** Slots that are not as wanted. */
   readonly dirty = new Set<Slot>();

@@ -51,7 +51,7 @@ export async function renewLease(
 }
 
 /**
- * The lease after a write we do not know of, when it was no stranger's: an operator changed whether it expires, or it
+ * The lease after a write we do not know of, when it was not another host's: an operator changed whether it expires, or it
  * was our own and the answer got lost.
  */
 function followWrite(

@@ -97,7 +97,7 @@ async function main(): Promise<void> {
     const child = spawn("ip", argv, { stdio: ["ignore", "inherit", "inherit", "ipc"] });
     await new Promise((resolve, reject) => {
       child.once("message", resolve);
-      child.once("exit", (code, signal) => reject(new Error(`the keeper of host ${host} ended: ${code} ${signal}`)));
+      child.once("exit", (code, signal) => reject(new Error(`the holder of host ${host} ended: ${code} ${signal}`)));
       child.once("error", reject);
     });
     children.push(child);

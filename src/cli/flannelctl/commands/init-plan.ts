@@ -6,7 +6,7 @@ import { createBackend, parseConfig } from "../../../backend/registry.ts";
 import { describeError, FlannelError, hasCode } from "../../../errors.ts";
 import { DEFAULT_STORE_PORT, hostAndPort } from "../../../flannel-store/grpc/store-address.ts";
 import { clusterFiles } from "../../../flannel-store/membership/cluster-files.ts";
-import { MemberBook } from "../../../flannel-store/membership/member-book.ts";
+import { MemberRegistry } from "../../../flannel-store/membership/member-registry.ts";
 import type { ClusterFacts } from "../../../flannel-store/membership/member-file.ts";
 import { hostNameRule, isValidHostName } from "../../../flannel-store/membership/names.ts";
 import { type Address, parseAddress, tryParseAddress } from "../../../ip/address.ts";
@@ -77,7 +77,7 @@ function knownCluster(paths: HostPaths): ClusterFacts | undefined {
   const endpoint = memberEndpoint(paths);
   if (endpoint === undefined) return undefined;
   const files = clusterFiles(paths.clusterDirectory);
-  if (existsSync(files.members)) return MemberBook.open(files).facts;
+  if (existsSync(files.members)) return MemberRegistry.open(files).facts;
   throw new FlannelError(
     "CLUSTER_CONFLICT",
     `this host is already a member of the cluster at ${endpoint} (${paths.envFile}): to remove it from there, run ${flannelctlOn(paths)} leave`,

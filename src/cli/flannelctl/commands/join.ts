@@ -12,7 +12,7 @@ import {
   joinCluster,
 } from "../../../flannel-store/membership/join-cluster.ts";
 import { parseToken } from "../../../flannel-store/membership/join-token.ts";
-import { MemberBook } from "../../../flannel-store/membership/member-book.ts";
+import { MemberRegistry } from "../../../flannel-store/membership/member-registry.ts";
 import { hostNameRule, isValidHostName } from "../../../flannel-store/membership/names.ts";
 import { serverNames } from "../../../flannel-store/membership/server-names.ts";
 import { hostKey, memberEndpoint, memberName, writeHostFiles } from "../../install/host-files.ts";
@@ -97,7 +97,7 @@ function chooseEndpoint(paths: HostPaths, { host, port, url }: StoreAddress): st
   const present = memberEndpoint(paths);
   if (present === undefined || present === url) return url;
   const files = clusterFiles(paths.clusterDirectory);
-  const facts = existsSync(files.members) ? MemberBook.open(files).facts : undefined;
+  const facts = existsSync(files.members) ? MemberRegistry.open(files).facts : undefined;
   if (facts?.port === port && serverNames(facts.addresses).includes(host)) return present;
   const cure =
     facts === undefined

@@ -14,7 +14,7 @@ import { disableAndStop, enableAndBegin, isSystemdRunning, reloadUnits } from ".
 import { AbsentAgent } from "../session/absent-agent.ts";
 import { type Invocation, present, remark } from "../session/invocation.ts";
 import { leaveOutputSchema } from "../session/json-output.ts";
-import { putBack } from "../session/putting-back.ts";
+import { rollBack } from "../session/rollback.ts";
 import { tellStep } from "./bring-up.ts";
 import { removeNetworks } from "./cleanup.ts";
 import { lockMembership } from "./membership-lock.ts";
@@ -88,7 +88,7 @@ async function tellStoreOrGoOn(
     return await tellStore(invocation, endpoint, force);
   } catch (error) {
     if (unit !== undefined) {
-      await putBack(async (signal) => {
+      await rollBack(async (signal) => {
         await enableAndBegin(unit, signal);
         remark(invocation, "restarted flanneld: nothing on this host was removed");
       }).catch((failure: unknown) => remark(invocation, `flanneld did not restart: ${describeError(failure)}`));

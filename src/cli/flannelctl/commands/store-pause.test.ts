@@ -6,7 +6,7 @@ import { afterEach, beforeEach, expect, it, vi } from "vitest";
 import { TemporaryDirectory } from "../../../../test/support/flannelctl.ts";
 import { FlannelError } from "../../../errors.ts";
 import { clusterFiles } from "../../../flannel-store/membership/cluster-files.ts";
-import { MemberBook } from "../../../flannel-store/membership/member-book.ts";
+import { MemberRegistry } from "../../../flannel-store/membership/member-registry.ts";
 import { hostPaths } from "../../install/host-paths.ts";
 import { withStoreStopped } from "./store-pause.ts";
 
@@ -101,15 +101,15 @@ it("what had been written then is taken back first, and systemd reads the unit a
 it("the addresses are taken back in the list of members; what the store has noted there meanwhile stays", async () => {
   const files = clusterFiles(hostPaths(directory.path).clusterDirectory);
   mkdirSync(files.directory, { recursive: true });
-  const book = MemberBook.create(files, { addresses: ["192.0.2.1"], port: 2379, etcdPrefix: "/coreos.com/network" });
-  const { facts } = book;
+  const registry = MemberRegistry.create(files, { addresses: ["192.0.2.1"], port: 2379, etcdPrefix: "/coreos.com/network" });
+  const { facts } = registry;
   const work = async () => {
-    book.setFacts({ ...facts, addresses: ["192.0.2.2"] });
-    book.createToken(60_000, Date.now());
+    registry.setFacts({ ...facts, addresses: ["192.0.2.2"] });
+    registry.createToken(60_000, Date.now());
     throw new Error("no");
   };
   await expect(init([], [], work)).rejects.toThrow("no");
-  const { facts: now, tokens } = MemberBook.open(files);
+  const { facts: now, tokens } = MemberRegistry.open(files);
   expect([now, tokens.length]).toEqual([facts, 1]);
   expect(calls()).toEqual(["stop flannel-store", "stop flannel-store", "start flannel-store"]);
 });

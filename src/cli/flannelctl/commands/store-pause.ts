@@ -4,14 +4,14 @@ import { join } from "node:path";
 import { isDeepStrictEqual } from "node:util";
 import { describeError } from "../../../errors.ts";
 import { clusterFiles } from "../../../flannel-store/membership/cluster-files.ts";
-import { MemberBook } from "../../../flannel-store/membership/member-book.ts";
+import { MemberRegistry } from "../../../flannel-store/membership/member-registry.ts";
 import { writeFileAtomically } from "../../../sys/files.ts";
 import type { HostPaths } from "../../install/host-paths.ts";
 import { checkPortFree, listenBeside } from "../../install/own-addresses.ts";
 import { unitListen } from "../../install/services.ts";
 import { reloadUnits, start, stop } from "../../install/systemd.ts";
 import { type Remarks, remark } from "../session/invocation.ts";
-import { putBack } from "../session/putting-back.ts";
+import { rollBack } from "../session/rollback.ts";
 import type { InitPlan } from "./init-plan.ts";
 
 const STORE = "flannel-store";
@@ -43,7 +43,7 @@ export async function withStoreStopped<T>(
     before = readBefore(paths);
     return await work();
   } catch (error) {
-    await putBack((signal) => startAgain(invocation, paths, before, signal));
+    await rollBack((signal) => startAgain(invocation, paths, before, signal));
     throw error;
   }
 }
@@ -53,7 +53,7 @@ interface Before {
   /** By path: the text. */
   readonly files: ReadonlyMap<string, string>;
   /** Of the list of members only this: the store may have noted hosts and tokens in it by the time it is put back. */
-  readonly facts?: MemberBook["facts"];
+  readonly facts?: MemberRegistry["facts"];
 }
 
 function readBefore({ clusterDirectory, envFile, unitDirectory }: HostPaths): Before {
@@ -61,7 +61,7 @@ function readBefore({ clusterDirectory, envFile, unitDirectory }: HostPaths): Be
   const units = [STORE, "flanneld"].map((name) => join(unitDirectory, `${name}.service`));
   const present = [serverCertificate, envFile, ...units].filter((file) => existsSync(file));
   const files = new Map(present.map((file) => [file, readFileSync(file, "utf8")]));
-  return existsSync(members) ? { files, facts: MemberBook.open(clusterFiles(clusterDirectory)).facts } : { files };
+  return existsSync(members) ? { files, facts: MemberRegistry.open(clusterFiles(clusterDirectory)).facts } : { files };
 }
 
 async function startAgain(
@@ -70,14 +70,14 @@ async function startAgain(
   { files, facts }: Before,
   signal: AbortSignal,
 ): Promise<void> {
-  const openBook = () => MemberBook.open(clusterFiles(paths.clusterDirectory));
+  const openRegistry = () => MemberRegistry.open(clusterFiles(paths.clusterDirectory));
   try {
     const changed = [...files].filter(([file, text]) => readFileSync(file, "utf8") !== text);
-    const areFactsOther = facts !== undefined && !isDeepStrictEqual(openBook().facts, facts);
+    const areFactsOther = facts !== undefined && !isDeepStrictEqual(openRegistry().facts, facts);
     // It may have been started on the new files by now.
     if (changed.length > 0 || areFactsOther) await stop(STORE, signal);
     for (const [file, text] of changed) await writeFileAtomically(file, text);
-    if (areFactsOther) openBook().setFacts(facts);
+    if (areFactsOther) openRegistry().setFacts(facts);
     if (changed.some(([file]) => file.endsWith(".service"))) await reloadUnits(signal);
   } catch (error) {
     remark(invocation, `could not restore all previous files: ${describeError(error)}`);

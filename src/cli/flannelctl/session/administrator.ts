@@ -5,7 +5,7 @@ import { hostAndPort } from "../../../flannel-store/grpc/store-address.ts";
 import type { RemovedLeases } from "../../../flannel-store/membership/cluster.ts";
 import { ClusterClient } from "../../../flannel-store/membership/cluster-client.ts";
 import { clusterFiles } from "../../../flannel-store/membership/cluster-files.ts";
-import { MemberBook } from "../../../flannel-store/membership/member-book.ts";
+import { MemberRegistry } from "../../../flannel-store/membership/member-registry.ts";
 import { count } from "../../../terminal/text.ts";
 import type { Invocation } from "./invocation.ts";
 
@@ -14,7 +14,7 @@ export function openAdministrator({ options }: Invocation): ClusterClient {
   const { clusterDirectory } = options.paths;
   const files = clusterFiles(clusterDirectory);
   try {
-    const { addresses, port } = MemberBook.open(files).facts;
+    const { addresses, port } = MemberRegistry.open(files).facts;
     const endpoints = ["127.0.0.1", ...addresses].map((address) => `https://${hostAndPort(address, port)}`).join(",");
     const { caCertificate: caFile, adminCertificate: certFile, adminKey: keyFile } = files;
     return new ClusterClient({ endpoints, caFile, certFile, keyFile });

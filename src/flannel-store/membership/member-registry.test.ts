@@ -8,7 +8,7 @@ import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { propertyRuns } from "../../../test/support/fuzz.ts";
 import { FlannelError, hasCode } from "../../errors.ts";
 import { clusterFiles } from "./cluster-files.ts";
-import { MemberBook } from "./member-book.ts";
+import { MemberRegistry } from "./member-registry.ts";
 import { parseMemberFile } from "./member-file.ts";
 
 let directory: string;
@@ -32,16 +32,16 @@ function codeOf(action: () => unknown): string {
   return "";
 }
 
-describe("MemberBook", () => {
+describe("MemberRegistry", () => {
   it("is read back as it was written, mode 0600, without leftovers", () => {
-    const book = MemberBook.create(files(), facts);
-    const { id, secret } = book.createToken(day, 1_000);
-    book.join({ tokenId: id, secret, hostName: "h1", keyPin: "k1", address: "10.0.0.2" }, 2_000, () => issued("S1"));
-    book.revokeToken(id, 3_000);
-    const again = MemberBook.open(files());
+    const registry = MemberRegistry.create(files(), facts);
+    const { id, secret } = registry.createToken(day, 1_000);
+    registry.join({ tokenId: id, secret, hostName: "h1", keyPin: "k1", address: "10.0.0.2" }, 2_000, () => issued("S1"));
+    registry.revokeToken(id, 3_000);
+    const again = MemberRegistry.open(files());
     expect(again.facts).toEqual(facts);
-    expect(again.hosts).toEqual(book.hosts);
-    expect(again.tokens).toEqual(book.tokens);
+    expect(again.hosts).toEqual(registry.hosts);
+    expect(again.tokens).toEqual(registry.tokens);
     expect(again.findBySerial("S1", "k1")?.name).toBe("h1");
     expect(again.findBySerial("S1", "k2")).toBeUndefined();
     expect(readdirSync(directory)).toEqual(["members.json"]);
@@ -50,116 +50,116 @@ describe("MemberBook", () => {
   });
 
   it("keeps what was before when it cannot be written", () => {
-    const book = MemberBook.create(files(), facts);
-    const { id, secret } = book.createToken(day, 0);
+    const registry = MemberRegistry.create(files(), facts);
+    const { id, secret } = registry.createToken(day, 0);
     rmSync(directory, { recursive: true });
     const attempt = { tokenId: id, secret, hostName: "h1", keyPin: "k1" };
-    expect(codeOf(() => book.join(attempt, 0, () => issued("S1")))).toBe("FILE_FAILED");
-    expect(book.hosts).toEqual([]);
-    expect(book.findBySerial("S1", "k1")).toBeUndefined();
+    expect(codeOf(() => registry.join(attempt, 0, () => issued("S1")))).toBe("FILE_FAILED");
+    expect(registry.hosts).toEqual([]);
+    expect(registry.findBySerial("S1", "k1")).toBeUndefined();
     directory = mkdtempSync(join(tmpdir(), "flannel-members-"));
   });
 
   it("changes nothing when no certificate can be made", () => {
-    const book = MemberBook.create(files(), facts);
-    const { id, secret } = book.createToken(day, 0);
+    const registry = MemberRegistry.create(files(), facts);
+    const { id, secret } = registry.createToken(day, 0);
     const attempt = { tokenId: id, secret, hostName: "h1", keyPin: "k1" };
     const broken = () => {
       throw new FlannelError("CONFIG_INVALID", "no");
     };
-    expect(codeOf(() => book.join(attempt, 0, broken))).toBe("CONFIG_INVALID");
-    expect(book.tokens[0]?.usedBy).toBeUndefined();
-    book.join({ ...attempt, hostName: "h2", keyPin: "k2" }, 0, () => issued("S2"));
-    expect(book.hosts.map(({ name }) => name)).toEqual(["h2"]);
+    expect(codeOf(() => registry.join(attempt, 0, broken))).toBe("CONFIG_INVALID");
+    expect(registry.tokens[0]?.usedBy).toBeUndefined();
+    registry.join({ ...attempt, hostName: "h2", keyPin: "k2" }, 0, () => issued("S2"));
+    expect(registry.hosts.map(({ name }) => name)).toEqual(["h2"]);
   });
 
   it("lets a host have a few certificates and remember a few addresses", () => {
-    const book = MemberBook.create(files(), facts);
-    book.admit({ hostName: "h1", keyPin: "k1" }, 0, issued("S0"));
+    const registry = MemberRegistry.create(files(), facts);
+    registry.admit({ hostName: "h1", keyPin: "k1" }, 0, issued("S0"));
     for (let count = 1; count <= 10; count++) {
-      const [host] = book.hosts;
+      const [host] = registry.hosts;
       if (host === undefined) throw new Error("no host");
-      book.addCertificate(host, issued(`S${count}`), "S0");
-      book.noteAddress(book.hosts[0] ?? host, `10.0.0.${count}`);
+      registry.addCertificate(host, issued(`S${count}`), "S0");
+      registry.noteAddress(registry.hosts[0] ?? host, `10.0.0.${count}`);
     }
-    expect(book.hosts[0]?.certificates.map(({ serialNumber }) => serialNumber)).toEqual(["S10", "S9", "S8", "S0"]);
+    expect(registry.hosts[0]?.certificates.map(({ serialNumber }) => serialNumber)).toEqual(["S10", "S9", "S8", "S0"]);
     // The first stays, however many come after it.
     const last = ["10.0.0.10", "10.0.0.9", "10.0.0.8", "10.0.0.7", "10.0.0.6", "10.0.0.5", "10.0.0.4"];
-    expect(book.hosts[0]?.addresses).toEqual([...last, "10.0.0.1"]);
-    expect(book.findBySerial("S7", "k1")).toBeUndefined();
+    expect(registry.hosts[0]?.addresses).toEqual([...last, "10.0.0.1"]);
+    expect(registry.findBySerial("S7", "k1")).toBeUndefined();
     // The one it calls with stays good, since it may not be able to write any other.
-    expect(book.findBySerial("S0", "k1")?.name).toBe("h1");
+    expect(registry.findBySerial("S0", "k1")?.name).toBe("h1");
   });
 
   it("keeps a removed host as leaving until it is forgotten or the same key comes back", () => {
-    const book = MemberBook.create(files(), facts);
-    const names = () => MemberBook.open(files()).leaving.map(({ name, keyPin }) => `${name} ${keyPin}`);
-    for (const name of ["a", "b"]) book.admit({ hostName: name, keyPin: `${name}1` }, 0, issued(`S${name}`));
-    book.remove("a");
-    expect(codeOf(() => book.remove("a"))).toBe("");
-    expect(codeOf(() => book.remove("c"))).toBe("CLUSTER_NOT_FOUND");
+    const registry = MemberRegistry.create(files(), facts);
+    const names = () => MemberRegistry.open(files()).leaving.map(({ name, keyPin }) => `${name} ${keyPin}`);
+    for (const name of ["a", "b"]) registry.admit({ hostName: name, keyPin: `${name}1` }, 0, issued(`S${name}`));
+    registry.remove("a");
+    expect(codeOf(() => registry.remove("a"))).toBe("");
+    expect(codeOf(() => registry.remove("c"))).toBe("CLUSTER_NOT_FOUND");
     // Another host of its name, which is removed, too.
-    book.admit({ hostName: "a", keyPin: "a2" }, 0, issued("S2"));
-    expect(book.remove("a").map(({ keyPin }) => keyPin)).toEqual(["a1", "a2"]);
-    book.remove("b");
+    registry.admit({ hostName: "a", keyPin: "a2" }, 0, issued("S2"));
+    expect(registry.remove("a").map(({ keyPin }) => keyPin)).toEqual(["a1", "a2"]);
+    registry.remove("b");
     expect(names()).toEqual(["a a1", "a a2", "b b1"]);
-    book.admit({ hostName: "b", keyPin: "b1" }, 0, issued("S3"));
+    registry.admit({ hostName: "b", keyPin: "b1" }, 0, issued("S3"));
     expect(names()).toEqual(["a a1", "a a2"]);
-    for (const host of book.leaving) book.forget(host);
-    expect(codeOf(() => book.remove("a"))).toBe("CLUSTER_NOT_FOUND");
+    for (const host of registry.leaving) registry.forget(host);
+    expect(codeOf(() => registry.remove("a"))).toBe("CLUSTER_NOT_FOUND");
     // As versions write it that know nothing of it.
     expect(readFileSync(files().members, "utf8")).not.toContain("leaving");
   });
 
   it("gives no certificate to a host that was removed meanwhile, nor to its namesake", () => {
-    const book = MemberBook.create(files(), facts);
-    book.admit({ hostName: "h1", keyPin: "k1" }, 0, issued("S1"));
-    const [removed] = book.remove("h1");
+    const registry = MemberRegistry.create(files(), facts);
+    registry.admit({ hostName: "h1", keyPin: "k1" }, 0, issued("S1"));
+    const [removed] = registry.remove("h1");
     if (removed === undefined) throw new Error("no host");
-    expect(codeOf(() => book.addCertificate(removed, issued("S2"), "S1"))).toBe("CLUSTER_NOT_FOUND");
-    book.admit({ hostName: "h1", keyPin: "k2" }, 0, issued("S3"));
-    expect(codeOf(() => book.addCertificate(removed, issued("S2"), "S1"))).toBe("CLUSTER_NOT_FOUND");
-    expect(book.findBySerial("S2", "k1")).toBeUndefined();
+    expect(codeOf(() => registry.addCertificate(removed, issued("S2"), "S1"))).toBe("CLUSTER_NOT_FOUND");
+    registry.admit({ hostName: "h1", keyPin: "k2" }, 0, issued("S3"));
+    expect(codeOf(() => registry.addCertificate(removed, issued("S2"), "S1"))).toBe("CLUSTER_NOT_FOUND");
+    expect(registry.findBySerial("S2", "k1")).toBeUndefined();
   });
 
   it("forgets tokens a week after they have ended, sooner when there are a thousand, and none that can be used", () => {
     const token = { secretHash: "A".repeat(43), createdAtMs: 0, expiresAtMs: day };
     const tokens = Array.from({ length: 1_000 }, (_, index) => ({ id: `token${100 + index}`, ...token }));
     writeFileSync(files().members, JSON.stringify({ format: "flannel-cluster/1", facts, hosts: [], tokens }));
-    const book = MemberBook.open(files());
-    expect(codeOf(() => book.createToken(day, 0))).toBe("CONFIG_INVALID");
-    book.revokeToken("token200", 0);
-    book.createToken(day, 0);
-    expect([book.tokens.length, book.tokens.some(({ id }) => id === "token200")]).toEqual([1_000, false]);
-    expect(codeOf(() => book.createToken(day, 0))).toBe("CONFIG_INVALID");
-    book.createToken(day, 7 * day);
-    expect([book.tokens.length, book.tokens[0]?.id]).toEqual([1_000, "token101"]);
-    book.createToken(day, 8 * day);
-    expect(book.tokens).toHaveLength(2);
+    const registry = MemberRegistry.open(files());
+    expect(codeOf(() => registry.createToken(day, 0))).toBe("CONFIG_INVALID");
+    registry.revokeToken("token200", 0);
+    registry.createToken(day, 0);
+    expect([registry.tokens.length, registry.tokens.some(({ id }) => id === "token200")]).toEqual([1_000, false]);
+    expect(codeOf(() => registry.createToken(day, 0))).toBe("CONFIG_INVALID");
+    registry.createToken(day, 7 * day);
+    expect([registry.tokens.length, registry.tokens[0]?.id]).toEqual([1_000, "token101"]);
+    registry.createToken(day, 8 * day);
+    expect(registry.tokens).toHaveLength(2);
   });
 
   it.each([0, 999, 1_000.5, -1, 30 * day + 1, Number.NaN, Number.POSITIVE_INFINITY])(
     "makes no token for %d ms",
     (life) => {
-      const book = MemberBook.create(files(), facts);
-      expect(codeOf(() => book.createToken(life, 0))).toBe("CONFIG_INVALID");
+      const registry = MemberRegistry.create(files(), facts);
+      expect(codeOf(() => registry.createToken(life, 0))).toBe("CONFIG_INVALID");
     },
   );
 
   it.each(["", "{}", "null", '{"format":"flannel-cluster/2"}', "\0"])("is not opened on %j", (text) => {
     writeFileSync(files().members, text);
-    expect(codeOf(() => MemberBook.open(files()))).toBe("CONFIG_INVALID");
+    expect(codeOf(() => MemberRegistry.open(files()))).toBe("CONFIG_INVALID");
   });
 
   it("says when it is not there", () => {
-    expect(() => MemberBook.open(files())).toThrow(`there is no ${files().members}`);
+    expect(() => MemberRegistry.open(files())).toThrow(`there is no ${files().members}`);
   });
 });
 
 it("parseMemberFile gives a list or one error, for random texts", () => {
-  const book = MemberBook.create(files(), facts);
-  const { id, secret } = book.createToken(day, 0);
-  book.join({ tokenId: id, secret, hostName: "h1", keyPin: "k1", address: "10.0.0.2" }, 0, () => issued("S1"));
+  const registry = MemberRegistry.create(files(), facts);
+  const { id, secret } = registry.createToken(day, 0);
+  registry.join({ tokenId: id, secret, hostName: "h1", keyPin: "k1", address: "10.0.0.2" }, 0, () => issued("S1"));
   const good = readFileSync(files().members, "utf8");
   const edit = fc.tuple(fc.nat(good.length), fc.nat(3), fc.string({ maxLength: 3 }));
   const text = fc

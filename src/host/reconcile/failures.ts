@@ -29,7 +29,7 @@ interface RepairRate {
 }
 
 /** All times are of one monotonic clock, in ms. */
-export class FailureBook {
+export class Failures {
   readonly #failures = new Map<Slot, Failure>();
   readonly #repairs = new Map<Slot, RepairRate>();
   readonly #allRepeated = new RateLimit(REPAIRS_PER_SECOND_OF_ALL);

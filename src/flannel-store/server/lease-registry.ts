@@ -19,7 +19,7 @@ const MAX_EXPIRED_AT_ONCE = 1_000;
 
 export type LeaseExchange = (writer: RevisionWriter, granted: bigint) => readonly bigint[];
 
-export class LeaseBook implements Disposable {
+export class LeaseRegistry implements Disposable {
   readonly #queue: CommitQueue;
   readonly #database: Database;
   readonly #clock = new LeaseClock();

@@ -8,14 +8,14 @@ import { makePrivateKey, readPrivateKey } from "../../flannel-store/membership/k
 import { makeCertificate } from "../../flannel-store/membership/x509.ts";
 import type { CertificateInUse } from "../../store/subnet-store.ts";
 import { type Logger, silentLogger } from "../../telemetry/logger.ts";
-import { CertificateKeeper } from "./certificate-keeper.ts";
+import { CertificateRenewer } from "./certificate-renewer.ts";
 
 const dayMs = 86_400_000;
 const key = makePrivateKey();
 let directory: string;
 
 beforeEach(() => {
-  directory = mkdtempSync(join(tmpdir(), "certificate-keeper-"));
+  directory = mkdtempSync(join(tmpdir(), "certificate-renewer-"));
   writeFileSync(join(directory, "key.pem"), key);
 });
 
@@ -44,7 +44,7 @@ function keep(certificates: (reloads: number) => readonly CertificateInUse[] = (
   };
   const file = join(directory, "cert.pem");
   const tls = { caFile: file, certFile: file, keyFile: join(directory, "key.pem") };
-  const keeper = CertificateKeeper.start({
+  const renewer = CertificateRenewer.start({
     // Nobody listens there: port 1.
     etcd: { endpoints: "https://127.0.0.1:1", prefix: "/p", tls, renewsCertificate: true },
     certificates: { inUse: () => certificates(reloads), reload },
@@ -52,17 +52,17 @@ function keep(certificates: (reloads: number) => readonly CertificateInUse[] = (
     signal: new AbortController().signal,
     lookEveryMs: 5,
   });
-  return { keeper, file, events, reloads: () => reloads };
+  return { renewer, file, events, reloads: () => reloads };
 }
 
 test("a file that somebody replaced is taken up", async () => {
   writeFileSync(join(directory, "cert.pem"), certificate(300));
   let looks = 0;
-  const { keeper, file, reloads } = keep(() => {
+  const { renewer, file, reloads } = keep(() => {
     looks++;
     return [];
   });
-  await using _keeper = keeper;
+  await using _renewer = renewer;
   await until(() => looks > 5, { what: "looks at the file as it is" });
   expect(reloads()).toBe(0);
   const replace = () => {
@@ -75,8 +75,8 @@ test("a file that somebody replaced is taken up", async () => {
 test("a store that is away is tried again, with the certificate staying as it is", async () => {
   const first = certificate(100);
   writeFileSync(join(directory, "cert.pem"), first);
-  const { keeper, events, reloads } = keep();
-  await using _keeper = keeper;
+  const { renewer, events, reloads } = keep();
+  await using _renewer = renewer;
   await until(() => events.length > 0, { what: "a failed attempt" });
   expect(events[0]).toContain("certificate.not-renewed: cannot renew this host's certificate; retrying");
   expect(reloads()).toBe(0);
@@ -84,8 +84,8 @@ test("a store that is away is tried again, with the certificate staying as it is
 
 test("with more than a third of its life left nobody is asked", async () => {
   writeFileSync(join(directory, "cert.pem"), certificate(130));
-  const { keeper, file, events, reloads } = keep();
-  await using _keeper = keeper;
+  const { renewer, file, events, reloads } = keep();
+  await using _renewer = renewer;
   const replace = () => {
     writeFileSync(file, certificate(130 + Math.random()));
     return reloads() > 5;
@@ -101,19 +101,19 @@ const shown = (daysLeft: number): CertificateInUse[] => [
 test("a store that shows a newer certificate at a new connection is not complained about", async () => {
   writeFileSync(join(directory, "cert.pem"), certificate(300));
   let looks = 0;
-  const { keeper, events, reloads } = keep((count) => {
+  const { renewer, events, reloads } = keep((count) => {
     looks++;
     return shown(count === 0 ? 10 : 100);
   });
-  await using _keeper = keeper;
+  await using _renewer = renewer;
   await until(() => looks > 20, { what: "many looks" });
   expect([reloads(), events]).toEqual([1, []]);
 });
 
 test("a store whose certificate does end is asked once more, then told of", async () => {
   writeFileSync(join(directory, "cert.pem"), certificate(300));
-  const { keeper, events, reloads } = keep(() => shown(10));
-  await using _keeper = keeper;
+  const { renewer, events, reloads } = keep(() => shown(10));
+  await using _renewer = renewer;
   await until(() => events.length > 0, { what: "the warning" });
   expect(events[0]).toContain("certificate.ends: the certificate of the store (https://127.0.0.1:1) expires in");
   expect(reloads()).toBe(1);

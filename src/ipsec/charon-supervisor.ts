@@ -9,7 +9,7 @@ import { CharonSession, type SessionEvents } from "./charon-session.ts";
 import { connectionName, type IpsecPeer, type WantedIpsec } from "./connection.ts";
 import { Traffic } from "./traffic.ts";
 
-export interface KeeperOptions {
+export interface CharonSupervisorOptions {
   readonly logger: Logger;
   /** To be called when `problem` or associations may have changed. */
   readonly onChange: () => void;
@@ -43,8 +43,8 @@ interface PeerRecord {
   standing: PeerStanding;
 }
 
-export class CharonKeeper implements AsyncDisposable {
-  readonly #options: KeeperOptions;
+export class CharonSupervisor implements AsyncDisposable {
+  readonly #options: CharonSupervisorOptions;
   readonly #abort = new AbortController();
   readonly #backOff = new BackOff({ firstMs: 500, maxMs: 30_000 });
   readonly #traffic = new Traffic();
@@ -61,7 +61,7 @@ export class CharonKeeper implements AsyncDisposable {
   #news: NodeJS.Timeout | undefined;
   readonly #running: Promise<void>;
 
-  constructor(options: KeeperOptions) {
+  constructor(options: CharonSupervisorOptions) {
     this.#options = options;
     this.#running = this.#run();
   }

@@ -1,6 +1,6 @@
 // Keeps our own lease alive for as long as the agent runs: renews it, republishes changed attributes, takes it again
 // when an operator deleted it, and notices when somebody else writes it. One loop does all of it in turn, so that an
-// event about our own write is never mistaken for a stranger's.
+// event about our own write is never mistaken for another host's.
 import { BackOff } from "../../async/back-off.ts";
 import { type PassEnd, ReconcileLoop } from "../../async/reconcile-loop.ts";
 import { describeError, FlannelError, hasCode, isCancelled } from "../../errors.ts";
@@ -13,7 +13,7 @@ import type { MetricsRecorder } from "../../telemetry/metrics/metrics.ts";
 import { LeaseLife } from "./lease-life.ts";
 import { measured } from "./store-requests.ts";
 
-export interface LeaseKeeperOptions {
+export interface LeaseRenewerOptions {
   readonly store: SubnetStore;
   readonly lease: OwnLease;
   readonly attributes: LeaseAttributes;
@@ -26,7 +26,7 @@ export interface LeaseKeeperOptions {
   readonly acquire: (signal: AbortSignal) => Promise<OwnLease>;
   /** The lease as it now stands: renewed, republished, or another one after `acquire`. */
   readonly onLease: (lease: OwnLease) => void;
-  /** Another host owns our subnet now. The keeper has stopped; the agent must. */
+  /** Another host owns our subnet now. The renewer has stopped; the agent must. */
   readonly onTaken: (error: FlannelError) => void;
   readonly logger: Logger;
   readonly metrics?: MetricsRecorder;
@@ -43,8 +43,8 @@ const RETRY = { firstMs: 1_000, maxMs: 60_000, jitter: 0 } as const;
 /** A lease that was a reservation until now: as long as its true end is unknown. */
 const ASSUMED_LIFE_MS = 60_000;
 
-export class LeaseKeeper implements AsyncDisposable {
-  readonly #options: LeaseKeeperOptions;
+export class LeaseRenewer implements AsyncDisposable {
+  readonly #options: LeaseRenewerOptions;
   readonly #abort = new AbortController();
   readonly #signal: AbortSignal;
   readonly #loop: ReconcileLoop;
@@ -64,7 +64,7 @@ export class LeaseKeeper implements AsyncDisposable {
   #life: LeaseLife;
   readonly #backOff: BackOff;
 
-  private constructor(options: LeaseKeeperOptions) {
+  private constructor(options: LeaseRenewerOptions) {
     this.#options = options;
     this.#lease = options.lease;
     this.#known = options.lease.revision;
@@ -77,8 +77,8 @@ export class LeaseKeeper implements AsyncDisposable {
     this.#wake();
   }
 
-  static start(options: LeaseKeeperOptions): LeaseKeeper {
-    return new LeaseKeeper(options);
+  static start(options: LeaseRenewerOptions): LeaseRenewer {
+    return new LeaseRenewer(options);
   }
 
   /** See `LeaseLife.expiresAtMs`. */
@@ -122,7 +122,7 @@ export class LeaseKeeper implements AsyncDisposable {
     if (ownDeletedAt !== undefined) this.ownDeleted(ownDeletedAt);
   }
 
-  /** The store says that our key was written: by us, by an operator's command or by a stranger. */
+  /** The store says that our key was written: by us, by an operator's command or by another host. */
   ownWritten(lease: Lease): void {
     if (!this.#isNews(lease.revision)) return;
     this.#written = lease;

@@ -1,6 +1,6 @@
 // Which mappings may be given back without loss; that a process shrinks is tested on the store (test/embedded).
 import { expect, test } from "vitest";
-import { unchangedFilePages } from "./memory-keeper.ts";
+import { unchangedFilePages } from "./memory-trimmer.ts";
 
 interface OwnPages {
   readonly anonymous?: number;

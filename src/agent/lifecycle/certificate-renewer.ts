@@ -1,4 +1,4 @@
-// Looks after the certificates of the connection to the store: has ours renewed by a store that issues them, takes up a
+// Renews the certificates of the connection to the store: has ours renewed by a store that issues them, takes up a
 // file that somebody replaced, and warns while there is time.
 import { createPrivateKey, X509Certificate } from "node:crypto";
 import { readFile } from "node:fs/promises";
@@ -12,7 +12,7 @@ import { writeFileAtomically } from "../../sys/files.ts";
 import type { Logger } from "../../telemetry/logger.ts";
 import { certificateFindings, endsSoon } from "./certificate-findings.ts";
 
-export interface CertificateKeeperOptions {
+export interface CertificateRenewerOptions {
   readonly etcd: EtcdOptions;
   readonly certificates: StoreCertificates;
   readonly logger: Logger;
@@ -25,8 +25,8 @@ const LOOK_EVERY_MS = 60_000;
 const RETRY = { firstMs: 5_000, maxMs: 3_600_000, jitter: 0 } as const;
 const SAY_AGAIN_MS = 86_400_000;
 
-export class CertificateKeeper implements AsyncDisposable {
-  readonly #options: CertificateKeeperOptions;
+export class CertificateRenewer implements AsyncDisposable {
+  readonly #options: CertificateRenewerOptions;
   readonly #abort = new AbortController();
   readonly #signal: AbortSignal;
   readonly #loop: ReconcileLoop;
@@ -40,16 +40,16 @@ export class CertificateKeeper implements AsyncDisposable {
   /** Not before is the store asked once more for its certificate. */
   #lookAgainAtMs = Number.NEGATIVE_INFINITY;
 
-  private constructor(options: CertificateKeeperOptions) {
+  private constructor(options: CertificateRenewerOptions) {
     this.#options = options;
     this.#signal = AbortSignal.any([options.signal, this.#abort.signal]);
     this.#loop = new ReconcileLoop({ pass: () => this.#look(), debounceMs: 0, signal: this.#signal });
   }
 
-  static start(options: CertificateKeeperOptions): CertificateKeeper {
-    const keeper = new CertificateKeeper(options);
-    void keeper.#loop.passNow();
-    return keeper;
+  static start(options: CertificateRenewerOptions): CertificateRenewer {
+    const renewer = new CertificateRenewer(options);
+    void renewer.#loop.passNow();
+    return renewer;
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

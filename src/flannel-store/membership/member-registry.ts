@@ -31,7 +31,7 @@ const MAX_TOKENS = 1_000;
 const MAX_CERTIFICATES = 4;
 const MAX_ADDRESSES = 8;
 
-export class MemberBook {
+export class MemberRegistry {
   readonly #path: string;
   #content: MemberFile;
   #hostBySerial = new Map<string, HostRecord>();
@@ -43,15 +43,15 @@ export class MemberBook {
   }
 
   /** Throws `FILE_FAILED` when it is not there, `CONFIG_INVALID` when it makes no sense. */
-  static open({ members }: ClusterFiles): MemberBook {
-    return new MemberBook(members, parseMemberFile(readClusterFile(members), members));
+  static open({ members }: ClusterFiles): MemberRegistry {
+    return new MemberRegistry(members, parseMemberFile(readClusterFile(members), members));
   }
 
-  /** A book without members. */
-  static create({ members }: ClusterFiles, facts: ClusterFacts): MemberBook {
-    const book = new MemberBook(members, { facts, hosts: [], tokens: [] });
-    book.#commit({});
-    return book;
+  /** A registry without members. */
+  static create({ members }: ClusterFiles, facts: ClusterFacts): MemberRegistry {
+    const registry = new MemberRegistry(members, { facts, hosts: [], tokens: [] });
+    registry.#commit({});
+    return registry;
   }
 
   get facts(): ClusterFacts {

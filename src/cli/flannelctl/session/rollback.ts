@@ -5,7 +5,7 @@ const BACK_WITHIN_MS = 30_000;
 const running = new Set<Promise<void>>();
 
 /** For work that the interruption must not interrupt: the signal is a clock of its own. */
-export async function putBack(work: (signal: AbortSignal) => Promise<void>): Promise<void> {
+export async function rollBack(work: (signal: AbortSignal) => Promise<void>): Promise<void> {
   const begun = work(AbortSignal.timeout(BACK_WITHIN_MS));
   running.add(begun);
   try {
@@ -15,6 +15,6 @@ export async function putBack(work: (signal: AbortSignal) => Promise<void>): Pro
   }
 }
 
-export async function allPutBack(): Promise<void> {
+export async function allRolledBack(): Promise<void> {
   await Promise.allSettled(running);
 }

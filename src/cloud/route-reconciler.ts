@@ -8,7 +8,7 @@ import type { CloudFacts, CloudRoutes } from "./cloud-routes.ts";
 import type { RouteWish } from "./plan-routes.ts";
 import { type TableState, tendTable } from "./tend-table.ts";
 
-export interface RouteKeeperOptions {
+export interface RouteReconcilerOptions {
   readonly cloud: CloudRoutes;
   readonly logger: Logger;
   /** To be called when `problem` may have changed. */
@@ -28,8 +28,8 @@ const LONGEST_RETRY_MS = 60_000;
 /** What stays wrong is said again, not with each look. */
 const SAY_AGAIN_MS = 1_800_000;
 
-export class RouteKeeper implements AsyncDisposable {
-  readonly #options: RouteKeeperOptions;
+export class RouteReconciler implements AsyncDisposable {
+  readonly #options: RouteReconcilerOptions;
   readonly #abort = new AbortController();
   readonly #retry = new BackOff({ firstMs: FIRST_RETRY_MS, maxMs: LONGEST_RETRY_MS });
   #wish: RouteWish | undefined;
@@ -47,7 +47,7 @@ export class RouteKeeper implements AsyncDisposable {
   readonly #looks = { done: 0, unlisted: 0, failed: 0 };
   #repairs = 0;
 
-  constructor(options: RouteKeeperOptions) {
+  constructor(options: RouteReconcilerOptions) {
     this.#options = options;
   }
 

@@ -1,4 +1,4 @@
-// Looks after what CNI keeps on this host of the network's containers: frees what containers of earlier boots have left, repairs
+// Maintains what CNI keeps on this host of the network's containers: frees what containers of earlier boots have left, repairs
 // the bridge where nothing is attached to it, and finds what only a person can decide.
 import { existsSync } from "node:fs";
 import { join } from "node:path";
@@ -46,7 +46,7 @@ const MAX_CONFIGURATION_BYTES = 256 * 1024;
 /** Of IPv6 nobody runs out. */
 const MAX_COUNTED_SUBNET = 1n << 16n;
 
-export interface CniKeeperParts {
+export interface CniMaintenanceParts {
   readonly options: Pick<AgentOptions, "cni" | "cniStateDirectory" | "subnetFile">;
   /** Stays the caller's. */
   readonly rtnetlink: Pick<Rtnetlink, "dump" | "apply">;
@@ -54,8 +54,8 @@ export interface CniKeeperParts {
   readonly metrics: AgentMetricsRecorder;
 }
 
-export class CniKeeper implements AsyncDisposable {
-  readonly #parts: CniKeeperParts;
+export class CniMaintenance implements AsyncDisposable {
+  readonly #parts: CniMaintenanceParts;
   readonly #metrics: CniMetrics;
   readonly #looks = new LatestOnly(() => this.#look());
   #wish: BridgeWish | undefined;
@@ -70,7 +70,7 @@ export class CniKeeper implements AsyncDisposable {
   #suspects: ReadonlySet<string> = new Set();
   #findings: readonly Finding[] = [];
 
-  constructor(parts: CniKeeperParts) {
+  constructor(parts: CniMaintenanceParts) {
     this.#parts = parts;
     const { subnetFile, cniStateDirectory } = parts.options;
     this.#metrics = new CniMetrics(parts.metrics, subnetFile, cniStateDirectory);
@@ -226,7 +226,7 @@ export class CniKeeper implements AsyncDisposable {
     const reason = describeError(error);
     if (reason === this.#failure) return;
     this.#failure = reason;
-    this.#parts.logger.warn("cni-state.failed", "cannot look after what CNI keeps of containers; retrying", {
+    this.#parts.logger.warn("cni-state.failed", "cannot maintain what CNI keeps of containers; retrying", {
       error: reason,
     });
   }

@@ -5,7 +5,7 @@ import { setImmediate as nextTurn } from "node:timers/promises";
 const SLICE_MS = 3;
 const settled = Promise.resolve();
 
-export class TurnKeeper {
+export class WorkSlices {
   #sliceStartMs = performance.now();
   #startCpuMs = cpuMs();
   #activeMs = 0;

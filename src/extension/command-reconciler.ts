@@ -7,7 +7,7 @@ import type { CommandName, ExtensionCommands, ExtensionPeer, ExtensionState, Var
 import { isSamePeer, readSavedPeers, type SavedPeers, shownPeer, signatureOf } from "./peer-record.ts";
 import { runCommand } from "./run-command.ts";
 
-export interface KeeperOptions {
+export interface CommandReconcilerOptions {
   readonly logger: Logger;
   /** What `save` was given last, by this run or an earlier one. */
   readonly load: () => unknown;
@@ -36,8 +36,8 @@ interface Task {
   readonly run: () => Promise<void>;
 }
 
-export class CommandKeeper implements AsyncDisposable {
-  readonly #options: KeeperOptions;
+export class CommandReconciler implements AsyncDisposable {
+  readonly #options: CommandReconcilerOptions;
   readonly #abort = new AbortController();
   readonly #failures = new CommandFailures();
   /** Those for whom the add command was begun: by the key of their lease. */
@@ -52,7 +52,7 @@ export class CommandKeeper implements AsyncDisposable {
   #saved = "";
   #isStopping = false;
 
-  constructor(options: KeeperOptions) {
+  constructor(options: CommandReconcilerOptions) {
     this.#options = options;
     this.#begun = new Map(readSavedPeers(options.load()));
   }

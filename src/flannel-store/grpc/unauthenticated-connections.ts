@@ -1,6 +1,6 @@
 // Connections of those who have shown no certificate (yet) that is known, where one is wanted: few at a time, from each
 // source and in all, and not for long. So nobody can keep the members out by holding connections, or memory by holding
-// calls open. All begin as strangers: of too many the oldest has to go, as a member shows who it is within milliseconds.
+// calls open. All begin unauthenticated: of too many the oldest has to go, as a member shows who it is within milliseconds.
 import type { ServerHttp2Session } from "node:http2";
 import type { Socket } from "node:net";
 
@@ -11,15 +11,15 @@ const MAX_CALLS = 16;
 
 type Ends = Pick<Socket, "remoteAddress" | "remotePort" | "localAddress" | "localPort">;
 
-interface Stranger {
+interface Connection {
   readonly socket: Socket;
   readonly source: string;
 }
 
 /** By their ends, in the order in which they came. */
-type Connections = Map<string, Stranger>;
+type Connections = Map<string, Connection>;
 
-export class Strangers {
+export class UnauthenticatedConnections {
   readonly #all: Connections = new Map();
   readonly #bySource = new Map<string, Connections>();
 
@@ -30,12 +30,12 @@ export class Strangers {
     const ofSource: Connections = this.#bySource.get(source) ?? new Map();
     if (ofSource.size >= MAX_FROM_ONE_SOURCE) this.#closeOldest(ofSource);
     else if (this.#all.size >= MAX_IN_ALL) this.#closeOldest(this.#all);
-    const stranger = { socket, source };
-    this.#all.set(end, stranger);
-    this.#bySource.set(source, ofSource.set(end, stranger));
+    const connection = { socket, source };
+    this.#all.set(end, connection);
+    this.#bySource.set(source, ofSource.set(end, connection));
     socket.once("close", () => {
       // The ends of one that was closed by us may be another's by now.
-      if (this.#all.get(end) === stranger) this.#remove(source, end);
+      if (this.#all.get(end) === connection) this.#remove(source, end);
     });
   }
 
