@@ -1,5 +1,5 @@
 // Traffic rules beside 2,000 of others: how long they take to write, what they cost while nothing happens, how soon they
-// are back when somebody flushes them.
+// are back when they are flushed.
 import { subscribe, unsubscribe } from "node:diagnostics_channel";
 import { setTimeout as sleep } from "node:timers/promises";
 import { boxNamespace as box } from "../lab/namespace.ts";

@@ -125,7 +125,7 @@ async function comeOrGo({ etcd }: Cluster, number: number): Promise<void> {
   else await etcd.put(key, JSON.stringify(value));
 }
 
-/** From an address that holds no lease: rubbish, and packets that would be fine from somebody else. */
+/** From an address that holds no lease: rubbish, and packets that would be fine from another host. */
 async function makeNoise(cluster: Cluster, results: TrafficResults, signal: AbortSignal): Promise<void> {
   const socket = createSocket("udp4");
   socket.bind(0, UNKNOWN_HOST);

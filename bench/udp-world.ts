@@ -27,7 +27,7 @@ export interface UdpWorld extends AsyncDisposable {
   readonly paths: ReadonlyMap<Way, Path>;
   /** Whether every frame crosses the wire singly, cut in software. */
   setWire(isCut: boolean): Promise<void>;
-  /** Ends the first host's agent of the way "udp" and starts it anew; returns when it is ready again. */
+  /** Ends the first host's agent of the way "udp" and restarts it; returns when it is ready again. */
   restart(signal: NodeJS.Signals): Promise<void>;
 }
 

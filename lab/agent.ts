@@ -20,7 +20,7 @@ export interface AgentOptions {
   readonly env?: Readonly<Record<string, string>>;
   /** Default: the checkout's `bin/flanneld`. */
   readonly program?: readonly string[];
-  /** The program has been told where its files are, in `directory`: it gets no flags about them. */
+  /** The program knows where its files are, in `directory`: it gets no flags about them. */
   readonly knowsFiles?: boolean;
   /** It serves several networks (`--networks`, `--watch-networks` among `args`): their subnet files go into `networks`. */
   readonly isSeveral?: boolean;

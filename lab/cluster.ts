@@ -98,7 +98,7 @@ export class Cluster implements AsyncDisposable {
     await Promise.all(running.map((agent) => agent.untilReady({ peers })));
   }
 
-  /** Makes the host's container, or makes it anew, from what subnet.env says now. */
+  /** Makes the host's container, or recreates it, from what subnet.env says now. */
   async attachPod(number: number): Promise<Pod> {
     const agent = this.agent(number);
     const pod = await attachPod(agent.host, await agent.untilSubnetEnv());

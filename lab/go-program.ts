@@ -42,7 +42,7 @@ const progressEveryMs = 15_000;
 /** Reading all sources for the first time takes minutes on a slow disk, longer than other commands may. */
 const countTimeoutMs = 600_000;
 
-/** Named by version and content, so that a change of either builds anew. */
+/** Named by version and content, so that a change of either builds again. */
 export function directoryOf({ fileName, source, files, ...program }: GoProgram): string {
   const hash = createHash("sha256").update(process.arch);
   for (const file of files) hash.update(`\n${file}\n`).update(readFileSync(join(source, file)));
@@ -136,7 +136,7 @@ async function compile(program: GoProgram, directory: string, goCache: string, s
   }
 }
 
-/** Settles with the program; `count` is told of each line it writes. The error has its last words. */
+/** Settles with the program; `count` is called for each line it writes. The error has its last words. */
 function follow(name: string, child: ChildProcess, count: (lines: number) => void): Promise<void> {
   let said = "";
   child.stderr?.setEncoding("utf8").on("data", (text: string) => {

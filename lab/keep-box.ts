@@ -1,4 +1,4 @@
-// With LAB_KEEP=1 the networks of a test stay, with all that runs in them, until somebody has looked at them.
+// With LAB_KEEP=1 the networks of a test stay, with all that runs in them, until you have looked at them.
 import { existsSync, rmSync } from "node:fs";
 import { setTimeout as delay } from "node:timers/promises";
 

@@ -45,7 +45,7 @@ export class UpstreamPeer {
 
   /**
    * Makes the devices, or keeps those that upstream would keep, and announces the lease; peers come with `sync`.
-   * Throws when upstream would delete a device it finds and make it anew.
+   * Throws when upstream would delete a device it finds and recreate it.
    */
   static async start(host: LabHost, options: UpstreamPeerOptions): Promise<UpstreamPeer> {
     const peer = new UpstreamPeer(host, options);
@@ -204,5 +204,5 @@ function requireCompatible(device: string, { kind, settings }: LinkView, vni: nu
     gbp: settings["gbp"] === true,
   };
   if (isDeepStrictEqual(found, wanted)) return;
-  throw new Error(`upstream would make ${device} anew, it is ${JSON.stringify(found)}`);
+  throw new Error(`upstream would recreate ${device}, it is ${JSON.stringify(found)}`);
 }

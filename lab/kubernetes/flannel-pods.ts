@@ -42,7 +42,7 @@ export class FlannelPods {
     await this.#untilRolledOut();
   }
 
-  /** All agents anew, node by node. */
+  /** Restarts all agents, node by node. */
   async restart(): Promise<void> {
     await this.#cluster.api.kubectl(["rollout", "restart", ...daemonSet]);
     await this.#untilRolledOut();

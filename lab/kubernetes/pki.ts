@@ -9,7 +9,7 @@ export interface Certificate {
   readonly keyFile: string;
 }
 
-/** Who somebody is to the API server: a client certificate, or a token, or nobody. */
+/** What a client is to the API server: a client certificate, or a token, or nobody. */
 export type Credentials = Certificate | { readonly token: string } | undefined;
 
 export class KubernetesPki {

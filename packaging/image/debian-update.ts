@@ -1,4 +1,4 @@
-// `npm run package -- image --update-debian`: locks Debian's packages of the image anew, as its mirror has them today.
+// `npm run package -- image --update-debian`: locks Debian's packages of the image again, as its mirror has them today.
 import { execFileSync } from "node:child_process";
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";

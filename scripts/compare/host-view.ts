@@ -6,7 +6,7 @@ export interface HostView {
   readonly subnetEnv: string;
   /** Devices of flannel with their hardware addresses. */
   readonly devices: string;
-  /** Their indices: a device made anew has another one. */
+  /** Their indices: a recreated device has another one. */
   readonly indices: string;
   readonly routes: string;
   /** Traffic rules of all families and tools, without counters. */
@@ -38,7 +38,7 @@ export async function viewHost(runOnHost: RunOnHost, subnetFile: string): Promis
   };
 }
 
-/** Rules may be worded anew by another build, but not be doubled or lost. */
+/** Rules may be worded differently by another build, but not be doubled or lost. */
 export function checkHost(report: Report, step: string, name: string, before: HostView, after: HostView): void {
   report.checkSame(step, `${name} subnet.env`, before.subnetEnv, after.subnetEnv);
   report.checkSame(step, `${name} devices`, before.devices, after.devices);

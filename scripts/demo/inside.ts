@@ -56,7 +56,7 @@ async function describeLacking({ backend }: DemoOptions): Promise<string | undef
 }
 
 function describeFailure(error: unknown): string {
-  // An agent's last words are many lines, and what somebody who looks for the cause needs.
+  // An agent's last words are many lines, and what is needed to find the cause.
   return error instanceof Error && error.message.includes("\n") ? error.message : describeError(error);
 }
 

@@ -74,7 +74,7 @@ export class RepairLog {
     return this.#last;
   }
 
-  /** The repairs of one pass, also of none: contests are told when their time has come. */
+  /** The repairs of one pass, also of none: contests are reported when their time has come. */
   record(repairs: readonly Repair[], nowMs: number, authors: readonly string[] = []): void {
     const author = authorLabel(authors);
     for (const { kind, action } of repairs) this.#metrics?.count("flannel_repairs_total", { kind, action, author });

@@ -53,7 +53,7 @@ describe("the vxlan backend's", () => {
     ["our IPv4 VTEP", { backendData: { VNI: 1, VtepMAC: "02:00:00:00:00:01" } }, true],
     ["it in another spelling", { backendData: { vtepmac: "02-00-00-00-00-01" } }, true],
     ["our IPv6 VTEP", { backendV6Data: { VtepMAC: "02:00:00:00:00:02" } }, true],
-    ["somebody else's", { backendData: { VtepMAC: "02:00:00:00:00:03" } }, false],
+    ["another host's", { backendData: { VtepMAC: "02:00:00:00:00:03" } }, false],
     ["none", {}, false],
   ])("is recognised in a lease that announces %s: %j is %s", (_, attributes, isOurs) => {
     expect(matchesIdentity(modules, { vxlan: remembered }, attributes)).toBe(isOurs);

@@ -45,7 +45,7 @@ export class AccessKeys {
     return this.#ofRole;
   }
 
-  /** The provider did not accept it: the next one is read anew. */
+  /** The provider did not accept it: the next one is read again. */
   reject(): void {
     this.#ofRole = undefined;
   }

@@ -38,7 +38,7 @@ export interface PresentHost {
   readonly bootedAtMs: number;
 }
 
-/** Boot and clock are known to the second; a wrong guess would be somebody's address given twice. */
+/** Boot and clock are known to the second; a wrong guess would give an address twice. */
 const BOOT_MARGIN_MS = 5_000;
 
 /**

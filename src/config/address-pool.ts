@@ -48,7 +48,7 @@ const reservedByFamily: Readonly<Record<Family, readonly { readonly prefix: Pref
 };
 
 /**
- * `leased`: subnets are leased from the pool, whose limits are checked. `given`: somebody else gives each host its subnet
+ * `leased`: subnets are leased from the pool, whose limits are checked. `given`: another program gives each host its subnet
  * (Kubernetes); then only the network counts, and SubnetLen, SubnetMin and SubnetMax mean nothing.
  */
 export type PoolUse = "leased" | "given";

@@ -7,7 +7,7 @@ import type { AddressPool, MasqueradeExclude, NetworkConfig } from "./network-co
 import { isSameRouting } from "./routing-table.ts";
 
 export interface ConfigDifference {
-  /** Changed keys that a running agent applies by planning anew. */
+  /** Changed keys that a running agent applies by planning again. */
   readonly live: readonly string[];
   /** Changed keys that need a restart. */
   readonly restart: readonly string[];

@@ -32,7 +32,7 @@ function finding(name: CauseName, severity: Finding["severity"] = "error"): Find
 }
 
 describe("isolation", () => {
-  test("a fact that fails or hangs costs its own checks alone, and is told", async () => {
+  test("a fact that fails or hangs costs its own checks alone, and is reported", async () => {
     const list = [check("disk-full", "disks"), check("vxlan-clash", "links"), check("ip-forward-off", "sysctls")];
     const gatherers = {
       sysctls: () => new Map<string, string>(),
@@ -89,7 +89,7 @@ describe("order", () => {
     expect(explained.every(({ by }) => by === "ip-forward-off")).toBe(true);
   });
 
-  test("of whatever was found nothing is lost, nothing is told twice, and somebody is to blame", () => {
+  test("of whatever was found nothing is lost, nothing is reported twice, and somebody is to blame", () => {
     const some = fc.array(
       fc.record({ name: fc.constantFrom(...causeNames), severity: fc.constantFrom("error", "warning" as const) }),
       { maxLength: 12 },

@@ -1,5 +1,5 @@
 // Which policy rules (`ip rule`) take packets between containers away from the main table, where our routes are. Pure.
-// In doubt nothing is said: a rule for some user, port or foreign interface is somebody's intent.
+// In doubt nothing is said: a rule for some user, port or foreign interface may be intended.
 import { type Address, familyOf, type Prefix, prefixLength } from "../ip/address.ts";
 import { containsPrefix, overlaps } from "../ip/prefix.ts";
 import { FLANNEL_PROTOCOL, type RuleMessage } from "../netlink/rtnetlink/messages.ts";

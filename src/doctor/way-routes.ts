@@ -17,7 +17,7 @@ import { type RoutedContainer, routedContainer } from "./way-context.ts";
 export interface WayRoutes {
   /** Those of the listing. */
   readonly ownSubnets: readonly Prefix[];
-  /** By subnet of a peer: addresses for which somebody else has a route of their own. */
+  /** By subnet of a peer: addresses for which another program has a route. */
   readonly suspects: ReadonlyMap<Prefix, readonly Address[]>;
   readonly routed: readonly RoutedContainer[];
 }

@@ -1,5 +1,5 @@
 // Has the extension backend's commands run: one after another, what fails again with back-off, and never twice what is done.
-// It is told the whole of what is wanted, and compares that with what it has done and what an earlier run had begun.
+// It gets the whole desired state, and compares that with what it has done and what an earlier run had begun.
 import { describeError } from "../errors.ts";
 import type { Logger } from "../telemetry/logger.ts";
 import { type CommandFailure, CommandFailures, type CommandScope } from "./command-failures.ts";
@@ -14,13 +14,13 @@ export interface CommandReconcilerOptions {
   readonly save: (saved: SavedPeers) => Promise<void>;
   /** To be called when failures or what is still to be done may have changed. */
   readonly onChange: () => void;
-  /** Whether the agent stops since somebody wants it to, and no other program follows. */
+  /** Whether the agent is asked to stop, and no other program follows. */
   readonly isStopped: () => boolean;
 }
 
-/** How long `apply` waits for its commands: the rest goes on after it, and is told as not done yet. */
+/** How long `apply` waits for its commands: the rest goes on after it, and is reported as not done yet. */
 const APPLY_WAITS_MS = 5_000;
-/** A peer that is gone cannot be told wrong things: after so many failures its removal is given up. */
+/** A peer that is gone cannot be reached by mistake: after so many failures its removal is given up. */
 const MAX_REMOVALS = 5;
 /** How long a command that runs when the agent stops has to end. */
 const STOP_WAITS_MS = 3_000;
@@ -155,7 +155,7 @@ export class CommandReconciler implements AsyncDisposable {
       const tasks = this.#tasks(state);
       if (tasks.length === 0) return;
       for (const { run } of tasks) {
-        // What is wanted has changed: what is to be done now is found anew.
+        // What is wanted has changed: what is to be done now is found again.
         if (this.#state !== state || this.#isStopping) break;
         await run();
       }
@@ -201,7 +201,7 @@ export class CommandReconciler implements AsyncDisposable {
     );
     if (!isDone) return;
     this.#postDone = postSignature(commands, own);
-    // It may have made the device anew: what was on it is gone.
+    // It may have recreated the device: what was on it is gone.
     this.#added.clear();
   }
 

@@ -52,7 +52,7 @@ export interface ScanContext {
   };
 }
 
-/** One packet that somebody asks about. */
+/** One packet that is asked about. */
 export interface SinglePacket extends Pick<TestPacket, "incoming" | "outgoing" | "protocol" | "destinationPort"> {
   readonly source: Address;
   readonly destination: Address;

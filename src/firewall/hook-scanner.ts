@@ -71,7 +71,7 @@ export class HookScanner {
   }
 
   /**
-   * What drops one packet, of those of `context` or of any other; empty when nothing does. Reads anew: for a person who asks. Throws
+   * What drops one packet, of those of `context` or of any other; empty when nothing does. Reads again: for a person who asks. Throws
    * when rules cannot be read.
    */
   async dropsOf(packet: SinglePacket, context: ScanContext): Promise<readonly PacketDrop[]> {

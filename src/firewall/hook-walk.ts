@@ -33,10 +33,10 @@ export interface WalkTools {
 const MAX_DEPTH = 16;
 /** Rules looked at for one packet in one base chain. */
 const MAX_RULES = 50_000;
-/** Most packets that the tried one stands for: what happens to them is told of all. */
+/** Most packets that the tried one stands for: what happens to them is reported of all. */
 export const MOST = 0.5;
 /**
- * Chains of programs that carry out network policies: what they drop of single containers is what somebody asked for.
+ * Chains of programs that carry out network policies: what they drop of single containers is intended.
  */
 const policyChains = /^(KUBE-NWPLCY|KUBE-POD-FW|KUBE-ROUTER|cali-|felix-|ANTREA|CILIUM|WEAVE-NPC)/i;
 

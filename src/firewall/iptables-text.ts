@@ -16,7 +16,7 @@ export interface ChainPlace {
   readonly builtIn: "POSTROUTING" | "FORWARD";
   readonly chain: string;
   readonly comment: string;
-  /** Before all others: a DROP of somebody else would otherwise win. */
+  /** Before all others: another program's DROP would otherwise win. */
   readonly jumpsFirst: boolean;
   readonly rulesOf: (rules: FamilyRules) => readonly Rule[] | undefined;
 }

@@ -124,7 +124,7 @@ export interface NftFound {
 
 /**
  * One transaction from `found` to `rules`. Chains are flushed and filled in place: a packet is judged by all old rules
- * or all new ones. (A chain that is deleted and made anew in one transaction leaves a gap of its own: while the kernel
+ * or all new ones. (A chain that is deleted and recreated in one transaction leaves a gap of its own: while the kernel
  * goes over to the new generation, one packet can meet the new chain still empty and the old one already.)
  */
 export function nftScript(rules: FamilyRules | undefined, found: NftFound, family: Family, names: RuleNames): string {

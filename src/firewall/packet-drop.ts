@@ -83,7 +83,7 @@ async function summarize(
   };
 }
 
-/** What is true of all packets of a direction is not told once more of some of them. */
+/** What is true of all packets of a direction is not reported once more of some of them. */
 function whatText(all: readonly string[]): string {
   const whats = [...new Set(all)];
   return whats.filter((what) => !whats.some((other) => other !== what && what.startsWith(`${other} (`))).join(", ");

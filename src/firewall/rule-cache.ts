@@ -11,7 +11,7 @@ export function objectKey(kind: "rule" | "set", family: number, table: string, n
   return `${kind} ${family} ${table} ${name}`;
 }
 
-/** Single rules that come and go are looked at one by one; a chain that is written anew is read again. */
+/** Single rules that come and go are looked at one by one; a chain that is rewritten is read again. */
 const MAX_SINGLE_CHANGES = 100;
 
 interface Kept {

@@ -84,7 +84,7 @@ export class RulePass {
     return Math.max(0, ...this.#slots.map(({ error, attempts }) => (error === undefined ? 0 : attempts)));
   }
 
-  /** Looks at everything anew, and changes nothing. Throws what a tool says. */
+  /** Looks at everything again, and changes nothing. Throws what a tool says. */
   async list(): Promise<RuleListing> {
     const listing = { wanted: [] as string[], found: [] as string[], difference: [] as string[] };
     for (const { engine, family } of this.#slots) {

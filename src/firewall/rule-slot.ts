@@ -13,7 +13,7 @@ export type Wanted = (found: FoundRules) => FamilyRules | undefined;
 export interface SlotChange {
   /** `- ` what was too much, `+ ` what was missing; the order of rules counts. */
   readonly difference: readonly string[];
-  /** All was as wanted before, so somebody else changed it. */
+  /** All was as desired before: this is an external change. */
   readonly isRepair: boolean;
 }
 

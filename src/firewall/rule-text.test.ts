@@ -62,7 +62,7 @@ describe("nft", () => {
     expect(nftScript(planned(), found, 4, names)).toContain("delete set ip flannel-ipv4 nodes");
   });
 
-  test("a chain nobody wants goes; a table that others changed beyond repair is made anew in the same transaction", () => {
+  test("a chain nobody wants goes; a table that others changed beyond repair is recreated in the same transaction", () => {
     const { masquerade: _, ...forwardOnly } = planned();
     const found = { ...noTable, hasTable: true, chains: ["postrtg", "forward"] };
     expect(nftScript(forwardOnly, found, 4, names)).toContain("delete chain ip flannel-ipv4 postrtg");

@@ -5,7 +5,7 @@ import { Rtnetlink } from "../netlink/rtnetlink/rtnetlink.ts";
 
 export type PodBridge = "missing" | "removed" | { readonly attached: number };
 
-/** With `isDryRun` only says what it would do. A device of that name that is no bridge is somebody else's: `missing`. */
+/** With `isDryRun` only says what it would do. A device of that name that is no bridge is another program's: `missing`. */
 export async function removePodBridge(name: string, isDryRun: boolean): Promise<PodBridge> {
   await using netlink = Rtnetlink.open();
   const links = await netlink.dump("link");

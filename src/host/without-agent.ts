@@ -35,7 +35,7 @@ export interface CleanupResult {
   readonly failures: readonly HostFailure[];
 }
 
-/** Devices are told by their kind and name together: a name alone may be anybody's. */
+/** Devices are recognised by their kind and name together: a name alone may be anybody's. */
 export interface DevicePattern {
   readonly kind: string;
   readonly pattern: RegExp;

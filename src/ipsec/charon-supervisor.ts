@@ -75,7 +75,7 @@ export class CharonSupervisor implements AsyncDisposable {
     await promise;
   }
 
-  /** Why there is no charon that does what is wanted. Peers without association are told by `standings`. */
+  /** Why there is no charon that does what is wanted. `standings` shows peers without association. */
   get problem(): string | undefined {
     return this.#problem;
   }
@@ -124,7 +124,7 @@ export class CharonSupervisor implements AsyncDisposable {
     for (const resolve of this.#waiters) resolve();
   }
 
-  /** Until somebody wakes it. */
+  /** Until it is woken. */
   async #rest(waitMs: number): Promise<void> {
     if (this.#isWoken || this.#abort.signal.aborted) return;
     const { promise, resolve } = Promise.withResolvers<void>();

@@ -1,4 +1,4 @@
-// What charon is told of a peer, in upstream's names and values, so that mixed networks work and a person finds what
+// What charon gets to know of a peer, in upstream's names and values, so that mixed networks work and a person finds what
 // upstream's documents describe. Pure.
 import { type Address, familyOf, type Prefix, tryParsePrefix } from "../ip/address.ts";
 import { containsPrefix } from "../ip/prefix.ts";
@@ -26,7 +26,7 @@ export interface IpsecState {
 
 /** As it is applied. */
 export interface WantedIpsec extends IpsecState {
-  /** Otherwise connections and keys of other peers stay: the store has not told of all yet. */
+  /** Otherwise connections and keys of other peers stay: the store has not reported all yet. */
   readonly isComplete: boolean;
 }
 

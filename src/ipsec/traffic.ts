@@ -1,4 +1,4 @@
-// What associations carried: charon counts each one from zero, and begins anew at each rekeying; these sums go on. Pure.
+// What associations carried: charon counts each one from zero, and restarts at each rekeying; these sums go on. Pure.
 import type { Association, ChildAssociation } from "./associations.ts";
 
 type Counted = Pick<ChildAssociation, "sentBytes" | "receivedBytes" | "sentPackets" | "receivedPackets">;
@@ -19,7 +19,7 @@ export class Traffic {
       for (const child of children) {
         const key = `${id} ${child.id}`;
         const before = this.#last.get(key);
-        // A charon that began anew gives the same numbers again.
+        // A charon that restarted gives the same numbers again.
         const isSame = before !== undefined && names.every((name) => child[name] >= before[name]);
         for (const name of names) sums[name] += child[name] - (isSame ? before[name] : 0);
         now.set(key, child);

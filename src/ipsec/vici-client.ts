@@ -86,7 +86,7 @@ export class ViciClient implements AsyncDisposable {
     });
   }
 
-  /** From now on events of that name are told. */
+  /** From now on events of that name are reported. */
   async register(event: string): Promise<void> {
     await this.#inLane(() => this.#exchange(`register ${event}`, encodeRegistration(event), "confirmed"));
   }

@@ -1,4 +1,4 @@
-// How the API of a Kubernetes cluster is reached and with which credentials, whichever way somebody said so: the form
+// How the API of a Kubernetes cluster is reached and with which credentials, whichever way that was configured: the form
 // that kubeconfig files and the files in a pod are brought into.
 
 /** PEM text or a file with it, which is read again for each connection: it may be replaced while we run. */

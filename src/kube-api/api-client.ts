@@ -1,5 +1,5 @@
 // Requests to the Kubernetes API over HTTP/1.1 with connections kept: JSON in and out, deadlines, other servers when one
-// fails, credentials anew when they are refused. What a request means is for those who make it.
+// fails, credentials again when they are refused. What a request means is for those who make it.
 import { Agent, type ClientRequest, request as httpRequest, type IncomingMessage } from "node:http";
 import { type Duplex, PassThrough } from "node:stream";
 import { FlannelError } from "../errors.ts";

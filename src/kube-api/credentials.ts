@@ -57,7 +57,7 @@ export class StaticCredentials implements CredentialSource {
   }
 }
 
-/** A bearer token in a file that somebody replaces from time to time. */
+/** A bearer token in a file that is replaced from time to time. */
 export class TokenFile implements CredentialSource {
   readonly #file: string;
   readonly #rest: CredentialSource;

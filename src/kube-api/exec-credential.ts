@@ -16,13 +16,13 @@ export interface ExecPlugin {
   readonly env: Readonly<Record<string, string>>;
   /** What to do when the program is missing. */
   readonly installHint: string;
-  /** With `provideClusterInfo`: the cluster as the program is told of it. Rejects with `STORE_UNAUTHORIZED`. */
+  /** With `provideClusterInfo`: the cluster as the program gets it. Rejects with `STORE_UNAUTHORIZED`. */
   readonly cluster?: () => Promise<Readonly<Record<string, unknown>>>;
 }
 
 const RUN_TIMEOUT_MS = 60_000;
 const MAX_OUTPUT_BYTES = 1024 * 1024;
-/** Issued anew so long before the end: clocks differ. */
+/** Issued again so long before the end: clocks differ. */
 const RENEW_BEFORE_MS = 10_000;
 
 interface Issued {

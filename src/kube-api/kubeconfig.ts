@@ -165,7 +165,7 @@ function execPlugin(
   };
 }
 
-/** Fields of ExecCredential's `spec.cluster`: a program cannot be told a file, it gets what is in it now. */
+/** Fields of ExecCredential's `spec.cluster`: a program cannot be given a file, it gets what is in it now. */
 async function clusterInfo(
   cluster: unknown,
   server: string,

@@ -151,7 +151,7 @@ describe("watchObjects", () => {
     expect(watching.count("list")).toBe(2);
   });
 
-  it("lists again in time, which finds what no watch tells: a store that was put back and has passed what was told", async () => {
+  it("lists again in time, which finds what no watch tells: a store that was put back and has passed what was reported", async () => {
     await using server = await KubeApiServer.start();
     server.putNode("a");
     const { nodes } = server.copy();
@@ -168,12 +168,12 @@ describe("watchObjects", () => {
     ["[]"],
     ['{"kind":"NodeList","metadata":{"resourceVersion":"900"}}'],
     ['{"kind":"NodeList","metadata":{"resourceVersion":"900"},"items":null}'],
-  ])("takes JSON of somebody else for no list: %s", async (body) => {
+  ])("takes other JSON for no list: %s", async (body) => {
     await using proxy = await relay((socket) => {
       socket.on("data", () => socket.write(`HTTP/1.1 200 OK\r\ncontent-length: ${body.length}\r\n\r\n${body}`));
     });
     await using watching = new Watching(accessTo(`http://127.0.0.1:${proxy.port}`));
-    await until(() => watching.count("disconnected") > 1, { what: "the failure to be told" });
+    await until(() => watching.count("disconnected") > 1, { what: "the failure to be reported" });
     expect(watching.count("list")).toBe(0);
   });
 
@@ -191,7 +191,7 @@ describe("watchObjects", () => {
     expect(watching.count("list")).toBe(1);
   });
 
-  it("opens a silent watch anew, since a half-open connection is silent", async () => {
+  it("reopens a silent watch, since a half-open connection is silent", async () => {
     await using server = await KubeApiServer.start();
     server.putNode("a");
     const frozen = new Set<Socket>();
@@ -202,7 +202,7 @@ describe("watchObjects", () => {
     });
     await using watching = new Watching(accessTo(`http://127.0.0.1:${between.port}`), { ...timings, silenceMs: 300 });
     await until(() => server.requests.filter(({ query }) => query.get("watch") === "true").length >= 3, {
-      what: "watches opened anew",
+      what: "watches reopened",
     });
     expect(watching.count("disconnected")).toBe(0);
     isFrozen = true;

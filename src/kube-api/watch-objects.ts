@@ -40,7 +40,7 @@ export type WatchNews<T> =
   | { readonly type: "disconnected"; readonly reason: string; readonly isRefusal: boolean };
 
 export interface WatchTimings {
-  /** Silence after which the connection is taken for dead and the watch opened anew. */
+  /** Silence after which the connection is taken for dead and the watch reopened. */
   readonly silenceMs: number;
   readonly backOffFirstMs: number;
   readonly backOffMaxMs: number;
@@ -77,9 +77,9 @@ export async function* watchObjects<T>(
 ): AsyncGenerator<WatchNews<T>, void, undefined> {
   const backOff = new BackOff({ firstMs: timings.backOffFirstMs, maxMs: timings.backOffMaxMs });
   let resourceVersion: string | undefined;
-  /** What was told last, which a server whose store was put back from an older copy does not know. */
+  /** What was received last, which a server whose store was put back from an older copy does not know. */
   let told: string | undefined;
-  /** A watch may leave something out without a sign: in a store that was put back and has passed what was told. */
+  /** A watch may leave something out without a sign: in a store that was put back and has passed what was reported. */
   let listAgainInMs = 0;
   let listAgainAtMs = Number.POSITIVE_INFINITY;
   while (!signal.aborted) {
@@ -150,7 +150,7 @@ export async function listAll<T>(
       const page = endOf(splitter, subject);
       const metadata = memberOf(page, "metadata");
       const resourceVersion = textOf(memberOf(metadata, "resourceVersion"));
-      // JSON of somebody else, a proxy's for example, is no list without objects. The API server's always has the array.
+      // Other JSON, a proxy's for example, is no list without objects. The API server's always has the array.
       if (resourceVersion === undefined || !Array.isArray(memberOf(page, "items"))) throw notJson(subject);
       next = textOf(memberOf(metadata, "continue"));
       if (next === undefined) return { type: "list", objects, resourceVersion };

@@ -3,7 +3,7 @@ import type { LeaseChange } from "./lease.ts";
 import { LeaseChangeBuffer } from "./lease-change-buffer.ts";
 
 /**
- * Runs `fill`, which writes into the buffer until its signal aborts, for as long as somebody reads. Ends when `signal` aborts
+ * Runs `fill`, which writes into the buffer until its signal aborts, for as long as it is read. Ends when `signal` aborts
  * or `fill` ends; rejects with what `fill` rejects with.
  */
 export async function* bufferedChanges(

@@ -62,7 +62,7 @@ export function identifyConflist(text: string): Pick<CniIdentity, "name" | "ipam
 }
 
 /**
- * Whether the text is a list that we rendered for one of these subnets: somebody else may have written the file since,
+ * Whether the text is a list that we rendered for one of these subnets: another program may have written the file since,
  * upstream's manifest for one. Never throws.
  */
 export function isRenderedConflist(text: string, subnets: readonly Prefix[]): boolean {

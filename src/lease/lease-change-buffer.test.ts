@@ -55,7 +55,7 @@ describe("merging", () => {
     expect(await buffer.take(never)).toMatchObject({ changes: [put("new", 8).event] });
   });
 
-  test("only the latest sign is told, and none after newer events", async () => {
+  test("only the latest sign is reported, and none after newer events", async () => {
     const buffer = new LeaseChangeBuffer();
     buffer.pushSign({ type: "disconnected", reason: "x" });
     buffer.pushSign({ type: "contact", revision: revision(3) });

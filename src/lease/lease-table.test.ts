@@ -34,7 +34,7 @@ function changes(...events: LeaseEvent[]): LeaseChange {
 const keysOf = (table: LeaseTable) => table.peers().map(({ key }) => key);
 
 describe("LeaseTable", () => {
-  it("leaves our own lease out of the peers and tells when somebody writes it", () => {
+  it("leaves our own lease out of the peers and reports when it is written", () => {
     const table = new LeaseTable();
     table.setOwnKey(lease(1).key);
     expect(table.apply(snapshot([lease(1), lease(2)]))).toEqual({

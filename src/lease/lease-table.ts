@@ -8,7 +8,7 @@ import { hasSamePublicIp, hasSameSubnets } from "./lease-owner.ts";
 export interface TableUpdate {
   /** Some peer came, went or changed. */
   readonly peersChanged: boolean;
-  /** Somebody (perhaps we ourselves) wrote our own key: the lease as it now stands. */
+  /** Our own key was written, perhaps by ourselves: the lease as it now stands. */
   readonly ownWritten?: Lease;
   /** Our own key is gone, as of this revision (compare with that of the lease: the news may be old). */
   readonly ownDeletedAt?: Revision;
@@ -165,7 +165,7 @@ export class LeaseTable {
     return true;
   }
 
-  /** A missing peer is gone once it has come back with another subnet, or somebody else has its subnet. */
+  /** A missing peer is gone once it has come back with another subnet, or another host has its subnet. */
   #forgetOwner(lease: Lease): boolean {
     let isForgotten = false;
     for (const key of this.#missing) {

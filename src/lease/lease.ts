@@ -89,7 +89,7 @@ export type LeaseChange =
       readonly leases: readonly Lease[];
       readonly unreadable: readonly UnreadableLease[];
       readonly revision: Revision;
-      /** Revisions start over: the store was made anew, or an older copy of it was put back. */
+      /** Revisions start over: the store was recreated, or an older copy of it was put back. */
       readonly isOtherStore?: boolean;
       /** What the changes told before had left out: this snapshot corrects it. */
       readonly missedKeys?: readonly string[];

@@ -37,10 +37,10 @@ export interface OutgoingProbe<Owner> {
 export type ProbeResult =
   | { readonly type: "answered" | "late"; readonly rttMs: number }
   | { readonly type: "lost" }
-  /** Does not fit through a device of this host, or somebody on the way says so and quotes the probe. */
+  /** Does not fit through a device of this host, or a router on the way says so and quotes the probe. */
   | { readonly type: "tooBig"; readonly mtuBytes?: number; readonly isLocal: boolean }
   | { readonly type: "refused"; readonly cause: string; readonly offender?: Address; readonly wasLost: boolean }
-  /** Somebody on the way forbids it: no word about the peer. */
+  /** A router on the way forbids it: nothing is known about the peer. */
   | { readonly type: "forbidden"; readonly cause: string }
   /** Did not leave, for a reason of this host that says nothing about the way. */
   | { readonly type: "unsent"; readonly errno: string };
@@ -82,7 +82,7 @@ export class EchoExchange<Owner> implements Disposable {
   readonly #pending = new Map<number, Pending<Owner>>();
   #sequence = randomBytes(2).readUInt16BE();
 
-  /** `onProblem`: no socket can be opened, for a reason that was not told before. It is tried again. */
+  /** `onProblem`: no socket can be opened, for a reason that was not reported before. It is tried again. */
   constructor(open: (family: Family) => EchoPort, onProblem: (reason: string) => void) {
     this.#open = open;
     this.#onProblem = onProblem;

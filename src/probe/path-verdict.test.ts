@@ -110,7 +110,7 @@ describe("one way", () => {
     expect(course(() => undefined)).toBe("down");
     expect(course(({ verdict, nowMs }) => verdict.heard(nowMs))).toBe("oneWayOut");
     expect(course(({ verdict, nowMs }) => verdict.told(nowMs))).toBe("oneWayIn");
-    // Replies alone get lost, or somebody forges requests.
+    // Replies alone get lost, or requests are forged.
     expect(
       course(({ verdict, nowMs }) => {
         verdict.heard(nowMs);
@@ -165,7 +165,7 @@ test("no sequence of outcomes makes a verdict that its history does not bear out
             expect(hasAnswered && lastThree < 2).toBe(true);
             break;
           case "down": {
-            // Somebody could have answered: it did before, or its host lives where the tunnel is always there, or cannot be reached.
+            // An answer was possible: there was one before, or its host lives where the tunnel is always there, or cannot be reached.
             const underlay = history.filter((one) => one.asked === "underlay");
             expect(underlay.length).toBeGreaterThan(0);
             const isSure = underlay.some(

@@ -1,4 +1,4 @@
-// What is known of one path by its probes: the state machine of a verdict. It has no clock and sends nothing: it is told what
+// What is known of one path by its probes: the state machine of a verdict. It has no clock and sends nothing: it gets to know what
 // happened and when, in ms of a clock that does not jump. Pure.
 //
 //   unknown ──answer──► up ──3 lost──► suspect ──enough lost, and the witnesses asked──► down, oneWay or unknown
@@ -190,7 +190,7 @@ export class PathVerdict {
     // What came in the moment in which the losses began says nothing.
     const isRecent = (atMs: number) => atMs >= this.#firstLostAtMs + 1_000 && nowMs - atMs <= HEARD_WITHIN_MS;
     const [heard, told] = [isRecent(this.#heardAtMs), isRecent(this.#toldAtMs)];
-    // Requests pass both ways and replies do not; or somebody forges requests.
+    // Requests pass both ways and replies do not; or requests are forged.
     if (heard && told) return "unknown";
     if (heard) return "oneWayOut";
     if (told) return "oneWayIn";

@@ -75,7 +75,7 @@ test("quality: percentiles, losses, what comes late, and what is slow for this p
   for (let count = 0; count < 12; count++) quality.late(1_500);
   expect(quality.summary().lost).toBe(1);
   expect(quality.isSlow).toBe(false);
-  // While nothing answers, all that is lost is told; what was down does not make slow what is up.
+  // While nothing answers, all that is lost is reported; what was down does not make slow what is up.
   for (let count = 0; count < 100; count++) quality.lost();
   expect(quality.summary()).toMatchObject({ sent: 64, lost: 64 });
   quality.wasDown();

@@ -105,7 +105,7 @@ export interface SubnetStore extends AsyncDisposable {
   acquire(request: LeaseRequest, signal: AbortSignal): Promise<{ lease: OwnLease; outcome: AcquireOutcome }>;
   /**
    * Extends the life of our lease and writes `attributes` if they changed, by compare-and-set against `lease`.
-   * `LEASE_CONFLICT` when somebody else wrote the key, `LEASE_LOST` when it is gone. `mustWrite`: also when nothing
+   * `LEASE_CONFLICT` when another writer wrote the key, `LEASE_LOST` when it is gone. `mustWrite`: also when nothing
    * changed, to see whether the store takes writes.
    */
   renew(lease: OwnLease, attributes: LeaseAttributes, signal: AbortSignal, mustWrite?: boolean): Promise<OwnLease>;
@@ -113,7 +113,7 @@ export interface SubnetStore extends AsyncDisposable {
   watch(signal: AbortSignal): AsyncIterable<LeaseChange>;
   /** One consistent snapshot, for commands. */
   list(signal: AbortSignal): Promise<readonly Lease[]>;
-  /** Missing where somebody else looks after them. */
+  /** Missing where another program renews them. */
   readonly certificates?: StoreCertificates;
   /**
    * This host's address has changed: connections from the old one are dead, and new ones are made at once. Missing where

@@ -48,7 +48,7 @@ test("rubbish in the file is not taken for a pid", () => {
   expect(() => FileLock.acquire(path)).toThrow(`${path} is locked by another agent; stop that agent first`);
 });
 
-test("a lock file that was removed excludes again once it is made anew", () => {
+test("a lock file that was removed excludes again once it is recreated", () => {
   using _first = FileLock.acquire(path);
   rmSync(path);
   using _second = FileLock.acquire(path);

@@ -50,7 +50,7 @@ export class FileLock implements Disposable {
   }
 
   /**
-   * Puts the lock file back when somebody removed or replaced it: a lock on it excluded nobody any more. True when that was
+   * Restores the lock file when it was removed or replaced: a lock on it excluded no other process. True when that was
    * necessary. Throws `AGENT_RUNNING` when another process has taken the lock meanwhile, else `FILE_FAILED`.
    */
   renew(): boolean {

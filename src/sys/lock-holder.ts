@@ -7,7 +7,7 @@ export interface LockHolder {
   readonly program?: string;
 }
 
-/** Undefined when nobody holds one, or when it cannot be told. */
+/** Undefined when nobody holds one, or when it is unknown. */
 export function lockHolder(path: string): LockHolder | undefined {
   try {
     const { dev, ino } = statSync(path);

@@ -1,5 +1,5 @@
 // The IP addresses of hosts that are connected to: those that are written as addresses, and what names resolve to, as
-// connections look them up (getaddrinfo). Looked up again while somebody asks.
+// connections look them up (getaddrinfo). Looked up again while they are asked for.
 import { lookup } from "node:dns/promises";
 import { setTimeout } from "node:timers/promises";
 import { type Address, tryParseAddress } from "../ip/address.ts";

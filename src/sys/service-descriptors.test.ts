@@ -67,7 +67,7 @@ function openManager(name: string) {
 
 const isOpen = (number: number) => existsSync(`/proc/self/fd/${number}`);
 
-test("what is kept, given back and forgotten; the service manager is told", () => {
+test("what is kept, given back and forgotten; the service manager is notified", () => {
   const name = `@flannel-descriptors-${process.pid}`;
   using manager = openManager(name);
   using descriptors = new ServiceDescriptors(new Map(), name);

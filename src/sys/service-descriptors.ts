@@ -12,7 +12,7 @@ const HOLD_MS = 10_000;
 export interface DescriptorStore {
   /** One that was kept under this name; the caller's from now on. */
   take(name: string): Fd | undefined;
-  /** A copy is for the next process, until it is forgotten. `fd` stays the caller's. Throws when nobody can be told. */
+  /** A copy is for the next process, until it is forgotten. `fd` stays the caller's. Throws when the service manager does not answer. */
   keep(name: string, fd: Fd): void;
   /** Becomes the store's, for whoever takes it next in this process. */
   giveBack(name: string, fd: Fd): void;
@@ -54,7 +54,7 @@ export class ServiceDescriptors implements DescriptorStore, Disposable {
     notifyService(`FDSTOREREMOVE=1\nFDNAME=${name}`, this.#socketName);
   }
 
-  /** Whoever has needed one has taken it by now. Throws when the service manager cannot be told of each. */
+  /** Whoever has needed one has taken it by now. Throws when the service manager does not accept each. */
   forgetHeld(): void {
     let failure: unknown;
     for (const name of [...this.#held.keys()]) {

@@ -1,4 +1,4 @@
-// Unix sockets as files: who may open one, whether somebody listens on it, and an old one taken away.
+// Unix sockets as files: who may open one, whether a process listens on it, and an old one taken away.
 import { rmSync, statSync } from "node:fs";
 import { connect, type Server } from "node:net";
 import { FlannelError } from "../errors.ts";
@@ -6,7 +6,7 @@ import { FlannelError } from "../errors.ts";
 /** sun_path of a Unix socket address, without its final NUL. */
 export const MAX_SOCKET_PATH_BYTES = 107;
 
-/** Whether somebody listens on a socket that we may open. */
+/** Whether a process listens on a socket that we may open. */
 export function isAnswering(path: string): Promise<boolean> {
   const { promise, resolve } = Promise.withResolvers<boolean>();
   const socket = connect(path);

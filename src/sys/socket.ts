@@ -78,7 +78,7 @@ export function sendDescriptor(purpose: string, fd: Fd, bytes: Uint8Array, addre
 /**
  * Receives one datagram into `buffer`. Returns its true length, which is larger than the buffer when the datagram was
  * cut, or undefined when there is none. Throws on errors (ENOBUFS: the socket's queue ran over and datagrams are lost).
- * `mustNotMiss`: the kernel tells a loss only once, so ENOBUFS is also thrown when a failure cannot be told from one.
+ * `mustNotMiss`: the kernel tells a loss only once, so ENOBUFS is also thrown when a failure cannot be distinguished from one.
  */
 export function receiveDatagram(purpose: string, fd: Fd, buffer: Uint8Array, mustNotMiss = false): number | undefined {
   const call = (): number => recv(fd.number, buffer, buffer.length, MSG_DONTWAIT | MSG_TRUNC);

@@ -63,7 +63,7 @@ describe("Journal", () => {
     expect(told.map(({ message }) => message)).toEqual(["one"]);
   });
 
-  it("keeps plain JSON of bounded size, whatever it is told", () => {
+  it("keeps plain JSON of bounded size, whatever it is given", () => {
     fc.assert(
       fc.property(fc.string({ maxLength: 3_000 }), fc.anything({ withBigInt: true }), (message, value) => {
         const { logger, journal } = start();

@@ -56,7 +56,7 @@ export class Inbound {
     if (count <= 0) {
       if (count === -errnos.EBADF || count === -errnos.ENOTSOCK)
         throw new Error(`the UDP socket failed: errno ${-count}`);
-      return false; // nothing there; or an ICMP error about something sent, which is told once
+      return false; // nothing there; or an ICMP error about something sent, which is reported once
     }
     this.#options.counters.add(counter.receivedDatagramBatches, 1);
     for (let slot = 0; slot < count; slot++) this.#takeSlot(slot, isV6);

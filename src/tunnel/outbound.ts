@@ -33,7 +33,7 @@ function settleRead(result: number, tun: number, address: number): number {
   return settled(result, expectedOfRead, () => readInto(tun, address, LARGEST_READ_BYTES));
 }
 
-/** The device is gone or was never ours: the pump has to begin anew. */
+/** The device is gone or was never ours: the pump has to restart. */
 export class DeviceLost extends Error {
   override readonly name = "DeviceLost";
 }
@@ -51,7 +51,7 @@ export class Outbound {
   readonly #arena: Arena;
   readonly #options: OutboundOptions;
   readonly #segmenter: Segmenter;
-  /** Small packets so far that are not mere acknowledgements; begins anew at 2^31. Somebody may wait for them. */
+  /** Small packets so far that are not mere acknowledgements; starts over at 2^31. They may be waited for. */
   smallPackets = 0;
   #table: ForwardingTable;
   /** The last look-up: packets come in trains. */

@@ -260,7 +260,7 @@ it("the sum agrees with RFC 1071 for every length and alignment", () => {
   );
 });
 
-it("takes a hop and leaves the checksum as if worked out anew, for every checksum there is", () => {
+it("takes a hop and leaves the checksum as if worked out again, for every checksum there is", () => {
   const packet = makePacket({ ...v4, protocol: 17, payload: new Uint8Array(8) });
   const ip = arena.rxSlots + 1; // nothing is said about where it lies
   const recomputed = packet.slice(0, 20);

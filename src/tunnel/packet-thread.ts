@@ -18,7 +18,7 @@ export function preparePacketThread(): void {
 }
 
 /**
- * Runs the packet path until it is told to stop through `control`; settles with the reason when it ended without being
+ * Runs the packet path until it is asked to stop through `control`; settles with the reason when it ended without being
  * told. A thread blocked in the kernel cannot be terminated: it is always told through the eventfd.
  */
 export function runPacketThread(data: PacketThreadData): Promise<string | undefined> {

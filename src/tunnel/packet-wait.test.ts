@@ -17,7 +17,7 @@ afterEach(() => {
   for (const resource of owned.splice(0)) resource[Symbol.dispose]();
 });
 
-/** Each descriptor is an eventfd: readable once somebody has written to it. */
+/** Each descriptor is an eventfd: readable once it was written to. */
 function setUp() {
   const [tun, udp4, wakeUp] = [open(), open(), open()];
   const waiting = new PacketWait(new Arena(), {

@@ -1,7 +1,7 @@
 // How the packet thread waits: for a moment by looking again and again, then asleep. Waking a sleeping thread on an idle
 // core costs more than carrying the packet; an answer to what was just sent often comes before the core has gone to rest.
 // In a flood of small packets it naps: more gathers, and who sends need not wake it for each. So it does in a bulk transfer
-// beside which somebody asks and waits for answers: those programs get the core in between.
+// beside which requests wait for answers: those programs get the core in between.
 import { clockGettime, poll, readInto, schedYield, usleep } from "../sys/libc.ts";
 import type { Arena } from "./arena.ts";
 
@@ -29,7 +29,7 @@ const LOOK_NS = 50_000;
 /** After this much at once nobody looks for a while: in a sleep more gathers, and more at once is cheaper. */
 const BULK_BYTES = 16 * 1024;
 const BULK_PAUSE_NS = 1_000_000;
-/** A look takes about a microsecond; when it takes this much somebody else needed the core. */
+/** A look takes about a microsecond; when it takes this much another thread needed the core. */
 const CONTENDED_NS = 20_000;
 /**
  * Who sleeps is woken at once, who yields has to wait for its turn: the longer others kept the core, the longer they are
@@ -80,7 +80,7 @@ export class PacketWait {
 
   /**
    * Returns when a packet or the control plane has come. What was carried is counted from the beginning; `smallPackets`
-   * is another number whenever somebody may wait for an answer.
+   * is another number whenever an answer may be waited for.
    */
   wait(carriedBytes: number, carriedPackets: number, smallPackets: number): void {
     const now = this.#nowNs();

@@ -1,9 +1,9 @@
-// Shared memory for forwarding tables, used again: a new block for each change of a peer would stay until somebody
+// Shared memory for forwarding tables, used again: a new block for each change of a peer would stay until a
 // collects garbage, which the packet thread, making none, does not. Pure.
 
 interface Block {
   readonly buffer: SharedArrayBuffer;
-  /** Of the table in it, as the pump was told; FREE: none that matters. */
+  /** Of the table in it, as the pump knows it; FREE: none that matters. */
   generation: number;
 }
 
@@ -27,7 +27,7 @@ export class TableBuffers {
     return buffer;
   }
 
-  /** The pump was told to go over to the table in this buffer. */
+  /** The pump was asked to go over to the table in this buffer. */
   publish(buffer: SharedArrayBuffer, generation: number): void {
     for (const block of this.#blocks) if (block.buffer === buffer) block.generation = generation;
   }

@@ -39,7 +39,7 @@ export class TunnelDescriptors implements Disposable {
   /** The device is to end with this process, and nothing is kept for the next one. */
   #isHandedOver = false;
 
-  /** `onUntold` hears why the store could not be told. */
+  /** `onUntold` gets the reason why the store did not answer. */
   constructor(descriptorStore: DescriptorStore, onUntold: (error: unknown) => void) {
     this.#descriptorStore = descriptorStore;
     this.#onUntold = onUntold;

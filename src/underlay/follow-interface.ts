@@ -24,7 +24,7 @@ export interface FollowedInterface {
 
 /**
  * The same interface after a change, found by its index, else by its address (which moves to a bridge that the interface
- * joins), else by its name (a device made anew). It keeps its addresses while they are there and takes others where they
+ * joins), else by its name (a recreated device). It keeps its addresses while they are there and takes others where they
  * are gone. `isUp` is false in the result while its main family has no address; the last one is then kept.
  */
 export function followInterface(

@@ -55,7 +55,7 @@ export interface OccupiedContext {
 /**
  * Networks that a foreign interface is connected to, addresses of this host and of its gateways, and `reached`: those
  * that lie in the networks, in this order, each prefix once. A connected network that is wider than the whole containers'
- * network is left out: there somebody took the containers' network out of it on purpose, and only the addresses in use
+ * network is left out: there an operator took the containers' network out of it on purpose, and only the addresses in use
  * are kept.
  */
 export function occupiedPrefixes(layout: HostLayout, context: OccupiedContext): readonly OccupiedPrefix[] {

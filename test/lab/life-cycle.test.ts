@@ -125,7 +125,7 @@ describe("files", () => {
     await rm(agent.directory, { recursive: true });
     await untilBack("everything to come back");
     expect((await scene.start(1).exited).code).toBe(1);
-    expect(await agent.untilEvent("files.restored")).toContain("putting it back");
+    expect(await agent.untilEvent("files.restored")).toContain("restoring it");
     expect((await agent.status()).repairs.total).toBe(0);
   });
 });

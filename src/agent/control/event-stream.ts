@@ -1,5 +1,5 @@
 // Streams entries of the journal to a client of the control socket, a line of JSON each, until the client goes. A client that does
-// not read loses entries and is told how many, once it reads again.
+// not read loses entries and gets their number once it reads again.
 import type { ServerResponse } from "node:http";
 import type { JournalEntry } from "../../telemetry/journal.ts";
 

@@ -48,7 +48,7 @@ describe("a lease that upstream took", () => {
   const taken = lease("0.0.0.0-0&fd00:5:0:7::-64", { publicIpv6: otherIpv6 });
   const earlier = [parsePrefix("fd00:5:0:7::/64")];
 
-  it("is told in a network without IPv4, while its owner is another", () => {
+  it("is reported in a network without IPv4, while its owner is another", () => {
     expect(takenByUpstreamFindings({ hasIpv4: false, earlier }, [taken])).toMatchObject([
       { name: "lease-taken", evidence: expect.stringMatching(/belongs to 2001:db8::2 now.* may have taken it/) },
     ]);

@@ -1,4 +1,4 @@
-// Metrics that are read from the agent when somebody asks, because it keeps them anyway.
+// Metrics that are read from the agent when asked for, because it keeps them anyway.
 import type { Finding } from "../../doctor/finding.ts";
 import type { CertificateInUse } from "../../store/subnet-store.ts";
 import { openDescriptors } from "../../sys/open-descriptors.ts";

@@ -1,5 +1,5 @@
 // The state of the agent as a statement about now: which of the reasons (state-reasons.ts) there are. Judged here and
-// nowhere else. Pure; how long a change is held back before it is told is state-follower.ts.
+// nowhere else. Pure; how long a change is held back before it is reported is state-follower.ts.
 
 import type { WayReport } from "../../doctor/way-report.ts";
 import type { ProbeSummary } from "../../probe/probe-summary.ts";

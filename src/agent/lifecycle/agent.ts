@@ -84,7 +84,7 @@ export class Agent implements AsyncDisposable {
   static start(parts: AgentParts): Agent {
     const agent = new Agent(parts);
     agent.#session = agent.#runSession();
-    // Begun anew, it knows that what is remembered is outdated: going on with that would only make it begin anew again.
+    // Restarted, it knows that what is remembered is outdated: going on with that would only make it restart again.
     if (parts.remembered !== undefined && !parts.isRestart) {
       const { remembered } = parts;
       const times = prepareWarmStart(parts.backends, remembered);
@@ -142,7 +142,7 @@ export class Agent implements AsyncDisposable {
     return this.#own !== undefined && this.#files.isSubnetFileCurrent && this.#arePeersProgrammed;
   }
 
-  /** A pass without peers says nothing before somebody told us of them: the store, or what we remember. */
+  /** A pass without peers says nothing before we know of them: from the store, or what we remember. */
   get #arePeersProgrammed(): boolean {
     return this.#network?.arePeersProgrammed === true && (this.table.hasSnapshot || this.#isWarm);
   }
@@ -345,7 +345,7 @@ export class Agent implements AsyncDisposable {
     this.#announce();
   }
 
-  /** Brings files and whoever is told up to date; also now and then, since a full disk may have room again. */
+  /** Brings files and reports up to date; also now and then, since a full disk may have room again. */
   settle(): void {
     this.#storeWay.onPass(this.#network);
     if (this.#own !== undefined && this.#config !== undefined && this.#network !== undefined) {

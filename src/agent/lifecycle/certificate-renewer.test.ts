@@ -55,7 +55,7 @@ function keep(certificates: (reloads: number) => readonly CertificateInUse[] = (
   return { renewer, file, events, reloads: () => reloads };
 }
 
-test("a file that somebody replaced is taken up", async () => {
+test("a file that was replaced is used", async () => {
   writeFileSync(join(directory, "cert.pem"), certificate(300));
   let looks = 0;
   const { renewer, file, reloads } = keep(() => {

@@ -1,5 +1,5 @@
-// Renews the certificates of the connection to the store: has ours renewed by a store that issues them, takes up a
-// file that somebody replaced, and warns while there is time.
+// Renews the certificates of the connection to the store: has ours renewed by a store that issues them, uses a
+// replaced file, and warns while there is time.
 import { createPrivateKey, X509Certificate } from "node:crypto";
 import { readFile } from "node:fs/promises";
 import { BackOff } from "../../async/back-off.ts";
@@ -122,7 +122,7 @@ export class CertificateRenewer implements AsyncDisposable {
   }
 
   /**
-   * The store's CA, made anew; anything else is refused, and the one we have stays. It does for years: that it cannot be
+   * The store's CA, renewed; anything else is refused, and the one we have stays. It does for years: that it cannot be
    * replaced now must not keep us from taking our own certificate.
    */
   async #takeAuthority(caPem: string): Promise<void> {

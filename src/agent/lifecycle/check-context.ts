@@ -1,4 +1,4 @@
-// What the checks of this host are told of one network.
+// What the checks of this host get to know of one network.
 import type { Backend, BackendPlan, HostFacts } from "../../backend/backend.ts";
 import type { CheckContext } from "../../doctor/check.ts";
 import { scanContext } from "../../doctor/scan-context.ts";

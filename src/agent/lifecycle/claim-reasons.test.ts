@@ -2,7 +2,7 @@ import { expect, test } from "vitest";
 import { stateOf } from "./agent-state.ts";
 import { claimReasons } from "./claim-reasons.ts";
 
-test("a claim on what is ours is not ready; the first is told, the others are counted", () => {
+test("a claim on what is ours is not ready; the first is reported, the others are counted", () => {
   const reasons = claimReasons({
     subnetClaims: ["lease a: x", "lease b: y", "lease c: z"],
     addressConflicts: ["lease d announces it", "lease e announces it"],

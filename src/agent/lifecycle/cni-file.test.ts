@@ -51,7 +51,7 @@ test("the file is written when packets can flow, and follows the MTU and the tem
   await until(() => written().includes('"name": "other"'), { what: "the new name" });
   rmSync(file);
   cni.follow(content(1400));
-  await until(() => written() !== "", { what: "the file that somebody removed" });
+  await until(() => written() !== "", { what: "the file that was removed" });
 });
 
 test("a template that cannot be used costs nothing but the change", async () => {

@@ -30,7 +30,7 @@ export class CniFile implements AsyncDisposable {
     if (versionOf(subnetFile) === "") this.#withdraw(subnetFile);
   }
 
-  /** `content`: what this host's containers are to be told; undefined while packets cannot flow. Cheap when nothing changed. */
+  /** `content`: what this host's containers have to know; undefined while packets cannot flow. Cheap when nothing changed. */
   follow(content: SubnetEnvContent | undefined): void {
     if (content === undefined) return;
     this.#content = content;

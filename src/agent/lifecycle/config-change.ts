@@ -27,7 +27,7 @@ export function readConfig(backends: BackendRegistry, text: string, news: Config
   return { config, text };
 }
 
-/** What is wrong with a configuration to begin with, which is told; undefined when nothing is, whatever the host is like. */
+/** What is wrong with a configuration to begin with, which is reported; undefined when nothing is, whatever the host is like. */
 export function faultOfConfig(backends: BackendRegistry, text: string, news: ConfigNews): FlannelError | undefined {
   try {
     backends.create(backends.parseConfig(text).config);
@@ -39,7 +39,7 @@ export function faultOfConfig(backends: BackendRegistry, text: string, news: Con
   }
 }
 
-/** Undefined when there is nothing to do: the same text, or one that is wrong (which is told). */
+/** Undefined when there is nothing to do: the same text, or one that is wrong (which is reported). */
 export function judgeConfigChange(
   backends: BackendRegistry,
   running: ActiveConfig,

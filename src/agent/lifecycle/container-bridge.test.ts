@@ -28,7 +28,7 @@ test("the bridge gets the network's MTU, unless a container has less room than t
   expect(repairOfBridge(bridge("10.5.7.1/24", 1400, 1400), wish)).toBeUndefined();
 });
 
-test("containers with another MTU are told, each kind with what it costs", () => {
+test("containers with another MTU are reported, each kind with what it costs", () => {
   const [larger, smaller, ...none] = bridgeFindings(bridge("10.5.7.1/24", 1400, 1450, 1400, 1350), wish);
   expect(larger?.evidence).toContain("1 interface of the bridge cni0 (veth0) have a larger MTU");
   expect(smaller?.evidence).toContain("(veth2)");
@@ -36,7 +36,7 @@ test("containers with another MTU are told, each kind with what it costs", () =>
   expect(bridgeFindings(bridge("10.5.7.1/24", 1400, 1400), wish)).toEqual([]);
 });
 
-test("addresses that run out are told before the last one is gone", () => {
+test("addresses that run out are reported before the last one is gone", () => {
   const subnet = parsePrefix("10.5.7.0/24");
   const severityOf = (used: number) => shortageFindings(subnet, 256, used, "/d").map(({ severity }) => severity);
   expect([0, 227, 228, 252, 253].flatMap(severityOf)).toEqual(["warning", "warning", "error"]);

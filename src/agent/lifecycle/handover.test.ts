@@ -36,7 +36,7 @@ async function keepTimes(kept: KeptHandover, handed: Handed, times: number) {
   return lines.map(({ event }) => event);
 }
 
-test("a network opened anew is handed over at a later tick when the first fails for the moment; told once", async () => {
+test("a reopened network is handed over at a later tick when the first fails for the moment; told once", async () => {
   const kept = new KeptHandover();
   await kept.begin(network().handed);
   const { handed, tries } = network(busy(), busy());

@@ -31,7 +31,7 @@ export class KeptHandover {
   /** The last network that is settled: handed over, or refused for good. Undefined: nobody asked. */
   #settled: Handed | undefined;
   #trying: Handed | undefined;
-  /** The network whose failure is told. */
+  /** The network whose failure is reported. */
   #told: Handed | undefined;
 
   get isBegun(): boolean {

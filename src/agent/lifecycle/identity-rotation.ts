@@ -30,7 +30,7 @@ export interface Rotation {
 }
 
 const LOOK_MS = 50;
-/** A store that does not take the lease meanwhile is told as an error; the agent goes on trying. */
+/** A store that does not take the lease meanwhile is reported as an error; the agent goes on trying. */
 const ANNOUNCED_WITHIN_MS = 15_000;
 /** Hosts hear of a lease within milliseconds; the busiest within some seconds. */
 const FOLLOWED_WITHIN_MS = 8_000;

@@ -15,7 +15,7 @@ export function tellChosen(logger: Logger, { interface: external, warnings, ipv6
 }
 
 export function tellIpv6Arrival(logger: Logger): void {
-  logger.info("interface.ipv6-arrived", "this host can serve IPv6 now: starting anew with both address families");
+  logger.info("interface.ipv6-arrived", "this host can serve IPv6 now: restarting with both address families");
 }
 
 export function tellInterface(logger: Logger, followed: FollowedInterface, previous: ExternalInterface): void {

@@ -1,5 +1,5 @@
 // Keeps our own lease alive for as long as the agent runs: renews it, republishes changed attributes, takes it again
-// when an operator deleted it, and notices when somebody else writes it. One loop does all of it in turn, so that an
+// when an operator deleted it, and notices when another program or person writes it. One loop does all of it in turn, so that an
 // event about our own write is never mistaken for another host's.
 import { BackOff } from "../../async/back-off.ts";
 import { type PassEnd, ReconcileLoop } from "../../async/reconcile-loop.ts";
@@ -20,7 +20,7 @@ export interface LeaseRenewerOptions {
   /** How long before its expiry the lease is renewed. */
   readonly renewMarginMs: number;
   /**
-   * Takes a lease anew, the same subnet where free. Called after the key was deleted. `LEASE_CONFLICT`: another host has
+   * Takes a lease again, the same subnet where free. Called after the key was deleted. `LEASE_CONFLICT`: another host has
    * our subnet.
    */
   readonly acquire: (signal: AbortSignal) => Promise<OwnLease>;
@@ -334,7 +334,7 @@ export class LeaseRenewer implements AsyncDisposable {
   }
 }
 
-/** The store answered that it does not take the lease; one that cannot be reached is told as such. */
+/** The store answered that it does not take the lease; one that cannot be reached is reported as such. */
 function isRefusal(error: unknown): boolean {
   if (isCancelled(error) || hasCode(error, "LEASE_CONFLICT", "FILE_FAILED")) return false;
   return !(error instanceof FlannelError && error.details["isUnanswered"] === true);

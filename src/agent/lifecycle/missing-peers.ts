@@ -22,7 +22,7 @@ export class MissingPeers {
     signal.addEventListener("abort", () => clearTimeout(this.#timer), { once: true });
   }
 
-  /** To be told of every update of the table. */
+  /** To be called with every update of the table. */
   follow({ storeReplaced }: TableUpdate): void {
     const { missingPeers } = this.#table;
     if (storeReplaced !== true || missingPeers === 0) return;

@@ -30,7 +30,7 @@ export class NetworkDescriptors implements DescriptorStore {
     this.#descriptorStore.forget(name);
   }
 
-  /** Throws when nobody can be told; the descriptors of this process are closed all the same. */
+  /** Throws when the service manager does not answer; the descriptors of this process are closed all the same. */
   forgetAll(): void {
     let failure: unknown;
     for (const name of [...this.#names]) {

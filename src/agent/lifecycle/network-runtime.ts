@@ -14,7 +14,7 @@ import type { Logger } from "../../telemetry/logger.ts";
 import type { MetricsRecorder } from "../../telemetry/metrics/metrics.ts";
 import type { NetworkOptions } from "./network-options.ts";
 
-/** Then the configuration is read anew: it may be what is wrong. */
+/** Then the configuration is read again: it may be what is wrong. */
 const TRY_FOR_MS = 8_000;
 
 export interface StartUpOptions {

@@ -87,7 +87,7 @@ function contextOf({
 /** Kinds of upstream's devices that none of our backends makes. */
 const UPSTREAM_KINDS: readonly string[] = ["wireguard", "ipip", "sit"];
 
-/** Of any network, and upstream's: what such a device is connected to is no network of somebody else. */
+/** Of any network, and upstream's: what such a device is connected to is no network of others. */
 export function isFlannelLink({ name, kind = "" }: LinkMessage, { devicePatterns }: BackendRegistry): boolean {
   if (UPSTREAM_KINDS.includes(kind)) return /^flannel[.-]/.test(name);
   return devicePatterns.some((known) => known.kind === kind && known.pattern.test(name));

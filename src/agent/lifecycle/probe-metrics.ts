@@ -1,4 +1,4 @@
-// Metrics of what probes found, read when somebody asks.
+// Metrics of what probes found, read when asked for.
 import { type ProbeSummary, worstOf } from "../../probe/probe-summary.ts";
 import { type PathState, pathStates } from "../../probe/probed-path.ts";
 import type { ProbedPeer } from "../../probe/probed-peer.ts";

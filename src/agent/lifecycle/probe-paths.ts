@@ -1,4 +1,4 @@
-// Which addresses stand for the peers of a plan: what the prober is told. Pure.
+// Which addresses stand for the peers of a plan: what the prober gets. Pure.
 import type { BackendRegistry } from "../../backend/registry.ts";
 import type { PlannedWay } from "../../doctor/peer-ways.ts";
 import { addressBits, familyOf, prefixAddress, prefixLength } from "../../ip/address.ts";
@@ -43,7 +43,7 @@ function pathOf(way: PlannedWay, context: NetworkContext, backends: BackendRegis
   const family = familyOf(subnet);
   const ownSubnet = ownSubnets.find((own) => familyOf(own) === family);
   if (ownSubnet === undefined || addressBits(family) - prefixLength(subnet) < LEAST_HOST_BITS) return undefined;
-  // Without an address of its own in the peer's family this host reaches no peer there, which is told by itself.
+  // Without an address of its own in the peer's family this host reaches no peer there, which has a finding of its own.
   const own =
     publicIp !== undefined && familyOf(publicIp) === 6 ? externalInterface.ipv6Address : externalInterface.address;
   if (publicIp !== undefined && own === undefined) return undefined;

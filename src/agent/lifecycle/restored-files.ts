@@ -1,4 +1,4 @@
-// Says that files of ours which somebody removed or changed were put back: a line a minute for each.
+// Says that files of ours that others removed or changed were restored: a line a minute for each.
 import type { Logger } from "../../telemetry/logger.ts";
 
 const LINE_EVERY_MS = 60_000;
@@ -16,6 +16,6 @@ export class RestoredFiles {
     const toldAtMs = this.#toldAtMs.get(file);
     if (toldAtMs !== undefined && nowMs - toldAtMs < LINE_EVERY_MS) return;
     this.#toldAtMs.set(file, nowMs);
-    this.#logger.warn("files.restored", `somebody removed or changed ${file}: putting it back`, { file });
+    this.#logger.warn("files.restored", `another program removed or changed ${file}: restoring it`, { file });
   }
 }

@@ -15,7 +15,7 @@ export class RuleWriting {
     this.#onWritten = onWritten;
   }
 
-  /** Before anybody is told of the subnet the rules have to be there, but the peers do not need them. */
+  /** Before the subnet is announced the rules have to be there, but the peers do not need them. */
   write(own: LeasedSubnets, sources: RuleSources): void {
     this.#wanted = own;
     const done = () => {

@@ -30,7 +30,7 @@ export class RunFiles {
     this.#restored = new RestoredFiles(logger);
   }
 
-  /** To be called now and then. Never throws: what cannot be put back is told, and tried at the next call. */
+  /** To be called now and then. Never throws: what cannot be put back is reported, and tried at the next call. */
   tend(): void {
     const { lock, control, claims } = this.#held;
     this.#try(lock.path, () => {

@@ -81,7 +81,7 @@ export class StateAnnouncer {
     );
   }
 
-  /** Nothing is told after it: what settles while the parts are closed says nothing about the next agent. */
+  /** Nothing is announced after it: what settles while the parts are closed says nothing about the next agent. */
   end(isStopping: boolean): void {
     this.#hasEnded = true;
     if (isStopping) this.#notify("STOPPING=1");

@@ -18,7 +18,7 @@ function start() {
   return { follower, after };
 }
 
-test("the way up after a start is told at once, over degraded too", () => {
+test("the way up after a start is reported at once, over degraded too", () => {
   expect(start().after(0, [reason("starting", "starting")]).state).toBe("notReady");
   expect(start().after(1, ready)).toEqual({ state: "ready", changedAtMs: 1e12 + 2_000 });
   const { after } = start();
@@ -46,7 +46,7 @@ test("every later change has to last 10 s", () => {
   expect(after(HOLD_MS / 1_000, ready)).toEqual({ state: "ready", changedAtMs: 1e12 + 23_000 });
 });
 
-test("flapping is not told, and the clock begins anew with each blip", () => {
+test("flapping is not reported, and the clock restarts with each blip", () => {
   const { after } = start();
   after(0, ready);
   for (let second = 0; second < 60; second += 5) {
@@ -73,7 +73,7 @@ test("on the way back it is the best that has lasted", () => {
   expect(after(3, degraded).state).toBe("degraded");
 });
 
-test("a lost lease is told at once; the way back is held", () => {
+test("a lost lease is reported at once; the way back is held", () => {
   const { after } = start();
   after(0, ready);
   expect(after(1, lost).state).toBe("notReady");
@@ -81,7 +81,7 @@ test("a lost lease is told at once; the way back is held", () => {
   expect(after(10, ready).state).toBe("ready");
 });
 
-test("an agent that begins anew is as one that starts", () => {
+test("an agent that restarts is as one that starts", () => {
   const { follower, after } = start();
   after(0, ready);
   after(1, [reason("no-lease", "no lease yet")]);

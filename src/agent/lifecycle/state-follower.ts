@@ -1,4 +1,4 @@
-// Which state is told: a change has to last before it is, so that a blip is not seen by probes and alerts. Told at once
+// Which state is reported: a change has to last before it is, so that a blip is not seen by probes and alerts. Told at once
 // are the way up after a start, until the agent is ready for the first time, and reasons that are no blip (a lost lease).
 import { type StateReason, stateOf } from "./agent-state.ts";
 import { type AgentState, agentStates, type ReasonDefinition, reasonDefinitions } from "./state-reasons.ts";
@@ -13,7 +13,7 @@ export interface StateClock {
 
 export interface ToldState {
   readonly state: AgentState;
-  /** When it began to be told, on the wall clock. */
+  /** When it began to be reported, on the wall clock. */
   readonly changedAtMs: number;
   /** What it becomes if the reasons of this moment last. */
   readonly pendingState?: AgentState;
@@ -34,7 +34,7 @@ export class StateFollower {
     this.#changedAtMs = clock.wallMs();
   }
 
-  /** The agent begins anew: its way up to ready is told at once, as after a start. */
+  /** The agent restarts: its way up to ready is reported at once, as after a start. */
   beginAnew(): void {
     this.#isFresh = true;
   }
@@ -62,7 +62,7 @@ export class StateFollower {
     }
   }
 
-  /** The worst that has lasted, else the best that has, else what is told. */
+  /** The worst that has lasted, else the best that has, else what is reported. */
   #lasting(nowMs: number): AgentState {
     const told = rank(this.#told);
     const hasLasted = (sinceMs: number | undefined) => sinceMs !== undefined && nowMs - sinceMs >= HOLD_MS;

@@ -166,7 +166,7 @@ export const reasonDefinitions = {
   "store-refuses": {
     state: "degraded",
     argument:
-      "The store refuses this agent, or its endpoint left the cluster: the agent does not see new peers until somebody corrects that. Known peers are reachable.",
+      "The store refuses this agent, or its endpoint left the cluster: the agent does not see new peers until that is corrected. Known peers are reachable.",
   },
   "container-drop": {
     state: "degraded",

@@ -57,7 +57,7 @@ async function holdLease(store: SubnetStore, events: StoreSessionEvents, waiting
 /** What waiting needs besides what is waited for. */
 export interface Waiting extends Pick<RetryOptions, "logger" | "signal" | "onWaiting"> {
   /**
-   * Credentials may become good without this process ending: somebody lets the host join again. And while there is a
+   * Credentials may become good without this process ending: an operator lets the host join again. And while there is a
    * remembered state to go on with, it is better to forward and to wait than to end.
    */
   readonly waitsForAccess?: boolean;

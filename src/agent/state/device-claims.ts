@@ -42,7 +42,7 @@ export class DeviceClaims implements Disposable {
     }
   }
 
-  /** Puts back lock files that somebody removed; gives their paths. Throws `AGENT_RUNNING` as `take`. */
+  /** Restores lock files that were removed; gives their paths. Throws `AGENT_RUNNING` as `take`. */
   renew(directory = CLAIMS_DIRECTORY): string[] {
     if (this.#locks.length > 0) ensureDirectory(directory, 0o755);
     return this.#locks.filter((lock) => lock.renew()).map(({ path }) => path);

@@ -31,7 +31,7 @@ export function readIdentityFile({ identity }: BackendModule): IdentityFile | un
   }
 }
 
-/** Makes the file where it is missing or outdated. The identity is remembered elsewhere, too: that this failed is told, not thrown. */
+/** Makes the file where it is missing or outdated. The identity is remembered elsewhere, too: that this failed is reported, not thrown. */
 export async function makeIdentityFile({ identity }: BackendModule, made: unknown, logger: Logger): Promise<void> {
   const path = identity?.file?.path(process.env);
   if (identity?.file === undefined || path === undefined) return;

@@ -7,7 +7,7 @@ import { isMissingFile, readSmallFile } from "../../sys/files.ts";
 /** Ours has about 150 bytes. */
 const MAX_SUBNET_FILE_BYTES = 64 * 1024;
 
-/** The subnets of an earlier run; empty when there is no file. What cannot be read is told to `onWarning`. */
+/** The subnets of an earlier run; empty when there is no file. What cannot be read is reported to `onWarning`. */
 export function readSubnetFile(path: string, onWarning: (message: string) => void): LeasedSubnets {
   let text: string;
   try {

@@ -47,7 +47,7 @@ export interface WarmStateOptions {
   readonly backends: BackendRegistry;
 }
 
-/** Addresses and MACs found on this host's interfaces, and addresses it was told to announce. */
+/** Addresses and MACs found on this host's interfaces, and addresses it is configured to announce. */
 export interface HostIdentity {
   readonly addresses: ReadonlySet<string>;
   readonly macs: ReadonlySet<string>;
@@ -69,7 +69,7 @@ export class WarmState {
     this.#options = options;
   }
 
-  /** The state of this agent on this host, if there is one. Unreadable or foreign files are told through `onIgnored`. */
+  /** The state of this agent on this host, if there is one. Unreadable or foreign files are reported through `onIgnored`. */
   load(identity: HostIdentity, onIgnored: (file: string, reason: string) => void): RememberedState | undefined {
     for (const name of this.#candidatesOr(onIgnored)) {
       const file = join(this.#options.directory, `${name}.json`);

@@ -1,4 +1,4 @@
-// The alloc backend: leases a subnet and writes subnet.env, and leaves moving packets to somebody else. Pure.
+// The alloc backend: leases a subnet and writes subnet.env, and leaves moving packets to others. Pure.
 import type { NetworkConfig } from "../../config/network-config.ts";
 import { announcedAddresses } from "../announced-addresses.ts";
 import type { Backend, BackendModule } from "../backend.ts";

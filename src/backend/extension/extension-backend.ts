@@ -1,4 +1,4 @@
-// The extension backend: commands of the configuration connect the hosts. Planned is what they are told: variables and data
+// The extension backend: commands of the configuration connect the hosts. Planned is what they get: variables and data
 // of this host and of each peer. Pure.
 import type { AddressPool, NetworkConfig } from "../../config/network-config.ts";
 import type { ExtensionPeer, ExtensionState, Variables } from "../../extension/extension-state.ts";
@@ -24,7 +24,7 @@ export const extensionModule: BackendModule<unknown, ExtensionState> = {
   describeFeatures: describeExtension,
 };
 
-/** As upstream's PostStartupCommand is told what there is not. */
+/** As upstream passes to PostStartupCommand what is missing. */
 const ABSENT = { network: { 4: "0.0.0.0/0", 6: "::/0" }, publicIp: { 4: "0.0.0.0", 6: "<nil>" } } as const;
 
 class ExtensionBackend implements Backend<unknown, ExtensionState> {

@@ -6,7 +6,7 @@ import type { NetworkConfig } from "../../config/network-config.ts";
 
 /** Ethernet 14 + IP + UDP 8 + VXLAN 8 bytes; the outer IPv6 header is 20 bytes longer than IPv4's (RFC 7348 section 5). */
 export const OVERHEAD_BYTES = { 4: 50, 6: 70 } as const;
-/** The kernel's, unless its module was told another one; Port 0 stands for it. */
+/** The kernel's, unless its module was given another one; Port 0 stands for it. */
 export const DEFAULT_PORT = 8472;
 /** Smallest MTU of a link: RFC 791 for IPv4; RFC 8200 for IPv6, below which Linux turns IPv6 off on the device. */
 const SMALLEST_MTU_BYTES = { 4: 68, 6: 1280 } as const;

@@ -49,7 +49,7 @@ function makeAgentDirectories({ root, stateDirectory }: HostPaths): void {
   ensureDirectory(stateDirectory, 0o700);
 }
 
-/** The endpoint a member's agent is told; undefined on a host that is no member. */
+/** The endpoint a member's agent uses; undefined on a host that is no member. */
 export function memberEndpoint({ envFile }: HostPaths): string | undefined {
   const text = tryRead(envFile);
   return text === undefined ? undefined : (parseEnvFile(text)["FLANNELD_ETCD_ENDPOINTS"] ?? "");

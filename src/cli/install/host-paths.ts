@@ -5,7 +5,7 @@ export interface HostPaths {
   /** Empty: the host's own `/`. */
   readonly root: string;
   readonly etcDirectory: string;
-  /** What the agent and flannelctl are told: endpoints and files of the store. */
+  /** What the agent and flannelctl get: endpoints and files of the store. */
   readonly envFile: string;
   readonly caFile: string;
   readonly certFile: string;

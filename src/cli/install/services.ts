@@ -47,7 +47,7 @@ export function commandLine({ name, argv, env }: HostProcess, { envFile }: HostP
   return [...(variables.length === 0 ? [] : ["env", ...variables]), shellLine(argv)].join(" ");
 }
 
-/** Throws `CLUSTER_CONFLICT` for a unit that somebody else made: it may be serving another network. */
+/** Throws `CLUSTER_CONFLICT` for a unit that another program made: it may be serving another network. */
 export function refuseForeignUnits({ unitDirectory }: HostPaths, names: readonly HostProcess["name"][]): void {
   for (const name of names) {
     const file = join(unitDirectory, `${name}.service`);

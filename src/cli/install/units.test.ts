@@ -61,7 +61,7 @@ test("below a --root that begins like where programs are expected", () => {
   expect(store).toContain("ReadWritePaths=/opt/flannel-data/var/lib/flannel-store");
 });
 
-test("programs in somebody's home or in /tmp are not hidden from the services, nor closed to them", () => {
+test("programs in a home directory or in /tmp are not hidden from the services, nor closed to them", () => {
   const { agent, store } = units({ directory: "/home/me/flannel", isOpenToRoot: false });
   for (const unit of [agent, store]) expect(unit).toContain("ProtectHome=read-only");
   expect(agent).toContain("ExecStart=/home/me/flannel/bin/flanneld");

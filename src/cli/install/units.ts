@@ -12,7 +12,7 @@ export interface UnitContext {
   readonly isOpenToRoot: boolean;
 }
 
-/** How the first line of every unit of ours begins: by it they are told from others. */
+/** How the first line of every unit of ours begins: it distinguishes them from others. */
 export const unitMark = "# Made by flannelctl";
 
 type Change = readonly [before: string, after: string];

@@ -177,7 +177,7 @@ export class AwsRoutes implements CloudRoutes {
     try {
       return await send(this.#connect(), { abortSignal: signal });
     } catch (error) {
-      // The next request reads the chain of credentials anew; the SDK would keep those that it has.
+      // The next request reads the chain of credentials again; the SDK would keep those that it has.
       if (isCredentialError(error)) this.#forgetClient();
       throw awsError(error, action, what, signal);
     }

@@ -203,7 +203,7 @@ export class GceRoutes implements CloudRoutes {
     };
     const answer: HttpAnswer = await exchange(sent, signal);
     if (answer.status >= 200 && answer.status < 300) return tryParseJson(answer.body);
-    // The next request reads the credentials anew; the library would keep those that it has.
+    // The next request reads the credentials again; the library would keep those that it has.
     if (answer.status === 401) this.#auth = undefined;
     throw gceError(request, answer.status, answer.body);
   }

@@ -28,7 +28,7 @@ export const containerCauses = {
   "docker-bip-mismatch": {
     meaning: "Docker's bridge is not in this host's subnet, although Docker is to use flannel.",
     effect: "containers have the same addresses on all hosts",
-    looksAt: "the address of docker0, what Docker was told, and whether anything else uses the lease",
+    looksAt: "the address of docker0, how Docker is configured, and whether anything else uses the lease",
     alike: "Docker beside a CNI plugin, for other things",
     fix: "no",
   },

@@ -43,7 +43,7 @@ export const controlCauses = {
     explains: ["lease-lost"],
   },
   "kube-access": {
-    meaning: "The agent may not read or change Nodes, or somebody changed its annotations.",
+    meaning: "The agent may not read or change Nodes, or another program changed its annotations.",
     effect: "new hosts stay unknown, or peers send to a wrong address",
     looksAt: "the API server's answers, and the annotations of this host's Node against what the agent announces",
     fix: "no",

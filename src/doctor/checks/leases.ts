@@ -55,7 +55,7 @@ export const leaseLost = defineCheck({
   },
   evidence: (what) => what,
   remedy: () =>
-    "flannelctl lease list # if another host has the subnet, stop one of the two; else restart flanneld, which leases anew",
+    "flannelctl lease list # if another host has the subnet, stop one of the two; else restart flanneld, which acquires another lease",
 });
 
 export const poolEmpty = defineCheck({
@@ -73,7 +73,7 @@ export const poolEmpty = defineCheck({
     "flannelctl lease list, then flannelctl lease release KEY for hosts that are gone; or a larger Network: flannelctl config set",
 });
 
-/** Of tunnels that cannot be mixed; vxlan and host-gw can, on one link, and skipped peers are told by the agent. */
+/** Of tunnels that cannot be mixed; vxlan and host-gw can, on one link, and the agent reports skipped peers. */
 export const mixedVersion = defineCheck({
   name: "mixed-version",
   severity: "warning",

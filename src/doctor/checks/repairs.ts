@@ -44,7 +44,7 @@ export const rulesFlushed = defineCheck({
   ...common,
   name: "rules-flushed",
   check: (_context, { agent }) => [roundsOf(agent, isRule, Date.now())].filter((found) => found !== undefined),
-  evidence: (rounds) => `somebody removed traffic rules of flannel ${told(rounds)}`,
+  evidence: (rounds) => `another program removed traffic rules of flannel ${told(rounds)}`,
   remedy: ({ periodSeconds }) =>
     periodSeconds === undefined
       ? "nft monitor # names what removes them; have it leave flannel's chains alone"
@@ -59,7 +59,7 @@ export const networkManagerFlush = defineCheck({
     return rounds === undefined ? [] : [{ ...rounds, manager: agent.networkManager }];
   },
   evidence: ({ manager, ...rounds }) =>
-    `somebody removed flannel's objects ${told(rounds)}${manager === undefined ? "" : `; ${manager} runs here`}`,
+    `another program removed flannel's objects ${told(rounds)}${manager === undefined ? "" : `; ${manager} runs here`}`,
   remedy: ({ manager }) =>
     manager === "NetworkManager"
       ? "write unmanaged-devices=interface-name:flannel*;interface-name:cni* into [keyfile] of /etc/NetworkManager/conf.d/flannel.conf, then systemctl reload NetworkManager"

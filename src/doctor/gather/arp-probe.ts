@@ -1,4 +1,4 @@
-// Asks the link whether somebody else has an IPv4 address of this host (RFC 5227, section 2.1.1: an ARP probe has no sender
+// Asks the link whether another host has an IPv4 address of this host (RFC 5227, section 2.1.1: an ARP probe has no sender
 // address, so that nobody's cache learns from it). Linux: packet(7).
 import { setTimeout as delay } from "node:timers/promises";
 import type { Address } from "../../ip/address.ts";

@@ -1,5 +1,5 @@
 // Rules of iptables that are judged by how they are written: what changes the source of packets between containers, and what drops the
-// message of path MTU discovery. Of both variants, as far as they are there; what cannot be told is left out.
+// message of path MTU discovery. Of both variants, as far as they are there; what is unknown is left out.
 import { existsSync } from "node:fs";
 import { type Prefix, tryParsePrefix } from "../../ip/address.ts";
 import { containsPrefix } from "../../ip/prefix.ts";

@@ -5,7 +5,7 @@ import type { Socket } from "node:net";
 import type { MemoryBudget } from "./memory-budget.ts";
 import { sourceOf } from "./unauthenticated-connections.ts";
 
-/** Beyond the limit, when all others are at work: they are told so. With more, further ones are closed. */
+/** Beyond the limit, when all others are at work: they get an error that says so. With more, further ones are closed. */
 const SURPLUS_CONNECTIONS = 50;
 /** Open calls on all connections: an agent has two or three. */
 const MAX_CALLS = 4_096;

@@ -240,7 +240,7 @@ export class GrpcCall {
     }
   }
 
-  /** We could not hear the client for a while: its times begin anew. */
+  /** We could not hear the client for a while: its times restart. */
   forgiveDelay(nowMs: number): void {
     if (this.#owedSinceMs !== undefined) this.#owedSinceMs = nowMs;
     this.#progressAtMs = nowMs;

@@ -70,7 +70,7 @@ export function bidirectional<Request, Response>(
   return [`/${service.fullName}/${name}`, { start }];
 }
 
-/** The client's fault, so nobody else is told. */
+/** The client's fault: no error of the store. */
 function decode<T>(type: { decode(bytes: Uint8Array): T }, message: Uint8Array): T {
   try {
     return type.decode(message);

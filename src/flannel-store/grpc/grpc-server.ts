@@ -33,7 +33,7 @@ export interface GrpcServerOptions {
   /** Shared by the servers of all addresses. */
   readonly room: ConnectionRoom;
   readonly budget: MemoryBudget;
-  /** A defect or a broken disk: the client is told "internal". */
+  /** A defect or a broken disk: the client gets "internal". */
   readonly onFailure: (error: unknown) => void;
 }
 

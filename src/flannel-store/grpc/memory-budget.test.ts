@@ -1,4 +1,4 @@
-// Counting the bytes of clients: what a closed connection held is free, whenever somebody still counts for it.
+// Counting the bytes of clients: what a closed connection held is free, whenever it is still counted for.
 import { expect, it, vi } from "vitest";
 import { CONNECTION_WINDOW_BYTES, MemoryBudget } from "./memory-budget.ts";
 

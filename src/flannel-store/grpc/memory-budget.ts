@@ -192,7 +192,7 @@ export class MemoryBudget implements Disposable {
     this.#timer ??= setInterval(() => this.#look(), LOOK_MS).unref();
   }
 
-  /** Somebody waits: those who have held for long give way, if the limit is what is waited for. */
+  /** There are waiters: those that have held for long give way, if the limit is what is waited for. */
   #look(): void {
     this.#looks++;
     if (this.#dyingBytes > 0) {

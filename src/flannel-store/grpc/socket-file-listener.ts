@@ -1,4 +1,4 @@
-// Listens on a Unix socket that only its owner may open, and again when somebody removed it. The connections of before go on.
+// Listens on a Unix socket that only its owner may open, and again when it was removed. The connections of before go on.
 import { chmodSync } from "node:fs";
 import { createServer, type Server, type Socket } from "node:net";
 import { FlannelError } from "../../errors.ts";

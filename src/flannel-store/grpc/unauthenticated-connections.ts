@@ -44,7 +44,7 @@ export class UnauthenticatedConnections {
     this.#remove(sourceOf(socket.remoteAddress ?? ""), endOf(socket));
   }
 
-  /** It is nobody: enough to join by, or to be told what is missing. */
+  /** It is nobody: enough to join, or to learn what is missing. */
   watch(session: ServerHttp2Session): void {
     let calls = 0;
     session.on("stream", (stream) => {

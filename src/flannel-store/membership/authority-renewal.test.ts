@@ -32,9 +32,9 @@ function made(order: Order = {}): string {
 const current = made({ toDay: 1_000 });
 
 it.each([
-  ["made anew", {}, undefined],
+  ["recreated", {}, undefined],
   ["of another key", { keyPem: makePrivateKey() }, "it is for another key"],
-  ["of another name", { commonName: "somebody" }, "it is for another name"],
+  ["of another name", { commonName: "another" }, "it is for another name"],
   ["that may not sign", { kind: "client" }, "it is not a CA certificate"],
   ["from the future", { fromDay: 1 }, "it is not valid now: check the clocks of this host and of the store's host"],
   ["that ends before ours", { toDay: 999 }, "it does not expire later than the present one"],

@@ -1,4 +1,4 @@
-// A host takes a new CA certificate from its store only if it is the one it has, made anew: the same key and name.
+// A host takes a new CA certificate from its store only if it is the one it has, renewed: the same key and name.
 import { X509Certificate } from "node:crypto";
 import { endsAtMs, keyPin } from "./keys.ts";
 

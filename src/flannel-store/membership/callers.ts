@@ -31,7 +31,7 @@ export class Callers {
   }
 
   /**
-   * Asked anew for each call, since members are removed while they are connected. That the cluster's authority signed
+   * Asked again for each call, since members are removed while they are connected. That the cluster's authority signed
    * the certificate is not enough: it has to be listed, with its key. Throws the refusal.
    */
   identify({ certificate, certificateProblem }: Ends, nowMs: number): Member {

@@ -34,7 +34,7 @@ export interface RenewRequest {
 
 export interface RenewResponse {
   certificate: string;
-  /** As it is now: it is made anew for the same key long before it ends. */
+  /** As it is now: it is renewed for the same key long before it ends. */
   caCertificate: string;
 }
 

@@ -220,7 +220,7 @@ export class HostRights implements CallerRights {
 
   /**
    * By who wrote it; else by the address that it announces and the call comes from. To a caller from there a member loses a
-   * lease while it is not connected, since it was installed anew under another name, and one with an address that it
+   * lease while it is not connected, since it was reinstalled under another name, and one with an address that it
    * never had, which would keep the other from its own.
    */
   #claim({ owner, addresses }: LeaseEntry): Claim {

@@ -24,7 +24,7 @@ export interface JoinAttempt {
 
 const DAY_MS = 86_400_000;
 const MAX_TOKEN_LIFE_MS = 30 * DAY_MS;
-/** So long an ended token is told apart from one that never was. */
+/** So long an ended token is distinguished from one that never was. */
 const REMEMBER_ENDED_TOKEN_MS = 7 * DAY_MS;
 const MAX_TOKENS = 1_000;
 /** Of each host: the one it uses, and some whose answers were lost or whose files could not be written. */

@@ -14,7 +14,7 @@ export interface MemberRemovalOptions {
   readonly store: EmbeddedStore;
   /** Ends the connections of the host. */
   readonly cutOff: (host: HostRecord) => void;
-  /** Hears of trouble that is nobody's answer. */
+  /** Gets failures that belong to no call. */
   readonly onFailure: (error: unknown) => void;
 }
 

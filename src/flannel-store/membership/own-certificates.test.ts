@@ -38,7 +38,7 @@ const isValidOn = (day: number) =>
     return validFromDate.getTime() <= at && validToDate.getTime() > at;
   });
 
-it.each([-1, -2_700, -start / dayMs])("a clock that is %s days off changes nothing, and is told", async (day) => {
+it.each([-1, -2_700, -start / dayMs])("a clock that is %s days off changes nothing, and is reported", async (day) => {
   const before = texts();
   for (let count = 0; count < 3; count += 1) expect(await look(day)).toEqual([]);
   expect(texts()).toEqual(before);
@@ -55,7 +55,7 @@ it("what a clock that was ahead made goes with the first look at the right time,
   expect(await look(10)).toEqual([]);
 });
 
-it("what has become due meanwhile is made anew", async () => {
+it("what has become due meanwhile is recreated", async () => {
   const [ca] = texts();
   await look(4_000);
   expect(await look(300)).toEqual(all);
@@ -73,7 +73,7 @@ it("a clock that is early by less than a renewal does not lose what was made by 
   expect(texts()).toEqual(made);
 });
 
-it("what had to be made by an early clock is made anew by the right one; the CA stays", async () => {
+it("what had to be made by an early clock is recreated by the right one; the CA stays", async () => {
   const [ca] = texts();
   expect(await look(-2_700, ["192.0.2.2"])).toEqual(["server.pem"]);
   expect(await look(1, ["192.0.2.2"])).toEqual(["server.pem"]);
@@ -81,7 +81,7 @@ it("what had to be made by an early clock is made anew by the right one; the CA 
   expect(texts()[0]).toBe(ca);
 });
 
-it("a cluster that was made by a clock that was ahead is told the cure, and it works", async () => {
+it("a cluster that was made by a clock that was ahead gets a remedy that works", async () => {
   expect(await look(-10)).toEqual([]);
   expect(warningOn(-10)).toContain(`remove ca.pem, server.pem and admin.pem from ${directory}, and restart`);
   const { publicKey } = readCertificate(texts()[0] ?? "", "ca.pem");
@@ -91,7 +91,7 @@ it("a cluster that was made by a clock that was ahead is told the cure, and it w
   expect(readCertificate(texts()[0] ?? "", "ca.pem").publicKey.equals(publicKey)).toBe(true);
 });
 
-it("what a clock that was ahead made twice, or for other names, is made anew by the right one", async () => {
+it("what a clock that was ahead made twice, or for other names, is recreated by the right one", async () => {
   await look(400, ["192.0.2.2"]);
   expect(await look(10, ["192.0.2.2"])).toEqual(["server.pem", "admin.pem"]);
   expect(isValidOn(10)).toBe(true);

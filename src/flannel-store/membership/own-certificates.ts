@@ -55,7 +55,7 @@ export async function ensureOwnCertificates(
   let authority: ClusterAuthority | undefined;
   const rootStep = stepOf(files.caCertificate, isAuthority, nowMs);
   if (rootStep === "former") bringBackFormer(files.caCertificate);
-  else if (rootStep === "anew") authority = await ClusterAuthority.certify(files, nowMs);
+  else if (rootStep === "new") authority = await ClusterAuthority.certify(files, nowMs);
   if (rootStep !== "stay") written.push(files.caCertificate);
   const root = readCertificate(readClusterFile(files.caCertificate), files.caCertificate);
   for (const own of [server, admin]) {
@@ -100,17 +100,17 @@ function stepOf(
   isFit: (certificate: X509Certificate, present: X509Certificate) => boolean,
   nowMs: number,
   mayBeEarly = true,
-): "stay" | "former" | "anew" {
-  if (!existsSync(file)) return "anew";
+): "stay" | "former" | "new" {
+  if (!existsSync(file)) return "new";
   const present = readCertificate(readClusterFile(file), file);
-  if (!isFit(present, present)) return "anew";
+  if (!isFit(present, present)) return "new";
   const early = isEarly(present, nowMs);
   if (!early && !isDueForRenewal(present, nowMs)) return "stay";
   const former = readFormer(file);
   if (former !== undefined && isFit(former, present) && !isEarly(former, nowMs) && endsAtMs(former) > nowMs) {
-    return isDueForRenewal(former, nowMs) ? "anew" : "former";
+    return isDueForRenewal(former, nowMs) ? "new" : "former";
   }
-  return early && mayBeEarly ? "stay" : "anew";
+  return early && mayBeEarly ? "stay" : "new";
 }
 
 function readFormer(file: string): X509Certificate | undefined {

@@ -1,4 +1,4 @@
-// One change of one key, as the history keeps it and watchers are told of it.
+// One change of one key, as the history keeps it and watchers receive it.
 
 export interface Change {
   readonly key: Uint8Array;
@@ -7,7 +7,7 @@ export interface Change {
   readonly frame: Uint8Array | undefined;
 }
 
-/** Changes of one revision are told apart by the lower bits of their number: this many at most. */
+/** Changes of one revision are distinguished by the lower bits of their number: this many at most. */
 export const MAX_CHANGES_PER_REVISION = 2 ** 22;
 const SUB_BITS = 22n;
 

@@ -33,7 +33,7 @@ export interface CommitQueueOptions {
   readonly overdue?: () => void;
   /** Called for each committed revision in order, before any of the batch's answers leaves. */
   readonly publish: (committed: CommittedRevision) => void;
-  /** A transaction could not be written; its authors were told. */
+  /** A transaction could not be written; its authors got an error. */
   readonly onFailure: (error: unknown) => void;
 }
 

@@ -23,7 +23,7 @@ export interface EmbeddedStoreOptions {
   readonly retentionMs: number;
   /** Default 1 GiB; see quota.ts. */
   readonly quotaBytes?: number;
-  /** Something failed that nobody waits for, or whose authors have been told. */
+  /** Something failed that nobody waits for, or whose authors got an error. */
   readonly onFailure: (error: unknown) => void;
 }
 

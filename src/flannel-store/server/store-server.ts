@@ -30,7 +30,7 @@ export interface StoreServerOptions {
   readonly memoryBytes?: number;
   /** Between notices to watchers that asked for them; default ten minutes, as etcd. */
   readonly progressIntervalMs?: number;
-  /** Trouble that is nobody's answer: a full disk, a defect. */
+  /** Failures that belong to no call: a full disk, a defect. */
   readonly onFailure: (error: unknown) => void;
 }
 

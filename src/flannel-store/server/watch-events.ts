@@ -12,7 +12,7 @@ const FRAGMENT_BYTES = 1_536 * 1024;
 /** Of what stood in the changed keys before. With more, as after a compaction, the rest of the events comes without. */
 const MAX_PREVIOUS_BYTES = 8 * 1024 * 1024;
 
-/** What some watchers are told of one revision. */
+/** What some watchers receive of one revision. */
 export class WatchAnswer {
   readonly revision: bigint;
   /** The field `events` of the answers; more than one when cut into fragments. */
@@ -39,7 +39,7 @@ export class WatchAnswer {
   }
 }
 
-/** All changes of one revision that some watchers may be told of. */
+/** All changes of one revision that some watchers may receive. */
 export class RevisionEvents {
   readonly #revision: bigint;
   readonly #changes: readonly Change[];

@@ -15,7 +15,7 @@ import { routeTables } from "./route-tables.ts";
  */
 export interface HostBlackhole {
   readonly destination: Prefix;
-  /** Missing: the main table. In another one it refuses instead: who sends is told that it is prohibited. */
+  /** Missing: the main table. In another one it refuses instead: the sender learns that it is prohibited. */
   readonly table?: typeof ISOLATION_TABLE;
 }
 

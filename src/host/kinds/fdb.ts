@@ -45,7 +45,7 @@ function fdbLine({ device, mac, destination }: HostFdbEntry): string {
   return `${mac} dev ${device} dst ${destination} self permanent`;
 }
 
-/** An entry somebody wrote; those the device learned come and go by themselves. */
+/** A static entry; those the device learned come and go by themselves. */
 function observedFdbEntry(message: FdbMessage, { links, ownership }: Host): HostFdbEntry | undefined {
   if ((message.state & (nud.permanent | nud.noArp)) === 0 || message.destination === undefined) return undefined;
   const device = ownDeviceName(message.index, links, ownership);

@@ -1,5 +1,5 @@
 // Lets the kernel accept an IPv6 gateway that is on a device of ours although another route leads to it elsewhere: the route
-// that is to be replaced, when a peer is no longer reached directly, or a wider one of somebody else.
+// that is to be replaced, when a peer is no longer reached directly, or a wider one of another program.
 import { addressBits, familyOf, makePrefix } from "../../ip/address.ts";
 import { FLANNEL_PROTOCOL } from "../../netlink/rtnetlink/messages.ts";
 import { deleteRoute, writeRoute } from "../../netlink/rtnetlink/route.ts";

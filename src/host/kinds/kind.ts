@@ -46,7 +46,7 @@ export interface Kind<N extends string = string, D = unknown, O = unknown> {
 
   /**
    * All else hangs on it: it is part of every look and comes first in it; once one was made or changed, everything is
-   * looked at anew, and only that look tells what became of it.
+   * looked at again, and only that look tells what became of it.
    */
   readonly isFoundation?: true;
   /** The device it stands on: it goes with that device and cannot be made while the device is missing or down. */
@@ -71,7 +71,7 @@ export interface Kind<N extends string = string, D = unknown, O = unknown> {
   readonly plainForm?: PlainForm<O>;
 }
 
-/** `replace` changes it in place without a gap; `recreate` deletes and makes it anew. A refusal says what to do. */
+/** `replace` changes it in place without a gap; `recreate` deletes and recreates it. A refusal says what to do. */
 export type Verdict = "same" | "replace" | "recreate" | { readonly refusal: string };
 
 export interface PlainForm<O> {
@@ -137,7 +137,7 @@ export interface Listing<M extends ObjectKind = ObjectKind> {
 export interface Reader<O, M extends ObjectKind> {
   /** Undefined for what is another kind's or nobody's business. May see an object again when the kernel's list changed. */
   read(message: ObjectKinds[M]): O | undefined;
-  /** Called with all that was found, before the slots are told. */
+  /** Called with all that was found, before the slots get it. */
   end?(found: readonly O[]): void;
 }
 
@@ -158,7 +158,7 @@ export interface Watch {
   readonly host: Host;
   /** Devices that are not ours but on which we depend: underlay and those our routes lead out of. */
   readonly watchedDevices: ReadonlySet<string>;
-  /** Whether it is not to be looked at now: somebody changes it faster than we repair, and its next repair is due soon. */
+  /** Whether it is not to be looked at now: another program changes it faster than we repair, and its next repair is due soon. */
   isResting(slot: Slot | undefined): boolean;
 }
 

@@ -46,7 +46,7 @@ interface NextHop extends Gateway {
   isListed: boolean;
 }
 
-/** The bookkeeping of one host; what the kernel is told is said by the functions below. */
+/** The bookkeeping of one host; the functions below say what the kernel gets. */
 export class NextHops {
   readonly #byGateway = new Map<string, NextHop>();
   readonly #byId = new Map<number, NextHop>();
@@ -154,7 +154,7 @@ export class NextHops {
     this.#byGateway.set(gatewayKey(nextHop), nextHop);
   }
 
-  /** Somebody else took the id since we last looked. */
+  /** Another program took the id since the last look. */
   giveUp(id: number): void {
     this.remove(id);
     this.#foreignIds.add(id);
@@ -194,7 +194,7 @@ export async function makeNextHops<R extends RouteWay & Gateway>(
   return failed;
 }
 
-/** Returns the routes whose id somebody else had taken meanwhile. */
+/** Returns the routes whose id another program had taken meanwhile. */
 async function tryMakeNextHops<R extends RouteWay & Gateway>(
   routes: readonly R[],
   failed: Map<RouteWay, FlannelError>,

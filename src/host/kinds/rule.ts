@@ -49,7 +49,7 @@ function ruleKey(rule: RuleSpec): string {
 
 /**
  * Of those with our number: what names a network or a device of ours, and what is wanted. Another agent on this host has
- * the same number; what names neither cannot be told from its rules and is only taken away by who put it there.
+ * the same number; what names neither cannot be distinguished from its rules and is only taken away by who put it there.
  */
 function isOurs(message: RuleMessage, { ownership, slots }: Host): boolean {
   if (message.protocol !== FLANNEL_PROTOCOL) return false;

@@ -46,7 +46,7 @@ function isSame({ sameAs }: HostSysctl): boolean {
   return sameAs?.every(({ key, value }) => readOrUnknown(key) === value) === true;
 }
 
-/** One that cannot be read is to be written: if that is refused, too, the failure is told. */
+/** One that cannot be read is to be written: if that is refused, too, the failure is reported. */
 function readOrUnknown(key: string): string | undefined {
   try {
     return readSysctl(key);

@@ -40,7 +40,7 @@ export interface HostWireguardPeer {
 
 export interface ObservedWireguardPeer extends PeerState {
   readonly device: string;
-  /** Its packets come from `endpoint` now, and not from where it was told to be: that stays while they do. */
+  /** Its packets come from `endpoint` now, and not from where it is configured to be: that stays while they do. */
   readonly roamedFrom?: Endpoint;
 }
 
@@ -102,7 +102,7 @@ export function peerLine(peer: HostWireguardPeer | ObservedWireguardPeer): strin
 
 /**
  * Whether a peer that is found at another endpoint than `written` has moved there by itself: its session is fresh, and
- * packets came from it since it was last seen at the old one. Somebody who changes the endpoint by hand causes none.
+ * packets came from it since it was last seen at the old one. A change of the endpoint by hand causes none.
  */
 export function hasRoamed(
   now: PeerState,

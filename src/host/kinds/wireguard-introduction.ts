@@ -1,7 +1,7 @@
 // A host that changed its key is a new peer whose session has to begin at once, since its packets wait for it; so has that of
-// a peer that somebody removed. Therefore this host calls first. When both sides call at the same moment, or the other one has
+// a peer that another program removed. Therefore this host calls first. When both sides call at the same moment, or the other one has
 // not taken its new key yet, that call is in vain, and WireGuard would try again after five seconds (REKEY_TIMEOUT): here the
-// peer is made anew, which lets it call at once.
+// peer is recreated, which lets it call at once.
 import { setTimeout as delay } from "node:timers/promises";
 import type { PeerChange } from "../../netlink/genetlink/wireguard-device.ts";
 import { changeDevice, readDevice, type ServedBy } from "../../wireguard/device-control.ts";
@@ -50,8 +50,8 @@ export async function introduce(
       waiting = await withoutSession(device, waiting, servedBy);
       const peers = waiting.flatMap(({ desired }) => desired ?? []);
       if (peers.length === 0) return;
-      const anew = peers.flatMap((peer): PeerChange[] => [{ publicKey: peer.publicKey, remove: true }, calling(peer)]);
-      await changeDevice(device, { peers: anew }, servedBy);
+      const recreated = peers.flatMap((peer): PeerChange[] => [{ publicKey: peer.publicKey, remove: true }, calling(peer)]);
+      await changeDevice(device, { peers: recreated }, servedBy);
       await changeDevice(device, { peers: peers.flatMap(quiet) }, servedBy);
     } catch {
       if (signal.aborted) return;

@@ -150,7 +150,7 @@ async function write(
   const served = servedBy(device, host);
   const added = operations.map(({ slot }) => slot).filter(isNew);
   const { bySlot } = host.memory.of(WrittenEndpoints);
-  // One that somebody removed has a session on the other side still, which sends by it for 15 s.
+  // One that was removed has a session on the other side still, which sends by it for 15 s.
   const putBack = added.filter((slot) => bySlot.has(slot));
   const callers = new Set([...putBack, ...successors(added, host.slots.slots(wireguardPeerKind), device)]);
   const change = (slot: PeerSlot) =>

@@ -21,7 +21,7 @@ export function xfrmPolicyKey({ direction, source, destination }: XfrmSelector):
 
 const ESP = 50;
 
-/** What the kernel is told. */
+/** What the kernel gets. */
 export function policyOf(desired: HostXfrmPolicy): XfrmPolicy {
   const { direction, source, destination, tunnelSource, tunnelDestination, requestId } = desired;
   const template: XfrmTemplate = {

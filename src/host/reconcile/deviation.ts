@@ -3,7 +3,7 @@ import type { ObjectKind } from "../../netlink/rtnetlink/messages.ts";
 import type { Change, Deviation, Kind, Watch } from "../kinds/kind.ts";
 import { hostKinds } from "../kinds/kinds.ts";
 
-/** The kinds of messages that some kind of object wants to be told. */
+/** The kinds of messages that some kind of object wants to see. */
 export const noticedObjects: readonly ObjectKind[] = [
   ...new Set(hostKinds.flatMap(({ notices }) => Object.keys(notices) as ObjectKind[])),
 ];

@@ -176,7 +176,7 @@ describe("the device", () => {
     ["VNI", withVxlan({ vni: 2 })],
     ["GBP", withVxlan({ gbp: true })],
     ["family of the outer address", withVxlan({ local: parseAddress("fd00::1") })],
-  ])("%s makes it anew, with everything on it", (_, observed) => {
+  ])("%s recreates it, with everything on it", (_, observed) => {
     expect(actions(diff(observed, peerState, prune))).toEqual([
       "recreate link flannel.1",
       "add address flannel.1 10.5.1.0/32",
@@ -209,7 +209,7 @@ describe("routes", () => {
   const want = (...route: HostRoute[]): HostState => ({ route });
   const have = (...route: ObservedRoute[]): ObservedState => ({ ...emptyObservedState, route });
 
-  test("upstream's untagged route to a peer is adopted by writing it anew in place", () => {
+  test("upstream's untagged route to a peer is adopted by writing it again in place", () => {
     const untagged = found(gatewayRoute(2), { protocol: routeProtocol.boot, isOurs: false });
     expect(actions(diff(have(untagged), want(gatewayRoute(2)), prune))).toEqual(["replace route 10.5.2.0/24"]);
   });

@@ -6,7 +6,7 @@ import { RateLimit } from "./rate-limit.ts";
 
 const RETRY = { firstMs: 200, maxMs: 30_000 } as const;
 /**
- * Somebody who changes an object all the time costs us no more than this, and no more than this much time without the
+ * A program that changes an object all the time costs us no more than this, and no more than this much time without the
  * object: a longer rest would make an outage of what a repair mends.
  */
 const REPAIRS_PER_SECOND_OF_ONE = 10;
@@ -19,7 +19,7 @@ export interface Failure {
   readonly error: string;
   readonly attempts: number;
   readonly nextAttemptMs: number;
-  /** Not a refusal of the kernel: somebody else undoes what we do faster than we repair. */
+  /** Not a refusal of the kernel: another program undoes what we do faster than we repair. */
   readonly isContested: boolean;
 }
 

@@ -60,7 +60,7 @@ describe("what is wanted", () => {
   });
 });
 
-test("what is found is replaced as a whole; every slot it concerns is told of", () => {
+test("what is found is replaced as a whole; every slot it concerns is reported", () => {
   const table = new HostTable();
   const told: string[] = [];
   const look = (...found: readonly HostFdbEntry[]): void => {

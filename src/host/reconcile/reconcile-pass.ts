@@ -78,7 +78,7 @@ export class ReconcilePass {
   readonly blocked = new Map<string, number>();
   readonly #options: PassOptions;
   readonly #host: HostView;
-  /** What somebody else changed, with what was found instead; undefined: nothing. */
+  /** External changes, with what was found instead; undefined: nothing. */
   readonly #repairing = new Map<Slot, string | undefined>();
   readonly #watchedDevices = new Set<string>();
   #removal: Removal = { prune: false };
@@ -119,7 +119,7 @@ export class ReconcilePass {
     };
   }
 
-  /** Writes in its plain form what stands in another one; returns the number of objects written anew. */
+  /** Writes in its plain form what stands in another one; returns the number of objects rewritten. */
   async handover(): Promise<number> {
     let rewritten = 0;
     for (const kind of hostKinds) rewritten += await this.#makePlain(kind);
@@ -139,7 +139,7 @@ export class ReconcilePass {
     this.#settle(operations, failed, []);
     const [first] = failed;
     if (first !== undefined) {
-      const message = `cannot hand over: ${failed.length} of ${operations.length} objects could not be written anew; first ${this.line(first.slot)}`;
+      const message = `cannot hand over: ${failed.length} of ${operations.length} objects could not be rewritten; first ${this.line(first.slot)}`;
       throw new FlannelError("KERNEL_REJECTED", message, { cause: first.error, retryable: true });
     }
     await kind.tidy?.(this.#host, this.#options.signal);
@@ -209,7 +209,7 @@ export class ReconcilePass {
     this.#hasLooked = true;
   }
 
-  /** Files a slot as in order or not. One that was in order and is not any more was changed by somebody else. */
+  /** Files a slot as in order or not. One that was in order and is not any more was changed by another program. */
   #judge(slot: Slot, countsRepairs: boolean): void {
     if (this.#operationFor(slot) === undefined) {
       this.#clear(slot);

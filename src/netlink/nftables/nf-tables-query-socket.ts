@@ -1,5 +1,5 @@
 // Reads chains, rules and sets of nf_tables from the kernel, without a program and one chain at a time, so that of the tens of
-// thousands of rules of a busy host only those are read that somebody asks for.
+// thousands of rules of a busy host only those are read that are asked for.
 import { setTimeout as sleep } from "node:timers/promises";
 import { FlannelError } from "../../errors.ts";
 import { errnoName } from "../../sys/errno.ts";

@@ -85,7 +85,7 @@ export class EtcdChannels {
     return channel;
   }
 
-  /** Moves on to the next endpoint, unless somebody else already left `failed`. */
+  /** Moves on to the next endpoint, unless another caller already left `failed`. */
   leave(failed: EtcdChannel): void {
     if (this.current.url === failed.url) this.#index = (this.#index + 1) % this.#channels.length;
   }

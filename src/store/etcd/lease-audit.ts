@@ -90,7 +90,7 @@ export class LeaseAudit implements AsyncDisposable {
     if (first.keys.size === 0) return undefined;
     await delay(this.#options.timings.settleMs, undefined, { signal: this.#signal });
     const second = await this.#difference();
-    // What the store has held all this time must have been told by now.
+    // What the store has held all this time must have been received by now.
     const keys = [...second.keys].filter(([key, stamp]) => first.keys.get(key) === stamp).map(([key]) => key);
     return second.isOtherPast || keys.length > 0 ? { isOtherStore: second.isOtherPast, keys } : undefined;
   }

@@ -87,7 +87,7 @@ export interface LeaseWrite {
   readonly movedFrom?: { readonly key: string; readonly revision: bigint };
 }
 
-/** Resolves with undefined when somebody else wrote the key first; then nothing was changed. */
+/** Resolves with undefined when another writer was first; then nothing was changed. */
 export async function writeLease(
   directory: LeaseDirectory,
   write: LeaseWrite,

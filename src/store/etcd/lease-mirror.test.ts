@@ -76,7 +76,7 @@ describe("LeaseMirror", () => {
     );
   });
 
-  it("finds every deletion that was not told, and calls the store the same", () => {
+  it("finds every deletion that was not reported, and calls the store the same", () => {
     fc.assert(
       fc.property(writes, fc.nat(), (all, which) => {
         const store = new Store().run(all, 1_000n);
@@ -117,7 +117,7 @@ describe("LeaseMirror", () => {
   });
 });
 
-/** No later write of the key was told. */
+/** No later write of the key was reported. */
 function isLastSeen(store: Store, dropped: { readonly key: string; readonly revision: bigint }): boolean {
   return !store.events.some(({ key, revision }) => key === dropped.key && revision > dropped.revision);
 }

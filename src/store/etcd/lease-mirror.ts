@@ -12,7 +12,7 @@ interface KnownMark {
   readonly stamp: string;
 }
 
-/** How the store differs from what was told. */
+/** How the store differs from what was reported. */
 export interface MirrorDifference {
   /** The store holds an old write that was never told: it has another past. */
   readonly isOtherPast: boolean;
@@ -22,7 +22,7 @@ export interface MirrorDifference {
 
 export class LeaseMirror {
   readonly #marks = new Map<string, KnownMark>();
-  /** Everything up to here has been told. 0n: nothing yet. */
+  /** Everything up to here has been reported. 0n: nothing yet. */
   #revision = 0n;
   #needsValues = false;
   /** Keys the watch told of since a comparison began. */
@@ -90,7 +90,7 @@ export class LeaseMirror {
     return { isOtherPast, keys };
   }
 
-  /** Whatever was written up to the mirror's revision has been told, unless it was in another history. */
+  /** Whatever was written up to the mirror's revision has been reported, unless it was in another history. */
   #isUntoldPast({ revision, createRevision }: LeaseMark, known: KnownMark | undefined): boolean {
     if (revision <= this.#beganAt) return true;
     return createRevision <= this.#beganAt && createRevision !== known?.createRevision;

@@ -1,4 +1,4 @@
-// The password that the connection logs in with: given as text, or held in a file that somebody may replace meanwhile.
+// The password that the connection logs in with: given as text, or held in a file that may be replaced meanwhile.
 import { readFile } from "node:fs/promises";
 import { describeError, FlannelError } from "../../errors.ts";
 

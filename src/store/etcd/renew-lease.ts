@@ -17,7 +17,7 @@ export interface WantedLease {
 
 /**
  * Resolves with the lease as it now stands. An operator may have made it a reservation or taken that back: same value,
- * other life; that is followed. Rejects with `LEASE_CONFLICT` when somebody else wrote the key, `LEASE_LOST` when it is
+ * other life; that is followed. Rejects with `LEASE_CONFLICT` when another writer wrote the key, `LEASE_LOST` when it is
  * gone.
  */
 export async function renewLease(

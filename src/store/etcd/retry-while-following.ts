@@ -3,7 +3,7 @@ import { BackOff } from "../../async/back-off.ts";
 import { describeError, hasCode, isCancelled } from "../../errors.ts";
 import { OutageReasons } from "./outage-reasons.ts";
 
-/** Until it works, or undefined when `signal` aborts. `onFailure` is told each reason once. */
+/** Until it works, or undefined when `signal` aborts. `onFailure` is called with each reason once. */
 export async function retryWhileFollowing<T>(
   attempt: (signal: AbortSignal) => Promise<T>,
   signal: AbortSignal,

@@ -1,5 +1,5 @@
 // Watches a range of keys without ever losing an event: the revision to resume from advances only by what was
-// delivered. Reconnects by itself; only a compaction ends it, since then the caller must read everything anew.
+// delivered. Reconnects by itself; only a compaction ends it, since then the caller must read everything again.
 import type { ClientDuplexStream } from "@grpc/grpc-js";
 import { BackOff } from "../../async/back-off.ts";
 import { describeError, FlannelError, hasCode } from "../../errors.ts";
@@ -81,7 +81,7 @@ async function* watchOnce(
     stream.write(createRequest(range, startRevision));
     for await (const response of readStream(stream)) {
       if (response.canceled) {
-        // Whether it is another store as well is for the caller to tell, who reads everything anew.
+        // Whether it is another store as well is for the caller to tell, who reads everything again.
         if (response.compactRevision > 0n) yield { type: "compacted", isOtherStore: false };
         else throw cancelledByServer(response, opened);
         return;

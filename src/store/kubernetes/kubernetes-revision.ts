@@ -1,5 +1,5 @@
 // When something was written in Kubernetes. Resource versions are numbers of one order (they come from one etcd); which
-// of two Nodes claims a subnet later is told by when they were created, since every heartbeat writes a Node. Pure.
+// of two Nodes claims a subnet later is decided by when they were created, since every heartbeat writes a Node. Pure.
 import { isLater } from "../../kube-api/resource-version.ts";
 import type { Revision } from "../../lease/lease.ts";
 

@@ -197,7 +197,7 @@ describe("our own Node", () => {
     });
   });
 
-  it("is put right when somebody takes our annotations away; the lease stands", async () => {
+  it("is restored when our annotations are removed; the lease stands", async () => {
     await using server = await KubeApiServer.start();
     server.putNode("n1", withSubnet("10.244.1.0/24"));
     await using store = await open(server);
@@ -234,7 +234,7 @@ describe("our own Node", () => {
     expect(store.host.problem()).toBeUndefined();
   });
 
-  it("demands addresses by annotations, also anew", async () => {
+  it("demands addresses by annotations, also again", async () => {
     await using server = await KubeApiServer.start();
     server.putNode("n1", withSubnet("10.244.1.0/24"));
     await using store = await open(server);
@@ -254,7 +254,7 @@ describe("our own Node", () => {
     });
   });
 
-  it("that was deleted and made anew ends the lease, and gives another one", async () => {
+  it("that was deleted and recreated ends the lease, and gives another one", async () => {
     await using server = await KubeApiServer.start();
     server.putNode("n1", withSubnet("10.244.1.0/24"));
     await using store = await open(server);
@@ -418,7 +418,7 @@ describe("the network configuration", () => {
 });
 
 describe("a configuration file that cannot be read for a while", () => {
-  it("is not told as gone, and is read again", async () => {
+  it("is not reported as gone, and is read again", async () => {
     const path = join(directory, "unreadable.json");
     writeFileSync(path, '{"Network":"10.244.0.0/16"}');
     const file = new NetConfigFile(path);

@@ -30,7 +30,7 @@ import type { NodeRecord } from "./node-record.ts";
 import { NodeReport } from "./node-report.ts";
 import { OwnNode } from "./own-node.ts";
 
-/** So often at most the reader is told that the server answers. */
+/** So often at most the reader learns that the server answers. */
 const CONTACT_EVERY_MS = 1_000;
 
 export interface KubernetesStoreServices {

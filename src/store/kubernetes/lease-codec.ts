@@ -1,5 +1,5 @@
 // Leases of Kubernetes as the state directory keeps them. Pure. Agents of other versions read these entries too: their
-// fields stay as they are. What is read was written by us, or damaged, or by somebody else.
+// fields stay as they are. What is read was written by us, or damaged, or by others.
 import { type Family, familyOf, type Prefix, tryParseAddress, tryParsePrefix } from "../../ip/address.ts";
 import { networkOf } from "../../ip/prefix.ts";
 import { isRecord } from "../../kube-api/json-record.ts";

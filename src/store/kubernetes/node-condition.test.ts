@@ -33,7 +33,7 @@ describe("ConditionPlan", () => {
     expect(plan.isDue({ ...down, message: "third" }, found(down), 3_600_000)).toBe(true);
   });
 
-  it("contradicts somebody who says otherwise less and less often", () => {
+  it("contradicts another writer less and less often", () => {
     const plan = new ConditionPlan();
     const times: number[] = [];
     for (let second = 0; second < 4 * 3_600; second++) {

@@ -9,7 +9,7 @@ export type WantedCondition = Pick<NodeCondition, "status" | "reason" | "message
 const HOLD_MS = 10_000;
 /** Between two writes that say the same in other words. */
 const REPHRASE_MS = 3_600_000;
-/** Between two writes at all; doubles while somebody else writes something different each time. */
+/** Between two writes at all; doubles while another program writes something different each time. */
 const PAUSE = { firstMs: 10_000, maxMs: 3_600_000 } as const;
 
 export class ConditionPlan {
@@ -39,7 +39,7 @@ export class ConditionPlan {
       return found.reason !== wanted.reason ? sinceWriteMs >= pauseMs : sinceWriteMs >= this.#rephraseMs;
     }
     if (wanted.status === "True" && nowMs - this.#wantedSinceMs < HOLD_MS) return false;
-    // What we wrote does not stand: somebody else says otherwise.
+    // What we wrote does not stand: it is contended.
     const isContested = this.#writtenStatus === wanted.status;
     return sinceWriteMs >= (isContested ? pauseMs : 0);
   }

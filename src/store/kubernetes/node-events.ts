@@ -4,9 +4,9 @@ import type { ApiClient } from "../../kube-api/api-client.ts";
 import { hasHttpStatus } from "../../kube-api/api-errors.ts";
 import { timestamp } from "./node-api.ts";
 
-/** The same is not told again within this time. */
+/** The same is not reported again within this time. */
 const REPEAT_MS = 3_600_000;
-/** Between two warnings, whether they were told or not: their words may change at every look. */
+/** Between two warnings, whether they were reported or not: their words may change at every look. */
 const PAUSE_MS = 10_000;
 /** After a refusal: the right may be granted, or the token renewed, while the agent runs. */
 const REFUSED_PAUSE_MS = 600_000;
@@ -31,7 +31,7 @@ export class NodeEvents {
     this.#now = now;
   }
 
-  /** To be called again and again with what is true: what could not be told is told later, if it is still true. */
+  /** To be called again and again with what is true: what could not be reported is reported later, if it is still true. */
   tell(node: string, { type, reason, message }: NodeEvent, signal: AbortSignal): void {
     const [text, nowMs] = [`${reason} ${message}`, this.#now()];
     if (nowMs < this.#refusedUntilMs || (type === "Warning" && nowMs < this.#nextWarningAtMs)) return;

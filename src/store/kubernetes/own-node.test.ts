@@ -1,4 +1,4 @@
-// Whether somebody else keeps writing our annotations: told as long as it goes on, forgotten after a peace.
+// Whether another program keeps writing our annotations: reported as long as it goes on, forgotten after a quiet time.
 import { afterEach, beforeEach, expect, it, vi } from "vitest";
 import { recordingLogger } from "../../../test/support/host-fixture.ts";
 import { parseConfig } from "../../backend/registry.ts";
@@ -19,7 +19,7 @@ const { config } = parseConfig('{"Network": "10.244.0.0/16", "Backend": {"Type":
 const attributes = { publicIp: parseAddress("192.0.2.1"), backendType: "host-gw" };
 const SECOND_MS = 1_000;
 
-/** The Node as the API server has it; all writes are told at once. */
+/** The Node as the API server has it; all writes are reported at once. */
 class OneNode extends NodeApi {
   record: NodeRecord = {
     ...{ name: "n1", uid: "u", resourceVersion: "1", createdAtMs: 1, podCidrs: ["10.244.1.0/24"], annotations: {} },
@@ -64,7 +64,7 @@ function vandal(): void {
   node.follow(api.write({ [names.publicIp]: "198.51.100.9" }), api.record.resourceVersion);
 }
 
-/** For so long: what we write is told, and overwritten at once if `isAtWar`. Gives whether a problem was told, by second. */
+/** For so long: what we write is reported, and overwritten at once if `isAtWar`. Gives whether a problem was reported, by second. */
 async function live(seconds: number, isAtWar: boolean): Promise<boolean[]> {
   const told: boolean[] = [];
   for (let second = 0; second < seconds; second++) {

@@ -1,5 +1,5 @@
 // This host's own Node: the lease that its podCIDR is, our announcement in its annotations, and what becomes of both. The
-// annotations are kept as they should be: somebody may edit them, and Nodes are deleted and made again.
+// annotations are kept as desired: others may edit them, and Nodes are deleted and made again.
 import type { NetworkConfig } from "../../config/network-config.ts";
 import { describeError, FlannelError } from "../../errors.ts";
 import type { Family, Prefix } from "../../ip/address.ts";
@@ -32,7 +32,7 @@ interface Claim {
   readonly written: Annotations;
 }
 
-/** Waits before what somebody else wrote is put right: the more often it happened, the longer. */
+/** Waits before an external change is repaired: the more often it happened, the longer. */
 const RESTORE_AFTER_MS = [1_000, 10_000, 60_000, 300_000] as const;
 /** Foreign writes are forgotten when the annotations have stood so long. */
 const PEACE_MS = 600_000;
@@ -54,7 +54,7 @@ export class OwnNode implements Disposable {
   /** Since the last foreign write: else it is the same one that is seen again. */
   #hasWrittenSince = true;
   #restoring: NodeJS.Timeout | undefined;
-  /** Annotations of no use that were told: not again at every heartbeat of the Node. */
+  /** Annotations of no use that were reported: not again at every heartbeat of the Node. */
   #toldOdd = "";
   readonly #watchers = new Set<() => void>();
 
@@ -125,7 +125,7 @@ export class OwnNode implements Disposable {
     const claim = this.#claim;
     const isOther = record.uid !== uidOf(lease);
     if (isOther || claim === undefined || !hasSameSubnets(usableSubnets(record, claim.config, claim.served), lease)) {
-      throw new FlannelError("LEASE_LOST", `Node ${record.name} was made anew, or has another podCIDR`);
+      throw new FlannelError("LEASE_LOST", `Node ${record.name} was recreated, or has another podCIDR`);
     }
     const { record: after, written } = await this.#write(record, { attributes, config: claim.config }, signal);
     const renewed = this.#leaseOf(after, lease, attributes);
@@ -174,7 +174,7 @@ export class OwnNode implements Disposable {
     return true;
   }
 
-  /** What people demand of us by annotations; wrong values are told. */
+  /** What people demand of us by annotations; wrong values are reported. */
   demanded(): DemandedAddresses {
     const { addresses, wrong } = demandedAddresses(this.#api.names, this.#record?.annotations ?? {});
     const odd = wrong.map((name) => `${name}=${this.#record?.annotations[name]}`).join(" ");
@@ -251,7 +251,7 @@ export class OwnNode implements Disposable {
       this.#standsSinceMs = undefined;
       this.#logger.warn(
         "node.annotations-changed",
-        "somebody changed flannel's annotations of this Node: restoring them",
+        "another program changed flannel's annotations of this Node: restoring them",
         {
           node: record.name,
           found: this.#shown(),
@@ -297,7 +297,7 @@ export class OwnNode implements Disposable {
   }
 }
 
-/** The podCIDRs of the families that are enabled. Throws `SUBNET_UNASSIGNED`, which somebody can put right meanwhile. */
+/** The podCIDRs of the families that are enabled. Throws `SUBNET_UNASSIGNED`, which an operator can correct meanwhile. */
 function usableSubnets(record: NodeRecord, config: NetworkConfig, served: ReadonlySet<Family>): LeasedSubnets {
   const { name } = record;
   const all = subnetsOfNode(record);

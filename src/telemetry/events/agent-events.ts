@@ -100,17 +100,17 @@ export const agentEvents = {
   ),
 
   "files.not-restored": error(
-    "Somebody removed a file or socket of the agent under /run, and the agent cannot put it back; it retries.",
+    "A file or socket of the agent under /run was removed, and the agent cannot restore it; it retries.",
     "Correct what the line names; if another agent holds it, stop one of the two.",
   ),
   "files.restored": warn(
-    "Somebody removed or changed a file or socket of the agent, which put it back; one line a minute for each.",
+    "Another program removed or changed a file or socket of the agent, which restored it; one line a minute for each.",
     "Find what cleans up there, and have it leave flannel's files alone.",
   ),
 
   "handover.again": info("The network was prepared for upstream's flanneld again, after `handover.undone`."),
   "handover.undone": error(
-    "After `flannelctl handover` the network was opened anew, and could not be prepared for upstream's flanneld again; the line says whether the agent retries.",
+    "After `flannelctl handover` the network was reopened, and could not be prepared for upstream's flanneld again; the line says whether the agent retries.",
     "Wait for `handover.again`, or repeat `flannelctl handover`, before this flanneld is stopped.",
   ),
 

@@ -9,7 +9,7 @@ export const cloudEvents = {
   "cloud.failed.recovered": info("The route tables of the cloud lead to this host again."),
   "cloud.identified": info("The line has this host as the cloud provider knows it: instance, next hop, route tables."),
   "cloud.repaired": warn(
-    "Somebody changed this host's route in a route table of the cloud; the agent set it again. The line has what it found.",
+    "Another program or person changed this host's route in a route table of the cloud; the agent repaired it. The line has what it found.",
     "Find who changed it in the provider's audit log.",
   ),
   "cloud.route-removed": info(

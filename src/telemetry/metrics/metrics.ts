@@ -11,7 +11,7 @@ import {
   type NetworkDefinitions,
 } from "./definitions.ts";
 
-/** One of several series that are told together. */
+/** One of several series that are reported together. */
 export interface LabelledValue<Labels> {
   readonly labels: Labels;
   readonly value: number;
@@ -103,7 +103,7 @@ export class Metrics {
     return dropped;
   }
 
-  /** The network is gone: nothing is told of it any more. */
+  /** The network is gone: nothing is reported of it. */
   forget(network: string): void {
     for (const all of this.#series.values()) {
       for (const [key, { labels }] of all) if (labels["network"] === network) all.delete(key);

@@ -75,7 +75,7 @@ function isForPerson(reasons: BroughtUp["reasons"]): boolean {
   return obstacles.length > 0 && obstacles.every(({ name }) => name === "forwarding-off");
 }
 
-/** Whoever interrupts this has all the same what can be told: a join command, for one. */
+/** Whoever interrupts this has all the same what can be shown: a join command, for one. */
 async function untilReady(invocation: Invocation): Promise<Omit<BroughtUp, "units" | "processes">> {
   const startMs = performance.now();
   let told = "";

@@ -109,7 +109,7 @@ function stopAttaching(agent: AbsentAgent, cniFiles: readonly string[]): Failure
   return failures;
 }
 
-/** A store that is away is a failure like others: the kernel is clean already, which has to be told. */
+/** A store that is away is a failure like others: the kernel is clean already, which has to be reported. */
 async function releaseOwnLease(
   invocation: Invocation,
   agent: AbsentAgent,

@@ -31,7 +31,7 @@ export async function makeClusterFiles(invocation: Invocation, plan: InitPlan): 
   if (plan.step === "units") return {};
   const { paths, storeListen = [], agent } = plan.services;
   const { signal } = invocation;
-  // On a host that has nothing yet nothing is written either; else a store that holds the port is told by its lock.
+  // On a host that has nothing yet nothing is written either; else a store that holds the port shows by its lock.
   if (!existsSync(paths.dataDirectory)) await checkPortFree(storeListen);
   using _lock = lockData(paths);
   await checkPortFree(storeListen);

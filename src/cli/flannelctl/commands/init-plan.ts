@@ -91,7 +91,7 @@ async function laterStep(
   systemd: boolean,
 ): Promise<InitPlan["step"]> {
   if (wanted.port !== known.port || wanted.addresses.join() !== known.addresses.join()) return "addresses";
-  // An earlier change was ended before the agent's file was written. Another host name there is somebody's own choice.
+  // An earlier change was ended before the agent's file was written. Another host name there is the operator's choice.
   const agentUses = memberEndpoint(paths) ?? "";
   if (agentUses !== agentEndpoint(wanted.port) && /^https:\/\/127\.0\.0\.1:\d+$/.test(agentUses)) return "addresses";
   if (systemd) {
@@ -141,7 +141,7 @@ function readConfig({ config, network }: InitOptions): string {
     const text = config === undefined ? made : readFileSync(config, "utf8").trim();
     const parsed = parseConfig(text).config;
     createBackend(parsed);
-    // Whoever names a network is told of an overlap by the agent, and may know better.
+    // Of a network that was named the agent reports an overlap; the operator may know better.
     if (config === undefined && network === undefined && parsed.ipv4 !== undefined) checkNoOverlap(parsed.ipv4.network);
     return text;
   } catch (cause) {

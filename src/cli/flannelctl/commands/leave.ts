@@ -97,7 +97,7 @@ async function tellStoreOrGoOn(
   }
 }
 
-/** The leases that are gone from the store; undefined when it could not be told or did not know this host. */
+/** The leases that are gone from the store; undefined when it did not answer or did not know this host. */
 async function tellStore(invocation: Invocation, endpoint: string, force: boolean): Promise<RemovedLeases | undefined> {
   const { etcd } = invocation.options;
   const { caFile, certFile, keyFile } = etcd;

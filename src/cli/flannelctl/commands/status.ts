@@ -68,7 +68,7 @@ function paintState(state: Status["state"], paint: Paint): (text: string) => str
   return { ready: paint.good, degraded: paint.warn, notReady: paint.bad }[state];
 }
 
-/** Reasons of this moment may amount to another state, which is told when they have lasted. */
+/** Reasons of this moment may amount to another state, which is reported when they have lasted. */
 function describeState({ state, pendingState }: Status, paint: Paint): string {
   const told = paintState(state, paint)(stateNames[state]);
   return pendingState === undefined

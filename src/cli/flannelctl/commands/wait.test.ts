@@ -40,7 +40,7 @@ test("an agent that is not ready in time is exit 1, with the reasons as result",
   });
 });
 
-test("a degraded agent is waited for no longer, and its reasons are told", async () => {
+test("a degraded agent is waited for no longer, and its reasons are reported", async () => {
   using directory = new TemporaryDirectory();
   const reasons = [{ name: "peer-failed", state: "degraded", message: "one peer" }];
   await using _ = await StandInAgent.listen(directory.file("s"), (_path, response) =>

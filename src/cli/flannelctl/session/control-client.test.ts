@@ -45,7 +45,7 @@ test.each<[string, (response: ServerResponse) => void, RegExp]>([
   await expect(asked(answer)).rejects.toMatchObject({ code: "INTERNAL", message: expect.stringMatching(message) });
 });
 
-test("an agent of another version is told from all other trouble", async () => {
+test("an agent of another version is distinguished from all other failures", async () => {
   const old = { error: { code: "USAGE", message: "unknown operation: restart flanneld if flannelctl is newer" } };
   await expect(asked((response) => replyJson(response, old, 404))).rejects.toMatchObject({
     code: "AGENT_INCOMPATIBLE",
@@ -85,7 +85,7 @@ test("an abort ends the wait for an answer", async () => {
   await expect(askAgent([directory.file("s")], ask, controller.signal)).rejects.toMatchObject({ code: "CANCELLED" });
 });
 
-test("the first socket that somebody listens on is asked", async () => {
+test("the first socket with a listener is asked", async () => {
   using directory = new TemporaryDirectory();
   const [stale, living] = [directory.file("flanneld-b.sock"), directory.file("flanneld.sock")];
   writeFileSync(stale, "");
@@ -93,7 +93,7 @@ test("the first socket that somebody listens on is asked", async () => {
   await expect(askAgent([stale, living], ask, new AbortController().signal)).resolves.toEqual({ size: 7 });
 });
 
-test("an agent that is stopped is told as that, soon and with its pid", async () => {
+test("an agent that is stopped is reported as that, soon and with its pid", async () => {
   using directory = new TemporaryDirectory();
   const path = directory.file("s");
   const program = `require("node:http").createServer().listen(${JSON.stringify(path)}, () => console.log("listening"))`;

@@ -25,7 +25,7 @@ const maxAnswerBytes = 128 * 1024 * 1024;
 const errorBodySchema = z.object({ error: z.object({ code: z.string(), message: z.string() }) });
 
 /**
- * One request, one checked answer, from the first of `socketPaths` that somebody listens on. Rejects with `AGENT_ABSENT` when nobody listens, `KERNEL_DENIED` when the socket
+ * One request, one checked answer, from the first of `socketPaths` that has a listener. Rejects with `AGENT_ABSENT` when nobody listens, `KERNEL_DENIED` when the socket
  * may not be opened, `AGENT_SILENT` when who listens does not answer, `AGENT_INCOMPATIBLE` when it speaks another version of the protocol, `INTERNAL` when the agent refuses or its answer cannot be understood, `CANCELLED` by `signal`.
  */
 export async function askAgent<T>(

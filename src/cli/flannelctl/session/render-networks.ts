@@ -1,4 +1,4 @@
-// What is told once for each network, as people read it. Pure.
+// What is reported once for each network, as people read it. Pure.
 
 /** With a heading for each as soon as there are several. */
 export function renderNetworks<T extends { readonly name: string }>(

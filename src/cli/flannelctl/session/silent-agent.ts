@@ -4,7 +4,7 @@ import { readdirSync, readFileSync, readlinkSync } from "node:fs";
 export interface SilentAgent {
   /** Unknown without root, and for a process of another network or process namespace. */
   readonly pid?: number;
-  /** It cannot answer until somebody lets it go on: the clause says how. */
+  /** It cannot answer until it is resumed: the clause says how. */
   readonly stopped?: string;
 }
 
