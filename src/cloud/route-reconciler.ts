@@ -1,8 +1,8 @@
 // Keeps the route tables of a cloud leading to this host: looks at them every few minutes and when asked, puts right what
 // differs, and says what it cannot. The same look serves the start, a drift and a recovery.
-import { setTimeout as delay } from "node:timers/promises";
 import { BackOff } from "../async/back-off.ts";
-import { describeError, hasCode, isCancelled } from "../errors.ts";
+import { type PassEnd, ReconcileLoop } from "../async/reconcile-loop.ts";
+import { describeError, isCancelled } from "../errors.ts";
 import type { Logger } from "../telemetry/logger.ts";
 import type { CloudFacts, CloudRoutes } from "./cloud-routes.ts";
 import type { RouteWish } from "./plan-routes.ts";
@@ -33,10 +33,7 @@ export class RouteReconciler implements AsyncDisposable {
   readonly #abort = new AbortController();
   readonly #retry = new BackOff({ firstMs: FIRST_RETRY_MS, maxMs: LONGEST_RETRY_MS });
   #wish: RouteWish | undefined;
-  #running: Promise<void> | undefined;
-  /** Ends the wait between two looks. */
-  #wake: (() => void) | undefined;
-  #isAsked = false;
+  readonly #loop = new ReconcileLoop({ pass: () => this.#turn(), debounceMs: 0, signal: this.#abort.signal });
   #facts: CloudFacts | undefined;
   #tables: ReadonlyMap<string, TableState> = new Map();
   /** Why packets for this host's subnet may not arrive; undefined when the last look found everything in place. */
@@ -61,13 +58,11 @@ export class RouteReconciler implements AsyncDisposable {
       this.#setProblem(`the cloud's route tables do not lead ${wish.subnet} to this host yet`);
     }
     this.lookNow();
-    this.#running ??= this.#run();
   }
 
   lookNow(): void {
     this.#retry.reset();
-    this.#isAsked = true;
-    this.#wake?.();
+    if (this.#wish !== undefined) void this.#loop.passNow();
   }
 
   get problem(): string | undefined {
@@ -98,17 +93,15 @@ export class RouteReconciler implements AsyncDisposable {
 
   async [Symbol.asyncDispose](): Promise<void> {
     this.#abort.abort();
-    await this.#running;
+    await this.#loop[Symbol.asyncDispose]();
     await this.#options.cloud[Symbol.asyncDispose]();
   }
 
-  async #run(): Promise<void> {
-    const { signal } = this.#abort;
-    while (!signal.aborted) {
-      this.#isAsked = false;
-      const result = await this.#look(signal);
-      if (result !== undefined && !signal.aborted) await this.#wait(this.#delayAfter(result));
-    }
+  /** Never rejects. */
+  async #turn(): Promise<PassEnd<void>> {
+    if (this.#loop.isStopped) return { result: undefined };
+    const result = await this.#look(this.#abort.signal);
+    return { result: undefined, repeatInMs: result === undefined ? 0 : this.#delayAfter(result) };
   }
 
   #delayAfter(result: LookResult): number {
@@ -201,18 +194,5 @@ export class RouteReconciler implements AsyncDisposable {
     if (text === this.#said.text && now - this.#said.atMs < SAY_AGAIN_MS) return;
     this.#said = { text, atMs: now };
     logger.warn("cloud.failed", "the cloud's route tables are not as they should be; trying again", { error: text });
-  }
-
-  async #wait(ms: number): Promise<void> {
-    if (this.#isAsked) return;
-    const asked = new AbortController();
-    this.#wake = () => asked.abort();
-    try {
-      await delay(ms, undefined, { signal: AbortSignal.any([asked.signal, this.#abort.signal]), ref: false });
-    } catch (error) {
-      if (!isCancelled(error) && !hasCode(error, "CANCELLED")) throw error;
-    } finally {
-      this.#wake = undefined;
-    }
   }
 }
