@@ -65,8 +65,8 @@ export class GrpcCall {
   readonly #stream: ServerHttp2Stream;
   readonly #connection: Connection;
   readonly #onFailure: (error: unknown) => void;
-  #isStarted = false;
-  #isEnded = false;
+  /** Of our answer: nothing sent, its headers, its end. */
+  #answer: "none" | "begun" | "ended" = "none";
   #hasAllOfClient = false;
   /** The unary request, while it is worked on. */
   #request: Portion | undefined;
@@ -89,7 +89,7 @@ export class GrpcCall {
   }
 
   get isEnded(): boolean {
-    return this.#isEnded || this.#stream.destroyed;
+    return this.#answer === "ended" || this.#stream.destroyed;
   }
 
   onDrain(action: () => void): void {
@@ -174,7 +174,7 @@ export class GrpcCall {
       return;
     }
     this.#start();
-    this.#isEnded = true;
+    this.#answer = "ended";
     if (message === undefined) this.#stream.end();
     else if (message.length <= SMALL_BYTES && this.#request === undefined) {
       reserved?.release();
@@ -228,10 +228,11 @@ export class GrpcCall {
     const { status, message } =
       error instanceof RpcError ? error : { status: grpcStatus.internal, message: "etcdserver: internal error" };
     const trailers = { "grpc-status": String(status), "grpc-message": encodeStatusMessage(message) };
-    this.#isEnded = true;
+    const hasBegun = this.#answer === "begun";
+    this.#answer = "ended";
     this.#dropRequest();
     this.#noteAnswered();
-    if (this.#isStarted) {
+    if (hasBegun) {
       this.#stream.removeAllListeners("wantTrailers");
       this.#stream.once("wantTrailers", () => this.#stream.sendTrailers(trailers));
       this.#stream.end();
@@ -347,8 +348,8 @@ export class GrpcCall {
   }
 
   #start(): void {
-    if (this.#isStarted) return;
-    this.#isStarted = true;
+    if (this.#answer !== "none") return;
+    this.#answer = "begun";
     this.#stream.respond({ ":status": 200, "content-type": "application/grpc" }, { waitForTrailers: true });
     this.#stream.once("wantTrailers", () => this.#stream.sendTrailers({ "grpc-status": "0" }));
   }

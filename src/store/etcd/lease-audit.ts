@@ -2,6 +2,7 @@
 // may leave something out without a sign: etcd's own (a deletion at exactly the compacted revision), and one that goes on
 // in a store which was put back from an older copy.
 import { setTimeout as delay } from "node:timers/promises";
+import { type PassEnd, ReconcileLoop } from "../../async/reconcile-loop.ts";
 import type { LeaseMark, LeaseMirror } from "./lease-mirror.ts";
 
 export interface AuditTimings {
@@ -40,48 +41,38 @@ export class LeaseAudit implements AsyncDisposable {
   readonly #options: LeaseAuditOptions;
   readonly #abort = new AbortController();
   readonly #signal: AbortSignal;
-  #timer: NodeJS.Timeout | undefined;
-  #running: Promise<void> = Promise.resolve();
-  #isRunning = false;
-  #isWantedAgain = false;
+  readonly #loop: ReconcileLoop;
 
   constructor(options: LeaseAuditOptions) {
     this.#options = options;
     this.#signal = AbortSignal.any([options.signal, this.#abort.signal]);
+    this.#loop = new ReconcileLoop({ pass: () => this.#audit(), debounceMs: 0, signal: this.#signal });
+    this.#loop.start();
   }
 
   /** A watch was opened, at first or again. */
   opened(): void {
     const { mirror, timings } = this.#options;
-    if (this.#isRunning) this.#isWantedAgain = true;
-    else this.#schedule(Math.random() * mirror.size * timings.spreadMsPerLease);
+    this.#loop.passSoon(Math.random() * mirror.size * timings.spreadMsPerLease);
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
     this.#abort.abort();
-    clearTimeout(this.#timer);
-    await this.#running;
+    await this.#loop[Symbol.asyncDispose]();
   }
 
-  #schedule(inMs: number): void {
-    clearTimeout(this.#timer);
-    if (this.#signal.aborted) return;
-    this.#timer = setTimeout(() => {
-      this.#isRunning = true;
-      this.#running = this.#run();
-    }, inMs).unref();
-  }
-
-  async #run(): Promise<void> {
+  /** Never rejects. */
+  async #audit(): Promise<PassEnd<void>> {
     const { timings, onFinding } = this.#options;
+    if (this.#loop.isStopped) return { result: undefined };
     const finding = await this.#compare().catch(() => "failed" as const);
-    this.#isRunning = false;
-    if (this.#signal.aborted) return;
-    if (finding !== undefined && finding !== "failed") return onFinding(finding);
+    if (this.#loop.isStopped) return { result: undefined };
+    if (finding !== undefined && finding !== "failed") {
+      this.#loop.close();
+      onFinding(finding);
+    }
     const intervalMs = finding === "failed" ? RETRY_MS : timings.intervalMs;
-    if (this.#isWantedAgain) this.opened();
-    else this.#schedule(intervalMs * (0.9 + Math.random() / 5));
-    this.#isWantedAgain = false;
+    return { result: undefined, repeatInMs: intervalMs * (0.9 + Math.random() / 5) };
   }
 
   async #compare(): Promise<AuditFinding | undefined> {
