@@ -22,12 +22,10 @@ import { desiredWay } from "./desired-way.ts";
 import { explain } from "./explanation.ts";
 import { KeptHandover } from "./handover.ts";
 import { type Rotation, rotateIdentity } from "./identity-rotation.ts";
-import { leaseFindings } from "./lease-findings.ts";
+import { leaseFindings, ruleFindings, settingFindings } from "./network-findings.ts";
 import type { Network } from "./network.ts";
 import { networkNameOf, networkStatus } from "./network-status.ts";
 import { listPeers } from "./peer-list.ts";
-import { ruleFindings } from "./rule-findings.ts";
-import { settingFindings } from "./setting-findings.ts";
 import { StateFollower, type ToldState } from "./state-follower.ts";
 
 /** Usually tens of milliseconds. */
