@@ -5,6 +5,7 @@ import { readdirSync } from "node:fs";
 import { availableParallelism } from "node:os";
 import { delimiter, dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
+import { longFiles, WARN_LINES } from "./long-files.ts";
 
 const root = fileURLToPath(new URL("..", import.meta.url));
 const searchPath = [join(root, "node_modules/.bin"), dirname(process.execPath), process.env["PATH"]].join(delimiter);
@@ -75,6 +76,7 @@ async function main(args: readonly string[]): Promise<number> {
     for (const step of queue) if (!(await isPassed(step))) failed.push(step.what);
   };
   await Promise.all(Array.from({ length: Math.min(availableParallelism(), 4) }, takeSteps));
+  for (const { file, lines } of longFiles(root)) console.log(`warning: ${file} has ${lines} lines, more than ${WARN_LINES}`);
   console.log(failed.length === 0 ? "check: all well" : `check: failed: ${failed.join(", ")}`);
   return failed.length === 0 ? 0 : 1;
 }
