@@ -1,7 +1,7 @@
 // Private words: what the code once called things, and nobody would search for. Names the lines that still have one, in
 // code, comments, strings, help and docs; docs/style.md has the words to use instead.
 import { execFileSync } from "node:child_process";
-import { readFileSync } from "node:fs";
+import { existsSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 
@@ -63,7 +63,7 @@ export function isChecked(file: string): boolean {
 function main(): number {
   const root = fileURLToPath(new URL("..", import.meta.url));
   const listing = execFileSync("git", ["ls-files", "--cached", "--others", "--exclude-standard"], { cwd: root, encoding: "utf8" });
-  const files = listing.split("\n").filter(isChecked);
+  const files = listing.split("\n").filter((file) => isChecked(file) && existsSync(join(root, file)));
   const texts = files.map((file) => ({ file, text: readFileSync(join(root, file), "utf8") }));
   const hits = texts.flatMap(({ file, text }) => privateWordsIn(file, text));
   for (const { file, line, word, instead, text } of hits) {
