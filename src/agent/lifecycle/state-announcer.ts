@@ -1,12 +1,12 @@
 // Says changes of the state in the log and to the service manager, and once what is wrong with this host.
 import type { Finding } from "../../doctor/finding.ts";
 import { describeError } from "../../errors.ts";
+import { trimAfterStart } from "../../sys/memory-trimmer.ts";
 import type { ServiceDescriptors } from "../../sys/service-descriptors.ts";
 import { notifyService } from "../../sys/service-notify.ts";
 import type { AgentLogger } from "../../telemetry/create-logger.ts";
 import type { AgentMetricsRecorder } from "../../telemetry/metrics/metrics.ts";
 import type { StateReason } from "./agent-state.ts";
-import { preferSmallHeap } from "./heap-policy.ts";
 import { type StateLog, stateText } from "./state-log.ts";
 import type { AgentState } from "./state-reasons.ts";
 
@@ -52,7 +52,7 @@ export class StateAnnouncer {
     const text = stateText(state, reasons);
     if (!this.#isReadySent && report.isForwarding) {
       this.#isReadySent = true;
-      preferSmallHeap();
+      trimAfterStart();
       if (this.#descriptorStore !== undefined) tryToForget(this.#descriptorStore, this.#logger); // what an earlier configuration needed
       this.#notify(`READY=1\nSTATUS=${text}`);
     } else if (this.#isReadySent && text !== this.#saidText) {
