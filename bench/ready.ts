@@ -21,7 +21,12 @@ export const readySet: BenchSet = {
     await using world = await createWorld(1);
     const host = world.lan.host(1);
     await writePeers(world.etcd.endpoints, prefix, 1);
-    const samples = { bareNode: [] as number[], first: [] as number[], restart: [] as number[], residentMb: [] as number[] };
+    const samples = {
+      bareNode: [] as number[],
+      first: [] as number[],
+      restart: [] as number[],
+      residentMb: [] as number[],
+    };
     // Round 0 warms the file cache.
     for (let round = 0; round <= rounds; round++) {
       progress(round === 0 ? "warming the file cache" : `round ${round} of ${rounds}`);

@@ -13,7 +13,10 @@ interface PrivateWord {
 const privateWords: readonly PrivateWord[] = [
   { pattern: /\banew\b/i, instead: "again; retry, restart, recreate, reopen, reissue" },
   { pattern: /\bsomebody\b/i, instead: "another program, an operator, an external change" },
-  { pattern: /\b(?:is|are|be|been|being|was|were|nobody|not) told\b/i, instead: "is reported, is logged; learns, gets" },
+  {
+    pattern: /\b(?:is|are|be|been|being|was|were|nobody|not) told\b/i,
+    instead: "is reported, is logged; learns, gets",
+  },
   { pattern: /\blook(?:s|ed)? after\b/i, instead: "watch, renew, repair, maintain" },
   { pattern: /\bgood for nothing\b/i, instead: "unusable, skipped, invalid" },
   { pattern: /\b(?:try|tries|tried|trying) (?:on|anew)\b/i, instead: "retry" },
@@ -62,7 +65,10 @@ export function isChecked(file: string): boolean {
 
 function main(): number {
   const root = fileURLToPath(new URL("..", import.meta.url));
-  const listing = execFileSync("git", ["ls-files", "--cached", "--others", "--exclude-standard"], { cwd: root, encoding: "utf8" });
+  const listing = execFileSync("git", ["ls-files", "--cached", "--others", "--exclude-standard"], {
+    cwd: root,
+    encoding: "utf8",
+  });
   const files = listing.split("\n").filter((file) => isChecked(file) && existsSync(join(root, file)));
   const texts = files.map((file) => ({ file, text: readFileSync(join(root, file), "utf8") }));
   const hits = texts.flatMap(({ file, text }) => privateWordsIn(file, text));
@@ -72,7 +78,8 @@ function main(): number {
   const unused = exceptions.filter(
     ({ file, text }) => !texts.some((each) => each.file === file && each.text.includes(text)),
   );
-  for (const { file, text } of unused) console.log(`scripts/check-words.ts: the exception "${text}" in ${file} is not needed`);
+  for (const { file, text } of unused)
+    console.log(`scripts/check-words.ts: the exception "${text}" in ${file} is not needed`);
   return hits.length + unused.length === 0 ? 0 : 1;
 }
 

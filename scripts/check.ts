@@ -76,7 +76,8 @@ async function main(args: readonly string[]): Promise<number> {
     for (const step of queue) if (!(await isPassed(step))) failed.push(step.what);
   };
   await Promise.all(Array.from({ length: Math.min(availableParallelism(), 4) }, takeSteps));
-  for (const { file, lines } of longFiles(root)) console.log(`warning: ${file} has ${lines} lines, more than ${WARN_LINES}`);
+  for (const { file, lines } of longFiles(root))
+    console.log(`warning: ${file} has ${lines} lines, more than ${WARN_LINES}`);
   console.log(failed.length === 0 ? "check: all well" : `check: failed: ${failed.join(", ")}`);
   return failed.length === 0 ? 0 : 1;
 }

@@ -16,7 +16,9 @@ export function longFiles(root: string, warnLines = WARN_LINES): LongFile[] {
     cwd: root,
     encoding: "utf8",
   });
-  const sources = listing.split("\n").filter((file) => /^(?:src|lab|scripts|packaging)\//.test(file) && existsSync(join(root, file)));
+  const sources = listing
+    .split("\n")
+    .filter((file) => /^(?:src|lab|scripts|packaging)\//.test(file) && existsSync(join(root, file)));
   return sources
     .filter((file) => !/\.test\.ts$|^src\/etcd-api\/etcd\.ts$|^src\/flannel-store\/membership\/cluster\.ts$/.test(file))
     .map((file) => ({ file, lines: readFileSync(join(root, file), "utf8").split("\n").length - 1 }))

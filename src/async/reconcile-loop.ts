@@ -53,17 +53,22 @@ export class ReconcileLoop<Result = void, Event = never> implements AsyncDisposa
     return this.#debounce !== undefined;
   }
 
-  /** Something is desired: until then nothing causes a pass. `passNow` does the same. */
+  /** Something is desired: until then nothing causes a pass. `queuePass` and `passNow` do the same. */
   start(): void {
     if (this.#state === "unstarted") this.#state = "idle";
   }
 
   /** A pass that begins after this call; several calls share one. */
+  queuePass(): void {
+    this.start();
+    this.#queue();
+  }
+
+  /** The same, with the result of that pass. */
   passNow(): Promise<Result> {
     const { promise, resolve } = Promise.withResolvers<Result>();
     this.#waiters.push(resolve);
-    this.start();
-    this.#queue();
+    this.queuePass();
     return promise;
   }
 

@@ -83,7 +83,9 @@ export class RepairLog {
     this.#last = [...this.#last, ...remembered].slice(-REMEMBERED);
     if (repairs.length > 0) for (const name of authors) this.#authors.add(name);
     const groups = [...Map.groupBy(repairs, ({ contest, object }) => contest ?? object)];
-    const single = groups.filter(([name, group]) => !this.#isContested(name, group, nowMs)).flatMap(([, group]) => group);
+    const single = groups
+      .filter(([name, group]) => !this.#isContested(name, group, nowMs))
+      .flatMap(([, group]) => group);
     if (single.length > 0) this.#lines.repaired(single, this.#takeAuthors(), this.#total);
     this.#reportContests(nowMs);
   }

@@ -39,7 +39,9 @@ class CloudRuntime implements BackendRuntime<CloudPlan> {
   }
 
   problem(): string | undefined {
-    return this.#reconciler === undefined ? "the client of the cloud provider is being loaded" : this.#reconciler.problem;
+    return this.#reconciler === undefined
+      ? "the client of the cloud provider is being loaded"
+      : this.#reconciler.problem;
   }
 
   lookAgain(): void {

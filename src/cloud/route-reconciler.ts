@@ -62,7 +62,7 @@ export class RouteReconciler implements AsyncDisposable {
 
   lookNow(): void {
     this.#retry.reset();
-    if (this.#wish !== undefined) void this.#loop.passNow();
+    if (this.#wish !== undefined) this.#loop.queuePass();
   }
 
   get problem(): string | undefined {

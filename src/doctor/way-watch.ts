@@ -280,7 +280,7 @@ export class WayWatch implements AsyncDisposable {
     if (this.#loop.isStopped || this.#faults.size === 0 || this.#recheckTimer !== undefined) return;
     this.#recheckTimer = setTimeout(() => {
       this.#recheckTimer = undefined;
-      void this.#inTurn(() => this.#lookAtSome([...this.#faults.keys()].slice(0, PEERS_AT_ONCE)));
+      this.#inTurn(() => this.#lookAtSome([...this.#faults.keys()].slice(0, PEERS_AT_ONCE))).catch(() => undefined);
     }, RECHECK_MS);
     this.#recheckTimer.unref();
   }

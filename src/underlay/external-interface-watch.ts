@@ -53,7 +53,7 @@ export class ExternalInterfaceWatch implements AsyncDisposable {
   /** Also reports what changed between the choice and now. */
   static open(options: ExternalInterfaceWatchOptions): Promise<ExternalInterfaceWatch> {
     const watch = new ExternalInterfaceWatch(options);
-    void watch.#loop.passNow();
+    watch.#loop.queuePass();
     return Promise.resolve(watch);
   }
 

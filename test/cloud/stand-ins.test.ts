@@ -179,10 +179,15 @@ describe("gce alone", () => {
     world.add("10.9.200.0/24", other, "gone");
     world.canIpForward = false;
     world.quota = 2;
-    await using reconciler = new RouteReconciler({ cloud: world.open(), logger: silentLogger, onChange: () => undefined });
+    await using reconciler = new RouteReconciler({
+      cloud: world.open(),
+      logger: silentLogger,
+      onChange: () => undefined,
+    });
     reconciler.setWish(wish);
     await until(
-      () => reconciler.problem?.includes("canIpForward") === true && reconciler.problem.includes("is full with 2 routes"),
+      () =>
+        reconciler.problem?.includes("canIpForward") === true && reconciler.problem.includes("is full with 2 routes"),
       { what: "the problem" },
     );
     expect(world.routes()).toEqual({ "10.9.200.0/24": other });

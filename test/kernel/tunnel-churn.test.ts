@@ -55,7 +55,9 @@ const fromSubnet = (third: number) =>
 /** The data plane with nobody in it, and how to change who is. */
 async function openTunnel() {
   const descriptorStore = resources.use(new ServiceDescriptors());
-  const tunnel = resources.use(new Tunnel({ logger: recordingLogger().logger, descriptorStore, onChange: () => undefined }));
+  const tunnel = resources.use(
+    new Tunnel({ logger: recordingLogger().logger, descriptorStore, onChange: () => undefined }),
+  );
   const setPeers = (peers: readonly TunnelPeer[]) =>
     tunnel.setState({
       device: "flannel0",

@@ -48,7 +48,7 @@ export class CertificateRenewer implements AsyncDisposable {
 
   static start(options: CertificateRenewerOptions): CertificateRenewer {
     const renewer = new CertificateRenewer(options);
-    void renewer.#loop.passNow();
+    renewer.#loop.queuePass();
     return renewer;
   }
 

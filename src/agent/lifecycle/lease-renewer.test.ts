@@ -265,7 +265,9 @@ describe("LeaseRenewer", () => {
   it.each([-2, 2])("judges that by a clock that nobody sets: the wall clock jumps by %d days", async (days) => {
     vi.useFakeTimers({ toFake: ["Date"] });
     const fail: Renew = () => Promise.reject(new FlannelError("STORE_UNAVAILABLE", "away", { retryable: true }));
-    const { renewer } = await keep(fail, { lease: ownLease(1, { expiresAtMs: Date.now() + (days > 0 ? DAY_MS : 50) }) });
+    const { renewer } = await keep(fail, {
+      lease: ownLease(1, { expiresAtMs: Date.now() + (days > 0 ? DAY_MS : 50) }),
+    });
     await using _renewer = renewer;
     vi.setSystemTime(Date.now() + days * DAY_MS);
     if (days > 0) expect(renewer.problem()).toBeUndefined();

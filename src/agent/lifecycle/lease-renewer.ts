@@ -149,7 +149,7 @@ export class LeaseRenewer implements AsyncDisposable {
   }
 
   #wake(): void {
-    void this.#loop.passNow();
+    this.#loop.queuePass();
   }
 
   /** Never rejects. */

@@ -2,8 +2,8 @@
 import type { Finding } from "../../doctor/finding.ts";
 import type { FirewallStatus } from "../../firewall/firewall-status.ts";
 import { addressConflictFindings, takenByUpstreamFindings } from "./address-conflicts.ts";
-import type { ScopedFailure } from "./agent-state.ts";
 import type { Agent } from "./agent.ts";
+import type { ScopedFailure } from "./agent-state.ts";
 import { claimFindings, ownSubnetFindings } from "./claim-findings.ts";
 import { currentAddressConflicts } from "./state-facts.ts";
 

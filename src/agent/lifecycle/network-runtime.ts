@@ -61,9 +61,7 @@ export class NetworkRuntime implements AsyncDisposable {
   async #start(): Promise<BackendRuntime | undefined> {
     const { backends, backend, logger, descriptorStore, warmState, isStopped, onPass } = this.#options;
     const memory = warmState.memoryOf(backend.type);
-    return await backends
-      .find(backend.type)
-      ?.start?.({ logger, descriptorStore, memory, isStopped, onChange: onPass });
+    return await backends.find(backend.type)?.start?.({ logger, descriptorStore, memory, isStopped, onChange: onPass });
   }
 
   /** Why it does not do its part of a plan that has one; undefined when it does. */

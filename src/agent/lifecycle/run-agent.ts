@@ -143,7 +143,12 @@ async function runUntilEnd(
     options.store === "kubernetes" ? { type: "kubernetes", ...options.kubernetes } : { type: "etcd", ...options.etcd };
   await using store = await openStore(storeOptions, { env: process.env, version: run.version, logger });
   tellStore(store, logger);
-  const announcer = new StateAnnouncer({ logger, metrics: report.agentMetrics, descriptorStore, log: new StateLog(logger) });
+  const announcer = new StateAnnouncer({
+    logger,
+    metrics: report.agentMetrics,
+    descriptorStore,
+    log: new StateLog(logger),
+  });
   using prober = openProber(options.probeIntervalMs);
   await using network = NetworkRun.start({
     ...{ options, backends, logger, store, rtnetlink, prober, isRestart, signal, descriptorStore },

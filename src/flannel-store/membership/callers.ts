@@ -4,8 +4,8 @@ import type { DetailedPeerCertificate } from "node:tls";
 import type { Ends } from "../grpc/grpc-call.ts";
 import { grpcStatus, RpcError } from "../grpc/rpc-error.ts";
 import { endsAtMs, keyPin } from "./keys.ts";
-import type { MemberRegistry } from "./member-registry.ts";
 import type { HostRecord } from "./member-file.ts";
+import type { MemberRegistry } from "./member-registry.ts";
 
 export type Member = { readonly kind: "host"; readonly host: HostRecord } | { readonly kind: "administrator" };
 

@@ -8,8 +8,8 @@ import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { propertyRuns } from "../../../test/support/fuzz.ts";
 import { FlannelError, hasCode } from "../../errors.ts";
 import { clusterFiles } from "./cluster-files.ts";
-import { MemberRegistry } from "./member-registry.ts";
 import { parseMemberFile } from "./member-file.ts";
+import { MemberRegistry } from "./member-registry.ts";
 
 let directory: string;
 const facts = { etcdPrefix: "/coreos.com/network", addresses: ["10.0.0.1"], port: 2379 };
@@ -36,7 +36,9 @@ describe("MemberRegistry", () => {
   it("is read back as it was written, mode 0600, without leftovers", () => {
     const registry = MemberRegistry.create(files(), facts);
     const { id, secret } = registry.createToken(day, 1_000);
-    registry.join({ tokenId: id, secret, hostName: "h1", keyPin: "k1", address: "10.0.0.2" }, 2_000, () => issued("S1"));
+    registry.join({ tokenId: id, secret, hostName: "h1", keyPin: "k1", address: "10.0.0.2" }, 2_000, () =>
+      issued("S1"),
+    );
     registry.revokeToken(id, 3_000);
     const again = MemberRegistry.open(files());
     expect(again.facts).toEqual(facts);

@@ -4,8 +4,8 @@ import { describeError, FlannelError } from "../../errors.ts";
 import { grpcStatus, RpcError } from "../grpc/rpc-error.ts";
 import type { EmbeddedStore } from "../server/embedded-store.ts";
 import type { RemovedLeases } from "./cluster.ts";
-import type { MemberRegistry } from "./member-registry.ts";
 import type { HostRecord } from "./member-file.ts";
+import type { MemberRegistry } from "./member-registry.ts";
 import { removeLeases } from "./remove-leases.ts";
 import { TellOnce } from "./tell-once.ts";
 

@@ -50,7 +50,10 @@ export async function introduce(
       waiting = await withoutSession(device, waiting, servedBy);
       const peers = waiting.flatMap(({ desired }) => desired ?? []);
       if (peers.length === 0) return;
-      const recreated = peers.flatMap((peer): PeerChange[] => [{ publicKey: peer.publicKey, remove: true }, calling(peer)]);
+      const recreated = peers.flatMap((peer): PeerChange[] => [
+        { publicKey: peer.publicKey, remove: true },
+        calling(peer),
+      ]);
       await changeDevice(device, { peers: recreated }, servedBy);
       await changeDevice(device, { peers: peers.flatMap(quiet) }, servedBy);
     } catch {

@@ -236,7 +236,9 @@ export class Reconciler implements AsyncDisposable {
     if (this.#pollTimer !== undefined || this.#loop.isStopped) return;
     const isWanted = (kind: Kind) => [...host.slots.slots(kind)].some(({ desired }) => desired !== undefined);
     if (!polledKinds.some(isWanted)) return;
-    this.#pollTimer = setTimeout(() => void this.#loop.inTurn(() => this.#poll()), delayMs);
+    this.#pollTimer = setTimeout(() => {
+      this.#loop.inTurn(() => this.#poll()).catch(() => undefined);
+    }, delayMs);
   }
 
   /** Never rejects. What cannot be read is left to the look that follows, which says so. */

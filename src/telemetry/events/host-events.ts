@@ -86,9 +86,7 @@ export const hostEvents = {
     "Check that the other hosts can reach the new address.",
   ),
   "interface.chosen": info("The line has the interface and the address by which this host reaches its peers."),
-  "interface.ipv6-arrived": info(
-    "A host that lacked IPv6 can serve it now; the agent restarts, in the same process.",
-  ),
+  "interface.ipv6-arrived": info("A host that lacked IPv6 can serve it now; the agent restarts, in the same process."),
   "interface.look-failed": warn(
     "The agent could not read the external interface; it retries.",
     "Correct what the line names.",

@@ -101,7 +101,11 @@ it("what had been written then is taken back first, and systemd reads the unit a
 it("the addresses are taken back in the list of members; what the store has noted there meanwhile stays", async () => {
   const files = clusterFiles(hostPaths(directory.path).clusterDirectory);
   mkdirSync(files.directory, { recursive: true });
-  const registry = MemberRegistry.create(files, { addresses: ["192.0.2.1"], port: 2379, etcdPrefix: "/coreos.com/network" });
+  const registry = MemberRegistry.create(files, {
+    addresses: ["192.0.2.1"],
+    port: 2379,
+    etcdPrefix: "/coreos.com/network",
+  });
   const { facts } = registry;
   const work = async () => {
     registry.setFacts({ ...facts, addresses: ["192.0.2.2"] });
