@@ -9,7 +9,7 @@ test.each([
   ["// what the kernel is told of each", ["is told"]],
   ["export class HostKeeper {", ["Keeper"]],
   ["const keeper = leaseKeeper;", ["keeper"]],
-  ["class MemberBook { #book = 1 }", ["book"]],
+  ["class MemberBook {", ["Book"]],
   ["It looks after the store, and keeps trying on.", ["looks after", "trying on"]],
 ])("%s", (line, words) => {
   expect(wordsOf(line)).toEqual(words);
