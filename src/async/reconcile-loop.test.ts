@@ -130,8 +130,14 @@ test("tasks take turns with passes, and one that fails does not stop those behin
   const { loop, starts } = slowLoop(100);
   loop.queuePass();
   const outcomes = Promise.allSettled([
-    loop.inTurn(() => Promise.reject(new Error("no"))),
-    loop.inTurn(() => Promise.resolve(starts.length)),
+    loop.inTurn(async () => {
+      await sleep(0);
+      throw new Error("no");
+    }),
+    loop.inTurn(async () => {
+      await sleep(0);
+      return starts.length;
+    }),
   ]);
   await vi.advanceTimersByTimeAsync(1);
   loop.queuePass();
