@@ -66,6 +66,8 @@ versions of its chart differ in it: what is there stays, so that a release can t
   "vxlan" (dict "Port" $f.backendPort "VNI" $f.vni "GBP" $f.GBP "DirectRouting" $f.directRouting "MTU" $f.mtu "MacPrefix" $f.macPrefix)
   "wireguard" (dict "ListenPort" $f.backendPort "ListenPortV6" $f.backendPortv6 "PSK" $f.psk "MTU" $f.mtu "Mode" $f.tunnelMode "PersistentKeepaliveInterval" $f.keepaliveInterval)
   "ipip" (dict "DirectRouting" $f.directRouting)
+  "ipsec" (dict "PSK" $f.psk)
+  "extension" (dict "MTU" $f.mtu)
   "udp" (dict "Port" $f.backendPort)
 -}}
 {{- $lines := list (printf "\"Type\": %s" (toJson $f.backend)) -}}
@@ -74,6 +76,9 @@ versions of its chart differ in it: what is there stays, so that a release can t
 {{- /* Numbers of values files are floats. */ -}}
 {{- $lines = append $lines (printf "%s: %s" (toJson $key) (kindIs "float64" $value | ternary (toString ($value | int64)) (toJson $value))) -}}
 {{- end -}}
+{{- end -}}
+{{- range $key, $value := $f.backendOptions -}}
+{{- $lines = append $lines (printf "%s: %s" (toJson $key) (kindIs "float64" $value | ternary (toString ($value | int64)) (toJson $value))) -}}
 {{- end -}}
 {
   {{ join ",\n  " $lines }}
