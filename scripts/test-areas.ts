@@ -6,6 +6,7 @@ import { installMoto } from "../lab/cloud/moto.ts";
 import { debianReleases, debianRoot } from "../lab/debian-root.ts";
 import { emulatedKernel } from "../lab/emulated-kernel.ts";
 import { fetchPromtool } from "../lab/promtool.ts";
+import { buildUpstream } from "../lab/upstream-program.ts";
 import { ownArchitecture } from "../packaging/architecture.ts";
 import { fetchImageFiles } from "../packaging/image/image-files.ts";
 import { readFuzzScale, SLICES, shortFuzzEnvironment } from "../test/support/fuzz-scale.ts";
@@ -48,6 +49,9 @@ const promtoolTests = /^test\/lab\/metrics\.test\.ts$/;
 
 /** They run against the emulator of AWS, which comes from Python's packages. */
 const motoTests = /^test\/cloud\/aws/;
+
+/** They run upstream's flanneld beside ours, with etcd. */
+const upstreamTests = /^test\/(kernel\/long\/(ipip|ipsec-agents)-|lab\/long\/upstream-)/;
 
 /** Its kernel comes from Debian's packages. */
 const emulatedKernelTest = "test/kernel/long/wireguard-kernel.test.ts";
@@ -167,6 +171,7 @@ function vitestRun(area: string, label: string, run: VitestRun, { testName }: Se
     if (run.files.includes(emulatedKernelTest)) await emulatedKernel();
     if (run.files.some((file) => motoTests.test(file))) await installMoto();
     if (run.inBox && run.files.some((file) => packagingTests.test(file))) await preparePackaging();
+    if (run.files.some((file) => upstreamTests.test(file))) await buildUpstream();
     if (run.files.some((file) => promtoolTests.test(file))) await fetchPromtool();
     return runVitest({ ...run, ...(testName === undefined ? {} : { testName }) });
   };

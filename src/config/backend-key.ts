@@ -13,6 +13,8 @@ export interface BackendKey {
   readonly description: string;
   /** Output and logs never show its value. */
   readonly isSecret?: true;
+  /** May hold secrets by accident: messages do not show its value, output that is asked for does. */
+  readonly isPrivate?: true;
   /** Applied to a running agent without restart. */
   readonly live: boolean;
 }

@@ -86,7 +86,7 @@ function checkValue(key: BackendKey, value: unknown): BackendValue {
     const wanted = { int: "an integer", bool: "true or false", string: "a string", list: "a list" }[key.type];
     throw invalid(
       path,
-      key.isSecret === true ? "(hidden)" : value,
+      key.isSecret === true || key.isPrivate === true ? "(hidden)" : value,
       `must be ${wanted}, not ${describeType(key, value)}`,
     );
   }

@@ -146,6 +146,7 @@ describe("parseNetworkConfig", () => {
     ['"Backend": {"Type": null}', "Backend.Type is missing"],
     ['"Backend": null', "Backend null must be an object with a Type, not a JSON null"],
     ['"Backend": "vxlan"', "Backend vxlan must be an object with a Type, not a JSON string"],
+    ['"Backend": [{ "PSK": "secret" }]', "Backend must be an object with a Type, not a JSON array"],
     ['"Backend": {"Type": 7}', "Backend.Type 7 must be a string"],
     ['"Backend": {"Type": "vxlan", "VNI": 1.0}', "Backend.VNI 1.0 must be a whole number"],
   ])("refuses %s", (backend, message) => {

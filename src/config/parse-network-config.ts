@@ -111,7 +111,8 @@ function readEntries(text: string): JsonEntry[] {
     return jsonEntries(text);
   } catch (error) {
     if (error instanceof SyntaxError) {
-      throw invalid("(document)", undefined, `is not valid JSON: ${describeJsonError(text)}`, error);
+      // Without its cause: the engine's message quotes the text around the place, which may be a secret.
+      throw invalid("(document)", undefined, `is not valid JSON: ${describeJsonError(text)}`);
     }
     throw invalid("(document)", undefined, `cannot be used: ${describeError(error)}`);
   }
@@ -244,7 +245,11 @@ function readBackend(
   // flannel's default; the registry says whether this version has it.
   if (entry === undefined) return { backendType: "udp", backend: Object.freeze({}) };
   const type = jsonTypeOf(entry.value);
-  if (type !== "object") throw invalid("Backend", entry.value, `must be an object with a Type, not a JSON ${type}`);
+  if (type !== "object") {
+    // What is in a list may be a secret.
+    const shown = type === "array" ? undefined : entry.value;
+    throw invalid("Backend", shown, `must be an object with a Type, not a JSON ${type}`);
+  }
   const values = new Map<string, readonly [key: string, entry: JsonEntry]>();
   for (const member of jsonEntries(entry.raw)) {
     const folded = foldKey(member.key);

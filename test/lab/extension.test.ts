@@ -4,25 +4,30 @@ import { readFileSync } from "node:fs";
 import { describe, expect, it } from "vitest";
 import { Cluster } from "../../lab/cluster.ts";
 import type { LabHost } from "../../lab/host.ts";
-import { leaseEntryOf, subnetOfKey } from "../../lab/lease-view.ts";
-import { ContinuousPing, ping, pingAll, untilAllPing } from "../../lab/probe.ts";
+import { leaseEntryOf, readLease } from "../../lab/lease-view.ts";
+import { ping, pingAll, untilAllPing } from "../../lab/probe.ts";
 import { until } from "../../lab/wait.ts";
 import { wgDump, wireguardAgent } from "../../lab/wireguard-host.ts";
+import { Program, restartAllWays } from "../support/restarts.ts";
 
 interface Example {
   readonly file: string;
   readonly hosts: number;
   /** The largest packet of containers, IP header included. */
   readonly mtuBytes: number;
-  readonly ipv6?: true;
+  /** Set where IPv6 is one of them. */
+  readonly families?: 1 | 2;
   /** What is on a host because of a peer with this subnet and public IP. */
   readonly traces: (host: LabHost, subnet: string, publicIp: string) => Promise<boolean>;
 }
 
+const hasIpv6Route = async (host: LabHost, subnet: string) =>
+  (await host.namespace.ip("-6", "route", "show", subnet)) !== "";
 const hasRoute = async (host: LabHost, subnet: string) => (await host.namespace.ip("route", "show", subnet)) !== "";
 const examples: readonly Example[] = [
   { file: "host-gw", hosts: 2, mtuBytes: 1500, traces: hasRoute },
-  { file: "host-gw-dual-stack", hosts: 2, mtuBytes: 1500, ipv6: true, traces: hasRoute },
+  { file: "host-gw-dual-stack", hosts: 2, mtuBytes: 1500, families: 2, traces: hasRoute },
+  { file: "host-gw-ipv6", hosts: 2, mtuBytes: 1500, families: 1, traces: hasIpv6Route },
   {
     file: "vxlan",
     hosts: 2,
@@ -39,35 +44,32 @@ const examples: readonly Example[] = [
   },
 ];
 
-function launch(host: LabHost) {
-  const { program, keyFile } = wireguardAgent(host);
-  return { program, env: { WIREGUARD_KEY_FILE: keyFile } };
-}
-
-describe.each(examples)("the example $file", ({ file, hosts, mtuBytes, ipv6, traces }) => {
+describe.each(examples)("the example $file", ({ file, hosts, mtuBytes, families, traces }) => {
   it("connects containers, survives restarts without loss, and removes who goes", async () => {
     const config = JSON.parse(readFileSync(`examples/extension/${file}.json`, "utf8"));
-    await using cluster = await Cluster.start({ hosts, config, launch, ...(ipv6 && { ipv6 }) });
+    const program = new Program();
+    const launch = (host: LabHost) => {
+      const { program: argv, keyFile } = wireguardAgent(host, program.flanneld);
+      return { program: argv, env: { WIREGUARD_KEY_FILE: keyFile } };
+    };
+    await using cluster = await Cluster.start({ hosts, config, launch, ipv6: families !== undefined });
     await untilAllPing(cluster.pods);
-    expect(await pingAll(cluster.pods)).toHaveLength(hosts * (hosts - 1) * (ipv6 ? 2 : 1));
+    expect(await pingAll(cluster.pods)).toHaveLength(hosts * (hosts - 1) * (families ?? 1));
     const [from, to] = [cluster.pod(1), cluster.pod(2)];
-    expect(await ping(from.namespace, to.ipv4 ?? "", { payloadBytes: mtuBytes - 28 })).toBeDefined();
-    {
-      await using traffic = await ContinuousPing.start(from.namespace, to.ipv4 ?? "");
-      await cluster.agent(1).kill9();
-      await cluster.startAgent(1).untilReady({ peers: hosts - 1 });
-      await cluster.agent(2).term();
-      await cluster.startAgent(2).untilReady({ peers: hosts - 1 });
-      await traffic.more(10);
-      expect((await traffic.stop()).lost).toEqual([]);
-    }
+    const [address, headerBytes] = to.ipv4 === undefined ? [to.ipv6 ?? "", 48] : [to.ipv4, 28];
+    expect(await ping(from.namespace, address, { payloadBytes: mtuBytes - headerBytes })).toBeDefined();
+    // An upgrade is alike for all.
+    const isUpgraded = file === "host-gw";
+    const report = await restartAllWays(cluster, isUpgraded ? program : undefined, [address]);
+    expect(report).toEqual({ lost: [0], isUpgraded });
     const { host } = cluster.agent(1);
-    const publicIp = cluster.agent(2).host.ipv4 ?? "";
-    const { key } = await leaseEntryOf(cluster.etcd, publicIp);
-    const subnet = subnetOfKey(key);
+    const publicIp = cluster.agent(2).host[to.ipv4 === undefined ? "ipv6" : "ipv4"] ?? "";
+    const entry = await leaseEntryOf(cluster.etcd, publicIp);
+    const { subnet: ipv4Subnet, ipv6Subnet } = readLease(entry);
+    const subnet = ipv4Subnet ?? ipv6Subnet ?? "";
     expect(await traces(host, subnet, publicIp)).toBe(true);
     await cluster.agent(2).term();
-    await cluster.etcd.delete(key);
+    await cluster.etcd.delete(entry.key);
     await until(async () => !(await traces(host, subnet, publicIp)), { what: "the peer to be removed" });
   });
 });

@@ -116,9 +116,10 @@ test("keys are read whatever their case, and ShutdownCommand of samples is known
 
 test.each([
   ["PreStartupCommand", "1", "must be a string, not a number"],
-  ["PostStartupCommand", '["a"]', "must be a string, not an array"],
+  ["PostStartupCommand", '["a secret"]', "must be a string, not an array"],
   ["SubnetAddCommand", '" \\t"', "must name a program"],
-  ["SubnetRemoveCommand", '"a\\u0000b"', "must not contain the character U+0000"],
+  ["SubnetRemoveCommand", '"secret\\u0000b"', "must not contain the character U+0000"],
+  ["ShutdownCommand", '{"secret":1}', "must be a string, not an object"],
   ["Shell", '"yes"', "must be true or false, not a string"],
   ["TimeLimit", "0", "must be from 1 to 3600"],
   ["TimeLimit", "1.5", "must be a whole number"],
@@ -126,7 +127,10 @@ test.each([
   ["MTU", "67", "must be 0 or at least 68"],
   ["MTU", "65536", "must be from 0 to 65535"],
 ])("%s %s is refused", (key, value, message) => {
-  expect(() => backendOf(ipv4Only, `,"${key}":${value}`)).toThrow(message);
+  const create = () => backendOf(ipv4Only, `,"${key}":${value}`);
+  expect(create).toThrow(message);
+  expect(create).toThrow(`Backend.${key} `);
+  expect(create).not.toThrow("secret");
 });
 
 test("a command has a bounded length", () => {

@@ -15,7 +15,7 @@ export interface ExtensionOptions {
 const MAX_COMMAND_CHARACTERS = 32 * 1024;
 
 function commandKey(name: string, description: string, live: boolean): BackendKey {
-  return { name, type: "string", defaultValue: "", defaultText: "none", description, live };
+  return { name, type: "string", defaultValue: "", defaultText: "none", description, live, isPrivate: true };
 }
 
 export const extensionKeys: readonly BackendKey[] = [
@@ -74,11 +74,11 @@ export function readExtensionOptions(config: NetworkConfig): ExtensionOptions {
   const options = readBackendOptions(extensionKeys, config.backend);
   const command = (name: string): string => {
     const text = stringOption(options, name);
-    if (text.includes("\0")) throw invalid(`Backend.${name}`, text, "must not contain the character U+0000");
+    if (text.includes("\0")) throw invalid(`Backend.${name}`, "(hidden)", "must not contain the character U+0000");
     if (text.length > MAX_COMMAND_CHARACTERS) {
       throw invalid(`Backend.${name}`, `${text.length} characters`, `must have at most ${MAX_COMMAND_CHARACTERS}`);
     }
-    if (text !== "" && text.trim() === "") throw invalid(`Backend.${name}`, text, "must name a program");
+    if (text !== "" && text.trim() === "") throw invalid(`Backend.${name}`, "(hidden)", "must name a program");
     return text;
   };
   const mtuBytes = intOption(options, "MTU");

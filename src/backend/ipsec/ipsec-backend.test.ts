@@ -135,6 +135,10 @@ describe("bad keys", () => {
     [{ PSK: "tooshort-secret" }, "Backend.PSK", "at least 96 characters; it has 15"],
     [{ PSK: 7 }, "Backend.PSK", "must be"],
     [{ UDPEncap: "yes" }, "Backend.UDPEncap", "must be"],
+    [{ UDPEncap: 1 }, "Backend.UDPEncap", "must be true or false, not a number"],
+    [{ PSK: [psk] }, "Backend.PSK", "must be a string, not an array"],
+    [{ ESPProposal: 128 }, "Backend.ESPProposal", "must be a string, not a number"],
+    [{ ESPProposal: "x".repeat(501) }, "Backend.ESPProposal", "must be one proposal"],
     [{ ESPProposal: "" }, "Backend.ESPProposal", "must be one proposal"],
     [{ ESPProposal: "aes128, aes256" }, "Backend.ESPProposal", "must be one proposal"],
   ])("%j", (keys, key, rule) => {

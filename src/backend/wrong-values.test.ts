@@ -1,0 +1,26 @@
+// Wrong values of each key, as docs/ipip.md, docs/ipsec.md and docs/extension.md list them, are refused in the documented words.
+import { readFileSync } from "node:fs";
+import { describe, expect, test } from "vitest";
+import { backends } from "./registry.ts";
+
+/** What a backend needs in any case. */
+const required: Readonly<Record<string, object>> = { ipip: {}, ipsec: { PSK: "s".repeat(96) }, extension: {} };
+
+describe.each(Object.keys(required))("%s", (type) => {
+  const text = readFileSync(`docs/${type}.md`, "utf8");
+  const rows = [...text.matchAll(/^\| `("\w+": .*)` \| `(Backend\..*)` \|$/gm)].map(([, value = "", message = ""]) => ({
+    ...{ value, message },
+  }));
+
+  test("each key is listed", () => {
+    const listed = new Set(rows.map(({ value }) => /^"(\w+)"/.exec(value)?.[1]));
+    expect(listed).toEqual(new Set(backends.find(type)?.keys.map(({ name }) => name)));
+  });
+
+  test.each(rows)("$value", ({ value, message }) => {
+    const backend = { Type: type, ...required[type], ...(JSON.parse(`{${value}}`) as object) };
+    const written = JSON.stringify({ Network: "10.5.0.0/16", Backend: backend });
+    const create = () => backends.create(backends.parseConfig(written).config);
+    expect(create).toThrow(expect.objectContaining({ message: `network config: ${message}` }));
+  });
+});
