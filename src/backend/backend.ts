@@ -184,13 +184,23 @@ export type ObservedObjects = <K extends HostKind>(kind: K) => readonly Observed
 export interface HostNeeds {
   /** Whether packets of the network are sent by this host at all. */
   readonly carriesTraffic: boolean;
-  /** The kind of device that the kernel has to know, and the UDP port at which the kernel receives for it. */
-  readonly kernelDevice?: { readonly kind: "vxlan" | "ipip"; readonly udpPort?: number };
+  readonly kernelDevice?: KernelDevice;
   /** The UDP port at which the backend receives by itself. */
   readonly udpPort?: number;
   /** strongSwan's charon. */
   readonly ipsecDaemon?: true;
 }
+
+export interface KernelDevice {
+  /** The kind of device that the kernel has to know. */
+  readonly kind: KernelDeviceKind;
+  /** Another one that it has to know, for the other address family. */
+  readonly furtherKind?: KernelDeviceKind;
+  /** At which the kernel receives for the device. */
+  readonly udpPort?: number;
+}
+
+export type KernelDeviceKind = "vxlan" | "ipip" | "ip6tnl";
 
 export interface BackendPlan<RuntimePlan = unknown> {
   readonly state: HostState;

@@ -74,7 +74,11 @@ function leaseOf({ subnet, host, mac, type }: Write, at: number, ownType: string
       publicIpv6: parseAddress(`2001:db8::${host}`),
       backendType: type ?? ownType,
       backendData: { VNI: 1, VtepMAC: `02:00:00:00:00:${octet}`, PublicKey: keyOf(mac), Port: 51_820 },
-      backendV6Data: { VNI: 1, VtepMAC: `02:00:00:00:01:${octet}`, PublicKey: keyOf(mac), Port: 51_821 },
+      backendV6Data: {
+        ...{ VNI: 1, VtepMAC: `02:00:00:00:01:${octet}`, PublicKey: keyOf(mac), Port: 51_821 },
+        // Some hosts have no IPv6 tunnel of ipip.
+        ...(host % 7 > 0 && { Tunnel: "ip6tnl" }),
+      },
     },
   };
 }
@@ -83,7 +87,7 @@ test("a backend that follows a few changes plans what one without a past plans",
   const sequence = fc.array(fc.array(write, { maxLength: 3 }), { maxLength: 12 });
   fc.assert(
     fc.property(fc.constantFrom(...networks), fc.constantFrom(...backends), sequence, (network, kind, steps) => {
-      const config = `{${kind.includes("ipip") ? networks[0] : network},"Backend":{${kind}}}`;
+      const config = `{${network},"Backend":{${kind}}}`;
       const fresh = () => createBackend(parseConfig(config).config);
       const backend = fresh();
       const leases = new Map<string, Lease>();

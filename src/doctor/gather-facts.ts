@@ -1,11 +1,12 @@
 // Gathers the facts that checks judge, and only those that are needed.
 import { readFileSync } from "node:fs";
+import type { KernelDeviceKind } from "../backend/backend.ts";
 import { hasCode } from "../errors.ts";
 import type { Address, Prefix } from "../ip/address.ts";
 import { networkOf, overlaps } from "../ip/prefix.ts";
 import { missingParts } from "../ipsec/charon-process.ts";
 import type { NetlinkRequest } from "../netlink/request.ts";
-import { probeIpip } from "../netlink/rtnetlink/ipip.ts";
+import { probeIp6tnl, probeIpip } from "../netlink/rtnetlink/ipip.ts";
 import { FLANNEL_PROTOCOL, type LinkMessage } from "../netlink/rtnetlink/messages.ts";
 import type { Rtnetlink } from "../netlink/rtnetlink/rtnetlink.ts";
 import { createVxlan } from "../netlink/rtnetlink/vxlan.ts";
@@ -109,19 +110,25 @@ export class FactGatherer {
   }
 
   /** Asks for a device that cannot be: a kernel that knows its kind (or loads it now) rejects the value, any other the kind. */
-  async #deviceRefusal(context: CheckContext, links: readonly LinkMessage[]): Promise<string | undefined> {
-    const kind = context.needs.kernelDevice?.kind;
-    if (kind === undefined || this.#madeKinds.has(kind)) return undefined;
-    if (links.some((link) => link.kind === kind)) {
+  async #deviceRefusal(
+    { needs: { kernelDevice }, externalInterface }: CheckContext,
+    links: readonly LinkMessage[],
+  ): Promise<HostFacts["deviceRefusal"]> {
+    for (const kind of [kernelDevice?.kind, kernelDevice?.furtherKind]) {
+      if (kind === undefined || this.#madeKinds.has(kind)) continue;
+      if (!links.some((link) => link.kind === kind)) {
+        const [error] = await this.#netlink.apply([probeOf(kind, externalInterface.index)]);
+        if (hasCode(error, "KERNEL_UNSUPPORTED")) return { kind, refusal: error.message };
+      }
       this.#madeKinds.add(kind);
-      return undefined;
     }
-    const probe = kind === "ipip" ? probeIpip() : probeVxlan(context.externalInterface.index);
-    const [error] = await this.#netlink.apply([probe]);
-    if (hasCode(error, "KERNEL_UNSUPPORTED")) return error.message;
-    this.#madeKinds.add(kind);
     return undefined;
   }
+}
+
+function probeOf(kind: KernelDeviceKind, underlayIndex: number): NetlinkRequest {
+  if (kind === "ipip") return probeIpip();
+  return kind === "ip6tnl" ? probeIp6tnl() : probeVxlan(underlayIndex);
 }
 
 /** With a VNI that does not exist. */

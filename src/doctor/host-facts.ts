@@ -1,5 +1,6 @@
 // What checks judge: facts about this host, each gathered only when a check needs it. Types; gathering is gather-facts.ts for
 // what the agent asks at any time, and gather/ for what only `flannelctl doctor` does.
+import type { KernelDeviceKind } from "../backend/backend.ts";
 import type { PacketDrop } from "../firewall/packet-drop.ts";
 import type { Family, Prefix } from "../ip/address.ts";
 import type { LinkMessage, NeighbourMessage } from "../netlink/rtnetlink/messages.ts";
@@ -28,7 +29,7 @@ export interface HostFacts extends DoctorFacts {
   /** Policy rules of this host, and the routes that those of others lead to. */
   readonly policyRouting: PolicyRouting;
   /** The kernel's words when it refused to make a device of the kind that is needed; undefined when it makes them. */
-  readonly deviceRefusal: string | undefined;
+  readonly deviceRefusal: { readonly kind: KernelDeviceKind; readonly refusal: string } | undefined;
   /** What of strongSwan is missing for the backend ipsec, and how it is installed. */
   readonly missingIpsec: { readonly what: string; readonly cure: string } | undefined;
   /** What the kernel's answers for packets to and from peers amount to. */

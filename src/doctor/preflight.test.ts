@@ -74,7 +74,7 @@ test("each fact has its finding, errors first", () => {
     packetDrops: [{ ...drop, chain: "ip6tables FORWARD", cure: "ip6tables -P FORWARD ACCEPT" }],
     unreadableRules: ["iptables does not list table ip nat"],
     foreignUdpPorts: new Set([8472]),
-    deviceRefusal: "Unknown device type",
+    deviceRefusal: { kind: "vxlan", refusal: "Unknown device type" },
     missingIpsec: { what: "strongSwan's charon is not installed", cure: "install strongSwan" },
   };
   const expected = [

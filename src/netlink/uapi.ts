@@ -139,8 +139,13 @@ export const rta = {
   multipath: 9,
   table: 15,
   via: 18,
+  encapsulationType: 21,
+  encapsulation: 22,
   nextHopId: 30,
 } as const;
+/** linux/lwtunnel.h: the type of RTA_ENCAP that puts packets into IPv6, and what is inside. */
+export const LWTUNNEL_ENCAP_IP6 = 4;
+export const lwtunnelIp6 = { id: 1, destination: 2, source: 3, hopLimit: 4, trafficClass: 5, flags: 6 } as const;
 /** Inside RTA_METRICS. */
 export const RTAX_MTU = 2;
 export const rtn = { unicast: 1, local: 2, blackhole: 6, unreachable: 7, prohibit: 8, throw: 9 } as const;
@@ -277,6 +282,7 @@ export const NETLINK_XFRM = 6;
 export const xfrmMessage = {
   newState: 0x10,
   deleteState: 0x11,
+  getState: 0x12,
   newPolicy: 0x13,
   deletePolicy: 0x14,
   getPolicy: 0x15,

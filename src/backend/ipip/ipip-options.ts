@@ -1,5 +1,4 @@
 // Keys of the ipip backend. Pure.
-import { invalid } from "../../config/address-pool.ts";
 import type { BackendKey } from "../../config/backend-key.ts";
 import { boolOption, readBackendOptions } from "../../config/backend-options.ts";
 import type { NetworkConfig } from "../../config/network-config.ts";
@@ -22,9 +21,5 @@ export const ipipKeys: readonly BackendKey[] = [
 /** Throws `CONFIG_INVALID` naming key, value and rule. */
 export function readIpipOptions(config: NetworkConfig): IpipOptions {
   const options = readBackendOptions(ipipKeys, config.backend);
-  if (config.ipv6 !== undefined) {
-    const rule = "must be false with the backend ipip, which carries IPv4 only: choose another backend for IPv6";
-    throw invalid("EnableIPv6", true, rule);
-  }
   return Object.freeze({ directRouting: boolOption(options, "DirectRouting") });
 }

@@ -6,11 +6,11 @@ export const kernelFeature = defineCheck({
   severity: "error",
   needs: ["deviceRefusal"],
   appliesTo: ({ needs }) => needs.kernelDevice !== undefined,
-  check: ({ needs }, { deviceRefusal: refusal }) =>
-    needs.kernelDevice === undefined || refusal === undefined ? [] : [{ kind: needs.kernelDevice.kind, refusal }],
+  check: (_, { deviceRefusal }) => (deviceRefusal === undefined ? [] : [deviceRefusal]),
   evidence: ({ kind, refusal }) =>
-    `this kernel does not support ${kind} devices (${refusal}): containers cannot reach other hosts`,
+    `this kernel does not support ${kind} devices (${refusal}): containers cannot reach other hosts` +
+    (kind === "ip6tnl" ? " over IPv6" : ""),
   remedy: ({ kind }) =>
-    `modprobe ${kind} # not found: install the package of further kernel modules (linux-modules-extra, kernel-modules-extra), ` +
+    `modprobe ${kind === "ip6tnl" ? "ip6_tunnel" : kind} # not found: install the package of further kernel modules (linux-modules-extra, kernel-modules-extra), ` +
     "or, where the kernel was built without it, choose another kernel or another backend",
 });

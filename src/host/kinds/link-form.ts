@@ -45,8 +45,15 @@ export interface IpipLink {
   readonly local: Address;
 }
 
+/** A device that puts IPv6 packets into IPv6 packets, with the addresses that routes tell (`encapsulation` of a route). */
+export interface Ip6tnlLink {
+  readonly kind: "ip6tnl";
+  readonly name: string;
+  readonly mtuBytes: number;
+}
+
 /** Devices we create, own and delete. */
-export type HostLink = VxlanLink | TunLink | WireguardLink | IpipLink;
+export type HostLink = VxlanLink | TunLink | WireguardLink | IpipLink | Ip6tnlLink;
 
 /** A device that bears one of our names, or did until somebody renamed it. */
 export interface ObservedLink {
@@ -73,14 +80,15 @@ export interface ObservedLink {
     readonly l2miss: boolean;
     readonly l3miss: boolean;
   };
+  /** Of an ipip or ip6tnl device. */
   readonly ipip?: ObservedIpip;
 }
 
 export interface ObservedIpip {
   readonly local?: Address;
-  /** What differs from upstream's besides its address, as words of a line; missing: nothing. */
+  /** What differs from ours (of ipip, from upstream's) besides its address, as words of a line; missing: nothing. */
   readonly deviation?: string;
-  /** Cannot be changed on the living device. */
+  /** Takes the outer addresses from routes. Cannot be changed on the living device. */
   readonly isExternal: boolean;
 }
 
@@ -96,14 +104,20 @@ export function linkChanges(desired: HostLink, observed: ObservedLink): readonly
   return observed.renamedTo === undefined ? changes : ["name", ...changes];
 }
 
-function plainChanges(desired: TunLink | WireguardLink | IpipLink, observed: ObservedLink): readonly LinkField[] {
-  if (!isOfKind(desired, observed) || observed.ipip?.isExternal === true) return ["identity"];
+function plainChanges(desired: Exclude<HostLink, VxlanLink>, observed: ObservedLink): readonly LinkField[] {
+  if (!isOfKind(desired, observed) || hasOtherIdentity(desired, observed.ipip)) return ["identity"];
   const changes: LinkField[] = [];
   if (desired.kind === "ipip" && observed.ipip?.local !== desired.local) changes.push("local");
   if (observed.ipip?.deviation !== undefined) changes.push("settings");
   if (observed.mtuBytes !== desired.mtuBytes) changes.push("mtu");
   if (!observed.isUp) changes.push("up");
   return changes;
+}
+
+/** The kernel changes no settings of an external device. */
+function hasOtherIdentity({ kind }: HostLink, found: ObservedIpip | undefined): boolean {
+  if (kind !== "ip6tnl") return found?.isExternal === true;
+  return found?.isExternal !== true || found.deviation !== undefined || found.local !== undefined;
 }
 
 function vxlanChanges(desired: VxlanLink, observed: ObservedLink): readonly LinkField[] {
@@ -140,9 +154,12 @@ export function foreignLinkReason(desired: HostLink, observed: ObservedLink): st
   return `${desired.name} exists as a ${kind}, not as a ${desired.kind} device of flannel; rename it, or delete it with: ip link delete dev ${desired.name}`;
 }
 
+const IP6TNL_MODE = "mode ip6ip6 external";
+
 /** The arguments of the `ip link add` that would make it. */
 export function linkLine(link: HostLink): string {
   if (link.kind === "ipip") return `${link.name} mtu ${link.mtuBytes} type ipip local ${link.local}`;
+  if (link.kind === "ip6tnl") return `${link.name} mtu ${link.mtuBytes} type ip6tnl ${IP6TNL_MODE}`;
   if (link.kind !== "vxlan") return `${link.name} mtu ${link.mtuBytes} type ${link.kind}`;
   return vxlanLine({ ...link, port: link.port === 0 ? KERNEL_VXLAN_PORT : link.port });
 }
@@ -155,6 +172,11 @@ export function observedLinkLine({ renamedTo, mac, mtuBytes, isUp, vxlan, ipip, 
   if (kind === "tun" || kind === "wireguard") return `${name} mtu ${mtuBytes} type ${kind}${down}`;
   if (ipip !== undefined) {
     const deviation = ipip.deviation === undefined ? "" : ` ${ipip.deviation}`;
+    if (kind === "ip6tnl") {
+      const mode = ipip.isExternal ? IP6TNL_MODE : "mode ip6ip6";
+      const local = ipip.local === undefined ? "" : ` local ${ipip.local}`;
+      return `${name} mtu ${mtuBytes} type ip6tnl ${mode}${local}${deviation}${down}`;
+    }
     return `${name} mtu ${mtuBytes} type ipip local ${ipip.local ?? "any"}${deviation}${down}`;
   }
   if (vxlan === undefined) return [name, "type", kind ?? "physical"].join(" ");

@@ -1,7 +1,7 @@
 // Makes, changes and deletes our devices.
 import { FlannelError, hasCode } from "../../errors.ts";
 import type { NetlinkRequest } from "../../netlink/request.ts";
-import { changeIpip, createIpip } from "../../netlink/rtnetlink/ipip.ts";
+import { changeIpip, createIp6tnl, createIpip } from "../../netlink/rtnetlink/ipip.ts";
 import { changeLink, createLink, deleteLink, type LinkChange } from "../../netlink/rtnetlink/link.ts";
 import { changeVxlan, createVxlan, type VxlanChange } from "../../netlink/rtnetlink/vxlan.ts";
 import { hasErrno } from "../../sys/errno.ts";
@@ -10,6 +10,7 @@ import { startUserspace } from "../../wireguard/userspace.ts";
 import type { Host, Operation } from "./kind.ts";
 import {
   type HostLink,
+  type Ip6tnlLink,
   type IpipLink,
   type LinkField,
   linkChanges,
@@ -17,7 +18,7 @@ import {
   type VxlanLink,
   type WireguardLink,
 } from "./link-form.ts";
-import { missingDevice } from "./links.ts";
+import { missingDevice, moduleOf } from "./links.ts";
 import { isAlreadyGone } from "./programming.ts";
 import { vxlanHolder } from "./vxlan-holder.ts";
 
@@ -51,7 +52,7 @@ export async function programLink(
 
 async function create(link: HostLink, context: Context): Promise<void> {
   if (link.kind === "vxlan") await createVxlanLink(link, context);
-  else if (link.kind === "ipip") await createIpipLink(link, context);
+  else if (link.kind === "ipip" || link.kind === "ip6tnl") await createIpipLink(link, context);
   else if (link.kind === "wireguard") await createWireguardLink(link, context);
   else ensureTun(link.name);
   const made = (await context.host.netlink.dump("link")).find((found) => found.name === link.name);
@@ -67,18 +68,30 @@ async function createVxlanLink(link: VxlanLink, context: Context): Promise<void>
   await namingHolder(link, context, applyOne(request, context));
 }
 
-async function createIpipLink(link: IpipLink, context: Context): Promise<void> {
+async function createIpipLink(link: IpipLink | Ip6tnlLink, context: Context): Promise<void> {
   try {
-    await applyOne(createIpip(link), context);
+    await applyOne(link.kind === "ipip" ? createIpip(link) : createIp6tnl(link), context);
   } catch (error) {
+    if (link.kind === "ip6tnl" && hasCode(error, "KERNEL_EXISTS")) throw await namingExternal(error, context);
     if (!hasCode(error, "KERNEL_UNSUPPORTED")) throw error;
     throw new FlannelError(
       "KERNEL_UNSUPPORTED",
-      "this kernel makes no ipip devices: its module is not loaded and cannot be (modprobe ipip; on some systems it is in a " +
-        "package of further modules), or the kernel was built without it (then use another kernel or another backend)",
+      `this kernel makes no ${link.kind} devices: its module is not loaded and cannot be (modprobe ${moduleOf(link.kind)}; on some ` +
+        "systems it is in a package of further modules), or the kernel was built without it (then use another kernel or another " +
+        "backend)",
       { cause: error, tellsCause: true },
     );
   }
+}
+
+/** Adds which device takes all packets that no other tunnel takes: the kernel makes one such device for a host. */
+async function namingExternal(error: FlannelError, { host }: Context): Promise<FlannelError> {
+  const links = await host.netlink.dump("link");
+  const other = links.find(({ kind, ipip }) => kind === "ip6tnl" && ipip?.isExternal === true);
+  if (other === undefined) return error;
+  const reason = `${other.name} is one already, and the kernel makes only one ip6tnl device with the mode external`;
+  const { code, message, retryable, details } = error;
+  return new FlannelError(code, `${message}: ${reason}`, { cause: error, retryable, details });
 }
 
 /** Where the kernel has no WireGuard, a program in user space serves the device. */

@@ -16,7 +16,8 @@ import { type LinkDirectory, OWN_LINK_KINDS } from "./links.ts";
 import { neighbourKind } from "./neighbour.ts";
 import { oneByOne } from "./programming.ts";
 
-const IPPROTO_IPIP = 4;
+/** Protocols that devices of ours, and upstream's, carry. */
+const CARRIED_PROTOCOLS: Readonly<Record<string, readonly number[]>> = { ipip: [0, 4], ip6tnl: [41] };
 
 export const linkKind: Kind<"link", HostLink, ObservedLink> = {
   name: "link",
@@ -93,7 +94,7 @@ function observedLink(link: LinkMessage, links: LinkDirectory): ObservedLink {
     isUp,
     ...(kind === undefined ? {} : { kind }),
     ...(mac === undefined ? {} : { mac }),
-    ...(ipip === undefined ? {} : { ipip: observedIpip(ipip) }),
+    ...(ipip === undefined ? {} : { ipip: observedIpip(kind, ipip) }),
   };
   if (vxlan === undefined) return base;
   const { vni, port, gbp, learning, local, group, l2miss, l3miss } = vxlan;
@@ -114,8 +115,9 @@ function observedLink(link: LinkMessage, links: LinkDirectory): ObservedLink {
   };
 }
 
-/** Upstream's have one of the two protocols that carry IPv4, by version. */
-function observedIpip({ local, remote, linkIndex, isExternal, ...settings }: IpipAttributes): ObservedIpip {
+/** Upstream's of kind ipip have one of the two protocols that carry IPv4, by version. */
+function observedIpip(kind = "", { local, remote, linkIndex, isExternal, ...settings }: IpipAttributes): ObservedIpip {
+  const carried = CARRIED_PROTOCOLS[kind] ?? [];
   const deviations = [
     ...(remote === undefined ? [] : [`remote ${remote}`]),
     ...(linkIndex === undefined ? [] : [`dev index ${linkIndex}`]),
@@ -123,7 +125,7 @@ function observedIpip({ local, remote, linkIndex, isExternal, ...settings }: Ipi
     ...(settings.tos === 0 ? [] : [`tos ${settings.tos}`]),
     ...(settings.isPmtuDiscovered ? ["pmtudisc"] : []),
     ...(settings.isEncapsulated ? ["encap"] : []),
-    ...([0, IPPROTO_IPIP].includes(settings.protocol) ? [] : [`mode ${settings.protocol}`]),
+    ...(carried.includes(settings.protocol) ? [] : [`mode ${settings.protocol}`]),
   ];
   return {
     isExternal,

@@ -2,6 +2,7 @@
 import { type Address, type Family, familyOf, type Prefix } from "../../ip/address.ts";
 import { hostText } from "../../ip/prefix.ts";
 import { FLANNEL_PROTOCOL } from "../../netlink/rtnetlink/messages.ts";
+import { encapsulationText, type RouteEncapsulation } from "../../netlink/rtnetlink/route-encapsulation.ts";
 import { routeProtocol, rtn } from "../../netlink/uapi.ts";
 
 /**
@@ -19,6 +20,8 @@ export interface HostRoute {
   readonly isLinkScope?: true;
   /** For the packets of this route, where it is lower than the device's MTU for others. */
   readonly mtuBytes?: number;
+  /** Its packets travel inside of others with these addresses: for a device of kind ip6tnl. */
+  readonly encapsulation?: RouteEncapsulation;
   /** For people: all routes of a network stand in one table, which `Ownership` names. */
   readonly table?: number;
 }
@@ -39,6 +42,8 @@ export interface ObservedRoute {
   readonly scope: number;
   readonly preferredSource?: Address;
   readonly mtuBytes?: number;
+  /** As `ip route` prints it. */
+  readonly encapsulation?: string;
   readonly nextHopId?: number;
   readonly isMultipath: boolean;
   /** Whether it may be removed when nobody wants it. */
@@ -79,12 +84,18 @@ export function isRouteSatisfied(
     desired.device === observed.device &&
     desired.onLink === observed.onLink &&
     desired.mtuBytes === observed.mtuBytes &&
+    encapsulationOf(desired) === observed.encapsulation &&
     observed.type === rtn.unicast &&
     observed.scope === scopeOf(desired) &&
     !observed.isMultipath &&
     observed.preferredSource === undefined &&
     observed.protocol === protocolOn(desired.device, ownDevices)
   );
+}
+
+/** As `ip route` prints it. */
+function encapsulationOf({ encapsulation }: HostRoute): string | undefined {
+  return encapsulation === undefined ? undefined : encapsulationText(encapsulation);
 }
 
 /** RT_SCOPE_*. */
@@ -109,6 +120,7 @@ export function connectedRefusal(route: Pick<ObservedRoute, "destination"> & { r
 export function routeLine(route: HostRoute, ownDevices: ReadonlySet<string>): string {
   const family = familyOf(route.destination);
   const parts: string[] = [hostText(route.destination)];
+  if (route.encapsulation !== undefined) parts.push(`encap ${encapsulationOf(route)}`);
   if (route.gateway !== undefined) parts.push("via", route.gateway);
   parts.push("dev", route.device);
   if (route.table !== undefined) parts.push("table", String(route.table));
@@ -126,6 +138,7 @@ export function observedRouteLine(route: ObservedRoute): string {
   if (route.type !== rtn.unicast) parts.unshift(`type ${route.type}`);
   if (route.nextHopId !== undefined) parts.push(`nhid ${route.nextHopId}`);
   if (route.isMultipath) parts.push("nexthop ...");
+  if (route.encapsulation !== undefined) parts.push(`encap ${route.encapsulation}`);
   if (route.gateway !== undefined) parts.push(`via ${route.gateway}`);
   if (route.device !== undefined) parts.push(`dev ${route.device}`);
   if (route.protocol !== routeProtocol.boot) parts.push(`proto ${route.protocol}`);

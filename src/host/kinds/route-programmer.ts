@@ -3,6 +3,7 @@ import { FlannelError, hasCode } from "../../errors.ts";
 import { familyOf } from "../../ip/address.ts";
 import type { NetlinkRequest, WriteMode } from "../../netlink/request.ts";
 import { deleteRoute, writeRoute } from "../../netlink/rtnetlink/route.ts";
+import { encapsulationText } from "../../netlink/rtnetlink/route-encapsulation.ts";
 import { routeProtocol, rtn } from "../../netlink/uapi.ts";
 import { isGatewayRefused, withGatewayRoutes } from "./gateway-route.ts";
 import type { Host, Operation, ProgramFailure, Slot } from "./kind.ts";
@@ -160,7 +161,7 @@ function requestFor(
   if (desired === undefined) return observed === undefined ? undefined : deletion(observed, host);
   const device = host.links.byName(desired.device);
   if (device === undefined) return undefined;
-  const { destination, gateway, onLink, mtuBytes } = desired;
+  const { destination, gateway, onLink, mtuBytes, encapsulation } = desired;
   const protocol = protocolOn(desired.device, host.ownership.ownDevices);
   const scope = scopeOf(desired);
   const same = {
@@ -169,6 +170,7 @@ function requestFor(
     table: tableOf(host.ownership),
     ...(scope !== 0 && { scope }),
     ...(mtuBytes === undefined ? {} : { mtuBytes }),
+    ...(encapsulation === undefined ? {} : { encapsulation }),
   };
   return nextHopId === undefined
     ? writeRoute(mode, { ...same, device, ...(gateway === undefined ? {} : { gateway }), onLink })
@@ -182,6 +184,7 @@ function asObserved(route: HostRoute, nextHopId: number | undefined, { ownership
     ...(route.gateway === undefined ? {} : { gateway: route.gateway }),
     onLink: route.onLink,
     ...(route.mtuBytes === undefined ? {} : { mtuBytes: route.mtuBytes }),
+    ...(route.encapsulation === undefined ? {} : { encapsulation: encapsulationText(route.encapsulation) }),
     protocol: protocolOn(route.device, ownership.ownDevices),
     metric: defaultMetric(familyOf(route.destination)),
     tos: 0,

@@ -102,6 +102,7 @@ function observedRoute(
     scope: message.scope,
     ...(message.preferredSource === undefined ? {} : { preferredSource: message.preferredSource }),
     ...(message.mtuBytes === undefined ? {} : { mtuBytes: message.mtuBytes }),
+    ...(message.encapsulation === undefined ? {} : { encapsulation: message.encapsulation }),
     ...(message.nextHopId === undefined ? {} : { nextHopId: message.nextHopId }),
     isMultipath: message.isMultipath,
     isOurs,
@@ -118,6 +119,7 @@ function isFoundAgain(known: ObservedRoute, message: RouteMessage, host: Host): 
     known.nextHopId === message.nextHopId &&
     known.onLink === message.onLink &&
     known.mtuBytes === message.mtuBytes &&
+    known.encapsulation === message.encapsulation &&
     known.protocol === message.protocol &&
     known.type === message.type &&
     known.scope === message.scope &&
@@ -159,6 +161,7 @@ function deviationOf({ action, message }: Change<"route">, watch: Watch): Deviat
     known.protocol === route.protocol &&
     known.nextHopId === route.nextHopId &&
     known.mtuBytes === route.mtuBytes &&
+    known.encapsulation === route.encapsulation &&
     (route.nextHopId !== undefined ||
       (known.gateway === route.gateway && known.device === route.device && known.onLink === route.onLink));
   return isSame === (action === "new") ? undefined : lookAt(routeKind);

@@ -92,7 +92,7 @@ function gatewayRoute(i: number): HostRoute {
   };
 }
 
-function found(route: HostRoute, extra: Partial<ObservedRoute> = {}): ObservedRoute {
+function found({ encapsulation: _, ...route }: HostRoute, extra: Partial<ObservedRoute> = {}): ObservedRoute {
   const protocol = ownDevices.has(route.device) ? routeProtocol.boot : FLANNEL_PROTOCOL;
   const metric = familyOf(route.destination) === 4 ? 0 : 1024;
   return { ...route, protocol, metric, tos: 0, type: 1, scope: 0, isMultipath: false, isOurs: true, ...extra };

@@ -18,7 +18,7 @@ import { MessageWriter } from "../message-writer.ts";
 import type { NetlinkRequest } from "../request.ts";
 import { addAddress } from "./address.ts";
 import { objectCodecs } from "./codec.ts";
-import { createIpip } from "./ipip.ts";
+import { createIp6tnl, createIpip } from "./ipip.ts";
 import { changeLink } from "./link.ts";
 import type { ObjectKind, ObjectKinds } from "./messages.ts";
 import { setFdbEntry, setNeighbour } from "./neighbour.ts";
@@ -57,6 +57,7 @@ function readBack<K extends ObjectKind>(kind: K, request: NetlinkRequest): Objec
 const v4 = fc.uint8Array({ minLength: 4, maxLength: 4 }).map(addressFromBytes);
 const v6 = fc.uint8Array({ minLength: 16, maxLength: 16 }).map(addressFromBytes);
 const address = fc.oneof(v4, v6);
+const outer = v6.filter((each) => each !== "::");
 const u32 = fc.nat(0x7fffffff);
 const mac = fc
   .uint8Array({ minLength: 6, maxLength: 6 })
@@ -67,12 +68,15 @@ const network = fc
   .map(([ip, length]) => networkOf(makePrefix(ip, familyOf(ip) === 4 ? length % 33 : length)));
 
 describe("what we encode reads back", () => {
-  test("ipip devices, as upstream makes them", () => {
+  test("ipip devices, as upstream makes them, and ip6tnl devices", () => {
     const local = parseAddress("192.0.2.1");
     const settings = { ttl: 0, tos: 0, isPmtuDiscovered: false, protocol: 0, isEncapsulated: false, isExternal: false };
     const made = readBack("link", createIpip({ name: "flannel.ipip", mtuBytes: 1480, local }));
     expect(made).toMatchObject({ name: "flannel.ipip", kind: "ipip", mtuBytes: 1480 });
     expect(made?.ipip).toEqual({ ...settings, local });
+    const made6 = readBack("link", createIp6tnl({ name: "flannel.ip6tnl", mtuBytes: 1460 }));
+    expect(made6).toMatchObject({ name: "flannel.ip6tnl", kind: "ip6tnl", mtuBytes: 1460 });
+    expect(made6?.ipip).toEqual({ ...settings, protocol: 41, isExternal: true });
   });
 
   test("vxlan devices", () => {
@@ -133,17 +137,14 @@ describe("what we encode reads back", () => {
         protocol: fc.nat(255),
         scope: fc.nat(255),
         type: fc.nat(255),
+        encapsulation: fc.record({ source: outer, destination: outer }),
       },
       { requiredKeys: [] },
     );
     fc.assert(
-      fc.property(network, optional, (destination, { device: dev, ...route }) => {
-        expect(
-          readBack(
-            "route",
-            writeRoute("set", { destination, ...route, ...(dev === undefined ? {} : { device: dev }) }),
-          ),
-        ).toEqual({
+      fc.property(network, optional, (destination, { device: dev, encapsulation, ...route }) => {
+        const further = { ...(dev && { device: dev }), ...(encapsulation && { encapsulation }) };
+        expect(readBack("route", writeRoute("set", { destination, ...route, ...further }))).toEqual({
           table: 254,
           protocol: 3,
           scope: 0,
@@ -152,6 +153,9 @@ describe("what we encode reads back", () => {
           onLink: false,
           ...route,
           ...(dev === undefined ? {} : { outIndex: dev.index }),
+          ...(encapsulation && {
+            encapsulation: `ip6 src ${encapsulation.source} dst ${encapsulation.destination}`,
+          }),
           family: familyOf(destination),
           destination,
           tos: 0,

@@ -1,4 +1,4 @@
-// ipip devices: creation, change, and their part of a link message (IFLA_IPTUN_* of linux/if_tunnel.h). Pure.
+// ipip and ip6tnl devices: creation, change, and their part of a link message (IFLA_IPTUN_* of linux/if_tunnel.h). Pure.
 import type { Address } from "../../ip/address.ts";
 import type { AttributeReader } from "../attribute-reader.ts";
 import type { MessageWriter } from "../message-writer.ts";
@@ -17,6 +17,7 @@ export interface IpipSpec {
 
 /** Linux: IP in IP, MPLS in IP, or (0) both. */
 const ANY_PROTOCOL = 0;
+const IPPROTO_IPV6 = 41;
 /** No protocol that such a device carries. */
 const IMPOSSIBLE_PROTOCOL = 255;
 
@@ -60,7 +61,44 @@ export function probeIpip(): NetlinkRequest {
   };
 }
 
-/** Reads IFLA_INFO_DATA of an ipip device. */
+export interface Ip6tnlSpec {
+  /** At most 15 bytes (IFNAMSIZ). */
+  readonly name: string;
+  readonly mtuBytes: number;
+}
+
+/**
+ * Creates the device, down: for IPv6 in IPv6, to where routes say (`external`; Linux 4.9). A network namespace has one such
+ * device of either protocol: fails with `KERNEL_EXISTS` when there is another one, or the name is taken.
+ */
+export function createIp6tnl({ name, mtuBytes }: Ip6tnlSpec): NetlinkRequest {
+  return {
+    encode: (writer) => {
+      const start = beginLink(writer, rtm.newLink, writeFlags.create, 0);
+      writer.textAttribute(ifla.interfaceName, name);
+      writer.u32Attribute(ifla.mtu, mtuBytes);
+      writer.u32Attribute(ifla.txQueueLength, 0);
+      writeIp6tnlInfo(writer, IPPROTO_IPV6);
+      writer.end(start);
+    },
+    describe: () => `add link ${name} type ip6tnl mode ip6ip6 external`,
+  };
+}
+
+/** As `probeIpip`. */
+export function probeIp6tnl(): NetlinkRequest {
+  return {
+    encode: (writer) => {
+      const start = beginLink(writer, rtm.newLink, writeFlags.create, 0);
+      writer.textAttribute(ifla.interfaceName, "flannel.probe");
+      writeIp6tnlInfo(writer, IMPOSSIBLE_PROTOCOL);
+      writer.end(start);
+    },
+    describe: () => "add link flannel.probe type ip6tnl",
+  };
+}
+
+/** Reads IFLA_INFO_DATA of an ipip or ip6tnl device. */
 export function readIpip(reader: AttributeReader): IpipAttributes {
   const found: { -readonly [K in keyof IpipAttributes]: IpipAttributes[K] } = {
     ...{ ttl: 0, tos: 0, isPmtuDiscovered: false, protocol: 0, isEncapsulated: false, isExternal: false },
@@ -83,7 +121,7 @@ function readIpipAttribute(
     case iflaIptun.remote: {
       const name = reader.type === iflaIptun.local ? "local" : "remote";
       const address = reader.address();
-      if (address !== undefined && address !== "0.0.0.0") found[name] = address;
+      if (address !== undefined && address !== "0.0.0.0" && address !== "::") found[name] = address;
       break;
     }
     case iflaIptun.ttl:
@@ -105,6 +143,16 @@ function readIpipAttribute(
       found.isExternal = true;
       break;
   }
+}
+
+function writeIp6tnlInfo(writer: MessageWriter, protocol: number): void {
+  const linkInfo = writer.beginNest(ifla.linkInfo);
+  writer.textAttribute(ifla.infoKind, "ip6tnl");
+  const data = writer.beginNest(ifla.infoData);
+  writer.u8Attribute(iflaIptun.protocol, protocol);
+  writer.flagAttribute(iflaIptun.collectMetadata);
+  writer.endNest(data);
+  writer.endNest(linkInfo);
 }
 
 function writeIpipInfo(writer: MessageWriter, local: Address, protocol: number): void {

@@ -79,6 +79,6 @@ function readLinkInfo(reader: AttributeReader): LinkInfo {
     else if (reader.type === ifla.infoData) data = reader.nested();
   }
   if (info.kind === "vxlan" && data !== undefined) info.vxlan = readVxlan(data);
-  if (info.kind === "ipip" && data !== undefined) info.ipip = readIpip(data);
+  if ((info.kind === "ipip" || info.kind === "ip6tnl") && data !== undefined) info.ipip = readIpip(data);
   return info;
 }

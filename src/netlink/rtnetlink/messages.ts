@@ -17,7 +17,7 @@ export interface VxlanAttributes {
   readonly isExternal?: boolean;
 }
 
-/** Of an ipip device. */
+/** Of an ipip or ip6tnl device. */
 export interface IpipAttributes {
   readonly local?: Address;
   /** The one peer of a point-to-point device. */
@@ -27,7 +27,7 @@ export interface IpipAttributes {
   readonly ttl: number;
   readonly tos: number;
   readonly isPmtuDiscovered: boolean;
-  /** 4 (IPIP), 137 (MPLS), or 0 for both. */
+  /** 4 (IPv4), 41 (IPv6), 137 (MPLS), or 0 for all that the kind carries. */
   readonly protocol: number;
   /** Inside of UDP (FOU, GUE). */
   readonly isEncapsulated: boolean;
@@ -52,6 +52,7 @@ export interface LinkMessage {
   /** IFLA_MASTER: the bridge, bond or VRF that it is part of. */
   readonly masterIndex?: number;
   readonly vxlan?: VxlanAttributes;
+  /** Of kind ipip or ip6tnl. */
   readonly ipip?: IpipAttributes;
 }
 
@@ -79,6 +80,8 @@ export interface RouteMessage {
   readonly preferredSource?: Address;
   /** RTAX_MTU of RTA_METRICS. */
   readonly mtuBytes?: number;
+  /** RTA_ENCAP as `ip route` prints it, without what is 0: `ip6 src 2001:db8::1 dst 2001:db8::2`. */
+  readonly encapsulation?: string;
   readonly onLink: boolean;
   /** RTA_NH_ID: the gateway and device are then those of the next-hop object. */
   readonly nextHopId?: number;

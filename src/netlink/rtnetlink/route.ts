@@ -36,6 +36,12 @@ import {
 import type { RouteMessage, RouteNextHop } from "./messages.ts";
 import { decodeNextHops } from "./multipath.ts";
 import { type DumpFilter, families, fits, type ObjectCodec } from "./object-codec.ts";
+import {
+  encapsulationText,
+  type RouteEncapsulation,
+  readEncapsulation,
+  writeEncapsulation,
+} from "./route-encapsulation.ts";
 import { mayFitRoute } from "./route-overlap.ts";
 
 const HEADER_BYTES = 12;
@@ -83,6 +89,8 @@ export interface RouteSpec {
   readonly preferredSource?: Address;
   /** RTAX_MTU: for packets on this route, where it is lower than the device's. */
   readonly mtuBytes?: number;
+  /** For a device that takes the outer addresses from routes. */
+  readonly encapsulation?: RouteEncapsulation;
 }
 
 /** `set` replaces the route of the same destination, table, metric and TOS, whoever made it. */
@@ -163,6 +171,7 @@ function decodeRoute(view: DataView, start: number, end: number): RouteMessage |
     ...(found.gateway === undefined ? {} : { gateway: found.gateway }),
     ...(found.preferredSource === undefined ? {} : { preferredSource: found.preferredSource }),
     ...(found.mtuBytes === undefined ? {} : { mtuBytes: found.mtuBytes }),
+    ...(found.encapsulation === undefined ? {} : { encapsulation: found.encapsulation }),
     onLink: (view.getUint32(start + 8, true) & RTNH_F_ONLINK) !== 0,
     ...(found.nextHopId === undefined ? {} : { nextHopId: found.nextHopId }),
     isMultipath: found.nextHops !== undefined,
@@ -179,6 +188,7 @@ interface RouteAttributes {
   nextHopId: number | undefined;
   metric: number;
   mtuBytes: number | undefined;
+  encapsulation: string | undefined;
   nextHops: readonly RouteNextHop[] | undefined;
 }
 
@@ -192,8 +202,11 @@ function readAttributes(view: DataView, reader: AttributeReader): RouteAttribute
     nextHopId: undefined,
     metric: 0,
     mtuBytes: undefined,
+    encapsulation: undefined,
     nextHops: undefined,
   };
+  let encapsulation: AttributeReader | undefined;
+  let encapsulationType = 0;
   while (reader.next()) {
     if (reader.type === rta.destination) found.destination = reader.address();
     else if (reader.type === rta.outInterface) found.outIndex = reader.u32();
@@ -205,7 +218,10 @@ function readAttributes(view: DataView, reader: AttributeReader): RouteAttribute
     else if (reader.type === rta.via) found.gateway = reader.via();
     else if (reader.type === rta.metrics) found.mtuBytes = readMtu(reader.nested());
     else if (reader.type === rta.multipath) found.nextHops = decodeNextHops(view, ...reader.bounds());
+    else if (reader.type === rta.encapsulationType) encapsulationType = reader.u16() ?? 0;
+    else if (reader.type === rta.encapsulation) encapsulation = reader.nested();
   }
+  if (encapsulation !== undefined) found.encapsulation = readEncapsulation(encapsulationType, encapsulation);
   return found;
 }
 
@@ -238,6 +254,7 @@ function encodeRoute(writer: MessageWriter, type: number, flags: number, route: 
   if (route.metric !== undefined) writer.u32Attribute(rta.priority, route.metric);
   if (route.preferredSource !== undefined) writeAddress(writer, rta.preferredSource, route.preferredSource);
   if (table > 255) writer.u32Attribute(rta.table, table);
+  if (route.encapsulation !== undefined) writeEncapsulation(writer, route.encapsulation);
   if (route.mtuBytes !== undefined) {
     const nest = writer.beginNest(rta.metrics);
     writer.u32Attribute(RTAX_MTU, route.mtuBytes);
@@ -254,6 +271,7 @@ function routeText(route: RouteSpec): string {
   if (route.table !== undefined && route.table !== routeTable.main) parts.push(`table ${route.table}`);
   if (route.metric !== undefined) parts.push(`metric ${route.metric}`);
   if (route.mtuBytes !== undefined) parts.push(`mtu ${route.mtuBytes}`);
+  if (route.encapsulation !== undefined) parts.push(`encap ${encapsulationText(route.encapsulation)}`);
   if (route.onLink === true) parts.push("onlink");
   return parts.join(" ");
 }

@@ -1,20 +1,20 @@
 // Runs on a kernel that has ipip: three hosts with agents and containers, damaged and healed, restarted under traffic. Prints
 // one line of JSON for each question; ipip-kernel.test.ts asks and judges.
-import { writeSync } from "node:fs";
 import { Cluster } from "../../../lab/cluster.ts";
+import { attachPod } from "../../../lab/pod.ts";
 import { ContinuousPing, measureThroughput, ping, pingAll, untilAllPing } from "../../../lab/probe.ts";
+import { UpstreamAgent } from "../../../lab/upstream-agent.ts";
 import { until } from "../../../lab/wait.ts";
-
-/** At once: what a console has not written yet is lost with the guest. */
-const tell = (name: string, value: unknown): void => {
-  writeSync(1, `${JSON.stringify({ [name]: value })}\n`);
-};
+import { Program, restartAllWays } from "../../support/restarts.ts";
+import { tell, tellHealing } from "./guest.ts";
 
 const configKey = "/coreos.com/network/config";
 const config = { Network: "10.5.0.0/16", Backend: { Type: "ipip" } };
 
 // This kernel has no nf_tables of the family ip.
-await using cluster = await Cluster.start({ hosts: 3, config, args: ["--iptables-forward-rules=false"] });
+const program = new Program();
+const args = ["--iptables-forward-rules=false"];
+await using cluster = await Cluster.start({ hosts: 4, withoutAgent: [4], config, args, launch: program.launch });
 const { host } = cluster.agent(1);
 const ip = (...words: readonly string[]) => host.namespace.ip(...words);
 const [from, to] = [cluster.pod(1), cluster.pod(2)];
@@ -49,16 +49,7 @@ const damages: readonly (readonly [string, readonly string[]])[] = [
   ["route replaced", ["route", "replace", peerRoute.split(" ")[0] ?? "", "dev", "lo"]],
   ["routes flushed", ["route", "flush", "dev", "flannel.ipip"]],
 ];
-for (const [what, words] of damages) {
-  try {
-    await ip(...words);
-    const startMs = performance.now();
-    await until(async () => (await view()) === before, { what: `${what} to be healed` });
-    tell(what, { healedMs: Math.round(performance.now() - startMs) });
-  } catch (error) {
-    tell(what, { error: String(error), found: await view(), before });
-  }
-}
+await tellHealing(damages, ip, view);
 await untilAllPing(cluster.pods);
 tell(
   "refused",
@@ -68,15 +59,7 @@ tell(
     .filter((line) => line.includes("event=host.failed")),
 );
 
-{
-  await using traffic = await ContinuousPing.start(from.namespace, to.ipv4 ?? "");
-  await cluster.agent(1).kill9();
-  await cluster.startAgent(1).untilReady({ peers: 2 });
-  await cluster.agent(2).term();
-  await cluster.startAgent(2).untilReady({ peers: 2 });
-  await traffic.more(10);
-  tell("restarts", { lost: (await traffic.stop()).lost.length });
-}
+tell("restarts", await restartAllWays(cluster, program, [to.ipv4]));
 
 tell("bits per second", await measureThroughput(from, to, 1));
 
@@ -95,6 +78,30 @@ for (const [what, ...remote] of [["device of upstream"], ["device with one peer"
 }
 await untilAllPing(cluster.pods);
 
+// Upstream's own program on a fourth host; then ours in its place, and upstream again.
+const fourth = cluster.lan.host(4);
+const startUpstream = () =>
+  UpstreamAgent.start(fourth, { etcdEndpoints: cluster.etcd.endpoints, hasLegacyIptables: true });
+{
+  const upstream = await startUpstream();
+  const pod = await attachPod(fourth, await upstream.subnetEnv());
+  await untilAllPing([...cluster.pods, pod]);
+  tell("pairs with upstream", (await pingAll([...cluster.pods, pod])).length);
+  const index = async () =>
+    JSON.parse(await fourth.namespace.ip("-j", "link", "show", "dev", "flannel.ipip"))[0].ifindex;
+  const before = await index();
+  await using traffic = await ContinuousPing.start(from.namespace, pod.ipv4 ?? "");
+  await upstream.stop();
+  await cluster.startAgent(4).untilReady({ peers: 3 });
+  await traffic.more(10);
+  await cluster.agent(4).term();
+  await using again = await startUpstream();
+  await traffic.more(10);
+  tell("upstream's host", { lost: (await traffic.stop()).lost.length, isKept: (await index()) === before });
+  await untilAllPing([...cluster.pods, pod]);
+  await again.stop();
+}
+
 await cluster.etcd.put(configKey, JSON.stringify({ ...config, Backend: { Type: "ipip", DirectRouting: true } }));
 await until(async () => (await ip("route")).includes("dev eth0 proto 241 onlink"), { what: "plain routes" });
 await untilAllPing(cluster.pods);
@@ -108,7 +115,7 @@ await cluster.etcd.put(configKey, JSON.stringify({ ...config, Backend: { Type: "
 {
   await using traffic = await ContinuousPing.start(from.namespace, to.ipv4 ?? "");
   await cluster.agent(1).term();
-  await cluster.startAgent(1).untilReady({ peers: 2 });
+  await cluster.startAgent(1).untilReady({ peers: 3 });
   await untilAllPing(cluster.pods);
   await traffic.more(10);
   tell("one host with host-gw", { lost: (await traffic.stop()).lost.length });

@@ -105,15 +105,15 @@ function sharedGatherers(
     unreadableRules: () => [],
     foreignUdpPorts: () => gatherOne("foreignUdpPorts"),
     policyRouting: () => gatherOne("policyRouting"),
-    // The device is there, or the agent's status says why not; else the kernel is asked.
-    deviceRefusal: () => (hasOwnDevice(known, context) ? undefined : gatherOne("deviceRefusal")),
+    // All devices are there, or the agent's status says why not; else the kernel is asked.
+    deviceRefusal: () => (hasOwnDevices(known, context) ? undefined : gatherOne("deviceRefusal")),
     missingIpsec: () => gatherOne("missingIpsec"),
     wayFindings: () => lookAtWays(known, context),
   };
 }
 
-function hasOwnDevice({ links }: KnownHost, { devices }: CheckContext): boolean {
-  return links.some(({ name }) => devices.includes(name));
+function hasOwnDevices({ links }: KnownHost, { devices }: CheckContext): boolean {
+  return devices.every((device) => links.some(({ name }) => name === device));
 }
 
 async function lookAtWays({ plan, peers }: KnownHost, context: CheckContext): Promise<HostFacts["wayFindings"]> {

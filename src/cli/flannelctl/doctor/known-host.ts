@@ -137,11 +137,13 @@ function readVariables(path: string): Variables {
 
 /** As remembered; else as much of it as the subnet file and the devices of this host tell. */
 function configOf({ state, status, links }: KnownHost, variables: Variables): NetworkConfig | undefined {
-  const device = links.find(({ name, kind }) =>
-    backends.devicePatterns.some((each) => each.kind === kind && each.pattern.test(name)),
-  );
-  const types: Readonly<Record<string, string>> = { vxlan: "vxlan", tun: "udp", wireguard: "wireguard" };
-  const type = status?.networks[0]?.backendType ?? types[device?.kind ?? ""] ?? "host-gw";
+  const moduleOf = ({ name, kind }: LinkMessage) =>
+    backends.modules.find(({ devicePatterns }) =>
+      devicePatterns.some((each) => each.kind === kind && each.pattern.test(name)),
+    );
+  const device = links.find((link) => moduleOf(link) !== undefined);
+  const made = device === undefined ? undefined : moduleOf(device);
+  const type = status?.networks[0]?.backendType ?? made?.type ?? "host-gw";
   const network = variables.get("FLANNEL_NETWORK");
   const ipv6Network = variables.get("FLANNEL_IPV6_NETWORK");
   const guessed = JSON.stringify({

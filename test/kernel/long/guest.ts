@@ -1,0 +1,66 @@
+// What programs that run on a second kernel have in common: they print one line of JSON for each question, and the test on the
+// machine's own kernel judges them.
+import { writeSync } from "node:fs";
+import { until } from "../../../lab/wait.ts";
+
+/** At once: what a console has not written yet is lost with the guest. */
+export function tell(name: string, value: unknown): void {
+  writeSync(1, `${JSON.stringify({ [name]: value })}\n`);
+}
+
+/** What the guest told, by name. */
+export function told(output: string): Readonly<Record<string, unknown>> {
+  const found: Record<string, unknown> = {};
+  for (const line of output.split(/\r?\n/)) if (line.startsWith("{")) Object.assign(found, JSON.parse(line));
+  return found;
+}
+
+/** How long a damage lasted, and how long a look at the host takes that finds nothing wrong. */
+interface Healing {
+  readonly healedMs: number;
+  readonly lookMs: number;
+}
+
+const HEALED_MS = 1_000;
+/** Beside other work a guest is many times slower than the machine: a look, which starts a few programs, tells how much. */
+const LOOKS = 12;
+
+/** What is told of one damage, for `expect`: it lasted a second at most, as far as the guest's slowness goes. */
+export const healed = {
+  asymmetricMatch: (told: unknown): boolean => {
+    const { healedMs = Number.NaN, lookMs = Number.NaN } = (told ?? {}) as Partial<Healing>;
+    return healedMs <= HEALED_MS + LOOKS * lookMs;
+  },
+  toString: () => `healed within ${HEALED_MS} ms and the time of ${LOOKS} looks`,
+};
+
+/** The longer of two. */
+export async function timeOfLook(look: () => Promise<unknown>): Promise<number> {
+  const times: number[] = [];
+  for (let count = 0; count < 2; count++) {
+    const startMs = performance.now();
+    await look();
+    times.push(performance.now() - startMs);
+  }
+  return Math.round(Math.max(...times));
+}
+
+/** Does each damage by `ip`, waits until `view` is as before, and tells how long that took. */
+export async function tellHealing(
+  damages: readonly (readonly [what: string, words: readonly string[]])[],
+  ip: (...words: readonly string[]) => Promise<string>,
+  view: () => Promise<string>,
+): Promise<void> {
+  const before = await view();
+  for (const [what, words] of damages) {
+    try {
+      const lookMs = await timeOfLook(view);
+      await ip(...words);
+      const startMs = performance.now();
+      await until(async () => (await view()) === before, { what: `${what} to be healed`, intervalMs: 5 });
+      tell(what, { healedMs: Math.round(performance.now() - startMs), lookMs });
+    } catch (error) {
+      tell(what, { error: String(error), found: await view(), before });
+    }
+  }
+}
