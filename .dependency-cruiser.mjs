@@ -66,7 +66,7 @@ const rooms = {
   "netlink/genetlink": ["ip", "sys", "netlink"],
   "netlink/nftables": ["sys", "netlink"],
   "netlink/xfrm": ["ip", "sys", "netlink"],
-  ipsec: ["ip", "async", "sys"],
+  ipsec: ["ip", "async", "sys", "netlink/xfrm"],
   wireguard: ["ip", "sys", "netlink/genetlink"],
   underlay: ["ip", "async", "netlink", "netlink/rtnetlink"],
   "host/kinds": ["ip", "sys", "netlink", "netlink/rtnetlink", "netlink/genetlink", "netlink/xfrm", "wireguard"],

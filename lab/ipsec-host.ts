@@ -24,9 +24,9 @@ export function withOwnRun(host: LabHost, argv: readonly string[]): readonly str
   return ["unshare", "--mount", "--propagation=private", "sh", "-c", script, "sh", ...argv];
 }
 
-/** For `LabAgent.start`: the shipped agent. */
-export function ipsecAgent(host: LabHost): { readonly program: readonly string[] } {
-  return { program: withOwnRun(host, [launcher]) };
+/** For `LabAgent.start`: the shipped agent, or another launcher. */
+export function ipsecAgent(host: LabHost, flanneld = launcher): { readonly program: readonly string[] } {
+  return { program: withOwnRun(host, [flanneld]) };
 }
 
 /** `swanctl` with these words on the host. */

@@ -1,7 +1,7 @@
 // What is concluded from charon's list of associations: who is connected, which association the peer gave up, what was carried.
 import { describe, expect, it } from "vitest";
 import { parsePrefix } from "../ip/address.ts";
-import { outlived, peerState, readAssociations, refusalIn } from "./associations.ts";
+import { lostInKernel, outlived, peerState, readAssociations, refusalIn } from "./associations.ts";
 import { isConnectionOf } from "./connection.ts";
 import { Traffic } from "./traffic.ts";
 import { decodeMessage, encodeMessage, type ViciFields } from "./vici-message.ts";
@@ -23,6 +23,8 @@ function told(id: number, changed: ViciFields = {}, child: ViciFields = {}): Ret
         uniqueid: String(id),
         state: "INSTALLED",
         encap: "yes",
+        "spi-in": `c0000${id}01`,
+        "spi-out": `c0000${id}02`,
         "encr-alg": "AES_GCM_16",
         "encr-keysize": "128",
         "bytes-in": "840",
@@ -60,6 +62,7 @@ describe("associations", () => {
             receivedPackets: 10,
             isInUdp: true,
             algorithm: "AES_GCM_16-128",
+            numbers: ["c0000301", "c0000302"],
           },
         ],
       },
@@ -84,6 +87,23 @@ describe("associations", () => {
     expect(ids(told(1, { established: "500" }), told(2, { established: "0", "child-sas": undefined }))).toEqual([]);
     expect(ids(told(1, { state: "CONNECTING" }), told(2, { established: "0" }))).toEqual([]);
     expect(ids()).toEqual([]);
+  });
+});
+
+describe("what the kernel lost", () => {
+  const lost = (inKernel: readonly string[], ...messages: ReturnType<typeof told>[]) =>
+    lostInKernel(read(...messages), new Set(inKernel)).map(({ child }) => child.id);
+
+  it("is what lacks one of its directions", () => {
+    expect(lost(["c0000101", "c0000102"], told(1))).toEqual([]);
+    expect(lost(["c0000101", "c0000201", "c0000202"], told(1), told(2))).toEqual([1]);
+    expect(lost([], told(1), told(2))).toEqual([1, 2]);
+  });
+
+  it("is not what comes or goes, whose directions change one after the other", () => {
+    for (const state of ["REKEYING", "REKEYED", "UPDATING", "INSTALLING"]) {
+      expect(lost([], told(1, {}, { state }))).toEqual([]);
+    }
   });
 });
 

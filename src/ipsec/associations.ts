@@ -26,6 +26,8 @@ export interface ChildAssociation {
   readonly sentPackets: number;
   readonly receivedPackets: number;
   readonly isInUdp: boolean;
+  /** By which the kernel knows its two directions (SPI), eight hexadecimal digits each; none while it comes or goes. */
+  readonly numbers: readonly string[];
   /** `AES_GCM_16-128`. */
   readonly algorithm: string;
 }
@@ -53,7 +55,8 @@ function read(connection: string, section: ViciSection): Association {
 const carryingStates: readonly (string | undefined)[] = ["INSTALLED", "UPDATING", "REKEYING", "REKEYED"];
 
 function readChild(child: ViciSection): ChildAssociation[] {
-  if (!carryingStates.includes(textOf(child, "state"))) return [];
+  const state = textOf(child, "state");
+  if (!carryingStates.includes(state)) return [];
   const keyBits = textOf(child, "encr-keysize");
   return [
     {
@@ -64,6 +67,7 @@ function readChild(child: ViciSection): ChildAssociation[] {
       sentPackets: numberOf(child, "packets-out"),
       receivedPackets: numberOf(child, "packets-in"),
       isInUdp: textOf(child, "encap") === "yes",
+      numbers: state === "INSTALLED" ? ["spi-in", "spi-out"].flatMap((name) => textOf(child, name) ?? []) : [],
       algorithm: `${textOf(child, "encr-alg") ?? "?"}${keyBits === undefined ? "" : `-${keyBits}`}`,
     },
   ];
@@ -94,6 +98,18 @@ export function outlived(associations: readonly Association[]): readonly Associa
   const youngestSeconds = Math.min(...renewed.map(({ ageSeconds }) => ageSeconds));
   return associations.filter(
     ({ isEstablished, ageSeconds }) => isEstablished && ageSeconds - youngestSeconds >= SAME_AGE_SECONDS,
+  );
+}
+
+/** What charon holds to be in the kernel and is not there: somebody deleted it. Packets are dropped until it is made anew. */
+export function lostInKernel(
+  associations: readonly Association[],
+  inKernel: ReadonlySet<string>,
+): readonly { readonly association: Association; readonly child: ChildAssociation }[] {
+  return associations.flatMap((association) =>
+    association.children
+      .filter(({ numbers }) => numbers.some((number) => !inKernel.has(number)))
+      .map((child) => ({ association, child })),
   );
 }
 

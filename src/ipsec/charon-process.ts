@@ -10,8 +10,8 @@ import { type OnEvent, ViciClient } from "./vici-client.ts";
 /** charon's defaults; the names are compiled into it. */
 export const CHARON_SOCKET = "/var/run/charon.vici";
 const PID_FILE = "/var/run/charon.pid";
-/** AppArmor's profile lets charon read the first; under systemd the agent may write the second only. */
-const CONFIG_FILES = ["/run/charon.flannel.conf", "/run/flannel/charon.conf"];
+/** The first is one that AppArmor's profile of Debian and Ubuntu lets charon read; the second is for where /run is read-only. */
+const CONFIG_FILES = ["/run/charon.flannel.conf", "/run/flannel/charon.conf"] as const;
 const SYSTEM_CONFIG = "/etc/strongswan.conf";
 /** In the environment of those that we start. */
 const MARK = { FLANNEL_CHARON: "1" } as const;
@@ -140,18 +140,30 @@ interface StartedCharon {
 
 /** Under systemd in a unit of its own: what runs in the agent's ends with it. */
 async function start(program: string, needs: CharonNeeds): Promise<StartedCharon> {
-  const config = needs.isUserspace && process.env["STRONGSWAN_CONF"] === undefined ? writeConfig() : undefined;
-  const given = config ?? process.env["STRONGSWAN_CONF"];
-  const variables = { ...MARK, ...(given !== undefined && { STRONGSWAN_CONF: given }) };
+  const isOwnConfig = needs.isUserspace && process.env["STRONGSWAN_CONF"] === undefined;
   const systemdRun = existsSync("/run/systemd/system") ? findTool("systemd-run") : undefined;
   if (systemdRun !== undefined) {
-    const environment = Object.entries(variables).map(([name, value]) => `--setenv=${name}=${value}`);
-    const args = ["--quiet", "--collect", `--unit=${SYSTEMD_UNIT}`, ...environment, program];
-    const { exitCode, stderr } = await tryTool(systemdRun, args);
-    if (exitCode !== 0) throw notStarted(program, stderr.trim().slice(-300));
+    await startUnit(systemdRun, program, isOwnConfig);
     return { ended: () => undefined, settle: () => undefined };
   }
-  return startDetached(program, variables);
+  return startDetached(program, variablesWith(isOwnConfig ? writeConfig() : process.env["STRONGSWAN_CONF"]));
+}
+
+function variablesWith(config: string | undefined): Readonly<Record<string, string>> {
+  return { ...MARK, ...(config !== undefined && { STRONGSWAN_CONF: config }) };
+}
+
+/** The unit writes charon's configuration itself: the agent's own may write in few places, none of which charon may read. */
+async function startUnit(systemdRun: string, program: string, isOwnConfig: boolean): Promise<void> {
+  const [file] = CONFIG_FILES;
+  const variables = variablesWith(isOwnConfig ? file : process.env["STRONGSWAN_CONF"]);
+  const environment = Object.entries(variables).map(([name, value]) => `--setenv=${name}=${value}`);
+  const properties = isOwnConfig ? [`--property=ExecStopPost=/bin/rm -f ${file}`] : [];
+  const script = `echo "$1" >${file} && exec "$0"`;
+  const argv = isOwnConfig ? ["/bin/sh", "-c", script, program, configText()] : [program];
+  const options = ["--quiet", "--collect", `--unit=${SYSTEMD_UNIT}`, ...environment, ...properties];
+  const { exitCode, stderr } = await tryTool(systemdRun, [...options, ...argv]);
+  if (exitCode !== 0) throw notStarted(program, stderr.trim().slice(-300));
 }
 
 function startDetached(program: string, variables: Readonly<Record<string, string>>): StartedCharon {
@@ -202,10 +214,10 @@ function notStarted(program: string, why: string): FlannelError {
 
 /**
  * The system's configuration, and what charon needs on top of it to encrypt by itself; routes are the agent's. It holds no
- * secret. Returns where it is; throws when it can be written nowhere.
+ * secret.
  */
-function writeConfig(): string {
-  const text = `# Written by flanneld for the charon that it starts: this kernel has no ESP.
+function configText(): string {
+  return `# Written by flanneld for the charon that it starts: this kernel has no ESP.
 ${existsSync(SYSTEM_CONFIG) ? `include ${SYSTEM_CONFIG}\n` : ""}charon {
   install_routes = no
   plugins {
@@ -215,10 +227,14 @@ ${existsSync(SYSTEM_CONFIG) ? `include ${SYSTEM_CONFIG}\n` : ""}charon {
   }
 }
 `;
+}
+
+/** Returns where it is; throws when it can be written nowhere. */
+function writeConfig(): string {
   let failure: unknown;
   for (const file of CONFIG_FILES) {
     try {
-      writeFileSync(file, text, { mode: 0o644 });
+      writeFileSync(file, configText(), { mode: 0o644 });
       return file;
     } catch (error) {
       failure = error;
@@ -240,12 +256,20 @@ function removeIfAllowed(file: string): void {
   }
 }
 
-/** Whether the charon that runs was started by flannel. */
+/**
+ * Whether the charon that runs was started by flannel. An agent without all capabilities, as under systemd, may not read the
+ * environment of one that has them: there the unit tells.
+ */
 export function isOwnCharon(pid: number): boolean {
+  const isInUnit = readProcess(pid, "cgroup").includes(`/${SYSTEMD_UNIT}.service`);
+  return isInUnit || readProcess(pid, "environ").split("\0").includes("FLANNEL_CHARON=1");
+}
+
+function readProcess(pid: number, file: string): string {
   try {
-    return readFileSync(`/proc/${pid}/environ`, "utf8").split("\0").includes("FLANNEL_CHARON=1");
+    return readFileSync(`/proc/${pid}/${file}`, "utf8");
   } catch {
-    return false;
+    return "";
   }
 }
 

@@ -2,7 +2,7 @@
 // serve nothing. The same calls again change nothing, so that a charon that lives is adopted with its associations.
 import { FlannelError, hasCode } from "../errors.ts";
 import type { Address } from "../ip/address.ts";
-import { type Association, pluginsOf, readAssociations } from "./associations.ts";
+import { type Association, type ChildAssociation, pluginsOf, readAssociations } from "./associations.ts";
 import { type CharonNeeds, connectCharon, missingParts } from "./charon-process.ts";
 import {
   childName,
@@ -98,6 +98,18 @@ export class CharonSession implements AsyncDisposable {
 
   async terminate({ id }: Association): Promise<void> {
     await ignoreRefusal(this.#client.request("terminate", { "ike-id": String(id), force: "yes", timeout: "-1" }));
+  }
+
+  /** Negotiates new keys, which go into the kernel, in place of those of this child. Does not wait for the peer. */
+  async renew({ id }: ChildAssociation): Promise<void> {
+    const child = { "child-id": String(id) };
+    try {
+      await this.#client.request("rekey", child);
+    } catch (error) {
+      // Before strongSwan 5.5.2 it cannot be asked for; or the child has gone by itself.
+      if (!hasCode(error, "KERNEL_REJECTED", "KERNEL_UNSUPPORTED")) throw error;
+      await ignoreRefusal(this.#client.request("terminate", { ...child, timeout: "-1" }));
+    }
   }
 
   [Symbol.asyncDispose](): Promise<void> {

@@ -3,10 +3,12 @@
 import { BackOff } from "../async/back-off.ts";
 import { describeError, isCancelled } from "../errors.ts";
 import { addressToBigInt } from "../ip/address.ts";
+import { readEspNumbers } from "../netlink/xfrm/xfrm-control.ts";
 import type { Logger } from "../telemetry/logger.ts";
-import { type Association, outlived, type PeerState, peerState, refusalIn } from "./associations.ts";
+import { type Association, lostInKernel, outlived, type PeerState, peerState, refusalIn } from "./associations.ts";
 import { CharonSession, type SessionEvents } from "./charon-session.ts";
 import { connectionName, type IpsecPeer, type WantedIpsec } from "./connection.ts";
+import { KernelWatch } from "./kernel-watch.ts";
 import { Traffic } from "./traffic.ts";
 
 export interface CharonSupervisorOptions {
@@ -29,11 +31,15 @@ export interface PeerStanding {
 const LOOK_INTERVAL_MS = 5_000;
 /** A look at many peers must not take more than two percent of the time. */
 const LOOK_SHARE = 50;
+/** On a busy host a look takes long whatever there is to see. */
+const MAX_LOOK_INTERVAL_MS = 30_000;
 const EVENTS_GATHER_MS = 50;
 const FIRST_ASSOCIATIONS_MS = 3_000;
 const FIRST_LOOK_INTERVAL_MS = 50;
 /** The host with the lower address begins; the other waits for it this long. */
 const GRACE_MS = 2_000;
+/** New keys for what the kernel lost are not asked for again before this. */
+const RENEWAL_MS = 5_000;
 const ATTEMPTS = { firstMs: 2_000, maxMs: 60_000 } as const;
 
 interface PeerRecord {
@@ -48,6 +54,11 @@ export class CharonSupervisor implements AsyncDisposable {
   readonly #abort = new AbortController();
   readonly #backOff = new BackOff({ firstMs: 500, maxMs: 30_000 });
   readonly #traffic = new Traffic();
+  readonly #kernelWatch: KernelWatch;
+  /** The kernel seemed to lack something; the next look finds out. */
+  #isKernelSuspected = false;
+  /** When new keys were asked for, by the child's id. */
+  readonly #renewals = new Map<number, number>();
   #records = new Map<string, PeerRecord>();
   #desired: WantedIpsec | undefined;
   #session: CharonSession | undefined;
@@ -63,6 +74,10 @@ export class CharonSupervisor implements AsyncDisposable {
 
   constructor(options: CharonSupervisorOptions) {
     this.#options = options;
+    this.#kernelWatch = new KernelWatch(() => {
+      this.#isKernelSuspected = true;
+      this.#wakeUp();
+    });
     this.#running = this.#run();
   }
 
@@ -101,6 +116,7 @@ export class CharonSupervisor implements AsyncDisposable {
   async [Symbol.asyncDispose](): Promise<void> {
     this.#abort.abort();
     clearTimeout(this.#news);
+    this.#kernelWatch[Symbol.dispose]();
     this.#wakeUp();
     await this.#running;
     await this.#session?.[Symbol.asyncDispose]();
@@ -149,7 +165,10 @@ export class CharonSupervisor implements AsyncDisposable {
       this.#backOff.reset();
       this.#setProblem(undefined);
       const endMs = performance.now();
-      return Math.max((endMs - startMs) * LOOK_SHARE, Math.min(LOOK_INTERVAL_MS, this.#nextAttemptMs() - endMs));
+      return Math.max(
+        Math.min((endMs - startMs) * LOOK_SHARE, MAX_LOOK_INTERVAL_MS),
+        Math.min(LOOK_INTERVAL_MS, this.#nextAttemptMs() - endMs),
+      );
     } catch (error) {
       if (isCancelled(error) || this.#abort.signal.aborted) return 0;
       const session = this.#session;
@@ -238,6 +257,7 @@ export class CharonSupervisor implements AsyncDisposable {
   async #look(session: CharonSession, desired: WantedIpsec): Promise<void> {
     const associations = await session.associations(desired);
     this.#traffic.follow(associations);
+    if (!desired.isUserspace) await this.#followKernel(session, associations);
     const byName = Map.groupBy(associations, ({ connection }) => connection);
     let hasChanged = false;
     for (const peer of desired.peers) {
@@ -253,6 +273,28 @@ export class CharonSupervisor implements AsyncDisposable {
       }
     }
     if (hasChanged) this.#options.onChange();
+  }
+
+  async #followKernel(session: CharonSession, associations: readonly Association[]): Promise<void> {
+    this.#kernelWatch.expect(associations);
+    if (!this.#isKernelSuspected) return;
+    this.#isKernelSuspected = false;
+    // What cannot be read is not gone; the watch asks again.
+    const inKernel = await readEspNumbers().catch(() => undefined);
+    if (inKernel === undefined) return;
+    const nowMs = performance.now();
+    for (const [id, atMs] of this.#renewals) if (nowMs - atMs > RENEWAL_MS) this.#renewals.delete(id);
+    for (const { association, child } of lostInKernel(associations, inKernel)) {
+      if (this.#renewals.has(child.id)) continue;
+      this.#renewals.set(child.id, nowMs);
+      const peer = association.endpoint ?? association.connection;
+      this.#options.logger.warn(
+        "ipsec.association-lost",
+        `somebody deleted keys of the security association with ${peer} from the kernel: negotiating new ones`,
+        { peer },
+      );
+      await session.renew(child);
+    }
   }
 
   /** Returns whether the peer stands otherwise than before. */

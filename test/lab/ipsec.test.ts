@@ -5,22 +5,29 @@ import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { Cluster } from "../../lab/cluster.ts";
+import type { LabHost } from "../../lab/host.ts";
 import { charonPidOf, ipsecAgent, swanctl, UpstreamIpsecPeer, withOwnRun } from "../../lab/ipsec-host.ts";
 import { leaseEntryOf, leases } from "../../lab/lease-view.ts";
 import { ContinuousPing, measureThroughput, ping, pingAll, untilAllPing } from "../../lab/probe.ts";
 import { until } from "../../lab/wait.ts";
+import { Program, restartAllWays } from "../support/restarts.ts";
 
 const network = "10.5.0.0/16";
 const presharedKey = "a-secret-that-nobody-shows".repeat(4);
+const laterKey = "another-that-nobody-shows".repeat(4);
+const configKey = "/coreos.com/network/config";
 const upstreamSubnet = "10.5.200.0/24";
+const configWith = (PSK: string) =>
+  JSON.stringify({ Network: network, SubnetMax: "10.5.99.0", Backend: { Type: "ipsec", PSK } });
 const flannelctl = fileURLToPath(new URL("../../bin/flannelctl", import.meta.url));
 
-describe("two hosts of ours and one as upstream makes it", () => {
+describe("three hosts of ours and one as upstream makes it", () => {
   let cluster: Cluster;
+  const program = new Program();
   beforeAll(async () => {
-    const Backend = { Type: "ipsec", PSK: presharedKey };
-    const config = { Network: network, SubnetMax: "10.5.99.0", Backend };
-    cluster = await Cluster.start({ hosts: 3, config, launch: ipsecAgent, withoutAgent: [3] });
+    const config = JSON.parse(configWith(presharedKey)) as Record<string, unknown>;
+    const launch = (host: LabHost) => ipsecAgent(host, program.flanneld);
+    cluster = await Cluster.start({ hosts: 4, config, launch, withoutAgent: [4] });
   });
   afterAll(() => cluster?.[Symbol.asyncDispose]());
 
@@ -33,7 +40,7 @@ describe("two hosts of ours and one as upstream makes it", () => {
 
   it("connects the containers, with upstream's lease and names", async () => {
     await untilAllPing(cluster.pods);
-    expect(await pingAll(cluster.pods)).toHaveLength(2);
+    expect(await pingAll(cluster.pods)).toHaveLength(6);
     expect(await measureThroughput(cluster.pod(1), cluster.pod(2), 1)).toBeGreaterThan(1e6);
     const { host } = cluster.agent(1);
     const { key, value } = await leaseEntryOf(cluster.etcd, host.ipv4 ?? "");
@@ -82,18 +89,13 @@ describe("two hosts of ours and one as upstream makes it", () => {
     expect(Date.now() - Date.parse(peer.lastHandshakeAt ?? "")).toBeLessThan(600_000);
   });
 
-  it("loses no packet when the agent is killed, stopped and started again: charon and its associations stay", async () => {
+  it("loses no packet when agents are killed, restarted and upgraded: charon and its associations stay", async () => {
     const { host } = cluster.agent(1);
     const associations = async () =>
       (await swanctl(host, "--list-sas", "--raw")).match(/(initiator-spi|spi-in)=\w+/g)?.sort();
     const before = { pid: charonPidOf(host), associations: await associations() };
-    await using traffic = await ContinuousPing.start(cluster.pod(1).namespace, cluster.pod(2).ipv4 ?? "");
-    await cluster.agent(1).kill9();
-    await cluster.startAgent(1).untilReady({ peers: 1 });
-    await cluster.agent(1).term();
-    await cluster.startAgent(1).untilReady({ peers: 1 });
-    await traffic.more(20);
-    expect((await traffic.stop()).lost).toEqual([]);
+    const report = await restartAllWays(cluster, program, [cluster.pod(2).ipv4, cluster.pod(3).ipv4]);
+    expect(report).toEqual({ lost: [0, 0], isUpgraded: true });
     expect({ pid: charonPidOf(host), associations: await associations() }).toEqual(before);
   });
 
@@ -110,23 +112,42 @@ describe("two hosts of ours and one as upstream makes it", () => {
     expect(cluster.agent(2).events("ipsec.charon-failed").length).toBeGreaterThan(0);
   });
 
+  it("takes another key while packets flow; what is negotiated from then on has it", async () => {
+    const { host } = cluster.agent(1);
+    await using traffic = await ContinuousPing.start(cluster.pod(1).namespace, cluster.pod(2).ipv4 ?? "");
+    const before = cluster.agents.map((agent) => agent.events("config.applied").length);
+    await cluster.etcd.put(configKey, configWith(laterKey));
+    await Promise.all(
+      cluster.agents.map((agent, at) => agent.untilEvent("config.applied", { after: before[at] ?? 0 })),
+    );
+    await traffic.more(50);
+    expect((await traffic.stop()).lost).toEqual([]);
+    for (const [, name = ""] of (await swanctl(host, "--list-sas")).matchAll(/^(\S+): #\d+/gm)) {
+      await swanctl(host, "--terminate", "--force", "--ike", name);
+    }
+    await untilAllPing(cluster.pods);
+    expect(cluster.agents.flatMap((agent) => agent.events("ipsec.refused")).filter((line) => /PSK/.test(line))).toEqual(
+      [],
+    );
+  });
+
   it("names a wrong key of a host, and connects it once the key is right", async () => {
-    const publicIp = cluster.lan.host(3).ipv4 ?? "";
+    const publicIp = cluster.lan.host(4).ipv4 ?? "";
     const ours = (await leases(cluster.etcd)).map((lease) => ({
       publicIp: lease.publicIp ?? "",
       subnet: lease.subnet ?? "",
     }));
     const options = { subnet: upstreamSubnet, presharedKey: "x".repeat(96), peers: ours };
-    await using upstream = await UpstreamIpsecPeer.start(cluster.lan.host(3), options);
+    await using upstream = await UpstreamIpsecPeer.start(cluster.lan.host(4), options);
     const value = JSON.stringify({ PublicIP: publicIp, PublicIPv6: null, BackendType: "ipsec" });
     await cluster.etcd.put(`/coreos.com/network/subnets/${upstreamSubnet.replace("/", "-")}`, value);
     const told = await cluster.agent(1).untilEvent("ipsec.refused");
     expect(told).toContain(`no security association with ${publicIp}`);
-    await until(async () => (await association(1, 3))?.association?.includes("the PSK of the peer differs"), {
+    await until(async () => (await association(1, 4))?.association?.includes("the PSK of the peer differs"), {
       what: "the status to name the key",
     });
-    await upstream.load(presharedKey);
-    const { namespace } = cluster.lan.host(3);
+    await upstream.load(laterKey);
+    const { namespace } = cluster.lan.host(4);
     for (const pod of cluster.pods) {
       const words = ["ping", "-c", "1", "-W", "1", "-I", "10.5.200.1", pod.ipv4 ?? ""];
       await until(async () => (await namespace.tryRun(words)).exitCode === 0, {
@@ -134,7 +155,7 @@ describe("two hosts of ours and one as upstream makes it", () => {
       });
     }
     await untilAllPing(cluster.pods);
-    await until(async () => (await association(1, 3))?.association?.startsWith("established"), { what: "no refusal" });
+    await until(async () => (await association(1, 4))?.association?.startsWith("established"), { what: "no refusal" });
     await cluster.etcd.delete(`/coreos.com/network/subnets/${upstreamSubnet.replace("/", "-")}`);
     const { host } = cluster.agent(1);
     await until(async () => !(await swanctl(host, "--list-sas")).includes(publicIp), { what: "its association to go" });
@@ -160,16 +181,20 @@ describe("two hosts of ours and one as upstream makes it", () => {
       await ctl("status"),
       await ctl("status", "--json"),
       await ctl("plan"),
+      await ctl("peers", "--json"),
+      await ctl("history"),
+      await ctl("why", cluster.pod(2).ipv4 ?? ""),
       await host.namespace.run([flannelctl, "config", "get", `--etcd-endpoints=${cluster.etcd.endpoints}`]),
       await host.namespace.run(withOwnRun(host, ["sh", "-c", "cat /run/charon.flannel.conf"])),
       ...argv,
     ].join("\n");
     expect(said).toContain("established");
     expect(said).not.toContain(presharedKey);
+    expect(said).not.toContain(laterKey);
     const state = join(agent.directory, "state");
     for (const name of readdirSync(state, { recursive: true, encoding: "utf8" })) {
       const path = join(state, name);
-      if (!statSync(path).isFile() || !readFileSync(path, "utf8").includes(presharedKey)) continue;
+      if (!statSync(path).isFile() || !readFileSync(path, "utf8").includes(laterKey)) continue;
       expect(statSync(path).mode & 0o077).toBe(0);
     }
   });

@@ -4,10 +4,12 @@ import { FlannelError, hasCode } from "../../errors.ts";
 import type { Address } from "../../ip/address.ts";
 import { hasErrno } from "../../sys/errno.ts";
 import { KernelDialogue } from "../dialogue-socket.ts";
+import type { MessageFrame } from "../message-frames.ts";
 import type { MessageWriter } from "../message-writer.ts";
 import { NetlinkSocket } from "../netlink-socket.ts";
 import { AF_INET, NETLINK_XFRM, xfrm, xfrma, xfrmMessage } from "../uapi.ts";
 import {
+  decodeEspNumber,
   decodePolicy,
   writeLifetime,
   writePolicy,
@@ -22,25 +24,38 @@ const READ_ATTEMPTS = 8;
 
 /** All policies of this network namespace; none where the kernel has no IPsec at all. */
 export async function readPolicies(): Promise<readonly XfrmPolicy[]> {
+  return await list(xfrmMessage.getPolicy, "list IPsec policies", (view, { type, start, end }) =>
+    type === xfrmMessage.newPolicy ? decodePolicy(view, start, end) : undefined,
+  );
+}
+
+/**
+ * The numbers (SPI) of all ESP associations of this network namespace, as eight hexadecimal digits; none where the kernel has no
+ * IPsec at all.
+ */
+export async function readEspNumbers(): Promise<ReadonlySet<string>> {
+  const numbers = await list(xfrmMessage.getState, "list IPsec associations", (view, { type, start, end }) =>
+    type === xfrmMessage.newState ? decodeEspNumber(view, start, end) : undefined,
+  );
+  return new Set(numbers);
+}
+
+async function list<T>(
+  messageType: number,
+  operation: string,
+  decode: (view: DataView, frame: MessageFrame) => T | undefined,
+): Promise<readonly T[]> {
   using socket = openSocket();
   if (socket === undefined) return [];
   const dialogue = new KernelDialogue(socket);
   for (let attempt = 1; ; attempt++) {
-    const policies: XfrmPolicy[] = [];
+    const found: T[] = [];
     try {
-      dialogue.request(
-        {
-          messageType: xfrmMessage.getPolicy,
-          operation: "list IPsec policies",
-          isDump: true,
-          writeBody: () => undefined,
-        },
-        (view, { type, start, end }) => {
-          const policy = type === xfrmMessage.newPolicy ? decodePolicy(view, start, end) : undefined;
-          if (policy !== undefined) policies.push(policy);
-        },
-      );
-      return policies;
+      dialogue.request({ messageType, operation, isDump: true, writeBody: () => undefined }, (view, frame) => {
+        const object = decode(view, frame);
+        if (object !== undefined) found.push(object);
+      });
+      return found;
     } catch (error) {
       if (attempt === READ_ATTEMPTS || !hasCode(error, "KERNEL_BUSY")) throw error;
       await nextTurn();

@@ -1,4 +1,4 @@
-// The messages of the kernel's IPsec policies (xfrm). Pure; what comes in is hostile. Source: linux/xfrm.h.
+// The messages of the kernel's IPsec policies (xfrm), and which associations there are. Pure; what comes in is hostile. Source: linux/xfrm.h.
 
 import type { Address } from "../../ip/address.ts";
 import {
@@ -144,6 +144,18 @@ export function decodePolicy(view: DataView, start: number, end: number): XfrmPo
     templates,
     isNarrower,
   };
+}
+
+/** struct xfrm_usersa_info: offsets. */
+const stateAt = { spi: 72, protocol: 76, end: 224 } as const;
+
+/** Eight hexadecimal digits; undefined for what cannot be read, and for other protocols than ESP. */
+export function decodeEspNumber(view: DataView, start: number, end: number): string | undefined {
+  if (start + stateAt.end > end || view.getUint8(start + stateAt.protocol) !== xfrm.protocolEsp) return undefined;
+  return view
+    .getUint32(start + stateAt.spi, false)
+    .toString(16)
+    .padStart(8, "0");
 }
 
 function decodeSelector(view: DataView, start: number) {

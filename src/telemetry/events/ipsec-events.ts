@@ -7,6 +7,10 @@ export const ipsecEvents = {
     "What an earlier backend of the network left running could not be taken away; it may still carry packets.",
     "`flannelctl cleanup` before the next start, or end what the line names.",
   ),
+  "ipsec.association-lost": warn(
+    "The kernel lacks keys of a security association that charon believes in: somebody deleted them (`ip xfrm state flush`). New ones are negotiated at once.",
+    "Find out which program manages IPsec on this host besides flannel.",
+  ),
   "ipsec.charon": verbose(2, "A line of charon's own log (level 1, which holds no keys)."),
   "ipsec.charon-failed": error(
     "The daemon charon of strongSwan does not run, or does not do what the backend ipsec needs; the line says why. The agent retries.",
