@@ -16,7 +16,7 @@ const tests = "\\.test\\.ts$";
 /** Files that must compute and nothing else: no Node module, no clock, no I/O, no logger. */
 const pure = [
   "^src/(errors|exit-codes|list-changes)\\.ts$",
-  "^src/(ip|json|lease|terminal)/",
+  "^src/(ip|json|lease|terminal|dashboard)/",
   "^src/async/growing-pause\\.ts$",
   "^src/config/",
   "^src/etcd-api/(etcd-lease|lease-record)\\.ts$",
@@ -145,6 +145,9 @@ const rooms = {
   "flannel-store/server": ["sys", "etcd-api", "flannel-store/grpc"],
   "flannel-store/membership": ["ip", "json", "sys", "lease", "etcd-api", "flannel-store/grpc", "flannel-store/server"],
 
+  // The page of `flannelctl dashboard`, which runs in a browser.
+  dashboard: ["ip", "terminal"],
+
   // The programs.
   "cli/flags": ["ip", "json", "config", "underlay", "agent/control", "flannel-store/server"],
   "cli/install": [
@@ -198,6 +201,8 @@ const libraries = {
   "prom-client": "^src/telemetry/metrics/prometheus-text\\.ts$",
   "@aws-sdk": "^src/cloud/aws/",
   "google-auth-library": "^src/cloud/gce/",
+  preact: "^src/dashboard/",
+  uplot: "^src/dashboard/charts\\.tsx$",
   "@peculiar": "^src/flannel-store/membership/x509\\.ts$",
 };
 

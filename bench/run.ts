@@ -10,6 +10,7 @@ import { acquireSet } from "./acquire.ts";
 import type { BenchSet, SetResult } from "./bench-set.ts";
 import { cniSet } from "./cni.ts";
 import { convergenceSet } from "./convergence.ts";
+import { dashboardSet } from "./dashboard.ts";
 import { kubeSet } from "./kube.ts";
 import { latencySet } from "./latency.ts";
 import { describeMachine, loadAverage } from "./machine.ts";
@@ -28,6 +29,7 @@ const sets: readonly BenchSet[] = [
   kubeSet,
   cniSet,
   convergenceSet,
+  dashboardSet,
 ];
 
 const usage = `npm run bench -- [SET...] [--rounds N] [--sizes N,N,...] [--json FILE]

@@ -28,7 +28,7 @@ if ! [ -f "$bundle" ] || ! [ -f "$root/dist/build-stamp" ]; then
 fi
 
 if [ -d "$root/src" ]; then
-  newer=$(find "$root/src" -name '*.ts' ! -name '*.test.ts' -newer "$root/dist/build-stamp" -print -quit)
+  newer=$(find "$root/src" \( -name '*.ts' -o -name '*.tsx' -o -name '*.css' \) ! -name '*.test.ts' -newer "$root/dist/build-stamp" -print -quit)
   if [ -n "$newer" ]; then
     echo "$program: warning: ${newer#"$root"/} is newer than the program built from it: run 'npm run build'" >&2
   fi

@@ -81,6 +81,7 @@ export function fromCheckout(pattern: string, mode?: PackagedFile["mode"]): Pack
 export function programFiles(): PackagedFile[] {
   return [
     ...fromCheckout("dist/*.mjs"),
+    ...fromCheckout("dist/dashboard.html"),
     ...fromCheckout("dist/build-stamp"),
     ...fromCheckout("bin/{flanneld,flannelctl,flannel-store,mk-docker-opts,mk-docker-opts.sh}", 0o755),
     ...fromCheckout("bin/launch.sh"),

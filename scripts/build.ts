@@ -15,6 +15,8 @@ const stampFile = join(dist, "build-stamp");
 const programs = ["flanneld", "flannelctl", "flannel-store"];
 /** Threads of a program, each loaded from its own file. */
 const workers = { "tunnel-worker": "src/tunnel/tunnel-worker.ts" };
+/** Of `flannelctl dashboard`: one file, for a browser. */
+const page = { entry: "src/dashboard/main.tsx", frame: "src/dashboard/page.html", file: "dashboard.html" };
 /** The launchers name this directory to Node as its compile cache. */
 const compileCache = join(dist, "compile-cache");
 /** What a bundle is made from besides src/. */
@@ -26,7 +28,7 @@ const requireBanner =
 
 function sourceFiles(): string[] {
   const sources = readdirSync(join(root, "src"), { recursive: true, encoding: "utf8" })
-    .filter((name) => name.endsWith(".ts") && !name.endsWith(".test.ts"))
+    .filter((name) => /\.(tsx?|css|html)$/.test(name) && !name.endsWith(".test.ts"))
     .map((name) => join("src", name));
   return [...sources, ...otherInputs].sort();
 }
@@ -92,7 +94,9 @@ function nativeLibrary(): Uint8Array {
 /** For licence texts and the bill of materials. koffi's native part is beside the bundle. */
 const packagesFile = "packages.json";
 
-async function bundle(commit: string): Promise<{ readonly files: readonly OutputFile[]; readonly inputs: Metafile }> {
+async function bundle(
+  commit: string,
+): Promise<{ readonly files: readonly OutputFile[]; readonly inputs: Metafile["inputs"] }> {
   const { build } = await import("esbuild");
   const result = await build({
     absWorkingDir: root,
@@ -118,11 +122,42 @@ async function bundle(commit: string): Promise<{ readonly files: readonly Output
     metafile: true,
     write: false,
   });
-  return { files: result.outputFiles, inputs: result.metafile };
+  return { files: result.outputFiles, inputs: result.metafile.inputs };
+}
+
+/** Script and style stand in the page itself: nothing else has to be asked for, and the policy names both by their hash. */
+async function bundlePage(): Promise<{ readonly html: Uint8Array; readonly inputs: Metafile["inputs"] }> {
+  const { build } = await import("esbuild");
+  const { outputFiles, metafile } = await build({
+    absWorkingDir: root,
+    entryPoints: [page.entry],
+    outdir: dist,
+    bundle: true,
+    format: "esm",
+    platform: "browser",
+    // Browsers of 2023.
+    target: ["chrome111", "firefox115", "safari16.4"],
+    jsx: "automatic",
+    jsxImportSource: "preact",
+    minify: true,
+    legalComments: "none",
+    charset: "utf8",
+    logLevel: "warning",
+    metafile: true,
+    write: false,
+  });
+  const textOf = (extension: string) => outputFiles.find(({ path }) => path.endsWith(extension))?.text.trim() ?? "";
+  const [script, style] = [textOf(".js"), textOf(".css")];
+  if (/<\/?script|<!--/i.test(script) || /<\/?style/i.test(style))
+    throw new Error("the page's script or style ends its element");
+  const html = readFileSync(join(root, page.frame), "utf8")
+    .replace("/*style*/", () => style)
+    .replace("/*script*/", () => script);
+  return { html: Buffer.from(html), inputs: metafile.inputs };
 }
 
 /** Directories below node_modules of all packages that something in the bundle comes from, as JSON. */
-function packagesIn({ inputs }: Metafile): Uint8Array {
+function packagesIn(inputs: Metafile["inputs"]): Uint8Array {
   const directories = Object.keys(inputs).flatMap(
     (path) => /^node_modules\/(@[^/]+\/[^/]+|[^/]+)/.exec(path)?.[1] ?? [],
   );
@@ -160,9 +195,10 @@ async function main(): Promise<void> {
     return;
   }
   const started = performance.now();
-  const { files: outputs, inputs } = await bundle(commit);
+  const [{ files: outputs, inputs }, forBrowsers] = await Promise.all([bundle(commit), bundlePage()]);
   const files = new Map(outputs.map((file) => [basename(file.path), file.contents]));
-  files.set(packagesFile, packagesIn(inputs));
+  files.set(page.file, forBrowsers.html);
+  files.set(packagesFile, packagesIn({ ...inputs, ...forBrowsers.inputs }));
   files.set("koffi.node", nativeLibrary());
   replaceDist(files);
   try {

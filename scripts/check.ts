@@ -32,6 +32,7 @@ function steps(): Step[] {
     { what: "format and lint", argv: ["biome", "check", "--error-on-warnings", "--max-diagnostics=100"] },
     { what: "promises", argv: ["oxlint"] },
     { what: "types", argv: ["tsc", "--noEmit", "-p", "."] },
+    { what: "types of the page", argv: ["tsc", "--noEmit", "-p", "src/dashboard"] },
     { what: "import rule", argv: ["depcruise", ...folders] },
     { what: "dead code", argv: ["knip"] },
     ...generatedFiles(),

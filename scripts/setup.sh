@@ -56,6 +56,7 @@ find_missing_packages() {
   if [ "$purpose" = test ] || [ "$purpose" = bench ]; then
     want socat socat
     want build-essential cc
+    want chromium chromium
   fi
   if [ "$purpose" = test ]; then
     want debootstrap debootstrap

@@ -32,6 +32,10 @@ beforeEach(() => {
   writeFileSync(join(root, "src/cli/late.ts"), 'export const late = "late";');
   for (const name of ["flanneld", "flannelctl", "flannel-store"])
     writeFileSync(join(root, `src/cli/${name}.ts`), program("first"));
+  mkdirSync(join(root, "src/dashboard"));
+  writeFileSync(join(root, "src/dashboard/main.tsx"), 'import "./page.css"; console.log("a page");');
+  writeFileSync(join(root, "src/dashboard/page.css"), "body { margin: 0 }");
+  writeFileSync(join(root, "src/dashboard/page.html"), "<style>/*style*/</style><script>/*script*/</script>");
   mkdirSync(join(root, "src/tunnel"));
   writeFileSync(join(root, "src/tunnel/tunnel-worker.ts"), 'console.log("a thread");');
 });
@@ -87,6 +91,17 @@ it("is built anew only when a source changed, came or went", () => {
   expect(build("--if-stale").output).toContain("built");
   writeFileSync(join(root, "src/cli/new.test.ts"), "");
   expect(build("--if-stale").output).toBe("");
+});
+
+it("makes the page one file, with its script and style in it, and knows when a part of it changed", () => {
+  build();
+  const page = () => readFileSync(join(root, "dist/dashboard.html"), "utf8");
+  expect(page()).toBe('<style>body{margin:0}</style><script>console.log("a page");</script>');
+  writeFileSync(join(root, "src/dashboard/page.css"), "body { margin: 1px }");
+  expect(build("--if-stale").output).toContain("built");
+  expect(page()).toContain("margin:1px");
+  writeFileSync(join(root, "src/dashboard/main.tsx"), 'document.title = "<!-- <script>";');
+  expect(build().code).toBe(1);
 });
 
 it("leaves no files of the bundle before", () => {

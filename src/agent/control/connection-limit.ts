@@ -8,13 +8,16 @@ export const requestTimeouts = { headersTimeout: 5_000, requestTimeout: 5_000, c
 /** Of answers that clients do not read, together. */
 const MAX_UNREAD_BYTES = 64 * 1024 * 1024;
 
+/** With TLS a request is of the socket that there is after the handshake. */
+type ConnectionBegin = "connection" | "secureConnection";
+
 /**
  * When more than `most` are open, closes the one that has waited for its next request, whole or half, for the longest; if
  * there is none, the oldest whose answer is not read. A newcomer is closed only while answers to all others are made.
  */
-export function limitConnections(server: Server, most: number): void {
+export function limitConnections(server: Server, most: number, begin: ConnectionBegin = "connection"): void {
   const limit = new ConnectionLimit(most);
-  server.on("connection", (socket: Socket) => limit.add(socket));
+  server.on(begin, (socket: Socket) => limit.add(socket));
   server.on("request", (request: IncomingMessage, response: ServerResponse) => limit.begin(request.socket, response));
 }
 

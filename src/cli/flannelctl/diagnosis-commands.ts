@@ -2,6 +2,7 @@
 import { type Command, InvalidArgumentError } from "commander";
 import type { BugreportOptions } from "./commands/bugreport.ts";
 import type { DoctorOptions } from "./commands/doctor.ts";
+import type { DashboardOptions } from "./dashboard/listen-plan.ts";
 import type { Run } from "./verb.ts";
 
 export function addDiagnosisVerbs(program: Command, run: Run): void {
@@ -24,6 +25,18 @@ export function addDiagnosisVerbs(program: Command, run: Run): void {
     .option("-o, --output <file>", "where to; default: flannel-bugreport-HOST-TIME.tar.gz in the current directory")
     .action(async (options: BugreportOptions, command: Command) =>
       run(command, (await import("./commands/bugreport.ts")).makeBugreport, [options]),
+    );
+  program
+    .command("dashboard")
+    .description(
+      "serve a page to look at in a browser, read-only, until Ctrl-C: peers, address space, topology, plan, journal, findings; " +
+        "prints a link that works once",
+    )
+    .option("--listen <host:port>", "where to listen; elsewhere than on loopback only with TLS", "127.0.0.1:8475")
+    .option("--tls-cert <file>", "certificate chain of the page, PEM")
+    .option("--tls-key <file>", "key of the certificate, PEM")
+    .action(async (options: DashboardOptions, command: Command) =>
+      run(command, (await import("./commands/dashboard.ts")).serveDashboard, [options]),
     );
 }
 

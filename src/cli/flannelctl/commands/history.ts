@@ -85,7 +85,7 @@ function printer({ terminal, options }: Invocation): (entry: JournalEntryOutput)
 }
 
 /** Of several sockets, the one that was just answered on. */
-async function answering({ options, signal }: Invocation): Promise<string> {
+export async function answering({ options, signal }: Invocation): Promise<string> {
   for (const path of options.socketPaths) {
     try {
       await askAgent([path], historyRequest, signal);

@@ -21,13 +21,13 @@ function coloured(entry: JournalEntryOutput, paint: Paint): string {
 }
 
 /** What the message does not say: of what it is. */
-function fieldsText({ fields, message }: JournalEntryOutput): string {
+export function fieldsText({ fields, message }: JournalEntryOutput): string {
   const shown = ["key", "subnet", "peer"].flatMap((name) => fields[name] ?? []).map(String);
   const missing = shown.filter((text) => !message.includes(text));
   return missing.length === 0 ? "" : `: ${missing.join(", ")}`;
 }
 
-function causeText({ cause }: JournalEntryOutput): string {
+export function causeText({ cause }: JournalEntryOutput): string {
   if (cause === undefined) return "";
   const revision = cause.revision === undefined ? [] : [`revision ${cause.revision}`];
   const by = cause.by === undefined ? [] : [`by ${cause.by}`];

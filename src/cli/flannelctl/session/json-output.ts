@@ -58,6 +58,11 @@ export const watchOutputSchema = z.object({
 export type JournalEntryOutput = z.infer<typeof journalEntrySchema>;
 export type WatchOutput = z.infer<typeof watchOutputSchema>;
 
+export const dashboardOutputSchema = z.object({
+  url: z.string().describe("link for a browser, with a token that works once"),
+  origin: z.string().describe("where the page is served"),
+});
+
 export const pingOutputSchema = z.object({
   target: z.string(),
   peers: z.array(
@@ -333,6 +338,7 @@ export const publishedSchemas: Readonly<Record<string, z.ZodType>> = {
   rules: versioned(rulesOutputSchema),
   doctor: versioned(doctorOutputSchema),
   bugreport: versioned(bugreportOutputSchema),
+  dashboard: versioned(dashboardOutputSchema),
   handover: versioned(handoverOutputSchema),
   cleanup: versioned(cleanupOutputSchema),
   "cni gc": versioned(cniGcOutputSchema),

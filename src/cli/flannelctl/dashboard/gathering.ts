@@ -1,0 +1,53 @@
+// Reads all sources of the dashboard while a page is open, and nothing otherwise.
+import { setTimeout as sleep } from "node:timers/promises";
+import type { Invocation } from "../session/invocation.ts";
+import { AgentLooks } from "./agent-looks.ts";
+import type { Board } from "./board.ts";
+import { doctorLoop } from "./doctor-look.ts";
+import { type LookLoop, runLoop } from "./look-loop.ts";
+import { StoreLook } from "./store-look.ts";
+
+/** A page that is loaded again is gone for a moment. */
+const LINGER_MS = 5_000;
+const END_WITHIN_MS = 300;
+
+export class Gathering implements AsyncDisposable {
+  readonly #loops: readonly LookLoop[];
+  readonly #board: Board;
+  #run: { readonly stop: AbortController; readonly ended: Promise<unknown> } | undefined;
+  #ending: Promise<unknown> | undefined;
+  #lingering: NodeJS.Timeout | undefined;
+
+  constructor(invocation: Invocation, board: Board) {
+    const agent = new AgentLooks(invocation, board);
+    this.#loops = [...agent.loops, new StoreLook(invocation, board, agent).loop, doctorLoop(invocation, board)];
+    this.#board = board;
+  }
+
+  /** `watchers`: how many there are now. */
+  follow(watchers: number): void {
+    clearTimeout(this.#lingering);
+    if (watchers > 0) this.#start();
+    else this.#lingering = setTimeout(() => this.#stop(), LINGER_MS);
+  }
+
+  #start(): void {
+    if (this.#run !== undefined) return;
+    const stop = new AbortController();
+    const ended = Promise.all(this.#loops.map((loop) => runLoop(loop, this.#board, stop.signal)));
+    this.#run = { stop, ended };
+  }
+
+  #stop(): void {
+    this.#run?.stop.abort();
+    this.#ending = this.#run?.ended;
+    this.#run = undefined;
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    clearTimeout(this.#lingering);
+    this.#stop();
+    // What is in the middle of a system call ends with the process.
+    await Promise.race([this.#ending, sleep(END_WITHIN_MS, undefined, { ref: false })]);
+  }
+}

@@ -1,0 +1,92 @@
+// What the page knows: the items of the feed as they came last. Only what a message names is touched, so that what is drawn
+// from an item that stayed need not be drawn again.
+import type {
+  AgentItem,
+  DoctorItem,
+  EntryItem,
+  FeedMessage,
+  NetworkItem,
+  PeerItem,
+  PlanItem,
+  RulesItem,
+  SampleItem,
+  SourceItem,
+  SpaceItem,
+} from "./messages.ts";
+
+const MAX_ENTRIES = 500;
+const MAX_SAMPLES = 3_000;
+
+export interface NetworkModel {
+  readonly name: string;
+  about?: NetworkItem;
+  plan?: PlanItem;
+  rules?: RulesItem;
+  space?: SpaceItem;
+  /** By key. */
+  readonly peers: Map<string, PeerItem>;
+  /** Grows with each change of `peers`. */
+  peersVersion: number;
+}
+
+export class Model {
+  agent: AgentItem | undefined;
+  doctor: DoctorItem | undefined;
+  readonly sources = new Map<string, SourceItem>();
+  readonly networks = new Map<string, NetworkModel>();
+  /** Oldest first; a new array with each change. */
+  entries: readonly EntryItem[] = [];
+  samples: readonly SampleItem[] = [];
+
+  apply({ isWhole, items = [], entries, samples }: FeedMessage): void {
+    if (isWhole === true) this.#clear();
+    for (const item of items) {
+      const [kind, network, id] = item;
+      const value = item[3] ?? undefined;
+      if (kind === "agent" || kind === "doctor" || kind === "source") this.#applyShared(kind, id, value);
+      else this.#applyNetwork(kind, network, id, value);
+    }
+    if (entries !== undefined) this.entries = [...this.entries, ...entries].slice(-MAX_ENTRIES);
+    if (samples !== undefined) this.samples = [...this.samples, ...samples].slice(-MAX_SAMPLES);
+  }
+
+  #clear(): void {
+    this.agent = undefined;
+    this.doctor = undefined;
+    this.sources.clear();
+    this.networks.clear();
+    this.entries = [];
+    this.samples = [];
+  }
+
+  #applyShared(kind: "agent" | "doctor" | "source", id: string, value: unknown): void {
+    if (kind === "agent") this.agent = value as AgentItem | undefined;
+    else if (kind === "doctor") this.doctor = value as DoctorItem | undefined;
+    else setOrDelete(this.sources, id, value as SourceItem | undefined);
+  }
+
+  #applyNetwork(kind: string, name: string, id: string, value: unknown): void {
+    const network = this.networks.get(name) ?? { name, peers: new Map<string, PeerItem>(), peersVersion: 0 };
+    this.networks.set(name, network);
+    if (kind === "peer") {
+      setOrDelete(network.peers, id, value as PeerItem | undefined);
+      network.peersVersion++;
+      return;
+    }
+    const changed = { ...network, ...(isPart(kind) && { [partOf[kind]]: value }) };
+    if (changed.about === undefined && changed.space === undefined && network.peers.size === 0)
+      this.networks.delete(name);
+    else this.networks.set(name, changed);
+  }
+}
+
+const partOf = { network: "about", plan: "plan", rules: "rules", space: "space" } as const;
+
+function isPart(kind: string): kind is keyof typeof partOf {
+  return Object.hasOwn(partOf, kind);
+}
+
+function setOrDelete<T>(map: Map<string, T>, key: string, value: T | undefined): void {
+  if (value === undefined) map.delete(key);
+  else map.set(key, value);
+}
