@@ -126,7 +126,7 @@ it.each<[string, () => Promise<unknown>]>([
     },
   ],
   ["the socket of wireguard-go removed", async () => rmSync(socketFile(host, "flannel-wg"))],
-])("puts back %s", async (what, damage) => {
+])("puts back %s", async (_, damage) => {
   await damage();
   const damagedMs = performance.now();
   await until(
@@ -138,7 +138,6 @@ it.each<[string, () => Promise<unknown>]>([
     { what: "host 1 to be as before" },
   );
   const tookMs = performance.now() - damagedMs;
-  if (process.env["SHOW_TIMES"] !== undefined) console.log(`${what}: ${Math.round(tookMs)} ms`);
   expect(tookMs).toBeLessThan(HEALED_WITHIN_MS);
   await untilAllPing(cluster.pods);
 });
