@@ -6,6 +6,7 @@ import type { Families } from "../../../lab/kubernetes/api-server.ts";
 import { KubernetesCluster } from "../../../lab/kubernetes/cluster.ts";
 import { FlannelPods } from "../../../lab/kubernetes/flannel-pods.ts";
 import type { ProxyMode } from "../../../lab/kubernetes/node-config.ts";
+import { serveWireguard, withWireguardSockets } from "../../../lab/kubernetes/wireguard-nodes.ts";
 import { packageFlannelImage } from "../../support/flannel-image.ts";
 import {
   expectAllTalk,
@@ -16,7 +17,7 @@ import {
 } from "../../support/pod-network.ts";
 
 interface SetUp {
-  readonly type: "vxlan" | "host-gw" | "udp";
+  readonly type: "vxlan" | "host-gw" | "udp" | "wireguard";
   readonly families: Families;
   readonly proxyMode: ProxyMode;
   /** EnableNFTables. */
@@ -31,6 +32,8 @@ const setUps: readonly SetUp[] = [
   { type: "host-gw", families: "ipv6", proxyMode: "nftables", nftables: true },
   { type: "udp", families: "ipv4", proxyMode: "iptables", nftables: false },
   { type: "udp", families: "dual", proxyMode: "nftables", nftables: true },
+  { type: "wireguard", families: "dual", proxyMode: "iptables", nftables: true },
+  { type: "wireguard", families: "ipv6", proxyMode: "nftables", nftables: false },
 ];
 
 const imageFile = "/run/flannel-image.tar";
@@ -52,15 +55,17 @@ describe.each(setUps)("$type, $families, kube-proxy $proxyMode, EnableNFTables $
       dual: { Network: "10.244.0.0/16", ...ipv6 },
     };
     const netConf = { ...networks[families], EnableNFTables: nftables, Backend: { Type: type } };
-    const manifest = packageFlannelImage(imageFile, netConf);
+    const packaged = packageFlannelImage(imageFile, netConf);
+    const manifest = type === "wireguard" ? withWireguardSockets(packaged) : packaged;
     cluster = await KubernetesCluster.start({ families, proxyMode, images: [imageFile] });
     await rm(imageFile);
+    if (type === "wireguard") await serveWireguard(cluster, ["flannel-wg", "flannel-wg-v6"]);
     const agents = new FlannelPods(cluster);
     await agents.rollOut(manifest);
     for (const node of [1, 2]) await cluster.untilNode(node).catch((error: unknown) => agents.explain(error));
     const pods = await startThreePods(cluster);
     await expectAllTalk(pods).catch((error: unknown) => agents.explain(error));
-    await expectMtuFits(pods, families === "dual" && type !== "host-gw" ? 20 : 0);
+    await expectMtuFits(pods, families === "dual" && ["vxlan", "udp"].includes(type) ? 20 : 0);
     await expectServices(cluster, agents, pods);
     await expectMasquerading(pods);
     for (const node of [1, 2]) expect(await agents.ctl(node, "status")).toContain("ready");
