@@ -6,7 +6,7 @@ import { join } from "node:path";
 import { run } from "./command.ts";
 
 const prepare = `exec 2>&1
-export PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/root LAB_BOX=1
+export PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/root LAB_BOX=1 LAB_SECOND_KERNEL=1
 mount -t proc none /proc; mount -t sysfs none /sys; mount -t tmpfs none /run; mount -t tmpfs none /tmp
 mount --bind /usr/lib/uml/modules /lib/modules
 mkdir -p /run/netns; ip link set dev lo up
