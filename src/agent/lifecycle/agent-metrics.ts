@@ -2,6 +2,7 @@
 import type { Finding } from "../../doctor/finding.ts";
 import type { CertificateInUse } from "../../store/subnet-store.ts";
 import { openDescriptors } from "../../sys/open-descriptors.ts";
+import { readSysctl } from "../../sys/sysctl.ts";
 import type { AgentMetricsRecorder, MetricsRecorder } from "../../telemetry/metrics/metrics.ts";
 import type { Agent } from "./agent.ts";
 import type { StateReason } from "./agent-state.ts";
@@ -43,6 +44,22 @@ export function recordAgent(metrics: AgentMetricsRecorder, facts: AgentFacts): v
   const { open, most } = openDescriptors();
   metrics.set("process_open_fds", {}, open);
   metrics.set("process_max_fds", {}, most);
+  recordConntrack(metrics);
+}
+
+/** As of now. */
+function recordConntrack(metrics: AgentMetricsRecorder): void {
+  const [used, max = 0] = ["count", "max"].map((name) => settingOf(`net/netfilter/nf_conntrack_${name}`));
+  metrics.set("flannel_conntrack_usage_ratio", {}, used === undefined || max === 0 ? undefined : used / max);
+}
+
+function settingOf(key: string): number | undefined {
+  try {
+    const value = Number(readSysctl(key));
+    return Number.isFinite(value) ? value : undefined;
+  } catch {
+    return undefined;
+  }
 }
 
 function counted(findings: readonly Finding[]) {
@@ -74,6 +91,7 @@ export function recordNetwork(metrics: MetricsRecorder, agent: Agent): void {
   );
   metrics.set("flannel_store_unreadable_keys", {}, table.unreadable().length);
   metrics.set("flannel_peers_known", {}, table.peers().length);
+  recordPool(metrics, agent);
   metrics.set("flannel_peers_desired", {}, network?.plan.plannedPeers);
   metrics.set("flannel_peers_programmed", {}, network?.programmedPeers);
   metrics.replace(
@@ -98,6 +116,20 @@ export function recordNetwork(metrics: MetricsRecorder, agent: Agent): void {
   network.runtime.recordMetrics(metrics);
   network.checks.probes?.record();
   if (metrics.isPerPeer) recordPeers(metrics, network.dataPlane()?.peers ?? []);
+}
+
+function recordPool(metrics: MetricsRecorder, { poolSize, table, ownLease }: Agent): void {
+  const leases = [...table.peers(), ...(ownLease === undefined ? [] : [ownLease])];
+  const reserved = leases.filter(({ isReservation }) => isReservation).length;
+  const states = {
+    free: Math.max(0, (poolSize ?? 0) - leases.length),
+    leased: leases.length - reserved,
+    reserved,
+  };
+  metrics.replace(
+    "flannel_pool_subnets",
+    poolSize === undefined ? [] : Object.entries(states).map(([state, value]) => ({ labels: { state }, value })),
+  );
 }
 
 interface PeerTraffic {

@@ -2,6 +2,7 @@
 // itself. Order of start and stop: docs/architecture.md.
 import { compareNetworkConfig } from "../../config/compare-network-config.ts";
 import type { NetworkConfig } from "../../config/network-config.ts";
+import { poolSize } from "../../config/pool-size.ts";
 import { FlannelError, isCancelled } from "../../errors.ts";
 import type { Prefix } from "../../ip/address.ts";
 import type { LeaseChange, LeasedSubnets, OwnLease } from "../../lease/lease.ts";
@@ -113,6 +114,14 @@ export class Agent implements AsyncDisposable {
 
   get config(): NetworkConfig | undefined {
     return this.#config?.config;
+  }
+
+  /** Subnets that the configuration allows; undefined before it is known, and where others give hosts their subnets. */
+  get poolSize(): number | undefined {
+    const { config } = this;
+    return config === undefined || this.#parts.options.store === "kubernetes"
+      ? undefined
+      : poolSize([config.ipv4, config.ipv6]);
   }
 
   get isWarmStart(): boolean {

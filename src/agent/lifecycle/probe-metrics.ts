@@ -15,6 +15,7 @@ export function recordProbeStates(
     "flannel_peers",
     pathStates.map((state) => ({ labels: { state }, value: states[state] })),
   );
+  recordPathMtu(metrics, peers);
   if (!metrics.isPerPeer) return;
   const values = (of: (peer: ProbedPeer) => number | undefined) =>
     peers.flatMap((peer) => {
@@ -24,6 +25,18 @@ export function recordProbeStates(
   metrics.replace("flannel_peer_up", values(upOf));
   metrics.replace("flannel_peer_rtt_seconds", values(rttOf));
   metrics.replace("flannel_peer_loss_ratio", values(lossOf));
+}
+
+function recordPathMtu(metrics: MetricsRecorder, peers: readonly ProbedPeer[]): void {
+  let least: number | undefined;
+  let reduced = 0;
+  for (const { paths } of peers) {
+    const known = paths.flatMap(({ path, mtu: { found } }) => (found === undefined ? [] : [{ path, found }]));
+    for (const { found } of known) least = Math.min(least ?? found.wholeBytes, found.wholeBytes);
+    if (known.some(({ path, found }) => found.wholeBytes < path.overlayMtuBytes)) reduced++;
+  }
+  metrics.set("flannel_path_mtu_min_bytes", {}, least);
+  metrics.set("flannel_peers_mtu_reduced", {}, reduced);
 }
 
 function upOf({ paths }: ProbedPeer): number | undefined {

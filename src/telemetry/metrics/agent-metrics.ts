@@ -39,6 +39,11 @@ export const agentMetrics = {
       "once. What fails before it has an address, as without a free one, is seen by the runtime alone.",
     ["code"],
   ),
+  flannel_conntrack_usage_ratio: gauge(
+    "Tracked connections of this network namespace against the kernel's limit, from 0 to 1; missing where none are tracked.",
+    [],
+    "ratio",
+  ),
 
   process_cpu_seconds_total: counter("Processor time of the agent, user and system.", [], "seconds"),
   process_resident_memory_bytes: gauge("Memory of the agent that is in RAM.", [], "bytes"),

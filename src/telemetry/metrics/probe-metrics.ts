@@ -11,6 +11,12 @@ export const probeMetrics = {
     ["kind"],
     [0.000_2, 0.000_5, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5],
   ),
+  flannel_path_mtu_min_bytes: gauge(
+    "Largest packet of containers that the narrowest path to a peer carries without fragments; missing before one is known.",
+    [],
+    "bytes",
+  ),
+  flannel_peers_mtu_reduced: gauge("Peers whose path carries less than the MTU of the network without fragments."),
   flannel_probe_rounds_discarded_total: counter(
     "Rounds of probes that were not judged, because the agent got no processor time or was flooded.",
   ),

@@ -30,6 +30,11 @@ export const storeMetrics = {
   flannel_peers_known: gauge("Leases of other hosts."),
   flannel_peers_desired: gauge("Peers that the backend can reach."),
   flannel_peers_programmed: gauge("Desired peers with every kernel object in place."),
+  flannel_pool_subnets: gauge(
+    "Subnets that the configuration allows, by state: free, leased, reserved; of two families the one with fewer. Missing in Kubernetes, " +
+      "which gives hosts their subnets.",
+    ["state"],
+  ),
   flannel_lease_changes_total: counter(
     "Writes of leases that the store reported, renewals and those of this host among them, by change: put, deleted.",
     ["change"],
