@@ -35,6 +35,7 @@ import { noOtherNetworks } from "./network-claims.ts";
 import type { NetworkReport } from "./network-report.ts";
 import { NetworkRun } from "./network-run.ts";
 import { openProber } from "./open-prober.ts";
+import { answerExaminations } from "./peer-examinations.ts";
 import { type HeldFiles, RunFiles } from "./run-files.ts";
 import { SeveralNetworks } from "./several-networks.ts";
 import { StateAnnouncer, tryToForget } from "./state-announcer.ts";
@@ -165,6 +166,7 @@ async function runUntilEnd(
   const { certificates } = store;
   await using _certificates =
     certificates && CertificateRenewer.start({ etcd: options.etcd, certificates, logger, signal });
+  await using _examinations = answersExaminations(run);
   const descriptors = new DescriptorNews(logger);
   const runFiles = new RunFiles({ ...held, claims: () => agent.network }, logger);
   const ticker = setInterval(() => {
@@ -197,6 +199,7 @@ async function runSeveralNetworks(run: RunOptions, { report, descriptorStore, he
   report.follow({ store: directory, ...(networks.view !== undefined && { storeView: networks.view }) });
   const { certificates } = directory;
   await using _certificates = CertificateRenewer.start({ etcd: options.etcd, certificates, logger, signal });
+  await using _examinations = answersExaminations(run);
   const descriptors = new DescriptorNews(logger);
   const runFiles = new RunFiles(held, logger);
   const ticker = setInterval(() => {
@@ -210,6 +213,28 @@ async function runSeveralNetworks(run: RunOptions, { report, descriptorStore, he
   await untilStopped(signal);
   clearInterval(ticker);
   announcer.end(true);
+}
+
+/** Until it is disposed of. */
+function answersExaminations({
+  options,
+  logger,
+  signal,
+}: Pick<RunOptions, "options" | "logger" | "signal">): AsyncDisposable {
+  const end = new AbortController();
+  const { controlSocket, subnetFile, stateDirectory, cniStateDirectory } = options;
+  const flags = [
+    ...[`--socket=${controlSocket}`, `--subnet-file=${subnetFile}`],
+    ...[`--state-dir=${stateDirectory}`, `--cni-state-dir=${cniStateDirectory}`],
+  ];
+  const etcd = options.store === "etcd" ? options.etcd : { ...options.etcd, renewsCertificate: false };
+  const answered = answerExaminations({ etcd, flags, logger, signal: AbortSignal.any([signal, end.signal]) });
+  return {
+    [Symbol.asyncDispose]: async () => {
+      end.abort();
+      await answered;
+    },
+  };
 }
 
 function tellStore(store: Pick<SubnetStore, "description" | "warnings">, logger: AgentLogger): void {

@@ -28,6 +28,8 @@ export interface CallTarget {
   readonly checkServer?: (socket: TLSSocket) => void;
   /** For messages: "join the cluster". */
   readonly operation: string;
+  /** Default 15,000. */
+  readonly timeoutMs?: number;
 }
 
 const TIMEOUT_MS = 15_000;
@@ -40,8 +42,8 @@ export async function callUnary<Request, Response>(
   request: Request,
   signal: AbortSignal,
 ): Promise<Response> {
-  const { operation, address } = target;
-  const timeout = AbortSignal.timeout(TIMEOUT_MS);
+  const { operation, address, timeoutMs = TIMEOUT_MS } = target;
+  const timeout = AbortSignal.timeout(timeoutMs);
   const life = AbortSignal.any([signal, timeout]);
   try {
     const socket = await connect(target, life);
@@ -52,7 +54,7 @@ export async function callUnary<Request, Response>(
   } catch (error) {
     if (signal.aborted) throw new FlannelError("CANCELLED", `${operation}: cancelled`);
     if (error instanceof FlannelError) throw error;
-    const reason = timeout.aborted ? `no answer within ${TIMEOUT_MS / 1_000} s` : reasonOf(error);
+    const reason = timeout.aborted ? `no answer within ${timeoutMs / 1_000} s` : reasonOf(error);
     const message = `${operation}: the store at ${address.url} cannot be reached: ${reason}`;
     throw new FlannelError("STORE_UNAVAILABLE", message, { cause: error, tellsCause: true, retryable: true });
   }

@@ -4,6 +4,7 @@ import { describeError, FlannelError, hasCode } from "../../errors.ts";
 import { parseStoreAddress, type StoreAddress } from "../grpc/store-address.ts";
 import { callUnary, type UnaryMethod } from "../grpc/unary-call.ts";
 import { ClusterDefinition, type CreateTokenResponse, type Host, type RemovedLeases, type Token } from "./cluster.ts";
+import { AWAIT_MS } from "./examinations.ts";
 
 export interface ClusterAccess {
   /** As for etcd: `https://10.0.0.1:2379`, several with commas; tried in this order. */
@@ -14,7 +15,8 @@ export interface ClusterAccess {
   readonly keyFile: string;
 }
 
-const { renew, leave, createToken, listTokens, revokeToken, listHosts, removeHost } = ClusterDefinition.methods;
+const { renew, leave, awaitExamination, finishExamination, examineHost } = ClusterDefinition.methods;
+const { createToken, listTokens, revokeToken, listHosts, removeHost } = ClusterDefinition.methods;
 
 const nothingRemoved: RemovedLeases = { leases: [], sharedAddresses: [], pendingReason: "" };
 
@@ -39,6 +41,26 @@ export class ClusterClient {
   async leave(signal: AbortSignal): Promise<RemovedLeases> {
     const { removed } = await this.#call("leave the cluster", leave, {}, signal);
     return removed ?? nothingRemoved;
+  }
+
+  /** The id of an examination of this host that somebody waits for; undefined when nobody asked within a while. */
+  async awaitExamination(signal: AbortSignal): Promise<string | undefined> {
+    const { id } = await this.#call("wait for an examination", awaitExamination, {}, signal, AWAIT_MS + 10_000);
+    return id === "" ? undefined : id;
+  }
+
+  /** `report`: what `flannelctl doctor --json` wrote. */
+  async finishExamination(id: string, report: Uint8Array, signal: AbortSignal): Promise<void> {
+    await this.#call("hand over what the doctor found", finishExamination, { id, report }, signal);
+  }
+
+  /** What the doctor of another host finds now, by its name or address. Throws `CLUSTER_NOT_FOUND`. */
+  async examineHost(
+    host: string,
+    signal: AbortSignal,
+  ): Promise<{ readonly hostName: string; readonly report: string }> {
+    const { hostName, report } = await this.#call(`examine host ${host}`, examineHost, { host }, signal);
+    return { hostName, report: Buffer.from(report).toString("utf8") };
   }
 
   /** Throws `CONFIG_INVALID` for a life that is not allowed. */
@@ -70,13 +92,15 @@ export class ClusterClient {
     method: UnaryMethod<Request, Response>["method"],
     request: Request,
     signal: AbortSignal,
+    timeoutMs?: number,
   ): Promise<Response> {
     const { caFile, certFile, keyFile } = this.#access;
     const tls = { ca: read(caFile), cert: read(certFile), key: read(keyFile) };
     let failure: unknown;
     for (const address of this.#addresses()) {
       try {
-        return await callUnary({ address, tls, operation }, { service: ClusterDefinition, method }, request, signal);
+        const target = { address, tls, operation, ...(timeoutMs !== undefined && { timeoutMs }) };
+        return await callUnary(target, { service: ClusterDefinition, method }, request, signal);
       } catch (error) {
         if (failure !== undefined && hasCode(error, "CLUSTER_NOT_FOUND")) {
           const doubt = "the first attempt may have removed it already";

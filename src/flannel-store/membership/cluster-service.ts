@@ -17,6 +17,7 @@ import { Callers } from "./callers.ts";
 import { ClusterDefinition, type Host, type JoinRequest, type JoinResponse } from "./cluster.ts";
 import { ClusterAuthority } from "./cluster-authority.ts";
 import { type ClusterFiles, clusterFiles, readClusterFile } from "./cluster-files.ts";
+import { Examinations, MAX_REPORT_BYTES } from "./examinations.ts";
 import { addressesOf } from "./host-addresses.ts";
 import { JoinGuard } from "./join-guard.ts";
 import { formatToken, isTokenId } from "./join-token.ts";
@@ -33,7 +34,10 @@ import { TellOnce } from "./tell-once.ts";
 const { methods } = ClusterDefinition;
 const pathOf = (name: string) => `/${ClusterDefinition.fullName}/${name}`;
 const openPaths = new Set([pathOf(methods.join.name), `/${HEALTH_SERVICE}/Check`]);
-const hostPaths = new Set([pathOf(methods.renew.name), pathOf(methods.leave.name)]);
+const { renew, leave, awaitExamination, finishExamination } = methods;
+const hostPaths = new Set([renew, leave, awaitExamination, finishExamination].map(({ name }) => pathOf(name)));
+/** For every member, about any other. */
+const memberPaths = new Set([pathOf(methods.examineHost.name)]);
 const clusterPaths = `/${ClusterDefinition.fullName}/`;
 const MAX_JOIN_BYTES = 8 * 1024;
 
@@ -42,6 +46,7 @@ export class ClusterService implements StoreExtension {
   readonly #registry: MemberRegistry;
   readonly #callers: Callers;
   readonly #guard = new JoinGuard();
+  readonly #examinations = new Examinations();
   readonly #onFailure: (error: unknown) => void;
   #authority: Promise<ClusterAuthority> | undefined;
   readonly #trouble: TellOnce;
@@ -111,8 +116,8 @@ export class ClusterService implements StoreExtension {
     if (member.kind === "host") {
       this.#noteAddress(member.host, ends);
       if (!isAboutItself) {
-        if (path.startsWith(clusterPaths)) throw onlyAdministrator();
-        checkHostCall(path, member.host);
+        if (path.startsWith(clusterPaths) && !memberPaths.has(path)) throw onlyAdministrator();
+        if (!memberPaths.has(path)) checkHostCall(path, member.host);
       }
     } else if (isAboutItself) {
       throw new RpcError(grpcStatus.permissionDenied, "flannel-store: only a host may do this, for itself");
@@ -165,6 +170,7 @@ export class ClusterService implements StoreExtension {
         methods.leave,
         answered(async (_, context) => ({ removed: await removal.leave(this.#hostOf(context)) })),
       ),
+      ...this.#examinationMethods(),
       unary(
         service,
         methods.createToken,
@@ -183,6 +189,43 @@ export class ClusterService implements StoreExtension {
         answered(async ({ name }) => ({ removed: await removal.remove(name) })),
       ),
     ];
+  }
+
+  #examinationMethods(): readonly MethodEntry[] {
+    const service = ClusterDefinition;
+    return [
+      unary(
+        service,
+        awaitExamination,
+        answered(async (_, context) => ({ id: await this.#examinations.next(this.#hostOf(context)) })),
+      ),
+      unary(
+        service,
+        finishExamination,
+        answered(({ id, report }, context) => {
+          this.#examinations.finish(this.#hostOf(context), id, report);
+          return {};
+        }),
+        MAX_REPORT_BYTES + 1_024,
+      ),
+      unary(
+        service,
+        methods.examineHost,
+        answered(async ({ host }) => {
+          const record = this.#memberOf(host);
+          return { hostName: record.name, report: await this.#examinations.examine(record) };
+        }),
+      ),
+    ];
+  }
+
+  #memberOf(nameOrAddress: string): HostRecord {
+    const { hosts, facts } = this.#book;
+    const found =
+      hosts.find(({ name }) => name === nameOrAddress) ??
+      hosts.find(({ addresses }) => addressesOf(addresses, facts).includes(nameOrAddress));
+    if (found !== undefined) return found;
+    throw new FlannelError("CLUSTER_NOT_FOUND", `the cluster has no host ${nameOrAddress.slice(0, 64)}`);
   }
 
   async #join(request: JoinRequest, { remoteAddress }: CallContext): Promise<JoinResponse> {
@@ -312,7 +355,7 @@ function toRpcError(error: unknown): unknown {
     (hasCode(error, "CONFIG_INVALID") && grpcStatus.invalidArgument) ||
     (hasCode(error, "CLUSTER_CONFLICT") && grpcStatus.alreadyExists) ||
     (hasCode(error, "CLUSTER_NOT_FOUND") && grpcStatus.notFound) ||
-    (hasCode(error, "FILE_FAILED") && grpcStatus.unavailable);
+    (hasCode(error, "FILE_FAILED", "STORE_UNAVAILABLE") && grpcStatus.unavailable);
   if (status === false || !(error instanceof FlannelError)) return error;
   return new RpcError(status, error.message, { cause: error });
 }

@@ -45,6 +45,33 @@ export interface LeaveResponse {
   removed: RemovedLeases | undefined;
 }
 
+export interface AwaitExaminationRequest {
+}
+
+export interface AwaitExaminationResponse {
+  /** Empty: nobody asked; call again. */
+  id: string;
+}
+
+export interface FinishExaminationRequest {
+  id: string;
+  /** What `flannelctl doctor --json` wrote. */
+  report: Uint8Array;
+}
+
+export interface FinishExaminationResponse {
+}
+
+export interface ExamineHostRequest {
+  /** Its name, or an address that it has called from. */
+  host: string;
+}
+
+export interface ExamineHostResponse {
+  hostName: string;
+  report: Uint8Array;
+}
+
 export interface CreateTokenRequest {
   ttlSeconds: bigint;
 }
@@ -495,6 +522,336 @@ export const LeaveResponse: MessageFns<LeaveResponse> = {
     message.removed = (object.removed !== undefined && object.removed !== null)
       ? RemovedLeases.fromPartial(object.removed)
       : undefined;
+    return message;
+  },
+};
+
+function createBaseAwaitExaminationRequest(): AwaitExaminationRequest {
+  return {};
+}
+
+export const AwaitExaminationRequest: MessageFns<AwaitExaminationRequest> = {
+  encode(_: AwaitExaminationRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): AwaitExaminationRequest {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseAwaitExaminationRequest();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<AwaitExaminationRequest>): AwaitExaminationRequest {
+    return AwaitExaminationRequest.fromPartial(base ?? {});
+  },
+  fromPartial(_: DeepPartial<AwaitExaminationRequest>): AwaitExaminationRequest {
+    const message = createBaseAwaitExaminationRequest();
+    return message;
+  },
+};
+
+function createBaseAwaitExaminationResponse(): AwaitExaminationResponse {
+  return { id: "" };
+}
+
+export const AwaitExaminationResponse: MessageFns<AwaitExaminationResponse> = {
+  encode(message: AwaitExaminationResponse, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.id !== "") {
+      writer.uint32(10).string(message.id);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): AwaitExaminationResponse {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseAwaitExaminationResponse();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.id = reader.string();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<AwaitExaminationResponse>): AwaitExaminationResponse {
+    return AwaitExaminationResponse.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<AwaitExaminationResponse>): AwaitExaminationResponse {
+    const message = createBaseAwaitExaminationResponse();
+    message.id = object.id ?? "";
+    return message;
+  },
+};
+
+function createBaseFinishExaminationRequest(): FinishExaminationRequest {
+  return { id: "", report: new Uint8Array(0) };
+}
+
+export const FinishExaminationRequest: MessageFns<FinishExaminationRequest> = {
+  encode(message: FinishExaminationRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.id !== "") {
+      writer.uint32(10).string(message.id);
+    }
+    if (message.report.length !== 0) {
+      writer.uint32(18).bytes(message.report);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): FinishExaminationRequest {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseFinishExaminationRequest();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.id = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.report = reader.bytes();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<FinishExaminationRequest>): FinishExaminationRequest {
+    return FinishExaminationRequest.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<FinishExaminationRequest>): FinishExaminationRequest {
+    const message = createBaseFinishExaminationRequest();
+    message.id = object.id ?? "";
+    message.report = object.report ?? new Uint8Array(0);
+    return message;
+  },
+};
+
+function createBaseFinishExaminationResponse(): FinishExaminationResponse {
+  return {};
+}
+
+export const FinishExaminationResponse: MessageFns<FinishExaminationResponse> = {
+  encode(_: FinishExaminationResponse, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): FinishExaminationResponse {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseFinishExaminationResponse();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<FinishExaminationResponse>): FinishExaminationResponse {
+    return FinishExaminationResponse.fromPartial(base ?? {});
+  },
+  fromPartial(_: DeepPartial<FinishExaminationResponse>): FinishExaminationResponse {
+    const message = createBaseFinishExaminationResponse();
+    return message;
+  },
+};
+
+function createBaseExamineHostRequest(): ExamineHostRequest {
+  return { host: "" };
+}
+
+export const ExamineHostRequest: MessageFns<ExamineHostRequest> = {
+  encode(message: ExamineHostRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.host !== "") {
+      writer.uint32(10).string(message.host);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): ExamineHostRequest {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseExamineHostRequest();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.host = reader.string();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<ExamineHostRequest>): ExamineHostRequest {
+    return ExamineHostRequest.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<ExamineHostRequest>): ExamineHostRequest {
+    const message = createBaseExamineHostRequest();
+    message.host = object.host ?? "";
+    return message;
+  },
+};
+
+function createBaseExamineHostResponse(): ExamineHostResponse {
+  return { hostName: "", report: new Uint8Array(0) };
+}
+
+export const ExamineHostResponse: MessageFns<ExamineHostResponse> = {
+  encode(message: ExamineHostResponse, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.hostName !== "") {
+      writer.uint32(10).string(message.hostName);
+    }
+    if (message.report.length !== 0) {
+      writer.uint32(18).bytes(message.report);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): ExamineHostResponse {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseExamineHostResponse();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.hostName = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.report = reader.bytes();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<ExamineHostResponse>): ExamineHostResponse {
+    return ExamineHostResponse.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<ExamineHostResponse>): ExamineHostResponse {
+    const message = createBaseExamineHostResponse();
+    message.hostName = object.hostName ?? "";
+    message.report = object.report ?? new Uint8Array(0);
     return message;
   },
 };
@@ -1426,6 +1783,32 @@ export const ClusterDefinition = {
       requestType: LeaveRequest as typeof LeaveRequest,
       requestStream: false,
       responseType: LeaveResponse as typeof LeaveResponse,
+      responseStream: false,
+      options: {},
+    },
+    /** With a host's certificate, for that host: waits until somebody wants to know what is wrong on it. */
+    awaitExamination: {
+      name: "AwaitExamination",
+      requestType: AwaitExaminationRequest as typeof AwaitExaminationRequest,
+      requestStream: false,
+      responseType: AwaitExaminationResponse as typeof AwaitExaminationResponse,
+      responseStream: false,
+      options: {},
+    },
+    finishExamination: {
+      name: "FinishExamination",
+      requestType: FinishExaminationRequest as typeof FinishExaminationRequest,
+      requestStream: false,
+      responseType: FinishExaminationResponse as typeof FinishExaminationResponse,
+      responseStream: false,
+      options: {},
+    },
+    /** With the certificate of any member: what another host's doctor finds now. */
+    examineHost: {
+      name: "ExamineHost",
+      requestType: ExamineHostRequest as typeof ExamineHostRequest,
+      requestStream: false,
+      responseType: ExamineHostResponse as typeof ExamineHostResponse,
       responseStream: false,
       options: {},
     },

@@ -22,6 +22,14 @@ export const storeEvents = {
     "Correct the file that the line names.",
   ),
 
+  "peer.examined": info(
+    "Another host of the cluster asked what is wrong here (`flannelctl doctor --peer`), and was told.",
+  ),
+  "peer.examination-failed": verbose(
+    1,
+    "The agent cannot wait for such questions at the store, or not answer one; it retries.",
+  ),
+
   "config.applied": info("The agent applied a changed network configuration; the line has the keys."),
   "config.changed": warn(
     "The network configuration changed while the agent was down or waited for a lease; the agent restarts with the new one.",
