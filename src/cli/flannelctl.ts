@@ -1,4 +1,5 @@
 // Entry point of flannelctl: connects the program to the process and ends it with its exit code.
+import { createInterface } from "node:readline/promises";
 import { text } from "node:stream/consumers";
 import { exitCodes } from "../exit-codes.ts";
 import { version } from "../version.ts";
@@ -18,10 +19,22 @@ function processTerminal(): Terminal {
     writeOut: (output) => void process.stdout.write(output),
     writeErr: (output) => void process.stderr.write(output),
     readInput: () => text(process.stdin),
+    askLine,
     nowMs: Date.now,
     outputGone: outputGone.signal,
     size: () => ({ rows: process.stdout.rows || 24, columns: process.stdout.columns || 80 }),
   };
+}
+
+/** The question goes to standard error: a result on standard output is no place for it. */
+async function askLine(question: string): Promise<string | undefined> {
+  if (process.stdin.isTTY !== true) return undefined;
+  const lines = createInterface({ input: process.stdin, output: process.stderr });
+  try {
+    return await lines.question(question, { signal: controller.signal });
+  } finally {
+    lines.close();
+  }
 }
 
 /** A reader that went away (`| head`) is no error; the verb ends as it would have. */

@@ -10,8 +10,6 @@ export interface AgentFacts {
   readonly networkManager?: string;
   /** Objects that the kernel refused the agent, with its words. */
   readonly refusals: readonly { readonly object: string; readonly error: string }[];
-  /** Lines as of `flannelctl plan`. */
-  readonly planDifference: readonly string[];
   readonly dataPlaneProblem?: string;
   readonly dataPlanePeers: readonly {
     readonly key: string;
@@ -19,6 +17,8 @@ export interface AgentFacts {
     readonly receivedBytes?: number;
     readonly lastHandshakeAt?: string;
   }[];
+  /** Of each peer and family that the agent probes, unless it is in order. */
+  readonly probes: readonly ProbeFact[];
   readonly own?: LeaseFact;
   /** Why the lease is not this host's any more, or was not renewed, in the agent's words. */
   readonly leaseProblem?: string;
@@ -46,6 +46,24 @@ export interface ProcessFacts {
   readonly memory?: { readonly usedBytes: number; readonly maxBytes: number };
   readonly outOfMemoryKills?: number;
   readonly tasks?: { readonly used: number; readonly max: number };
+}
+
+/** What probes on the real data path found of one peer, in one family; as in the status. */
+export interface ProbeFact {
+  /** Key of the lease. */
+  readonly peer: string;
+  readonly subnet: Prefix;
+  readonly publicIp?: string;
+  readonly state: "up" | "slow" | "mtuBroken" | "suspect" | "oneWay" | "down" | "unknown";
+  /** Of oneWay, which packets get lost: `out` ours, `in` those of the peer. */
+  readonly direction?: "in" | "out";
+  /** Which probes were answered: `underlay+ tunnel- bridge?`. */
+  readonly signature: string;
+  /** RFC 3339. */
+  readonly since: string;
+  /** Largest packet of containers that arrives, and the largest that arrives without fragments. */
+  readonly overlayBytes?: number;
+  readonly wholeBytes?: number;
 }
 
 export interface LeaseFact {

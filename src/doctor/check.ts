@@ -3,6 +3,7 @@ import type { HostNeeds } from "../backend/backend.ts";
 import type { Prefix } from "../ip/address.ts";
 import type { ExternalInterface, FamilySet } from "../underlay/external-interface.ts";
 import type { Finding, FindingName } from "./finding.ts";
+import type { FixStep } from "./fix-step.ts";
 import type { FactName, HostFacts } from "./host-facts.ts";
 
 /** What we are about to do on this host. */
@@ -38,6 +39,8 @@ export interface CheckDefinition<Need extends FactName, Trouble> {
   check(context: CheckContext, facts: Pick<HostFacts, Need>): readonly Trouble[];
   evidence(trouble: Trouble, context: CheckContext): string;
   remedy(trouble: Trouble, context: CheckContext): string;
+  /** See `Finding`; only of causes whose `fix` is not `no`. */
+  fix?(trouble: Trouble, context: CheckContext): readonly FixStep[];
   /** See `Finding`. */
   readonly isPartial?: true;
 }
@@ -58,13 +61,17 @@ export function defineCheck<Need extends FactName, Trouble>(definition: CheckDef
     needs,
     appliesTo: (context) => definition.appliesTo?.(context) ?? true,
     run: (context, facts) =>
-      definition.check(context, facts).map((trouble) => ({
-        name,
-        severity: typeof severity === "string" ? severity : severity(trouble, context),
-        evidence: definition.evidence(trouble, context),
-        remedy: definition.remedy(trouble, context),
-        ...(definition.isPartial === true && { isPartial: true as const }),
-      })),
+      definition.check(context, facts).map((trouble) => {
+        const fix = definition.fix?.(trouble, context) ?? [];
+        return {
+          name,
+          severity: typeof severity === "string" ? severity : severity(trouble, context),
+          evidence: definition.evidence(trouble, context),
+          remedy: definition.remedy(trouble, context),
+          ...(fix.length > 0 && { fix }),
+          ...(definition.isPartial === true && { isPartial: true as const }),
+        };
+      }),
   };
 }
 

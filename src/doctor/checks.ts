@@ -18,6 +18,7 @@ import { newDevices } from "./checks/new-devices.ts";
 import { dropChecks } from "./checks/packet-drops.ts";
 import { policyRule } from "./checks/policy-rule.ts";
 import { portInUse } from "./checks/port-in-use.ts";
+import * as probes from "./checks/probes.ts";
 import { networkManagerFlush, rulesFlushed } from "./checks/repairs.ts";
 import * as resources from "./checks/resources.ts";
 import { rpFilter } from "./checks/rp-filter.ts";
@@ -55,6 +56,7 @@ export const checks: readonly Check[] = [
   ...[leases.duplicateAddress, leases.leaseLost, leases.poolEmpty, leases.mixedVersion, leases.handshake],
   ...[echoes.peerDown, echoes.neighbourWrong, echoes.underlayLossy, echoes.pathMtu, echoes.fragmentsDropped],
   ...[echoes.sourceCheck, echoes.peerUnreachable],
+  ...[probes.probedDown, probes.probedOneWay, probes.probedMtu, probes.probedPath],
 ];
 
 const gatheredByAgent: ReadonlySet<string> = new Set(agentFacts);

@@ -5,10 +5,20 @@ import { describeError } from "../errors.ts";
 import { causeOf, suspicionRank } from "./causes.ts";
 import type { Check, CheckContext } from "./check.ts";
 import type { Finding } from "./finding.ts";
+import { type FixStep, stepText } from "./fix-step.ts";
 import { type FactName, type HostFacts, noFacts } from "./host-facts.ts";
 
 /** One for each fact that can be had; each is called at most once. */
 export type Gatherers = { readonly [F in FactName]?: () => Promise<HostFacts[F]> | HostFacts[F] };
+
+/** What one look found, before it is put in order: looks at several networks of a host are put in order together. */
+export interface Look {
+  /** Names of the causes that were looked for. */
+  readonly names: ReadonlySet<string>;
+  readonly findings: readonly Finding[];
+  /** Reason by name. */
+  readonly unknown: ReadonlyMap<string, string>;
+}
 
 /** All that was found of one cause. */
 export interface RankedFinding extends Pick<Finding, "name" | "severity"> {
@@ -18,6 +28,8 @@ export interface RankedFinding extends Pick<Finding, "name" | "severity"> {
   readonly remedies: readonly string[];
   /** Names of findings that it brings about. */
   readonly explains: readonly string[];
+  /** See `Finding`; each once. */
+  readonly fix: readonly FixStep[];
 }
 
 export interface Examination {
@@ -44,8 +56,18 @@ export async function examine(
   context: CheckContext,
   list: readonly Check[],
   gatherers: Gatherers,
-  { limitMs, others = [] }: ExamineOptions,
+  options: ExamineOptions,
 ): Promise<Examination> {
+  return conclude(await look(context, list, gatherers, options));
+}
+
+/** Never rejects. */
+export async function look(
+  context: CheckContext,
+  list: readonly Check[],
+  gatherers: Gatherers,
+  { limitMs, others = [] }: ExamineOptions,
+): Promise<Look> {
   const applicable = list.filter((check) => check.appliesTo(context));
   const needed = [...new Set(applicable.flatMap(({ needs }) => needs))];
   const gathered: Gathered = new Map(
@@ -61,11 +83,16 @@ export async function examine(
   findings.push(
     ...others.filter(({ name, evidence }) => !findings.some((own) => own.name === name || own.evidence === evidence)),
   );
-  for (const { name } of findings) unknown.delete(name);
+  return { names: new Set([...applicable, ...others].map(({ name }) => name)), findings, unknown };
+}
+
+/** Pure. */
+export function conclude({ names, findings, unknown }: Look): Examination {
+  const found = new Set<string>(findings.map(({ name }) => name));
   return {
-    checked: new Set([...applicable, ...others].map(({ name }) => name)).size,
+    checked: names.size,
     ...inOrder(findings),
-    unknown: [...unknown].map(([name, reason]) => ({ name, reason })),
+    unknown: [...unknown].filter(([name]) => !found.has(name)).map(([name, reason]) => ({ name, reason })),
   };
 }
 
@@ -141,6 +168,7 @@ function merge(found: readonly Finding[]): RankedFinding[] {
     evidence: [...new Set(group.map(({ evidence }) => evidence))],
     remedies: [...new Set(group.map(({ remedy }) => remedy))],
     explains: [],
+    fix: [...new Map(group.flatMap(({ fix = [] }) => fix).map((step) => [stepText(step), step])).values()],
   }));
 }
 

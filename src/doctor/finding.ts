@@ -1,5 +1,6 @@
 // The one shape in which trouble is told: by preflight, in the status, by `flannelctl doctor`, at the end of `init` and `join`.
 import type { CauseName } from "./causes.ts";
+import type { FixStep } from "./fix-step.ts";
 
 export type FindingName = CauseName;
 
@@ -11,6 +12,8 @@ export interface Finding {
   readonly evidence: string;
   /** The command or the action that ends it. */
   readonly remedy: string;
+  /** What `flannelctl doctor --fix` may run to end it; missing where only a person can judge. */
+  readonly fix?: readonly FixStep[];
   /** Of a drop by rules: it concerns single containers alone. */
   readonly isPartial?: true;
 }

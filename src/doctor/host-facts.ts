@@ -64,6 +64,8 @@ export interface DoctorFacts {
   readonly tunRefusal: string | undefined;
   /** Another MAC address that answers an ARP probe for the announced address. */
   readonly addressTwins: readonly { readonly address: string; readonly mac: string }[];
+  /** Lines as of `flannelctl plan`. */
+  readonly planDifference: readonly string[];
   readonly agent: AgentFacts;
   readonly containers: ContainerFacts;
   readonly echoes: readonly EchoFacts[];
@@ -127,7 +129,11 @@ export const noFacts: HostFacts = {
   portHolder: undefined,
   tunRefusal: undefined,
   addressTwins: [],
-  agent: { repairs: [], refusals: [], planDifference: [], dataPlanePeers: [], leases: [], subnetFile: { path: "" } },
+  planDifference: [],
+  agent: {
+    ...{ repairs: [], refusals: [], dataPlanePeers: [], probes: [], leases: [] },
+    subnetFile: { path: "" },
+  },
   containers: { bridgePorts: [], namespaces: [], reservations: [], bridgeNames: [], cniFiles: [] },
   echoes: [],
   store: { endpoints: [], certificates: [] },

@@ -2,11 +2,6 @@
 
 export const leftOut: readonly { readonly name: string; readonly what: string; readonly why: string }[] = [
   {
-    name: "underlay-oneway",
-    what: "packets pass from one host to another, but not back",
-    why: "an echo needs both ways, so one host alone cannot tell which one is dead: the agents' probes can, where both hosts run this flannel: state `oneWay` in `flannelctl peers`",
-  },
-  {
     name: "proto-blocked",
     what: "a network drops IP protocols other than TCP and UDP",
     why: "what leaves here and does not arrive there is seen only by both ends together",

@@ -6,6 +6,7 @@ import type { RouteQuery } from "../netlink/rtnetlink/route.ts";
 import type { RouteAnswer } from "../netlink/rtnetlink/rtnetlink.ts";
 import { routeTable, rtn } from "../netlink/uapi.ts";
 import type { FindingName } from "./finding.ts";
+import { type FixStep, runIp, setSysctl } from "./fix-step.ts";
 
 /** How a peer's subnet is to be reached. */
 export interface PlannedWay {
@@ -62,6 +63,7 @@ export interface WayFault {
   readonly cause: string;
   evidence(whom: string): string;
   readonly remedy: string;
+  readonly fix?: readonly FixStep[];
 }
 
 /** The questions about `addresses` of the peer's subnet, and the one about its host. */
@@ -177,10 +179,15 @@ function refusal({ step, address, way, context, incoming }: FaultContext, errno:
     : errno === "EINVAL" || errno === "EXDEV"
       ? "sysctl -w net.ipv4.conf.all.rp_filter=2"
       : showRoutes;
+  const fix = isForwardingOff ? [setSysctl(dotted(family, incoming, "forwarding"), "1")] : undefined;
   const evidence = (whom: string) => `the kernel drops packets ${direction} ${whom} that arrive on ${incoming}: ${why}`;
   const isFiltered = (errno === "EINVAL" || errno === "EXDEV") && context.isStrict(incoming);
   const name = isForwardingOff ? "device-sysctl-off" : isFiltered ? "rp-filter-strict" : wayTaker(context);
-  return { name, step, address, isRefusal: true, cause: `${step} ${incoming}: ${errno}`, evidence, remedy };
+  return {
+    ...{ name, step, address, isRefusal: true, cause: `${step} ${incoming}: ${errno}`, evidence, remedy },
+    ...(fix !== undefined && { fix }),
+    ...(isFiltered && { fix: [setSysctl("net/ipv4/conf/all/rp_filter", "2")] }),
+  };
 }
 
 /** The kernel does not say whether a rule or a route decided. */
@@ -210,10 +217,11 @@ function detour({ step, address, way, context, incoming }: FaultContext, found: 
   const tail = `${place}${table} instead of ${plan}`;
   const network = context.network[family];
   const isOtherTable = found.table !== routeTable.main && found.table !== routeTable.local;
-  const remedy =
-    isOtherTable && network !== undefined
-      ? `ip ${family === 6 ? "-6 " : ""}rule add pref 1 to ${network} lookup main`
-      : `ip ${family === 6 ? "-6 " : ""}route get ${address} # and delete the route in the program that added it`;
+  const rule = (verb: "add" | "del") => `${family === 6 ? "-6 " : ""}rule ${verb} pref 1 to ${network} lookup main`;
+  const isFixable = isOtherTable && network !== undefined;
+  const remedy = isFixable
+    ? `ip ${rule("add")}`
+    : `ip ${family === 6 ? "-6 " : ""}route get ${address} # and delete the route in the program that added it`;
   // The gateway of a plan differs from peer to peer: it is no part of the cause.
   const name = isOtherTable ? "policy-rule" : "route-more-specific";
   return {
@@ -223,6 +231,7 @@ function detour({ step, address, way, context, incoming }: FaultContext, found: 
     cause: `${step}: ${place}${table}`,
     evidence: (whom) => `${what(whom)} ${tail}`,
     remedy,
+    ...(isFixable && { fix: [runIp(rule("add"), rule("del"))] }),
   };
 }
 

@@ -9,6 +9,10 @@ export interface StoreFacts {
   readonly certificates: readonly CertificateFact[];
   /** Why the store refused a read: code and words. */
   readonly refusal?: { readonly code: string; readonly message: string };
+  /** The same of a write of this host's lease, which was only tried: the read was allowed. */
+  readonly writeRefusal?: { readonly code: string; readonly message: string };
+  /** Of the network in the store, on a host that has no lease of it: subnets that its configuration allows, and leases. */
+  readonly pool?: { readonly size: number; readonly used: number };
   /** How far this host's clock is before the store's. */
   readonly clockAheadSeconds?: number;
   /** A file of flannel's that was changed later than it is now. */
@@ -40,4 +44,6 @@ export interface KubernetesFacts {
   readonly otherNodesHaveCidrs?: boolean;
   readonly publicIpAnnotation?: string;
   readonly denied: readonly string[];
+  /** Why there is no record of this host. */
+  readonly problem?: string;
 }

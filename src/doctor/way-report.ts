@@ -71,5 +71,6 @@ function findingOf(fault: WayFault, subnets: readonly Prefix[], faults: Readonly
   const isPart = first !== undefined && others === 0 && faults.get(first)?.isWhole === false;
   const more = others === 0 ? "" : ` and ${others} other ${others === 1 ? "subnet" : "subnets"}`;
   const whom = isPart ? `${fault.address} of ${first}` : `${first}${more}`;
-  return { name: fault.name, severity: "error", evidence: fault.evidence(whom), remedy: fault.remedy };
+  const { name, remedy, fix } = fault;
+  return { name, severity: "error", evidence: fault.evidence(whom), remedy, ...(fix !== undefined && { fix }) };
 }

@@ -18,6 +18,20 @@ export type ReservationOutcome = "created" | "kept" | "unchanged";
 /** `deleted`: the lease is gone; `expiring`: it has the usual life again, which the host renews if it is alive. */
 export type ReleaseOutcome = "deleted" | "expiring";
 
+/** What a store whose records are of other programs' making says of this host. */
+export interface OwnRecord {
+  readonly nodeName: string;
+  /** Missing: there is no such record; `problem` says so. */
+  readonly podCidrs?: readonly string[];
+  /** Only where this host's record has none. */
+  readonly otherNodesHaveCidrs?: boolean;
+  /** As it is announced there. */
+  readonly publicIpAnnotation?: string;
+  /** What the agent needs to do and may not, as `list nodes`. */
+  readonly denied: readonly string[];
+  readonly problem?: string;
+}
+
 /**
  * Every write is compare-and-set: a command never undoes what an agent wrote at the same moment. All methods reject with
  * a FlannelError.
@@ -56,6 +70,10 @@ export interface LeaseAdministration extends AsyncDisposable {
    * `LEASE_LOST` when there is no such key.
    */
   release(key: string, options: { readonly force?: boolean }, signal: AbortSignal): Promise<ReleaseOutcome>;
+  /** Rejects as a write of that lease of this host would, without writing anything. Missing where that cannot be asked. */
+  readonly tryWrite?: (key: string, signal: AbortSignal) => Promise<void>;
+  /** Missing where the store has no records but the leases. `usualName`: of this host, unless an option names it. */
+  readonly ownRecord?: (usualName: string, signal: AbortSignal) => Promise<OwnRecord>;
   /** Missing where the store has tools of its own for copies. */
   readonly transfer?: StoreTransfer;
 }

@@ -14,7 +14,7 @@ export const CMSG_HEADER_BYTES = 16;
 export const ICMP_HEADER_BYTES = 8;
 
 /** Of the payload of each message; what a message has beyond is zeros. */
-const ECHO_PAYLOAD_BYTES = HEAD_BYTES - ICMP_HEADER_BYTES;
+export const ECHO_PAYLOAD_BYTES = HEAD_BYTES - ICMP_HEADER_BYTES;
 /** The smallest and the largest IP packet of an echo request. */
 export function echoPacketBytes(family: Family): { readonly least: number; readonly most: number } {
   const least = ipHeaderBytes(family) + HEAD_BYTES;

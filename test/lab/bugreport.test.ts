@@ -13,6 +13,7 @@ const secrets = {
   url: "Uu5-proxy-2Wq9eVx7",
   token: "Tt1-token-8Zx4cMj6",
   rule: "Rr7-rule-3Hg5fKp9",
+  file: "Ff9-keyfile-7Jd2sLq4",
 };
 
 let scene: Scene;
@@ -22,7 +23,10 @@ let directory: string;
 beforeAll(async () => {
   scene = await Scene.open(1);
   directory = await mkdtemp("/tmp/bugreport-");
-  const config = { Network: "10.5.0.0/16", Backend: { Type: "vxlan", PSK: secrets.key } };
+  // As a network of wireguard or ipsec has them; the file's content stands in no configuration.
+  await writeFile(`${directory}/psk`, `${secrets.file}\n`, { mode: 0o600 });
+  const PSKFile = `${directory}/psk`;
+  const config = { Network: "10.5.0.0/16", Backend: { Type: "vxlan", PSK: secrets.key, PSKFile } };
   await putConfig(scene.etcd, config);
   agent = scene.start(1, {
     env: {
@@ -40,7 +44,7 @@ beforeAll(async () => {
     "-m",
     "comment",
     "--comment",
-    `password=${secrets.rule}`,
+    `password=${secrets.rule} and ${secrets.file}`,
     "-j",
     "RETURN",
   ]);
@@ -91,6 +95,8 @@ it("holds what is needed, and no secret", async () => {
     expect.arrayContaining([
       ...[
         "doctor.json",
+        "journal.json",
+        "peers.json",
         "status.json",
         "plan.json",
         "rules.json",
@@ -121,6 +127,7 @@ it("holds what is needed, and no secret", async () => {
   expect(parts.reduce((sum, { redactions }) => sum + redactions, 0)).toBeGreaterThan(4);
   expect(files.get("config.json")).toMatch(/"Network":"10\.5\.0\.0\/16".*<secret [\da-f]{8}>/);
   expect(files.get("agent/environment.txt")).toMatch(/http:\/\/flannel:<secret [\da-f]{8}>@proxy/);
+  expect(files.get("journal.json")).toContain('"event": "agent.ready"');
   expect(files.get("status.json")).toContain(`"pid": ${agent.pid}`);
 });
 

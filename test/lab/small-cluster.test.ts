@@ -58,6 +58,21 @@ it("three hosts in three commands; one is removed, and comes back with a new tok
   for (const { host } of [h1, h2, h3]) expect(await h3.ctl("lease", "list")).toContain(host.ipv4);
   expect(await h2.ctl("status")).toMatch(/certificates +.* expires in 364 d/);
 
+  // Both ends at once: any member may ask another one, by name or by address, and nobody else may.
+  const ask = async (host: MemberHost, peer: string) => {
+    const { stdout, stderr } = await host.tryCtl("--json", "doctor", "--timeout=30", `--peer=${peer}`);
+    if (stdout === "") throw new Error(stderr);
+    return parseOutput("doctor", stdout) as { peer: { host: string; reason?: string; report?: { subnets: string[] } } };
+  };
+  const subnet = (await h2.agent.status()).lease?.subnet;
+  for (const named of ["h2", h2.host.ipv4 ?? ""]) {
+    const { peer } = await ask(h3, named);
+    expect(peer, JSON.stringify(peer)).toMatchObject({
+      ...{ host: "h2", report: { agent: "running", subnets: [subnet] }, verdict: "all answer" },
+    });
+  }
+  expect((await ask(h3, "nobody")).peer.reason).toContain("the cluster has no host nobody");
+
   expect(await h1.ctl("host", "remove", "h3")).toContain("10.5.");
   await until(async () => (await peersOf(h1)) === 1 && (await peersOf(h2)) === 1, { what: "the others to forget h3" });
   expect(await ping(pods[0]!.namespace, pods[2]!.ipv4 ?? "")).toBeUndefined();

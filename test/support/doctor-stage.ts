@@ -1,13 +1,13 @@
 // A stage for `flannelctl doctor`: two hosts of a vxlan network with a container each, on which troubles are made and undone.
 
-import { expect } from "vitest";
-import type { LabAgent } from "../../lab/agent.ts";
+import type { AgentOptions, LabAgent } from "../../lab/agent.ts";
+import type { CommandResult } from "../../lab/command.ts";
+import type { LabHost } from "../../lab/host.ts";
 import { boxNamespace } from "../../lab/namespace.ts";
 import { attachPod, type Pod } from "../../lab/pod.ts";
 import { untilAllPing } from "../../lab/probe.ts";
 import { until } from "../../lab/wait.ts";
 import { type DoctorOutput, doctorOutputSchema } from "../../src/cli/flannelctl/session/doctor-output.ts";
-import type { Trouble } from "./doctor-troubles.ts";
 import { Scene } from "./scene.ts";
 import { putConfig } from "./store-peers.ts";
 
@@ -16,6 +16,16 @@ export interface Told {
   readonly output: DoctorOutput;
   /** Codes of the findings, in their order. */
   readonly codes: readonly string[];
+}
+
+export interface StageOptions {
+  /** Default: vxlan. */
+  readonly backend?: object;
+  /** Of both agents. */
+  readonly args?: readonly string[];
+  readonly launch?: (host: LabHost) => Pick<AgentOptions, "program" | "env">;
+  /** A shell command on host 2 before agents run. */
+  readonly prepare?: string;
 }
 
 export class DoctorStage implements AsyncDisposable {
@@ -29,10 +39,11 @@ export class DoctorStage implements AsyncDisposable {
     this.pods = pods;
   }
 
-  static async open(): Promise<DoctorStage> {
+  static async open({ backend, args = [], launch, prepare }: StageOptions = {}): Promise<DoctorStage> {
     const scene = await Scene.open(2);
-    await putConfig(scene.etcd);
-    const agents = [1, 2].map((number) => scene.start(number));
+    await putConfig(scene.etcd, ...(backend === undefined ? [] : [{ Network: "10.5.0.0/16", Backend: backend }]));
+    if (prepare !== undefined) await scene.host(2).namespace.run(["sh", "-ec", prepare]);
+    const agents = [1, 2].map((number) => scene.start(number, { args, ...launch?.(scene.host(number)) }));
     await Promise.all(agents.map((agent) => agent.untilReady({ peers: 1 })));
     const pods = await Promise.all(agents.map(async (agent) => attachPod(agent.host, await agent.untilSubnetEnv())));
     await untilAllPing(pods);
@@ -41,17 +52,26 @@ export class DoctorStage implements AsyncDisposable {
 
   /** As root on that host, with the agent's files. */
   async doctor(number: number, ...words: readonly string[]): Promise<Told> {
+    return await this.doctorOf(this.#agent(number), ...words);
+  }
+
+  #agent(number: number): LabAgent {
     const agent = this.agents[number - 1];
     if (agent === undefined) throw new Error(`no agent ${number}`);
+    return agent;
+  }
+
+  ctl(number: number, ...words: readonly string[]): Promise<CommandResult> {
+    return this.#ctl(this.#agent(number), ...words);
+  }
+
+  #ctl(agent: LabAgent, ...words: readonly string[]): Promise<CommandResult> {
     const files = [`--state-dir=${agent.directory}/state`, `--cni-state-dir=${agent.directory}/cni`];
-    const { exitCode, stdout, stderr } = await this.scene.ctl(
-      agent,
-      ...files,
-      "--json",
-      "doctor",
-      "--timeout=60",
-      ...words,
-    );
+    return this.scene.ctl(agent, ...files, ...words);
+  }
+
+  async doctorOf(agent: LabAgent, ...words: readonly string[]): Promise<Told> {
+    const { exitCode, stdout, stderr } = await this.#ctl(agent, "--json", "doctor", "--timeout=30", ...words);
     try {
       const output = doctorOutputSchema.parse(JSON.parse(stdout));
       return { exitCode, output, codes: output.findings.map(({ code }) => code) };
@@ -71,33 +91,41 @@ export class DoctorStage implements AsyncDisposable {
     return text
       .replaceAll("POD1", first?.ipv4 ?? "")
       .replaceAll("POD2", second?.ipv4 ?? "")
+      .replaceAll("PID2", String(this.agents[1]?.pid ?? ""))
+      .replaceAll("ETCD/", `${this.scene.etcd.endpoints}/`)
+      .replaceAll("=ETCD", `=${this.scene.etcd.endpoints}`)
       .replaceAll("DIRECTORY2", this.agents[1]?.directory ?? "")
       .replaceAll("PREFIX2", (second?.ipv4 ?? "").replace(/\.\d+$/, ""))
       .replaceAll("BRIDGE2", (second?.ipv4 ?? "").replace(/\d+$/, "1"));
   }
 
-  /** Makes the trouble, and expects that its cause is told, and nothing beside it. */
-  async expectNamed({ code, make, undo, at = 2, asked = 2, seen = /./ }: Trouble): Promise<void> {
-    await this.run(at, make);
-    try {
-      const { output, codes, exitCode } = await this.doctor(asked);
-      expect(codes, JSON.stringify([output.findings, output.unknown], undefined, 1)).toEqual([code]);
-      expect(output.findings[0]?.evidence[0]?.value).toMatch(seen);
-      expect(exitCode).toBe(1);
-    } finally {
-      await this.run(at, undo);
-    }
+  /** The agent's probes have one of these states for its peer. */
+  async untilProbes(number: number, states: readonly string[], lastingMs = 0): Promise<void> {
+    await until(
+      async () => {
+        const paths = (await this.#agent(number).status()).probes?.paths ?? [];
+        const found = paths.find((path) => states.includes(path.state));
+        if (found === undefined) throw new Error(paths.map((path) => path.state).join(" "));
+        return Date.now() - Date.parse(found.since) > lastingMs;
+      },
+      { what: `probes that find ${states.join(" or ")}` },
+    );
   }
 
   /** The agents are as before the trouble, and nothing is found any more. */
-  async untilHealthy(number: number): Promise<void> {
+  untilHealthy(number: number): Promise<void> {
+    return this.untilCodes(number, []);
+  }
+
+  /** What the doctor says once the agent has written down what it heard. */
+  async untilCodes(number: number, expected: readonly string[]): Promise<void> {
     await until(
       async () => {
-        const { codes } = await this.doctor(number);
-        if (codes.length > 0) throw new Error(codes.join(" "));
+        const { codes, output } = await this.doctor(number);
+        if (codes.join() !== expected.join()) throw new Error(JSON.stringify(output.findings, undefined, 1));
         return true;
       },
-      { what: "a host without findings" },
+      { what: `the findings ${expected.join(" ") || "of a host in order: none"}` },
     );
   }
 

@@ -9,11 +9,45 @@ export interface Trouble {
   /** Whose doctor; default 2. */
   readonly asked?: number;
   readonly seen?: RegExp;
+  /** Further words for the doctor. */
+  readonly words?: readonly string[];
+  /** What has to be so before the doctor is asked: a state that the probes of the asked host's agent have for its peer. */
+  readonly probes?: string;
+  /** How long that has lasted; default 0. */
+  readonly probesForMs?: number;
+  /** Only begun when probes of the asked host's agent find nothing any more. */
+  readonly fromUp?: true;
   /** Another one tells nearly the same: only in the long tests. */
   readonly isLong?: true;
 }
 
+/** Packets between the hosts go through a router with a leg of 1,300 bytes. */
+const smallPath =
+  "sysctl -qw net.ipv4.ip_forward=1 net.ipv4.conf.all.send_redirects=0 net.ipv4.conf.lan0.send_redirects=0; ip route add 192.168.50.11/32 dev lan0 mtu lock 1300; ip route add 192.168.50.12/32 dev lan0 mtu lock 1300; ip -n h1 route add 192.168.50.12/32 via 192.168.50.1; ip -n h2 route add 192.168.50.11/32 via 192.168.50.1";
+const noSmallPath =
+  "ip -n h1 route del 192.168.50.12/32 via 192.168.50.1; ip -n h2 route del 192.168.50.11/32 via 192.168.50.1; ip route del 192.168.50.11/32; ip route del 192.168.50.12/32";
+
 export const troubles: readonly Trouble[] = [
+  // First: what probes say of the peer takes a while to be as before.
+  {
+    code: "peer-unreachable",
+    make: "nft add table bridge z; nft 'add chain bridge z f {type filter hook forward priority 0;}'; nft add rule bridge z f udp dport 8472 drop",
+    undo: "nft delete table bridge z",
+    at: 0,
+    asked: 1,
+    fromUp: true,
+  },
+  {
+    code: "underlay-oneway",
+    make: "nft add table bridge z; nft 'add chain bridge z f {type filter hook forward priority 0;}'; nft add rule bridge z f iifname h1 oifname h2 udp dport 8472 drop",
+    undo: "nft delete table bridge z",
+    at: 0,
+    asked: 1,
+    probes: "oneWay",
+    probesForMs: 10_000,
+    fromUp: true,
+    seen: /does not arrive there/,
+  },
   { code: "ip-forward-off", make: "sysctl -qw net.ipv4.ip_forward=0", undo: "sysctl -qw net.ipv4.ip_forward=1" },
   {
     code: "device-sysctl-off",
@@ -71,11 +105,41 @@ export const troubles: readonly Trouble[] = [
   { code: "underlay-down", make: "ip link set h2 down", undo: "ip link set h2 up", at: 0 },
   { code: "underlay-down", make: "ip link set h2 down", undo: "ip link set h2 up", at: 0, asked: 1 },
   {
-    code: "peer-unreachable",
-    make: "nft add table bridge z; nft 'add chain bridge z f {type filter hook forward priority 0;}'; nft add rule bridge z f iifname h1 oifname h2 udp dport 8472 drop",
+    code: "underlay-lossy",
+    make: "nft add table bridge z; nft 'add chain bridge z f {type filter hook forward priority 0;}'; nft add rule bridge z f iifname h2 oifname h1 icmp type echo-request numgen inc mod 2 == 0 drop",
     undo: "nft delete table bridge z",
     at: 0,
-    asked: 1,
+  },
+  {
+    code: "mtu-path-smaller",
+    make: smallPath,
+    undo: noSmallPath,
+    at: 0,
+    seen: /the path carries 1300/,
+  },
+  {
+    code: "fragments-dropped",
+    make: `${smallPath}; nft add table bridge z; nft 'add chain bridge z o {type filter hook output priority 0;}'; nft add rule bridge z o ether type ip ip frag-off '&' 0x3fff != 0 drop`,
+    undo: `${noSmallPath}; nft delete table bridge z`,
+    at: 0,
+  },
+  {
+    code: "process-limits",
+    make: "prlimit --pid PID2 --nofile -o SOFT --noheadings >/run/soft; prlimit --pid PID2 --nofile=$(($(ls /proc/PID2/fd | wc -l) * 118 / 100)):",
+    undo: "prlimit --pid PID2 --nofile=$(cat /run/soft):",
+  },
+  {
+    // In the box's own mounts: the agent goes on with the directory below.
+    code: "disk-full",
+    make: "cp -a DIRECTORY2/state DIRECTORY2/copy; mount -t tmpfs -o size=256k none DIRECTORY2/state; cp -a DIRECTORY2/copy/. DIRECTORY2/state/; rm -r DIRECTORY2/copy; cat /dev/zero >DIRECTORY2/state/fill 2>/dev/null || true",
+    undo: "umount DIRECTORY2/state",
+    at: 0,
+  },
+  {
+    code: "cni-config",
+    make: `mount -t tmpfs none /etc/cni; mkdir /etc/cni/net.d; echo '{"name":"other","plugins":[{"type":"weave-net"}]}' >/etc/cni/net.d/05-other.conflist; echo '{"name":"cbr0","plugins":[{"type":"flannel"}]}' >/etc/cni/net.d/10-flannel.conflist`,
+    undo: "umount /etc/cni",
+    at: 0,
   },
   {
     code: "underlay-no-route",
@@ -214,10 +278,52 @@ export const troublesWithoutAgent: readonly Trouble[] = [
     make: "sysctl -qw net.ipv4.conf.all.rp_filter=1 net/ipv4/conf/flannel.1/rp_filter=0; ip route add POD1/32 via 192.168.50.1",
     undo: "sysctl -qw net.ipv4.conf.all.rp_filter=0 net/ipv4/conf/flannel.1/rp_filter=2; ip route del POD1/32",
   },
+  {
+    code: "store-tls",
+    make: "true",
+    undo: "true",
+    words: ["--etcd-endpoints=https://192.168.50.1:2379"],
+    seen: /TLS with https:\/\/192\.168\.50\.1:2379 fails/,
+  },
+  {
+    code: "store-tls",
+    make: "cd DIRECTORY2; openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -keyout key.pem -out cert.pem -days 7 -subj /CN=h2 2>/dev/null",
+    undo: "rm DIRECTORY2/key.pem DIRECTORY2/cert.pem",
+    words: ["--etcd-certfile=DIRECTORY2/cert.pem", "--etcd-keyfile=DIRECTORY2/key.pem"],
+    seen: /cert\.pem expires on/,
+    isLong: true,
+  },
+  {
+    code: "store-readonly",
+    make: `curl -sf ETCD/v3/maintenance/alarm -d '{"action":"ACTIVATE","memberID":"0","alarm":"NOSPACE"}' >/dev/null`,
+    undo: "etcdctl --endpoints=ETCD alarm disarm >/dev/null",
+    at: 0,
+    seen: /database space exceeded/,
+  },
+  {
+    code: "store-auth",
+    make: "export ETCDCTL_ENDPOINTS=ETCD; etcdctl user add root:r00t; etcdctl user grant-role root root; etcdctl role add other; etcdctl role grant-permission other --prefix=true readwrite /elsewhere/; etcdctl user add h2:secret2; etcdctl user grant-role h2 other; etcdctl auth enable",
+    undo: "etcdctl --endpoints=ETCD --user root:r00t auth disable",
+    at: 0,
+    words: ["--etcd-username=h2", "--etcd-password=secret2"],
+    seen: /permission denied/,
+  },
+  {
+    // From here on there is no bridge any more.
+    code: "docker-bip-mismatch",
+    make: "mount -t tmpfs none /etc/cni; ip -n h2 link del cni0; ip -n h2 link del pod0; ip netns add docker-pod; ip -n h2 link add docker0 type bridge; ip -n h2 addr add 172.17.0.1/16 dev docker0; ip -n h2 link set docker0 up; ip -n h2 link add vd type veth peer name eth0 netns docker-pod; ip -n h2 link set vd master docker0 up; ip -n docker-pod addr add 172.17.0.2/16 dev eth0; ip -n docker-pod link set eth0 up; ip -n docker-pod route add default via 172.17.0.1",
+    undo: "ip -n h2 link del vd; ip -n h2 link del docker0; ip netns del docker-pod; umount /etc/cni",
+    at: 0,
+  },
   // Last: with the address of the device the kernel forgets the neighbours.
   {
     code: "vtep-mac-changed",
     make: 'ip -j link show flannel.1 | sed \'s/.*"address":"\\([^"]*\\)".*/\\1/\' >/run/vtep-mac; ip link set flannel.1 address 02:00:00:00:00:07',
     undo: "ip link set flannel.1 address $(cat /run/vtep-mac)",
+  },
+  {
+    code: "vxlan-clash",
+    make: "ip link set flannel.1 down; ip link add cil type vxlan external dstport 8472; ip link set cil up",
+    undo: "ip link del cil; ip link set flannel.1 up",
   },
 ];

@@ -9,10 +9,19 @@ export function addDiagnosisVerbs(program: Command, run: Run): void {
   program
     .command("doctor")
     .description(
-      "look for what keeps packets from flowing, most likely cause first, with its remedy; read-only, with the agent and without; " +
+      "look for what keeps packets from flowing, most likely cause first, with its remedy; read-only but for --fix and --undo, " +
+        "with the agent and without; " +
         "exit 0 nothing found, 1 a finding, 3 nothing of flannel here, 4 something could not be looked at",
     )
     .option("--timeout <seconds>", "for each thing that is looked at, on a slow host (default: 2.4)", parseSeconds)
+    .option("--fix", "run the remedies that are safe, each after a question; logged, and undone by --undo")
+    .option("--yes", "with --fix: ask nothing")
+    .option(
+      "--peer <host>",
+      "look at both ends: another host, by public address, lease, subnet, an address in it, or its name in a cluster made by flannelctl init, " +
+        "where its own doctor is asked; elsewhere from here alone",
+    )
+    .option("--undo", "undo what the last --fix changed")
     .action(async (options: DoctorOptions, command: Command) =>
       run(command, (await import("./commands/doctor.ts")).runDoctor, [options]),
     );

@@ -64,7 +64,7 @@ export const controlCauses = {
     looksAt: "the public addresses of all leases",
     alike: "what is left of an earlier lease of the same host",
     fix: "no",
-    explains: ["lease-lost", "address-duplicate"],
+    explains: ["lease-lost", "address-duplicate", "peer-unreachable"],
   },
   "lease-lost": {
     meaning: "This host's lease belongs to another host, is gone, or was not renewed for most of its life.",

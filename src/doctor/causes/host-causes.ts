@@ -60,7 +60,8 @@ export const hostCauses = {
     looksAt: "all vxlan devices (VNI, port, external mode), and the sockets at the port with their programs",
     alike: "vxlan devices with another VNI at the same port",
     fix: "no",
-    explains: ["peer-state-stale", "peer-unreachable", "vtep-mac-changed"],
+    // While the device is down, its routes are gone: packets take a wider one.
+    explains: ["peer-state-stale", "peer-unreachable", "vtep-mac-changed", "route-more-specific"],
   },
   "vtep-mac-changed": {
     meaning: "The flannel device has another MAC address than the lease announces.",

@@ -95,5 +95,7 @@ export const ruleCauses = {
     looksAt: "icmp_echo_ignore_all, and all chains tried with an echo request from a peer",
     fix: "no",
     isQuiet: true,
+    // Answers to this host's own echoes may be dropped as well.
+    explains: ["peer-unreachable", "underlay-oneway"],
   },
 } as const satisfies Record<string, Cause>;

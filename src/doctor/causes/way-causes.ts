@@ -36,7 +36,7 @@ export const wayCauses = {
     looksAt: "answers to an ARP probe for our own address; the result of IPv6's duplicate address detection",
     alike: "the virtual MAC addresses of VRRP, and a second interface of this host",
     fix: "no",
-    explains: ["peer-unreachable"],
+    explains: ["peer-unreachable", "underlay-oneway", "store-unreachable"],
   },
   "underlay-no-route": {
     meaning: "The kernel of this host has no route to the host of a peer.",
@@ -133,6 +133,14 @@ export const wayCauses = {
     meaning: "The network drops packets of this host whose source is a container.",
     effect: "nothing arrives by direct routes (host-gw, DirectRouting); tunnels are fine",
     looksAt: "echoes to a peer's bridge from this host's own address and from its bridge's address",
+    fix: "no",
+    explains: ["peer-unreachable"],
+  },
+  "underlay-oneway": {
+    meaning: "Packets of the tunnel pass between this host and a peer in one direction alone.",
+    effect: "no connection with the containers of that peer, although its packets are seen",
+    looksAt: "what the running agent's probes, and those of the peer's agent, tell each other that they hear",
+    alike: "a peer that was restarted a moment ago",
     fix: "no",
     explains: ["peer-unreachable"],
   },

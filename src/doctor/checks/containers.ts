@@ -4,6 +4,7 @@ import { containsAddress, containsPrefix, networkOf, prefixSize } from "../../ip
 import type { CheckContext } from "../check.ts";
 import { defineCheck } from "../check.ts";
 import type { ContainerFacts, ContainerNamespace } from "../container-facts.ts";
+import { type FixStep, runIp } from "../fix-step.ts";
 
 /** host-local leaves out the network's address, the bridge's and the last one. */
 const NOT_FOR_CONTAINERS = 3;
@@ -90,27 +91,30 @@ export const detachedPort = defineCheck({
       const whose = `${link.name}, the interface of ${namespace.name}`;
       const port = containers.bridgePorts.find(({ index }) => index === link.index);
       if (link.masterIndex === undefined) {
-        const attach = `ip link set dev ${link.name} master ${bridge}`;
-        return [{ what: `${whose}, is not attached to ${bridge}`, remedy: attach }];
+        const attach = `link set dev ${link.name} master ${bridge}`;
+        const fix = [runIp(attach, `link set dev ${link.name} nomaster`)];
+        return [{ what: `${whose}, is not attached to ${bridge}`, remedy: `ip ${attach}`, fix }];
       }
       if (!device.isUp) {
         return [
           {
             what: `${device.name} in ${namespace.name} is down`,
             remedy: `re-create the container of ${namespace.name}`,
+            fix: [],
           },
         ];
       }
       const { state = BR_FORWARDING } = port ?? {};
       if (state === BR_FORWARDING || (state === BR_DISABLED && !link.isRunning)) return [];
       const what = `the bridge ${bridge} does not forward from ${whose} (state ${state} of its spanning tree)`;
-      return [{ what, remedy: `ip link set dev ${bridge} type bridge stp_state 0` }];
+      return [{ what, ...withoutSpanningTree(bridge) }];
     });
     const isTold = (index: number) => found.length > 0 && index > 0;
     return [...found, ...deadPorts(containers, bridge).filter(({ index }) => !isTold(index))];
   },
   evidence: ({ what }) => what,
   remedy: ({ remedy }) => remedy,
+  fix: ({ fix }) => fix,
 });
 
 /** What can be told without a look into the container. */
@@ -120,12 +124,17 @@ function deadPorts({ bridgePorts }: ContainerFacts, bridge: string) {
     .flatMap(({ name, index, hasCarrier, state = BR_FORWARDING }) => {
       if (!hasCarrier) {
         const what = `${name} on the bridge ${bridge} has no carrier: the interface at its other end is down`;
-        return [{ index, what, remedy: `re-create the container behind ${name}` }];
+        return [{ index, what, remedy: `re-create the container behind ${name}`, fix: [] }];
       }
       if (state === BR_FORWARDING || state === BR_DISABLED) return [];
       const what = `the bridge ${bridge} does not forward from ${name} (state ${state} of its spanning tree)`;
-      return [{ index, what, remedy: `ip link set dev ${bridge} type bridge stp_state 0` }];
+      return [{ index, what, ...withoutSpanningTree(bridge) }];
     });
+}
+
+function withoutSpanningTree(bridge: string): { readonly remedy: string; readonly fix: readonly FixStep[] } {
+  const set = (state: 0 | 1) => `link set dev ${bridge} type bridge stp_state ${state}`;
+  return { remedy: `ip ${set(0)}`, fix: [runIp(set(0), set(1))] };
 }
 
 export const containerRoute = defineCheck({

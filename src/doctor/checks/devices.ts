@@ -1,6 +1,7 @@
 // The external interface and flannel's own devices: carrier, addresses, clashes with devices of others, MAC, MTU.
 import { familyOf, type Prefix, prefixAddress, prefixLength } from "../../ip/address.ts";
 import { carriesTraffic, defineCheck } from "../check.ts";
+import { runIp } from "../fix-step.ts";
 
 /** linux/if_addr.h */
 const ifa = { dadFailed: 0x08, deprecated: 0x20, tentative: 0x40 } as const;
@@ -137,6 +138,9 @@ export const vtepMac = defineCheck({
   evidence: ({ name, mac, announced }) =>
     `${name} has the MAC address ${mac}, but the lease announces ${announced}: it drops what peers send`,
   remedy: ({ name, announced }) => `ip link set dev ${name} address ${announced}`,
+  fix: ({ name, mac, announced }) => [
+    runIp(`link set dev ${name} address ${announced}`, `link set dev ${name} address ${mac}`),
+  ],
 });
 
 export const mtuDevice = defineCheck({
@@ -173,15 +177,21 @@ function outerBytesOf({ externalInterface, overlayMtuBytes, devices }: Parameter
 export const pathMtuKnown = defineCheck({
   name: "pmtu-poisoned",
   severity: "warning",
-  needs: ["underlayWays"],
+  needs: ["underlayWays", "echoes"],
   appliesTo: carriesTraffic,
-  check: (context, { underlayWays }) =>
-    underlayWays.filter(
-      ({ routeMtuBytes = 0, deviceMtuBytes }) =>
-        routeMtuBytes > 0 && routeMtuBytes < Math.min(deviceMtuBytes, outerBytesOf(context)),
-    ),
+  check: (context, { underlayWays, echoes }) => {
+    // What a large echo without fragments confirms is no mistake of the kernel's.
+    const small = new Set<string>(
+      echoes.filter(({ largeUnderlay }) => largeUnderlay === "lost").map(({ address }) => address),
+    );
+    return underlayWays.filter(
+      ({ routeMtuBytes = 0, deviceMtuBytes, address }) =>
+        routeMtuBytes > 0 && routeMtuBytes < Math.min(deviceMtuBytes, outerBytesOf(context)) && !small.has(address),
+    );
+  },
   evidence: ({ address, routeMtuBytes, deviceMtuBytes, device }) =>
     `the kernel sends at most ${routeMtuBytes} bytes in a packet to ${address}, where ${device} carries ${deviceMtuBytes}: a route says ` +
     "so, or a message that a packet was too big",
-  remedy: ({ address }) => `ip route get ${address} # then: ip route flush cache; a route with mtu: change it`,
+  remedy: ({ address }) => `ip route flush cache # a route with mtu stays: ip route get ${address}, and change it`,
+  fix: () => [runIp("route flush cache", undefined)],
 });

@@ -1,5 +1,6 @@
 // What echoes to some peers say: which layer loses packets, and how large they may be.
 import { carriesTraffic, defineCheck } from "../check.ts";
+import { runIp, setSysctl } from "../fix-step.ts";
 import type { EchoFacts } from "../peer-facts.ts";
 
 /** NUD_PERMANENT */
@@ -39,6 +40,10 @@ export const neighbourWrong = defineCheck({
       .map(({ address, mac, device }) => ({
         what: `somebody pinned ${address}, the host of a peer that does not answer, to ${mac ?? "nothing"} on ${device}`,
         remedy: `ip neigh del ${address} dev ${device}`,
+        fix: runIp(
+          `neigh del ${address} dev ${device}`,
+          mac === undefined ? undefined : `neigh replace ${address} lladdr ${mac} nud permanent dev ${device}`,
+        ),
       }));
     const silent = ["all", name].find((device) => sysctls.get(`net/ipv4/conf/${device}/arp_ignore`) === "8");
     return silent === undefined
@@ -48,11 +53,13 @@ export const neighbourWrong = defineCheck({
           {
             what: `this host answers no ARP (net.ipv4.conf.${silent}.arp_ignore = 8): peers on the link do not find it`,
             remedy: `sysctl -w net/ipv4/conf/${silent}/arp_ignore=0`,
+            fix: setSysctl(`net/ipv4/conf/${silent}/arp_ignore`, "0"),
           },
         ];
   },
   evidence: ({ what }) => what,
   remedy: ({ remedy }) => remedy,
+  fix: ({ fix }) => [fix],
 });
 
 function lostHosts(echoes: readonly EchoFacts[]): ReadonlySet<string> {
@@ -64,20 +71,19 @@ export const underlayLossy = defineCheck({
   severity: "warning",
   needs: ["echoes"],
   appliesTo: carriesTraffic,
-  check: (_context, { echoes }) =>
-    grouped(
-      echoes.filter(
-        ({ underlaySent, underlayAnswered }) => underlayAnswered > 0 && underlaySent - underlayAnswered >= MIN_LOST,
-      ),
-    ),
+  check: (_context, { echoes }) => grouped(echoes.filter(isLossy)),
   evidence: (found) =>
     `${found[0]?.underlayAnswered} of ${found[0]?.underlaySent} echoes to ${shown(found)} were answered, outside of any tunnel`,
   remedy: (found) =>
     `ping -i 0.2 -c 200 ${found[0]?.address} # then ethtool -S and tc -s qdisc of the interfaces between`,
 });
 
-const isTooLarge = ({ largeUnderlay, underlay }: EchoFacts): boolean =>
-  underlay === "answered" && largeUnderlay === "lost";
+const isLossy = ({ underlaySent, underlayAnswered }: EchoFacts): boolean =>
+  underlayAnswered > 0 && underlaySent - underlayAnswered >= MIN_LOST;
+
+/** Where small packets get lost as well, the loss of a few large ones says nothing, unless somebody says that they are too large. */
+const isTooLarge = (echo: EchoFacts): boolean =>
+  echo.underlay === "answered" && echo.largeUnderlay === "lost" && (echo.pathMtuBytes !== undefined || !isLossy(echo));
 
 export const pathMtu = defineCheck({
   name: "mtu-path-smaller",
@@ -98,7 +104,11 @@ export const fragmentsDropped = defineCheck({
   needs: ["echoes"],
   appliesTo: carriesTraffic,
   check: (_context, { echoes }) =>
-    grouped(echoes.filter(({ tunnel, largeTunnel }) => tunnel === "answered" && largeTunnel === "lost")),
+    grouped(
+      echoes.filter(
+        (echo) => echo.tunnel === "answered" && echo.largeTunnel === "lost" && (isTooLarge(echo) || !isLossy(echo)),
+      ),
+    ),
   evidence: (found) =>
     `echoes of ${found[0]?.innerBytes} bytes through the tunnel to ${shown(found)} are lost, small ones are answered` +
     (found[0] !== undefined && isTooLarge(found[0])

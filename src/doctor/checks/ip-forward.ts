@@ -1,5 +1,6 @@
 // Whether the kernel forwards packets of the families in use.
 import { type CheckContext, carriesTraffic, defineCheck, incomingDevices } from "../check.ts";
+import { setSysctl } from "../fix-step.ts";
 import { deviceForwardingKeyOf, forwardingKeyOf, type HostFacts } from "../host-facts.ts";
 
 export const ipForward = defineCheck({
@@ -14,6 +15,7 @@ export const ipForward = defineCheck({
     }),
   evidence: (family) => `IPv${family} forwarding is off: this host drops packets from and to containers`,
   remedy: (family) => `sysctl -w ${forwardingKeyOf(family).replaceAll("/", ".")}=1`,
+  fix: (family) => [setSysctl(forwardingKeyOf(family), "1")],
 });
 
 /** IPv4 is forwarded device by device: off for all, and on for those that matter, is a choice that works. */

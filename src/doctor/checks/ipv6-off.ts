@@ -1,5 +1,6 @@
 // Whether IPv6 is switched off on a device that carries packets of an IPv6 network.
 import { carriesTraffic, defineCheck } from "../check.ts";
+import { setSysctl } from "../fix-step.ts";
 import { ipv6OffKeyOf } from "../host-facts.ts";
 
 export const ipv6Off = defineCheck({
@@ -14,4 +15,5 @@ export const ipv6Off = defineCheck({
   },
   evidence: (device) => `IPv6 is off on ${device} (${ipv6OffKeyOf(device).replaceAll("/", ".")} = 1)`,
   remedy: (device) => `sysctl -w ${ipv6OffKeyOf(device)}=0`,
+  fix: (device) => [setSysctl(ipv6OffKeyOf(device), "0")],
 });

@@ -13,4 +13,5 @@ export const kernelFeature = defineCheck({
   remedy: ({ kind }) =>
     `modprobe ${kind === "ip6tnl" ? "ip6_tunnel" : kind} # not found: install the package of further kernel modules (linux-modules-extra, kernel-modules-extra), ` +
     "or, where the kernel was built without it, choose another kernel or another backend",
+  fix: ({ kind }) => [{ kind: "run", command: ["modprobe", kind], undo: ["modprobe", "-r", kind] }],
 });

@@ -60,10 +60,11 @@ export const leaseLost = defineCheck({
 
 export const poolEmpty = defineCheck({
   name: "lease-pool-empty",
-  needs: ["agent"],
-  check: (_context, { agent: { leases, poolSize } }) => {
-    if (poolSize === undefined || leases.length === 0) return [];
-    const free = Math.max(0, poolSize - leases.length);
+  needs: ["agent", "store"],
+  check: (_context, { agent: { leases, poolSize: known }, store: { pool } }) => {
+    const [poolSize, used] = pool === undefined ? [known, leases.length] : [pool.size, pool.used];
+    if (poolSize === undefined || used === 0) return [];
+    const free = Math.max(0, poolSize - used);
     // A small network that is as large as its hosts are many was meant so, until another host comes.
     return free < FEW_SUBNETS && free <= Math.max(poolSize * FEW_SHARE, 0) ? [{ free, poolSize }] : [];
   },

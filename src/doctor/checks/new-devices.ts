@@ -1,5 +1,6 @@
 // Whether devices that are made later, such as the bridge of the first container, will forward IPv4.
 import { carriesTraffic, defineCheck } from "../check.ts";
+import { setSysctl } from "../fix-step.ts";
 import { deviceForwardingKeyOf, forwardingKeyOf } from "../host-facts.ts";
 
 export const newDevices = defineCheck({
@@ -15,4 +16,5 @@ export const newDevices = defineCheck({
     "a bridge for containers that is made now will not forward IPv4 (net.ipv4.conf.default.forwarding = 0), unless " +
     "whoever makes it sets that",
   remedy: () => `sysctl -w ${deviceForwardingKeyOf("default")}=1`,
+  fix: () => [setSysctl(deviceForwardingKeyOf("default"), "1")],
 });

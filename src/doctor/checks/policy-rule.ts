@@ -4,6 +4,7 @@ import { containsPrefix, hostText, networkOf } from "../../ip/prefix.ts";
 import { ruleText, tableText } from "../../netlink/rtnetlink/rule.ts";
 import { rtn } from "../../netlink/uapi.ts";
 import { carriesTraffic, defineCheck } from "../check.ts";
+import { runIp } from "../fix-step.ts";
 import { type DivertingRule, divertingRules, type TableRoute } from "../policy-rules.ts";
 
 export const policyRule = defineCheck({
@@ -20,11 +21,17 @@ export const policyRule = defineCheck({
   },
   evidence: (diverting) =>
     `the policy rule "${ruleText(diverting.rule)}" ${fateText(diverting)}, before the lookup in the main table with flannel's routes`,
-  remedy: ({ rule, network }) => {
-    const family = familyOf(network) === 6 ? "-6 " : "";
-    return `ip ${family}rule add pref ${Math.max(0, rule.priority - 1)} to ${network} lookup main`;
-  },
+  remedy: (diverting) => `ip ${firstRule("add", diverting)}`,
+  // What drops packets may be somebody's security.
+  fix: (diverting) =>
+    diverting.route?.type === rtn.unicast ? [runIp(firstRule("add", diverting), firstRule("del", diverting))] : [],
 });
+
+/** That asks the main table before the rule does. */
+function firstRule(verb: "add" | "del", { rule, network }: DivertingRule): string {
+  const family = familyOf(network) === 6 ? "-6 " : "";
+  return `${family}rule ${verb} pref ${Math.max(1, rule.priority - 1)} to ${network} lookup main`;
+}
 
 function fateText({ rule, network, route }: DivertingRule): string {
   if (route === undefined) return `drops packets for ${network}`;

@@ -16,7 +16,12 @@ interface Rounds {
   readonly periodSeconds: number | undefined;
 }
 
-const isRule = (object: string): boolean => /chain|table|rule in|iptables|nft|FLANNEL/i.test(object);
+/** As printed by the engines of traffic rules; objects of the kernel may name the device flannel.1 and a routing table. */
+const isRule = (object: string): boolean =>
+  /^(ip6?tables|nft|ebtables)\b|\bFLANNEL-|\bchain\b|\brule in\b/.test(object);
+
+/** Whoever changes a setting, again and again, is no network manager. */
+const isSetting = (object: string): boolean => /^net[./]/.test(object);
 
 function roundsOf({ repairs }: AgentFacts, isCounted: (object: string) => boolean, nowMs: number): Rounds | undefined {
   const counted = repairs.filter(({ object, atMs }) => isCounted(object) && nowMs - atMs < RECENT_MS);
@@ -55,7 +60,7 @@ export const networkManagerFlush = defineCheck({
   ...common,
   name: "network-manager-flush",
   check: (_context, { agent }) => {
-    const rounds = roundsOf(agent, (object) => !isRule(object), Date.now());
+    const rounds = roundsOf(agent, (object) => !isRule(object) && !isSetting(object), Date.now());
     return rounds === undefined ? [] : [{ ...rounds, manager: agent.networkManager }];
   },
   evidence: ({ manager, ...rounds }) =>

@@ -1,5 +1,6 @@
 // What runs out: tables of the kernel, limits of the agent's process, disks; and what the agent is not allowed to do.
 import { carriesTraffic, defineCheck } from "../check.ts";
+import { setSysctl } from "../fix-step.ts";
 
 const FULL_FROM = 0.9;
 const DESCRIPTORS_FULL_FROM = 0.8;
@@ -24,8 +25,20 @@ export const conntrackFull = defineCheck({
     ]
       .filter((part) => part !== "")
       .join(", and "),
-  remedy: ({ conntrack }) => `sysctl -w net.netfilter.nf_conntrack_max=${Math.max(262_144, (conntrack?.max ?? 0) * 4)}`,
+  remedy: ({ conntrack }) => `sysctl -w net.netfilter.nf_conntrack_max=${roomFor(conntrack)}`,
+  fix: ({ conntrack }) => [setSysctl("net/netfilter/nf_conntrack_max", roomFor(conntrack))],
 });
+
+function roomFor(conntrack: { readonly max: number } | undefined): string {
+  return String(Math.max(262_144, (conntrack?.max ?? 0) * 4));
+}
+
+/** Each larger than the kernel's own. */
+const neighbourThresholds = [
+  ["gc_thresh3", "16384"],
+  ["gc_thresh2", "8192"],
+  ["gc_thresh1", "4096"],
+] as const;
 
 export const neighbourTable = defineCheck({
   name: "neighbour-gc",
@@ -42,7 +55,8 @@ export const neighbourTable = defineCheck({
       ? `the table of neighbours overflowed ${overflows} times in half a second`
       : `${neighbours.used} neighbours beside flannel's own, of at most ${neighbours.max} (gc_thresh3)`,
   remedy: () =>
-    "sysctl -w net.ipv4.neigh.default.gc_thresh1=4096 net.ipv4.neigh.default.gc_thresh2=8192 net.ipv4.neigh.default.gc_thresh3=16384",
+    `sysctl -w ${neighbourThresholds.map(([name, value]) => `net.ipv4.neigh.default.${name}=${value}`).join(" ")}`,
+  fix: () => neighbourThresholds.map(([name, value]) => setSysctl(`net/ipv4/neigh/default/${name}`, value)),
 });
 
 export const processLimits = defineCheck({

@@ -1,5 +1,6 @@
 // Whether strict reverse path filtering drops packets now. Strict alone is no trouble: most hosts of some distributions are.
 import { carriesTraffic, defineCheck } from "../check.ts";
+import { setSysctl } from "../fix-step.ts";
 import { rpFilterKeyOf } from "../host-facts.ts";
 
 export const rpFilter = defineCheck({
@@ -22,4 +23,5 @@ export const rpFilter = defineCheck({
     "(IPReversePathFilter in nstat)",
   // 2 in `all` outweighs a device's 1, also on devices that are made later.
   remedy: () => "sysctl -w net.ipv4.conf.all.rp_filter=2",
+  fix: () => [setSysctl(rpFilterKeyOf("all"), "2")],
 });

@@ -47,9 +47,9 @@ export const icmpFiltered = defineCheck({
 export const planDiffers = defineCheck({
   name: "peer-state-stale",
   severity: "error",
-  needs: ["agent"],
+  needs: ["planDifference"],
   appliesTo: carriesTraffic,
-  check: (_context, { agent: { planDifference } }) => (planDifference.length === 0 ? [] : [planDifference]),
+  check: (_context, { planDifference }) => (planDifference.length === 0 ? [] : [planDifference]),
   evidence: ([first = "", ...others]) =>
     `the kernel differs from what the leases ask for: ${first}${others.length === 0 ? "" : ` and ${others.length} more`}`,
   remedy: () => "flannelctl plan # shows all of it; a running agent corrects it, else: systemctl restart flanneld",

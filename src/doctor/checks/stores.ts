@@ -38,13 +38,17 @@ export const clockSkew = defineCheck({
 export const storeTls = defineCheck({
   name: "store-tls",
   needs: ["store"],
-  check: (_context, { store: { certificates, endpoints } }) => [
+  check: (_context, { store: { certificates, endpoints, refusal, agentProblem } }) => [
     ...certificates
       .filter(({ isClock }) => !isClock)
       .map(({ path, problem, isSoon }) => ({ what: `${path} ${problem}`, isSoon })),
     ...endpoints
       .filter(({ failedStage }) => failedStage === "tls")
       .map(({ endpoint, reason }) => ({ what: `TLS with ${endpoint} fails: ${reason}`, isSoon: false })),
+    ...[refusal?.message, agentProblem]
+      .filter((problem) => problem !== undefined && isOfTls(problem))
+      .slice(0, 1)
+      .map((problem) => ({ what: problem ?? "", isSoon: false })),
   ],
   severity: ({ isSoon }) => (isSoon ? "warning" : "error"),
   evidence: ({ what }) => what,
@@ -52,13 +56,29 @@ export const storeTls = defineCheck({
     "renew the certificate, or name the right files: --etcd-cafile, --etcd-certfile, --etcd-keyfile; then reload flanneld (SIGHUP)",
 });
 
+/** In the words of OpenSSL, Node and our own. */
+function isOfTls(problem: string): boolean {
+  return (
+    !isRefusal(problem) &&
+    /certificate|--etcd-cafile|\bTLS\b|\bSSL\b|altname|wrong version number|EPROTO|handshake/i.test(problem)
+  );
+}
+
+/** Of the store itself, which was reached. */
+function isRefusal(problem: string): boolean {
+  return / was refused: /.test(problem);
+}
+
 export const storeAuth = defineCheck({
   name: "store-auth",
   severity: "error",
   needs: ["store"],
-  check: (_context, { store: { refusal, kubernetes } }) =>
-    refusal?.code === "STORE_UNAUTHORIZED" && kubernetes === undefined ? [refusal] : [],
-  evidence: ({ message }) => `the store refuses this host: ${message}`,
+  check: (_context, { store: { refusal, kubernetes, agentProblem } }) => {
+    if (kubernetes !== undefined) return [];
+    if (refusal?.code === "STORE_UNAUTHORIZED") return [refusal.message];
+    return agentProblem !== undefined && isRefusal(agentProblem) ? [agentProblem] : [];
+  },
+  evidence: (message) => `the store refuses this host: ${message}`,
   remedy: () =>
     "etcdctl role grant-permission ROLE readwrite --prefix=true /coreos.com/network/ # or another user: --etcd-username",
 });
@@ -67,9 +87,10 @@ export const storeReadOnly = defineCheck({
   name: "store-readonly",
   severity: "error",
   needs: ["agent", "store"],
-  check: (_context, { agent: { leaseWriteProblem }, store: { refusal } }) => {
-    if (leaseWriteProblem !== undefined) return [leaseWriteProblem];
-    return refusal?.code === "STORE_READ_ONLY" ? [refusal.message] : [];
+  check: (_context, { agent: { leaseWriteProblem }, store: { writeRefusal } }) => {
+    if (writeRefusal !== undefined)
+      return [`the store can be read, but would not take this host's lease: ${writeRefusal.message}`];
+    return leaseWriteProblem === undefined ? [] : [leaseWriteProblem];
   },
   evidence: (what) => what,
   remedy: () =>
@@ -80,13 +101,14 @@ export const storeUnreachable = defineCheck({
   name: "store-unreachable",
   severity: "error",
   needs: ["store"],
-  check: (_context, { store: { endpoints, agentProblem, description } }) => {
+  check: (_context, { store: { endpoints, agentProblem, description, refusal } }) => {
     const failed = endpoints.filter(({ failedStage }) => failedStage !== undefined && failedStage !== "tls");
     // One of several is enough.
     if (endpoints.length > 0 && failed.length < endpoints.length) return [];
     if (failed.length > 0)
       return failed.map(({ endpoint, failedStage, reason }) => stageText(endpoint, failedStage, reason));
-    return agentProblem === undefined
+    if (refusal?.code === "STORE_UNAVAILABLE" && !isOfTls(refusal.message)) return [refusal.message];
+    return agentProblem === undefined || isOfTls(agentProblem) || isRefusal(agentProblem)
       ? []
       : [`the agent does not reach ${description ?? "the store"}: ${agentProblem}`];
   },
@@ -111,12 +133,13 @@ export const kubeAccess = defineCheck({
   needs: ["store", "agent"],
   check: (_context, { store: { kubernetes, refusal }, agent: { own } }) => {
     if (kubernetes === undefined) return [];
-    const { denied, publicIpAnnotation, nodeName } = kubernetes;
+    const { denied, publicIpAnnotation, nodeName, problem } = kubernetes;
     const isForeign =
       publicIpAnnotation !== undefined && own?.publicIp !== undefined && publicIpAnnotation !== own.publicIp;
     return [
       ...(denied.length === 0 ? [] : [`the API server does not allow flannel to ${denied.join(", ")}`]),
       ...(denied.length === 0 && refusal?.code === "STORE_UNAUTHORIZED" ? [refusal.message] : []),
+      ...(problem === undefined ? [] : [problem]),
       ...(isForeign
         ? [
             `the Node ${nodeName} announces the public IP ${publicIpAnnotation}, but this host announces ${own.publicIp}`,

@@ -17,5 +17,6 @@ export const wayChecks: readonly Check[] = names.map((name) =>
     check: (_context, { wayFindings }) => wayFindings.filter((finding) => finding.name === name),
     evidence: ({ evidence }) => evidence,
     remedy: ({ remedy }) => remedy,
+    fix: ({ fix = [] }) => fix,
   }),
 );

@@ -1,6 +1,6 @@
 // Looks into the network namespaces of this host's containers, with the programs nsenter and ip: addresses, routes, and which
 // interface of the host is the other end.
-import { readdirSync, readlinkSync } from "node:fs";
+import { readdirSync, readlinkSync, statSync } from "node:fs";
 import { tryParseAddress, tryParsePrefix } from "../../ip/address.ts";
 import { findTool, tryTool } from "../../sys/run-tool.ts";
 import type { BridgePort, ContainerNamespace } from "../container-facts.ts";
@@ -47,9 +47,18 @@ function foundNamespaces(): Entry[] {
   for (const pid of listOf("/proc").filter((name) => /^\d+$/.test(name))) {
     add(`pid ${pid}`, `/proc/${pid}/ns/net`, linkOf(`/proc/${pid}/ns/net`));
   }
-  // A file, not a link: two that are one are looked at twice.
-  for (const name of listOf(NAMED_DIRECTORY)) add(name, `${NAMED_DIRECTORY}/${name}`, `named ${name}`);
+  for (const name of listOf(NAMED_DIRECTORY))
+    add(name, `${NAMED_DIRECTORY}/${name}`, idOf(`${NAMED_DIRECTORY}/${name}`));
   return entries;
+}
+
+/** As the links in /proc have it: a name is a mount of the same inode. */
+function idOf(path: string): string | undefined {
+  try {
+    return `net:[${statSync(path).ino}]`;
+  } catch {
+    return undefined;
+  }
 }
 
 function linkOf(path: string): string | undefined {

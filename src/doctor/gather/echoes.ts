@@ -5,9 +5,9 @@ import { addToAddress, networkAddress } from "../../ip/prefix.ts";
 import { rtn } from "../../netlink/uapi.ts";
 import { findTool, tryTool } from "../../sys/run-tool.ts";
 import type { EchoFacts, EchoResult } from "../peer-facts.ts";
-
 import { whoHas } from "./arp-probe.ts";
 import { withNetlink } from "./kernel.ts";
+import { type LargeReply, sendLargeEchoes } from "./large-echoes.ts";
 
 export interface EchoTarget {
   /** Key of the lease. */
@@ -27,12 +27,12 @@ export interface EchoOptions {
   readonly hosts: Readonly<Partial<Record<Family, Address>>>;
   /** Of each ping. */
   readonly limitMs: number;
+  /** The first ones of the targets. */
+  readonly maxPeers: number;
 }
 
-const MAX_PEERS = 6;
 const WAIT_SECONDS = 1;
 const MANY = 6;
-const ipHeaderBytes = { 4: 28, 6: 48 } as const;
 
 interface Ping {
   readonly path: string;
@@ -48,11 +48,11 @@ interface Reply {
 
 /** Throws where this host has no ping. A few of the peers; the order of `targets` counts. */
 export async function sendEchoes(targets: readonly EchoTarget[], options: EchoOptions): Promise<EchoFacts[]> {
-  if (targets.length === 0) return [];
+  if (targets.length === 0 || options.maxPeers === 0) return [];
   const path = findTool("ping");
   if (path === undefined) throw new Error("this host has no program ping");
   const ping = { path, limitMs: options.limitMs };
-  const asked = targets.slice(0, MAX_PEERS);
+  const asked = targets.slice(0, options.maxPeers);
   return await Promise.all(
     asked.map(async (target) => {
       // Together: most of the time is waiting for what does not come.
@@ -85,28 +85,21 @@ async function askLink(address: Address, { hosts }: EchoOptions): Promise<readon
 async function echoOne(ping: Ping, target: EchoTarget, { bridges, hosts }: EchoOptions): Promise<EchoFacts> {
   const { peer, subnet, address, isDirect, innerBytes, outerBytes } = target;
   const family = familyOf(subnet);
-  const outerFamily = familyOf(address);
   const tunnelAddress = networkAddress(subnet);
   const bridgeAddress = addToAddress(tunnelAddress, 1n);
-  const large = (bytes: number, ofFamily: Family) => [
-    "-M",
-    "probe",
-    "-c",
-    "2",
-    "-i",
-    "0.2",
-    "-s",
-    String(bytes - ipHeaderBytes[ofFamily]),
-  ];
   const few = ["-c", "2", "-i", "0.2"];
   const none: Reply = { result: "unknown", sent: 0, answered: 0 };
   const [bridge, host] = [bridges[family], hosts[family]];
   // Through a tunnel the answer to the host comes beside it, which strict reverse path filtering drops and counts.
-  const [underlay, largeUnderlay, tunnel, largeTunnel, fromBridge, fromHost] = await Promise.all([
+  const large = [
+    { target: address, packetBytes: outerBytes },
+    ...(isDirect ? [] : [{ target: tunnelAddress, packetBytes: innerBytes }]),
+  ];
+  const unknown: LargeReply = { result: "unknown" };
+  const [underlay, [largeUnderlay = unknown, largeTunnel = unknown], tunnel, fromBridge, fromHost] = await Promise.all([
     ask(ping, address, ["-c", String(MANY), "-i", "0.05"]),
-    ask(ping, address, large(outerBytes, outerFamily)),
+    sendLargeEchoes(large),
     isDirect ? none : ask(ping, tunnelAddress, few),
-    isDirect ? none : ask(ping, tunnelAddress, large(innerBytes, family)),
     bridge === undefined ? none : ask(ping, bridgeAddress, [...few, "-I", bridge]),
     host === undefined || !isDirect ? none : ask(ping, bridgeAddress, [...few, "-I", host]),
   ]);

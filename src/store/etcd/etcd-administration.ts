@@ -26,7 +26,7 @@ import {
   writeLease,
 } from "./lease-directory.ts";
 import { configMissing, readConfigKey } from "./network-config-key.ts";
-import { deleteIf, putIf, readKey } from "./operations.ts";
+import { deleteIf, putIf, readKey, tryPut } from "./operations.ts";
 import { methods } from "./rpc.ts";
 import { exportKeys, importKeys } from "./transfer.ts";
 
@@ -71,6 +71,11 @@ export class EtcdAdministration implements LeaseAdministration {
 
   list(signal: AbortSignal): Promise<readonly Lease[]> {
     return listLeases(this.#directory, signal);
+  }
+
+  async tryWrite(key: string, signal: AbortSignal): Promise<void> {
+    const { connection, keys } = this.#directory;
+    await tryPut(connection, `${keys.directory}${key}`, signal);
   }
 
   async reserve(

@@ -2,6 +2,7 @@
 import { FlannelError } from "../../errors.ts";
 import {
   Compare,
+  Compare_CompareResult,
   Compare_CompareTarget,
   type KeyValue,
   RangeRequest,
@@ -76,6 +77,20 @@ export async function moveIf(
   // Fail-over may have sent this very write twice: then what stands there is ours.
   const isOurs = current !== undefined && current.lease === put.storeLeaseId && value.equals(current.value);
   return isOurs ? { isDone: true, revision: current.modRevision } : { isDone: false, current };
+}
+
+/**
+ * Asks for a write that can never happen, since no revision is below 0: rights, space and quorum are judged all the same, before
+ * the comparison. Rejects as the write would; writes nothing.
+ */
+export async function tryPut(connection: EtcdConnection, keyText: string, signal: AbortSignal): Promise<void> {
+  const key = bytesOf(keyText);
+  const { LESS } = Compare_CompareResult;
+  const request = TxnRequest.fromPartial({
+    compare: [Compare.fromPartial({ target: Compare_CompareTarget.MOD, result: LESS, key, modRevision: 0n })],
+    success: [{ requestPut: { key, ignoreValue: true, ignoreLease: true } }],
+  });
+  await connection.call(methods.txn, request, `write ${keyText}`, signal);
 }
 
 export function deleteIf(

@@ -7,7 +7,7 @@ import { hasHttpStatus } from "../../kube-api/api-errors.ts";
 import { memberOf, textOf } from "../../kube-api/json-record.ts";
 import { openAccess } from "../../kube-api/open-access.ts";
 import type { Lease } from "../../lease/lease.ts";
-import type { LeaseAdministration, ReleaseOutcome } from "../lease-administration.ts";
+import type { LeaseAdministration, OwnRecord, ReleaseOutcome } from "../lease-administration.ts";
 import type { KubernetesStoreOptions } from "../store-options.ts";
 import type { NetworkConfigDocument } from "../subnet-store.ts";
 import { KubernetesRevision } from "./kubernetes-revision.ts";
@@ -16,6 +16,7 @@ import { NetConfigFile } from "./net-config-file.ts";
 import { removalPatch } from "./node-annotations.ts";
 import { annotationNamesOf, NodeApi } from "./node-api.ts";
 import { uidOf } from "./node-lease.ts";
+import { readOwnRecord } from "./own-record.ts";
 
 /** Where upstream's manifest and ours put the configuration. */
 const CONFIG_MAP = { namespace: "kube-flannel", name: "kube-flannel-cfg", key: "net-conf.json" } as const;
@@ -25,6 +26,7 @@ export class KubernetesAdministration implements LeaseAdministration {
   readonly #api: NodeApi;
   readonly #configFile: NetConfigFile;
   readonly #configNamespace: string;
+  readonly #options: KubernetesStoreOptions;
 
   private constructor(
     options: KubernetesStoreOptions,
@@ -34,6 +36,7 @@ export class KubernetesAdministration implements LeaseAdministration {
     this.#api = new NodeApi(new ApiClient(access, env, "flannelctl"), annotationNamesOf(options));
     this.#configFile = new NetConfigFile(options.netConfigFile);
     this.#configNamespace = options.pod?.namespace ?? CONFIG_MAP.namespace;
+    this.#options = options;
     this.warnings = access.warnings;
   }
 
@@ -84,6 +87,14 @@ export class KubernetesAdministration implements LeaseAdministration {
 
   list(signal: AbortSignal): Promise<readonly Lease[]> {
     return listNodeLeases(this.#api, signal);
+  }
+
+  /** In the agent's pod these are its own credentials; a kubeconfig file may be anybody's. */
+  ownRecord(usualName: string, signal: AbortSignal): Promise<OwnRecord> {
+    const { kubeconfigFile, apiUrl, nodeName, pod } = this.#options;
+    const names = { ...(nodeName !== undefined && { nodeName }), ...(pod !== undefined && { pod }) };
+    const asksRights = kubeconfigFile === undefined && apiUrl === undefined;
+    return readOwnRecord(this.#api, { ...names, usualName, asksRights }, signal);
   }
 
   /** A podCIDR is its Node's for as long as that exists. */

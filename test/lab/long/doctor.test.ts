@@ -1,5 +1,6 @@
 // `flannelctl doctor` once more: every trouble with a healthy host after it, and each odd host by itself.
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { expectNamed } from "../../support/doctor-expect.ts";
 import { oddHosts } from "../../support/doctor-healthy.ts";
 import { DoctorStage } from "../../support/doctor-stage.ts";
 import { troubles } from "../../support/doctor-troubles.ts";
@@ -16,7 +17,7 @@ describe("causes", () => {
   it.each(troubles.map((trouble) => [`${trouble.code}: ${trouble.make}`, trouble] as const))(
     "%s",
     async (_, trouble) => {
-      await stage.expectNamed(trouble);
+      await expectNamed(stage, trouble);
       await stage.untilHealthy(trouble.asked ?? 2);
     },
   );

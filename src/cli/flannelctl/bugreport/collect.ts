@@ -122,7 +122,9 @@ const readmeText = `A report about flannel on one host, made by flannelctl bugre
 index.json   every part: the file, the command that gives the same, its exit code, how long it took, how many secrets were
              replaced, and why a part is missing
 doctor.json  what flannelctl doctor found: begin here
-status.json, plan.json, rules.json, metrics.json   what the agent said of itself
+status.json, plan.json, rules.json, metrics.json, peers.json   what the agent said of itself
+journal.json what changed since the agent started, when, and because of what
+networks/    configuration, leases and subnet file of each network, where the agent serves several
 config.json, leases.json   the network configuration and the leases, as this host knows them
 log.txt      the last lines of the agent's log
 agent/       the agent's process: command line, flannel's environment variables, limits

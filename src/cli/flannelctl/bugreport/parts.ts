@@ -1,14 +1,17 @@
 // What a bug report is made of: each part a file, from a program of this host, from a file, or from what flannelctl knows.
-import { readdirSync, readFileSync, statSync } from "node:fs";
+import { existsSync, readdirSync, readFileSync, statSync } from "node:fs";
 import { arch, hostname, version as kernelVersion, release } from "node:os";
 import { join } from "node:path";
+import type { z } from "zod";
 import { controlPaths } from "../../../agent/control/control-paths.ts";
-import { metricsSchema, planSchema, rulesSchema } from "../../../agent/control/control-protocol.ts";
+import { metricsSchema, planSchema, rulesSchema, statusSchema } from "../../../agent/control/control-protocol.ts";
+import { historySchema, peersSchema } from "../../../agent/control/journal-protocol.ts";
 import type { Lease } from "../../../lease/lease.ts";
 import { readSmallFile } from "../../../sys/files.ts";
 import { findTool, tryTool } from "../../../sys/run-tool.ts";
 import { commit, version as flannelVersion } from "../../../version.ts";
 import { diagnose } from "../doctor/diagnose.ts";
+import { FIX_LOG_FILE } from "../doctor/fix-log.ts";
 import type { KnownHost } from "../doctor/known-host.ts";
 import { askAgent } from "../session/control-client.ts";
 import type { Invocation } from "../session/invocation.ts";
@@ -30,10 +33,15 @@ export interface PartContent {
 export const PART_LIMIT_MS = 5_000;
 const MAX_FILE_BYTES = 512 * 1_024;
 const LOG_LINES = "2000";
+/** Those in trouble come first. */
+const MAX_NETWORKS = 16;
 
-export function reportParts(invocation: Invocation, known: KnownHost): Part[] {
+/** `networks`: of this host, one at least. */
+export function reportParts(invocation: Invocation, networks: readonly [KnownHost, ...KnownHost[]]): Part[] {
+  const [known] = networks;
   return [
     ...ownParts(invocation, known),
+    ...networks.slice(0, MAX_NETWORKS).flatMap((each) => networkFiles(each)),
     ...agentParts(invocation, known),
     ...fileParts(invocation, known),
     ...networkParts(),
@@ -46,15 +54,27 @@ function ownParts(invocation: Invocation, known: KnownHost): Part[] {
   return [
     part("versions.json", "uname -a; flannelctl version", () => json(versions(known))),
     part("doctor.json", "flannelctl doctor --json", async () => json((await diagnose(invocation)).output)),
-    part("leases.json", "flannelctl lease list --json", () =>
-      json({
-        own: known.state === undefined ? undefined : shownLease(known.state.own),
-        peers: known.peers.map(shownLease),
-      }),
+  ];
+}
+
+/** In a directory of its own where this host has several. */
+function networkFiles({ state, peers, network, subnetFile }: KnownHost): Part[] {
+  const directory = network === undefined ? "" : `networks/${network.replaceAll(/[^\w.-]/g, "_")}/`;
+  const option = network === undefined ? "" : ` --network ${network}`;
+  return [
+    part(`${directory}leases.json`, `flannelctl${option} lease list --json`, () =>
+      json({ own: state === undefined ? undefined : shownLease(state.own), peers: peers.map(shownLease) }),
     ),
-    part("config.json", "flannelctl config get", () => ({
-      text: needText(known.state?.configText, "no configuration is remembered"),
+    part(`${directory}config.json`, `flannelctl${option} config get`, () => ({
+      text: needText(state?.configText, "no configuration is remembered"),
     })),
+    ...(network === undefined
+      ? []
+      : [
+          part(`${directory}subnet.env`, `cat ${subnetFile}`, () => ({
+            text: readSmallFile(subnetFile, MAX_FILE_BYTES),
+          })),
+        ]),
   ];
 }
 
@@ -75,7 +95,7 @@ function versions({ status }: KnownHost): Record<string, unknown> {
 }
 
 function agentParts({ options: { socketPaths }, signal }: Invocation, { status, silence }: KnownHost): Part[] {
-  const ask = async (path: string, schema: typeof planSchema | typeof rulesSchema | typeof metricsSchema) => {
+  const ask = async (path: string, schema: z.ZodType) => {
     if (status === undefined) throw new Error(silence ?? "no agent answers");
     return json(
       await askAgent<unknown>(socketPaths, { method: "GET", path, schema, timeoutMs: PART_LIMIT_MS }, signal),
@@ -83,13 +103,13 @@ function agentParts({ options: { socketPaths }, signal }: Invocation, { status, 
   };
   const pid = status?.agent.pid;
   return [
-    part("status.json", "flannelctl status --json", () => {
-      if (status === undefined) throw new Error(silence ?? "no agent answers");
-      return json(status);
-    }),
+    // Of all networks: what is known here is of one.
+    part("status.json", "flannelctl status --json", () => ask(controlPaths.status, statusSchema)),
     part("plan.json", "flannelctl plan --json", () => ask(controlPaths.plan, planSchema)),
     part("rules.json", "flannelctl rules --json", () => ask(controlPaths.rules, rulesSchema)),
     part("metrics.json", "the agent's metrics", () => ask(controlPaths.metrics, metricsSchema)),
+    part("journal.json", "flannelctl history --json", () => ask(controlPaths.history, historySchema)),
+    part("peers.json", "flannelctl peers --json", () => ask(controlPaths.peers, peersSchema)),
     ...(pid === undefined
       ? []
       : [
@@ -123,6 +143,9 @@ function fileParts({ options }: Invocation, { subnetFile, stateDirectory }: Know
   const files = [
     ["files/subnet.env", subnetFile],
     ["files/flanneld.env", options.paths.envFile],
+    ...(existsSync(join(stateDirectory, FIX_LOG_FILE))
+      ? [["files/doctor-fixes.json", join(stateDirectory, FIX_LOG_FILE)] as const]
+      : []),
     ["files/net-conf.json", options.kubernetes?.netConfigFile ?? ""],
     ["files/resolv.conf", "/etc/resolv.conf"],
   ] as const;

@@ -10,7 +10,7 @@ import { count, type Paint } from "../../../terminal/text.ts";
 import { collectReport, readSecretFile } from "../bugreport/collect.ts";
 import { reportParts } from "../bugreport/parts.ts";
 import { Redactor } from "../bugreport/redact.ts";
-import { type KnownHost, knowHost } from "../doctor/known-host.ts";
+import { type KnownHost, knowNetworks } from "../doctor/known-host.ts";
 import { type BugreportOutput, bugreportOutputSchema } from "../session/doctor-output.ts";
 import { type Invocation, present } from "../session/invocation.ts";
 import { secretsIn } from "./config-secrets.ts";
@@ -23,14 +23,14 @@ export interface BugreportOptions {
 
 /** 0 also where parts are missing: the report says which. */
 export async function makeBugreport(invocation: Invocation, { output }: BugreportOptions): Promise<ExitCode> {
-  const known = await knowHost(invocation.options, invocation.signal);
+  const networks = await knowNetworks(invocation.options, invocation.signal);
   const stamp = new Date(invocation.terminal.nowMs()).toISOString().replaceAll(/[:-]|\.\d+/g, "");
   const name = `flannel-bugreport-${hostname()
     .replaceAll(/[^\w.-]/g, "_")
     .slice(0, 40)}-${stamp}`;
   const file = resolve(output ?? `${name}.tar.gz`);
-  const redactor = knownSecrets(invocation, known);
-  const { archive, index, unpackedBytes } = await collectReport(reportParts(invocation, known), redactor, name);
+  const redactor = knownSecrets(invocation, networks);
+  const { archive, index, unpackedBytes } = await collectReport(reportParts(invocation, networks), redactor, name);
   write(file, archive, output !== undefined);
   const missing = index.filter(({ failure }) => failure !== undefined);
   const result: BugreportOutput = {
@@ -60,7 +60,7 @@ function write(file: string, archive: Uint8Array, mayReplace: boolean): void {
 }
 
 /** Those whose values are known here; the others are found by where they stand. */
-function knownSecrets({ options, terminal }: Invocation, { state }: KnownHost): Redactor {
+function knownSecrets({ options, terminal }: Invocation, networks: readonly KnownHost[]): Redactor {
   const redactor = new Redactor();
   const { password, passwordFile, keyFile } = options.etcd;
   redactor.know(password);
@@ -70,7 +70,11 @@ function knownSecrets({ options, terminal }: Invocation, { state }: KnownHost): 
   for (const [name, value] of Object.entries(terminal.env)) {
     if (/^FLANNEL/.test(name) && /PASSWORD$|TOKEN|SECRET|PSK/.test(name)) redactor.know(value);
   }
-  if (state !== undefined) redactor.know(...secretsIn(state.configText), ...stringsIn(state.identities, true));
+  for (const { state } of networks) {
+    if (state === undefined) continue;
+    redactor.know(...secretsIn(state.configText), ...stringsIn(state.identities, true));
+    for (const path of filesIn(state.configText)) redactor.know(readSecretFile(path));
+  }
   const kubeconfig = options.kubernetes?.kubeconfigFile;
   if (kubeconfig !== undefined) {
     const text = readSecretFile(kubeconfig) ?? "";
@@ -79,6 +83,11 @@ function knownSecrets({ options, terminal }: Invocation, { state }: KnownHost): 
     );
   }
   return redactor;
+}
+
+/** Files that the network configuration names: those of pre-shared keys. */
+function filesIn(configText: string): string[] {
+  return [...configText.matchAll(/"\w*File"\s*:\s*"(\/[^"\\]+)"/gi)].map(([, path = ""]) => path);
 }
 
 /** Of an identity everything may be secret that is not a MAC or a public key. */

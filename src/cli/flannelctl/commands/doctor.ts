@@ -1,30 +1,132 @@
-// `flannelctl doctor`: what is wrong with flannel on this host, most likely cause first, and what ends it. Read-only.
+// `flannelctl doctor`: what is wrong with flannel on this host, most likely cause first, and what ends it. Read-only but for
+// `--fix` and `--undo`.
 import { causeOf } from "../../../doctor/causes.ts";
+import { describeError, FlannelError } from "../../../errors.ts";
 import { type ExitCode, exitCodes } from "../../../exit-codes.ts";
 import { count, type Paint } from "../../../terminal/text.ts";
-import { diagnose } from "../doctor/diagnose.ts";
-import { type DoctorFinding, type DoctorOutput, doctorOutputSchema } from "../session/doctor-output.ts";
+import { type Diagnosis, diagnose } from "../doctor/diagnose.ts";
+import { knowHost, knowNetworks } from "../doctor/known-host.ts";
+import { type DoctorFinding, type DoctorOutput, doctorOutputSchema, type FixOutput } from "../session/doctor-output.ts";
 import { type Invocation, present } from "../session/invocation.ts";
+import { pingPeers } from "./ping.ts";
 
 export interface DoctorOptions {
   /** Seconds for each thing that is looked at. */
   readonly timeout?: number;
+  /** Runs what is safe to run, then looks again. */
+  readonly fix?: boolean;
+  /** Nobody is asked before. */
+  readonly yes?: boolean;
+  /** Undoes the last `fix`. */
+  readonly undo?: boolean;
+  /** Another host, whose end is looked at as well. */
+  readonly peer?: string;
 }
 
 /** 0 nothing found, 1 a finding, 4 nothing found but something unknown, 3 nothing of flannel here to look at. */
-export async function runDoctor(invocation: Invocation, { timeout }: DoctorOptions): Promise<ExitCode> {
-  const { output, isFlannelHere } = await diagnose(invocation, timeout === undefined ? undefined : timeout * 1_000);
+export async function runDoctor(invocation: Invocation, options: DoctorOptions): Promise<ExitCode> {
+  checkOptions(options, invocation);
+  const { peer } = options;
+  const [{ output: ofHost, isFlannelHere }, ofPeer] = await Promise.all([
+    look(invocation, options),
+    peer === undefined ? undefined : lookAtPeer(invocation, peer),
+  ]);
+  const output = ofPeer === undefined ? ofHost : { ...ofHost, peer: ofPeer };
   const code = exitCodeOf(output, isFlannelHere);
   present(invocation, doctorOutputSchema, output, (value, paint) => renderDoctor(value, paint, code));
   return code;
 }
 
-function exitCodeOf({ findings, unknown }: DoctorOutput, isFlannelHere: boolean): ExitCode {
-  if (findings.length > 0) return exitCodes.failure;
+function checkOptions({ fix, yes, undo, peer }: DoctorOptions, { options: { json } }: Invocation): void {
+  const usage = (message: string) => new FlannelError("USAGE", message);
+  if (undo === true && fix === true) throw usage("--fix and --undo are opposites: give one of them");
+  if (peer !== undefined && (fix === true || undo === true))
+    throw usage("--peer only looks: leave out --fix and --undo");
+  if (yes === true && fix !== true) throw usage("--yes belongs to --fix");
+  if (json && fix === true && yes !== true) throw usage("--fix with --json asks nobody: add --yes");
+}
+
+/** Its own report, and echoes from here. */
+async function lookAtPeer(invocation: Invocation, target: string): Promise<NonNullable<DoctorOutput["peer"]>> {
+  const { reportOfPeer } = await import("../doctor/peer-report.ts");
+  const networks = await knowNetworks(invocation.options, invocation.signal);
+  const peers = networks.flatMap((network) => network.peers);
+  const found = await reportOfPeer(invocation, target, peers);
+  // A name of the cluster is no address.
+  const address = found.publicIp ?? found.report?.subnets[0]?.replace(/\/.*/, "") ?? target;
+  return { ...found, ...(await echoesTo(invocation, address)) };
+}
+
+async function echoesTo(
+  invocation: Invocation,
+  target: string,
+): Promise<Pick<NonNullable<DoctorOutput["peer"]>, "legs" | "verdict">> {
+  try {
+    const [found] = await pingPeers(invocation, target, { count: PEER_ECHOES });
+    if (found === undefined) return {};
+    const legs = found.legs.map(({ name, sent, answered }) => ({ name, sent, answered }));
+    return { legs, verdict: found.verdict };
+  } catch (error) {
+    return { verdict: `no echoes were sent from here: ${describeError(error)}` };
+  }
+}
+
+async function look(invocation: Invocation, { timeout, fix, undo, yes, peer }: DoctorOptions): Promise<Diagnosis> {
+  const limitMs = timeout === undefined ? undefined : timeout * 1_000;
+  if (undo === true) return await undoAndLook(invocation, limitMs);
+  const found = await diagnose(invocation, limitMs, peer);
+  if (fix !== true) return found;
+  const { fixes: offers, stateDirectory } = found;
+  const { applyFixes } = await import("../doctor/apply-fixes.ts");
+  const fixes = await applyFixes(invocation, offers, { stateDirectory, isAgreed: yes === true });
+  const isChanged = fixes.some(({ result }) => result === "done");
+  const now = isChanged ? await diagnose(invocation, limitMs) : found;
+  return { ...now, output: { ...now.output, fixes } };
+}
+
+async function undoAndLook(invocation: Invocation, limitMs: number | undefined): Promise<Diagnosis> {
+  const { undoFixes } = await import("../doctor/apply-fixes.ts");
+  const { stateDirectory } = await knowHost(invocation.options, invocation.signal);
+  const undone = await undoFixes(stateDirectory);
+  const now = await diagnose(invocation, limitMs);
+  return { ...now, output: { ...now.output, undone } };
+}
+
+function renderStep({ code, command, result, reason }: FixOutput, paint: Paint): string {
+  const label = result === "done" ? paint.good("done") : result === "failed" ? paint.bad("failed") : "not run";
+  return `  ${label}  ${command}  (${code})${reason === undefined ? "" : `: ${reason}`}`;
+}
+
+/** What was done, and how it is undone; or that there was nothing to do. */
+function renderFixes({ fixes, undone, findings }: DoctorOutput, paint: Paint): string[] {
+  if (undone !== undefined) {
+    if (undone.length === 0) return ["there is nothing to undo: no --fix changed this host since the last --undo", ""];
+    return ["undone:", ...undone.map((step) => renderStep(step, paint)), ""];
+  }
+  if (fixes === undefined) {
+    const offered = findings.reduce((sum, { remedy }) => sum + remedy.fix.length, 0);
+    return offered === 0
+      ? []
+      : [`flannelctl doctor --fix would run ${count(offered, "command")}, each after a question`];
+  }
+  if (fixes.length === 0) return ["--fix changed nothing: no finding has a remedy that is safe to run", ""];
+  const isUndoable = fixes.some(({ undo, result }) => result === "done" && undo !== undefined);
+  const isSetting = fixes.some(({ command, result }) => result === "done" && command.startsWith("sysctl "));
+  return [
+    ...fixes.map((step) => renderStep(step, paint)),
+    ...(isUndoable ? ["  flannelctl doctor --undo undoes it"] : []),
+    ...(isSetting ? ["  settings last until the next boot: to keep them, write them into /etc/sysctl.d"] : []),
+    "",
+  ];
+}
+
+function exitCodeOf({ findings, unknown, peer }: DoctorOutput, isFlannelHere: boolean): ExitCode {
+  if (findings.length > 0 || (peer?.report?.findings.length ?? 0) > 0) return exitCodes.failure;
   if (!isFlannelHere) return exitCodes.noAgent;
   return unknown.length > 0 ? exitCodes.unknown : exitCodes.ok;
 }
 
+const PEER_ECHOES = 3;
 const NAME_WIDTH = 24;
 const MAX_SHOWN = 20;
 const INDENT = "       ";
@@ -43,7 +145,9 @@ export function renderDoctor(output: DoctorOutput, paint: Paint, code: ExitCode)
     count(findings.length - errors, "warning"),
     ...(unknown.length === 0 ? [] : [`${unknown.length} unknown`]),
   ].join(", ");
+  const hasChanged = output.fixes !== undefined || output.undone !== undefined;
   return [
+    ...(hasChanged ? renderFixes(output, paint) : []),
     `  ${paint.bold(what.join("  "))}    ${counts}`,
     ...(output.agentProblem === undefined ? [] : [`  ${paint.warn("no agent answers")}: ${output.agentProblem}`]),
     "",
@@ -54,6 +158,22 @@ export function renderDoctor(output: DoctorOutput, paint: Paint, code: ExitCode)
     ...unknown.map((each) => `?      ${each.code.padEnd(NAME_WIDTH)} not checked: ${each.reason}`),
     ...(shown.length + unknown.length > 0 ? [""] : []),
     `${totals}.  exit ${code}`,
+    ...(hasChanged ? [] : renderFixes(output, paint)),
+    ...(output.peer === undefined ? [] : renderPeer(output.peer, paint, code)),
+  ];
+}
+
+function renderPeer(peer: NonNullable<DoctorOutput["peer"]>, paint: Paint, code: ExitCode): string[] {
+  const { host, publicIp, lease, reason, report, legs = [], verdict } = peer;
+  const where = [publicIp, lease].filter((part) => part !== undefined && part !== host).join(", ");
+  const echoes = legs.map(({ name, sent, answered }) => `${name} ${answered} of ${sent}`).join(", ");
+  return [
+    "",
+    paint.bold(`  peer ${host}${where === "" ? "" : ` (${where})`}`),
+    ...(echoes === "" ? [] : [`${INDENT}from here, echoes answered: ${echoes}`]),
+    ...(verdict === undefined ? [] : [`${INDENT}${verdict}`]),
+    ...(reason === undefined ? [] : [`${INDENT}${reason}`]),
+    ...(report === undefined ? [] : ["", ...renderDoctor(report, paint, code).slice(0, -1)]),
   ];
 }
 

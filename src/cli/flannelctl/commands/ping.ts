@@ -31,6 +31,21 @@ interface Peer {
 
 /** 0: all answered that somebody has to answer; 1: something got lost. */
 export async function pingPeer(invocation: Invocation, target: string, flags: PingFlags): Promise<ExitCode> {
+  const results = await pingPeers(invocation, target, flags);
+  const output = { target, peers: results };
+  present(invocation, pingOutputSchema, output, render);
+  const isWell = results.every(({ legs }) =>
+    legs.every(({ name, sent, answered }) => name === "bridge" || sent === answered),
+  );
+  return isWell ? exitCodes.ok : exitCodes.failure;
+}
+
+/** Throws `USAGE` for what is no peer's, `CONFIG_MISSING` where the agent does not probe. */
+export async function pingPeers(
+  invocation: Invocation,
+  target: string,
+  flags: PingFlags,
+): Promise<PingOutput["peers"]> {
   const { networks } = await askAgent(invocation.options.socketPaths, statusRequest, invocation.signal);
   const peers = networks.flatMap(({ probes, backendType = "" }) =>
     (probes?.paths ?? []).flatMap((path): (Peer & { readonly key: string })[] => {
@@ -60,12 +75,7 @@ export async function pingPeer(invocation: Invocation, target: string, flags: Pi
   }
   const results: PingOutput["peers"] = [];
   for (const peer of found) results.push(await pingOne(peer, address, flags, invocation.signal));
-  const output = { target, peers: results };
-  present(invocation, pingOutputSchema, output, render);
-  const isWell = results.every(({ legs }) =>
-    legs.every(({ name, sent, answered }) => name === "bridge" || sent === answered),
-  );
-  return isWell ? exitCodes.ok : exitCodes.failure;
+  return results;
 }
 
 async function pingOne(

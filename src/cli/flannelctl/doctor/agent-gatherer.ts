@@ -1,33 +1,27 @@
 // What `flannelctl doctor` is told of the agent, its process and the leases.
 import { existsSync } from "node:fs";
 import { setTimeout as delay } from "node:timers/promises";
-import { controlPaths } from "../../../agent/control/control-paths.ts";
-import { planSchema } from "../../../agent/control/control-protocol.ts";
+import type { NetworkStatus } from "../../../agent/control/control-protocol.ts";
 import { readSubnetFile } from "../../../agent/state/subnet-file.ts";
-import { backends } from "../../../backend/registry.ts";
 import { announcedMac } from "../../../backend/vxlan/vtep-data.ts";
-import type { AddressPool } from "../../../config/network-config.ts";
-import type { AgentFacts, LeaseFact } from "../../../doctor/agent-facts.ts";
+import type { AgentFacts, LeaseFact, ProbeFact } from "../../../doctor/agent-facts.ts";
 import { withNetlink } from "../../../doctor/gather/kernel.ts";
-import { readNetworkManager, readProcess } from "../../../doctor/gather/process.ts";
+import { readProcess } from "../../../doctor/gather/process.ts";
 import { hostDifference } from "../../../host/reconcile/host-difference.ts";
-import { type Address, addressBits, addressToBigInt, familyOf, tryParseAddress } from "../../../ip/address.ts";
+import { type Address, tryParseAddress, tryParsePrefix } from "../../../ip/address.ts";
 import { type Lease, prefixesOf } from "../../../lease/lease.ts";
 import { rtn } from "../../../netlink/uapi.ts";
-import { askAgent } from "../session/control-client.ts";
-import type { GlobalOptions } from "../session/invocation.ts";
+import { type HostWide, SETTLES_MS } from "./host-wide.ts";
 import type { KnownHost } from "./known-host.ts";
+import { poolSizeOf } from "./pool-size.ts";
 
-/** A difference that lasts no longer is a change under way. */
-const SETTLES_MS = 1_000;
-const PLAN_WITHIN_MS = 1_500;
 const MAX_LINES = 100;
 
-export async function gatherAgent(options: GlobalOptions, known: KnownHost, signal: AbortSignal): Promise<AgentFacts> {
-  const { status, state, subnetFile } = known;
+export async function gatherAgent(known: KnownHost, host: HostWide): Promise<AgentFacts> {
+  const { status, state, subnetFile, options } = known;
   const [network] = status?.networks ?? [];
   const process = status === undefined ? undefined : readProcess(status.agent.pid);
-  const manager = readNetworkManager();
+  const manager = await host.networkManager();
   const reasonOf = (name: string) => status?.reasons.find((reason) => reason.name === name)?.message;
   const [leaseProblem, leaseWriteProblem] = [reasonOf("lease-invalid"), reasonOf("lease-not-written")];
   const own = state === undefined ? undefined : leaseFact(state.own);
@@ -36,13 +30,13 @@ export async function gatherAgent(options: GlobalOptions, known: KnownHost, sign
   return {
     repairs: (network?.repairs.last ?? []).map(({ repairedAt, object }) => ({ object, atMs: Date.parse(repairedAt) })),
     refusals: (network?.failures ?? []).map(({ object, error }) => ({ object, error })),
-    planDifference: await planDifference(options, known, signal),
     dataPlanePeers: (network?.dataPlane?.peers ?? []).map(({ key, sentBytes, receivedBytes, lastHandshakeAt }) => ({
       key,
       ...(sentBytes !== undefined && { sentBytes }),
       ...(receivedBytes !== undefined && { receivedBytes }),
       ...(lastHandshakeAt !== undefined && { lastHandshakeAt }),
     })),
+    probes: probesOf(network?.probes?.paths ?? []),
     leases: [...(own === undefined ? [] : [own]), ...known.peers.map(leaseFact)],
     subnetFile: {
       path: subnetFile,
@@ -77,25 +71,28 @@ function leaseFact({ key, subnet, ipv6Subnet, attributes, isReservation }: Lease
   };
 }
 
+function probesOf(paths: NonNullable<NetworkStatus["probes"]>["paths"]): ProbeFact[] {
+  return paths.flatMap((path) => {
+    const { peer, subnet: text, publicIp, state, direction, signature, since, mtu, routeMtuBytes } = path;
+    const subnet = tryParsePrefix(text);
+    // No larger packet leaves where the agent gave the route what the path carries.
+    const isWhole = mtu === undefined || mtu.wholeBytes >= (routeMtuBytes ?? mtu.overlayBytes);
+    const isInOrder = state === "up" && isWhole;
+    if (subnet === undefined || isInOrder) return [];
+    return [
+      {
+        ...{ peer, subnet, state, signature, since },
+        ...(publicIp !== undefined && { publicIp }),
+        ...(direction !== undefined && { direction }),
+        ...(mtu !== undefined && { overlayBytes: mtu.overlayBytes, wholeBytes: mtu.wholeBytes }),
+      },
+    ];
+  });
+}
+
 function vniOf(data: unknown): number | undefined {
   if (typeof data !== "object" || data === null || !("VNI" in data)) return undefined;
   return typeof data.VNI === "number" ? data.VNI : undefined;
-}
-
-/** Of the family with less room. */
-function poolSizeOf(configText: string): number | undefined {
-  try {
-    const { ipv4, ipv6 } = backends.parseConfig(configText).config;
-    const sizes = [ipv4, ipv6].filter((pool) => pool !== undefined).map(subnetsIn);
-    return sizes.length === 0 ? undefined : Math.min(...sizes);
-  } catch {
-    return undefined;
-  }
-}
-
-function subnetsIn({ network, subnetLength, subnetMin, subnetMax }: AddressPool): number {
-  const size = 1n << BigInt(addressBits(familyOf(network)) - subnetLength);
-  return Number((addressToBigInt(subnetMax) - addressToBigInt(subnetMin)) / size + 1n);
 }
 
 function addressesOf({ status, state }: KnownHost): {
@@ -113,23 +110,21 @@ function addressesOf({ status, state }: KnownHost): {
 }
 
 /** As of two looks: what both of them find. */
-async function planDifference(
-  options: GlobalOptions,
+export async function planDifference(
   known: KnownHost,
+  host: HostWide,
   signal: AbortSignal,
 ): Promise<readonly string[]> {
-  const look = () => (known.status === undefined ? ownDifference(known) : agentsDifference(options, signal));
-  const first = await look();
+  const { status } = known;
+  if (status !== undefined) {
+    const differences = await host.planDifferences();
+    return status.networks.flatMap(({ name }) => differences.get(name) ?? []).slice(0, MAX_LINES);
+  }
+  const first = await ownDifference(known);
   if (first.length === 0) return [];
   await delay(SETTLES_MS, undefined, { signal });
-  const second = new Set(await look());
+  const second = new Set(await ownDifference(known));
   return first.filter((line) => second.has(line)).slice(0, MAX_LINES);
-}
-
-async function agentsDifference({ socketPaths }: GlobalOptions, signal: AbortSignal): Promise<readonly string[]> {
-  const request = { method: "GET", path: controlPaths.plan, schema: planSchema, timeoutMs: PLAN_WITHIN_MS } as const;
-  const { networks } = await askAgent(socketPaths, request, signal);
-  return networks.flatMap(({ difference }) => difference);
 }
 
 /** Without an agent: what it would add or correct. What it would remove depends on leases that nobody here follows. */

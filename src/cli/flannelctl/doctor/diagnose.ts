@@ -3,19 +3,25 @@ import { hostname } from "node:os";
 import { type CauseName, causeOf, causes } from "../../../doctor/causes.ts";
 import type { CheckContext } from "../../../doctor/check.ts";
 import { checks } from "../../../doctor/checks.ts";
-import { type Examination, examine, type RankedFinding } from "../../../doctor/examine.ts";
+import { conclude, type Examination, type Look, look, type RankedFinding } from "../../../doctor/examine.ts";
 import type { Finding } from "../../../doctor/finding.ts";
+import { stepText } from "../../../doctor/fix-step.ts";
 import type { DoctorFinding, DoctorOutput } from "../session/doctor-output.ts";
 import type { Invocation } from "../session/invocation.ts";
-import { gatherAgent } from "./agent-gatherer.ts";
-import { hostGatherers } from "./host-gatherers.ts";
-import { type KnownHost, knowHost } from "./known-host.ts";
+import { gatherAgent, planDifference } from "./agent-gatherer.ts";
+import type { FixOffer } from "./apply-fixes.ts";
+import { type GatherLimits, hostGatherers } from "./host-gatherers.ts";
+import { type HostWide, hostWide } from "./host-wide.ts";
+import { type KnownHost, knowNetworks } from "./known-host.ts";
 import { gatherStore } from "./store-gatherer.ts";
 
 /** Of each fact; knowing the host comes before. */
 const LIMIT_MS = 2_400;
 /** A program that is ended says more than a fact that is too late. */
 const MARGIN_MS = 150;
+const MAX_PEERS = 6;
+/** Of a host with more, those in trouble come first. */
+const MAX_NETWORKS = 16;
 /** Stages follow each other. */
 const STAGE_SHARE = 0.6;
 
@@ -23,30 +29,95 @@ export interface Diagnosis {
   readonly output: DoctorOutput;
   /** False: nothing of flannel was found on this host. */
   readonly isFlannelHere: boolean;
+  /** Of the findings, in their order: what `--fix` may run. */
+  readonly fixes: readonly FixOffer[];
+  /** Where what was run is kept. */
+  readonly stateDirectory: string;
 }
 
-/** `limitMs`: of each fact. */
-export async function diagnose(invocation: Invocation, limitMs = LIMIT_MS): Promise<Diagnosis> {
+/** `limitMs`: of each fact. `peer`: the one that a person asks for. */
+export async function diagnose(invocation: Invocation, limitMs = LIMIT_MS, peer?: string): Promise<Diagnosis> {
   const startMs = performance.now();
-  const { options, signal } = invocation;
-  const known = await knowHost(options, signal);
+  const all = await knowNetworks(invocation.options, invocation.signal);
+  const [first] = all;
+  const host = hostWide(invocation.options, limitMs - MARGIN_MS, invocation.signal);
+  const asked = all.slice(0, MAX_NETWORKS);
+  const looks = await Promise.all(
+    asked.map((known, at) =>
+      lookAtNetwork({ ...invocation, options: known.options }, known, host, {
+        limitMs,
+        maxPeers: maxPeersOf(at, asked.length),
+        peer,
+      }),
+    ),
+  );
+  const found = conclude(togetherOf(looks, asked, all.length));
+  return {
+    fixes: found.findings.flatMap(({ name, evidence, fix }) =>
+      fix.map((step) => ({ code: name, evidence: evidence[0] ?? "", step })),
+    ),
+    stateDirectory: first.stateDirectory,
+    output: outputOf(all, found, (performance.now() - startMs) / 1_000),
+    isFlannelHere: all.some(({ status, context }) => status !== undefined || context !== undefined),
+  };
+}
+
+/** Each has a bounded share of the echoes, which are programs. */
+function maxPeersOf(at: number, networks: number): number {
+  return at < MAX_PEERS ? Math.max(1, Math.floor((2 * MAX_PEERS) / (networks + 1))) : 0;
+}
+
+function lookAtNetwork(invocation: Invocation, known: KnownHost, host: HostWide, limits: GatherLimits): Promise<Look> {
   const context = known.context ?? bareContext(known);
+  const { limitMs } = limits;
   const gatherers = {
-    ...hostGatherers(options, known, context, limitMs - MARGIN_MS),
-    agent: () => gatherAgent(options, known, signal),
+    ...hostGatherers(known, host, context, { ...limits, limitMs: limitMs - MARGIN_MS }),
+    agent: () => gatherAgent(known, host),
+    planDifference: () => planDifference(known, host, invocation.signal),
     store: () => gatherStore(invocation, known, limitMs * STAGE_SHARE),
   };
-  const others = (known.status?.findings ?? []).flatMap(asFinding);
-  const found = await examine(context, checks, gatherers, { limitMs, others });
+  return look(context, checks, gatherers, { limitMs, others: (known.status?.findings ?? []).flatMap(asFinding) });
+}
+
+/** What one of several networks alone has says its name. */
+function togetherOf(looks: readonly Look[], asked: readonly KnownHost[], networks: number): Look {
+  const keyOf = ({ name, evidence }: Finding) => `${name} ${evidence}`;
+  const times = new Map<string, number>();
+  for (const finding of looks.flatMap(({ findings }) => findings)) {
+    times.set(keyOf(finding), (times.get(keyOf(finding)) ?? 0) + 1);
+  }
+  const findings = looks.flatMap((one, at) => {
+    const name = asked[at]?.network;
+    if (name === undefined || looks.length === 1) return one.findings;
+    return one.findings.map((finding) =>
+      times.get(keyOf(finding)) === 1 ? { ...finding, evidence: `network ${name}: ${finding.evidence}` } : finding,
+    );
+  });
+  const unasked = networks - asked.length;
+  const reason = `${unasked} more networks of this host: name one with --network`;
   return {
-    output: outputOf(known, context, found, (performance.now() - startMs) / 1_000),
-    isFlannelHere: known.status !== undefined || known.context !== undefined,
+    names: new Set(looks.flatMap(({ names }) => [...names])),
+    findings,
+    unknown: new Map([
+      ...looks.flatMap(({ unknown }) => [...unknown]),
+      ...(unasked > 0 ? [["networks", reason] as const] : []),
+    ]),
   };
 }
 
+/** Not where packets to other hosts leave. */
+const INSIDE_KINDS: ReadonlySet<string | undefined> = new Set(["bridge", "vxlan", "tun", "wireguard", "ipip", "dummy"]);
+
 /** Enough for what concerns the host alone. */
-function bareContext({ links }: KnownHost): CheckContext {
-  const usual = links.find(({ kind, isLoopback }) => kind === undefined && !isLoopback) ?? links[0];
+function bareContext({ links, status }: KnownHost): CheckContext {
+  const told = status?.networks[0]?.externalInterface?.name;
+  const outside = links.filter(({ isLoopback, kind }) => !isLoopback && !INSIDE_KINDS.has(kind));
+  const usual =
+    links.find(({ name }) => name === told) ??
+    outside.find(({ kind, isUp }) => kind === undefined && isUp) ??
+    outside.find(({ isUp }) => isUp) ??
+    outside[0] ??
+    links[0];
   return {
     ...{ families: new Set([4 as const]), networks: [], ownSubnets: [], earlierSubnets: [], devices: [] },
     externalInterface: {
@@ -68,15 +139,21 @@ function asFinding({
   return Object.hasOwn(causes, name) ? [{ name: name as CauseName, severity, evidence, remedy }] : [];
 }
 
-function outputOf(known: KnownHost, context: CheckContext, found: Examination, durationSeconds: number): DoctorOutput {
-  const { status, silence } = known;
+function outputOf(
+  all: readonly [KnownHost, ...KnownHost[]],
+  found: Examination,
+  durationSeconds: number,
+): DoctorOutput {
+  const [{ status, silence, backend, context }] = all;
   const findings = found.findings.map((finding) => told(finding, null));
   return {
     host: hostname(),
     agent: status !== undefined ? "running" : /did not answer/.test(silence ?? "") ? "silent" : "absent",
     ...(status === undefined && silence !== undefined && { agentProblem: silence }),
-    subnets: [...context.ownSubnets],
-    ...(known.backend !== undefined && { backendType: known.backend.type, mtuBytes: context.overlayMtuBytes }),
+    subnets: all.flatMap((known) => [...(known.context?.ownSubnets ?? [])]),
+    ...(all.length > 1 && { networks: all.map(({ network }) => network ?? "") }),
+    ...(backend !== undefined &&
+      context !== undefined && { backendType: backend.type, mtuBytes: context.overlayMtuBytes }),
     checked: found.checked,
     findings,
     suppressed: found.explained.map(({ finding, by }) => told(finding, by)),
@@ -88,7 +165,7 @@ function outputOf(known: KnownHost, context: CheckContext, found: Examination, d
 const MAX_EVIDENCE = 8;
 
 function told(finding: RankedFinding, suppressedBy: string | null): DoctorFinding {
-  const { name, severity, evidence, remedies, explains } = finding;
+  const { name, severity, evidence, remedies, explains, fix } = finding;
   const cause = causeOf(name);
   const [command = "", ...others] = remedies.slice(0, MAX_EVIDENCE);
   return {
@@ -98,7 +175,7 @@ function told(finding: RankedFinding, suppressedBy: string | null): DoctorFindin
     impactsTraffic: severity === "error" && cause?.isQuiet !== true,
     summary: cause?.effect ?? "",
     evidence: evidence.slice(0, MAX_EVIDENCE).map((value) => ({ source: cause?.looksAt ?? "", object: "", value })),
-    remedy: { command, others, safe: cause?.fix ?? "no" },
+    remedy: { command, others, safe: cause?.fix ?? "no", fix: fix.map(stepText) },
     explains: [...explains],
     suppressedBy,
     doc: `docs/doctor.md#${name}`,

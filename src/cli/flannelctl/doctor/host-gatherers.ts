@@ -5,14 +5,14 @@ import { plannedScan } from "../../../agent/lifecycle/check-context.ts";
 import { PlannedWays } from "../../../agent/lifecycle/planned-ways.ts";
 import { readReservations } from "../../../cni/reservations.ts";
 import type { CheckContext } from "../../../doctor/check.ts";
+import { doubtOf } from "../../../doctor/checks/probes.ts";
 import type { ContainerFacts } from "../../../doctor/container-facts.ts";
 import type { Gatherers } from "../../../doctor/examine.ts";
 import { whoHas } from "../../../doctor/gather/arp-probe.ts";
-import { readBridgePorts, readNamespaces } from "../../../doctor/gather/containers.ts";
 import { type EchoTarget, sendEchoes } from "../../../doctor/gather/echoes.ts";
 import * as kernel from "../../../doctor/gather/kernel.ts";
 import * as processes from "../../../doctor/gather/process.ts";
-import { masqueradesOf, saveIptables, tooBigDropsOf } from "../../../doctor/gather/rule-texts.ts";
+import { masqueradesOf, tooBigDropsOf } from "../../../doctor/gather/rule-texts.ts";
 import { FactGatherer } from "../../../doctor/gather-facts.ts";
 import type { agentFacts, FactName, HostFacts } from "../../../doctor/host-facts.ts";
 import { scanContext } from "../../../doctor/scan-context.ts";
@@ -30,52 +30,53 @@ import { readSmallFile } from "../../../sys/files.ts";
 import { silentLogger } from "../../../telemetry/logger.ts";
 import type { GlobalOptions } from "../session/invocation.ts";
 import { storeOptions } from "../session/open-store.ts";
+import type { HostWide } from "./host-wide.ts";
 import type { KnownHost } from "./known-host.ts";
+import { isMeant } from "./peer-report.ts";
 
 const CNI_DIRECTORY = "/etc/cni/net.d";
 const MAX_CNI_FILE_BYTES = 256 * 1_024;
 const MAX_PEERS_ASKED = 2_000;
 
-/** `limitMs`: of programs that are run. */
+export interface GatherLimits {
+  /** Of programs that are run. */
+  readonly limitMs: number;
+  /** That are sent echoes. */
+  readonly maxPeers: number;
+  /** As a person names it: that one first. */
+  readonly peer?: string | undefined;
+}
+
 export function hostGatherers(
-  options: GlobalOptions,
   known: KnownHost,
+  host: HostWide,
   context: CheckContext,
-  limitMs: number,
+  { limitMs, maxPeers, peer }: GatherLimits,
 ): Gatherers {
+  const { options } = known;
   const scanner = new HookScanner(ruleNames(ruleSuffix(storeIdentity(storeOptions(options)).network)));
   const scan: ScanContext =
     known.plan === undefined ? scanContext(context) : plannedScan(context, known.plan, known.peers);
-  const saved = lazy(() => saveIptables(limitMs));
   const { networks } = context;
   const peers = publicAddresses(known.peers);
   return {
     ...sharedGatherers(known, context, () => scanner.drops(scan)),
-    links: kernel.readLinks,
-    hostAddresses: kernel.readHostAddresses,
+    links: host.links,
+    hostAddresses: host.hostAddresses,
     neighbours: () => kernel.readNeighbours(context.devices),
     underlayWays: () => kernel.readUnderlayWays(peers),
-    counters: kernel.readCounters,
-    tables: kernel.readTables,
-    lockHolder: kernel.readLockHolder,
-    masqueradeRules: async () => (await saved()).flatMap((rules) => masqueradesOf(rules, networks)),
-    tooBigDrops: async () => (await saved()).flatMap(tooBigDropsOf),
+    counters: host.counters,
+    tables: host.tables,
+    lockHolder: host.lockHolder,
+    masqueradeRules: async () => (await host.savedRules()).flatMap((rules) => masqueradesOf(rules, networks)),
+    tooBigDrops: async () => (await host.savedRules()).flatMap(tooBigDropsOf),
     echoDrops: () => echoDrops(scanner, scan, context, known),
     disks: () => processes.readDisks(directoriesOf(options, known)),
     portHolder: () => portHolder(known, context),
     tunRefusal: processes.readTunRefusal,
     addressTwins: () => addressTwins(known, context),
-    containers: () => readContainers(options, context, limitMs),
-    echoes: () => sendEchoes(echoTargets(known, context), { ...echoSources(known, context), limitMs }),
-  };
-}
-
-/** Each call gives the same promise. */
-function lazy<T>(make: () => Promise<T>): () => Promise<T> {
-  let made: Promise<T> | undefined;
-  return () => {
-    made ??= make();
-    return made;
+    containers: () => readContainers(options, context, host),
+    echoes: () => sendEchoes(echoTargets(known, context, peer), { ...echoSources(known, context), limitMs, maxPeers }),
   };
 }
 
@@ -179,13 +180,13 @@ async function addressTwins(
   return (await whoHas({ address, device: { index, mac }, own })).map((twin) => ({ address, mac: twin }));
 }
 
-async function readContainers(options: GlobalOptions, context: CheckContext, limitMs: number): Promise<ContainerFacts> {
+async function readContainers(options: GlobalOptions, context: CheckContext, host: HostWide): Promise<ContainerFacts> {
   const [bridgePorts, namespaces, neighbours, links, addresses] = await Promise.all([
-    readBridgePorts(limitMs),
-    readNamespaces(limitMs),
+    host.bridgePorts(),
+    host.namespaces(),
     kernel.readNeighbours(context.devices),
-    kernel.readLinks(),
-    kernel.readHostAddresses(),
+    host.links(),
+    host.hostAddresses(),
   ]);
   const isOwn = (address: Address) => context.ownSubnets.some((subnet) => containsAddress(subnet, address));
   const withContainers = neighbours.filter(({ address }) => isOwn(address)).map(({ device }) => device);
@@ -255,11 +256,14 @@ function listOf(path: string): readonly string[] {
   }
 }
 
-/** Peers whose state is of interest first: those that the agent cannot serve well. */
-function echoTargets({ plan, peers, status }: KnownHost, context: CheckContext): EchoTarget[] {
+/** Peers whose state is of interest first: those that the agent's probes have no good word for. */
+function echoTargets({ plan, peers, status }: KnownHost, context: CheckContext, meant?: string): EchoTarget[] {
   if (plan === undefined) return [];
+  const meantKey = meant === undefined ? undefined : peers.find((peer) => isMeant(peer, meant))?.key;
   const paths = status?.networks[0]?.probes?.paths ?? [];
   const repaired = new Map(paths.map(({ subnet, routeMtuBytes }) => [subnet, routeMtuBytes]));
+  const doubts = new Map(paths.map(({ subnet, state }) => [subnet, doubtOf(state)]));
+  const doubt = (subnet: string) => doubts.get(subnet) ?? doubtOf(undefined);
   const { externalInterface, overlayMtuBytes, devices } = context;
   return new PlannedWays()
     .of(plan, peers, () => true, true)
@@ -272,7 +276,8 @@ function echoTargets({ plan, peers, status }: KnownHost, context: CheckContext):
       const whole = isDirect || devices.length === 0 ? overlayMtuBytes : externalInterface.mtuBytes;
       const outerBytes = whole - (overlayMtuBytes - innerBytes);
       return [{ peer, subnet, address, isDirect, innerBytes, outerBytes }];
-    });
+    })
+    .toSorted((a, b) => Number(b.peer === meantKey) - Number(a.peer === meantKey) || doubt(a.subnet) - doubt(b.subnet));
 }
 
 function echoSources({ addresses }: KnownHost, { ownSubnets, devices, externalInterface }: CheckContext) {

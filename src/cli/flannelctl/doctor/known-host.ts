@@ -1,5 +1,6 @@
 // What is known of flannel on this host before anything is checked: from the running agent, from what it remembers, from the
 // subnet file, and from the kernel. Every part may be missing.
+import { readdirSync } from "node:fs";
 import { controlPaths } from "../../../agent/control/control-paths.ts";
 import { type Status, statusSchema } from "../../../agent/control/control-protocol.ts";
 import { type RememberedState, WarmState } from "../../../agent/state/warm-state.ts";
@@ -27,9 +28,15 @@ import { readSmallFile } from "../../../sys/files.ts";
 import type { ExternalInterface } from "../../../underlay/external-interface.ts";
 import { askAgent } from "../session/control-client.ts";
 import type { GlobalOptions } from "../session/invocation.ts";
+import { optionsOfNetwork } from "../session/one-network.ts";
 import { storeOptions } from "../session/open-store.ts";
 
 export interface KnownHost {
+  /** Those of the network. */
+  readonly options: GlobalOptions;
+  /** Name of the network, where the agent serves several. */
+  readonly network?: string;
+  /** With the network's own entry alone. */
   readonly status?: Status;
   /** Why the agent did not answer. */
   readonly silence?: string;
@@ -56,15 +63,62 @@ interface HostAddress {
 const STATUS_WITHIN_MS = 2_400;
 const MAX_SUBNET_FILE_BYTES = 64 * 1_024;
 
+/** The first network of this host, or the one that `--network` names. */
 export async function knowHost(options: GlobalOptions, signal: AbortSignal): Promise<KnownHost> {
+  return (await knowNetworks(options, signal))[0];
+}
+
+/** One for each network that the agent of this host serves, those in trouble first; never empty. */
+export async function knowNetworks(
+  options: GlobalOptions,
+  signal: AbortSignal,
+): Promise<readonly [KnownHost, ...KnownHost[]]> {
   const [agent, kernel] = await Promise.all([askForStatus(options, signal), readKernel()]);
-  const { status } = agent;
+  const [first, ...others] = scopesOf(options, agent.status);
+  if (first === undefined) return [know({ options, ...agent }, kernel)];
+  const { status: _, ...silence } = agent;
+  return [know({ ...silence, ...first }, kernel), ...others.map((scope) => know({ ...silence, ...scope }, kernel))];
+}
+
+type Scope = Pick<KnownHost, "options" | "network" | "status" | "silence">;
+
+function scopesOf(options: GlobalOptions, status: Status | undefined): Scope[] {
+  const { several, network } = options;
+  if (status === undefined) {
+    const names = several === undefined ? [] : subnetFilesIn(several.subnetDirectory);
+    return names.map((name) => ({ options: optionsOfNetwork(options, name), network: name }));
+  }
+  if (network !== undefined) {
+    const networks = status.networks.filter(({ name }) => name === network);
+    return [{ options, network, status: { ...status, networks } }];
+  }
+  if (status.networks.length < 2) return [{ options, status }];
+  const isInTrouble = ({ state }: Status["networks"][number]) => state !== undefined && state !== "ready";
+  return status.networks
+    .toSorted((a, b) => Number(isInTrouble(b)) - Number(isInTrouble(a)))
+    .map((one) => ({
+      options: optionsOfNetwork(options, one.name),
+      network: one.name,
+      status: { ...status, networks: [one] },
+    }));
+}
+
+function subnetFilesIn(directory: string): string[] {
+  try {
+    return readdirSync(directory).flatMap((file) => (file.endsWith(".env") ? [file.slice(0, -".env".length)] : []));
+  } catch {
+    return [];
+  }
+}
+
+function know(scope: Scope, kernel: Pick<KnownHost, "links" | "addresses">): KnownHost {
+  const { options, status } = scope;
   const subnetFile = status?.networks[0]?.subnetFile ?? options.subnetFile;
   const stateDirectory = status?.agent.stateDirectory ?? options.stateDirectory;
   const { state, peers } = readState({ ...options, subnetFile, stateDirectory }, kernel);
   const variables = readVariables(subnetFile);
   const known: KnownHost = {
-    ...agent,
+    ...scope,
     ...kernel,
     subnetFile,
     stateDirectory,

@@ -6,16 +6,22 @@ import { readFileSync, statSync } from "node:fs";
 import { request as requestHttp } from "node:http";
 import { request as requestHttps } from "node:https";
 import { connect, isIP } from "node:net";
+import { hostname } from "node:os";
 import { connect as connectTls } from "node:tls";
-import type { CertificateFact, EndpointFacts, KubernetesFacts, StoreFacts } from "../../../doctor/store-facts.ts";
+import type { CertificateFact, EndpointFacts, StoreFacts } from "../../../doctor/store-facts.ts";
 import { describeError, FlannelError } from "../../../errors.ts";
+import type { Lease } from "../../../lease/lease.ts";
+import type { LeaseAdministration } from "../../../store/lease-administration.ts";
 import type { Invocation } from "../session/invocation.ts";
 import { withStore } from "../session/open-store.ts";
 import type { KnownHost } from "./known-host.ts";
+import { poolSizeOf } from "./pool-size.ts";
 
 const DAY_MS = 86_400_000;
 const WARN_AHEAD_MS = 30 * DAY_MS;
 const MAX_ENDPOINTS = 9;
+
+const nothing: Content = {};
 
 /** `limitMs`: of each stage. */
 export async function gatherStore(invocation: Invocation, known: KnownHost, limitMs: number): Promise<StoreFacts> {
@@ -26,20 +32,27 @@ export async function gatherStore(invocation: Invocation, known: KnownHost, limi
   const isNamed = options.isStoreNamed || options.kubernetes !== undefined;
   const [stages, content, clock] = await Promise.all([
     isConnected ? [] : Promise.all(endpoints.map((endpoint) => tryEndpoint(endpoint, limitMs))),
-    isNamed ? readStore(invocation, known, limitMs) : {},
+    isNamed ? readStore(invocation, known, limitMs) : nothing,
     clockAhead(invocation, endpoints, limitMs),
   ]);
+  const { isSilent = false, ...told } = content;
   const file = fileFromFuture(known);
   const problem = isConnected ? undefined : status?.store.problem;
   return {
-    endpoints: stages,
-    certificates: certificates(invocation),
-    ...content,
+    endpoints: isSilent ? stages.map((stage) => silent(stage, limitMs)) : stages,
+    certificates: [...certificates(invocation), ...certificatesOf(status)],
+    ...told,
     ...(status !== undefined && { description: status.store.description }),
     ...(status !== undefined && !isConnected && { agentProblem: problem ?? "no answer yet" }),
     ...(clock !== undefined && { clockAheadSeconds: clock }),
     ...(file !== undefined && { fileFromFuture: file }),
   };
+}
+
+/** It takes connections and answers nothing: a process that hangs, or a member without a quorum. */
+function silent(stage: EndpointFacts, limitMs: number): EndpointFacts {
+  if (stage.failedStage !== undefined) return stage;
+  return { ...stage, failedStage: "answer", reason: `nothing within ${Math.round(limitMs / 100) / 10} s` };
 }
 
 /** Those that the agent tells of; else those that somebody named here. */
@@ -100,31 +113,66 @@ function opened(socket: ReturnType<typeof connect>, limitMs: number, event = "co
   });
 }
 
-type Content = Pick<StoreFacts, "refusal" | "takenBy" | "isLeaseGone" | "kubernetes">;
+interface Content
+  extends Pick<StoreFacts, "pool" | "refusal" | "writeRefusal" | "takenBy" | "isLeaseGone" | "kubernetes"> {
+  /** It did not answer in time. */
+  readonly isSilent?: boolean;
+}
 
-/** As the store has it now: whether it lets us read, and who has our lease. */
-async function readStore(invocation: Invocation, { state }: KnownHost, limitMs: number): Promise<Content> {
+/** As the store has it now: whether it lets us read, who has our lease, and in Kubernetes what this host's Node says. */
+async function readStore(invocation: Invocation, known: KnownHost, limitMs: number): Promise<Content> {
   const limit = AbortSignal.any([invocation.signal, AbortSignal.timeout(limitMs)]);
-  const { kubernetes: named } = invocation.options;
-  const kubernetes =
-    named === undefined
-      ? {}
-      : { kubernetes: { nodeName: named.nodeName ?? state?.own.key ?? "", denied: [] } satisfies KubernetesFacts };
+  const named = invocation.options.kubernetes;
+  const usualName = named?.nodeName ?? known.state?.own.key ?? hostname().toLowerCase();
+  let found: Content = named === undefined ? {} : { kubernetes: { nodeName: usualName, denied: [] } };
   try {
     // Its remarks are for other commands.
     const quiet = { ...invocation, terminal: { ...invocation.terminal, writeErr: () => undefined } };
-    const leases = await withStore(quiet, (store) => store.list(limit));
-    if (state === undefined) return kubernetes;
-    const { own } = state;
-    const now = leases.find(({ key }) => key === own.key);
-    if (now === undefined) return { ...kubernetes, isLeaseGone: true };
-    const { publicIp, publicIpv6 } = now.attributes;
-    const isOurs = publicIp === own.attributes.publicIp && publicIpv6 === own.attributes.publicIpv6;
-    return isOurs ? kubernetes : { ...kubernetes, takenBy: publicIp ?? publicIpv6 ?? "another host" };
+    return await withStore(quiet, async (store) => {
+      // First: what it may not do explains what it cannot.
+      const record = await store.ownRecord?.(usualName, limit);
+      if (record !== undefined) found = { kubernetes: record };
+      const leases = await store.list(limit);
+      found = { ...found, ...ownLease(known, leases) };
+      if (known.state === undefined && named === undefined) {
+        const size = poolSizeOf((await store.networkConfig(limit)).text);
+        if (size !== undefined) found = { ...found, pool: { size, used: leases.length } };
+      }
+      const writeRefusal = await tryWrite(store, known, limit);
+      return writeRefusal === undefined ? found : { ...found, writeRefusal };
+    });
   } catch (error) {
-    if (!(error instanceof FlannelError) || limit.aborted) return kubernetes;
-    return { ...kubernetes, refusal: { code: error.code, message: error.message } };
+    if (invocation.signal.aborted) return found;
+    if (limit.aborted) return { ...found, isSilent: true };
+    if (!(error instanceof FlannelError)) return found;
+    return { ...found, refusal: { code: error.code, message: error.message } };
   }
+}
+
+/** Why it would take no write of this host's lease; undefined when it would, or that cannot be told. */
+async function tryWrite(
+  store: LeaseAdministration,
+  { state }: KnownHost,
+  limit: AbortSignal,
+): Promise<StoreFacts["writeRefusal"]> {
+  if (state === undefined) return undefined;
+  try {
+    await store.tryWrite?.(state.own.key, limit);
+    return undefined;
+  } catch (error) {
+    if (!(error instanceof FlannelError) || limit.aborted) return undefined;
+    return { code: error.code, message: error.message };
+  }
+}
+
+function ownLease({ state }: KnownHost, leases: readonly Lease[]): Content {
+  if (state === undefined) return {};
+  const { own } = state;
+  const now = leases.find(({ key }) => key === own.key);
+  if (now === undefined) return { isLeaseGone: true };
+  const { publicIp, publicIpv6 } = now.attributes;
+  const isOurs = publicIp === own.attributes.publicIp && publicIpv6 === own.attributes.publicIpv6;
+  return isOurs ? {} : { takenBy: publicIp ?? publicIpv6 ?? "another host" };
 }
 
 /** By the Date of an answer over HTTP; undefined where none has one. */
@@ -180,6 +228,17 @@ function certificates({ options: { etcd } }: Invocation): CertificateFact[] {
   const { caFile, certFile, keyFile } = etcd;
   const facts = [...judgeFile(caFile, false), ...judgeFile(certFile, true)];
   return keyFile === "" ? facts : [...facts, ...judgeKey(keyFile, certFile)];
+}
+
+/** Those that the running agent uses. */
+function certificatesOf(status: KnownHost["status"]): CertificateFact[] {
+  return (status?.store.certificates ?? []).flatMap(({ role, source, endsAt }) => {
+    const endsMs = Date.parse(endsAt);
+    if (!(endsMs < Date.now() + WARN_AHEAD_MS)) return [];
+    const isSoon = endsMs > Date.now();
+    const problem = `(${role}, in use by the agent) ${isSoon ? "expires" : "expired"} on ${endsAt.slice(0, 10)}`;
+    return [{ path: source, problem, isSoon, isClock: false }];
+  });
 }
 
 function judgeFile(path: string, isClient: boolean): CertificateFact[] {

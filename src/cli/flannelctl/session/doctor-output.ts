@@ -28,17 +28,31 @@ const findingSchema = z.object({
       .describe(
         "auto: the running agent does it; ask: safe to run once somebody has read it; no: only a person can judge it",
       ),
+    fix: z.array(z.string()).describe("commands that --fix runs for it; empty where it does nothing about it"),
   }),
   explains: z.array(z.string()).describe("codes of findings that it brings about; they are not told apart"),
   suppressedBy: z.string().nullable().describe("code of the finding that brings this one about; null in `findings`"),
   doc: z.string().describe("where the docs explain it"),
 });
 
-export const doctorOutputSchema = z.object({
+const fixSchema = z.object({
+  code: z.string().describe("of the finding"),
+  command: z.string(),
+  result: z.enum(["done", "failed", "declined"]),
+  reason: z.string().optional().describe("why it failed"),
+  undo: z
+    .string()
+    .optional()
+    .describe("what undoes it, as flannelctl doctor --undo does; absent where nothing has to be"),
+});
+
+/** Of one host. */
+export const doctorReportSchema = z.object({
   host: z.string(),
   agent: z.enum(["running", "absent", "silent"]).describe("absent: nobody listens; silent: it did not answer in time"),
   agentProblem: z.string().optional(),
   subnets: z.array(z.string()),
+  networks: z.array(z.string()).optional().describe("only where the agent serves several: those that were looked at"),
   backendType: z.string().optional(),
   mtuBytes: z.int().optional(),
   checked: z.int().describe("number of causes that were looked for"),
@@ -46,6 +60,26 @@ export const doctorOutputSchema = z.object({
   suppressed: z.array(findingSchema).describe("what the findings bring about"),
   unknown: z.array(z.object({ code: z.string(), reason: z.string() })).describe("what could not be looked at"),
   durationSeconds: z.number(),
+});
+
+export const doctorOutputSchema = doctorReportSchema.extend({
+  fixes: z.array(fixSchema).optional().describe("with --fix: what was done before this look"),
+  undone: z.array(fixSchema).optional().describe("with --undo: what was undone before this look, the last step first"),
+  peer: z
+    .object({
+      host: z.string().describe("as named with --peer, or its name in the cluster"),
+      lease: z.string().optional(),
+      publicIp: z.string().optional(),
+      reason: z.string().optional().describe("why there is no report of it"),
+      report: doctorReportSchema.optional().describe("what its own doctor found"),
+      legs: z
+        .array(z.object({ name: z.string(), sent: z.int(), answered: z.int() }))
+        .optional()
+        .describe("echoes from here, as of flannelctl ping"),
+      verdict: z.string().optional().describe("what these echoes say"),
+    })
+    .optional()
+    .describe("with --peer: the other end"),
 });
 
 export const bugreportOutputSchema = z.object({
@@ -58,5 +92,6 @@ export const bugreportOutputSchema = z.object({
 });
 
 export type BugreportOutput = z.infer<typeof bugreportOutputSchema>;
+export type FixOutput = z.infer<typeof fixSchema>;
 export type DoctorOutput = z.infer<typeof doctorOutputSchema>;
 export type DoctorFinding = DoctorOutput["findings"][number];

@@ -20,6 +20,8 @@ export interface Terminal {
   writeErr(text: string): void;
   /** All of standard input. */
   readInput(): Promise<string>;
+  /** The line that a person types after the question; undefined where nobody can: standard input is no terminal. */
+  readonly askLine?: (question: string) => Promise<string | undefined>;
   nowMs(): number;
   /** Aborts when nobody reads standard output any more. */
   readonly outputGone?: AbortSignal;

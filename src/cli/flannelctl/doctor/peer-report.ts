@@ -1,0 +1,66 @@
+// The other end, for `flannelctl doctor --peer`: in a small cluster its own doctor is asked, through the store and with this host's
+// certificate; elsewhere what can be seen of it from here has to do, and that is said.
+import { describeError } from "../../../errors.ts";
+import { ClusterClient } from "../../../flannel-store/membership/cluster-client.ts";
+import { tryParseAddress } from "../../../ip/address.ts";
+import { containsAddress } from "../../../ip/prefix.ts";
+import { tryParseJson } from "../../../json/try-parse-json.ts";
+import { type Lease, prefixesOf } from "../../../lease/lease.ts";
+import { type DoctorOutput, doctorReportSchema } from "../session/doctor-output.ts";
+import type { Invocation } from "../session/invocation.ts";
+
+type PeerReport = NonNullable<DoctorOutput["peer"]>;
+
+/** The lease that a person means: by its key, its subnet, an address in it, or the public address of its host. */
+export function isMeant({ key, attributes, ...lease }: Lease, target: string): boolean {
+  const address = tryParseAddress(target);
+  const { publicIp, publicIpv6 } = attributes;
+  const subnets = prefixesOf(lease);
+  if (key === target || subnets.some((subnet) => subnet === target)) return true;
+  if (address === undefined) return false;
+  return publicIp === address || publicIpv6 === address || subnets.some((subnet) => containsAddress(subnet, address));
+}
+
+/** Never rejects. `peers`: leases of others, as far as this host knows them. */
+export async function reportOfPeer(
+  { options, signal }: Invocation,
+  target: string,
+  peers: readonly Lease[],
+): Promise<PeerReport> {
+  const lease = peers.find((peer) => isMeant(peer, target));
+  const publicIp = lease?.attributes.publicIp ?? lease?.attributes.publicIpv6;
+  const common = {
+    host: target,
+    ...(lease !== undefined && { lease: lease.key }),
+    ...(publicIp !== undefined && { publicIp }),
+  };
+  const { endpoints, caFile, certFile, keyFile } = options.etcd;
+  if (options.kubernetes !== undefined || certFile === "" || keyFile === "" || caFile === "") {
+    const how =
+      options.kubernetes === undefined
+        ? "flannelctl doctor there"
+        : `kubectl exec in its flannel pod: flannelctl doctor`;
+    return {
+      ...common,
+      reason: `it was not asked: hosts ask each other only in a cluster made by flannelctl init; run ${how}, too`,
+    };
+  }
+  try {
+    const client = new ClusterClient({ endpoints, caFile, certFile, keyFile });
+    const { hostName, report } = await client.examineHost(publicIp ?? target, signal);
+    return { ...common, host: hostName, ...read(report) };
+  } catch (error) {
+    return { ...common, reason: `it was not asked: ${describeError(error)}` };
+  }
+}
+
+/** What came from another host is checked like anything else from outside. */
+function read(text: string): Pick<PeerReport, "report" | "reason"> {
+  const parsed = tryParseJson(text);
+  const found = doctorReportSchema.safeParse(parsed);
+  if (found.success) return { report: found.data };
+  const said = typeof parsed === "object" && parsed !== null && "error" in parsed ? String(parsed.error) : "";
+  return {
+    reason: said === "" ? "its answer is of another version of flannel" : `its doctor failed: ${said.slice(0, 500)}`,
+  };
+}
