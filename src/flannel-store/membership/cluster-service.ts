@@ -220,7 +220,7 @@ export class ClusterService implements StoreExtension {
   }
 
   #memberOf(nameOrAddress: string): HostRecord {
-    const { hosts, facts } = this.#book;
+    const { hosts, facts } = this.#registry;
     const found =
       hosts.find(({ name }) => name === nameOrAddress) ??
       hosts.find(({ addresses }) => addressesOf(addresses, facts).includes(nameOrAddress));
