@@ -33,6 +33,14 @@ class Course {
   }
 }
 
+/** As the prober does it: what the witness hears is told with its outcome. */
+function withTraffic(course: Course, hasTraffic: boolean, times: number): void {
+  for (let count = 0; count < times; count++) {
+    course.verdict.toldOfTraffic(hasTraffic);
+    course.probe({});
+  }
+}
+
 const well = { main: "answered", underlay: "answered", witness: "answered" } as const;
 
 describe("a peer that answered and then falls silent", () => {
@@ -43,6 +51,18 @@ describe("a peer that answered and then falls silent", () => {
     expect(course.seen.slice(3)).toEqual(["up", "up", "suspect", "suspect", "down", "down"]);
     course.probe(well, 2);
     expect(course.seen.slice(-2)).toEqual(["down", "up"]);
+  });
+
+  test("is not down while containers there and here talk: it filters probes, and nobody knows more", () => {
+    const course = new Course(tunnel);
+    course.probe(well, 3);
+    withTraffic(course, true, 12);
+    expect(course.seen.slice(5)).toEqual(["suspect", "suspect", ...Array.from({ length: 8 }, () => "unknown")]);
+    expect(course.verdict.hasTraffic).toBe(true);
+    withTraffic(course, false, 2);
+    expect(course.verdict.liveness).toBe("down");
+    course.probe(well, 2);
+    expect(course.verdict.liveness).toBe("up");
   });
 
   test("one loss, or two, is nothing", () => {

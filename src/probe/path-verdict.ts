@@ -6,7 +6,8 @@
 //                        └────────────────┴────────── 2 of 3 answered ────────────────────┘
 //
 // Lost is what had no answer in time. One loss is never a verdict, and silence where nobody may be able to answer is
-// `unknown`. Before `down`, the peer's public address and a second witness (TCP through the tunnel) are asked.
+// `unknown`. Before `down`, the peer's public address and a second witness (TCP through the tunnel) are asked, and it is heard whether containers
+// here and there talk.
 
 export type Liveness = "unknown" | "up" | "suspect" | "down" | "oneWayOut" | "oneWayIn";
 
@@ -27,6 +28,8 @@ const SUSPECT_AFTER = 3;
 const UP_AFTER = 2;
 /** What was heard of the peer counts for so long while it does not answer. */
 const HEARD_WITHIN_MS = 30_000;
+/** Connections pause: so many of them count on after the last that heard some. */
+const WITNESSES_OF_TRAFFIC = 2;
 
 interface Reply {
   readonly sentAtMs: number;
@@ -50,6 +53,8 @@ export class PathVerdict {
   #isNobodyThere = false;
   /** ICMP gets no answer, and the witness does. */
   #isIcmpFiltered = false;
+  /** Above 0: TCP between containers here and there goes on, by the newest witness or the one before. */
+  #trafficLeft = 0;
 
   constructor(facts: VerdictFacts) {
     this.#facts = facts;
@@ -131,6 +136,16 @@ export class PathVerdict {
     this.#peerHasBridge = hasBridge;
   }
 
+  /** With the next outcome of the witness: whether TCP of the peer's containers goes on. */
+  toldOfTraffic(hasTraffic: boolean): void {
+    this.#trafficLeft = hasTraffic ? WITNESSES_OF_TRAFFIC : Math.max(0, this.#trafficLeft - 1);
+  }
+
+  /** No probe is answered, and containers talk all the same: the peer filters probes. */
+  get hasTraffic(): boolean {
+    return this.#trafficLeft > 0 && this.#liveness === "unknown";
+  }
+
   /** The peer's own host answered that it knows nobody with the address. */
   nobodyThere(): void {
     this.#isNobodyThere = true;
@@ -150,6 +165,7 @@ export class PathVerdict {
     if (asked === "main") this.#isIcmpFiltered = false;
     this.#recent = [...this.#recent, true].slice(-3);
     this.#lostInRow = 0;
+    this.#trafficLeft = 0;
     const answered = this.#recent.filter((isAnswered) => isAnswered).length;
     if (this.#liveness === "unknown" || answered >= UP_AFTER) this.#becomeUp();
   }
@@ -194,6 +210,7 @@ export class PathVerdict {
     if (heard && told) return "unknown";
     if (heard) return "oneWayOut";
     if (told) return "oneWayIn";
+    if (this.#trafficLeft > 0 && this.#since(this.#witness) !== undefined) return "unknown";
     const { mainIsAlwaysThere } = this.#facts;
     switch (this.#since(this.#underlay)) {
       case "answered":

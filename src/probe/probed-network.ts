@@ -1,5 +1,5 @@
 // What the prober is given and gives: its outer world, and the peers of one network in it. Types, and what it keeps of each.
-import type { Address, Family } from "../ip/address.ts";
+import type { Address, Family, Prefix } from "../ip/address.ts";
 import type { EchoPort } from "./echo-exchange.ts";
 import type { PathMtuFound } from "./path-mtu.ts";
 import type { ProbePath } from "./probe-path.ts";
@@ -13,6 +13,8 @@ export interface ProberOptions {
   readonly openPort: (family: Family) => EchoPort;
   /** See `askByTcp`. */
   readonly askByTcp: (target: Address, timeoutMs: number) => Promise<boolean>;
+  /** See `hearTraffic`. */
+  readonly hearTraffic: (subnet: Prefix, timeoutMs: number) => Promise<boolean>;
   readonly monotonicMs: () => number;
   readonly wallMs: () => number;
   /** From 0 to 1. */

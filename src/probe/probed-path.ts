@@ -211,6 +211,7 @@ export class ProbedPath {
 
   #whyUnknown(): string {
     const { verdict, path } = this;
+    if (verdict.hasTraffic) return "it answers no probe, but TCP of its containers goes on: it may filter probes";
     if (verdict.lostInRow === 0) return "no probe has been answered yet";
     if (verdict.underlay !== "answered") return "it has never answered: ICMP may be filtered";
     return mainKind(path) === "bridge"

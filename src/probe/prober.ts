@@ -213,14 +213,19 @@ export class Prober implements Disposable {
   }
 
   #askByTcp(owner: Owner, target: Address, sentAtMs: number): void {
-    const { askByTcp, monotonicMs } = this.#options;
-    const take = (hasAnswered: boolean): void => {
+    const { askByTcp, hearTraffic, monotonicMs } = this.#options;
+    const { path, timeoutMs } = owner.path;
+    const take = (hasAnswered: boolean, hasTraffic: boolean): void => {
       // The peer, or the prober, may be gone.
       if (this.#isClosed || this.#networkOf.get(owner.peer) !== owner.network) return;
+      owner.path.verdict.toldOfTraffic(hasTraffic);
       owner.path.verdict.take("witness", hasAnswered ? "answered" : "lost", sentAtMs, monotonicMs(), this.#needed);
       this.#changed(owner);
     };
-    askByTcp(target, owner.path.timeoutMs).then(take, () => take(false));
+    Promise.all([askByTcp(target, timeoutMs), hearTraffic(path.subnet, timeoutMs)]).then(
+      ([hasAnswered, hasTraffic]) => take(hasAnswered, hasTraffic),
+      () => take(false, false),
+    );
   }
 
   get #needed(): number {

@@ -1,10 +1,12 @@
-// Sees the packets of certain sizes that pass any device of this network namespace, in both directions, and leaves nothing behind
+// Sees the packets of certain sizes, or from certain addresses, that pass any device of this network namespace, in both directions, and leaves nothing behind
 // when its process ends. Linux: packet(7). What a device sends is seen when the driver gets it, after rules and queues; what it
 // receives before any rule. Input is hostile.
+import type { Address } from "../ip/address.ts";
 import { errnos, fromErrno } from "./errno.ts";
 import type { Fd } from "./fd.ts";
 import { addressOf, recvfrom, setsockopt, settled } from "./libc.ts";
 import { MSG_DONTWAIT, MSG_TRUNC } from "./message-header.ts";
+import { FILTER_INSTRUCTION_BYTES, sizeFilter, sourceFilter } from "./packet-filter.ts";
 import { bindSocket, openSocket, SO_RCVBUF, SO_RCVBUFFORCE, SOCK_DGRAM, SOL_SOCKET, trySetOption } from "./socket.ts";
 
 export interface TappedPacket {
@@ -21,13 +23,10 @@ const AF_PACKET = 17;
 const ETH_P_ALL = 0x0003;
 const PACKET_OUTGOING = 4;
 const SO_ATTACH_FILTER = 26;
-/** linux/filter.h */
-const LOAD_LENGTH = 0x80;
-const JUMP_EQUAL = 0x15;
-const RETURN = 0x06;
-const INSTRUCTION_BYTES = 8;
 const MAX_SIZES = 32;
 const SNAP_BYTES = 512;
+/** The headers of IP and TCP. */
+const HEAD_BYTES = 96;
 const RECEIVE_BUFFER_BYTES = 1024 * 1024;
 const ADDRESS_BYTES = 20;
 
@@ -43,10 +42,19 @@ export class PacketTap implements Disposable {
 
   /** `sizes`: of whole IP packets, at most 32 of them. Throws `KERNEL_DENIED` without CAP_NET_RAW. */
   static open(sizes: readonly number[]): PacketTap {
+    return PacketTap.#open(sizeFilter([...new Set(sizes)].slice(0, MAX_SIZES), SNAP_BYTES));
+  }
+
+  /** Packets from an address of this prefix. Throws as `open`. */
+  static from(address: Address, prefixLength: number): PacketTap {
+    return PacketTap.#open(sourceFilter(address, prefixLength, HEAD_BYTES));
+  }
+
+  static #open(filter: Uint8Array): PacketTap {
     // Of no protocol it receives nothing before the filter is there.
     const fd = openSocket("packet socket", AF_PACKET, SOCK_DGRAM, 0);
     try {
-      attachFilter(fd, sizeFilter([...new Set(sizes)].slice(0, MAX_SIZES)));
+      attachFilter(fd, filter);
       if (!trySetOption(fd, SOL_SOCKET, SO_RCVBUFFORCE, RECEIVE_BUFFER_BYTES)) {
         trySetOption(fd, SOL_SOCKET, SO_RCVBUF, RECEIVE_BUFFER_BYTES);
       }
@@ -89,26 +97,6 @@ export class PacketTap implements Disposable {
   }
 }
 
-function sizeFilter(sizes: readonly number[]): Uint8Array {
-  const count = sizes.length;
-  const instructions: readonly (readonly [code: number, ifTrue: number, ifFalse: number, value: number])[] = [
-    [LOAD_LENGTH, 0, 0, 0],
-    ...sizes.map((size, index) => [JUMP_EQUAL, count - index, 0, size] as const),
-    [RETURN, 0, 0, 0],
-    [RETURN, 0, 0, SNAP_BYTES],
-  ];
-  const bytes = new Uint8Array(instructions.length * INSTRUCTION_BYTES);
-  const view = new DataView(bytes.buffer);
-  for (const [index, [code, ifTrue, ifFalse, value]] of instructions.entries()) {
-    const at = index * INSTRUCTION_BYTES;
-    view.setUint16(at, code, true);
-    view.setUint8(at + 2, ifTrue);
-    view.setUint8(at + 3, ifFalse);
-    view.setUint32(at + 4, value, true);
-  }
-  return bytes;
-}
-
 /** struct sock_fprog {count, pointer}. Without the filter the socket would see all the traffic of the host. */
 function attachFilter(fd: Fd, filter: Uint8Array): void {
   // Large buffers are not moved.
@@ -116,7 +104,7 @@ function attachFilter(fd: Fd, filter: Uint8Array): void {
   new Uint8Array(memory).set(filter);
   const program = new Int32Array(4);
   const view = new DataView(program.buffer);
-  view.setUint16(0, filter.length / INSTRUCTION_BYTES, true);
+  view.setUint16(0, filter.length / FILTER_INSTRUCTION_BYTES, true);
   view.setBigUint64(8, BigInt(addressOf(memory)), true);
   const call = (): number => setsockopt(fd.number, SOL_SOCKET, SO_ATTACH_FILTER, program, 16);
   const result = settled(call(), [], call);

@@ -6,6 +6,7 @@ import type { LabAgent, LabStatus } from "../../lab/agent.ts";
 import { Cluster } from "../../lab/cluster.ts";
 import { tryRun } from "../../lab/command.ts";
 import { dropUdp, dropUdpOneWay, partition } from "../../lab/faults.ts";
+import type { Namespace } from "../../lab/namespace.ts";
 import { until } from "../../lab/wait.ts";
 
 const flannelctl = fileURLToPath(new URL("../../bin/flannelctl", import.meta.url));
@@ -129,6 +130,32 @@ describe("a peer that is not dead", () => {
     await untilPath(1, 3, ({ why, state }) => why === undefined && state === "up", "known by ICMP again");
   });
 
+  it("while it filters every probe and containers talk: nobody knows, and it is not called down", async () => {
+    const { namespace } = cluster.lan.host(3);
+    const drops = [
+      ["-p", "icmp"],
+      ["-p", "tcp", "--dport", "9"],
+    ].map((match) => ["INPUT", ...match, "-j", "DROP"]);
+    const downs = () => cluster.agent(1).events("probe.peer-down").length;
+    const before = downs();
+    const talk = await startTalk(cluster.pod(1).namespace, cluster.pod(3).namespace, cluster.pod(3).ipv4 ?? "");
+    try {
+      for (const rule of drops) await namespace.run(["iptables", "-I", ...rule]);
+      const path = await untilPath(
+        1,
+        3,
+        ({ why }) => why?.includes("TCP of its containers") === true,
+        "known by traffic",
+      );
+      expect(path.state).toBe("unknown");
+      expect(downs()).toBe(before);
+    } finally {
+      talk();
+      for (const rule of drops) await namespace.run(["iptables", "-D", ...rule]);
+    }
+    await untilPath(1, 3, ({ state }) => state === "up", "known by ICMP again");
+  });
+
   it("and one that is: its tunnel device is gone", async () => {
     await cluster.lan.host(3).namespace.ip("link", "del", "dev", "flannel.1");
     const path = await untilPath(1, 3, ({ state }) => state === "down", "down");
@@ -175,3 +202,23 @@ it("does not probe when told so", async () => {
   await agent.untilReady({ peers: 2 });
   expect((await agent.status()).probes).toBeUndefined();
 });
+
+/** A TCP connection between two containers on which something is said ten times a second; returns how to end it. */
+async function startTalk(from: Namespace, to: Namespace, address: string): Promise<() => void> {
+  const listen = `require("node:net").createServer((s) => s.pipe(s).on("error", () => 0)).listen(7000, "0.0.0.0", () => console.log("on"))`;
+  const speak = `const s = require("node:net").connect(7000, "${address}", () => { console.log("on"); setInterval(() => s.write("x"), 100) }); s.resume()`;
+  const children = [to, from].map((namespace, at) => () => {
+    return namespace.spawn([process.execPath, "-e", [listen, speak][at] ?? ""], {
+      stdio: ["ignore", "pipe", "inherit"],
+    });
+  });
+  const running: ReturnType<Namespace["spawn"]>[] = [];
+  for (const start of children) {
+    const child = start();
+    running.push(child);
+    await new Promise((resolve) => child.stdout?.once("data", resolve));
+  }
+  return () => {
+    for (const child of running) child.kill("SIGKILL");
+  };
+}

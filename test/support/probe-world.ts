@@ -37,6 +37,7 @@ export class ProbeWorld implements Disposable {
         this.sent.push({ target, atMs: this.nowMs });
         return !this.silent.has(target) && this.answersTcp;
       },
+      hearTraffic: async () => this.hasTraffic,
       monotonicMs: () => this.nowMs,
       wallMs: () => this.nowMs,
       random: () => this.random(),
@@ -44,6 +45,8 @@ export class ProbeWorld implements Disposable {
   }
 
   answersTcp = false;
+  /** TCP of every peer's containers goes on. */
+  hasTraffic = false;
 
   /** A linear congruential generator: the same course for the same seed. */
   random(): number {

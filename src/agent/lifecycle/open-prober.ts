@@ -2,6 +2,7 @@
 import { PROBE_MARK } from "../../probe/probe-payload.ts";
 import { Prober } from "../../probe/prober.ts";
 import { askByTcp } from "../../probe/tcp-witness.ts";
+import { hearTraffic } from "../../probe/traffic-witness.ts";
 import { EchoSocket } from "../../sys/echo-socket.ts";
 
 /** Undefined when probes are turned off. Sockets are opened with the first peer of their family. */
@@ -11,6 +12,7 @@ export function openProber(intervalMs: number): Prober | undefined {
     intervalMs,
     openPort: (family) => EchoSocket.open(family, PROBE_MARK),
     askByTcp,
+    hearTraffic,
     monotonicMs: () => performance.now(),
     wallMs: Date.now,
     random: Math.random,
