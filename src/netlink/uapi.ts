@@ -65,7 +65,7 @@ export const rtnlGroup = {
 } as const;
 
 /** linux/if.h and linux/if_link.h. */
-export const iff = { up: 0x1, loopback: 0x8, running: 0x40 } as const;
+export const iff = { up: 0x1, loopback: 0x8, running: 0x40, noArp: 0x80 } as const;
 export const ifla = {
   address: 1,
   interfaceName: 3,

@@ -29,8 +29,11 @@ function trace(...words: readonly string[]): Promise<CommandResult> {
   return tryRun(h1.command(argv));
 }
 
-async function traced(address = target): Promise<TraceOutput["networks"][number] & { readonly exitCode: number }> {
-  const { stdout, stderr, exitCode } = await trace(address, "--json");
+async function traced(
+  address = target,
+  ...flags: readonly string[]
+): Promise<TraceOutput["networks"][number] & { readonly exitCode: number }> {
+  const { stdout, stderr, exitCode } = await trace(address, "--json", ...flags);
   if (stdout === "") throw new Error(`flannelctl trace ended with ${exitCode}: ${stderr}`);
   const [network] = (parseOutput("trace", stdout) as TraceOutput).networks;
   if (network === undefined) throw new Error(stdout);
@@ -117,6 +120,25 @@ it("sees that containers' packets would be dropped, which those of the host are 
   });
 });
 
+it("sends as a container of this host would, and meets what only those meet", async () => {
+  const well = await traced(target, "--as-container");
+  expect(well.verdict).toContain("the packets arrive");
+  expect(well).toMatchObject({ exitCode: 0, lost: false, live: { from: "container", answered: 3 } });
+  expect(well.live?.hops.map(({ text }) => text.split(",")[0]?.split(" (")[0])).toEqual([
+    ...["sent by the container", "came in by cni0 here", "left flannel.1 here", "left eth0 here"],
+    ...["answer arrived at eth0 here", "answer came out of flannel.1 here", "answer left by cni0 here"],
+    "answer delivered here",
+  ]);
+  expect(well.live?.hops.every(({ seen, of }) => seen === of)).toBe(true);
+  await withChain(h1, "forward", "iifname cni0 icmp type echo-request drop", async () => {
+    const found = await traced(target, "--as-container");
+    expect(found).toMatchObject({ exitCode: 1, lost: true });
+    expect(found.live?.drops[0]).toMatchObject({ chain: "inet z f", packet: "request" });
+    expect((await traced()).lost).toBe(false);
+  });
+  expect(await h1.run(["ip", "-br", "link"])).not.toContain("fltr");
+});
+
 it("shows the kernel beside what is desired where somebody changed it while the agent stands still", async () => {
   const { fdb } = await kernelOf();
   process.kill(cluster.agent(1).pid, "SIGSTOP");
@@ -153,7 +175,8 @@ it("has a clear answer for addresses that are nobody's, for hosts, for own conta
 });
 
 it("leaves no table when it is killed", async () => {
-  const argv = [flannelctl, `--subnet-file=${cluster.agent(1).subnetFile}`, "trace", target.replace(/\d+$/, "77")];
+  const silent = target.replace(/\d+$/, "77");
+  const argv = [flannelctl, `--subnet-file=${cluster.agent(1).subnetFile}`, "trace", silent, "--as-container"];
   const killed = h1.spawn(argv, { stdio: "ignore" });
   const ended = new Promise((resolve) => killed.once("close", resolve));
   const tables = async () => await h1.run(["nft", "list", "tables"]);
@@ -161,4 +184,9 @@ it("leaves no table when it is killed", async () => {
   killed.kill("SIGKILL");
   await ended;
   await until(async () => !(await tables()).includes("flannel-trace-"), { what: "the table to be gone" });
+  // The interface cannot go by itself: whoever comes next takes it away.
+  const links = () => h1.run(["ip", "-br", "link"]);
+  expect(await links()).toContain("fltr");
+  expect((await traced(target, "--as-container")).lost).toBe(false);
+  expect(await links()).not.toContain("fltr");
 });

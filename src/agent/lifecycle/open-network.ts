@@ -8,6 +8,7 @@ import type { NetworkConfig } from "../../config/network-config.ts";
 import { familiesOf, servedConfig } from "../../config/served-config.ts";
 import { Firewall } from "../../firewall/firewall.ts";
 import { ruleSuffix } from "../../firewall/rule-suffix.ts";
+import { removeLeftScratch } from "../../host/scratch-links.ts";
 import type { Prefix } from "../../ip/address.ts";
 import type { LeaseAttributes } from "../../lease/lease.ts";
 import type { LinkMessage } from "../../netlink/rtnetlink/messages.ts";
@@ -97,6 +98,7 @@ function claimed(config: NetworkConfig, { backends, others }: OpenNetworkOptions
  */
 export async function openNetwork(options: OpenNetworkOptions): Promise<Network> {
   const { backends, agentOptions, remembered, rtnetlink, logger } = options;
+  await removeLeftScratch(rtnetlink);
   const links = await rtnetlink.dump("link");
   const overlayDevices = backends.create(options.config).devices;
   const served = { families: familiesOf(options.config), overlayDevices };

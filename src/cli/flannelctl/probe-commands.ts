@@ -1,5 +1,6 @@
 // The verbs about probes of peers.
 import { type Command, InvalidArgumentError } from "commander";
+import type { TraceFlags } from "./commands/trace.ts";
 import type { Run } from "./verb.ts";
 
 export function addProbeVerbs(program: Command, run: Run): void {
@@ -25,7 +26,12 @@ export function addProbeVerbs(program: Command, run: Run): void {
     )
     .argument("<address>", "IP address of a container, a bridge, or a host of the network")
     .option("--static", "send no packets", false)
-    .action(async (address: string, options: { static: boolean }, command: Command) =>
+    .option(
+      "--as-container",
+      "send them from an interface of their own in the bridge of this host's containers, which is gone afterwards: so they meet all that those of containers meet (IPv4)",
+      false,
+    )
+    .action(async (address: string, options: TraceFlags, command: Command) =>
       run(command, (await import("./commands/trace.ts")).tracePackets, [address, options]),
     );
 }

@@ -3,10 +3,12 @@ import { existsSync, rmSync } from "node:fs";
 import { DeviceClaims } from "../../../agent/state/device-claims.ts";
 import { RememberedNetworks } from "../../../agent/state/remembered-networks.ts";
 import { backends } from "../../../backend/registry.ts";
+import { withNetlink } from "../../../doctor/gather/kernel.ts";
 import { describeError, isCancelled } from "../../../errors.ts";
 import { type ExitCode, exitCodes } from "../../../exit-codes.ts";
 import { removeRules } from "../../../firewall/remove-rules.ts";
 import { ruleSuffix } from "../../../firewall/rule-suffix.ts";
+import { removeLeftScratch } from "../../../host/scratch-links.ts";
 import { cleanUpHost } from "../../../host/without-agent.ts";
 import type { Lease, LeaseAttributes } from "../../../lease/lease.ts";
 import { silentLogger } from "../../../telemetry/logger.ts";
@@ -84,6 +86,7 @@ async function removeFromHost(
   failures.push(...ofBackends.flatMap((result) => result.failures));
   const host = await cleanUpHost(scope, { isDryRun: dryRun, logger: silentLogger, signal });
   const suffix = ruleSuffix(agent.network);
+  const scratch = dryRun ? [] : await withNetlink(removeLeftScratch);
   const rules = await removeRules({ suffix, networks: scope.networks, isDryRun: dryRun });
   failures.push(...[...host.failures, ...rules.failures].map(({ object, error }) => ({ object, error })));
   const released = release ? await releaseOwnLease(invocation, agent, dryRun, failures) : [];
@@ -91,7 +94,7 @@ async function removeFromHost(
   const files = [...cniFiles.filter((file) => !failures.some(({ object }) => object === file)), ...rest];
   if (!dryRun) for (const file of rest) rmSync(file, { force: true });
   const removedByBackends = ofBackends.flatMap(({ removed }) => removed);
-  const removedObjects = [...removedBridges, ...removedByBackends, ...host.removed, ...rules.removed];
+  const removedObjects = [...removedBridges, ...removedByBackends, ...host.removed, ...scratch, ...rules.removed];
   return { dryRun, removedObjects, releasedLeases: released, removedFiles: files, failures };
 }
 

@@ -17,6 +17,8 @@ import { renderTrace } from "./trace-view.ts";
 export interface TraceFlags {
   /** Send no packets. */
   readonly static: boolean;
+  /** Send them as a container of this host would. */
+  readonly asContainer: boolean;
 }
 
 /** 0: packets arrive and all is as desired; 1: they do not, or it is not; 4: it could not be found out. */
@@ -27,14 +29,16 @@ export async function tracePackets(invocation: Invocation, target: string, flags
   const named = ofNamedNetwork(trace, invocation.options).networks;
   const networks: NetworkTrace[] = [];
   for (const network of concerned(named)) {
-    networks.push(await traceNetwork(invocation, network, address, { isLive: !flags.static }));
+    networks.push(
+      await traceNetwork(invocation, network, address, { isLive: !flags.static, asContainer: flags.asContainer }),
+    );
   }
   const output = { target: address, agent, networks };
   present(invocation, traceOutputSchema, output, renderTrace);
-  return exitCodeOf(networks);
+  return exitCodeOf(networks, !flags.static);
 }
 
-function exitCodeOf(networks: readonly NetworkTrace[]): ExitCode {
+function exitCodeOf(networks: readonly NetworkTrace[], isLive: boolean): ExitCode {
   const isBad = ({ lines, lost, place }: NetworkTrace) =>
     lost === true ||
     place === "nobody" ||
@@ -42,7 +46,7 @@ function exitCodeOf(networks: readonly NetworkTrace[]): ExitCode {
     lines.some(({ verdict }) => verdict === "bad" || verdict === "differs");
   if (networks.length === 0 || networks.some(isBad)) return exitCodes.failure;
   const isOpen = ({ lost, lines }: NetworkTrace) =>
-    lost === undefined && lines.some(({ verdict }) => verdict === "unknown");
+    lost === undefined && (isLive || lines.some(({ verdict }) => verdict === "unknown"));
   return networks.some(isOpen) ? exitCodes.unknown : exitCodes.ok;
 }
 

@@ -35,6 +35,8 @@ export interface Judgement {
 }
 
 interface Found extends Stations {
+  /** The stand-in for a container sent: its packets come in by this bridge. */
+  readonly bridge?: string;
   readonly desired: DesiredWay;
   readonly live: LiveResult;
   readonly peer: readonly PeerAnswer[];
@@ -66,7 +68,29 @@ interface Expected {
   readonly lost: string;
 }
 
-function expectedOf({ live, desired, outDevice, outside }: Found): Expected[] {
+function expectedOf(found: Found): Expected[] {
+  const { bridge, live } = found;
+  const here = hostStations(found);
+  if (bridge === undefined) return here;
+  const seen = (packet: WirePoint["packet"], direction: WirePoint["direction"]) =>
+    live.points.find((point) => point.packet === packet && point.device === bridge && point.direction === direction);
+  return [
+    {
+      text: `came in by ${bridge} here`,
+      point: seen("request", "in"),
+      lost: `the packets of the container did not come out of ${bridge}: lost in the bridge, or by a rule of it`,
+    },
+    ...here,
+    {
+      text: `answer left by ${bridge} here`,
+      point: seen("reply", "out"),
+      lost: `the answer came back to this host and was not forwarded to ${bridge}: by forwarding, a route, rp_filter, or a rule for forwarded packets`,
+    },
+  ];
+}
+
+/** Between the containers and the other host. */
+function hostStations({ live, desired, outDevice, outside, bridge }: Found): Expected[] {
   const find = (packet: WirePoint["packet"], device: string | undefined, is: (point: WirePoint) => boolean) =>
     live.points.find(
       (point) =>
@@ -83,7 +107,10 @@ function expectedOf({ live, desired, outDevice, outside }: Found): Expected[] {
     stations.push({
       text: `left ${outDevice} here`,
       point: find("request", outDevice, isPlain),
-      lost: `lost on this host before ${outDevice}: by its routes, or by a rule on the way out`,
+      lost:
+        bridge === undefined
+          ? `lost on this host before ${outDevice}: by its routes, or by a rule on the way out`
+          : `lost on this host between ${bridge} and ${outDevice}: by forwarding, a route, rp_filter, or a rule for forwarded packets`,
     });
   }
   if (!isDirect && outside !== undefined) {
@@ -122,7 +149,10 @@ function hopsOf(found: Found): Hop[] {
   const { live } = found;
   const canSee = !live.gaps.some((gap) => gap.startsWith("packets on the devices"));
   const sent: Hop = {
-    text: live.sendError === undefined ? "sent by this host" : `not sent: ${live.sendError}`,
+    text:
+      live.sendError === undefined
+        ? `sent by ${found.bridge === undefined ? "this host" : "the container"}`
+        : `not sent: ${live.sendError}`,
     seen: live.sendError === undefined ? live.sent : 0,
     of: live.sent,
   };

@@ -24,6 +24,8 @@ export interface KernelWay {
   /** What packets for the peer's host leave by, and to which address they go. */
   readonly outside?: { readonly address: Address; readonly device: string };
   readonly deviceNames: ReadonlyMap<number, string>;
+  /** Of the containers, where they have one. */
+  readonly bridge?: { readonly index: number; readonly name: string; readonly mac: string; readonly mtuBytes: number };
 }
 
 export async function readKernelWay(netlink: Rtnetlink, desired: DesiredWay, address: Address): Promise<KernelWay> {
@@ -54,8 +56,16 @@ export async function readKernelWay(netlink: Rtnetlink, desired: DesiredWay, add
     ...(outDevice !== undefined && { outDevice }),
     ...(inside !== undefined && { inside: { device: inside.device.name, container: inside.container } }),
     ...(outside !== undefined && { outside }),
+    ...bridgeOf(view, inside?.device.name),
     deviceNames: new Map(view.links.map(({ index, name }) => [index, name])),
   };
+}
+
+function bridgeOf({ links }: KernelView, device: string | undefined): Pick<KernelWay, "bridge"> {
+  const link = links.find(({ name, kind }) => name === device && kind === "bridge");
+  if (link?.mac === undefined) return {};
+  const { index, name, mac, mtuBytes } = link;
+  return { bridge: { index, name, mac, mtuBytes } };
 }
 
 async function openView(netlink: Rtnetlink, desired: DesiredWay): Promise<KernelView> {

@@ -7,16 +7,16 @@ import { type Address, addressToBytes, familyOf } from "../../../ip/address.ts";
 import { NfTraceSocket } from "../../../netlink/nftables/nf-trace-socket.ts";
 import type { TraceNote } from "../../../netlink/nftables/trace-messages.ts";
 import { PROBE_MARK } from "../../../probe/probe-payload.ts";
-import { type EchoEvent, EchoSocket } from "../../../sys/echo-socket.ts";
 import { PacketTap, type TappedPacket } from "../../../sys/packet-tap.ts";
 import { countersOf, grownCounters } from "./device-counters.ts";
 import { type RuleDrop, RuleDrops } from "./rule-drops.ts";
+import type { TestReply, TestSender } from "./test-sender.ts";
 import { sizesAround, type TestPackets, type WirePoint, wirePoints } from "./wire.ts";
 
 export interface LiveOptions {
   readonly target: Address;
-  /** One of this host's; missing: as the kernel chooses. */
-  readonly source?: Address;
+  /** Stays the caller's. */
+  readonly sender: TestSender;
   readonly carriedBy?: string;
   /** Of the peer's host. */
   readonly outside?: Address;
@@ -49,10 +49,11 @@ const WAIT_MS = 1_000;
 const LINGER_MS = 60;
 const LOOK_MS = 5;
 /** Others do not take the requests for probes. */
-const MARK = PROBE_MARK ^ 2;
+export const TRACE_MARK = PROBE_MARK ^ 2;
 const TOKEN_OFFSET = 4;
 const TOKEN_BYTES = 16;
 const PAYLOAD_BYTES = 56;
+const MOST_ERRORS = 8;
 const MAX_PACKETS = 4_096;
 const MAX_NOTES = 4_096;
 
@@ -70,10 +71,9 @@ export async function runLiveTest(options: LiveOptions): Promise<LiveResult> {
   const tap = tryOpen(() => PacketTap.open([packetBytes, ...around]), "packets on the devices are not seen", gaps);
   const trace = tryOpen(() => NfTraceSocket.open(flowsOf(test, target, around)), "rules are not traced", gaps);
   try {
-    using echo = EchoSocket.open(familyOf(target), MARK);
     const before = countersOf(options.devices);
     const seen = new Seen(tap, trace, gaps);
-    const exchanged = await exchange(echo, test, options, seen);
+    const exchanged = await exchange(test, options, seen);
     const drops = new RuleDrops(target, outside);
     return {
       ...exchanged,
@@ -137,88 +137,49 @@ class Seen {
 
 type Exchanged = Pick<LiveResult, "sent" | "rttsMs" | "errors" | "sendError">;
 
-async function exchange(
-  echo: EchoSocket,
-  { token, packetBytes }: TestPackets,
-  options: LiveOptions,
-  seen: Seen,
-): Promise<Exchanged> {
-  const sentAtMs = new Map<number, number>();
+async function exchange({ token, packetBytes }: TestPackets, options: LiveOptions, seen: Seen): Promise<Exchanged> {
+  const { sender, signal } = options;
+  const sentAtMs: number[] = [];
   const rttsMs = new Map<number, number>();
   const errors = new Set<string>();
   let sendError: string | undefined;
-  const first = randomInt(0x1_0000);
   const lastMs = performance.now() + (COUNT - 1) * GAP_MS + WAIT_MS;
   for (let dueMs = performance.now(); performance.now() < lastMs; ) {
-    if (sentAtMs.size < COUNT && performance.now() >= dueMs) {
+    if (sentAtMs.length < COUNT && performance.now() >= dueMs) {
       dueMs += GAP_MS;
-      const number = sentAtMs.size;
-      const sequence = (first + number) & 0xff_ff;
-      const { target, source } = options;
-      sentAtMs.set(sequence, echo.nowMs());
-      const [refusal] = echo.send([
-        {
-          ...{ target, sequence, packetBytes, payload: payloadOf(token, number) },
-          ...(source !== undefined && { source }),
-        },
-      ]);
-      if (refusal !== undefined) sendError = refusal;
+      const number = sentAtMs.length;
+      sentAtMs.push(sender.nowMs());
+      sendError = sender.send({ number, packetBytes, payload: payloadOf(token, number) }) ?? sendError;
     }
     seen.look();
-    for (const event of echo.receive(64)) take(event, token, { sentAtMs, rttsMs, errors });
+    const { replies, errors: told } = sender.receive();
+    for (const reply of replies) {
+      const number = numberOf(reply, token);
+      const sentMs = number === undefined ? undefined : sentAtMs[number];
+      if (number !== undefined && sentMs !== undefined) rttsMs.set(number, Math.max(0, reply.atMs - sentMs));
+    }
+    for (const error of told) if (errors.size < MOST_ERRORS) errors.add(error);
     if (rttsMs.size === COUNT) break;
-    await sleep(LOOK_MS, undefined, { signal: options.signal });
+    await sleep(LOOK_MS, undefined, { signal });
   }
-  await sleep(LINGER_MS, undefined, { signal: options.signal });
+  await sleep(LINGER_MS, undefined, { signal });
   seen.look();
   return {
-    ...{ sent: sentAtMs.size, rttsMs: [...rttsMs.values()], errors: [...errors] },
+    ...{ sent: sentAtMs.length, rttsMs: [...rttsMs.values()], errors: [...errors] },
     ...(sendError !== undefined && { sendError }),
   };
 }
 
 function payloadOf(token: Uint8Array, number: number): Uint8Array {
   const bytes = new Uint8Array(PAYLOAD_BYTES);
-  new DataView(bytes.buffer).setUint32(0, MARK >>> 0);
+  new DataView(bytes.buffer).setUint32(0, TRACE_MARK >>> 0);
   bytes.set(token, TOKEN_OFFSET);
   bytes[TOKEN_OFFSET + TOKEN_BYTES] = number;
   return bytes;
 }
 
-interface Books {
-  readonly sentAtMs: ReadonlyMap<number, number>;
-  readonly rttsMs: Map<number, number>;
-  readonly errors: Set<string>;
-}
-
-function take(event: EchoEvent, token: Uint8Array, { sentAtMs, rttsMs, errors }: Books): void {
-  if (event.type === "request") return;
-  const sentMs = sentAtMs.get(event.sequence);
-  const isOurs = Buffer.from(token).equals(event.payload.subarray(TOKEN_OFFSET, TOKEN_OFFSET + TOKEN_BYTES));
-  if (sentMs === undefined || !isOurs) return;
-  if (event.type === "reply") rttsMs.set(event.sequence, Math.max(0, event.receivedAtMs - sentMs));
-  else if (errors.size < 8) {
-    const { offender, icmpType, icmpCode, origin } = event;
-    const who = origin === "local" ? "this host" : (offender ?? "somebody");
-    errors.add(`${who} says: ${errorWords(event.target, icmpType, icmpCode)}`);
-  }
-}
-
-const unreachables: readonly string[] = [
-  "network unreachable",
-  "host unreachable",
-  "protocol unreachable",
-  "port unreachable",
-  "too big",
-];
-
-function errorWords(target: Address, type: number, code: number): string {
-  if (familyOf(target) === 4) {
-    if (type === 3)
-      return unreachables[code] ?? (code >= 9 && code <= 13 ? "forbidden by a firewall" : `unreachable (code ${code})`);
-    return type === 11 ? "it went in a circle (TTL exceeded)" : `ICMP type ${type} code ${code}`;
-  }
-  if (type === 1)
-    return code === 1 ? "forbidden by a firewall" : code === 3 ? "host unreachable" : `unreachable (code ${code})`;
-  return type === 3 ? "it went in a circle (hop limit exceeded)" : `ICMPv6 type ${type} code ${code}`;
+/** Undefined for what is no answer to a packet of this test. */
+function numberOf({ payload }: TestReply, token: Uint8Array): number | undefined {
+  const isOurs = Buffer.from(token).equals(payload.subarray(TOKEN_OFFSET, TOKEN_OFFSET + TOKEN_BYTES));
+  return isOurs ? payload[TOKEN_OFFSET + TOKEN_BYTES] : undefined;
 }

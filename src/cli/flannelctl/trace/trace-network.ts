@@ -1,7 +1,7 @@
 // One trace in one network: both halves, and what follows.
 import type { DesiredWay } from "../../../agent/control/trace-protocol.ts";
 import { withNetlink } from "../../../doctor/gather/kernel.ts";
-import { describeError } from "../../../errors.ts";
+import { describeError, FlannelError, hasCode } from "../../../errors.ts";
 import { HookScanner } from "../../../firewall/hook-scanner.ts";
 import { ruleNames } from "../../../firewall/rule-set.ts";
 import { ruleSuffix } from "../../../firewall/rule-suffix.ts";
@@ -18,8 +18,10 @@ import { storeOptions } from "../session/open-store.ts";
 import type { NetworkTrace } from "../session/trace-output.ts";
 import { type Judgement, judge, type PeerAnswer, troubleOf } from "./judge.ts";
 import { type KernelWay, readKernelWay } from "./kernel-way.ts";
-import { type LiveResult, runLiveTest } from "./live-test.ts";
+import { type LiveResult, runLiveTest, TRACE_MARK } from "./live-test.ts";
 import { rulesOnWay } from "./rules-on-way.ts";
+import { ScratchContainer } from "./scratch-container.ts";
+import { containerSender, hostSender } from "./test-sender.ts";
 import type { TraceLine } from "./trace-line.ts";
 
 const PEER_COUNT = 3;
@@ -27,11 +29,18 @@ const PEER_TIMEOUT_MS = 1_000;
 const FULL_SIZE_COUNT = 2;
 const MARK_OF_A_PERSON = PROBE_MARK ^ 1;
 
+export interface TraceHow {
+  /** Packets are sent. */
+  readonly isLive: boolean;
+  /** By a stand-in for a container. */
+  readonly asContainer: boolean;
+}
+
 export async function traceNetwork(
   invocation: Invocation,
   desired: DesiredWay,
   address: Address,
-  { isLive }: { readonly isLive: boolean },
+  { isLive, asContainer }: TraceHow,
 ): Promise<NetworkTrace> {
   removeLeftTraceTables();
   const way = await withNetlink((netlink) => readKernelWay(netlink, desired, address));
@@ -46,7 +55,7 @@ export async function traceNetwork(
     ...(desired.lease !== undefined && { lease: desired.lease }),
   };
   if (desired.place === "nobody" || desired.place === "outside") return { ...base, ...nobodysVerdict(desired) };
-  const live = isLive ? await tryLive(invocation, desired, way, address) : undefined;
+  const live = isLive ? await tryLive(invocation, desired, way, address, asContainer) : undefined;
   const trouble = troubleOf(lines);
   const cause =
     trouble === undefined
@@ -112,15 +121,24 @@ type Live =
   | { readonly judgement: Judgement; readonly output: NonNullable<NetworkTrace["live"]> }
   | { readonly problem: string };
 
-async function tryLive({ signal }: Invocation, desired: DesiredWay, way: KernelWay, address: Address): Promise<Live> {
-  const source = bridgeAddress(desired, way, address);
+async function tryLive(
+  { signal }: Invocation,
+  desired: DesiredWay,
+  way: KernelWay,
+  address: Address,
+  asContainer: boolean,
+): Promise<Live> {
   const { outDevice, outside } = way;
   const devices = [outDevice, outside?.device, way.inside?.device].filter((device) => device !== undefined);
   try {
+    await using container = asContainer ? await standIn(desired, way, address) : undefined;
+    const source = container?.address ?? bridgeAddress(desired, way, address);
+    using sender =
+      container === undefined ? hostSender(address, source, TRACE_MARK) : containerSender(address, container);
+    const names = new Map([...way.deviceNames, ...(container?.deviceNames ?? [])]);
     const [live, peer] = await Promise.all([
       runLiveTest({
-        ...{ target: address, devices, signal, nameOf: (index) => way.deviceNames.get(index) ?? `device ${index}` },
-        ...(source !== undefined && { source }),
+        ...{ target: address, devices, signal, sender, nameOf: (index) => names.get(index) ?? `device ${index}` },
         ...(desired.carriedBy !== undefined && { carriedBy: desired.carriedBy }),
         ...(outside !== undefined && { outside: outside.address }),
       }),
@@ -131,11 +149,19 @@ async function tryLive({ signal }: Invocation, desired: DesiredWay, way: KernelW
     const stations = {
       ...(outDevice !== undefined && { outDevice }),
       ...(outside !== undefined && { outside }),
+      ...(container !== undefined && way.bridge !== undefined && { bridge: way.bridge.name }),
     };
     const judgement = judge({ desired, live, peer, ...stations, ...(fullSize !== undefined && { fullSize }) });
-    return { judgement, output: liveOutput(live, judgement, peer, { source, fullSize }) };
+    return {
+      judgement,
+      output: liveOutput(live, judgement, peer, {
+        source,
+        fullSize,
+        from: container === undefined ? "host" : "container",
+      }),
+    };
   } catch (error) {
-    if (signal.aborted) throw error;
+    if (signal.aborted || hasCode(error, "USAGE")) throw error;
     return { problem: describeError(error) };
   }
 }
@@ -144,12 +170,20 @@ function liveOutput(
   live: LiveResult,
   { hops }: Judgement,
   peer: readonly PeerAnswer[],
-  { source, fullSize }: { readonly source: Address | undefined; readonly fullSize: FullSize | undefined },
+  {
+    source,
+    fullSize,
+    from,
+  }: {
+    readonly source: Address | undefined;
+    readonly fullSize: FullSize | undefined;
+    readonly from: "host" | "container";
+  },
 ): NonNullable<NetworkTrace["live"]> {
   const { sent, packetBytes, rttsMs, points, drops, errors, grown, gaps } = live;
   const median = rttsMs.toSorted((a, b) => a - b)[rttsMs.length >> 1];
   return {
-    from: "host",
+    from,
     ...(source !== undefined && { source }),
     ...{ packetBytes, sent, answered: rttsMs.length },
     ...(median !== undefined && { rttSeconds: Math.round(median * 1_000) / 1_000_000 }),
@@ -157,6 +191,16 @@ function liveOutput(
     ...{ grown: [...grown], gaps: [...gaps], peer: [...peer] },
     ...(fullSize !== undefined && { fullSize }),
   };
+}
+
+/** Throws `USAGE` where no container could be. */
+async function standIn(desired: DesiredWay, { bridge }: KernelWay, address: Address): Promise<ScratchContainer> {
+  const subnet = (desired.ownSubnets as Prefix[]).find((own) => familyOf(own) === familyOf(address));
+  if (familyOf(address) === 6) throw new FlannelError("USAGE", "--as-container works with IPv4 alone");
+  if (bridge === undefined || subnet === undefined) {
+    throw new FlannelError("USAGE", "--as-container needs the bridge of this host's containers: there is none yet");
+  }
+  return await ScratchContainer.open({ bridge, subnet, mtuBytes: bridge.mtuBytes });
 }
 
 /** That of the bridge, where there is one: then the peer has to route our subnet back, as for containers. */
