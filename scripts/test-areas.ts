@@ -51,10 +51,10 @@ const promtoolTests = /^test\/lab\/metrics\.test\.ts$/;
 const motoTests = /^test\/cloud\/aws/;
 
 /** They run upstream's flanneld beside ours, with etcd. */
-const upstreamTests = /^test\/(kernel\/long\/(ipip|ipsec-agents)-|lab\/long\/upstream-)/;
+const upstreamTests = /^test\/(kernel\/long\/(ipip-|ipsec-agents-|wireguard-upstream)|lab\/long\/upstream-)/;
 
-/** Its kernel comes from Debian's packages. */
-const emulatedKernelTest = "test/kernel/long/wireguard-kernel.test.ts";
+/** Their kernel comes from Debian's packages. */
+const emulatedKernelTests = /^test\/kernel\/long\/wireguard-/;
 
 /** What takes long starts first, so that nothing long is left alone at the end. Rough seconds on an idle machine. */
 const longRuns: ReadonlyMap<string, number> = new Map([
@@ -62,6 +62,7 @@ const longRuns: ReadonlyMap<string, number> = new Map([
   ["test/kube/long/set-ups.test.ts", 400],
   ["embedded", 250],
   [switchOverTest, 150],
+  ["test/kernel/long/wireguard-upstream.test.ts", 300],
   ["test/kube/cluster.test.ts", 150],
   ["test/kube/long/chart.test.ts", 130],
   ["test/lab/systemd.test.ts", 75],
@@ -168,7 +169,7 @@ function boxedRuns(area: string, selection: Selection): Runs {
 
 function vitestRun(area: string, label: string, run: VitestRun, { testName }: Selection): AreaRun {
   const start = async () => {
-    if (run.files.includes(emulatedKernelTest)) await emulatedKernel();
+    if (run.files.some((file) => emulatedKernelTests.test(file))) await emulatedKernel();
     if (run.files.some((file) => motoTests.test(file))) await installMoto();
     if (run.inBox && run.files.some((file) => packagingTests.test(file))) await preparePackaging();
     if (run.files.some((file) => upstreamTests.test(file))) await buildUpstream();
