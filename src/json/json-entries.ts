@@ -42,9 +42,8 @@ function membersOf(text: string): Member[] {
   let member = noMember();
   let depth = 0;
   for (const { 0: part, index } of text.matchAll(token)) {
-    const isClosing = part === "}" || part === "]";
-    if (isClosing) depth--;
-    if (depth === (isClosing ? 0 : 1) && (isClosing || part === ",")) {
+    if (part === "}" || part === "]") depth--;
+    if (endsMember(part, depth)) {
       if (member.tokens > 0) members.push(member);
       member = noMember();
     } else if (depth > 0) {
@@ -54,6 +53,11 @@ function membersOf(text: string): Member[] {
     if (depth > MAX_DEPTH) throw new RangeError(`nested more than ${MAX_DEPTH} deep`);
   }
   return members;
+}
+
+/** `depth`: behind the token. */
+function endsMember(part: string, depth: number): boolean {
+  return part === "," ? depth === 1 : depth === 0 && part === "}";
 }
 
 function noMember(): Member {

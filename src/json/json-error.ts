@@ -28,13 +28,9 @@ export function findError(text: string): JsonError | undefined {
     if (isFirst && text[at] === closing(container)) {
       at = afterValue(text, at + 1, open, true);
     } else {
-      if (container === "{") {
-        const key = skip(text, string, at);
-        if (key === at) return missing(text, at, "a key in double quotes is missing");
-        at = skip(text, blanks, key);
-        if (text[at] !== ":") return missing(text, at, "a colon is missing");
-        at = skip(text, blanks, at + 1);
-      }
+      const value = container === "{" ? afterKey(text, at) : at;
+      if (typeof value !== "number") return value;
+      at = value;
       const opened = text[at];
       if (opened === "{" || opened === "[") {
         open.push(opened);
@@ -42,9 +38,8 @@ export function findError(text: string): JsonError | undefined {
         isFirst = true;
         continue;
       }
-      const end = Math.max(skip(text, scalar, at), skip(text, string, at));
-      if (end === at)
-        return missing(text, at, opened === '"' ? "a string is malformed or not closed" : "a value is missing");
+      const end = afterScalar(text, at);
+      if (typeof end !== "number") return end;
       at = afterValue(text, end, open, false);
     }
     isFirst = false;
@@ -54,6 +49,22 @@ export function findError(text: string): JsonError | undefined {
       return missing(text, at, `a comma or a closing ${around === "{" ? "brace" : "bracket"} is missing`);
     at = skip(text, blanks, at + 1);
   }
+}
+
+/** Where the value of the key at `at` begins. */
+function afterKey(text: string, at: number): number | JsonError {
+  const key = skip(text, string, at);
+  if (key === at) return missing(text, at, "a key in double quotes is missing");
+  const colon = skip(text, blanks, key);
+  if (text[colon] !== ":") return missing(text, colon, "a colon is missing");
+  return skip(text, blanks, colon + 1);
+}
+
+/** Behind a string, number or literal. */
+function afterScalar(text: string, at: number): number | JsonError {
+  const end = Math.max(skip(text, scalar, at), skip(text, string, at));
+  if (end !== at) return end;
+  return missing(text, at, text[at] === '"' ? "a string is malformed or not closed" : "a value is missing");
 }
 
 /** Behind all that ends at `at`: the container itself when `isClosed`, and those that close right after it. */

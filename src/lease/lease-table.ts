@@ -118,22 +118,21 @@ export class LeaseTable {
 
   #applyChanges(change: Extract<LeaseChange, { type: "changes" }>): TableUpdate {
     let peersChanged = false;
-    let ownDeletedAt: Revision | undefined;
-    let ownWritten: Lease | undefined;
+    let own: (typeof change.changes)[number] | undefined;
     for (const { key, reason } of change.unreadable) this.#unreadable.set(key, reason);
     for (const event of change.changes) {
       const key = event.type === "put" ? event.lease.key : event.key;
       this.#unreadable.delete(key);
       const changed = event.type === "put" ? this.#put(event.lease) : this.#delete(key);
-      if (key !== this.#ownKey) {
-        peersChanged ||= changed;
-      } else {
-        ownDeletedAt = event.type === "delete" ? event.revision : undefined;
-        ownWritten = event.type === "put" ? event.lease : undefined;
-      }
+      if (key === this.#ownKey) own = event;
+      else peersChanged ||= changed;
     }
     this.#followTo(change.revision);
-    return { peersChanged, ...(ownDeletedAt !== undefined && { ownDeletedAt }), ...(ownWritten && { ownWritten }) };
+    return {
+      peersChanged,
+      ...(own?.type === "delete" && { ownDeletedAt: own.revision }),
+      ...(own?.type === "put" && { ownWritten: own.lease }),
+    };
   }
 
   #set(key: string, lease: Lease): void {
