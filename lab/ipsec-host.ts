@@ -78,7 +78,7 @@ export class UpstreamIpsecPeer implements AsyncDisposable {
     return peer;
   }
 
-  /** Loads the connections with this key; an association that failed is begun anew. */
+  /** Loads the connections with this key; an association that failed is restarted. */
   async load(presharedKey: string): Promise<true> {
     const file = join(ownRun(this.#host), "upstream-swanctl.conf");
     writeFileSync(file, swanctlText(this.#host.ipv4 ?? "", { ...this.#options, presharedKey }));

@@ -34,7 +34,7 @@ export class UpstreamAgent implements AsyncDisposable {
     this.#exited = new Promise((resolve) => child.once("close", resolve));
   }
 
-  /** Returns once the program has its lease and has written its subnet file anew. */
+  /** Returns once the program has its lease and has written its subnet file again. */
   static async start(host: LabHost, options: UpstreamAgentOptions): Promise<UpstreamAgent> {
     const directory = join(host.runDirectory, "upstream");
     mkdirSync(directory, { recursive: true });

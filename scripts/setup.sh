@@ -48,7 +48,7 @@ find_missing_packages() {
   want iputils-ping ping
   want procps sysctl
   want ethtool ethtool
-  # The demo keeps its leases in flannel-store, unless it is told otherwise.
+  # The demo keeps its leases in flannel-store, unless another store is given.
   if [ "$purpose" = test ] || [ "$purpose" = bench ] || [ "$wants_etcd" = yes ]; then
     want etcd-server etcd
     want etcd-client etcdctl
@@ -205,7 +205,7 @@ ensure_npm_packages() {
   say "installing npm packages as locked"
   "$tools/.bin/node" "$tools/npm/bin/npm-cli.js" ci --ignore-scripts --loglevel=error >/dev/null ||
     fail "npm ci failed, see above"
-  # npm would take it out again, being nobody's dependency: linked anew after each npm ci.
+  # npm would take it out again, being nobody's dependency: linked again after each npm ci.
   for package in "$tools"/node-linux-*; do ln -sfn "../$package" "node_modules/${package##*/}"; done
   ln -sf "../${package##*/}/bin/node" node_modules/.bin/node
   expected_stamp >"$stamp"

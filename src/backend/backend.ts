@@ -232,7 +232,7 @@ export interface RuntimeServices {
   readonly logger: Logger;
   /** A file of the backend's own in the state directory, as JSON, readable for root alone. */
   readonly memory: RuntimeMemory;
-  /** Whether the process stops since somebody wants it to. */
+  /** Whether the process is asked to stop. */
   readonly isStopped: () => boolean;
   /** Keeps descriptors for the next process. */
   readonly descriptorStore: DescriptorStore;

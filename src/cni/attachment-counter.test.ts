@@ -92,7 +92,7 @@ test("a container that came and went before anybody looked is no failure", async
   await untilCounts(counter, { attached: 4, detached: 4, failed: 0 });
 });
 
-test("directories come with the first container, and may be made anew", async () => {
+test("directories come with the first container, and may be recreated", async () => {
   using counter = new AttachmentCounter(network);
   counter.resync();
   makeDirectories();

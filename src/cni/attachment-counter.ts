@@ -13,11 +13,11 @@ export interface AttachmentCounts {
   failed: number;
 }
 
-/** An ADD takes milliseconds. What is given back later was a leftover that somebody freed. */
+/** An ADD takes milliseconds. What is given back later was a leftover that was freed. */
 const ATTEMPT_MS = 60_000;
 
 interface Attempt {
-  /** Name of the file of its result, should it succeed; empty when it cannot be told. */
+  /** Name of the file of its result, should it succeed; empty when it is unknown. */
   readonly result: string;
   readonly sinceMs: number;
 }

@@ -26,7 +26,7 @@ export class DirectoryFollower implements Disposable {
   #watcher: FSWatcher | undefined;
   #watchedInode = 0;
 
-  /** What is there already is not told. The directory may come later. Throws nothing. */
+  /** What is there already is not reported. The directory may come later. Throws nothing. */
   constructor(directory: string, news: DirectoryNews) {
     this.#directory = directory;
     this.#news = news;
@@ -43,7 +43,7 @@ export class DirectoryFollower implements Disposable {
     return this.#present.has(name) || this.#unseen.has(name);
   }
 
-  /** To be called now and then: follows a directory that came, or came anew, and makes up for what was missed. */
+  /** To be called now and then: follows a directory that came, or came again, and makes up for what was missed. */
   resync(): void {
     this.#open();
     const present = new Set(this.#list());

@@ -1,4 +1,4 @@
-// Everything flanneld was told by flags and environment, checked and resolved. Made by cli/flags/flanneld-flags.ts.
+// Everything that flags and environment of flanneld say, checked and resolved. Made by cli/flags/flanneld-flags.ts.
 import type { Address } from "../ip/address.ts";
 
 export interface EtcdOptions {

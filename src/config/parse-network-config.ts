@@ -53,7 +53,7 @@ interface RawConfig {
 
 /**
  * Throws `CONFIG_INVALID` with details {key, value, rule}. Keys compare case-insensitively and the last of duplicates
- * wins. Whether the backend exists and accepts its keys is told by `createBackend`. Callers above the backends use
+ * wins. Whether the backend exists and accepts its keys is for `createBackend` to say. Callers above the backends use
  * `parseConfig` of the registry, which knows their keys.
  */
 export function parseNetworkConfig(

@@ -43,7 +43,7 @@ test("peers are grouped by the device of their route and the network of their ho
   ]);
 });
 
-test("many networks behind a device are told together", () => {
+test("many networks behind a device are reported together", () => {
   const peers = Array.from({ length: 30 }, (_, index) => peer(String(index), { device: "x", host: `10.0.${index}.1` }));
   const [lane] = lanesOf([...peers, peer("down", { device: "x", host: "10.9.9.9", state: "down" })]);
   expect(lane?.groups).toHaveLength(8);

@@ -1,4 +1,4 @@
-// The one shape in which trouble is told: by preflight, in the status, by `flannelctl doctor`, at the end of `init` and `join`.
+// The one shape in which problems are reported: by preflight, in the status, by `flannelctl doctor`, at the end of `init` and `join`.
 import type { CauseName } from "./causes.ts";
 import type { FixStep } from "./fix-step.ts";
 

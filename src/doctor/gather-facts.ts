@@ -185,7 +185,7 @@ function readOrSkip(key: string): string | undefined {
   }
 }
 
-/** The kernel's own vxlan sockets are listed like any other: told apart by the devices that are up. */
+/** The kernel's own vxlan sockets are listed like any other: distinguished by the devices that are up. */
 function foreignUdpPorts(links: readonly LinkMessage[]): ReadonlySet<number> {
   const ports = new Set(["/proc/net/udp", "/proc/net/udp6"].flatMap((file) => readUdpPorts(readOrEmpty(file))));
   for (const link of links) if (link.isUp && link.vxlan !== undefined) ports.delete(link.vxlan.port);

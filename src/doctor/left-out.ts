@@ -29,16 +29,16 @@ export const leftOut: readonly { readonly name: string; readonly what: string; r
   {
     name: "early-drop by tc or XDP",
     what: "a program of traffic control or XDP drops packets",
-    why: "whether such a program drops a packet cannot be told without running it; chains of nftables at the same place are looked at",
+    why: "whether such a program drops a packet cannot be known without running it; chains of nftables at the same place are looked at",
   },
   {
     name: "rules in both kinds of iptables",
     what: "rules in iptables-legacy and iptables-nft at once",
-    why: "it does no harm by itself; what drops packets in either is told",
+    why: "it does no harm by itself; what drops packets in either is reported",
   },
   {
     name: "missing masquerade",
     what: "containers do not reach the world, since nobody masquerades their packets",
-    why: "without --ip-masq that is somebody's choice: another program may do it, or nobody is to",
+    why: "without --ip-masq that may be intended: another program may masquerade, or none is to",
   },
 ];

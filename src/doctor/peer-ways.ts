@@ -36,7 +36,7 @@ export interface WayContext {
   /** Where containers are, by family: a device that holds an address of our subnet, and the address of a container. */
   readonly inside: Readonly<Partial<Record<Family, { readonly device: WayDevice; readonly container: Address }>>>;
   readonly ownDevices: ReadonlySet<string>;
-  /** Somebody added a policy rule. */
+  /** Another program added a policy rule. */
   readonly hasPolicyRules: boolean;
   /** Whether IPv4 packets that arrive on the device must come in as they would go out. */
   isStrict(device: string): boolean;

@@ -142,7 +142,7 @@ describe("details", () => {
     expect(checks({ packetDrops }, { families: new Set([4]) })).toEqual([]);
   });
 
-  test("a drop is told by its place, and in doubt only in forward", () => {
+  test("a drop is reported by its place, and in doubt only in forward", () => {
     const of = (changed: Partial<PacketDrop>) => checks({ packetDrops: [{ ...drop, ...changed }] });
     expect(of({})).toEqual(["warning forward-drop"]);
     expect(of({ isCertain: true })).toEqual(["error forward-drop"]);

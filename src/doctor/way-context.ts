@@ -83,7 +83,7 @@ async function confirm(
     const ofFamily = candidates.filter(({ container }) => familyOf(container) === family).slice(0, MAX_CANDIDATES);
     const answers = await netlink.routeLookups(ofFamily.map(({ container }) => ({ destination: container })));
     const index = answers.findIndex((answer, at) => answer.route?.outIndex === ofFamily[at]?.device.index);
-    // Where none is confirmed, something leads their packets elsewhere: that is to be told, of the first.
+    // Where none is confirmed, something leads their packets elsewhere: that is to be reported, of the first.
     const chosen = ofFamily[Math.max(0, index)];
     if (chosen !== undefined) inside[family] = chosen;
   }

@@ -47,7 +47,7 @@ export function summarizeWays(
   const worstFirst = [...causes.values()].sort((a, b) => b.subnets.length - a.subnets.length);
   let checked: number | undefined;
   return {
-    // All of thousands of peers are counted only for somebody who asks.
+    // All of thousands of peers are counted only when asked for.
     get checked() {
       checked ??= checkedPeers(ways, fresh);
       return checked;

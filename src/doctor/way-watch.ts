@@ -70,7 +70,7 @@ export class WayWatch implements AsyncDisposable {
   #turn = 0;
   #nextAllMs = 0;
   #lastAllMs = 0;
-  /** Undefined when it has to be made anew. */
+  /** Undefined when it has to be recreated. */
   #report: WayReport | undefined;
   #insideDevices: readonly string[] = [];
   #recheckTimer: NodeJS.Timeout | undefined;
@@ -304,7 +304,7 @@ export class WayWatch implements AsyncDisposable {
       const faults: WayFault[] = [];
       for (const question of questions) {
         const answer = answers[next++];
-        // The plan changed while we asked: it will be looked at anew.
+        // The plan changed while we asked: it will be looked at again.
         if (answer === undefined || this.#ways.get(way.subnet) !== way) continue;
         const fault = wayFault(question, answer, way, context);
         if (fault !== undefined) addFault(faults, fault, suspects.get(way.subnet) ?? []);

@@ -39,7 +39,7 @@ export interface FirewallOptions {
 
 /**
  * Gathers what belongs together: one start of Docker makes many transactions. Also the limit of repairs: ten a second,
- * however often somebody changes the rules, and none that waits longer.
+ * however often another program changes the rules, and none that waits longer.
  */
 const DEBOUNCE_MS = 100;
 /** For a pass under way: usually tens of milliseconds. */
@@ -118,7 +118,7 @@ export class Firewall implements AsyncDisposable {
     return { ...nothing, reason: error, warnings: [error], failures };
   }
 
-  /** Looks at everything anew, and changes nothing. Throws what a tool says, or that there is none. */
+  /** Looks at everything again, and changes nothing. Throws what a tool says, or that there is none. */
   async listing(): Promise<RuleListing> {
     await this.#started;
     // Not in turn with the passes: a write may wait for what the listing is to explain.

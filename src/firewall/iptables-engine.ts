@@ -81,7 +81,7 @@ export class IptablesEngine implements RuleEngine<Found> {
     const present = this.#tables(family);
     const places = chainPlaces(this.#names).filter(({ table }) => present.includes(table));
     const reading = places.map(async (place) => [place.table, await this.#readTable(family, place)] as const);
-    // The first table's error is told, whichever comes first.
+    // The first table's error is reported, whichever comes first.
     const failed = (await Promise.allSettled(reading)).find((result) => result.status === "rejected");
     if (failed !== undefined) throw failed.reason;
     const found = joinTables(new Map(await Promise.all(reading)), family, this.#names);

@@ -1,4 +1,4 @@
-// The text of single rules, as their own tool prints them: asked for once for each rule that somebody has to be told of.
+// The text of single rules, as their own tool prints them: read once for each rule that is reported.
 import { findTool, tryTool } from "../sys/run-tool.ts";
 import type { HookChain, ScanRule } from "./hook-chain.ts";
 

@@ -90,7 +90,7 @@ export function peerState(associations: readonly Association[]): PeerState {
 const SAME_AGE_SECONDS = 3;
 
 /**
- * Those that the peer has given up: it began a younger one, which it does only when it has none (its charon began anew). charon
+ * Those that the peer has given up: it began a younger one, which it does only when it has none (its charon restarted). charon
  * itself would send into the old one until a rekeying fails, up to an hour.
  */
 export function outlived(associations: readonly Association[]): readonly Association[] {
@@ -101,7 +101,7 @@ export function outlived(associations: readonly Association[]): readonly Associa
   );
 }
 
-/** What charon holds to be in the kernel and is not there: somebody deleted it. Packets are dropped until it is made anew. */
+/** What charon holds to be in the kernel and is not there: another program deleted it. Packets are dropped until it is recreated. */
 export function lostInKernel(
   associations: readonly Association[],
   inKernel: ReadonlySet<string>,

@@ -189,7 +189,7 @@ function startDetached(program: string, variables: Readonly<Record<string, strin
   child.unref();
   return {
     ended: () => end,
-    // It ignores that nobody listens any more (SIGPIPE); what it says is told over its socket, too.
+    // It ignores that nobody listens any more (SIGPIPE); what it says comes over its socket, too.
     settle: () => {
       const isDeaf = /could not create any sockets/.test(words);
       child.stdout.destroy();

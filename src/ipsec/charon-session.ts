@@ -35,7 +35,7 @@ export class CharonSession implements AsyncDisposable {
   /** `5.9.8`. */
   readonly version: string;
   readonly #client: ViciClient;
-  /** What charon was told in this session, as text, by name. */
+  /** What charon got in this session, as text, by name. */
   readonly #connections = new Map<string, string>();
   readonly #keys = new Map<Address, string>();
   #state: WantedIpsec | undefined;
@@ -132,7 +132,7 @@ export class CharonSession implements AsyncDisposable {
     for (const owner of this.#keys.keys()) if (!owners.includes(owner)) this.#keys.delete(owner);
   }
 
-  /** An association goes on with what it was begun with: one of a changed connection is begun anew. */
+  /** An association goes on with what it was begun with: one of a changed connection is restarted. */
   async #loadConnection(state: IpsecState, peer: IpsecPeer): Promise<void> {
     const name = connectionName(state, peer);
     const message = connectionMessage(state, peer);

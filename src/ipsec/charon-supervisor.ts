@@ -290,7 +290,7 @@ export class CharonSupervisor implements AsyncDisposable {
       const peer = association.endpoint ?? association.connection;
       this.#options.logger.warn(
         "ipsec.association-lost",
-        `somebody deleted keys of the security association with ${peer} from the kernel: negotiating new ones`,
+        `another program deleted keys of the security association with ${peer} from the kernel: negotiating new ones`,
         { peer },
       );
       await session.renew(child);

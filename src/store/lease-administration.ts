@@ -43,7 +43,7 @@ export interface LeaseAdministration extends AsyncDisposable {
   networkConfig(signal: AbortSignal): Promise<NetworkConfigDocument>;
   /**
    * Writes the network configuration while it still is what was `read` (undefined: while there is none); resolves with
-   * the new one. Validation is the caller's. `CONFIG_CONFLICT` when somebody else changed it.
+   * the new one. Validation is the caller's. `CONFIG_CONFLICT` when another writer changed it.
    */
   setConfig(text: string, read: Revision | undefined, signal: AbortSignal): Promise<NetworkConfigDocument>;
   /** One consistent snapshot. */
@@ -53,7 +53,7 @@ export interface LeaseAdministration extends AsyncDisposable {
    * out.
    */
   timeToLive(leases: readonly Lease[], signal: AbortSignal): Promise<ReadonlyMap<string, number>>;
-  /** Whether nobody took the subnet anew between `before` and `now`, which are of one key. */
+  /** Whether nobody took the subnet again between `before` and `now`, which are of one key. */
   isSameGrant(before: Lease, now: Lease): boolean;
   /**
    * Makes a subnet belong to one public IP for good: a new lease without expiry, or the live lease of that host loses

@@ -10,7 +10,7 @@
 //   POST /v2/rotate    → Rotated: this host has another key. With ?force=true also while peers are missing
 // Errors: 4xx/5xx with {"error": {"code", "message"}}. What there is once for each network stands in `networks`, by name; all
 // else is of the agent as a whole. A change that an older flannelctl would misread makes a new version, in the path: during an
-// upgrade one program may be older than the other, and is told so.
+// upgrade one program may be older than the other, and the answer says so.
 import { z } from "zod";
 
 /** A moment: RFC 3339, UTC. */

@@ -77,7 +77,7 @@ it("tells a flannelctl of another version so in a sentence, which that one shows
   expect(await get("/v2/unheard-of")).toMatchObject([404, { error: { code: "USAGE" } }]);
 });
 
-it("listens anew when its socket was removed, and takes no other's place", async () => {
+it("listens again when its socket was removed, and takes no other's place", async () => {
   await using server = await ControlServer.open(path, { ...handlers, status: () => Promise.resolve(answered) });
   expect(await server.renew()).toBe(false);
   rmSync(path);

@@ -53,8 +53,8 @@ export class ControlServer implements AsyncDisposable {
   }
 
   /**
-   * Listens anew when somebody removed or replaced the socket: nobody could connect any more. True when that was necessary.
-   * Throws `AGENT_RUNNING` when somebody else listens there now, `FILE_FAILED` when it cannot be put back.
+   * Listens again when the socket was removed or replaced: no client could connect. True when that was necessary.
+   * Throws `AGENT_RUNNING` when another process listens there now, `FILE_FAILED` when it cannot be restored.
    */
   renew(): Promise<boolean> {
     this.#renewal ??= this.#renew().finally(() => {
@@ -131,7 +131,7 @@ async function listen(path: string, handlers: ControlHandlers): Promise<Listener
   return { server, inode: inodeOf(path) };
 }
 
-/** Somebody put another file there. What cannot be looked at is not for us to remove. */
+/** Another file was put there. What cannot be looked at is not for us to remove. */
 function isAnothers(path: string, inode: number | undefined): boolean {
   try {
     return ![undefined, inode].includes(inodeOf(path));

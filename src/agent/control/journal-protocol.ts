@@ -10,7 +10,7 @@ const causeSchema = z.object({
   type: z
     .enum(["lease", "configuration", "interface", "probe", "notification", "audit", "operator", "start"])
     .describe(
-      "lease, configuration: a change in the store; interface: of the external interface; probe: the path to a peer carries another size; notification, audit: somebody else changed " +
+      "lease, configuration: a change in the store; interface: of the external interface; probe: the path to a peer carries another size; notification, audit: another program changed " +
         "what is flannel's, noticed at once or by looking; operator: a signal or a command; start: the agent started",
     ),
   revision: z.string().optional().describe("store revision, decimal"),

@@ -12,10 +12,10 @@ import type { MetricsRecorder } from "../../telemetry/metrics/metrics.ts";
 import type { RememberedState, WarmState } from "../state/warm-state.ts";
 import type { OtherNetworks } from "./network-claims.ts";
 
-/** How the agent ended: asked to, by a failure, or to begin anew with another configuration. */
+/** How the agent ended: asked to, by a failure, or to restart with another configuration. */
 export type AgentEnd = { readonly type: "failed"; readonly error: unknown } | { readonly type: "restart" };
 
-/** A command of the configuration that does not work is read anew: somebody may have corrected it. */
+/** A command of the configuration that does not work is read again: it may have been corrected. */
 export function endOf(error: unknown): AgentEnd {
   return hasCode(error, "COMMAND_FAILED") ? { type: "restart" } : { type: "failed", error };
 }

@@ -57,7 +57,7 @@ export class AgentReport {
   readonly #startedAt = new Date();
   /** By name; of one network without a name, that one. */
   readonly #networks = new Map<string, NetworkReport>();
-  /** About to go: nothing is told of them. */
+  /** About to go: they are not reported. */
   readonly #leaving = new Set<string>();
   readonly #isSeveral: boolean;
   readonly #follower = new StateFollower({ monotonicMs: () => performance.now(), wallMs: Date.now });
@@ -89,7 +89,7 @@ export class AgentReport {
     return network;
   }
 
-  /** Whether anything is told of a network: one that is taken off this host is no longer missing. */
+  /** Whether a network is reported: one that is taken off this host is no longer missing. */
   show(name: string, isShown: boolean): void {
     if (isShown) this.#leaving.delete(name);
     else this.#leaving.add(name);

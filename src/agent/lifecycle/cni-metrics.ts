@@ -84,7 +84,7 @@ export class CniMetrics implements Disposable {
       rmSync(taken);
       return lines.map((line) => (codes.has(line) ? line : "other"));
     } catch {
-      // Not for us to write, or somebody else's: it is a count that is missing.
+      // Not for us to write, or another program's: it is a count that is missing.
       return [];
     }
   }

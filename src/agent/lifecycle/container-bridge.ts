@@ -20,7 +20,7 @@ export interface BridgeWish {
 }
 
 export type BridgeRepair =
-  /** The plugin makes it anew, with the address of the present subnet, for the next container. */
+  /** The plugin recreates it, with the address of the present subnet, for the next container. */
   { readonly type: "remove"; readonly address: Prefix } | { readonly type: "mtu"; readonly mtuBytes: number };
 
 const MAX_NAMED = 5;

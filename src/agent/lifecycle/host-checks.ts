@@ -53,7 +53,7 @@ export class HostChecks implements AsyncDisposable {
     return this.#options.probes;
   }
 
-  /** What the checks are told of this host. */
+  /** What the checks get to know of this host. */
   get context(): CheckContext {
     return this.#context();
   }

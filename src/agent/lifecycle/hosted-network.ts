@@ -50,7 +50,7 @@ export interface HostedNetworkParts extends HostParts {
   readonly onGone: () => void;
 }
 
-/** What waiting cures is tried again; what somebody corrects in the configuration is taken up at once. */
+/** What waiting cures is tried again; a corrected configuration is read at once. */
 const RETRY = { firstMs: 1_000, maxMs: 60_000 };
 
 /** The options of one of several networks. Throws nothing: the name is one. */
@@ -77,7 +77,7 @@ export class HostedNetwork implements AsyncDisposable {
   #phase = new AbortController();
   /** Of the wait after a failure. */
   #rest: AbortController | undefined;
-  /** It is told again only when it is another one, or after the network was ready. */
+  /** It is reported again only when it is another one, or after the network was ready. */
   #toldFailure = "";
   #run: NetworkRun | undefined;
   #files: RunFiles | undefined;
@@ -148,7 +148,7 @@ export class HostedNetwork implements AsyncDisposable {
     }
   }
 
-  /** Repeats what fails, and what is to begin anew; true when it is done, false when `signal` ended it. */
+  /** Repeats what fails, and what is to restart; true when it is done, false when `signal` ended it. */
   async #untilDone(signal: AbortSignal, task: (isAgain: boolean) => Promise<"done" | "again">): Promise<boolean> {
     const backOff = new BackOff(RETRY);
     let isAgain = false;
@@ -205,7 +205,7 @@ export class HostedNetwork implements AsyncDisposable {
     }
   }
 
-  /** Until it is to begin anew or `signal` ends it; throws what made it fail. */
+  /** Until it is to restart or `signal` ends it; throws what made it fail. */
   async #serve(signal: AbortSignal, isRestart: boolean): Promise<"done" | "again"> {
     const { directory, backends, rtnetlink, prober, identifyHost, others } = this.#parts;
     using lock = this.#lock();

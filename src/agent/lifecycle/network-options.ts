@@ -60,7 +60,7 @@ export interface NetworkOptions {
   readonly logger: Logger;
   readonly metrics: MetricsRecorder;
   readonly signal: AbortSignal;
-  /** Whether the process stops since somebody wants it to. */
+  /** Whether the process is asked to stop. */
   readonly isStopped: () => boolean;
   /** After each pass over the kernel. */
   readonly onPass: () => void;

@@ -1,4 +1,4 @@
-// What is told about one network: state, status, plan. It reads and changes nothing, but for the handover.
+// The report of one network: state, status, plan. It reads and changes nothing, but for the handover.
 import { setTimeout as delay } from "node:timers/promises";
 import type { AgentOptions } from "../../config/agent-options.ts";
 import type { Finding } from "../../doctor/finding.ts";
@@ -30,7 +30,7 @@ import { StateFollower, type ToldState } from "./state-follower.ts";
 
 /** Usually tens of milliseconds. */
 const LOOK_WITHIN_MS = 1_500;
-/** Findings of an older look are not told as those of this moment. */
+/** Findings of an older look are not reported as those of this moment. */
 const LOOK_AGAIN_MS = 60_000;
 
 export class NetworkReport {
@@ -106,7 +106,7 @@ export class NetworkReport {
     return this.#agent?.isForwarding === true;
   }
 
-  /** What containers of this host are to be told about the network; undefined while packets cannot flow. */
+  /** What containers of this host have to know of the network; undefined while packets cannot flow. */
   forContainers(): SubnetEnvContent | undefined {
     const agent = this.#agent;
     if (agent?.config === undefined || agent.ownLease === undefined || agent.network === undefined) return undefined;

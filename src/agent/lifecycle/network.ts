@@ -1,5 +1,5 @@
 // Our half of the host: backend + facts + leases → desired state → reconciler. Everything that changes comes in through
-// a setter, and each setter plans anew; nothing else decides what the host looks like.
+// a setter, and each setter plans again; nothing else decides what the host looks like.
 import type { Backend, BackendPlan, HostFacts, RuntimeStatus } from "../../backend/backend.ts";
 import { type Identities, matchesIdentity } from "../../backend/identities.ts";
 import type { MasqueradeExclude, NetworkConfig } from "../../config/network-config.ts";
@@ -126,7 +126,7 @@ export class Network implements AsyncDisposable {
       logger,
       metrics,
       signal,
-      // A pass we wait for is told when we know its result: until then its peers would seem to be missing.
+      // A pass we wait for is reported when we know its result: until then its peers would seem to be missing.
       onChange: () => {
         const network = opened();
         if (network !== undefined && network.#planning !== undefined) return;
@@ -360,11 +360,11 @@ export class Network implements AsyncDisposable {
 
   #followWays(): Promise<void> {
     this.#hadGaps = this.reconciler.failures().length > 0;
-    // Which packets go by a table of its own is told by rules that the kernel cannot be asked about without knowing the packets.
+    // Which packets go by a table of its own depends on rules that the kernel cannot be asked about without knowing the packets.
     if (this.#options.routing !== undefined) return this.checks.setWays([]);
     const isProgrammed = (route: HostRoute) => this.#isProgrammed(route);
     const ways = this.#ways.of(this.#plan, this.#peers, isProgrammed, this.reconciler.isAsWanted);
-    // Our own lost address is told as that, not as peers that are down.
+    // Our own lost address is reported as that, not as peers that are down.
     const isServed = ({ publicIp, subnet }: PlannedWay) => familyOf(publicIp ?? subnet) !== 6;
     return this.checks.setWays(this.#isIpv6Lost ? ways.filter(isServed) : ways);
   }

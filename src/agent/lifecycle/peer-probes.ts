@@ -46,7 +46,7 @@ export class PeerProbes implements Disposable {
   #planned: { readonly ways: readonly PlannedWay[]; readonly context: NetworkContext } | undefined;
   #timer: NodeJS.Timeout | undefined;
   #links: PeerProbesLinks | undefined;
-  /** Undefined when it has to be made anew. */
+  /** Undefined when it has to be recreated. */
   #summary: ProbeSummary | undefined;
 
   constructor(options: PeerProbesOptions) {
@@ -70,7 +70,7 @@ export class PeerProbes implements Disposable {
     return this.#summary;
   }
 
-  /** The prober is told a moment later, of many changes at once: with thousands of peers it takes some milliseconds. */
+  /** The prober gets them a moment later, of many changes at once: with thousands of peers it takes some milliseconds. */
   setWays(ways: readonly PlannedWay[], context: NetworkContext): void {
     this.#planned = { ways, context };
     this.#timer ??= setTimeout(() => this.#tellProber(), SETTLE_MS + ways.length * SETTLE_MS_PER_WAY).unref();

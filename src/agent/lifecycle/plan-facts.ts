@@ -1,4 +1,4 @@
-// What a backend has to know of this host to plan, in one object that is made anew for each plan.
+// What a backend has to know of this host to plan, in one object that is recreated for each plan.
 import { randomBytes } from "node:crypto";
 import type { Backend, BackendModule, HostFacts } from "../../backend/backend.ts";
 import type { Identities } from "../../backend/identities.ts";

@@ -6,7 +6,7 @@ import type { PathChange } from "../../probe/probed-network.ts";
 import type { ProbedPath } from "../../probe/probed-path.ts";
 import type { Logger } from "../../telemetry/logger.ts";
 
-/** Changes within that time are told together when they are many. */
+/** Changes within that time are reported together when they are many. */
 const GATHER_MS = 1_000;
 const ONE_BY_ONE = 5;
 /** Of one path. */
@@ -94,7 +94,7 @@ export class ProbeLog implements Disposable {
   #say(path: ProbedPath): void {
     const { subnet, underlay, peer } = path.path;
     const told = this.#told.get(path);
-    const before = told === undefined || told.held === 0 ? "" : ` (${told.held} changes before were not told)`;
+    const before = told === undefined || told.held === 0 ? "" : ` (${told.held} changes before were not reported)`;
     if (told !== undefined) told.held = 0;
     const host = underlay === undefined ? "" : ` of ${underlay}`;
     const message = `peer ${subnet}${host} ${wordsOf(path)}${reasonOf(path)}${before}`;

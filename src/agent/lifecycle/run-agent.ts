@@ -1,5 +1,5 @@
 // Runs the agent as a process: lock, store, health checks, control socket, signals, exit code. An agent that has to
-// begin anew (its configuration changed while it was away) does so in here, without the process ending.
+// restart (its configuration changed while it was away) does so in here, without the process ending.
 import { readFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import type { BackendRegistry } from "../../backend/registry.ts";
@@ -122,14 +122,14 @@ async function openHealthServer(options: AgentOptions, report: AgentReport): Pro
   return HealthServer.open({ ...options.healthz, state: () => report.state(), stateOf });
 }
 
-/** What the process has, whatever begins anew in it. */
+/** What the process has, whatever restarts in it. */
 interface ProcessParts {
   readonly report: AgentReport;
   readonly descriptorStore: ServiceDescriptors;
   readonly held: Pick<HeldFiles, "lock" | "control">;
 }
 
-/** Returns when the agent is to begin anew or to stop; throws what made it fail. */
+/** Returns when the agent is to restart or to stop; throws what made it fail. */
 async function runUntilEnd(
   run: RunOptions,
   { report, descriptorStore, held }: ProcessParts,
@@ -137,7 +137,7 @@ async function runUntilEnd(
   isRestart: boolean,
 ): Promise<void> {
   const { options, logger, signal } = run;
-  // Where somebody else gives hosts their subnets, the limits of what is leased mean nothing, as in flannel.
+  // Where another program gives hosts their subnets, the limits of what is leased mean nothing, as in flannel.
   const backends = options.store === "kubernetes" ? run.backends.withGivenSubnets() : run.backends;
   await using rtnetlink = Rtnetlink.open();
   const storeOptions: StoreOptions =

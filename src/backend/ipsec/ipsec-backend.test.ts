@@ -86,7 +86,7 @@ describe("forms", () => {
   });
 });
 
-describe("what charon is told", () => {
+describe("what charon gets", () => {
   const state = backendOf().plan(own, [peer(2)], facts).runtime as IpsecState;
 
   it("is upstream's connection", () => {

@@ -298,7 +298,7 @@ describe("identity", () => {
       ["before it was used", keyOf(3), pair(3)],
       ["after its file was written", keyOf(4), pair(4)],
       ["after a boot, without a file", undefined, pair(3)],
-      ["after somebody put another key there", keyOf(5), pair(5)],
+      ["after the key was replaced", keyOf(5), pair(5)],
     ])("goes on %s", (_, content, expected) => {
       const remembered = { ...pair(3), next: pair(4) };
       const file = content === undefined ? {} : { file: { path: "/run/flannel/wgkey", content } };

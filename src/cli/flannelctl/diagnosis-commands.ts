@@ -28,7 +28,7 @@ export function addDiagnosisVerbs(program: Command, run: Run): void {
   program
     .command("bugreport")
     .description(
-      "write one .tar.gz with everything that somebody needs to help: what doctor finds, status, plan, rules, routes, logs; " +
+      "write one .tar.gz with everything that a helper needs: what doctor finds, status, plan, rules, routes, logs; " +
         "without secrets, mode 0600, 5 MB at most; with the agent and without",
     )
     .option("-o, --output <file>", "where to; default: flannel-bugreport-HOST-TIME.tar.gz in the current directory")

@@ -46,7 +46,7 @@ export const wayCauses = {
     explains: ["peer-unreachable", "store-unreachable"],
   },
   "neighbour-wrong": {
-    meaning: "Somebody pinned a wrong neighbour entry for a peer's host, or this host answers no ARP.",
+    meaning: "A static neighbour entry is wrong for a peer's host, or this host answers no ARP.",
     effect: "one host is not reached",
     looksAt: "permanent entries for peers' hosts that differ from what the link answers; arp_ignore of this host",
     alike: "entries in the states STALE, DELAY and PROBE",

@@ -1,4 +1,4 @@
-// Containers of this host: their interfaces, routes, addresses and MTU, and what CNI and Docker were told.
+// Containers of this host: their interfaces, routes, addresses and MTU, and how CNI and Docker are configured.
 import { type Prefix, prefixAddress, prefixLength, tryParsePrefix } from "../../ip/address.ts";
 import { containsAddress, containsPrefix, networkOf, prefixSize } from "../../ip/prefix.ts";
 import type { CheckContext } from "../check.ts";
@@ -48,7 +48,7 @@ export const subnetFile = defineCheck({
     wrong === undefined
       ? `there is no ${path}: Docker and CNI plugins do not know the subnet ${ownSubnets.join(" and ")}`
       : `${path} has ${wrong}, but the lease is ${ownSubnets.join(" and ")}`,
-  remedy: () => "systemctl restart flanneld # the running agent writes the file anew by itself",
+  remedy: () => "systemctl restart flanneld # the running agent writes the file again by itself",
 });
 
 export const dockerBridge = defineCheck({
@@ -68,7 +68,7 @@ export const dockerBridge = defineCheck({
   },
   evidence: ({ addresses, attached, bip }, { ownSubnets }) =>
     `docker0 with ${attached} attached ${attached === 1 ? "interface" : "interfaces"} has ${addresses.join(", ") || "no address"}` +
-    `${bip === undefined ? "" : `, Docker was told ${bip}`}; this host's subnet is ${ownSubnets.join(" and ")}, and nothing uses it`,
+    `${bip === undefined ? "" : `, Docker uses ${bip}`}; this host's subnet is ${ownSubnets.join(" and ")}, and nothing uses it`,
   remedy: () => "mk-docker-opts -c, then restart Docker with its options; start it after flannelctl wait",
 });
 
@@ -117,7 +117,7 @@ export const detachedPort = defineCheck({
   fix: ({ fix }) => fix,
 });
 
-/** What can be told without a look into the container. */
+/** What can be known without a look into the container. */
 function deadPorts({ bridgePorts }: ContainerFacts, bridge: string) {
   return bridgePorts
     .filter((port) => port.bridge === bridge && port.isUp)

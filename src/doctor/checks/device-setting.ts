@@ -10,7 +10,7 @@ export const deviceSetting = defineCheck({
   needs: ["sysctls"],
   appliesTo: (context) => carriesTraffic(context) && context.families.has(4),
   check: (context, { sysctls }) =>
-    // Off for all of them: that is told by another check.
+    // Off for all of them: that is another check's finding.
     sysctls.get(forwardingKeyOf(4)) === "0"
       ? []
       : incomingDevices(context).filter((device) => sysctls.get(deviceForwardingKeyOf(device)) === "0"),

@@ -38,7 +38,7 @@ export const neighbourWrong = defineCheck({
     const pinned = neighbours
       .filter(({ state, address }) => (state & PERMANENT) !== 0 && lostHosts(echoes).has(address))
       .map(({ address, mac, device }) => ({
-        what: `somebody pinned ${address}, the host of a peer that does not answer, to ${mac ?? "nothing"} on ${device}`,
+        what: `a static neighbour entry pins ${address}, the host of a peer that does not answer, to ${mac ?? "nothing"} on ${device}`,
         remedy: `ip neigh del ${address} dev ${device}`,
         fix: runIp(
           `neigh del ${address} dev ${device}`,

@@ -1,4 +1,4 @@
-// Whether a policy rule of somebody else takes packets for our networks before the main table with our routes is asked.
+// Whether another program's policy rule takes packets for our networks before the main table with our routes is asked.
 import { familyOf, prefixLength } from "../../ip/address.ts";
 import { containsPrefix, hostText, networkOf } from "../../ip/prefix.ts";
 import { ruleText, tableText } from "../../netlink/rtnetlink/rule.ts";

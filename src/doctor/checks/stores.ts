@@ -149,7 +149,7 @@ export const kubeAccess = defineCheck({
   },
   evidence: (what) => what,
   remedy: () =>
-    "kubectl apply -f kube-flannel.yml # its ClusterRole and ClusterRoleBinding; a restarted agent writes its annotations anew",
+    "kubectl apply -f kube-flannel.yml # its ClusterRole and ClusterRoleBinding; a restarted agent writes its annotations again",
 });
 
 export const kubePodCidr = defineCheck({

@@ -1,4 +1,4 @@
-// What the kernel's own answers for packets to and from peers say: each finding of a look at the ways is told by the check of
+// What the kernel's own answers for packets to and from peers say: each finding of a look at the ways is reported by the check of
 // its name.
 import { type Check, carriesTraffic, defineCheck } from "../check.ts";
 import type { FindingName } from "../finding.ts";

@@ -63,7 +63,7 @@ export class ClusterService implements StoreExtension {
 
   /**
    * Reads DATA-DIR/cluster and renews what is due there. Throws `CONFIG_INVALID` or `FILE_FAILED`. `onFailure` hears of
-   * trouble that is nobody's answer.
+   * failures that belong to no call.
    */
   static async open(directory: string, onFailure: (error: unknown) => void): Promise<ClusterService> {
     const files = clusterFiles(directory);
@@ -84,7 +84,7 @@ export class ClusterService implements StoreExtension {
   }
 
   /**
-   * The authority's, the server's and the administrator's, when they are due. What fails is told, and a clock that cannot
+   * The authority's, the server's and the administrator's, when they are due. What fails is reported, and a clock that cannot
    * be right; call it again and again. Rejects with nothing.
    */
   async renewOwnCertificates(): Promise<void> {
@@ -270,7 +270,7 @@ export class ClusterService implements StoreExtension {
 
   #createToken(ttlSeconds: bigint) {
     const { serverCertificate } = this.#files;
-    // First what can fail without a trace: a token that nobody was told could not be used.
+    // First what can fail without a trace: a token that was not shown could not be used.
     const pin = keyPin(readCertificate(readClusterFile(serverCertificate), serverCertificate).publicKey);
     const { id, secret, expiresAtMs } = this.#registry.createToken(Number(ttlSeconds) * 1_000, Date.now());
     const { addresses, port } = this.#registry.facts;

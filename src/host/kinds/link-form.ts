@@ -1,7 +1,7 @@
 // What devices of ours look like, as wanted and as found: comparison and text. Pure; the kind is link.ts.
 import { type Address, familyOf } from "../../ip/address.ts";
 
-/** The UDP port that the kernel chooses, unless its module was told another one. */
+/** The UDP port that the kernel chooses, unless its module was given another one. */
 export const KERNEL_VXLAN_PORT = 8472;
 
 /** A vxlan device (VTEP). Everything but `vni`, `port`, `gbp` can be changed on the living device. */
@@ -55,7 +55,7 @@ export interface Ip6tnlLink {
 /** Devices we create, own and delete. */
 export type HostLink = VxlanLink | TunLink | WireguardLink | IpipLink | Ip6tnlLink;
 
-/** A device that bears one of our names, or did until somebody renamed it. */
+/** A device that bears one of our names, or did until it was renamed. */
 export interface ObservedLink {
   /** Of ours. */
   readonly name: string;
@@ -96,7 +96,7 @@ export type LinkField = "name" | "mac" | "mtu" | "local" | "settings" | "underla
 
 /**
  * What has to change on a living device. `identity` (VNI, port, GBP, family of the outer address, group) cannot be
- * changed: the device has to be made anew (seen on Linux 6.18: "Cannot change port", "cannot change GBP flag",
+ * changed: the device has to be recreated (seen on Linux 6.18: "Cannot change port", "cannot change GBP flag",
  * "New local address family does not match old").
  */
 export function linkChanges(desired: HostLink, observed: ObservedLink): readonly LinkField[] {
@@ -147,7 +147,7 @@ function isOfKind(desired: HostLink, observed: ObservedLink): boolean {
   return observed.kind === desired.kind;
 }
 
-/** A device of another kind that bears our name is somebody else's: why it cannot be used, undefined when it can. */
+/** A device of another kind that bears our name is another program's: why it cannot be used, undefined when it can. */
 export function foreignLinkReason(desired: HostLink, observed: ObservedLink): string | undefined {
   if (isOfKind(desired, observed)) return undefined;
   const kind = observed.kind ?? "physical device";

@@ -138,7 +138,7 @@ async function giveBackName({ name, renamedTo, index }: ObservedLink, context: C
   }
 }
 
-/** False when the device had to be made anew, with everything. */
+/** False when the device had to be recreated, with everything. */
 async function changeVxlanLink(
   changes: ReadonlySet<LinkField>,
   desired: VxlanLink,
@@ -160,7 +160,7 @@ async function changeVxlanLink(
   return true;
 }
 
-/** False when the device had to be made anew: one with a single peer cannot become one for all. */
+/** False when the device had to be recreated: one with a single peer cannot become one for all. */
 async function changeIpipLink(
   changes: ReadonlySet<LinkField>,
   desired: IpipLink,

@@ -55,7 +55,7 @@ export const linkKind: Kind<"link", HostLink, ObservedLink> = {
   program: oneByOne(programLink),
 };
 
-/** Devices of ours that somebody renamed. Their old names are free: where one is taken, that device is in the way. */
+/** Devices of ours that were renamed. Their old names are free: where one is taken, that device is in the way. */
 function renamedLinks({ links, ownership, slots }: Host): ObservedLink[] {
   const renamed: ObservedLink[] = [];
   for (const { desired, observed } of slots.slots(linkKind)) {

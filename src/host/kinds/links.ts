@@ -37,7 +37,7 @@ export function tablesOf(ownership: Ownership): readonly number[] {
   ];
 }
 
-/** Kinds of devices that we create; one of another kind under our name is somebody else's. */
+/** Kinds of devices that we create; one of another kind under our name is another program's. */
 export const OWN_LINK_KINDS: ReadonlySet<string> = new Set<HostLink["kind"]>([
   ...(["vxlan", "tun", "wireguard", "ipip", "ip6tnl"] as const),
 ]);

@@ -83,7 +83,7 @@ async function programOnce(slots: readonly RouteSlot[], host: Host, signal: Abor
   return [...failures, ...(await writeOver(unseen, host, signal))];
 }
 
-/** Since the look somebody made routes where ours belong: they are replaced, unless the kernel made them for an interface. */
+/** Since the look another program made routes where ours belong: they are replaced, unless the kernel made them for an interface. */
 async function writeOver(attempts: readonly Attempt[], host: Host, signal: AbortSignal): Promise<ProgramFailure[]> {
   if (attempts.length === 0) return [];
   const pool = host.memory.of(NextHops);
@@ -117,7 +117,7 @@ function isAmong(route: HostRoute | undefined, routes: ReadonlySet<HostRoute>): 
 }
 
 /**
- * Whether the error says that all is as wanted. When somebody put a route before ours (`ip route prepend`), the
+ * Whether the error says that all is as wanted. When another route was put before ours (`ip route prepend`), the
  * kernel refuses to replace that by a second one like ours: it is enough to take it away.
  */
 async function isInPlace(

@@ -110,7 +110,7 @@ function observedRoute(
   };
 }
 
-/** Whether the message says what we knew: of ten thousand routes that stay, none is made anew at every look. */
+/** Whether the message says what we knew: of ten thousand routes that stay, none is recreated at every look. */
 function isFoundAgain(known: ObservedRoute, message: RouteMessage, host: Host): boolean {
   return (
     known.strayTable === undefined &&

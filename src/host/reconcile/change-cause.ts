@@ -1,4 +1,4 @@
-// Why kernel objects are written: what is told of each in the log.
+// Why kernel objects are written: what the log says of each.
 
 export interface ChangeCause {
   /** One of the journal's causes; see telemetry/journal.ts. */

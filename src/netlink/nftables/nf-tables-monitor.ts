@@ -74,7 +74,7 @@ export class NfTablesMonitor<Interest> implements AsyncDisposable {
     return Promise.resolve();
   }
 
-  /** Returns whether there may be more to read. As with rtnetlink, a loss is told once the queue is empty. */
+  /** Returns whether there may be more to read. As with rtnetlink, a loss is reported once the queue is empty. */
   #drain(): boolean {
     let hasMore = true;
     for (let count = 0; hasMore && count < MAX_DATAGRAMS_PER_TURN; count++) {

@@ -31,7 +31,7 @@ export interface IpipAttributes {
   readonly protocol: number;
   /** Inside of UDP (FOU, GUE). */
   readonly isEncapsulated: boolean;
-  /** `external`: where packets go is told by routes. */
+  /** `external`: routes say where packets go. */
   readonly isExternal: boolean;
 }
 
@@ -156,7 +156,7 @@ export interface RuleMessage {
   readonly hasOtherSelectors: boolean;
 }
 
-/** IPv4 settings of one device; what is missing was not told. */
+/** IPv4 settings of one device; what is missing was not reported. */
 export interface DeviceSettingsMessage {
   /** `netconfa.allDevices` and `netconfa.newDevices` stand for `all` and `default` of /proc/sys/net/ipv4/conf. */
   readonly index: number;

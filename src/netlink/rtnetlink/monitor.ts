@@ -18,11 +18,11 @@ interface Change<K extends ObjectKind> {
 export type MonitorMessage<K extends ObjectKind = ObjectKind> = { [P in K]: Change<P> }[K];
 
 export interface MonitorOptions {
-  /** Kinds whose changes are told; those that share a multicast group (`neighbour` and `fdb`) come together. */
+  /** Kinds whose changes are reported; those that share a multicast group (`neighbour` and `fdb`) come together. */
   readonly groups: readonly ObjectKind[];
   /** In the kernel's order, as many as were waiting, up to some hundreds. Must not throw. */
   readonly onMessages: (messages: readonly MonitorMessage[]) => void;
-  /** Notifications were lost: read everything again. What changes from now on is told again. */
+  /** Notifications were lost: read everything again. What changes from now on is notified again. */
   readonly onOverflow: () => void;
   /** Only neighbours and forwarding entries of these devices are wanted; missing: all. Others are dropped cheaply. */
   readonly neighbourIndexes?: () => ReadonlySet<number>;

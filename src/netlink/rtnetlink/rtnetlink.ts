@@ -58,7 +58,7 @@ export class Rtnetlink implements AsyncDisposable {
 
   /**
    * As `dump`, but keeps only what `read` makes of each object, undefined being left out: of ten thousand messages none
-   * outlives its own reading. `read` sees objects again when the kernel's list has to be read anew.
+   * outlives its own reading. `read` sees objects again when the kernel's list has to be read again.
    */
   dumpAs<K extends ObjectKind, T>(
     kind: K,

@@ -30,7 +30,7 @@ export interface ConditionalPut extends ConditionalWrite {
 
 export type ConditionalOutcome =
   | { readonly isDone: true; readonly revision: bigint }
-  /** Somebody was faster; `current` is what stands there now, undefined when the key is gone. */
+  /** Another writer was faster; `current` is what stands there now, undefined when the key is gone. */
   | { readonly isDone: false; readonly current: KeyValue | undefined };
 
 export async function putIf(

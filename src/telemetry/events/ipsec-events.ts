@@ -8,7 +8,7 @@ export const ipsecEvents = {
     "`flannelctl cleanup` before the next start, or end what the line names.",
   ),
   "ipsec.association-lost": warn(
-    "The kernel lacks keys of a security association that charon believes in: somebody deleted them (`ip xfrm state flush`). New ones are negotiated at once.",
+    "The kernel lacks keys of a security association that charon believes in: another program deleted them (`ip xfrm state flush`). New ones are negotiated at once.",
     "Find out which program manages IPsec on this host besides flannel.",
   ),
   "ipsec.charon": verbose(2, "A line of charon's own log (level 1, which holds no keys)."),

@@ -1,4 +1,4 @@
-// Log events about probes of peers. Each is told once for each change; a peer that keeps changing is told of less often.
+// Log events about probes of peers. Each is reported once for each change; a peer that keeps changing is reported less often.
 import { info, verbose, warn } from "./definition.ts";
 
 export const probeEvents = {

@@ -110,7 +110,7 @@ export const storeEvents = {
     "Correct the annotation that the line names (`kubectl annotate node`).",
   ),
   "node.annotations-changed": warn(
-    "Somebody changed or removed the annotations by which this host announces itself; the agent restores them.",
+    "Another program changed or removed the annotations by which this host announces itself; the agent restores them.",
     "Find out who; there must be one agent for each Node.",
   ),
   "node.condition": info("The agent wrote the condition NetworkUnavailable of this host's Node."),

@@ -134,7 +134,7 @@ rules/       traffic rules of all programs, with handles and counters
 host/        counters, settings, modules and errors of the kernel
 
 <secret 1a2b3c4d> stands for a secret; equal ones of one report have equal marks. Addresses and names of hosts are in here: look
-through the files before you hand them to somebody.
+through the files before you hand them on.
 `;
 
 /** Texts of files that hold secrets, so that these are found wherever else they stand. */

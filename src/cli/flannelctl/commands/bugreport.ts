@@ -1,4 +1,4 @@
-// `flannelctl bugreport`: one archive with what somebody needs who is to help and cannot see this host. Works without an agent.
+// `flannelctl bugreport`: one archive with what a helper needs who cannot see this host. Works without an agent.
 import { randomUUID } from "node:crypto";
 import { linkSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import { hostname } from "node:os";
@@ -45,7 +45,7 @@ export async function makeBugreport(invocation: Invocation, { output }: Bugrepor
   return exitCodes.ok;
 }
 
-/** Readable by its owner alone from the first byte on; a file that is there is replaced only where somebody named it. */
+/** Readable by its owner alone from the first byte on; a file that is there is replaced only where the user named it. */
 function write(file: string, archive: Uint8Array, mayReplace: boolean): void {
   const temporary = `${file}.${randomUUID()}.tmp`;
   try {
@@ -106,6 +106,6 @@ function renderReport(
   return [
     `${paint.good("wrote")} ${file}: ${count(parts, "part")}, ${mebibytes(packedBytes)} (${mebibytes(unpackedBytes)} unpacked), ${count(redactions, "secret")} replaced`,
     ...missing.map((part) => `  ${paint.warn("without")} ${part.file}: ${part.reason}`),
-    "Names and addresses of hosts are in it: look through it before you hand it to somebody.",
+    "Names and addresses of hosts are in it: look through it before you hand it on.",
   ];
 }

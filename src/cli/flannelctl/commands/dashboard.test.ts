@@ -101,7 +101,7 @@ test("tells what the agent knows, as it changes, with hostile text made harmless
   await until(() => [...(network()?.peers.values() ?? [])].some(({ state }) => state === "down"), {
     what: "the change",
   });
-  await until(() => network()?.space?.source === "agent", { what: "the store's silence to be told" });
+  await until(() => network()?.space?.source === "agent", { what: "the store's silence to be reported" });
   expect(network()?.space?.leases).toHaveLength(4);
   await until(() => model.sources.get("store")?.problem !== undefined, { what: "why" });
   await until(() => [...(network()?.peers.values() ?? [])][0]?.device === "flannel.1", { what: "the way of a peer" });
@@ -121,7 +121,7 @@ test("without an agent the page says so", async () => {
   close();
 });
 
-test("several networks are told apart", async () => {
+test("several networks are distinguished", async () => {
   using directory = new TemporaryDirectory();
   const socket = directory.file("flanneld.sock");
   await using _agent = await SimulatedAgent.listen(socket, { peers: 2, networks: ["blue", "red"] });

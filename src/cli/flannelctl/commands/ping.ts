@@ -29,7 +29,7 @@ interface Peer {
   readonly backendType: string;
 }
 
-/** 0: all answered that somebody has to answer; 1: something got lost. */
+/** 0: all answered that have to; 1: something got lost. */
 export async function pingPeer(invocation: Invocation, target: string, flags: PingFlags): Promise<ExitCode> {
   const results = await pingPeers(invocation, target, flags);
   const output = { target, peers: results };

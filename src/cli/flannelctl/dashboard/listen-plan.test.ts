@@ -42,7 +42,7 @@ test("elsewhere the names of the certificate count, and the address that was rea
   expect(originOf(plan, 8475)).toBe("https://flannel.example:8475");
 });
 
-test("half of a key pair, a missing file and what is no key are told", () => {
+test("half of a key pair, a missing file and what is no key are reported", () => {
   using directory = new TemporaryDirectory();
   const { tlsCert, tlsKey } = makeCertificate(directory);
   expect(() => planListening({ listen: "0.0.0.0:1", tlsCert })).toThrow("belong together");

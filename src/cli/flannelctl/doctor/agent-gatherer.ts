@@ -1,4 +1,4 @@
-// What `flannelctl doctor` is told of the agent, its process and the leases.
+// What `flannelctl doctor` gets to know of the agent, its process and the leases.
 import { existsSync } from "node:fs";
 import { setTimeout as delay } from "node:timers/promises";
 import type { NetworkStatus } from "../../../agent/control/control-protocol.ts";

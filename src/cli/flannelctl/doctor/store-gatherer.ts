@@ -86,7 +86,7 @@ async function tryEndpoint(endpoint: string, limitMs: number): Promise<EndpointF
   }
   if (protocol !== "https:") return { endpoint };
   try {
-    // Only whether it speaks TLS at all: whether its certificate is trusted is told by the connection with the CA.
+    // Only whether it speaks TLS at all: whether its certificate is trusted shows in the connection with the CA.
     await opened(
       connectTls({ ...place, rejectUnauthorized: false, ...(isIP(host) === 0 && { servername: host }) }),
       limitMs,

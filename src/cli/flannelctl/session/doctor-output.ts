@@ -26,11 +26,11 @@ const findingSchema = z.object({
     safe: z
       .enum(["auto", "ask", "no"])
       .describe(
-        "auto: the running agent does it; ask: safe to run once somebody has read it; no: only a person can judge it",
+        "auto: the running agent does it; ask: safe to run once an operator has read it; no: only a person can judge it",
       ),
     fix: z.array(z.string()).describe("commands that --fix runs for it; empty where it does nothing about it"),
   }),
-  explains: z.array(z.string()).describe("codes of findings that it brings about; they are not told apart"),
+  explains: z.array(z.string()).describe("codes of findings that it brings about; they are not distinguished"),
   suppressedBy: z.string().nullable().describe("code of the finding that brings this one about; null in `findings`"),
   doc: z.string().describe("where the docs explain it"),
 });

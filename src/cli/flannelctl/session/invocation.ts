@@ -34,7 +34,7 @@ export interface GlobalOptions {
   readonly network?: string;
   /** The agent of this host serves several networks: for those that are not named. */
   readonly several?: { readonly subnetDirectory: string; readonly prefix: string };
-  /** Where the agent may answer: the first that somebody listens on counts. Never empty. */
+  /** Where the agent may answer: the first with a listener counts. Never empty. */
   readonly socketPaths: readonly string[];
   readonly subnetFile: string;
   readonly stateDirectory: string;

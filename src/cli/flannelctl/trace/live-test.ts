@@ -130,7 +130,7 @@ class Seen {
     if (this.#trace === undefined) return;
     const { notes, isWhole } = this.#trace.receive();
     this.notes.push(...notes.slice(0, MAX_NOTES - this.notes.length));
-    const gap = "some of what rules did was told too fast to be read";
+    const gap = "some of what rules did was reported too fast to be read";
     if (!isWhole && !this.#gaps.includes(gap)) this.#gaps.push(gap);
   }
 }

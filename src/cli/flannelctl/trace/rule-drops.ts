@@ -28,7 +28,7 @@ export class RuleDrops {
     this.#outside = outside;
   }
 
-  /** In the order in which they were told. */
+  /** In the order in which they were reported. */
   async of(notes: readonly TraceNote[]): Promise<RuleDrop[]> {
     const packets = new Map<number, Pick<RuleDrop, "packet" | "isOfTunnel">>();
     for (const { id, ipHeader } of notes) {

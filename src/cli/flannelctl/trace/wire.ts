@@ -3,7 +3,7 @@
 import { type Address, addressFromBytes, type Family } from "../../../ip/address.ts";
 import type { TappedPacket } from "../../../sys/packet-tap.ts";
 
-/** Test packets, as they are told from all others. */
+/** Test packets, as they are distinguished from all others. */
 export interface TestPackets {
   readonly family: Family;
   /** 16 unpredictable bytes; the number of the packet follows. */
