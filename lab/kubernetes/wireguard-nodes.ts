@@ -4,7 +4,7 @@ import type { KubernetesCluster } from "./cluster.ts";
 
 const sockets = "/run/wireguard";
 
-/** As a unit with `Restart=always` would: a program whose device somebody deletes comes back. */
+/** As a unit with `Restart=always` would: a program whose device is deleted comes back. */
 export async function serveWireguard({ nodes }: KubernetesCluster, devices: readonly string[]): Promise<void> {
   for (const node of nodes) {
     for (const device of devices) {
