@@ -12,7 +12,7 @@ const path = fileURLToPath(new URL("../docs/doctor.md", import.meta.url));
 
 const made = new Set<string>([...[...troubles, ...troublesWithoutAgent].map(({ code }) => code), ...madeBesides]);
 
-/** How it is known that a cause is told: each has a row, and one alone. */
+/** How it is known that a cause is reported: each has a row, and one alone. */
 function proofOf(name: CauseName): string {
   const elsewhere = unmadeCauses[name];
   if (made.has(name) === (elsewhere !== undefined)) {

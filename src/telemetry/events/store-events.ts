@@ -23,7 +23,7 @@ export const storeEvents = {
   ),
 
   "peer.examined": info(
-    "Another host of the cluster asked what is wrong here (`flannelctl doctor --peer`), and was told.",
+    "Another host of the cluster asked what is wrong here (`flannelctl doctor --peer`), and was reported.",
   ),
   "peer.examination-failed": verbose(
     1,

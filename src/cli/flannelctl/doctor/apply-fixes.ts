@@ -18,7 +18,7 @@ export interface FixOffer {
 
 /**
  * Throws `USAGE` for others than root, and where nobody can be asked; `FILE_FAILED` before anything is run when it cannot be
- * logged. A step that fails is told, and the others are offered.
+ * logged. A step that fails is reported, and the others are offered.
  */
 export async function applyFixes(
   invocation: Invocation,

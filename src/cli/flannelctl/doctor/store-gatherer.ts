@@ -55,7 +55,7 @@ function silent(stage: EndpointFacts, limitMs: number): EndpointFacts {
   return { ...stage, failedStage: "answer", reason: `nothing within ${Math.round(limitMs / 100) / 10} s` };
 }
 
-/** Those that the agent tells of; else those that somebody named here. */
+/** Those that the agent tells of; else those that were named here. */
 function endpointsOf({ options }: Invocation, { status }: KnownHost): string[] {
   const told = [...(status?.store.description ?? "").matchAll(/https?:\/\/[^\s,;)]+/g)].map(([endpoint]) => endpoint);
   const named = options.isStoreNamed && options.kubernetes === undefined ? options.etcd.endpoints.split(",") : [];
@@ -149,7 +149,7 @@ async function readStore(invocation: Invocation, known: KnownHost, limitMs: numb
   }
 }
 
-/** Why it would take no write of this host's lease; undefined when it would, or that cannot be told. */
+/** Why it would take no write of this host's lease; undefined when it would, or that cannot be reported. */
 async function tryWrite(
   store: LeaseAdministration,
   { state }: KnownHost,
