@@ -59,7 +59,7 @@ ERROR  docker28-raw-drop        containers of this host are not reached from oth
 
 \`flannelctl doctor --fix\` offers the remedies that are safe, each with a question, or all of them with \`--yes\`; then it looks again. Safe are
 settings of the kernel (\`sysctl\`), attributes of flannel's own devices and of interfaces of containers, a module, a policy rule in front of one
-that leads elsewhere, a pinned neighbour. Rules that drop packets, routes and addresses of other programs are never touched: somebody may want them.
+that leads elsewhere, a pinned neighbour. Rules that drop packets, routes and addresses of other programs are never touched: an operator may want them.
 Each step is written into \`doctor-fixes.json\` in the state directory before it is run, with what undoes it and who ran it; the last 200 are kept.
 \`flannelctl doctor --undo\` undoes the last \`--fix\`, last step first. Settings last until the next boot.
 

@@ -37,7 +37,7 @@ const TCP = 6;
 const ACK = 0x10;
 const SYN = 0x02;
 
-/** Listens to TCP from one side. Packets are of strangers. */
+/** Listens to TCP from one side. Packets are of unknown senders. */
 export class TcpEar {
   /** The last acknowledgement of each flow. */
   readonly #acknowledged = new Map<string, number>();

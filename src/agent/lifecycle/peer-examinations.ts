@@ -1,5 +1,5 @@
 // Answers other members of a small cluster that want to know what is wrong on this host (`flannelctl doctor --peer`): keeps a call
-// to the store open, and when somebody asks runs this host's own `flannelctl doctor --json`, as a process of its own that only
+// to the store open, and when asked runs this host's own `flannelctl doctor --json`, as a process of its own that only
 // looks. The store lets members ask and nobody else, and not more often than every ten seconds.
 import { existsSync } from "node:fs";
 import { dirname, join } from "node:path";
@@ -68,6 +68,6 @@ async function examine(program: string, { etcd, flags }: PeerExaminationsOptions
   ];
   const words = ["--disable-sigusr1", program, ...flags, ...store, "--json", "doctor"];
   const { stdout, stderr } = await tryTool(process.execPath, words, "", DOCTOR_WITHIN_MS);
-  // Whoever asked is told why there is nothing.
+  // The answer says why there is nothing.
   return Buffer.from(stdout === "" ? JSON.stringify({ error: stderr.slice(0, 2_000) }) : stdout);
 }

@@ -81,7 +81,7 @@ export const underlayLossy = defineCheck({
 const isLossy = ({ underlaySent, underlayAnswered }: EchoFacts): boolean =>
   underlayAnswered > 0 && underlaySent - underlayAnswered >= MIN_LOST;
 
-/** Where small packets get lost as well, the loss of a few large ones says nothing, unless somebody says that they are too large. */
+/** Where small packets get lost as well, the loss of a few large ones says nothing, unless a router says that they are too large. */
 const isTooLarge = (echo: EchoFacts): boolean =>
   echo.underlay === "answered" && echo.largeUnderlay === "lost" && (echo.pathMtuBytes !== undefined || !isLossy(echo));
 

@@ -22,7 +22,7 @@ export const policyRule = defineCheck({
   evidence: (diverting) =>
     `the policy rule "${ruleText(diverting.rule)}" ${fateText(diverting)}, before the lookup in the main table with flannel's routes`,
   remedy: (diverting) => `ip ${firstRule("add", diverting)}`,
-  // What drops packets may be somebody's security.
+  // What drops packets may be intended.
   fix: (diverting) =>
     diverting.route?.type === rtn.unicast ? [runIp(firstRule("add", diverting), firstRule("del", diverting))] : [],
 });

@@ -43,7 +43,7 @@ export class ClusterClient {
     return removed ?? nothingRemoved;
   }
 
-  /** The id of an examination of this host that somebody waits for; undefined when nobody asked within a while. */
+  /** The id of an examination of this host that is waited for; undefined when nobody asked within a while. */
   async awaitExamination(signal: AbortSignal): Promise<string | undefined> {
     const { id } = await this.#call("wait for an examination", awaitExamination, {}, signal, AWAIT_MS + 10_000);
     return id === "" ? undefined : id;

@@ -1786,7 +1786,7 @@ export const ClusterDefinition = {
       responseStream: false,
       options: {},
     },
-    /** With a host's certificate, for that host: waits until somebody wants to know what is wrong on it. */
+    /** With a host's certificate, for that host: waits until an operator asks what is wrong on it. */
     awaitExamination: {
       name: "AwaitExamination",
       requestType: AwaitExaminationRequest as typeof AwaitExaminationRequest,

@@ -4,7 +4,7 @@ import { randomUUID } from "node:crypto";
 import { FlannelError } from "../../errors.ts";
 import type { HostRecord } from "./member-file.ts";
 
-/** An agent that is told of nothing for so long calls again. */
+/** An agent that hears of nothing for so long calls again. */
 export const AWAIT_MS = 50_000;
 /** For an agent to call, and its doctor to look. */
 const ANSWER_WITHIN_MS = 13_000;
@@ -35,7 +35,7 @@ export class Examinations {
     this.#answerWithinMs = answerWithinMs;
   }
 
-  /** For the host's agent: the id of an examination that somebody waits for; "" after a while without one. */
+  /** For the host's agent: the id of an examination that is waited for; "" after a while without one. */
   async next({ keyPin }: Host): Promise<string> {
     // A host has one agent: an earlier call of it is dead.
     this.#waiting.get(keyPin)?.("");

@@ -54,7 +54,7 @@ export function encodeEcho(ends: FrameEnds, { target, sequence, payload, packetB
   return bytes;
 }
 
-/** Somebody asks who has the address. */
+/** A question who has the address. */
 export interface ArpQuestion {
   readonly mac: Uint8Array;
   readonly address: Uint8Array;

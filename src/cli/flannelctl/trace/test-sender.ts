@@ -44,7 +44,7 @@ export function hostSender(target: Address, source: Address | undefined, mark: n
         ),
         errors: events.flatMap((event) => {
           if (event.type !== "error") return [];
-          const who = event.origin === "local" ? "this host" : (event.offender ?? "somebody");
+          const who = event.origin === "local" ? "this host" : (event.offender ?? "a host on the way");
           return [`${who} says: ${errorWords(target, event.icmpType, event.icmpCode)}`];
         }),
       };
