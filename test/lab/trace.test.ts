@@ -130,6 +130,8 @@ it("sends as a container of this host would, and meets what only those meet", as
     "answer delivered here",
   ]);
   expect(well.live?.hops.every(({ seen, of }) => seen === of)).toBe(true);
+  // Once more at once: nobody has a wrong idea of who has the address.
+  expect((await traced(target, "--as-container")).live?.answered).toBe(3);
   await withChain(h1, "forward", "iifname cni0 icmp type echo-request drop", async () => {
     const found = await traced(target, "--as-container");
     expect(found).toMatchObject({ exitCode: 1, lost: true });

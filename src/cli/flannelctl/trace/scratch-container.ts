@@ -1,11 +1,10 @@
 // Stands in for a container of this host for a moment: an interface in the bridge of the containers, with an address that no container
 // has. Its packets go the whole way of a container's, through forwarding, reverse path filters and the rules for forwarded packets, which
 // those of the host itself do not meet. It speaks Ethernet by a packet socket, so that the host gets no address and no route for it. IPv4.
-import { randomBytes } from "node:crypto";
 import { whoHas } from "../../../doctor/gather/arp-probe.ts";
 import { FlannelError } from "../../../errors.ts";
 import { removeLeftScratch, scratchNames } from "../../../host/scratch-links.ts";
-import { type Address, type Prefix, prefixAddress } from "../../../ip/address.ts";
+import { type Address, addressToBytes, type Prefix, prefixAddress } from "../../../ip/address.ts";
 import { addToAddress, prefixSize } from "../../../ip/prefix.ts";
 import type { Device } from "../../../netlink/request.ts";
 import { changeLink, deleteLink } from "../../../netlink/rtnetlink/link.ts";
@@ -51,12 +50,12 @@ export class ScratchContainer implements AsyncDisposable {
   static async open({ bridge, subnet, mtuBytes }: ScratchOptions): Promise<ScratchContainer> {
     const netlink = Rtnetlink.open();
     const { port: portName, peer: peerName } = scratchNames(process.pid);
-    const mac = newMac(2);
     try {
       await removeLeftScratch(netlink);
-      const address = await freeAddress(bridge, subnet, mac);
+      const address = await freeAddress(bridge, subnet);
+      const mac = macOf(0x02, address);
       const [error] = await netlink.apply([
-        createVeth({ portName, peerName, bridge, mtuBytes, ...{ portMac: newMac(0xfe), peerMac: mac } }),
+        createVeth({ portName, peerName, bridge, mtuBytes, ...{ portMac: macOf(0xfe, address), peerMac: mac } }),
       ]);
       if (error !== undefined) throw error;
       const links = await netlink.dump("link");
@@ -99,16 +98,16 @@ export class ScratchContainer implements AsyncDisposable {
   }
 }
 
-/** Locally administered. */
-function newMac(first: 2 | 0xfe): string {
-  return [first, ...randomBytes(5)].map((byte) => byte.toString(16).padStart(2, "0")).join(":");
+/** Locally administered. The same each time: this host remembers for minutes who had the address last. */
+function macOf(first: 0x02 | 0xfe, address: Address): string {
+  return [first, 0x66, ...addressToBytes(address)].map((byte) => byte.toString(16).padStart(2, "0")).join(":");
 }
 
-async function freeAddress(bridge: ScratchOptions["bridge"], subnet: Prefix, mac: string): Promise<Address> {
+async function freeAddress(bridge: ScratchOptions["bridge"], subnet: Prefix): Promise<Address> {
   const size = prefixSize(subnet);
   for (let at = 2n; at < BigInt(CANDIDATES) + 2n && at < size - 2n; at++) {
     const address = addToAddress(prefixAddress(subnet), size - at);
-    const holders = await whoHas({ address, device: bridge, own: new Set([mac]) });
+    const holders = await whoHas({ address, device: bridge, own: new Set() });
     if (holders.length === 0) return address;
   }
   throw new FlannelError("KERNEL_BUSY", `the last addresses of ${subnet} are all in use`);
