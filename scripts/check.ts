@@ -35,6 +35,7 @@ function steps(): Step[] {
     { what: "types of the page", argv: ["tsc", "--noEmit", "-p", "src/dashboard"] },
     { what: "import rule", argv: ["depcruise", ...folders] },
     { what: "dead code", argv: ["knip"] },
+    { what: "words", argv: ["node", "scripts/check-words.ts"] },
     ...generatedFiles(),
     { what: "unit tests", argv: ["vitest", "run", "--project", "unit"] },
   ];
