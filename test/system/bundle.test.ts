@@ -27,7 +27,7 @@ const filesWith = (text: string) =>
 it.each([
   ["the X.509 library", "certificationRequestInfo", ["flanneld", "flannelctl", "flannel-store"]],
   ["prom-client", "application/openmetrics-text", ["flanneld", "flannelctl", "flannel-store"]],
-  ["the dashboard", "flannel-dashboard=", ["flanneld", "flannelctl", "flannel-store"]],
+  ["the dashboard", "sec-fetch-site", ["flanneld", "flannelctl", "flannel-store"]],
   ["zod", "unrecognized_keys", ["flannelctl", "flannel-store"]],
   ["grpc-js", "grpc.initial_reconnect_backoff_ms", ["flannelctl", "flannel-store"]],
 ])("%s is loaded only when it is needed", (_, mark, programs) => {
