@@ -14,6 +14,8 @@ import { type BenchContext, type BenchSet, type Figure, medianFigure, percentile
 const sizes = [3, 1_000];
 const PEERS_JUDGED = 1_000;
 const UPDATES_PER_ROUND = 8;
+/** News of a twelfth of the peers are longer than this for each peer; what concerns no peer is shorter. */
+const PEER_TEXT_LENGTH = 5;
 const flannelctl = fileURLToPath(new URL("../bin/flannelctl", import.meta.url));
 const pageFile = fileURLToPath(new URL("../dist/dashboard.html", import.meta.url));
 
@@ -21,12 +23,12 @@ const pageFile = fileURLToPath(new URL("../dist/dashboard.html", import.meta.url
  * Before the page's own script: notes from when a message of the feed is taken apart until the frame after it has been drawn.
  * The page takes lines apart with JSON.parse and nothing else.
  */
-const stopwatch = `
+const stopwatch = (leastLength: number) => `
   window.updates = [];
   const parse = JSON.parse;
   JSON.parse = (text) => {
     const start = performance.now();
-    if (text.length > 10) requestAnimationFrame(() => {
+    if (text.length > ${leastLength}) requestAnimationFrame(() => {
       const channel = new MessageChannel();
       channel.port1.onmessage = () => window.updates.push(performance.now() - start);
       channel.port2.postMessage(0);
@@ -76,7 +78,7 @@ async function measure(browser: LabBrowser, peers: number, into: Samples, contex
     const link = await until(() => /^http:\S+$/m.exec(printed)?.[0], { what: "the link" });
     await using opened = await browser.open();
     const { page } = opened;
-    await page.addInitScript(stopwatch);
+    await page.addInitScript(stopwatch(peers * PEER_TEXT_LENGTH));
     const start = performance.now();
     await page.goto(link, { waitUntil: "commit" });
     await page

@@ -19,8 +19,10 @@ export async function serveDashboard(invocation: Invocation, options: DashboardO
   await using gathering = new Gathering(invocation, board);
   await using server: DashboardServer = await DashboardServer.open({
     ...{ plan, page: readPage(), board },
-    onOpened: (address) =>
-      remark(invocation, `opened from ${printable(address)}; a link for another browser: ${server.link}`),
+    onOpened: (address) => {
+      gathering.anticipate();
+      remark(invocation, `opened from ${printable(address)}; a link for another browser: ${server.link}`);
+    },
     onWatched: (watchers) => gathering.follow(watchers),
   });
   if (invocation.options.json) {

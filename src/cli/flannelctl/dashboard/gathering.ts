@@ -24,6 +24,13 @@ export class Gathering implements AsyncDisposable {
     this.#board = board;
   }
 
+  /** A page is about to be shown: what it shows first is read meanwhile. */
+  anticipate(): void {
+    if (this.#run !== undefined) return;
+    this.#start();
+    this.follow(0);
+  }
+
   /** `watchers`: how many there are now. */
   follow(watchers: number): void {
     clearTimeout(this.#lingering);
