@@ -101,7 +101,6 @@ function optionsOf(parent: HTMLElement, series: readonly LineStyle[], unit: stri
     grid: { stroke: colour("--rule"), width: 1 },
     ticks: { show: false },
     font: `12px ${style.fontFamily}`,
-    space: 70,
   };
   return {
     width: widthOf(parent),
@@ -110,8 +109,8 @@ function optionsOf(parent: HTMLElement, series: readonly LineStyle[], unit: stri
     cursor: { show: false },
     scales: { y: { range: (_, __, most) => [0, Math.max(unit === "%" ? 1 : 0.5, (most ?? 0) * 1.1)] } },
     axes: [
-      { ...axis, values: (_, ticks) => ticks.map(clock) },
-      { ...axis, size: 64, values: (_, ticks) => ticks.map((tick) => `${tick} ${unit}`) },
+      { ...axis, space: 70, values: (_, ticks) => ticks.map(clock) },
+      { ...axis, size: 64, space: 30, values: (_, ticks) => ticks.map((tick) => `${tick} ${unit}`) },
     ],
     series: [
       {},
