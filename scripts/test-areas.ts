@@ -32,6 +32,9 @@ const longTests = /^test\/(embedded\/power-loss\.test\.ts$|[^/]+\/long\/)/;
 /** Needs programs of its own. */
 export const conformanceTest = "test/kube/long/conformance.test.ts";
 
+/** It has containerd 2 and crictl. */
+export const runtimesTest = "test/kube/long/runtimes.test.ts";
+
 /** Runs upstream's flanneld beside ours. */
 export const switchOverTest = "test/kube/long/switch-over.test.ts";
 

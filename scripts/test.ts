@@ -9,11 +9,19 @@ import { parseArgs } from "node:util";
 import { allCapabilities, missingCapabilities } from "../lab/capability.ts";
 import { buildConformancePrograms } from "../lab/kubernetes/conformance-programs.ts";
 import { buildKubernetes } from "../lab/kubernetes/program.ts";
+import { buildRuntimePrograms } from "../lab/runtime/runtime-programs.ts";
 import { buildUpstream } from "../lab/upstream-program.ts";
 import { describeFuzzScale, fuzzEnvironment } from "../test/support/fuzz-scale.ts";
 import { runMarker, takeInventory } from "./leaks.ts";
 import { endedProcessorSeconds } from "./processor-time.ts";
-import { type AreaRun, conformanceTest, type Selection, selectRuns, switchOverTest } from "./test-areas.ts";
+import {
+  type AreaRun,
+  conformanceTest,
+  runtimesTest,
+  type Selection,
+  selectRuns,
+  switchOverTest,
+} from "./test-areas.ts";
 import type { RunResult, Tally } from "./vitest-run.ts";
 
 const passedRun: Tally = { passed: 1, failed: 0, skipped: 0 };
@@ -35,6 +43,13 @@ async function checkMachine(runs: readonly AreaRun[]): Promise<Tally[]> {
   return [failedRun];
 }
 
+/** What single tests need besides Kubernetes itself. */
+const programsOfTests: readonly (readonly [string, (say: (message: string) => void) => Promise<void>])[] = [
+  [conformanceTest, buildConformancePrograms],
+  [switchOverTest, buildUpstream],
+  [runtimesTest, buildRuntimePrograms],
+];
+
 /**
  * The tests on Kubernetes find it built; the first run on a machine tells what takes so long. Where it cannot be built, that
  * is one failure, and the other runs are left.
@@ -44,8 +59,7 @@ async function prepareKubernetes(runs: readonly AreaRun[]): Promise<{ tallies: T
   try {
     const say = (message: string) => console.log(`set-up: ${message}`);
     await buildKubernetes(say);
-    if (runs.some(({ label }) => label === conformanceTest)) await buildConformancePrograms(say);
-    if (runs.some(({ label }) => label === switchOverTest)) await buildUpstream();
+    for (const [test, build] of programsOfTests) if (runs.some(({ label }) => label === test)) await build(say);
     return { tallies: [], left: runs };
   } catch (error) {
     console.log(`FAILED  ${error instanceof Error ? error.message : String(error)}`);

@@ -1,17 +1,14 @@
-// A Kubernetes node of the lab: a host of the LAN with file systems and processes of its own, on which containerd, a real
-// kubelet and kube-proxy run. Images come from files. It can be rebooted; its disk is in the box's memory.
-import { type ChildProcess, spawn } from "node:child_process";
-import { existsSync, readFileSync } from "node:fs";
-import { copyFile, mkdir, rm, writeFile } from "node:fs/promises";
-import { join } from "node:path";
-import { fileURLToPath } from "node:url";
-import { type CommandResult, run, tryRun } from "../command.ts";
-import { Daemon } from "../daemon.ts";
+// A Kubernetes node of the lab: a machine on which containerd, a real kubelet and kube-proxy run. Images come from files. It
+// can be rebooted.
+import { existsSync } from "node:fs";
+import { readFile, writeFile } from "node:fs/promises";
+import { type CommandResult, run } from "../command.ts";
+import type { Daemon } from "../daemon.ts";
 import type { LabHost } from "../host.ts";
 import { Namespace } from "../namespace.ts";
-import { until } from "../wait.ts";
 import type { KubernetesApi } from "./api-server.ts";
-import { cgroupOfNode, makeCgroups, removeCgroups } from "./cgroups.ts";
+import { cgroupOfNode } from "./cgroups.ts";
+import { Machine } from "./machine.ts";
 import { containerdConfig, kubeletConfig, type ProxyMode, proxyConfig } from "./node-config.ts";
 import { kubernetesProgram } from "./program.ts";
 
@@ -22,25 +19,18 @@ export interface NodeSetup {
   readonly clusterDns?: string;
 }
 
-const firstProcess = fileURLToPath(new URL("node.sh", import.meta.url));
-const namespaces = ["--mount", "--uts", "--pid", "--ipc", "--fork", "--propagation", "private", "--mount-proc"];
-
 export class KubernetesNode implements AsyncDisposable {
-  /** The host's: `h1`. */
-  readonly name: string;
   readonly host: LabHost;
+  readonly #machine: Machine;
   readonly #api: KubernetesApi;
   readonly #setup: NodeSetup;
   /** Not imported yet. */
   readonly #images: string[];
-  #machine: ChildProcess | undefined;
-  /** Pid of the node's first process, as the box sees it. */
-  #pid = 0;
   #daemons: { readonly containerd: Daemon; readonly kubelet: Daemon; readonly proxy: Daemon } | undefined;
 
   private constructor(host: LabHost, api: KubernetesApi, setup: NodeSetup) {
-    this.name = host.name;
     this.host = host;
+    this.#machine = new Machine(host);
     this.#api = api;
     this.#setup = setup;
     this.#images = [...setup.images];
@@ -59,6 +49,11 @@ export class KubernetesNode implements AsyncDisposable {
     return node;
   }
 
+  /** The host's: `h1`. */
+  get name(): string {
+    return this.host.name;
+  }
+
   get containerd(): Daemon {
     return this.#running.containerd;
   }
@@ -73,22 +68,18 @@ export class KubernetesNode implements AsyncDisposable {
 
   /** Starts the machine and all that runs on it, also again after `powerOff`. */
   async up(): Promise<void> {
-    await makeCgroups(this.name);
-    await this.#boot();
+    const machine = this.#machine;
+    await machine.boot();
+    const containerd = ["containerd", "--config", "/run/lab/containerd.toml", "--log-level", "warn"];
     const daemons = {
-      containerd: this.#daemon("containerd", [
-        "containerd",
-        "--config",
-        "/run/lab/containerd.toml",
-        "--log-level",
-        "warn",
-      ]),
-      kubelet: this.#daemon("kubelet", this.#kubeletArguments()),
-      proxy: this.#daemon("kube-proxy", [kubernetesProgram("proxy"), "--config=/run/lab/proxy.json"]),
+      containerd: machine.daemon("containerd", containerd),
+      kubelet: machine.daemon("kubelet", this.#kubeletArguments()),
+      proxy: machine.daemon("kube-proxy", [kubernetesProgram("proxy"), "--config=/run/lab/proxy.json"]),
     };
     this.#daemons = daemons;
     daemons.containerd.start();
-    await daemons.containerd.until("containerd answers", async () => (await this.#ctr("version")).exitCode === 0);
+    const answers = async () => (await machine.tryRun(["ctr", "version"])).exitCode === 0;
+    await daemons.containerd.until("containerd answers", answers);
     // Its disk keeps them.
     while (this.#images.length > 0) await this.importImage(this.#images.shift() ?? "");
     daemons.kubelet.start();
@@ -99,50 +90,38 @@ export class KubernetesNode implements AsyncDisposable {
     });
   }
 
-  /** All processes end at once, and /run is gone. The network namespace stays: see `lan.reboot`. */
+  /** All processes end at once, and /run is gone. The network namespace stays: see `lan.replaceHost`. */
   async powerOff(): Promise<void> {
-    const machine = this.#machine;
-    this.#machine = undefined;
     this.#daemons = undefined;
-    if (machine === undefined || machine.exitCode !== null || machine.signalCode !== null) return;
-    const closed = new Promise((resolve) => machine.once("close", resolve));
-    machine.kill("SIGKILL");
-    await closed;
-    await until(() => !existsSync(`/proc/${this.#pid}`), { what: `the processes of ${this.name} to end` });
+    await this.#machine.powerOff();
   }
 
   /** Makes an image known to the node, from an archive. */
-  async importImage(archive: string): Promise<void> {
-    const local = join(this.#disk, "lab/image.tar");
-    await copyFile(archive, local);
-    const result = await this.#ctr("-n", "k8s.io", "images", "import", "/run/lab/image.tar");
-    await rm(local);
-    if (result.exitCode !== 0) throw new Error(`${this.name}: ${archive} could not be imported: ${result.stderr}`);
+  importImage(archive: string): Promise<void> {
+    return this.#machine.importImage(archive);
   }
 
   /** Runs a program in the node. */
   run(argv: readonly string[], input = ""): Promise<string> {
-    return run(this.#inside(argv), { input });
+    return this.#machine.run(argv, input);
   }
 
   tryRun(argv: readonly string[], input = ""): Promise<CommandResult> {
-    return tryRun(this.#inside(argv), { input });
+    return this.#machine.tryRun(argv, input);
   }
 
   /** Kills the one process of that name in the node: -9. */
-  async kill(name: string): Promise<void> {
-    const pids = (await this.run(["pgrep", "-x", name])).trim().split("\n");
-    if (pids.length !== 1) throw new Error(`${this.name} has ${pids.length} processes ${name}: ${pids.join(" ")}`);
-    await this.run(["kill", "-9", pids[0] ?? ""]);
+  kill(name: string): Promise<void> {
+    return this.#machine.kill(name);
   }
 
   /** Text of a file of the node. */
   readFile(path: string): string {
-    return readFileSync(`/proc/${this.#pid}/root${path}`, "utf8");
+    return this.#machine.readFile(path);
   }
 
   exists(path: string): boolean {
-    return existsSync(`/proc/${this.#pid}/root${path}`);
+    return this.#machine.exists(path);
   }
 
   /** The network namespace of a pod that runs here, under a name that `ip netns` knows in the box. */
@@ -157,7 +136,7 @@ export class KubernetesNode implements AsyncDisposable {
     const handle = `/run/netns/${name}`;
     if (existsSync(handle)) await run(["ip", "netns", "del", name]);
     await writeFile(handle, "");
-    await run(["mount", "--bind", `/proc/${this.#pid}/root${path}`, handle]);
+    await run(["mount", "--bind", this.#machine.outside(path), handle]);
     return new Namespace(name);
   }
 
@@ -170,13 +149,12 @@ export class KubernetesNode implements AsyncDisposable {
   get log(): string {
     const { containerd, kubelet, proxy } = this.#daemons ?? {};
     const logs = [containerd, kubelet, proxy].filter((daemon) => daemon !== undefined);
-    return logs.map((daemon) => `--- ${daemon.name} on ${this.name}:\n${daemon.log.slice(-6_000)}`).join("\n");
+    return logs.map((daemon) => `--- ${daemon.name}:\n${daemon.log.slice(-6_000)}`).join("\n");
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
-    await this.powerOff();
-    await removeCgroups(this.name);
-    await rm(this.#disk, { recursive: true, force: true });
+    this.#daemons = undefined;
+    await this.#machine[Symbol.asyncDispose]();
   }
 
   get #running() {
@@ -184,54 +162,32 @@ export class KubernetesNode implements AsyncDisposable {
     return this.#daemons;
   }
 
-  get #disk(): string {
-    return `/run/kubernetes-nodes/${this.name}`;
-  }
-
   async #writeFiles(): Promise<void> {
-    const directory = join(this.#disk, "lab");
-    await mkdir(directory, { recursive: true });
     const server = this.#api.serverAddress;
-    const kubelet = await this.#api.kubeconfigOfUser(`system:node:${this.name}`, ["system:nodes"], server);
-    const proxy = await this.#api.kubeconfigOfUser("system:kube-proxy", [], server);
-    await copyFile(kubelet, join(directory, "kubelet.kubeconfig"));
-    await copyFile(proxy, join(directory, "proxy.kubeconfig"));
-    await copyFile(this.#api.pki.caFile, join(directory, "ca.crt"));
-    await writeFile(join(directory, "containerd.toml"), containerdConfig);
+    const kubeconfigs = {
+      kubelet: await this.#api.kubeconfigOfUser(`system:node:${this.name}`, ["system:nodes"], server),
+      proxy: await this.#api.kubeconfigOfUser("system:kube-proxy", [], server),
+    };
     const { clusterDns } = this.#setup;
     const kubeletFile = kubeletConfig({
       ...{ cgroupRoot: cgroupOfNode(this.name), caFile: "/run/lab/ca.crt" },
       ...(clusterDns !== undefined && { clusterDns }),
     });
-    await writeFile(join(directory, "kubelet.json"), JSON.stringify(kubeletFile));
     const proxyFile = proxyConfig({
       node: this.name,
       kubeconfig: "/run/lab/proxy.kubeconfig",
       mode: this.#setup.proxyMode ?? "iptables",
       podNetworks: this.#api.podNetworks,
     });
-    await writeFile(join(directory, "proxy.json"), JSON.stringify(proxyFile));
-  }
-
-  async #boot(): Promise<void> {
-    await rm(join(this.#disk, "lab/up"), { force: true });
-    const enter = ["nsenter", `--net=/run/netns/${this.name}`, "unshare", ...namespaces, "--kill-child=SIGKILL"];
-    const argv = ["setpriv", "--pdeathsig", "KILL", "--", ...enter, "sh", firstProcess, this.name, this.#disk];
-    const machine = spawn(argv[0] ?? "", argv.slice(1), { stdio: ["ignore", "ignore", "pipe"] });
-    let said = "";
-    machine.stderr.setEncoding("utf8").on("data", (text: string) => {
-      said = (said + text).slice(-2_000);
-    });
-    this.#machine = machine;
-    const look = () => {
-      if (machine.exitCode !== null || machine.signalCode !== null) return "ended";
-      return existsSync(join(this.#disk, "lab/up")) ? "up" : undefined;
+    const files = {
+      "kubelet.kubeconfig": await readFile(kubeconfigs.kubelet, "utf8"),
+      "proxy.kubeconfig": await readFile(kubeconfigs.proxy, "utf8"),
+      "ca.crt": await readFile(this.#api.pki.caFile, "utf8"),
+      "containerd.toml": containerdConfig,
+      "kubelet.json": JSON.stringify(kubeletFile),
+      "proxy.json": JSON.stringify(proxyFile),
     };
-    if ((await until(look, { what: `${this.name} to boot` })) === "ended") {
-      throw new Error(`${this.name} did not boot: ${said}`);
-    }
-    // `unshare` has one child: the node's first process.
-    this.#pid = Number(readFileSync(`/proc/${machine.pid}/task/${machine.pid}/children`, "utf8").trim());
+    for (const [name, text] of Object.entries(files)) await this.#machine.write(name, text);
   }
 
   #kubeletArguments(): readonly string[] {
@@ -242,20 +198,5 @@ export class KubernetesNode implements AsyncDisposable {
       ...["--config=/run/lab/kubelet.json", "--kubeconfig=/run/lab/kubelet.kubeconfig"],
       ...[`--hostname-override=${this.name}`, `--node-ip=${addresses.join(",")}`],
     ];
-  }
-
-  #ctr(...words: readonly string[]): Promise<CommandResult> {
-    return this.tryRun(["ctr", ...words]);
-  }
-
-  #inside(argv: readonly string[]): readonly string[] {
-    const into = ["--mount", "--uts", "--net", "--ipc", "--pid"];
-    return ["nsenter", `--target=${this.#pid}`, ...into, "--", ...argv];
-  }
-
-  /** Dies with its `nsenter`, which waits outside of the node's process namespace. */
-  #daemon(name: string, argv: readonly string[]): Daemon {
-    const command = this.#inside(["setpriv", "--pdeathsig", "KILL", "--", ...argv]);
-    return new Daemon(`${name} on ${this.name}`, new Namespace(""), command);
   }
 }

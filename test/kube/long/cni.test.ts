@@ -8,6 +8,7 @@ import type { KubernetesNode } from "../../../lab/kubernetes/node.ts";
 import { busyboxImage } from "../../../lab/kubernetes/node-config.ts";
 import { until } from "../../../lab/wait.ts";
 import { packageImage } from "../../../packaging/image/image.ts";
+import { containerTraces, noTraces } from "../../support/container-traces.ts";
 
 const imageFile = "/run/flannel-image.tar";
 const flannelctl = fileURLToPath(new URL("../../../bin/flannelctl", import.meta.url));
@@ -41,24 +42,7 @@ beforeAll(async () => {
 
 afterAll(() => cluster?.[Symbol.asyncDispose]());
 
-async function list(path: string, wanted: RegExp): Promise<string[]> {
-  const { stdout } = await node.tryRun(["ls", path]);
-  return stdout.split("\n").filter((name) => wanted.test(name));
-}
-
-/** What the node has of containers of the network. */
-async function traces() {
-  const links = (await node.run(["ip", "-br", "link", "show", "type", "veth"])).split("\n");
-  return {
-    addresses: await list("/var/lib/cni/networks/cbr0", /^[0-9a-f]+[.:]/),
-    results: await list("/var/lib/cni/results", /^cbr0-/),
-    scratchFiles: await list("/var/lib/cni/flannel", /./),
-    interfaces: links.filter((line) => line.startsWith("veth")),
-    namespaces: await list("/run/netns", /^cni-/),
-  };
-}
-
-const nothing = { addresses: [], results: [], scratchFiles: [], interfaces: [], namespaces: [] };
+const traces = () => containerTraces(node);
 
 function untilTraces(expected: object): Promise<unknown> {
   const look = async () => {
@@ -94,21 +78,21 @@ async function removeAll(names: readonly string[]): Promise<void> {
 const twenty = Array.from({ length: 20 }, (_, index) => `p${index}`);
 
 test("twenty pods at once, ten times: each has its addresses, and nothing is left of them", async () => {
-  await untilTraces(nothing);
+  await untilTraces(noTraces);
   for (let round = 0; round < 10; round++) {
     await create(twenty);
     await untilRunning(20);
     const { addresses, interfaces, scratchFiles } = await traces();
     expect([addresses.length, interfaces.length, scratchFiles.length]).toEqual([40, 20, 0]);
     await removeAll(twenty);
-    await untilTraces(nothing);
+    await untilTraces(noTraces);
   }
 });
 
 test("containers of ctr, which uses the same configuration", async () => {
   const words = ["ctr", "-n", "k8s.io", "run", "--rm", "--cni", busyboxImage, "mine", "ip", "addr"];
   expect(await node.run(words)).toMatch(/inet 10\.244\.\d+\.\d+\/24[\s\S]*inet6 fd00:244:/);
-  await untilTraces(nothing);
+  await untilTraces(noTraces);
 });
 
 test("runtime and agent are killed while twenty pods come: what the runtime forgot is freed by its answer", async () => {
@@ -180,5 +164,5 @@ test("to upstream's way and back: pods of before are deleted after, and nothing 
   await removeAll(["between", "after"]);
   await untilTraces({ addresses: [], interfaces: [], namespaces: [] });
   await node.run(["sh", "-c", "touch -d '1 hour ago' /var/lib/cni/flannel/*"]);
-  await untilTraces(nothing);
+  await untilTraces(noTraces);
 });

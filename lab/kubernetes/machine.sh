@@ -1,14 +1,15 @@
 #!/bin/sh
-# The first process of a Kubernetes node of the lab, in namespaces of its own: gives the node its file systems, tells that
-# it is up by making the file `up`, and collects orphans for as long as the node lives.
+# The first process of a machine of the lab, in namespaces of its own: gives the machine its file systems, tells that it is
+# up by making the file `up`, and collects orphans for as long as the machine lives.
 #
-#   node.sh NAME DIRECTORY
+#   machine.sh NAME DIRECTORY PLUGINS
 #
-# DIRECTORY is the node's disk: what was written to /etc, /opt and /var is there after a reboot, /run is not. Its folder
-# `lab` is /run/lab in the node.
+# DIRECTORY is the machine's disk: what was written to /etc, /opt and /var is there after a reboot, /run is not. Its folder
+# `lab` is /run/lab in the machine. /opt/cni/bin gets the standard plugins of the directory PLUGINS.
 set -eu
 name=$1
 disk=$2
+plugins=$3
 
 hostname "$name"
 first_boot=no
@@ -40,7 +41,9 @@ mount --rbind "$disk/run" /run
 # Volumes of pods with mount propagation need it.
 mount --make-rshared /
 : >/etc/resolv.conf
-cp /usr/lib/cni/bridge /usr/lib/cni/host-local /usr/lib/cni/loopback /usr/lib/cni/portmap /opt/cni/bin/
+for plugin in bridge host-local loopback portmap; do
+  cp "$plugins/$plugin" /opt/cni/bin/
+done
 : >/run/lab/up
 
 while :; do
