@@ -14,6 +14,7 @@ import { documentedBlock } from "../../support/documented-block.ts";
 
 const archive = `${sharedDirectory}/flannel-image.tar`;
 const settings = imageConfig;
+const podman = "podman --runtime runc --cgroup-manager cgroupfs";
 
 const resources = new AsyncDisposableStack();
 let lan: Lan;
@@ -78,11 +79,10 @@ test("the init containers of upstream's manifest put the plugin and the configur
 
 test("podman runs it with the documented options", async () => {
   await using host = await ContainerHost.boot(lan.host(2));
-  const words = `podman --runtime runc --cgroup-manager cgroupfs`;
-  await host.sh(`${words} load --quiet --input ${archive}`);
+  await host.sh(`${podman} load --quiet --input ${archive}`);
   const block = documentedBlock("docs/running.md", "docker exec flannel flannelctl wait", values)
-    .replace("docker run ", `${words} run --cgroup-parent=${host.cgroup} `)
-    .replace("docker exec ", `${words} exec `);
+    .replace("docker run ", `${podman} run --cgroup-parent=${host.cgroup} `)
+    .replace("docker exec ", `${podman} exec `);
   await host.sh(block);
   expect(await host.sh("cat /run/flannel/subnet.env")).toContain("FLANNEL_NETWORK=10.5.0.0/16");
 });
@@ -94,7 +94,7 @@ function listing(directory: string): string {
   return execFileSync("sh", ["-euc", script, "sh", directory], { encoding: "utf8", maxBuffer: 1 << 26 });
 }
 
-test("the Dockerfile makes the same image as the archive", async () => {
+test("the Dockerfile makes the same image as the archive, by each builder", async () => {
   const context = `${sharedDirectory}/context`;
   // The last stage, on the files that the first stage's command writes.
   const text = readFileSync(join(root, "Dockerfile"), "utf8");
@@ -104,21 +104,31 @@ test("the Dockerfile makes the same image as the archive", async () => {
   writeFileSync(join(context, "Dockerfile"), stage);
   writeImageFiles(join(context, "files"), ownArchitecture(), "1.2.3");
   packageImage({ name: "archived:1", output: archive, isQuick: true, version: "1.2.3" });
-  await docker.sh(`docker load --quiet --input ${archive} && docker build --quiet --tag built:1 ${context}`);
-  const look = async (name: string) => {
-    const directory = `${sharedDirectory}/${name}`;
-    mkdirSync(directory);
-    const unpack = `docker export $(docker create ${name}:1) | tar --extract --numeric-owner --directory ${directory}`;
-    await docker.sh(unpack);
+  await docker.sh(`docker load --quiet --input ${archive}`);
+  await docker.sh(`DOCKER_BUILDKIT=0 docker build --quiet --tag classic:1 ${context}`);
+  await docker.sh(`DOCKER_BUILDKIT=1 docker build --quiet --tag buildkit:1 ${context}`);
+  const look = async (host: ContainerHost, program: string, name: string) => {
+    const directory = mkdtempSync(`${sharedDirectory}/image-`);
+    const unpack = `${program} export $(${program} create ${name}:1) | tar --extract --numeric-owner --directory ${directory}`;
+    await host.sh(unpack);
     const { Entrypoint, Env, WorkingDir, Labels, Cmd, User } = JSON.parse(
-      await docker.sh(`docker inspect --format '{{json .Config}}' ${name}:1`),
+      await host.sh(`${program} inspect --type image --format '{{json .Config}}' ${name}:1`),
     );
-    return { files: listing(directory), config: { Entrypoint, Env, WorkingDir, Labels, Cmd, User } };
+    return { files: listing(directory).split("\n"), config: { Entrypoint, Env, WorkingDir, Labels, Cmd, User } };
   };
-  const [archived, built] = [await look("archived"), await look("built")];
-  expect(built.files.split("\n")).toEqual(archived.files.split("\n"));
-  expect(built.config).toEqual(archived.config);
-  expect(built.config).toMatchObject(settings);
+  const archived = await look(docker, "docker", "archived");
+  for (const name of ["classic", "buildkit"]) {
+    const built = await look(docker, "docker", name);
+    expect(built.files).toEqual(archived.files);
+    expect(built.config).toEqual(archived.config);
+  }
+  // Docker and podman put mount points of their own into what they export.
+  await using host = await ContainerHost.boot(lan.host(2));
+  await host.sh(`${podman} load --quiet --input ${archive} && ${podman} build --quiet --tag podman:1 ${context}`);
+  const [loaded, built] = [await look(host, podman, "archived"), await look(host, podman, "podman")];
+  expect(built.files).toEqual(loaded.files);
+  expect(built.config).toMatchObject({ ...loaded.config, Labels: expect.objectContaining(settings.Labels ?? {}) });
+  expect(archived.config).toMatchObject(settings);
 });
 
 test("the programs of arm64's image run, under emulation", async () => {
