@@ -21,11 +21,7 @@ export interface Told {
 export interface StageOptions {
   /** Default: vxlan. */
   readonly backend?: object;
-  /** Of both agents. */
-  readonly args?: readonly string[];
   readonly launch?: (host: LabHost) => Pick<AgentOptions, "program" | "env">;
-  /** A shell command on host 2 before agents run. */
-  readonly prepare?: string;
 }
 
 export class DoctorStage implements AsyncDisposable {
@@ -39,11 +35,10 @@ export class DoctorStage implements AsyncDisposable {
     this.pods = pods;
   }
 
-  static async open({ backend, args = [], launch, prepare }: StageOptions = {}): Promise<DoctorStage> {
+  static async open({ backend, launch }: StageOptions = {}): Promise<DoctorStage> {
     const scene = await Scene.open(2);
     await putConfig(scene.etcd, ...(backend === undefined ? [] : [{ Network: "10.5.0.0/16", Backend: backend }]));
-    if (prepare !== undefined) await scene.host(2).namespace.run(["sh", "-ec", prepare]);
-    const agents = [1, 2].map((number) => scene.start(number, { args, ...launch?.(scene.host(number)) }));
+    const agents = [1, 2].map((number) => scene.start(number, launch?.(scene.host(number))));
     await Promise.all(agents.map((agent) => agent.untilReady({ peers: 1 })));
     const pods = await Promise.all(agents.map(async (agent) => attachPod(agent.host, await agent.untilSubnetEnv())));
     await untilAllPing(pods);

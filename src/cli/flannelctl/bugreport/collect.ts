@@ -71,7 +71,7 @@ async function gatherAll(parts: readonly Part[], endMs: number): Promise<Gathere
 async function gatherOne(part: Part, endMs: number): Promise<Gathered> {
   const startMs = performance.now();
   const seconds = () => Math.round(performance.now() - startMs) / 1_000;
-  const limitMs = Math.min(PART_LIMIT_MS + 500, endMs - startMs);
+  const limitMs = Math.min((part.limitMs ?? PART_LIMIT_MS) + 500, endMs - startMs);
   if (limitMs <= 0)
     return { part, seconds: 0, failure: `no time left: the report takes ${TOTAL_LIMIT_MS / 1_000} s at most` };
   const late = new AbortController();

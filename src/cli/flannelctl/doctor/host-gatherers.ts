@@ -166,7 +166,10 @@ function directoriesOf(options: GlobalOptions, { subnetFile, stateDirectory }: K
 
 function portHolder({ status }: KnownHost, { needs: { udpPort } }: CheckContext): string | undefined {
   if (udpPort === undefined) return undefined;
-  return processes.readPortHolder(udpPort, new Set(["flanneld", String(status?.agent.pid ?? "")]));
+  return processes.readPortHolder(
+    udpPort,
+    new Set(["flanneld", "wireguard-go", "charon", String(status?.agent.pid ?? "")]),
+  );
 }
 
 async function addressTwins(

@@ -35,13 +35,16 @@ export async function gatherStore(invocation: Invocation, known: KnownHost, limi
     isNamed ? readStore(invocation, known, limitMs) : nothing,
     clockAhead(invocation, endpoints, limitMs),
   ]);
-  const { isSilent = false, ...told } = content;
+  const { isSilent = false, refusal, ...told } = content;
+  // One read that is late is no outage while the agent hears from the store.
+  const isOutage = refusal !== undefined && !(isConnected && refusal.code === "STORE_UNAVAILABLE");
   const file = fileFromFuture(known);
   const problem = isConnected ? undefined : status?.store.problem;
   return {
     endpoints: isSilent ? stages.map((stage) => silent(stage, limitMs)) : stages,
     certificates: [...certificates(invocation), ...certificatesOf(status)],
     ...told,
+    ...(isOutage && { refusal }),
     ...(status !== undefined && { description: status.store.description }),
     ...(status !== undefined && !isConnected && { agentProblem: problem ?? "no answer yet" }),
     ...(clock !== undefined && { clockAheadSeconds: clock }),
