@@ -245,14 +245,16 @@ export class Reconciler implements AsyncDisposable {
   async #poll(): Promise<void> {
     this.#pollTimer = undefined;
     if (this.#loop.isStopped) return;
-    const before = process.cpuUsage();
+    const [startMs, before] = [performance.now(), process.cpuUsage()];
     const { host } = this.#pass.watch();
     for (const kind of polledKinds) {
       const isDeviated = await kind.hasDeviated?.(host).catch(() => true);
       if (isDeviated === true) this.#lookSoon([kind, ...hostKinds.filter(({ auditRound }) => auditRound === 0)], false);
     }
     const { user, system } = process.cpuUsage(before);
-    this.#armPollTimer(Math.max(POLL_INTERVAL_MS, ((user + system) / 1_000) * POLL_SHARE));
+    // Other threads of the process work meanwhile: the look itself took no more than the time that passed.
+    const lookMs = Math.min((user + system) / 1_000, performance.now() - startMs);
+    this.#armPollTimer(Math.max(POLL_INTERVAL_MS, lookMs * POLL_SHARE));
   }
 
   #auditNext(): void {
