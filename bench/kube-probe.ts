@@ -113,8 +113,8 @@ function serve([
 }
 
 function main(args: readonly string[]): void {
-  RtnetlinkMonitor.open({
-    groups: ["route", "neighbour"],
+  new RtnetlinkMonitor().follow({
+    kinds: ["route", "neighbour", "fdb"],
     onMessages: (messages) => onObjects(messages),
     onOverflow: () => {
       throw new Error("the probe lost kernel notifications");

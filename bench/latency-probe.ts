@@ -56,8 +56,8 @@ async function main([endpoints = "", prefix = "", firstText = "", samplesText = 
   const stop = new AbortController();
   const watch = await Watch.open(connection, `${prefix}/subnets/`, stop.signal);
   let waiter: ObjectWaiter | undefined;
-  await using _monitor = RtnetlinkMonitor.open({
-    groups: ["route", "neighbour"],
+  using _following = new RtnetlinkMonitor().follow({
+    kinds: ["route", "neighbour", "fdb"],
     onMessages: (messages) => waiter?.see(messages),
     onOverflow: () => {
       throw new Error("the probe lost kernel notifications");

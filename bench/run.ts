@@ -15,6 +15,7 @@ import { kubeSet } from "./kube.ts";
 import { latencySet } from "./latency.ts";
 import { describeMachine, loadAverage } from "./machine.ts";
 import { memorySet } from "./memory.ts";
+import { networksSet } from "./networks.ts";
 import { readySet } from "./ready.ts";
 import { resultTable } from "./report.ts";
 import { rulesSet } from "./rules.ts";
@@ -30,6 +31,7 @@ const sets: readonly BenchSet[] = [
   cniSet,
   convergenceSet,
   dashboardSet,
+  networksSet,
 ];
 
 const usage = `npm run bench -- [SET...] [--rounds N] [--sizes N,N,...] [--json FILE]

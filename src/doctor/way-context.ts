@@ -26,15 +26,15 @@ export async function readWayContext(netlink: Rtnetlink, options: WayContextOpti
   const ownDevices = new Set(options.ownDevices);
   const byName = new Map<string, WayDevice>();
   const byIndex = new Map<number, string>();
-  for (const device of await netlink.dumpAs("link", {}, ({ index, name }) => ({ index, name }))) {
-    byName.set(device.name, device);
-    byIndex.set(device.index, device.name);
+  for (const { index, name } of await netlink.dump("link")) {
+    byName.set(name, { index, name });
+    byIndex.set(index, name);
   }
-  const found = await netlink.dumpAs("address", {}, ({ index, address }) => {
+  const found = (await netlink.dump("address")).flatMap(({ index, address }) => {
     const name = byIndex.get(index);
     const subnet = ownSubnets.find((own) => containsAddress(own, prefixAddress(address)));
-    if (name === undefined || subnet === undefined || ownDevices.has(name)) return undefined;
-    return { device: { index, name }, address, subnet };
+    if (name === undefined || subnet === undefined || ownDevices.has(name)) return [];
+    return [{ device: { index, name }, address, subnet }];
   });
   const containers = routed.flatMap(({ outIndex, container }) => {
     const name = byIndex.get(outIndex);
@@ -93,10 +93,9 @@ async function confirm(
 const usualPriorities: ReadonlySet<number> = new Set([0, 32_766, 32_767]);
 
 async function hasPolicyRules(netlink: Rtnetlink): Promise<boolean> {
-  const others = await netlink.dumpAs("rule", {}, ({ priority, protocol, isL3mdev }) =>
-    usualPriorities.has(priority) || protocol === FLANNEL_PROTOCOL || isL3mdev ? undefined : priority,
+  return (await netlink.dump("rule")).some(
+    ({ priority, protocol, isL3mdev }) => !usualPriorities.has(priority) && protocol !== FLANNEL_PROTOCOL && !isL3mdev,
   );
-  return others.length > 0;
 }
 
 /** The kernel takes the larger of `all` and the device's own value; 1 is strict, 2 is loose. */

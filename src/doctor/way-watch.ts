@@ -29,6 +29,8 @@ export interface WayWatchOptions {
   /** Names of our devices, as of now. */
   readonly ownDevices: () => readonly string[];
   readonly ownSubnets: () => readonly Prefix[];
+  /** Of the agent, stays the caller's; missing: a socket of its own. */
+  readonly rtnetlink?: Rtnetlink;
   readonly logger: Logger;
   /** The report may be another now. Must not throw. */
   readonly onChange: () => void;
@@ -90,7 +92,7 @@ export class WayWatch implements AsyncDisposable {
 
   /** In the calling thread's network namespace. Throws a FlannelError when the kernel refuses a socket. */
   static open(options: WayWatchOptions): WayWatch {
-    return new WayWatch(options, Rtnetlink.open());
+    return new WayWatch(options, options.rtnetlink ?? Rtnetlink.open());
   }
 
   /** Of the latest looks. */
@@ -171,7 +173,7 @@ export class WayWatch implements AsyncDisposable {
   async [Symbol.asyncDispose](): Promise<void> {
     clearTimeout(this.#recheckTimer);
     await this.#loop[Symbol.asyncDispose]();
-    await this.#netlink[Symbol.asyncDispose]();
+    if (this.#options.rtnetlink === undefined) await this.#netlink[Symbol.asyncDispose]();
   }
 
   #audit(auditMs: number): void {

@@ -6,17 +6,16 @@ import { type PassEnd, ReconcileLoop } from "../async/reconcile-loop.ts";
 import { describeError, FlannelError } from "../errors.ts";
 import { type Family, familyOf, type Prefix } from "../ip/address.ts";
 import type { NfTablesGeneration, NfTablesTouch } from "../netlink/nftables/nf-tables.ts";
-import { NfTablesMonitor } from "../netlink/nftables/nf-tables-monitor.ts";
 import { removeLeftTraceTables } from "../netlink/nftables/nf-trace-socket.ts";
 import type { Logger } from "../telemetry/logger.ts";
 import type { MetricsRecorder } from "../telemetry/metrics/metrics.ts";
-import { bridgeNetfilterProblem } from "./bridge-netfilter.ts";
 import { findEngines } from "./find-engines.ts";
 import type { FirewallStatus } from "./firewall-status.ts";
 import type { ScanContext } from "./hook-packets.ts";
 import { HookScanner } from "./hook-scanner.ts";
 import type { PacketDrop } from "./packet-drop.ts";
 import type { RuleInputs } from "./plan-rules.ts";
+import { RuleHost } from "./rule-host.ts";
 import { type RuleListing, RulePass } from "./rule-pass.ts";
 import { type RuleNames, ruleNames } from "./rule-set.ts";
 import type { RuleSlot, SlotName } from "./rule-slot.ts";
@@ -30,6 +29,8 @@ export interface FirewallOptions {
   readonly networks: readonly Prefix[];
   /** How often is looked for what the kernel does not announce; 0: never. */
   readonly resyncMs: number;
+  /** Of all networks of this host; stays the caller's. Missing: one of its own. */
+  readonly host?: RuleHost;
   readonly logger: Logger;
   readonly metrics?: MetricsRecorder;
   readonly signal: AbortSignal;
@@ -57,7 +58,9 @@ export class Firewall implements AsyncDisposable {
   readonly #names: RuleNames;
   /** Undefined while the tools are looked for. */
   #pass: RulePass | FlannelError | undefined;
-  #monitor: NfTablesMonitor<SlotName> | undefined;
+  readonly #host: RuleHost;
+  /** Missing: the kernel tells nothing. */
+  #following: Disposable | undefined;
   #inputs: RuleInputs | undefined;
   /** All commits up to this one are known to have left everything as wanted. */
   #coveredGeneration: number | undefined;
@@ -78,6 +81,7 @@ export class Firewall implements AsyncDisposable {
    */
   constructor(options: FirewallOptions) {
     this.#options = options;
+    this.#host = options.host ?? new RuleHost();
     this.#names = ruleNames(options.suffix);
     this.#hooks = new HookScanner(this.#names);
     this.#started = this.#start();
@@ -150,16 +154,17 @@ export class Firewall implements AsyncDisposable {
   /** Waits for the pass under way; the rules stay. */
   async [Symbol.asyncDispose](): Promise<void> {
     await this.#loop[Symbol.asyncDispose]();
-    await this.#monitor?.[Symbol.asyncDispose]();
+    this.#following?.[Symbol.dispose]();
+    if (this.#options.host === undefined) this.#host[Symbol.dispose]();
   }
 
   async #start(): Promise<void> {
     const { logger, metrics, preferNftables, networks } = this.#options;
     try {
       const byFamily = (family: Family) => networks.find((network) => familyOf(network) === family);
-      const engines = await findEngines({ preferNftables, names: this.#names, network: byFamily });
+      const engines = await findEngines({ host: this.#host, preferNftables, names: this.#names, network: byFamily });
       const { primary, reason, warning, unreadable } = engines;
-      const problem = primary.name === "nftables" ? undefined : await bridgeNetfilterProblem();
+      const problem = primary.name === "nftables" ? undefined : await this.#host.bridgeProblem();
       const left = unreadable === undefined ? undefined : `cannot look for old rules in nftables: ${unreadable}`;
       const warnings = [warning, left, problem].filter((entry) => entry !== undefined);
       this.#pass = new RulePass(engines, warnings, logger, metrics);
@@ -176,7 +181,7 @@ export class Firewall implements AsyncDisposable {
 
   #startWatching(): void {
     try {
-      this.#monitor = NfTablesMonitor.open({
+      this.#following = this.#host.notices.follow<SlotName>({
         interestIn: (touch, notice) => {
           this.#hooks.touch(touch, notice);
           return this.#interestIn(touch);
@@ -227,11 +232,15 @@ export class Firewall implements AsyncDisposable {
     if (this.#lookSoon(isMeant) && program !== "") this.#authors.add(`${program} (pid ${pid})`);
   }
 
+  #generation(): number | undefined {
+    return this.#following === undefined ? undefined : this.#host.notices.generation();
+  }
+
   /** Cheap while nothing happens: one question to the kernel. Legacy tables, which it knows nothing of, are read. */
   #resync(): void {
     const pass = this.#pass;
     if (!(pass instanceof RulePass)) return;
-    const generation = this.#monitor?.generation();
+    const generation = this.#generation();
     const isUnknown = generation === undefined || generation !== this.#coveredGeneration;
     this.#lookSoon((slot) => pass.isPrimary(slot) && (isUnknown || slot.engine.name === "iptables-legacy"));
   }
@@ -259,7 +268,7 @@ export class Firewall implements AsyncDisposable {
     let hasChanged = false;
     this.#isContested = false;
     for (let round = 1; round <= MAX_ROUNDS && !this.#loop.isStopped; round++) {
-      const generation = this.#monitor?.generation();
+      const generation = this.#generation();
       const outcome = await pass.round(authors, onPrimary, generation);
       hasChanged ||= outcome !== "settled";
       if (outcome === "settled") this.#coveredGeneration = generation;

@@ -4,7 +4,7 @@ import { describeError, FlannelError } from "../errors.ts";
 import type { Address, Family, Prefix } from "../ip/address.ts";
 import { isMissingFile } from "../sys/files.ts";
 import { holderName, lockHolder } from "../sys/lock-holder.ts";
-import { rejected, runTool, tryTool } from "../sys/run-tool.ts";
+import { rejected, runTool } from "../sys/run-tool.ts";
 import { isAbsentEngine } from "./absent-engine.ts";
 import { removedByHandle, restoreInput } from "./iptables-restore.ts";
 import {
@@ -17,7 +17,7 @@ import {
 } from "./iptables-save.ts";
 import { type ChainPlace, chainPlaces, iptablesLines, toolName } from "./iptables-text.ts";
 import { destroyNodeSet, nodeSetLines, readNodeSet, writeNodeSet } from "./node-set.ts";
-import type { RuleEngine } from "./rule-engine.ts";
+import type { RuleEngine, RuleRuns } from "./rule-engine.ts";
 import type { FamilyRules, RuleNames } from "./rule-set.ts";
 import { deleteByHandle, readUnlistedTable } from "./unlisted-table.ts";
 import { isAtLeast } from "./version.ts";
@@ -51,6 +51,7 @@ export class IptablesEngine implements RuleEngine<Found> {
   readonly #tools: IptablesTools;
   readonly #names: RuleNames;
   readonly #network: (family: Family) => Prefix | undefined;
+  readonly #runs: RuleRuns;
   /** Families for which we made a set of nodes. */
   readonly #madeSets = new Set<Family>();
   /** Families whose table mangle may hold something of ours: at first all, since an earlier run may have left it. */
@@ -58,13 +59,14 @@ export class IptablesEngine implements RuleEngine<Found> {
   /** Since when a write has not got through. */
   #lockWait: number | undefined;
 
-  /** `network`: of the configuration; direct rules of old versions about it are ours. */
-  constructor(tools: IptablesTools, names: RuleNames, network: (family: Family) => Prefix | undefined) {
+  /** `network`: of the configuration; direct rules of old versions about it are ours. `runs` stays the caller's. */
+  constructor(tools: IptablesTools, names: RuleNames, network: (family: Family) => Prefix | undefined, runs: RuleRuns) {
     this.name = `iptables-${tools.variant}`;
     this.randomFully = isAtLeast(tools.version, [1, 6, 2]);
     this.#tools = tools;
     this.#names = names;
     this.#network = network;
+    this.#runs = runs;
   }
 
   wantedLines(rules: FamilyRules | undefined): string[] {
@@ -95,7 +97,11 @@ export class IptablesEngine implements RuleEngine<Found> {
     return { ...found, nodes, lines: [...nodeSetLines(setName, family, nodes), ...found.lines] };
   }
 
-  async write(family: Family, rules: FamilyRules | undefined, found: Found): Promise<void> {
+  write(family: Family, rules: FamilyRules | undefined, found: Found): Promise<void> {
+    return this.#runs.inTurn(() => this.#write(family, rules, found));
+  }
+
+  async #write(family: Family, rules: FamilyRules | undefined, found: Found): Promise<void> {
     const { ipset } = this.#tools;
     const setName = this.#names.nodeSet(family);
     // Rules can only be loaded while their set is there, and a set can only go once no rule uses it.
@@ -120,8 +126,8 @@ export class IptablesEngine implements RuleEngine<Found> {
     if (save === undefined) return readIptablesTable("", place, network);
     const args = ["-t", place.table];
     const isLegacy = this.#tools.variant === "legacy";
-    const unlisted = { place, family, network, iptables: this.#tools.program[family] };
-    const { stdout: text, ...end } = await tryTool(save, args);
+    const unlisted = { place, family, network, iptables: this.#tools.program[family], runs: this.#runs };
+    const { stdout: text, ...end } = await this.#runs.list(save, args);
     if (end.exitCode !== 0) {
       const error = rejected(save, args, { stdout: text, ...end });
       if (isAbsentEngine(error)) throw error;

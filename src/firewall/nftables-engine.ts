@@ -1,70 +1,31 @@
 // Traffic rules in nftables tables of our own.
-import { FlannelError } from "../errors.ts";
 import type { Family } from "../ip/address.ts";
-import { rejected, runTool, tryTool } from "../sys/run-tool.ts";
-import { isMissingObject, noTable, readNftTable } from "./nft-json.ts";
+import { rejected, runTool } from "../sys/run-tool.ts";
+import { field, isMissingObject, nftEntries, noTable, readNftTable } from "./nft-json.ts";
 import { type NftFound, nftLines, nftScript, tableOf, withoutComments } from "./nft-text.ts";
-import type { FoundRules, RuleEngine } from "./rule-engine.ts";
+import type { NftTool } from "./nft-tool.ts";
+import type { FoundRules, RuleEngine, RuleRuns } from "./rule-engine.ts";
 import type { FamilyRules, RuleNames } from "./rule-set.ts";
-import { isAtLeast, readVersion } from "./version.ts";
-
-/** The first whose listings and scripts can be relied on; flannel asks for the same. */
-const MIN_VERSION = [1, 0, 1] as const;
 
 type Found = FoundRules & NftFound;
-
-interface Abilities {
-  readonly comment: boolean;
-  readonly randomFully: boolean;
-  readonly clampMss: boolean;
-}
 
 export class NftablesEngine implements RuleEngine<Found> {
   readonly name = "nftables";
   readonly randomFully: boolean;
   readonly canClampMss: boolean;
-  readonly #path: string;
+  readonly #tool: NftTool;
   readonly #names: RuleNames;
-  readonly #canComment: boolean;
+  readonly #runs: RuleRuns;
+  /** Families whose table was there when it was last looked at or written. */
+  readonly #present = new Set<Family>();
 
-  private constructor(path: string, names: RuleNames, can: Abilities) {
-    this.#path = path;
+  /** `runs` stays the caller's. */
+  constructor(tool: NftTool, names: RuleNames, runs: RuleRuns) {
+    this.#tool = tool;
     this.#names = names;
-    this.#canComment = can.comment;
-    this.randomFully = can.randomFully;
-    this.canClampMss = can.clampMss;
-  }
-
-  /** `path`: the nft program; without `willWrite` it is only good for looking and removing. Throws `TOOL_MISSING` when it is too old, `FIREWALL_REJECTED` when it cannot work here. */
-  static async open(path: string, names: RuleNames, willWrite: boolean): Promise<NftablesEngine> {
-    const [version] = await Promise.all([runTool(path, ["--version"]), runTool(path, ["-j", "list", "tables"])]);
-    if (!isRecent(version)) {
-      throw new FlannelError(
-        "TOOL_MISSING",
-        `${path} is ${version.trim()}; traffic rules need nftables v1.0.1 or newer`,
-      );
-    }
-    if (!willWrite) return new NftablesEngine(path, names, { comment: false, randomFully: false, clampMss: false });
-    const [comment, randomFully, clampMss] = await Promise.all([
-      probe(
-        path,
-        `add table ip flannel-probe { comment "probe" ; }`,
-        `{ type nat hook postrouting priority 100 ; comment "probe" ; }`,
-      ),
-      probe(
-        path,
-        "add table ip flannel-probe",
-        "{ type nat hook postrouting priority 100 ; }",
-        "masquerade fully-random",
-      ),
-      probe(
-        path,
-        "add table ip flannel-probe",
-        "{ type filter hook forward priority -150 ; }",
-        "tcp flags & (syn | rst) == syn tcp option maxseg size set rt mtu",
-      ),
-    ]);
-    return new NftablesEngine(path, names, { comment, randomFully, clampMss });
+    this.#runs = runs;
+    this.randomFully = tool.randomFully;
+    this.canClampMss = tool.canClampMss;
   }
 
   wantedLines(rules: FamilyRules | undefined): string[] {
@@ -73,28 +34,40 @@ export class NftablesEngine implements RuleEngine<Found> {
 
   async read(family: Family): Promise<Found> {
     const table = tableOf(family, this.#names);
-    const args = ["-j", "list", "table", ...table.split(" ")];
-    const result = await tryTool(this.#path, args);
-    if (result.exitCode === 0) return { ...readNftTable(result.stdout, table), dropsForwarded: false };
-    if (isMissingObject(result)) return { ...noTable, dropsForwarded: false };
-    throw rejected(this.#path, args, result);
+    // One listing tells all networks of this host that their tables are not there.
+    const isListed = this.#present.has(family) || (await this.#tables()).has(table);
+    const found = isListed ? await this.#readTable(table) : noTable;
+    if (found.hasTable) this.#present.add(family);
+    else this.#present.delete(family);
+    return { ...found, dropsForwarded: false };
   }
 
   async write(family: Family, rules: FamilyRules | undefined, found: Found): Promise<void> {
     const script = nftScript(rules, found, family, this.#names);
+    this.#present.add(family);
     // As text on standard input: with -j nft wants a file there that it can open by name.
-    await runTool(this.#path, ["-f", "-"], this.#canComment ? script : withoutComments(script));
+    const input = this.#tool.canComment ? script : withoutComments(script);
+    await this.#runs.inTurn(() => runTool(this.#tool.path, ["-f", "-"], input));
   }
-}
 
-/** Whether the kernel would take it; changes nothing. */
-async function probe(path: string, table: string, chain: string, rule?: string): Promise<boolean> {
-  const lines = [table, `add chain ip flannel-probe probe ${chain}`];
-  if (rule !== undefined) lines.push(`add rule ip flannel-probe probe ip saddr != 127.0.0.1 ${rule}`);
-  const { exitCode } = await tryTool(path, ["--check", "-f", "-"], `${lines.join("\n")}\n`);
-  return exitCode === 0;
-}
+  /** `ip flannel-ipv4` */
+  async #tables(): Promise<ReadonlySet<string>> {
+    const entries = nftEntries(await this.#list(["-j", "list", "tables"]));
+    const tables = entries.map((entry) => field(entry, "table")).filter((table) => table !== undefined);
+    return new Set(tables.map((table) => `${String(field(table, "family"))} ${String(field(table, "name"))}`));
+  }
 
-function isRecent(text: string): boolean {
-  return isAtLeast(readVersion(text), MIN_VERSION);
+  async #readTable(table: string): Promise<NftFound> {
+    const args = ["-j", "list", "table", ...table.split(" ")];
+    const result = await this.#runs.list(this.#tool.path, args);
+    if (result.exitCode === 0) return readNftTable(result.stdout, table);
+    if (isMissingObject(result)) return noTable;
+    throw rejected(this.#tool.path, args, result);
+  }
+
+  async #list(args: readonly string[]): Promise<string> {
+    const result = await this.#runs.list(this.#tool.path, args);
+    if (result.exitCode === 0) return result.stdout;
+    throw rejected(this.#tool.path, args, result);
+  }
 }

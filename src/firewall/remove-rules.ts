@@ -4,6 +4,7 @@ import { familyOf, type Prefix } from "../ip/address.ts";
 import { removeLeftTraceTables } from "../netlink/nftables/nf-trace-socket.ts";
 import { isAbsentEngine } from "./absent-engine.ts";
 import { type FoundEngines, findEngines } from "./find-engines.ts";
+import { RuleHost } from "./rule-host.ts";
 import { ruleNames } from "./rule-set.ts";
 import { RuleSlot } from "./rule-slot.ts";
 
@@ -28,7 +29,8 @@ const nothing = () => undefined;
 export async function removeRules({ suffix, networks, isDryRun }: RemoveRulesOptions): Promise<RemovedRules> {
   const removed: string[] = [];
   const failures: { object: string; error: string }[] = [];
-  const { engines, unreadable } = await enginesOf(suffix, networks);
+  using host = new RuleHost();
+  const { engines, unreadable } = await enginesOf(host, suffix, networks);
   if (unreadable !== undefined) failures.push({ object: "rules in nftables", error: unreadable });
   for (const engine of engines) {
     for (const family of [4, 6] as const) {
@@ -60,10 +62,10 @@ interface Engines extends Pick<FoundEngines, "unreadable"> {
   readonly engines: readonly FoundEngines["primary"][];
 }
 
-async function enginesOf(suffix: string, networks: readonly Prefix[]): Promise<Engines> {
+async function enginesOf(host: RuleHost, suffix: string, networks: readonly Prefix[]): Promise<Engines> {
   const network = (family: 4 | 6) => networks.find((candidate) => familyOf(candidate) === family);
   try {
-    const found = await findEngines({ preferNftables: false, names: ruleNames(suffix), network });
+    const found = await findEngines({ host, preferNftables: false, names: ruleNames(suffix), network });
     return { engines: [found.primary, ...found.others], ...(found.unreadable && { unreadable: found.unreadable }) };
   } catch (error) {
     if (hasCode(error, "TOOL_MISSING")) return { engines: [] };

@@ -1,5 +1,6 @@
 // The port behind which nftables and both kinds of iptables look alike.
 import type { Family } from "../ip/address.ts";
+import type { ToolResult } from "../sys/run-tool.ts";
 import type { FamilyRules } from "./rule-set.ts";
 
 export type EngineName = "nftables" | "iptables-nft" | "iptables-legacy";
@@ -10,6 +11,12 @@ export interface FoundRules {
   readonly lines: readonly string[];
   /** iptables only: the FORWARD chain drops what nobody accepts. */
   readonly dropsForwarded: boolean;
+}
+
+/** How engines run programs; see `RuleHost`. */
+export interface RuleRuns {
+  list(path: string, args: readonly string[]): Promise<ToolResult>;
+  inTurn<T>(task: () => Promise<T>): Promise<T>;
 }
 
 export interface RuleEngine<Found extends FoundRules = FoundRules> {

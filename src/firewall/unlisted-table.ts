@@ -2,7 +2,7 @@
 // that it does not understand. nft reads every chain; iptables still lists a chain whose rules it wrote itself.
 import { FlannelError } from "../errors.ts";
 import type { Family, Prefix } from "../ip/address.ts";
-import { findTool, rejected, runTool, tryTool } from "../sys/run-tool.ts";
+import { findTool, rejected, runTool } from "../sys/run-tool.ts";
 import {
   type FoundChain,
   type FoundJump,
@@ -14,6 +14,7 @@ import {
 import { type ChainPlace, jumpSpec, toolName } from "./iptables-text.ts";
 import { expressionText, field, isMissingObject, nftEntries } from "./nft-json.ts";
 import { nftFamily } from "./nft-text.ts";
+import type { RuleRuns } from "./rule-engine.ts";
 
 export interface UnlistedTableOptions {
   readonly place: ChainPlace;
@@ -22,6 +23,8 @@ export interface UnlistedTableOptions {
   readonly iptables: string | undefined;
   /** Whose direct rules of old versions are looked for; undefined: nobody's. */
   readonly network: Prefix | undefined;
+  /** Runs what lists; stays the caller's. */
+  readonly runs: RuleRuns;
 }
 
 const noRules: readonly unknown[] = [];
@@ -31,12 +34,12 @@ const noRules: readonly unknown[] = [];
  * without it: what is not read must not be written.
  */
 export async function readUnlistedTable(options: UnlistedTableOptions, refusal?: string): Promise<FoundTable> {
-  const { place, family, network } = options;
+  const { place, network } = options;
   const nft = findTool("nft");
   if (nft === undefined) throw unreadable(options, "this host has no nft", refusal);
   try {
-    const builtIn = await listChain(nft, family, place.table, place.builtIn);
-    const own = await listChain(nft, family, place.table, place.chain);
+    const builtIn = await listChain(nft, options, place.builtIn);
+    const own = await listChain(nft, options, place.chain);
     return {
       chain: {
         exists: own !== undefined,
@@ -67,12 +70,11 @@ function unreadable(
 /** Entries of nft; undefined when there is no such chain. */
 async function listChain(
   nft: string,
-  family: Family,
-  table: string,
+  { family, place, runs }: UnlistedTableOptions,
   chain: string,
 ): Promise<readonly unknown[] | undefined> {
-  const args = ["-j", "list", "chain", nftFamily(family), table, chain];
-  const result = await tryTool(nft, args);
+  const args = ["-j", "list", "chain", nftFamily(family), place.table, chain];
+  const result = await runs.list(nft, args);
   if (result.exitCode === 0) return nftEntries(result.stdout);
   if (isMissingObject(result)) return undefined;
   throw rejected(nft, args, result);
@@ -121,10 +123,10 @@ function isPlainJump(rule: unknown): boolean {
 }
 
 /** Of our own chain. A foreign rule in it that iptables cannot show makes it differ from everything wanted. */
-async function listSpecs({ place, iptables }: UnlistedTableOptions): Promise<FoundChain["specs"]> {
+async function listSpecs({ place, iptables, runs }: UnlistedTableOptions): Promise<FoundChain["specs"]> {
   if (iptables === undefined) throw new Error("this host has no iptables");
   const args = ["-t", place.table, "-S", place.chain];
-  const result = await tryTool(iptables, args);
+  const result = await runs.list(iptables, args);
   if (result.exitCode !== 0 && /is incompatible/.test(result.stderr)) return ["a rule that iptables does not show"];
   if (result.exitCode !== 0) throw rejected(iptables, args, result);
   const own = `-A ${place.chain} `;

@@ -186,7 +186,7 @@ export class EchoExchange<Owner> implements Disposable {
     batch.forEach(({ probe, request, token }, index) => {
       const errno = errors[index];
       if (errno !== undefined) {
-        settled.push({ probe, sentAtMs: nowMs, result: failedSend(errno) });
+        settled.push({ probe, sentAtMs: nowMs, result: failedSend(errno, request.source !== undefined) });
         return;
       }
       const packetBytes = request.packetBytes ?? echoPacketBytes(probe.family).least;
@@ -235,7 +235,10 @@ function keyOf(family: Family, sequence: number): number {
   return (family === 6 ? SEQUENCES : 0) + sequence;
 }
 
-function failedSend(errno: string): ProbeResult {
+/** Without the source it is tried again: then what is left is the destination's. */
+function failedSend(errno: string, hasSource: boolean): ProbeResult {
+  // A source address that this host does not have is invalid to older kernels, and unreachable to newer ones (seen with 6.18).
+  if (hasSource && (errno === "ENETUNREACH" || errno === "EHOSTUNREACH")) return { type: "unsent", errno };
   switch (errno) {
     case "EMSGSIZE":
       return { type: "tooBig", isLocal: true };

@@ -57,6 +57,8 @@ export class NetworkPeers {
   peers: ReadonlyMap<string, ProbedPeer> = new Map();
   /** The bridge of our own containers: by address, when it was last found missing. */
   readonly noSource = new Map<Address, number>();
+  /** Source addresses with which a probe has left. */
+  readonly usedSources = new Set<Address>();
 
   constructor(options: ProbedNetworkOptions) {
     this.options = options;

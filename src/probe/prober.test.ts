@@ -125,6 +125,24 @@ test("a round in which the process stood still is not judged", async () => {
   expect(opened.changes.filter((change) => !change.endsWith("> up"))).toEqual([]);
 });
 
+// Kernels call a source address that they do not have by different names; this host has no bridge before its first container.
+test.each(["EINVAL", "ENETUNREACH"])(
+  "without a bridge here (%s) a peer without one is unknown, not down",
+  async (errno) => {
+    const [path] = peers(1);
+    if (path === undefined) throw new Error("no peer");
+    const { tunnel: _, ...withoutTunnel } = path;
+    using opened = openWorld([withoutTunnel]);
+    const { world } = opened;
+    world.sourceRefusal = errno;
+    world.silent.add(path.bridge);
+    await world.run(30_000);
+    expect(opened.states()).toEqual(["unknown"]);
+    world.silent.clear();
+    expect(await world.until(() => opened.states().includes("up"))).toBeLessThan(20_000);
+  },
+);
+
 describe("only the reply to a probe counts", () => {
   test.each([
     ["from another address", { source: parseAddress("10.9.9.9") }],

@@ -199,7 +199,8 @@ export class Prober implements Disposable {
       ...(source !== undefined && { source }),
       ...(turn.kind === "tunnel" && path.path.underlay !== undefined && { alsoFrom: path.path.underlay }),
       payload: {
-        hasBridge: this.#ownBridge(network, path, nowMs) !== undefined,
+        // Who is told of a bridge takes its silence for ours: only one that is known to be there is told of.
+        hasBridge: network.usedSources.has(path.path.ownBridge),
         networkTag: networkTagOf(path.path.subnet),
         ...(Number.isFinite(heardAgeMs) && { heardAgeMs }),
       },
@@ -234,6 +235,7 @@ export class Prober implements Disposable {
 
   #settle({ probe, sentAtMs, result }: Settled<Owner>, nowMs: number): void {
     const { owner } = probe;
+    if (probe.source !== undefined && result.type !== "unsent") owner.network.usedSources.add(probe.source);
     const { path, network, turn } = owner;
     if (this.#networkOf.get(owner.peer) !== network) return;
     const { recorder } = network.options;
@@ -329,6 +331,7 @@ export class Prober implements Disposable {
     const { source, owner, ...rest } = probe;
     if (source === undefined) return;
     owner.network.noSource.set(source, nowMs);
+    owner.network.usedSources.delete(source);
     if (owner.turn.asked !== "main") return;
     const payload = { ...probe.payload, hasBridge: false };
     for (const one of this.#exchange.send([{ ...rest, owner, payload }], nowMs)) this.#settle(one, nowMs);

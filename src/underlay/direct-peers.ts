@@ -4,14 +4,16 @@ import { ReconcileLoop } from "../async/reconcile-loop.ts";
 import { hasCode } from "../errors.ts";
 import type { Address, Prefix } from "../ip/address.ts";
 import { isInside } from "../ip/prefix.ts";
-import { type MonitorMessage, RtnetlinkMonitor } from "../netlink/rtnetlink/monitor.ts";
-import { Rtnetlink } from "../netlink/rtnetlink/rtnetlink.ts";
+import type { MonitorMessage } from "../netlink/rtnetlink/monitor.ts";
+import type { Rtnetlink } from "../netlink/rtnetlink/rtnetlink.ts";
 import { rtn } from "../netlink/uapi.ts";
 import type { Logger } from "../telemetry/logger.ts";
 
 export interface DirectPeersOptions {
   /** Routes into these are ours and say nothing about the way to a peer's host. */
   readonly overlayNetworks: readonly Prefix[];
+  /** Stays the caller's. */
+  readonly rtnetlink: Rtnetlink;
   readonly logger: Logger;
   /** A new set, when it differs from the last. Must not throw. */
   readonly onChange: (direct: ReadonlySet<Address>) => void;
@@ -26,8 +28,7 @@ const LOOKUPS_PER_TURN = 64;
 
 export class DirectPeers implements AsyncDisposable {
   readonly #options: DirectPeersOptions;
-  readonly #netlink: Rtnetlink;
-  readonly #monitor: RtnetlinkMonitor;
+  readonly #following: Disposable;
   readonly #loop = new ReconcileLoop({
     pass: async () => ({ result: await this.#lookUp() }),
     debounceMs: DEBOUNCE_MS,
@@ -40,28 +41,17 @@ export class DirectPeers implements AsyncDisposable {
   readonly #isDirect = new Map<Address, boolean>();
   #current: ReadonlySet<Address> = new Set();
 
-  private constructor(options: DirectPeersOptions, netlink: Rtnetlink) {
+  /** Throws a FlannelError when the kernel refuses a socket. */
+  constructor(options: DirectPeersOptions) {
     this.#options = options;
-    this.#netlink = netlink;
-    this.#monitor = RtnetlinkMonitor.open({
-      groups: ["link", "address", "route"],
+    this.#following = options.rtnetlink.follow({
+      kinds: ["link", "address", "route"],
       onMessages: (messages) => {
         if (messages.some((message) => this.#concerns(message))) this.#lookSoon();
       },
       onOverflow: () => this.#lookSoon(),
     });
     this.#loop.startAudits(options.auditIntervalMs ?? DEFAULT_AUDIT_INTERVAL_MS, () => this.#lookSoon());
-  }
-
-  /** Throws a FlannelError when the kernel refuses a socket. */
-  static async open(options: DirectPeersOptions): Promise<DirectPeers> {
-    const netlink = Rtnetlink.open();
-    try {
-      return new DirectPeers(options, netlink);
-    } catch (error) {
-      await netlink[Symbol.asyncDispose]();
-      throw error;
-    }
   }
 
   get current(): ReadonlySet<Address> {
@@ -83,9 +73,8 @@ export class DirectPeers implements AsyncDisposable {
 
   async [Symbol.asyncDispose](): Promise<void> {
     this.#loop.close();
-    await this.#monitor[Symbol.asyncDispose]();
+    this.#following[Symbol.dispose]();
     await this.#loop[Symbol.asyncDispose]();
-    await this.#netlink[Symbol.asyncDispose]();
   }
 
   #concerns(change: MonitorMessage): boolean {
@@ -119,7 +108,7 @@ export class DirectPeers implements AsyncDisposable {
   /** On the link of the external interface; a peer that cannot be reached now keeps its way through the overlay. Undefined when the kernel does not tell. */
   async #reachesDirectly(peer: Address): Promise<boolean | undefined> {
     try {
-      const route = await this.#netlink.routeLookup(peer);
+      const route = await this.#options.rtnetlink.routeLookup(peer);
       const { gateway, type, outIndex, isMultipath } = route;
       return gateway === undefined && !isMultipath && type === rtn.unicast && outIndex === this.#interfaceIndex;
     } catch (error) {

@@ -2,7 +2,7 @@
 import { type PassEnd, ReconcileLoop } from "../async/reconcile-loop.ts";
 import { prefixAddress } from "../ip/address.ts";
 import type { AddressMessage, LinkMessage } from "../netlink/rtnetlink/messages.ts";
-import { type MonitorMessage, RtnetlinkMonitor } from "../netlink/rtnetlink/monitor.ts";
+import type { MonitorMessage } from "../netlink/rtnetlink/monitor.ts";
 import type { Rtnetlink } from "../netlink/rtnetlink/rtnetlink.ts";
 import type { Logger } from "../telemetry/logger.ts";
 import type { ExternalInterface } from "./external-interface.ts";
@@ -32,7 +32,7 @@ const RETRY_MS = 1_000;
  */
 export class ExternalInterfaceWatch implements AsyncDisposable {
   readonly #options: ExternalInterfaceWatchOptions;
-  readonly #monitor: RtnetlinkMonitor;
+  readonly #following: Disposable;
   #followed: FollowedInterface;
   /** The overlay's own devices, whose thousands of routes say nothing about the way to other hosts. */
   #overlayIndexes: ReadonlySet<number> = new Set();
@@ -41,8 +41,8 @@ export class ExternalInterfaceWatch implements AsyncDisposable {
   private constructor(options: ExternalInterfaceWatchOptions) {
     this.#options = options;
     this.#followed = { interface: options.initial };
-    this.#monitor = RtnetlinkMonitor.open({
-      groups: options.initial.followsRoutes === true ? ["link", "address", "route"] : ["link", "address"],
+    this.#following = options.rtnetlink.follow({
+      kinds: options.initial.followsRoutes === true ? ["link", "address", "route"] : ["link", "address"],
       onMessages: (messages) => {
         if (messages.some((message) => this.#concerns(message))) this.#loop.passSoon();
       },
@@ -68,7 +68,7 @@ export class ExternalInterfaceWatch implements AsyncDisposable {
 
   async [Symbol.asyncDispose](): Promise<void> {
     this.#loop.close();
-    await this.#monitor[Symbol.asyncDispose]();
+    this.#following[Symbol.dispose]();
     await this.#loop[Symbol.asyncDispose]();
   }
 

@@ -2,7 +2,6 @@
 // seconds after the start, or whenever an operator adds it.
 import { type PassEnd, ReconcileLoop } from "../async/reconcile-loop.ts";
 import { FlannelError } from "../errors.ts";
-import { RtnetlinkMonitor } from "../netlink/rtnetlink/monitor.ts";
 import type { Rtnetlink } from "../netlink/rtnetlink/rtnetlink.ts";
 import type { Logger } from "../telemetry/logger.ts";
 import type { InterfaceOptions } from "./interface-facts.ts";
@@ -23,13 +22,13 @@ const LOOK_AFTER_MS = 1_000;
 
 export class Ipv6Arrival implements AsyncDisposable {
   readonly #options: Ipv6ArrivalOptions;
-  readonly #monitor: RtnetlinkMonitor;
+  readonly #following: Disposable;
   readonly #loop = new ReconcileLoop({ pass: () => this.#look(), debounceMs: LOOK_AFTER_MS });
 
   private constructor(options: Ipv6ArrivalOptions) {
     this.#options = options;
-    this.#monitor = RtnetlinkMonitor.open({
-      groups: ["address", "route"],
+    this.#following = options.rtnetlink.follow({
+      kinds: ["address", "route"],
       onMessages: (messages) => {
         const isNews = messages.some(({ kind, message }) =>
           kind === "address" ? message.address.includes(":") : kind === "route" && message.destination === "::/0",
@@ -50,7 +49,7 @@ export class Ipv6Arrival implements AsyncDisposable {
 
   async [Symbol.asyncDispose](): Promise<void> {
     this.#loop.close();
-    await this.#monitor[Symbol.asyncDispose]();
+    this.#following[Symbol.dispose]();
     await this.#loop[Symbol.asyncDispose]();
   }
 

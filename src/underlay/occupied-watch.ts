@@ -2,8 +2,8 @@
 import { type PassEnd, ReconcileLoop } from "../async/reconcile-loop.ts";
 import { describeError } from "../errors.ts";
 import type { Prefix } from "../ip/address.ts";
-import { FLANNEL_PROTOCOL } from "../netlink/rtnetlink/messages.ts";
-import { type MonitorMessage, RtnetlinkMonitor } from "../netlink/rtnetlink/monitor.ts";
+import { FLANNEL_PROTOCOL, type LinkMessage } from "../netlink/rtnetlink/messages.ts";
+import type { MonitorMessage } from "../netlink/rtnetlink/monitor.ts";
 import type { Rtnetlink } from "../netlink/rtnetlink/rtnetlink.ts";
 import { routeProtocol, routeTable } from "../netlink/uapi.ts";
 import type { Logger } from "../telemetry/logger.ts";
@@ -27,17 +27,17 @@ const RECHECK_MS = 2_000;
 
 export class OccupiedWatch implements AsyncDisposable {
   readonly #options: OccupiedWatchOptions;
-  readonly #monitor: RtnetlinkMonitor;
+  readonly #following: Disposable;
   #layout: HostLayout = { links: [], addresses: [], routes: [] };
-  #flannelIndexes: ReadonlySet<number> = new Set();
+  #flannelIndexes: Set<number> = new Set();
   #current: readonly OccupiedPrefix[] = [];
   #readNetworks = "";
   readonly #loop = new ReconcileLoop({ pass: () => this.#look(), debounceMs: DEBOUNCE_MS });
 
   private constructor(options: OccupiedWatchOptions) {
     this.#options = options;
-    this.#monitor = RtnetlinkMonitor.open({
-      groups: ["link", "address", "route"],
+    this.#following = options.rtnetlink.follow({
+      kinds: ["link", "address", "route"],
       onMessages: (messages) => {
         if (messages.some((message) => this.#concerns(message))) this.#loop.passSoon();
       },
@@ -79,16 +79,25 @@ export class OccupiedWatch implements AsyncDisposable {
 
   async [Symbol.asyncDispose](): Promise<void> {
     this.#loop.close();
-    await this.#monitor[Symbol.asyncDispose]();
+    this.#following[Symbol.dispose]();
     await this.#loop[Symbol.asyncDispose]();
   }
 
   /** Ten thousand routes of our own say nothing. */
   #concerns({ kind, message }: MonitorMessage): boolean {
-    if (kind === "link") return true;
+    if (kind === "link") return this.#isForeign(message);
     if (kind === "address") return !this.#flannelIndexes.has(message.index);
     if (kind !== "route" || message.table !== routeTable.main || message.protocol === FLANNEL_PROTOCOL) return false;
     return !this.#flannelIndexes.has(message.outIndex ?? 0);
+  }
+
+  /** Devices of flannel come and go with its networks; one that was somebody else's is news. */
+  #isForeign(link: LinkMessage): boolean {
+    const { isFlannelLink } = this.#options.context();
+    const known = this.#layout.links.find(({ index }) => index === link.index);
+    if (!isFlannelLink(link) || (known !== undefined && !isFlannelLink(known))) return true;
+    this.#flannelIndexes.add(link.index);
+    return false;
   }
 
   /** Never rejects. What could not be read stays as it was. */

@@ -92,12 +92,12 @@ it.each(["iptables-nft", "nftables"] as const)(
     }
 
     // A second start and further looks write nothing.
-    const settled = await generation();
+    const settled = generation();
     await firewall[Symbol.asyncDispose]();
     const again = openFirewall(mode);
     await again.setDesired(inputs);
     await untilAgreed(again);
-    expect(await generation()).toBe(settled);
+    expect(generation()).toBe(settled);
 
     const damages = [
       ["nft", "insert", "rule", "ip", "filter", "FORWARD", "ct state vmap { invalid : drop }"],
@@ -146,7 +146,7 @@ it.each(["iptables-nft", "nftables"] as const)(
 it("writes nothing where neither iptables nor nft lists the rules, and says so", async () => {
   preparePath("iptables-nft");
   for (const text of foreign) await box.nft(text);
-  const before = await generation();
+  const before = generation();
   breakShim("nft");
   const firewall = openFirewall("iptables-nft");
   await firewall.setDesired(inputs);
@@ -166,7 +166,7 @@ it("writes nothing where neither iptables nor nft lists the rules, and says so",
     "rules in iptables-nft 4",
     "rules in iptables-nft 6",
   ]);
-  expect(await generation()).toBe(before);
+  expect(generation()).toBe(before);
 });
 
 it("goes on when the table becomes unlisted, and when it is listed again", async () => {
@@ -210,10 +210,10 @@ it("reads with nft where iptables lacks the extension of a foreign rule", async 
     await firewall.setDesired(inputs);
     await untilAgreed(firewall);
     expect(firewall.status()).toMatchObject({ failures: [], unreadable: [] });
-    const settled = await generation();
+    const settled = generation();
     await firewall.setDesired({ ...inputs, excludedPrefixes: [] });
     await untilAgreed(firewall);
-    expect(await generation()).toBe(settled);
+    expect(generation()).toBe(settled);
     await firewall[Symbol.asyncDispose]();
     expect(await removeRules({ suffix: "", networks, isDryRun: false })).toMatchObject({ failures: [] });
     expect(await ruleset()).not.toMatch(/flannel/i);

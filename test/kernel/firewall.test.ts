@@ -96,10 +96,10 @@ describe.each(["nftables", "iptables-nft", "iptables-legacy"] as const)("%s", (m
       expect(ours).toContain('-A FORWARD -m comment --comment "flanneld forward" -j FLANNEL-FWD');
     }
     expect(found.filter((line) => line.includes("fd00:10:0:34::/64")).length).toBe(3);
-    const before = await generation();
+    const before = generation();
     await firewall[Symbol.asyncDispose]();
     await openSettled(mode);
-    expect(await generation()).toBe(before);
+    expect(generation()).toBe(before);
     expect(await listRules(mode)).toEqual(found);
   });
 

@@ -297,7 +297,7 @@ it("looks again only after a change that may concern packets of ours", async () 
   const scanner = new HookScanner(ruleNames(""));
   let commits = 0;
   const heard = Promise.withResolvers<void>();
-  await using _monitor = NfTablesMonitor.open({
+  using _following = new NfTablesMonitor().follow({
     interestIn: (touch, notice) => scanner.touch(touch, notice),
     onCommit: () => void (++commits === 5 && heard.resolve()),
     onOverflow: () => scanner.touchAll(),

@@ -8,6 +8,7 @@ import { openNetwork } from "../../src/agent/lifecycle/open-network.ts";
 import { WarmState } from "../../src/agent/state/warm-state.ts";
 import { backends, parseConfig } from "../../src/backend/registry.ts";
 import { resolveAgentOptions } from "../../src/cli/flags/flanneld-flags.ts";
+import { RuleHost } from "../../src/firewall/rule-host.ts";
 import { type Address, parseAddress, parsePrefix } from "../../src/ip/address.ts";
 import { RtnetlinkMonitor } from "../../src/netlink/rtnetlink/monitor.ts";
 import { Rtnetlink } from "../../src/netlink/rtnetlink/rtnetlink.ts";
@@ -322,7 +323,8 @@ describe("following", () => {
 test("direct peers: those on the link, and as routes come and go", async () => {
   const changes: (readonly Address[])[] = [];
   const { interface: external } = await selectExternalInterface(ipv4, netlink);
-  await using direct = await DirectPeers.open({
+  await using direct = new DirectPeers({
+    rtnetlink: netlink,
     overlayNetworks: [parsePrefix("10.5.0.0/16")],
     logger: silentLogger,
     onChange: (set) => changes.push([...set]),
@@ -347,14 +349,14 @@ test("direct peers: those on the link, and as routes come and go", async () => {
 
 test("an opening that fails at any point leaves nothing open, and the next one succeeds", async () => {
   await box.ip("-6", "addr", "flush", "dev", "eth0");
-  const openMonitor = RtnetlinkMonitor.open.bind(RtnetlinkMonitor);
-  const monitors = vi.spyOn(RtnetlinkMonitor, "open");
+  const { follow } = RtnetlinkMonitor.prototype;
+  const monitors = vi.spyOn(RtnetlinkMonitor.prototype, "follow");
   using _spied = { [Symbol.dispose]: () => monitors.mockRestore() };
   const tryOpening = async (failAt: number) => {
     let opened = 0;
-    monitors.mockImplementation((options) => {
+    monitors.mockImplementation(function (this: RtnetlinkMonitor, options) {
       if (++opened === failAt) throw new Error("no descriptor is left");
-      return openMonitor(options);
+      return follow.call(this, options);
     });
     await using _network = await openNetwork(dualStack());
   };
@@ -384,6 +386,7 @@ function dualStack(): Parameters<typeof openNetwork>[0] {
     announced: undefined,
     descriptorStore: new ServiceDescriptors(new Map()),
     rtnetlink: netlink,
+    ruleHost: new RuleHost(),
     logger: silentLogger,
     metrics: new Metrics().network("opening"),
     signal: new AbortController().signal,

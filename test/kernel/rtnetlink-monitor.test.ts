@@ -13,19 +13,19 @@ import { type MonitorMessage, RtnetlinkMonitor } from "../../src/netlink/rtnetli
 import { setNeighbour } from "../../src/netlink/rtnetlink/neighbour.ts";
 import { Rtnetlink } from "../../src/netlink/rtnetlink/rtnetlink.ts";
 
-const allGroups: readonly ObjectKind[] = ["link", "address", "route", "neighbour", "nextHop"];
+const allKinds: readonly ObjectKind[] = ["link", "address", "route", "neighbour", "fdb", "nextHop"];
 
 let netlink: Rtnetlink;
 let vtep: Device;
-let monitor: RtnetlinkMonitor | undefined;
+let monitor: RtnetlinkMonitor;
 let seen: MonitorMessage[];
 let overflows: number;
 
-function watch(groups: readonly ObjectKind[], neighbourIndexes?: () => ReadonlySet<number>): void {
+function watch(kinds: readonly ObjectKind[], neighbourIndexes?: () => ReadonlySet<number>): void {
   seen = [];
   overflows = 0;
-  monitor = RtnetlinkMonitor.open({
-    groups,
+  monitor.follow({
+    kinds,
     onMessages: (messages) => seen.push(...messages),
     onOverflow: () => {
       overflows++;
@@ -65,17 +65,17 @@ beforeEach(async () => {
   await box.ip("link", "set", "dev", "flannel.1", "up");
   const link = (await netlink.dump("link")).find(({ name }) => name === "flannel.1");
   vtep = { index: link?.index ?? 0, name: "flannel.1" };
+  monitor = new RtnetlinkMonitor();
 });
 
 afterEach(async () => {
-  await monitor?.[Symbol.asyncDispose]();
-  monitor = undefined;
+  monitor[Symbol.dispose]();
   await box.tryRun(["ip", "link", "del", "dev", "flannel.1"]);
 });
 
 describe("what others change is told", () => {
   test("a device set down, changed and deleted", async () => {
-    watch(allGroups);
+    watch(allKinds);
     const { index } = vtep;
     await box.ip("link", "set", "dev", "flannel.1", "down");
     await untilSeen("link", "new", { index, isUp: false });
@@ -86,7 +86,7 @@ describe("what others change is told", () => {
   });
 
   test("addresses, routes, neighbours, forwarding entries and next hops, made and removed", async () => {
-    watch(allGroups);
+    watch(allKinds);
     const { index } = vtep;
     const object = {
       address: ["addr", "10.5.1.0/32", "dev", "flannel.1"],
@@ -144,7 +144,7 @@ describe("what others change is told", () => {
   test("neighbours and forwarding entries of other devices are dropped", async () => {
     await box.ip("link", "add", "dev", "other", "type", "vxlan", "id", "2", "dstport", "8473");
     await box.ip("link", "set", "dev", "other", "up");
-    watch(["neighbour"], () => new Set([vtep.index]));
+    watch(["neighbour", "fdb"], () => new Set([vtep.index]));
     for (const device of ["other", "flannel.1"]) {
       await box.bridge("fdb", "add", "0a:00:00:00:00:02", "dst", "192.168.50.12", "dev", device);
       await box.ip("neigh", "add", "10.5.2.0", "lladdr", "0a:00:00:00:00:02", "dev", device);
@@ -153,14 +153,44 @@ describe("what others change is told", () => {
     expect(new Set(seen.map(({ message }) => Reflect.get(message, "index")))).toEqual(new Set([vtep.index]));
     await box.ip("link", "del", "dev", "other");
   });
+
+  test("each of several who follow hears its kinds and devices, and no more once it has left", async () => {
+    await box.ip("link", "add", "dev", "other", "type", "vxlan", "id", "2", "dstport", "8473");
+    await box.ip("link", "set", "dev", "other", "up");
+    const other = (await netlink.dump("link")).find(({ name }) => name === "other")?.index ?? 0;
+    const heard = { links: [] as MonitorMessage[], other: [] as MonitorMessage[] };
+    const onOverflow = () => {
+      throw new Error("overflow");
+    };
+    const links = monitor.follow({ kinds: ["link"], onMessages: (news) => heard.links.push(...news), onOverflow });
+    monitor.follow({
+      ...{ kinds: ["neighbour", "link"], neighbourIndexes: () => new Set([other]), onOverflow },
+      onMessages: (news) => {
+        heard.other.push(...news);
+        if (news.some(({ kind, message }) => kind === "link" && message.mtuBytes === 1310)) links[Symbol.dispose]();
+      },
+    });
+    watch(["neighbour"], () => new Set([vtep.index]));
+    for (const device of ["other", "flannel.1"])
+      await box.ip("neigh", "add", "10.5.2.0", "lladdr", "0a:00:00:00:00:02", "dev", device);
+    for (const mtu of ["1310", "1311"]) await box.ip("link", "set", "dev", "other", "mtu", mtu);
+    const lastHeard = () => heard.other.some(({ kind, message }) => kind === "link" && message.mtuBytes === 1311);
+    await until(lastHeard, { what: "the last change" });
+    const devices = (news: readonly MonitorMessage[]) =>
+      new Set(news.map(({ kind, message }) => `${kind} ${String(Reflect.get(message, "index"))}`));
+    expect(devices(seen)).toEqual(new Set([`neighbour ${vtep.index}`]));
+    expect(devices(heard.other)).toEqual(new Set([`neighbour ${other}`, `link ${other}`]));
+    expect(heard.links.map(({ message }) => Reflect.get(message, "mtuBytes"))).not.toContain(1311);
+    await box.ip("link", "del", "dev", "other");
+  });
 });
 
 describe("storms", () => {
   test("a burst of ten thousand changes arrives whole, in bounded portions", async () => {
     let largest = 0;
     let count = 0;
-    monitor = RtnetlinkMonitor.open({
-      groups: ["neighbour"],
+    monitor.follow({
+      kinds: ["neighbour"],
       onMessages: (messages) => {
         largest = Math.max(largest, messages.length);
         count += messages.length;
@@ -197,17 +227,20 @@ describe("the end", () => {
     await box.ip("link", "set", "dev", "flannel.1", "mtu", "1302");
     await untilSeen("link", "new", { mtuBytes: 1302 });
     const before = seen.length;
-    await monitor?.[Symbol.asyncDispose]();
-    await monitor?.[Symbol.asyncDispose]();
+    monitor[Symbol.dispose]();
+    monitor[Symbol.dispose]();
     await box.ip("link", "set", "dev", "flannel.1", "mtu", "1303");
     for (let turn = 0; turn < 20; turn++) await nextTurn();
     expect(seen).toHaveLength(before);
   });
 
-  test("a disposed monitor does not keep the process alive", async () => {
+  test("a monitor that nobody follows does not keep the process alive", async () => {
     const source = `import { RtnetlinkMonitor } from ${JSON.stringify(join(import.meta.dirname, "../../src/netlink/rtnetlink/monitor.ts"))};
-      const monitor = RtnetlinkMonitor.open({ groups: ["link"], onMessages() {}, onOverflow() {} });
-      process.on("SIGUSR1", () => monitor[Symbol.asyncDispose]().then(() => console.log("disposed")));
+      const following = new RtnetlinkMonitor().follow({ kinds: ["link"], onMessages() {}, onOverflow() {} });
+      process.on("SIGUSR1", () => {
+        following[Symbol.dispose]();
+        console.log("disposed");
+      });
       console.log("open");`;
     const child = spawn(process.execPath, ["--input-type=module", "-e", source], {
       stdio: ["ignore", "pipe", "inherit"],

@@ -5,7 +5,7 @@ import { expect, it } from "vitest";
 import { LabAgent } from "../../lab/agent.ts";
 import { EmbeddedStore } from "../../lab/embedded-store.ts";
 import { createLan } from "../../lab/lan.ts";
-import { attachPod } from "../../lab/pod.ts";
+import { attachPod, type Pod } from "../../lab/pod.ts";
 import { untilAllPing } from "../../lab/probe.ts";
 import { until } from "../../lab/wait.ts";
 
@@ -31,6 +31,69 @@ it("three hosts on one store: packets go on while it is down, a host that comes 
   pods.push(await attachPod(third.host, await third.untilSubnetEnv()));
   await untilAllPing(pods);
   expect(await store.list("/coreos.com/network/subnets/")).toHaveLength(3);
+});
+
+it("several networks on one store: each has a subnet, packets and options for a Docker of its own", async () => {
+  await using resources = new AsyncDisposableStack();
+  const lan = resources.use(await createLan({ hosts: 2 }));
+  const store = resources.use(await EmbeddedStore.start(lan.storeAddress));
+  const networks = {
+    red: { Network: "10.1.0.0/16", Backend: { Type: "vxlan", VNI: 11 } },
+    blue: { Network: "10.2.0.0/16", Backend: { Type: "host-gw" } },
+  };
+  const args = ["--watch-networks", "--ip-masq"];
+  const start = (index: number) =>
+    resources.use(LabAgent.start(lan.host(index), { isSeveral: true, etcdEndpoints: store.endpoints, args }));
+  const agents = [start(1), start(2)];
+  const pods: Record<string, Pod[]> = {};
+  for (const [name, network] of Object.entries(networks)) {
+    await store.put(`/coreos.com/network/${name}/config`, JSON.stringify(network));
+    for (const agent of agents) await agent.untilNetworkReady(name, 1);
+    const devices = { bridge: `br-${name}`, port: `port-${name}` };
+    const attach = async (agent: LabAgent) =>
+      attachPod(agent.host, await agent.untilNetworkEnv(name), `${agent.host.name}-${name}`, devices);
+    pods[name] = await Promise.all(agents.map(attach));
+  }
+  for (const name of Object.keys(networks)) await untilAllPing(pods[name] ?? []);
+  for (const agent of agents) {
+    const options: Record<string, string> = {};
+    for (const name of Object.keys(networks)) {
+      const file = `${agent.directory}/docker-${name}.env`;
+      await agent.host.namespace.run(["bin/mk-docker-opts", "-c", "-f", agent.networkFile(name), "-d", file]);
+      options[name] = (await readFile(file, "utf8")).trim();
+    }
+    const bip = async (name: string) => (await agent.untilNetworkEnv(name)).subnet;
+    expect(options).toEqual({
+      red: `DOCKER_OPTS=" --bip=${await bip("red")} --ip-masq=false --mtu=1450"`,
+      blue: `DOCKER_OPTS=" --bip=${await bip("blue")} --ip-masq=false --mtu=1500"`,
+    });
+  }
+  await store.restart();
+  await store.put(
+    "/coreos.com/network/green/config",
+    JSON.stringify({ Network: "10.3.0.0/16", Backend: { Type: "udp" } }),
+  );
+  for (const agent of agents) await agent.untilNetworkReady("green", 1);
+  for (const name of Object.keys(networks)) await untilAllPing(pods[name] ?? []);
+});
+
+it("flanneld --store=embedded --networks: waits for each of them, and serves what is there", async () => {
+  await using resources = new AsyncDisposableStack();
+  const lan = resources.use(await createLan({ hosts: 1 }));
+  const host = lan.host(1);
+  const args = ["--store=embedded", "--networks=red,blue"];
+  const agent = resources.use(LabAgent.start(host, { isSeveral: true, args }));
+  await agent.untilEvent("store.opened");
+  const set = (name: string, network: unknown) =>
+    host.namespace.run(
+      [flannelctl, `--state-dir=${agent.directory}/state`, "config", "set", `--network=${name}`, "-"],
+      { input: JSON.stringify(network) },
+    );
+  await set("red", { Network: "10.1.0.0/16", Backend: { Type: "vxlan", VNI: 11 } });
+  await agent.untilNetworkReady("red", 0);
+  expect((await agent.networkStatus("blue")).state).toBe("notReady");
+  await set("blue", { Network: "10.2.0.0/16", Backend: { Type: "host-gw" } });
+  await agent.untilNetworkReady("blue", 0);
 });
 
 /** Processes that run flannel-store, by pid. */

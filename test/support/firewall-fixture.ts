@@ -82,12 +82,8 @@ export async function emptyEverything(): Promise<void> {
 }
 
 /** Number of the last change to nf_tables in here. */
-export async function generation(): Promise<number | undefined> {
-  await using monitor = NfTablesMonitor.open({
-    interestIn: () => undefined,
-    onCommit: () => undefined,
-    onOverflow: () => undefined,
-  });
+export function generation(): number | undefined {
+  using monitor = new NfTablesMonitor();
   return monitor.generation();
 }
 

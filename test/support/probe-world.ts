@@ -21,6 +21,8 @@ export class ProbeWorld implements Disposable {
   readonly prober: Prober;
   readonly sent: SentProbe[] = [];
   readonly silent = new Set<Address>();
+  /** With what a probe from an address that this host does not have is refused; undefined: it has all. */
+  sourceRefusal: string | undefined;
   /** By address; default 1 ms. */
   readonly rttMs = new Map<Address, number>();
   /** What a reply is made into before it arrives. */
@@ -93,12 +95,14 @@ export class ProbeWorld implements Disposable {
   #send(
     family: Family,
     { target, sequence, payload, packetBytes = echoPacketBytes(family).least, source }: EchoRequest,
-  ): undefined {
+  ): string | undefined {
+    if (source !== undefined && this.sourceRefusal !== undefined) return this.sourceRefusal;
     this.sent.push({ target, atMs: this.nowMs, ...(source !== undefined && { source }) });
-    if (this.silent.has(target)) return;
+    if (this.silent.has(target)) return undefined;
     const atMs = this.nowMs + (this.rttMs.get(target) ?? 1);
     const reply: EchoEvent = { type: "reply", source: target, sequence, payload, packetBytes, receivedAtMs: atMs };
     this.#events.push({ family, atMs, event: this.distort(reply) });
+    return undefined;
   }
 
   [Symbol.dispose](): void {

@@ -2,6 +2,7 @@
 import type { BackendRegistry } from "../../backend/registry.ts";
 import type { AgentOptions } from "../../config/agent-options.ts";
 import { hasCode } from "../../errors.ts";
+import type { RuleHost } from "../../firewall/rule-host.ts";
 import type { Rtnetlink } from "../../netlink/rtnetlink/rtnetlink.ts";
 import type { Prober } from "../../probe/prober.ts";
 import type { NetworkIdentity } from "../../store/network-identity.ts";
@@ -29,6 +30,8 @@ export interface AgentParts {
   readonly networkIdentity: NetworkIdentity;
   readonly descriptorStore: DescriptorStore;
   readonly rtnetlink: Rtnetlink;
+  /** Of all networks of this host. */
+  readonly ruleHost: RuleHost;
   /** Of all networks of this host; missing: peers are not probed. */
   readonly prober: Prober | undefined;
   readonly warmState: WarmState;

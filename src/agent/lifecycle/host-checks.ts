@@ -43,7 +43,7 @@ export class HostChecks implements AsyncDisposable {
       networks: context().networks,
       ownDevices: () => context().devices,
       ownSubnets: () => context().ownSubnets,
-      logger,
+      ...{ rtnetlink, logger },
       onChange,
     });
     options.probes?.link({ onChange, onMtu, onSuspect: (subnets) => this.#ways.suspect(subnets) });

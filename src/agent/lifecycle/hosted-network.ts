@@ -5,6 +5,7 @@ import { BackOff } from "../../async/back-off.ts";
 import type { BackendRegistry } from "../../backend/registry.ts";
 import type { AgentOptions } from "../../config/agent-options.ts";
 import { describeError, FlannelError } from "../../errors.ts";
+import type { RuleHost } from "../../firewall/rule-host.ts";
 import type { Rtnetlink } from "../../netlink/rtnetlink/rtnetlink.ts";
 import type { Prober } from "../../probe/prober.ts";
 import type { NetworkDirectory } from "../../store/network-directory.ts";
@@ -34,6 +35,7 @@ export interface HostParts {
   readonly directory: NetworkDirectory;
   readonly descriptorStore: DescriptorStore;
   readonly rtnetlink: Rtnetlink;
+  readonly ruleHost: RuleHost;
   /** Missing: peers are not probed. */
   readonly prober: Prober | undefined;
   readonly identifyHost: () => Promise<HostIdentity>;
@@ -207,12 +209,12 @@ export class HostedNetwork implements AsyncDisposable {
 
   /** Until it is to restart or `signal` ends it; throws what made it fail. */
   async #serve(signal: AbortSignal, isRestart: boolean): Promise<"done" | "again"> {
-    const { directory, backends, rtnetlink, prober, identifyHost, others } = this.#parts;
+    const { directory, backends, rtnetlink, ruleHost, prober, identifyHost, others } = this.#parts;
     using lock = this.#lock();
     await using store = directory.open(this.name);
     const host = await identifyHost();
     await using run = NetworkRun.start({
-      ...{ backends, rtnetlink, prober, others, store, host, isRestart, signal },
+      ...{ backends, rtnetlink, ruleHost, prober, others, store, host, isRestart, signal },
       options: this.#options,
       identity: this.#identity,
       logger: this.#logger,

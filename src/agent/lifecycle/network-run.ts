@@ -1,6 +1,7 @@
 // One network from its start to its end: what is remembered of it, its agent, what holds containers back and announces it.
 import type { BackendRegistry } from "../../backend/registry.ts";
 import type { AgentOptions } from "../../config/agent-options.ts";
+import type { RuleHost } from "../../firewall/rule-host.ts";
 import type { LeasedSubnets } from "../../lease/lease.ts";
 import type { Rtnetlink } from "../../netlink/rtnetlink/rtnetlink.ts";
 import type { Prober } from "../../probe/prober.ts";
@@ -26,6 +27,8 @@ export interface NetworkRunParts {
   readonly identity: StoreIdentity;
   readonly descriptorStore: DescriptorStore;
   readonly rtnetlink: Rtnetlink;
+  /** Of all networks of this host. */
+  readonly ruleHost: RuleHost;
   /** Of all networks of this host; missing: peers are not probed. */
   readonly prober: Prober | undefined;
   /** At the start. */
@@ -64,6 +67,7 @@ export class NetworkRun implements AsyncDisposable {
       ...{ options, backends, logger, store, networkIdentity, warmState, remembered },
       descriptorStore: parts.descriptorStore,
       rtnetlink: parts.rtnetlink,
+      ruleHost: parts.ruleHost,
       prober: parts.prober,
       hostAddresses: host.addresses,
       others: parts.others,

@@ -119,7 +119,7 @@ export class Network implements AsyncDisposable {
   static #openReconciler(options: NetworkOptions, opened: () => Network | undefined): Promise<Reconciler> {
     const { backend, staleDevices, staleTables, isIsolated, routing, networks, logger, metrics, signal } = options;
     return Reconciler.open({
-      ...{ staleTables, isIsolated },
+      ...{ staleTables, isIsolated, notices: options.rtnetlink },
       ...(routing !== undefined && { routeTable: routing.table }),
       devices: [...new Set([...backend.devices, ...staleDevices])],
       ownedNetworks: networks,

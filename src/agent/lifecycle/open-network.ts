@@ -7,6 +7,7 @@ import type { AgentOptions } from "../../config/agent-options.ts";
 import type { NetworkConfig } from "../../config/network-config.ts";
 import { familiesOf, servedConfig } from "../../config/served-config.ts";
 import { Firewall } from "../../firewall/firewall.ts";
+import type { RuleHost } from "../../firewall/rule-host.ts";
 import { ruleSuffix } from "../../firewall/rule-suffix.ts";
 import { removeLeftScratch } from "../../host/scratch-links.ts";
 import type { Prefix } from "../../ip/address.ts";
@@ -46,6 +47,8 @@ export interface OpenNetworkOptions {
   readonly announced: LeaseAttributes | undefined;
   readonly descriptorStore: DescriptorStore;
   readonly rtnetlink: Rtnetlink;
+  /** Of all networks of this host. */
+  readonly ruleHost: RuleHost;
   readonly logger: Logger;
   readonly metrics: MetricsRecorder;
   readonly signal: AbortSignal;
@@ -181,12 +184,13 @@ async function openRepair(
 }
 
 function openFirewall(options: OpenNetworkOptions, config: NetworkConfig, networks: readonly Prefix[]): Firewall {
-  const { networkIdentity, agentOptions, logger, metrics, signal, onPass } = options;
+  const { networkIdentity, agentOptions, ruleHost, logger, metrics, signal, onPass } = options;
   return new Firewall({
     preferNftables: config.enableNftables,
     suffix: ruleSuffix(networkIdentity),
     networks,
     resyncMs: agentOptions.rules.resyncMs,
+    host: ruleHost,
     logger,
     metrics,
     signal,

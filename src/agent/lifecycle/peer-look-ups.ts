@@ -3,6 +3,7 @@ import { setImmediate } from "node:timers/promises";
 import type { Backend, HostFacts } from "../../backend/backend.ts";
 import type { Address, Prefix } from "../../ip/address.ts";
 import type { Lease } from "../../lease/lease.ts";
+import type { Rtnetlink } from "../../netlink/rtnetlink/rtnetlink.ts";
 import type { Logger } from "../../telemetry/logger.ts";
 import { DirectPeers } from "../../underlay/direct-peers.ts";
 
@@ -10,6 +11,8 @@ const LEASES_PER_SLICE = 1_000;
 
 export interface PeerLookUpOptions {
   readonly networks: readonly Prefix[];
+  /** Stays the caller's. */
+  readonly rtnetlink: Rtnetlink;
   readonly logger: Logger;
   /** Peers are reached another way now. */
   readonly onChange: (directPeers: ReadonlySet<Address>) => void;
@@ -34,8 +37,8 @@ export class PeerLookUps implements AsyncDisposable {
     }
     const asked = peers.filter((lease) => backend.needsLookUp(lease));
     if (asked.length === 0 && this.#directPeers === undefined) return facts.directPeers;
-    const { networks, logger, onChange } = this.#options;
-    this.#directPeers ??= await DirectPeers.open({ overlayNetworks: networks, logger, onChange });
+    const { networks, rtnetlink, logger, onChange } = this.#options;
+    this.#directPeers ??= new DirectPeers({ overlayNetworks: networks, rtnetlink, logger, onChange });
     const addresses = asked.flatMap(({ attributes: { publicIp, publicIpv6 } }) => [publicIp, publicIpv6]);
     const known = addresses.filter((address) => address !== undefined);
     return await this.#directPeers.setPeers(known, facts.externalInterface.index);

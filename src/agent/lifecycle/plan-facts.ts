@@ -14,7 +14,8 @@ import { firstFacts, type NetworkOptions } from "./network-options.ts";
 import { PeerLookUps } from "./peer-look-ups.ts";
 import { SecretFiles } from "./secret-files.ts";
 
-type Sources = Parameters<typeof firstFacts>[0] & Pick<NetworkOptions, "networks" | "logger" | "backends">;
+type Sources = Parameters<typeof firstFacts>[0] &
+  Pick<NetworkOptions, "networks" | "logger" | "backends" | "rtnetlink">;
 
 export class PlanFacts implements AsyncDisposable {
   readonly #module: BackendModule | undefined;
@@ -29,15 +30,14 @@ export class PlanFacts implements AsyncDisposable {
 
   /** `onChange`: a plan from these facts would be another one. */
   constructor(sources: Sources, onChange: () => void) {
-    const { networks, logger, backends, backend, identities } = sources;
+    const { networks, logger, backends, backend, identities, rtnetlink } = sources;
     this.#module = backends.find(backend.type);
     this.#onChange = onChange;
     this.#logger = logger;
     this.#identities = identities;
     this.#current = firstFacts(sources);
     this.#lookUps = new PeerLookUps({
-      networks,
-      logger,
+      ...{ networks, rtnetlink, logger },
       onChange: (directPeers) => {
         if (directPeers !== this.#current.directPeers) onChange();
       },

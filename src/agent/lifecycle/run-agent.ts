@@ -6,6 +6,7 @@ import type { BackendRegistry } from "../../backend/registry.ts";
 import type { AgentOptions } from "../../config/agent-options.ts";
 import { describeError, FlannelError } from "../../errors.ts";
 import { agentExitCode, type ExitCode, exitCodes } from "../../exit-codes.ts";
+import { RuleHost } from "../../firewall/rule-host.ts";
 import { prefixAddress } from "../../ip/address.ts";
 import { Rtnetlink } from "../../netlink/rtnetlink/rtnetlink.ts";
 import { openNetworkDirectory, openStore } from "../../store/open-store.ts";
@@ -140,6 +141,7 @@ async function runUntilEnd(
   // Where another program gives hosts their subnets, the limits of what is leased mean nothing, as in flannel.
   const backends = options.store === "kubernetes" ? run.backends.withGivenSubnets() : run.backends;
   await using rtnetlink = Rtnetlink.open();
+  using ruleHost = new RuleHost();
   const storeOptions: StoreOptions =
     options.store === "kubernetes" ? { type: "kubernetes", ...options.kubernetes } : { type: "etcd", ...options.etcd };
   await using store = await openStore(storeOptions, { env: process.env, version: run.version, logger });
@@ -152,7 +154,7 @@ async function runUntilEnd(
   });
   using prober = openProber(options.probeIntervalMs);
   await using network = NetworkRun.start({
-    ...{ options, backends, logger, store, rtnetlink, prober, isRestart, signal, descriptorStore },
+    ...{ options, backends, logger, store, rtnetlink, ruleHost, prober, isRestart, signal, descriptorStore },
     identity: storeIdentity(storeOptions),
     host: await identifyHost(options, rtnetlink),
     report: only,
@@ -187,12 +189,13 @@ async function runUntilEnd(
 async function runSeveralNetworks(run: RunOptions, { report, descriptorStore, held }: ProcessParts): Promise<void> {
   const { options, logger, signal, backends } = run;
   await using rtnetlink = Rtnetlink.open();
+  using ruleHost = new RuleHost();
   await using directory = await openNetworkDirectory({ type: "etcd", ...options.etcd });
   tellStore(directory, logger);
   const announcer = new StateAnnouncer({ logger, metrics: report.agentMetrics });
   using prober = openProber(options.probeIntervalMs);
   await using networks = SeveralNetworks.start({
-    ...{ options, backends, logger, directory, rtnetlink, prober, signal, report, descriptorStore },
+    ...{ options, backends, logger, directory, rtnetlink, ruleHost, prober, signal, report, descriptorStore },
     identifyHost: () => identifyHost(options, rtnetlink),
     onSettled: () => announcer.tell(report),
   });

@@ -3,7 +3,7 @@
 import { type PassEnd, ReconcileLoop } from "../../async/reconcile-loop.ts";
 import { FlannelError } from "../../errors.ts";
 import type { Prefix } from "../../ip/address.ts";
-import { type MonitorMessage, RtnetlinkMonitor } from "../../netlink/rtnetlink/monitor.ts";
+import type { MonitorMessage } from "../../netlink/rtnetlink/monitor.ts";
 import { Rtnetlink } from "../../netlink/rtnetlink/rtnetlink.ts";
 import type { Logger } from "../../telemetry/logger.ts";
 import type { MetricsRecorder } from "../../telemetry/metrics/metrics.ts";
@@ -26,6 +26,8 @@ export interface ReconcilerOptions {
   readonly routeTable?: number;
   readonly staleTables?: readonly number[];
   readonly isIsolated?: boolean;
+  /** Tells of changes; stays the caller's. Missing: a socket of its own. */
+  readonly notices?: Pick<Rtnetlink, "follow">;
   readonly logger: Logger;
   readonly metrics?: MetricsRecorder;
   /** After it nothing is changed any more. */
@@ -58,7 +60,7 @@ export class Reconciler implements AsyncDisposable {
   readonly #options: ReconcilerOptions;
   readonly #netlink: Rtnetlink;
   readonly #pass: ReconcilePass;
-  #monitor: RtnetlinkMonitor | undefined;
+  #following: Disposable | undefined;
   #wanted: PassRequest["wanted"];
   readonly #kindsToLookAt = new Set<Kind>(hostKinds);
   #isNewChance = false;
@@ -98,7 +100,7 @@ export class Reconciler implements AsyncDisposable {
   static async open(options: ReconcilerOptions): Promise<Reconciler> {
     const reconciler = new Reconciler(options, Rtnetlink.open());
     try {
-      reconciler.#monitor = reconciler.#openMonitor();
+      reconciler.#following = reconciler.#follow();
     } catch (error) {
       await reconciler[Symbol.asyncDispose]();
       throw error;
@@ -107,10 +109,10 @@ export class Reconciler implements AsyncDisposable {
     return reconciler;
   }
 
-  #openMonitor(): RtnetlinkMonitor {
-    const { onNotice } = this.#options;
-    return RtnetlinkMonitor.open({
-      groups: noticedObjects,
+  #follow(): Disposable {
+    const { onNotice, notices = this.#netlink } = this.#options;
+    return notices.follow({
+      kinds: noticedObjects,
       neighbourIndexes: () => this.#ownIndexes(),
       onMessages: (messages) => {
         this.#options.metrics?.count("flannel_kernel_notifications_total", { source: "rtnetlink" }, messages.length);
@@ -178,7 +180,7 @@ export class Reconciler implements AsyncDisposable {
   async [Symbol.asyncDispose](): Promise<void> {
     this.#loop.close();
     clearTimeout(this.#pollTimer);
-    await this.#monitor?.[Symbol.asyncDispose]();
+    this.#following?.[Symbol.dispose]();
     await this.#loop[Symbol.asyncDispose]();
     await this.#netlink[Symbol.asyncDispose]();
   }

@@ -1,5 +1,5 @@
 // Tells who changes the rule set of nf_tables, and whether what we watch was touched. Reading the generation costs
-// microseconds and starts no process.
+// microseconds and starts no process. One socket for all who follow.
 import { messagesIn } from "../message-frames.ts";
 import { NetlinkSocket } from "../netlink-socket.ts";
 import { NETLINK_NETFILTER, NFNLGRP_NFTABLES } from "../uapi.ts";
@@ -31,91 +31,127 @@ export interface NfTablesMonitorOptions<Interest> {
 const RECEIVE_BUFFER_BYTES = 16 * 1024 * 1024;
 const MAX_DATAGRAMS_PER_TURN = 256;
 
-export class NfTablesMonitor<Interest> implements AsyncDisposable {
-  readonly #options: NfTablesMonitorOptions<Interest>;
-  readonly #notifications: NetlinkSocket;
-  readonly #queries: NetlinkSocket;
-  #touched = new Set<Interest>();
+interface Follower {
+  readonly onObject: (touch: NfTablesTouch, message: RuleNotice) => void;
+  readonly onCommit: (generation: NfTablesGeneration) => void;
+  readonly onOverflow: () => void;
+}
+
+export class NfTablesMonitor implements Disposable {
+  readonly #followers = new Set<Follower>();
+  /** Open while somebody follows. */
+  #notifications: NetlinkSocket | undefined;
+  #queries: NetlinkSocket | undefined;
   #hasOverflowed = false;
 
-  private constructor(options: NfTablesMonitorOptions<Interest>, notifications: NetlinkSocket, queries: NetlinkSocket) {
-    this.#options = options;
-    this.#notifications = notifications;
-    this.#queries = queries;
+  /**
+   * Watches the network namespace of the thread that is the first to follow. No callback is called after the disposal of what is
+   * returned. Throws a FlannelError when the kernel has no netfilter sockets.
+   */
+  follow<Interest>({ interestIn, onCommit, onOverflow }: NfTablesMonitorOptions<Interest>): Disposable {
+    this.#notifications ??= this.#open();
+    let touched = new Set<Interest>();
+    const follower: Follower = {
+      onObject: (touch, message) => {
+        const interest = interestIn(touch, message);
+        if (interest !== undefined) touched.add(interest);
+      },
+      onCommit: (generation) => {
+        const told = touched;
+        touched = new Set();
+        onCommit(generation, told);
+      },
+      onOverflow,
+    };
+    this.#followers.add(follower);
+    return {
+      [Symbol.dispose]: () => {
+        if (this.#followers.delete(follower) && this.#followers.size === 0) this.#close();
+      },
+    };
   }
 
-  /** Watches the calling thread's network namespace. Throws a FlannelError when the kernel has no netfilter sockets. */
-  static open<Interest>(options: NfTablesMonitorOptions<Interest>): NfTablesMonitor<Interest> {
-    const protocol = NETLINK_NETFILTER;
-    const groups = [NFNLGRP_NFTABLES];
-    const notifications = NetlinkSocket.open({ protocol, receiveBufferBytes: RECEIVE_BUFFER_BYTES, groups });
-    const queries = NetlinkSocket.open({ protocol, receiveBufferBytes: 64 * 1024 });
-    const monitor = new NfTablesMonitor(options, notifications, queries);
-    notifications.watchReadable(() => monitor.#drain());
-    return monitor;
-  }
-
-  /** Number of the last commit; undefined when the kernel has no nf_tables. */
+  /** Number of the last commit; undefined when the kernel has no nf_tables. Throws as `follow`. */
   generation(): number | undefined {
-    this.#queries.send(generationRequest());
-    for (let length = this.#queries.receive(); length !== undefined; length = this.#queries.receive()) {
-      for (const frame of messagesIn(this.#queries.view, length)) {
-        const answer = decodeNfTables(this.#queries.view, frame);
+    this.#queries ??= NetlinkSocket.open({ protocol: NETLINK_NETFILTER, receiveBufferBytes: 64 * 1024 });
+    const queries = this.#queries;
+    queries.send(generationRequest());
+    for (let length = queries.receive(); length !== undefined; length = queries.receive()) {
+      for (const frame of messagesIn(queries.view, length)) {
+        const answer = decodeNfTables(queries.view, frame);
         if (answer !== undefined && "id" in answer) return answer.id;
       }
     }
     return undefined;
   }
 
-  /** No callback is called after this. */
-  [Symbol.asyncDispose](): Promise<void> {
-    this.#notifications[Symbol.dispose]();
-    this.#queries[Symbol.dispose]();
-    return Promise.resolve();
+  /** Ends all that follow. */
+  [Symbol.dispose](): void {
+    this.#followers.clear();
+    this.#close();
+  }
+
+  #open(): NetlinkSocket {
+    const socket = NetlinkSocket.open({
+      protocol: NETLINK_NETFILTER,
+      receiveBufferBytes: RECEIVE_BUFFER_BYTES,
+      groups: [NFNLGRP_NFTABLES],
+    });
+    this.#hasOverflowed = false;
+    socket.watchReadable(() => this.#drain(socket));
+    return socket;
+  }
+
+  #close(): void {
+    this.#notifications?.[Symbol.dispose]();
+    this.#queries?.[Symbol.dispose]();
+    this.#notifications = undefined;
+    this.#queries = undefined;
   }
 
   /** Returns whether there may be more to read. As with rtnetlink, a loss is reported once the queue is empty. */
-  #drain(): boolean {
+  #drain(socket: NetlinkSocket): boolean {
     let hasMore = true;
     for (let count = 0; hasMore && count < MAX_DATAGRAMS_PER_TURN; count++) {
-      const length = this.#tryReceive();
+      const length = tryReceive(socket);
       if (length === "lost") this.#hasOverflowed = true;
       else if (length === undefined) hasMore = false;
-      else this.#decode(length);
-      if (this.#notifications.isClosed) return false;
+      else this.#decode(socket.view, length);
+      if (socket.isClosed) return false;
     }
     if (!hasMore && this.#hasOverflowed) {
       this.#hasOverflowed = false;
-      this.#options.onOverflow();
+      for (const follower of this.#present()) follower.onOverflow();
     }
     return hasMore;
   }
 
-  #tryReceive(): number | undefined | "lost" {
-    try {
-      return this.#notifications.receive();
-    } catch {
-      return "lost";
-    }
-  }
-
-  #decode(length: number): void {
-    const { view } = this.#notifications;
+  #decode(view: DataView, length: number): void {
     for (const frame of messagesIn(view, length)) {
       const message = decodeNfTables(view, frame);
       if (message === undefined) continue;
       if ("id" in message) {
-        const touched = this.#touched;
-        this.#touched = new Set();
-        this.#options.onCommit(message, touched);
+        for (const follower of this.#present()) follower.onCommit(message);
       } else {
         const notice: RuleNotice = {
           handle: () => decodeRuleHandle(view, frame),
           rule: (isWanted) => decodeRule(view, frame, isWanted),
         };
-        const interest = this.#options.interestIn(message, notice);
-        if (interest !== undefined) this.#touched.add(interest);
+        for (const follower of this.#followers) follower.onObject(message, notice);
       }
     }
+  }
+
+  /** One who left meanwhile, because of what another one was told, is left out. */
+  *#present(): Iterable<Follower> {
+    for (const follower of [...this.#followers]) if (this.#followers.has(follower)) yield follower;
+  }
+}
+
+function tryReceive(socket: NetlinkSocket): number | undefined | "lost" {
+  try {
+    return socket.receive();
+  } catch {
+    return "lost";
   }
 }

@@ -1,4 +1,5 @@
-// Tells what changes in the kernel's network state: multicast notifications on the main event loop, without a thread.
+// Tells what changes in the kernel's network state: multicast notifications on the main event loop, without a thread. One socket
+// for all who follow: each message is read and decoded once, however many networks an agent has.
 
 import { type MessageFrame, messagesIn } from "../message-frames.ts";
 import { NetlinkSocket } from "../netlink-socket.ts";
@@ -18,13 +19,13 @@ interface Change<K extends ObjectKind> {
 export type MonitorMessage<K extends ObjectKind = ObjectKind> = { [P in K]: Change<P> }[K];
 
 export interface MonitorOptions {
-  /** Kinds whose changes are reported; those that share a multicast group (`neighbour` and `fdb`) come together. */
-  readonly groups: readonly ObjectKind[];
+  /** Kinds whose changes are reported. */
+  readonly kinds: readonly ObjectKind[];
   /** In the kernel's order, as many as were waiting, up to some hundreds. Must not throw. */
   readonly onMessages: (messages: readonly MonitorMessage[]) => void;
   /** Notifications were lost: read everything again. What changes from now on is notified again. */
   readonly onOverflow: () => void;
-  /** Only neighbours and forwarding entries of these devices are wanted; missing: all. Others are dropped cheaply. */
+  /** Only neighbours and forwarding entries of these devices are wanted; missing: all. What nobody wants is dropped cheaply. */
   readonly neighbourIndexes?: () => ReadonlySet<number>;
 }
 
@@ -42,36 +43,67 @@ function groupByType(): Map<number, ObjectKind[]> {
 
 const RECEIVE_BUFFER_BYTES = 8 * 1024 * 1024;
 const MAX_DATAGRAMS_PER_TURN = 256;
+/** Joined by everyone: which kinds are decoded is decided by who follows. */
+const allGroups: readonly number[] = [...new Set(Object.values(objectCodecs).flatMap(({ groups }) => groups))];
 
-export class RtnetlinkMonitor implements AsyncDisposable {
-  readonly #socket: NetlinkSocket;
-  readonly #options: MonitorOptions;
+interface Follower {
+  readonly options: MonitorOptions;
+  readonly kinds: ReadonlySet<ObjectKind>;
+  /** The same for followers of the same kinds. */
+  readonly kindsKey: string;
+}
+
+/** Who wants what, as of the beginning of a turn. */
+interface Wishes {
+  readonly kinds: ReadonlySet<ObjectKind>;
+  /** Missing: neighbours of all devices. */
+  readonly indexes?: ReadonlySet<number>;
+  readonly indexesOf: ReadonlyMap<Follower, ReadonlySet<number>>;
+}
+
+export class RtnetlinkMonitor implements Disposable {
+  readonly #followers = new Set<Follower>();
+  /** Open while somebody follows. */
+  #socket: NetlinkSocket | undefined;
   #hasOverflowed = false;
 
-  private constructor(socket: NetlinkSocket, options: MonitorOptions) {
-    this.#socket = socket;
-    this.#options = options;
+  /**
+   * Watches the network namespace of the thread that is the first to follow; every change after `follow` returns is told, or
+   * `onOverflow` is called. Keeps the process alive while somebody follows; no callback is called after the disposal of what is
+   * returned. Throws a FlannelError when the kernel refuses the socket.
+   */
+  follow(options: MonitorOptions): Disposable {
+    this.#socket ??= this.#open();
+    const kinds = new Set(options.kinds);
+    const follower = { options, kinds, kindsKey: [...kinds].sort().join() };
+    this.#followers.add(follower);
+    return {
+      [Symbol.dispose]: () => {
+        if (this.#followers.delete(follower) && this.#followers.size === 0) this.#close();
+      },
+    };
   }
 
-  /**
-   * Watches the calling thread's network namespace; every change after `open` returns is reported, or `onOverflow` is.
-   * Keeps the process alive until disposed. Throws a FlannelError when the kernel refuses the socket.
-   */
-  static open(options: MonitorOptions): RtnetlinkMonitor {
+  /** Ends all that follow. */
+  [Symbol.dispose](): void {
+    this.#followers.clear();
+    this.#close();
+  }
+
+  #open(): NetlinkSocket {
     const socket = NetlinkSocket.open({
       protocol: NETLINK_ROUTE,
       receiveBufferBytes: RECEIVE_BUFFER_BYTES,
-      groups: [...new Set(options.groups.flatMap((kind) => objectCodecs[kind].groups))],
+      groups: allGroups,
     });
-    const monitor = new RtnetlinkMonitor(socket, options);
-    socket.watchReadable(() => monitor.#drain());
-    return monitor;
+    this.#hasOverflowed = false;
+    socket.watchReadable(() => this.#drain(socket));
+    return socket;
   }
 
-  /** No callback is called after this. */
-  [Symbol.asyncDispose](): Promise<void> {
-    this.#socket[Symbol.dispose]();
-    return Promise.resolve();
+  #close(): void {
+    this.#socket?.[Symbol.dispose]();
+    this.#socket = undefined;
   }
 
   /**
@@ -79,44 +111,87 @@ export class RtnetlinkMonitor implements AsyncDisposable {
    * the queue is empty: only a reading that starts after that misses nothing. So `onOverflow` waits for it, and what is
    * still in the queue is thrown away.
    */
-  #drain(): boolean {
-    const indexes = this.#options.neighbourIndexes?.();
+  #drain(socket: NetlinkSocket): boolean {
+    const wishes = this.#wishes();
     const messages: MonitorMessage[] = [];
     let hasMore = true;
     for (let count = 0; hasMore && count < MAX_DATAGRAMS_PER_TURN; count++) {
-      const length = this.#tryReceive();
+      const length = tryReceive(socket);
       if (length === "lost") this.#hasOverflowed = true;
       else if (length === undefined) hasMore = false;
-      else if (!this.#hasOverflowed) this.#decode(length, indexes, messages);
+      else if (!this.#hasOverflowed) decode(socket.view, length, wishes, messages);
     }
-    if (messages.length > 0) this.#options.onMessages(messages);
-    if (!hasMore && this.#hasOverflowed && !this.#socket.isClosed) {
+    if (messages.length > 0) this.#deliver(messages, wishes);
+    if (!hasMore && this.#hasOverflowed && !socket.isClosed) {
       this.#hasOverflowed = false;
-      this.#options.onOverflow();
+      for (const follower of this.#present()) follower.options.onOverflow();
     }
     return hasMore;
   }
 
-  #tryReceive(): number | undefined | "lost" {
-    try {
-      return this.#socket.receive();
-    } catch {
-      // ENOBUFS: the queue ran over. Whatever else it may be, a notification is lost, and the cure is the same.
-      return "lost";
+  #wishes(): Wishes {
+    const kinds = new Set<ObjectKind>();
+    const all = new Set<number>();
+    const indexesOf = new Map<Follower, ReadonlySet<number>>();
+    let areAllWanted = false;
+    for (const follower of this.#followers) {
+      for (const kind of follower.kinds) kinds.add(kind);
+      if (!follower.kinds.has("neighbour") && !follower.kinds.has("fdb")) continue;
+      const indexes = follower.options.neighbourIndexes?.();
+      if (indexes === undefined) areAllWanted = true;
+      else {
+        indexesOf.set(follower, indexes);
+        for (const index of indexes) all.add(index);
+      }
+    }
+    return { kinds, indexesOf, ...(!areAllWanted && { indexes: all }) };
+  }
+
+  #deliver(messages: readonly MonitorMessage[], { indexesOf }: Wishes): void {
+    const byKinds = new Map<string, readonly MonitorMessage[]>();
+    const hasNeighbours = messages.some(({ kind }) => isOfNeighbours(kind));
+    for (const follower of this.#present()) {
+      const { kinds, kindsKey, options } = follower;
+      const ofKinds = byKinds.get(kindsKey) ?? messages.filter(({ kind }) => kinds.has(kind));
+      byKinds.set(kindsKey, ofKinds);
+      const indexes = hasNeighbours ? indexesOf.get(follower) : undefined;
+      const own = indexes === undefined ? ofKinds : ofKinds.filter((message) => isOf(message, indexes));
+      if (own.length > 0) options.onMessages(own);
     }
   }
 
-  #decode(length: number, indexes: ReadonlySet<number> | undefined, messages: MonitorMessage[]): void {
-    const { view } = this.#socket;
-    for (const frame of messagesIn(view, length)) {
-      const kinds = kindsByType.get(frame.type) ?? [];
-      if (indexes !== undefined && kinds.includes("fdb") && !isOfDevice(view, frame, indexes)) continue;
-      for (const kind of kinds) {
-        const message = decodeChange(kind, view, frame);
-        if (message !== undefined) messages.push(message);
-      }
+  /** One who left meanwhile, because of what another one was told, is left out. */
+  *#present(): Iterable<Follower> {
+    for (const follower of [...this.#followers]) if (this.#followers.has(follower)) yield follower;
+  }
+}
+
+function tryReceive(socket: NetlinkSocket): number | undefined | "lost" {
+  try {
+    return socket.receive();
+  } catch {
+    // ENOBUFS: the queue ran over. Whatever else it may be, a notification is lost, and the cure is the same.
+    return "lost";
+  }
+}
+
+function decode(view: DataView, length: number, wishes: Wishes, messages: MonitorMessage[]): void {
+  for (const frame of messagesIn(view, length)) {
+    const kinds = kindsByType.get(frame.type) ?? [];
+    if (wishes.indexes !== undefined && kinds.includes("fdb") && !isOfDevice(view, frame, wishes.indexes)) continue;
+    for (const kind of kinds) {
+      const message = wishes.kinds.has(kind) ? decodeChange(kind, view, frame) : undefined;
+      if (message !== undefined) messages.push(message);
     }
   }
+}
+
+function isOfNeighbours(kind: ObjectKind): boolean {
+  return kind === "neighbour" || kind === "fdb";
+}
+
+function isOf(change: MonitorMessage, indexes: ReadonlySet<number>): boolean {
+  return (change.kind !== "neighbour" && change.kind !== "fdb") || indexes.has(change.message.index);
 }
 
 function decodeChange<K extends ObjectKind>(

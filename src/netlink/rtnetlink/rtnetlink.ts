@@ -1,4 +1,4 @@
-// Reads and changes rtnetlink objects of one network namespace.
+// Reads and changes rtnetlink objects of one network namespace, and tells who follows of their changes.
 import { setImmediate as nextTurn, setTimeout as sleep } from "node:timers/promises";
 import { FlannelError, hasCode } from "../../errors.ts";
 import type { Address } from "../../ip/address.ts";
@@ -10,6 +10,7 @@ import type { NetlinkRequest } from "../request.ts";
 import { NETLINK_ROUTE, nlm, nlmsg, rtn } from "../uapi.ts";
 import { objectCodecs } from "./codec.ts";
 import type { ObjectKind, ObjectKinds, RouteMessage } from "./messages.ts";
+import { type MonitorOptions, RtnetlinkMonitor } from "./monitor.ts";
 import type { DumpFilter, EncodeQuery } from "./object-codec.ts";
 import { encodeRouteLookup, type RouteQuery } from "./route.ts";
 
@@ -35,6 +36,9 @@ interface Answer extends Acknowledgement {
 export class Rtnetlink implements AsyncDisposable {
   readonly #socket: NetlinkSocket;
   readonly #writer = new MessageWriter();
+  readonly #monitor = new RtnetlinkMonitor();
+  /** Listings of all objects of a kind that have not begun: one serves all who ask before that. */
+  readonly #asked = new Map<ObjectKind, Promise<readonly unknown[]>>();
   #lastSequence = 0;
   #queue: Promise<unknown> = Promise.resolve();
 
@@ -47,13 +51,32 @@ export class Rtnetlink implements AsyncDisposable {
     return new Rtnetlink(NetlinkSocket.open({ protocol: NETLINK_ROUTE, receiveBufferBytes: 1024 * 1024 }));
   }
 
+  /** See `RtnetlinkMonitor.follow`: over one more socket, the same for all who follow. */
+  follow(options: MonitorOptions): Disposable {
+    return this.#monitor.follow(options);
+  }
+
   /**
    * All objects of `kind` that fit `filter`, in the kernel's order. Empty when the filter's device or table does not
    * exist and when the kernel does not know the kind. Repeats while the objects change; `KERNEL_BUSY` if that does
    * not end. Other work of the event loop goes on meanwhile.
    */
-  dump<K extends ObjectKind>(kind: K, filter: DumpFilter = {}): Promise<ObjectKinds[K][]> {
-    return this.dumpAs(kind, filter, (message) => message);
+  async dump<K extends ObjectKind>(kind: K, filter?: DumpFilter): Promise<ObjectKinds[K][]> {
+    if (filter !== undefined) return await this.dumpAs(kind, filter, (message) => message);
+    // What is kept for a kind is a listing of it.
+    const asked = (this.#asked.get(kind) as Promise<readonly ObjectKinds[K][]> | undefined) ?? this.#dumpForAll(kind);
+    return [...(await asked)];
+  }
+
+  #dumpForAll<K extends ObjectKind>(kind: K): Promise<readonly ObjectKinds[K][]> {
+    const listing = this.#dump(
+      kind,
+      {},
+      (message) => message,
+      () => this.#asked.delete(kind),
+    );
+    this.#asked.set(kind, listing);
+    return listing;
   }
 
   /**
@@ -65,6 +88,15 @@ export class Rtnetlink implements AsyncDisposable {
     filter: DumpFilter,
     read: (message: ObjectKinds[K]) => T | undefined,
   ): Promise<T[]> {
+    return this.#dump(kind, filter, read);
+  }
+
+  #dump<K extends ObjectKind, T>(
+    kind: K,
+    filter: DumpFilter,
+    read: (message: ObjectKinds[K]) => T | undefined,
+    onBegin?: () => unknown,
+  ): Promise<T[]> {
     const codec = objectCodecs[kind];
     const readFrame = (view: DataView, frame: MessageFrame): T | undefined => {
       if (codec.mayFit?.(view, frame.start, frame.end, filter) === false) return undefined;
@@ -72,6 +104,7 @@ export class Rtnetlink implements AsyncDisposable {
       return message !== undefined && codec.fits(message, filter) ? read(message) : undefined;
     };
     return this.#exclusively(async () => {
+      onBegin?.();
       const parts: T[][] = [];
       for (const query of codec.queries(filter)) parts.push(await this.#collect(kind, query, readFrame));
       return parts.flat();
@@ -140,8 +173,9 @@ export class Rtnetlink implements AsyncDisposable {
     });
   }
 
-  /** Waits for what was started, then closes the socket. */
+  /** Waits for what was started, then closes the sockets. */
   async [Symbol.asyncDispose](): Promise<void> {
+    this.#monitor[Symbol.dispose]();
     await this.#exclusively(() => {
       this.#socket[Symbol.dispose]();
       return Promise.resolve();

@@ -7,7 +7,7 @@ import type { NetworkDirectory, NetworkNews, StorePlace } from "../network-direc
 import type { EtcdStoreOptions } from "../store-options.ts";
 import type { StoreCertificates, SubnetStore } from "../subnet-store.ts";
 import { EtcdConnection } from "./etcd-connection.ts";
-import { EtcdSubnetStore } from "./etcd-subnet-store.ts";
+import { EtcdSubnetStore, resolvedEndpoints, type SharedConnection } from "./etcd-subnet-store.ts";
 import { defaultAuditTimings } from "./lease-audit.ts";
 import { NetworkKeys } from "./network-keys.ts";
 import { retryWhileFollowing } from "./retry-while-following.ts";
@@ -30,12 +30,14 @@ export class EtcdNetworks implements NetworkDirectory {
   readonly warnings: readonly string[];
   readonly certificates: StoreCertificates;
   readonly #connection: EtcdConnection;
+  readonly #shared: SharedConnection;
   readonly #options: EtcdStoreOptions;
   readonly #keys: NetworkKeys;
   #reconnectedAtMs = Number.NEGATIVE_INFINITY;
 
   private constructor(connection: EtcdConnection, options: EtcdStoreOptions) {
     this.#connection = connection;
+    this.#shared = { connection, addresses: resolvedEndpoints(options), reconnect: () => this.#reconnect() };
     this.#options = options;
     this.#keys = new NetworkKeys(keySpaceOf(options.prefix));
     this.warnings = connection.warnings;
@@ -53,8 +55,7 @@ export class EtcdNetworks implements NetworkDirectory {
 
   open(name: string): SubnetStore {
     const prefix = posix.join(this.#options.prefix, name);
-    const shared = { connection: this.#connection, reconnect: () => this.#reconnect() };
-    return EtcdSubnetStore.over(shared, { ...this.#options, prefix });
+    return EtcdSubnetStore.over(this.#shared, { ...this.#options, prefix });
   }
 
   async *watch(signal: AbortSignal): AsyncGenerator<NetworkNews, void, undefined> {

@@ -31,6 +31,7 @@ export interface EtcdSubnetStoreOptions extends EtcdConnectionOptions {
 /** A connection that several stores use. */
 export interface SharedConnection {
   readonly connection: EtcdConnection;
+  readonly addresses: ResolvedHosts;
   /** In place of the connection's own: each of them asks for it. */
   readonly reconnect: () => void;
 }
@@ -53,11 +54,10 @@ export class EtcdSubnetStore implements SubnetStore {
   readonly #shared: SharedConnection | undefined;
 
   private constructor(connection: EtcdConnection, options: EtcdSubnetStoreOptions, shared?: SharedConnection) {
-    const { endpoints, tls, prefix, ttlSeconds, auditTimings } = options;
+    const { prefix, ttlSeconds, auditTimings } = options;
     this.#connection = connection;
     this.#shared = shared;
-    const reached = parseEndpoints(endpoints, tls ?? {}).endpoints.filter(({ isSocket }) => !isSocket);
-    this.#addresses = new ResolvedHosts(reached.map(({ host }) => host));
+    this.#addresses = shared?.addresses ?? resolvedEndpoints(options);
     this.#auditTimings = { ...defaultAuditTimings, ...auditTimings };
     this.#directory = leaseDirectory(connection, prefix, ttlSeconds);
     this.certificates = {
@@ -182,6 +182,12 @@ export class EtcdSubnetStore implements SubnetStore {
     this.#config = await readConfigKey(this.#directory, signal, serializable);
     return this.#config;
   }
+}
+
+/** Looks names up as long as somebody asks. */
+export function resolvedEndpoints({ endpoints, tls = {} }: EtcdConnectionOptions): ResolvedHosts {
+  const reached = parseEndpoints(endpoints, tls).endpoints.filter(({ isSocket }) => !isSocket);
+  return new ResolvedHosts(reached.map(({ host }) => host));
 }
 
 /** Whether the key is not as we know it, and a watch from `startRevision` on does not tell. */
