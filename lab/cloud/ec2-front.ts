@@ -1,6 +1,6 @@
 // Stands before moto and adds what it lacks of EC2: permissions, credentials that expire, throttling, quotas, and lists
 // that are older than what was written. Written from the public documents of the EC2 API.
-import { HttpStandIn, type StandInAnswer, type StandInRequest } from "./http-stand-in.ts";
+import { HttpStandIn, type StandInAnswer, type StandInCertificate, type StandInRequest } from "./http-stand-in.ts";
 
 export interface Ec2Call {
   readonly action: string;
@@ -15,7 +15,7 @@ export interface Ec2Fault {
 }
 
 /** The fault that meets a call, if any. */
-export type Ec2Rule = (call: Ec2Call) => Ec2Fault | undefined;
+export type Ec2Rule = (call: Ec2Call) => Ec2Fault | undefined | Promise<Ec2Fault | undefined>;
 
 export class Ec2Front implements AsyncDisposable {
   readonly calls: Ec2Call[] = [];
@@ -25,19 +25,27 @@ export class Ec2Front implements AsyncDisposable {
   rewrite: (call: Ec2Call, xml: string) => string = (_, xml) => xml;
   readonly #backend: string;
   #server: HttpStandIn | undefined;
+  #secure: HttpStandIn | undefined;
 
   private constructor(backend: string) {
     this.#backend = backend;
   }
 
-  static async start(backend: string, address: string): Promise<Ec2Front> {
+  /** `certificate`: for `address`, at which it answers by HTTPS, too. */
+  static async start(backend: string, address: string, certificate: StandInCertificate): Promise<Ec2Front> {
     const front = new Ec2Front(backend);
-    front.#server = await HttpStandIn.start((request) => front.#answer(request), address);
+    const answer = (request: StandInRequest) => front.#answer(request);
+    front.#server = await HttpStandIn.start(answer, address);
+    front.#secure = await HttpStandIn.start(answer, address, 0, certificate);
     return front;
   }
 
   get url(): string {
     return this.#server?.url ?? "";
+  }
+
+  get secureUrl(): string {
+    return this.#secure?.url ?? "";
   }
 
   /** The rule is in force until the result is disposed. */
@@ -53,6 +61,7 @@ export class Ec2Front implements AsyncDisposable {
 
   async [Symbol.asyncDispose](): Promise<void> {
     await this.#server?.[Symbol.asyncDispose]();
+    await this.#secure?.[Symbol.asyncDispose]();
   }
 
   async #answer({ headers, body }: StandInRequest): Promise<StandInAnswer> {
@@ -61,7 +70,7 @@ export class Ec2Front implements AsyncDisposable {
     const call = { action: parameters.get("Action") ?? "", parameters, accessKeyId };
     this.calls.push(call);
     for (const rule of this.rules) {
-      const fault = rule(call);
+      const fault = await rule(call);
       if (fault !== undefined)
         return { status: fault.status, body: errorXml(fault), headers: { "content-type": "text/xml" } };
     }

@@ -1,7 +1,7 @@
 // One look at one route table of a cloud: reads it, removes what lost hosts left, leads this host's subnet to it.
 import { describeError, type FlannelError, hasCode } from "../errors.ts";
 import type { Logger } from "../telemetry/logger.ts";
-import type { CloudRoute, CloudRoutes, CloudTable } from "./cloud-routes.ts";
+import type { CloudRoute, CloudRoutes } from "./cloud-routes.ts";
 import { planRoutes, type RouteChanges, type RouteWish } from "./plan-routes.ts";
 
 export interface TableState {
@@ -17,6 +17,8 @@ export interface TableState {
   readonly routeCount: number;
   /** Told by the provider, or learned when it refused one more. */
   readonly quota?: number;
+  /** When it was learned, by `performance.now()`; missing where the provider tells it. */
+  readonly quotaLearnedAtMs?: number;
   /** The route was in place before, was not at this look, and was set again. */
   readonly wasRepaired: boolean;
   /** When the provider accepted the route, by `performance.now()`; missing once it was listed. */
@@ -37,6 +39,9 @@ export interface TableTask {
 /** Providers list what they accepted within seconds; after this time it counts as lost and is set again. */
 const LISTED_WITHIN_MS = 30_000;
 
+/** A quota that was learned may have been raised since. */
+const ASK_FULL_AGAIN_MS = 300_000;
+
 /** Rejects only when cancelled. */
 export async function tendTable(task: TableTask, signal: AbortSignal): Promise<TableState> {
   const { cloud, table, before } = task;
@@ -44,12 +49,8 @@ export async function tendTable(task: TableTask, signal: AbortSignal): Promise<T
     const listed = await cloud.list(table, signal);
     const changes = planRoutes(listed.routes, task.target, task.wish);
     const leftovers = await removeLeftovers(task, changes.remove, signal);
-    const quota = listed.quota ?? before?.quota;
-    const found = {
-      ...listed,
-      routeCount: listed.routeCount - leftovers.removed,
-      ...(quota !== undefined && { quota }),
-    };
+    const routeCount = listed.routeCount - leftovers.removed;
+    const found = { ...listed, ...learnedQuota(before, routeCount), routeCount };
     const state = await lead(task, found, changes, signal);
     const problems = [state.problem, ...changes.foreign.map(describeForeign)].filter((text) => text !== undefined);
     return {
@@ -63,16 +64,27 @@ export async function tendTable(task: TableTask, signal: AbortSignal): Promise<T
   }
 }
 
+/** Nothing where the table proves that it takes more by now. */
+function learnedQuota(
+  before: TableState | undefined,
+  routeCount: number,
+): Pick<TableState, "quota" | "quotaLearnedAtMs"> {
+  const { quota, quotaLearnedAtMs } = before ?? {};
+  if (quota === undefined || quotaLearnedAtMs === undefined || routeCount > quota) return {};
+  return performance.now() - quotaLearnedAtMs < ASK_FULL_AGAIN_MS ? { quota, quotaLearnedAtMs } : {};
+}
+
 /** A table that cannot be read is no table that leads nowhere: what was in place stays so for all that is known. */
 function afterFailure({ table, before }: TableTask, trouble: string): TableState {
   if (before?.isInPlace === true) {
     const { problem, ...known } = before;
     return { ...known, wasRepaired: false, trouble, ...(problem !== undefined && { problem }) };
   }
-  const { routeCount = 0, quota, acceptedAtMs } = before ?? {};
+  const { routeCount = 0, quota, quotaLearnedAtMs, acceptedAtMs } = before ?? {};
   return {
     ...{ table, routeCount, isInPlace: false, isAccepted: false, wasRepaired: false, problem: trouble },
     ...(quota !== undefined && { quota }),
+    ...(quotaLearnedAtMs !== undefined && { quotaLearnedAtMs }),
     ...(acceptedAtMs !== undefined && { acceptedAtMs }),
   };
 }
@@ -106,13 +118,17 @@ async function removeLeftovers(
 /** Sets this host's route where it is missing or wrong. */
 async function lead(
   task: TableTask,
-  listed: CloudTable,
+  listed: Pick<TableState, "routeCount" | "quota" | "quotaLearnedAtMs">,
   changes: RouteChanges,
   signal: AbortSignal,
 ): Promise<TableState> {
   const { cloud, logger, table, target, before, wish } = task;
-  const { routeCount, quota } = listed;
-  const known = { table, routeCount, ...(quota !== undefined && { quota }) };
+  const { routeCount, quota, quotaLearnedAtMs } = listed;
+  const known = {
+    ...{ table, routeCount },
+    ...(quota !== undefined && { quota }),
+    ...(quotaLearnedAtMs !== undefined && { quotaLearnedAtMs }),
+  };
   if (changes.isInPlace) return { ...known, isInPlace: true, isAccepted: false, wasRepaired: false };
   const now = performance.now();
   const acceptedAtMs = before?.acceptedAtMs;
@@ -131,7 +147,7 @@ async function lead(
     if (!hasCode(error, "CLOUD_QUOTA")) return { ...missing, problem: describeError(error) };
     return {
       ...missing,
-      quota: routeCount,
+      ...{ quota: routeCount, quotaLearnedAtMs: now },
       problem: `${describeFull(task, routeCount)} (${describeError(error satisfies FlannelError)})`,
     };
   }
@@ -148,7 +164,7 @@ async function lead(
 }
 
 function accepted(
-  known: Pick<TableState, "table" | "routeCount" | "quota">,
+  known: Pick<TableState, "table" | "routeCount" | "quota" | "quotaLearnedAtMs">,
   acceptedAtMs: number,
   { table, wish }: TableTask,
   wasRepaired: boolean,

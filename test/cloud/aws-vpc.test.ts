@@ -6,9 +6,11 @@ import { LabAgent } from "../../lab/agent.ts";
 import { AwsMetadata } from "../../lab/cloud/aws-metadata.ts";
 import { AwsWorld } from "../../lab/cloud/aws-world.ts";
 import { denied, Ec2Front, type Ec2Rule } from "../../lab/cloud/ec2-front.ts";
+import { ForwardProxy } from "../../lab/cloud/forward-proxy.ts";
 import { startMoto } from "../../lab/cloud/moto.ts";
 import { tryRun } from "../../lab/command.ts";
 import { Etcd } from "../../lab/etcd.ts";
+import { KubernetesPki } from "../../lab/kubernetes/pki.ts";
 import { createLan, type Lan } from "../../lab/lan.ts";
 import { attachPod } from "../../lab/pod.ts";
 import { untilAllPing } from "../../lab/probe.ts";
@@ -16,6 +18,7 @@ import { until } from "../../lab/wait.ts";
 
 const resources = new AsyncDisposableStack();
 const inAnHour = () => new Date(Date.now() + 3_600_000);
+const PROXY_PASSWORD = "password-of-the-proxy";
 const secretOf = (number: number) => `SECRET${number}/abcdefghijklmnopqrstuvwxyz0123`;
 const credentials = (number: number) => ({
   accessKeyId: `ASIALAB${number}`,
@@ -27,6 +30,9 @@ const credentials = (number: number) => ({
 let lan: Lan;
 let etcd: Etcd;
 let front: Ec2Front;
+/** The second host reaches AWS through it alone. */
+let proxy: ForwardProxy;
+let pki: KubernetesPki;
 let world: AwsWorld;
 const metadata: AwsMetadata[] = [];
 const agents: LabAgent[] = [];
@@ -46,8 +52,16 @@ function notingLoads(file: string): readonly string[] {
 function startAgent(index: number): LabAgent {
   const host = lan.hosts[index];
   if (host === undefined) throw new Error(`no host ${index}`);
+  const { url } = proxy;
+  const direct = { AWS_ENDPOINT_URL_EC2: front.url };
+  const byProxy = {
+    AWS_ENDPOINT_URL_EC2: front.secureUrl,
+    NODE_EXTRA_CA_CERTS: pki.caFile,
+    HTTPS_PROXY: url,
+    HTTP_PROXY: url,
+  };
   const env = {
-    AWS_ENDPOINT_URL_EC2: front.url,
+    ...(index === 0 ? direct : byProxy),
     AWS_EC2_METADATA_SERVICE_ENDPOINT: `http://${lan.storeAddress}:${9_001 + index}`,
     AWS_ACCESS_KEY_ID: "",
     AWS_SECRET_ACCESS_KEY: "",
@@ -100,7 +114,11 @@ beforeAll(async () => {
   ]);
   etcd = resources.use(store);
   resources.use(moto);
-  front = resources.use(await Ec2Front.start(moto.url, lan.storeAddress));
+  pki = await KubernetesPki.create("/run/pki");
+  const { certificateFile, keyFile } = await pki.issueServer([`IP:${lan.storeAddress}`]);
+  const [cert, key] = await Promise.all([certificateFile, keyFile].map((file) => readFile(file, "utf8")));
+  front = resources.use(await Ec2Front.start(moto.url, lan.storeAddress, { cert: cert ?? "", key: key ?? "" }));
+  proxy = resources.use(await ForwardProxy.start(lan.storeAddress, PROXY_PASSWORD));
   world = await AwsWorld.create(moto.url, "192.168.50.0/24", ["192.168.50.11", "192.168.50.12", "192.168.50.99"]);
   const config = { Network: "10.5.0.0/16", Backend: { Type: "aws-vpc" } };
   await etcd.put("/coreos.com/network/config", JSON.stringify(config));
@@ -257,6 +275,23 @@ describe("faults of the API", () => {
     expect((await world.routes())[subnetOf(0)]).toBe(hostOf(0).networkInterface);
   });
 
+  it("a proxy that is away, or refuses, is an API that does not answer; nothing goes around it", async () => {
+    proxy.isClosed = true;
+    proxy.dropAll();
+    const from = front.calls.length;
+    const after = agentOf(1).events("cloud.failed.recovered").length;
+    agentOf(1).signal("SIGHUP");
+    const line = await agentOf(1).untilEvent("cloud.failed", { after: agentOf(1).events("cloud.failed").length });
+    expect(line).toMatch(/the EC2 API does not answer .*503/);
+    expect(front.calls.slice(from)).toEqual([]);
+    expect(await reasonsOf(agentOf(1))).toBe("");
+    proxy.isClosed = false;
+    await askUntil(agentOf(1), "recovery", () =>
+      Promise.resolve(agentOf(1).events("cloud.failed.recovered").length > after),
+    );
+    expect(new Set(proxy.asked)).toEqual(new Set([new URL(front.secureUrl).host]));
+  });
+
   it("credentials that expired are read anew", async () => {
     const expired: Ec2Rule = ({ accessKeyId }) =>
       accessKeyId === "ASIALAB1" ? { status: 400, code: "RequestExpired", message: "Request has expired." } : undefined;
@@ -276,11 +311,12 @@ describe("faults of the API", () => {
   it("a full table is named and counted, is not asked again and again, and concerns no other host", async () => {
     await world.deleteRoute(subnetOf(0));
     const quota = 50;
-    const room = quota - Object.keys(await world.routes()).length - 1;
+    const count = async () => Object.keys(await world.routes()).length + 1; // with the VPC's own
+    const room = quota - (await count());
     for (let index = 0; index < room; index++) await world.addRoute(`10.77.${index}.0/24`, hostOf(2));
-    const message = "The maximum number of routes has been reached.";
-    const rule: Ec2Rule = ({ action }) =>
-      action === "CreateRoute" ? { status: 400, code: "RouteLimitExceeded", message } : undefined;
+    const full = { status: 400, code: "RouteLimitExceeded", message: "The maximum number of routes has been reached." };
+    const rule: Ec2Rule = async ({ action }) =>
+      action === "CreateRoute" && (await count()) >= quota ? full : undefined;
     {
       using _rule = front.with(rule);
       agentOf(0).signal("SIGHUP");
@@ -288,15 +324,17 @@ describe("faults of the API", () => {
         what: "the reason",
       });
       expect(await agentOf(0).metric("flannel_cloud_tables_full")).toEqual({ "": 1 });
+      expect(await agentOf(0).metric("flannel_cloud_table_routes")).toEqual({ "": quota });
       const from = front.calls.length;
       const looks = () => front.actionsSince(from).filter((action) => action === "DescribeRouteTables").length;
       await askUntil(agentOf(0), "two more looks", () => Promise.resolve(looks() > 3));
       expect(front.actionsSince(from)).not.toContain("CreateRoute");
       await lookAgain(agentOf(1));
       expect(await reasonsOf(agentOf(1))).toBe("");
+      expect(await agentOf(1).metric("flannel_cloud_tables_full")).toEqual({ "": 0 });
+      await world.deleteRoute("10.77.0.0/24");
+      await askUntil(agentOf(0), "the route", async () => (await reasonsOf(agentOf(0))) === "");
     }
-    await world.deleteRoute("10.77.0.0/24");
-    await askUntil(agentOf(0), "the route", async () => (await reasonsOf(agentOf(0))) === "");
     expect(await agentOf(0).metric("flannel_cloud_tables_full")).toEqual({ "": 0 });
   });
 });
@@ -330,9 +368,8 @@ describe("several tables and other agents", () => {
         (await ctl()).stdout,
         (await ctl("--json")).stdout,
       ].join("\n");
-      for (const secret of [1, 2].flatMap((number) => [secretOf(number), credentials(number).token])) {
-        expect(told).not.toContain(secret);
-      }
+      const ofKeys = [1, 2].flatMap((number) => [secretOf(number), credentials(number).token]);
+      for (const secret of [...ofKeys, PROXY_PASSWORD]) expect(told).not.toContain(secret);
       expect(told).not.toMatch(/AWS4-HMAC|X-Amz-Security/i);
     }
   });
