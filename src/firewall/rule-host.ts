@@ -7,7 +7,7 @@ import { bridgeNetfilterProblem } from "./bridge-netfilter.ts";
 import { findRuleTools, type RuleTools } from "./find-tools.ts";
 import type { RuleRuns } from "./rule-engine.ts";
 
-/** Covers the start of all networks; what somebody installs or loads is known to who starts after that. */
+/** Covers the start of all networks; what an operator installs or loads is known to who starts after that. */
 const FRESH_MS = 10_000;
 /** Transactions exclude each other in the kernel; one that hangs does not hold up all others. */
 const WRITERS = 4;
@@ -36,7 +36,7 @@ export class RuleHost implements RuleRuns, Disposable {
 
   /**
    * Runs a program that changes nothing, as `tryTool`. One run serves all who ask before it starts; it never began before the
-   * question, so that nobody is told of a time before that.
+   * question, so that the answer is never older.
    */
   list(path: string, args: readonly string[]): Promise<ToolResult> {
     const key = [path, ...args].join(" ");

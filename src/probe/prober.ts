@@ -199,7 +199,7 @@ export class Prober implements Disposable {
       ...(source !== undefined && { source }),
       ...(turn.kind === "tunnel" && path.path.underlay !== undefined && { alsoFrom: path.path.underlay }),
       payload: {
-        // Who is told of a bridge takes its silence for ours: only one that is known to be there is told of.
+        // A peer that learns of a bridge takes its silence for a failure: only one that is known to be there is announced.
         hasBridge: network.usedSources.has(path.path.ownBridge),
         networkTag: networkTagOf(path.path.subnet),
         ...(Number.isFinite(heardAgeMs) && { heardAgeMs }),

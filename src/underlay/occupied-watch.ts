@@ -91,7 +91,7 @@ export class OccupiedWatch implements AsyncDisposable {
     return !this.#flannelIndexes.has(message.outIndex ?? 0);
   }
 
-  /** Devices of flannel come and go with its networks; one that was somebody else's is news. */
+  /** Devices of flannel come and go with its networks; one that was another program's is news. */
   #isForeign(link: LinkMessage): boolean {
     const { isFlannelLink } = this.#options.context();
     const known = this.#layout.links.find(({ index }) => index === link.index);

@@ -39,7 +39,7 @@ interface Follower {
 
 export class NfTablesMonitor implements Disposable {
   readonly #followers = new Set<Follower>();
-  /** Open while somebody follows. */
+  /** Open while it has followers. */
   #notifications: NetlinkSocket | undefined;
   #queries: NetlinkSocket | undefined;
   #hasOverflowed = false;
@@ -142,7 +142,7 @@ export class NfTablesMonitor implements Disposable {
     }
   }
 
-  /** One who left meanwhile, because of what another one was told, is left out. */
+  /** One who left meanwhile, because of what another one heard, is left out. */
   *#present(): Iterable<Follower> {
     for (const follower of [...this.#followers]) if (this.#followers.has(follower)) yield follower;
   }

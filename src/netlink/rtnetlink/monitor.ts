@@ -63,13 +63,13 @@ interface Wishes {
 
 export class RtnetlinkMonitor implements Disposable {
   readonly #followers = new Set<Follower>();
-  /** Open while somebody follows. */
+  /** Open while it has followers. */
   #socket: NetlinkSocket | undefined;
   #hasOverflowed = false;
 
   /**
-   * Watches the network namespace of the thread that is the first to follow; every change after `follow` returns is told, or
-   * `onOverflow` is called. Keeps the process alive while somebody follows; no callback is called after the disposal of what is
+   * Watches the network namespace of the thread that is the first to follow; every change after `follow` returns is reported, or
+   * `onOverflow` is called. Keeps the process alive while it has followers; no callback is called after the disposal of what is
    * returned. Throws a FlannelError when the kernel refuses the socket.
    */
   follow(options: MonitorOptions): Disposable {
@@ -160,7 +160,7 @@ export class RtnetlinkMonitor implements Disposable {
     }
   }
 
-  /** One who left meanwhile, because of what another one was told, is left out. */
+  /** One who left meanwhile, because of what another one heard, is left out. */
   *#present(): Iterable<Follower> {
     for (const follower of [...this.#followers]) if (this.#followers.has(follower)) yield follower;
   }

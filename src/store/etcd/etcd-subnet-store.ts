@@ -184,7 +184,7 @@ export class EtcdSubnetStore implements SubnetStore {
   }
 }
 
-/** Looks names up as long as somebody asks. */
+/** Names are looked up while they are asked for. */
 export function resolvedEndpoints({ endpoints, tls = {} }: EtcdConnectionOptions): ResolvedHosts {
   const reached = parseEndpoints(endpoints, tls).endpoints.filter(({ isSocket }) => !isSocket);
   return new ResolvedHosts(reached.map(({ host }) => host));
