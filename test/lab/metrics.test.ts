@@ -59,7 +59,7 @@ it("is accepted by promtool, family by family as registered", async () => {
     const found = new Set(familiesOf(text).map(([name]) => name));
     return Object.keys(metricDefinitions).filter((name) => !found.has(name) && !byLoss.has(name));
   };
-  const isProbed = (name: string) => /probe|_peer_(?:up|rtt|loss)/.test(name);
+  const isProbed = (name: string) => /probe|path_mtu|_peer_(?:up|rtt|loss)/.test(name);
   // The first probes are on their way.
   const text = await until(
     async () => {
@@ -72,7 +72,7 @@ it("is accepted by promtool, family by family as registered", async () => {
   expect(await promtool(["check", "metrics"], text)).toBe("");
   expect(familiesOf(text).filter(([name]) => !(name in metricDefinitions))).toEqual([]);
   expect(familiesOf(text).filter(([name, type]) => Reflect.get(metricDefinitions, name)?.type !== type)).toEqual([]);
-  // The others have nothing to tell on two healthy hosts without TLS and cloud.
+  // The others have nothing to tell on two healthy hosts without TLS, cloud and CNI.
   expect(missingIn(text).sort()).toEqual([
     "flannel_certificate_expires_timestamp_seconds",
     "flannel_cloud_looks_total",
@@ -80,6 +80,10 @@ it("is accepted by promtool, family by family as registered", async () => {
     "flannel_cloud_table_routes",
     "flannel_cloud_tables_full",
     "flannel_cloud_tables_in_place",
+    "flannel_cni_add_errors_total",
+    "flannel_cni_adds_total",
+    "flannel_cni_attachments",
+    "flannel_cni_dels_total",
     "flannel_findings",
     "flannel_kernel_overflows_total",
     "flannel_lease_reacquisitions_total",
