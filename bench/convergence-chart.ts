@@ -63,6 +63,7 @@ function draw(lines: readonly Line[]): string {
   const x = scale(hosts[0] ?? 1, hosts.at(-1) ?? 10, plot.left, size.width - plot.right);
   const y = scale(low, high, size.height - plot.bottom, plot.top);
   const rates = [...new Set(lines.map(({ perSecond }) => perSecond))].sort((a, b) => a - b);
+  const colourOf = ({ perSecond }: Line) => colours[rates.indexOf(perSecond) % colours.length] ?? "#000000";
   return [
     `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 ${size.width} ${size.height}" font-family="sans-serif" font-size="13">`,
     "<title>From a lease that is written until all hosts have the peer</title>",
@@ -71,7 +72,11 @@ function draw(lines: readonly Line[]): string {
     ...powersOfTen(low, high).map((ms) => horizontal(ms, y(ms))),
     ...hosts.map((count) => tick(count, x(count))),
     `<text x="${(plot.left + size.width - plot.right) / 2}" y="${size.height - 12}" text-anchor="middle" fill="#444444">hosts</text>`,
-    ...lines.map((line) => curve(line, x, y, colours[rates.indexOf(line.perSecond) % colours.length] ?? "#000000")),
+    ...lines.map((line) => curve(line, x, y, colourOf(line))),
+    ...labels(lines, x, y).map(({ line, left, top }) => {
+      const text = `${line.perSecond}/s, ${line.statistic}`;
+      return `<text x="${left}" y="${top}" fill="${colourOf(line)}">${text}</text>`;
+    }),
     "</svg>",
     "",
   ].join("\n");
@@ -79,7 +84,7 @@ function draw(lines: readonly Line[]): string {
 
 function horizontal(ms: number, at: number): string {
   const line = `<line x1="${plot.left}" x2="${size.width - plot.right}" y1="${at}" y2="${at}" stroke="#dddddd"/>`;
-  return `${line}<text x="${plot.left - 8}" y="${at + 4}" text-anchor="end" fill="#444444">${ms}</text>`;
+  return `${line}<text x="${plot.left - 8}" y="${at + 4}" text-anchor="end" fill="#444444">${ms.toLocaleString("en")}</text>`;
 }
 
 function tick(count: number, at: number): string {
@@ -88,16 +93,31 @@ function tick(count: number, at: number): string {
   return `<text x="${at}" y="${bottom + 18}" text-anchor="middle" fill="#444444">${text}</text>`;
 }
 
-/** p50 drawn through, p99 dashed, named at its end. */
+/** p50 drawn through, p99 dashed. */
 function curve(line: Line, x: (hosts: number) => number, y: (ms: number) => number, colour: string): string {
   const path = line.points.map(({ hosts, ms }, index) => `${index === 0 ? "M" : "L"}${x(hosts)} ${y(ms)}`).join(" ");
   const dash = line.statistic === "p50" ? "" : ' stroke-dasharray="6 4"';
-  const last = line.points.at(-1);
-  const label =
-    last === undefined
-      ? ""
-      : `<text x="${x(last.hosts) + 8}" y="${y(last.ms) + 4}" fill="${colour}">${line.perSecond}/s, ${line.statistic}</text>`;
-  return `<path d="${path}" fill="none" stroke="${colour}" stroke-width="2"${dash}/>${label}`;
+  return `<path d="${path}" fill="none" stroke="${colour}" stroke-width="2"${dash}/>`;
+}
+
+interface Label {
+  readonly line: Line;
+  readonly left: number;
+  readonly top: number;
+}
+
+/** Each at the end of its line, moved down where it would cover the one above. */
+function labels(lines: readonly Line[], x: (hosts: number) => number, y: (ms: number) => number): Label[] {
+  const placed: Label[] = [];
+  const ends = lines.flatMap((line) => {
+    const last = line.points.at(-1);
+    return last === undefined ? [] : [{ line, left: x(last.hosts) + 8, top: y(last.ms) + 4 }];
+  });
+  for (const { line, left, top } of ends.toSorted((a, b) => a.top - b.top)) {
+    const above = placed.at(-1)?.top ?? Number.NEGATIVE_INFINITY;
+    placed.push({ line, left, top: Math.max(top, above + 15) });
+  }
+  return placed;
 }
 
 const [source, target] = process.argv.slice(2);
