@@ -7,7 +7,7 @@ import { debianReleases, debianRoot } from "../lab/debian-root.ts";
 import { emulatedKernel } from "../lab/emulated-kernel.ts";
 import { fetchPromtool } from "../lab/promtool.ts";
 import { buildUpstream } from "../lab/upstream-program.ts";
-import { ownArchitecture } from "../packaging/architecture.ts";
+import { architectures, ownArchitecture } from "../packaging/architecture.ts";
 import { fetchImageFiles } from "../packaging/image/image-files.ts";
 import { readFuzzScale, SLICES, shortFuzzEnvironment } from "../test/support/fuzz-scale.ts";
 import { selectNodeUsers } from "./node-users.ts";
@@ -41,8 +41,11 @@ export const switchOverTest = "test/kube/long/switch-over.test.ts";
 /** They make packages or the image; what for needs the network of the machine, which a box has not. */
 const packagingTests = /^test\/(kube\/|lab\/(long\/)?(package|image))/;
 
-async function preparePackaging(): Promise<void> {
-  fetchImageFiles(ownArchitecture());
+/** It looks at the image of every architecture. */
+const imageTest = "test/lab/long/image.test.ts";
+
+async function preparePackaging(files: readonly string[]): Promise<void> {
+  for (const each of files.includes(imageTest) ? architectures : [ownArchitecture()]) fetchImageFiles(each);
   if (readFuzzScale().count < SLICES) return;
   for (const release of debianReleases) await debianRoot(release);
 }
@@ -174,7 +177,7 @@ function vitestRun(area: string, label: string, run: VitestRun, { testName }: Se
   const start = async () => {
     if (run.files.some((file) => emulatedKernelTests.test(file))) await emulatedKernel();
     if (run.files.some((file) => motoTests.test(file))) await installMoto();
-    if (run.inBox && run.files.some((file) => packagingTests.test(file))) await preparePackaging();
+    if (run.inBox && run.files.some((file) => packagingTests.test(file))) await preparePackaging(run.files);
     if (run.files.some((file) => upstreamTests.test(file))) await buildUpstream();
     if (run.files.some((file) => promtoolTests.test(file))) await fetchPromtool();
     return runVitest({ ...run, ...(testName === undefined ? {} : { testName }) });

@@ -144,6 +144,9 @@ export class KubernetesCluster implements AsyncDisposable {
         () => true,
       );
     await until(isGone, { what: `the pod ${pod.name} to be gone` });
+    // The API server forgets a pod without a period of grace before its kubelet has taken the network away.
+    const isDetached = async () => (await pod.namespace.tryRun(["ip", "link", "show", "dev", "eth0"])).exitCode !== 0;
+    await until(isDetached, { what: `the network of pod ${pod.name} to be gone` });
   }
 
   /** Applies a manifest as a user would; a field that the API does not know is an error. */
