@@ -1,5 +1,6 @@
 // One echo request in the memory of an echo socket: message, address, and where it is to come from.
 import { type Address, addressToBytes, type Family } from "../ip/address.ts";
+import { internetChecksum } from "../ip/internet-checksum.ts";
 import { echoTypes } from "./echo-filter.ts";
 import { type EchoMemory, HEAD_BYTES, MAX_PADDING_BYTES, NAME_BYTES } from "./echo-memory.ts";
 
@@ -80,12 +81,4 @@ function writeSource(memory: EchoMemory, slot: number, family: Family, source: A
   view.setInt32(control + 12, type, true);
   u8.set(addressToBytes(source), control + CMSG_HEADER_BYTES + (family === 4 ? 4 : 0));
   return space;
-}
-
-/** RFC 1071. */
-function internetChecksum(bytes: Uint8Array): number {
-  let sum = 0;
-  for (let at = 0; at < bytes.length; at += 2) sum += ((bytes[at] ?? 0) << 8) | (bytes[at + 1] ?? 0);
-  while (sum > 0xff_ff) sum = (sum & 0xff_ff) + (sum >>> 16);
-  return ~sum & 0xff_ff;
 }

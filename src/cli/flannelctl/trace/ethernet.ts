@@ -1,6 +1,7 @@
 // Ethernet frames of a stand-in for a container: an echo request as it would send it, the answer to who asks for its address, and
 // what comes for it (RFC 826, 791, 792). IPv4. Pure; input is hostile.
 import { type Address, addressFromBytes, addressToBytes } from "../../../ip/address.ts";
+import { internetChecksum } from "../../../ip/internet-checksum.ts";
 
 export interface FrameEnds {
   readonly ownMac: string;
@@ -44,13 +45,13 @@ export function encodeEcho(ends: FrameEnds, { target, sequence, payload, packetB
   view.setUint8(ip + 9, IPPROTO_ICMP);
   bytes.set(addressToBytes(ends.ownAddress), ip + 12);
   bytes.set(addressToBytes(target), ip + 16);
-  view.setUint16(ip + 10, checksum(bytes.subarray(ip, ip + IP_BYTES)));
+  view.setUint16(ip + 10, internetChecksum(bytes.subarray(ip, ip + IP_BYTES)));
   const icmp = ip + IP_BYTES;
   view.setUint8(icmp, ECHO_REQUEST);
   view.setUint16(icmp + 4, IDENTIFIER);
   view.setUint16(icmp + 6, sequence);
   bytes.set(payload.subarray(0, packetBytes - IP_BYTES - ICMP_BYTES), icmp + ICMP_BYTES);
-  view.setUint16(icmp + 2, checksum(bytes.subarray(icmp)));
+  view.setUint16(icmp + 2, internetChecksum(bytes.subarray(icmp)));
   return bytes;
 }
 
@@ -120,12 +121,4 @@ function writeEthernet(bytes: Uint8Array, to: string | Uint8Array, from: string,
 
 function macBytes(mac: string): number[] {
   return mac.split(":").map((part) => Number.parseInt(part, 16));
-}
-
-/** RFC 1071. */
-function checksum(bytes: Uint8Array): number {
-  let sum = 0;
-  for (let at = 0; at < bytes.length; at += 2) sum += ((bytes[at] ?? 0) << 8) | (bytes[at + 1] ?? 0);
-  while (sum > 0xff_ff) sum = (sum & 0xff_ff) + (sum >>> 16);
-  return ~sum & 0xff_ff;
 }
