@@ -2,6 +2,7 @@
 // Linux 5.12 on the kernel takes it away with the socket, whatever ends the process; on older ones whoever traces next does.
 import { FlannelError, hasCode } from "../../errors.ts";
 import { fromErrno, hasErrno } from "../../sys/errno.ts";
+import { isProcessAlive } from "../../sys/process-alive.ts";
 import { decodeAcknowledgement, messagesIn } from "../message-frames.ts";
 import { MessageWriter } from "../message-writer.ts";
 import { NetlinkSocket } from "../netlink-socket.ts";
@@ -103,20 +104,11 @@ export function removeLeftTraceTables(isDryRun = false): string[] {
   try {
     const left = tableNames(socket).filter((name) => {
       const pid = new RegExp(`^${TRACE_TABLE_PREFIX}(\\d{1,10})$`).exec(name)?.[1];
-      return pid !== undefined && !isAlive(Number(pid));
+      return pid !== undefined && !isProcessAlive(Number(pid));
     });
     return left.filter((name) => isDryRun || tryRemove(socket, name));
   } finally {
     socket[Symbol.dispose]();
-  }
-}
-
-function isAlive(pid: number): boolean {
-  try {
-    process.kill(pid, 0);
-    return true;
-  } catch (error) {
-    return error instanceof Error && "code" in error && error.code === "EPERM";
   }
 }
 
