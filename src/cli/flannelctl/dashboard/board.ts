@@ -1,6 +1,6 @@
 // What the dashboard shows, in items: each client is sent what changed since it was last sent something, so that a slow one
 // misses steps in between and never the outcome. Nothing that was read elsewhere gets on it but as printable, bounded text.
-import type { EntryItem, FeedItem, FeedMessage, ItemKinds, SampleItem } from "../../../dashboard/messages.ts";
+import type { EntryItem, FeedMessage, ItemKinds, SampleItem } from "../../../dashboard/messages.ts";
 import { printable } from "../../../terminal/foreign-text.ts";
 
 export const MAX_TEXT_LENGTH = 2_000;
@@ -116,7 +116,7 @@ export class Board {
 
   #set<K extends Kind>(kind: K, network: string, value: ItemKinds[K], id: string): string {
     const key = JSON.stringify([kind, network, id]);
-    const item = harmless([kind, network, id, value] as unknown as FeedItem);
+    const item = harmless([kind, network, id, value] as const);
     const json = JSON.stringify(item);
     const before = this.#slots.get(key);
     if (before?.json === json) return key;
