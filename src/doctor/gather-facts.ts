@@ -35,7 +35,6 @@ export class FactGatherer {
   readonly #findPacketDrops: PacketDropFinder;
   readonly #unreadableRules: () => HostFacts["unreadableRules"];
   readonly #wayFindings: () => HostFacts["wayFindings"];
-  /** A kernel does not lose the ability while it runs. */
   /** Kinds of devices that the kernel is known to make. */
   readonly #madeKinds = new Set<string>();
 

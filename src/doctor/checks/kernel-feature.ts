@@ -1,4 +1,5 @@
 // Whether the kernel makes the devices that the backend needs.
+import { moduleOfDevices } from "../../netlink/rtnetlink/device-module.ts";
 import { defineCheck } from "../check.ts";
 
 export const kernelFeature = defineCheck({
@@ -11,7 +12,10 @@ export const kernelFeature = defineCheck({
     `this kernel does not support ${kind} devices (${refusal}): containers cannot reach other hosts` +
     (kind === "ip6tnl" ? " over IPv6" : ""),
   remedy: ({ kind }) =>
-    `modprobe ${kind === "ip6tnl" ? "ip6_tunnel" : kind} # not found: install the package of further kernel modules (linux-modules-extra, kernel-modules-extra), ` +
+    `modprobe ${moduleOfDevices(kind)} # not found: install the package of further kernel modules (linux-modules-extra, kernel-modules-extra), ` +
     "or, where the kernel was built without it, choose another kernel or another backend",
-  fix: ({ kind }) => [{ kind: "run", command: ["modprobe", kind], undo: ["modprobe", "-r", kind] }],
+  fix: ({ kind }) => {
+    const module = moduleOfDevices(kind);
+    return [{ kind: "run", command: ["modprobe", module], undo: ["modprobe", "-r", module] }];
+  },
 });

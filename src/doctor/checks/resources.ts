@@ -33,12 +33,15 @@ function roomFor(conntrack: { readonly max: number } | undefined): string {
   return String(Math.max(262_144, (conntrack?.max ?? 0) * 4));
 }
 
-/** Each larger than the kernel's own. */
-const neighbourThresholds = [
-  ["gc_thresh3", "16384"],
-  ["gc_thresh2", "8192"],
-  ["gc_thresh1", "4096"],
-] as const;
+/** Never below what the host has: the kernel would forget neighbours at once. */
+function neighbourThresholds(neighbours: { readonly max: number } | undefined): readonly (readonly [string, string])[] {
+  const most = Math.max(16_384, (neighbours?.max ?? 0) * 4);
+  return [
+    ["gc_thresh3", String(most)],
+    ["gc_thresh2", String(most / 2)],
+    ["gc_thresh1", String(most / 4)],
+  ];
+}
 
 export const neighbourTable = defineCheck({
   name: "neighbour-gc",
@@ -54,9 +57,12 @@ export const neighbourTable = defineCheck({
     neighbours === undefined
       ? `the table of neighbours overflowed ${overflows} times in half a second`
       : `${neighbours.used} neighbours beside flannel's own, of at most ${neighbours.max} (gc_thresh3)`,
-  remedy: () =>
-    `sysctl -w ${neighbourThresholds.map(([name, value]) => `net.ipv4.neigh.default.${name}=${value}`).join(" ")}`,
-  fix: () => neighbourThresholds.map(([name, value]) => setSysctl(`net/ipv4/neigh/default/${name}`, value)),
+  remedy: ({ neighbours }) =>
+    `sysctl -w ${neighbourThresholds(neighbours)
+      .map(([name, value]) => `net.ipv4.neigh.default.${name}=${value}`)
+      .join(" ")}`,
+  fix: ({ neighbours }) =>
+    neighbourThresholds(neighbours).map(([name, value]) => setSysctl(`net/ipv4/neigh/default/${name}`, value)),
 });
 
 export const processLimits = defineCheck({

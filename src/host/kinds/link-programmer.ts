@@ -1,6 +1,7 @@
 // Makes, changes and deletes our devices.
 import { FlannelError, hasCode } from "../../errors.ts";
 import type { NetlinkRequest } from "../../netlink/request.ts";
+import { moduleOfDevices } from "../../netlink/rtnetlink/device-module.ts";
 import { changeIpip, createIp6tnl, createIpip } from "../../netlink/rtnetlink/ipip.ts";
 import { changeLink, createLink, deleteLink, type LinkChange } from "../../netlink/rtnetlink/link.ts";
 import { changeVxlan, createVxlan, type VxlanChange } from "../../netlink/rtnetlink/vxlan.ts";
@@ -18,7 +19,7 @@ import {
   type VxlanLink,
   type WireguardLink,
 } from "./link-form.ts";
-import { missingDevice, moduleOf } from "./links.ts";
+import { missingDevice } from "./links.ts";
 import { isAlreadyGone } from "./programming.ts";
 import { vxlanHolder } from "./vxlan-holder.ts";
 
@@ -76,7 +77,7 @@ async function createIpipLink(link: IpipLink | Ip6tnlLink, context: Context): Pr
     if (!hasCode(error, "KERNEL_UNSUPPORTED")) throw error;
     throw new FlannelError(
       "KERNEL_UNSUPPORTED",
-      `this kernel makes no ${link.kind} devices: its module is not loaded and cannot be (modprobe ${moduleOf(link.kind)}; on some ` +
+      `this kernel makes no ${link.kind} devices: its module is not loaded and cannot be (modprobe ${moduleOfDevices(link.kind)}; on some ` +
         "systems it is in a package of further modules), or the kernel was built without it (then use another kernel or another " +
         "backend)",
       { cause: error, tellsCause: true },

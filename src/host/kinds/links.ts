@@ -42,11 +42,6 @@ export const OWN_LINK_KINDS: ReadonlySet<string> = new Set<HostLink["kind"]>([
   ...(["vxlan", "tun", "wireguard", "ipip", "ip6tnl"] as const),
 ]);
 
-/** The kernel module that makes devices of a kind. */
-export function moduleOf(kind: HostLink["kind"]): string {
-  return kind === "ip6tnl" ? "ip6_tunnel" : kind;
-}
-
 /** The links of the host by index and by name. */
 export class LinkDirectory {
   readonly #byIndex = new Map<number, LinkMessage>();
