@@ -78,7 +78,7 @@ async function applyOne(
   return { code, command, result: "done", ...(undo !== undefined && { undo: undoText(undo) }) };
 }
 
-/** The last `--fix` that is not undone yet, its last step first. Throws as `applyFixes`. */
+/** The last `--fix` that is not undone yet, its last step first. A step that fails is not tried again. Throws as `applyFixes`. */
 export async function undoFixes(stateDirectory: string): Promise<FixOutput[]> {
   requireRoot();
   const log = FixLog.open(stateDirectory);
@@ -92,7 +92,9 @@ export async function undoFixes(stateDirectory: string): Promise<FixOutput[]> {
       await log.settle(entry, "undone");
       undone.push({ code, command, result: "done" });
     } catch (error) {
-      undone.push({ code, command, result: "failed", reason: describeError(error) });
+      const reason = describeError(error);
+      await log.settle(entry, "undo-failed", reason);
+      undone.push({ code, command, result: "failed", reason });
     }
   }
   return undone;

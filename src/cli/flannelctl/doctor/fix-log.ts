@@ -21,7 +21,8 @@ const entrySchema = z.object({
   undo: stepSchema.optional(),
   /** Of a person who became root. */
   by: z.string().optional(),
-  state: z.enum(["begun", "done", "failed", "undone"]),
+  /** `undo-failed`: left to the operator, so that it does not stand in the way of undoing what was before it. */
+  state: z.enum(["begun", "done", "failed", "undone", "undo-failed"]),
   reason: z.string().optional(),
 });
 
