@@ -120,10 +120,12 @@ function renderFixes({ fixes, undone, findings }: DoctorOutput, paint: Paint): s
   ];
 }
 
-function exitCodeOf({ findings, unknown, peer }: DoctorOutput, isFlannelHere: boolean): ExitCode {
-  if (findings.length > 0 || (peer?.report?.findings.length ?? 0) > 0) return exitCodes.failure;
-  if (!isFlannelHere) return exitCodes.noAgent;
-  return unknown.length > 0 ? exitCodes.unknown : exitCodes.ok;
+function exitCodeOf({ findings, unknown, peer, fixes = [], undone = [] }: DoctorOutput, isHere: boolean): ExitCode {
+  const hasFailed = [...fixes, ...undone].some(({ result }) => result === "failed");
+  if (hasFailed || findings.length > 0 || (peer?.report?.findings.length ?? 0) > 0) return exitCodes.failure;
+  if (!isHere) return exitCodes.noAgent;
+  const isPeerUnknown = peer?.reason !== undefined || (peer?.report?.unknown.length ?? 0) > 0;
+  return unknown.length > 0 || isPeerUnknown ? exitCodes.unknown : exitCodes.ok;
 }
 
 const PEER_ECHOES = 3;
@@ -132,13 +134,7 @@ const MAX_SHOWN = 20;
 const INDENT = "       ";
 
 export function renderDoctor(output: DoctorOutput, paint: Paint, code: ExitCode): string[] {
-  const { host, subnets, backendType, mtuBytes, checked, findings, unknown } = output;
-  const bad = new Set(findings.map((finding) => finding.code)).size;
-  const counts = `${count(checked, "check")}: ${checked - bad - unknown.length} fine${unknown.length === 0 ? "" : `, ${unknown.length} unknown`}`;
-  const what = [host, subnets.join(" "), backendType ?? "", mtuBytes === undefined ? "" : `MTU ${mtuBytes}`].filter(
-    (part) => part !== "",
-  );
-  const shown = findings.slice(0, MAX_SHOWN);
+  const { findings, unknown } = output;
   const errors = findings.filter(({ severity }) => severity === "error").length;
   const totals = [
     count(errors, "error"),
@@ -148,6 +144,23 @@ export function renderDoctor(output: DoctorOutput, paint: Paint, code: ExitCode)
   const hasChanged = output.fixes !== undefined || output.undone !== undefined;
   return [
     ...(hasChanged ? renderFixes(output, paint) : []),
+    ...renderReport(output, paint),
+    `${totals}.  exit ${code}`,
+    ...(hasChanged ? [] : renderFixes(output, paint)),
+    ...(output.peer === undefined ? [] : renderPeer(output.peer, paint)),
+  ];
+}
+
+/** What was found on one host. */
+function renderReport(output: DoctorOutput, paint: Paint): string[] {
+  const { host, subnets, backendType, mtuBytes, checked, findings, unknown } = output;
+  const bad = new Set(findings.map((finding) => finding.code)).size;
+  const counts = `${count(checked, "check")}: ${checked - bad - unknown.length} fine${unknown.length === 0 ? "" : `, ${unknown.length} unknown`}`;
+  const what = [host, subnets.join(" "), backendType ?? "", mtuBytes === undefined ? "" : `MTU ${mtuBytes}`].filter(
+    (part) => part !== "",
+  );
+  const shown = findings.slice(0, MAX_SHOWN);
+  return [
     `  ${paint.bold(what.join("  "))}    ${counts}`,
     ...(output.agentProblem === undefined ? [] : [`  ${paint.warn("no agent answers")}: ${output.agentProblem}`]),
     "",
@@ -157,13 +170,10 @@ export function renderDoctor(output: DoctorOutput, paint: Paint, code: ExitCode)
       : []),
     ...unknown.map((each) => `?      ${each.code.padEnd(NAME_WIDTH)} not checked: ${each.reason}`),
     ...(shown.length + unknown.length > 0 ? [""] : []),
-    `${totals}.  exit ${code}`,
-    ...(hasChanged ? [] : renderFixes(output, paint)),
-    ...(output.peer === undefined ? [] : renderPeer(output.peer, paint, code)),
   ];
 }
 
-function renderPeer(peer: NonNullable<DoctorOutput["peer"]>, paint: Paint, code: ExitCode): string[] {
+function renderPeer(peer: NonNullable<DoctorOutput["peer"]>, paint: Paint): string[] {
   const { host, publicIp, lease, reason, report, legs = [], verdict } = peer;
   const where = [publicIp, lease].filter((part) => part !== undefined && part !== host).join(", ");
   const echoes = legs.map(({ name, sent, answered }) => `${name} ${answered} of ${sent}`).join(", ");
@@ -173,7 +183,7 @@ function renderPeer(peer: NonNullable<DoctorOutput["peer"]>, paint: Paint, code:
     ...(echoes === "" ? [] : [`${INDENT}from here, echoes answered: ${echoes}`]),
     ...(verdict === undefined ? [] : [`${INDENT}${verdict}`]),
     ...(reason === undefined ? [] : [`${INDENT}${reason}`]),
-    ...(report === undefined ? [] : ["", ...renderDoctor(report, paint, code).slice(0, -1)]),
+    ...(report === undefined ? [] : ["", ...renderReport(report, paint)]),
   ];
 }
 
