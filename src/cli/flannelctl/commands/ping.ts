@@ -64,8 +64,7 @@ export async function pingPeers(
     ({ key, subnet, publicIp }) =>
       key === target ||
       subnet === target ||
-      publicIp === address ||
-      (address !== undefined && containsAddress(subnet, address)),
+      (address !== undefined && (publicIp === address || containsAddress(subnet, address))),
   );
   if (found.length === 0) {
     throw new FlannelError(
