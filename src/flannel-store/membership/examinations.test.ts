@@ -44,3 +44,13 @@ it("ends an earlier wait of the same host, and forgets it", async () => {
   examinations.finish(host, await now, bytes("there"));
   expect(String(await report)).toBe("there");
 });
+
+it("hands a question out again when the call that got it was dead", async () => {
+  const examinations = new Examinations();
+  const dead = examinations.next(host);
+  const report = examinations.examine(host);
+  const id = await dead;
+  expect(await examinations.next(host)).toBe(id);
+  examinations.finish(host, id, bytes("there"));
+  expect(String(await report)).toBe("there");
+});

@@ -16,8 +16,6 @@ interface Examination {
   readonly id: string;
   readonly report: Promise<Uint8Array>;
   readonly finish: (report: Uint8Array) => void;
-  /** Given to the agent. */
-  isTold: boolean;
 }
 
 type Host = Pick<HostRecord, "name" | "keyPin">;
@@ -39,11 +37,9 @@ export class Examinations {
   async next({ keyPin }: Host): Promise<string> {
     // A host has one agent: an earlier call of it is dead.
     this.#waiting.get(keyPin)?.("");
+    // One that was handed out already went to a call that was dead: an agent that calls is not working on it.
     const open = this.#open.get(keyPin);
-    if (open !== undefined && !open.isTold) {
-      open.isTold = true;
-      return open.id;
-    }
+    if (open !== undefined) return open.id;
     const { promise, resolve } = Promise.withResolvers<string>();
     this.#waiting.set(keyPin, resolve);
     const timer = setTimeout(() => resolve(""), AWAIT_MS).unref();
@@ -91,7 +87,7 @@ export class Examinations {
       resolve(report);
     };
     const waiting = this.#waiting.get(keyPin);
-    const examination = { id, report: promise, finish, isTold: waiting !== undefined };
+    const examination = { id, report: promise, finish };
     this.#open.set(keyPin, examination);
     this.#waiting.delete(keyPin);
     waiting?.(id);
