@@ -39,7 +39,7 @@ export async function answerExaminations(options: PeerExaminationsOptions): Prom
       retryMs = FIRST_RETRY_MS;
       if (id === undefined) continue;
       await client.finishExamination(id, await examine(program, options), signal);
-      logger.info("peer.examined", "another host asked what is wrong here, and was reported");
+      logger.info("peer.examined", "another host asked what is wrong here, and got this host's report");
       pauseMs = LEAST_PAUSE_MS;
     } catch (error) {
       if (signal.aborted) return;

@@ -23,7 +23,7 @@ export const storeEvents = {
   ),
 
   "peer.examined": info(
-    "Another host of the cluster asked what is wrong here (`flannelctl doctor --peer`), and was reported.",
+    "Another host of the cluster asked what is wrong here (`flannelctl doctor --peer`), and got this host's report.",
   ),
   "peer.examination-failed": verbose(
     1,
