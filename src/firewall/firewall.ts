@@ -232,8 +232,14 @@ export class Firewall implements AsyncDisposable {
     if (this.#lookSoon(isMeant) && program !== "") this.#authors.add(`${program} (pid ${pid})`);
   }
 
+  /** Undefined: not known, so everything is read. */
   #generation(): number | undefined {
-    return this.#following === undefined ? undefined : this.#host.notices.generation();
+    if (this.#following === undefined) return undefined;
+    try {
+      return this.#host.notices.generation();
+    } catch {
+      return undefined;
+    }
   }
 
   /** Cheap while nothing happens: one question to the kernel. Legacy tables, which it knows nothing of, are read. */

@@ -49,7 +49,7 @@ export class NfTablesMonitor implements Disposable {
    * returned. Throws a FlannelError when the kernel has no netfilter sockets.
    */
   follow<Interest>({ interestIn, onCommit, onOverflow }: NfTablesMonitorOptions<Interest>): Disposable {
-    this.#notifications ??= this.#open();
+    this.#openSockets();
     let touched = new Set<Interest>();
     const follower: Follower = {
       onObject: (touch, message) => {
@@ -71,10 +71,10 @@ export class NfTablesMonitor implements Disposable {
     };
   }
 
-  /** Number of the last commit; undefined when the kernel has no nf_tables. Throws as `follow`. */
+  /** Number of the last commit; undefined when the kernel has no nf_tables, or nobody follows. Throws what the socket throws. */
   generation(): number | undefined {
-    this.#queries ??= NetlinkSocket.open({ protocol: NETLINK_NETFILTER, receiveBufferBytes: 64 * 1024 });
     const queries = this.#queries;
+    if (queries === undefined) return undefined;
     queries.send(generationRequest());
     for (let length = queries.receive(); length !== undefined; length = queries.receive()) {
       for (const frame of messagesIn(queries.view, length)) {
@@ -91,7 +91,18 @@ export class NfTablesMonitor implements Disposable {
     this.#close();
   }
 
-  #open(): NetlinkSocket {
+  /** Both or none: who follows may ask for the generation at any time, also when no descriptor is left. */
+  #openSockets(): void {
+    try {
+      this.#queries ??= NetlinkSocket.open({ protocol: NETLINK_NETFILTER, receiveBufferBytes: 64 * 1024 });
+      this.#notifications ??= this.#openNotifications();
+    } catch (error) {
+      if (this.#followers.size === 0) this.#close();
+      throw error;
+    }
+  }
+
+  #openNotifications(): NetlinkSocket {
     const socket = NetlinkSocket.open({
       protocol: NETLINK_NETFILTER,
       receiveBufferBytes: RECEIVE_BUFFER_BYTES,
