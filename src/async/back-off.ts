@@ -4,7 +4,7 @@ import { setTimeout as delay } from "node:timers/promises";
 import { type GrowingPause, pauseAfterMs } from "./growing-pause.ts";
 
 export interface BackOffOptions extends GrowingPause {
-  /** The share of a pause that chance takes off at most, 0 to 1; default 0.5. 0: only this host waits for the thing. */
+  /** The share of a pause that chance takes off at most, 0 to 1; default 0.5. */
   readonly jitter?: number;
   /** In [0, 1). */
   readonly random?: () => number;

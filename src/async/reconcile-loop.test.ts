@@ -1,5 +1,5 @@
 import { afterEach, beforeEach, expect, test, vi } from "vitest";
-import { ReconcileLoop } from "./reconcile-loop.ts";
+import { FAULT_REPEAT_MS, ReconcileLoop } from "./reconcile-loop.ts";
 
 beforeEach(() => void vi.useFakeTimers());
 afterEach(() => void vi.useRealTimers());
@@ -199,4 +199,23 @@ test("a signal stops it like closing", async () => {
   loop.passSoon();
   await vi.advanceTimersByTimeAsync(10_000);
   expect(passes).toBe(1);
+});
+
+test("a pass that rejects is warned of and repeated, and who waits gets the next one's result", async () => {
+  const warnings: string[] = [];
+  vi.spyOn(process, "emitWarning").mockImplementation((warning) => void warnings.push(String(warning)));
+  let passes = 0;
+  const loop = new ReconcileLoop<number>({
+    debounceMs: 10,
+    pass: async () => {
+      passes++;
+      if (passes === 1) throw new Error("no descriptor left");
+      return { result: passes };
+    },
+  });
+  const result = loop.passNow();
+  await vi.advanceTimersByTimeAsync(FAULT_REPEAT_MS + 10);
+  expect(await result).toBe(2);
+  expect(warnings).toEqual(["Error: no descriptor left"]);
+  await loop[Symbol.asyncDispose]();
 });

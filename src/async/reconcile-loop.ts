@@ -10,7 +10,8 @@ export interface PassEnd<Result> {
 
 export interface ReconcileLoopOptions<Result, Event> {
   /**
-   * One pass. Must not reject. It is called as well when the loop was closed meanwhile, so that who waits gets a result:
+   * One pass. One that rejects has a fault: the process warns of it (`warning`), and the pass is repeated after
+   * `FAULT_REPEAT_MS`; who waits for a result waits on. It is called as well when the loop was closed meanwhile, so that who waits gets a result:
    * see `isStopped`. `settle` hands out the result before the end of the pass.
    */
   readonly pass: (settle: (result: Result) => void) => Promise<PassEnd<Result>>;
@@ -23,6 +24,9 @@ export interface ReconcileLoopOptions<Result, Event> {
   /** Closes the loop. */
   readonly signal?: AbortSignal;
 }
+
+/** One fault must not end what keeps the host as it is desired, nor take a processor. */
+export const FAULT_REPEAT_MS = 1_000;
 
 /** `unstarted`: nothing is desired yet. `queued`: a pass waits for its turn, perhaps behind one that runs. */
 type LoopState = "unstarted" | "idle" | "queued" | "closed";
@@ -145,11 +149,20 @@ export class ReconcileLoop<Result = void, Event = never> implements AsyncDisposa
     const settle = (result: Result): void => {
       for (const resolve of waiters.splice(0)) resolve(result);
     };
-    const { result, repeatInMs } = await this.#options.pass(settle);
-    clearTimeout(this.#repeat);
-    if (repeatInMs !== undefined && !this.isStopped) {
-      this.#repeat = setTimeout(() => this.#queue(), Math.max(1, repeatInMs));
+    try {
+      const { result, repeatInMs } = await this.#options.pass(settle);
+      this.#repeatIn(repeatInMs);
+      settle(result);
+    } catch (error) {
+      process.emitWarning(error instanceof Error ? error : String(error));
+      this.#waiters.unshift(...waiters);
+      this.#repeatIn(FAULT_REPEAT_MS);
     }
-    settle(result);
+  }
+
+  #repeatIn(delayMs: number | undefined): void {
+    clearTimeout(this.#repeat);
+    if (delayMs === undefined || this.isStopped) return;
+    this.#repeat = setTimeout(() => this.#queue(), Math.max(1, delayMs));
   }
 }
