@@ -176,11 +176,11 @@ function openProbes(options: OpenNetworkOptions): PeerProbes | undefined {
 
 /** Undefined when paths are only to be shown. */
 async function openRepair(
-  { agentOptions, rtnetlink, logger }: OpenNetworkOptions,
+  { agentOptions, rtnetlink, logger, config }: OpenNetworkOptions,
   { devices }: Backend,
 ): Promise<PathMtuRepair | undefined> {
   if (agentOptions.pathMtu === "show") return undefined;
-  return await PathMtuRepair.open(rtnetlink, devices, logger);
+  return await PathMtuRepair.open(rtnetlink, { networks: networksOf(config), devices }, logger);
 }
 
 function openFirewall(options: OpenNetworkOptions, config: NetworkConfig, networks: readonly Prefix[]): Firewall {

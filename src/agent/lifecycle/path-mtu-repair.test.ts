@@ -82,4 +82,32 @@ describe("routes", () => {
     expect(one.follow([looked(subnet, undefined)])).toBe(true);
     expect(one.isNeeded).toBe(false);
   });
+
+  it("keep it as well while the peers are not known yet, and for a minute from when they are", () => {
+    const clock = { ms: 0 };
+    const [subnet, gone] = ["10.5.2.0/24", "10.5.9.0/24"];
+    const one = repair(
+      [
+        [subnet, 1_250],
+        [gone, 1_300],
+      ],
+      clock,
+    );
+    clock.ms = 90_000;
+    expect(one.follow([])).toBe(false);
+    expect(one.follow([looked(subnet, undefined)])).toBe(false);
+    clock.ms = 149_999;
+    one.follow([looked(subnet, undefined)]);
+    expect(one.bytesOf(subnet as Prefix)).toBe(1_250);
+    clock.ms = 150_000;
+    expect(one.follow([looked(subnet, 1_240)])).toBe(true);
+    expect(one.bytesOf(subnet as Prefix)).toBe(1_240);
+    expect(one.bytesOf(gone as Prefix)).toBeUndefined();
+  });
+
+  it("keep what was found while a path is looked at again", () => {
+    const one = repair();
+    one.follow([looked("10.5.2.0/24", 1_250)]);
+    expect(one.follow([looked("10.5.2.0/24", undefined)])).toBe(false);
+  });
 });

@@ -8,10 +8,11 @@ import { familyOf, type Prefix, prefixLength } from "../../ip/address.ts";
 import { containsPrefix } from "../../ip/prefix.ts";
 import { FLANNEL_PROTOCOL } from "../../netlink/rtnetlink/messages.ts";
 import type { Rtnetlink } from "../../netlink/rtnetlink/rtnetlink.ts";
+import { routeTable } from "../../netlink/uapi.ts";
 import type { ProbedPath } from "../../probe/probed-path.ts";
 import type { Logger } from "../../telemetry/logger.ts";
 
-/** Of a path whose MTU was not found for so long after the start, what was before says nothing any more. */
+/** What a path carried says nothing any more when it was not found again for so long. */
 const FORGET_AFTER_MS = 60_000;
 /** RFC 8200: no IPv6 route may say less. */
 const LEAST_IPV6_BYTES = 1_280;
@@ -19,29 +20,44 @@ const LEAST_IPV6_BYTES = 1_280;
 /** What probes found of one path, as far as it matters here. */
 type LookedAt = Pick<ProbedPath, "path" | "mtu">;
 
+/** How large packets may be. `untilMs`: unless it is found again before; missing: it is found now. */
+interface Carried {
+  readonly bytes: number;
+  readonly untilMs?: number;
+}
+
 export class PathMtuRepair {
   readonly #logger: Logger;
-  readonly #forgetAtMs: number;
   readonly #monotonicMs: () => number;
-  #bytes: ReadonlyMap<Prefix, number>;
+  #carried: ReadonlyMap<Prefix, Carried>;
+  /** Of an earlier run, for peers that were not heard of yet; forgotten a minute after the first peers were. */
+  readonly #before: Map<Prefix, number>;
+  #forgetBeforeAtMs: number | undefined;
   /** What was made of a route is the same object until the route or the size is another. */
   readonly #made = new WeakMap<HostRoute, Map<string, HostRoute>>();
 
   /** `before`: what routes of an earlier run say, by destination. */
   constructor(logger: Logger, before: ReadonlyMap<Prefix, number>, monotonicMs = () => performance.now()) {
     this.#logger = logger;
-    this.#bytes = before;
+    this.#before = new Map(before);
+    this.#carried = new Map([...before].map(([subnet, bytes]) => [subnet, { bytes }]));
     this.#monotonicMs = monotonicMs;
-    this.#forgetAtMs = monotonicMs() + FORGET_AFTER_MS;
   }
 
-  /** `ownDevices`: all routes there are ours; elsewhere those that bear our number. */
-  static async open(rtnetlink: Rtnetlink, ownDevices: readonly string[], logger: Logger): Promise<PathMtuRepair> {
+  /** `ownDevices`: all routes to the networks there are ours; elsewhere those that bear our number. */
+  static async open(
+    rtnetlink: Rtnetlink,
+    { networks, devices: ownDevices }: { readonly networks: readonly Prefix[]; readonly devices: readonly string[] },
+    logger: Logger,
+  ): Promise<PathMtuRepair> {
     const links = await rtnetlink.dump("link");
     const indexes = new Set(links.filter(({ name }) => ownDevices.includes(name)).map(({ index }) => index));
     const before = new Map<Prefix, number>();
-    await rtnetlink.dumpAs("route", {}, ({ destination, mtuBytes, outIndex, protocol }): undefined => {
-      const isOurs = protocol === FLANNEL_PROTOCOL || indexes.has(outIndex ?? -1);
+    const filter = { table: routeTable.main, overlapping: networks };
+    await rtnetlink.dumpAs("route", filter, ({ destination, mtuBytes, outIndex, protocol }): undefined => {
+      // Other networks of this agent have routes with the same number.
+      const isInside = networks.some((network) => containsPrefix(network, destination));
+      const isOurs = isInside && (protocol === FLANNEL_PROTOCOL || indexes.has(outIndex ?? -1));
       if (mtuBytes !== undefined && isOurs) before.set(destination, mtuBytes);
     });
     return new PathMtuRepair(logger, before);
@@ -49,19 +65,19 @@ export class PathMtuRepair {
 
   /** How large packets for a peer's subnet may be; undefined where nothing is repaired. */
   bytesOf(subnet: Prefix): number | undefined {
-    return this.#bytes.get(subnet);
+    return this.#carried.get(subnet)?.bytes;
   }
 
   get isNeeded(): boolean {
-    return this.#bytes.size > 0;
+    return this.#carried.size > 0;
   }
 
   /** What is repaired is no trouble of packets, but one of the network between the hosts all the same. */
   get findings(): readonly Finding[] {
-    const [first] = this.#bytes;
+    const [first] = this.#carried;
     if (first === undefined) return [];
-    const [subnet, bytes] = first;
-    const more = this.#bytes.size > 1 ? ` and to ${this.#bytes.size - 1} more` : "";
+    const [subnet, { bytes }] = first;
+    const more = this.#carried.size > 1 ? ` and to ${this.#carried.size - 1} more` : "";
     return [
       {
         name: "mtu-path-smaller",
@@ -74,25 +90,40 @@ export class PathMtuRepair {
 
   /** True when the plan is another now. */
   follow(paths: Iterable<LookedAt>): boolean {
-    const next = new Map<Prefix, number>();
-    const isFresh = this.#monotonicMs() < this.#forgetAtMs;
+    const nowMs = this.#monotonicMs();
+    const next = new Map<Prefix, Carried>();
     for (const { path, mtu } of paths) {
-      const { subnet, overlayMtuBytes } = path;
-      const known = this.#bytes.get(subnet);
-      const found = mtu.found?.wholeBytes;
-      // Nothing was found yet: after a start the last run knew.
-      const bytes = found ?? (isFresh ? known : undefined);
-      if (bytes === undefined || bytes >= overlayMtuBytes) {
-        if (known !== undefined && found !== undefined) this.#tellRestored(path, known);
-      } else if (familyOf(subnet) === 4 || bytes >= LEAST_IPV6_BYTES) {
-        if (bytes !== known) this.#tellLowered(path, bytes, known);
-        next.set(subnet, bytes);
-      }
+      this.#forgetBeforeAtMs ??= nowMs + FORGET_AFTER_MS;
+      this.#before.delete(path.subnet);
+      const carried = this.#judge(path, mtu.found?.wholeBytes, nowMs);
+      if (carried !== undefined) next.set(path.subnet, carried);
     }
-    const isSame =
-      next.size === this.#bytes.size && [...next].every(([subnet, bytes]) => this.#bytes.get(subnet) === bytes);
-    this.#bytes = next;
-    return !isSame;
+    // The first plan after a start has no peers yet: they come with the store's answer.
+    if (nowMs >= (this.#forgetBeforeAtMs ?? Number.POSITIVE_INFINITY)) this.#before.clear();
+    for (const [subnet, bytes] of this.#before) next.set(subnet, { bytes });
+    const known = this.#carried;
+    this.#carried = next;
+    return next.size !== known.size || [...next].some(([subnet, { bytes }]) => known.get(subnet)?.bytes !== bytes);
+  }
+
+  /** Undefined where nothing is to be repaired. `found`: what was found of the path as it is now. */
+  #judge(path: LookedAt["path"], found: number | undefined, nowMs: number): Carried | undefined {
+    const { subnet, overlayMtuBytes } = path;
+    const known = this.#carried.get(subnet);
+    if (found === undefined) {
+      if (known === undefined) return undefined;
+      const untilMs = known.untilMs ?? nowMs + FORGET_AFTER_MS;
+      if (nowMs < untilMs && known.bytes < overlayMtuBytes) return { bytes: known.bytes, untilMs };
+      this.#tellRestored(path, known.bytes, "nothing was found of the path for a minute");
+      return undefined;
+    }
+    if (found >= overlayMtuBytes) {
+      if (known !== undefined) this.#tellRestored(path, known.bytes, "the path carries them");
+      return undefined;
+    }
+    if (familyOf(subnet) === 6 && found < LEAST_IPV6_BYTES) return undefined;
+    if (found !== known?.bytes) this.#tellLowered(path, found, known?.bytes);
+    return { bytes: found };
   }
 
   #tellLowered(
@@ -108,11 +139,11 @@ export class PathMtuRepair {
     );
   }
 
-  #tellRestored({ subnet, underlay, overlayMtuBytes }: LookedAt["path"], known: number): void {
+  #tellRestored({ subnet, underlay, overlayMtuBytes }: LookedAt["path"], known: number, why: string): void {
     const of = underlay === undefined ? "" : ` of ${underlay}`;
     this.#logger.info(
       "path-mtu.restored",
-      `packets for ${subnet}${of} may have ${overlayMtuBytes} bytes again, not ${known}: the path carries them`,
+      `packets for ${subnet}${of} may have ${overlayMtuBytes} bytes again, not ${known}: ${why}`,
       { subnet, mtuBytes: overlayMtuBytes },
     );
   }
@@ -120,8 +151,8 @@ export class PathMtuRepair {
   /** The plan with what routes have to say. A peer that shares its route with others gets one of its own. */
   applyTo(plan: BackendPlan): BackendPlan {
     const { route: routes } = plan.state;
-    if (this.#bytes.size === 0 || routes === undefined) return plan;
-    const left = new Map(this.#bytes);
+    if (this.#carried.size === 0 || routes === undefined) return plan;
+    const left = new Map([...this.#carried].map(([subnet, { bytes }]) => [subnet, bytes]));
     const changed = routes.map((route) => {
       const bytes = left.get(route.destination);
       left.delete(route.destination);
