@@ -82,7 +82,7 @@ export async function runAgent(run: RunOptions): Promise<ExitCode> {
     const etcd =
       embedded === undefined ? options.etcd : { endpoints: embedded.endpoint, prefix: options.etcd.prefix, tls: {} };
     const withStore = { ...run, options: { ...options, etcd } };
-    const parts: ProcessParts = { report, descriptorStore, held: { lock, control } };
+    const parts: ProcessParts = { report, descriptorStore, held: { lock, control }, socket };
     if (only === undefined) await runSeveralNetworks(withStore, parts);
     for (let isRestart = false; only !== undefined && !signal.aborted; isRestart = true) {
       await runUntilEnd(withStore, parts, only, isRestart);
@@ -128,12 +128,14 @@ interface ProcessParts {
   readonly report: AgentReport;
   readonly descriptorStore: ServiceDescriptors;
   readonly held: Pick<HeldFiles, "lock" | "control">;
+  /** The control socket: not the one asked for where another agent has that. */
+  readonly socket: string;
 }
 
 /** Returns when the agent is to restart or to stop; throws what made it fail. */
 async function runUntilEnd(
   run: RunOptions,
-  { report, descriptorStore, held }: ProcessParts,
+  { report, descriptorStore, held, socket }: ProcessParts,
   only: NetworkReport,
   isRestart: boolean,
 ): Promise<void> {
@@ -168,7 +170,7 @@ async function runUntilEnd(
   const { certificates } = store;
   await using _certificates =
     certificates && CertificateRenewer.start({ etcd: options.etcd, certificates, logger, signal });
-  await using _examinations = answersExaminations(run);
+  await using _examinations = answersExaminations(run, socket);
   const descriptors = new DescriptorNews(logger);
   const runFiles = new RunFiles({ ...held, claims: () => agent.network }, logger);
   const ticker = setInterval(() => {
@@ -186,7 +188,10 @@ async function runUntilEnd(
 }
 
 /** Returns when the agent is to stop. What fails in one network is its own matter. */
-async function runSeveralNetworks(run: RunOptions, { report, descriptorStore, held }: ProcessParts): Promise<void> {
+async function runSeveralNetworks(
+  run: RunOptions,
+  { report, descriptorStore, held, socket }: ProcessParts,
+): Promise<void> {
   const { options, logger, signal, backends } = run;
   await using rtnetlink = Rtnetlink.open();
   using ruleHost = new RuleHost();
@@ -202,7 +207,7 @@ async function runSeveralNetworks(run: RunOptions, { report, descriptorStore, he
   report.follow({ store: directory, ...(networks.view !== undefined && { storeView: networks.view }) });
   const { certificates } = directory;
   await using _certificates = CertificateRenewer.start({ etcd: options.etcd, certificates, logger, signal });
-  await using _examinations = answersExaminations(run);
+  await using _examinations = answersExaminations(run, socket);
   const descriptors = new DescriptorNews(logger);
   const runFiles = new RunFiles(held, logger);
   const ticker = setInterval(() => {
@@ -219,15 +224,14 @@ async function runSeveralNetworks(run: RunOptions, { report, descriptorStore, he
 }
 
 /** Until it is disposed of. */
-function answersExaminations({
-  options,
-  logger,
-  signal,
-}: Pick<RunOptions, "options" | "logger" | "signal">): AsyncDisposable {
+function answersExaminations(
+  { options, logger, signal }: Pick<RunOptions, "options" | "logger" | "signal">,
+  socket: string,
+): AsyncDisposable {
   const end = new AbortController();
-  const { controlSocket, subnetFile, stateDirectory, cniStateDirectory } = options;
+  const { subnetFile, stateDirectory, cniStateDirectory } = options;
   const flags = [
-    ...[`--socket=${controlSocket}`, `--subnet-file=${subnetFile}`],
+    ...[`--socket=${socket}`, `--subnet-file=${subnetFile}`],
     ...[`--state-dir=${stateDirectory}`, `--cni-state-dir=${cniStateDirectory}`],
   ];
   const etcd = options.store === "etcd" ? options.etcd : { ...options.etcd, renewsCertificate: false };
