@@ -4,8 +4,9 @@
 import { existsSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
+import { BackOff } from "../../async/back-off.ts";
 import type { EtcdOptions } from "../../config/agent-options.ts";
-import { describeError, hasCode } from "../../errors.ts";
+import { describeError } from "../../errors.ts";
 import { tryTool } from "../../sys/run-tool.ts";
 import type { Logger } from "../../telemetry/logger.ts";
 
@@ -18,8 +19,9 @@ export interface PeerExaminationsOptions {
 }
 
 const DOCTOR_WITHIN_MS = 11_000;
-const FIRST_RETRY_MS = 5_000;
-const LAST_RETRY_MS = 300_000;
+const RETRY = { firstMs: 5_000, maxMs: 300_000 } as const;
+/** A store that answers at once that nobody asks is not asked in a tight loop. */
+const EMPTY_PAUSE_MS = 100;
 const LEAST_PAUSE_MS = 10_000;
 
 /** Runs until `signal`, on hosts that are members of such a cluster; else returns at once. Never rejects. */
@@ -31,31 +33,25 @@ export async function answerExaminations(options: PeerExaminationsOptions): Prom
   const { endpoints, tls } = etcd;
   const { caFile = "", certFile = "", keyFile = "" } = tls;
   const client = new ClusterClient({ endpoints, caFile, certFile, keyFile });
-  let retryMs = FIRST_RETRY_MS;
-  while (!signal.aborted) {
-    let pauseMs = 0;
+  const backOff = new BackOff(RETRY);
+  /** Returns how long to rest before the next. */
+  const answerOne = async (): Promise<number> => {
     try {
       const id = await client.awaitExamination(signal);
-      retryMs = FIRST_RETRY_MS;
-      if (id === undefined) continue;
+      backOff.reset();
+      if (id === undefined) return EMPTY_PAUSE_MS;
       await client.finishExamination(id, await examine(program, options), signal);
       logger.info("peer.examined", "another host asked what is wrong here, and got this host's report");
-      pauseMs = LEAST_PAUSE_MS;
-    } catch (error) {
-      if (signal.aborted) return;
-      logger.verbose(
-        1,
-        "peer.examination-failed",
-        "cannot answer other hosts' questions what is wrong here; retrying",
-        {
-          error: describeError(error),
-        },
-      );
-      // A store of an earlier version does not know the question.
-      pauseMs = hasCode(error, "STORE_UNAVAILABLE") ? retryMs : LAST_RETRY_MS;
-      retryMs = Math.min(retryMs * 2, LAST_RETRY_MS);
+      return LEAST_PAUSE_MS;
+    } catch (cause) {
+      const error = describeError(cause);
+      const message = "cannot answer other hosts' questions what is wrong here; retrying";
+      if (!signal.aborted) logger.verbose(1, "peer.examination-failed", message, { error });
+      return backOff.nextMs();
     }
-    await delay(pauseMs, undefined, { signal, ref: false }).catch(() => undefined);
+  };
+  while (!signal.aborted) {
+    await delay(await answerOne(), undefined, { signal, ref: false }).catch(() => undefined);
   }
 }
 
@@ -67,7 +63,12 @@ async function examine(program: string, { etcd, flags }: PeerExaminationsOptions
     ...[`--etcd-cafile=${caFile}`, `--etcd-certfile=${certFile}`, `--etcd-keyfile=${keyFile}`],
   ];
   const words = ["--disable-sigusr1", program, ...flags, ...store, "--json", "doctor"];
-  const { stdout, stderr } = await tryTool(process.execPath, words, "", DOCTOR_WITHIN_MS);
-  // The answer says why there is nothing.
-  return Buffer.from(stdout === "" ? JSON.stringify({ error: stderr.slice(0, 2_000) }) : stdout);
+  const failed = (why: string) => JSON.stringify({ error: why.slice(0, 2_000) });
+  // Who asked waits: the answer says why there is nothing.
+  try {
+    const { stdout, stderr } = await tryTool(process.execPath, words, "", DOCTOR_WITHIN_MS);
+    return Buffer.from(stdout === "" ? failed(stderr) : stdout);
+  } catch (error) {
+    return Buffer.from(failed(describeError(error)));
+  }
 }
