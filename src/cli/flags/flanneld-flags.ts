@@ -89,10 +89,19 @@ function toOptions(parsed: ParsedFlags, env: Environment): AgentOptions {
       blackholeRoute: bool(parsed, "ip-blackhole-route"),
     }),
     probeIntervalMs: probeIntervalMs(text(parsed, "probe-interval")) ?? 0,
-    pathMtu: text(parsed, "path-mtu") === "repair" ? "repair" : "show",
+    pathMtu: pathMtu(parsed),
     logFormat: text(parsed, "log-format") === "json" ? "json" : "text",
     verbosity: Math.max(0, int(parsed, "v")),
   };
+}
+
+function pathMtu(parsed: ParsedFlags): AgentOptions["pathMtu"] {
+  if (text(parsed, "path-mtu") !== "repair") return "show";
+  if (probeIntervalMs(text(parsed, "probe-interval")) !== 0) return "repair";
+  throw new FlannelError(
+    "USAGE",
+    "--path-mtu=repair needs probes, which find what paths carry: remove --probe-interval=0",
+  );
 }
 
 function metricsOptions(parsed: ParsedFlags): AgentOptions["metrics"] {

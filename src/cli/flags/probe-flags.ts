@@ -31,7 +31,7 @@ export const probeFlags: readonly FlagDefinition[] = [
     group,
     valueName: "show|repair",
     description:
-      "What to do where the path to a peer carries less than containers send: only show it, or also repair it: give the route to that peer its MTU and limit the MSS of TCP, until the path carries more.",
+      "What to do where the path to a peer carries less than containers send: only show it, or also repair it: give the route to that peer its MTU and limit the MSS of TCP, until the path carries more. Repairing needs probes; a network with a routing table of its own has none.",
     validate: (text) => (text === "show" || text === "repair" ? undefined : "must be show or repair"),
   },
 ];
