@@ -118,11 +118,11 @@ function namesOfFailures({ label }: AreaRun, { failures }: RunResult): readonly 
 }
 
 /** All runs and the few repeated ones; then names what is to be looked at, where it is found: near the end. */
-async function runAndRepeat(runs: readonly AreaRun[]): Promise<RunResult[]> {
+async function runAndRepeat(runs: readonly AreaRun[]): Promise<{ results: RunResult[]; unsteady: number }> {
   const { results, unsteady } = await repeatFailed(await runAll(runs));
   for (const result of results) for (const failure of result.failures) console.log(`FAILED  ${failure}`);
   for (const failure of unsteady) console.log(`UNSTEADY  failed beside other runs, passed alone: ${failure}`);
-  return results;
+  return { results, unsteady: unsteady.length };
 }
 
 function reportLeaks(before: ReadonlySet<string>, after: ReadonlySet<string>): Tally {
@@ -131,10 +131,11 @@ function reportLeaks(before: ReadonlySet<string>, after: ReadonlySet<string>): T
   return left.length === 0 ? passedRun : failedRun;
 }
 
-function closingLine(tallies: readonly Tally[]): string {
+function closingLine(tallies: readonly Tally[], unsteadyCount: number): string {
   const sum = (key: keyof Tally) => tallies.reduce((total, tally) => total + tally[key], 0);
   const skipped = sum("skipped") === 0 ? "" : `, ${sum("skipped")} skipped`;
-  return `${sum("passed")} passed, ${sum("failed")} failed${skipped}`;
+  const unsteady = unsteadyCount === 0 ? "" : `, ${unsteadyCount} unsteady`;
+  return `${sum("passed")} passed, ${sum("failed")} failed${unsteady}${skipped}`;
 }
 
 function readArguments(args: readonly string[]): Selection {
@@ -160,17 +161,20 @@ async function main(selection: Selection): Promise<number> {
   const temporary = mkdtempSync(join(tmpdir(), "flannel-test-"));
   process.env["TMPDIR"] = temporary;
   try {
+    let unsteadyCount = 0;
     const before = takeInventory(runId);
     const tallies = await checkMachine(runs);
     if (!tallies.includes(failedRun)) {
       const prepared = await prepareKubernetes(runs);
-      tallies.push(...prepared.tallies, ...(await runAndRepeat(prepared.left)));
+      const { results, unsteady } = await runAndRepeat(prepared.left);
+      tallies.push(...prepared.tallies, ...results);
+      unsteadyCount = unsteady;
     }
     tallies.push(reportLeaks(before, takeInventory(runId)));
     const minutes = ((performance.now() - started) / 60_000).toFixed(1);
     const used = endedProcessorSeconds().toFixed(0);
     console.log(`${minutes} minutes, ${runsAtOnce} runs at once, ${used} s of processor time`);
-    console.log(closingLine(tallies));
+    console.log(closingLine(tallies, unsteadyCount));
     return tallies.every((tally) => tally.failed === 0) ? 0 : 1;
   } finally {
     rmSync(temporary, { recursive: true, force: true });
