@@ -21,6 +21,7 @@ import type { DescriptorStore } from "../../sys/service-descriptors.ts";
 import type { Logger } from "../../telemetry/logger.ts";
 import type { MetricsRecorder } from "../../telemetry/metrics/metrics.ts";
 import { Ipv6Arrival } from "../../underlay/ipv6-arrival.ts";
+import { readLeftPathMtus } from "../../underlay/left-path-mtus.ts";
 import { selectServedInterface } from "../../underlay/select-interface.ts";
 import { publicKeyOf } from "../../wireguard/keys.ts";
 import { DeviceClaims } from "../state/device-claims.ts";
@@ -180,7 +181,7 @@ async function openRepair(
   { devices }: Backend,
 ): Promise<PathMtuRepair | undefined> {
   if (agentOptions.pathMtu === "show") return undefined;
-  return await PathMtuRepair.open(rtnetlink, { networks: networksOf(config), devices }, logger);
+  return new PathMtuRepair(logger, await readLeftPathMtus(rtnetlink, { networks: networksOf(config), devices }));
 }
 
 function openFirewall(options: OpenNetworkOptions, config: NetworkConfig, networks: readonly Prefix[]): Firewall {

@@ -6,9 +6,6 @@ import type { Finding } from "../../doctor/finding.ts";
 import type { HostRoute } from "../../host/kinds/route-form.ts";
 import { familyOf, type Prefix, prefixLength } from "../../ip/address.ts";
 import { containsPrefix } from "../../ip/prefix.ts";
-import { FLANNEL_PROTOCOL } from "../../netlink/rtnetlink/messages.ts";
-import type { Rtnetlink } from "../../netlink/rtnetlink/rtnetlink.ts";
-import { routeTable } from "../../netlink/uapi.ts";
 import type { ProbedPath } from "../../probe/probed-path.ts";
 import type { Logger } from "../../telemetry/logger.ts";
 
@@ -42,25 +39,6 @@ export class PathMtuRepair {
     this.#before = new Map(before);
     this.#carried = new Map([...before].map(([subnet, bytes]) => [subnet, { bytes }]));
     this.#monotonicMs = monotonicMs;
-  }
-
-  /** `ownDevices`: all routes to the networks there are ours; elsewhere those that bear our number. */
-  static async open(
-    rtnetlink: Rtnetlink,
-    { networks, devices: ownDevices }: { readonly networks: readonly Prefix[]; readonly devices: readonly string[] },
-    logger: Logger,
-  ): Promise<PathMtuRepair> {
-    const links = await rtnetlink.dump("link");
-    const indexes = new Set(links.filter(({ name }) => ownDevices.includes(name)).map(({ index }) => index));
-    const before = new Map<Prefix, number>();
-    const filter = { table: routeTable.main, overlapping: networks };
-    await rtnetlink.dumpAs("route", filter, ({ destination, mtuBytes, outIndex, protocol }): undefined => {
-      // Other networks of this agent have routes with the same number.
-      const isInside = networks.some((network) => containsPrefix(network, destination));
-      const isOurs = isInside && (protocol === FLANNEL_PROTOCOL || indexes.has(outIndex ?? -1));
-      if (mtuBytes !== undefined && isOurs) before.set(destination, mtuBytes);
-    });
-    return new PathMtuRepair(logger, before);
   }
 
   /** How large packets for a peer's subnet may be; undefined where nothing is repaired. */
