@@ -201,6 +201,8 @@ const libraries = {
   "prom-client": "^src/telemetry/metrics/prometheus-text\\.ts$",
   "@aws-sdk": "^src/cloud/aws/",
   "google-auth-library": "^src/cloud/gce/",
+  "@alicloud": "^src/cloud/ali/",
+  "tencentcloud-sdk-nodejs-common": "^src/cloud/tencent/",
   preact: "^src/dashboard/",
   uplot: "^src/dashboard/charts\\.tsx$",
   "@peculiar": "^src/flannel-store/membership/x509\\.ts$",

@@ -6,19 +6,22 @@ import { DEADLINE_MS } from "./lab/wait.ts";
 /** A test waits for several things, and what it waited for in vain is to be named by the wait. */
 const timeouts = { testTimeout: 5 * DEADLINE_MS, hookTimeout: 3 * DEADLINE_MS };
 
+/** CommonJS packages look as they do to Node and in the bundle. */
+const common = { ...timeouts, deps: { interopDefault: false } };
+
 export default defineConfig({
   test: {
     projects: [
-      { test: { name: "unit", include: ["{src,lab,scripts,packaging}/**/*.test.ts"], ...timeouts } },
-      { test: { name: "system", include: ["test/system/**/*.test.ts"], ...timeouts } },
-      { test: { name: "etcd", include: ["test/etcd/**/*.test.ts"], ...timeouts } },
+      { test: { name: "unit", include: ["{src,lab,scripts,packaging}/**/*.test.ts"], ...common } },
+      { test: { name: "system", include: ["test/system/**/*.test.ts"], ...common } },
+      { test: { name: "etcd", include: ["test/etcd/**/*.test.ts"], ...common } },
       // The contract tests of the store port once more, and what is the embedded store's own.
       {
         test: {
           name: "embedded",
           include: ["test/embedded/**/*.test.ts", "test/etcd/{acquire,keys,put-back,renew,watch,watch-faults}.test.ts"],
           env: { FLANNEL_TEST_STORE: "embedded" },
-          ...timeouts,
+          ...common,
         },
       },
       boxed("kernel"),
@@ -35,7 +38,7 @@ function boxed(name: string) {
       name,
       include: [`test/${name}/**/*.test.ts`],
       setupFiles: ["test/support/require-box.ts"],
-      ...timeouts,
+      ...common,
       fileParallelism: false,
     },
   };

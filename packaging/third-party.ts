@@ -39,6 +39,32 @@ const licenseSiblings: Readonly<Record<string, string>> = {
   "@aws-sdk/nested-clients": "@aws-sdk/client-ec2",
 };
 
+const mit = `Permission is hereby granted, free of charge, to any person obtaining a copy of this software and associated documentation files
+(the "Software"), to deal in the Software without restriction, including without limitation the rights to use, copy, modify, merge,
+publish, distribute, sublicense, and/or sell copies of the Software, and to permit persons to whom the Software is furnished to do so,
+subject to the following conditions:
+
+The above copyright notice and this permission notice shall be included in all copies or substantial portions of the Software.
+
+THE SOFTWARE IS PROVIDED "AS IS", WITHOUT WARRANTY OF ANY KIND, EXPRESS OR IMPLIED, INCLUDING BUT NOT LIMITED TO THE WARRANTIES OF
+MERCHANTABILITY, FITNESS FOR A PARTICULAR PURPOSE AND NONINFRINGEMENT. IN NO EVENT SHALL THE AUTHORS OR COPYRIGHT HOLDERS BE LIABLE FOR
+ANY CLAIM, DAMAGES OR OTHER LIABILITY, WHETHER IN AN ACTION OF CONTRACT, TORT OR OTHERWISE, ARISING FROM, OUT OF OR IN CONNECTION WITH
+THE SOFTWARE OR THE USE OR OTHER DEALINGS IN THE SOFTWARE.`;
+
+/** Packages that name a licence without its text. Where README and package.json differ, the README's is the one that somebody wrote. */
+const namedLicenses: Readonly<Record<string, { readonly license: string; readonly copyright: string }>> = {
+  "@alicloud/openapi-util": {
+    license: "Apache-2.0",
+    copyright: "Copyright (c) 2009-present, Alibaba Cloud All rights reserved.",
+  },
+  "@alicloud/tea-util": {
+    license: "Apache-2.0",
+    copyright: "Copyright (c) 2009-present, Alibaba Cloud All rights reserved.",
+  },
+  "@alicloud/tea-typescript": { license: "MIT", copyright: "Copyright (c) Alibaba Cloud" },
+  httpx: { license: "MIT", copyright: "Copyright (c) Jackson Tian" },
+};
+
 /** Packages whose licence stands at the end of their README. */
 const licenseReadmes = new Set(["data-uri-to-buffer"]);
 
@@ -50,10 +76,13 @@ interface Manifest {
 /** Of each package in the bundle, by name. Throws when one has no licence text. */
 export function bundledComponents(): readonly Component[] {
   const names = JSON.parse(readFileSync(join(root, "dist/packages.json"), "utf8")) as readonly string[];
-  return names.map((name) => {
-    const directory = join(root, "node_modules", name);
-    const { version, license } = JSON.parse(readFileSync(join(directory, "package.json"), "utf8")) as Manifest;
-    const { integrity } = lockedPackage(name);
+  return names.map((path) => {
+    const directory = join(root, "node_modules", path);
+    const name = path.replace(/^.*\/node_modules\//, "");
+    const manifest = JSON.parse(readFileSync(join(directory, "package.json"), "utf8")) as Manifest;
+    const { version } = manifest;
+    const license = namedLicenses[name]?.license ?? manifest.license;
+    const { integrity } = lockedPackage(path);
     return npmComponent({ name, version, license, licenseText: licenseText(name, directory), integrity });
   });
 }
@@ -62,6 +91,11 @@ function licenseText(name: string, directory: string): string {
   const sibling = licenseSiblings[name];
   if (sibling !== undefined) return licenseText(sibling, join(root, "node_modules", sibling));
   if (licenseReadmes.has(name)) return lastChapter(readFileSync(join(directory, "README.md"), "utf8"), "License");
+  const named = namedLicenses[name];
+  if (named !== undefined) {
+    const text = named.license === "MIT" ? mit : readFileSync(join(root, "LICENSE"), "utf8").trim();
+    return `${named.copyright}\n\n${text}`;
+  }
   const files = readdirSync(directory).filter((file) => /^(licen[cs]e|copying|notice)/i.test(file));
   const commented = licenseComments[name] ?? [];
   if (files.length + commented.length === 0)

@@ -159,7 +159,8 @@ async function bundlePage(): Promise<{ readonly html: Uint8Array; readonly input
 /** Directories below node_modules of all packages that something in the bundle comes from, as JSON. */
 function packagesIn(inputs: Metafile["inputs"]): Uint8Array {
   const directories = Object.keys(inputs).flatMap(
-    (path) => /^node_modules\/(@[^/]+\/[^/]+|[^/]+)/.exec(path)?.[1] ?? [],
+    // A package may have others of its own in it.
+    (path) => /^node_modules\/((?:.*\/node_modules\/)?(?:@[^/]+\/[^/]+|[^/]+))/.exec(path)?.[1] ?? [],
   );
   return Buffer.from(`${JSON.stringify([...new Set(directories)].sort())}\n`);
 }

@@ -1,4 +1,4 @@
-// Our signatures against what the vendors' own clients sent: @alicloud/pop-core 1.8.0 and tencentcloud-sdk-nodejs-common 4.1.220.
+// Our requests against what the vendors' whole clients sent: @alicloud/pop-core 1.8.0 and tencentcloud-sdk-nodejs-common 4.1.220.
 import { expect, test } from "vitest";
 import { signedAliForm } from "./ali/ali-signature.ts";
 import { signedTencentHeaders } from "./tencent/tencent-signature.ts";
@@ -21,7 +21,7 @@ test("Alibaba Cloud's RPC signature", () => {
 
 test("Tencent Cloud's TC3 signature", () => {
   const request = {
-    ...{ host: "127.0.0.1", service: "127", action: "DescribeRouteTables", version: "2017-03-12" },
+    ...{ url: "http://127.0.0.1:8080/", service: "127", action: "DescribeRouteTables", version: "2017-03-12" },
     ...{ region: "ap-guangzhou", body: '{"Filters":[{"Name":"vpc-id","Values":["vpc-1"]}],"Limit":"100"}' },
   };
   const key = { id: "AKIDexample", secret: "exampleKey/+=", token: "tok" };

@@ -28,6 +28,10 @@ it.each([
   ["the X.509 library", "certificationRequestInfo", ["flanneld", "flannelctl", "flannel-store"]],
   ["prom-client", "application/openmetrics-text", ["flanneld", "flannelctl", "flannel-store"]],
   ["the dashboard", "sec-fetch-site", ["flanneld", "flannelctl", "flannel-store"]],
+  ["AWS's client", "AmazonEC2", ["flanneld", "flannelctl", "flannel-store"]],
+  ["Google's library", "GOOGLE_APPLICATION_CREDENTIALS", ["flanneld", "flannelctl", "flannel-store"]],
+  ["Alibaba Cloud's module", "getRPCSignature", ["flanneld", "flannelctl", "flannel-store"]],
+  ["Tencent Cloud's module", "tc3_request", ["flanneld", "flannelctl", "flannel-store"]],
   ["zod", "unrecognized_keys", ["flannelctl", "flannel-store"]],
   ["grpc-js", "grpc.initial_reconnect_backoff_ms", ["flannelctl", "flannel-store"]],
 ])("%s is loaded only when it is needed", (_, mark, programs) => {

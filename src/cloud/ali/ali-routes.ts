@@ -7,6 +7,7 @@ import { tryParseJson } from "../../json/try-parse-json.ts";
 import { fieldOf, listIn, textIn } from "../../json/untyped-fields.ts";
 import { AccessKeys } from "../access-key.ts";
 import type { CloudFacts, CloudRoute, CloudRoutes, CloudTable, WantedRoute } from "../cloud-routes.ts";
+import { namedEndpoint } from "../endpoint.ts";
 import { type ErrorCodes, providerError } from "../provider-error.ts";
 import { type AliInstance, readAliInstance, readAliRole } from "./ali-metadata.ts";
 import { signedAliForm } from "./ali-signature.ts";
@@ -158,11 +159,9 @@ export class AliRoutes implements CloudRoutes {
 
   /** VPC_ENDPOINT names another one, such as that of a private network. */
   #endpoint(region: string): string {
-    const named = this.#options.env["VPC_ENDPOINT"];
-    if (named) return named;
-    return region === "cn-hangzhou" || region.includes("-finance")
-      ? "https://vpc.aliyuncs.com/"
-      : `https://vpc.${region}.aliyuncs.com/`;
+    const isCentral = region === "cn-hangzhou" || region.includes("-finance");
+    const usual = isCentral ? "https://vpc.aliyuncs.com/" : `https://vpc.${region}.aliyuncs.com/`;
+    return namedEndpoint(this.#options.env, "VPC_ENDPOINT", usual);
   }
 }
 

@@ -1,5 +1,6 @@
-// Signs requests to Alibaba Cloud's RPC APIs: signature version 1.0, HMAC-SHA1 over the sorted parameters.
-import { createHmac, randomUUID } from "node:crypto";
+// Requests to Alibaba Cloud's RPC APIs, signed by Alibaba Cloud's own module (signature version 1.0).
+import { randomUUID } from "node:crypto";
+import openApiUtil from "@alicloud/openapi-util";
 import type { AccessKey } from "../access-key.ts";
 
 /** The body of a POST that carries the parameters, signed. */
@@ -8,10 +9,10 @@ export function signedAliForm(
   key: AccessKey,
   moment: { readonly nonce: string; readonly timestamp: string } = {
     nonce: randomUUID(),
-    timestamp: `${new Date().toISOString().slice(0, 19)}Z`,
+    timestamp: openApiUtil.default.getTimestamp(),
   },
 ): string {
-  const all: Record<string, string> = {
+  const signed: Record<string, string> = {
     ...parameters,
     Format: "JSON",
     AccessKeyId: key.id,
@@ -21,20 +22,6 @@ export function signedAliForm(
     Timestamp: moment.timestamp,
     ...(key.token !== undefined && { SecurityToken: key.token }),
   };
-  const query = Object.keys(all)
-    .sort()
-    .map((name) => `${encode(name)}=${encode(all[name] ?? "")}`)
-    .join("&");
-  const signature = createHmac("sha1", `${key.secret}&`)
-    .update(`POST&${encode("/")}&${encode(query)}`)
-    .digest("base64");
-  return `${query}&Signature=${encode(signature)}`;
-}
-
-/** As RFC 3986, which leaves fewer characters as they are than JavaScript does. */
-function encode(text: string): string {
-  return encodeURIComponent(text).replaceAll(
-    /[!'()*]/g,
-    (character) => `%${character.charCodeAt(0).toString(16).toUpperCase()}`,
-  );
+  const Signature = openApiUtil.default.getRPCSignature(signed, "POST", key.secret);
+  return new URLSearchParams({ ...signed, Signature }).toString();
 }

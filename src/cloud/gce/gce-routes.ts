@@ -9,6 +9,7 @@ import { networkOf } from "../../ip/prefix.ts";
 import { tryParseJson } from "../../json/try-parse-json.ts";
 import { fieldOf, listIn, textIn } from "../../json/untyped-fields.ts";
 import type { CloudFacts, CloudRoute, CloudRoutes, CloudTable, WantedRoute } from "../cloud-routes.ts";
+import { namedEndpoint } from "../endpoint.ts";
 import { type GceRequest, gceError, gceOperationError } from "./gce-errors.ts";
 import { type GceInstance, lastPart, readGceInstance } from "./gce-metadata.ts";
 
@@ -30,7 +31,6 @@ const gone = /^NEXT_HOP_(INSTANCE_NOT_FOUND|NOT_RUNNING|ADDRESS_NOT_ASSIGNED)$/;
 export class GceRoutes implements CloudRoutes {
   readonly #options: GceRoutesOptions;
   readonly #agents: HttpAgents;
-  readonly #base: string;
   #instance: GceInstance | undefined;
   #auth: GoogleAuth | undefined;
   /** The network that `facts` found. */
@@ -39,8 +39,12 @@ export class GceRoutes implements CloudRoutes {
   constructor(options: GceRoutesOptions) {
     this.#options = options;
     this.#agents = proxyAgents(options.env);
-    const base = options.env["CLOUDSDK_API_ENDPOINT_OVERRIDES_COMPUTE"] || "https://compute.googleapis.com/compute/v1/";
-    this.#base = base.replace(/\/*$/, "/");
+  }
+
+  get #base(): string {
+    const variable = "CLOUDSDK_API_ENDPOINT_OVERRIDES_COMPUTE";
+    const named = namedEndpoint(this.#options.env, variable, "https://compute.googleapis.com/compute/v1/");
+    return named.replace(/\/*$/, "/");
   }
 
   async facts(signal: AbortSignal): Promise<CloudFacts> {

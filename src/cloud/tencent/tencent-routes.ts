@@ -7,6 +7,7 @@ import { tryParseJson } from "../../json/try-parse-json.ts";
 import { fieldOf, listIn, textIn } from "../../json/untyped-fields.ts";
 import { AccessKeys } from "../access-key.ts";
 import type { CloudFacts, CloudRoute, CloudRoutes, CloudTable, WantedRoute } from "../cloud-routes.ts";
+import { namedEndpoint } from "../endpoint.ts";
 import { type ErrorCodes, providerError } from "../provider-error.ts";
 import { readTencentInstance, readTencentRole, type TencentInstance } from "./tencent-metadata.ts";
 import { signedTencentHeaders } from "./tencent-signature.ts";
@@ -121,14 +122,11 @@ export class TencentRoutes implements CloudRoutes {
   /** Resolves with the answer's `Response`. */
   async #call(action: string, what: string, parameters: unknown, signal: AbortSignal): Promise<unknown> {
     const { region = "" } = this.#instance ?? {};
-    const url = new URL(this.#options.env["TENCENTCLOUD_VPC_ENDPOINT"] || "https://vpc.tencentcloudapi.com/");
+    const url = namedEndpoint(this.#options.env, "TENCENTCLOUD_VPC_ENDPOINT", "https://vpc.tencentcloudapi.com/");
     const body = JSON.stringify(parameters);
     const key = await this.#keys.current(signal);
-    const headers = signedTencentHeaders(
-      { host: url.hostname, service: "vpc", action, version: VERSION, region, body },
-      key,
-    );
-    const answer = await exchange({ url: url.href, method: "POST", headers, body, agents: this.#agents }, signal);
+    const headers = signedTencentHeaders({ url, service: "vpc", action, version: VERSION, region, body }, key);
+    const answer = await exchange({ url, method: "POST", headers, body, agents: this.#agents }, signal);
     const response = fieldOf(tryParseJson(answer.body), "Response");
     const failure = fieldOf(response, "Error");
     if (answer.status === 200 && response !== undefined && failure === undefined) return response;
