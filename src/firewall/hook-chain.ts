@@ -1,5 +1,7 @@
 // A chain that hangs in a hook, of nf_tables or of legacy iptables, and its rules as far as they may concern the packets that are
 // tried. Types and pure functions.
+
+import type { Family } from "../ip/address.ts";
 import type { Expression } from "../netlink/nftables/expressions.ts";
 import { nfproto } from "../netlink/uapi.ts";
 import type { Hook, TestWay } from "./hook-packets.ts";
@@ -107,15 +109,28 @@ function packetAt(
     // Its devices are the ports.
     return bridgeHooks.includes(hook) ? { ...packet, incoming: undefined, outgoing: undefined } : undefined;
   }
-  if (!hooks.includes(hook)) return undefined;
-  if ((family === "ip" && packet.family === 6) || (family === "ip6" && packet.family === 4)) return undefined;
-  if (hook === "ingress" || hook === "egress") {
-    const device = hook === "ingress" ? packet.incoming : packet.outgoing;
-    return device !== undefined && devices.includes(device) ? packet : undefined;
+  if (!hooks.includes(hook) || otherFamily[family] === packet.family) return undefined;
+  switch (hook) {
+    case "ingress":
+      return passes(packet.incoming, devices) ? packet : undefined;
+    case "egress":
+      return passes(packet.outgoing, devices) ? packet : undefined;
+    case "prerouting":
+    case "input":
+      return { ...packet, outgoing: "" };
+    case "postrouting":
+      // Kernels differ in whether the incoming device is still known there.
+      return packet.incoming === "" ? packet : { ...packet, incoming: undefined };
+    default:
+      return packet;
   }
-  if (hook === "prerouting" || hook === "input") return { ...packet, outgoing: "" };
-  // Kernels differ in whether it is still known there.
-  return hook === "postrouting" && packet.incoming !== "" ? { ...packet, incoming: undefined } : packet;
+}
+
+/** Whose packets a chain of one family does not see; chains of `inet` and `netdev` see both. */
+const otherFamily: Readonly<Partial<Record<string, Family>>> = { ip: 6, ip6: 4 };
+
+function passes(device: string | undefined, devices: readonly string[]): boolean {
+  return device !== undefined && devices.includes(device);
 }
 
 /** A rule without any of these only counts or tells. */

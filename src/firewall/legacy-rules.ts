@@ -35,6 +35,14 @@ export function chainKey(family: "ip" | "ip6", table: string, chain: string): st
   return `${family} ${table} ${chain}`;
 }
 
+/** Empty for a chain that no hook leads to. */
+function baseChainOf(family: HookChain["family"], table: string, name: string, policy: string): HookChain[] {
+  const hook = Object.hasOwn(hookNames, name) ? hookNames[name] : undefined;
+  if (hook === undefined) return [];
+  const common = { priority: priorities[table] ?? 0, devices: [], isLegacy: true };
+  return [{ family, table, name, hook, dropsByPolicy: policy === "DROP", ...common }];
+}
+
 /** `pause` lets other work pass. */
 export async function readSavedRules(text: string, family: Family, pause: () => Promise<void>): Promise<SavedTables> {
   const nftFamily = family === 4 ? "ip" : "ip6";
@@ -46,14 +54,10 @@ export async function readSavedRules(text: string, family: Family, pause: () => 
     if (line.startsWith("*")) table = line.slice(1).trim();
     // Those of nat translate, and drop nothing.
     if (!Object.hasOwn(priorities, table)) continue;
-    const [, chain = "", policy] = /^:(\S+) (\S+)/.exec(line) ?? [];
+    const [, chain = "", policy = ""] = /^:(\S+) (\S+)/.exec(line) ?? [];
     if (chain !== "") {
       rules.set(chainKey(nftFamily, table, chain), []);
-      const hook = Object.hasOwn(hookNames, chain) ? hookNames[chain] : undefined;
-      if (hook !== undefined) {
-        const common = { priority: priorities[table] ?? 0, devices: [], isLegacy: true };
-        baseChains.push({ family: nftFamily, table, name: chain, hook, dropsByPolicy: policy === "DROP", ...common });
-      }
+      baseChains.push(...baseChainOf(nftFamily, table, chain, policy));
     }
     const [, ofChain = "", spec = ""] = /^-A (\S+) ?(.*)$/.exec(line) ?? [];
     if (ofChain !== "") rules.get(chainKey(nftFamily, table, ofChain))?.push(spec);

@@ -117,7 +117,7 @@ function cureFor(
   way: TestWay | undefined,
   context: ScanContext,
 ): string {
-  const { family, table, name } = chain;
+  const { family, table } = chain;
   const port = way?.packet.destinationPort;
   if (table === "firewalld") {
     const zone = port === undefined ? "--zone=trusted --add-source=NETWORK" : `--add-port=${port}/udp`;
@@ -131,17 +131,24 @@ function cureFor(
     return `dockerd --allow-direct-routing # Docker 28.2 and newer; or for one network: docker network create -o com.docker.network.bridge.trusted_host_interfaces=${tunnel ?? "DEVICE"}`;
   }
   const program = iptablesProgram(chain);
-  if (rule === undefined) {
-    return program === undefined
-      ? `nft 'chain ${family} ${table} ${name} { policy accept ; }'`
-      : `${program} -P ${name} ACCEPT`;
-  }
-  const match = port === undefined ? "NETWORK" : String(port);
-  if (program !== undefined) {
-    const what = port === undefined ? `-s ${match} -j ACCEPT # and -d` : `-p udp --dport ${match} -j ACCEPT`;
-    return `${program} ${table === "filter" ? "" : `-t ${table} `}-I ${name} ${what}`;
-  }
+  if (rule === undefined) return acceptingPolicy(chain, program);
+  return program === undefined ? acceptingNftRule(chain, way) : acceptingIptablesRule(chain, program, port);
+}
+
+function acceptingPolicy({ family, table, name }: HookChain, program: string | undefined): string {
+  return program === undefined
+    ? `nft 'chain ${family} ${table} ${name} { policy accept ; }'`
+    : `${program} -P ${name} ACCEPT`;
+}
+
+function acceptingIptablesRule({ table, name }: HookChain, program: string, port: number | undefined): string {
+  const what = port === undefined ? "-s NETWORK -j ACCEPT # and -d" : `-p udp --dport ${port} -j ACCEPT`;
+  return `${program} ${table === "filter" ? "" : `-t ${table} `}-I ${name} ${what}`;
+}
+
+function acceptingNftRule({ family, table, name }: HookChain, way: TestWay | undefined): string {
+  const port = way?.packet.destinationPort;
   const ip = way?.packet.family === 6 ? "ip6" : "ip";
-  const what = port === undefined ? `${ip} saddr ${match} accept # and daddr` : `udp dport ${match} accept`;
+  const what = port === undefined ? `${ip} saddr NETWORK accept # and daddr` : `udp dport ${port} accept`;
   return `nft insert rule ${family} ${table} ${name} ${what}`;
 }

@@ -57,12 +57,17 @@ export class PacketView {
   /** Byte of a header. */
   payload(base: number, offset: number): Cell {
     if (base === nftPayloadBase.network) return this.#network[offset] ?? UNKNOWN;
-    if (base === nftPayloadBase.transport) {
-      const port = this.packet.destinationPort;
-      return port === undefined ? UNKNOWN : offset === 2 ? port >> 8 : offset === 3 ? port & 0xff : UNKNOWN;
-    }
+    if (base === nftPayloadBase.transport) return this.#transport(offset);
     if (base !== nftPayloadBase.link) return UNKNOWN;
     return offset === 12 || offset === 13 ? (this.#etherType[offset - 12] ?? UNKNOWN) : UNKNOWN;
+  }
+
+  /** Of the header of TCP or UDP the destination port alone is known. */
+  #transport(offset: number): Cell {
+    const port = this.packet.destinationPort;
+    if (port === undefined) return UNKNOWN;
+    if (offset === 2) return port >> 8;
+    return offset === 3 ? port & 0xff : UNKNOWN;
   }
 
   /** Undefined: not known. */

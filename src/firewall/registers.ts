@@ -134,19 +134,28 @@ export class Registers {
 
   #isPartWithin(at: number, from: Uint8Array, to: Uint8Array, isAddress: boolean): Share {
     if (Buffer.compare(from, to) === 0) return this.equals(at, from);
-    if (isAddress) {
-      const packet = this.#addressAt(at);
-      if (packet === undefined || from.length !== (packet.addresses.family === 4 ? 4 : 16)) return undefined;
-      for (let byte = 0; byte < from.length; byte++) if (this.#masks[at + byte] !== 0xff) return undefined;
-      return this.#limited(packet, [numberOf(from), numberOf(to)]);
-    }
-    const value = new Uint8Array(from.length);
-    for (let byte = 0; byte < from.length; byte++) {
+    if (isAddress) return this.#isAddressWithin(at, from, to);
+    const value = this.#known(at, from.length);
+    if (value === undefined) return undefined;
+    return Buffer.compare(from, value) <= 0 && Buffer.compare(value, to) <= 0 ? 1 : 0;
+  }
+
+  #isAddressWithin(at: number, from: Uint8Array, to: Uint8Array): Share {
+    const packet = this.#addressAt(at);
+    if (packet === undefined || from.length !== (packet.addresses.family === 4 ? 4 : 16)) return undefined;
+    for (let byte = 0; byte < from.length; byte++) if (this.#masks[at + byte] !== 0xff) return undefined;
+    return this.#limited(packet, [numberOf(from), numberOf(to)]);
+  }
+
+  /** Undefined unless all bytes are known. */
+  #known(at: number, length: number): Uint8Array | undefined {
+    const value = new Uint8Array(length);
+    for (let byte = 0; byte < length; byte++) {
       const cell = this.#cells[at + byte] ?? UNKNOWN;
       if (cell < 0) return undefined;
       value[byte] = cell;
     }
-    return Buffer.compare(from, value) <= 0 && Buffer.compare(value, to) <= 0 ? 1 : 0;
+    return value;
   }
 
   /** How many bytes from `at` on are of one address, in their order. */

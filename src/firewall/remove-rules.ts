@@ -32,16 +32,14 @@ export async function removeRules({ suffix, networks, isDryRun }: RemoveRulesOpt
   using host = new RuleHost();
   const { engines, unreadable } = await enginesOf(host, suffix, networks);
   if (unreadable !== undefined) failures.push({ object: "rules in nftables", error: unreadable });
-  for (const engine of engines) {
-    for (const family of [4, 6] as const) {
-      const slot = new RuleSlot(engine, family);
-      try {
-        const difference = isDryRun ? await slot.look(nothing) : (await slot.bring(nothing))?.difference;
-        removed.push(...(difference ?? []).map((line) => line.slice("- ".length)));
-      } catch (error) {
-        const hasNothing = slot.foundLines.length === 0 && isAbsentEngine(error);
-        if (!hasNothing) failures.push({ object: `rules in ${slot.name}`, error: describeError(error) });
-      }
+  const slots = engines.flatMap((engine) => [new RuleSlot(engine, 4), new RuleSlot(engine, 6)]);
+  for (const slot of slots) {
+    try {
+      const difference = isDryRun ? await slot.look(nothing) : (await slot.bring(nothing))?.difference;
+      removed.push(...(difference ?? []).map((line) => line.slice("- ".length)));
+    } catch (error) {
+      const hasNothing = slot.foundLines.length === 0 && isAbsentEngine(error);
+      if (!hasNothing) failures.push({ object: `rules in ${slot.name}`, error: describeError(error) });
     }
   }
   removed.push(...removeTraces(isDryRun, failures));

@@ -108,24 +108,30 @@ export function addressFromBigInt(value: bigint, family: Family): Address {
 /** 32-bit value of dotted text (signed), undefined when it is not exactly four decimal octets. */
 function parseDotted(text: string): number | undefined {
   let value = 0;
-  let octet = -1;
-  let octets = 0;
-  for (let i = 0; i <= text.length; i++) {
-    const code = i === text.length ? 46 : text.charCodeAt(i);
-    if (code === 46) {
-      if (octet < 0 || octets === 4) return undefined;
-      value = (value << 8) | octet;
-      octets++;
-      octet = -1;
-    } else if (code >= 48 && code <= 57) {
-      if (octet === 0) return undefined; // a leading zero would be octal to some and decimal to others
-      octet = octet < 0 ? code - 48 : octet * 10 + code - 48;
-      if (octet > 255) return undefined;
-    } else {
-      return undefined;
-    }
+  let start = 0;
+  for (let octets = 0; octets < 4; octets++) {
+    const end = octets === 3 ? text.length : text.indexOf(".", start);
+    const octet = parseOctet(text, start, end);
+    if (octet < 0) return undefined;
+    value = (value << 8) | octet;
+    start = end + 1;
   }
-  return octets === 4 ? value : undefined;
+  return value;
+}
+
+/** Of the text from `start` up to `end`; -1 when it is no decimal octet. */
+function parseOctet(text: string, start: number, end: number): number {
+  const digits = end - start;
+  if (digits < 1 || digits > 3) return -1;
+  // A leading zero would be octal to some and decimal to others.
+  if (digits > 1 && text.charCodeAt(start) === 48) return -1;
+  let octet = 0;
+  for (let at = start; at < end; at++) {
+    const digit = text.charCodeAt(at) - 48;
+    if (digit < 0 || digit > 9) return -1;
+    octet = octet * 10 + digit;
+  }
+  return octet > 255 ? -1 : octet;
 }
 
 /** Eight 16-bit groups of IPv6 text, undefined when it is not valid. Accepts a dotted tail (RFC 4291 2.2). */

@@ -36,20 +36,23 @@ interface Member {
   tokens: number;
 }
 
+const openings: ReadonlySet<string> = new Set(["{", "["]);
+const closings: ReadonlySet<string> = new Set(["}", "]"]);
+
 /** Of the outermost object. */
 function membersOf(text: string): Member[] {
   const members: Member[] = [];
   let member = noMember();
   let depth = 0;
   for (const { 0: part, index } of text.matchAll(token)) {
-    if (part === "}" || part === "]") depth--;
+    if (closings.has(part)) depth--;
     if (endsMember(part, depth)) {
       if (member.tokens > 0) members.push(member);
       member = noMember();
     } else if (depth > 0) {
       addToken(member, part, index);
     }
-    if (part === "{" || part === "[") depth++;
+    if (openings.has(part)) depth++;
     if (depth > MAX_DEPTH) throw new RangeError(`nested more than ${MAX_DEPTH} deep`);
   }
   return members;

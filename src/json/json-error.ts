@@ -22,32 +22,34 @@ interface JsonError {
 export function findError(text: string): JsonError | undefined {
   const open: ("{" | "[")[] = [];
   let at = skip(text, blanks, 0);
-  let isFirst = false; // right behind an opening brace or bracket
   for (;;) {
-    const container = open.at(-1);
-    if (isFirst && text[at] === closing(container)) {
-      at = afterValue(text, at + 1, open, true);
-    } else {
-      const value = container === "{" ? afterKey(text, at) : at;
-      if (typeof value !== "number") return value;
-      at = value;
-      const opened = text[at];
-      if (opened === "{" || opened === "[") {
-        open.push(opened);
-        at = skip(text, blanks, at + 1);
-        isFirst = true;
-        continue;
-      }
-      const end = afterScalar(text, at);
-      if (typeof end !== "number") return end;
-      at = afterValue(text, end, open, false);
-    }
-    isFirst = false;
+    const end = afterMember(text, at, open);
+    if (typeof end !== "number") return end;
     const around = open.at(-1);
-    if (around === undefined) return at === text.length ? undefined : { at, what: "something follows the JSON value" };
-    if (text[at] !== ",")
-      return missing(text, at, `a comma or a closing ${around === "{" ? "brace" : "bracket"} is missing`);
-    at = skip(text, blanks, at + 1);
+    if (around === undefined) {
+      return end === text.length ? undefined : { at: end, what: "something follows the JSON value" };
+    }
+    if (text[end] !== ",") {
+      return missing(text, end, `a comma or a closing ${around === "{" ? "brace" : "bracket"} is missing`);
+    }
+    at = skip(text, blanks, end + 1);
+  }
+}
+
+/** Behind the value at `start`, which has a key in an object, or behind the first scalar or empty container in it. */
+function afterMember(text: string, start: number, open: ("{" | "[")[]): number | JsonError {
+  let at = start;
+  for (;;) {
+    const value = open.at(-1) === "{" ? afterKey(text, at) : at;
+    if (typeof value !== "number") return value;
+    const opened = text[value];
+    if (opened !== "{" && opened !== "[") {
+      const end = afterScalar(text, value);
+      return typeof end === "number" ? afterValue(text, end, open, false) : end;
+    }
+    open.push(opened);
+    at = skip(text, blanks, value + 1);
+    if (text[at] === closing(opened)) return afterValue(text, at + 1, open, true);
   }
 }
 

@@ -31,19 +31,33 @@ export class ListSplitter {
         at = this.#skipString(chunk, at);
         continue;
       }
-      const byte = chunk[at] ?? 0;
-      if (byte === QUOTE) this.#isInString = true;
-      else if (byte === OPEN_OBJECT || byte === OPEN_ARRAY) {
-        this.#depth++;
-        if (byte === OPEN_ARRAY && this.#depth === 2 && !this.#isInItems) from = this.#keep(chunk, from, at + 1, true);
-      } else if (byte === CLOSE_OBJECT || byte === CLOSE_ARRAY) {
-        this.#depth--;
-        if (this.#isInItems && this.#depth === 1) from = this.#finishItem(chunk, from, at, false);
-      } else if (byte === COMMA && this.#isInItems && this.#depth === 2) {
-        from = this.#finishItem(chunk, from, at, true);
-      }
+      from = this.#structure(chunk, at, from);
     }
     this.#keep(chunk, from, chunk.length, this.#isInItems);
+  }
+
+  /** A byte outside a string; returns from where on nothing is kept yet. */
+  #structure(chunk: Uint8Array, at: number, from: number): number {
+    const byte = chunk[at];
+    switch (byte) {
+      case QUOTE:
+        this.#isInString = true;
+        return from;
+      case OPEN_OBJECT:
+      case OPEN_ARRAY: {
+        this.#depth++;
+        const isOfItems = byte === OPEN_ARRAY && this.#depth === 2 && !this.#isInItems;
+        return isOfItems ? this.#keep(chunk, from, at + 1, true) : from;
+      }
+      case CLOSE_OBJECT:
+      case CLOSE_ARRAY:
+        this.#depth--;
+        return this.#isInItems && this.#depth === 1 ? this.#finishItem(chunk, from, at, false) : from;
+      case COMMA:
+        return this.#isInItems && this.#depth === 2 ? this.#finishItem(chunk, from, at, true) : from;
+      default:
+        return from;
+    }
   }
 
   /** The document without its items. Throws a SyntaxError when it was no JSON, or was cut off. */

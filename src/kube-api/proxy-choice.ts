@@ -28,19 +28,22 @@ function isExempt(server: URL, list: string): boolean {
   const host = hostOf(server).toLowerCase();
   const address = tryParseAddress(host);
   if (host === "localhost" || address === "::1" || address?.startsWith("127.") === true) return true;
-  return list
-    .split(",")
-    .map((entry) => entry.trim().toLowerCase())
-    .some((entry) => {
-      if (entry === "") return false;
-      if (entry === "*") return true;
-      const prefix = tryParsePrefix(entry);
-      if (prefix !== undefined) return address !== undefined && isContained(prefix, address);
-      const [, name = entry, port] = /^(.*?)(?::(\d+))?$/.exec(entry) ?? [];
-      if (tryParseAddress(entry) === undefined && port !== undefined && Number(port) !== portOf(server)) return false;
-      const domain = tryParseAddress(entry) === undefined ? name : entry;
-      return domain.startsWith(".") ? host.endsWith(domain) : host === domain || host.endsWith(`.${domain}`);
-    });
+  const entries = list.split(",").map((entry) => entry.trim().toLowerCase());
+  return entries.some((entry) => {
+    if (entry === "" || entry === "*") return entry === "*";
+    const prefix = tryParsePrefix(entry);
+    if (prefix !== undefined) return address !== undefined && isContained(prefix, address);
+    return isOfName(host, portOf(server), entry);
+  });
+}
+
+/** `entry`: an address, or a domain with or without a leading dot and with or without a port. */
+function isOfName(host: string, port: number, entry: string): boolean {
+  const isAddress = tryParseAddress(entry) !== undefined;
+  const [, name = entry, entryPort] = /^(.*?)(?::(\d+))?$/.exec(entry) ?? [];
+  if (!isAddress && entryPort !== undefined && Number(entryPort) !== port) return false;
+  const domain = isAddress ? entry : name;
+  return domain.startsWith(".") ? host.endsWith(domain) : host === domain || host.endsWith(`.${domain}`);
 }
 
 function isContained(

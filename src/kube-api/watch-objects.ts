@@ -76,44 +76,88 @@ export async function* watchObjects<T>(
   timings: WatchTimings = usualWatchTimings,
 ): AsyncGenerator<WatchNews<T>, void, undefined> {
   const backOff = new BackOff({ firstMs: timings.backOffFirstMs, maxMs: timings.backOffMaxMs });
-  let resourceVersion: string | undefined;
-  /** What was received last, which a server whose store was put back from an older copy does not know. */
-  let told: string | undefined;
-  /** A watch may leave something out without a sign: in a store that was put back and has passed what was reported. */
-  let listAgainInMs = 0;
-  let listAgainAtMs = Number.POSITIVE_INFINITY;
+  const place: WatchPlace = { nextList: new NextList(timings.listAgainMs) };
   while (!signal.aborted) {
     const startedAtMs = performance.now();
     let failure: unknown;
     try {
-      // A watch from a version that the server has not reached yet is silent, not refused.
-      const hasGoneBack = told !== undefined && isLater(told, await presentVersion(client, target, signal));
-      if (resourceVersion === undefined || hasGoneBack || performance.now() >= listAgainAtMs) {
-        const list = await listAll(client, target, signal);
-        listAgainInMs = timings.listAgainMs * Math.max(1, list.objects.length / OBJECTS_LISTED_IN_TIME);
-        // Hosts that started together do not list together for ever.
-        listAgainAtMs = performance.now() + listAgainInMs * (0.75 + Math.random() / 4);
-        resourceVersion = list.resourceVersion;
-        told = list.resourceVersion;
-        yield hasGoneBack ? { ...list, isOtherStore: true } : list;
-      }
-      for await (const news of watchOnce(client, target, resourceVersion, timings, signal)) {
-        resourceVersion = news.resourceVersion;
-        told = news.resourceVersion;
-        yield news;
-      }
+      yield* followOnce(client, target, place, timings, signal);
     } catch (error) {
-      if (signal.aborted) return;
       failure = error;
     }
     if (signal.aborted) return;
-    if (hasHttpStatus(failure, 410)) resourceVersion = undefined;
+    if (hasHttpStatus(failure, 410)) place.resumeAt = undefined;
     else if (failure !== undefined) {
-      listAgainAtMs = Math.min(listAgainAtMs, performance.now() + listAgainInMs * BROKEN_SHARE * Math.random());
+      place.nextList.connectionBroke();
       yield toSign(failure);
     }
     if (performance.now() - startedAtMs > GOOD_WATCH_MS) backOff.reset();
     await delay(retryAfterMs(failure) ?? backOff.nextMs(), undefined, { signal }).catch(() => undefined);
+  }
+}
+
+/** What is known of the server from one connection to the next. */
+interface WatchPlace {
+  /** Version to watch from; missing: everything is to be listed. */
+  resumeAt?: string | undefined;
+  /** The version received last, which a server whose store was put back from an older copy does not know. */
+  last?: string;
+  readonly nextList: NextList;
+}
+
+/** One connection: the list when it is due, then the watch, until the server ends it. Rejects when either fails. */
+async function* followOnce<T>(
+  client: ApiClient,
+  target: WatchTarget<T>,
+  place: WatchPlace,
+  timings: WatchTimings,
+  signal: AbortSignal,
+): AsyncGenerator<WatchNews<T>, void, undefined> {
+  // A watch from a version that the server has not reached yet is silent, not refused.
+  const hasGoneBack = place.last !== undefined && isLater(place.last, await presentVersion(client, target, signal));
+  let from = place.resumeAt;
+  if (from === undefined || hasGoneBack || place.nextList.isDue) {
+    const list = await listAll(client, target, signal);
+    place.nextList.listed(list.objects.length);
+    from = list.resourceVersion;
+    place.resumeAt = from;
+    place.last = from;
+    yield hasGoneBack ? { ...list, isOtherStore: true } : list;
+  }
+  for await (const news of watchOnce(client, target, from, timings, signal)) {
+    place.resumeAt = news.resourceVersion;
+    place.last = news.resourceVersion;
+    yield news;
+  }
+}
+
+/**
+ * When everything is listed again. A watch may leave something out without a sign: in a store that was put back and has
+ * passed what was reported.
+ */
+class NextList {
+  readonly #intervalMs: number;
+  #inMs = 0;
+  #atMs = Number.POSITIVE_INFINITY;
+
+  /** With few objects. */
+  constructor(intervalMs: number) {
+    this.#intervalMs = intervalMs;
+  }
+
+  get isDue(): boolean {
+    return performance.now() >= this.#atMs;
+  }
+
+  listed(objects: number): void {
+    this.#inMs = this.#intervalMs * Math.max(1, objects / OBJECTS_LISTED_IN_TIME);
+    // Hosts that started together do not list together for ever.
+    this.#atMs = performance.now() + this.#inMs * (0.75 + Math.random() / 4);
+  }
+
+  /** The server's store may be another one afterwards. */
+  connectionBroke(): void {
+    this.#atMs = Math.min(this.#atMs, performance.now() + this.#inMs * BROKEN_SHARE * Math.random());
   }
 }
 
@@ -207,22 +251,32 @@ async function* watchOnce<T>(
   const textOfEvent = arrayDropper(unread);
   const response = await client.open({ ...subject, method: "GET", path, query }, signal);
   yield { type: "contact", resourceVersion: from };
-  let resourceVersion = from;
   for await (const line of linesOf(response, silenceMs, (error) => fromConnection(error, subject, server))) {
     const text = textOfEvent(line);
     if (text.trim() === "") continue;
-    const event = tryParseJson(text);
-    const type = memberOf(event, "type");
-    const object = memberOf(event, "object");
-    if (type === "ERROR") throw fromStatus(Number(memberOf(object, "code")) || 500, JSON.stringify(object), subject);
-    const version = textOf(memberOf(memberOf(object, "metadata"), "resourceVersion"));
-    if (version === undefined)
-      throw new FlannelError("STORE_UNAVAILABLE", `watch ${resource}: an event without version`);
-    resourceVersion = version;
-    if (type === "BOOKMARK") yield { type: "contact", resourceVersion };
-    const kept = type === "ADDED" || type === "MODIFIED" || type === "DELETED" ? read(object) : undefined;
-    if (kept !== undefined) yield { type: type === "DELETED" ? "delete" : "put", object: kept, resourceVersion };
+    const news = newsOfEvent(tryParseJson(text), read, subject);
+    if (news !== undefined) yield news;
   }
+}
+
+/** Undefined for an object that is not kept. Throws what the server reports, `{"type": "ERROR"}`. */
+function newsOfEvent<T>(
+  event: unknown,
+  read: WatchTarget<T>["read"],
+  subject: RequestSubject,
+): ObjectNews<T> | undefined {
+  const type = memberOf(event, "type");
+  const object = memberOf(event, "object");
+  if (type === "ERROR") throw fromStatus(Number(memberOf(object, "code")) || 500, JSON.stringify(object), subject);
+  const resourceVersion = textOf(memberOf(memberOf(object, "metadata"), "resourceVersion"));
+  if (resourceVersion === undefined) {
+    throw new FlannelError("STORE_UNAVAILABLE", `${subject.operation}: an event without version`);
+  }
+  if (type === "BOOKMARK") return { type: "contact", resourceVersion };
+  if (type !== "ADDED" && type !== "MODIFIED" && type !== "DELETED") return undefined;
+  const kept = read(object);
+  if (kept === undefined) return undefined;
+  return { type: type === "DELETED" ? "delete" : "put", object: kept, resourceVersion };
 }
 
 /** The lines of an answer. Ends quietly at its end and after `silenceMs` without any: a half-open connection is silent. */

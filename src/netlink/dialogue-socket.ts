@@ -13,7 +13,7 @@ export interface DialogueRequest {
   /** Lists objects instead of changing one. */
   readonly isDump?: true;
   /** What follows the message's header. */
-  writeBody(writer: MessageWriter): void;
+  readonly writeBody: (writer: MessageWriter) => void;
 }
 
 export type ReadAnswer = (view: DataView, frame: MessageFrame) => void;
@@ -33,32 +33,40 @@ export class KernelDialogue {
    * listed changed meanwhile.
    */
   request(request: DialogueRequest, read?: ReadAnswer): void {
-    const { messageType, operation, isDump = false } = request;
-    const sequence = ++this.#sequence;
+    this.#send(request);
+    const { operation, isDump = false } = request;
+    let isInterrupted = false;
+    for (const frame of this.#answer(operation)) {
+      isInterrupted ||= isDump && (frame.flags & nlm.dumpInterrupted) !== 0;
+      if (frame.type !== nlmsg.error && frame.type !== nlmsg.done) {
+        read?.(this.#socket.view, frame);
+        continue;
+      }
+      const { errno, kernelText } = decodeAcknowledgement(this.#socket.view, frame);
+      if (errno !== 0) throw fromErrno(operation, errno, { kernelText });
+      if (isInterrupted) throw changedMeanwhile(operation);
+      return;
+    }
+  }
+
+  #send({ messageType, isDump, writeBody }: DialogueRequest): void {
     const writer = this.#writer;
     writer.clear();
-    const start = writer.begin(messageType, isDump ? nlm.request | nlm.dump : nlm.request | nlm.ack);
-    request.writeBody(writer);
+    const start = writer.begin(messageType, isDump === true ? nlm.request | nlm.dump : nlm.request | nlm.ack);
+    writeBody(writer);
     writer.end(start);
-    writer.stamp(start, sequence, 0);
+    writer.stamp(start, ++this.#sequence, 0);
     this.#socket.send(writer.written);
-    let isInterrupted = false;
+  }
+
+  /** The messages of the answer to what was sent last, until the caller has its last one. */
+  *#answer(operation: string): Generator<MessageFrame, void, undefined> {
     for (;;) {
       const length = this.#socket.receive();
       if (length === undefined) {
         throw new FlannelError("KERNEL_REJECTED", `${operation}: the kernel did not answer`, { retryable: true });
       }
-      for (const frame of messagesIn(this.#socket.view, length)) {
-        if (frame.sequence !== sequence) continue;
-        isInterrupted ||= isDump && (frame.flags & nlm.dumpInterrupted) !== 0;
-        if (frame.type === nlmsg.error || frame.type === nlmsg.done) {
-          const { errno, kernelText } = decodeAcknowledgement(this.#socket.view, frame);
-          if (errno !== 0) throw fromErrno(operation, errno, { kernelText });
-          if (isInterrupted) throw changedMeanwhile(operation);
-          return;
-        }
-        read?.(this.#socket.view, frame);
-      }
+      for (const frame of messagesIn(this.#socket.view, length)) if (frame.sequence === this.#sequence) yield frame;
     }
   }
 }

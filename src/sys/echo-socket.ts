@@ -139,17 +139,19 @@ export class EchoSocket implements Disposable {
 
   /** At most `most` messages, in the order they came, then errors; fewer when there are no more. */
   receive(most: number): EchoEvent[] {
+    return [...this.#take(0, most), ...this.#take(MSG_ERRQUEUE, most)];
+  }
+
+  /** Messages, or with MSG_ERRQUEUE errors. */
+  #take(flags: number, most: number): EchoEvent[] {
     const events: EchoEvent[] = [];
-    for (const flags of [0, MSG_ERRQUEUE]) {
-      let taken = 0;
-      while (taken < most) {
-        const count = this.#receiveBatch(flags);
-        if (count <= 0) break;
-        taken += count;
-        for (let slot = 0; slot < count; slot++) {
-          const event = flags === 0 ? this.#readMessage(slot) : this.#readError(slot);
-          if (event !== undefined) events.push(event);
-        }
+    for (let taken = 0; taken < most; ) {
+      const count = this.#receiveBatch(flags);
+      if (count <= 0) break;
+      taken += count;
+      for (let slot = 0; slot < count; slot++) {
+        const event = flags === 0 ? this.#readMessage(slot) : this.#readError(slot);
+        if (event !== undefined) events.push(event);
       }
     }
     return events;

@@ -3,6 +3,7 @@
 import type { Prefix } from "../../ip/address.ts";
 import {
   type Address,
+  addressBits,
   addressFromBytes,
   addressToBytes,
   familyOf,
@@ -153,14 +154,32 @@ export class DeviceDump {
   #readPeer(reader: AttributeReader): void {
     const peer: { -readonly [K in keyof PeerState]?: PeerState[K] } & { allowedIps: Prefix[] } = { allowedIps: [] };
     while (reader.next()) {
-      if (reader.type === peerAttribute.publicKey) assign(peer, "publicKey", readKey(reader));
-      else if (reader.type === peerAttribute.presharedKey) assign(peer, "presharedKey", readKey(reader));
-      else if (reader.type === peerAttribute.endpoint) assign(peer, "endpoint", readEndpoint(reader.bytes()));
-      else if (reader.type === peerAttribute.keepalive) assign(peer, "keepaliveSeconds", reader.u16());
-      else if (reader.type === peerAttribute.lastHandshake) assign(peer, "lastHandshakeMs", readTime(reader.bytes()));
-      else if (reader.type === peerAttribute.receivedBytes) assign(peer, "receivedBytes", reader.u64());
-      else if (reader.type === peerAttribute.sentBytes) assign(peer, "sentBytes", reader.u64());
-      else if (reader.type === peerAttribute.allowedIps) readAllowedIps(reader.nested(), peer.allowedIps);
+      switch (reader.type) {
+        case peerAttribute.publicKey:
+          assign(peer, "publicKey", readKey(reader));
+          break;
+        case peerAttribute.presharedKey:
+          assign(peer, "presharedKey", readKey(reader));
+          break;
+        case peerAttribute.endpoint:
+          assign(peer, "endpoint", readEndpoint(reader.bytes()));
+          break;
+        case peerAttribute.keepalive:
+          assign(peer, "keepaliveSeconds", reader.u16());
+          break;
+        case peerAttribute.lastHandshake:
+          assign(peer, "lastHandshakeMs", readTime(reader.bytes()));
+          break;
+        case peerAttribute.receivedBytes:
+          assign(peer, "receivedBytes", reader.u64());
+          break;
+        case peerAttribute.sentBytes:
+          assign(peer, "sentBytes", reader.u64());
+          break;
+        case peerAttribute.allowedIps:
+          readAllowedIps(reader.nested(), peer.allowedIps);
+          break;
+      }
     }
     const { publicKey, allowedIps } = peer;
     if (publicKey === undefined) return;
@@ -208,14 +227,19 @@ function readTime(bytes: Uint8Array): number | undefined {
 
 function readAllowedIps(list: AttributeReader, into: Prefix[]): void {
   while (list.next()) {
-    const reader = list.nested();
-    let address: Address | undefined;
-    let length: number | undefined;
-    while (reader.next()) {
-      if (reader.type === allowedIpAttribute.address) address = reader.address();
-      else if (reader.type === allowedIpAttribute.length) length = reader.u8();
-    }
-    if (address === undefined || length === undefined) continue;
-    if (length <= (familyOf(address) === 4 ? 32 : 128)) into.push(makePrefix(address, length));
+    const prefix = readAllowedIp(list.nested());
+    if (prefix !== undefined) into.push(prefix);
   }
+}
+
+/** Undefined for an entry without an address or with a length that its family does not have. */
+function readAllowedIp(reader: AttributeReader): Prefix | undefined {
+  let address: Address | undefined;
+  let length: number | undefined;
+  while (reader.next()) {
+    if (reader.type === allowedIpAttribute.address) address = reader.address();
+    else if (reader.type === allowedIpAttribute.length) length = reader.u8();
+  }
+  if (address === undefined || length === undefined) return undefined;
+  return length <= addressBits(familyOf(address)) ? makePrefix(address, length) : undefined;
 }

@@ -56,6 +56,17 @@ const nameAttributes = { rule: nftaRule.chain, chain: nftaChain.name, table: 0, 
 function readTouch(message: number, protocol: number, reader: AttributeReader): NfTablesTouch | undefined {
   const kind = kindOf(message);
   if (kind === undefined) return undefined;
+  const { table, ...named } = readNames(kind, reader);
+  if (table === undefined) return undefined;
+  const family = protocol === nfproto.ipv4 ? 4 : protocol === nfproto.ipv6 ? 6 : undefined;
+  return { kind, protocol, family, table, isRemoval: removals.has(message), ...named };
+}
+
+/** Which object a message is about; the rest of the message is not read. */
+function readNames(
+  kind: NfTablesTouch["kind"],
+  reader: AttributeReader,
+): Partial<Pick<NfTablesTouch, "table" | "name" | "isBaseChain">> {
   const nameAttribute = nameAttributes[kind];
   let [table, name]: (string | undefined)[] = [];
   let isBaseChain = false;
@@ -66,14 +77,8 @@ function readTouch(message: number, protocol: number, reader: AttributeReader): 
     // Both stand near the beginning; what a rule does, which is long, follows.
     if (table !== undefined && kind !== "chain" && (nameAttribute === 0 || name !== undefined)) break;
   }
-  if (table === undefined) return undefined;
-  const family = protocol === nfproto.ipv4 ? 4 : protocol === nfproto.ipv6 ? 6 : undefined;
   return {
-    kind,
-    protocol,
-    family,
-    table,
-    isRemoval: removals.has(message),
+    ...(table !== undefined && { table }),
     ...(name !== undefined && { name }),
     ...(isBaseChain && { isBaseChain }),
   };

@@ -52,11 +52,23 @@ export function decodeChain(view: DataView, frame: MessageFrame): KernelChain | 
   let hook: Omit<NonNullable<KernelChain["hook"]>, "type" | "dropsByPolicy"> | undefined;
   let policy: number = nftVerdict.accept;
   while (reader.next()) {
-    if (reader.type === nfta.table) table = reader.text();
-    else if (reader.type === nftaChain.name) name = reader.text();
-    else if (reader.type === nftaChain.type) type = reader.text();
-    else if (reader.type === nftaChain.policy) policy = reader.u32BigEndian() ?? policy;
-    else if (reader.type === nftaChain.hook) hook = readHook(reader.nested());
+    switch (reader.type) {
+      case nfta.table:
+        table = reader.text();
+        break;
+      case nftaChain.name:
+        name = reader.text();
+        break;
+      case nftaChain.type:
+        type = reader.text();
+        break;
+      case nftaChain.policy:
+        policy = reader.u32BigEndian() ?? policy;
+        break;
+      case nftaChain.hook:
+        hook = readHook(reader.nested());
+        break;
+    }
   }
   if (table === undefined || name === undefined) return undefined;
   const family = view.getUint8(frame.start);
@@ -68,15 +80,28 @@ function readHook(reader: AttributeReader): Omit<NonNullable<KernelChain["hook"]
   let [number, priority] = [-1, 0];
   const devices: string[] = [];
   while (reader.next()) {
-    if (reader.type === nftaHook.number) number = reader.u32BigEndian() ?? number;
-    else if (reader.type === nftaHook.priority) priority = (reader.u32BigEndian() ?? 0) | 0;
-    else if (reader.type === nftaHook.device) devices.push(reader.text());
-    else if (reader.type === nftaHook.devices) {
-      const names = reader.nested();
-      while (names.next()) if (names.type === LIST_ELEMENT) devices.push(names.text());
+    switch (reader.type) {
+      case nftaHook.number:
+        number = reader.u32BigEndian() ?? number;
+        break;
+      case nftaHook.priority:
+        priority = (reader.u32BigEndian() ?? 0) | 0;
+        break;
+      case nftaHook.device:
+        devices.push(reader.text());
+        break;
+      case nftaHook.devices:
+        devices.push(...readNames(reader.nested()));
+        break;
     }
   }
   return { number, priority, devices };
+}
+
+function readNames(list: AttributeReader): string[] {
+  const names: string[] = [];
+  while (list.next()) if (list.type === LIST_ELEMENT) names.push(list.text());
+  return names;
 }
 
 /**
@@ -93,17 +118,27 @@ export function decodeRule(
   const expressions: Expression[] = [];
   while (reader.next()) {
     if (reader.type === nftaRule.handle) handle = readHandle(view, reader);
-    else if (reader.type === nftaRule.expressions) {
-      const list = reader.nested();
-      while (list.next()) {
-        if (list.type !== LIST_ELEMENT) continue;
-        const read = readExpression(view, list.nested());
-        for (const expression of read) expressions.push(expression);
-        if (read.some(({ type }) => ending.has(type)) && !isWanted(expressions)) return undefined;
-      }
+    else if (reader.type === nftaRule.expressions && !readExpressions(view, reader.nested(), expressions, isWanted)) {
+      return undefined;
     }
   }
   return { handle, expressions };
+}
+
+/** False as soon as `isWanted` says no to what has been read into `expressions`. */
+function readExpressions(
+  view: DataView,
+  list: AttributeReader,
+  expressions: Expression[],
+  isWanted: (soFar: readonly Expression[]) => boolean,
+): boolean {
+  while (list.next()) {
+    if (list.type !== LIST_ELEMENT) continue;
+    const read = readExpression(view, list.nested());
+    for (const expression of read) expressions.push(expression);
+    if (read.some(({ type }) => ending.has(type)) && !isWanted(expressions)) return false;
+  }
+  return true;
 }
 
 const ending: ReadonlySet<Expression["type"]> = new Set(["compare", "among", "ct"]);
@@ -147,11 +182,24 @@ function readElement(view: DataView, reader: AttributeReader): KernelElement {
   let keyEnd: Uint8Array | undefined;
   let verdict: RuleVerdict | undefined;
   while (reader.next()) {
-    if (reader.type === nftaElement.key) key = readData(view, reader.nested()).value ?? key;
-    else if (reader.type === nftaElement.keyEnd) keyEnd = readData(view, reader.nested()).value;
-    else if (reader.type === nftaElement.data) verdict = readData(view, reader.nested()).verdict;
-    else if (reader.type === nftaElement.flags) flags = reader.u32BigEndian() ?? 0;
-    else if (reader.type === nftaElement.expression || reader.type === nftaElement.expressions) isConditional = true;
+    switch (reader.type) {
+      case nftaElement.key:
+        key = readData(view, reader.nested()).value ?? key;
+        break;
+      case nftaElement.keyEnd:
+        keyEnd = readData(view, reader.nested()).value;
+        break;
+      case nftaElement.data:
+        verdict = readData(view, reader.nested()).verdict;
+        break;
+      case nftaElement.flags:
+        flags = reader.u32BigEndian() ?? 0;
+        break;
+      case nftaElement.expression:
+      case nftaElement.expressions:
+        isConditional = true;
+        break;
+    }
   }
   return {
     key,

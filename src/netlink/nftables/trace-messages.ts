@@ -187,25 +187,63 @@ function expression(writer: MessageWriter, name: string, body: () => void): void
 export function decodeTraceNote(view: DataView, { type, start, end }: MessageFrame): TraceNote | undefined {
   if (type !== ((NFNL_SUBSYS_NFTABLES << 8) | nftMessage.trace) || start + 4 > end) return undefined;
   const reader = new AttributeReader(view, start + 4, end);
-  const found: { -readonly [K in keyof TraceNote]?: TraceNote[K] } = { isDrop: false, family: view.getUint8(start) };
-  let kind: number | undefined;
-  while (reader.next()) {
-    if (reader.type === nftaTrace.table) found.table = reader.text();
-    else if (reader.type === nftaTrace.chain) found.chain = reader.text();
-    else if (reader.type === nftaTrace.ruleHandle) found.handle = readHandle(view, reader);
-    else if (reader.type === nftaTrace.type) kind = reader.u32BigEndian();
-    else if (reader.type === nftaTrace.verdict) found.isDrop ||= readVerdict(reader.nested()) === nftVerdict.drop;
-    else if (reader.type === nftaTrace.policy) found.isDrop ||= reader.u32BigEndian() === nftVerdict.drop;
-    else if (reader.type === nftaTrace.id) found.id = reader.u32BigEndian() ?? 0;
-    else if (reader.type === nftaTrace.networkHeader) found.ipHeader = reader.bytes();
-    else if (reader.type === nftaTrace.incomingIndex) found.incomingIndex = reader.u32BigEndian() ?? 0;
-    else if (reader.type === nftaTrace.outgoingIndex) found.outgoingIndex = reader.u32BigEndian() ?? 0;
-  }
-  const { id, family, table, chain, isDrop = false, handle, ...rest } = found;
-  if (id === undefined || family === undefined || table === undefined || chain === undefined) return undefined;
+  const { kind, id, table, chain, isDrop, handle, ...rest } = readTraceAttributes(view, reader);
+  if (id === undefined || table === undefined || chain === undefined) return undefined;
   if (kind !== nftTraceType.rule && kind !== nftTraceType.policy) return undefined;
   const isOfRule = kind === nftTraceType.rule && handle !== undefined;
-  return { id, family, table, chain, isDrop, ...(isOfRule && { handle }), ...rest };
+  return { id, family: view.getUint8(start), table, chain, isDrop, ...(isOfRule && { handle }), ...rest };
+}
+
+/** `kind`: one of `nftTraceType`. `isDrop`: the verdict or the chain's policy is drop. */
+interface TraceAttributes {
+  kind?: number | undefined;
+  id?: number;
+  table?: string;
+  chain?: string;
+  handle?: string;
+  isDrop: boolean;
+  ipHeader?: Uint8Array;
+  incomingIndex?: number;
+  outgoingIndex?: number;
+}
+
+function readTraceAttributes(view: DataView, reader: AttributeReader): TraceAttributes {
+  const found: TraceAttributes = { isDrop: false };
+  while (reader.next()) {
+    switch (reader.type) {
+      case nftaTrace.table:
+        found.table = reader.text();
+        break;
+      case nftaTrace.chain:
+        found.chain = reader.text();
+        break;
+      case nftaTrace.ruleHandle:
+        found.handle = readHandle(view, reader);
+        break;
+      case nftaTrace.type:
+        found.kind = reader.u32BigEndian();
+        break;
+      case nftaTrace.verdict:
+        found.isDrop ||= readVerdict(reader.nested()) === nftVerdict.drop;
+        break;
+      case nftaTrace.policy:
+        found.isDrop ||= reader.u32BigEndian() === nftVerdict.drop;
+        break;
+      case nftaTrace.id:
+        found.id = reader.u32BigEndian() ?? 0;
+        break;
+      case nftaTrace.networkHeader:
+        found.ipHeader = reader.bytes();
+        break;
+      case nftaTrace.incomingIndex:
+        found.incomingIndex = reader.u32BigEndian() ?? 0;
+        break;
+      case nftaTrace.outgoingIndex:
+        found.outgoingIndex = reader.u32BigEndian() ?? 0;
+        break;
+    }
+  }
+  return found;
 }
 
 function readHandle(view: DataView, reader: AttributeReader): string {

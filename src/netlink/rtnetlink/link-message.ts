@@ -34,12 +34,26 @@ function decodeLink(view: DataView, start: number, end: number): LinkMessage | u
   let altNames: readonly string[] = [];
   const reader = new AttributeReader(view, start + HEADER_BYTES, end);
   while (reader.next()) {
-    if (reader.type === ifla.interfaceName) name = reader.text();
-    else if (reader.type === ifla.mtu) mtuBytes = reader.u32() ?? 0;
-    else if (reader.type === ifla.address) mac = reader.mac();
-    else if (reader.type === ifla.master) masterIndex = reader.u32();
-    else if (reader.type === ifla.linkInfo) info = readLinkInfo(reader.nested());
-    else if (reader.type === ifla.propertyList) altNames = readAltNames(reader.nested());
+    switch (reader.type) {
+      case ifla.interfaceName:
+        name = reader.text();
+        break;
+      case ifla.mtu:
+        mtuBytes = reader.u32() ?? 0;
+        break;
+      case ifla.address:
+        mac = reader.mac();
+        break;
+      case ifla.master:
+        masterIndex = reader.u32();
+        break;
+      case ifla.linkInfo:
+        info = readLinkInfo(reader.nested());
+        break;
+      case ifla.propertyList:
+        altNames = readAltNames(reader.nested());
+        break;
+    }
   }
   if (name === undefined) return undefined;
   return {

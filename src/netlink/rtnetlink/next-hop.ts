@@ -88,10 +88,20 @@ function decodeNextHop(view: DataView, start: number, end: number): NextHopMessa
   let memberIds: readonly number[] | undefined;
   const reader = new AttributeReader(view, start + HEADER_BYTES, end);
   while (reader.next()) {
-    if (reader.type === nha.id) id = reader.u32();
-    else if (reader.type === nha.outInterface) outIndex = reader.u32();
-    else if (reader.type === nha.gateway) gateway = reader.address();
-    else if (reader.type === nha.group) memberIds = readMembers(view, ...reader.bounds());
+    switch (reader.type) {
+      case nha.id:
+        id = reader.u32();
+        break;
+      case nha.outInterface:
+        outIndex = reader.u32();
+        break;
+      case nha.gateway:
+        gateway = reader.address();
+        break;
+      case nha.group:
+        memberIds = readMembers(view, ...reader.bounds());
+        break;
+    }
   }
   // Groups have no family; IPv4 stands for it since the message has no third value.
   const addressFamilyNumber = view.getUint8(start);

@@ -25,17 +25,33 @@ export function encapsulationText({ source, destination }: RouteEncapsulation): 
   return `ip6 src ${source} dst ${destination}`;
 }
 
+/** Hexadecimal; empty when all bytes are 0. */
+function keyText(bytes: Uint8Array): string {
+  return bytes.some((byte) => byte !== 0) ? Buffer.from(bytes).toString("hex") : "";
+}
+
 /** Text of an RTA_ENCAP; of other types their number alone. */
 export function readEncapsulation(type: number, reader: AttributeReader): string {
   if (type !== LWTUNNEL_ENCAP_IP6) return `type ${type}`;
   const found = { id: "", src: "", dst: "", hoplimit: "", tc: "" };
   while (reader.next()) {
-    if (reader.type === lwtunnelIp6.source) found.src = reader.address() ?? "";
-    else if (reader.type === lwtunnelIp6.destination) found.dst = reader.address() ?? "";
-    else if (reader.type === lwtunnelIp6.hopLimit) found.hoplimit = unlessZero(reader.u8());
-    else if (reader.type === lwtunnelIp6.trafficClass) found.tc = unlessZero(reader.u8());
-    else if (reader.type === lwtunnelIp6.id)
-      found.id = reader.bytes().some((byte) => byte !== 0) ? Buffer.from(reader.bytes()).toString("hex") : "";
+    switch (reader.type) {
+      case lwtunnelIp6.source:
+        found.src = reader.address() ?? "";
+        break;
+      case lwtunnelIp6.destination:
+        found.dst = reader.address() ?? "";
+        break;
+      case lwtunnelIp6.hopLimit:
+        found.hoplimit = unlessZero(reader.u8());
+        break;
+      case lwtunnelIp6.trafficClass:
+        found.tc = unlessZero(reader.u8());
+        break;
+      case lwtunnelIp6.id:
+        found.id = keyText(reader.bytes());
+        break;
+    }
   }
   const words = Object.entries(found).flatMap(([name, value]) => (value === "" || value === "::" ? [] : [name, value]));
   return ["ip6", ...words].join(" ");

@@ -205,24 +205,57 @@ function readAttributes(view: DataView, reader: AttributeReader): RouteAttribute
     encapsulation: undefined,
     nextHops: undefined,
   };
-  let encapsulation: AttributeReader | undefined;
-  let encapsulationType = 0;
-  while (reader.next()) {
-    if (reader.type === rta.destination) found.destination = reader.address();
-    else if (reader.type === rta.outInterface) found.outIndex = reader.u32();
-    else if (reader.type === rta.gateway) found.gateway = reader.address();
-    else if (reader.type === rta.priority) found.metric = reader.u32() ?? 0;
-    else if (reader.type === rta.table) found.table = reader.u32();
-    else if (reader.type === rta.nextHopId) found.nextHopId = reader.u32();
-    else if (reader.type === rta.preferredSource) found.preferredSource = reader.address();
-    else if (reader.type === rta.via) found.gateway = reader.via();
-    else if (reader.type === rta.metrics) found.mtuBytes = readMtu(reader.nested());
-    else if (reader.type === rta.multipath) found.nextHops = decodeNextHops(view, ...reader.bounds());
-    else if (reader.type === rta.encapsulationType) encapsulationType = reader.u16() ?? 0;
-    else if (reader.type === rta.encapsulation) encapsulation = reader.nested();
-  }
-  if (encapsulation !== undefined) found.encapsulation = readEncapsulation(encapsulationType, encapsulation);
+  const encapsulation: { type: number; content?: AttributeReader } = { type: 0 };
+  while (reader.next()) readAttribute(view, reader, found, encapsulation);
+  const { type, content } = encapsulation;
+  if (content !== undefined) found.encapsulation = readEncapsulation(type, content);
   return found;
+}
+
+function readAttribute(
+  view: DataView,
+  reader: AttributeReader,
+  found: RouteAttributes,
+  encapsulation: { type: number; content?: AttributeReader },
+): void {
+  switch (reader.type) {
+    case rta.destination:
+      found.destination = reader.address();
+      break;
+    case rta.outInterface:
+      found.outIndex = reader.u32();
+      break;
+    case rta.gateway:
+      found.gateway = reader.address();
+      break;
+    case rta.priority:
+      found.metric = reader.u32() ?? 0;
+      break;
+    case rta.table:
+      found.table = reader.u32();
+      break;
+    case rta.nextHopId:
+      found.nextHopId = reader.u32();
+      break;
+    case rta.preferredSource:
+      found.preferredSource = reader.address();
+      break;
+    case rta.via:
+      found.gateway = reader.via();
+      break;
+    case rta.metrics:
+      found.mtuBytes = readMtu(reader.nested());
+      break;
+    case rta.multipath:
+      found.nextHops = decodeNextHops(view, ...reader.bounds());
+      break;
+    case rta.encapsulationType:
+      encapsulation.type = reader.u16() ?? 0;
+      break;
+    case rta.encapsulation:
+      encapsulation.content = reader.nested();
+      break;
+  }
 }
 
 /** 0 stands for none. */

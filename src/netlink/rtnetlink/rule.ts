@@ -90,6 +90,18 @@ function encodeRuleQuery(writer: MessageWriter, family: number): void {
   writer.end(start);
 }
 
+/** Which packets the rule is for; without any, for all. */
+function writeSelectors(writer: MessageWriter, { from, to, ...rule }: RuleSpec): void {
+  if (to !== undefined && prefixLength(to) > 0) writeAddress(writer, fra.destination, prefixAddress(to));
+  if (from !== undefined && prefixLength(from) > 0) writeAddress(writer, fra.source, prefixAddress(from));
+  if (rule.incomingDevice !== undefined) writer.textAttribute(fra.incomingDevice, rule.incomingDevice);
+  if (rule.outgoingDevice !== undefined) writer.textAttribute(fra.outgoingDevice, rule.outgoingDevice);
+  if (rule.fwmark !== undefined) {
+    writer.u32Attribute(fra.fwmark, rule.fwmark);
+    writer.u32Attribute(fra.fwmask, rule.fwmask ?? WHOLE_MARK);
+  }
+}
+
 function encodeRule(writer: MessageWriter, type: number, flags: number, rule: RuleSpec): void {
   const { from, to, table } = rule;
   const start = writer.begin(type, flags);
@@ -102,14 +114,7 @@ function encodeRule(writer: MessageWriter, type: number, flags: number, rule: Ru
   writer.u8(rule.action ?? frAct.toTable);
   writer.u32(rule.isInverted === true ? FIB_RULE_INVERT : 0);
   writer.u32Attribute(fra.priority, rule.priority);
-  if (to !== undefined && prefixLength(to) > 0) writeAddress(writer, fra.destination, prefixAddress(to));
-  if (from !== undefined && prefixLength(from) > 0) writeAddress(writer, fra.source, prefixAddress(from));
-  if (rule.incomingDevice !== undefined) writer.textAttribute(fra.incomingDevice, rule.incomingDevice);
-  if (rule.outgoingDevice !== undefined) writer.textAttribute(fra.outgoingDevice, rule.outgoingDevice);
-  if (rule.fwmark !== undefined) {
-    writer.u32Attribute(fra.fwmark, rule.fwmark);
-    writer.u32Attribute(fra.fwmask, rule.fwmask ?? WHOLE_MARK);
-  }
+  writeSelectors(writer, rule);
   if (table > 0) writer.u32Attribute(fra.table, table);
   if (rule.suppressPrefixLength !== undefined) {
     writer.u32Attribute(fra.suppressPrefixLength, rule.suppressPrefixLength);
@@ -169,21 +174,43 @@ function readAttributes(reader: AttributeReader, headerTable: number): Attribute
     hasOtherSelectors: false,
   };
   while (reader.next()) {
-    const { type } = reader;
-    if (type === fra.destination) found.to = reader.address();
-    else if (type === fra.source) found.from = reader.address();
-    else if (type === fra.priority) found.priority = reader.u32() ?? 0;
-    else if (type === fra.table) found.table = reader.u32() ?? headerTable;
-    else if (type === fra.protocol) found.protocol = reader.u8() ?? 0;
-    else if (type === fra.incomingDevice) found.incomingDevice = reader.text();
-    else if (type === fra.outgoingDevice) found.outgoingDevice = reader.text();
-    else if (type === fra.l3mdev) found.isL3mdev = reader.u8() === 1;
-    else if (otherSelectors.has(type)) found.hasOtherSelectors = true;
-    else readNumber(reader, found);
+    if (otherSelectors.has(reader.type)) found.hasOtherSelectors = true;
+    else readAttribute(reader, found);
   }
   // Of mark and mask the kernel leaves out what is 0.
   if (found.fwmask !== undefined) found.fwmark ??= 0;
   return found;
+}
+
+function readAttribute(reader: AttributeReader, found: Attributes): void {
+  switch (reader.type) {
+    case fra.destination:
+      found.to = reader.address();
+      break;
+    case fra.source:
+      found.from = reader.address();
+      break;
+    case fra.priority:
+      found.priority = reader.u32() ?? 0;
+      break;
+    case fra.table:
+      found.table = reader.u32() ?? found.table;
+      break;
+    case fra.protocol:
+      found.protocol = reader.u8() ?? 0;
+      break;
+    case fra.incomingDevice:
+      found.incomingDevice = reader.text();
+      break;
+    case fra.outgoingDevice:
+      found.outgoingDevice = reader.text();
+      break;
+    case fra.l3mdev:
+      found.isL3mdev = reader.u8() === 1;
+      break;
+    default:
+      readNumber(reader, found);
+  }
 }
 
 function readNumber(reader: AttributeReader, found: Attributes): void {

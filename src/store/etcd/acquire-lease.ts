@@ -187,6 +187,11 @@ async function deleteAll(
   return true;
 }
 
+/** Who lost the subnet that it held looks who has it. */
+function lossesPerRead({ held }: LeaseRequest, hasPrevious: boolean): number {
+  return held !== undefined && hasPrevious ? 1 : LOSSES_PER_READ;
+}
+
 /** Undefined after several lost races: everything should be read again. */
 async function createLease(
   directory: LeaseDirectory,
@@ -200,9 +205,7 @@ async function createLease(
   const avoid = prefixesToAvoid(request, items);
   const previous = usablePrevious(request, taken, avoid);
   const hasPrevious = (previous.subnet ?? previous.ipv6Subnet) !== undefined;
-  // Who lost the subnet that it held looks who has it.
-  const attempts = request.held !== undefined && hasPrevious ? 1 : LOSSES_PER_READ;
-  for (let losses = 0; losses < attempts; losses++) {
+  for (let losses = 0; losses < lossesPerRead(request, hasPrevious); losses++) {
     const candidates = Math.min(FIRST_CANDIDATES * 2 ** losses, MAX_CANDIDATES);
     const usePrevious = losses === 0 && hasPrevious;
     const options = { candidates, avoid, kept: usePrevious ? previous : {} };

@@ -1,7 +1,7 @@
 // Several networks in one etcd: `<prefix>/<name>/config` and `<prefix>/<name>/subnets/…`, over one connection. Follows
 // which there are.
 import { posix } from "node:path";
-import { RangeRequest } from "../../etcd-api/etcd.ts";
+import { type Event, RangeRequest } from "../../etcd-api/etcd.ts";
 import { keySpaceOf, singleKey } from "../../etcd-api/key-space.ts";
 import type { NetworkDirectory, NetworkNews, StorePlace } from "../network-directory.ts";
 import type { EtcdStoreOptions } from "../store-options.ts";
@@ -83,6 +83,18 @@ export class EtcdNetworks implements NetworkDirectory {
     this.#connection.reconnect();
   }
 
+  #namesAfter(before: ReadonlySet<string>, events: readonly Event[]): Set<string> {
+    const names = new Set(before);
+    for (const { kv } of events) {
+      const name = kv && this.#keys.nameOfConfig(kv.key);
+      if (name === undefined) continue;
+      // A deleted key comes with version 0.
+      if (kv?.version === 0n) names.delete(name);
+      else if (names.size < MAX_LISTED_NAMES) names.add(name);
+    }
+    return names;
+  }
+
   /** Until everything is to be read again; returns whether the store is another one by then. */
   async *#follow(listing: Listing, signal: AbortSignal): AsyncGenerator<NetworkNews, boolean, undefined> {
     // A watch may leave something out without a sign, see lease-audit.ts.
@@ -95,13 +107,7 @@ export class EtcdNetworks implements NetworkDirectory {
         yield item.type === "contact" ? { type: "contact" } : item;
         continue;
       }
-      const next = new Set(names);
-      for (const { kv } of item.events) {
-        const name = kv && this.#keys.nameOfConfig(kv.key);
-        // A deleted key comes with version 0.
-        if (kv?.version === 0n && name !== undefined) next.delete(name);
-        else if (name !== undefined && next.size < MAX_LISTED_NAMES) next.add(name);
-      }
+      const next = this.#namesAfter(names, item.events);
       if (next.symmetricDifference(names).size === 0) yield { type: "contact" };
       else yield newsOf({ ...listing, names: next, revision: item.revision }, false);
       names = next;

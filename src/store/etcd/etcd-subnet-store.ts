@@ -102,8 +102,7 @@ export class EtcdSubnetStore implements SubnetStore {
       const turn = AbortSignal.any([signal, AbortSignal.timeout(this.#auditTimings.intervalMs)]);
       for await (const item of this.#watchConfig(startRevision, read, turn)) {
         if (item === "opened") {
-          const now = await this.#readConfig(turn).catch(() => undefined);
-          if (now !== undefined && isUntold(now, known, startRevision)) break;
+          if (await this.#hasUntoldConfig(known, startRevision, turn)) break;
         } else {
           known = { text: item?.text };
           yield item;
@@ -118,6 +117,16 @@ export class EtcdSubnetStore implements SubnetStore {
       known = { text: document?.text };
       yield document;
     }
+  }
+
+  /** What cannot be read is told by the watch when it can. */
+  async #hasUntoldConfig(
+    known: Parameters<typeof isUntold>[1],
+    startRevision: bigint,
+    signal: AbortSignal,
+  ): Promise<boolean> {
+    const now = await this.#readConfig(signal).catch(() => undefined);
+    return now !== undefined && isUntold(now, known, startRevision);
   }
 
   async acquire(request: LeaseRequest, signal: AbortSignal): Promise<AcquiredLease> {

@@ -50,6 +50,21 @@ export async function readRange<T>(
   }
 }
 
+/** At most `keys` keys; fewer when the server says that they are too large for one answer. */
+async function readPage(
+  connection: EtcdConnection,
+  request: RangeRequest,
+  keys: number,
+  signal: AbortSignal,
+): Promise<RangeResponse> {
+  try {
+    return await connection.call(methods.range, { ...request, limit: BigInt(keys) }, "read the leases", signal);
+  } catch (error) {
+    if (keys === 1 || !isTooLarge(error instanceof Error ? error.cause : undefined)) throw error;
+    return readPage(connection, request, Math.ceil(keys / 4), signal);
+  }
+}
+
 async function readOnce<T>(
   connection: EtcdConnection,
   range: KeyRange,
@@ -63,21 +78,8 @@ async function readOnce<T>(
   let revision = 0n;
   let facts: StoreFacts = { clusterId: 0n, raftTerm: 0n };
   for (;;) {
-    const request = RangeRequest.fromPartial({
-      ...filter,
-      key: start,
-      rangeEnd: range.end,
-      limit: BigInt(pageKeys),
-      revision,
-    });
-    let page: RangeResponse;
-    try {
-      page = await connection.call(methods.range, request, "read the leases", signal);
-    } catch (error) {
-      if (pageKeys === 1 || !isTooLarge(error instanceof Error ? error.cause : undefined)) throw error;
-      pageKeys = Math.ceil(pageKeys / 4);
-      continue;
-    }
+    const request = RangeRequest.fromPartial({ ...filter, key: start, rangeEnd: range.end, revision });
+    const page = await readPage(connection, request, pageKeys, signal);
     if (revision === 0n) {
       revision = page.header?.revision ?? 0n;
       const { clusterId = 0n, raftTerm = 0n } = page.header ?? {};

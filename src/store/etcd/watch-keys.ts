@@ -40,27 +40,47 @@ export async function* watchKeys(
 ): AsyncGenerator<WatchItem, void, undefined> {
   const backOff = new BackOff({ firstMs: 100, maxMs: 5_000 });
   const reasons = new OutageReasons();
-  let next = start.startRevision;
+  const onProgress = () => {
+    reasons.clear();
+    backOff.reset();
+  };
+  const place = { ...start };
   while (!signal.aborted) {
     try {
-      for await (const item of watchOnce(connection, { ...start, startRevision: next }, signal)) {
-        if (item.type === "events" || item.type === "contact") {
-          next = item.resumeAt;
-          reasons.clear();
-          backOff.reset();
-        }
-        yield item;
-        if (item.type === "compacted") return;
-      }
+      return yield* followStream(connection, place, onProgress, signal);
     } catch (error) {
       if (signal.aborted) return;
-      const removal = await connection.members.whyGone(signal);
-      const reason = removal ?? describeError(error);
-      const isRefusal = removal !== undefined || hasCode(error, "STORE_UNAUTHORIZED");
-      if (reasons.isNew(reason)) yield { type: "disconnected", reason, ...(isRefusal && { isRefusal }) };
+      const outage = await outageOf(connection, error, signal);
+      if (reasons.isNew(outage.reason)) yield outage;
       await backOff.wait(signal).catch(() => undefined);
     }
   }
+}
+
+/** One stream: `place` moves on with what is delivered. Returns after "compacted", rejects when the stream breaks. */
+async function* followStream(
+  connection: EtcdConnection,
+  place: { -readonly [K in keyof WatchStart]: WatchStart[K] },
+  onProgress: () => void,
+  signal: AbortSignal,
+): AsyncGenerator<WatchItem, void, undefined> {
+  for await (const item of watchOnce(connection, place, signal)) {
+    if (item.type !== "compacted") {
+      place.startRevision = item.resumeAt;
+      onProgress();
+    }
+    yield item;
+  }
+}
+
+async function outageOf(
+  { members }: EtcdConnection,
+  error: unknown,
+  signal: AbortSignal,
+): Promise<Extract<WatchItem, { type: "disconnected" }>> {
+  const removal = await members.whyGone(signal);
+  const isRefusal = removal !== undefined || hasCode(error, "STORE_UNAUTHORIZED");
+  return { type: "disconnected", reason: removal ?? describeError(error), ...(isRefusal && { isRefusal }) };
 }
 
 type StreamItem =
@@ -86,8 +106,7 @@ async function* watchOnce(
         else throw cancelledByServer(response, opened);
         return;
       }
-      const isNew = response.created;
-      if (isNew) {
+      if (response.created) {
         timers.created();
         const place = { key: range.start, followedTo: next - 1n };
         if (await past.isMissingIn(connection, response.header, place, signal)) {
@@ -97,13 +116,7 @@ async function* watchOnce(
         connection.members.learn(response.header?.memberId ?? 0n, url, signal);
       }
       next = resumeRevision(response, next);
-      if (response.events.length === 0) {
-        yield { type: "contact", revision: next - 1n, resumeAt: next, ...(isNew && { isNew }) };
-        continue;
-      }
-      const lastPut = response.events.findLast(({ type }) => type === Event_EventType.PUT)?.kv;
-      if (lastPut !== undefined) past.followPut(lastPut);
-      yield { type: "events", events: response.events, revision: lastRevision(response), resumeAt: next };
+      yield itemOf(response, next, past);
     }
     throw new FlannelError("STORE_UNAVAILABLE", `etcd ${url} ended the watch`, { retryable: true });
   } catch (error) {
@@ -114,6 +127,15 @@ async function* watchOnce(
     timers.stop();
     stream.cancel();
   }
+}
+
+/** What a watch that was not canceled tells. */
+function itemOf(response: WatchResponse, resumeAt: bigint, past: StorePast): StreamItem {
+  const { events, created: isNew } = response;
+  if (events.length === 0) return { type: "contact", revision: resumeAt - 1n, resumeAt, ...(isNew && { isNew }) };
+  const lastPut = events.findLast(({ type }) => type === Event_EventType.PUT)?.kv;
+  if (lastPut !== undefined) past.followPut(lastPut);
+  return { type: "events", events, revision: lastRevision(response), resumeAt };
 }
 
 function createRequest({ start, end }: KeyRange, startRevision: bigint): WatchRequest {

@@ -4,7 +4,7 @@ import type { AnnotationNames } from "../../config/annotation-prefix.ts";
 import { type Address, type Family, familyOf, type Prefix, tryParseAddress, tryParsePrefix } from "../../ip/address.ts";
 import { networkOf } from "../../ip/prefix.ts";
 import { tryParseJson } from "../../json/try-parse-json.ts";
-import type { BackendData, Lease, LeasedSubnets } from "../../lease/lease.ts";
+import type { BackendData, Lease, LeaseAttributes, LeasedSubnets } from "../../lease/lease.ts";
 import { readBackendData } from "../../lease/lease-value.ts";
 import { KubernetesRevision, nodeCreation } from "./kubernetes-revision.ts";
 import type { NodeRecord } from "./node-record.ts";
@@ -34,6 +34,22 @@ function firstOf(prefixes: readonly Prefix[], family: Family): Prefix | undefine
   return found === undefined ? undefined : networkOf(found);
 }
 
+/** Throws a RangeError for what is no address or no JSON. */
+function readAttributes(names: AnnotationNames, annotations: NodeRecord["annotations"]): LeaseAttributes {
+  const publicIp = readAddress(annotations, names.publicIp, 4);
+  const publicIpv6 = readAddress(annotations, names.publicIpv6, 6);
+  const backendType = annotations[names.backendType] ?? "";
+  const backendData = readData(annotations, names.backendData);
+  const backendV6Data = readData(annotations, names.backendV6Data);
+  return {
+    ...(publicIp !== undefined && { publicIp }),
+    ...(publicIpv6 !== undefined && { publicIpv6 }),
+    ...(backendType !== "" && { backendType }),
+    ...(backendData !== undefined && { backendData }),
+    ...(backendV6Data !== undefined && { backendV6Data }),
+  };
+}
+
 /** A family counts when the Node has a pod CIDR of it and announces an address of it. */
 export function readNodeLease(names: AnnotationNames, record: NodeRecord): ReadNode {
   const { annotations, name, uid, createdAtMs, resourceVersion } = record;
@@ -44,26 +60,16 @@ export function readNodeLease(names: AnnotationNames, record: NodeRecord): ReadN
   }
   try {
     const { subnet, ipv6Subnet } = subnets;
-    const publicIp = readAddress(annotations, names.publicIp, 4);
-    const publicIpv6 = readAddress(annotations, names.publicIpv6, 6);
-    const isV4 = subnet !== undefined && publicIp !== undefined;
-    const isV6 = ipv6Subnet !== undefined && publicIpv6 !== undefined;
+    const attributes = readAttributes(names, annotations);
+    const isV4 = subnet !== undefined && attributes.publicIp !== undefined;
+    const isV6 = ipv6Subnet !== undefined && attributes.publicIpv6 !== undefined;
     if (!isV4 && !isV6) return { reason: `Node ${name} announces no public IP for its podCIDR` };
-    const backendType = annotations[names.backendType] ?? "";
-    const backendData = readData(annotations, names.backendData);
-    const backendV6Data = readData(annotations, names.backendV6Data);
     const adapterData: KubernetesLeaseData = { uid };
     const lease: Lease = {
       key: name,
       ...(isV4 && { subnet }),
       ...(isV6 && { ipv6Subnet }),
-      attributes: {
-        ...(publicIp !== undefined && { publicIp }),
-        ...(publicIpv6 !== undefined && { publicIpv6 }),
-        ...(backendType !== "" && { backendType }),
-        ...(backendData !== undefined && { backendData }),
-        ...(backendV6Data !== undefined && { backendV6Data }),
-      },
+      attributes,
       revision: new KubernetesRevision(resourceVersion, { uid, createdAtMs }),
       createdAt: nodeCreation({ uid, createdAtMs }),
       isReservation: false,

@@ -28,6 +28,15 @@ const MAX_POD_CIDRS = 8;
 
 export type NodeReader = (object: unknown) => NodeRecord | undefined;
 
+function readAnnotations(written: unknown, known: readonly string[]): Record<string, string> {
+  const annotations: Record<string, string> = {};
+  for (const key of known) {
+    const value = isRecord(written) ? written[key] : undefined;
+    if (typeof value === "string" && value.length <= MAX_ANNOTATION_LENGTH) annotations[key] = value;
+  }
+  return annotations;
+}
+
 /** Undefined for what is no Node. */
 export function nodeReader(names: AnnotationNames): NodeReader {
   const known = Object.values(names);
@@ -35,12 +44,7 @@ export function nodeReader(names: AnnotationNames): NodeReader {
     const metadata = memberOf(object, "metadata");
     const name = textOf(memberOf(metadata, "name"));
     if (name === undefined) return undefined;
-    const written = memberOf(metadata, "annotations");
-    const annotations: Record<string, string> = {};
-    for (const key of known) {
-      const value = isRecord(written) ? written[key] : undefined;
-      if (typeof value === "string" && value.length <= MAX_ANNOTATION_LENGTH) annotations[key] = value;
-    }
+
     const networkUnavailable = readCondition(object);
     return {
       name,
@@ -48,7 +52,7 @@ export function nodeReader(names: AnnotationNames): NodeReader {
       resourceVersion: textOf(memberOf(metadata, "resourceVersion")) ?? "0",
       createdAtMs: Date.parse(textOf(memberOf(metadata, "creationTimestamp")) ?? "") || 0,
       podCidrs: readPodCidrs(memberOf(object, "spec")),
-      annotations,
+      annotations: readAnnotations(memberOf(metadata, "annotations"), known),
       ...(networkUnavailable !== undefined && { networkUnavailable }),
     };
   };
