@@ -34,7 +34,7 @@ function ownConfigurations(host: LabHost): string {
 }
 
 /** The command line that runs `argv` where the host's sockets are in their usual place. */
-function withSockets(host: LabHost, argv: readonly string[]): readonly string[] {
+export function withSockets(host: LabHost, argv: readonly string[]): readonly string[] {
   const [own, configurations] = [ownDirectory(host), ownConfigurations(host)];
   const script = `mount --bind '${own}' ${usualDirectory} && mount --bind '${configurations}' /etc/wireguard && exec "$@"`;
   return ["unshare", "--mount", "--propagation=private", "sh", "-c", script, "sh", ...argv];
