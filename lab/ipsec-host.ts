@@ -34,6 +34,20 @@ export function swanctl(host: LabHost, ...words: readonly string[]): Promise<str
   return host.namespace.run(withOwnRun(host, ["swanctl", ...words]));
 }
 
+/** Names of the connections that the host's charon has, sorted. */
+export async function connectionsOf(host: LabHost): Promise<readonly string[]> {
+  return (await swanctl(host, "--list-conns")).match(/^\S+(?=: .*reauthentication)/gm)?.sort() ?? [];
+}
+
+/** Ends all associations of the host's charon; agents begin others. */
+export async function terminateAssociations(host: LabHost): Promise<void> {
+  const listed = (await swanctl(host, "--list-sas")).match(/^\S+(?=: #\d+)/gm) ?? [];
+  for (const name of new Set(listed)) {
+    // It may have gone by itself.
+    await host.namespace.tryRun(withOwnRun(host, ["swanctl", "--terminate", "--force", "--ike", name]));
+  }
+}
+
 export function charonPidOf(host: LabHost): number {
   return Number(readFileSync(join(ownRun(host), "charon.pid"), "utf8"));
 }

@@ -74,6 +74,25 @@ export class CharonSession implements AsyncDisposable {
     this.#state = state;
   }
 
+  /** What was loaded in this session and is not there any more, by charon's names: another program unloaded it. */
+  async unloaded(): Promise<readonly string[]> {
+    const network = this.#state?.network;
+    if (network === undefined) return [];
+    const connections = new Set(listOf(await this.#client.request("get-conns"), "conns"));
+    const keys = new Set(listOf(await this.#client.request("get-shared"), "keys"));
+    return [
+      ...[...this.#connections.keys()].filter((name) => !connections.has(name)),
+      ...[...this.#keys.keys()].map((owner) => `${sharedKeyPrefix(network)}${owner}`).filter((id) => !keys.has(id)),
+    ];
+  }
+
+  /** The next `load` loads everything, also what is there. */
+  forget(): void {
+    this.#connections.clear();
+    this.#keys.clear();
+    this.#state = undefined;
+  }
+
   async #unloadOthers(state: IpsecState): Promise<void> {
     const wanted = new Set(state.peers.map((peer) => connectionName(state, peer)));
     const loaded = await this.#client.list("list-conns", "list-conn");

@@ -8,7 +8,7 @@ import type { Logger } from "../telemetry/logger.ts";
 import { type Association, lostInKernel, outlived, type PeerState, peerState, refusalIn } from "./associations.ts";
 import { CharonSession, type SessionEvents } from "./charon-session.ts";
 import { connectionName, type IpsecPeer, type WantedIpsec } from "./connection.ts";
-import { KernelWatch } from "./kernel-watch.ts";
+import { LossWatch } from "./loss-watch.ts";
 import { Traffic } from "./traffic.ts";
 
 export interface CharonSupervisorOptions {
@@ -42,6 +42,8 @@ const GRACE_MS = 2_000;
 const RENEWAL_MS = 5_000;
 const ATTEMPTS = { firstMs: 2_000, maxMs: 60_000 } as const;
 
+type Suspect = "kernel" | "charon";
+
 interface PeerRecord {
   readonly backOff: BackOff;
   nextAttemptMs: number;
@@ -54,9 +56,11 @@ export class CharonSupervisor implements AsyncDisposable {
   readonly #abort = new AbortController();
   readonly #backOff = new BackOff({ firstMs: 500, maxMs: 30_000 });
   readonly #traffic = new Traffic();
-  readonly #kernelWatch: KernelWatch;
-  /** The kernel seemed to lack something; the next look finds out. */
-  #isKernelSuspected = false;
+  readonly #watches: readonly LossWatch[];
+  /** Who seemed to lack something; the next look finds out. */
+  readonly #suspects: Record<Suspect, boolean> = { kernel: false, charon: false };
+  /** What the kernel should have, as of the last look at charon; none where that encrypts by itself. */
+  #inKernel: readonly Association[] = [];
   /** When new keys were asked for, by the child's id. */
   readonly #renewals = new Map<number, number>();
   #records = new Map<string, PeerRecord>();
@@ -74,10 +78,21 @@ export class CharonSupervisor implements AsyncDisposable {
 
   constructor(options: CharonSupervisorOptions) {
     this.#options = options;
-    this.#kernelWatch = new KernelWatch(() => {
-      this.#isKernelSuspected = true;
-      this.#wakeUp();
-    });
+    const watch = (what: Suspect, isLost: () => Promise<boolean>) =>
+      new LossWatch({
+        isLost,
+        onLoss: () => {
+          this.#suspects[what] = true;
+          this.#wakeUp();
+        },
+      });
+    this.#watches = [
+      watch("kernel", async () => {
+        const wanted = this.#inKernel;
+        return wanted.length > 0 && lostInKernel(wanted, await readEspNumbers()).length > 0;
+      }),
+      watch("charon", async () => ((await this.#session?.unloaded()) ?? []).length > 0),
+    ];
     this.#running = this.#run();
   }
 
@@ -116,7 +131,7 @@ export class CharonSupervisor implements AsyncDisposable {
   async [Symbol.asyncDispose](): Promise<void> {
     this.#abort.abort();
     clearTimeout(this.#news);
-    this.#kernelWatch[Symbol.dispose]();
+    for (const watch of this.#watches) watch[Symbol.dispose]();
     this.#wakeUp();
     await this.#running;
     await this.#session?.[Symbol.asyncDispose]();
@@ -157,6 +172,7 @@ export class CharonSupervisor implements AsyncDisposable {
       const isNew = this.#session === undefined;
       this.#session ??= await this.#open(desired);
       const session = this.#session;
+      if (this.#suspects.charon) await this.#forgetUnloaded(session);
       await session.load(desired);
       this.#follow(desired);
       if (isNew) await this.#awaitFirst(session, desired);
@@ -257,7 +273,8 @@ export class CharonSupervisor implements AsyncDisposable {
   async #look(session: CharonSession, desired: WantedIpsec): Promise<void> {
     const associations = await session.associations(desired);
     this.#traffic.follow(associations);
-    if (!desired.isUserspace) await this.#followKernel(session, associations);
+    this.#inKernel = desired.isUserspace ? [] : associations;
+    if (this.#suspects.kernel) await this.#renewLost(session, this.#inKernel);
     const byName = Map.groupBy(associations, ({ connection }) => connection);
     let hasChanged = false;
     for (const peer of desired.peers) {
@@ -275,10 +292,19 @@ export class CharonSupervisor implements AsyncDisposable {
     if (hasChanged) this.#options.onChange();
   }
 
-  async #followKernel(session: CharonSession, associations: readonly Association[]): Promise<void> {
-    this.#kernelWatch.expect(associations);
-    if (!this.#isKernelSuspected) return;
-    this.#isKernelSuspected = false;
+  /** What another program unloaded is loaded with the rest. */
+  async #forgetUnloaded(session: CharonSession): Promise<void> {
+    this.#suspects.charon = false;
+    const names = await session.unloaded();
+    if (names.length === 0) return;
+    const what = names.length === 1 ? names[0] : `${names.length} connections and keys`;
+    const words = `another program unloaded ${what} from charon: loading all of flannel's again`;
+    this.#options.logger.warn("ipsec.unloaded", words, { count: names.length });
+    session.forget();
+  }
+
+  async #renewLost(session: CharonSession, associations: readonly Association[]): Promise<void> {
+    this.#suspects.kernel = false;
     // What cannot be read is not gone; the watch asks again.
     const inKernel = await readEspNumbers().catch(() => undefined);
     if (inKernel === undefined) return;

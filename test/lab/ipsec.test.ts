@@ -6,10 +6,20 @@ import { fileURLToPath } from "node:url";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { Cluster } from "../../lab/cluster.ts";
 import type { LabHost } from "../../lab/host.ts";
-import { charonPidOf, ipsecAgent, swanctl, UpstreamIpsecPeer, withOwnRun } from "../../lab/ipsec-host.ts";
+import {
+  charonPidOf,
+  connectionsOf,
+  ipsecAgent,
+  swanctl,
+  terminateAssociations,
+  UpstreamIpsecPeer,
+  withOwnRun,
+} from "../../lab/ipsec-host.ts";
 import { leaseEntryOf, leases } from "../../lab/lease-view.ts";
 import { ContinuousPing, measureThroughput, ping, pingAll, untilAllPing } from "../../lab/probe.ts";
 import { until } from "../../lab/wait.ts";
+import { everythingSaid } from "../support/everything-said.ts";
+import { expectHealed } from "../support/healing.ts";
 import { Program, restartAllWays } from "../support/restarts.ts";
 
 const network = "10.5.0.0/16";
@@ -108,8 +118,30 @@ describe("three hosts of ours and one as upstream makes it", () => {
     expect(way.stdout + way.stderr).toMatch(/ipsec0|Invalid argument/);
     await until(() => charonPidOf(host) !== before, { what: "another charon" });
     await traffic.more(20);
+    const { longestSilenceMs } = await traffic.stop();
+    console.log(`charon killed: no packet for ${longestSilenceMs.toFixed(0)} ms`);
     await untilAllPing(cluster.pods);
     expect(cluster.agent(2).events("ipsec.charon-failed").length).toBeGreaterThan(0);
+  });
+
+  it("loads connections and keys again that another program unloaded, and loses no packet", async () => {
+    const { host } = cluster.agent(1);
+    const before = await connectionsOf(host);
+    expect(before).toHaveLength(2);
+    await using traffic = await ContinuousPing.start(cluster.pod(1).namespace, cluster.pod(2).ipv4 ?? "");
+    // As an administrator does after a change of swanctl.conf: what stands in no file goes.
+    await swanctl(host, "--load-all", "--clear", "--noprompt", "--file", "/dev/null");
+    const damagedMs = performance.now();
+    const told = await cluster.agent(1).untilEvent("ipsec.unloaded");
+    const isWhole = async () => (await connectionsOf(host)).join() === before.join();
+    await until(isWhole, { what: "the connections to be there again" });
+    expectHealed("all unloaded from charon", damagedMs);
+    expect(told).toMatch(/another program unloaded \d connections and keys from charon/);
+    await traffic.more(20);
+    expect((await traffic.stop()).lost).toEqual([]);
+    // Without the keys there would be no other associations.
+    await terminateAssociations(host);
+    await untilAllPing(cluster.pods);
   });
 
   it("takes another key while packets flow; what is negotiated from then on has it", async () => {
@@ -122,9 +154,7 @@ describe("three hosts of ours and one as upstream makes it", () => {
     );
     await traffic.more(50);
     expect((await traffic.stop()).lost).toEqual([]);
-    for (const [, name = ""] of (await swanctl(host, "--list-sas")).matchAll(/^(\S+): #\d+/gm)) {
-      await swanctl(host, "--terminate", "--force", "--ike", name);
-    }
+    await terminateAssociations(host);
     await untilAllPing(cluster.pods);
     expect(cluster.agents.flatMap((agent) => agent.events("ipsec.refused")).filter((line) => /PSK/.test(line))).toEqual(
       [],
@@ -164,29 +194,14 @@ describe("three hosts of ours and one as upstream makes it", () => {
   it("shows its secret nowhere", async () => {
     const agent = cluster.agent(1);
     const { host } = agent;
-    const ctl = (...words: string[]) =>
-      host.namespace.run(withOwnRun(host, [flannelctl, ...words, `--socket=${agent.controlSocket}`]));
-    const argv = readdirSync("/proc")
-      .filter((name) => /^\d+$/.test(name))
-      .map((pid) => {
-        try {
-          return readFileSync(`/proc/${pid}/cmdline`, "utf8");
-        } catch {
-          return "";
-        }
-      });
     const said = [
-      agent.output,
+      await everythingSaid(agent, {
+        etcdEndpoints: cluster.etcd.endpoints,
+        address: cluster.pod(2).ipv4 ?? "",
+        wrap: (argv) => withOwnRun(host, argv),
+      }),
       cluster.agent(2).output,
-      await ctl("status"),
-      await ctl("status", "--json"),
-      await ctl("plan"),
-      await ctl("peers", "--json"),
-      await ctl("history"),
-      await ctl("why", cluster.pod(2).ipv4 ?? ""),
-      await host.namespace.run([flannelctl, "config", "get", `--etcd-endpoints=${cluster.etcd.endpoints}`]),
       await host.namespace.run(withOwnRun(host, ["sh", "-c", "cat /run/charon.flannel.conf"])),
-      ...argv,
     ].join("\n");
     expect(said).toContain("established");
     expect(said).not.toContain(presharedKey);

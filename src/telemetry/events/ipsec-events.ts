@@ -22,4 +22,8 @@ export const ipsecEvents = {
     "There is no security association with a peer; the line has the reason, from what charon logs.",
     "Give both hosts the same `PSK` and `ESPProposal`; a host that has just come takes some seconds to know the others.",
   ),
+  "ipsec.unloaded": warn(
+    "Another program took connections or keys of flannel out of charon, as `swanctl --load-all` does with all that stand in no file. They are loaded again at once.",
+    "Run a charon of its own for other connections, or load them one by one; `flannelctl status` shows whether associations stand.",
+  ),
 };
