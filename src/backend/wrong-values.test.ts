@@ -1,10 +1,15 @@
-// Wrong values of each key, as docs/ipip.md, docs/ipsec.md and docs/extension.md list them, are refused in the documented words.
+// Wrong values of each key, as docs/wireguard.md, docs/ipip.md, docs/ipsec.md and docs/extension.md list them, are refused in the documented words.
 import { readFileSync } from "node:fs";
 import { describe, expect, test } from "vitest";
 import { backends } from "./registry.ts";
 
 /** What a backend needs in any case. */
-const required: Readonly<Record<string, object>> = { ipip: {}, ipsec: { PSK: "s".repeat(96) }, extension: {} };
+const required: Readonly<Record<string, object>> = {
+  wireguard: {},
+  ipip: {},
+  ipsec: { PSK: "s".repeat(96) },
+  extension: {},
+};
 
 describe.each(Object.keys(required))("%s", (type) => {
   const text = readFileSync(`docs/${type}.md`, "utf8");
