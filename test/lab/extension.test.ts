@@ -9,6 +9,7 @@ import { ping, pingAll, untilAllPing } from "../../lab/probe.ts";
 import { until } from "../../lab/wait.ts";
 import { wgDump, wireguardAgent } from "../../lab/wireguard-host.ts";
 import { Program, restartAllWays } from "../support/restarts.ts";
+import { transfersUnharmed } from "../support/traffic.ts";
 
 interface Example {
   readonly file: string;
@@ -58,6 +59,7 @@ describe.each(examples)("the example $file", ({ file, hosts, mtuBytes, families,
     const [from, to] = [cluster.pod(1), cluster.pod(2)];
     const [address, headerBytes] = to.ipv4 === undefined ? [to.ipv6 ?? "", 48] : [to.ipv4, 28];
     expect(await ping(from.namespace, address, { payloadBytes: mtuBytes - headerBytes })).toBeDefined();
+    expect(await transfersUnharmed(from.namespace, to.namespace, address, 2_000_000)).toBe(true);
     // An upgrade is alike for all.
     const isUpgraded = file === "host-gw";
     const report = await restartAllWays(cluster, isUpgraded ? program : undefined, [address]);
