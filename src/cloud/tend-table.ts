@@ -122,7 +122,7 @@ async function lead(
   changes: RouteChanges,
   signal: AbortSignal,
 ): Promise<TableState> {
-  const { cloud, logger, table, target, before, wish } = task;
+  const { cloud, table, target, before, wish } = task;
   const { routeCount, quota, quotaLearnedAtMs } = listed;
   const known = {
     ...{ table, routeCount },
@@ -152,15 +152,21 @@ async function lead(
     };
   }
   const wasInPlace = before?.isInPlace === true;
-  const facts = { table, destination: wish.subnet, nextHop: target };
-  if (wasInPlace) {
-    const found = changes.wrong?.target ?? (changes.wrong === undefined ? "no route" : changes.wrong.state);
-    logger.warn("cloud.repaired", "another program changed this host's route in the cloud; it is set again", {
-      ...facts,
-      found,
-    });
-  } else logger.info("cloud.route-set", "the cloud leads this host's subnet to it", facts);
+  logSet(task, changes.wrong, wasInPlace);
   return accepted(known, now, task, wasInPlace);
+}
+
+function logSet({ logger, table, target, wish }: TableTask, wrong: RouteChanges["wrong"], wasInPlace: boolean): void {
+  const facts = { table, destination: wish.subnet, nextHop: target };
+  if (!wasInPlace) {
+    logger.info("cloud.route-set", "the cloud leads this host's subnet to it", facts);
+    return;
+  }
+  const found = wrong?.target ?? (wrong === undefined ? "no route" : wrong.state);
+  logger.warn("cloud.repaired", "another program changed this host's route in the cloud; it is set again", {
+    ...facts,
+    found,
+  });
 }
 
 function accepted(

@@ -90,28 +90,42 @@ const [VARINT, FIXED64, BYTES, FIXED32] = [0, 1, 2, 5] as const;
 /** Contents of the field of that number, which has bytes. Throws for what is no protobuf message. */
 function fieldsOf(message: Buffer, wanted: number): Buffer[] {
   const found: Buffer[] = [];
-  let at = 0;
-  const varint = (): number => {
-    let value = 0;
-    for (let shift = 0; shift < 70; shift += 7) {
-      const byte = message[at++];
-      if (byte === undefined) throw new Error("the answer is cut off");
-      value += (byte & 0x7f) * 2 ** shift;
-      if (byte < 0x80) return value;
-    }
-    throw new Error("the answer has a number that is too long");
-  };
-  while (at < message.length) {
-    const tag = varint();
-    const type = tag & 7;
-    if (type === VARINT) {
-      varint();
-      continue;
-    }
-    const length = type === BYTES ? varint() : type === FIXED64 ? 8 : type === FIXED32 ? 4 : undefined;
-    if (length === undefined || at + length > message.length) throw new Error("the answer is cut off");
-    if (Math.floor(tag / 8) === wanted && type === BYTES) found.push(message.subarray(at, at + length));
-    at += length;
+  for (let at = 0; at < message.length; ) {
+    const tag = readVarint(message, at);
+    const type = tag.value & 7;
+    const { start, length } = contentOf(message, type, tag.end);
+    if (start + length > message.length) throw new Error("the answer is cut off");
+    if (Math.floor(tag.value / 8) === wanted && type === BYTES) found.push(message.subarray(start, start + length));
+    at = start + length;
   }
   return found;
+}
+
+/** Of a field whose tag ends at `at`. */
+function contentOf(message: Buffer, type: number, at: number): { readonly start: number; readonly length: number } {
+  switch (type) {
+    case VARINT:
+      return { start: at, length: readVarint(message, at).end - at };
+    case BYTES: {
+      const { value, end } = readVarint(message, at);
+      return { start: end, length: value };
+    }
+    case FIXED64:
+      return { start: at, length: 8 };
+    case FIXED32:
+      return { start: at, length: 4 };
+    default:
+      throw new Error("the answer is cut off");
+  }
+}
+
+function readVarint(message: Buffer, at: number): { readonly value: number; readonly end: number } {
+  let value = 0;
+  for (let index = 0; index < 10; index++) {
+    const byte = message[at + index];
+    if (byte === undefined) throw new Error("the answer is cut off");
+    value += (byte & 0x7f) * 2 ** (index * 7);
+    if (byte < 0x80) return { value, end: at + index + 1 };
+  }
+  throw new Error("the answer has a number that is too long");
 }

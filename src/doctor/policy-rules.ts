@@ -47,15 +47,15 @@ export function divertingRules(routing: PolicyRouting, traffic: OverlayTraffic):
 function divertersOf(network: Prefix, { rules, tables }: PolicyRouting, traffic: OverlayTraffic): DivertingRule[] {
   const found: DivertingRule[] = [];
   let jumpTo = 0;
-  for (const rule of rules) {
-    if (rule.family !== familyOf(network) || rule.priority < jumpTo) continue;
+  for (const rule of rules.filter(({ family }) => family === familyOf(network))) {
+    if (rule.priority < jumpTo) continue;
     const match = matchOf(rule, network, traffic);
     if (match === "never") continue;
-    if (rule.action === frAct.goto && match === "always") jumpTo = rule.gotoPriority ?? jumpTo;
     const diverter = diverterOf(rule, network, tables, traffic);
     if (diverter !== undefined) found.push(diverter);
-    const isEnd = diverter !== undefined || leadsToOurRoutes(rule, network);
-    if (isEnd && match === "always") break;
+    if (match !== "always") continue;
+    if (rule.action === frAct.goto) jumpTo = rule.gotoPriority ?? jumpTo;
+    if (diverter !== undefined || leadsToOurRoutes(rule, network)) break;
   }
   return found;
 }

@@ -23,6 +23,15 @@ export interface WayReport {
 
 const MAX_FINDINGS = 8;
 
+type Causes = Map<string, { readonly fault: WayFault; readonly subnets: Prefix[] }>;
+
+/** Several faults of one subnet with the same cause count once. */
+function addCause(causes: Causes, fault: WayFault, subnet: Prefix): void {
+  const known = causes.get(fault.cause);
+  if (known === undefined) causes.set(fault.cause, { fault, subnets: [subnet] });
+  else if (known.subnets.at(-1) !== subnet) known.subnets.push(subnet);
+}
+
 /** `fresh`: not looked at yet. */
 export function summarizeWays(
   ways: ReadonlyMap<Prefix, PlannedWay>,
@@ -30,19 +39,13 @@ export function summarizeWays(
   faults: ReadonlyMap<Prefix, PeerFaults>,
 ): WayReport {
   const [unreachable, partly, hosts] = [new Set<string>(), new Set<string>(), new Set<string>()];
-  const causes = new Map<string, { fault: WayFault; subnets: Prefix[] }>();
+  const causes: Causes = new Map();
   for (const [subnet, { faults: ofPeer, isWhole }] of faults) {
     const way = ways.get(subnet);
     if (way === undefined) continue;
-    if (way.isInPlace) {
-      (isWhole ? unreachable : partly).add(way.peer);
-      if (ofPeer.every(({ step }) => step === "underlay")) hosts.add(way.peer);
-    }
-    for (const fault of ofPeer) {
-      const known = causes.get(fault.cause);
-      if (known === undefined) causes.set(fault.cause, { fault, subnets: [subnet] });
-      else if (known.subnets.at(-1) !== subnet) known.subnets.push(subnet);
-    }
+    if (way.isInPlace) (isWhole ? unreachable : partly).add(way.peer);
+    if (way.isInPlace && ofPeer.every(({ step }) => step === "underlay")) hosts.add(way.peer);
+    for (const fault of ofPeer) addCause(causes, fault, subnet);
   }
   const worstFirst = [...causes.values()].sort((a, b) => b.subnets.length - a.subnets.length);
   let checked: number | undefined;

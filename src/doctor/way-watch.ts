@@ -106,28 +106,29 @@ export class WayWatch implements AsyncDisposable {
     return this.#insideDevices;
   }
 
-  /**
-   * What is planned and programmed now. Resolves when at least a part of what is new was looked at, so that a host whose
-   * ways lead elsewhere is not taken for ready first.
-   */
-  async setWays(ways: readonly PlannedWay[]): Promise<void> {
-    const changes = listChanges(this.#planned, ways);
-    const gone = new Map<Prefix, PlannedWay>();
-    for (const { start, endBefore } of changes) {
-      for (const way of this.#planned.slice(start, endBefore)) gone.set(way.subnet, way);
-    }
+  /** A way in `come` that is another one than before is to be looked at. */
+  #exchange(gone: ReadonlyMap<Prefix, PlannedWay>, come: readonly PlannedWay[]): void {
     for (const [subnet, way] of gone) if (this.#ways.get(subnet) === way) this.#ways.delete(subnet);
-    for (const { startAfter, endAfter } of changes) {
-      for (const way of ways.slice(startAfter, endAfter)) {
-        this.#ways.set(way.subnet, way);
-        if (!isSameWay(gone.get(way.subnet), way)) this.#fresh.add(way.subnet);
-      }
+    for (const way of come) {
+      this.#ways.set(way.subnet, way);
+      if (!isSameWay(gone.get(way.subnet), way)) this.#fresh.add(way.subnet);
     }
     for (const subnet of gone.keys()) {
       if (this.#ways.has(subnet)) continue;
       this.#faults.delete(subnet);
       this.#fresh.delete(subnet);
     }
+  }
+
+  /**
+   * What is planned and programmed now. Resolves when at least a part of what is new was looked at, so that a host whose
+   * ways lead elsewhere is not taken for ready first.
+   */
+  async setWays(ways: readonly PlannedWay[]): Promise<void> {
+    const changes = listChanges(this.#planned, ways);
+    const gone = changes.flatMap(({ start, endBefore }) => this.#planned.slice(start, endBefore));
+    const come = changes.flatMap(({ startAfter, endAfter }) => ways.slice(startAfter, endAfter));
+    this.#exchange(new Map(gone.map((way) => [way.subnet, way])), come);
     this.#planned = ways;
     if (changes.length > 0) this.#report = undefined;
     if (this.#fresh.size === 0) return;

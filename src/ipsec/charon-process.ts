@@ -111,24 +111,31 @@ export async function connectCharon(
   for (;;) {
     const client = await ViciClient.connect(CHARON_SOCKET, onEvent).catch(() => undefined);
     if (client !== undefined) {
-      const problem = child?.settle();
-      if (problem !== undefined) {
-        await client[Symbol.asyncDispose]();
-        await stopOwnCharon();
-        throw notStarted(program, problem);
-      }
+      await throwIfNotSettled(child, client, program);
       return { client, isStarted: child !== undefined };
     }
     const ended = child?.ended();
     if (ended !== undefined) throw notStarted(program, ended);
     if (performance.now() > deadlineMs) {
-      const missing = missingParts(needs);
-      const why = missing === undefined ? undefined : `${missing.what}: ${missing.cure}`;
-      const words = why ?? `it does not listen at ${CHARON_SOCKET} (is its plugin vici loaded?)`;
-      throw notStarted(pid === undefined ? program : `${program} (pid ${pid})`, words);
+      throw notStarted(pid === undefined ? program : `${program} (pid ${pid})`, whyNotListening(needs));
     }
     await delay(START_POLL_MS, undefined, { signal });
   }
+}
+
+/** A charon that we started may answer and still say that a part of it does not work. */
+async function throwIfNotSettled(child: StartedCharon | undefined, client: ViciClient, program: string): Promise<void> {
+  const problem = child?.settle();
+  if (problem === undefined) return;
+  await client[Symbol.asyncDispose]();
+  await stopOwnCharon();
+  throw notStarted(program, problem);
+}
+
+function whyNotListening(needs: CharonNeeds): string {
+  const missing = missingParts(needs);
+  if (missing !== undefined) return `${missing.what}: ${missing.cure}`;
+  return `it does not listen at ${CHARON_SOCKET} (is its plugin vici loaded?)`;
 }
 
 interface StartedCharon {

@@ -91,17 +91,17 @@ function readSection(reader: MessageReader, depth: number): ViciSection {
       if (depth === 0) throw malformed("a section ends that did not begin");
       return section;
     }
-    if (type === element.keyValue) {
-      const name = reader.name();
-      section.set(name, reader.value());
-    } else if (type === element.listStart) {
-      section.set(reader.name(), readList(reader));
-    } else if (type === element.sectionStart) {
-      section.set(reader.name(), readSection(reader, depth + 1));
-    } else {
-      throw malformed(`element ${type} where a name is due`);
-    }
+    // A name first, whatever it is of.
+    if (!hasName.has(type)) throw malformed(`element ${type} where a name is due`);
+    section.set(reader.name(), readNamed(reader, type, depth));
   }
+}
+
+const hasName: ReadonlySet<number> = new Set([element.keyValue, element.listStart, element.sectionStart]);
+
+function readNamed(reader: MessageReader, type: number, depth: number): ViciValue {
+  if (type === element.keyValue) return reader.value();
+  return type === element.listStart ? readList(reader) : readSection(reader, depth + 1);
 }
 
 function readList(reader: MessageReader): readonly string[] {

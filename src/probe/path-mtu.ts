@@ -103,19 +103,17 @@ export class PathMtu {
   take(leg: MtuLeg, packetBytes: number, outcome: MtuOutcome, nowMs: number): void {
     const search = this.#search;
     if (search === undefined || search.leg !== leg || search.size !== packetBytes) return;
-    if (outcome === "answered") {
-      if (search.isVerifying) {
-        this.#search = this.#begin(leg);
-        return;
-      }
-      search.low = packetBytes;
-      search.silent = 0;
-      search.isAnswered = true;
-    } else if (outcome === "lost") {
-      search.silent++;
-      if (search.silent < TRIES) return;
-      search.high = packetBytes;
-    } else search.high = packetBytes;
+    if (outcome === "answered" && search.isVerifying) {
+      this.#search = this.#begin(leg);
+      return;
+    }
+    if (!isSettledBy(search, outcome)) return;
+    this.#goOn(search, outcome, nowMs);
+  }
+
+  /** To the next size, leg or look. */
+  #goOn(search: Search, outcome: MtuOutcome, nowMs: number): void {
+    const packetBytes = search.size;
     const whole = this.#wholeBytes(search);
     // What the path carries outside is what it carries inside, less the tunnel's own bytes.
     const isAsExpected = search.leg === "main" && outcome === "answered" && packetBytes === whole;
@@ -123,23 +121,21 @@ export class PathMtu {
     const hint = search.leg === "main" && packetBytes === search.full ? whole : told;
     const size = isAsExpected || search.isVerifying ? undefined : nextSize(search, hint);
     if (size !== undefined) {
-      search.size = size;
-      search.silent = 0;
+      tryNext(search, size);
     } else if (search.low < search.full && !search.isAnswered) {
-      if (packetBytes === search.low) {
-        // Not even the least size passes: that is no matter of sizes.
-        this.#search = undefined;
-        this.#underlayBytes = undefined;
-        this.#dueMs = nowMs + FIRST_AFTER_MS;
-        return;
-      }
-      search.size = search.low;
-      search.silent = 0;
+      // When not even the least size passes, that is no matter of sizes.
+      if (packetBytes === search.low) this.#endLook(nowMs + FIRST_AFTER_MS);
+      else tryNext(search, search.low);
     } else if (search.high <= search.full && !search.isVerifying && !isAsExpected) {
       search.isVerifying = true;
-      search.size = search.high;
-      search.silent = 0;
+      tryNext(search, search.high);
     } else this.#endLeg(search, nowMs);
+  }
+
+  #endLook(dueMs: number): void {
+    this.#search = undefined;
+    this.#underlayBytes = undefined;
+    this.#dueMs = dueMs;
   }
 
   #begin(leg: MtuLeg): Search {
@@ -161,9 +157,7 @@ export class PathMtu {
       wholeBytes,
       foundAtMs: nowMs,
     });
-    this.#search = undefined;
-    this.#underlayBytes = undefined;
-    this.#dueMs = nowMs + (this.isReduced || this.#confirmed > 0 ? AGAIN_REDUCED_MS : AGAIN_GOOD_MS);
+    this.#endLook(nowMs + (this.isReduced || this.#confirmed > 0 ? AGAIN_REDUCED_MS : AGAIN_GOOD_MS));
   }
 
   /** The largest packet inside whose outer one is as large as what passes outside. */
@@ -182,6 +176,24 @@ export class PathMtu {
     this.#found = next;
     this.#confirmed = 0;
   }
+}
+
+/** Narrows the search by what became of its probe; false when the same size is to be tried once more. */
+function isSettledBy(search: Search, outcome: MtuOutcome): boolean {
+  if (outcome === "answered") {
+    search.low = search.size;
+    search.silent = 0;
+    search.isAnswered = true;
+    return true;
+  }
+  if (outcome === "lost" && ++search.silent < TRIES) return false;
+  search.high = search.size;
+  return true;
+}
+
+function tryNext(search: Search, size: number): void {
+  search.size = size;
+  search.silent = 0;
 }
 
 /** Undefined: the size is found. */

@@ -41,40 +41,47 @@ interface Tally {
   cause: string | undefined;
 }
 
+function probeOf(leg: PingLeg, { packetBytes, timeoutMs }: PingOptions) {
+  return {
+    owner: leg,
+    kind: leg.kind,
+    family: familyOf(leg.target),
+    target: leg.target,
+    ...(leg.alsoFrom !== undefined && { alsoFrom: leg.alsoFrom }),
+    ...(packetBytes !== undefined && { packetBytes }),
+    timeoutMs,
+    payload: { hasBridge: false, networkTag: 0 },
+  };
+}
+
+function addResult(tally: Tally | undefined, result: ProbeResult): void {
+  if (tally === undefined) return;
+  if (result.type === "answered" || result.type === "late") tally.rttsMs.push(result.rttMs);
+  else tally.cause = causeOf(result) ?? tally.cause;
+}
+
 /** In the order of the legs. Rejects with the reason why no socket can be opened, or when `signal` ends it. */
 export async function pingLegs(options: PingOptions): Promise<PingResult[]> {
-  const { legs, count, packetBytes, timeoutMs, signal } = options;
+  const { legs, count, timeoutMs, signal } = options;
   const tallies = new Map(legs.map((leg): [PingLeg, Tally] => [leg, { sent: 0, rttsMs: [], cause: undefined }]));
   let problem: string | undefined;
   using exchange = new EchoExchange<PingLeg>(options.openPort, (reason) => {
     problem = reason;
   });
-  const settle = ({ probe, result }: { probe: { owner: PingLeg }; result: ProbeResult }) => {
-    const tally = tallies.get(probe.owner);
-    if (tally === undefined) return;
-    if (result.type === "answered" || result.type === "late") tally.rttsMs.push(result.rttMs);
-    else tally.cause = causeOf(result) ?? tally.cause;
+  const settle = (settled: readonly { probe: { owner: PingLeg }; result: ProbeResult }[]) => {
+    for (const { probe, result } of settled) addResult(tallies.get(probe.owner), result);
   };
+  const probes = legs.map((leg) => probeOf(leg, options));
   const endMs = performance.now() + (count - 1) * GAP_MS + timeoutMs;
   for (let round = 0, dueMs = performance.now(); performance.now() < endMs; ) {
     if (round < count && performance.now() >= dueMs) {
       round++;
       dueMs += GAP_MS;
-      const probes = legs.map((leg) => ({
-        owner: leg,
-        kind: leg.kind,
-        family: familyOf(leg.target),
-        target: leg.target,
-        ...(leg.alsoFrom !== undefined && { alsoFrom: leg.alsoFrom }),
-        ...(packetBytes !== undefined && { packetBytes }),
-        timeoutMs,
-        payload: { hasBridge: false, networkTag: 0 },
-      }));
       for (const tally of tallies.values()) tally.sent++;
-      for (const one of exchange.send(probes, performance.now())) settle(one);
+      settle(exchange.send(probes, performance.now()));
       if (problem !== undefined) throw new Error(problem);
     }
-    for (const one of exchange.receive(performance.now()).settled) settle(one);
+    settle(exchange.receive(performance.now()).settled);
     if ([...tallies.values()].every(({ rttsMs }) => rttsMs.length === count)) break;
     await sleep(LOOK_MS, undefined, { signal });
   }

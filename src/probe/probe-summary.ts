@@ -34,24 +34,28 @@ export function worstOf(states: readonly PathState[]): PathState {
   return states.reduce<PathState>((worst, state) => (rank[state] > rank[worst] ? state : worst), "unknown");
 }
 
+/** Of the first path in that state: its subnet, and why. */
+function evidenceFor(state: PathState, paths: ProbedPeer["paths"]): string | undefined {
+  const path = paths.find((one) => one.state === state);
+  return path && `${path.path.subnet}: ${path.why ?? path.state}`;
+}
+
 export function summarizeProbes(peers: Iterable<ProbedPeer>): ProbeSummary {
   const states = Object.fromEntries(pathStates.map((state) => [state, 0])) as Record<PathState, number>;
   const named: string[] = [];
   let [known, lost, whole] = [0, 0, 0];
   let mtuEvidence: string | undefined;
   for (const { paths } of peers) {
-    const ofPaths = paths.map(({ state }) => state);
-    const worst = worstOf(ofPaths);
+    const worst = worstOf(paths.map(({ state }) => state));
     states[worst]++;
     if (worst === "unknown") continue;
     known++;
-    const narrow = paths.find(({ state }) => state === "mtuBroken");
-    mtuEvidence ??= narrow && `${narrow.path.subnet}: ${narrow.why}`;
+    mtuEvidence ??= evidenceFor("mtuBroken", paths);
     if (!unreachable.has(worst)) continue;
     lost++;
-    if (ofPaths.every((state) => state === "unknown" || unreachable.has(state))) whole++;
-    const path = paths.find(({ state }) => state === worst);
-    if (path !== undefined && named.length < NAMED) named.push(`${path.path.subnet}: ${path.why ?? path.state}`);
+    if (paths.every(({ state }) => state === "unknown" || unreachable.has(state))) whole++;
+    const evidence = evidenceFor(worst, paths);
+    if (evidence !== undefined && named.length < NAMED) named.push(evidence);
   }
   const more = lost > named.length && named.length > 0 ? [`and ${lost - named.length} more`] : [];
   return {

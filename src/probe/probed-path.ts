@@ -93,25 +93,28 @@ export class ProbedPath {
     return this.verdict.isUrgent || (this.isToBeChecked && this.verdict.liveness === "up");
   }
 
+  #turnOfUp(main: Turn["kind"], nowMs: number): Turn {
+    const { isIcmpFiltered } = this.verdict;
+    if (this.isToBeChecked) {
+      this.isToBeChecked = false;
+      return { asked: isIcmpFiltered ? "witness" : "main", kind: main };
+    }
+    if (isIcmpFiltered) return { asked: this.#turn % 10 === 0 ? "main" : "witness", kind: main };
+    const mtu = this.#mtuTurn(nowMs);
+    if (mtu !== undefined) return mtu;
+    if (main !== "bridge" && nowMs >= this.#bridgeDueMs) {
+      this.#bridgeDueMs = nowMs + BRIDGE_EVERY_MS;
+      return { asked: "bridge", kind: "bridge" };
+    }
+    return { asked: "main", kind: main };
+  }
+
   nextTurn(nowMs: number): Turn {
     const { verdict } = this;
     const main = mainKind(this.path);
     this.#turn++;
     if (verdict.isInDoubt) return { asked: verdict.next, kind: verdict.next === "underlay" ? "underlay" : main };
-    if (verdict.liveness === "up" && this.isToBeChecked) {
-      this.isToBeChecked = false;
-      return { asked: verdict.isIcmpFiltered ? "witness" : "main", kind: main };
-    }
-    if (verdict.liveness === "up") {
-      if (verdict.isIcmpFiltered) return { asked: this.#turn % 10 === 0 ? "main" : "witness", kind: main };
-      const mtu = this.#mtuTurn(nowMs);
-      if (mtu !== undefined) return mtu;
-      if (main !== "bridge" && nowMs >= this.#bridgeDueMs) {
-        this.#bridgeDueMs = nowMs + BRIDGE_EVERY_MS;
-        return { asked: "bridge", kind: "bridge" };
-      }
-      return { asked: "main", kind: main };
-    }
+    if (verdict.liveness === "up") return this.#turnOfUp(main, nowMs);
     if (this.#turn % UNDERLAY_TURNS === 1 && this.path.underlay !== undefined) {
       return { asked: "underlay", kind: "underlay" };
     }

@@ -74,6 +74,25 @@ export function occupiedPrefixes(layout: HostLayout, context: OccupiedContext): 
   return [...found.values()];
 }
 
+/** A route that the kernel made for a network that a device is connected to. */
+function isConnection({ type, protocol, gateway }: HostLayout["routes"][number]): boolean {
+  return type === rtn.unicast && protocol === routeProtocol.kernel && gateway === undefined;
+}
+
+/** The network that the address connects to, or the address alone where that network is wider than ours. */
+function occupiedByAddress(device: string, address: Prefix, context: OccupiedContext): OccupiedPrefix[] {
+  const { networks, ownSubnets } = context;
+  const own = prefixAddress(address);
+  if (ownSubnets.some((subnet) => containsAddress(subnet, own))) return [];
+  const prefix = networkOf(address);
+  if (isCarvedOut(prefix, networks)) {
+    return [{ prefix, what: connectionText(device, address, context), isConnected: true }];
+  }
+  if (!networks.some((network) => containsAddress(network, own))) return [];
+  const what = `this host's own address ${own} on ${device}`;
+  return [{ prefix: makePrefix(own, addressBits(familyOf(address))), what, isConnected: false }];
+}
+
 function connectedNetworks(
   { addresses, routes }: HostLayout,
   foreign: ReadonlyMap<number, string>,
@@ -83,21 +102,13 @@ function connectedNetworks(
   const found: OccupiedPrefix[] = [];
   for (const { index, address } of addresses) {
     const device = foreign.get(index);
-    if (device === undefined || ownSubnets.some((subnet) => containsAddress(subnet, prefixAddress(address)))) continue;
-    const prefix = networkOf(address);
-    if (isCarvedOut(prefix, networks))
-      found.push({ prefix, what: connectionText(device, address, context), isConnected: true });
-    else if (networks.some((network) => containsAddress(network, prefixAddress(address)))) {
-      const own = makePrefix(prefixAddress(address), addressBits(familyOf(address)));
-      const what = `this host's own address ${prefixAddress(address)} on ${device}`;
-      found.push({ prefix: own, what, isConnected: false });
-    }
+    if (device !== undefined) found.push(...occupiedByAddress(device, address, context));
   }
-  for (const { destination: prefix, outIndex, ...route } of routes) {
+  for (const route of routes) {
+    const { destination: prefix, outIndex } = route;
     const device = foreign.get(outIndex ?? 0);
-    const isKernels =
-      route.type === rtn.unicast && route.protocol === routeProtocol.kernel && route.gateway === undefined;
-    if (device === undefined || !isKernels || !isCarvedOut(prefix, networks) || isInside(prefix, ownSubnets)) continue;
+    if (device === undefined || !isConnection(route) || !isCarvedOut(prefix, networks)) continue;
+    if (isInside(prefix, ownSubnets)) continue;
     // The bridge of our containers may have a wider prefix than our subnet.
     if (ownSubnets.some((subnet) => containsPrefix(prefix, subnet))) continue;
     found.push({ prefix, what: `${prefix}, which ${device} is connected to`, isConnected: true });

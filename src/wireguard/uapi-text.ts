@@ -55,19 +55,24 @@ interface OpenPeer {
   readonly allowedIps: Prefix[];
 }
 
+/** The lines `name=value`. */
+function assignmentsIn(text: string): [name: string, value: string][] {
+  return text.split("\n").flatMap((line): [string, string][] => {
+    const at = line.indexOf("=");
+    return at < 0 ? [] : [[line.slice(0, at), line.slice(at + 1)]];
+  });
+}
+
 /** The answer to `get=1`. `publicKeyOf` makes the public key of a private one, both base64. */
 export function readDeviceText(text: string, publicKeyOf: (privateKey: string) => string): DeviceState {
   let publicKey: string | undefined;
   let listenPort = 0;
   const peers: OpenPeer[] = [];
-  for (const line of text.split("\n")) {
-    const at = line.indexOf("=");
-    if (at < 0) continue;
-    const [name, value] = [line.slice(0, at), line.slice(at + 1)];
+  for (const [name, value] of assignmentsIn(text)) {
     const peer = peers.at(-1);
-    if (name === "public_key") {
-      const key = keyOf(value);
-      if (key !== undefined) peers.push(newPeer(key));
+    const peerKey = name === "public_key" ? keyOf(value) : undefined;
+    if (peerKey !== undefined) {
+      peers.push(newPeer(peerKey));
     } else if (peer !== undefined) {
       readPeerLine(peer, name, value);
     } else if (name === "private_key") {

@@ -69,16 +69,21 @@ function answer(request: IncomingMessage, response: ServerResponse, options: Hea
     send(response, 404, "text/plain", "there is no such network\n");
     return;
   }
-  // Liveness: a process that answers lives, whatever it can do.
-  const { state, reasons } = path === "/healthz" ? { state: "ready" as const, reasons: [] } : found;
+  const { status, text, body } = path === "/healthz" ? liveness : readiness(found);
+  if (isVerbose) send(response, status, "application/json", `${printableJson(JSON.stringify(body))}\n`);
+  else send(response, status, "text/plain", text);
+}
+
+/** A process that answers lives, whatever it can do. */
+const liveness = { status: 200, text: "flanneld is running", body: { running: true } };
+
+function readiness({ state, reasons }: NonNullable<ReturnType<HealthServerOptions["state"]>>) {
   const ready = state !== "notReady";
-  const text = path === "/healthz" ? "flanneld is running" : `flanneld is ${ready ? "ready" : "not ready yet"}`;
-  if (isVerbose) {
-    const body = path === "/healthz" ? { running: true } : { ready, state, reasons };
-    send(response, ready ? 200 : 503, "application/json", `${printableJson(JSON.stringify(body))}\n`);
-  } else {
-    send(response, ready ? 200 : 503, "text/plain", text);
-  }
+  return {
+    status: ready ? 200 : 503,
+    text: `flanneld is ${ready ? "ready" : "not ready yet"}`,
+    body: { ready, state, reasons },
+  };
 }
 
 function send(response: ServerResponse, status: number, type: string, body: string): void {

@@ -87,8 +87,7 @@ function partsOf({ plan, backend, context, mtuBytes }: WayFacts, lease: Lease, a
   const { state } = plan;
   const family = familyOf(address);
   const route = routeTo(state, address);
-  const { publicIp, publicIpv6 } = lease.attributes;
-  const host = family === 4 ? (publicIp ?? publicIpv6) : (publicIpv6 ?? publicIp);
+  const host = hostOf(lease, family);
   if (route === undefined) {
     return {
       carriedBy: backend.type === "ipsec" ? "ipsec" : "other",
@@ -113,24 +112,40 @@ function partsOf({ plan, backend, context, mtuBytes }: WayFacts, lease: Lease, a
   return {
     carriedBy,
     mtuBytes: route.mtuBytes ?? (carriedBy === "direct" ? context.externalInterface.mtuBytes : mtuBytes(family)),
-    route: {
-      line: routeLine(route, new Set(context.devices)),
-      device: route.device,
-      ...(route.gateway !== undefined && { gateway: route.gateway }),
-      ...(route.mtuBytes !== undefined && { mtuBytes: route.mtuBytes }),
-      ...(route.table !== undefined && { table: route.table }),
-    },
+    route: shownRoute(route, context),
     ...(neighbour !== undefined && { neighbour }),
     ...(fdb !== undefined && { fdb }),
-    ...(peer !== undefined && {
-      wireguardPeer: {
-        device: peer.device,
-        publicKey: peer.publicKey,
-        ...(peer.endpoint !== undefined && { endpoint: endpointText(peer.endpoint) }),
-        allowedIps: [...peer.allowedIps],
-      },
-    }),
+    ...(peer !== undefined && { wireguardPeer: shownPeer(peer) }),
     ...(outside !== undefined && { outside }),
+  };
+}
+
+/** By which address the host is reached: of the packets' own family where it has one. */
+function hostOf({ attributes: { publicIp, publicIpv6 } }: Lease, family: Family): Address | undefined {
+  return family === 4 ? (publicIp ?? publicIpv6) : (publicIpv6 ?? publicIp);
+}
+
+function shownRoute(route: HostRoute, { devices }: CheckContext): NonNullable<DesiredWay["route"]> {
+  return {
+    line: routeLine(route, new Set(devices)),
+    device: route.device,
+    ...(route.gateway !== undefined && { gateway: route.gateway }),
+    ...(route.mtuBytes !== undefined && { mtuBytes: route.mtuBytes }),
+    ...(route.table !== undefined && { table: route.table }),
+  };
+}
+
+function shownPeer({
+  device,
+  publicKey,
+  endpoint,
+  allowedIps,
+}: NonNullable<HostState["wireguardPeer"]>[number]): NonNullable<DesiredWay["wireguardPeer"]> {
+  return {
+    device,
+    publicKey,
+    ...(endpoint !== undefined && { endpoint: endpointText(endpoint) }),
+    allowedIps: [...allowedIps],
   };
 }
 

@@ -30,37 +30,17 @@ export interface StateSources {
 
 /** Every reason against `ready`, as of now. */
 export function currentReasons(sources: StateSources): StateReason[] {
-  const { own, renewer, network, table, storeView, dropWatch, interfaceProblem, arePeersProgrammed } = sources;
-  const leaseProblem = renewer?.problem() ?? sources.recordProblem;
-  const { ageMs, obstacle, outage, refusal } = storeView;
-  const dataPlaneProblem = network?.dataPlaneProblem;
-  const hostFailures = network?.hostFailures ?? [];
+  const { own, network, table, dropWatch } = sources;
   const reasons = stateReasons({
-    hasLease: own !== undefined,
-    isLeaseRetaken: renewer?.isBeingRetaken === true,
+    ...leaseFacts(sources),
+    ...storeFacts(sources.storeView),
+    ...networkFacts(network, sources.arePeersProgrammed),
+    ...dropsOf(dropWatch.findings),
     isWarmStart: sources.isWarmStart,
     isSubnetFileWritten: sources.isSubnetFileWritten,
-    peersProgrammed: { areNow: arePeersProgrammed, wereOnce: network?.werePeersProgrammed === true },
-    forwardingOff: evidenceOf(network?.checks.forwardingOff()),
-    ...dropsOf(dropWatch.findings),
-    ...(network !== undefined && { ways: network.checks.ways }),
-    ...(network?.checks.probes !== undefined && { probes: network.checks.probes.summary }),
-    hostFailures,
-    ruleFailures: network?.firewall.status().failures ?? [],
-    plannedPeers: network?.plan.plannedPeers ?? 0,
-    // All routes are looked through, and it matters only where something failed.
-    programmedPeers: hostFailures.length === 0 ? 0 : (network?.programmedPeers ?? 0),
-    skippedPeers: network?.plan.skipped.length ?? 0,
     unreadableKeys: table.unreadable().length,
-    ...(ageMs !== undefined && { storeAgeMs: ageMs }),
-    ...(leaseProblem !== undefined && { leaseProblem }),
-    ...(renewer?.writeProblem !== undefined && { leaseWriteProblem: renewer.writeProblem }),
-    ...(outage !== undefined && { storeOutage: outage }),
-    ...(refusal !== undefined && { storeRefusal: refusal }),
-    ...(obstacle !== undefined && { leaseObstacle: obstacle }),
-    ...(dataPlaneProblem !== undefined && { dataPlaneProblem }),
     ...(sources.ipv6Problem !== undefined && { ipv6Problem: sources.ipv6Problem }),
-    ...(interfaceProblem !== undefined && { externalInterfaceProblem: interfaceProblem }),
+    ...(sources.interfaceProblem !== undefined && { externalInterfaceProblem: sources.interfaceProblem }),
   });
   const claims = claimReasons({
     subnetClaims: claimsOnOwnSubnet(network?.plan.skipped ?? []),
@@ -68,6 +48,48 @@ export function currentReasons(sources: StateSources): StateReason[] {
   });
   return worstFirst([...claims, ...reasons]);
 }
+
+function leaseFacts({ own, renewer, recordProblem }: StateSources) {
+  const leaseProblem = renewer?.problem() ?? recordProblem;
+  return {
+    hasLease: own !== undefined,
+    isLeaseRetaken: renewer?.isBeingRetaken === true,
+    ...(leaseProblem !== undefined && { leaseProblem }),
+    ...(renewer?.writeProblem !== undefined && { leaseWriteProblem: renewer.writeProblem }),
+  };
+}
+
+function storeFacts({ ageMs, obstacle, outage, refusal }: StoreView) {
+  return {
+    ...(ageMs !== undefined && { storeAgeMs: ageMs }),
+    ...(outage !== undefined && { storeOutage: outage }),
+    ...(refusal !== undefined && { storeRefusal: refusal }),
+    ...(obstacle !== undefined && { leaseObstacle: obstacle }),
+  };
+}
+
+function networkFacts(network: Network | undefined, arePeersProgrammed: boolean) {
+  if (network === undefined) return { ...noNetwork, peersProgrammed: { areNow: arePeersProgrammed, wereOnce: false } };
+  const { checks, dataPlaneProblem, hostFailures, plan } = network;
+  return {
+    peersProgrammed: { areNow: arePeersProgrammed, wereOnce: network.werePeersProgrammed },
+    forwardingOff: evidenceOf(checks.forwardingOff()),
+    ways: checks.ways,
+    ...(checks.probes !== undefined && { probes: checks.probes.summary }),
+    hostFailures,
+    ruleFailures: network.firewall.status().failures,
+    plannedPeers: plan.plannedPeers,
+    // All routes are looked through, and it matters only where something failed.
+    programmedPeers: hostFailures.length === 0 ? 0 : network.programmedPeers,
+    skippedPeers: plan.skipped.length,
+    ...(dataPlaneProblem !== undefined && { dataPlaneProblem }),
+  };
+}
+
+const noNetwork = {
+  ...{ forwardingOff: [], hostFailures: [], ruleFailures: [] },
+  ...{ plannedPeers: 0, programmedPeers: 0, skippedPeers: 0 },
+};
 
 /** None while the table lags behind our own lease: it may still hold the one that we gave up for it. */
 export function currentAddressConflicts(own: OwnLease | undefined, table: LeaseTable): readonly AddressConflict[] {

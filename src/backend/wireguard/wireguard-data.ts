@@ -13,16 +13,16 @@ export function wireguardData(publicKey: string, port: number): BackendData {
   return { PublicKey: publicKey, Port: port };
 }
 
-/** Or a sentence on what is wrong. Names are read as Go does: in any case, the last of equals wins. */
+/** Names are read as Go does: in any case, the last of equals wins. */
+function memberOf(data: BackendData | undefined, foldedName: string): unknown {
+  if (typeof data !== "object" || data === null) return undefined;
+  return Object.entries(data).findLast(([key]) => foldKey(key) === foldedName)?.[1];
+}
+
+/** Or a sentence on what is wrong. */
 export function readWireguardData(data: BackendData | undefined): WireguardData | { readonly reason: string } {
-  let publicKey: unknown;
-  let port: unknown;
-  if (typeof data === "object" && data !== null) {
-    for (const [key, value] of Object.entries(data)) {
-      if (foldKey(key) === "publickey") publicKey = value;
-      else if (foldKey(key) === "port") port = value;
-    }
-  }
+  const publicKey = memberOf(data, "publickey");
+  const port = memberOf(data, "port");
   if (typeof publicKey !== "string") return { reason: "has no PublicKey" };
   if (!isKey(publicKey))
     return { reason: `PublicKey ${JSON.stringify(publicKey.slice(0, 60))} is not a key of 32 bytes` };

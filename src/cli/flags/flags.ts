@@ -106,24 +106,30 @@ class FlagParser {
       if (argument.length < 2 || !argument.startsWith("-")) return argument;
       next++;
       if (argument === "--") return argv[next];
-      const { name, value } = splitArgument(argument);
-      const definition = this.#find(name, argument);
-      this.lastBool = undefined;
-      if (definition === undefined) {
-        this.helpRequested = true;
-      } else if (value !== undefined) {
-        this.#set(definition, value, "flag");
-      } else if (definition.kind === "bool") {
-        this.#set(definition, "true", "flag");
-        this.lastBool = name;
-      } else {
-        const following = argv[next++];
-        if (following === undefined) throw usage(`--${name} needs a value`);
-        this.#set(definition, following, "flag");
-      }
+      if (this.#readFlag(argument, argv[next])) next++;
       if (this.values.get("help") === true) this.helpRequested = true;
     }
     return undefined;
+  }
+
+  /** Whether `following`, the argument behind it, is its value. */
+  #readFlag(argument: string, following: string | undefined): boolean {
+    const { name, value } = splitArgument(argument);
+    const definition = this.#find(name, argument);
+    this.lastBool = undefined;
+    if (definition === undefined) {
+      this.helpRequested = true;
+    } else if (value !== undefined) {
+      this.#set(definition, value, "flag");
+    } else if (definition.kind === "bool") {
+      this.#set(definition, "true", "flag");
+      this.lastBool = name;
+    } else {
+      if (following === undefined) throw usage(`--${name} needs a value`);
+      this.#set(definition, following, "flag");
+      return true;
+    }
+    return false;
   }
 
   readEnvironment(env: Environment): void {

@@ -108,12 +108,16 @@ function readInterface(entry: Json): ContainerNamespace["interfaces"] {
   ];
 }
 
+/** Of what `ip -j route` calls a destination: `default`, an address, or a prefix. */
+function prefixText(destination: string, isIpv6: boolean): string {
+  if (destination === "default") return isIpv6 ? "::/0" : "0.0.0.0/0";
+  return destination.includes("/") ? destination : `${destination}/${isIpv6 ? 128 : 32}`;
+}
+
 function readRoute({ dst, gateway, type }: Json): ContainerNamespace["routes"] {
   if (typeof dst !== "string" || (type !== undefined && type !== "unicast")) return [];
   const isIpv6 = dst.includes(":") || String(gateway ?? "").includes(":");
-  const text =
-    dst === "default" ? (isIpv6 ? "::/0" : "0.0.0.0/0") : dst.includes("/") ? dst : `${dst}/${isIpv6 ? 128 : 32}`;
-  const destination = tryParsePrefix(text);
+  const destination = tryParsePrefix(prefixText(dst, isIpv6));
   if (destination === undefined) return [];
   const via = typeof gateway === "string" ? tryParseAddress(gateway) : undefined;
   return [{ destination, ...(via !== undefined && { gateway: via }) }];

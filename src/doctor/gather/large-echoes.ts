@@ -65,15 +65,20 @@ async function sendOfFamily(
     if (sentRounds < ROUNDS && performance.now() - startMs >= sentRounds * GAP_MS) {
       sentRounds++;
       const open = numbers.filter((at) => replies[at]?.result !== "answered");
-      const requests = open.map((at) => request(echoes[at], at, payload));
-      for (const [index, errno] of socket.send(requests).entries()) {
-        const at = open[index] ?? -1;
-        if (replies[at]?.result === "unknown") replies[at] = { result: errno === undefined ? "lost" : "refused" };
-      }
+      const errnos = socket.send(open.map((at) => request(echoes[at], at, payload)));
+      noteSent(open, errnos, replies);
     }
     await delay(LOOK_MS);
     take();
     if (numbers.every((at) => replies[at]?.result === "answered" || replies[at]?.result === "refused")) return;
+  }
+}
+
+/** Until there is an answer, an echo counts as lost, or as refused by this host's kernel. */
+function noteSent(numbers: readonly number[], errnos: ReturnType<EchoSocket["send"]>, replies: LargeReply[]): void {
+  for (const [index, errno] of errnos.entries()) {
+    const at = numbers[index] ?? -1;
+    if (replies[at]?.result === "unknown") replies[at] = { result: errno === undefined ? "lost" : "refused" };
   }
 }
 

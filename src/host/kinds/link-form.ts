@@ -164,21 +164,21 @@ export function linkLine(link: HostLink): string {
   return vxlanLine({ ...link, port: link.port === 0 ? KERNEL_VXLAN_PORT : link.port });
 }
 
+function observedTunnelForm(kind: string | undefined, ipip: NonNullable<ObservedLink["ipip"]>): string {
+  const deviation = ipip.deviation === undefined ? "" : ` ${ipip.deviation}`;
+  if (kind !== "ip6tnl") return `ipip local ${ipip.local ?? "any"}${deviation}`;
+  const mode = ipip.isExternal ? IP6TNL_MODE : "mode ip6ip6";
+  const local = ipip.local === undefined ? "" : ` local ${ipip.local}`;
+  return `ip6tnl ${mode}${local}${deviation}`;
+}
+
 /** As `linkLine`, for a device as found, which may lack some of it. */
 export function observedLinkLine({ renamedTo, mac, mtuBytes, isUp, vxlan, ipip, ...link }: ObservedLink): string {
   const name = renamedTo ?? link.name;
   const kind = link.isUserspaceWireguard === true ? "wireguard" : link.kind;
   const down = isUp ? "" : " state DOWN";
   if (kind === "tun" || kind === "wireguard") return `${name} mtu ${mtuBytes} type ${kind}${down}`;
-  if (ipip !== undefined) {
-    const deviation = ipip.deviation === undefined ? "" : ` ${ipip.deviation}`;
-    if (kind === "ip6tnl") {
-      const mode = ipip.isExternal ? IP6TNL_MODE : "mode ip6ip6";
-      const local = ipip.local === undefined ? "" : ` local ${ipip.local}`;
-      return `${name} mtu ${mtuBytes} type ip6tnl ${mode}${local}${deviation}${down}`;
-    }
-    return `${name} mtu ${mtuBytes} type ipip local ${ipip.local ?? "any"}${deviation}${down}`;
-  }
+  if (ipip !== undefined) return `${name} mtu ${mtuBytes} type ${observedTunnelForm(kind, ipip)}${down}`;
   if (vxlan === undefined) return [name, "type", kind ?? "physical"].join(" ");
   return `${vxlanLine({ name, mtuBytes, ...(mac === undefined ? {} : { mac }), ...vxlan })}${down}`;
 }

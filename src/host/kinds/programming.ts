@@ -41,20 +41,27 @@ export function inBatches<D, O>(requests: BatchRequests<D, O>): Program<D, O> {
       attempts.map(({ request }) => request),
       signal,
     );
-    for (const [index, error] of results.entries()) {
-      const attempt = attempts[index];
-      if (attempt === undefined || error === undefined) continue;
-      const { slot, before } = attempt;
-      const isAsWanted =
-        slot.desired === undefined
-          ? isAlreadyGone(error)
-          : requests.mayExist === true && hasCode(error, "KERNEL_EXISTS");
-      if (isAsWanted) continue;
-      slot.observed = before;
-      failures.push({ slot, error });
-    }
-    return failures;
+    const refused = refusedOf(attempts, results).filter(({ slot, error }) => !isAsDesired(slot, error, requests));
+    for (const { slot, before } of refused) slot.observed = before;
+    return [...failures, ...refused.map(({ slot, error }) => ({ slot, error }))];
   };
+}
+
+/** `errors` are in the order of the attempts. */
+function refusedOf<A>(
+  attempts: readonly A[],
+  errors: readonly (FlannelError | undefined)[],
+): (A & { readonly error: FlannelError })[] {
+  return attempts.flatMap((attempt, index) => {
+    const error = errors[index];
+    return error === undefined ? [] : [{ ...attempt, error }];
+  });
+}
+
+/** Whether the refusal says that the object is, or is gone, as it should be. */
+function isAsDesired<D, O>({ desired }: Slot<D, O>, error: FlannelError, { mayExist }: BatchRequests<D, O>): boolean {
+  if (desired === undefined) return isAlreadyGone(error);
+  return mayExist === true && hasCode(error, "KERNEL_EXISTS");
 }
 
 function requestFor<D, O>(

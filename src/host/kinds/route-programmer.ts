@@ -46,12 +46,16 @@ export async function programRoutes(
   return [...others, ...again];
 }
 
-async function programOnce(slots: readonly RouteSlot[], host: Host, signal: AbortSignal): Promise<ProgramFailure[]> {
+/** The requests, in the order of the slots, which say from here on what the requests will have done. */
+function prepare(
+  slots: readonly RouteSlot[],
+  throughNextHops: ReadonlySet<HostRoute>,
+  refused: ReadonlyMap<HostRoute, FlannelError>,
+  host: Host,
+): { readonly attempts: readonly Attempt[]; readonly failures: ProgramFailure[] } {
   const pool = host.memory.of(NextHops);
-  const failures: ProgramFailure[] = [];
-  const throughNextHops = chooseNextHops(slots, pool);
-  const refused = await makeNextHops(throughNextHops, host, signal);
   const attempts: Attempt[] = [];
+  const failures: ProgramFailure[] = [];
   for (const slot of slots) {
     const { desired, observed: before } = slot;
     const error = desired === undefined ? undefined : refused.get(desired);
@@ -67,6 +71,14 @@ async function programOnce(slots: readonly RouteSlot[], host: Host, signal: Abor
     settle(slot, desired === undefined ? undefined : asObserved(desired, nextHopId, host), pool);
     attempts.push({ slot, request, before, nextHopId });
   }
+  return { attempts, failures };
+}
+
+async function programOnce(slots: readonly RouteSlot[], host: Host, signal: AbortSignal): Promise<ProgramFailure[]> {
+  const pool = host.memory.of(NextHops);
+  const throughNextHops = chooseNextHops(slots, pool);
+  const refused = await makeNextHops(throughNextHops, host, signal);
+  const { attempts, failures } = prepare(slots, throughNextHops, refused, host);
   const results = await host.netlink.apply(
     attempts.map(({ request }) => request),
     signal,
@@ -76,8 +88,7 @@ async function programOnce(slots: readonly RouteSlot[], host: Host, signal: Abor
     const attempt = attempts[index];
     if (attempt === undefined || error === undefined || (await isInPlace(attempt, error, host, signal))) continue;
     settle(attempt.slot, attempt.before, pool);
-    if (attempt.slot.desired !== undefined && attempt.before === undefined && hasCode(error, "KERNEL_EXISTS"))
-      unseen.push(attempt);
+    if (isUnseen(attempt, error)) unseen.push(attempt);
     else failures.push({ slot: attempt.slot, error });
   }
   return [...failures, ...(await writeOver(unseen, host, signal))];
@@ -114,6 +125,11 @@ async function writeOver(attempts: readonly Attempt[], host: Host, signal: Abort
 
 function isAmong(route: HostRoute | undefined, routes: ReadonlySet<HostRoute>): route is HostRoute {
   return route !== undefined && routes.has(route);
+}
+
+/** Whether a route that no look has found stands in the place of a new one. */
+function isUnseen({ slot, before }: Attempt, error: FlannelError): boolean {
+  return slot.desired !== undefined && before === undefined && hasCode(error, "KERNEL_EXISTS");
 }
 
 /**

@@ -1,4 +1,5 @@
 // Unicast routes of the network's table, usually the main one: those on devices of ours, and those to our networks on others.
+import type { Address } from "../../ip/address.ts";
 import { isInside, overlaps } from "../../ip/prefix.ts";
 import { FLANNEL_PROTOCOL, type NextHopMessage, type RouteMessage } from "../../netlink/rtnetlink/messages.ts";
 import { routeProtocol, rtn } from "../../netlink/uapi.ts";
@@ -72,6 +73,20 @@ async function openReader(host: Host): Promise<Reader<ObservedRoute, "route">> {
   };
 }
 
+/** Where a route leads, from its message or, where that names only the id, from the next-hop object. */
+function hopOf(
+  { nextHopId, outIndex, gateway, onLink }: RouteMessage,
+  nextHopOf: (id: number) => NextHopMessage | undefined,
+): { outIndex: number | undefined; gateway: Address | undefined; onLink: boolean } {
+  if (nextHopId === undefined || outIndex !== undefined) return { outIndex, gateway, onLink };
+  const nextHop = nextHopOf(nextHopId);
+  return {
+    outIndex: nextHop?.outIndex,
+    gateway: gateway ?? nextHop?.gateway,
+    onLink: onLink || nextHop?.onLink === true,
+  };
+}
+
 /**
  * A route that is ours, or that stands where one of ours belongs; undefined for all others. `nextHop` is asked where
  * the kernel names only its id (net.ipv4.nexthop_compat_mode=0).
@@ -83,10 +98,7 @@ function observedRoute(
 ): ObservedRoute | undefined {
   if (!tablesOf(host.ownership).includes(message.table)) return undefined;
   const isPlace = message.table === tableOf(host.ownership);
-  const isWhole = message.nextHopId === undefined || message.outIndex !== undefined;
-  const nextHop = isWhole || message.nextHopId === undefined ? undefined : nextHopOf(message.nextHopId);
-  const outIndex = message.outIndex ?? nextHop?.outIndex;
-  const gateway = message.gateway ?? nextHop?.gateway;
+  const { outIndex, gateway, onLink } = hopOf(message, nextHopOf);
   const isOurs = isOurRoute(message, outIndex, host);
   if (!isOurs && !(isPlace && isPlainKey(message) && isDesired(message, host))) return undefined;
   const device = host.links.byIndex(outIndex)?.name;
@@ -94,7 +106,7 @@ function observedRoute(
     destination: message.destination,
     ...(device === undefined ? {} : { device }),
     ...(gateway === undefined ? {} : { gateway }),
-    onLink: message.onLink || nextHop?.onLink === true,
+    onLink,
     protocol: message.protocol,
     metric: message.metric,
     tos: message.tos,

@@ -67,27 +67,28 @@ function observedPeers(device: string, { peers }: DeviceState, { slots, memory }
 async function hasDeviated(host: Host): Promise<boolean> {
   let isAsKnown = true;
   for (const { device, state } of await readDevices(host)) {
-    const deviceSlot = host.slots.get(wireguardKind, device);
+    const desired = host.slots.get(wireguardKind, device)?.desired;
     const found = observedWireguard(device, state);
-    if (deviceSlot?.desired !== undefined && wireguardKind.compare(deviceSlot.desired, found, new Set()) !== "same") {
-      isAsKnown = false;
-    }
-    const missing = new Set<PeerSlot>();
-    for (const slot of host.slots.slots(wireguardPeerKind)) {
-      if (slot.observed?.device === device) missing.add(slot);
-    }
-    for (const peer of observedPeers(device, state, host)) {
-      const slot = host.slots.get(wireguardPeerKind, peerKey(peer));
-      if (slot === undefined) isAsKnown = false;
-      else {
-        missing.delete(slot);
-        if (isAsBefore(slot, peer)) slot.observed = peer;
-        else isAsKnown = false;
-      }
-    }
-    if (missing.size > 0) isAsKnown = false;
+    if (desired !== undefined && wireguardKind.compare(desired, found, new Set()) !== "same") isAsKnown = false;
+    if (!arePeersAsKnown(device, observedPeers(device, state, host), host)) isAsKnown = false;
   }
   return !isAsKnown;
+}
+
+/** Looks at all, also behind the first that deviates: see above. */
+function arePeersAsKnown(device: string, peers: Iterable<ObservedWireguardPeer>, host: Host): boolean {
+  const missing = new Set<PeerSlot>();
+  for (const slot of host.slots.slots(wireguardPeerKind)) {
+    if (slot.observed?.device === device) missing.add(slot);
+  }
+  let isAsKnown = true;
+  for (const peer of peers) {
+    const slot = host.slots.get(wireguardPeerKind, peerKey(peer));
+    if (slot !== undefined) missing.delete(slot);
+    if (slot !== undefined && isAsBefore(slot, peer)) slot.observed = peer;
+    else isAsKnown = false;
+  }
+  return isAsKnown && missing.size === 0;
 }
 
 function isAsBefore({ desired, observed }: PeerSlot, now: ObservedWireguardPeer): boolean {

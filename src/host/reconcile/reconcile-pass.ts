@@ -282,15 +282,20 @@ export class ReconcilePass {
         this.#clear(slot);
       } else if (operation.action === "refuse") {
         this.#refuse(slot, operation.reason, nowMs);
-      } else {
-        const obstacle = obstacleTo(slot, this.#host);
+      } else if (!this.#isBlocked(slot)) {
         const stage = plan.get(slot.kind);
-        if (obstacle !== undefined) this.blocked.set(obstacle, (this.blocked.get(obstacle) ?? 0) + 1);
-        else if (operation.action === "remove") stage?.removals.push(operation);
-        else stage?.additions.push(operation);
+        (operation.action === "remove" ? stage?.removals : stage?.additions)?.push(operation);
       }
     }
     return [...plan.values()];
+  }
+
+  /** By something that must be there, or gone, first; counts it. */
+  #isBlocked(slot: Slot): boolean {
+    const obstacle = obstacleTo(slot, this.#host);
+    if (obstacle === undefined) return false;
+    this.blocked.set(obstacle, (this.blocked.get(obstacle) ?? 0) + 1);
+    return true;
   }
 
   #refuse(slot: Slot, reason: string, nowMs: number): void {

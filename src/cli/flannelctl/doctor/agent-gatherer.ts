@@ -17,26 +17,34 @@ import { poolSizeOf } from "./pool-size.ts";
 
 const MAX_LINES = 100;
 
-export async function gatherAgent(known: KnownHost, host: HostWide): Promise<AgentFacts> {
-  const { status, state, subnetFile, options } = known;
-  const [network] = status?.networks ?? [];
-  const process = status === undefined ? undefined : readProcess(status.agent.pid);
-  const manager = await host.networkManager();
-  const reasonOf = (name: string) => status?.reasons.find((reason) => reason.name === name)?.message;
-  const [leaseProblem, leaseWriteProblem] = [reasonOf("lease-invalid"), reasonOf("lease-not-written")];
-  const own = state === undefined ? undefined : leaseFact(state.own);
-  const poolSize = options.kubernetes === undefined && state !== undefined ? poolSizeOf(state.configText) : undefined;
-  const { interfaceAddresses, publicIps } = addressesOf(known);
+function networkFacts(
+  network: NetworkStatus | undefined,
+): Pick<AgentFacts, "repairs" | "refusals" | "dataPlanePeers" | "probes"> {
+  if (network === undefined) return { repairs: [], refusals: [], dataPlanePeers: [], probes: probesOf([]) };
   return {
-    repairs: (network?.repairs.last ?? []).map(({ repairedAt, object }) => ({ object, atMs: Date.parse(repairedAt) })),
-    refusals: (network?.failures ?? []).map(({ object, error }) => ({ object, error })),
-    dataPlanePeers: (network?.dataPlane?.peers ?? []).map(({ key, sentBytes, receivedBytes, lastHandshakeAt }) => ({
+    repairs: network.repairs.last.map(({ repairedAt, object }) => ({ object, atMs: Date.parse(repairedAt) })),
+    refusals: network.failures.map(({ object, error }) => ({ object, error })),
+    dataPlanePeers: (network.dataPlane?.peers ?? []).map(({ key, sentBytes, receivedBytes, lastHandshakeAt }) => ({
       key,
       ...(sentBytes !== undefined && { sentBytes }),
       ...(receivedBytes !== undefined && { receivedBytes }),
       ...(lastHandshakeAt !== undefined && { lastHandshakeAt }),
     })),
-    probes: probesOf(network?.probes?.paths ?? []),
+    probes: probesOf(network.probes?.paths ?? []),
+  };
+}
+
+export async function gatherAgent(known: KnownHost, host: HostWide): Promise<AgentFacts> {
+  const { status, state, subnetFile, options } = known;
+  const process = status === undefined ? undefined : readProcess(status.agent.pid);
+  const manager = await host.networkManager();
+  const reasonOf = (name: string) => status?.reasons.find((reason) => reason.name === name)?.message;
+  const [leaseProblem, leaseWriteProblem] = [reasonOf("lease-invalid"), reasonOf("lease-not-written")];
+  const own = state === undefined ? undefined : leaseFact(state.own);
+  const { interfaceAddresses, publicIps } = addressesOf(known);
+  const poolSize = options.kubernetes === undefined && state !== undefined ? poolSizeOf(state.configText) : undefined;
+  return {
+    ...networkFacts(status?.networks[0]),
     leases: [...(own === undefined ? [] : [own]), ...known.peers.map(leaseFact)],
     subnetFile: {
       path: subnetFile,
