@@ -18,6 +18,8 @@ export interface ApiRequest extends RequestSubject {
   readonly body?: unknown;
   /** Of the body; `application/json` if missing. */
   readonly contentType?: string;
+  /** Forms of the answer; `application/json` if missing. */
+  readonly accept?: string;
 }
 
 /** Until the first byte of an answer, and between two of them. */
@@ -140,7 +142,7 @@ export class ApiClient implements AsyncDisposable {
   }
 
   #send(request: ApiRequest, server: URL, credentials: Credentials, signal: AbortSignal): ClientRequest {
-    const { method, path, query = {}, body, contentType = "application/json" } = request;
+    const { method, path, query = {}, body, contentType = "application/json", accept = "application/json" } = request;
     const search = new URLSearchParams(query).toString();
     const bytes = body === undefined ? undefined : Buffer.from(JSON.stringify(body));
     const sent = httpRequest({
@@ -152,7 +154,7 @@ export class ApiClient implements AsyncDisposable {
       timeout: ANSWER_TIMEOUT_MS,
       headers: {
         Host: server.host,
-        Accept: "application/json",
+        Accept: accept,
         "User-Agent": this.#userAgent,
         ...toHeaders(this.access.headers),
         ...credentials.headers,

@@ -6,22 +6,16 @@ import { setTimeout as delay } from "node:timers/promises";
 import { BackOff } from "../async/back-off.ts";
 import { describeError, FlannelError, hasCode } from "../errors.ts";
 import { tryParseJson } from "../json/try-parse-json.ts";
-import type { ApiClient } from "./api-client.ts";
-import { fromConnection, fromStatus, hasHttpStatus, notJson, type RequestSubject, retryAfterMs } from "./api-errors.ts";
+import type { ApiClient, ApiRequest } from "./api-client.ts";
+import { fromConnection, fromStatus, hasHttpStatus, type RequestSubject, retryAfterMs } from "./api-errors.ts";
 import { arrayDropper } from "./drop-arrays.ts";
 import { memberOf, textOf } from "./json-record.ts";
-import { ListSplitter } from "./list-splitter.ts";
+import { type ListTarget, listAll, MAX_OBJECT_BYTES, presentVersion } from "./list-objects.ts";
 import { isLater } from "./resource-version.ts";
 
-export interface WatchTarget<T> {
-  readonly path: string;
-  /** For messages and RBAC: `nodes`. */
-  readonly resource: string;
-  readonly fieldSelector?: string;
-  /** Members whose arrays `read` does not look at: they are not even parsed. */
-  readonly unread?: readonly string[];
-  /** What to keep of an object; undefined when it is none. */
-  read(object: unknown): T | undefined;
+export interface WatchTarget<T> extends ListTarget<T> {
+  /** What a watch accepts in place of whole objects; objects that come whole all the same are read too. */
+  readonly watchAccept?: string;
 }
 
 export type WatchNews<T> =
@@ -60,9 +54,6 @@ export const usualWatchTimings: WatchTimings = {
 const OBJECTS_LISTED_IN_TIME = 500;
 /** After a connection that broke the list comes in a part of the time: the server's store may be another one. */
 const BROKEN_SHARE = 0.25;
-const PAGE_SIZE = 250;
-/** etcd takes objects of 1.5 MiB; their JSON is no longer than this. */
-const MAX_OBJECT_BYTES = 16 * 1024 * 1024;
 /** The server ends a watch by itself after this time, and another one half as long: not all at once. */
 const WATCH_SECONDS = 300;
 /** A watch that lived that long was one: no back-off after it. */
@@ -169,76 +160,17 @@ function toSign(failure: unknown): Extract<WatchNews<never>, { type: "disconnect
   };
 }
 
-/** In pages; begins again when the server no longer knows the state that the pages are of. */
-export async function listAll<T>(
-  client: ApiClient,
-  { path, resource, fieldSelector, unread = [], read }: WatchTarget<T>,
-  signal: AbortSignal,
-): Promise<Extract<WatchNews<T>, { type: "list" }>> {
-  const textOfItem = arrayDropper(unread);
-  let objects: T[] = [];
-  let next: string | undefined;
-  for (;;) {
-    const query = {
-      limit: String(PAGE_SIZE),
-      ...(next !== undefined && { continue: next }),
-      ...(fieldSelector !== undefined && { fieldSelector }),
-    };
-    try {
-      const subject = { operation: `list ${resource}`, verb: "list", resource } as const;
-      const splitter = new ListSplitter((item) => {
-        const object = read(tryParseJson(textOfItem(item)));
-        if (object !== undefined) objects.push(object);
-      }, MAX_OBJECT_BYTES);
-      await client.pour({ ...subject, method: "GET", path, query }, signal, (chunk) => splitter.push(chunk));
-      const page = endOf(splitter, subject);
-      const metadata = memberOf(page, "metadata");
-      const resourceVersion = textOf(memberOf(metadata, "resourceVersion"));
-      // Other JSON, a proxy's for example, is no list without objects. The API server's always has the array.
-      if (resourceVersion === undefined || !Array.isArray(memberOf(page, "items"))) throw notJson(subject);
-      next = textOf(memberOf(metadata, "continue"));
-      if (next === undefined) return { type: "list", objects, resourceVersion };
-    } catch (error) {
-      if (!hasCode(error, "STORE_COMPACTED") || next === undefined) throw error;
-      next = undefined;
-      objects = [];
-    }
-  }
-}
-
-/** Of the server's store now. */
-async function presentVersion<T>(
-  client: ApiClient,
-  { path, resource, fieldSelector }: WatchTarget<T>,
-  signal: AbortSignal,
-): Promise<string> {
-  const subject = { operation: `list ${resource}`, verb: "list", resource } as const;
-  const query = { limit: "1", ...(fieldSelector !== undefined && { fieldSelector }) };
-  const answer = await client.call({ ...subject, method: "GET", path, query }, signal);
-  const resourceVersion = textOf(memberOf(memberOf(answer, "metadata"), "resourceVersion"));
-  if (resourceVersion === undefined) throw notJson(subject);
-  return resourceVersion;
-}
-
-/** The list without its items. */
-function endOf(splitter: ListSplitter, subject: RequestSubject): unknown {
-  try {
-    return splitter.end();
-  } catch (error) {
-    throw error instanceof SyntaxError ? notJson(subject) : error;
-  }
-}
-
 type ObjectNews<T> = Exclude<WatchNews<T>, { type: "list" | "disconnected" }>;
 
 /** Ends when the server ends it or falls silent; rejects when it cannot be opened or breaks. */
 async function* watchOnce<T>(
   client: ApiClient,
-  { path, resource, fieldSelector, unread = [], read }: WatchTarget<T>,
+  target: WatchTarget<T>,
   from: string,
   { silenceMs }: WatchTimings,
   signal: AbortSignal,
 ): AsyncGenerator<ObjectNews<T>, void, undefined> {
+  const { path, resource, fieldSelector, watchAccept, unread = [], read } = target;
   const query = {
     watch: "true",
     allowWatchBookmarks: "true",
@@ -249,7 +181,8 @@ async function* watchOnce<T>(
   const subject = { operation: `watch ${resource}`, verb: "watch", resource } as const;
   const server = client.access.description;
   const textOfEvent = arrayDropper(unread);
-  const response = await client.open({ ...subject, method: "GET", path, query }, signal);
+  const request = { ...subject, method: "GET", path, query } as const;
+  const response = await openWatch(client, request, watchAccept, signal);
   yield { type: "contact", resourceVersion: from };
   for await (const line of linesOf(response, silenceMs, (error) => fromConnection(error, subject, server))) {
     const text = textOfEvent(line);
@@ -277,6 +210,22 @@ function newsOfEvent<T>(
   const kept = read(object);
   if (kept === undefined) return undefined;
   return { type: type === "DELETED" ? "delete" : "put", object: kept, resourceVersion };
+}
+
+/** Whole objects where the server has nothing of what is accepted. */
+async function openWatch(
+  client: ApiClient,
+  request: ApiRequest,
+  accept: string | undefined,
+  signal: AbortSignal,
+): Promise<IncomingMessage> {
+  if (accept === undefined) return await client.open(request, signal);
+  try {
+    return await client.open({ ...request, accept }, signal);
+  } catch (error) {
+    if (!hasHttpStatus(error, 406)) throw error;
+    return await client.open(request, signal);
+  }
 }
 
 /** The lines of an answer. Ends quietly at its end and after `silenceMs` without any: a half-open connection is silent. */

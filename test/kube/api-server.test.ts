@@ -3,6 +3,14 @@
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { flannelRules, KubernetesApi, type ServiceAccount } from "../../lab/kubernetes/api-server.ts";
 import { until } from "../../lab/wait.ts";
+import { annotationNames } from "../../src/config/annotation-prefix.ts";
+import { ApiClient } from "../../src/kube-api/api-client.ts";
+import { openAccess } from "../../src/kube-api/open-access.ts";
+import { usualWatchTimings } from "../../src/kube-api/watch-objects.ts";
+import { followNodes } from "../../src/store/kubernetes/follow-nodes.ts";
+import { NodeApi } from "../../src/store/kubernetes/node-api.ts";
+import { isWhole } from "../../src/store/kubernetes/node-record.ts";
+import { silentLogger } from "../../src/telemetry/logger.ts";
 
 let api: KubernetesApi;
 let flannel: ServiceAccount;
@@ -51,6 +59,67 @@ test("a node may change itself only", async () => {
   const annotate = (name: string) => as(kubelet, "annotate", "node", name, "by=kubelet", "--overwrite");
   expect(await annotate("n1")).toMatchObject({ exitCode: 0 });
   expect((await annotate("waiting")).stderr).toContain("node 'n1' cannot read 'waiting', only its own");
+});
+
+test("with upstream's rights a watch sends metadata alone, and podCIDRs are asked for once in a Node's life", async () => {
+  const kubeconfigFile = await api.kubeconfigOfAccount(flannel);
+  const access = await openAccess({ kubeconfigFile }, {});
+  await using client = new ApiClient(access, {}, "test");
+  const nodes = new NodeApi(client, annotationNames("flannel.alpha.coreos.com"));
+  const [told, kinds, questions] = [new Map<string, string>(), new Set<string>(), [] as string[]];
+  const watched = nodes.metadataTarget();
+  nodes.metadataTarget = () => ({
+    ...watched,
+    read: (object) => {
+      const node = watched.read(object);
+      if (node !== undefined) kinds.add(`${node.name} ${isWhole(node) ? "whole" : "metadata"}`);
+      return node;
+    },
+  });
+  const select = nodes.select.bind(nodes);
+  nodes.select = (selector, ...rest) => {
+    questions.push(Object.values(selector).join());
+    return select(selector, ...rest);
+  };
+  const stop = new AbortController();
+  const take: Parameters<typeof followNodes>[0]["take"] = (news) => {
+    if (news.type === "list") for (const { name, podCidrs } of news.objects) told.set(name, podCidrs.join());
+    else if (news.type === "put") told.set(news.object.name, news.object.podCidrs.join());
+    else if (news.type === "delete") told.delete(news.object.name);
+  };
+  const room = () => Promise.resolve();
+  const follower = { api: nodes, ownName: "none", timings: usualWatchTimings, logger: silentLogger, take, room };
+  const followed = followNodes(follower, stop.signal);
+  const is = (name: string, podCidrs: string) =>
+    until(() => told.get(name) === podCidrs, { what: `${name} with ${podCidrs}` });
+  await is("n1", "10.244.1.0/24");
+  const annotations = { "flannel.alpha.coreos.com/kube-subnet-manager": "true" };
+  await api.createNode("m1", { podCidrs: ["10.244.101.0/24"], annotations });
+  await is("m1", "10.244.101.0/24");
+  for (const step of ["1", "2", "3"]) await api.annotateNode("m1", { step });
+  await api.deleteNode("m1");
+  await api.createNode("m1", { podCidrs: ["10.244.102.0/24"], annotations });
+  await is("m1", "10.244.102.0/24");
+  expect(questions).toEqual(["metadata.name=m1", "metadata.name=m1"]);
+  const many = Array.from({ length: 40 }, (_, index) => index + 110);
+  await Promise.all(
+    many.map((number) => {
+      const labels = { "kubernetes.io/hostname": `host-${number}` };
+      return api.createNode(`m${number}`, { podCidrs: [`10.244.${number}.0/24`], annotations, labels });
+    }),
+  );
+  for (const number of many) await is(`m${number}`, `10.244.${number}.0/24`);
+  expect(questions.length).toBeLessThan(30);
+  expect(questions.some((question) => question.startsWith("kubernetes.io/hostname in (host-"))).toBe(true);
+  expect([...kinds].filter((kind) => kind.startsWith("m")).every((kind) => kind.endsWith("metadata"))).toBe(true);
+  stop.abort();
+  await followed;
+  for (const number of [1, ...many]) await api.deleteNode(`m${number}`);
+});
+
+test("a node's podCIDR is never another one", async () => {
+  const spec = { podCIDR: "10.244.77.0/24", podCIDRs: ["10.244.77.0/24"] };
+  await expect(api.client.patch("/api/v1/nodes/n1", { spec }, "merge")).rejects.toThrow("may not change podCIDR");
 });
 
 test("after a restart the server no longer knows the changes before", async () => {

@@ -27,9 +27,18 @@ interface WatchEvent {
 }
 
 interface Refusal {
+  /** `select`: lists by field or label. */
   readonly verb: string;
   readonly resource: string;
   readonly status: number;
+}
+
+interface NodeRequest {
+  readonly verb: string;
+  readonly name: string | undefined;
+  readonly body: unknown;
+  readonly query: URLSearchParams;
+  readonly accept: string;
 }
 
 export interface SeenRequest {
@@ -61,6 +70,12 @@ export class KubeApiServer implements AsyncDisposable {
   isFrozen = false;
   /** Watches end after so many events. */
   cutAfterEvents = Number.POSITIVE_INFINITY;
+  /** What is made of a watch for metadata alone, which Kubernetes knows. */
+  metadataWatches: "answer" | "whole" | "refuse" = "answer";
+  /** Answers to selections (by field or label, not the pages of all Nodes) wait for it. */
+  selectionGate: Promise<unknown> = Promise.resolve();
+  /** Selections are answered from this copy, as by a server that lags behind. */
+  laggingCopy: ReturnType<KubeApiServer["copy"]> | undefined;
 
   private constructor(server: Server) {
     this.#server = server;
@@ -103,11 +118,18 @@ export class KubeApiServer implements AsyncDisposable {
   putNode(name: string, change: (node: FakeNode) => void = () => undefined): FakeNode {
     const known = this.#nodes.get(name);
     const node: FakeNode = structuredClone(known) ?? {
-      metadata: { name, uid: `uid-${++this.#uids}`, resourceVersion: "", creationTimestamp: new Date().toISOString() },
+      metadata: {
+        ...{ name, uid: `uid-${++this.#uids}`, resourceVersion: "", creationTimestamp: new Date().toISOString() },
+        labels: { "kubernetes.io/hostname": name },
+      },
       spec: {},
       status: {},
     };
     change(node);
+    const given = known?.spec.podCIDRs ?? [];
+    if (given.length > 0 && given.join() !== node.spec.podCIDRs?.join()) {
+      throw new Error('node updates may not change podCIDR except from "" to valid');
+    }
     this.#store(node, known === undefined ? "ADDED" : "MODIFIED");
     return node;
   }
@@ -192,14 +214,19 @@ export class KubeApiServer implements AsyncDisposable {
     const [, resource = "", name, sub] =
       /^\/api\/v1\/(?:namespaces\/[^/]+\/)?([^/]+)(?:\/([^/]+))?(?:\/([^/]+))?$/.exec(url.pathname) ?? [];
     const verb = verbOf(method, name, url.searchParams);
+    const isSelecting = isSelection(verb, url.searchParams);
     const full = sub === undefined ? resource : `${resource}/${sub}`;
-    const refusal = this.refusals.find((one) => one.verb === verb && one.resource === full);
+    const refusal = this.refusals.find(
+      (one) => (one.verb === verb || (one.verb === "select" && isSelecting)) && one.resource === full,
+    );
     if (refusal !== undefined) {
       const message = `${full} is forbidden: User "system:serviceaccount:kube-flannel:flannel" cannot ${verb} resource "${full}"`;
       fail(response, refusal.status, message);
       return;
     }
-    if (resource === "nodes") this.#answerNodes({ verb, name, body, query: url.searchParams }, response);
+    if (isSelecting) await this.selectionGate;
+    const { accept = "" } = headers;
+    if (resource === "nodes") this.#answerNodes({ verb, name, body, query: url.searchParams, accept }, response);
     else if (resource === "pods") this.#answerPod(url.pathname, response);
     else if (resource === "configmaps") this.#answerConfigMap(url.pathname, response);
     else if (resource === "events") {
@@ -208,16 +235,15 @@ export class KubeApiServer implements AsyncDisposable {
     } else fail(response, 404, "the server could not find the requested resource");
   }
 
-  #answerNodes(
-    { verb, name, body, query }: { verb: string; name: string | undefined; body: unknown; query: URLSearchParams },
-    response: ServerResponse,
-  ): void {
+  #answerNodes({ verb, name, body, query, accept }: NodeRequest, response: ServerResponse): void {
     if (verb === "list") {
       this.#list(query, response);
       return;
     }
     if (verb === "watch") {
-      this.#watch(query, response);
+      const isForMetadata = accept.includes("as=PartialObjectMetadata");
+      if (isForMetadata && this.metadataWatches === "refuse") fail(response, 406, "only JSON is to be had");
+      else this.#watch(query, response, isForMetadata && this.metadataWatches === "answer");
       return;
     }
     const node = this.#nodes.get(name ?? "");
@@ -236,8 +262,12 @@ export class KubeApiServer implements AsyncDisposable {
   }
 
   #list(query: URLSearchParams, response: ServerResponse): void {
-    const all = [...this.#nodes.values()].filter((node) => isSelected(node, query));
-    const [start = 0, version = this.#version] = (query.get("continue") ?? "").split("@").filter(Boolean).map(Number);
+    const { nodes, version: present } = (isSelection("list", query) && this.laggingCopy) || {
+      nodes: [...this.#nodes.values()],
+      version: this.#version,
+    };
+    const all = nodes.filter((node) => isSelected(node, query));
+    const [start = 0, version = present] = (query.get("continue") ?? "").split("@").filter(Boolean).map(Number);
     if (query.get("continue") !== null && version < this.#oldest) {
       fail(response, 410, "The provided continue parameter is too old");
       return;
@@ -247,7 +277,7 @@ export class KubeApiServer implements AsyncDisposable {
     answer(response, { kind: "NodeList", metadata, items: all.slice(start, end) });
   }
 
-  #watch(query: URLSearchParams, response: ServerResponse): void {
+  #watch(query: URLSearchParams, response: ServerResponse, isMetadataAlone: boolean): void {
     const from = Number(query.get("resourceVersion"));
     response.writeHead(200, { "content-type": "application/json" });
     response.flushHeaders();
@@ -266,7 +296,9 @@ export class KubeApiServer implements AsyncDisposable {
     const send = ({ type, object }: WatchEvent) => {
       if (!isSelected(object, query)) return;
       const isLast = ++sent >= this.cutAfterEvents;
-      response.write(`${JSON.stringify({ type, object })}\n`, () => {
+      const { metadata } = object;
+      const sketch = { kind: "PartialObjectMetadata", apiVersion: "meta.k8s.io/v1", metadata };
+      response.write(`${JSON.stringify({ type, object: isMetadataAlone ? sketch : object })}\n`, () => {
         if (isLast) response.destroy();
       });
     };
@@ -308,9 +340,18 @@ function mergePatch(node: FakeNode, patch: FakePatch): void {
   }
 }
 
-function isSelected(node: FakeNode, query: URLSearchParams): boolean {
-  const selector = query.get("fieldSelector");
-  return selector === null || selector === `metadata.name=${node.metadata.name}`;
+/** Of one Node by its name, or of several by their hosts' names. */
+function isSelected({ metadata: { name, labels = {} } }: FakeNode, query: URLSearchParams): boolean {
+  const field = query.get("fieldSelector");
+  if (field !== null && field !== `metadata.name=${name}`) return false;
+  const label = query.get("labelSelector");
+  if (label === null) return true;
+  const [, key = "", values = ""] = /^(\S+) in \((.*)\)$/.exec(label) ?? [];
+  return values.split(",").includes(labels[key] ?? "");
+}
+
+function isSelection(verb: string, query: URLSearchParams): boolean {
+  return verb === "list" && !query.has("limit");
 }
 
 function verbOf(method: string, name: string | undefined, query: URLSearchParams): string {

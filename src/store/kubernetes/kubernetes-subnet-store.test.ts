@@ -284,7 +284,8 @@ describe("the peers", () => {
     await following.hasPeers("n2 10.244.2.0/24");
     server.putNode("n3", managed("10.244.3.0/24", "192.0.2.3"));
     await following.hasPeers("n2 10.244.2.0/24", "n3 10.244.3.0/24");
-    server.putNode("n3", withSubnet("10.244.7.0/24"));
+    server.deleteNode("n3");
+    server.putNode("n3", managed("10.244.7.0/24", "192.0.2.3"));
     await following.hasPeers("n2 10.244.2.0/24", "n3 10.244.7.0/24");
     server.putNode("n2", (node) => {
       node.metadata.annotations = {};
@@ -298,13 +299,15 @@ describe("the peers", () => {
   it("a change of either family reaches us", async () => {
     await using server = await KubeApiServer.start();
     server.putNode("n1", withSubnet("10.244.1.0/24"));
-    server.putNode("n2", managed("10.244.2.0/24", "192.0.2.2"));
+    server.putNode("n2", (node) => {
+      managed("10.244.2.0/24", "192.0.2.2")(node);
+      withSubnet("10.244.2.0/24", "fd00:244:0:2::/64")(node);
+    });
     await using store = await open(server);
     await store.acquire(request(), signal);
     await using following = new Following(store);
     await following.hasPeers("n2 10.244.2.0/24");
     server.putNode("n2", (node) => {
-      withSubnet("10.244.2.0/24", "fd00:244:0:2::/64")(node);
       node.metadata.annotations = { ...node.metadata.annotations, [`${prefix}public-ipv6`]: "2001:db8::2" };
     });
     await following.hasPeers("n2 10.244.2.0/24 fd00:244:0:2::/64");

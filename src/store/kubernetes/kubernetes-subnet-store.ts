@@ -20,6 +20,7 @@ import type {
   NetworkConfigDocument,
   SubnetStore,
 } from "../subnet-store.ts";
+import { followNodes } from "./follow-nodes.ts";
 import { KubernetesRevision } from "./kubernetes-revision.ts";
 import { listNodeLeases } from "./list-node-leases.ts";
 import { NetConfigFile } from "./net-config-file.ts";
@@ -129,21 +130,23 @@ export class KubernetesSubnetStore implements SubnetStore {
     await this.#api.client[Symbol.asyncDispose]();
   }
 
-  /** The backend alloc needs no peers: only our own Node is watched, as upstream watches none. */
   async #fill(buffer: LeaseChangeBuffer, signal: AbortSignal): Promise<void> {
     const ownName = this.#own.knownName ?? "";
-    const target = this.#api.target(this.#isAlloc ? ownName : undefined);
     const peers = new NodeLeases(this.#api.names);
     let contactAtMs = Number.NEGATIVE_INFINITY;
-    for await (const news of watchObjects(this.#api.client, target, signal, this.#timings)) {
+    const take = (news: WatchNews<NodeRecord>): void => {
       const isFollowed = news.type !== "contact" && this.#follow(news, ownName, peers, buffer);
-      await buffer.waitForRoom(signal);
       if (news.type === "disconnected") contactAtMs = Number.NEGATIVE_INFINITY;
       else if (!isFollowed && performance.now() - contactAtMs >= CONTACT_EVERY_MS) {
         contactAtMs = performance.now();
         buffer.pushSign({ type: "contact", revision: new KubernetesRevision(news.resourceVersion) });
       }
-    }
+    };
+    const room = () => buffer.waitForRoom(signal);
+    const [api, timings, logger] = [this.#api, this.#timings, this.#logger];
+    if (!this.#isAlloc) return await followNodes({ api, ownName, timings, logger, take, room }, signal);
+    // The backend alloc needs no peers: only our own Node is watched, as upstream watches none.
+    for await (const news of watchObjects(api.client, api.target(ownName), signal, timings)) take(news);
   }
 
   /** Returns whether it was news for the reader. */

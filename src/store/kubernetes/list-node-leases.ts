@@ -1,5 +1,5 @@
 // The leases that all Nodes announce now, our own among them.
-import { listAll } from "../../kube-api/watch-objects.ts";
+import { listAll } from "../../kube-api/list-objects.ts";
 import type { Lease } from "../../lease/lease.ts";
 import type { NodeApi } from "./node-api.ts";
 import { readNodeLease } from "./node-lease.ts";

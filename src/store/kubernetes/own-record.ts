@@ -2,7 +2,7 @@
 // it announces, and what this service account may do. Read-only: an access review leaves nothing behind.
 import { FlannelError, hasCode } from "../../errors.ts";
 import { memberOf } from "../../kube-api/json-record.ts";
-import { listAll } from "../../kube-api/watch-objects.ts";
+import { listAll } from "../../kube-api/list-objects.ts";
 import type { OwnRecord } from "../lease-administration.ts";
 import type { NodeApi, OwnNodeOptions } from "./node-api.ts";
 

@@ -118,6 +118,11 @@ export const storeEvents = {
     "The network has an address family of which the Node has no podCIDR; the agent serves the other one.",
     "Give the controller manager a `--cluster-cidr` of both families, or disable one in net-conf.json.",
   ),
+  "node.selection-refused": warn(
+    "The API server refuses to list a selection of Nodes, with which the agent completes a watch for their metadata; the " +
+      "agent watches whole Nodes for an hour, then tries again.",
+    "Allow `list` on `nodes` without a limit to names in the ClusterRole of flannel; look for a proxy in front of the API server.",
+  ),
   "node.not-written": warn(
     "The agent could not write to its Node; the line has the reason. It retries.",
     "Allow `patch` on `nodes/status` in the ClusterRole of flannel, or check the API server.",
