@@ -188,11 +188,18 @@ export class CharonSupervisor implements AsyncDisposable {
     } catch (error) {
       if (isCancelled(error) || this.#abort.signal.aborted) return 0;
       const session = this.#session;
-      this.#session = undefined;
+      this.#endSession();
       await session?.[Symbol.asyncDispose]();
       this.#setProblem(describeError(error));
       return this.#backOff.nextMs();
     }
+  }
+
+  /** What charon put into the kernel says nothing without it: a loss of that must not cut the back-off short. */
+  #endSession(): void {
+    this.#session = undefined;
+    this.#kernelWatch.expect([]);
+    this.#isKernelSuspected = false;
   }
 
   /** When the next association is to be begun; infinity when none is. */
@@ -213,7 +220,7 @@ export class CharonSupervisor implements AsyncDisposable {
     session.closed
       .then(() => {
         if (this.#session !== session || this.#abort.signal.aborted) return;
-        this.#session = undefined;
+        this.#endSession();
         this.#setProblem("charon has ended; starting it again");
         this.#wakeUp();
       })
