@@ -34,7 +34,7 @@ class Course {
 }
 
 /** As the prober does it: what the witness hears is told with its outcome. */
-function withTraffic(course: Course, hasTraffic: boolean, times: number): void {
+function withTraffic(course: Course, hasTraffic: boolean | undefined, times: number): void {
   for (let count = 0; count < times; count++) {
     course.verdict.toldOfTraffic(hasTraffic);
     course.probe({});
@@ -63,6 +63,14 @@ describe("a peer that answered and then falls silent", () => {
     expect(course.verdict.liveness).toBe("down");
     course.probe(well, 2);
     expect(course.verdict.liveness).toBe("up");
+  });
+
+  test("nobody listened: what was heard before still counts", () => {
+    const course = new Course(tunnel);
+    course.probe(well, 3);
+    withTraffic(course, true, 8);
+    withTraffic(course, undefined, 8);
+    expect(course.verdict.liveness).toBe("unknown");
   });
 
   test("one loss, or two, is nothing", () => {

@@ -136,8 +136,9 @@ export class PathVerdict {
     this.#peerHasBridge = hasBridge;
   }
 
-  /** With the next outcome of the witness: whether TCP of the peer's containers goes on. */
-  toldOfTraffic(hasTraffic: boolean): void {
+  /** With the next outcome of the witness: whether TCP of the peer's containers goes on; undefined: nobody listened. */
+  toldOfTraffic(hasTraffic: boolean | undefined): void {
+    if (hasTraffic === undefined) return;
     this.#trafficLeft = hasTraffic ? WITNESSES_OF_TRAFFIC : Math.max(0, this.#trafficLeft - 1);
   }
 
@@ -155,6 +156,7 @@ export class PathVerdict {
     this.#witness = { sentAtMs, outcome };
     if (outcome === "answered") {
       this.#isIcmpFiltered = true;
+      this.#trafficLeft = 0;
       this.#becomeUp();
     } else if (this.#lostInRow > 0) this.#lostInRow++;
   }

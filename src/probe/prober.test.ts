@@ -143,6 +143,22 @@ test.each(["EINVAL", "ENETUNREACH"])(
   },
 );
 
+test("TCP that passes by is listened to only for a peer that TCP did not reach either", async () => {
+  const [path] = peers(1);
+  if (path?.tunnel === undefined) throw new Error("no peer");
+  using opened = openWorld([path]);
+  const { world } = opened;
+  await world.run(5_000);
+  world.silent.add(path.tunnel);
+  world.tcpOnly.add(path.tunnel);
+  await world.run(20_000);
+  expect(opened.states()).toEqual(["up"]);
+  expect(world.listened).toEqual([]);
+  world.tcpOnly.clear();
+  await world.run(20_000);
+  expect(world.listened).toContain(path.subnet);
+});
+
 describe("only the reply to a probe counts", () => {
   test.each([
     ["from another address", { source: parseAddress("10.9.9.9") }],

@@ -216,16 +216,21 @@ export class Prober implements Disposable {
   #askByTcp(owner: Owner, target: Address, sentAtMs: number): void {
     const { askByTcp, hearTraffic, monotonicMs } = this.#options;
     const { path, timeoutMs } = owner.path;
-    const take = (hasAnswered: boolean, hasTraffic: boolean): void => {
+    const take = (hasAnswered: boolean, hasTraffic: boolean | undefined): void => {
       // The peer, or the prober, may be gone.
       if (this.#isClosed || this.#networkOf.get(owner.peer) !== owner.network) return;
       owner.path.verdict.toldOfTraffic(hasTraffic);
       owner.path.verdict.take("witness", hasAnswered ? "answered" : "lost", sentAtMs, monotonicMs(), this.#needed);
       this.#changed(owner);
     };
-    Promise.all([askByTcp(target, timeoutMs), hearTraffic(path.subnet, timeoutMs)]).then(
-      ([hasAnswered, hasTraffic]) => take(hasAnswered, hasTraffic),
-      () => take(false, false),
+    const ask = async () => {
+      const hasAnswered = await askByTcp(target, timeoutMs);
+      // An answer says more than what passes by.
+      return { hasAnswered, hasTraffic: hasAnswered ? undefined : await hearTraffic(path.subnet, timeoutMs) };
+    };
+    ask().then(
+      ({ hasAnswered, hasTraffic }) => take(hasAnswered, hasTraffic),
+      () => take(false, undefined),
     );
   }
 

@@ -12,9 +12,12 @@ const PACKETS_A_LOOK = 64;
 
 let listening = 0;
 
-/** True: it goes on. At most `timeoutMs`; false at once without CAP_NET_RAW. Never rejects. */
-export async function hearTraffic(subnet: Prefix, timeoutMs: number): Promise<boolean> {
-  if (listening >= MOST_AT_ONCE) return false;
+/**
+ * True: it goes on; false: nothing was heard for `timeoutMs`. Undefined at once where nothing can be listened to: without
+ * CAP_NET_RAW, or while many others are. Never rejects.
+ */
+export async function hearTraffic(subnet: Prefix, timeoutMs: number): Promise<boolean | undefined> {
+  if (listening >= MOST_AT_ONCE) return undefined;
   listening++;
   try {
     using tap = PacketTap.from(prefixAddress(subnet), prefixLength(subnet));
@@ -26,7 +29,7 @@ export async function hearTraffic(subnet: Prefix, timeoutMs: number): Promise<bo
     }
     return false;
   } catch {
-    return false;
+    return undefined;
   } finally {
     listening--;
   }

@@ -1,5 +1,5 @@
 // Peers that exist in a table alone, for the prober: who answers, how fast, and what was asked when. Time is a number.
-import { type Address, type Family, makePrefix, parseAddress, parsePrefix } from "../../src/ip/address.ts";
+import { type Address, type Family, makePrefix, type Prefix, parseAddress, parsePrefix } from "../../src/ip/address.ts";
 import { addToAddress } from "../../src/ip/prefix.ts";
 import type { EchoPort } from "../../src/probe/echo-exchange.ts";
 import type { ProbePath } from "../../src/probe/probe-path.ts";
@@ -37,9 +37,12 @@ export class ProbeWorld implements Disposable {
       openPort: (family) => this.#port(family),
       askByTcp: async (target) => {
         this.sent.push({ target, atMs: this.nowMs });
-        return !this.silent.has(target) && this.answersTcp;
+        return this.tcpOnly.has(target) || (!this.silent.has(target) && this.answersTcp);
       },
-      hearTraffic: async () => this.hasTraffic,
+      hearTraffic: async (subnet) => {
+        this.listened.push(subnet);
+        return this.hasTraffic;
+      },
       monotonicMs: () => this.nowMs,
       wallMs: () => this.nowMs,
       random: () => this.random(),
@@ -47,8 +50,12 @@ export class ProbeWorld implements Disposable {
   }
 
   answersTcp = false;
-  /** TCP of every peer's containers goes on. */
-  hasTraffic = false;
+  /** TCP of every peer's containers goes on; undefined: nothing can be listened to. */
+  hasTraffic: boolean | undefined = false;
+  /** Subnets whose TCP was listened to. */
+  readonly listened: Prefix[] = [];
+  /** They answer TCP, whoever else is silent. */
+  readonly tcpOnly = new Set<Address>();
 
   /** A linear congruential generator: the same course for the same seed. */
   random(): number {
