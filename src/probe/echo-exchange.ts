@@ -93,12 +93,12 @@ export class EchoExchange<Owner> implements Disposable {
     return this.#problems.get(family)?.reason;
   }
 
-  /** What could not be sent is settled at once. */
-  send(probes: readonly OutgoingProbe<Owner>[], nowMs: number): Settled<Owner>[] {
+  /** What could not be sent is settled at once. `isAwaited: false`: only that, no answer is taken. */
+  send(probes: readonly OutgoingProbe<Owner>[], nowMs: number, { isAwaited = true } = {}): Settled<Owner>[] {
     return ([4, 6] as const).flatMap((family) => {
       const ofFamily = probes.filter((probe) => probe.family === family);
       const port = ofFamily.length === 0 ? undefined : this.#port(family, nowMs);
-      return port === undefined ? [] : this.#sendBy(port, ofFamily, nowMs);
+      return port === undefined ? [] : this.#sendBy(port, ofFamily, nowMs, isAwaited);
     });
   }
 
@@ -165,7 +165,12 @@ export class EchoExchange<Owner> implements Disposable {
     }
   }
 
-  #sendBy(port: EchoPort, probes: readonly OutgoingProbe<Owner>[], nowMs: number): Settled<Owner>[] {
+  #sendBy(
+    port: EchoPort,
+    probes: readonly OutgoingProbe<Owner>[],
+    nowMs: number,
+    isAwaited: boolean,
+  ): Settled<Owner>[] {
     const settled: Settled<Owner>[] = [];
     const sentWallMs = port.nowMs();
     const batch = probes.map((probe) => {
@@ -189,6 +194,7 @@ export class EchoExchange<Owner> implements Disposable {
         settled.push({ probe, sentAtMs: nowMs, result: failedSend(errno, request.source !== undefined) });
         return;
       }
+      if (!isAwaited) return;
       const packetBytes = request.packetBytes ?? echoPacketBytes(probe.family).least;
       const pending = { probe, token, sentAtMs: nowMs, sentWallMs, packetBytes, isLost: false };
       this.#pending.set(keyOf(probe.family, request.sequence), pending);
@@ -235,10 +241,17 @@ function keyOf(family: Family, sequence: number): number {
   return (family === 6 ? SEQUENCES : 0) + sequence;
 }
 
+/**
+ * Whether the destination may be what is missing. A source address that this host does not have is invalid to older kernels,
+ * and unreachable to newer ones (seen with 6.18).
+ */
+export function isUnreachable(errno: string): boolean {
+  return errno === "ENETUNREACH" || errno === "EHOSTUNREACH";
+}
+
 /** Without the source it is tried again: then what is left is the destination's. */
 function failedSend(errno: string, hasSource: boolean): ProbeResult {
-  // A source address that this host does not have is invalid to older kernels, and unreachable to newer ones (seen with 6.18).
-  if (hasSource && (errno === "ENETUNREACH" || errno === "EHOSTUNREACH")) return { type: "unsent", errno };
+  if (hasSource && isUnreachable(errno)) return { type: "unsent", errno };
   switch (errno) {
     case "EMSGSIZE":
       return { type: "tooBig", isLocal: true };

@@ -143,6 +143,26 @@ test.each(["EINVAL", "ENETUNREACH"])(
   },
 );
 
+test.each(["ENETUNREACH", "EHOSTUNREACH"])(
+  "a missing route to one peer (%s) is that peer's trouble: the others are still asked from our bridge",
+  async (errno) => {
+    const [lost, ...others] = peers(4).map(({ tunnel: _, ...path }) => path);
+    if (lost === undefined) throw new Error("no peer");
+    using opened = openWorld([lost, ...others]);
+    const { world } = opened;
+    await world.run(10_000);
+    expect(opened.states()).toEqual(["up", "up", "up", "up"]);
+    world.unreachable.set(lost.bridge, errno);
+    const before = world.sent.length;
+    await world.until(() => opened.states()[0] === "unknown", 30_000);
+    await world.run(10_000);
+    const toOthers = world.sent.slice(before).filter(({ target }) => others.some(({ bridge }) => bridge === target));
+    expect(toOthers.length).toBeGreaterThan(20);
+    expect(toOthers.filter(({ source }) => source === undefined)).toEqual([]);
+    expect(opened.network.peers[0]?.paths[0]?.cause).toContain(`no route (${errno})`);
+  },
+);
+
 test("TCP that passes by is listened to only for a peer that TCP did not reach either", async () => {
   const [path] = peers(1);
   if (path?.tunnel === undefined) throw new Error("no peer");

@@ -5,6 +5,7 @@ import type { Address, Family } from "../ip/address.ts";
 import {
   EchoExchange,
   type HeardRequest,
+  isUnreachable,
   type OutgoingProbe,
   type ProbeResult,
   type Settled,
@@ -255,7 +256,7 @@ export class Prober implements Disposable {
         this.#answered(owner, result.rttMs, result.type === "late", { sentAtMs, nowMs });
         break;
       case "unsent":
-        this.#unsent(probe, nowMs);
+        this.#unsent(probe, result.errno, nowMs);
         return;
       case "lost":
         recorder.lost(turn.kind);
@@ -332,14 +333,20 @@ export class Prober implements Disposable {
   }
 
   /** Mostly because there is no bridge here: then without its address. */
-  #unsent(probe: OutgoingProbe<Owner>, nowMs: number): void {
+  #unsent(probe: OutgoingProbe<Owner>, errno: string, nowMs: number): void {
     const { source, owner, ...rest } = probe;
     if (source === undefined) return;
-    owner.network.noSource.set(source, nowMs);
-    owner.network.usedSources.delete(source);
-    if (owner.turn.asked !== "main") return;
-    const payload = { ...probe.payload, hasBridge: false };
-    for (const one of this.#exchange.send([{ ...rest, owner, payload }], nowMs)) this.#settle(one, nowMs);
+    const without = { ...rest, owner, payload: { ...probe.payload, hasBridge: false } };
+    // Only what stands for the peer is asked without the bridge's address; for the rest it is enough to know why.
+    const isAsked = owner.turn.asked === "main";
+    const failed = isAsked || isUnreachable(errno) ? this.#exchange.send([without], nowMs, { isAwaited: isAsked }) : [];
+    // Then it is the way to this one peer that is missing, not the bridge.
+    const isOfPeer = isUnreachable(errno) && failed.some(({ result }) => result.type === "refused");
+    if (!isOfPeer) {
+      owner.network.noSource.set(source, nowMs);
+      owner.network.usedSources.delete(source);
+    }
+    if (isAsked || isOfPeer) for (const one of failed) this.#settle(one, nowMs);
   }
 
   #hear({ source, payload }: HeardRequest, nowMs: number): void {

@@ -54,6 +54,8 @@ export class ProbeWorld implements Disposable {
   hasTraffic: boolean | undefined = false;
   /** Subnets whose TCP was listened to. */
   readonly listened: Prefix[] = [];
+  /** This host has no route to them, whatever the source; with the errno. */
+  readonly unreachable = new Map<Address, string>();
   /** They answer TCP, whoever else is silent. */
   readonly tcpOnly = new Set<Address>();
 
@@ -104,6 +106,8 @@ export class ProbeWorld implements Disposable {
     { target, sequence, payload, packetBytes = echoPacketBytes(family).least, source }: EchoRequest,
   ): string | undefined {
     if (source !== undefined && this.sourceRefusal !== undefined) return this.sourceRefusal;
+    const unreachable = this.unreachable.get(target);
+    if (unreachable !== undefined) return unreachable;
     this.sent.push({ target, atMs: this.nowMs, ...(source !== undefined && { source }) });
     if (this.silent.has(target)) return undefined;
     const atMs = this.nowMs + (this.rttMs.get(target) ?? 1);
