@@ -51,7 +51,7 @@ MERCHANTABILITY, FITNESS FOR A PARTICULAR PURPOSE AND NONINFRINGEMENT. IN NO EVE
 ANY CLAIM, DAMAGES OR OTHER LIABILITY, WHETHER IN AN ACTION OF CONTRACT, TORT OR OTHERWISE, ARISING FROM, OUT OF OR IN CONNECTION WITH
 THE SOFTWARE OR THE USE OR OTHER DEALINGS IN THE SOFTWARE.`;
 
-/** Packages that name a licence without its text. Where README and package.json differ, the README's is the one that somebody wrote. */
+/** Packages that name a licence without its text. Where README and package.json differ, the README's is the one that its author wrote. */
 const namedLicenses: Readonly<Record<string, { readonly license: string; readonly copyright: string }>> = {
   "@alicloud/openapi-util": {
     license: "Apache-2.0",

@@ -40,6 +40,7 @@ function openCharon(associations: () => readonly Association[]) {
   const session = {
     ...{ closed: closed.promise, isStarted: false, version: "5.9.8", renew },
     load: async () => undefined,
+    unloaded: async () => [],
     associations: async () => associations(),
     [Symbol.asyncDispose]: async () => undefined,
   } as unknown as CharonSession;
@@ -70,5 +71,28 @@ it("tries ever more seldom to start a charon that is gone, whatever the kernel l
   await vi.advanceTimersByTimeAsync(20_000);
   expect(charon.open.mock.calls.length).toBeGreaterThan(2);
   expect(charon.open.mock.calls.length).toBeLessThan(10);
+  await supervisor[Symbol.asyncDispose]();
+});
+
+it("takes keys for lost when they are missing twice, not when they were replaced between the two questions", async () => {
+  let listed = association(5, "0a");
+  kernel.read = () => ["0a"];
+  const charon = openCharon(() => [listed]);
+  const supervisor = start();
+  const applied = supervisor.apply(desired);
+  await vi.advanceTimersByTimeAsync(1_000);
+  await applied;
+  // A rekeying: the watch sees it late, and once more while charon's list is read.
+  let reads = 0;
+  kernel.read = () => {
+    if (++reads === 2) listed = association(6, "0b");
+    return ["0b"];
+  };
+  await vi.advanceTimersByTimeAsync(10_000);
+  expect(reads).toBeGreaterThan(2);
+  expect(charon.renew).not.toHaveBeenCalled();
+  kernel.read = () => [];
+  await vi.advanceTimersByTimeAsync(1_000);
+  expect(charon.renew).toHaveBeenCalledTimes(1);
   await supervisor[Symbol.asyncDispose]();
 });

@@ -195,11 +195,12 @@ export class CharonSupervisor implements AsyncDisposable {
     }
   }
 
-  /** What charon put into the kernel says nothing without it: a loss of that must not cut the back-off short. */
+  /** What charon had, here and in the kernel, says nothing without it: a loss of that must not cut the back-off short. */
   #endSession(): void {
     this.#session = undefined;
-    this.#kernelWatch.expect([]);
-    this.#isKernelSuspected = false;
+    this.#inKernel = [];
+    this.#suspects.kernel = false;
+    this.#suspects.charon = false;
   }
 
   /** When the next association is to be begun; infinity when none is. */
@@ -281,7 +282,7 @@ export class CharonSupervisor implements AsyncDisposable {
     const associations = await session.associations(desired);
     this.#traffic.follow(associations);
     this.#inKernel = desired.isUserspace ? [] : associations;
-    if (this.#suspects.kernel) await this.#renewLost(session, this.#inKernel);
+    if (this.#suspects.kernel) await this.#renewLost(session, desired);
     const byName = Map.groupBy(associations, ({ connection }) => connection);
     let hasChanged = false;
     for (const peer of desired.peers) {
@@ -310,15 +311,16 @@ export class CharonSupervisor implements AsyncDisposable {
     session.forget();
   }
 
-  async #renewLost(session: CharonSession, associations: readonly Association[]): Promise<void> {
+  async #renewLost(session: CharonSession, desired: WantedIpsec): Promise<void> {
     this.#suspects.kernel = false;
-    // What cannot be read is not gone; the watch asks again.
-    const inKernel = await readEspNumbers().catch(() => undefined);
-    if (inKernel === undefined) return;
+    const first = new Set((await lostOf(this.#inKernel)).map(({ child }) => child.id));
+    if (first.size === 0) return;
+    // A rekeying that completes between charon's answer and the kernel's looks the same: what is missing twice is lost.
+    const second = await lostOf(await session.associations(desired));
     const nowMs = performance.now();
     for (const [id, atMs] of this.#renewals) if (nowMs - atMs > RENEWAL_MS) this.#renewals.delete(id);
-    for (const { association, child } of lostInKernel(associations, inKernel)) {
-      if (this.#renewals.has(child.id)) continue;
+    for (const { association, child } of second) {
+      if (!first.has(child.id) || this.#renewals.has(child.id)) continue;
       this.#renewals.set(child.id, nowMs);
       const peer = association.endpoint ?? association.connection;
       this.#options.logger.warn(
@@ -369,4 +371,10 @@ export class CharonSupervisor implements AsyncDisposable {
     if (problem !== undefined) logger.error("ipsec.charon-failed", `no packets are encrypted: ${problem}; retrying`);
     onChange();
   }
+}
+
+/** What cannot be read is not gone; the watch asks again. */
+async function lostOf(associations: readonly Association[]): Promise<ReturnType<typeof lostInKernel>> {
+  const inKernel = await readEspNumbers().catch(() => undefined);
+  return inKernel === undefined ? [] : lostInKernel(associations, inKernel);
 }

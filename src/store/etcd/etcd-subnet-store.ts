@@ -119,7 +119,7 @@ export class EtcdSubnetStore implements SubnetStore {
     }
   }
 
-  /** What cannot be read is told by the watch when it can. */
+  /** What cannot be read comes by the watch when it can be read. */
   async #hasUntoldConfig(
     known: Parameters<typeof isUntold>[1],
     startRevision: bigint,
