@@ -225,7 +225,7 @@ export class Agent implements AsyncDisposable {
 
   #changeConfig({ next, live, restart }: ConfigChange): void {
     if (restart.length > 0 && (this.#isWarm || this.#own === undefined)) {
-      this.configNews.startingAnew(restart);
+      this.configNews.restartingFor(restart);
       this.#end({ type: "restart" });
       return;
     }

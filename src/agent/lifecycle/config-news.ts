@@ -57,7 +57,7 @@ export class ConfigNews {
     this.#logger.info("config.applied", `applied the changed network configuration: ${keys.join(", ")}`, { keys });
   }
 
-  startingAnew(keys: readonly string[]): void {
+  restartingFor(keys: readonly string[]): void {
     this.#logger.warn(
       "config.changed",
       "the network configuration is another one before the agent has a lease by it: restarting with the new one",

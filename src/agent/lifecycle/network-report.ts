@@ -58,7 +58,7 @@ export class NetworkReport {
 
   follow(agent: Agent): void {
     this.#replace(agent);
-    this.#follower.beginAnew();
+    this.#follower.restart();
   }
 
   /** The network is not served for now. */

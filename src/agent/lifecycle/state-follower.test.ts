@@ -85,6 +85,6 @@ test("an agent that restarts is as one that starts", () => {
   const { follower, after } = start();
   after(0, ready);
   after(1, [reason("no-lease", "no lease yet")]);
-  follower.beginAnew();
+  follower.restart();
   expect(after(1, ready).state).toBe("ready");
 });

@@ -35,7 +35,7 @@ export class StateFollower {
   }
 
   /** The agent restarts: its way up to ready is reported at once, as after a start. */
-  beginAnew(): void {
+  restart(): void {
     this.#isFresh = true;
   }
 

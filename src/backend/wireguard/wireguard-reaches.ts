@@ -72,12 +72,12 @@ export class WireguardReaches {
   #read(lease: Lease, underlay: Family): Reading {
     const known = this.#readings.get(lease);
     if (known?.underlay === underlay) return known.reading;
-    const reading = this.#readAnew(lease, underlay);
+    const reading = this.#reread(lease, underlay);
     this.#readings.set(lease, { underlay, reading });
     return reading;
   }
 
-  #readAnew(lease: Lease, underlay: Family): Reading {
+  #reread(lease: Lease, underlay: Family): Reading {
     const { key } = lease;
     const reach = readReach(lease, this.#family, this.#pool, underlay);
     if (reach === undefined) return undefined;
