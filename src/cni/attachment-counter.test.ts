@@ -66,6 +66,27 @@ test("counts what comes and goes, and not what was there before", async () => {
   await untilCounts(counter, { attached: 1, detached: 2, failed: 0 });
 });
 
+test("a network with a longer name is another one, and an id with a dash is known by its address", async () => {
+  makeDirectories();
+  const id = "4f".repeat(32);
+  const write = (name: string) => writeFileSync(join(directory, "results", name), "{}");
+  write(`cbr0-blue-${id.replace("4", "5")}-eth0`);
+  using counter = new AttachmentCounter(network);
+  expect(counter.present).toBe(0);
+  write(`cbr0-${id}-eth0`);
+  write(`cbr0-blue-${id}-eth0`);
+  await untilCounts(counter, { attached: 1, detached: 0, failed: 0 });
+  const reservation = addressesOf(1)[0] ?? "";
+  writeFileSync(reservation, "cnitool-77383ca0a0715733ca6f\r\neth0");
+  await turn();
+  write("cbr0-cnitool-77383ca0a0715733ca6f-eth0");
+  await untilCounts(counter, { attached: 2, detached: 0, failed: 0 });
+  expect(counter.present).toBe(2);
+  rmSync(reservation);
+  rmSync(join(directory, "results", "cbr0-cnitool-77383ca0a0715733ca6f-eth0"));
+  await untilCounts(counter, { attached: 2, detached: 1, failed: 0 });
+});
+
 test("an attempt that gave its addresses back is one failure, heard at once or late", async () => {
   makeDirectories();
   using counter = new AttachmentCounter(network);

@@ -43,7 +43,7 @@ export class AttachmentCounter implements Disposable {
     this.#resultDirectory = join(network.stateDirectory, "results");
     const { counts } = this;
     this.#results = new DirectoryFollower(this.#resultDirectory, {
-      isWanted: (name) => name.startsWith(`${network.name}-`),
+      isWanted: (name) => isResultOf(network.name, name) || this.#isAttempted(name),
       onAppeared: () => counts.attached++,
       onGone: (name) => {
         counts.detached++;
@@ -121,6 +121,11 @@ export class AttachmentCounter implements Disposable {
     return this.#results.hasSeen(result) || this.#gone.has(result) || this.#goneBefore.has(result);
   }
 
+  /** Its address was reserved on this network, so that it is of no other with a longer name. */
+  #isAttempted(result: string): boolean {
+    return this.#attempts.values().some((attempt) => attempt.result === result);
+  }
+
   /** Runtimes that keep no results there know of success in another way. */
   #fail(attempts: number): void {
     if (attempts > 0 && existsSync(this.#resultDirectory)) this.counts.failed += attempts;
@@ -136,6 +141,14 @@ export class AttachmentCounter implements Disposable {
       return "";
     }
   }
+}
+
+/**
+ * NETWORK-CONTAINERID-IFNAME, where the network's name may have dashes: `cbr0-blue-ID-eth0` is not of `cbr0`. Ids of
+ * containerd, CRI-O, podman and docker have no dash, and interface names at most 15 bytes (IFNAMSIZ), less than an id.
+ */
+function isResultOf(networkName: string, name: string): boolean {
+  return name.startsWith(`${networkName}-`) && /^[^-]+-.{1,15}$/.test(name.slice(networkName.length + 1));
 }
 
 function familyOf(address: string): "ipv4" | "ipv6" {
