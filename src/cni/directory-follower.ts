@@ -67,7 +67,11 @@ export class DirectoryFollower implements Disposable {
     try {
       // `persistent` would keep a process alive that has nothing else to do.
       const watcher = watch(this.#directory, { persistent: false }, (type, name) => this.#hear(type, name));
-      watcher.on("error", () => watcher.close());
+      watcher.on("error", () => {
+        watcher.close();
+        // The next look opens another.
+        if (this.#watcher === watcher) this.#watcher = undefined;
+      });
       this.#watcher = watcher;
     } catch {
       // Gone meanwhile, or no watch is left for this user: the looks remain.
