@@ -259,6 +259,9 @@ test("helm refuses values that do not exist, have the wrong type, or cannot be",
     ["flannel.vni=16777216", "vni"],
     ["podCidr=10.244.0.0", "podCidr"],
     ["flannel.netConf.Network=10.0.0.0/8", "netConf"],
+    ["flannel.netConf.enableipv6=true", "netConf"],
+    ["flannel.backendOptions.Type=udp", "backendOptions"],
+    ["flannel.backendOptions.type=udp", "backendOptions"],
     ["flannel.args=--ip-masq", "args"],
   ] as const) {
     const { exitCode, stderr } = await tryRenderChart([`--set=${set}`]);
