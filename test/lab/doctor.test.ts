@@ -5,6 +5,7 @@ import { setTimeout as delay } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { until } from "../../lab/wait.ts";
+import { ROUND_MS } from "../../src/doctor/checks/repairs.ts";
 import { expectNamed } from "../support/doctor-expect.ts";
 import { oddHosts, together } from "../support/doctor-healthy.ts";
 import { DoctorStage } from "../support/doctor-stage.ts";
@@ -133,7 +134,7 @@ describe("what comes back again and again", () => {
         },
         { what: "repairs" },
       );
-      if (round < 3) await delay(2_100);
+      if (round < 3) await delay(ROUND_MS + 100);
     }
     const [rules, routes] = await Promise.all([stage.doctor(1), stage.doctor(2)]);
     expect(rules.codes, JSON.stringify(rules.output.findings, undefined, 1)).toEqual(["rules-flushed"]);

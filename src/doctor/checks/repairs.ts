@@ -8,7 +8,7 @@ const RECENT_MS = 10 * 60_000;
 /** Repairs at different moments. */
 const MIN_ROUNDS = 3;
 /** What was undone at once is put back within this. */
-const ROUND_MS = 2_000;
+export const ROUND_MS = 2_000;
 
 interface Rounds {
   readonly count: number;
