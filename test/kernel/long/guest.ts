@@ -1,6 +1,7 @@
 // What programs that run on a second kernel have in common: they print one line of JSON for each question, and the test on the
 // machine's own kernel judges them.
 import { writeSync } from "node:fs";
+import type { LabAgent } from "../../../lab/agent.ts";
 import { until } from "../../../lab/wait.ts";
 
 /** At once: what a console has not written yet is lost with the guest. */
@@ -45,20 +46,28 @@ export async function timeOfLook(look: () => Promise<unknown>): Promise<number> 
   return Math.round(Math.max(...times));
 }
 
-/** Does each damage by `ip`, waits until `view` is as before, and tells how long that took. */
+/**
+ * Does each damage by `ip`, waits until `view` is as before, and tells how long that took. The agent must have counted a repair:
+ * a damage without effect would be as before at once.
+ */
 export async function tellHealing(
   damages: readonly (readonly [what: string, words: readonly string[]])[],
   ip: (...words: readonly string[]) => Promise<string>,
   view: () => Promise<string>,
+  agent: LabAgent,
 ): Promise<void> {
+  const repairs = async () => (await agent.status()).repairs.total;
   const before = await view();
   for (const [what, words] of damages) {
     try {
       const lookMs = await timeOfLook(view);
+      const repairsBefore = await repairs();
       await ip(...words);
       const startMs = performance.now();
       await until(async () => (await view()) === before, { what: `${what} to be healed`, intervalMs: 5 });
-      tell(what, { healedMs: Math.round(performance.now() - startMs), lookMs });
+      const healedMs = Math.round(performance.now() - startMs);
+      await until(async () => (await repairs()) > repairsBefore, { what: `the repair of ${what} to be counted` });
+      tell(what, { healedMs, lookMs });
     } catch (error) {
       tell(what, { error: String(error), found: await view(), before });
     }

@@ -64,6 +64,7 @@ const args = ["--iptables-forward-rules=false"];
     ],
     ip,
     view,
+    cluster.agent(1),
   );
   await untilAllPing(cluster.pods);
   const refused = cluster.agent(1).output.split("\n");

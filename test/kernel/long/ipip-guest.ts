@@ -49,7 +49,7 @@ const damages: readonly (readonly [string, readonly string[]])[] = [
   ["route replaced", ["route", "replace", peerRoute.split(" ")[0] ?? "", "dev", "lo"]],
   ["routes flushed", ["route", "flush", "dev", "flannel.ipip"]],
 ];
-await tellHealing(damages, ip, view);
+await tellHealing(damages, ip, view, cluster.agent(1));
 await untilAllPing(cluster.pods);
 tell(
   "refused",

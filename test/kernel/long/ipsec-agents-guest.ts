@@ -81,6 +81,7 @@ await tellHealing(
   ],
   ip,
   policies,
+  cluster.agent(1),
 );
 await untilAllPing(cluster.pods);
 
