@@ -14,7 +14,7 @@ export interface ProberOptions {
   /** See `askByTcp`. */
   readonly askByTcp: (target: Address, timeoutMs: number) => Promise<boolean>;
   /** See `hearTraffic`. */
-  readonly hearTraffic: (subnet: Prefix, timeoutMs: number) => Promise<boolean | undefined>;
+  readonly hearTraffic: (subnet: Prefix, timeoutMs: number, signal: AbortSignal) => Promise<boolean | undefined>;
   readonly monotonicMs: () => number;
   readonly wallMs: () => number;
   /** From 0 to 1. */

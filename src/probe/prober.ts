@@ -224,13 +224,15 @@ export class Prober implements Disposable {
       owner.path.verdict.take("witness", hasAnswered ? "answered" : "lost", sentAtMs, monotonicMs(), this.#needed);
       this.#changed(owner);
     };
-    const ask = async () => {
-      const hasAnswered = await askByTcp(target, timeoutMs);
-      // An answer says more than what passes by.
-      return { hasAnswered, hasTraffic: hasAnswered ? undefined : await hearTraffic(path.subnet, timeoutMs) };
-    };
-    ask().then(
-      ({ hasAnswered, hasTraffic }) => take(hasAnswered, hasTraffic),
+    // Both at once: one after the other, a peer would be called down a second later.
+    const isAnswered = new AbortController();
+    const hearing = hearTraffic(path.subnet, timeoutMs, isAnswered.signal);
+    askByTcp(target, timeoutMs).then(
+      async (hasAnswered) => {
+        // An answer says more than what passes by.
+        if (hasAnswered) isAnswered.abort();
+        take(hasAnswered, hasAnswered ? undefined : await hearing);
+      },
       () => take(false, undefined),
     );
   }

@@ -5,6 +5,8 @@ import { type Prefix, prefixAddress, prefixLength } from "../ip/address.ts";
 import { PacketTap } from "../sys/packet-tap.ts";
 
 const LOOK_MS = 50;
+/** A peer that answers TCP does so by then, as a rule: nobody has to listen to it. */
+const ASKED_BEFORE_MS = 150;
 /** Looked at once in a while each; more peers in doubt at one moment are a fault of ours. */
 const MOST_AT_ONCE = 8;
 const MOST_FLOWS = 64;
@@ -13,18 +15,24 @@ const PACKETS_A_LOOK = 64;
 let listening = 0;
 
 /**
- * True: it goes on; false: nothing was heard for `timeoutMs`. Undefined at once where nothing can be listened to: without
- * CAP_NET_RAW, or while many others are. Never rejects.
+ * True: it goes on; false: nothing was heard until `timeoutMs` from now. Undefined where nobody listened: without CAP_NET_RAW, while
+ * many others are listened to, or when `signal` says that it is not needed any more. Never rejects.
  */
-export async function hearTraffic(subnet: Prefix, timeoutMs: number): Promise<boolean | undefined> {
-  if (listening >= MOST_AT_ONCE) return undefined;
+export async function hearTraffic(
+  subnet: Prefix,
+  timeoutMs: number,
+  signal: AbortSignal,
+): Promise<boolean | undefined> {
+  const endMs = performance.now() + timeoutMs;
+  await sleep(ASKED_BEFORE_MS, undefined, { ref: false });
+  if (signal.aborted || listening >= MOST_AT_ONCE) return undefined;
   listening++;
   try {
     using tap = PacketTap.from(prefixAddress(subnet), prefixLength(subnet));
     const ear = new TcpEar();
-    const endMs = performance.now() + timeoutMs;
     while (performance.now() < endMs) {
       await sleep(LOOK_MS, undefined, { ref: false });
+      if (signal.aborted) return undefined;
       if (tap.receive(PACKETS_A_LOOK).some(({ isOutgoing, bytes }) => !isOutgoing && ear.hear(bytes))) return true;
     }
     return false;

@@ -213,12 +213,20 @@ async function startTalk(from: Namespace, to: Namespace, address: string): Promi
     });
   });
   const running: ReturnType<Namespace["spawn"]>[] = [];
+  const end = () => {
+    for (const child of running) child.kill("SIGKILL");
+  };
   for (const start of children) {
     const child = start();
     running.push(child);
-    await new Promise((resolve) => child.stdout?.once("data", resolve));
+    await new Promise((resolve, reject) => {
+      child.stdout?.once("data", resolve);
+      // Nothing may outlive the test: it would hold its output open.
+      child.once("exit", () => {
+        end();
+        reject(new Error("no connection between the containers"));
+      });
+    });
   }
-  return () => {
-    for (const child of running) child.kill("SIGKILL");
-  };
+  return end;
 }

@@ -39,7 +39,10 @@ export class ProbeWorld implements Disposable {
         this.sent.push({ target, atMs: this.nowMs });
         return this.tcpOnly.has(target) || (!this.silent.has(target) && this.answersTcp);
       },
-      hearTraffic: async (subnet) => {
+      hearTraffic: async (subnet, _, signal) => {
+        // Whoever answers TCP has answered by then.
+        for (let turn = 0; turn < 3; turn++) await Promise.resolve();
+        if (signal.aborted) return undefined;
         this.listened.push(subnet);
         return this.hasTraffic;
       },
