@@ -76,7 +76,7 @@ const rooms = {
   tunnel: ["ip", "async", "sys"],
   extension: ["async", "sys", "terminal"],
   // The route tables of cloud providers: a port, one reconciler, an adapter for each.
-  cloud: ["ip", "json", "async", "http"],
+  cloud: ["ip", "json", "async", "sys", "http"],
   backend: [
     "cloud",
     "ip",

@@ -1,7 +1,7 @@
 // Stands for Alibaba Cloud: metadata service and VPC API (2016-04-28), as its public documents have them. It is not Alibaba Cloud.
 import { AliRoutes } from "../../src/cloud/ali/ali-routes.ts";
 import { HttpStandIn, type StandInAnswer, type StandInRequest } from "./http-stand-in.ts";
-import type { CloudFault, ProviderWorld } from "./provider-world.ts";
+import { type CloudFault, type ProviderWorld, RoleKeys } from "./provider-world.ts";
 
 interface Entry {
   readonly DestinationCidrBlock: string;
@@ -30,7 +30,9 @@ export class AliWorld implements ProviderWorld {
     { DestinationCidrBlock: "192.168.50.0/24", NextHopId: "", Type: "System", RouteEntryId: "rte-0" },
   ];
   #shown: readonly Entry[] | undefined;
-  #key = 1;
+  readonly keys = new RoleKeys();
+  usedKey = 0;
+  #metadataServer: HttpStandIn | undefined;
   #count = 0;
   readonly #resources = new AsyncDisposableStack();
   #api: HttpStandIn | undefined;
@@ -43,7 +45,12 @@ export class AliWorld implements ProviderWorld {
   }
 
   async startMetadata(): Promise<void> {
-    this.#resources.use(await HttpStandIn.start((request) => this.#metadata(request), "100.100.100.200", 80));
+    const server = await HttpStandIn.start((request) => this.#metadata(request), "100.100.100.200", 80);
+    this.#metadataServer = this.#resources.use(server);
+  }
+
+  async stopMetadata(): Promise<void> {
+    await this.#metadataServer?.[Symbol.asyncDispose]();
   }
 
   environment(): Readonly<Record<string, string>> {
@@ -75,11 +82,7 @@ export class AliWorld implements ProviderWorld {
   }
 
   secrets(): readonly string[] {
-    return [`secret-of-role-${this.#key}`, `token-of-role-${this.#key}`];
-  }
-
-  replaceKey(): void {
-    this.#key++;
+    return [`secret-of-role-${this.keys.number}`, `token-of-role-${this.keys.number}`];
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -91,10 +94,10 @@ export class AliWorld implements ProviderWorld {
     if (headers["x-aliyun-ecs-metadata-token"] !== "lab-token") return { status: 403, body: "" };
     const [secret, token] = this.secrets();
     const key = {
-      AccessKeyId: `STS.${this.#key}`,
+      AccessKeyId: `STS.${this.keys.number}`,
       AccessKeySecret: secret,
       SecurityToken: token,
-      Expiration: "2099-01-01T00:00:00Z",
+      Expiration: new Date(this.keys.endsAtMs).toISOString(),
       Code: "Success",
     };
     const values: Record<string, string> = {
@@ -113,7 +116,8 @@ export class AliWorld implements ProviderWorld {
     const form = new URLSearchParams(body);
     const action = form.get("Action") ?? "";
     this.requests.push(action);
-    const fault = form.get("AccessKeyId") === `STS.${this.#key}` ? this.fault(action) : "expired";
+    this.usedKey = Number(form.get("AccessKeyId")?.replace("STS.", ""));
+    const fault = this.keys.isAccepted(this.usedKey) ? this.fault(action) : "expired";
     if (fault !== undefined) {
       const [status, code] = refusals[fault];
       return {

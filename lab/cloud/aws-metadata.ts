@@ -12,6 +12,8 @@ export interface AwsCredentials {
 export class AwsMetadata implements AsyncDisposable {
   /** As read by whoever asks next. */
   credentials: AwsCredentials;
+  /** It answers that it does not work. */
+  isAway = false;
   /** Says no to requests without a token, as an instance that demands version 2. */
   refused = 0;
   readonly #instanceId: string;
@@ -43,6 +45,7 @@ export class AwsMetadata implements AsyncDisposable {
   }
 
   #answer({ method, url, headers }: StandInRequest): StandInAnswer {
+    if (this.isAway) return { status: 503, body: "" };
     const text = (body: string) => ({ status: 200, body });
     if (url.pathname === "/latest/api/token") {
       const isGood = method === "PUT" && headers["x-aws-ec2-metadata-token-ttl-seconds"] !== undefined;

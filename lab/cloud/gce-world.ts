@@ -2,7 +2,7 @@
 import { GceRoutes } from "../../src/cloud/gce/gce-routes.ts";
 import { parseAddress } from "../../src/ip/address.ts";
 import { HttpStandIn, type StandInAnswer, type StandInRequest } from "./http-stand-in.ts";
-import type { CloudFault, ProviderWorld } from "./provider-world.ts";
+import { type CloudFault, type ProviderWorld, RoleKeys } from "./provider-world.ts";
 
 interface Route {
   readonly name: string;
@@ -42,7 +42,9 @@ export class GceWorld implements ProviderWorld {
   ];
   #shown: readonly Route[] | undefined;
   readonly #operations = new Map<string, number>();
-  #key = 1;
+  readonly keys = new RoleKeys();
+  usedKey = 0;
+  #metadataServer: HttpStandIn | undefined;
   #port = 0;
   #address = "127.0.0.1";
   readonly #resources = new AsyncDisposableStack();
@@ -59,7 +61,12 @@ export class GceWorld implements ProviderWorld {
   }
 
   async startMetadata(): Promise<void> {
-    this.#resources.use(await HttpStandIn.start((request) => this.#metadata(request), this.#address, this.#port));
+    const server = await HttpStandIn.start((request) => this.#metadata(request), this.#address, this.#port);
+    this.#metadataServer = this.#resources.use(server);
+  }
+
+  async stopMetadata(): Promise<void> {
+    await this.#metadataServer?.[Symbol.asyncDispose]();
   }
 
   environment(): Readonly<Record<string, string>> {
@@ -97,11 +104,7 @@ export class GceWorld implements ProviderWorld {
   }
 
   secrets(): readonly string[] {
-    return [`ya29.token-of-account-${this.#key}`];
-  }
-
-  replaceKey(): void {
-    this.#key++;
+    return [`ya29.token-of-account-${this.keys.number}`];
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -118,7 +121,7 @@ export class GceWorld implements ProviderWorld {
       "instance/zone": "projects/1/zones/lab1-b",
       "instance/service-accounts/default/token": JSON.stringify({
         access_token,
-        expires_in: 3_600,
+        expires_in: Math.floor((this.keys.endsAtMs - Date.now()) / 1_000),
         token_type: "Bearer",
       }),
       "universe/universe-domain": "googleapis.com",
@@ -137,8 +140,8 @@ export class GceWorld implements ProviderWorld {
     const path = url.pathname.replace("/compute/v1/", "");
     const request = requestOf(method, path);
     this.requests.push(request);
-    const isKnown = headers.authorization === `Bearer ${this.secrets()[0]}`;
-    const fault = isKnown ? this.fault(request) : "expired";
+    this.usedKey = Number(/^Bearer ya29\.token-of-account-(\d+)$/.exec(headers.authorization ?? "")?.[1]);
+    const fault = this.keys.isAccepted(this.usedKey) ? this.fault(request) : "expired";
     if (fault !== undefined) {
       const [status, reason] = refusals[fault];
       return json(status, { error: { code: status, message: `no, says the stand-in`, errors: [{ reason }] } });

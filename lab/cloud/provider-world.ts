@@ -30,8 +30,50 @@ export interface ProviderWorld extends AsyncDisposable {
   delete(destination: string): void;
   /** Secrets in force, which nothing may show. */
   secrets(): readonly string[];
-  /** The role's key that is in force is replaced by another one, and is not accepted any more. */
-  replaceKey(): void;
+  readonly keys: RoleKeys;
+  /** Of the last request. */
+  readonly usedKey: number;
   /** The metadata service: away at first. */
   startMetadata(): Promise<void>;
+  stopMetadata(): Promise<void>;
+}
+
+const FAR_MS = Date.parse("2099-01-01T00:00:00Z");
+/** A request may be under way when its key ends. */
+const GRACE_MS = 30_000;
+
+/** The keys of a role, which the provider hands out one after the other. */
+export class RoleKeys {
+  #number = 1;
+  #endsAtMs = FAR_MS;
+  /** The one before is accepted until then. */
+  #lastUntilMs = 0;
+
+  /** Of the one that is handed out. */
+  get number(): number {
+    return this.#number;
+  }
+
+  get endsAtMs(): number {
+    return this.#endsAtMs;
+  }
+
+  /** The one before is not accepted any more. */
+  replace(lifeMs?: number): void {
+    this.#turn(lifeMs === undefined ? FAR_MS : Date.now() + lifeMs, 0);
+  }
+
+  /** The one before is accepted until it ends. */
+  handOutNext(): void {
+    this.#turn(FAR_MS, this.#endsAtMs + GRACE_MS);
+  }
+
+  isAccepted(number: number): boolean {
+    return number === this.#number || (number === this.#number - 1 && Date.now() < this.#lastUntilMs);
+  }
+
+  #turn(endsAtMs: number, lastUntilMs: number): void {
+    this.#number++;
+    [this.#endsAtMs, this.#lastUntilMs] = [endsAtMs, lastUntilMs];
+  }
 }

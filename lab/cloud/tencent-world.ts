@@ -3,7 +3,7 @@
 import { TencentRoutes } from "../../src/cloud/tencent/tencent-routes.ts";
 import { parseAddress } from "../../src/ip/address.ts";
 import { HttpStandIn, type StandInAnswer, type StandInRequest } from "./http-stand-in.ts";
-import type { CloudFault, ProviderWorld } from "./provider-world.ts";
+import { type CloudFault, type ProviderWorld, RoleKeys } from "./provider-world.ts";
 
 interface Route {
   readonly RouteId: number;
@@ -31,7 +31,9 @@ export class TencentWorld implements ProviderWorld {
   fault: ProviderWorld["fault"] = () => undefined;
   #routes: Route[] = [];
   #shown: readonly Route[] | undefined;
-  #key = 1;
+  readonly keys = new RoleKeys();
+  usedKey = 0;
+  #metadataServer: HttpStandIn | undefined;
   #count = 0;
   #port = 0;
   #address = "127.0.0.1";
@@ -48,7 +50,12 @@ export class TencentWorld implements ProviderWorld {
   }
 
   async startMetadata(): Promise<void> {
-    this.#resources.use(await HttpStandIn.start((request) => this.#metadata(request), this.#address, this.#port));
+    const server = await HttpStandIn.start((request) => this.#metadata(request), this.#address, this.#port);
+    this.#metadataServer = this.#resources.use(server);
+  }
+
+  async stopMetadata(): Promise<void> {
+    await this.#metadataServer?.[Symbol.asyncDispose]();
   }
 
   environment(): Readonly<Record<string, string>> {
@@ -92,11 +99,7 @@ export class TencentWorld implements ProviderWorld {
   }
 
   secrets(): readonly string[] {
-    return [`secret-of-role-${this.#key}`, `token-of-role-${this.#key}`];
-  }
-
-  replaceKey(): void {
-    this.#key++;
+    return [`secret-of-role-${this.keys.number}`, `token-of-role-${this.keys.number}`];
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -105,7 +108,9 @@ export class TencentWorld implements ProviderWorld {
 
   #metadata({ url }: StandInRequest): StandInAnswer {
     const [TmpSecretKey, Token] = this.secrets();
-    const key = { TmpSecretId: `AKID${this.#key}`, TmpSecretKey, Token, ExpiredTime: 4_070_908_800, Code: "Success" };
+    const { number, endsAtMs } = this.keys;
+    const ExpiredTime = Math.floor(endsAtMs / 1_000);
+    const key = { TmpSecretId: `AKID${number}`, TmpSecretKey, Token, ExpiredTime, Code: "Success" };
     const values: Record<string, string> = {
       "placement/region": "ap-lab",
       mac: "52:54:00:00:00:01",
@@ -122,8 +127,8 @@ export class TencentWorld implements ProviderWorld {
   #answer({ headers, body }: StandInRequest): StandInAnswer {
     const action = String(headers["x-tc-action"]);
     this.requests.push(action);
-    const isKnown = headers.authorization?.includes(`Credential=AKID${this.#key}/`) === true;
-    const fault = isKnown ? this.fault(action) : "expired";
+    this.usedKey = Number(/Credential=AKID(\d+)\//.exec(headers.authorization ?? "")?.[1]);
+    const fault = this.keys.isAccepted(this.usedKey) ? this.fault(action) : "expired";
     const response =
       fault === undefined
         ? this.#perform(action, JSON.parse(body) as Record<string, unknown>)

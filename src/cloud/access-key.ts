@@ -1,6 +1,7 @@
-// Keys that requests to a provider are signed with: given in the configuration, in the environment, or temporary ones of the
-// instance's role.
+// Keys that requests to a provider are signed with: given in the configuration, in the environment or in a file, or temporary
+// ones of the instance's role.
 import { FlannelError } from "../errors.ts";
+import { RenewedKey } from "./renewed-key.ts";
 
 export interface AccessKey {
   readonly id: string;
@@ -12,42 +13,56 @@ export interface AccessKey {
   readonly endsAtMs?: number;
 }
 
+/** Names of variables of the environment. */
+export interface KeyVariables {
+  readonly id: string;
+  readonly secret: string;
+  /** The first that is set counts. */
+  readonly tokens?: readonly string[];
+}
+
 export interface KeySources {
   readonly given: { readonly id: string; readonly secret: string } | undefined;
   readonly env: Readonly<Record<string, string | undefined>>;
-  /** Names of variables with id, secret and token, in order of preference. */
-  readonly variables: readonly (readonly [id: string, secret: string, token: string | undefined])[];
-  /** That of the instance's role; rejects with `CLOUD_DENIED` where it has none. */
+  /** In order of preference. */
+  readonly variables: readonly KeyVariables[];
+  /** Undefined where no file has one; throws `CLOUD_DENIED` for a file that cannot be understood. */
+  readonly readFiles: () => AccessKey | undefined;
+  /** That of the instance's role; rejects with `CLOUD_DENIED` where it has none, `CLOUD_UNAVAILABLE` where nobody answers. */
   readonly readRole: (signal: AbortSignal) => Promise<AccessKey>;
 }
 
-/** New ones are there some time before the old ones end. */
-const BEFORE_END_MS = 300_000;
-
-export class AccessKeys {
+export class AccessKeys implements Disposable {
   readonly #sources: KeySources;
-  #ofRole: AccessKey | undefined;
+  readonly #ofRole: RenewedKey<AccessKey>;
 
   constructor(sources: KeySources) {
     this.#sources = sources;
+    this.#ofRole = new RenewedKey(sources.readRole);
   }
 
   async current(signal: AbortSignal): Promise<AccessKey> {
-    const { given, env, variables, readRole } = this.#sources;
-    if (given !== undefined) return given;
-    for (const [id, secret, token] of variables) {
-      const [idText, secretText, tokenText] = [env[id], env[secret], token === undefined ? undefined : env[token]];
-      if (idText && secretText) return { id: idText, secret: secretText, ...(tokenText && { token: tokenText }) };
-    }
-    const { endsAtMs } = this.#ofRole ?? {};
-    if (this.#ofRole === undefined || (endsAtMs !== undefined && Date.now() > endsAtMs - BEFORE_END_MS))
-      this.#ofRole = await readRole(signal);
-    return this.#ofRole;
+    const { given, readFiles } = this.#sources;
+    return given ?? this.#inEnvironment() ?? readFiles() ?? this.#ofRole.current(signal);
   }
 
   /** The provider did not accept it: the next one is read again. */
   reject(): void {
-    this.#ofRole = undefined;
+    this.#ofRole.reject();
+  }
+
+  [Symbol.dispose](): void {
+    this.#ofRole[Symbol.dispose]();
+  }
+
+  #inEnvironment(): AccessKey | undefined {
+    const { env, variables } = this.#sources;
+    for (const names of variables) {
+      const [id, secret] = [env[names.id], env[names.secret]];
+      const token = names.tokens?.map((name) => env[name]).find((text) => text);
+      if (id && secret) return { id, secret, ...(token && { token }) };
+    }
+    return undefined;
   }
 }
 

@@ -8,23 +8,23 @@ import { AwsWorld } from "../../lab/cloud/aws-world.ts";
 import { denied, Ec2Front, type Ec2Rule } from "../../lab/cloud/ec2-front.ts";
 import { ForwardProxy } from "../../lab/cloud/forward-proxy.ts";
 import { startMoto } from "../../lab/cloud/moto.ts";
-import { tryRun } from "../../lab/command.ts";
 import { Etcd } from "../../lab/etcd.ts";
 import { KubernetesPki } from "../../lab/kubernetes/pki.ts";
 import { createLan, type Lan } from "../../lab/lan.ts";
 import { attachPod } from "../../lab/pod.ts";
 import { untilAllPing } from "../../lab/probe.ts";
 import { until } from "../../lab/wait.ts";
+import { toldBy } from "../support/told.ts";
 
 const resources = new AsyncDisposableStack();
 const inAnHour = () => new Date(Date.now() + 3_600_000);
 const PROXY_PASSWORD = "password-of-the-proxy";
 const secretOf = (number: number) => `SECRET${number}/abcdefghijklmnopqrstuvwxyz0123`;
-const credentials = (number: number) => ({
+const credentials = (number: number, expiresAt = inAnHour()) => ({
   accessKeyId: `ASIALAB${number}`,
   secret: secretOf(number),
   token: `TOKEN${number}abcdefghijklmnopqrstuvwxyz`,
-  expiresAt: inAnHour(),
+  expiresAt,
 });
 
 let lan: Lan;
@@ -308,35 +308,64 @@ describe("faults of the API", () => {
     await lookAgain(agentOf(1));
   });
 
-  it("a full table is named and counted, is not asked again and again, and concerns no other host", async () => {
-    await world.deleteRoute(subnetOf(0));
-    const quota = 50;
-    const count = async () => Object.keys(await world.routes()).length + 1; // with the VPC's own
-    const room = quota - (await count());
-    for (let index = 0; index < room; index++) await world.addRoute(`10.77.${index}.0/24`, hostOf(2));
-    const full = { status: 400, code: "RouteLimitExceeded", message: "The maximum number of routes has been reached." };
-    const rule: Ec2Rule = async ({ action }) =>
-      action === "CreateRoute" && (await count()) >= quota ? full : undefined;
-    {
-      using _rule = front.with(rule);
-      agentOf(0).signal("SIGHUP");
-      await until(async () => (await reasonsOf(agentOf(0))).includes(`is full with ${quota} routes`), {
-        what: "the reason",
-      });
-      expect(await agentOf(0).metric("flannel_cloud_tables_full")).toEqual({ "": 1 });
-      expect(await agentOf(0).metric("flannel_cloud_table_routes")).toEqual({ "": quota });
-      const from = front.calls.length;
-      const looks = () => front.actionsSince(from).filter((action) => action === "DescribeRouteTables").length;
-      await askUntil(agentOf(0), "two more looks", () => Promise.resolve(looks() > 3));
-      expect(front.actionsSince(from)).not.toContain("CreateRoute");
-      await lookAgain(agentOf(1));
-      expect(await reasonsOf(agentOf(1))).toBe("");
-      expect(await agentOf(1).metric("flannel_cloud_tables_full")).toEqual({ "": 0 });
-      await world.deleteRoute("10.77.0.0/24");
-      await askUntil(agentOf(0), "the route", async () => (await reasonsOf(agentOf(0))) === "");
-    }
-    expect(await agentOf(0).metric("flannel_cloud_tables_full")).toEqual({ "": 0 });
+  it("credentials of the role are renewed before they end, without a look that fails", async () => {
+    const last: Ec2Rule = ({ accessKeyId }) =>
+      accessKeyId === "ASIALAB2" ? { status: 400, code: "RequestExpired", message: "Request has expired." } : undefined;
+    using _rule = front.with(last);
+    // Less than AWS's client wants to be left of them.
+    for (const each of metadata) each.credentials = credentials(3, new Date(Date.now() + 120_000));
+    await askUntil(agentOf(0), "credentials that end", () =>
+      Promise.resolve(front.calls.at(-1)?.accessKeyId === "ASIALAB3"),
+    );
+    await lookAgain(agentOf(0));
+    const failed = agentOf(0).events("cloud.failed").length;
+    for (const each of metadata) each.isAway = true;
+    await lookAgain(agentOf(0));
+    expect(front.calls.at(-1)?.accessKeyId).toBe("ASIALAB3");
+    for (const each of metadata) [each.isAway, each.credentials] = [false, credentials(4)];
+    await askUntil(agentOf(0), "the next credentials", () =>
+      Promise.resolve(front.calls.at(-1)?.accessKeyId === "ASIALAB4"),
+    );
+    await lookAgain(agentOf(0));
+    expect(agentOf(0).events("cloud.failed")).toHaveLength(failed);
   });
+
+  // The second time as if AWS had raised it.
+  it.each([50, 100])(
+    "a table that is full with %d routes is named and counted, not asked again and again, and concerns no other host",
+    async (quota) => {
+      await world.deleteRoute(subnetOf(0));
+      const count = async () => Object.keys(await world.routes()).length + 1; // with the VPC's own
+      const room = quota - (await count());
+      for (let index = 0; index < room; index++) await world.addRoute(`10.77.${quota + index}.0/24`, hostOf(2));
+      const full = {
+        status: 400,
+        code: "RouteLimitExceeded",
+        message: "The maximum number of routes has been reached.",
+      };
+      const rule: Ec2Rule = async ({ action }) =>
+        action === "CreateRoute" && (await count()) >= quota ? full : undefined;
+      {
+        using _rule = front.with(rule);
+        agentOf(0).signal("SIGHUP");
+        await until(async () => (await reasonsOf(agentOf(0))).includes(`is full with ${quota} routes`), {
+          what: "the reason",
+        });
+        expect(await agentOf(0).metric("flannel_cloud_tables_full")).toEqual({ "": 1 });
+        expect(await agentOf(0).metric("flannel_cloud_table_routes")).toEqual({ "": quota });
+        const from = front.calls.length;
+        const looks = () => front.actionsSince(from).filter((action) => action === "DescribeRouteTables").length;
+        await askUntil(agentOf(0), "two more looks", () => Promise.resolve(looks() > 3));
+        expect(front.actionsSince(from)).not.toContain("CreateRoute");
+        await lookAgain(agentOf(1));
+        expect(await reasonsOf(agentOf(1))).toBe("");
+        expect(await agentOf(1).metric("flannel_cloud_tables_full")).toEqual({ "": 0 });
+        await world.deleteRoute(`10.77.${quota}.0/24`);
+        await askUntil(agentOf(0), "the route", async () => (await reasonsOf(agentOf(0))) === "");
+      }
+      expect(await agentOf(0).metric("flannel_cloud_tables_full")).toEqual({ "": 0 });
+    },
+  );
 });
 
 describe("several tables and other agents", () => {
@@ -358,17 +387,8 @@ describe("several tables and other agents", () => {
 
   it("shows its secrets nowhere", async () => {
     for (const agent of agents) {
-      const argv = await readFile(`/proc/${agent.pid}/cmdline`, "utf8");
-      const ctl = (...words: readonly string[]) =>
-        tryRun(["bin/flannelctl", "--socket", agent.controlSocket, "status", ...words]);
-      const told = [
-        agent.output,
-        argv,
-        JSON.stringify(await agent.status()),
-        (await ctl()).stdout,
-        (await ctl("--json")).stdout,
-      ].join("\n");
-      const ofKeys = [1, 2].flatMap((number) => [secretOf(number), credentials(number).token]);
+      const told = await toldBy(agent);
+      const ofKeys = [1, 2, 3, 4].flatMap((number) => [secretOf(number), credentials(number).token]);
       for (const secret of [...ofKeys, PROXY_PASSWORD]) expect(told).not.toContain(secret);
       expect(told).not.toMatch(/AWS4-HMAC|X-Amz-Security/i);
     }

@@ -1,6 +1,5 @@
 // The backends gce, ali-vpc and tencent-vpc against stand-ins that are written from the providers' public API documents:
 // their adapters with the reconciler that all backends of clouds share. No real cloud was used.
-import { readFile } from "node:fs/promises";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { LabAgent } from "../../lab/agent.ts";
 import { AliWorld } from "../../lab/cloud/ali-world.ts";
@@ -15,6 +14,7 @@ import { until } from "../../lab/wait.ts";
 import { RouteReconciler } from "../../src/cloud/route-reconciler.ts";
 import { parsePrefix } from "../../src/ip/address.ts";
 import { type Logger, silentLogger } from "../../src/telemetry/logger.ts";
+import { toldBy } from "../support/told.ts";
 
 const SUBNET = "10.5.3.0/24";
 const wish = {
@@ -168,12 +168,34 @@ describe.each(starts)("%s", (_, start) => {
 
   it("reads credentials anew that are not accepted any more, and shows none", async () => {
     const secrets = [...world.secrets()];
-    world.replaceKey();
+    world.keys.replace();
     await askUntil("the trouble", () => (reconciler.trouble ?? "").includes("not accept the"));
     await untilInPlace();
     const told = lines.join("\n");
     for (const secret of [...secrets, ...world.secrets()]) expect(told).not.toContain(secret);
     expect(told).not.toMatch(/Signature=|Bearer /);
+  });
+
+  it("has the next key of its role before the last one ends, without a look that fails", async () => {
+    world.keys.replace(3_000);
+    await askUntil("a key that ends", () => world.usedKey === world.keys.number && reconciler.trouble === undefined);
+    const { failed } = reconciler.looks;
+    world.keys.handOutNext();
+    await askUntil("the next key", () => world.usedKey === world.keys.number);
+    await lookAgain();
+    expect(reconciler.looks.failed).toBe(failed);
+  });
+
+  it("goes on with the key that it has while the metadata service is away, and needs no restart when that is back", async () => {
+    world.keys.replace(120_000);
+    await askUntil("a key that ends", () => world.usedKey === world.keys.number && reconciler.trouble === undefined);
+    await world.stopMetadata();
+    await lookAgain();
+    world.keys.replace();
+    await askUntil("the trouble", () => /does not answer|cannot be reached/.test(reconciler.trouble ?? ""));
+    expect(reconciler.trouble).not.toMatch(/has no role|no credentials/);
+    await world.startMetadata();
+    await untilInPlace();
   });
 });
 
@@ -241,11 +263,9 @@ describe("whole agents", () => {
     agent.signal("SIGHUP");
     await agent.untilEvent("cloud.repaired");
     expect(world.routes()).toEqual({ [subnet]: world.hosts[0] });
-    const argv = await readFile(`/proc/${agent.pid}/cmdline`, "utf8");
-    const flags = ["--socket", agent.controlSocket, "--etcd-endpoints", etcd.endpoints, "--etcd-prefix", prefix];
-    const ctl = async (...words: readonly string[]) => (await tryRun(["bin/flannelctl", ...flags, ...words])).stdout;
-    const shown = [await ctl("status"), await ctl("status", "--json"), await ctl("config", "get")];
-    const told = [agent.output, argv, ...shown].join("\n");
+    const flags = ["--etcd-endpoints", etcd.endpoints, "--etcd-prefix", prefix];
+    const config = await tryRun(["bin/flannelctl", "--socket", agent.controlSocket, ...flags, "config", "get"]);
+    const told = `${await toldBy(agent, flags)}\n${config.stdout}`;
     expect(told).toContain(status.dataPlane?.features?.["instance"]);
     for (const secret of [...world.secrets(), "secret-of-the-config"]) expect(told).not.toContain(secret);
   });

@@ -33,13 +33,17 @@ export async function readAliInstance(signal: AbortSignal): Promise<AliInstance>
   };
 }
 
-/** Rejects with `CLOUD_DENIED` where the instance has no role. */
+/** Rejects with `CLOUD_DENIED` where the instance has no role, `CLOUD_UNAVAILABLE` where nobody can tell now. */
 export async function readAliRole(signal: AbortSignal): Promise<AccessKey> {
   const read = await openMetadata(signal);
-  const role = await read("ram/security-credentials/");
   const cure = "attach a RAM role, or set AccessKeyID and AccessKeySecret, or ACCESS_KEY_ID and ACCESS_KEY_SECRET";
-  if (role.status !== 200) throw noAccessKey(cure);
-  const answer = tryParseJson((await read(`ram/security-credentials/${encodeURIComponent(role.body.trim())}`)).body);
+  const value = async (name: string): Promise<string> => {
+    const { status, body } = await read(name);
+    if (status === 200) return body.trim();
+    throw status === 404 ? noAccessKey(cure) : unavailable(`it answers ${status} to ${name}`);
+  };
+  const path = "ram/security-credentials/";
+  const answer = tryParseJson(await value(path + encodeURIComponent(await value(path))));
   const [id, secret, token] = ["AccessKeyId", "AccessKeySecret", "SecurityToken"].map((name) =>
     textIn(answer, name),
   ) as [string, string, string];

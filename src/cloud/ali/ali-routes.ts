@@ -9,6 +9,7 @@ import { AccessKeys } from "../access-key.ts";
 import type { CloudFacts, CloudRoute, CloudRoutes, CloudTable, WantedRoute } from "../cloud-routes.ts";
 import { namedEndpoint } from "../endpoint.ts";
 import { type ErrorCodes, providerError } from "../provider-error.ts";
+import { readAliKeyFiles } from "./ali-key-files.ts";
 import { type AliInstance, readAliInstance, readAliRole } from "./ali-metadata.ts";
 import { signedAliForm } from "./ali-signature.ts";
 
@@ -44,9 +45,14 @@ export class AliRoutes implements CloudRoutes {
       given: options.key,
       env: options.env,
       variables: [
-        ["ACCESS_KEY_ID", "ACCESS_KEY_SECRET", undefined],
-        ["ALIBABA_CLOUD_ACCESS_KEY_ID", "ALIBABA_CLOUD_ACCESS_KEY_SECRET", "ALIBABA_CLOUD_SECURITY_TOKEN"],
+        { id: "ACCESS_KEY_ID", secret: "ACCESS_KEY_SECRET" },
+        {
+          id: "ALIBABA_CLOUD_ACCESS_KEY_ID",
+          secret: "ALIBABA_CLOUD_ACCESS_KEY_SECRET",
+          tokens: ["ALIBABA_CLOUD_SECURITY_TOKEN"],
+        },
       ],
+      readFiles: () => readAliKeyFiles(options.env),
       readRole: readAliRole,
     });
   }
@@ -114,6 +120,7 @@ export class AliRoutes implements CloudRoutes {
   }
 
   [Symbol.asyncDispose](): Promise<void> {
+    this.#keys[Symbol.dispose]();
     closeAgents(this.#agents);
     return Promise.resolve();
   }

@@ -1,8 +1,7 @@
 // The routes of a VPC network of Google Cloud, by the Compute Engine API with the credentials of Google's own library. Loaded
 // only where the backend gce is chosen.
 import { setTimeout as delay } from "node:timers/promises";
-import { GoogleAuth } from "google-auth-library";
-import { describeError, FlannelError, hasCode } from "../../errors.ts";
+import { FlannelError, hasCode, isCancelled } from "../../errors.ts";
 import { closeAgents, exchange, type HttpAgents, type HttpAnswer, proxyAgents } from "../../http/exchange.ts";
 import { type Address, tryParsePrefix } from "../../ip/address.ts";
 import { networkOf } from "../../ip/prefix.ts";
@@ -10,6 +9,8 @@ import { tryParseJson } from "../../json/try-parse-json.ts";
 import { fieldOf, listIn, textIn } from "../../json/untyped-fields.ts";
 import type { CloudFacts, CloudRoute, CloudRoutes, CloudTable, WantedRoute } from "../cloud-routes.ts";
 import { namedEndpoint } from "../endpoint.ts";
+import { RenewedKey } from "../renewed-key.ts";
+import { gceCredentialsError, readGceToken } from "./gce-credentials.ts";
 import { type GceRequest, gceError, gceOperationError } from "./gce-errors.ts";
 import { type GceInstance, lastPart, readGceInstance } from "./gce-metadata.ts";
 
@@ -32,7 +33,7 @@ export class GceRoutes implements CloudRoutes {
   readonly #options: GceRoutesOptions;
   readonly #agents: HttpAgents;
   #instance: GceInstance | undefined;
-  #auth: GoogleAuth | undefined;
+  readonly #token = new RenewedKey(readGceToken);
   /** The network that `facts` found. */
   #network = "";
 
@@ -144,6 +145,7 @@ export class GceRoutes implements CloudRoutes {
   }
 
   [Symbol.asyncDispose](): Promise<void> {
+    this.#token[Symbol.dispose]();
     closeAgents(this.#agents);
     return Promise.resolve();
   }
@@ -196,7 +198,10 @@ export class GceRoutes implements CloudRoutes {
     }: { readonly method: "GET" | "POST" | "DELETE"; readonly path: string; readonly body?: unknown },
     signal: AbortSignal,
   ): Promise<unknown> {
-    const headers = { authorization: `Bearer ${await this.#token(request)}`, "content-type": "application/json" };
+    const headers = {
+      authorization: `Bearer ${await this.#bearer(request, signal)}`,
+      "content-type": "application/json",
+    };
     const url = this.#base + path;
     const sent = {
       url,
@@ -207,22 +212,16 @@ export class GceRoutes implements CloudRoutes {
     };
     const answer: HttpAnswer = await exchange(sent, signal);
     if (answer.status >= 200 && answer.status < 300) return tryParseJson(answer.body);
-    // The next request reads the credentials again; the library would keep those that it has.
-    if (answer.status === 401) this.#auth = undefined;
+    if (answer.status === 401) this.#token.reject();
     throw gceError(request, answer.status, answer.body);
   }
 
-  async #token({ what }: GceRequest): Promise<string> {
+  async #bearer({ what }: GceRequest, signal: AbortSignal): Promise<string> {
     try {
-      this.#auth ??= new GoogleAuth({ scopes: "https://www.googleapis.com/auth/compute" });
-      const token = await this.#auth.getAccessToken();
-      if (token) return token;
-      throw new Error("Google's library has no access token");
+      return (await this.#token.current(signal)).text;
     } catch (cause) {
-      this.#auth = undefined;
-      const cure = "give the instance a service account, or name a key file with GOOGLE_APPLICATION_CREDENTIALS";
-      const message = `cannot ${what}: there are no credentials for Google Cloud: ${cure} (${describeError(cause).slice(0, 200)})`;
-      throw new FlannelError("CLOUD_DENIED", message, { cause, tellsCause: true });
+      if (isCancelled(cause)) throw cause;
+      throw gceCredentialsError(what, cause);
     }
   }
 }

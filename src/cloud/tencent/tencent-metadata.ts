@@ -21,8 +21,7 @@ export async function readTencentInstance(env: Environment, signal: AbortSignal)
   const value = async (path: string): Promise<string> => {
     const { status, body } = await read(env, path, signal);
     if (status === 200 && /^[\w:-]{1,80}$/.test(body.trim())) return body.trim();
-    const message = `the metadata service at ${hostOf(env)} is of no use: it answers ${status} to ${path}: is this an instance of Tencent Cloud in a VPC?`;
-    throw new FlannelError("CLOUD_UNAVAILABLE", message, { retryable: true });
+    throw unavailable(env, `it answers ${status} to ${path}`);
   };
   const region = await value("placement/region");
   const ofInterface = `network/interfaces/macs/${await value("mac")}`;
@@ -34,14 +33,16 @@ export async function readTencentInstance(env: Environment, signal: AbortSignal)
   };
 }
 
-/** Rejects with `CLOUD_DENIED` where the instance has no role. */
+/** Rejects with `CLOUD_DENIED` where the instance has no role, `CLOUD_UNAVAILABLE` where nobody can tell now. */
 export async function readTencentRole(env: Environment, signal: AbortSignal): Promise<AccessKey> {
-  const role = await read(env, "cam/security-credentials/", signal);
   const cure = "bind a CAM role, or set AccessKeyID and AccessKeySecret, or ACCESS_KEY_ID and ACCESS_KEY_SECRET";
-  if (role.status !== 200) throw noAccessKey(cure);
-  const answer = tryParseJson(
-    (await read(env, `cam/security-credentials/${encodeURIComponent(role.body.trim())}`, signal)).body,
-  );
+  const value = async (path: string): Promise<string> => {
+    const { status, body } = await read(env, path, signal);
+    if (status === 200) return body.trim();
+    throw status === 404 ? noAccessKey(cure) : unavailable(env, `it answers ${status} to ${path}`);
+  };
+  const path = "cam/security-credentials/";
+  const answer = tryParseJson(await value(path + encodeURIComponent(await value(path))));
   const [id, secret, token] = ["TmpSecretId", "TmpSecretKey", "Token"].map((name) => textIn(answer, name)) as [
     string,
     string,
@@ -55,6 +56,12 @@ export async function readTencentRole(env: Environment, signal: AbortSignal): Pr
     ...(token !== "" && { token }),
     ...(typeof endsAt === "number" && { endsAtMs: endsAt * 1_000 }),
   };
+}
+
+function unavailable(env: Environment, why: string): FlannelError {
+  const next = "is this an instance of Tencent Cloud in a VPC?";
+  const message = `the metadata service at ${hostOf(env)} is of no use: ${why}: ${next}`;
+  return new FlannelError("CLOUD_UNAVAILABLE", message, { retryable: true });
 }
 
 function read(env: Environment, path: string, signal: AbortSignal): Promise<HttpAnswer> {

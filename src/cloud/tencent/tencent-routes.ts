@@ -9,6 +9,7 @@ import { AccessKeys } from "../access-key.ts";
 import type { CloudFacts, CloudRoute, CloudRoutes, CloudTable, WantedRoute } from "../cloud-routes.ts";
 import { namedEndpoint } from "../endpoint.ts";
 import { type ErrorCodes, providerError } from "../provider-error.ts";
+import { readTencentKeyFiles } from "./tencent-key-files.ts";
 import { readTencentInstance, readTencentRole, type TencentInstance } from "./tencent-metadata.ts";
 import { signedTencentHeaders } from "./tencent-signature.ts";
 
@@ -45,9 +46,14 @@ export class TencentRoutes implements CloudRoutes {
       given,
       env,
       variables: [
-        ["ACCESS_KEY_ID", "ACCESS_KEY_SECRET", undefined],
-        ["TENCENTCLOUD_SECRET_ID", "TENCENTCLOUD_SECRET_KEY", "TENCENTCLOUD_TOKEN"],
+        { id: "ACCESS_KEY_ID", secret: "ACCESS_KEY_SECRET" },
+        {
+          id: "TENCENTCLOUD_SECRET_ID",
+          secret: "TENCENTCLOUD_SECRET_KEY",
+          tokens: ["TENCENTCLOUD_SESSION_TOKEN", "TENCENTCLOUD_TOKEN"],
+        },
       ],
+      readFiles: () => readTencentKeyFiles(env),
       readRole: (signal) => readTencentRole(env, signal),
     });
   }
@@ -101,6 +107,7 @@ export class TencentRoutes implements CloudRoutes {
   }
 
   [Symbol.asyncDispose](): Promise<void> {
+    this.#keys[Symbol.dispose]();
     closeAgents(this.#agents);
     return Promise.resolve();
   }
