@@ -1,6 +1,8 @@
 // The loop of everything that keeps something as it is desired: passes one after another, one more for all that is asked
 // for meanwhile, a pass soon after a notification, after a failure, and now and then. What a pass does is its owner's.
 
+import { Debounce } from "./debounce.ts";
+
 export interface PassEnd<Result> {
   /** For all `passNow` that were called before the pass began. */
   readonly result: Result;
@@ -38,7 +40,7 @@ export class ReconcileLoop<Result = void, Event = never> implements AsyncDisposa
   #lane: Promise<unknown>;
   #waiters: ((result: Result) => void)[] = [];
   #heldBack: Event[] | undefined;
-  #debounce: NodeJS.Timeout | undefined;
+  readonly #debounce = new Debounce(() => this.#queue());
   #repeat: NodeJS.Timeout | undefined;
   #audit: NodeJS.Timeout | undefined;
 
@@ -54,7 +56,7 @@ export class ReconcileLoop<Result = void, Event = never> implements AsyncDisposa
 
   /** A pass was asked for by `passSoon` and has not been queued yet. */
   get isPassPending(): boolean {
-    return this.#debounce !== undefined;
+    return this.#debounce.isPending;
   }
 
   /** Something is desired: until then nothing causes a pass. `queuePass` and `passNow` do the same. */
@@ -78,11 +80,7 @@ export class ReconcileLoop<Result = void, Event = never> implements AsyncDisposa
 
   /** A pass after the debounce, or after `delayMs`; one that is pending already serves. */
   passSoon(delayMs: number = this.#options.debounceMs): void {
-    if (this.isStopped) return;
-    this.#debounce ??= setTimeout(() => {
-      this.#debounce = undefined;
-      this.#queue();
-    }, delayMs);
+    if (!this.isStopped) this.#debounce.request(delayMs);
   }
 
   /** Calls `onDue` every `intervalMs`; 0: never. */
@@ -125,7 +123,7 @@ export class ReconcileLoop<Result = void, Event = never> implements AsyncDisposa
   /** No further pass begins by itself. */
   close(): void {
     this.#state = "closed";
-    clearTimeout(this.#debounce);
+    this.#debounce.cancel();
     clearTimeout(this.#repeat);
     clearInterval(this.#audit);
   }

@@ -1,5 +1,6 @@
 // Has the extension backend's commands run: one after another, what fails again with back-off, and never twice what is done.
 // It gets the whole desired state, and compares that with what it has done and what an earlier run had begun.
+import { type PassEnd, ReconcileLoop } from "../async/reconcile-loop.ts";
 import { describeError } from "../errors.ts";
 import type { Logger } from "../telemetry/logger.ts";
 import { type CommandFailure, CommandFailures, type CommandScope } from "./command-failures.ts";
@@ -47,10 +48,8 @@ export class CommandReconciler implements AsyncDisposable {
   #postDone: string | undefined;
   #state: ExtensionState | undefined;
   #isComplete = false;
-  #working: Promise<void> | undefined;
-  #timer: NodeJS.Timeout | undefined;
   #saved = "";
-  #isStopping = false;
+  readonly #loop = new ReconcileLoop({ pass: () => this.#pass(), debounceMs: 0 });
 
   constructor(options: CommandReconcilerOptions) {
     this.#options = options;
@@ -66,7 +65,7 @@ export class CommandReconciler implements AsyncDisposable {
     this.#failures.keep((task) => task === POST || this.#isWantedTask(task, keys));
     const waited = Promise.withResolvers<void>();
     const timer = setTimeout(waited.resolve, APPLY_WAITS_MS);
-    await Promise.race([this.#work(), waited.promise]);
+    await Promise.race([this.#loop.passNow(), waited.promise]);
     clearTimeout(timer);
   }
 
@@ -109,10 +108,8 @@ export class CommandReconciler implements AsyncDisposable {
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
-    this.#isStopping = true;
-    clearTimeout(this.#timer);
     const timer = setTimeout(() => this.#abort.abort(), STOP_WAITS_MS);
-    await this.#working;
+    await this.#loop[Symbol.asyncDispose]();
     clearTimeout(timer);
     if (this.#state !== undefined && this.#options.isStopped()) await this.#shutDown(this.#state);
   }
@@ -136,38 +133,26 @@ export class CommandReconciler implements AsyncDisposable {
     return kind === "add" ? keys.has(key) : this.#begun.has(key) && !keys.has(key);
   }
 
-  /** Resolves when nothing is due; what is to be tried again has a timer then. */
-  #work(): Promise<void> {
-    clearTimeout(this.#timer);
-    this.#working ??= this.#workUntilDone().finally(() => {
-      this.#working = undefined;
-      this.#goOn();
-      this.#options.onChange();
-    });
-    return this.#working;
+  /** Ends when nothing is due; what is to be retried has its time then. */
+  async #pass(): Promise<PassEnd<void>> {
+    await this.#workUntilDone();
+    this.#options.onChange();
+    return { result: undefined, repeatInMs: this.#failures.nextInMs };
   }
 
   async #workUntilDone(): Promise<void> {
     for (;;) {
       const state = this.#state;
-      if (state === undefined || this.#isStopping) return;
+      if (state === undefined || this.#loop.isStopped) return;
       await this.#save(state);
       const tasks = this.#tasks(state);
       if (tasks.length === 0) return;
       for (const { run } of tasks) {
         // What is wanted has changed: what is to be done now is found again.
-        if (this.#state !== state || this.#isStopping) break;
+        if (this.#state !== state || this.#loop.isStopped) break;
         await run();
       }
     }
-  }
-
-  /** What was wanted may have changed when all seemed to be done. */
-  #goOn(): void {
-    if (this.#state === undefined || this.#isStopping) return;
-    const inMs = this.#tasks(this.#state).length > 0 ? 0 : this.#failures.nextInMs;
-    clearTimeout(this.#timer);
-    if (inMs !== undefined) this.#timer = setTimeout(() => void this.#work(), inMs);
   }
 
   /** What is to be done and due: first what the host itself needs, then who is gone, then who is there. */
@@ -254,7 +239,7 @@ export class CommandReconciler implements AsyncDisposable {
       }
       return true;
     } catch (error) {
-      if (this.#isStopping) return false;
+      if (this.#loop.isStopped) return false;
       const text = describeError(error);
       const isNews = this.#failures.of(id)?.error !== text;
       this.#failures.add(id, object, text, scope);

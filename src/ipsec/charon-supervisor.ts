@@ -1,6 +1,8 @@
 // Keeps charon doing what is wanted: started where none runs, loaded again after a crash, an association with each peer. Left
 // alone when the agent ends.
+import { setTimeout as delay } from "node:timers/promises";
 import { BackOff } from "../async/back-off.ts";
+import { type PassEnd, ReconcileLoop } from "../async/reconcile-loop.ts";
 import { describeError, isCancelled } from "../errors.ts";
 import { addressToBigInt } from "../ip/address.ts";
 import { readEspNumbers } from "../netlink/xfrm/xfrm-control.ts";
@@ -69,21 +71,18 @@ export class CharonSupervisor implements AsyncDisposable {
   #problem: string | undefined;
   /** charon has run before in the life of this agent: peers believe in associations that are gone. */
   #hasRun = false;
-  #waiters: (() => void)[] = [];
-  #wake: () => void = () => undefined;
-  #isWoken = false;
-  /** Runs while events of associations are gathered. */
-  #news: NodeJS.Timeout | undefined;
-  readonly #running: Promise<void>;
+  readonly #loop: ReconcileLoop;
 
   constructor(options: CharonSupervisorOptions) {
     this.#options = options;
+    const { signal } = this.#abort;
+    this.#loop = new ReconcileLoop({ pass: () => this.#pass(), debounceMs: EVENTS_GATHER_MS, signal });
     const watch = (what: Suspect, isLost: () => Promise<boolean>) =>
       new LossWatch({
         isLost,
         onLoss: () => {
           this.#suspects[what] = true;
-          this.#wakeUp();
+          this.#loop.queuePass();
         },
       });
     this.#watches = [
@@ -93,16 +92,12 @@ export class CharonSupervisor implements AsyncDisposable {
       }),
       watch("charon", async () => ((await this.#session?.unloaded()) ?? []).length > 0),
     ];
-    this.#running = this.#run();
   }
 
   /** Settles after the first attempt to bring charon there, whatever came of it. */
   async apply(state: WantedIpsec): Promise<void> {
     this.#desired = state;
-    const { promise, resolve } = Promise.withResolvers<void>();
-    this.#waiters.push(resolve);
-    this.#wakeUp();
-    await promise;
+    await this.#loop.passNow();
   }
 
   /** Why there is no charon that does what is wanted. `standings` shows peers without association. */
@@ -130,40 +125,14 @@ export class CharonSupervisor implements AsyncDisposable {
   /** charon goes on. */
   async [Symbol.asyncDispose](): Promise<void> {
     this.#abort.abort();
-    clearTimeout(this.#news);
     for (const watch of this.#watches) watch[Symbol.dispose]();
-    this.#wakeUp();
-    await this.#running;
+    await this.#loop[Symbol.asyncDispose]();
     await this.#session?.[Symbol.asyncDispose]();
   }
 
-  #wakeUp(): void {
-    this.#isWoken = true;
-    this.#wake();
-  }
-
-  async #run(): Promise<void> {
-    const { signal } = this.#abort;
-    while (!signal.aborted) {
-      this.#isWoken = false;
-      const waiters = this.#waiters;
-      this.#waiters = [];
-      const waitMs = this.#desired === undefined ? LOOK_INTERVAL_MS : await this.#turn(this.#desired);
-      for (const resolve of waiters) resolve();
-      await this.#rest(waitMs);
-    }
-    for (const resolve of this.#waiters) resolve();
-  }
-
-  /** Until it is woken. */
-  async #rest(waitMs: number): Promise<void> {
-    if (this.#isWoken || this.#abort.signal.aborted) return;
-    const { promise, resolve } = Promise.withResolvers<void>();
-    const timer = setTimeout(resolve, waitMs);
-    this.#wake = resolve;
-    await promise;
-    clearTimeout(timer);
-    this.#wake = () => undefined;
+  async #pass(): Promise<PassEnd<void>> {
+    if (this.#desired === undefined || this.#loop.isStopped) return { result: undefined };
+    return { result: undefined, repeatInMs: await this.#turn(this.#desired) };
   }
 
   /** Never rejects; returns when the next turn is due. */
@@ -223,7 +192,7 @@ export class CharonSupervisor implements AsyncDisposable {
         if (this.#session !== session || this.#abort.signal.aborted) return;
         this.#endSession();
         this.#setProblem("charon has ended; starting it again");
-        this.#wakeUp();
+        this.#loop.queuePass();
       })
       .catch(() => undefined);
     return session;
@@ -231,12 +200,7 @@ export class CharonSupervisor implements AsyncDisposable {
 
   #events(): SessionEvents {
     return {
-      onAssociations: () => {
-        this.#news ??= setTimeout(() => {
-          this.#news = undefined;
-          this.#wakeUp();
-        }, EVENTS_GATHER_MS);
-      },
+      onAssociations: () => this.#loop.passSoon(),
       onLog: (line, connection) => this.#onLog(line, connection),
     };
   }
@@ -358,8 +322,7 @@ export class CharonSupervisor implements AsyncDisposable {
       );
     await this.#look(session, desired);
     while (isOpen() && performance.now() < endMs && this.#desired === desired && !this.#abort.signal.aborted) {
-      this.#isWoken = false;
-      await this.#rest(FIRST_LOOK_INTERVAL_MS);
+      await delay(FIRST_LOOK_INTERVAL_MS, undefined, { signal: this.#abort.signal });
       await this.#look(session, desired);
     }
   }

@@ -1,5 +1,6 @@
 // The probes of one network's peers: keeps the prober told of the peers, tells the log and the state of what changes, and the
 // status of all that is known.
+import { Debounce } from "../../async/debounce.ts";
 import type { BackendRegistry } from "../../backend/registry.ts";
 import type { PlannedWay } from "../../doctor/peer-ways.ts";
 import type { Prefix } from "../../ip/address.ts";
@@ -44,7 +45,7 @@ export class PeerProbes implements Disposable {
   readonly #log: ProbeLog;
   readonly #paths: ProbePaths;
   #planned: { readonly ways: readonly PlannedWay[]; readonly context: NetworkContext } | undefined;
-  #timer: NodeJS.Timeout | undefined;
+  readonly #settling = new Debounce(() => this.#tellProber());
   #links: PeerProbesLinks | undefined;
   /** Undefined when it has to be recreated. */
   #summary: ProbeSummary | undefined;
@@ -73,7 +74,7 @@ export class PeerProbes implements Disposable {
   /** The prober gets them a moment later, of many changes at once: with thousands of peers it takes some milliseconds. */
   setWays(ways: readonly PlannedWay[], context: NetworkContext): void {
     this.#planned = { ways, context };
-    this.#timer ??= setTimeout(() => this.#tellProber(), SETTLE_MS + ways.length * SETTLE_MS_PER_WAY).unref();
+    this.#settling.request(SETTLE_MS + ways.length * SETTLE_MS_PER_WAY, true);
   }
 
   status(): NonNullable<NetworkStatus["probes"]> {
@@ -85,13 +86,12 @@ export class PeerProbes implements Disposable {
   }
 
   [Symbol.dispose](): void {
-    clearTimeout(this.#timer);
+    this.#settling.cancel();
     this.#network[Symbol.dispose]();
     this.#log[Symbol.dispose]();
   }
 
   #tellProber(): void {
-    this.#timer = undefined;
     if (this.#planned === undefined) return;
     this.#network.setPaths(this.#paths.of(this.#planned.ways, this.#planned.context));
     this.#summary = undefined;

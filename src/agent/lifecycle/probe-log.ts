@@ -1,6 +1,6 @@
 // Tells the log what probes found: one line for each change, one for all when many peers change at once, and few for a peer that
 // keeps changing.
-
+import { Debounce } from "../../async/debounce.ts";
 import type { PathMtuFound } from "../../probe/path-mtu.ts";
 import type { PathChange } from "../../probe/probed-network.ts";
 import type { ProbedPath } from "../../probe/probed-path.ts";
@@ -29,7 +29,7 @@ export class ProbeLog implements Disposable {
   readonly #clock: LogClock;
   readonly #told = new WeakMap<ProbedPath, Told>();
   readonly #gathered = new Set<ProbedPath>();
-  #timer: NodeJS.Timeout | undefined;
+  readonly #gathering = new Debounce(() => this.flush());
 
   constructor(logger: Logger, clock: LogClock = { monotonicMs: () => performance.now() }) {
     this.#logger = logger;
@@ -41,7 +41,7 @@ export class ProbeLog implements Disposable {
     this.#logger.verbose(1, "probe.changed", () => `${subnet}: ${from}, now ${path.state}${reasonOf(path)}`);
     if (!this.#told.has(path)) this.#told.set(path, { state: from, linesAtMs: [], held: 0 });
     this.#gathered.add(path);
-    this.#timer ??= setTimeout(() => this.flush(), GATHER_MS).unref();
+    this.#gathering.request(GATHER_MS, true);
   }
 
   /** What is as it should be at the first look is no news. */
@@ -60,8 +60,7 @@ export class ProbeLog implements Disposable {
 
   /** Tells what was gathered. */
   flush(): void {
-    clearTimeout(this.#timer);
-    this.#timer = undefined;
+    this.#gathering.cancel();
     const changed = [...this.#gathered].filter((path) => this.#isNews(path));
     this.#gathered.clear();
     if (changed.length <= ONE_BY_ONE) for (const path of changed) this.#say(path);
@@ -69,7 +68,7 @@ export class ProbeLog implements Disposable {
   }
 
   [Symbol.dispose](): void {
-    clearTimeout(this.#timer);
+    this.#gathering.cancel();
   }
 
   /** Suspicion is none, nor is what everybody expects of a peer that is new. */
