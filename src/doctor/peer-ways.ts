@@ -30,11 +30,18 @@ export interface WayDevice {
   readonly name: string;
 }
 
+export interface InsideDevice {
+  readonly device: WayDevice;
+  /** One that the device holds; absent where it holds none, as with a plugin without a bridge. */
+  readonly address?: Address;
+  readonly container: Address;
+}
+
 /** What asking and judging need to know of this host. */
 export interface WayContext {
   readonly network: Readonly<Partial<Record<Family, Prefix>>>;
   /** Where containers are, by family: a device that holds an address of our subnet, and the address of a container. */
-  readonly inside: Readonly<Partial<Record<Family, { readonly device: WayDevice; readonly container: Address }>>>;
+  readonly inside: Readonly<Partial<Record<Family, InsideDevice>>>;
   readonly ownDevices: ReadonlySet<string>;
   /** Another program added a policy rule. */
   readonly hasPolicyRules: boolean;

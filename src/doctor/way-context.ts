@@ -6,7 +6,7 @@ import type { Rtnetlink } from "../netlink/rtnetlink/rtnetlink.ts";
 import { rtn } from "../netlink/uapi.ts";
 import { readSysctl } from "../sys/sysctl.ts";
 import { rpFilterKeyOf } from "./host-facts.ts";
-import { containerBeside, type WayContext, type WayDevice } from "./peer-ways.ts";
+import { containerBeside, type InsideDevice, type WayContext, type WayDevice } from "./peer-ways.ts";
 
 export interface WayContextOptions {
   readonly networks: readonly Prefix[];
@@ -16,7 +16,7 @@ export interface WayContextOptions {
   readonly routed: readonly RoutedContainer[];
 }
 
-type Inside = Partial<Record<Family, { readonly device: WayDevice; readonly container: Address }>>;
+type Inside = Partial<Record<Family, InsideDevice>>;
 
 /** More bridges with addresses of one subnet are a muddle that other checks tell. */
 const MAX_CANDIDATES = 4;
@@ -44,7 +44,10 @@ export async function readWayContext(netlink: Rtnetlink, options: WayContextOpti
     ...found
       // The address of a single host: what is behind such a device has a route of its own.
       .filter(({ address }) => hostText(address) !== prefixAddress(address))
-      .map(({ device, address, subnet }) => ({ device, container: containerBeside(prefixAddress(address), subnet) })),
+      .map(({ device, address, subnet }) => {
+        const own = prefixAddress(address);
+        return { device, address: own, container: containerBeside(own, subnet) };
+      }),
     ...containers.slice(0, MAX_CANDIDATES),
   ];
   return {
@@ -74,10 +77,7 @@ export function routedContainer(route: RouteMessage, ownSubnets: readonly Prefix
 }
 
 /** The first of each family to whose container the kernel's own way leads through its device. */
-async function confirm(
-  netlink: Rtnetlink,
-  candidates: readonly { readonly device: WayDevice; readonly container: Address }[],
-): Promise<Inside> {
+async function confirm(netlink: Rtnetlink, candidates: readonly InsideDevice[]): Promise<Inside> {
   const inside: Inside = {};
   for (const family of [4, 6] as const) {
     const ofFamily = candidates.filter(({ container }) => familyOf(container) === family).slice(0, MAX_CANDIDATES);

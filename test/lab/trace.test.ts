@@ -76,6 +76,31 @@ it("follows packets that arrive through every station there and back, and leaves
   );
 });
 
+it("sends from the address that the bridge has, whichever that is, and from the kernel's choice where it has none", async () => {
+  const [, bridgePrefix = ""] = /inet (\S+)/.exec(await h1.run(["ip", "-4", "addr", "show", "dev", "cni0"])) ?? [];
+  const otherPrefix = bridgePrefix.replace(/\.1\//, ".200/");
+  expect(otherPrefix).not.toBe(bridgePrefix);
+  await h1.run(["ip", "addr", "add", otherPrefix, "dev", "cni0"]);
+  // Else the other one goes as well, as a secondary address.
+  await h1.run(["sysctl", "-qw", "net.ipv4.conf.cni0.promote_secondaries=1"]);
+  await h1.run(["ip", "addr", "del", bridgePrefix, "dev", "cni0"]);
+  try {
+    const found = await traced();
+    expect(found).toMatchObject({ exitCode: 0, lost: false, live: { source: otherPrefix.split("/")[0] } });
+    await h1.run(["ip", "addr", "del", otherPrefix, "dev", "cni0"]);
+    const subnet = bridgePrefix.replace(/\.1\/\d+$/, ".9/32");
+    // A container behind a device without an address.
+    await h1.run(["ip", "route", "add", subnet, "dev", "cni0"]);
+    const without = await traced();
+    expect(without).toMatchObject({ exitCode: 0, lost: false });
+    expect(without.live).not.toHaveProperty("source");
+    await h1.run(["ip", "route", "del", subnet, "dev", "cni0"]);
+  } finally {
+    await h1.run(["ip", "addr", "flush", "dev", "cni0"]);
+    await h1.run(["ip", "addr", "add", bridgePrefix, "dev", "cni0"]);
+  }
+});
+
 it("says that the tunnel's packets leave and nothing comes back, and what the other host answers outside", async () => {
   const h2 = cluster.lan.host(2).namespace;
   await withChain(h2, "input", "udp dport 8472 drop", async () => {

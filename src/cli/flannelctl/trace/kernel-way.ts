@@ -2,7 +2,7 @@
 // outside of the tunnel, each beside what the agent wants. Reads only.
 
 import type { DesiredWay } from "../../../agent/control/trace-protocol.ts";
-import { type PlannedWay, wayFault, wayQuestions } from "../../../doctor/peer-ways.ts";
+import { type InsideDevice, type PlannedWay, wayFault, wayQuestions } from "../../../doctor/peer-ways.ts";
 import { readWayContext } from "../../../doctor/way-context.ts";
 import { readWayRoutes } from "../../../doctor/way-routes.ts";
 import { type Address, familyOf, type Prefix, tryParseAddress } from "../../../ip/address.ts";
@@ -20,7 +20,7 @@ export interface KernelWay {
   /** By which packets leave towards the address. */
   readonly outDevice?: string;
   /** Where containers of this host are. */
-  readonly inside?: { readonly device: string; readonly container: Address };
+  readonly inside?: Omit<InsideDevice, "device"> & { readonly device: string };
   /** What packets for the peer's host leave by, and to which address they go. */
   readonly outside?: { readonly address: Address; readonly device: string };
   readonly deviceNames: ReadonlyMap<number, string>;
@@ -54,7 +54,7 @@ export async function readKernelWay(netlink: Rtnetlink, desired: DesiredWay, add
   return {
     lines,
     ...(outDevice !== undefined && { outDevice }),
-    ...(inside !== undefined && { inside: { device: inside.device.name, container: inside.container } }),
+    ...(inside !== undefined && { inside: { ...inside, device: inside.device.name } }),
     ...(outside !== undefined && { outside }),
     ...bridgeOf(view, inside?.device.name),
     deviceNames: new Map(view.links.map(({ index, name }) => [index, name])),

@@ -132,7 +132,7 @@ async function tryLive(
   const devices = [outDevice, outside?.device, way.inside?.device].filter((device) => device !== undefined);
   try {
     await using container = asContainer ? await standIn(desired, way, address) : undefined;
-    const source = container?.address ?? bridgeAddress(desired, way, address);
+    const source = container?.address ?? bridgeAddress(desired, way);
     using sender =
       container === undefined ? hostSender(address, source, TRACE_MARK) : containerSender(address, container);
     const names = new Map([...way.deviceNames, ...(container?.deviceNames ?? [])]);
@@ -203,15 +203,9 @@ async function standIn(desired: DesiredWay, { bridge }: KernelWay, address: Addr
   return await ScratchContainer.open({ bridge, subnet, mtuBytes: bridge.mtuBytes });
 }
 
-/** That of the bridge, where there is one: then the peer has to route our subnet back, as for containers. */
-function bridgeAddress(
-  { ownSubnets, place }: DesiredWay,
-  { inside }: KernelWay,
-  address: Address,
-): Address | undefined {
-  if (inside === undefined || place !== "peer") return undefined;
-  const own = (ownSubnets as Prefix[]).find((subnet) => familyOf(subnet) === familyOf(address));
-  return own === undefined ? undefined : addToAddress(prefixAddress(own), 1n);
+/** That of the bridge, where it has one: then the peer has to route our subnet back, as for containers. */
+function bridgeAddress({ place }: DesiredWay, { inside }: KernelWay): Address | undefined {
+  return place === "peer" ? inside?.address : undefined;
 }
 
 /** The peer's host from the outside in, as `flannelctl ping` asks it. */
