@@ -69,10 +69,10 @@ export class AgentLooks {
 
   get loops(): readonly LookLoop[] {
     return [
-      { source: "agent", look: (signal) => this.#lookAtStatus(signal) },
+      { source: "agent", look: (signal, markRead) => this.#lookAtStatus(signal, markRead) },
       { source: "plan", look: this.#afterMoves(PLAN_EVERY_MS, (signal) => this.#lookAtPlan(signal)) },
       { source: "rules", look: this.#afterMoves(RULES_EVERY_MS, (signal) => this.#lookAtRules(signal)) },
-      { source: "journal", look: (signal) => this.#followJournal(signal) },
+      { source: "journal", look: (signal, markRead) => this.#followJournal(signal, markRead) },
     ];
   }
 
@@ -80,17 +80,20 @@ export class AgentLooks {
   #afterMoves(mostMs: number, look: (signal: AbortSignal) => Promise<void>): LookLoop["look"] {
     let seen = "";
     let lookedAtMs = Number.NEGATIVE_INFINITY;
-    return async (signal) => {
+    return async (signal, markRead) => {
       const { move } = this;
       if (move === seen && performance.now() - lookedAtMs < mostMs) return MOVE_CHECK_MS;
+      // After a failure the next look is due, also when the move is the one that was seen before.
+      lookedAtMs = Number.NEGATIVE_INFINITY;
       await look(signal);
       seen = move;
       lookedAtMs = performance.now();
+      markRead();
       return MOVE_CHECK_MS;
     };
   }
 
-  async #lookAtStatus(signal: AbortSignal): Promise<number> {
+  async #lookAtStatus(signal: AbortSignal, markRead: () => void): Promise<number> {
     const { options } = this.#invocation;
     const [wholeStatus, wholePeers] = await Promise.all([
       askAgent(options.socketPaths, statusRequest, signal),
@@ -112,6 +115,7 @@ export class AgentLooks {
       const sample = sampleOf(network.name, peers, network, Date.now());
       if (sample !== undefined) this.#board.addSample(sample);
     }
+    markRead();
     return STATUS_EVERY_MS;
   }
 
@@ -134,7 +138,7 @@ export class AgentLooks {
   }
 
   /** Ends, with an error, when the agent does; then it is begun again. */
-  async #followJournal(signal: AbortSignal): Promise<number> {
+  async #followJournal(signal: AbortSignal, markRead: () => void): Promise<number> {
     const invocation = { ...this.#invocation, signal };
     const socketPath = await answering(invocation);
     const { startedAt, entries } = await askAgent([socketPath], historyRequest, signal);
@@ -144,7 +148,7 @@ export class AgentLooks {
       this.#board.addEntry(entryItem(entry));
     }
     this.#lastEntry = { startedAt, sequence: entries.at(-1)?.sequence ?? after };
-    this.#board.set("source", "", { readAt: new Date().toISOString() }, "journal");
+    markRead();
     for await (const entry of followEvents(socketPath, this.#lastEntry.sequence, signal)) {
       this.#board.addEntry(entryItem(entry));
       this.#lastEntry = { startedAt, sequence: entry.sequence };

@@ -18,10 +18,11 @@ const MAX_LISTED = 100;
 export function doctorLoop(invocation: Invocation, board: Board): LookLoop {
   return {
     source: "doctor",
-    look: async (signal) => {
+    look: async (signal, markRead) => {
       await sleep(AFTER_AGENT_MS, undefined, { signal });
       const { output } = await diagnose({ ...invocation, signal });
       board.set("doctor", "", doctorItem(output));
+      markRead();
       return Math.max(EVERY_MS, output.durationSeconds * 1_000 * COST_SHARE);
     },
   };

@@ -4,7 +4,7 @@ import type { Invocation } from "../session/invocation.ts";
 import { AgentLooks } from "./agent-looks.ts";
 import type { Board } from "./board.ts";
 import { doctorLoop } from "./doctor-look.ts";
-import { type LookLoop, runLoop } from "./look-loop.ts";
+import { type LookLoop, runLoop, SourceStates } from "./look-loop.ts";
 import { StoreLook } from "./store-look.ts";
 
 /** A page that is loaded again is gone for a moment. */
@@ -13,7 +13,7 @@ const END_WITHIN_MS = 300;
 
 export class Gathering implements AsyncDisposable {
   readonly #loops: readonly LookLoop[];
-  readonly #board: Board;
+  readonly #states: SourceStates;
   #run: { readonly stop: AbortController; readonly ended: Promise<unknown> } | undefined;
   #ending: Promise<unknown> | undefined;
   #lingering: NodeJS.Timeout | undefined;
@@ -21,7 +21,7 @@ export class Gathering implements AsyncDisposable {
   constructor(invocation: Invocation, board: Board) {
     const agent = new AgentLooks(invocation, board);
     this.#loops = [...agent.loops, new StoreLook(invocation, board, agent).loop, doctorLoop(invocation, board)];
-    this.#board = board;
+    this.#states = new SourceStates(board);
   }
 
   /** A page is about to be shown: what it shows first is read meanwhile. */
@@ -41,7 +41,7 @@ export class Gathering implements AsyncDisposable {
   #start(): void {
     if (this.#run !== undefined) return;
     const stop = new AbortController();
-    const ended = Promise.all(this.#loops.map((loop) => runLoop(loop, this.#board, stop.signal)));
+    const ended = Promise.all(this.#loops.map((loop) => runLoop(loop, this.#states, stop.signal)));
     this.#run = { stop, ended };
   }
 

@@ -8,25 +8,45 @@ export type SourceName = "agent" | "plan" | "rules" | "store" | "doctor" | "jour
 
 export interface LookLoop {
   readonly source: SourceName;
-  /** Returns how long to wait for the next look, in ms. */
-  readonly look: (signal: AbortSignal) => Promise<number>;
+  /**
+   * Returns how long to wait for the next look, in ms. Calls `markRead` once the source was read: a look may find that it is not
+   * due yet, and then what is shown of the source stays as it was.
+   */
+  readonly look: (signal: AbortSignal, markRead: () => void) => Promise<number>;
 }
 
 const AFTER_FAILURE_MS = 3_000;
 
+/** When each source was read last, over all runs of its loop: the page says so while it cannot be read. */
+export class SourceStates {
+  readonly #board: Board;
+  readonly #readAt = new Map<SourceName, string>();
+
+  constructor(board: Board) {
+    this.#board = board;
+  }
+
+  markRead(source: SourceName): void {
+    const readAt = new Date().toISOString();
+    this.#readAt.set(source, readAt);
+    this.#board.set("source", "", { readAt }, source);
+  }
+
+  markFailed(source: SourceName, problem: string): void {
+    const readAt = this.#readAt.get(source);
+    this.#board.set("source", "", { ...(readAt !== undefined && { readAt }), problem }, source);
+  }
+}
+
 /** Until `signal` aborts. Never rejects. */
-export async function runLoop({ source, look }: LookLoop, board: Board, signal: AbortSignal): Promise<void> {
-  let readAt: string | undefined;
-  const read = () => (readAt === undefined ? {} : { readAt });
+export async function runLoop({ source, look }: LookLoop, states: SourceStates, signal: AbortSignal): Promise<void> {
   while (!signal.aborted) {
     let waitMs = AFTER_FAILURE_MS;
     try {
-      waitMs = await look(signal);
-      readAt = new Date().toISOString();
-      board.set("source", "", read(), source);
+      waitMs = await look(signal, () => states.markRead(source));
     } catch (error) {
       if (signal.aborted) return;
-      board.set("source", "", { ...read(), problem: describeError(error) }, source);
+      states.markFailed(source, describeError(error));
     }
     await sleep(waitMs, undefined, { signal }).catch(() => undefined);
   }

@@ -34,12 +34,14 @@ export class StoreLook {
   }
 
   get loop(): LookLoop {
-    return { source: "store", look: (signal) => this.#look(signal) };
+    return { source: "store", look: (signal, markRead) => this.#look(signal, markRead) };
   }
 
-  async #look(signal: AbortSignal): Promise<number> {
+  async #look(signal: AbortSignal, markRead: () => void): Promise<number> {
     const { move } = this.#agent;
     if (move === this.#seenMove && performance.now() - this.#lookedAtMs < EVERY_MS) return MOVE_CHECK_MS;
+    // After a failure the next look is due, also when the move is the one that was seen before.
+    this.#lookedAtMs = Number.NEGATIVE_INFINITY;
     const problems = new Set<string>();
     for (const name of this.#networks()) {
       try {
@@ -54,6 +56,7 @@ export class StoreLook {
     if (problems.size > 0) throw new Error([...problems].slice(0, 3).join("; "));
     this.#seenMove = move;
     this.#lookedAtMs = performance.now();
+    markRead();
     return MOVE_CHECK_MS;
   }
 
