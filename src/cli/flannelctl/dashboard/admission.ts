@@ -50,7 +50,9 @@ export class Admission {
     if (this.#sessions.size > MAX_SESSIONS) this.#sessions.delete(oldest);
     const path = `/v/${id}/`;
     const secure = this.#plan.tls === undefined ? "" : "; Secure";
-    return { path, cookie: `${COOKIE}=${secret}; Path=${path}; HttpOnly; SameSite=Strict${secure}` };
+    // Lax, not Strict: where the link was clicked in a page of another site (a chat, a wiki), a browser sends no strict cookie with
+    // the redirect to the page, and the link would be used up for nothing. Nothing can be changed here; the feed asks who asks.
+    return { path, cookie: `${COOKIE}=${secret}; Path=${path}; HttpOnly; SameSite=Lax${secure}` };
   }
 
   /** Whether the browser was let in, and may ask for this path. `id` is from the path. */

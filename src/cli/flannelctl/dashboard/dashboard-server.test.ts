@@ -80,7 +80,7 @@ describe("who is let in", () => {
     const path = first.headers.location ?? "";
     expect(path).toMatch(/^\/v\/[\w-]{43}\/$/);
     expect(first.headers["set-cookie"]?.[0]).toMatch(
-      new RegExp(`^flannel-dashboard=[\\w-]{43}; Path=${path}; HttpOnly; SameSite=Strict$`),
+      new RegExp(`^flannel-dashboard=[\\w-]{43}; Path=${path}; HttpOnly; SameSite=Lax$`),
     );
     expect(world.opened).toEqual(["127.0.0.1"]);
     expect(await world.ask(linkPath)).toMatchObject({ status: 401 });
