@@ -37,6 +37,8 @@ export class Model {
   /** Oldest first; a new array with each change. */
   entries: readonly EntryItem[] = [];
   samples: readonly SampleItem[] = [];
+  /** Of all networks, so that one that comes anew has no version that was drawn before. */
+  #peersVersion = 0;
 
   apply({ isWhole, items = [], entries, samples }: FeedMessage): void {
     if (isWhole === true) this.#clear();
@@ -67,20 +69,21 @@ export class Model {
 
   #applyNetwork(kind: string, name: string, id: string, value: unknown): void {
     const network = this.networks.get(name) ?? { name, peers: new Map<string, PeerItem>(), peersVersion: 0 };
-    this.networks.set(name, network);
     if (kind === "peer") {
       setOrDelete(network.peers, id, value as PeerItem | undefined);
-      network.peersVersion++;
-      return;
+      network.peersVersion = ++this.#peersVersion;
     }
-    const changed = { ...network, ...(isPart(kind) && { [partOf[kind]]: value }) };
-    if (changed.about === undefined && changed.space === undefined && network.peers.size === 0)
-      this.networks.delete(name);
+    const changed = kind === "peer" ? network : { ...network, ...(isPart(kind) && { [partOf[kind]]: value }) };
+    if (isEmpty(changed)) this.networks.delete(name);
     else this.networks.set(name, changed);
   }
 }
 
 const partOf = { network: "about", plan: "plan", rules: "rules", space: "space" } as const;
+
+function isEmpty({ about, plan, rules, space, peers }: NetworkModel): boolean {
+  return [about, plan, rules, space].every((part) => part === undefined) && peers.size === 0;
+}
 
 function isPart(kind: string): kind is keyof typeof partOf {
   return Object.hasOwn(partOf, kind);

@@ -1,7 +1,7 @@
 import fc from "fast-check";
 import { expect, test } from "vitest";
 import { propertyRuns } from "../../../../test/support/fuzz.ts";
-import type { FeedMessage, PeerItem } from "../../../dashboard/messages.ts";
+import type { FeedMessage, PeerItem, PlanItem } from "../../../dashboard/messages.ts";
 import { Model } from "../../../dashboard/model.ts";
 import { Board, MAX_TEXT_LENGTH } from "./board.ts";
 
@@ -67,6 +67,33 @@ test("a client is sent everything once, then what changed alone", () => {
   ]);
 });
 
+test("a plan that is read before anything else of its network is kept", () => {
+  const board = new Board();
+  const client = new Client();
+  const plan: PlanItem = { desired: ["x"], desiredCount: 1, difference: [], differenceCount: 0 };
+  board.set("plan", "a", plan);
+  client.read(board);
+  board.replace("peer", "a", new Map([["1", peer("1")]]));
+  client.read(board);
+  expect(client.model.networks.get("a")).toMatchObject({ plan, peers: new Map([["1", peer("1")]]) });
+  board.keepNetworks([]);
+  client.read(board);
+  expect([...client.model.networks]).toEqual([]);
+});
+
+test("peers that are sent as a whole again have a version that was not drawn before", () => {
+  const board = new Board();
+  const model = new Model();
+  const versionOf = () => {
+    model.apply(JSON.parse(board.since(0)?.text ?? "") as FeedMessage);
+    return model.networks.get("a")?.peersVersion;
+  };
+  board.set("peer", "a", peer("1"), "1");
+  const first = versionOf();
+  board.set("peer", "a", peer("1", 0.5), "1");
+  expect(versionOf()).not.toBe(first);
+});
+
 test("text from elsewhere is printable and bounded", () => {
   const board = new Board();
   const hostile = `\u001b[2J<script>alert(1)</script>\u202e${"x".repeat(10_000)}`;
@@ -113,6 +140,8 @@ test("clients that read when they like know in the end what the board has", () =
         [...peers].map(([id, item]) => [`${name} ${id}`, item] as const),
       );
       expect(new Map(known)).toEqual(truth);
+      const networks = new Set([...truth.keys()].map((name) => name.split(" ")[0]));
+      expect(new Set(client.model.networks.keys())).toEqual(networks);
     }
   });
   fc.assert(property, propertyRuns(5_000));
