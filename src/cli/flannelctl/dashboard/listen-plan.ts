@@ -24,7 +24,7 @@ export interface ListenPlan {
   readonly name: string;
 }
 
-/** Throws `USAGE`. */
+/** Throws `USAGE`, also where there is no name for the link by which the server may be asked. */
 export function planListening({ listen, tlsCert, tlsKey }: DashboardOptions): ListenPlan {
   const address = parseListenAddress(listen);
   if ((tlsCert === undefined) !== (tlsKey === undefined)) {
@@ -40,7 +40,7 @@ export function planListening({ listen, tlsCert, tlsKey }: DashboardOptions): Li
       (isLoopback(address) && isLoopbackName(name)) ||
       name === localAddress ||
       (tryParseAddress(name) === undefined ? certificate.checkHost(name) : certificate.checkIP(name)) !== undefined,
-    name: isEverywhere(address) ? (nameIn(certificate) ?? hostname()) : address.host,
+    name: linkName(address, certificate, tlsCert),
   };
 }
 
@@ -60,12 +60,38 @@ function isLoopbackName(name: string): boolean {
   return isLoopback({ host: name, port: 0 });
 }
 
-function isEverywhere({ host }: ListenAddress): boolean {
-  return host === "0.0.0.0" || host === "::";
+/** A name that `isOwnName` accepts. */
+function linkName(address: ListenAddress, certificate: X509Certificate, path: string): string {
+  const { host } = address;
+  if (isLoopback(address)) return host;
+  if (isEverywhere(address)) {
+    const own = hostname().toLowerCase();
+    const name = nameIn(certificate) ?? (certificate.checkHost(own) === undefined ? undefined : own);
+    if (name !== undefined) return name;
+    throw new FlannelError(
+      "USAGE",
+      `${path} has neither a name nor an address for the link, and is not for this host's name ${own}: ` +
+        "give --listen with the address or name by which the page is opened, or another certificate",
+    );
+  }
+  if (tryParseAddress(host) !== undefined || certificate.checkHost(host) !== undefined) return host;
+  throw new FlannelError(
+    "USAGE",
+    `${path} is not for the name ${host} of --listen: give one of its names, or an address`,
+  );
 }
 
+function isEverywhere({ host }: ListenAddress): boolean {
+  const address = tryParseAddress(host);
+  return address === "0.0.0.0" || address === "::";
+}
+
+/** The first that a browser can ask for: a wildcard is none. */
 function nameIn({ subjectAltName }: X509Certificate): string | undefined {
-  const names = (subjectAltName ?? "").split(", ").flatMap((entry) => /^DNS:([A-Za-z0-9.-]+)$/.exec(entry)?.[1] ?? []);
+  const names = (subjectAltName ?? "").split(", ").flatMap((entry) => {
+    const [, dnsName, address = ""] = /^(?:DNS:([A-Za-z0-9._-]+)|IP Address:([0-9A-Fa-f:.]+))$/.exec(entry) ?? [];
+    return dnsName?.toLowerCase() ?? tryParseAddress(address.toLowerCase()) ?? [];
+  });
   return names[0];
 }
 
