@@ -3,6 +3,7 @@
 import type { DesiredWay } from "../../../agent/control/trace-protocol.ts";
 import type { LiveResult } from "./live-test.ts";
 import type { RuleDrop } from "./rule-drops.ts";
+import { UNSEEN_PACKETS } from "./seen-packets.ts";
 import { isTrouble, type TraceLine } from "./trace-line.ts";
 import type { WirePoint } from "./wire.ts";
 
@@ -57,7 +58,7 @@ export function judge(found: Found): Judgement {
       verdict: `the packets arrive and the answers come back${desired.place === "here" ? "" : ", by the tunnel's whole way"}`,
     };
   }
-  return { hops, isLost: true, ...lossOf(found, hops) };
+  return { hops, isLost: true, ...lossOf(found) };
 }
 
 const isPlain = ({ form }: WirePoint): boolean => form === "plain";
@@ -145,9 +146,12 @@ function carriedText({ carriedBy, outside }: DesiredWay): string {
   return `${carriedBy ?? "tunnel"}${outside?.protocol === "udp" ? `, UDP${port},` : ""}`;
 }
 
+function canSee({ gaps }: LiveResult): boolean {
+  return !gaps.some((gap) => gap.startsWith(UNSEEN_PACKETS));
+}
+
 function hopsOf(found: Found): Hop[] {
   const { live } = found;
-  const canSee = !live.gaps.some((gap) => gap.startsWith("packets on the devices"));
   const sent: Hop = {
     text:
       live.sendError === undefined
@@ -156,7 +160,7 @@ function hopsOf(found: Found): Hop[] {
     seen: live.sendError === undefined ? live.sent : 0,
     of: live.sent,
   };
-  const hops = canSee
+  const hops = canSee(live)
     ? expectedOf(found).map(({ text, point }) => ({
         text: `${text}${point?.around === undefined ? "" : ` (${point.around}, ${point.packetBytes} bytes)`}`,
         seen: Math.min(point?.seen ?? 0, live.sent),
@@ -166,16 +170,17 @@ function hopsOf(found: Found): Hop[] {
   return [sent, ...hops, { text: "answer delivered here", seen: live.rttsMs.length, of: live.sent }];
 }
 
-function lossOf(found: Found, hops: readonly Hop[]): Pick<Judgement, "verdict" | "next"> {
+function lossOf(found: Found): Pick<Judgement, "verdict" | "next"> {
   const { live } = found;
   const drop = live.drops[0];
   if (drop !== undefined) return dropVerdict(drop);
   if (live.sendError !== undefined) return { verdict: sendErrorText(live.sendError) };
   const enough = live.rttsMs.length === 0 ? 1 : live.sent;
-  const lost = expectedOf(found).find(({ point }) => (point?.seen ?? 0) < enough);
-  const canSee = hops.length > 2;
-  if (canSee && lost !== undefined && lost.lost !== "") return { verdict: withGrown(lost.lost, live) };
-  if (canSee && lost === undefined) {
+  const expected = expectedOf(found);
+  const lost = expected.find(({ point }) => (point?.seen ?? 0) < enough);
+  const isSeen = canSee(live) && expected.length > 0;
+  if (isSeen && lost !== undefined && lost.lost !== "") return { verdict: withGrown(lost.lost, live) };
+  if (isSeen && lost === undefined) {
     return {
       verdict: withGrown(
         "the answer came back to this host and was not delivered: by a rule for packets that come in, or by rp_filter",
@@ -217,7 +222,9 @@ function beyondText({ peer, live, desired }: Found): string {
     return found === undefined ? undefined : found.answered > 0;
   };
   const host = desired.outside?.address ?? "its host";
-  const left = "the packets left this host, and no answer came back to it";
+  const left = canSee(live)
+    ? "the packets left this host, and no answer came back to it"
+    : "no answer came back, and where the packets got lost on this host was not seen";
   const told = live.errors.length === 0 ? "" : ` (${live.errors.join("; ")})`;
   const beyond = "what becomes of them there cannot be seen from here";
   if (desired.place === "here")

@@ -7,9 +7,10 @@ import { type Address, addressToBytes, familyOf } from "../../../ip/address.ts";
 import { NfTraceSocket } from "../../../netlink/nftables/nf-trace-socket.ts";
 import type { TraceNote } from "../../../netlink/nftables/trace-messages.ts";
 import { PROBE_MARK } from "../../../probe/probe-payload.ts";
-import { PacketTap, type TappedPacket } from "../../../sys/packet-tap.ts";
+import { PacketTap } from "../../../sys/packet-tap.ts";
 import { countersOf, grownCounters } from "./device-counters.ts";
 import { type RuleDrop, RuleDrops } from "./rule-drops.ts";
+import { SeenPackets, UNSEEN_PACKETS } from "./seen-packets.ts";
 import type { TestReply, TestSender } from "./test-sender.ts";
 import { sizesAround, type TestPackets, type WirePoint, wirePoints } from "./wire.ts";
 
@@ -54,7 +55,6 @@ const TOKEN_OFFSET = 4;
 const TOKEN_BYTES = 16;
 const PAYLOAD_BYTES = 56;
 const MOST_ERRORS = 8;
-const MAX_PACKETS = 4_096;
 const MAX_NOTES = 4_096;
 
 export async function runLiveTest(options: LiveOptions): Promise<LiveResult> {
@@ -68,17 +68,17 @@ export async function runLiveTest(options: LiveOptions): Promise<LiveResult> {
   };
   const around = sizesAround(packetBytes, carriedBy);
   const gaps: string[] = [];
-  const tap = tryOpen(() => PacketTap.open([packetBytes, ...around]), "packets on the devices are not seen", gaps);
+  const tap = tryOpen(() => PacketTap.open([packetBytes, ...around]), UNSEEN_PACKETS, gaps);
   const trace = tryOpen(() => NfTraceSocket.open(flowsOf(test, target, around)), "rules are not traced", gaps);
   try {
     const before = countersOf(options.devices);
-    const seen = new Seen(tap, trace, gaps);
+    const seen = new Seen(new SeenPackets(tap, test, gaps), trace, gaps);
     const exchanged = await exchange(test, options, seen);
     const drops = new RuleDrops(target, outside);
     return {
       ...exchanged,
       packetBytes,
-      points: wirePoints(seen.packets, test, options.nameOf),
+      points: wirePoints(seen.packets.packets, test, options.nameOf),
       drops: await drops.of(seen.notes),
       grown: grownCounters(before, countersOf(options.devices)),
       gaps,
@@ -113,20 +113,19 @@ function bothWays(address: Address, packetBytes: number) {
 
 /** All that was seen, within bounds. */
 class Seen {
-  readonly packets: TappedPacket[] = [];
+  readonly packets: SeenPackets;
   readonly notes: TraceNote[] = [];
-  readonly #tap: PacketTap | undefined;
   readonly #trace: NfTraceSocket | undefined;
   readonly #gaps: string[];
 
-  constructor(tap: PacketTap | undefined, trace: NfTraceSocket | undefined, gaps: string[]) {
-    this.#tap = tap;
+  constructor(packets: SeenPackets, trace: NfTraceSocket | undefined, gaps: string[]) {
+    this.packets = packets;
     this.#trace = trace;
     this.#gaps = gaps;
   }
 
   look(): void {
-    this.packets.push(...(this.#tap?.receive(MAX_PACKETS - this.packets.length) ?? []));
+    this.packets.look();
     if (this.#trace === undefined) return;
     const { notes, isWhole } = this.#trace.receive();
     this.notes.push(...notes.slice(0, MAX_NOTES - this.notes.length));

@@ -59,6 +59,10 @@ export function wirePoints(
   return [...points.values()].map(({ point, numbers }) => ({ ...point, seen: numbers.size }));
 }
 
+export function isTestPacket(packet: TappedPacket, test: TestPackets): boolean {
+  return readPacket(packet, test) !== undefined;
+}
+
 type Read = Pick<WirePoint, "packet" | "form" | "around"> & { readonly number?: number };
 
 function readPacket({ bytes, packetBytes }: TappedPacket, test: TestPackets): Read | undefined {
