@@ -172,34 +172,41 @@ function hopsOf(found: Found): Hop[] {
 
 function lossOf(found: Found): Pick<Judgement, "verdict" | "next"> {
   const { live } = found;
+  const here = lossHere(found);
+  if (here === undefined) return { verdict: beyondText(found), next: "flannelctl doctor # on that host" };
+  return { verdict: live.rttsMs.length === 0 ? here : `${answeredText(live)}; of the others: ${here}` };
+}
+
+function answeredText({ rttsMs, sent }: LiveResult): string {
+  return `${rttsMs.length} of ${sent} answers came back`;
+}
+
+/** Undefined: not on this host, as far as could be seen. */
+function lossHere(found: Found): string | undefined {
+  const { live } = found;
   const drop = live.drops[0];
-  if (drop !== undefined) return dropVerdict(drop);
-  if (live.sendError !== undefined) return { verdict: sendErrorText(live.sendError) };
+  if (drop !== undefined) return dropText(drop);
+  if (live.sendError !== undefined) return sendErrorText(live.sendError);
   const enough = live.rttsMs.length === 0 ? 1 : live.sent;
   const expected = expectedOf(found);
   const lost = expected.find(({ point }) => (point?.seen ?? 0) < enough);
   const isSeen = canSee(live) && expected.length > 0;
-  if (isSeen && lost !== undefined && lost.lost !== "") return { verdict: withGrown(lost.lost, live) };
+  if (isSeen && lost !== undefined && lost.lost !== "") return withGrown(lost.lost, live);
   if (isSeen && lost === undefined) {
-    return {
-      verdict: withGrown(
-        "the answer came back to this host and was not delivered: by a rule for packets that come in, or by rp_filter",
-        live,
-      ),
-    };
+    const text =
+      "the answer came back to this host and was not delivered: by a rule for packets that come in, or by rp_filter";
+    return withGrown(text, live);
   }
-  return { verdict: beyondText(found), next: "flannelctl doctor # on that host" };
+  return undefined;
 }
 
 function withGrown(text: string, { grown }: LiveResult): string {
   return grown.length === 0 ? text : `${text}; meanwhile: ${grown.join(", ")}`;
 }
 
-function dropVerdict({ chain, rule, packet, isOfTunnel }: RuleDrop): Pick<Judgement, "verdict"> {
+function dropText({ chain, rule, packet, isOfTunnel }: RuleDrop): string {
   const what = `${packet === "request" ? "the packet" : "the answer"}${isOfTunnel ? " inside of the tunnel's packet" : ""}`;
-  return {
-    verdict: `lost on this host: ${chain} drops ${what} by ${rule === undefined ? "its policy" : `the rule "${rule}"`}`,
-  };
+  return `lost on this host: ${chain} drops ${what} by ${rule === undefined ? "its policy" : `the rule "${rule}"`}`;
 }
 
 function sendErrorText(errno: string): string {
@@ -227,6 +234,7 @@ function beyondText({ peer, live, desired }: Found): string {
     : "no answer came back, and where the packets got lost on this host was not seen";
   const told = live.errors.length === 0 ? "" : ` (${live.errors.join("; ")})`;
   const beyond = "what becomes of them there cannot be seen from here";
+  if (live.rttsMs.length > 0) return `${answeredText(live)}${told}; ${restText(live, desired)}`;
   if (desired.place === "here")
     return `no answer from the container${told}: it does not answer echo requests, is down, or does not exist`;
   if (answers("tunnel") === false || (answers("tunnel") === undefined && answers("bridge") === false)) {
@@ -244,6 +252,12 @@ function beyondText({ peer, live, desired }: Found): string {
     return `${left}${told}: the bridge of ${host} answers and the container does not: there is no such container, it is down or filters echo requests, or a rule on ${host} drops them; ${beyond}`;
   }
   return `${left}${told}; ${beyond}`;
+}
+
+/** Of the packets that are lost where others arrive. */
+function restText(live: LiveResult, desired: DesiredWay): string {
+  if (desired.place === "here") return "the others were lost in the container, or on the way to it or back";
+  return canSee(live) ? "the others were lost beyond this host" : "where the others were lost was not seen";
 }
 
 /** What the static half found first on the way: what comes after it may follow from it. */
