@@ -96,7 +96,7 @@ it("sends from the address that the bridge has, whichever that is, and from the 
     expect(without.live).not.toHaveProperty("source");
     await h1.run(["ip", "route", "del", subnet, "dev", "cni0"]);
   } finally {
-    await h1.run(["ip", "addr", "flush", "dev", "cni0"]);
+    await h1.run(["ip", "-4", "addr", "flush", "dev", "cni0"]);
     await h1.run(["ip", "addr", "add", bridgePrefix, "dev", "cni0"]);
   }
 });

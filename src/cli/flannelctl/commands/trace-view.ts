@@ -14,10 +14,15 @@ export function renderTrace({ target, agent, networks }: TraceOutput, paint: Pai
       ...lineRows(network, paint),
       ...liveRows(network, paint),
       `  so: ${network.lost === true ? paint.bad(network.verdict) : network.verdict}`,
-      ...(network.cause === undefined ? [] : [`  since: ${paint.bad(network.cause)}`]),
+      ...causeRows(network, paint),
       ...(network.next === undefined ? [] : [`  next: ${network.next}`]),
     ]),
   ];
+}
+
+/** Where the packets arrive, it explains nothing, and may still hit others. */
+function causeRows({ cause, lost }: NetworkTrace, paint: Paint): string[] {
+  return cause === undefined ? [] : [`  ${lost === false ? "but" : "since"}: ${paint.bad(cause)}`];
 }
 
 function headOf(target: string, network: NetworkTrace, isOneOfSeveral: boolean, paint: Paint): string {

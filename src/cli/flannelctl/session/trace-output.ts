@@ -82,7 +82,10 @@ export const traceOutputSchema = z.object({
       live: liveSchema.optional().describe("absent with --static, and where no packets can be sent"),
       lost: z.boolean().optional().describe("whether packets or answers get lost; absent without a live test"),
       verdict: z.string(),
-      cause: z.string().optional().describe("what of the kernel's state explains it"),
+      cause: z
+        .string()
+        .optional()
+        .describe("what of the kernel's state explains it; where nothing gets lost, what is wrong all the same"),
       next: z.string().optional().describe("command or action"),
     }),
   ),

@@ -67,6 +67,16 @@ test("what was not seen is not blamed on this host", () => {
   );
 });
 
+test("of packets that get lost beyond this host it sends people there, unless this host is to be mended first", () => {
+  const live = liveOf(0, [3, 3]);
+  expect(judge({ desired, peer: well, ...stations, live }).next).toContain("on that host");
+  expect(judge({ desired, peer: well, ...stations, live, hasRemedy: true })).not.toHaveProperty("next");
+  // The remedy of another fault does not mend the path's MTU.
+  const fullSize = { bytes: 1_450, sent: 2, answered: 0 };
+  const small = { desired, peer: well, ...stations, live: liveOf(3, [3, 3, 3, 3]), fullSize, hasRemedy: true };
+  expect(judge(small).next).toContain("flannelctl peers --wide");
+});
+
 test("where some get lost and nothing was seen it blames nobody", () => {
   const live = liveOf(2, [], { gaps: [`${UNSEEN_PACKETS}: too many`] });
   const { verdict } = judge({ desired, peer: well, ...stations, live });

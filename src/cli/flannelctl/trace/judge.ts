@@ -41,6 +41,8 @@ interface Found extends Stations {
   readonly desired: DesiredWay;
   readonly live: LiveResult;
   readonly peer: readonly PeerAnswer[];
+  /** The kernel's state on this host names one: that comes before a look at the other host. */
+  readonly hasRemedy?: boolean;
   readonly fullSize?: { readonly bytes: number; readonly sent: number; readonly answered: number };
 }
 
@@ -173,7 +175,10 @@ function hopsOf(found: Found): Hop[] {
 function lossOf(found: Found): Pick<Judgement, "verdict" | "next"> {
   const { live } = found;
   const here = lossHere(found);
-  if (here === undefined) return { verdict: beyondText(found), next: "flannelctl doctor # on that host" };
+  if (here === undefined) {
+    const next = found.hasRemedy === true ? {} : { next: "flannelctl doctor # on that host" };
+    return { verdict: beyondText(found), ...next };
+  }
   return { verdict: live.rttsMs.length === 0 ? here : `${answeredText(live)}; of the others: ${here}` };
 }
 

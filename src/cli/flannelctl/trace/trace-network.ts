@@ -55,8 +55,10 @@ export async function traceNetwork(
     ...(desired.lease !== undefined && { lease: desired.lease }),
   };
   if (desired.place === "nobody" || desired.place === "outside") return { ...base, ...nobodysVerdict(desired) };
-  const live = isLive ? await tryLive(invocation, desired, way, address, asContainer) : undefined;
   const trouble = troubleOf(lines);
+  const live = isLive
+    ? await tryLive(invocation, desired, way, address, { asContainer, hasRemedy: trouble?.remedy !== undefined })
+    : undefined;
   const cause =
     trouble === undefined
       ? {}
@@ -73,9 +75,9 @@ export async function traceNetwork(
     live: output,
     lost: judgement.isLost,
     verdict: judgement.verdict,
-    ...(judgement.next !== undefined && { next: judgement.next }),
     ...cause,
     ...next,
+    ...(judgement.next !== undefined && { next: judgement.next }),
   };
 }
 
@@ -126,7 +128,7 @@ async function tryLive(
   desired: DesiredWay,
   way: KernelWay,
   address: Address,
-  asContainer: boolean,
+  { asContainer, hasRemedy }: { readonly asContainer: boolean; readonly hasRemedy: boolean },
 ): Promise<Live> {
   const { outDevice, outside } = way;
   const devices = [outDevice, outside?.device, way.inside?.device].filter((device) => device !== undefined);
@@ -151,7 +153,14 @@ async function tryLive(
       ...(outside !== undefined && { outside }),
       ...(container !== undefined && way.bridge !== undefined && { bridge: way.bridge.name }),
     };
-    const judgement = judge({ desired, live, peer, ...stations, ...(fullSize !== undefined && { fullSize }) });
+    const judgement = judge({
+      desired,
+      live,
+      peer,
+      hasRemedy,
+      ...stations,
+      ...(fullSize !== undefined && { fullSize }),
+    });
     return {
       judgement,
       output: liveOutput(live, judgement, peer, {
