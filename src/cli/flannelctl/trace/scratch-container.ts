@@ -1,6 +1,7 @@
 // Stands in for a container of this host for a moment: an interface in the bridge of the containers, with an address that no container
 // has. Its packets go the whole way of a container's, through forwarding, reverse path filters and the rules for forwarded packets, which
 // those of the host itself do not meet. It speaks Ethernet by a packet socket, so that the host gets no address and no route for it. IPv4.
+import { setTimeout as sleep } from "node:timers/promises";
 import { whoHas } from "../../../doctor/gather/arp-probe.ts";
 import { FlannelError } from "../../../errors.ts";
 import { removeLeftScratch, scratchNames } from "../../../host/scratch-links.ts";
@@ -22,6 +23,8 @@ export interface ScratchOptions {
 
 /** Tried from the end of the subnet: who gives out addresses begins at the other one. */
 const CANDIDATES = 4;
+const RUNNING_WITHIN_MS = 3_000;
+const LOOK_MS = 5;
 
 export class ScratchContainer implements AsyncDisposable {
   readonly address: Address;
@@ -64,6 +67,7 @@ export class ScratchContainer implements AsyncDisposable {
       try {
         const refusals = await netlink.apply([port, peer].map((device) => changeLink(device, { isUp: true })));
         for (const refusal of refusals) if (refusal !== undefined) throw refusal;
+        await untilRunning(netlink, [port, peer]);
         const socket = FrameSocket.open(peer.index);
         return new ScratchContainer(netlink, socket, [port, peer], {
           ...{ ownMac: mac, ownAddress: address, otherMac: bridge.mac },
@@ -95,6 +99,15 @@ export class ScratchContainer implements AsyncDisposable {
     this.#socket[Symbol.dispose]();
     await this.#netlink.apply([deleteLink(this.#port)]);
     await this.#netlink[Symbol.asyncDispose]();
+  }
+}
+
+/** Before, both ends drop what is sent: the kernel turns to new carriers by and by. Goes on after a while in any case. */
+async function untilRunning(netlink: Rtnetlink, ends: readonly Device[]): Promise<void> {
+  const indexes = new Set(ends.map(({ index }) => index));
+  for (const lastMs = performance.now() + RUNNING_WITHIN_MS; performance.now() < lastMs; await sleep(LOOK_MS)) {
+    const links = (await netlink.dump("link")).filter(({ index }) => indexes.has(index));
+    if (links.length === ends.length && links.every(({ isRunning }) => isRunning)) return;
   }
 }
 
