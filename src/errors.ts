@@ -181,7 +181,8 @@ export const errorCodes = {
     retry: "later",
   },
   AGENT_SILENT: {
-    meaning: "An agent listens on the control socket but does not answer.",
+    meaning:
+      "An agent listens on the control socket but does not answer, or another host's agent does not answer the store of the cluster.",
     remedy: "If it is stopped (`kill -STOP`, a debugger, a frozen container), let it go on; otherwise restart it.",
     retry: "later",
   },

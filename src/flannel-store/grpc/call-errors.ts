@@ -5,6 +5,8 @@ import { grpcStatus } from "./rpc-error.ts";
 
 const codes: ReadonlyMap<number, ErrorCode> = new Map<number, ErrorCode>([
   [grpcStatus.invalidArgument, "CONFIG_INVALID"],
+  // The store answers, another host does not: no other endpoint of the store knows better.
+  [grpcStatus.failedPrecondition, "AGENT_SILENT"],
   [grpcStatus.notFound, "CLUSTER_NOT_FOUND"],
   [grpcStatus.alreadyExists, "CLUSTER_CONFLICT"],
   [grpcStatus.permissionDenied, "STORE_UNAUTHORIZED"],

@@ -45,7 +45,9 @@ export class ClusterClient {
 
   /** The id of an examination of this host that is waited for; undefined when nobody asked within a while. */
   async awaitExamination(signal: AbortSignal): Promise<string | undefined> {
-    const { id } = await this.#call("wait for an examination", awaitExamination, {}, signal, AWAIT_MS + 10_000);
+    const { id } = await this.#call("wait for an examination", awaitExamination, {}, signal, {
+      timeoutMs: AWAIT_MS + 10_000,
+    });
     return id === "" ? undefined : id;
   }
 
@@ -54,7 +56,7 @@ export class ClusterClient {
     await this.#call("hand over what the doctor found", finishExamination, { id, report }, signal);
   }
 
-  /** What the doctor of another host finds now, by its name or address. Throws `CLUSTER_NOT_FOUND`. */
+  /** What the doctor of another host finds now, by its name or address. Throws `CLUSTER_NOT_FOUND`; `AGENT_SILENT`: it did not answer. */
   async examineHost(
     host: string,
     signal: AbortSignal,
@@ -74,7 +76,7 @@ export class ClusterClient {
 
   /** Throws `CLUSTER_NOT_FOUND`. */
   async revokeToken(id: string, signal: AbortSignal): Promise<void> {
-    await this.#call(`revoke token ${id}`, revokeToken, { id }, signal);
+    await this.#call(`revoke token ${id}`, revokeToken, { id }, signal, { isRemoval: true });
   }
 
   async listHosts(signal: AbortSignal): Promise<readonly Host[]> {
@@ -83,7 +85,7 @@ export class ClusterClient {
 
   /** Cuts a host off at once and for good; to be repeated while its leases cannot be deleted. Throws `CLUSTER_NOT_FOUND`. */
   async removeHost(name: string, signal: AbortSignal): Promise<RemovedLeases> {
-    const { removed } = await this.#call(`remove host ${name}`, removeHost, { name }, signal);
+    const { removed } = await this.#call(`remove host ${name}`, removeHost, { name }, signal, { isRemoval: true });
     return removed ?? nothingRemoved;
   }
 
@@ -92,7 +94,7 @@ export class ClusterClient {
     method: UnaryMethod<Request, Response>["method"],
     request: Request,
     signal: AbortSignal,
-    timeoutMs?: number,
+    { timeoutMs, isRemoval = false }: { readonly timeoutMs?: number; readonly isRemoval?: boolean } = {},
   ): Promise<Response> {
     const { caFile, certFile, keyFile } = this.#access;
     const tls = { ca: read(caFile), cert: read(certFile), key: read(keyFile) };
@@ -102,7 +104,7 @@ export class ClusterClient {
         const target = { address, tls, operation, ...(timeoutMs !== undefined && { timeoutMs }) };
         return await callUnary(target, { service: ClusterDefinition, method }, request, signal);
       } catch (error) {
-        if (failure !== undefined && hasCode(error, "CLUSTER_NOT_FOUND")) {
+        if (isRemoval && failure !== undefined && hasCode(error, "CLUSTER_NOT_FOUND")) {
           const doubt = "the first attempt may have removed it already";
           throw new FlannelError(error.code, `${error.message}; ${doubt} (${describeError(failure)})`, {
             cause: failure,

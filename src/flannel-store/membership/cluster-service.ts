@@ -355,6 +355,7 @@ function toRpcError(error: unknown): unknown {
     (hasCode(error, "CONFIG_INVALID") && grpcStatus.invalidArgument) ||
     (hasCode(error, "CLUSTER_CONFLICT") && grpcStatus.alreadyExists) ||
     (hasCode(error, "CLUSTER_NOT_FOUND") && grpcStatus.notFound) ||
+    (hasCode(error, "AGENT_SILENT") && grpcStatus.failedPrecondition) ||
     (hasCode(error, "FILE_FAILED", "STORE_UNAVAILABLE") && grpcStatus.unavailable);
   if (status === false || !(error instanceof FlannelError)) return error;
   return new RpcError(status, error.message, { cause: error });

@@ -61,7 +61,7 @@ export class Examinations {
     open.finish(report);
   }
 
-  /** For whoever asks. Throws `STORE_UNAVAILABLE` when the host does not answer in time. */
+  /** For whoever asks. Throws `AGENT_SILENT` when the host does not answer in time. */
   async examine(host: Host): Promise<Uint8Array> {
     const done = this.#done.get(host.keyPin);
     if (done !== undefined && this.#nowMs() - done.atMs < REUSED_MS) return done.report;
@@ -79,7 +79,7 @@ export class Examinations {
     const timer = setTimeout(() => {
       end();
       const message = `host ${name} does not answer: its flanneld does not run, is older, or has no connection to the store`;
-      reject(new FlannelError("STORE_UNAVAILABLE", message));
+      reject(new FlannelError("AGENT_SILENT", message));
     }, this.#answerWithinMs).unref();
     const finish = (report: Uint8Array) => {
       end();
