@@ -8,6 +8,7 @@ import type { IncomingMessage, ServerResponse } from "node:http";
 import { Agent, createServer, request } from "node:https";
 import { createInterface } from "node:readline";
 import { type MonitorMessage, RtnetlinkMonitor } from "../src/netlink/rtnetlink/monitor.ts";
+import { silentLogger } from "../src/telemetry/logger.ts";
 import { nodeName } from "./kube-nodes.ts";
 import { type Peer, peer, peers } from "./peers.ts";
 
@@ -117,8 +118,10 @@ function main(args: readonly string[]): void {
     kinds: ["route", "neighbour", "fdb"],
     onMessages: (messages) => onObjects(messages),
     onOverflow: () => {
-      throw new Error("the probe lost kernel notifications");
+      console.error("the probe lost kernel notifications");
+      process.exit(1);
     },
+    logger: silentLogger,
   });
   createInterface({ input: process.stdin }).on("line", (line) => {
     const order = JSON.parse(line) as ProbeOrder;

@@ -9,6 +9,7 @@ import { EtcdConnection } from "../src/store/etcd/etcd-connection.ts";
 import { deleteIf, putIf, readKey } from "../src/store/etcd/operations.ts";
 import { StorePast } from "../src/store/etcd/store-past.ts";
 import { watchKeys } from "../src/store/etcd/watch-keys.ts";
+import { silentLogger } from "../src/telemetry/logger.ts";
 import { leaseKey, leaseValue, type Peer, peer } from "./peers.ts";
 
 export interface ProbeResult {
@@ -60,8 +61,10 @@ async function main([endpoints = "", prefix = "", firstText = "", samplesText = 
     kinds: ["route", "neighbour", "fdb"],
     onMessages: (messages) => waiter?.see(messages),
     onOverflow: () => {
-      throw new Error("the probe lost kernel notifications");
+      console.error("the probe lost kernel notifications");
+      process.exit(1);
     },
+    logger: silentLogger,
   });
   const result: ProbeResult = { addedMs: [], watchedMs: [], removedMs: [] };
   for (let sample = 0; sample < Number(samplesText); sample++) {

@@ -182,6 +182,7 @@ export class Firewall implements AsyncDisposable {
   #startWatching(): void {
     try {
       this.#following = this.#host.notices.follow<SlotName>({
+        logger: this.#options.logger,
         interestIn: (touch, notice) => {
           this.#hooks.touch(touch, notice);
           return this.#interestIn(touch);

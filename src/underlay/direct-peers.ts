@@ -45,6 +45,7 @@ export class DirectPeers implements AsyncDisposable {
   constructor(options: DirectPeersOptions) {
     this.#options = options;
     this.#following = options.rtnetlink.follow({
+      logger: options.logger,
       kinds: ["link", "address", "route"],
       onMessages: (messages) => {
         if (messages.some((message) => this.#concerns(message))) this.#lookSoon();

@@ -42,6 +42,7 @@ export class ExternalInterfaceWatch implements AsyncDisposable {
     this.#options = options;
     this.#followed = { interface: options.initial };
     this.#following = options.rtnetlink.follow({
+      logger: options.logger,
       kinds: options.initial.followsRoutes === true ? ["link", "address", "route"] : ["link", "address"],
       onMessages: (messages) => {
         if (messages.some((message) => this.#concerns(message))) this.#loop.passSoon();

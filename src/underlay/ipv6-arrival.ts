@@ -28,6 +28,7 @@ export class Ipv6Arrival implements AsyncDisposable {
   private constructor(options: Ipv6ArrivalOptions) {
     this.#options = options;
     this.#following = options.rtnetlink.follow({
+      logger: options.logger,
       kinds: ["address", "route"],
       onMessages: (messages) => {
         const isNews = messages.some(({ kind, message }) =>

@@ -37,6 +37,7 @@ export class OccupiedWatch implements AsyncDisposable {
   private constructor(options: OccupiedWatchOptions) {
     this.#options = options;
     this.#following = options.rtnetlink.follow({
+      logger: options.logger,
       kinds: ["link", "address", "route"],
       onMessages: (messages) => {
         if (messages.some((message) => this.#concerns(message))) this.#loop.passSoon();

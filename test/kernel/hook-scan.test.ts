@@ -8,6 +8,7 @@ import { HookScanner } from "../../src/firewall/hook-scanner.ts";
 import { ruleNames } from "../../src/firewall/rule-set.ts";
 import { type Address, parseAddress, parsePrefix } from "../../src/ip/address.ts";
 import { NfTablesMonitor } from "../../src/netlink/nftables/nf-tables-monitor.ts";
+import { silentLogger } from "../../src/telemetry/logger.ts";
 
 const context: ScanContext = {
   networks: [parsePrefix("10.5.0.0/16"), parsePrefix("fd00:5::/48")],
@@ -301,6 +302,7 @@ it("looks again only after a change that may concern packets of ours", async () 
     interestIn: (touch, notice) => scanner.touch(touch, notice),
     onCommit: () => void (++commits === 5 && heard.resolve()),
     onOverflow: () => scanner.touchAll(),
+    logger: silentLogger,
   });
   scanner.isWatched = true;
   const first = await scanner.drops(context);

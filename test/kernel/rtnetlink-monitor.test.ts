@@ -12,6 +12,8 @@ import type { ObjectKind } from "../../src/netlink/rtnetlink/messages.ts";
 import { type MonitorMessage, RtnetlinkMonitor } from "../../src/netlink/rtnetlink/monitor.ts";
 import { setNeighbour } from "../../src/netlink/rtnetlink/neighbour.ts";
 import { Rtnetlink } from "../../src/netlink/rtnetlink/rtnetlink.ts";
+import { silentLogger } from "../../src/telemetry/logger.ts";
+import { recordingLogger } from "../support/host-fixture.ts";
 
 const allKinds: readonly ObjectKind[] = ["link", "address", "route", "neighbour", "fdb", "nextHop"];
 
@@ -30,6 +32,7 @@ function watch(kinds: readonly ObjectKind[], neighbourIndexes?: () => ReadonlySe
     onOverflow: () => {
       overflows++;
     },
+    logger: silentLogger,
     ...(neighbourIndexes === undefined ? {} : { neighbourIndexes }),
   });
 }
@@ -159,12 +162,11 @@ describe("what others change is told", () => {
     await box.ip("link", "set", "dev", "other", "up");
     const other = (await netlink.dump("link")).find(({ name }) => name === "other")?.index ?? 0;
     const heard = { links: [] as MonitorMessage[], other: [] as MonitorMessage[] };
-    const onOverflow = () => {
-      throw new Error("overflow");
-    };
-    const links = monitor.follow({ kinds: ["link"], onMessages: (news) => heard.links.push(...news), onOverflow });
+    let lost = 0;
+    const common = { onOverflow: () => void lost++, logger: silentLogger };
+    const links = monitor.follow({ ...common, kinds: ["link"], onMessages: (news) => heard.links.push(...news) });
     monitor.follow({
-      ...{ kinds: ["neighbour", "link"], neighbourIndexes: () => new Set([other]), onOverflow },
+      ...{ ...common, kinds: ["neighbour", "link"], neighbourIndexes: () => new Set([other]) },
       onMessages: (news) => {
         heard.other.push(...news);
         if (news.some(({ kind, message }) => kind === "link" && message.mtuBytes === 1310)) links[Symbol.dispose]();
@@ -181,7 +183,32 @@ describe("what others change is told", () => {
     expect(devices(seen)).toEqual(new Set([`neighbour ${vtep.index}`]));
     expect(devices(heard.other)).toEqual(new Set([`neighbour ${other}`, `link ${other}`]));
     expect(heard.links.map(({ message }) => Reflect.get(message, "mtuBytes"))).not.toContain(1311);
+    expect(lost).toBe(0);
     await box.ip("link", "del", "dev", "other");
+  });
+
+  test("one who fails reads everything again, as after a loss, and costs the others nothing", async () => {
+    const { logger, lines } = recordingLogger();
+    let rereads = 0;
+    monitor.follow({
+      kinds: ["link"],
+      onMessages: (news) => {
+        if (news.some(({ message }) => Reflect.get(message, "mtuBytes") !== 1322)) throw new Error("cannot take it in");
+      },
+      onOverflow: () => {
+        if (++rereads === 2) throw new Error("not now");
+      },
+      logger,
+    });
+    watch(["link"]);
+    for (const mtu of [1320, 1321, 1322]) {
+      await box.ip("link", "set", "dev", "flannel.1", "mtu", String(mtu));
+      await untilSeen("link", "new", { index: vtep.index, mtuBytes: mtu });
+    }
+    // The third change is no trouble, but what got lost with the second has to be read first.
+    expect(rereads).toBe(3);
+    expect(overflows).toBe(0);
+    expect(lines.filter(({ event }) => event === "host.notice-failed")).toHaveLength(1);
   });
 });
 
@@ -189,15 +216,15 @@ describe("storms", () => {
   test("a burst of ten thousand changes arrives whole, in bounded portions", async () => {
     let largest = 0;
     let count = 0;
+    let lost = 0;
     monitor.follow({
       kinds: ["neighbour"],
       onMessages: (messages) => {
         largest = Math.max(largest, messages.length);
         count += messages.length;
       },
-      onOverflow: () => {
-        throw new Error("overflow");
-      },
+      onOverflow: () => void lost++,
+      logger: silentLogger,
     });
     const changes = Array.from({ length: 10_000 }, (_, n) =>
       setNeighbour(vtep, addressFromBigInt(0x0a_40_00_00n + BigInt(n), 4), "0a:00:00:00:00:02"),
@@ -205,6 +232,7 @@ describe("storms", () => {
     expect((await netlink.apply(changes)).filter((error) => error !== undefined)).toEqual([]);
     await until(() => count >= 10_000, { what: "10,000 messages" });
     expect(largest).toBeLessThanOrEqual(256);
+    expect(lost).toBe(0);
   });
 
   test("a queue that runs over is told, and the monitor goes on", async () => {
@@ -236,7 +264,7 @@ describe("the end", () => {
 
   test("a monitor that nobody follows does not keep the process alive", async () => {
     const source = `import { RtnetlinkMonitor } from ${JSON.stringify(join(import.meta.dirname, "../../src/netlink/rtnetlink/monitor.ts"))};
-      const following = new RtnetlinkMonitor().follow({ kinds: ["link"], onMessages() {}, onOverflow() {} });
+      const following = new RtnetlinkMonitor().follow({ kinds: ["link"], onMessages() {}, onOverflow() {}, logger: {} });
       process.on("SIGUSR1", () => {
         following[Symbol.dispose]();
         console.log("disposed");

@@ -110,8 +110,9 @@ export class Reconciler implements AsyncDisposable {
   }
 
   #follow(): Disposable {
-    const { onNotice, notices = this.#netlink } = this.#options;
+    const { onNotice, notices = this.#netlink, logger } = this.#options;
     return notices.follow({
+      logger,
       kinds: noticedObjects,
       neighbourIndexes: () => this.#ownIndexes(),
       onMessages: (messages) => {

@@ -1,5 +1,7 @@
 // Tells who changes the rule set of nf_tables, and whether what we watch was touched. Reading the generation costs
 // microseconds and starts no process. One socket for all who follow.
+import type { Logger } from "../../telemetry/logger.ts";
+import { GuardedFollower } from "../guarded-follower.ts";
 import { messagesIn } from "../message-frames.ts";
 import { NetlinkSocket } from "../netlink-socket.ts";
 import { NETLINK_NETFILTER, NFNLGRP_NFTABLES } from "../uapi.ts";
@@ -21,10 +23,12 @@ export interface NfTablesMonitorOptions<Interest> {
    * this returns.
    */
   readonly interestIn: (touch: NfTablesTouch, message: RuleNotice) => Interest | undefined;
-  /** One transaction, with what it touched of ours, which may be nothing. Ours too. Must not throw. */
+  /** One transaction, with what it touched of ours, which may be nothing. Ours too. */
   readonly onCommit: (generation: NfTablesGeneration, touched: ReadonlySet<Interest>) => void;
-  /** Notifications were lost. */
+  /** Notifications were lost, or a callback threw. */
   readonly onOverflow: () => void;
+  /** For what a callback throws. */
+  readonly logger: Logger;
 }
 
 /** A program that reloads 50,000 rules at once fits in. */
@@ -32,9 +36,9 @@ const RECEIVE_BUFFER_BYTES = 16 * 1024 * 1024;
 const MAX_DATAGRAMS_PER_TURN = 256;
 
 interface Follower {
+  readonly guard: GuardedFollower;
   readonly onObject: (touch: NfTablesTouch, message: RuleNotice) => void;
   readonly onCommit: (generation: NfTablesGeneration) => void;
-  readonly onOverflow: () => void;
 }
 
 export class NfTablesMonitor implements Disposable {
@@ -48,24 +52,28 @@ export class NfTablesMonitor implements Disposable {
    * Watches the network namespace of the thread that is the first to follow. No callback is called after the disposal of what is
    * returned. Throws a FlannelError when the kernel has no netfilter sockets.
    */
-  follow<Interest>({ interestIn, onCommit, onOverflow }: NfTablesMonitorOptions<Interest>): Disposable {
+  follow<Interest>(options: NfTablesMonitorOptions<Interest>): Disposable {
     this.#openSockets();
+    const { interestIn, onCommit } = options;
+    const guard = new GuardedFollower(options);
     let touched = new Set<Interest>();
     const follower: Follower = {
-      onObject: (touch, message) => {
-        const interest = interestIn(touch, message);
-        if (interest !== undefined) touched.add(interest);
-      },
+      guard,
+      onObject: (touch, message) =>
+        guard.try(() => {
+          const interest = interestIn(touch, message);
+          if (interest !== undefined) touched.add(interest);
+        }),
       onCommit: (generation) => {
         const told = touched;
         touched = new Set();
-        onCommit(generation, told);
+        guard.deliver(() => onCommit(generation, told));
       },
-      onOverflow,
     };
     this.#followers.add(follower);
     return {
       [Symbol.dispose]: () => {
+        guard.close();
         if (this.#followers.delete(follower) && this.#followers.size === 0) this.#close();
       },
     };
@@ -87,6 +95,7 @@ export class NfTablesMonitor implements Disposable {
 
   /** Ends all that follow. */
   [Symbol.dispose](): void {
+    for (const { guard } of this.#followers) guard.close();
     this.#followers.clear();
     this.#close();
   }
@@ -132,7 +141,7 @@ export class NfTablesMonitor implements Disposable {
     }
     if (!hasMore && this.#hasOverflowed) {
       this.#hasOverflowed = false;
-      for (const follower of this.#present()) follower.onOverflow();
+      for (const { guard } of this.#present()) guard.overflow();
     }
     return hasMore;
   }

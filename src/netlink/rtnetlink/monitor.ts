@@ -1,6 +1,8 @@
 // Tells what changes in the kernel's network state: multicast notifications on the main event loop, without a thread. One socket
 // for all who follow: each message is read and decoded once, however many networks an agent has.
 
+import type { Logger } from "../../telemetry/logger.ts";
+import { GuardedFollower } from "../guarded-follower.ts";
 import { type MessageFrame, messagesIn } from "../message-frames.ts";
 import { NetlinkSocket } from "../netlink-socket.ts";
 import { NETLINK_ROUTE } from "../uapi.ts";
@@ -21,10 +23,12 @@ export type MonitorMessage<K extends ObjectKind = ObjectKind> = { [P in K]: Chan
 export interface MonitorOptions {
   /** Kinds whose changes are reported. */
   readonly kinds: readonly ObjectKind[];
-  /** In the kernel's order, as many as were waiting, up to some hundreds. Must not throw. */
+  /** In the kernel's order, as many as were waiting, up to some hundreds. */
   readonly onMessages: (messages: readonly MonitorMessage[]) => void;
-  /** Notifications were lost: read everything again. What changes from now on is notified again. */
+  /** Notifications were lost, or a callback threw: read everything again. What changes from now on is notified again. */
   readonly onOverflow: () => void;
+  /** For what a callback throws. */
+  readonly logger: Logger;
   /** Only neighbours and forwarding entries of these devices are wanted; missing: all. What nobody wants is dropped cheaply. */
   readonly neighbourIndexes?: () => ReadonlySet<number>;
 }
@@ -48,6 +52,7 @@ const allGroups: readonly number[] = [...new Set(Object.values(objectCodecs).fla
 
 interface Follower {
   readonly options: MonitorOptions;
+  readonly guard: GuardedFollower;
   readonly kinds: ReadonlySet<ObjectKind>;
   /** The same for followers of the same kinds. */
   readonly kindsKey: string;
@@ -75,10 +80,12 @@ export class RtnetlinkMonitor implements Disposable {
   follow(options: MonitorOptions): Disposable {
     this.#socket ??= this.#open();
     const kinds = new Set(options.kinds);
-    const follower = { options, kinds, kindsKey: [...kinds].sort().join() };
+    const guard = new GuardedFollower(options);
+    const follower = { options, guard, kinds, kindsKey: [...kinds].sort().join() };
     this.#followers.add(follower);
     return {
       [Symbol.dispose]: () => {
+        guard.close();
         if (this.#followers.delete(follower) && this.#followers.size === 0) this.#close();
       },
     };
@@ -86,6 +93,7 @@ export class RtnetlinkMonitor implements Disposable {
 
   /** Ends all that follow. */
   [Symbol.dispose](): void {
+    for (const { guard } of this.#followers) guard.close();
     this.#followers.clear();
     this.#close();
   }
@@ -124,7 +132,7 @@ export class RtnetlinkMonitor implements Disposable {
     if (messages.length > 0) this.#deliver(messages, wishes);
     if (!hasMore && this.#hasOverflowed && !socket.isClosed) {
       this.#hasOverflowed = false;
-      for (const follower of this.#present()) follower.options.onOverflow();
+      for (const { guard } of this.#present()) guard.overflow();
     }
     return hasMore;
   }
@@ -137,8 +145,8 @@ export class RtnetlinkMonitor implements Disposable {
     for (const follower of this.#followers) {
       for (const kind of follower.kinds) kinds.add(kind);
       if (!follower.kinds.has("neighbour") && !follower.kinds.has("fdb")) continue;
-      const indexes = follower.options.neighbourIndexes?.();
-      if (indexes === undefined) areAllWanted = true;
+      const indexes = follower.guard.try(() => follower.options.neighbourIndexes?.());
+      if (indexes === undefined || indexes === "failed") areAllWanted = true;
       else {
         indexesOf.set(follower, indexes);
         for (const index of indexes) all.add(index);
@@ -151,12 +159,12 @@ export class RtnetlinkMonitor implements Disposable {
     const byKinds = new Map<string, readonly MonitorMessage[]>();
     const hasNeighbours = messages.some(({ kind }) => isOfNeighbours(kind));
     for (const follower of this.#present()) {
-      const { kinds, kindsKey, options } = follower;
+      const { kinds, kindsKey, options, guard } = follower;
       const ofKinds = byKinds.get(kindsKey) ?? messages.filter(({ kind }) => kinds.has(kind));
       byKinds.set(kindsKey, ofKinds);
       const indexes = hasNeighbours ? indexesOf.get(follower) : undefined;
       const own = indexes === undefined ? ofKinds : ofKinds.filter((message) => isOf(message, indexes));
-      if (own.length > 0) options.onMessages(own);
+      if (own.length > 0) guard.deliver(() => options.onMessages(own));
     }
   }
 

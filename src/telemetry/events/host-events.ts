@@ -70,6 +70,10 @@ export const hostEvents = {
     "The agent could not read which networks this host is connected to; it goes on with what it knew, and retries.",
     "Correct what the line names.",
   ),
+  "host.notice-failed": error(
+    "A part of the agent failed while it took in a change of the kernel's state; it reads that state again instead. One line for each part.",
+    "Report it together with this line.",
+  ),
   "host.object": verbose(4, "The agent writes one kernel object."),
   "host.programmed": verbose(1, "The agent wrote kernel objects; the line has their number."),
   "host.refused": error(
