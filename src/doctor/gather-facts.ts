@@ -71,8 +71,20 @@ export class FactGatherer {
       ...(needs.has("wayFindings") && { wayFindings: this.#wayFindings() }),
       ...(needs.has("unreadableRules") && { unreadableRules: this.#unreadableRules() }),
       ...(needs.has("missingIpsec") && { missingIpsec: missingParts({ isUserspace: !hasKernelEsp() }) }),
-      ...(needs.has("foreignUdpPorts") && { foreignUdpPorts: foreignUdpPorts(links) }),
+      ...(needs.has("foreignUdpPorts") && { foreignUdpPorts: await this.#foreignUdpPorts(links, context) }),
     };
+  }
+
+  /**
+   * The kernel's own sockets of vxlan are listed like any other: those of devices that are up. The port of a device that came up, or
+   * was replaced, between the two readings is no foreign one: what is in question is read once more, both.
+   */
+  async #foreignUdpPorts(links: readonly LinkMessage[], { needs }: CheckContext): Promise<ReadonlySet<number>> {
+    const foreign = readListedPorts().difference(vxlanPorts(links));
+    const wanted = needs.kernelDevice?.udpPort;
+    if (wanted === undefined || !foreign.has(wanted)) return foreign;
+    const stillForeign = foreign.difference(vxlanPorts(await this.#netlink.dump("link")));
+    return stillForeign.intersection(readListedPorts());
   }
 
   /** Only those that share addresses with the network: a host may have thousands of others. */
@@ -184,11 +196,12 @@ function readOrSkip(key: string): string | undefined {
   }
 }
 
-/** The kernel's own vxlan sockets are listed like any other: distinguished by the devices that are up. */
-function foreignUdpPorts(links: readonly LinkMessage[]): ReadonlySet<number> {
-  const ports = new Set(["/proc/net/udp", "/proc/net/udp6"].flatMap((file) => readUdpPorts(readOrEmpty(file))));
-  for (const link of links) if (link.isUp && link.vxlan !== undefined) ports.delete(link.vxlan.port);
-  return ports;
+function readListedPorts(): Set<number> {
+  return new Set(["/proc/net/udp", "/proc/net/udp6"].flatMap((file) => readUdpPorts(readOrEmpty(file))));
+}
+
+function vxlanPorts(links: readonly LinkMessage[]): ReadonlySet<number> {
+  return new Set(links.flatMap(({ isUp, vxlan }) => (isUp && vxlan !== undefined ? [vxlan.port] : [])));
 }
 
 /** Local ports of a /proc/net/udp listing. */
