@@ -22,7 +22,7 @@ export interface CertificateRenewerOptions {
 }
 
 const LOOK_EVERY_MS = 60_000;
-const RETRY = { firstMs: 5_000, maxMs: 3_600_000, jitter: 0 } as const;
+const RETRY = { firstMs: 5_000, maxMs: 3_600_000 } as const;
 const SAY_AGAIN_MS = 86_400_000;
 
 export class CertificateRenewer implements AsyncDisposable {

@@ -39,7 +39,7 @@ export interface LeaseRenewerOptions {
 
 /** A clock that jumped past the expiry makes the agent unready until the lease is renewed: it should be seconds. */
 const POLL_MS = 5_000;
-const RETRY = { firstMs: 1_000, maxMs: 60_000, jitter: 0 } as const;
+const RETRY = { firstMs: 1_000, maxMs: 60_000 } as const;
 /** A lease that was a reservation until now: as long as its true end is unknown. */
 const ASSUMED_LIFE_MS = 60_000;
 
@@ -293,9 +293,13 @@ export class LeaseRenewer implements AsyncDisposable {
     }
     const waitMs = this.#backOff.nextMs();
     this.#options.metrics?.count("flannel_lease_renewals_total", { result: "failed" });
-    this.#options.logger.warn("lease.renewal-failed", `cannot renew the lease; retrying in ${waitMs / 1_000} s`, {
-      error: describeError(error),
-    });
+    this.#options.logger.warn(
+      "lease.renewal-failed",
+      `cannot renew the lease; retrying in ${Math.ceil(waitMs / 1_000)} s`,
+      {
+        error: describeError(error),
+      },
+    );
     return waitMs;
   }
 
