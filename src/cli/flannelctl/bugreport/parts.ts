@@ -11,7 +11,7 @@ import { readSmallFile } from "../../../sys/files.ts";
 import { findTool, tryTool } from "../../../sys/run-tool.ts";
 import { commit, version as flannelVersion } from "../../../version.ts";
 import { diagnose } from "../doctor/diagnose.ts";
-import { FIX_LOG_FILE } from "../doctor/fix-log.ts";
+import { fixLogIn } from "../doctor/fix-log.ts";
 import type { KnownHost } from "../doctor/known-host.ts";
 import { askAgent } from "../session/control-client.ts";
 import type { Invocation } from "../session/invocation.ts";
@@ -150,9 +150,7 @@ function fileParts({ options }: Invocation, { subnetFile, stateDirectory }: Know
   const files = [
     ["files/subnet.env", subnetFile],
     ["files/flanneld.env", options.paths.envFile],
-    ...(existsSync(join(stateDirectory, FIX_LOG_FILE))
-      ? [["files/doctor-fixes.json", join(stateDirectory, FIX_LOG_FILE)] as const]
-      : []),
+    ...(existsSync(fixLogIn(stateDirectory)) ? [["files/doctor-fixes.json", fixLogIn(stateDirectory)] as const] : []),
     ["files/net-conf.json", options.kubernetes?.netConfigFile ?? ""],
     ["files/resolv.conf", "/etc/resolv.conf"],
   ] as const;

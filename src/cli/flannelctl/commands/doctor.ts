@@ -81,7 +81,7 @@ async function look(invocation: Invocation, { timeout, fix, undo, yes, peer }: D
   const fixes = await applyFixes(invocation, offers, { stateDirectory, isAgreed: yes === true });
   const isChanged = fixes.some(({ result }) => result === "done");
   const now = isChanged ? await diagnose(invocation, limitMs) : found;
-  return { ...now, output: { ...now.output, fixes } };
+  return { ...now, output: { ...now.output, fixes, fixLog: await fixLogOf(stateDirectory) } };
 }
 
 async function undoAndLook(invocation: Invocation, limitMs: number | undefined): Promise<Diagnosis> {
@@ -89,7 +89,11 @@ async function undoAndLook(invocation: Invocation, limitMs: number | undefined):
   const { stateDirectory } = await knowHost(invocation.options, invocation.signal);
   const undone = await undoFixes(stateDirectory);
   const now = await diagnose(invocation, limitMs);
-  return { ...now, output: { ...now.output, undone } };
+  return { ...now, output: { ...now.output, undone, fixLog: await fixLogOf(stateDirectory) } };
+}
+
+async function fixLogOf(stateDirectory: string): Promise<string> {
+  return (await import("../doctor/fix-log.ts")).fixLogIn(stateDirectory);
 }
 
 function renderStep({ code, command, result, reason }: FixOutput, paint: Paint): string {
@@ -98,9 +102,15 @@ function renderStep({ code, command, result, reason }: FixOutput, paint: Paint):
 }
 
 /** What was done, and how it is undone; or that there was nothing to do. */
-function renderFixes({ fixes, undone, findings }: DoctorOutput, paint: Paint): string[] {
+function renderFixes({ fixes, undone, fixLog = "", findings }: DoctorOutput, paint: Paint): string[] {
   if (undone !== undefined) {
-    if (undone.length === 0) return ["there is nothing to undo: no --fix changed this host since the last --undo", ""];
+    if (undone.length === 0) {
+      return [
+        `there is nothing to undo: by ${fixLog} no --fix changed this host since the last --undo`,
+        "  for an agent that ran with another state directory, name that: --state-dir",
+        "",
+      ];
+    }
     return ["undone:", ...undone.map((step) => renderStep(step, paint)), ""];
   }
   if (fixes === undefined) {
@@ -114,7 +124,7 @@ function renderFixes({ fixes, undone, findings }: DoctorOutput, paint: Paint): s
   const isSetting = fixes.some(({ command, result }) => result === "done" && command.startsWith("sysctl "));
   return [
     ...fixes.map((step) => renderStep(step, paint)),
-    ...(isUndoable ? ["  flannelctl doctor --undo undoes it"] : []),
+    ...(isUndoable ? [`  flannelctl doctor --undo undoes it, by ${fixLog}`] : []),
     ...(isSetting ? ["  settings last until the next boot: to keep them, write them into /etc/sysctl.d"] : []),
     "",
   ];
@@ -153,8 +163,8 @@ export function renderDoctor(output: DoctorOutput, paint: Paint, code: ExitCode)
 
 /** What was found on one host. */
 function renderReport(output: DoctorOutput, paint: Paint): string[] {
-  const { host, subnets, backendType, mtuBytes, checked, findings, unknown } = output;
-  const bad = new Set(findings.map((finding) => finding.code)).size;
+  const { host, subnets, backendType, mtuBytes, checked, findings, suppressed, unknown } = output;
+  const bad = new Set([...findings, ...suppressed].map((finding) => finding.code)).size;
   const counts = `${count(checked, "check")}: ${checked - bad - unknown.length} fine${unknown.length === 0 ? "" : `, ${unknown.length} unknown`}`;
   const what = [host, subnets.join(" "), backendType ?? "", mtuBytes === undefined ? "" : `MTU ${mtuBytes}`].filter(
     (part) => part !== "",

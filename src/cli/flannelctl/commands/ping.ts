@@ -11,6 +11,7 @@ import { formatTable, type Paint } from "../../../terminal/text.ts";
 import { askAgent } from "../session/control-client.ts";
 import { type Invocation, present } from "../session/invocation.ts";
 import { type PingOutput, pingOutputSchema } from "../session/json-output.ts";
+import { isMeant } from "../session/meant-peer.ts";
 import { statusRequest } from "./status.ts";
 
 export interface PingFlags {
@@ -60,11 +61,8 @@ export async function pingPeers(
     throw new FlannelError("CONFIG_MISSING", "the agent tells no addresses of peers: it runs with --probe-interval=0");
   }
   const address = tryParseAddress(target);
-  const found = peers.filter(
-    ({ key, subnet, publicIp }) =>
-      key === target ||
-      subnet === target ||
-      (address !== undefined && (publicIp === address || containsAddress(subnet, address))),
+  const found = peers.filter(({ key, subnet, publicIp }) =>
+    isMeant({ key, subnets: [subnet], publicAddresses: [publicIp] }, target),
   );
   if (found.length === 0) {
     throw new FlannelError(

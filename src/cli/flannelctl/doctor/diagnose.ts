@@ -22,6 +22,8 @@ const MARGIN_MS = 150;
 const MAX_PEERS = 6;
 /** Of a host with more, those in trouble come first. */
 const MAX_NETWORKS = 16;
+/** Under this name the networks that were not looked at are unknown. */
+const UNASKED = "networks";
 /** Stages follow each other. */
 const STAGE_SHARE = 0.6;
 
@@ -80,7 +82,7 @@ function lookAtNetwork(invocation: Invocation, known: KnownHost, host: HostWide,
 }
 
 /** What one of several networks alone has says its name. */
-function togetherOf(looks: readonly Look[], asked: readonly KnownHost[], networks: number): Look {
+export function togetherOf(looks: readonly Look[], asked: readonly KnownHost[], networks: number): Look {
   const keyOf = ({ name, evidence }: Finding) => `${name} ${evidence}`;
   const times = new Map<string, number>();
   for (const finding of looks.flatMap(({ findings }) => findings)) {
@@ -96,11 +98,12 @@ function togetherOf(looks: readonly Look[], asked: readonly KnownHost[], network
   const unasked = networks - asked.length;
   const reason = `${unasked} more networks of this host: name one with --network`;
   return {
-    names: new Set(looks.flatMap(({ names }) => [...names])),
+    // What is unknown was looked for as well.
+    names: new Set([...looks.flatMap(({ names }) => [...names]), ...(unasked > 0 ? [UNASKED] : [])]),
     findings,
     unknown: new Map([
       ...looks.flatMap(({ unknown }) => [...unknown]),
-      ...(unasked > 0 ? [["networks", reason] as const] : []),
+      ...(unasked > 0 ? [[UNASKED, reason] as const] : []),
     ]),
   };
 }

@@ -34,6 +34,10 @@ export const FIX_LOG_FILE = "doctor-fixes.json";
 const MAX_ENTRIES = 200;
 const MAX_BYTES = 1 << 20;
 
+export function fixLogIn(stateDirectory: string): string {
+  return join(stateDirectory, FIX_LOG_FILE);
+}
+
 export class FixLog {
   readonly path: string;
   readonly #entries: LoggedFix[];
@@ -45,7 +49,7 @@ export class FixLog {
 
   /** Throws `FILE_FAILED` for a file that is there and cannot be read as a log. */
   static open(stateDirectory: string): FixLog {
-    const path = join(stateDirectory, FIX_LOG_FILE);
+    const path = fixLogIn(stateDirectory);
     try {
       return new FixLog(path, z.array(entrySchema).parse(JSON.parse(readSmallFile(path, MAX_BYTES))));
     } catch (cause) {

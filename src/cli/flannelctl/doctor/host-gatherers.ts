@@ -29,10 +29,10 @@ import { storeIdentity } from "../../../store/store-identity.ts";
 import { readSmallFile } from "../../../sys/files.ts";
 import { silentLogger } from "../../../telemetry/logger.ts";
 import type { GlobalOptions } from "../session/invocation.ts";
+import { isMeantLease } from "../session/meant-peer.ts";
 import { storeOptions } from "../session/open-store.ts";
 import type { HostWide } from "./host-wide.ts";
 import type { KnownHost } from "./known-host.ts";
-import { isMeant } from "./peer-report.ts";
 
 const CNI_DIRECTORY = "/etc/cni/net.d";
 const MAX_CNI_FILE_BYTES = 256 * 1_024;
@@ -262,7 +262,7 @@ function listOf(path: string): readonly string[] {
 /** Peers whose state is of interest first: those that the agent's probes have no good word for. */
 function echoTargets({ plan, peers, status }: KnownHost, context: CheckContext, meant?: string): EchoTarget[] {
   if (plan === undefined) return [];
-  const meantKey = meant === undefined ? undefined : peers.find((peer) => isMeant(peer, meant))?.key;
+  const meantKey = meant === undefined ? undefined : peers.find((peer) => isMeantLease(peer, meant))?.key;
   const paths = status?.networks[0]?.probes?.paths ?? [];
   const repaired = new Map(paths.map(({ subnet, routeMtuBytes }) => [subnet, routeMtuBytes]));
   const doubts = new Map(paths.map(({ subnet, state }) => [subnet, doubtOf(state)]));

@@ -2,24 +2,13 @@
 // certificate; elsewhere what can be seen of it from here has to do, and that is said.
 import { describeError } from "../../../errors.ts";
 import { ClusterClient } from "../../../flannel-store/membership/cluster-client.ts";
-import { tryParseAddress } from "../../../ip/address.ts";
-import { containsAddress } from "../../../ip/prefix.ts";
 import { tryParseJson } from "../../../json/try-parse-json.ts";
-import { type Lease, prefixesOf } from "../../../lease/lease.ts";
+import type { Lease } from "../../../lease/lease.ts";
 import { type DoctorOutput, doctorReportSchema } from "../session/doctor-output.ts";
 import type { Invocation } from "../session/invocation.ts";
+import { isMeantLease } from "../session/meant-peer.ts";
 
 type PeerReport = NonNullable<DoctorOutput["peer"]>;
-
-/** The lease that a person means: by its key, its subnet, an address in it, or the public address of its host. */
-export function isMeant({ key, attributes, ...lease }: Lease, target: string): boolean {
-  const address = tryParseAddress(target);
-  const { publicIp, publicIpv6 } = attributes;
-  const subnets = prefixesOf(lease);
-  if (key === target || subnets.some((subnet) => subnet === target)) return true;
-  if (address === undefined) return false;
-  return publicIp === address || publicIpv6 === address || subnets.some((subnet) => containsAddress(subnet, address));
-}
 
 /** Never rejects. `peers`: leases of others, as far as this host knows them. */
 export async function reportOfPeer(
@@ -27,7 +16,7 @@ export async function reportOfPeer(
   target: string,
   peers: readonly Lease[],
 ): Promise<PeerReport> {
-  const lease = peers.find((peer) => isMeant(peer, target));
+  const lease = peers.find((peer) => isMeantLease(peer, target));
   const publicIp = lease?.attributes.publicIp ?? lease?.attributes.publicIpv6;
   const common = {
     host: target,

@@ -65,6 +65,7 @@ export const doctorReportSchema = z.object({
 export const doctorOutputSchema = doctorReportSchema.extend({
   fixes: z.array(fixSchema).optional().describe("with --fix: what was done before this look"),
   undone: z.array(fixSchema).optional().describe("with --undo: what was undone before this look, the last step first"),
+  fixLog: z.string().optional().describe("with --fix and --undo: the file that keeps what was run"),
   peer: z
     .object({
       host: z.string().describe("as named with --peer, or its name in the cluster"),
