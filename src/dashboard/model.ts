@@ -37,7 +37,7 @@ export class Model {
   /** Oldest first; a new array with each change. */
   entries: readonly EntryItem[] = [];
   samples: readonly SampleItem[] = [];
-  /** Of all networks, so that one that comes anew has no version that was drawn before. */
+  /** Of all networks, so that one that comes back has no version that was drawn before. */
   #peersVersion = 0;
 
   apply({ isWhole, items = [], entries, samples }: FeedMessage): void {

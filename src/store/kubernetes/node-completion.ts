@@ -5,7 +5,7 @@ import type { AnnotationNames } from "../../config/annotation-prefix.ts";
 import { isLater } from "../../kube-api/resource-version.ts";
 import { isWhole, type NodeMetadata, type NodeRecord } from "./node-record.ts";
 
-/** What was told last of a Node. */
+/** What was last reported of a Node. */
 type Known = Pick<NodeRecord, "uid" | "podCidrs" | "resourceVersion" | "annotations">;
 
 /** Which Nodes to ask for: one by its name, or several by the label with the name of their host. */
@@ -103,7 +103,7 @@ export class NodeCompletion {
     let isLate = false;
     for (const { name } of nodes) {
       const waiting = this.#waiting.get(name);
-      // Deleted meanwhile, or listed anew.
+      // Deleted meanwhile, or listed again.
       if (waiting === undefined) continue;
       const record = found.get(name);
       const complete = record && this.#complete(waiting, record);

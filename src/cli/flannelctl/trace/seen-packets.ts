@@ -6,7 +6,7 @@ import { isTestPacket, type TestPackets } from "./wire.ts";
 export const UNSEEN_PACKETS = "packets on the devices are not seen";
 
 const MAX_KEPT = 4_096;
-/** In one look, so that strangers' packets do not keep it from its end. */
+/** In one look, so that packets of others do not keep it from its end. */
 const MAX_READ = 4_096;
 
 export class SeenPackets {
