@@ -83,7 +83,7 @@ export const networkConfigKeys: readonly NetworkConfigKey[] = [
     type: "int",
     defaultText: "the main table",
     description:
-      "Routing table for the network's routes, 1 to 4294967295 without the kernel's own (253 to 255). Upstream ignores this key.",
+      "Routing table for the network's routes, 1 to 4294967295 without the kernel's own (253 to 255) and the agent's (2410). Upstream ignores this key.",
   },
   {
     name: "RoutingRules",

@@ -8,8 +8,8 @@ import type { Routing, RoutingRule } from "./network-config.ts";
 
 const MAX_TABLE = 0xffff_ffff;
 const MAX_RULES = 100;
-/** The kernel's own: default, main and local. */
-const KERNEL_TABLES: readonly number[] = [0, 253, 254, 255];
+/** The kernel's own (default, main and local), and the agent's, which keeps networks apart by it (`ISOLATION_TABLE`). */
+const TAKEN_TABLES: readonly number[] = [0, 253, 254, 255, 2_410];
 /** linux/if.h: 15 characters, none of which parts a path or a word. */
 const DEVICE_NAME = /^[^\s/:]{1,15}$/;
 const ruleKeys = ["IncomingDevice", "From", "Mark", "Mask"] as const;
@@ -18,7 +18,7 @@ const ruleKeys = ["IncomingDevice", "From", "Mark", "Mask"] as const;
 export function decodeRoutingTable(key: string, { value, raw }: JsonEntry): number | undefined {
   if (value === null) return undefined;
   const isTable = typeof value === "number" && /^\d+$/.test(raw) && value <= MAX_TABLE;
-  if (!isTable || KERNEL_TABLES.includes(value)) {
+  if (!isTable || TAKEN_TABLES.includes(value)) {
     throw invalid(
       key,
       typeof value === "number" ? raw : value,

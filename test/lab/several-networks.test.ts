@@ -141,6 +141,7 @@ describe("vxlan, host-gw and udp on three hosts", () => {
       samevni: { Network: "10.6.0.0/16", Backend: { Type: "vxlan", VNI: 11 } },
       sameport: { Network: "10.7.0.0/16", Backend: { Type: "udp" } },
       inside: { Network: "10.2.128.0/17", Backend: { Type: "host-gw" } },
+      owntable: { Network: "10.8.0.0/16", RoutingTable: 2410, Backend: { Type: "host-gw" } },
     };
     const lost = await lostWhile(Object.keys(configs), async () => {
       for (const [name, config] of Object.entries(refused)) {
@@ -155,6 +156,7 @@ describe("vxlan, host-gw and udp on three hosts", () => {
         tiny: /no subnet is free|no free subnet|exhausted|all subnets/i,
         samevni: /device flannel\.11 is in use by network red.*VNI/,
         sameport: /device flannel0 is in use by network blue.*Port/,
+        owntable: /RoutingTable 2410 must be the number of a routing table of its own/,
         inside: /network 10\.2\.128\.0\/17 overlaps 10\.2\.0\.0\/16 of network green/,
       };
       for (const [name, text] of Object.entries(expected)) {
@@ -194,6 +196,15 @@ describe("vxlan, host-gw and udp on three hosts", () => {
     expect(await ctl("status", "--network=none")).toMatchObject({ stderr: expect.stringContaining("it serves: ") });
     expect((await ctl("cleanup", "--network=red")).stderr).toContain("stop that agent first");
     expect((await ctl("status", "--network=../x")).stderr).toContain("--network is the name of a network");
+    for (const words of [
+      ["lease", "list"],
+      ["config", "get"],
+    ]) {
+      const asked = await ctl(...words);
+      expect(asked.exitCode).toBe(2);
+      expect(asked.stderr).toMatch(/serves several networks: name one with --network \(.*red.*\)/);
+    }
+    expect((await ctl("lease", "list", "--etcd-prefix=/elsewhere")).stdout).toBe("no leases\n");
   });
 
   it("killed and started again: no packet is lost where the kernel carries it, and each network goes on", async () => {

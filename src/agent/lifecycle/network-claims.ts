@@ -151,6 +151,10 @@ export class NetworkClaims {
       if (port !== undefined) {
         return `its UDP port ${port.port} is in use by network ${other}: give each network its own Port`;
       }
+      // Each takes the rules that lead there for its own, and would remove those of the other.
+      if (claim.table !== undefined && claim.table === theirs.table) {
+        return `its RoutingTable ${claim.table} is in use by network ${other}: give each network its own RoutingTable`;
+      }
       for (const network of claim.networks) {
         const overlapped = theirs.networks.find((their) => overlaps(network, their));
         if (overlapped !== undefined && !areApart(claim, theirs)) {
@@ -163,7 +167,7 @@ export class NetworkClaims {
 }
 
 function areApart({ table: one }: NetworkClaim, { table: other }: NetworkClaim): boolean {
-  return one !== undefined && other !== undefined && one !== other;
+  return one !== undefined && other !== undefined;
 }
 
 type Port = NetworkClaim["ports"][number];

@@ -1,12 +1,15 @@
 // Opens the store for one command. Loaded late: its client takes longer to load than everything else together.
 import { accessSync, constants, statSync } from "node:fs";
 import { resolve } from "node:path";
+import { controlPaths } from "../../../agent/control/control-paths.ts";
+import { statusSchema } from "../../../agent/control/control-protocol.ts";
 import { embeddedStoreSocket } from "../../../agent/control/embedded-store-socket.ts";
 import { FlannelError, hasCode } from "../../../errors.ts";
 import { clusterFiles } from "../../../flannel-store/membership/cluster-files.ts";
 import type { LeaseAdministration } from "../../../store/lease-administration.ts";
 import type { StoreOptions } from "../../../store/store-options.ts";
 import { isAnswering } from "../../../sys/socket-file.ts";
+import { askAgent } from "./control-client.ts";
 import { type EtcdFlags, type GlobalOptions, type Invocation, remark } from "./invocation.ts";
 import { requireOneNetwork } from "./one-network.ts";
 
@@ -37,7 +40,38 @@ export async function withNetworkStore<T>(
   use: (store: LeaseAdministration) => Promise<T>,
 ): Promise<T> {
   requireOneNetwork(invocation.options);
+  const served = await servedNetworks(invocation);
+  if (served.length > 0) {
+    const names = served.length > SHOWN_NAMES ? [...served.slice(0, SHOWN_NAMES), "..."] : served;
+    const message = `the agent of this host serves several networks: name one with --network (${names.join(", ")})`;
+    throw new FlannelError("USAGE", message);
+  }
   return await withStore(invocation, use);
+}
+
+const SHOWN_NAMES = 8;
+/** A living agent answers at once. */
+const ANSWER_WITHIN_MS = 2_000;
+
+/** Names of the networks, where an agent that nothing told of serves several below the same prefix. Never rejects. */
+async function servedNetworks({ options, signal }: Invocation): Promise<readonly string[]> {
+  const { network, kubernetes, etcd, socketPaths } = options;
+  if (network !== undefined || kubernetes !== undefined) return [];
+  try {
+    const request = {
+      method: "GET",
+      path: controlPaths.status,
+      schema: statusSchema,
+      timeoutMs: ANSWER_WITHIN_MS,
+    } as const;
+    const { store, networks } = await askAgent(socketPaths, request, signal);
+    const isOfPrefix = store.description
+      .replace(/\/+$/, "")
+      .endsWith(`networks below ${etcd.prefix.replace(/\/+$/, "")}`);
+    return isOfPrefix ? networks.map(({ name }) => name) : [];
+  } catch {
+    return []; // no agent, or none that can tell
+  }
 }
 
 /** Whether an agent on this host may keep its store where this user cannot look. */
