@@ -170,3 +170,56 @@ test("over TLS with a client certificate, and with a user", async () => {
   const untrusted = await ctl(etcd, "import", "--etcd-v2-endpoints", secure.endpoints);
   expect(untrusted.stderr).toContain("does not answer");
 });
+
+test("of an etcd that wants a user and a password", async () => {
+  await using guarded = await EtcdServer.start({ extraArguments: ["--enable-v2=true"] });
+  const send = async (path: string, method: string, body: unknown, headers: Record<string, string> = {}) => {
+    const type = typeof body === "string" ? "application/x-www-form-urlencoded" : "application/json";
+    const text = typeof body === "string" ? body : JSON.stringify(body);
+    const answer = await fetch(guarded.endpoints + path, {
+      method,
+      body: text,
+      headers: { "content-type": type, ...headers },
+    });
+    if (!answer.ok) throw new Error(`${path}: ${answer.status} ${await answer.text()}`);
+  };
+  await send(`/v2/keys${v2Prefix}/config`, "PUT", new URLSearchParams({ value: config }).toString());
+  await send(
+    `/v2/keys${v2Prefix}/subnets/10.5.1.0-24`,
+    "PUT",
+    new URLSearchParams({ value: leaseValue(1), ttl: "40000" }).toString(),
+  );
+  await send("/v2/auth/users/root", "PUT", { user: "root", password: "geheim-1" });
+  await send("/v2/auth/enable", "PUT", {});
+  const authorization = `Basic ${Buffer.from("root:geheim-1").toString("base64")}`;
+  await send(
+    "/v2/auth/roles/guest",
+    "PUT",
+    { role: "guest", revoke: { kv: { read: ["/*"], write: ["/*"] } } },
+    { authorization },
+  );
+  await using pki = await Pki.create();
+  const file = pki.file("password");
+  const from = async (password: string) => {
+    await writeFile(file, password, { mode: 0o600 });
+    const user = ["--etcd-v2-username", "root", "--etcd-v2-password-file", file];
+    return ctl(
+      embedded,
+      "import",
+      "--dry-run",
+      "--etcd-v2-endpoints",
+      guarded.endpoints,
+      "--etcd-v2-prefix",
+      v2Prefix,
+      ...user,
+    );
+  };
+  expect(await from("geheim-1\n")).toMatchObject({
+    exitCode: 0,
+    stdout: expect.stringContaining(" of 2 keys "),
+  });
+  const refused = "etcd does not let us read the v2 key /old/network: check --etcd-v2-username and its password";
+  expect(await from("geheim-2")).toMatchObject({ exitCode: 1, stderr: expect.stringContaining(refused) });
+  const none = await ctl(embedded, "import", "--etcd-v2-endpoints", guarded.endpoints, "--etcd-v2-prefix", v2Prefix);
+  expect(none).toMatchObject({ exitCode: 1, stderr: expect.stringContaining(refused) });
+});

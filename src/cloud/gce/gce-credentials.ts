@@ -11,7 +11,7 @@ export interface GceToken extends EndingKey {
 
 const unreachable = /^(ECONN\w+|EHOSTUNREACH|ENETUNREACH|ETIMEDOUT|ENOTFOUND|EAI_AGAIN|EPIPE)$/;
 
-/** Reads the chain anew each time: the library would keep what it has, also when nobody accepts that any more. */
+/** Reads the chain again each time: the library would keep what it has, also when nobody accepts that any more. */
 export async function readGceToken(): Promise<GceToken> {
   // It has answered already. Where the library does not know the machine for Google's, it would ask once, and when nobody answers
   // just then hold for ever that there is no such service.
