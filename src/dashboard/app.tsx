@@ -4,6 +4,7 @@ import { AddressSpace } from "./address-space.tsx";
 import { Charts } from "./charts.tsx";
 import { type FeedState, readFeed } from "./feed-reader.ts";
 import { Findings } from "./findings.tsx";
+import { Hosts } from "./hosts.tsx";
 import { Journal } from "./journal.tsx";
 import type { AgentItem, AgentState, NetworkItem } from "./messages.ts";
 import { Model, type NetworkModel } from "./model.ts";
@@ -15,6 +16,7 @@ import { ago, type Tone } from "./words.ts";
 
 const sections = [
   ["findings", "Doctor"],
+  ["hosts", "Who sees whom"],
   ["peers", "Peers"],
   ["space", "Address space"],
   ["topology", "Topology"],
@@ -67,11 +69,13 @@ export class App extends Component<Record<never, never>, AppState> {
           <AgentLine agent={model.agent} problem={model.sources.get("agent")?.problem} nowMs={nowMs} />
           <nav aria-label="Sections">
             <ul>
-              {sections.map(([id, title]) => (
-                <li key={id}>
-                  <a href={`#${id}`}>{title}</a>
-                </li>
-              ))}
+              {sections
+                .filter(([id]) => id !== "hosts" || network?.matrix !== undefined)
+                .map(([id, title]) => (
+                  <li key={id}>
+                    <a href={`#${id}`}>{title}</a>
+                  </li>
+                ))}
             </ul>
           </nav>
         </header>
@@ -113,6 +117,16 @@ function NetworkSections({ network, model, nowMs }: NetworkSectionsProps) {
   return (
     <>
       {about !== undefined && <NetworkLine name={network.name} about={about} />}
+      {network.matrix !== undefined && (
+        <Hosts
+          network={network}
+          matrix={network.matrix}
+          hosts={model.hosts}
+          hostsVersion={model.hostsVersion}
+          source={sources.get("hosts")}
+          nowMs={nowMs}
+        />
+      )}
       <Peers
         network={network}
         version={peersVersion}

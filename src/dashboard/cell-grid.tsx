@@ -1,5 +1,6 @@
 // Many small cells, each of which can be chosen: with the mouse, or with arrow keys from the one that has the focus.
 import { Component } from "preact";
+import { cellAfterKey } from "./cell-keys.ts";
 
 export interface Cell {
   readonly key: string;
@@ -72,32 +73,11 @@ export class CellGrid extends Component<CellGridProps, CellGridState> {
 
   #onKey(event: KeyboardEvent): void {
     const index = indexOf(event.target);
-    const next = index === undefined ? undefined : this.#nextOf(event.key, index);
-    if (next === undefined) return;
+    const { length } = this.props.cells;
+    const to = index === undefined ? undefined : cellAfterKey(event.key, index, this.#columns(), length);
+    if (to === undefined) return;
     event.preventDefault();
-    const last = this.props.cells.length - 1;
-    const to = Math.max(0, Math.min(last, next));
     this.setState({ current: this.props.cells[to]?.key }, () => this.#buttons()[to]?.focus());
-  }
-
-  #nextOf(key: string, index: number): number | undefined {
-    const row = () => this.#columns();
-    switch (key) {
-      case "ArrowRight":
-        return index + 1;
-      case "ArrowLeft":
-        return index - 1;
-      case "ArrowDown":
-        return index + row();
-      case "ArrowUp":
-        return index - row();
-      case "Home":
-        return 0;
-      case "End":
-        return this.props.cells.length - 1;
-      default:
-        return undefined;
-    }
   }
 
   #buttons(): readonly HTMLButtonElement[] {

@@ -1,5 +1,6 @@
 // Begins the page, in the browser.
 import "./page.css";
+import "./hosts.css";
 import "./sections.css";
 import { render } from "preact";
 import { App } from "./app.tsx";

@@ -26,6 +26,11 @@ export interface ItemKinds {
   readonly rules: RulesItem;
   readonly space: SpaceItem;
   readonly doctor: DoctorItem;
+  /** Of another host, by its address; of no network. */
+  readonly host: HostItem;
+  readonly matrix: MatrixItem;
+  /** By the key of the lease of the host that sees. */
+  readonly row: RowItem;
 }
 
 export type AgentState = "ready" | "degraded" | "notReady";
@@ -47,7 +52,7 @@ export interface AgentItem {
   readonly store: { readonly description: string; readonly connected: boolean; readonly problem?: string };
 }
 
-/** `agent`, `plan`, `rules`, `store`, `doctor`, `journal`: when it was last read, and why not since. */
+/** `agent`, `plan`, `rules`, `store`, `doctor`, `journal`, `hosts`: when it was last read, and why not since. */
 export interface SourceItem {
   readonly readAt?: string;
   readonly problem?: string;
@@ -193,6 +198,63 @@ export interface DoctorItem {
   readonly unknown: readonly { readonly code: string; readonly reason: string }[];
   readonly durationSeconds: number;
   readonly agent: "running" | "absent" | "silent";
+}
+
+/** What another host told of itself. */
+export interface HostItem {
+  readonly name?: string;
+  readonly leases: readonly string[];
+  /** When it answered last; absent: it never did. */
+  readonly toldAt?: string;
+  /** When it was asked last; absent: not yet. */
+  readonly askedAt?: string;
+  /** Why it did not answer then. */
+  readonly problem?: string;
+  readonly agent?: DoctorItem["agent"];
+  readonly findings: readonly Pick<FindingItem, "code" | "severity" | "summary" | "evidence" | "remedies">[];
+  readonly moreFindings: number;
+  /** What it could not look at. */
+  readonly unknown: number;
+}
+
+/** `absent`: the host does not know this lease. */
+export interface SeenItem {
+  readonly state: PeerState | "absent";
+  /** Of one way, where packets get lost: `out`, those of the host that sees do not arrive there. */
+  readonly direction?: "in" | "out";
+  readonly reason?: string;
+  readonly since?: string;
+  readonly rttSeconds?: number;
+  readonly lossRatio?: number;
+  readonly mtuBytes?: number;
+}
+
+export interface PairItem extends SeenItem {
+  readonly from: string;
+  readonly to: string;
+  /** How the other one sees this one; absent: it told nothing. */
+  readonly back?: SeenItem["state"];
+}
+
+export interface MatrixItem {
+  /** Hosts with a lease, and those of them that told whom they see. */
+  readonly total: number;
+  readonly told: number;
+  /** Those that have a row and a column, by the keys of their leases. */
+  readonly shown: readonly string[];
+  /** Of all pairs: how many have trouble; hosts that all who tell see down; and of the other pairs the worst. */
+  readonly troubled: number;
+  readonly unreached: readonly { readonly key: string; readonly witnesses: number }[];
+  readonly pairs: readonly PairItem[];
+}
+
+export interface RowItem {
+  readonly name?: string;
+  readonly address?: string;
+  /** When the host told it; absent: it told nothing. */
+  readonly toldAt?: string;
+  /** By key; of hosts that are shown. */
+  readonly seen: Readonly<Record<string, SeenItem>>;
 }
 
 export interface EntryItem {

@@ -1,6 +1,6 @@
-// Answers other members of a small cluster that want to know what is wrong on this host (`flannelctl doctor --peer`): keeps a call
-// to the store open, and when asked runs this host's own `flannelctl doctor --json`, as a process of its own that only
-// looks. The store lets members ask and nobody else, and not more often than every ten seconds.
+// Answers other members of a small cluster that want to know what is wrong on this host and whom it sees (`flannelctl doctor --peer`,
+// `flannelctl dashboard`): keeps a call to the store open, and when asked runs this host's own `flannelctl doctor --json`, as a
+// process of its own that only looks. The store lets members ask and nobody else, and not more often than every ten seconds.
 import { existsSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
@@ -23,6 +23,8 @@ const RETRY = { firstMs: 5_000, maxMs: 300_000 } as const;
 /** A store that answers at once that nobody asks is not asked in a tight loop. */
 const EMPTY_PAUSE_MS = 100;
 const LEAST_PAUSE_MS = 10_000;
+/** A dashboard asks again and again, all night perhaps. */
+const TOLD_EVERY_MS = 600_000;
 
 /** Runs until `signal`, on hosts that are members of such a cluster; else returns at once. Never rejects. */
 export async function answerExaminations(options: PeerExaminationsOptions): Promise<void> {
@@ -34,6 +36,7 @@ export async function answerExaminations(options: PeerExaminationsOptions): Prom
   const { caFile = "", certFile = "", keyFile = "" } = tls;
   const client = new ClusterClient({ endpoints, caFile, certFile, keyFile });
   const backOff = new BackOff(RETRY);
+  let toldMs = Number.NEGATIVE_INFINITY;
   /** Returns how long to rest before the next. */
   const answerOne = async (): Promise<number> => {
     try {
@@ -41,7 +44,10 @@ export async function answerExaminations(options: PeerExaminationsOptions): Prom
       backOff.reset();
       if (id === undefined) return EMPTY_PAUSE_MS;
       await client.finishExamination(id, await examine(program, options), signal);
-      logger.info("peer.examined", "another host asked what is wrong here, and got this host's report");
+      if (performance.now() - toldMs >= TOLD_EVERY_MS) {
+        toldMs = performance.now();
+        logger.info("peer.examined", "another host asked what is wrong here, and got this host's report");
+      }
       return LEAST_PAUSE_MS;
     } catch (cause) {
       const error = describeError(cause);
@@ -62,7 +68,7 @@ async function examine(program: string, { etcd, flags }: PeerExaminationsOptions
     `--etcd-prefix=${etcd.prefix}`,
     ...[`--etcd-cafile=${caFile}`, `--etcd-certfile=${certFile}`, `--etcd-keyfile=${keyFile}`],
   ];
-  const words = ["--disable-sigusr1", program, ...flags, ...store, "--json", "doctor"];
+  const words = ["--disable-sigusr1", program, ...flags, ...store, "--json", "doctor", "--with-peers"];
   const failed = (why: string) => JSON.stringify({ error: why.slice(0, 2_000) });
   // Who asked waits: the answer says why there is nothing.
   try {

@@ -22,6 +22,7 @@ export function addDiagnosisVerbs(program: Command, run: Run): void {
         "where its own doctor is asked; elsewhere from here alone",
     )
     .option("--undo", "undo what the last --fix changed")
+    .option("--with-peers", "with --json: add what this host sees of each other one")
     .action(async (options: DoctorOptions, command: Command) =>
       run(command, (await import("./commands/doctor.ts")).runDoctor, [options]),
     );

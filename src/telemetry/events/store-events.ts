@@ -23,7 +23,7 @@ export const storeEvents = {
   ),
 
   "peer.examined": info(
-    "Another host of the cluster asked what is wrong here (`flannelctl doctor --peer`), and got this host's report.",
+    "Another host of the cluster asked what is wrong here (`flannelctl doctor --peer`, `flannelctl dashboard`), and got this host's report. Told once in ten minutes.",
   ),
   "peer.examination-failed": verbose(
     1,

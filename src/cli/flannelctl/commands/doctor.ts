@@ -21,29 +21,43 @@ export interface DoctorOptions {
   readonly undo?: boolean;
   /** Another host, whose end is looked at as well. */
   readonly peer?: string;
+  /** Adds what this host sees of each other one. */
+  readonly withPeers?: boolean;
 }
 
 /** 0 nothing found, 1 a finding, 4 nothing found but something unknown, 3 nothing of flannel here to look at. */
 export async function runDoctor(invocation: Invocation, options: DoctorOptions): Promise<ExitCode> {
   checkOptions(options, invocation);
-  const { peer } = options;
-  const [{ output: ofHost, isFlannelHere }, ofPeer] = await Promise.all([
+  const { peer, withPeers } = options;
+  const [{ output: ofHost, isFlannelHere }, ofPeer, view] = await Promise.all([
     look(invocation, options),
     peer === undefined ? undefined : lookAtPeer(invocation, peer),
+    withPeers === true ? lookAtView(invocation) : undefined,
   ]);
-  const output = ofPeer === undefined ? ofHost : { ...ofHost, peer: ofPeer };
+  const output = {
+    ...ofHost,
+    ...(ofPeer !== undefined && { peer: ofPeer }),
+    ...(view !== undefined && { view }),
+  };
   const code = exitCodeOf(output, isFlannelHere);
   present(invocation, doctorOutputSchema, output, (value, paint) => renderDoctor(value, paint, code));
   return code;
 }
 
-function checkOptions({ fix, yes, undo, peer }: DoctorOptions, { options: { json } }: Invocation): void {
+function checkOptions({ fix, yes, undo, peer, withPeers }: DoctorOptions, { options: { json } }: Invocation): void {
   const usage = (message: string) => new FlannelError("USAGE", message);
   if (undo === true && fix === true) throw usage("--fix and --undo are opposites: give one of them");
   if (peer !== undefined && (fix === true || undo === true))
     throw usage("--peer only looks: leave out --fix and --undo");
+  if (withPeers === true && !json) throw usage("--with-peers belongs to --json: flannelctl peers is for reading");
   if (yes === true && fix !== true) throw usage("--yes belongs to --fix");
   if (json && fix === true && yes !== true) throw usage("--fix with --json asks nobody: add --yes");
+}
+
+/** Undefined where the agent does not answer, which the report says. */
+async function lookAtView(invocation: Invocation): Promise<NonNullable<DoctorOutput["view"]> | undefined> {
+  const { viewOfPeers } = await import("../doctor/peer-view.ts");
+  return await viewOfPeers(invocation).catch(() => undefined);
 }
 
 /** Its own report, and echoes from here. */

@@ -39,12 +39,18 @@ export class AgentLooks {
   readonly #devices = new Map<string, ReadonlyMap<string, string>>();
   #status: Status | undefined;
   #peers: Peers["networks"] = [];
+  #readAtMs = 0;
   /** What the last entry of the journal was, of which run of the agent. */
   #lastEntry: { readonly startedAt: string; readonly sequence: number } | undefined;
 
   constructor(invocation: Invocation, board: Board) {
     this.#invocation = invocation;
     this.#board = board;
+  }
+
+  /** When status and peers were read last, in Unix time; 0: never. */
+  get readAtMs(): number {
+    return this.#readAtMs;
   }
 
   /** As of the last look. */
@@ -103,6 +109,7 @@ export class AgentLooks {
     const { networks } = ofNamedNetwork(wholePeers, options);
     this.#status = status;
     this.#peers = networks;
+    this.#readAtMs = Date.now();
     this.#board.keepNetworks(status.networks.map(({ name }) => name));
     this.#board.set("agent", "", agentItem(status, hostname()));
     const most = Math.floor(MAX_PEERS / Math.max(1, status.networks.length));

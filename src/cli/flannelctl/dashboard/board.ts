@@ -148,7 +148,7 @@ function harmless(value: unknown): unknown {
   if (typeof value === "string") return printable(cut(value));
   if (Array.isArray(value)) return value.map((item) => harmless<unknown>(item));
   if (typeof value !== "object" || value === null) return value;
-  return Object.fromEntries(Object.entries(value).map(([key, item]) => [key, harmless<unknown>(item)]));
+  return Object.fromEntries(Object.entries(value).map(([key, item]) => [harmless(key), harmless<unknown>(item)]));
 }
 
 function cut(text: string): string {

@@ -3,6 +3,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import type { Invocation } from "../session/invocation.ts";
 import { AgentLooks } from "./agent-looks.ts";
 import type { Board } from "./board.ts";
+import { ClusterLook } from "./cluster-look.ts";
 import { doctorLoop } from "./doctor-look.ts";
 import { type LookLoop, runLoop, SourceStates } from "./look-loop.ts";
 import { StoreLook } from "./store-look.ts";
@@ -20,7 +21,9 @@ export class Gathering implements AsyncDisposable {
 
   constructor(invocation: Invocation, board: Board) {
     const agent = new AgentLooks(invocation, board);
-    this.#loops = [...agent.loops, new StoreLook(invocation, board, agent).loop, doctorLoop(invocation, board)];
+    const store = new StoreLook(invocation, board, agent);
+    const others = new ClusterLook(invocation, board, agent, store);
+    this.#loops = [...agent.loops, store.loop, doctorLoop(invocation, board), ...others.loops];
     this.#states = new SourceStates(board);
   }
 

@@ -4,7 +4,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { describeError } from "../../../errors.ts";
 import type { Board } from "./board.ts";
 
-export type SourceName = "agent" | "plan" | "rules" | "store" | "doctor" | "journal";
+export type SourceName = "agent" | "plan" | "rules" | "store" | "doctor" | "journal" | "hosts";
 
 export interface LookLoop {
   readonly source: SourceName;

@@ -23,6 +23,7 @@ export class StoreLook {
   readonly #invocation: Invocation;
   readonly #board: Board;
   readonly #agent: AgentLooks;
+  readonly #leases = new Map<string, readonly LeaseItem[]>();
   #seenMove = "";
   #lookedAtMs = Number.NEGATIVE_INFINITY;
 
@@ -31,6 +32,11 @@ export class StoreLook {
     this.#invocation = { ...invocation, terminal: { ...invocation.terminal, writeErr: () => undefined } };
     this.#board = board;
     this.#agent = agent;
+  }
+
+  /** By network, as of the last look that succeeded. */
+  get leases(): ReadonlyMap<string, readonly LeaseItem[]> {
+    return this.#leases;
   }
 
   get loop(): LookLoop {
@@ -45,7 +51,9 @@ export class StoreLook {
     const problems = new Set<string>();
     for (const name of this.#networks()) {
       try {
-        this.#board.set("space", name, await this.#space(name, signal));
+        const space = await this.#space(name, signal);
+        this.#leases.set(name, space.leases);
+        this.#board.set("space", name, space);
       } catch (error) {
         if (signal.aborted) throw error;
         const problem = describeError(error);

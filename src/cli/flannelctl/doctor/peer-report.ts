@@ -5,7 +5,7 @@ import { ClusterClient } from "../../../flannel-store/membership/cluster-client.
 import { tryParseJson } from "../../../json/try-parse-json.ts";
 import type { Lease } from "../../../lease/lease.ts";
 import { type DoctorOutput, doctorReportSchema } from "../session/doctor-output.ts";
-import type { Invocation } from "../session/invocation.ts";
+import type { GlobalOptions, Invocation } from "../session/invocation.ts";
 import { isMeantLease } from "../session/meant-peer.ts";
 
 type PeerReport = NonNullable<DoctorOutput["peer"]>;
@@ -23,8 +23,8 @@ export async function reportOfPeer(
     ...(lease !== undefined && { lease: lease.key }),
     ...(publicIp !== undefined && { publicIp }),
   };
-  const { endpoints, caFile, certFile, keyFile } = options.etcd;
-  if (options.kubernetes !== undefined || certFile === "" || keyFile === "" || caFile === "") {
+  const client = memberClient(options);
+  if (client === undefined) {
     const how =
       options.kubernetes === undefined
         ? "flannelctl doctor there"
@@ -35,12 +35,27 @@ export async function reportOfPeer(
     };
   }
   try {
-    const client = new ClusterClient({ endpoints, caFile, certFile, keyFile });
-    const { hostName, report } = await client.examineHost(publicIp ?? target, signal);
-    return { ...common, host: hostName, ...read(report) };
+    return { ...common, ...(await askMember(client, publicIp ?? target, signal)) };
   } catch (error) {
     return { ...common, reason: `it was not asked: ${describeError(error)}` };
   }
+}
+
+/** Undefined where this host cannot be a member of a small cluster. */
+export function memberClient({ etcd, kubernetes }: GlobalOptions): ClusterClient | undefined {
+  const { endpoints, caFile, certFile, keyFile } = etcd;
+  if (kubernetes !== undefined || [caFile, certFile, keyFile].includes("")) return undefined;
+  return new ClusterClient({ endpoints, caFile, certFile, keyFile });
+}
+
+/** `host`: its name in the cluster, or its address. Rejects as `ClusterClient.examineHost` does. */
+export async function askMember(
+  client: ClusterClient,
+  host: string,
+  signal: AbortSignal,
+): Promise<Pick<PeerReport, "host" | "report" | "reason">> {
+  const { hostName, report } = await client.examineHost(host, signal);
+  return { host: hostName, ...read(report) };
 }
 
 /** What came from another host is checked like anything else from outside. */

@@ -1,5 +1,6 @@
 // What `flannelctl doctor --json` writes.
 import { z } from "zod";
+import { peerSchema } from "../../../agent/control/journal-protocol.ts";
 
 const evidenceSchema = z.object({
   source: z.string().describe("what was looked at"),
@@ -46,6 +47,27 @@ const fixSchema = z.object({
     .describe("what undoes it, as flannelctl doctor --undo does; absent where nothing has to be"),
 });
 
+const seenPeerSchema = z.object({
+  key: z.string().describe("of its lease"),
+  state: peerSchema.shape.state.catch("unknown"),
+  direction: z
+    .enum(["in", "out"])
+    .optional()
+    .describe("of oneWay: out, the packets of this host do not arrive there; in, those of the peer do not arrive here"),
+  reason: z.string().optional(),
+  since: z.string().optional(),
+  rttSeconds: z.number().optional().describe("median"),
+  lossRatio: z.number().optional(),
+  mtuBytes: z.int().optional(),
+});
+
+const peerViewSchema = z.object({
+  network: z.string(),
+  lease: z.string().optional().describe("key of this host's own"),
+  peers: z.array(seenPeerSchema).describe("the worst first"),
+  morePeers: z.int().describe("left out, because the report would be too long"),
+});
+
 /** Of one host. */
 export const doctorReportSchema = z.object({
   host: z.string(),
@@ -60,6 +82,10 @@ export const doctorReportSchema = z.object({
   suppressed: z.array(findingSchema).describe("what the findings bring about"),
   unknown: z.array(z.object({ code: z.string(), reason: z.string() })).describe("what could not be looked at"),
   durationSeconds: z.number(),
+  view: z
+    .array(peerViewSchema)
+    .optional()
+    .describe("with --with-peers: what this host sees of each other one, for each network"),
 });
 
 export const doctorOutputSchema = doctorReportSchema.extend({
@@ -96,3 +122,5 @@ export type BugreportOutput = z.infer<typeof bugreportOutputSchema>;
 export type FixOutput = z.infer<typeof fixSchema>;
 export type DoctorOutput = z.infer<typeof doctorOutputSchema>;
 export type DoctorFinding = DoctorOutput["findings"][number];
+export type PeerView = z.infer<typeof peerViewSchema>;
+export type SeenPeer = PeerView["peers"][number];
