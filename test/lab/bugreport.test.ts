@@ -16,6 +16,10 @@ const secrets = {
   file: "Ff9-keyfile-7Jd2sLq4",
 };
 
+/** What drives a terminal, or turns the direction of text. */
+// biome-ignore lint/suspicious/noControlCharactersInRegex: they are what this is about
+const driving = /[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u200e\u200f\u2028-\u202e\u2066-\u2069]/;
+
 let scene: Scene;
 let agent: LabAgent;
 let directory: string;
@@ -51,7 +55,7 @@ beforeAll(async () => {
   await run(["mkdir", "-p", `${directory}/root/etc/flannel`]);
   await writeFile(
     `${directory}/root/etc/flannel/flanneld.env`,
-    `FLANNELD_ETCD_PASSWORD=${secrets.password}\nFLANNELD_ETCD_USERNAME=x\n`,
+    `FLANNELD_ETCD_PASSWORD=${secrets.password}\nFLANNELD_ETCD_USERNAME=x\n# \u001b]0;owned\u0007\u202e\u009b2J\n`,
   );
 });
 
@@ -84,6 +88,7 @@ async function report(name: string): Promise<{ readonly files: ReadonlyMap<strin
     const { stdout: found } = await tryRun(["grep", "-rlF", secret, unpacked]);
     expect(found, what).toBe("");
   }
+  for (const [name, text] of files) expect(driving.test(text), name).toBe(false);
   return { files, index: files.get("index.json") ?? "" };
 }
 

@@ -4,6 +4,7 @@ import { readFileSync } from "node:fs";
 import { setTimeout as delay } from "node:timers/promises";
 import { gzipSync } from "node:zlib";
 import { describeError } from "../../../errors.ts";
+import { printableDocument, printableJson } from "../../../terminal/foreign-text.ts";
 import { PART_LIMIT_MS, type Part } from "./parts.ts";
 import type { Redactor } from "./redact.ts";
 import { type TarEntry, writeTar } from "./tar.ts";
@@ -105,7 +106,8 @@ function fill(gathered: readonly Gathered[], redactor: Redactor, maxPartBytes: n
       continue;
     }
     const clean = redactor.redact(text);
-    const all = Buffer.from(clean.text);
+    // Who unpacks it looks at the files on a terminal.
+    const all = Buffer.from(printableDocument(clean.text));
     const kept = all.subarray(0, Math.max(0, Math.min(maxPartBytes, left)));
     const cutBytes = all.length - kept.length;
     left -= kept.length + 1_024;
@@ -113,7 +115,10 @@ function fill(gathered: readonly Gathered[], redactor: Redactor, maxPartBytes: n
     index.push({ ...common, bytes: kept.length, redactions: clean.count, ...(cutBytes > 0 && { cutBytes }) });
   }
   const readme = { name: "README.txt", content: Buffer.from(readmeText) };
-  const list = { name: "index.json", content: Buffer.from(`${JSON.stringify({ parts: index }, undefined, 1)}\n`) };
+  const list = {
+    name: "index.json",
+    content: Buffer.from(`${printableJson(JSON.stringify({ parts: index }, undefined, 1))}\n`),
+  };
   return { entries: [readme, list, ...entries], index };
 }
 
@@ -133,6 +138,7 @@ network/     devices, addresses, routes, rules, neighbours of this host, as ip a
 rules/       traffic rules of all programs, with handles and counters
 host/        counters, settings, modules and errors of the kernel
 
+Characters that drive a terminal or turn the direction of text are written as \\u001b.
 <secret 1a2b3c4d> stands for a secret; equal ones of one report have equal marks. Addresses and names of hosts are in here: look
 through the files before you hand them on.
 `;
