@@ -79,8 +79,8 @@ export interface AgentOptions {
   readonly several?: SeveralNetworks;
   /** In the options of one of several networks: its name. */
   readonly networkName?: string;
-  /** `--cni-conf-file`, and what it is made from; an empty template: our own. */
-  readonly cni?: { readonly file: string; readonly template: string };
+  /** `--cni-conf-file`, what it is made from (an empty template: our own), and what it is a link to, if it is one. */
+  readonly cni?: { readonly file: string; readonly template: string; readonly target?: string };
   /** `--cni-state-dir`: where CNI plugins and container runtimes keep what they know of containers. */
   readonly cniStateDirectory: string;
   readonly stateDirectory: string;

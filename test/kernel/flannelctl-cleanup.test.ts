@@ -1,5 +1,5 @@
 // What flannelctl does to the kernel while no agent runs; iproute2 is the witness.
-import { existsSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
+import { existsSync, lstatSync, readdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { afterAll, afterEach, beforeAll, beforeEach, expect, test } from "vitest";
 import { link, routes } from "../../lab/kernel-view.ts";
 import { boxNamespace as box } from "../../lab/namespace.ts";
@@ -140,6 +140,21 @@ test("the CNI configuration that the agent wrote goes with the network, one that
   expect(readFileSync(hold, "utf8")).toContain("flannelctl cleanup");
   expect((await ctl("handover")).exitCode).toBe(0);
   expect(existsSync(hold)).toBe(false);
+  // As a link (--cni-conf-target): upstream gets a file of its own; else both go, and a link that a boot left without its file.
+  const kept = directory.file("kept.conflist");
+  writeFileSync(kept, JSON.stringify(ours));
+  symlinkSync(kept, cniFile);
+  expect((await ctl("handover")).exitCode).toBe(0);
+  expect([lstatSync(cniFile).isFile(), readFileSync(cniFile, "utf8")]).toEqual([true, JSON.stringify(ours)]);
+  rmSync(cniFile);
+  symlinkSync(kept, cniFile);
+  expect((await ctl("cleanup")).stdout).toBe(`removed file ${cniFile}\nremoved file ${kept}\n`);
+  expect(existsSync(kept)).toBe(false);
+  symlinkSync(kept, cniFile);
+  expect((await ctl("cleanup")).stdout).toBe(`removed file ${cniFile}\n`);
+  symlinkSync("/run/other/kept.conflist", cniFile);
+  expect((await ctl("cleanup")).stdout).toBe("nothing to remove\n");
+  rmSync(cniFile);
 });
 
 test("the bridges of pods that the CNI configuration names go with it, once nothing is attached to them", async () => {

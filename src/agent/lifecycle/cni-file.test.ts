@@ -1,4 +1,4 @@
-import { mkdtempSync, readFileSync, rmSync, utimesSync, writeFileSync } from "node:fs";
+import { lstatSync, mkdtempSync, readFileSync, readlinkSync, rmSync, utimesSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, expect, test } from "vitest";
@@ -79,4 +79,61 @@ test("a file of an earlier boot is withdrawn, one of this boot stays, whatever t
   expect(written()).toBe("");
   first.follow(content(1450));
   await until(() => written() !== "", { what: "the file again" });
+});
+
+test("as a link into /run it leads nowhere from a boot until packets can flow, and comes anew for those who watch", async () => {
+  const target = join(directory, "run/10-flannel.conflist");
+  const options = { file, template, target };
+  const inode = () => lstatSync(file).ino;
+  {
+    await using earlier = new CniFile({ file, template }, subnetFile, silentLogger);
+    earlier.follow(content(1450));
+    await until(() => written() !== "", { what: "the file of a version without the link" });
+  }
+  {
+    await using cni = new CniFile(options, subnetFile, silentLogger);
+    expect(written()).not.toBe("");
+    cni.follow(content(1450));
+    await until(() => lstatSync(file).isSymbolicLink(), { what: "the link" });
+    expect([readlinkSync(file), written()]).toEqual([target, expect.stringContaining('"mtu": 1450')]);
+    const before = inode();
+    cni.follow(content(1400));
+    await until(() => written().includes('"mtu": 1400') && inode() !== before, { what: "the link anew" });
+  }
+  const stays = inode();
+  {
+    await using restarted = new CniFile(options, subnetFile, silentLogger);
+    expect(written()).toContain('"mtu": 1400');
+    restarted.follow(content(1400));
+    await restarted[Symbol.asyncDispose]();
+    expect([inode(), written()]).toEqual([stays, expect.stringContaining('"mtu": 1400')]);
+  }
+  {
+    await using handed = new CniFile(options, subnetFile, silentLogger);
+    handed.follow(content(1400));
+    await handed.handOver();
+    expect([lstatSync(file).isFile(), written()]).toEqual([true, expect.stringContaining('"mtu": 1400')]);
+    handed.follow(content(1300));
+    await until(() => written().includes('"mtu": 1300'), { what: "the new MTU" });
+    expect(lstatSync(file).isFile()).toBe(true);
+  }
+  {
+    await using again = new CniFile(options, subnetFile, silentLogger);
+    again.follow(content(1400));
+    await until(() => lstatSync(file).isSymbolicLink(), { what: "the link again" });
+  }
+  rmSync(join(directory, "run"), { recursive: true });
+  rmSync(subnetFile);
+  {
+    await using booted = new CniFile(options, subnetFile, silentLogger);
+    booted.follow(undefined);
+    expect([readlinkSync(file), written()]).toEqual([target, ""]);
+    const dangling = inode();
+    booted.follow(content(1400));
+    await until(() => written() !== "" && inode() !== dangling, { what: "the file again" });
+  }
+  writeFileSync(subnetFile, "");
+  await using without = new CniFile({ file, template }, subnetFile, silentLogger);
+  without.follow(content(1400));
+  await until(() => lstatSync(file).isFile(), { what: "a file again, without the flag" });
 });

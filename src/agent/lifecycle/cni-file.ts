@@ -1,5 +1,6 @@
 // The CNI configuration of this host (`--cni-conf-file`), written when packets can flow and not before: a kubelet calls its
-// node Ready as soon as the file is there. It follows the subnet, the MTU and the template, and outlives the agent.
+// node Ready as soon as the file is there. It follows the subnet, the MTU and the template, and outlives the agent. With
+// `--cni-conf-target` it is a link to a file in /run, so that it leads nowhere from a boot on.
 import { rmSync } from "node:fs";
 import { LatestOnly } from "../../async/latest-only.ts";
 import type { AgentOptions } from "../../config/agent-options.ts";
@@ -7,6 +8,7 @@ import { describeError } from "../../errors.ts";
 import { defaultCniTemplate, renderCniConflist } from "../../lease/cni-conflist.ts";
 import type { SubnetEnvContent } from "../../lease/subnet-env.ts";
 import { fileVersion, readSmallFile, writeFileAtomically } from "../../sys/files.ts";
+import { linkTarget, replaceLink } from "../../sys/links.ts";
 import type { Logger } from "../../telemetry/logger.ts";
 
 /** A template has some hundred bytes. */
@@ -18,6 +20,8 @@ export class CniFile implements AsyncDisposable {
   readonly #options: CniOptions;
   readonly #logger: Logger;
   readonly #file = new LatestOnly(() => this.#write());
+  /** What the file is a link to; undefined: it is a file itself. */
+  #target: string | undefined;
   #content: SubnetEnvContent | undefined;
   #wantedKey = "";
   #writtenKey = "";
@@ -26,6 +30,7 @@ export class CniFile implements AsyncDisposable {
   /** `subnetFile`: of this agent; it lies in /run, so that it is missing after a boot, whatever the clock says. */
   constructor(options: CniOptions, subnetFile: string, logger: Logger) {
     this.#options = options;
+    this.#target = options.target;
     this.#logger = logger;
     if (versionOf(subnetFile) === "") this.#withdraw(subnetFile);
   }
@@ -41,15 +46,27 @@ export class CniFile implements AsyncDisposable {
     if (this.#wantedKey !== this.#writtenKey || !isThere) this.#file.request();
   }
 
+  /** From now on a file of its own: whoever installs another configuration may write to it, not replace it. */
+  async handOver(): Promise<void> {
+    if (this.#target === undefined) return;
+    this.#target = undefined;
+    this.#writtenKey = "";
+    this.#file.request();
+    await this.#file.idle();
+  }
+
   async [Symbol.asyncDispose](): Promise<void> {
     await this.#file[Symbol.asyncDispose]();
   }
 
-  /** What a file of an earlier boot says, that pods can start, is not true yet. */
+  /** What a file of an earlier boot says, that pods can start, is not true yet. A link that leads nowhere does not say it. */
   #withdraw(subnetFile: string): void {
     const { file } = this.#options;
+    const target = this.#target;
+    if (target !== undefined && linkTarget(file) === target && versionOf(file) === "") return;
     try {
       rmSync(file);
+      if (target !== undefined) rmSync(target, { force: true });
       const message = `removed ${file} until the network is ready: there is no ${subnetFile}, as after a boot`;
       this.#logger.info("cni-conf.withdrawn", message, { file });
     } catch {
@@ -59,11 +76,13 @@ export class CniFile implements AsyncDisposable {
 
   async #write(): Promise<void> {
     const { file, template } = this.#options;
-    const [content, key] = [this.#content, this.#wantedKey];
+    const [content, key, target] = [this.#content, this.#wantedKey, this.#target];
     if (content === undefined) return;
     try {
       const text = template === "" ? defaultCniTemplate : readSmallFile(template, MAX_TEMPLATE_BYTES);
-      const isNew = await writeFileAtomically(file, renderCniConflist(text, content));
+      const isNew = await writeFileAtomically(target ?? file, renderCniConflist(text, content));
+      // Runtimes watch the directory of the link, not that of its target.
+      if (target !== undefined && (isNew || linkTarget(file) !== target)) await replaceLink(file, target);
       this.#writtenKey = key;
       this.#failure = "";
       if (isNew)

@@ -44,6 +44,7 @@ export class NetworkReport {
   /** As of the last `state`. */
   #last: readonly StateReason[] | undefined;
   readonly #keptHandover = new KeptHandover();
+  #onHandover: () => Promise<void> = () => Promise.resolve();
   #rotating: Promise<Rotation> | undefined;
   /** The look under way, and what the last one found. */
   #looking: Promise<readonly Finding[]> | undefined;
@@ -241,6 +242,7 @@ export class NetworkReport {
 
   async handover(): Promise<Handover["networks"][number]> {
     const { rewrittenRoutes, releasedDevices } = await this.#keptHandover.begin(this.#networkOrRefuse());
+    await this.#onHandover();
     return { name: this.name, rewrittenRoutes, releasedDevices: [...releasedDevices] };
   }
 
@@ -259,6 +261,11 @@ export class NetworkReport {
       pending: [...pending],
       staticPeers: [...staticPeers],
     };
+  }
+
+  /** `work` is a part of each handover. It does not reject. */
+  onHandover(work: () => Promise<void>): void {
+    this.#onHandover = work;
   }
 
   /** A person asked for it, since the start. */

@@ -77,6 +77,7 @@ export class NetworkRun implements AsyncDisposable {
       onSettled: () => this.#settled(),
     });
     report.follow(this.agent);
+    report.onHandover(async () => this.#cniFile?.handOver());
     this.ended = Promise.race([this.agent.ended, this.#refused.promise]);
   }
 

@@ -16,6 +16,17 @@ export const cniFlags: readonly FlagDefinition[] = [
     validate: (text) => (text.endsWith("/") ? "must be the path of a file" : undefined),
   },
   {
+    name: "cni-conf-target",
+    kind: "string",
+    default: "",
+    group,
+    valueName: "FILE",
+    description:
+      "Where --cni-conf-file is kept, such as /run/flannel/10-flannel.conflist: --cni-conf-file is then a link to it, which " +
+      "leads nowhere from a boot until packets can flow. Must be the same path in the agent's container and on the host.",
+    validate: (text) => (/^\/.*[^/]$/.test(text) ? undefined : "must be the absolute path of a file"),
+  },
+  {
     name: "cni-conf-template",
     kind: "string",
     default: "",

@@ -1,4 +1,5 @@
 // flanneld's command line and environment, resolved to AgentOptions. Pure.
+import { dirname } from "node:path";
 import { defaultControlSocket } from "../../agent/control/control-socket-path.ts";
 import type { AgentOptions, EtcdOptions, KubernetesOptions } from "../../config/agent-options.ts";
 import { describeError, FlannelError } from "../../errors.ts";
@@ -112,7 +113,17 @@ function metricsOptions(parsed: ParsedFlags): AgentOptions["metrics"] {
 
 function cniOptions(parsed: ParsedFlags): AgentOptions["cni"] {
   const [file, template] = [text(parsed, "cni-conf-file"), text(parsed, "cni-conf-template")];
-  if (file !== "") return { file, template };
+  const target = text(parsed, "cni-conf-target");
+  if (file !== "") {
+    if (target !== "" && dirname(target) === dirname(file)) {
+      throw new FlannelError(
+        "USAGE",
+        "--cni-conf-target must be in another directory than --cni-conf-file, such as /run/flannel",
+      );
+    }
+    return { file, template, ...(target !== "" && { target }) };
+  }
+  if (target !== "") throw new FlannelError("USAGE", "--cni-conf-target needs --cni-conf-file, the link to it");
   if (template === "") return undefined;
   throw new FlannelError("USAGE", "--cni-conf-template needs --cni-conf-file, the file to make from it");
 }

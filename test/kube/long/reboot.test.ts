@@ -22,7 +22,9 @@ let agents: FlannelPods;
 let others: readonly [KubernetesPod, KubernetesPod];
 
 beforeAll(async () => {
-  const manifest = packageFlannelImage(imageFile, netConf);
+  const template = "- --cni-conf-template=";
+  const target = "- --cni-conf-target=/run/flannel/10-flannel.conflist";
+  const manifest = packageFlannelImage(imageFile, netConf).replace(template, `${target}\n            ${template}`);
   cluster = await KubernetesCluster.start({ families: "dual", nodes: 3, images: [imageFile] });
   await rm(imageFile);
   agents = new FlannelPods(cluster);
@@ -61,6 +63,46 @@ test("the others lose nothing, and its pods answer when its agent is ready", asy
     await untilAddresses([]);
   }
 });
+
+test("a rebooted Node is not Ready before its agent says so", async () => {
+  const node = cluster.node(2);
+  const ctr = (...words: readonly string[]) => node.run(["ctr", "-n", "k8s.io", "images", ...words]);
+  // The agent cannot start for want of its image.
+  const [image = ""] = (await ctr("ls", "-q")).split("\n").filter((name) => /(^|\/)flannel:/.test(name));
+  await ctr("tag", image, "lab.local/kept:1");
+  await ctr("rm", image);
+  const bootedAtMs = Date.now();
+  await cluster.rebootNode(2);
+  const reported = async () => {
+    const { status } = await cluster.api.client.get<{ status: { conditions: readonly Readiness[] } }>(
+      "/api/v1/nodes/h2",
+    );
+    const ready = status.conditions.find(({ type }) => type === "Ready");
+    return ready !== undefined && Date.parse(ready.lastHeartbeatTime) > bootedAtMs ? ready : undefined;
+  };
+  const untilReported = (what: string) =>
+    until(async () => ((await reported())?.message.includes(what) ? await reported() : undefined), { what }).catch(
+      (error: unknown) => agents.explain(error),
+    );
+  expect(await untilReported("cni plugin not initialized")).toMatchObject({ status: "False" });
+  const conflist = "/etc/cni/net.d/10-flannel.conflist";
+  expect((await node.run(["readlink", conflist])).trim()).toBe("/run/flannel/10-flannel.conflist");
+  expect((await node.tryRun(["cat", conflist])).exitCode).not.toBe(0);
+  await ctr("tag", "lab.local/kept:1", image);
+  expect(await untilReported("posting ready status")).toMatchObject({ status: "True" });
+  await agents.untilReady(2);
+  const inode = () => node.run(["stat", "-c", "%i %Y", conflist]);
+  const before = await inode();
+  await agents.restart();
+  expect(await inode()).toBe(before);
+});
+
+interface Readiness {
+  readonly type: string;
+  readonly status: string;
+  readonly message: string;
+  readonly lastHeartbeatTime: string;
+}
 
 /** The kubelet starts the pods of before anew: each has two addresses, and nobody else has one. */
 async function expectOnlyLivingPods(): Promise<void> {

@@ -12,6 +12,8 @@ import { containerTraces, noTraces } from "../../support/container-traces.ts";
 
 const plugin = fileURLToPath(new URL("../../../cni/flannel", import.meta.url));
 const conflist = "/etc/cni/net.d/10-flannel.conflist";
+const target = "/run/flannel/10-flannel.conflist";
+const later = "/etc/cni/net.d/87-later.conflist";
 const imageDirectory = "/run/runtime-images";
 const withPlugin = {
   name: "cbr0",
@@ -38,7 +40,11 @@ beforeAll(async () => {
   const store = `--etcd-endpoints=${etcd.endpoints}`;
   const start = async (number: number, ...args: readonly string[]) =>
     cleanup.use(await RuntimeHost.start(lan.host(number), { args: [store, ...args], images }));
-  const written = [`--cni-conf-file=${conflist}`, "--cni-conf-template=/etc/cni/template.json"];
+  const written = [
+    `--cni-conf-file=${conflist}`,
+    `--cni-conf-target=${target}`,
+    "--cni-conf-template=/etc/cni/template.json",
+  ];
   hosts = { configuration: await start(1, ...written), plugin: await start(2) };
   await hosts.configuration.machine.run(["tee", "/etc/cni/template.json"], JSON.stringify(withPlugin));
   await hosts.plugin.machine.run(["cp", plugin, "/opt/cni/bin/flannel"]);
@@ -155,7 +161,18 @@ describe.each<{ way: Way; scratchFiles: 0 | 1 }>([
     const before = await traces();
     expect([before.addresses.length, before.interfaces.length]).toEqual([20, 0]);
     if (way === "plugin") expect((await host().tryVerb("status")).stderr).toContain("flanneld has no subnet yet");
+    else {
+      // The link of the time before leads nowhere: no pod can start, also where another configuration comes after it.
+      expect((await machine.run(["readlink", conflist])).trim()).toBe(target);
+      expect(await isNetworkReady()).toBe(false);
+      await machine.run(["tee", later], JSON.stringify({ ...withPlugin, name: "later" }));
+      await host().containerd.stop();
+      await host().startContainerd();
+      expect(await isNetworkReady()).toBe(false);
+      await machine.run(["rm", later]);
+    }
     host().agent.start();
+    await until(isNetworkReady, { what: "NetworkReady" }).catch(explain);
     await untilTraces({ addresses: [], scratchFiles: [], interfaces: [] });
     await until(async () => (await host().tryVerb("status")).exitCode === 0, { what: "STATUS" }).catch(explain);
     await host().removeAllPods();

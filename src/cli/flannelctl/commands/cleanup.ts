@@ -10,6 +10,7 @@ import { removeRules } from "../../../firewall/remove-rules.ts";
 import { ruleSuffix } from "../../../firewall/rule-suffix.ts";
 import { removeLeftScratch } from "../../../host/scratch-links.ts";
 import { cleanUpHost } from "../../../host/without-agent.ts";
+import { bridgesOf } from "../../../lease/cni-conflist.ts";
 import type { Lease, LeaseAttributes } from "../../../lease/lease.ts";
 import { silentLogger } from "../../../telemetry/logger.ts";
 import type { Paint } from "../../../terminal/text.ts";
@@ -18,7 +19,7 @@ import { type Invocation, present, remark } from "../session/invocation.ts";
 import { type CleanupOutput, cleanupOutputSchema } from "../session/json-output.ts";
 import { optionsOfNetwork } from "../session/one-network.ts";
 import { withStore } from "../session/open-store.ts";
-import { bridgesIn, removePodBridges } from "./pod-bridges.ts";
+import { removePodBridges } from "./pod-bridges.ts";
 
 export interface CleanupOptions {
   readonly dryRun: boolean;
@@ -77,8 +78,12 @@ async function removeFromHost(
 ): Promise<CleanupOutput> {
   const { signal } = invocation;
   const scope = await agent.scope();
-  const cniFiles = agent.cniFiles().map(({ path }) => path);
-  const bridges = bridgesIn(cniFiles);
+  const configurations = agent.cniFiles();
+  const cniFiles = configurations.flatMap(({ path, target }) => [
+    path,
+    ...(target !== undefined && existsSync(target) ? [target] : []),
+  ]);
+  const bridges = [...new Set(configurations.flatMap(({ text }) => bridgesOf(text)))];
   const failures: Failures = dryRun ? [] : stopAttaching(agent, cniFiles);
   const removedBridges = await removePodBridges(invocation, bridges, dryRun, failures);
   using _claims = DeviceClaims.take(scope.devices, backends.deviceKeys);

@@ -7,6 +7,7 @@ import { hasCode } from "../../../errors.ts";
 import { type ExitCode, exitCodes } from "../../../exit-codes.ts";
 import { identifyConflist } from "../../../lease/cni-conflist.ts";
 import { attachHoldFile } from "../../../lease/subnet-env.ts";
+import { writeFileAtomically } from "../../../sys/files.ts";
 import { silentLogger } from "../../../telemetry/logger.ts";
 import { count } from "../../../terminal/text.ts";
 import type { AbsentAgent } from "../session/absent-agent.ts";
@@ -56,6 +57,8 @@ async function throughKernel({ options, signal }: Invocation): Promise<HandoverO
   const done = await handOverHost(await agent.scope(), { logger: silentLogger, signal });
   const name = options.network ?? options.kubernetes?.annotationPrefix ?? options.etcd.prefix;
   const writtenScratchFiles = await writeScratchFiles(agent, options.cniStateDirectory);
+  for (const { path, text, target } of agent.cniFiles())
+    if (target !== undefined && text !== "") await writeFileAtomically(path, text);
   const network = { name, ...done, releasedDevices: [...done.releasedDevices], writtenScratchFiles };
   return { networks: [network], through: "kernel" };
 }

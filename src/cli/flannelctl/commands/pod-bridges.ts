@@ -1,15 +1,8 @@
 // The bridges that CNI plugins made of the configuration that the agent wrote: they go with it, once no pod hangs on them.
-import { readFileSync } from "node:fs";
 import { describeError } from "../../../errors.ts";
 import { removePodBridge } from "../../../host/pod-bridge.ts";
-import { bridgesOf } from "../../../lease/cni-conflist.ts";
 import { type Invocation, remark } from "../session/invocation.ts";
 import type { CleanupOutput } from "../session/json-output.ts";
-
-/** Names of the bridges in these configurations, which have to be there. */
-export function bridgesIn(cniFiles: readonly string[]): readonly string[] {
-  return [...new Set(cniFiles.flatMap((file) => bridgesOf(readFileSync(file, "utf8"))))];
-}
 
 /** Gives the names of those that went; adds to `failures`. Says of those that stay what is attached to them. */
 export async function removePodBridges(

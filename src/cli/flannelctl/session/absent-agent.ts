@@ -19,6 +19,7 @@ import type { NetworkIdentity } from "../../../store/network-identity.ts";
 import { storeIdentity } from "../../../store/store-identity.ts";
 import { FileLock } from "../../../sys/file-lock.ts";
 import { readSmallFile } from "../../../sys/files.ts";
+import { linkTarget } from "../../../sys/links.ts";
 import type { GlobalOptions } from "./invocation.ts";
 import { storeOptions } from "./open-store.ts";
 
@@ -95,16 +96,25 @@ export class AbsentAgent implements Disposable {
     return readSubnetFile(this.#options.subnetFile, () => undefined);
   }
 
-  /** CNI configurations that it wrote and nobody has replaced since; where nothing is remembered, that of our manifest. */
-  cniFiles(): { readonly path: string; readonly text: string }[] {
+  /**
+   * CNI configurations that it wrote and nobody has replaced since; where nothing is remembered, that of our manifest. Of one
+   * that is a link, what it leads to as well; a link that leads nowhere since a boot has no text.
+   */
+  cniFiles(): { readonly path: string; readonly text: string; readonly target?: string }[] {
     const states = this.#warmState.all();
     const remembered = states.flatMap(({ cniFile }) => cniFile ?? []);
     const { subnet, ipv6Subnet } = this.subnets();
     const own = [subnet, ipv6Subnet].filter((each) => each !== undefined);
     const subnets = [...own, ...states.flatMap((state) => [...prefixesOf(state.own), ...(state.earlierSubnets ?? [])])];
     return [...new Set(states.length === 0 ? [DEFAULT_CNI_FILE] : remembered)]
-      .map((path) => ({ path, text: readOrEmpty(path) }))
-      .filter(({ text }) => isRenderedConflist(text, subnets));
+      .map((path) => ({ path, text: readOrEmpty(path), link: linkTarget(path) }))
+      .filter(({ text, link }) => isRenderedConflist(text, subnets) || (link !== undefined && this.#isIdleLink(link)))
+      .map(({ path, text, link }) => ({ path, text, ...(link !== undefined && { target: link }) }));
+  }
+
+  /** Of `--cni-conf-target`, which lies beside the subnet file as a rule, after a boot. */
+  #isIdleLink(target: string): boolean {
+    return dirname(target) === dirname(this.#options.subnetFile) && !existsSync(target);
   }
 
   /** Containers are not to be attached to what is no longer there: see attach-hold.ts. Nothing without a subnet file. */
