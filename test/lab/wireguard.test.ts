@@ -75,6 +75,27 @@ describe("dual stack, a device for each family", () => {
     }
   });
 
+  it("tells of each peer its endpoint, last handshake and bytes, and who serves the devices", async () => {
+    const agent = cluster.agent(1);
+    const dataPlane = await until(
+      async () => {
+        const found = (await agent.status()).dataPlane;
+        return found?.peers.every(({ receivedBytes = 0 }) => receivedBytes > 0) === true ? found : undefined;
+      },
+      { what: "the bytes of the peers" },
+    );
+    const isOfKernel = (await link(agent.host.namespace, "flannel-wg"))?.kind === "wireguard";
+    expect(dataPlane.features).toEqual({ implementation: isOfKernel ? "kernel" : "wireguard-go" });
+    const others = [cluster.lan.host(2), cluster.lan.host(3)];
+    const ports = others.flatMap(({ ipv4, ipv6 }) => [`${ipv4}:51820`, `[${ipv6}]:51821`]);
+    expect(dataPlane.peers).toHaveLength(2);
+    for (const { endpoint, lastHandshakeAt = "", sentBytes } of dataPlane.peers) {
+      expect(ports).toContain(endpoint);
+      expect(Math.abs(Date.now() - Date.parse(lastHandshakeAt))).toBeLessThan(180_000);
+      expect(sentBytes).toBeGreaterThan(0);
+    }
+  });
+
   it("carries the largest packet and no larger one", async () => {
     const [from, to] = [cluster.pod(1), cluster.pod(2)];
     expect(await ping(from.namespace, to.ipv4 ?? "", { payloadBytes: 1420 - 28 })).toBeDefined();
