@@ -7,7 +7,7 @@ import { hostCauses } from "./causes/host-causes.ts";
 import { ruleCauses } from "./causes/rule-causes.ts";
 import { wayCauses } from "./causes/way-causes.ts";
 
-const { "peer-unreachable": unexplained, ...ways } = wayCauses;
+const { "lost-on-this-host": lost, "peer-unreachable": unexplained, ...ways } = wayCauses;
 
 /** Names are stable: people and programs look for them. */
 export const causes = {
@@ -16,6 +16,7 @@ export const causes = {
   ...ruleCauses,
   ...containerCauses,
   ...controlCauses,
+  "lost-on-this-host": lost,
   "peer-unreachable": unexplained,
 } as const satisfies Record<string, Cause>;
 

@@ -79,6 +79,11 @@ export function carriesTraffic(context: CheckContext): boolean {
   return context.needs.carriesTraffic;
 }
 
+/** UDP port to which packets of the tunnel go; undefined: they are no UDP. */
+export function tunnelPortOf({ needs }: CheckContext): number | undefined {
+  return needs.kernelDevice?.udpPort ?? needs.udpPort;
+}
+
 /** By which IPv4 packets from and to containers arrive on this host. */
 export function incomingDevices(context: CheckContext): readonly string[] {
   const { devices, insideDevices = [], externalInterface, usesExternalDirectly = devices.length === 0 } = context;

@@ -3,11 +3,13 @@
 // here, and a cause in causes/.
 import type { Check } from "./check.ts";
 import { bridgeWithoutAddress, outdatedBridge } from "./checks/bridge-address.ts";
+import { containerPinned, smallPort } from "./checks/container-links.ts";
 import * as containers from "./checks/containers.ts";
 import { deviceSetting } from "./checks/device-setting.ts";
 import * as devices from "./checks/devices.ts";
 import * as echoes from "./checks/echoes.ts";
 import { externalMtu } from "./checks/external-mtu.ts";
+import { lostAtDevice, lostOnThisHost } from "./checks/followed-echoes.ts";
 import { ipForward } from "./checks/ip-forward.ts";
 import { ipsecDaemon } from "./checks/ipsec-daemon.ts";
 import { ipv6Off } from "./checks/ipv6-off.ts";
@@ -51,11 +53,12 @@ export const checks: readonly Check[] = [
   ...[portInUse, policyRule, ...wayChecks, networkOverlap, rules.planDiffers],
   ...[outdatedBridge, bridgeWithoutAddress, containers.subnetFile, containers.dockerBridge, containers.detachedPort],
   ...[containers.containerRoute, containers.addressShortage, containers.largeContainerMtu, containers.cniConfig],
+  ...[containerPinned, smallPort],
   ...[stores.clockSkew, stores.storeTls, stores.storeAuth, stores.storeReadOnly, stores.storeUnreachable],
   ...[stores.kubeAccess, stores.kubePodCidr],
   ...[leases.duplicateAddress, leases.leaseLost, leases.poolEmpty, leases.mixedVersion, leases.handshake],
   ...[echoes.peerDown, echoes.neighbourWrong, echoes.underlayLossy, echoes.pathMtu, echoes.fragmentsDropped],
-  ...[echoes.sourceCheck, echoes.peerUnreachable],
+  ...[echoes.sourceCheck, lostAtDevice, lostOnThisHost, echoes.peerUnreachable],
   ...[probes.probedDown, probes.probedOneWay, probes.probedMtu, probes.probedPath],
 ];
 

@@ -27,6 +27,8 @@ export interface BridgePort {
 export interface ContainerNamespace {
   /** Of a process in it, or the name of the namespace. */
   readonly name: string;
+  /** Of the namespace, for nsenter. */
+  readonly path: string;
   readonly interfaces: readonly {
     readonly name: string;
     readonly addresses: readonly Prefix[];
@@ -34,6 +36,7 @@ export interface ContainerNamespace {
     readonly peerIndex?: number;
     readonly isUp: boolean;
     readonly mtuBytes: number;
+    readonly mac?: string;
   }[];
   readonly routes: readonly { readonly destination: Prefix; readonly gateway?: Address }[];
 }

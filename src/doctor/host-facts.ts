@@ -7,6 +7,7 @@ import type { LinkMessage, NeighbourMessage } from "../netlink/rtnetlink/message
 import type { AgentFacts } from "./agent-facts.ts";
 import type { ContainerFacts } from "./container-facts.ts";
 import type { Finding } from "./finding.ts";
+import type { FollowedEcho } from "./followed-echo.ts";
 import type { EchoFacts, UnderlayWay } from "./peer-facts.ts";
 import type { PolicyRouting } from "./policy-rules.ts";
 import type { StoreFacts } from "./store-facts.ts";
@@ -69,6 +70,8 @@ export interface DoctorFacts {
   readonly agent: AgentFacts;
   readonly containers: ContainerFacts;
   readonly echoes: readonly EchoFacts[];
+  /** Whose way through this host was watched. */
+  readonly followedEchoes: readonly FollowedEcho[];
   readonly store: StoreFacts;
 }
 
@@ -136,6 +139,7 @@ export const noFacts: HostFacts = {
   },
   containers: { bridgePorts: [], namespaces: [], reservations: [], bridgeNames: [], cniFiles: [] },
   echoes: [],
+  followedEchoes: [],
   store: { endpoints: [], certificates: [] },
 };
 

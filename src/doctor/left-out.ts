@@ -27,9 +27,9 @@ export const leftOut: readonly { readonly name: string; readonly what: string; r
     why: "the agent says so in its log and in `flannelctl status` (`CLOUD_QUOTA`); this program does not have the cloud's credentials",
   },
   {
-    name: "early-drop by tc or XDP",
-    what: "a program of traffic control or XDP drops packets",
-    why: "whether such a program drops a packet cannot be known without running it; chains of nftables at the same place are looked at",
+    name: "early-drop by XDP",
+    what: "a program of XDP drops packets as they come in",
+    why: "nothing of this host sees them before; what traffic control drops is found by echoes that get lost between two devices",
   },
   {
     name: "rules in both kinds of iptables",

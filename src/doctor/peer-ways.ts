@@ -45,13 +45,16 @@ export interface WayContext {
   readonly ownDevices: ReadonlySet<string>;
   /** Another program added a policy rule. */
   readonly hasPolicyRules: boolean;
+  /** UDP port to which packets of the tunnel go; missing: they are no UDP. */
+  readonly tunnelPort?: number;
   /** Whether IPv4 packets that arrive on the device must come in as they would go out. */
   isStrict(device: string): boolean;
   device(name: string): WayDevice | undefined;
   name(index: number | undefined): string;
 }
 
-type WayStep = "out" | "forward" | "in" | "underlay";
+/** `tunnel`: the packets around, by their port. */
+type WayStep = "out" | "forward" | "in" | "underlay" | "tunnel";
 
 export interface WayQuestion {
   readonly step: WayStep;
@@ -89,8 +92,19 @@ export function wayQuestions(way: PlannedWay, addresses: readonly Address[], con
     );
   }
   const host = way.gateway ?? way.publicIp;
-  if (host !== undefined) questions.push({ step: "underlay", address: host, query: { destination: host } });
+  if (host !== undefined) {
+    questions.push({ step: "underlay", address: host, query: { destination: host } });
+    // A rule may take the tunnel's packets alone.
+    if (way.gateway === undefined && context.tunnelPort !== undefined && context.hasPolicyRules) {
+      questions.push({ step: "tunnel", address: host, query: { destination: host, udpPort: context.tunnelPort } });
+    }
+  }
   return questions;
+}
+
+/** It is the way to the peer's host that is broken. */
+export function isOutside({ step }: WayFault): boolean {
+  return step === "underlay" || step === "tunnel";
 }
 
 /** Undefined when packets would go as planned, and when nothing can be said. */
@@ -112,7 +126,8 @@ export function wayFault(
     table,
   };
   if (found.type !== rtn.unicast && found.type !== rtn.local) return refusal(fault, typeErrnos.get(found.type) ?? "");
-  return step === "underlay" ? underlayFault(fault, found) : detour(fault, found);
+  if (step === "tunnel" && !context.ownDevices.has(found.device)) return undefined;
+  return step === "underlay" || step === "tunnel" ? underlayFault(fault, found) : detour(fault, found);
 }
 
 interface FaultContext {
@@ -150,6 +165,18 @@ function refusal({ step, address, way, context, incoming }: FaultContext, errno:
   const words = errnoWords.get(errno) ?? errno;
   const family = familyOf(way.subnet);
   const showRoutes = `ip ${family === 6 ? "-6 " : ""}route get ${address} # and delete the route or rule in the program that added it`;
+  if (step === "tunnel") {
+    return {
+      ...{
+        name: "policy-rule",
+        step,
+        address,
+        cause: `tunnel's packets: ${errno}`,
+        remedy: showRules(address, context.tunnelPort),
+      },
+      evidence: (whom) => `the kernel has no way for the tunnel's packets to ${address}, the host of ${whom}: ${words}`,
+    };
+  }
   if (step === "underlay") {
     const cause = `no way to the host: ${errno}`;
     return {
@@ -179,13 +206,15 @@ function refusal({ step, address, way, context, incoming }: FaultContext, errno:
   const why = isForwardingOff
     ? `forwarding is off on ${incoming}`
     : errno === "EINVAL" || errno === "EXDEV"
-      ? "reverse path filtering, or no route back to their source"
+      ? context.isStrict(incoming)
+        ? "reverse path filtering, or no route back to their source"
+        : "a blackhole route or rule matches, no route leads back to their source, or it is an address of this host"
       : words;
   const remedy = isForwardingOff
     ? `sysctl -w ${dotted(family, incoming, "forwarding")}=1`
-    : errno === "EINVAL" || errno === "EXDEV"
+    : (errno === "EINVAL" || errno === "EXDEV") && context.isStrict(incoming)
       ? "sysctl -w net.ipv4.conf.all.rp_filter=2"
-      : showRoutes;
+      : showAllRoutes(family);
   const fix = isForwardingOff ? [setSysctl(dotted(family, incoming, "forwarding"), "1")] : undefined;
   const evidence = (whom: string) => `the kernel drops packets ${direction} ${whom} that arrive on ${incoming}: ${why}`;
   const isFiltered = (errno === "EINVAL" || errno === "EXDEV") && context.isStrict(incoming);
@@ -195,6 +224,17 @@ function refusal({ step, address, way, context, incoming }: FaultContext, errno:
     ...(fix !== undefined && { fix }),
     ...(isFiltered && { fix: [setSysctl("net/ipv4/conf/all/rp_filter", "2")] }),
   };
+}
+
+/** The way out alone would not show it. */
+function showAllRoutes(family: Family): string {
+  const flag = family === 6 ? "-6 " : "";
+  return `ip ${flag}route show table all; ip ${flag}rule # and delete the route or rule in the program that added it`;
+}
+
+function showRules(address: Address, port: number | undefined): string {
+  const flag = familyOf(address) === 6 ? "-6 " : "";
+  return `ip ${flag}rule; ip ${flag}route get ${address} ipproto udp dport ${port} # and delete the rule in the program that added it`;
 }
 
 /** The kernel does not say whether a rule or a route decided. */

@@ -14,6 +14,8 @@ export interface WayContextOptions {
   readonly ownSubnets: readonly Prefix[];
   /** As far as known; see `routedContainer`. */
   readonly routed: readonly RoutedContainer[];
+  /** See `WayContext`. */
+  readonly tunnelPort?: number | undefined;
 }
 
 type Inside = Partial<Record<Family, InsideDevice>>;
@@ -22,18 +24,21 @@ type Inside = Partial<Record<Family, InsideDevice>>;
 const MAX_CANDIDATES = 4;
 
 export async function readWayContext(netlink: Rtnetlink, options: WayContextOptions): Promise<WayContext> {
-  const { networks, ownSubnets, routed } = options;
+  const { networks, ownSubnets, routed, tunnelPort } = options;
   const ownDevices = new Set(options.ownDevices);
   const byName = new Map<string, WayDevice>();
   const byIndex = new Map<number, string>();
-  for (const { index, name } of await netlink.dump("link")) {
+  const down = new Set<number>();
+  for (const { index, name, isUp } of await netlink.dump("link")) {
+    // The kernel takes the routes of a device that is down away: that is trouble of its own, and told as such.
+    if (!isUp) down.add(index);
     byName.set(name, { index, name });
     byIndex.set(index, name);
   }
   const found = (await netlink.dump("address")).flatMap(({ index, address }) => {
     const name = byIndex.get(index);
     const subnet = ownSubnets.find((own) => containsAddress(own, prefixAddress(address)));
-    if (name === undefined || subnet === undefined || ownDevices.has(name)) return [];
+    if (name === undefined || subnet === undefined || ownDevices.has(name) || down.has(index)) return [];
     return [{ device: { index, name }, address, subnet }];
   });
   const containers = routed.flatMap(({ outIndex, container }) => {
@@ -55,6 +60,7 @@ export async function readWayContext(netlink: Rtnetlink, options: WayContextOpti
     inside: await confirm(netlink, candidates),
     ownDevices,
     hasPolicyRules: await hasPolicyRules(netlink),
+    ...(tunnelPort !== undefined && { tunnelPort }),
     isStrict,
     device: (name) => byName.get(name),
     name: (index) => byIndex.get(index ?? 0) ?? `device ${index ?? "?"}`,

@@ -1,7 +1,7 @@
 // What the looks at the ways of all peers amount to: how many are cut off, and findings with one entry for each cause. Pure.
 import type { Prefix } from "../ip/address.ts";
 import type { Finding } from "./finding.ts";
-import type { PlannedWay, WayFault } from "./peer-ways.ts";
+import { isOutside, type PlannedWay, type WayFault } from "./peer-ways.ts";
 
 export interface PeerFaults {
   readonly faults: readonly WayFault[];
@@ -44,7 +44,7 @@ export function summarizeWays(
     const way = ways.get(subnet);
     if (way === undefined) continue;
     if (way.isInPlace) (isWhole ? unreachable : partly).add(way.peer);
-    if (way.isInPlace && ofPeer.every(({ step }) => step === "underlay")) hosts.add(way.peer);
+    if (way.isInPlace && ofPeer.every(isOutside)) hosts.add(way.peer);
     for (const fault of ofPeer) addCause(causes, fault, subnet);
   }
   const worstFirst = [...causes.values()].sort((a, b) => b.subnets.length - a.subnets.length);

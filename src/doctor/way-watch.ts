@@ -13,6 +13,7 @@ import { Rtnetlink } from "../netlink/rtnetlink/rtnetlink.ts";
 import { routeTable } from "../netlink/uapi.ts";
 import type { Logger } from "../telemetry/logger.ts";
 import {
+  isOutside,
   type PlannedWay,
   sampleAddresses,
   type WayContext,
@@ -29,6 +30,8 @@ export interface WayWatchOptions {
   /** Names of our devices, as of now. */
   readonly ownDevices: () => readonly string[];
   readonly ownSubnets: () => readonly Prefix[];
+  /** UDP port to which packets of the tunnel go; undefined: they are no UDP. */
+  readonly tunnelPort: () => number | undefined;
   /** Of the agent, stays the caller's; missing: a socket of its own. */
   readonly rtnetlink?: Rtnetlink;
   readonly logger: Logger;
@@ -256,7 +259,7 @@ export class WayWatch implements AsyncDisposable {
   }
 
   async #lookAtEach(subnets: readonly Prefix[]): Promise<void> {
-    const { ownDevices, ownSubnets, networks } = this.#options;
+    const { ownDevices, ownSubnets, networks, tunnelPort } = this.#options;
     const before = reportKey(this.report);
     this.#report = undefined;
     const where = { ownDevices: ownDevices(), ownSubnets: ownSubnets(), networks };
@@ -266,7 +269,7 @@ export class WayWatch implements AsyncDisposable {
       this.#routes = await readWayRoutes(this.#netlink, this.#ways, where);
     }
     const { suspects, routed } = this.#routes;
-    const context = await readWayContext(this.#netlink, { ...where, routed });
+    const context = await readWayContext(this.#netlink, { ...where, routed, tunnelPort: tunnelPort() });
     this.#insideDevices = Object.values(context.inside).map(({ device }) => device.name);
     for (let first = 0; first < subnets.length && !this.#loop.isStopped; first += PEERS_PER_SLICE) {
       await this.#lookAtSlice(subnets.slice(first, first + PEERS_PER_SLICE), context, suspects);
@@ -338,7 +341,7 @@ function isSameWay(a: PlannedWay | undefined, b: PlannedWay): boolean {
 /** Of the addresses that stand for all containers of the peer; what is wrong with single ones concerns a part. */
 function peerFaults(faults: readonly WayFault[], addresses: readonly Address[]): PeerFaults {
   const isFaulty = (address: Address) => faults.some((fault) => fault.address === address);
-  return { faults, isWhole: faults.some(({ step }) => step === "underlay") || addresses.every(isFaulty) };
+  return { faults, isWhole: faults.some(isOutside) || addresses.every(isFaulty) };
 }
 
 function reportKey({ unreachable, partly, findings }: WayReport): string {

@@ -141,6 +141,8 @@ export const rta = {
   via: 18,
   encapsulationType: 21,
   encapsulation: 22,
+  ipProtocol: 27,
+  destinationPort: 29,
   nextHopId: 30,
 } as const;
 /** linux/lwtunnel.h: the type of RTA_ENCAP that puts packets into IPv6, and what is inside. */

@@ -22,7 +22,6 @@ export const unmadeCauses: Readonly<Record<string, string>> = {
   "container-drop": "tests of the hook scan make rules of every kind",
   "rules-unreadable": "tests of traffic rules make such tables",
   "container-leftover": "tests of CNI leave interfaces behind",
-  "bridge-mtu": "tests of CNI change the MTU",
   "kube-access": "tests with an API server take rights away and change annotations",
   "kube-podcidr": "tests with an API server leave out podCIDRs",
   "lease-taken": "tests of leases against upstream flannel",

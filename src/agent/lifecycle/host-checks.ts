@@ -1,5 +1,5 @@
 // The checks of this host for one network: all of them for a person, and those that the state depends on.
-import type { CheckContext } from "../../doctor/check.ts";
+import { type CheckContext, tunnelPortOf } from "../../doctor/check.ts";
 import { dropChecks } from "../../doctor/checks/packet-drops.ts";
 import type { Finding } from "../../doctor/finding.ts";
 import type { PacketDropFinder } from "../../doctor/gather-facts.ts";
@@ -43,6 +43,7 @@ export class HostChecks implements AsyncDisposable {
       networks: context().networks,
       ownDevices: () => context().devices,
       ownSubnets: () => context().ownSubnets,
+      tunnelPort: () => tunnelPortOf(context()),
       ...{ rtnetlink, logger },
       onChange,
     });

@@ -17,6 +17,7 @@ export const containerCauses = {
     alike: "a host without containers, and bridges of other programs",
     fix: "no",
     explains: [
+      "lost-on-this-host",
       "peer-unreachable",
       "policy-rule",
       "container-route",
@@ -35,10 +36,10 @@ export const containerCauses = {
   "port-detached": {
     meaning: "The interface of a container is not attached to the bridge, or the bridge does not forward from it.",
     effect: "one container is not reached",
-    looksAt: "the interfaces of containers: bridge, carrier, state of the port",
+    looksAt: "the bridge, and the interfaces of containers: bridge, carrier, state of the port",
     alike: "plugins without a bridge, which route to each container",
     fix: "ask",
-    explains: ["container-route", "peer-unreachable"],
+    explains: ["container-route", "lost-on-this-host", "peer-unreachable"],
   },
   "container-route": {
     meaning: "A container has no route to the network, or a wrong prefix length.",
@@ -71,9 +72,10 @@ export const containerCauses = {
     isQuiet: true,
   },
   "bridge-mtu": {
-    meaning: "Containers of this host have a smaller MTU than the network has now.",
-    effect: "all containers of this host get small packets only",
-    looksAt: "MTUs of the bridge and its interfaces against that of the network",
+    meaning: "Containers of this host have a smaller MTU than the network has now, or an interface's two ends differ.",
+    effect: "containers of this host get small packets only",
+    looksAt:
+      "MTUs of the bridge and its interfaces against that of the network, and against the other ends in the containers",
     fix: "no",
     isQuiet: true,
   },

@@ -64,14 +64,14 @@ export const controlCauses = {
     looksAt: "the public addresses of all leases",
     alike: "what is left of an earlier lease of the same host",
     fix: "no",
-    explains: ["lease-lost", "address-duplicate", "peer-unreachable"],
+    explains: ["lease-lost", "address-duplicate", "lost-on-this-host", "peer-unreachable"],
   },
   "lease-lost": {
     meaning: "This host's lease belongs to another host, is gone, or was not renewed for most of its life.",
     effect: "the subnet changes or two hosts use it; containers are not reached",
     looksAt: "this host's lease in the store and in the agent's status",
     fix: "no",
-    explains: ["peer-unreachable", "subnet-env-missing"],
+    explains: ["lost-on-this-host", "peer-unreachable", "subnet-env-missing"],
   },
   "lease-taken": {
     meaning:
@@ -108,7 +108,7 @@ export const controlCauses = {
     looksAt: "handshakes and byte counts of each peer in the agent's status",
     alike: "a peer without traffic, which needs no handshake",
     fix: "no",
-    explains: ["peer-unreachable"],
+    explains: ["lost-on-this-host", "peer-unreachable"],
   },
   "secret-file": {
     meaning: "A file with a secret, which the network configuration names, is missing or cannot be used.",

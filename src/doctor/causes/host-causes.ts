@@ -38,21 +38,21 @@ export const hostCauses = {
     looksAt: "the kernel's answer to a device that it cannot make: which error it gives",
     alike: "features that are built in: no module is listed for them",
     fix: "ask",
-    explains: ["peer-state-stale", "peer-unreachable"],
+    explains: ["peer-state-stale", "lost-on-this-host", "peer-unreachable"],
   },
   "ipsec-daemon": {
     meaning: "The backend ipsec needs strongSwan, which is not installed, or not all of it.",
     effect: "no packet passes with the ipsec backend",
     looksAt: "strongSwan's charon and its plugins",
     fix: "no",
-    explains: ["peer-unreachable"],
+    explains: ["lost-on-this-host", "peer-unreachable"],
   },
   "udp-device": {
     meaning: "The udp backend cannot open its TUN device or its port.",
     effect: "no packet passes with the udp backend",
     looksAt: "/dev/net/tun, who holds the device, and who holds the port",
     fix: "no",
-    explains: ["peer-unreachable", "peer-state-stale"],
+    explains: ["lost-on-this-host", "peer-unreachable", "peer-state-stale"],
   },
   "vxlan-clash": {
     meaning: "Another device or program uses the UDP port or the VNI of the backend's device.",
@@ -61,14 +61,14 @@ export const hostCauses = {
     alike: "vxlan devices with another VNI at the same port",
     fix: "no",
     // While the device is down, its routes are gone: packets take a wider one.
-    explains: ["peer-state-stale", "peer-unreachable", "vtep-mac-changed", "route-more-specific"],
+    explains: ["peer-state-stale", "lost-on-this-host", "peer-unreachable", "vtep-mac-changed", "route-more-specific"],
   },
   "vtep-mac-changed": {
     meaning: "The flannel device has another MAC address than the lease announces.",
     effect: "packets of all peers to this host are dropped without an error",
     looksAt: "the MAC address of the device against that in the lease",
     fix: "auto",
-    explains: ["peer-state-stale", "peer-unreachable"],
+    explains: ["peer-state-stale", "lost-on-this-host", "peer-unreachable"],
   },
   "network-manager-flush": {
     meaning: "A network manager of this host keeps removing flannel's addresses or routes.",
@@ -84,7 +84,7 @@ export const hostCauses = {
     looksAt: "net.ipv4.ip_forward and net.ipv6.conf.all.forwarding",
     alike: "off for all devices and on for those that matter",
     fix: "ask",
-    explains: ["device-sysctl-off", "peer-unreachable", "policy-rule"],
+    explains: ["device-sysctl-off", "lost-on-this-host", "peer-unreachable", "policy-rule"],
   },
   "device-sysctl-off": {
     meaning: "A setting of a network device stops packets of containers, or could not be set.",
@@ -92,7 +92,7 @@ export const hostCauses = {
     looksAt: "forwarding and disable_ipv6 of the devices by which packets of containers come in",
     alike: "forwarding off on the external interface of a host that sends through a tunnel",
     fix: "ask",
-    explains: ["peer-unreachable"],
+    explains: ["lost-on-this-host", "peer-unreachable"],
   },
   "rp-filter-strict": {
     meaning: "Strict reverse path filtering drops packets whose replies would leave through another interface.",
@@ -101,7 +101,7 @@ export const hostCauses = {
       "rp_filter, and the kernel's answer for packets of peers as if they came in; what it dropped by that filter",
     alike: "strict filtering where packets come in as they go out",
     fix: "ask",
-    explains: ["route-more-specific", "peer-unreachable", "peer-state-stale"],
+    explains: ["route-more-specific", "lost-on-this-host", "peer-unreachable", "peer-state-stale"],
   },
   "conntrack-full": {
     meaning: "The table of tracked connections is full, or nearly.",

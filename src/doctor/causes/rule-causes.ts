@@ -1,15 +1,16 @@
 // Causes in traffic rules: those of other programs, and what keeps the agent from its own.
 import type { Cause } from "../cause.ts";
 
-const allPackets = ["peer-unreachable", "fragments-dropped", "mtu-path-smaller"] as const;
+const allPackets = ["lost-on-this-host", "peer-unreachable", "fragments-dropped", "mtu-path-smaller"] as const;
 
 export const ruleCauses = {
   "early-drop": {
     meaning: "A program drops packets of the tunnel at the device, before any rule that iptables shows.",
     effect: "no packet arrives from peers, or none leaves, although hosts reach each other",
-    looksAt: "chains of nftables in the family netdev",
+    looksAt: "chains of nftables in the family netdev; echoes through the tunnel that do not leave this host",
+    alike: "packets that wait for a next hop which does not answer",
     fix: "no",
-    explains: allPackets,
+    explains: [...allPackets, "underlay-down"],
   },
   "port-drop": {
     meaning: "A rule or a policy of this host drops packets of the tunnel.",
@@ -96,6 +97,6 @@ export const ruleCauses = {
     fix: "no",
     isQuiet: true,
     // Answers to this host's own echoes may be dropped as well.
-    explains: ["peer-unreachable", "underlay-oneway"],
+    explains: ["lost-on-this-host", "peer-unreachable", "underlay-oneway"],
   },
 } as const satisfies Record<string, Cause>;

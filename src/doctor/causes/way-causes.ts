@@ -9,7 +9,14 @@ export const wayCauses = {
     alike: "a peer that is just starting",
     fix: "no",
     explains: [
-      ...["underlay-no-route", "neighbour-wrong", "peer-unreachable", "interface-moved", "store-unreachable"],
+      ...[
+        "underlay-no-route",
+        "neighbour-wrong",
+        "lost-on-this-host",
+        "peer-unreachable",
+        "interface-moved",
+        "store-unreachable",
+      ],
       ...["underlay-lossy", "nexthop-offlink", "peer-state-stale", "mtu-wrong-device"],
     ],
   },
@@ -19,7 +26,7 @@ export const wayCauses = {
     looksAt: "addresses of all interfaces against the announced address and the external interface",
     alike: "an announced address that --public-ip names",
     fix: "auto",
-    explains: ["peer-unreachable", "peer-state-stale"],
+    explains: ["lost-on-this-host", "peer-unreachable", "peer-state-stale"],
   },
   "address-floating": {
     meaning: "The address that this host announces may move to another host, or is not usable.",
@@ -36,29 +43,30 @@ export const wayCauses = {
     looksAt: "answers to an ARP probe for our own address; the result of IPv6's duplicate address detection",
     alike: "the virtual MAC addresses of VRRP, and a second interface of this host",
     fix: "no",
-    explains: ["peer-unreachable", "underlay-oneway", "store-unreachable"],
+    explains: ["lost-on-this-host", "peer-unreachable", "underlay-oneway", "store-unreachable"],
   },
   "underlay-no-route": {
     meaning: "The kernel of this host has no route to the host of a peer.",
     effect: "that host is not reached",
     looksAt: "the kernel's answer for the public address of each peer",
     fix: "no",
-    explains: ["peer-unreachable", "store-unreachable"],
+    explains: ["lost-on-this-host", "peer-unreachable", "store-unreachable"],
   },
   "neighbour-wrong": {
-    meaning: "A static neighbour entry is wrong for a peer's host, or this host answers no ARP.",
-    effect: "one host is not reached",
-    looksAt: "permanent entries for peers' hosts that differ from what the link answers; arp_ignore of this host",
+    meaning: "A static neighbour entry is wrong for a peer's host or a container, or this host answers no ARP.",
+    effect: "one host or one container is not reached",
+    looksAt:
+      "permanent entries for peers' hosts that do not answer, and for containers whose interface has another address; arp_ignore of this host",
     alike: "entries in the states STALE, DELAY and PROBE",
     fix: "ask",
-    explains: ["peer-unreachable", "underlay-down"],
+    explains: ["lost-on-this-host", "peer-unreachable", "underlay-down"],
   },
   "nexthop-offlink": {
     meaning: "A peer's host is behind a gateway, so it cannot be the next hop of a route.",
     effect: "that peer is not reached with host-gw",
     looksAt: "the kernel's route to the public address of the peer",
     fix: "no",
-    explains: ["peer-unreachable", "peer-state-stale"],
+    explains: ["lost-on-this-host", "peer-unreachable", "peer-state-stale"],
   },
   "policy-rule": {
     meaning: "A policy rule of another program takes packets of the network past the main table, or drops them.",
@@ -67,7 +75,7 @@ export const wayCauses = {
     alike:
       "the three rules of every host, and rules for marks, users or devices that packets of containers do not have",
     fix: "ask",
-    explains: ["peer-unreachable", "underlay-no-route"],
+    explains: ["lost-on-this-host", "peer-unreachable", "underlay-no-route"],
   },
   "route-more-specific": {
     meaning: "A route of another program takes a peer's subnet or a part of it, or of this host's.",
@@ -75,7 +83,7 @@ export const wayCauses = {
     looksAt: "routes strictly inside subnets of peers, in all tables, and the kernel's answers for their addresses",
     alike: "wider routes, which never win, and routes of this host's own subnet",
     fix: "no",
-    explains: ["peer-unreachable", "network-overlap"],
+    explains: ["lost-on-this-host", "peer-unreachable", "network-overlap"],
   },
   "network-overlap": {
     meaning: "The network of the containers overlaps an address or a route of this host.",
@@ -91,7 +99,7 @@ export const wayCauses = {
     looksAt: "the difference between the desired state and the kernel, as `flannelctl plan` shows it",
     alike: "a difference that lasts less than two seconds",
     fix: "auto",
-    explains: ["peer-unreachable"],
+    explains: ["lost-on-this-host", "peer-unreachable"],
   },
   "mtu-wrong-device": {
     meaning: "The MTU of the network does not fit the device by which packets leave.",
@@ -119,7 +127,7 @@ export const wayCauses = {
     effect: "small packets pass, connections hang at the first large one",
     looksAt: "large and small echoes to the peer's host with the flag not to fragment, and through the tunnel",
     fix: "no",
-    explains: ["mtu-path-smaller", "peer-unreachable", "pmtu-poisoned"],
+    explains: ["mtu-path-smaller", "lost-on-this-host", "peer-unreachable", "pmtu-poisoned"],
   },
   "mtu-path-smaller": {
     meaning: "The path to a peer's host carries smaller packets than the external interface.",
@@ -134,7 +142,7 @@ export const wayCauses = {
     effect: "nothing arrives by direct routes (host-gw, DirectRouting); tunnels are fine",
     looksAt: "echoes to a peer's bridge from this host's own address and from its bridge's address",
     fix: "no",
-    explains: ["peer-unreachable"],
+    explains: ["lost-on-this-host", "peer-unreachable"],
   },
   "underlay-oneway": {
     meaning: "Packets of the tunnel pass between this host and a peer in one direction alone.",
@@ -142,7 +150,7 @@ export const wayCauses = {
     looksAt: "what the running agent's probes, and those of the peer's agent, tell each other that they hear",
     alike: "a peer that was restarted a moment ago",
     fix: "no",
-    explains: ["peer-unreachable"],
+    explains: ["lost-on-this-host", "peer-unreachable"],
   },
   "underlay-lossy": {
     meaning: "The network between the hosts loses packets.",
@@ -151,6 +159,16 @@ export const wayCauses = {
     alike: "a single lost echo",
     fix: "no",
     isQuiet: true,
+    explains: ["lost-on-this-host", "peer-unreachable"],
+  },
+  "lost-on-this-host": {
+    meaning:
+      "Echoes of this host or of its containers get lost between two devices of this host, and nothing else that is looked at explains it.",
+    effect: "containers of this host are not reached, or reach nobody",
+    looksAt:
+      "each device of this host by which echoes have to pass: from containers to peers and back, and from this host to its containers",
+    alike: "echoes that rules for containers drop, and what a container itself does not answer",
+    fix: "no",
     explains: ["peer-unreachable"],
   },
   "peer-unreachable": {

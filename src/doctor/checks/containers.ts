@@ -85,6 +85,12 @@ export const detachedPort = defineCheck({
   check: (context, { containers, links, bridges }) => {
     const bridge = bridges.find(({ addresses }) => addresses.some((each) => isOwn(each, context)))?.name;
     if (bridge === undefined) return [];
+    if (links.some(({ name, isUp }) => name === bridge && !isUp)) {
+      const up = `link set dev ${bridge} up`;
+      return [
+        { what: `the bridge ${bridge} is down`, remedy: `ip ${up}`, fix: [runIp(up, `link set dev ${bridge} down`)] },
+      ];
+    }
     const found = containersOf(context, containers).flatMap(({ namespace, device }) => {
       const link = links.find(({ index }) => index === device.peerIndex);
       if (link === undefined) return [];

@@ -89,16 +89,17 @@ async function lookInto(
   const interfaces = addresses.flatMap(readInterface);
   if (interfaces.every((each) => each.addresses.length === 0)) return [];
   const routes = [...(await ask("route", "show")), ...(await ask("-6", "route", "show"))];
-  return [{ name, interfaces, routes: routes.flatMap(readRoute) }];
+  return [{ name, path, interfaces, routes: routes.flatMap(readRoute) }];
 }
 
 function readInterface(entry: Json): ContainerNamespace["interfaces"] {
-  const { ifname, link_index: peerIndex, flags, mtu, addr_info: addresses } = entry;
+  const { ifname, link_index: peerIndex, flags, mtu, addr_info: addresses, address: mac } = entry;
   if (typeof ifname !== "string" || ifname === "lo") return [];
   return [
     {
       name: ifname,
       isUp: Array.isArray(flags) && flags.includes("UP"),
+      ...(typeof mac === "string" && { mac }),
       mtuBytes: typeof mtu === "number" ? mtu : 0,
       ...(typeof peerIndex === "number" && { peerIndex }),
       addresses: asList(addresses).flatMap(

@@ -44,6 +44,8 @@ import {
 } from "./route-encapsulation.ts";
 import { mayFitRoute } from "./route-overlap.ts";
 
+/** netinet/in.h */
+const IPPROTO_UDP = 17;
 const HEADER_BYTES = 12;
 /** RT_SCOPE_UNIVERSE */
 const DEFAULT_SCOPE = 0;
@@ -131,11 +133,13 @@ export interface RouteQuery {
   readonly source?: Address;
   /** Index of the device it comes in by; missing: this host sends it. */
   readonly incomingIndex?: number;
+  /** Of a UDP packet: policy rules may choose by it. */
+  readonly udpPort?: number;
 }
 
 /** Asks which route the packet would take. `flags`: NLM_F_*, beside NLM_F_REQUEST. */
 export function encodeRouteLookup(writer: MessageWriter, query: RouteQuery, flags: number): void {
-  const { destination, source, incomingIndex } = query;
+  const { destination, source, incomingIndex, udpPort } = query;
   const bits = addressBits(familyOf(destination));
   const start = writer.begin(rtm.getRoute, nlm.request | flags);
   writer.u8(addressFamily(destination));
@@ -147,6 +151,10 @@ export function encodeRouteLookup(writer: MessageWriter, query: RouteQuery, flag
   writeAddress(writer, rta.destination, destination);
   if (source !== undefined) writeAddress(writer, rta.source, source);
   if (incomingIndex !== undefined) writer.u32Attribute(rta.incomingInterface, incomingIndex);
+  if (udpPort !== undefined) {
+    writer.bytesAttribute(rta.ipProtocol, Uint8Array.of(IPPROTO_UDP));
+    writer.bytesAttribute(rta.destinationPort, Uint8Array.of(udpPort >> 8, udpPort & 0xff));
+  }
   writer.end(start);
 }
 

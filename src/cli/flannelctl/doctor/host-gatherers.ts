@@ -4,7 +4,7 @@ import { dirname, join } from "node:path";
 import { plannedScan } from "../../../agent/lifecycle/check-context.ts";
 import { PlannedWays } from "../../../agent/lifecycle/planned-ways.ts";
 import { readReservations } from "../../../cni/reservations.ts";
-import type { CheckContext } from "../../../doctor/check.ts";
+import { type CheckContext, tunnelPortOf } from "../../../doctor/check.ts";
 import { doubtOf } from "../../../doctor/checks/probes.ts";
 import type { ContainerFacts } from "../../../doctor/container-facts.ts";
 import type { Gatherers } from "../../../doctor/examine.ts";
@@ -31,6 +31,7 @@ import { silentLogger } from "../../../telemetry/logger.ts";
 import type { GlobalOptions } from "../session/invocation.ts";
 import { isMeantLease } from "../session/meant-peer.ts";
 import { storeOptions } from "../session/open-store.ts";
+import { gatherFollowed } from "./followed-gatherer.ts";
 import type { HostWide } from "./host-wide.ts";
 import type { KnownHost } from "./known-host.ts";
 
@@ -59,6 +60,7 @@ export function hostGatherers(
     known.plan === undefined ? scanContext(context) : plannedScan(context, known.plan, known.peers);
   const { networks } = context;
   const peers = publicAddresses(known.peers);
+  const targets = echoTargets(known, context, peer).slice(0, maxPeers);
   return {
     ...sharedGatherers(known, context, () => scanner.drops(scan)),
     links: host.links,
@@ -76,7 +78,8 @@ export function hostGatherers(
     tunRefusal: processes.readTunRefusal,
     addressTwins: () => addressTwins(known, context),
     containers: () => readContainers(options, context, host),
-    echoes: () => sendEchoes(echoTargets(known, context, peer), { ...echoSources(known, context), limitMs, maxPeers }),
+    echoes: () => sendEchoes(targets, { ...echoSources(known, context), limitMs, maxPeers }),
+    followedEchoes: () => gatherFollowed({ known, host, context, targets, scanner, scan, limitMs }),
   };
 }
 
@@ -121,6 +124,7 @@ async function lookAtWays({ plan, peers }: KnownHost, context: CheckContext): Pr
   if (plan === undefined) return [];
   await using watch = WayWatch.open({
     ...{ networks: context.networks, ownDevices: () => context.devices, ownSubnets: () => context.ownSubnets },
+    tunnelPort: () => tunnelPortOf(context),
     ...{ logger: silentLogger, onChange: () => undefined, peersAtOnce: MAX_PEERS_ASKED },
   });
   await watch.setWays(new PlannedWays().of(plan, peers, () => true, true));

@@ -49,7 +49,18 @@ export function countersOf(devices: readonly string[]): ReadonlyMap<string, numb
       if (meaning !== undefined) counters.set(`${name} (${meaning})`, value);
     }
   }
+  for (const [, name = "", value] of readOrEmpty("/proc/net/xfrm_stat").matchAll(/^(\S+)\s+(\d+)$/gm)) {
+    counters.set(`${name} (packets that policies or associations of IPsec refused)`, Number(value));
+  }
   return counters;
+}
+
+function readOrEmpty(file: string): string {
+  try {
+    return readFileSync(file, "utf8");
+  } catch {
+    return "";
+  }
 }
 
 export function grownCounters(before: ReadonlyMap<string, number>, after: ReadonlyMap<string, number>): string[] {

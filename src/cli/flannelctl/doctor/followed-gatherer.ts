@@ -1,0 +1,127 @@
+// Which echoes `flannelctl doctor` follows through this host: from this host and its containers to peers, and to its containers.
+import type { Backend } from "../../../backend/backend.ts";
+import type { CheckContext } from "../../../doctor/check.ts";
+import type { FollowedEcho } from "../../../doctor/followed-echo.ts";
+import type { EchoTarget } from "../../../doctor/gather/echoes.ts";
+import type { ScanContext, SinglePacket } from "../../../firewall/hook-packets.ts";
+import type { HookScanner } from "../../../firewall/hook-scanner.ts";
+import { familyOf } from "../../../ip/address.ts";
+import { addToAddress, networkAddress } from "../../../ip/prefix.ts";
+import { type ContainerPort, containerPorts } from "./container-ports.ts";
+import { type FollowPlan, followEchoes } from "./follow-echoes.ts";
+import type { HostWide } from "./host-wide.ts";
+import type { KnownHost } from "./known-host.ts";
+
+export interface FollowSources {
+  readonly known: KnownHost;
+  readonly host: HostWide;
+  readonly context: CheckContext;
+  /** Those in doubt first. */
+  readonly targets: readonly EchoTarget[];
+  readonly scanner: HookScanner;
+  readonly scan: ScanContext;
+  readonly limitMs: number;
+}
+
+export async function gatherFollowed(sources: FollowSources): Promise<readonly FollowedEcho[]> {
+  const { known, host, context, targets, limitMs } = sources;
+  const [links, namespaces] = await Promise.all([host.links(), host.namespaces().catch(() => [])]);
+  const ports = containerPorts(context, { namespaces }, links);
+  const plans = planFollowing({ ports, targets: targets.map((target) => carried(target, known)) });
+  const asked: FollowPlan[] = [];
+  for (const plan of plans) if (!(await isFiltered(plan, sources))) asked.push(plan);
+  return await followEchoes(asked, new Map(links.map(({ index, name }) => [index, name])), limitMs);
+}
+
+type Carried = EchoTarget & { readonly device?: string; readonly carriedBy?: string };
+
+function carried(target: EchoTarget, { plan, backend }: KnownHost): Carried {
+  const device = plan?.state.route?.find(({ destination }) => destination === target.subnet)?.device;
+  const carriedBy = device === undefined || target.isDirect ? undefined : carrierOf(plan, backend, device);
+  return { ...target, ...(device !== undefined && { device }), ...(carriedBy !== undefined && { carriedBy }) };
+}
+
+function carrierOf(plan: KnownHost["plan"], backend: Backend | undefined, device: string): string | undefined {
+  const kind = plan?.state.link?.find(({ name }) => name === device)?.kind;
+  if (kind === "tun") return "udp";
+  return kind === "vxlan" || kind === "ipip" || kind === "wireguard"
+    ? kind
+    : backend?.type === "udp"
+      ? "udp"
+      : undefined;
+}
+
+/** Other checks report what rules drop, where it is trouble: policies for containers, and rules for echoes alone, are none. */
+async function isFiltered(plan: FollowPlan, { scanner, scan }: FollowSources): Promise<boolean> {
+  const packet = firstPacket(plan, scan);
+  return packet !== undefined && (await scanner.dropsOf(packet, scan)).length > 0;
+}
+
+/** Undefined: no rule of IP is on its way, or its source is not known. */
+function firstPacket({ sender, port, target, stations }: FollowPlan, scan: ScanContext): SinglePacket | undefined {
+  if (sender === "host" || port === undefined) return undefined;
+  const outgoing = stations.find(({ place }) => place === "tunnel")?.device ?? scan.tunnel[familyOf(target)];
+  const ends = { source: port.address, destination: target, incoming: port.bridge ?? port.device, outgoing };
+  return { ...ends, protocol: "icmp", way: "forwarded" };
+}
+
+interface FollowOptions {
+  readonly ports: readonly ContainerPort[];
+  /** Those in doubt first. */
+  readonly targets: readonly Carried[];
+}
+
+const MAX_CONTAINERS = 2;
+
+/** Which echoes are worth it: each of a few containers, with the peer that is most in doubt and the one that is least. Pure. */
+function planFollowing({ ports, targets }: FollowOptions): FollowPlan[] {
+  const asked = ports.slice(0, MAX_CONTAINERS);
+  const [first, last] = [targets[0], targets.at(-1)];
+  const host = first === undefined || first.isDirect ? [] : [toPeer(first)];
+  const out = asked.flatMap((port, at) =>
+    [first, at === 0 && last !== first ? last : undefined].flatMap((target) =>
+      target === undefined || familyOf(target.subnet) !== familyOf(port.address) ? [] : [toPeer(target, port)],
+    ),
+  );
+  return [...host, ...out, ...asked.map(intoContainer)];
+}
+
+type Station = FollowPlan["stations"][number];
+
+function insideStations({ device, bridge }: ContainerPort): Pick<Station, "place" | "device">[] {
+  const port = { place: "port", device } as const;
+  return bridge === undefined ? [port] : [port, { place: "bridge", device: bridge }];
+}
+
+function toPeer(target: FollowOptions["targets"][number], port?: ContainerPort): FollowPlan {
+  const { subnet, address, isDirect, device, carriedBy } = target;
+  const inside = port === undefined ? [] : insideStations(port);
+  const tunnel: Pick<Station, "place" | "device">[] =
+    carriedBy === undefined || device === undefined ? [] : [{ place: "tunnel", device }];
+  const outside: Pick<Station, "place" | "device">[] =
+    isDirect || carriedBy !== undefined ? [{ place: "outside" }] : [];
+  const way = [...inside, ...tunnel, ...outside];
+  const isIn = ({ place }: Pick<Station, "place">) => place === "port" || place === "bridge";
+  return {
+    sender: port === undefined ? "host" : "container",
+    ...(port !== undefined && { port }),
+    target: isDirect ? addToAddress(networkAddress(subnet), 1n) : networkAddress(subnet),
+    stations: [
+      ...way.map((at) => ({ ...at, packet: "request", direction: isIn(at) ? "in" : "out" }) as const),
+      ...way.toReversed().map((at) => ({ ...at, packet: "reply", direction: isIn(at) ? "out" : "in" }) as const),
+    ],
+    ...(!isDirect && carriedBy !== undefined && { carriedBy }),
+    outside: address,
+  };
+}
+
+function intoContainer(port: ContainerPort): FollowPlan {
+  const inside = insideStations(port);
+  return {
+    ...{ sender: "host", port, target: port.address },
+    stations: [
+      ...inside.toReversed().map((at) => ({ ...at, packet: "request", direction: "out" }) as const),
+      ...inside.map((at) => ({ ...at, packet: "reply", direction: "in" }) as const),
+    ],
+  };
+}
