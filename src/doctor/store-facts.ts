@@ -43,6 +43,8 @@ export interface KubernetesFacts {
   readonly podCidrs?: readonly string[];
   readonly otherNodesHaveCidrs?: boolean;
   readonly publicIpAnnotation?: string;
+  /** The Node has the condition NetworkUnavailable. */
+  readonly networkUnavailable?: { readonly reason: string; readonly message: string };
   readonly denied: readonly string[];
   /** Why there is no record of this host. */
   readonly problem?: string;

@@ -27,6 +27,8 @@ export interface OwnRecord {
   readonly otherNodesHaveCidrs?: boolean;
   /** As it is announced there. */
   readonly publicIpAnnotation?: string;
+  /** Why the scheduler places no pods there for want of a network, as whoever wrote it says. */
+  readonly networkUnavailable?: { readonly reason: string; readonly message: string };
   /** What the agent needs to do and may not, as `list nodes`. */
   readonly denied: readonly string[];
   readonly problem?: string;

@@ -5,6 +5,8 @@ export interface OddHost {
   /** On host 2. */
   readonly make: string;
   readonly undo: string;
+  /** It changes what others stand on. */
+  readonly isAlone?: true;
 }
 
 const lines = (...all: readonly string[]): string => all.join("; ");
@@ -153,6 +155,15 @@ export const oddHosts: readonly OddHost[] = [
     what: "an interface that nobody plugged in, and a queue discipline",
     make: "ip link add eth9 type veth peer name eth9x; ip link set eth9x up; tc qdisc replace dev eth0 root pfifo limit 500",
     undo: "ip link del eth9; tc qdisc del dev eth0 root",
+  },
+  {
+    what: "a bridge over the external interface, which has its address now",
+    make: lines(
+      "ip link add br9 type bridge; ip link set br9 up; ip link set eth0 master br9; ip addr del 192.168.50.12/24 dev eth0",
+      "ip addr add 192.168.50.12/24 dev br9; ip route add default via 192.168.50.1; ping -c1 -W2 192.168.50.1 >/dev/null",
+    ),
+    undo: "ip link del br9; ip addr add 192.168.50.12/24 dev eth0; ip route add default via 192.168.50.1",
+    isAlone: true,
   },
   {
     what: "a pinned neighbour that is right",

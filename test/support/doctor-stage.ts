@@ -22,6 +22,10 @@ export interface StageOptions {
   /** Default: vxlan. */
   readonly backend?: object;
   readonly launch?: (host: LabHost) => Pick<AgentOptions, "program" | "env">;
+  /** Flags of both agents. */
+  readonly args?: readonly string[];
+  /** Before the agents start. */
+  readonly prepare?: () => Promise<void>;
 }
 
 export class DoctorStage implements AsyncDisposable {
@@ -35,10 +39,12 @@ export class DoctorStage implements AsyncDisposable {
     this.pods = pods;
   }
 
-  static async open({ backend, launch }: StageOptions = {}): Promise<DoctorStage> {
+  static async open({ backend, launch, args, prepare }: StageOptions = {}): Promise<DoctorStage> {
     const scene = await Scene.open(2);
     await putConfig(scene.etcd, ...(backend === undefined ? [] : [{ Network: "10.5.0.0/16", Backend: backend }]));
-    const agents = [1, 2].map((number) => scene.start(number, launch?.(scene.host(number))));
+    await prepare?.();
+    const flags = args === undefined ? {} : { args };
+    const agents = [1, 2].map((number) => scene.start(number, { ...launch?.(scene.host(number)), ...flags }));
     await Promise.all(agents.map((agent) => agent.untilReady({ peers: 1 })));
     const pods = await Promise.all(agents.map(async (agent) => attachPod(agent.host, await agent.untilSubnetEnv())));
     await untilAllPing(pods);

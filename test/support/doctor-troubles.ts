@@ -194,6 +194,14 @@ export const troubles: readonly Trouble[] = [
     seen: /the bridge cni0 is down/,
   },
   {
+    code: "interface-moved",
+    isLong: true,
+    make: "ip netns add other; ip -n h2 link set eth0 netns other",
+    undo: "ip -n other link set eth0 netns h2; ip -n h2 addr add 192.168.50.12/24 dev eth0; ip -n h2 link set eth0 up; ip -n h2 route add default via 192.168.50.1; ip netns del other",
+    at: 0,
+    seen: /is on no interface any more \(it was on eth0\)/,
+  },
+  {
     code: "policy-rule",
     make: "ip rule add pref 50 ipproto udp dport 8472 blackhole",
     undo: "ip rule del pref 50",

@@ -43,12 +43,13 @@ export const controlCauses = {
     explains: ["lease-lost"],
   },
   "kube-access": {
-    meaning: "The agent may not read or change Nodes, or another program changed its annotations.",
-    effect: "new hosts stay unknown, or peers send to a wrong address",
-    looksAt: "the API server's answers, and the annotations of this host's Node against what the agent announces",
+    meaning: "The agent may not read or change Nodes, or another program changed what it writes there.",
+    effect: "new hosts stay unknown, peers send to a wrong address, or no pods are placed here",
+    looksAt:
+      "the API server's answers, and the annotations and the condition NetworkUnavailable of this host's Node against what the agent announces",
     fix: "no",
     isQuiet: true,
-    explains: ["store-unreachable", "store-auth"],
+    explains: ["store-unreachable", "store-auth", "lease-lost"],
   },
   "kube-podcidr": {
     meaning: "This host's Node has no pod CIDR, or one outside of the network.",

@@ -108,6 +108,7 @@ export const hostCauses = {
     effect: "new connections fail under load; old ones go on",
     looksAt: "nf_conntrack_count against nf_conntrack_max, and drops that the kernel counts",
     fix: "ask",
+    explains: ["lost-on-this-host", "peer-unreachable", "underlay-lossy", "store-unreachable"],
   },
   "neighbour-gc": {
     meaning: "The table of neighbours is full.",
@@ -115,5 +116,6 @@ export const hostCauses = {
     looksAt: "table_fulls in /proc/net/stat/arp_cache, and neighbours against gc_thresh3",
     alike: "the permanent entries of flannel, which do not count",
     fix: "ask",
+    explains: ["lost-on-this-host", "peer-unreachable"],
   },
 } as const satisfies Record<string, Cause>;

@@ -127,13 +127,16 @@ function stageText(endpoint: string, stage: keyof typeof stageTexts | undefined,
   return `${endpoint}: ${stage === undefined ? "" : stageTexts[stage]}${reason === undefined ? "" : ` (${reason})`}`;
 }
 
+/** The agent's, in the condition that it keeps true to fact. */
+const OWN_REASON = "FlannelNotReady";
+
 export const kubeAccess = defineCheck({
   name: "kube-access",
   severity: "error",
   needs: ["store", "agent"],
   check: (_context, { store: { kubernetes, refusal }, agent: { own } }) => {
     if (kubernetes === undefined) return [];
-    const { denied, publicIpAnnotation, nodeName, problem } = kubernetes;
+    const { denied, publicIpAnnotation, nodeName, problem, networkUnavailable } = kubernetes;
     const isForeign =
       publicIpAnnotation !== undefined && own?.publicIp !== undefined && publicIpAnnotation !== own.publicIp;
     return [
@@ -145,6 +148,12 @@ export const kubeAccess = defineCheck({
             `the Node ${nodeName} announces the public IP ${publicIpAnnotation}, but this host announces ${own.publicIp}`,
           ]
         : []),
+      // What the agent itself wrote follows from trouble that is told.
+      ...(networkUnavailable === undefined || networkUnavailable.reason === OWN_REASON
+        ? []
+        : [
+            `another program gave the Node ${nodeName} the condition NetworkUnavailable (${networkUnavailable.reason}: ${networkUnavailable.message}): no pods are placed there`,
+          ]),
     ];
   },
   evidence: (what) => what,

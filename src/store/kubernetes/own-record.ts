@@ -28,12 +28,15 @@ export async function readOwnRecord(
   const denied = asksRights ? await deniedRights(api, signal) : [];
   const name = nodeName ?? (pod === undefined ? usualName : await api.nodeOfPod(pod, signal));
   try {
-    const { podCidrs, annotations } = await api.get(name, signal);
+    const { podCidrs, annotations, networkUnavailable } = await api.get(name, signal);
     const publicIp = annotations[api.names.publicIp];
     return {
       ...{ nodeName: name, podCidrs, denied },
       ...(podCidrs.length === 0 && { otherNodesHaveCidrs: await doOthersHaveCidrs(api, signal) }),
       ...(publicIp !== undefined && { publicIpAnnotation: publicIp }),
+      ...(networkUnavailable?.status === "True" && {
+        networkUnavailable: { reason: networkUnavailable.reason, message: networkUnavailable.message },
+      }),
     };
   } catch (error) {
     if (!hasCode(error, "SUBNET_UNASSIGNED") || !(error instanceof FlannelError)) throw error;

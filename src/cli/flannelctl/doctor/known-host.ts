@@ -230,7 +230,9 @@ function externalOf({ status, state, links, addresses }: KnownHost): ExternalInt
   const link =
     links.find(({ name }) => name === (told?.name ?? holder)) ??
     links.find(({ mac }) => mac !== undefined && mac === state?.interfaceMac);
-  const usual = link ?? links.find(({ kind, isLoopback }) => kind === undefined && !isLoopback);
+  // The agent's word counts where the interface itself is gone: another one is not the one that it uses.
+  const gone = told === undefined ? undefined : { name: told.name, index: 0, mtuBytes: told.mtuBytes, isUp: false };
+  const usual = link ?? gone ?? links.find(({ kind, isLoopback }) => kind === undefined && !isLoopback);
   if (usual === undefined) return undefined;
   const of = (family: Family): Address | undefined => {
     const chosen = state?.chosen?.addresses.find((each) => familyOf(each) === family);

@@ -228,7 +228,7 @@ function sendErrorText(errno: string): string {
 }
 
 /** By who answers at the peer, layer by layer. */
-function beyondText({ peer, live, desired }: Found): string {
+function beyondText({ peer, live, desired, outside }: Found): string {
   const answers = (name: string): boolean | undefined => {
     const found = peer.find((one) => one.name === name);
     return found === undefined ? undefined : found.answered > 0;
@@ -242,19 +242,25 @@ function beyondText({ peer, live, desired }: Found): string {
   if (live.rttsMs.length > 0) return `${answeredText(live)}${told}; ${restText(live, desired)}`;
   if (desired.place === "here")
     return `no answer from the container${told}: it does not answer echo requests, is down, or does not exist`;
+  if (desired.place === "peer" && outside === undefined && isTunnelled(desired)) {
+    return `lost on this host: the kernel has no way to ${host}, the peer's host, for the tunnel's packets${told}`;
+  }
   if (answers("tunnel") === false || (answers("tunnel") === undefined && answers("bridge") === false)) {
     if (answers("underlay") === false) {
       return `${left}${told}: ${host} does not answer outside of the tunnel either: it is down, or the network between the hosts is`;
     }
     if (answers("tunnel") === false) {
-      return `${left}${told}: ${host} answers outside of the tunnel and nothing inside does: the network or a firewall there drops the tunnel's packets, or its flannel device is missing; ${beyond}`;
+      return `${left}${told}: ${host} answers outside of the tunnel and nothing inside does: the network or a firewall there drops the tunnel's packets, ${tunnelEnd(desired)}; ${beyond}`;
     }
+  }
+  if (answers("bridge") === false && desired.carriedBy === "ipsec") {
+    return `${left}${told}: ${host} answers outside of the tunnel, its bridge does not through it: the network or a firewall there drops IPsec's packets (UDP 500 and 4500, ESP), ${tunnelEnd(desired)}, or it has no containers; ${beyond}`;
   }
   if (answers("bridge") === false) {
     return `${left}${told}: ${host} answers${answers("tunnel") === true ? " through the tunnel" : ""}, its bridge does not: it has no containers, or does not forward to them; ${beyond}`;
   }
   if (answers("bridge") === true) {
-    return `${left}${told}: the bridge of ${host} answers and the container does not: there is no such container, it is down or filters echo requests, or a rule on ${host} drops them; ${beyond}`;
+    return `${left}${told}: the bridge of ${host} answers and the container does not: there is no such container, it is down or filters echo requests, or ${host} does not forward to it (forwarding, rp_filter, a rule); ${beyond}`;
   }
   return `${left}${told}; ${beyond}`;
 }
@@ -263,6 +269,22 @@ function beyondText({ peer, live, desired }: Found): string {
 function restText(live: LiveResult, desired: DesiredWay): string {
   if (desired.place === "here") return "the others were lost in the container, or on the way to it or back";
   return canSee(live) ? "the others were lost beyond this host" : "where the others were lost was not seen";
+}
+
+function isTunnelled({ carriedBy }: DesiredWay): boolean {
+  return carriedBy !== undefined && carriedBy !== "direct" && carriedBy !== "other";
+}
+
+/** What the peer's end of the tunnel may lack. */
+function tunnelEnd({ carriedBy }: DesiredWay): string {
+  switch (carriedBy) {
+    case "wireguard":
+      return "its device is missing or down, or it has another key than its lease says";
+    case "ipsec":
+      return "its charon is down or has another key";
+    default:
+      return "or its flannel device is missing or down";
+  }
 }
 
 /** What the static half found first on the way: what comes after it may follow from it. */
