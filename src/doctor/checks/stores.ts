@@ -148,7 +148,7 @@ export const kubeAccess = defineCheck({
             `the Node ${nodeName} announces the public IP ${publicIpAnnotation}, but this host announces ${own.publicIp}`,
           ]
         : []),
-      // What the agent itself wrote follows from trouble that is told.
+      // What the agent itself wrote follows from trouble that others report.
       ...(networkUnavailable === undefined || networkUnavailable.reason === OWN_REASON
         ? []
         : [
