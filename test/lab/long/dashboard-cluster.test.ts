@@ -4,14 +4,14 @@ import type { ChildProcess } from "node:child_process";
 import { hostname } from "node:os";
 import { fileURLToPath } from "node:url";
 import { afterAll, beforeAll, expect, it } from "vitest";
-import { LabBrowser, type LabPage } from "../../lab/browser.ts";
-import { run } from "../../lab/command.ts";
-import { dropUdpOneWay } from "../../lab/faults.ts";
-import { createLan, type Lan } from "../../lab/lan.ts";
-import { MemberHost } from "../../lab/member-host.ts";
-import { until } from "../../lab/wait.ts";
+import { LabBrowser, type LabPage } from "../../../lab/browser.ts";
+import { run } from "../../../lab/command.ts";
+import { dropUdpOneWay } from "../../../lab/faults.ts";
+import { createLan, type Lan } from "../../../lab/lan.ts";
+import { MemberHost } from "../../../lab/member-host.ts";
+import { until } from "../../../lab/wait.ts";
 
-const flannelctl = fileURLToPath(new URL("../../bin/flannelctl", import.meta.url));
+const flannelctl = fileURLToPath(new URL("../../../bin/flannelctl", import.meta.url));
 const PORT = 8475;
 /** The host of the page has the name of the machine; the others are told by their names in the cluster. */
 const own = hostname();
