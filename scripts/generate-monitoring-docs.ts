@@ -109,8 +109,8 @@ ${table(probeMetrics)}
 ## Dashboard and alerts
 
 [deploy/monitoring](../deploy/monitoring) has a dashboard for Grafana (\`grafana-dashboard.json\`: Dashboards, New, Import) and rules for
-Prometheus (\`alerts.yml\`: \`rule_files\`, or the groups in a PrometheusRule). The tests check both with promtool and against the metrics of a real
-agent; the dashboard has not been looked at in a Grafana. The reason for each threshold stands beside it.
+Prometheus (\`alerts.yml\`: \`rule_files\`, or the groups in a PrometheusRule). The tests check both with promtool, and ask a real Prometheus
+that scrapes an agent each query of the dashboard; it has not been looked at in a Grafana. The reason for each threshold stands beside it.
 
 ${alertTable()}`;
 

@@ -5,7 +5,7 @@ import { dirname, join } from "node:path";
 import { installMoto } from "../lab/cloud/moto.ts";
 import { debianReleases, debianRoot } from "../lab/debian-root.ts";
 import { emulatedKernel } from "../lab/emulated-kernel.ts";
-import { fetchPromtool } from "../lab/promtool.ts";
+import { fetchPrometheus } from "../lab/promtool.ts";
 import { buildUpstream } from "../lab/upstream-program.ts";
 import { architectures, ownArchitecture } from "../packaging/architecture.ts";
 import { fetchImageFiles } from "../packaging/image/image-files.ts";
@@ -179,7 +179,7 @@ function vitestRun(area: string, label: string, run: VitestRun, { testName }: Se
     if (run.files.some((file) => motoTests.test(file))) await installMoto();
     if (run.inBox && run.files.some((file) => packagingTests.test(file))) await preparePackaging(run.files);
     if (run.files.some((file) => upstreamTests.test(file))) await buildUpstream();
-    if (run.files.some((file) => promtoolTests.test(file))) await fetchPromtool();
+    if (run.files.some((file) => promtoolTests.test(file))) await fetchPrometheus();
     return runVitest({ ...run, ...(testName === undefined ? {} : { testName }) });
   };
   return { label, area, seconds: secondsOf(label), start };

@@ -1,11 +1,11 @@
 // What Prometheus gets from an agent with `--metrics-addr`: true values, in a form that Prometheus' own checker accepts.
 import { readFileSync } from "node:fs";
-import { writeFile } from "node:fs/promises";
+import { mkdir, writeFile } from "node:fs/promises";
 import { fileURLToPath } from "node:url";
 import { afterAll, beforeAll, expect, it } from "vitest";
 import { Cluster } from "../../lab/cluster.ts";
 import { untilAllPing } from "../../lab/probe.ts";
-import { promtool } from "../../lab/promtool.ts";
+import { prometheusProgram, promtool } from "../../lab/promtool.ts";
 import { until } from "../../lab/wait.ts";
 import { agentMetrics } from "../../src/telemetry/metrics/agent-metrics.ts";
 import type { MetricDefinition } from "../../src/telemetry/metrics/definition.ts";
@@ -138,6 +138,50 @@ it("has a dashboard and rules that ask for metrics and labels of this agent, in 
       const labels = [...byScrape, ...definition.labels, ...(isOfNetwork ? ["network"] : [])];
       for (const [, label = ""] of selectors.matchAll(/(\w+)\s*(?:=~|!~|!=|=)/g)) expect(labels, name).toContain(label);
     }
+  }
+});
+
+/** These ask for what fails, restarts, or has TLS: two healthy hosts have none of it. */
+const quietQuery =
+  /flannel_(reasons|findings|repairs|kernel_overflows|store_request_errors|store_disconnections|certificate|udp_dropped|events)|changes\(process_start/;
+
+it("gives a real Prometheus what each query of the dashboard asks for, and no alert to raise", async () => {
+  const { namespace, runDirectory } = cluster.lan.host(1);
+  const directory = `${runDirectory}/prometheus`;
+  const scrapes = `scrape_configs: [{job_name: flannel, scrape_interval: 1s, static_configs: [{targets: ["127.0.0.1:${PORT}"]}]}]`;
+  await mkdir(directory);
+  const file = `${directory}/prometheus.yml`;
+  await writeFile(file, `global: {evaluation_interval: 1s}\nrule_files: ["${monitoring}/alerts.yml"]\n${scrapes}\n`);
+  const argv = [
+    `--config.file=${file}`,
+    `--storage.tsdb.path=${directory}/data`,
+    "--web.listen-address=127.0.0.1:9090",
+  ];
+  const server = namespace.spawn([await prometheusProgram("prometheus"), ...argv], { stdio: "ignore" });
+  try {
+    const ask = async (path: string, query = ""): Promise<{ readonly data: unknown }> => {
+      const words = [
+        "curl",
+        "-sS",
+        "--get",
+        "--data-urlencode",
+        `query=${query}`,
+        `http://127.0.0.1:9090/api/v1/${path}`,
+      ];
+      const answer = JSON.parse(await namespace.run(words)) as { status: string; data: unknown; error?: string };
+      if (answer.status !== "success") throw new Error(`${query}: ${answer.error}`);
+      return answer;
+    };
+    const samples = async (query: string) =>
+      (await ask("query", query)).data as { readonly result: readonly unknown[] };
+    const scraped = async () => (await samples("count_over_time(flannel_ready[5m]) > 4")).result.length > 0;
+    await until(scraped, { what: "some scrapes" });
+    const empty: string[] = [];
+    for (const query of dashboardQueries()) if ((await samples(query)).result.length === 0) empty.push(query);
+    expect(empty.filter((query) => !quietQuery.test(query))).toEqual([]);
+    expect((await ask("alerts")).data).toEqual({ alerts: [] });
+  } finally {
+    server.kill("SIGKILL");
   }
 });
 
