@@ -1,5 +1,5 @@
 // Access keys in the files of the vendors' own programs.
-import { mkdir, mkdtempDisposable, writeFile } from "node:fs/promises";
+import { mkdir, mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { afterAll, beforeAll, expect, test } from "vitest";
@@ -7,14 +7,14 @@ import { readAliKeyFiles } from "./ali/ali-key-files.ts";
 import { iniSection } from "./key-files.ts";
 import { readTencentKeyFiles } from "./tencent/tencent-key-files.ts";
 
-let home: Awaited<ReturnType<typeof mkdtempDisposable>>;
+let home: string;
 beforeAll(async () => {
-  home = await mkdtempDisposable(join(tmpdir(), "keys-"));
+  home = await mkdtemp(join(tmpdir(), "keys-"));
 });
-afterAll(() => home.remove());
+afterAll(() => rm(home, { recursive: true }));
 
 async function withHome(name: string, files: Readonly<Record<string, string>>): Promise<string> {
-  const directory = join(home.path, name);
+  const directory = join(home, name);
   for (const [path, text] of Object.entries(files)) {
     await mkdir(dirname(join(directory, path)), { recursive: true });
     await writeFile(join(directory, path), text);
