@@ -9,6 +9,9 @@ const timeouts = { testTimeout: 5 * DEADLINE_MS, hookTimeout: 3 * DEADLINE_MS };
 /** CommonJS packages look as they do to Node and in the bundle. */
 const common = { ...timeouts, deps: { interopDefault: false } };
 
+/** All files in one process, which loads each module once. For tests that leave nothing behind and mock no module. */
+const shared = { ...common, isolate: false };
+
 export default defineConfig({
   test: {
     projects: [
@@ -21,7 +24,7 @@ export default defineConfig({
           name: "embedded",
           include: ["test/embedded/**/*.test.ts", "test/etcd/{acquire,keys,put-back,renew,watch,watch-faults}.test.ts"],
           env: { FLANNEL_TEST_STORE: "embedded" },
-          ...common,
+          ...shared,
         },
       },
       boxed("kernel"),

@@ -27,8 +27,8 @@ import type { RunResult, Tally } from "./vitest-run.ts";
 const passedRun: Tally = { passed: 1, failed: 0, skipped: 0 };
 const failedRun: Tally = { passed: 0, failed: 1, skipped: 0 };
 
-/** Side by side, one more than there are cores: much of a run is waiting. More would only make each other late. */
-const runsAtOnce = Math.min(availableParallelism(), 4) + 1;
+/** Side by side, two more than there are cores: much of a run is waiting. More would only make each other late. */
+const runsAtOnce = Math.min(availableParallelism(), 4) + 2;
 
 /** More failed runs than this are no accident of a busy machine. */
 const repeatedAtMost = 4;

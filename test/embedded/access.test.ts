@@ -18,7 +18,7 @@ import { EmbeddedServer } from "./embedded-server.ts";
 import { StoreClient } from "./store-client.ts";
 
 const run = promisify(execFile);
-const program = join(import.meta.dirname, "../../src/cli/flannel-store.ts");
+const program = join(import.meta.dirname, "../../bin/flannel-store");
 
 let directory: string;
 let pki: Pki;
@@ -39,7 +39,7 @@ afterAll(async () => {
 /** What the program says on stderr when it ends by itself, and its exit code. */
 async function refused(...commandLine: readonly string[]): Promise<{ code: unknown; text: string }> {
   try {
-    const { stdout } = await run(process.execPath, [program, ...commandLine], { timeout: DEADLINE_MS });
+    const { stdout } = await run(program, [...commandLine], { timeout: DEADLINE_MS });
     return { code: 0, text: stdout };
   } catch (error) {
     const { code, stderr } = error as { code: unknown; stderr: string };

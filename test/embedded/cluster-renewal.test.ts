@@ -17,7 +17,7 @@ import { faketimeLibrary } from "../support/fake-clock.ts";
 import { ClusterWorld, type TestHost } from "./cluster-world.ts";
 
 const run = promisify(execFile);
-const flannelctl = join(import.meta.dirname, "../../src/cli/flannelctl.ts");
+const flannelctl = join(import.meta.dirname, "../../bin/flannelctl");
 const DAY_MS = 86_400_000;
 
 /** The clock of the processes that are started with `env`, monotonic time included: their timers fire when it jumps. */
@@ -73,7 +73,7 @@ async function restartOn({ server }: ClusterWorld, clock: Clock, days: number): 
 
 /** Runs flannelctl on the store's host, by its clock. */
 async function control(world: ClusterWorld, clock: Clock, ...words: readonly string[]): Promise<string> {
-  const argv = [...clock.env, process.execPath, flannelctl, "--root", world.root(), ...words];
+  const argv = [...clock.env, flannelctl, "--root", world.root(), ...words];
   return (await run("env", argv)).stdout;
 }
 

@@ -1,5 +1,5 @@
-// A flannel-store process for tests: run from source on loopback, killed with -9 and started again on the same data and
-// port. Goes with `await using`, and dies with the test process.
+// A flannel-store process for tests: the built program as its launcher runs it, on loopback, killed with -9 and started
+// again on the same data and port. Goes with `await using`, and dies with the test process.
 import { type ChildProcess, execFile, spawn } from "node:child_process";
 import { once } from "node:events";
 import { rmSync } from "node:fs";
@@ -16,7 +16,6 @@ import type { SmallDisk } from "./small-disk.ts";
 
 const run = promisify(execFile);
 const launcher = fileURLToPath(new URL("../../bin/flannel-store", import.meta.url));
-const program = fileURLToPath(new URL("../../src/cli/flannel-store.ts", import.meta.url));
 
 export interface EmbeddedServerOptions {
   readonly pki?: Pki;
@@ -25,8 +24,6 @@ export interface EmbeddedServerOptions {
   readonly extraArguments?: readonly string[];
   /** Data where a sync costs nothing: for tests of anything but durability. */
   readonly inMemory?: boolean;
-  /** The built program as its launcher runs it, whose memory is what users see; otherwise the source. */
-  readonly isShipped?: boolean;
   /** Where the data is instead. */
   readonly disk?: SmallDisk;
   /** Words in front of the command line: `strace …`. */
@@ -133,13 +130,11 @@ export class EmbeddedServer implements AsyncDisposable {
       await createCluster(join(data.seenHere, "cluster"), { addresses: ["127.0.0.1"], port, prefix });
     }
     const tls = pki === undefined ? [] : ["--tls-cert", pki.serverCert, "--tls-key", pki.serverKey];
-    const fromSource = [process.execPath, "--disable-warning=ExperimentalWarning", program];
-    const node = options.isShipped === true ? [launcher] : fromSource;
     // A tracer that is killed lets go of what it traces: that has to die with the tracer.
     const traced = wrapper.length === 0 ? [] : [...wrapper, "setpriv", "--pdeathsig", "KILL"];
     const argv = [
       ...traced,
-      ...node,
+      launcher,
       "--data-dir",
       data.seenThere,
       "--listen",

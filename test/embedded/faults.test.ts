@@ -14,7 +14,7 @@ import { SmallDisk } from "./small-disk.ts";
 import { StoreClient } from "./store-client.ts";
 
 const run = promisify(execFile);
-const program = join(import.meta.dirname, "../../src/cli/flannel-store.ts");
+const program = join(import.meta.dirname, "../../bin/flannel-store");
 
 let directory: string;
 
@@ -28,9 +28,9 @@ afterAll(async () => {
 
 /** What the program says when it ends by itself, with its exit code in front. */
 async function ends(...commandLine: readonly string[]): Promise<string> {
-  const argv = ["--disable-warning=ExperimentalWarning", program, "--listen", "127.0.0.1:0", ...commandLine];
+  const argv = ["--listen", "127.0.0.1:0", ...commandLine];
   const options = { timeout: DEADLINE_MS, killSignal: "SIGKILL" } as const;
-  const { code, stderr } = await run(process.execPath, argv, options).then(
+  const { code, stderr } = await run(program, argv, options).then(
     ({ stdout }) => ({ code: 0, stderr: stdout }),
     (error: unknown) => error as { code: number; stderr: string },
   );

@@ -21,7 +21,7 @@ let server: EmbeddedServer;
 let target: { readonly host: string; readonly port: number };
 
 beforeAll(async () => {
-  server = await EmbeddedServer.start({ inMemory: true, isShipped: true });
+  server = await EmbeddedServer.start({ inMemory: true });
   target = { host: "127.0.0.1", port: Number(new URL(server.endpoints).port) };
   using client = new StoreClient(server.endpoints);
   await probe(client);
