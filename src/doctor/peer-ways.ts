@@ -201,28 +201,39 @@ function refusal({ step, address, way, context, incoming }: FaultContext, errno:
     };
   }
   const direction = step === "forward" ? "for" : "from";
-  // The way out was found without the incoming device: so that device is the reason.
-  const isForwardingOff = errno === "EHOSTUNREACH";
-  const why = isForwardingOff
-    ? `forwarding is off on ${incoming}`
-    : errno === "EINVAL" || errno === "EXDEV"
-      ? context.isStrict(incoming)
-        ? "reverse path filtering, or no route back to their source"
-        : "a blackhole route or rule matches, no route leads back to their source, or it is an address of this host"
-      : words;
-  const remedy = isForwardingOff
-    ? `sysctl -w ${dotted(family, incoming, "forwarding")}=1`
-    : (errno === "EINVAL" || errno === "EXDEV") && context.isStrict(incoming)
-      ? "sysctl -w net.ipv4.conf.all.rp_filter=2"
-      : showAllRoutes(family);
-  const fix = isForwardingOff ? [setSysctl(dotted(family, incoming, "forwarding"), "1")] : undefined;
+  const { why, ...cause } = incomingRefusal(family, incoming, context, errno);
   const evidence = (whom: string) => `the kernel drops packets ${direction} ${whom} that arrive on ${incoming}: ${why}`;
-  const isFiltered = (errno === "EINVAL" || errno === "EXDEV") && context.isStrict(incoming);
-  const name = isForwardingOff ? "device-sysctl-off" : isFiltered ? "rp-filter-strict" : wayTaker(context);
+  return { step, address, isRefusal: true, cause: `${step} ${incoming}: ${errno}`, evidence, ...cause };
+}
+
+/** Of packets that arrive on a device. The way out was found without that device: so it is the reason. */
+function incomingRefusal(
+  family: Family,
+  incoming: string,
+  context: WayContext,
+  errno: string,
+): Pick<WayFault, "name" | "remedy" | "fix"> & { readonly why: string } {
+  if (errno === "EHOSTUNREACH") {
+    const sysctl = dotted(family, incoming, "forwarding");
+    return {
+      name: "device-sysctl-off",
+      why: `forwarding is off on ${incoming}`,
+      remedy: `sysctl -w ${sysctl}=1`,
+      fix: [setSysctl(sysctl, "1")],
+    };
+  }
+  const other = { name: wayTaker(context), remedy: showAllRoutes(family) };
+  if (errno !== "EINVAL" && errno !== "EXDEV") return { ...other, why: errnoWords.get(errno) ?? errno };
+  if (!context.isStrict(incoming)) {
+    const why =
+      "a blackhole route or rule matches, no route leads back to their source, or it is an address of this host";
+    return { ...other, why };
+  }
   return {
-    ...{ name, step, address, isRefusal: true, cause: `${step} ${incoming}: ${errno}`, evidence, remedy },
-    ...(fix !== undefined && { fix }),
-    ...(isFiltered && { fix: [setSysctl("net/ipv4/conf/all/rp_filter", "2")] }),
+    name: "rp-filter-strict",
+    why: "reverse path filtering, or no route back to their source",
+    remedy: "sysctl -w net.ipv4.conf.all.rp_filter=2",
+    fix: [setSysctl("net/ipv4/conf/all/rp_filter", "2")],
   };
 }
 
@@ -247,6 +258,15 @@ function dotted(family: Family, device: string, key: string): string {
   return `net/ipv${family}/conf/${device}/${key}`;
 }
 
+function packetsOf(step: FaultContext["step"], whom: string, incoming: string): string {
+  if (step === "in") return `packets from ${whom} for containers of this host`;
+  return `packets for ${whom}${step === "forward" ? ` that arrive on ${incoming}` : ""}`;
+}
+
+function plannedHop(step: WayStep, { gateway }: PlannedWay, device: string | undefined): string | undefined {
+  return step === "in" || gateway === undefined ? device : `${gateway} dev ${device}`;
+}
+
 function detour({ step, address, way, context, incoming }: FaultContext, found: FoundWay): WayFault | undefined {
   const family = familyOf(way.subnet);
   const expected = step === "in" ? context.inside[family]?.device.name : way.device;
@@ -255,12 +275,8 @@ function detour({ step, address, way, context, incoming }: FaultContext, found: 
   // Of a tunnel any next hop will do; a gateway has to be the peer's own host.
   if (isRight && (step === "in" || way.gateway === undefined || found.gateway === way.gateway)) return undefined;
   const place = isLocal ? "end on this host" : `leave through ${hopText(found)}`;
-  const plan = step === "in" || way.gateway === undefined ? expected : `${way.gateway} dev ${expected}`;
+  const plan = plannedHop(step, way, expected);
   const table = found.table === routeTable.main ? "" : ` (table ${found.table})`;
-  const what = (whom: string) =>
-    step === "in"
-      ? `packets from ${whom} for containers of this host`
-      : `packets for ${whom}${step === "forward" ? ` that arrive on ${incoming}` : ""}`;
   const tail = `${place}${table} instead of ${plan}`;
   const network = context.network[family];
   const isOtherTable = found.table !== routeTable.main && found.table !== routeTable.local;
@@ -276,7 +292,7 @@ function detour({ step, address, way, context, incoming }: FaultContext, found: 
     step,
     address,
     cause: `${step}: ${place}${table}`,
-    evidence: (whom) => `${what(whom)} ${tail}`,
+    evidence: (whom) => `${packetsOf(step, whom, incoming)} ${tail}`,
     remedy,
     ...(isFixable && { fix: [runIp(rule("add"), rule("del"))] }),
   };

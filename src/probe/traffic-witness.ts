@@ -55,18 +55,11 @@ export class TcpEar {
 
   /** True when this packet says that something of ours arrived since the flow's packet before. */
   hear(bytes: Uint8Array): boolean {
-    const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.length);
-    const version = (bytes[0] ?? 0) >> 4;
-    const isIpv4 = version === 4 && bytes[9] === TCP;
-    if (!isIpv4 && !(version === 6 && bytes[6] === TCP)) return false;
-    const [header, addressesAt, addressBytes] = isIpv4 ? [((bytes[0] ?? 0) & 0xf) * 4, 12, 8] : [40, 8, 32];
-    if (bytes.length < header + 14) return false;
-    const flags = bytes[header + 13] ?? 0;
-    if ((flags & ACK) === 0) return false;
+    const segment = readSegment(bytes);
+    if (segment === undefined || (segment.flags & ACK) === 0) return false;
     // The answer to a connection that a container of ours begins.
-    if ((flags & SYN) !== 0) return true;
-    const flow = `${bytes.subarray(addressesAt, addressesAt + addressBytes).join(".")} ${view.getUint32(header)}`;
-    const acknowledged = view.getUint32(header + 8);
+    if ((segment.flags & SYN) !== 0) return true;
+    const { flow, acknowledged } = segment;
     const before = this.#acknowledged.get(flow);
     if (before === undefined && this.#acknowledged.size >= MOST_FLOWS) return false;
     // Sequence numbers wrap (RFC 9293, 3.4); an old packet may come late.
@@ -74,4 +67,27 @@ export class TcpEar {
     if (isMore) this.#acknowledged.set(flow, acknowledged);
     return isMore && before !== undefined;
   }
+}
+
+interface Segment {
+  /** Addresses and ports. */
+  readonly flow: string;
+  readonly flags: number;
+  readonly acknowledged: number;
+}
+
+/** Undefined for what is no whole TCP header behind one of IPv4 or IPv6 without extensions. */
+function readSegment(bytes: Uint8Array): Segment | undefined {
+  const version = (bytes[0] ?? 0) >> 4;
+  const isIpv4 = version === 4 && bytes[9] === TCP;
+  if (!isIpv4 && !(version === 6 && bytes[6] === TCP)) return undefined;
+  const [header, addressesAt, addressBytes] = isIpv4 ? [((bytes[0] ?? 0) & 0xf) * 4, 12, 8] : [40, 8, 32];
+  if (bytes.length < header + 14) return undefined;
+  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.length);
+  const addresses = bytes.subarray(addressesAt, addressesAt + addressBytes).join(".");
+  return {
+    flow: `${addresses} ${view.getUint32(header)}`,
+    flags: bytes[header + 13] ?? 0,
+    acknowledged: view.getUint32(header + 8),
+  };
 }

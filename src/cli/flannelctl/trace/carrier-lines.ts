@@ -67,6 +67,8 @@ async function endsOf(view: KernelView, desired: DesiredWay, found: Found): Prom
   }
 }
 
+const WAIT_FOR_REPAIR = "flannelctl plan # the agent repairs it within seconds; if not, see its log";
+
 async function vxlanEnds(view: KernelView, desired: DesiredWay, { link, gateway }: Found): Promise<CarrierWay> {
   if (link === undefined || gateway === undefined) return { lines: [] };
   const lines: TraceLine[] = [];
@@ -78,25 +80,27 @@ async function vxlanEnds(view: KernelView, desired: DesiredWay, { link, gateway 
     text: neighbour === undefined ? `none for ${gateway} on ${link.name}` : neighbourText(neighbour, link.name),
     verdict: isRight ? "ok" : neighbour?.mac === undefined ? "bad" : "differs",
     ...(!isRight && wanted !== undefined && { desired: `${wanted.address} dev ${wanted.device} lladdr ${wanted.mac}` }),
-    ...(!isRight && { remedy: "flannelctl plan # the agent puts it right within seconds; if not, see its log" }),
+    ...(!isRight && { remedy: WAIT_FOR_REPAIR }),
   });
   const mac = neighbour?.mac ?? wanted?.mac;
   if (mac === undefined) return { lines };
   const entries = (await view.netlink.dump("fdb", { index: link.index })).filter((entry) => entry.mac === mac);
   const destinations = entries.flatMap(({ destination }) => destination ?? []);
-  const isThere = destinations.some((one) => one === desired.fdb?.destination);
-  lines.push({
-    station: "fdb",
-    text:
-      destinations.length === 0
-        ? `no entry for ${mac} on ${link.name}`
-        : `${mac} dev ${link.name} dst ${destinations.join(", ")}`,
-    verdict: isThere ? "ok" : destinations.length === 0 ? "bad" : "differs",
-    ...(!isThere && desired.fdb !== undefined && { desired: `${desired.fdb.mac} dst ${desired.fdb.destination}` }),
-    ...(!isThere && { remedy: "flannelctl plan # the agent puts it right within seconds; if not, see its log" }),
-  });
+  lines.push(fdbLine(desired, mac, link.name, destinations));
   const [destination] = destinations;
   return { lines, ...(destination !== undefined && { outside: destination }) };
+}
+
+function fdbLine({ fdb }: DesiredWay, mac: string, device: string, destinations: readonly Address[]): TraceLine {
+  const hasEntry = destinations.length > 0;
+  const isThere = destinations.some((one) => one === fdb?.destination);
+  return {
+    station: "fdb",
+    text: hasEntry ? `${mac} dev ${device} dst ${destinations.join(", ")}` : `no entry for ${mac} on ${device}`,
+    verdict: isThere ? "ok" : hasEntry ? "differs" : "bad",
+    ...(!isThere && fdb !== undefined && { desired: `${fdb.mac} dst ${fdb.destination}` }),
+    ...(!isThere && { remedy: WAIT_FOR_REPAIR }),
+  };
 }
 
 async function wireguardEnds(desired: DesiredWay, { link, address }: Found): Promise<CarrierWay> {
@@ -109,25 +113,30 @@ async function wireguardEnds(desired: DesiredWay, { link, address }: Found): Pro
     return { lines: [{ station: "wireguard", text, verdict: "unknown" }] };
   }
   const peer = peerFor(peers, address);
-  const wanted = desired.wireguardPeer;
-  const wantedText =
-    wanted === undefined
-      ? undefined
-      : `peer ${wanted.publicKey} endpoint ${wanted.endpoint ?? "(learned)"} allowed-ips ${wanted.allowedIps.join(",")}`;
-  const isRight = peer !== undefined && peer.publicKey === wanted?.publicKey;
-  const lines: TraceLine[] = [
-    {
-      station: "wireguard",
-      text:
-        peer === undefined
-          ? `no peer of ${link.name} has ${address} in its allowed-ips`
-          : `peer ${peer.publicKey} endpoint ${peer.endpoint === undefined ? "(none)" : endpointText(peer.endpoint)} ` +
-            `allowed-ips ${peer.allowedIps.join(",")}, ${handshakeText(peer)}`,
-      verdict: isRight ? (peer.endpoint === undefined ? "bad" : "ok") : peer === undefined ? "bad" : "differs",
-      ...(!isRight && wantedText !== undefined && { desired: wantedText }),
-    },
-  ];
-  return { lines, ...(peer?.endpoint !== undefined && { outside: peer.endpoint.address }) };
+  const isRight = peer !== undefined && peer.publicKey === desired.wireguardPeer?.publicKey;
+  const line: TraceLine = {
+    station: "wireguard",
+    text: peer === undefined ? `no peer of ${link.name} has ${address} in its allowed-ips` : peerText(peer),
+    verdict: peerVerdict(peer, isRight),
+    ...(!isRight && desired.wireguardPeer !== undefined && { desired: desiredPeerText(desired.wireguardPeer) }),
+  };
+  return { lines: [line], ...(peer?.endpoint !== undefined && { outside: peer.endpoint.address }) };
+}
+
+/** Without an endpoint nothing can be sent to the right peer either. */
+function peerVerdict(peer: PeerState | undefined, isRight: boolean): TraceLine["verdict"] {
+  if (peer === undefined) return "bad";
+  if (!isRight) return "differs";
+  return peer.endpoint === undefined ? "bad" : "ok";
+}
+
+function peerText(peer: PeerState): string {
+  const endpoint = peer.endpoint === undefined ? "(none)" : endpointText(peer.endpoint);
+  return `peer ${peer.publicKey} endpoint ${endpoint} allowed-ips ${peer.allowedIps.join(",")}, ${handshakeText(peer)}`;
+}
+
+function desiredPeerText({ publicKey, endpoint, allowedIps }: NonNullable<DesiredWay["wireguardPeer"]>): string {
+  return `peer ${publicKey} endpoint ${endpoint ?? "(learned)"} allowed-ips ${allowedIps.join(",")}`;
 }
 
 /** That with the longest prefix around it, as WireGuard chooses. */

@@ -105,24 +105,28 @@ async function peerRoutes(
   for (const [at, question] of questions.entries()) {
     const answer = answers[at] ?? own;
     const fault = wayFault(question, answer, way, context);
-    const text = answerText(answer, context.name);
     const isElsewhere = question.step === "out" && isOtherGateway(answer, desired);
-    const { destination, source } = question.query;
+    const isWrong = fault !== undefined || isElsewhere;
     const inside = context.inside[familyOf(address)]?.device.name;
+    const incoming = question.step === "forward" ? inside : way.device;
     lines.push({
-      station: question.step === "out" ? "route" : question.step === "forward" ? "forward" : "return",
-      text:
-        question.step === "out"
-          ? `${destination} ${text}`
-          : `${destination} from ${source}, in by ${question.step === "forward" ? inside : way.device}: ${text}`,
+      ...routeQuestionText(question, incoming, answerText(answer, context.name)),
       verdict: fault !== undefined ? "bad" : isElsewhere ? "differs" : "ok",
       ...(fault !== undefined && { remedy: fault.remedy }),
-      ...((fault !== undefined || isElsewhere) &&
-        question.step !== "in" &&
-        desired.route !== undefined && { desired: desired.route.line }),
+      ...(isWrong && question.step !== "in" && desired.route !== undefined && { desired: desired.route.line }),
     });
   }
   return lines;
+}
+
+function routeQuestionText(
+  { step, query: { destination, source } }: ReturnType<typeof wayQuestions>[number],
+  incoming: string | undefined,
+  answer: string,
+): Pick<TraceLine, "station" | "text"> {
+  if (step === "out") return { station: "route", text: `${destination} ${answer}` };
+  const text = `${destination} from ${source}, in by ${incoming}: ${answer}`;
+  return { station: step === "forward" ? "forward" : "return", text };
 }
 
 function plannedWay(desired: DesiredWay, address: Address): PlannedWay | undefined {
@@ -203,16 +207,23 @@ async function localLines(view: KernelView, address: Address, answer: RouteAnswe
   ];
   if (isOwn || device === undefined) return lines;
   const neighbour = (await neighbours(device, familyOf(address))).find((one) => one.address === address);
-  const port = neighbour?.mac === undefined ? undefined : bridgePortOf(device, neighbour.mac);
-  const isBad = neighbour !== undefined && isUnresolved(neighbour);
-  lines.push({
+  return [...lines, containerLine(address, device, neighbour)];
+}
+
+function containerLine(
+  address: Address,
+  device: string,
+  neighbour: Awaited<ReturnType<KernelView["neighbours"]>>[number] | undefined,
+): TraceLine {
+  if (neighbour === undefined) {
+    return { station: "container", text: `nothing was sent to ${address} of late`, verdict: "note" };
+  }
+  const port = neighbour.mac === undefined ? undefined : bridgePortOf(device, neighbour.mac);
+  const isBad = isUnresolved(neighbour);
+  return {
     station: "container",
-    text:
-      neighbour === undefined
-        ? `nothing was sent to ${address} of late`
-        : `${neighbourText(neighbour, device)}${port === undefined ? "" : `, behind port ${port}`}`,
-    verdict: neighbour === undefined ? "note" : isBad ? "bad" : "ok",
+    text: `${neighbourText(neighbour, device)}${port === undefined ? "" : `, behind port ${port}`}`,
+    verdict: isBad ? "bad" : "ok",
     ...(isBad && { remedy: `# nobody on ${device} answers for ${address}: there is no such container, or it is down` }),
-  });
-  return lines;
+  };
 }

@@ -143,6 +143,14 @@ async function exchange({ token, packetBytes }: TestPackets, options: LiveOption
   const errors = new Set<string>();
   let sendError: string | undefined;
   const lastMs = performance.now() + (COUNT - 1) * GAP_MS + WAIT_MS;
+  const noteReply = (reply: Parameters<typeof numberOf>[0]): void => {
+    const number = numberOf(reply, token);
+    const sentMs = number === undefined ? undefined : sentAtMs[number];
+    if (number !== undefined && sentMs !== undefined) rttsMs.set(number, Math.max(0, reply.atMs - sentMs));
+  };
+  const noteError = (error: string): void => {
+    if (errors.size < MOST_ERRORS) errors.add(error);
+  };
   for (let dueMs = performance.now(); performance.now() < lastMs; ) {
     if (sentAtMs.length < COUNT && performance.now() >= dueMs) {
       dueMs += GAP_MS;
@@ -152,12 +160,8 @@ async function exchange({ token, packetBytes }: TestPackets, options: LiveOption
     }
     seen.look();
     const { replies, errors: told } = sender.receive();
-    for (const reply of replies) {
-      const number = numberOf(reply, token);
-      const sentMs = number === undefined ? undefined : sentAtMs[number];
-      if (number !== undefined && sentMs !== undefined) rttsMs.set(number, Math.max(0, reply.atMs - sentMs));
-    }
-    for (const error of told) if (errors.size < MOST_ERRORS) errors.add(error);
+    replies.forEach(noteReply);
+    told.forEach(noteError);
     if (rttsMs.size === COUNT) break;
     await sleep(LOOK_MS, undefined, { signal });
   }

@@ -90,12 +90,15 @@ const unreachables: readonly string[] = [
   "too big",
 ];
 
+/** Codes of ICMP's type 3 (RFC 792, RFC 1812). */
+function unreachableWords(code: number): string {
+  const isForbidden = code >= 9 && code <= 13;
+  return unreachables[code] ?? (isForbidden ? "forbidden by a firewall" : `unreachable (code ${code})`);
+}
+
 function errorWords(target: Address, type: number, code: number): string {
   if (familyOf(target) === 4) {
-    if (type === 3) {
-      const isForbidden = code >= 9 && code <= 13;
-      return unreachables[code] ?? (isForbidden ? "forbidden by a firewall" : `unreachable (code ${code})`);
-    }
+    if (type === 3) return unreachableWords(code);
     return type === 11 ? "it went in a circle (TTL exceeded)" : `ICMP type ${type} code ${code}`;
   }
   if (type === 1) {

@@ -18,7 +18,7 @@ import { storeOptions } from "../session/open-store.ts";
 import type { NetworkTrace } from "../session/trace-output.ts";
 import { type Judgement, judge, type PeerAnswer, troubleOf } from "./judge.ts";
 import { type KernelWay, readKernelWay } from "./kernel-way.ts";
-import { type LiveResult, runLiveTest, TRACE_MARK } from "./live-test.ts";
+import { type LiveOptions, type LiveResult, runLiveTest, TRACE_MARK } from "./live-test.ts";
 import { rulesOnWay } from "./rules-on-way.ts";
 import { ScratchContainer } from "./scratch-container.ts";
 import { containerSender, hostSender } from "./test-sender.ts";
@@ -59,10 +59,7 @@ export async function traceNetwork(
   const live = isLive
     ? await tryLive(invocation, desired, way, address, { asContainer, hasRemedy: trouble?.remedy !== undefined })
     : undefined;
-  const cause =
-    trouble === undefined
-      ? {}
-      : { cause: trouble.desired === undefined ? trouble.text : `${trouble.text}, desired is ${trouble.desired}` };
+  const cause = trouble === undefined ? {} : { cause: troubleText(trouble) };
   const next = trouble?.remedy === undefined ? {} : { next: trouble.remedy };
   if (live === undefined || "problem" in live) {
     const problem = live === undefined ? "" : `; no packets were sent: ${live.problem}`;
@@ -123,6 +120,18 @@ type Live =
   | { readonly judgement: Judgement; readonly output: NonNullable<NetworkTrace["live"]> }
   | { readonly problem: string };
 
+function troubleText({ text, desired }: TraceLine): string {
+  return desired === undefined ? text : `${text}, desired is ${desired}`;
+}
+
+/** By what packets look like outside of the tunnel. */
+function outsideOf({ carriedBy }: DesiredWay, { outside }: KernelWay): Pick<LiveOptions, "carriedBy" | "outside"> {
+  return {
+    ...(carriedBy !== undefined && { carriedBy }),
+    ...(outside !== undefined && { outside: outside.address }),
+  };
+}
+
 async function tryLive(
   { signal }: Invocation,
   desired: DesiredWay,
@@ -141,8 +150,7 @@ async function tryLive(
     const [live, peer] = await Promise.all([
       runLiveTest({
         ...{ target: address, devices, signal, sender, nameOf: (index) => names.get(index) ?? `device ${index}` },
-        ...(desired.carriedBy !== undefined && { carriedBy: desired.carriedBy }),
-        ...(outside !== undefined && { outside: outside.address }),
+        ...outsideOf(desired, way),
       }),
       askPeer(desired, address, signal),
     ]);
