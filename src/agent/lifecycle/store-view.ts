@@ -50,7 +50,7 @@ export class StoreView {
         const text = "lost the connection to the store: reconnecting; forwarding continues";
         this.#logger.warn("store.disconnected", text, { reason });
       } else if (this.#outage !== reason) {
-        this.#logger.warn("store.unreachable", "the store cannot be followed yet: retrying", { reason });
+        this.#logger.warn("store.unreachable", "the store is still not available: retrying", { reason });
       }
       this.#isConnected = false;
       this.#outage = reason;
@@ -58,7 +58,10 @@ export class StoreView {
       return false;
     }
     const isBack = !this.#isConnected;
-    if (isBack) this.#logger.info("store.connected", "watching the leases", { revision: String(change.revision) });
+    if (isBack) {
+      const revision = String(change.revision);
+      this.#logger.info("store.connected", "connected to the store: watching the leases", { revision });
+    }
     this.#isConnected = true;
     this.#outage = undefined;
     this.#refusal = undefined;

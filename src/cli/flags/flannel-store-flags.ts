@@ -103,8 +103,8 @@ export const flannelStoreFlags: readonly FlagDefinition[] = [
     description:
       "Serve on addresses other than loopback without TLS or client checks: whoever reaches them can read and change the network.",
   },
-  { name: "help", kind: "bool", default: false, group: general, description: "Print this text." },
-  { name: "version", kind: "bool", default: false, group: general, description: "Print the version." },
+  { name: "help", kind: "bool", default: false, group: general, description: "Show this text." },
+  { name: "version", kind: "bool", default: false, group: general, description: "Show the version." },
 ];
 
 export interface StoreProcessOptions {

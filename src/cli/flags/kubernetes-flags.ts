@@ -64,7 +64,6 @@ export const kubernetesFlags: readonly FlagDefinition[] = [
     kind: "bool",
     default: true,
     group,
-    description:
-      "Keep the condition NetworkUnavailable of this host's Node true to fact: False while packets can flow, else True.",
+    description: "Set the condition NetworkUnavailable of this host's Node: False while packets can flow, else True.",
   },
 ];

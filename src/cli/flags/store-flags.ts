@@ -12,8 +12,8 @@ export const storeFlags: readonly FlagDefinition[] = [
     group,
     valueName: "NAME",
     description:
-      "Where leases are kept: `etcd`, or `embedded`: the agent runs its own flannel-store in the state directory, for root " +
-      "of this host only: on the socket `DIR/store/flannel-store.sock`.",
+      "Where leases are kept: `etcd` or `embedded`. With `embedded` the agent runs its own flannel-store in the state " +
+      "directory; only root of this host reaches it, on the socket `DIR/store/flannel-store.sock`.",
     validate: (value) => (value === "etcd" || value === "embedded" ? undefined : "must be etcd or embedded"),
   },
   {

@@ -4,7 +4,7 @@ import type { CniGcOptions } from "./commands/cni-gc.ts";
 import type { Run } from "./verb.ts";
 
 export function addCniVerbs(program: Command, run: Run): void {
-  const cni = program.command("cni").description("what CNI plugins keep of the containers of this host");
+  const cni = program.command("cni").description("addresses that CNI plugins hold for containers of this host");
   cni
     .command("gc")
     .description("free the addresses of containers that the container runtime does not know any more")

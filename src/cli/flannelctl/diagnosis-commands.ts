@@ -9,11 +9,11 @@ export function addDiagnosisVerbs(program: Command, run: Run): void {
   program
     .command("doctor")
     .description(
-      "look for what keeps packets from flowing, most likely cause first, with its remedy; read-only but for --fix and --undo, " +
-        "with the agent and without; " +
-        "exit 0 nothing found, 1 a finding, 3 nothing of flannel here, 4 something could not be looked at",
+      "look for what keeps packets from flowing, most likely cause first, with its remedy; needs no running agent; read-only but " +
+        "for --fix and --undo; " +
+        "exit 0 no finding, 1 a finding, 3 nothing of flannel here, 4 something could not be checked",
     )
-    .option("--timeout <seconds>", "for each thing that is looked at, on a slow host (default: 2.4)", parseSeconds)
+    .option("--timeout <seconds>", "time limit of each check; raise it on a slow host (default: 2.4)", parseSeconds)
     .option("--fix", "run the remedies that are safe, each after a question; logged, and undone by --undo")
     .option("--yes", "with --fix: ask nothing")
     .option(
@@ -29,8 +29,8 @@ export function addDiagnosisVerbs(program: Command, run: Run): void {
   program
     .command("bugreport")
     .description(
-      "write one .tar.gz with everything that a helper needs: what doctor finds, status, plan, rules, routes, logs; " +
-        "without secrets, mode 0600, 5 MB at most; with the agent and without",
+      "write one .tar.gz for who is to help: findings of doctor, status, plan, rules, routes, logs; " +
+        "without secrets, mode 0600, 5 MB at most; needs no running agent",
     )
     .option("-o, --output <file>", "where to; default: flannel-bugreport-HOST-TIME.tar.gz in the current directory")
     .action(async (options: BugreportOptions, command: Command) =>
@@ -39,10 +39,10 @@ export function addDiagnosisVerbs(program: Command, run: Run): void {
   program
     .command("dashboard")
     .description(
-      "serve a page to look at in a browser, read-only, until Ctrl-C: peers, address space, topology, plan, journal, findings; " +
+      "serve a read-only page for a browser, until Ctrl-C: peers, address space, topology, plan, journal, findings; " +
         "prints a link that works once",
     )
-    .option("--listen <host:port>", "where to listen; elsewhere than on loopback only with TLS", "127.0.0.1:8475")
+    .option("--listen <host:port>", "address to listen on; other addresses than loopback need TLS", "127.0.0.1:8475")
     .option("--tls-cert <file>", "certificate chain of the page, PEM")
     .option("--tls-key <file>", "key of the certificate, PEM")
     .action(async (options: DashboardOptions, command: Command) =>

@@ -22,14 +22,14 @@ export function addJournalVerbs(program: Command, run: Run): void {
   program
     .command("why")
     .description(
-      "show the lease behind an address, a subnet or a kernel object, what is there because of it, and its past; exit 1 if nothing is",
+      "show the lease behind an address, a subnet or a kernel object, the objects made for it, and its history; exit 1 if there is none",
     )
     .argument("<object>", "IP address, subnet, key of a lease, or part of a line of flannelctl plan")
     .action(async (of: string, _, command: Command) => run(command, (await import("./commands/why.ts")).showWhy, [of]));
   addEntryOptions(
     program
       .command("history")
-      .description("show what changed on this host, because of what, and by whom as far as that is known")
+      .description("show what changed on this host, why, and which program changed it, if known")
       .option("--limit <number>", "how many of the last entries", parseCount, 100),
   ).action(async (options: HistoryOptions, command: Command) =>
     run(command, (await import("./commands/history.ts")).showHistory, [options]),
@@ -38,7 +38,7 @@ export function addJournalVerbs(program: Command, run: Run): void {
     program
       .command("events")
       .description(
-        "print the agent's last events and changes, and with --follow those to come; with --json a JSON document on each line",
+        "print the agent's last events and changes, and with --follow new ones; with --json one JSON document per line",
       )
       .option("--follow", "go on until interrupted", false)
       .option("--limit <number>", "how many of the last entries", parseCount, 10),
@@ -48,7 +48,7 @@ export function addJournalVerbs(program: Command, run: Run): void {
   program
     .command("watch")
     .description("show state, peers and events on one screen until Ctrl-C; with --json one document")
-    .option("--interval <seconds>", "time between two looks", parseInterval, 2)
+    .option("--interval <seconds>", "time between two updates", parseInterval, 2)
     .action(async (options: WatchOptions, command: Command) =>
       run(command, (await import("./commands/watch.ts")).watch, [options]),
     );
@@ -56,8 +56,8 @@ export function addJournalVerbs(program: Command, run: Run): void {
 
 function addEntryOptions(command: Command): Command {
   return command
-    .option("--since <time>", "only what is younger, like 10m or 2h", parseLife)
-    .option("--about <text>", "only what contains this text");
+    .option("--since <time>", "only entries younger than this, like 10m or 2h", parseLife)
+    .option("--about <text>", "only entries that contain this text");
 }
 
 function parseCount(text: string): number {

@@ -7,7 +7,7 @@ export function addProbeVerbs(program: Command, run: Run): void {
   program
     .command("ping")
     .description(
-      "ask a peer outside of the tunnel, through it, at its bridge and its container, and say which layer loses packets",
+      "probe a peer outside the tunnel, through it, at its bridge and at a container, and show which layer loses packets",
     )
     .argument("<peer>", "its public address, its subnet or lease, or the address of a container")
     .option("--count <number>", "how many packets for each", (text) => wholeNumber(text, 1, 1_000), 5)
@@ -20,9 +20,9 @@ export function addProbeVerbs(program: Command, run: Run): void {
   program
     .command("trace")
     .description(
-      "follow packets to an address: lease, route, next hop, device, rules and the way outside as the kernel has them, beside what " +
-        "the agent wants; then a few marked packets, and where they get lost; exit 0 they arrive, 1 they do not, or something is not " +
-        "as desired, 4 it could not be found out",
+      "follow packets to an address: lease, route, next hop, device, rules and underlay in the kernel, beside the desired state; then " +
+        "send a few marked packets and show where they get lost; exit 0 they arrive, 1 they do not, or something is not " +
+        "as desired, 4 it could not be checked",
     )
     .argument("<address>", "IP address of a container, a bridge, or a host of the network")
     .option("--static", "send no packets", false)

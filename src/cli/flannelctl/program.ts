@@ -70,7 +70,7 @@ function reasonOf(error: CommanderError): string {
 }
 
 const exitCodeHelp = `\nExit codes: ${exitCodes.ok} done; ${exitCodes.failure} failed, not ready or something found; \
-${exitCodes.usage} wrong use or configuration; ${exitCodes.noAgent} no agent; ${exitCodes.unknown} nothing bad found, but not all could be checked; \
+${exitCodes.usage} wrong use or configuration; ${exitCodes.noAgent} no agent; ${exitCodes.unknown} no finding, but a check could not be completed; \
 ${exitCodes.interrupted} interrupted.`;
 
 /** The whole command tree; `scripts/generate-flannelctl-docs.ts` reads its help. */

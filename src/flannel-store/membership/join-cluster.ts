@@ -63,7 +63,7 @@ function pinnedCertificate(socket: TLSSocket, pin: string, { url }: StoreAddress
   if (certificate !== undefined && keyPin(certificate.publicKey) === pin) return certificate;
   throw new FlannelError(
     "STORE_UNAUTHORIZED",
-    `${operation}: ${url} is not the store that issued this token: its key is a different one. Nothing was sent to it. Check the address.`,
+    `${operation}: ${url} is not the store that issued this token: its key is a different one. Nothing was sent to it. Check the address and the token.`,
   );
 }
 

@@ -27,6 +27,7 @@ const MAX_TOKEN_LIFE_MS = 30 * DAY_MS;
 /** So long an ended token is distinguished from one that never was. */
 const REMEMBER_ENDED_TOKEN_MS = 7 * DAY_MS;
 const MAX_TOKENS = 1_000;
+const NEW_TOKEN = "create a new one with flannelctl token create on the store's host";
 /** Of each host: the one it uses, and some whose answers were lost or whose files could not be written. */
 const MAX_CERTIFICATES = 4;
 const MAX_ADDRESSES = 8;
@@ -186,14 +187,14 @@ export class MemberRegistry {
   #usableToken({ tokenId, secret, hostName, keyPin }: JoinAttempt, nowMs: number): TokenRecord {
     const token = this.checkSecret(tokenId, secret);
     const { usedBy } = token;
-    if (token.revokedAtMs !== undefined) throw refusedToken(`token ${token.id} has been revoked`);
+    if (token.revokedAtMs !== undefined) throw refusedToken(`token ${token.id} has been revoked: ${NEW_TOKEN}`);
     if (usedBy !== undefined && (usedBy.keyPin !== keyPin || usedBy.hostName !== hostName)) {
       throw refusedToken(
         `token ${token.id} has been used already, by host ${usedBy.hostName}: each host needs its own, from flannelctl token create`,
       );
     }
     if (token.expiresAtMs <= nowMs) {
-      throw refusedToken(`token ${token.id} has expired: create a new one with flannelctl token create`);
+      throw refusedToken(`token ${token.id} has expired: ${NEW_TOKEN}`);
     }
     return token;
   }

@@ -21,7 +21,7 @@ test("the sixth repair is a contest, told in one line a minute with what was fou
   expect(lines.slice(0, 5)).toEqual(
     Array.from(
       { length: 5 },
-      () => "host.repaired: external change of flannel's kernel objects; repaired: corrected 10.0.2.0/24 dev a",
+      () => "host.repaired: repaired an external change of flannel's kernel objects: corrected 10.0.2.0/24 dev a",
     ),
   );
   expect(lines.slice(5)).toEqual(
@@ -44,7 +44,7 @@ test("all contested objects share the line, and a quiet minute ends a contest", 
   const before = lines.length;
   repair(["a"], 120_006);
   expect(lines.slice(before)).toEqual([
-    "host.repaired: external change of flannel's kernel objects; repaired: corrected a",
+    "host.repaired: repaired an external change of flannel's kernel objects: corrected a",
   ]);
 });
 

@@ -10,7 +10,7 @@ export function kernelRepairLines(logger: Logger): RepairLines {
   return {
     repaired(repairs, _authors, total) {
       const words = repairsInWords(repairs, NAMED_IN_LOG);
-      const message = `external change of flannel's kernel objects; repaired: ${words}`;
+      const message = `repaired an external change of flannel's kernel objects: ${words}`;
       logger.warn("host.repaired", message, { count: repairs.length, total });
     },
     contested(contests) {

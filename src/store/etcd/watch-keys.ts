@@ -122,7 +122,7 @@ async function* watchOnce(
   } catch (error) {
     opened.leaveEndpoint();
     if (timers.isOverdue) throw new FlannelError("STORE_UNAVAILABLE", `etcd ${url} does not answer`, { cause: error });
-    throw connection.toError(error, "watch", url);
+    throw connection.toError(error, "watch the leases", url);
   } finally {
     timers.stop();
     stream.cancel();

@@ -83,10 +83,15 @@ async function askStore(options: JoinOrder, signal: AbortSignal): Promise<Joined
     return await joinCluster(options, signal);
   } catch (cause) {
     if (!hasCode(cause, "STORE_UNAVAILABLE")) throw cause;
-    const { port } = options.address;
-    const message = `${cause.message}. Check that flannel-store runs there and that firewalls allow TCP port ${port}`;
+    const message = `${cause.message}. ${unreachableHint(cause.message, options.address.port)}`;
     throw new FlannelError(cause.code, message, { cause, tellsCause: true });
   }
+}
+
+/** Without a way to the host its port was not tried. */
+function unreachableHint(problem: string, port: number): string {
+  if (/ENETUNREACH|EHOSTUNREACH/.test(problem)) return "Check the address, and the routes of this host";
+  return `Check that flannel-store runs there and that firewalls allow TCP port ${port}`;
 }
 
 /**

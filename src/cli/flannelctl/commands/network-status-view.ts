@@ -6,13 +6,13 @@ import { formatAgo, formatDuration, formatTable } from "../../../terminal/text.t
 const longestList = 10;
 
 export function networkPairs(network: NetworkStatus, nowMs: number): [string, string | undefined][] {
-  const { peers, repairs, mtuBytes, backendType } = network;
+  const { repairs, mtuBytes, backendType } = network;
   const mtu = mtuBytes === undefined ? "" : `, MTU ${mtuBytes}`;
   return [
     ["lease", describeLease(network, nowMs)],
     ["backend", backendType === undefined ? undefined : `${backendType}${mtu}`],
     ["interface", describeInterface(network)],
-    ["peers", `${peers.programmed} of ${peers.desired} programmed, ${peers.known} known`],
+    ["peers", describePeers(network)],
     ["probes", describeProbes(network)],
     ["rules", describeRules(network)],
     ...dataPlane(network),
@@ -26,7 +26,7 @@ export function networkSections(network: NetworkStatus, nowMs: number): string[]
   const { peers, unreadableKeys, failures, repairs } = network;
   return [
     ...section(
-      "peers not reached",
+      "skipped peers",
       peers.skipped.map((peer) => [peer.key, peer.reason]),
     ),
     ...section(
@@ -65,6 +65,11 @@ export function networkSections(network: NetworkStatus, nowMs: number): string[]
       repairs.last.map((repair) => [formatAgo(repair.repairedAt, nowMs), repair.action, repair.object]),
     ),
   ];
+}
+
+function describePeers({ peers }: NetworkStatus): string {
+  const skipped = peers.skipped.length === 0 ? "" : `, ${peers.skipped.length} skipped`;
+  return `${peers.programmed} of ${peers.desired} programmed, ${peers.known} known${skipped}`;
 }
 
 const probeStates = {

@@ -84,7 +84,7 @@ test("a troubled agent says why, names what is wrong with its remedy, and exits 
     "  because IPv4 forwarding is off",
     "  because 1 of 2 peers is not programmed",
     "  interface    eth0 192.0.2.11, MTU 1500, announced as 203.0.113.5",
-    "  store        etcd http://192.0.2.1:2379, not connected, last answer 3 s ago",
+    "  store        etcd http://192.0.2.1:2379, not connected, last answer 3 s ago; known peers stay reachable",
     "  lease        10.5.34.0/24, expires in 23 h 29 min, remembered and not yet confirmed by the store",
     "  bad  not JSON",
     "  10.5.9.0-24  backend type is host-gw",

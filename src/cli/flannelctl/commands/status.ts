@@ -78,9 +78,10 @@ function describeState({ state, pendingState }: Status, paint: Paint): string {
 
 function describeStore({ store }: Status): string {
   const age = store.ageSeconds === undefined ? "never answered" : `last answer ${formatDuration(store.ageSeconds)} ago`;
+  if (store.connected) return `${store.description}, connected, ${age}`;
   const why = store.problem === undefined ? "" : ` (${printable(store.problem)})`;
-  const link = store.connected ? "connected" : `not connected${why}`;
-  return `${store.description}, ${link}, ${age}`;
+  const effect = store.ageSeconds === undefined ? "" : "; known peers stay reachable";
+  return `${store.description}, not connected${why}, ${age}${effect}`;
 }
 
 /** The first of them to end says it all. */
