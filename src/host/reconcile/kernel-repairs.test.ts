@@ -51,5 +51,5 @@ test("all contested objects share the line, and a quiet minute ends a contest", 
 test("a line names five objects and counts the others", () => {
   const { lines, repair } = recorded();
   repair(["a", "b", "c", "d", "e", "f", "g"], 0);
-  expect(lines[0]).toMatch(/repaired: corrected a; .* corrected e and 2 more$/);
+  expect(lines[0]).toMatch(/kernel objects: corrected a; .* corrected e and 2 more$/);
 });
