@@ -37,7 +37,7 @@ ${JSON.stringify({ version: 1, error: { code: "AGENT_ABSENT", message: "no flann
 \`message\` is for people; \`code\` is stable. \`version\` is the version of the format. New fields may appear within a version; no
 field is renamed or removed. (An export names its format itself.) Names of moments end in \`At\`; the values are RFC 3339, UTC.
 Names of durations end in \`Seconds\` or \`Ms\`, names of sizes in \`Bytes\`. \`networks\` holds what exists once for each network,
-each with its \`name\`: today that is the key prefix in the store, and there is one entry.
+each with its \`name\`: of a single network the key prefix in the store, of several their names.
 
 During an upgrade, flannelctl may meet an agent of another version for a moment. If it does not speak the agent's version of the
 protocol, it fails with \`AGENT_INCOMPATIBLE\`; \`wait\` continues to wait.
@@ -50,14 +50,16 @@ ${exitCodeRows()}
 
 * 0: \`status\`: ready; \`wait\`: ready or degraded; \`config check\`: valid and nothing odd.
 * 1: \`status\`: degraded or not ready; \`why\`: nothing of flannel's belongs to it; \`wait\`: not ready in time; \`config check\`: an error, or an unknown key.
+  \`doctor\`: a finding; \`ping\`, \`trace\`: packets get lost; \`wireguard rotate\`: a host has not followed yet.
 * 2: an unknown command or option, a bad value, a network configuration or an export that cannot be used.
-* 4: no command ends with it yet; it is for commands that examine a host or a network.
+* 4: \`doctor\`, \`trace\`: nothing is wrong as far as could be checked.
 * 5: \`flanneld\` only. Its unit starts it again, and it takes another lease.
 * \`mk-docker-opts\` keeps the codes of flannel's script of that name (0 and 1), and a CNI plugin those of the CNI specification.
 
 ## State
 
 The agent is in one of three states. \`flannelctl status\`, \`/readyz\`, the log and \`systemctl status\` all show the same one.
+[status.md](status.md) shows six answers of \`status\`.
 
 * \`ready\`: packets of containers on this host flow to all known peers.
 * \`degraded\`: they flow, but not to all peers, or without all precautions. \`/readyz\` still answers 200.

@@ -227,42 +227,47 @@ function sendErrorText(errno: string): string {
   return `lost on this host: the kernel refuses to send (${errno}): ${reasons[errno] ?? "see its log"}`;
 }
 
-/** By who answers at the peer, layer by layer. */
+/** What is known of packets that left this host, or were not seen on it. */
 function beyondText({ peer, live, desired, outside }: Found): string {
-  const answers = (name: string): boolean | undefined => {
-    const found = peer.find((one) => one.name === name);
-    return found === undefined ? undefined : found.answered > 0;
-  };
   const host = desired.outside?.address ?? "its host";
   const left = canSee(live)
     ? "the packets left this host, and no answer came back to it"
     : "no answer came back, and where the packets got lost on this host was not seen";
   const told = live.errors.length === 0 ? "" : ` (${live.errors.join("; ")})`;
-  const beyond = "what becomes of them there cannot be seen from here";
   if (live.rttsMs.length > 0) return `${answeredText(live)}${told}; ${restText(live, desired)}`;
   if (desired.place === "here")
     return `no answer from the container${told}: it does not answer echo requests, is down, or does not exist`;
   if (desired.place === "peer" && outside === undefined && isTunnelled(desired)) {
     return `lost on this host: the kernel has no way to ${host}, the peer's host, for the tunnel's packets${told}`;
   }
-  if (answers("tunnel") === false || (answers("tunnel") === undefined && answers("bridge") === false)) {
-    if (answers("underlay") === false) {
-      return `${left}${told}: ${host} does not answer outside of the tunnel either: it is down, or the network between the hosts is`;
-    }
-    if (answers("tunnel") === false) {
-      return `${left}${told}: ${host} answers outside of the tunnel and nothing inside does: the network or a firewall there drops the tunnel's packets, ${tunnelEnd(desired)}; ${beyond}`;
-    }
+  return `${left}${told}${silenceText(peer, desired, host)}`;
+}
+
+/** Where it begins to be silent, by who answers at the peer, layer by layer. */
+function silenceText(peer: Found["peer"], desired: DesiredWay, host: string): string {
+  const answers = (name: string): boolean | undefined => {
+    const found = peer.find((one) => one.name === name);
+    return found === undefined ? undefined : found.answered > 0;
+  };
+  const [tunnel, bridge] = [answers("tunnel"), answers("bridge")];
+  const beyond = "what becomes of them there cannot be seen from here";
+  const isSilentInside = tunnel === false || (tunnel === undefined && bridge === false);
+  if (isSilentInside && answers("underlay") === false) {
+    return `: ${host} does not answer outside of the tunnel either: it is down, or the network between the hosts is`;
   }
-  if (answers("bridge") === false && desired.carriedBy === "ipsec") {
-    return `${left}${told}: ${host} answers outside of the tunnel, its bridge does not through it: the network or a firewall there drops IPsec's packets (UDP 500 and 4500, ESP), ${tunnelEnd(desired)}, or it has no containers; ${beyond}`;
+  if (tunnel === false) {
+    return `: ${host} answers outside of the tunnel and nothing inside does: the network or a firewall there drops the tunnel's packets, ${tunnelEnd(desired)}; ${beyond}`;
   }
-  if (answers("bridge") === false) {
-    return `${left}${told}: ${host} answers${answers("tunnel") === true ? " through the tunnel" : ""}, its bridge does not: it has no containers, or does not forward to them; ${beyond}`;
+  if (bridge === false && desired.carriedBy === "ipsec") {
+    return `: ${host} answers outside of the tunnel, its bridge does not through it: the network or a firewall there drops IPsec's packets (UDP 500 and 4500, ESP), ${tunnelEnd(desired)}, or it has no containers; ${beyond}`;
   }
-  if (answers("bridge") === true) {
-    return `${left}${told}: the bridge of ${host} answers and the container does not: there is no such container, it is down or filters echo requests, or ${host} does not forward to it (forwarding, rp_filter, a rule); ${beyond}`;
+  if (bridge === false) {
+    return `: ${host} answers${tunnel === true ? " through the tunnel" : ""}, its bridge does not: it has no containers, or does not forward to them; ${beyond}`;
   }
-  return `${left}${told}; ${beyond}`;
+  if (bridge === true) {
+    return `: the bridge of ${host} answers and the container does not: there is no such container, it is down or filters echo requests, or ${host} does not forward to it (forwarding, rp_filter, a rule); ${beyond}`;
+  }
+  return `; ${beyond}`;
 }
 
 /** Of the packets that are lost where others arrive. */
