@@ -1,6 +1,6 @@
 // Echoes whose way through this host is watched device by device: where one is seen, and between which two devices those that are
 // not answered get lost. Says so whatever it is that drops them. Pure; what is watched was written by others.
-import { type Address, addressToBytes, familyOf } from "../ip/address.ts";
+import { type Address, addressToBytes, type Family, familyOf } from "../ip/address.ts";
 
 /** Where an echo of the test has to pass, in this order; the answers come after the requests. */
 export interface EchoStation {
@@ -75,14 +75,26 @@ export function sightOf(bytes: Uint8Array, target: Address, packetBytes: number)
   const wanted = addressToBytes(target);
   const packet = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length);
   for (let at = packet.indexOf(wanted); at >= 0; at = packet.indexOf(wanted, at + 1)) {
-    for (const kind of ["request", "reply"] as const) {
-      const start = at - (kind === "request" ? shape.destination : shape.source);
-      const icmp = start + shape.headerBytes;
-      if (start < 0 || icmp + 8 > packet.length || (packet[start] ?? 0) >> 4 !== family) continue;
-      if (packet[start + shape.protocol] !== shape.icmp || packet[icmp] !== shape.types[kind]) continue;
-      if (packet.readUInt16BE(start + shape.length) + shape.uncounted !== packetBytes) continue;
-      return { packet: kind, isInside: start > 0, sequence: packet.readUInt16BE(icmp + 6) };
-    }
+    const sight =
+      echoAt(packet, at - shape.destination, "request", family, packetBytes) ??
+      echoAt(packet, at - shape.source, "reply", family, packetBytes);
+    if (sight !== undefined) return sight;
   }
   return undefined;
+}
+
+/** An echo whose IP header begins at `start`. */
+function echoAt(
+  packet: Buffer,
+  start: number,
+  kind: EchoSight["packet"],
+  family: Family,
+  packetBytes: number,
+): EchoSight | undefined {
+  const shape = shapes[family];
+  const icmp = start + shape.headerBytes;
+  if (start < 0 || icmp + 8 > packet.length || (packet[start] ?? 0) >> 4 !== family) return undefined;
+  if (packet[start + shape.protocol] !== shape.icmp || packet[icmp] !== shape.types[kind]) return undefined;
+  if (packet.readUInt16BE(start + shape.length) + shape.uncounted !== packetBytes) return undefined;
+  return { packet: kind, isInside: start > 0, sequence: packet.readUInt16BE(icmp + 6) };
 }
