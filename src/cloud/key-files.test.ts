@@ -1,5 +1,6 @@
 // Access keys in the files of the vendors' own programs.
-import { mkdir, mkdtemp, rm, writeFile } from "node:fs/promises";
+import { execFileSync } from "node:child_process";
+import { chmod, mkdir, mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { afterAll, beforeAll, expect, test } from "vitest";
@@ -71,4 +72,27 @@ test("sections of INI files", () => {
   expect(Object.fromEntries(iniSection(text, "one") ?? [])).toEqual({ a: "1", empty: "", d: "4" });
   expect(Object.fromEntries(iniSection(text, "two") ?? [])).toEqual({ a: "2" });
   expect(iniSection(text, "three")).toBeUndefined();
+});
+
+test("a home directory that the unit hides has no key file; a file that the user names has to be readable", async () => {
+  const HOME = await withHome("hidden", { ".aliyun/config.json": cli([]) });
+  await chmod(HOME, 0);
+  // Root without powers, as under `ProtectHome=` and `CapabilityBoundingSet=` of the unit.
+  const ask = (program: string) =>
+    execFileSync("setpriv", ["--bounding-set=-all", "--inh-caps=-all", process.execPath, "-e", program], {
+      encoding: "utf8",
+      stdio: ["ignore", "pipe", "pipe"],
+    });
+  const file = (name: string) => JSON.stringify(new URL(name, import.meta.url).href);
+  const read = (env: object) =>
+    ask(
+      `import(${file("ali/ali-key-files.ts")}).then(({ readAliKeyFiles }) => console.log(String(readAliKeyFiles(${JSON.stringify(env)}))))`,
+    );
+  try {
+    expect(read({ HOME })).toBe("undefined\n");
+    const named = { HOME, ALIBABA_CLOUD_CREDENTIALS_FILE: join(HOME, "named") };
+    expect(() => read(named)).toThrow(/cannot take the access key from .*named: EACCES/);
+  } finally {
+    await chmod(HOME, 0o700);
+  }
 });

@@ -1,7 +1,7 @@
 // Files in which the vendors' own programs keep access keys, below the home directory.
 import { homedir } from "node:os";
 import { describeError, FlannelError } from "../errors.ts";
-import { isMissingFile, readSmallFile } from "../sys/files.ts";
+import { isDeniedFile, isMissingFile, readSmallFile } from "../sys/files.ts";
 
 const LONGEST_BYTES = 65_536;
 
@@ -10,12 +10,15 @@ export function homeIn(env: Readonly<Record<string, string | undefined>>): strin
   return env["HOME"] || homedir();
 }
 
-/** Undefined when there is none. Throws `CLOUD_DENIED` for one that cannot be read. */
-export function readKeyFile(path: string): string | undefined {
+/**
+ * Undefined when there is none, and where the agent may not look: our unit hides home directories (`ProtectHome=`).
+ * `isNamed`: the user named this file, so it has to be readable. Throws `CLOUD_DENIED` for one that cannot be read.
+ */
+export function readKeyFile(path: string, isNamed = false): string | undefined {
   try {
     return readSmallFile(path, LONGEST_BYTES);
   } catch (cause) {
-    if (isMissingFile(cause)) return undefined;
+    if (isMissingFile(cause) || (!isNamed && isDeniedFile(cause))) return undefined;
     throw unusableKeyFile(path, describeError(cause));
   }
 }

@@ -92,3 +92,21 @@ test("who gives up does not take the reading away from others; the end of all do
   slow[Symbol.dispose]();
   expect(given?.aborted).toBe(true);
 });
+
+test("is given up when nothing comes, also by a library that takes no signal, and read again then", async () => {
+  let isSilent = true;
+  const silent = new Promise<never>(() => undefined);
+  const late = new RenewedKey(
+    () => (isSilent ? silent : Promise.resolve({ endsAtMs: 5 })),
+    () => 0,
+    20,
+  );
+  await expect(late.current(signal)).rejects.toMatchObject({ code: "CLOUD_UNAVAILABLE", retryable: true });
+  isSilent = false;
+  expect((await late.current(signal)).endsAtMs).toBe(5);
+});
+
+test("asks nobody for who has already given up", async () => {
+  await expect(keys.current(AbortSignal.abort())).rejects.toMatchObject({ code: "CANCELLED" });
+  expect(reads).toBe(0);
+});

@@ -1,6 +1,7 @@
 // A key that ends: read when it is first needed, and again some time before it ends. Requests share one reading, and one that
 // fails leaves the key that is at hand, for as long as that lasts.
-import { abandonOnAbort } from "../async/cancellation.ts";
+import { abandonOnAbort, cancelled } from "../async/cancellation.ts";
+import { FlannelError } from "../errors.ts";
 
 export interface EndingKey {
   /** By the wall clock; missing: it does not end. */
@@ -12,26 +13,34 @@ const BEFORE_END_MS = 300_000;
 /** Within that time, between two readings; a key that ended is read at once. */
 const PAUSE_MS = 10_000;
 const LONGEST_READING_MS = 20_000;
+const READING = "read the key for the cloud's API";
 
 export class RenewedKey<Key extends EndingKey> implements Disposable {
   readonly #read: (signal: AbortSignal) => Promise<Key>;
   readonly #now: () => number;
+  readonly #longestReadingMs: number;
   readonly #abort = new AbortController();
   #key: Key | undefined;
   #reading: Promise<Key> | undefined;
   #askedAtMs = Number.NEGATIVE_INFINITY;
 
-  constructor(read: (signal: AbortSignal) => Promise<Key>, now: () => number = Date.now) {
+  constructor(
+    read: (signal: AbortSignal) => Promise<Key>,
+    now: () => number = Date.now,
+    longestReadingMs: number = LONGEST_READING_MS,
+  ) {
     this.#read = read;
     this.#now = now;
+    this.#longestReadingMs = longestReadingMs;
   }
 
   /** Rejects as `read` does when there is no key in force, and with `CANCELLED` by the signal. */
   async current(signal: AbortSignal): Promise<Key> {
     const known = this.#key;
     if (known !== undefined && !this.#isDue(known)) return known;
+    if (signal.aborted) throw cancelled(READING);
     try {
-      return await abandonOnAbort(this.#readAgain(), "read the key for the cloud's API", signal);
+      return await abandonOnAbort(this.#readAgain(), READING, signal);
     } catch (error) {
       if (signal.aborted || known === undefined || known !== this.#key || this.#hasEnded(known)) throw error;
       return known;
@@ -66,8 +75,16 @@ export class RenewedKey<Key extends EndingKey> implements Disposable {
 
   async #readOnce(): Promise<Key> {
     this.#askedAtMs = this.#now();
-    const signal = AbortSignal.any([this.#abort.signal, AbortSignal.timeout(LONGEST_READING_MS)]);
-    this.#key = await this.#read(signal);
-    return this.#key;
+    const timeout = AbortSignal.timeout(this.#longestReadingMs);
+    const signal = AbortSignal.any([this.#abort.signal, timeout]);
+    try {
+      // Also of a library that takes no signal.
+      this.#key = await abandonOnAbort(this.#read(signal), READING, signal);
+      return this.#key;
+    } catch (error) {
+      if (!timeout.aborted || this.#abort.signal.aborted) throw error;
+      const message = `cannot ${READING}: no answer within ${this.#longestReadingMs / 1_000} s; retrying`;
+      throw new FlannelError("CLOUD_UNAVAILABLE", message, { cause: timeout.reason, retryable: true });
+    }
   }
 }

@@ -2,7 +2,7 @@
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { afterEach, beforeEach, expect, test } from "vitest";
+import { afterEach, beforeEach, expect, test, vi } from "vitest";
 import { until } from "../../lab/wait.ts";
 import { AttachmentCounter, type AttachmentCounts } from "./attachment-counter.ts";
 import { type ContainerNetwork, containerNetwork } from "./container-network.ts";
@@ -85,6 +85,30 @@ test("a network with a longer name is another one, and an id with a dash is know
   rmSync(reservation);
   rmSync(join(directory, "results", "cbr0-cnitool-77383ca0a0715733ca6f-eth0"));
   await untilCounts(counter, { attached: 2, detached: 1, failed: 0 });
+});
+
+test("a container with a dash in its id stays attached for as long as it lives, also over a restart", async () => {
+  makeDirectories();
+  const [reservation = ""] = addressesOf(1);
+  const result = join(directory, "results", "cbr0-default-4f5f-eth0");
+  {
+    using counter = new AttachmentCounter(network);
+    writeFileSync(reservation, "default-4f5f\r\neth0");
+    await turn();
+    writeFileSync(result, "{}");
+    await untilCounts(counter, { attached: 1, detached: 0, failed: 0 });
+    const later = performance.now() + 3_600_000;
+    vi.spyOn(performance, "now").mockReturnValue(later);
+    counter.resync();
+    counter.resync();
+    vi.restoreAllMocks();
+    expect([counter.present, counter.counts.detached]).toEqual([1, 0]);
+  }
+  using counter = new AttachmentCounter(network);
+  expect(counter.present).toBe(1);
+  rmSync(reservation);
+  rmSync(result);
+  await untilCounts(counter, { attached: 0, detached: 1, failed: 0 });
 });
 
 test("an attempt that gave its addresses back is one failure, heard at once or late", async () => {

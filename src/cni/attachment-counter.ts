@@ -4,7 +4,7 @@ import { existsSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { tryParseAddress } from "../ip/address.ts";
 import type { ContainerNetwork } from "./container-network.ts";
-import { DirectoryFollower } from "./directory-follower.ts";
+import { DirectoryFollower, listNames } from "./directory-follower.ts";
 
 export interface AttachmentCounts {
   attached: number;
@@ -15,6 +15,8 @@ export interface AttachmentCounts {
 
 /** An ADD takes milliseconds. What is given back later was a leftover that was freed. */
 const ATTEMPT_MS = 60_000;
+
+const isAddress = (name: string) => tryParseAddress(name) !== undefined;
 
 interface Attempt {
   /** Name of the file of its result, should it succeed; empty when it is unknown. */
@@ -42,8 +44,14 @@ export class AttachmentCounter implements Disposable {
     this.#network = network;
     this.#resultDirectory = join(network.stateDirectory, "results");
     const { counts } = this;
+    let reserved: ReadonlySet<string> | undefined = this.#resultsOfReservations();
     this.#results = new DirectoryFollower(this.#resultDirectory, {
-      isWanted: (name) => isResultOf(network.name, name) || this.#isAttempted(name),
+      isWanted: (name) =>
+        isResultOf(network.name, name) ||
+        reserved?.has(name) === true ||
+        this.#isAttempted(name) ||
+        // What was followed once is, until it is gone.
+        (reserved === undefined && this.#results.hasSeen(name)),
       onAppeared: () => counts.attached++,
       onGone: (name) => {
         counts.detached++;
@@ -56,8 +64,9 @@ export class AttachmentCounter implements Disposable {
         this.#gone.add(name);
       },
     });
+    reserved = undefined;
     this.#reservations = new DirectoryFollower(network.reservations, {
-      isWanted: (name) => tryParseAddress(name) !== undefined,
+      isWanted: isAddress,
       onAppeared: (address) => this.#begin(address),
       onGone: (address) => this.#end(address),
       onPassed: (address) => this.#passed[familyOf(address)]++,
@@ -98,6 +107,12 @@ export class AttachmentCounter implements Disposable {
   [Symbol.dispose](): void {
     this.#results[Symbol.dispose]();
     this.#reservations[Symbol.dispose]();
+  }
+
+  /** Of the containers that have addresses now; those of nerdctl have a dash in their ids. */
+  #resultsOfReservations(): Set<string> {
+    const addresses = listNames(this.#network.reservations, isAddress) ?? [];
+    return new Set(addresses.map((address) => this.#resultOf(address)));
   }
 
   #begin(address: string): void {
@@ -145,7 +160,7 @@ export class AttachmentCounter implements Disposable {
 
 /**
  * NETWORK-CONTAINERID-IFNAME, where the network's name may have dashes: `cbr0-blue-ID-eth0` is not of `cbr0`. Ids of
- * containerd, CRI-O, podman and docker have no dash, and interface names at most 15 bytes (IFNAMSIZ), less than an id.
+ * containerd, CRI-O, podman and docker have no dash (nerdctl's do: see `#resultsOfReservations`), and interface names at most 15 bytes (IFNAMSIZ), less than an id.
  */
 function isResultOf(networkName: string, name: string): boolean {
   return name.startsWith(`${networkName}-`) && /^[^-]+-.{1,15}$/.test(name.slice(networkName.length + 1));

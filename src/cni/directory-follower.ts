@@ -103,11 +103,16 @@ export class DirectoryFollower implements Disposable {
   }
 
   #list(): string[] {
-    try {
-      return readdirSync(this.#directory).filter(this.#news.isWanted).slice(0, MAX_NAMES);
-    } catch (error) {
-      // What cannot be read is not gone.
-      return isMissingFile(error) ? [] : [...this.#present];
-    }
+    // What cannot be read is not gone.
+    return listNames(this.#directory, this.#news.isWanted) ?? [...this.#present];
+  }
+}
+
+/** What is wanted of a directory, none where there is no such directory; undefined when it cannot be read. */
+export function listNames(directory: string, isWanted: (name: string) => boolean): string[] | undefined {
+  try {
+    return readdirSync(directory).filter(isWanted).slice(0, MAX_NAMES);
+  } catch (error) {
+    return isMissingFile(error) ? [] : undefined;
   }
 }

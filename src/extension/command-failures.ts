@@ -51,12 +51,12 @@ export class CommandFailures {
     return performance.now() >= againAtMs;
   }
 
-  /** Until the first of them is due; undefined when there is none. */
-  get nextInMs(): number | undefined {
-    if (this.#entries.size === 0) return undefined;
-    let first = Number.POSITIVE_INFINITY;
-    for (const { againAtMs } of this.#entries.values()) first = Math.min(first, againAtMs);
-    return Math.max(0, first - performance.now());
+  /** Until the first of these that failed is due; undefined when none of them did. */
+  nextInMs(tasks: readonly string[]): number | undefined {
+    const times = tasks.map((task) => this.#entries.get(task)?.againAtMs).filter((timeMs) => timeMs !== undefined);
+    if (times.length === 0) return undefined;
+    const firstMs = times.reduce((first, timeMs) => Math.min(first, timeMs));
+    return Math.max(0, firstMs - performance.now());
   }
 
   list(): CommandFailure[] {

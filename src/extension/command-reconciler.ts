@@ -137,7 +137,9 @@ export class CommandReconciler implements AsyncDisposable {
   async #pass(): Promise<PassEnd<void>> {
     await this.#workUntilDone();
     this.#options.onChange();
-    return { result: undefined, repeatInMs: this.#failures.nextInMs };
+    // Of what cannot run now the failures stay, without a time: a peer's while the host itself is not set up.
+    const ids = this.#state === undefined ? [] : this.#wantedTasks(this.#state).map(({ id }) => id);
+    return { result: undefined, repeatInMs: this.#failures.nextInMs(ids) };
   }
 
   async #workUntilDone(): Promise<void> {
@@ -145,7 +147,7 @@ export class CommandReconciler implements AsyncDisposable {
       const state = this.#state;
       if (state === undefined || this.#loop.isStopped) return;
       await this.#save(state);
-      const tasks = this.#tasks(state);
+      const tasks = this.#wantedTasks(state).filter(({ id }) => this.#failures.isDue(id));
       if (tasks.length === 0) return;
       for (const { run } of tasks) {
         // What is wanted has changed: what is to be done now is found again.
@@ -155,20 +157,17 @@ export class CommandReconciler implements AsyncDisposable {
     }
   }
 
-  /** What is to be done and due: first what the host itself needs, then who is gone, then who is there. */
-  #tasks(state: ExtensionState): Task[] {
-    if (!this.#isPostDone(state)) {
-      return this.#failures.isDue(POST) ? [{ id: POST, run: () => this.#startUp(state) }] : [];
-    }
+  /** What is to be done, due or not: first what the host itself needs, then who is gone, then who is there. */
+  #wantedTasks(state: ExtensionState): Task[] {
+    if (!this.#isPostDone(state)) return [{ id: POST, run: () => this.#startUp(state) }];
     const wanted = new Set(state.peers.map(({ key }) => key));
     const gone = this.#isComplete ? [...this.#begun.values()].filter(({ key }) => !wanted.has(key)) : [];
-    const tasks: Task[] = [
+    return [
       ...gone.map((peer) => ({ id: removeOf(peer.key), run: () => this.#remove(state, peer) })),
       ...state.peers
         .filter((peer) => !this.#isAdded(peer))
         .map((peer) => ({ id: addOf(peer.key), run: () => this.#add(state, peer) })),
     ];
-    return tasks.filter(({ id }) => this.#failures.isDue(id));
   }
 
   #isPostDone({ commands, own }: ExtensionState): boolean {

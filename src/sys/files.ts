@@ -119,6 +119,11 @@ export function isMissingFile(error: unknown): boolean {
   return hasSystemCode(error, "ENOENT", "ENOTDIR");
 }
 
+/** True for a file that may not be read, or stands where nobody may look. */
+export function isDeniedFile(error: unknown): boolean {
+  return hasSystemCode(error, "EACCES", "EPERM");
+}
+
 /** True for an error of Node's that carries one of these codes (`EEXIST`). */
 function hasSystemCode(error: unknown, ...codes: readonly string[]): boolean {
   return error instanceof Error && "code" in error && codes.includes(String(error.code));

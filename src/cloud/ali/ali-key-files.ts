@@ -12,7 +12,7 @@ export function readAliKeyFiles(env: Environment): AccessKey | undefined {
   const home = homeIn(env);
   const isCliOff = env["ALIBABA_CLOUD_CLI_PROFILE_DISABLED"]?.toLowerCase() === "true";
   const ofCli = isCliOff ? undefined : cliKey(join(home, ".aliyun/config.json"), env);
-  return ofCli ?? sdkKey(env["ALIBABA_CLOUD_CREDENTIALS_FILE"] || join(home, ".alibabacloud/credentials"), env);
+  return ofCli ?? sdkKey(home, env);
 }
 
 function cliKey(path: string, env: Environment): AccessKey | undefined {
@@ -27,8 +27,9 @@ function cliKey(path: string, env: Environment): AccessKey | undefined {
   return keyOf(textIn(profile, "access_key_id"), textIn(profile, "access_key_secret"), token);
 }
 
-function sdkKey(path: string, env: Environment): AccessKey | undefined {
-  const text = readKeyFile(path);
+function sdkKey(home: string, env: Environment): AccessKey | undefined {
+  const named = env["ALIBABA_CLOUD_CREDENTIALS_FILE"];
+  const text = named ? readKeyFile(named, true) : readKeyFile(join(home, ".alibabacloud/credentials"));
   const profile = text === undefined ? undefined : iniSection(text, env["ALIBABA_CLOUD_PROFILE"] || "default");
   if (profile?.get("type") !== "access_key") return undefined;
   return keyOf(profile.get("access_key_id"), profile.get("access_key_secret"));

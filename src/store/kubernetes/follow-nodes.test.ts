@@ -20,7 +20,7 @@ class Following implements AsyncDisposable {
   readonly #client: ApiClient;
   readonly #done: Promise<void>;
 
-  constructor({ url }: KubeApiServer) {
+  constructor({ url }: KubeApiServer, silenceMs: number = timings.silenceMs) {
     const access = { isInsecure: false, credentials: anonymous, headers: {}, warnings: [], description: url };
     this.#client = new ApiClient({ ...access, servers: [new URL(url)] }, {}, "test");
     const logger = { ...silentLogger, warn: (event: string) => void this.said.push(event) };
@@ -33,7 +33,10 @@ class Following implements AsyncDisposable {
         else this.#known.set(name, [name, ...podCidrs, annotations[names.publicIp] ?? "-"].join(" "));
       }
     };
-    this.#done = followNodes({ api, ownName: "own", timings, logger, take, room }, this.#stop.signal);
+    this.#done = followNodes(
+      { api, ownName: "own", timings: { ...timings, silenceMs }, logger, take, room },
+      this.#stop.signal,
+    );
   }
 
   async knows(...nodes: readonly string[]): Promise<void> {
@@ -133,6 +136,18 @@ describe("followNodes", () => {
     server.refusals = [];
     await following.knows("a 10.244.1.0/24 192.0.2.1", "b 10.244.2.0/24 192.0.2.2");
     expect(following.said).toEqual([]);
+  });
+
+  it("says once that the server answers the watch alone, and when it answers again", async () => {
+    await following[Symbol.asyncDispose]();
+    following = new Following(server, 200);
+    await following.knows("a 10.244.1.0/24 192.0.2.1");
+    server.refusals = [{ verb: "select", resource: "nodes", status: 503 }];
+    server.putNode("b", announced("10.244.2.0/24", "192.0.2.2"));
+    await until(() => following.said.length > 0, { what: "the warning" });
+    server.refusals = [];
+    await following.knows("a 10.244.1.0/24 192.0.2.1", "b 10.244.2.0/24 192.0.2.2");
+    expect(following.said).toEqual(["node.selection-failed"]);
   });
 
   it("watches whole Nodes where the server refuses to select", async () => {

@@ -1,6 +1,6 @@
 // Follows all Nodes by a watch for their metadata, and asks for what that leaves open. So the API server sends a tenth of
-// what kubelets write, and a request more for each Node that joins. Where it takes no such questions: by a watch for whole
-// Nodes.
+// what kubelets write, and a request more for each Node that joins and each write of our own. Where it takes no such
+// questions: by a watch for whole Nodes.
 import { setTimeout as delay } from "node:timers/promises";
 import { BackOff } from "../../async/back-off.ts";
 import { LatestOnly } from "../../async/latest-only.ts";
@@ -9,7 +9,7 @@ import { hasHttpStatus, retryAfterMs } from "../../kube-api/api-errors.ts";
 import { type WatchNews, type WatchTimings, watchObjects } from "../../kube-api/watch-objects.ts";
 import type { Logger } from "../../telemetry/logger.ts";
 import type { NodeApi } from "./node-api.ts";
-import { NodeCompletion } from "./node-completion.ts";
+import { NodeCompletion, type NodeQuestion } from "./node-completion.ts";
 import type { NodeMetadata, NodeRecord } from "./node-record.ts";
 
 export interface NodeFollower {
@@ -61,24 +61,68 @@ async function followMetadata(follower: NodeFollower, signal: AbortSignal): Prom
 
 /** Asks until everything is known. Rejects when the server refuses such questions. */
 async function complete(completion: NodeCompletion, follower: NodeFollower, signal: AbortSignal): Promise<void> {
-  const { api, timings, take } = follower;
+  const { timings } = follower;
   const backOff = new BackOff({ firstMs: timings.backOffFirstMs, maxMs: timings.backOffMaxMs });
+  const failures = new QuestionFailures(follower);
   for (let asked = completion.question(); asked !== undefined; asked = completion.question()) {
-    let waitMs: number | undefined;
-    try {
-      const { objects, resourceVersion } = await api.select(asked.selector, asked.notBefore, signal);
-      const { news, isLate } = completion.answer(asked, objects, resourceVersion);
-      for (const object of news) take({ type: "put", object, resourceVersion: object.resourceVersion });
-      if (isLate) waitMs = backOff.nextMs();
-      else backOff.reset();
-    } catch (error) {
-      if (signal.aborted) return;
-      if (hasHttpStatus(error, 400, 403, 404, 405, 422)) throw error;
-      // The server is away, which the watch tells.
-      waitMs = retryAfterMs(error) ?? backOff.nextMs();
-    }
-    if (waitMs !== undefined) await delay(waitMs, undefined, { signal }).catch(() => undefined);
+    const waitMs = await ask(asked, completion, follower, signal).then(
+      (isLate) => {
+        failures.clear();
+        if (isLate) return backOff.nextMs();
+        backOff.reset();
+        return 0;
+      },
+      (error: unknown) => {
+        if (isRefusal(error)) throw error;
+        if (!signal.aborted) failures.add(error);
+        return retryAfterMs(error) ?? backOff.nextMs();
+      },
+    );
+    if (waitMs > 0) await delay(waitMs, undefined, { signal }).catch(() => undefined);
     if (signal.aborted) return;
+  }
+}
+
+/** Returns whether the answer is older than what the watch has told. */
+async function ask(
+  asked: NodeQuestion,
+  completion: NodeCompletion,
+  { api, take }: NodeFollower,
+  signal: AbortSignal,
+): Promise<boolean> {
+  const { objects, resourceVersion } = await api.select(asked.selector, asked.notBefore, signal);
+  const { news, isLate } = completion.answer(asked, objects, resourceVersion);
+  for (const object of news) take({ type: "put", object, resourceVersion: object.resourceVersion });
+  return isLate;
+}
+
+function isRefusal(error: unknown): boolean {
+  return hasHttpStatus(error, 400, 403, 404, 405, 422);
+}
+
+/** The watch reports a server that is away. This reports, once, one that only leaves questions open: Nodes that join are missing. */
+class QuestionFailures {
+  readonly #logger: Logger;
+  readonly #toleratedMs: number;
+  /** `said`: and logged. */
+  #state: "none" | { readonly sinceMs: number } | "said" = "none";
+
+  constructor({ logger, timings }: NodeFollower) {
+    this.#logger = logger;
+    this.#toleratedMs = timings.silenceMs;
+  }
+
+  add(error: unknown): void {
+    if (this.#state === "none") this.#state = { sinceMs: performance.now() };
+    if (this.#state === "said" || performance.now() - this.#state.sinceMs < this.#toleratedMs) return;
+    this.#state = "said";
+    const message = "the API server does not list the Nodes that joined or were written; retrying";
+    this.#logger.warn("node.selection-failed", message, { error: describeError(error) });
+  }
+
+  clear(): void {
+    if (this.#state === "said") this.#logger.info("node.selection-works", "the API server lists selected Nodes again");
+    this.#state = "none";
   }
 }
 

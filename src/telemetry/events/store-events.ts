@@ -123,6 +123,12 @@ export const storeEvents = {
       "agent watches whole Nodes for an hour, then tries again.",
     "Allow `list` on `nodes` without a limit to names in the ClusterRole of flannel; look for a proxy in front of the API server.",
   ),
+  "node.selection-failed": warn(
+    "The API server's watch works, but it answers no lists of single Nodes, for longer than a connection may be silent: Nodes " +
+      "that join are no peers yet. The agent retries.",
+    "See the line's reason: limits of requests (API priority and fairness), an overloaded server, or a proxy in front of it.",
+  ),
+  "node.selection-works": info("Lists of single Nodes, which had failed, are answered again."),
   "node.not-written": warn(
     "The agent could not write to its Node; the line has the reason. It retries.",
     "Allow `patch` on `nodes/status` in the ClusterRole of flannel, or check the API server.",
