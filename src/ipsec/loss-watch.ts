@@ -2,8 +2,10 @@
 // charon believes in for up to an hour after they were deleted; connections in charon, which any program may unload.
 
 const INTERVAL_MS = 400;
-/** A look must not take more than two percent of a processor. */
+/** A look takes two percent of a processor at most, as long as the longest pause allows. */
 const SHARE = 50;
+/** The processor time is that of the whole process: busy work of other kinds must not put off a look for long. */
+const LONGEST_PAUSE_MS = 2_000;
 
 export interface LossWatchOptions {
   /** One look. What cannot be read is not gone: a rejection counts as false. */
@@ -42,6 +44,7 @@ export class LossWatch implements Disposable {
   #next({ user, system }: NodeJS.CpuUsage): void {
     if (this.#isEnded) return;
     const tookMs = (user + system) / 1_000;
-    this.#timer = setTimeout(() => this.#look(), Math.max(INTERVAL_MS, tookMs * SHARE));
+    const pauseMs = Math.min(Math.max(INTERVAL_MS, tookMs * SHARE), LONGEST_PAUSE_MS);
+    this.#timer = setTimeout(() => this.#look(), pauseMs);
   }
 }
