@@ -25,7 +25,7 @@ export const reasonDefinitions = {
   "network-failed": {
     state: "notReady",
     argument:
-      "With several networks in one agent: this one cannot be opened, or was given up after an error. The agent tries again.",
+      "With several networks in one agent: this one cannot be opened, or was given up after an error. The agent retries.",
   },
   "network-not-ready": {
     state: "degraded",

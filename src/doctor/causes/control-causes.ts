@@ -100,7 +100,7 @@ export const controlCauses = {
     meaning: "Leases announce backends or settings that do not fit together.",
     effect: "some pairs of hosts do not reach each other, or only in small packets",
     looksAt: "backend, VNI and families in all leases",
-    alike: "vxlan and host-gw on one link, which reach each other",
+    alike: "vxlan, host-gw and ipip on one link, which reach each other",
     fix: "no",
   },
   "wg-handshake": {

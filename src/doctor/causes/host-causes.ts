@@ -72,7 +72,7 @@ export const hostCauses = {
   },
   "network-manager-flush": {
     meaning: "A network manager of this host keeps removing flannel's addresses or routes.",
-    effect: "peers vanish after a link went down or a service restarted; the agent puts them back",
+    effect: "peers vanish after a link went down or a service restarted; the agent restores them",
     looksAt: "repairs of the last minutes, and whether NetworkManager or systemd-networkd runs",
     fix: "auto",
     isQuiet: true,

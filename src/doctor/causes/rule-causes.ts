@@ -84,7 +84,7 @@ export const ruleCauses = {
   },
   "rules-flushed": {
     meaning: "Another program keeps removing flannel's traffic rules.",
-    effect: "connections fail for a moment, again and again; the agent puts the rules back",
+    effect: "connections fail for a moment, again and again; the agent restores the rules",
     looksAt: "repairs of traffic rules in the last minutes, and their period",
     alike: "one reload of a firewall",
     fix: "auto",

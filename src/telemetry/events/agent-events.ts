@@ -54,7 +54,7 @@ export const agentEvents = {
   ),
   "cni-state.freed": info("The agent freed addresses that containers of earlier boots had left reserved."),
   "cni-conf.failed": error(
-    "The agent could not write the CNI configuration (`--cni-conf-file`): the template cannot be used, or the file not be written.",
+    "The agent could not write the CNI configuration (`--cni-conf-file`): the template cannot be used, or the file cannot be written.",
     "Correct what the line names; the agent retries.",
   ),
   "cni-conf.withdrawn": info(

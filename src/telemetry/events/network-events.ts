@@ -4,13 +4,13 @@ import { error, info, warn } from "./definition.ts";
 export const networkEvents = {
   "network.added": info("The agent begins to serve a network (`--networks`, `--watch-networks`)."),
   "network.failed": error(
-    "A network cannot be served, or was given up after an error. The agent tries again; other networks are not affected.",
+    "A network cannot be served, or was given up after an error. The agent retries; other networks are not affected.",
     "Follow the line; the table of error codes explains its code.",
   ),
   "network.left": info("The network is no longer to be served here: the agent removes its devices, routes and rules."),
   "network.removed": info("The devices, routes and rules of a network that was left are gone; its lease stays."),
   "network.remove-failed": error(
-    "The agent could not remove everything of a network that was left; it tries again.",
+    "The agent could not remove everything of a network that was left; it retries.",
     "Remove what the line names.",
   ),
   "network.kept": warn(

@@ -16,7 +16,7 @@ export const probeEvents = {
   ),
   "probe.peer-mtu": warn(
     "Small packets reach a peer and large ones of containers get lost; the line has the largest that arrives.",
-    "Set the backend's `MTU` in the network configuration to what the line says and the tunnel's overhead, or mend the network between the hosts.",
+    "Set the backend's `MTU` in the network configuration to what the line says and the tunnel's overhead, or correct the network between the hosts.",
   ),
   "probe.peer-up": info("A peer answers probes again."),
   "probe.peer-unknown": info("Nothing is known of a peer any more: nobody there can answer probes."),
@@ -28,7 +28,7 @@ export const probeEvents = {
   "probe.mtu-changed": info("The path to a peer carries another size of packets than before; the line has both."),
   "path-mtu.lowered": warn(
     "The path to a peer carries less than containers send: its route, and the MSS of TCP, say so from now on (`--path-mtu=repair`).",
-    "Mend the network between the hosts, or set the backend's `MTU`; until then nothing has to be done.",
+    "Correct the network between the hosts, or set the backend's `MTU`; until then nothing has to be done.",
   ),
   "path-mtu.restored": info("The path to a peer carries all that containers send again: its route is as before."),
   "probe.unavailable": warn(

@@ -23,7 +23,7 @@ export const storeEvents = {
   ),
 
   "peer.examined": info(
-    "Another host of the cluster asked what is wrong here (`flannelctl doctor --peer`, `flannelctl dashboard`), and got this host's report. Told once in ten minutes.",
+    "Another host of the cluster asked what is wrong here (`flannelctl doctor --peer`, `flannelctl dashboard`), and got this host's report. The agent logs this once in ten minutes.",
   ),
   "peer.examination-failed": verbose(
     1,
@@ -120,7 +120,7 @@ export const storeEvents = {
   ),
   "node.selection-refused": warn(
     "The API server refuses to list a selection of Nodes, with which the agent completes a watch for their metadata; the " +
-      "agent watches whole Nodes for an hour, then tries again.",
+      "agent watches whole Nodes for an hour, then retries.",
     "Allow `list` on `nodes` without a limit to names in the ClusterRole of flannel; look for a proxy in front of the API server.",
   ),
   "node.selection-failed": warn(
