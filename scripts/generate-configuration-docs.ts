@@ -126,8 +126,9 @@ ${table(
 )}
 ## Network config
 
-Stored at \`<etcd-prefix>/config\`; \`flannelctl config set\` checks and writes it, \`flannelctl config check\` only
-checks. The smallest one, and one with more:
+Stored at \`<etcd-prefix>/config\`; of [several networks](several-networks.md) in one agent at \`<etcd-prefix>/NAME/config\`, in Kubernetes in the ConfigMap
+\`kube-flannel-cfg\` ([kubernetes.md](kubernetes.md#changing-the-network-configuration)). \`flannelctl config set\` checks and writes it (in Kubernetes \`kubectl\`
+does), \`flannelctl config check\` only checks. The smallest one, and one with more:
 
 \`\`\`json
 ${ipv4Example}

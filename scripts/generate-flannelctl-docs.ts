@@ -50,7 +50,7 @@ All programs use one table of exit codes:
 |---|---|
 ${exitCodeRows()}
 
-* 0: \`status\`: ready; \`wait\`: ready or degraded; \`config check\`: valid and nothing odd.
+* 0: \`status\`: ready; \`wait\`: ready or degraded; \`config check\`: valid and nothing odd; \`dashboard\`: ended with Ctrl-C.
 * 1: \`status\`: degraded or not ready; \`why\`: nothing of flannel's belongs to it; \`wait\`: not ready in time; \`config check\`: an error, or an unknown key.
   \`doctor\`: a finding; \`ping\`, \`trace\`: packets get lost; \`wireguard rotate\`: a host has not followed yet.
 * 2: an unknown command or option, a bad value, a network configuration or an export that cannot be used.

@@ -91,7 +91,7 @@ ${table(agentMetrics)}
 ### Store, leases, peers
 
 ${table(storeMetrics)}
-**Convergence**, \`flannel_convergence_seconds\`, begins when the store tells the agent of a changed lease: it does not contain the way from
+**Convergence**, \`flannel_convergence_seconds\`, begins when the agent gets a changed lease from the store: it does not contain the way from
 the writing host through the store. It ends when the kernel has acknowledged every route, neighbour and forwarding entry of that peer, or when those of
 a deleted lease are gone. A peer that changes again meanwhile is measured from its first change on; one that this host does not serve is not measured.
 
