@@ -1,11 +1,19 @@
 // Runs a task for the latest request only: requests that come while it runs are served together by one more run.
 
+/** `delayed`: a run begins when the timer fires. */
+type Phase =
+  | { readonly name: "idle" }
+  | { readonly name: "delayed"; readonly timer: NodeJS.Timeout }
+  | { readonly name: "running"; readonly ended: Promise<void> };
+
+const idle: Phase = { name: "idle" };
+
 export class LatestOnly implements AsyncDisposable {
   readonly #task: () => Promise<void>;
   readonly #delayMs: () => number;
+  #phase: Phase = idle;
+  /** Since the last run began, whatever the phase: also while it is disposed of. */
   #isRequested = false;
-  #timer: NodeJS.Timeout | undefined;
-  #running: Promise<void> | undefined;
   #isDisposed = false;
 
   /** `task` handles its own errors. A run begins `delayMs` after the first request. */
@@ -16,31 +24,31 @@ export class LatestOnly implements AsyncDisposable {
 
   request(): void {
     this.#isRequested = true;
-    if (this.#isDisposed || this.#running !== undefined || this.#timer !== undefined) return;
+    if (this.#isDisposed || this.#phase.name !== "idle") return;
     const delayMs = this.#delayMs();
     if (delayMs === 0) this.#start();
-    else this.#timer = setTimeout(() => this.#start(), delayMs);
+    else this.#phase = { name: "delayed", timer: setTimeout(() => this.#start(), delayMs) };
   }
 
   /** Resolves when a task without delay has served all that was requested until now. */
   async idle(): Promise<void> {
-    while (this.#running !== undefined) await this.#running;
+    while (this.#phase.name === "running") await this.#phase.ended;
   }
 
   /** Serves what is still requested, then ends. */
   async [Symbol.asyncDispose](): Promise<void> {
     this.#isDisposed = true;
-    clearTimeout(this.#timer);
-    await this.#running;
+    if (this.#phase.name === "delayed") clearTimeout(this.#phase.timer);
+    if (this.#phase.name === "running") await this.#phase.ended;
     if (this.#isRequested) await this.#task();
   }
 
   #start(): void {
-    this.#timer = undefined;
     this.#isRequested = false;
-    this.#running = this.#task().finally(() => {
-      this.#running = undefined;
+    const ended = this.#task().finally(() => {
+      this.#phase = idle;
       if (this.#isRequested && !this.#isDisposed) this.request();
     });
+    this.#phase = { name: "running", ended };
   }
 }

@@ -9,8 +9,8 @@ export class ListSplitter {
   readonly #onItem: (bytes: Uint8Array) => void;
   readonly #maxItemBytes: number;
   #depth = 0;
-  #isInString = false;
-  #isEscaped = false;
+  /** Where the next byte stands; `escape`: within a string, behind a backslash. */
+  #place: "structure" | "string" | "escape" = "structure";
   /** Within the array at the top of the document: there is only one, `items`. */
   #isInItems = false;
   #itemParts: Uint8Array[] = [];
@@ -27,7 +27,7 @@ export class ListSplitter {
   push(chunk: Uint8Array): void {
     let from = 0;
     for (let at = 0; at < chunk.length; at++) {
-      if (this.#isInString) {
+      if (this.#place !== "structure") {
         at = this.#skipString(chunk, at);
         continue;
       }
@@ -41,7 +41,7 @@ export class ListSplitter {
     const byte = chunk[at];
     switch (byte) {
       case QUOTE:
-        this.#isInString = true;
+        this.#place = "string";
         return from;
       case OPEN_OBJECT:
       case OPEN_ARRAY: {
@@ -68,17 +68,17 @@ export class ListSplitter {
   /** Returns where the string ends, or the last byte of the chunk. */
   #skipString(chunk: Uint8Array, start: number): number {
     let at = start;
-    if (this.#isEscaped) {
-      this.#isEscaped = false;
+    if (this.#place === "escape") {
+      this.#place = "string";
       at++;
     }
     for (; at < chunk.length; at++) {
       const byte = chunk[at];
       if (byte === BACKSLASH) {
         at++;
-        if (at === chunk.length) this.#isEscaped = true;
+        if (at === chunk.length) this.#place = "escape";
       } else if (byte === QUOTE) {
-        this.#isInString = false;
+        this.#place = "structure";
         return at;
       }
     }

@@ -3,18 +3,25 @@
 import { describeError } from "../errors.ts";
 import type { Logger } from "../telemetry/logger.ts";
 
+/** Those who follow now. One who leaves meanwhile, because of what another one heard, is left out. */
+export function* presentOf<T>(followers: ReadonlySet<T>): Iterable<T> {
+  for (const follower of [...followers]) if (followers.has(follower)) yield follower;
+}
+
 export interface GuardedOptions {
   /** Notifications were lost, or a callback threw: read everything again. What changes from now on is notified again. */
   readonly onOverflow: () => void;
   readonly logger: Logger;
 }
 
+/** `behind`: it has to read everything again, and could not be made to yet. `closed` is the last one. */
+type FollowerState = "following" | "behind" | "closed";
+
 export class GuardedFollower {
   readonly #options: GuardedOptions;
-  /** It has to read everything again, and could not be made to yet. */
-  #isBehind = false;
+  #state: FollowerState = "following";
+  /** For its life: a callback that throws once may throw for every notification. */
   #wasLogged = false;
-  #isClosed = false;
 
   constructor(options: GuardedOptions) {
     this.#options = options;
@@ -22,23 +29,23 @@ export class GuardedFollower {
 
   /** Runs what takes in the news, or has the follower read everything again where news before them got lost in it. Never throws. */
   deliver(task: () => void): void {
-    if (this.#isBehind || this.try(task) === "failed") this.overflow();
+    if (this.#state === "behind" || this.try(task) === "failed") this.overflow();
   }
 
   /** Never throws. */
   overflow(): void {
-    if (this.#isClosed) return;
-    this.#isBehind = false;
+    if (this.#state === "closed") return;
+    this.#state = "following";
     this.try(this.#options.onOverflow);
   }
 
   /** What the task returns. After a failure the next delivery has the follower read everything again. Never throws. */
   try<T>(task: () => T): T | "failed" {
-    if (this.#isClosed) return "failed";
+    if (this.#state === "closed") return "failed";
     try {
       return task();
     } catch (error) {
-      this.#isBehind = true;
+      this.#fallBehind();
       this.#log(error);
       return "failed";
     }
@@ -46,7 +53,12 @@ export class GuardedFollower {
 
   /** No callback from now on. */
   close(): void {
-    this.#isClosed = true;
+    this.#state = "closed";
+  }
+
+  /** A task may have closed it. */
+  #fallBehind(): void {
+    if (this.#state === "following") this.#state = "behind";
   }
 
   #log(error: unknown): void {

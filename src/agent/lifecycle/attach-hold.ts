@@ -18,53 +18,63 @@ export interface AttachState {
   readonly reasons: readonly StateReason[];
 }
 
+/**
+ * `takenOver`: the network was in place when this agent came: its start alone holds nobody back. `following`: what is told decides.
+ * `released`: for good, another program is to take over.
+ */
+type Stage =
+  | {
+      readonly name: "takenOver";
+      /** Since when something else than the start has been against `ready`, on the monotonic clock. */
+      readonly obstructedSinceMs: number | undefined;
+    }
+  | { readonly name: "following" | "released" };
+
 export class AttachHold {
   readonly #subnetFile: string;
   readonly #file: string;
   readonly #monotonicMs: () => number;
-  /** The network was in place when this agent came: its start alone holds nobody back. */
-  #isTakenOver: boolean;
-  /** While taken over: since when something else than the start has been against `ready`. */
-  #obstructedSinceMs: number | undefined;
+  #stage: Stage;
   /** Of the subnet file when the hold was written: the plugin ignores a hold older than that file. */
   #subnetFileVersion = "";
   #written = "";
-  #isReleased = false;
 
   /** Holds back at once where there is no subnet file, as after a boot. */
   constructor(subnetFile: string, monotonicMs: () => number = () => performance.now()) {
     this.#subnetFile = subnetFile;
     this.#file = attachHoldFile(subnetFile);
     this.#monotonicMs = monotonicMs;
-    this.#isTakenOver = fileVersion(subnetFile) !== "" && fileVersion(this.#file) === "";
-    if (!this.#isTakenOver) this.#hold("flanneld has not been ready since it was started");
+    const isTakenOver = fileVersion(subnetFile) !== "" && fileVersion(this.#file) === "";
+    this.#stage = isTakenOver ? { name: "takenOver", obstructedSinceMs: undefined } : { name: "following" };
+    if (!isTakenOver) this.#hold("flanneld has not been ready since it was started");
   }
 
   /** Cheap when nothing changed; to be called with every change of the state, and now and then. */
   follow(told: AttachState): void {
-    if (this.#isReleased) return;
+    if (this.#stage.name === "released") return;
     if (told.state !== "notReady") {
-      this.#isTakenOver = false;
+      this.#stage = { name: "following" };
       this.#remove();
       return;
     }
-    if (this.#isTakenOver && !this.#isObstructed(told.reasons)) return;
+    if (this.#stage.name === "takenOver" && !this.#isObstructed(told.reasons, this.#stage.obstructedSinceMs)) return;
     const against = told.reasons.filter(({ state }) => state === "notReady").map(({ message }) => message);
     this.#hold(against.join("; ") || "it is starting");
   }
 
   /** For good: another program is to take over. */
   release(): void {
-    this.#isReleased = true;
+    this.#stage = { name: "released" };
     this.#remove();
   }
 
   /** A restart is no obstacle, nor is a store that has not confirmed what we go on with: the kernel forwards. */
-  #isObstructed(reasons: readonly StateReason[]): boolean {
+  #isObstructed(reasons: readonly StateReason[], sinceMs: number | undefined): boolean {
     const isObstacle = reasons.some(({ name, state }) => state === "notReady" && name !== "lease-unconfirmed");
     const nowMs = this.#monotonicMs();
-    this.#obstructedSinceMs = isObstacle ? (this.#obstructedSinceMs ?? nowMs) : undefined;
-    return this.#obstructedSinceMs !== undefined && nowMs - this.#obstructedSinceMs >= HOLD_MS;
+    const obstructedSinceMs = isObstacle ? (sinceMs ?? nowMs) : undefined;
+    this.#stage = { name: "takenOver", obstructedSinceMs };
+    return obstructedSinceMs !== undefined && nowMs - obstructedSinceMs >= HOLD_MS;
   }
 
   /** What fails here is tried again with the next call; a full /run says so by the subnet file. */

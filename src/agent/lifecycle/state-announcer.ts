@@ -35,9 +35,9 @@ export class StateAnnouncer {
   readonly #metrics: AgentMetricsRecorder;
   #saidState: AgentState = "notReady";
   #saidText = "";
-  #isReadySent = false;
+  /** What the service manager knows: that it starts, that packets flow, that nothing more is said. */
+  #stage: "starting" | "ready" | "ended" = "starting";
   #isPreflightSaid = false;
-  #hasEnded = false;
 
   constructor({ logger, metrics, descriptorStore, log }: AnnouncerParts) {
     this.#logger = logger;
@@ -47,15 +47,15 @@ export class StateAnnouncer {
   }
 
   tell(report: Announced): void {
-    if (this.#hasEnded) return;
+    if (this.#stage === "ended") return;
     const { state, reasons } = report.state();
     const text = stateText(state, reasons);
-    if (!this.#isReadySent && report.isForwarding) {
-      this.#isReadySent = true;
+    if (this.#stage === "starting" && report.isForwarding) {
+      this.#stage = "ready";
       trimAfterStart();
       if (this.#descriptorStore !== undefined) tryToForget(this.#descriptorStore, this.#logger); // what an earlier configuration needed
       this.#notify(`READY=1\nSTATUS=${text}`);
-    } else if (this.#isReadySent && text !== this.#saidText) {
+    } else if (this.#stage === "ready" && text !== this.#saidText) {
       this.#notify(`STATUS=${text}`);
     }
     this.#saidText = text;
@@ -83,7 +83,7 @@ export class StateAnnouncer {
 
   /** Nothing is announced after it: what settles while the parts are closed says nothing about the next agent. */
   end(isStopping: boolean): void {
-    this.#hasEnded = true;
+    this.#stage = "ended";
     if (isStopping) this.#notify("STOPPING=1");
   }
 

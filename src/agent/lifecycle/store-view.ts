@@ -4,14 +4,23 @@ import { describeOwner } from "../../lease/lease-owner.ts";
 import type { Logger } from "../../telemetry/logger.ts";
 import type { MetricsRecorder } from "../../telemetry/metrics/metrics.ts";
 
+/** Whether the leases can be followed. */
+type Connection =
+  | { readonly name: "connected" }
+  | {
+      readonly name: "apart";
+      /** As told last; missing before the store was tried. */
+      readonly reason?: string;
+      /** A reason since it went away that waiting does not cure. */
+      readonly refusal?: string;
+    };
+
 export class StoreView {
   readonly #logger: Logger;
   readonly #metrics: MetricsRecorder | undefined;
   #seenMonotonicMs: number | undefined;
-  #isConnected = false;
+  #connection: Connection = { name: "apart" };
   #obstacle: string | undefined;
-  #outage: string | undefined;
-  #refusal: string | undefined;
 
   constructor(logger: Logger, metrics?: MetricsRecorder) {
     this.#logger = logger;
@@ -25,10 +34,8 @@ export class StoreView {
 
   /** The store answered, to who follows something else in it than leases. */
   reached(what: string): void {
-    if (!this.#isConnected) this.#logger.info("store.connected", `watching ${what}`);
-    this.#isConnected = true;
-    this.#outage = undefined;
-    this.#refusal = undefined;
+    if (!this.isConnected) this.#logger.info("store.connected", `watching ${what}`);
+    this.#connection = { name: "connected" };
     this.answered();
   }
 
@@ -44,27 +51,24 @@ export class StoreView {
   /** Returns whether the store is back after it was away. */
   follow(change: LeaseChange): boolean {
     if (change.type === "disconnected") {
-      const { reason } = change;
-      if (this.#isConnected) {
+      const { reason, isRefusal } = change;
+      if (this.isConnected) {
         this.#metrics?.count("flannel_store_disconnections_total", {});
         const text = "lost the connection to the store: reconnecting; forwarding continues";
         this.#logger.warn("store.disconnected", text, { reason });
-      } else if (this.#outage !== reason) {
+      } else if (this.outage !== reason) {
         this.#logger.warn("store.unreachable", "the store is still not available: retrying", { reason });
       }
-      this.#isConnected = false;
-      this.#outage = reason;
-      if (change.isRefusal === true) this.#refusal = reason;
+      const refusal = isRefusal === true ? reason : this.refusal;
+      this.#connection = { name: "apart", reason, ...(refusal !== undefined && { refusal }) };
       return false;
     }
-    const isBack = !this.#isConnected;
+    const isBack = !this.isConnected;
     if (isBack) {
       const revision = String(change.revision);
       this.#logger.info("store.connected", "connected to the store: watching the leases", { revision });
     }
-    this.#isConnected = true;
-    this.#outage = undefined;
-    this.#refusal = undefined;
+    this.#connection = { name: "connected" };
     this.answered();
     this.#tell(change);
     return isBack;
@@ -112,16 +116,16 @@ export class StoreView {
 
   /** Why the leases cannot be followed, as told last; undefined while they are. */
   get outage(): string | undefined {
-    return this.#outage;
+    return this.#connection.name === "apart" ? this.#connection.reason : undefined;
   }
 
   /** A reason of this outage that waiting does not cure. */
   get refusal(): string | undefined {
-    return this.#refusal;
+    return this.#connection.name === "apart" ? this.#connection.refusal : undefined;
   }
 
   get isConnected(): boolean {
-    return this.#isConnected;
+    return this.#connection.name === "connected";
   }
 
   /** On the monotonic clock, so that a clock jump makes nobody unready; undefined when the store never answered. */

@@ -21,10 +21,10 @@ export class SocketFileListener implements AsyncDisposable {
   readonly #options: SocketFileOptions;
   #server: Server;
   #inode: number | undefined;
-  #isRenewing = false;
+  /** `renewing`: it looks whether its file is there, and puts it back. `closed` is the last one. */
+  #state: "listening" | "renewing" | "closed" = "listening";
   /** Told once, until it is put back. */
   #isFailureTold = false;
-  #isClosed = false;
 
   private constructor(options: SocketFileOptions, server: Server) {
     this.#options = options;
@@ -39,20 +39,20 @@ export class SocketFileListener implements AsyncDisposable {
 
   /** To be called now and then: without its file nobody can connect any more. */
   look(): void {
-    if (this.#isRenewing || this.#isClosed) return;
-    this.#isRenewing = true;
+    if (this.#state !== "listening") return;
+    this.#state = "renewing";
     this.#renew()
       .catch((error: unknown) => {
         if (!this.#isFailureTold) this.#options.onFailure(error);
         this.#isFailureTold = true;
       })
       .finally(() => {
-        this.#isRenewing = false;
+        if (this.#state === "renewing") this.#state = "listening";
       });
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
-    this.#isClosed = true;
+    this.#state = "closed";
     const server = this.#server;
     // Closing removes the path, whoever's it is now.
     if (this.#isAnothers()) {
@@ -82,7 +82,7 @@ export class SocketFileListener implements AsyncDisposable {
     this.#server = await listen(this.#options);
     this.#inode = inodeOf(path);
     this.#isFailureTold = false;
-    if (this.#isClosed) await this[Symbol.asyncDispose]();
+    if (this.#state === "closed") await this[Symbol.asyncDispose]();
   }
 }
 

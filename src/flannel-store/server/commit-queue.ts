@@ -43,8 +43,8 @@ export class CommitQueue {
   #revision: bigint;
   #compactRevision: bigint;
   #waiting: Waiting[] = [];
-  #isScheduled = false;
-  #isClosed = false;
+  /** `scheduled`: what waits is carried out in the next turn of the event loop. `closed` is the last one. */
+  #state: "idle" | "scheduled" | "closed" = "idle";
   #isDiskFull = false;
 
   constructor(options: CommitQueueOptions & { readonly compactRevision: bigint }) {
@@ -74,7 +74,7 @@ export class CommitQueue {
    * throws rejects this promise alone, unless the disk is to blame. It may run twice: only what it writes counts.
    */
   submit<T>(operation: (writer: RevisionWriter) => T): Promise<T> {
-    if (this.#isClosed) return Promise.reject(refusals.stopped());
+    if (this.#state === "closed") return Promise.reject(refusals.stopped());
     const { promise, resolve, reject } = Promise.withResolvers<T>();
     let settle = (): void => reject(refusals.stopped());
     this.#waiting.push({
@@ -92,14 +92,15 @@ export class CommitQueue {
   /** Commits what is waiting and accepts no more. */
   close(): void {
     while (this.#waiting.length > 0) this.#flush();
-    this.#isClosed = true;
+    this.#state = "closed";
   }
 
   #schedule(): void {
-    if (this.#isScheduled) return;
-    this.#isScheduled = true;
+    if (this.#state !== "idle") return;
+    this.#state = "scheduled";
     setImmediate(() => {
-      this.#isScheduled = false;
+      if (this.#state === "closed") return;
+      this.#state = "idle";
       this.#flush();
       if (this.#waiting.length > 0) this.#schedule();
     });

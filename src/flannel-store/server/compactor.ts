@@ -27,8 +27,8 @@ export class Compactor implements AsyncDisposable {
   readonly #kept: { readonly revision: bigint }[] = [];
   #notes: Note[] = [];
   #sweep: Promise<void>;
-  #isClosed = false;
-  #isRelieving = false;
+  /** `relieving`: all history is being forgotten for want of room. `closed` is the last one. */
+  #state: "idle" | "relieving" | "closed" = "idle";
   #relievedAtMs = Number.NEGATIVE_INFINITY;
 
   constructor(
@@ -64,13 +64,12 @@ export class Compactor implements AsyncDisposable {
   async relieve(): Promise<void> {
     const { revision, compactRevision } = this.#queue;
     const isTooSoon = performance.now() - this.#relievedAtMs < RELIEF_INTERVAL_MS;
-    if (this.#isRelieving || this.#isClosed || isTooSoon || revision <= compactRevision) return;
-    this.#isRelieving = true;
+    if (this.#state !== "idle" || isTooSoon || revision <= compactRevision) return;
+    this.#state = "relieving";
     try {
       await this.compact(revision, true);
     } finally {
-      this.#isRelieving = false;
-      this.#relievedAtMs = performance.now();
+      this.#endRelief();
     }
   }
 
@@ -85,6 +84,15 @@ export class Compactor implements AsyncDisposable {
     };
   }
 
+  #endRelief(): void {
+    if (this.#state === "relieving") this.#state = "idle";
+    this.#relievedAtMs = performance.now();
+  }
+
+  get #isClosed(): boolean {
+    return this.#state === "closed";
+  }
+
   /** Gives all unused room back. */
   async shrink(): Promise<void> {
     for (let left = 1; left > 0 && !this.#isClosed; await nextTurn()) {
@@ -94,7 +102,7 @@ export class Compactor implements AsyncDisposable {
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
-    this.#isClosed = true;
+    this.#state = "closed";
     clearInterval(this.#timer);
     await this.#sweep;
   }

@@ -53,12 +53,13 @@ export class NextHops {
   #foreignIds = new Set<number>();
   readonly #plainRoutes = new Map<string, number>();
   readonly #lastId = new Map<number, number>();
-  #isSupported = true;
-  #hasMadeOne = false;
+  /** Of next-hop objects in this kernel (Linux 5.3); `unknown` until one was made or refused. */
+  #support: "unknown" | "present" | "absent" = "unknown";
+  /** Whatever the kernel has. */
   #isPlainOnly = false;
 
   markMade(): void {
-    this.#hasMadeOne = true;
+    if (this.#support === "unknown") this.#support = "present";
   }
 
   /**
@@ -66,8 +67,9 @@ export class NextHops {
    * EOPNOTSUPP, some builds EINVAL; once one was made, EINVAL is about the one at hand.
    */
   isUnsupported(error: FlannelError): boolean {
-    const isUnknown = !this.#hasMadeOne && (hasCode(error, "KERNEL_UNSUPPORTED") || hasErrno(error, "EINVAL"));
-    if (isUnknown) this.#isSupported = false;
+    const isUnknown =
+      this.#support !== "present" && (hasCode(error, "KERNEL_UNSUPPORTED") || hasErrno(error, "EINVAL"));
+    if (isUnknown) this.#support = "absent";
     return isUnknown;
   }
 
@@ -125,8 +127,8 @@ export class NextHops {
 
   /** IPv6 has no such limit and stays plain. `pending` are routes of this device about to be written plainly. */
   shouldUseNextHop<R extends RouteWay>(route: R, pending: number): route is R & Gateway {
-    if (route.gateway === undefined || !this.#isSupported || this.#isPlainOnly || familyOf(route.destination) === 6)
-      return false;
+    if (route.gateway === undefined || familyOf(route.destination) === 6) return false;
+    if (this.#support === "absent" || this.#isPlainOnly) return false;
     return (this.#plainRoutes.get(route.device) ?? 0) + pending >= MAX_PLAIN_ROUTES;
   }
 

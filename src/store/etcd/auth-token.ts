@@ -6,9 +6,8 @@ const SURELY_FRESH_MS = 5_000;
 
 export class AuthToken {
   readonly #authenticate: (() => Promise<string | undefined>) | undefined;
-  #token: string | undefined;
-  #isKnown = false;
-  #knownSinceMs = 0;
+  /** The server's last answer, until it is rejected. */
+  #known: { readonly token: string | undefined; readonly sinceMs: number } | undefined;
   #pending: Promise<string | undefined> | undefined;
 
   /**
@@ -21,7 +20,7 @@ export class AuthToken {
 
   /** Undefined when none is needed. Rejects like `authenticate`. */
   async get(signal: AbortSignal): Promise<string | undefined> {
-    if (this.#authenticate === undefined || this.#isKnown) return this.#token;
+    if (this.#authenticate === undefined || this.#known !== undefined) return this.#known?.token;
     // Checking a password costs the server 60 ms and more: callers share one answer.
     this.#pending ??= this.#fetch(this.#authenticate).finally(() => {
       this.#pending = undefined;
@@ -31,22 +30,18 @@ export class AuthToken {
 
   /** Whether fetching a new token could help against a "permission denied". */
   get mayHaveExpired(): boolean {
-    return this.#isKnown && performance.now() - this.#knownSinceMs > SURELY_FRESH_MS;
+    return this.#known !== undefined && performance.now() - this.#known.sinceMs > SURELY_FRESH_MS;
   }
 
   /** The server rejected `token`. False when there is no user to log in with. */
   reject(token: string | undefined): boolean {
-    if (this.#token === token) {
-      this.#token = undefined;
-      this.#isKnown = false;
-    }
+    if (this.#known?.token === token) this.#known = undefined;
     return this.#authenticate !== undefined;
   }
 
   async #fetch(authenticate: () => Promise<string | undefined>): Promise<string | undefined> {
-    this.#token = await authenticate();
-    this.#isKnown = true;
-    this.#knownSinceMs = performance.now();
-    return this.#token;
+    const token = await authenticate();
+    this.#known = { token, sinceMs: performance.now() };
+    return token;
   }
 }

@@ -44,8 +44,7 @@ export class EtcdSubnetStore implements SubnetStore {
   readonly #connection: EtcdConnection;
   readonly #directory: LeaseDirectory;
   /** What acquiring read, until the watch begins with it: ten thousand leases need not be read twice. */
-  #readByAcquire: LeaseSnapshot | undefined;
-  #hasWatched = false;
+  #readByAcquire: LeaseSnapshot | "nothing" | "watching" = "nothing";
   /** As last read. */
   #config: ConfigSnapshot | undefined;
   readonly #auditTimings: AuditTimings;
@@ -131,7 +130,7 @@ export class EtcdSubnetStore implements SubnetStore {
 
   async acquire(request: LeaseRequest, signal: AbortSignal): Promise<AcquiredLease> {
     const { lease, outcome, snapshot } = await acquireLease(this.#directory, request, signal);
-    if (!this.#hasWatched) this.#readByAcquire = snapshot;
+    if (this.#readByAcquire !== "watching") this.#readByAcquire = snapshot;
     return { lease, outcome };
   }
 
@@ -162,9 +161,8 @@ export class EtcdSubnetStore implements SubnetStore {
 
   #takeKnown(): LeaseSnapshot | undefined {
     const known = this.#readByAcquire;
-    this.#readByAcquire = undefined;
-    this.#hasWatched = true;
-    return known;
+    this.#readByAcquire = "watching";
+    return known === "nothing" || known === "watching" ? undefined : known;
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

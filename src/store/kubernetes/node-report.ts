@@ -30,8 +30,8 @@ export class NodeReport implements AsyncDisposable {
   #writing: Promise<void> | undefined;
   #failedAtMs = Number.NEGATIVE_INFINITY;
   #saidFailure = "";
-  #wasTroubled = false;
-  #troubledSinceMs: number | undefined;
+  /** Undefined while the network is available. */
+  #trouble: { readonly sinceMs: number; readonly isTold: boolean } | undefined;
 
   constructor(api: NodeApi, node: OwnNode, setsCondition: boolean, logger: Logger) {
     this.#api = api;
@@ -87,14 +87,13 @@ export class NodeReport implements AsyncDisposable {
     const name = this.#node.knownName;
     if (name === undefined) return;
     if (news.isAvailable) {
-      this.#troubledSinceMs = undefined;
-      if (this.#wasTroubled) this.#tellEvent(name, "Normal", "FlannelIsUp", available.message);
-      this.#wasTroubled = false;
+      if (this.#trouble?.isTold === true) this.#tellEvent(name, "Normal", "FlannelIsUp", available.message);
+      this.#trouble = undefined;
       return;
     }
-    this.#troubledSinceMs ??= performance.now();
-    if (performance.now() - this.#troubledSinceMs < RETRY_MS) return;
-    this.#wasTroubled = true;
+    this.#trouble ??= { sinceMs: performance.now(), isTold: false };
+    if (performance.now() - this.#trouble.sinceMs < RETRY_MS) return;
+    this.#trouble = { ...this.#trouble, isTold: true };
     this.#tellEvent(name, "Warning", "FlannelNotReady", messageOf(news));
   }
 
