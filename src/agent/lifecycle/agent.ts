@@ -19,7 +19,6 @@ import type { StateReason } from "./agent-state.ts";
 import { announce } from "./announce.ts";
 import { type ActiveConfig, type ConfigChange, faultOfConfig, judgeConfigChange, readConfig } from "./config-change.ts";
 import { ConfigNews } from "./config-news.ts";
-import { prepareWarmStart, tellWarmStart } from "./data-plane-start.ts";
 import { DropWatch } from "./drop-watch.ts";
 import { EarlierSubnets } from "./earlier-subnets.ts";
 import { HostDemands } from "./host-demands.ts";
@@ -35,7 +34,7 @@ import { currentReasons } from "./state-facts.ts";
 import { acquireLease, runStoreSession, type Waiting, waitsForAccess } from "./store-session.ts";
 import { StoreView } from "./store-view.ts";
 import { StoreWay } from "./store-way.ts";
-import { WarmStart } from "./warm-start.ts";
+import { prepareWarmStart, tellWarmStart, WarmStart } from "./warm-start.ts";
 
 export class Agent implements AsyncDisposable {
   readonly ended: Promise<AgentEnd>;

@@ -5,6 +5,7 @@ import type { Finding } from "../../doctor/finding.ts";
 import { FlannelError } from "../../errors.ts";
 import { hostStateLines } from "../../host/kinds/host-state.ts";
 import type { Address } from "../../ip/address.ts";
+import { prefixesOf } from "../../lease/lease.ts";
 import type { SubnetEnvContent } from "../../lease/subnet-env.ts";
 import type { HostStateNews } from "../../store/subnet-store.ts";
 import type { JournalEntry } from "../../telemetry/journal.ts";
@@ -16,7 +17,6 @@ import type { DesiredWay } from "../control/trace-protocol.ts";
 import type { Agent } from "./agent.ts";
 import { recordNetwork } from "./agent-metrics.ts";
 import { reason, type StateReason, stateOf } from "./agent-state.ts";
-import { bridgeWish } from "./bridge-wish.ts";
 import type { BridgeWish } from "./container-bridge.ts";
 import { desiredWay } from "./desired-way.ts";
 import { explain } from "./explanation.ts";
@@ -120,7 +120,10 @@ export class NetworkReport {
 
   /** What the bridge of this host's containers has to fit; undefined without a lease that counts. */
   get bridgeWish(): BridgeWish | undefined {
-    return bridgeWish(this.#agent);
+    const agent = this.#agent;
+    if (agent?.network === undefined || agent.ownLease === undefined || agent.isWarmStart) return undefined;
+    const { ownLease, earlierSubnets, network } = agent;
+    return { ownSubnets: prefixesOf(ownLease), earlierSubnets, mtuBytes: network.mtuBytes };
   }
 
   get hasNetwork(): boolean {

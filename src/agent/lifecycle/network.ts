@@ -24,14 +24,13 @@ import { checkContext, type NetworkContext, plannedScan } from "./check-context.
 import { ClaimLog } from "./claim-findings.ts";
 import { FailureScopes } from "./failure-scope.ts";
 import { HostChecks } from "./host-checks.ts";
-import { withIsolation } from "./isolation.ts";
 import type { NetworkOptions } from "./network-options.ts";
 import { NetworkRuntime } from "./network-runtime.ts";
 import { OccupiedAddresses } from "./occupied-addresses.ts";
-import { withRouting } from "./own-table.ts";
 import { PeerProgramming } from "./peer-programming.ts";
 import { PlanFacts } from "./plan-facts.ts";
 import { PlannedWays } from "./planned-ways.ts";
+import { withIsolation, withRouting } from "./policy-routing.ts";
 import { RuleWriting } from "./rule-writing.ts";
 
 const NO_PLAN: BackendPlan = { state: emptyHostState, plannedPeers: 0, skipped: [] };

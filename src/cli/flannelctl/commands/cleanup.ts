@@ -8,6 +8,7 @@ import { describeError, isCancelled } from "../../../errors.ts";
 import { type ExitCode, exitCodes } from "../../../exit-codes.ts";
 import { removeRules } from "../../../firewall/remove-rules.ts";
 import { ruleSuffix } from "../../../firewall/rule-suffix.ts";
+import { removePodBridge } from "../../../host/pod-bridge.ts";
 import { removeLeftScratch } from "../../../host/scratch-links.ts";
 import { cleanUpHost } from "../../../host/without-agent.ts";
 import { bridgesOf } from "../../../lease/cni-conflist.ts";
@@ -19,7 +20,6 @@ import { type Invocation, present, remark } from "../session/invocation.ts";
 import { type CleanupOutput, cleanupOutputSchema } from "../session/json-output.ts";
 import { optionsOfNetwork } from "../session/one-network.ts";
 import { withStore } from "../session/open-store.ts";
-import { removePodBridges } from "./pod-bridges.ts";
 
 export interface CleanupOptions {
   readonly dryRun: boolean;
@@ -193,4 +193,30 @@ function renderCleanup(output: CleanupOutput, paint: Paint): string[] {
     ...(gone.length === 0 ? ["nothing to remove"] : gone.map((object) => `${done} ${object}`)),
     ...output.failures.map(({ object, error }) => `${paint.bad("failed")} ${object}: ${error}`),
   ];
+}
+
+/**
+ * The bridges that CNI plugins made of the configuration that the agent wrote go with it, once no pod hangs on them. Gives the names
+ * of those that went; adds to `failures`. Says of those that stay what is attached to them.
+ */
+async function removePodBridges(
+  invocation: Invocation,
+  bridges: readonly string[],
+  dryRun: boolean,
+  failures: CleanupOutput["failures"],
+): Promise<readonly string[]> {
+  const removed: string[] = [];
+  for (const bridge of bridges) {
+    try {
+      const outcome = await removePodBridge(bridge, dryRun);
+      if (outcome === "removed") removed.push(bridge);
+      else if (outcome !== "missing") {
+        const devices = outcome.attached === 1 ? "1 device is" : `${outcome.attached} devices are`;
+        remark(invocation, `${bridge} stays: ${devices} attached to it, of pods that were started before`);
+      }
+    } catch (error) {
+      failures.push({ object: bridge, error: describeError(error) });
+    }
+  }
+  return removed;
 }

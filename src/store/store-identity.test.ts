@@ -1,6 +1,6 @@
 import { expect, it } from "vitest";
-import { ruleSuffix } from "../../firewall/rule-suffix.ts";
-import { storeIdentity } from "../store-identity.ts";
+import { ruleSuffix } from "../firewall/rule-suffix.ts";
+import { storeIdentity } from "./store-identity.ts";
 
 const identityOf = (prefix: string) => storeIdentity({ type: "etcd", endpoints: "", prefix, tls: {} }).network;
 
