@@ -2,12 +2,13 @@
 import type { Address } from "../ip/address.ts";
 
 export interface EtcdOptions {
-  /** As given, comma-separated; checked where the connection is opened. */
+  /** As given, comma-separated; default `http://127.0.0.1:4001,http://127.0.0.1:2379`. Checked where the connection is opened. */
   readonly endpoints: string;
+  /** As given; default `/coreos.com/network`. */
   readonly prefix: string;
   /** Paths; only those given. */
   readonly tls: { readonly caFile?: string; readonly certFile?: string; readonly keyFile?: string };
-  /** `--etcd-cert-renew`: the certificate comes from the store itself, which renews it. */
+  /** `--etcd-cert-renew`, default off: the certificate comes from the store itself, which renews it. */
   readonly renewsCertificate?: boolean;
   /** With one of the two that follow, or not at all, as in flannel. */
   readonly username?: string;
@@ -21,11 +22,13 @@ export interface EtcdOptions {
 export interface KubernetesOptions {
   /** As given; without it and a file the agent is in a pod. */
   readonly apiUrl?: string;
+  /** Path. */
   readonly kubeconfigFile?: string;
-  /** As given, checked. */
+  /** As given, checked; default `flannel.alpha.coreos.com`. */
   readonly annotationPrefix: string;
+  /** Path; default `/etc/kube-flannel/net-conf.json`. */
   readonly netConfigFile: string;
-  /** `--set-node-network-unavailable` */
+  /** `--set-node-network-unavailable`, default on. */
   readonly setsNodeCondition: boolean;
   /** `NODE_NAME` */
   readonly nodeName?: string;
@@ -35,15 +38,15 @@ export interface KubernetesOptions {
 
 /** Traffic rules and what goes with them. */
 export interface RuleOptions {
-  /** `--ip-masq` */
+  /** `--ip-masq`, default off. */
   readonly masquerade: boolean;
-  /** Not `--ip-masq-fully-random-disable` */
+  /** Not `--ip-masq-fully-random-disable`; default on. */
   readonly randomFully: boolean;
-  /** `--iptables-forward-rules` */
+  /** `--iptables-forward-rules`, default on. */
   readonly forward: boolean;
-  /** `--iptables-resync`; 0: on notifications only. */
+  /** `--iptables-resync`, in ms here; default 5,000; 0: on notifications only. */
   readonly resyncMs: number;
-  /** `--ip-blackhole-route` */
+  /** `--ip-blackhole-route`, default off. */
   readonly blackholeRoute: boolean;
 }
 
@@ -59,7 +62,7 @@ export interface SeveralNetworks {
 
 /** Frozen for the life of the process. */
 export interface AgentOptions {
-  /** `embedded`: a store of this agent's own on this host; endpoints, user and files of `etcd` do not matter then. */
+  /** Default `etcd`. `embedded`: a store of this agent's own on this host; endpoints, user and files of `etcd` do not matter then. */
   readonly store: "etcd" | "embedded" | "kubernetes";
   /** `--store-listen`: where every user of this host reaches the store `embedded`, besides its socket. */
   readonly storeListen?: string;
@@ -68,12 +71,15 @@ export interface AgentOptions {
   readonly kubernetes: KubernetesOptions;
   /** `--iface`: names or addresses, in order of preference. */
   readonly interfaces: readonly string[];
-  /** `--iface-regex`, Go syntax, unchecked. */
+  /** `--iface-regex`, Go syntax, unchecked; tried after `interfaces`. */
   readonly interfaceRegexes: readonly string[];
+  /** `--iface-can-reach`: the interface that packets to it leave by. */
   readonly canReach?: Address;
-  /** IPv4. */
+  /** `--public-ip`, IPv4; missing: that of the interface. */
   readonly publicIp?: Address;
+  /** `--public-ipv6`; missing: that of the interface. */
   readonly publicIpv6?: Address;
+  /** Path; default `/run/flannel/subnet.env`. */
   readonly subnetFile: string;
   /** Missing: one network without a name. */
   readonly several?: SeveralNetworks;
@@ -81,26 +87,29 @@ export interface AgentOptions {
   readonly networkName?: string;
   /** `--cni-conf-file`, what it is made from (an empty template: our own), and what it is a link to, if it is one. */
   readonly cni?: { readonly file: string; readonly template: string; readonly target?: string };
-  /** `--cni-state-dir`: where CNI plugins and container runtimes keep what they know of containers. */
+  /** `--cni-state-dir`, default `/var/lib/cni`: where CNI plugins and container runtimes keep what they know of containers. */
   readonly cniStateDirectory: string;
+  /** `--state-dir`, default `/var/lib/flannel`. */
   readonly stateDirectory: string;
+  /** Path; default `flanneld.sock` beside the subnet file, or beside the directory of several. */
   readonly controlSocket: string;
-  /** How long before its end the lease is renewed: 1 to 1439 minutes. */
+  /** How long before its end the lease is renewed: 1 to 1439 minutes, default 60. */
   readonly renewMarginMs: number;
-  /** Missing: no health checks. */
+  /** Missing, the default: no health checks. `ip`: default 0.0.0.0. */
   readonly healthz?: { readonly ip: Address; readonly port: number };
   readonly metrics: {
-    /** `--metrics-addr`; missing: no metrics are served. */
+    /** `--metrics-addr`; missing, the default: no metrics are served. */
     readonly address?: { readonly host: Address; readonly port: number };
-    /** `--metrics-per-peer` */
+    /** `--metrics-per-peer`, default off. */
     readonly isPerPeer: boolean;
   };
   readonly rules: RuleOptions;
-  /** `--probe-interval`: between two probes of a peer, at least a second; 0: peers are not probed. */
+  /** `--probe-interval`: between two probes of a peer, 1,000 ms (the default) or more; 0: peers are not probed. */
   readonly probeIntervalMs: number;
-  /** `--path-mtu`: whether routes to peers are given what their path carries. */
+  /** `--path-mtu`, default `show`: whether routes to peers are given what their path carries. */
   readonly pathMtu: "show" | "repair";
+  /** Default `text`. */
   readonly logFormat: "text" | "json";
-  /** `-v`, at least 0. */
+  /** `-v`, 0 (the default) or more. */
   readonly verbosity: number;
 }

@@ -13,8 +13,10 @@ export interface AgentFacts {
   readonly dataPlaneProblem?: string;
   readonly dataPlanePeers: readonly {
     readonly key: string;
+    /** As the data plane counts them; missing where it does not. */
     readonly sentBytes?: number;
     readonly receivedBytes?: number;
+    /** RFC 3339. */
     readonly lastHandshakeAt?: string;
   }[];
   /** Of each peer and family that the agent probes, unless it is in order. */
@@ -37,14 +39,18 @@ export interface AgentFacts {
 
 export interface ProcessFacts {
   readonly pid: number;
+  /** Open file descriptors, and their limit (RLIMIT_NOFILE, soft); missing: not readable. */
   readonly usedDescriptors?: number;
   readonly maxDescriptors?: number;
   /** Names of capabilities that it lacks of those it needs. */
   readonly missingCapabilities: readonly string[];
+  /** /proc/sys is mounted so that it cannot write settings. */
   readonly isSysReadOnly: boolean;
-  /** Of its control group. */
+  /** Of its control group (version 2), where that has a limit; as `tasks`. */
   readonly memory?: { readonly usedBytes: number; readonly maxBytes: number };
+  /** In that control group, since it was made. */
   readonly outOfMemoryKills?: number;
+  /** Threads and processes there. */
   readonly tasks?: { readonly used: number; readonly max: number };
 }
 
@@ -74,8 +80,10 @@ export interface LeaseFact {
   readonly publicIpv6?: Address;
   /** Lower case; missing where leases do not say. */
   readonly backendType?: string;
+  /** Of the backend vxlan, by the family of the underlay; lower case, colons. */
   readonly vtepMac?: string;
   readonly vtepMacV6?: string;
+  /** Of the backend vxlan; missing where the lease does not say. */
   readonly vni?: number;
   readonly isReservation: boolean;
 }

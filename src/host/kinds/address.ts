@@ -11,6 +11,7 @@ import { routeKind } from "./route.ts";
 /** One address on a device of ours. Other addresses of that family on the device are removed (IPv6 link-local stays). */
 export interface HostAddress {
   readonly device: string;
+  /** With its prefix length. */
   readonly address: Prefix;
 }
 

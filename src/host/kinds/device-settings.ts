@@ -18,8 +18,9 @@ export interface HostDeviceSettings {
 
 interface ObservedSettings {
   readonly device: string;
+  /** Of IPv4, on this device. */
   readonly forwarding: boolean;
-  /** In effect: of this device and of all devices, the kernel uses the larger value. */
+  /** 0: off, 1: strict, 2: loose. In effect: of this device and of all devices, the kernel uses the larger value. */
   readonly rpFilter: number;
 }
 

@@ -9,8 +9,11 @@ import { onOwnDevices } from "./on-devices.ts";
 import { inBatches } from "./programming.ts";
 
 export interface HostFdbEntry {
+  /** A vxlan device. */
   readonly device: string;
+  /** Lower case, colons. */
   readonly mac: string;
+  /** Of the outer packets: the peer's public address. */
   readonly destination: Address;
 }
 

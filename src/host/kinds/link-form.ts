@@ -7,18 +7,23 @@ export const KERNEL_VXLAN_PORT = 8472;
 /** A vxlan device (VTEP). Everything but `vni`, `port`, `gbp` can be changed on the living device. */
 export interface VxlanLink {
   readonly kind: "vxlan";
+  /** At most 15 bytes (IFNAMSIZ), as all names of devices. */
   readonly name: string;
   /** Lower case, colons. */
   readonly mac: string;
+  /** Of the packets inside, as all `mtuBytes` of devices: the outer headers come on top. */
   readonly mtuBytes: number;
+  /** 0 to 16,777,215. */
   readonly vni: number;
-  /** UDP port; 0: the kernel's, `KERNEL_VXLAN_PORT`. */
+  /** UDP port, up to 65,535; 0: the kernel's, `KERNEL_VXLAN_PORT`. */
   readonly port: number;
   /** Source address of the outer packets; its family is the underlay's. */
   readonly local: Address;
   /** Device the outer packets leave through. */
   readonly underlay: string;
+  /** It learns the hosts of MAC addresses from packets; the kernel's default is on, ours is off. */
   readonly learning: boolean;
+  /** The group based policy extension (IFLA_VXLAN_GBP). */
   readonly gbp: boolean;
 }
 
@@ -29,7 +34,7 @@ export interface TunLink {
   readonly mtuBytes: number;
 }
 
-/** A WireGuard device: the kernel's, or a TUN device of a program where the kernel has none. */
+/** A WireGuard device: the kernel's (Linux 5.6), or a TUN device of a program where the kernel has none. */
 export interface WireguardLink {
   readonly kind: "wireguard";
   readonly name: string;
@@ -41,11 +46,11 @@ export interface IpipLink {
   readonly kind: "ipip";
   readonly name: string;
   readonly mtuBytes: number;
-  /** Source address of the outer packets. */
+  /** Source address of the outer packets, IPv4. */
   readonly local: Address;
 }
 
-/** A device that puts IPv6 packets into IPv6 packets, with the addresses that routes tell (`encapsulation` of a route). */
+/** A device that puts IPv6 packets into IPv6 packets, with the addresses that routes tell (`encapsulation` of a route; Linux 4.9). */
 export interface Ip6tnlLink {
   readonly kind: "ip6tnl";
   readonly name: string;
@@ -61,9 +66,11 @@ export interface ObservedLink {
   readonly name: string;
   /** What it is called now, where that is something else. */
   readonly renamedTo?: string;
+  /** Of this network namespace; another one when the device is made again. */
   readonly index: number;
-  /** Missing for physical devices. */
+  /** IFLA_INFO_KIND; missing for physical devices. */
   readonly kind?: string;
+  /** Lower case, colons. */
   readonly mac?: string;
   readonly mtuBytes: number;
   readonly isUp: boolean;
@@ -75,8 +82,11 @@ export interface ObservedLink {
     readonly gbp: boolean;
     readonly learning: boolean;
     readonly local?: Address;
+    /** Multicast group, or the host that gets what no entry names; ours have none. */
     readonly group?: Address;
+    /** Missing: none, or it is gone. */
     readonly underlay?: string;
+    /** It notifies of entries that it lacks: of the forwarding table, of neighbours. Ours do not. */
     readonly l2miss: boolean;
     readonly l3miss: boolean;
   };

@@ -11,7 +11,9 @@ import { inBatches } from "./programming.ts";
 
 export interface HostNeighbour {
   readonly device: string;
+  /** Next hop of a peer's routes. */
   readonly address: Address;
+  /** Lower case, colons: of the peer's tunnel device. Permanent (NUD_PERMANENT). */
   readonly mac: string;
 }
 

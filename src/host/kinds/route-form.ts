@@ -11,6 +11,7 @@ import { routeProtocol, rtn } from "../../netlink/uapi.ts";
  */
 export interface HostRoute {
   readonly destination: Prefix;
+  /** Name. */
   readonly device: string;
   /** Missing: the device itself takes the packets (TUN). */
   readonly gateway?: Address;
@@ -18,11 +19,11 @@ export interface HostRoute {
   readonly onLink: boolean;
   /** Scope link instead of universe, as upstream has it for some devices. IPv6 has no scopes. */
   readonly isLinkScope?: true;
-  /** For the packets of this route, where it is lower than the device's MTU for others. */
+  /** RTAX_MTU, for the packets of this route, where it is lower than the device's MTU for others. */
   readonly mtuBytes?: number;
-  /** Its packets travel inside of others with these addresses: for a device of kind ip6tnl. */
+  /** Its packets travel inside of others with these addresses: for a device of kind ip6tnl (Linux 4.9). */
   readonly encapsulation?: RouteEncapsulation;
-  /** For people: all routes of a network stand in one table, which `Ownership` names. */
+  /** Number, for people: all routes of a network stand in one table, which `Ownership` names. */
   readonly table?: number;
 }
 
@@ -33,8 +34,11 @@ export interface ObservedRoute {
   readonly device?: string;
   readonly gateway?: Address;
   readonly onLink: boolean;
+  /** RTPROT_*. */
   readonly protocol: number;
+  /** The kernel prefers the lowest; see `defaultMetric`. */
   readonly metric: number;
+  /** 0: for all packets. IPv6 has none. */
   readonly tos: number;
   /** RTN_*. */
   readonly type: number;
@@ -44,7 +48,9 @@ export interface ObservedRoute {
   readonly mtuBytes?: number;
   /** As `ip route` prints it. */
   readonly encapsulation?: string;
+  /** It goes through that next-hop object (Linux 5.3); gateway and device are those of the object. */
   readonly nextHopId?: number;
+  /** It has several next hops; ours never have. */
   readonly isMultipath: boolean;
   /** Whether it may be removed when nobody wants it. */
   readonly isOurs: boolean;
@@ -52,6 +58,7 @@ export interface ObservedRoute {
   readonly strayTable?: number;
 }
 
+/** IP6_RT_PRIO_USER of linux/ipv6_route.h. */
 const IPV6_DEFAULT_METRIC = 1024;
 /** linux/rtnetlink.h. */
 const RT_SCOPE_LINK = 253;

@@ -5,7 +5,9 @@ import { oneByOne } from "./programming.ts";
 
 /** Written under /proc/sys; `key` with slashes. */
 export interface HostSysctl {
+  /** Below /proc/sys, with slashes. */
   readonly key: string;
+  /** As it is read, without the end of the line. */
   readonly value: string;
   /** What has the same effect without a write, where /proc/sys may be read-only: all of these. */
   readonly sameAs?: readonly { readonly key: string; readonly value: string }[];

@@ -12,15 +12,18 @@ import {
 /** What a device is: its key and its port. */
 export interface HostWireguard {
   readonly device: string;
-  /** Secret, base64. */
+  /** Secret, base64 of 32 bytes. */
   readonly privateKey: string;
   readonly publicKey: string;
+  /** UDP port, 1 to 65,535. */
   readonly listenPort: number;
 }
 
 export interface ObservedWireguard {
   readonly device: string;
+  /** Missing: it has no key. */
   readonly publicKey?: string;
+  /** 0: while it is down and was not given one. */
   readonly listenPort: number;
 }
 
@@ -29,12 +32,13 @@ export interface HostWireguardPeer {
   readonly publicKey: string;
   /** Missing: it is learned from the peer's packets. */
   readonly endpoint?: Endpoint;
-  /** Secret, base64. */
+  /** Secret, base64 of 32 bytes. */
   readonly presharedKey?: string;
   /** Why the pre-shared key is not known: the peer keeps the one that it has, and is not made without. */
   readonly presharedKeyProblem?: string;
-  /** 0: none are sent. */
+  /** Up to 65,535; 0: none are sent. */
   readonly keepaliveSeconds: number;
+  /** Sources that are accepted of it and destinations that go to it; a prefix belongs to one peer of the device. */
   readonly allowedIps: readonly Prefix[];
 }
 

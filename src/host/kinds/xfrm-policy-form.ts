@@ -6,12 +6,14 @@ import type { XfrmDirection, XfrmPolicy, XfrmSelector, XfrmTemplate } from "../.
 
 /** Packets from `source` to `destination` travel in an ESP tunnel between two hosts. */
 export interface HostXfrmPolicy {
+  /** `fwd`: packets that this host forwards, as those of containers. */
   readonly direction: XfrmDirection;
   readonly source: Prefix;
   readonly destination: Prefix;
+  /** Of the outer packets, as their end. */
   readonly tunnelSource: Address;
   readonly tunnelDestination: Address;
-  /** Security associations with this number serve it. */
+  /** Security associations with this number (reqid) serve it; ours and upstream's is 11. */
   readonly requestId: number;
 }
 
@@ -19,6 +21,7 @@ export function xfrmPolicyKey({ direction, source, destination }: XfrmSelector):
   return `${direction} ${source} ${destination}`;
 }
 
+/** IPPROTO_ESP of linux/in.h. */
 const ESP = 50;
 
 /** What the kernel gets. */

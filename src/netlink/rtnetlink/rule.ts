@@ -45,14 +45,16 @@ export const ruleCodec: ObjectCodec<RuleMessage> = {
 /** What is missing matches everything. */
 export interface RuleSpec {
   readonly family: Family;
-  /** Rules are asked in ascending order. */
+  /** Rules are asked in ascending order; the main table's has 32,766. */
   readonly priority: number;
   /** Host bits must be clear; both of `family`. */
   readonly from?: Prefix;
   readonly to?: Prefix;
+  /** 32 bits. */
   readonly fwmark?: number;
   /** Bits of the mark that count; default all. */
   readonly fwmask?: number;
+  /** Names; the devices need not exist. */
   readonly incomingDevice?: string;
   readonly outgoingDevice?: string;
   /** Applies to what the selectors do not match. */
