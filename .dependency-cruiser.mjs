@@ -20,14 +20,15 @@ const pure = [
   "^src/async/growing-pause\\.ts$",
   "^src/config/",
   "^src/etcd-api/(etcd-lease|lease-record)\\.ts$",
-  "^src/kube-api/(drop-arrays|json-record|list-splitter|proxy-choice|server-address)\\.ts$",
+  "^src/kube-api/(drop-arrays|list-splitter|proxy-choice|server-address)\\.ts$",
   "^src/store/etcd-v2/v2-network\\.ts$",
-  "^src/store/kubernetes/(kubernetes-(revision|identity)|lease-codec|node-(annotations|condition|leases?|record))\\.ts$",
+  "^src/store/kubernetes/(kubernetes-revision|lease-codec|node-(annotations|condition|leases?|record))\\.ts$",
   "^src/host/kinds/[^/]+-form\\.ts$",
   "^src/host/reconcile/(host-table|diff)[^/]*\\.ts$",
   "^src/underlay/(external-interface|follow-interface|go-regex|interface-|occupied-prefixes|way-out)[^/]*\\.ts$",
   "^src/cloud/(plan-routes|provider-error)\\.ts$",
   "^src/netlink/(?!.*(socket|rtnetlink\\.|genetlink\\.|-control\\.|monitor))",
+  "^src/sys/socket-address\\.ts$",
   // What a backend has running is reached through its `…-runtime.ts`, which loads it when it is needed.
   "^src/backend/(?!.*-runtime\\.ts)",
   "^src/probe/(loss-meter|path-|probe-(path|payload)|probed-|request-map|rotation)[^/]*\\.ts$",
@@ -74,7 +75,7 @@ const rooms = {
   host: ["ip", "sys", "netlink/rtnetlink", "host/kinds", "host/reconcile"],
   firewall: ["ip", "json", "async", "sys", "netlink", "netlink/nftables"],
   tunnel: ["ip", "async", "sys"],
-  extension: ["async", "sys", "terminal"],
+  extension: ["json", "async", "sys", "terminal"],
   // The route tables of cloud providers: a port, one reconciler, an adapter for each.
   cloud: ["ip", "json", "async", "sys", "http"],
   backend: [

@@ -243,6 +243,11 @@ export function hasCode(error: unknown, ...codes: readonly ErrorCode[]): error i
   return error instanceof FlannelError && codes.includes(error.code);
 }
 
+/** The error itself where it is ours; any other one is a fault of this program. */
+export function asFlannelError(error: unknown): FlannelError {
+  return error instanceof FlannelError ? error : new FlannelError("INTERNAL", describeError(error), { cause: error });
+}
+
 /** True for an abort by signal, ours or Node's. */
 export function isCancelled(error: unknown): boolean {
   return hasCode(error, "CANCELLED") || (error instanceof Error && error.name === "AbortError");

@@ -1,6 +1,7 @@
 // The identities this host keeps, each known only to its backend: restored at the start, looked for in leases, and in the
 // form in which the state file holds them. Pure.
 import { FlannelError } from "../errors.ts";
+import { isRecord } from "../json/untyped-fields.ts";
 import type { LeaseAttributes } from "../lease/lease.ts";
 import type { BackendModule, IdentityFacts } from "./backend.ts";
 
@@ -88,8 +89,4 @@ function checked(type: string, identity: unknown): unknown {
 
 function isSmall(identity: unknown): boolean {
   return JSON.stringify(identity).length <= MAX_IDENTITY_CHARACTERS;
-}
-
-function isRecord(value: unknown): value is Record<string, unknown> {
-  return typeof value === "object" && value !== null && !Array.isArray(value);
 }

@@ -2,6 +2,7 @@
 // and others share (`cachedInfo` in libcni/api.go). A file for each interface, from ADD to DEL.
 import { join } from "node:path";
 import { tryParseJson } from "../json/try-parse-json.ts";
+import { recordOf } from "../json/untyped-fields.ts";
 import { readSmallFiles } from "./small-directory.ts";
 
 export interface Attachment {
@@ -22,7 +23,7 @@ export function readAttachments(directory: string, networkName: string): Map<str
   const isOfNetwork = (name: string) => name.startsWith(`${networkName}-`);
   const attachments = new Map<string, Attachment>();
   for (const { path, text } of readSmallFiles(join(directory, "results"), MAX_BYTES, isOfNetwork)) {
-    const cached = objectOr(tryParseJson(text));
+    const cached = recordOf(tryParseJson(text));
     const { containerId, ifName, networkName: name, config, result } = cached;
     if (typeof containerId !== "string" || typeof ifName !== "string" || name !== networkName) continue;
     attachments.set(attachmentKey(containerId, ifName), {
@@ -42,18 +43,12 @@ export function attachmentKey(containerId: string, interfaceName: string): strin
 
 /** The plugins bridge and ptp name their host ends so; the bridge itself stands in the result, too. */
 function hostInterfacesOf(result: unknown): string[] {
-  const { interfaces } = objectOr(result);
+  const { interfaces } = recordOf(result);
   if (!Array.isArray(interfaces)) return [];
   return interfaces.flatMap((each) => {
-    const { name, sandbox = "" } = objectOr(each);
+    const { name, sandbox = "" } = recordOf(each);
     return typeof name === "string" && name.startsWith("veth") && sandbox === "" ? [name] : [];
   });
-}
-
-export function objectOr(value: unknown): Readonly<Record<string, unknown>> {
-  return typeof value === "object" && value !== null && !Array.isArray(value)
-    ? (value as Readonly<Record<string, unknown>>)
-    : {};
 }
 
 /** The host ends of all of them. */

@@ -2,7 +2,7 @@
 // one for each container; the plugin of this flannel adds `@INTERFACE` for interfaces other than eth0.
 import { join } from "node:path";
 import { tryParseJson } from "../json/try-parse-json.ts";
-import { objectOr } from "./attachments.ts";
+import { recordOf } from "../json/untyped-fields.ts";
 import { readSmallFiles } from "./small-directory.ts";
 
 export interface ScratchFile {
@@ -20,8 +20,8 @@ const MAX_BYTES = 256 * 1024;
 /** Those that hold a network configuration. See `readSmallFiles` for what it throws. */
 export function readScratchFiles(directory: string): ScratchFile[] {
   return readSmallFiles(directory, MAX_BYTES).flatMap(({ name, path, text, modifiedAtMs }) => {
-    const { name: networkName, ipam } = objectOr(tryParseJson(text));
-    const { type, dataDir } = objectOr(ipam);
+    const { name: networkName, ipam } = recordOf(tryParseJson(text));
+    const { type, dataDir } = recordOf(ipam);
     if (typeof networkName !== "string" || networkName === "" || typeof type !== "string") return [];
     return [
       {
@@ -46,9 +46,9 @@ export function scratchPath(directory: string, containerId: string): string {
  * configuration with sorted keys. Undefined when the list has no plugin with addresses of host-local.
  */
 export function scratchTextOf(conflist: string): string | undefined {
-  const { name, cniVersion, plugins } = objectOr(tryParseJson(conflist));
+  const { name, cniVersion, plugins } = recordOf(tryParseJson(conflist));
   if (typeof name !== "string" || !Array.isArray(plugins)) return undefined;
-  const delegate = plugins.map(objectOr).find(({ ipam }) => objectOr(ipam)["type"] === "host-local");
+  const delegate = plugins.map(recordOf).find(({ ipam }) => recordOf(ipam)["type"] === "host-local");
   if (delegate === undefined) return undefined;
   return sortedJson({ ...delegate, name, ...(typeof cniVersion === "string" && { cniVersion }) });
 }

@@ -1,5 +1,4 @@
 // Gathers the facts that checks judge, and only those that are needed.
-import { readFileSync } from "node:fs";
 import type { KernelDeviceKind } from "../backend/backend.ts";
 import { hasCode } from "../errors.ts";
 import type { Address, Prefix } from "../ip/address.ts";
@@ -12,6 +11,7 @@ import type { Rtnetlink } from "../netlink/rtnetlink/rtnetlink.ts";
 import { createVxlan } from "../netlink/rtnetlink/vxlan.ts";
 import { routeTable, rtn } from "../netlink/uapi.ts";
 import { hasKernelEsp } from "../netlink/xfrm/xfrm-control.ts";
+import { readFileOrEmpty } from "../sys/files.ts";
 import { readSysctl } from "../sys/sysctl.ts";
 import { type CheckContext, incomingDevices } from "./check.ts";
 import {
@@ -197,7 +197,7 @@ function readOrSkip(key: string): string | undefined {
 }
 
 function readListedPorts(): Set<number> {
-  return new Set(["/proc/net/udp", "/proc/net/udp6"].flatMap((file) => readUdpPorts(readOrEmpty(file))));
+  return new Set(["/proc/net/udp", "/proc/net/udp6"].flatMap((file) => readUdpPorts(readFileOrEmpty(file))));
 }
 
 function vxlanPorts(links: readonly LinkMessage[]): ReadonlySet<number> {
@@ -207,12 +207,4 @@ function vxlanPorts(links: readonly LinkMessage[]): ReadonlySet<number> {
 /** Local ports of a /proc/net/udp listing. */
 export function readUdpPorts(text: string): number[] {
   return [...text.matchAll(/^\s*\d+: [0-9A-F]+:([0-9A-F]{4}) /gm)].map((match) => Number.parseInt(match[1] ?? "", 16));
-}
-
-function readOrEmpty(file: string): string {
-  try {
-    return readFileSync(file, "utf8");
-  } catch {
-    return "";
-  }
 }

@@ -1,4 +1,5 @@
 // What is known of the store, and of the files and the clock that its connection needs. Types.
+import type { OwnRecord } from "../store/lease-administration.ts";
 
 export interface StoreFacts {
   /** `etcd http://…`, for people. */
@@ -20,7 +21,8 @@ export interface StoreFacts {
   /** The announced public IP of our lease in the store, when it is another host's. */
   readonly takenBy?: string;
   readonly isLeaseGone?: boolean;
-  readonly kubernetes?: KubernetesFacts;
+  /** Of a Kubernetes cluster: its Node of this host. */
+  readonly kubernetes?: OwnRecord;
 }
 
 export interface EndpointFacts {
@@ -36,16 +38,4 @@ export interface CertificateFact {
   readonly problem: string;
   readonly isSoon: boolean;
   readonly isClock: boolean;
-}
-
-export interface KubernetesFacts {
-  readonly nodeName: string;
-  readonly podCidrs?: readonly string[];
-  readonly otherNodesHaveCidrs?: boolean;
-  readonly publicIpAnnotation?: string;
-  /** The Node has the condition NetworkUnavailable. */
-  readonly networkUnavailable?: { readonly reason: string; readonly message: string };
-  readonly denied: readonly string[];
-  /** Why there is no record of this host. */
-  readonly problem?: string;
 }

@@ -1,4 +1,5 @@
 // For which peers SubnetAddCommand was begun, as it is kept over a restart: whoever went meanwhile is removed then. Pure.
+import { isRecord } from "../json/untyped-fields.ts";
 import type { ExtensionPeer, Variables } from "./extension-state.ts";
 
 /** As the state directory has it. */
@@ -50,8 +51,4 @@ export function shownPeer({ variables }: ExtensionPeer): string {
 
 function isVariables(value: unknown): value is Variables {
   return isRecord(value) && Object.values(value).every((text) => typeof text === "string");
-}
-
-function isRecord(value: unknown): value is Record<string, unknown> {
-  return typeof value === "object" && value !== null && !Array.isArray(value);
 }

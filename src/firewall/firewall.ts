@@ -3,7 +3,7 @@
 import { setTimeout as delay } from "node:timers/promises";
 import { pauseAfterMs } from "../async/growing-pause.ts";
 import { type PassEnd, ReconcileLoop } from "../async/reconcile-loop.ts";
-import { describeError, FlannelError } from "../errors.ts";
+import { asFlannelError, describeError, FlannelError } from "../errors.ts";
 import { type Family, familyOf, type Prefix } from "../ip/address.ts";
 import type { NfTablesGeneration, NfTablesTouch } from "../netlink/nftables/nf-tables.ts";
 import { removeLeftTraceTables } from "../netlink/nftables/nf-trace-socket.ts";
@@ -171,7 +171,7 @@ export class Firewall implements AsyncDisposable {
       logger.info("firewall.mode", `using ${primary.name} for traffic rules: ${reason}`);
       for (const message of warnings) logger.warn("firewall.odd", message);
     } catch (error) {
-      this.#pass = error instanceof FlannelError ? error : new FlannelError("INTERNAL", describeError(error));
+      this.#pass = asFlannelError(error);
       logger.warn("firewall.missing", this.#pass.message);
       return;
     }

@@ -1,6 +1,6 @@
 // One pass over all places where rules of ours are or may be left: what is new comes first, then what is old goes.
 import { RepairLog } from "../async/repair-log.ts";
-import { describeError, FlannelError, hasCode } from "../errors.ts";
+import { asFlannelError, describeError, FlannelError, hasCode } from "../errors.ts";
 import type { Family } from "../ip/address.ts";
 import type { Logger } from "../telemetry/logger.ts";
 import type { MetricsRecorder } from "../telemetry/metrics/metrics.ts";
@@ -198,8 +198,4 @@ export class RulePass {
 
 function slotText(name: SlotName): string {
   return `${name.slice(0, -2)}, IPv${name.at(-1)}`;
-}
-
-function asFlannelError(error: unknown): FlannelError {
-  return error instanceof FlannelError ? error : new FlannelError("INTERNAL", describeError(error), { cause: error });
 }

@@ -1,10 +1,10 @@
 // strongSwan's daemon charon as a process: found, told from others, started so that it goes on when the agent ends, stopped.
 // A charon that runs already, whoever started it, is used as it is.
 import { spawn } from "node:child_process";
-import { accessSync, constants, existsSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { existsSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { setTimeout as delay } from "node:timers/promises";
 import { describeError, FlannelError } from "../errors.ts";
-import { findTool, tryTool } from "../sys/run-tool.ts";
+import { findTool, isExecutable, tryTool } from "../sys/run-tool.ts";
 import { type OnEvent, ViciClient } from "./vici-client.ts";
 
 /** charon's defaults; the names are compiled into it. */
@@ -40,15 +40,6 @@ export interface CharonNeeds {
 /** Full path of the program; undefined when this host does not have it. */
 function findCharon(): string | undefined {
   return findTool("charon") ?? places.find(isExecutable);
-}
-
-function isExecutable(path: string): boolean {
-  try {
-    accessSync(path, constants.X_OK);
-    return true;
-  } catch {
-    return false;
-  }
 }
 
 const INSTALL =

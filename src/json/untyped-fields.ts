@@ -1,18 +1,35 @@
-// Fields of parsed JSON of unknown form. Pure.
+// Reading parsed JSON and YAML of unknown form. Pure.
 
-/** Undefined when the value has no such field. */
-export function fieldOf(value: unknown, name: string): unknown {
-  return typeof value === "object" && value !== null ? (value as Readonly<Record<string, unknown>>)[name] : undefined;
+export function isRecord(value: unknown): value is Readonly<Record<string, unknown>> {
+  return typeof value === "object" && value !== null && !Array.isArray(value);
 }
 
-/** Empty when it is missing or no list. */
+/** The value, where it is an object; else one without members. */
+export function recordOf(value: unknown): Readonly<Record<string, unknown>> {
+  return isRecord(value) ? value : {};
+}
+
+/** The member of an object, undefined of anything else. */
+export function memberOf(value: unknown, name: string): unknown {
+  return isRecord(value) ? value[name] : undefined;
+}
+
+/** The text, unless it is empty or none. */
+export function textOf(value: unknown): string | undefined {
+  return typeof value === "string" && value !== "" ? value : undefined;
+}
+
+/** The items of a list; none of anything else. */
+export function itemsOf(value: unknown): readonly unknown[] {
+  return Array.isArray(value) ? value : [];
+}
+
+/** The items of the member; none when it is missing or no list. */
 export function listIn(value: unknown, name: string): readonly unknown[] {
-  const list = fieldOf(value, name);
-  return Array.isArray(list) ? list : [];
+  return itemsOf(memberOf(value, name));
 }
 
-/** "" when it is missing or no text. */
+/** The text of the member; "" when it is missing or no text. */
 export function textIn(value: unknown, name: string): string {
-  const text = fieldOf(value, name);
-  return typeof text === "string" ? text : "";
+  return textOf(memberOf(value, name)) ?? "";
 }

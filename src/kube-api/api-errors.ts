@@ -1,7 +1,7 @@
 // The one place where answers and failures of the Kubernetes API become FlannelErrors.
 import { describeError, FlannelError, isCancelled } from "../errors.ts";
 import { tryParseJson } from "../json/try-parse-json.ts";
-import { memberOf, textOf } from "./json-record.ts";
+import { memberOf, textOf } from "../json/untyped-fields.ts";
 
 /** What is asked for, in the words of RBAC: `patch` on `nodes/status`. */
 export interface RequestSubject {

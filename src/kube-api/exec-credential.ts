@@ -5,8 +5,8 @@ import { promisify } from "node:util";
 import { abandonOnAbort } from "../async/cancellation.ts";
 import { describeError, FlannelError } from "../errors.ts";
 import { tryParseJson } from "../json/try-parse-json.ts";
+import { isRecord, textOf } from "../json/untyped-fields.ts";
 import type { CredentialSource, Credentials } from "./api-access.ts";
-import { isRecord, textOf } from "./json-record.ts";
 
 export interface ExecPlugin {
   readonly apiVersion: string;

@@ -3,10 +3,10 @@
 import { readFileSync } from "node:fs";
 import { dirname, isAbsolute, join, resolve } from "node:path";
 import { describeError, FlannelError } from "../errors.ts";
+import { isRecord, itemsOf, memberOf, textOf } from "../json/untyped-fields.ts";
 import { type ApiAccess, anonymous, type CredentialSource, type PemSource } from "./api-access.ts";
 import { type FixedCredentials, readPem, StaticCredentials, TokenFile } from "./credentials.ts";
 import { ExecCredentials, type ExecPlugin } from "./exec-credential.ts";
-import { isRecord, itemsOf, memberOf, textOf } from "./json-record.ts";
 import { parseServers } from "./server-address.ts";
 
 /** Real files have a few KiB, with embedded certificates. */

@@ -2,10 +2,10 @@
 // it is kept, one object at a time.
 import { hasCode } from "../errors.ts";
 import { tryParseJson } from "../json/try-parse-json.ts";
+import { memberOf, textOf } from "../json/untyped-fields.ts";
 import type { ApiClient } from "./api-client.ts";
 import { notJson, type RequestSubject } from "./api-errors.ts";
 import { arrayDropper } from "./drop-arrays.ts";
-import { memberOf, textOf } from "./json-record.ts";
 import { ListSplitter } from "./list-splitter.ts";
 
 export interface ListTarget<T> {

@@ -7,10 +7,10 @@ import { until } from "../../lab/wait.ts";
 import { Pki } from "../../test/etcd/pki.ts";
 import { KubeApiServer } from "../../test/support/kube-api-server.ts";
 import { describeError } from "../errors.ts";
+import { memberOf, textOf } from "../json/untyped-fields.ts";
 import { type ApiAccess, anonymous } from "./api-access.ts";
 import { ApiClient } from "./api-client.ts";
 import { StaticCredentials } from "./credentials.ts";
-import { memberOf, textOf } from "./json-record.ts";
 import { usualWatchTimings, type WatchNews, type WatchTarget, watchObjects } from "./watch-objects.ts";
 
 const target: WatchTarget<string> = {

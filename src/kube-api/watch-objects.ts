@@ -6,10 +6,10 @@ import { setTimeout as delay } from "node:timers/promises";
 import { BackOff } from "../async/back-off.ts";
 import { describeError, FlannelError, hasCode } from "../errors.ts";
 import { tryParseJson } from "../json/try-parse-json.ts";
+import { memberOf, textOf } from "../json/untyped-fields.ts";
 import type { ApiClient, ApiRequest } from "./api-client.ts";
 import { fromConnection, fromStatus, hasHttpStatus, type RequestSubject, retryAfterMs } from "./api-errors.ts";
 import { arrayDropper } from "./drop-arrays.ts";
-import { memberOf, textOf } from "./json-record.ts";
 import { type ListTarget, listAll, MAX_OBJECT_BYTES, presentVersion } from "./list-objects.ts";
 import { isLater } from "./resource-version.ts";
 

@@ -7,6 +7,7 @@ import { FlannelError } from "../errors.ts";
 import type { Prefix } from "../ip/address.ts";
 import { networkOf } from "../ip/prefix.ts";
 import { tryParseJson } from "../json/try-parse-json.ts";
+import { isRecord, recordOf } from "../json/untyped-fields.ts";
 import type { SubnetEnvContent } from "./subnet-env.ts";
 
 type Json = Readonly<Record<string, unknown>>;
@@ -40,7 +41,7 @@ export interface CniIdentity {
 export function identifyCniTemplate(template: string): CniIdentity {
   const { name, plugins } = readTemplate(template);
   const flannel = plugins.find(({ type }) => type === "flannel") ?? {};
-  const [delegate, ipam] = [objectOr(flannel["delegate"]), objectOr(flannel["ipam"])];
+  const [delegate, ipam] = [recordOf(flannel["delegate"]), recordOf(flannel["ipam"])];
   const { type = "bridge", bridge = "cni0", mtu } = delegate;
   const { dataDir } = ipam;
   return {
@@ -53,9 +54,9 @@ export function identifyCniTemplate(template: string): CniIdentity {
 
 /** The same of a list that we rendered, or an administrator wrote; undefined when it has no addresses of host-local. */
 export function identifyConflist(text: string): Pick<CniIdentity, "name" | "ipamDirectory"> | undefined {
-  const { name, plugins } = objectOr(tryParseJson(text));
+  const { name, plugins } = recordOf(tryParseJson(text));
   if (typeof name !== "string" || name === "" || !Array.isArray(plugins)) return undefined;
-  const ipam = plugins.map((plugin) => objectOr(objectOr(plugin)["ipam"])).find(({ type }) => type === "host-local");
+  const ipam = plugins.map((plugin) => recordOf(recordOf(plugin)["ipam"])).find(({ type }) => type === "host-local");
   if (ipam === undefined) return undefined;
   const { dataDir } = ipam;
   return { name, ...(typeof dataDir === "string" && dataDir !== "" && { ipamDirectory: dataDir }) };
@@ -66,25 +67,21 @@ export function identifyConflist(text: string): Pick<CniIdentity, "name" | "ipam
  * upstream's manifest for one. Never throws.
  */
 export function isRenderedConflist(text: string, subnets: readonly Prefix[]): boolean {
-  const { plugins } = objectOr(tryParseJson(text));
+  const { plugins } = recordOf(tryParseJson(text));
   if (!Array.isArray(plugins)) return false;
   const known: readonly string[] = subnets.map((subnet) => networkOf(subnet));
   return plugins.some((plugin) => {
-    const { ranges } = objectOr(objectOr(plugin)["ipam"]);
-    return Array.isArray(ranges) && ranges.flat().some((range) => known.includes(String(objectOr(range)["subnet"])));
+    const { ranges } = recordOf(recordOf(plugin)["ipam"]);
+    return Array.isArray(ranges) && ranges.flat().some((range) => known.includes(String(recordOf(range)["subnet"])));
   });
 }
 
 /** The bridges that the plugins of a list make on the host; none for text that is no list. Never throws. */
 export function bridgesOf(text: string): readonly string[] {
-  const { plugins } = objectOr(tryParseJson(text));
+  const { plugins } = recordOf(tryParseJson(text));
   if (!Array.isArray(plugins)) return [];
-  const bridges = plugins.map(objectOr).filter(({ type }) => type === "bridge");
+  const bridges = plugins.map(recordOf).filter(({ type }) => type === "bridge");
   return bridges.map(({ bridge = "cni0" }) => bridge).filter((name) => typeof name === "string");
-}
-
-function objectOr(value: unknown): Json {
-  return isObject(value) ? value : {};
 }
 
 interface Template extends Json {
@@ -96,13 +93,13 @@ interface Template extends Json {
 function readTemplate(text: string): Template {
   const value = tryParseJson(text);
   if (value === undefined) throw unusable("it is not JSON");
-  if (!isObject(value)) throw unusable("it is not a JSON object");
+  if (!isRecord(value)) throw unusable("it is not a JSON object");
   const { name, cniVersion = "0.3.1", plugins = [withoutListKeys(value)], ...rest } = value;
   if (typeof name !== "string" || name === "") throw unusable("it has no name");
   if (typeof cniVersion !== "string") throw unusable("cniVersion is not a string");
   if (!Array.isArray(plugins) || plugins.length === 0) throw unusable("plugins is not a list of plugins");
   for (const plugin of plugins) {
-    if (!isObject(plugin) || typeof plugin["type"] !== "string") throw unusable("a plugin has no type");
+    if (!isRecord(plugin) || typeof plugin["type"] !== "string") throw unusable("a plugin has no type");
   }
   // A configuration of a single plugin, as flannel's manifests had them at first.
   if (value["plugins"] === undefined) return { name, cniVersion, plugins };
@@ -115,8 +112,8 @@ function withoutListKeys({ name: _, cniVersion: _version, ...plugin }: Json): Js
 
 /** What the plugin `flannel` hands to its delegate, without what the runtime adds to each plugin of a list. */
 function delegateOf({ delegate = {}, ipam = {} }: Json, content: SubnetEnvContent): Json {
-  if (!isObject(delegate)) throw unusable("the delegate of plugin flannel is not an object");
-  if (!isObject(ipam)) throw unusable("ipam of plugin flannel is not an object");
+  if (!isRecord(delegate)) throw unusable("the delegate of plugin flannel is not an object");
+  if (!isRecord(ipam)) throw unusable("ipam of plugin flannel is not an object");
   for (const key of ["name", "ipam"]) {
     if (key in delegate) throw unusable(`the delegate of plugin flannel must not have ${key}: flannel sets it`);
   }
@@ -159,10 +156,6 @@ function networksOf(
   return families.flatMap(({ network, subnet, ...rest }) =>
     network === undefined || subnet === undefined ? [] : [{ network, subnet: networkOf(subnet), ...rest }],
   );
-}
-
-function isObject(value: unknown): value is Json {
-  return typeof value === "object" && value !== null && !Array.isArray(value);
 }
 
 function unusable(reason: string): FlannelError {

@@ -6,13 +6,9 @@ import {
   bindSocket,
   openSocket,
   receiveDatagram,
-  SO_RCVBUF,
-  SO_RCVBUFFORCE,
-  SO_SNDBUF,
-  SO_SNDBUFFORCE,
   SOCK_RAW,
-  SOL_SOCKET,
   sendDatagram,
+  setBufferBytes,
   trySetOption,
 } from "../sys/socket.ts";
 import { netlinkOption, SOL_NETLINK } from "./uapi.ts";
@@ -45,8 +41,8 @@ export class NetlinkSocket implements Disposable {
   static open(options: NetlinkSocketOptions): NetlinkSocket {
     const fd = openSocket("netlink socket", AF_NETLINK, SOCK_RAW, options.protocol);
     try {
-      setBuffer(fd, SO_RCVBUFFORCE, SO_RCVBUF, options.receiveBufferBytes);
-      setBuffer(fd, SO_SNDBUFFORCE, SO_SNDBUF, 1024 * 1024);
+      setBufferBytes(fd, "receive", options.receiveBufferBytes);
+      setBufferBytes(fd, "send", 1024 * 1024);
       // Kernels before 4.20 lack the last one: they do not filter dumps, which the reader does once more anyway.
       trySetOption(fd, SOL_NETLINK, netlinkOption.extendedAck, 1);
       trySetOption(fd, SOL_NETLINK, netlinkOption.capAck, 1);
@@ -79,6 +75,15 @@ export class NetlinkSocket implements Disposable {
     throw new FlannelError("KERNEL_REJECTED", `the netlink datagram of ${length} bytes is too long`);
   }
 
+  /** As `receive`; "lost" for any error: whatever it is, a notification is lost, and the cure is the same. */
+  tryReceive(): number | undefined | "lost" {
+    try {
+      return this.receive();
+    } catch {
+      return "lost";
+    }
+  }
+
   /** See `Fd.watchReadable`. */
   watchReadable(drain: () => boolean): void {
     this.#fd.watchReadable(drain);
@@ -87,11 +92,6 @@ export class NetlinkSocket implements Disposable {
   [Symbol.dispose](): void {
     this.#fd[Symbol.dispose]();
   }
-}
-
-/** The forced form exceeds net.core.[rw]mem_max but needs CAP_NET_ADMIN, which a read-only user lacks. */
-function setBuffer(fd: Fd, forced: number, plain: number, bytes: number): void {
-  if (!trySetOption(fd, SOL_SOCKET, forced, bytes)) trySetOption(fd, SOL_SOCKET, plain, bytes);
 }
 
 /** struct sockaddr_nl: family, padding, port 0 (the kernel chooses), group mask. */

@@ -21,7 +21,7 @@ export type ReleaseOutcome = "deleted" | "expiring";
 /** What a store whose records are of other programs' making says of this host. */
 export interface OwnRecord {
   readonly nodeName: string;
-  /** Missing: there is no such record; `problem` says so. */
+  /** Each of one family, as written; missing: there is no such record, and `problem` says so. */
   readonly podCidrs?: readonly string[];
   /** Only where this host's record has none. */
   readonly otherNodesHaveCidrs?: boolean;
@@ -31,6 +31,7 @@ export interface OwnRecord {
   readonly networkUnavailable?: { readonly reason: string; readonly message: string };
   /** What the agent needs to do and may not, as `list nodes`. */
   readonly denied: readonly string[];
+  /** Why there is no record of this host, a sentence. */
   readonly problem?: string;
 }
 

@@ -3,10 +3,9 @@ import { type Address, addressToBytes, type Family } from "../ip/address.ts";
 import { internetChecksum } from "../ip/internet-checksum.ts";
 import { echoTypes } from "./echo-filter.ts";
 import { type EchoMemory, HEAD_BYTES, MAX_PADDING_BYTES, NAME_BYTES } from "./echo-memory.ts";
+import { AF_INET, AF_INET6 } from "./socket-address.ts";
 
 // linux/in.h, in6.h, socket.h
-export const AF_INET = 2;
-export const AF_INET6 = 10;
 export const IPPROTO_IP = 0;
 export const IPPROTO_IPV6 = 41;
 const IP_PKTINFO = 8;

@@ -6,8 +6,6 @@ import { type Address, addressFromBytes, type Family } from "../ip/address.ts";
 import { echoFilter, echoTypes, INSTRUCTION_BYTES } from "./echo-filter.ts";
 import { BATCH, EchoMemory, HEAD_BYTES } from "./echo-memory.ts";
 import {
-  AF_INET,
-  AF_INET6,
   CMSG_HEADER_BYTES,
   type EchoRequest,
   ICMP_HEADER_BYTES,
@@ -20,16 +18,8 @@ import { errnoName, errnos, hasErrno } from "./errno.ts";
 import type { Fd } from "./fd.ts";
 import { clockGettime, getsockname, recvmmsg, sendmmsg, setsockopt, settled } from "./libc.ts";
 import { MSG_DONTWAIT, MSG_TRUNC, mmsghdr } from "./message-header.ts";
-import {
-  bindSocket,
-  openSocket,
-  SO_RCVBUF,
-  SO_RCVBUFFORCE,
-  SOCK_DGRAM,
-  SOCK_RAW,
-  SOL_SOCKET,
-  trySetOption,
-} from "./socket.ts";
+import { bindSocket, openSocket, SOCK_DGRAM, SOCK_RAW, SOL_SOCKET, setBufferBytes, trySetOption } from "./socket.ts";
+import { AF_INET, AF_INET6 } from "./socket-address.ts";
 
 // linux/in.h, in6.h, icmp.h, socket.h, errqueue.h
 const IPPROTO_ICMP = 1;
@@ -164,9 +154,7 @@ export class EchoSocket implements Disposable {
   #setOptions(): void {
     const fd = this.#fd;
     trySetOption(fd, SOL_SOCKET, SO_TIMESTAMPNS, 1);
-    if (!trySetOption(fd, SOL_SOCKET, SO_RCVBUFFORCE, RECEIVE_BUFFER_BYTES)) {
-      trySetOption(fd, SOL_SOCKET, SO_RCVBUF, RECEIVE_BUFFER_BYTES);
-    }
+    setBufferBytes(fd, "receive", RECEIVE_BUFFER_BYTES);
     if (this.family === 4) {
       trySetOption(fd, IPPROTO_IP, IP_RECVERR, 1);
       trySetOption(fd, IPPROTO_IP, IP_MTU_DISCOVER, PMTUDISC_PROBE);

@@ -104,6 +104,24 @@ export function readSmallFile(path: string, maxBytes: number): string {
   }
 }
 
+/** As `readSmallFile`; "" where that throws. */
+export function readSmallFileOrEmpty(path: string, maxBytes: number): string {
+  try {
+    return readSmallFile(path, maxBytes);
+  } catch {
+    return "";
+  }
+}
+
+/** Of /proc and /sys, whose files say no size; "" where there is none or it cannot be read. */
+export function readFileOrEmpty(path: string): string {
+  try {
+    return readFileSync(path, "utf8");
+  } catch {
+    return "";
+  }
+}
+
 /** Changes with a file's content, as far as its metadata tell; empty when there is none. Takes no descriptor. */
 export function fileVersion(path: string): string {
   try {

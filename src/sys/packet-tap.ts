@@ -7,7 +7,7 @@ import type { Fd } from "./fd.ts";
 import { addressOf, recvfrom, setsockopt, settled } from "./libc.ts";
 import { MSG_DONTWAIT, MSG_TRUNC } from "./message-header.ts";
 import { FILTER_INSTRUCTION_BYTES, sizeFilter, sourceFilter } from "./packet-filter.ts";
-import { bindSocket, openSocket, SO_RCVBUF, SO_RCVBUFFORCE, SOCK_DGRAM, SOL_SOCKET, trySetOption } from "./socket.ts";
+import { bindSocket, openSocket, SOCK_DGRAM, SOL_SOCKET, setBufferBytes } from "./socket.ts";
 
 export interface TappedPacket {
   readonly deviceIndex: number;
@@ -55,9 +55,7 @@ export class PacketTap implements Disposable {
     const fd = openSocket("packet socket", AF_PACKET, SOCK_DGRAM, 0);
     try {
       attachFilter(fd, filter);
-      if (!trySetOption(fd, SOL_SOCKET, SO_RCVBUFFORCE, RECEIVE_BUFFER_BYTES)) {
-        trySetOption(fd, SOL_SOCKET, SO_RCVBUF, RECEIVE_BUFFER_BYTES);
-      }
+      setBufferBytes(fd, "receive", RECEIVE_BUFFER_BYTES);
       bindSocket("packet socket", fd, allDevices());
       return new PacketTap(fd);
     } catch (error) {

@@ -12,10 +12,10 @@ export const SOCK_RAW = 3;
 const SOCK_NONBLOCK = 0o4000;
 const SOCK_CLOEXEC = 0o2000000;
 export const SOL_SOCKET = 1;
-export const SO_SNDBUF = 7;
-export const SO_RCVBUF = 8;
-export const SO_SNDBUFFORCE = 32;
-export const SO_RCVBUFFORCE = 33;
+const SO_SNDBUF = 7;
+const SO_RCVBUF = 8;
+const SO_SNDBUFFORCE = 32;
+const SO_RCVBUFFORCE = 33;
 const SCM_RIGHTS = 1;
 /** sizeof(struct cmsghdr) on 64-bit Linux, and with one descriptor behind it. */
 const CONTROL_HEADER_BYTES = 16;
@@ -40,6 +40,12 @@ export function bindSocket(purpose: string, fd: Fd, address: Uint8Array): void {
 /** False when the kernel refuses. */
 export function trySetOption(fd: Fd, level: number, option: number, value: number): boolean {
   return setsockopt(fd.number, level, option, Int32Array.of(value), 4) === 0;
+}
+
+/** The size of the kernel's queue. Root may exceed net.core.[rw]mem_max, others get what that allows. */
+export function setBufferBytes(fd: Fd, queue: "receive" | "send", bytes: number): void {
+  const [forced, plain] = queue === "receive" ? [SO_RCVBUFFORCE, SO_RCVBUF] : [SO_SNDBUFFORCE, SO_SNDBUF];
+  if (!trySetOption(fd, SOL_SOCKET, forced, bytes)) trySetOption(fd, SOL_SOCKET, plain, bytes);
 }
 
 /** Sends one datagram. `address` (a sockaddr) is needed on sockets without a peer, except netlink's to the kernel. */

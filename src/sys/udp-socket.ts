@@ -1,24 +1,12 @@
 // UDP and raw IP sockets for the data plane. Errors are FlannelErrors by errno.
-import { type Address, addressToBytes } from "../ip/address.ts";
+import type { Address } from "../ip/address.ts";
 import { fromErrno } from "./errno.ts";
 import type { Fd } from "./fd.ts";
 import { connect, getsockname, getsockopt, settled } from "./libc.ts";
 import { SOL_UDP, UDP_GRO, UDP_SEGMENT } from "./message-header.ts";
-import {
-  bindSocket,
-  openSocket,
-  SO_RCVBUF,
-  SO_RCVBUFFORCE,
-  SO_SNDBUF,
-  SO_SNDBUFFORCE,
-  SOCK_DGRAM,
-  SOCK_RAW,
-  SOL_SOCKET,
-  trySetOption,
-} from "./socket.ts";
+import { bindSocket, openSocket, SOCK_DGRAM, SOCK_RAW, setBufferBytes, trySetOption } from "./socket.ts";
+import { AF_INET, AF_INET6, socketAddress } from "./socket-address.ts";
 
-const AF_INET = 2;
-const AF_INET6 = 10;
 const IPPROTO_IP = 0;
 const IPPROTO_IPV6 = 41;
 const IPPROTO_RAW = 255;
@@ -26,26 +14,14 @@ const IP_MTU = 14;
 const IPV6_MTU = 24;
 const IPV6_V6ONLY = 26;
 
-/** struct sockaddr_in or sockaddr_in6. */
-export function socketAddress(address: Address, port: number): Uint8Array {
-  const bytes = addressToBytes(address);
-  const isV6 = bytes.length === 16;
-  const result = new Uint8Array(isV6 ? 28 : 16);
-  const view = new DataView(result.buffer);
-  view.setUint16(0, isV6 ? AF_INET6 : AF_INET, true);
-  view.setUint16(2, port);
-  result.set(bytes, isV6 ? 8 : 4);
-  return result;
-}
-
 /** Non-blocking, bound. Throws `KERNEL_REJECTED` and the like; EADDRINUSE when the port is taken. */
 export function openUdpSocket(address: Address, port: number, receiveBytes: number, sendBytes = receiveBytes): Fd {
   const purpose = `UDP socket ${address.includes(":") ? `[${address}]` : address}:${port}`;
   const fd = openSocket(purpose, address.includes(":") ? AF_INET6 : AF_INET, SOCK_DGRAM, 0);
   try {
     if (address.includes(":")) trySetOption(fd, IPPROTO_IPV6, IPV6_V6ONLY, 1);
-    setBuffer(fd, SO_RCVBUFFORCE, SO_RCVBUF, receiveBytes);
-    setBuffer(fd, SO_SNDBUFFORCE, SO_SNDBUF, sendBytes);
+    setBufferBytes(fd, "receive", receiveBytes);
+    setBufferBytes(fd, "send", sendBytes);
     bindSocket(purpose, fd, socketAddress(address, port));
   } catch (error) {
     fd[Symbol.dispose]();
@@ -91,9 +67,4 @@ export function pathMtuTo(address: Uint8Array): number {
   const result = settled(read(), [], read);
   if (result < 0) throw fromErrno("path MTU: read", -result);
   return value[0] ?? 0;
-}
-
-/** Root may exceed net.core.*mem_max, others get what that allows. */
-function setBuffer(fd: Fd, force: number, plain: number, bytes: number): void {
-  if (!trySetOption(fd, SOL_SOCKET, force, bytes)) trySetOption(fd, SOL_SOCKET, plain, bytes);
 }

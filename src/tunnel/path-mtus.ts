@@ -1,6 +1,7 @@
 // Paths to peers that carry less than the device promises, as far as the kernel told us when it refused to send.
 import { addressFromBytes } from "../ip/address.ts";
-import { pathMtuTo, socketAddress } from "../sys/udp-socket.ts";
+import { socketAddress } from "../sys/socket-address.ts";
+import { pathMtuTo } from "../sys/udp-socket.ts";
 import { type ForwardingTable, peerField } from "./forwarding-table.ts";
 
 /** Outer IP and UDP headers. */

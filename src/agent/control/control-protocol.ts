@@ -31,6 +31,14 @@ export const leaseSchema = z.object({
   reserved: z.boolean().describe("it never expires"),
 });
 
+/** Through which this host's packets reach other hosts. */
+export const interfaceSchema = z.object({
+  name: z.string(),
+  mtuBytes: z.int(),
+  address: z.string().optional(),
+  ipv6Address: z.string().optional(),
+});
+
 export const stateSchema = z
   .enum(["ready", "degraded", "notReady"])
   .describe("a change must last 10 s, except the change to ready after a start and a lost lease");
@@ -145,15 +153,8 @@ const networkStatusSchema = z.object({
   pendingState: stateSchema.optional(),
   reasons: z.array(reasonSchema).optional(),
   backendType: z.string().optional().describe("absent before there is a configuration"),
-  externalInterface: z
-    .object({
-      name: z.string(),
-      mtuBytes: z.int(),
-      address: z.string().optional(),
-      ipv6Address: z.string().optional(),
-      publicIp: z.string().optional(),
-      publicIpv6: z.string().optional(),
-    })
+  externalInterface: interfaceSchema
+    .extend({ publicIp: z.string().optional(), publicIpv6: z.string().optional() })
     .optional(),
   mtuBytes: z.int().optional().describe("of packets between containers"),
   lease: leaseSchema.optional(),

@@ -2,7 +2,7 @@
 // which way they go. Part of control-protocol.ts' protocol.
 //   GET /v2/trace?to=ADDRESS → Trace. `USAGE` when it is no IP address
 import { z } from "zod";
-import { leaseSchema } from "./control-protocol.ts";
+import { interfaceSchema, leaseSchema } from "./control-protocol.ts";
 
 export const desiredWaySchema = z.object({
   name: z.string(),
@@ -16,14 +16,7 @@ export const desiredWaySchema = z.object({
   networks: z.array(z.string()),
   ownSubnets: z.array(z.string()),
   ownDevices: z.array(z.string()),
-  externalInterface: z
-    .object({
-      name: z.string(),
-      mtuBytes: z.int(),
-      address: z.string().optional(),
-      ipv6Address: z.string().optional(),
-    })
-    .optional(),
+  externalInterface: interfaceSchema.optional(),
   backendType: z.string().optional(),
   lease: leaseSchema.extend({ isOwn: z.boolean(), revision: z.string() }).optional(),
   skippedReason: z.string().optional().describe("why this host does not serve the peer"),

@@ -6,7 +6,7 @@ import { describeError, FlannelError } from "../../errors.ts";
 import type { Address, Prefix } from "../../ip/address.ts";
 import type { Lease, OwnLease } from "../../lease/lease.ts";
 import { renderSubnetEnv } from "../../lease/subnet-env.ts";
-import { fileVersion, readSmallFile, writeFileAtomically } from "../../sys/files.ts";
+import { fileVersion, readSmallFileOrEmpty, writeFileAtomically } from "../../sys/files.ts";
 import type { Logger } from "../../telemetry/logger.ts";
 import type { RememberedState, WarmState } from "../state/warm-state.ts";
 import type { ActiveConfig } from "./config-change.ts";
@@ -99,7 +99,7 @@ export class AgentFiles implements AsyncDisposable {
     const { subnetFile } = this.#options;
     const version = fileVersion(subnetFile);
     if (version === this.#subnetText.version) return true;
-    if (version !== "" && readOrEmpty(subnetFile) === this.#subnetText.written) {
+    if (version !== "" && readSmallFileOrEmpty(subnetFile, MAX_SUBNET_FILE_BYTES) === this.#subnetText.written) {
       this.#subnetText.version = version;
       return true;
     }
@@ -167,14 +167,6 @@ export class AgentFiles implements AsyncDisposable {
     if (this.#failing.get(what) === kind) return false;
     this.#failing.set(what, kind);
     return true;
-  }
-}
-
-function readOrEmpty(path: string): string {
-  try {
-    return readSmallFile(path, MAX_SUBNET_FILE_BYTES);
-  } catch {
-    return "";
   }
 }
 

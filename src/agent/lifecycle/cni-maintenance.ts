@@ -23,7 +23,7 @@ import { type CniIdentity, defaultCniTemplate, identifyCniTemplate } from "../..
 import { changeLink, deleteLink } from "../../netlink/rtnetlink/link.ts";
 import type { LinkMessage } from "../../netlink/rtnetlink/messages.ts";
 import type { Rtnetlink } from "../../netlink/rtnetlink/rtnetlink.ts";
-import { readSmallFile } from "../../sys/files.ts";
+import { readSmallFile, readSmallFileOrEmpty } from "../../sys/files.ts";
 import type { Logger } from "../../telemetry/logger.ts";
 import type { AgentMetricsRecorder } from "../../telemetry/metrics/metrics.ts";
 import { CniMetrics } from "./cni-metrics.ts";
@@ -217,7 +217,11 @@ export class CniMaintenance implements AsyncDisposable {
     const { interfaces } = presentHost(await rtnetlink.dump("link"));
     let written = 0;
     for (const { network } of this.#identities()) {
-      written += await writeMissingScratchFiles(network, readOrEmpty(options.cni.file), interfaces);
+      written += await writeMissingScratchFiles(
+        network,
+        readSmallFileOrEmpty(options.cni.file, MAX_CONFIGURATION_BYTES),
+        interfaces,
+      );
     }
     return written;
   }
@@ -241,12 +245,4 @@ function shortage(subnet: Prefix, { reservations }: ContainerNetwork): Finding[]
 
 function templateOf({ template }: NonNullable<AgentOptions["cni"]>): string {
   return template === "" ? defaultCniTemplate : readSmallFile(template, MAX_CONFIGURATION_BYTES);
-}
-
-function readOrEmpty(path: string): string {
-  try {
-    return readSmallFile(path, MAX_CONFIGURATION_BYTES);
-  } catch {
-    return "";
-  }
 }

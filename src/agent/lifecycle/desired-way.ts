@@ -3,7 +3,7 @@ import type { Backend, BackendPlan } from "../../backend/backend.ts";
 import type { CheckContext } from "../../doctor/check.ts";
 import type { HostState } from "../../host/kinds/host-state.ts";
 import { type HostRoute, routeLine } from "../../host/kinds/route-form.ts";
-import { type Address, type Family, familyOf, type Prefix, prefixLength } from "../../ip/address.ts";
+import { type Address, type Family, familyOf, prefixLength } from "../../ip/address.ts";
 import { containsAddress } from "../../ip/prefix.ts";
 import { type Lease, prefixesOf } from "../../lease/lease.ts";
 import type { DesiredWay } from "../control/trace-protocol.ts";
@@ -154,13 +154,9 @@ function routeTo({ route: routes = [] }: HostState, address: Address): HostRoute
   let found: HostRoute | undefined;
   for (const route of routes) {
     if (!containsAddress(route.destination, address)) continue;
-    if (found === undefined || lengthOf(route.destination) > lengthOf(found.destination)) found = route;
+    if (found === undefined || prefixLength(route.destination) > prefixLength(found.destination)) found = route;
   }
   return found;
-}
-
-function lengthOf(prefix: Prefix): number {
-  return prefixLength(prefix);
 }
 
 function carrierOf(kind: string | undefined, backendType: string, { gateway }: HostRoute): CarriedBy {

@@ -3,7 +3,7 @@
 import type { Finding } from "../../doctor/finding.ts";
 import { desiredOf, type HostState } from "../../host/kinds/host-state.ts";
 import { hostKinds } from "../../host/kinds/kinds.ts";
-import { tryParseAddress, tryParsePrefix } from "../../ip/address.ts";
+import { prefixLength, tryParseAddress, tryParsePrefix } from "../../ip/address.ts";
 import { containsPrefix } from "../../ip/prefix.ts";
 import { type Lease, type OwnLease, prefixesOf } from "../../lease/lease.ts";
 import type { JournalEntry } from "../../telemetry/journal.ts";
@@ -63,7 +63,7 @@ function leaseOf(leases: readonly Lease[], of: string): Lease | undefined {
   if (byKey !== undefined || prefix === undefined) return byKey;
   const around = leases.flatMap((lease) =>
     prefixesOf(lease).flatMap((subnet) =>
-      containsPrefix(subnet, prefix) ? [{ lease, length: lengthOf(subnet) }] : [],
+      containsPrefix(subnet, prefix) ? [{ lease, length: prefixLength(subnet) }] : [],
     ),
   );
   const [best] = around.toSorted((a, b) => b.length - a.length);
@@ -71,10 +71,6 @@ function leaseOf(leases: readonly Lease[], of: string): Lease | undefined {
   return (
     best?.lease ?? leases.find(({ attributes: { publicIp, publicIpv6 } }) => [publicIp, publicIpv6].includes(address))
   );
-}
-
-function lengthOf(prefix: string): number {
-  return Number(prefix.slice(prefix.indexOf("/") + 1));
 }
 
 /** What the plan has because of the lease; without one, every object whose line has the text. */

@@ -4,7 +4,7 @@ import type { Backend, BackendModule } from "../../backend/backend.ts";
 import { announcedIdentities, type Identities, restoreIdentities } from "../../backend/identities.ts";
 import type { BackendRegistry } from "../../backend/registry.ts";
 import type { AgentOptions } from "../../config/agent-options.ts";
-import type { NetworkConfig } from "../../config/network-config.ts";
+import { type NetworkConfig, networksOf } from "../../config/network-config.ts";
 import { familiesOf, servedConfig } from "../../config/served-config.ts";
 import { Firewall } from "../../firewall/firewall.ts";
 import type { RuleHost } from "../../firewall/rule-host.ts";
@@ -160,10 +160,6 @@ export async function openNetwork(options: OpenNetworkOptions): Promise<Network>
     await held[Symbol.asyncDispose]();
     throw error;
   }
-}
-
-function networksOf({ ipv4, ipv6 }: NetworkConfig): Prefix[] {
-  return [ipv4?.network, ipv6?.network].filter((network) => network !== undefined);
 }
 
 /** None in a network with a table of its own: packets of this host need not find it. */

@@ -1,7 +1,7 @@
 // What states of an agent say that it made on this host, and what its backends take away of it.
 import type { CleanUpResult, CleanUpServices } from "../../backend/backend.ts";
 import type { BackendRegistry } from "../../backend/registry.ts";
-import type { NetworkConfig } from "../../config/network-config.ts";
+import { type NetworkConfig, networksOf } from "../../config/network-config.ts";
 import type { Prefix } from "../../ip/address.ts";
 import type { RememberedState, WarmState } from "./warm-state.ts";
 
@@ -17,7 +17,7 @@ export function rememberedScope(states: readonly RememberedState[], backends: Ba
   const registry = backends.withGivenSubnets();
   return {
     devices: [...new Set(states.flatMap(({ devices }) => devices))],
-    networks: [...new Set(states.flatMap(({ configText }) => networksOf(configText, registry)))],
+    networks: [...new Set(states.flatMap(({ configText }) => networksOf(tryParseConfig(configText, registry) ?? {})))],
     tables: [
       ...new Set(states.flatMap(({ configText }) => tryParseConfig(configText, registry)?.routing?.table ?? [])),
     ],
@@ -38,11 +38,6 @@ export async function cleanUpBackends(
     results.push(await module.cleanUp(config, { ...services, memory: warmState.memoryOf(module.type) }));
   }
   return results;
-}
-
-function networksOf(configText: string, backends: BackendRegistry): Prefix[] {
-  const { ipv4, ipv6 } = tryParseConfig(configText, backends) ?? {};
-  return [ipv4?.network, ipv6?.network].filter((network) => network !== undefined);
 }
 
 function tryParseConfig(text: string, backends: BackendRegistry): NetworkConfig | undefined {

@@ -12,6 +12,7 @@ import type { BackendRegistry } from "../../backend/registry.ts";
 import { describeError, FlannelError } from "../../errors.ts";
 import { type Address, type Prefix, tryParseAddress, tryParsePrefix } from "../../ip/address.ts";
 import { tryParseJson } from "../../json/try-parse-json.ts";
+import { isRecord } from "../../json/untyped-fields.ts";
 import type { Lease, LeaseCodec } from "../../lease/lease.ts";
 import { ensureDirectory, isMissingFile, readSmallFile, writeFileAtomically } from "../../sys/files.ts";
 
@@ -307,10 +308,6 @@ function readChosen(value: unknown): RememberedState["chosen"] {
 
 function textsOf(list: unknown): string[] {
   return Array.isArray(list) ? list.slice(0, MAX_LISTED).filter((text) => typeof text === "string") : [];
-}
-
-function isRecord(value: unknown): value is Record<string, unknown> {
-  return typeof value === "object" && value !== null && !Array.isArray(value);
 }
 
 function isMac(value: unknown): value is string {

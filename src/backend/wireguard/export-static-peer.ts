@@ -1,6 +1,6 @@
 // The WireGuard configuration of a static peer (wg-quick's form): every host of the network as a peer. Without any secret:
 // keys are named as files on the static peer's own machine. Pure.
-import type { NetworkConfig } from "../../config/network-config.ts";
+import { type NetworkConfig, networksOf } from "../../config/network-config.ts";
 import { addressBits, type Family, familyOf, prefixLength } from "../../ip/address.ts";
 import { type Lease, prefixesOf } from "../../lease/lease.ts";
 import { endpointText } from "../../netlink/genetlink/wireguard-device.ts";
@@ -72,8 +72,8 @@ function readHost(
   return { publicKey: data.publicKey, endpoint: endpointText({ address, port }) };
 }
 
-function header({ name }: StaticPeer, { ipv4, ipv6 }: NetworkConfig): string[] {
-  const networks = [ipv4?.network, ipv6?.network].filter((network) => network !== undefined).join(" and ");
+function header({ name }: StaticPeer, config: NetworkConfig): string[] {
+  const networks = networksOf(config).join(" and ");
   return [
     `# ${name} in the network ${networks}: to be used as /etc/wireguard/${name}.conf on ${name}, by wg-quick.`,
     `# Made by flannelctl wireguard export ${name}; make it again when hosts come, go or change their keys.`,

@@ -1,6 +1,6 @@
 // Peers of the configuration that are no hosts of the network: a laptop, a gateway to another site. Read and checked. Pure.
 import { invalid } from "../../config/address-pool.ts";
-import type { NetworkConfig } from "../../config/network-config.ts";
+import { type NetworkConfig, networksOf } from "../../config/network-config.ts";
 import { addressBits, familyOf, makePrefix, type Prefix, tryParseAddress, tryParsePrefix } from "../../ip/address.ts";
 import { containsAddress, networkOf, overlaps } from "../../ip/prefix.ts";
 import { jsonTypeOf } from "../../json/json-entries.ts";
@@ -35,8 +35,7 @@ export function readStaticPeers(list: readonly unknown[], config: NetworkConfig)
   const peers = list.map((entry, index) => readPeer(entry, `Backend.Peers[${index}]`));
   refuseEquals(peers, "Name", ({ name }) => name);
   refuseEquals(peers, "PublicKey", ({ publicKey }) => publicKey);
-  const networks = [config.ipv4?.network, config.ipv6?.network].filter((network) => network !== undefined);
-  const taken: { readonly prefix: Prefix; readonly what: string }[] = networks.map((network) => {
+  const taken: { readonly prefix: Prefix; readonly what: string }[] = networksOf(config).map((network) => {
     return { prefix: network, what: `the network ${network}` };
   });
   for (const [index, { name, allowedIps, endpoint }] of peers.entries()) {

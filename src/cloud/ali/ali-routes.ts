@@ -4,7 +4,7 @@ import { closeAgents, exchange, type HttpAgents, proxyAgents } from "../../http/
 import { tryParsePrefix } from "../../ip/address.ts";
 import { networkOf } from "../../ip/prefix.ts";
 import { tryParseJson } from "../../json/try-parse-json.ts";
-import { fieldOf, listIn, textIn } from "../../json/untyped-fields.ts";
+import { listIn, memberOf, textIn } from "../../json/untyped-fields.ts";
 import { AccessKeys } from "../access-key.ts";
 import type { CloudFacts, CloudRoute, CloudRoutes, CloudTable, WantedRoute } from "../cloud-routes.ts";
 import { namedEndpoint } from "../endpoint.ts";
@@ -71,7 +71,7 @@ export class AliRoutes implements CloudRoutes {
     for (let page = 0; page < MAX_PAGES; page++) {
       const parameters = { RouteTableId: table, MaxResult: String(PAGE), ...(token !== "" && { NextToken: token }) };
       const answer = await this.#call("DescribeRouteEntryList", `read the route table ${table}`, parameters, signal);
-      routes.push(...listIn(fieldOf(answer, "RouteEntrys"), "RouteEntry"));
+      routes.push(...listIn(memberOf(answer, "RouteEntrys"), "RouteEntry"));
       token = textIn(answer, "NextToken");
       if (token === "") break;
     }
@@ -132,8 +132,8 @@ export class AliRoutes implements CloudRoutes {
       { VpcId: vpc, PageSize: "50" },
       signal,
     );
-    const tables = listIn(fieldOf(answer, "RouterTableList"), "RouterTableListType");
-    const own = tables.find((table) => listIn(fieldOf(table, "VSwitchIds"), "VSwitchId").includes(vswitch));
+    const tables = listIn(memberOf(answer, "RouterTableList"), "RouterTableListType");
+    const own = tables.find((table) => listIn(memberOf(table, "VSwitchIds"), "VSwitchId").includes(vswitch));
     const found = textIn(own ?? tables.find((table) => textIn(table, "RouteTableType") === "System"), "RouteTableId");
     if (found !== "") return found;
     throw new FlannelError(
@@ -175,7 +175,7 @@ export class AliRoutes implements CloudRoutes {
 function cloudRouteOf(table: string, route: unknown): CloudRoute[] {
   const destination = tryParsePrefix(textIn(route, "DestinationCidrBlock"));
   if (destination === undefined || destination.includes(":")) return [];
-  const [hop] = listIn(fieldOf(route, "NextHops"), "NextHop");
+  const [hop] = listIn(memberOf(route, "NextHops"), "NextHop");
   const target = textIn(hop, "NextHopId");
   const id = textIn(route, "RouteEntryId") || destination;
   return [

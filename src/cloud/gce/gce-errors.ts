@@ -1,7 +1,7 @@
 // Turns answers of the Compute Engine API into our errors: by status and reason, never by sentences.
 import { FlannelError } from "../../errors.ts";
 import { tryParseJson } from "../../json/try-parse-json.ts";
-import { fieldOf, listIn, textIn } from "../../json/untyped-fields.ts";
+import { listIn, memberOf, textIn } from "../../json/untyped-fields.ts";
 
 /** What a request is, for its error. */
 export interface GceRequest {
@@ -46,7 +46,7 @@ export function gceOperationError(request: GceRequest, error: unknown): FlannelE
 
 function reasonIn(body: string): { readonly reason: string; readonly message: string } {
   const parsed = tryParseJson(body);
-  const error = fieldOf(parsed, "error");
+  const error = memberOf(parsed, "error");
   const [first] = listIn(error, "errors");
   const message = textIn(error, "message") || body.slice(0, LONGEST);
   return { reason: textIn(first, "reason") || textIn(error, "status"), message: message.slice(0, LONGEST) };

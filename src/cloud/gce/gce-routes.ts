@@ -6,7 +6,7 @@ import { closeAgents, exchange, type HttpAgents, type HttpAnswer, proxyAgents } 
 import { type Address, tryParsePrefix } from "../../ip/address.ts";
 import { networkOf } from "../../ip/prefix.ts";
 import { tryParseJson } from "../../json/try-parse-json.ts";
-import { fieldOf, listIn, textIn } from "../../json/untyped-fields.ts";
+import { listIn, memberOf, textIn } from "../../json/untyped-fields.ts";
 import type { CloudFacts, CloudRoute, CloudRoutes, CloudTable, WantedRoute } from "../cloud-routes.ts";
 import { namedEndpoint } from "../endpoint.ts";
 import { RenewedKey } from "../renewed-key.ts";
@@ -63,7 +63,7 @@ export class GceRoutes implements CloudRoutes {
         `no network interface of the instance ${name} has the address ${address}: choose one with --iface`,
       );
     this.#network = textIn(own, "network");
-    const isForwarding = fieldOf(found, "canIpForward") === true;
+    const isForwarding = memberOf(found, "canIpForward") === true;
     const cure =
       "Google Cloud drops packets of containers: create the instance with canIpForward (--can-ip-forward), it cannot be switched on later";
     return {
@@ -156,7 +156,7 @@ export class GceRoutes implements CloudRoutes {
     try {
       const project = await this.#get(request, `${projectOf(table)}?fields=quotas`, signal);
       const quota = listIn(project, "quotas").find((each) => textIn(each, "metric") === "ROUTES");
-      const [used, limit] = [fieldOf(quota, "usage"), fieldOf(quota, "limit")];
+      const [used, limit] = [memberOf(quota, "usage"), memberOf(quota, "limit")];
       return typeof used === "number" && typeof limit === "number" ? { used, limit } : {};
     } catch (error) {
       if (!hasCode(error, "CLOUD_DENIED", "CLOUD_REJECTED")) throw error;
@@ -181,7 +181,7 @@ export class GceRoutes implements CloudRoutes {
       if (signal.aborted) throw new FlannelError("CANCELLED", `${request.what}: cancelled`);
       operation = await this.#get(waiting, `${project}/global/operations/${textIn(operation, "name")}`, signal);
     }
-    const failure = fieldOf(operation, "error");
+    const failure = memberOf(operation, "error");
     if (failure !== undefined) throw gceOperationError(request, failure);
   }
 

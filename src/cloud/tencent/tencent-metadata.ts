@@ -2,7 +2,7 @@
 import { FlannelError } from "../../errors.ts";
 import { exchange, type HttpAnswer } from "../../http/exchange.ts";
 import { tryParseJson } from "../../json/try-parse-json.ts";
-import { fieldOf, textIn } from "../../json/untyped-fields.ts";
+import { memberOf, textIn } from "../../json/untyped-fields.ts";
 import { type AccessKey, noAccessKey } from "../access-key.ts";
 
 export interface TencentInstance {
@@ -49,7 +49,7 @@ export async function readTencentRole(env: Environment, signal: AbortSignal): Pr
     string,
   ];
   if (id === "" || secret === "") throw noAccessKey(cure);
-  const endsAt = fieldOf(answer, "ExpiredTime");
+  const endsAt = memberOf(answer, "ExpiredTime");
   return {
     id,
     secret,

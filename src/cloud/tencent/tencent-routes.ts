@@ -4,7 +4,7 @@ import { closeAgents, exchange, type HttpAgents, proxyAgents } from "../../http/
 import { type Address, tryParsePrefix } from "../../ip/address.ts";
 import { networkOf } from "../../ip/prefix.ts";
 import { tryParseJson } from "../../json/try-parse-json.ts";
-import { fieldOf, listIn, textIn } from "../../json/untyped-fields.ts";
+import { listIn, memberOf, textIn } from "../../json/untyped-fields.ts";
 import { AccessKeys } from "../access-key.ts";
 import type { CloudFacts, CloudRoute, CloudRoutes, CloudTable, WantedRoute } from "../cloud-routes.ts";
 import { namedEndpoint } from "../endpoint.ts";
@@ -121,7 +121,7 @@ export class TencentRoutes implements CloudRoutes {
     const own = tables.find((table) =>
       listIn(table, "AssociationSet").some((entry) => textIn(entry, "SubnetId") === subnet),
     );
-    const found = textIn(own ?? tables.find((table) => fieldOf(table, "Main") === true) ?? tables[0], "RouteTableId");
+    const found = textIn(own ?? tables.find((table) => memberOf(table, "Main") === true) ?? tables[0], "RouteTableId");
     if (found !== "") return found;
     throw rejected(`the VPC ${vpc} has no route table that Tencent Cloud shows: set RouteTableID`);
   }
@@ -134,8 +134,8 @@ export class TencentRoutes implements CloudRoutes {
     const key = await this.#keys.current(signal);
     const headers = signedTencentHeaders({ url, service: "vpc", action, version: VERSION, region, body }, key);
     const answer = await exchange({ url, method: "POST", headers, body, agents: this.#agents }, signal);
-    const response = fieldOf(tryParseJson(answer.body), "Response");
-    const failure = fieldOf(response, "Error");
+    const response = memberOf(tryParseJson(answer.body), "Response");
+    const failure = memberOf(response, "Error");
     if (answer.status === 200 && response !== undefined && failure === undefined) return response;
     const refusal = { status: answer.status, code: textIn(failure, "Code"), message: textIn(failure, "Message") };
     const code = refusal.code === "InternalError" ? 500 : answer.status;
@@ -147,7 +147,7 @@ export class TencentRoutes implements CloudRoutes {
 
 function cloudRouteOf(table: string, route: unknown): CloudRoute[] {
   const destination = tryParsePrefix(textIn(route, "DestinationCidrBlock"));
-  const id = fieldOf(route, "RouteId");
+  const id = memberOf(route, "RouteId");
   if (destination === undefined || destination.includes(":") || typeof id !== "number") return [];
   const isHost = textIn(route, "GatewayType") === GATEWAY;
   return [
@@ -155,7 +155,7 @@ function cloudRouteOf(table: string, route: unknown): CloudRoute[] {
       table,
       destination: networkOf(destination),
       ...(isHost && { target: textIn(route, "GatewayId") }),
-      state: fieldOf(route, "Enabled") === true ? "active" : "pending",
+      state: memberOf(route, "Enabled") === true ? "active" : "pending",
       id: String(id),
       isManaged: textIn(route, "RouteType") === "USER",
     },

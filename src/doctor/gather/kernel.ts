@@ -1,9 +1,9 @@
 // Facts that the kernel tells over netlink and in /proc, for `flannelctl doctor`.
-import { readFileSync } from "node:fs";
 import { setTimeout as delay } from "node:timers/promises";
 import type { Address } from "../../ip/address.ts";
 import type { LinkMessage } from "../../netlink/rtnetlink/messages.ts";
 import { Rtnetlink } from "../../netlink/rtnetlink/rtnetlink.ts";
+import { readFileOrEmpty } from "../../sys/files.ts";
 import { holderName, lockHolder } from "../../sys/lock-holder.ts";
 import type { HostFacts, TableFacts } from "../host-facts.ts";
 import type { UnderlayWay } from "../peer-facts.ts";
@@ -91,16 +91,8 @@ export async function readTables(): Promise<TableFacts> {
 }
 
 function numberIn(file: string): number | undefined {
-  const value = Number(readOrEmpty(file).trim() || Number.NaN);
+  const value = Number(readFileOrEmpty(file).trim() || Number.NaN);
   return Number.isNaN(value) ? undefined : value;
-}
-
-export function readOrEmpty(file: string): string {
-  try {
-    return readFileSync(file, "utf8");
-  } catch {
-    return "";
-  }
 }
 
 export async function readCounters(): Promise<HostFacts["counters"]> {
@@ -113,9 +105,9 @@ export async function readCounters(): Promise<HostFacts["counters"]> {
 
 function countersNow(): ReadonlyMap<string, number> {
   const counters = new Map<string, number>();
-  for (const file of ["/proc/net/netstat", "/proc/net/snmp"]) addPairs(readOrEmpty(file), counters);
+  for (const file of ["/proc/net/netstat", "/proc/net/snmp"]) addPairs(readFileOrEmpty(file), counters);
   for (const table of ["nf_conntrack", "arp_cache"])
-    addColumns(readOrEmpty(`/proc/net/stat/${table}`), table, counters);
+    addColumns(readFileOrEmpty(`/proc/net/stat/${table}`), table, counters);
   return counters;
 }
 

@@ -1,9 +1,9 @@
 // What the kernel tells of processes: the agent's limits and capabilities, who has a UDP port, whether a network manager runs.
 import { closeSync, openSync, readdirSync, readlinkSync, statfsSync } from "node:fs";
 import { describeError } from "../../errors.ts";
+import { readFileOrEmpty } from "../../sys/files.ts";
 import type { ProcessFacts } from "../agent-facts.ts";
 import type { DiskFact } from "../host-facts.ts";
-import { readOrEmpty } from "./kernel.ts";
 
 /** linux/capability.h */
 const neededCapabilities = [
@@ -14,15 +14,15 @@ const MAX_PROCESSES = 20_000;
 
 /** Undefined when there is no such process, or it cannot be looked at. */
 export function readProcess(pid: number): ProcessFacts | undefined {
-  const status = readOrEmpty(`/proc/${pid}/status`);
+  const status = readFileOrEmpty(`/proc/${pid}/status`);
   if (status === "") return undefined;
   const effective = BigInt(`0x${/^CapEff:\s*([0-9a-f]+)/m.exec(status)?.[1] ?? "ffffffffffffffff"}`);
   const usedDescriptors = listOrUndefined(`/proc/${pid}/fd`)?.length;
-  const limit = /^Max open files\s+(\d+)/m.exec(readOrEmpty(`/proc/${pid}/limits`))?.[1];
+  const limit = /^Max open files\s+(\d+)/m.exec(readFileOrEmpty(`/proc/${pid}/limits`))?.[1];
   return {
     pid,
     missingCapabilities: neededCapabilities.filter(([, bit]) => ((effective >> bit) & 1n) === 0n).map(([name]) => name),
-    isSysReadOnly: isReadOnly(readOrEmpty(`/proc/${pid}/mountinfo`), "/proc/sys"),
+    isSysReadOnly: isReadOnly(readFileOrEmpty(`/proc/${pid}/mountinfo`), "/proc/sys"),
     ...(usedDescriptors !== undefined && { usedDescriptors }),
     ...(limit !== undefined && { maxDescriptors: Number(limit) }),
     ...controlGroup(pid),
@@ -41,9 +41,9 @@ function isReadOnly(mounts: string, place: string): boolean {
 
 /** Version 2 alone; the agent's own group, as far as it has limits. */
 function controlGroup(pid: number): Partial<ProcessFacts> {
-  const path = /^0::(\/.*)$/m.exec(readOrEmpty(`/proc/${pid}/cgroup`))?.[1];
+  const path = /^0::(\/.*)$/m.exec(readFileOrEmpty(`/proc/${pid}/cgroup`))?.[1];
   if (path === undefined) return {};
-  const read = (file: string) => readOrEmpty(`/sys/fs/cgroup${path}/${file}`).trim();
+  const read = (file: string) => readFileOrEmpty(`/sys/fs/cgroup${path}/${file}`).trim();
   const number = (file: string) => (/^\d+$/.test(read(file)) ? Number(read(file)) : undefined);
   const [usedBytes, maxBytes] = [number("memory.current"), number("memory.max")];
   const [used, max] = [number("pids.current"), number("pids.max")];
@@ -72,7 +72,7 @@ function processes(): Process[] {
   return (listOrUndefined("/proc") ?? [])
     .filter((name) => /^\d+$/.test(name))
     .slice(0, MAX_PROCESSES)
-    .map((name) => ({ pid: Number(name), program: readOrEmpty(`/proc/${name}/comm`).trim() }));
+    .map((name) => ({ pid: Number(name), program: readFileOrEmpty(`/proc/${name}/comm`).trim() }));
 }
 
 export function readNetworkManager(): string | undefined {
@@ -85,8 +85,9 @@ export function readNetworkManager(): string | undefined {
 /** Value of `--bip`, of the running dockerd or in the options that mk-docker-opts wrote. */
 export function readDockerBip(): string | undefined {
   const dockerd = processes().find(({ program }) => program === "dockerd");
-  const commandLine = dockerd === undefined ? "" : readOrEmpty(`/proc/${dockerd.pid}/cmdline`).replaceAll("\0", " ");
-  const texts = [commandLine, ...["/run/docker_opts.env", "/run/flannel/docker"].map(readOrEmpty)];
+  const commandLine =
+    dockerd === undefined ? "" : readFileOrEmpty(`/proc/${dockerd.pid}/cmdline`).replaceAll("\0", " ");
+  const texts = [commandLine, ...["/run/docker_opts.env", "/run/flannel/docker"].map(readFileOrEmpty)];
   return texts.map((text) => /--bip[= ]"?([0-9./]+)/.exec(text)?.[1]).find((found) => found !== undefined);
 }
 
@@ -95,7 +96,7 @@ export function readPortHolder(port: number, except: ReadonlySet<string>): strin
   const hex = port.toString(16).toUpperCase().padStart(4, "0");
   const inodes = new Set(
     ["/proc/net/udp", "/proc/net/udp6"].flatMap((file) =>
-      readOrEmpty(file)
+      readFileOrEmpty(file)
         .split("\n")
         .map((line) => line.trim().split(/\s+/))
         .filter((fields) => fields[1]?.endsWith(`:${hex}`) === true && fields[9] !== "0")

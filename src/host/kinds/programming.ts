@@ -1,5 +1,5 @@
 // What the kinds share in programming: requests in batches, one after another, and how the kernel's errors are judged.
-import { describeError, FlannelError, hasCode } from "../../errors.ts";
+import { asFlannelError, type FlannelError, hasCode } from "../../errors.ts";
 import type { NetlinkRequest } from "../../netlink/request.ts";
 import { hasErrno } from "../../sys/errno.ts";
 import type { Host, Operation, ProgramFailure, Slot } from "./kind.ts";
@@ -93,8 +93,4 @@ export function oneByOne<D, O>(
 /** True for the kernel's ways of saying that what was to be deleted is not there. */
 export function isAlreadyGone(error: FlannelError): boolean {
   return hasCode(error, "KERNEL_NOT_FOUND") || hasErrno(error, "EADDRNOTAVAIL");
-}
-
-export function asFlannelError(error: unknown): FlannelError {
-  return error instanceof FlannelError ? error : new FlannelError("INTERNAL", describeError(error), { cause: error });
 }

@@ -1,10 +1,9 @@
 // Peers of our WireGuard devices. All peers of such a device are ours. A peer that moves to another address tells the
 // device by its packets: that endpoint stays while they come.
-import { FlannelError } from "../../errors.ts";
+import { asFlannelError, FlannelError } from "../../errors.ts";
 import type { DeviceState, Endpoint, PeerChange } from "../../netlink/genetlink/wireguard-device.ts";
 import { changeDevice } from "../../wireguard/device-control.ts";
 import type { Host, Kind, Operation, ProgramFailure, Slot } from "./kind.ts";
-import { asFlannelError } from "./programming.ts";
 import { observedWireguard, readDevices, servedBy, wireguardKind } from "./wireguard.ts";
 import {
   type HostWireguardPeer,

@@ -1,7 +1,7 @@
 // Keeps the host as it is wanted: applies differences, notices what others change, looks at everything now and then.
 // The only one who writes them.
 import { type PassEnd, ReconcileLoop } from "../../async/reconcile-loop.ts";
-import { FlannelError } from "../../errors.ts";
+import { asFlannelError, FlannelError } from "../../errors.ts";
 import type { Prefix } from "../../ip/address.ts";
 import type { MonitorMessage } from "../../netlink/rtnetlink/monitor.ts";
 import { Rtnetlink } from "../../netlink/rtnetlink/rtnetlink.ts";
@@ -11,7 +11,6 @@ import type { HostState } from "../kinds/host-state.ts";
 import type { Kind } from "../kinds/kind.ts";
 import { type HostKind, hostKinds, type Observed } from "../kinds/kinds.ts";
 import { ownDeviceName } from "../kinds/links.ts";
-import { asFlannelError } from "../kinds/programming.ts";
 import { concernedBy, deviationOf, noticedObjects } from "./deviation.ts";
 import type { Removal } from "./diff.ts";
 import { type Because, type PassRequest, ReconcilePass, type ReconcileResult } from "./reconcile-pass.ts";

@@ -11,6 +11,7 @@ import {
   prefixAddress,
   prefixLength,
 } from "../../ip/address.ts";
+import { socketAddress } from "../../sys/socket-address.ts";
 import { AttributeReader } from "../attribute-reader.ts";
 import type { MessageWriter } from "../message-writer.ts";
 import { AF_INET, AF_INET6 } from "../uapi.ts";
@@ -91,7 +92,9 @@ function writePeer(writer: MessageWriter, peer: PeerChange): void {
   }
   if (allowedIps !== undefined) writer.u32Attribute(peerAttribute.flags, peerFlag.replaceAllowedIps);
   if (presharedKey !== undefined) writer.bytesAttribute(peerAttribute.presharedKey, keyBytes(presharedKey ?? NO_KEY));
-  if (endpoint !== undefined) writer.bytesAttribute(peerAttribute.endpoint, socketAddress(endpoint));
+  if (endpoint !== undefined) {
+    writer.bytesAttribute(peerAttribute.endpoint, socketAddress(endpoint.address, endpoint.port));
+  }
   if (keepaliveSeconds !== undefined) writer.u16Attribute(peerAttribute.keepalive, keepaliveSeconds);
   if (allowedIps !== undefined && allowedIps.length > 0) {
     const list = writer.beginMarkedNest(peerAttribute.allowedIps);
@@ -108,17 +111,6 @@ function writeAllowedIp(writer: MessageWriter, prefix: Prefix): void {
   writer.bytesAttribute(allowedIpAttribute.address, addressToBytes(address));
   writer.u8Attribute(allowedIpAttribute.length, prefixLength(prefix));
   writer.endNest(nest);
-}
-
-/** struct sockaddr_in or sockaddr_in6. */
-function socketAddress({ address, port }: Endpoint): Uint8Array {
-  const isIpv4 = familyOf(address) === 4;
-  const bytes = new Uint8Array(isIpv4 ? 16 : 28);
-  const view = new DataView(bytes.buffer);
-  view.setUint16(0, isIpv4 ? AF_INET : AF_INET6, true);
-  view.setUint16(2, port, false);
-  bytes.set(addressToBytes(address), isIpv4 ? 4 : 8);
-  return bytes;
 }
 
 /**

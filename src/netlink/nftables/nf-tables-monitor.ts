@@ -1,7 +1,7 @@
 // Tells who changes the rule set of nf_tables, and whether what we watch was touched. Reading the generation costs
 // microseconds and starts no process. One socket for all who follow.
 import type { Logger } from "../../telemetry/logger.ts";
-import { GuardedFollower } from "../guarded-follower.ts";
+import { GuardedFollower, presentOf } from "../guarded-follower.ts";
 import { messagesIn } from "../message-frames.ts";
 import { NetlinkSocket } from "../netlink-socket.ts";
 import { NETLINK_NETFILTER, NFNLGRP_NFTABLES } from "../uapi.ts";
@@ -133,7 +133,7 @@ export class NfTablesMonitor implements Disposable {
   #drain(socket: NetlinkSocket): boolean {
     let hasMore = true;
     for (let count = 0; hasMore && count < MAX_DATAGRAMS_PER_TURN; count++) {
-      const length = tryReceive(socket);
+      const length = socket.tryReceive();
       if (length === "lost") this.#hasOverflowed = true;
       else if (length === undefined) hasMore = false;
       else this.#decode(socket.view, length);
@@ -141,7 +141,7 @@ export class NfTablesMonitor implements Disposable {
     }
     if (!hasMore && this.#hasOverflowed) {
       this.#hasOverflowed = false;
-      for (const { guard } of this.#present()) guard.overflow();
+      for (const { guard } of presentOf(this.#followers)) guard.overflow();
     }
     return hasMore;
   }
@@ -151,7 +151,7 @@ export class NfTablesMonitor implements Disposable {
       const message = decodeNfTables(view, frame);
       if (message === undefined) continue;
       if ("id" in message) {
-        for (const follower of this.#present()) follower.onCommit(message);
+        for (const follower of presentOf(this.#followers)) follower.onCommit(message);
       } else {
         const notice: RuleNotice = {
           handle: () => decodeRuleHandle(view, frame),
@@ -160,18 +160,5 @@ export class NfTablesMonitor implements Disposable {
         for (const follower of this.#followers) follower.onObject(message, notice);
       }
     }
-  }
-
-  /** One who left meanwhile, because of what another one heard, is left out. */
-  *#present(): Iterable<Follower> {
-    for (const follower of [...this.#followers]) if (this.#followers.has(follower)) yield follower;
-  }
-}
-
-function tryReceive(socket: NetlinkSocket): number | undefined | "lost" {
-  try {
-    return socket.receive();
-  } catch {
-    return "lost";
   }
 }

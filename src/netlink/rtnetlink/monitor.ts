@@ -2,7 +2,7 @@
 // for all who follow: each message is read and decoded once, however many networks an agent has.
 
 import type { Logger } from "../../telemetry/logger.ts";
-import { GuardedFollower } from "../guarded-follower.ts";
+import { GuardedFollower, presentOf } from "../guarded-follower.ts";
 import { type MessageFrame, messagesIn } from "../message-frames.ts";
 import { NetlinkSocket } from "../netlink-socket.ts";
 import { NETLINK_ROUTE } from "../uapi.ts";
@@ -124,7 +124,7 @@ export class RtnetlinkMonitor implements Disposable {
     const messages: MonitorMessage[] = [];
     let hasMore = true;
     for (let count = 0; hasMore && count < MAX_DATAGRAMS_PER_TURN; count++) {
-      const length = tryReceive(socket);
+      const length = socket.tryReceive();
       if (length === "lost") this.#hasOverflowed = true;
       else if (length === undefined) hasMore = false;
       else if (!this.#hasOverflowed) decode(socket.view, length, wishes, messages);
@@ -132,7 +132,7 @@ export class RtnetlinkMonitor implements Disposable {
     if (messages.length > 0) this.#deliver(messages, wishes);
     if (!hasMore && this.#hasOverflowed && !socket.isClosed) {
       this.#hasOverflowed = false;
-      for (const { guard } of this.#present()) guard.overflow();
+      for (const { guard } of presentOf(this.#followers)) guard.overflow();
     }
     return hasMore;
   }
@@ -158,7 +158,7 @@ export class RtnetlinkMonitor implements Disposable {
   #deliver(messages: readonly MonitorMessage[], { indexesOf }: Wishes): void {
     const byKinds = new Map<string, readonly MonitorMessage[]>();
     const hasNeighbours = messages.some(({ kind }) => isOfNeighbours(kind));
-    for (const follower of this.#present()) {
+    for (const follower of presentOf(this.#followers)) {
       const { kinds, kindsKey, options, guard } = follower;
       const ofKinds = byKinds.get(kindsKey) ?? messages.filter(({ kind }) => kinds.has(kind));
       byKinds.set(kindsKey, ofKinds);
@@ -166,20 +166,6 @@ export class RtnetlinkMonitor implements Disposable {
       const own = indexes === undefined ? ofKinds : ofKinds.filter((message) => isOf(message, indexes));
       if (own.length > 0) guard.deliver(() => options.onMessages(own));
     }
-  }
-
-  /** One who left meanwhile, because of what another one heard, is left out. */
-  *#present(): Iterable<Follower> {
-    for (const follower of [...this.#followers]) if (this.#followers.has(follower)) yield follower;
-  }
-}
-
-function tryReceive(socket: NetlinkSocket): number | undefined | "lost" {
-  try {
-    return socket.receive();
-  } catch {
-    // ENOBUFS: the queue ran over. Whatever else it may be, a notification is lost, and the cure is the same.
-    return "lost";
   }
 }
 

@@ -2,6 +2,7 @@
 // Everything in it was written by whoever could write to that etcd.
 import { describeError, FlannelError } from "../../errors.ts";
 import { tryParseJson } from "../../json/try-parse-json.ts";
+import { isRecord } from "../../json/untyped-fields.ts";
 import { tryParseLeaseKey } from "../../lease/lease-key.ts";
 import { parseLeaseValue } from "../../lease/lease-value.ts";
 
@@ -83,10 +84,6 @@ function nodeOf(value: unknown): V2Node | undefined {
 
 function nameOf({ key }: V2Node): string {
   return key.slice(key.lastIndexOf("/") + 1);
-}
-
-function isRecord(value: unknown): value is Readonly<Record<string, unknown>> {
-  return typeof value === "object" && value !== null && !Array.isArray(value);
 }
 
 export function missing(prefix: string): FlannelError {

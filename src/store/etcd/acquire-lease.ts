@@ -3,7 +3,7 @@
 
 import { BackOff } from "../../async/back-off.ts";
 import { cancelled } from "../../async/cancellation.ts";
-import type { NetworkConfig } from "../../config/network-config.ts";
+import { type NetworkConfig, networksOf } from "../../config/network-config.ts";
 import { FlannelError } from "../../errors.ts";
 import { revisionNumber, storeLeaseIdOf } from "../../etcd-api/etcd-lease.ts";
 import type { LeaseRecord } from "../../etcd-api/lease-record.ts";
@@ -268,7 +268,7 @@ function refuseIfTaken(request: LeaseRequest, records: readonly LeaseRecord[]): 
 
 /** Inside the networks: what this host uses, and the addresses of all hosts, since a subnet over one takes the way to it. */
 function prefixesToAvoid({ config, avoid = [] }: LeaseRequest, records: readonly LeaseRecord[]): readonly Prefix[] {
-  const networks = [config.ipv4?.network, config.ipv6?.network].filter((network) => network !== undefined);
+  const networks = networksOf(config);
   const hosts = records
     .flatMap(({ lease }) => [lease?.attributes.publicIp, lease?.attributes.publicIpv6])
     .filter((address) => address !== undefined)

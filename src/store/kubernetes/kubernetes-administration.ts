@@ -1,10 +1,10 @@
 // What operators do to a network in Kubernetes with flannelctl: look at leases and the configuration, and take a Node out
 // of the network for good. Subnets are Kubernetes' to give; the configuration is a ConfigMap.
 import { FlannelError, hasCode } from "../../errors.ts";
+import { memberOf, textOf } from "../../json/untyped-fields.ts";
 import type { ApiAccess } from "../../kube-api/api-access.ts";
 import { ApiClient } from "../../kube-api/api-client.ts";
 import { hasHttpStatus } from "../../kube-api/api-errors.ts";
-import { memberOf, textOf } from "../../kube-api/json-record.ts";
 import { openAccess } from "../../kube-api/open-access.ts";
 import type { Lease } from "../../lease/lease.ts";
 import type { LeaseAdministration, OwnRecord, ReleaseOutcome } from "../lease-administration.ts";

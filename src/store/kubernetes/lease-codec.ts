@@ -2,7 +2,7 @@
 // fields stay as they are. What is read was written by us, or damaged, or by others.
 import { type Family, familyOf, type Prefix, tryParseAddress, tryParsePrefix } from "../../ip/address.ts";
 import { networkOf } from "../../ip/prefix.ts";
-import { isRecord } from "../../kube-api/json-record.ts";
+import { isRecord } from "../../json/untyped-fields.ts";
 import type { Lease, LeaseCodec } from "../../lease/lease.ts";
 import { formatLeaseValue, parseLeaseValue } from "../../lease/lease-value.ts";
 import { KubernetesRevision, nodeCreation } from "./kubernetes-revision.ts";

@@ -1,9 +1,9 @@
 // The requests that flannel makes about Nodes, and no others: upstream's ClusterRole allows exactly these.
 import { type AnnotationNames, annotationNames } from "../../config/annotation-prefix.ts";
 import { describeError, FlannelError } from "../../errors.ts";
+import { memberOf, textOf } from "../../json/untyped-fields.ts";
 import type { ApiClient } from "../../kube-api/api-client.ts";
 import { hasHttpStatus } from "../../kube-api/api-errors.ts";
-import { memberOf, textOf } from "../../kube-api/json-record.ts";
 import type { ListedObjects } from "../../kube-api/list-objects.ts";
 import { listSelected } from "../../kube-api/list-objects.ts";
 import type { WatchTarget } from "../../kube-api/watch-objects.ts";

@@ -1,7 +1,7 @@
 // What is kept of a Kubernetes Node, which has some 20 KB: name, pod CIDRs, flannel's annotations, one condition; and of its
 // metadata alone, where a watch asks for no more. Pure.
 import type { AnnotationNames } from "../../config/annotation-prefix.ts";
-import { isRecord, itemsOf, memberOf, textOf } from "../../kube-api/json-record.ts";
+import { isRecord, itemsOf, memberOf, textOf } from "../../json/untyped-fields.ts";
 
 export interface NodeCondition {
   readonly status: string;

@@ -1,7 +1,7 @@
 // What the API server says of this host's own Node, for a person who looks for trouble: its podCIDRs against those of others, what
 // it announces, and what this service account may do. Read-only: an access review leaves nothing behind.
 import { FlannelError, hasCode } from "../../errors.ts";
-import { memberOf } from "../../kube-api/json-record.ts";
+import { memberOf } from "../../json/untyped-fields.ts";
 import { listAll } from "../../kube-api/list-objects.ts";
 import type { OwnRecord } from "../lease-administration.ts";
 import type { NodeApi, OwnNodeOptions } from "./node-api.ts";

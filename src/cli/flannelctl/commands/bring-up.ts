@@ -1,9 +1,12 @@
-// The last part of `init` and `join`: the processes of this host, started by systemd, or named to whoever starts them.
+// What `init` and `join` do alike: their host's name and, at the end, its processes, started by systemd or named to whoever starts
+// them.
+import { hostname } from "node:os";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import type { Status } from "../../../agent/control/control-protocol.ts";
 import { FlannelError } from "../../../errors.ts";
 import { type ExitCode, exitCodes } from "../../../exit-codes.ts";
+import { hostNameRule, isValidHostName } from "../../../flannel-store/membership/names.ts";
 import { printable } from "../../../terminal/foreign-text.ts";
 import type { Paint } from "../../../terminal/text.ts";
 import { commandLine, type HostServices, hostProcesses, writeUnits } from "../../install/services.ts";
@@ -42,6 +45,13 @@ export function requireRoot({ options }: Invocation, systemd: boolean, verb: str
   if (options.paths.root !== "" && !systemd) return;
   const what = systemd ? "it makes systemd units" : `it writes ${options.paths.etcDirectory}`;
   throw new FlannelError("USAGE", `flannelctl ${verb} must be run as root: ${what}`);
+}
+
+/** The name of this host in the cluster: as given, else as the host has it. Throws `USAGE` for what is no such name. */
+export function chooseHostName(given: string | undefined): string {
+  const name = given ?? hostname().toLowerCase();
+  if (isValidHostName(name)) return name;
+  throw new FlannelError("USAGE", `invalid host name ${JSON.stringify(name)}: give a --name of ${hostNameRule}`);
 }
 
 export async function bringUp(invocation: Invocation, services: HostServices, systemd: boolean): Promise<BroughtUp> {

@@ -8,7 +8,7 @@ import { FlannelError } from "../../../errors.ts";
 import { type ExitCode, exitCodes } from "../../../exit-codes.ts";
 import { identifyConflist } from "../../../lease/cni-conflist.ts";
 import { Rtnetlink } from "../../../netlink/rtnetlink/rtnetlink.ts";
-import { readSmallFile } from "../../../sys/files.ts";
+import { readSmallFileOrEmpty } from "../../../sys/files.ts";
 import { type Invocation, present } from "../session/invocation.ts";
 import { type CniGcOutput, cniGcOutputSchema } from "../session/json-output.ts";
 
@@ -53,7 +53,7 @@ export async function collectGarbage(invocation: Invocation, options: CniGcOptio
 
 function networksOf(invocation: Invocation, { cniConfFile }: CniGcOptions): ContainerNetwork[] {
   const { cniStateDirectory } = invocation.options;
-  const configured = identifyConflist(readOrEmpty(cniConfFile));
+  const configured = identifyConflist(readSmallFileOrEmpty(cniConfFile, MAX_CONFIGURATION_BYTES));
   const names = new Set([USUAL_NETWORK, ...networksWithScratchFiles(cniStateDirectory)]);
   if (configured !== undefined) names.delete(configured.name);
   const others = [...names].map((name) => containerNetwork(cniStateDirectory, name));
@@ -127,12 +127,4 @@ function render({ dryRun, networks }: CniGcOutput): string[] {
   const freed = networks.reduce((sum, { freedAddresses }) => sum + freedAddresses.length, 0);
   if (lines.length === 0) return ["nothing to free: the container runtime knows every container with an address"];
   return [...lines, `${dryRun ? "would free" : "freed"} ${freed === 1 ? "1 address" : `${freed} addresses`}`];
-}
-
-function readOrEmpty(path: string): string {
-  try {
-    return readSmallFile(path, MAX_CONFIGURATION_BYTES);
-  } catch {
-    return "";
-  }
 }

@@ -1,14 +1,12 @@
 // What `flannelctl init` is going to do: all that can be wrong with what was asked is found here, before anything is
 // written.
 import { existsSync, readFileSync } from "node:fs";
-import { hostname } from "node:os";
 import { createBackend, parseConfig } from "../../../backend/registry.ts";
 import { describeError, FlannelError, hasCode } from "../../../errors.ts";
 import { DEFAULT_STORE_PORT, hostAndPort } from "../../../flannel-store/grpc/store-address.ts";
 import { clusterFiles } from "../../../flannel-store/membership/cluster-files.ts";
 import type { ClusterFacts } from "../../../flannel-store/membership/member-file.ts";
 import { MemberRegistry } from "../../../flannel-store/membership/member-registry.ts";
-import { hostNameRule, isValidHostName } from "../../../flannel-store/membership/names.ts";
 import { type Address, parseAddress, tryParseAddress } from "../../../ip/address.ts";
 import { memberEndpoint, memberName } from "../../install/host-files.ts";
 import { flannelctlOn, type HostPaths } from "../../install/host-paths.ts";
@@ -16,6 +14,7 @@ import { checkNoOverlap, defaultAddress, listenAddresses, ownAddresses } from ".
 import { checkPlainPaths, type HostServices, refuseForeignUnits, unitListen } from "../../install/services.ts";
 import { isActive, isEnabled } from "../../install/systemd.ts";
 import { type Invocation, remark } from "../session/invocation.ts";
+import { chooseHostName } from "./bring-up.ts";
 
 export interface InitOptions {
   readonly address: readonly string[];
@@ -53,7 +52,7 @@ export async function planInit(invocation: Invocation, given: InitOptions, syste
   const step = known === undefined ? "new" : await laterStep(invocation, { ...known, addresses, port }, known, systemd);
   return {
     step,
-    name: chooseName(given.name ?? memberName(paths)),
+    name: chooseHostName(given.name ?? memberName(paths)),
     addresses,
     port,
     configText: step === "new" ? readConfig(given) : "",
@@ -123,12 +122,6 @@ function parseGivenAddress(text: string): Address {
     "USAGE",
     `--address must be the IP address under which other hosts reach this host, not "${text}"`,
   );
-}
-
-function chooseName(given: string | undefined): string {
-  const name = given ?? hostname().toLowerCase();
-  if (isValidHostName(name)) return name;
-  throw new FlannelError("USAGE", `invalid host name ${JSON.stringify(name)}: give a --name of ${hostNameRule}`);
 }
 
 /** Checked by every rule an agent would apply. Throws `USAGE`. */

@@ -1,7 +1,6 @@
 // `flannelctl join`: makes this host a member of the cluster whose store made the token. Whatever stops it half-way, it can
 // simply be run again, also with the same token.
 import { existsSync } from "node:fs";
-import { hostname } from "node:os";
 import { FlannelError, hasCode } from "../../../errors.ts";
 import type { ExitCode } from "../../../exit-codes.ts";
 import { parseStoreAddress, type StoreAddress } from "../../../flannel-store/grpc/store-address.ts";
@@ -13,14 +12,22 @@ import {
 } from "../../../flannel-store/membership/join-cluster.ts";
 import { parseToken } from "../../../flannel-store/membership/join-token.ts";
 import { MemberRegistry } from "../../../flannel-store/membership/member-registry.ts";
-import { hostNameRule, isValidHostName } from "../../../flannel-store/membership/names.ts";
 import { serverNames } from "../../../flannel-store/membership/server-names.ts";
 import { hostKey, memberEndpoint, memberName, writeHostFiles } from "../../install/host-files.ts";
 import { flannelctlOn, type HostPaths } from "../../install/host-paths.ts";
 import { checkPlainPaths, type HostServices, refuseForeignUnits } from "../../install/services.ts";
 import { type Invocation, present } from "../session/invocation.ts";
 import { joinOutputSchema } from "../session/json-output.ts";
-import { bringUp, exitCodeOf, renderBroughtUp, requireRoot, tellProgress, tellStep, usesSystemd } from "./bring-up.ts";
+import {
+  bringUp,
+  chooseHostName,
+  exitCodeOf,
+  renderBroughtUp,
+  requireRoot,
+  tellProgress,
+  tellStep,
+  usesSystemd,
+} from "./bring-up.ts";
 import { lockMembership } from "./membership-lock.ts";
 
 export interface JoinOptions {
@@ -39,7 +46,7 @@ export async function join(invocation: Invocation, address: string, given: JoinO
   if (systemd) refuseForeignUnits(paths, ["flanneld"]);
   const store = parseStoreAddress(address);
   const endpoint = chooseEndpoint(paths, store);
-  const name = chooseName(given.name ?? memberName(paths));
+  const name = chooseHostName(given.name ?? memberName(paths));
   const token = await readToken(invocation, given.token);
   const prefix = await admitHost(invocation, store, endpoint, name, token);
   const services: HostServices = { installation, paths, agent: { endpoint, prefix } };
@@ -112,12 +119,6 @@ function chooseEndpoint(paths: HostPaths, { host, port, url }: StoreAddress): st
     "CLUSTER_CONFLICT",
     `this host is already a member of the cluster at ${present} (${paths.envFile}): ${cure}`,
   );
-}
-
-function chooseName(given: string | undefined): string {
-  const name = given ?? hostname().toLowerCase();
-  if (isValidHostName(name)) return name;
-  throw new FlannelError("USAGE", `invalid host name ${JSON.stringify(name)}: give a --name of ${hostNameRule}`);
 }
 
 /** From the command line, from standard input, or from the environment, where ps does not show it. Throws `USAGE`. */

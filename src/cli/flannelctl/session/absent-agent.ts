@@ -18,7 +18,7 @@ import { attachErrorFile, attachHoldFile } from "../../../lease/subnet-env.ts";
 import type { NetworkIdentity } from "../../../store/network-identity.ts";
 import { storeIdentity } from "../../../store/store-identity.ts";
 import { FileLock } from "../../../sys/file-lock.ts";
-import { readSmallFile } from "../../../sys/files.ts";
+import { readSmallFileOrEmpty } from "../../../sys/files.ts";
 import { linkTarget } from "../../../sys/links.ts";
 import type { GlobalOptions } from "./invocation.ts";
 import { storeOptions } from "./open-store.ts";
@@ -107,7 +107,7 @@ export class AbsentAgent implements Disposable {
     const own = [subnet, ipv6Subnet].filter((each) => each !== undefined);
     const subnets = [...own, ...states.flatMap((state) => [...prefixesOf(state.own), ...(state.earlierSubnets ?? [])])];
     return [...new Set(states.length === 0 ? [DEFAULT_CNI_FILE] : remembered)]
-      .map((path) => ({ path, text: readOrEmpty(path), link: linkTarget(path) }))
+      .map((path) => ({ path, text: readSmallFileOrEmpty(path, MAX_CNI_FILE_BYTES), link: linkTarget(path) }))
       .filter(({ text, link }) => isRenderedConflist(text, subnets) || (link !== undefined && this.#isIdleLink(link)))
       .map(({ path, text, link }) => ({ path, text, ...(link !== undefined && { target: link }) }));
   }
@@ -149,14 +149,6 @@ export function hostIdentity(): HostIdentity {
   const interfaces = Object.values(networkInterfaces()).flatMap((addresses) => addresses ?? []);
   const external = interfaces.filter(({ internal }) => !internal);
   return { addresses: new Set(external.map(({ address }) => address)), macs: new Set(external.map(({ mac }) => mac)) };
-}
-
-function readOrEmpty(path: string): string {
-  try {
-    return readSmallFile(path, MAX_CNI_FILE_BYTES);
-  } catch {
-    return "";
-  }
 }
 
 function listDirectory(path: string): string[] {

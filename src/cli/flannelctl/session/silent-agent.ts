@@ -1,5 +1,6 @@
 // Why the process that listens on a control socket does not answer, as far as the kernel tells.
-import { readdirSync, readFileSync, readlinkSync } from "node:fs";
+import { readdirSync, readlinkSync } from "node:fs";
+import { readFileOrEmpty } from "../../../sys/files.ts";
 
 export interface SilentAgent {
   /** Unknown without root, and for a process of another network or process namespace. */
@@ -18,7 +19,7 @@ export function describeSilence(socketPath: string): SilentAgent {
 
 /** Of /proc/net/unix: Num RefCount Protocol Flags Type St Inode Path; the flag is __SO_ACCEPTCON. */
 function listeningInode(socketPath: string): string | undefined {
-  for (const line of readOrEmpty("/proc/net/unix").split("\n")) {
+  for (const line of readFileOrEmpty("/proc/net/unix").split("\n")) {
     const [, , , flags = "", , , inode, ...path] = line.trim().split(/ +/);
     if ((Number.parseInt(flags, 16) & 0x1_0000) !== 0 && path.join(" ") === socketPath) return inode;
   }
@@ -34,21 +35,13 @@ function holderOf(inode: string): number | undefined {
 }
 
 function stoppedBy(pid: number): string | undefined {
-  const [state] = readOrEmpty(`/proc/${pid}/stat`).replace(/^.*\) /s, "");
+  const [state] = readFileOrEmpty(`/proc/${pid}/stat`).replace(/^.*\) /s, "");
   if (state === "T") return `it is stopped by a signal: continue it with kill -CONT ${pid}`;
   if (state === "t") return "a debugger holds it: end the debugger, or let it go on";
-  const group = /^0::(.+)$/m.exec(readOrEmpty(`/proc/${pid}/cgroup`))?.[1];
-  if (group === undefined || !readOrEmpty(`/sys/fs/cgroup${group}/cgroup.events`).includes("frozen 1"))
+  const group = /^0::(.+)$/m.exec(readFileOrEmpty(`/proc/${pid}/cgroup`))?.[1];
+  if (group === undefined || !readFileOrEmpty(`/sys/fs/cgroup${group}/cgroup.events`).includes("frozen 1"))
     return undefined;
   return `its control group ${group} is frozen: thaw it with systemctl thaw or docker unpause`;
-}
-
-function readOrEmpty(path: string): string {
-  try {
-    return readFileSync(path, "utf8");
-  } catch {
-    return "";
-  }
 }
 
 function listOrEmpty(path: string): readonly string[] {

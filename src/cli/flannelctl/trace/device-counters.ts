@@ -1,5 +1,6 @@
 // Counters that tell where packets get lost: of devices, and of the kernel as a whole.
 import { readFileSync } from "node:fs";
+import { readFileOrEmpty } from "../../../sys/files.ts";
 
 const deviceNames = [
   "tx_packets",
@@ -49,18 +50,10 @@ export function countersOf(devices: readonly string[]): ReadonlyMap<string, numb
       if (meaning !== undefined) counters.set(`${name} (${meaning})`, value);
     }
   }
-  for (const [, name = "", value] of readOrEmpty("/proc/net/xfrm_stat").matchAll(/^(\S+)\s+(\d+)$/gm)) {
+  for (const [, name = "", value] of readFileOrEmpty("/proc/net/xfrm_stat").matchAll(/^(\S+)\s+(\d+)$/gm)) {
     counters.set(`${name} (packets that policies or associations of IPsec refused)`, Number(value));
   }
   return counters;
-}
-
-function readOrEmpty(file: string): string {
-  try {
-    return readFileSync(file, "utf8");
-  } catch {
-    return "";
-  }
 }
 
 export function grownCounters(before: ReadonlyMap<string, number>, after: ReadonlyMap<string, number>): string[] {
