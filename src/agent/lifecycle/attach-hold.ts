@@ -19,7 +19,7 @@ export interface AttachState {
 }
 
 /**
- * `takenOver`: the network was in place when this agent came: its start alone holds nobody back. `following`: what is told decides.
+ * `takenOver`: the network was in place when this agent came: its start alone holds nobody back. `following`: the reported state decides.
  * `released`: for good, another program is to take over.
  */
 type Stage =
