@@ -46,7 +46,7 @@ export class GuardedFollower {
       return task();
     } catch (error) {
       this.#fallBehind();
-      this.#log(error);
+      this.report(error);
       return "failed";
     }
   }
@@ -61,7 +61,8 @@ export class GuardedFollower {
     if (this.#state === "following") this.#state = "behind";
   }
 
-  #log(error: unknown): void {
+  /** Logs what kept a notification from being taken in: the first time alone. */
+  report(error: unknown): void {
     if (this.#wasLogged) return;
     this.#wasLogged = true;
     const stack = error instanceof Error ? { stack: error.stack ?? "" } : {};

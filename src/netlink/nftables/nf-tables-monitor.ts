@@ -25,9 +25,9 @@ export interface NfTablesMonitorOptions<Interest> {
   readonly interestIn: (touch: NfTablesTouch, message: RuleNotice) => Interest | undefined;
   /** One transaction, with what it touched of ours, which may be nothing. Ours too. */
   readonly onCommit: (generation: NfTablesGeneration, touched: ReadonlySet<Interest>) => void;
-  /** Notifications were lost, or a callback threw. */
+  /** Notifications were lost or could not be decoded, or a callback threw. */
   readonly onOverflow: () => void;
-  /** For what a callback throws. */
+  /** For what a callback or a decoder throws. */
   readonly logger: Logger;
 }
 
@@ -136,7 +136,7 @@ export class NfTablesMonitor implements Disposable {
       const length = socket.tryReceive();
       if (length === "lost") this.#hasOverflowed = true;
       else if (length === undefined) hasMore = false;
-      else this.#decode(socket.view, length);
+      else this.#take(socket.view, length);
       if (socket.isClosed) return false;
     }
     if (!hasMore && this.#hasOverflowed) {
@@ -144,6 +144,16 @@ export class NfTablesMonitor implements Disposable {
       for (const { guard } of presentOf(this.#followers)) guard.overflow();
     }
     return hasMore;
+  }
+
+  /** What cannot be decoded is as good as lost. */
+  #take(view: DataView, length: number): void {
+    try {
+      this.#decode(view, length);
+    } catch (error) {
+      this.#hasOverflowed = true;
+      for (const { guard } of [...this.#followers].slice(0, 1)) guard.report(error);
+    }
   }
 
   #decode(view: DataView, length: number): void {

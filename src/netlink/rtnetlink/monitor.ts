@@ -25,9 +25,9 @@ export interface MonitorOptions {
   readonly kinds: readonly ObjectKind[];
   /** In the kernel's order, as many as were waiting, up to some hundreds. */
   readonly onMessages: (messages: readonly MonitorMessage[]) => void;
-  /** Notifications were lost, or a callback threw: read everything again. What changes from now on is notified again. */
+  /** Notifications were lost or could not be decoded, or a callback threw: read everything again. What changes from now on is notified again. */
   readonly onOverflow: () => void;
-  /** For what a callback throws. */
+  /** For what a callback or a decoder throws. */
   readonly logger: Logger;
   /** Only neighbours and forwarding entries of these devices are wanted; missing: all. What nobody wants is dropped cheaply. */
   readonly neighbourIndexes?: () => ReadonlySet<number>;
@@ -127,7 +127,7 @@ export class RtnetlinkMonitor implements Disposable {
       const length = socket.tryReceive();
       if (length === "lost") this.#hasOverflowed = true;
       else if (length === undefined) hasMore = false;
-      else if (!this.#hasOverflowed) decode(socket.view, length, wishes, messages);
+      else if (!this.#hasOverflowed) this.#take(socket.view, length, wishes, messages);
     }
     if (messages.length > 0) this.#deliver(messages, wishes);
     if (!hasMore && this.#hasOverflowed && !socket.isClosed) {
@@ -135,6 +135,16 @@ export class RtnetlinkMonitor implements Disposable {
       for (const { guard } of presentOf(this.#followers)) guard.overflow();
     }
     return hasMore;
+  }
+
+  /** What cannot be decoded is as good as lost. */
+  #take(view: DataView, length: number, wishes: Wishes, messages: MonitorMessage[]): void {
+    try {
+      decode(view, length, wishes, messages);
+    } catch (error) {
+      this.#hasOverflowed = true;
+      for (const { guard } of [...this.#followers].slice(0, 1)) guard.report(error);
+    }
   }
 
   #wishes(): Wishes {
