@@ -22,6 +22,8 @@ export interface CharonSupervisorOptions {
 /** How a peer stands, as of the last look. */
 export interface PeerStanding {
   readonly peer: IpsecPeer;
+  /** Its name in charon. */
+  readonly connection: string;
   readonly state: PeerState;
   readonly associations: readonly Association[];
   /** Of that look, since 1970. */
@@ -235,7 +237,8 @@ export class CharonSupervisor implements AsyncDisposable {
       else {
         const isFirst = addressToBigInt(desired.publicIp) < addressToBigInt(peer.publicIp);
         const nextAttemptMs = isFirst ? nowMs : nowMs + GRACE_MS;
-        const standing: PeerStanding = { peer, state: "none", associations: [], atMs: 0, refusal: undefined };
+        const common = { peer, connection: name, refusal: undefined };
+        const standing: PeerStanding = { ...common, state: "none", associations: [], atMs: 0 };
         records.set(name, { backOff: new BackOff(ATTEMPTS), nextAttemptMs, refusal: undefined, standing });
       }
     }
@@ -309,7 +312,8 @@ export class CharonSupervisor implements AsyncDisposable {
       record.backOff.reset();
       record.nextAttemptMs = 0;
     }
-    record.standing = { peer, state, associations, atMs: Date.now(), refusal: record.refusal };
+    const { connection } = record.standing;
+    record.standing = { peer, connection, state, associations, atMs: Date.now(), refusal: record.refusal };
     return before !== state;
   }
 

@@ -23,6 +23,7 @@ import { expectHealed } from "../support/healing.ts";
 import { Program, restartAllWays } from "../support/restarts.ts";
 
 const network = "10.5.0.0/16";
+const METRICS = "127.0.0.1:9471";
 const presharedKey = "a-secret-that-nobody-shows".repeat(4);
 const laterKey = "another-that-nobody-shows".repeat(4);
 const configKey = "/coreos.com/network/config";
@@ -37,7 +38,8 @@ describe("three hosts of ours and one as upstream makes it", () => {
   beforeAll(async () => {
     const config = JSON.parse(configWith(presharedKey)) as Record<string, unknown>;
     const launch = (host: LabHost) => ipsecAgent(host, program.flanneld);
-    cluster = await Cluster.start({ hosts: 4, config, launch, withoutAgent: [4] });
+    const args = [`--metrics-addr=${METRICS}`, "--metrics-per-peer"];
+    cluster = await Cluster.start({ hosts: 4, config, launch, args, withoutAgent: [4] });
   });
   afterAll(() => cluster?.[Symbol.asyncDispose]());
 
@@ -97,6 +99,13 @@ describe("three hosts of ours and one as upstream makes it", () => {
       endpoint: `${cluster.lan.host(2).ipv4}:4500`,
     });
     expect(Date.now() - Date.parse(peer.lastHandshakeAt ?? "")).toBeLessThan(600_000);
+    const metrics = await cluster.lan.host(1).namespace.run(["curl", "-sS", `http://${METRICS}/metrics`]);
+    const metric = (name: string) =>
+      Number(new RegExp(`^${name}\\{.*peer="${peer.key}".*\\} (\\S+)$`, "m").exec(metrics)?.[1]);
+    expect(metric("flannel_peer_transmit_bytes_total")).toBeGreaterThanOrEqual(peer.sentBytes ?? Number.NaN);
+    expect(metric("flannel_peer_receive_bytes_total")).toBeGreaterThanOrEqual(peer.receivedBytes ?? Number.NaN);
+    const agoSeconds = Date.now() / 1_000 - metric("flannel_peer_last_handshake_timestamp_seconds");
+    expect(Math.abs(agoSeconds)).toBeLessThan(600);
   });
 
   it("loses no packet when agents are killed, restarted and upgraded: charon and its associations stay", async () => {

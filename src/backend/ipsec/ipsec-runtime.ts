@@ -34,15 +34,14 @@ function statusOf(supervisor: CharonSupervisor): RuntimeStatus {
 }
 
 function peerStatus(standing: PeerStanding, { traffic }: CharonSupervisor): RuntimeStatus["peers"][number] {
-  const { peer, state, associations, atMs, refusal } = standing;
+  const { peer, connection, state, associations, atMs, refusal } = standing;
   const carrying = associations.filter(({ children }) => children.length > 0);
   const children = carrying.flatMap((association) => association.children);
-  const [connection] = associations.map((association) => association.connection);
   const endpoint = carrying.at(-1)?.endpoint;
   const youngestSeconds = Math.min(...children.map(({ ageSeconds }) => ageSeconds));
   return {
     key: peer.key,
-    ...(connection !== undefined && traffic.of(connection)),
+    ...traffic.of(connection),
     ...(endpoint !== undefined && { endpoint }),
     ...(children.length > 0 && { lastHandshakeAt: new Date(atMs - youngestSeconds * 1000).toISOString() }),
     association: refusal === undefined || state === "established" ? words(state, children) : `${state}: ${refusal}`,

@@ -28,12 +28,16 @@ export const backendMetrics = {
   ),
 
   flannel_peer_receive_bytes_total: perPeer(
-    counter("Bytes received from a peer, as the backend counts them (udp, wireguard).", ["peer"], "bytes"),
+    counter("Bytes received from a peer, as the backend counts them (udp, wireguard, ipsec).", ["peer"], "bytes"),
   ),
   flannel_peer_transmit_bytes_total: perPeer(
-    counter("Bytes sent to a peer, as the backend counts them (udp, wireguard).", ["peer"], "bytes"),
+    counter("Bytes sent to a peer, as the backend counts them (udp, wireguard, ipsec).", ["peer"], "bytes"),
   ),
   flannel_peer_last_handshake_timestamp_seconds: perPeer(
-    gauge("When the last handshake with a peer was (wireguard), as Unix time.", ["peer"], "seconds"),
+    gauge(
+      "When the last handshake with a peer was (wireguard), or when its keys were negotiated (ipsec), as Unix time.",
+      ["peer"],
+      "seconds",
+    ),
   ),
 };
