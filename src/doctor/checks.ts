@@ -2,6 +2,7 @@
 // gathers the facts that it can; a check whose facts are not there is not run. A further check is a file in checks/, a line
 // here, and a cause in causes/.
 import type { Check } from "./check.ts";
+import { arpOff } from "./checks/arp-off.ts";
 import { bridgeWithoutAddress, outdatedBridge } from "./checks/bridge-address.ts";
 import { containerPinned, smallPort } from "./checks/container-links.ts";
 import * as containers from "./checks/containers.ts";
@@ -57,7 +58,7 @@ export const checks: readonly Check[] = [
   ...[stores.clockSkew, stores.storeTls, stores.storeAuth, stores.storeReadOnly, stores.storeUnreachable],
   ...[stores.kubeAccess, stores.kubePodCidr],
   ...[leases.duplicateAddress, leases.leaseLost, leases.poolEmpty, leases.mixedVersion, leases.handshake],
-  ...[echoes.peerDown, echoes.neighbourWrong, echoes.underlayLossy, echoes.pathMtu, echoes.fragmentsDropped],
+  ...[echoes.peerDown, echoes.neighbourWrong, arpOff, echoes.underlayLossy, echoes.pathMtu, echoes.fragmentsDropped],
   ...[echoes.sourceCheck, lostAtDevice, lostOnThisHost, echoes.peerUnreachable],
   ...[probes.probedDown, probes.probedOneWay, probes.probedMtu, probes.probedPath],
 ];

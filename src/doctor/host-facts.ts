@@ -84,8 +84,14 @@ export interface BridgeFact {
 /** Tables of the kernel that can be full. */
 export interface TableFacts {
   readonly conntrack?: { readonly used: number; readonly max: number };
-  /** Neighbours that the kernel may forget, against net.ipv4.neigh.default.gc_thresh3. */
-  readonly neighbours?: { readonly used: number; readonly max: number };
+  /** Neighbours of all network namespaces that the kernel may forget, against net.ipv4.neigh.default.gc_thresh3 or that of IPv6. */
+  readonly neighbours?: readonly NeighbourUse[];
+}
+
+export interface NeighbourUse {
+  readonly family: Family;
+  readonly used: number;
+  readonly max: number;
 }
 
 export interface DiskFact {
@@ -149,6 +155,11 @@ export function forwardingKeyOf(family: Family): string {
 
 export function deviceForwardingKeyOf(device: string): string {
   return `net/ipv4/conf/${device}/forwarding`;
+}
+
+/** Among the counters: how often the table of neighbours had no room. */
+export function neighbourOverflows(family: Family): string {
+  return `${family === 4 ? "arp" : "ndisc"}_cache.table_fulls`;
 }
 
 export function rpFilterKeyOf(device: string): string {

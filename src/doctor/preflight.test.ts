@@ -50,7 +50,7 @@ const clean: HostFacts = {
 
 const drop: PacketDrop = {
   ...{ family: 6, chain: "c", hook: "forward", what: "packets", by: "policy DROP", cure: "" },
-  ...{ isCertain: false, isOfSingle: false, isOfTunnel: false, isAtBridge: false, isDockers: false },
+  ...{ isCertain: false, isOfSingle: false, isOfTunnel: false, isAtBridge: false, isRewrite: false, isDockers: false },
 };
 
 function checks(facts: Partial<HostFacts>, changed: Partial<CheckContext> = {}): string[] {

@@ -22,6 +22,8 @@ export interface HookChain {
   readonly dropsByPolicy: boolean;
   /** Legacy iptables keeps it, not nf_tables. */
   readonly isLegacy: boolean;
+  /** Of type nat: it sees the first packet of each connection. */
+  readonly translates: boolean;
 }
 
 export interface ScanRule {
@@ -75,6 +77,9 @@ export function hookOf(family: TableFamily, number: number): Hook | undefined {
   return (family === "netdev" ? deviceHooks : ipHooks)[number];
 }
 
+/** Where chains of type nat give packets another destination; elsewhere they change the source. */
+export const rewritesAt: readonly Hook[] = ["prerouting", "output"];
+
 const hookOrder: readonly Hook[] = ["ingress", "prerouting", "input", "forward", "output", "postrouting", "egress"];
 
 /** In the order in which a packet meets them. */
@@ -102,9 +107,10 @@ export function viewAt(
 }
 
 function packetAt(
-  { family, hook, devices }: HookChain,
+  { family, hook, devices, translates }: HookChain,
   { packet, hooks, bridgeHooks }: TestWay,
 ): TestWay["packet"] | undefined {
+  if (translates && packet.state !== "new") return undefined;
   if (family === "bridge") {
     // Its devices are the ports.
     return bridgeHooks.includes(hook) ? { ...packet, incoming: undefined, outgoing: undefined } : undefined;

@@ -22,20 +22,25 @@ export interface HookScanOptions {
   /** Undefined: not known. */
   readonly deviceIndex: (name: string) => number | undefined;
   readonly turns: WorkSlices;
+  /** Also rules that give packets another destination: of a host with thousands of services they are many. */
+  readonly withNat: boolean;
 }
 
-/** What becomes of packets on their ways: each chain that drops some of them, with the rule. Throws when rules cannot be read. */
+/**
+ * What becomes of packets on their ways: each chain that drops some of them, or sends them elsewhere, with the rule. Throws when rules
+ * cannot be read.
+ */
 export async function scanHooks(ways: readonly TestWay[], options: HookScanOptions): Promise<TriedDrop[]> {
-  const { names, cache, legacy, turns } = options;
+  const { names, cache, legacy, turns, withNat } = options;
   const deviceIndex = remembered(options.deviceIndex);
   const isIn = (chain: HookChain, way: TestWay) => viewAt(chain, way, deviceIndex);
   const viewsOf = (chain: HookChain): readonly PacketView[] =>
     ways.map((way) => isIn(chain, way)).filter((view) => view !== undefined);
   using socket = NfTablesQuerySocket.open(turns.pause);
   const kernel = new KernelRules(socket, cache, viewsOf);
-  const saved = await LegacyRules.read(legacy, viewsOf, turns.pause);
+  const saved = await LegacyRules.read(legacy, withNat, viewsOf, turns.pause);
   const kernelChains = (await kernel.baseChains()).filter(
-    ({ table }) => table !== names.table(4) && table !== names.table(6),
+    ({ table, translates }) => table !== names.table(4) && table !== names.table(6) && (withNat || !translates),
   );
   const chains = inOrder([...kernelChains, ...saved.baseChains]);
   const machine = new RuleMachine();

@@ -32,8 +32,15 @@ interface Known {
   readonly atMs: number;
 }
 
+export interface HookScannerOptions {
+  /** See `HookScanOptions`; default false. */
+  readonly withNat?: boolean;
+  readonly monotonicMs?: () => number;
+}
+
 export class HookScanner {
   readonly #names: RuleNames;
+  readonly #withNat: boolean;
   readonly #monotonicMs: () => number;
   readonly #cache = new RuleCache();
   readonly #texts = new RuleTexts();
@@ -44,8 +51,9 @@ export class HookScanner {
   /** The kernel tells of changes. */
   isWatched = false;
 
-  constructor(names: RuleNames, monotonicMs: () => number = () => performance.now()) {
+  constructor(names: RuleNames, { withNat = false, monotonicMs = () => performance.now() }: HookScannerOptions = {}) {
     this.#names = names;
+    this.#withNat = withNat;
     this.#monotonicMs = monotonicMs;
   }
 
@@ -81,6 +89,7 @@ export class HookScanner {
       legacy: await saveLegacyRules(),
       deviceIndex,
       turns: new WorkSlices(),
+      withNat: this.#withNat,
     });
     return await summarizeDrops(found, context, this.#texts);
   }
@@ -129,6 +138,7 @@ export class HookScanner {
       legacy,
       deviceIndex,
       turns,
+      withNat: this.#withNat,
     });
     const activeMs = turns.activeMs();
     return { drops: await summarizeDrops(found, context, this.#texts), activeMs };

@@ -5,8 +5,9 @@ import type { PacketView } from "./packet-view.ts";
 import type { Limit } from "./registers.ts";
 import type { RuleMachine, RuleOutcome, RuleResult } from "./rule-machine.ts";
 
-/** What drops packets in a base chain. */
+/** What drops packets in a base chain, or gives them another destination. */
 export interface ChainDrop {
+  readonly isRewrite: boolean;
   /** Missing: the policy. */
   readonly rule?: ScanRule;
   /** In which chain of the table it stands. */
@@ -71,7 +72,7 @@ export async function walkChain(
   const walk: Walk = { base, tools, drops: [], rulesLeft: MAX_RULES };
   const packets: Packets = { view, mark, rest: 1, scale: 1, isUncertain: false };
   const end = await walkRules(walk, base.name, packets, 0);
-  if (end !== "ended" && base.dropsByPolicy) tellDrop(walk, base.name, undefined, packets, 1);
+  if (end !== "ended" && base.dropsByPolicy) tellDrop(walk, base.name, undefined, packets, 1, false);
   return { drops: walk.drops, mark: packets.mark };
 }
 
@@ -116,9 +117,10 @@ async function applyOutcome(
       return "fell through";
     case "drop":
     case "reject":
+    case "rewrite":
       // In doubt nothing is said.
       if (share === undefined) return "fell through";
-      tellDrop(walk, name, rule, packets, share);
+      tellDrop(walk, name, rule, packets, share, verdict.type === "rewrite");
       return endOf(packets, share);
     case "accept":
       if (share !== undefined) return endOf(packets, share);
@@ -182,8 +184,9 @@ function tellDrop(
   rule: ScanRule | undefined,
   { isUncertain, rest, scale }: Packets,
   ofThem: number,
+  isRewrite: boolean,
 ): void {
   const share = ofThem * rest * scale;
   if (share <= 0 || (share <= MOST && policyChains.test(inChain))) return;
-  walk.drops.push({ ...(rule !== undefined && { rule }), inChain, share, isCertain: !isUncertain });
+  walk.drops.push({ ...(rule !== undefined && { rule }), inChain, share, isCertain: !isUncertain, isRewrite });
 }

@@ -10,6 +10,7 @@ import {
   mayAct,
   protocolOf,
   type RuleSource,
+  rewritesAt,
   type ScanRule,
   tableFamily,
 } from "./hook-chain.ts";
@@ -30,7 +31,7 @@ export class KernelRules implements RuleSource {
     this.#views = views;
   }
 
-  /** Those that may drop packets: chains for translation leave out what they do not mean. */
+  /** Those that may drop packets, or give them another destination. */
   async baseChains(): Promise<readonly HookChain[]> {
     this.#kept.baseChains ??= await this.#readBaseChains();
     return this.#kept.baseChains;
@@ -42,10 +43,12 @@ export class KernelRules implements RuleSource {
     return chains.flatMap(({ family: protocol, table, name, hook: at }): HookChain[] => {
       const family = tableFamily(protocol);
       const hook = family === undefined || at === undefined ? undefined : hookOf(family, at.number);
-      if (family === undefined || at === undefined || hook === undefined || at.type === "nat") return [];
+      if (family === undefined || at === undefined || hook === undefined) return [];
+      const translates = at.type === "nat";
+      if (translates && !rewritesAt.includes(hook)) return [];
       if (asleep.has(`${protocol} ${table}`)) return [];
       const { priority, devices, dropsByPolicy } = at;
-      return [{ family, table, name, hook, priority, devices, dropsByPolicy, isLegacy: false }];
+      return [{ family, table, name, hook, priority, devices, dropsByPolicy, isLegacy: false, translates }];
     });
   }
 

@@ -11,7 +11,7 @@ import {
   portExpressions,
 } from "../netlink/nftables/extensions.ts";
 import { nftCompare, nftMeta, nftPayloadBase } from "../netlink/uapi.ts";
-import type { HookChain, ScanRule } from "./hook-chain.ts";
+import { type HookChain, rewritesAt, type ScanRule } from "./hook-chain.ts";
 import type { Hook } from "./hook-packets.ts";
 
 /** Chains by table and name, with the lines of their rules. */
@@ -29,7 +29,7 @@ const hookNames: Readonly<Record<string, Hook>> = {
   POSTROUTING: "postrouting",
 };
 /** NF_IP_PRI_*. */
-const priorities: Readonly<Record<string, number>> = { raw: -300, mangle: -150, filter: 0, security: 50 };
+const priorities: Readonly<Record<string, number>> = { raw: -300, mangle: -150, nat: -100, filter: 0, security: 50 };
 
 export function chainKey(family: "ip" | "ip6", table: string, chain: string): string {
   return `${family} ${table} ${chain}`;
@@ -38,13 +38,19 @@ export function chainKey(family: "ip" | "ip6", table: string, chain: string): st
 /** Empty for a chain that no hook leads to. */
 function baseChainOf(family: HookChain["family"], table: string, name: string, policy: string): HookChain[] {
   const hook = Object.hasOwn(hookNames, name) ? hookNames[name] : undefined;
-  if (hook === undefined) return [];
-  const common = { priority: priorities[table] ?? 0, devices: [], isLegacy: true };
+  const translates = table === "nat";
+  if (hook === undefined || (translates && !rewritesAt.includes(hook))) return [];
+  const common = { priority: priorities[table] ?? 0, devices: [], isLegacy: true, translates };
   return [{ family, table, name, hook, dropsByPolicy: policy === "DROP", ...common }];
 }
 
-/** `pause` lets other work pass. */
-export async function readSavedRules(text: string, family: Family, pause: () => Promise<void>): Promise<SavedTables> {
+/** `withNat`: also chains that translate. `pause` lets other work pass. */
+export async function readSavedRules(
+  text: string,
+  family: Family,
+  withNat: boolean,
+  pause: () => Promise<void>,
+): Promise<SavedTables> {
   const nftFamily = family === 4 ? "ip" : "ip6";
   const baseChains: HookChain[] = [];
   const rules = new Map<string, string[]>();
@@ -52,8 +58,7 @@ export async function readSavedRules(text: string, family: Family, pause: () => 
   for (const line of text.split("\n")) {
     await pause();
     if (line.startsWith("*")) table = line.slice(1).trim();
-    // Those of nat translate, and drop nothing.
-    if (!Object.hasOwn(priorities, table)) continue;
+    if (!Object.hasOwn(priorities, table) || (table === "nat" && !withNat)) continue;
     const [, chain = "", policy = ""] = /^:(\S+) (\S+)/.exec(line) ?? [];
     if (chain !== "") {
       rules.set(chainKey(nftFamily, table, chain), []);
@@ -117,6 +122,7 @@ function verdictOf(option: string, target: string): RuleVerdict {
   if (target === "DROP") return { type: "drop" };
   if (target === "REJECT") return { type: "reject" };
   if (target === "RETURN") return { type: "return" };
+  if (/^(DNAT|REDIRECT|NETMAP)$/.test(target)) return { type: "rewrite" };
   if (/^(NFQUEUE|QUEUE|TPROXY|SYNPROXY)$/.test(target)) return { type: "unknown" };
   return { type: "jump", chain: target };
 }

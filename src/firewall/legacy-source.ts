@@ -45,14 +45,15 @@ export class LegacyRules implements RuleSource {
     this.baseChains = saved.flatMap(({ baseChains }) => baseChains);
   }
 
-  /** `texts` as of `saveLegacyRules`. */
+  /** `texts` as of `saveLegacyRules`; `withNat`: also chains that translate. */
   static async read(
     texts: ReadonlyMap<4 | 6, string>,
+    withNat: boolean,
     views: (chain: HookChain) => readonly PacketView[],
     pause: () => Promise<void>,
   ): Promise<LegacyRules> {
     const saved: SavedTables[] = [];
-    for (const [family, text] of texts) saved.push(await readSavedRules(text, family, pause));
+    for (const [family, text] of texts) saved.push(await readSavedRules(text, family, withNat, pause));
     return new LegacyRules(saved, views, pause);
   }
 

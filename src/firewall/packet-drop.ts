@@ -5,7 +5,7 @@ import type { Hook, ScanContext, TestWay } from "./hook-packets.ts";
 import { type ChainDrop, MOST } from "./hook-walk.ts";
 import type { RuleTexts } from "./rule-texts.ts";
 
-/** A chain that drops what it should not. */
+/** A chain that drops what it should not, or sends it elsewhere. */
 export interface PacketDrop {
   readonly family: Family | "both";
   /** As an operator would name it: `iptables-nft FORWARD`, `nft chain inet firewalld filter_FORWARD`. */
@@ -24,6 +24,8 @@ export interface PacketDrop {
   readonly isOfTunnel: boolean;
   /** Between the host's routing and the interfaces of containers. */
   readonly isAtBridge: boolean;
+  /** They are not dropped, but get another destination. */
+  readonly isRewrite: boolean;
   /** Docker's rule that lets packets in from the container's bridge only. */
   readonly isDockers: boolean;
 }
@@ -66,6 +68,7 @@ async function summarize(
   const rules = new Map(counted.map(({ drop }) => [`${drop.inChain} ${drop.rule?.handle}`, drop]));
   const [first] = rules.values();
   const more = rules.size > 1 ? ` and ${rules.size - 1} more` : "";
+  const isRewrite = first?.isRewrite === true;
   const text = first?.rule === undefined ? undefined : await texts.textOf(chain, first.inChain, first.rule);
   const inChain = first === undefined || first.inChain === chain.name ? "" : ` in chain ${first.inChain}`;
   return {
@@ -74,11 +77,14 @@ async function summarize(
     hook: chain.hook,
     what: whatText(counted.map(({ way }) => way.what)),
     by: text === undefined ? "policy DROP" : `rule "${text}"${inChain}${more}`,
-    cure: cureFor(chain, text, first?.inChain ?? chain.name, counted[0]?.way, context),
+    cure: isRewrite
+      ? keepingDestination(chain, counted[0]?.way)
+      : cureFor(chain, text, first?.inChain ?? chain.name, counted[0]?.way, context),
     isCertain,
     isOfSingle,
     isOfTunnel: counted[0]?.way.packet.destinationPort !== undefined,
     isAtBridge: chain.family === "bridge" || (chain.table === "mangle" && chain.hook === "postrouting"),
+    isRewrite,
     isDockers: isDockers(chain, text),
   };
 }
@@ -99,7 +105,7 @@ function chainText(chain: HookChain): string {
 /** Undefined: not one of its tables. */
 function iptablesProgram({ family, table, name, isLegacy }: HookChain): string | undefined {
   if (family !== "ip" && family !== "ip6") return undefined;
-  if (!["filter", "raw", "mangle", "security"].includes(table) || name !== name.toUpperCase()) return undefined;
+  if (!["filter", "raw", "mangle", "nat", "security"].includes(table) || name !== name.toUpperCase()) return undefined;
   return `${family === "ip" ? "iptables" : "ip6tables"}-${isLegacy ? "legacy" : "nft"}`;
 }
 
@@ -133,6 +139,23 @@ function cureFor(
   const program = iptablesProgram(chain);
   if (rule === undefined) return acceptingPolicy(chain, program);
   return program === undefined ? acceptingNftRule(chain, way) : acceptingIptablesRule(chain, program, port);
+}
+
+/** Connections that are open keep the destination that they were given. */
+function keepingDestination(chain: HookChain, way: TestWay | undefined): string {
+  const { family, table, name } = chain;
+  const port = way?.packet.destinationPort;
+  const program = iptablesProgram(chain);
+  const ip = way?.packet.family === 6 ? "ip6" : "ip";
+  const [nft, iptables, open] =
+    port === undefined
+      ? [`${ip} daddr NETWORK`, "-d NETWORK", "-d NETWORK"]
+      : [`udp dport ${port}`, `-p udp --dport ${port}`, `-p udp --orig-port-dst ${port}`];
+  const accept =
+    program === undefined
+      ? `nft insert rule ${family} ${table} ${name} ${nft} accept`
+      : `${program} -t nat -I ${name} ${iptables} -j ACCEPT`;
+  return `${accept}; conntrack -D ${open} # in the program that owns the rule`;
 }
 
 function acceptingPolicy({ family, table, name }: HookChain, program: string | undefined): string {

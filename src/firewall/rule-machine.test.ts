@@ -174,7 +174,7 @@ test("no text of iptables-save is an error", async () => {
   const machine = new RuleMachine();
   await fc.assert(
     fc.asyncProperty(fc.array(fc.oneof(part, fc.string({ maxLength: 5 })), { maxLength: 40 }), async (parts) => {
-      const saved = await readSavedRules(parts.join(""), 4, () => Promise.resolve());
+      const saved = await readSavedRules(parts.join(""), 4, false, () => Promise.resolve());
       for (const specs of saved.rules.values()) {
         for (const spec of specs) machine.run(readSpec(spec, "ip", "1").expressions, all, undefined, noSets);
       }

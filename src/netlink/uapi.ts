@@ -42,6 +42,8 @@ export const rtm = {
   newRule: 32,
   delRule: 33,
   getRule: 34,
+  newNeighbourTable: 64,
+  getNeighbourTable: 66,
   newNetconf: 80,
   delNetconf: 81,
   getNetconf: 82,
@@ -186,6 +188,7 @@ export const FIB_RULE_INVERT = 2;
 
 /** linux/neighbour.h */
 export const nda = { destination: 1, linkLayerAddress: 2, interfaceIndex: 8 } as const;
+export const ndta = { threshold3: 4, config: 5, statistics: 7 } as const;
 export const nud = { noArp: 0x40, permanent: 0x80 } as const;
 export const NTF_SELF = 2;
 

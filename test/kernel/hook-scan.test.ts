@@ -29,10 +29,11 @@ afterEach(async () => {
   ]);
 });
 
-async function drops(scanner = new HookScanner(ruleNames(""))): Promise<string[]> {
+async function drops(scanner = new HookScanner(ruleNames(""), { withNat: true })): Promise<string[]> {
   const found = await scanner.drops(context);
-  return found.map(({ chain, by, isCertain, isOfSingle }) => {
-    return `${isCertain ? "drops" : "may drop"}${isOfSingle ? " some" : ""}: ${chain}, ${by}`;
+  return found.map(({ chain, by, isCertain, isOfSingle, isRewrite }) => {
+    const does = isRewrite ? "rewrites" : "drops";
+    return `${isCertain ? does : "may drop"}${isOfSingle ? " some" : ""}: ${chain}, ${by}`;
   });
 }
 
@@ -264,6 +265,62 @@ it.each([
     await box.run(["sh", "-c", undo.replaceAll("IPT", program)]);
     expect(found).toEqual(told);
   }
+});
+
+it.each([
+  [
+    "the tunnel's port",
+    "-A PREROUTING -p udp --dport 8472 -j REDIRECT --to-ports 9999",
+    "rewrites: PROGRAM -t nat PREROUTING",
+  ],
+  [
+    "the tunnel's packets that leave",
+    "-A OUTPUT -p udp --dport 8472 -d 192.168.50.0/24 -j DNAT --to-destination 192.0.2.1",
+    "rewrites: PROGRAM -t nat OUTPUT",
+  ],
+  [
+    "packets between containers, in a chain of its own",
+    "-N X; IPT -A PREROUTING -i cni0 -j X; IPT -A X -d 10.5.0.0/16 -j DNAT --to-destination 192.0.2.1",
+    "rewrites: PROGRAM -t nat PREROUTING",
+  ],
+  [
+    "one container",
+    "-A PREROUTING -d 10.5.61.2 -j DNAT --to-destination 192.0.2.1",
+    "rewrites some: PROGRAM -t nat PREROUTING",
+  ],
+  [
+    "none of ours: kube-proxy, Docker and ports of containers at work",
+    [
+      "-N KUBE-SERVICES; IPT -A PREROUTING -j KUBE-SERVICES; IPT -A OUTPUT -j KUBE-SERVICES; IPT -N KUBE-SVC-A; IPT -N KUBE-SEP-A",
+      "-A KUBE-SERVICES -d 10.96.0.10/32 -p udp -m udp --dport 53 -j KUBE-SVC-A; IPT -N KUBE-NODEPORTS",
+      "-A KUBE-SERVICES -m addrtype --dst-type LOCAL -j KUBE-NODEPORTS; IPT -A KUBE-NODEPORTS -p tcp --dport 30080 -j KUBE-SVC-A",
+      "-A KUBE-SVC-A -m statistic --mode random --probability 0.5 -j KUBE-SEP-A; IPT -A KUBE-SVC-A -j KUBE-SEP-A",
+      "-A KUBE-SEP-A -s 10.5.61.7/32 -j MARK --set-xmark 0x4000/0x4000; IPT -A KUBE-SEP-A -p udp -j DNAT --to-destination 10.5.61.7:53",
+      "-N DOCKER; IPT -A PREROUTING -m addrtype --dst-type LOCAL -j DOCKER; IPT -A DOCKER -i docker0 -j RETURN",
+      "-A DOCKER ! -i docker0 -p tcp -m tcp --dport 8080 -j DNAT --to-destination 172.17.0.2:80",
+      "-N CNI-HOSTPORT-DNAT; IPT -A PREROUTING -m addrtype --dst-type LOCAL -j CNI-HOSTPORT-DNAT",
+      "-A CNI-HOSTPORT-DNAT -p udp -m multiport --dports 53 -j DNAT --to-destination 10.5.61.7:53",
+      "-A POSTROUTING -s 10.5.61.0/24 ! -d 10.5.0.0/16 -j MASQUERADE; IPT -A PREROUTING -d 169.254.169.254 -j DNAT --to-destination 192.0.2.1",
+    ].join("; IPT "),
+    undefined,
+  ],
+])("another destination, in nf_tables and in legacy iptables: %s", async (_, make, expected) => {
+  for (const program of ["iptables-nft", "iptables-legacy"]) {
+    await box.run(["sh", "-ec", `IPT ${make}`.replaceAll("IPT ", `${program} -t nat `)]);
+    const found = await drops();
+    await box.run(["sh", "-c", `${program} -t nat -F; ${program} -t nat -X`]);
+    expect(found.map((line) => line.replace(/, rule .*/, ""))).toEqual(
+      expected === undefined ? [] : [expected.replace("PROGRAM", program)],
+    );
+  }
+});
+
+it("another destination, by nft itself; an agent does not look for it", async () => {
+  await box.run(["sh", "-ec", nft("type nat hook prerouting priority -100;", "udp dport 8472 redirect to :9999")]);
+  expect(await drops()).toEqual([
+    expect.stringMatching(/^rewrites: nft chain inet z f, rule "udp dport 8472 redirect/),
+  ]);
+  expect(await drops(new HookScanner(ruleNames("")))).toEqual([]);
 });
 
 it("says of any packet what drops it", async () => {

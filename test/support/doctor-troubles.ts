@@ -151,11 +151,17 @@ export const troubles: readonly Trouble[] = [
     seen: /come in by flannel\.1 and do not leave by cni0/,
   },
   {
-    code: "lost-on-this-host",
+    code: "destination-rewritten",
+    make: "iptables -t nat -I PREROUTING -i cni0 -d 10.5.0.0/16 -j DNAT --to-destination 192.168.50.1",
+    undo: "iptables -t nat -D PREROUTING -i cni0 -d 10.5.0.0/16 -j DNAT --to-destination 192.168.50.1",
+    seen: /nat PREROUTING gives another destination to packets from containers of this host to peers/,
+  },
+  {
+    code: "destination-rewritten",
     isLong: true,
     make: "iptables -t nat -I PREROUTING -p udp --dport 8472 -j REDIRECT --to-ports 9999; conntrack -D -p udp >/dev/null 2>&1; true",
     undo: "iptables -t nat -D PREROUTING -p udp --dport 8472 -j REDIRECT --to-ports 9999; conntrack -D -p udp >/dev/null 2>&1; true",
-    seen: /come back to this host and do not come out of flannel\.1/,
+    seen: /nat PREROUTING gives another destination to the tunnel's packets from peers/,
   },
   {
     code: "lost-on-this-host",
@@ -244,6 +250,19 @@ export const troubles: readonly Trouble[] = [
     isLong: true,
     make: "sysctl -qw net.ipv4.conf.all.arp_ignore=8",
     undo: "sysctl -qw net.ipv4.conf.all.arp_ignore=0",
+  },
+  {
+    code: "neighbour-wrong",
+    make: "ip link set eth0 arp off",
+    undo: "ip link set eth0 arp on",
+    seen: /^eth0, behind which hosts of peers are, neither asks nor answers ARP/,
+  },
+  {
+    code: "neighbour-wrong",
+    isLong: true,
+    make: "ip link set cni0 arp off",
+    undo: "ip link set cni0 arp on",
+    seen: /^cni0, behind which containers are, neither asks/,
   },
   {
     code: "address-duplicate",

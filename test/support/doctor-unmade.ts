@@ -13,7 +13,8 @@ export const unmadeCauses: Readonly<Record<string, string>> = {
   "ipsec-daemon": "tests of the ipsec backend take strongSwan away",
   "udp-device": "tests of the udp backend take /dev/net/tun away",
   "conntrack-full": "read from the kernel; the limit is of the whole machine, and a lab host cannot change it",
-  "neighbour-gc": "read from the kernel; the limit is of the whole machine, and a lab host cannot change it",
+  "neighbour-gc":
+    "the limit is of the whole machine, and a lab host cannot change it; tests on the kernel count entries",
   "nexthop-offlink": "tests of host-gw put a router between two hosts",
   "external-mtu": "read from the interface; unit tests",
   "source-check": "made with host-gw by the long tests",

@@ -113,7 +113,8 @@ export const hostCauses = {
   "neighbour-gc": {
     meaning: "The table of neighbours is full.",
     effect: "random hosts or containers cannot be reached",
-    looksAt: "table_fulls in /proc/net/stat/arp_cache, and neighbours against gc_thresh3",
+    looksAt:
+      "the kernel's tables of neighbours (RTM_GETNEIGHTBL): entries of all network namespaces that it sees against gc_thresh3, and entries refused",
     alike: "the permanent entries of flannel, which do not count",
     fix: "ask",
     explains: ["lost-on-this-host", "peer-unreachable"],

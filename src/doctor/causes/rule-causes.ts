@@ -21,6 +21,15 @@ export const ruleCauses = {
     fix: "no",
     explains: allPackets,
   },
+  "destination-rewritten": {
+    meaning: "A rule of this host gives packets of the tunnel, or packets between containers, another destination.",
+    effect: "they arrive at a wrong program or host, and connections fail",
+    looksAt:
+      "chains of type nat at the hooks prerouting and output, tried with packets between containers and at the backend's port",
+    alike: "rules for services and published ports: these are for other addresses",
+    fix: "no",
+    explains: allPackets,
+  },
   "docker28-raw-drop": {
     meaning: "Docker 28 and newer accepts packets for a container from its own bridge only.",
     effect: "containers of this host are not reached from other hosts",

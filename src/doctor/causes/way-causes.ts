@@ -53,13 +53,14 @@ export const wayCauses = {
     explains: ["lost-on-this-host", "peer-unreachable", "store-unreachable"],
   },
   "neighbour-wrong": {
-    meaning: "A static neighbour entry is wrong for a peer's host or a container, or this host answers no ARP.",
+    meaning:
+      "A static neighbour entry is wrong for a peer's host or a container, or this host neither answers nor asks ARP.",
     effect: "one host or one container is not reached",
     looksAt:
-      "permanent entries for peers' hosts that do not answer, and for containers whose interface has another address; arp_ignore of this host",
-    alike: "entries in the states STALE, DELAY and PROBE",
+      "permanent entries for peers' hosts that do not answer, and for containers whose interface has another address; arp_ignore of this host; the flag NOARP of devices by which no peer's host answers, and of bridges of containers",
+    alike: "entries in the states STALE, DELAY and PROBE; modems without ARP by which hosts answer",
     fix: "ask",
-    explains: ["lost-on-this-host", "peer-unreachable", "underlay-down"],
+    explains: ["lost-on-this-host", "peer-unreachable", "store-unreachable", "underlay-down", "underlay-oneway"],
   },
   "nexthop-offlink": {
     meaning: "A peer's host is behind a gateway, so it cannot be the next hop of a route.",

@@ -6,7 +6,7 @@ import { type Check, carriesTraffic, defineCheck } from "../check.ts";
 import type { FindingName } from "../finding.ts";
 
 export const dropNames = [
-  ...["early-drop", "port-drop", "docker28-raw-drop", "forward-drop"],
+  ...["destination-rewritten", "early-drop", "port-drop", "docker28-raw-drop", "forward-drop"],
   ...["bridge-drop", "packet-drop", "container-drop"],
 ] as readonly FindingName[];
 
@@ -16,6 +16,7 @@ function concerns({ family }: PacketDrop, families: ReadonlySet<Family>): boolea
 
 /** By the place, and for single containers by that alone. */
 function dropName(drop: PacketDrop): FindingName {
+  if (drop.isRewrite) return "destination-rewritten";
   if (drop.isDockers) return "docker28-raw-drop";
   if (drop.isOfTunnel) return drop.hook === "ingress" || drop.hook === "egress" ? "early-drop" : "port-drop";
   if (drop.isAtBridge) return "bridge-drop";
@@ -37,7 +38,9 @@ function dropCheck(name: FindingName, isOfSingle: boolean): Check {
       }),
     severity: name === "forward-drop" ? ({ isCertain }) => (isCertain ? "error" : "warning") : "error",
     evidence: ({ chain, by, what, isCertain }) => {
-      if (name !== "forward-drop") return `${chain} drops ${what}${isOfSingle ? ", for some addresses" : ""} (${by})`;
+      const whom = `${what}${isOfSingle ? ", for some addresses" : ""}`;
+      if (name === "destination-rewritten") return `${chain} gives another destination to ${whom} (${by})`;
+      if (name !== "forward-drop") return `${chain} drops ${whom} (${by})`;
       const doubt = isCertain ? "" : ": packets of containers pass only if one of its rules accepts them";
       return `${chain} drops forwarded packets (${by})${doubt}`;
     },

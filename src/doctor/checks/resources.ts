@@ -1,6 +1,7 @@
 // What runs out: tables of the kernel, limits of the agent's process, disks; and what the agent is not allowed to do.
 import { carriesTraffic, defineCheck } from "../check.ts";
 import { setSysctl } from "../fix-step.ts";
+import { type NeighbourUse, neighbourOverflows } from "../host-facts.ts";
 
 const FULL_FROM = 0.9;
 const DESCRIPTORS_FULL_FROM = 0.8;
@@ -34,8 +35,8 @@ function roomFor(conntrack: { readonly max: number } | undefined): string {
 }
 
 /** Never below what the host has: the kernel would forget neighbours at once. */
-function neighbourThresholds(neighbours: { readonly max: number } | undefined): readonly (readonly [string, string])[] {
-  const most = Math.max(16_384, (neighbours?.max ?? 0) * 4);
+function neighbourThresholds({ max }: NeighbourUse): readonly (readonly [string, string])[] {
+  const most = Math.max(16_384, max * 4);
   return [
     ["gc_thresh3", String(most)],
     ["gc_thresh2", String(most / 2)],
@@ -43,26 +44,26 @@ function neighbourThresholds(neighbours: { readonly max: number } | undefined): 
   ];
 }
 
+const settingsOf = ({ family }: NeighbourUse): string => `net/ipv${family}/neigh/default`;
+
 export const neighbourTable = defineCheck({
   name: "neighbour-gc",
   severity: "error",
   needs: ["tables", "counters"],
   appliesTo: carriesTraffic,
-  check: (_context, { tables: { neighbours }, counters }) => {
-    const overflows = counters.get("arp_cache.table_fulls")?.growth ?? 0;
-    const isFull = neighbours !== undefined && neighbours.used >= neighbours.max * FULL_FROM;
-    return isFull || overflows > 0 ? [{ neighbours, overflows }] : [];
-  },
-  evidence: ({ neighbours, overflows }) =>
-    neighbours === undefined
-      ? `the table of neighbours overflowed ${overflows} times in half a second`
-      : `${neighbours.used} neighbours beside flannel's own, of at most ${neighbours.max} (gc_thresh3)`,
-  remedy: ({ neighbours }) =>
-    `sysctl -w ${neighbourThresholds(neighbours)
-      .map(([name, value]) => `net.ipv4.neigh.default.${name}=${value}`)
+  check: ({ families }, { tables: { neighbours = [] }, counters }) =>
+    neighbours
+      .filter(({ family }) => families.has(family))
+      .map((use) => ({ use, overflows: counters.get(neighbourOverflows(use.family))?.growth ?? 0 }))
+      .filter(({ use: { used, max }, overflows }) => used >= max * FULL_FROM || overflows > 0),
+  evidence: ({ use: { family, used, max }, overflows }) =>
+    `${used} neighbours of IPv${family} in all network namespaces, beside permanent ones, of at most ${max} (gc_thresh3)` +
+    (overflows === 0 ? "" : `; the kernel refused ${overflows} in half a second`),
+  remedy: ({ use }) =>
+    `sysctl -w ${neighbourThresholds(use)
+      .map(([name, value]) => `${settingsOf(use).replaceAll("/", ".")}.${name}=${value}`)
       .join(" ")}`,
-  fix: ({ neighbours }) =>
-    neighbourThresholds(neighbours).map(([name, value]) => setSysctl(`net/ipv4/neigh/default/${name}`, value)),
+  fix: ({ use }) => neighbourThresholds(use).map(([name, value]) => setSysctl(`${settingsOf(use)}/${name}`, value)),
 });
 
 export const processLimits = defineCheck({

@@ -35,12 +35,12 @@ function needTool(name: string): string {
   return path;
 }
 
-/** One entry for each namespace but our own. */
-function foundNamespaces(): Entry[] {
+/** One entry for each namespace but our own, of so many at most. */
+export function foundNamespaces(most = MAX_NAMESPACES): Entry[] {
   const known = new Set([linkOf("/proc/self/ns/net")]);
   const entries: Entry[] = [];
   const add = (name: string, path: string, id: string | undefined) => {
-    if (id === undefined || known.has(id) || entries.length >= MAX_NAMESPACES) return;
+    if (id === undefined || known.has(id) || entries.length >= most) return;
     known.add(id);
     entries.push({ name, path });
   };

@@ -2,14 +2,14 @@
 import { setTimeout as delay } from "node:timers/promises";
 import type { Address } from "../../ip/address.ts";
 import type { LinkMessage } from "../../netlink/rtnetlink/messages.ts";
+import { readNeighbourTables } from "../../netlink/rtnetlink/neighbour-tables.ts";
 import { Rtnetlink } from "../../netlink/rtnetlink/rtnetlink.ts";
 import { readFileOrEmpty } from "../../sys/files.ts";
 import { holderName, lockHolder } from "../../sys/lock-holder.ts";
-import type { HostFacts, TableFacts } from "../host-facts.ts";
+import { type HostFacts, neighbourOverflows, type TableFacts } from "../host-facts.ts";
 import type { UnderlayWay } from "../peer-facts.ts";
+import { readNeighbourUse } from "./neighbour-use.ts";
 
-/** NUD_PERMANENT and NUD_NOARP: the kernel keeps them whatever the limit. */
-const KEPT_STATES = 0x80 | 0x40;
 const MAX_WAYS = 2_000;
 const SAMPLE_MS = 500;
 const LOCK_MS = 1_100;
@@ -74,19 +74,13 @@ export function readUnderlayWays(
   });
 }
 
-export async function readTables(): Promise<TableFacts> {
+/** `limitMs`: of programs that are run. */
+export async function readTables(limitMs: number): Promise<TableFacts> {
   const used = numberIn("/proc/sys/net/netfilter/nf_conntrack_count");
   const max = numberIn("/proc/sys/net/netfilter/nf_conntrack_max");
-  const limit = numberIn("/proc/sys/net/ipv4/neigh/default/gc_thresh3");
-  const neighbours =
-    limit === undefined
-      ? undefined
-      : await withNetlink((netlink) =>
-          netlink.dumpAs("neighbour", { family: 4 }, ({ state }) => ((state & KEPT_STATES) === 0 ? state : undefined)),
-        );
   return {
     ...(used !== undefined && max !== undefined && max > 0 && { conntrack: { used, max } }),
-    ...(neighbours !== undefined && limit !== undefined && { neighbours: { used: neighbours.length, max: limit } }),
+    neighbours: await readNeighbourUse(limitMs),
   };
 }
 
@@ -106,8 +100,8 @@ export async function readCounters(): Promise<HostFacts["counters"]> {
 function countersNow(): ReadonlyMap<string, number> {
   const counters = new Map<string, number>();
   for (const file of ["/proc/net/netstat", "/proc/net/snmp"]) addPairs(readFileOrEmpty(file), counters);
-  for (const table of ["nf_conntrack", "arp_cache"])
-    addColumns(readFileOrEmpty(`/proc/net/stat/${table}`), table, counters);
+  addColumns(readFileOrEmpty("/proc/net/stat/nf_conntrack"), "nf_conntrack", counters);
+  for (const { family, overflows } of readNeighbourTables()) counters.set(neighbourOverflows(family), overflows);
   return counters;
 }
 

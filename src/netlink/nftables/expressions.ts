@@ -5,8 +5,10 @@
 export type RegisterOffset = number;
 
 export type RuleVerdict =
-  /** `unknown`: it may end the packet's way here, nobody knows how (queue, tproxy). */
-  | { readonly type: "accept" | "drop" | "reject" | "return" | "continue" | "unknown" }
+  /**
+   * `rewrite`: it gets another destination, and goes on. `unknown`: it may end the packet's way here, nobody knows how (queue, tproxy).
+   */
+  | { readonly type: "accept" | "drop" | "reject" | "rewrite" | "return" | "continue" | "unknown" }
   | { readonly type: "jump" | "goto"; readonly chain: string };
 
 export type Expression =

@@ -7,6 +7,8 @@ import { addressTypeOf, expressionsOfMatch, expressionsOfTarget } from "./extens
 import { readData } from "./rule-data.ts";
 
 const unknown: readonly Expression[] = [{ type: "unknown" }];
+const rewriting: readonly Expression[] = [{ type: "verdict", verdict: { type: "rewrite" } }];
+const accepting: readonly Expression[] = [{ type: "verdict", verdict: { type: "accept" } }];
 const NFTA_EXPR_NAME = 1;
 const NFTA_EXPR_DATA = 2;
 
@@ -31,6 +33,8 @@ export function readExpression(view: DataView, reader: AttributeReader): readonl
 function simple(name: string): readonly Expression[] {
   if (harmless.has(name)) return [];
   if (name === "reject") return [{ type: "verdict", verdict: { type: "reject" } }];
+  if (name === "redir") return rewriting;
+  if (name === "masq") return accepting;
   if (taking.has(name)) return [{ type: "verdict", verdict: { type: "unknown" } }];
   return unknown;
 }
@@ -119,6 +123,8 @@ function readNamed(name: string, from: Attributes): readonly Expression[] {
       return readLookup(from);
     case "immediate":
       return readImmediate(from);
+    case "nat":
+      return from.number(1) === NFT_NAT_DNAT ? rewriting : accepting;
     case "match":
       return readMatch(from);
     case "target":
@@ -179,6 +185,7 @@ function readRange(from: Attributes): readonly Expression[] {
   return [{ type: "among", register, ranges: [[first, last]], isNegated: from.number(2) === 1 }];
 }
 
+const NFT_NAT_DNAT = 1;
 const NFT_LOOKUP_INVERTED = 1;
 
 function readLookup(from: Attributes): readonly Expression[] {
@@ -203,6 +210,7 @@ function readMatch(from: Attributes): readonly Expression[] {
 function readTarget(from: Attributes): readonly Expression[] {
   const name = from.text(1);
   if (name === "REJECT") return [{ type: "verdict", verdict: { type: "reject" } }];
+  if (/^(DNAT|REDIRECT|NETMAP)$/.test(name)) return rewriting;
   if (/^(NFQUEUE|QUEUE|TPROXY|SYNPROXY)$/.test(name)) return [{ type: "verdict", verdict: { type: "unknown" } }];
   return expressionsOfTarget(name, from.number(2) ?? 0, from.bytes(3));
 }

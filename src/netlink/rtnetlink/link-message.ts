@@ -9,6 +9,7 @@ import { readVxlan } from "./vxlan.ts";
 
 /** struct ifinfomsg */
 const HEADER_BYTES = 16;
+const ARPHRD_ETHER = 1;
 
 export const linkCodec: ObjectCodec<LinkMessage> = {
   newType: rtm.newLink,
@@ -67,6 +68,8 @@ function decodeLink(view: DataView, start: number, end: number): LinkMessage | u
     isUp: (flags & iff.up) !== 0,
     isRunning: (flags & iff.running) !== 0,
     isLoopback: (flags & iff.loopback) !== 0,
+    ...((flags & iff.noArp) !== 0 &&
+      view.getUint16(start + 2, true) === ARPHRD_ETHER && { isWithoutArp: true as const }),
   };
 }
 

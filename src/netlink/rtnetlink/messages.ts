@@ -49,6 +49,8 @@ export interface LinkMessage {
   readonly isUp: boolean;
   readonly isRunning: boolean;
   readonly isLoopback: boolean;
+  /** Ethernet with IFF_NOARP: it neither asks for neighbours nor answers who asks. */
+  readonly isWithoutArp?: true;
   /** IFLA_MASTER: the bridge, bond or VRF that it is part of. */
   readonly masterIndex?: number;
   readonly vxlan?: VxlanAttributes;

@@ -55,7 +55,9 @@ export function hostGatherers(
   { limitMs, maxPeers, peer }: GatherLimits,
 ): Gatherers {
   const { options } = known;
-  const scanner = new HookScanner(ruleNames(ruleSuffix(storeIdentity(storeOptions(options)).network)));
+  const scanner = new HookScanner(ruleNames(ruleSuffix(storeIdentity(storeOptions(options)).network)), {
+    withNat: true,
+  });
   const scan: ScanContext =
     known.plan === undefined ? scanContext(context) : plannedScan(context, known.plan, known.peers);
   const { networks } = context;
@@ -153,7 +155,7 @@ async function echoDrops(
     protocol: "icmp",
     way: "received",
   } as const;
-  return await scanner.dropsOf(packet, scan);
+  return (await scanner.dropsOf(packet, scan)).filter(({ isRewrite }) => !isRewrite);
 }
 
 function directoriesOf(options: GlobalOptions, { subnetFile, stateDirectory }: KnownHost) {

@@ -42,7 +42,7 @@ export function hostWide({ socketPaths }: GlobalOptions, limitMs: number, signal
     links: lazy(kernel.readLinks),
     hostAddresses: lazy(kernel.readHostAddresses),
     counters: lazy(kernel.readCounters),
-    tables: lazy(kernel.readTables),
+    tables: lazy(() => kernel.readTables(limitMs)),
     lockHolder: lazy(kernel.readLockHolder),
     savedRules: lazy(() => saveIptables(limitMs)),
     bridgePorts: lazy(() => readBridgePorts(limitMs)),

@@ -42,10 +42,11 @@ export async function rulesOnWay(
   return lines;
 }
 
-function dropLine(what: string, { chain, by, isCertain, cure }: PacketDrop): TraceLine {
+function dropLine(what: string, { chain, by, isCertain, isRewrite, cure }: PacketDrop): TraceLine {
+  const does = isRewrite ? "gives another destination to" : "drops";
   return {
     station: "rules",
-    text: `${chain}: ${by} drops packets ${what}${isCertain ? "" : ", unless a rule before it lets them pass"}`,
+    text: `${chain}: ${by} ${does} packets ${what}${isCertain ? "" : ", unless a rule before it lets them pass"}`,
     verdict: isCertain ? "bad" : "unknown",
     remedy: cure,
   };

@@ -110,7 +110,7 @@ async function ruleLines(
 ): Promise<TraceLine[]> {
   const { network } = storeIdentity(storeOptions(optionsOfNetwork(options, desired.name)));
   try {
-    return await rulesOnWay(new HookScanner(ruleNames(ruleSuffix(network))), desired, way, address);
+    return await rulesOnWay(new HookScanner(ruleNames(ruleSuffix(network)), { withNat: true }), desired, way, address);
   } catch (error) {
     return [{ station: "rules", text: `the rules cannot be read: ${describeError(error)}`, verdict: "unknown" }];
   }
