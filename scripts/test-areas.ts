@@ -74,6 +74,7 @@ const longRuns: ReadonlyMap<string, number> = new Map([
   ["test/kernel/long/ipip-kernel.test.ts", 390],
   ["test/kernel/long/ip6tnl-kernel.test.ts", 380],
   ["test/kernel/long/ipsec-agents-kernel.test.ts", 370],
+  ["test/kernel/long/wireguard-agents-kernel.test.ts", 300],
   ["test/kernel/long/wireguard-kernel.test.ts", 220],
   ["test/kernel/long/ipsec-kernel.test.ts", 200],
   [switchOverTest, 200],

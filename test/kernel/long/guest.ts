@@ -47,12 +47,12 @@ export async function timeOfLook(look: () => Promise<unknown>): Promise<number> 
 }
 
 /**
- * Does each damage by `ip`, waits until `view` is as before, and tells how long that took. The agent must have counted a repair:
+ * Does each damage by `act`, waits until `view` is as before, and tells how long that took. The agent must have counted a repair:
  * a damage without effect would be as before at once.
  */
 export async function tellHealing(
   damages: readonly (readonly [what: string, words: readonly string[]])[],
-  ip: (...words: readonly string[]) => Promise<string>,
+  act: (...words: readonly string[]) => Promise<string>,
   view: () => Promise<string>,
   agent: LabAgent,
 ): Promise<void> {
@@ -62,7 +62,7 @@ export async function tellHealing(
     try {
       const lookMs = await timeOfLook(view);
       const repairsBefore = await repairs();
-      await ip(...words);
+      await act(...words);
       const startMs = performance.now();
       await until(async () => (await view()) === before, { what: `${what} to be healed`, intervalMs: 5 });
       const healedMs = Math.round(performance.now() - startMs);
