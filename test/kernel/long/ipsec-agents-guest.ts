@@ -3,12 +3,20 @@
 // and back. Prints one line of JSON for each question; ipsec-agents-kernel.test.ts asks and judges.
 import { existsSync } from "node:fs";
 import { Cluster } from "../../../lab/cluster.ts";
-import { charonPidOf, ipsecAgent, swanctl, withOwnRun } from "../../../lab/ipsec-host.ts";
+import {
+  charonPidOf,
+  connectionsOf,
+  ipsecAgent,
+  swanctl,
+  terminateAssociations,
+  withOwnRun,
+} from "../../../lab/ipsec-host.ts";
 import { attachPod } from "../../../lab/pod.ts";
 import { ContinuousPing, ping, pingAll, untilAllPing } from "../../../lab/probe.ts";
 import { UpstreamAgent } from "../../../lab/upstream-agent.ts";
 import { until } from "../../../lab/wait.ts";
 import { Program, restartAllWays } from "../../support/restarts.ts";
+import { transfersUnharmed } from "../../support/traffic.ts";
 import { tell, tellHealing, timeOfLook } from "./guest.ts";
 
 const configKey = "/coreos.com/network/config";
@@ -54,6 +62,8 @@ tell(
   sizes.map((time) => time !== undefined),
 );
 
+tell("stream", await transfersUnharmed(from.namespace, to.namespace, to.ipv4 ?? "", 2_000_000));
+
 const out = /src (\S+) dst (\S+)[^\n]*\n\tdir out/.exec(await xfrm("policy")) ?? [];
 const selector = ["src", out[1] ?? "", "dst", out[2] ?? "", "dir", "out"];
 const stale = ["src", "10.5.250.0/24", "dst", out[2] ?? "", "dir", "out"];
@@ -97,6 +107,21 @@ for (const what of ["one key deleted", "keys flushed"]) {
   await untilAllPing(cluster.pods);
 }
 
+// What another program takes out of charon.
+for (const [at, [what, ...words]] of [
+  ["connections unloaded", "--load-conns"] as const,
+  ["all unloaded", "--load-all", "--clear", "--noprompt"] as const,
+].entries()) {
+  const view = async () => (await connectionsOf(host)).join();
+  const before = await view();
+  const lookMs = await timeOfLook(view);
+  await swanctl(host, ...words, "--file", "/dev/null");
+  const startMs = performance.now();
+  await cluster.agent(1).untilEvent("ipsec.unloaded", { after: at });
+  await until(async () => (await view()) === before, { what: `${what} to be healed` });
+  tell(what, { healedMs: Math.round(performance.now() - startMs), lookMs });
+}
+
 tell("restarts", await restartAllWays(cluster, program, [to.ipv4, cluster.pod(3).ipv4]));
 
 // Another key for all, while packets flow; what is negotiated from now on takes it.
@@ -105,10 +130,7 @@ tell("restarts", await restartAllWays(cluster, program, [to.ipv4, cluster.pod(3)
   await change(second);
   await traffic.more(50);
   tell("another PSK", { lost: (await traffic.stop()).lost.length });
-  await swanctl(host, "--terminate", "--ike", "*").catch(() => undefined);
-  for (const line of (await swanctl(host, "--list-sas")).matchAll(/^(\S+): #\d+/gm)) {
-    await swanctl(host, "--terminate", "--ike", line[1] ?? "").catch(() => undefined);
-  }
+  await terminateAssociations(host);
   await untilAllPing(cluster.pods);
   const refused = cluster.agents.flatMap((agent) => agent.events("ipsec.refused"));
   tell("refused after the change", refused.filter((line) => line.includes("PSK")).length);
@@ -159,5 +181,26 @@ await restartAll();
 await untilAllPing(cluster.pods);
 tell("left by host-gw", (await ip("route")).includes(" proto 241"));
 tell("again with ipsec", (await policies()).split("\n").filter((line) => line.startsWith("src")).length);
+
+// charon itself, at last: what it made stays in the kernel until it expires, and carries packets until there are other keys.
+for (const [what, signal] of [
+  ["charon killed", "SIGKILL"],
+  ["charon stopped", "SIGTERM"],
+] as const) {
+  const before = charonPidOf(host);
+  const pairs = cluster.agents.length - 1;
+  const established = async () =>
+    new Set((await swanctl(host, "--list-sas")).match(/^\S+(?=: #\d+, ESTABLISHED)/gm) ?? []).size === pairs;
+  await using traffic = await ContinuousPing.start(from.namespace, to.ipv4 ?? "");
+  const lookMs = await timeOfLook(established);
+  process.kill(before, signal);
+  const startMs = performance.now();
+  await until(() => charonPidOf(host) !== before && established(), { what: "other associations" });
+  const healedMs = Math.round(performance.now() - startMs);
+  await traffic.more(20);
+  const { lost, longestSilenceMs } = await traffic.stop();
+  tell(what, { healedMs, lookMs, lost: lost.length, silentMs: Math.round(longestSilenceMs) });
+  await untilAllPing(cluster.pods);
+}
 tell("secrets said", cluster.agents.filter(({ output }) => /(first|second)-secret/.test(output)).length);
 tell("done", true);
