@@ -35,6 +35,7 @@ export interface EchoFacts {
   readonly hostToBridge: EchoResult;
   /** Largest packet that the underlay has to carry for the tunnel's largest. */
   readonly outerBytes: number;
+  /** The tunnel's largest: both are whole IP packets. */
   readonly innerBytes: number;
   /** With the flag not to fragment. */
   readonly largeUnderlay: EchoResult;

@@ -16,6 +16,7 @@ export interface ExtensionCommands {
   readonly shutdown: string;
   /** Given to `sh -c`; otherwise split at white space and run as they are. */
   readonly shell: boolean;
+  /** After which a command and all that it started are ended: 1,000 to 3,600,000, default 60,000. */
   readonly timeLimitMs: number;
 }
 

@@ -12,7 +12,7 @@ export type BackendData =
 
 /** What a host announces about itself. Wire names: PublicIP, PublicIPv6, BackendType, BackendData, BackendV6Data. */
 export interface LeaseAttributes {
-  /** Missing on a host without IPv4 (written as 0.0.0.0 for upstream's parser). */
+  /** At which others reach it; missing on a host without IPv4 (written as 0.0.0.0 for upstream's parser). */
   readonly publicIp?: Address;
   readonly publicIpv6?: Address;
   /** Missing for udp, alloc and the cloud backends, as upstream. */

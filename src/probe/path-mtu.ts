@@ -15,13 +15,16 @@ export interface PathMtuFound {
   readonly overlayBytes: number;
   /** The largest one whose outer packet is not cut. */
   readonly wholeBytes: number;
+  /** On the prober's monotonic clock. */
   readonly foundAtMs: number;
 }
 
 export interface PathMtuFacts {
   readonly family: Family;
+  /** The most that can be sent outside and inside of the tunnel; see `ProbePath`. */
   readonly underlayMtuBytes: number;
   readonly overlayMtuBytes: number;
+  /** The peer's public address is known, so that it can be asked outside of the tunnel. */
   readonly hasUnderlay: boolean;
 }
 

@@ -4,10 +4,13 @@ import type { Address, Family } from "../ip/address.ts";
 /** What the host told us about the interface that carries traffic to the other hosts. */
 export interface ExternalInterface {
   readonly name: string;
+  /** Of this network namespace. */
   readonly index: number;
+  /** Of its IP packets, as the device has it. */
   readonly mtuBytes: number;
+  /** Up (IFF_UP), and it has an address of the main family. */
   readonly isUp: boolean;
-  /** Hardware address; with it the state directory recognises the host after a change of address. */
+  /** Hardware address, lower case, colons; with it the state directory recognises the host after a change of address. */
   readonly mac?: string;
   /** The device that has the addresses, where no packets leave through that: a loopback or dummy device. */
   readonly addressDevice?: string;

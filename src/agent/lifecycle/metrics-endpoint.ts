@@ -19,14 +19,19 @@ export function countEvents(logger: AgentLogger, metrics: AgentMetricsRecorder):
   });
 }
 
+/** `retrying`: the address could not be had. `closed` is the last one. */
+type Phase =
+  | { readonly name: "opening" | "closed" }
+  | { readonly name: "serving"; readonly server: MetricsServer }
+  | { readonly name: "retrying"; readonly timer: NodeJS.Timeout };
+
 export class MetricsEndpoint implements AsyncDisposable {
   readonly #address: Endpoint;
   readonly #read: () => readonly MetricFamily[];
   readonly #logger: Logger;
-  #server: MetricsServer | undefined;
+  #phase: Phase = { name: "opening" };
+  /** The last attempt, which may be over. */
   #opening: Promise<void>;
-  #retry: NodeJS.Timeout | undefined;
-  #isClosed = false;
   #problem: string | undefined;
 
   private constructor(address: Endpoint, read: () => readonly MetricFamily[], logger: Logger) {
@@ -46,10 +51,11 @@ export class MetricsEndpoint implements AsyncDisposable {
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
-    this.#isClosed = true;
-    clearTimeout(this.#retry);
+    const phase = this.#phase;
+    this.#phase = { name: "closed" };
+    if (phase.name === "retrying") clearTimeout(phase.timer);
     await this.#opening;
-    await this.#server?.[Symbol.asyncDispose]();
+    if (phase.name === "serving") await phase.server[Symbol.asyncDispose]();
   }
 
   /** Never rejects. */
@@ -57,15 +63,22 @@ export class MetricsEndpoint implements AsyncDisposable {
     const { host, port } = this.#address;
     const where = `${host.includes(":") ? `[${host}]` : host}:${port}`;
     try {
-      this.#server = await openServer({ host, port, read: () => this.#text() });
+      const server = await openServer({ host, port, read: () => this.#text() });
+      if (this.#phase.name === "closed") {
+        await server[Symbol.asyncDispose]();
+        return;
+      }
+      this.#phase = { name: "serving", server };
       this.#logger.info("metrics.serving", `serving metrics on http://${where}/metrics`);
     } catch (error) {
       this.#tell(`cannot serve metrics on ${where}: ${describeError(error)}; retrying`);
-      if (!this.#isClosed) this.#retry = setTimeout(() => this.#openAgain(), RETRY_MS).unref();
+      if (this.#phase.name === "closed") return;
+      this.#phase = { name: "retrying", timer: setTimeout(() => this.#openAgain(), RETRY_MS).unref() };
     }
   }
 
   #openAgain(): void {
+    this.#phase = { name: "opening" };
     this.#opening = this.#open();
   }
 

@@ -3,6 +3,7 @@ import type { BackendKey } from "../../config/backend-key.ts";
 import { boolOption, readBackendOptions } from "../../config/backend-options.ts";
 import type { NetworkConfig } from "../../config/network-config.ts";
 
+/** As read: ranges and defaults are those of `ipipKeys`. */
 export interface IpipOptions {
   readonly directRouting: boolean;
 }

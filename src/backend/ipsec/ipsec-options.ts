@@ -11,6 +11,7 @@ const MAX_KEY_CHARACTERS = 4_096;
 const DEFAULT_PROPOSAL = "aes128gcm16-sha256-prfsha256-ecp256";
 const MAX_PROPOSAL_CHARACTERS = 500;
 
+/** As read: ranges and defaults are those of `ipsecKeys`. */
 export interface IpsecOptions {
   /** Secret. */
   readonly presharedKey: string;

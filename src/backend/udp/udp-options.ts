@@ -6,6 +6,7 @@ import type { NetworkConfig } from "../../config/network-config.ts";
 
 export const DEFAULT_PORT = 8285;
 
+/** As read: ranges and defaults are those of `udpKeys`. */
 export interface UdpOptions {
   readonly port: number;
   readonly checkSource: boolean;

@@ -11,6 +11,7 @@ export const DEFAULT_PORT = 8472;
 /** Smallest MTU of a link: RFC 791 for IPv4; RFC 8200 for IPv6, below which Linux turns IPv6 off on the device. */
 const SMALLEST_MTU_BYTES = { 4: 68, 6: 1280 } as const;
 
+/** As read: ranges and defaults are those of `vxlanKeys`. */
 export interface VxlanOptions {
   readonly vni: number;
   readonly port: number;

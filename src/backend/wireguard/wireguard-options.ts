@@ -20,6 +20,7 @@ const modes: readonly string[] = ["separate", "auto", "ipv4", "ipv6"] satisfies 
 /** Where a pre-shared key comes from: the configuration itself, as base64, or a file of each host. */
 export type PresharedKeySource = { readonly key: string } | { readonly file: string };
 
+/** As read: ranges and defaults are those of `wireguardKeys`. */
 export interface WireguardOptions {
   readonly mode: WireguardMode;
   readonly listenPort: number;

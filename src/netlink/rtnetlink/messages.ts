@@ -3,11 +3,13 @@
 import type { Address, Family, Prefix } from "../../ip/address.ts";
 
 export interface VxlanAttributes {
+  /** 24 bits. */
   readonly vni: number;
   readonly local?: Address;
   readonly group?: Address;
   /** Index of the underlay device; missing = none. */
   readonly linkIndex?: number;
+  /** UDP port at which it receives and to which it sends. */
   readonly port: number;
   readonly learning: boolean;
   readonly gbp: boolean;
@@ -62,6 +64,7 @@ export interface AddressMessage {
   readonly index: number;
   /** IFA_LOCAL where set, else IFA_ADDRESS, with its prefix length. */
   readonly address: Prefix;
+  /** RT_SCOPE_*. */
   readonly scope: number;
   /** IFA_FLAGS. */
   readonly flags: number;
@@ -70,7 +73,9 @@ export interface AddressMessage {
 export interface RouteMessage {
   readonly family: Family;
   readonly destination: Prefix;
+  /** RTA_TABLE where set, else rtm_table. */
   readonly table: number;
+  /** RTPROT_*, RT_SCOPE_*, RTN_*. */
   readonly protocol: number;
   readonly scope: number;
   readonly type: number;
@@ -85,7 +90,7 @@ export interface RouteMessage {
   /** RTA_ENCAP as `ip route` prints it, without what is 0: `ip6 src 2001:db8::1 dst 2001:db8::2`. */
   readonly encapsulation?: string;
   readonly onLink: boolean;
-  /** RTA_NH_ID: the gateway and device are then those of the next-hop object. */
+  /** RTA_NH_ID (Linux 5.3): the gateway and device are then those of the next-hop object. */
   readonly nextHopId?: number;
   /** RTA_MULTIPATH present: never ours. */
   readonly isMultipath: boolean;
