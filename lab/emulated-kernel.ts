@@ -1,4 +1,4 @@
-// Debian's own kernel under emulation (QEMU), for what the kernel of the machine may lack: WireGuard. It sees the machine's
+// Debian's own kernel under emulation (QEMU), for what the kernel of the machine may lack: WireGuard, AppArmor. It sees the machine's
 // files read-only, with a layer in memory above them. Some ten times slower than the machine. x86-64 only.
 import {
   cpSync,

@@ -98,6 +98,8 @@ find_missing_packages() {
       want user-mode-linux linux.uml
       want qemu-system-x86 qemu-system-x86_64
       want cpio cpio
+      # For charon's profile on the emulated kernel.
+      want apparmor aa-exec
     fi
     set -- /usr/lib/*/faketime/libfaketime.so.1
     [ -e "$1" ] || missing="$missing libfaketime"

@@ -60,7 +60,7 @@ const motoTests = /^test\/cloud\/aws/;
 const upstreamTests = /^test\/(kernel\/long\/(ipip-|ipsec-agents-|wireguard-upstream)|lab\/long\/upstream-)/;
 
 /** Their kernel comes from Debian's packages. */
-const emulatedKernelTests = /^test\/kernel\/long\/wireguard-/;
+const emulatedKernelTests = /^test\/kernel\/long\/(wireguard-|ipsec-apparmor)/;
 
 /**
  * What takes long starts first, so that nothing long is left alone at the end. Rough seconds beside three other runs on
@@ -77,6 +77,7 @@ const longRuns: ReadonlyMap<string, number> = new Map([
   ["test/kernel/long/wireguard-agents-kernel.test.ts", 300],
   ["test/kernel/long/wireguard-kernel.test.ts", 220],
   ["test/kernel/long/ipsec-kernel.test.ts", 200],
+  ["test/kernel/long/ipsec-apparmor-kernel.test.ts", 200],
   [switchOverTest, 200],
   ["test/lab/doctor.test.ts", 180],
   ["embedded", 170],

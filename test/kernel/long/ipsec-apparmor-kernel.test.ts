@@ -1,0 +1,32 @@
+// charon under the AppArmor profile of Debian and Ubuntu, enforced by an emulated kernel, since the machine's may have no AppArmor:
+// nothing that it does for the agent is refused.
+import { fileURLToPath } from "node:url";
+import { expect, test } from "vitest";
+import { runInEmulatedKernel } from "../../../lab/emulated-kernel.ts";
+import { told } from "./guest.ts";
+
+const guest = fileURLToPath(new URL("ipsec-apparmor-guest.ts", import.meta.url));
+const GUEST_TIMEOUT_MS = 18 * 60_000;
+const profile = "/etc/apparmor.d/usr.lib.ipsec.charon";
+
+const commands = (node: string) => `
+mount -t securityfs none /sys/kernel/security
+apparmor_parser --replace --skip-cache ${profile}
+aa-exec -p /usr/lib/ipsec/charon cat /etc/hostname && echo '{"control":"not enforced"}' || echo '{"control":"enforced"}'
+modprobe -a tun veth bridge esp4 xfrm_user
+LAB_BOX=1 LAB_SECOND_KERNEL=1 '${node}' '${guest}'
+`;
+
+test(
+  "AppArmor lets charon do all that it does for the agent",
+  async () => {
+    const output = await runInEmulatedKernel(commands(process.execPath), GUEST_TIMEOUT_MS);
+    const confinement = ["/usr/lib/ipsec/charon (enforce)", "/usr/lib/ipsec/charon (enforce)"];
+    expect(told(output), output).toEqual({
+      control: "enforced",
+      "refusals are logged": true,
+      "at the end": { pairs: 2, encryption: "kernel", confinement, denied: [] },
+    });
+  },
+  GUEST_TIMEOUT_MS,
+);
