@@ -7,8 +7,7 @@ import { CharonSession } from "./charon-session.ts";
 import { CharonSupervisor } from "./charon-supervisor.ts";
 import { connectionName, type WantedIpsec } from "./connection.ts";
 
-const kernel = vi.hoisted(() => ({ read: (): readonly string[] => [] }));
-vi.mock("../netlink/xfrm/xfrm-control.ts", () => ({ readEspNumbers: async () => new Set(kernel.read()) }));
+const kernel = { read: (): readonly string[] => [] };
 
 const peer = { key: "10.5.2.0-24", publicIp: parseAddress("192.0.2.2"), subnet: parsePrefix("10.5.2.0/24") };
 const desired: WantedIpsec = {
@@ -57,7 +56,12 @@ afterEach(() => {
   vi.restoreAllMocks();
 });
 
-const start = () => new CharonSupervisor({ logger: silentLogger, onChange: () => undefined });
+const start = () =>
+  new CharonSupervisor({
+    logger: silentLogger,
+    onChange: () => undefined,
+    espNumbers: async () => new Set(kernel.read()),
+  });
 
 it("tries ever more seldom to start a charon that is gone, whatever the kernel lacks of its associations", async () => {
   kernel.read = () => ["0a"];

@@ -17,6 +17,8 @@ export interface CharonSupervisorOptions {
   readonly logger: Logger;
   /** To be called when `problem` or associations may have changed. */
   readonly onChange: () => void;
+  /** Default: the kernel's. */
+  readonly espNumbers?: typeof readEspNumbers;
 }
 
 /** How a peer stands, as of the last look. */
@@ -57,6 +59,7 @@ interface PeerRecord {
 
 export class CharonSupervisor implements AsyncDisposable {
   readonly #options: CharonSupervisorOptions;
+  readonly #espNumbers: typeof readEspNumbers;
   readonly #abort = new AbortController();
   readonly #backOff = new BackOff({ firstMs: 500, maxMs: 30_000 });
   readonly #traffic = new Traffic();
@@ -77,6 +80,7 @@ export class CharonSupervisor implements AsyncDisposable {
 
   constructor(options: CharonSupervisorOptions) {
     this.#options = options;
+    this.#espNumbers = options.espNumbers ?? readEspNumbers;
     const { signal } = this.#abort;
     this.#loop = new ReconcileLoop({ pass: () => this.#pass(), debounceMs: EVENTS_GATHER_MS, signal });
     const watch = (what: Suspect, isLost: () => Promise<boolean>) =>
@@ -90,7 +94,7 @@ export class CharonSupervisor implements AsyncDisposable {
     this.#watches = [
       watch("kernel", async () => {
         const wanted = this.#inKernel;
-        return wanted.length > 0 && lostInKernel(wanted, await readEspNumbers()).length > 0;
+        return wanted.length > 0 && lostInKernel(wanted, await this.#espNumbers()).length > 0;
       }),
       watch("charon", async () => ((await this.#session?.unloaded()) ?? []).length > 0),
     ];
@@ -280,10 +284,10 @@ export class CharonSupervisor implements AsyncDisposable {
 
   async #renewLost(session: CharonSession, desired: WantedIpsec): Promise<void> {
     this.#suspects.kernel = false;
-    const first = new Set((await lostOf(this.#inKernel)).map(({ child }) => child.id));
+    const first = new Set((await this.#lostOf(this.#inKernel)).map(({ child }) => child.id));
     if (first.size === 0) return;
     // A rekeying that completes between charon's answer and the kernel's looks the same: what is missing twice is lost.
-    const second = await lostOf(await session.associations(desired));
+    const second = await this.#lostOf(await session.associations(desired));
     const nowMs = performance.now();
     for (const [id, atMs] of this.#renewals) if (nowMs - atMs > RENEWAL_MS) this.#renewals.delete(id);
     for (const { association, child } of second) {
@@ -297,6 +301,12 @@ export class CharonSupervisor implements AsyncDisposable {
       );
       await session.renew(child);
     }
+  }
+
+  /** What cannot be read is not gone; the watch asks again. */
+  async #lostOf(associations: readonly Association[]): Promise<ReturnType<typeof lostInKernel>> {
+    const inKernel = await this.#espNumbers().catch(() => undefined);
+    return inKernel === undefined ? [] : lostInKernel(associations, inKernel);
   }
 
   /** Returns whether the peer stands otherwise than before. */
@@ -338,10 +348,4 @@ export class CharonSupervisor implements AsyncDisposable {
     if (problem !== undefined) logger.error("ipsec.charon-failed", `no packets are encrypted: ${problem}; retrying`);
     onChange();
   }
-}
-
-/** What cannot be read is not gone; the watch asks again. */
-async function lostOf(associations: readonly Association[]): Promise<ReturnType<typeof lostInKernel>> {
-  const inKernel = await readEspNumbers().catch(() => undefined);
-  return inKernel === undefined ? [] : lostInKernel(associations, inKernel);
 }

@@ -340,6 +340,7 @@ export const troubles: readonly Trouble[] = [
     undo: "ip route del 192.168.50.12 dev eth0",
     at: 1,
     asked: 1,
+    fromUp: true,
   },
   {
     code: "pmtu-blackhole",

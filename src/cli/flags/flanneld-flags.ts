@@ -57,9 +57,9 @@ function toOptions(parsed: ParsedFlags, env: Environment): AgentOptions {
     address(text(parsed, name)),
   );
   const healthzPort = int(parsed, "healthz-port");
-  const cni = cniOptions(parsed);
   const store = chosenStore(parsed);
   const several = severalNetworks(parsed, store);
+  const cni = cniOptions(parsed);
   return {
     store,
     etcd: Object.freeze(etcdOptions(parsed)),

@@ -26,9 +26,11 @@ const nothingRemoved: RemovedLeases = { leases: [], sharedAddresses: [], pending
  */
 export class ClusterClient {
   readonly #access: ClusterAccess;
+  readonly #send: typeof callUnary;
 
-  constructor(access: ClusterAccess) {
+  constructor(access: ClusterAccess, send: typeof callUnary = callUnary) {
     this.#access = access;
+    this.#send = send;
   }
 
   /** A new certificate for this host, for the key it has, and the store's CA as it is now ("": it did not say). */
@@ -102,7 +104,7 @@ export class ClusterClient {
     for (const address of this.#addresses()) {
       try {
         const target = { address, tls, operation, ...(timeoutMs !== undefined && { timeoutMs }) };
-        return await callUnary(target, { service: ClusterDefinition, method }, request, signal);
+        return await this.#send(target, { service: ClusterDefinition, method }, request, signal);
       } catch (error) {
         if (isRemoval && failure !== undefined && hasCode(error, "CLUSTER_NOT_FOUND")) {
           const doubt = "the first attempt may have removed it already";
