@@ -15,7 +15,7 @@ const shared = { ...common, isolate: false };
 export default defineConfig({
   test: {
     projects: [
-      { test: { name: "unit", include: ["{src,lab,scripts,packaging}/**/*.test.ts"], ...shared } },
+      { test: { name: "unit", include: ["{src,lab,scripts,packaging}/**/*.test.ts"], ...common } },
       { test: { name: "system", include: ["test/system/**/*.test.ts"], ...common } },
       { test: { name: "etcd", include: ["test/etcd/**/*.test.ts"], ...common } },
       // The contract tests of the store port once more, and what is the embedded store's own.

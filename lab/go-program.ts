@@ -97,7 +97,7 @@ async function requireGo({ name }: GoProgram): Promise<void> {
     await run(["go", "env", "GOVERSION"]);
   } catch (error) {
     throw new Error(
-      `the tests on Kubernetes build ${name} from its Go modules, and there is no go: install Go 1.26 or newer (https://go.dev/dl), or run the other areas by their names`,
+      `the tests on Kubernetes build ${name} from its Go modules, and there is no go: install Go 1.26.8 or newer (https://go.dev/dl), or run the other areas by their names`,
       { cause: error },
     );
   }

@@ -67,6 +67,7 @@ install_all() {
   mv "$prefix.new" "$prefix"
   rm -rf "$prefix.old"
   link flannelctl /usr/local/bin
+  link mk-docker-opts /usr/local/bin
   link flanneld /usr/local/sbin
   link flannel-store /usr/local/sbin
   mkdir -p /etc/default "$shared/man/man1" "$shared/man/man8"
@@ -97,7 +98,7 @@ remove_all() {
     systemctl disable "$unit" 2>/dev/null || :
     rm -f "$units/$unit.service"
   done
-  for path in /usr/local/bin/flannelctl /usr/local/sbin/flanneld /usr/local/sbin/flannel-store \
+  for path in /usr/local/bin/flannelctl /usr/local/bin/mk-docker-opts /usr/local/sbin/flanneld /usr/local/sbin/flannel-store \
     "$shared/man/man1/flannelctl.1" "$shared/man/man8/flanneld.8" "$shared/man/man8/flannel-store.8" \
     "$shared/bash-completion/completions/flannelctl" "$shared/zsh/site-functions/_flannelctl" \
     "$shared/fish/vendor_completions.d/flannelctl.fish"; do

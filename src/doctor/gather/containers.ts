@@ -1,7 +1,9 @@
 // Looks into the network namespaces of this host's containers, with the programs nsenter and ip: addresses, routes, and which
 // interface of the host is the other end.
 import { readdirSync, readlinkSync, statSync } from "node:fs";
+import { describeError } from "../../errors.ts";
 import { tryParseAddress, tryParsePrefix } from "../../ip/address.ts";
+import { isDeniedFile } from "../../sys/files.ts";
 import { findTool, tryTool } from "../../sys/run-tool.ts";
 import type { BridgePort, ContainerNamespace } from "../container-facts.ts";
 
@@ -17,14 +19,20 @@ interface Entry {
 
 type Json = Readonly<Record<string, unknown>>;
 
-/** Throws `TOOL_MISSING` where this host lacks a program. */
+/** Throws `TOOL_MISSING` where this host lacks a program, and where this process may not look into any: nobody saw that there are none. */
 export async function readNamespaces(limitMs: number): Promise<ContainerNamespace[]> {
   const [nsenter, ip] = [needTool("nsenter"), needTool("ip")];
-  const entries = foundNamespaces();
+  const { entries, denied } = foundNamespaces();
+  let refusal = denied;
   const found: ContainerNamespace[] = [];
   for (let first = 0; first < entries.length; first += AT_ONCE) {
     const slice = entries.slice(first, first + AT_ONCE);
-    found.push(...(await Promise.all(slice.map((entry) => lookInto(entry, { nsenter, ip, limitMs })))).flat());
+    const looks = await Promise.all(slice.map((entry) => lookInto(entry, { nsenter, ip, limitMs })));
+    found.push(...looks.flatMap(({ namespaces = [] }) => namespaces));
+    refusal ??= looks.find((look) => look.denied !== undefined)?.denied;
+  }
+  if (found.length === 0 && refusal !== undefined) {
+    throw new Error(`this process may not look into containers (${refusal}): run flannelctl as root on that host`);
   }
   return found;
 }
@@ -35,21 +43,27 @@ function needTool(name: string): string {
   return path;
 }
 
-/** One entry for each namespace but our own, of so many at most. */
-export function foundNamespaces(most = MAX_NAMESPACES): Entry[] {
-  const known = new Set([linkOf("/proc/self/ns/net")]);
+/** One entry for each namespace but our own, of so many at most. `denied`: why some of them were not to be had. */
+export function foundNamespaces(most = MAX_NAMESPACES): {
+  readonly entries: Entry[];
+  readonly denied: string | undefined;
+} {
+  const known = new Set([linkOf("/proc/self/ns/net").id]);
   const entries: Entry[] = [];
+  let denied: string | undefined;
   const add = (name: string, path: string, id: string | undefined) => {
     if (id === undefined || known.has(id) || entries.length >= most) return;
     known.add(id);
     entries.push({ name, path });
   };
   for (const pid of listOf("/proc").filter((name) => /^\d+$/.test(name))) {
-    add(`pid ${pid}`, `/proc/${pid}/ns/net`, linkOf(`/proc/${pid}/ns/net`));
+    const link = linkOf(`/proc/${pid}/ns/net`);
+    add(`pid ${pid}`, `/proc/${pid}/ns/net`, link.id);
+    denied ??= link.denied;
   }
   for (const name of listOf(NAMED_DIRECTORY))
     add(name, `${NAMED_DIRECTORY}/${name}`, idOf(`${NAMED_DIRECTORY}/${name}`));
-  return entries;
+  return { entries, denied };
 }
 
 /** As the links in /proc have it: a name is a mount of the same inode. */
@@ -61,11 +75,11 @@ function idOf(path: string): string | undefined {
   }
 }
 
-function linkOf(path: string): string | undefined {
+function linkOf(path: string): { readonly id?: string; readonly denied?: string } {
   try {
-    return readlinkSync(path);
-  } catch {
-    return undefined;
+    return { id: readlinkSync(path) };
+  } catch (error) {
+    return isDeniedFile(error) ? { denied: describeError(error) } : {};
   }
 }
 
@@ -77,19 +91,23 @@ function listOf(path: string): readonly string[] {
   }
 }
 
-/** Empty when it went meanwhile. */
+/** Nothing when it went meanwhile. `denied`: why this process may not enter it. */
 async function lookInto(
   { name, path }: Entry,
   { nsenter, ip, limitMs }: { readonly nsenter: string; readonly ip: string; readonly limitMs: number },
-): Promise<ContainerNamespace[]> {
-  const ask = async (...words: string[]) =>
-    parseList((await tryTool(nsenter, [`--net=${path}`, ip, "-j", ...words], "", limitMs)).stdout);
+): Promise<{ readonly namespaces?: readonly ContainerNamespace[]; readonly denied?: string }> {
+  let denied: string | undefined;
+  const ask = async (...words: string[]) => {
+    const { stdout, stderr } = await tryTool(nsenter, [`--net=${path}`, ip, "-j", ...words], "", limitMs);
+    denied ??= /^nsenter: .*(?:not permitted|denied).*$/m.exec(stderr)?.[0];
+    return parseList(stdout);
+  };
   const addresses = await ask("addr", "show");
-  if (addresses.length === 0) return [];
+  if (denied !== undefined) return { denied };
   const interfaces = addresses.flatMap(readInterface);
-  if (interfaces.every((each) => each.addresses.length === 0)) return [];
+  if (interfaces.every((each) => each.addresses.length === 0)) return {};
   const routes = [...(await ask("route", "show")), ...(await ask("-6", "route", "show"))];
-  return [{ name, path, interfaces, routes: routes.flatMap(readRoute) }];
+  return { namespaces: [{ name, path, interfaces, routes: routes.flatMap(readRoute) }] };
 }
 
 function readInterface(entry: Json): ContainerNamespace["interfaces"] {

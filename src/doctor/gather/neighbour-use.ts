@@ -30,7 +30,7 @@ async function countEntries(family: Family, limitMs: number): Promise<number> {
   const [nsenter, ip] = [findTool("nsenter"), findTool("ip")];
   if (ip === undefined) return 0;
   const listing = [`-${family}`, "neigh", "show", "nud", "all"];
-  const others = nsenter === undefined ? [] : foundNamespaces(MAX_NAMESPACES);
+  const others = nsenter === undefined ? [] : foundNamespaces(MAX_NAMESPACES).entries;
   const lists = [
     () => tryTool(ip, listing, "", limitMs),
     ...others.map(
