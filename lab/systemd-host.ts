@@ -11,7 +11,7 @@ import { until } from "./wait.ts";
 /** Sees cgroups of all kernels alike: wherever the machine has its own, this is a second mount of them. */
 const cgroups = "/run/lab-cgroups";
 
-/** $1: a directory for the overlay; $2: what lies below it. */
+/** $1: a directory for the overlay; $2: what lies below it, several layers with colons between them, the upper ones first. */
 const boot = `
 set -e
 mount -t tmpfs none "$1" && mkdir "$1/upper" "$1/work" "$1/root"
@@ -54,7 +54,7 @@ export class SystemdHost implements AsyncDisposable {
     this.#pid = pid;
   }
 
-  /** Resolves when it runs services. `root`: a directory with a whole system. */
+  /** Resolves when it runs services. `root`: a directory with a whole system, or layers as of $2 above. */
   static async boot(host: LabHost, root = "/"): Promise<SystemdHost> {
     const cgroup = await makeCgroup(host.name);
     const directory = `/run/systemd-${host.name}`;

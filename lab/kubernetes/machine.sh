@@ -41,6 +41,8 @@ mount --rbind "$disk/run" /run
 # Volumes of pods with mount propagation need it.
 mount --make-rshared /
 : >/etc/resolv.conf
+# As systemd does at boot, for what concerns this lab.
+systemd-tmpfiles --remove --boot --prefix=/etc/cni
 for plugin in bridge host-local loopback portmap; do
   cp "$plugins/$plugin" /opt/cni/bin/
 done

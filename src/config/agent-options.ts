@@ -85,8 +85,16 @@ export interface AgentOptions {
   readonly several?: SeveralNetworks;
   /** In the options of one of several networks: its name. */
   readonly networkName?: string;
-  /** `--cni-conf-file`, what it is made from (an empty template: our own), and what it is a link to, if it is one. */
-  readonly cni?: { readonly file: string; readonly template: string; readonly target?: string };
+  readonly cni?: {
+    /** `--cni-conf-file` */
+    readonly file: string;
+    /** What it is made from; empty: our own. */
+    readonly template: string;
+    /** `--cni-conf-target`: what it is a link to, if it is one. */
+    readonly target?: string;
+    /** `--cni-boot-file`: by which systemd removes it at boot. */
+    readonly bootFile?: string;
+  };
   /** `--cni-state-dir`, default `/var/lib/cni`: where CNI plugins and container runtimes keep what they know of containers. */
   readonly cniStateDirectory: string;
   /** `--state-dir`, default `/var/lib/flannel`. */

@@ -6,6 +6,7 @@ import { boxNamespace as box } from "../../lab/namespace.ts";
 import { type RememberedState, WarmState } from "../../src/agent/state/warm-state.ts";
 import { backends } from "../../src/backend/registry.ts";
 import { cleanupOutputSchema, handoverOutputSchema } from "../../src/cli/flannelctl/session/json-output.ts";
+import { renderBootFile } from "../../src/config/cni-boot-lines.ts";
 import { etcdLease } from "../../src/etcd-api/etcd-lease.ts";
 import { parseAddress, parsePrefix } from "../../src/ip/address.ts";
 import { etcdLeaseCodec } from "../../src/store/etcd/lease-codec.ts";
@@ -155,6 +156,19 @@ test("the CNI configuration that the agent wrote goes with the network, one that
   symlinkSync("/run/other/kept.conflist", cniFile);
   expect((await ctl("cleanup")).stdout).toBe("nothing to remove\n");
   rmSync(cniFile);
+  // So does the file by which systemd removes it at boot, unless it is somebody else's.
+  const cniBootFile = directory.file("flannel-cni.conf");
+  await remember({ cniFile, cniBootFile });
+  const line = renderBootFile(cniFile);
+  writeFileSync(cniBootFile, line);
+  expect((await ctl("handover")).exitCode).toBe(0);
+  expect(existsSync(cniBootFile)).toBe(false);
+  writeFileSync(cniBootFile, line);
+  expect((await ctl("cleanup", "--dry-run")).stdout).toBe(`would remove file ${cniBootFile}\n`);
+  expect((await ctl("cleanup")).stdout).toBe(`removed file ${cniBootFile}\n`);
+  expect(existsSync(cniBootFile)).toBe(false);
+  writeFileSync(cniBootFile, "# mine\n");
+  expect((await ctl("cleanup")).stdout).toBe("nothing to remove\n");
 });
 
 test("the bridges of pods that the CNI configuration names go with it, once nothing is attached to them", async () => {

@@ -40,7 +40,12 @@ interface KubernetesObject {
 }
 
 interface PodSpec {
-  readonly containers: readonly { readonly name: string; readonly image: string; readonly args?: readonly string[] }[];
+  readonly containers: readonly {
+    readonly name: string;
+    readonly image: string;
+    readonly args?: readonly string[];
+    readonly volumeMounts?: readonly { readonly name: string; readonly mountPath: string }[];
+  }[];
   readonly initContainers?: readonly { readonly name: string; readonly args?: readonly string[] }[];
   readonly volumes: readonly { readonly name: string; readonly hostPath?: { readonly path: string } }[];
 }
@@ -230,16 +235,20 @@ test("values reach the objects, own ones before common ones", () => {
   });
   expect(agent.args).toEqual(expect.arrayContaining(["--iface=eth1", "--healthz-port=8082"]));
   expect(volumes.find(({ name }) => name === "cni")?.hostPath?.path).toBe("/var/lib/cni/net.d");
+  // The agent sees it by its name on the node, which is what it tells systemd.
+  expect(agent.args).toContain("--cni-conf-file=/var/lib/cni/net.d/10-flannel.conflist");
+  expect(agent.volumeMounts).toContainEqual({ name: "cni", mountPath: "/var/lib/cni/net.d" });
 });
 
 test("what is switched off leaves nothing behind, and what is switched on is whole", () => {
   const bare = agentOf("bare").agent;
   for (const key of ["startupProbe", "livenessProbe", "readinessProbe", "resources"])
     expect(bare).not.toHaveProperty(key);
-  expect(bare.args?.join(" ")).not.toContain("healthz");
+  expect(bare.args?.join(" ")).not.toMatch(/healthz|boot/);
+  expect(JSON.stringify(objectOf("bare", "DaemonSet"))).not.toContain("tmpfiles.d");
   const { agent, initContainers, volumes } = agentOf("plugin");
   expect(agent.args?.join(" ")).not.toContain("cni");
-  expect(volumes.some(({ name }) => name === "cni")).toBe(false);
+  expect(volumes.filter(({ name }) => /^cni(-boot)?$/.test(name))).toEqual([]);
   expect(initContainers).toMatchObject([{ command: ["cp"], args: ["-f", "/flannel", "/opt/cni/bin/flannel"] }]);
   expect(volumes.find(({ name }) => name === "cni-plugin")?.hostPath?.path).toBe("/var/lib/cni/bin");
   expect(agentOf("udp").agent).toMatchObject({ securityContext: { privileged: true } });

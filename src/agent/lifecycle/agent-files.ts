@@ -194,6 +194,7 @@ function rememberedState(sources: FileSources, options: AgentOptions): Remembere
     identities: network.identities,
     devices: network.backend.devices,
     ...(options.cni !== undefined && { cniFile: options.cni.file }),
+    ...(options.cni?.bootFile !== undefined && { cniBootFile: options.cni.bootFile }),
     ...(publicIp !== undefined && { publicIp }),
     ...(publicIpv6 !== undefined && { publicIpv6 }),
     ...(mac !== undefined && { interfaceMac: mac }),

@@ -1,4 +1,16 @@
-import { lstatSync, mkdtempSync, readFileSync, readlinkSync, rmSync, utimesSync, writeFileSync } from "node:fs";
+import {
+  existsSync,
+  lstatSync,
+  mkdirSync,
+  mkdtempSync,
+  readFileSync,
+  readlinkSync,
+  rmdirSync,
+  rmSync,
+  symlinkSync,
+  utimesSync,
+  writeFileSync,
+} from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, expect, test } from "vitest";
@@ -6,6 +18,7 @@ import { until } from "../../../lab/wait.ts";
 import { parseConfig } from "../../backend/registry.ts";
 import { parsePrefix } from "../../ip/address.ts";
 import { silentLogger } from "../../telemetry/logger.ts";
+import { forgetBootFile } from "./cni-boot-file.ts";
 import { CniFile } from "./cni-file.ts";
 
 let directory: string;
@@ -52,6 +65,57 @@ test("the file is written when packets can flow, and follows the MTU and the tem
   rmSync(file);
   cni.follow(content(1400));
   await until(() => written() !== "", { what: "the file that was removed" });
+});
+
+test("what has systemd remove it at boot is there before it, comes back, and goes when the host is handed over", async () => {
+  const bootFile = join(directory, "tmpfiles.d/flannel-cni.conf");
+  const line = `r! ${file}\n`;
+  const kept = () => {
+    try {
+      return readFileSync(bootFile, "utf8");
+    } catch {
+      return "";
+    }
+  };
+  await using cni = new CniFile({ file, template, bootFile }, subnetFile, silentLogger);
+  cni.follow(undefined);
+  expect(kept()).toBe("");
+  mkdirSync(file, { recursive: true });
+  cni.follow(content(1450));
+  await until(() => kept().endsWith(line), { what: "the line, although the configuration cannot be written" });
+  rmdirSync(file);
+  cni.follow(content(1450));
+  await until(() => written() !== "", { what: "the file" });
+  rmSync(bootFile);
+  cni.follow(content(1450));
+  await until(() => kept().endsWith(line), { what: "the line that was removed" });
+  writeFileSync(bootFile, kept().replace("r!", "r"));
+  cni.follow(content(1450));
+  await until(() => kept().endsWith(line), { what: "the line that was changed" });
+  await cni.handOver();
+  cni.follow(content(1400));
+  await until(() => written().includes("1400"), { what: "the new MTU" });
+  expect([kept(), existsSync(bootFile)]).toEqual(["", false]);
+});
+
+test("a file of somebody else's in its place stays, and costs no pod its network", async () => {
+  const bootFile = join(directory, "flannel-cni.conf");
+  for (const put of [
+    () => writeFileSync(bootFile, "d /run/mine\n"),
+    () => symlinkSync("/dev/null", bootFile),
+    () => mkdirSync(bootFile),
+  ]) {
+    put();
+    const before = lstatSync(bootFile).ino;
+    await using cni = new CniFile({ file, template, bootFile }, subnetFile, silentLogger);
+    cni.follow(content(1450));
+    await until(() => written() !== "", { what: "the file" });
+    await cni.handOver();
+    forgetBootFile(bootFile, silentLogger);
+    expect(lstatSync(bootFile).ino).toBe(before);
+    rmSync(bootFile, { recursive: true });
+    rmSync(file);
+  }
 });
 
 test("a template that cannot be used costs nothing but the change", async () => {

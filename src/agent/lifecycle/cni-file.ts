@@ -1,6 +1,6 @@
 // The CNI configuration of this host (`--cni-conf-file`), written when packets can flow and not before: a kubelet calls its
-// node Ready as soon as the file is there. It follows the subnet, the MTU and the template, and outlives the agent. With
-// `--cni-conf-target` it is a link to a file in /run, so that it leads nowhere from a boot on.
+// node Ready as soon as the file is there. It follows the subnet, the MTU and the template, and outlives the agent. A boot
+// takes it away where `--cni-boot-file` has systemd do so, or where it is a link to a file in /run (`--cni-conf-target`).
 import { rmSync } from "node:fs";
 import { LatestOnly } from "../../async/latest-only.ts";
 import type { AgentOptions } from "../../config/agent-options.ts";
@@ -10,6 +10,7 @@ import type { SubnetEnvContent } from "../../lease/subnet-env.ts";
 import { fileVersion, readSmallFile, writeFileAtomically } from "../../sys/files.ts";
 import { linkTarget, replaceLink } from "../../sys/links.ts";
 import type { Logger } from "../../telemetry/logger.ts";
+import { CniBootFile, removeBootFile } from "./cni-boot-file.ts";
 
 /** A template has some hundred bytes. */
 const MAX_TEMPLATE_BYTES = 256 * 1024;
@@ -22,6 +23,8 @@ export class CniFile implements AsyncDisposable {
   readonly #file = new LatestOnly(() => this.#write());
   /** What the file is a link to; undefined: it is a file itself. */
   #target: string | undefined;
+  /** Undefined: not wanted. */
+  #bootFile: CniBootFile | undefined;
   #content: SubnetEnvContent | undefined;
   #wantedKey = "";
   #writtenKey = "";
@@ -32,6 +35,8 @@ export class CniFile implements AsyncDisposable {
     this.#options = options;
     this.#target = options.target;
     this.#logger = logger;
+    this.#bootFile =
+      options.bootFile === undefined ? undefined : new CniBootFile(options.bootFile, options.file, logger);
     if (versionOf(subnetFile) === "") this.#withdraw(subnetFile);
   }
 
@@ -43,16 +48,24 @@ export class CniFile implements AsyncDisposable {
     const networks = [config.ipv4?.network, config.ipv6?.network, subnets.subnet, subnets.ipv6Subnet];
     this.#wantedKey = [...networks, mtuBytes, ipv6MtuBytes, ipMasq, versionOf(this.#options.template)].join(" ");
     const isThere = versionOf(this.#options.file) !== "";
-    if (this.#wantedKey !== this.#writtenKey || !isThere) this.#file.request();
+    const isDue = this.#wantedKey !== this.#writtenKey || !isThere || this.#bootFile?.isDue === true;
+    if (isDue) this.#file.request();
   }
 
-  /** From now on a file of its own: whoever installs another configuration may write to it, not replace it. */
+  /**
+   * From now on a file of its own, which a boot leaves alone: whoever installs another configuration may write to it, not
+   * replace it.
+   */
   async handOver(): Promise<void> {
-    if (this.#target === undefined) return;
+    const isLink = this.#target !== undefined;
     this.#target = undefined;
-    this.#writtenKey = "";
-    this.#file.request();
+    this.#bootFile = undefined;
+    if (isLink) {
+      this.#writtenKey = "";
+      this.#file.request();
+    }
     await this.#file.idle();
+    if (this.#options.bootFile !== undefined) removeBootFile(this.#options.bootFile);
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -78,6 +91,8 @@ export class CniFile implements AsyncDisposable {
     const { file, template } = this.#options;
     const [content, key, target] = [this.#content, this.#wantedKey, this.#target];
     if (content === undefined) return;
+    // First: no power cut leaves a configuration that the next boot would leave.
+    await this.#bootFile?.write();
     try {
       const text = template === "" ? defaultCniTemplate : readSmallFile(template, MAX_TEMPLATE_BYTES);
       const isNew = await writeFileAtomically(target ?? file, renderCniConflist(text, content));

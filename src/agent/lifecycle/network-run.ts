@@ -13,6 +13,7 @@ import { type HostIdentity, WarmState } from "../state/warm-state.ts";
 import { Agent } from "./agent.ts";
 import type { AgentEnd } from "./agent-parts.ts";
 import { AttachHold } from "./attach-hold.ts";
+import { forgetBootFile } from "./cni-boot-file.ts";
 import { CniFile } from "./cni-file.ts";
 import type { OtherNetworks } from "./network-claims.ts";
 import type { NetworkReport } from "./network-report.ts";
@@ -62,6 +63,8 @@ export class NetworkRun implements AsyncDisposable {
       logger.info("state.ignored", `ignoring the remembered state: ${reason}`, { file }),
     );
     this.#cniFile = cni && new CniFile(cni, subnetFile, logger);
+    const { cniBootFile } = remembered ?? {};
+    if (cniBootFile !== undefined && cniBootFile !== cni?.bootFile) forgetBootFile(cniBootFile, logger);
     this.#attachHold = new AttachHold(subnetFile);
     this.agent = Agent.start({
       ...{ options, backends, logger, store, networkIdentity, warmState, remembered },

@@ -30,6 +30,8 @@ export interface RememberedState {
   readonly storeAddresses?: readonly Address[];
   /** The CNI configuration that we write (`--cni-conf-file`). */
   readonly cniFile?: string;
+  /** The file by which systemd removes it at boot (`--cni-boot-file`). */
+  readonly cniBootFile?: string;
   readonly publicIp?: Address;
   readonly publicIpv6?: Address;
   /** MAC of the external interface: tells this host from a clone after a change of address. */
@@ -268,7 +270,7 @@ function parseState(text: string, codec: LeaseCodec, { modules }: BackendRegistr
     throw new FlannelError("FILE_FAILED", "the file is not a state file of this version");
   }
   const { configText, devices, publicIp, publicIpv6, interfaceMac, earlierSubnets, storeAddresses } = parsed;
-  const [chosen, cniFile] = [readChosen(parsed["chosen"]), parsed["cniFile"]];
+  const [chosen, cniFile, cniBootFile] = [readChosen(parsed["chosen"]), parsed["cniFile"], parsed["cniBootFile"]];
   if (typeof configText !== "string" || !Array.isArray(devices)) {
     throw new FlannelError("FILE_FAILED", "a field is missing in the state file");
   }
@@ -289,6 +291,7 @@ function parseState(text: string, codec: LeaseCodec, { modules }: BackendRegistr
       storeAddresses: textsOf(storeAddresses).flatMap((text) => tryParseAddress(text) ?? []),
     }),
     ...(typeof cniFile === "string" && { cniFile }),
+    ...(typeof cniBootFile === "string" && { cniBootFile }),
     ...(address !== undefined && { publicIp: address }),
     ...(addressV6 !== undefined && { publicIpv6: addressV6 }),
     ...(isMac(interfaceMac) && { interfaceMac }),

@@ -1,4 +1,5 @@
 // flanneld's flags about the CNI configuration. Pure data.
+import { bootFileRule } from "../../config/cni-boot-lines.ts";
 import type { FlagDefinition } from "./flags.ts";
 
 const group = "Lease and files";
@@ -25,6 +26,17 @@ export const cniFlags: readonly FlagDefinition[] = [
       "Where --cni-conf-file is kept, such as /run/flannel/10-flannel.conflist: --cni-conf-file is then a link to it, which " +
       "leads nowhere from a boot until packets can flow. Must be the same path in the agent's container and on the host.",
     validate: (text) => (/^\/.*[^/]$/.test(text) ? undefined : "must be the absolute path of a file"),
+  },
+  {
+    name: "cni-boot-file",
+    kind: "string",
+    default: "",
+    group,
+    valueName: "FILE",
+    description:
+      "File of tmpfiles.d(5) to keep, such as /etc/tmpfiles.d/flannel-cni.conf, by which systemd removes --cni-conf-file at boot, " +
+      "so that a rebooted host is not ready before its network. --cni-conf-file must be its path on the host then.",
+    validate: bootFileRule,
   },
   {
     name: "cni-conf-template",

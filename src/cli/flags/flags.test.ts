@@ -207,6 +207,25 @@ describe("resolveAgentOptions", () => {
     });
   });
 
+  it("has systemd remove at boot only a file that a line of tmpfiles.d can name", () => {
+    const bootFile = "--cni-boot-file=/etc/tmpfiles.d/flannel-cni.conf";
+    const cni = {
+      file: "/etc/cni/net.d/10-flannel.conflist",
+      template: "",
+      bootFile: "/etc/tmpfiles.d/flannel-cni.conf",
+    };
+    expect(run([`--cni-conf-file=${cni.file}`, bootFile]).options.cni).toEqual(cni);
+    expect(failure(() => run([bootFile]))).toContain("--cni-boot-file needs --cni-conf-file");
+    for (const file of ["/etc/cni/net.d/*", "10-flannel.conflist", "/etc/cni/../shadow", "/etc/cni/%m"]) {
+      expect(
+        failure(() => run([`--cni-conf-file=${file}`, bootFile])),
+        file,
+      ).toContain("--cni-conf-file must be an absolute");
+    }
+    const elsewhere = [`--cni-conf-file=${cni.file}`, "--cni-boot-file=/run/tmpfiles.d/x.conf"];
+    expect(failure(() => run(elsewhere))).toContain("directory tmpfiles.d");
+  });
+
   it("refuses a left-over argument, which flannel ignores with all flags behind it", () => {
     expect(failure(() => run(["-ip-masq", "true", "-iface", "eth1"]))).toBe(
       'unexpected argument "true"; did you mean --ip-masq=true?',

@@ -2,6 +2,7 @@
 import { dirname } from "node:path";
 import { defaultControlSocket } from "../../agent/control/control-socket-path.ts";
 import type { AgentOptions, EtcdOptions, KubernetesOptions } from "../../config/agent-options.ts";
+import { cniFileRule } from "../../config/cni-boot-lines.ts";
 import { describeError, FlannelError } from "../../errors.ts";
 import { type Address, parseAddress } from "../../ip/address.ts";
 import { compileGoRegex } from "../../underlay/go-regex.ts";
@@ -112,20 +113,25 @@ function metricsOptions(parsed: ParsedFlags): AgentOptions["metrics"] {
 }
 
 function cniOptions(parsed: ParsedFlags): AgentOptions["cni"] {
-  const [file, template] = [text(parsed, "cni-conf-file"), text(parsed, "cni-conf-template")];
-  const target = text(parsed, "cni-conf-target");
-  if (file !== "") {
-    if (target !== "" && dirname(target) === dirname(file)) {
-      throw new FlannelError(
-        "USAGE",
-        "--cni-conf-target must be in another directory than --cni-conf-file, such as /run/flannel",
-      );
-    }
-    return { file, template, ...(target !== "" && { target }) };
+  const [file = "", template = "", target = "", bootFile = ""] = ["file", "template", "target"]
+    .map((name) => text(parsed, `cni-conf-${name}`))
+    .concat(text(parsed, "cni-boot-file"));
+  if (file === "") {
+    if (target !== "") throw new FlannelError("USAGE", "--cni-conf-target needs --cni-conf-file, the link to it");
+    if (bootFile !== "")
+      throw new FlannelError("USAGE", "--cni-boot-file needs --cni-conf-file, the file to remove at boot");
+    if (template === "") return undefined;
+    throw new FlannelError("USAGE", "--cni-conf-template needs --cni-conf-file, the file to make from it");
   }
-  if (target !== "") throw new FlannelError("USAGE", "--cni-conf-target needs --cni-conf-file, the link to it");
-  if (template === "") return undefined;
-  throw new FlannelError("USAGE", "--cni-conf-template needs --cni-conf-file, the file to make from it");
+  if (target !== "" && dirname(target) === dirname(file)) {
+    throw new FlannelError(
+      "USAGE",
+      "--cni-conf-target must be in another directory than --cni-conf-file, such as /run/flannel",
+    );
+  }
+  const wrong = bootFile === "" ? undefined : cniFileRule(file);
+  if (wrong !== undefined) throw new FlannelError("USAGE", `with --cni-boot-file, --cni-conf-file ${wrong}`);
+  return { file, template, ...(target !== "" && { target }), ...(bootFile !== "" && { bootFile }) };
 }
 
 /** Throws `USAGE` when an etcd is named that would not be asked. As in flannel, Kubernetes goes before etcd's flags. */

@@ -49,6 +49,7 @@ describe("flags about several networks", () => {
     ["--networks=a --subnet-file=/run/a.env", /--subnet-file is for one network.*--subnet-dir/],
     ["--watch-networks --cni-conf-file=/etc/cni/x.conflist", /--cni-conf-file is for one network/],
     ["--watch-networks --cni-conf-target=/run/x.conflist", /--cni-conf-target is for one network/],
+    ["--watch-networks --cni-boot-file=/etc/tmpfiles.d/x.conf", /--cni-boot-file is for one network/],
     ["--watch-networks=maybe", /must be true or false/],
   ])("%s is refused", (line, message) => {
     expect(() => optionsOf(...line.split(" "))).toThrow(message);

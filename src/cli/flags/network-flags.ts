@@ -65,7 +65,7 @@ export function severalNetworks(parsed: ParsedFlags, store: AgentOptions["store"
   if (store === "kubernetes") {
     throw new FlannelError("USAGE", `${flag} needs etcd or --store=embedded: a Kubernetes cluster has one network`);
   }
-  for (const alone of ["subnet-file", "cni-conf-file", "cni-conf-target", "cni-conf-template"]) {
+  for (const alone of ["subnet-file", "cni-conf-file", "cni-conf-target", "cni-boot-file", "cni-conf-template"]) {
     if (!parsed.sources.has(alone)) continue;
     const instead = alone === "subnet-file" ? "give --subnet-dir" : "remove it";
     throw new FlannelError("USAGE", `--${alone} is for one network, and ${flag} is given: ${instead}`);

@@ -53,6 +53,14 @@ export const agentEvents = {
     "Follow the line; in a pod, `--cni-state-dir` has to be a mount of the host's directory.",
   ),
   "cni-state.freed": info("The agent freed addresses that containers of earlier boots had left reserved."),
+  "cni-boot.failed": warn(
+    "The agent could not keep the file by which systemd removes the CNI configuration at boot (`--cni-boot-file`); it retries each minute.",
+    "Correct what the line names, or leave the flag out (chart: `flannel.removeCNIConfigAtBoot=false`): after a reboot the host may then be called ready before its network is.",
+  ),
+  "cni-boot.removed": info(
+    "The flag `--cni-boot-file` names another file or none now: the agent removed the earlier one.",
+  ),
+  "cni-boot.written": info("The agent wrote the file by which systemd removes the CNI configuration at boot."),
   "cni-conf.failed": error(
     "The agent could not write the CNI configuration (`--cni-conf-file`): the template cannot be used, or the file cannot be written.",
     "Correct what the line names; the agent retries.",

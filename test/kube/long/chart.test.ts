@@ -57,7 +57,11 @@ async function viewOf(node: KubernetesNode): Promise<HostView> {
       .filter((line) => !line.startsWith("fe80"))
       .sort(),
     rules: ruleTexts.flat().filter((line) => /flannel/i.test(line)),
-    files: await lines("sh", "-c", "find /etc/cni/net.d /run/flannel /var/lib/flannel -type f 2>/dev/null || true"),
+    files: await lines(
+      "sh",
+      "-c",
+      "find /etc/cni/net.d /etc/tmpfiles.d /run/flannel /var/lib/flannel -type f 2>/dev/null || true",
+    ),
     annotations: Object.keys(metadata.annotations ?? {}).filter((key) => key.includes("flannel")),
     conditions: (status?.conditions ?? []).map(({ type }) => type).filter((type) => type === "NetworkUnavailable"),
   };

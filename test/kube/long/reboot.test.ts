@@ -19,12 +19,11 @@ const rounds = 2;
 
 let cluster: KubernetesCluster;
 let agents: FlannelPods;
+let manifest: string;
 let others: readonly [KubernetesPod, KubernetesPod];
 
 beforeAll(async () => {
-  const template = "- --cni-conf-template=";
-  const target = "- --cni-conf-target=/run/flannel/10-flannel.conflist";
-  const manifest = packageFlannelImage(imageFile, netConf).replace(template, `${target}\n            ${template}`);
+  manifest = packageFlannelImage(imageFile, netConf);
   cluster = await KubernetesCluster.start({ families: "dual", nodes: 3, images: [imageFile] });
   await rm(imageFile);
   agents = new FlannelPods(cluster);
@@ -64,7 +63,35 @@ test("the others lose nothing, and its pods answer when its agent is ready", asy
   }
 });
 
+const conflist = "/etc/cni/net.d/10-flannel.conflist";
+const bootFile = "/etc/tmpfiles.d/flannel-cni.conf";
+
 test("a rebooted Node is not Ready before its agent says so", async () => {
+  const node = cluster.node(2);
+  expect(await node.run(["cat", bootFile])).toContain(`r! ${conflist}\n`);
+  await rebootWithoutAgent(async () => {
+    expect((await node.tryRun(["ls", conflist])).exitCode).not.toBe(0);
+  });
+});
+
+test("the same where the configuration is a link into /run", async () => {
+  const node = cluster.node(2);
+  const target = "/run/flannel/10-flannel.conflist";
+  const asLink = manifest.replace(/--cni-boot-file=.*/, `--cni-conf-target=${target}`);
+  expect(asLink).not.toBe(manifest);
+  await agents.rollOut(asLink);
+  await agents.untilReady(2);
+  const isLink = async () => (await node.tryRun(["readlink", conflist])).stdout.trim() === target;
+  await until(isLink, { what: "the link" }).catch((error: unknown) => agents.explain(error));
+  expect((await node.tryRun(["ls", bootFile])).exitCode).not.toBe(0);
+  await rebootWithoutAgent(async () => {
+    expect(await isLink()).toBe(true);
+    expect((await node.tryRun(["cat", conflist])).exitCode).not.toBe(0);
+  });
+});
+
+/** `look`: while the Node is up, and its agent is not. */
+async function rebootWithoutAgent(look: () => Promise<void>): Promise<void> {
   const node = cluster.node(2);
   const ctr = (...words: readonly string[]) => node.run(["ctr", "-n", "k8s.io", "images", ...words]);
   // The agent cannot start for want of its image.
@@ -73,35 +100,25 @@ test("a rebooted Node is not Ready before its agent says so", async () => {
   await ctr("rm", image);
   const bootedAtMs = Date.now();
   await cluster.rebootNode(2);
-  const reported = async () => {
-    const { status } = await cluster.api.client.get<{ status: { conditions: readonly Readiness[] } }>(
-      "/api/v1/nodes/h2",
-    );
-    const ready = status.conditions.find(({ type }) => type === "Ready");
-    return ready !== undefined && Date.parse(ready.lastHeartbeatTime) > bootedAtMs ? ready : undefined;
+  const untilReported = async (what: string) => {
+    const reported = async () => {
+      const { status } = await cluster.api.node("h2");
+      const ready = status?.conditions?.find(({ type }) => type === "Ready");
+      const isNew = Date.parse(ready?.lastHeartbeatTime ?? "") > bootedAtMs;
+      return isNew && ready?.message?.includes(what) === true ? ready : undefined;
+    };
+    return await until(reported, { what }).catch((error: unknown) => agents.explain(error));
   };
-  const untilReported = (what: string) =>
-    until(async () => ((await reported())?.message.includes(what) ? await reported() : undefined), { what }).catch(
-      (error: unknown) => agents.explain(error),
-    );
   expect(await untilReported("cni plugin not initialized")).toMatchObject({ status: "False" });
-  const conflist = "/etc/cni/net.d/10-flannel.conflist";
-  expect((await node.run(["readlink", conflist])).trim()).toBe("/run/flannel/10-flannel.conflist");
-  expect((await node.tryRun(["cat", conflist])).exitCode).not.toBe(0);
+  await look();
   await ctr("tag", "lab.local/kept:1", image);
+  await ctr("rm", "lab.local/kept:1");
   expect(await untilReported("posting ready status")).toMatchObject({ status: "True" });
   await agents.untilReady(2);
   const inode = () => node.run(["stat", "-c", "%i %Y", conflist]);
   const before = await inode();
   await agents.restart();
   expect(await inode()).toBe(before);
-});
-
-interface Readiness {
-  readonly type: string;
-  readonly status: string;
-  readonly message: string;
-  readonly lastHeartbeatTime: string;
 }
 
 /** The kubelet starts the pods of before anew: each has two addresses, and nobody else has one. */

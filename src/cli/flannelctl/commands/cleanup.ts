@@ -79,10 +79,9 @@ async function removeFromHost(
   const { signal } = invocation;
   const scope = await agent.scope();
   const configurations = agent.cniFiles();
-  const cniFiles = configurations.flatMap(({ path, target }) => [
-    path,
-    ...(target !== undefined && existsSync(target) ? [target] : []),
-  ]);
+  const cniFiles = configurations
+    .flatMap(({ path, target }) => [path, ...(target !== undefined && existsSync(target) ? [target] : [])])
+    .concat(agent.cniBootFiles());
   const bridges = [...new Set(configurations.flatMap(({ text }) => bridgesOf(text)))];
   const failures: Failures = dryRun ? [] : stopAttaching(agent, cniFiles);
   const removedBridges = await removePodBridges(invocation, bridges, dryRun, failures);

@@ -59,6 +59,7 @@ async function throughKernel({ options, signal }: Invocation): Promise<HandoverO
   const writtenScratchFiles = await writeScratchFiles(agent, options.cniStateDirectory);
   for (const { path, text, target } of agent.cniFiles())
     if (target !== undefined && text !== "") await writeFileAtomically(path, text);
+  for (const path of agent.cniBootFiles()) rmSync(path, { force: true });
   const network = { name, ...done, releasedDevices: [...done.releasedDevices], writtenScratchFiles };
   return { networks: [network], through: "kernel" };
 }

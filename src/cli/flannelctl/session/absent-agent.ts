@@ -9,6 +9,7 @@ import { readSubnetFile } from "../../../agent/state/subnet-file.ts";
 import { type HostIdentity, type RememberedState, WarmState } from "../../../agent/state/warm-state.ts";
 import type { CleanUpResult, CleanUpServices } from "../../../backend/backend.ts";
 import { backends } from "../../../backend/registry.ts";
+import { DEFAULT_BOOT_FILE, isBootFile } from "../../../config/cni-boot-lines.ts";
 import { FlannelError } from "../../../errors.ts";
 import { type AgentScope, findDevices } from "../../../host/without-agent.ts";
 import type { Prefix } from "../../../ip/address.ts";
@@ -110,6 +111,13 @@ export class AbsentAgent implements Disposable {
       .map((path) => ({ path, text: readSmallFileOrEmpty(path, MAX_CNI_FILE_BYTES), link: linkTarget(path) }))
       .filter(({ text, link }) => isRenderedConflist(text, subnets) || (link !== undefined && this.#isIdleLink(link)))
       .map(({ path, text, link }) => ({ path, text, ...(link !== undefined && { target: link }) }));
+  }
+
+  /** Files by which systemd removes these at boot; where nothing is remembered, that of our manifest. */
+  cniBootFiles(): string[] {
+    const states = this.#warmState.all();
+    const known = states.length === 0 ? [DEFAULT_BOOT_FILE] : states.flatMap(({ cniBootFile }) => cniBootFile ?? []);
+    return [...new Set(known)].filter((path) => isBootFile(readSmallFileOrEmpty(path, MAX_CNI_FILE_BYTES)));
   }
 
   /** Of `--cni-conf-target`, which lies beside the subnet file as a rule, after a boot. */
