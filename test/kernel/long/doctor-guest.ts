@@ -35,6 +35,8 @@ async function withStage(name: string, options: StageOptions, use: (stage: Docto
   }
 }
 
+const NEIGHBOURS = 240;
+
 const secondPort = (host: string) =>
   `ip link add ${host}b type veth peer name eth1 netns ${host}; ip link set ${host}b master lan0 up`;
 
@@ -66,6 +68,18 @@ await withStage("plain", {}, async (stage) => {
   );
   await tellDoctor("a VRF beside", stage);
   await stage.run(2, "ip link del mgmt; ip link del d0");
+
+  // A limit of the whole machine, which is this one's own.
+  await lan(
+    `ip netns add elsewhere; ip -n elsewhere link add d0 type dummy; ip -n elsewhere link set d0 up
+     for i in $(seq ${NEIGHBOURS}); do echo neigh add 10.98.0.$i lladdr 02:00:00:00:00:01 nud reachable dev d0; done | ip -n elsewhere -batch -
+     cd /proc/sys/net/ipv4/neigh/default; cat gc_thresh2 >/run/thresh2; cat gc_thresh3 >/run/thresh3
+     echo ${NEIGHBOURS} >gc_thresh2; echo ${NEIGHBOURS} >gc_thresh3`,
+  );
+  await tellDoctor("neighbours full", stage);
+  await lan(
+    "cd /proc/sys/net/ipv4/neigh/default; cat /run/thresh3 >gc_thresh3; cat /run/thresh2 >gc_thresh2; ip netns del elsewhere",
+  );
 
   for (const [name, words] of [
     ["delay of 200 ms", "delay 200ms"],
