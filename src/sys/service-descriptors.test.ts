@@ -6,7 +6,7 @@ import type { Fd } from "./fd.ts";
 import { ServiceDescriptors } from "./service-descriptors.ts";
 import { AF_UNIX, bindSocket, openSocket, receiveDatagram, SOCK_DGRAM } from "./socket.ts";
 
-const module = new URL("./service-descriptors.ts", import.meta.url).href;
+const module = new URL("./inherited-descriptors.ts", import.meta.url).href;
 /** Says what a process with these variables was handed, and what the programs it starts see of that. */
 const program = `
 import { inheritedDescriptors } from ${JSON.stringify(module)};

@@ -1,16 +1,12 @@
 // Descriptors that outlive the process: the service manager keeps a copy of each while the service is started again, and
 // hands them to the next process (sd_notify(3): FDSTORE; sd_listen_fds(3)). What arrives meanwhile waits in them. Where
 // nobody keeps them they end with the process.
-import { Fd } from "./fd.ts";
-import { fcntl } from "./libc.ts";
+import type { Fd } from "./fd.ts";
+import { inheritedDescriptors } from "./inherited-descriptors.ts";
 import { notifyService, sendToService } from "./service-notify.ts";
 
 /** Who needs one has taken it by then; later, what waits in it is of no use. */
 const HOLD_MS = 10_000;
-/** SD_LISTEN_FDS_START in systemd/sd-daemon.h. */
-const FIRST_DESCRIPTOR = 3;
-const F_SETFD = 2;
-const FD_CLOEXEC = 1;
 
 /** Where descriptors come from and go to. Names are of letters, digits and hyphens. */
 export interface DescriptorStore {
@@ -89,23 +85,4 @@ export class ServiceDescriptors implements DescriptorStore, Disposable {
     }, HOLD_MS);
     this.#timer.unref();
   }
-}
-
-/** What `environment` says this process was started with (sd_listen_fds(3)), by name; closed on exec, and nobody finds it there again. */
-export function inheritedDescriptors(environment: NodeJS.ProcessEnv): ReadonlyMap<string, Fd> {
-  const { LISTEN_PID: pid, LISTEN_FDS: count, LISTEN_FDNAMES: names } = environment;
-  for (const name of ["LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES"]) delete environment[name];
-  const inherited = new Map<string, Fd>();
-  const list = (names ?? "").split(":");
-  // Variables that do not go together are not systemd's.
-  if (Number(pid) !== process.pid || Number(count) !== list.length) return inherited;
-  for (const [index, name] of list.entries()) {
-    const number = FIRST_DESCRIPTOR + index;
-    if (fcntl(number, F_SETFD, FD_CLOEXEC) < 0) continue; // there is none
-    const fd = new Fd(number);
-    // systemd names the newest first.
-    if (inherited.has(name)) fd[Symbol.dispose]();
-    else inherited.set(name, fd);
-  }
-  return inherited;
 }

@@ -137,12 +137,21 @@ function causeOf(event: string, { cause, revision, by }: CauseFields): JournalCa
   const found = causesOfEvents.find(([pattern]) => pattern.test(event))?.[1];
   const type = isCauseType(cause) ? cause : found;
   if (type === undefined) return undefined;
-  const who = Array.isArray(by) ? by.join(", ") : by;
+  const who = Array.isArray(by) ? by.map(plainText).join(", ") : by;
   return {
     type,
-    ...(revision !== undefined && { revision: String(revision) }),
+    ...(revision !== undefined && { revision: plainText(revision) }),
     ...(typeof who === "string" && who !== "" && { by: who.slice(0, MAX_TEXT) }),
   };
+}
+
+/** Empty for what cannot be made a string, such as an object without a prototype. */
+function plainText(value: unknown): string {
+  try {
+    return String(value);
+  } catch {
+    return "";
+  }
 }
 
 const causeTypes: ReadonlySet<unknown> = new Set<CauseType>([
