@@ -148,6 +148,99 @@ describe("one way", () => {
     // Of before the losses, or of the moment of the first one.
     expect(course(({ verdict }) => verdict.told(3_050))).toBe("down");
   });
+
+  test("not by what is heard before the next probe had its chance: the way may just have been mended", () => {
+    const one = new Course(tunnel);
+    one.probe(well, 3);
+    one.probe({}, 8);
+    one.verdict.heard(one.nowMs - 200);
+    one.verdict.told(one.nowMs - 200);
+    one.verdict.take("underlay", "answered", one.nowMs, one.nowMs + 10, 4);
+    expect(one.verdict.liveness).toBe("down");
+    expect([one.verdict.isInDoubt, one.verdict.next]).toEqual([true, "main"]);
+    one.probe(well, 2);
+    expect(one.seen.slice(-2)).toEqual(["down", "up"]);
+  });
+
+  test("as soon as a probe gets lost that was sent after the peer was heard", () => {
+    const one = new Course(tunnel);
+    one.probe(well, 3);
+    one.probe({}, 8);
+    one.verdict.heard(one.nowMs - 200);
+    one.probe({});
+    expect(one.verdict.liveness).toBe("oneWayOut");
+  });
+});
+
+/** One end of a path, which probes once a second and reads what came ten times a second, as the prober does. */
+class End {
+  readonly verdict = new PathVerdict(tunnel);
+  readonly seen = new Set<Liveness>();
+  readonly phaseMs: number;
+  readonly later: { readonly atMs: number; readonly happens: () => void }[] = [];
+  turn: number;
+
+  constructor(phaseMs: number, turn: number) {
+    this.phaseMs = phaseMs;
+    this.turn = turn;
+  }
+
+  tick(nowMs: number, other: End, isWhole: boolean): void {
+    for (const one of this.later.splice(0)) {
+      if (one.atMs <= nowMs) one.happens();
+      else this.later.push(one);
+    }
+    this.seen.add(this.verdict.liveness);
+    if (nowMs % 1_000 !== this.phaseMs) return;
+    const asked = this.#nextAsked();
+    const take = (outcome: Outcome, atMs: number) => this.verdict.take(asked, outcome, nowMs, atMs, 4);
+    if (!isWhole) {
+      this.later.push({ atMs: nowMs + 600, happens: () => take("lost", nowMs + 600) });
+      return;
+    }
+    const heardAtMs = this.verdict.heardAtMs;
+    const readAtMs = nowMs + 100;
+    const happens = () => {
+      if (asked === "main") other.verdict.heard(readAtMs);
+      if (asked !== "witness") other.verdict.told(heardAtMs);
+    };
+    other.later.push({ atMs: readAtMs, happens });
+    const isAnswered = () => {
+      if (asked === "main") this.verdict.heard(readAtMs);
+      take("answered", readAtMs);
+    };
+    this.later.push({ atMs: readAtMs, happens: isAnswered });
+  }
+
+  #nextAsked(): Asked {
+    this.turn++;
+    if (this.verdict.isInDoubt) return this.verdict.next;
+    if (this.verdict.liveness === "up") return "main";
+    return this.turn % 4 === 1 ? "underlay" : this.turn % 16 === 7 ? "witness" : "main";
+  }
+}
+
+test("both ends of a cable that is cut and mended find each other up, down and up, and nothing else", () => {
+  const tenths = (max: number) => fc.integer({ min: 0, max }).map((count) => count * 100);
+  const end = fc.record({ phaseMs: tenths(9), turn: fc.nat(15) });
+  fc.assert(
+    fc.property(end, end, tenths(9), tenths(400), (first, second, cutMs, lengthMs) => {
+      const ends = [new End(first.phaseMs, first.turn), new End(second.phaseMs, second.turn)] as const;
+      const cutAtMs = 5_000 + cutMs;
+      const mendedAtMs = cutAtMs + lengthMs;
+      for (let nowMs = 0; nowMs < mendedAtMs + 6_000; nowMs += 100) {
+        const isWhole = nowMs < cutAtMs || nowMs >= mendedAtMs;
+        ends[0].tick(nowMs, ends[1], isWhole);
+        ends[1].tick(nowMs, ends[0], isWhole);
+        if (nowMs === 4_900) for (const { seen } of ends) seen.clear();
+      }
+      for (const { seen, verdict } of ends) {
+        expect([...seen].filter((one) => one.startsWith("oneWay") || one === "unknown")).toEqual([]);
+        expect(verdict.liveness).toBe("up");
+      }
+    }),
+    propertyRuns(20_000),
+  );
 });
 
 test("more losses are needed where more get lost at random", () => {

@@ -28,6 +28,8 @@ const SUSPECT_AFTER = 3;
 const UP_AFTER = 2;
 /** What was heard of the peer counts for so long while it does not answer. */
 const HEARD_WITHIN_MS = 30_000;
+/** What came in the moment in which the losses began says nothing. */
+const AT_ONCE_MS = 1_000;
 /** Connections pause: so many of them count on after the last that heard some. */
 const WITNESSES_OF_TRAFFIC = 2;
 
@@ -47,6 +49,10 @@ export class PathVerdict {
   #underlay: Reply | undefined;
   #witness: Reply | undefined;
   #heardAtMs = Number.NEGATIVE_INFINITY;
+  /** The oldest that was heard since `#heardInVainMs`; undefined: nothing. */
+  #heardFirstAtMs: number | undefined;
+  /** The newest that is known to be heard before a probe was sent that got lost: packets came, and an answer did not. */
+  #heardInVainMs = Number.NEGATIVE_INFINITY;
   #toldAtMs = Number.NEGATIVE_INFINITY;
   #peerHasBridge = false;
   /** The peer itself says that nobody has the address. */
@@ -93,8 +99,9 @@ export class PathVerdict {
   get isInDoubt(): boolean {
     if (this.#liveness === "suspect") return true;
     if (this.#liveness === "up") return this.#lostInRow > 0;
-    // Otherwise the first answer after the losses, and what was never judged.
-    return this.#lostInRow === 0 || (this.#liveness === "unknown" && this.#isUndecided());
+    // Otherwise the first sign of life after the losses, and what was never judged.
+    if (this.#lostInRow === 0 || this.#isHeardNew) return true;
+    return this.#liveness === "unknown" && this.#isUndecided();
   }
 
   /** Its probes go before those of others: also while it has to be kept apart from `down` by what is heard of the peer. */
@@ -125,6 +132,7 @@ export class PathVerdict {
   /** A probe of the peer came through the tunnel, or something else of it that proves the way from it to us. */
   heard(nowMs: number): void {
     this.#heardAtMs = Math.max(this.#heardAtMs, nowMs);
+    this.#heardFirstAtMs ??= nowMs;
   }
 
   /** The peer says that something of ours came to it through the tunnel, then. */
@@ -181,7 +189,22 @@ export class PathVerdict {
     this.#recent = [...this.#recent, false].slice(-3);
     if (this.#lostInRow === 0) this.#firstLostAtMs = sentAtMs;
     this.#lostInRow++;
+    this.#weighHeard(sentAtMs);
     if (this.#lostInRow >= SUSPECT_AFTER && this.#liveness === "up") this.#liveness = "suspect";
+  }
+
+  /** What was heard only after the lost probe was sent says nothing against an answer to the next one. */
+  #weighHeard(lostSentAtMs: number): void {
+    if (this.#heardFirstAtMs === undefined || this.#heardFirstAtMs > lostSentAtMs) return;
+    const isAllBefore = this.#heardAtMs <= lostSentAtMs;
+    this.#heardInVainMs = isAllBefore ? this.#heardAtMs : this.#heardFirstAtMs;
+    this.#heardFirstAtMs = isAllBefore ? undefined : this.#heardAtMs;
+  }
+
+  /** The peer was heard, and no probe sent since is known to be lost: the way may just have been mended in both directions. */
+  get #isHeardNew(): boolean {
+    const fromMs = this.#firstLostAtMs + AT_ONCE_MS;
+    return this.#heardAtMs >= fromMs && this.#heardInVainMs < Math.max(fromMs, this.#heardAtMs - HEARD_WITHIN_MS);
   }
 
   /** Its outcome, unless it is of before the losses began. */
@@ -201,13 +224,17 @@ export class PathVerdict {
     const isOpen = this.#liveness === "suspect" || this.#liveness === "unknown";
     if (this.#isUndecided()) return;
     if (isOpen && this.#lostInRow < needed) return;
+    // The next probe tells whether it is one way.
+    if (this.#isRecent(this.#heardAtMs, nowMs) && this.#isHeardNew) return;
     this.#liveness = this.#judge(nowMs);
   }
 
+  #isRecent(atMs: number, nowMs: number): boolean {
+    return atMs >= this.#firstLostAtMs + AT_ONCE_MS && nowMs - atMs <= HEARD_WITHIN_MS;
+  }
+
   #judge(nowMs: number): Liveness {
-    // What came in the moment in which the losses began says nothing.
-    const isRecent = (atMs: number) => atMs >= this.#firstLostAtMs + 1_000 && nowMs - atMs <= HEARD_WITHIN_MS;
-    const [heard, told] = [isRecent(this.#heardAtMs), isRecent(this.#toldAtMs)];
+    const [heard, told] = [this.#isRecent(this.#heardAtMs, nowMs), this.#isRecent(this.#toldAtMs, nowMs)];
     // Requests pass both ways and replies do not; or requests are forged.
     if (heard && told) return "unknown";
     if (heard) return "oneWayOut";

@@ -216,8 +216,12 @@ export class ProbedPath {
     const { verdict, path } = this;
     if (verdict.hasTraffic) return "it answers no probe, but TCP of its containers goes on: it may filter probes";
     if (verdict.lostInRow === 0) return "no probe has been answered yet";
+    const isBridge = mainKind(path) === "bridge";
+    if (verdict.hasAnswered && !(isBridge && verdict.underlay === "answered")) {
+      return "its probes arrive here and ours there, but no answers";
+    }
     if (verdict.underlay !== "answered") return "it has never answered: ICMP may be filtered";
-    return mainKind(path) === "bridge"
+    return isBridge
       ? "its host answers, its bridge does not: there may be none before the first container"
       : "no probe has been answered yet";
   }

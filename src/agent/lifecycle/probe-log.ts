@@ -21,6 +21,8 @@ interface Told {
   /** As of the last line. */
   state: ProbedPath["state"];
   readonly linesAtMs: number[];
+  /** No line told of it yet. */
+  isNew: boolean;
   held: number;
 }
 
@@ -39,7 +41,7 @@ export class ProbeLog implements Disposable {
   tell({ path, from }: PathChange): void {
     const { subnet } = path.path;
     this.#logger.verbose(1, "probe.changed", () => `${subnet}: ${from}, now ${path.state}${reasonOf(path)}`);
-    if (!this.#told.has(path)) this.#told.set(path, { state: from, linesAtMs: [], held: 0 });
+    if (!this.#told.has(path)) this.#told.set(path, { state: from, linesAtMs: [], isNew: true, held: 0 });
     this.#gathered.add(path);
     this.#gathering.request(GATHER_MS, true);
   }
@@ -75,7 +77,7 @@ export class ProbeLog implements Disposable {
   #isNews(path: ProbedPath): boolean {
     const told = this.#told.get(path);
     if (told === undefined || path.state === "suspect" || path.state === told.state) return false;
-    if (told.state === "unknown" && path.state === "up") {
+    if (told.isNew && told.state === "unknown" && path.state === "up") {
       told.state = path.state;
       return false;
     }
@@ -87,6 +89,7 @@ export class ProbeLog implements Disposable {
     }
     told.linesAtMs.push(nowMs);
     told.state = path.state;
+    told.isNew = false;
     return true;
   }
 
