@@ -179,7 +179,11 @@ it("gives a real Prometheus what each query of the dashboard asks for, and no al
     const empty: string[] = [];
     for (const query of dashboardQueries()) if ((await samples(query)).result.length === 0) empty.push(query);
     expect(empty.filter((query) => !quietQuery.test(query))).toEqual([]);
-    expect((await ask("alerts")).data).toEqual({ alerts: [] });
+    // The list has pending alerts, too: what holds, but not for as long yet as its rule wants, so that nobody is called. One probe
+    // that is late on a busy machine makes the one for losses pending for a quarter of an hour; nothing else may be.
+    type Alert = { readonly state: string; readonly labels: { readonly alertname: string } };
+    const { alerts } = (await ask("alerts")).data as { readonly alerts: readonly Alert[] };
+    expect(alerts.filter(({ state, labels }) => state === "firing" || labels.alertname !== "FlannelLoss")).toEqual([]);
   } finally {
     server.kill("SIGKILL");
   }
