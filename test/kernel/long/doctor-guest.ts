@@ -35,6 +35,16 @@ async function withStage(name: string, options: StageOptions, use: (stage: Docto
   }
 }
 
+/** As many as a verdict on a path's quality looks back at, and one under way. */
+const PROBES_JUDGED = 10;
+
+/** The agent has probed through the tunnel that often since now: what it tells then is of now. */
+async function untilProbedAnew(stage: DoctorStage): Promise<void> {
+  const sent = async () => (await stage.agents[1]?.metric("flannel_probe_sent_total"))?.["kind=tunnel"] ?? 0;
+  const before = await sent();
+  await until(async () => (await sent()) >= before + PROBES_JUDGED, { what: `${PROBES_JUDGED} more probes` });
+}
+
 const NEIGHBOURS = 240;
 
 const secondPort = (host: string) =>
@@ -81,13 +91,15 @@ await withStage("plain", {}, async (stage) => {
     "cd /proc/sys/net/ipv4/neigh/default; cat /run/thresh3 >gc_thresh3; cat /run/thresh2 >gc_thresh2; ip netns del elsewhere",
   );
 
-  for (const [name, words] of [
-    ["delay of 200 ms", "delay 200ms"],
-    ["jitter", "delay 60ms 30ms"],
-    ["reordering", "delay 20ms reorder 25% 50%"],
+  const anything = ["up", "slow"];
+  for (const [name, words, states] of [
+    ["delay of 200 ms", "delay 200ms", ["slow"]],
+    ["jitter", "delay 60ms 30ms", anything],
+    ["reordering", "delay 20ms reorder 25% 50%", anything],
   ] as const) {
     await stage.run(0, `tc qdisc add dev h2 root netem ${words}`);
-    await new Promise((resolve) => setTimeout(resolve, seconds(8)));
+    await untilProbedAnew(stage);
+    await stage.untilProbes(2, states);
     await tellDoctor(name, stage);
     await stage.run(0, "tc qdisc del dev h2 root");
   }
