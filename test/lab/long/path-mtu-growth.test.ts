@@ -33,7 +33,7 @@ const passes = async () => {
   return await transfersUnharmed(from.namespace, to.namespace, to.ipv4 ?? "", 2_000_000);
 };
 
-it("leaves a path alone that carries full packets", async () => {
+it("leaves a path alone that carries full packets", { timeout: 2 * LOOKS.timeoutMs }, async () => {
   await until(async () => (await pathOf())?.mtu?.wholeBytes === 1_450, { what: "the path MTU", ...LOOKS });
   expect(await routeLine()).not.toContain("mtu");
   expect(await mangle()).not.toContain("FLANNEL-MSS");
