@@ -6,7 +6,6 @@ import { AliWorld } from "../../lab/cloud/ali-world.ts";
 import { GceWorld } from "../../lab/cloud/gce-world.ts";
 import type { CloudFault, ProviderWorld } from "../../lab/cloud/provider-world.ts";
 import { TencentWorld } from "../../lab/cloud/tencent-world.ts";
-import { tryRun } from "../../lab/command.ts";
 import { Etcd } from "../../lab/etcd.ts";
 import { createLan, type Lan } from "../../lab/lan.ts";
 import { boxNamespace } from "../../lab/namespace.ts";
@@ -14,7 +13,7 @@ import { until } from "../../lab/wait.ts";
 import { RouteReconciler } from "../../src/cloud/route-reconciler.ts";
 import { parsePrefix } from "../../src/ip/address.ts";
 import { type Logger, silentLogger } from "../../src/telemetry/logger.ts";
-import { toldBy } from "../support/told.ts";
+import { everythingSaid } from "../support/everything-said.ts";
 
 const SUBNET = "10.5.3.0/24";
 const wish = {
@@ -263,9 +262,9 @@ describe("whole agents", () => {
     agent.signal("SIGHUP");
     await agent.untilEvent("cloud.repaired");
     expect(world.routes()).toEqual({ [subnet]: world.hosts[0] });
-    const flags = ["--etcd-endpoints", etcd.endpoints, "--etcd-prefix", prefix];
-    const config = await tryRun(["bin/flannelctl", "--socket", agent.controlSocket, ...flags, "config", "get"]);
-    const told = `${await toldBy(agent, flags)}\n${config.stdout}`;
+    const told = await everythingSaid(agent, {
+      ...{ etcdEndpoints: etcd.endpoints, etcdPrefix: prefix, inReport: "cloud." },
+    });
     expect(told).toContain(status.dataPlane?.features?.["instance"]);
     for (const secret of [...world.secrets(), "secret-of-the-config"]) expect(told).not.toContain(secret);
   });
