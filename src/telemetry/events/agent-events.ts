@@ -17,6 +17,10 @@ export const agentEvents = {
     "Follow the line; the table of error codes explains its code.",
   ),
   "agent.failed.stack": error("The stack trace of an unexpected error.", "Report it together with this line."),
+  "agent.fault": warn(
+    "A part of the agent failed in a way that its author did not expect, or Node warns of something; the part is tried again. One line for each.",
+    "Report it together with this line.",
+  ),
   "agent.reload": info(
     "The agent received SIGHUP and reloads its log level, its certificates and the network configuration.",
   ),
@@ -56,6 +60,10 @@ export const agentEvents = {
   "cni-boot.failed": warn(
     "The agent could not keep the file by which systemd removes the CNI configuration at boot (`--cni-boot-file`); it retries each minute.",
     "Correct what the line names, or leave the flag out (chart: `flannel.removeCNIConfigAtBoot=false`): after a reboot the host may then be called ready before its network is.",
+  ),
+  "cni-boot.not-removed": warn(
+    "The flag `--cni-boot-file` names another file or none now, or flannel was handed over, and the agent could not remove the earlier file.",
+    "Remove the file that the line names: until then systemd removes the CNI configuration at each boot.",
   ),
   "cni-boot.removed": info(
     "The flag `--cni-boot-file` names another file or none now: the agent removed the earlier one.",
