@@ -222,6 +222,7 @@ export class AgentReport {
   async handover(): Promise<Handover> {
     const networks = await Promise.all(this.#shown.map((network) => network.handover()));
     const writtenScratchFiles = await this.#shared.cni?.handOver();
+    await Promise.all(this.#shown.map((network) => network.handOverFiles()));
     const containers = writtenScratchFiles === undefined ? {} : { writtenScratchFiles };
     return { networks: networks.map((network) => ({ ...network, ...containers })) };
   }

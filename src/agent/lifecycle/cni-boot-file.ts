@@ -61,7 +61,8 @@ export function forgetBootFile(path: string, logger: Logger): void {
     if (removeBootFile(path))
       logger.info("cni-boot.removed", `removed ${path}, which is no longer wanted`, { file: path });
   } catch (error) {
-    logger.warn("cni-boot.failed", `cannot remove ${path}, which is no longer wanted`, { error: describeError(error) });
+    const message = `cannot remove ${path}, which is no longer wanted: systemd goes on removing the CNI configuration at boot`;
+    logger.warn("cni-boot.not-removed", message, { error: describeError(error) });
   }
 }
 

@@ -4,13 +4,13 @@
 import { rmSync } from "node:fs";
 import { LatestOnly } from "../../async/latest-only.ts";
 import type { AgentOptions } from "../../config/agent-options.ts";
-import { describeError } from "../../errors.ts";
+import { describeError, FlannelError } from "../../errors.ts";
 import { defaultCniTemplate, renderCniConflist } from "../../lease/cni-conflist.ts";
 import type { SubnetEnvContent } from "../../lease/subnet-env.ts";
 import { fileVersion, readSmallFile, writeFileAtomically } from "../../sys/files.ts";
 import { linkTarget, replaceLink } from "../../sys/links.ts";
 import type { Logger } from "../../telemetry/logger.ts";
-import { CniBootFile, removeBootFile } from "./cni-boot-file.ts";
+import { CniBootFile, forgetBootFile } from "./cni-boot-file.ts";
 
 /** A template has some hundred bytes. */
 const MAX_TEMPLATE_BYTES = 256 * 1024;
@@ -54,9 +54,10 @@ export class CniFile implements AsyncDisposable {
 
   /**
    * From now on a file of its own, which a boot leaves alone: whoever installs another configuration may write to it, not
-   * replace it.
+   * replace it. Throws `FILE_FAILED` when it stays a link into /run.
    */
   async handOver(): Promise<void> {
+    const { file, target, bootFile } = this.#options;
     const isLink = this.#target !== undefined;
     this.#target = undefined;
     this.#bootFile = undefined;
@@ -65,7 +66,15 @@ export class CniFile implements AsyncDisposable {
       this.#file.request();
     }
     await this.#file.idle();
-    if (this.#options.bootFile !== undefined) removeBootFile(this.#options.bootFile);
+    if (bootFile !== undefined) forgetBootFile(bootFile, this.#logger);
+    // Without a content nothing was written yet, and a link that leads nowhere hinders nobody.
+    if (target === undefined || linkTarget(file) !== target || this.#content === undefined) return;
+    const reason = this.#failure === "" ? "the agent is ending" : this.#failure;
+    const remedy = `correct that and run it again, or: cp --remove-destination "$(readlink ${file})" ${file}`;
+    throw new FlannelError(
+      "FILE_FAILED",
+      `${file} is still a link to ${target}, which a boot empties: ${reason}: ${remedy}`,
+    );
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

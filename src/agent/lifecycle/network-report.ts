@@ -245,8 +245,12 @@ export class NetworkReport {
 
   async handover(): Promise<Handover["networks"][number]> {
     const { rewrittenRoutes, releasedDevices } = await this.#keptHandover.begin(this.#networkOrRefuse());
-    await this.#onHandover();
     return { name: this.name, rewrittenRoutes, releasedDevices: [...releasedDevices] };
+  }
+
+  /** The last part of a handover, whose failure leaves the others done. Throws `FILE_FAILED`. */
+  async handOverFiles(): Promise<void> {
+    await this.#onHandover();
   }
 
   /** See `rotateIdentity`. */
@@ -266,7 +270,7 @@ export class NetworkReport {
     };
   }
 
-  /** `work` is a part of each handover. It does not reject. */
+  /** `work` is what `handOverFiles` does. */
   onHandover(work: () => Promise<void>): void {
     this.#onHandover = work;
   }

@@ -62,7 +62,9 @@ export class NetworkRun implements AsyncDisposable {
     const remembered = warmState.load(host, (file, reason) =>
       logger.info("state.ignored", `ignoring the remembered state: ${reason}`, { file }),
     );
-    this.#cniFile = cni && new CniFile(cni, subnetFile, logger);
+    // A handover outlives a restart within the process: the file stays one of its own, which a boot leaves alone.
+    const own = cni && report.isHandedOver ? { file: cni.file, template: cni.template } : cni;
+    this.#cniFile = own && new CniFile(own, subnetFile, logger);
     const { cniBootFile } = remembered ?? {};
     if (cniBootFile !== undefined && cniBootFile !== cni?.bootFile) forgetBootFile(cniBootFile, logger);
     this.#attachHold = new AttachHold(subnetFile);

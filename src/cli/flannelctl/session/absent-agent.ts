@@ -113,11 +113,15 @@ export class AbsentAgent implements Disposable {
       .map(({ path, text, link }) => ({ path, text, ...(link !== undefined && { target: link }) }));
   }
 
-  /** Files by which systemd removes these at boot; where nothing is remembered, that of our manifest. */
+  /**
+   * Files by which systemd removes these at boot. That of our manifest in any case: an agent that was started without the flag
+   * and without that directory could neither remove it nor remember it.
+   */
   cniBootFiles(): string[] {
-    const states = this.#warmState.all();
-    const known = states.length === 0 ? [DEFAULT_BOOT_FILE] : states.flatMap(({ cniBootFile }) => cniBootFile ?? []);
-    return [...new Set(known)].filter((path) => isBootFile(readSmallFileOrEmpty(path, MAX_CNI_FILE_BYTES)));
+    const known = this.#warmState.all().flatMap(({ cniBootFile }) => cniBootFile ?? []);
+    return [...new Set([DEFAULT_BOOT_FILE, ...known])].filter((path) =>
+      isBootFile(readSmallFileOrEmpty(path, MAX_CNI_FILE_BYTES)),
+    );
   }
 
   /** Of `--cni-conf-target`, which lies beside the subnet file as a rule, after a boot. */
