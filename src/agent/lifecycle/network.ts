@@ -103,6 +103,8 @@ export class Network implements AsyncDisposable {
     try {
       reconciler = await Network.#openReconciler(options, () => opened);
       opened = new Network(options, reconciler, occupied);
+      const { backend, facts } = opened;
+      options.pathMtuRepair?.forgetUsual((family) => backend.mtuBytes(facts, family));
       opened.#interfaceWatch = await ExternalInterfaceWatch.open({
         ...options,
         initial: options.externalInterface,

@@ -1,5 +1,6 @@
 // What routes are given by what probes found of the paths.
 import { describe, expect, it } from "vitest";
+import { recordingLogger } from "../../../test/support/host-fixture.ts";
 import type { BackendPlan } from "../../backend/backend.ts";
 import type { HostRoute } from "../../host/kinds/route-form.ts";
 import { type Prefix, parsePrefix } from "../../ip/address.ts";
@@ -109,5 +110,24 @@ describe("routes", () => {
     const one = repair();
     one.follow([looked("10.5.2.0/24", 1_250)]);
     expect(one.follow([looked("10.5.2.0/24", undefined)])).toBe(false);
+  });
+});
+
+describe("routes of IPv6 in a dual-stack network", () => {
+  it("say what is usual there, which is no repair of an earlier run", () => {
+    const { logger, lines: logged } = recordingLogger();
+    const before = new Map([
+      [parsePrefix("fd00:5:1::/64"), 1_430],
+      [parsePrefix("fd00:5:2::/64"), 1_300],
+    ]);
+    const one = new PathMtuRepair(logger, before, () => 0);
+    one.forgetUsual(() => 1_430);
+    expect(one.findings.map(({ evidence }) => evidence)).toEqual([
+      expect.stringContaining("fd00:5:2::/64 carries less"),
+    ]);
+    const path = { subnet: parsePrefix("fd00:5:1::/64"), overlayMtuBytes: 1_430 };
+    one.follow([{ path, mtu: { found: undefined } } as unknown as Pick<ProbedPath, "path" | "mtu">]);
+    expect(one.bytesOf(parsePrefix("fd00:5:2::/64"))).toBe(1_300);
+    expect(logged).toEqual([]);
   });
 });

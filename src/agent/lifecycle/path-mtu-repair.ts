@@ -4,7 +4,7 @@
 import type { BackendPlan } from "../../backend/backend.ts";
 import type { Finding } from "../../doctor/finding.ts";
 import type { HostRoute } from "../../host/kinds/route-form.ts";
-import { familyOf, type Prefix, prefixLength } from "../../ip/address.ts";
+import { type Family, familyOf, type Prefix, prefixLength } from "../../ip/address.ts";
 import { containsPrefix } from "../../ip/prefix.ts";
 import type { ProbedPath } from "../../probe/probed-path.ts";
 import type { Logger } from "../../telemetry/logger.ts";
@@ -39,6 +39,13 @@ export class PathMtuRepair {
     this.#before = new Map(before);
     this.#carried = new Map([...before].map(([subnet, bytes]) => [subnet, { bytes }]));
     this.#monotonicMs = monotonicMs;
+  }
+
+  /** Leaves out what routes of an earlier run said without a repair: those of IPv6 in a dual-stack network say what is usual. */
+  forgetUsual(usualMtuBytes: (family: Family) => number): void {
+    for (const [subnet, bytes] of this.#before)
+      if (bytes >= usualMtuBytes(familyOf(subnet))) this.#before.delete(subnet);
+    this.#carried = new Map([...this.#carried].filter(([subnet]) => this.#before.has(subnet)));
   }
 
   /** How large packets for a peer's subnet may be; undefined where nothing is repaired. */
@@ -89,9 +96,9 @@ export class PathMtuRepair {
     const { subnet, overlayMtuBytes } = path;
     const known = this.#carried.get(subnet);
     if (found === undefined) {
-      if (known === undefined) return undefined;
+      if (known === undefined || known.bytes >= overlayMtuBytes) return undefined;
       const untilMs = known.untilMs ?? nowMs + FORGET_AFTER_MS;
-      if (nowMs < untilMs && known.bytes < overlayMtuBytes) return { bytes: known.bytes, untilMs };
+      if (nowMs < untilMs) return { bytes: known.bytes, untilMs };
       this.#tellRestored(path, known.bytes, "nothing was found of the path for a minute");
       return undefined;
     }
