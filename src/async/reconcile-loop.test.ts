@@ -219,3 +219,18 @@ test("a pass that rejects is warned of and repeated, and who waits gets the next
   expect(warnings).toEqual(["Error: no descriptor left"]);
   await loop[Symbol.asyncDispose]();
 });
+
+test("who waits for a pass that fails is not left waiting when the loop is closed, before the repetition or by it", async () => {
+  vi.spyOn(process, "emitWarning").mockImplementation(() => undefined);
+  const failing = () =>
+    new ReconcileLoop<number>({ debounceMs: 10, pass: () => Promise.reject(new Error("no descriptor left")) });
+  const early = failing();
+  const waited = expect(early.passNow()).rejects.toThrow("no descriptor left");
+  await early[Symbol.asyncDispose]();
+  await waited;
+  const late = failing();
+  const waitedLonger = expect(late.passNow()).rejects.toThrow("no descriptor left");
+  await vi.advanceTimersByTimeAsync(FAULT_REPEAT_MS / 2);
+  await late[Symbol.asyncDispose]();
+  await waitedLonger;
+});

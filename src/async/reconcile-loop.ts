@@ -12,7 +12,7 @@ export interface PassEnd<Result> {
 
 export interface ReconcileLoopOptions<Result, Event> {
   /**
-   * One pass. One that rejects has a fault: the process warns of it (`warning`), and the pass is repeated after
+   * One pass. One that rejects has a fault: the process warns of it (`warning`, which `logWarnings` logs), and the pass is repeated after
    * `FAULT_REPEAT_MS`; who waits for a result waits on. It is called as well when the loop was closed meanwhile, so that who waits gets a result:
    * see `isStopped`. `settle` hands out the result before the end of the pass.
    */
@@ -38,7 +38,7 @@ export class ReconcileLoop<Result = void, Event = never> implements AsyncDisposa
   #state: LoopState = "unstarted";
   /** Never rejects. */
   #lane: Promise<unknown>;
-  #waiters: ((result: Result) => void)[] = [];
+  #waiters: PromiseWithResolvers<Result>[] = [];
   #heldBack: Event[] | undefined;
   readonly #debounce = new Debounce(() => this.#queue());
   #repeat: NodeJS.Timeout | undefined;
@@ -70,12 +70,12 @@ export class ReconcileLoop<Result = void, Event = never> implements AsyncDisposa
     this.#queue();
   }
 
-  /** The same, with the result of that pass. */
+  /** The same, with the result of that pass. Rejects as the pass does when the loop is stopped and no other pass follows. */
   passNow(): Promise<Result> {
-    const { promise, resolve } = Promise.withResolvers<Result>();
-    this.#waiters.push(resolve);
+    const waiter = Promise.withResolvers<Result>();
+    this.#waiters.push(waiter);
     this.queuePass();
-    return promise;
+    return waiter.promise;
   }
 
   /** A pass after the debounce, or after `delayMs`; one that is pending already serves. */
@@ -122,10 +122,13 @@ export class ReconcileLoop<Result = void, Event = never> implements AsyncDisposa
 
   /** No further pass begins by itself. */
   close(): void {
+    const isQueued = this.#state === "queued";
     this.#state = "closed";
     this.#debounce.cancel();
     clearTimeout(this.#repeat);
     clearInterval(this.#audit);
+    // Those of a pass that failed, and whose repetition does not come any more.
+    if (this.#waiters.length > 0 && !isQueued) this.#queue();
   }
 
   /** Waits for the pass under way. */
@@ -145,7 +148,7 @@ export class ReconcileLoop<Result = void, Event = never> implements AsyncDisposa
     const waiters = this.#waiters;
     this.#waiters = [];
     const settle = (result: Result): void => {
-      for (const resolve of waiters.splice(0)) resolve(result);
+      for (const { resolve } of waiters.splice(0)) resolve(result);
     };
     try {
       const { result, repeatInMs } = await this.#options.pass(settle);
@@ -153,7 +156,8 @@ export class ReconcileLoop<Result = void, Event = never> implements AsyncDisposa
       settle(result);
     } catch (error) {
       process.emitWarning(error instanceof Error ? error : String(error));
-      this.#waiters.unshift(...waiters);
+      if (this.isStopped) for (const { reject } of waiters) reject(error);
+      else this.#waiters.unshift(...waiters);
       this.#repeatIn(FAULT_REPEAT_MS);
     }
   }

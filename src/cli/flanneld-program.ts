@@ -8,6 +8,7 @@ import { endProcess } from "../sys/end-process.ts";
 import { holdSpareDescriptors } from "../sys/spare-descriptors.ts";
 import { writeToStderr } from "../sys/standard-streams.ts";
 import { createLogger } from "../telemetry/create-logger.ts";
+import { logWarnings } from "../telemetry/log-warnings.ts";
 import { oneLine } from "../terminal/foreign-text.ts";
 import { version } from "../version.ts";
 import type { DaemonSignals } from "./daemon-signals.ts";
@@ -35,6 +36,7 @@ async function main(signals: DaemonSignals, storeProgram: string): Promise<ExitC
   holdSpareDescriptors();
   nameProcess();
   const logger = createLogger({ format: options.logFormat, verbosity: options.verbosity });
+  logWarnings(logger);
   const stop = new AbortController();
   signals.onEnd((signal) => {
     if (stop.signal.aborted) endProcess(exitCodes.failure);
