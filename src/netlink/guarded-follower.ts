@@ -17,11 +17,14 @@ export interface GuardedOptions {
 /** `behind`: it has to read everything again, and could not be made to yet. `closed` is the last one. */
 type FollowerState = "following" | "behind" | "closed";
 
+/** `decoder`: the socket's, which concerns all who follow; one of them logs it. */
+type Fault = "callback" | "decoder";
+
 export class GuardedFollower {
   readonly #options: GuardedOptions;
   #state: FollowerState = "following";
-  /** For its life: a callback that throws once may throw for every notification. */
-  #wasLogged = false;
+  /** For its life: what fails once may fail for every notification. */
+  readonly #logged = new Set<Fault>();
 
   constructor(options: GuardedOptions) {
     this.#options = options;
@@ -46,7 +49,7 @@ export class GuardedFollower {
       return task();
     } catch (error) {
       this.#fallBehind();
-      this.report(error);
+      this.report(error, "callback");
       return "failed";
     }
   }
@@ -61,10 +64,10 @@ export class GuardedFollower {
     if (this.#state === "following") this.#state = "behind";
   }
 
-  /** Logs what kept a notification from being taken in: the first time alone. */
-  report(error: unknown): void {
-    if (this.#wasLogged) return;
-    this.#wasLogged = true;
+  /** Logs what kept a notification from being taken in: the first fault of each kind alone. */
+  report(error: unknown, fault: Fault): void {
+    if (this.#logged.has(fault)) return;
+    this.#logged.add(fault);
     const stack = error instanceof Error ? { stack: error.stack ?? "" } : {};
     const message = "a notification of the kernel was not taken in; reading everything again";
     this.#options.logger.error("host.notice-failed", message, { error: describeError(error), ...stack });

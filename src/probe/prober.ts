@@ -233,7 +233,10 @@ export class Prober implements Disposable {
         if (hasAnswered) isAnswered.abort();
         take(hasAnswered, hasAnswered ? undefined : await hearing);
       },
-      () => take(false, undefined),
+      () => {
+        isAnswered.abort();
+        take(false, undefined);
+      },
     );
   }
 

@@ -152,7 +152,7 @@ export class NfTablesMonitor implements Disposable {
       this.#decode(view, length);
     } catch (error) {
       this.#hasOverflowed = true;
-      for (const { guard } of [...this.#followers].slice(0, 1)) guard.report(error);
+      for (const { guard } of [...this.#followers].slice(0, 1)) guard.report(error, "decoder");
     }
   }
 

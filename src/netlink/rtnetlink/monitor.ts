@@ -143,7 +143,7 @@ export class RtnetlinkMonitor implements Disposable {
       decode(view, length, wishes, messages);
     } catch (error) {
       this.#hasOverflowed = true;
-      for (const { guard } of [...this.#followers].slice(0, 1)) guard.report(error);
+      for (const { guard } of [...this.#followers].slice(0, 1)) guard.report(error, "decoder");
     }
   }
 
