@@ -67,7 +67,7 @@ export function forgetBootFile(path: string, logger: Logger): void {
 }
 
 /** Removes a file that we wrote; returns whether there was one. Throws Node's error. */
-export function removeBootFile(path: string): boolean {
+function removeBootFile(path: string): boolean {
   if (contentOf(path) !== "ours") return false;
   rmSync(path);
   return true;
