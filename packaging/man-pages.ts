@@ -2,6 +2,7 @@
 import type { Command } from "commander";
 import type { FlagDefinition } from "../src/cli/flags/flags.ts";
 import { environmentName } from "../src/cli/flags/flags.ts";
+import { notesText } from "../src/cli/flannelctl/command-notes.ts";
 import { exitCodeMeanings, exitCodes } from "../src/exit-codes.ts";
 
 interface Page {
@@ -59,7 +60,8 @@ function flagEntry(flag: FlagDefinition, hasVariables: boolean): string {
 export function flannelctlPage(program: Command, version: string): string {
   const verbs = leaves(program);
   const commands = verbs.map(
-    (command) => `.SS ${roff(titleOf(command))}\n${roff(command.description())}\n${optionsOf(command)}`,
+    (command) =>
+      `.SS ${roff(titleOf(command))}\n${roff(command.description())}\n${optionsOf(command)}${notesOf(command)}`,
   );
   return page(
     {
@@ -93,6 +95,12 @@ function optionsOf(command: Command): string {
   return options
     .map((option) => `.TP\n\\fB${roff(option.flags)}\\fR\n${roff(command.createHelp().optionDescription(option))}\n`)
     .join("");
+}
+
+/** Examples and exit codes, with the lines of the help. */
+function notesOf(command: Command): string {
+  const notes = notesText(command).trim();
+  return notes === "" ? "" : `.PP\n.nf\n${roff(notes)}\n.fi\n`;
 }
 
 function exitStatus(): string {

@@ -4,6 +4,7 @@ import { readFileSync, writeFileSync } from "node:fs";
 import { fileURLToPath } from "node:url";
 import type { Command } from "commander";
 import { type ReasonDefinition, reasonDefinitions } from "../src/agent/lifecycle/state-reasons.ts";
+import { notesText } from "../src/cli/flannelctl/command-notes.ts";
 import { buildProgram } from "../src/cli/flannelctl/program.ts";
 import { publishedSchemas, schemaFileName } from "../src/cli/flannelctl/session/json-output.ts";
 import { type CauseName, causes } from "../src/doctor/causes.ts";
@@ -171,10 +172,8 @@ function nameOf(command: Command): string {
 
 /** Help as it is printed on a terminal of a fixed width, so that the page does not depend on where it is made. */
 function helpOf(command: Command): string {
-  return command
-    .configureOutput({ getOutHelpWidth: () => 110, getOutHasColors: () => false })
-    .helpInformation()
-    .trimEnd();
+  const help = command.configureOutput({ getOutHelpWidth: () => 110, getOutHasColors: () => false }).helpInformation();
+  return `${help}${notesText(command)}`.trimEnd();
 }
 
 function section(command: Command): string {

@@ -1,5 +1,6 @@
 // flannel-store's command line. Pure.
 import { FlannelError } from "../../errors.ts";
+import { exitCodes } from "../../exit-codes.ts";
 import { isLoopback, type ListenTarget, parseListenTarget } from "../../flannel-store/server/listen-address.ts";
 import { type FlagDefinition, type ParsedFlags, parseFlags } from "./flags.ts";
 import { flagsHelp } from "./flags-text.ts";
@@ -139,7 +140,11 @@ function helpText(): string {
   return (
     "Usage: flannel-store [FLAG]...\n\n" +
     "Serves the part of the etcd v3 API that flannel and etcdctl need, from one process and one file.\n\n" +
-    flagsHelp(flannelStoreFlags)
+    `${flagsHelp(flannelStoreFlags)}\n` +
+    "Examples:\n" +
+    "  flannel-store --data-dir=/var/lib/flannel-store\n" +
+    "  flannel-store --listen=192.0.2.1:2379 --tls-cert=cert.pem --tls-key=key.pem --tls-client-ca=ca.pem\n\n" +
+    `Exit codes: ${exitCodes.ok} stopped on request; ${exitCodes.failure} failed; ${exitCodes.usage} wrong flag.\n`
   );
 }
 

@@ -4,6 +4,7 @@ import { defaultControlSocket } from "../../agent/control/control-socket-path.ts
 import type { AgentOptions, EtcdOptions, KubernetesOptions } from "../../config/agent-options.ts";
 import { cniFileRule } from "../../config/cni-boot-lines.ts";
 import { describeError, FlannelError } from "../../errors.ts";
+import { exitCodes } from "../../exit-codes.ts";
 import { type Address, parseAddress } from "../../ip/address.ts";
 import { compileGoRegex } from "../../underlay/go-regex.ts";
 import { type Environment, type ParsedFlags, parseFlags } from "./flags.ts";
@@ -48,7 +49,12 @@ function helpText(): string {
     "Usage: flanneld [FLAG]...\n\n" +
     "Leases a subnet for this host and connects its containers with those on other hosts.\n" +
     "Each flag can also be set by an environment variable: --etcd-prefix by FLANNELD_ETCD_PREFIX.\n\n" +
-    `${flagsHelp(flanneldFlags)}`
+    `${flagsHelp(flanneldFlags)}\n` +
+    "Examples:\n" +
+    "  flanneld --etcd-endpoints=http://192.0.2.1:2379 --iface=eth1\n" +
+    "  flanneld --kube-subnet-mgr --ip-masq --kubeconfig-file=/etc/flannel/kubeconfig\n\n" +
+    `Exit codes: ${exitCodes.ok} stopped on request; ${exitCodes.failure} failed; ${exitCodes.usage} wrong flag or network config;\n` +
+    `  ${exitCodes.leaseLost} another owner holds its lease.\n`
   );
 }
 

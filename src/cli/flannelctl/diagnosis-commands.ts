@@ -9,30 +9,36 @@ export function addDiagnosisVerbs(program: Command, run: Run): void {
   program
     .command("doctor")
     .description(
-      "look for what keeps packets from flowing, most likely cause first, with its remedy; needs no running agent; read-only but " +
-        "for --fix and --undo; " +
-        "exit 0 no finding, 1 a finding, 3 nothing of flannel here, 4 something could not be checked",
+      "look for what keeps packets from flowing, most likely cause first, with its remedy; needs no running agent; " +
+        "changes nothing without --fix or --undo",
     )
-    .option("--timeout <seconds>", "time limit of each check; raise it on a slow host (default: 2.4)", parseSeconds)
+    .option(
+      "--timeout <seconds>",
+      "time limit of each check, 0.5 to 300; raise it on a slow host (default: 2.4)",
+      parseSeconds,
+    )
     .option("--fix", "run the remedies that are safe, each after a question; logged, and undone by --undo")
     .option("--yes", "with --fix: ask nothing")
     .option(
       "--peer <host>",
-      "look at both ends: another host, by public address, lease, subnet, an address in it, or its name in a cluster made by flannelctl init, " +
-        "where its own doctor is asked; elsewhere from here alone",
+      "look at both ends of the path to this host, named by public address, lease, subnet, an address in it, or its name in a cluster " +
+        "made by flannelctl init; in such a cluster the doctor of that host is asked, otherwise only this host looks",
     )
     .option("--undo", "undo what the last --fix changed")
-    .option("--with-peers", "with --json: add what this host sees of each other one")
+    .option("--with-peers", "with --json: add what this host sees of each peer")
     .action(async (options: DoctorOptions, command: Command) =>
       run(command, (await import("./commands/doctor.ts")).runDoctor, [options]),
     );
   program
     .command("bugreport")
     .description(
-      "write one .tar.gz for who is to help: findings of doctor, status, plan, rules, routes, logs; " +
+      "write one .tar.gz for the person who helps: findings of doctor, status, plan, rules, routes, logs; " +
         "without secrets, mode 0600, 5 MB at most; needs no running agent",
     )
-    .option("-o, --output <file>", "where to; default: flannel-bugreport-HOST-TIME.tar.gz in the current directory")
+    .option(
+      "-o, --output <file>",
+      "file to write (default: flannel-bugreport-HOST-TIME.tar.gz in the current directory)",
+    )
     .action(async (options: BugreportOptions, command: Command) =>
       run(command, (await import("./commands/bugreport.ts")).makeBugreport, [options]),
     );

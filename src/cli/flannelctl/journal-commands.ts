@@ -22,7 +22,7 @@ export function addJournalVerbs(program: Command, run: Run): void {
   program
     .command("why")
     .description(
-      "show the lease behind an address, a subnet or a kernel object, the objects made for it, and its history; exit 1 if there is none",
+      "show the lease behind an address, a subnet or a kernel object, the objects made for it, and its history",
     )
     .argument("<object>", "IP address, subnet, key of a lease, or part of a line of flannelctl plan")
     .action(async (of: string, _, command: Command) => run(command, (await import("./commands/why.ts")).showWhy, [of]));
@@ -48,7 +48,7 @@ export function addJournalVerbs(program: Command, run: Run): void {
   program
     .command("watch")
     .description("show state, peers and events on one screen until Ctrl-C; with --json one document")
-    .option("--interval <seconds>", "time between two updates", parseInterval, 2)
+    .option("--interval <seconds>", "time between two updates, 0.2 to 3600", parseInterval, 2)
     .action(async (options: WatchOptions, command: Command) =>
       run(command, (await import("./commands/watch.ts")).watch, [options]),
     );
@@ -56,7 +56,7 @@ export function addJournalVerbs(program: Command, run: Run): void {
 
 function addEntryOptions(command: Command): Command {
   return command
-    .option("--since <time>", "only entries younger than this, like 10m or 2h", parseLife)
+    .option("--since <time>", "only entries younger than this, like 90s, 10m or 2h", parseLife)
     .option("--about <text>", "only entries that contain this text");
 }
 

@@ -10,9 +10,11 @@ export function addProbeVerbs(program: Command, run: Run): void {
       "probe a peer outside the tunnel, through it, at its bridge and at a container, and show which layer loses packets",
     )
     .argument("<peer>", "its public address, its subnet or lease, or the address of a container")
-    .option("--count <number>", "how many packets for each", (text) => wholeNumber(text, 1, 1_000), 5)
-    .option("--size <bytes>", "size of the whole IP packets, which are not fragmented", (text) =>
-      wholeNumber(text, 84, 16_000),
+    .option("--count <number>", "packets for each layer, 1 to 1000", (text) => wholeNumber(text, 1, 1_000), 5)
+    .option(
+      "--size <bytes>",
+      "size of the whole IP packets, 84 to 16000, not fragmented (default: 84, with IPv6 104)",
+      (text) => wholeNumber(text, 84, 16_000),
     )
     .action(async (peer: string, options: { count: number; size?: number }, command: Command) =>
       run(command, (await import("./commands/ping.ts")).pingPeer, [peer, options]),
@@ -21,14 +23,13 @@ export function addProbeVerbs(program: Command, run: Run): void {
     .command("trace")
     .description(
       "follow packets to an address: lease, route, next hop, device, rules and underlay in the kernel, beside the desired state; then " +
-        "send a few marked packets and show where they get lost; exit 0 they arrive, 1 they do not, or something is not " +
-        "as desired, 4 it could not be checked",
+        "send a few marked packets and show where they get lost",
     )
     .argument("<address>", "IP address of a container, a bridge, or a host of the network")
     .option("--static", "send no packets", false)
     .option(
       "--as-container",
-      "send them from an interface of their own in the bridge of this host's containers, which is gone afterwards: so they meet all that those of containers meet (IPv4)",
+      "send the packets from a temporary interface in the bridge of this host's containers, so that they meet the same rules as packets of containers (IPv4)",
       false,
     )
     .action(async (address: string, options: TraceFlags, command: Command) =>

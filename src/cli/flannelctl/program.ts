@@ -3,6 +3,7 @@ import { Command, CommanderError, InvalidArgumentError, Option } from "commander
 import { FlannelError, hasCode } from "../../errors.ts";
 import { type ExitCode, exitCodeOfError, exitCodes } from "../../exit-codes.ts";
 import { addCniVerbs } from "./cni-commands.ts";
+import { addNotes, helpConfiguration } from "./command-notes.ts";
 import type { ImportOptions } from "./commands/import-store.ts";
 import type { InitOptions } from "./commands/init-plan.ts";
 import type { JoinOptions } from "./commands/join.ts";
@@ -81,6 +82,7 @@ export function buildProgram(terminal: Pick<Terminal, "writeOut">, version: stri
     .version(version, "--version", "print the version")
     .helpOption("-h, --help", "print this help")
     .helpCommand(false)
+    .configureHelp(helpConfiguration)
     .exitOverride()
     .configureOutput({
       writeOut: (text) => terminal.writeOut(text),
@@ -101,6 +103,7 @@ export function buildProgram(terminal: Pick<Terminal, "writeOut">, version: stri
   addStoreVerbs(program, run);
   addWireguardVerbs(program, run);
   addSelfVerbs(program, version, run);
+  addNotes(program);
   return program;
 }
 
@@ -152,22 +155,24 @@ function addClusterVerbs(program: Command, run: Run): void {
 function addAgentVerbs(program: Command, run: Run): void {
   program
     .command("status")
-    .description("show state, lease, peers and repairs of the agent; exit 0 ready, 1 degraded or not ready, 3 no agent")
+    .description("show state, lease, peers and repairs of the agent on this host")
     .action(async (_, command: Command) => run(command, (await import("./commands/status.ts")).showStatus, []));
   program
     .command("wait")
-    .description("wait until the agent is ready or degraded; exit 1 if it is neither within the timeout")
+    .description("wait until the agent is ready or degraded")
     .option("--timeout <seconds>", "how long to wait", parseSeconds, 60)
     .action(async (options: { timeout: number }, command: Command) =>
       run(command, (await import("./commands/wait.ts")).waitUntilReady, [options.timeout]),
     );
   program
     .command("plan")
-    .description("show the desired state of this host, and its difference to the kernel")
+    .description(
+      "show the desired kernel objects of this host (routes, neighbours, FDB entries), and where the kernel differs",
+    )
     .action(async (_, command: Command) => run(command, (await import("./commands/plan.ts")).showPlan, []));
   program
     .command("rules")
-    .description("show the desired traffic rules, and their difference to the kernel")
+    .description("show the desired traffic rules (iptables or nftables), and where the kernel differs")
     .action(async (_, command: Command) => run(command, (await import("./commands/rules.ts")).showRules, []));
   program
     .command("handover")

@@ -7,7 +7,7 @@ export function addWireguardVerbs(program: Command, run: Run): void {
   const wireguard = program.command("wireguard").description("keys and static peers of the backend wireguard");
   wireguard
     .command("rotate")
-    .description("give this host a new key, while it forwards; exit 1 when hosts have not followed yet")
+    .description("give this host a new key while it forwards packets")
     .option("--force", "rotate even while peers are missing that could not follow", false)
     .action(async (options: { force: boolean }, command: Command) =>
       run(command, (await import("./commands/wireguard-rotate.ts")).rotateKey, [options]),
@@ -15,8 +15,8 @@ export function addWireguardVerbs(program: Command, run: Run): void {
   wireguard
     .command("export")
     .description("print the configuration of a static peer for wg-quick, with every host; never with a secret")
-    .argument("<name>", "Name of the peer in Backend.Peers of the network configuration")
-    .option("--ipv6", "call the hosts at their public IPv6 addresses", false)
+    .argument("<name>", "name of the peer in Backend.Peers of the network configuration")
+    .option("--ipv6", "name the hosts by their public IPv6 addresses", false)
     .action(async (name: string, options: ExportOptions, command: Command) =>
       run(command, (await import("./commands/wireguard-export.ts")).exportPeer, [name, options]),
     );
