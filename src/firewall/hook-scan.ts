@@ -26,11 +26,16 @@ export interface HookScanOptions {
   readonly withNat: boolean;
 }
 
-/**
- * What becomes of packets on their ways: each chain that drops some of them, or sends them elsewhere, with the rule. Throws when rules
- * cannot be read.
- */
-export async function scanHooks(ways: readonly TestWay[], options: HookScanOptions): Promise<TriedDrop[]> {
+/** What becomes of packets on their ways. */
+export interface HookScan {
+  /** Each chain that drops some of them, or sends them elsewhere, with the rule. */
+  readonly found: readonly TriedDrop[];
+  /** See `ChainOutcome`, of any chain. */
+  readonly mayDropMore: boolean;
+}
+
+/** Throws when rules cannot be read. */
+export async function scanHooks(ways: readonly TestWay[], options: HookScanOptions): Promise<HookScan> {
   const { names, cache, legacy, turns, withNat } = options;
   const deviceIndex = remembered(options.deviceIndex);
   const isIn = (chain: HookChain, way: TestWay) => viewAt(chain, way, deviceIndex);
@@ -45,6 +50,7 @@ export async function scanHooks(ways: readonly TestWay[], options: HookScanOptio
   const chains = inOrder([...kernelChains, ...saved.baseChains]);
   const machine = new RuleMachine();
   const found: TriedDrop[] = [];
+  let mayDropMore = false;
   for (const way of ways) {
     let mark: number | undefined = 0;
     for (const chain of chains) {
@@ -53,11 +59,12 @@ export async function scanHooks(ways: readonly TestWay[], options: HookScanOptio
       const source = chain.isLegacy ? saved : kernel;
       const outcome = await walkChain(chain, view, mark, { source, machine, pause: turns.pause });
       mark = outcome.mark;
+      mayDropMore ||= outcome.mayDropMore;
       for (const drop of outcome.drops) found.push({ chain, way, drop });
     }
   }
   cache.endScan();
-  return found;
+  return { found, mayDropMore };
 }
 
 /** A rule set of thousands may ask thousands of times. */

@@ -5,7 +5,7 @@ import { setTimeout as delay } from "node:timers/promises";
 import type { NfTablesTouch } from "../netlink/nftables/nf-tables.ts";
 import type { RuleNotice } from "../netlink/nftables/nf-tables-monitor.ts";
 import { type ScanContext, type SinglePacket, testWays, wayOf } from "./hook-packets.ts";
-import { scanHooks } from "./hook-scan.ts";
+import { type HookScan, scanHooks } from "./hook-scan.ts";
 import { saveLegacyRules } from "./legacy-source.ts";
 import { type PacketDrop, summarizeDrops } from "./packet-drop.ts";
 import { RuleCache } from "./rule-cache.ts";
@@ -83,7 +83,18 @@ export class HookScanner {
    * when rules cannot be read.
    */
   async dropsOf(packet: SinglePacket, context: ScanContext): Promise<readonly PacketDrop[]> {
-    const found = await scanHooks([wayOf(packet)], {
+    const { found } = await this.#try(packet);
+    return await summarizeDrops(found, context, this.#texts);
+  }
+
+  /** No rule on its way drops it, sends it elsewhere or may do so. Reads again and throws as `dropsOf`. */
+  async surelyPasses(packet: SinglePacket): Promise<boolean> {
+    const { found, mayDropMore } = await this.#try(packet);
+    return found.length === 0 && !mayDropMore;
+  }
+
+  async #try(packet: SinglePacket): Promise<HookScan> {
+    return await scanHooks([wayOf(packet)], {
       names: this.#names,
       cache: new RuleCache(),
       legacy: await saveLegacyRules(),
@@ -91,7 +102,6 @@ export class HookScanner {
       turns: new WorkSlices(),
       withNat: this.#withNat,
     });
-    return await summarizeDrops(found, context, this.#texts);
   }
 
   async #drops(context: ScanContext): Promise<readonly PacketDrop[]> {
@@ -132,7 +142,7 @@ export class HookScanner {
 
   async #scan(context: ScanContext, legacy: ReadonlyMap<4 | 6, string>) {
     const turns = new WorkSlices();
-    const found = await scanHooks(testWays(context), {
+    const { found } = await scanHooks(testWays(context), {
       names: this.#names,
       cache: this.#cache,
       legacy,

@@ -20,6 +20,8 @@ export interface ChainDrop {
 
 export interface ChainOutcome {
   readonly drops: readonly ChainDrop[];
+  /** Also something of which nobody can say whether it does: a set of ipset, a mark, a program that gets the packets. */
+  readonly mayDropMore: boolean;
   /** Of those that go on; undefined: nobody knows. */
   readonly mark: number | undefined;
 }
@@ -45,6 +47,7 @@ interface Walk {
   readonly base: HookChain;
   readonly tools: WalkTools;
   readonly drops: ChainDrop[];
+  mayDropMore: boolean;
   rulesLeft: number;
 }
 
@@ -69,26 +72,20 @@ export async function walkChain(
   mark: number | undefined,
   tools: WalkTools,
 ): Promise<ChainOutcome> {
-  const walk: Walk = { base, tools, drops: [], rulesLeft: MAX_RULES };
+  const walk: Walk = { base, tools, drops: [], mayDropMore: false, rulesLeft: MAX_RULES };
   const packets: Packets = { view, mark, rest: 1, scale: 1, isUncertain: false };
   const end = await walkRules(walk, base.name, packets, 0);
   if (end !== "ended" && base.dropsByPolicy) tellDrop(walk, base.name, undefined, packets, 1, false);
-  return { drops: walk.drops, mark: packets.mark };
+  return { drops: walk.drops, mayDropMore: walk.mayDropMore, mark: packets.mark };
 }
 
 async function walkRules(walk: Walk, name: string, packets: Packets, depth: number): Promise<End> {
   const { source, machine, pause } = walk.tools;
   const chain = depth > MAX_DEPTH ? undefined : await source.load(walk.base, name);
-  if (chain === undefined) {
-    packets.isUncertain = true;
-    return "fell through";
-  }
+  if (chain === undefined) return doubt(walk, packets);
   const setOf = (set: string) => chain.sets.get(set);
   for (const rule of chain.rules) {
-    if (--walk.rulesLeft < 0) {
-      packets.isUncertain = true;
-      return "fell through";
-    }
+    if (--walk.rulesLeft < 0) return doubt(walk, packets);
     await pause();
     const result: RuleResult = machine.run(rule.expressions, packets.view, packets.mark, setOf);
     packets.mark = result.mark;
@@ -113,13 +110,15 @@ async function applyOutcome(
     case "continue":
       return "fell through";
     case "unknown":
-      packets.isUncertain = true;
-      return "fell through";
+      return doubt(walk, packets);
     case "drop":
     case "reject":
     case "rewrite":
-      // In doubt nothing is said.
-      if (share === undefined) return "fell through";
+      if (share === undefined) {
+        // In doubt it is no drop.
+        walk.mayDropMore = true;
+        return "fell through";
+      }
       tellDrop(walk, name, rule, packets, share, verdict.type === "rewrite");
       return endOf(packets, share);
     case "accept":
@@ -134,6 +133,13 @@ async function applyOutcome(
     case "goto":
       return await applyJump(walk, verdict.chain, verdict.type === "goto", outcome, packets, depth);
   }
+}
+
+/** What nobody can judge may accept them, and may drop them. */
+function doubt(walk: Walk, packets: Packets): End {
+  packets.isUncertain = true;
+  walk.mayDropMore = true;
+  return "fell through";
 }
 
 function endOf(packets: Packets, share: number): End {
@@ -156,9 +162,8 @@ async function applyJump(
   const some = share === undefined ? undefined : narrowed(packets, share, limit);
   if (share === undefined || some === undefined) {
     // It may accept there, or mark them, and what drops there drops only perhaps.
-    packets.isUncertain = true;
     packets.mark = undefined;
-    return "fell through";
+    return doubt(walk, packets);
   }
   const end = await walkRules(walk, target, some, depth + 1);
   packets.rest *= 1 - share * (end === "ended" ? 1 : 1 - some.rest);
@@ -187,6 +192,10 @@ function tellDrop(
   isRewrite: boolean,
 ): void {
   const share = ofThem * rest * scale;
-  if (share <= 0 || (share <= MOST && policyChains.test(inChain))) return;
+  if (share <= 0) return;
+  if (share <= MOST && policyChains.test(inChain)) {
+    walk.mayDropMore = true;
+    return;
+  }
   walk.drops.push({ ...(rule !== undefined && { rule }), inChain, share, isCertain: !isUncertain, isRewrite });
 }

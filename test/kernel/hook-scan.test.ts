@@ -348,6 +348,30 @@ it("says of any packet what drops it", async () => {
   expect(await ask({ way: "forwarded", protocol: "tcp", destinationPort: 80 }, "192.0.2.7")).toEqual([]);
 });
 
+it.each([
+  ["no rule", "true", true],
+  ["a rule for others", nft(forward, "ip saddr 192.0.2.8 drop"), true],
+  ["a rule that lets pass what nobody can judge", nft(forward, "limit rate 3/second accept"), true],
+  ["a rule that drops it", nft(forward, "ip saddr 192.0.2.7 drop"), false],
+  [
+    "a set that changes by itself",
+    nft(forward, "add set inet z s {type ipv4_addr; flags timeout;}", "ip saddr @s drop"),
+    false,
+  ],
+  ["a mark that nobody knows", nft(forward, "meta mark set ct mark", "meta mark & 0x10000 != 0x10000 reject"), false],
+  ["a program that gets the packets", "iptables -A FORWARD -j NFQUEUE --queue-num 3", false],
+  ["a program that gets the packets, by iptables-legacy", "iptables-legacy -A FORWARD -j NFQUEUE --queue-num 3", false],
+  ["a chain for what nobody can judge", nft(forward, "add chain inet z g", "ct mark 5 jump g"), false],
+  ["a kind of echo, by iptables", "iptables-legacy -A FORWARD -p icmp --icmp-type 8 -j DROP", false],
+  ["a rule after one that nobody can judge", nft(`${forward} policy drop;`, "ct mark 5 accept"), false],
+])("says whether an echo surely passes: %s", async (_, make, expected) => {
+  await box.run(["sh", "-ec", make]);
+  const [source, destination] = ["192.0.2.7", "10.5.61.9"].map(parseAddress) as [Address, Address];
+  const ends = { source, destination, incoming: "cni0", outgoing: "flannel.1" };
+  const passes = new HookScanner(ruleNames("")).surelyPasses({ ...ends, protocol: "icmp", way: "forwarded" });
+  expect(await passes).toBe(expected);
+});
+
 it("looks again only after a change that may concern packets of ours", async () => {
   const rules = Array.from({ length: 2_000 }, (_, at) => `-A K -d 10.96.${at >> 8}.${at & 255}/32 -p tcp -j REJECT`);
   const text = ["*filter", ":K - [0:0]", "-A FORWARD -j K", ...rules, "COMMIT", "*nat", ":N - [0:0]", "COMMIT", ""];

@@ -29,7 +29,7 @@ export async function gatherFollowed(sources: FollowSources): Promise<readonly F
   const ports = containerPorts(context, { namespaces }, links);
   const plans = planFollowing({ ports, targets: targets.map((target) => carried(target, known)) });
   const asked: FollowPlan[] = [];
-  for (const plan of plans) if (!(await isFiltered(plan, sources))) asked.push(plan);
+  for (const plan of plans) if (await surelyPasses(plan, sources)) asked.push(plan);
   return await followEchoes(asked, new Map(links.map(({ index, name }) => [index, name])), limitMs);
 }
 
@@ -51,10 +51,13 @@ function carrierOf(plan: KnownHost["plan"], backend: Backend | undefined, device
       : undefined;
 }
 
-/** Other checks report what rules drop, where it is trouble: policies for containers, and rules for echoes alone, are none. */
-async function isFiltered(plan: FollowPlan, { scanner, scan }: FollowSources): Promise<boolean> {
+/**
+ * Other checks report what rules drop, where it is trouble: policies for containers, and rules for echoes alone, are none. Some of
+ * these (ipset, marks, programs that decide) nobody can judge.
+ */
+async function surelyPasses(plan: FollowPlan, { scanner, scan }: FollowSources): Promise<boolean> {
   const packet = firstPacket(plan, scan);
-  return packet !== undefined && (await scanner.dropsOf(packet, scan)).length > 0;
+  return packet === undefined || (await scanner.surelyPasses(packet));
 }
 
 /** Undefined: no rule of IP is on its way, or its source is not known. */
