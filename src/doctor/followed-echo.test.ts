@@ -3,7 +3,7 @@ import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { propertyRuns } from "../../test/support/fuzz.ts";
 import type { Address } from "../ip/address.ts";
-import { type EchoStation, type FollowedEcho, lossOf, sightOf } from "./followed-echo.ts";
+import { type EchoStation, type FollowedEcho, isLinkQuestion, lossOf, sightOf } from "./followed-echo.ts";
 
 const target = "10.5.7.0" as Address;
 
@@ -47,6 +47,28 @@ describe("sightOf", () => {
       }),
       propertyRuns(10_000),
     );
+  });
+});
+
+describe("isLinkQuestion", () => {
+  // As tcpdump shows them: who has 192.168.50.12, tell 192.168.50.11; who has fd00::12, to ff02::1:ff00:12.
+  const arp = "0001080006040001025e00000001c0a8320b000000000000c0a8320c";
+  const solicitation = [
+    "6000000000203afffd000000000000000000000000000011ff0200000000000000000001ff000012",
+    "8700aabb00000000fd0000000000000000000000000000120101025e00000001",
+  ].join("");
+
+  it.each([
+    ["ARP", arp, true],
+    ["an answer of ARP", arp.replace("06040001", "06040002"), false],
+    ["a neighbour solicitation", solicitation, true],
+    ["a neighbour advertisement", solicitation.replace("8700", "8800"), false],
+    ["UDP of that size", solicitation.replace("203aff", "2011ff"), false],
+    ["nothing", "", false],
+  ])("%s", (_, text, expected) => {
+    const bytes = Buffer.from(text, "hex");
+    expect(isLinkQuestion(bytes, bytes.length)).toBe(expected);
+    expect(isLinkQuestion(bytes, bytes.length + 4)).toBe(false);
   });
 });
 

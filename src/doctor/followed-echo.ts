@@ -20,7 +20,7 @@ export interface FollowedEcho {
   readonly target: Address;
   /** The peer's host, where packets go to outside of the tunnel. */
   readonly outside?: Address;
-  /** Questions for a next hop (ARP) that left this host meanwhile. */
+  /** Questions for a next hop (ARP, or neighbour solicitations of IPv6) that left this host meanwhile. */
   readonly linkQuestions: number;
   readonly sent: number;
   readonly answered: number;
@@ -67,6 +67,23 @@ const shapes = {
     types: { request: 128, reply: 129 },
   },
 } as const;
+
+/** RFC 826, of Ethernet and IPv4. */
+export const ARP_BYTES = 28;
+const ARP_START = [0, 1, 8, 0, 6, 4, 0, 1] as const;
+/** RFC 4861, 4.3: with the sender's link-layer address. */
+const SOLICITATION_BYTES = 72;
+const [ICMP_6, SOLICITATION] = [58, 135];
+
+/** A question for a neighbour on the link. `packetBytes`: of the whole packet. */
+export function isLinkQuestion(bytes: Uint8Array, packetBytes: number): boolean {
+  if (packetBytes === ARP_BYTES) return ARP_START.every((byte, at) => bytes[at] === byte);
+  const { headerBytes, protocol } = shapes[6];
+  const isIpv6 = (bytes[0] ?? 0) >> 4 === 6;
+  return (
+    packetBytes === SOLICITATION_BYTES && isIpv6 && bytes[protocol] === ICMP_6 && bytes[headerBytes] === SOLICITATION
+  );
+}
 
 /** Reads an echo to or from `target`, of this size with its IP header, wherever in the packet it begins. */
 export function sightOf(bytes: Uint8Array, target: Address, packetBytes: number): EchoSight | undefined {

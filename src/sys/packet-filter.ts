@@ -1,4 +1,4 @@
-// Classic BPF programs of packet sockets: by the size of whole packets, and by their source. The programs see packets from the IP
+// Classic BPF programs of packet sockets: by the size of whole packets, by their source, and IPv6's questions for neighbours. The programs see packets from the IP
 // header on. Pure.
 import { type Address, addressToBytes, type Family, familyOf } from "../ip/address.ts";
 
@@ -15,6 +15,27 @@ const SOURCE_AT: Readonly<Record<Family, number>> = { 4: 12, 6: 8 };
 
 /** sizeof(struct sock_filter). */
 export const FILTER_INSTRUCTION_BYTES = 8;
+
+/** RFC 4861, 4.3: a neighbour solicitation with the sender's link-layer address, which is as large as a TCP acknowledgement. */
+const SOLICITATION_BYTES = 72;
+const [NEXT_HEADER_AT, ICMP_6] = [6, 58];
+const [ICMP_TYPE_AT, SOLICITATION] = [40, 135];
+
+/** Packets of exactly one of these sizes, and neighbour solicitations of IPv6; `snapBytes` of each are kept. */
+export function sizeOrQuestionFilter(sizes: readonly number[], snapBytes: number): Uint8Array {
+  const count = sizes.length;
+  return assemble([
+    [LOAD_LENGTH, 0, 0, 0],
+    ...sizes.map((size, index): Instruction => [JUMP_EQUAL, count + 5 - index, 0, size]),
+    [JUMP_EQUAL, 0, 4, SOLICITATION_BYTES],
+    [LOAD_BYTE, 0, 0, NEXT_HEADER_AT],
+    [JUMP_EQUAL, 0, 2, ICMP_6],
+    [LOAD_BYTE, 0, 0, ICMP_TYPE_AT],
+    [JUMP_EQUAL, 1, 0, SOLICITATION],
+    [RETURN, 0, 0, 0],
+    [RETURN, 0, 0, snapBytes],
+  ]);
+}
 
 /** Packets of exactly one of these sizes; `snapBytes` of each are kept. */
 export function sizeFilter(sizes: readonly number[], snapBytes: number): Uint8Array {

@@ -6,7 +6,7 @@ import { errnos, fromErrno } from "./errno.ts";
 import type { Fd } from "./fd.ts";
 import { addressOf, recvfrom, setsockopt, settled } from "./libc.ts";
 import { MSG_DONTWAIT, MSG_TRUNC } from "./message-header.ts";
-import { FILTER_INSTRUCTION_BYTES, sizeFilter, sourceFilter } from "./packet-filter.ts";
+import { FILTER_INSTRUCTION_BYTES, sizeFilter, sizeOrQuestionFilter, sourceFilter } from "./packet-filter.ts";
 import { bindSocket, openSocket, SOCK_DGRAM, SOL_SOCKET, setBufferBytes } from "./socket.ts";
 
 export interface TappedPacket {
@@ -43,6 +43,11 @@ export class PacketTap implements Disposable {
   /** `sizes`: of whole IP packets, at most 32 of them. Throws `KERNEL_DENIED` without CAP_NET_RAW. */
   static open(sizes: readonly number[]): PacketTap {
     return PacketTap.#open(sizeFilter([...new Set(sizes)].slice(0, MAX_SIZES), SNAP_BYTES));
+  }
+
+  /** As `open`; also IPv6's questions for neighbours, whose size many other packets have. */
+  static withQuestions(sizes: readonly number[]): PacketTap {
+    return PacketTap.#open(sizeOrQuestionFilter([...new Set(sizes)].slice(0, MAX_SIZES), SNAP_BYTES));
   }
 
   /** Packets from an address of this prefix. Throws as `open`. */

@@ -3,7 +3,13 @@
 // a half at most.
 import { randomInt } from "node:crypto";
 import { setTimeout as sleep } from "node:timers/promises";
-import { type EchoStation, type FollowedEcho, sightOf } from "../../../doctor/followed-echo.ts";
+import {
+  ARP_BYTES,
+  type EchoStation,
+  type FollowedEcho,
+  isLinkQuestion,
+  sightOf,
+} from "../../../doctor/followed-echo.ts";
 import { readReply } from "../../../doctor/gather/echoes.ts";
 import { type Address, familyOf } from "../../../ip/address.ts";
 import { PacketTap, type TappedPacket } from "../../../sys/packet-tap.ts";
@@ -29,9 +35,6 @@ const WAIT_SECONDS = 1;
 const LOOK_MS = 20;
 const MAX_PACKETS = 4_096;
 const UDP = 17;
-/** RFC 826, of Ethernet and IPv4. */
-const ARP_BYTES = 28;
-const ARP_START = [0, 1, 8, 0, 6, 4, 0, 1] as const;
 const [HEADERS_4, HEADERS_6] = [28, 48];
 
 /** Throws where this host has no ping, and where packets cannot be watched. */
@@ -44,7 +47,10 @@ export async function followEchoes(
   const ping = findTool("ping");
   if (ping === undefined) throw new Error("this host has no program ping");
   const tests = plans.map((plan, at) => testOf(plan, at));
-  using tap = PacketTap.open([ARP_BYTES, ...tests.flatMap(({ packetBytes, around }) => [packetBytes, ...around])]);
+  using tap = PacketTap.withQuestions([
+    ARP_BYTES,
+    ...tests.flatMap(({ packetBytes, around }) => [packetBytes, ...around]),
+  ]);
   const packets: TappedPacket[] = [];
   const look = () => packets.push(...tap.receive(MAX_PACKETS - packets.length));
   const devices = [...new Set(plans.flatMap(({ stations }) => stations.flatMap(({ device }) => device ?? [])))];
@@ -56,7 +62,9 @@ export async function followEchoes(
     ended.abort();
     await looking;
     look();
-    const linkQuestions = packets.filter(isLinkQuestion).length;
+    const linkQuestions = packets.filter(
+      ({ isOutgoing, bytes, packetBytes }) => isOutgoing && isLinkQuestion(bytes, packetBytes),
+    ).length;
     const grown = grownCounters(before, countersOf(devices));
     return tests.map((test, at) => ({
       ...{ sender: test.plan.sender, target: test.plan.target, grown, linkQuestions },
@@ -68,10 +76,6 @@ export async function followEchoes(
   } finally {
     ended.abort();
   }
-}
-
-function isLinkQuestion({ bytes, packetBytes, isOutgoing }: TappedPacket): boolean {
-  return isOutgoing && packetBytes === ARP_BYTES && ARP_START.every((byte, at) => bytes[at] === byte);
 }
 
 interface Test {
