@@ -57,8 +57,8 @@ export const wayCauses = {
       "A static neighbour entry is wrong for a peer's host or a container, or this host neither answers nor asks ARP.",
     effect: "one host or one container is not reached",
     looksAt:
-      "permanent entries for peers' hosts that do not answer, and for containers whose interface has another address; arp_ignore of this host; the flag NOARP of devices by which no peer's host answers, and of bridges of containers",
-    alike: "entries in the states STALE, DELAY and PROBE; modems without ARP by which hosts answer",
+      "permanent entries for peers' hosts that do not answer, and for containers whose interface has another address; arp_ignore of this host; the flag NOARP of devices on whose link no peer's host answers, and of bridges of containers",
+    alike: "entries in the states STALE, DELAY and PROBE; modems without ARP, and bridges of others",
     fix: "ask",
     explains: ["lost-on-this-host", "peer-unreachable", "store-unreachable", "underlay-down", "underlay-oneway"],
   },
