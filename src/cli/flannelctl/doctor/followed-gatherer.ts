@@ -5,8 +5,8 @@ import type { FollowedEcho } from "../../../doctor/followed-echo.ts";
 import type { EchoTarget } from "../../../doctor/gather/echoes.ts";
 import type { ScanContext, SinglePacket } from "../../../firewall/hook-packets.ts";
 import type { HookScanner } from "../../../firewall/hook-scanner.ts";
-import { familyOf } from "../../../ip/address.ts";
-import { addToAddress, networkAddress } from "../../../ip/prefix.ts";
+import { familyOf, prefixAddress } from "../../../ip/address.ts";
+import { addToAddress, containsAddress, networkAddress } from "../../../ip/prefix.ts";
 import { type ContainerPort, containerPorts } from "./container-ports.ts";
 import { type FollowPlan, followEchoes } from "./follow-echoes.ts";
 import type { HostWide } from "./host-wide.ts";
@@ -55,17 +55,30 @@ function carrierOf(plan: KnownHost["plan"], backend: Backend | undefined, device
  * Other checks report what rules drop, where it is trouble: policies for containers, and rules for echoes alone, are none. Some of
  * these (ipset, marks, programs that decide) nobody can judge.
  */
-async function surelyPasses(plan: FollowPlan, { scanner, scan }: FollowSources): Promise<boolean> {
-  const packet = firstPacket(plan, scan);
+async function surelyPasses(plan: FollowPlan, { scanner, scan, known }: FollowSources): Promise<boolean> {
+  const packet = firstPacket(plan, scan, known.addresses);
   return packet === undefined || (await scanner.surelyPasses(packet));
 }
 
-/** Undefined: no rule of IP is on its way, or its source is not known. */
-function firstPacket({ sender, port, target, stations }: FollowPlan, scan: ScanContext): SinglePacket | undefined {
-  if (sender === "host" || port === undefined) return undefined;
+/** `addresses`: of this host. Undefined: no rule of IP is between two stations of its way, or its source is not known. */
+export function firstPacket(
+  { sender, port, target, stations }: FollowPlan,
+  scan: ScanContext,
+  addresses: KnownHost["addresses"],
+): SinglePacket | undefined {
   const outgoing = stations.find(({ place }) => place === "tunnel")?.device ?? scan.tunnel[familyOf(target)];
-  const ends = { source: port.address, destination: target, incoming: port.bridge ?? port.device, outgoing };
-  return { ...ends, protocol: "icmp", way: "forwarded" };
+  const ends = { destination: target, outgoing, protocol: "icmp" } as const;
+  if (sender === "container" && port !== undefined) {
+    return { ...ends, source: port.address, incoming: port.bridge ?? port.device, way: "forwarded" };
+  }
+  // On the way into a container rules come before the first station.
+  if (port !== undefined) return undefined;
+  const source = addresses
+    .filter(({ device }) => device === outgoing)
+    .map(({ address }) => prefixAddress(address))
+    .filter((address) => familyOf(address) === familyOf(target))
+    .find((address) => scan.ownSubnets.some((subnet) => containsAddress(subnet, address)));
+  return source === undefined ? undefined : { ...ends, source, incoming: "", way: "sent" };
 }
 
 interface FollowOptions {
@@ -77,7 +90,7 @@ interface FollowOptions {
 const MAX_CONTAINERS = 2;
 
 /** Which echoes are worth it: each of a few containers, with the peer that is most in doubt and the one that is least. Pure. */
-function planFollowing({ ports, targets }: FollowOptions): FollowPlan[] {
+export function planFollowing({ ports, targets }: FollowOptions): FollowPlan[] {
   const asked = ports.slice(0, MAX_CONTAINERS);
   const [first, last] = [targets[0], targets.at(-1)];
   const host = first === undefined || first.isDirect ? [] : [toPeer(first)];
