@@ -5,8 +5,10 @@ import type { FollowedEcho } from "../../../doctor/followed-echo.ts";
 import type { EchoTarget } from "../../../doctor/gather/echoes.ts";
 import type { ScanContext, SinglePacket } from "../../../firewall/hook-packets.ts";
 import type { HookScanner } from "../../../firewall/hook-scanner.ts";
-import { familyOf, prefixAddress } from "../../../ip/address.ts";
+import { type Address, familyOf, prefixAddress } from "../../../ip/address.ts";
 import { addToAddress, containsAddress, networkAddress } from "../../../ip/prefix.ts";
+import { readPolicies } from "../../../netlink/xfrm/xfrm-control.ts";
+import type { XfrmPolicy, XfrmSelector } from "../../../netlink/xfrm/xfrm-policy.ts";
 import { type ContainerPort, containerPorts } from "./container-ports.ts";
 import { type FollowPlan, followEchoes } from "./follow-echoes.ts";
 import type { HostWide } from "./host-wide.ts";
@@ -27,7 +29,10 @@ export async function gatherFollowed(sources: FollowSources): Promise<readonly F
   const { known, host, context, targets, limitMs } = sources;
   const [links, namespaces] = await Promise.all([host.links(), host.namespaces().catch(() => [])]);
   const ports = containerPorts(context, { namespaces }, links);
-  const plans = planFollowing({ ports, targets: targets.map((target) => carried(target, known)) });
+  const { address, ipv6Address } = context.externalInterface;
+  const ends = [address, ipv6Address].filter((each) => each !== undefined);
+  const encrypting = (await readPolicies()).filter(encrypts);
+  const plans = planFollowing({ ports, targets: targets.map((target) => carried(target, known)), ends, encrypting });
   const asked: FollowPlan[] = [];
   for (const plan of plans) if (await surelyPasses(plan, sources)) asked.push(plan);
   return await followEchoes(asked, new Map(links.map(({ index, name }) => [index, name])), limitMs);
@@ -85,18 +90,36 @@ interface FollowOptions {
   readonly ports: readonly ContainerPort[];
   /** Those in doubt first. */
   readonly targets: readonly Carried[];
+  /** Of this host, from which the tunnel's packets go. */
+  readonly ends: readonly Address[];
+  /** What leaves this host encrypted. */
+  readonly encrypting: readonly XfrmSelector[];
+}
+
+/** A policy that blocks is a loss like any other. */
+function encrypts({ direction, action, templates }: XfrmPolicy): boolean {
+  return direction === "out" && action === "allow" && templates.length > 0;
+}
+
+function isEncrypted({ encrypting }: FollowOptions, sources: readonly Address[], destination: Address): boolean {
+  return encrypting.some(
+    (policy) =>
+      containsAddress(policy.destination, destination) &&
+      sources.some((source) => containsAddress(policy.source, source)),
+  );
 }
 
 const MAX_CONTAINERS = 2;
 
 /** Which echoes are worth it: each of a few containers, with the peer that is most in doubt and the one that is least. Pure. */
-export function planFollowing({ ports, targets }: FollowOptions): FollowPlan[] {
+export function planFollowing(options: FollowOptions): FollowPlan[] {
+  const { ports, targets } = options;
   const asked = ports.slice(0, MAX_CONTAINERS);
   const [first, last] = [targets[0], targets.at(-1)];
-  const host = first === undefined || first.isDirect ? [] : [toPeer(first)];
+  const host = first === undefined || first.isDirect ? [] : [toPeer(first, options)];
   const out = asked.flatMap((port, at) =>
     [first, at === 0 && last !== first ? last : undefined].flatMap((target) =>
-      target === undefined || familyOf(target.subnet) !== familyOf(port.address) ? [] : [toPeer(target, port)],
+      target === undefined || familyOf(target.subnet) !== familyOf(port.address) ? [] : [toPeer(target, options, port)],
     ),
   );
   return [...host, ...out, ...asked.map(intoContainer)];
@@ -109,19 +132,25 @@ function insideStations({ device, bridge }: ContainerPort): Pick<Station, "place
   return bridge === undefined ? [port] : [port, { place: "bridge", device: bridge }];
 }
 
-function toPeer(target: FollowOptions["targets"][number], port?: ContainerPort): FollowPlan {
-  const { subnet, address, isDirect, device, carriedBy } = target;
+function toPeer(peer: Carried, options: FollowOptions, port?: ContainerPort): FollowPlan {
+  const { subnet, address, isDirect, device, carriedBy } = peer;
+  const target = isDirect ? addToAddress(networkAddress(subnet), 1n) : networkAddress(subnet);
+  const isHidden =
+    carriedBy === undefined
+      ? isEncrypted(options, port === undefined ? options.ends : [port.address], target)
+      : isEncrypted(options, options.ends, address);
   const inside = port === undefined ? [] : insideStations(port);
   const tunnel: Pick<Station, "place" | "device">[] =
     carriedBy === undefined || device === undefined ? [] : [{ place: "tunnel", device }];
+  // What IPsec of the host has encrypted is not recognised there.
   const outside: Pick<Station, "place" | "device">[] =
-    isDirect || carriedBy !== undefined ? [{ place: "outside" }] : [];
+    (isDirect || carriedBy !== undefined) && !isHidden ? [{ place: "outside" }] : [];
   const way = [...inside, ...tunnel, ...outside];
   const isIn = ({ place }: Pick<Station, "place">) => place === "port" || place === "bridge";
   return {
     sender: port === undefined ? "host" : "container",
     ...(port !== undefined && { port }),
-    target: isDirect ? addToAddress(networkAddress(subnet), 1n) : networkAddress(subnet),
+    target,
     stations: [
       ...way.map((at) => ({ ...at, packet: "request", direction: isIn(at) ? "in" : "out" }) as const),
       ...way.toReversed().map((at) => ({ ...at, packet: "reply", direction: isIn(at) ? "out" : "in" }) as const),
