@@ -50,6 +50,8 @@ export interface DoctorFacts {
   /** Counters of the kernel by name (`TcpExt.IPReversePathFilter`), and how much they grew in half a second. */
   readonly counters: ReadonlyMap<string, { readonly value: number; readonly growth: number }>;
   readonly tables: TableFacts;
+  /** Neighbours of all network namespaces that the kernel may forget, against net.ipv4.neigh.default.gc_thresh3 or that of IPv6. */
+  readonly neighbourUse: readonly NeighbourUse[];
   /** Who has held the lock of iptables for a second or longer, in words. */
   readonly lockHolder: string | undefined;
   /** Rules of iptables that change the source of packets between containers, as iptables-save prints them. */
@@ -84,8 +86,6 @@ export interface BridgeFact {
 /** Tables of the kernel that can be full. */
 export interface TableFacts {
   readonly conntrack?: { readonly used: number; readonly max: number };
-  /** Neighbours of all network namespaces that the kernel may forget, against net.ipv4.neigh.default.gc_thresh3 or that of IPv6. */
-  readonly neighbours?: readonly NeighbourUse[];
 }
 
 export interface NeighbourUse {
@@ -130,6 +130,7 @@ export const noFacts: HostFacts = {
   underlayWays: [],
   counters: new Map(),
   tables: {},
+  neighbourUse: [],
   lockHolder: undefined,
   masqueradeRules: [],
   tooBigDrops: [],

@@ -191,6 +191,7 @@ export const nda = { destination: 1, linkLayerAddress: 2, interfaceIndex: 8 } as
 export const ndta = { threshold3: 4, config: 5, statistics: 7 } as const;
 export const nud = { noArp: 0x40, permanent: 0x80 } as const;
 export const NTF_SELF = 2;
+export const NTF_EXT_LEARNED = 0x10;
 
 /** linux/nexthop.h */
 export const nha = { id: 1, group: 2, outInterface: 5, gateway: 6 } as const;

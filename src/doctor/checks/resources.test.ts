@@ -8,7 +8,7 @@ test.each([1_024, 32_768, 100_000])("a full table of %i neighbours is made large
     externalInterface: { name: "eth0", index: 2, mtuBytes: 1500, isUp: true },
     ...{ overlayMtuBytes: 1450, needs: { carriesTraffic: true } },
   };
-  const facts = { ...noFacts, tables: { ...noFacts.tables, neighbours: [{ family: 4 as const, used: max, max }] } };
+  const facts = { ...noFacts, neighbourUse: [{ family: 4 as const, used: max, max }] };
   const [finding] = neighbourTable.run(context, facts);
   const values = (finding?.fix ?? []).map((step) => (step.kind === "sysctl" ? Number(step.value) : Number.NaN));
   expect(values).toHaveLength(3);

@@ -49,10 +49,10 @@ const settingsOf = ({ family }: NeighbourUse): string => `net/ipv${family}/neigh
 export const neighbourTable = defineCheck({
   name: "neighbour-gc",
   severity: "error",
-  needs: ["tables", "counters"],
+  needs: ["neighbourUse", "counters"],
   appliesTo: carriesTraffic,
-  check: ({ families }, { tables: { neighbours = [] }, counters }) =>
-    neighbours
+  check: ({ families }, { neighbourUse, counters }) =>
+    neighbourUse
       .filter(({ family }) => families.has(family))
       .map((use) => ({ use, overflows: counters.get(neighbourOverflows(use.family))?.growth ?? 0 }))
       .filter(({ use: { used, max }, overflows }) => used >= max * FULL_FROM || overflows > 0),

@@ -37,7 +37,8 @@ export async function readNamespaces(limitMs: number): Promise<ContainerNamespac
   return found;
 }
 
-function needTool(name: string): string {
+/** Throws where this host lacks the program. */
+export function needTool(name: string): string {
   const path = findTool(name);
   if (path === undefined) throw new Error(`this host has no program ${name}`);
   return path;

@@ -8,7 +8,6 @@ import { readFileOrEmpty } from "../../sys/files.ts";
 import { holderName, lockHolder } from "../../sys/lock-holder.ts";
 import { type HostFacts, neighbourOverflows, type TableFacts } from "../host-facts.ts";
 import type { UnderlayWay } from "../peer-facts.ts";
-import { readNeighbourUse } from "./neighbour-use.ts";
 
 const MAX_WAYS = 2_000;
 const SAMPLE_MS = 500;
@@ -74,14 +73,10 @@ export function readUnderlayWays(
   });
 }
 
-/** `limitMs`: of programs that are run. */
-export async function readTables(limitMs: number): Promise<TableFacts> {
+export function readTables(): TableFacts {
   const used = numberIn("/proc/sys/net/netfilter/nf_conntrack_count");
   const max = numberIn("/proc/sys/net/netfilter/nf_conntrack_max");
-  return {
-    ...(used !== undefined && max !== undefined && max > 0 && { conntrack: { used, max } }),
-    neighbours: await readNeighbourUse(limitMs),
-  };
+  return used !== undefined && max !== undefined && max > 0 ? { conntrack: { used, max } } : {};
 }
 
 function numberIn(file: string): number | undefined {

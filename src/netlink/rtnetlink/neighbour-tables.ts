@@ -5,7 +5,7 @@ import { AttributeReader } from "../attribute-reader.ts";
 import { KernelDialogue } from "../dialogue-socket.ts";
 import { NetlinkSocket } from "../netlink-socket.ts";
 import { ipFamily } from "../request.ts";
-import { NETLINK_ROUTE, ndta, rtm } from "../uapi.ts";
+import { AF_UNSPEC, NETLINK_ROUTE, NTF_EXT_LEARNED, ndta, nud, rtm } from "../uapi.ts";
 
 export interface NeighbourTable {
   readonly family: Family;
@@ -37,6 +37,46 @@ export function readNeighbourTables(): NeighbourTable[] {
     (view, { type, start, end }) => {
       const table = type === rtm.newNeighbourTable ? decodeTable(view, start, end) : undefined;
       if (table !== undefined) found.push(table);
+    },
+  );
+  return found;
+}
+
+export interface OwnNeighbours {
+  /** Of this network namespace; against gc_thresh3. */
+  readonly counted: number;
+  /** Permanent ones, and those that a program keeps up to date: they do not count against it. */
+  readonly exempt: number;
+}
+
+/** struct ndmsg: offsets. */
+const neighbourAt = { state: 8, flags: 10, end: 12 } as const;
+
+/** Throws the kernel's refusal; `KERNEL_BUSY` when neighbours changed meanwhile. */
+export function countOwnNeighbours(): ReadonlyMap<Family, OwnNeighbours> {
+  using socket = NetlinkSocket.open({ protocol: NETLINK_ROUTE, receiveBufferBytes: 1024 * 1024 });
+  const found = new Map<Family, { counted: number; exempt: number }>([
+    [4, { counted: 0, exempt: 0 }],
+    [6, { counted: 0, exempt: 0 }],
+  ]);
+  new KernelDialogue(socket).request(
+    {
+      messageType: rtm.getNeighbour,
+      operation: "list neighbours",
+      isDump: true,
+      writeBody: (writer) => {
+        writer.u32(AF_UNSPEC);
+        writer.zeros(neighbourAt.end - 4);
+      },
+    },
+    (view, { type, start, end }) => {
+      if (type !== rtm.newNeighbour || start + neighbourAt.end > end) return;
+      const family = ipFamily(view.getUint8(start));
+      const numbers = family === undefined ? undefined : found.get(family);
+      if (numbers === undefined) return;
+      const isPermanent = (view.getUint16(start + neighbourAt.state, true) & nud.permanent) !== 0;
+      const isLearned = (view.getUint8(start + neighbourAt.flags) & NTF_EXT_LEARNED) !== 0;
+      numbers[isPermanent || isLearned ? "exempt" : "counted"]++;
     },
   );
   return found;

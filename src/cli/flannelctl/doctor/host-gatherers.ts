@@ -71,6 +71,7 @@ export function hostGatherers(
     underlayWays: () => kernel.readUnderlayWays(peers),
     counters: host.counters,
     tables: host.tables,
+    neighbourUse: host.neighbourUse,
     lockHolder: host.lockHolder,
     masqueradeRules: async () => (await host.savedRules()).flatMap((rules) => masqueradesOf(rules, networks)),
     tooBigDrops: async () => (await host.savedRules()).flatMap(tooBigDropsOf),

@@ -5,6 +5,7 @@ import { planSchema } from "../../../agent/control/control-protocol.ts";
 import type { BridgePort, ContainerNamespace } from "../../../doctor/container-facts.ts";
 import { readBridgePorts, readNamespaces } from "../../../doctor/gather/containers.ts";
 import * as kernel from "../../../doctor/gather/kernel.ts";
+import { readNeighbourUse } from "../../../doctor/gather/neighbour-use.ts";
 import { readNetworkManager } from "../../../doctor/gather/process.ts";
 import { type SavedRules, saveIptables } from "../../../doctor/gather/rule-texts.ts";
 import type { HostFacts } from "../../../doctor/host-facts.ts";
@@ -22,6 +23,7 @@ export interface HostWide {
   readonly hostAddresses: Reader<HostFacts["hostAddresses"]>;
   readonly counters: Reader<HostFacts["counters"]>;
   readonly tables: Reader<HostFacts["tables"]>;
+  readonly neighbourUse: Reader<HostFacts["neighbourUse"]>;
   readonly lockHolder: Reader<HostFacts["lockHolder"]>;
   readonly savedRules: Reader<readonly SavedRules[]>;
   readonly bridgePorts: Reader<readonly BridgePort[]>;
@@ -42,7 +44,8 @@ export function hostWide({ socketPaths }: GlobalOptions, limitMs: number, signal
     links: lazy(kernel.readLinks),
     hostAddresses: lazy(kernel.readHostAddresses),
     counters: lazy(kernel.readCounters),
-    tables: lazy(() => kernel.readTables(limitMs)),
+    tables: lazy(() => Promise.resolve(kernel.readTables())),
+    neighbourUse: lazy(() => readNeighbourUse(limitMs)),
     lockHolder: lazy(kernel.readLockHolder),
     savedRules: lazy(() => saveIptables(limitMs)),
     bridgePorts: lazy(() => readBridgePorts(limitMs)),
