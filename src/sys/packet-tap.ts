@@ -4,7 +4,7 @@
 import type { Address } from "../ip/address.ts";
 import { errnos, fromErrno } from "./errno.ts";
 import type { Fd } from "./fd.ts";
-import { addressOf, recvfrom, setsockopt, settled } from "./libc.ts";
+import { addressOf, getsockopt, recvfrom, setsockopt, settled } from "./libc.ts";
 import { MSG_DONTWAIT, MSG_TRUNC } from "./message-header.ts";
 import { FILTER_INSTRUCTION_BYTES, sizeFilter, sizeOrQuestionFilter, sourceFilter } from "./packet-filter.ts";
 import { bindSocket, openSocket, SOCK_DGRAM, SOL_SOCKET, setBufferBytes } from "./socket.ts";
@@ -23,6 +23,9 @@ const AF_PACKET = 17;
 const ETH_P_ALL = 0x0003;
 const PACKET_OUTGOING = 4;
 const SO_ATTACH_FILTER = 26;
+const SOL_PACKET = 263;
+/** struct tpacket_stats: packets, drops; reading sets both to 0. */
+const PACKET_STATISTICS = 6;
 const MAX_SIZES = 32;
 const SNAP_BYTES = 512;
 /** The headers of IP and TCP. */
@@ -93,6 +96,16 @@ export class PacketTap implements Disposable {
       });
     }
     return packets;
+  }
+
+  /** How many packets it had no room for since the last call. */
+  missed(): number {
+    const counts = new Int32Array(2);
+    const length = Uint32Array.of(8);
+    const call = (): number => getsockopt(this.#fd.number, SOL_PACKET, PACKET_STATISTICS, counts, length);
+    const result = settled(call(), [], call);
+    if (result < 0) throw fromErrno("read the statistics of the packet socket", -result);
+    return counts[1] ?? 0;
   }
 
   [Symbol.dispose](): void {

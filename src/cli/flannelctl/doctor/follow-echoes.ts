@@ -37,7 +37,7 @@ const MAX_PACKETS = 4_096;
 const UDP = 17;
 const [HEADERS_4, HEADERS_6] = [28, 48];
 
-/** Throws where this host has no ping, and where packets cannot be watched. */
+/** Throws where this host has no ping, and where packets cannot be watched, or are too many. */
 export async function followEchoes(
   plans: readonly FollowPlan[],
   deviceNames: ReadonlyMap<number, string>,
@@ -62,6 +62,10 @@ export async function followEchoes(
     ended.abort();
     await looking;
     look();
+    // An echo that nobody saw for want of room is not lost.
+    if (packets.length >= MAX_PACKETS || tap.missed() > 0) {
+      throw new Error("more packets as large as the echoes passed than can be watched");
+    }
     const linkQuestions = packets.filter(
       ({ isOutgoing, bytes, packetBytes }) => isOutgoing && isLinkQuestion(bytes, packetBytes),
     ).length;
