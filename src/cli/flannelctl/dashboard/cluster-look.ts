@@ -12,6 +12,7 @@ import type { AgentLooks } from "./agent-looks.ts";
 import type { Board } from "./board.ts";
 import { type KnownHosts, knownHosts, type OtherHost } from "./known-hosts.ts";
 import type { LookLoop } from "./look-loop.ts";
+import { shortText } from "./short-text.ts";
 import { Sightings } from "./sightings.ts";
 import type { StoreLook } from "./store-look.ts";
 
@@ -27,7 +28,6 @@ const MOST_PAUSE_MS = 300_000;
 const MAX_HOSTS = 1_000;
 const MAX_FINDINGS = 10;
 const MAX_EVIDENCE = 2;
-const MAX_TEXT_LENGTH = 400;
 const OWN_VIEW_BYTES = 1_024 * 1_024;
 
 interface Asked {
@@ -72,6 +72,7 @@ export class ClusterLook {
     const known = knownHosts(this.#agent, this.#store.leases);
     const others = this.#remember(known.others);
     const startMs = performance.now();
+    this.#keep(known);
     this.#putOwn();
     this.#show(known);
     markRead();
@@ -111,11 +112,14 @@ export class ClusterLook {
     return sightings;
   }
 
-  #show({ networks }: KnownHosts): void {
+  #keep({ networks }: KnownHosts): void {
     for (const name of this.#sightings.keys()) if (!networks.has(name)) this.#sightings.delete(name);
+    for (const [name, hosts] of networks) this.#sightingsOf(name).keep(new Set(hosts.map(({ key }) => key)));
+  }
+
+  #show({ networks }: KnownHosts): void {
     for (const [name, hosts] of networks) {
       const sightings = this.#sightingsOf(name);
-      sightings.keep(new Set(hosts.map(({ key }) => key)));
       const own = this.#agent.status?.networks.find((network) => network.name === name)?.lease?.key;
       const { matrix, rows } = sightings.matrix(hosts, own);
       this.#board.replace("row", name, rows);
@@ -148,9 +152,10 @@ export class ClusterLook {
   async #ask(client: ClusterClient, address: string, one: Asked, signal: AbortSignal): Promise<void> {
     const askedAt = new Date().toISOString();
     try {
-      const { host, report, reason } = await askMember(client, address, signal);
+      const { host: told, report, reason } = await askMember(client, address, signal);
+      const host = shortText(told);
       if (report === undefined) {
-        one.item = { ...one.item, name: host, askedAt, problem: reason ?? "it told nothing" };
+        one.item = { ...one.item, name: host, askedAt, problem: shortText(reason ?? "it told nothing") };
         this.#postpone(one);
         return;
       }
@@ -164,7 +169,7 @@ export class ClusterLook {
       }
     } catch (error) {
       if (signal.aborted) return;
-      one.item = { ...one.item, askedAt, problem: describeError(error) };
+      one.item = { ...one.item, askedAt, problem: shortText(describeError(error)) };
       this.#postpone(one);
     } finally {
       one.isBeingAsked = false;
@@ -178,14 +183,13 @@ export class ClusterLook {
 }
 
 function hostItem({ agent, findings, unknown }: Report, leases: readonly string[]): HostItem {
-  const short = (text: string) => (text.length > MAX_TEXT_LENGTH ? `${text.slice(0, MAX_TEXT_LENGTH)}…` : text);
   return {
     leases,
     agent,
     findings: findings.slice(0, MAX_FINDINGS).map(({ code, severity, summary, evidence, remedy }) => ({
-      ...{ code: short(code), severity, summary: short(summary) },
-      evidence: evidence.slice(0, MAX_EVIDENCE).map(({ value }) => short(value)),
-      remedies: [remedy.command, ...remedy.others].slice(0, MAX_EVIDENCE).map(short),
+      ...{ code: shortText(code), severity, summary: shortText(summary) },
+      evidence: evidence.slice(0, MAX_EVIDENCE).map(({ value }) => shortText(value)),
+      remedies: [remedy.command, ...remedy.others].slice(0, MAX_EVIDENCE).map(shortText),
     })),
     moreFindings: Math.max(0, findings.length - MAX_FINDINGS),
     unknown: unknown.length,

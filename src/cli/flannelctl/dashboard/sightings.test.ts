@@ -81,6 +81,24 @@ test("agrees with looking at each pair by itself, and shows the hosts with most 
   fc.assert(property, propertyRuns(1_000));
 });
 
+test("no host blanks what others told by telling of peers that are not there, or at length", () => {
+  const sightings = new Sightings();
+  const keys = new Set(hostsOf(3).map(({ key }) => key));
+  sightings.keep(keys);
+  const up = (...to: readonly number[]) => to.map((at) => ({ key: keyOf(at), state: "up" as const }));
+  sightings.put({ lease: keyOf(0), peers: up(1, 2), morePeers: 0 }, "h0", AT_MS);
+  const long = { key: keyOf(0), state: "down" as const, reason: "r".repeat(100_000), since: "s".repeat(100_000) };
+  const invented = Array.from({ length: 5_000 }, (_, at) => ({ key: `192.0.2.${at}-32`, state: "up" as const }));
+  // It knows of one that this host will know in a moment.
+  sightings.put({ lease: keyOf(1), peers: [...up(2, 3), long, ...invented], morePeers: 0 }, "h1", AT_MS);
+  sightings.keep(keys);
+  const { matrix, rows } = sightings.matrix(hostsOf(3), keyOf(0));
+  expect(matrix).toMatchObject({ told: 2, troubled: 1, pairs: [{ from: keyOf(1), to: keyOf(0), back: "up" }] });
+  expect(JSON.stringify([...rows]).length).toBeLessThan(4_000);
+  expect(sightings.matrix(hostsOf(4), keyOf(0)).rows.get(keyOf(1))?.seen[keyOf(3)]).toBeUndefined();
+  expect(sightings.matrix(hostsOf(4), keyOf(0)).rows.get(keyOf(0))?.seen[keyOf(3)]?.state).toBe("absent");
+});
+
 test("a host tells as many of its peers as fit, the worst first", () => {
   const peers = Array.from({ length: 3_000 }, (_, at): Peer => {
     const state = at === 2_999 ? "down" : "up";

@@ -3,6 +3,7 @@
 import type { MatrixItem, PairItem, RowItem, SeenItem } from "../../../dashboard/messages.ts";
 import { troubleOf } from "../../../dashboard/pair-words.ts";
 import type { PeerView, SeenPeer } from "../session/doctor-output.ts";
+import { shortText } from "./short-text.ts";
 
 /** More rows and columns are too many to read. */
 export const MAX_SHOWN = 40;
@@ -13,6 +14,8 @@ const MAX_REASONS = 50;
 const MAX_PAIRS = 50;
 /** One host that reaches another one not may be to blame itself. */
 const LEAST_WITNESSES = 2;
+/** Of each host: keys that it told and that nobody here knows yet. */
+const MAX_UNKNOWN = 100;
 
 export interface MatrixHost {
   /** Of its lease. */
@@ -35,6 +38,8 @@ interface Row {
   readonly lossRatios: Float32Array;
   readonly mtuBytes: Uint16Array;
   readonly reasons: ReadonlyMap<number, Why>;
+  /** What it told of them is not kept; but they are not absent there. */
+  readonly unknown: ReadonlySet<string>;
 }
 
 /** Index is what `states` holds; 0: the host told nothing of it. */
@@ -47,10 +52,16 @@ export class Sightings {
   readonly #numbers = new Map<string, number>();
   /** By key of the lease of the host that told. */
   readonly #rows = new Map<string, Row>();
+  /** Of the last `keep`; undefined: there was none, and all are taken. */
+  #kept: ReadonlySet<string> | undefined;
 
-  /** `name`: of the host that told, at `atMs` in Unix time. */
-  put({ lease, peers, morePeers }: Omit<PeerView, "network">, name: string, atMs: number): void {
+  /** `name`: of the host that told, at `atMs` in Unix time. No host makes others' keys forgotten by telling many of its own. */
+  put({ lease, peers: told, morePeers }: Omit<PeerView, "network">, name: string, atMs: number): void {
     if (lease === undefined) return;
+    const isKnown = ({ key }: SeenPeer) => this.#kept?.has(key) !== false;
+    const peers = told.filter(isKnown);
+    const unknown = new Set<string>();
+    for (const peer of told) if (unknown.size < MAX_UNKNOWN && !isKnown(peer)) unknown.add(shortText(peer.key));
     const numbers = peers.map(({ key }) => this.#numberOf(key));
     const length = this.#numbers.size;
     const states = new Uint8Array(length);
@@ -63,14 +74,15 @@ export class Sightings {
       rttSeconds[number] = peer.rttSeconds ?? -1;
       lossRatios[number] = peer.lossRatio ?? -1;
       mtuBytes[number] = peer.mtuBytes ?? 0;
-      if (peer.state !== "up" && reasons.size < MAX_REASONS) reasons.set(number, peer);
+      if (peer.state !== "up" && reasons.size < MAX_REASONS) reasons.set(number, shortWhy(peer));
     });
     const isWhole = morePeers === 0;
-    this.#rows.set(lease, { name, atMs, isWhole, states, rttSeconds, lossRatios, mtuBytes, reasons });
+    this.#rows.set(lease, { name, atMs, isWhole, states, rttSeconds, lossRatios, mtuBytes, reasons, unknown });
   }
 
-  /** Forgets what hosts told that are not among these. */
+  /** Forgets what hosts told that are not among these, and takes from now on only what they tell of each other. */
   keep(keys: ReadonlySet<string>): void {
+    this.#kept = keys;
     for (const key of this.#rows.keys()) if (!keys.has(key)) this.#rows.delete(key);
     if (this.#numbers.size < 2 * keys.size + MAX_SHOWN) return;
     // The keys of leases that are long gone: within a round the hosts answer again.
@@ -111,6 +123,14 @@ export class Sightings {
   }
 }
 
+function shortWhy({ reason, since, direction }: Why): Why {
+  return {
+    ...(direction !== undefined && { direction }),
+    ...(reason !== undefined && { reason: shortText(reason) }),
+    ...(since !== undefined && { since: shortText(since) }),
+  };
+}
+
 /** A host as one end of a pair. */
 interface End extends MatrixHost {
   readonly number: number;
@@ -121,6 +141,7 @@ function stateOf({ row, key }: End, to: End): SeenItem["state"] | undefined {
   if (row === undefined || key === to.key) return undefined;
   const code = row.states[to.number] ?? 0;
   if (code > 0) return codes[code] as SeenItem["state"];
+  if (row.unknown.has(to.key)) return undefined;
   return row.isWhole && row.atMs > (to.changedAtMs ?? 0) + KNOWN_AFTER_MS ? "absent" : undefined;
 }
 
