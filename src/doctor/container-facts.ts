@@ -31,8 +31,10 @@ export interface ContainerNamespace {
   readonly path: string;
   readonly interfaces: readonly {
     readonly name: string;
+    /** In its own namespace. */
+    readonly index: number;
     readonly addresses: readonly Prefix[];
-    /** Index of its other end in the host's namespace. */
+    /** Index of its other end in the host's namespace; missing: it is not there, such as that of a container within another. */
     readonly peerIndex?: number;
     readonly isUp: boolean;
     readonly mtuBytes: number;

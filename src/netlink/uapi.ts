@@ -72,6 +72,7 @@ export const ifla = {
   address: 1,
   interfaceName: 3,
   mtu: 4,
+  link: 5,
   master: 10,
   txQueueLength: 13,
   linkInfo: 18,

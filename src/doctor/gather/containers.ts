@@ -3,6 +3,7 @@
 import { readdirSync, readlinkSync, statSync } from "node:fs";
 import { describeError } from "../../errors.ts";
 import { tryParseAddress, tryParsePrefix } from "../../ip/address.ts";
+import type { LinkMessage } from "../../netlink/rtnetlink/messages.ts";
 import { isDeniedFile } from "../../sys/files.ts";
 import { findTool, tryTool } from "../../sys/run-tool.ts";
 import type { BridgePort, ContainerNamespace } from "../container-facts.ts";
@@ -42,6 +43,23 @@ export function needTool(name: string): string {
   const path = findTool(name);
   if (path === undefined) throw new Error(`this host has no program ${name}`);
   return path;
+}
+
+/**
+ * Without the index of another end that is not on this host: an index says nothing of the namespace that it counts in. `links`: of
+ * this host. Pure.
+ */
+export function withOwnEnds(
+  namespaces: readonly ContainerNamespace[],
+  links: readonly LinkMessage[],
+): ContainerNamespace[] {
+  const peers = new Map(links.map(({ index, peerIndex }) => [index, peerIndex]));
+  return namespaces.map((namespace) => ({
+    ...namespace,
+    interfaces: namespace.interfaces.map(({ peerIndex, ...device }) =>
+      peerIndex === undefined || peers.get(peerIndex) !== device.index ? device : { ...device, peerIndex },
+    ),
+  }));
 }
 
 /** One entry for each namespace but our own, of so many at most. `denied`: why some of them were not to be had. */
@@ -112,11 +130,12 @@ async function lookInto(
 }
 
 function readInterface(entry: Json): ContainerNamespace["interfaces"] {
-  const { ifname, link_index: peerIndex, flags, mtu, addr_info: addresses, address: mac } = entry;
-  if (typeof ifname !== "string" || ifname === "lo") return [];
+  const { ifname, ifindex: index, link_index: peerIndex, flags, mtu, addr_info: addresses, address: mac } = entry;
+  if (typeof ifname !== "string" || typeof index !== "number" || ifname === "lo") return [];
   return [
     {
       name: ifname,
+      index,
       isUp: Array.isArray(flags) && flags.includes("UP"),
       ...(typeof mac === "string" && { mac }),
       mtuBytes: typeof mtu === "number" ? mtu : 0,

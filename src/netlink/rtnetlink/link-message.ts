@@ -31,6 +31,7 @@ function decodeLink(view: DataView, start: number, end: number): LinkMessage | u
   let mtuBytes = 0;
   let mac: string | undefined;
   let masterIndex: number | undefined;
+  let linkIndex: number | undefined;
   let info: LinkInfo = {};
   let altNames: readonly string[] = [];
   const reader = new AttributeReader(view, start + HEADER_BYTES, end);
@@ -44,6 +45,9 @@ function decodeLink(view: DataView, start: number, end: number): LinkMessage | u
         break;
       case ifla.address:
         mac = reader.mac();
+        break;
+      case ifla.link:
+        linkIndex = reader.u32();
         break;
       case ifla.master:
         masterIndex = reader.u32();
@@ -64,6 +68,7 @@ function decodeLink(view: DataView, start: number, end: number): LinkMessage | u
     mtuBytes,
     ...(mac === undefined ? {} : { mac }),
     ...(masterIndex === undefined ? {} : { masterIndex }),
+    ...(info.kind === "veth" && linkIndex !== undefined && { peerIndex: linkIndex }),
     ...info,
     isUp: (flags & iff.up) !== 0,
     isRunning: (flags & iff.running) !== 0,

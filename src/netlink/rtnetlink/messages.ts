@@ -55,6 +55,8 @@ export interface LinkMessage {
   readonly isWithoutArp?: true;
   /** IFLA_MASTER: the bridge, bond or VRF that it is part of. */
   readonly masterIndex?: number;
+  /** IFLA_LINK of a veth device: index of its other end, in the network namespace where that is. */
+  readonly peerIndex?: number;
   readonly vxlan?: VxlanAttributes;
   /** Of kind ipip or ip6tnl. */
   readonly ipip?: IpipAttributes;

@@ -3,7 +3,7 @@ import { setTimeout as delay } from "node:timers/promises";
 import { controlPaths } from "../../../agent/control/control-paths.ts";
 import { planSchema } from "../../../agent/control/control-protocol.ts";
 import type { BridgePort, ContainerNamespace } from "../../../doctor/container-facts.ts";
-import { readBridgePorts, readNamespaces } from "../../../doctor/gather/containers.ts";
+import { readBridgePorts, readNamespaces, withOwnEnds } from "../../../doctor/gather/containers.ts";
 import * as kernel from "../../../doctor/gather/kernel.ts";
 import { readNeighbourUse } from "../../../doctor/gather/neighbour-use.ts";
 import { readNetworkManager } from "../../../doctor/gather/process.ts";
@@ -40,8 +40,9 @@ export function hostWide({ socketPaths }: GlobalOptions, limitMs: number, signal
     const { networks } = await askAgent(socketPaths, request, signal);
     return new Map(networks.map(({ name, difference }) => [name, difference]));
   };
+  const links = lazy(kernel.readLinks);
   return {
-    links: lazy(kernel.readLinks),
+    links,
     hostAddresses: lazy(kernel.readHostAddresses),
     counters: lazy(kernel.readCounters),
     tables: lazy(() => Promise.resolve(kernel.readTables())),
@@ -49,7 +50,10 @@ export function hostWide({ socketPaths }: GlobalOptions, limitMs: number, signal
     lockHolder: lazy(kernel.readLockHolder),
     savedRules: lazy(() => saveIptables(limitMs)),
     bridgePorts: lazy(() => readBridgePorts(limitMs)),
-    namespaces: lazy(() => readNamespaces(limitMs)),
+    namespaces: lazy(async () => {
+      const [namespaces, ownLinks] = await Promise.all([readNamespaces(limitMs), links()]);
+      return withOwnEnds(namespaces, ownLinks);
+    }),
     networkManager: lazy(() => Promise.resolve(readNetworkManager())),
     planDifferences: lazy(async () => {
       const first = await plan();
