@@ -6,6 +6,7 @@ import { installMoto } from "../lab/cloud/moto.ts";
 import { debianReleases, debianRoot } from "../lab/debian-root.ts";
 import { emulatedKernel } from "../lab/emulated-kernel.ts";
 import { fetchPrometheus } from "../lab/promtool.ts";
+import { buildUpstreamPlugin } from "../lab/runtime/flannel-plugin.ts";
 import { buildUpstream } from "../lab/upstream-program.ts";
 import { architectures, ownArchitecture } from "../packaging/architecture.ts";
 import { fetchImageFiles } from "../packaging/image/image-files.ts";
@@ -58,6 +59,9 @@ const motoTests = /^test\/cloud\/aws/;
 
 /** They run upstream's flanneld beside ours, with etcd. */
 const upstreamTests = /^test\/(kernel\/long\/(ipip-|ipsec-agents-|wireguard-upstream)|lab\/long\/upstream-)/;
+
+/** It compares our CNI plugin with upstream's. */
+const pluginTests = /^test\/system\/long\/cni-upstream/;
 
 /** Their kernel comes from Debian's packages. */
 const emulatedKernelTests = /^test\/kernel\/long\/(wireguard-|ipsec-apparmor)/;
@@ -220,6 +224,7 @@ function vitestRun(area: string, label: string, run: VitestRun, { testName }: Se
     if (run.files.some((file) => motoTests.test(file))) await installMoto();
     if (run.inBox && run.files.some((file) => packagingTests.test(file))) await preparePackaging(run.files);
     if (run.files.some((file) => upstreamTests.test(file))) await buildUpstream();
+    if (run.files.some((file) => pluginTests.test(file))) await buildUpstreamPlugin(() => undefined);
     if (run.files.some((file) => promtoolTests.test(file))) await fetchPrometheus();
     return runVitest({ ...run, ...(testName === undefined ? {} : { testName }) });
   };

@@ -1,6 +1,6 @@
 // The CNI plugin `flannel` with its real delegates, bridge and host-local: containers one by one and twenty at once, and
 // nothing left of them.
-import { mkdirSync, readdirSync, writeFileSync } from "node:fs";
+import { chmodSync, mkdirSync, readdirSync, writeFileSync } from "node:fs";
 import { fileURLToPath } from "node:url";
 import { afterAll, afterEach, beforeAll, describe, expect, it } from "vitest";
 import { boxNamespace as box } from "../../lab/namespace.ts";
@@ -147,6 +147,39 @@ describe("when something goes wrong", () => {
     } finally {
       writeFileSync(config.subnetFile, subnetEnv);
     }
+  });
+
+  it("directories that cannot be read: nothing is attached, and nothing is taken for detached", async () => {
+    const rights = "-dac_override,-dac_read_search";
+    const limited = ["setpriv", `--bounding-set=${rights}`, `--inh-caps=${rights}`, plugin];
+    const answer = async (command: string, id: string, more: object = {}) => {
+      const input = JSON.stringify({ ...config, ...more });
+      const env = { ...process.env, ...variables(command, id) };
+      const { exitCode, stdout } = await box.tryRun(limited, { input, env });
+      return exitCode === 0 ? { code: 0 } : JSON.parse(stdout);
+    };
+    const denied = { code: 5, msg: expect.stringContaining("Permission denied") };
+    const newest = { cniVersion: "1.1.0" };
+    const collect = { ...newest, "cni.dev/valid-attachments": [] };
+    await call("ADD", "f4");
+    const held = inUse();
+    chmodSync(config.dataDir, 0);
+    expect(await answer("ADD", "f5")).toMatchObject(denied);
+    expect(await answer("DEL", "f4")).toMatchObject(denied);
+    expect(await answer("GC", "", collect)).toMatchObject(denied);
+    expect(await answer("CHECK", "f4", { prevResult: {} })).toMatchObject(denied);
+    chmodSync(config.dataDir, 0o700);
+    chmodSync(config.subnetFile, 0);
+    expect(await answer("ADD", "f5")).toMatchObject({ ...denied, code: 11 });
+    expect(await answer("STATUS", "", newest)).toMatchObject({ ...denied, code: 50 });
+    chmodSync(config.subnetFile, 0o644);
+    // host-local's own: the delegate cannot give an address, nor free one.
+    chmodSync(addresses, 0);
+    expect((await answer("ADD", "f5")).code).not.toBe(0);
+    expect((await answer("DEL", "f4")).code).not.toBe(0);
+    chmodSync(addresses, 0o755);
+    expect(inUse()).toEqual(held);
+    expect((await answer("DEL", "f4")).code).toBe(0);
   });
 
   it("a directory that is none, and a delegate that is missing", async () => {

@@ -1,6 +1,6 @@
 // The bridge of containers, as the plugin `bridge` makes it, on a host whose subnet becomes another: a real agent replaces it as
 // soon as nothing is attached to it, and tells until then what is. It counts the containers that come and go meanwhile.
-import { mkdir, readFile, rm, writeFile } from "node:fs/promises";
+import { mkdir, readdir, readFile, rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { afterAll, beforeAll, beforeEach, expect, it } from "vitest";
 import type { LabAgent } from "../../lab/agent.ts";
@@ -82,6 +82,17 @@ async function bridgeAddresses(): Promise<readonly string[]> {
   return (await addresses(scene.host(1).namespace, "cni0")).filter((address) => !address.startsWith("fe80"));
 }
 
+/** Ends of containers on the bridge that no result of a runtime names. */
+async function unknownPorts(): Promise<readonly { ifname?: string }[]> {
+  const { namespace } = scene.host(1);
+  const [notes, ports] = [
+    await readdir(join(directory, "results")),
+    await namespace.ipJson("link", "show", "master", "cni0"),
+  ];
+  const texts = await Promise.all(notes.map((name) => readFile(join(directory, "results", name), "utf8")));
+  return ports.filter(({ ifname }) => !texts.some((text) => text.includes(String(ifname)))) as { ifname?: string }[];
+}
+
 const gatewayOf = async (agent: LabAgent) => (await agent.untilSubnetEnv()).subnet ?? "";
 
 async function isBridgeThere(): Promise<boolean> {
@@ -114,8 +125,14 @@ it("is told while a container of before hangs on it, and removed with the last o
   const { evidence } = await until(told, { what: "the finding" });
   expect(evidence).toContain("the bridge cni0 with 1 attached interface");
   await expect(call("ADD", "c2")).rejects.toThrow(/already has an IP address different from/);
-  // As runtimes do after a failure: the plugin leaves an interface.
+  // The plugin leaves an interface.
+  const leftover = async () => (await second.status()).findings.find(({ name }) => name === "container-leftover");
+  const [{ ifname = "" } = {}] = await unknownPorts();
+  const found = await until(leftover, { what: "the finding about the interface" });
+  expect(found.evidence).toContain(`1 interface of the bridge cni0 (${ifname}) belong`);
+  // As runtimes do after a failure.
   await call("DEL", "c2");
+  await until(async () => (await leftover()) === undefined, { what: "the finding to go" });
   await call("DEL", "c1");
   await second.untilEvent("cni-bridge.removed");
   await call("ADD", "c3");

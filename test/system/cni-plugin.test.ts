@@ -17,9 +17,11 @@ import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import fc from "fast-check";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
+import { pluginConfig } from "../support/cni-config.ts";
 import { propertyRuns } from "../support/fuzz.ts";
 
 const plugin = fileURLToPath(new URL("../../cni/flannel", import.meta.url));
+const versions = ["0.1.0", "0.2.0", "0.3.0", "0.3.1", "0.4.0", "1.0.0", "1.1.0"];
 const shells: readonly string[] = ["dash", "bash --posix", "busybox sh"];
 
 let directory: string;
@@ -128,35 +130,6 @@ function expectedDelegate({ name, cniVersion, delegate = {}, ipam = {}, runtimeC
   });
 }
 
-const key = fc
-  .stringMatching(/^[A-Za-z0-9 _.:/$`'é-]{1,8}$/)
-  .filter((text) => !["type", "name", "ipam", "ranges", "routes", "__proto__"].includes(text));
-const leaf = fc.oneof(
-  fc.string({ unit: "grapheme", maxLength: 12 }),
-  fc.stringMatching(/^[$`"'\\;&|<>(){}\n\t\u2028\u2029\x7f]{0,8}$/),
-  fc.integer({ min: -999_999_999, max: 999_999_999 }),
-  fc.boolean(),
-  fc.constant(null),
-);
-const { tree } = fc.letrec<{ tree: unknown }>((tie) => ({
-  tree: fc.oneof(
-    { depthSize: "small", withCrossShrink: true },
-    leaf,
-    fc.array(tie("tree"), { maxLength: 3 }),
-    fc.dictionary(key, tie("tree"), { maxKeys: 3, noNullPrototype: true }),
-  ),
-}));
-const anObject = fc.dictionary(key, tree, { maxKeys: 4, noNullPrototype: true });
-const config = fc.record(
-  {
-    name: fc.constant("cbr0"),
-    cniVersion: fc.constantFrom("0.3.1", "1.0.0", "1.1.0"),
-    delegate: anObject,
-    ipam: anObject,
-    runtimeConfig: anObject,
-  },
-  { requiredKeys: ["name"] },
-);
 /** The same JSON, written another way: blanks, and characters as \u escapes. */
 const rewritten = fc.record({ indent: fc.constantFrom(0, 1, "\t"), isEscaped: fc.boolean() });
 
@@ -169,7 +142,7 @@ describe.each(shells)("in %s", (name) => {
   it("hands to the delegate what flannel's plugin hands to it, whatever the configuration", {
     timeout: 1_500_000,
   }, () => {
-    const property = fc.property(config, rewritten, (given, { indent, isEscaped }) => {
+    const property = fc.property(pluginConfig, rewritten, (given, { indent, isEscaped }) => {
       const text = JSON.stringify({ ...base(), ...given }, undefined, indent);
       const asEscape = (character: string) => `\\u${character.charCodeAt(0).toString(16).padStart(4, "0")}`;
       const input = isEscaped ? text.replace(/[^\0-\x7f]/g, asEscape) : text;
@@ -190,7 +163,24 @@ describe.each(shells)("in %s", (name) => {
     expect(call("DEL", base())).toMatchObject({ status: 0, stdout: added.stdout });
     expect(readdirSync(join(directory, "data"))).toEqual([]);
     expect(call("DEL", base())).toMatchObject({ status: 0, stdout: "" });
-    expect(JSON.parse(call("VERSION", "").stdout).supportedVersions).toContain("1.1.0");
+  });
+
+  it.each(versions)("knows version %s for each command that it has", (cniVersion) => {
+    const known = `{"cniVersion":"1.1.0","supportedVersions":["${versions.join('","')}"]}\n`;
+    expect(call("VERSION", { cniVersion })).toEqual({ status: 0, stdout: known, stderr: "" });
+    const given = { ...base(), cniVersion };
+    const added = call("ADD", given);
+    expect(added).toMatchObject({ status: 0, stderr: "" });
+    expect(JSON.parse(added.stdout).cniVersion).toBe(cniVersion);
+    const since = (first: string) => versions.indexOf(cniVersion) >= versions.indexOf(first);
+    const refusal = { status: 1, stdout: expect.stringMatching(`^{"cniVersion":"${cniVersion}","code":1,`) };
+    const answer = (isKnown: boolean) => (isKnown ? { status: 0, stderr: "" } : refusal);
+    expect(call("CHECK", { ...given, prevResult: { ips: [] } })).toMatchObject(answer(since("0.4.0")));
+    expect(call("STATUS", given)).toMatchObject(answer(since("1.1.0")));
+    const alive = [{ containerID: "c1", ifname: "eth0" }];
+    expect(call("GC", { ...given, "cni.dev/valid-attachments": alive })).toMatchObject(answer(since("1.1.0")));
+    expect(call("DEL", given)).toEqual({ status: 0, stdout: added.stdout, stderr: "" });
+    expect(readdirSync(join(directory, "data"))).toEqual([]);
   });
 
   it("never runs a word of what it reads", () => {

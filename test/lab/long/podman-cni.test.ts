@@ -1,5 +1,6 @@
 // Podman 4 with its CNI backend, as a runtime beside Kubernetes: one host by the configuration that the agent writes, one by the
-// plugin. Containers of both talk, and leave nothing.
+// plugin, with what administrators add to it: a bridge in promiscuous mode, and limits of bandwidth. Containers of both talk, and
+// leave nothing.
 import { cpSync, mkdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
@@ -16,6 +17,16 @@ const resources = new AsyncDisposableStack();
 const busybox = `tar -C /usr -c bin/busybox | ${podman} import --change 'ENTRYPOINT=["/bin/busybox"]' - busybox`;
 
 let hosts: readonly [ContainerHost, ContainerHost];
+
+/** The bridge in promiscuous mode, and 16 Mbit/s to each container and from it. */
+const template = (subnetFile?: string) => ({
+  name: "cbr0",
+  cniVersion: "1.0.0",
+  plugins: [
+    { type: "flannel", delegate: { isDefaultGateway: true, promiscMode: true }, ...(subnetFile && { subnetFile }) },
+    { type: "bandwidth", ingressRate: 16e6, ingressBurst: 8e6, egressRate: 16e6, egressBurst: 8e6 },
+  ],
+});
 
 function configuration(directory: string): string {
   return `[network]
@@ -36,12 +47,13 @@ beforeAll(async () => {
     const directory = join(sharedDirectory, host.host.name);
     mkdirSync(join(directory, "net.d"), { recursive: true });
     const conflist = join(directory, "net.d/10-flannel.conflist");
-    const args = number === 1 ? [`--cni-conf-file=${conflist}`] : [];
+    const templateFile = join(directory, "cni-conf.json");
+    writeFileSync(templateFile, JSON.stringify(template()));
+    const args = number === 1 ? [`--cni-conf-file=${conflist}`, `--cni-conf-template=${templateFile}`] : [];
     const agent = resources.use(LabAgent.start(lan.host(number), { etcdEndpoints: etcd.endpoints, args, directory }));
     await agent.untilReady();
     if (number === 2) {
-      const entry = { type: "flannel", subnetFile: agent.subnetFile, delegate: { isDefaultGateway: true } };
-      writeFileSync(conflist, JSON.stringify({ name: "cbr0", cniVersion: "1.0.0", plugins: [entry] }));
+      writeFileSync(conflist, JSON.stringify(template(agent.subnetFile)));
       mkdirSync(host.file("/opt/cni/bin"), { recursive: true });
       cpSync(plugin, host.file("/opt/cni/bin/flannel"));
     }
@@ -59,7 +71,7 @@ function sh(host: ContainerHost, script: string): Promise<string> {
   return host.sh(`export CONTAINERS_CONF=${sharedDirectory}/${host.host.name}/containers.conf; ${script}`);
 }
 
-const names = ["c1", "c2", "c3", "c4", "c5"];
+const names = Array.from({ length: 20 }, (_, index) => `c${index}`);
 const start = (host: ContainerHost, name: string) =>
   sh(host, `${podman} run --detach --cgroup-parent=${host.cgroup} --network cbr0 --name ${name} busybox sleep 3600`);
 
@@ -68,23 +80,30 @@ async function traces(host: ContainerHost): Promise<readonly number[]> {
     "ls /var/lib/cni/networks/cbr0 2>/dev/null | grep -c '^[0-9]' || :",
     "ls /var/lib/cni/flannel 2>/dev/null | wc -l",
     "ip -br link show type veth | grep -c ^veth || :",
+    "ip -br link show type ifb | wc -l",
   ];
   return (await sh(host, counts.join("; "))).trim().split("\n").map(Number);
 }
 
-test("five at once on each host: each reaches those of the other, and nothing is left of them", async () => {
+test("twenty at once on each host: each reaches those of the other, and nothing is left of them", async () => {
   const [h1, h2] = hosts;
   await Promise.all(hosts.flatMap((host) => names.map((name) => start(host, name))));
-  expect(await traces(h1)).toEqual([5, 0, 5]);
-  expect(await traces(h2)).toEqual([5, 5, 5]);
+  // The plugin bandwidth makes an ifb device for each container.
+  expect(await traces(h1)).toEqual([20, 0, 20, 20]);
+  expect(await traces(h2)).toEqual([20, 20, 20, 20]);
+  for (const host of hosts) {
+    expect(await sh(host, "ip link show cni0")).toContain("PROMISC");
+    const limits = (await sh(host, "tc qdisc show")).match(/qdisc tbf .* rate 16Mbit/g);
+    expect(limits).toHaveLength(40);
+  }
   const inspect = `${podman} inspect --format '{{.NetworkSettings.Networks.cbr0.IPAddress}}' ${names.join(" ")}`;
   const addresses = (await sh(h2, inspect)).trim().split("\n");
-  expect(new Set(addresses).size).toBe(5);
-  for (const address of addresses) {
-    expect(await sh(h1, `${podman} exec c1 /bin/busybox ping -c 2 -W 5 ${address}`)).toContain("2 packets received");
-  }
+  expect(new Set(addresses).size).toBe(20);
+  const ping = addresses.map((address) => `/bin/busybox ping -c 2 -W 5 ${address}`).join("; ");
+  const said = await sh(h1, `${podman} exec c1 /bin/busybox sh -c '${ping}'`);
+  expect(said.match(/2 packets received/g)).toHaveLength(20);
   for (const host of hosts) {
     await sh(host, `${podman} rm --force --time 0 ${names.join(" ")}`);
-    expect(await traces(host)).toEqual([0, 0, 0]);
+    expect(await traces(host)).toEqual([0, 0, 0, 0]);
   }
 });
