@@ -128,6 +128,10 @@ describe("programming", () => {
       prune,
     );
     expect(result.failures).toEqual([]);
+    // It is this host's at once: while an address is tentative the kernel looks for it behind the device.
+    expect(await box.ip("-6", "addr", "show", "dev", name, "tentative")).not.toContain("fd00:5:");
+    const isOwn = async () => (await box.ip("route", "get", "fd00:5:0:1::")).includes("local fd00:5:0:1:: ");
+    await until(isOwn, { what: "the address to be this host's" });
     expect(await routes(box, "dev", name)).toEqual([
       "fd00:5:0:1:: proto kernel metric 256 pref medium",
       "fd00:5:0:2::/64 via fd00:5:0:2:: metric 1024 onlink pref medium",

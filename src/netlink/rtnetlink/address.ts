@@ -17,6 +17,8 @@ import type { AddressMessage } from "./messages.ts";
 import { families, fits, type ObjectCodec } from "./object-codec.ts";
 
 const HEADER_BYTES = 8;
+/** IFA_F_NODAD. */
+const NO_DUPLICATE_DETECTION = 0x02;
 
 export const addressCodec: ObjectCodec<AddressMessage> = {
   newType: rtm.newAddress,
@@ -28,7 +30,11 @@ export const addressCodec: ObjectCodec<AddressMessage> = {
     fits(filter.index, message.index) && fits(filter.family, message.address.includes(":") ? 6 : 4),
 };
 
-/** Fails with `KERNEL_EXISTS` when the device has it. IPv4 networks wider than /31 get their broadcast address. */
+/**
+ * Fails with `KERNEL_EXISTS` when the device has it. IPv4 networks wider than /31 get their broadcast address. An IPv6 address is this
+ * host's at once, without duplicate address detection: it is out of a lease, and no tunnel carries the question to the others. For the
+ * second or two of the detection the kernel would look for the address behind the device itself.
+ */
 export function addAddress(device: Device, address: Prefix): NetlinkRequest {
   return {
     encode: (writer) => encodeAddress(writer, rtm.newAddress, writeFlags.create, device.index, address),
@@ -85,7 +91,8 @@ function encodeAddress(writer: MessageWriter, type: number, flags: number, index
   const length = prefixLength(prefix);
   writer.u8(addressFamily(prefix));
   writer.u8(length);
-  writer.u16(0); // flags, scope
+  writer.u8(type === rtm.newAddress && familyOf(prefix) === 6 ? NO_DUPLICATE_DETECTION : 0);
+  writer.u8(0); // scope
   writer.u32(index);
   writeAddress(writer, ifa.local, address);
   writeAddress(writer, ifa.address, address);

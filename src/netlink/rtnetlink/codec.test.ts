@@ -117,7 +117,7 @@ describe("what we encode reads back", () => {
           index: dev.index,
           address: prefix,
           scope: 0,
-          flags: 0,
+          flags: familyOf(ip) === 6 ? 2 : 0, // IFA_F_NODAD
         });
       }),
       propertyRuns(1_000),

@@ -109,13 +109,12 @@ test("addresses: local and address are the same; broadcast where the network has
   expect(hex(addAddress(device, parsePrefix("10.5.1.0/16")))).toBe(
     message(`1400 ${CREATE}`, "02100000 07000000", ...own, "08000400 0a05ffff"),
   );
+  const ownV6 = ["14000200 fd000005 00000002 00000000 00000000", "14000100 fd000005 00000002 00000000 00000000"];
+  expect(hex(addAddress(device, parsePrefix("fd00:5:0:2::/128")))).toBe(
+    message(`1400 ${CREATE}`, "0a800200 07000000", ...ownV6), // IFA_F_NODAD
+  );
   expect(hex(deleteAddress(device, parsePrefix("fd00:5:0:2::/128")))).toBe(
-    message(
-      `1500 ${PLAIN}`,
-      "0a800000 07000000",
-      "14000200 fd000005 00000002 00000000 00000000",
-      "14000100 fd000005 00000002 00000000 00000000",
-    ),
+    message(`1500 ${PLAIN}`, "0a800000 07000000", ...ownV6),
   );
 });
 
