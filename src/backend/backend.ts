@@ -283,7 +283,7 @@ export interface BackendRuntime<RuntimePlan = unknown> extends AsyncDisposable {
    * now on. Returns their names; throws when that cannot be done now.
    */
   handOver?(): Promise<readonly string[]>;
-  /** Looks at once whether what it keeps outside of this host is still right, as it does from time to time (SIGHUP). */
+  /** Looks at once whether what it keeps outside of this host is still right, as it does from time to time (SIGHUP, `flannelctl reload`). */
   lookAgain?(): void;
   /** Brings the backend's own metrics up to date. */
   recordMetrics?(metrics: MetricsRecorder): void;

@@ -3,6 +3,7 @@ import { copyFile, mkdir, rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from "vitest";
 import { LabAgent } from "../../lab/agent.ts";
+import { tryRun } from "../../lab/command.ts";
 import { LabHost } from "../../lab/host.ts";
 import { link, routes } from "../../lab/kernel-view.ts";
 import { boxNamespace } from "../../lab/namespace.ts";
@@ -209,7 +210,9 @@ describe("SIGHUP", () => {
     const put = (number: number) => etcd.control("put", leaseKey(storePeer(number)), leaseValue(storePeer(number)));
 
     await writeFile(`${files}/ca.pem`, "no certificate");
-    secured.signal("SIGHUP");
+    const reload = () => tryRun(["bin/flannelctl", "--socket", secured.controlSocket, "reload"]);
+    const said = `could not reload everything, previous values stay in use: `;
+    expect(await reload()).toMatchObject({ exitCode: 1, stdout: expect.stringMatching(`^${said}.*${files}/ca.pem`) });
     expect(await secured.untilEvent("agent.reload-failed")).toContain(`${files}/ca.pem`);
     await put(1);
     await secured.untilReady({ peers: 1 });

@@ -8,6 +8,7 @@ export const controlPaths = {
   plan: `/v${CONTROL_PROTOCOL_VERSION}/plan`,
   rules: `/v${CONTROL_PROTOCOL_VERSION}/rules`,
   metrics: `/v${CONTROL_PROTOCOL_VERSION}/metrics`,
+  reload: `/v${CONTROL_PROTOCOL_VERSION}/reload`,
   rotate: `/v${CONTROL_PROTOCOL_VERSION}/rotate`,
   history: `/v${CONTROL_PROTOCOL_VERSION}/history`,
   events: `/v${CONTROL_PROTOCOL_VERSION}/events`,

@@ -7,6 +7,7 @@
 //   GET  /v2/trace     → Trace: trace-protocol.ts
 //   POST /v2/handover  → Handover: until restart, routes through next-hop objects are plain ones, and devices that upstream
 //                        would trip over end with the agent. An error when that cannot be done now
+//   POST /v2/reload    → Reloaded: what SIGHUP does, done
 //   POST /v2/rotate    → Rotated: this host has another key. With ?force=true also while peers are missing
 // Errors: 4xx/5xx with {"error": {"code", "message"}}. What there is once for each network stands in `networks`, by name; all
 // else is of the agent as a whole. A change that an older flannelctl would misread makes a new version, in the path: during an
@@ -271,6 +272,10 @@ export const handoverSchema = z.object({
   ),
 });
 
+export const reloadedSchema = z.object({
+  problem: z.string().optional().describe("what could not be reloaded and why; the previous values stay in use"),
+});
+
 export const rotatedSchema = z.object({
   networks: z.array(
     z.object({
@@ -321,5 +326,6 @@ export type NetworkStatus = z.infer<typeof networkStatusSchema>;
 export type Plan = z.infer<typeof planSchema>;
 export type Rules = z.infer<typeof rulesSchema>;
 export type MetricsAnswer = z.infer<typeof metricsSchema>;
+export type Reloaded = z.infer<typeof reloadedSchema>;
 export type Rotated = z.infer<typeof rotatedSchema>;
 export type Handover = z.infer<typeof handoverSchema>;

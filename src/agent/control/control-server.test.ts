@@ -14,7 +14,7 @@ const path = join(directory, "flanneld.sock");
 const unused = () => Promise.reject(new Error("not part of this test"));
 const journal = new Journal();
 const handlers: ControlHandlers = {
-  ...{ status: unused, plan: unused, rules: unused, handover: unused, rotate: unused, metrics: unused },
+  ...{ status: unused, plan: unused, rules: unused, handover: unused, reload: unused, rotate: unused, metrics: unused },
   ...{ history: unused, peers: unused, why: unused, trace: unused, journal },
 };
 

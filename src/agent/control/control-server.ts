@@ -13,7 +13,7 @@ import {
 } from "../../sys/socket-file.ts";
 import { limitConnections, requestTimeouts } from "./connection-limit.ts";
 import { CONTROL_PROTOCOL_VERSION, controlPaths } from "./control-paths.ts";
-import type { Handover, MetricsAnswer, Plan, Rotated, Rules, Status } from "./control-protocol.ts";
+import type { Handover, MetricsAnswer, Plan, Reloaded, Rotated, Rules, Status } from "./control-protocol.ts";
 import { type JournalSource, streamEvents } from "./event-stream.ts";
 import type { History, Peers, Why } from "./journal-protocol.ts";
 import type { Trace } from "./trace-protocol.ts";
@@ -23,6 +23,7 @@ export interface ControlHandlers {
   readonly plan: () => Promise<Plan>;
   readonly rules: () => Promise<Rules>;
   readonly handover: () => Promise<Handover>;
+  readonly reload: () => Promise<Reloaded>;
   readonly rotate: (query: URLSearchParams) => Promise<Rotated>;
   readonly metrics: () => Promise<MetricsAnswer>;
   readonly history: () => Promise<History>;
@@ -154,6 +155,7 @@ async function answer(request: IncomingMessage, response: ServerResponse, handle
     [`GET ${controlPaths.why}`]: () => handlers.why(query.get("of") ?? ""),
     [`GET ${controlPaths.trace}`]: () => handlers.trace(query.get("to") ?? ""),
     [`POST ${controlPaths.handover}`]: handlers.handover,
+    [`POST ${controlPaths.reload}`]: handlers.reload,
     [`POST ${controlPaths.rotate}`]: handlers.rotate,
   };
   if (request.method === "GET" && path === controlPaths.events) {

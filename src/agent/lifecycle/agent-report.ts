@@ -1,4 +1,4 @@
-// What the agent tells about itself and its networks: state, status, plan. It reads and changes nothing, but for the handover.
+// What the agent tells about itself and its networks: state, status, plan. It reads and changes nothing, but for what is asked of it by name.
 import type { AgentOptions } from "../../config/agent-options.ts";
 import type { Finding } from "../../doctor/finding.ts";
 import { FlannelError } from "../../errors.ts";
@@ -6,7 +6,7 @@ import { tryParseAddress } from "../../ip/address.ts";
 import { descriptorShortage } from "../../sys/spare-descriptors.ts";
 import { Journal } from "../../telemetry/journal.ts";
 import type { AgentMetricsRecorder, MetricFamily, Metrics } from "../../telemetry/metrics/metrics.ts";
-import type { Handover, Plan, Rotated, Rules, Status } from "../control/control-protocol.ts";
+import type { Handover, Plan, Reloaded, Rotated, Rules, Status } from "../control/control-protocol.ts";
 import type { ControlHandlers } from "../control/control-server.ts";
 import type { History, Why } from "../control/journal-protocol.ts";
 import type { Trace } from "../control/trace-protocol.ts";
@@ -26,6 +26,8 @@ export interface SharedParts {
   /** Of who follows which networks there are. */
   readonly storeView?: StoreView;
   readonly cni?: CniMaintenance;
+  /** What SIGHUP does. */
+  readonly reload: () => Promise<Reloaded>;
 }
 
 /** After it was known which networks there are. */
@@ -38,6 +40,7 @@ export class AgentReport {
     plan: () => this.plan(),
     rules: () => this.rules(),
     handover: async () => this.handover(),
+    reload: async () => this.reload(),
     rotate: async (query) => this.rotate(query.get("force") === "true"),
     metrics: async () => ({ metrics: this.metrics() }),
     history: async () => this.history(),
@@ -225,6 +228,11 @@ export class AgentReport {
     await Promise.all(this.#shown.map((network) => network.handOverFiles()));
     const containers = writtenScratchFiles === undefined ? {} : { writtenScratchFiles };
     return { networks: networks.map((network) => ({ ...network, ...containers })) };
+  }
+
+  async reload(): Promise<Reloaded> {
+    const reload = this.#shared.reload;
+    return reload === undefined ? { problem: "the agent is still starting: try again" } : reload();
   }
 
   async rotate(force: boolean): Promise<Rotated> {

@@ -21,6 +21,7 @@ import { tendSpareDescriptors } from "../../sys/spare-descriptors.ts";
 import type { AgentLogger } from "../../telemetry/create-logger.ts";
 import { Journal } from "../../telemetry/journal.ts";
 import { Metrics } from "../../telemetry/metrics/metrics.ts";
+import type { Reloaded } from "../control/control-protocol.ts";
 import { ControlServer } from "../control/control-server.ts";
 import { chooseControlSocket } from "../control/control-socket-path.ts";
 import { HealthServer } from "../control/health-server.ts";
@@ -166,7 +167,8 @@ async function runUntilEnd(
   const { agent } = network;
   await using cni = new CniMaintenance({ options, rtnetlink, logger, metrics: report.agentMetrics });
   cni.follow(undefined);
-  report.follow({ store, cni });
+  const reloadAll = () => reload(agent, store, options, logger);
+  report.follow({ store, cni, reload: reloadAll });
   const { certificates } = store;
   await using _certificates =
     certificates && CertificateRenewer.start({ etcd: options.etcd, certificates, logger, signal });
@@ -180,7 +182,7 @@ async function runUntilEnd(
     runFiles.tend();
     descriptors.take(tendSpareDescriptors());
   }, TICK_MS);
-  using _reload = run.onReload(() => void reload(agent, store, options, logger));
+  using _reload = run.onReload(() => void reloadAll());
   const end = await Promise.race([network.ended, untilStopped(signal)]);
   clearInterval(ticker);
   announcer.end(end.type === "stopped");
@@ -204,7 +206,12 @@ async function runSeveralNetworks(
     identifyHost: () => identifyHost(options, rtnetlink),
     onSettled: () => announcer.tell(report),
   });
-  report.follow({ store: directory, ...(networks.view !== undefined && { storeView: networks.view }) });
+  const reloadAll = () => reload(networks, directory, options, logger);
+  report.follow({
+    store: directory,
+    reload: reloadAll,
+    ...(networks.view !== undefined && { storeView: networks.view }),
+  });
   const { certificates } = directory;
   await using _certificates = CertificateRenewer.start({ etcd: options.etcd, certificates, logger, signal });
   await using _examinations = answersExaminations(run, socket);
@@ -217,7 +224,7 @@ async function runSeveralNetworks(
     runFiles.tend();
     descriptors.take(tendSpareDescriptors());
   }, TICK_MS);
-  using _reload = run.onReload(() => void reload(networks, directory, options, logger));
+  using _reload = run.onReload(() => void reloadAll());
   await untilStopped(signal);
   clearInterval(ticker);
   announcer.end(true);
@@ -268,13 +275,13 @@ async function identifyHost(options: AgentOptions, rtnetlink: Rtnetlink): Promis
   };
 }
 
-/** SIGHUP: verbosity from `<state-dir>/log-level` if that file is there, certificates from disk, configuration from the store. */
+/** SIGHUP, `flannelctl reload`: verbosity from `<state-dir>/log-level` if that file is there, certificates from disk, configuration from the store. */
 async function reload(
   agent: Pick<Agent, "reload">,
   { certificates }: Pick<SubnetStore, "certificates">,
   options: AgentOptions,
   logger: AgentLogger,
-): Promise<void> {
+): Promise<Reloaded> {
   logger.setVerbosity(readVerbosity(options));
   logger.info("agent.reload", "reloading log level, certificates and network configuration", {
     verbosity: logger.verbosity,
@@ -282,10 +289,11 @@ async function reload(
   try {
     await certificates?.reload();
     await agent.reload();
+    return {};
   } catch (error) {
-    logger.error("agent.reload-failed", "cannot reload everything; keeping the previous values", {
-      error: describeError(error),
-    });
+    const problem = describeError(error);
+    logger.error("agent.reload-failed", "cannot reload everything; keeping the previous values", { error: problem });
+    return { problem };
   }
 }
 

@@ -175,6 +175,12 @@ function addAgentVerbs(program: Command, run: Run): void {
     .description("show the desired traffic rules (iptables or nftables), and where the kernel differs")
     .action(async (_, command: Command) => run(command, (await import("./commands/rules.ts")).showRules, []));
   program
+    .command("reload")
+    .description(
+      "have the agent read log level, certificates and configuration again, and look at a cloud's route tables",
+    )
+    .action(async (_, command: Command) => run(command, (await import("./commands/reload.ts")).reloadAgent, []));
+  program
     .command("handover")
     .description("prepare routes and devices so that upstream's flanneld can take this host over")
     .action(async (_, command: Command) => run(command, (await import("./commands/handover.ts")).handOver, []));

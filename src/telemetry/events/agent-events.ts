@@ -22,11 +22,11 @@ export const agentEvents = {
     "Report it together with this line.",
   ),
   "agent.reload": info(
-    "The agent received SIGHUP and reloads its log level, its certificates and the network configuration.",
+    "The agent was asked to reload (SIGHUP, `flannelctl reload`): it reads its log level, its certificates and the network configuration.",
   ),
   "agent.reload-failed": error(
-    "The agent could not reload everything after SIGHUP; it keeps the previous values.",
-    "Correct what the line names, then send SIGHUP again.",
+    "The agent could not reload everything that it was asked to; it keeps the previous values.",
+    "Correct what the line names, then run `flannelctl reload`.",
   ),
   "agent.stopping": info("The agent received a signal and stops."),
   "agent.stopped": info("The agent has stopped; its lease and the kernel's state stay."),

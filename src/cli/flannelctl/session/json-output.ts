@@ -8,6 +8,7 @@ import {
   leaseSchema,
   planSchema,
   reasonSchema,
+  reloadedSchema,
   rotatedSchema,
   rulesSchema,
   stateSchema,
@@ -289,6 +290,8 @@ export const hostRemoveOutputSchema = z.object({
     .describe("addresses from which other hosts connect, too: leases that announce them stay"),
 });
 
+export const reloadOutputSchema = reloadedSchema;
+
 export const wireguardRotateOutputSchema = rotatedSchema;
 
 export const wireguardExportOutputSchema = z.object({
@@ -352,6 +355,7 @@ export const publishedSchemas: Readonly<Record<string, z.ZodType>> = {
   "store export": storeExportOutputSchema,
   "store import": versioned(storeImportOutputSchema),
   "store backup": versioned(storeBackupOutputSchema),
+  reload: versioned(reloadOutputSchema),
   "wireguard rotate": versioned(wireguardRotateOutputSchema),
   "wireguard export": versioned(wireguardExportOutputSchema),
   version: versioned(versionOutputSchema),
