@@ -9,17 +9,26 @@ import { attachPod, type Pod } from "../../lab/pod.ts";
 import { ping, untilAllPing } from "../../lab/probe.ts";
 import { until } from "../../lab/wait.ts";
 
+const MARK = 16;
+/** By host, as they are reserved: 10.9.1.0/24 is red on the second host and blue on the first one. */
 const networks = [
-  { name: "red", table: 101, Backend: { Type: "vxlan", VNI: 21 } },
-  { name: "blue", table: 102, Backend: { Type: "host-gw" } },
+  { name: "red", table: 101, subnets: ["10.9.0.0/24", "10.9.1.0/24"], Backend: { Type: "vxlan", VNI: 21 } },
+  { name: "blue", table: 102, subnets: ["10.9.1.0/24", "10.9.2.0/24"], Backend: { Type: "host-gw" } },
 ] as const;
 
 function configOf({ name, table, Backend }: (typeof networks)[number]) {
-  // Four subnets for two hosts with two networks each.
+  // By source: packets of the host itself, from an address that it has for that; by mark: whoever sets one.
+  const more = name === "red" ? [{ From: "10.9.0.77/32" }, { Mark: MARK }] : [];
   return {
     ...{ Network: "10.9.0.0/22", SubnetLen: 24, SubnetMin: "10.9.0.0" },
-    ...{ RoutingTable: table, RoutingRules: [{ IncomingDevice: `br-${name}` }], Backend },
+    ...{ RoutingTable: table, RoutingRules: [{ IncomingDevice: `br-${name}` }, ...more], Backend },
   };
+}
+
+/** Echo requests that a container took so far. */
+async function echoesAt({ namespace }: Pod): Promise<number> {
+  const [names = "", values = ""] = (await namespace.run(["cat", "/proc/net/snmp"])).match(/^Icmp:.*$/gm) ?? [];
+  return Number(values.split(" ")[names.split(" ").indexOf("InEchos")]);
 }
 
 describe("two networks with the same addresses", () => {
@@ -34,6 +43,8 @@ describe("two networks with the same addresses", () => {
     const options = { isSeveral: true, etcdEndpoints: etcd.endpoints, args };
     agents[number - 1] = resources.use(LabAgent.start(lan.host(number), options));
   };
+  const podOf = (name: string, number: number) => pods.get(name)?.[number - 1] ?? expect.fail(`no ${name} container`);
+  const addressOf = (name: string, number: number) => podOf(name, number).ipv4 ?? expect.fail(`${name} has no address`);
   const table = async (number: number) =>
     (await lan.host(1).namespace.ip("route", "show", "table", String(number))).trim();
 
@@ -42,7 +53,12 @@ describe("two networks with the same addresses", () => {
     for (const { runDirectory } of lan.hosts) resources.defer(() => rm(runDirectory, { recursive: true, force: true }));
     etcd = resources.use(await Etcd.start({ members: [{ address: lan.storeAddress }] }));
     for (const network of networks) {
-      await etcd.put(`/coreos.com/network/${network.name}/config`, JSON.stringify(configOf(network)));
+      const prefix = `/coreos.com/network/${network.name}`;
+      await etcd.put(`${prefix}/config`, JSON.stringify(configOf(network)));
+      for (const [index, subnet] of network.subnets.entries()) {
+        const reservation = { PublicIP: lan.host(index + 1).ipv4, PublicIPv6: null };
+        await etcd.put(`${prefix}/subnets/${subnet.replace("/", "-")}`, JSON.stringify(reservation));
+      }
     }
     start(1);
     start(2);
@@ -76,12 +92,55 @@ describe("two networks with the same addresses", () => {
     expect(await lan.host(1).namespace.run(["iptables-save", "-t", "nat"])).not.toContain("MASQUERADE");
   });
 
-  it("no packet goes from one to the other", async () => {
-    const [red] = pods.get("red") ?? [];
-    const blue = (pods.get("blue") ?? [])[1]?.ipv4;
-    const redSubnets = (pods.get("red") ?? []).map(({ ipv4 }) => ipv4);
-    if (red === undefined || blue === undefined) throw new Error("no containers");
-    if (!redSubnets.includes(blue)) expect(await ping(red.namespace, blue)).toBeUndefined();
+  it("no packet for an address of one network goes to a container of the other", async () => {
+    // An address that both have: each finds its own container, though the other one is nearer.
+    expect(addressOf("red", 2)).toBe(addressOf("blue", 1));
+    for (const [name, from, to, other] of [
+      ["red", 1, 2, podOf("blue", 1)],
+      ["blue", 2, 1, podOf("red", 2)],
+    ] as const) {
+      const [own, others] = [await echoesAt(podOf(name, to)), await echoesAt(other)];
+      expect(await ping(podOf(name, from).namespace, addressOf(name, to))).toBeDefined();
+      expect([await echoesAt(podOf(name, to)), await echoesAt(other)]).toEqual([own + 1, others]);
+    }
+    // Addresses that only the other one has, on the same host and the other one.
+    const pairs = [1, 2].flatMap((number) => [
+      ["red", number, addressOf("blue", 2)] as const,
+      ["blue", number, addressOf("red", 1)] as const,
+    ]);
+    const answers = await Promise.all(pairs.map(([name, from, to]) => ping(podOf(name, from).namespace, to)));
+    expect(answers).toEqual(pairs.map(() => undefined));
+  });
+
+  it("a VPN's rule beside it, for more addresses, does not win", async () => {
+    for (const { namespace } of lan.hosts) {
+      // As Tailscale has them, with a route for everything.
+      await namespace.ipBatch(["link add dev vpn0 type bridge", "link set dev vpn0 up"]);
+      await namespace.ip("route", "add", "10.0.0.0/8", "dev", "vpn0", "table", "52");
+      await namespace.ip("rule", "add", "priority", "5270", "lookup", "52");
+    }
+    // docs/several-networks.md: where packets come by no device of the network.
+    for (const [index, subnet] of networks[1].subnets.entries()) {
+      await lan.host(index + 1).namespace.ip("rule", "add", "to", subnet, "priority", "2413", "lookup", "main");
+    }
+    for (const { name } of networks) await untilAllPing(pods.get(name) ?? []);
+    // The host's own packets match no rule: theirs is the way of the VPN.
+    expect(await lan.host(1).namespace.ip("route", "get", addressOf("blue", 2))).toContain("dev vpn0");
+  });
+
+  it("rules by source and by mark lead the host's own packets there, beside that VPN", async () => {
+    const { namespace } = lan.host(1);
+    await namespace.ip("address", "add", "10.9.0.77/32", "dev", "lo");
+    const to = addressOf("red", 2);
+    const answer = (...words: string[]) => namespace.tryRun(["ping", "-n", "-c", "1", "-W", "1", ...words, to]);
+    const before = await echoesAt(podOf("red", 2));
+    expect(await answer("-I", "10.9.0.77")).toMatchObject({ exitCode: 0 });
+    expect(await answer("-m", String(MARK))).toMatchObject({ exitCode: 0 });
+    expect(await echoesAt(podOf("red", 2))).toBe(before + 2);
+    // Without them the container of the other network is meant, which this host has itself.
+    const near = await echoesAt(podOf("blue", 1));
+    await answer();
+    expect([await echoesAt(podOf("red", 2)), await echoesAt(podOf("blue", 1))]).toEqual([before + 2, near + 1]);
   });
 
   it("rules and routes that somebody removes come back", async () => {

@@ -340,7 +340,7 @@ export class Network implements AsyncDisposable {
   #planFor(own: LeasedSubnets, peers: readonly Lease[], facts: HostFacts): BackendPlan {
     const { rules, routing, isIsolated, networks, selection, pathMtuRepair } = this.#options;
     const backendPlan = this.#backend.plan(own, peers, facts);
-    if (routing !== undefined) return withRouting(backendPlan, routing, selection.families);
+    if (routing !== undefined) return withRouting(backendPlan, routing, selection.families, this.#backend.devices);
     const repaired = pathMtuRepair?.applyTo(backendPlan) ?? backendPlan;
     const plan = isIsolated ? withIsolation(repaired, networks) : repaired;
     return rules.blackholeRoute ? withBlackholes(plan, own, facts.occupied) : plan;

@@ -7,18 +7,24 @@ import type { HostRule } from "../../host/kinds/rule.ts";
 import { type Family, familyOf, type Prefix } from "../../ip/address.ts";
 
 /** Before the rules of VPNs: those of Tailscale begin at 5210, those of wg-quick stand right before the main table's. */
-const PRIORITY = { ownTable: 2_410, inside: 2_411, outside: 2_412 } as const;
+const PRIORITY = { ownTable: 2_410, inside: 2_411, outside: 2_412, arriving: 2_413 } as const;
 
-/** The network's routes stand in its own table, and policy rules lead there. */
+/**
+ * The network's routes stand in its own table, and policy rules lead there. What arrives by one of its `devices` is for containers
+ * of this host, whose routes stand in the main table: without a rule a VPN's would come first.
+ */
 export function withRouting(
   plan: BackendPlan,
-  routing: Routing | undefined,
+  routing: Routing,
   families: ReadonlySet<Family>,
+  devices: readonly string[],
 ): BackendPlan {
-  if (routing === undefined) return plan;
   const { state } = plan;
   const { table, rules } = routing;
-  const rule = rules.flatMap((one) => hostRules(one, table, families));
+  const arriving = devices.flatMap((incomingDevice) =>
+    [...families].map((family) => ({ family, priority: PRIORITY.arriving, table: tableOf({}), incomingDevice })),
+  );
+  const rule = [...rules.flatMap((one) => hostRules(one, table, families)), ...arriving];
   const route = (state.route ?? []).map((one) => ({ ...one, table }));
   return { ...plan, state: { ...state, route, rule: [...(state.rule ?? []), ...rule] } };
 }

@@ -54,9 +54,12 @@ function ruleKey(rule: RuleSpec): string {
 function isOurs(message: RuleMessage, { ownership, slots }: Host): boolean {
   if (message.protocol !== FLANNEL_PROTOCOL) return false;
   const isWanted = slots.get(ruleKind, ruleKey(message))?.desired !== undefined;
-  // With a table of our own, its rules are ours whatever they name, and those of another table another network's.
-  const { routeTable: table, staleTables = [] } = ownership;
-  if (table !== undefined) return isWanted || [table, ...staleTables].includes(message.table);
+  // With a table of our own, its rules are ours whatever they name, and so are those of our devices; others are another network's.
+  const { routeTable: table, staleTables = [], ownDevices } = ownership;
+  if (table !== undefined) {
+    const comesByOurs = message.incomingDevice !== undefined && ownDevices.has(message.incomingDevice);
+    return isWanted || comesByOurs || [table, ...staleTables].includes(message.table);
+  }
   return isWanted || staleTables.includes(message.table) || namesOurs(message, ownership);
 }
 
