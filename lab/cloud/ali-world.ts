@@ -4,6 +4,7 @@ import { HttpStandIn, type StandInAnswer, type StandInRequest } from "./http-sta
 import { type CloudFault, type ProviderWorld, RoleKeys } from "./provider-world.ts";
 
 interface Entry {
+  readonly table: string;
   readonly DestinationCidrBlock: string;
   readonly NextHopId: string;
   readonly Type: "Custom" | "System";
@@ -23,11 +24,15 @@ export class AliWorld implements ProviderWorld {
   readonly provider = "Alibaba Cloud";
   readonly hosts = ["i-me", "i-other"] as const;
   readonly table = "vtb-lab0";
+  readonly secondTable = "vtb-lab1";
   readonly requests: string[] = [];
   readonly names = { list: "DescribeRouteEntryList", create: "CreateRouteEntry" };
   fault: ProviderWorld["fault"] = () => undefined;
   #entries: Entry[] = [
-    { DestinationCidrBlock: "192.168.50.0/24", NextHopId: "", Type: "System", RouteEntryId: "rte-0" },
+    {
+      ...{ table: this.table, DestinationCidrBlock: "192.168.50.0/24", NextHopId: "" },
+      ...{ Type: "System", RouteEntryId: "rte-0" },
+    },
   ];
   #shown: readonly Entry[] | undefined;
   readonly keys = new RoleKeys();
@@ -57,8 +62,8 @@ export class AliWorld implements ProviderWorld {
     return { VPC_ENDPOINT: `${this.#api?.url}/` };
   }
 
-  open(): AliRoutes {
-    return new AliRoutes({ tables: [], key: undefined, env: this.environment() });
+  open(tables: readonly string[] = []): AliRoutes {
+    return new AliRoutes({ tables, key: undefined, env: this.environment() });
   }
 
   set isBehind(isBehind: boolean) {
@@ -67,18 +72,19 @@ export class AliWorld implements ProviderWorld {
 
   permissionOf = (request: string): string => `vpc:${request}`;
 
-  routes(): Readonly<Record<string, string>> {
-    const custom = this.#entries.filter(({ Type }) => Type === "Custom");
+  routes(table = this.table): Readonly<Record<string, string>> {
+    const custom = this.#entries.filter((entry) => entry.table === table && entry.Type === "Custom");
     return Object.fromEntries(custom.map(({ DestinationCidrBlock, NextHopId }) => [DestinationCidrBlock, NextHopId]));
   }
 
-  add(DestinationCidrBlock: string, NextHopId: string): void {
-    this.delete(DestinationCidrBlock);
-    this.#entries.push({ DestinationCidrBlock, NextHopId, Type: "Custom", RouteEntryId: `rte-${++this.#count}` });
+  add(DestinationCidrBlock: string, NextHopId: string, _state?: "gone", table = this.table): void {
+    this.delete(DestinationCidrBlock, table);
+    const RouteEntryId = `rte-${++this.#count}`;
+    this.#entries.push({ table, DestinationCidrBlock, NextHopId, Type: "Custom", RouteEntryId });
   }
 
-  delete(destination: string): void {
-    this.#entries = this.#entries.filter(({ DestinationCidrBlock }) => DestinationCidrBlock !== destination);
+  delete(destination: string, table = this.table): void {
+    this.#entries = this.#entries.filter((each) => each.table !== table || each.DestinationCidrBlock !== destination);
   }
 
   secrets(): readonly string[] {
@@ -134,8 +140,9 @@ export class AliWorld implements ProviderWorld {
 
   #perform(action: string, form: URLSearchParams): unknown {
     const destination = form.get("DestinationCidrBlock") ?? "";
-    if (action === "CreateRouteEntry") this.add(destination, form.get("NextHopId") ?? "");
-    if (action === "DeleteRouteEntry") this.delete(destination);
+    const table = form.get("RouteTableId") ?? "";
+    if (action === "CreateRouteEntry") this.add(destination, form.get("NextHopId") ?? "", undefined, table);
+    if (action === "DeleteRouteEntry") this.delete(destination, table);
     if (action === "DescribeRouteTableList") {
       const tables = [
         { RouteTableId: "vtb-system", RouteTableType: "System", VSwitchIds: { VSwitchId: [] } },
@@ -148,10 +155,10 @@ export class AliWorld implements ProviderWorld {
 
   /** Smaller pages than asked for, as a provider may have them. */
   #page(form: URLSearchParams): unknown {
-    const entries = this.#shown ?? this.#entries;
+    const entries = (this.#shown ?? this.#entries).filter(({ table }) => table === form.get("RouteTableId"));
     const start = Number(form.get("NextToken") ?? 0);
     const end = start + 7;
-    const RouteEntry = entries.slice(start, end).map(({ NextHopId, ...entry }) => ({
+    const RouteEntry = entries.slice(start, end).map(({ NextHopId, table: _, ...entry }) => ({
       ...{
         ...entry,
         Status: "Available",

@@ -10,6 +10,8 @@ export interface ProviderWorld extends AsyncDisposable {
   /** This host and others, as next hops. */
   readonly hosts: readonly [me: string, other: string];
   readonly table: string;
+  /** Of the same network, of no subnet; undefined where hosts have no route tables by names. */
+  readonly secondTable?: string;
   /** Names of the requests so far, as the provider calls them. */
   readonly requests: string[];
   /** That read the table; that write to it. */
@@ -22,10 +24,10 @@ export interface ProviderWorld extends AsyncDisposable {
   permissionOf(request: string): string;
   /** Variables by which the provider is reached. */
   environment(): Readonly<Record<string, string>>;
-  /** The adapter, as the backend opens it. */
-  open(): CloudRoutes;
+  /** The adapter, as the backend opens it; with tables that the configuration names. */
+  open(tables?: readonly string[]): CloudRoutes;
   /** Next hops by destination; only those that lead to a host. */
-  routes(): Readonly<Record<string, string>>;
+  routes(table?: string): Readonly<Record<string, string>>;
   add(destination: string, host: string, state?: "gone"): void;
   delete(destination: string): void;
   /** Secrets in force, which nothing may show. */

@@ -6,6 +6,7 @@ import { HttpStandIn, type StandInAnswer, type StandInRequest } from "./http-sta
 import { type CloudFault, type ProviderWorld, RoleKeys } from "./provider-world.ts";
 
 interface Route {
+  readonly table: string;
   readonly RouteId: number;
   readonly DestinationCidrBlock: string;
   readonly GatewayType: string;
@@ -26,9 +27,12 @@ export class TencentWorld implements ProviderWorld {
   readonly provider = "Tencent Cloud";
   readonly hosts = ["192.168.50.11", "192.168.50.12"] as const;
   readonly table = "rtb-lab0";
+  readonly secondTable = "rtb-lab1";
   readonly requests: string[] = [];
   readonly names = { list: "DescribeRouteTables", create: "CreateRoutes" };
   fault: ProviderWorld["fault"] = () => undefined;
+  /** Undefined: who asks may not read it. */
+  quota: number | undefined;
   #routes: Route[] = [];
   #shown: readonly Route[] | undefined;
   readonly keys = new RoleKeys();
@@ -63,9 +67,9 @@ export class TencentWorld implements ProviderWorld {
     return { TENCENTCLOUD_VPC_ENDPOINT: `${this.#api?.url}/`, TENCENTCLOUD_METADATA_HOST };
   }
 
-  open(): TencentRoutes {
+  open(tables: readonly string[] = []): TencentRoutes {
     const address = parseAddress(this.hosts[0]);
-    return new TencentRoutes({ address, tables: [], key: undefined, env: this.environment() });
+    return new TencentRoutes({ address, tables, key: undefined, env: this.environment() });
   }
 
   set isBehind(isBehind: boolean) {
@@ -74,17 +78,18 @@ export class TencentWorld implements ProviderWorld {
 
   permissionOf = (request: string): string => `vpc:${request}`;
 
-  routes(): Readonly<Record<string, string>> {
+  routes(table = this.table): Readonly<Record<string, string>> {
     return Object.fromEntries(
       this.#routes
-        .filter(({ Enabled }) => Enabled)
+        .filter((route) => route.table === table && route.Enabled)
         .map(({ DestinationCidrBlock, GatewayId }) => [DestinationCidrBlock, GatewayId]),
     );
   }
 
-  add(DestinationCidrBlock: string, GatewayId: string): void {
-    this.delete(DestinationCidrBlock);
+  add(DestinationCidrBlock: string, GatewayId: string, _state?: "gone", table = this.table): void {
+    this.delete(DestinationCidrBlock, table);
     this.#routes.push({
+      table,
       RouteId: ++this.#count,
       DestinationCidrBlock,
       GatewayType: "NORMAL_CVM",
@@ -94,8 +99,8 @@ export class TencentWorld implements ProviderWorld {
     });
   }
 
-  delete(destination: string): void {
-    this.#routes = this.#routes.filter(({ DestinationCidrBlock }) => DestinationCidrBlock !== destination);
+  delete(destination: string, table = this.table): void {
+    this.#routes = this.#routes.filter((each) => each.table !== table || each.DestinationCidrBlock !== destination);
   }
 
   secrets(): readonly string[] {
@@ -128,7 +133,8 @@ export class TencentWorld implements ProviderWorld {
     const action = String(headers["x-tc-action"]);
     this.requests.push(action);
     this.usedKey = Number(/Credential=AKID(\d+)\//.exec(headers.authorization ?? "")?.[1]);
-    const fault = this.keys.isAccepted(this.usedKey) ? this.fault(action) : "expired";
+    const hidden = action === "DescribeVpcLimits" && this.quota === undefined ? "denied" : undefined;
+    const fault = this.keys.isAccepted(this.usedKey) ? (this.fault(action) ?? hidden) : "expired";
     const response =
       fault === undefined
         ? this.#perform(action, JSON.parse(body) as Record<string, unknown>)
@@ -139,22 +145,29 @@ export class TencentWorld implements ProviderWorld {
 
   #perform(action: string, parameters: Readonly<Record<string, unknown>>): Record<string, unknown> {
     const given = (parameters["Routes"] ?? []) as readonly Route[];
+    const table = String(parameters["RouteTableId"]);
     for (const route of given) {
-      if (action === "CreateRoutes") this.add(route.DestinationCidrBlock, route.GatewayId);
+      if (action === "CreateRoutes") this.add(route.DestinationCidrBlock, route.GatewayId, undefined, table);
       if (action === "ReplaceRoutes")
         this.#routes = this.#routes.map((each) => (each.RouteId === route.RouteId ? { ...each, ...route } : each));
       if (action === "DeleteRoutes") this.#routes = this.#routes.filter(({ RouteId }) => RouteId !== route.RouteId);
     }
+    if (action === "DescribeVpcLimits") {
+      return { VpcLimitSet: [{ LimitType: "route-table-max-policies", LimitValue: this.quota }] };
+    }
     if (action !== "DescribeRouteTables") return {};
+    const routesOf = (id: string) =>
+      (this.#shown ?? this.#routes).filter((route) => route.table === id).map(({ table: _, ...route }) => route);
     const own = {
       RouteTableId: this.table,
       Main: false,
       AssociationSet: [{ SubnetId: "subnet-lab" }],
-      RouteSet: this.#shown ?? this.#routes,
+      RouteSet: routesOf(this.table),
     };
+    const second = { RouteTableId: this.secondTable, Main: false, RouteSet: routesOf(this.secondTable) };
     const main = { RouteTableId: "rtb-main", Main: true, AssociationSet: [], RouteSet: [] };
     const wanted = parameters["RouteTableIds"] as readonly string[] | undefined;
-    const RouteTableSet = [main, own].filter(({ RouteTableId }) => wanted?.includes(RouteTableId) ?? true);
+    const RouteTableSet = [main, own, second].filter(({ RouteTableId }) => wanted?.includes(RouteTableId) ?? true);
     return { TotalCount: RouteTableSet.length, RouteTableSet };
   }
 }

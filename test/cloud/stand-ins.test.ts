@@ -227,6 +227,30 @@ describe("gce alone", () => {
   });
 });
 
+describe("tencent-vpc alone", () => {
+  it("knows the quota before, and asks for no route in a table that is full", async () => {
+    await using world = await TencentWorld.start(9_106);
+    await world.startMetadata();
+    const [me, other] = world.hosts;
+    world.add("10.9.8.0/24", other);
+    world.add("10.9.9.0/24", other);
+    world.quota = 2;
+    await using reconciler = new RouteReconciler({
+      cloud: world.open(),
+      logger: silentLogger,
+      onChange: () => undefined,
+    });
+    reconciler.setWish(wish);
+    await until(() => reconciler.problem?.includes("is full with 2 routes") === true, { what: "the problem" });
+    expect(reconciler.tables).toMatchObject([{ routeCount: 2, quota: 2 }]);
+    expect(world.requests).not.toContain("CreateRoutes");
+    world.quota = 3;
+    reconciler.lookNow();
+    await until(() => reconciler.problem === undefined, { what: "the route" });
+    expect(world.routes()[SUBNET]).toBe(me);
+  });
+});
+
 describe("whole agents", () => {
   const resources = new AsyncDisposableStack();
   let lan: Lan;
@@ -259,7 +283,11 @@ describe("whole agents", () => {
     const subnet = status.lease?.subnet ?? "";
     expect(world.routes()).toEqual({ [subnet]: world.hosts[0] });
     world.delete(subnet);
-    agent.signal("SIGHUP");
+    const flannelctl = ["bin/flannelctl", "--socket", agent.controlSocket];
+    expect(await tryRun([...flannelctl, "reload"])).toMatchObject({
+      exitCode: 0,
+      stdout: expect.stringMatching(/^reloaded/),
+    });
     await agent.untilEvent("cloud.repaired");
     expect(world.routes()).toEqual({ [subnet]: world.hosts[0] });
     const told = await everythingSaid(agent, {

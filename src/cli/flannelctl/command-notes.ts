@@ -37,6 +37,10 @@ export const commandNotes: Readonly<Record<string, CommandNotes>> = {
   },
   plan: { examples: ["plan"], exits: { [ok]: "shown, also where the kernel differs" } },
   rules: { examples: ["rules"], exits: { [ok]: "shown, also where the kernel differs" } },
+  reload: {
+    examples: ["reload"],
+    exits: { [failure]: "something could not be read, and its previous value stays in use", [noAgent]: "no agent" },
+  },
   handover: { examples: ["handover"] },
   cleanup: {
     examples: ["cleanup --dry-run", "cleanup --release --all"],

@@ -16,12 +16,24 @@ export async function readGceToken(): Promise<GceToken> {
   // It has answered already. Where the library does not know the machine for Google's, it would ask once, and when nobody answers
   // just then hold for ever that there is no such service.
   env["METADATA_SERVER_DETECTION"] ||= "assume-present";
+  keepMetadataDirect();
   const auth = new GoogleAuth({ scopes: "https://www.googleapis.com/auth/compute" });
   const client = await auth.getClient();
   const { token } = await client.getAccessToken();
   if (!token) throw new Error("Google's library has no access token");
   const endsAtMs = client.credentials.expiry_date;
   return { text: token, ...(typeof endsAtMs === "number" && { endsAtMs }) };
+}
+
+/** The library would ask the metadata service, too, by way of the proxy: there it is another machine's. */
+function keepMetadataDirect(): void {
+  const given = env["NO_PROXY"] ?? env["no_proxy"] ?? "";
+  const [host = ""] = (env["GCE_METADATA_HOST"] || "").split(":");
+  const known = given.split(",").map((rule) => rule.trim());
+  const missing = [host, "169.254.169.254", "metadata.google.internal"].filter(
+    (name) => name !== "" && !known.includes(name),
+  );
+  if (missing.length > 0) env["NO_PROXY"] = [...known.filter((rule) => rule !== ""), ...missing].join(",");
 }
 
 /** `what` the token was wanted for. */

@@ -24,6 +24,7 @@ export interface TencentRoutesOptions {
 
 const VERSION = "2017-03-12";
 const GATEWAY = "NORMAL_CVM";
+const QUOTA = "route-table-max-policies";
 const codes: ErrorCodes = {
   provider: "Tencent Cloud",
   throttled: /^RequestLimitExceeded/,
@@ -37,6 +38,8 @@ export class TencentRoutes implements CloudRoutes {
   readonly #agents: HttpAgents;
   readonly #keys: AccessKeys;
   #instance: TencentInstance | undefined;
+  /** Where it may not be read, the agent learns it when a route is refused. */
+  #mayReadQuota = true;
 
   constructor(options: TencentRoutesOptions) {
     const { key: given, env } = options;
@@ -77,7 +80,11 @@ export class TencentRoutes implements CloudRoutes {
     if (found === undefined) throw rejected(`Tencent Cloud shows no route table ${table}: check RouteTableID`);
     const routes = listIn(found, "RouteSet");
     const own = routes.filter((route) => textIn(route, "RouteType") === "USER");
-    return { table, routes: routes.flatMap((route) => cloudRouteOf(table, route)), routeCount: own.length };
+    const quota = await this.#quota(signal);
+    return {
+      ...{ table, routes: routes.flatMap((route) => cloudRouteOf(table, route)), routeCount: own.length },
+      ...(quota !== undefined && { quota }),
+    };
   }
 
   async set(
@@ -110,6 +117,22 @@ export class TencentRoutes implements CloudRoutes {
     this.#keys[Symbol.dispose]();
     closeAgents(this.#agents);
     return Promise.resolve();
+  }
+
+  /** Of each route table. */
+  async #quota(signal: AbortSignal): Promise<number | undefined> {
+    if (!this.#mayReadQuota) return undefined;
+    try {
+      const answer = await this.#call("DescribeVpcLimits", "read the quota of routes", { LimitTypes: [QUOTA] }, signal);
+      const limit = listIn(answer, "VpcLimitSet").find((each) => textIn(each, "LimitType") === QUOTA);
+      const value = memberOf(limit, "LimitValue");
+      return typeof value === "number" ? value : undefined;
+    } catch (error) {
+      const isDenied = error instanceof FlannelError && codes.denied.test(String(error.details["reason"]));
+      if (!isDenied && !hasCode(error, "CLOUD_REJECTED")) throw error;
+      this.#mayReadQuota = false;
+      return undefined;
+    }
   }
 
   async #findTable({ vpc, subnet }: TencentInstance, signal: AbortSignal): Promise<string> {
