@@ -6,6 +6,7 @@ import { AliWorld } from "../../lab/cloud/ali-world.ts";
 import { GceWorld } from "../../lab/cloud/gce-world.ts";
 import type { CloudFault, ProviderWorld } from "../../lab/cloud/provider-world.ts";
 import { TencentWorld } from "../../lab/cloud/tencent-world.ts";
+import { tryRun } from "../../lab/command.ts";
 import { Etcd } from "../../lab/etcd.ts";
 import { createLan, type Lan } from "../../lab/lan.ts";
 import { boxNamespace } from "../../lab/namespace.ts";
