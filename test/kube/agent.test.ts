@@ -67,7 +67,7 @@ async function start(number: number, options: StartOptions = {}): Promise<LabAge
     ...["--kube-subnet-mgr", `--kubeconfig-file=${options.kubeconfig ?? kubeconfig}`],
     ...[`--net-config-path=${configFile(number)}`, ...(options.args ?? [])],
   ];
-  const agent = LabAgent.start(lan.host(number), { args, env: { NODE_NAME: `h${number}` } });
+  const agent = LabAgent.start(lan.host(number), { args, env: { NODE_NAME: `h${number}`, EVENT_QUEUE_DEPTH: "5000" } });
   agents.add(agent);
   return agent;
 }

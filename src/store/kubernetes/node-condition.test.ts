@@ -25,12 +25,15 @@ describe("ConditionPlan", () => {
     expect(plan.isDue(up, found(down), 21_000)).toBe(true);
   });
 
-  it("says the same in other words once an hour", () => {
-    const plan = new ConditionPlan(() => 0.5);
+  it.each([
+    [0, 3_600_000],
+    [0.99, 5_382_000],
+  ])("says the same in other words once an hour at most, not all Nodes at once: %d", (random, dueMs) => {
+    const plan = new ConditionPlan(() => random);
     expect(plan.isDue(down, found({ ...down, message: "other" }), 0)).toBe(true);
     plan.written(down, 0);
-    expect(plan.isDue({ ...down, message: "third" }, found(down), 3_599_000)).toBe(false);
-    expect(plan.isDue({ ...down, message: "third" }, found(down), 3_600_000)).toBe(true);
+    expect(plan.isDue({ ...down, message: "third" }, found(down), dueMs - 1)).toBe(false);
+    expect(plan.isDue({ ...down, message: "third" }, found(down), dueMs)).toBe(true);
   });
 
   it("contradicts another writer less and less often", () => {

@@ -7,7 +7,7 @@ export type WantedCondition = Pick<NodeCondition, "status" | "reason" | "message
 
 /** How long the network has to be unavailable before that is said: Pods are no longer scheduled then. */
 const HOLD_MS = 10_000;
-/** Between two writes that say the same in other words. */
+/** The least between two writes that say the same in other words; up to half as much is added, since many Nodes change together. */
 const REPHRASE_MS = 3_600_000;
 /** Between two writes at all; doubles while another program writes something different each time. */
 const PAUSE = { firstMs: 10_000, maxMs: 3_600_000 } as const;
@@ -47,7 +47,7 @@ export class ConditionPlan {
   written(wanted: WantedCondition, nowMs: number): void {
     const isContested = this.#writtenStatus === wanted.status;
     this.#contestedWrites = isContested ? this.#contestedWrites + 1 : 0;
-    this.#rephraseMs = REPHRASE_MS * (0.75 + this.#random() / 2);
+    this.#rephraseMs = REPHRASE_MS * (1 + this.#random() / 2);
     this.#writtenAtMs = nowMs;
     this.#writtenStatus = wanted.status;
   }
