@@ -14,6 +14,7 @@ import { FileLock } from "../../src/sys/file-lock.ts";
 import { never } from "../etcd/fixture.ts";
 import { type CliResult, flannelctl, TemporaryDirectory } from "../support/flannelctl.ts";
 import { ClusterWorld } from "./cluster-world.ts";
+import { EmbeddedServer } from "./embedded-server.ts";
 import { SmallDisk } from "./small-disk.ts";
 
 const on =
@@ -244,4 +245,32 @@ test("a token that cannot be told is not made", async () => {
   rmSync(clusterFiles(world.clusterDirectory).serverCertificate);
   expect(await on(world)("token create")).toMatchObject({ exitCode: 1, stderr: expect.stringContaining("server.pem") });
   expect(await world.administrator.listTokens(never)).toEqual([]);
+});
+
+test("join under a wrong clock says so, and by a wrong name, port or program what to look at", async () => {
+  await using world = await ClusterWorld.start();
+  using directory = new TemporaryDirectory();
+  const address = world.server.endpoints.replace("https://", "");
+  const joinAs = (name: string, to: string, token: string, nowMs = Date.now()) => {
+    const argv = ["--root", join(directory.path, name), "join", to, "--name", name, "--token", token, "--no-systemd"];
+    return flannelctl(argv, { nowMs: () => nowMs });
+  };
+  const behind = await joinAs("h1", address, await world.token(), Date.now() - 400 * 86_400_000);
+  expect(behind).toMatchObject({
+    exitCode: 0,
+    stderr: expect.stringMatching(/clock of this host, .* is not valid before/),
+  });
+  const ahead = await joinAs("h2", address, await world.token(), Date.now() + 7_300 * 86_400_000);
+  expect(ahead).toMatchObject({
+    exitCode: 0,
+    stderr: expect.stringMatching(/clock of this host, .* is not valid after/),
+  });
+  expect((await joinAs("h3", address, await world.token())).stderr).not.toContain("clock");
+
+  const token = await world.token();
+  expect((await joinAs("h4", "no.such.host.invalid", token)).stderr).toContain("Check the name, and the name servers");
+  expect((await joinAs("h4", "127.0.0.1:1", token)).stderr).toContain("Check that flannel-store runs there");
+  await using plain = await EmbeddedServer.start({ inMemory: true });
+  const other = await joinAs("h4", plain.endpoints.replace("http://", ""), token);
+  expect(other).toMatchObject({ exitCode: 1, stderr: expect.stringContaining("Another program, or a flannel-store") });
 });

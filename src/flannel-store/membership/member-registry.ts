@@ -180,21 +180,24 @@ export class MemberRegistry {
     const wanted = token === undefined ? hashOf("") : Buffer.from(token.secretHash, "base64url");
     if (timingSafeEqual(hashOf(secret), wanted) && token !== undefined) return token;
     throw refusedToken(
-      "this store does not know the token: check the token, or create a new one with flannelctl token create",
+      `this store does not know the token: it has a slip in it, or ended more than a week ago; ${NEW_TOKEN}`,
     );
   }
 
   #usableToken({ tokenId, secret, hostName, keyPin }: JoinAttempt, nowMs: number): TokenRecord {
     const token = this.checkSecret(tokenId, secret);
     const { usedBy } = token;
-    if (token.revokedAtMs !== undefined) throw refusedToken(`token ${token.id} has been revoked: ${NEW_TOKEN}`);
+    if (token.revokedAtMs !== undefined) {
+      throw refusedToken(`token ${token.id} has been revoked by an operator: ${NEW_TOKEN}`);
+    }
     if (usedBy !== undefined && (usedBy.keyPin !== keyPin || usedBy.hostName !== hostName)) {
       throw refusedToken(
         `token ${token.id} has been used already, by host ${usedBy.hostName}: each host needs its own, from flannelctl token create`,
       );
     }
     if (token.expiresAtMs <= nowMs) {
-      throw refusedToken(`token ${token.id} has expired: ${NEW_TOKEN}`);
+      const endedAt = new Date(token.expiresAtMs).toISOString();
+      throw refusedToken(`token ${token.id} has expired, at ${endedAt} by the clock of the store's host: ${NEW_TOKEN}`);
     }
     return token;
   }

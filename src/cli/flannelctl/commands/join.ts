@@ -11,12 +11,13 @@ import {
   joinCluster,
 } from "../../../flannel-store/membership/join-cluster.ts";
 import { parseToken } from "../../../flannel-store/membership/join-token.ts";
+import { endsAtMs, readCertificate } from "../../../flannel-store/membership/keys.ts";
 import { MemberRegistry } from "../../../flannel-store/membership/member-registry.ts";
 import { serverNames } from "../../../flannel-store/membership/server-names.ts";
 import { hostKey, memberEndpoint, memberName, writeHostFiles } from "../../install/host-files.ts";
 import { flannelctlOn, type HostPaths } from "../../install/host-paths.ts";
 import { checkPlainPaths, type HostServices, refuseForeignUnits } from "../../install/services.ts";
-import { type Invocation, present } from "../session/invocation.ts";
+import { type Invocation, present, remark } from "../session/invocation.ts";
 import { joinOutputSchema } from "../session/json-output.ts";
 import {
   bringUp,
@@ -80,9 +81,28 @@ async function admitHost(
     signal,
   );
   tellStep(invocation, `${store.url} is the store that issued the token, and admitted this host`);
+  warnOfClock(invocation, certificatePem);
   await writeHostFiles(paths, { certificatePem, caPem, agent: { endpoint, prefix: etcdPrefix } });
   tellStep(invocation, `key, certificate and settings of this host in ${paths.etcDirectory}`);
   return etcdPrefix;
+}
+
+/** Nothing of the join needs the clock, but the agent cannot connect by a wrong one. */
+function warnOfClock(invocation: Invocation, certificatePem: string): void {
+  const certificate = readCertificate(certificatePem, "the certificate from the store");
+  const nowMs = invocation.terminal.nowMs();
+  const [startMs, endMs] = [certificate.validFromDate.getTime(), endsAtMs(certificate)];
+  if (nowMs >= startMs && nowMs < endMs) return;
+  const limit = nowMs < startMs ? `not valid before ${instant(startMs)}` : `not valid after ${instant(endMs)}`;
+  remark(
+    invocation,
+    `warning: by the clock of this host, ${instant(nowMs)}, the certificate from the store is ${limit}, so the agent cannot ` +
+      "connect: the clock of this host or of the store's host is wrong; correct it, then start flanneld",
+  );
+}
+
+function instant(timeMs: number): string {
+  return new Date(timeMs).toISOString();
 }
 
 async function askStore(options: JoinOrder, signal: AbortSignal): Promise<Joined> {
@@ -95,9 +115,12 @@ async function askStore(options: JoinOrder, signal: AbortSignal): Promise<Joined
   }
 }
 
-/** Without a way to the host its port was not tried. */
+/** What to look at depends on how far the connection came: name, route, port, program. */
 function unreachableHint(problem: string, port: number): string {
+  if (/ENOTFOUND|EAI_AGAIN/.test(problem)) return "Check the name, and the name servers of this host";
   if (/ENETUNREACH|EHOSTUNREACH/.test(problem)) return "Check the address, and the routes of this host";
+  if (problem.includes("does not speak TLS"))
+    return "Another program, or a flannel-store without --cluster, listens there: check address and port";
   return `Check that flannel-store runs there and that firewalls allow TCP port ${port}`;
 }
 
