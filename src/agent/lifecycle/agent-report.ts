@@ -178,7 +178,7 @@ export class AgentReport {
       findings: this.#allFindings(findings),
       store: storeStatus(this.#shared.store, [
         ...(this.#shared.storeView === undefined ? [] : [this.#shared.storeView]),
-        ...this.#shown.flatMap(({ agent }) => agent?.storeView ?? []),
+        ...this.#shown.flatMap(({ storeView }) => storeView ?? []),
       ]),
       networks,
     };

@@ -5,6 +5,7 @@ import { addressConflictFindings, takenByUpstreamFindings } from "./address-conf
 import type { Agent } from "./agent.ts";
 import type { ScopedFailure } from "./agent-state.ts";
 import { claimFindings, ownSubnetFindings } from "./claim-findings.ts";
+import type { Network } from "./network.ts";
 import { currentAddressConflicts } from "./state-facts.ts";
 
 /** What is wrong with the leases of this network, as this agent sees them now. */
@@ -17,8 +18,18 @@ export function leaseFindings({ ownLease, network, config, table, earlierSubnets
   ];
 }
 
+/** What is wrong with what the network has in the kernel, as last written. */
+export function networkFindings(network: Network): Finding[] {
+  return [
+    ...ruleFindings(network.firewall.status()),
+    ...settingFindings(network.hostFailures),
+    ...network.planFacts.findings,
+    ...network.pathMtuFindings,
+  ];
+}
+
 /** What holds up the writing of traffic rules. Known without reading the rules, which would wait for the same. */
-export function ruleFindings({ waitsFor }: Pick<FirewallStatus, "waitsFor">): Finding[] {
+function ruleFindings({ waitsFor }: Pick<FirewallStatus, "waitsFor">): Finding[] {
   if (waitsFor === undefined) return [];
   return [
     {
@@ -31,7 +42,7 @@ export function ruleFindings({ waitsFor }: Pick<FirewallStatus, "waitsFor">): Fi
 }
 
 /** What of our devices' settings could not be written, usually since /proc/sys is read-only in a container. */
-export function settingFindings(failures: readonly ScopedFailure[]): Finding[] {
+function settingFindings(failures: readonly ScopedFailure[]): Finding[] {
   return failures
     .filter(({ isSetting }) => isSetting === true)
     .map(({ object, error }) => ({

@@ -23,10 +23,11 @@ import { explain } from "./explanation.ts";
 import { KeptHandover } from "./handover.ts";
 import { type Rotation, rotateIdentity } from "./identity-rotation.ts";
 import type { Network } from "./network.ts";
-import { leaseFindings, ruleFindings, settingFindings } from "./network-findings.ts";
+import { leaseFindings, networkFindings } from "./network-findings.ts";
 import { networkNameOf, networkStatus } from "./network-status.ts";
 import { listPeers } from "./peer-list.ts";
 import { StateFollower, type ToldState } from "./state-follower.ts";
+import type { StoreView } from "./store-view.ts";
 
 /** Usually tens of milliseconds. */
 const LOOK_WITHIN_MS = 1_500;
@@ -75,9 +76,14 @@ export class NetworkReport {
     this.#looking = undefined;
   }
 
-  /** The present one; missing before the first has started. */
-  get agent(): Agent | undefined {
-    return this.#agent;
+  /** How the store answers; undefined while no agent runs. */
+  get storeView(): StoreView | undefined {
+    return this.#agent?.storeView;
+  }
+
+  /** The subnets that this host holds. */
+  get ownLease(): Agent["ownLease"] {
+    return this.#agent?.ownLease;
   }
 
   /** As told to others now, with the reasons of this moment. */
@@ -166,14 +172,8 @@ export class NetworkReport {
   /** Besides those of `preflight`: of what the network has in the kernel, and of its lease. */
   get objectFindings(): readonly Finding[] {
     const agent = this.#agent;
-    const firewall = agent?.network?.firewall;
-    return [
-      ...(firewall === undefined ? [] : ruleFindings(firewall.status())),
-      ...settingFindings(agent?.network?.hostFailures ?? []),
-      ...(agent?.network?.planFacts.findings ?? []),
-      ...(agent?.network?.pathMtuFindings ?? []),
-      ...(agent === undefined ? [] : leaseFindings(agent)),
-    ];
+    if (agent === undefined) return [];
+    return [...(agent.network === undefined ? [] : networkFindings(agent.network)), ...leaseFindings(agent)];
   }
 
   get configFindings(): readonly Finding[] {
@@ -181,7 +181,7 @@ export class NetworkReport {
   }
 
   summary(): Record<string, unknown> {
-    const own = this.#agent?.ownLease;
+    const own = this.ownLease;
     return { subnet: own?.subnet, ipv6Subnet: own?.ipv6Subnet, peers: this.#agent?.network?.plan.plannedPeers };
   }
 

@@ -109,7 +109,7 @@ export class NetworkRun implements AsyncDisposable {
 
   /** The subnets of a host's networks are apart, even where the networks overlap. */
   #holdSubnets(): void {
-    const own = this.#parts.report.agent?.ownLease;
+    const own = this.#parts.report.ownLease;
     if (own === undefined || own === this.#held) return;
     this.#held = own;
     try {
