@@ -3,7 +3,13 @@
 import { rmSync } from "node:fs";
 import { isBootFile, renderBootFile } from "../../config/cni-boot-lines.ts";
 import { describeError, FlannelError } from "../../errors.ts";
-import { fileVersion, isMissingFile, readSmallFile, writeFileAtomically } from "../../sys/files.ts";
+import {
+  fileVersion,
+  isMissingFile,
+  readSmallFile,
+  readSmallFileOrEmpty,
+  writeFileAtomically,
+} from "../../sys/files.ts";
 import type { Logger } from "../../telemetry/logger.ts";
 
 const MAX_BYTES = 64 * 1024;
@@ -40,7 +46,7 @@ export class CniBootFile {
         throw new FlannelError("FILE_FAILED", "it was not written by flanneld: remove it, or name another file");
       }
       const isNew = await writeFileAtomically(path, this.#text);
-      this.#version = fileVersion(path);
+      this.#version = this.#versionOfOurs();
       this.#failure = "";
       const message = `wrote ${path}, by which systemd removes the CNI configuration at boot`;
       if (isNew) this.#logger.info("cni-boot.written", message, { file: path });
@@ -52,6 +58,12 @@ export class CniBootFile {
       const message = `cannot keep ${path}: after a reboot this host may be called ready before its network is`;
       this.#logger.warn("cni-boot.failed", message, { error: reason });
     }
+  }
+
+  /** Empty where another program changed it since it was written: it is due again. Read before the content: a later change shows. */
+  #versionOfOurs(): string {
+    const version = fileVersion(this.#path);
+    return readSmallFileOrEmpty(this.#path, MAX_BYTES) === this.#text ? version : "";
   }
 }
 
