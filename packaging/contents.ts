@@ -1,7 +1,7 @@
 // The one list of files that every form of package is made from: the directory flannel/, complete in itself.
 import { execFileSync } from "node:child_process";
 import { chmodSync, existsSync, globSync, mkdirSync, readFileSync, renameSync, writeFileSync } from "node:fs";
-import { dirname, join } from "node:path";
+import { dirname, join, relative } from "node:path";
 import { flannelStoreFlags } from "../src/cli/flags/flannel-store-flags.ts";
 import { flanneldFlags } from "../src/cli/flags/flanneld-flag-table.ts";
 import { bashScript } from "../src/cli/flannelctl/completion/bash-script.ts";
@@ -74,7 +74,9 @@ function file(path: string, content: Uint8Array, mode: PackagedFile["mode"] = 0o
 }
 
 export function fromCheckout(pattern: string, mode?: PackagedFile["mode"]): PackagedFile[] {
-  return globSync(pattern, { cwd: root }).map((path) => file(path, readFileSync(join(root, path)), mode));
+  const entries = globSync(pattern, { cwd: root, withFileTypes: true }).filter((entry) => entry.isFile());
+  const paths = entries.map((entry) => relative(root, join(entry.parentPath, entry.name)));
+  return paths.map((path) => file(path, readFileSync(join(root, path)), mode));
 }
 
 /** The bundle is the same on every machine but for koffi's native part. Source maps stay out: they are half of it. */
@@ -90,8 +92,14 @@ export function programFiles(): PackagedFile[] {
   ];
 }
 
-function documentFiles(): PackagedFile[] {
-  return [...fromCheckout("{README.md,CHANGELOG.md,LICENSE}"), ...fromCheckout("docs/**/*.{md,json}")];
+/** With all that they link to. */
+export function documentFiles(): PackagedFile[] {
+  return [
+    ...fromCheckout("{*.md,LICENSE}"),
+    ...fromCheckout("docs/**/*.{md,json,svg}"),
+    ...fromCheckout("examples/**"),
+    ...fromCheckout("deploy/{chart,kubernetes,kustomize,monitoring}/**"),
+  ];
 }
 
 /** Manual pages and completions. */

@@ -11,13 +11,17 @@ export const home = "usr/lib/flannel";
 /** Files that the host's administrator edits: never overwritten. */
 export const configurationFiles = ["etc/default/flanneld", "etc/default/flannel-store"] as const;
 
+/** Documents, and what they link to. */
+export const documentPaths = [
+  ...["README.md", "CHANGELOG.md", "CONTRIBUTING.md", "RELEASING.md", "SECURITY.md"],
+  ...["docs", "examples", "deploy"],
+];
+
 const links: Readonly<Record<string, string>> = {
   "usr/bin/flannelctl": "../lib/flannel/bin/flannelctl",
   "usr/sbin/flanneld": "../lib/flannel/bin/flanneld",
   "usr/sbin/flannel-store": "../lib/flannel/bin/flannel-store",
-  "usr/share/doc/flannel/docs": "../../../lib/flannel/docs",
-  "usr/share/doc/flannel/README.md": "../../../lib/flannel/README.md",
-  "usr/share/doc/flannel/CHANGELOG.md": "../../../lib/flannel/CHANGELOG.md",
+  ...Object.fromEntries(documentPaths.map((name) => [`usr/share/doc/flannel/${name}`, `../../../lib/flannel/${name}`])),
 };
 
 const copies: Readonly<Record<string, string>> = {
