@@ -7,9 +7,9 @@ import { fileURLToPath } from "node:url";
 /** Without a slash at its end. */
 export const root = fileURLToPath(new URL("..", import.meta.url)).replace(/\/$/, "");
 
-function git(...args: readonly string[]): string | undefined {
+function git(directory: string, ...args: readonly string[]): string | undefined {
   try {
-    const argv = ["-c", "safe.directory=*", "-C", root, ...args];
+    const argv = ["-c", "safe.directory=*", "-C", directory, ...args];
     return execFileSync("git", argv, { encoding: "utf8", stdio: ["ignore", "pipe", "ignore"] }).trim();
   } catch {
     return undefined; // no git, no checkout, or no such tag
@@ -22,22 +22,26 @@ interface Manifest {
 
 /**
  * The version that packages carry: that of the tag on this commit (`v1.2.3`), which must be package.json's; between tags
- * one that dpkg and rpm sort before it (`1.2.3~dev41.g0123abcdef01`), with the number of commits.
+ * one that dpkg and rpm sort before it (`1.2.3~dev41.g0123abcdef01`), with the number of commits. Files that differ from
+ * the commit's make it another version (`1.2.3~dev41.g0123abcdef01.dirty`), on a tag as well.
  */
-export function packageVersion(): string {
-  const { version } = JSON.parse(readFileSync(join(root, "package.json"), "utf8")) as Manifest;
-  const tag = git("describe", "--tags", "--exact-match", "--match", "v[0-9]*");
-  if (tag === undefined) {
-    const commits = git("rev-list", "--count", "HEAD");
-    return commits === undefined ? version : `${version}~dev${commits}.g${git("rev-parse", "--short=12", "HEAD")}`;
+export function packageVersion(checkout = root): string {
+  const { version } = JSON.parse(readFileSync(join(checkout, "package.json"), "utf8")) as Manifest;
+  const commits = git(checkout, "rev-list", "--count", "HEAD");
+  if (commits === undefined) return version;
+  const tag = git(checkout, "describe", "--tags", "--exact-match", "--match", "v[0-9]*");
+  if (tag !== undefined && tag !== `v${version}`) {
+    throw new Error(`this commit has the tag ${tag}, but package.json says ${version}`);
   }
-  if (tag !== `v${version}`) throw new Error(`this commit has the tag ${tag}, but package.json says ${version}`);
-  return version;
+  const isChanged = git(checkout, "status", "--porcelain", "--untracked-files=no") !== "";
+  if (tag !== undefined && !isChanged) return version;
+  const commit = `${version}~dev${commits}.g${git(checkout, "rev-parse", "--short=12", "HEAD")}`;
+  return isChanged ? `${commit}.dirty` : commit;
 }
 
 /** Seconds since 1970 that all files in packages carry: SOURCE_DATE_EPOCH, else the time of the commit. */
 export function sourceDate(): number {
-  const text = process.env["SOURCE_DATE_EPOCH"] ?? git("log", "-1", "--format=%ct") ?? "0";
+  const text = process.env["SOURCE_DATE_EPOCH"] ?? git(root, "log", "-1", "--format=%ct") ?? "0";
   if (!/^\d{1,11}$/.test(text)) throw new Error(`SOURCE_DATE_EPOCH=${text} is not a number of seconds`);
   return Number(text);
 }
