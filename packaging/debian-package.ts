@@ -29,7 +29,7 @@ Description: connects containers on different hosts by plain IP
 const maintainerScript = (condition: string, script: string) => `#!/bin/sh
 set -e
 if ${condition}; then
-  sh /${home}/scripts/${script} "$@"
+  sh /${home}/scripts/${script} "$1" dpkg
 fi
 `;
 

@@ -43,7 +43,7 @@ ${configurationFiles.map((path) => `%config(noreplace) /${path}\n`).join("")}/us
 %post
 sh /${home}/scripts/after-install.sh
 %preun
-if [ "$1" = 0 ]; then sh /${home}/scripts/before-remove.sh remove; fi
+if [ "$1" = 0 ]; then sh /${home}/scripts/before-remove.sh remove rpm; fi
 `;
 
 /** Uses `stage`, an empty directory. Returns the file. */

@@ -42,11 +42,12 @@ export const switchOverTest = "test/kube/long/switch-over.test.ts";
 /** They make packages or the image; what for needs the network of the machine, which a box has not. */
 const packagingTests = /^test\/(kube\/|lab\/(long\/)?(package|image))/;
 
-/** It looks at the image of every architecture. */
-const imageTest = "test/lab/long/image.test.ts";
+/** They look at the image and the packages of every architecture. */
+const architectureTests = ["test/lab/long/image.test.ts", "test/lab/long/package-contents.test.ts"];
 
 async function preparePackaging(files: readonly string[]): Promise<void> {
-  for (const each of files.includes(imageTest) ? architectures : [ownArchitecture()]) fetchImageFiles(each);
+  for (const each of files.some((file) => architectureTests.includes(file)) ? architectures : [ownArchitecture()])
+    fetchImageFiles(each);
   if (readFuzzScale().count < SLICES) return;
   for (const release of debianReleases) await debianRoot(release);
 }
@@ -72,6 +73,7 @@ const emulatedKernelTests = /^test\/kernel\/long\/(wireguard-|ipsec-apparmor)/;
  */
 const longRuns: ReadonlyMap<string, number> = new Map([
   ["test/lab/long/package.test.ts", 600],
+  ["test/lab/long/package-contents.test.ts", 400],
   [conformanceTest, 500],
   ["test/kube/long/set-ups.test.ts", 500],
   ["test/kernel/long/wireguard-upstream.test.ts", 400],

@@ -92,7 +92,7 @@ place_completion() { # DIRECTORY FILE NAME
 
 remove_all() {
   [ -e "$prefix/bin/flanneld" ] || fail "there is no flannel in $prefix"
-  sh "$prefix/scripts/before-remove.sh" remove
+  sh "$prefix/scripts/before-remove.sh" remove archive
   for unit in flanneld flannel-store; do
     [ -e "$units/$unit.service" ] || continue
     systemctl disable "$unit" 2>/dev/null || :

@@ -10,15 +10,28 @@ import { attachPod, type Pod } from "../../lab/pod.ts";
 import { readSubnetEnv } from "../../lab/subnet-env.ts";
 import { SystemdHost } from "../../lab/systemd-host.ts";
 import { DEADLINE_MS, until } from "../../lab/wait.ts";
+import type { Architecture } from "../../packaging/architecture.ts";
 
 const packaging = fileURLToPath(new URL("../../packaging/package.ts", import.meta.url));
 const long = { timeoutMs: 3 * DEADLINE_MS };
 
+export type PackageForm = "deb" | "rpm" | "tar";
+
+export interface PackageChoice {
+  readonly machine?: Architecture["name"];
+  /** Compressed, as they are published: takes minutes. */
+  readonly isSmall?: boolean;
+}
+
 /** Makes a package of this checkout, in a directory of its own. Gives the file. */
-export async function makePackage(form: "deb" | "rpm" | "tar", version: string): Promise<string> {
+export async function makePackage(form: PackageForm, version: string, choice: PackageChoice = {}): Promise<string> {
   const directory = mkdtempSync(join(tmpdir(), "packages-"));
-  const options = [form, "--fast", "--arch=amd64", `--version=${version}`, `--out=${directory}`];
-  await run([process.execPath, packaging, ...options], long);
+  const { machine = "amd64", isSmall = false } = choice;
+  const options = [form, ...(isSmall ? [] : ["--fast"]), `--arch=${machine}`, `--version=${version}`];
+  const { timeoutMs } = long;
+  await run([process.execPath, packaging, ...options, `--out=${directory}`], {
+    timeoutMs: isSmall ? 4 * timeoutMs : timeoutMs,
+  });
   const name = (await readdir(directory)).find((file) => !file.startsWith("SHA256"));
   return join(directory, name ?? "");
 }
