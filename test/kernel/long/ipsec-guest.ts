@@ -143,6 +143,8 @@ async function main(): Promise<void> {
       stdio: ["ignore", "pipe", "ignore"],
     },
   );
+  // On a slow guest it ends before another charon is there.
+  const ended = new Promise((resolve) => traffic.once("close", resolve));
   let summary = "";
   traffic.stdout.setEncoding("utf8").on("data", (text: string) => {
     summary += text;
@@ -155,7 +157,7 @@ async function main(): Promise<void> {
       return false;
     }
   });
-  await new Promise((resolve) => traffic.once("close", resolve));
+  await ended;
   tell("ping while charon was killed", summary);
   tell("ping with the new charon", ping(3));
   for (const child of children) child.send("status");
