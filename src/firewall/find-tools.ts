@@ -43,11 +43,9 @@ async function findNft(willWrite: boolean): Promise<FoundNft> {
 
 /** Both variants may be installed side by side; plain `iptables` is one of them, or of a time before there were two. */
 async function findIptables(): Promise<IptablesTools[]> {
-  const ipset = findUsableIpset();
-  const found = await Promise.all(
-    ["iptables", "iptables-nft", "iptables-legacy"].map((program) => describeTools(program, ipset)),
-  );
-  const tools = found.filter((entry) => entry !== undefined);
+  const programs = ["iptables", "iptables-nft", "iptables-legacy"].map(describeTools);
+  const [ipset, ...found] = await Promise.all([findUsableIpset(), ...programs]);
+  const tools = found.filter((entry) => entry !== undefined).map((entry) => ({ ...entry, ipset }));
   return tools.filter(({ variant }, index) => tools.findIndex((other) => other.variant === variant) === index);
 }
 
@@ -56,7 +54,7 @@ async function findUsableIpset(): Promise<string | undefined> {
   return path !== undefined && (await canUseIpset(path)) ? path : undefined;
 }
 
-async function describeTools(program: string, ipset: Promise<string | undefined>): Promise<IptablesTools | undefined> {
+async function describeTools(program: string): Promise<Omit<IptablesTools, "ipset"> | undefined> {
   const path = findTool(program);
   if (path === undefined) return undefined;
   const { stdout, exitCode } = await tryTool(path, ["--version"]);
@@ -66,7 +64,6 @@ async function describeTools(program: string, ipset: Promise<string | undefined>
     variant: stdout.includes("nf_tables") ? "nft" : "legacy",
     version: readVersion(stdout),
     save: { 4: findTool(`${program}-save`), 6: findTool(`${ipv6}-save`) },
-    ipset: await ipset,
     program: { 4: path, 6: findTool(ipv6) },
     restore: { 4: findTool(`${program}-restore`), 6: findTool(`${ipv6}-restore`) },
   };

@@ -72,12 +72,14 @@ export class Firewall implements AsyncDisposable {
   readonly #started: Promise<void>;
   /** Commits that come while it looks and writes are judged afterwards, when it is known which were ours. */
   readonly #loop: ReconcileLoop<void, Commit>;
+  /** How often no tool was found, or none that answered, and when to look again. */
+  readonly #search = { failures: 0, nextMs: 0 };
   /** Another program undid all that the last pass wrote. */
   #isContested = false;
 
   /**
    * Looks for the tools at once and changes nothing before the first `setDesired`. A host without any tool is a matter
-   * of `status`.
+   * of `status`: they are looked for again with growing pauses, since they may be installed, or a busy host may have kept them from answering.
    */
   constructor(options: FirewallOptions) {
     this.#options = options;
@@ -118,7 +120,9 @@ export class Firewall implements AsyncDisposable {
     const error = this.#pass.message;
     // Without a tool nobody else drops anything either: only masquerading is really missing.
     const failures =
-      this.#inputs?.masquerade === true ? [{ object: "traffic rules", error, attempts: 1, scope: "own" } as const] : [];
+      this.#inputs?.masquerade === true
+        ? [{ object: "traffic rules", error, attempts: this.#search.failures, scope: "own" } as const]
+        : [];
     return { ...nothing, reason: error, warnings: [error], failures };
   }
 
@@ -171,8 +175,11 @@ export class Firewall implements AsyncDisposable {
       logger.info("firewall.mode", `using ${primary.name} for traffic rules: ${reason}`);
       for (const message of warnings) logger.warn("firewall.odd", message);
     } catch (error) {
+      const known = this.#pass instanceof FlannelError ? this.#pass.message : undefined;
       this.#pass = asFlannelError(error);
-      logger.warn("firewall.missing", this.#pass.message);
+      this.#search.failures++;
+      this.#search.nextMs = performance.now() + pauseAfterMs(this.#search.failures, RETRY);
+      if (this.#pass.message !== known) logger.warn("firewall.missing", this.#pass.message);
       return;
     }
     removeTraces(logger);
@@ -261,8 +268,14 @@ export class Firewall implements AsyncDisposable {
 
   /** Never rejects. `settle` is called as soon as the rules are where they belong. */
   async #runPass(settle: () => void): Promise<PassEnd<void>> {
+    const isSearchDue = !(this.#pass instanceof RulePass) && performance.now() >= this.#search.nextMs;
+    if (isSearchDue && !this.#loop.isStopped) await this.#start();
     const [pass, inputs] = [this.#pass, this.#inputs];
-    if (!(pass instanceof RulePass) || inputs === undefined) return { result: undefined };
+    if (!(pass instanceof RulePass)) {
+      if (isSearchDue) this.#options.onChange?.();
+      return { result: undefined, repeatInMs: Math.max(0, this.#search.nextMs - performance.now()) };
+    }
+    if (inputs === undefined) return { result: undefined };
     pass.setInputs(inputs);
     if (await this.#loop.holdBackDuring(() => this.#runRounds(pass, settle))) this.#options.onChange?.();
     return { result: undefined, repeatInMs: this.#retryInMs(pass.attempts) };

@@ -415,6 +415,18 @@ it("without any tool misses only masquerading", async () => {
   expect(firewall.status().failures).toHaveLength(1);
 });
 
+it("looks again for tools that it did not find, and writes the rules with what has come", async () => {
+  preparePath("nftables");
+  for (const name of ["nft", "iptables", "iptables-nft", "iptables-legacy"]) breakShim(name);
+  const firewall = openFirewall("nftables");
+  await firewall.setDesired(inputs);
+  expect(firewall.status().mode).toBe("none");
+  preparePath("nftables");
+  await until(() => firewall.status().mode === "nftables", { what: "the tools to be found" });
+  await untilAgreed(firewall);
+  expect(firewall.status().failures).toEqual([]);
+});
+
 it("names the lock of iptables and its holder while a repair waits for it, and waits itself for nothing", async () => {
   preparePath("iptables-legacy");
   const firewall = await openSettled("iptables-legacy", { resyncMs: 100 });

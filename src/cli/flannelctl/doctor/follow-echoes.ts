@@ -57,6 +57,8 @@ export async function followEchoes(
   const before = countersOf(devices);
   const ended = new AbortController();
   const looking = watch(look, ended.signal);
+  // A failure is reported below, which may be later than Node would wait for.
+  looking.catch(() => undefined);
   try {
     const replies = await Promise.all(tests.map((test) => sendTest(ping, test, limitMs)));
     ended.abort();
