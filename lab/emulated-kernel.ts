@@ -123,7 +123,7 @@ function qemu({ directory, release }: KernelFiles, temporary: string): readonly 
     ...lines,
     ...boot,
     "-append",
-    "console=ttyS0 panic=-1 quiet mitigations=off",
+    "console=ttyS0 panic=-1 quiet mitigations=off no_timer_check",
     ...shared,
   ];
 }

@@ -1,7 +1,7 @@
 // strongSwan's daemon charon as a process: found, told from others, started so that it goes on when the agent ends, stopped.
 // A charon that runs already, whoever started it, is used as it is.
 import { spawn } from "node:child_process";
-import { existsSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { existsSync, readdirSync, readFileSync, readlinkSync, rmSync, writeFileSync } from "node:fs";
 import { setTimeout as delay } from "node:timers/promises";
 import { describeError, FlannelError } from "../errors.ts";
 import { findTool, isExecutable, tryTool } from "../sys/run-tool.ts";
@@ -29,6 +29,10 @@ const PLUGIN_DIRECTORIES = ["/usr/lib/ipsec/plugins", "/usr/lib/strongswan/plugi
 
 const START_TIMEOUT_MS = 10_000;
 const START_POLL_MS = 20;
+/** One that flannel started and that does not listen after this has lost its socket: nobody can drive it any more. */
+const MAX_START_MS = 120_000;
+/** Unit of times in /proc, on every architecture. */
+const TICKS_PER_SECOND = 100;
 const STOP_TIMEOUT_MS = 5_000;
 const MAX_WORDS_CHARACTERS = 8_192;
 
@@ -70,7 +74,43 @@ export function missingParts({
 export function charonPid(): number | undefined {
   try {
     const pid = Number.parseInt(readFileSync(PID_FILE, "utf8"), 10);
-    return pid > 0 && /^charon/.test(readFileSync(`/proc/${pid}/comm`, "utf8")) ? pid : undefined;
+    return pid > 0 && isCharon(pid) ? pid : undefined;
+  } catch {
+    return undefined;
+  }
+}
+
+/**
+ * A charon of flannel's that has no pid file yet, or has lost it: on a busy host it takes seconds until it has one, and an agent may have
+ * ended meanwhile. Another one beside it would take the socket away from it, and fail for want of the ports.
+ */
+function startingCharon(): number | undefined {
+  const namespace = networkNamespaceOf("self");
+  try {
+    return readdirSync("/proc")
+      .map(Number)
+      .find((pid) => pid > 0 && isCharon(pid) && isOwnCharon(pid) && networkNamespaceOf(pid) === namespace);
+  } catch {
+    return undefined;
+  }
+}
+
+function isCharon(pid: number): boolean {
+  return readProcess(pid, "comm").startsWith("charon");
+}
+
+/** How long it has run; 0 when that is unknown. See proc(5), `starttime`. */
+function ageMs(pid: number): number {
+  const [, rest = ""] = /^.*\) (.*)$/s.exec(readProcess(pid, "stat")) ?? [];
+  const startedTicks = Number(rest.split(" ")[19] ?? Number.NaN);
+  const upSeconds = Number.parseFloat(readFileSync("/proc/uptime", "utf8"));
+  const age = (upSeconds - startedTicks / TICKS_PER_SECOND) * 1_000;
+  return Number.isFinite(age) ? age : 0;
+}
+
+function networkNamespaceOf(pid: number | "self"): string | undefined {
+  try {
+    return readlinkSync(`/proc/${pid}/ns/net`);
   } catch {
     return undefined;
   }
@@ -94,7 +134,7 @@ export async function connectCharon(
       `the backend ipsec needs strongSwan's charon, which is not installed: ${INSTALL}`,
     );
   }
-  const pid = charonPid();
+  const pid = charonPid() ?? startingCharon();
   // Otherwise a process that has that number by chance would keep charon from starting.
   if (pid === undefined) removeIfAllowed(PID_FILE);
   const child = pid === undefined ? await start(program, needs) : undefined;
@@ -108,10 +148,19 @@ export async function connectCharon(
     const ended = child?.ended();
     if (ended !== undefined) throw notStarted(program, ended);
     if (performance.now() > deadlineMs) {
-      throw notStarted(pid === undefined ? program : `${program} (pid ${pid})`, whyNotListening(needs));
+      const why = child?.settle() ?? whyNotListening(needs);
+      throw await notListening(pid, program, why);
     }
     await delay(START_POLL_MS, undefined, { signal });
   }
+}
+
+/** One of flannel's that will not listen any more is ended, and the next attempt starts another. */
+async function notListening(pid: number | undefined, program: string, why: string): Promise<FlannelError> {
+  if (pid === undefined) return notStarted(program, why);
+  const isLost = isOwnCharon(pid) && ageMs(pid) > MAX_START_MS;
+  if (isLost) await stop(pid);
+  return notStarted(`${program} (pid ${pid})`, isLost ? `${why}; ended it, to start another one` : why);
 }
 
 /** A charon that we started may answer and still say that a part of it does not work. */
@@ -271,13 +320,15 @@ function readProcess(pid: number, file: string): string {
   }
 }
 
+async function stop(pid: number): Promise<void> {
+  process.kill(pid, "SIGTERM");
+  const deadlineMs = performance.now() + STOP_TIMEOUT_MS;
+  while (isCharon(pid) && performance.now() < deadlineMs) await delay(START_POLL_MS);
+}
+
 /** Ends the charon that flannel started, which takes its associations with it. Returns when it is gone. */
 export async function stopOwnCharon(): Promise<void> {
-  const pid = charonPid();
-  if (pid !== undefined && isOwnCharon(pid)) {
-    process.kill(pid, "SIGTERM");
-    const deadlineMs = performance.now() + STOP_TIMEOUT_MS;
-    while (charonPid() === pid && performance.now() < deadlineMs) await delay(START_POLL_MS);
-  }
+  const pid = charonPid() ?? startingCharon();
+  if (pid !== undefined && isOwnCharon(pid)) await stop(pid);
   for (const file of CONFIG_FILES) removeIfAllowed(file);
 }

@@ -9,10 +9,15 @@ export function tell(name: string, value: unknown): void {
   writeSync(1, `${JSON.stringify({ [name]: value })}\n`);
 }
 
-/** What the guest told, by name. */
+/** What the guest told, by name. Prints how long each damage lasted. */
 export function told(output: string): Readonly<Record<string, unknown>> {
   const found: Record<string, unknown> = {};
   for (const line of output.split(/\r?\n/)) if (line.startsWith("{")) Object.assign(found, JSON.parse(line));
+  for (const [what, value] of Object.entries(found)) {
+    const { healedMs, lookMs } = (value ?? {}) as Partial<Healing>;
+    if (healedMs === undefined || lookMs === undefined) continue;
+    console.log(`${what}: healed after ${healedMs} ms, where a look takes ${lookMs} ms`);
+  }
   return found;
 }
 

@@ -1,7 +1,7 @@
 // Runs on a kernel that has ESP: two hosts as namespaces, each with charon and its policies as the agent keeps them, then damaged
 // and healed. Prints one line of JSON for each question; ipsec-kernel.test.ts asks and judges.
 import { execFileSync, spawn } from "node:child_process";
-import { readFileSync, writeSync } from "node:fs";
+import { readFileSync } from "node:fs";
 import { fileURLToPath } from "node:url";
 import type { RuntimeServices } from "../../../src/backend/backend.ts";
 import { startIpsec } from "../../../src/backend/ipsec/ipsec-runtime.ts";
@@ -12,13 +12,11 @@ import type { Lease } from "../../../src/lease/lease.ts";
 import { hasKernelEsp } from "../../../src/netlink/xfrm/xfrm-control.ts";
 import { silentLogger } from "../../../src/telemetry/logger.ts";
 import { revision } from "../../support/revision.ts";
+import { tell, timeOfLook } from "./guest.ts";
 
 const run = (...argv: string[]): string => execFileSync(argv[0] ?? "", argv.slice(1), { encoding: "utf8" });
-/** At once: what a console has not written yet is lost with the guest. */
-const tell = (name: string, value: unknown): void => {
-  writeSync(1, `${JSON.stringify({ [name]: value })}\n`);
-};
 
+const WAIT_MS = 60_000;
 const config = JSON.stringify({ Network: "10.5.0.0/16", Backend: { Type: "ipsec", PSK: "s".repeat(96) } });
 
 function leaseOf(host: number): Lease {
@@ -72,11 +70,12 @@ async function keep(host: number): Promise<void> {
   process.send?.("kept");
 }
 
-async function untilTrue(what: string, look: () => boolean, timeoutMs = 60_000): Promise<void> {
+/** Tells how long that took, with what a look takes where it is given. */
+async function untilTrue(what: string, look: () => boolean, lookMs?: number): Promise<void> {
   const startMs = performance.now();
-  while (performance.now() - startMs < timeoutMs) {
+  while (performance.now() - startMs < WAIT_MS) {
     if (look()) {
-      tell(what, { afterMs: Math.round(performance.now() - startMs) });
+      tell(what, { healedMs: Math.round(performance.now() - startMs), lookMs });
       return;
     }
     await new Promise((resolve) => setTimeout(resolve, 50));
@@ -130,9 +129,11 @@ async function main(): Promise<void> {
       .map((block) => block.trim())
       .sort()
       .join("\n");
+  const isWhole = () => sorted(policies()) === sorted(before);
+  const lookMs = await timeOfLook(() => Promise.resolve(isWhole()));
   for (const [what, ...words] of damages) {
     inHost(1, "ip", "xfrm", ...words);
-    await untilTrue(what, () => sorted(policies()) === sorted(before));
+    await untilTrue(what, isWhole, lookMs);
   }
   tell("ping after the damage", ping(3));
   const first = charonOf(1);

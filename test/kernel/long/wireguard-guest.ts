@@ -1,19 +1,15 @@
 // Runs on a kernel that has WireGuard: two hosts as namespaces, programmed by the reconciler, then damaged and healed. Prints
 // one line of JSON for each question; wireguard-kernel.test.ts asks and judges.
 import { execFileSync, spawn } from "node:child_process";
-import { writeSync } from "node:fs";
 import { fileURLToPath } from "node:url";
 import type { HostState } from "../../../src/host/kinds/host-state.ts";
 import { Reconciler } from "../../../src/host/reconcile/reconciler.ts";
 import type { Address, Prefix } from "../../../src/ip/address.ts";
 import { silentLogger } from "../../../src/telemetry/logger.ts";
 import { publicKeyOf } from "../../../src/wireguard/keys.ts";
+import { tell, timeOfLook } from "./guest.ts";
 
 const run = (...argv: string[]): string => execFileSync(argv[0] ?? "", argv.slice(1), { encoding: "utf8" });
-/** At once: what a console has not written yet is lost with the guest. */
-const tell = (name: string, value: unknown): void => {
-  writeSync(1, `${JSON.stringify({ [name]: value })}\n`);
-};
 
 /** Keys are made of numbers, so that both sides know them. */
 function keyOf(number: number): string {
@@ -75,12 +71,12 @@ async function keep(host: number, otherPeers: number): Promise<void> {
   process.send?.("kept");
 }
 
-async function untilEqual(what: string, view: () => string, before: string): Promise<void> {
+async function untilEqual(what: string, view: () => string, before: string, lookMs: number): Promise<void> {
   const startMs = performance.now();
   while (performance.now() - startMs < 60_000) {
     await new Promise((resolve) => setTimeout(resolve, 50));
     if (view() !== before) continue;
-    tell(what, { healedMs: Math.round(performance.now() - startMs) });
+    tell(what, { healedMs: Math.round(performance.now() - startMs), lookMs });
     return;
   }
   tell(what, { found: view().slice(0, 2_000), before: before.slice(0, 2_000) });
@@ -128,12 +124,13 @@ async function main(): Promise<void> {
     ["port changed", "listen-port", "4711"],
     ["key taken away", "private-key", "/dev/null"],
   ];
+  const lookMs = await timeOfLook(() => Promise.resolve(view()));
   for (const [what, ...words] of damages) {
     wg("set", "flannel-wg", ...words);
-    await untilEqual(what, view, before);
+    await untilEqual(what, view, before, lookMs);
   }
   run("ip", "-n", "h1", "link", "delete", "flannel-wg");
-  await untilEqual("device deleted", view, before);
+  await untilEqual("device deleted", view, before, lookMs);
   tell(
     "ping at the end",
     run("ip", "netns", "exec", "h1", "ping", "-c", "3", "-W", "10", "-I", "10.5.1.0", "10.5.2.0"),
