@@ -4,6 +4,7 @@ import { once } from "node:events";
 import { fileURLToPath } from "node:url";
 import { expect, test } from "vitest";
 import { until } from "../../lab/wait.ts";
+import { wasEndedInVain } from "./daemon-signals.ts";
 
 const listener = fileURLToPath(new URL("daemon-signals.ts", import.meta.url));
 
@@ -60,4 +61,19 @@ test("signals without a meaning neither end it nor open a debugger; those with o
   child.kill("SIGQUIT");
   expect(await ended).toEqual({ code: 7, signal: null });
   expect(output()).toBe("listens\nreload\nend by SIGQUIT\n");
+});
+
+test("a handler of Node that is gone is a signal that ended nobody, of process 1 alone", () => {
+  const status = (mask: string) => () => `Name:\tflanneld\nSigIgn:\t0000000001001000\nSigCgt:\t${mask}\nCapInh:\t0\n`;
+  expect(wasEndedInVain(1, status("0000000100004002"))).toBe(false);
+  expect(wasEndedInVain(1, status("0000000100000002"))).toBe(true);
+  expect(wasEndedInVain(1, status("0000000100004000"))).toBe(true);
+  expect(wasEndedInVain(7, status("0000000100000002"))).toBe(false);
+  // A Node without such handlers, and a host without /proc, say nothing.
+  expect(wasEndedInVain(1, status("0000000000000000"))).toBe(false);
+  expect(wasEndedInVain(1, () => "")).toBe(false);
+  const absent = () => {
+    throw new Error("ENOENT");
+  };
+  expect(wasEndedInVain(1, absent)).toBe(false);
 });

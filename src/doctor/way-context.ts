@@ -23,6 +23,11 @@ type Inside = Partial<Record<Family, InsideDevice>>;
 /** More bridges with addresses of one subnet are a muddle that other checks tell. */
 const MAX_CANDIDATES = 4;
 
+/** Names, each once: both families have one bridge. */
+export function insideDevicesOf({ inside }: Pick<WayContext, "inside">): readonly string[] {
+  return [...new Set(Object.values(inside).map(({ device }) => device.name))];
+}
+
 export async function readWayContext(netlink: Rtnetlink, options: WayContextOptions): Promise<WayContext> {
   const { networks, ownSubnets, routed, tunnelPort } = options;
   const ownDevices = new Set(options.ownDevices);

@@ -21,7 +21,7 @@ import {
   wayFault,
   wayQuestions,
 } from "./peer-ways.ts";
-import { readWayContext } from "./way-context.ts";
+import { insideDevicesOf, readWayContext } from "./way-context.ts";
 import { type PeerFaults, summarizeWays, type WayReport } from "./way-report.ts";
 import { noWayRoutes, readWayRoutes, type WayRoutes } from "./way-routes.ts";
 
@@ -270,7 +270,7 @@ export class WayWatch implements AsyncDisposable {
     }
     const { suspects, routed } = this.#routes;
     const context = await readWayContext(this.#netlink, { ...where, routed, tunnelPort: tunnelPort() });
-    this.#insideDevices = Object.values(context.inside).map(({ device }) => device.name);
+    this.#insideDevices = insideDevicesOf(context);
     for (let first = 0; first < subnets.length && !this.#loop.isStopped; first += PEERS_PER_SLICE) {
       await this.#lookAtSlice(subnets.slice(first, first + PEERS_PER_SLICE), context, suspects);
       if (first + PEERS_PER_SLICE >= subnets.length) break;

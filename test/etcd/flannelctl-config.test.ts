@@ -93,6 +93,8 @@ test("with no readable configuration stored, existing leases must lie in the new
   etcd.ctl("put", key, "garbage");
   etcd.ctl("put", "/coreos.com/network/subnets/10.5.34.0-24", lease);
   expect((await set(good.replace("10.5.", "10.6."))).exitCode).toBe(1);
+  const only6 = '{"EnableIPv4":false,"EnableIPv6":true,"IPv6Network":"fd00:5::/48","Backend":{"Type":"vxlan"}}';
+  expect((await set(only6)).stderr).toContain("will not leave Network out while");
   expect((await set(good)).exitCode).toBe(0);
 });
 
@@ -115,7 +117,10 @@ test("adding IPv6 to a running network is allowed, taking IPv4 away is not", asy
   const only6 = '{"EnableIPv4":false,"EnableIPv6":true,"IPv6Network":"fd00:5::/48","Backend":{"Type":"vxlan"}}';
   const { exitCode, stderr } = await set(only6);
   expect(exitCode).toBe(1);
-  expect(stderr).toContain("from 10.5.0.0/16 to none");
+  expect(stderr).toMatch(/will not take Network 10\.5\.0\.0\/16 away while .* every host would lose its IPv4 subnet/);
+  const only4 = await set(good);
+  expect(only4.exitCode).toBe(1);
+  expect(only4.stderr).toMatch(/will not take IPv6Network fd00:5::\/48 away while .* would lose its IPv6 subnet when/);
 });
 
 test("check judges the stored configuration; without one it says how to write it", async () => {

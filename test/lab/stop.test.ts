@@ -1,7 +1,11 @@
 // Asked to end, the agent does so at once (5 s at most on an idle machine) and with exit code 0, whatever it is doing or waiting for.
+import { spawnSync } from "node:child_process";
+import { mkdirSync, writeFileSync } from "node:fs";
+import { fileURLToPath } from "node:url";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { LabAgent } from "../../lab/agent.ts";
 import { Cluster } from "../../lab/cluster.ts";
+import { DEADLINE_MS } from "../../lab/wait.ts";
 import { runAgent } from "../../src/agent/lifecycle/run-agent.ts";
 import { backends } from "../../src/backend/registry.ts";
 import { resolveAgentOptions } from "../../src/cli/flags/flanneld-flags.ts";
@@ -27,6 +31,22 @@ it("ends when it is asked to while its parts are being opened", async () => {
   const run = runAgent({ backends, ...options, signal: stop.signal });
   expect(await run).toBe(0);
   expect(lines.at(-1)).toContain("agent.stopped");
+});
+
+// The kernel gives process 1 no signal by which it would end: Node's own handler, which there is while it starts, ends nobody.
+it.each([
+  ["flanneld", ["--etcd-endpoints=http://127.0.0.1:2379", "--subnet-file=/run/flannel/first/subnet.env"]],
+  ["flannel-store", ["--data-dir=/run/flannel/first/store", "--listen=unix:///run/flannel/first/store.sock"]],
+])("%s ends as process 1 of a container that is asked to while Node starts", (program, args) => {
+  mkdirSync("/run/flannel/first", { recursive: true });
+  const asker = "/run/flannel/first/asker.cjs";
+  writeFileSync(asker, 'process.kill(process.pid, "SIGTERM");');
+  const container = ["--pid", "--mount-proc", "--fork", "--kill-child=SIGKILL"];
+  const launcher = fileURLToPath(new URL(`../../bin/${program}`, import.meta.url));
+  const env = { ...process.env, FLANNEL_NODE_OPTIONS: `--require=${asker}` };
+  const options = { encoding: "utf8", env, timeout: DEADLINE_MS, killSignal: "SIGKILL" } as const;
+  const { status, signal, stdout, stderr } = spawnSync("unshare", [...container, launcher, ...args], options);
+  expect({ status, signal, stdout, stderr }).toEqual({ status: 0, signal: null, stdout: "", stderr: "" });
 });
 
 describe.each(["SIGTERM", "SIGINT"] as const)("%s ends the agent with exit code 0", (signal) => {

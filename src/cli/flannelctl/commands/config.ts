@@ -118,24 +118,30 @@ function parse(text: string, registry: BackendRegistry): ParsedNetworkConfig {
   return parsed;
 }
 
-/** Hosts keep their leases; in another network those would be outside of it and every host would get a new subnet. */
+/** Hosts keep their leases; in another network those would be outside of it, and each host would get a new subnet, or none. */
 function refuseOtherNetwork(config: NetworkConfig, storedText: string | undefined, leases: readonly Lease[]): void {
   if (leases.length === 0) return;
   const stored = storedText === undefined ? undefined : tryParse(storedText);
-  for (const [key, pool] of [
-    ["Network", "ipv4"],
-    ["IPv6Network", "ipv6"],
+  for (const [key, pool, family] of [
+    ["Network", "ipv4", "IPv4"],
+    ["IPv6Network", "ipv6", "IPv6"],
   ] as const) {
     const [before, after] = [stored?.[pool]?.network, config[pool]?.network];
     if (stored === undefined ? coversAll(after, pool, leases) : before === undefined || before === after) continue;
-    const change =
-      before === undefined ? `set ${key} to ${after}` : `change ${key} from ${before} to ${after ?? "none"}`;
     throw new FlannelError(
       "CONFIG_CONFLICT",
-      `will not ${change} while ${count(leases.length, "lease")} exist${leases.length === 1 ? "s" : ""}: every host ` +
-        "would get another subnet when its agent restarts; stop the agents and release the leases first, or use --force",
+      `will not ${changeText(key, before, after)} while ${count(leases.length, "lease")} exist${leases.length === 1 ? "s" : ""}: ` +
+        (after === undefined
+          ? `every host would lose its ${family} subnet when its agent restarts; with --force it does`
+          : `every host would get another ${family} subnet when its agent restarts; stop the agents and release the leases ` +
+            "first, or use --force"),
     );
   }
+}
+
+function changeText(key: string, before: Prefix | undefined, after: Prefix | undefined): string {
+  if (after === undefined) return before === undefined ? `leave ${key} out` : `take ${key} ${before} away`;
+  return before === undefined ? `set ${key} to ${after}` : `change ${key} from ${before} to ${after}`;
 }
 
 function tryParse(text: string): NetworkConfig | undefined {
