@@ -183,7 +183,7 @@ describe.each(starts)("%s", (_, start) => {
     world.keys.handOutNext();
     await askUntil("the next key", () => world.usedKey === world.keys.number);
     await lookAgain();
-    expect(reconciler.looks.failed).toBe(failed);
+    expect(reconciler.looks.failed, lines.slice(-5).join("\n")).toBe(failed);
   });
 
   it("goes on with the key that it has while the metadata service is away, and needs no restart when that is back", async () => {

@@ -27,3 +27,18 @@ test("a peer that answers again is told after each line that said that it does n
 test("that a new peer answers is no news", () => {
   expect(eventsOf("up", "suspect", "up")).toEqual([]);
 });
+
+test("a peer that keeps changing has few lines, and the last one says that it answers", () => {
+  const changes = Array.from({ length: 20 }, (): readonly PathState[] => ["down", "unknown", "up"]).flat();
+  const [down, unknown, up] = ["probe.peer-down", "probe.peer-unknown", "probe.peer-up"];
+  expect(eventsOf("up", ...changes)).toEqual([down, unknown, up, down, up]);
+  const slow = "probe.peer-slow";
+  expect(eventsOf("up", "down", "unknown", "up", "down", "slow", "up", "slow")).toEqual([
+    down,
+    unknown,
+    up,
+    down,
+    slow,
+    up,
+  ]);
+});

@@ -3,15 +3,18 @@
 import { Debounce } from "../../async/debounce.ts";
 import type { PathMtuFound } from "../../probe/path-mtu.ts";
 import type { PathChange } from "../../probe/probed-network.ts";
-import type { ProbedPath } from "../../probe/probed-path.ts";
+import type { PathState, ProbedPath } from "../../probe/probed-path.ts";
 import type { Logger } from "../../telemetry/logger.ts";
 
 /** Changes within that time are reported together when they are many. */
 const GATHER_MS = 1_000;
 const ONE_BY_ONE = 5;
-/** Of one path. */
+/** Of one path, beside one that says that it answers, and one that it is well. */
 const LINES = 4;
 const WITHIN_MS = 10 * 60_000;
+
+/** States in which packets pass in both directions. */
+const answering: ReadonlySet<PathState> = new Set(["up", "slow", "mtuBroken"]);
 
 export interface LogClock {
   readonly monotonicMs: () => number;
@@ -19,7 +22,7 @@ export interface LogClock {
 
 interface Told {
   /** As of the last line. */
-  state: ProbedPath["state"];
+  state: PathState;
   readonly linesAtMs: number[];
   /** No line told of it yet. */
   isNew: boolean;
@@ -83,7 +86,9 @@ export class ProbeLog implements Disposable {
     }
     const nowMs = this.#clock.monotonicMs();
     while ((told.linesAtMs[0] ?? nowMs) < nowMs - WITHIN_MS) told.linesAtMs.shift();
-    if (told.linesAtMs.length >= LINES) {
+    // Whatever was held: the log calls no peer silent that answers again, and none ill that is well.
+    const isBetter = path.state === "up" || (answering.has(path.state) && !answering.has(told.state));
+    if (told.linesAtMs.length >= LINES && !isBetter) {
       told.held++;
       return false;
     }
