@@ -36,6 +36,9 @@ export const conformanceTest = "test/kube/long/conformance.test.ts";
 /** It has containerd 2 and crictl. */
 export const runtimesTest = "test/kube/long/runtimes.test.ts";
 
+/** Its pods go from our way to upstream's CNI plugin and back. */
+export const cniTest = "test/kube/long/cni.test.ts";
+
 /** Runs upstream's flanneld beside ours. */
 export const switchOverTest = "test/kube/long/switch-over.test.ts";
 

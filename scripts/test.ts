@@ -9,6 +9,7 @@ import { parseArgs } from "node:util";
 import { allCapabilities, missingCapabilities } from "../lab/capability.ts";
 import { buildConformancePrograms } from "../lab/kubernetes/conformance-programs.ts";
 import { buildKubernetes } from "../lab/kubernetes/program.ts";
+import { buildUpstreamPlugin } from "../lab/runtime/flannel-plugin.ts";
 import { buildRuntimePrograms } from "../lab/runtime/runtime-programs.ts";
 import { buildUpstream } from "../lab/upstream-program.ts";
 import { describeFuzzScale, fuzzEnvironment } from "../test/support/fuzz-scale.ts";
@@ -16,6 +17,7 @@ import { runMarker, takeInventory } from "./leaks.ts";
 import { endedProcessorSeconds } from "./processor-time.ts";
 import {
   type AreaRun,
+  cniTest,
   conformanceTest,
   runtimesTest,
   type Selection,
@@ -47,6 +49,8 @@ async function checkMachine(runs: readonly AreaRun[]): Promise<Tally[]> {
 const programsOfTests: readonly (readonly [string, (say: (message: string) => void) => Promise<void>])[] = [
   [conformanceTest, buildConformancePrograms],
   [switchOverTest, buildUpstream],
+  [switchOverTest, buildUpstreamPlugin],
+  [cniTest, buildUpstreamPlugin],
   [runtimesTest, buildRuntimePrograms],
 ];
 

@@ -6,12 +6,12 @@ import { ownArchitecture } from "../../packaging/architecture.ts";
 import { packageVersion } from "../../packaging/checkout.ts";
 import { writeImageArchive } from "../../packaging/image/image-archive.ts";
 import { imageLayers } from "../../packaging/image/image-files.ts";
+import { upstreamPlugin } from "../runtime/flannel-plugin.ts";
 import { upstreamProgram, upstreamVersion } from "../upstream-program.ts";
 
 const image = `ghcr.io/flannel-io/flannel:${upstreamVersion}`;
 const checkout = fileURLToPath(new URL("../..", import.meta.url));
 
-/** Upstream's CNI plugin is not to be had as a module; ours of that name does the same (test/kernel/cni-plugin.test.ts). */
 export function packageUpstreamImage(output: string): void {
   const architecture = ownArchitecture();
   const program = (path: string, file: string) => ({ path, content: readFileSync(file), mode: 0o755 });
@@ -20,7 +20,7 @@ export function packageUpstreamImage(output: string): void {
     { path: "opt/bin", content: "directory" as const },
     program("opt/bin/flanneld", upstreamProgram()),
     program("opt/bin/install-conf", `${checkout}/bin/install-conf`),
-    program("opt/bin/flannel", `${checkout}/cni/flannel`),
+    program("opt/bin/flannel", upstreamPlugin()),
   ];
   // The layer with iptables and nft is that of our image: nodes have it once.
   const [system] = imageLayers(architecture, packageVersion());
@@ -88,6 +88,16 @@ export function upstreamManifest(netConf: object): string {
     },
   ];
   return JSON.stringify({ apiVersion: "v1", kind: "List", items });
+}
+
+export const olderDaemonSet = ["-n", "kube-system", "daemonset/kube-flannel-ds-amd64"] as const;
+
+/** The same as old manifests have it: no namespace of its own, and a DaemonSet for each architecture. */
+export function olderUpstreamManifest(netConf: object): string {
+  const { items, ...list } = JSON.parse(upstreamManifest(netConf)) as { items: readonly { kind: string }[] };
+  return JSON.stringify({ ...list, items: items.filter(({ kind }) => kind !== "Namespace") })
+    .replaceAll('"namespace":"kube-flannel"', '"namespace":"kube-system"')
+    .replaceAll('"name":"kube-flannel-ds"', '"name":"kube-flannel-ds-amd64"');
 }
 
 function podSpec(): object {

@@ -37,3 +37,10 @@ export async function containerTraces(host: TracedHost): Promise<ContainerTraces
     namespaces: await list("/run/netns", /^cni-/),
   };
 }
+
+/** Named namespaces with an interface in them besides the loopback: a name alone holds nothing. */
+export async function occupiedNamespaces(host: TracedHost): Promise<readonly string[]> {
+  const each = 'ip -n "$name" -br link 2>/dev/null | grep -qv "^lo " && echo "$name"';
+  const script = `cd /run/netns && for name in cni-*; do ${each}; done; :`;
+  return (await host.run(["sh", "-c", script])).split("\n").filter((name) => name !== "");
+}

@@ -8,7 +8,7 @@ import { makeBusyboxImage } from "../../../lab/kubernetes/images.ts";
 import { createLan, type Lan } from "../../../lab/lan.ts";
 import { RuntimeHost } from "../../../lab/runtime/runtime-host.ts";
 import { until } from "../../../lab/wait.ts";
-import { containerTraces, noTraces } from "../../support/container-traces.ts";
+import { containerTraces, noTraces, occupiedNamespaces } from "../../support/container-traces.ts";
 
 const plugin = fileURLToPath(new URL("../../../cni/flannel", import.meta.url));
 const conflist = "/etc/cni/net.d/10-flannel.conflist";
@@ -145,8 +145,9 @@ describe.each<{ way: Way; scratchFiles: 0 | 1 }>([
     const age = "find /var/lib/cni/networks/cbr0 /var/lib/cni/flannel -type f -exec touch -d '1 hour ago' {} + || :";
     await machine.run(["sh", "-c", age]);
     await host().flannelctl("cni", "gc");
-    // containerd itself may forget a name in /run/netns, of a namespace with nothing in it.
     await untilTraces({ addresses: [], scratchFiles: [], interfaces: [] });
+    // containerd itself may forget a name in /run/netns, of a namespace with nothing in it.
+    expect(await occupiedNamespaces(machine)).toEqual([]);
   });
 
   test("the host is rebooted with twenty pods: their addresses are free when the agent is up", async () => {
