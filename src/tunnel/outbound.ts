@@ -187,10 +187,15 @@ export class Outbound {
     if (length <= SMALL_BYTES && !isBareTcp(this.#arena, ip, length, isV6)) {
       this.smallPackets = (this.smallPackets + 1) | 0;
     }
-    const limit = pathMtus.limitBytes(this.#table, peer, isV6);
-    if (datagramBytes > limit && this.#mustNotFragment(ip, isV6)) {
-      this.#complain("tooBig", ip, length, isV6, limit);
-      return;
+    if (this.#mustNotFragment(ip, isV6)) {
+      const limit =
+        gso === vnet.gsoNone
+          ? pathMtus.limitOfLoneBytes(this.#table, peer, isV6, length)
+          : pathMtus.limitBytes(this.#table, peer, isV6);
+      if (datagramBytes > limit) {
+        this.#complain("tooBig", ip, length, isV6, limit);
+        return;
+      }
     }
     if (gso === vnet.gsoNone) batch.add(peer, isV6, ip, length, 0, 0);
     else this.#segmenter.emit(batch, peer);

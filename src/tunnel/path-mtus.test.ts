@@ -36,3 +36,18 @@ it.each([
   expect(paths.limitBytes(tableWith("127.0.0.1", "::1"), 0, isV6)).toBe(limit);
   expect(paths.limitBytes(tableWith("192.0.2.1", "2001:db8::1"), 0, isV6)).toBe(NO_LIMIT);
 });
+
+it.each([
+  [false, 65_535 - 28],
+  [true, 65_536 - 48],
+])("a packet alone is asked about before it is sent, where it may be too large at all (IPv6: %s)", (isV6, limit) => {
+  const table = tableWith("127.0.0.1", "::1");
+  const fits = new PathMtus();
+  expect(fits.limitOfLoneBytes(table, 0, isV6, isV6 ? 1_280 : 548)).toBe(NO_LIMIT);
+  expect(fits.limitOfLoneBytes(table, 0, isV6, limit)).toBe(NO_LIMIT);
+  // Not again within a second.
+  expect(fits.limitOfLoneBytes(table, 0, isV6, limit + 1)).toBe(NO_LIMIT);
+  const tooLarge = new PathMtus();
+  expect(tooLarge.limitOfLoneBytes(table, 0, isV6, limit + 1)).toBe(limit);
+  expect(tooLarge.limitBytes(table, 0, isV6)).toBe(limit);
+});

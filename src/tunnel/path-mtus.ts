@@ -1,4 +1,5 @@
-// Paths to peers that carry less than the device promises, as far as the kernel told us when it refused to send.
+// Paths to peers that carry less than the device promises, as far as the kernel knows. It refuses to send segments that do not fit, which is
+// when it is asked; a packet alone it cuts in two and says nothing, so that it is asked about those in advance.
 import { addressFromBytes } from "../ip/address.ts";
 import { socketAddress } from "../sys/socket-address.ts";
 import { pathMtuTo } from "../sys/udp-socket.ts";
@@ -12,6 +13,8 @@ const ASK_AGAIN_MS = 1_000;
 /** What every IPv6 path carries; below it the sender would not listen, and the outside is fragmented (RFC 2473, 7.1). */
 const LEAST_IPV6_BYTES = 1_280;
 const NO_LIMIT = 65_535;
+/** What every path carries whole (RFC 791 and 8200, less the outer headers; no IPv6 sender goes below 1280). */
+const ALWAYS_BYTES = { ipv4: 576 - OVERHEAD_BYTES.ipv4, ipv6: LEAST_IPV6_BYTES } as const;
 
 interface Known {
   /** Whose path it is: a counter slot goes to another peer when its own is gone. */
@@ -22,6 +25,8 @@ interface Known {
 
 export class PathMtus {
   readonly #known = new Map<number, Known>();
+  /** When the path was last asked about for a packet alone. */
+  readonly #askedAtMs = new Map<number, number>();
 
   /** Largest inner packet for the peer in one unfragmented datagram, in bytes. */
   limitBytes(table: ForwardingTable, peer: number, isV6: boolean): number {
@@ -32,6 +37,20 @@ export class PathMtus {
     if (performance.now() - known.learnedAtMs < REMEMBER_MS) return known.limitBytes;
     this.#known.delete(key);
     return NO_LIMIT;
+  }
+
+  /** As `limitBytes`, for a packet of `bytes` that is sent alone and must not be cut. Asks the kernel at most once a second. */
+  limitOfLoneBytes(table: ForwardingTable, peer: number, isV6: boolean, bytes: number): number {
+    const limit = this.limitBytes(table, peer, isV6);
+    if (limit !== NO_LIMIT || bytes <= (isV6 ? ALWAYS_BYTES.ipv6 : ALWAYS_BYTES.ipv4)) return limit;
+    const key = keyOf(table, peer, isV6);
+    const nowMs = performance.now();
+    if (nowMs - (this.#askedAtMs.get(key) ?? Number.NEGATIVE_INFINITY) < ASK_AGAIN_MS) return limit;
+    this.#askedAtMs.set(key, nowMs);
+    const asked = askLimit(table, peer, isV6);
+    if (asked >= bytes) return limit;
+    this.#known.set(key, { address: addressOf(table, peer, isV6), limitBytes: asked, learnedAtMs: nowMs });
+    return asked;
   }
 
   /** Asks the kernel for the path's MTU, seldom. */

@@ -82,6 +82,7 @@ const from = (source: readonly number[], protocol: 6 | 17, ttl = 64) =>
 
 const kinds: Readonly<Record<string, () => void>> = {
   "sent, UDP": sends(17, 100, 0),
+  "sent, UDP, so large that a path may not carry it": sends(17, 1_400, 0),
   "sent, TCP in large pieces": sends(6, 4_000, 1_400),
   "sent, UDP in large pieces": sends(17, 4_000, 1_400),
   "received, UDP": receives(from(theirs, 17), "127.0.0.2"),
