@@ -47,6 +47,25 @@ test("nodes are Ready after our manifest is applied as a user would, and not bef
   pods = await startThreePods(cluster);
 });
 
+test("the agents have the rights that the manifest says, and no others", async () => {
+  for (const node of [1, 2]) {
+    const pod = await agents.on(node);
+    const argv = ["exec", "-n", "kube-flannel", pod?.metadata.name ?? "", "--", "cat", "/proc/1/status"];
+    const lines = (await cluster.api.kubectl(argv)).split("\n");
+    expect(lines).toContain("Name:\tflanneld");
+    expect(lines.filter((line) => /^(Uid|CapEff|CapBnd|NoNewPrivs|Seccomp):/.test(line))).toEqual([
+      // NET_ADMIN is number 12, NET_RAW 13; a filter of seccomp is mode 2.
+      ...[
+        "Uid:\t0\t0\t0\t0",
+        "CapEff:\t0000000000003000",
+        "CapBnd:\t0000000000003000",
+        "NoNewPrivs:\t1",
+        "Seccomp:\t2",
+      ],
+    ]);
+  }
+});
+
 test("all pairs of pods ping, in both families, and talk TCP and UDP", () => expectAllTalk(pods));
 
 // IPv6 has a header of 20 bytes more outside.

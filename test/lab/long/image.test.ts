@@ -1,12 +1,13 @@
 // What else the image runs under, and how else it is made: a compose file, podman, upstream's init containers, the udp
 // backend; by the Dockerfile, with the same files; for arm64, under emulation.
 import { execFileSync } from "node:child_process";
-import { mkdirSync, mkdtempSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
+import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { ContainerHost, sharedDirectory } from "../../../lab/container-host.ts";
 import { Etcd } from "../../../lab/etcd.ts";
 import { createLan, type Lan } from "../../../lab/lan.ts";
+import { DEADLINE_MS } from "../../../lab/wait.ts";
 import { architectures, ownArchitecture } from "../../../packaging/architecture.ts";
 import { root } from "../../../packaging/checkout.ts";
 import { imageConfig, packageImage, writeImageFiles } from "../../../packaging/image/image.ts";
@@ -34,6 +35,22 @@ beforeAll(async () => {
 });
 
 afterAll(() => resources.disposeAsync());
+
+test.each(architectures)(
+  "compressed as it is published it is no larger than 80 MB, and the same from two builds: $name",
+  { timeout: 10 * DEADLINE_MS },
+  (architecture) => {
+    const output = `${sharedDirectory}/published.tar`;
+    const [first, second] = [1, 2].map(() => {
+      packageImage({ name: "flannel:1.2.3", output, isQuick: false, architecture, version: "1.2.3" });
+      return readFileSync(output);
+    }) as [Buffer, Buffer];
+    rmSync(output);
+    expect(first.length).toBeGreaterThan(20e6);
+    expect(first.length).toBeLessThanOrEqual(80e6);
+    expect(first.equals(second)).toBe(true);
+  },
+);
 
 test("the documented compose file starts an agent that becomes ready", async () => {
   await docker.sh("mkdir /srv/flannel && touch /run/xtables.lock");

@@ -82,11 +82,13 @@ describe.each([
   });
 });
 
+/** Of all that a machine for tests may have. */
 const packageManagers = ["dpkg", "apt", "apt-get", "rpm", "dnf", "yum", "zypper"];
 
 /** The host's changes are its own: this machine keeps its files. */
 async function withoutPackageManager(host: InstalledHost): Promise<void> {
-  await host.sh("rm -rf /usr/bin/dpkg* /usr/bin/apt* /usr/bin/rpm* /var/lib/dpkg /var/lib/apt /etc/apt /var/lib/rpm");
+  await host.sh("rm -rf /usr/bin/dpkg* /usr/bin/rpm* /var/lib/dpkg /var/lib/apt /etc/apt /var/lib/rpm");
+  await host.sh(`rm -f ${packageManagers.map((name) => `/usr/bin/${name}*`).join(" ")}`);
   for (const name of packageManagers) expect(await host.sh(`command -v ${name} || echo none`)).toBe("none\n");
 }
 
