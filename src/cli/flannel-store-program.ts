@@ -96,7 +96,7 @@ async function openCluster(directory: string): Promise<ClusterService> {
       `${clusterDirectory} does not exist: run flannelctl init to make a cluster`,
     );
   }
-  return await Service.open(clusterDirectory, tellFailure);
+  return await Service.open(clusterDirectory, reportFailure);
 }
 
 function keepUp(cluster: ClusterService, server: StoreServer): Disposable {
@@ -112,7 +112,7 @@ function keepUp(cluster: ClusterService, server: StoreServer): Disposable {
   };
   cluster.finishRemovals();
   const timer = setInterval(() => {
-    look().catch(tellFailure);
+    look().catch(reportFailure);
     cluster.finishRemovals();
   }, LOOK_MS);
   timer.unref();
@@ -134,7 +134,7 @@ async function openServer(directory: string, options: StoreProcessOptions, clust
       ...(users !== undefined && { users }),
       ...(tls !== undefined && { tls }),
       ...(cluster !== undefined && { extension: cluster }),
-      onFailure: tellFailure,
+      onFailure: reportFailure,
     });
   } catch (cause) {
     throw new FlannelError("FILE_FAILED", startFailure(cause, directory), { cause });
@@ -145,7 +145,7 @@ function tell(text: string): void {
   writeToStderr(`flannel-store: ${text}\n`);
 }
 
-function tellFailure(error: unknown): void {
+function reportFailure(error: unknown): void {
   tell(oneLine(describeError(error)));
 }
 

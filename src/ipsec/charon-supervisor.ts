@@ -220,11 +220,11 @@ export class CharonSupervisor implements AsyncDisposable {
     record.refusal = refusal;
     if (record.standing.state === "established") return;
     record.standing = { ...record.standing, refusal };
-    this.#tellRefusal(record);
+    this.#logRefusal(record);
   }
 
   /** Each reason once, until there was an association. */
-  #tellRefusal({ standing: { peer }, refusal }: PeerRecord): void {
+  #logRefusal({ standing: { peer }, refusal }: PeerRecord): void {
     const facts = { peer: peer.publicIp, subnet: peer.subnet };
     this.#options.logger.warn("ipsec.refused", `no security association with ${peer.publicIp}: ${refusal}`, facts);
     this.#options.onChange();

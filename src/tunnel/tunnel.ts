@@ -174,10 +174,10 @@ export class Tunnel implements AsyncDisposable {
       (reason) => this.#onEnded(session, reason),
       (error: unknown) => this.#onEnded(session, describeError(error)),
     );
-    if (!this.#isUnstable) this.#tellStarted(session);
+    if (!this.#isUnstable) this.#logStarted(session);
   }
 
-  #tellStarted(session: TunnelSession): void {
+  #logStarted(session: TunnelSession): void {
     if (this.#wanted === undefined) return;
     const { device, port } = this.#wanted;
     const { deviceOffload, udpSegmentation, udpReceiveJoining } = session.features;
@@ -213,7 +213,7 @@ export class Tunnel implements AsyncDisposable {
     const running = this.#running;
     if (running?.session !== session) return;
     running.isSettled = true;
-    if (this.#isUnstable) this.#tellStarted(session);
+    if (this.#isUnstable) this.#logStarted(session);
     this.#isUnstable = false;
     this.#problem = undefined;
     this.#backOff.reset();

@@ -22,7 +22,7 @@ import { ConfigNews } from "./config-news.ts";
 import { DropWatch } from "./drop-watch.ts";
 import { EarlierSubnets } from "./earlier-subnets.ts";
 import { HostDemands } from "./host-demands.ts";
-import { isMoved, tellInterface, tellIpv6Arrival } from "./interface-news.ts";
+import { isMoved, logInterface, logIpv6Arrival } from "./interface-news.ts";
 import { logAcquired } from "./lease-news.ts";
 import { LeaseRenewer } from "./lease-renewer.ts";
 import { leaseRequest } from "./lease-request.ts";
@@ -34,7 +34,7 @@ import { currentReasons } from "./state-facts.ts";
 import { acquireLease, runStoreSession, type Waiting, waitsForAccess } from "./store-session.ts";
 import { StoreView } from "./store-view.ts";
 import { StoreWay } from "./store-way.ts";
-import { prepareWarmStart, tellWarmStart, WarmStart } from "./warm-start.ts";
+import { logWarmStart, prepareWarmStart, WarmStart } from "./warm-start.ts";
 
 export class Agent implements AsyncDisposable {
   readonly ended: Promise<AgentEnd>;
@@ -204,7 +204,7 @@ export class Agent implements AsyncDisposable {
     this.#isWarm = true;
     const peers = warmState.loadPeers();
     this.table.seed(peers);
-    tellWarmStart(logger, backend.runsDataPlane, remembered, peers.length);
+    logWarmStart(logger, backend.runsDataPlane, remembered, peers.length);
     this.#setOwn(remembered.own);
   }
 
@@ -261,7 +261,7 @@ export class Agent implements AsyncDisposable {
       onPass: () => this.settle(),
       onExternalInterface: (followed, previous) => this.#onExternalInterface(followed, previous),
       onIpv6Arrival: () => {
-        tellIpv6Arrival(this.#parts.logger);
+        logIpv6Arrival(this.#parts.logger);
         this.#end({ type: "restart" });
       },
     });
@@ -336,7 +336,7 @@ export class Agent implements AsyncDisposable {
   #onExternalInterface(followed: FollowedInterface, previous: ExternalInterface): void {
     this.#interface = followed;
     if (isMoved(followed.interface, previous)) this.#parts.store.reconnect?.();
-    tellInterface(this.#parts.logger, followed, previous);
+    logInterface(this.#parts.logger, followed, previous);
     this.#announce();
   }
 

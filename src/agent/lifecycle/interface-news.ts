@@ -4,7 +4,7 @@ import type { ExternalInterface } from "../../underlay/external-interface.ts";
 import type { FollowedInterface } from "../../underlay/follow-interface.ts";
 import type { ServedInterface } from "../../underlay/select-interface.ts";
 
-export function tellChosen(logger: Logger, { interface: external, warnings, ipv6Reason }: ServedInterface): void {
+export function logChosen(logger: Logger, { interface: external, warnings, ipv6Reason }: ServedInterface): void {
   for (const warning of warnings) logger.warn("interface.odd", warning);
   const { name, mtuBytes, address, ipv6Address, publicIp, publicIpv6 } = external;
   const facts = { interface: name, mtuBytes, address, ipv6Address, publicIp, publicIpv6 };
@@ -14,11 +14,11 @@ export function tellChosen(logger: Logger, { interface: external, warnings, ipv6
   logger.warn("interface.no-ipv6", message, { reason: ipv6Reason });
 }
 
-export function tellIpv6Arrival(logger: Logger): void {
+export function logIpv6Arrival(logger: Logger): void {
   logger.info("interface.ipv6-arrived", "this host can serve IPv6 now: restarting with both address families");
 }
 
-export function tellInterface(logger: Logger, followed: FollowedInterface, previous: ExternalInterface): void {
+export function logInterface(logger: Logger, followed: FollowedInterface, previous: ExternalInterface): void {
   const { name, mtuBytes, address, ipv6Address } = followed.interface;
   const facts = { interface: name, mtuBytes, address, ipv6Address, problem: followed.reason ?? followed.ipv6Reason };
   const became = name === previous.name ? "changed" : `is in use instead of ${previous.name}`;

@@ -27,7 +27,7 @@ import { publicKeyOf } from "../../wireguard/keys.ts";
 import { DeviceClaims } from "../state/device-claims.ts";
 import { makeIdentityFile, readIdentityFile } from "../state/identity-file.ts";
 import type { RememberedState, WarmState } from "../state/warm-state.ts";
-import { tellChosen } from "./interface-news.ts";
+import { logChosen } from "./interface-news.ts";
 import { interfaceSelection } from "./interface-selection.ts";
 import { Network } from "./network.ts";
 import { claimOf, type OtherNetworks } from "./network-claims.ts";
@@ -108,7 +108,7 @@ export async function openNetwork(options: OpenNetworkOptions): Promise<Network>
   const served = { families: familiesOf(options.config), overlayDevices };
   const wanted = interfaceSelection({ agentOptions, remembered, links, ...served });
   const chosen = await selectServedInterface(wanted, rtnetlink);
-  tellChosen(logger, chosen);
+  logChosen(logger, chosen);
   const { ipv6Reason } = chosen;
   const selection = ipv6Reason === undefined ? wanted : { ...wanted, families: new Set([4] as const) };
   const config = servedConfig(options.config, selection.families);

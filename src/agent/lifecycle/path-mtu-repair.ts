@@ -99,23 +99,19 @@ export class PathMtuRepair {
       if (known === undefined || known.bytes >= overlayMtuBytes) return undefined;
       const untilMs = known.untilMs ?? nowMs + FORGET_AFTER_MS;
       if (nowMs < untilMs) return { bytes: known.bytes, untilMs };
-      this.#tellRestored(path, known.bytes, "nothing was found of the path for a minute");
+      this.#logRestored(path, known.bytes, "nothing was found of the path for a minute");
       return undefined;
     }
     if (found >= overlayMtuBytes) {
-      if (known !== undefined) this.#tellRestored(path, known.bytes, "the path carries them");
+      if (known !== undefined) this.#logRestored(path, known.bytes, "the path carries them");
       return undefined;
     }
     if (familyOf(subnet) === 6 && found < LEAST_IPV6_BYTES) return undefined;
-    if (found !== known?.bytes) this.#tellLowered(path, found, known?.bytes);
+    if (found !== known?.bytes) this.#logLowered(path, found, known?.bytes);
     return { bytes: found };
   }
 
-  #tellLowered(
-    { subnet, underlay, overlayMtuBytes }: LookedAt["path"],
-    bytes: number,
-    known: number | undefined,
-  ): void {
+  #logLowered({ subnet, underlay, overlayMtuBytes }: LookedAt["path"], bytes: number, known: number | undefined): void {
     const of = underlay === undefined ? "" : ` of ${underlay}`;
     this.#logger.warn(
       "path-mtu.lowered",
@@ -124,7 +120,7 @@ export class PathMtuRepair {
     );
   }
 
-  #tellRestored({ subnet, underlay, overlayMtuBytes }: LookedAt["path"], known: number, why: string): void {
+  #logRestored({ subnet, underlay, overlayMtuBytes }: LookedAt["path"], known: number, why: string): void {
     const of = underlay === undefined ? "" : ` of ${underlay}`;
     this.#logger.info(
       "path-mtu.restored",

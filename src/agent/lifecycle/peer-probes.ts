@@ -111,7 +111,7 @@ export class PeerProbes implements Disposable {
   }
 
   #mtuChanged(path: ProbedPath, before: PathMtuFound | undefined): void {
-    this.#log.tellMtu(path, before);
+    this.#log.logMtu(path, before);
     this.#links?.onMtu();
   }
 

@@ -50,7 +50,7 @@ export class ProbeLog implements Disposable {
   }
 
   /** What is as it should be at the first look is no news. */
-  tellMtu({ path, mtu }: ProbedPath, before: PathMtuFound | undefined): void {
+  logMtu({ path, mtu }: ProbedPath, before: PathMtuFound | undefined): void {
     const found = mtu.found;
     if (found === undefined || (before === undefined && found.wholeBytes >= path.overlayMtuBytes)) return;
     const was = before === undefined ? `not ${path.overlayMtuBytes}` : `before ${before.wholeBytes}`;

@@ -148,7 +148,7 @@ async function runUntilEnd(
   const storeOptions: StoreOptions =
     options.store === "kubernetes" ? { type: "kubernetes", ...options.kubernetes } : { type: "etcd", ...options.etcd };
   await using store = await openStore(storeOptions, { env: process.env, version: run.version, logger });
-  tellStore(store, logger);
+  logStore(store, logger);
   const announcer = new StateAnnouncer({
     logger,
     metrics: report.agentMetrics,
@@ -177,7 +177,7 @@ async function runUntilEnd(
   const runFiles = new RunFiles({ ...held, claims: () => agent.network }, logger);
   const ticker = setInterval(() => {
     network.tend();
-    announcer.tellPreflight(report);
+    announcer.logFindings(report);
     report.tendCni();
     runFiles.tend();
     descriptors.take(tendSpareDescriptors());
@@ -198,7 +198,7 @@ async function runSeveralNetworks(
   await using rtnetlink = Rtnetlink.open();
   using ruleHost = new RuleHost();
   await using directory = await openNetworkDirectory({ type: "etcd", ...options.etcd });
-  tellStore(directory, logger);
+  logStore(directory, logger);
   const announcer = new StateAnnouncer({ logger, metrics: report.agentMetrics });
   using prober = openProber(options.probeIntervalMs);
   await using networks = SeveralNetworks.start({
@@ -220,7 +220,7 @@ async function runSeveralNetworks(
   const ticker = setInterval(() => {
     networks.tend();
     announcer.tell(report);
-    announcer.tellPreflight(report);
+    announcer.logFindings(report);
     runFiles.tend();
     descriptors.take(tendSpareDescriptors());
   }, TICK_MS);
@@ -251,7 +251,7 @@ function answersExaminations(
   };
 }
 
-function tellStore(store: Pick<SubnetStore, "description" | "warnings">, logger: AgentLogger): void {
+function logStore(store: Pick<SubnetStore, "description" | "warnings">, logger: AgentLogger): void {
   logger.info("store.opened", `using the store ${store.description}`);
   for (const warning of store.warnings) logger.warn("store.odd", warning);
 }

@@ -66,7 +66,7 @@ export class StateAnnouncer {
   }
 
   /** Once, and not before the first tick: the way to ready is not for reading other people's firewall rules. */
-  tellPreflight(report: Announced): void {
+  logFindings(report: Announced): void {
     if (this.#isPreflightSaid || !report.hasNetwork) return;
     this.#isPreflightSaid = true;
     report.preflight().then(

@@ -91,14 +91,14 @@ export class StoreView {
         this.#logger.warn("leases.corrected", message, { keys: change.missedKeys.slice(0, 10) });
       }
       this.#logger.verbose(1, "leases.read", `read ${change.leases.length} leases`, { revision });
-      for (const lease of change.leases) this.#tellLease(lease);
+      for (const lease of change.leases) this.#logLease(lease);
       return;
     }
     this.#logger.verbose(1, "leases.changed", `${change.changes.length} leases changed`, { revision });
     for (const event of change.changes) {
       const kind = event.type === "put" ? "put" : "deleted";
       this.#metrics?.count("flannel_lease_changes_total", { change: kind });
-      if (event.type === "put") this.#tellLease(event.lease);
+      if (event.type === "put") this.#logLease(event.lease);
       else
         this.#logger.verbose(2, "lease.deleted", "a peer's lease expired or was revoked", {
           key: event.key,
@@ -108,7 +108,7 @@ export class StoreView {
     }
   }
 
-  #tellLease({ key, attributes, revision }: Lease): void {
+  #logLease({ key, attributes, revision }: Lease): void {
     const { publicIp, publicIpv6 } = attributes;
     const cause = { cause: "lease", revision: String(revision), by: publicIp ?? publicIpv6 };
     this.#logger.verbose(2, "lease.seen", () => `leased to ${describeOwner(attributes)}`, { key, ...cause });

@@ -70,12 +70,7 @@ export function prepareWarmStart(backends: BackendRegistry, remembered: Remember
   return { firstMs: 0 };
 }
 
-export function tellWarmStart(
-  logger: Logger,
-  runsDataPlane: boolean,
-  remembered: RememberedState,
-  peers: number,
-): void {
+export function logWarmStart(logger: Logger, runsDataPlane: boolean, remembered: RememberedState, peers: number): void {
   const facts = { key: remembered.own.key, peers };
   if (runsDataPlane) {
     logger.info("warm-start", "using the remembered lease and peers until the store answers", facts);

@@ -104,7 +104,7 @@ export class KubernetesSubnetStore implements SubnetStore {
   async acquire(request: LeaseRequest, signal: AbortSignal): Promise<{ lease: OwnLease; outcome: AcquireOutcome }> {
     this.#isAlloc = request.config.backendType === "alloc";
     const acquired = await this.#own.acquire(request, signal);
-    this.#tellMissingFamily(request, acquired.lease);
+    this.#logMissingFamily(request, acquired.lease);
     return acquired;
   }
 
@@ -208,7 +208,7 @@ export class KubernetesSubnetStore implements SubnetStore {
     };
   }
 
-  #tellMissingFamily({ config }: LeaseRequest, { subnet, ipv6Subnet, key }: OwnLease): void {
+  #logMissingFamily({ config }: LeaseRequest, { subnet, ipv6Subnet, key }: OwnLease): void {
     const missing =
       config.ipv4 !== undefined && subnet === undefined
         ? "IPv4"

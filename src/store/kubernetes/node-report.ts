@@ -43,7 +43,7 @@ export class NodeReport implements AsyncDisposable {
 
   /** To be called with the state of this moment, again and again. */
   tell(news: HostStateNews): void {
-    this.#tellTrouble(news);
+    this.#reportTrouble(news);
     const record = this.#node.record;
     const nowMs = performance.now();
     if (!this.#setsCondition || record === undefined || this.#writing !== undefined) return;
@@ -83,7 +83,7 @@ export class NodeReport implements AsyncDisposable {
   }
 
   /** One Event when trouble has lasted, and one when it is over. */
-  #tellTrouble(news: HostStateNews): void {
+  #reportTrouble(news: HostStateNews): void {
     const name = this.#node.knownName;
     if (name === undefined) return;
     if (news.isAvailable) {

@@ -22,12 +22,12 @@ const POLL_MS = 200;
 const TELL_AFTER_MS = 3_000;
 
 /** A line about what is done, on standard error while the work goes on. */
-export function tellStep(invocation: Invocation, text: string): void {
+export function reportStep(invocation: Invocation, text: string): void {
   if (!invocation.options.json) invocation.terminal.writeErr(`  ✓ ${printable(text)}\n`);
 }
 
 /** The same about what may take a while. */
-export function tellProgress(invocation: Invocation, text: string): void {
+export function reportProgress(invocation: Invocation, text: string): void {
   if (!invocation.options.json) invocation.terminal.writeErr(`  … ${printable(text)}\n`);
 }
 
@@ -61,14 +61,14 @@ export async function bringUp(invocation: Invocation, services: HostServices, sy
   const { root, unitDirectory } = services.paths;
   const names = await writeUnits(services);
   const units = names.map((name) => join(unitDirectory, name));
-  tellStep(invocation, `units ${names.join(" and ")} in ${unitDirectory}`);
+  reportStep(invocation, `units ${names.join(" and ")} in ${unitDirectory}`);
   await reloadUnits(signal);
   for (const name of names) {
     // systemd does not know other directories than its own.
     const unit = root === "" ? name : join(unitDirectory, name);
     if (name === "flanneld.service") await enableAndBegin(unit, signal);
     else await enableAndStart(unit, signal);
-    tellStep(invocation, `${name} ${name === "flanneld.service" ? "starts" : "is up"}, and starts at every boot`);
+    reportStep(invocation, `${name} ${name === "flanneld.service" ? "starts" : "is up"}, and starts at every boot`);
   }
   return { units, processes, ...(await untilReady(invocation)) };
 }
@@ -96,7 +96,7 @@ async function untilReady(invocation: Invocation): Promise<Omit<BroughtUp, "unit
     const { subnet, ipv6Subnet } = status?.networks[0]?.lease ?? {};
     const subnets = [subnet, ipv6Subnet].filter((prefix) => prefix !== undefined).join(",");
     if (status !== undefined && status.state !== "notReady") {
-      tellStep(invocation, `flanneld is ${status.state}: this host has ${subnets}`);
+      reportStep(invocation, `flanneld is ${status.state}: this host has ${subnets}`);
       return {
         ready: true,
         state: status.state,

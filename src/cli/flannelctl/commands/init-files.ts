@@ -18,7 +18,7 @@ import { flannelctlOn, type HostPaths } from "../../install/host-paths.ts";
 import { storeInitialConfig } from "../../install/initial-config.ts";
 import { checkPortFree } from "../../install/own-addresses.ts";
 import { type Invocation, remark } from "../session/invocation.ts";
-import { tellStep } from "./bring-up.ts";
+import { reportStep } from "./bring-up.ts";
 import type { InitPlan } from "./init-plan.ts";
 
 export interface MadeFiles {
@@ -37,7 +37,7 @@ export async function makeClusterFiles(invocation: Invocation, plan: InitPlan): 
   await checkPortFree(storeListen);
   const { addresses, port } = plan;
   await createCluster(paths.clusterDirectory, { addresses, port, prefix: agent.prefix });
-  tellStep(invocation, `certificate authority, certificates and list of members in ${paths.clusterDirectory}`);
+  reportStep(invocation, `certificate authority, certificates and list of members in ${paths.clusterDirectory}`);
   if (plan.step === "addresses") {
     await writeEnvFile(paths, agent);
     return {};
@@ -49,7 +49,7 @@ export async function makeClusterFiles(invocation: Invocation, plan: InitPlan): 
   const token = createFirstToken(paths.clusterDirectory, plan.tokenTtlSeconds);
   signal.throwIfAborted();
   await writeHostFiles(paths, { certificatePem, caPem, agent });
-  tellStep(invocation, `key, certificate and settings of this host in ${paths.etcDirectory}`);
+  reportStep(invocation, `key, certificate and settings of this host in ${paths.etcDirectory}`);
   return { config, token };
 }
 
@@ -90,7 +90,7 @@ function lockData({ dataDirectory }: HostPaths): FileLock {
 async function storeConfig(invocation: Invocation, { services, configText }: InitPlan): Promise<string> {
   const { paths, agent } = services;
   const stored = await storeInitialConfig(paths.dataDirectory, keySpaceOf(agent.prefix).config, configText);
-  if (stored === configText) tellStep(invocation, `network configuration ${stored.replaceAll(/\s+/g, " ")}`);
+  if (stored === configText) reportStep(invocation, `network configuration ${stored.replaceAll(/\s+/g, " ")}`);
   else
     remark(
       invocation,

@@ -25,8 +25,8 @@ import {
   exitCodeOf,
   renderBroughtUp,
   requireRoot,
-  tellProgress,
-  tellStep,
+  reportProgress,
+  reportStep,
   usesSystemd,
 } from "./bring-up.ts";
 import { lockMembership } from "./membership-lock.ts";
@@ -75,15 +75,15 @@ async function admitHost(
   const { options, signal } = invocation;
   const { paths } = options;
   const keyPem = await hostKey(paths);
-  tellProgress(invocation, `asking ${store.url} to admit this host as ${name}`);
+  reportProgress(invocation, `asking ${store.url} to admit this host as ${name}`);
   const { certificatePem, caPem, etcdPrefix } = await askStore(
     { address: store, token, hostName: name, keyPem },
     signal,
   );
-  tellStep(invocation, `${store.url} is the store that issued the token, and admitted this host`);
+  reportStep(invocation, `${store.url} is the store that issued the token, and admitted this host`);
   warnOfClock(invocation, certificatePem);
   await writeHostFiles(paths, { certificatePem, caPem, agent: { endpoint, prefix: etcdPrefix } });
-  tellStep(invocation, `key, certificate and settings of this host in ${paths.etcDirectory}`);
+  reportStep(invocation, `key, certificate and settings of this host in ${paths.etcDirectory}`);
   return etcdPrefix;
 }
 

@@ -15,7 +15,7 @@ import { AbsentAgent } from "../session/absent-agent.ts";
 import { type Invocation, present, remark } from "../session/invocation.ts";
 import { leaveOutputSchema } from "../session/json-output.ts";
 import { rollBack } from "../session/rollback.ts";
-import { tellStep } from "./bring-up.ts";
+import { reportStep } from "./bring-up.ts";
 import { removeNetworks } from "./cleanup.ts";
 import { lockMembership } from "./membership-lock.ts";
 
@@ -33,7 +33,7 @@ export async function leave(invocation: Invocation, { force, systemd }: LeaveOpt
   const hasUnit = systemd && isSystemdRunning() && existsSync(unit);
   if (hasUnit) {
     await disableAndStop("flanneld.service", invocation.signal);
-    tellStep(invocation, "flanneld is stopped");
+    reportStep(invocation, "flanneld is stopped");
   }
   const released = await tellStoreOrGoOn(invocation, endpoint, force, hasUnit ? unit : undefined);
   const cleaned = await removeNetworks(invocation, { dryRun: false, release: false, all: true });
@@ -104,7 +104,7 @@ async function tellStore(invocation: Invocation, endpoint: string, force: boolea
   try {
     const client = new ClusterClient({ endpoints: endpoint, caFile, certFile, keyFile });
     const removed = await client.leave(invocation.signal);
-    tellStep(invocation, "the store removed this host from its list of members");
+    reportStep(invocation, "the store removed this host from its list of members");
     if (removed.pendingReason !== "") {
       const cause = `the store could not delete the leases of this host yet (${removed.pendingReason})`;
       remark(invocation, `${cause}: it deletes them as soon as it can write, nothing else is to be done`);
