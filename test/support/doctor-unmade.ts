@@ -12,7 +12,7 @@ export const unmadeCauses: Readonly<Record<string, string>> = {
     "the machine's kernel has the modules; the question to the kernel is tested in a second one that lacks them",
   "ipsec-daemon": "tests of the ipsec backend take strongSwan away",
   "udp-device": "tests of the udp backend take /dev/net/tun away",
-  "conntrack-full": "read from the kernel; the limit is of the whole machine, and a lab host cannot change it",
+  "conntrack-full": "the limit is of the whole machine: made in a second kernel by the long tests",
   "neighbour-gc": "the limit is of the whole machine: made in a second kernel by the long tests",
   "nexthop-offlink": "tests of host-gw put a router between two hosts",
   "external-mtu": "read from the interface; unit tests",

@@ -46,6 +46,8 @@ async function untilProbedAnew(stage: DoctorStage): Promise<void> {
 }
 
 const NEIGHBOURS = 240;
+const FLOWS = 300;
+const TRACKED_MAX = "net.netfilter.nf_conntrack_max";
 
 const secondPort = (host: string) =>
   `ip link add ${host}b type veth peer name eth1 netns ${host}; ip link set ${host}b master lan0 up`;
@@ -79,7 +81,19 @@ await withStage("plain", {}, async (stage) => {
   await tellDoctor("a VRF beside", stage);
   await stage.run(2, "ip link del mgmt; ip link del d0");
 
-  // A limit of the whole machine, which is this one's own.
+  // Limits of the whole machine, which is this one's own. The rule has the kernel track what h2 sends.
+  await stage.run(
+    2,
+    `iptables-legacy -A OUTPUT -m conntrack --ctstate INVALID; sysctl -qw net.netfilter.nf_conntrack_udp_timeout=600
+     bash -c 'for port in $(seq 2000 ${2000 + FLOWS}); do echo >/dev/udp/127.0.0.1/$port; done'`,
+  );
+  const limit = (await boxNamespace.run(["sysctl", "-n", TRACKED_MAX])).trim();
+  await stage.run(0, `sysctl -qw ${TRACKED_MAX}=${FLOWS}`);
+  await tellDoctor("conntrack full", stage);
+  await stage.run(0, `sysctl -qw ${TRACKED_MAX}=${limit}`);
+  await stage.run(2, "iptables-legacy -D OUTPUT -m conntrack --ctstate INVALID");
+  await stage.untilProbes(2, ["up", "slow"]);
+
   await lan(
     `ip netns add elsewhere; ip -n elsewhere link add d0 type dummy; ip -n elsewhere link set d0 up
      for i in $(seq ${NEIGHBOURS}); do echo neigh add 10.98.0.$i lladdr 02:00:00:00:00:01 nud reachable dev d0; done | ip -n elsewhere -batch -

@@ -1,5 +1,5 @@
 // `flannelctl doctor` where the machine's own kernel cannot go: bonds, VRFs and delay, in user-mode-linux. Hosts in order give no finding,
-// however odd; and a full table of neighbours, whose limit is that of a whole machine, is named.
+// however odd; and full tables of the kernel, whose limits are those of a whole machine, are named.
 import { fileURLToPath } from "node:url";
 import { expect, test } from "vitest";
 import { runInSecondKernel } from "../../../lab/second-kernel.ts";
@@ -15,7 +15,7 @@ test(
     const up = { codes: [], states: ["up"] };
     expect(told(output), output).toMatchObject({
       ...{ bond: up, "bond with one port down": up, plain: up, "a VRF beside": up },
-      ...{ "neighbours full": { codes: ["neighbour-gc"] } },
+      ...{ "conntrack full": { codes: ["conntrack-full"] }, "neighbours full": { codes: ["neighbour-gc"] } },
       ...{ "delay of 200 ms": { codes: [], states: ["slow"] }, jitter: { codes: [] }, reordering: { codes: [] } },
       ...{ "VRF with the underlay inside": up, done: true },
     });
