@@ -32,7 +32,7 @@ subnet file and the kernel. Run it as root, on the host whose containers are not
 
 * **The first finding is the most likely cause.** What a finding brings about is not reported beside it as a finding of its own; the line
   \`also\` names it, and \`--json\` lists it in \`suppressed\`.
-* **Each check stands alone**: one that fails, or takes longer than 2.4 s (\`--timeout\`), is listed as unknown with the reason, and the others go on.
+* **Each check stands alone**: one that fails, or takes longer than 2.4 s (\`--timeout\`; where the agent hangs, 1.1 s), is listed as unknown with the reason, and the others go on.
 * **The running agent uses the same checks** for \`flannelctl status\` and at its start, those whose facts it has at any time.
 * **Where the agent probes its peers**, what the probes found of all of them counts, unless an echo of now says otherwise. Those in doubt get
   the echoes.

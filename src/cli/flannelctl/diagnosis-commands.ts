@@ -14,7 +14,7 @@ export function addDiagnosisVerbs(program: Command, run: Run): void {
     )
     .option(
       "--timeout <seconds>",
-      "time limit of each check, 0.5 to 300; raise it on a slow host (default: 2.4)",
+      "time limit of each check, 0.5 to 300; raise it on a slow host (default: 2.4, less where the agent hangs)",
       parseSeconds,
     )
     .option("--fix", "run the remedies that are safe, each after a question; logged, and undone by --undo")

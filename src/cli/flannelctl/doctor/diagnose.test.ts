@@ -3,7 +3,7 @@ import { conclude, type Look } from "../../../doctor/examine.ts";
 import { makePaint } from "../../../terminal/text.ts";
 import { renderDoctor } from "../commands/doctor.ts";
 import type { DoctorFinding, DoctorOutput } from "../session/doctor-output.ts";
-import { togetherOf } from "./diagnose.ts";
+import { limitAfter, togetherOf } from "./diagnose.ts";
 import type { KnownHost } from "./known-host.ts";
 
 const lookOf = (names: readonly string[], unknown: readonly (readonly [string, string])[] = []): Look => ({
@@ -18,6 +18,15 @@ test("networks that were not looked at make no check less fine", () => {
   const { checked, unknown } = conclude(togetherOf(looks, asked, 40));
   expect(unknown.map(({ name }) => name)).toEqual(["y", "networks"]);
   expect(checked - unknown.length).toBe(2);
+});
+
+test.each([
+  ["an agent that answers at once", 50, 2_400],
+  ["a stopped one", 450, 2_350],
+  ["one that hangs", 1_650, 1_150],
+  ["one that looked at a slow host first", 2_400, 1_100],
+])("leaves three seconds for all: %s", (_, elapsedMs, limitMs) => {
+  expect(limitAfter(elapsedMs)).toBe(limitMs);
 });
 
 test("what a finding explains is not fine", () => {

@@ -15,8 +15,14 @@ import { type HostWide, hostWide } from "./host-wide.ts";
 import { type KnownHost, knowNetworks } from "./known-host.ts";
 import { gatherStore } from "./store-gatherer.ts";
 
-/** Of each fact; knowing the host comes before. */
+/** Of each fact, where knowing the host, which comes before, took no longer than usual. */
 const LIMIT_MS = 2_400;
+/** Of all, but for the start of the program. */
+const TOTAL_MS = 2_800;
+/** Of each fact, where the agent hangs: most echoes take less. */
+const LEAST_LIMIT_MS = 1_100;
+/** The agent may look at this host first, and waits for that no longer than 1.5 s. */
+const STATUS_WITHIN_MS = 1_650;
 /** A program that is ended says more than a fact that is too late. */
 const MARGIN_MS = 150;
 const MAX_PEERS = 6;
@@ -37,10 +43,20 @@ export interface Diagnosis {
   readonly stateDirectory: string;
 }
 
-/** `limitMs`: of each fact. `peer`: the one that a person asks for. */
-export async function diagnose(invocation: Invocation, limitMs = LIMIT_MS, peer?: string): Promise<Diagnosis> {
+/** Of each fact, `elapsedMs` after the start. */
+export function limitAfter(elapsedMs: number): number {
+  return Math.round(Math.min(LIMIT_MS, Math.max(LEAST_LIMIT_MS, TOTAL_MS - elapsedMs)));
+}
+
+/**
+ * `slowLimitMs`: of each fact, and of the agent's answer before; by default all takes less than three seconds. `peer`: the one that a
+ * person asks for.
+ */
+export async function diagnose(invocation: Invocation, slowLimitMs?: number, peer?: string): Promise<Diagnosis> {
   const startMs = performance.now();
-  const all = await knowNetworks(invocation.options, invocation.signal);
+  const statusWithinMs = Math.max(STATUS_WITHIN_MS, slowLimitMs ?? 0);
+  const all = await knowNetworks(invocation.options, invocation.signal, statusWithinMs);
+  const limitMs = slowLimitMs ?? limitAfter(performance.now() - startMs);
   const [first] = all;
   const host = hostWide(invocation.options, limitMs - MARGIN_MS, invocation.signal);
   const asked = all.slice(0, MAX_NETWORKS);

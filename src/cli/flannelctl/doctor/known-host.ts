@@ -61,6 +61,8 @@ interface HostAddress {
 
 /** The agent may look at this host first, and waits for that no longer than 1.5 s. */
 const STATUS_WITHIN_MS = 2_400;
+/** One that runs takes in a question much sooner. */
+const STOPPED_AFTER_MS = 400;
 const MAX_SUBNET_FILE_BYTES = 64 * 1_024;
 
 /** The first network of this host, or the one that `--network` names. */
@@ -68,12 +70,13 @@ export async function knowHost(options: GlobalOptions, signal: AbortSignal): Pro
   return (await knowNetworks(options, signal))[0];
 }
 
-/** One for each network that the agent of this host serves, those in trouble first; never empty. */
+/** One for each network that the agent of this host serves, those in trouble first; never empty. `withinMs`: of the agent's answer. */
 export async function knowNetworks(
   options: GlobalOptions,
   signal: AbortSignal,
+  withinMs = STATUS_WITHIN_MS,
 ): Promise<readonly [KnownHost, ...KnownHost[]]> {
-  const [agent, kernel] = await Promise.all([askForStatus(options, signal), readKernel()]);
+  const [agent, kernel] = await Promise.all([askForStatus(options, signal, withinMs), readKernel()]);
   const [first, ...others] = scopesOf(options, agent.status);
   if (first === undefined) return [know({ options, ...agent }, kernel)];
   const { status: _, ...silence } = agent;
@@ -134,13 +137,14 @@ function know(scope: Scope, kernel: Pick<KnownHost, "links" | "addresses">): Kno
 async function askForStatus(
   { socketPaths }: GlobalOptions,
   signal: AbortSignal,
+  withinMs: number,
 ): Promise<{ readonly status?: Status; readonly silence?: string }> {
   try {
     const request = {
       method: "GET",
       path: controlPaths.status,
       schema: statusSchema,
-      timeoutMs: STATUS_WITHIN_MS,
+      ...{ timeoutMs: withinMs, stoppedAfterMs: STOPPED_AFTER_MS },
     } as const;
     return { status: await askAgent(socketPaths, request, signal) };
   } catch (error) {

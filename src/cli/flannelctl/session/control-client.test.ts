@@ -101,9 +101,10 @@ test("an agent that is stopped is reported as that, soon and with its pid", asyn
   try {
     await once(child.stdout, "data");
     child.kill("SIGSTOP");
-    await expect(askAgent([path], ask, new AbortController().signal)).rejects.toMatchObject({
+    const soon = askAgent([path], { ...ask, stoppedAfterMs: 100 }, new AbortController().signal);
+    await expect(soon).rejects.toMatchObject({
       code: "AGENT_SILENT",
-      message: `the agent (pid ${child.pid}) on ${path} did not answer within 2 s: it is stopped by a signal: continue it with kill -CONT ${child.pid}`,
+      message: `the agent (pid ${child.pid}) on ${path} did not answer within 0.1 s: it is stopped by a signal: continue it with kill -CONT ${child.pid}`,
     });
     child.kill("SIGCONT");
     const busy = askAgent([path], { ...ask, timeoutMs: 100 }, new AbortController().signal);

@@ -14,6 +14,8 @@ export interface AgentRequest<T> {
   readonly schema: z.ZodType<T>;
   /** How long the answer may take; default 30,000. */
   readonly timeoutMs?: number;
+  /** After so long without an answer a process that is stopped or frozen counts as silent; default 2,000. */
+  readonly stoppedAfterMs?: number;
 }
 
 const TIMEOUT_MS = 30_000;
@@ -43,13 +45,13 @@ export async function askAgent<T>(
 }
 
 async function askOn<T>(socketPath: string, ask: AgentRequest<T>, signal: AbortSignal): Promise<T> {
-  const timeoutMs = ask.timeoutMs ?? TIMEOUT_MS;
+  const { timeoutMs = TIMEOUT_MS, stoppedAfterMs = SILENT_MS } = ask;
   const deadline = AbortSignal.timeout(timeoutMs);
   const silence = new AbortController();
   const timer = setTimeout(() => {
     const { stopped } = describeSilence(socketPath);
     if (stopped !== undefined) silence.abort();
-  }, SILENT_MS);
+  }, stoppedAfterMs);
   try {
     const response = await send(socketPath, ask, AbortSignal.any([signal, deadline, silence.signal]));
     clearTimeout(timer);
@@ -59,7 +61,7 @@ async function askOn<T>(socketPath: string, ask: AgentRequest<T>, signal: AbortS
     return readAnswer(socketPath, ask, response.statusCode ?? 0, text);
   } catch (error) {
     if (!signal.aborted && (deadline.aborted || silence.signal.aborted)) {
-      throw silent(socketPath, silence.signal.aborted ? SILENT_MS : timeoutMs, error);
+      throw silent(socketPath, silence.signal.aborted ? stoppedAfterMs : timeoutMs, error);
     }
     throw classify(error, socketPath, signal);
   } finally {
