@@ -36,6 +36,8 @@ const MAX_PACKED_BYTES = 5 * 1_024 * 1_024;
 /** For the two files about the report, and what an archive adds to each file. */
 const RESERVED_BYTES = 512 * 1_024;
 const MAX_PART_BYTES = 4 * 1_024 * 1_024;
+/** Of a part, before secrets are looked for, which takes some tenths of a second for each million. */
+const MAX_CHARACTERS = 6 * 1_024 * 1_024;
 
 interface Gathered {
   readonly part: Part;
@@ -47,9 +49,9 @@ interface Gathered {
 
 export async function collectReport(parts: readonly Part[], redactor: Redactor, root: string): Promise<Report> {
   const endMs = performance.now() + TOTAL_LIMIT_MS;
-  const gathered = await gatherAll(parts, endMs);
+  const gathered = (await gatherAll(parts, endMs)).map((one) => cleaned(one, redactor));
   for (let maxPartBytes = MAX_PART_BYTES; ; maxPartBytes = Math.floor(maxPartBytes / 2)) {
-    const { entries, index } = fill(gathered, redactor, maxPartBytes);
+    const { entries, index } = fill(gathered, maxPartBytes);
     const unpackedBytes = entries.reduce((sum, { content }) => sum + content.length + 1_024, 0);
     const named = entries.map(({ name, content }) => ({ name: `${root}/${name}`, content }));
     const archive = gzipSync(writeTar(named, Date.now()));
@@ -90,29 +92,53 @@ async function gatherOne(part: Part, endMs: number): Promise<Gathered> {
   }
 }
 
-function fill(gathered: readonly Gathered[], redactor: Redactor, maxPartBytes: number) {
+interface Cleaned {
+  readonly entry: Omit<IndexEntry, "bytes" | "cutBytes">;
+  /** Missing: the part could not be had. */
+  readonly content?: Buffer;
+  /** Left out already. */
+  readonly cutBytes: number;
+}
+
+/** Without secrets. Once for each part: it is what takes longest. */
+function cleaned({ part, seconds, text, exitCode, failure }: Gathered, redactor: Redactor): Cleaned {
+  const common = {
+    file: part.file,
+    command: redactor.redact(part.command).text,
+    seconds,
+    ...(exitCode !== undefined && { exitCode }),
+  };
+  if (text === undefined) {
+    const why = redactor.redact(failure ?? "nothing").text;
+    return { entry: { ...common, redactions: 0, failure: why }, cutBytes: 0 };
+  }
+  const head = wholeLines(text);
+  const clean = redactor.redact(head);
+  // Who unpacks it looks at the files on a terminal.
+  const content = Buffer.from(printableDocument(clean.text));
+  const cutBytes = head.length === text.length ? 0 : Buffer.byteLength(text) - Buffer.byteLength(head);
+  return { entry: { ...common, redactions: clean.count }, content, cutBytes };
+}
+
+/** No secret is cut in two, of which one half would not be known. */
+function wholeLines(text: string): string {
+  return text.length <= MAX_CHARACTERS ? text : text.slice(0, text.lastIndexOf("\n", MAX_CHARACTERS) + 1);
+}
+
+function fill(gathered: readonly Cleaned[], maxPartBytes: number) {
   const entries: TarEntry[] = [];
   const index: IndexEntry[] = [];
   let left = MAX_UNPACKED_BYTES - RESERVED_BYTES;
-  for (const { part, seconds, text, exitCode, failure } of gathered) {
-    const common = {
-      file: part.file,
-      command: redactor.redact(part.command).text,
-      seconds,
-      ...(exitCode !== undefined && { exitCode }),
-    };
-    if (text === undefined) {
-      index.push({ ...common, bytes: 0, redactions: 0, failure: redactor.redact(failure ?? "nothing").text });
+  for (const { entry, content, cutBytes: cutBefore } of gathered) {
+    if (content === undefined) {
+      index.push({ ...entry, bytes: 0 });
       continue;
     }
-    const clean = redactor.redact(text);
-    // Who unpacks it looks at the files on a terminal.
-    const all = Buffer.from(printableDocument(clean.text));
-    const kept = all.subarray(0, Math.max(0, Math.min(maxPartBytes, left)));
-    const cutBytes = all.length - kept.length;
+    const kept = content.subarray(0, Math.max(0, Math.min(maxPartBytes, left)));
+    const cutBytes = cutBefore + content.length - kept.length;
     left -= kept.length + 1_024;
-    entries.push({ name: part.file, content: kept });
-    index.push({ ...common, bytes: kept.length, redactions: clean.count, ...(cutBytes > 0 && { cutBytes }) });
+    entries.push({ name: entry.file, content: kept });
+    index.push({ ...entry, bytes: kept.length, ...(cutBytes > 0 && { cutBytes }) });
   }
   const readme = { name: "README.txt", content: Buffer.from(readmeText) };
   const list = {
