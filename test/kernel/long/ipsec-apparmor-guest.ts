@@ -1,5 +1,5 @@
-// Runs on a kernel that enforces AppArmor's profile of charon: two agents with the ipsec backend go through what charon has to do
-// for them. Prints one line of JSON for each question; ipsec-apparmor-kernel.test.ts asks and judges.
+// Runs on a kernel that enforces AppArmor's profile of charon, with ESP or without: two agents with the ipsec backend go through what
+// charon has to do for them. Prints one line of JSON for each question; ipsec-apparmor-kernel.test.ts asks and judges.
 import { readFileSync } from "node:fs";
 import { Cluster } from "../../../lab/cluster.ts";
 import { run } from "../../../lab/command.ts";
