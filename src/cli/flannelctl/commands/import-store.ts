@@ -12,7 +12,7 @@ import { type EtcdV2Options, readEtcdV2, type V2Network } from "../../../store/r
 import type { ExportedStore, StoreTransfer } from "../../../store/store-transfer.ts";
 import { type Invocation, present } from "../session/invocation.ts";
 import { storeExportOutputSchema, storeImportOutputSchema } from "../session/json-output.ts";
-import { describeExport, withTransfer } from "./store.ts";
+import { describeExport, refuseKubernetes, withTransfer } from "./store.ts";
 
 export interface ImportOptions {
   readonly keepLeases: boolean;
@@ -43,6 +43,7 @@ export async function importStore(
   file: string | undefined,
   given: ImportOptions,
 ): Promise<ExitCode> {
+  refuseKubernetes(invocation); // whatever the source holds
   const { exported, skipped } = await readSource(invocation, file, given);
   const output = await withTransfer(invocation, async (transfer): Promise<Output> => {
     if (skipped === undefined) refuseForeign(exported, transfer.root, file ?? "the export");

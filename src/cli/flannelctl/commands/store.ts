@@ -62,8 +62,19 @@ async function writeWhole(file: string, text: string): Promise<void> {
 
 /** Throws `USAGE` for a store that has copies of its own. */
 export function withTransfer<T>(invocation: Invocation, use: (transfer: StoreTransfer) => Promise<T>): Promise<T> {
+  refuseKubernetes(invocation);
   return withStore(invocation, ({ transfer }) => {
     if (transfer !== undefined) return use(transfer);
     throw new FlannelError("USAGE", "flannelctl cannot export or import this kind of store: use the store's own tools");
   });
+}
+
+/** Throws `USAGE` where the leases are the Nodes of a cluster. */
+export function refuseKubernetes({ options }: Invocation): void {
+  if (options.kubernetes === undefined) return;
+  throw new FlannelError(
+    "USAGE",
+    "flannelctl cannot export or import the leases of a Kubernetes cluster: they are its Nodes, whose subnets Kubernetes " +
+      "assigns (podCIDR): back up the cluster itself, and change the ConfigMap kube-flannel-cfg with kubectl",
+  );
 }
