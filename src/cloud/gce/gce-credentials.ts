@@ -11,13 +11,16 @@ export interface GceToken extends EndingKey {
 
 const unreachable = /^(ECONN\w+|EHOSTUNREACH|ENETUNREACH|ETIMEDOUT|ENOTFOUND|EAI_AGAIN|EPIPE)$/;
 
-/** Reads the chain again each time: the library would keep what it has, also when nobody accepts that any more. */
-export async function readGceToken(): Promise<GceToken> {
+/**
+ * Reads the chain again each time: the library would keep what it has, also when nobody accepts that any more. Without a `project`
+ * it would look for one: with a workload identity at another service of Google's, which demands a permission of its own.
+ */
+export async function readGceToken(project: string): Promise<GceToken> {
   // It has answered already. Where the library does not know the machine for Google's, it would ask once, and when nobody answers
   // just then hold for ever that there is no such service.
   env["METADATA_SERVER_DETECTION"] ||= "assume-present";
   keepMetadataDirect();
-  const auth = new GoogleAuth({ scopes: "https://www.googleapis.com/auth/compute" });
+  const auth = new GoogleAuth({ scopes: "https://www.googleapis.com/auth/compute", projectId: project });
   const client = await auth.getClient();
   const { token } = await client.getAccessToken();
   if (!token) throw new Error("Google's library has no access token");

@@ -33,7 +33,7 @@ export class GceRoutes implements CloudRoutes {
   readonly #options: GceRoutesOptions;
   readonly #agents: HttpAgents;
   #instance: GceInstance | undefined;
-  readonly #token = new RenewedKey(readGceToken);
+  readonly #token = new RenewedKey(() => readGceToken(this.#instance?.project ?? ""));
   /** The network that `facts` found. */
   #network = "";
 
