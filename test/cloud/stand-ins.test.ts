@@ -332,7 +332,7 @@ describe("whole agents", () => {
       world.add("10.77.0.0/24", world.hosts[1]); // it takes more than it did
       agent.signal("SIGHUP");
       await until(async () => world.routes()[subnet] !== undefined && (await isFull()) === 0, { what: "the route" });
-    await agent.untilReady();
+      await agent.untilReady();
       const told = await everythingSaid(agent, {
         ...{ etcdEndpoints: etcd.endpoints, etcdPrefix: prefix, inReport: "cloud." },
       });

@@ -24,9 +24,9 @@ import {
   chooseHostName,
   exitCodeOf,
   renderBroughtUp,
-  requireRoot,
   reportProgress,
   reportStep,
+  requireRoot,
   usesSystemd,
 } from "./bring-up.ts";
 import { lockMembership } from "./membership-lock.ts";
