@@ -1,6 +1,6 @@
 // Stands for Alibaba Cloud: metadata service and VPC API (2016-04-28), as its public documents have them. It is not Alibaba Cloud.
 import { AliRoutes } from "../../src/cloud/ali/ali-routes.ts";
-import { HttpStandIn, type StandInAnswer, type StandInCertificate, type StandInRequest } from "./http-stand-in.ts";
+import { HttpStandIn, type StandInAnswer, type StandInRequest } from "./http-stand-in.ts";
 import { type CloudFault, type ProviderWorld, RoleKeys } from "./provider-world.ts";
 
 interface Entry {
@@ -43,18 +43,10 @@ export class AliWorld implements ProviderWorld {
   #api: HttpStandIn | undefined;
 
   /** `address`: of the API. */
-  static async start(address = "127.0.0.1", tls?: StandInCertificate): Promise<AliWorld> {
+  static async start(address = "127.0.0.1"): Promise<AliWorld> {
     const world = new AliWorld();
-    world.#api = world.#resources.use(await HttpStandIn.start((request) => world.#answer(request), address, 0, tls));
+    world.#api = world.#resources.use(await HttpStandIn.start((request) => world.#answer(request), address));
     return world;
-  }
-
-  /** The next one who asks is the other host. */
-  readonly #identities: string[] = [];
-
-  #identity({ pathname }: URL): string {
-    const isAsked = pathname.endsWith("/instance-id");
-    return (isAsked ? this.#identities.pop() : undefined) ?? this.hosts[0];
   }
 
   async startMetadata(): Promise<void> {
@@ -72,15 +64,6 @@ export class AliWorld implements ProviderWorld {
 
   open(tables: readonly string[] = []): AliRoutes {
     return new AliRoutes({ tables, key: undefined, env: this.environment() });
-  }
-
-  openOther(): AliRoutes {
-    this.#identities.unshift(this.hosts[1]);
-    return this.open();
-  }
-
-  get apiUrl(): string {
-    return this.#api?.url ?? "";
   }
 
   set isBehind(isBehind: boolean) {
@@ -125,7 +108,7 @@ export class AliWorld implements ProviderWorld {
     };
     const values: Record<string, string> = {
       "region-id": "cn-lab",
-      "instance-id": this.#identity(url),
+      "instance-id": "i-me",
       "vpc-id": "vpc-lab",
       "vswitch-id": "vsw-lab",
       "ram/security-credentials/": "flannel",

@@ -8,8 +8,6 @@ export class ForwardProxy implements AsyncDisposable {
   readonly asked: string[] = [];
   /** Lets nobody through. */
   isClosed = false;
-  /** Where names lead that nobody resolves in a lab, as `host:port`. */
-  readonly names = new Map<string, string>();
   readonly #server: Server;
   readonly #password: string;
   readonly #connections = new Set<Duplex>();
@@ -61,7 +59,7 @@ export class ForwardProxy implements AsyncDisposable {
       client.end(`HTTP/1.1 ${status}\r\nContent-Length: 0\r\n\r\n`);
       return;
     }
-    const { hostname, port } = new URL(`http://${this.names.get(url) ?? url}`);
+    const { hostname, port } = new URL(`http://${url}`);
     const target: Socket = connect(Number(port), hostname, () => {
       client.write("HTTP/1.1 200 Connection Established\r\n\r\n");
       client.pipe(target).pipe(client);

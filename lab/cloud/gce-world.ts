@@ -1,7 +1,7 @@
 // Stands for Google Cloud: metadata service and Compute Engine API (v1), as its public documents have them. It is not Google Cloud.
 import { GceRoutes } from "../../src/cloud/gce/gce-routes.ts";
 import { parseAddress } from "../../src/ip/address.ts";
-import { HttpStandIn, type StandInAnswer, type StandInCertificate, type StandInRequest } from "./http-stand-in.ts";
+import { HttpStandIn, type StandInAnswer, type StandInRequest } from "./http-stand-in.ts";
 import { type CloudFault, type ProviderWorld, RoleKeys } from "./provider-world.ts";
 
 interface Route {
@@ -51,21 +51,13 @@ export class GceWorld implements ProviderWorld {
   #api: HttpStandIn | undefined;
 
   /** `port`: of the metadata service, which begins later. Google's library reads its address from the environment. */
-  static async start(port: number, address = "127.0.0.1", tls?: StandInCertificate): Promise<GceWorld> {
+  static async start(port: number, address = "127.0.0.1"): Promise<GceWorld> {
     const world = new GceWorld();
     world.#address = address;
     world.#port = port;
     process.env["GCE_METADATA_HOST"] = `${address}:${port}`;
-    world.#api = world.#resources.use(await HttpStandIn.start((request) => world.#answer(request), address, 0, tls));
+    world.#api = world.#resources.use(await HttpStandIn.start((request) => world.#answer(request), address));
     return world;
-  }
-
-  /** The next one who asks is the other host. */
-  readonly #identities: string[] = [];
-
-  #identity({ pathname }: URL): string {
-    const isAsked = pathname.endsWith("/instance/name");
-    return (isAsked ? this.#identities.pop() : undefined) ?? "me";
   }
 
   async startMetadata(): Promise<void> {
@@ -84,15 +76,6 @@ export class GceWorld implements ProviderWorld {
 
   open(): GceRoutes {
     return new GceRoutes({ address: parseAddress("192.168.50.11"), env: this.environment() });
-  }
-
-  openOther(): GceRoutes {
-    this.#identities.unshift("other");
-    return new GceRoutes({ address: parseAddress("192.168.50.12"), env: this.environment() });
-  }
-
-  get apiUrl(): string {
-    return this.#api?.url ?? "";
   }
 
   set isBehind(isBehind: boolean) {
@@ -134,7 +117,7 @@ export class GceWorld implements ProviderWorld {
     const [access_token] = this.secrets();
     const values: Record<string, string> = {
       "project/project-id": "blue",
-      "instance/name": this.#identity(url),
+      "instance/name": "me",
       "instance/zone": "projects/1/zones/lab1-b",
       "instance/service-accounts/default/token": JSON.stringify({
         access_token,
@@ -170,11 +153,10 @@ export class GceWorld implements ProviderWorld {
     const last = path.slice(path.lastIndexOf("/") + 1);
     switch (request) {
       case "instances.get": {
-        const number = last === "me" ? 0 : 1;
-        const networkInterfaces = [{ networkIP: `192.168.50.${11 + number}`, network: LINKS + this.table }];
+        const networkInterfaces = [{ networkIP: "192.168.50.11", network: LINKS + this.table }];
         return json(200, {
-          name: last,
-          selfLink: LINKS + (this.hosts[number] ?? ""),
+          name: "me",
+          selfLink: LINKS + this.hosts[0],
           canIpForward: this.canIpForward,
           networkInterfaces,
         });

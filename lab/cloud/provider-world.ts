@@ -26,9 +26,6 @@ export interface ProviderWorld extends AsyncDisposable {
   environment(): Readonly<Record<string, string>>;
   /** The adapter, as the backend opens it; with tables that the configuration names. */
   open(tables?: readonly string[]): CloudRoutes;
-  /** The adapter of the other host. */
-  openOther(): CloudRoutes;
-  readonly apiUrl: string;
   /** Next hops by destination; only those that lead to a host. */
   routes(table?: string): Readonly<Record<string, string>>;
   add(destination: string, host: string, state?: "gone"): void;

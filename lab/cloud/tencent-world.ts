@@ -2,7 +2,7 @@
 
 import { TencentRoutes } from "../../src/cloud/tencent/tencent-routes.ts";
 import { parseAddress } from "../../src/ip/address.ts";
-import { HttpStandIn, type StandInAnswer, type StandInCertificate, type StandInRequest } from "./http-stand-in.ts";
+import { HttpStandIn, type StandInAnswer, type StandInRequest } from "./http-stand-in.ts";
 import { type CloudFault, type ProviderWorld, RoleKeys } from "./provider-world.ts";
 
 interface Route {
@@ -45,11 +45,11 @@ export class TencentWorld implements ProviderWorld {
   #api: HttpStandIn | undefined;
 
   /** `port`: of the metadata service, which begins later. */
-  static async start(port: number, address = "127.0.0.1", tls?: StandInCertificate): Promise<TencentWorld> {
+  static async start(port: number, address = "127.0.0.1"): Promise<TencentWorld> {
     const world = new TencentWorld();
     world.#address = address;
     world.#port = port;
-    world.#api = world.#resources.use(await HttpStandIn.start((request) => world.#answer(request), address, 0, tls));
+    world.#api = world.#resources.use(await HttpStandIn.start((request) => world.#answer(request), address));
     return world;
   }
 
@@ -70,15 +70,6 @@ export class TencentWorld implements ProviderWorld {
   open(tables: readonly string[] = []): TencentRoutes {
     const address = parseAddress(this.hosts[0]);
     return new TencentRoutes({ address, tables, key: undefined, env: this.environment() });
-  }
-
-  openOther(): TencentRoutes {
-    const address = parseAddress(this.hosts[1]);
-    return new TencentRoutes({ address, tables: [], key: undefined, env: this.environment() });
-  }
-
-  get apiUrl(): string {
-    return this.#api?.url ?? "";
   }
 
   set isBehind(isBehind: boolean) {

@@ -1,17 +1,13 @@
 // The backends gce, ali-vpc and tencent-vpc against stand-ins that are written from the providers' public API documents:
 // their adapters with the reconciler that all backends of clouds share. No real cloud was used.
-import { readFile } from "node:fs/promises";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { LabAgent } from "../../lab/agent.ts";
 import { AliWorld } from "../../lab/cloud/ali-world.ts";
-import { ForwardProxy } from "../../lab/cloud/forward-proxy.ts";
 import { GceWorld } from "../../lab/cloud/gce-world.ts";
-import type { StandInCertificate } from "../../lab/cloud/http-stand-in.ts";
 import type { CloudFault, ProviderWorld } from "../../lab/cloud/provider-world.ts";
 import { TencentWorld } from "../../lab/cloud/tencent-world.ts";
 import { tryRun } from "../../lab/command.ts";
 import { Etcd } from "../../lab/etcd.ts";
-import { KubernetesPki } from "../../lab/kubernetes/pki.ts";
 import { createLan, type Lan } from "../../lab/lan.ts";
 import { boxNamespace } from "../../lab/namespace.ts";
 import { until } from "../../lab/wait.ts";
@@ -20,7 +16,6 @@ import { parsePrefix } from "../../src/ip/address.ts";
 import { type Logger, silentLogger } from "../../src/telemetry/logger.ts";
 import { everythingSaid } from "../support/everything-said.ts";
 
-const PROXY_PASSWORD = "password-of-the-proxy";
 const SUBNET = "10.5.3.0/24";
 const wish = {
   ...{ network: parsePrefix("10.5.0.0/16"), subnet: parsePrefix(SUBNET) },
@@ -110,18 +105,6 @@ describe.each(starts)("%s", (_, start) => {
     expect(reconciler.repairs).toBe(2);
     expect(Object.keys(world.routes())).toHaveLength(21);
     for (let index = 0; index < 20; index++) world.delete(`10.77.${index}.0/24`);
-  });
-
-  it("and the agent of another host set their routes in the same table at once", async () => {
-    world.delete(SUBNET);
-    const write = () => undefined;
-    await using theirs = new RouteReconciler({ cloud: world.openOther(), logger: silentLogger, onChange: write });
-    theirs.setWish({ ...wish, subnet: parsePrefix("10.5.4.0/24"), others: [parsePrefix(SUBNET)] });
-    reconciler.lookNow();
-    await until(() => theirs.problem === undefined, { what: `the other host: ${theirs.problem}` });
-    await untilInPlace();
-    expect(world.routes()).toEqual({ [SUBNET]: me, "10.5.4.0/24": other });
-    world.delete("10.5.4.0/24");
   });
 
   it("removes a subnet that it had before, and leaves others alone", async () => {
@@ -273,72 +256,45 @@ describe("whole agents", () => {
   const resources = new AsyncDisposableStack();
   let lan: Lan;
   let etcd: Etcd;
-  let pki: KubernetesPki;
-  let tls: StandInCertificate;
 
   beforeAll(async () => {
     lan = resources.use(await createLan({ hosts: 1 }));
     etcd = resources.use(await Etcd.start({ members: [{ address: lan.storeAddress }] }));
-    pki = await KubernetesPki.create("/run/pki");
-    const { certificateFile, keyFile } = await pki.issueServer([`IP:${lan.storeAddress}`]);
-    const [cert = "", key = ""] = await Promise.all([certificateFile, keyFile].map((file) => readFile(file, "utf8")));
-    tls = { cert, key };
   });
 
   afterAll(() => resources.disposeAsync());
 
-  it.each<
-    [string, (address: string, tls: StandInCertificate) => Promise<ProviderWorld>, Readonly<Record<string, string>>]
-  >([
-    ["gce", (address, tls) => GceWorld.start(9_104, address, tls), {}],
+  it.each<[string, (address: string) => Promise<ProviderWorld>, Readonly<Record<string, string>>]>([
+    ["gce", (address) => GceWorld.start(9_104, address), {}],
     [
       "ali-vpc",
-      (address, tls) => AliWorld.start(address, tls),
+      (address) => AliWorld.start(address),
       { AccessKeyID: "STS.1", AccessKeySecret: "secret-of-the-config" },
     ],
-    ["tencent-vpc", (address, tls) => TencentWorld.start(9_105, address, tls), { RouteTableID: "rtb-lab0" }],
-  ])(
-    "%s leads the host's subnet to it by way of a proxy, counts full tables, shows no secret",
-    async (Type, start, keys) => {
-      await using world = await start(lan.storeAddress, tls);
-      await using proxy = await ForwardProxy.start(lan.storeAddress, PROXY_PASSWORD);
-      await world.startMetadata();
-      const prefix = `/${Type}`;
-      await etcd.put(`${prefix}/config`, JSON.stringify({ Network: "10.5.0.0/16", Backend: { Type, ...keys } }));
-      const directory = `/run/flannel/${Type}`;
-      const byProxy = { HTTPS_PROXY: proxy.url, HTTP_PROXY: proxy.url, NODE_EXTRA_CA_CERTS: pki.caFile };
-      const env = { ...world.environment(), ...byProxy };
-      const options = { directory, env, args: [`--etcd-prefix=${prefix}`, "-v=6"] };
-      await using agent = LabAgent.start(lan.host(1), { etcdEndpoints: etcd.endpoints, ...options });
-      const status = await agent.untilReady();
-      const subnet = status.lease?.subnet ?? "";
-      expect(world.routes()).toEqual({ [subnet]: world.hosts[0] });
-      world.delete(subnet);
-      const flannelctl = ["bin/flannelctl", "--socket", agent.controlSocket];
-      expect(await tryRun([...flannelctl, "reload"])).toMatchObject({
-        exitCode: 0,
-        stdout: expect.stringMatching(/^reloaded/),
-      });
-      await agent.untilEvent("cloud.repaired");
-      expect(world.routes()).toEqual({ [subnet]: world.hosts[0] });
-      // The API alone: metadata services are of this machine.
-      expect(new Set(proxy.asked)).toEqual(new Set([new URL(world.apiUrl).host]));
-      world.delete(subnet);
-      world.fault = (request) => (request === world.names.create ? "full" : undefined);
-      agent.signal("SIGHUP");
-      const isFull = async () => (await agent.metric("flannel_cloud_tables_full"))[""];
-      await until(async () => (await isFull()) === 1, { what: "a full table" });
-      world.fault = () => undefined;
-      world.add("10.77.0.0/24", world.hosts[1]); // it takes more than it did
-      agent.signal("SIGHUP");
-      await until(async () => world.routes()[subnet] !== undefined && (await isFull()) === 0, { what: "the route" });
-      await agent.untilReady();
-      const told = await everythingSaid(agent, {
-        ...{ etcdEndpoints: etcd.endpoints, etcdPrefix: prefix, inReport: "cloud." },
-      });
-      expect(told).toContain(status.dataPlane?.features?.["instance"]);
-      for (const secret of [...world.secrets(), "secret-of-the-config", PROXY_PASSWORD])
-        expect(told).not.toContain(secret);
-    },
-  );
+    ["tencent-vpc", (address) => TencentWorld.start(9_105, address), { RouteTableID: "rtb-lab0" }],
+  ])("%s leads the host's subnet to it and shows no secret", async (Type, start, keys) => {
+    await using world = await start(lan.storeAddress);
+    await world.startMetadata();
+    const prefix = `/${Type}`;
+    await etcd.put(`${prefix}/config`, JSON.stringify({ Network: "10.5.0.0/16", Backend: { Type, ...keys } }));
+    const directory = `/run/flannel/${Type}`;
+    const options = { directory, env: world.environment(), args: [`--etcd-prefix=${prefix}`, "-v=6"] };
+    await using agent = LabAgent.start(lan.host(1), { etcdEndpoints: etcd.endpoints, ...options });
+    const status = await agent.untilReady();
+    const subnet = status.lease?.subnet ?? "";
+    expect(world.routes()).toEqual({ [subnet]: world.hosts[0] });
+    world.delete(subnet);
+    const flannelctl = ["bin/flannelctl", "--socket", agent.controlSocket];
+    expect(await tryRun([...flannelctl, "reload"])).toMatchObject({
+      exitCode: 0,
+      stdout: expect.stringMatching(/^reloaded/),
+    });
+    await agent.untilEvent("cloud.repaired");
+    expect(world.routes()).toEqual({ [subnet]: world.hosts[0] });
+    const told = await everythingSaid(agent, {
+      ...{ etcdEndpoints: etcd.endpoints, etcdPrefix: prefix, inReport: "cloud." },
+    });
+    expect(told).toContain(status.dataPlane?.features?.["instance"]);
+    for (const secret of [...world.secrets(), "secret-of-the-config"]) expect(told).not.toContain(secret);
+  });
 });
