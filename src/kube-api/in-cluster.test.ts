@@ -2,7 +2,7 @@
 import { mkdirSync, mkdtempSync, readFileSync, renameSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { expect, it } from "vitest";
+import { expect, it, onTestFinished } from "vitest";
 import { Pki } from "../../test/etcd/pki.ts";
 import { KubeApiServer } from "../../test/support/kube-api-server.ts";
 import { describeError } from "../errors.ts";
@@ -13,8 +13,7 @@ it("follows the token and the CA of its pod as they are replaced", async () => {
   await using old = await Pki.create();
   await using pki = await Pki.create();
   const directory = mkdtempSync(join(tmpdir(), "flannel-account-"));
-  await using cleanup = new AsyncDisposableStack();
-  cleanup.defer(() => rmSync(directory, { recursive: true }));
+  onTestFinished(() => rmSync(directory, { recursive: true }));
   for (const name of ["token", "ca.crt"]) symlinkSync(`..data/${name}`, join(directory, name));
   const replace = (version: string, token: string, ca: string) => {
     mkdirSync(join(directory, version));
