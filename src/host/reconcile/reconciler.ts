@@ -48,10 +48,12 @@ const auditRounds: readonly (readonly Kind[])[] = ([0, 1, 2] as const).map((roun
 const DEBOUNCE_MS = 10;
 const LOOK_RETRY_MS = 1_000;
 /**
- * How often kinds are asked of whose changes nobody tells; seldomer where that takes more than a fiftieth of a core. Processor
- * time: on a busy machine an answer is waited for, which costs nothing.
+ * How often kinds are asked of whose changes nobody tells; less often where that takes more than a fiftieth of a core. Processor
+ * time: on a busy machine an answer is waited for, which costs nothing. Never less often than the maximum: what a look of
+ * 0.4 s of a busy or emulated machine found would otherwise stay for 20 s.
  */
 const POLL_INTERVAL_MS = 500;
+const MAX_POLL_INTERVAL_MS = 5_000;
 const POLL_SHARE = 50;
 const polledKinds = hostKinds.filter(({ hasDeviated }) => hasDeviated !== undefined);
 
@@ -256,7 +258,7 @@ export class Reconciler implements AsyncDisposable {
     const { user, system } = process.cpuUsage(before);
     // Other threads of the process work meanwhile: the look itself took no more than the time that passed.
     const lookMs = Math.min((user + system) / 1_000, performance.now() - startMs);
-    this.#armPollTimer(Math.max(POLL_INTERVAL_MS, lookMs * POLL_SHARE));
+    this.#armPollTimer(Math.min(MAX_POLL_INTERVAL_MS, Math.max(POLL_INTERVAL_MS, lookMs * POLL_SHARE)));
   }
 
   #auditNext(): void {

@@ -101,7 +101,11 @@ describe.each<{ way: Way; scratchFiles: 0 | 1 }>([
     for (let round = 0; round < 10; round++) {
       await runAll(twenty);
       await expectPods(20);
-      if (round === 0) expect((await host().tryVerb("check")).stdout.trim().split("\n")).toHaveLength(20);
+      if (round === 0) {
+        const checked = await host().tryVerb("check");
+        expect(checked).toMatchObject({ exitCode: 0, stderr: "" });
+        expect(checked.stdout.trim().split("\n")).toHaveLength(20);
+      }
       await host().removeAllPods();
       await untilTraces(noTraces);
     }
