@@ -168,7 +168,7 @@ describe("vxlan, host-gw and udp on three hosts", () => {
         });
       }
       const { state, reasons, networks } = await agentOf(1).wholeStatus();
-      expect(state).not.toBe("notReady");
+      expect(state, JSON.stringify(reasons)).not.toBe("notReady");
       expect(reasons.filter(({ name }) => name === "network-not-ready").map(({ message }) => message)).toEqual(
         expect.arrayContaining([expect.stringContaining("network broken"), expect.stringContaining("network samevni")]),
       );

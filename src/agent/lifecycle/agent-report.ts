@@ -117,10 +117,13 @@ export class AgentReport {
     const [first] = this.#networks.values();
     if (!this.#isSeveral && first !== undefined) return first.state();
     const isKnown = this.#knownAtMs !== undefined;
-    const known = this.#shown.map(({ name, lastReasons }) => ({ name, reasons: lastReasons }));
+    const known = this.#shown.map(({ name, lastState: { state, reasons } }) => ({ name, state, reasons }));
     const starting = [reason("starting", "it is not known yet which networks there are")];
     const reasons = isKnown ? combinedReasons(known) : starting;
-    return { ...this.#follower.follow(reasons), reasons };
+    const told = this.#follower.follow(reasons);
+    // Without a network the agent is ready, but its first one has the way up of a start before it.
+    if (known.length === 0) this.#follower.restart();
+    return { ...told, reasons };
   }
 
   /** The state of one of several networks; undefined when there is no such network. */

@@ -1,6 +1,14 @@
 import { describe, expect, it } from "vitest";
 import type { WayReport } from "../../doctor/way-report.ts";
-import { type ScopedFailure, STORE_SEEN_BOUND_MS, type StateFacts, stateOf, stateReasons } from "./agent-state.ts";
+import {
+  combinedReasons,
+  reason,
+  type ScopedFailure,
+  STORE_SEEN_BOUND_MS,
+  type StateFacts,
+  stateOf,
+  stateReasons,
+} from "./agent-state.ts";
 import { type AgentState, reasonDefinitions } from "./state-reasons.ts";
 
 const ready: StateFacts = {
@@ -120,6 +128,21 @@ describe("stateReasons", () => {
     const reasons = stateReasons({ ...ready, skippedPeers: 1, forwardingOff: ["off"], forwardDrops: ["drop"] });
     expect(reasons.map(({ name }) => name)).toEqual(["forwarding-off", "forward-policy", "peer-skipped"]);
     expect(stateOf(reasons)).toBe("notReady");
+  });
+});
+
+describe("of several networks", () => {
+  const starting = { name: "broken", state: "notReady", reasons: [reason("no-lease", "no lease yet")] } as const;
+  const blip = [reason("forwarding-off", "off")];
+
+  it("the agent is not ready when none is, as reported", () => {
+    expect(stateOf(combinedReasons([starting, { name: "red", state: "notReady", reasons: blip }]))).toBe("notReady");
+  });
+
+  it("a blip of those that work, beside one without a lease, leaves the agent degraded", () => {
+    const reasons = combinedReasons([starting, { name: "red", state: "ready", reasons: blip }]);
+    expect(stateOf(reasons)).toBe("degraded");
+    expect(reasons.map(({ name }) => name)).toEqual(["network-not-ready", "network-not-ready"]);
   });
 });
 

@@ -235,22 +235,26 @@ function counted(count: number, one: string, many: string): string {
   return `${count} ${count === 1 ? one : many}`;
 }
 
-/** The reasons of one network of several. */
-interface NetworkReasons {
+/** One network of several. */
+interface NetworkState {
   readonly name: string;
+  /** As reported: a blip does not change it. */
+  readonly state: AgentState;
+  /** Of this moment. */
   readonly reasons: readonly StateReason[];
 }
 
 /**
  * Of an agent with several networks, out of theirs. Not ready only when no network is: a load balancer or a kubelet must not stop what
- * works for what does not.
+ * works for what does not. By what is reported of each: else a blip of all that work, beside one that has no lease, would make the agent not
+ * ready at once.
  */
-export function combinedReasons(networks: readonly NetworkReasons[]): StateReason[] {
-  const isAnyAvailable = networks.some(({ reasons }) => stateOf(reasons) !== "notReady");
+export function combinedReasons(networks: readonly NetworkState[]): StateReason[] {
+  const isAnyAvailable = networks.some(({ state }) => state !== "notReady");
   return worstFirst(networks.flatMap((network) => reasonsOf(network, isAnyAvailable)));
 }
 
-function reasonsOf({ name, reasons }: NetworkReasons, isAnyAvailable: boolean): StateReason[] {
+function reasonsOf({ name, reasons }: NetworkState, isAnyAvailable: boolean): StateReason[] {
   const named = reasons.map((one) => ({ ...one, message: `network ${name}: ${one.message}` }));
   const against = reasons.filter(({ state }) => state === "notReady");
   if (!isAnyAvailable || against.length === 0) return named;

@@ -43,7 +43,7 @@ export class NetworkReport {
   /** Why no agent runs, where one did or was to. */
   #failure: string | undefined;
   /** As of the last `state`. */
-  #last: readonly StateReason[] | undefined;
+  #last: (ToldState & { readonly reasons: readonly StateReason[] }) | undefined;
   readonly #keptHandover = new KeptHandover();
   #onHandover: () => Promise<void> = () => Promise.resolve();
   #rotating: Promise<Rotation> | undefined;
@@ -89,13 +89,13 @@ export class NetworkReport {
   /** As told to others now, with the reasons of this moment. */
   state(): ToldState & { readonly reasons: readonly StateReason[] } {
     const reasons = this.#agent?.reasons() ?? this.#reasonsWithoutAgent();
-    this.#last = reasons;
-    return { ...this.#follower.follow(reasons), reasons };
+    this.#last = { ...this.#follower.follow(reasons), reasons };
+    return this.#last;
   }
 
-  /** The reasons as last looked at: looking costs something where there are many networks. */
-  get lastReasons(): readonly StateReason[] {
-    return this.#last ?? this.state().reasons;
+  /** `state` as last looked at: looking costs something where there are many networks. */
+  get lastState(): ToldState & { readonly reasons: readonly StateReason[] } {
+    return this.#last ?? this.state();
   }
 
   #reasonsWithoutAgent(): StateReason[] {
