@@ -4,7 +4,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { expect, it, onTestFinished } from "vitest";
 import { Pki } from "../../test/etcd/pki.ts";
-import { KubeApiServer } from "../../test/support/kube-api-server.ts";
+import { KubeApiServer, readNodeA } from "../../test/support/kube-api-server.ts";
 import { describeError } from "../errors.ts";
 import { ApiClient } from "./api-client.ts";
 import { inClusterAccess } from "./in-cluster.ts";
@@ -29,14 +29,7 @@ it("follows the token and the CA of its pod as they are replaced", async () => {
   server.token = "second";
   const env = { KUBERNETES_SERVICE_HOST: "127.0.0.1", KUBERNETES_SERVICE_PORT: String(server.port) };
   await using client = new ApiClient(inClusterAccess(env, directory), {}, "test");
-  const read = {
-    operation: "read it",
-    verb: "get",
-    resource: "nodes",
-    method: "GET",
-    path: "/api/v1/nodes/a",
-  } as const;
-  const call = () => client.call(read, new AbortController().signal).then(() => "read", describeError);
+  const call = () => client.call(readNodeA, new AbortController().signal).then(() => "read", describeError);
   expect(await call()).toContain("did not sign the server's");
   replace("2", "first", pki.ca);
   expect(await call()).toContain("does not accept the credentials");

@@ -5,7 +5,7 @@ import { connect, createServer, type Socket } from "node:net";
 import { describe, expect, it } from "vitest";
 import { until } from "../../lab/wait.ts";
 import { Pki } from "../../test/etcd/pki.ts";
-import { KubeApiServer } from "../../test/support/kube-api-server.ts";
+import { KubeApiServer, readNodeA } from "../../test/support/kube-api-server.ts";
 import { describeError } from "../errors.ts";
 import { memberOf, textOf } from "../json/untyped-fields.ts";
 import { type ApiAccess, anonymous } from "./api-access.ts";
@@ -240,13 +240,6 @@ describe("watchObjects", () => {
 });
 
 describe("ApiClient", () => {
-  const read = {
-    operation: "read it",
-    verb: "get",
-    resource: "nodes",
-    method: "GET",
-    path: "/api/v1/nodes/a",
-  } as const;
   const signal = new AbortController().signal;
 
   it("asks for other credentials once when the server refuses them", async () => {
@@ -261,9 +254,9 @@ describe("ApiClient", () => {
       },
     };
     await using client = new ApiClient({ ...accessTo(server.url), credentials }, {}, "test");
-    expect(await client.call(read, signal)).toMatchObject({ metadata: { name: "a" } });
+    expect(await client.call(readNodeA, signal)).toMatchObject({ metadata: { name: "a" } });
     server.token = "other";
-    await expect(client.call(read, signal)).rejects.toMatchObject({ code: "STORE_UNAUTHORIZED" });
+    await expect(client.call(readNodeA, signal)).rejects.toMatchObject({ code: "STORE_UNAUTHORIZED" });
   });
 
   it("survives a kept connection that the server has closed", async () => {
@@ -271,7 +264,7 @@ describe("ApiClient", () => {
     server.putNode("a");
     await using client = new ApiClient(accessTo(server.url), {}, "test");
     for (let round = 0; round < 5; round++) {
-      await client.call(read, signal);
+      await client.call(readNodeA, signal);
       server.cutConnections();
     }
   });
@@ -300,7 +293,7 @@ describe("ApiClient", () => {
     });
     for (const proxy of [`http://u:p@127.0.0.1:${http.port}`, `socks5://u:p@127.0.0.1:${socks.port}`]) {
       await using client = new ApiClient({ ...accessTo("http://k.example:6443"), proxy: new URL(proxy) }, {}, "test");
-      expect(await client.call(read, signal)).toMatchObject({ metadata: { name: "a" } });
+      expect(await client.call(readNodeA, signal)).toMatchObject({ metadata: { name: "a" } });
     }
     expect(seen).toEqual([
       "CONNECT k.example:6443 HTTP/1.1|Host: k.example:6443|Proxy-Authorization: Basic dTpw||",
@@ -313,7 +306,7 @@ describe("ApiClient", () => {
     );
     const access = { ...accessTo("https://k.example"), proxy: new URL(`http://127.0.0.1:${refusing.port}`) };
     await using client = new ApiClient(access, {}, "test");
-    const failure = await client.call(read, signal).catch(describeError);
+    const failure = await client.call(readNodeA, signal).catch(describeError);
     expect(failure).toContain("does not lead there: it answered HTTP 407");
   });
 
@@ -331,7 +324,7 @@ describe("ApiClient", () => {
     };
     const outcome = async (access: ApiAccess) => {
       await using client = new ApiClient(access, {}, "test");
-      return await client.call(read, signal).then(() => "read", describeError);
+      return await client.call(readNodeA, signal).then(() => "read", describeError);
     };
     expect(await outcome(good)).toBe("read");
     expect(await outcome({ ...good, tlsServerName: "localhost" })).toBe("read");

@@ -199,6 +199,10 @@ describe.each(starts)("%s", (_, start) => {
   });
 });
 
+function reconcilerOf(world: ProviderWorld): RouteReconciler {
+  return new RouteReconciler({ cloud: world.open(), logger: silentLogger, onChange: () => undefined });
+}
+
 describe("gce alone", () => {
   it("removes black holes, knows the quota before, and names an instance that may not forward", async () => {
     await using world = await GceWorld.start(9_103);
@@ -208,11 +212,7 @@ describe("gce alone", () => {
     world.add("10.9.200.0/24", other, "gone");
     world.canIpForward = false;
     world.quota = 2;
-    await using reconciler = new RouteReconciler({
-      cloud: world.open(),
-      logger: silentLogger,
-      onChange: () => undefined,
-    });
+    await using reconciler = reconcilerOf(world);
     reconciler.setWish(wish);
     await until(
       () =>
@@ -236,11 +236,7 @@ describe("tencent-vpc alone", () => {
     world.add("10.9.8.0/24", other);
     world.add("10.9.9.0/24", other);
     world.quota = 2;
-    await using reconciler = new RouteReconciler({
-      cloud: world.open(),
-      logger: silentLogger,
-      onChange: () => undefined,
-    });
+    await using reconciler = reconcilerOf(world);
     reconciler.setWish(wish);
     await until(() => reconciler.problem?.includes("is full with 2 routes") === true, { what: "the problem" });
     expect(reconciler.tables).toMatchObject([{ routeCount: 2, quota: 2 }]);

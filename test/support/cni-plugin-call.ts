@@ -12,6 +12,18 @@ export interface PluginCall {
   readonly env?: Readonly<Record<string, string>>;
 }
 
+/** What every runtime sets, for the interface of a container that does not exist. */
+export function pluginEnvironment(command: string, pluginDirectory: string): NodeJS.ProcessEnv {
+  return {
+    PATH: process.env["PATH"],
+    CNI_COMMAND: command,
+    CNI_CONTAINERID: "c1",
+    CNI_NETNS: "/run/netns/none",
+    CNI_IFNAME: "eth0",
+    CNI_PATH: pluginDirectory,
+  };
+}
+
 export interface DelegateCall {
   readonly name: string;
   readonly input: string;
@@ -67,12 +79,7 @@ export class PluginWorld {
       input: typeof input === "string" ? input : JSON.stringify(input),
       encoding: "utf8",
       env: {
-        PATH: process.env["PATH"],
-        CNI_COMMAND: command,
-        CNI_CONTAINERID: "c1",
-        CNI_NETNS: "/run/netns/none",
-        CNI_IFNAME: "eth0",
-        CNI_PATH: join(this.directory, "bin"),
+        ...pluginEnvironment(command, join(this.directory, "bin")),
         CNI_ARGS: "IgnoreUnknown=1;K8S_POD_NAME=a b",
         LC_ALL: "POSIX",
         ...env,

@@ -49,6 +49,15 @@ export interface SeenRequest {
   readonly body: unknown;
 }
 
+/** A request for the Node `a`. */
+export const readNodeA = {
+  operation: "read it",
+  verb: "get",
+  resource: "nodes",
+  method: "GET",
+  path: "/api/v1/nodes/a",
+} as const;
+
 export class KubeApiServer implements AsyncDisposable {
   readonly requests: SeenRequest[] = [];
   readonly events: Record<string, unknown>[] = [];

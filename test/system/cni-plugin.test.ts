@@ -18,6 +18,7 @@ import { fileURLToPath } from "node:url";
 import fc from "fast-check";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { pluginConfig } from "../support/cni-config.ts";
+import { pluginEnvironment } from "../support/cni-plugin-call.ts";
 import { propertyRuns } from "../support/fuzz.ts";
 
 const plugin = fileURLToPath(new URL("../../cni/flannel", import.meta.url));
@@ -71,15 +72,7 @@ function call(command: string, input: unknown, env: Readonly<Record<string, stri
   const { status, stdout, stderr } = spawnSync(program, [...options, plugin], {
     input: typeof input === "string" ? input : JSON.stringify(input),
     encoding: "utf8",
-    env: {
-      PATH: process.env["PATH"],
-      CNI_COMMAND: command,
-      CNI_CONTAINERID: "c1",
-      CNI_NETNS: "/run/netns/none",
-      CNI_IFNAME: "eth0",
-      CNI_PATH: join(directory, "bin"),
-      ...env,
-    },
+    env: { ...pluginEnvironment(command, join(directory, "bin")), ...env },
   });
   return { status, stdout, stderr };
 }
