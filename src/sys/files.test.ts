@@ -44,6 +44,16 @@ describe("writeFileAtomically", () => {
     expect(readdirSync(join(directory, "run", "flannel")).toSorted()).toEqual(["second.env", "subnet.env"]);
   });
 
+  it("does not fail where another program removes the file meanwhile", async () => {
+    for (let round = 0; round < 300; round++) {
+      await writeFileAtomically(path, "a\n");
+      const writing = writeFileAtomically(path, "a\n");
+      for (let turns = round % 6; turns > 0; turns--) await new Promise(setImmediate);
+      rmSync(path);
+      await writing;
+    }
+  });
+
   it("keeps the mode of an existing file and replaces it in one step", async () => {
     await writeFileAtomically(path, "a\n");
     chmodSync(path, 0o600);

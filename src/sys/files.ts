@@ -23,7 +23,10 @@ export async function writeFileAtomically(path: string, text: string, mode = 0o6
 async function writeIfDifferent(path: string, text: string, mode: number): Promise<boolean> {
   const existing = await lstat(path).catch(() => undefined);
   const isRegular = existing?.isFile() === true;
-  if (isRegular && existing.size === Buffer.byteLength(text) && (await readFile(path, "utf8")) === text) return false;
+  const mayBeSame = isRegular && existing.size === Buffer.byteLength(text);
+  // Undefined where it was removed since, or cannot be read: it is written.
+  const current = mayBeSame ? await readFile(path, "utf8").catch(() => undefined) : undefined;
+  if (current === text) return false;
   ensureDirectory(dirname(path), 0o755);
   await replace(path, text, isRegular ? existing.mode & 0o7777 : mode);
   return true;
