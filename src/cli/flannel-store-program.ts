@@ -141,12 +141,12 @@ async function openServer(directory: string, options: StoreProcessOptions, clust
   }
 }
 
-function tell(text: string): void {
+function writeLine(text: string): void {
   writeToStderr(`flannel-store: ${text}\n`);
 }
 
 function reportFailure(error: unknown): void {
-  tell(oneLine(describeError(error)));
+  writeLine(oneLine(describeError(error)));
 }
 
 function reloadCertificates(
@@ -164,7 +164,7 @@ function replaceTls(server: StoreServer, read: () => Parameters<StoreServer["rep
     const tls = read();
     if (tls !== undefined) server.replaceTls(tls);
   } catch (error) {
-    tell(`cannot reload the certificates, the present ones stay in use: ${oneLine(describeError(error))}`);
+    writeLine(`cannot reload the certificates, the present ones stay in use: ${oneLine(describeError(error))}`);
   }
 }
 
@@ -209,7 +209,7 @@ export async function runFlannelStore(signals: DaemonSignals): Promise<never> {
     isAtOnce = (await main(signals)) === "served";
   } catch (error) {
     const hint = hasCode(error, "USAGE") ? "\nflannel-store --help lists the flags" : "";
-    tell(`${oneLine(error instanceof FlannelError ? error.message : describeError(error))}${hint}`);
+    writeLine(`${oneLine(error instanceof FlannelError ? error.message : describeError(error))}${hint}`);
     process.exitCode = exitCodeOfError(error);
   }
   if (isAtOnce) endProcess(exitCodes.ok);

@@ -39,7 +39,7 @@ export interface EchoFacts {
   readonly innerBytes: number;
   /** With the flag not to fragment. */
   readonly largeUnderlay: EchoResult;
-  /** As told by whoever could not forward it. */
+  /** As reported by the router that could not forward it. */
   readonly pathMtuBytes?: number;
   readonly largeTunnel: EchoResult;
   /** MAC addresses that answered for it on the link, where no echo was; missing: not asked, or it is behind a gateway. */

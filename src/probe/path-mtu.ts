@@ -120,8 +120,8 @@ export class PathMtu {
     const whole = this.#wholeBytes(search);
     // What the path carries outside is what it carries inside, less the tunnel's own bytes.
     const isAsExpected = search.leg === "main" && outcome === "answered" && packetBytes === whole;
-    const told = typeof outcome === "object" ? outcome.tooBigFor : undefined;
-    const hint = search.leg === "main" && packetBytes === search.full ? whole : told;
+    const reported = typeof outcome === "object" ? outcome.tooBigFor : undefined;
+    const hint = search.leg === "main" && packetBytes === search.full ? whole : reported;
     const size = isAsExpected || search.isVerifying ? undefined : nextSize(search, hint);
     if (size !== undefined) {
       tryNext(search, size);

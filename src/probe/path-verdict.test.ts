@@ -36,7 +36,7 @@ class Course {
 /** As the prober does it: what the witness hears is told with its outcome. */
 function withTraffic(course: Course, hasTraffic: boolean | undefined, times: number): void {
   for (let count = 0; count < times; count++) {
-    course.verdict.toldOfTraffic(hasTraffic);
+    course.verdict.setTraffic(hasTraffic);
     course.probe({});
   }
 }
@@ -88,7 +88,7 @@ describe("a peer that answered and then falls silent", () => {
     course.probe(well, 3);
     course.probe({ underlay: "answered" }, 6);
     expect(course.verdict.liveness).toBe("unknown");
-    course.verdict.toldOfBridge(true);
+    course.verdict.setBridge(true);
     course.probe({ underlay: "answered" }, 2);
     expect(course.verdict.liveness).toBe("down");
     course.verdict.nobodyThere();
@@ -137,16 +137,16 @@ describe("one way", () => {
   test("by what is heard of the peer, and by what the peer says to have heard", () => {
     expect(course(() => undefined)).toBe("down");
     expect(course(({ verdict, nowMs }) => verdict.heard(nowMs))).toBe("oneWayOut");
-    expect(course(({ verdict, nowMs }) => verdict.told(nowMs))).toBe("oneWayIn");
+    expect(course(({ verdict, nowMs }) => verdict.heardByPeer(nowMs))).toBe("oneWayIn");
     // Replies alone get lost, or requests are forged.
     expect(
       course(({ verdict, nowMs }) => {
         verdict.heard(nowMs);
-        verdict.told(nowMs);
+        verdict.heardByPeer(nowMs);
       }),
     ).toBe("unknown");
     // Of before the losses, or of the moment of the first one.
-    expect(course(({ verdict }) => verdict.told(3_050))).toBe("down");
+    expect(course(({ verdict }) => verdict.heardByPeer(3_050))).toBe("down");
   });
 
   test("not by what is heard before the next probe had its chance: the way may just have been mended", () => {
@@ -154,7 +154,7 @@ describe("one way", () => {
     one.probe(well, 3);
     one.probe({}, 8);
     one.verdict.heard(one.nowMs - 200);
-    one.verdict.told(one.nowMs - 200);
+    one.verdict.heardByPeer(one.nowMs - 200);
     one.verdict.take("underlay", "answered", one.nowMs, one.nowMs + 10, 4);
     expect(one.verdict.liveness).toBe("down");
     expect([one.verdict.isInDoubt, one.verdict.next]).toEqual([true, "main"]);
@@ -202,7 +202,7 @@ class End {
     const readAtMs = nowMs + 100;
     const happens = () => {
       if (asked === "main") other.verdict.heard(readAtMs);
-      if (asked !== "witness") other.verdict.told(heardAtMs);
+      if (asked !== "witness") other.verdict.heardByPeer(heardAtMs);
     };
     other.later.push({ atMs: readAtMs, happens });
     const isAnswered = () => {

@@ -53,7 +53,7 @@ export class PathVerdict {
   #heardFirstAtMs: number | undefined;
   /** The newest that is known to be heard before a probe was sent that got lost: packets came, and an answer did not. */
   #heardInVainMs = Number.NEGATIVE_INFINITY;
-  #toldAtMs = Number.NEGATIVE_INFINITY;
+  #heardByPeerAtMs = Number.NEGATIVE_INFINITY;
   #peerHasBridge = false;
   /** The peer itself says that nobody has the address. */
   #isNobodyThere = false;
@@ -136,16 +136,16 @@ export class PathVerdict {
   }
 
   /** The peer says that something of ours came to it through the tunnel, then. */
-  told(heardAtMs: number): void {
-    this.#toldAtMs = Math.max(this.#toldAtMs, heardAtMs);
+  heardByPeer(heardAtMs: number): void {
+    this.#heardByPeerAtMs = Math.max(this.#heardByPeerAtMs, heardAtMs);
   }
 
-  toldOfBridge(hasBridge: boolean): void {
+  setBridge(hasBridge: boolean): void {
     this.#peerHasBridge = hasBridge;
   }
 
   /** With the next outcome of the witness: whether TCP of the peer's containers goes on; undefined: nobody listened. */
-  toldOfTraffic(hasTraffic: boolean | undefined): void {
+  setTraffic(hasTraffic: boolean | undefined): void {
     if (hasTraffic === undefined) return;
     this.#trafficLeft = hasTraffic ? WITNESSES_OF_TRAFFIC : Math.max(0, this.#trafficLeft - 1);
   }
@@ -234,11 +234,11 @@ export class PathVerdict {
   }
 
   #judge(nowMs: number): Liveness {
-    const [heard, told] = [this.#isRecent(this.#heardAtMs, nowMs), this.#isRecent(this.#toldAtMs, nowMs)];
+    const [heard, isHeard] = [this.#isRecent(this.#heardAtMs, nowMs), this.#isRecent(this.#heardByPeerAtMs, nowMs)];
     // Requests pass both ways and replies do not; or requests are forged.
-    if (heard && told) return "unknown";
+    if (heard && isHeard) return "unknown";
     if (heard) return "oneWayOut";
-    if (told) return "oneWayIn";
+    if (isHeard) return "oneWayIn";
     if (this.#trafficLeft > 0 && this.#since(this.#witness) !== undefined) return "unknown";
     const { mainIsAlwaysThere } = this.#facts;
     switch (this.#since(this.#underlay)) {

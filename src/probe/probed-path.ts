@@ -5,7 +5,7 @@ import { PathQuality } from "./path-quality.ts";
 import { type Asked, type Outcome, PathVerdict } from "./path-verdict.ts";
 import { mainKind, type ProbeKind, type ProbePath } from "./probe-path.ts";
 
-/** As told to people and programs. `mtuBroken`: large packets get lost; `oneWay`: packets pass in one direction alone. */
+/** As reported. `mtuBroken`: large packets get lost; `oneWay`: packets pass in one direction alone. */
 export const pathStates = ["up", "slow", "mtuBroken", "suspect", "oneWay", "down", "unknown"] as const;
 export type PathState = (typeof pathStates)[number];
 

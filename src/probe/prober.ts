@@ -220,7 +220,7 @@ export class Prober implements Disposable {
     const take = (hasAnswered: boolean, hasTraffic: boolean | undefined): void => {
       // The peer, or the prober, may be gone.
       if (this.#isClosed || this.#networkOf.get(owner.peer) !== owner.network) return;
-      owner.path.verdict.toldOfTraffic(hasTraffic);
+      owner.path.verdict.setTraffic(hasTraffic);
       owner.path.verdict.take("witness", hasAnswered ? "answered" : "lost", sentAtMs, monotonicMs(), this.#needed);
       this.#changed(owner);
     };
@@ -359,8 +359,8 @@ export class Prober implements Disposable {
     if (found === undefined) return;
     const { path, isInside } = found;
     if (isInside) path.verdict.heard(nowMs);
-    if (payload.heardAgeMs !== undefined) path.verdict.told(nowMs - payload.heardAgeMs);
-    path.verdict.toldOfBridge(payload.hasBridge);
+    if (payload.heardAgeMs !== undefined) path.verdict.heardByPeer(nowMs - payload.heardAgeMs);
+    path.verdict.setBridge(payload.hasBridge);
   }
 
   #changed({ peer, path, network }: Owner): void {

@@ -79,7 +79,7 @@ export interface HostRecord {
   /** Why what we announce does not stand in the record; undefined when it does. */
   problem(): string | undefined;
   /** To be called with the state of this moment again and again; writes it to the record when it is time. */
-  tell(news: HostStateNews): void;
+  report(news: HostStateNews): void;
 }
 
 /** All methods reject with a FlannelError; `retryable` ones only after the adapter's own fail-over is exhausted. */

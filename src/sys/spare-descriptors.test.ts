@@ -10,7 +10,7 @@ const here = (name: string) => JSON.stringify(fileURLToPath(new URL(name, import
 async function inShortage(body: string): Promise<string[]> {
   const program = `
     const { openSync, closeSync } = await import("node:fs");
-    const { holdSpareDescriptors, tendSpareDescriptors } = await import(${here("spare-descriptors.ts")});
+    const { holdSpareDescriptors, refillSpareDescriptors } = await import(${here("spare-descriptors.ts")});
     const { tryTool } = await import(${here("run-tool.ts")});
     const { writeFileAtomically } = await import(${here("files.ts")});
     const say = (value) => console.log(JSON.stringify(value));
@@ -51,15 +51,15 @@ it("says that there are none without a reserve, and does not end", async () => {
 it("tells of a shortage while it lasts, and leaves room for others", async () => {
   const said = await inShortage(`
     holdSpareDescriptors();
-    say(tendSpareDescriptors() ?? "enough");
+    say(refillSpareDescriptors() ?? "enough");
     takeAll();
     for (let round = 0; round < 2; round++) {
-      const { used, limit } = tendSpareDescriptors();
+      const { used, limit } = refillSpareDescriptors();
       say([used > 200 && used < 256, limit]);
       closeSync(openSync("/dev/null", "r"));
     }
     giveAll();
-    say(tendSpareDescriptors() ?? "enough");
+    say(refillSpareDescriptors() ?? "enough");
   `);
   expect(said).toEqual(['"enough"', "[true,256]", "[true,256]", '"enough"']);
 });

@@ -64,7 +64,7 @@ export async function withSpareDescriptors<T>(task: () => Promise<T>): Promise<T
 }
 
 /** To be called now and then: sees whether a shortage has begun or is over. Undefined when there is none. */
-export function tendSpareDescriptors(): DescriptorShortage | undefined {
+export function refillSpareDescriptors(): DescriptorShortage | undefined {
   if (!isHolding) return undefined;
   fill(lent + forAll + MARGIN);
   isShort = held.length < lent + forAll + MARGIN;
@@ -72,7 +72,7 @@ export function tendSpareDescriptors(): DescriptorShortage | undefined {
   return isShort ? describe() : undefined;
 }
 
-/** As found when it was last tended. */
+/** As found when they were last refilled. */
 export function descriptorShortage(): DescriptorShortage | undefined {
   return isShort ? describe() : undefined;
 }

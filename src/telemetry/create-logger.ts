@@ -50,19 +50,19 @@ export function createLogger(options: LoggerOptions): AgentLogger {
   let verbosity = options.verbosity;
   const fieldsOf = (event: LogEvent, fields: LogFields = {}) => ({ event, ...plainFields(fields) });
   const followers = new Set<(event: LoggedEvent) => void>();
-  const tell = (level: LogLevel, event: LogEvent, message: LoggedEvent["message"], fields: LogFields = {}) => {
+  const publish = (level: LogLevel, event: LogEvent, message: LoggedEvent["message"], fields: LogFields = {}) => {
     for (const follower of followers) follower({ level, event, message, fields });
   };
   const say = (level: "error" | "warn" | "info") => (event: LogEvent, message: string, fields?: LogFields) => {
     log[level](fieldsOf(event, fields), "%s", message);
-    tell(level, event, message, fields);
+    publish(level, event, message, fields);
   };
   return {
     error: say("error"),
     warn: say("warn"),
     info: say("info"),
     verbose: (level, event, message, fields) => {
-      tell("verbose", event, message, fields);
+      publish("verbose", event, message, fields);
       if (level > verbosity) return;
       log.debug(fieldsOf(event, fields), "%s", typeof message === "string" ? message : message());
     },

@@ -120,7 +120,7 @@ export class TunnelDescriptors implements Disposable {
       return fd;
     } catch (error) {
       // The store may have missed that it is not to be kept any more: then nobody can have it.
-      this.#tell(() => this.#descriptorStore.forget(name));
+      this.#updateStore(() => this.#descriptorStore.forget(name));
       throw error;
     }
   }
@@ -129,25 +129,25 @@ export class TunnelDescriptors implements Disposable {
     for (const [name, fd] of this.#held) {
       if (this.#kept.has(name)) continue;
       this.#kept.add(name);
-      this.#tell(() => this.#descriptorStore.keep(name, fd));
+      this.#updateStore(() => this.#descriptorStore.keep(name, fd));
     }
   }
 
   #endWithProcess(device: string, tun: Fd): void {
     makeTransient(device, tun);
-    for (const name of this.#kept) this.#tell(() => this.#descriptorStore.forget(name));
+    for (const name of this.#kept) this.#updateStore(() => this.#descriptorStore.forget(name));
     this.#kept.clear();
   }
 
   #letGo(name: string): void {
     this.#held.get(name)?.[Symbol.dispose]();
     this.#held.delete(name);
-    if (this.#kept.delete(name)) this.#tell(() => this.#descriptorStore.forget(name));
+    if (this.#kept.delete(name)) this.#updateStore(() => this.#descriptorStore.forget(name));
   }
 
-  #tell(tell: () => void): void {
+  #updateStore(update: () => void): void {
     try {
-      tell();
+      update();
     } catch (error) {
       this.#onUntold(error);
     }

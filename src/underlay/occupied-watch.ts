@@ -45,7 +45,7 @@ export class OccupiedWatch implements AsyncDisposable {
       onOverflow: () => this.#loop.passSoon(),
     });
     this.#loop.start();
-    this.#loop.startAudits(RECHECK_MS, () => this.#tellChange());
+    this.#loop.startAudits(RECHECK_MS, () => this.#reportChange());
   }
 
   /** Has looked once when it resolves. Rejects when the kernel cannot be read. */
@@ -112,11 +112,11 @@ export class OccupiedWatch implements AsyncDisposable {
       this.#options.logger.warn("host.networks-unknown", message, { error: describeError(error) });
       return { result: undefined, repeatInMs: RETRY_MS };
     }
-    this.#tellChange();
+    this.#reportChange();
     return { result: undefined };
   }
 
-  #tellChange(): void {
+  #reportChange(): void {
     const before = this.#current;
     if (!this.#loop.isStopped && this.current !== before) this.#options.onChange();
   }

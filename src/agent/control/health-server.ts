@@ -14,7 +14,7 @@ export interface HealthState {
 export interface HealthServerOptions {
   readonly ip: string;
   readonly port: number;
-  /** As told to others now; `notReady` answers 503. */
+  /** As reported now; `notReady` answers 503. */
   readonly state: () => HealthState;
   /** Of one of several networks (`?network=NAME`); undefined when there is none of that name. */
   readonly stateOf?: (network: string) => HealthState | undefined;

@@ -73,7 +73,7 @@ export class AgentFiles implements AsyncDisposable {
       if (!this.isSubnetFileCurrent) this.#subnetFile.request();
     }
     if (this.#arePeersSaved && !this.#warmState.isThere) {
-      this.#restored.tell("the state directory's files");
+      this.#restored.log("the state directory's files");
       this.#stateText.saved = "";
       this.#arePeersSaved = false;
     }
@@ -103,7 +103,7 @@ export class AgentFiles implements AsyncDisposable {
       this.#subnetText.version = version;
       return true;
     }
-    this.#restored.tell(subnetFile);
+    this.#restored.log(subnetFile);
     return false;
   }
 

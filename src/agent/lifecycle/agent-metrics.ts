@@ -14,7 +14,7 @@ const firewallModes = ["nftables", "iptables-nft", "iptables-legacy", "none"] as
 export interface AgentFacts {
   readonly version: string;
   readonly startedAt: Date;
-  /** As told to others. */
+  /** As reported. */
   readonly state: AgentState;
   readonly reasons: readonly StateReason[];
   readonly findings: readonly Finding[];

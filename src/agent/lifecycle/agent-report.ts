@@ -16,13 +16,13 @@ import { certificateFindings } from "./certificate-findings.ts";
 import type { CniMaintenance } from "./cni-maintenance.ts";
 import { descriptorFindings } from "./descriptor-findings.ts";
 import { NetworkReport } from "./network-report.ts";
-import { StateFollower, type ToldState } from "./state-follower.ts";
-import { storeStatus, type ToldStore } from "./store-status.ts";
+import { type ReportedState, StateFollower } from "./state-follower.ts";
+import { type ReportedStore, storeStatus } from "./store-status.ts";
 import type { StoreView } from "./store-view.ts";
 
 /** What there is once for all networks. */
 export interface SharedParts {
-  readonly store: ToldStore;
+  readonly store: ReportedStore;
   /** Of who follows which networks there are. */
   readonly storeView?: StoreView;
   readonly cni?: CniMaintenance;
@@ -112,22 +112,22 @@ export class AgentReport {
     return [...this.#networks.values()].filter(({ name }) => !this.#leaving.has(name));
   }
 
-  /** As told to others now, with the reasons of this moment; of several networks as they were looked at last. */
-  state(): ToldState & { readonly reasons: readonly StateReason[] } {
+  /** As reported now, with the reasons of this moment; of several networks as they were looked at last. */
+  state(): ReportedState & { readonly reasons: readonly StateReason[] } {
     const [first] = this.#networks.values();
     if (!this.#isSeveral && first !== undefined) return first.state();
     const isKnown = this.#knownAtMs !== undefined;
     const known = this.#shown.map(({ name, lastState: { state, reasons } }) => ({ name, state, reasons }));
     const starting = [reason("starting", "it is not known yet which networks there are")];
     const reasons = isKnown ? combinedReasons(known) : starting;
-    const told = this.#follower.follow(reasons);
+    const reported = this.#follower.follow(reasons);
     // Without a network the agent is ready, but its first one has the way up of a start before it.
     if (known.length === 0) this.#follower.restart();
-    return { ...told, reasons };
+    return { ...reported, reasons };
   }
 
   /** The state of one of several networks; undefined when there is no such network. */
-  stateOf(name: string): (ToldState & { readonly reasons: readonly StateReason[] }) | undefined {
+  stateOf(name: string): (ReportedState & { readonly reasons: readonly StateReason[] }) | undefined {
     return this.#shown.find((network) => network.name === name)?.state();
   }
 
@@ -141,7 +141,7 @@ export class AgentReport {
   }
 
   /** Maintains what CNI keeps, should it be time to. */
-  tendCni(): void {
+  tickCni(): void {
     const [only] = this.#networks.values();
     this.#shared.cni?.follow(only?.bridgeWish);
   }

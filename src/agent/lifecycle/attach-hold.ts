@@ -13,7 +13,7 @@ import type { AgentState } from "./state-reasons.ts";
 const MAX_REASON_CHARACTERS = 400;
 
 export interface AttachState {
-  /** As told. */
+  /** As reported. */
   readonly state: AgentState;
   readonly reasons: readonly StateReason[];
 }
@@ -50,15 +50,16 @@ export class AttachHold {
   }
 
   /** Cheap when nothing changed; to be called with every change of the state, and now and then. */
-  follow(told: AttachState): void {
+  follow(reported: AttachState): void {
     if (this.#stage.name === "released") return;
-    if (told.state !== "notReady") {
+    if (reported.state !== "notReady") {
       this.#stage = { name: "following" };
       this.#remove();
       return;
     }
-    if (this.#stage.name === "takenOver" && !this.#isObstructed(told.reasons, this.#stage.obstructedSinceMs)) return;
-    const against = told.reasons.filter(({ state }) => state === "notReady").map(({ message }) => message);
+    if (this.#stage.name === "takenOver" && !this.#isObstructed(reported.reasons, this.#stage.obstructedSinceMs))
+      return;
+    const against = reported.reasons.filter(({ state }) => state === "notReady").map(({ message }) => message);
     this.#hold(against.join("; ") || "it is starting");
   }
 

@@ -62,10 +62,10 @@ test("no blackhole is planned over what is reached elsewhere, in either family",
 test("the log tells each once, and again when it has come back", () => {
   const { logger, lines } = recordingLogger();
   const log = new ClaimLog(logger);
-  log.tell(skipped);
-  log.tell(skipped);
-  log.tell([]);
-  log.tell(skipped.slice(0, 2));
+  log.follow(skipped);
+  log.follow(skipped);
+  log.follow([]);
+  log.follow(skipped.slice(0, 2));
   expect(lines.map(({ message }) => message)).toEqual([
     "lease b is not served: overlaps it",
     "lease c&d is not served: overlaps ours",

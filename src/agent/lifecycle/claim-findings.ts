@@ -75,18 +75,18 @@ function findingOf({ key, reason, conflict = "other-lease" }: SkippedLease): Fin
 
 export class ClaimLog {
   readonly #logger: Logger;
-  #told: ReadonlySet<string> = new Set();
+  #logged: ReadonlySet<string> = new Set();
 
   constructor(logger: Logger) {
     this.#logger = logger;
   }
 
   /** To be called with every new plan. */
-  tell(skipped: readonly SkippedLease[]): void {
+  follow(skipped: readonly SkippedLease[]): void {
     const claims = skipped.filter(({ conflict }) => conflict !== undefined);
-    if (claims.length === 0 && this.#told.size === 0) return;
-    const fresh = claims.filter((claim) => !this.#told.has(textOf(claim)));
-    this.#told = new Set(claims.map(textOf));
+    if (claims.length === 0 && this.#logged.size === 0) return;
+    const fresh = claims.filter((claim) => !this.#logged.has(textOf(claim)));
+    this.#logged = new Set(claims.map(textOf));
     for (const { key, reason } of fresh.slice(0, MAX_TOLD)) {
       this.#logger.warn("lease.not-served", `lease ${key} is not served: ${reason}`, { key });
     }

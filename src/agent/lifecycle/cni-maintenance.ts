@@ -82,7 +82,7 @@ export class CniMaintenance implements AsyncDisposable {
 
   /** To be called now and then; looks now and then, and at once when something is another. `wish`: missing without a lease. */
   follow(wish: BridgeWish | undefined): void {
-    this.#metrics.tend();
+    this.#metrics.tick();
     this.#wish = wish ?? this.#wish;
     const key = JSON.stringify(wish ?? "");
     const nowMs = performance.now();

@@ -36,7 +36,7 @@ export class CniMetrics implements Disposable {
   }
 
   /** To be called now and then. Throws nothing. */
-  tend(): void {
+  tick(): void {
     const { attached, detached, present } = this.#read();
     this.#metrics.replace("flannel_cni_adds_total", attached);
     this.#metrics.replace("flannel_cni_dels_total", detached);

@@ -83,9 +83,9 @@ export class EmbeddedStoreProcess implements AsyncDisposable {
       said = (said + text).slice(-2_000);
       this.#options.logger.warn("store.said", text.trim());
     });
-    const ended = new Promise<string>((tell) => {
-      child.once("error", (error) => tell(error.message));
-      child.once("exit", () => tell(said.trim() || "it exited without a message"));
+    const ended = new Promise<string>((fail) => {
+      child.once("error", (error) => fail(error.message));
+      child.once("exit", () => fail(said.trim() || "it exited without a message"));
     });
     const late = delay(START_TIMEOUT_MS, `it was not ready within ${START_TIMEOUT_MS / 1_000} s`, { ref: false });
     const failure = await Promise.race([serves, ended, late]);

@@ -32,7 +32,7 @@ export class KeptHandover {
   #settled: Handed | undefined;
   #trying: Handed | undefined;
   /** The network whose failure is reported. */
-  #told: Handed | undefined;
+  #logged: Handed | undefined;
 
   get isBegun(): boolean {
     return this.#settled !== undefined;
@@ -54,7 +54,7 @@ export class KeptHandover {
       .then(
         () => {
           this.#settled = network;
-          if (this.#told === network)
+          if (this.#logged === network)
             logger.info("handover.again", "this host is prepared for upstream's flanneld again");
         },
         (error: unknown) => this.#failed(network, error, logger),
@@ -67,8 +67,8 @@ export class KeptHandover {
   #failed(network: Handed, error: unknown, logger: Logger): void {
     const isRetried = error instanceof FlannelError && error.retryable;
     if (!isRetried) this.#settled = network;
-    if (this.#told === network) return;
-    this.#told = network;
+    if (this.#logged === network) return;
+    this.#logged = network;
     const message = `this host is no longer prepared for upstream's flanneld${isRetried ? "; retrying" : ""}`;
     logger.error("handover.undone", message, { error: describeError(error) });
   }

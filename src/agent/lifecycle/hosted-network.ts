@@ -80,7 +80,7 @@ export class HostedNetwork implements AsyncDisposable {
   /** Of the wait after a failure. */
   #rest: AbortController | undefined;
   /** It is reported again only when it is another one, or after the network was ready. */
-  #toldFailure = "";
+  #loggedFailure = "";
   #run: NetworkRun | undefined;
   #files: RunFiles | undefined;
 
@@ -114,9 +114,9 @@ export class HostedNetwork implements AsyncDisposable {
   }
 
   /** To be called now and then. */
-  tend(): void {
-    this.#run?.tend();
-    this.#files?.tend();
+  tick(): void {
+    this.#run?.tick();
+    this.#files?.tick();
   }
 
   /** Reads the configuration again. */
@@ -193,12 +193,12 @@ export class HostedNetwork implements AsyncDisposable {
 
   #fail(error: unknown): void {
     const text = describeError(error);
-    const isTold = text === this.#toldFailure;
-    this.#toldFailure = text;
+    const isLogged = text === this.#loggedFailure;
+    this.#loggedFailure = text;
     const code = error instanceof FlannelError ? error.code : "INTERNAL";
     if (this.#isWanted) this.report.fail(text);
     this.#settled();
-    if (isTold) return;
+    if (isLogged) return;
     if (this.#isWanted) {
       this.#logger.error("network.failed", `${text}; trying again`, { code });
       if (code === "INTERNAL" && error instanceof Error) this.#logger.error("agent.failed.stack", error.stack ?? "");
@@ -256,8 +256,8 @@ export class HostedNetwork implements AsyncDisposable {
 
   #settled(): void {
     const { state, reasons } = this.report.state();
-    if (state === "ready") this.#toldFailure = "";
-    this.#stateLog.tell(state, reasons, () => this.report.summary());
+    if (state === "ready") this.#loggedFailure = "";
+    this.#stateLog.follow(state, reasons, () => this.report.summary());
     this.#parts.onSettled();
   }
 }

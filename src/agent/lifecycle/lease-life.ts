@@ -7,21 +7,21 @@ const DRIFT_MS = 1_000;
 
 export class LeaseLife {
   readonly #endsAtBootMs: number;
-  readonly #toldExpiryMs: number | undefined;
+  readonly #reportedExpiryMs: number | undefined;
   /** What the wall clock is ahead of the time since boot. */
   readonly #wallAheadMs: number;
   /** Both clocks: the wall clock may jump back, the monotonic one stands still while the host sleeps. */
   readonly #renewAt: { readonly monotonicMs: number; readonly wallMs: number };
 
   /**
-   * To be made when the store has just told `expiresAtMs`, on the wall clock; undefined: never. A lease shorter than the
+   * To be made when the store has just reported `expiresAtMs`, on the wall clock; undefined: never. A lease shorter than the
    * margin is renewed after a third of its life rather than in a loop.
    */
   constructor(expiresAtMs: number | undefined, renewMarginMs: number) {
     const lifeMs = expiresAtMs === undefined ? Number.POSITIVE_INFINITY : expiresAtMs - Date.now();
     const inMs = lifeMs > renewMarginMs ? lifeMs - renewMarginMs : lifeMs / 3;
     this.#endsAtBootMs = sinceBootMs() + lifeMs;
-    this.#toldExpiryMs = expiresAtMs;
+    this.#reportedExpiryMs = expiresAtMs;
     this.#wallAheadMs = Date.now() - sinceBootMs();
     this.#renewAt = { monotonicMs: performance.now() + inMs, wallMs: Date.now() + inMs };
   }
@@ -33,9 +33,9 @@ export class LeaseLife {
   /** Of the end, on the wall clock as it is set now; undefined: never. */
   get expiresAtMs(): number | undefined {
     const setByMs = Date.now() - sinceBootMs() - this.#wallAheadMs;
-    return this.#toldExpiryMs === undefined || Math.abs(setByMs) < DRIFT_MS
-      ? this.#toldExpiryMs
-      : this.#toldExpiryMs + setByMs;
+    return this.#reportedExpiryMs === undefined || Math.abs(setByMs) < DRIFT_MS
+      ? this.#reportedExpiryMs
+      : this.#reportedExpiryMs + setByMs;
   }
 
   get isRenewalDue(): boolean {

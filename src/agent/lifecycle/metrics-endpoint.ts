@@ -71,7 +71,7 @@ export class MetricsEndpoint implements AsyncDisposable {
       this.#phase = { name: "serving", server };
       this.#logger.info("metrics.serving", `serving metrics on http://${where}/metrics`);
     } catch (error) {
-      this.#tell(`cannot serve metrics on ${where}: ${describeError(error)}; retrying`);
+      this.#warn(`cannot serve metrics on ${where}: ${describeError(error)}; retrying`);
       if (this.#phase.name === "closed") return;
       this.#phase = { name: "retrying", timer: setTimeout(() => this.#openAgain(), RETRY_MS).unref() };
     }
@@ -87,12 +87,12 @@ export class MetricsEndpoint implements AsyncDisposable {
       const { prometheusContentType, prometheusText } = await import("../../telemetry/metrics/prometheus-text.ts");
       return { contentType: prometheusContentType, text: await prometheusText(this.#read()) };
     } catch (error) {
-      this.#tell(`cannot read the metrics: ${describeError(error)}`);
+      this.#warn(`cannot read the metrics: ${describeError(error)}`);
       throw error;
     }
   }
 
-  #tell(problem: string): void {
+  #warn(problem: string): void {
     if (problem !== this.#problem) this.#logger.error("metrics.failed", problem);
     this.#problem = problem;
   }

@@ -26,7 +26,7 @@ import type { Network } from "./network.ts";
 import { leaseFindings, networkFindings } from "./network-findings.ts";
 import { networkNameOf, networkStatus } from "./network-status.ts";
 import { listPeers } from "./peer-list.ts";
-import { StateFollower, type ToldState } from "./state-follower.ts";
+import { type ReportedState, StateFollower } from "./state-follower.ts";
 import type { StoreView } from "./store-view.ts";
 
 /** Usually tens of milliseconds. */
@@ -43,7 +43,7 @@ export class NetworkReport {
   /** Why no agent runs, where one did or was to. */
   #failure: string | undefined;
   /** As of the last `state`. */
-  #last: (ToldState & { readonly reasons: readonly StateReason[] }) | undefined;
+  #last: (ReportedState & { readonly reasons: readonly StateReason[] }) | undefined;
   readonly #keptHandover = new KeptHandover();
   #onHandover: () => Promise<void> = () => Promise.resolve();
   #rotating: Promise<Rotation> | undefined;
@@ -87,14 +87,14 @@ export class NetworkReport {
   }
 
   /** As told to others now, with the reasons of this moment. */
-  state(): ToldState & { readonly reasons: readonly StateReason[] } {
+  state(): ReportedState & { readonly reasons: readonly StateReason[] } {
     const reasons = this.#agent?.reasons() ?? this.#reasonsWithoutAgent();
     this.#last = { ...this.#follower.follow(reasons), reasons };
     return this.#last;
   }
 
   /** `state` as last looked at: looking costs something where there are many networks. */
-  get lastState(): ToldState & { readonly reasons: readonly StateReason[] } {
+  get lastState(): ReportedState & { readonly reasons: readonly StateReason[] } {
     return this.#last ?? this.state();
   }
 

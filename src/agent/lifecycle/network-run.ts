@@ -91,7 +91,7 @@ export class NetworkRun implements AsyncDisposable {
   }
 
   /** To be called now and then: the state depends on the clock, too, and what failed is tried again. */
-  tend(): void {
+  tick(): void {
     this.agent.settle();
     this.#parts.report.keepHandedOver(this.#parts.logger);
     this.agent.dropWatch.tick();
@@ -104,7 +104,7 @@ export class NetworkRun implements AsyncDisposable {
     if (report.isHandedOver) this.#attachHold.release();
     else this.#attachHold.follow(report.state());
     this.#cniFile?.follow(report.forContainers());
-    store.host?.tell(report.forOthers());
+    store.host?.report(report.forOthers());
   }
 
   /** The subnets of a host's networks are apart, even where the networks overlap. */

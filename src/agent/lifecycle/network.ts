@@ -312,7 +312,7 @@ export class Network implements AsyncDisposable {
     const facts = await this.planFacts.gather(this.#peers, this.#backend, () => this.occupied.upToDate());
     this.#plan = this.#planFor(this.#own, this.#peers, facts);
     this.programming.plan(this.#plan, this.#peers);
-    this.#claimLog.tell(this.#plan.skipped);
+    this.#claimLog.follow(this.#plan.skipped);
     this.#scopes = new FailureScopes(this.#planFor(this.#own, [], this.facts).state);
     const { state, runtime } = this.#plan;
     this.#ruleWriting.write(this.#own, {

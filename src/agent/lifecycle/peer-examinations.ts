@@ -24,7 +24,7 @@ const RETRY = { firstMs: 5_000, maxMs: 300_000 } as const;
 const EMPTY_PAUSE_MS = 100;
 const LEAST_PAUSE_MS = 10_000;
 /** A dashboard asks again and again, all night perhaps. */
-const TOLD_EVERY_MS = 600_000;
+const LOG_EVERY_MS = 600_000;
 
 /** Runs until `signal`, on hosts that are members of such a cluster; else returns at once. Never rejects. */
 export async function answerExaminations(options: PeerExaminationsOptions): Promise<void> {
@@ -36,7 +36,7 @@ export async function answerExaminations(options: PeerExaminationsOptions): Prom
   const { caFile = "", certFile = "", keyFile = "" } = tls;
   const client = new ClusterClient({ endpoints, caFile, certFile, keyFile });
   const backOff = new BackOff(RETRY);
-  let toldMs = Number.NEGATIVE_INFINITY;
+  let loggedMs = Number.NEGATIVE_INFINITY;
   /** Returns how long to rest before the next. */
   const answerOne = async (): Promise<number> => {
     try {
@@ -44,8 +44,8 @@ export async function answerExaminations(options: PeerExaminationsOptions): Prom
       backOff.reset();
       if (id === undefined) return EMPTY_PAUSE_MS;
       await client.finishExamination(id, await examine(program, options), signal);
-      if (performance.now() - toldMs >= TOLD_EVERY_MS) {
-        toldMs = performance.now();
+      if (performance.now() - loggedMs >= LOG_EVERY_MS) {
+        loggedMs = performance.now();
         logger.info("peer.examined", "another host asked what is wrong here, and got this host's report");
       }
       return LEAST_PAUSE_MS;

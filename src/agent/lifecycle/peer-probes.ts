@@ -45,7 +45,7 @@ export class PeerProbes implements Disposable {
   readonly #log: ProbeLog;
   readonly #paths: ProbePaths;
   #planned: { readonly ways: readonly PlannedWay[]; readonly context: NetworkContext } | undefined;
-  readonly #settling = new Debounce(() => this.#tellProber());
+  readonly #settling = new Debounce(() => this.#updateProber());
   #links: PeerProbesLinks | undefined;
   /** Undefined when it has to be recreated. */
   #summary: ProbeSummary | undefined;
@@ -91,7 +91,7 @@ export class PeerProbes implements Disposable {
     this.#log[Symbol.dispose]();
   }
 
-  #tellProber(): void {
+  #updateProber(): void {
     if (this.#planned === undefined) return;
     this.#network.setPaths(this.#paths.of(this.#planned.ways, this.#planned.context));
     this.#summary = undefined;
@@ -117,7 +117,7 @@ export class PeerProbes implements Disposable {
 
   #changed(change: PathChange): void {
     this.#summary = undefined;
-    this.#log.tell(change);
+    this.#log.follow(change);
     const { state, path } = change.path;
     if (state === "suspect" || state === "down") this.#links?.onSuspect([path.subnet]);
     this.#links?.onChange();

@@ -12,7 +12,7 @@ function eventsOf(...states: readonly PathState[]): readonly string[] {
   for (const state of states) {
     const from = path.state;
     path.state = state;
-    log.tell({ path, from });
+    log.follow({ path, from });
     log.flush();
   }
   return lines.map(({ event }) => event);

@@ -1,4 +1,4 @@
-// Tells the log what probes found: one line for each change, one for all when many peers change at once, and few for a peer that
+// Logs what probes found: one line for each change, one for all when many peers change at once, and few for a peer that
 // keeps changing.
 import { Debounce } from "../../async/debounce.ts";
 import type { PathMtuFound } from "../../probe/path-mtu.ts";
@@ -20,11 +20,11 @@ export interface LogClock {
   readonly monotonicMs: () => number;
 }
 
-interface Told {
+interface LoggedPath {
   /** As of the last line. */
   state: PathState;
   readonly linesAtMs: number[];
-  /** No line told of it yet. */
+  /** No line names it yet. */
   isNew: boolean;
   held: number;
 }
@@ -32,7 +32,7 @@ interface Told {
 export class ProbeLog implements Disposable {
   readonly #logger: Logger;
   readonly #clock: LogClock;
-  readonly #told = new WeakMap<ProbedPath, Told>();
+  readonly #logged = new WeakMap<ProbedPath, LoggedPath>();
   readonly #gathered = new Set<ProbedPath>();
   readonly #gathering = new Debounce(() => this.flush());
 
@@ -41,10 +41,10 @@ export class ProbeLog implements Disposable {
     this.#clock = clock;
   }
 
-  tell({ path, from }: PathChange): void {
+  follow({ path, from }: PathChange): void {
     const { subnet } = path.path;
     this.#logger.verbose(1, "probe.changed", () => `${subnet}: ${from}, now ${path.state}${reasonOf(path)}`);
-    if (!this.#told.has(path)) this.#told.set(path, { state: from, linesAtMs: [], isNew: true, held: 0 });
+    if (!this.#logged.has(path)) this.#logged.set(path, { state: from, linesAtMs: [], isNew: true, held: 0 });
     this.#gathered.add(path);
     this.#gathering.request(GATHER_MS, true);
   }
@@ -63,7 +63,7 @@ export class ProbeLog implements Disposable {
     );
   }
 
-  /** Tells what was gathered. */
+  /** Logs what was gathered. */
   flush(): void {
     this.#gathering.cancel();
     const changed = [...this.#gathered].filter((path) => this.#isNews(path));
@@ -78,31 +78,32 @@ export class ProbeLog implements Disposable {
 
   /** Suspicion is none, nor is what everybody expects of a peer that is new. */
   #isNews(path: ProbedPath): boolean {
-    const told = this.#told.get(path);
-    if (told === undefined || path.state === "suspect" || path.state === told.state) return false;
-    if (told.isNew && told.state === "unknown" && path.state === "up") {
-      told.state = path.state;
+    const logged = this.#logged.get(path);
+    if (logged === undefined || path.state === "suspect" || path.state === logged.state) return false;
+    if (logged.isNew && logged.state === "unknown" && path.state === "up") {
+      logged.state = path.state;
       return false;
     }
     const nowMs = this.#clock.monotonicMs();
-    while ((told.linesAtMs[0] ?? nowMs) < nowMs - WITHIN_MS) told.linesAtMs.shift();
+    while ((logged.linesAtMs[0] ?? nowMs) < nowMs - WITHIN_MS) logged.linesAtMs.shift();
     // Whatever was held: the log calls no peer silent that answers again, and none ill that is well.
-    const isBetter = path.state === "up" || (answering.has(path.state) && !answering.has(told.state));
-    if (told.linesAtMs.length >= LINES && !isBetter) {
-      told.held++;
+    const isBetter = path.state === "up" || (answering.has(path.state) && !answering.has(logged.state));
+    if (logged.linesAtMs.length >= LINES && !isBetter) {
+      logged.held++;
       return false;
     }
-    told.linesAtMs.push(nowMs);
-    told.state = path.state;
-    told.isNew = false;
+    logged.linesAtMs.push(nowMs);
+    logged.state = path.state;
+    logged.isNew = false;
     return true;
   }
 
   #say(path: ProbedPath): void {
     const { subnet, underlay, peer } = path.path;
-    const told = this.#told.get(path);
-    const before = told === undefined || told.held === 0 ? "" : ` (${told.held} changes before were not reported)`;
-    if (told !== undefined) told.held = 0;
+    const logged = this.#logged.get(path);
+    const before =
+      logged === undefined || logged.held === 0 ? "" : ` (${logged.held} changes before were not reported)`;
+    if (logged !== undefined) logged.held = 0;
     const host = underlay === undefined ? "" : ` of ${underlay}`;
     const message = `peer ${subnet}${host} ${wordsOf(path)}${reasonOf(path)}${before}`;
     const fields = { peer, state: path.state, signature: path.signature };

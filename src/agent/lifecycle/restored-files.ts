@@ -5,17 +5,17 @@ const LINE_EVERY_MS = 60_000;
 
 export class RestoredFiles {
   readonly #logger: Logger;
-  readonly #toldAtMs = new Map<string, number>();
+  readonly #loggedAtMs = new Map<string, number>();
 
   constructor(logger: Logger) {
     this.#logger = logger;
   }
 
   /** `nowMs` of a monotonic clock. */
-  tell(file: string, nowMs = performance.now()): void {
-    const toldAtMs = this.#toldAtMs.get(file);
-    if (toldAtMs !== undefined && nowMs - toldAtMs < LINE_EVERY_MS) return;
-    this.#toldAtMs.set(file, nowMs);
+  log(file: string, nowMs = performance.now()): void {
+    const loggedAtMs = this.#loggedAtMs.get(file);
+    if (loggedAtMs !== undefined && nowMs - loggedAtMs < LINE_EVERY_MS) return;
+    this.#loggedAtMs.set(file, nowMs);
     this.#logger.warn("files.restored", `another program removed or changed ${file}: restoring it`, { file });
   }
 }

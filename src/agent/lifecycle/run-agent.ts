@@ -17,7 +17,7 @@ import { FileLock } from "../../sys/file-lock.ts";
 import { ensureDirectory } from "../../sys/files.ts";
 import { keepMemorySmall } from "../../sys/memory-trimmer.ts";
 import { ServiceDescriptors } from "../../sys/service-descriptors.ts";
-import { tendSpareDescriptors } from "../../sys/spare-descriptors.ts";
+import { refillSpareDescriptors } from "../../sys/spare-descriptors.ts";
 import type { AgentLogger } from "../../telemetry/create-logger.ts";
 import { Journal } from "../../telemetry/journal.ts";
 import { Metrics } from "../../telemetry/metrics/metrics.ts";
@@ -162,7 +162,7 @@ async function runUntilEnd(
     host: await identifyHost(options, rtnetlink),
     report: only,
     others: noOtherNetworks,
-    onSettled: () => announcer.tell(report),
+    onSettled: () => announcer.follow(report),
   });
   const { agent } = network;
   await using cni = new CniMaintenance({ options, rtnetlink, logger, metrics: report.agentMetrics });
@@ -176,11 +176,11 @@ async function runUntilEnd(
   const descriptors = new DescriptorNews(logger);
   const runFiles = new RunFiles({ ...held, claims: () => agent.network }, logger);
   const ticker = setInterval(() => {
-    network.tend();
+    network.tick();
     announcer.logFindings(report);
-    report.tendCni();
-    runFiles.tend();
-    descriptors.take(tendSpareDescriptors());
+    report.tickCni();
+    runFiles.tick();
+    descriptors.take(refillSpareDescriptors());
   }, TICK_MS);
   using _reload = run.onReload(() => void reloadAll());
   const end = await Promise.race([network.ended, untilStopped(signal)]);
@@ -204,7 +204,7 @@ async function runSeveralNetworks(
   await using networks = SeveralNetworks.start({
     ...{ options, backends, logger, directory, rtnetlink, ruleHost, prober, signal, report, descriptorStore },
     identifyHost: () => identifyHost(options, rtnetlink),
-    onSettled: () => announcer.tell(report),
+    onSettled: () => announcer.follow(report),
   });
   const reloadAll = () => reload(networks, directory, options, logger);
   report.follow({
@@ -218,11 +218,11 @@ async function runSeveralNetworks(
   const descriptors = new DescriptorNews(logger);
   const runFiles = new RunFiles(held, logger);
   const ticker = setInterval(() => {
-    networks.tend();
-    announcer.tell(report);
+    networks.tick();
+    announcer.follow(report);
     announcer.logFindings(report);
-    runFiles.tend();
-    descriptors.take(tendSpareDescriptors());
+    runFiles.tick();
+    descriptors.take(refillSpareDescriptors());
   }, TICK_MS);
   using _reload = run.onReload(() => void reloadAll());
   await untilStopped(signal);

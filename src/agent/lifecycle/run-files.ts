@@ -31,20 +31,20 @@ export class RunFiles {
   }
 
   /** To be called now and then. Never throws: what cannot be put back is reported, and tried at the next call. */
-  tend(): void {
+  tick(): void {
     const { lock, control, claims } = this.#held;
     this.#try(lock.path, () => {
       ensureDirectory(dirname(lock.path), 0o755);
       return lock.renew() ? [lock.path] : [];
     });
     this.#try("the claims to devices", () => claims?.()?.renew() ?? []);
-    if (control !== undefined) this.#tendSocket(control);
+    if (control !== undefined) this.#renewSocket(control);
   }
 
-  #tendSocket(control: ControlServer): void {
+  #renewSocket(control: ControlServer): void {
     control.renew().then(
       (wasGone) => {
-        if (wasGone) this.#restored.tell(control.path);
+        if (wasGone) this.#restored.log(control.path);
         this.#failing.delete(control.path);
       },
       (error: unknown) => this.#fail(control.path, error),
@@ -53,7 +53,7 @@ export class RunFiles {
 
   #try(file: string, renew: () => readonly string[]): void {
     try {
-      for (const path of renew()) this.#restored.tell(path);
+      for (const path of renew()) this.#restored.log(path);
       this.#failing.delete(file);
     } catch (error) {
       this.#fail(file, error);

@@ -51,11 +51,11 @@ export class SecretFiles implements Disposable {
     if (changed.length === 0 && found.size === this.#files.size) return false;
     const before = this.#files;
     this.#files = found;
-    for (const path of changed) this.#tell(path, found.get(path), before.has(path));
+    for (const path of changed) this.#logChange(path, found.get(path), before.has(path));
     return true;
   }
 
-  #tell(path: string, file: SecretFile | undefined, wasKnown: boolean): void {
+  #logChange(path: string, file: SecretFile | undefined, wasKnown: boolean): void {
     if (file === undefined) return;
     if ("problem" in file) {
       this.#logger.error("secret-file.unusable", evidenceOf(path, file.problem).evidence, { file: path });

@@ -50,8 +50,8 @@ export class SeveralNetworks implements AsyncDisposable {
   }
 
   /** To be called now and then. */
-  tend(): void {
-    for (const network of this.#hosted.values()) network.tend();
+  tick(): void {
+    for (const network of this.#hosted.values()) network.tick();
   }
 
   /** Reads all configurations again; rejects with the first failure, after all were tried. */

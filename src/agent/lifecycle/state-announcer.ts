@@ -46,7 +46,7 @@ export class StateAnnouncer {
     this.#log = log;
   }
 
-  tell(report: Announced): void {
+  follow(report: Announced): void {
     if (this.#stage === "ended") return;
     const { state, reasons } = report.state();
     const text = stateText(state, reasons);
@@ -59,7 +59,7 @@ export class StateAnnouncer {
       this.#notify(`STATUS=${text}`);
     }
     this.#saidText = text;
-    this.#log?.tell(state, reasons, () => report.summary());
+    this.#log?.follow(state, reasons, () => report.summary());
     if (state === this.#saidState) return;
     this.#saidState = state;
     this.#metrics.count("flannel_state_changes_total", {});

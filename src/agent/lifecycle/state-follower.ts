@@ -1,4 +1,4 @@
-// Which state is reported: a change has to last before it is, so that a blip is not seen by probes and alerts. Told at once
+// Which state is reported: a change has to last before it is, so that a blip is not seen by probes and alerts. Reported at once
 // are the way up after a start, until the agent is ready for the first time, and reasons that are no blip (a lost lease).
 import { type StateReason, stateOf } from "./agent-state.ts";
 import { type AgentState, agentStates, type ReasonDefinition, reasonDefinitions } from "./state-reasons.ts";
@@ -11,7 +11,7 @@ export interface StateClock {
   readonly wallMs: () => number;
 }
 
-export interface ToldState {
+export interface ReportedState {
   readonly state: AgentState;
   /** When it began to be reported, on the wall clock. */
   readonly changedAtMs: number;
@@ -40,7 +40,7 @@ export class StateFollower {
   }
 
   /** Called with the reasons of this moment as often as they may have changed, and now and then. */
-  follow(reasons: readonly StateReason[]): ToldState {
+  follow(reasons: readonly StateReason[]): ReportedState {
     const now = stateOf(reasons);
     const nowMs = this.#clock.monotonicMs();
     this.#record(rank(now), nowMs);

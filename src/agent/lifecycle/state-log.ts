@@ -12,7 +12,7 @@ export class StateLog {
     this.#logger = logger;
   }
 
-  tell(state: AgentState, reasons: readonly StateReason[], summary: () => Record<string, unknown>): void {
+  follow(state: AgentState, reasons: readonly StateReason[], summary: () => Record<string, unknown>): void {
     if (state === this.#saidState) return;
     this.#saidState = state;
     if (state === "ready") {

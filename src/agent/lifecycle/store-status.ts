@@ -4,7 +4,7 @@ import type { Status } from "../control/control-protocol.ts";
 import type { StoreView } from "./store-view.ts";
 
 /** The connection, whoever uses it. */
-export interface ToldStore {
+export interface ReportedStore {
   readonly description: string;
   readonly certificates?: StoreCertificates;
 }
@@ -12,7 +12,7 @@ export interface ToldStore {
 type SeenStore = Pick<StoreView, "isConnected" | "outage" | "ageMs">;
 
 /** `views`: what each who follows the store sees of it. Connected is who hears of all that is followed. */
-export function storeStatus(store: ToldStore | undefined, views: readonly SeenStore[]): Status["store"] {
+export function storeStatus(store: ReportedStore | undefined, views: readonly SeenStore[]): Status["store"] {
   const certificates = store?.certificates?.inUse() ?? [];
   const ages = views.map(({ ageMs }) => ageMs).filter((ageMs) => ageMs !== undefined);
   const problem = views.find(({ outage }) => outage !== undefined)?.outage;

@@ -70,11 +70,11 @@ export class StoreView {
     }
     this.#connection = { name: "connected" };
     this.answered();
-    this.#tell(change);
+    this.#logChange(change);
     return isBack;
   }
 
-  #tell(change: Exclude<LeaseChange, { type: "disconnected" }>): void {
+  #logChange(change: Exclude<LeaseChange, { type: "disconnected" }>): void {
     const { type } = change;
     const revision = String(change.revision);
     if (type === "contact") {

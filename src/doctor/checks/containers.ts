@@ -115,8 +115,8 @@ export const detachedPort = defineCheck({
       const what = `the bridge ${bridge} does not forward from ${whose} (state ${state} of its spanning tree)`;
       return [{ what, ...withoutSpanningTree(bridge) }];
     });
-    const isTold = (index: number) => found.length > 0 && index > 0;
-    return [...found, ...deadPorts(containers, bridge).filter(({ index }) => !isTold(index))];
+    const isReported = (index: number) => found.length > 0 && index > 0;
+    return [...found, ...deadPorts(containers, bridge).filter(({ index }) => !isReported(index))];
   },
   evidence: ({ what }) => what,
   remedy: ({ remedy }) => remedy,

@@ -1,4 +1,4 @@
-// Whether another program keeps undoing what the agent does: told by what the agent had to repair. One reload of a firewall or
+// Whether another program keeps undoing what the agent does: judged by what the agent had to repair. One reload of a firewall or
 // one link that went down is no trouble.
 
 import type { AgentFacts } from "../agent-facts.ts";
@@ -38,7 +38,7 @@ function roundsOf({ repairs }: AgentFacts, isCounted: (object: string) => boolea
   };
 }
 
-function told({ count, object, periodSeconds }: Rounds): string {
+function howOften({ count, object, periodSeconds }: Rounds): string {
   const how = periodSeconds === undefined ? "" : `, about every ${periodSeconds} s`;
   return `${count} times in the last minutes${how}, the last one: ${object}`;
 }
@@ -49,7 +49,7 @@ export const rulesFlushed = defineCheck({
   ...common,
   name: "rules-flushed",
   check: (_context, { agent }) => [roundsOf(agent, isRule, Date.now())].filter((found) => found !== undefined),
-  evidence: (rounds) => `another program removed traffic rules of flannel ${told(rounds)}`,
+  evidence: (rounds) => `another program removed traffic rules of flannel ${howOften(rounds)}`,
   remedy: ({ periodSeconds }) =>
     periodSeconds === undefined
       ? "nft monitor # names what removes them; have it leave flannel's chains alone"
@@ -64,7 +64,7 @@ export const networkManagerFlush = defineCheck({
     return rounds === undefined ? [] : [{ ...rounds, manager: agent.networkManager }];
   },
   evidence: ({ manager, ...rounds }) =>
-    `another program removed flannel's objects ${told(rounds)}${manager === undefined ? "" : `; ${manager} runs here`}`,
+    `another program removed flannel's objects ${howOften(rounds)}${manager === undefined ? "" : `; ${manager} runs here`}`,
   remedy: ({ manager }) =>
     manager === "NetworkManager"
       ? "write unmanaged-devices=interface-name:flannel*;interface-name:cni* into [keyfile] of /etc/NetworkManager/conf.d/flannel.conf, then systemctl reload NetworkManager"

@@ -15,7 +15,7 @@ export interface LargeEcho {
 
 export interface LargeReply {
   readonly result: EchoResult;
-  /** As told by whoever could not forward it. */
+  /** As reported by the router that could not forward it. */
   readonly pathMtuBytes?: number;
 }
 

@@ -16,7 +16,7 @@ const RESERVE = 1 / 8;
 const LEAST_PART = 1 / 4;
 /** Answers and events, which can wait, use at most this part: requests come in beside them. */
 const ANSWERS_PART = 3 / 4;
-const TOLD_AT_ONCE = 2;
+const ANNOUNCED_AT_ONCE = 2;
 /** What HTTP/2 lets a client send on all streams of a connection before we take it. */
 export const CONNECTION_WINDOW_BYTES = 256 * 1024;
 
@@ -170,21 +170,21 @@ export class MemoryBudget implements Disposable {
       next.resolve(this.add(next.account, next.bytes));
     }
     const isHalfEmpty = released !== undefined && released.heldBytes <= (this.limitBytes * SHARE) / 2;
-    if (isHalfEmpty && this.#wantRoom.delete(released)) released.tellRoom();
-    if (this.#wantRoom.size > 0 && this.#usedBytes <= this.limitBytes / 2) this.#tellSoon();
+    if (isHalfEmpty && this.#wantRoom.delete(released)) released.announceRoom();
+    if (this.#wantRoom.size > 0 && this.#usedBytes <= this.limitBytes / 2) this.#announceSoon();
   }
 
   /** A few at a time: what they do then is work, and others have their turn in between. */
-  #tellSoon(): void {
+  #announceSoon(): void {
     if (this.#isTelling) return;
     this.#isTelling = true;
     setImmediate(() => {
       this.#isTelling = false;
       const fitting = [...this.#wantRoom].filter((account) => this.hasRoom(account, SMALL_BYTES, "answer"));
-      for (const account of fitting.slice(0, TOLD_AT_ONCE)) {
-        if (this.#wantRoom.delete(account)) account.tellRoom();
+      for (const account of fitting.slice(0, ANNOUNCED_AT_ONCE)) {
+        if (this.#wantRoom.delete(account)) account.announceRoom();
       }
-      if (fitting.length > TOLD_AT_ONCE) this.#tellSoon();
+      if (fitting.length > ANNOUNCED_AT_ONCE) this.#announceSoon();
     });
   }
 
@@ -202,7 +202,7 @@ export class MemoryBudget implements Disposable {
     }
     // One of the old ones gives way at each look.
     const behind = [...this.#wantRoom].find((account) => !account.isFull(SMALL_BYTES));
-    if (behind !== undefined && this.makeRoom(behind, SMALL_BYTES, "answer")) this.#tellSoon();
+    if (behind !== undefined && this.makeRoom(behind, SMALL_BYTES, "answer")) this.#announceSoon();
     const [first] = this.#waiters.filter(({ account, bytes }) => !account.isFull(bytes));
     if (first !== undefined) this.makeRoom(first.account, first.bytes, "answer");
     if (this.#waiters.length > 0 || this.#wantRoom.size > 0 || this.#portions.size > 0) return;
@@ -292,7 +292,7 @@ export class Account {
     this.#budget.close(this);
   }
 
-  tellRoom(): void {
+  announceRoom(): void {
     for (const action of this.onRoom) action();
   }
 }

@@ -22,6 +22,7 @@ import { addressesOf } from "./host-addresses.ts";
 import { JoinGuard } from "./join-guard.ts";
 import { formatToken, isTokenId } from "./join-token.ts";
 import { keyPin, readCertificate } from "./keys.ts";
+import { LogOnce } from "./log-once.ts";
 import type { HostRecord } from "./member-file.ts";
 import { MemberRegistry } from "./member-registry.ts";
 import { MemberRemoval } from "./member-removal.ts";
@@ -29,7 +30,6 @@ import { checkHostCall, rightsOf } from "./member-rights.ts";
 import { hostNameRule, isValidHostName } from "./names.ts";
 import { clockWarning, ensureOwnCertificates } from "./own-certificates.ts";
 import { serverNames } from "./server-names.ts";
-import { TellOnce } from "./tell-once.ts";
 
 const { methods } = ClusterDefinition;
 const pathOf = (name: string) => `/${ClusterDefinition.fullName}/${name}`;
@@ -49,7 +49,7 @@ export class ClusterService implements StoreExtension {
   readonly #examinations = new Examinations();
   readonly #onFailure: (error: unknown) => void;
   #authority: Promise<ClusterAuthority> | undefined;
-  readonly #trouble: TellOnce;
+  readonly #failures: LogOnce;
   #removal: MemberRemoval | undefined;
   #connectedCertificates: ExtensionHost["connectedCertificates"] = () => [];
 
@@ -58,7 +58,7 @@ export class ClusterService implements StoreExtension {
     this.#registry = registry;
     this.#callers = new Callers(registry);
     this.#onFailure = onFailure;
-    this.#trouble = new TellOnce(onFailure);
+    this.#failures = new LogOnce(onFailure);
   }
 
   /**
@@ -99,11 +99,11 @@ export class ClusterService implements StoreExtension {
         this.#callers.addAdministrator(readCertificate(readClusterFile(adminCertificate), adminCertificate));
       }
       const warning = clockWarning(this.#files, nowMs);
-      this.#trouble.tell(warning === undefined ? undefined : new FlannelError("FILE_FAILED", warning));
+      this.#failures.follow(warning === undefined ? undefined : new FlannelError("FILE_FAILED", warning));
     } catch (error) {
       // Some may have been written before.
       this.#authority = undefined;
-      this.#trouble.tell(
+      this.#failures.follow(
         new FlannelError("FILE_FAILED", "the store's certificates cannot be renewed", { cause: error }),
       );
     }

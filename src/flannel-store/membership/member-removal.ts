@@ -4,10 +4,10 @@ import { describeError, FlannelError } from "../../errors.ts";
 import { grpcStatus, RpcError } from "../grpc/rpc-error.ts";
 import type { EmbeddedStore } from "../server/embedded-store.ts";
 import type { RemovedLeases } from "./cluster.ts";
+import { LogOnce } from "./log-once.ts";
 import type { HostRecord } from "./member-file.ts";
 import type { MemberRegistry } from "./member-registry.ts";
 import { removeLeases } from "./remove-leases.ts";
-import { TellOnce } from "./tell-once.ts";
 
 export interface MemberRemovalOptions {
   readonly registry: MemberRegistry;
@@ -22,11 +22,11 @@ const LEAVING_MS = 5_000;
 
 export class MemberRemoval {
   readonly #options: MemberRemovalOptions;
-  readonly #trouble: TellOnce;
+  readonly #failures: LogOnce;
 
   constructor(options: MemberRemovalOptions) {
     this.#options = options;
-    this.#trouble = new TellOnce(options.onFailure);
+    this.#failures = new LogOnce(options.onFailure);
   }
 
   /**
@@ -74,7 +74,7 @@ export class MemberRemoval {
         });
       }
     }
-    this.#trouble.tell(trouble);
+    this.#failures.follow(trouble);
   }
 
   /** In this order: since it is no member no call of it is accepted, so that none writes a lease after they are gone. */

@@ -65,9 +65,9 @@ export class NfTablesMonitor implements Disposable {
           if (interest !== undefined) touched.add(interest);
         }),
       onCommit: (generation) => {
-        const told = touched;
+        const committed = touched;
         touched = new Set();
-        guard.deliver(() => onCommit(generation, told));
+        guard.deliver(() => onCommit(generation, committed));
       },
     };
     this.#followers.add(follower);

@@ -376,7 +376,7 @@ describe("the state of the network", () => {
     server.putNode("n1", withSubnet("10.244.1.0/24"));
     await using store = await open(server);
     await store.acquire(request(), signal);
-    store.host.tell(up);
+    store.host.report(up);
     const condition = () => server.node("n1")?.status.conditions?.[0];
     await until(() => condition() !== undefined, { what: "the condition" });
     expect(condition()).toMatchObject({
@@ -385,7 +385,7 @@ describe("the state of the network", () => {
       lastTransitionTime: expect.stringMatching(/^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ$/),
     });
     const before = patches(server).length;
-    for (let round = 0; round < 10; round++) store.host.tell(up);
+    for (let round = 0; round < 10; round++) store.host.report(up);
     await store.acquire(request(), signal);
     expect(patches(server)).toHaveLength(before);
   });
@@ -395,7 +395,7 @@ describe("the state of the network", () => {
     server.putNode("n1", withSubnet("10.244.1.0/24"));
     await using store = await open(server, { setsNodeCondition: false });
     await store.acquire(request(), signal);
-    store.host.tell(up);
+    store.host.report(up);
     await store.acquire(request(), signal);
     expect(server.node("n1")?.status.conditions).toBeUndefined();
   });

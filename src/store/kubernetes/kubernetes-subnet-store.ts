@@ -204,7 +204,7 @@ export class KubernetesSubnetStore implements SubnetStore {
         }
       },
       problem: () => own.problem(),
-      tell: (news) => this.#report.tell(news),
+      report: (news) => this.#report.follow(news),
     };
   }
 

@@ -26,7 +26,7 @@ afterEach(async () => {
 const told = () => server.events.map(({ message }) => message);
 const asked = () => server.requests.filter(({ method }) => method === "POST").length;
 
-const warn = (message: string) => events.tell("n1", { type: "Warning", reason: "FlannelNotReady", message }, signal);
+const warn = (message: string) => events.send("n1", { type: "Warning", reason: "FlannelNotReady", message }, signal);
 
 async function untilAsked(count: number): Promise<void> {
   await until(() => asked() === count, { what: `${count} requests` });
@@ -41,7 +41,7 @@ it("tells the same once an hour, and other words not more often than every ten s
   nowMs = 10_000;
   warn("b");
   await untilAsked(2);
-  events.tell("n1", { type: "Normal", reason: "FlannelIsUp", message: "up" }, signal);
+  events.send("n1", { type: "Normal", reason: "FlannelIsUp", message: "up" }, signal);
   await untilAsked(3);
   nowMs += 60_000;
   warn("c");

@@ -32,7 +32,7 @@ export class NodeEvents {
   }
 
   /** To be called again and again with what is true: what could not be reported is reported later, if it is still true. */
-  tell(node: string, { type, reason, message }: NodeEvent, signal: AbortSignal): void {
+  send(node: string, { type, reason, message }: NodeEvent, signal: AbortSignal): void {
     const [text, nowMs] = [`${reason} ${message}`, this.#now()];
     if (nowMs < this.#refusedUntilMs || (type === "Warning" && nowMs < this.#nextWarningAtMs)) return;
     if (this.#last?.text === text && nowMs - this.#last.atMs < REPEAT_MS) return;

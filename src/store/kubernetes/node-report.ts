@@ -31,7 +31,7 @@ export class NodeReport implements AsyncDisposable {
   #failedAtMs = Number.NEGATIVE_INFINITY;
   #saidFailure = "";
   /** Undefined while the network is available. */
-  #trouble: { readonly sinceMs: number; readonly isTold: boolean } | undefined;
+  #trouble: { readonly sinceMs: number; readonly isReported: boolean } | undefined;
 
   constructor(api: NodeApi, node: OwnNode, setsCondition: boolean, logger: Logger) {
     this.#api = api;
@@ -42,7 +42,7 @@ export class NodeReport implements AsyncDisposable {
   }
 
   /** To be called with the state of this moment, again and again. */
-  tell(news: HostStateNews): void {
+  follow(news: HostStateNews): void {
     this.#reportTrouble(news);
     const record = this.#node.record;
     const nowMs = performance.now();
@@ -87,18 +87,18 @@ export class NodeReport implements AsyncDisposable {
     const name = this.#node.knownName;
     if (name === undefined) return;
     if (news.isAvailable) {
-      if (this.#trouble?.isTold === true) this.#tellEvent(name, "Normal", "FlannelIsUp", available.message);
+      if (this.#trouble?.isReported === true) this.#sendEvent(name, "Normal", "FlannelIsUp", available.message);
       this.#trouble = undefined;
       return;
     }
-    this.#trouble ??= { sinceMs: performance.now(), isTold: false };
+    this.#trouble ??= { sinceMs: performance.now(), isReported: false };
     if (performance.now() - this.#trouble.sinceMs < RETRY_MS) return;
-    this.#trouble = { ...this.#trouble, isTold: true };
-    this.#tellEvent(name, "Warning", "FlannelNotReady", messageOf(news));
+    this.#trouble = { ...this.#trouble, isReported: true };
+    this.#sendEvent(name, "Warning", "FlannelNotReady", messageOf(news));
   }
 
-  #tellEvent(name: string, type: "Normal" | "Warning", reason: string, message: string): void {
-    this.#events.tell(name, { type, reason, message }, this.#closed.signal);
+  #sendEvent(name: string, type: "Normal" | "Warning", reason: string, message: string): void {
+    this.#events.send(name, { type, reason, message }, this.#closed.signal);
   }
 }
 

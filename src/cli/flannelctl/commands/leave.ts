@@ -35,7 +35,7 @@ export async function leave(invocation: Invocation, { force, systemd }: LeaveOpt
     await disableAndStop("flanneld.service", invocation.signal);
     reportStep(invocation, "flanneld is stopped");
   }
-  const released = await tellStoreOrGoOn(invocation, endpoint, force, hasUnit ? unit : undefined);
+  const released = await leaveStoreOrGoOn(invocation, endpoint, force, hasUnit ? unit : undefined);
   const cleaned = await removeNetworks(invocation, { dryRun: false, release: false, all: true });
   const isClean = cleaned.failures.length === 0;
   // What could not be removed is found again by what is known here.
@@ -76,8 +76,8 @@ function requireMember(paths: HostPaths): string {
   );
 }
 
-/** As `tellStore`; when that fails nothing has happened on this host, so the agent of `unit` goes on. */
-async function tellStoreOrGoOn(
+/** As `leaveStore`; when that fails nothing has happened on this host, so the agent of `unit` goes on. */
+async function leaveStoreOrGoOn(
   invocation: Invocation,
   endpoint: string,
   force: boolean,
@@ -85,7 +85,7 @@ async function tellStoreOrGoOn(
 ): Promise<RemovedLeases | undefined> {
   try {
     using _agent = AbsentAgent.lockOut(invocation.options);
-    return await tellStore(invocation, endpoint, force);
+    return await leaveStore(invocation, endpoint, force);
   } catch (error) {
     if (unit !== undefined) {
       await rollBack(async (signal) => {
@@ -98,7 +98,11 @@ async function tellStoreOrGoOn(
 }
 
 /** The leases that are gone from the store; undefined when it did not answer or did not know this host. */
-async function tellStore(invocation: Invocation, endpoint: string, force: boolean): Promise<RemovedLeases | undefined> {
+async function leaveStore(
+  invocation: Invocation,
+  endpoint: string,
+  force: boolean,
+): Promise<RemovedLeases | undefined> {
   const { etcd } = invocation.options;
   const { caFile, certFile, keyFile } = etcd;
   try {

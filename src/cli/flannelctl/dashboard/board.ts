@@ -52,7 +52,7 @@ export class Board {
   /** `id` where there are several of a kind in a network. */
   set<K extends Kind>(kind: K, network: string, value: ItemKinds[K], id = ""): void {
     this.#set(kind, network, value, id);
-    this.#tell();
+    this.#push();
   }
 
   /** All items of a kind in a network: others of it are gone. */
@@ -63,7 +63,7 @@ export class Board {
       if (slot.kind === kind && slot.network === network && slot.json !== undefined && !keys.has(key))
         this.#drop(key, slot);
     }
-    this.#tell();
+    this.#push();
   }
 
   /** All but these networks are gone, with everything in them. */
@@ -73,20 +73,20 @@ export class Board {
       if (!kept.has(slot.network) && slot.json !== undefined) this.#drop(key, slot);
     }
     this.#samples = this.#samples.filter(({ record }) => kept.has(record.network));
-    this.#tell();
+    this.#push();
   }
 
   addEntry(entry: Omit<EntryItem, "id">): void {
     const record = harmless({ ...entry, id: ++this.#lastEntryId });
     this.#entries.push({ version: ++this.#version, record });
     if (this.#entries.length > MAX_ENTRIES) this.#entries.shift();
-    this.#tell();
+    this.#push();
   }
 
   addSample(sample: SampleItem): void {
     this.#samples.push({ version: ++this.#version, record: harmless(sample) });
     if (this.#samples.length > MAX_SAMPLES) this.#samples.shift();
-    this.#tell();
+    this.#push();
   }
 
   /** What came after `version`, 0 for a new client; undefined when nothing did. */
@@ -137,7 +137,7 @@ export class Board {
     this.#slots.delete(oldest);
   }
 
-  #tell(): void {
+  #push(): void {
     for (const listener of this.#listeners) listener();
   }
 }
