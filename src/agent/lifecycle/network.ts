@@ -1,5 +1,6 @@
 // Our half of the host: backend + facts + leases → desired state → reconciler. Everything that changes comes in through
 // a setter, and each setter plans again; nothing else decides what the host looks like.
+import { ReconcileLoop } from "../../async/reconcile-loop.ts";
 import type { Backend, BackendPlan, HostFacts, RuntimeStatus } from "../../backend/backend.ts";
 import { type Identities, matchesIdentity } from "../../backend/identities.ts";
 import type { MasqueradeExclude, NetworkConfig } from "../../config/network-config.ts";
@@ -33,6 +34,8 @@ import { PlannedWays } from "./planned-ways.ts";
 import { withIsolation, withRouting } from "./policy-routing.ts";
 import { RuleWriting } from "./rule-writing.ts";
 
+/** Of a plan that could not be made, as when the kernel did not answer. */
+const REPLAN_MS = 2_000;
 const NO_PLAN: BackendPlan = { state: emptyHostState, plannedPeers: 0, skipped: [] };
 
 export class Network implements AsyncDisposable {
@@ -56,10 +59,12 @@ export class Network implements AsyncDisposable {
   readonly #claimLog: ClaimLog;
   readonly #ways = new PlannedWays();
   #scopes = new FailureScopes(emptyHostState);
-  #isDirty = false;
+  readonly #planning: ReconcileLoop<undefined>;
+  /** `overtaken`: what the pass under way plans from has changed since it began. */
+  #planned: "uptodate" | "due" | "planning" | "overtaken" = "uptodate";
+  #planFailure = "";
   /** Of the last change of what is planned from. */
   #because: ChangeCause = { cause: "start" };
-  #planning: Promise<void> | undefined;
   #hadGaps = false;
   /** This host's own IPv6 address went away; IPv4 is served. */
   #isIpv6Lost = false;
@@ -70,6 +75,7 @@ export class Network implements AsyncDisposable {
     this.#options = options;
     this.reconciler = reconciler;
     this.occupied = occupied;
+    this.#planning = new ReconcileLoop({ pass: () => this.#planOnce(), debounceMs: 0, signal: options.signal });
     this.#claimLog = new ClaimLog(options.logger);
     this.planFacts = new PlanFacts(options, () => this.#replan());
     this.#ruleWriting = new RuleWriting(options.firewall, options.onPass);
@@ -130,7 +136,7 @@ export class Network implements AsyncDisposable {
       // A pass we wait for is reported when we know its result: until then its peers would seem to be missing.
       onChange: () => {
         const network = opened();
-        if (network !== undefined && network.#planning !== undefined) return;
+        if (network !== undefined && network.#planned !== "uptodate") return;
         network?.settlePeers();
         // What failed before may be in place now, and the other way round.
         if (network?.hasGaps === true) network.#followWays().catch(() => undefined);
@@ -283,52 +289,55 @@ export class Network implements AsyncDisposable {
     this.#options.onExternalInterface(followed, previous);
   }
 
-  /** Plans at once when idle; while a pass runs, the latest facts wait for its end, so a burst costs one more pass. */
+  /** While a pass runs, the latest facts wait for its end, so that a burst costs one more pass. */
   #replan(because: ChangeCause = { cause: "notification" }): void {
     this.#because = because;
-    this.#isDirty = true;
+    this.#planned = this.#planned === "uptodate" || this.#planned === "due" ? "due" : "overtaken";
     this.#programmed.peers = false;
-    this.#planning ??= this.#planUntilClean().finally(() => {
-      this.#planning = undefined;
-    });
+    this.#planning.queuePass();
   }
 
-  async #planUntilClean(): Promise<void> {
-    const { logger, signal, onPass } = this.#options;
-    while (this.#isDirty && !signal.aborted) {
-      this.#isDirty = false;
-      try {
-        await this.#pass();
-      } catch (error) {
-        if (signal.aborted) return;
-        logger.error("plan.failed", "cannot plan the desired state of this host", { error: describeError(error) });
-      }
-      onPass();
-    }
+  async #planOnce(): Promise<{ result: undefined; repeatInMs?: number }> {
+    const { logger, onPass } = this.#options;
+    if (this.#planning.isStopped) return { result: undefined };
+    this.#planned = "planning";
+    const failure = await this.#pass().then(
+      () => "",
+      (error: unknown) => describeError(error),
+    );
+    const isNews = failure !== "" && failure !== this.#planFailure && !this.#planning.isStopped;
+    if (isNews) logger.error("plan.failed", "cannot plan the desired state of this host; retrying", { error: failure });
+    this.#planFailure = failure;
+    onPass();
+    this.#planned = this.#planned === "planning" ? "uptodate" : "due";
+    return { result: undefined, ...(failure !== "" && { repeatInMs: REPLAN_MS }) };
   }
 
   async #pass(): Promise<void> {
-    if (this.#own === undefined) return;
-    const facts = await this.planFacts.gather(this.#peers, this.#backend, () => this.occupied.upToDate());
-    this.#plan = this.#planFor(this.#own, this.#peers, facts);
-    this.programming.plan(this.#plan, this.#peers);
+    // All of one moment: peers that come while the facts are gathered would be judged without those about them.
+    const [own, peers, prune] = [this.#own, this.#peers, this.#isComplete];
+    if (own === undefined) return;
+    const facts = await this.planFacts.gather(peers, this.#backend, () => this.occupied.upToDate());
+    this.#plan = this.#planFor(own, peers, facts);
+    this.programming.plan(this.#plan, peers);
     this.#claimLog.follow(this.#plan.skipped);
-    this.#scopes = new FailureScopes(this.#planFor(this.#own, [], this.facts).state);
+    this.#scopes = new FailureScopes(this.#planFor(own, [], this.facts).state);
     const { state, runtime } = this.#plan;
-    this.#ruleWriting.write(this.#own, {
+    this.#ruleWriting.write(own, {
       ...this.#options,
       masqueradeExclude: this.#masqueradeExclude,
       furtherNetworks: this.#backend.furtherNetworks ?? [],
       externalInterface: this.facts.externalInterface,
-      peers: this.#peers,
+      peers,
       clampsMss: this.#options.pathMtuRepair?.isNeeded === true,
     });
     // Together: on a restart the device is there, and its packets may be waiting.
-    const removal = { prune: this.#isComplete, forbidden: this.occupied.forbidden(this.#own), because: this.#because };
-    await Promise.all([this.runtime.apply(runtime, removal.prune), this.reconciler.setDesired(state, removal)]);
+    const removal = { prune, forbidden: this.occupied.forbidden(own), because: this.#because };
+    await Promise.all([this.runtime.apply(runtime, prune), this.reconciler.setDesired(state, removal)]);
     this.settlePeers();
     await this.#followWays();
-    this.#programmed = { own: true, peers: !this.#isDirty, everPeers: this.#programmed.everPeers || !this.#isDirty };
+    const isCurrent = this.#planned === "planning";
+    this.#programmed = { own: true, peers: isCurrent, everPeers: this.#programmed.everPeers || isCurrent };
   }
 
   /** After a pass. */
@@ -374,7 +383,7 @@ export class Network implements AsyncDisposable {
     await this.#interfaceWatch?.[Symbol.asyncDispose]();
     await this.planFacts[Symbol.asyncDispose]();
     await this.occupied[Symbol.asyncDispose]();
-    await this.#planning;
+    await this.#planning[Symbol.asyncDispose]();
     await this.runtime[Symbol.asyncDispose]();
     await this.checks[Symbol.asyncDispose]();
     await this.reconciler[Symbol.asyncDispose]();
