@@ -98,6 +98,7 @@ find_missing_packages() {
       want user-mode-linux linux.uml
       want qemu-system-x86 qemu-system-x86_64
       want cpio cpio
+      want kmod depmod
       # For charon's profile on the emulated kernel.
       want apparmor aa-exec
     fi

@@ -68,7 +68,7 @@ const upstreamTests = /^test\/(kernel\/long\/(ipip-|ipsec-agents-|wireguard-upst
 const pluginTests = /^test\/system\/long\/cni-upstream/;
 
 /** Their kernel comes from Debian's packages. */
-const emulatedKernelTests = /^test\/kernel\/long\/(wireguard-|ipsec-apparmor)/;
+const emulatedKernelTests = /^test\/kernel\/long\/(wireguard-|ipsec-apparmor|trace-)/;
 
 /**
  * What takes long starts first, so that nothing long is left alone at the end. Rough seconds beside three other runs on
@@ -87,6 +87,7 @@ const longRuns: ReadonlyMap<string, number> = new Map([
   ["test/kernel/long/wireguard-kernel.test.ts", 220],
   ["test/kernel/long/ipsec-kernel.test.ts", 200],
   ["test/kernel/long/ipsec-apparmor-kernel.test.ts", 200],
+  ["test/kernel/long/trace-kernel.test.ts", 200],
   [switchOverTest, 200],
   ["test/lab/doctor.test.ts", 180],
   ["embedded", 170],

@@ -76,8 +76,18 @@ interface FinishedRun {
   readonly result: RunResult;
 }
 
+/** A run that cannot be prepared (nothing to download, no room) has failed; the others go on. */
+async function startOne(run: AreaRun): Promise<RunResult> {
+  try {
+    return await run.start();
+  } catch (error) {
+    const output = error instanceof Error ? (error.stack ?? error.message) : String(error);
+    return { ...failedRun, output, seconds: 0, processorSeconds: 0, failures: [`${run.label}: could not be prepared`] };
+  }
+}
+
 async function runOne(run: AreaRun): Promise<FinishedRun> {
-  const result = await run.start();
+  const result = await startOne(run);
   const isGood = result.failed === 0;
   const counts = `${result.passed} passed${isGood ? "" : `, ${result.failed} failed`}`;
   const skipped = result.skipped === 0 ? "" : `, ${result.skipped} skipped`;
