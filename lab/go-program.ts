@@ -3,7 +3,7 @@
 import { type ChildProcess, spawn } from "node:child_process";
 import { createHash } from "node:crypto";
 import { existsSync, readFileSync } from "node:fs";
-import { mkdir, mkdtemp, rename, rm, symlink } from "node:fs/promises";
+import { mkdir, mkdtemp, readdir, rename, rm, symlink } from "node:fs/promises";
 import { homedir } from "node:os";
 import { dirname, join } from "node:path";
 import { run } from "./command.ts";
@@ -65,7 +65,11 @@ export async function buildGoProgram(program: GoProgram, say: Progress): Promise
   // Someone else may have built it while we waited.
   if (existsSync(finished)) return;
   const started = performance.now();
-  const directory = await mkdtemp(join(cache, `${fileName}-build-`));
+  const unfinished = `${fileName}-build-`;
+  // Of builds that were killed: we hold the lock.
+  for (const entry of await readdir(cache))
+    if (entry.startsWith(unfinished)) await rm(join(cache, entry), { recursive: true, force: true });
+  const directory = await mkdtemp(join(cache, unfinished));
   const goCache = join(cache, `${fileName}-go-build`);
   try {
     await compile(program, directory, goCache, say);
