@@ -11,6 +11,7 @@ import type { BenchSet, SetResult } from "./bench-set.ts";
 import { cniSet } from "./cni.ts";
 import { convergenceSet } from "./convergence.ts";
 import { dashboardSet } from "./dashboard.ts";
+import { doctorSet } from "./doctor.ts";
 import { kubeSet } from "./kube.ts";
 import { latencySet } from "./latency.ts";
 import { describeMachine, loadAverage } from "./machine.ts";
@@ -31,6 +32,7 @@ const sets: readonly BenchSet[] = [
   cniSet,
   convergenceSet,
   dashboardSet,
+  doctorSet,
   networksSet,
 ];
 
