@@ -1,24 +1,30 @@
-// `flannelctl trace` against real packets of IP in IP in a second kernel, since the machine's may have none: every hop is seen, and each
-// way in which the way breaks is called what it is, and no more.
+// `flannelctl trace` against real packets of IP in IP and of the kernel's WireGuard in second kernels, since the machine's may have
+// neither: every hop is seen, and each way in which the way breaks is called what it is, and no more.
 import { fileURLToPath } from "node:url";
 import { expect, test } from "vitest";
+import { runInEmulatedKernel } from "../../../lab/emulated-kernel.ts";
 import { runInSecondKernel } from "../../../lab/second-kernel.ts";
 import type { Traced } from "../../support/trace-faults.ts";
 import { told } from "./guest.ts";
 
-const guest = fileURLToPath(new URL("trace-guest.ts", import.meta.url));
+const guest = (name: string): string => `'${process.execPath}' '${fileURLToPath(new URL(name, import.meta.url))}'`;
 const GUEST_TIMEOUT_MS = 15 * 60_000;
+
+/** What the guest says of each way. Fails where it did not come to its end. */
+function tracesIn(output: string): (name: string) => Traced {
+  const all = told(output) as Readonly<Record<string, Traced>>;
+  expect(all["done"], output).toBe(true);
+  return (name) => {
+    const found = all[name];
+    if (found === undefined) throw new Error(`the guest says nothing of ${name}: ${output}`);
+    return found;
+  };
+}
 
 test(
   "ipip",
   async () => {
-    const output = await runInSecondKernel(`'${process.execPath}' '${guest}'`, GUEST_TIMEOUT_MS);
-    const all = told(output) as Readonly<Record<string, Traced>>;
-    const of = (name: string): Traced => {
-      const found = all[name];
-      if (found === undefined) throw new Error(`the guest says nothing of ${name}: ${output}`);
-      return found;
-    };
+    const of = tracesIn(await runInSecondKernel(guest("trace-guest.ts"), GUEST_TIMEOUT_MS));
     expect(of("whole")).toMatchObject({ exitCode: 0, troubles: [] });
     expect(of("whole").hops).toEqual([
       "sent by this host 3/3",
@@ -44,7 +50,35 @@ test(
       expect(of(name).verdict).toMatch(/does not forward to it \(forwarding, rp_filter, a rule\)/);
     }
     expect(of("the peer is away").verdict).toMatch(/does not answer outside of the tunnel either/);
-    expect(all["done"], output).toBe(true);
+  },
+  GUEST_TIMEOUT_MS,
+);
+
+test(
+  "the kernel's WireGuard",
+  async () => {
+    const commands = `LAB_BOX=1 LAB_SECOND_KERNEL=1 ${guest("trace-wireguard-guest.ts")}`;
+    const of = tracesIn(await runInEmulatedKernel(commands, GUEST_TIMEOUT_MS));
+    expect(of("whole")).toMatchObject({ exitCode: 0, troubles: [] });
+    // A slow guest sends fewer than three in the time.
+    expect(of("whole").hops.map((hop) => hop.replace(/ (\d)\/\1$/, ""))).toEqual([
+      "sent by this host",
+      "left flannel-wg here",
+      expect.stringMatching(
+        /^left eth0 here, wireguard, UDP port 51820, to 192\.168\.50\.12 \(UDP 51820 > 51820, \d+ bytes\)$/,
+      ),
+      expect.stringMatching(/^answer arrived at eth0 here \(UDP 51820 > 51820, \d+ bytes\)$/),
+      "answer came out of flannel-wg here",
+      "answer delivered here",
+    ]);
+    expect(of("own firewall").verdict).toMatch(/went into flannel-wg and did not leave eth0: lost on this host/);
+    expect(of("another key there")).toMatchObject({
+      exitCode: 1,
+      verdict: expect.stringMatching(
+        /answers outside of the tunnel and nothing inside does: .* its device is missing or down, or it has another key/,
+      ),
+    });
+    expect(of("the peer does not forward").verdict).toMatch(/192\.168\.50\.12 does not forward to it/);
   },
   GUEST_TIMEOUT_MS,
 );
