@@ -24,6 +24,8 @@ export class AliWorld implements ProviderWorld {
   readonly provider = "Alibaba Cloud";
   readonly hosts = ["i-me", "i-other"] as const;
   readonly table = "vtb-lab0";
+  /** The VPC has so many more, which are shown first. */
+  furtherTables = 0;
   readonly secondTable = "vtb-lab1";
   readonly requests: string[] = [];
   readonly names = { list: "DescribeRouteEntryList", create: "CreateRouteEntry" };
@@ -144,11 +146,13 @@ export class AliWorld implements ProviderWorld {
     if (action === "CreateRouteEntry") this.add(destination, form.get("NextHopId") ?? "", undefined, table);
     if (action === "DeleteRouteEntry") this.delete(destination, table);
     if (action === "DescribeRouteTableList") {
+      const further = Array.from({ length: this.furtherTables }, (_, index) => `vtb-further-${index}`);
       const tables = [
+        ...further.map((id) => ({ RouteTableId: id, RouteTableType: "Custom", VSwitchIds: { VSwitchId: [] } })),
         { RouteTableId: "vtb-system", RouteTableType: "System", VSwitchIds: { VSwitchId: [] } },
         { RouteTableId: this.table, RouteTableType: "Custom", VSwitchIds: { VSwitchId: ["vsw-lab"] } },
       ];
-      return { RouterTableList: { RouterTableListType: tables } };
+      return { RouterTableList: { RouterTableListType: tables.slice(0, Number(form.get("PageSize"))) } };
     }
     return action === "DescribeRouteEntryList" ? this.#page(form) : { RequestId: "lab" };
   }

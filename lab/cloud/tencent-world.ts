@@ -27,6 +27,8 @@ export class TencentWorld implements ProviderWorld {
   readonly provider = "Tencent Cloud";
   readonly hosts = ["192.168.50.11", "192.168.50.12"] as const;
   readonly table = "rtb-lab0";
+  /** The VPC has so many more, which are shown first. */
+  furtherTables = 0;
   readonly secondTable = "rtb-lab1";
   readonly requests: string[] = [];
   readonly names = { list: "DescribeRouteTables", create: "CreateRoutes" };
@@ -167,7 +169,10 @@ export class TencentWorld implements ProviderWorld {
     const second = { RouteTableId: this.secondTable, Main: false, RouteSet: routesOf(this.secondTable) };
     const main = { RouteTableId: "rtb-main", Main: true, AssociationSet: [], RouteSet: [] };
     const wanted = parameters["RouteTableIds"] as readonly string[] | undefined;
-    const RouteTableSet = [main, own, second].filter(({ RouteTableId }) => wanted?.includes(RouteTableId) ?? true);
-    return { TotalCount: RouteTableSet.length, RouteTableSet };
+    const further = Array.from({ length: this.furtherTables }, (_, index) => {
+      return { RouteTableId: `rtb-further-${index}`, Main: false, AssociationSet: [], RouteSet: [] };
+    });
+    const found = [...further, main, own, second].filter(({ RouteTableId }) => wanted?.includes(RouteTableId) ?? true);
+    return { TotalCount: found.length, RouteTableSet: found.slice(0, Number(parameters["Limit"] ?? 20)) };
   }
 }

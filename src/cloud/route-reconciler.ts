@@ -6,7 +6,7 @@ import { describeError, isCancelled } from "../errors.ts";
 import type { Logger } from "../telemetry/logger.ts";
 import type { CloudFacts, CloudRoutes } from "./cloud-routes.ts";
 import type { RouteWish } from "./plan-routes.ts";
-import { type TableState, tendTable } from "./tend-table.ts";
+import { reconcileTable, type TableState } from "./reconcile-table.ts";
 
 export interface RouteReconcilerOptions {
   readonly cloud: CloudRoutes;
@@ -118,7 +118,7 @@ export class RouteReconciler implements AsyncDisposable {
     if (wish === undefined) return undefined;
     try {
       const facts = await this.#readFacts(signal);
-      const tables = await this.#tendTables(facts, wish, signal);
+      const tables = await this.#reconcileTables(facts, wish, signal);
       // What was found for an earlier wish says nothing of this one.
       if (this.#wish?.subnet === wish.subnet) this.#conclude(facts, tables);
     } catch (error) {
@@ -144,12 +144,16 @@ export class RouteReconciler implements AsyncDisposable {
   }
 
   /** One after the other: providers count requests. */
-  async #tendTables(facts: CloudFacts, wish: RouteWish, signal: AbortSignal): Promise<ReadonlyMap<string, TableState>> {
+  async #reconcileTables(
+    facts: CloudFacts,
+    wish: RouteWish,
+    signal: AbortSignal,
+  ): Promise<ReadonlyMap<string, TableState>> {
     const { cloud, logger } = this.#options;
     const tables = new Map<string, TableState>();
     for (const table of facts.tables) {
       const before = this.#tables.get(table);
-      const state = await tendTable({ cloud, logger, target: facts.target, wish, before, table }, signal);
+      const state = await reconcileTable({ cloud, logger, target: facts.target, wish, before, table }, signal);
       if (state.wasRepaired) this.#repairs++;
       tables.set(table, state);
     }

@@ -248,6 +248,19 @@ describe("tencent-vpc alone", () => {
   });
 });
 
+it.each([
+  ["ali-vpc", () => AliWorld.start()],
+  ["tencent-vpc", () => TencentWorld.start(9_106)],
+] as const)("%s asks for the table where one answer does not show all", async (_, start) => {
+  await using world = await start();
+  await world.startMetadata();
+  world.furtherTables = 200;
+  await using cloud = world.open();
+  await expect(cloud.facts(AbortSignal.timeout(60_000))).rejects.toThrow(
+    /has more route tables than .* shows at once .*: set RouteTableID/,
+  );
+});
+
 describe("whole agents", () => {
   const resources = new AsyncDisposableStack();
   let lan: Lan;

@@ -23,6 +23,8 @@ export interface AliRoutesOptions {
 const VERSION = "2016-04-28";
 const PAGE = 100;
 const MAX_PAGES = 100;
+/** The most in one answer; a VPC has ten unless its quota is raised. */
+const TABLES = 50;
 const codes: ErrorCodes = {
   provider: "Alibaba Cloud",
   throttled: /^Throttling/,
@@ -129,11 +131,15 @@ export class AliRoutes implements CloudRoutes {
     const answer = await this.#call(
       "DescribeRouteTableList",
       `find the route table of the vSwitch ${vswitch}`,
-      { VpcId: vpc, PageSize: "50" },
+      { VpcId: vpc, PageSize: String(TABLES) },
       signal,
     );
     const tables = listIn(memberOf(answer, "RouterTableList"), "RouterTableListType");
     const own = tables.find((table) => listIn(memberOf(table, "VSwitchIds"), "VSwitchId").includes(vswitch));
+    if (own === undefined && tables.length >= TABLES) {
+      const message = `the VPC ${vpc} has more route tables than Alibaba Cloud shows at once (${TABLES}): set RouteTableID`;
+      throw new FlannelError("CLOUD_REJECTED", message);
+    }
     const found = textIn(own ?? tables.find((table) => textIn(table, "RouteTableType") === "System"), "RouteTableId");
     if (found !== "") return found;
     throw new FlannelError(

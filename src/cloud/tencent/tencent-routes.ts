@@ -24,6 +24,8 @@ export interface TencentRoutesOptions {
 
 const VERSION = "2017-03-12";
 const GATEWAY = "NORMAL_CVM";
+/** The most in one answer; a VPC has ten unless its quota is raised. */
+const TABLES = 100;
 const QUOTA = "route-table-max-policies";
 const codes: ErrorCodes = {
   provider: "Tencent Cloud",
@@ -136,7 +138,7 @@ export class TencentRoutes implements CloudRoutes {
   }
 
   async #findTable({ vpc, subnet }: TencentInstance, signal: AbortSignal): Promise<string> {
-    const parameters = { Filters: [{ Name: "vpc-id", Values: [vpc] }], Limit: "100" };
+    const parameters = { Filters: [{ Name: "vpc-id", Values: [vpc] }], Limit: String(TABLES) };
     const tables = listIn(
       await this.#call("DescribeRouteTables", `find the route table of the subnet ${subnet}`, parameters, signal),
       "RouteTableSet",
@@ -144,6 +146,10 @@ export class TencentRoutes implements CloudRoutes {
     const own = tables.find((table) =>
       listIn(table, "AssociationSet").some((entry) => textIn(entry, "SubnetId") === subnet),
     );
+    if (own === undefined && tables.length >= TABLES)
+      throw rejected(
+        `the VPC ${vpc} has more route tables than Tencent Cloud shows at once (${TABLES}): set RouteTableID`,
+      );
     const found = textIn(own ?? tables.find((table) => memberOf(table, "Main") === true) ?? tables[0], "RouteTableId");
     if (found !== "") return found;
     throw rejected(`the VPC ${vpc} has no route table that Tencent Cloud shows: set RouteTableID`);

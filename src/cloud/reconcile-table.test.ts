@@ -4,7 +4,7 @@ import { FlannelError } from "../errors.ts";
 import { parsePrefix } from "../ip/address.ts";
 import { silentLogger } from "../telemetry/logger.ts";
 import type { CloudRoutes, CloudTable } from "./cloud-routes.ts";
-import { type TableState, tendTable } from "./tend-table.ts";
+import { reconcileTable, type TableState } from "./reconcile-table.ts";
 
 const { signal } = new AbortController();
 const wish = {
@@ -27,7 +27,7 @@ function tableOf(routeCount: number, told: { readonly quota?: number }) {
     [Symbol.asyncDispose]: () => Promise.resolve(),
   };
   const look = (before: TableState | undefined) =>
-    tendTable({ cloud, logger: silentLogger, table: "t", target: "me", wish, before }, signal);
+    reconcileTable({ cloud, logger: silentLogger, table: "t", target: "me", wish, before }, signal);
   return { state, look };
 }
 

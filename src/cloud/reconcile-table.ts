@@ -43,7 +43,7 @@ const LISTED_WITHIN_MS = 30_000;
 const ASK_FULL_AGAIN_MS = 300_000;
 
 /** Rejects only when cancelled. */
-export async function tendTable(task: TableTask, signal: AbortSignal): Promise<TableState> {
+export async function reconcileTable(task: TableTask, signal: AbortSignal): Promise<TableState> {
   const { cloud, table, before } = task;
   try {
     const listed = await cloud.list(table, signal);
