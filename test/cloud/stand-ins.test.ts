@@ -4,6 +4,7 @@ import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { LabAgent } from "../../lab/agent.ts";
 import { AliWorld } from "../../lab/cloud/ali-world.ts";
 import { GceWorld } from "../../lab/cloud/gce-world.ts";
+import { HttpProxy } from "../../lab/cloud/http-proxy.ts";
 import type { CloudFault, ProviderWorld } from "../../lab/cloud/provider-world.ts";
 import { TencentWorld } from "../../lab/cloud/tencent-world.ts";
 import { tryRun } from "../../lab/command.ts";
@@ -281,15 +282,21 @@ describe("whole agents", () => {
       { AccessKeyID: "STS.1", AccessKeySecret: "secret-of-the-config" },
     ],
     ["tencent-vpc", (address) => TencentWorld.start(9_105, address), { RouteTableID: "rtb-lab0" }],
-  ])("%s leads the host's subnet to it and shows no secret", async (Type, start, keys) => {
+  ])("%s leads the host's subnet to it, by way of a proxy, and shows no secret", async (Type, start, keys) => {
     await using world = await start(lan.storeAddress);
     await world.startMetadata();
     const prefix = `/${Type}`;
     await etcd.put(`${prefix}/config`, JSON.stringify({ Network: "10.5.0.0/16", Backend: { Type, ...keys } }));
     const directory = `/run/flannel/${Type}`;
-    const options = { directory, env: world.environment(), args: [`--etcd-prefix=${prefix}`, "-v=6"] };
+    await using proxy = await HttpProxy.start(lan.storeAddress);
+    // The store's connections and the metadata service's are not for it.
+    const env = { ...world.environment(), HTTP_PROXY: proxy.url, HTTPS_PROXY: proxy.url };
+    const options = { directory, env, args: [`--etcd-prefix=${prefix}`, "-v=6"] };
     await using agent = LabAgent.start(lan.host(1), { etcdEndpoints: etcd.endpoints, ...options });
     const status = await agent.untilReady();
+    expect(new Set(proxy.origins).size).toBe(1);
+    expect(proxy.origins[0]).toMatch(new RegExp(`^http://${lan.storeAddress}:`));
+    expect(proxy.origins[0]).not.toBe(etcd.endpoints);
     const subnet = status.lease?.subnet ?? "";
     expect(world.routes()).toEqual({ [subnet]: world.hosts[0] });
     world.delete(subnet);
