@@ -21,13 +21,11 @@ export interface KernelFiles {
   readonly release: string;
 }
 
-let fetching: Promise<void> | undefined;
-
 /** Kept outside the checkout. The first time it needs the network of the machine: 70 MB. */
 export async function emulatedKernel(): Promise<KernelFiles> {
   const cache = join(process.env["XDG_CACHE_HOME"] ?? join(homedir(), ".cache"), "flannel-lab");
   const directory = join(cache, "emulated-kernel-1");
-  if (!existsSync(directory)) await (fetching ??= fetchKernel(cache, directory));
+  if (!existsSync(directory)) await fetchKernel(cache, directory);
   const [release] = readdirSync(join(directory, "lib/modules"));
   if (release === undefined) throw new Error(`${directory} holds no kernel: delete it`);
   return { directory, release };

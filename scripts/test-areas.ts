@@ -52,7 +52,16 @@ async function preparePackaging(files: readonly string[]): Promise<void> {
   for (const each of files.some((file) => architectureTests.includes(file)) ? architectures : [ownArchitecture()])
     fetchImageFiles(each);
   if (readFuzzScale().count < SLICES) return;
-  for (const release of debianReleases) await debianRoot(release);
+  for (const release of debianReleases) await once(release, () => debianRoot(release));
+}
+
+const prepared = new Map<string, Promise<unknown>>();
+
+/** Runs that start side by side would all make what this machine does not have yet. */
+async function once(what: string, make: () => Promise<unknown>): Promise<void> {
+  const made = prepared.get(what) ?? make();
+  prepared.set(what, made);
+  await made;
 }
 
 /** They ask Prometheus' checker, which is fetched from Debian. */
@@ -226,12 +235,13 @@ function boxedRuns(area: string, selection: Selection): Runs {
 
 function vitestRun(area: string, label: string, run: VitestRun, { testName }: Selection): AreaRun {
   const start = async () => {
-    if (run.files.some((file) => emulatedKernelTests.test(file))) await emulatedKernel();
-    if (run.files.some((file) => motoTests.test(file))) await installMoto();
+    if (run.files.some((file) => emulatedKernelTests.test(file))) await once("kernel", emulatedKernel);
+    if (run.files.some((file) => motoTests.test(file))) await once("moto", installMoto);
     if (run.inBox && run.files.some((file) => packagingTests.test(file))) await preparePackaging(run.files);
-    if (run.files.some((file) => upstreamTests.test(file))) await buildUpstream();
-    if (run.files.some((file) => pluginTests.test(file))) await buildUpstreamPlugin(() => undefined);
-    if (run.files.some((file) => promtoolTests.test(file))) await fetchPrometheus();
+    if (run.files.some((file) => upstreamTests.test(file))) await once("upstream", buildUpstream);
+    if (run.files.some((file) => pluginTests.test(file)))
+      await once("plugin", () => buildUpstreamPlugin(() => undefined));
+    if (run.files.some((file) => promtoolTests.test(file))) await once("Prometheus", fetchPrometheus);
     return runVitest({ ...run, ...(testName === undefined ? {} : { testName }) });
   };
   return { label, area, seconds: secondsOf(label), start };
