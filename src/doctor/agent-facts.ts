@@ -80,9 +80,9 @@ export interface LeaseFact {
   readonly publicIpv6?: Address;
   /** Lower case; missing where leases do not say. */
   readonly backendType?: string;
-  /** Of the backend vxlan, by the family of the underlay; lower case, colons. */
-  readonly vtepMac?: string;
-  readonly vtepMacV6?: string;
+  /** Of the tunnel device, by the family of the underlay, where leases announce one (vxlan); lower case, colons. */
+  readonly announcedMac?: string;
+  readonly announcedMacV6?: string;
   /** Of the backend vxlan; missing where the lease does not say. */
   readonly vni?: number;
   readonly isReservation: boolean;

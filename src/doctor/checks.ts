@@ -48,7 +48,7 @@ export const checks: readonly Check[] = [
     devices.addressDuplicate,
     devices.deviceClash,
   ],
-  ...[devices.vtepMac, externalMtu, devices.mtuDevice, devices.pathMtuKnown],
+  ...[devices.announcedMac, externalMtu, devices.mtuDevice, devices.pathMtuKnown],
   ...dropChecks,
   ...[rulesUnreadable, rules.lockHeld, rules.masqueradeWide, rules.icmpFiltered, rulesFlushed, networkManagerFlush],
   ...[portInUse, policyRule, ...wayChecks, networkOverlap, rules.planDiffers],

@@ -124,7 +124,7 @@ function vniOf(devices: readonly string[]): number | undefined {
   return text === undefined ? undefined : Number(text);
 }
 
-export const vtepMac = defineCheck({
+export const announcedMac = defineCheck({
   name: "vtep-mac-changed",
   severity: "error",
   needs: ["links", "agent"],
@@ -132,7 +132,7 @@ export const vtepMac = defineCheck({
   check: ({ devices }, { links, agent: { own } }) =>
     links.flatMap(({ name, mac }) => {
       if (!devices.includes(name) || mac === undefined) return [];
-      const announced = name.includes("v6") ? own?.vtepMacV6 : own?.vtepMac;
+      const announced = name.includes("v6") ? own?.announcedMacV6 : own?.announcedMac;
       return announced === undefined || announced === mac ? [] : [{ name, mac, announced }];
     }),
   evidence: ({ name, mac, announced }) =>

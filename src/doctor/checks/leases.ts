@@ -9,8 +9,8 @@ const FEW_SHARE = 0.05;
 const HANDSHAKE_DEAD_MS = 180_000;
 
 /** Reservations that no host took over announce an address, too, and nothing else. */
-function isUnclaimed({ isReservation, backendType, vtepMac, vtepMacV6 }: LeaseFact): boolean {
-  return isReservation && backendType === undefined && vtepMac === undefined && vtepMacV6 === undefined;
+function isUnclaimed({ isReservation, backendType, announcedMac, announcedMacV6 }: LeaseFact): boolean {
+  return isReservation && backendType === undefined && announcedMac === undefined && announcedMacV6 === undefined;
 }
 
 export const duplicateAddress = defineCheck({
@@ -40,8 +40,8 @@ export const duplicateAddress = defineCheck({
 /** What is left of an earlier lease of the same host has the same MAC. */
 function isOneHost(sharing: readonly LeaseFact[]): boolean {
   const [first] = sharing;
-  const mac = first?.vtepMac ?? first?.vtepMacV6;
-  return mac !== undefined && sharing.every((lease) => (lease.vtepMac ?? lease.vtepMacV6) === mac);
+  const mac = first?.announcedMac ?? first?.announcedMacV6;
+  return mac !== undefined && sharing.every((lease) => (lease.announcedMac ?? lease.announcedMacV6) === mac);
 }
 
 export const leaseLost = defineCheck({

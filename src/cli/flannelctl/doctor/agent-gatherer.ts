@@ -73,8 +73,8 @@ function leaseFact({ key, subnet, ipv6Subnet, attributes, isReservation }: Lease
     ...(publicIp !== undefined && { publicIp }),
     ...(publicIpv6 !== undefined && { publicIpv6 }),
     ...(backendType !== undefined && { backendType: backendType.toLowerCase() }),
-    ...(mac !== undefined && { vtepMac: mac.toLowerCase() }),
-    ...(macV6 !== undefined && { vtepMacV6: macV6.toLowerCase() }),
+    ...(mac !== undefined && { announcedMac: mac.toLowerCase() }),
+    ...(macV6 !== undefined && { announcedMacV6: macV6.toLowerCase() }),
     ...(vni !== undefined && { vni }),
   };
 }
