@@ -1,6 +1,6 @@
 // Debian's user-mode-linux: a second kernel that runs as a process, for what the machine's may lack (ipip, IPsec). It sees the
 // machine's files read-only. Much faster than emulation (emulated-kernel.ts), but without WireGuard. x86-64 only.
-import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { run } from "./command.ts";
@@ -15,6 +15,8 @@ mkdir -p /run/netns; ip link set dev lo up
 /** Runs shell commands as root in a guest of its own; resolves to what its console showed. */
 export async function runInSecondKernel(commands: string, timeoutMs: number): Promise<string> {
   const directory = mkdtempSync(join(tmpdir(), "flannel-second-kernel-"));
+  // A machine without kernel packages lacks the place where the guest, which cannot write, has its modules.
+  mkdirSync("/lib/modules", { recursive: true });
   try {
     const script = join(directory, "init.sh");
     // Its own /tmp hides the script, which the shell has open by then.

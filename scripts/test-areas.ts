@@ -244,7 +244,9 @@ function vitestRun(area: string, label: string, run: VitestRun, { testName }: Se
     if (run.files.some((file) => promtoolTests.test(file))) await once("Prometheus", fetchPrometheus);
     return runVitest({ ...run, ...(testName === undefined ? {} : { testName }) });
   };
-  return { label, area, seconds: secondsOf(label), start };
+  // Beside others a guest that is emulated is too slow for its own time limits.
+  const isAlone = run.files.some((file) => emulatedKernelTests.test(file));
+  return { label, area, seconds: secondsOf(label), start, isAlone };
 }
 
 /** The unit tests of what Node can change, all of them in a long run; and one lab test of the bundle. */

@@ -35,7 +35,7 @@ beforeAll(async () => {
   await cluster.apply(coreDnsManifest);
   const rollout = ["rollout", "status", "-n", "kube-system", "deployment/coredns", "--timeout=60s"];
   await cluster.api.kubectl(rollout).catch((error: unknown) => cluster.explain(error));
-});
+}, TIMEOUT_MS);
 
 afterAll(() => cluster?.[Symbol.asyncDispose]());
 
