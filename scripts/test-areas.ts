@@ -79,6 +79,15 @@ const pluginTests = /^test\/system\/long\/cni-upstream/;
 /** Their kernel comes from Debian's packages. */
 const emulatedKernelTests = /^test\/kernel\/long\/(wireguard-|ipsec-apparmor|trace-)/;
 
+/** Their kernel is user-mode-linux: several at once spend most of their time in switches between processes. */
+const guestTests = /^test\/kernel\/long\/(ip|doctor-)/;
+
+/** Beside others a guest that is emulated is too slow for its own time limits. */
+function placeOf(files: readonly string[]): Pick<AreaRun, "place"> {
+  if (files.some((file) => emulatedKernelTests.test(file))) return { place: "alone" };
+  return files.some((file) => guestTests.test(file)) ? { place: "guest" } : {};
+}
+
 /**
  * What takes long starts first, so that nothing long is left alone at the end. Rough seconds beside three other runs on
  * two cores; waiting counts as well, so what mostly waits stands beside what computes.
@@ -159,8 +168,8 @@ export interface AreaRun {
   readonly area: string;
   /** Rough, for the order. */
   readonly seconds: number;
-  /** It wants the machine for itself. */
-  readonly isAlone?: boolean;
+  /** `guest`: one of these at a time, beside others; `alone`: with the machine for itself, after all others. */
+  readonly place?: "guest" | "alone";
   start(): Promise<RunResult>;
 }
 
@@ -244,9 +253,7 @@ function vitestRun(area: string, label: string, run: VitestRun, { testName }: Se
     if (run.files.some((file) => promtoolTests.test(file))) await once("Prometheus", fetchPrometheus);
     return runVitest({ ...run, ...(testName === undefined ? {} : { testName }) });
   };
-  // Beside others a guest that is emulated is too slow for its own time limits.
-  const isAlone = run.files.some((file) => emulatedKernelTests.test(file));
-  return { label, area, seconds: secondsOf(label), start, isAlone };
+  return { label, area, seconds: secondsOf(label), start, ...placeOf(run.files) };
 }
 
 /** The unit tests of what Node can change, all of them in a long run; and one lab test of the bundle. */
@@ -276,7 +283,7 @@ function soakRuns({ filters, isLong }: Selection): Runs {
   if (!isWanted) return [];
   const label = `soak of ${soakMinutes} minutes`;
   return [
-    { label, area: "soak", seconds: soakMinutes * 60, isAlone: true, start: () => runSoak(soakMinutes, boxTimeoutMs) },
+    { label, area: "soak", seconds: soakMinutes * 60, place: "alone", start: () => runSoak(soakMinutes, boxTimeoutMs) },
   ];
 }
 

@@ -103,9 +103,13 @@ async function runAll(runs: readonly AreaRun[]): Promise<FinishedRun[]> {
   const take = async (queue: Iterable<AreaRun>) => {
     for (const run of queue) finished.push(await runOne(run));
   };
-  const shared = runs.filter((run) => run.isAlone !== true).values();
-  await Promise.all(Array.from({ length: runsAtOnce }, () => take(shared)));
-  await take(runs.filter((run) => run.isAlone === true));
+  const shared = runs.filter(({ place }) => place === undefined).values();
+  const guestsFirst = async () => {
+    await take(runs.filter(({ place }) => place === "guest"));
+    await take(shared);
+  };
+  await Promise.all([guestsFirst(), ...Array.from({ length: runsAtOnce - 1 }, () => take(shared))]);
+  await take(runs.filter(({ place }) => place === "alone"));
   return finished;
 }
 
