@@ -71,7 +71,10 @@ test(
       "answer came out of flannel-wg here",
       "answer delivered here",
     ]);
-    expect(of("own firewall").verdict).toMatch(/went into flannel-wg and did not leave eth0: lost on this host/);
+    // Where a slow guest gives the trace of rules no time, the rule is named as the cause.
+    const { verdict, cause = "" } = of("own firewall");
+    expect(verdict).toMatch(/lost on this host/);
+    expect(`${verdict} ${cause}`).toMatch(/OUTPUT.* rule "udp dport 51820 drop"/);
     expect(of("another key there")).toMatchObject({
       exitCode: 1,
       verdict: expect.stringMatching(
