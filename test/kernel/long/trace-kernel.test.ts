@@ -7,7 +7,9 @@ import { runInSecondKernel } from "../../../lab/second-kernel.ts";
 import type { Traced } from "../../support/trace-faults.ts";
 import { told } from "./guest.ts";
 
-const guest = (name: string): string => `'${process.execPath}' '${fileURLToPath(new URL(name, import.meta.url))}'`;
+const ipipGuest = new URL("trace-guest.ts", import.meta.url);
+const wireguardGuest = new URL("trace-wireguard-guest.ts", import.meta.url);
+const runs = (guest: URL): string => `'${process.execPath}' '${fileURLToPath(guest)}'`;
 const GUEST_TIMEOUT_MS = 15 * 60_000;
 
 /** What the guest says of each way. Fails where it did not come to its end. */
@@ -24,7 +26,7 @@ function tracesIn(output: string): (name: string) => Traced {
 test(
   "ipip",
   async () => {
-    const of = tracesIn(await runInSecondKernel(guest("trace-guest.ts"), GUEST_TIMEOUT_MS));
+    const of = tracesIn(await runInSecondKernel(runs(ipipGuest), GUEST_TIMEOUT_MS));
     expect(of("whole")).toMatchObject({ exitCode: 0, troubles: [] });
     expect(of("whole").hops).toEqual([
       "sent by this host 3/3",
@@ -57,7 +59,7 @@ test(
 test(
   "the kernel's WireGuard",
   async () => {
-    const commands = `LAB_BOX=1 LAB_SECOND_KERNEL=1 ${guest("trace-wireguard-guest.ts")}`;
+    const commands = `LAB_BOX=1 LAB_SECOND_KERNEL=1 ${runs(wireguardGuest)}`;
     const of = tracesIn(await runInEmulatedKernel(commands, GUEST_TIMEOUT_MS));
     expect(of("whole")).toMatchObject({ exitCode: 0, troubles: [] });
     // A slow guest sends fewer than three in the time.
