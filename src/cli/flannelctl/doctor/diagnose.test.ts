@@ -3,7 +3,7 @@ import { conclude, type Look } from "../../../doctor/examine.ts";
 import { makePaint } from "../../../terminal/text.ts";
 import { renderDoctor } from "../commands/doctor.ts";
 import type { DoctorFinding, DoctorOutput } from "../session/doctor-output.ts";
-import { limitAfter, togetherOf } from "./diagnose.ts";
+import { limitAfter, stageLimit, togetherOf } from "./diagnose.ts";
 import type { KnownHost } from "./known-host.ts";
 
 const lookOf = (names: readonly string[], unknown: readonly (readonly [string, string])[] = []): Look => ({
@@ -27,6 +27,14 @@ test.each([
   ["one that looked at a slow host first", 2_400, 1_100],
 ])("leaves three seconds for all: %s", (_, elapsedMs, limitMs) => {
   expect(limitAfter(elapsedMs)).toBe(limitMs);
+});
+
+test("every limit is one that a timer takes", () => {
+  for (let elapsedMs = 0; elapsedMs < 3_000; elapsedMs += 0.7) {
+    const limitMs = stageLimit(limitAfter(elapsedMs));
+    expect(() => AbortSignal.timeout(limitMs)).not.toThrow();
+    expect(limitMs).toBeGreaterThanOrEqual(600);
+  }
 });
 
 test("what a finding explains is not fine", () => {

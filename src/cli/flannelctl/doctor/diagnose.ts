@@ -31,7 +31,7 @@ const MAX_NETWORKS = 16;
 /** Under this name the networks that were not looked at are unknown. */
 const UNASKED = "networks";
 /** Stages follow each other. */
-const STAGE_SHARE = 0.6;
+const STAGE_PERCENT = 60;
 
 export interface Diagnosis {
   readonly output: DoctorOutput;
@@ -46,6 +46,11 @@ export interface Diagnosis {
 /** Of each fact, `elapsedMs` after the start. */
 export function limitAfter(elapsedMs: number): number {
   return Math.round(Math.min(LIMIT_MS, Math.max(LEAST_LIMIT_MS, TOTAL_MS - elapsedMs)));
+}
+
+/** Of each stage of a fact with several. Whole milliseconds: timers take nothing else. */
+export function stageLimit(limitMs: number): number {
+  return Math.floor((limitMs * STAGE_PERCENT) / 100);
 }
 
 /**
@@ -92,7 +97,7 @@ function lookAtNetwork(invocation: Invocation, known: KnownHost, host: HostWide,
     ...hostGatherers(known, host, context, { ...limits, limitMs: limitMs - MARGIN_MS }),
     agent: () => gatherAgent(known, host),
     planDifference: () => planDifference(known, host, invocation.signal),
-    store: () => gatherStore(invocation, known, limitMs * STAGE_SHARE),
+    store: () => gatherStore(invocation, known, stageLimit(limitMs)),
   };
   return look(context, checks, gatherers, { limitMs, others: (known.status?.findings ?? []).flatMap(asFinding) });
 }
