@@ -4,6 +4,7 @@ import { once } from "node:events";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { link, routes } from "../../lab/kernel-view.ts";
 import { boxNamespace as box } from "../../lab/namespace.ts";
+import { until } from "../../lab/wait.ts";
 import { backends } from "../../src/backend/registry.ts";
 import type { CheckContext } from "../../src/doctor/check.ts";
 import type { Finding } from "../../src/doctor/finding.ts";
@@ -114,7 +115,9 @@ describe("preflight", () => {
     const findings = await preflight.evaluate({ ...context, ...changed });
     for (const { remedy } of findings) await box.run(["sh", "-c", remedy]);
     preflight = new Preflight(netlink, (checked) => firewall.packetDrops(scanContext(checked)));
-    expect(await preflight.evaluate({ ...context, ...changed })).toEqual([]);
+    // Changes of rules are learnt from the kernel's notifications.
+    const isCured = async () => (await preflight.evaluate({ ...context, ...changed })).length === 0;
+    await until(isCured, { what: "no finding after the remedies" });
     return findings;
   }
 
