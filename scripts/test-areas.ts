@@ -61,7 +61,13 @@ const prepared = new Map<string, Promise<unknown>>();
 async function once(what: string, make: () => Promise<unknown>): Promise<void> {
   const made = prepared.get(what) ?? make();
   prepared.set(what, made);
-  await made;
+  try {
+    await made;
+  } catch (error) {
+    // A run that is repeated tries again.
+    prepared.delete(what);
+    throw error;
+  }
 }
 
 /** They ask Prometheus' checker, which is fetched from Debian. */
