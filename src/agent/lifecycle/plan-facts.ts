@@ -118,7 +118,9 @@ export class PlanFacts implements AsyncDisposable {
   ): Promise<HostFacts> {
     const directPeers = await this.#lookUps.of(peers, backend, this.#current);
     const secrets = this.#secretFiles.of(backend.secretFiles ?? []);
-    this.#current = { ...this.#current, directPeers, occupied: await occupied(), secrets };
+    const prefixes = await occupied();
+    // Only now: the external interface or the identity may have changed meanwhile.
+    this.#current = { ...this.#current, directPeers, occupied: prefixes, secrets };
     return this.#current;
   }
 
