@@ -30,7 +30,7 @@ import { type ReportedState, StateFollower } from "./state-follower.ts";
 import type { StoreView } from "./store-view.ts";
 
 /** Usually tens of milliseconds. */
-const LOOK_WITHIN_MS = 1_500;
+const LOOK_WITHIN_MS = 1_150;
 /** Findings of an older look are not reported as those of this moment. */
 const LOOK_AGAIN_MS = 60_000;
 

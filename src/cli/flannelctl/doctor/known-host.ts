@@ -59,7 +59,7 @@ interface HostAddress {
   readonly device: string;
 }
 
-/** The agent may look at this host first, and waits for that no longer than 1.5 s. */
+/** The agent may look at this host first, and waits for that no longer than 1.15 s. */
 const STATUS_WITHIN_MS = 2_400;
 /** One that runs takes in a question much sooner. */
 const STOPPED_AFTER_MS = 400;
