@@ -3,7 +3,6 @@ import { setTimeout as delay } from "node:timers/promises";
 import type { AgentOptions } from "../../config/agent-options.ts";
 import type { Finding } from "../../doctor/finding.ts";
 import { FlannelError } from "../../errors.ts";
-import { hostStateLines } from "../../host/kinds/host-state.ts";
 import type { Address } from "../../ip/address.ts";
 import { prefixesOf } from "../../lease/lease.ts";
 import type { SubnetEnvContent } from "../../lease/subnet-env.ts";
@@ -226,13 +225,7 @@ export class NetworkReport {
 
   async plan(): Promise<Plan["networks"][number]> {
     const network = this.#networkOrRefuse();
-    const difference = [...(await network.reconciler.difference())];
-    const runtime = network.runtime.planLines;
-    return {
-      name: this.name,
-      desired: [...hostStateLines(network.plan.state), ...runtime.desired],
-      difference: [...difference, ...runtime.difference],
-    };
+    return { name: this.name, ...(await network.planLines()) };
   }
 
   async rules(): Promise<Rules["networks"][number]> {

@@ -1,5 +1,6 @@
 // Our half of the host: backend + facts + leases → desired state → reconciler. Everything that changes comes in through
 // a setter, and each setter plans again; nothing else decides what the host looks like.
+import { BackOff } from "../../async/back-off.ts";
 import { ReconcileLoop } from "../../async/reconcile-loop.ts";
 import type { Backend, BackendPlan, HostFacts, RuntimeStatus } from "../../backend/backend.ts";
 import { type Identities, matchesIdentity } from "../../backend/identities.ts";
@@ -9,7 +10,7 @@ import type { Finding } from "../../doctor/finding.ts";
 import type { PlannedWay } from "../../doctor/peer-ways.ts";
 import { describeError } from "../../errors.ts";
 import type { Firewall } from "../../firewall/firewall.ts";
-import { emptyHostState } from "../../host/kinds/host-state.ts";
+import { emptyHostState, hostStateLines } from "../../host/kinds/host-state.ts";
 import { routeKind } from "../../host/kinds/route.ts";
 import type { HostRoute } from "../../host/kinds/route-form.ts";
 import type { ChangeCause } from "../../host/reconcile/change-cause.ts";
@@ -35,7 +36,7 @@ import { withIsolation, withRouting } from "./policy-routing.ts";
 import { RuleWriting } from "./rule-writing.ts";
 
 /** Of a plan that could not be made, as when the kernel did not answer. */
-const REPLAN_MS = 2_000;
+const REPLAN = { firstMs: 1_000, maxMs: 30_000 } as const;
 const NO_PLAN: BackendPlan = { state: emptyHostState, plannedPeers: 0, skipped: [] };
 
 export class Network implements AsyncDisposable {
@@ -61,7 +62,8 @@ export class Network implements AsyncDisposable {
   #scopes = new FailureScopes(emptyHostState);
   readonly #planning: ReconcileLoop<undefined>;
   /** `overtaken`: what the pass under way plans from has changed since it began. */
-  #planned: "uptodate" | "due" | "planning" | "overtaken" = "uptodate";
+  #planState: "idle" | "due" | "planning" | "overtaken" = "idle";
+  readonly #planBackOff = new BackOff(REPLAN);
   #planFailure = "";
   /** Of the last change of what is planned from. */
   #because: ChangeCause = { cause: "start" };
@@ -136,7 +138,7 @@ export class Network implements AsyncDisposable {
       // A pass we wait for is reported when we know its result: until then its peers would seem to be missing.
       onChange: () => {
         const network = opened();
-        if (network !== undefined && network.#planned !== "uptodate") return;
+        if (network !== undefined && network.#planState !== "idle") return;
         network?.settlePeers();
         // What failed before may be in place now, and the other way round.
         if (network?.hasGaps === true) network.#followWays().catch(() => undefined);
@@ -179,6 +181,16 @@ export class Network implements AsyncDisposable {
 
   get plan(): BackendPlan {
     return this.#plan;
+  }
+
+  /** The desired state, and how the host differs from it: a line for each object. Reads the host. */
+  async planLines(): Promise<{ desired: string[]; difference: string[] }> {
+    const difference = await this.reconciler.difference();
+    const ofRuntime = this.runtime.planLines;
+    return {
+      desired: [...hostStateLines(this.#plan.state), ...ofRuntime.desired],
+      difference: [...difference, ...ofRuntime.difference],
+    };
   }
 
   get mtuBytes(): number {
@@ -292,7 +304,7 @@ export class Network implements AsyncDisposable {
   /** While a pass runs, the latest facts wait for its end, so that a burst costs one more pass. */
   #replan(because: ChangeCause = { cause: "notification" }): void {
     this.#because = because;
-    this.#planned = this.#planned === "uptodate" || this.#planned === "due" ? "due" : "overtaken";
+    this.#planState = this.#planState === "idle" || this.#planState === "due" ? "due" : "overtaken";
     this.#programmed.peers = false;
     this.#planning.queuePass();
   }
@@ -300,17 +312,20 @@ export class Network implements AsyncDisposable {
   async #planOnce(): Promise<{ result: undefined; repeatInMs?: number }> {
     const { logger, onPass } = this.#options;
     if (this.#planning.isStopped) return { result: undefined };
-    this.#planned = "planning";
+    this.#planState = "planning";
     const failure = await this.#pass().then(
       () => "",
       (error: unknown) => describeError(error),
     );
-    const isNews = failure !== "" && failure !== this.#planFailure && !this.#planning.isStopped;
-    if (isNews) logger.error("plan.failed", "cannot plan the desired state of this host; retrying", { error: failure });
+    if (failure !== "" && this.#planning.isStopped) return { result: undefined };
+    if (failure !== "" && failure !== this.#planFailure)
+      logger.error("plan.failed", "cannot plan the desired state of this host; retrying", { error: failure });
     this.#planFailure = failure;
     onPass();
-    this.#planned = this.#planned === "planning" ? "uptodate" : "due";
-    return { result: undefined, ...(failure !== "" && { repeatInMs: REPLAN_MS }) };
+    this.#planState = this.#planState === "planning" ? "idle" : "due";
+    if (failure !== "") return { result: undefined, repeatInMs: this.#planBackOff.nextMs() };
+    this.#planBackOff.reset();
+    return { result: undefined };
   }
 
   async #pass(): Promise<void> {
@@ -336,7 +351,7 @@ export class Network implements AsyncDisposable {
     await Promise.all([this.runtime.apply(runtime, prune), this.reconciler.setDesired(state, removal)]);
     this.settlePeers();
     await this.#followWays();
-    const isCurrent = this.#planned === "planning";
+    const isCurrent = this.#planState === "planning";
     this.#programmed = { own: true, peers: isCurrent, everPeers: this.#programmed.everPeers || isCurrent };
   }
 

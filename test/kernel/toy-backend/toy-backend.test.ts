@@ -5,10 +5,10 @@ import { boxNamespace as box } from "../../../lab/namespace.ts";
 import { until } from "../../../lab/wait.ts";
 import { BackendRegistry, backends } from "../../../src/backend/registry.ts";
 import { EtcdServer } from "../../etcd/etcd-server.ts";
-import { AgentInProcess } from "../../support/agent-in-process.ts";
+import { AgentInProcess, type OneStatus } from "../../support/agent-in-process.ts";
 import { TemporaryDirectory } from "../../support/flannelctl.ts";
 import { makeVethHost } from "../../support/veth-host.ts";
-import { badgeOf, isToyIdentity, toyModule } from "./toy-backend.ts";
+import { badgeOf, isToyIdentity, refusal, toyModule } from "./toy-backend.ts";
 
 const leases = "/coreos.com/network/subnets/";
 let directory: TemporaryDirectory;
@@ -97,4 +97,20 @@ test("a backend in one folder has keys, an identity that survives, and a runtime
   expect(lease).toMatchObject({ key, publicIp: "192.168.50.21" });
   expect(agent.log).toContain("reused the remembered lease");
   expect(await readLease(key)).toMatchObject({ PublicIP: "192.168.50.21", BackendData: badgeOf({ secret }) });
+});
+
+test("a plan that fails is made again, without another change", async () => {
+  await putConfig();
+  await using agent = startAgent();
+  await agent.untilStatus("an agent that is ready", ({ state }) => state === "ready");
+  refusal.isOn = true;
+  try {
+    await putLease("10.5.202.0-24", "192.168.50.14", { Badge: "fourth" });
+    await until(() => agent.log.includes("the toy refuses the plan"), { what: "a plan that fails" });
+  } finally {
+    refusal.isOn = false;
+  }
+  const hasPeer = ({ dataPlane }: OneStatus) => dataPlane?.peers.some(({ key }) => key === "10.5.202.0-24") === true;
+  await agent.untilStatus("the peer in the runtime's plan", hasPeer);
+  expect(agent.log.split("the toy refuses the plan")).toHaveLength(2);
 });

@@ -78,11 +78,15 @@ function createToyBackend(config: NetworkConfig): Backend<ToyIdentity, ToyPlan> 
   };
 }
 
+/** Set by a test: plans are refused, as when a program that should carry them out does not answer. */
+export const refusal: { isOn: boolean } = { isOn: false };
+
 class ToyRuntime implements BackendRuntime<ToyPlan> {
   #plan: ToyPlan = { peers: [], isOutOfOrder: false };
   #plans = 0;
 
   apply(plan: ToyPlan): Promise<void> {
+    if (refusal.isOn) return Promise.reject(new Error("the toy refuses the plan"));
     this.#plan = plan;
     this.#plans++;
     return Promise.resolve();
